@@ -31,13 +31,13 @@ from mlp_xp.declared import check_choice
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_model
-from mlp_xp.runs.ensembles import confusion_matrix, evaluate_pooled, file_of, held_out, members_of, run_of
+from mlp_xp.runs.ensembles import confusion_matrix, evaluate_pooled, held_out, members_of, run_of
 from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import RECIPES, Settings
 from mlp_xp.runs.sources import read_source
 from mlp_xp.runs.sweep_index import is_sweep
-from mlp_xp.show.gallery import draw_run, read_curves, told_apart
+from mlp_xp.show.gallery import compared, draw_run
 from mlp_xp.show.plots import PlotError, draw_curves, save
 from mlp_xp.sweeps.grid import make_plan
 from mlp_xp.sweeps.member import Ending
@@ -67,9 +67,9 @@ def train(
     checkpoint a resume needs this run too. bar: show a progress bar, in a terminal or a notebook.
 
     Raises DatasetError for data that cannot be trained on, ConfigError for a data set too small for the configuration,
-    DivergenceError at the first loss that is not finite, or before a report or a checkpoint of a network that is not,
-    RunError for a folder that is in use, or holds something else or a run with other settings, FileError for a folder
-    that cannot be written.
+    or a run with other settings in the folder, DivergenceError at the first loss that is not finite, or before a report
+    or a checkpoint of a network that is not, RunError for a folder that is in use or holds something else, FileError
+    for a folder that cannot be written.
     """
     run_dir = None if run_dir is None else _path(run_dir)
     start_from = None if start_from is None else str(_path(start_from, "start_from"))
@@ -78,13 +78,13 @@ def train(
         events: Iterator[Event]
         if run_dir is None:
             check_memory(config, job.sizes, backend)
-            trained = read_source(start_from, job).trained
+            trained = read_source(start_from, job)
             events = trajectory(job.on(choose_threads(backend, job.work)), trained=trained)
         else:
             place: dict[str, Any] = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
             place |= {"origin": dataset.origin or Origin(), "start_from": start_from}
             settings = Settings(backend.name, backend.device_name, backend.dtype_name, **place, train=config)
-            check_run(settings, job, run_dir)
+            job = check_run(settings, job, run_dir)
             held.enter_context(open_folder(run_dir, existing=True))
             recorded = train_in_folder(run_dir, settings, job)
             events = held.enter_context(closing(recorded))
@@ -244,7 +244,7 @@ def _models(given: Models, backend: str, device: str | None) -> list[Model]:
     for each in [given] if isinstance(given, Model | str | os.PathLike) else given:
         read = [each] if isinstance(each, Model) else map(load_model, members_of([_path(each, "models")]))
         for model in read:  # one from a file counts once
-            found.setdefault(file_of(model) or id(model), model)
+            found.setdefault(Path(model.source).resolve() if model.sha256 else id(model), model)
     if not found:
         raise MlpXpError("there are none; give a run's folder, a model, or several in a list", setting="models")
     models = [*found.values()]
@@ -286,14 +286,14 @@ def plot_run(
 
 
 def plot_curves(run_dirs: str | Path | Sequence[str | Path], output: str | Path) -> Path:
-    """Draw the curves of one or more runs into one PNG file, each named by its folder and what differs.
+    """Draw the curves of one or more runs into one PNG file, each named by what differs, or else by its folder.
 
     Returns the path of the file.
 
     Raises RunError, PlotError without Matplotlib, and FileError.
     """
     output, folders = _path(output, "output"), _paths(run_dirs, "run_dirs")
-    save(draw_curves(told_apart([read_curves(folder) for folder in folders], folders)), output)
+    save(draw_curves(compared(folders)), output)
     return output
 
 
@@ -356,7 +356,7 @@ def _data_of(
         raise MlpXpError("a model that is not from the folder of a run needs a Dataset; give one", setting="data")
     else:
         settings, _ = run_folder.read_config(run_dir)
-        place = run_folder.data_of(settings) if data is None else data
+        place = settings.data if data is None else data
         if place == UNNAMED:
             raise MlpXpError(
                 f"{str(run_dir)!r}: the run's data were in memory; call evaluate with data=, the same Dataset",

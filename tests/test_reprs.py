@@ -22,7 +22,6 @@ def test_what_a_cell_shows(tmp_path, backend: Backend, monkeypatch) -> None:
     *_, event = trajectory(Job(CONFIG, dataset, backend))
     for value, start in (
         (report, "Report(epoch=0, sample=280, loss="),
-        (event, "Event(epoch=0, sample=280, step=24, "),
         (event.position.state, "State("),
         (load_model(str(tmp_path / "run")), "Model("),
     ):

@@ -129,7 +129,7 @@ def materialising(materialise: Callable[..., Sequence[Array]]) -> Callable[..., 
     return as many arrays.
     """
 
-    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+    def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         @wraps(function)
         def computed(*args: Any) -> Any:
             result = function(*args)

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from functools import lru_cache, wraps
 from pathlib import Path
 from types import ModuleType
@@ -15,9 +16,9 @@ import numpy as np
 
 from mlp_xp.backends._library import BackendError, Details, aligned_copy, import_library, line_of, no_device
 from mlp_xp.backends.reading import LibraryBackend
-from mlp_xp.backends.threads import ON_GPU, cpus
+from mlp_xp.backends.threads import ON_GPU, Threads, cpus
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend, Threads
+from mlp_xp.core.library import Backend, Carry
 
 MOST_BYTES = 2**26  # of the folder for compiled functions; those of one network take about 0.1 MB
 LARGE_BYTES = 2**16  # of an array for which a second copy takes longer than to look for a place
@@ -83,7 +84,12 @@ def open_library(device: str | None) -> Backend:
         raise no_device("jax", device, known) from error
     on_cpu = place.platform == "cpu"
 
-    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+    def jit(
+        function: Callable[..., Any], donate: tuple[int, ...] = (), most_steps: int | None = None
+    ) -> Callable[..., Any]:
+        # Not on a GPU, where the host may have to wait for each step to see whether it is the last one.
+        if most_steps and on_cpu:
+            return _filling_up(jax, function, donate, most_steps)
         compiled = jax.jit(function, donate_argnums=donate)
         if donate or not on_cpu:
             return compiled
@@ -112,19 +118,59 @@ def open_library(device: str | None) -> Backend:
         use = f"; jax.config.update('jax_default_device', jax.devices({place.platform!r})[{number}])"
     imports = f"import jax; jax.config.update('jax_enable_x64', True){use}; import jax.numpy as xp"
     return LibraryBackend(
-        "jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, _make_scan(jax), jit,
-        # Not on a GPU, where the host may have to wait for each step to see whether it is the last one.
-        compiles=True, counts_steps=on_cpu, on_gpu=not on_cpu, threads=_threads() if on_cpu else ON_GPU,
+        "jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, *_loops(jax), jit,
+        compiles=True, block_bytes=2**19, on_gpu=not on_cpu, threads=_threads() if on_cpu else ON_GPU,
         details=Details((jax.errors.JaxRuntimeError, MemoryError), imports=imports),
     )  # fmt: skip
 
 
-def _make_scan(jax: ModuleType) -> Callable[..., tuple[Any, Array]]:
+_count: ContextVar[Any] = ContextVar("_count", default=None)
+"""How many rows the next loop takes, while JAX traces a function from `_filling_up`."""
+
+
+@contextmanager
+def _taking(count: Array) -> Iterator[None]:
+    token = _count.set(count)
+    try:
+        yield
+    finally:
+        _count.reset(token)
+
+
+def _filled(x: Array, length: int, xp: ModuleType) -> Array:
+    return xp.pad(x, [(0, length - x.shape[0]), *[(0, 0)] * (x.ndim - 1)])
+
+
+def _filling_up(
+    jax: ModuleType, function: Callable[..., Any], donate: tuple[int, ...], most_steps: int
+) -> Callable[..., Any]:
+    """Compile a chunk once for all numbers of steps. A call fills up its arrays with zeros."""
+
+    @wraps(function)
+    def counted(*args: Any) -> Any:
+        *others, (steps, count) = args
+        with _taking(count):
+            return function(*others, steps)
+
+    compiled = jax.jit(counted, donate_argnums=donate)
+
+    @wraps(compiled)
+    def call(*args: Any) -> Any:
+        *others, steps = args
+        k = steps[0].shape[0]
+        filled = jax.tree.map(lambda x: _filled(x, max(k, most_steps), np), steps)
+        carry, ys = compiled(*others, (filled, np.uint32(k)))
+        return carry, np.asarray(ys)[:k]
+
+    return call
+
+
+def _loops(jax: ModuleType) -> tuple[Callable[..., tuple[Carry, Array]], Callable[..., tuple[Carry, Array]]]:
+    """Return `Backend.scan` and `Backend.scan_blocks`."""
     lax, jnp = jax.lax, jax.numpy
 
-    def scan(
-        step: Callable[..., tuple[Any, Array]], carry: Any, xs: tuple[Array, ...], count: Array | None = None, /
-    ) -> tuple[Any, Array]:
+    def scan(step: Callable[..., tuple[Carry, Array]], carry: Carry, xs: tuple[Array, ...], /) -> tuple[Carry, Array]:
+        count = _count.get()
         if count is None:
             return lax.scan(step, carry, xs)
 
@@ -139,19 +185,44 @@ def _make_scan(jax: ModuleType) -> Callable[..., tuple[Any, Array]]:
             rows = (lax.dynamic_index_in_dim(array, i, keepdims=False) for array in arrays)
             return tuple(jnp.reshape(each, x.shape[1:]) for each, x in zip(rows, xs, strict=True))
 
-        def counted(i: Array, both: tuple[Any, Array]) -> tuple[Any, Array]:
+        def counted(i: Array, both: tuple[Carry, Array]) -> tuple[Carry, Array]:
             carry, ys = both
             carry, y = step(carry, row(i))
             return carry, lax.dynamic_update_index_in_dim(ys, jnp.reshape(y, squeezed(y.shape)), i, axis=0)
 
         # The number of a step is unsigned, because JAX would look for each array whether it is negative.
-        first, last = jnp.uint32(0), jnp.asarray(count, jnp.uint32)
-        y = jax.eval_shape(lambda carry: step(carry, row(first))[1], carry)
+        y = jax.eval_shape(lambda carry: step(carry, row(jnp.uint32(0)))[1], carry)
         ys = jnp.zeros((n, *squeezed(y.shape)), y.dtype)
-        carry, ys = lax.fori_loop(first, last, counted, (carry, ys))
+        carry, ys = lax.fori_loop(jnp.uint32(0), count, counted, (carry, ys))
         return carry, jnp.reshape(ys, (n, *y.shape))
 
-    return scan
+    def scan_blocks(
+        block: Callable[..., tuple[Carry, Array]], carry: Carry, xs: tuple[Array, ...], size: int, /
+    ) -> tuple[Carry, Array]:
+        n, count = xs[0].shape[0], _count.get()
+        size = min(size, n)
+        rest = n % size
+        if count is None:  # all whole blocks are in one loop, which is compiled once
+            carry, ys = lax.scan(block, carry, tuple(jnp.reshape(x[: n - rest], (-1, size, *x.shape[1:])) for x in xs))
+            ys = jnp.reshape(ys, (n - rest, *ys.shape[2:]))
+            if rest:
+                carry, y = block(carry, tuple(x[n - rest :] for x in xs))
+                ys = jnp.concatenate([ys, y])
+            return carry, ys
+
+        def counted(carry: Carry, row: tuple[Array, ...]) -> tuple[Carry, Array]:
+            first, *rows = row
+            with _taking(jnp.minimum(count - first, jnp.uint32(size))):
+                return block(carry, tuple(rows))
+
+        first_of_each = jnp.arange(0, n, size, dtype=jnp.uint32)
+        blocks = len(first_of_each)
+        rows = [jnp.reshape(_filled(x, blocks * size, jnp), (blocks, size, *x.shape[1:])) for x in xs]
+        with _taking((count + jnp.uint32(size - 1)) // jnp.uint32(size)):
+            carry, ys = scan(counted, carry, (first_of_each, *rows))
+        return carry, jnp.reshape(ys, (blocks * size, *ys.shape[2:]))[:n]
+
+    return scan, scan_blocks
 
 
 @lru_cache(maxsize=1)  # it cannot change

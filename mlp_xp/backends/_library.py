@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backends.reading import LibraryBackend
-from mlp_xp.backends.threads import LIMITS, ON_GPU
+from mlp_xp.backends.threads import LIMITS, ON_GPU, UNDECIDED
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend, Rows, eager_scan, rows_of
+from mlp_xp.core.library import Backend, Carry
 from mlp_xp.errors import MlpXpError, not_installed, one_line, with_colon, without_comment
 
 # Parts of the messages of XLA and PyTorch, in lower case; other libraries have an exception for it.
@@ -72,9 +72,42 @@ def no_device(name: str, device: str | None, known: Sequence[str]) -> BackendErr
     )
 
 
+def rows_of(x: Array) -> Sequence[Array]:
+    """Return x[i, ...] for every i."""
+    return [x[i, ...] for i in range(x.shape[0])]
+
+
+def eager_scan(
+    step: Callable[..., tuple[Carry, Array]],
+    carry: Carry,
+    xs: Sequence[Array],
+    /,
+    *,
+    xp: Any,
+    rows: Callable[[Array], Sequence[Array]] = rows_of,
+) -> tuple[Carry, Array]:
+    """Do what `Backend.scan` does in a plain Python loop. rows: a faster `rows_of`, where a library has one."""
+    ys = []
+    for row in zip(*map(rows, xs), strict=True):
+        carry, y = step(carry, row)
+        ys.append(y)
+    return carry, xp.stack(ys)
+
+
+def eager_scan_blocks(
+    block: Callable[..., tuple[Carry, Array]], carry: Carry, xs: Sequence[Array], size: int, /, *, xp: Any
+) -> tuple[Carry, Array]:
+    """Do what `Backend.scan_blocks` does in a plain Python loop."""
+    ys, n = [], xs[0].shape[0]
+    for start in range(0, n, size):
+        carry, y = block(carry, tuple(x[start : min(start + size, n), ...] for x in xs))
+        ys.append(y)
+    return carry, ys[0] if len(ys) == 1 else xp.concat(ys, axis=0)
+
+
 def eager(
     name: str, version: str, xp: Any, device: Any, to_numpy: Callable[[Array], np.ndarray], details: Details,
-    rows: Rows = rows_of, **others: Any,
+    rows: Callable[[Array], Sequence[Array]] = rows_of, **others: Any,
 ) -> Backend:  # fmt: skip
     """Make a backend that does not compile. rows: see `eager_scan`. others: fields of Backend that have a default."""
     place = {} if device is None else {"device": device}  # not every library has the keyword
@@ -82,17 +115,16 @@ def eager(
     # freed a block as large as this; then it keeps up to twice as much.
     np.empty(KEPT_BYTES, np.uint8)
 
-    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+    def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         # NumPy would warn of an overflow, which the caller sees in the result.
         return np.errstate(over="ignore", invalid="ignore")(function)
 
     def from_numpy(array: np.ndarray, dtype: Any) -> Array:
         return xp.asarray(array, dtype=dtype, copy=True, **place)
 
-    scan = partial(eager_scan, xp=xp, rows=rows)
-    if others.get("on_gpu"):
-        others["threads"] = ON_GPU
-    return LibraryBackend(name, version, xp, device, None, from_numpy, to_numpy, scan, jit, details=details, **others)
+    loops = partial(eager_scan, xp=xp, rows=rows), partial(eager_scan_blocks, xp=xp)
+    others["threads"] = ON_GPU if others.get("on_gpu") else UNDECIDED
+    return LibraryBackend(name, version, xp, device, None, from_numpy, to_numpy, *loops, jit, details=details, **others)
 
 
 def reported(backend: Backend, function: Callable[..., Any], doing: str = "") -> Callable[..., Any]:

@@ -44,8 +44,8 @@ def open_library(device: str | None) -> Backend:
         functions=((sigmoid, own_sigmoid),), on_gpu=on_gpu,
     )  # fmt: skip
 
-    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+    def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         # Data with requires_grad would have PyTorch keep a graph that grows with each step.
-        return torch.no_grad()(backend.jit(function, donate))
+        return torch.no_grad()(backend.jit(function, **options))
 
     return replace(backend, jit=jit)

@@ -114,8 +114,8 @@ def _once(name: str, found: Any, device: Any, dtype: str, make: Callable[[], Bac
 def _complete(backend: Backend, dtype: str) -> Backend:
     """Return the backend with its dtype, `like`, a thread count for functions from `jit`, and failures `reported`."""
 
-    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
-        made = backend.jit(function, donate)
+    def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        made = backend.jit(function, **options)
         return reported(backend, LIMITS.at()(made) if backend.threads.adjustable else made)
 
     def like(array: Any) -> Backend:

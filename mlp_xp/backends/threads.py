@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from types import NoneType
-from typing import Any
+from typing import Any, NamedTuple
 
 from threadpoolctl import ThreadpoolController
 
-from mlp_xp.core.library import Backend, Threads
+from mlp_xp.core.library import Backend
 from mlp_xp.declared import ConfigError, Setting, checked
 
 # Multiply-adds of a forward pass from which on a run uses all CPUs. If they have other work, threads wait for each
@@ -25,6 +25,20 @@ LARGE_STEP = 4 * 10**9
 # The number may exceed the CPUs, but OpenMP ends the process if it cannot start a thread.
 THREADS = Setting("threads", int, (NoneType,), None, least=1, most=1024)
 VARIABLES = tuple(f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "GOTO", "MKL", "BLIS"))
+
+
+class Threads(NamedTuple):
+    """The CPU threads on which a backend computes."""
+
+    number: int | None = None
+    """None: not chosen yet, or of no importance, as on a GPU."""
+    reason: str = ""
+    """Where the number comes from."""
+    adjustable: bool = True
+    """Whether a number can be chosen, and changed while the library runs."""
+
+
+UNDECIDED = Threads()
 ON_GPU = Threads(None, "it computes on a GPU", adjustable=False)
 
 
@@ -81,8 +95,8 @@ def on_threads(backend: Backend, number: int, reason: str) -> Backend:
         raise ConfigError(fault, remedy="leave the number out", setting="threads")
     LIMITS.look()
 
-    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
-        return LIMITS.at(number)(backend.jit(function, donate))
+    def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        return LIMITS.at(number)(backend.jit(function, **options))
 
     return replace(backend, jit=jit, threads=backend.threads._replace(number=number, reason=reason))
 

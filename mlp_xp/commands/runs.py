@@ -19,7 +19,6 @@ from mlp_xp.errors import escaped
 from mlp_xp.runs.sweep_index import FAILED, FINISHED
 from mlp_xp.runs.table import (
     FIGURES,
-    RESULTS,
     UNREADABLE,
     Row,
     check_column,
@@ -48,7 +47,7 @@ HEADS = {
     "seconds": "time (s)",
 }
 # The columns that are left out first where the terminal is too narrow; settings come last, because they vary.
-SPARED = ("date", "test_loss", "train_loss", "seconds")
+SPARED = ("date", "test_rmse", "test_loss", "train_loss", "seconds")
 LEFT = ("name", "state", "date")
 
 
@@ -77,8 +76,8 @@ def runs(
     only_one(summary=summary, sort=sort)  # settings are ranked by their held-out samples
     column = check_column(sort, "sort") if sort else ""
     select_rows([], where)  # a wrong condition is found before any run is read
-    found, without_runs = find_runs(folders or (DEFAULT,))
-    faults = [*without_runs, *(row.reason for row in found if row.state == UNREADABLE)]
+    found = find_runs(folders or (DEFAULT,))
+    faults = [row.reason for row in found if row.state == UNREADABLE]
     rows, console = select_rows(found, where), plain_console()
     rows = sort_rows(rows, column) if column else rows
     whole = summarise(rows) if summary else None
@@ -99,18 +98,19 @@ def runs(
 
 def as_record(row: Row) -> dict[str, Any]:
     """Return a row as JSON data."""
-    record = {**row._asdict(), "folder": str(row.folder), "settings": dict(row.settings)}
-    return {**record, "date": row.date and row.date.isoformat(timespec="seconds")}
+    figures = {name: row.figures.get(name) for name in FIGURES}
+    record = {"name": row.name, "folder": str(row.folder), "settings": dict(row.settings), "state": row.state}
+    return {**record, "reason": row.reason, **figures, "date": row.date and row.date.isoformat(timespec="seconds")}
 
 
 def csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
     """Yield the lines of a table as CSV: a header, then one for each run, its numbers in full precision."""
     names = differing(rows)
-    yield ["name", "folder", "state", *names, *RESULTS, "seconds", "date", "reason"]
+    yield ["name", "folder", "state", *names, *FIGURES, "date", "reason"]
     for row in rows:
         record = as_record(row)
         settings = [shown(row.settings[name]) if name in row.settings else "" for name in names]
-        others = [record[name] for name in (*RESULTS, "seconds", "date", "reason")]
+        others = [record[name] for name in (*FIGURES, "date", "reason")]
         cells = [row.name, record["folder"], row.state, *settings, *others]
         yield ["" if cell is None else escaped(str(cell)) for cell in cells]
 
@@ -119,16 +119,16 @@ def show_runs(rows: Sequence[Row], console: Console, kept: str = "") -> None:
     """Print runs as a table. On a narrow terminal, texts are cut and columns left out, but not the one named `kept`."""
     settings = differing(rows)
     states = ["state"] if any(row.state != FINISHED for row in rows) else []
-    results = [q for q in RESULTS if any(getattr(row, q) is not None for row in rows)]
+    results = [q for q in FIGURES if any(q in row.figures for row in rows)]
     columns = {
         name: Column(
             HEADS.get(name, words(name)), [_cell(row, name) for row in rows], name in LEFT or _is_text(rows, name)
         )
-        for name in ("name", *settings, *states, *results, "seconds", "date")
+        for name in ("name", *settings, *states, *results, "date")
     }
     spared = [name for name in (*SPARED, *reversed(settings)) if name != kept]
     print_squeezed(columns, console, ("name", *settings), spared)
-    if any(row.state != FINISHED and row.seconds is not None for row in rows):
+    if any(row.state != FINISHED and row.figures for row in rows):
         say(console, "unfinished runs: results of the last report; evaluate uses the checkpoint", wrap=True)
     for row in rows:
         if row.reason and row.state != UNREADABLE:  # the command prints those as errors
@@ -136,12 +136,12 @@ def show_runs(rows: Sequence[Row], console: Console, kept: str = "") -> None:
 
 
 def _cell(row: Row, column: str) -> str:
-    if column not in Row._fields:
-        return shown(row.settings[column]) if column in row.settings else ""
-    value = getattr(row, column)
+    value = value_of(row, column)
+    if column in row.settings:
+        return shown(value)
     if column in FIGURES:
         return figure(column, value)
-    return value if column != "date" else f"{value:%Y-%m-%d %H:%M}" if value else ""
+    return "" if value is None else f"{value:%Y-%m-%d %H:%M}" if column == "date" else value
 
 
 def _is_text(rows: Sequence[Row], column: str) -> bool:

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlp_xp.commands.options import CacheDir, Recipe, only_one, with_settings
-from mlp_xp.declared import ConfigError
-from mlp_xp.errors import Argument
-from mlp_xp.runs.settings import RECIPES, Settings, first_change, settings_of, with_fitting_batches
+from mlp_xp.runs.settings import RECIPES, Settings, check_unchanged, settings_of, with_fitting_batches
 from mlp_xp.show.width import plain_console
 
 
@@ -69,8 +67,7 @@ def train(
         if not (resume or config or "batch_size" in given):
             settings = with_fitting_batches(settings, dataset.train_inputs.shape[0])
         job = Job(settings.train, dataset, backend)
-        recording.check_run(settings, job, resume)
-        job = recording.choose_threads(resume, job)
+        job = recording.check_run(settings, job, resume)
         if not is_run:  # created after all checks, so that a run that cannot begin leaves no folder
             folder = folder or run_folder.claim_folder(settings, dt.datetime.now())
             held.enter_context(recording.open_folder(folder, existing=overwrite))
@@ -93,11 +90,10 @@ def base_settings(recipe: str | None, config: Path | None, data_dir: str | None,
     from mlp_xp.data.datasets import is_own
     from mlp_xp.data.origin import Origin
     from mlp_xp.runs.records import parse_settings
-    from mlp_xp.runs.run_folder import data_of
 
     if config:
         settings, record = parse_settings(config)
-        if settings.origin.task is None and is_own(data_of(settings), settings.origin):
+        if settings.origin.task is None and is_own(settings.data, settings.origin):
             return settings_of(settings, {"task": record.get("task")})  # what was guessed for the run
         return settings
     if recipe is None:
@@ -114,12 +110,7 @@ def resumed(folder: Path, given: Mapping[str, Any]) -> Settings:
     settings = settings_of(saved, given)
     if settings.backend != saved.backend and "device" not in given:
         settings = settings_of(settings, {"device": None})  # the saved device belongs to another library
-    if change := first_change(saved, settings, data=True):
-        raise ConfigError(
-            f"a resumed run keeps its settings ({change.saved!r}, not {change.wanted!r}{change.reason})",
-            remedy=("leave the option out, or start a new run with ", Argument("config")),
-            setting=change.name,
-        )
+    check_unchanged(saved, settings, data=True)
     check_foreign(settings, given.get("backend"), folder)
     if (folder / run_folder.CHECKPOINT).exists():
         checkpoints.check_settings(folder, settings)  # before the data are loaded

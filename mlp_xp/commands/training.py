@@ -112,7 +112,7 @@ def load(
     settings: Settings, backend: Backend, resume: Path | None, given: Mapping[str, Any], cache_dir: Path | None
 ) -> Dataset:
     """Load the data set to the device. resume: the run to resume. given: the settings that the command line names."""
-    place, origin = run_folder.data_of(settings), settings.origin
+    place, origin = settings.data, settings.origin
     if resume and place == UNNAMED:
         raise run_folder.RunError(
             f"{str(resume)!r}: the run's data were in memory; resume it in Python, with "

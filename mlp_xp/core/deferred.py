@@ -72,7 +72,7 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> Bl
                 all_errors += place * e if e.shape[0] == 1 else place @ e
         return (tuple(layers[1:]), all_errors), logits
 
-    def block(state: State, batch: Batch, rates: Rates, count: Array | None) -> tuple[State, Array]:
+    def block(state: State, batch: Batch, rates: Rates) -> tuple[State, Array]:
         (weights, bias), *above = state.network
         steps, batch_size, features = batch.x.shape
         samples = steps * batch_size
@@ -86,7 +86,7 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> Bl
             batch.targets,
             rates.error,
         )
-        (above, all_errors), logits = backend.scan(step, (tuple(above), all_errors), xs, count)
+        (above, all_errors), logits = backend.scan(step, (tuple(above), all_errors), xs)
         weights -= x.T @ all_errors
         bias -= xp.sum(all_errors, axis=0)
         return State((Layer(weights, bias), *above), state.slots), logits

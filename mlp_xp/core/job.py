@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mlp_xp.core.chunk import TrainingSet, make_chunk, make_steps, steps_per_block
+from mlp_xp.core.chunk import make_chunk, make_steps
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, check_dataset
 from mlp_xp.core.functional import Array
@@ -104,27 +104,13 @@ class Job:
 
         first_step: the number of the first step in the job. The state is donated.
         """
-        config, dataset, backend = self.config, self.dataset, self.backend
-        k, batch_size = samples.shape
-        size = steps_per_block(config, batch_size, self.sizes[0], backend)
-        if backend.counts_steps:  # one compiled function serves all chunks
-            most = max((each.steps for each in self.plan if each.batch_size == batch_size), default=1)
-            size = min(size, most)
-            parts = [(samples, (ceil_divide(most, size), size))]
-        else:  # whole blocks, and the rest as a shorter one
-            whole = k - k % size
-            parts = [(samples[:whole], (whole // size, size)), (samples[whole:], (1, k - whole))]
-        run_chunk = make_chunk(self._step_config, backend, dataset.prepare.function, dataset.task)
-        training_set = TrainingSet(*dataset[:2], dataset.prepare.fitted, dataset.scaling)
-        losses = []
-        for rows, blocks in parts:
-            if len(rows):
-                steps = make_steps(config, backend, rows, blocks, first_step, self.total_steps)
-                state, found = run_chunk(state, training_set, steps)
-                losses.append(found)
-                first_step += len(rows)
-        all_losses = losses[0] if len(losses) == 1 else backend.xp.concat(losses, axis=0)
-        return state, backend.to_numpy(all_losses)[:k].astype(np.float64)
+        dataset, backend = self.dataset, self.backend
+        most_steps = max(chunk.steps for chunk in self.plan)
+        run_chunk = make_chunk(self._step_config, backend, dataset.prepare.function, dataset.task, most_steps)
+        data = *dataset[:2], dataset.prepare.fitted, dataset.scaling
+        steps = make_steps(self.config, backend, samples, first_step, self.total_steps)
+        state, losses = run_chunk(state, data, steps)
+        return state, backend.to_numpy(losses).astype(np.float64)
 
 
 def layer_sizes(config: TrainConfig, dataset: Dataset) -> tuple[int, ...]:

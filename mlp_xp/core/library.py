@@ -2,58 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from mlp_xp.core.functional import ACTIVATIONS, Activation, Array
 
 Carry = Any  # what a step changes and passes on to the next one
-Scan = Callable[..., tuple[Carry, Array]]  # called with a step, a carry, xs, and perhaps a count; see `Backend`
-Rows = Callable[[Array], Sequence[Array]]
-
-
-def rows_of(x: Array) -> Sequence[Array]:
-    """Return x[i, ...] for every i."""
-    return [x[i, ...] for i in range(x.shape[0])]
-
-
-def eager_scan(
-    step: Callable[..., tuple[Carry, Array]],
-    carry: Carry,
-    xs: Sequence[Array],
-    count: None = None,
-    /,
-    *,
-    xp: Any,
-    rows: Rows = rows_of,
-) -> tuple[Carry, Array]:
-    """Call `carry, y = step(carry, x)` for every x along the first axis of the arrays `xs`, in a plain Python loop.
-
-    The arrays in `xs` have one length n >= 1; a step receives row i of each. Returns the last carry and the stacked y,
-    shape (n, *y.shape). The contract is that of `jax.lax.scan`. The carry is donated: a step may update its arrays in
-    place, so the caller must use the returned ones. count: None; see `Backend.scan`. rows: returns the x[i, ...] of an
-    array, for a library that has a faster way than indexing.
-    """
-    ys = []
-    for row in zip(*map(rows, xs), strict=True):
-        carry, y = step(carry, row)
-        ys.append(y)
-    return carry, xp.stack(ys)
-
-
-class Threads(NamedTuple):
-    """The CPU threads on which a backend computes."""
-
-    number: int | None = None
-    """None: not chosen yet, or of no importance, as on a GPU."""
-    reason: str = ""
-    """Where the number comes from."""
-    adjustable: bool = True
-    """Whether a number can be chosen, and changed while the library runs."""
-
-
-UNDECIDED = Threads()
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,25 +30,32 @@ class Backend:
     """`from_numpy(array, dtype)` copies a contiguous host array to the device; None keeps its dtype. See `asarray`."""
     to_numpy: Callable[[Array], np.ndarray]
     """Copies a device array to the host."""
-    scan: Scan
-    """Repeats a step, or a block of them; see `eager_scan` for the contract. With `counts_steps`, a fourth
-    argument may say how many steps to take, an integer array () from 1 to n; the y of the others are 0."""
+    scan: Callable[..., tuple[Carry, Array]]
+    """`scan(step, carry, xs) -> carry, ys` calls `carry, y = step(carry, row)` for each row along the first axis of the
+    arrays `xs`, which all have one length n >= 1, and stacks the y. This is the contract of `jax.lax.scan`. The carry
+    is donated: a step may update its arrays in place, so the caller must use the returned ones."""
+    scan_blocks: Callable[..., tuple[Carry, Array]]
+    """`scan_blocks(block, carry, xs, size) -> carry, ys` calls `carry, y = block(carry, rows)` for each `size` rows of
+    the arrays `xs`, the last of which may be fewer, and concatenates the y. A block may `scan` its rows."""
     jit: Callable[..., Callable[..., Any]]
-    """`jit(function, donate=())` returns a function that computes the same, compiled where the library compiles. The
-    function may overwrite its arguments at the positions in `donate`. If nothing is donated, the function
-    is called rarely, so it may be compiled quickly rather than well. An overflow in it gives no warning."""
+    """`jit(function, donate=(), most_steps=None)` returns a function that computes the same, compiled where the library
+    compiles. The function may overwrite its arguments at the positions in `donate`. If nothing is donated, the function
+    is called rarely, so it may be compiled quickly rather than well. An overflow in it gives no warning. most_steps:
+    the function is a chunk of at most about this many steps. Its last argument is a tuple of arrays with one first axis
+    of steps, which it gives to `scan_blocks`; it returns a carry, and an array with that axis."""
     dtype_name: str = "float64"
     """float64 or float32: the name that was asked for, not what `finfo` of a foreign namespace says."""
     compiles: bool = False
     """Whether `jit` compiles a function as a whole, so that operations on small arrays cost little."""
-    counts_steps: bool = False
-    """Whether one compiled function is to serve chunks of all lengths, because `scan` can count the steps to take."""
+    block_bytes: int = 3 * 2**20
+    """The bytes of inputs that a block of steps prepares at once. Compiled, they stay in a processor core's own cache
+    until their last use; else more steps at once save more of what each block costs than the cache does."""
     functions: tuple[tuple[Callable[..., Array], Callable[..., Array]], ...] = ()
     """Functions of activations, each with the library's own that computes the same faster."""
     on_gpu: bool = False
     """Whether it computes on a GPU, which has its own memory."""
-    threads: Threads = UNDECIDED
-    """The threads on which functions from `jit` compute."""
+    threads: Any = None
+    """The threads on which functions from `jit` compute, `Threads` of `mlp_xp.backends.threads`."""
     like: Callable[[Any], "Backend"] = NotImplemented
     """`like(array)` returns the backend of an array's library on its device, in the same dtype; NumPy's for lists and
     anything else that NumPy reads. A model predicts there."""

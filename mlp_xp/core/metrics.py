@@ -30,14 +30,8 @@ def make_logits(activation: str | Activation, backend: Backend, prepare: Prepare
         return forward(network, x, [function] * (len(network) - 1), xp=xp)[0]
 
     def logits(network: Network, inputs: Array, fitted: tuple[Array, ...]) -> Array:
-        samples, *shape = inputs.shape
-        size = inputs_per_part(samples, max(max(layer.weights.shape) for layer in network))
-        whole = samples - samples % size
-        # All whole parts are in one loop, which a compiler sees once.
-        parts = (xp.reshape(inputs[:whole, ...], (-1, size, *shape)),)
-        _, rows = backend.scan(lambda carry, row: (carry, part(network, row[0], fitted)), (), parts)
-        rows = xp.reshape(rows, (whole, -1))
-        return rows if whole == samples else xp.concat([rows, part(network, inputs[whole:, ...], fitted)], axis=0)
+        size = inputs_per_part(inputs.shape[0], max(max(layer.weights.shape) for layer in network))
+        return backend.scan_blocks(lambda _, rows: ((), part(network, rows[0], fitted)), (), (inputs,), size)[1]
 
     return backend.jit(logits)
 

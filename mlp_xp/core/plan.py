@@ -25,8 +25,6 @@ class Chunk(NamedTuple):
     batch_size: int
     report: int | None = None
     """Report after the chunk, under this sample number."""
-    validate: bool = False
-    """Try the network on the held-out samples after the chunk."""
     checkpoint: bool = False
     """Save a checkpoint after the chunk."""
 
@@ -66,8 +64,7 @@ def plan_epoch(samples: int, config: TrainConfig, parameters: int) -> list[Chunk
         for length in cut(end + 1 - step, lengths):
             plan.append(Chunk(step * size, length, size if step < full_steps else samples % size))
             step += length
-        validate = end == last and config.validation > 0
-        plan[-1] = plan[-1]._replace(report=reports.get(end), validate=validate, checkpoint=end in checkpoints)
+        plan[-1] = plan[-1]._replace(report=reports.get(end), checkpoint=end in checkpoints)
     return plan
 
 

@@ -70,9 +70,9 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
     return step
 
 
-Block = Callable[[State, Batch, Rates, Array | None], tuple[State, Array]]
-"""`block(state, batch, rates, count) -> state, logits` takes K steps. Batch, rates and logits have a first axis of K
-more than those of a step; count: see `Backend.scan`. The state is donated."""
+Block = Step
+"""`block(state, batch, rates) -> state, logits` takes K steps. Batch, rates and logits have a first axis of K more than
+those of a step. The state is donated."""
 
 
 def make_block(config: TrainConfig, task: Task, backend: Backend) -> Block:
@@ -83,7 +83,7 @@ def make_block(config: TrainConfig, task: Task, backend: Backend) -> Block:
         x, targets, kept, *rates = row
         return step(state, Batch(x, targets, kept), Rates(*rates))
 
-    return lambda state, batch, rates, count: backend.scan(take, state, (*batch, *rates), count)
+    return lambda state, batch, rates: backend.scan(take, state, (*batch, *rates))
 
 
 def to_device(network: Network, backend: Backend) -> Network:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,32 +47,35 @@ class Report(NamedTuple):
     test: Evaluation | None = None
     """The result on the test set, after the update; None without a test set."""
     validation: Evaluation | None = None
-    """The result on the held-out samples, at the end of an epoch. The closing report has loss and score of the best
-    network."""
+    """The result on the held-out samples, at the end of an epoch and in the closing report."""
 
 
 class Tally(NamedTuple):
-    """Sums over the samples since the last report."""
+    """Sums over the samples since the last report, without the warm-up."""
 
     loss: float = 0.0
     samples: int = 0
     seconds: float = 0.0
+    reported: bool = False
+    """Whether a report, other than the closing one, has shown these sums: the next sample then begins new ones."""
 
     def add(self, losses: np.ndarray, batch_size: int, seconds: float) -> "Tally":
         """Add steps on batches of this size, which had these losses and took this time."""
-        samples = losses.size * batch_size
-        return Tally(self.loss + float(losses.sum()) * batch_size, self.samples + samples, self.seconds + seconds)
+        loss, samples = float(losses.sum()) * batch_size, losses.size * batch_size
+        if self.reported:
+            return Tally(loss, samples, seconds)
+        return Tally(self.loss + loss, self.samples + samples, self.seconds + seconds)
 
 
 class Best(NamedTuple):
-    """The network with the highest accuracy, or R² for regression, on the held-out samples so far, and its epoch.
+    """The network with the highest score on the held-out samples so far, and its epoch.
 
-    Ties go to the lower loss: on few samples many epochs have the same accuracy.
+    Ties go to the lower loss, because on few samples many epochs have the same score, and then to the earlier epoch.
     """
 
     network: Network
     score: float
-    """The accuracy, or R² for regression."""
+    """See `Evaluation.score`."""
     epoch: int
     loss: float
     """The loss on the held-out samples."""
@@ -97,6 +100,18 @@ class Position(NamedTuple):
     """The loss of the last step."""
     tally: Tally = Tally()
     best: Best | None = None
+    """None without held-out samples, and until the end of the first epoch."""
+
+    def after(self, epoch: int, chunk: Chunk, state: State, losses: np.ndarray, seconds: float) -> "Position":
+        """Return the position after a chunk of an epoch, whose steps had these losses and took this time."""
+        return self._replace(
+            state=state,
+            epoch=epoch,
+            sample=chunk.stop,
+            step=self.step + chunk.steps,
+            loss=float(losses[-1]),
+            tally=Tally() if epoch == WARM_UP_EPOCH else self.tally.add(losses, chunk.batch_size, seconds),
+        )
 
 
 class Event(NamedTuple):
@@ -108,13 +123,8 @@ class Event(NamedTuple):
     report: Report | None
     checkpoint: bool
     """Whether to save a checkpoint here. A job can be resumed after any whole chunk except those of the warm-up."""
-    closing: bool
+    closing: bool = False
     """Whether the job has ended; the report is then the closing one."""
-
-    def __repr__(self) -> str:
-        names = ("epoch", "sample", "step", "seconds", "loss", "best")
-        position = ", ".join(f"{name}={getattr(self.position, name)!r}" for name in names)
-        return f"Event({position}, report={self.report!r}, checkpoint={self.checkpoint}, closing={self.closing})"
 
 
 def trajectory(
@@ -127,104 +137,73 @@ def trajectory(
     included; without a closing event if the job is longer, and perhaps within a chunk, at a position that cannot be
     resumed from. trained: layers on the host, which replace the first of those that the seed draws.
 
-    Raises DivergenceError at the first loss that is not finite, of training, validation or test, and before a report or
-    a validation if the state is not finite, and BackendFailure where the array library fails.
+    Raises DivergenceError at the first loss that is not finite, of training, validation or test, and before a report if
+    the state is not finite, and BackendFailure where the array library fails.
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
-    is_cut = stop_after is not None and stop_after < job.total_steps
-    config, random = job.config, np.random.RandomState(job.config.seed)
+    config, random, has_ended = job.config, np.random.RandomState(job.config.seed), False
     drawn = initial_layers(job.sizes, random, config.init)  # also if resumed: the shuffles continue the stream
     position = start or Position(initial_state(config, (*trained, *drawn[len(trained) :]), job.backend))
-    begins = True
     for epoch, chunk, samples in job.chunks(random, stop_after):
-        # A tally begins after each report and each step of the warm-up. A resumed job follows the chunks that it skips,
-        # to know whether the next one begins a tally.
-        tally, begins = Tally() if begins else position.tally, chunk.report is not None or epoch == WARM_UP_EPOCH
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
             continue  # done before the job was resumed
         if config.patience and position.best and epoch - position.best.epoch > config.patience:
-            is_cut = False
+            has_ended = True
             break
 
         chunk_began = time.perf_counter()
         state, losses = job.run(position.state, samples, position.step)
-        check_finite(losses, epoch, chunk)
-        position = position._replace(
-            state=state,
-            epoch=epoch,
-            sample=chunk.stop,
-            step=position.step + chunk.steps,
-            loss=float(losses[-1]),
-            tally=tally.add(losses, chunk.batch_size, time.perf_counter() - chunk_began),
-        )
-
-        report = validation = None
-        if chunk.validate:
-            check_state(position, job.backend)
-            validation = _evaluate(job, position, state.network, job.held_out, "held-out")
-            position = position._replace(best=_better(job, position, validation))
+        check_losses(losses, epoch, chunk)
+        now, report = time.perf_counter(), None
+        position = position.after(epoch, chunk, state, losses, now - chunk_began)._replace(seconds=now - began)
         if chunk.report is not None:
-            report = _report(job, position, state.network, chunk.report, validation, began)
-            position = position._replace(reports=position.reports + 1)
-        position = position._replace(seconds=time.perf_counter() - began)
-        yield Event(position, losses, report, chunk.checkpoint, closing=False)
+            position, report = _report(job, position, state.network, chunk.report, began)
+            position = position._replace(reports=position.reports + 1, tally=position.tally._replace(reported=True))
+        yield Event(position, losses, report, chunk.checkpoint)
 
-    if not is_cut:
-        yield _closing_event(job, position, began)
-
-
-def _closing_event(job: Job, position: Position, began: float) -> Event:
-    network, validation = position.state.network, None
-    if position.best:
-        network, score, _, loss = position.best
-        figure: dict[str, Any] = {job.dataset.task.score_name: score}
-        validation = Evaluation(loss, samples=job.held_out[1].shape[0], **figure)
-    report = _report(job, position, network, len(job.rows), validation, began)
-    return Event(position._replace(seconds=report.seconds), np.empty(0), report, checkpoint=True, closing=True)
+    if has_ended or position.step == job.total_steps:
+        network = position.best.network if position.best else position.state.network
+        position, report = _report(job, position, network, len(job.rows), began)
+        yield Event(position, np.empty(0), report, checkpoint=True, closing=True)
 
 
-def _report(
-    job: Job, position: Position, network: Network, sample: int, validation: Evaluation | None, began: float
-) -> Report:
-    """Evaluate a network on the test set, and return its report. Raises DivergenceError."""
+def _report(job: Job, position: Position, network: Network, sample: int, began: float) -> tuple[Position, Report]:
+    """Return the report about a network, and the position after it. Raises DivergenceError."""
     check_state(position, job.backend)
-    dataset, tally, test = job.dataset, position.tally, None
-    if dataset.test_inputs is not None:
-        test = _evaluate(job, position, network, dataset[2:4], "test")
-    return Report(
+    model = job.model(copy_network(network, job.backend))
+    best, tally, validation, test = position.best, position.tally, None, None
+    if job.held_out and position.sample == len(job.rows):  # at the end of an epoch
+        validation = _evaluate(model, job.held_out, position, "held-out")
+        if best is None or (validation.score, -validation.loss) > (best.score, -best.loss):
+            best = Best(model.network, validation.score, position.epoch, validation.loss)
+    if job.dataset.test_inputs is not None:
+        test = _evaluate(model, job.dataset[2:4], position, "test")
+    report = Report(
         epoch=position.epoch,
         sample=sample,
         loss=position.loss,
         seconds=time.perf_counter() - began,
         train_loss=tally.loss / tally.samples,
         samples_per_second=tally.samples / tally.seconds,
-        model=job.model(copy_network(network, job.backend)),
+        model=model,
         test=test,
         validation=validation,
     )
+    return position._replace(seconds=report.seconds, best=best), report
 
 
-def _evaluate(job: Job, position: Position, network: Network, samples: tuple[Array, Array], which: str) -> Evaluation:
-    found = job.model(network).evaluate(*samples)
+def _evaluate(model: Model, samples: tuple[Array, ...], position: Position, which: str) -> Evaluation:
+    found = model.evaluate(*samples)
     if not math.isfinite(found.loss):  # the last update diverged, which no loss of the steps before it shows
         raise _diverged(f"{which} loss after sample {position.sample}", position.epoch, found.loss)
     return found
 
 
-def _better(job: Job, position: Position, validation: Evaluation) -> Best:
-    """Return the best network so far, or this one. Ties go to the lower loss, and then to the earlier epoch."""
-    best = position.best
-    if best and (validation.score, -validation.loss) <= (best.score, -best.loss):
-        return best
-    return Best(copy_network(position.state.network, job.backend), validation.score, position.epoch, validation.loss)
-
-
-def check_finite(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:
+def check_losses(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:
     """Raise DivergenceError, which names the first bad sample, unless all losses of a chunk are finite."""
-    if np.isfinite(losses).all():
-        return
-    i = int(np.argmin(np.isfinite(losses)))
-    raise _diverged(f"loss at sample {chunk.start + i * chunk.batch_size}", epoch, losses[i])
+    if not np.isfinite(losses).all():
+        i = int(np.argmin(np.isfinite(losses)))
+        raise _diverged(f"loss at sample {chunk.start + i * chunk.batch_size}", epoch, losses[i])
 
 
 def check_state(position: Position, backend: Backend) -> None:

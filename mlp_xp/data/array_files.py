@@ -1,10 +1,6 @@
 """NumPy's own files: .npz archives, as Keras publishes MNIST, and folders of .npy files. Never a pickle."""
 
-import tokenize
-import warnings
-import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import open_file
+from mlp_xp.data.reading import fault, open_file
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
-from mlp_xp.errors import DatasetError, DatasetWarning, some
+from mlp_xp.errors import DatasetError
 
 # The names of the arrays of each part, inputs before labels; a file may use any case.
 TRAIN = (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"))
 TEST = (("x_test", "y_test"), ("test_images", "test_labels"))
-# What NumPy raises for a file that is damaged, not its own, or holds a pickle, besides what `open_file` knows.
-FAULTS = (ValueError, zipfile.BadZipFile, NotImplementedError, tokenize.TokenError)
 
 Array = npt.NDArray[Any]
 
@@ -29,53 +23,43 @@ def read_array_files(path: Path, how: Origin | None = None, features: Sequence[s
     """Read a .npz archive, or a folder of .npy files, with the arrays x_train, y_train, and x_test, y_test or neither.
 
     The names train_images, train_labels, test_images and test_labels are known too, and X and y for a training set
-    alone, all in any case. A DatasetWarning names arrays that are not used. Labels of shape (n, 1) become (n,); the
-    rest is as in the file, and not checked. Raises DatasetError, which names the file.
+    alone, all in any case. Other arrays are ignored. Labels of shape (n, 1) become (n,); the rest is as in the file,
+    and not checked. Raises DatasetError, which names the file.
     """
+    files = [path]
     if path.is_dir():
-        names = {file.stem: file for file in sorted(path.iterdir()) if file.suffix.lower() == ".npy"}
-    else:
-        with _opened(path) as archive:
-            if isinstance(archive, np.ndarray):
-                raise DatasetError("is one array", remedy="give a folder with X.npy and y.npy, or a .npz archive")
-            names = dict.fromkeys(archive.files, path)
-    known = {name.lower(): name for name in names}
-    train, test = (
-        next(((known[x], known[y]) for x, y in pairs if {x, y} <= known.keys()), ()) for pairs in (TRAIN, TEST)
-    )
-    if not train:
-        raise DatasetError(
-            f"has no training set, but {some([*names], 5) or 'no arrays at all'}",
-            remedy="name the arrays x_train, y_train and, if there is a test set, x_test and y_test; or X and y",
-            file=path,
-        )
-    if unused := [name for name in names if name not in (*train, *test)]:
-        warnings.warn(DatasetWarning(f"these arrays are not used: {some(unused, 5)}", file=path), stacklevel=2)
-    arrays = {name: _read(names[name], name) for name in (*train, *test)}
-    parts = [Part(arrays[x], _flat(arrays[y]), path) for x, y in (train, test or train)]
-    return Samples(parts[0], parts[1] if test else None)
+        files = [file for file in sorted(path.iterdir()) if file.suffix.lower() == ".npy" and _is_known(file.stem)]
+    arrays: dict[str, Array] = {}
+    for file in files:
+        arrays |= _load(file)
+    train, test = (_part(arrays, pairs, path) for pairs in (TRAIN, TEST))
+    if train is None:
+        remedy = "name the arrays x_train, y_train and, if there is a test set, x_test and y_test; or X and y"
+        raise DatasetError("has no training set", remedy=remedy, file=path)
+    return Samples(train, test)
 
 
-def _read(path: Path, name: str) -> Array:
-    with _opened(path) as found:
-        return np.ascontiguousarray(found if isinstance(found, np.ndarray) else found[name])
+def _part(arrays: dict[str, Array], pairs: Sequence[tuple[str, str]], path: Path) -> Part | None:
+    for x, y in pairs:
+        if {x, y} <= arrays.keys():
+            labels = arrays[y]
+            return Part(arrays[x], labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels, path)
+    return None
 
 
-def _flat(labels: Array) -> Array:
-    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+def _is_known(name: str) -> bool:
+    return any(name.lower() in pair for pair in (*TRAIN, *TEST))
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open an archive, or read an array. What NumPy raises, also in the `with` block, becomes a DatasetError."""
+def _load(path: Path) -> dict[str, Array]:
+    """Return the arrays in a file whose names are known, by their names in small letters. Raises DatasetError."""
     with open_file(path) as stream:
         try:
-            yield np.load(stream, allow_pickle=False)
-        except FAULTS as error:
-            reason = " ".join(str(error).split()).partition(". ")[0]  # NumPy goes on with advice to unpickle
-            raise DatasetError(
-                f"is damaged, or not NumPy's: {reason}", remedy="save it again as plain arrays"
-            ) from error
+            found = np.load(stream, allow_pickle=False)
+            found = {path.stem: found} if isinstance(found, np.ndarray) else found
+            return {name.lower(): np.ascontiguousarray(found[name]) for name in found if _is_known(name)}
+        except Exception as error:  # of many types, for a file that is damaged, not NumPy's, or holds a pickle
+            raise fault(error) from error
 
 
 FORMAT = Format("arrays", lambda path, names, how: has_suffix(names, (".npz", ".npy")), read_array_files)

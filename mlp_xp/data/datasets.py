@@ -1,7 +1,6 @@
 """Load data sets on a backend's device: by name, from files like MNIST's, or from your own files."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from mlp_xp.data.labels import labels_of, meaning_of
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import visible_names
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.data.samples import Format, Samples
+from mlp_xp.data.samples import Format
 from mlp_xp.data.splitting import hold_out
 from mlp_xp.errors import DatasetError, nearest
 
@@ -68,43 +67,35 @@ def load_dataset(
     the file and the fault, or DownloadError. If no data set is found, the error's `setting` is "name_or_folder".
     """
     origin, backend = Origin(**how), backend or open_backend()
-    if is_published(name_or_folder):
-        name, row = str(name_or_folder), mnist_files.IDX
-        _check_options(name, row, origin)
-        folder = MNIST_DIR if name == "mnist" and MNIST_DIR.is_dir() else None
-        files = [*map(folder.joinpath, DATASETS[name].files)] if folder else fetch(name, cache_dir=cache_dir)
-        samples = mnist_files.read_files(files, DATASETS[name])
-    else:
-        path = Path(name_or_folder)
-        if name_or_folder == "" or not os.path.lexists(path):
-            raise DatasetError(
-                f"{str(name_or_folder)!r}: no such folder, file or data set{nearest(str(name_or_folder), DATASETS)}",
-                remedy=f"choose one of {', '.join(DATASETS)}, or give {pictures.GIVE}",
-                setting=SETTING,
-            )
-        name, row = str(path.absolute()), _format_of(path, origin)
-        samples = _read(path, row, origin)
-        if samples.test is not None and np.array_equal(samples.train.inputs, samples.test.inputs):
-            raise DatasetError(
-                "the test set is the training set: testing on the training set says nothing about other samples",
-                remedy="give a test set of its own",
-                file=path,
-            )
-    dataset = to_dataset(samples, backend, origin)._replace(name=name)
+    row, text = _format_of(name_or_folder, origin), str(name_or_folder)
+    if row is None:
+        raise DatasetError(
+            f"{text!r}: no such folder, file or data set{nearest(text, DATASETS)}",
+            remedy=f"choose one of {', '.join(DATASETS)}, or give {pictures.GIVE}",
+            setting=SETTING,
+        )
+    _check_options(text, row, origin)
+    if _is_published(name_or_folder):
+        folder = MNIST_DIR if text == "mnist" and MNIST_DIR.is_dir() else None
+        files = [*map(folder.joinpath, DATASETS[text].files)] if folder else fetch(text, cache_dir=cache_dir)
+        samples = mnist_files.read_files(files, DATASETS[text])
+        return to_dataset(samples, backend, origin)._replace(name=text, hold_out=None)
+    path = Path(name_or_folder)
+    samples = row.read(path, origin, None)
+    if samples.test is not None and np.array_equal(samples.train.inputs, samples.test.inputs):
+        raise DatasetError(
+            "the test set is the training set: testing on the training set says nothing about other samples",
+            remedy="give a test set of its own",
+            file=path,
+        )
+    dataset = to_dataset(samples, backend, origin)._replace(name=str(path.absolute()))
     return dataset._replace(origin=origin) if row.is_own else dataset._replace(hold_out=None)
-
-
-def is_published(name_or_folder: str | os.PathLike[str]) -> bool:
-    """Return whether this is the name of a data set in DATASETS; a path never is."""
-    return isinstance(name_or_folder, str) and name_or_folder in DATASETS
 
 
 def is_own(name_or_folder: str | os.PathLike[str], how: Origin) -> bool:
     """Return whether a file or folder has your own data; False for data like MNIST's, and if it does not exist."""
-    path = Path(name_or_folder)
-    if name_or_folder == "" or is_published(name_or_folder) or not os.path.lexists(path):
-        return False
-    return _format_of(path, how).is_own
+    row = _format_of(name_or_folder, how)
+    return row is not None and row.is_own
 
 
 def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) -> Dataset:
@@ -116,8 +107,10 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
     """
     place, how, backend = Path(path), replace(how, task=model.task.name, exclude=None), model.backend
     row = _format_of(place, how)
+    assert row is not None
     try:
-        samples = _read(place, row, how, model.feature_names if model.inputs == "columns" else None)
+        _check_options(str(place), row, how)
+        samples = row.read(place, how, model.feature_names if model.inputs == "columns" else None)
     except DatasetError as error:
         if error.setting in OPTIONS:  # which are the run's, not the caller's
             fault = f"holds {row.holds}, which cannot be read as the run's own data were"
@@ -137,15 +130,19 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
     )
 
 
-def _format_of(path: Path, how: Origin) -> Format:
-    """Return the form of a file or folder, which must exist, by its name or by the names in it."""
+def _is_published(name_or_folder: str | os.PathLike[str]) -> bool:
+    return isinstance(name_or_folder, str) and name_or_folder in DATASETS  # a path never is
+
+
+def _format_of(name_or_folder: str | os.PathLike[str], how: Origin) -> Format | None:
+    """Return the form of a published data set, or of a file or folder by the names in it; None if there is none."""
+    path = Path(name_or_folder)
+    if _is_published(name_or_folder):
+        return mnist_files.IDX
+    if name_or_folder == "" or not os.path.lexists(path):
+        return None
     names = visible_names(path) if path.is_dir() else [path.name]
     return next(row for row in FORMATS if row.is_it(path, names, how))
-
-
-def _read(path: Path, row: Format, how: Origin, features: Sequence[str] | None = None) -> Samples:
-    _check_options(str(path), row, how)
-    return row.read(path, how, features)
 
 
 def _check_options(name: str, row: Format, how: Origin) -> None:

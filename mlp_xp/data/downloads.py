@@ -18,12 +18,7 @@ class DownloadError(MlpXpError):
     """Files of a data set that cannot be downloaded from any mirror, or cannot be stored."""
 
 
-def fetch(
-    name: str,
-    *,
-    cache_dir: str | os.PathLike[str] | None = None,
-    timeout: float = TIMEOUT_SECONDS,
-) -> list[Path]:
+def fetch(name: str, *, cache_dir: str | os.PathLike[str] | None = None) -> list[Path]:
     """Return the four files of a data set in DATASETS, from the cache folder or the first mirror that has them.
 
     A file in the cache with the right checksum is used without network access. A downloaded file replaces an old one
@@ -32,17 +27,17 @@ def fetch(
 
     On a terminal, pooch names each file on stderr and shows a progress bar.
 
-    cache_dir: by default the environment variable MLP_XP_CACHE, else the system's cache folder. timeout: seconds
-    without data after which the next mirror is tried. Raises DownloadError, which names each mirror and its fault.
+    cache_dir: by default the environment variable MLP_XP_CACHE, else the system's cache folder. Raises
+    DownloadError, which names each mirror and its fault.
     """
     source = DATASETS[name]
     folder = cache_folder(cache_dir) / source.folder
     files = [folder / file for file in source.files]
     try:
         if source.archive is None:
-            _download(name, source, folder, timeout)
+            _download(name, source, folder)
         elif not all(file.is_file() for file in files):
-            _download(name, source, folder, timeout)
+            _download(name, source, folder)
             with zipfile.ZipFile(folder / source.archive) as archive, tempfile.TemporaryDirectory(dir=folder) as aside:
                 for file in files:
                     Path(archive.extract(f"gzip/{file.name}", aside)).replace(file)
@@ -62,7 +57,7 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     return Path(cache_dir or os.environ.get(CACHE_VARIABLE) or pooch.os_cache("mlp_xp")).expanduser().absolute()
 
 
-def _download(name: str, source: Source, folder: Path, timeout: float) -> None:
+def _download(name: str, source: Source, folder: Path) -> None:
     import pooch
     from requests import RequestException
 
@@ -71,7 +66,7 @@ def _download(name: str, source: Source, folder: Path, timeout: float) -> None:
     download = pooch.HTTPDownloader(
         progressbar=seen,
         chunk_size=CHUNK_BYTES,
-        timeout=timeout,
+        timeout=TIMEOUT_SECONDS,
         headers={"Accept-Encoding": "identity"},  # a server that compresses again would change the file
     )
     mirrors = list(source.mirrors)

@@ -20,8 +20,7 @@ from mlp_xp.data.samples import Part, Samples
 from mlp_xp.errors import Argument, DatasetError, some
 
 SHOWN = 5  # names in a message
-MOST_GUESSED = 20  # this many distinct whole numbers are taken for classes, or more if each has FEWEST samples
-FEWEST = 10
+MOST_GUESSED = 20  # this many distinct whole numbers are taken for classes
 WHOLE = re.compile("[+-]?[0-9]{1,18}")
 AS_CLASSES, AS_NUMBERS = Argument("task", "classes"), Argument("task", "regression")
 
@@ -97,8 +96,8 @@ def guess_task(y: Labels, class_names: Sequence[str] | None = None) -> Task:
     """Return the task of labels: regression for floats, labels for several columns, and otherwise classes.
 
     Raises DatasetError, which names the option, where labels may stand for another task. These are classes in one-hot
-    form; whole numbers that have a decimal point but are few, each in many rows; and integers that are many, each in
-    few rows, unless they are all those from 0 or 1 up to the largest, or the classes have names.
+    form; whole numbers that have a decimal point but are few; and integers that are many, unless they are all those
+    from 0 or 1 up to the largest, or the classes have names.
     """
     task = REGRESSION if y.dtype.kind == "f" else LABELS if y.ndim == 2 else CLASSES
     if 0 in y.shape:
@@ -109,12 +108,12 @@ def guess_task(y: Labels, class_names: Sequence[str] | None = None) -> Task:
             raise DatasetError("each row has a single 1, as if the columns were classes", remedy=remedy, setting="y")
         return task
     values = np.unique(y)
-    few, rare = len(values) <= MOST_GUESSED, len(y) < FEWEST * len(values)
+    few = len(values) <= MOST_GUESSED
     if y.dtype.kind == "f":
-        unclear = few and not rare and bool((values == np.floor(values)).all())
+        unclear = few and bool((values == np.floor(values)).all())
     else:
         has_gaps = y.dtype.kind != "b" and (values[0] not in (0, 1) or values[-1] - values[0] >= len(values))
-        unclear = not few and rare and has_gaps and class_names is None
+        unclear = not few and has_gaps and class_names is None
     if unclear:
         raise DatasetError(
             f"{len(values)} different whole numbers in {len(y)} rows may be quantities or classes",
@@ -132,7 +131,7 @@ def number_classes(y: Labels, names: Sequence[str]) -> Labels:
     known, texts = {name: i for i, name in enumerate(names)}, [*map(str, values.tolist())]
     if unknown := [i for i, text in enumerate(texts) if text not in known]:
         row = int(np.argmax(np.isin(places, unknown)))
-        fault = f"{texts[places[row]]!r:.60} is none of the {len(names)} classes"
+        fault = f"the label {texts[places[row]]!r:.60} is none of the {len(names)} classes"
         raise DatasetError(fault, remedy=f"they are {some([*names], SHOWN)}", setting="y", row=row)
     return np.array([known[text] for text in texts], np.uint8 if len(names) <= 256 else np.int32)[places]
 

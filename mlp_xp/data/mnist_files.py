@@ -33,22 +33,8 @@ def read_files(files: Sequence[Path], source: Source) -> Samples:
 
 def _read_part(files: Sequence[Path], source: Source) -> Part:
     images, labels = read_csv(files[0]) if len(files) == 1 else (read_idx(files[0], 3), read_idx(files[1], 1))
-    if len(images) != len(labels):
-        raise DatasetError(
-            f"has {len(images)} images, {files[-1].name} has {len(labels)} labels",
-            remedy="the numbers must be equal: fetch both files again",
-            file=files[0],
-        )
-    first, count = source.first_label, len(source.class_names)
-    if (outside := (labels < first) | (labels > first + count - 1)).any():
-        sample = int(np.argmax(outside))
-        raise DatasetError(
-            f"label {labels[sample]} of sample {sample} is outside the {count} classes, {first} to {first + count - 1}",
-            remedy="check that the file belongs to this data set",
-            file=files[-1],
-        )
-    labels -= np.uint8(first)
-    return Part(np.ascontiguousarray(images.swapaxes(1, 2)) if source.transposed else images, labels, files[0])
+    labels -= np.uint8(source.first_label)
+    return Part(np.ascontiguousarray(images.swapaxes(1, 2)) if source.transposed else images, labels, files[-1])
 
 
 def read_idx(path: str | os.PathLike[str], ndim: int) -> Bytes:

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,13 +13,10 @@ from mlp_xp.data.ink import Bytes, prepare_image
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import fault, in_order, visible_names
 from mlp_xp.data.samples import Format, Part, Samples
-from mlp_xp.errors import Argument, DatasetError, escaped, not_installed
+from mlp_xp.errors import Argument, DatasetError, not_installed
 
 if TYPE_CHECKING:
     from PIL import Image
-
-Paths = Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
-"""One path, or several."""
 
 GIVE = (
     "a table (CSV, Parquet) and its label, a .npz archive, or a folder of pictures for each class, of .npy files, or "
@@ -52,8 +49,6 @@ def read_picture_folder(folder: Path, how: Origin, features: Sequence[str] | Non
     for name, pictures in parts[0].items():
         if not pictures:
             raise DatasetError("has no pictures", remedy="add some, or remove this folder", file=places[0] / name)
-    if not any(parts[-1].values()):
-        raise DatasetError("has no pictures", remedy="add a folder of them for each class", file=places[-1])
     images = _read_alike([path for part in parts for pictures in part.values() for path in pictures], how.picture_size)
     labels = [np.array([name for name, pictures in part.items() for _ in pictures]) for part in parts]
     train, *test = (Part(*each) for each in zip(np.split(images, [len(labels[0])]), labels, places, strict=False))
@@ -97,7 +92,7 @@ class Pictures(NamedTuple):
     """The errors of the files and folders that were skipped."""
 
 
-def read_pictures(paths: Paths, shape: tuple[int, ...], kind: str = "arrays") -> Pictures:
+def read_pictures(paths: Sequence[Path], shape: tuple[int, ...], kind: str = "arrays") -> Pictures:
     """Read picture files, and those in folders, as images uint8 of a shape, (rows, columns) or (rows, columns, 3).
 
     kind: how the network's own were read, as in `Dataset.inputs`. "pictures": as they are; another size is a fault, and
@@ -126,7 +121,7 @@ def read_pictures(paths: Paths, shape: tuple[int, ...], kind: str = "arrays") ->
 
     _pillow()
     files, images, faults = list[Path](), list[Bytes](), list[DatasetError]()
-    for path in map(Path, [paths] if isinstance(paths, str | os.PathLike) else paths):
+    for path in paths:
         is_folder = next(os.walk(path), None) is not None
         found = [*_pictures_below(path)] if is_folder else [path]
         if not found:
@@ -167,7 +162,7 @@ def _pillow() -> tuple[ModuleType, list[str]]:
     return Image, [form for form in Image.ID if form != "EPS"]
 
 
-def decode(path: str | os.PathLike[str]) -> "Image.Image":
+def decode(path: Path) -> "Image.Image":
     """Decode a picture file and turn it upright. Raises DatasetError.
 
     Only Pillow's calls are in the try block: whatever they raise for a damaged file, and its decoders raise many types,
@@ -182,12 +177,7 @@ def decode(path: str | os.PathLike[str]) -> "Image.Image":
             with pillow.open(path, formats=formats) as opened:
                 return ImageOps.exif_transpose(opened)
     except Exception as error:
-        if isinstance(error, OSError) and error.strerror:  # from the system, not from a decoder
-            raise fault(error, path) from error
-        reason = escaped(" ".join(str(error).split())) or type(error).__name__
-        if isinstance(error, pillow.UnidentifiedImageError):
-            reason = "it is not a picture that Pillow can read"
-        raise DatasetError(f"cannot be decoded: {reason}", remedy="save it again as PNG or JPEG", file=path) from error
+        raise fault(error, path) from error
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None) -> Bytes:

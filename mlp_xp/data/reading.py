@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlp_xp.errors import DatasetError
+from mlp_xp.errors import DatasetError, escaped
 
 GZIP_MAGIC = b"\x1f\x8b"
 # How pandas, R and spreadsheets write a missing value, in small letters.
@@ -38,23 +38,14 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[Stream]:
         error.file = os.fspath(path)
         raise
     except (OSError, EOFError, zlib.error, MemoryError, UnicodeDecodeError) as error:
-        raise fault(error, path) from error
+        raise fault(error, Path(path)) from error
 
 
-def fault(error: Exception, path: str | os.PathLike[str]) -> DatasetError:
-    """Return what is wrong with a file, as an error that names it."""
-    match error:
-        case FileNotFoundError():
-            said = "no such file", "check the path"
-        case OSError(strerror=str(reason)):
-            said = f"cannot be read: {reason}", "check the path and its permissions"
-        case MemoryError():
-            said = "is too large for the memory of this machine", "give a smaller file"
-        case UnicodeDecodeError(object=content, start=start):
-            said = f"the byte 0x{content[start]:02x} is not UTF-8", "save the file in UTF-8"
-        case _:
-            said = f"is a damaged gzip stream ({error})", "fetch the file again"
-    return DatasetError(said[0], remedy=said[1], file=os.fspath(path))
+def fault(error: Exception, path: Path | None = None) -> DatasetError:
+    """Return what the system or a library said about a file as an error; `open_file` adds the path."""
+    said = escaped(" ".join(str(getattr(error, "strerror", None) or error).split()))[:200]
+    reason = said.partition(". ")[0] or type(error).__name__  # NumPy goes on with advice to unpickle
+    return DatasetError(f"cannot be read: {reason}", remedy="check the path and the file", file=path)
 
 
 def visible_names(folder: Path) -> list[str]:

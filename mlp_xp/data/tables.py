@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from mlp_xp.backends.reading import find_columns
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import FLAGS, MISSING, Stream, number_of, open_file, visible_names
+from mlp_xp.data.reading import FLAGS, MISSING, Stream, fault, number_of, open_file, visible_names
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
-from mlp_xp.errors import Argument, DatasetError, escaped, not_installed, some
+from mlp_xp.errors import Argument, DatasetError, not_installed, some
 
 # A file is for training or for testing if its name has one of these words, between characters that are not letters.
 WORDS = {"train": "train", "test": "test|t10k"}
@@ -99,10 +99,7 @@ def _split(given: str | None, names: Sequence[str]) -> list[str]:
 
 def _read_csv(stream: Stream, choose: Choose) -> Found:
     rows = read_rows(stream)
-    number, names = next(rows, (0, []))
-    if not names:
-        raise DatasetError("is empty", remedy="give a table with the names of its columns in the first line")
-    names = [name.strip() for name in names]
+    names = [name.strip() for name in next(rows, (0, []))[1]]
     chosen, labelled = choose(names)
     columns, label_columns = find_columns(chosen, names), find_columns(labelled, names)
     values, lines, texts = array("d"), array("q"), [list[str]() for _ in labelled]
@@ -114,9 +111,7 @@ def _read_csv(stream: Stream, choose: Choose) -> Found:
         lines.append(line)
         for text, i in zip(texts, label_columns, strict=True):
             text.append(row[i].strip())
-    if not lines:
-        raise DatasetError("there are no rows below the header", remedy="give a table with rows", line=number)
-    table = np.frombuffer(values, np.float64).reshape(len(lines), -1)
+    table = np.frombuffer(values, np.float64).reshape(len(lines), len(columns))
     return (chosen, labelled), table, [*map(np.array, texts)], lines
 
 
@@ -167,12 +162,9 @@ def _read_parquet(stream: Stream, choose: Choose) -> Found:
         with parquet.ParquetFile(stream) as file:
             chosen, labelled = choose(file.schema_arrow.names)
             table = file.read([*chosen, *labelled])
-        if not table.num_rows:
-            raise DatasetError("there are no rows", remedy="give a table with rows")
         features, labels = ([_values(table.column(name), pa) for name in names] for names in (chosen, labelled))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = escaped(" ".join(str(error).split())[:200])
-        raise DatasetError(f"is a damaged Parquet file: {reason}", remedy="write it again") from error
+        raise fault(error) from error
     inputs = np.stack(features, axis=1)
     inputs = inputs.astype(np.float64) if inputs.dtype.kind in "biuf" else inputs
     return (chosen, labelled), inputs, labels, ()

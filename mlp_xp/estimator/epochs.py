@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 
-from mlp_xp.core.chunk import TrainingSet
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
@@ -109,7 +108,8 @@ def make_epoch(
     config: TrainConfig,
     backend: Backend,
     task: Task,
-    samples: TrainingSet,
+    X: Array,
+    labels: Array,
     weights_of: np.ndarray | None,
     size: int,
     alpha: float,
@@ -117,7 +117,7 @@ def make_epoch(
 ) -> Callable[[State, np.ndarray], tuple[State, float]]:
     """Return `epoch(state, order) -> state, loss`.
 
-    samples: their inputs are features, (n, features). weights_of: those of the samples, (n,), on the host. order: the
+    X: features, (n, features). weights_of: those of the samples, (n,), on the host. order: the
     samples of the epoch, int64 (n,) on the host, cut into batches of `size`; the last one may be smaller. loss: the
     mean over the samples, from before each update, with the regularisation; for regression also the mean over the
     outputs. The state is donated. Raises ValueError for a batch whose weights sum to 0.
@@ -138,7 +138,7 @@ def make_epoch(
         decay = alpha / sums
         rates = Rates(*map(place, make_rates(optimizer, size, decay)))
         numbers = place(weights * (size / sums[:, None])), place(outputs * decay), rates
-        state, losses = run_chunk(state, samples.inputs, samples.labels, backend.asarray(rows), *numbers)
+        state, losses = run_chunk(state, X, labels, backend.asarray(rows), *numbers)
         sizes = np.full(len(rows), float(size))
         sizes[-1] -= filling
         total = float(sizes @ backend.to_numpy(losses).astype(np.float64))

@@ -22,7 +22,6 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from mlp_xp.backends import DTYPES
-from mlp_xp.core.chunk import TrainingSet
 from mlp_xp.core.features import unchanged
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
@@ -220,9 +219,9 @@ class _MLP(BaseEstimator):
             message = f"batch_size={self.batch_size} is clipped to the {size} training samples"
             warnings.warn(message, stacklevel=CALLER)
         labels = np.argmax(y, axis=1) if self._task.exclusive else y
-        samples = TrainingSet(X, backend.asarray(labels, backend.dtype if self._task.floats else None))
+        labels = backend.asarray(labels, backend.dtype if self._task.floats else None)
         config = make_config(self.activation, self._optimizer, decays=self.alpha > 0)
-        epoch = make_epoch(config, backend, self._task, samples, weights, size, float(self.alpha), self._optimizer)
+        epoch = make_epoch(config, backend, self._task, X, labels, weights, size, float(self.alpha), self._optimizer)
         state = self._state(OPTIMIZERS[config.optimizer].slots, backend)
         best, loss = state.network, 0.0
         if held_out is not None:

@@ -11,6 +11,7 @@ import operator
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import array_api_compat.numpy as numpy_xp
 import numpy as np
 
 from mlp_xp.backends._foreign import rebuild
+from mlp_xp.backends._library import eager_scan, eager_scan_blocks
 from mlp_xp.backends.opening import BackendFailure
 from mlp_xp.backends.requirements import FUNCTIONS
 from mlp_xp.backends.threads import LIMITS
@@ -25,7 +27,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.core.job import Job
-from mlp_xp.core.library import Backend, Carry, eager_scan
+from mlp_xp.core.library import Backend, Carry
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import MlpXpError, one_line, with_colon, without_comment
@@ -38,8 +40,6 @@ _GO_BETWEENS = (
     *(__file__, str(PACKAGE / "backends"), str(PACKAGE / "core" / "library.py")),
     *(str(Path(np.__file__).parent), contextlib.__file__),
 )
-# A chunk scans blocks of steps, each of which scans its steps (see `chunk`).
-STEP_DEPTH = 2
 BINARY = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "matmul": "@", "pow": "**"}
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 SYMBOLS = BINARY | COMPARISONS | {name: f"{BINARY[plain]}=" for name, plain in INPLACE.items()}
@@ -164,7 +164,7 @@ class Tracer:
 
     def __post_init__(self) -> None:
         self.xp = Namespace(self)
-        self._depth, self._in_step = 0, False
+        self._in_step = False
         xp = self.backend.xp
         self._dtypes = [(np.dtype(name), getattr(xp, name)) for name in DTYPES if hasattr(xp, name)]
 
@@ -238,7 +238,7 @@ class Tracer:
         """Copy a host array to the device, as `Backend.from_numpy`."""
         return self.call("from_numpy", self.backend.from_numpy, np.array, (np.array(array, order="C"), dtype))
 
-    def jit(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+    def jit(self, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         """Return the function itself, with each array that it returns computed by the hook's `materialise`, if any."""
         materialise = self.backend.details.materialise
         function = np.errstate(over="ignore", invalid="ignore")(function)  # as libraries that do not compile
@@ -255,24 +255,17 @@ class Tracer:
         """Copy an array to the host. It is not checked, because this is what everything is checked with."""
         return self.backend.to_numpy(_own(x))
 
-    def scan(
-        self, step: Callable[..., tuple[Carry, Array]], carry: Carry, xs: tuple[Array, ...], count: None = None
-    ) -> tuple[Carry, Any]:
-        """Scan eagerly, and count the steps."""
+    def scan(self, step: Callable[..., tuple[Carry, Array]], carry: Carry, xs: tuple[Array, ...]) -> tuple[Carry, Any]:
+        """Scan eagerly, and count the steps: nothing else is scanned."""
 
         def counted(carry: Carry, x: tuple[Array, ...]) -> tuple[Carry, Array]:
-            if self._depth == STEP_DEPTH:
-                self.steps, self._in_step = self.steps + 1, True
+            self.steps, self._in_step = self.steps + 1, True
             try:
                 return step(carry, x)
             finally:
                 self._in_step = False
 
-        self._depth += 1
-        try:
-            return eager_scan(counted, carry, xs, xp=self.xp)
-        finally:
-            self._depth -= 1
+        return eager_scan(counted, carry, xs, xp=self.xp)
 
     def _numpy_dtype(self, x: Any) -> Any:
         """Return NumPy's dtype for a dtype of the library, and anything else as it is."""
@@ -294,7 +287,7 @@ def tracing(backend: Backend) -> tuple[Backend, Tracer]:
     """
     tracer = Tracer(backend)
     own = {name: getattr(tracer, name) for name in ("xp", "from_numpy", "to_numpy", "scan", "jit")}
-    return replace(backend, **own, functions=(), counts_steps=False), tracer
+    return replace(backend, **own, scan_blocks=partial(eager_scan_blocks, xp=tracer.xp), functions=()), tracer
 
 
 def trace(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Tracer:

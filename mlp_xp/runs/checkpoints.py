@@ -19,9 +19,9 @@ from mlp_xp.core.step import State, to_device
 from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import Best, Position, Tally
 from mlp_xp.files import write_whole
-from mlp_xp.runs.records import FORMAT, REMEDY, TARGETS, RunError, check_fields, check_format, parse
-from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, check_unchanged, preparation_of, read_config
-from mlp_xp.runs.settings import Settings, flatten, unflatten
+from mlp_xp.runs.records import FORMAT, REMEDY, RunError, check_fields, check_format, parse
+from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, meaning_of, read_config
+from mlp_xp.runs.settings import Settings, check_unchanged, flatten, unflatten
 
 # What the fitted arrays of a preparation, and those of standardised numbers, are called in a model's file.
 FITTED, SCALING = ("shift", "scale"), ("target_shift", "target_scale")
@@ -95,13 +95,8 @@ def save_model(folder: Path, model: Model) -> None:
     facts: dict[str, Any] = {
         "activation": model.activation,
         "dtype": model.backend.dtype_name,
-        "image_shape": list(model.input_shape),
-        "class_names": list(model.class_names),
-        "task": model.task.name,
-        "preparation": preparation_of(model.prepare),
-        "inputs": model.inputs,
         "feature_names": list(model.feature_names),
-        "targets": TARGETS[bool(model.scaling)],
+        **meaning_of(model, model.input_shape),
     }
     tensors = _network_tensors("network", model.network, model.backend)
     for names, arrays in ((FITTED, model.prepare.fitted), (SCALING, model.scaling)):
@@ -204,7 +199,7 @@ def _read_facts(path: Path) -> dict[str, Any]:
 
 
 def check_settings(folder: Path, settings: Settings) -> None:
-    """Raise RunError unless the run's checkpoint fits these settings, epochs included. Only its metadata are read."""
+    """Raise MlpXpError unless the run's checkpoint fits these settings, epochs included. Only its metadata are read."""
     path = folder / CHECKPOINT
     facts = _read_facts(path)
     check_unchanged(unflatten(facts["settings"], path), settings, path)
@@ -220,7 +215,7 @@ def check_settings(folder: Path, settings: Settings) -> None:
 def load_checkpoint(folder: Path, settings: Settings, backend: Backend) -> Position:
     """Read the position of a run, with its state on the device.
 
-    Raises RunError if the checkpoint is damaged or does not match the settings; the message names the difference.
+    Raises MlpXpError if the checkpoint is damaged or does not match the settings; the message names the difference.
     """
     check_settings(folder, settings)
     tensors, facts = read_tensors(folder / CHECKPOINT)

@@ -37,12 +37,6 @@ def members_of(folders: Sequence[Path]) -> list[Path]:
     return [*found.values()]
 
 
-def file_of(model: Model) -> Path | None:
-    """Return the file that a model was read from, or None."""
-    path = Path(model.source).resolve()
-    return None if not model.sha256 else path / MODEL if path.is_dir() else path
-
-
 def run_of(model: Model) -> Path | None:
     """Return the folder of the run that a model was read from; None for another model, and for one from a mere file.
 

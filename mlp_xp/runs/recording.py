@@ -5,31 +5,44 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-from mlp_xp.backends import threads
 from mlp_xp.backends.memory import check_memory
 from mlp_xp.backends.opening import BackendFailure
+from mlp_xp.backends.threads import choose_threads
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.network import Network
 from mlp_xp.core.training import Event, Position, check_state, trajectory
-from mlp_xp.errors import MlpXpError, MlpXpWarning
-from mlp_xp.files import FileError, file_errors, make_folder
+from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning
+from mlp_xp.files import FileError, file_errors, left_aside, make_folder
 from mlp_xp.runs import checkpoints, replacing, run_folder
 from mlp_xp.runs.lock import locked
-from mlp_xp.runs.settings import Settings
+from mlp_xp.runs.settings import Settings, check_unchanged
 from mlp_xp.runs.sources import read_source
 
 
-def check_run(settings: Settings, job: Job, folder: Path | None = None) -> None:
-    """Check that a run can begin, before its folder is created. Raises RunError and NotEnoughMemoryError.
+def check_run(settings: Settings, job: Job, folder: Path | None = None) -> Job:
+    """Check that a run can begin, before its folder is created, and return its job with the threads chosen.
 
-    folder: the run's folder; once it has a checkpoint, its `start_from` run is no longer needed.
+    folder: the folder of a run to resume, if it has one. Once it has a checkpoint, the run that it started from is not
+    needed, and it computes on as many threads as before, or with an MlpXpWarning if they are others. Raises MlpXpError.
     """
     run_folder.preparation_of(job.dataset.prepare)
     if not isinstance(settings.train.activation, str):
         raise run_folder.RunError("the activation is a pair of functions, which a run folder cannot store; name one")
     check_memory(job.config, job.sizes, job.backend)
+    before = None
     if folder is None or not (folder / run_folder.CHECKPOINT).exists():
         read_source(settings.start_from, job)
+    else:
+        before = run_folder.threads_of(folder, job.backend.name)
+    job = job.on(choose_threads(job.backend, job.work, before))
+    if before not in (None, now := job.backend.threads.number):
+        warnings.warn(
+            f"{str(folder)!r}: the run was started with threads={before} and is resumed with threads={now}, so the "
+            "last digits of its numbers may differ from those of an uninterrupted run",
+            MlpXpWarning,
+            stacklevel=2,
+        )
+    return job
 
 
 @contextlib.contextmanager
@@ -39,7 +52,7 @@ def open_folder(folder: Path, *, existing: bool) -> Iterator[None]:
     What a killed process left in the folder is completed or undone. Raises FileError, and RunError if the folder is in
     use or contains something else.
     """
-    run_folder.check_new(folder, overwrite=True)  # before the lock writes to a folder of something else
+    run_folder.check_folder(folder, "run_dir", "run", run_folder.CONFIG)  # before the lock writes to it
     with file_errors(folder, "create"):
         make_folder(folder)
     with locked(folder):
@@ -50,7 +63,17 @@ def open_folder(folder: Path, *, existing: bool) -> Iterator[None]:
                 MlpXpWarning,
                 stacklevel=3,
             )
-        run_folder.check_new(folder, overwrite=existing)
+        with file_errors(folder, "remove temporary files in"):
+            for old in left_aside(folder):
+                old.unlink()
+        if (folder / run_folder.CONFIG).exists():
+            run_folder.read_config(folder)  # refuses that of another program
+            if not existing:
+                raise run_folder.RunError(
+                    f"{str(folder)!r} already contains a run",
+                    remedy=("choose another folder, or replace the run with ", Argument("overwrite")),
+                    setting="run_dir",
+                )
         yield
 
 
@@ -65,24 +88,23 @@ def train_in_folder(
 ) -> Generator[Event, None, None]:
     """Resume the run in the folder, or start a new one, and yield the events of `trajectory`.
 
-    The caller has called `check_run`, and holds the folder by `open_folder`. Reports and checkpoints are on disk before
-    they are yielded; the closing report has its own file. overwrite: start a new run. Its first checkpoint replaces the
-    run in the folder, which comes back if there is none. save_now: asked after every chunk whether to save a checkpoint
-    there; the event then says that one was saved. It is not asked in the warm-up, nor before a new run replaces an old
-    one. resume_hint: ends the message of an error after which the run can be resumed.
+    job: as `check_run` returns it. The caller holds the folder by `open_folder`. Reports and checkpoints are on disk
+    before they are yielded; the closing report has its own file. overwrite: start a new run. Its first checkpoint
+    replaces the run in the folder, which comes back if there is none. save_now: asked after every chunk whether to save
+    a checkpoint there; the event then says that one was saved. It is not asked in the warm-up, nor before a new run
+    replaces an old one. resume_hint: ends the message of an error after which the run can be resumed.
 
-    Raises the same errors as `mlp_xp.train`. The message says which checkpoint is kept.
+    Raises the same errors as `mlp_xp.train`. The message says whether a checkpoint is kept.
     """
     is_run = (folder / run_folder.CONFIG).exists()
-    job = choose_threads(None if overwrite else folder, job)
-    start = None if overwrite or not is_run else find_start(folder, settings, job)
+    start = find_start(folder, settings, job) if is_run and not overwrite else None
     trained: Network = ()
     try:
         if start is None:
-            trained, sha256 = read_source(settings.start_from, job)
+            trained = read_source(settings.start_from, job)
             if is_run and overwrite:
                 replacing.begin(folder)
-            run_folder.create_run(folder, settings, job, sha256)
+            run_folder.create_run(folder, settings, job)
         else:
             run_folder.truncate_metrics(folder, start.reports)
             run_folder.begin_segment(folder, settings, start)
@@ -99,33 +121,33 @@ def train_in_folder(
                 run_folder.write_result(folder, event.report, position.best)
             yield event
     except MlpXpError as error:
-        kept = what_is_kept(folder)
-        can_resume = isinstance(error, FileError | BackendFailure) and kept.endswith("is kept")
-        error.notes.append(kept + resume_hint * can_resume)
+        can_resume = isinstance(error, FileError | BackendFailure) and (folder / run_folder.CHECKPOINT).exists()
+        error.notes.append(what_is_kept(folder) + resume_hint * can_resume)
         raise
     finally:
         with contextlib.suppress(FileError):  # the next command does it, and the first error is the cause
             replacing.settle(folder)
 
 
-def choose_threads(folder: Path | None, job: Job) -> Job:
-    """Choose the threads of a job: those on which the run in the folder began, if any. Raises RunError."""
-    before = None if folder is None else run_folder.threads_of(folder, job.backend.name)
-    return job.on(threads.choose_threads(job.backend, job.work, before))
-
-
 def find_start(folder: Path, settings: Settings, job: Job) -> Position | None:
     """Return the position of the run in the folder, with its state on the device, or None if it has no checkpoint yet.
 
-    Raises RunError if the run has other settings or data, or its checkpoint is damaged or lost. Gives an MlpXpWarning
-    if the run was started with another number of threads.
+    Raises ConfigError if the run has other settings, and RunError if it has other data, or its checkpoint is damaged or
+    lost.
     """
-    run_folder.check_resumable(folder, settings)
+    check_unchanged(run_folder.read_config(folder)[0], settings, folder / run_folder.CONFIG)
     run_folder.check_data(folder, run_folder.data_facts(job))
-    if not (folder / run_folder.CHECKPOINT).exists():
-        return None
-    run_folder.warn_of_threads(folder, job.backend)
-    return checkpoints.load_checkpoint(folder, settings, job.backend)
+    if (folder / run_folder.CHECKPOINT).exists():
+        return checkpoints.load_checkpoint(folder, settings, job.backend)
+    for name in (run_folder.RESULT, run_folder.MODEL):
+        if (folder / name).exists():
+            raise run_folder.RunError(
+                f"the run has {name} but no {run_folder.CHECKPOINT}, so it cannot be resumed, and starting it over "
+                "would destroy it",
+                file=folder,
+                remedy=f"restore {run_folder.CHECKPOINT}, or train in another folder",
+            )
+    return None
 
 
 def save(folder: Path, position: Position, settings: Settings, job: Job) -> None:
@@ -149,8 +171,4 @@ def what_is_kept(folder: Path) -> str:
     if not (folder / run_folder.CHECKPOINT).exists():
         is_run = (folder / run_folder.CONFIG).exists()
         return f"no checkpoint was saved yet{'; --resume starts the run from its beginning' * is_run}"
-    try:
-        position = checkpoints.read_position(folder)
-    except MlpXpError as error:
-        return f"the checkpoint cannot be read: {error}"
-    return f"the checkpoint of epoch {position['epoch']}, after {position['sample']} samples, is kept"
+    return "the last checkpoint is kept"

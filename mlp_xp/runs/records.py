@@ -19,8 +19,7 @@ TARGETS = ("unchanged", "standardize")  # whether a network is trained on standa
 CONFIG_FIELDS = {
     **{"format": int, "settings": dict, "device": str | None, "versions": dict, "threads": dict, "machine": str},
     **{"train_samples": int, "image_shape": list, "class_names": list, "task": TASKS, "preparation": PREPARATIONS},
-    **{"targets": TARGETS, "data_crc32": str, "start_from_sha256": str | None, "segments": list | None},
-    **{"inputs": str, "rows": int | None},
+    **{"targets": TARGETS, "data_crc32": str, "inputs": str, "rows": int | None},
 }
 # The fields of a line of metrics.jsonl, and of result.json. A whole number may stand for a float.
 NUMBER, OPTIONAL = int | float, int | float | None
@@ -116,9 +115,7 @@ def parse(content: bytes | str, path: Path, line: int | None = None) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the field {shortened(twice)} is there twice")
+        raise ValueError(f"of the fields {shortened([name for name, _ in pairs])} one is there twice")
     return record
 
 

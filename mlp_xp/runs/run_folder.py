@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import platform
-import warnings
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,14 +19,14 @@ from mlp_xp.backends.threads import cpus, threads_chosen
 from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
+from mlp_xp.core.model import Model
 from mlp_xp.core.training import Best, Position, Report
-from mlp_xp.errors import Argument, MlpXpWarning
-from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
+from mlp_xp.files import ASIDE, file_errors, make_folder, sync, write_whole
 from mlp_xp.runs import records
 from mlp_xp.runs.records import REPORT_FIELDS, TARGETS, parse_settings
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
 from mlp_xp.runs.rows import ROWS, row_sums, write_rows
-from mlp_xp.runs.settings import Settings, first_change, flatten, with_absolute_paths
+from mlp_xp.runs.settings import Settings, flatten, with_absolute_paths
 
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png", "predictions.png", "labels.png")
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
@@ -55,13 +54,13 @@ def claim_folder(settings: Settings, now: dt.datetime) -> Path:
     return folder
 
 
-def names_in(folder: Path, setting: str, what: str, file: str) -> set[str]:
-    """Return the names in a folder that may not exist yet. Raises RunError unless it is empty, or has this file.
+def check_folder(folder: Path, setting: str, what: str, file: str) -> None:
+    """Raise RunError unless a folder is empty or missing, or has this file. Raises FileError.
 
     Files that a killed process has left do not count. setting, what: the folder's name and content, for the message.
     """
     if not folder.exists():
-        return set()
+        return
     if not folder.is_dir():
         raise RunError(f"{str(folder)!r} is not a folder; choose another", setting=setting)
     # One look, because a run that starts there at the same time changes what is there.
@@ -69,32 +68,12 @@ def names_in(folder: Path, setting: str, what: str, file: str) -> set[str]:
         names = {path.name for path in folder.iterdir()}
     if file not in names and {name for name in names if not name.endswith(ASIDE)} - {LOCK, HOLDER}:
         raise RunError(f"{str(folder)!r} is neither empty nor a {what}; choose another folder", setting=setting)
-    return names
 
 
-def check_new(folder: Path, overwrite: bool) -> None:
-    """Raise RunError unless a run may be written to the folder. overwrite: whether it may contain a run already.
-
-    A folder with the config.json of another program is refused.
-    """
-    names = names_in(folder, "run_dir", "run", CONFIG)
-    if CONFIG in names and not overwrite:
-        raise RunError(
-            f"{str(folder)!r} already contains a run",
-            remedy=("choose another folder, or replace the run with ", Argument("overwrite")),
-            setting="run_dir",
-        )
-    if CONFIG in names:
-        _, record = parse_settings(folder / CONFIG)
-        if "settings" not in record:
-            raise RunError(f"{str(folder / CONFIG)!r}: is not of a run; choose another folder", setting="run_dir")
-
-
-def create_run(folder: Path, settings: Settings, job: Job, start_from_sha256: str | None = None) -> None:
+def create_run(folder: Path, settings: Settings, job: Job) -> None:
     """Write config.json of a new run, and rows.npy for your own data. Raises FileError.
 
     The files of a run without a checkpoint are removed. The folder must exist, and its lock must be held.
-    start_from_sha256: the checksum of the model that the run begins with, if any.
     """
     backend = job.backend
     number, reason = backend.threads[:2]
@@ -113,7 +92,6 @@ def create_run(folder: Path, settings: Settings, job: Job, start_from_sha256: st
         "machine": f"{platform.system()} {platform.machine()}",
         **data_facts(job),
         **({"rows": job.dataset.train_inputs.shape[0]} if job.dataset.is_own else {}),
-        **({"start_from_sha256": start_from_sha256} if start_from_sha256 else {}),
     }
     clear(folder)
     if job.dataset.is_own:
@@ -122,32 +100,12 @@ def create_run(folder: Path, settings: Settings, job: Job, start_from_sha256: st
 
 
 def threads_of(folder: Path, backend: str) -> int | None:
-    """Return the number of threads on which a run began: the last bits of its numbers depend on it. Raises RunError.
+    """Return the number of threads on which a run began: the last bits of its numbers depend on it. Raises MlpXpError.
 
-    None if the run has not begun, or began with another library, whose last bits differ anyway.
+    None if it began with another library, whose last bits differ anyway.
     """
-    if not (folder / CONFIG).exists():
-        return None
     settings, record = read_config(folder)
     return record["threads"].get("number") if settings.backend == backend else None
-
-
-def warn_of_threads(folder: Path, backend: Backend) -> None:
-    """Give an MlpXpWarning if a resumed run computes on another number of threads, and note it in its config.json.
-
-    Raises RunError and FileError.
-    """
-    before, now = threads_of(folder, backend.name), backend.threads.number
-    if before not in (None, now):
-        warnings.warn(
-            f"{str(folder)!r}: the run was started with threads={before} and is resumed with threads={now}, so the "
-            "last digits of its numbers may differ from those of an uninterrupted run",
-            MlpXpWarning,
-            stacklevel=3,
-        )
-        _, record = read_config(folder)
-        record["threads"]["resumed_with"] = now
-        write_json(folder / CONFIG, record)
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
@@ -157,16 +115,19 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
 
 def data_facts(job: Job) -> dict[str, Any]:
     """Return the facts about the data that config.json records. A resumed run must have the same."""
-    dataset, backend = job.dataset, job.backend
+    facts = {"train_samples": len(job.rows), **meaning_of(job.dataset, job.dataset.train_inputs.shape[1:])}
+    return facts | {"data_crc32": checksum(job.dataset, job.backend)}
+
+
+def meaning_of(data: Model | Dataset, input_shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return what inputs and outputs of a network mean, as config.json and the file of a model record it."""
     return {
-        "train_samples": len(job.rows),
-        "inputs": dataset.inputs,
-        "image_shape": list(dataset.train_inputs.shape[1:]),
-        "class_names": list(dataset.class_names),
-        "task": dataset.task.name,
-        "preparation": preparation_of(dataset.prepare),
-        "targets": TARGETS[bool(dataset.scaling)],
-        "data_crc32": checksum(dataset, backend),
+        "inputs": data.inputs,
+        "image_shape": list(input_shape),
+        "class_names": list(data.class_names),
+        "task": data.task.name,
+        "preparation": preparation_of(data.prepare),
+        "targets": TARGETS[bool(data.scaling)],
     }
 
 
@@ -187,30 +148,6 @@ def preparation_of(prepare: Preparation) -> str:
     raise RunError("the data set has a prepare function of its own, which a run folder cannot store")
 
 
-def check_unchanged(saved: Settings, wanted: Settings, file: Path) -> None:
-    """Raise RunError if a setting differs that a resumed run must keep. saved: the settings in a file."""
-    if change := first_change(saved, wanted):
-        raise RunError(
-            f"was made with {change.name} {records.shortened(change.saved)}, but the configuration has "
-            f"{records.shortened(change.wanted)}{change.reason}",
-            file=file,
-            remedy="resume with the settings of the run, or use another folder",
-        )
-
-
-def check_resumable(folder: Path, settings: Settings) -> None:
-    """Raise RunError if the run in the folder has other settings, or has lost its checkpoint."""
-    check_unchanged(read_config(folder)[0], settings, folder / CONFIG)
-    for name in (RESULT, MODEL):
-        if (folder / name).exists() and not (folder / CHECKPOINT).exists():
-            raise RunError(
-                f"the run has {name} but no {CHECKPOINT}, so it cannot be resumed, and starting it over would destroy "
-                "it",
-                file=folder,
-                remedy=f"restore {CHECKPOINT}, or train in another folder",
-            )
-
-
 def has_ended(folder: Path, settings: Settings) -> bool:
     """Return whether a run is finished and has no more epochs in these settings. Raises RunError."""
     is_whole = (folder / RESULT).exists() and (folder / CHECKPOINT).exists()
@@ -218,18 +155,14 @@ def has_ended(folder: Path, settings: Settings) -> bool:
 
 
 def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
-    """Give a run the number of epochs in the settings. config.json keeps the old number and its result.
+    """Give a run the number of epochs in the settings.
 
     If epochs are left to do, the result and pictures of the shorter run are removed. config.json is replaced first,
-    because it decides. Raises RunError and FileError.
+    because it decides. Raises MlpXpError.
     """
     kept, record = read_config(folder)
     epochs = settings.train.epochs
     if kept.train.epochs != epochs:
-        old: dict[str, Any] = {"epochs": kept.train.epochs}
-        if (folder / RESULT).exists():
-            old["result"] = records.read_json(folder / RESULT)
-        record["segments"] = [*record.get("segments", []), old]
         record["settings"]["epochs"] = epochs
         write_json(folder / CONFIG, record)
     if position.epoch < epochs - 1:
@@ -257,8 +190,6 @@ def clear(folder: Path) -> None:
     with file_errors(folder, "remove the old run in"):
         for name in RUN_FILES:
             (folder / name).unlink(missing_ok=True)
-        for old in left_aside(folder):
-            old.unlink()
 
 
 def is_replaced(folder: Path) -> bool:
@@ -276,7 +207,10 @@ def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
             f"{str(folder)!r}: is being replaced by a new run, which has no checkpoint yet; wait for it, or, if it was "
             "interrupted, resume the old run, which is kept"
         )
-    return parse_settings(folder / CONFIG)
+    settings, record = parse_settings(folder / CONFIG)
+    if "settings" not in record:
+        raise RunError("is of another program, not of a run; choose another folder", file=folder / CONFIG)
+    return settings, record
 
 
 def metrics_record(report: Report) -> dict[str, Any]:
@@ -334,19 +268,11 @@ def _lines(path: Path) -> list[bytes]:
 def truncate_metrics(folder: Path, reports: int) -> None:
     """Keep the first `reports` lines of metrics.jsonl, those written before the checkpoint.
 
-    Also removes temporary files of an interrupted write. Raises RunError if reports are missing, and FileError.
+    Raises RunError if reports are missing, and FileError.
     """
     path = folder / METRICS
-    with file_errors(folder, "remove temporary files in"):
-        for old in left_aside(folder):
-            old.unlink()
     lines = _lines(path)
     if len(lines) < reports:
         fault = f"has {len(lines)} reports, the checkpoint expects {reports}"
         raise RunError(fault, file=path, remedy=records.REMEDY)
     write_whole(path, b"".join(line + b"\n" for line in lines[:reports]))
-
-
-def data_of(settings: Settings) -> str | Path:
-    """Return the name or folder of a run's data, as `load_dataset` takes it."""
-    return Path(settings.data_dir) if settings.data_dir else settings.data

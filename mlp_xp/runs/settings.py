@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.data.origin import Origin
 from mlp_xp.declared import ConfigError, check_settings, declared, setting
-from mlp_xp.errors import nearest
+from mlp_xp.errors import Argument, nearest
 
 if TYPE_CHECKING:
     from mlp_xp.core.library import Backend
@@ -47,9 +47,9 @@ class Settings:
             raise ConfigError("is missing; name a data set, or give data_dir", setting="dataset")
 
     @property
-    def data(self) -> str:
-        """The name of the data set, or the path of your own data."""
-        return str(self.data_dir or self.dataset)
+    def data(self) -> str | Path:
+        """The name of the data set, or the path of your own data, as `load_dataset` takes it."""
+        return Path(self.data_dir) if self.data_dir else str(self.dataset)
 
     def open_backend(self, threads: int | None = None) -> "Backend":
         """Open the backend, as `open_backend` does."""
@@ -138,17 +138,8 @@ def with_fitting_batches(settings: Settings, samples: int) -> Settings:
     return settings_of(settings, {"batch_size": left}) if 0 < left < settings.train.batch_size else settings
 
 
-class Change(NamedTuple):
-    """A setting that a resumed run must keep, but does not have any more."""
-
-    name: str
-    saved: Any
-    wanted: Any
-    reason: str = ""
-
-
-def first_change(saved: Settings, wanted: Settings, *, data: bool = False) -> Change | None:
-    """Return the first setting that differs although a resumed run must keep it, or None.
+def check_unchanged(saved: Settings, wanted: Settings, file: Path | None = None, *, data: bool = False) -> None:
+    """Raise ConfigError if a setting differs that a resumed run must keep. file: where the saved ones are.
 
     data: whether to compare how the data are read, too; otherwise `run_folder.check_data` compares the data themselves.
     The number of epochs may differ where no step depends on it: the run then becomes a longer or a shorter one.
@@ -163,7 +154,10 @@ def first_change(saved: Settings, wanted: Settings, *, data: bool = False) -> Ch
         free |= declared(Origin).keys()
     for name, value in now.items():
         if name not in free and before[name] != value:
-            reason = f"; the schedule {saved.train.schedule} depends on them, from the first step" * (name == "epochs")
-            saved_value, wanted_value = ([*each] if isinstance(each, tuple) else each for each in (before[name], value))
-            return Change(name, saved_value, wanted_value, reason)
-    return None
+            why = f"; the schedule {saved.train.schedule} depends on them, from the first step" * (name == "epochs")
+            raise ConfigError(
+                f"a resumed run keeps its settings ({before[name]!r}, not {value!r}{why})",
+                remedy=("leave it out, or start a new run with ", Argument("config")),
+                file=file,
+                setting=name,
+            )

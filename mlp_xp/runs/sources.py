@@ -1,7 +1,7 @@
 """The trained weights of another run, which a new run begins with."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -13,24 +13,15 @@ from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.runs.records import RunError, shortened
 
 
-class Start(NamedTuple):
-    """What a run begins with instead of the weights that its seed draws."""
-
-    trained: Network = ()
-    """Layers on the host: all, or all but the output layer if the outputs differ."""
-    sha256: str | None = None
-    """The checksum of the model that they come from."""
-
-
-def read_source(start_from: str | Path | None, job: Job) -> Start:
-    """Return the layers of another run for a new run with this job; none for None.
+def read_source(start_from: str | Path | None, job: Job) -> Network:
+    """Return the layers of another run for a new run with this job, on the host; none for None.
 
     The output layer is left out if the task or the names of the outputs differ. If the numbers to predict are
     standardised differently, the output layer is changed so that its predictions stay the same. Raises RunError if the
     folder has no model, or if its inputs, hidden layers or activation differ.
     """
     if start_from is None:
-        return Start()
+        return ()
     try:
         model = load_model(start_from)
     except RunError as error:
@@ -51,7 +42,7 @@ def read_source(start_from: str | Path | None, job: Job) -> Start:
                 f"{shortened(ours)}; give it the same",
                 setting="start_from",
             )
-    return Start(_with_units_of(model, dataset) if same else model.network[:-1], model.sha256)
+    return _with_units_of(model, dataset) if same else model.network[:-1]
 
 
 def _with_units_of(model: Model, dataset: Dataset) -> Network:

@@ -28,12 +28,13 @@ from mlp_xp.runs.sweep_index import (
 )
 
 IN_USE, NOT_RUN, UNREADABLE = "in use", "not run", "unreadable"
-RESULTS = ("validation_accuracy", "validation_r2", "test_accuracy", "test_r2", "train_loss", "test_loss")
-TEST_COLUMNS = ("test_accuracy", "test_r2", "test_loss", "test_rmse")
-FIGURES = (*RESULTS, "test_rmse", "seconds")
+# The figures of a run, and what a report calls those of the test set.
+FIGURES = dict(zip(HELD_OUT, HELD_OUT, strict=True)) | {
+    **{"test_accuracy": "accuracy", "test_r2": "r2", "test_rmse": "rmse"},
+    **{"train_loss": "train_loss", "test_loss": "test_loss", "seconds": "seconds"},
+}
+TEST_COLUMNS = tuple(name for name in FIGURES if name.startswith("test_"))
 COLUMNS = ("name", "state", *FIGURES, "date")
-# The names of figures in a report, where they are others.
-REPORTED_AS = {"test_accuracy": "accuracy", "test_r2": "r2", "test_rmse": "rmse"}
 DATA = ("dataset", "data_dir")
 COMPARISONS = {"!=": "ne", "<=": "le", ">=": "ge", "==": "eq", "=": "eq", "<": "lt", ">": "gt"}
 CONDITION = re.compile(rf"\s*([A-Za-z_-]+)\s*({'|'.join(COMPARISONS)})\s*(.*?)\s*", re.DOTALL)
@@ -60,28 +61,20 @@ class Row(NamedTuple):
     failed or not run: a member of a sweep; unreadable: missing or damaged files."""
     reason: str = ""
     """The error of a failed or unreadable run, or who uses a run in use."""
-    validation_accuracy: float | None = None
-    validation_r2: float | None = None
-    test_accuracy: float | None = None
-    test_r2: float | None = None
-    train_loss: float | None = None
-    test_loss: float | None = None
-    test_rmse: float | None = None
-    """The results. An unfinished run has those of its last report."""
-    seconds: float | None = None
-    """How long the training took."""
+    figures: Mapping[str, float] = {}
+    """The results, by the names in FIGURES, and how long the training took. An unfinished run has those of its last
+    report."""
     date: dt.datetime | None = None
     """When the last record was written."""
 
 
-def find_runs(folders: Sequence[Path]) -> tuple[list[Row], list[RunError]]:
+def find_runs(folders: Sequence[Path]) -> list[Row]:
     """Return a row for each run in some folders, each a run, a sweep, or a folder that contains such folders.
 
-    A folder that is given twice counts once. A damaged run is a row with its reason. The second value has an error for
-    each folder without a run; if none has any, the first of these is raised.
+    A folder that is given twice counts once. A damaged run is a row with its reason. Raises RunError for a folder
+    without a run, and FileError.
     """
     sources: dict[Path, list[Row]] = {}
-    faults = []
     for folder in folders:
         is_one = is_run(folder) or is_sweep(folder) or not folder.is_dir()
         with file_errors(folder, "read"):
@@ -89,17 +82,15 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[Row], list[RunError]]:
         found = {each: found_rows for each in inside if (found_rows := _rows_of(each))}
         if not found:
             fault = "contains no runs" if folder.exists() else "no such folder"
-            faults.append(RunError(fault, file=folder, remedy="give a training run, or a folder of runs"))
+            raise RunError(fault, file=folder, remedy="give a training run, or a folder of runs")
         sources |= found
-    if faults and not sources:
-        raise faults[0]
     rows: list[Row] = []
     for source, found_rows in sources.items():
         # The members of two sweeps have the same names.
         prefix = f"{source.resolve().name}/" if is_sweep(source) and len(sources) > 1 else ""
         rows += [row._replace(name=prefix + row.name) if row.folder != source else row for row in found_rows]
     names = Counter(row.name for row in rows)
-    return [row._replace(name=str(row.folder)) if names[row.name] > 1 else row for row in rows], faults
+    return [row._replace(name=str(row.folder)) if names[row.name] > 1 else row for row in rows]
 
 
 def _rows_of(folder: Path) -> list[Row]:
@@ -126,8 +117,7 @@ def read_row(folder: Path, name: str | None = None) -> Row:
         report = result or next(iter(read_metrics(folder)[-1:]), {})
     except MlpXpError as error:
         return row._replace(reason=str(error))
-    figures: dict[str, Any] = {column: report.get(REPORTED_AS.get(column, column)) for column in FIGURES}
-    row = row._replace(**figures)
+    row = row._replace(figures={name: report[key] for name, key in FIGURES.items() if report.get(key) is not None})
     written = next(path for path in (folder / RESULT, folder / METRICS, folder / CONFIG) if path.exists())
     row = row._replace(date=dt.datetime.fromtimestamp(written.stat().st_mtime).astimezone())
     user = holder(folder)
@@ -192,31 +182,30 @@ def shown(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def differences(rows: Sequence[Row]) -> list[str]:
-    """Return in which settings each row differs from the others: `learning rate 0.1, seed 3`.
+def labels(rows: Sequence[Row]) -> list[str]:
+    """Return a name for each row: the settings in which it differs, as in `learning rate 0.1, seed 3`.
 
-    Paths are shortened to their last part. The text is empty where no setting differs, and for unreadable rows.
+    Paths are shortened to their last part. Where this does not tell rows apart, the name of the folder is added, and
+    its path if even that is not enough.
     """
 
     def brief(name: str, value: Any) -> str:
         return f"{words(name)} {Path(value).name if SETTINGS[name].is_path and value else shown(value)}"
 
     names = differing(rows)
-    return [", ".join(brief(name, row.settings[name]) for name in names if name in row.settings) for row in rows]
-
-
-def labels(rows: Sequence[Row]) -> list[str]:
-    """Return a name for each row: its `differences` from the others, and its folder's name if they are not enough."""
-    found = differences(rows)
+    found = [", ".join(brief(name, row.settings[name]) for name in names if name in row.settings) for row in rows]
+    places = Counter(row.name for row in rows)
+    named = [row.name if places[row.name] == 1 else str(row.folder) for row in rows]
     return [
-        f"{label} ({row.name})" if label and found.count(label) > 1 else label or row.name
-        for label, row in zip(found, rows, strict=True)
+        f"{label} ({name})" if label and found.count(label) > 1 else label or name
+        for label, name in zip(found, named, strict=True)
     ]
 
 
 def value_of(row: Row, column: str) -> Any:
     """Return the value of a setting or of one of COLUMNS; None where the row has none."""
-    return getattr(row, column) if column in COLUMNS else row.settings.get(column)
+    fields = {**row.settings, **row.figures, "name": row.name, "state": row.state, "date": row.date}
+    return fields.get(column)
 
 
 def check_column(name: str, option: str) -> str:
@@ -233,9 +222,8 @@ def check_column(name: str, option: str) -> str:
             setting=option,
         )
     if column not in known:
-        near = nearest(column, known) or next((f" (did you mean {each!r}?)" for each in known if column in each), "")
-        remedy = "" if near else f"choose one of {', '.join(known)}"
-        raise MlpXpError(f"{name!r:.80} is not a column{near}", remedy=remedy, setting=option)
+        remedy = f"choose one of {', '.join(known)}"
+        raise MlpXpError(f"{name!r:.80} is not a column{nearest(column, known)}", remedy=remedy, setting=option)
     return column
 
 

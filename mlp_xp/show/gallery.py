@@ -1,6 +1,5 @@
 """Draw the pictures of a run from its folder: curves, confusion matrix, mistakes, weights, predictions, labels."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,22 +30,20 @@ def read_curves(folder: str | Path) -> plots.Curves:
     return plots.Curves(folder.resolve().name, reports, record["train_samples"], TASKS[record["task"]], standardised)
 
 
-def told_apart(curves: Sequence[plots.Curves], folders: Sequence[Path]) -> list[plots.Curves]:
-    """Return the curves of several runs, each named by its folder and the settings in which its run differs.
+def compared(folders: Sequence[Path]) -> list[plots.Curves]:
+    """Return the curves of several runs for one picture, each named by the settings in which its run differs.
 
     Raises RunError for runs of different tasks, whose losses and scores do not compare.
     """
+    curves = [read_curves(folder) for folder in folders]
     for each, folder in zip(curves, folders, strict=True):
         if each.task != curves[0].task:
             raise RunError(
                 f"{str(folder)!r}: its task is {each.task.name}, but that of {str(folders[0])!r} is "
                 f"{curves[0].task.name}; draw runs of the same task in one picture"
             )
-    rows = [table.read_row(folder) for folder in folders]
-    count = Counter(row.name for row in rows)
-    names = [row.name if count[row.name] == 1 else str(row.folder) for row in rows]
-    parts = zip(names, table.differences(rows), strict=True)
-    return [replace(each, name=": ".join(filter(None, part))) for each, part in zip(curves, parts, strict=True)]
+    names = table.labels([table.read_row(folder) for folder in folders])
+    return [replace(each, name=name) for each, name in zip(curves, names, strict=True)]
 
 
 def draw_run(folder: str | Path, dataset: Dataset | None, backend: Backend) -> list[Path]:

@@ -11,7 +11,7 @@ from mlp_xp.core.job import layer_sizes
 from mlp_xp.data.datasets import SETTING, load_dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.checkpoints import load_model
-from mlp_xp.runs.run_folder import checksum, data_of
+from mlp_xp.runs.run_folder import checksum
 from mlp_xp.runs.settings import Settings, with_fitting_batches
 from mlp_xp.sweeps.grid import Plan, examples
 
@@ -33,7 +33,7 @@ def load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
 @functools.lru_cache(maxsize=1)
 def _load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
     backend, origin = settings.open_backend(), vars(settings.origin) if settings.data_dir else {}
-    dataset = load_dataset(data_of(settings), backend, cache_dir=cache_dir, **origin)
+    dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **origin)
     check_dataset(dataset, backend)
     return dataset, checksum(dataset, backend)
 
@@ -48,6 +48,7 @@ def survey(plan: Plan, *, is_new: bool = True) -> tuple[dict[str, str], int, boo
     largest member needs; and whether one computes on a GPU. Raises DatasetError, ConfigError, BackendError, RunError
     and what `load_dataset` does.
     """
+    _load.cache_clear()  # the files may have changed since
     sums: dict[str, str] = {}
     largest, on_gpu = 0, False
     # Members on the same data follow one another, so that one data set is in memory at a time.

@@ -14,7 +14,7 @@ from mlp_xp.files import file_errors, make_folder, write_whole
 from mlp_xp.runs import records
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import names_in
+from mlp_xp.runs.run_folder import check_folder
 from mlp_xp.runs.settings import flatten
 from mlp_xp.runs.sweep_index import FAILURES, GRID, INDEX, MEMBERS, Index, Member, read_index
 from mlp_xp.runs.table import shown
@@ -72,7 +72,7 @@ def open_sweep(folder: Path, plan: Plan, sums: Mapping[str, str]) -> Iterator[In
 
     Raises RunError for a folder that is in use, or belongs to another sweep or to something else, and FileError.
     """
-    names_in(folder, "sweep_dir", "sweep", INDEX)  # before the lock writes to a folder of something else
+    check_folder(folder, "sweep_dir", "sweep", INDEX)  # before the lock writes to a folder of something else
     with file_errors(folder, "create"):
         make_folder(folder)
     with locked(folder):

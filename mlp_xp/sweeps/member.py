@@ -105,7 +105,7 @@ def _train(work: Work, folder: Path) -> Ending:
     if stopped():
         return Ending(work.name, INTERRUPTED)
     settings, job = _prepare(work)
-    recording.check_run(settings, job, folder)
+    job = recording.check_run(settings, job, folder)
     with contextlib.ExitStack() as held:
         _claim(held, folder, stopped)
         if not (folder / run_folder.RESULT).exists():  # else a process of a killed sweep has just ended it

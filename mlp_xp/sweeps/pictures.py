@@ -44,6 +44,6 @@ def draw_sweep(sweep_dir: Path, summary: Summary | None = None) -> list[Path]:
 
 
 def _setting(group: Group, quantity: str) -> sweep_plots.Scored:
-    found = [getattr(row, quantity) for row in group.members if row.state == FINISHED]
+    found = [row.figures.get(quantity) for row in group.members if row.state == FINISHED]
     scores = [factor_of(quantity) * score for score in found if score is not None]
     return sweep_plots.Scored(group.settings, scores, group.failed)

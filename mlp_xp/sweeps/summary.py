@@ -111,7 +111,7 @@ def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summar
     for row in rows:
         if row.settings:
             members.setdefault(json.dumps([row.settings.get(name) for name in keys]), []).append(row)
-    score = HELD_OUT[any(row.validation_r2 is not None or row.test_r2 is not None for row in rows)]
+    score = HELD_OUT[any({"validation_r2", "test_r2"} & row.figures.keys() for row in rows)]
     summary = Summary(tuple(names), tuple(rows), (), False, "", score)
     groups = [_group(keys, rows, summary.quantities) for rows in members.values()]
     why = _why_not_ranked(groups, keys, score)
@@ -127,9 +127,9 @@ def _group(names: Sequence[str], members: Sequence[Row], quantities: Sequence[st
     settings = {name: members[0].settings.get(name) for name in names}
     results = {}
     for quantity in quantities:
-        values = [getattr(row, quantity) for row in members if row.state == FINISHED]
-        if values and None not in values:
-            results[quantity] = spread(values)
+        finished = [row.figures for row in members if row.state == FINISHED]
+        if finished and all(quantity in figures for figures in finished):
+            results[quantity] = spread([figures[quantity] for figures in finished])
     name = ", ".join(f"{words(name)} {shown(value)}" for name, value in settings.items())
     return Group(name or ALL, settings, tuple(members), results)
 
@@ -214,8 +214,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
             "settings": {name: row.settings[name] for name in summary.varied if name in row.settings},
             "state": row.state,
             "reason": row.reason or None,
-            **{name: getattr(row, name) for name in names(row) if row.state == FINISHED},
-            "seconds": row.seconds,
+            **{name: row.figures.get(name) for name in names(row) if row.state == FINISHED},
+            "seconds": row.figures.get("seconds"),
             "date": row.date and row.date.isoformat(timespec="seconds"),
         }
         for row in summary.rows

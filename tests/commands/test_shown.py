@@ -143,5 +143,5 @@ def test_predict_names_each_picture_and_goes_on_after_a_bad_one(odd_run, tmp_pat
     assert [line.split(": ")[0] for line in outcome.out.splitlines()] == [str(pictures / f"{i}.png") for i in (0, 2)]
     assert len(re.findall(r"\(\d+\.\d %\)", outcome.out)) == 6
     first, second = outcome.err.splitlines()
-    assert first.startswith(f"error: {str(pictures / '1.png')!r}: cannot be decoded: ")
-    assert second.startswith(f"error: {str(tmp_path / 'gone.png')!r}: no such file")
+    assert first.startswith(f"error: {str(pictures / '1.png')!r}: cannot be read: ")
+    assert second.startswith(f"error: {str(tmp_path / 'gone.png')!r}: cannot be read: No such file")

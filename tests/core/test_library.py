@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numerics import assert_close
 
-from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.library import Backend
 
 
@@ -54,25 +53,30 @@ def test_scan_is_a_loop_by_hand(backend, random):
             assert_same(run(to_device(carry, backend), to_device(xs, backend)), hand_loop(carry, xs), backend)
 
 
-@pytest.mark.parametrize(("count", "width"), [(1, 2), (3, 1), (7, 2)])
-def test_a_scan_ends_at_its_count(count, width, random):
-    """What stands in the rows after it does not matter."""
-    backend = open_backend("jax")
-    assert backend.counts_steps
+@pytest.mark.every_backend
+@pytest.mark.parametrize(("size", "width"), [(1, 2), (3, 1), (7, 2), (20, 2)])
+def test_blocks_of_any_size_are_the_same_loop(size, width, backend, random):
+    """Compiled for any number of steps or for one, or not at all; the last block may be shorter, and the only one."""
 
     def narrow(carry, row):
         carry, y = step(carry, row)
         return carry, y[None, :]  # an axis of length 1, as in batches of one sample
 
-    carry, xs = inputs(random)
-    carry, xs = (carry[0], (carry[1][0], carry[1][1][:width])), (xs[0][:, :width], xs[1])
-    expected_carry, expected = hand_loop(carry, tuple(x[:count] for x in xs))
-    expected = np.concatenate([expected, np.zeros((7 - count, 3))])
-    xs = tuple(np.concatenate([x[:count], np.full_like(x[count:], np.nan)]) for x in xs)
-    arrays = to_device(carry, backend), to_device(xs, backend)
-    actual, ys = backend.jit(functools.partial(backend.scan, narrow))(*arrays, backend.asarray(np.array(count)))
-    assert ys.shape == (7, 1, 3)
-    assert_same((actual, ys[:, 0, :]), (expected_carry, expected), backend)
+    def loop(carry, xs):
+        seen.append(xs[0].shape[0])
+        return backend.scan_blocks(lambda carry, rows: backend.scan(narrow, carry, rows), carry, xs, size)
+
+    seen: list[int] = []
+    chunk = backend.jit(loop, most_steps=9)
+    for length in (1, 4, 7):
+        carry, xs = inputs(random, length)
+        carry, xs = (carry[0], (carry[1][0], carry[1][1][:width])), (xs[0][:, :width], xs[1])
+        expected = hand_loop(carry, xs)
+        for run in (loop, backend.jit(loop), chunk):
+            actual, ys = run(to_device(carry, backend), to_device(xs, backend))
+            assert ys.shape == (length, 1, 3)
+            assert_same((actual, backend.asarray(backend.to_numpy(ys)[:, 0, :])), expected, backend)
+    assert seen.count(9) == (backend.name == "jax"), "JAX compiles a chunk once for all lengths"
 
 
 def test_a_step_sees_rows_without_the_first_axis_and_may_update_its_carry_in_place(backend):

@@ -12,7 +12,7 @@ from numerics import assert_near, trajectory_tolerance
 import mlp_xp.core.chunk
 from mlp_xp import train
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.chunk import TrainingSet, make_chunk, make_steps
+from mlp_xp.core.chunk import make_chunk, make_steps
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Preparation
 from mlp_xp.core.deferred import BLOCK_SAMPLES, LARGEST_BATCH, LARGEST_EAGER_BATCH, can_defer, make_deferred_block
@@ -53,10 +53,7 @@ def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, act
     batch = Batch(backend.asarray(x), backend.asarray(targets), backend.asarray(np.zeros((longest, batch_size, 0))))
     rates = Rates(*(backend.asarray(each) for each in (rates / batch_size, rates, 0 * rates, 0 * rates)))
 
-    def run_block(state: State, *arrays: Any) -> Any:
-        return make_deferred_block(config, CLASSES, backend)(state, *arrays, None)
-
-    step, block = backend.jit(make_step(config, CLASSES, backend)), backend.jit(run_block)
+    step, block = (backend.jit(make(config, CLASSES, backend)) for make in (make_step, make_deferred_block))
     expected, logits = first_state(config, (PIXELS, *hidden, 10), backend), []
     for i in range(longest):
         row_of_each = Batch(*(x[i, ...] for x in batch)), Rates(*(x[i, ...] for x in rates))
@@ -74,7 +71,7 @@ def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, act
 
 
 @pytest.mark.parametrize(("batch_size", "most"), [(1, BLOCK_SAMPLES), (4, 20), (30, 30)])
-def test_inputs_are_made_a_block_at_a_time(batch_size, most, backend, monkeypatch):
+def test_inputs_are_made_a_block_at_a_time(batch_size, most, backend):
     """Whatever a chunk's length: 25 samples if deferred, others as the limit of bytes holds, or a larger step alone."""
     made = []
 
@@ -83,10 +80,9 @@ def test_inputs_are_made_a_block_at_a_time(batch_size, most, backend, monkeypatc
             made.append(images.shape[0])
         return flatten_and_scale(images, **others)
 
-    for name in ("BLOCK_BYTES", "EAGER_BLOCK_BYTES"):
-        monkeypatch.setattr(mlp_xp.core.chunk, name, 23 * PIXELS * 8)
+    backend = replace(backend, block_bytes=23 * PIXELS * 8)
     dataset = on_device(HOST._replace(prepare=Preparation(counted)), backend)
-    for _ in trajectory(Job(configuration("layerwise", batch_size), dataset, backend)):
+    for _ in trajectory(Job(configuration("layerwise", batch_size, warm_up_steps=0), dataset, backend)):
         pass
     assert max(made) == (24 if backend.compiles and batch_size == 4 else most)
 
@@ -110,7 +106,7 @@ def test_only_plain_descent_on_few_samples_is_deferred(monkeypatch):
     made = []
     monkeypatch.setattr(mlp_xp.core.chunk, "make_deferred_block", lambda *args: made.append(args))
     for batch_size in (1, 7):
-        make_chunk.__wrapped__(TrainConfig(batch_size=batch_size), open_backend(), flatten_and_scale, CLASSES)
+        make_chunk.__wrapped__(TrainConfig(batch_size=batch_size), open_backend(), flatten_and_scale, CLASSES, 1)
     assert [config.batch_size for config, *_ in made] == [1]
 
 
@@ -181,7 +177,7 @@ def test_a_chunk_gives_its_arrays_away_where_the_library_can():
     """Only then is the memory of the old state free for the new one."""
     backend, config = open_backend("jax"), configuration("layerwise", 7)
     dataset, state = on_device(HOST, backend), first_state(config, (PIXELS, HIDDEN, 10), backend)
-    steps = make_steps(config, backend, np.arange(14).reshape(2, 7), (1, 2), 0, 2)
-    make_chunk(config, backend, flatten_and_scale, CLASSES)(state, TrainingSet(*dataset[:2]), steps)
+    steps = make_steps(config, backend, np.arange(14).reshape(2, 7), 0, 2)
+    make_chunk(config, backend, flatten_and_scale, CLASSES, 2)(state, (*dataset[:2], (), ()), steps)
     assert all(array.is_deleted() for array in arrays_in(state))
     assert not any(array.is_deleted() for array in (*dataset[:4], *steps))

@@ -81,6 +81,7 @@ def mirrors(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes the given addresses the mirrors of a data set, and the test's own files its files."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv(downloads.CACHE_VARIABLE, raising=False)
+    monkeypatch.setattr(downloads, "TIMEOUT_SECONDS", 1)
 
     def set_mirrors(*urls: str, name: str = "kmnist", content: dict[str, bytes] = CONTENT) -> None:
         checksums = {file: hashlib.sha256(data).hexdigest() for file, data in content.items()}
@@ -91,12 +92,12 @@ def mirrors(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def get(cache: Path) -> dict[str, bytes]:
     """What the files that `fetch` returns hold."""
-    return {path.name: path.read_bytes() for path in fetch("kmnist", cache_dir=cache, timeout=1)}
+    return {path.name: path.read_bytes() for path in fetch("kmnist", cache_dir=cache)}
 
 
 def message(cache: Path) -> str:
     with pytest.raises(DownloadError) as caught:
-        fetch("kmnist", cache_dir=cache, timeout=1)
+        fetch("kmnist", cache_dir=cache)
     assert str(caught.value).isprintable()
     assert caught.value.exit_code == 2
     return str(caught.value)

@@ -97,11 +97,11 @@ def test_nothing_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: 
 @pytest.mark.parametrize(
     ("arrays", "fault"),
     [
-        ([TRAIN, TRAIN_LABELS[:29]], "train-images-idx3-ubyte.gz': has 30 images, train-labels-idx1-ubyte.gz has 29"),
-        ([TRAIN, TRAIN_LABELS + 1], "train-labels-idx1-ubyte.gz': label 10 of sample 9 is outside the 10 classes"),
+        ([TRAIN, TRAIN_LABELS[:29]], "train-labels-idx1-ubyte.gz': it has 30 rows, but there are 29 labels"),
+        ([TRAIN, TRAIN_LABELS + 1], "train-labels-idx1-ubyte.gz', row 9: the label '10' is none of the 10"),
         (
             [*ARRAYS[:2], TEST.reshape(20, 4, 9)],
-            "t10k-images-idx3-ubyte.gz': the test set has images of 4 x 9 as",
+            "t10k-labels-idx1-ubyte.gz': the test set has images of 4 x 9 as",
         ),
         ([*ARRAYS[:2], *ARRAYS[:2]], "': the test set is the training set: testing on the training set says nothing"),
     ],

@@ -210,7 +210,7 @@ def test_other_data_must_have_the_same_columns_and_classes(runs: Path, tmp_path:
     smaller = write_pictures(tmp_path / "smaller", IMAGES[:, :4], NAMES[LABELS])
     for name, data, fault in (
         ("run-table.csv", others, "others.csv': has no column 'x3'"),
-        ("run-table.csv", dogs, "dogs.csv', line 4, column 'kind': 'dog' is none of the 3 classes; they are 'ant'"),
+        ("run-table.csv", dogs, "dogs.csv', line 4, column 'kind': the label 'dog' is none of the 3 classes; they are"),
         ("run-table.csv", runs / "grey", f"{str(runs / 'grey')!r}: holds pictures, which cannot be read as the run's"),
         ("run-grey", others, f"{str(others)!r}: holds a table, which cannot be read as the run's own data were"),
         ("run-grey", smaller, "has images of 4 x 6; give data and runs with the same"),
@@ -290,7 +290,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("good.csv", "--label kind --task regression", "'good.csv', line 2, column 'kind': 'ant' is not a"),
         ("good.npz", "--label kind", "--label: 'good.npz' holds arrays, for which this means nothing; leave it o"),
         ("pictures", "--exclude kind", "--exclude: 'pictures' holds pictures, for which this means nothing; leave it"),
-        ("other", "--label kind", "'other/test.csv', line 4, column 'kind': 'dog' is none of the 3 classes; the"),
+        ("other", "--label kind", "'other/test.csv', line 4, column 'kind': the label 'dog' is none of the 3"),
         ("same", "--label kind", "'same': the test set is the training set: testing on the training set says n"),
         ("none.csv", "--label kind", "--data-dir: 'none.csv': no such folder, file or data set; choose one of"),
         (None, "--label kind", "--label: 'mnist' holds images like MNIST's, for which t"),

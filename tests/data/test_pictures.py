@@ -134,15 +134,15 @@ def test_faulty_pictures(tmp_path: Path) -> None:
     path = tmp_path / "b" / "2.png"
     sound = path.read_bytes()
     for content, fault in (
-        (b"no picture", "cannot be decoded: it is not a picture that Pillow can read"),
-        (sound[:50], "cannot be decoded: "),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "cannot be decoded: it is not a picture that Pillow"),
+        (b"no picture", "cannot be read: cannot identify image file"),
+        (sound[:50], "cannot be read: "),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "cannot be read: cannot identify image file"),
     ):
         path.write_bytes(content)
         assert message(tmp_path).startswith(f"'b/2.png': {fault}")
     path.unlink()
     path.symlink_to("nowhere")
-    assert message(tmp_path).startswith("'b/2.png': no such file")
+    assert message(tmp_path).startswith("'b/2.png': cannot be read: No such file")
     path.unlink()
     for values, fault in (
         (np.full((3, 4), 1.5, np.float32), "has values of 32 bits"),
@@ -159,8 +159,8 @@ def test_faulty_pictures(tmp_path: Path) -> None:
         ([], "", "'.': has no data that are known here; give a table (CSV, Parquet)"),
         (["a/1.png"], "b", "'b': has no pictures"),
         (["train/cat/1.png", "train/dog/1.png"], "", "'train': has no pictures"),
-        (["train/cat/1.png", "train/dog/1.png"], "test/cat", "'test': has no pictures; add a folder of them for each"),
-        (["train/cat/1.png", "train/b/1.png", "test/cats/1.png"], "", "'test', row 0: 'cats' is none of the 2 classes"),
+        (["train/cat/1.png", "train/dog/1.png"], "test/cat", "'test': the shape is (0, 3, 4); give"),
+        (["train/cat/1.png", "train/b/1.png", "test/cats/1.png"], "", "'test', row 0: the label 'cats' is none of"),
     ],
 )
 def test_faulty_folders(tmp_path: Path, names: list[str], empty: str, fault: str) -> None:
@@ -179,7 +179,7 @@ def test_pictures_for_a_network(tmp_path: Path) -> None:
     assert [str(fault).removeprefix(f"'{tmp_path}/") for fault in grey.faults] == [
         "red.png': has 4 x 3 pixels in colour, and the network was trained on 4 x 3 pixels; convert it",
         "turned.png': has 3 x 4 pixels, and the network was trained on 4 x 3 pixels; convert it",
-        "gone.png': no such file; check the path",
+        "gone.png': cannot be read: No such file or directory; check the path and the file",
     ]
     resized = read_pictures([tmp_path], (3, 4, 3), "resized pictures")
     assert not resized.faults
@@ -230,16 +230,17 @@ def test_a_fault_hides_no_other_picture(tmp_path: Path, monkeypatch: pytest.Monk
     Path("digits/2.png").write_bytes(Path("digits/3.png").read_bytes()[:60])
     Image.new("L", (28, 28), 255).save("digits/5.png")
     Image.new("1", (14000, 14000)).save("digits/6.png")  # a few bytes, but beyond what Pillow decodes
-    found = read_pictures(["gone.png", "8.png", "digits", "empty", "x" * 300, "digits/3.png"], (28, 28))
+    paths = ["gone.png", "8.png", "digits", "empty", "x" * 300, "digits/3.png"]
+    found = read_pictures([*map(Path, paths)], (28, 28))
     names = ["8.png", "digits/1.png", "digits/3.png", "digits/7.JPG", "digits/deeper/0.png", "digits/3.png"]
     assert [str(path) for path in found.paths] == names
     np.testing.assert_array_equal(found.images[2], prepare_image(bar(6)))
     expected = (
-        "'gone.png': no such file",
-        "'digits/2.png': cannot be decoded: image file is truncated",
-        "'digits/4.png': cannot be decoded: it is not a picture that Pillow can read; save",
+        "'gone.png': cannot be read: No such file",
+        "'digits/2.png': cannot be read: image file is truncated",
+        "'digits/4.png': cannot be read: cannot identify image file",
         "'digits/5.png': has no ink that stands out from the paper",
-        "'digits/6.png': cannot be decoded: Image size (196000000 pixels) exceeds limit",
+        "'digits/6.png': cannot be read: Image size (196000000 pixels) exceeds limit",
         "'empty': contains no picture files; give a folder of PNG or JPEG files",
         f"'{'x' * 300}': cannot be read: File name too long",
     )

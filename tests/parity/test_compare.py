@@ -43,16 +43,8 @@ def faulty(change: Callable[[Any, Any], tuple[Any, Any]], backend: Backend | Non
     """A backend whose every step is done right, and then changed: `change(carry, logits) -> carry, logits`."""
     backend = backend or open_backend()
 
-    def scan(step, carry, xs, count=None):
-        if carry == ():  # the parts of an evaluation, not steps
-            return backend.scan(step, carry, xs)
-
-        def changed_step(carry, x):
-            carry, logits = step(carry, x)
-            # A block of deferred steps has logits of three dimensions, and is itself made of steps.
-            return change(carry, logits) if logits.ndim == 2 else (carry, logits)
-
-        return backend.scan(changed_step, carry, xs, count)
+    def scan(step, carry, xs):
+        return backend.scan(lambda carry, x: change(*step(carry, x)), carry, xs)
 
     return replace(backend, name="faulty", scan=scan)
 

@@ -16,9 +16,10 @@ from data_sets import TINY
 
 import mlp_xp
 from mlp_xp.backends import requirements
+from mlp_xp.backends._library import eager_scan
 from mlp_xp.backends.opening import BackendFailure, open_backend
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.library import Backend, eager_scan
+from mlp_xp.core.library import Backend
 from mlp_xp.core.training import DivergenceError
 from mlp_xp.parity.compare import record
 from mlp_xp.parity.trace import Tracer, small_runs, trace, tracing, train_and_evaluate
@@ -142,12 +143,12 @@ class Library:
             return result
         return function(*args, **kwargs)
 
-    def scan(self, step: Callable[..., Any], carry: Any, xs: Any, count: None = None) -> Any:
-        """Count the steps: only they take features, which are floats; blocks of steps take the order, integers."""
+    def scan(self, step: Callable[..., Any], carry: Any, xs: Any) -> Any:
+        """Count the steps."""
 
         def counted(carry: Any, x: Any) -> Any:
-            self.in_step = xs[0].dtype.kind == "f"
-            self.step += self.in_step
+            self.in_step = True
+            self.step += 1
             result = step(carry, x)
             self.in_step = False
             return result

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import save, save_file
 
 from mlp_xp import Model, TrainConfig, open_backend
+from mlp_xp.core.config import ConfigError
 from mlp_xp.core.dataset import BYTES, Dataset
 from mlp_xp.core.job import Job
 from mlp_xp.core.task import CLASSES, LABELS
@@ -137,7 +138,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 def test_a_checkpoint_of_other_settings_is_refused(folder):
     """More epochs are none, and fewer are too few."""
-    with pytest.raises(RunError, match="was made with seed 0, but the configuration has 1"):
+    with pytest.raises(ConfigError, match=r"seed: .*safetensors': a resumed run keeps its settings \(0, not 1\)"):
         load_checkpoint(folder, settings_of(SETTINGS, {"seed": 1}), open_backend())
     check_settings(folder, settings_of(SETTINGS, {"epochs": 3}))
     _, facts = read_tensors(folder / "checkpoint.safetensors")

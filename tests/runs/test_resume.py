@@ -140,7 +140,6 @@ def test_a_finished_run_is_trained_longer_to_the_same_bits(small_run, shorter_ru
     assert_same_run(folder, small_run)
     assert not (folder / "curves.png").exists()
     config, old = record_of(folder), record_of(shorter_run)
-    assert config.pop("segments") == [{"epochs": 2, "result": record_of(shorter_run, "result.json")}]
     assert config["settings"].pop("epochs") == 3
     old["settings"].pop("epochs")
     assert config == old, "all else is as it was"
@@ -171,7 +170,6 @@ def test_a_run_goes_on_with_its_threads_and_others_are_told(shorter_run, tmp_pat
         outcome, 0, f"warning: {str(folder)!r}: the run was started with threads=3 and is resumed with threads=2"
     )
     assert "\nthreads  2: as given\n" in outcome.out
-    assert record_of(folder)["threads"] == {**record["threads"], "resumed_with": 2}
 
 
 def test_data_may_have_moved_but_must_be_the_runs(small_run, data_dir, tmp_path):

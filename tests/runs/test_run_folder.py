@@ -14,6 +14,7 @@ from helpers import arrays_of
 from run_folders import a_config
 
 from mlp_xp import TrainConfig, evaluate, open_backend, train
+from mlp_xp.core.config import ConfigError
 from mlp_xp.core.dataset import Preparation
 from mlp_xp.core.features import flatten_and_scale
 from mlp_xp.core.task import Evaluation
@@ -21,6 +22,7 @@ from mlp_xp.core.training import Report
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs import run_folder
+from mlp_xp.runs.recording import open_folder
 from mlp_xp.runs.run_folder import RunError
 from mlp_xp.runs.settings import Settings
 
@@ -57,12 +59,13 @@ def test_where_a_new_run_may_be_written(kind, overwrite, tmp_path):
         (path / ".config.json.77.aside").write_text("{")
         (path / ".lock").write_text("")
     if kind in ("none", "empty", "half") or (kind == "run" and overwrite):
-        run_folder.check_new(path, overwrite)
+        with open_folder(path, existing=overwrite):
+            pass
     else:
-        with pytest.raises(RunError) as caught:
-            run_folder.check_new(path, overwrite)
+        with pytest.raises(RunError) as caught, open_folder(path, existing=overwrite):
+            pass
         assert str(path) in str(caught.value)
-        assert caught.value.setting == "run_dir"
+        assert (caught.value.setting == "run_dir") != (kind == "another program")
 
 
 def finished_run(folder: Path, config: TrainConfig = CONFIG) -> list[Report]:
@@ -82,7 +85,7 @@ def test_the_library_goes_on_with_its_run_and_refuses_another(tmp_path):
         arrays_of(again.model.network, np.array), arrays_of(reports[-1].model.network, np.array), strict=True
     ):
         np.testing.assert_array_equal(a, b)
-    with pytest.raises(RunError, match="was made with seed 0"):
+    with pytest.raises(ConfigError, match=r"seed: .*config\.json': a resumed run keeps its settings \(0, not 3\)"):
         finished_run(tmp_path / "run", TrainConfig(epochs=2, seed=3, hidden=(3,), report_every=100))
 
 
@@ -142,7 +145,6 @@ def test_a_line_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
 def test_metrics_are_cut_back_to_what_a_checkpoint_knows(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b"1\n2\n3\n4")
-    (tmp_path / ".checkpoint.safetensors.1.aside").write_text("")
     with pytest.raises(RunError, match="has 3 reports, the checkpoint expects 4"):
         run_folder.truncate_metrics(tmp_path, 4)
     run_folder.truncate_metrics(tmp_path, 2)

@@ -1,16 +1,17 @@
 """Settings and records in JSON: to a file and back, recipes, and files that are wrong."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from run_folders import a_config
 
-from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.config import ConfigError, TrainConfig
 from mlp_xp.data.origin import Origin
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.records import parse_settings
-from mlp_xp.runs.settings import RECIPES, SETTINGS, Settings, first_change, flatten, settings_of, unflatten
+from mlp_xp.runs.settings import RECIPES, SETTINGS, Settings, check_unchanged, flatten, settings_of, unflatten
 
 ODD = Settings(
     "a.b:c",
@@ -60,7 +61,7 @@ def test_a_file_has_settings_alone_or_as_a_run_has_them(tmp_path):
         (b'{"epochs": 3', "is not JSON: "),
         (b"\xff\xfe{}", "is not JSON: "),
         (b"[1, 2]", "is not a JSON object"),
-        (b'{"epochs": 3, "epochs": 4}', "the field 'epochs' is there twice"),
+        (b'{"epochs": 3, "epochs": 4}', "of the fields ['epochs', 'epochs'] one is there twice"),
         (b'{"learning_rate": NaN}', "NaN is not a number"),
         (b'{"learning_rate": 1e999}', "learning_rate: inf is "),
         (json.dumps(a_config({}, format=2)).encode(), "has format 2, but this version of mlp_xp reads format 1"),
@@ -95,11 +96,14 @@ def test_a_wrong_file_is_refused_in_one_line(content, message, tmp_path):
         ({}, {"dataset": "kmnist"}, True, ("dataset", "mnist", "kmnist")),
         ({}, {"dtype": "float32"}, False, ("dtype", "float64", "float32")),
         ({"schedule": "cosine"}, {"schedule": "cosine", "epochs": 9}, False, ("epochs", 5, 9)),
-        ({}, {"hidden": (3,)}, False, ("hidden", [64], [3])),
+        ({}, {"hidden": (3,)}, False, ("hidden", (64,), (3,))),
     ],
 )
 def test_what_a_resumed_run_must_keep(saved, wanted, data, changed):
     """Where it computes and reads may change, and the number of epochs if no step depends on it."""
     one, other = (settings_of(Settings(), each) for each in (saved, wanted))
-    found = first_change(one, other, data=data)
-    assert (found and found[:3]) == changed
+    with nullcontext() if changed is None else pytest.raises(ConfigError) as caught:
+        check_unchanged(one, other, data=data)
+    if changed:
+        assert caught.value.setting == changed[0]
+        assert f"({changed[1]!r}, not {changed[2]!r}" in str(caught.value)

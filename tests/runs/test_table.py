@@ -13,6 +13,7 @@ from run_folders import a_report, write_run, write_sweep
 from mlp_xp.runs import table
 from mlp_xp.runs.lock import locked
 
+NAMES = ("test_accuracy", "train_loss", "test_loss", "seconds")
 pytestmark = pytest.mark.usefixtures("eighty_columns")
 
 
@@ -36,9 +37,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 def by_name(folder: Path) -> dict[str, table.Row]:
-    rows, faults = table.find_runs([folder])
-    assert not faults
-    return {row.name: row for row in rows}
+    return {row.name: row for row in table.find_runs([folder])}
 
 
 def test_a_row_has_what_the_files_say(runs):
@@ -50,13 +49,13 @@ def test_a_row_has_what_the_files_say(runs):
         row = rows[name]
         assert row.settings == {**settings, "task": "classes"}
         assert row.state == "finished"
-        assert (row.test_accuracy, row.train_loss, row.test_loss, row.seconds, row.validation_accuracy) == (
+        assert [*map(row.figures.get, NAMES), row.figures.get("validation_accuracy")] == [
             *(result[key] for key in ("accuracy", "train_loss", "test_loss", "seconds")),
             result.get("validation_accuracy"),
-        )
+        ]
         assert abs(row.date.timestamp() - (runs / name / "result.json").stat().st_mtime) < 1e-3
-    assert (rows["d"].state, rows["d"].test_accuracy) == ("interrupted", 0.4)
-    assert (rows["e"].state, rows["e"].test_accuracy) == ("interrupted", None)
+    assert (rows["d"].state, rows["d"].figures["test_accuracy"]) == ("interrupted", 0.4)
+    assert (rows["e"].state, rows["e"].figures) == ("interrupted", {})
     assert rows["f"].state == "unreadable"
     assert "result.json': is damaged: it has no field 'sample'" in rows["f"].reason
 
@@ -195,7 +194,10 @@ def test_csv_and_json_have_all_numbers_in_full(runs):
     for line in lines:
         row = rows[line["name"]]
         assert [float(line[name]) for name in ("learning_rate", "test_accuracy", "train_loss", "seconds")] == [
-            *(row.settings["learning_rate"], row.test_accuracy, row.train_loss, row.seconds)
+            *(
+                row.settings["learning_rate"],
+                *(row.figures[name] for name in ("test_accuracy", "train_loss", "seconds")),
+            )
         ]
     records = json.loads(call("runs", runs, "--json", "--sort", "learning_rate").out)
     assert [record["name"] for record in records] == list("bdefca")

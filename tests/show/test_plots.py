@@ -166,12 +166,12 @@ def test_curves_of_several_runs_are_named_by_what_differs(tmp_path: Path, monkey
     monkeypatch.setattr("mlp_xp.api.draw_curves", lambda curves: drawn.extend(curves) or draw(curves))
     runs = [write_run(tmp_path / name, {"seed": i}, [a_report(0, 0)], {}) for i, name in enumerate("ab")]
     assert plot_curves(runs, str(tmp_path / "c.png")).read_bytes().startswith(b"\x89PNG")
-    assert [each.name for each in drawn] == ["a: seed 0", "b: seed 1"]
+    assert [each.name for each in drawn] == ["seed 0", "seed 1"]
     assert drawn[0].records == [a_report(0, 0), a_report(1, 1000)] == read_curves(runs[0]).records
     drawn.clear()
-    namesake = write_run(tmp_path / "x" / "a", {"seed": 7}, [a_report(0, 0)])
+    namesake = write_run(tmp_path / "x" / "a", {"seed": 0}, [a_report(0, 0)])
     plot_curves([runs[0], namesake], tmp_path / "c.png")
-    assert [each.name for each in drawn] == [f"{runs[0]}: seed 0", f"{namesake}: seed 7"]
+    assert [each.name for each in drawn] == [str(runs[0]), str(namesake)]
 
 
 def test_without_matplotlib_the_message_says_how_to_get_it(monkeypatch) -> None:

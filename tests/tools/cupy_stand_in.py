@@ -48,8 +48,8 @@ def _open_stand_in(device: str | None) -> Backend:
 
     backend = _open_cupy(device)
 
-    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
-        compiled = backend.jit(function, donate)
+    def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        compiled = backend.jit(function, **options)
 
         @wraps(function)
         def on_device(*args: Any) -> Any:
