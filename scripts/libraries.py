@@ -127,7 +127,7 @@ def check(library: dict[str, Any], dtype: str, folder: Path, docs: Path = DOCS) 
             call = " ".join([*(f"{name}={value}" for name, value in library["env"].items()), "python"])
             alone = f". Alone, `{call}` [{link}]({link}) printed: `` {shown[1]} ``"
     # Without what changes with the package's source: an operation's number and its place.
-    note = re.sub(r"operation \d+, |; called at .*| at mlp_xp/\S+:\d+", "", note).replace("|", "/")
+    note = re.sub(r"operation \d+, |; called at .*| at mlp_xp/\S+:\d+ .*(?= raised )", "", note).replace("|", "/")
     return Outcome(verdict, f"`` {note} ``{alone}")
 
 

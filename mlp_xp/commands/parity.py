@@ -128,10 +128,10 @@ def parity(
         faults = [fault for comparison in comparisons for fault in report.mismatches(comparison, config)]
         if report_dir:
             asked = {"steps": steps, "tolerance": tolerance, "data_dir": data_dir, "test_samples": test_samples}
-            write_report(report_dir, comparisons, failures, asked | asdict(config), unusable, faults)
+            write_report(report_dir, comparisons, failures, asked | asdict(config), faults)
         about = f"{steps} steps, {float_type}, batches of {config.batch_size}"
         say(console, f"{about}: largest relative deviations from NumPy in float64")
-        print_results(comparisons, failures, unusable, config, steps)
+        print_results(comparisons, failures, config, steps)
         for fault in faults:
             print_line("mismatch", fault)
         for failure in failures:
@@ -166,15 +166,11 @@ def open_backends(
 
 
 def print_results(
-    comparisons: Sequence[Comparison],
-    failures: Sequence[Failure],
-    unusable: Iterable[str],
-    config: TrainConfig,
-    steps: int,
+    comparisons: Sequence[Comparison], failures: Sequence[Failure], config: TrainConfig, steps: int
 ) -> None:
     """Print the table, and what it does not show."""
     console = plain_console()
-    show_rows(report.COLUMNS, report.rows(comparisons, failures, unusable), numbers=False)
+    show_rows(report.COLUMNS, report.rows(comparisons, failures), numbers=False)
     for comparison in comparisons[1:]:
         say(console, report.also(comparison))
     if note := report.about_rounding(comparisons):
@@ -194,14 +190,12 @@ def write_report(
     comparisons: Sequence[Comparison],
     failures: Sequence[Failure],
     arguments: dict[str, Any],
-    unusable: dict[str, BackendError],
     faults: list[str],
 ) -> None:
     """Write parity.json and parity.png. Raises FileError."""
     from mlp_xp.show.plots import draw_deviations, save
 
-    record = {"arguments": arguments, **report.json_record(comparisons, failures)}
-    record |= {"unusable": unusable, "mismatches": faults}
+    record = {"arguments": arguments, **report.json_record(comparisons, failures), "mismatches": faults}
     with file_errors(folder, "create"):
         folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "parity.json", (json.dumps(record, indent=2, default=str) + "\n").encode())
@@ -265,11 +259,8 @@ def print_findings(backend: Backend, run: Tracer, folder: Path) -> int:
 
 def deviation_line(backend: Backend, operation: Operation) -> str:
     """Return the line about an operation that deviates."""
-    return (
-        f"{with_colon(backend.name)} operation {operation.number}, {operation.when}: {operation} on "
-        f"{', '.join(dict.fromkeys(operation.devices)) or 'the host'} {operation.what}; called at {operation.place}: "
-        f"{operation.source}"
-    )
+    start = f"{with_colon(backend.name)} operation {operation.number}, {operation.when}"
+    return f"{start}: {operation} {operation.what}; called at {operation.place}"
 
 
 def rows_of(run: Tracer) -> Iterator[tuple[str, ...]]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_xp.backends._foreign import rebuild
 from mlp_xp.backends.opening import BackendFailure, open_backend, reported
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
@@ -120,15 +121,13 @@ def longest_dot_product(config: TrainConfig, dataset: Dataset) -> int:
 def place_dataset(dataset: Dataset, backend: Backend) -> Dataset:
     """Copy a data set from the host to the backend's device, its floats in the backend's dtype."""
 
-    def place(arrays: Iterable[np.ndarray | None]) -> tuple[Any, ...]:
-        dtypes = {"f": backend.dtype}
-        return tuple(x if x is None else backend.asarray(x, dtypes.get(x.dtype.kind)) for x in arrays)
+    def place(x: Any) -> Any:
+        if not isinstance(x, np.ndarray):
+            return x
+        return backend.asarray(x, backend.dtype if x.dtype.kind == "f" else None)
 
-    train_inputs, train_labels, test_inputs, test_labels = place(dataset[:4])
-    return dataset._replace(
-        train_inputs=train_inputs, train_labels=train_labels, test_inputs=test_inputs, test_labels=test_labels,
-        prepare=dataset.prepare._replace(fitted=place(dataset.prepare.fitted)), scaling=place(dataset.scaling),
-    )  # fmt: skip
+    placed: Dataset = rebuild(dataset, place)
+    return placed
 
 
 def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> tuple[Job, Iterator[Event]]:

@@ -2,7 +2,7 @@
 
 import math
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mlp_xp import __version__
@@ -24,10 +24,8 @@ def verdict(comparison: Comparison, position: int) -> str:
     return "agrees" if steps == len(comparison.allowed) else f"agrees to step {steps}"
 
 
-def rows(
-    comparisons: Sequence[Comparison], failures: Sequence[Failure], unusable: Iterable[str]
-) -> Iterator[tuple[str, ...]]:
-    """Yield the cells for COLUMNS: of the comparisons, of backends that failed, and of those that cannot be used."""
+def rows(comparisons: Sequence[Comparison], failures: Sequence[Failure]) -> Iterator[tuple[str, ...]]:
+    """Yield the cells for COLUMNS: of the comparisons, and of the backends that failed."""
     for i, each in enumerate(comparisons):
         shown = [each.quantities[name] for name in COLUMNS[3:6]]
         deviations = [f"{quantity.largest:.1e}" if quantity.largest else "0" for quantity in shown]
@@ -35,8 +33,6 @@ def rows(
         yield (*list(_about(each.trajectory.backend).values())[:3], *deviations, head_room, verdict(each, i))
     for backend, _ in failures:
         yield (*list(_about(backend).values())[:3], *[""] * 4, "FAILED")
-    for name in unusable:
-        yield (name, *[""] * 6, "not run")
 
 
 def mismatches(comparison: Comparison, config: TrainConfig) -> Iterator[str]:

@@ -26,9 +26,7 @@ from mlp_xp.backends.threads import LIMITS
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
-from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend, Carry
-from mlp_xp.core.training import trajectory
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import MlpXpError, one_line, with_colon, without_comment
 from mlp_xp.parity.bounds import INPLACE, Verdict, check
@@ -45,7 +43,7 @@ COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "
 SYMBOLS = BINARY | COMPARISONS | {name: f"{BINARY[plain]}=" for name, plain in INPLACE.items()}
 ATTRIBUTES = ("shape", "dtype", "device", "ndim", "size")
 DTYPES = ("float64", "float32", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
-SMALL = TrainConfig(hidden=(3,), epochs=1, warm_up_steps=0, report_every=40)
+SMALL = TrainConfig(hidden=(3,), warm_up_steps=0, report_every=40)
 SMALL_RICH = replace(
     SMALL, batch_size=8, report_every=8, activation="relu", optimizer="adam", update_order="simultaneous",
     clip_norm=1.0, weight_decay=0.01, dropout=0.2,
@@ -63,12 +61,8 @@ class Operation(NamedTuple):
     name: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    devices: tuple[str, ...]
-    """The devices of the arrays among the arguments, in order."""
     place: str
-    """The line of our source that called it, as `file:line`."""
-    source: str
-    """The text of that line."""
+    """The line of our source that called it, as `file:line (text)`."""
     reference: Callable[..., Any]
     """NumPy's operation."""
     result: np.ndarray = np.empty(0)
@@ -138,7 +132,7 @@ class Namespace:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             if name not in FUNCTIONS:
-                raise MlpXpError(f"xp.{name}, called at {_place()[0]}, is not in mlp_xp/backends/requirements.py")
+                raise MlpXpError(f"xp.{name}, called at {_place()}, is not in mlp_xp/backends/requirements.py")
             return tracer.call(name, function, getattr(numpy_xp, name), args, kwargs)
 
         self.__dict__[name] = call
@@ -183,7 +177,7 @@ class Tracer:
         kwargs = kwargs or {}
         self.calls += 1
         when = f"{'in' if self._in_step else 'after'} step {self.steps}" if self.steps else "before the first step"
-        operation = Operation(self.calls, when, name, args, kwargs, (), *_place(), reference or function)
+        operation = Operation(self.calls, when, name, args, kwargs, _place(), reference or function)
         operands: list[tuple[Traced, np.ndarray]] = []
 
         def on_host(x: Any) -> Any:
@@ -196,7 +190,6 @@ class Tracer:
             operation = operation._replace(
                 args=_map(on_host, args),
                 kwargs={key: _map(on_host, value) for key, value in kwargs.items() if key != "device"},
-                devices=tuple(str(getattr(x.array, "device", "unknown device")) for x, _ in operands),
             )
             stale = [i for i, (x, before) in enumerate(operands, 1) if not _equal(x.host, before)]
             result = function(*_map(_own, args), **{key: _map(_own, value) for key, value in kwargs.items()})
@@ -287,24 +280,21 @@ def tracing(backend: Backend) -> tuple[Backend, Tracer]:
     """
     tracer = Tracer(backend)
     own = {name: getattr(tracer, name) for name in ("xp", "from_numpy", "to_numpy", "scan", "jit")}
-    return replace(backend, **own, scan_blocks=partial(eager_scan_blocks, xp=tracer.xp), functions=()), tracer
+    own |= {"scan_blocks": partial(eager_scan_blocks, xp=tracer.xp), "like": lambda array: traced}
+    traced: Backend = replace(backend, **own, functions=())
+    return traced, tracer
 
 
 def trace(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Tracer:
-    """Train for `steps` steps after the warm-up, with reports, evaluate on the test set, and check every operation.
+    """Train for `steps` steps after the warm-up, with reports, predict for the test set, and check every operation.
 
     dataset: arrays on the host. If the library raises, the tracer has the BackendFailure as its `failure`, and after an
     operation that deviates any other exception. Raises what `compare.start` raises, if no operation deviated before.
     """
-    return trace_run(lambda traced: train_and_evaluate(config, dataset, traced, steps), backend)
-
-
-def trace_run(run: Callable[[Backend], None], backend: Backend) -> Tracer:
-    """Call a function with a backend that checks every operation, and return the tracer: see `trace`."""
     traced, tracer = tracing(backend)
     try:
         with LIMITS.at():
-            run(traced)
+            train_and_predict(config, dataset, traced, steps)
     except Exception as error:
         if not tracer.deviating and not isinstance(error, BackendFailure):
             raise
@@ -312,14 +302,13 @@ def trace_run(run: Callable[[Backend], None], backend: Backend) -> Tracer:
     return tracer
 
 
-def train_and_evaluate(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> None:
+def train_and_predict(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> None:
     """Train for `steps` steps after the warm-up, with reports, and predict for the test set, if any."""
     job, events = start(config, dataset, backend, steps)
     for event in events:
         network = event.position.state.network
     if job.dataset.test_inputs is not None:
-        model = job.model(network)
-        model.task.decide(model.outputs(job.dataset.test_inputs), model.class_names, xp=backend.xp)
+        job.model(network).predict(job.dataset.test_inputs)
 
 
 def small_runs(backend: Backend) -> Iterator[tuple[str, Tracer]]:
@@ -331,13 +320,7 @@ def small_runs(backend: Backend) -> Iterator[tuple[str, Tracer]]:
         ("labels", features, features > 0, SMALL),
         ("regression", features, features, SMALL),
     ):
-
-        def run(traced: Backend, task: str = task, X: Any = X, y: Any = y, config: TrainConfig = config) -> None:
-            dataset = from_arrays(traced.asarray(X), y, 0.3, backend=traced, task=task)
-            for _ in trajectory(Job(config, dataset, traced)):
-                pass
-
-        yield f"small run for {task}", trace_run(run, backend)
+        yield f"small run for {task}", trace(config, from_arrays(X, y, 0.3, task=task), backend, 40)
 
 
 def expression(name: str, args: Any, kwargs: dict[str, Any], word: Callable[[Any], str]) -> str:
@@ -364,13 +347,13 @@ def expression(name: str, args: Any, kwargs: dict[str, Any], word: Callable[[Any
     return others.get(name) or f"xp.{'asarray' if name == 'from_numpy' else name}({', '.join(words)})"
 
 
-def _place() -> tuple[str, str]:
-    """Return the line that called an operation, as `file:line`, and its text."""
+def _place() -> str:
+    """Return the line that called an operation, as `file:line (text)`."""
     frame = sys._getframe(2)
     while frame.f_code.co_filename.startswith(_GO_BETWEENS) and frame.f_back is not None:
         frame = frame.f_back
     name, line = frame.f_code.co_filename, frame.f_lineno
-    return f"{name.removeprefix(f'{PACKAGE.parent}/')}:{line}", without_comment(linecache.getline(name, line))
+    return f"{name.removeprefix(f'{PACKAGE.parent}/')}:{line} ({without_comment(linecache.getline(name, line))})"
 
 
 def _map(function: Callable[[Any], Any], tree: Any) -> Any:

@@ -22,7 +22,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.library import Backend
 from mlp_xp.core.training import DivergenceError
 from mlp_xp.parity.compare import record
-from mlp_xp.parity.trace import Tracer, small_runs, trace, tracing, train_and_evaluate
+from mlp_xp.parity.trace import Tracer, small_runs, trace, tracing, train_and_predict
 
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
 PACKAGE = Path(mlp_xp.__file__).parent
@@ -65,7 +65,7 @@ def test_all_operations_of_a_step_are_compared_with_their_place():
     config, checked = TrainConfig(hidden=(), batch_size=2, defer_updates=False), []
     traced, tracer = tracing(open_backend())
     tracer._add = checked.append
-    train_and_evaluate(config, TINY, traced, 3)
+    train_and_predict(config, TINY, traced, 3)
     step = [operation for operation in checked if operation.when == "in step 13"]
     # forward; softmax; error; gradient; update
     assert [operation.name for operation in step] == [
@@ -76,15 +76,15 @@ def test_all_operations_of_a_step_are_compared_with_their_place():
     assert str(step[2]) == "xp.max(float64 (2, 10), axis=-1, keepdims=True)"
     assert [operation.number for operation in checked] == [*range(1, tracer.calls + 1)]
     for operation in step:
-        file, _, line = operation.place.partition(":")
+        file, line, shown = re.fullmatch(r"(.*):(\d+) \((.*)\)", operation.place).groups()
         text = (PACKAGE.parent / file).read_text().splitlines()[int(line) - 1].strip()
-        assert text.startswith(operation.source), "without its comment"
-    assert "xp.max(" in step[2].source
+        assert text.startswith(shown), "without its comment"
+    assert "xp.max(" in step[2].place
 
 
 def test_a_function_that_is_not_asked_of_a_library_is_refused():
     traced, _ = tracing(open_backend())
-    with pytest.raises(mlp_xp.errors.MlpXpError, match=r"xp\.cos, called at .*test_trace.py:\d+, is not in "):
+    with pytest.raises(mlp_xp.errors.MlpXpError, match=r"xp\.cos, called at .*test_trace.py:\d+ .*, is not in "):
         traced.xp.cos(traced.asarray(np.ones(2)))
 
 
@@ -156,10 +156,11 @@ class Library:
         return eager_scan(counted, carry, xs, xp=self)
 
     def backend(self, dtype: str = "float64") -> Backend:
-        return replace(
-            open_backend(dtype=dtype), name="faulty", xp=self, scan=self.scan,
+        backend: Backend = replace(
+            open_backend(dtype=dtype), name="faulty", xp=self, scan=self.scan, like=lambda array: backend,
             from_numpy=lambda array, dtype: self.asarray(array, dtype=dtype, copy=True),
         )  # fmt: skip
+        return backend
 
 
 def off_by(function, *args, **kwargs):
@@ -216,7 +217,7 @@ def test_a_fault_is_named_with_its_operation_and_its_step(fault):
     name, change, when, steps, what, file = FAULTS[fault]
     config, untraced = replace(CONFIG, warm_up_steps=2), Library(name, change, when)
     with contextlib.suppress(ValueError, TypeError, AttributeError):  # of what follows the fault
-        train_and_evaluate(config, TINY, untraced.backend(), steps)
+        train_and_predict(config, TINY, untraced.backend(), steps)
     assert untraced.struck, "the fault changes nothing"
     run = trace(config, TINY, Library(name, change, when).backend(), steps)
     (found,) = run.deviating.values()
@@ -224,7 +225,6 @@ def test_a_fault_is_named_with_its_operation_and_its_step(fault):
     assert found.when == untraced.struck
     assert what in found.what
     assert file in found.place
-    assert found.devices[0] == "cpu"
 
 
 def test_a_library_that_raises_is_one_line_with_code_3():
@@ -237,7 +237,7 @@ def test_a_library_that_raises_is_one_line_with_code_3():
     assert run.failure.exit_code == 3
     assert re.fullmatch(
         r"backend faulty: operation \d+, in step 1, xp\.exp\(float64 \(1, 10\)\) at "
-        r"mlp_xp/core/losses\.py:\d+ raised RuntimeError: device lost badly",
+        r"mlp_xp/core/losses\.py:\d+ \(.*\) raised RuntimeError: device lost badly",
         str(run.failure),
     )
 
