@@ -32,10 +32,9 @@ from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_model
 from mlp_xp.runs.ensembles import confusion_matrix, evaluate_pooled, held_out, members_of, run_of
-from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
+from mlp_xp.runs.recording import check_run, open_folder, read_source, train_in_folder
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import RECIPES, Settings
-from mlp_xp.runs.sources import read_source
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.show.gallery import compared, draw_run
 from mlp_xp.show.plots import PlotError, draw_curves, save
@@ -150,8 +149,8 @@ def evaluate(
     several times may be in other data by chance, so they count, with a warning, unless all training rows are there.
     Rows are not compared for a published data set, for one in its form, and for a model without the folder of a run.
 
-    Raises BackendError, what `load_dataset` raises, and RunError: for data of which no row is left, for runs that hold
-    out different rows of their own data, and for outputs that are not finite.
+    Raises BackendError, what `load_dataset` raises, and RunError: if no row is left, for runs that hold out different
+    rows of their own data, and for outputs that are not finite.
     """
     found, datasets = _models(models, backend, device), dict[Any, Dataset]()
     tests = held_out(found, [_data_of(model, data, cache_dir, datasets) for model in found], own=data is None)
@@ -244,7 +243,9 @@ def _models(given: Models, backend: str, device: str | None) -> list[Model]:
     for each in [given] if isinstance(given, Model | str | os.PathLike) else given:
         read = [each] if isinstance(each, Model) else map(load_model, members_of([_path(each, "models")]))
         for model in read:  # one from a file counts once
-            found.setdefault(Path(model.source).resolve() if model.sha256 else id(model), model)
+            place = Path(model.source).resolve()
+            place = place.parent if place.name == run_folder.MODEL else place
+            found.setdefault(place if model.sha256 else id(model), model)
     if not found:
         raise MlpXpError("there are none; give a run's folder, a model, or several in a list", setting="models")
     models = [*found.values()]
@@ -350,8 +351,7 @@ def _data_of(
     if isinstance(data, Dataset):
         dataset = data if data.test_inputs is not None else data._replace(test_inputs=data[0], test_labels=data[1])
     elif data is not None and not isinstance(data, str | Path):
-        remedy = "give a path, a name, or a Dataset, as `from_arrays` makes one"
-        raise MlpXpError(f"{type(data).__name__} is not a data set", remedy=remedy, setting="data")
+        raise MlpXpError(f"{type(data).__name__} is not a path, a name or a Dataset", setting="data")
     elif (run_dir := run_of(model)) is None:
         raise MlpXpError("a model that is not from the folder of a run needs a Dataset; give one", setting="data")
     else:

@@ -51,20 +51,22 @@ class Fault(Exception):  # noqa: N818  (the base of warnings too)
         self.file, self.line, self.row, self.column = file, line, row, column
         self.notes: list[Words] = []
 
-    def worded(self, name: Callable[[Argument], str]) -> str:
+    def worded(self, name: Callable[[Argument], str], *, with_setting: bool = True) -> str:
         """Return the line: `setting: 'file', line 3, column 'a': what is wrong; what to do; notes`.
 
         name: how the front end names a setting.
         """
-        return f"{name(Argument(self.setting))}: {self._said(name)}" if self.setting else self._said(name)
 
-    def _said(self, name: Callable[[Argument], str]) -> str:
-        file = None if self.file is None else repr(str(self.file))
-        column = None if self.column is None else f"column {self.column!r}"
+        def joined(words: Words) -> str:
+            return "".join(name(word) if isinstance(word, Argument) else word for word in words)
+
+        setting = name(Argument(self.setting)) if self.setting and with_setting else ""
+        file = "" if self.file is None else repr(str(self.file))
         numbers = [f"{kind} {value}" for kind, value in (("line", self.line), ("row", self.row)) if value is not None]
-        place = ", ".join(part for part in (file, *numbers, column) if part is not None)
-        said = "; ".join(_joined(words, name) for words in (self.fault, self.remedy, *self.notes) if words)
-        return f"{place}: {said}" if place else said
+        column = "" if self.column is None else f"column {self.column!r}"
+        place = ", ".join(filter(None, (file, *numbers, column)))
+        said = "; ".join(joined(words) for words in (self.fault, self.remedy, *self.notes) if words)
+        return ": ".join(filter(None, (setting, place, said)))
 
     def __str__(self) -> str:
         """Return the line with settings named as in Python: `learning_rate: -1 is out of range`."""
@@ -73,11 +75,7 @@ class Fault(Exception):  # noqa: N818  (the base of warnings too)
     @property
     def text(self) -> str:
         """The line without the setting."""
-        return self._said(in_python)
-
-
-def _joined(words: Words, name: Callable[[Argument], str]) -> str:
-    return words if isinstance(words, str) else "".join(name(w) if isinstance(w, Argument) else w for w in words)
+        return self.worded(in_python, with_setting=False)
 
 
 class MlpXpError(Fault):

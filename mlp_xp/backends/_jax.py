@@ -124,8 +124,8 @@ def open_library(device: str | None) -> Backend:
     )  # fmt: skip
 
 
-_count: ContextVar[Any] = ContextVar("_count", default=None)
-"""How many rows the next loop takes, while JAX traces a function from `_filling_up`."""
+_count: ContextVar[Array | None] = ContextVar("_count", default=None)
+"""How many rows the loops take that JAX traces now, in a function from `_filling_up`."""
 
 
 @contextmanager
@@ -137,67 +137,48 @@ def _taking(count: Array) -> Iterator[None]:
         _count.reset(token)
 
 
-def _filled(x: Array, length: int, xp: ModuleType) -> Array:
-    return xp.pad(x, [(0, length - x.shape[0]), *[(0, 0)] * (x.ndim - 1)])
+def _filling_up(jax: ModuleType, chunk: Callable[..., Any], donate: tuple[int, ...], most_steps: int) -> Any:
+    """Compile a chunk once for all numbers of steps. A call fills its arrays up with zeros, and counts its steps."""
 
-
-def _filling_up(
-    jax: ModuleType, function: Callable[..., Any], donate: tuple[int, ...], most_steps: int
-) -> Callable[..., Any]:
-    """Compile a chunk once for all numbers of steps. A call fills up its arrays with zeros."""
-
-    @wraps(function)
+    @wraps(chunk)
     def counted(*args: Any) -> Any:
         *others, (steps, count) = args
         with _taking(count):
-            return function(*others, steps)
+            return chunk(*others, steps)
 
     compiled = jax.jit(counted, donate_argnums=donate)
+
+    def filled(x: Array) -> np.ndarray:  # np.pad takes 0.1 ms
+        array = np.zeros((max(x.shape[0], most_steps), *x.shape[1:]), x.dtype)
+        array[: x.shape[0]] = x
+        return array
 
     @wraps(compiled)
     def call(*args: Any) -> Any:
         *others, steps = args
         k = steps[0].shape[0]
-        filled = jax.tree.map(lambda x: _filled(x, max(k, most_steps), np), steps)
-        carry, ys = compiled(*others, (filled, np.uint32(k)))
+        carry, ys = compiled(*others, (jax.tree.map(filled, steps), np.uint32(k)))
         return carry, np.asarray(ys)[:k]
 
     return call
 
 
-def _loops(jax: ModuleType) -> tuple[Callable[..., tuple[Carry, Array]], Callable[..., tuple[Carry, Array]]]:
+def _loops(jax: ModuleType) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return `Backend.scan` and `Backend.scan_blocks`."""
     lax, jnp = jax.lax, jax.numpy
 
-    def scan(step: Callable[..., tuple[Carry, Array]], carry: Carry, xs: tuple[Array, ...], /) -> tuple[Carry, Array]:
-        count = _count.get()
-        if count is None:
+    def scan(step: Callable[..., Any], carry: Carry, xs: tuple[Array, ...], /) -> tuple[Carry, Array]:
+        if _count.get() is None:
             return lax.scan(step, carry, xs)
 
-        # Without axes of length 1, for which XLA would copy arrays to another layout.
-        def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
-            return tuple(length for length in shape if length != 1)
+        def block(carry: Carry, rows: tuple[Array, ...]) -> tuple[Carry, Array]:
+            carry, y = step(carry, tuple(x[0] for x in rows))
+            return carry, y[None]
 
-        n = xs[0].shape[0]
-        arrays = [jnp.reshape(x, (n, *squeezed(x.shape[1:]))) for x in xs]
-
-        def row(i: Array) -> tuple[Array, ...]:
-            rows = (lax.dynamic_index_in_dim(array, i, keepdims=False) for array in arrays)
-            return tuple(jnp.reshape(each, x.shape[1:]) for each, x in zip(rows, xs, strict=True))
-
-        def counted(i: Array, both: tuple[Carry, Array]) -> tuple[Carry, Array]:
-            carry, ys = both
-            carry, y = step(carry, row(i))
-            return carry, lax.dynamic_update_index_in_dim(ys, jnp.reshape(y, squeezed(y.shape)), i, axis=0)
-
-        # The number of a step is unsigned, because JAX would look for each array whether it is negative.
-        y = jax.eval_shape(lambda carry: step(carry, row(jnp.uint32(0)))[1], carry)
-        ys = jnp.zeros((n, *squeezed(y.shape)), y.dtype)
-        carry, ys = lax.fori_loop(jnp.uint32(0), count, counted, (carry, ys))
-        return carry, jnp.reshape(ys, (n, *y.shape))
+        return scan_blocks(block, carry, xs, 1)
 
     def scan_blocks(
-        block: Callable[..., tuple[Carry, Array]], carry: Carry, xs: tuple[Array, ...], size: int, /
+        block: Callable[..., Any], carry: Carry, xs: tuple[Array, ...], size: int, /
     ) -> tuple[Carry, Array]:
         n, count = xs[0].shape[0], _count.get()
         size = min(size, n)
@@ -210,17 +191,31 @@ def _loops(jax: ModuleType) -> tuple[Callable[..., tuple[Carry, Array]], Callabl
                 ys = jnp.concatenate([ys, y])
             return carry, ys
 
-        def counted(carry: Carry, row: tuple[Array, ...]) -> tuple[Carry, Array]:
-            first, *rows = row
-            with _taking(jnp.minimum(count - first, jnp.uint32(size))):
-                return block(carry, tuple(rows))
+        def squeezed(x: Array) -> tuple[int, ...]:
+            # Without axes of length 1, for which XLA would copy arrays to another layout.
+            return tuple(length for length in x.shape[1:] if length != 1)
 
-        first_of_each = jnp.arange(0, n, size, dtype=jnp.uint32)
-        blocks = len(first_of_each)
-        rows = [jnp.reshape(_filled(x, blocks * size, jnp), (blocks, size, *x.shape[1:])) for x in xs]
-        with _taking((count + jnp.uint32(size - 1)) // jnp.uint32(size)):
-            carry, ys = scan(counted, carry, (first_of_each, *rows))
-        return carry, jnp.reshape(ys, (blocks * size, *ys.shape[2:]))[:n]
+        missing = -n % size
+        arrays = [jnp.reshape(x, (n, *squeezed(x))) for x in xs]
+        arrays = [jnp.pad(x, [(0, missing), *[(0, 0)] * (x.ndim - 1)]) for x in arrays] if missing else arrays
+
+        def take(first: Array, carry: Carry) -> tuple[Carry, Array]:
+            rows = (lax.dynamic_slice_in_dim(array, first, size) for array in arrays)
+            with _taking(jnp.minimum(count - first, size)):
+                return block(
+                    carry, tuple(jnp.reshape(each, (size, *x.shape[1:])) for each, x in zip(rows, xs, strict=True))
+                )
+
+        def take_next(i: Array, both: tuple[Carry, Array]) -> tuple[Carry, Array]:
+            carry, y = take(i * size, both[0])
+            return carry, lax.dynamic_update_slice_in_dim(both[1], jnp.reshape(y, (size, *squeezed(y))), i * size, 0)
+
+        # The number of a step is unsigned, because JAX would look for each array whether it is negative.
+        zero = jnp.uint32(0)
+        y = jax.eval_shape(take, zero, carry)[1]
+        ys = jnp.zeros((n + missing, *squeezed(y)), y.dtype)
+        carry, ys = lax.fori_loop(zero, (count + (size - 1)) // size, take_next, (carry, ys))
+        return carry, jnp.reshape(ys[:n], (n, *y.shape[1:]))
 
     return scan, scan_blocks
 

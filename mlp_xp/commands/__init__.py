@@ -4,23 +4,11 @@ Everything else is imported inside `run`, so that an interrupt or a missing libr
 in one line.
 """
 
-import importlib
 import sys
-from collections.abc import Callable
-from typing import Any
 
 from mlp_xp.commands.process import run
 
-COMMANDS = {
-    "train": "train the network",
-    "sweep": "train many networks: every combination of settings, or samples",
-    "evaluate": "evaluate a run, or an ensemble of several, on the test set",
-    "predict": "classify your own pictures with a trained network, or an ensemble",
-    "plot": "draw the pictures of a run or a sweep, or the curves of several runs",
-    "runs": "compare runs in a table, or their settings over all seeds",
-    "parity": "check that all backends give the same trajectory",
-    "completion": "print the completion script of a shell: bash, zsh or fish",
-}
+COMMANDS = ("train", "sweep", "evaluate", "predict", "plot", "runs", "parity", "completion")
 
 
 def main(name: str | None = None) -> None:
@@ -40,11 +28,5 @@ def call(words: list[str]) -> int | None:
 
         compile_afresh()
     words = [word for word in words if word not in ("--debug", "--no-compile-cache")]  # see `process.run` for --debug
-    code: int | None = options.call(options.make_app(COMMANDS, load, words[:1]), words)
+    code: int | None = options.call(options.make_app(), words)
     return code
-
-
-def load(name: str) -> Callable[..., Any]:
-    """Return the function of a command."""
-    command: Callable[..., Any] = getattr(importlib.import_module(f"mlp_xp.commands.{name}"), name)
-    return command

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from mlp_xp.commands.options import make_app
+
 
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
     """Print a script with which a shell completes commands, options and paths.
@@ -9,7 +11,4 @@ def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
     Args:
         shell: bash, zsh or fish.
     """
-    from mlp_xp.commands import COMMANDS, load
-    from mlp_xp.commands.options import make_app
-
-    print(make_app(COMMANDS, load, [*COMMANDS]).generate_completion(shell=shell))
+    print(make_app().generate_completion(shell=shell))

@@ -8,7 +8,7 @@ from pathlib import Path
 from mlp_xp.commands.process import called, print_line
 from mlp_xp.data.datasets import SETTING
 from mlp_xp.errors import Argument, MlpXpError
-from mlp_xp.runs.run_folder import MODEL
+from mlp_xp.runs.run_folder import CONFIG, MODEL
 from mlp_xp.runs.sweep_index import INTERRUPTED
 from mlp_xp.runs.table import IN_USE, read_row
 
@@ -22,10 +22,11 @@ def naming_option(option: str = "data_dir", run: Path | None = None) -> Iterator
     try:
         yield
     except MlpXpError as error:
-        if error.setting in (SETTING, "data"):
-            error.setting = option if error.setting == SETTING and run is None else None
-            if error.setting is None:
-                error.notes.append(("or give data with ", Argument("data_dir")))
+        if error.setting == SETTING:
+            error.setting, error.file = (option, error.file) if run is None else ("data", run / CONFIG)
+        if error.setting == "data":
+            error.setting = None
+            error.notes.append(("or give data with ", Argument("data_dir")))
         raise
 
 

@@ -13,16 +13,15 @@ from rich.console import Console
 from mlp_xp import api
 from mlp_xp.commands.data import naming_option, warn_of_unfinished
 from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only_one
-from mlp_xp.commands.tables import Column, print_csv, print_table
 from mlp_xp.core.dataset import described
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.runs.table import labels, read_row
+from mlp_xp.show.console import plain_console, print_csv, print_table, say
 from mlp_xp.show.numbers import figure
-from mlp_xp.show.terminal import described_result, say
-from mlp_xp.show.width import plain_console
+from mlp_xp.show.terminal import described_result
 
 FIGURES = ("samples", "loss", "accuracy", "label_accuracy", "r2", "rmse")  # of an `Evaluation`
 HEADS, ONE = {"r2": "R²", "rmse": "RMSE"}, {"classes": "class", "labels": "label", "outputs": "output"}
@@ -106,40 +105,26 @@ def csv_lines(records: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
 
 def show(found: api.Evaluated, whole: dict[str, Any], folders: Sequence[Path], console: Console) -> None:
     """Print the figures of a network, or of several in `folders` and of their ensemble."""
-    model = found.models[0]
+    model, names = found.models[0], found.models[0].class_names
     if folders:
         runs = [*labels([read_row(folder) for folder in folders]), f"ensemble of {len(folders)}"]
-        results = [*found.runs, found.result]
         head, kind = ("test %", "accuracy") if found.result.r2 is None else ("test R²", "r2")
-        scores, losses = ([figure(kind, each.score) for each in results], [f"{each.loss:.4f}" for each in results])
-        print_table([Column("run", runs, True), Column(head, scores), Column("loss", losses)], console)
+        results = zip(runs, (*found.runs, found.result), strict=True)
+        scores = ((run, figure(kind, each.score), f"{each.loss:.4f}") for run, each in results)
+        print_table(("run", head, "loss"), scores, console)
         say(console, "\nthe ensemble:")
-    names = model.class_names
-    say(console, f"{described_result(found.result, model.input_shape, names)}\n")
-    inputs, parts = described(model.input_shape).split()[0], whole[model.task.outputs]
-    shown = [i for i, part in enumerate(parts) if part.get("samples") != 0]
-    heads = HEADS | {"name": ONE[model.task.outputs], "samples": inputs}
-    columns = [Column(heads["name"], [names[i] for i in shown], True)]
-    for name in [*parts[0]][1:]:
-        columns.append(Column(heads.get(name, name), [_cell(name, parts[i][name]) for i in shown]))
-    print_table(columns, console)
-    if absent := [name for i, name in enumerate(names) if i not in shown]:
-        say(console, f"\nno test {inputs} of: {', '.join(absent)}")
+    say(console, f"{described_result(found.result, model.input_shape)}\n")
+    parts = whole[model.task.outputs]
+    heads = HEADS | {"name": ONE[model.task.outputs], "samples": described(model.input_shape).split()[0]}
+    rows = ([_cell(*item) for item in part.items()] for part in parts)
+    print_table([heads.get(name, name) for name in parts[0]], rows, console)
     if found.matrix is not None:
         say(console, "\nconfusion matrix (rows: true class; columns: predicted class)")
-        show_matrix(found.matrix, names, console)
+        counts = ((name, *(str(count or ".") for count in row)) for name, row in zip(names, found.matrix, strict=True))
+        print_table(("", *names), counts, console)
 
 
-def show_matrix(matrix: np.ndarray, names: Sequence[str], console: Console) -> None:
-    """Print a confusion matrix (n, n). A class without samples has a column only if it was predicted."""
-    rows: list[int] = np.flatnonzero(matrix.sum(axis=1)).tolist()
-    columns = [Column("", [names[i] for i in rows], True)]
-    for j in np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1)).tolist():
-        columns.append(Column(names[j], [str(matrix[i, j] or ".") for i in rows]))
-    print_table(columns, console)
-
-
-def _cell(name: str, value: float | None) -> str:
-    if value is None:
-        return "-"
-    return str(value) if name == "samples" else f"{value:.4g}" if name == "rmse" else f"{value:.4f}"
+def _cell(name: str, value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if name == "rmse" else f"{value:.4f}"
+    return "-" if value is None else str(value)

@@ -6,7 +6,6 @@ command knows.
 """
 
 import inspect
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
 from functools import cache, partial
@@ -19,10 +18,11 @@ from cyclopts import App, Parameter, Token
 from docstring_parser.attrdoc import AttributeDocstrings
 
 from mlp_xp import __version__
+from mlp_xp.commands import COMMANDS
 from mlp_xp.declared import Setting, declared
-from mlp_xp.errors import MlpXpError, nearest
+from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.settings import RECIPES, Settings, differences
-from mlp_xp.show.width import plain_console
+from mlp_xp.show.console import plain_console
 
 HELP = "--help lists all options"
 RANGE = ".."  # between the ends of a range
@@ -69,16 +69,13 @@ def only_one(**options: Any) -> None:
         raise UsageError(f"{' and '.join(names)}: give only one of these options")
 
 
-def make_app(commands: dict[str, str], load: Callable[[str], Callable[..., Any]], wanted: Sequence[str]) -> App:
-    """Return the command line of all commands. Only those in `wanted` are loaded; of the others, the help has a line.
-
-    commands: the help of each. load: a function that returns the function of a command.
-    """
+def make_app() -> App:
+    """Return the command line of all commands. Each is imported when it is called, or when its help is shown."""
     app = App(
         name="mlp-xp",
         version=f"mlp-xp {__version__}",
         help="Train small networks, written once for any array library.",
-        help_format="plaintext",
+        help_format="markdown",
         help_epilogue="All commands: --debug shows the traceback of an error, --no-compile-cache makes JAX compile "
         "again and keep no compiled code on disk, --version shows the version.",
         console=plain_console(),
@@ -90,20 +87,9 @@ def make_app(commands: dict[str, str], load: Callable[[str], Callable[..., Any]]
         print_error=False,
         result_action="return_value",
     )
-    for name, text in commands.items():
-        if name in wanted:
-            command = load(name)
-            command.__doc__ = _without_line_breaks(command.__doc__ or "")
-            app.command(command, name=name)
-        else:
-            app.command("mlp_xp.commands:not_loaded", name=name, help=text)
+    for name in COMMANDS:
+        app.command(f"mlp_xp.commands.{name}:{name}")
     return app
-
-
-def _without_line_breaks(doc: str) -> str:
-    """Return a docstring whose lines end with their paragraphs: the help breaks them where the terminal ends."""
-    text, mark, arguments = inspect.cleandoc(doc).partition("\n\nArgs:")
-    return re.sub("(?<!\n)\n(?!\n)", " ", text) + mark + re.sub("\n {8}", " ", arguments)
 
 
 def call(app: App, words: Sequence[str]) -> Any:
@@ -114,8 +100,8 @@ def call(app: App, words: Sequence[str]) -> Any:
     for before, word in pairwise(["an argument", *words]):
         if not word or (word.startswith("--") and word.endswith("=")):
             raise UsageError(f"{word or before}: is empty; give a value or leave it out")
-    if words and words[0] not in app:
-        raise UsageError(f"{words[0]}: is not a command{nearest(words[0], app)}; {HELP}")
+    if not words or words[0] not in COMMANDS:
+        app.resolved_commands()  # whose first lines are in the help
     try:
         return app(words, verbose=False)
     except cyclopts.CycloptsError as error:
@@ -182,8 +168,6 @@ def _option(setting: Setting, text: str, several: bool, group: str) -> inspect.P
         more["allow_repeating"] = False
     if several or setting.kind is tuple:
         hint = tuple[hint, ...]
-    if setting.most < 1:
-        text += f" [from {setting.least:g} to below 1]"
     annotation = Annotated[hint, Parameter(help=text, **more)]
     return inspect.Parameter(
         setting.name, inspect.Parameter.KEYWORD_ONLY, default=setting.default, annotation=annotation

@@ -23,7 +23,6 @@ from mlp_xp.backends.opening import BackendError, open_backend
 from mlp_xp.commands.data import naming_option
 from mlp_xp.commands.options import only_one, with_settings
 from mlp_xp.commands.process import print_line
-from mlp_xp.commands.tables import Column, print_table
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
@@ -37,8 +36,7 @@ from mlp_xp.parity.compare import Comparison, Failure, check, compare, record_no
 from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.trace import Operation, Tracer, small_runs, trace
 from mlp_xp.runs.settings import RECIPES
-from mlp_xp.show.terminal import say
-from mlp_xp.show.width import plain_console
+from mlp_xp.show.console import plain_console, print_table, say
 
 TRACE_COLUMNS = ("operation", "calls", "deviation in eps", "/ bound", "deviate")
 UNSHOWN = "; the fault may depend on earlier calls, on chance, or on an array's layout in memory"
@@ -170,7 +168,7 @@ def print_results(
 ) -> None:
     """Print the table, and what it does not show."""
     console = plain_console()
-    show_rows(report.COLUMNS, report.rows(comparisons, failures), numbers=False)
+    print_table(report.COLUMNS, report.rows(comparisons, failures), console, left=len(report.COLUMNS), gap=1)
     for comparison in comparisons[1:]:
         say(console, report.also(comparison))
     if note := report.about_rounding(comparisons):
@@ -225,7 +223,7 @@ def trace_backend(
     runs = chain([("", trace(config, dataset, backend, steps))], small_runs(backend) if all_operations else ())
     for name, run in runs:
         say(console, f"{name or where}: {run.calls} operations in {run.steps} steps, warm-up included")
-        show_rows(TRACE_COLUMNS, rows_of(run))
+        print_table(TRACE_COLUMNS, rows_of(run), console)
         codes.append(print_findings(backend, run, folder / name.replace(" ", "-")))
     return worst(codes)
 
@@ -270,10 +268,3 @@ def rows_of(run: Tracer) -> Iterator[tuple[str, ...]]:
         used = max(each.deviation / (each.bound or math.inf) for each in verdicts)
         deviating = sum(each.deviates for each in verdicts)
         yield name, str(len(verdicts)), f"{largest:.3g}", f"{used:.2g}" if used else "", str(deviating or "")
-
-
-def show_rows(heads: Sequence[str], rows: Iterable[tuple[str, ...]], *, numbers: bool = True) -> None:
-    """Print a table. numbers: whether all columns but the first have numbers."""
-    columns = enumerate(zip(heads, zip(*rows, strict=True), strict=True))
-    shown = [Column(head, [*cells], left=not (numbers and i)) for i, (head, cells) in columns]
-    print_table(shown, plain_console(), gap=2 if numbers else 1)

@@ -4,7 +4,7 @@ Several runs, or a sweep, before the pictures or the table answer as an ensemble
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,13 @@ from mlp_xp import api
 from mlp_xp.commands.data import warn_of_unfinished
 from mlp_xp.commands.options import BackendName, Device, only_one
 from mlp_xp.commands.process import end_with
-from mlp_xp.commands.tables import print_csv
 from mlp_xp.core.model import Model
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.runs.table import is_run, labels, read_row
+from mlp_xp.show.console import plain_console, print_csv, say
 from mlp_xp.show.numbers import percent
-from mlp_xp.show.terminal import GLUE, say
-from mlp_xp.show.width import plain_console
 
 LIKELIEST = 3
 SHADES = " .:-=+*#%@"
@@ -99,40 +97,30 @@ def show_answers(
 ) -> None:
     """Print answers as text. names: the pictures, or the numbers of the rows. members: the runs of an ensemble."""
     model, images = found.models[0], found.pictures.images if draw and found.pictures else None
-    ink = "pictures" not in model.inputs  # 0 is paper, as in MNIST; in pictures of a folder it is black, drawn as ink
     if images is not None:
-        rows, columns, *channels = images.shape[1:]
-        colour = " in colour, drawn in grey" if channels else ""
-        scale = "from paper, a space, to ink, @" if ink else "from light, a space, to dark, @"
-        say(console, f"pictures as the network sees them, {rows} x {columns} pixels{colour}, {scale}:")
+        rows, columns = images.shape[1:3]
+        say(console, f"pictures as the network sees them, {rows} x {columns} pixels, from 0, a space, to 255, @:")
     alone = labels([read_row(folder) for folder in members])
     for i, name in enumerate(names):
         if images is not None:
-            for line in drawing(images[i], ink=ink):
-                console.print(line, soft_wrap=True)
+            say(console, drawing(images[i]))
         shown = name if isinstance(name, str) else f"row {name}"
         say(console, f"{shown}: {in_words(found.outputs[i], model, LIKELIEST)}")
         for j, member in enumerate(alone):
-            say(console, f"  {member}: {in_words(found.runs[j, i], model, 1)}", indent=4)
+            say(console, f"  {member}: {in_words(found.runs[j, i], model, 1)}")
 
 
 def in_words(outputs: np.ndarray, model: Model, count: int) -> str:
-    """Return the `count` most probable classes, or all outputs of another task.
-
-    Lines break only where the terminal is too narrow, never inside an answer.
-    """
-    exclusive, probabilities = model.task.exclusive, not model.task.floats
+    """Return the `count` most probable classes, or all outputs of another task."""
+    exclusive, names = model.task.exclusive, model.class_names
     order = np.argsort(-outputs, kind="stable")[:count].tolist() if exclusive else range(len(outputs))
-    values = (f" ({percent(outputs[i])})" if probabilities else f" {outputs[i]:.6g}" for i in order)
-    answers = (model.class_names[i] + value for i, value in zip(order, values, strict=True))
-    return ", ".join(answer.replace(" ", GLUE) for answer in answers)
+    if model.task.floats:
+        return ", ".join(f"{names[i]} {outputs[i]:.6g}" for i in order)
+    return ", ".join(f"{names[i]} ({percent(outputs[i])})" for i in order)
 
 
-def drawing(image: np.ndarray, *, ink: bool) -> Iterator[str]:
-    """Yield the lines of an image, uint8 (rows, columns[, 3]). A pixel is two characters wide, to look square.
-
-    ink: whether 0 is paper; otherwise it is drawn as ink.
-    """
+def drawing(image: np.ndarray) -> str:
+    """Return an image, uint8 (rows, columns[, 3]), as text. A pixel is two characters wide, to look square."""
     grey = image.astype(int) if image.ndim == 2 else image.mean(axis=2).astype(int)
-    shades = (grey if ink else 255 - grey) * (len(SHADES) - 1) // 255
-    return ("".join(SHADES[shade] * 2 for shade in row).rstrip() for row in shades)
+    lines = ("".join(SHADES[shade] * 2 for shade in row) for row in grey * (len(SHADES) - 1) // 255)
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,40 +1,40 @@
 """Run a command as a process, with one line for each error and an exit code for each way to end."""
 
 import contextlib
-import errno
 import os
 import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, escaped, not_installed
 
 BROKEN_PIPE = 128 + 13  # the exit code of a program that SIGPIPE ends
-# Errors caused by the machine: no space, no permission, a limit reached. Any other OSError that reaches `run` is a bug,
-# because the code that reads or writes a file reports a missing or invalid file itself.
-SYSTEM_FAULTS = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG),
-    *(errno.ELOOP, errno.EMFILE, errno.ENFILE),
-}
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Run a command's main function and exit with the code that it returns, or 0 for None.
+    r"""Run a command's main function and exit with the code that it returns, or 0 for None.
 
     An error that a user or the machine caused is printed as one line and gives its own exit code: see `fault_of`. Every
     other exception is a bug and keeps its traceback. With --debug, the traceback of each is printed first.
 
     If the reader of the output or of the errors has closed the pipe, as `head` does, the code is 141 and nothing more
-    is printed. Output that the caller has closed, as in `>&-`, is discarded.
+    is printed. Output that the caller has closed, as in `>&-`, is discarded. What the encoding of the output cannot
+    express is printed as an escape such as \xe9.
     """
-    _open_streams()
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name) or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+        setattr(sys, name, stream)
+        if hasattr(stream, "reconfigure"):  # captured output, as in a test, has no such method
+            stream.reconfigure(errors="backslashreplace")
     try:
         try:
-            with _warnings_as_lines():
+            with warnings.catch_warnings():
+                warnings.simplefilter("default", MlpXpWarning)
+                warnings.showwarning = _show_warning
                 code = main() or 0
             sys.stdout.flush()
         except (Exception, KeyboardInterrupt) as error:
@@ -48,9 +48,7 @@ def run(main: Callable[[], int | None]) -> None:
         sys.stderr.flush()
     except BrokenPipeError:
         code = BROKEN_PIPE
-    except OSError as error:
-        if error.errno not in SYSTEM_FAULTS:
-            raise
+    except OSError:
         code = 1  # the error cannot be printed, because its file is on a full disk
     finally:
         silence_output()
@@ -63,10 +61,12 @@ def fault_of(error: BaseException) -> MlpXpError | None:
         case MlpXpError():
             return error
         case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != "mlp_xp":
-            return MlpXpError(f"{name} {not_installed(_requirement(name))}")
+            clone = Path(__file__).resolve().parents[2]
+            is_clone = (clone / "pyproject.toml").exists()
+            return MlpXpError(f"{name} {not_installed(f'-e {shlex.quote(str(clone))}' if is_clone else name)}")
         case KeyboardInterrupt():
             return ended("interrupted", 130, kind="")
-        case OSError() if error.errno in SYSTEM_FAULTS:
+        case OSError() if not isinstance(error, BrokenPipeError):
             place = "the output" if error.filename is None else repr(os.fspath(error.filename))
             return ended(f"{place}: {error.strerror or error}; fix the file or folder, or use another one", 1)
         case MemoryError():
@@ -97,61 +97,20 @@ def end_with(faults: Iterable[object]) -> int:
 
 
 def print_line(kind: str, text: str) -> None:
-    """Print `kind: text`, or `text` if the kind is empty, as one line on stderr. Raises BrokenPipeError.
+    """Print `kind: text`, or `text` if the kind is empty, as one line on stderr.
 
     The line is not wrapped, so that a command in it can be copied from a terminal. Control characters are shown as
     escapes.
     """
-    try:
-        print(f"{kind}{': ' if kind else ''}{escaped(text)}", file=sys.stderr)
-    except BrokenPipeError:
-        raise
-    except OSError:
-        silence_output()
+    print(f"{kind}{': ' if kind else ''}{escaped(text)}", file=sys.stderr)
 
 
-@contextlib.contextmanager
-def _warnings_as_lines() -> Iterator[None]:
-    """Print each of the package's own warnings once, as one line on stderr; leave all others to Python."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("default", MlpXpWarning)
-        show = warnings.showwarning
-
-        def show_line(message: Warning | str, category: type[Warning], *place: Any, **others: Any) -> None:
-            if issubclass(category, MlpXpWarning):
-                assert isinstance(message, MlpXpWarning)
-                print_line("warning", message.worded(as_option))
-            else:
-                show(message, category, *place, **others)
-
-        warnings.showwarning = show_line
-        yield
-
-
-def _requirement(module: str) -> str:
-    """Return what pip must install for a missing module: in a clone this package, elsewhere the module."""
-    clone = Path(__file__).resolve().parent.parent.parent
-    return f"-e {shlex.quote(str(clone))}" if (clone / "pyproject.toml").exists() else module.partition(".")[0]
-
-
-def _open_streams() -> None:
-    r"""Make standard input, output and error usable where the caller has closed them, and for every character.
-
-    A closed one becomes the null device, also as a file descriptor. Otherwise the next file that is opened would get
-    its number, and what a library writes to the standard output would end up in that file. What the encoding of the
-    output cannot express is printed as an escape such as \xe9.
-    """
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
-        stream = getattr(sys, name)
-        if stream is None:
-            # Python would not close it at the end, and a warning about that would be a line of output.
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
-        elif mode == "w" and hasattr(stream, "reconfigure"):  # captured output, as in a test, has no such method
-            stream.reconfigure(errors="backslashreplace")
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **others: Any) -> None:
+    """Print one of the package's own warnings as one line on stderr; all others as Python does."""
+    if isinstance(message, MlpXpWarning):
+        print_line("warning", message.worded(as_option))
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, *place[:2]))
 
 
 def silence_output() -> None:
@@ -165,11 +124,5 @@ def silence_output() -> None:
 
 
 def called(name: str, *words: object) -> str:
-    """Return the command line of another command, started like this one: script, `mlp-xp` or `python -m mlp_xp`."""
-    program, python = Path(sys.argv[0]), shlex.quote(sys.orig_argv[0])
-    start = f"{program.name} {name}"
-    if program.name == "__main__.py":
-        start = f"{python} -m mlp_xp {name}"
-    elif program.suffix == ".py":
-        start = f"{python} {shlex.quote(str(program.with_name(f'{name}.py')))}"
-    return f"{start} {shlex.join(map(str, words))}"
+    """Return the command line of another command, which works in any folder."""
+    return shlex.join(map(str, (sys.orig_argv[0], "-m", "mlp_xp", name, *words)))

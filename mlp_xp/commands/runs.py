@@ -14,9 +14,8 @@ from rich.console import Console
 
 from mlp_xp.commands.options import only_one
 from mlp_xp.commands.process import end_with
-from mlp_xp.commands.tables import Column, print_csv, print_squeezed
 from mlp_xp.errors import escaped
-from mlp_xp.runs.sweep_index import FAILED, FINISHED
+from mlp_xp.runs.sweep_index import FINISHED
 from mlp_xp.runs.table import (
     FIGURES,
     UNREADABLE,
@@ -30,10 +29,9 @@ from mlp_xp.runs.table import (
     value_of,
     words,
 )
+from mlp_xp.show.console import plain_console, print_csv, print_table, say
 from mlp_xp.show.numbers import figure
-from mlp_xp.show.terminal import say
-from mlp_xp.show.width import plain_console
-from mlp_xp.sweeps.summary import Group, Spread, Summary, as_csv, as_json, summarise
+from mlp_xp.sweeps.summary import Group, Summary, as_csv, as_json, summarise
 
 DEFAULT = Path("runs")
 HEADS = {
@@ -46,9 +44,6 @@ HEADS = {
     "test_loss": "test loss",
     "seconds": "time (s)",
 }
-# The columns that are left out first where the terminal is too narrow; settings come last, because they vary.
-SPARED = ("date", "test_rmse", "test_loss", "train_loss", "seconds")
-LEFT = ("name", "state", "date")
 
 
 def runs(
@@ -85,14 +80,12 @@ def runs(
         print(dumps(as_json(whole) if whole else [as_record(row) for row in rows], indent=2))
     elif csv:
         print(as_csv(whole), end="") if whole else print_csv(csv_lines(rows))
+    elif not (whole.groups if whole else rows):
+        say(console, "no runs")
     elif whole:
         show_summary(whole, console)
-    elif rows:
-        show_runs(rows, console, column)
-        if column and all(value_of(row, column) is None for row in rows):
-            say(console, f"not sorted: no run has a {words(column)}")
     else:
-        say(console, f"none of {len(found)} runs meets the conditions" if found else "no runs")
+        show_runs(rows, console)
     return end_with(faults)
 
 
@@ -105,34 +98,31 @@ def as_record(row: Row) -> dict[str, Any]:
 
 def csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
     """Yield the lines of a table as CSV: a header, then one for each run, its numbers in full precision."""
-    names = differing(rows)
-    yield ["name", "folder", "state", *names, *FIGURES, "date", "reason"]
+    names = ["name", "folder", "state", *differing(rows), *FIGURES, "date", "reason"]
+    yield names
     for row in rows:
-        record = as_record(row)
-        settings = [shown(row.settings[name]) if name in row.settings else "" for name in names]
-        others = [record[name] for name in (*FIGURES, "date", "reason")]
-        cells = [row.name, record["folder"], row.state, *settings, *others]
-        yield ["" if cell is None else escaped(str(cell)) for cell in cells]
+        record = {name: shown(value) for name, value in row.settings.items()} | as_record(row)
+        yield ["" if record.get(name) is None else escaped(str(record[name])) for name in names]
 
 
-def show_runs(rows: Sequence[Row], console: Console, kept: str = "") -> None:
-    """Print runs as a table. On a narrow terminal, texts are cut and columns left out, but not the one named `kept`."""
+def show_runs(rows: Sequence[Row], console: Console) -> None:
+    """Print runs as a table, with the most important columns first: those that do not fit are left out."""
     settings = differing(rows)
     states = ["state"] if any(row.state != FINISHED for row in rows) else []
-    results = [q for q in FIGURES if any(q in row.figures for row in rows)]
-    columns = {
-        name: Column(
-            HEADS.get(name, words(name)), [_cell(row, name) for row in rows], name in LEFT or _is_text(rows, name)
-        )
-        for name in ("name", *settings, *states, *results, "date")
-    }
-    spared = [name for name in (*SPARED, *reversed(settings)) if name != kept]
-    print_squeezed(columns, console, ("name", *settings), spared)
+    figures = [name for name in FIGURES if any(name in row.figures for row in rows)]
+    scores = [name for name in figures if name.endswith(("accuracy", "r2"))]
+    names = ["name", *states, *scores, *settings, *(name for name in figures if name not in scores), "date"]
+    print_table(map(head, names), ([_cell(row, name) for name in names] for row in rows), console)
     if any(row.state != FINISHED and row.figures for row in rows):
-        say(console, "unfinished runs: results of the last report; evaluate uses the checkpoint", wrap=True)
+        say(console, "unfinished runs: results of the last report; evaluate uses the checkpoint")
     for row in rows:
         if row.reason and row.state != UNREADABLE:  # the command prints those as errors
             say(console, f"{row.name}: {row.reason}")
+
+
+def head(column: str) -> str:
+    """Return the head of a column of a table of runs."""
+    return HEADS.get(column, words(column))
 
 
 def _cell(row: Row, column: str) -> str:
@@ -144,49 +134,30 @@ def _cell(row: Row, column: str) -> str:
     return "" if value is None else f"{value:%Y-%m-%d %H:%M}" if column == "date" else value
 
 
-def _is_text(rows: Sequence[Row], column: str) -> bool:
-    return any(isinstance(row.settings.get(column), str) for row in rows)
-
-
 def show_summary(summary: Summary, console: Console) -> None:
     """Print the settings of a summary as a table, and what the best one, or each if none is, does on the test set."""
-    if not summary.groups:
-        say(console, "no runs")
-        return
     groups = summary.groups
-    names = [name for name in summary.varied if name in groups[0].settings]
+    names = [*groups[0].settings]
     quantity = summary.score if any(summary.score in each.results for each in groups) else summary.test_score
-    figures = [each.results.get(quantity) for each in groups]
-    losses = [each.results.get("train_loss") for each in groups]
-    cells = {"rank": [str(each.rank or "-") for each in groups]} if summary.ranked else {}
-    cells |= {name: [shown(each.settings[name]) for each in groups] for name in names}
-    if not names:
-        cells["setting"] = [each.name for each in groups]
-    cells["runs"] = [_count(each) for each in groups]
-    cells[quantity] = [figure(quantity, each and each.mean) for each in figures]
-    cells["s.d."] = [figure(quantity, each and each.sd) for each in figures]
-    cells["train loss"] = [figure("train_loss", each and each.mean) for each in losses]
     columns = {
-        head: Column(HEADS.get(head, words(head)), each, head == "setting" or _is_text(summary.rows, head))
-        for head, each in cells.items()
-        if any(each)
+        "rank": [str(each.rank or "-") for each in groups] if summary.ranked else [],
+        quantity: [_spread(quantity, each)[0] for each in groups],
+        "s.d.": [_spread(quantity, each)[1] for each in groups],
+        "runs": [_count(each) for each in groups],
+        **{name: [shown(each.settings[name]) for each in groups] for name in names},
+        "setting": [] if names else [each.name for each in groups],
+        "train_loss": [_spread("train_loss", each)[0] for each in groups],
     }
-    print_squeezed(columns, console, names, ["train loss", "s.d."])
-    say(console, f"\n{summary.note}", wrap=True)
+    columns = {name: cells for name, cells in columns.items() if any(cells)}
+    print_table(map(head, columns), zip(*columns.values(), strict=True), console)
+    say(console, f"\n{summary.note}")
     states = Counter(row.state for row in summary.rows)
     if {*states} - {FINISHED}:
         say(console, f"{', '.join(f'{number} {state}' for state, number in states.items())}; only finished runs count")
-    if summary.ranked and any(row.state == FAILED for row in summary.rows):
-        text = "settings with failed runs come last, because the others are not a fair sample"
-        say(console, text, wrap=True)
     for group in summary.tested:
         if summary.test_score in group.results:
-            loss = f", loss {group.results['test_loss'].mean:.4f}" if "test_loss" in group.results else ""
-            found = _spread(summary.test_score, group.results[summary.test_score])
-            if "test_rmse" in group.results:
-                loss = f", root mean squared error {group.results['test_rmse'].mean:.4g}{loss}"
             best = "best: " if summary.ranked else ""
-            say(console, f"{best}{group.name}: {found}{loss}")
+            say(console, f"{best}{group.name}: {_on_test_set(summary.test_score, group)}")
 
 
 def _count(group: Group) -> str:
@@ -194,7 +165,16 @@ def _count(group: Group) -> str:
     return str(total) if group.finished == total else f"{group.finished} of {total}"
 
 
-def _spread(quantity: str, found: Spread) -> str:
-    more = "" if found.sd is None else f" (s.d. {figure(quantity, found.sd)})"
-    mean = figure(quantity, found.mean)
-    return f"R² {mean}{more} on the test set" if quantity == "test_r2" else f"{mean} %{more} of the test samples right"
+def _spread(quantity: str, group: Group) -> tuple[str, str]:
+    """Return the mean of a figure over the runs of a setting, and its standard deviation, as texts."""
+    found = group.results.get(quantity)
+    return (figure(quantity, found.mean), figure(quantity, found.sd)) if found else ("", "")
+
+
+def _on_test_set(score: str, group: Group) -> str:
+    mean, sd = _spread(score, group)
+    sd = f" (s.d. {sd})" if sd else ""
+    said = f"R² {mean}{sd} on the test set" if score == "test_r2" else f"{mean} %{sd} of the test samples right"
+    if "test_rmse" in group.results:
+        said += f", root mean squared error {group.results['test_rmse'].mean:.4g}"
+    return said + (f", loss {group.results['test_loss'].mean:.4f}" if "test_loss" in group.results else "")

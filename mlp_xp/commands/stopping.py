@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from rich.console import Console
+
 from mlp_xp.commands.process import BROKEN_PIPE, ended, silence_output
 from mlp_xp.errors import MlpXpError
+from mlp_xp.show.console import say
 
 # Seconds after which a second Ctrl-C does not wait for the end of the chunk.
 PATIENCE = 1.0
@@ -17,8 +20,8 @@ PATIENCE = 1.0
 class Stop:
     """Why training is to stop at the next chunk: the first signal, or else the first error of the output."""
 
-    def __init__(self) -> None:
-        self.signal, self.since = 0, 0.0
+    def __init__(self, console: Console) -> None:
+        self.console, self.signal, self.since = console, 0, 0.0
         self.error: OSError | None = None
 
     def __bool__(self) -> bool:
@@ -43,6 +46,11 @@ class Stop:
         except OSError as error:
             self.error = self.error or error
             silence_output()
+
+    def say(self, text: str) -> None:
+        """Print text in whole lines."""
+        with self.printing():
+            say(self.console, text)
 
     def error_at(self, place: str) -> MlpXpError:
         """Return the error that ends the command. place: where training stopped and what to do."""

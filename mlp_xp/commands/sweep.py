@@ -4,7 +4,6 @@ Every member is a run in a folder of its own, as `train` writes it. The same com
 """
 
 import contextlib
-import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,15 @@ from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop, catch_signals
 from mlp_xp.commands.train import base_settings
 from mlp_xp.declared import declared
+from mlp_xp.errors import some
 from mlp_xp.runs.records import RunError, check_foreign
 from mlp_xp.runs.settings import Settings
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, HELD_OUT, INTERRUPTED, OPTUNA, held_out
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, HELD_OUT, INTERRUPTED, OPTUNA
 from mlp_xp.runs.table import UNREADABLE, shown, words
 from mlp_xp.show import terminal
+from mlp_xp.show.console import plain_console
 from mlp_xp.show.numbers import score_text, thousands
 from mlp_xp.show.plots import PlotError
-from mlp_xp.show.width import plain_console
 from mlp_xp.sweeps.folder import folder_of
 from mlp_xp.sweeps.grid import Plan, Span, make_plan
 from mlp_xp.sweeps.member import Ending
@@ -33,47 +33,6 @@ from mlp_xp.sweeps.summary import summary_of
 
 HEADER = "member  state     train loss   held out  seconds  settings"
 ON = "the same command goes on"
-MANY = 10  # values of a setting that are listed
-
-
-class Standing:
-    """How far a sweep has come."""
-
-    def __init__(self, count: int) -> None:
-        self.count, self.states = count, Counter[str]()
-        self.earlier = 0
-        self.best = "", -math.inf, ""
-
-    def add(self, ending: Ending) -> None:
-        """Count a member that has ended."""
-        self.states[ending.state] += 1
-        self.earlier += ending.earlier
-        score = held_out(ending.result or {})
-        if score is not None and score > self.best[1]:
-            self.best = ending.name, score, held_out_text(ending)
-
-    @property
-    def done(self) -> int:
-        """The number of members that have ended."""
-        return self.states.total() - self.states[INTERRUPTED]
-
-    def line(self) -> str:
-        """Return the numbers of members that are done and failed, and the best one."""
-        name, _, score = self.best
-        best = f", best {name}: held out {score}" if name else ""
-        return f"{self.done} of {self.count} done, {self.states[FAILED]} failed{best}"
-
-    def closing(self) -> str:
-        """Describe a sweep that has ended."""
-        numbers = [f"{number} {state}" for state, number in self.states.items() if state != FINISHED]
-        text = ", ".join([f"{self.states[FINISHED]} of {self.count} members finished", *numbers])
-        return text + f" ({self.earlier} of them before this command)" * bool(self.earlier)
-
-
-def held_out_text(ending: Ending) -> str:
-    """Format the figure on held-out samples, which alone says what is best (see `sweeps.summary`)."""
-    result = ending.result or {}
-    return next((score_text(name, result[name]) for name in HELD_OUT if result.get(name) is not None), "")
 
 
 @with_settings(Settings, several=True)
@@ -102,39 +61,35 @@ def sweep(*, recipe: Recipe = None, config: Path | None = None, **given: Any) ->
 
 def show(plan: Plan) -> int:
     """Train the members and show how each one ends. Returns 1 if a member failed."""
-    console = plain_console()
-    stop, standing, folder = Stop(), Standing(plan.total), folder_of(plan)
-    header = "" if console.is_terminal else f"{HEADER}\n"
-
-    def say(line: str) -> None:
-        with stop.printing():
-            terminal.say(console, line)
-
-    say(f"{describe(plan)}\nsweep    {folder}")
+    console, folder, states, header = plain_console(), folder_of(plan), Counter[str](), f"{HEADER}\n"
+    stop = Stop(console)
+    stop.say(f"{describe(plan)}\nsweep    {folder}")
     with catch_signals(stop), terminal.progress_bar(console) as bar:
-        task = bar.add_task(standing.line(), total=plan.total)
-        endings = run(plan, stop=lambda: bool(stop), say=say)
+        task = bar.add_task("", total=plan.total)
+        endings = run(plan, stop=lambda: bool(stop), say=stop.say)
         with contextlib.closing(endings):
             for ending in endings:
-                standing.add(ending)
-                bar.update(task, completed=standing.done, description=standing.line())
-                if not ending.earlier and (not console.is_terminal or ending.state == FAILED):
-                    say(header + member_line(ending))
+                states[ending.state] += 1
+                done = states.total() - states[INTERRUPTED]
+                said = f"{done} of {plan.total} done, {states[FAILED]} failed"
+                bar.update(task, completed=done, description=said)
+                if not ending.earlier:
+                    stop.say(header + member_line(ending))
                     header = ""
     if stop:
-        raise stop.error_at(f"after {standing.done} of {plan.total} members; {ON}")
-    say(f"\n{standing.closing()}\n")
+        raise stop.error_at(f"after {states.total() - states[INTERRUPTED]} of {plan.total} members; {ON}")
+    others = (f", {number} {state}" for state, number in states.items() if state != FINISHED)
+    stop.say(f"\n{states[FINISHED]} of {plan.total} members finished{''.join(others)}\n")
     summary = summary_of(folder)
-    if standing.states[FINISHED]:
+    if states[FINISHED]:
         with stop.printing():
             show_summary(summary, console)
         try:
-            drawn = draw_sweep(folder, summary)
-            say(f"drawn    {', '.join(map(str, drawn))}")
+            stop.say(f"drawn    {', '.join(map(str, draw_sweep(folder, summary)))}")
         except (PlotError, RunError) as error:  # the results are complete without pictures
-            say(f"not drawn: {error.text}")
+            stop.say(f"not drawn: {error.text}")
     unreadable = end_with(row.reason for row in summary.rows if row.state == UNREADABLE)
-    return 1 if standing.states[FAILED] else unreadable
+    return 1 if states[FAILED] else unreadable
 
 
 def describe(plan: Plan) -> str:
@@ -147,17 +102,15 @@ def describe(plan: Plan) -> str:
             how = f"{thousands(settings)} {how}, with {len(plan.seeds)} seeds each"
     lines = [f"members  {thousands(plan.total)}, {how}"]
     for name, values in plan.options.items():
-        texts = [str(values)] if isinstance(values, Span) else [*map(shown, values)]
-        if len(texts) > MANY:
-            texts = [*texts[: MANY - 2], "...", texts[-1]]
-        lines.append(f"         {name.replace('_', '-')}: {' '.join(texts)}")
+        lines.append(f"         {words(name)}: {values if isinstance(values, Span) else some(values)}")
     return "\n".join(lines)
 
 
 def member_line(ending: Ending) -> str:
-    """Format how a member has ended as a row under the header."""
-    loss = f"{ending.result['train_loss']:.5f}" if ending.result else ""
+    """Format how a member has ended as a row under the header. Its score is that on held-out samples."""
+    result = ending.result or {}
+    score = next((score_text(name, result[name]) for name in HELD_OUT if result.get(name) is not None), "")
+    loss = f"{result['train_loss']:.5f}" if result else ""
     reason = f"; {ending.reason}" if ending.reason else ""
     settings = ", ".join(f"{words(name)} {shown(value)}" for name, value in ending.settings.items())
-    figures = f"{loss:>11} {held_out_text(ending):>10} {ending.seconds:8.1f}"
-    return f"{ending.name:>6}  {ending.state:9}{figures}  {settings}{reason}"
+    return f"{ending.name:>6}  {ending.state:9}{loss:>11} {score:>10} {ending.seconds:8.1f}  {settings}{reason}"

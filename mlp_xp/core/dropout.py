@@ -47,9 +47,9 @@ class Dropout(NamedTuple):
         y, saved = self.activation.function(z, xp=xp)
         return y * self.mask, saved
 
-    def pull(self, error: Array, saved: Any, /, *, xp: Any) -> Array:
+    def chain(self, error: Array, saved: Any, /, *, xp: Any) -> Array:
         """Return the error at z, given the error at y."""
-        return self.activation.pull(error, saved, xp=xp) * self.mask
+        return self.activation.chain(error, saved, xp=xp) * self.mask
 
 
 def with_dropout(

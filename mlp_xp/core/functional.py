@@ -102,7 +102,7 @@ class Activation(NamedTuple):
     derivative: Callable[..., Array]
     """`derivative(saved, xp=)`: dy / dz."""
 
-    def pull(self, error: Array, saved: Any, /, *, xp: Any) -> Array:
+    def chain(self, error: Array, saved: Any, /, *, xp: Any) -> Array:
         """Return dL / dz, given `error` = dL / dy of any loss L, which this may overwrite: the chain rule."""
         error *= self.derivative(saved, xp=xp)
         return error

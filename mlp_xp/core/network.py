@@ -112,7 +112,7 @@ def backward(
         a, saved = tape[i]
         yield i, a, error
         if i > 0:
-            error = activations[i - 1].pull(error @ network[i].weights.T, saved, xp=xp)
+            error = activations[i - 1].chain(error @ network[i].weights.T, saved, xp=xp)
 
 
 def gradient(a: Array, error: Array, /, *, xp: Any) -> Layer:

@@ -79,8 +79,6 @@ class Task(NamedTuple):
     """The field of `Evaluation` that tells which of two networks is better: the higher, the better."""
     outputs: str
     """What the outputs are called: "classes", "labels" or "outputs"."""
-    loss_name: str
-    """What an axis of losses is called."""
     exclusive: bool
     """Whether each sample has one of the outputs as its label, (n,); otherwise one label per output, (n, outputs)."""
     floats: bool
@@ -105,6 +103,9 @@ class Task(NamedTuple):
             return Evaluation(loss, samples=len(z), **self.figures(z, targets, scaling))
 
 
+# Classes: the outputs are logits of which each sample has one right one.
+
+
 def one_hot(labels: Array, outputs: int, scaling: Scaling = (), /, *, dtype: Any, device: Any = None, xp: Any) -> Array:
     """Turn labels 0 to outputs - 1, shape (n,), into rows that are 1 at the label and 0 elsewhere, (n, outputs).
 
@@ -115,21 +116,41 @@ def one_hot(labels: Array, outputs: int, scaling: Scaling = (), /, *, dtype: Any
     return xp.astype(labels[..., None] == xp.arange(outputs, dtype=xp.int64, **place), dtype)
 
 
-def standardized(
-    labels: Array, outputs: int, scaling: Scaling = (), /, *, dtype: Any, device: Any = None, xp: Any
-) -> Array:
-    """Return labels (n, outputs) in the dtype, as (t - mean) / deviation if there is a scaling."""
-    t = xp.astype(labels, dtype)
-    return (t - scaling[0]) / scaling[1] if scaling else t
-
-
-def in_units(predictions: Array, scaling: Scaling, /) -> Array:
-    """Undo `standardized`: predictions * deviation + mean, (n, outputs)."""
-    return predictions * scaling[1] + scaling[0] if scaling else predictions
-
-
 def _class_figures(z: np.ndarray, targets: np.ndarray, _: Sequence[np.ndarray]) -> dict[str, Any]:
     return {"accuracy": float(np.mean(np.argmax(z, axis=1) == np.argmax(targets, axis=1)))}
+
+
+def _most_probable(predictions: Array, names: Sequence[str], /, *, xp: Any) -> Array:
+    """Return the name of each sample's class, (n,), or its number, int64, for a library that has no text."""
+    numbers = xp.astype(xp.argmax(predictions, axis=1), xp.int64)
+    return np.array(names)[numbers] if isinstance(numbers, np.ndarray) else numbers
+
+
+def _pool_classes(z: np.ndarray) -> np.ndarray:
+    # Logarithms of probabilities are added, because they do not underflow.
+    return np.logaddexp.reduce(log_softmax(z, xp=np), axis=0) - math.log(len(z))
+
+
+CLASSES = Task(
+    name="classes",
+    loss=cross_entropy,
+    link=softmax,
+    encode=one_hot,
+    figures=_class_figures,
+    decide=_most_probable,
+    pool=_pool_classes,
+    score_name="accuracy",
+    outputs="classes",
+    exclusive=True,
+    floats=False,
+)
+
+
+# Labels: each output is the logit of a label, which may be right or not, whatever the others are.
+
+
+def _as_floats(labels: Array, outputs: int, scaling: Scaling, /, *, dtype: Any, device: Any = None, xp: Any) -> Array:
+    return xp.astype(labels, dtype)
 
 
 def _label_figures(z: np.ndarray, targets: np.ndarray, _: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -139,6 +160,47 @@ def _label_figures(z: np.ndarray, targets: np.ndarray, _: Sequence[np.ndarray]) 
         "label_accuracy": float(np.mean(right)),
         "label_accuracies": tuple(np.mean(right, axis=0).tolist()),
     }
+
+
+def _likely(predictions: Array, names: Sequence[str], /, *, xp: Any) -> Array:
+    """Return 0 or 1 for each label, int64 (n, outputs)."""
+    return xp.astype(predictions > 0.5, xp.int64)
+
+
+def _pool_labels(z: np.ndarray) -> np.ndarray:
+    yes, no = -np.logaddexp(0, -z), -np.logaddexp(0, z)
+    return np.logaddexp.reduce(yes, axis=0) - np.logaddexp.reduce(no, axis=0)
+
+
+LABELS = Task(
+    name="labels",
+    loss=binary_cross_entropy,
+    link=probability,
+    encode=_as_floats,
+    figures=_label_figures,
+    decide=_likely,
+    pool=_pool_labels,
+    score_name="accuracy",
+    outputs="labels",
+    exclusive=False,
+    floats=False,
+)
+
+
+# Regression: the outputs are the numbers, or standardised numbers.
+
+
+def _standardized(
+    labels: Array, outputs: int, scaling: Scaling, /, *, dtype: Any, device: Any = None, xp: Any
+) -> Array:
+    """Return (t - mean) / deviation for the labels t, (n, outputs), or t without a scaling."""
+    t = xp.astype(labels, dtype)
+    return (t - scaling[0]) / scaling[1] if scaling else t
+
+
+def in_units(predictions: Array, scaling: Scaling, /) -> Array:
+    """Undo the scaling of predictions, (n, outputs): predictions * deviation + mean; without one they are unchanged."""
+    return predictions * scaling[1] + scaling[0] if scaling else predictions
 
 
 def _number_figures(z: np.ndarray, targets: np.ndarray, scaling: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -153,71 +215,26 @@ def _number_figures(z: np.ndarray, targets: np.ndarray, scaling: Sequence[np.nda
     return {**means, "r2s": tuple(r2s.tolist()), "rmses": tuple(rmses.tolist())}
 
 
-def _most_probable(predictions: Array, names: Sequence[str], /, *, xp: Any) -> Array:
-    """Return the name of each sample's class, (n,), or its number, int64, for a library that has no text."""
-    numbers = xp.astype(xp.argmax(predictions, axis=1), xp.int64)
-    return np.array(names)[numbers] if isinstance(numbers, np.ndarray) else numbers
-
-
-def _likely(predictions: Array, names: Sequence[str], /, *, xp: Any) -> Array:
-    """Return 0 or 1 for each label, int64 (n, outputs)."""
-    return xp.astype(predictions > 0.5, xp.int64)
-
-
 def _numbers(predictions: Array, names: Sequence[str], /, *, xp: Any) -> Array:
     """Return the numbers (n, outputs), or (n,) for a single output."""
     return predictions[:, 0] if predictions.shape[1] == 1 else predictions
-
-
-# Ensembles add logarithms of probabilities, which do not underflow.
-def _pool_classes(z: np.ndarray) -> np.ndarray:
-    return np.logaddexp.reduce(log_softmax(z, xp=np), axis=0) - math.log(len(z))
-
-
-def _pool_labels(z: np.ndarray) -> np.ndarray:
-    yes, no = -np.logaddexp(0, -z), -np.logaddexp(0, z)
-    return np.logaddexp.reduce(yes, axis=0) - np.logaddexp.reduce(no, axis=0)
 
 
 def _pool_numbers(z: np.ndarray) -> np.ndarray:
     return np.mean(z, axis=0)
 
 
-CLASSES = Task(
-    name="classes",
-    loss=cross_entropy,
-    link=softmax,
-    encode=one_hot,
-    figures=_class_figures,
-    decide=_most_probable,
-    pool=_pool_classes,
-    score_name="accuracy",
-    outputs="classes",
-    loss_name="cross-entropy loss (nats)",
-    exclusive=True,
-    floats=False,
-)
-LABELS = CLASSES._replace(
-    name="labels",
-    loss=binary_cross_entropy,
-    link=probability,
-    encode=standardized,
-    figures=_label_figures,
-    decide=_likely,
-    pool=_pool_labels,
-    outputs="labels",
-    exclusive=False,
-)
-REGRESSION = LABELS._replace(
+REGRESSION = Task(
     name="regression",
     loss=half_squared_error,
     link=identity_link,
+    encode=_standardized,
     figures=_number_figures,
     decide=_numbers,
     pool=_pool_numbers,
     score_name="r2",
     outputs="outputs",
-    loss_name="half squared error",
+    exclusive=False,
     floats=True,
 )
 TASKS = {task.name: task for task in (CLASSES, LABELS, REGRESSION)}

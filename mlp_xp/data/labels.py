@@ -75,8 +75,8 @@ def meaning_of(samples: Samples, y: Labels, task: str | None, trained: Sequence[
         found = CLASSES
     else:
         found = guess_task(numbers_of(y), samples.class_names)
-    texts = [*map(str, np.unique(y).tolist())] if found.exclusive else []
     if found.exclusive:
+        texts = [*map(str, np.unique(y).tolist())]
         names = tuple(trained or samples.class_names or (in_order(texts) if samples.are_written else texts))
         if len(set(names)) < len(names):
             fault = "a name is there twice"

@@ -64,7 +64,7 @@ def make_rates(optimizer: Any, size: int, decay: np.ndarray) -> Rates:
         share = 1 - optimizer.beta_1
         return Rates(ones * (share / size), share * decay, update, ones * optimizer.epsilon)
     rate = optimizer.learning_rate
-    return Rates(error=ones * (rate / size), decay=rate * decay, update=ones, epsilon=0 * ones)
+    return Rates(error=ones * (rate / size), decay=rate * decay, step_size=ones, epsilon=0 * ones)
 
 
 @lru_cache(maxsize=8)

@@ -22,7 +22,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from mlp_xp.backends import DTYPES
-from mlp_xp.core.features import unchanged
+from mlp_xp.core.dataset import unchanged
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.losses import binary_cross_entropy, log_softmax, probability, softmax

@@ -20,7 +20,7 @@ from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import Best, Position, Tally
 from mlp_xp.files import write_whole
 from mlp_xp.runs.records import FORMAT, REMEDY, RunError, check_fields, check_format, parse
-from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, meaning_of, read_config
+from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, facts_of, read_config
 from mlp_xp.runs.settings import Settings, check_unchanged, flatten, unflatten
 
 # What the fitted arrays of a preparation, and those of standardised numbers, are called in a model's file.
@@ -96,7 +96,7 @@ def save_model(folder: Path, model: Model) -> None:
         "activation": model.activation,
         "dtype": model.backend.dtype_name,
         "feature_names": list(model.feature_names),
-        **meaning_of(model, model.input_shape),
+        **facts_of(model, model.input_shape),
     }
     tensors = _network_tensors("network", model.network, model.backend)
     for names, arrays in ((FITTED, model.prepare.fitted), (SCALING, model.scaling)):
@@ -186,22 +186,10 @@ def read_sha256(path: Path) -> str:
     return str(_read(path)[1].get("sha256"))
 
 
-def read_position(folder: Path) -> dict[str, Any]:
-    """Return where the run's checkpoint was saved: its epoch, samples and more. Raises RunError.
-
-    Only the file's metadata are read.
-    """
-    return _read_facts(folder / CHECKPOINT)["position"]
-
-
-def _read_facts(path: Path) -> dict[str, Any]:
-    return check_fields(_read(path)[1], {"settings": dict, "position": dict}, path)
-
-
 def check_settings(folder: Path, settings: Settings) -> None:
     """Raise MlpXpError unless the run's checkpoint fits these settings, epochs included. Only its metadata are read."""
     path = folder / CHECKPOINT
-    facts = _read_facts(path)
+    facts = check_fields(_read(path)[1], {"settings": dict, "position": dict}, path)
     check_unchanged(unflatten(facts["settings"], path), settings, path)
     done = facts["position"]["epoch"] + 1
     if done > settings.train.epochs:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation, in_units
 from mlp_xp.errors import MlpXpWarning
@@ -56,11 +57,11 @@ def held_out(models: Sequence[Model], datasets: Sequence[Dataset], *, own: bool)
     datasets: one for each model, on its backend. own: whether they are the runs' own, with their own split, which have
     no such rows. Raises RunError if the test sets differ, or no row is left.
     """
-    distinct = {id(dataset): (dataset, model.backend) for model, dataset in zip(models, datasets, strict=True)}
-    if len(distinct) > 1:
+    pairs = [*zip(models, datasets, strict=True)]
+    if any(dataset is not datasets[0] for dataset in datasets):
         # In float32, because runs in both dtypes may have the same data.
-        tests = {each: row_sums(*dataset[2:4], backend, "float32") for each, (dataset, backend) in distinct.items()}
-        for model, dataset in zip(models, datasets, strict=True):
+        tests = {id(dataset): row_sums(*dataset[2:4], model.backend, "float32") for model, dataset in pairs}
+        for model, dataset in pairs:
             if not np.array_equal(tests[id(dataset)], tests[id(datasets[0])]):
                 raise RunError(
                     f"{model.source!r}: has another test set than {models[0].source!r}: it was trained on other data, "
@@ -68,29 +69,31 @@ def held_out(models: Sequence[Model], datasets: Sequence[Dataset], *, own: bool)
                 )
     count = datasets[0].test_labels.shape[0]
     marks, unsure = np.zeros(count, np.bool_), 0
-    for model, dataset in zip(models, datasets, strict=True):
+    for model, dataset in pairs:
         if not own and len(trained := _trained_rows(model, dataset)):
             found, more = seen(row_sums(*dataset[2:4], model.backend), trained)
             marks, unsure = marks | found, max(unsure, more)
-    network = "the network" if len(models) == 1 else "a network"
     if marks.all():
-        raise RunError(f"there are no rows but those that {network} was trained on; give other data")
+        raise RunError("there are no rows but those that the network was trained on; give other data")
     if unsure:
         warnings.warn(
-            f"{unsure} of {count} rows equal rows that the training set has several times. They count, although "
-            f"{network} may have been trained on them",
+            f"{unsure} of {count} rows equal rows that the training set has several times. They count, although the "
+            "network may have been trained on them",
             MlpXpWarning,
             stacklevel=3,
         )
     if not marks.any():
         return [*datasets]
-    left_out = f"{marks.sum()} of {count} rows are left out: {network} was trained on them"
+    left_out = f"{marks.sum()} of {count} rows are left out: the network was trained on them"
     warnings.warn(left_out, MlpXpWarning, stacklevel=3)
-    for each, (dataset, backend) in distinct.items():
-        which = backend.asarray(np.flatnonzero(~marks).astype(np.int64))
-        inputs, labels = (backend.xp.take(array, which, axis=0) for array in dataset[2:4])
-        distinct[each] = dataset._replace(test_inputs=inputs, test_labels=labels), backend
-    return [distinct[id(dataset)][0] for dataset in datasets]
+    left = {id(dataset): _only(~marks, dataset, model.backend) for model, dataset in pairs}
+    return [left[id(dataset)] for dataset in datasets]
+
+
+def _only(rows: np.ndarray, dataset: Dataset, backend: Backend) -> Dataset:
+    which = backend.asarray(np.flatnonzero(rows).astype(np.int64))
+    inputs, labels = (backend.xp.take(array, which, axis=0) for array in dataset[2:4])
+    return dataset._replace(test_inputs=inputs, test_labels=labels)
 
 
 def _trained_rows(model: Model, dataset: Dataset) -> np.ndarray:

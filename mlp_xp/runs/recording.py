@@ -1,22 +1,25 @@
-"""Training that writes a run folder, and exact resume from it."""
+"""Training that writes a run folder, exact resume from it, and the weights of another run to begin with."""
 
 import contextlib
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from mlp_xp.backends.memory import check_memory
 from mlp_xp.backends.opening import BackendFailure
 from mlp_xp.backends.threads import choose_threads
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
-from mlp_xp.core.network import Network
+from mlp_xp.core.model import Model
+from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.training import Event, Position, check_state, trajectory
 from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError, file_errors, left_aside, make_folder
 from mlp_xp.runs import checkpoints, replacing, run_folder
 from mlp_xp.runs.lock import locked
+from mlp_xp.runs.records import RunError, shortened
 from mlp_xp.runs.settings import Settings, check_unchanged
-from mlp_xp.runs.sources import read_source
 
 
 def check_run(settings: Settings, job: Job, folder: Path | None = None) -> Job:
@@ -27,7 +30,7 @@ def check_run(settings: Settings, job: Job, folder: Path | None = None) -> Job:
     """
     run_folder.preparation_of(job.dataset.prepare)
     if not isinstance(settings.train.activation, str):
-        raise run_folder.RunError("the activation is a pair of functions, which a run folder cannot store; name one")
+        raise RunError("the activation is a pair of functions, which a run folder cannot store; name one")
     check_memory(job.config, job.sizes, job.backend)
     before = None
     if folder is None or not (folder / run_folder.CHECKPOINT).exists():
@@ -43,6 +46,52 @@ def check_run(settings: Settings, job: Job, folder: Path | None = None) -> Job:
             stacklevel=2,
         )
     return job
+
+
+def read_source(start_from: str | Path | None, job: Job) -> Network:
+    """Return the layers of another run for a new run with this job, on the host; none for None.
+
+    The output layer is left out if the task or the names of the outputs differ. If the numbers to predict are
+    standardised differently, the output layer is changed so that its predictions stay the same. Raises RunError if the
+    folder has no model, or if its inputs, hidden layers or activation differ.
+    """
+    if start_from is None:
+        return ()
+    try:
+        model = checkpoints.load_model(start_from)
+    except RunError as error:
+        error.setting = "start_from"
+        raise
+    config, dataset = job.config, job.dataset
+    hidden = [layer.bias.size for layer in model.network[:-1]]
+    same = (model.task, model.class_names) == (dataset.task, dataset.class_names)
+    for name, theirs, ours in (
+        ("inputs", model.network[0].weights.shape[0], job.sizes[0]),
+        ("columns", model.feature_names or dataset.feature_names, dataset.feature_names or model.feature_names),
+        ("hidden layers", hidden, [*config.hidden]),
+        ("activation", model.activation, config.activation if isinstance(config.activation, str) else model.activation),
+    ):
+        if theirs != ours:
+            raise RunError(
+                f"the network of {str(start_from)!r} has {name} {shortened(theirs)}, but the new run has "
+                f"{shortened(ours)}; give it the same",
+                setting="start_from",
+            )
+    return _with_units_of(model, job) if same else model.network[:-1]
+
+
+def _with_units_of(model: Model, job: Job) -> Network:
+    """Return the model's network with outputs that are standardised as those of a job with the same names."""
+    *before, last = model.network
+    scalings = (model.scaling, model.backend), (job.dataset.scaling, job.backend)
+    (mean, deviation), (new_mean, new_deviation) = (
+        [backend.to_numpy(each).astype(np.float64) for each in scaling] or (0.0, 1.0) for scaling, backend in scalings
+    )
+    if np.array_equal(mean, new_mean) and np.array_equal(deviation, new_deviation):
+        return model.network
+    ratio = deviation / new_deviation
+    bias = last.bias * ratio + (mean - new_mean) / new_deviation
+    return (*before, Layer((last.weights * ratio).astype(last.weights.dtype), bias.astype(last.bias.dtype)))
 
 
 @contextlib.contextmanager
@@ -69,7 +118,7 @@ def open_folder(folder: Path, *, existing: bool) -> Iterator[None]:
         if (folder / run_folder.CONFIG).exists():
             run_folder.read_config(folder)  # refuses that of another program
             if not existing:
-                raise run_folder.RunError(
+                raise RunError(
                     f"{str(folder)!r} already contains a run",
                     remedy=("choose another folder, or replace the run with ", Argument("overwrite")),
                     setting="run_dir",
@@ -141,7 +190,7 @@ def find_start(folder: Path, settings: Settings, job: Job) -> Position | None:
         return checkpoints.load_checkpoint(folder, settings, job.backend)
     for name in (run_folder.RESULT, run_folder.MODEL):
         if (folder / name).exists():
-            raise run_folder.RunError(
+            raise RunError(
                 f"the run has {name} but no {run_folder.CHECKPOINT}, so it cannot be resumed, and starting it over "
                 "would destroy it",
                 file=folder,

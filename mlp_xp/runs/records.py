@@ -32,7 +32,7 @@ REPORT_FIELDS = {
 
 
 class RunError(MlpXpError):
-    """A run folder, a model or a checkpoint that cannot be used."""
+    """An unusable run folder, model or checkpoint."""
 
 
 def parse_settings(path: Path) -> tuple[Settings, dict[str, Any]]:

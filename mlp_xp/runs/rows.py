@@ -60,8 +60,8 @@ def seen(sums: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, int]:
     """Return which rows a network was trained on, bool (n,), and how many others may be such rows.
 
     If all its rows are there, these are its data, perhaps with more rows: each is marked as often as the network has
-    seen it. Of other data, a row is marked that the network has seen once. What it has seen several times may be there
-    by chance, as in a table of few categories, and is not marked.
+    seen it. In other data, a row that the network has seen once is marked. One that it has seen several times may be
+    there by chance, as in a table of few categories, and is not marked.
     """
     known, given = Counter(trained.tolist()), Counter(sums.tolist())
     repeated = set() if known <= given else {each for each, count in known.items() if count > 1}

@@ -115,11 +115,11 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
 
 def data_facts(job: Job) -> dict[str, Any]:
     """Return the facts about the data that config.json records. A resumed run must have the same."""
-    facts = {"train_samples": len(job.rows), **meaning_of(job.dataset, job.dataset.train_inputs.shape[1:])}
+    facts = {"train_samples": len(job.rows), **facts_of(job.dataset, job.dataset.train_inputs.shape[1:])}
     return facts | {"data_crc32": checksum(job.dataset, job.backend)}
 
 
-def meaning_of(data: Model | Dataset, input_shape: tuple[int, ...]) -> dict[str, Any]:
+def facts_of(data: Model | Dataset, input_shape: tuple[int, ...]) -> dict[str, Any]:
     """Return what inputs and outputs of a network mean, as config.json and the file of a model record it."""
     return {
         "inputs": data.inputs,

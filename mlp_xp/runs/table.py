@@ -241,7 +241,7 @@ def sort_rows(rows: Sequence[Row], column: str) -> list[Row]:
 def select_rows(rows: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
     """Return the rows that meet all conditions, such as `optimizer=adam`, `learning_rate<0.1`, `hidden=512,256`.
 
-    A row without a value meets only `!=`. Raises MlpXpError for a condition that cannot be read.
+    A row without a value meets only `!=`. Raises MlpXpError for an invalid condition.
     """
     tests = [_condition(text) for text in conditions]
     return [row for row in rows if all(test(row) for test in tests)]

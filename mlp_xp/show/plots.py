@@ -5,11 +5,9 @@ state, and the caller's Matplotlib settings have no effect. Each raises PlotErro
 missing or broken Matplotlib, or too little memory. Any other exception is a bug and keeps its traceback.
 """
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +17,7 @@ from mlp_xp.core.plan import ceil_divide
 from mlp_xp.core.task import CLASSES, Task
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import write_whole
-from mlp_xp.show.numbers import percent, score_text, thousands
+from mlp_xp.show.numbers import percent, thousands
 
 if TYPE_CHECKING:
     from mlp_xp.show.figure import Picture
@@ -28,11 +26,9 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = "osv^DPX"
 DPI = 130
-NARROW = 10  # an axis of losses whose largest and smallest have a smaller ratio is linear
-LONGEST_NAME, LONGEST_CLASS, LONGEST_ABOVE = 300, 24, 10  # characters in a legend, on an axis, and above an image
-LEGEND_WIDTH, LEGEND_ROW, LEGEND_SIZE = 100, 0.2, 9.0  # characters, inches, points
+LONGEST_NAME, LONGEST_CLASS, LONGEST_ABOVE = 100, 24, 10  # characters in a legend, on an axis, and above an image
+LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 9}
 MOST_NAMED = 60  # classes beside a confusion matrix; with more, numbers and some of the names are left out
-RIGHT = "#dcefe0"  # the colour of right predictions
 
 
 class PlotError(MlpXpError):
@@ -88,12 +84,10 @@ def text(name: str, most: int = LONGEST_NAME) -> str:
 
 
 def legend_below(figure: "Picture", lines: Sequence[Any], names: Sequence[str]) -> None:
-    """Add a legend below the axes, which makes the figure higher. A long name takes several lines."""
-    wrapped = [textwrap.fill(text(name), LEGEND_WIDTH) for name in names]
-    place: dict[str, Any] = {"loc": "outside lower center"}
-    figure.legend(lines, wrapped, frameon=False, fontsize=LEGEND_SIZE, **place)
-    rows = len("\n".join(wrapped).splitlines())
-    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * rows)
+    """Add a legend below the axes, which makes the figure higher."""
+    place: Any = "outside lower center"
+    figure.legend(lines, [text(name) for name in names], loc=place, **LEGEND)
+    figure.set_figheight(figure.get_figheight() + 0.2 * len(names))
 
 
 def tidy(axes: Any) -> None:
@@ -113,9 +107,9 @@ def panels(count: int, columns: int, size: float) -> tuple["Picture", list[Any]]
     return figure, grid[:count]
 
 
-def factor_of(score: str) -> int:
-    """Return 100 for an accuracy, which is drawn as a percentage, and 1 for R²."""
-    return 1 if score.endswith("r2") else 100
+def factor_of(name: str) -> int:
+    """Return 100 for an accuracy, which is drawn as a percentage, and 1 for R² and losses."""
+    return 100 if name.endswith("accuracy") else 1
 
 
 def end_at_whole(axes: Any) -> None:
@@ -141,43 +135,29 @@ class Curves:
     standardised: bool = False
     """Whether the losses are those of standardised numbers to predict."""
 
-    @cached_property
-    def kept(self) -> int | None:
-        """The epoch whose network validation kept."""
-        return self.records[-1].get("kept_epoch") if self.records else None
-
-    @cached_property
-    def _points(self) -> dict[int, Mapping[str, Any]]:
-        """The reports by the samples seen.
-
-        Of two reports at one place the first counts: the one at the end of an epoch, not that of the next one's first
-        step. A closing report with the figures of an earlier epoch, which validation kept, would be a jump at the end.
-        """
-        found: dict[int, Mapping[str, Any]] = {}
-        for record in self.records:
-            if record.get("kept_epoch") in (None, record["epoch"]):
-                found.setdefault(record["epoch"] * self.samples + record["sample"], record)
-        return found
-
     def of(self, name: str) -> dict[int, float]:
         """Return a figure by the samples seen, an accuracy as a percentage, of the reports that have it.
 
-        Scores begin after the first step: that of a network before training would flatten the curve.
+        Scores begin after the first step: that of a network before training would flatten the curve. Of two reports at
+        one place the first counts: the one at the end of an epoch, not that of the next one's first step. A closing
+        report with the figures of an earlier epoch, which validation kept, would be a jump at the end.
         """
-        if name.endswith("loss"):
-            return {at: record[name] for at, record in self._points.items() if record.get(name) is not None}
-        factor = factor_of(name)
-        return {at: factor * record[name] for at, record in self._points.items() if at and record.get(name) is not None}
+        found: dict[int, float] = {}
+        for record in self.records:
+            at, value = record["epoch"] * self.samples + record["sample"], record.get(name)
+            is_score = not name.endswith("loss")
+            if value is not None and (at or not is_score) and record.get("kept_epoch") in (None, record["epoch"]):
+                found.setdefault(at, factor_of(name) * value)
+        return found
 
 
 @drawing()
 def draw_curves(runs: Sequence[Curves]) -> "Picture":
     """Draw losses and accuracy (or R²) against samples seen, with the curves of all runs in the same axes.
 
-    All runs have the same task. Without a test set and held-out samples, only losses are drawn. A circle on the
-    held-out score marks the network that validation kept.
+    All runs have the same task. Without a test set and held-out samples, only losses are drawn.
     """
-    return _draw_lines([(f"{run.name} ({_result(run)})", [run]) for run in runs])
+    return _draw_lines([(run.name, [run]) for run in runs])
 
 
 @drawing()
@@ -200,19 +180,18 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
     from matplotlib.lines import Line2D
 
     task = groups[0][1][0].task if groups else CLASSES
-    held_out = f"validation_{task.score_name}"
-    kinds = (
+    kinds: tuple[tuple[str, Any, str], ...] = (
         ("train_loss", "--", "training, mean since the last report"),
         ("test_loss", "-", "test"),
         ("validation_loss", ":", "held out"),
         (task.score_name, "-", "test"),
-        (held_out, ":", "held out"),
+        (f"validation_{task.score_name}", ":", "held out"),
     )
     every = [run for _, runs in groups for run in runs]
-    has_score = any(run.kept is not None or run.of(task.score_name) or run.of(held_out) for run in every)
+    has_score = any(run.of(name) for run in every for name, *_ in kinds[3:])
     figure = new_figure(8, 6.2 if has_score else 3.8)
     losses, *scores = figure.subplots(1 + has_score, 1, sharex=True, squeeze=False)[:, 0]
-    handles, styles = [], dict[str, dict[str, Any]]()
+    handles, styles = [], dict[str, Any]()
     for i, (_, runs) in enumerate(groups):
         look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "linewidth": 1.3}
         marked = {**look, "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)], "markersize": 3.5}
@@ -227,16 +206,13 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
                 axes.plot(seen, values.mean(axis=0), linestyle=line, **(marked if is_marked else look))
                 if len(runs) > 1:
                     axes.fill_between(seen, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.15)
-                styles[kind] = {"linestyle": line}
-        for run in runs if len(runs) == 1 else ():
-            if run.kept is not None:
-                circle: dict[str, Any] = {"marker": "o", "markersize": 10, "fillstyle": "none", "linestyle": ""}
-                score = factor_of(task.score_name) * run.records[-1][held_out]
-                scores[0].plot((run.kept + 1) * run.samples, score, color=look["color"], **circle)
-                styles["kept, by the held-out samples"] = circle
-    standardised = ",\nstandardised targets" * any(run.standardised for run in every)
-    losses.set(ylabel=task.loss_name + standardised)
-    _scale_losses(losses)
+                styles[kind] = Line2D([], [], color="#555555", linestyle=line)
+    losses.set(ylabel="loss" + ",\nstandardised targets" * any(run.standardised for run in every))
+    positive = [value for line in losses.lines for value in line.get_ydata() if value > 0]
+    if positive and max(positive) >= 10 * min(positive):
+        losses.set(yscale="log")
+        losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
+        losses.yaxis.set(major_formatter="{x:.3g}", minor_formatter="")
     for axes in scores:
         axes.set(ylabel="R²" if task.floats else "accuracy (%)" if task.exclusive else "accuracy, all labels right (%)")
         if not task.floats:
@@ -247,29 +223,9 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
         tidy(axes)
     axes.set(xlabel="training samples seen")
     axes.xaxis.set_major_formatter(lambda value, _: thousands(round(value)))
-    keys = [Line2D([], [], color="#555555", **style) for style in styles.values()]
-    losses.legend(keys, [*styles], frameon=False, fontsize=LEGEND_SIZE)
+    losses.legend([*styles.values()], [*styles], **LEGEND)
     legend_below(figure, handles, [name for name, _ in groups])
     return figure
-
-
-def _scale_losses(axes: Any) -> None:
-    values = [value for line in axes.lines for value in line.get_ydata() if value > 0]
-    if values and max(values) >= NARROW * min(values):
-        axes.set(yscale="log")
-        axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
-    axes.yaxis.set_major_formatter("{x:.3g}")
-    axes.yaxis.set_minor_formatter("")
-
-
-def _result(run: Curves) -> str:
-    """Describe the score in the last record of a run."""
-    last = run.records[-1] if run.records else {}
-    epoch = f", of epoch {run.kept}" if run.kept is not None else ""
-    for name, of in ((run.task.score_name, ""), (f"validation_{run.task.score_name}", "held out ")):
-        if last.get(name) is not None:
-            return of + score_text(name, last[name]) + epoch
-    return "no test set" if last else "no report yet"
 
 
 # Pictures of one network.
@@ -282,25 +238,22 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Picture":
     The colour of a mistake is its share of the samples of the true class, on the same scale in every picture. With many
     classes, the numbers and some of the names are left out.
     """
-    from matplotlib.colors import ListedColormap, PowerNorm
+    from matplotlib.colors import PowerNorm
 
     classes = len(class_names)
     size = min(max(6.0, 0.42 * classes + 2), 12.0)
     figure = new_figure(size + 0.8, size)
     axes = figure.subplots()
-    samples = matrix.sum(axis=1)
-    shares = np.where(matrix > 0, 100 * matrix / np.maximum(samples, 1)[:, None], np.nan)
+    shares = np.where(matrix > 0, 100 * matrix / np.maximum(matrix.sum(axis=1), 1)[:, None], np.nan)
     np.fill_diagonal(shares, np.nan)
     # Not linear, so that the small shares of a good network are told apart.
     norm = PowerNorm(0.4, vmin=0, vmax=100)
     shown = axes.imshow(shares, cmap="Blues", norm=norm)
-    axes.imshow(np.where(np.diag(samples > 0), 1, np.nan), cmap=ListedColormap([RIGHT]))
-    ticks = [0, 0.1, 1, 5, 10, 20, 40, 60, 80, 100]
-    figure.colorbar(shown, ax=axes, label="mistakes, % of the true class", shrink=0.8, ticks=ticks, format="{x:g}")
+    figure.colorbar(shown, ax=axes, label="mistakes, % of the true class", shrink=0.8)
     cell = 72 * (size - 2) / classes  # points
     font = min(12, 1.36 * cell / max(4, len(str(matrix.max()))))
     for (row, column), count in np.ndenumerate(matrix) if classes <= MOST_NAMED else ():
-        if count or (row == column and samples[row]):
+        if count:
             dark = row != column and norm(shares[row, column]) > 0.6
             look: dict[str, Any] = {"color": "white" if dark else "black", "fontsize": font}
             weight = "bold" if row == column else "normal"
@@ -331,37 +284,43 @@ def draw_mistakes(
     images: (n, rows, columns), uint8 from 0 to 255; floats from the least to the largest of all. labels: (n,).
     probabilities: (n, classes). ink: whether 0 is white, as in MNIST; in the pictures of a folder it is black.
     """
-    darkest, brightest = (0, 255) if images.dtype == np.uint8 else (images.min(), images.max())
-    look: dict[str, Any] = {"vmin": darkest, "vmax": brightest, "interpolation": "nearest"}
     predictions, sureness = np.argmax(probabilities, axis=1), np.max(probabilities, axis=1)
     wrong = np.flatnonzero(predictions != labels)
     mistakes = len(wrong)
     wrong = wrong[np.argsort(-sureness[wrong], kind="stable")][:count]
-    columns = min(max(len(wrong), 3), 5)
-    rows, row = ceil_divide(len(wrong), columns), images.shape[1] / images.shape[2] + 0.35  # where an image is 1 wide
-    figure = new_figure(1.8 * columns, 0.6 + 1.5 * row * rows)
-    axes = figure.subplots()  # one for all images: each further one takes longer than an image
+    columns, above = min(max(len(wrong), 3), 5), ceil_divide(images.shape[2], 3)  # pixels for two lines of text
+    darkest, brightest = (0, 255) if images.dtype == np.uint8 else (images.min(), images.max())
+    figure, axes = sheet(images[wrong], columns, 1.8 * columns, above=above, cmap="gray_r" if ink else "gray",
+                         vmin=darkest, vmax=brightest)  # fmt: skip
     for place, i in enumerate(wrong):
-        left, top = 1.2 * (place % columns), row * (place // columns)
-        axes.imshow(images[i], "gray_r" if ink else "gray", extent=(left, left + 1, top + row - 0.35, top), **look)
         truth, answer = (text(class_names[each[i]], LONGEST_ABOVE) for each in (labels, predictions))
         said = f"is {truth}\nsays {answer}, {percent(sureness[i])}"
-        axes.text(left + 0.5, top - 0.04, said, ha="center", va="bottom", fontsize=8)
-    axes.set(xlim=(-0.1, 1.2 * columns - 0.1), ylim=(row * rows - 0.25, -0.35), xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
+        row, column = divmod(place, columns)
+        left, top = column * (images.shape[2] + 1), row * (images.shape[1] + above + 1) + above
+        axes.text(left + images.shape[2] / 2, top - 1, said, ha="center", va="bottom", fontsize=8)
     title = f"the {len(wrong)} most confident of {mistakes} mistakes" if len(wrong) < mistakes else "all mistakes"
     axes.set_facecolor("#eeeeee")  # so that the edges of white images are seen
     axes.set_title(title if mistakes else "no mistakes", fontsize=10.5)
     return figure
 
 
-def montage(images: np.ndarray, columns: int) -> np.ndarray:
-    """Return images (n, rows, columns) on one sheet, `columns` of them side by side, with a row of NaN between them."""
-    rows = ceil_divide(len(images), columns)
-    sheet = np.pad(images, ((0, rows * columns - len(images)), (0, 1), (0, 1)), constant_values=np.nan)
-    sheet[len(images) :] = np.nan
-    height, width = sheet.shape[1:]
-    return sheet.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
+def sheet(images: np.ndarray, columns: int, width: float, *, above: int = 0, **look: Any) -> tuple["Picture", Any]:
+    """Return a figure, `width` inches wide, and its axes, with images (n, rows, columns), `columns` of them in a row.
+
+    above: empty pixels above each image; one is on its right and one below.
+    """
+    rows = max(1, ceil_divide(len(images), columns))
+    padding = (0, rows * columns - len(images)), (above, 1), (0, 1)
+    padded = np.pad(images.astype(np.float64), padding, constant_values=np.nan)
+    padded[len(images) :] = np.nan
+    height, breadth = padded.shape[1:]
+    whole = padded.reshape(rows, columns, height, breadth).swapaxes(1, 2).reshape(rows * height, columns * breadth)
+    figure = new_figure(width, 0.6 + width * whole.shape[0] / whole.shape[1])
+    axes = figure.subplots()
+    axes.imshow(whole, interpolation="nearest", extent=(0, whole.shape[1], whole.shape[0], 0), **look)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    return figure, axes
 
 
 @drawing()
@@ -382,14 +341,10 @@ def draw_weights(
     if units < weights.shape[1]:
         title += f", the first {units} of {weights.shape[1]} units"
     images = np.moveaxis(shown.reshape(*image_shape, units), 2, 0)
-    height, width = images.shape[1:]
-    sheet = montage(images, min(units, max(1, round((units * height / width) ** 0.5))))  # about as wide as high
+    columns = max(1, round((units * images.shape[1] / images.shape[2]) ** 0.5))  # about as wide as high
     largest = float(np.max(np.abs(images))) or 1.0
-    figure = new_figure(7.6, 0.6 + min(12.0, 6.4 * sheet.shape[0] / sheet.shape[1]))
-    axes = figure.subplots()
-    axes.set_axis_off()
+    figure, axes = sheet(images, min(units, columns), 7, cmap="PuOr_r", vmin=-largest, vmax=largest)
     axes.set_title(title, fontsize=10.5)
-    axes.imshow(sheet, interpolation="nearest", cmap="PuOr_r", vmin=-largest, vmax=largest)
     figure.colorbar(axes.images[0], ax=axes, label=label, shrink=0.8)
     return figure
 
@@ -404,18 +359,11 @@ def draw_predictions(
     """
     outputs = min(len(names), most)
     figure, grid = panels(outputs, 3, 3.7)
-    # The more points, the fainter each: 20 000 of them still show where most are.
-    look = {"s": 14, "alpha": float(np.clip(20 / len(true) ** 0.5, 0.05, 0.8)), "linewidths": 0}
     for i, axes in enumerate(grid):
-        both = np.concatenate([true[:, i], predicted[:, i]]).astype(np.float64)
-        low, high = float(both.min()), float(both.max())
-        margin = 0.04 * (high - low) or max(abs(low), 1.0) * 0.04
-        limits = low - margin, high + margin
-        axes.plot(limits, limits, color=COLOURS[1], linewidth=1.2, linestyle="--", zorder=3)
-        axes.scatter(true[:, i], predicted[:, i], color=COLOURS[0], zorder=2, **look)
-        axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="true", ylabel="predicted")
+        axes.scatter(true[:, i], predicted[:, i], color=COLOURS[0], s=14, alpha=0.3, linewidths=0)
+        axes.axline((true[0, i], true[0, i]), slope=1, color=COLOURS[1], linewidth=1.2, linestyle="--")
+        axes.set(aspect="equal", adjustable="datalim", xlabel="true", ylabel="predicted")
         axes.set_title(f"{text(names[i], LONGEST_CLASS)}: R² {r2s[i]:.4f}", fontsize=10)
-        axes.locator_params(nbins=6)
         tidy(axes)
     left_out = f"; the first {outputs} of {len(names)} outputs" if outputs < len(names) else ""
     figure.suptitle(f"{len(true)} test samples{left_out}", fontsize=11)
@@ -436,15 +384,13 @@ def draw_labels(
     places, shares = range(len(chosen)), [100 * accuracies[i] for i in chosen]
     axes.barh(places, shares, color=COLOURS[4], height=0.7, label="the network")
     marks = [100 * commoner[i] for i in chosen]
-    axes.scatter(marks, places, s=120, color="black", marker="|", linewidths=2, label="always the commoner of 0 and 1")
-    for place, share, mark in zip(places, shares, marks, strict=True):
-        axes.text(max(share, mark) + 1, place, f"{share:.2f} %", va="center", fontsize=8)
-    axes.set_yticks(places, [text(names[i]) for i in chosen], fontsize=9)
-    axes.set(xlim=(0, 112), xticks=range(0, 101, 20), xlabel="test samples with the label right (%)")
-    axes.set_ylim(len(chosen) - 0.5, -0.5)
+    axes.plot(marks, places, "k|", markersize=11, markeredgewidth=2, label="always the commoner of 0 and 1")
+    axes.set_yticks(places, [text(names[i], LONGEST_CLASS) for i in chosen], fontsize=9)
+    axes.set(xlim=(0, 100), ylim=(len(chosen) - 0.5, -0.5), xlabel="test samples with the label right (%)")
     which = f"the least accurate {len(chosen)} of {len(names)} labels" if len(chosen) < len(names) else "each label"
     axes.set_title(f"{which}; mean {100 * float(np.mean(accuracies)):.2f} %", fontsize=10)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    place: Any = "outside lower center"
+    figure.legend(loc=place, ncols=2, **LEGEND)
     tidy(axes)
     return figure
 
@@ -471,6 +417,6 @@ def draw_deviations(series: Mapping[str, np.ndarray], *, tolerance: np.ndarray |
         title="Deviation from NumPy in float64, step by step (0 is drawn at the lower edge)",
     )  # fmt: skip
     axes.set_ylim(bottom=floor)
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(**LEGEND)
     tidy(axes)
     return figure

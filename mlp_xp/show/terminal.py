@@ -1,6 +1,5 @@
 """Show a training run on the terminal: its settings, a progress bar, one line per report, a summary."""
 
-import textwrap
 from collections.abc import Generator, Iterator, Sequence
 
 from rich.console import Console
@@ -14,31 +13,12 @@ from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.core.training import Best, Event, Report
 from mlp_xp.runs.settings import Settings
+from mlp_xp.show.console import plain_console
 from mlp_xp.show.numbers import score_text, thousands
-from mlp_xp.show.width import plain_console
 
 HEADER = "epoch  sample       loss  accuracy  mean loss  test loss  samples/s"
 R2 = "      R²"  # instead of the accuracy, for regression
 HELD_OUT = "  held out"
-FEW = 4  # outputs whose errors fit in a line
-# A space at which `say` does not break lines. From Unicode's private use area, so that no text contains it.
-GLUE = "\ue000"
-
-
-def say(console: Console, text: str, indent: int = 2, *, wrap: bool = False) -> None:
-    """Print text. On a terminal, long lines are broken between words and continued with an indent.
-
-    Elsewhere lines are whole, so that programs can read them, unless `wrap` is set: below a table, text is not wider
-    than the table. A word longer than a line, such as a path, is never broken.
-    """
-    for line in text.split("\n"):
-        pieces = [line]
-        if (wrap or console.is_terminal) and len(line) > console.width:
-            pieces = textwrap.wrap(
-                line, console.width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
-            )
-        for piece in pieces:
-            console.print(piece.replace(GLUE, " "), soft_wrap=True)
 
 
 def describe(settings: Settings, job: Job) -> str:
@@ -86,27 +66,24 @@ def report_line(report: Report) -> str:
     )
 
 
-def summary(report: Report, dataset: Dataset) -> str:
+def summary(report: Report) -> str:
     """Describe the closing report in one line."""
     result = f"training loss {report.train_loss:.4f}; there is no test set"
     if report.test:
-        result = described_result(report.test, report.model.input_shape, dataset.class_names)
+        result = described_result(report.test, report.model.input_shape)
     return f"trained in {report.seconds:.1f} s; {result}"
 
 
-def described_result(result: Evaluation, shape: Sequence[int], names: Sequence[str]) -> str:
-    """Describe the result on a test set. shape: that of one sample. names: those of the network's outputs.
+def described_result(result: Evaluation, shape: Sequence[int]) -> str:
+    """Describe the result on a test set. shape: that of one sample.
 
-    A mean of errors in different units means nothing. So each output has its own error, or none if there are many.
+    A mean of errors in different units means nothing, so several outputs have none.
     """
     samples = thousands(result.samples)
     if result.accuracy is None:
-        means, rmses = "", [f"{rmse:.4g}" for rmse in result.rmses]
-        if len(names) > 1:
-            means = f", mean of {len(names)} outputs"
-            rmses = [f"{rmse} ({name})" for name, rmse in zip(names, rmses, strict=True)]
-        error = f", root mean squared error {', '.join(rmses)}" if len(names) <= FEW else ""
-        return f"R² {result.r2:.4f}{means}{error} on {samples} test samples"
+        outputs = len(result.rmses)
+        more = f"mean of {outputs} outputs" if outputs > 1 else f"root mean squared error {result.rmses[0]:.4g}"
+        return f"R² {result.r2:.4f}, {more}, on {samples} test samples"
     text = f"{100 * result.accuracy:.2f} % of {samples} test {described(shape).split()[0]} right"
     if result.label_accuracy is not None:
         text += f" in all labels, {100 * result.label_accuracy:.2f} % of the labels"

@@ -1,4 +1,4 @@
-"""What a person or a file names is printed as it is: no markup, no emoji; and lines are broken between words alone."""
+"""What a person or a file names is printed as it is, in whole lines; tables fit the terminal."""
 
 import io
 import re
@@ -12,11 +12,7 @@ from PIL import Image
 from rich.cells import cell_len
 
 from mlp_xp import TrainConfig, open_backend, train
-from mlp_xp.commands.evaluate import show_matrix
-from mlp_xp.commands.tables import Column, print_table
-from mlp_xp.data.registry import DATASETS
-from mlp_xp.show.terminal import GLUE, say
-from mlp_xp.show.width import plain_console
+from mlp_xp.show.console import plain_console, print_table, say
 
 pytestmark = pytest.mark.usefixtures("eighty_columns")
 ODD = "a:x:b [red]c[/red] :smile:"
@@ -45,73 +41,50 @@ def test_names_of_classes(odd_run):
 
 # Lines.
 
-LONG = f"a word /path/without/space/{'x' * 60}: 7 (99.8 %), and [red] more -- words, emnist-letters-with-hyphens, 1"
 
-
-@pytest.mark.parametrize("width", [40, 57])
-def test_a_terminal_gets_lines_that_are_broken_between_words(width):
-    file = io.StringIO()
-    say(plain_console(file=file, force_terminal=True, width=width), f"one\n{LONG}", 4)
-    lines = file.getvalue().splitlines()
-    assert lines[0] == "one"
-    assert " ".join(line.strip() for line in lines[1:]) == LONG
-    assert all(line.startswith("    ") for line in lines[2:])
-    assert all(len(line) <= width or " " not in line.strip() for line in lines)
-    assert not lines[1].startswith(" ")
-
-
-def test_what_is_glued_is_never_broken():
-    for width in (40, 41, 42):
-        file = io.StringIO()
-        answers = [f"{i} (99.8 %)" for i in range(9)]
-        say(plain_console(file=file, force_terminal=True, width=width), ", ".join(answers).replace(" (", f"{GLUE}(")
-            .replace(" %", f"{GLUE}%"))  # fmt: skip
-        lines = file.getvalue().splitlines()
-        assert [answer for line in lines for answer in re.findall(r"\d \(99\.8 %\)", line)] == answers
-        assert max(map(len, lines)) <= width
-
-
-def test_a_file_gets_whole_lines():
-    file = io.StringIO()
-    say(plain_console(file=file, width=40), LONG)
-    assert file.getvalue() == f"{LONG}\n"
+@pytest.mark.parametrize("terminal", [False, True])
+def test_lines_are_whole(terminal):
+    """Programs read them, and a path that a terminal wraps can be copied."""
+    file, line = io.StringIO(), f"a word /path/without/space/{'x' * 60}: 7 (99.8 %), and [red] more :smile:"
+    say(plain_console(file=file, force_terminal=terminal, width=40), line)
+    assert file.getvalue() == f"{line}\n"
 
 
 def test_control_characters_are_shown_as_escapes():
     console = plain_console(file=io.StringIO(), width=40)
-    say(console, f"bad\x1b[31m{GLUE}name")
-    print_table([Column("name", ["a\x1b[0m"], True)], console)
+    say(console, "bad\x1b[31m name")
+    print_table(["name"], [["a\x1b[0m"]], console)
     assert console.file.getvalue().split() == [r"bad\x1b[31m", "name", "name", r"a\x1b[0m"]
 
 
-# The tables of evaluate.
+# Tables.
+
+HEADS, ROWS = ("run", "train loss", "数字", "date"), [("a-long-name", "0.25", "7", "2026-11-27"), ("b", "3", "", "-")]
 
 
-@pytest.mark.parametrize(
-    ("names", "width"),
-    [
-        (DATASETS["emnist-letters"].class_names, 200),
-        (DATASETS["emnist-letters"].class_names, 40),
-        (("数字一", "longname", "-300000.5"), 40),
-    ],
-)
-def test_the_confusion_matrix_fits_and_says_all(names, width):
-    """As a table, or as a paragraph for each row without what never happened."""
-    count, random = len(names), np.random.default_rng(2)
-    matrix = random.integers(0, 2, (count, count)) * 1234 + np.eye(count, dtype=int)
-    is_table = width == 200 or count == 3
-    console = plain_console(file=io.StringIO(), force_terminal=not is_table, width=width)
-    show_matrix(matrix, names, console)
-    lines = console.file.getvalue().splitlines()
-    assert max(map(cell_len, lines)) <= width
-    text = "\n".join(lines).replace("\n  ", " ")
-    for name, row in zip(names, matrix.tolist(), strict=True):
-        (line,) = re.findall(rf"^{re.escape(name)}:? (.*)$", text, flags=re.MULTILINE)
-        if is_table:
-            assert [int(cell.replace(".", "0")) for cell in line.split()] == row
-        else:
-            said = [f"{head} {count}" for head, count in zip(names, row, strict=True) if count]
-            assert line.split(", ") == said
+def test_a_file_gets_a_whole_table():
+    console = plain_console(file=io.StringIO(), width=40)
+    print_table(HEADS, ROWS * 2, console)
+    head, *rows = console.file.getvalue().splitlines()
+    assert head == "run          train loss  数字        date"
+    assert rows == ["a-long-name        0.25     7  2026-11-27", "b                     3                 -"] * 2
+    print_table(["x" * 50, "y"], [["1", "2"]], console)
+    assert console.file.getvalue().splitlines()[-2:] == ["x" * 50 + "  y", f"{1:<52}2"]
+
+
+@pytest.mark.parametrize(("width", "shown"), [(41, HEADS), (40, HEADS[:3])])
+def test_a_terminal_gets_the_columns_that_fit(width, shown):
+    """The words of a head are one below the other first."""
+    console = plain_console(file=io.StringIO(), force_terminal=True, width=width)
+    print_table([*HEADS[:2], "xxx", *HEADS[2:]], [(*row[:2], "1", *row[2:]) for row in ROWS], console)
+    said = re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue())
+    assert max(map(cell_len, said.splitlines())) <= width
+    assert ("no room for: date\n" in said) == ("date" not in shown) == ("2026" not in said)
+    assert "train loss" not in said
+    print_table(["run", "loss", "epoch"], [("learning rate 0.3, optimizer momentum", "0.25", "7")], console)
+    last = re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue()).removeprefix(said)
+    assert re.search(r"run +loss +epoch *\nlearning rate 0.3, +\noptimizer momentum +0.25 +7\n$", last), last
+    assert all(word in said for word in ("train", "loss", "0.25", "数字"))
 
 
 def test_evaluate_on_data_without_some_classes(tmp_path, odd_run):
@@ -121,10 +94,10 @@ def test_evaluate_on_data_without_some_classes(tmp_path, odd_run):
     assert (outcome.code, outcome.err) == (0, "")
     assert "nan" not in outcome.out
     table = outcome.out.split("recall\n")[1].split("\n\n")[0].splitlines()
-    assert [int(row.split()[-3]) for row in table] == [np.sum(TINY.test_labels == i) for i in (0, 1)]
+    assert [int(row.split()[-3]) for row in table] == [np.sum(TINY.test_labels == i) * (i < 2) for i in range(10)]
+    assert all(row.split()[-1] == "-" for row in table[2:])
     rows = outcome.out.split("predicted class)\n")[1].splitlines()[1:]
-    assert all(row.startswith(name) for row, name in zip(rows, (ODD, ":x:"), strict=True))
-    assert "no test images of: [red], [/], 4, 5, 6, 7, 8, 9\n" in outcome.out
+    assert [row.split("  ")[0] for row in rows] == [ODD, ":x:", "[red]", "[/]", *"456789"]
 
 
 # A fault hides no other result.

@@ -34,6 +34,7 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.commands.stopping import PATIENCE, Stop
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.runs import checkpoints, run_folder
+from mlp_xp.show.console import plain_console
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -95,7 +96,7 @@ def assert_goes_on(folder: Path, monkeypatch) -> None:
     with monkeypatch.context() as patch:
         die_at(patch, run_folder.append_metrics, 20)
         assert call("train", "--resume", folder).code == 130
-    saved = checkpoints.read_position(folder)
+    saved = checkpoints.read_tensors(folder / "checkpoint.safetensors")[1]["position"]
     after = [*map(without_times, metrics(folder))]
     assert len(after) >= 20
     assert len(after) > saved["reports"] > 0
@@ -107,7 +108,7 @@ def assert_saved(outcome: Outcome, code: int, said: str, folder: Path, monkeypat
     assert_one_line(outcome, code, said, f"--resume {folder}\n")
     assert not CONTROL.search(outcome.out)
     place = re.search(r"epoch (\d+), after (\d+) samples", outcome.err)
-    saved = checkpoints.read_position(folder)
+    saved = checkpoints.read_tensors(folder / "checkpoint.safetensors")[1]["position"]
     assert (saved["epoch"], saved["sample"]) == tuple(map(int, place.groups()))
     assert saved["reports"] == len(metrics(folder))
     assert_goes_on(folder, monkeypatch)
@@ -172,7 +173,7 @@ def test_a_signal_in_the_warm_up_ends_training_too(small_run, data_dir, tmp_path
 
 
 def test_a_signal_while_loading_is_one_line_too(forever, monkeypatch):
-    monkeypatch.setattr("mlp_xp.commands.training.load_data", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("mlp_xp.commands.train.load_dataset", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     with not_ignored():
         outcome = call("train", *forever)
     assert (outcome.code, outcome.err) == (130, "interrupted\n")
@@ -210,7 +211,7 @@ def test_whichever_file_finds_the_disk_full_the_run_can_go_on(name, small_run, d
 
 def test_only_ctrl_c_a_while_after_another_signal_stops_without_saving():
     """A terminal that closes may send SIGHUP twice, and a batch system SIGTERM and SIGHUP."""
-    stop = Stop()
+    stop = Stop(plain_console())
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         stop.handle(number, None)
     stop.since -= 2 * PATIENCE

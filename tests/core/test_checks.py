@@ -64,7 +64,7 @@ FAULTS: dict[str, tuple[Dataset, dict[str, Any], str]] = {
     "float labels": (HOST, {"train_labels": HOST.train_labels.astype(float)}, "train_labels: their dtype is float64; "),
     "one-hot labels": (HOST, {"train_labels": np.eye(10, dtype=np.uint8)[HOST.train_labels]}, "train_labels: their sh"),
     "channels": (HOST, {"test_inputs": HOST.test_inputs[..., None]}, "test_inputs: their shape is (20, 6, 6, 1); give"),
-    "test labels alone": (HOST, {"test_inputs": None}, "test_inputs, test_labels: one of them is None; give both, or "),
+    "test labels alone": (HOST, {"test_inputs": None}, "test_inputs: they are builtins.NoneType, the backend is "),
     "scaled images": (HOST, {"train_inputs": HOST.train_inputs / 255}, "train_inputs: their dtype is float64; give by"),
     "no images": (HOST, {"test_inputs": HOST.test_inputs[:0], "test_labels": HOST.test_labels[:0]}, "test_inputs: the"),
     "float32": (NUMBERS, {"train_inputs": NUMBERS.train_inputs.astype(np.float32)}, "train_inputs: their dtype is flo"),

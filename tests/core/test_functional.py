@@ -11,7 +11,7 @@ import pytest
 from numerics import assert_close
 
 from mlp_xp.core import functional, losses
-from mlp_xp.core.features import flatten_and_scale
+from mlp_xp.core.dataset import flatten_and_scale
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import TASKS
@@ -185,7 +185,7 @@ def test_derivatives_are_those_of_central_differences(name, backend, random):
         actual = TASKS[name].error(device(backend, x), targets, xp=xp)
     else:
         _, saved = ACTIVATIONS[name].function(device(backend, x), xp=xp)
-        actual = ACTIVATIONS[name].pull(weights + 0, saved, xp=xp)
+        actual = ACTIVATIONS[name].chain(weights + 0, saved, xp=xp)
     step = eps(backend) ** (1 / 3)  # where truncation, step^2, and rounding, eps / step, are equal
     expected = np.empty_like(x)
     for i in np.ndindex(x.shape):

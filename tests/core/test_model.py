@@ -11,8 +11,7 @@ from numerics import assert_close, assert_near, trajectory_tolerance
 import mlp_xp.core.metrics
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.reading import not_of
-from mlp_xp.core.dataset import BYTES, Preparation
-from mlp_xp.core.features import flatten_and_scale, standardize, unchanged
+from mlp_xp.core.dataset import BYTES, Preparation, flatten_and_scale, standardize, unchanged
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer

@@ -14,9 +14,8 @@ from mlp_xp import train
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.chunk import make_chunk, make_steps
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Preparation
+from mlp_xp.core.dataset import Preparation, flatten_and_scale
 from mlp_xp.core.deferred import BLOCK_SAMPLES, LARGEST_BATCH, LARGEST_EAGER_BATCH, can_defer, make_deferred_block
-from mlp_xp.core.features import flatten_and_scale
 from mlp_xp.core.functional import Activation, relu, sigmoid
 from mlp_xp.core.job import Job
 from mlp_xp.core.network import Layer
@@ -164,7 +163,7 @@ def test_a_step_updates_in_place_where_the_library_can(batch_size, optimizer, ba
     state = first_state(config, (PIXELS, 8, 10), backend)
     rows, labels = notebook_rows(HOST)
     batch = Batch(*(backend.asarray(array[:batch_size]) for array in (rows, labels, np.zeros((batch_size, 0)))))
-    rates = Rates(error=0.1, decay=0.0, update=0.1, epsilon=0.0)
+    rates = Rates(error=0.1, decay=0.0, step_size=0.1, epsilon=0.0)
     before = arrays_in(state)
     after = arrays_in(make_step(config, CLASSES, backend)(state, batch, rates)[0])
     probe = changed = backend.asarray(np.zeros(1))

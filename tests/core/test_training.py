@@ -15,8 +15,7 @@ from numerics import assert_near, trajectory_tolerance
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.chunk import make_chunk, make_steps
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.features import flatten_and_scale
+from mlp_xp.core.dataset import Dataset, flatten_and_scale
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import all_finite

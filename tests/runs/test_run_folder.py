@@ -15,8 +15,7 @@ from run_folders import a_config
 
 from mlp_xp import TrainConfig, evaluate, open_backend, train
 from mlp_xp.core.config import ConfigError
-from mlp_xp.core.dataset import Preparation
-from mlp_xp.core.features import flatten_and_scale
+from mlp_xp.core.dataset import Preparation, flatten_and_scale
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Report
 from mlp_xp.errors import MlpXpError

@@ -41,10 +41,10 @@ def test_curves_are_at_the_samples_seen_and_in_the_same_axes() -> None:
     assert accuracy.lines[0].get_color() == losses.lines[0].get_color() != accuracy.lines[1].get_color()
     assert accuracy.get_ylabel() == "accuracy (%)"
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["one (83.33 %)", r"\$two^{ (75.00 %)"]
+    assert [text.get_text() for text in legend.get_texts()] == ["one", r"\$two^{"]
 
 
-def test_curves_with_held_out_samples_show_them_and_which_network_was_kept() -> None:
+def test_curves_with_held_out_samples_show_them() -> None:
     """Of two reports at the same place the first counts, and the closing one is no point of its own."""
     places = ((0, 0), (0, 50), (0, 100), (1, 0), (1, 50), (1, 100))
     reports = [
@@ -56,9 +56,8 @@ def test_curves_with_held_out_samples_show_them_and_which_network_was_kept() -> 
     losses, accuracy = plots.draw_curves([plots.Curves("a", [*reports, closing], 100)]).axes
     assert xy(losses.lines[0]) == ([0, 50, 100, 150, 200], [1, 2, 3, 5, 6])
     assert xy(losses.lines[2])[1] == [3.0, 3.0]
-    test, held_out, circle = accuracy.lines
+    test, held_out = accuracy.lines
     assert xy(held_out) == ([100, 200], [45.0, 75.0])
-    assert xy(circle) == ([100], [45.0])
     assert xy(test)[0] == [50, 100, 150, 200]
 
 
@@ -88,10 +87,9 @@ def test_confusion_counts_every_pair_and_colours_only_mistakes() -> None:
     axes = plots.draw_confusion(matrix, ["T-shirt/top", "Ankle boot", "Bag"]).axes[0]
     shown = {(text.get_position()[1], text.get_position()[0]): int(text.get_text()) for text in axes.texts}
     assert shown == {(i, j): count for (i, j), count in np.ndenumerate(matrix) if count}
-    mistakes, right = (np.ma.filled(image.get_array().astype(float), np.nan) for image in axes.images)
+    mistakes = np.ma.filled(axes.images[0].get_array(), np.nan)
     assert np.isnan(np.diagonal(mistakes)).all()
     assert mistakes[1, 2] == 100 * 9 / 50, "of the images of a class"
-    np.testing.assert_array_equal(~np.isnan(right), np.eye(3, dtype=bool))
     assert axes.images[0].get_clim() == (0, 100), "the same colours in every matrix"
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["T-shirt/top", "Ankle boot", "Bag"]
     assert (axes.get_ylabel(), axes.get_title()) == ("true", "150 of 163 right (92.02 %)")
@@ -106,11 +104,15 @@ def test_mistakes_are_the_surest_wrong_answers() -> None:
     images = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
     (axes,) = plots.draw_mistakes(images, labels, probabilities, "abc", count=2).axes
     assert [text.get_text() for text in axes.texts] == ["is c\nsays b, 80.0 %", "is b\nsays a, 60.0 %"]
-    for image, text, brightness in zip(axes.images, axes.texts, (2, 1), strict=True):
-        np.testing.assert_array_equal(image.get_array(), np.full((4, 4), brightness))
-        left, right, bottom, top = image.get_extent()
-        assert left < text.get_position()[0] < right
-        assert text.get_position()[1] < top < bottom, "above its image"
+    (image,) = axes.images
+    sheet = np.ma.filled(image.get_array(), np.nan)
+    assert image.get_extent() == [0, 15, sheet.shape[0], 0], "a pixel is 1 high and wide"
+    assert np.sum(~np.isnan(sheet)) == 2 * 16
+    for text, brightness in zip(axes.texts, (2, 1), strict=True):
+        rows, columns = np.nonzero(sheet == brightness)
+        assert (len({*rows}), len({*columns})) == (4, 4)
+        assert text.get_position()[0] == columns.min() + 2
+        assert text.get_position()[1] < rows.min(), "above its image"
     assert axes.get_title() == "the 2 most confident of 3 mistakes"
     assert plots.draw_mistakes(images, labels, np.eye(3)[labels], "abc").axes[0].get_title() == "no mistakes"
 

@@ -127,7 +127,8 @@ def test_a_sweep_that_cannot_be_drawn_is_one_line(tmp_path) -> None:
     assert_one_line(call("plot", folder), 1, "no member has finished")
     whole = write_sweep(tmp_path / "t", [{"seed": 0}, {"seed": 1}], [{}, {}])
     assert [path.name for path in plot_run(whole)] == ["curves.png"], "no setting varies but the seed"
-    assert_one_line(call("plot", whole, whole / "members" / "0001"), 2, f"{str(whole)!r}: is a sweep", "give it alone")
+    output = ("--output", tmp_path / "a.png")
+    assert_one_line(call("plot", whole, whole / "members" / "0001", *output), 1, f"{str(whole)!r}: is not a run")
     with pytest.raises(MlpXpError, match="data: is for a single run"):
         plot_run(whole, data="mnist")
     (whole / "members" / "0000" / "metrics.jsonl").write_text("{}\n")

@@ -66,7 +66,7 @@ def test_what_is_trained_is_described():
 
 def test_the_end_is_told_in_a_sentence():
     report = Report(1, 200, 0.5, 12.34, 0.7, 9000.0, JOB.model(()), Evaluation(0.04321, 0.98765, samples=60))
-    assert summary(report, TINY) == "trained in 12.3 s; 98.77 % of 60 test images right, loss 0.0432"
+    assert summary(report) == "trained in 12.3 s; 98.77 % of 60 test images right, loss 0.0432"
 
 
 @pytest.mark.parametrize("terminal", [False, True])

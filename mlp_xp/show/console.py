@@ -1,0 +1,75 @@
+"""What commands print on: a console as wide as the terminal, lines of text, tables, and CSV."""
+
+import itertools
+import sys
+from collections.abc import Iterable, Sequence
+from csv import writer
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
+from rich.table import Table
+
+from mlp_xp.errors import escaped
+
+NARROWEST = 40  # in fewer columns, help is unreadable, and a terminal breaks the lines itself
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave a closed pipe to the command, which ends with the exit code for it; rich would exit with 1."""
+        raise  # noqa: PLE0704  (rich calls this while it handles the BrokenPipeError)
+
+
+def plain_console(**options: Any) -> Console:
+    """Return a console as wide as the terminal, or as COLUMNS says, but at least NARROWEST.
+
+    It prints text unchanged: no markup, no `:emoji:` names, no highlighting.
+    """
+    console = _Console(highlight=False, markup=False, emoji=False, **options)
+    console.width = max(console.width, NARROWEST)
+    return console
+
+
+def say(console: Console, text: str) -> None:
+    """Print text in whole lines. A terminal wraps them itself, and copies a wrapped path as one word.
+
+    Control characters are shown as escapes: a name from a file may have some, which would act on the terminal.
+    """
+    console.print("\n".join(map(escaped, text.split("\n"))), soft_wrap=True)
+
+
+def print_table(
+    heads: Iterable[str], rows: Iterable[Sequence[str]], console: Console, *, left: int = 1, gap: int = 2
+) -> None:
+    """Print a table.
+
+    If a terminal is too narrow for it, the words of heads stand below each other, then the first column takes half of
+    the terminal at most, and the last columns are left out, which a line below the table names.
+
+    left: how many columns, the first ones, are aligned to the left. gap: between columns.
+    """
+    rows, heads = [[*map(escaped, row)] for row in rows], [*map(escaped, heads)]
+    for separator, longest in ((" ", sys.maxsize), ("\n", sys.maxsize), ("\n", console.width // 2)):
+        lines = [head.replace(" ", separator) for head in heads]
+        columns = ([*head.split("\n"), *cells] for head, *cells in zip(lines, *rows, strict=True))
+        first, *others = (max(map(cell_len, column)) + gap for column in columns)
+        ends = [*itertools.accumulate([min(first, longest), *others])]
+        fitting = sum(end - gap <= console.width or not console.is_terminal for end in ends) or 1
+        if fitting == len(heads):
+            break
+    look: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, gap, 0, 0), "show_header": any(heads)}
+    table = Table(width=ends[fitting - 1] - gap, **look)
+    for i, head in enumerate(lines[:fitting]):
+        justify: JustifyMethod = "left" if i < left else "right"
+        table.add_column(head, justify=justify, vertical="bottom", no_wrap=i > 0, overflow="fold")
+    for row in rows:
+        table.add_row(*row[:fitting])
+    console.print(table, soft_wrap=True)
+    if fitting < len(heads):
+        say(console, f"no room for: {', '.join(heads[fitting:])}")
+
+
+def print_csv(lines: Iterable[Iterable[Any]]) -> None:
+    """Print the lines of a table as CSV."""
+    writer(sys.stdout, lineterminator="\n").writerows(lines)
