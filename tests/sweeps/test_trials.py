@@ -12,8 +12,7 @@ from sweeping import arguments, assert_as_trained
 from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_index import read_failures, read_index
 from mlp_xp.sweeps.folder import run_of
-from mlp_xp.sweeps.grid import make_plan
-from mlp_xp.sweeps.options import SweepOptions
+from mlp_xp.sweeps.grid import SweepOptions, make_plan
 from mlp_xp.sweeps.trials import Trials
 
 pytestmark = pytest.mark.needs("optuna")
