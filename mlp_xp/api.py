@@ -216,16 +216,16 @@ def _read(model: Model, inputs: Any) -> tuple[Samples, Pictures | None]:
     if tables := [path for path in paths if is_table(path.name)]:
         if len(paths) > 1:
             raise MlpXpError("is a table; give it alone", file=tables[0])
-        if model.inputs != "columns":
+        if model.kind != "columns":
             raise MlpXpError(f"{takes}, which are not from a table; use a run that was trained on one")
         return read_tables(tables[0], Origin(), model.feature_names), None
     rows, *others = model.input_shape
-    if model.inputs == "columns":
+    if model.kind == "columns":
         raise MlpXpError(f"{takes} from a table; give a table (CSV, Parquet) with these columns")
     is_square = others == [rows] and model.task.exclusive and model.prepare.takes_bytes
-    if "pictures" not in model.inputs and not is_square:
+    if "pictures" not in model.kind and not is_square:
         raise MlpXpError(f"{takes}, but pictures are converted to squares only; use a run with square images")
-    pictures = read_pictures(paths, model.input_shape, model.inputs)
+    pictures = read_pictures(paths, model.input_shape, model.kind)
     return Samples(Part(pictures.images, None)), pictures
 
 

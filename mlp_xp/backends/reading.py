@@ -41,30 +41,6 @@ def read_features(what: str, X: Any, backend: Backend) -> Array:
     return x
 
 
-def read_inputs(X: Any, shape: tuple[int, ...], is_bytes: bool, columns: Sequence[str], backend: Backend) -> Array:
-    """Return inputs for a trained network, (n, *shape) on the device, from an array there or what NumPy reads.
-
-    is_bytes: whether the network was trained on bytes; whole numbers from 0 to 255 are taken too. Otherwise as
-    `read_features`. columns: the names of the features, if they have any; those of a table are found by them, and
-    others are ignored. Raises DatasetError for a shape, dtype or range that does not fit, and values that are not
-    finite.
-    """
-    X = take_columns("X", X, columns)
-    if not_of(X, backend):
-        X = on_host("X", X, backend)
-    given = tuple(X.shape)
-    if given[1:] != shape or not given:
-        one = "; one sample is X[None, ...]" if given == shape else ""
-        wanted = f"the network was trained on ({', '.join(map(str, ('n', *shape)))})"
-        raise DatasetError(f"the shape is {given}, but {wanted}", remedy=f"give that{one}", setting="X")
-    try:
-        return read_features("X", _as_bytes(X, backend) if is_bytes else X, backend)
-    except DatasetError as error:
-        if isinstance(error.column, int) and columns:
-            error.column = columns[error.column]
-        raise
-
-
 def _as_bytes(X: Array, backend: Backend) -> Array:
     name, xp = dtype_name(X), np if isinstance(X, np.ndarray) else backend.xp
     if name == "uint8":
@@ -170,8 +146,25 @@ class LibraryBackend(Backend):
     """A backend that reads what a caller gives."""
 
     def read(self, X: Any, shape: tuple[int, ...], is_bytes: bool, columns: Sequence[str]) -> Array:
-        """See `read_inputs`."""
-        return read_inputs(X, shape, is_bytes, columns, self)
+        """See `Backend.read`. X: an array on the device, or what NumPy reads.
+
+        With is_bytes, whole numbers from 0 to 255 are taken too. The columns of a table are found by their names, and
+        others are ignored.
+        """
+        X = take_columns("X", X, columns)
+        if not_of(X, self):
+            X = on_host("X", X, self)
+        given = tuple(X.shape)
+        if given[1:] != shape or not given:
+            one = "; one sample is X[None, ...]" if given == shape else ""
+            wanted = f"the network was trained on ({', '.join(map(str, ('n', *shape)))})"
+            raise DatasetError(f"the shape is {given}, but {wanted}", remedy=f"give that{one}", setting="X")
+        try:
+            return read_features("X", _as_bytes(X, self) if is_bytes else X, self)
+        except DatasetError as error:
+            if isinstance(error.column, int) and columns:
+                error.column = columns[error.column]
+            raise
 
     def check_place(self, array: Any, name: str) -> None:
         """See `Backend.check_place`."""

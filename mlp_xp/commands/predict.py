@@ -68,10 +68,9 @@ def predict(
     model, kind = found.models[0], "row" if found.pictures is None else "picture"
     names = [*map(str, found.pictures.paths)] if found.pictures else [*range(1, len(found.outputs) + 1)]
     if csv:
-        head = [kind, *(["class"] if model.task.exclusive else []), *model.class_names]
-        chosen = [[each] if model.task.exclusive else [] for each in found.values.tolist()]
-        cells = zip(names, chosen, found.outputs.tolist(), strict=True)
-        print_csv([head, *([name, *value, *outputs] for name, value, outputs in cells)])
+        chosen = [["class"], *found.values[:, None].tolist()] if model.task.exclusive else [[]] * (len(names) + 1)
+        cells = zip([kind, *names], chosen, [model.class_names, *found.outputs.tolist()], strict=True)
+        print_csv([name, *value, *outputs] for name, value, outputs in cells)
     elif json:
         for i, name in enumerate(names):
             record = {kind: name, **as_record(found.outputs[i], model)}

@@ -31,7 +31,6 @@ from mlp_xp.sweeps.run import run
 from mlp_xp.sweeps.summary import summary_of
 
 HEADER = "member  state     train loss   held out  seconds  settings"
-ON = "the same command goes on"
 
 
 @with_settings(Settings, several=True)
@@ -61,7 +60,7 @@ def sweep(*, recipe: Recipe = None, config: Path | None = None, **given: Any) ->
 def show(plan: Plan) -> int:
     """Train the members and show how each one ends. Returns 1 if a member failed."""
     console, folder, states, header = plain_console(), folder_of(plan), Counter[str](), f"{HEADER}\n"
-    stop = Stop(console)
+    stop, done = Stop(console), 0
     stop.say(f"{describe(plan)}\nsweep    {folder}")
     with catch_signals(stop), terminal.progress_bar(console) as bar:
         task = bar.add_task("", total=plan.total)
@@ -76,7 +75,7 @@ def show(plan: Plan) -> int:
                     stop.say(header + member_line(ending))
                     header = ""
     if stop:
-        raise stop.error_at(f"after {states.total() - states[INTERRUPTED]} of {plan.total} members; {ON}")
+        raise stop.error_at(f"after {done} of {plan.total} members; the same command goes on")
     others = (f", {number} {state}" for state, number in states.items() if state != FINISHED)
     stop.say(f"\n{states[FINISHED]} of {plan.total} members finished{''.join(others)}\n")
     summary = summary_of(folder)

@@ -10,8 +10,7 @@ import numpy as np
 from mlp_xp.core.functional import Array
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.library import Backend
-from mlp_xp.core.metrics import all_finite, copy_network
-from mlp_xp.core.model import Model
+from mlp_xp.core.model import Model, all_finite, copy_network
 from mlp_xp.core.network import Network, initial_layers
 from mlp_xp.core.plan import Chunk
 from mlp_xp.core.step import State, initial_state

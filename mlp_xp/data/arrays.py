@@ -117,7 +117,7 @@ def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: 
         *(x, y, test_x, test_y, meaning.names),
         prepare=prepare,
         task=task,
-        inputs=samples.kind,
+        kind=samples.kind,
         feature_names=samples.feature_names,
         scaling=_fit(samples, "y", train.labels, meaning.names, backend) if scaled else (),
         hold_out=hold_out,

@@ -110,7 +110,7 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
     assert row is not None
     try:
         _check_options(str(place), row, how)
-        samples = row.read(place, how, model.feature_names if model.inputs == "columns" else None)
+        samples = row.read(place, how, model.feature_names if model.kind == "columns" else None)
     except DatasetError as error:
         if error.setting in OPTIONS:  # which are the run's, not the caller's
             fault = f"holds {row.holds}, which cannot be read as the run's own data were"
@@ -124,7 +124,7 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
         *(*arrays, *arrays, meaning.names, str(place.absolute())),
         task=model.task,
         origin=how,
-        inputs=samples.kind,
+        kind=samples.kind,
         feature_names=samples.feature_names,
         hold_out=hold_out,
     )

@@ -95,7 +95,7 @@ class Pictures(NamedTuple):
 def read_pictures(paths: Sequence[Path], shape: tuple[int, ...], kind: str = "arrays") -> Pictures:
     """Read picture files, and those in folders, as images uint8 of a shape, (rows, columns) or (rows, columns, 3).
 
-    kind: how the network's own were read, as in `Dataset.inputs`. "pictures": as they are; another size is a fault, and
+    kind: how the network's own were read, as in `Dataset.kind`. "pictures": as they are; another size is a fault, and
     so is a picture in colour where the shape is that of grey ones. "resized pictures": resized. Else as images of
     MNIST, see `ink.prepare_image`; a picture without ink is then a fault.
 

@@ -32,7 +32,7 @@ class Samples:
     train: Part
     test: Part | None = None
     kind: str = "arrays"
-    """arrays, columns of a table, or pictures: the field `inputs` of `Dataset`."""
+    """arrays, columns of a table, or pictures: as in `Dataset.kind`."""
     feature_names: tuple[str, ...] = ()
     """The columns of a table."""
     label_names: tuple[str, ...] = ()

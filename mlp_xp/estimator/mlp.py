@@ -25,7 +25,7 @@ from mlp_xp.backends import DTYPES
 from mlp_xp.core.dataset import unchanged
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.core.metrics import copy_network, make_logits
+from mlp_xp.core.model import copy_network, make_logits
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.optimizers import OPTIMIZERS
 from mlp_xp.core.step import State

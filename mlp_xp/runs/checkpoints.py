@@ -145,7 +145,7 @@ def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
     """
     shape = other.input_shape if isinstance(other, Model) else tuple(other.train_inputs.shape[1:])
     names = model.class_names, other.class_names
-    of_arrays = isinstance(other, Dataset) and "arrays" in (model.inputs, other.inputs)
+    of_arrays = isinstance(other, Dataset) and "arrays" in (model.kind, other.kind)
     are_numbers = tuple(map(str, range(len(names[0])))) in names and len(names[0]) == len(names[1])
     fit = of_arrays and are_numbers and not all(name.isdecimal() for side in names for name in side)
     for what, ours, theirs in (

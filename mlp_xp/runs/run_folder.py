@@ -122,7 +122,7 @@ def data_facts(job: Job) -> dict[str, Any]:
 def facts_of(data: Model | Dataset, input_shape: tuple[int, ...]) -> dict[str, Any]:
     """Return what inputs and outputs of a network mean, as config.json and the file of a model record it."""
     return {
-        "inputs": data.inputs,
+        "inputs": data.kind,
         "image_shape": list(input_shape),
         "class_names": list(data.class_names),
         "task": data.task.name,

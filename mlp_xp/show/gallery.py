@@ -91,7 +91,7 @@ def _test_figures(model: Model, dataset: Dataset, backend: Backend) -> Iterator[
         matrix = confusion_matrix(labels, np.argmax(outputs, axis=1), len(names))
         yield "confusion.png", plots.draw_confusion(matrix, names)
         if len(model.input_shape) == 2:
-            images, ink = backend.to_numpy(dataset.test_inputs), "pictures" not in model.inputs
+            images, ink = backend.to_numpy(dataset.test_inputs), "pictures" not in model.kind
             wrong = np.trace(matrix) < matrix.sum()
             yield "mistakes.png", plots.draw_mistakes(images, labels, outputs, names, ink=ink) if wrong else None
         return

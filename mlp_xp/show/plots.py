@@ -28,6 +28,7 @@ MARKERS = "osv^DPX"
 DPI = 130
 LONGEST_NAME, LONGEST_CLASS, LONGEST_ABOVE = 100, 24, 10  # characters in a legend, on an axis, and above an image
 LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 9}
+BELOW: Any = "outside lower center"  # the axes
 MOST_NAMED = 60  # classes beside a confusion matrix; with more, numbers and some of the names are left out
 
 
@@ -75,19 +76,12 @@ def save(figure: "Picture", path: str | Path) -> None:
 
 
 def text(name: str, most: int = LONGEST_NAME) -> str:
-    """Return a name as Matplotlib draws it: shortened, without mathematics, and with bytes that are no letters escaped.
+    """Return a name as Matplotlib draws it: shortened, without mathematics, and with bytes that are not UTF-8 escaped.
 
     A folder's name may have such bytes, and Matplotlib refuses them.
     """
     name = name if len(name) <= most else f"{name[: most // 2]}...{name[-most // 2 :]}"
     return name.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
-
-
-def legend_below(figure: "Picture", lines: Sequence[Any], names: Sequence[str]) -> None:
-    """Add a legend below the axes, which makes the figure higher."""
-    place: Any = "outside lower center"
-    figure.legend(lines, [text(name) for name in names], loc=place, **LEGEND)
-    figure.set_figheight(figure.get_figheight() + 0.2 * len(names))
 
 
 def tidy(axes: Any) -> None:
@@ -138,9 +132,9 @@ class Curves:
     def of(self, name: str) -> dict[int, float]:
         """Return a figure by the samples seen, an accuracy as a percentage, of the reports that have it.
 
-        Scores begin after the first step: that of a network before training would flatten the curve. Of two reports at
-        one place the first counts: the one at the end of an epoch, not that of the next one's first step. A closing
-        report with the figures of an earlier epoch, which validation kept, would be a jump at the end.
+        Scores begin after the first step: that of a network before training would flatten the curve. Where two reports
+        have one place, the first counts: the one at the end of an epoch, not that of the next one's first step. A
+        closing report with the figures of an earlier epoch, which validation kept, is left out.
         """
         found: dict[int, float] = {}
         for record in self.records:
@@ -224,7 +218,8 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
     axes.set(xlabel="training samples seen")
     axes.xaxis.set_major_formatter(lambda value, _: thousands(round(value)))
     losses.legend([*styles.values()], [*styles], **LEGEND)
-    legend_below(figure, handles, [name for name, _ in groups])
+    figure.legend(handles, [text(name) for name, _ in groups], loc=BELOW, **LEGEND)
+    figure.set_figheight(figure.get_figheight() + 0.2 * len(groups))
     return figure
 
 
@@ -389,8 +384,7 @@ def draw_labels(
     axes.set(xlim=(0, 100), ylim=(len(chosen) - 0.5, -0.5), xlabel="test samples with the label right (%)")
     which = f"the least accurate {len(chosen)} of {len(names)} labels" if len(chosen) < len(names) else "each label"
     axes.set_title(f"{which}; mean {100 * float(np.mean(accuracies)):.2f} %", fontsize=10)
-    place: Any = "outside lower center"
-    figure.legend(loc=place, ncols=2, **LEGEND)
+    figure.legend(loc=BELOW, ncols=2, **LEGEND)
     tidy(axes)
     return figure
 

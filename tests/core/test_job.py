@@ -9,7 +9,6 @@ from numerics import assert_near, trajectory_tolerance
 from mlp_xp import TrainConfig, from_arrays, open_backend
 from mlp_xp.core.job import Job
 from mlp_xp.core.training import trajectory
-from mlp_xp.declared import ConfigError
 
 X = np.random.default_rng(3).normal(size=(90, 3)).round(6)
 KINDS = np.repeat(["ant", "bee", "cat"], [50, 30, 10])  # sorted, as many files are
@@ -39,33 +38,6 @@ def test_numbers_are_held_out_by_lot_too():
     assert len(labels) == 18
     assert labels.min() < 30
     assert labels.max() > 60
-
-
-@pytest.mark.parametrize(
-    ("kinds", "wanted"),
-    [([*range(88), 0, 1], 18), ([i % 30 for i in range(90)], 5), ([*[99] * 70, *(i // 2 for i in range(20))], 5)],
-)
-def test_as_many_as_are_wanted_are_held_out_of_many_classes(kinds, wanted):
-    job = Job(TrainConfig(**{**vars(CONFIG), "validation": wanted}), from_arrays(X, [*map(str, kinds)]), open_backend())
-    assert (len(job.rows), len(job.held_out[1])) == (90 - wanted, wanted)
-
-
-@pytest.mark.parametrize("kinds", [[0] * 85 + [1] * 5, [0] * 40 + [1] * 40 + [2] * 2 + [*range(3, 11)]])
-@pytest.mark.parametrize("held_out", [40, 70, 80, 87, 88, 89])
-def test_a_class_of_two_samples_keeps_one_to_train_on(kinds, held_out):
-    """Unless too many are wanted, which is refused; single samples are held out last."""
-    counts = np.bincount(kinds)
-    most = 90 - sum(counts > 1)
-    for seed in range(5):
-        config = TrainConfig(validation=held_out, seed=seed, warm_up_steps=0)
-        if held_out > most:
-            with pytest.raises(ConfigError, match=f"validation: {held_out} of 90 .* hold out at most {most}"):
-                Job(config, from_arrays(X, kinds), open_backend())
-            continue
-        job = Job(config, from_arrays(X, kinds), open_backend())
-        trained = {kinds[row] for row in job.rows}
-        assert (len(job.rows), len(job.held_out[1])) == (90 - held_out, held_out)
-        assert trained >= {*np.flatnonzero(counts > 1 if held_out > 90 - len(counts) else counts)}
 
 
 def test_the_held_out_samples_play_no_part_in_training():

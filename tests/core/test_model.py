@@ -8,7 +8,7 @@ import pytest
 from data_sets import on_device, synthetic
 from numerics import assert_close, assert_near, trajectory_tolerance
 
-import mlp_xp.core.metrics
+import mlp_xp.core.model
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.reading import not_of
 from mlp_xp.core.dataset import BYTES, Preparation, flatten_and_scale, standardize, unchanged
@@ -50,8 +50,8 @@ def plain_probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 def set_inputs_at_once(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mlp_xp.core.metrics, "PART_BYTES", count * PIXELS * 8)
-    mlp_xp.core.metrics.make_logits.cache_clear()  # the size of a part is a part of what is compiled
+    monkeypatch.setattr(mlp_xp.core.model, "PART_BYTES", count * PIXELS * 8)
+    mlp_xp.core.model.make_logits.cache_clear()  # the size of a part is a part of what is compiled
 
 
 @pytest.mark.every_backend

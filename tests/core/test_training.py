@@ -18,7 +18,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, flatten_and_scale
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.library import Backend
-from mlp_xp.core.metrics import all_finite
+from mlp_xp.core.model import all_finite
 from mlp_xp.core.network import Layer
 from mlp_xp.core.plan import Chunk
 from mlp_xp.core.task import CLASSES

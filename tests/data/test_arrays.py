@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numerics import assert_near
 
 from mlp_xp import TrainConfig, open_backend, train
@@ -164,33 +162,6 @@ def test_a_share_is_held_out_and_the_rest_is_fitted(task: str, backend: Backend)
     for fitted, values in pairs:
         expected = [values.mean(axis=0), values.std(axis=0)]
         np.testing.assert_allclose([*map(backend.to_numpy, fitted)], expected, rtol=1e-12)
-
-
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
-@given(st.lists(st.integers(0, 6), min_size=2, max_size=80), st.floats(0.01, 0.99), st.integers(0, 2**32 - 1))
-def test_each_class_is_in_both_parts(classes: list[int], share: float, seed: int) -> None:
-    labels = np.array(classes, np.uint8)
-    counts = np.bincount(labels)
-    if counts.max() < 2:
-        with pytest.raises(DatasetError, match=r"^y: all \d+ labels differ, so no class has two samples"):
-            split(labels, len(labels), share, seed)
-        return
-    held, left = split(labels, len(labels), share, seed)
-    places = np.argsort(np.random.RandomState(seed).permutation(len(labels)))
-    for part in (held, left):
-        assert (np.diff(places[part]) > 0).all(), "in the order of the shuffle"
-    assert sorted([*held, *left]) == [*range(len(labels))]
-    taken = np.bincount(labels[held], minlength=len(counts))
-    for count, many in zip(counts, taken, strict=True):
-        assert many == 0 if count < 2 else 1 <= many < count
-        assert count < 2 or abs(many - share * count) <= 1 or many in (1, count - 1)
-
-
-def test_the_split_is_the_same_on_every_machine() -> None:
-    held, left = split(np.arange(20) % 3 // 2, 20, 0.3, 7)
-    assert held.tolist() == [1, 17, 2, 0, 18, 6]  # of classes with 14 and 6 samples 4 and 2
-    assert len(left) == 14
-    assert split(None, 20, 0.3, 7)[0].tolist() == np.random.RandomState(7).permutation(20)[:6].tolist()
 
 
 # Tables in memory.

@@ -111,7 +111,7 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(small_run, data_dir, tm
 
 def test_columns_in_another_order_are_refused(tmp_path):
     x, y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 2
-    dataset = from_arrays(x, y)._replace(inputs="columns", feature_names=("a", "b"))
+    dataset = from_arrays(x, y)._replace(kind="columns", feature_names=("a", "b"))
     list(train(STILL, dataset, open_backend(), run_dir=tmp_path / "run"))
     other = dataset._replace(feature_names=("b", "a"))
     with pytest.raises(

@@ -1,0 +1,64 @@
+"""Which samples are tested on or held out: each class in proportion, from one shuffle, the same on every machine."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlp_xp.data.splitting import hold_out, split
+from mlp_xp.declared import ConfigError
+from mlp_xp.errors import DatasetError
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(st.lists(st.integers(0, 6), min_size=2, max_size=80), st.floats(0.01, 0.99), st.integers(0, 2**32 - 1))
+def test_each_class_is_in_both_parts(classes: list[int], share: float, seed: int) -> None:
+    labels = np.array(classes, np.uint8)
+    counts = np.bincount(labels)
+    if counts.max() < 2:
+        with pytest.raises(DatasetError, match=r"^y: all \d+ labels differ, so no class has two samples"):
+            split(labels, len(labels), share, seed)
+        return
+    held, left = split(labels, len(labels), share, seed)
+    places = np.argsort(np.random.RandomState(seed).permutation(len(labels)))
+    for part in (held, left):
+        assert (np.diff(places[part]) > 0).all(), "in the order of the shuffle"
+    assert sorted([*held, *left]) == [*range(len(labels))]
+    taken = np.bincount(labels[held], minlength=len(counts))
+    for count, many in zip(counts, taken, strict=True):
+        assert many == 0 if count < 2 else 1 <= many < count
+        assert count < 2 or abs(many - share * count) <= 1 or many in (1, count - 1)
+
+
+def test_the_split_is_the_same_on_every_machine() -> None:
+    held, left = split(np.arange(20) % 3 // 2, 20, 0.3, 7)
+    assert held.tolist() == [1, 17, 2, 0, 18, 6]  # of classes with 14 and 6 samples 4 and 2
+    assert len(left) == 14
+    assert split(None, 20, 0.3, 7)[0].tolist() == np.random.RandomState(7).permutation(20)[:6].tolist()
+
+
+@pytest.mark.parametrize(
+    ("classes", "wanted"),
+    [([*range(88), 0, 1], 18), ([i % 30 for i in range(90)], 5), ([*[70] * 70, *(i // 2 for i in range(20))], 5)],
+)
+def test_as_many_as_are_wanted_are_held_out_of_many_classes(classes, wanted):
+    chosen = hold_out(np.array(classes), wanted, 0)
+    assert (np.diff(chosen) > 0).all()
+    assert len(chosen) == wanted
+
+
+@pytest.mark.parametrize("classes", [[0] * 85 + [1] * 5, [0] * 40 + [1] * 40 + [2] * 2 + [*range(3, 11)]])
+@pytest.mark.parametrize("wanted", [40, 70, 80, 87, 88, 89])
+def test_a_class_of_two_samples_keeps_one_to_train_on(classes, wanted):
+    """Unless too many are wanted, which is refused; single samples are held out last."""
+    labels, counts = np.array(classes), np.bincount(classes)
+    most = 90 - sum(counts > 1)
+    for seed in range(5):
+        if wanted > most:
+            with pytest.raises(ConfigError, match=f"validation: {wanted} of 90 .* hold out at most {most}"):
+                hold_out(labels, wanted, seed)
+            continue
+        chosen = hold_out(labels, wanted, seed)
+        assert len({*chosen}) == wanted
+        trained = {*np.delete(labels, chosen)}
+        assert trained >= {*np.flatnonzero(counts > 1 if wanted > 90 - len(counts) else counts)}
