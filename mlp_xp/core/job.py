@@ -37,7 +37,7 @@ class Job:
         check_dataset(dataset, backend)
         config.check_fits(dataset.train_inputs.shape[0])
         self.config, self.dataset, self.backend = config, dataset, backend
-        self._step_config = config.of_steps()
+        self._step_config = config.compiled_settings()
         self.sizes = layer_sizes(config, dataset)
         held_out = self._hold_out()
         self.rows = np.setdiff1d(np.arange(dataset.train_inputs.shape[0]), held_out)

@@ -36,14 +36,12 @@ class Layer(NamedTuple):
 
     def __repr__(self) -> str:
         """Its shape and dtype, as in `Layer(784 x 64 float64)`: the numbers would fill pages."""
-        if not hasattr(self.weights, "dtype"):
-            return f"Layer(weights={self.weights!r}, bias={self.bias!r})"
         return f"Layer({' x '.join(map(str, self.weights.shape))} {str(self.weights.dtype).rpartition('.')[2]})"
 
 
 Network = tuple[Layer, ...]
 Tape = list[tuple[Array, Any]]
-"""For each layer its input a_l, (B, n_l), and what the derivative of the activation that made it is computed from."""
+"""For each layer its input a_l, (B, n_l), and what the activation that made a_l `saved`; None for the first layer."""
 
 # From this many samples on, the gradient of a layer with few outputs is computed as the transpose of (e^T a).
 MANY_SAMPLES, FEW_OUTPUTS = 128, 32

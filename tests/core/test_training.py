@@ -276,7 +276,7 @@ def test_a_run_compiles_one_loop_for_each_size_of_a_batch_which_others_share():
         host = HOST._replace(train_inputs=images, train_labels=np.arange(size, dtype=np.uint8) % 10)
         make_chunk.cache_clear()
         most_steps = max(len(event.losses) for event in run(config, backend, host))
-        run_chunk = make_chunk(config.of_steps(), backend, flatten_and_scale, CLASSES, most_steps)
+        run_chunk = make_chunk(config.compiled_settings(), backend, flatten_and_scale, CLASSES, most_steps)
         assert run_chunk.__wrapped__.__wrapped__._cache_size() == expected
         run(replace(config, seed=9, learning_rate=0.03, init="he", schedule="cosine"), backend, host, stop_after=60)
         assert (make_chunk.cache_info().currsize, run_chunk.__wrapped__.__wrapped__._cache_size()) == (1, expected)
