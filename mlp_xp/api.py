@@ -38,9 +38,8 @@ from mlp_xp.runs.settings import RECIPES, Settings
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.show.gallery import compared, draw_run
 from mlp_xp.show.plots import PlotError, draw_curves, save
-from mlp_xp.sweeps.grid import make_plan
+from mlp_xp.sweeps.grid import SweepOptions, make_plan
 from mlp_xp.sweeps.member import Ending
-from mlp_xp.sweeps.options import SweepOptions
 from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.run import run
 

@@ -51,10 +51,10 @@ def write_sweep(
     common = {**flatten(Settings()), **(common or {})}
     named = [{"name": f"{i:04d}", "settings": each} for i, each in enumerate(members)]
     folder.mkdir()
-    options = {name: {"values": [each.get(name) for each in members]} for each in members for name in each}
-    plan = {"format": 1, "kind": "grid", "count": len(members), "seed": 0, "settings": common}
+    options = {name: [each.get(name) for each in members] for each in members for name in each}
+    plan = {"format": 1, "kind": "grid", "count": len(members), "sampling_seed": 0, "settings": common}
     plan |= {"options": options, "sums": {}}
-    (folder / "sweep.json").write_text(json.dumps({**plan, "members": named}))
+    (folder / "sweep.json").write_text(json.dumps({**plan, "members": [*members]}))
     if failures:
         (folder / "failures.json").write_text(json.dumps(failures))
     for member, result in zip(named, results, strict=True):

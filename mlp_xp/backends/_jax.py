@@ -114,7 +114,7 @@ def open_library(device: str | None) -> Backend:
     if place != jax.devices()[0]:
         number = jax.devices(place.platform).index(place)
         use = f"; jax.config.update('jax_default_device', jax.devices({place.platform!r})[{number}])"
-    imports = (f"import jax; jax.config.update('jax_enable_x64', True){use}; import jax.numpy as xp",)
+    imports = f"import jax; jax.config.update('jax_enable_x64', True){use}; import jax.numpy as xp"
     return LibraryBackend(
         "jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, *_loops(jax), jit,
         compiles=True, block_bytes=2**19, on_gpu=not on_cpu, threads=_threads() if on_cpu else ON_GPU,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backends.reading import LibraryBackend
-from mlp_xp.backends.threads import LIMITS, ON_GPU, UNDECIDED, limited
+from mlp_xp.backends.threads import LIMITS, ON_GPU, UNDECIDED
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend, Carry
 from mlp_xp.errors import MlpXpError, not_installed, one_line, with_colon, without_comment
@@ -47,9 +47,9 @@ class Details(NamedTuple):
     """What the library raises if it fails through no fault of the caller. See `reported`."""
     thread_count: Callable[[], int | None] = LIMITS.count
     """Returns the number of threads of the library now; None if it is unknown."""
-    imports: tuple[str, ...] = ()
-    """Lines of Python that import the namespace as `xp` in a script of its own, with the device and the settings made
-    here: first the library's own namespace, which has most functions, then the one used here. Empty for others."""
+    imports: str = ""
+    """A line of Python that imports the namespace as `xp` in a script of its own, with the device and the settings made
+    here; empty for a foreign namespace."""
     materialise: Callable[..., Sequence[Array]] | None = None
     """The function of a hook that computes lazy arrays."""
 
@@ -113,7 +113,7 @@ def eager(
 
     def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         # NumPy would warn of an overflow, which the caller sees in the result.
-        return limited(np.errstate(over="ignore", invalid="ignore")(function))
+        return np.errstate(over="ignore", invalid="ignore")(function)
 
     def from_numpy(array: np.ndarray, dtype: Any) -> Array:
         return xp.asarray(array, dtype=dtype, copy=True, **place)

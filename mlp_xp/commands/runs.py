@@ -20,6 +20,7 @@ from mlp_xp.runs.table import (
     FIGURES,
     UNREADABLE,
     Row,
+    as_record,
     check_column,
     differing,
     find_runs,
@@ -89,13 +90,6 @@ def runs(
     return end_with(faults)
 
 
-def as_record(row: Row) -> dict[str, Any]:
-    """Return a row as JSON data."""
-    figures = {name: row.figures.get(name) for name in FIGURES}
-    record = {"name": row.name, "folder": str(row.folder), "settings": dict(row.settings), "state": row.state}
-    return {**record, "reason": row.reason, **figures, "date": row.date and row.date.isoformat(timespec="seconds")}
-
-
 def csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
     """Yield the lines of a table as CSV: a header, then one for each run, its numbers in full precision."""
     names = ["name", "folder", "state", *differing(rows), *FIGURES, "date", "reason"]
@@ -154,7 +148,7 @@ def show_summary(summary: Summary, console: Console) -> None:
     states = Counter(row.state for row in summary.rows)
     if {*states} - {FINISHED}:
         say(console, f"{', '.join(f'{number} {state}' for state, number in states.items())}; only finished runs count")
-    for group in summary.tested:
+    for group in groups:
         if summary.test_score in group.results:
             best = "best: " if summary.ranked else ""
             say(console, f"{best}{group.name}: {_on_test_set(summary.test_score, group)}")

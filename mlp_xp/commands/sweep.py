@@ -18,15 +18,14 @@ from mlp_xp.errors import some
 from mlp_xp.runs.records import RunError, check_foreign
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, HELD_OUT, INTERRUPTED, OPTUNA
-from mlp_xp.runs.table import UNREADABLE, shown, words
+from mlp_xp.runs.table import UNREADABLE, described, words
 from mlp_xp.show import terminal
 from mlp_xp.show.console import plain_console
 from mlp_xp.show.numbers import score_text, thousands
 from mlp_xp.show.plots import PlotError
 from mlp_xp.sweeps.folder import folder_of
-from mlp_xp.sweeps.grid import Plan, Span, make_plan
+from mlp_xp.sweeps.grid import Plan, Span, SweepOptions, make_plan
 from mlp_xp.sweeps.member import Ending
-from mlp_xp.sweeps.options import SweepOptions
 from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.run import run
 from mlp_xp.sweeps.summary import summary_of
@@ -111,5 +110,5 @@ def member_line(ending: Ending) -> str:
     score = next((score_text(name, result[name]) for name in HELD_OUT if result.get(name) is not None), "")
     loss = f"{result['train_loss']:.5f}" if result else ""
     reason = f"; {ending.reason}" if ending.reason else ""
-    settings = ", ".join(f"{words(name)} {shown(value)}" for name, value in ending.settings.items())
-    return f"{ending.name:>6}  {ending.state:9}{loss:>11} {score:>10} {ending.seconds:8.1f}  {settings}{reason}"
+    figures = f"{loss:>11} {score:>10} {ending.seconds:8.1f}"
+    return f"{ending.name:>6}  {ending.state:9}{figures}  {described(ending.settings)}{reason}"

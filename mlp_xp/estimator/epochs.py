@@ -59,7 +59,7 @@ def make_rates(optimizer: Any, size: int, decay: np.ndarray) -> Rates:
     ones = np.ones_like(decay)
     if isinstance(optimizer, AdamOptimizer):
         t = optimizer.t + np.arange(1, len(decay) + 1)
-        optimizer.t += len(decay)
+        optimizer.t += len(decay) - 1  # scikit-learn counts an epoch as one step itself
         update = optimizer.learning_rate_init * np.sqrt(1 - optimizer.beta_2**t) / (1 - optimizer.beta_1**t)
         share = 1 - optimizer.beta_1
         return Rates(ones * (share / size), share * decay, update, ones * optimizer.epsilon)

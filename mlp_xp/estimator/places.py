@@ -17,7 +17,8 @@ def is_foreign(array: Any) -> bool:
 
 
 def to_host(array: Any) -> Any:
-    """Return an array of another library as a NumPy array, and anything else as it is."""
+    """Return an array of another library as a NumPy array, and anything else as it is. Raises ValueError for masks."""
+    check_unmasked(array)
     return open_backend_of(array).to_numpy(array) if is_foreign(array) else array
 
 
@@ -44,18 +45,20 @@ def transfer(array: Array, backend: Backend, dtype: Any = None, *, copy: bool = 
     return backend.asarray(array if is_numpy_array(array) else source.to_numpy(array), dtype)
 
 
-def check_unmasked(**arrays: Any) -> None:
-    """Raise ValueError for a masked value in one of the arrays: scikit-learn's checks take what is below the mask."""
-    for name, array in arrays.items():
-        if np.ma.is_masked(array):
-            raise ValueError(f"{name} has masked values; impute them, or leave out their rows")
+def check_unmasked(array: Any) -> None:
+    """Raise ValueError for masked values: scikit-learn's checks take what is below the mask."""
+    if np.ma.is_masked(array):
+        raise ValueError("an array has masked values; impute them, or leave out their rows")
 
 
-def stand_in(X: Array) -> np.ndarray:
-    """Return zeros of X's shape, which take no memory, for scikit-learn's checks of all but X's numbers.
+def stand_in(X: Any) -> Any:
+    """Return what scikit-learn's checks read: X, or for another library zeros of X's shape, which take no memory.
 
-    Raises ValueError unless these are finite. X: of another library than NumPy.
+    Raises ValueError for masked values, and for numbers of another library that are not finite.
     """
+    check_unmasked(X)
+    if not is_foreign(X):
+        return X
     xp = array_namespace(X)
     if xp.isdtype(X.dtype, "real floating") and not all_finite([X], open_backend_of(X)):
         raise ValueError("X contains NaN or infinity; remove or impute them")

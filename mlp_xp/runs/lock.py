@@ -21,8 +21,8 @@ class InUseError(RunError):
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of an existing folder. Raises InUseError at once if it is held, and FileError.
+def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
+    """Hold the lock of an existing folder. Raises InUseError if it is held after `wait` seconds, and FileError.
 
     The error names the process and host that hold the lock. A second run in the same process or thread is also refused.
     On a file system without locks, none is held, with an MlpXpWarning. On NFS the lock is valid between hosts, unless
@@ -33,7 +33,7 @@ def locked(folder: Path) -> Iterator[None]:
     # A new object for each call: one shared object would admit a second run in this process. No `fallback_to_soft`:
     # it would be a lock that remains after a kill.
     path = folder / LOCK
-    lock = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)
+    lock = FileLock(path, timeout=wait, thread_local=False, fallback_to_soft=False)
     with file_errors(path, "lock"):
         try:
             lock.acquire()

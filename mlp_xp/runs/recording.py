@@ -9,7 +9,7 @@ import numpy as np
 
 from mlp_xp.backends.memory import check_memory
 from mlp_xp.backends.opening import BackendFailure
-from mlp_xp.backends.threads import choose_threads, in_words
+from mlp_xp.backends.threads import choose_threads
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
@@ -40,7 +40,7 @@ def check_run(settings: Settings, job: Job, folder: Path | None = None) -> Job:
     job = job.on(choose_threads(job.backend, job.work, before))
     if before not in (None, now := job.backend.threads.number):
         warnings.warn(
-            f"{str(folder)!r}: the run was started with {in_words(before)} and is resumed with {in_words(now)}, so the "
+            f"{str(folder)!r}: the run was started with threads={before} and is resumed with threads={now}, so the "
             "last digits of its numbers may differ from those of an uninterrupted run",
             MlpXpWarning,
             stacklevel=2,
@@ -95,8 +95,10 @@ def _with_units_of(model: Model, job: Job) -> Network:
 
 
 @contextlib.contextmanager
-def open_folder(folder: Path, *, existing: bool) -> Iterator[None]:
+def open_folder(folder: Path, *, existing: bool, wait: float = 0.0) -> Iterator[None]:
     """Create the folder of a run if needed, and hold its lock. existing: whether it may contain a run already.
+
+    wait: the seconds in which another process may give up the folder.
 
     What a killed process left in the folder is completed or undone. Raises FileError, and RunError if the folder is in
     use or contains something else.
@@ -104,7 +106,7 @@ def open_folder(folder: Path, *, existing: bool) -> Iterator[None]:
     run_folder.check_folder(folder, "run_dir", "run", run_folder.CONFIG)  # before the lock writes to it
     with file_errors(folder, "create"):
         make_folder(folder)
-    with locked(folder):
+    with locked(folder, wait):
         if replacing.settle(folder):
             warnings.warn(
                 f"{str(folder)!r}: a new run that was to replace this one was stopped before its first checkpoint; the "

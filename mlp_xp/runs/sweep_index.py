@@ -6,7 +6,7 @@ failures.json   {name: {"error": class, "reason": line}} of the members that fai
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ FIELDS = {
     "format": int,
     "kind": (GRID, RANDOM, OPTUNA),
     "count": int,
-    "seed": int,
+    "sampling_seed": int,
     "options": dict,
     "settings": dict,
     "sums": dict,
@@ -41,17 +41,14 @@ class Member(NamedTuple):
     """The settings that vary in the sweep."""
 
 
-class Index(NamedTuple):
-    """The content of sweep.json."""
+def numbered(settings: Iterable[dict[str, Any]], first: int = 0) -> tuple[Member, ...]:
+    """Return a member for each of these settings, named by its number."""
+    return tuple(Member(f"{i:04d}", each) for i, each in enumerate(settings, first))
 
-    kind: str
-    """GRID, RANDOM or OPTUNA."""
-    total: int
-    """Number of members when all have been chosen."""
-    seed: int
-    """Seed of the sampling."""
-    options: dict[str, Any]
-    """The settings that vary: {"values": [...]} or {"from": a, "to": b}."""
+
+class Index(NamedTuple):
+    """What sweep.json says about the runs of a sweep."""
+
     base: Settings
     """The settings that do not vary."""
     sums: dict[str, str]
@@ -65,22 +62,18 @@ def is_sweep(folder: Path) -> bool:
 
 
 def read_index(folder: str | Path) -> Index:
-    """Return the content of sweep.json. Raises MlpXpError if the folder is not a sweep's, or the file is damaged."""
+    """Return what sweep.json says. Raises MlpXpError if the folder is not a sweep's, or the file is damaged."""
     path = Path(folder) / INDEX
     if not os.path.lexists(path):
         raise RunError(f"{str(folder)!r}: is not a sweep: it has no {INDEX}; give the folder of a sweep")
     record = records.read_json(path, FIELDS)
     records.check_format(record, path)
     base = unflatten(record["settings"], path)
-    members = []
-    for number, each in enumerate(record["members"]):
-        name, changes = (each.get("name"), each.get("settings")) if isinstance(each, dict) else ("", None)
-        if name != f"{number:04d}" or not isinstance(changes, dict):
-            raise RunError(f"is damaged: member {number}", file=path, remedy=records.REMEDY)
-        settings = flatten(unflatten({**record["settings"], **changes}, path))
-        members.append(Member(name, {field: settings[field] for field in changes}))
-    plan = {name: record[name] for name in ("kind", "seed", "options", "sums")}
-    return Index(total=record["count"], base=base, members=tuple(members), **plan)
+    found = []
+    for changes in record["members"]:
+        settings = flatten(unflatten({**record["settings"], **records.check_fields(changes, {}, path)}, path))
+        found.append({name: settings[name] for name in changes})
+    return Index(base, record["sums"], numbered(found))
 
 
 def read_failures(folder: str | Path) -> dict[str, dict[str, str]]:
@@ -90,11 +83,6 @@ def read_failures(folder: str | Path) -> dict[str, dict[str, str]]:
     for each in found.values():
         records.check_fields(each, {"error": str, "reason": str}, path)
     return found
-
-
-def held_out(report: Mapping[str, Any]) -> float | None:
-    """Return the accuracy, or R² for regression, of a report on the held-out samples; None without any."""
-    return next((report[name] for name in HELD_OUT if report.get(name) is not None), None)
 
 
 def read_result(run: Path) -> dict[str, Any] | None:

@@ -68,6 +68,13 @@ class Row(NamedTuple):
     """When the last record was written."""
 
 
+def as_record(row: Row) -> dict[str, Any]:
+    """Return a row as JSON data."""
+    figures = {name: row.figures.get(name) for name in FIGURES}
+    record = {"name": row.name, "folder": str(row.folder), "settings": dict(row.settings), "state": row.state}
+    return {**record, "reason": row.reason, **figures, "date": row.date and row.date.isoformat(timespec="seconds")}
+
+
 def find_runs(folders: Sequence[Path]) -> list[Row]:
     """Return a row for each run in some folders, each a run, a sweep, or a folder that contains such folders.
 
@@ -180,6 +187,11 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.12g}"
     return "none" if value is None else str(value)
+
+
+def described(settings: Mapping[str, Any]) -> str:
+    """Return settings as text: `learning rate 0.1, hidden 64,32`."""
+    return ", ".join(f"{words(name)} {shown(value)}" for name, value in settings.items())
 
 
 def labels(rows: Sequence[Row]) -> list[str]:

@@ -1,6 +1,7 @@
 """The folder of a sweep: sweep.json, the runs in members/, and the record of those that failed.
 
-Besides what `runs.sweep_index` names, there is .stop-NAME while members are asked to save and stop.
+Besides what `runs.sweep_index` names, .stop-NAME is there from when members are asked to save and stop until the next
+command.
 """
 
 import contextlib
@@ -10,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlp_xp.files import file_errors, make_folder, write_whole
+from mlp_xp.files import file_errors, make_folder
 from mlp_xp.runs import records
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import check_folder
+from mlp_xp.runs.run_folder import check_folder, write_json
 from mlp_xp.runs.settings import flatten
 from mlp_xp.runs.sweep_index import FAILURES, GRID, INDEX, MEMBERS, Index, Member, read_index
 from mlp_xp.runs.table import shown
@@ -35,30 +36,23 @@ def folder_of(plan: Plan) -> Path:
 
 
 def _record_of(plan: Plan) -> dict[str, Any]:
-    """Return a plan as in sweep.json, without the members."""
-    options = {
-        name: {"from": values.first, "to": values.last} if isinstance(values, Span) else {"values": values}
-        for name, values in plan.options.items()
-    }
+    """Return a plan as in sweep.json, without the members. The options are lists of values, or texts as in 0.1..1.0."""
+    options = {name: str(values) if isinstance(values, Span) else values for name, values in plan.options.items()}
     seed = 0 if plan.kind == GRID else plan.how.sampling_seed
-    head = {"format": records.FORMAT, "kind": plan.kind, "count": plan.total, "seed": seed}
+    head = {"format": records.FORMAT, "kind": plan.kind, "count": plan.total, "sampling_seed": seed}
     plain: dict[str, Any] = json.loads(json.dumps({**head, "settings": flatten(plan.base), "options": options}))
     return plain
 
 
 def write_index(folder: Path, plan: Plan, members: Sequence[Member], sums: Mapping[str, str]) -> None:
     """Write sweep.json. sums: the checksums of data and of models to start from, by their names. Raises FileError."""
-    record = {**_record_of(plan), "sums": dict(sums), "members": [member._asdict() for member in members]}
-    _write(folder / INDEX, record)
+    record = {**_record_of(plan), "sums": dict(sums), "members": [member.settings for member in members]}
+    write_json(folder / INDEX, record)
 
 
 def write_failures(folder: Path, failures: Mapping[str, Mapping[str, str]]) -> None:
     """Write the records of the members that failed. Raises FileError."""
-    _write(folder / FAILURES, dict(sorted(failures.items())))
-
-
-def _write(path: Path, record: dict[str, Any]) -> None:
-    write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
+    write_json(folder / FAILURES, dict(sorted(failures.items())))
 
 
 def run_of(folder: str | Path, name: str) -> Path:
@@ -88,29 +82,24 @@ def open_sweep(folder: Path, plan: Plan, sums: Mapping[str, str]) -> Iterator[In
 
 
 def _check_same(folder: Path, plan: Plan, sums: Mapping[str, str]) -> None:
-    """Raise RunError, which names what differs, if the folder belongs to another sweep, or the data have changed."""
+    """Raise RunError, which names what differs, if the folder belongs to another sweep, or the data have changed.
+
+    Otherwise the results of a sweep would be of several data sets.
+    """
     read_index(folder)  # refuses a damaged one
     saved = records.read_json(folder / INDEX)
-    old, new = _by_name(saved), _by_name(_record_of(plan))
-    for name in new:
-        if old.get(name) != new[name]:
+    old = _by_name(saved, saved["sums"])
+    for name, value in _by_name(_record_of(plan), sums).items():
+        if old.get(name) != value:
             raise RunError(
                 f"{str(folder)!r} belongs to another sweep: {name} was {shown(old.get(name))}, and is now "
-                f"{shown(new[name])}; give the same options as before, or choose another folder",
-                setting="sweep_dir",
-            )
-    # Otherwise the results of a sweep would be of several data sets.
-    for name, checksum in sums.items():
-        if saved["sums"].get(name) != checksum:
-            raise RunError(
-                f"{str(folder)!r}: the sweep began when {name!r} had other content; give the same data and weights as "
-                "before, or choose another folder",
+                f"{shown(value)}; give the same options, data and weights as before, or choose another folder",
                 setting="sweep_dir",
             )
 
 
-def _by_name(record: dict[str, Any]) -> dict[str, Any]:
-    """Return what sweep.json says about a plan without nesting; settings that vary have lists of values."""
-    varied = {name: each.get("values", each) for name, each in record["options"].items()}
-    plan = {"sampling_seed": record["seed"], "count": record["count"]}
-    return {"kind": record["kind"], **record["settings"], **varied, **plan}
+def _by_name(record: dict[str, Any], sums: Mapping[str, str]) -> dict[str, Any]:
+    """Return what sweep.json says about a plan and its data without nesting."""
+    sampling = {name: record[name] for name in ("sampling_seed", "count")}
+    content = {f"the checksum of {name!r}": value for name, value in sums.items()}
+    return {"kind": record["kind"], **record["settings"], **record["options"], **sampling, **content}

@@ -8,22 +8,59 @@ standard deviation.
 import itertools
 import math
 import random
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp.declared import ConfigError
+from mlp_xp.declared import ConfigError, check_settings, setting
+from mlp_xp.errors import Argument
 from mlp_xp.runs.settings import SETTINGS, Settings, settings_of, with_absolute_paths
-from mlp_xp.runs.sweep_index import GRID, OPTUNA, RANDOM, Member
-from mlp_xp.runs.table import shown
-from mlp_xp.sweeps.options import SweepOptions
+from mlp_xp.runs.sweep_index import GRID, OPTUNA, RANDOM, Member, numbered
+from mlp_xp.runs.table import described
 
 SEED = "seed"
 # All members are named in one file.
 MOST_MEMBERS = 100_000
 DIGITS = 4  # significant digits of a sampled number, to keep tables legible
 DOTS = ".."
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """What a sweep does with the values of its settings, where, and how. Raises ConfigError."""
+
+    sweep_dir: str | None = setting(None, is_path=True)
+    """Folder of the sweep. By default one below runs, named after the settings."""
+    random: int | None = setting(None, least=1)
+    """Draw this many settings at random instead of taking all combinations, and train each with every --seed. Of
+    several values, one is drawn. From a range, also one of fractions such as 0.001..0.1, a number is drawn:
+    log-uniformly for learning-rate, weight-decay, batch-size and hidden if it starts above 0, and otherwise
+    uniformly."""
+    optuna: int | None = setting(None, least=1)
+    """Let Optuna choose this many settings by the accuracy (or R²) on held-out samples. Seeds and ranges are as for
+    --random. Needs --validation."""
+    sampling_seed: int = setting(0, most=2**32 - 1)
+    """Random seed of --random and --optuna. What Optuna chooses also depends on the order in which members end, unless
+    --jobs is 1."""
+    jobs: int | None = setting(None, least=1)
+    """Processes at once, each with one thread. By default one per core, or as many as the memory admits; one on a
+    GPU."""
+    cluster: str | None = setting(None)
+    """Train on a cluster instead, such as dask://host:8786, whose machines share the sweep's folder."""
+    retry_failed: bool = setting(False)
+    """Train members again that have failed."""
+    cache_dir: str | None = setting(None, is_path=True)
+    """Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        for one, other in (("random", "optuna"), ("cluster", "optuna"), ("cluster", "jobs")):
+            if getattr(self, one) and getattr(self, other):
+                fault = "cannot be combined with ", Argument(other), "; leave out one of the two"
+                raise ConfigError(fault, setting=one)
+
+
 NO_OPTIONS = SweepOptions()
 
 
@@ -125,18 +162,17 @@ def make_plan(
         fault = "no setting but the seed has several values or a range, so there is nothing to choose from"
         raise ConfigError(fault, setting=plan.kind)
     if plan.total > MOST_MEMBERS:
-        raise ConfigError(f"the sweep has {plan.total} members, more than {MOST_MEMBERS}; give fewer values")
+        raise ConfigError(f"the sweep has more than {MOST_MEMBERS} members; give fewer values")
     found = []
     if plan.kind == GRID:
         found = [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
     elif how.random:
         found = [{**drawn, **seed} for drawn in _sample(plan.sampled, how) for seed in plan.seeds]
-    plan = plan._replace(members=tuple(Member(f"{i:04d}", each) for i, each in enumerate(found)))
+    plan = plan._replace(members=numbered(found))
     for _, settings in examples(plan):  # which checks them
         if how.optuna and settings.train.validation == 0:
-            raise ConfigError(
-                "0 held-out samples, but Optuna chooses by the accuracy on them; hold some out", setting="validation"
-            )
+            fault = "0 held-out samples, but Optuna chooses by the accuracy on them; hold some out"
+            raise ConfigError(fault, setting="validation")
     return plan
 
 
@@ -155,11 +191,6 @@ def examples(plan: Plan) -> Iterator[tuple[str, Settings]]:
         yield place, found
 
 
-def described(settings: Mapping[str, Any]) -> str:
-    """Return settings as text: `seed 3, learning_rate 0.1`."""
-    return ", ".join(f"{name} {shown(value)}" for name, value in settings.items())
-
-
 def as_value(name: str, value: Any) -> Any:
     """Return a value of the setting `name` in its own form: for `hidden`, 64 means one layer of 64 units."""
     if SETTINGS[name].is_path:  # a worker may have another current folder
@@ -170,7 +201,7 @@ def as_value(name: str, value: Any) -> Any:
 
 
 def _read(name: str, value: Any, *, sampled: bool) -> Values:
-    """Return the values of a setting, or the span to sample from."""
+    """Return the different values of a setting, or the span to sample from."""
     parts = value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
     values: list[Any] = []
     for part in parts:
@@ -179,21 +210,18 @@ def _read(name: str, value: Any, *, sampled: bool) -> Values:
             values.append(as_value(name, part))
         elif sampled and len(parts) == 1:
             return span
-        elif not span.whole:
+        elif span.whole:
+            # One more than all members may be, so that too many are refused without a list of them all.
+            last = min(int(span.last), int(span.first) + MOST_MEMBERS)
+            values += [span.value(number) for number in range(int(span.first), last + 1)]
+        else:
             raise ConfigError(
                 f"the range {span} is to be sampled from: give it alone, and random or optuna with a number of members",
                 setting=name,
             )
-        elif span.last - span.first >= MOST_MEMBERS:
-            raise ConfigError(f"the range {span} has more than {MOST_MEMBERS} numbers", setting=name)
-        else:
-            values += [span.value(number) for number in range(int(span.first), int(span.last) + 1)]
-    for each, times in Counter(values).items():
-        if times > 1:
-            raise ConfigError(f"{shown(each)} is given twice", setting=name)
     if not values:
         raise ConfigError("has no value; give one or leave it out", setting=name)
-    return tuple(values)
+    return tuple(dict.fromkeys(values))
 
 
 def _span(name: str, word: Any) -> Span | None:
@@ -208,9 +236,7 @@ def _span(name: str, word: Any) -> Span | None:
             return span
     except ValueError:
         pass
-    example = "finite numbers, the smaller first, as in 0.001..0.1"
-    if kind is int:
-        example = "whole numbers, the smaller first, as in 0..31"
+    example = "whole numbers, the smaller first, as in 0..31" if kind is int else "finite numbers, as in 0.001..0.1"
     raise ConfigError(f"{word!r:.80} is not a range; give two {example}", setting=name)
 
 

@@ -1,25 +1,28 @@
 """Train one member of a sweep, in a process of its own on this machine or on another one."""
 
 import contextlib
+import functools
 import os
 import platform
 import time
 import warnings
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlp_xp.backends.memory import NotEnoughMemoryError
 from mlp_xp.backends.threads import on_threads, threads_chosen
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.dataset import Dataset, check_dataset
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
+from mlp_xp.data.datasets import load_dataset
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
-from mlp_xp.runs import recording, run_folder
+from mlp_xp.runs import recording
 from mlp_xp.runs.lock import InUseError
-from mlp_xp.runs.records import RunError
+from mlp_xp.runs.run_folder import RESULT, checksum
 from mlp_xp.runs.settings import Settings, with_fitting_batches
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, INDEX, INTERRUPTED, read_result
-from mlp_xp.sweeps.data import load
 from mlp_xp.sweeps.folder import run_of
 
 # Seconds that a process of a killed sweep may still hold a member's folder; it stops at its next chunk.
@@ -40,13 +43,21 @@ class Work(NamedTuple):
     """See `Plan`."""
     sweep_dir: Path
     """The folder of the sweep, absolute."""
-    crc32: str
-    """The checksum of the data set."""
+    crc32: str | None
+    """The checksum of the data set; None if it has not been loaded before."""
     stop_file: Path
     """While this file exists, members save and stop."""
     cache_dir: str | None = None
     parent: int | None = None
     """The process of the sweep, whose end ends the member too; None on a cluster."""
+
+    def stopped(self) -> bool:
+        """Return whether to save and stop."""
+        return self.is_alone() or self.stop_file.exists()
+
+    def is_alone(self) -> bool:
+        """Return whether the process of the sweep has gone."""
+        return self.parent is not None and os.getppid() != self.parent
 
 
 class Ending(NamedTuple):
@@ -70,51 +81,34 @@ class Ending(NamedTuple):
 
 def train_member(work: Work) -> Ending:
     """Train or resume one member, and say how it ended. Exceptions that are not MlpXpError are bugs, and pass."""
-    began, folder = time.perf_counter(), run_of(work.sweep_dir, work.name)
+    began = time.perf_counter()
     try:
         with warnings.catch_warnings(action="ignore", category=MlpXpWarning):  # the process of the sweep has given them
-            ending = _train(work, folder)
+            ending = _train(work, run_of(work.sweep_dir, work.name))
     except (MlpXpError, MemoryError) as error:
         if isinstance(error, MlpXpError):
             error.notes.clear()  # they say how to resume a single run
-        reason = str(error) if isinstance(error, MlpXpError) else f"out of memory: {error}"
-        if type(error) is RunError:  # what is damaged fails again
-            reason += f"; to train it anew, remove {str(folder)!r} and give --retry-failed"
-        state = INTERRUPTED if _may_pass(error, work) else FAILED
-        ending = Ending(work.name, state, error=type(error).__name__, reason=reason)
-    if _is_alone(work):
+        # Another machine may have the memory.
+        passing = (FileError, InUseError, WorkerError, *(() if work.parent else (NotEnoughMemoryError, MemoryError)))
+        state = INTERRUPTED if isinstance(error, passing) else FAILED
+        ending = Ending(work.name, state, error=type(error).__name__, reason=str(error) or "out of memory")
+    if work.is_alone():
         os._exit(1)  # loky's worker would wait for another task
     return ending._replace(seconds=time.perf_counter() - began)
 
 
-def _may_pass(error: Exception, work: Work) -> bool:
-    """Return whether the member might do without this error on another machine, or when the disk has space."""
-    if isinstance(error, NotEnoughMemoryError | MemoryError):
-        return work.parent is None
-    return isinstance(error, FileError | InUseError | WorkerError)
-
-
-def _is_alone(work: Work) -> bool:
-    return work.parent is not None and os.getppid() != work.parent
-
-
 def _train(work: Work, folder: Path) -> Ending:
-    def stopped() -> bool:
-        return _is_alone(work) or work.stop_file.exists()
-
-    if stopped():
+    if work.stopped():
         return Ending(work.name, INTERRUPTED)
     settings, job = _prepare(work)
     job = recording.check_run(settings, job, folder)
-    with contextlib.ExitStack() as held:
-        _claim(held, folder, stopped)
-        if not (folder / run_folder.RESULT).exists():  # else a process of a killed sweep has just ended it
-            events = recording.train_in_folder(folder, settings, job, save_now=stopped)
-            held.enter_context(contextlib.closing(events))
-            for event in events:
-                can_stop = event.checkpoint or event.position.epoch == WARM_UP_EPOCH
-                if can_stop and not event.closing and stopped():
-                    return Ending(work.name, INTERRUPTED)
+    with recording.open_folder(folder, existing=True, wait=HANDOVER):
+        if not (folder / RESULT).exists():  # else a process of a killed sweep has just ended it
+            with contextlib.closing(recording.train_in_folder(folder, settings, job, save_now=work.stopped)) as events:
+                for event in events:
+                    can_stop = event.checkpoint or event.position.epoch == WARM_UP_EPOCH
+                    if can_stop and not event.closing and work.stopped():
+                        return Ending(work.name, INTERRUPTED)
         return Ending(work.name, FINISHED, read_result(folder))
 
 
@@ -132,21 +126,34 @@ def _prepare(work: Work) -> tuple[Settings, Job]:
         dataset, crc32 = load(settings, work.cache_dir)
     except MlpXpError as error:  # the process of the sweep has loaded the same data
         raise WorkerError(f"on {here}: {error}") from error
-    if crc32 != work.crc32:
+    if work.crc32 not in (None, crc32):
         raise WorkerError(f"the data have changed since the sweep's command began, or {here} has others")
     if work.fit_batches:
         settings = with_fitting_batches(settings, dataset.train_inputs.shape[0])
     return settings, Job(settings.train, dataset, backend)
 
 
-def _claim(held: contextlib.ExitStack, folder: Path, stopped: Callable[[], bool]) -> None:
-    """Hold a member's folder; wait if a process of a killed sweep still holds it. Raises InUseError."""
-    end = time.monotonic() + HANDOVER
-    while True:
-        try:
-            held.enter_context(recording.open_folder(folder, existing=True))
-            return
-        except InUseError:
-            if time.monotonic() > end or stopped():
-                raise
-            time.sleep(0.1)
+def key_of(settings: Settings) -> str:
+    """Return a text that names the data set of a member."""
+    if not settings.data_dir:
+        return str(settings.data)
+    # The floats of your own files have the member's dtype from the start, as in `train`.
+    origin = (f"{name} {value}" for name, value in vars(settings.origin).items() if value is not None)
+    return ", ".join([settings.data_dir, settings.dtype, *origin])
+
+
+def load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
+    """Return a member's data set with its checksum; the one that this process used last is loaded already."""
+    return _load(replace(settings, train=TrainConfig(), start_from=None), cache_dir)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
+    backend, origin = settings.open_backend(), vars(settings.origin) if settings.data_dir else {}
+    dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **origin)
+    check_dataset(dataset, backend)
+    return dataset, checksum(dataset, backend)
+
+
+forget = _load.cache_clear
+"""Free the data set that `load` keeps."""

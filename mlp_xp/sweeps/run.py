@@ -1,26 +1,27 @@
 """Train all members of a sweep on this machine, or on a cluster."""
 
 import contextlib
-import itertools
 import os
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from mlp_xp.backends.memory import available_bytes, in_units
+from mlp_xp.backends.memory import available_bytes, in_units, training_bytes
 from mlp_xp.backends.opening import processes_share_devices
 from mlp_xp.backends.threads import available_cpus
+from mlp_xp.core.job import layer_sizes
+from mlp_xp.data.datasets import SETTING
+from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs import sweep_index
+from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.settings import settings_of
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED, Index, Member
+from mlp_xp.runs.settings import settings_of, with_fitting_batches
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, HELD_OUT, INTERRUPTED, Index, Member
 from mlp_xp.sweeps import folder as places
-from mlp_xp.sweeps.data import key_of, survey
-from mlp_xp.sweeps.grid import Plan
-from mlp_xp.sweeps.member import Ending, Work
-from mlp_xp.sweeps.options import SweepOptions
+from mlp_xp.sweeps.grid import Plan, SweepOptions, examples
+from mlp_xp.sweeps.member import Ending, Work, forget, key_of, load
 from mlp_xp.sweeps.summary import write_summary
 from mlp_xp.sweeps.trials import Trials
 from mlp_xp.sweeps.workers import Place, connect, this_machine, train_all
@@ -69,6 +70,43 @@ def run(
             raise kind(f"member {sweep.fault.name}: {sweep.fault.reason}; then the same command goes on")
 
 
+def survey(plan: Plan, *, is_new: bool = True) -> tuple[dict[str, str], int, bool]:
+    """Check that each member can be trained on its own, with its data and on its backend.
+
+    Each data set is loaded once, with NumPy. The backends are those of this machine, so they are not opened for a
+    cluster. is_new: whether the weights to start from must all be there; members that have begun do not need them.
+
+    Returns the checksums of the data, by `key_of`, and of the models to start from; a lower bound of the bytes that the
+    largest member needs; and whether one computes on a GPU. Raises DatasetError, ConfigError, BackendError, RunError
+    and what `load_dataset` does.
+    """
+    sums: dict[str, str] = {}
+    largest, on_gpu = 0, False
+    forget()  # the files may have changed
+    # Members on the same data follow one another, so that one data set is in memory at a time.
+    for place, settings in sorted(examples(plan), key=lambda member: key_of(member[1])):
+        try:
+            on_gpu |= not plan.how.cluster and settings.open_backend().on_gpu
+            on_host = replace(settings, backend="numpy", device=None)
+            dataset, sums[key_of(settings)] = load(on_host, plan.how.cache_dir)
+            if plan.fit_batches:
+                settings = with_fitting_batches(settings, len(dataset.train_inputs))
+            settings.train.check_fits(len(dataset.train_inputs))
+            start = settings.start_from
+            if start and start not in sums and (is_new or Path(start).exists()):
+                sums[start] = load_model(start).sha256
+        except MlpXpError as error:
+            if error.setting == SETTING:
+                error.setting = "data_dir" if settings.data_dir else "dataset"
+            error.notes.append(place)
+            raise
+        need = sum(array.nbytes for array in dataset[:4] if array is not None)
+        sizes = layer_sizes(settings.train, dataset)
+        largest = max(largest, need + training_bytes(settings.train, sizes, on_host.open_backend().itemsize))
+    forget()
+    return sums, largest, on_gpu
+
+
 def processes(how: SweepOptions, largest: int, say: Callable[[str], None]) -> int:
     """Return how many members to train at once on CPUs: one per core, or as many as the memory admits.
 
@@ -77,8 +115,7 @@ def processes(how: SweepOptions, largest: int, say: Callable[[str], None]) -> in
     jobs, need, available = how.jobs or available_cpus(), largest + OF_A_PROCESS, available_bytes()
     admitted = max(1, available // need)
     if admitted < jobs:
-        members = "1 member" if admitted == 1 else f"{admitted} members"
-        say(f"memory   {in_units(available)} admit {members} of about {in_units(need)} at once")
+        say(f"memory   {in_units(available)}, for {admitted} at once of about {in_units(need)} each")
     return min(jobs, admitted)
 
 
@@ -99,14 +136,15 @@ class _Sweep:
     def earlier(self) -> Iterator[Ending]:
         """Yield the members that have ended before."""
         for name in self.members:
+            failure = self.failures.get(name)
             try:
                 result = sweep_index.read_result(places.run_of(self.folder, name))
-                failure = self.failures.get(name)
             except RunError as error:  # it is no success, but stops no other member
                 result, failure = None, {"error": type(error).__name__, "reason": str(error)}
-            if result or failure:
-                facts: dict[str, Any] = failure if failure and not result else {"result": result}
-                yield self._ended_with(Ending(name, FINISHED if result else FAILED, **facts, earlier=True))
+            if result:
+                yield self._note(Ending(name, FINISHED, result, earlier=True))
+            elif failure:
+                yield self._note(Ending(name, FAILED, None, failure["error"], failure["reason"], earlier=True))
 
     def train(self, place: Place, width: int, say: Callable[[str], None]) -> Generator[Ending, None, None]:
         """Train members, and yield how each one ends. Those that are running save and stop after `stop`, or `close`.
@@ -116,56 +154,45 @@ class _Sweep:
         """
         # The name is new, because a machine of a cluster may see a removed file for a while.
         stop_file = self.folder.resolve() / f"{places.STOP}{uuid.uuid4().hex[:8]}"
-        killed: list[Work] = []
-        try:
-            for works, at_once in ((self._works(stop_file), width), (killed, 1)):
-                going_on = itertools.takewhile(lambda _: not self._stops(), works)
-                training = train_all(going_on, place, at_once, stop_file, self.stop)
-                with contextlib.closing(training) as endings:
-                    for work, ending in endings:
-                        if ending is None and place.is_here and works is not killed:
-                            killed.append(work)
-                            say(f"the process of member {work.name} was killed; it goes on later, alone")
-                        else:
-                            yield self._note(ending or Ending(work.name, FAILED, error="Killed", reason=KILLED))
-        finally:
-            if place.is_here:  # a member on a cluster may look for it later; the next command removes it
-                with contextlib.suppress(OSError):
-                    stop_file.unlink(missing_ok=True)
+        killed: list[Member] = []
+        for members, at_once in ((self._left(), width), (iter(killed), 1)):
+            training = train_all(self._works(members, stop_file), place, at_once, stop_file, self.stop)
+            with contextlib.closing(training) as endings:
+                for work, ending in endings:
+                    if ending is None and place.is_here and (member := self.members[work.name]) not in killed:
+                        killed.append(member)
+                        say(f"the process of member {work.name} was killed; it goes on later, alone")
+                    else:
+                        yield self._note(ending or Ending(work.name, FAILED, error="Killed", reason=KILLED))
 
-    def _stops(self) -> bool:
-        """Return whether no other member is to begin."""
-        return self.stop() or self.fault is not None
-
-    def _works(self, stop_file: Path) -> Iterator[Work]:
-        """Yield what is left to do. Optuna chooses the next member only when it is asked for."""
-        how, parent = self.plan.how, None if self.plan.how.cluster else os.getpid()
-        for member in self._members_left():
-            settings = settings_of(self.plan.base, member.settings)
-            place = self.folder.resolve(), self.sums[key_of(settings)], stop_file, how.cache_dir, parent
-            yield Work(member.name, settings, self.plan.fit_batches, *place)
-
-    def _members_left(self) -> Iterator[Member]:
+    def _left(self) -> Iterator[Member]:
+        """Yield the members that have not ended. Optuna chooses the next one only when it is asked for."""
         yield from [member for member in self.members.values() if member.name not in self._ended]
-        while self.trials and len(self.members) < self.plan.total and not self._stops():
+        while self.trials and len(self.members) < self.plan.total:
             asked = self.trials.ask()
             self.members |= {member.name: member for member in asked}
             places.write_index(self.folder, self.plan, [*self.members.values()], self.sums)
             yield from asked
 
+    def _works(self, members: Iterator[Member], stop_file: Path) -> Iterator[Work]:
+        """Yield what is to be done for each member, until none is to begin any more."""
+        how, parent = self.plan.how, None if self.plan.how.cluster else os.getpid()
+        while not (self.stop() or self.fault) and (member := next(members, None)):
+            settings = settings_of(self.plan.base, member.settings)
+            place = self.folder.resolve(), self.sums.get(key_of(settings)), stop_file, how.cache_dir, parent
+            yield Work(member.name, settings, self.plan.fit_batches, *place)
+
     def _note(self, ending: Ending) -> Ending:
-        """Record how a member has ended."""
+        """Record how a member has ended, and add its settings."""
+        member = self.members[ending.name]
         if ending.state == INTERRUPTED:
             self.fault = self.fault or (ending if ending.reason else None)
-            return ending._replace(settings=self.members[ending.name].settings)
-        if ending.state == FAILED:
+        else:
+            self._ended.add(ending.name)
+            if self.trials:
+                result = ending.result or {}
+                self.trials.tell(member, next((result[name] for name in HELD_OUT if name in result), None))
+        if ending.state == FAILED and not ending.earlier:
             self.failures[ending.name] = {"error": ending.error, "reason": ending.reason}
             places.write_failures(self.folder, self.failures)
-        return self._ended_with(ending)
-
-    def _ended_with(self, ending: Ending) -> Ending:
-        self._ended.add(ending.name)
-        member = self.members[ending.name]
-        if self.trials:
-            self.trials.tell(member, sweep_index.held_out(ending.result) if ending.result else None)
         return ending._replace(settings=member.settings)

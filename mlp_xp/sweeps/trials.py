@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from mlp_xp.errors import MlpXpError, not_installed
-from mlp_xp.runs.sweep_index import Member
+from mlp_xp.runs.sweep_index import Member, numbered
 from mlp_xp.sweeps.grid import Plan, Span
 
 
@@ -29,46 +29,47 @@ class Trials:
         kinds = optuna.distributions
         for name, values in plan.sampled.items():
             if not isinstance(values, Span):
-                self._distributions[name] = kinds.CategoricalDistribution([*map(str, values)])
+                self._distributions[name] = kinds.CategoricalDistribution(range(len(values)))
             else:
                 kind: Any = kinds.IntDistribution if values.whole else kinds.FloatDistribution
                 self._distributions[name] = kind(values.first, values.last, log=values.by_ratio)
         # A sweep that goes on does not draw the same random numbers again.
         sampler = optuna.samplers.TPESampler(seed=plan.how.sampling_seed + len(begun))
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
-        self._scores: list[dict[str, float | None]] = []  # of each trial, by the names of its members
+        self._scores: list[list[float | None]] = []  # of the members of each trial that have ended
         for member in begun[:: len(plan.seeds)]:
             self._study.enqueue_trial({name: self._parameter(name, member.settings[name]) for name in plan.sampled})
             self._begin()
 
-    def ask(self) -> list[Member]:
+    def ask(self) -> tuple[Member, ...]:
         """Begin another trial, and return its members."""
         first, params = len(self._scores) * len(self._plan.seeds), self._begin()
         settings = {
-            name: values.value(params[name])
-            if isinstance(values, Span)
-            else next(value for value in values if str(value) == params[name])
+            name: values.value(params[name]) if isinstance(values, Span) else values[params[name]]
             for name, values in self._plan.sampled.items()
         }
-        return [Member(f"{i:04d}", {**settings, **seed}) for i, seed in enumerate(self._plan.seeds, first)]
+        return numbered([{**settings, **seed} for seed in self._plan.seeds], first)
 
     def _begin(self) -> dict[str, Any]:
-        self._scores.append({})
+        self._scores.append([])
         with warnings.catch_warnings(action="ignore"):  # about experimental features
             params: dict[str, Any] = self._study.ask(self._distributions).params
         return params
 
     def _parameter(self, name: str, value: Any) -> Any:
-        if isinstance(self._plan.options[name], Span):
+        values = self._plan.options[name]
+        if isinstance(values, Span):
             return value[0] if isinstance(value, tuple) else value
-        return str(value)
+        return values.index(value)
 
     def tell(self, member: Member, score: float | None) -> None:
         """Note the score of a member on held-out samples; None if it failed. The last member ends the trial."""
         number = int(member.name) // len(self._plan.seeds)
         scores = self._scores[number]
-        scores[member.name] = score
-        found = [each for each in scores.values() if each is not None]
+        scores.append(score)
         if len(scores) == len(self._plan.seeds):
-            failed = len(found) < len(scores)
-            self._study.tell(number, None if failed else fmean(found), state=self._failed if failed else None)
+            found = [each for each in scores if each is not None]
+            if len(found) == len(scores):
+                self._study.tell(number, fmean(found))
+            else:
+                self._study.tell(number, state=self._failed)

@@ -12,25 +12,19 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlp_xp import __version__
 from mlp_xp.backends.threads import VARIABLES, threads_chosen
-from mlp_xp.declared import ConfigError
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.sweeps.member import Ending, Work, train_member
 
 # Seconds: to wait for a scheduler and its first worker; between two looks at whether to stop; for members of a cluster
 # to save, after which those that no worker has begun are given up; until a process without work ends.
 TIMEOUT, LOOK_EVERY, SAVING, IDLE = 10, 0.1, 30, 60
-
-
-class ProcessError(MlpXpError):
-    """A process that the system does not start."""
-
-    exit_code = 1
 
 
 class ClusterError(MlpXpError):
@@ -40,11 +34,20 @@ class ClusterError(MlpXpError):
         super().__init__(fault, setting="cluster")
 
 
+class Worker(NamedTuple):
+    """What trains one member at a time."""
+
+    submit: Callable[[Work], "Future[Ending]"]
+    """Begins to train a member."""
+    shutdown: Callable[[], object] = lambda: None
+    """Ends the worker at once. A cluster starts and ends its workers itself."""
+
+
 class Place(NamedTuple):
     """Where members are trained."""
 
-    worker: Callable[[], "Process | Remote"]
-    """Starts what trains one member at a time."""
+    worker: Callable[[], Worker]
+    """Starts a worker."""
     width: int
     """How many members are trained at once."""
     lost: tuple[type[BaseException], ...]
@@ -60,10 +63,10 @@ def train_all(
     The next one is taken from `works` when a worker is free, after the ending that freed it was yielded. asked: called
     several times a second; returns whether the members are to save and stop, which `stop_file` tells them. If the
     generator is closed while members are trained, it tells them too, and waits for them; a KeyboardInterrupt after that
-    request ends them at once. Raises ProcessError, ClusterError, and the error of a bug.
+    request ends them at once. Raises MlpXpError if no process starts, ClusterError, and the error of a bug.
     """
-    works, idle, waits = iter(works), list[Process | Remote](), True
-    running: dict[Future[Ending], tuple[Work, Process | Remote]] = {}
+    works, idle, waits = iter(works), list[Worker](), True
+    running: dict[Future[Ending], tuple[Work, Worker]] = {}
 
     def request() -> None:
         with contextlib.suppress(OSError):
@@ -107,68 +110,46 @@ def train_all(
                 worker.shutdown()
 
 
-class Process:
-    """A pool of joblib's loky with one process, whose libraries have one thread unless variables say otherwise."""
+def this_machine(width: int) -> Place:
+    """Return processes of this machine."""
+    return Place(_process, width, (BrokenProcessPool,))
 
-    def __init__(self) -> None:
-        from joblib.externals.loky import ProcessPoolExecutor
 
-        # When it starts, it unblocks the signals that `submit` blocks.
-        resource_tracker.ensure_running()
-        self._pool: Any = ProcessPoolExecutor(max_workers=1, timeout=IDLE, env=_environment())
+def _process() -> Worker:
+    """Return a pool of joblib's loky with one process, whose libraries have one thread unless variables say otherwise.
 
-    def submit(self, work: Work) -> "Future[Ending]":
-        """Begin to train a member. Raises ProcessError if the system starts no process.
+    Without it, a member that it trains is resumed from its checkpoint by the next command.
+    """
+    from joblib.externals.loky import ProcessPoolExecutor
 
-        A terminal sends Ctrl-C to all processes. This one handles it. The others inherit what is blocked here, and look
-        for the file that tells them.
-        """
+    number = next(iter(threads_chosen().values()), "1").partition(",")[0]
+    env = {name: os.environ.get(name, number) for name in (*VARIABLES, "VECLIB_MAXIMUM_THREADS", "NPROC")}
+    resource_tracker.ensure_running()  # when it starts, it unblocks the signals that `submit` blocks
+    pool: Any = ProcessPoolExecutor(max_workers=1, timeout=IDLE, env=env)
+
+    def submit(work: Work) -> "Future[Ending]":
+        # A terminal sends Ctrl-C to all processes. This one handles it. The others inherit what is blocked here, and
+        # look for the file that tells them.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
         try:
-            future: Future[Ending] = self._pool.submit(train_member, work)
+            future: Future[Ending] = pool.submit(train_member, work)
         except OSError as error:
-            raise ProcessError(
-                f"cannot start a process for a member: {error.strerror}; the same command goes on when there is room, "
-                "or with fewer jobs"
-            ) from error
+            fault = f"cannot start a process for a member: {error.strerror}"
+            raise MlpXpError(fault, remedy="try again when there is room, or with fewer jobs") from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return future
 
-    def shutdown(self) -> None:
-        """Kill the process. A member that it trains is resumed from its checkpoint by the next command."""
-        self._pool.shutdown(kill_workers=True)
-
-
-def _environment() -> dict[str, str]:
-    """Return variables that give every library in a process one thread, or as many as this process's variables say."""
-    number = next(iter(threads_chosen().values()), "1").partition(",")[0]
-    return {name: os.environ.get(name, number) for name in (*VARIABLES, "VECLIB_MAXIMUM_THREADS", "NPROC")}
-
-
-class Remote(NamedTuple):
-    """A cluster, which starts its workers itself."""
-
-    submit: Callable[[Work], "Future[Ending]"]
-
-    def shutdown(self) -> None:
-        """Leave the cluster's workers to it."""
-
-
-def this_machine(width: int) -> Place:
-    """Return processes of this machine."""
-    return Place(Process, width, (BrokenProcessPool,))
+    return Worker(submit, partial(pool.shutdown, kill_workers=True))
 
 
 @contextlib.contextmanager
 def connect(address: str) -> Iterator[Place]:
-    """Connect to a cluster, such as `dask://host:8786`. Raises ConfigError, and ClusterError if it cannot be used."""
+    """Connect to a cluster, such as `dask://host:8786`. Raises ClusterError if it cannot be used."""
     scheme, _, place = address.partition("://")
     opened = {"dask": _dask, "ray": _ray}.get(scheme)
     if opened is None or not place:
-        raise ConfigError(
-            f"{address!r:.80} is not an address such as dask://host:8786 or ray://host:10001", setting="cluster"
-        )
+        raise ClusterError(f"{address!r:.80} is not an address such as dask://host:8786 or ray://host:10001")
     with opened(place) as found:
         yield found
 
@@ -200,7 +181,7 @@ def _dask(place: str) -> Iterator[Place]:
                     f"{__version__}; install the same version there"
                 )
         executor = client.get_executor(pure=False)
-        remote = Remote(lambda work: executor.submit(train_member, work))
+        remote = Worker(lambda work: executor.submit(train_member, work))
         yield Place(lambda: remote, sum(client.ncores().values()), (library.scheduler.KilledWorker,), is_here=False)
 
 
@@ -217,7 +198,7 @@ def _ray(place: str) -> Iterator[Place]:
     except (ConnectionError, OSError, RuntimeError) as error:
         raise ClusterError(f"no Ray cluster answers at {place!r:.80}; check the address") from error
     function, errors = ray.remote(train_member), ray.exceptions
-    remote = Remote(lambda work: function.remote(work).future())
+    remote = Worker(lambda work: function.remote(work).future())
     try:
         lost = errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError
         yield Place(lambda: remote, int(ray.cluster_resources().get("CPU", 1)), lost, is_here=False)

@@ -211,7 +211,7 @@ def strangers(tmp_path, monkeypatch, forget):
 
 
 def test_a_module_of_the_current_folder_is_found(strangers):
-    assert "did you mean 'habits:'?" in refusal("habits")
+    assert "or name any other module as habits:" in refusal("habits")
     assert open_backend("habits:without_device").name == "habits:without_device"
 
 
@@ -328,7 +328,7 @@ def test_an_entry_point_is_a_backend_by_name(tmp_path, monkeypatch, forget):
     monkeypatch.syspath_prepend(tmp_path)
     backend = open_backend("far")
     assert (backend.name, backend.version, backend.xp.__name__) == ("far", "4.2", "far_arrays")
-    assert refusal("zzz").endswith(", far")
+    assert ", far, or " in refusal("zzz")
     forget("far_arrays")
 
 

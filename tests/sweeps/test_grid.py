@@ -12,13 +12,15 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.declared import ConfigError
 from mlp_xp.runs.settings import Settings
-from mlp_xp.sweeps.grid import examples, make_plan
-from mlp_xp.sweeps.options import SweepOptions
+from mlp_xp.sweeps.grid import SweepOptions, examples, make_plan
 
 
 def test_a_grid_has_each_combination_once():
-    """A range of whole numbers has both ends, a number of units is a layer, and a single value does not vary."""
-    values = {"seed": "3..9", "hidden": [64, (512, 256), ()], "dtype": ["float32"], "defer_updates": [True, False]}
+    """A range of whole numbers has both ends, a number of units is a layer, and a single value does not vary.
+
+    A value that is given twice counts once.
+    """
+    values = {"seed": ["3..9", 4], "hidden": [64, (512, 256), ()], "dtype": ["float32"], "defer_updates": [True, False]}
     plan = make_plan(Settings(), values)
     combinations = itertools.product(range(3, 10), [(64,), (512, 256), ()], [True, False])
     assert [tuple(member.settings.values()) for member in plan.members] == [*combinations]
@@ -59,17 +61,17 @@ def test_the_largest_trial_that_optuna_may_choose_is_checked():
     [
         (["--seed", "5..3"], ["--seed", "'5..3' is not a range", "the smaller first"]),
         (["--learning-rate", "1..inf", "--random", 1], ["--learning-rate", "'1..inf' is not a range; give two finite"]),
-        (["--seed", "0..3", 2], ["--seed", "2 is given twice"]),
-        (["--seed", "0..999", "--epochs", "1..999"], ["the sweep has 999000 members"]),
+        (["--seed", "0..4000000000"], ["the sweep has more than 100000 members"]),
+        (["--seed", "0..999", "--epochs", "1..999"], ["the sweep has more than 100000 members"]),
         (["--learning-rate", "0.1..1"], ["--learning-rate", "the range 0.1..1.0 is to be sampled from"]),
         (["--patience", 0, 1], ["--patience", "1 needs held-out samples", "in a member with patience 1"]),
         (["--validation", 0, 300], ["--validation", "300 is out of range", "in a member with validation 300"]),
         (["--epochs", 1, 2, "--random", 3], ["--random", "3 different settings are wanted, but there are only 2"]),
         (["--seed", "0..9", "--random", 3], ["--random", "no setting but the seed has several values or a range"]),
-        (["--random", 1, "--optuna", 1], ["--random", "cannot be combined with optuna"]),
+        (["--random", 1, "--optuna", 1], ["--random", "cannot be combined with --optuna"]),
         (["--optuna", 3, "--epochs", 1, 2], ["--validation", "0 held-out samples, but Optuna"]),
         (["--cluster", "host:1"], ["--cluster", "'host:1' is not an address such as dask://"]),
-        (["--cluster", "dask://h:1", "--jobs", 2], ["--jobs", "a cluster has its own number of processes"]),
+        (["--cluster", "dask://h:1", "--jobs", 2], ["--cluster", "cannot be combined with --jobs"]),
         (["--device", "cpu", "cuda:7"], ["device 'cuda:7' is not available", "in a member with device cuda:7"]),
     ],
 )

@@ -1,5 +1,6 @@
 """The pictures of a sweep show the numbers they are given: read back from the figures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ from run_folders import write_sweep
 
 from mlp_xp import plot_run
 from mlp_xp.errors import MlpXpError
-from mlp_xp.show import sweep_plots
+from mlp_xp.runs.table import Row
 from mlp_xp.show.plots import COLOURS, Curves, draw_bands
-from mlp_xp.show.sweep_plots import Scored
+from mlp_xp.sweeps.pictures import draw_heat_map, draw_settings
+from mlp_xp.sweeps.summary import Group
 
 RATES, UNITS = (0.01, 0.1, 1.0), ([8], [64, 32])
 
@@ -25,10 +27,21 @@ def curves(losses: list[float], accuracies: list[float], held_out: bool = True) 
     return Curves("a run", reports, 200)
 
 
-def settings(runs: int = 3) -> list[Scored]:
+def group(settings: dict, accuracies: list[float], *failed: str) -> Group:
+    rows = [Row("", Path(), settings, "finished", figures={"validation_accuracy": each}) for each in accuracies]
+    return Group(settings, (*rows, *(Row("", Path(), settings, state) for state in failed)), {})
+
+
+def scores(groups: Sequence[Group]) -> list[float]:
+    """Return the accuracies of all finished runs, as percentages."""
+    rows = [row for each in groups for row in each.members]
+    return [100 * row.figures["validation_accuracy"] for row in rows if row.state == "finished"]
+
+
+def settings(runs: int = 3) -> list[Group]:
     random = np.random.default_rng(4)
     values = [{"learning_rate": rate, "hidden": units} for rate in RATES for units in UNITS]
-    return [Scored(each, random.uniform(50, 90, runs).tolist()) for each in values]
+    return [group(each, random.uniform(0.5, 0.9, runs).tolist()) for each in values]
 
 
 def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
@@ -67,39 +80,36 @@ def test_a_band_ends_with_the_shortest_run_and_one_point_is_visible() -> None:
 
 def test_every_run_is_a_dot_and_the_mean_of_a_value_on_a_line() -> None:
     given = settings()
-    rate, hidden = sweep_plots.draw_settings(given, score="validation_accuracy").axes
+    rate, hidden = draw_settings(given, "validation_accuracy").axes
     assert (rate.get_xlabel(), hidden.get_xlabel(), rate.get_ylabel()) == ("learning rate", "hidden", SCORE)
     assert (rate.get_xscale(), hidden.get_xscale()) == ("log", "linear")
     assert [tick.get_text() for tick in hidden.get_xticklabels()] == ["8", "64,32"]
     for axes, name, values, places in ((rate, "learning_rate", RATES, RATES), (hidden, "hidden", UNITS, (0, 1))):
         dots = sorted(y for line in axes.lines if line.get_linestyle() == "None" for y in line.get_ydata())
-        np.testing.assert_allclose(dots, sorted(y for each in given for y in each.scores))
+        np.testing.assert_allclose(dots, sorted(scores(given)))
         (line,) = (line for line in axes.lines if line.get_linestyle() != "None")
-        means = [np.mean([each.scores for each in given if each.settings[name] == value]) for value in values]
+        means = [np.mean(scores([each for each in given if each.settings[name] == value])) for value in values]
         np.testing.assert_array_equal(line.get_xdata(), places)
         np.testing.assert_allclose(line.get_ydata(), means)
 
 
 def test_a_heat_map_has_the_mean_of_each_pair() -> None:
     given = settings()
-    given[0] = given[0]._replace(scores=[], failed=True)
-    given[1] = given[1]._replace(failed=True)
-    assert sweep_plots.can_draw_heat_map(given)
-    figure = sweep_plots.draw_heat_map(given[:-1], score="validation_accuracy")
+    given[0] = group(given[0].settings, [], "failed")
+    given[1] = group(given[1].settings, [0.5, 0.6], "failed")
+    figure = draw_heat_map(given[:-1], "validation_accuracy")
     axes, bar = figure.axes
     texts = {text.get_position(): text.get_text().split("\n") for text in axes.texts}
     image = np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
     for each in given[1:-1]:
         x, y = RATES.index(each.settings["learning_rate"]), UNITS.index(each.settings["hidden"])
-        np.testing.assert_allclose(image[y, x], np.mean(each.scores))
-        assert texts[x, y][0] == f"{np.mean(each.scores):.2f}"
+        np.testing.assert_allclose(image[y, x], np.mean(scores([each])))
+        assert texts[x, y][0] == f"{np.mean(scores([each])):.2f}"
     assert (texts[0, 0][-1], texts[0, 1][-1], texts[2, 1]) == ("failed", "failed", ["no run"])
     assert np.isnan(image[0, 0])
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("learning rate", "hidden")
     assert bar.get_ylabel() == SCORE
-    assert sweep_plots.draw_heat_map(given[1:2] * 2, score="validation_accuracy").png().startswith(b"\x89PNG")
-    random = [Scored({"learning_rate": i / 20, "weight_decay": i / 30}, [0.5]) for i in range(20)]
-    assert not sweep_plots.can_draw_heat_map(random)
+    assert draw_heat_map(given[1:2] * 2, "validation_accuracy").png().startswith(b"\x89PNG")
 
 
 def a_sweep(folder: Path) -> Path:
@@ -120,6 +130,13 @@ def test_plot_draws_the_pictures_of_a_sweep(tmp_path) -> None:
     for name in drawn:
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
     assert_one_line(call("plot", folder, "--data-dir", "x"), 2, "--data-dir: is for a single run")
+
+
+def test_a_heat_map_needs_most_of_its_pairs(tmp_path) -> None:
+    """Samples of two ranges would leave most of it empty."""
+    drawn = [{"learning_rate": 0.1 * i, "weight_decay": 0.01 * i} for i in range(1, 5)]
+    sweep = write_sweep(tmp_path / "r", drawn, [{"validation_accuracy": 0.5}] * 4)
+    assert [path.name for path in plot_run(sweep)] == ["curves.png", "settings.png"]
 
 
 def test_a_sweep_that_cannot_be_drawn_is_one_line(tmp_path) -> None:
