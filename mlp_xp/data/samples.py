@@ -14,7 +14,7 @@ class Part(NamedTuple):
     """A training set or a test set."""
 
     inputs: Any
-    """(n, ...): a host array, or anything that `from_arrays` takes."""
+    """(n, ...): anything that `from_arrays` takes; once they have been read, an array on the device."""
     labels: Any
     """(n,), or (n, columns) for several columns of labels; None if none were asked for."""
     file: Path | None = None
