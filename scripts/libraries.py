@@ -121,13 +121,13 @@ def check(library: dict[str, Any], dtype: str, folder: Path, docs: Path = DOCS) 
         if made and shown and (made.parent / "inputs.npz").stat().st_size <= SMALL:
             link = f"reproducers/{target.name}/{made.name}"
             # The folder of the hooks lies beside it, wherever that will be.
-            there, hooks = f"__file__.replace('{link}', 'hooks')", repr(str((docs / "hooks").resolve()))
-            made.write_text(made.read_text("utf-8").replace(hooks, there), "utf-8")
+            hooks = f"sys.path.append(__file__.replace('{link}', 'hooks'))"
+            made.write_text(made.read_text("utf-8").replace('sys.path.append("")', hooks), "utf-8")
             shutil.copytree(made.parent, target)
             call = " ".join([*(f"{name}={value}" for name, value in library["env"].items()), "python"])
             alone = f". Alone, `{call}` [{link}]({link}) printed: `` {shown[1]} ``"
     # Without what changes with the package's source: an operation's number and its place.
-    note = re.sub(r"operation \d+, |; called at .*| at mlp_xp/\S+:\d+", "", note).replace("|", "/")
+    note = re.sub(r"operation \d+, |; called at .*| at mlp_xp/\S+:\d+ .*(?= raised )", "", note).replace("|", "/")
     return Outcome(verdict, f"`` {note} ``{alone}")
 
 

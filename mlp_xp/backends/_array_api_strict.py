@@ -21,5 +21,5 @@ def open_library(device: str | None) -> Backend:
 
     # A script uses its CPU device, which computes the same and which NumPy can read.
     return eager(
-        "array-api-strict", xp.__version__, xp, place, to_numpy, Details(imports=("import array_api_strict as xp",))
+        "array-api-strict", xp.__version__, xp, place, to_numpy, Details(imports="import array_api_strict as xp")
     )

@@ -28,7 +28,6 @@ def open_library(device: str | None) -> Backend:
             "a GPU and that its driver is new enough for this CuPy"
         ) from error
     use = f"; xp.cuda.Device({place.id}).use()" if place.id else ""
-    imports = (f"import cupy as xp{use}", f"import array_api_compat.cupy as xp{use}")
     # CuPy derives all errors of CUDA and its libraries from RuntimeError.
-    details = Details((RuntimeError, MemoryError), imports=imports)
+    details = Details((RuntimeError, MemoryError), imports=f"import array_api_compat.cupy as xp{use}")
     return eager("cupy", cupy.__version__, xp, place, cupy.asnumpy, details, on_gpu=True)

@@ -13,7 +13,6 @@ import numpy as np
 
 from mlp_xp.backends import BACKENDS, hooks, requirements
 from mlp_xp.backends._library import BackendError, Details, aligned_copy, eager, line_of
-from mlp_xp.backends.threads import limited
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.errors import one_line, with_colon
@@ -142,7 +141,7 @@ def materialising(materialise: Callable[..., Sequence[Array]]) -> Callable[..., 
             remaining = iter(found)
             return rebuild(result, lambda _: next(remaining))
 
-        return limited(computed)
+        return computed
 
     return jit
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backends.reading import LibraryBackend
-from mlp_xp.backends.threads import LIMITS, ON_GPU, UNDECIDED, limited
+from mlp_xp.backends.threads import LIMITS, ON_GPU, UNDECIDED
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend, Carry
 from mlp_xp.errors import MlpXpError, not_installed, one_line, with_colon, without_comment
@@ -47,9 +47,9 @@ class Details(NamedTuple):
     """What the library raises if it fails through no fault of the caller. See `reported`."""
     thread_count: Callable[[], int | None] = LIMITS.count
     """Returns the number of threads of the library now; None if it is unknown."""
-    imports: tuple[str, ...] = ()
-    """Lines of Python that import the namespace as `xp` in a script of its own, with the device and the settings made
-    here: first the library's own namespace, which has most functions, then the one used here. Empty for others."""
+    imports: str = ""
+    """A line of Python that imports the namespace as `xp` in a script of its own, with the device and the settings made
+    here; empty for a foreign namespace."""
     materialise: Callable[..., Sequence[Array]] | None = None
     """The function of a hook that computes lazy arrays."""
 
@@ -72,19 +72,17 @@ def no_device(name: str, device: str | None, known: Sequence[str]) -> BackendErr
     )
 
 
+Loop = Callable[..., tuple[Carry, Array]]  # a step or a block, and what repeats it; see `Backend.scan`
+Rows = Callable[[Array], Sequence[Array]]
+
+
 def rows_of(x: Array) -> Sequence[Array]:
     """Return x[i, ...] for every i."""
     return [x[i, ...] for i in range(x.shape[0])]
 
 
 def eager_scan(
-    step: Callable[..., tuple[Carry, Array]],
-    carry: Carry,
-    xs: Sequence[Array],
-    /,
-    *,
-    xp: Any,
-    rows: Callable[[Array], Sequence[Array]] = rows_of,
+    step: Loop, carry: Carry, xs: Sequence[Array], /, *, xp: Any, rows: Rows = rows_of
 ) -> tuple[Carry, Array]:
     """Do what `Backend.scan` does in a plain Python loop. rows: a faster `rows_of`, where a library has one."""
     ys = []
@@ -94,9 +92,7 @@ def eager_scan(
     return carry, xp.stack(ys)
 
 
-def eager_scan_blocks(
-    block: Callable[..., tuple[Carry, Array]], carry: Carry, xs: Sequence[Array], size: int, /, *, xp: Any
-) -> tuple[Carry, Array]:
+def eager_scan_blocks(block: Loop, carry: Carry, xs: Sequence[Array], size: int, /, *, xp: Any) -> tuple[Carry, Array]:
     """Do what `Backend.scan_blocks` does in a plain Python loop."""
     ys, n = [], xs[0].shape[0]
     for start in range(0, n, size):
@@ -107,7 +103,7 @@ def eager_scan_blocks(
 
 def eager(
     name: str, version: str, xp: Any, device: Any, to_numpy: Callable[[Array], np.ndarray], details: Details,
-    rows: Callable[[Array], Sequence[Array]] = rows_of, **others: Any,
+    rows: Rows = rows_of, **others: Any,
 ) -> Backend:  # fmt: skip
     """Make a backend that does not compile. rows: see `eager_scan`. others: fields of Backend that have a default."""
     place = {} if device is None else {"device": device}  # not every library has the keyword
@@ -117,7 +113,7 @@ def eager(
 
     def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         # NumPy would warn of an overflow, which the caller sees in the result.
-        return limited(np.errstate(over="ignore", invalid="ignore")(function))
+        return np.errstate(over="ignore", invalid="ignore")(function)
 
     def from_numpy(array: np.ndarray, dtype: Any) -> Array:
         return xp.asarray(array, dtype=dtype, copy=True, **place)

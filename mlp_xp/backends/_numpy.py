@@ -11,5 +11,4 @@ def open_library(device: str | None) -> Backend:
     """Open NumPy. Raises BackendError for a device other than cpu."""
     if device not in (None, "cpu"):
         raise no_device("numpy", device, ["cpu"])
-    imports = ("import numpy as xp", "import array_api_compat.numpy as xp")
-    return eager("numpy", np.__version__, xp, "cpu", np.array, Details(imports=imports))
+    return eager("numpy", np.__version__, xp, "cpu", np.array, Details(imports="import numpy as xp"))

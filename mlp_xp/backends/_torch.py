@@ -31,7 +31,7 @@ def open_library(device: str | None) -> Backend:
     if not on_gpu:
         LIMITS.others[:] = [torch]
     use = f"; torch.set_default_device({str(place)!r})" if on_gpu else ""
-    imports = (f"import torch, torch as xp{use}", f"import torch, array_api_compat.torch as xp{use}")
+    imports = f"import torch, array_api_compat.torch as xp{use}"
     # PyTorch has no type of its own for most errors.
     details = Details((RuntimeError, MemoryError), torch.get_num_threads, imports)
 

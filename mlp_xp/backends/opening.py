@@ -1,8 +1,7 @@
 """Open array libraries by name, or by an array."""
 
-import importlib.util
+import importlib
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
@@ -12,13 +11,13 @@ from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
 from mlp_xp.backends import BACKENDS, DTYPES, hooks
-from mlp_xp.backends._foreign import import_foreign, look_in_current_folder, open_foreign
+from mlp_xp.backends._foreign import import_foreign, open_foreign
 from mlp_xp.backends._jax import compile_afresh, processes_share_devices, starting_on
 from mlp_xp.backends._library import BackendError, BackendFailure, BackendOutOfMemory, reported
-from mlp_xp.backends.threads import LIMITS, check_threads, on_threads
+from mlp_xp.backends.threads import LIMITS, THREADS, on_threads
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.declared import check_choice
+from mlp_xp.declared import check_choice, checked
 from mlp_xp.errors import nearest
 
 __all__ = [
@@ -59,27 +58,21 @@ def open_backend(
     do not exist in the child, which waits for them forever. Start worker processes with
     `multiprocessing.get_context("spawn")`.
 
-    Raises BackendError if the library or the device is not available, ConfigError for another dtype, and ThreadsError
-    for an invalid thread count.
+    Raises BackendError if the library or the device is not available, and ConfigError for another dtype or an invalid
+    thread count.
     """
     check_choice("dtype", dtype, DTYPES)
-    if threads is not None:
-        check_threads(threads)
+    threads = checked(THREADS, threads)
     if name in BACKENDS:
         with starting_on(threads):
             library = importlib.import_module(f"mlp_xp.backends._{name.replace('-', '_')}").open_library(device)
         backend = _once(name, library.xp, library.device, dtype, lambda: library)
     elif ":" in name or name in hooks():
-        found = import_foreign(name, device)
-        backend = _once(name, found, None, dtype, lambda: open_foreign(name, found, dtype))
+        backend = open_namespace(import_foreign(name, device), dtype, name)
     else:
-        known, module = [*BACKENDS, *hooks()], name.partition(".")[0]
-        look_in_current_folder()
-        is_module = module and (module in sys.modules or importlib.util.find_spec(module))
-        hint = f" (did you mean '{name}:'?)" if is_module else nearest(name, known)
-        raise BackendError(
-            f"{name!r} is not known{hint}", remedy=f"choose one of {', '.join(known)}", setting="backend"
-        )
+        known = [*BACKENDS, *hooks()]
+        remedy = f"choose one of {', '.join(known)}, or name any other module as {name}:"
+        raise BackendError(f"{name!r} is not known{nearest(name, known)}", remedy=remedy, setting="backend")
     return backend if threads is None else on_threads(backend, threads, "as given")
 
 
@@ -95,11 +88,11 @@ def open_backend_of(array: Array, dtype: str = "float64") -> Backend:
     module = str(getattr(xp, "__name__", "")).removeprefix("array_api_compat.").partition(".")[0]
     if (name := module.replace("_", "-")) in BACKENDS:
         return open_backend(name, name_of(device_of(array)), dtype)
-    return _once(module, xp, "", dtype, lambda: open_namespace(xp, dtype, module or None))
+    return open_namespace(xp, dtype, module)
 
 
-def open_namespace(namespace: Any, dtype: str = "float64", name: str | None = None) -> Backend:
-    """Open an array namespace, or a hook for one (see docs/libraries.md), that is not known by a name.
+def open_namespace(namespace: Any, dtype: str = "float64", name: str = "") -> Backend:
+    """Open an array namespace, or a hook for one (see docs/libraries.md).
 
     dtype: as in `open_backend`. name: what messages call it; by default its own. Raises BackendError for a namespace
     that lacks something, or that does not return a NumPy array as it was given, and ConfigError for another dtype.
@@ -107,8 +100,7 @@ def open_namespace(namespace: Any, dtype: str = "float64", name: str | None = No
     check_choice("dtype", dtype, DTYPES)
     # Not the `__name__` of any other object: one that passes on what it lacks would have another's.
     own = namespace.__name__ if isinstance(namespace, ModuleType | type) else type(namespace).__name__
-    LIMITS.look()
-    return _complete(open_foreign(name or own, namespace, dtype), dtype)
+    return _once(name or own, namespace, None, dtype, lambda: open_foreign(name or own, namespace, dtype))
 
 
 def _once(name: str, found: Any, device: Any, dtype: str, make: Callable[[], Backend]) -> Backend:
@@ -120,10 +112,11 @@ def _once(name: str, found: Any, device: Any, dtype: str, make: Callable[[], Bac
 
 
 def _complete(backend: Backend, dtype: str) -> Backend:
-    """Return the backend with what depends on its dtype, and with transfers and functions from `jit` `reported`."""
+    """Return the backend with its dtype, `like`, a thread count for functions from `jit`, and failures `reported`."""
 
     def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-        return reported(backend, backend.jit(function, **options))
+        made = backend.jit(function, **options)
+        return reported(backend, LIMITS.at()(made) if backend.threads.adjustable else made)
 
     def like(array: Any) -> Backend:
         try:

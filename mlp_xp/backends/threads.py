@@ -5,27 +5,26 @@ times longer. For wide layers and large batches, all CPUs together are faster. S
 """
 
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache, wraps
+from functools import lru_cache
+from types import NoneType
 from typing import Any, NamedTuple
 
 from threadpoolctl import ThreadpoolController
 
 from mlp_xp.core.library import Backend
-from mlp_xp.errors import MlpXpError
+from mlp_xp.declared import ConfigError, Setting, checked
 
 # Multiply-adds of a forward pass from which on a run uses all CPUs. If they have other work, threads wait for each
 # other: the shorter a step, the more it loses against one thread, up to 16 times. From here on it loses a factor of 1.2
 # to 2.4; see docs/performance.md.
 LARGE_STEP = 4 * 10**9
-# OpenMP ends the process if it cannot start a thread.
-MOST_THREADS = 1024
+# The number may exceed the CPUs, but OpenMP ends the process if it cannot start a thread.
+THREADS = Setting("threads", int, (NoneType,), None, least=1, most=1024)
 VARIABLES = tuple(f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "GOTO", "MKL", "BLIS"))
-NUMBERS = re.compile(r"\s*0*[1-9][0-9]*\s*(,\s*[0-9]+\s*)*")  # such as `4,2`, whose first number counts here
 
 
 class Threads(NamedTuple):
@@ -43,24 +42,9 @@ UNDECIDED = Threads()
 ON_GPU = Threads(None, "it computes on a GPU", adjustable=False)
 
 
-class ThreadsError(MlpXpError):
-    """An invalid thread count."""
-
-
 def threads_chosen() -> dict[str, str]:
     """Return the environment variables that set the thread count of BLAS and OpenMP, such as OMP_NUM_THREADS."""
-    return {name: os.environ[name] for name in VARIABLES if NUMBERS.fullmatch(os.environ.get(name, ""))}
-
-
-def check_threads(number: int) -> None:
-    """Raise ThreadsError unless the number is whole and from 1 to MOST_THREADS. It may exceed the CPUs."""
-    if type(number) is not int or not 1 <= number <= MOST_THREADS:
-        raise ThreadsError(f"{number!r:.80} is not a whole number from 1 to {MOST_THREADS}", setting="threads")
-
-
-def in_words(number: int | None) -> str:
-    """Return a thread count as text, such as `1 thread`."""
-    return "1 thread" if number == 1 else f"{number or 'an unknown number of'} threads"
+    return {name: value for name in VARIABLES if (value := os.environ.get(name))}
 
 
 def available_cpus() -> int:
@@ -96,31 +80,25 @@ def choose_threads(backend: Backend, work: int, before: int | None = None) -> Ba
     return on_threads(backend, number, f"a forward pass has {shown}, and this process may use {number} CPUs")
 
 
+@lru_cache(maxsize=64)
 def on_threads(backend: Backend, number: int, reason: str) -> Backend:
     """Return the backend with this thread count: the same object for the same one.
 
     Python threads that compute on different numbers of threads at once wait for each other, because the numbers
-    are the process's. Raises ThreadsError for an invalid number, and where the library does not let one choose.
+    are the process's. Raises ConfigError for an invalid number, and where the library does not let one choose.
     """
-    check_threads(number)
-    if backend.threads.adjustable:
-        return _on_threads(backend, number, reason)
-    if backend.threads.number == number:
-        return backend
-    fault = f"backend {backend.name} cannot compute on {in_words(number)}: {backend.threads.reason}"
-    raise ThreadsError(fault, remedy="leave the number out", setting="threads")
-
-
-@lru_cache(maxsize=64)
-def _on_threads(backend: Backend, number: int, reason: str) -> Backend:
+    checked(THREADS, number)
+    if not backend.threads.adjustable:
+        if backend.threads.number == number:
+            return backend
+        fault = f"backend {backend.name} cannot compute on {number} threads: {backend.threads.reason}"
+        raise ConfigError(fault, remedy="leave the number out", setting="threads")
     LIMITS.look()
 
     def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-        return limited(backend.jit(function, **options), number)
+        return LIMITS.at(number)(backend.jit(function, **options))
 
-    with LIMITS.at(number):
-        count = backend.details.thread_count() or number  # a library may have a limit of its own
-    return replace(backend, jit=jit, threads=backend.threads._replace(number=count, reason=reason))
+    return replace(backend, jit=jit, threads=backend.threads._replace(number=number, reason=reason))
 
 
 class Limits:
@@ -147,13 +125,15 @@ class Limits:
         """Return the largest thread count of a BLAS library; None if there is none."""
         return max((each.get_num_threads() for each in self._found if each.user_api == "blas"), default=None)
 
-    def default(self) -> AbstractContextManager[None]:
-        """Return a context with one thread; without any effect where variables set a number (see `threads_chosen`)."""
-        return nullcontext() if threads_chosen() else self.at(1)
-
     @contextmanager
-    def at(self, number: int) -> Iterator[None]:
-        """Let the libraries compute on this many threads in this context."""
+    def at(self, number: int | None = None) -> Iterator[None]:
+        """Let the libraries compute on this many threads in this context, or in a function that this decorates.
+
+        By default that is one, or what environment variables say (see `threads_chosen`).
+        """
+        if number is None and threads_chosen():
+            yield
+            return
         with self._lock:
             if self._is_inside:
                 yield
@@ -162,7 +142,7 @@ class Limits:
             before = [library.get_num_threads() for library in libraries]
             self._is_inside = True
             try:
-                _set_threads(libraries, [number] * len(libraries))
+                _set_threads(libraries, [number or 1] * len(libraries))
                 yield
             finally:
                 _set_threads(libraries, before)
@@ -180,14 +160,3 @@ def _set_threads(libraries: Sequence[Any], numbers: Sequence[int]) -> None:
 
 
 LIMITS = Limits()  # one, because all backends share the libraries
-
-
-def limited(function: Callable[..., Any], number: int | None = None) -> Callable[..., Any]:
-    """Return a function that computes on this many threads, or by default as `LIMITS.default` says."""
-
-    @wraps(function)
-    def call(*args: Any) -> Any:
-        with LIMITS.default() if number is None else LIMITS.at(number):
-            return function(*args)
-
-    return call

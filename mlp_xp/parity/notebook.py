@@ -138,16 +138,10 @@ class Notebook:
         return loss
 
 
-def verify(predicted: Array, labels: Array) -> float:
-    """Return the fraction of rows whose largest number is in the right place."""
-    pred_label = np.argmax(predicted, axis=1)
-    verify_label = np.argmax(labels, axis=1)
-    return float(np.sum(pred_label == verify_label) / verify_label.size)
-
-
 def accuracy(network: Notebook, images: Array, labels: Array) -> float:
     """Return the accuracy of the network on images, computed in one batch."""
-    return verify(network.forward(images.astype(network.dtype, copy=False)).output, labels)
+    predicted = network.forward(images.astype(network.dtype, copy=False)).output
+    return float(np.mean(np.argmax(predicted, axis=1) == np.argmax(labels, axis=1)))
 
 
 def trajectory(

@@ -1,11 +1,9 @@
 """Write a folder that shows a deviation with NumPy and the library alone: the inputs, and a script of ten lines."""
 
-import importlib.util
 import io
 import re
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -17,12 +15,13 @@ from mlp_xp.backends._foreign import find
 from mlp_xp.core.library import Backend
 from mlp_xp.errors import escaped
 from mlp_xp.files import file_errors, write_whole
-from mlp_xp.parity.bounds import allowed_deviation, expect
-from mlp_xp.parity.trace import INPLACE, Operation, expression
+from mlp_xp.parity.bounds import INPLACE, expect, refer
+from mlp_xp.parity.trace import Operation, expression
 
-SCRIPT = '''\
-"""{title}"""
+SCRIPT = """\
+# {title}
 import sys, numpy as np
+sys.path.append("")
 {imports}
 def call(xp, {names}):
     {body}
@@ -33,7 +32,7 @@ close = result.shape == expected.shape and np.allclose(result, 1.0 * expected, 0
 got, wanted = (x.ravel()[{at}:][:1] for x in (result, expected))
 print(result.dtype, result.shape, *got, "NumPy:", {dtype!r}, expected.shape, *wanted)
 sys.exit(0 if close and result.dtype == {dtype!r} else "DEVIATES")
-'''
+"""
 # CuPy's arrays have get, PyTorch's cpu; NumPy reads what is on the host.
 TO_NUMPY = 'lambda x: np.asarray(x.get() if hasattr(x, "get") else x.cpu() if hasattr(x, "cpu") else x)'
 
@@ -51,9 +50,8 @@ class Reproducer(NamedTuple):
 def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Reproducer | str:
     """Write the reproducer of an operation that deviates or raised, run it, and return whether it shows that.
 
-    If a script is not possible, return why. If the library can be imported in several ways, the script uses the first
-    that shows it, or else the last. It uses the backend's device, or the default device of a foreign namespace. Raises
-    FileError if the folder cannot be written.
+    If a script is not possible, return why. It uses the backend's device, or the default device of a foreign namespace,
+    and finds modules of the current folder if it is started there. Raises FileError if the folder cannot be written.
     """
     inputs: dict[str, np.ndarray] = {}
 
@@ -73,67 +71,46 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
     text, shown = expression(name, args, kwargs, word), operation.result
     body = f"{text}; return x0" if name in INPLACE else f"return {text}"
     # Also for a wrong dtype or shape, so that the script is content with a library that was repaired.
-    allowed, dtype = allowed_deviation(name, operation.reference, args, kwargs), (expected if problem else shown).dtype
+    allowed = refer(name, operation.reference, args, kwargs).allowed
+    dtype = (expected if problem else shown).dtype
     if problem.startswith("changes"):
         changed = f"x{int(problem.split()[-1]) - 1}"
         body, shown, allowed = f"{text}; return {changed}", inputs[changed], np.asarray(0.0)
         dtype = shown.dtype
     shape, at = operation.result.shape, operation.verdict.at
-    lines, to_numpy = _imports(backend)
-    title = escaped(f"{backend.name} {backend.version}: {operation} {operation.what}")
-    fields = {
-        "title": title.replace("\\", "/").replace('"', "'"),
-        "names": ", ".join(inputs),
-        "body": body,
-        "to_numpy": to_numpy,
-        "dtype": dtype.name,
-        "at": 0 if problem or not shape else int(np.ravel_multi_index(at, shape)),
-    }
+    imports, to_numpy = _imports(backend)
+    text = SCRIPT.format(
+        title=escaped(f"{backend.name} {backend.version}: {operation} {operation.what}"), imports=imports,
+        names=", ".join(inputs), body=body, to_numpy=to_numpy, dtype=dtype.name,
+        at=0 if problem or not shape else int(np.ravel_multi_index(at, shape)),
+    )  # fmt: skip
     file = io.BytesIO()
     np.savez(file, **inputs, allowed=allowed)  # type: ignore[arg-type]
     with file_errors(folder, "create"):
         folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "inputs.npz", file.getvalue())
     script = folder / "reproduce.py"
-    for imports in lines:
-        write_whole(script, SCRIPT.format(imports=imports, **fields).encode(errors="backslashreplace"))
-        done = subprocess.run([sys.executable, str(script)], check=False, capture_output=True, text=True)
-        said, last = done.stdout.strip(), done.stderr.strip().rpartition("\n")[2]
-        # A function of the library's own may have another meaning, and deviate in another way.
-        shows = last == "DEVIATES" and said.startswith(f"{shown.dtype} {shown.shape} ")
-        if problem.startswith("raised"):
-            kind = problem.removeprefix("raised ").partition(":")[0]
-            found = re.search(rf"^(\w+\.)*{re.escape(kind)}\b.*", done.stderr, re.MULTILINE)
-            shows, last = found is not None, found[0] if found else last
-        if shows:
-            break
+    write_whole(script, text.encode(errors="backslashreplace"))
+    done = subprocess.run([sys.executable, str(script)], check=False, capture_output=True, text=True)
+    said, last = done.stdout.strip(), done.stderr.strip().rpartition("\n")[2]
+    shows = last == "DEVIATES" and said.startswith(f"{shown.dtype} {shown.shape} ")
+    if problem.startswith("raised"):
+        kind = problem.removeprefix("raised ").partition(":")[0]
+        found = re.search(rf"^(\w+\.)*{re.escape(kind)}\b.*", done.stderr, re.MULTILINE)
+        shows, last = found is not None, found[0] if found else last
     return Reproducer(script, shows, f"{said} {last}".strip())
 
 
-def _imports(backend: Backend) -> tuple[list[str], str]:
-    """Return lines that import the namespace of a backend as `xp`, the ones to try first, and a function to NumPy."""
+def _imports(backend: Backend) -> tuple[str, str]:
+    """Return a line that imports the namespace of a backend as `xp`, and a function from its arrays to NumPy's."""
     if backend.details.imports:
-        return [*backend.details.imports], TO_NUMPY
+        return backend.details.imports, TO_NUMPY
     hook = find(backend.name)
-    module, _, attributes = (backend.name if ":" in backend.name else hooks()[backend.name].value).partition(":")
-    if hook is not backend.xp:
-        attributes = f"{attributes}.xp".lstrip(".")
-    copy_source = f"{hook.__name__}.to_numpy" if isinstance(hook, ModuleType) and hasattr(hook, "to_numpy") else ""
-    parent, _, last = f"{module}.{attributes}".rpartition(".") if attributes else ("", "", "")
-    line = f"import {module} as xp"
-    if parent in sys.modules:
-        line = f"from {parent} import {last}{' as xp' * (last != 'xp')}"
-    elif attributes:
-        line = f"import {module}; xp = {module}.{attributes}"
-    if copy_source:
-        return [_found(module, f"import {hook.__name__}; {line}")], copy_source
-    return [_found(module, line)], TO_NUMPY
-
-
-def _found(module: str, line: str) -> str:
-    """Return a line that imports a module, so that it works in any process."""
-    spec = importlib.util.find_spec(module.partition(".")[0])
-    places = [*(spec.submodule_search_locations or []), spec.origin or ""] if spec else [""]
-    folder = str(Path(places[0]).resolve().parent)
-    installed = {str(Path(path).resolve()) for path in sysconfig.get_paths().values()}
-    return line if folder in installed else f"sys.path.append({folder!r}); {line}"
+    name = backend.name if ":" in backend.name else hooks()[backend.name].value
+    module, _, attributes = f"{name}{'.xp' * (hook is not backend.xp)}".replace(":.", ":").partition(":")
+    first, _, others = attributes.partition(".")
+    line = f"from {module} import {first} as xp" if first else f"import {module} as xp"
+    line += f"; xp = xp.{others}" * bool(others)
+    if isinstance(hook, ModuleType) and hasattr(hook, "to_numpy"):
+        return f"import {hook.__name__}; {line}", f"{hook.__name__}.to_numpy"
+    return line, TO_NUMPY

@@ -23,7 +23,6 @@ here depends on the library under test, or on its result.
 """
 
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,27 +34,17 @@ from mlp_xp.parity.bounds import ULPS
 UFUNCS = {"sub": np.subtract, "mul": np.multiply, "truediv": np.divide, "pow": np.power}
 # Bounds in eps of single operations, as in `bounds`.
 BOUNDS = {UFUNCS.get(name) or getattr(np, name): ulps + 1 for name, ulps in ULPS.items()}
-# Random numbers are drawn once, and used from a random place on, which takes a tenth of the time.
-DRAWN = 2**20
 
 
 def rounding_at_random(dtype: str, seed: int = 0) -> Backend:
     """Return NumPy as a backend whose rounding errors are random. dtype: float64 or float32."""
-    random = np.random.default_rng(seed)
-    drawn = random.uniform(-1, 1, DRAWN)
-
-    @cache
-    def errors(bound: float) -> np.ndarray:
-        return np.asarray(bound * np.finfo(dtype).eps * drawn, dtype=dtype)
+    random, eps = np.random.default_rng(seed), np.finfo(dtype).eps
 
     def perturb(x: np.ndarray, bound: float) -> np.ndarray:
         """Change each element by a relative error within `bound` eps."""
-        start = int(random.integers(DRAWN))
-        part = errors(bound)[start : start + x.size]
-        if part.size < x.size:
-            part = np.resize(np.roll(errors(bound), -start), x.size)
+        errors = bound * eps * (2 * random.random(x.shape, np.float32) - 1)
         # Not x * (1 + error): numbers below 1 are denser than those above, which would favour one sign.
-        return np.asarray(x + x * part.reshape(x.shape), x.dtype)
+        return np.asarray(x + x * errors, x.dtype)
 
     def is_real(x: Any) -> bool:
         return isinstance(x, np.ndarray) and x.dtype.kind == "f"

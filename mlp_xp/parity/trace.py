@@ -21,16 +21,15 @@ import numpy as np
 from mlp_xp.backends._foreign import rebuild
 from mlp_xp.backends._library import eager_scan, eager_scan_blocks
 from mlp_xp.backends.opening import BackendFailure
+from mlp_xp.backends.requirements import FUNCTIONS
 from mlp_xp.backends.threads import LIMITS
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
-from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend, Carry
-from mlp_xp.core.training import trajectory
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import MlpXpError, one_line, with_colon, without_comment
-from mlp_xp.parity.bounds import KNOWN, Verdict, check
+from mlp_xp.parity.bounds import INPLACE, Verdict, check
 from mlp_xp.parity.compare import start
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -40,20 +39,15 @@ _GO_BETWEENS = (
     *(str(Path(np.__file__).parent), contextlib.__file__),
 )
 BINARY = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "matmul": "@", "pow": "**"}
-INPLACE = {"iadd": "+=", "isub": "-=", "imul": "*=", "itruediv": "/="}
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
-SYMBOLS = BINARY | INPLACE | COMPARISONS
+SYMBOLS = BINARY | COMPARISONS | {name: f"{BINARY[plain]}=" for name, plain in INPLACE.items()}
 ATTRIBUTES = ("shape", "dtype", "device", "ndim", "size")
 DTYPES = ("float64", "float32", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
-SMALL = TrainConfig(hidden=(3,), epochs=1, warm_up_steps=0, report_every=40)
+SMALL = TrainConfig(hidden=(3,), warm_up_steps=0, report_every=40)
 SMALL_RICH = replace(
     SMALL, batch_size=8, report_every=8, activation="relu", optimizer="adam", update_order="simultaneous",
     clip_norm=1.0, weight_decay=0.01, dropout=0.2,
 )  # fmt: skip
-
-
-class LibraryError(BackendFailure):
-    """An operation raises in the library under test."""
 
 
 class Operation(NamedTuple):
@@ -61,19 +55,14 @@ class Operation(NamedTuple):
 
     number: int
     """From 1."""
-    in_step: bool
-    """Whether it is part of a step, or between steps: preparation of a block of steps, loss, evaluation."""
     when: str
-    """The step in words, counted from 1 with the first of the warm-up."""
+    """The step in words, warm-up included, and whether it is part of the step or comes after it: preparation of a block
+    of steps, loss, evaluation."""
     name: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    devices: tuple[str, ...]
-    """The devices of the arrays among the arguments, in order."""
     place: str
-    """The line of our source that called it, as `file:line`."""
-    source: str
-    """The text of that line."""
+    """The line of our source that called it, as `file:line (text)`."""
     reference: Callable[..., Any]
     """NumPy's operation."""
     result: np.ndarray = np.empty(0)
@@ -89,17 +78,6 @@ class Operation(NamedTuple):
         deviation, bound, at, (got, expected), problem = self.verdict
         where = f"at {[*at]}, where {bound:.3g} are allowed: {got!r} instead of {expected!r}"
         return problem or f"deviates by {deviation:.3g} eps {where}"
-
-
-@dataclass
-class Totals:
-    """All calls of one operation: the largest deviation in eps, the largest share of its bound, the first beyond it."""
-
-    calls: int = 0
-    deviating: int = 0
-    deviation: float = 0.0
-    used: float = 0.0
-    first: Operation | None = None
 
 
 class Traced:
@@ -149,15 +127,13 @@ class Namespace:
     def __getattr__(self, name: str) -> Any:
         tracer = self._tracer
         function = getattr(tracer.backend.xp, name)
-        if name in DTYPES or not callable(function):
+        if name in (*DTYPES, "finfo") or not callable(function):
             return function
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            if name in KNOWN:
-                return tracer.call(name, function, getattr(numpy_xp, name), args, kwargs)
-            if any(isinstance(x, Traced) for x in (*args, *kwargs.values())):
-                raise MlpXpError(f"xp.{name}, called at {_place()[0]}, has no bound; add it to mlp_xp/parity/bounds.py")
-            return function(*args, **kwargs)  # about dtypes, such as finfo
+            if name not in FUNCTIONS:
+                raise MlpXpError(f"xp.{name}, called at {_place()}, is not in mlp_xp/backends/requirements.py")
+            return tracer.call(name, function, getattr(numpy_xp, name), args, kwargs)
 
         self.__dict__[name] = call
         return call
@@ -167,17 +143,14 @@ class Namespace:
 class Tracer:
     """Calls the operations of a backend, compares each with NumPy's, and keeps what was found.
 
-    warm_up: the steps of the warm-up, which are named as such. totals: by the name of the operation. last_step: the
-    operations of the last step, in order. first: the first operation beyond its bound. failure: what ended the run
-    early. raised: the operation that did, if the library raised in one. steps, calls: the numbers of steps begun,
-    warm-up included, and of operations.
+    verdicts: of all calls, by the name of the operation. deviating: the first operation of each name that is beyond its
+    bound, in the order in which they were found. failure: what ended the run early. raised: the operation that did, if
+    the library raised in one. steps, calls: the numbers of steps begun, warm-up included, and of operations.
     """
 
     backend: Backend
-    warm_up: int = 0
-    totals: dict[str, Totals] = field(default_factory=dict)
-    last_step: list[Operation] = field(default_factory=list)
-    first: Operation | None = None
+    verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
+    deviating: dict[str, Operation] = field(default_factory=dict)
     failure: Exception | None = None
     raised: Operation | None = None
     steps: int = 0
@@ -199,12 +172,12 @@ class Tracer:
     ) -> Any:
         """Call an operation of the library, and check it. reference: NumPy's, if it is another function.
 
-        Raises LibraryError if the library raises.
+        Raises BackendFailure if the library raises.
         """
         kwargs = kwargs or {}
         self.calls += 1
-        about = self.calls, self._in_step, self._when(), name
-        operation = Operation(*about, args, kwargs, (), *_place(), reference or function)
+        when = f"{'in' if self._in_step else 'after'} step {self.steps}" if self.steps else "before the first step"
+        operation = Operation(self.calls, when, name, args, kwargs, _place(), reference or function)
         operands: list[tuple[Traced, np.ndarray]] = []
 
         def on_host(x: Any) -> Any:
@@ -217,7 +190,6 @@ class Tracer:
             operation = operation._replace(
                 args=_map(on_host, args),
                 kwargs={key: _map(on_host, value) for key, value in kwargs.items() if key != "device"},
-                devices=tuple(str(getattr(x.array, "device", "unknown device")) for x, _ in operands),
             )
             stale = [i for i, (x, before) in enumerate(operands, 1) if not _equal(x.host, before)]
             result = function(*_map(_own, args), **{key: _map(_own, value) for key, value in kwargs.items()})
@@ -235,7 +207,7 @@ class Tracer:
             said = one_line(cause)
             if operation.args is not args:  # else an argument could not be read
                 self.raised = operation._replace(verdict=Verdict(problem=f"raised {said}"))
-            raise LibraryError(
+            raise BackendFailure(
                 f"backend {with_colon(self.backend.name)} operation {self.calls}, {operation.when}, {operation} at "
                 f"{operation.place} raised {said}"
             ) from error
@@ -280,20 +252,13 @@ class Tracer:
         """Scan eagerly, and count the steps: nothing else is scanned."""
 
         def counted(carry: Carry, x: tuple[Array, ...]) -> tuple[Carry, Array]:
-            self.steps, self._in_step, self.last_step = self.steps + 1, True, []
+            self.steps, self._in_step = self.steps + 1, True
             try:
                 return step(carry, x)
             finally:
                 self._in_step = False
 
         return eager_scan(counted, carry, xs, xp=self.xp)
-
-    def _when(self) -> str:
-        if not self.steps:
-            return "before the first step"
-        after = self.steps - self.warm_up
-        relative = "" if not self.warm_up else f" ({after} after the warm-up)" if after > 0 else " (of the warm-up)"
-        return f"{'in' if self._in_step else 'after'} step {self.steps}{relative}"
 
     def _numpy_dtype(self, x: Any) -> Any:
         """Return NumPy's dtype for a dtype of the library, and anything else as it is."""
@@ -302,61 +267,48 @@ class Tracer:
         return next((dtype for dtype, own in self._dtypes if own == x), x)
 
     def _add(self, operation: Operation) -> None:
-        verdict = operation.verdict
-        totals = self.totals.setdefault(operation.name, Totals())
-        totals.calls += 1
-        if not verdict.problem:
-            totals.deviation = max(totals.deviation, verdict.deviation)
-            totals.used = max(totals.used, verdict.deviation / (verdict.bound or np.inf))
-        if verdict.deviates:
-            totals.deviating += 1
-            totals.first = totals.first or operation
-            self.first = self.first or operation
-        if operation.in_step:
-            self.last_step.append(operation)
+        self.verdicts.setdefault(operation.name, []).append(operation.verdict)
+        if operation.verdict.deviates:
+            self.deviating.setdefault(operation.name, operation)
 
 
-def tracing(backend: Backend, warm_up: int = 0) -> tuple[Backend, Tracer]:
+def tracing(backend: Backend) -> tuple[Backend, Tracer]:
     """Return a backend that computes as the given one, operation by operation, and the tracer that checks it.
 
-    warm_up: the number of steps that are named steps of the warm-up. What a library computes by a function of its own
-    (`Backend.functions`), it computes by operations of the standard here, which NumPy can repeat.
+    What a library computes by a function of its own (`Backend.functions`), it computes by operations of the standard
+    here, which NumPy can repeat.
     """
-    tracer = Tracer(backend, warm_up)
+    tracer = Tracer(backend)
     own = {name: getattr(tracer, name) for name in ("xp", "from_numpy", "to_numpy", "scan", "jit")}
-    return replace(backend, **own, scan_blocks=partial(eager_scan_blocks, xp=tracer.xp), functions=()), tracer
+    own |= {"scan_blocks": partial(eager_scan_blocks, xp=tracer.xp), "like": lambda array: traced}
+    traced: Backend = replace(backend, **own, functions=())
+    return traced, tracer
 
 
 def trace(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Tracer:
-    """Train for `steps` steps after the warm-up, with reports, evaluate on the test set, and check every operation.
+    """Train for `steps` steps after the warm-up, with reports, predict for the test set, and check every operation.
 
     dataset: arrays on the host. If the library raises, the tracer has the BackendFailure as its `failure`, and after an
     operation that deviates any other exception. Raises what `compare.start` raises, if no operation deviated before.
     """
-    return trace_run(lambda traced: train_and_evaluate(config, dataset, traced, steps), backend, config.warm_up_steps)
-
-
-def trace_run(run: Callable[[Backend], None], backend: Backend, warm_up: int = 0) -> Tracer:
-    """Call a function with a backend that checks every operation, and return the tracer: see `trace`."""
-    traced, tracer = tracing(backend, warm_up)
+    traced, tracer = tracing(backend)
     try:
-        with LIMITS.default():
-            run(traced)
+        with LIMITS.at():
+            train_and_predict(config, dataset, traced, steps)
     except Exception as error:
-        if tracer.first is None and not isinstance(error, BackendFailure):
+        if not tracer.deviating and not isinstance(error, BackendFailure):
             raise
         tracer.failure = error
     return tracer
 
 
-def train_and_evaluate(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> None:
+def train_and_predict(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> None:
     """Train for `steps` steps after the warm-up, with reports, and predict for the test set, if any."""
     job, events = start(config, dataset, backend, steps)
     for event in events:
         network = event.position.state.network
     if job.dataset.test_inputs is not None:
-        model = job.model(network)
-        model.task.decide(model.outputs(job.dataset.test_inputs), model.class_names, xp=backend.xp)
+        job.model(network).predict(job.dataset.test_inputs)
 
 
 def small_runs(backend: Backend) -> Iterator[tuple[str, Tracer]]:
@@ -368,13 +320,7 @@ def small_runs(backend: Backend) -> Iterator[tuple[str, Tracer]]:
         ("labels", features, features > 0, SMALL),
         ("regression", features, features, SMALL),
     ):
-
-        def run(traced: Backend, task: str = task, X: Any = X, y: Any = y, config: TrainConfig = config) -> None:
-            dataset = from_arrays(traced.asarray(X), y, 0.3, backend=traced, task=task)
-            for _ in trajectory(Job(config, dataset, traced)):
-                pass
-
-        yield f"small run for {task}", trace_run(run, backend)
+        yield f"small run for {task}", trace(config, from_arrays(X, y, 0.3, task=task), backend, 40)
 
 
 def expression(name: str, args: Any, kwargs: dict[str, Any], word: Callable[[Any], str]) -> str:
@@ -401,13 +347,13 @@ def expression(name: str, args: Any, kwargs: dict[str, Any], word: Callable[[Any
     return others.get(name) or f"xp.{'asarray' if name == 'from_numpy' else name}({', '.join(words)})"
 
 
-def _place() -> tuple[str, str]:
-    """Return the line that called an operation, as `file:line`, and its text."""
+def _place() -> str:
+    """Return the line that called an operation, as `file:line (text)`."""
     frame = sys._getframe(2)
     while frame.f_code.co_filename.startswith(_GO_BETWEENS) and frame.f_back is not None:
         frame = frame.f_back
     name, line = frame.f_code.co_filename, frame.f_lineno
-    return f"{name.removeprefix(f'{PACKAGE.parent}/')}:{line}", without_comment(linecache.getline(name, line))
+    return f"{name.removeprefix(f'{PACKAGE.parent}/')}:{line} ({without_comment(linecache.getline(name, line))})"
 
 
 def _map(function: Callable[[Any], Any], tree: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mlp_xp.backends.memory import check_memory
 from mlp_xp.backends.opening import BackendFailure
-from mlp_xp.backends.threads import choose_threads, in_words
+from mlp_xp.backends.threads import choose_threads
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
@@ -40,7 +40,7 @@ def check_run(settings: Settings, job: Job, folder: Path | None = None) -> Job:
     job = job.on(choose_threads(job.backend, job.work, before))
     if before not in (None, now := job.backend.threads.number):
         warnings.warn(
-            f"{str(folder)!r}: the run was started with {in_words(before)} and is resumed with {in_words(now)}, so the "
+            f"{str(folder)!r}: the run was started with threads={before} and is resumed with threads={now}, so the "
             "last digits of its numbers may differ from those of an uninterrupted run",
             MlpXpWarning,
             stacklevel=2,

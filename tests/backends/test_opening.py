@@ -211,7 +211,7 @@ def strangers(tmp_path, monkeypatch, forget):
 
 
 def test_a_module_of_the_current_folder_is_found(strangers):
-    assert "did you mean 'habits:'?" in refusal("habits")
+    assert "or name any other module as habits:" in refusal("habits")
     assert open_backend("habits:without_device").name == "habits:without_device"
 
 
@@ -328,7 +328,7 @@ def test_an_entry_point_is_a_backend_by_name(tmp_path, monkeypatch, forget):
     monkeypatch.syspath_prepend(tmp_path)
     backend = open_backend("far")
     assert (backend.name, backend.version, backend.xp.__name__) == ("far", "4.2", "far_arrays")
-    assert refusal("zzz").endswith(", far")
+    assert ", far, or " in refusal("zzz")
     forget("far_arrays")
 
 
@@ -337,7 +337,7 @@ def test_an_entry_point_is_a_backend_by_name(tmp_path, monkeypatch, forget):
 
 ARRAYS = [
     np.arange(24, dtype=np.uint8).reshape(2, 3, 4),
-    np.arange(20000.0).reshape(200, 100).T,  # large: JAX is given these in another way
+    np.arange(20000.0).reshape(200, 100).T,
     np.arange(10)[::-2],
     np.array([0.1, -0.0, np.inf, 1e-310]),
     np.array(3.0),

@@ -15,12 +15,12 @@ from backends import is_installed
 from data_sets import on_device, synthetic
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from mlp_xp.backends import threads
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.backends.threads import LARGE_STEP, ON_GPU, ThreadsError, choose_threads, cpus, on_threads
+from mlp_xp.backends.threads import LARGE_STEP, ON_GPU, choose_threads, cpus, on_threads
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job
 from mlp_xp.core.training import trajectory
+from mlp_xp.declared import ConfigError
 
 PATIENCE = 60  # seconds
 # Products large enough that OpenBLAS would split them, into sums of another order.
@@ -136,15 +136,6 @@ def test_what_is_given_overrides_an_earlier_run_which_overrides_a_variable_which
     assert {*own_counts(name)} == {2}
 
 
-@pytest.mark.parametrize("value", ["abc", "", "0"])
-def test_a_variable_without_a_number_changes_nothing(value, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", value)
-    monkeypatch.setenv("NUMEXPR_NUM_THREADS", "8")
-    assert threads.threads_chosen() == {}
-    monkeypatch.setenv("OMP_NUM_THREADS", " 04 , 2")
-    assert threads.threads_chosen() == {"OMP_NUM_THREADS": " 04 , 2"}
-
-
 def test_the_rule_gives_large_steps_all_cpus(monkeypatch):
     backend = open_backend()
     number, reason = choose_threads(backend, 1024 * (784 * 2048 + 2048 * 2048 + 2048 * 10)).threads[:2]
@@ -156,14 +147,14 @@ def test_the_rule_gives_large_steps_all_cpus(monkeypatch):
 
 @pytest.mark.parametrize("number", [0, 1025, "2"])
 def test_an_invalid_number_names_the_setting(number):
-    with pytest.raises(ThreadsError, match=r"^threads: "):
+    with pytest.raises(ConfigError, match=r"^threads: "):
         open_backend("numpy", threads=number)
 
 
 def test_on_a_gpu_no_number_is_taken():
     backend = replace(open_backend(), threads=ON_GPU, on_gpu=True)
     assert choose_threads(backend, 10**12) is backend
-    with pytest.raises(ThreadsError, match=r"^threads: .* cannot compute on 2 threads: it computes on a GPU"):
+    with pytest.raises(ConfigError, match=r"^threads: .* cannot compute on 2 threads: it computes on a GPU"):
         on_threads(backend, 2, "as given")
 
 

@@ -26,12 +26,15 @@ from mlp_xp.parity.compare import (
     longest_dot_product,
     record,
     record_notebook,
+    start,
     tolerance,
 )
 
 WARM_UP, STEPS = 10, 130
 CONFIG = TrainConfig(hidden=(8,), learning_rate=0.05, report_every=50)
 LENGTH = longest_dot_product(CONFIG, TINY)
+NUMBERS = np.arange(1, WARM_UP + STEPS + 1)
+ALLOWED = tolerance(NUMBERS, "float64", LENGTH)
 every_batch_size = pytest.mark.parametrize("batch_size", [1, 7])
 BATCHES = replace(CONFIG, batch_size=7)
 
@@ -77,7 +80,7 @@ def reference(batch_size: int = 1) -> Trajectory:
 
 def compared(backend: Backend, batch_size: int = 1) -> Comparison:
     """The comparison without what rounding may do to this training, which takes long."""
-    return compare(record(replace(CONFIG, batch_size=batch_size), TINY, backend, STEPS), reference(batch_size), LENGTH)
+    return compare(record(replace(CONFIG, batch_size=batch_size), TINY, backend, STEPS), reference(batch_size), ALLOWED)
 
 
 def firsts(comparison: Comparison) -> tuple[int | None, ...]:
@@ -102,14 +105,14 @@ def test_every_backend_agrees_with_head_room(backend):
     assert itself.agrees
     assert {(quantity.largest, quantity.head_room) for quantity in itself.quantities.values()} == {(0, math.inf)}
     assert_agrees(comparison)
-    assert (comparison.trajectory.backend, comparison.trajectory.dtype) == (backend.name, "float64")
+    assert comparison.trajectory.backend is backend
     assert (comparison.accuracies_differ, comparison.predictions_differ) == (0, 0)
 
 
 def test_every_backend_agrees_in_float32_but_only_by_its_own_eps(backend32):
     run = record(BATCHES, TINY, backend32, STEPS)
-    assert_agrees(compare(run, reference(7), LENGTH))
-    stricter = compare(run, reference(7), LENGTH, float(tolerance(WARM_UP + STEPS, "float64", LENGTH)))
+    assert_agrees(compare(run, reference(7), tolerance(NUMBERS, "float32", LENGTH)))
+    stricter = compare(run, reference(7), np.full(NUMBERS.shape, ALLOWED[-1]))
     assert stricter.quantities["loss"].first_step == 1
     assert not stricter.agrees
 
@@ -142,7 +145,7 @@ def test_1e_7_in_one_bias_after_one_step_is_found_in_the_next(number, batch_size
 def test_a_swapped_update_order_and_another_seed_are_found_where_they_begin():
     """The first loss knows nothing of updates."""
     for change, step in (({"update_order": "simultaneous"}, 2), ({"seed": 1}, 1)):
-        comparison = compare(record(replace(CONFIG, **change), TINY, open_backend(), STEPS), reference(), LENGTH)
+        comparison = compare(record(replace(CONFIG, **change), TINY, open_backend(), STEPS), reference(), ALLOWED)
         assert comparison.quantities["loss"].first_step == step
         assert comparison.quantities["weights"].first_step == WARM_UP + STEPS
 
@@ -154,8 +157,8 @@ def test_a_swapped_update_order_and_another_seed_are_found_where_they_begin():
 def test_the_notebooks_loop_takes_the_rate_the_seed_and_the_order(update_order):
     config = replace(CONFIG, learning_rate=0.02, seed=3, update_order=update_order)
     notebook_run = record_notebook(config, TINY, STEPS)
-    assert compare(notebook_run, record(config, TINY, open_backend(), STEPS), LENGTH).agrees
-    assert not compare(notebook_run, reference(), LENGTH).agrees
+    assert compare(notebook_run, record(config, TINY, open_backend(), STEPS), ALLOWED).agrees
+    assert not compare(notebook_run, reference(), ALLOWED).agrees
 
 
 def test_the_notebooks_loop_refuses_what_the_notebook_does_not_have():
@@ -175,7 +178,10 @@ def test_exactly_so_many_steps_are_recorded(steps):
     assert trajectory.logits.shape == (len(trajectory.report_steps) + 1, 60, 10)
     assert trajectory.predictions.shape == (60,)
     np.testing.assert_array_equal(trajectory.predictions, trajectory.logits[-1].argmax(axis=1))
-    assert trajectory.accuracy == np.mean(trajectory.predictions == TINY.test_labels)
+    _, events = start(BATCHES, TINY, open_backend(), steps)
+    accuracies = [event.report.test.accuracy for event in events if event.report]
+    final = np.mean(trajectory.predictions == TINY.test_labels)
+    np.testing.assert_array_equal(trajectory.accuracies, [*accuracies, final])
     longer = record(BATCHES, TINY, open_backend(), 35)
     np.testing.assert_array_equal(longer.losses[: WARM_UP + steps], trajectory.losses)
     held_out = record(replace(BATCHES, validation=60, patience=1, epochs=2), TINY, open_backend(), 2 * steps)
@@ -185,81 +191,67 @@ def test_exactly_so_many_steps_are_recorded(steps):
 # How it is compared.
 
 
-def made_up(dtype: str = "float64", **changes: Any) -> Trajectory:
+def made_up(**changes: Any) -> Trajectory:
     random = np.random.default_rng(3)
     values = {
         "losses": np.append(random.uniform(0.001, 5, 18), [4.0, 0.01]),
         "weights": (random.normal(size=(6, 4)), random.normal(size=4)),
         "report_steps": np.array([1, 5, 15]),
-        "accuracies": (0.25, 0.5, 0.75),
-        "test_losses": np.array([2.5, 1.5, 0.5]),
+        "accuracies": np.array([0.25, 0.5, 0.75, 0.75]),
         "logits": np.eye(4, 10, 1) + random.uniform(0, 0.1, (4, 4, 10)),
         "predictions": np.array([1, 2, 3, 4]),
     }
-    return Trajectory("made up", "1", "cpu", dtype, **{**values, **changes}, accuracy=0.6)
+    return Trajectory(open_backend(), **{**values, **changes})
 
 
+BOUNDS = tolerance(np.arange(1, 21), "float64", 36)
 # A quantity, one number of it, the step of that, and what its deviation is relative to.
 PLACES = [
     ("loss", lambda run: run.losses[18:19], 19, 4.0),
     ("loss", lambda run: run.losses[19:], 20, 1.0),
     ("logits", lambda run: run.logits[1, 2, 3:4], 5, np.abs(made_up().logits[1]).max()),
     ("weights", lambda run: run.weights[1][:1], 20, np.abs(made_up().weights[1]).max()),
-    ("test_loss", lambda run: run.test_losses[1:2], 5, 1.5),
 ]
 
 
-@pytest.mark.parametrize("length", [1, 36])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("times", [0.5, 2.0, math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize(("name", "place", "step", "scale"), PLACES)
-def test_a_quantity_may_deviate_by_so_much_and_no_more(name, place, step, scale, times, dtype, length):
-    """By the coarser dtype of the two. A test loss is a mean of four images, where no sum of a step is longer."""
-    bound = float(tolerance(step, dtype, max(length, 4) if name == "test_loss" else length))
-    run, finite = made_up(dtype), math.isfinite(times)
+def test_a_quantity_may_deviate_by_its_tolerance_and_no_more(name, place, step, scale, times):
+    bound, run, finite = float(BOUNDS[step - 1]), made_up(), math.isfinite(times)
     place(run)[:] += times * bound * scale
-    comparison = compare(run, made_up(), length)
+    comparison = compare(run, made_up(), BOUNDS)
     first_steps = {each: found.first_step for each, found in comparison.quantities.items() if found.first_step}
     assert first_steps == ({} if times == 0.5 else {name: step})
     assert comparison.agrees is (times == 0.5)
     found = comparison.quantities[name]
     assert found.largest == pytest.approx(times * bound if finite else math.inf, rel=0.05)
     assert found.head_room == pytest.approx(1 / times if finite else 0, rel=0.05)
-    assert compare(run, made_up(), length, fixed_tolerance=1e300).agrees is finite
-    assert not compare(run, made_up(), length, fixed_tolerance=1e-20).agrees
+    assert compare(run, made_up(), np.full(20, 1e300)).agrees is finite
+
+
+def test_the_tolerance_may_be_given_for_all_steps():
+    for given, agrees in ((1e-6, True), (1e-9, False)):
+        _, comparison = check(CONFIG, TINY, [faulty(at_step(61, shift_logits))], STEPS, given)
+        assert comparison.agrees is agrees
 
 
 def test_differing_accuracies_and_predictions_are_counted():
-    comparison = compare(made_up(accuracies=(0.25, 0.25, 1.0), predictions=np.array([1, 2, 3, 5])), made_up(), 36)
+    changed = made_up(accuracies=np.array([0.25, 0.25, 1.0, 1.0]), predictions=np.array([1, 2, 3, 5]))
+    comparison = compare(changed, made_up(), BOUNDS)
     assert (comparison.accuracies_differ, comparison.predictions_differ) == (2, 1)
 
 
-def test_a_prediction_may_change_only_where_two_logits_are_close():
-    bound = float(tolerance(20, "float64", 36))
+@pytest.mark.parametrize("prediction", [9, 10, -1])
+def test_a_prediction_may_change_only_where_two_logits_are_close(prediction):
+    """Each of the two may deviate by the tolerance, so they may lie twice as far apart. 10 and -1 are no classes."""
     flipped = made_up().predictions.copy()
-    flipped[2] = 9
-    assert compare(made_up(predictions=flipped), made_up(), 36).quantities["predictions"] == (1, 0, 20)
+    flipped[2] = prediction
+    assert compare(made_up(predictions=flipped), made_up(), BOUNDS).quantities["predictions"].first_step == 20
     for margin, agrees in ((1.9, True), (2.1, False)):
         logits = made_up().logits.copy()
-        logits[-1, 2, 9] = logits[-1, 2, 3] - margin * bound * logits[-1].max()
-        comparison = compare(made_up(predictions=flipped, logits=logits), made_up(logits=logits), 36)
-        assert comparison.agrees is agrees
-        assert comparison.quantities["predictions"].first_step == (None if agrees else 20)
-
-
-def test_an_accuracy_may_change_by_as_many_images_as_have_two_close_logits():
-    bound = float(tolerance(5, "float64", 36))
-    changed = (0.25, 1.0, 0.75)  # of four images, two more are right at step 5
-    assert compare(made_up(accuracies=changed), made_up(), 36).quantities["test_accuracy"] == (2, 0, 5)
-    for close, agrees in (([1.9, 1.9], True), ([1.9, 2.1], False)):
-        logits = made_up().logits.copy()
-        for image, margin in enumerate(close):
-            logits[1, image, 9] = logits[1, image, image + 1] - margin * bound * logits[1].max()
-        comparison = compare(made_up(accuracies=changed, logits=logits), made_up(logits=logits), 36)
-        assert comparison.agrees is agrees
-        assert comparison.quantities["test_accuracy"].largest == (0 if agrees else 1)
-    nothing = (math.nan,) * 3
-    assert not compare(made_up(accuracies=nothing), made_up(), 36).agrees
+        logits[-1, 2, 9] = logits[-1, 2, 3] - margin * BOUNDS[-1] * logits[-1].max()
+        comparison = compare(made_up(predictions=flipped, logits=logits), made_up(logits=logits), BOUNDS)
+        assert comparison.agrees is (agrees and prediction == 9)
 
 
 # Namespaces that are wrong in evaluation alone. The first once agreed with an accuracy of 5.84 % instead of 37.50 %.
@@ -280,13 +272,13 @@ def negating(x, dtype):
 @pytest.mark.parametrize(
     ("functions", "found", "unseen"),
     [
-        ({"astype": negating}, ("logits", "test_loss", "test_accuracy", "predictions"), ("loss", "weights")),
-        ({"argmax": np.argmin}, ("predictions",), ("loss", "logits", "weights", "test_loss", "test_accuracy")),
+        ({"astype": negating}, ("logits", "predictions"), ("loss", "weights")),
+        ({"argmax": np.argmin}, ("predictions",), ("loss", "logits", "weights")),
     ],
 )
 def test_what_is_wrong_in_evaluation_alone_is_found(functions, found, unseen):
     wrong, data = replace(open_backend(), xp=Namespace(**functions)), synthetic(200, 300, 6)
-    comparison = compare(record(BATCHES, data, wrong, 60), record(BATCHES, data, open_backend(), 60), LENGTH)
+    _, comparison = check(BATCHES, data, [wrong], 60)
     assert not comparison.agrees
     assert {name for name in found if comparison.quantities[name].first_step is None} == set()
     assert {name for name in unseen if comparison.quantities[name].first_step is not None} == set()

@@ -166,7 +166,9 @@ def test_a_run_goes_on_with_its_threads_and_others_are_told(shorter_run, tmp_pat
     assert (outcome.code, outcome.err) == (0, "")
     assert "\nthreads  3: as when the run began\n" in outcome.out
     outcome = call("train", "--resume", folder, "--threads", 2, "--epochs", 4)
-    assert_one_line(outcome, 0, f"warning: {str(folder)!r}: the run was started with 3 threads and is resumed with 2")
+    assert_one_line(
+        outcome, 0, f"warning: {str(folder)!r}: the run was started with threads=3 and is resumed with threads=2"
+    )
     assert "\nthreads  2: as given\n" in outcome.out
 
 
