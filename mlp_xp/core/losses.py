@@ -28,12 +28,12 @@ MANY = 64  # with this many samples or more, softmax is faster on the transposed
 
 
 def by_output(x: Array, /, *, xp: Any) -> Array:
-    """Return outputs (..., n) transposed to (n, samples) and contiguous in memory; perhaps the same memory.
+    """Return outputs (..., n) as (n, samples), because NumPy sums a few long rows faster than many short ones.
 
-    NumPy sums a few long rows faster than many short ones.
+    The result may share its memory with x.
     """
     columns = xp.reshape(x, (-1, x.shape[-1])).T
-    copied = xp.reshape(columns, (-1,))
+    copied = xp.reshape(columns, (-1,))  # to flatten a transposed array copies it, row by row
     return xp.reshape(copied, columns.shape)
 
 

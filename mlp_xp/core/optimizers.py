@@ -115,8 +115,8 @@ class Optimizer(NamedTuple):
     """See the module's docstring."""
     other_rates: Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, ...]]
     """`other_rates(learning_rates, step_numbers, settings)`: all `Rates` but decay, float64 (n,) each."""
-    slots: int
-    """The number of arrays that it keeps for each array of a layer."""
+    slot_count: int
+    """How many arrays it keeps for each array of a layer."""
     decoupled: bool
     """How weights decay. True: w is multiplied by 1 - learning rate * weight_decay, apart from the update (Loshchilov
     and Hutter, 2019). False: weight_decay * w is added to the gradient. For gradient descent both are the same."""
@@ -132,7 +132,7 @@ class Optimizer(NamedTuple):
 
     def empty_slots(self, layer: Layer, /, *, xp: Any) -> Slots:
         """Return what the optimiser keeps for a layer before the first step: zeros."""
-        return tuple(Layer(xp.zeros_like(layer.weights), xp.zeros_like(layer.bias)) for _ in range(self.slots))
+        return tuple(Layer(xp.zeros_like(layer.weights), xp.zeros_like(layer.bias)) for _ in range(self.slot_count))
 
     def make_update(self, settings: Any, *, xp: Any) -> Update:
         """Return `update(layer, gradient, slots, rates) -> layer, slots`, with weight decay.
@@ -165,10 +165,10 @@ class Optimizer(NamedTuple):
 
 
 OPTIMIZERS = {
-    "sgd": Optimizer(sgd, sgd_rates, slots=0, decoupled=True),
-    "momentum": Optimizer(momentum, momentum_rates, slots=1, decoupled=False),
-    "adam": Optimizer(adam, adam_rates, slots=2, decoupled=False),
-    "adamw": Optimizer(adam, adam_rates, slots=2, decoupled=True),
+    "sgd": Optimizer(sgd, sgd_rates, slot_count=0, decoupled=True),
+    "momentum": Optimizer(momentum, momentum_rates, slot_count=1, decoupled=False),
+    "adam": Optimizer(adam, adam_rates, slot_count=2, decoupled=False),
+    "adamw": Optimizer(adam, adam_rates, slot_count=2, decoupled=True),
 }
 
 

@@ -13,7 +13,7 @@ from helpers import arrays_of, first_state
 from numerics import assert_near, trajectory_tolerance
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.chunk import make_chunk, make_steps
+from mlp_xp.core.chunk import make_chunk, step_inputs
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, flatten_and_scale
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
@@ -311,7 +311,7 @@ def test_a_chunk_of_few_steps_is_the_same_where_there_are_longer_ones(settings, 
     for most_steps in (steps, 3 * steps):
         state = first_state(config, (PIXELS, *config.hidden, 10), backend)
         run_chunk = make_chunk(config, backend, flatten_and_scale, CLASSES, most_steps)
-        state, losses = run_chunk(state, data, make_steps(config, backend, rows, 0, steps))
+        state, losses = run_chunk(state, data, step_inputs(config, backend, rows, 0, steps))
         layers = [*state.network, *(layer for slots in state.slots for layer in slots)]
         results.append([backend.to_numpy(losses), *arrays_of(layers, backend.to_numpy)])
     for expected, actual in zip(*results, strict=True):
