@@ -35,7 +35,8 @@ def step_inputs(
 ) -> StepInputs:
     """Return the inputs of steps on these samples, int64 (k, B) on the host.
 
-    first_step: the number of the first one, from 0 at the start of training. total_steps: of the whole training.
+    first_step: the number of the first one, from 0 at the start of training. total_steps: the steps of the whole
+    training.
     """
     k, batch_size = samples.shape
     numbers = np.arange(first_step, first_step + k)
@@ -55,8 +56,8 @@ def make_chunk(
     """Return `chunk(state, data, steps) -> state, losses`, compiled where it can be.
 
     prepare: see `Preparation`. most_steps: see `Backend.jit`. data: the inputs and labels to train on, the arrays of
-    `Preparation.fitted`, and those of `Dataset.scaling`, on the device. losses: of each step before its update, (k,).
-    The state is donated.
+    `Preparation.fitted`, and those of `Dataset.scaling`, on the device. losses: the loss of each step, before its
+    update, (k,). The state is donated.
     """
     xp = backend.xp
     deferred = can_defer(config, compiles=backend.compiles)

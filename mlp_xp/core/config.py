@@ -104,7 +104,7 @@ class TrainConfig:
         """Return the settings that are constants of a compiled step; all others have their defaults.
 
         Runs that differ only in the others share compiled code: the learning rate, for instance, is an input of a step.
-        Of the weight decay, a step has to know only whether there is any.
+        About the weight decay, a step has to know only whether there is any.
         """
         others = {each.name: each.default for each in declared(TrainConfig).values() if not each.compiled_in}
         return replace(self, **others, weight_decay=float(self.weight_decay > 0))

@@ -25,7 +25,7 @@ class Job:
 
     sizes: (n_0, ..., n_L), the features, the units of each hidden layer, and the outputs. rows: the numbers of the
     training samples that are trained on, int64 (n,). held_out: inputs and labels of the others, for validation; empty
-    without any. plan: the chunks of an epoch. total_steps: of the whole training, warm-up included.
+    without any. plan: the chunks of an epoch. total_steps: the steps of the whole training, warm-up included.
     """
 
     def __init__(self, config: TrainConfig, dataset: Dataset, backend: Backend) -> None:

@@ -102,9 +102,9 @@ def backward(
 ) -> Iterator[tuple[int, Array, Array]]:
     """Yield l, a_l and e_l of each layer, from the last to the first. `gradient(a, e)` then is the layer's gradient.
 
-    error: of the last layer, (B, n_L). This is a generator: it computes the next error only when it is asked for it,
-    with the weights that `network` holds at that moment. A caller that replaces `network[l]`, of a list, as soon as it
-    gets l has the notebook's layerwise order; one that collects all values first has textbook order.
+    error: that of the last layer, (B, n_L). This is a generator: it computes the next error only when it is asked for
+    it, with the weights that `network` holds at that moment. If `network` is a list whose caller replaces `network[l]`
+    as soon as it gets l, this is the notebook's layerwise order; if it collects all values first, textbook order.
     """
     for i in reversed(range(len(network))):
         a, saved = tape[i]

@@ -27,12 +27,12 @@ Changed = tuple[Array, Sequence[Array]]
 
 
 class Rates(NamedTuple):
-    """The numbers that change from step to step, arrays (); for k steps at once, (k,). Those without a use are 0."""
+    """The numbers that change from step to step, arrays (); for k steps at once, (k,). Unused ones are 0."""
 
     error: Array
     """Factor of the error at the output, and so of all gradients, which are linear in it. At the output, 10 numbers per
-    sample are multiplied instead of 50 000. It includes 1 / B, because the gradient of a batch is a mean. Without
-    clipping, it may also be (B, 1), with a factor for each sample."""
+    sample are multiplied instead of 50 000. A step gets it divided by the batch size, because the gradient of a batch
+    is a mean. Without clipping, it may also be (B, 1), with a factor for each sample."""
     decay: Array
     """Factor of the parameters, for weight decay."""
     step_size: Array
@@ -77,9 +77,9 @@ def adam(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings: Any
     """
     m, v = slots
     beta_1, beta_2 = settings.beta_1, settings.beta_2
-    # In place where it can be, and with few arrays at a time: on NumPy, that takes two thirds of the time, because
-    # every new array of this size costs as much as the arithmetic in it. One that takes the place of another, just
-    # deleted, is in the cache already.
+    # This works in place where it can, and with few arrays at a time. On NumPy, that takes two thirds of the time,
+    # because every new array of this size costs as much as the arithmetic in it. An array that takes the place of
+    # another, just deleted, is in the cache already.
     m *= beta_1
     m += g
     square = g * g
@@ -175,7 +175,7 @@ OPTIMIZERS = {
 def clip_by_norm(gradients: Iterable[tuple[int, Layer]], limit: Array, /, *, xp: Any) -> list[tuple[int, Layer]]:
     """Return gradients with their layers' numbers, multiplied by limit / norm if their common norm is above the limit.
 
-    limit: an array ().
+    limit: a scalar array.
 
     Pascanu, Mikolov and Bengio, 2013, algorithm 1. NaN if the norm overflows, in float32 from 1.8e19 on.
     """

@@ -103,7 +103,7 @@ class Task(NamedTuple):
             return Evaluation(loss, samples=len(z), **self.figures(z, targets, scaling))
 
 
-# Classes: the outputs are logits of which each sample has one right one.
+# Classes: there is an output for each class, and each sample has one class.
 
 
 def one_hot(labels: Array, outputs: int, scaling: Scaling = (), /, *, dtype: Any, device: Any = None, xp: Any) -> Array:
@@ -146,7 +146,7 @@ CLASSES = Task(
 )
 
 
-# Labels: each output is the logit of a label, which may be right or not, whatever the others are.
+# Labels: there is an output for each label, and each sample may have any of them.
 
 
 def _as_floats(labels: Array, outputs: int, scaling: Scaling, /, *, dtype: Any, device: Any = None, xp: Any) -> Array:
@@ -187,7 +187,7 @@ LABELS = Task(
 )
 
 
-# Regression: the outputs are the numbers, or standardised numbers.
+# Regression: the outputs are numbers, perhaps standardised.
 
 
 def _standardized(
