@@ -156,7 +156,8 @@ def evaluate(
     runs, logits, exclusive = [], [], found[0].task.exclusive
     for model, dataset in zip(found, tests, strict=True):
         runs.append(model.evaluate(dataset.test_inputs, dataset.test_labels))
-        model.check_finite(math.isfinite(runs[-1].loss))
+        if not math.isfinite(runs[-1].loss):
+            raise model.not_finite()
         if exclusive or len(found) > 1:
             logits.append(model.backend.to_numpy(model.logits(dataset.test_inputs)))
     result, labels = runs[0], found[0].backend.to_numpy(tests[0].test_labels)
@@ -233,7 +234,7 @@ def _outputs(model: Model, inputs: Any) -> np.ndarray:
     """Return what a network says about inputs, float64 (n, outputs): on their own device, or else on the model's."""
     where = model.backend.like(inputs)
     model = model if where.name == "numpy" else model.on(where)
-    return model.backend.to_numpy(model.outputs(model.read(inputs))).astype(np.float64)
+    return model.backend.to_numpy(model.predictions(model.read(inputs))).astype(np.float64)
 
 
 def _models(given: Models, backend: str, device: str | None) -> list[Model]:

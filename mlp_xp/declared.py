@@ -41,8 +41,8 @@ class Setting(NamedTuple):
     least: float = 0
     most: float = MOST
     choices: tuple[str, ...] = ()
-    in_steps: bool = True
-    """Whether a training step depends on it."""
+    compiled_in: bool = True
+    """Whether it is a constant of a compiled training step: see `TrainConfig.compiled_settings`."""
     may_change: bool = False
     """Whether a run may be resumed with another value."""
     by_ratio: bool = False

@@ -102,7 +102,7 @@ def retold(mnist_dir) -> np.ndarray:
 def test_the_first_lines(mnist, backend, retold):
     """The untrained network's output is printed with nine digits, so half of one in the ninth is allowed."""
     state = first_state(TrainConfig(), (PIXELS, 64, 10), backend)
-    output = Job(TrainConfig(), mnist, backend).model(state.network).outputs(mnist.train_inputs[:1, ...])
+    output = Job(TrainConfig(), mnist, backend).model(state.network).predictions(mnist.train_inputs[:1, ...])
     np.testing.assert_allclose(backend.to_numpy(output), [FIRST_OUTPUT], rtol=5e-9)
     is_fast = backend.name in FAST
     assert assert_as_printed(mnist, backend, 10001 if is_fast else 1000, retold) == 1 + is_fast

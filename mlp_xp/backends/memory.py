@@ -39,7 +39,7 @@ def training_bytes(config: TrainConfig, sizes: tuple[int, ...], itemsize: int) -
     later), the best network if samples are held out, and the values of all layers for one batch. sizes: (n_0, ...,
     n_L). itemsize: bytes per number.
     """
-    copies = 2 + OPTIMIZERS[config.optimizer].slots + bool(config.validation)
+    copies = 2 + OPTIMIZERS[config.optimizer].slot_count + bool(config.validation)
     return itemsize * (copies * count_parameters(sizes) + config.batch_size * sum(sizes))
 
 

@@ -89,7 +89,7 @@ def as_record(result: Evaluation, matrix: np.ndarray | None, model: Model) -> di
     ]
     record = {name: finite(value) for name in FIGURES if (value := getattr(result, name)) is not None}
     confusion = {} if matrix is None else {"confusion_matrix": matrix.tolist()}
-    return {**record, model.task.outputs: parts, **confusion}
+    return {**record, model.task.outputs_name: parts, **confusion}
 
 
 def csv_lines(records: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
@@ -114,8 +114,8 @@ def show(found: api.Evaluated, whole: dict[str, Any], folders: Sequence[Path], c
         print_table(("run", head, "loss"), scores, console)
         say(console, "\nthe ensemble:")
     say(console, f"{described_result(found.result, model.input_shape)}\n")
-    parts = whole[model.task.outputs]
-    heads = HEADS | {"name": ONE[model.task.outputs], "samples": described(model.input_shape).split()[0]}
+    parts = whole[model.task.outputs_name]
+    heads = HEADS | {"name": ONE[model.task.outputs_name], "samples": described(model.input_shape).split()[0]}
     rows = ([_cell(*item) for item in part.items()] for part in parts)
     print_table([heads.get(name, name) for name in parts[0]], rows, console)
     if found.matrix is not None:

@@ -17,8 +17,8 @@ from mlp_xp.core.step import Batch, State, make_block
 from mlp_xp.core.task import Task
 
 
-class Steps(NamedTuple):
-    """What k steps on B samples each take in addition, on the device."""
+class StepInputs(NamedTuple):
+    """What k steps on B samples each need besides the state and the data, on the device."""
 
     samples: Array
     """The numbers of their samples, int64 (k, B)."""
@@ -30,10 +30,13 @@ class Steps(NamedTuple):
 
 
 @np.errstate(over="ignore")  # of a rate and a decay at the ends of their ranges; the losses show it
-def make_steps(config: TrainConfig, backend: Backend, samples: np.ndarray, first_step: int, total_steps: int) -> Steps:
-    """Return the steps on these samples, int64 (k, B) on the host.
+def step_inputs(
+    config: TrainConfig, backend: Backend, samples: np.ndarray, first_step: int, total_steps: int
+) -> StepInputs:
+    """Return the inputs of steps on these samples, int64 (k, B) on the host.
 
-    first_step: the number of the first one, from 0 at the start of training. total_steps: of the whole training.
+    first_step: the number of the first one, from 0 at the start of training. total_steps: the steps of the whole
+    training.
     """
     k, batch_size = samples.shape
     numbers = np.arange(first_step, first_step + k)
@@ -41,7 +44,7 @@ def make_steps(config: TrainConfig, backend: Backend, samples: np.ndarray, first
     rates = OPTIMIZERS[config.optimizer].rates(learning_rates, numbers, config)
     rates = rates._replace(error=rates.error / batch_size)  # the gradient of a batch is the mean over its samples
     kept = draw_masks(config, k, batch_size, first_step)
-    return Steps(
+    return StepInputs(
         backend.asarray(samples), backend.asarray(kept), backend.asarray(np.stack(rates, axis=-1), backend.dtype)
     )
 
@@ -49,18 +52,18 @@ def make_steps(config: TrainConfig, backend: Backend, samples: np.ndarray, first
 @lru_cache(maxsize=8)
 def make_chunk(
     config: TrainConfig, backend: Backend, prepare: Prepare, task: Task, most_steps: int
-) -> Callable[[State, tuple[Any, ...], Steps], tuple[State, Array]]:
+) -> Callable[[State, tuple[Any, ...], StepInputs], tuple[State, Array]]:
     """Return `chunk(state, data, steps) -> state, losses`, compiled where it can be.
 
     prepare: see `Preparation`. most_steps: see `Backend.jit`. data: the inputs and labels to train on, the arrays of
-    `Preparation.fitted`, and those of `Dataset.scaling`, on the device. losses: of each step before its update, (k,).
-    The state is donated.
+    `Preparation.fitted`, and those of `Dataset.scaling`, on the device. losses: the loss of each step, before its
+    update, (k,). The state is donated.
     """
     xp = backend.xp
     deferred = can_defer(config, compiles=backend.compiles)
     run_block = (make_deferred_block if deferred else make_block)(config, task, backend)
 
-    def chunk(state: State, data: tuple[Any, ...], steps: Steps) -> tuple[State, Array]:
+    def chunk(state: State, data: tuple[Any, ...], steps: StepInputs) -> tuple[State, Array]:
         inputs, labels, fitted, scaling = data
         k, batch_size = steps.samples.shape
         features, outputs = state.network[0].weights.shape[0], state.network[-1].bias.shape[0]

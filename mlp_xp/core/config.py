@@ -17,24 +17,27 @@ class TrainConfig:
     Raises ConfigError for a value of the wrong type or out of range, so that no invalid configuration exists.
     `declared(TrainConfig)` holds the ranges and choices. An activation may also be an `Activation`, a pair of functions
     of your own, which a run folder cannot store.
+
+    A field is declared with its default and what else is known about it, such as its range and other names of its
+    option; `Setting` explains these words.
     """
 
-    epochs: int = setting(5, least=1, in_steps=False, aliases=("-e",))
+    epochs: int = setting(5, least=1, compiled_in=False, aliases=("-e",))
     """Passes over the training set."""
     batch_size: int = setting(1, least=1, by_ratio=True, aliases=("-b", "--bs"))
     """Samples per training step; the gradient is their mean. The last batch of an epoch may be smaller."""
     # A smaller rate, divided by the batch size, would lose its digits in float32, or be 0; a larger one would make
     # Adam's coefficients infinite in float64. What is too large for float32 alone diverges, which is reported.
-    learning_rate: float = setting(0.01, least=1e-30, most=1e300, in_steps=False, by_ratio=True, aliases=("--lr",))
+    learning_rate: float = setting(0.01, least=1e-30, most=1e300, compiled_in=False, by_ratio=True, aliases=("--lr",))
     """How far an update follows the gradient."""
     hidden: tuple[int, ...] = setting((64,), least=1, by_ratio=True, aliases=("--layers", "--units"))
     """Units of each hidden layer, such as 512 256 for two layers."""
-    seed: int = setting(0, most=2**32 - 1, in_steps=False)
+    seed: int = setting(0, most=2**32 - 1, compiled_in=False)
     """Random seed, 0 to 2**32 - 1, for the initial weights, the order of the samples and dropout. They are the same on
     every backend, because NumPy draws them."""
-    report_every: int = setting(10000, least=1, in_steps=False)
+    report_every: int = setting(10000, least=1, compiled_in=False)
     """Samples between two reports. Each epoch begins with one."""
-    warm_up_steps: int = setting(10, in_steps=False)
+    warm_up_steps: int = setting(10, compiled_in=False)
     """Steps on the second training sample alone, before the first epoch. The notebook takes ten, and its numbers depend
     on them."""
     update_order: str = setting("layerwise", choices=("layerwise", "simultaneous"))
@@ -42,12 +45,12 @@ class TrainConfig:
     all gradients at the same weights, as textbooks do."""
     activation: str | Activation = setting("sigmoid", choices=tuple(ACTIVATIONS))
     """Activation of the hidden layers."""
-    init: str = setting("notebook", choices=("notebook", "glorot", "he"), in_steps=False)
+    init: str = setting("notebook", choices=("notebook", "glorot", "he"), compiled_in=False)
     """Standard deviation of the initial weights. notebook: 1. glorot and he: smaller for wider layers."""
     optimizer: str = setting("sgd", choices=("sgd", "momentum", "adam", "adamw"))
     """How gradients change the weights."""
     schedule: str = setting(
-        "constant", choices=("constant", "cosine"), in_steps=False, aliases=("--lr-schedule", "--lr-scheduler")
+        "constant", choices=("constant", "cosine"), compiled_in=False, aliases=("--lr-schedule", "--lr-scheduler")
     )
     """How the learning rate changes. cosine: it falls to 0 at the end of the training."""
     weight_decay: float = setting(0.0, most=1e30, by_ratio=True, aliases=("--wd",))
@@ -63,20 +66,20 @@ class TrainConfig:
     """For adam and adamw: the share of the mean gradient that a step keeps."""
     beta_2: float = setting(0.999, most=BELOW_ONE)
     """For adam and adamw: the share of the mean squared gradient that a step keeps."""
-    epsilon: float = setting(1e-8, least=1e-30, most=1e30, in_steps=False)
+    epsilon: float = setting(1e-8, least=1e-30, most=1e30, compiled_in=False)
     """For adam and adamw: a small number added to the denominator of an update."""
     dropout: float = setting(0.0, most=BELOW_ONE)
     """Probability with which a step ignores each hidden unit of each sample."""
     clip_norm: float = setting(0.0, most=1e30)
     """Scale the gradient of all parameters down to this norm if it is longer; 0: never. Needs --update-order
     simultaneous."""
-    validation: int = setting(0, in_steps=False)
+    validation: int = setting(0, compiled_in=False)
     """Hold out this many training samples. The network is evaluated on them after every epoch, and the most accurate
     one is kept; ties go to the lower loss. Your own data are drawn from at random, in proportion from each class; of a
     named data set, the last samples are held out."""
-    patience: int = setting(0, in_steps=False)
+    patience: int = setting(0, compiled_in=False)
     """Stop after this many epochs without a better network on the held-out samples; 0: never."""
-    checkpoint_every: int = setting(0, in_steps=False)
+    checkpoint_every: int = setting(0, compiled_in=False)
     """Samples between two checkpoints, from which a run can be resumed; 0: only at the end of each epoch."""
     defer_updates: bool = setting(True)
     """Use a faster algorithm for plain gradient descent with few samples in a step. Its numbers are the same up to
@@ -97,13 +100,14 @@ class TrainConfig:
             if getattr(self, name) and not fits:
                 raise ConfigError(fault, remedy=remedy, setting=name)
 
-    def of_steps(self) -> "TrainConfig":
-        """Return the settings on which a step depends; all others have their defaults.
+    def compiled_settings(self) -> "TrainConfig":
+        """Return the settings that are constants of a compiled step; all others have their defaults.
 
-        So runs that differ only in the others, such as the seed and the learning rate, share compiled code.
+        Runs that differ only in the others share compiled code: the learning rate, for instance, is an input of a step.
+        About the weight decay, a step has to know only whether there is any.
         """
-        others = {each.name: each.default for each in declared(TrainConfig).values() if not each.in_steps}
-        return replace(self, **others)
+        others = {each.name: each.default for each in declared(TrainConfig).values() if not each.compiled_in}
+        return replace(self, **others, weight_decay=float(self.weight_decay > 0))
 
     def check_fits(self, samples: int) -> None:
         """Raise ConfigError unless `samples` training samples are enough for validation, a batch and the warm-up."""

@@ -35,13 +35,15 @@ def unchanged(inputs: Array, /, *, dtype: Any, xp: Any) -> Array:
 class Preparation(NamedTuple):
     """How inputs become features: `function(inputs, *fitted, dtype=..., xp=...)`.
 
-    It returns n rows for n inputs, with as many numbers in each as in an input; the caller flattens them.
+    It returns n rows for n inputs, with as many numbers in each as in an input. It need not flatten them: the caller
+    does.
     """
 
     function: Prepare
     """A compiled function is made for each, so it must be hashable. Run folders store those in PREPARATIONS only."""
     fitted: tuple[Array, ...] = ()
-    """What was fitted to the training set: arrays on the device, (features,) each. Other values compile nothing."""
+    """What was fitted to the training set: arrays on the device, (features,) each. With other values, nothing has to be
+    compiled again."""
 
     @property
     def takes_bytes(self) -> bool:
@@ -90,7 +92,8 @@ class Dataset(NamedTuple):
     hold_out: Callable[[np.ndarray, int, int], np.ndarray] | None = None
     """`hold_out(labels, count, seed)` chooses the `count` training samples to hold out for validation, and returns
     their numbers, int64 (count,), in ascending order; it gets the labels on the host. Your own data have such a
-    function, because they may be sorted. None, for published data and data in their form: the last ones."""
+    function, because they may be sorted. If it is None, the last samples are held out: so for published data, and for
+    files in their form."""
 
     @property
     def is_own(self) -> bool:
@@ -100,7 +103,7 @@ class Dataset(NamedTuple):
     def __repr__(self) -> str:
         count, *shape = self.train_inputs.shape
         test = 0 if self.test_inputs is None else self.test_inputs.shape[0]
-        many = f"{len(self.class_names)} {self.task.outputs}"
+        many = f"{len(self.class_names)} {self.task.outputs_name}"
         return f"Dataset({self.name!r}, {count} training and {test} test {described(shape)}, {many})"
 
 
@@ -128,8 +131,8 @@ def check_inputs(
 ) -> None:
     """Raise DatasetError unless inputs are (n, *shape), on the backend's device, and of a dtype that `prepare` takes.
 
-    With BYTES this is uint8, else uint8 or the backend's floats: the values of floating-point images do not show
-    whether they are scaled to [0, 1]. Nothing is read from the device, so this may run inside a compiled function.
+    With BYTES only uint8, because floats do not show whether they are in [0, 1] already; otherwise also the backend's
+    floats. Nothing is read from the device, so this may run inside a compiled function.
     """
     backend.check_place(inputs, name)
     found = tuple(inputs.shape)
@@ -137,8 +140,8 @@ def check_inputs(
         wanted = ", ".join(map(str, ("n", *(shape or ("features",)))))
         raise DatasetError(f"{name}: their shape is {found}; give one or more, ({wanted})")
     if inputs.dtype != backend.xp.uint8 and (prepare.takes_bytes or inputs.dtype != backend.dtype):
-        wanted = f"bytes (uint8){'' if prepare.takes_bytes else f' or {backend.dtype_name}'}"
-        raise DatasetError(f"{name}: their dtype is {dtype_name(inputs)}; give {wanted}; bytes are scaled to [0, 1]")
+        wanted = "uint8, which is scaled to [0, 1]" if prepare.takes_bytes else f"uint8 or {backend.dtype_name}"
+        raise DatasetError(f"{name}: their dtype is {dtype_name(inputs)}; give {wanted}")
 
 
 def check_labels(
@@ -161,5 +164,7 @@ def check_labels(
     if not np.isfinite(values).all() or not (task.floats or 0 <= values.min() <= values.max() <= most):
         fault = f"{name}: they range from {values.min()} to {values.max()}"
         kind = "finite numbers" if task.floats else f"0 to {most}"
-        raise DatasetError(f"{fault}; give {kind}; classes are numbered from 0, each with a name in class_names")
+        if task.exclusive:
+            kind += ", the numbers of the classes, each with a name in class_names"
+        raise DatasetError(f"{fault}; give {kind}")
     return values

@@ -23,7 +23,7 @@ from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer, Network, affine, backward, forward_from, gradient
 from mlp_xp.core.optimizers import OPTIMIZERS, Rates
-from mlp_xp.core.step import Batch, Block, State
+from mlp_xp.core.step import Batch, State, Step
 from mlp_xp.core.task import Task
 
 # Samples per block. On NumPy any number from 10 to 50 takes the same time within 5 %.
@@ -43,11 +43,11 @@ def can_defer(config: TrainConfig, *, compiles: bool = False) -> bool:
     return config.defer_updates and config.batch_size <= largest and plain
 
 
-def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> Block:
+def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> Step:
     """Return a block of at most BLOCK_SAMPLES samples that computes what as many steps of `make_step` do."""
     xp, activation = backend.xp, backend.activation(config.activation)
     update = OPTIMIZERS[config.optimizer].make_update(config, xp=xp)
-    ones = backend.asarray(np.eye(BLOCK_SAMPLES), backend.dtype)
+    identity = backend.asarray(np.eye(BLOCK_SAMPLES), backend.dtype)
 
     def step(carry: tuple[Network, Array], row: tuple[Array, ...]) -> tuple[tuple[Network, Array], Array]:
         # all_errors (K B, n_1): those of the first layer, 0 for the steps that are still to come.
@@ -82,7 +82,7 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> Bl
         xs = (
             xp.reshape(products, (steps, batch_size, products.shape[1])),
             xp.reshape(x @ x.T + 1, (steps, batch_size, samples)),
-            xp.permute_dims(xp.reshape(ones[:samples, :samples], (samples, steps, batch_size)), (1, 0, 2)),
+            xp.permute_dims(xp.reshape(identity[:samples, :samples], (samples, steps, batch_size)), (1, 0, 2)),
             batch.targets,
             rates.error,
         )

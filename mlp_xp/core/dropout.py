@@ -55,7 +55,7 @@ class Dropout(NamedTuple):
 def with_dropout(
     activations: Sequence[Activation], kept: Array, config: TrainConfig, dtype: Any, /, *, xp: Any
 ) -> list[Dropout]:
-    """Return the activations of the hidden layers with dropout. kept: of one step, (B, n_1 + ... + n_{L-1})."""
+    """Return the activations of the hidden layers with dropout. kept: for one step, (B, n_1 + ... + n_{L-1})."""
     masks = xp.astype(kept, dtype) * (1 / (1 - config.dropout))
     dropped, start = [], 0
     for activation, units in zip(activations, config.hidden, strict=True):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mlp_xp.core.chunk import make_chunk, make_steps
+from mlp_xp.core.chunk import make_chunk, step_inputs
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, check_dataset
 from mlp_xp.core.functional import Array
@@ -16,8 +16,8 @@ from mlp_xp.core.network import Network, count_parameters
 from mlp_xp.core.plan import Chunk, ceil_divide, plan_epoch
 from mlp_xp.core.step import State
 
-WARM_UP_SAMPLE = 1
-WARM_UP_EPOCH = -1
+WARM_UP_SAMPLE = 1  # the second, counted from 0
+WARM_UP_EPOCH = -1  # the number that stands for the warm-up, which comes before epoch 0
 
 
 class Job:
@@ -25,19 +25,19 @@ class Job:
 
     sizes: (n_0, ..., n_L), the features, the units of each hidden layer, and the outputs. rows: the numbers of the
     training samples that are trained on, int64 (n,). held_out: inputs and labels of the others, for validation; empty
-    without any. plan: the chunks of an epoch. total_steps: of the whole training, warm-up included.
+    without any. plan: the chunks of an epoch. total_steps: the steps of the whole training, warm-up included.
     """
 
     def __init__(self, config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
         """Check that all of it fits together.
 
         dataset: with arrays on the backend's device. Raises DatasetError for data that cannot be trained on (see
-        `checks`), and ConfigError if there are too few.
+        `check_dataset`), and ConfigError if there are too few.
         """
         check_dataset(dataset, backend)
         config.check_fits(dataset.train_inputs.shape[0])
         self.config, self.dataset, self.backend = config, dataset, backend
-        self._step_config = config.of_steps()
+        self._step_config = config.compiled_settings()
         self.sizes = layer_sizes(config, dataset)
         held_out = self._hold_out()
         self.rows = np.setdiff1d(np.arange(dataset.train_inputs.shape[0]), held_out)
@@ -62,7 +62,7 @@ class Job:
         return self.config.batch_size * self.parameters
 
     def on(self, backend: Backend) -> "Job":
-        """Return this job on the same backend with another number of threads."""
+        """Return this job on another backend. backend: this job's, with another number of threads."""
         job = copy.copy(self)
         job.backend = backend
         return job
@@ -108,7 +108,7 @@ class Job:
         most_steps = max(chunk.steps for chunk in self.plan)
         run_chunk = make_chunk(self._step_config, backend, dataset.prepare.function, dataset.task, most_steps)
         data = *dataset[:2], dataset.prepare.fitted, dataset.scaling
-        steps = make_steps(self.config, backend, samples, first_step, self.total_steps)
+        steps = step_inputs(self.config, backend, samples, first_step, self.total_steps)
         state, losses = run_chunk(state, data, steps)
         return state, backend.to_numpy(losses).astype(np.float64)
 

@@ -1,4 +1,8 @@
-"""What the core asks of an array library. `mlp_xp.backends` makes a `Backend` of each library."""
+"""What the core asks of an array library: an interface, which `mlp_xp.backends` implements for each library.
+
+A chunk is many steps of training, which run as one function. A block is a few steps of a chunk, whose inputs are
+prepared at once.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +18,8 @@ Carry = Any  # what a step changes and passes on to the next one
 @dataclass(frozen=True, eq=False)
 class Backend:
     """One array library on one device, with one floating-point dtype.
+
+    `mlp_xp.backends` fills in the fields, and implements `read` and `check_place` in a subclass.
 
     Backends are compared and hashed by identity, because their contents need not be hashable: CuPy's devices are not.
     """
@@ -48,8 +54,8 @@ class Backend:
     compiles: bool = False
     """Whether `jit` compiles a function as a whole, so that operations on small arrays cost little."""
     block_bytes: int = 3 * 2**20
-    """The bytes of inputs that a block of steps prepares at once. Compiled, they stay in a processor core's own cache
-    until their last use; else more steps at once save more of what each block costs than the cache does."""
+    """The most bytes of inputs in a block of steps. In compiled code, they stay in a processor core's own cache until
+    their last use. Without compilation a larger block is better, because each block has a fixed cost."""
     functions: tuple[tuple[Callable[..., Array], Callable[..., Array]], ...] = ()
     """Functions of activations, each with the library's own that computes the same faster."""
     on_gpu: bool = False
@@ -57,8 +63,8 @@ class Backend:
     threads: Any = None
     """The threads on which functions from `jit` compute, `Threads` of `mlp_xp.backends.threads`."""
     like: Callable[[Any], "Backend"] = NotImplemented
-    """`like(array)` returns the backend of an array's library on its device, in the same dtype; NumPy's for lists and
-    anything else that NumPy reads. A model predicts there."""
+    """`like(array)` returns the backend of an array's library on its device, in the same dtype: a model predicts there.
+    For lists, and anything else that NumPy reads, this is NumPy's."""
     device_name: str | None = None
     """The device's name as `open_backend` takes it; None for a foreign namespace, whose default device is used."""
     details: Any = None

@@ -1,7 +1,7 @@
 """The losses, one for each kind of task, and their common derivative.
 
-Each is a pair: a loss of the network's last outputs z (for classes called logits) and the targets t, both of shape
-(..., n), and the link, which turns z into predictions p. Along the last axis,
+Each task has a loss L(z, t) and a link, which turns z into predictions p. z are the network's last outputs (the logits)
+and t the targets, both (..., n). Along the last axis,
 
     classes       t one-hot                       p = softmax(z)     L = -sum_i t_i log p_i        (cross-entropy)
     labels        t_i is 0 or 1, independently    p_i = sigmoid(z_i) L = -sum_i [t_i log p_i + (1 - t_i) log(1 - p_i)]
@@ -28,12 +28,12 @@ MANY = 64  # with this many samples or more, softmax is faster on the transposed
 
 
 def by_output(x: Array, /, *, xp: Any) -> Array:
-    """Return outputs (..., n) transposed to (n, samples) and contiguous in memory; perhaps the same memory.
+    """Return outputs (..., n) as (n, samples), because NumPy sums a few long rows faster than many short ones.
 
-    NumPy sums a few long rows faster than many short ones.
+    The result may share its memory with x.
     """
     columns = xp.reshape(x, (-1, x.shape[-1])).T
-    copied = xp.reshape(columns, (-1,))
+    copied = xp.reshape(columns, (-1,))  # to flatten a transposed array copies it, row by row
     return xp.reshape(copied, columns.shape)
 
 

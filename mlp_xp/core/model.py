@@ -1,8 +1,10 @@
 """A trained network with all that its numbers mean: how inputs become features, and what its outputs stand for.
 
-Above it are the functions that it asks the device for, compiled where the library compiles; skip them at first.
+Above the class `Model` are the functions that it asks the device for, compiled where the library compiles; skip them at
+first.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial, update_wrapper
 from typing import Any, NamedTuple
@@ -13,7 +15,6 @@ from mlp_xp.core.dataset import Preparation, Prepare, check_inputs, check_labels
 from mlp_xp.core.functional import Activation, Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer, Network, forward
-from mlp_xp.core.plan import ceil_divide
 from mlp_xp.core.task import Evaluation, Scaling, Task, in_units
 from mlp_xp.errors import MlpXpError
 
@@ -36,9 +37,9 @@ def make_logits(activation: str | Activation, backend: Backend, prepare: Prepare
 
     def logits(network: Network, inputs: Array, fitted: tuple[Array, ...]) -> Array:
         samples, widest = inputs.shape[0], max(max(layer.weights.shape) for layer in network)
-        parts = ceil_divide(samples, max(1, PART_BYTES // (8 * widest)))
+        parts = math.ceil(samples / max(1, PART_BYTES // (8 * widest)))
         # As equal as possible; only the last may be smaller, so that a forward pass is compiled for at most two sizes.
-        size = ceil_divide(samples, parts)
+        size = math.ceil(samples / parts)
         return backend.scan_blocks(lambda _, rows: ((), part(network, rows[0], fitted)), (), (inputs,), size)[1]
 
     return backend.jit(logits)
@@ -96,10 +97,10 @@ class Model(NamedTuple):
     source: str = "the network"
     """What messages call it: the folder or file that it was read from."""
     sha256: str = ""
-    """The checksum in this file."""
+    """The checksum in the file that it was read from; empty for a model in memory."""
 
     def __repr__(self) -> str:
-        many = f"{len(self.class_names)} {self.task.outputs}"
+        many = f"{len(self.class_names)} {self.task.outputs_name}"
         return (
             f"Model({self.source!r}, network={self.network!r}, activation={self.activation!r}, "
             f"{described(self.input_shape)}, {many})"
@@ -131,7 +132,7 @@ class Model(NamedTuple):
         outputs that are not finite, and BackendError.
         """
         model = self.on(self.backend.like(X))
-        return self.task.decide(model.outputs(model.read(X)), self.class_names, xp=model.backend.xp)
+        return self.task.decide(model.predictions(model.read(X)), self.class_names, xp=model.backend.xp)
 
     def predict_proba(self, X: Any, /) -> Array:
         """Return the probabilities of the classes, or of each label, (n, outputs), from inputs as `predict` takes them.
@@ -141,7 +142,7 @@ class Model(NamedTuple):
         if self.task.floats:
             raise MlpXpError(f"a {self.task.name} has no probabilities; call predict for its numbers")
         model = self.on(self.backend.like(X))
-        return model.outputs(model.read(X))
+        return model.predictions(model.read(X))
 
     def read(self, X: Any, /) -> Array:
         """Return X as inputs on the device of the model's backend. Raises DatasetError as `predict` does."""
@@ -159,15 +160,16 @@ class Model(NamedTuple):
         logits = make_logits(self.activation, self.backend, self.prepare.function)
         return logits(self.network, inputs, self.prepare.fitted)
 
-    def outputs(self, inputs: Array, /) -> Array:
+    def predictions(self, inputs: Array, /) -> Array:
         """Return predictions (n, outputs) on the device: probabilities of the classes or labels, or numbers.
 
         Numbers are in the units of the labels. inputs: as for `logits`. Raises as `logits` does, and MlpXpError if the
         predictions are not finite.
         """
-        outputs = in_units(compiled(self.task.link, self.backend)(self.logits(inputs)), self.scaling)
-        self.check_finite(all_finite([outputs], self.backend))
-        return outputs
+        predictions = in_units(compiled(self.task.link, self.backend)(self.logits(inputs)), self.scaling)
+        if not all_finite([predictions], self.backend):
+            raise self.not_finite()
+        return predictions
 
     def evaluate(self, inputs: Array, labels: Array, /) -> Evaluation:
         """Return the loss and the figures of the task on inputs, as for `logits`, with labels as in a `Dataset`.
@@ -180,11 +182,10 @@ class Model(NamedTuple):
         values = check_labels(labels, inputs.shape[0], self.task, len(self.class_names), backend)
         return self.task.evaluate(logits, values, tuple(map(to_numpy, self.scaling)))
 
-    def check_finite(self, finite: bool) -> None:
-        """Raise MlpXpError unless the model's outputs, or its loss, are finite."""
-        if not finite:
-            raise MlpXpError(
-                f"{self.source!r}: its outputs, or its loss, are not finite: an input or label is far outside the "
-                "range of the training data, or the training diverged; correct the data, or train again with a lower "
-                "learning rate"
-            )
+    def not_finite(self) -> MlpXpError:
+        """Return the error for outputs, or a loss, that are not finite."""
+        return MlpXpError(
+            f"{self.source!r}: its outputs, or its loss, are not finite: an input or label is far outside the range of "
+            "the training data, or the training diverged",
+            remedy="correct the data, or train again with a lower learning rate",
+        )

@@ -36,14 +36,12 @@ class Layer(NamedTuple):
 
     def __repr__(self) -> str:
         """Its shape and dtype, as in `Layer(784 x 64 float64)`: the numbers would fill pages."""
-        if not hasattr(self.weights, "dtype"):
-            return f"Layer(weights={self.weights!r}, bias={self.bias!r})"
         return f"Layer({' x '.join(map(str, self.weights.shape))} {str(self.weights.dtype).rpartition('.')[2]})"
 
 
 Network = tuple[Layer, ...]
 Tape = list[tuple[Array, Any]]
-"""For each layer its input a_l, (B, n_l), and what the derivative of the activation that made it is computed from."""
+"""For each layer its input a_l, (B, n_l), and what the activation that made a_l `saved`; None for the first layer."""
 
 # From this many samples on, the gradient of a layer with few outputs is computed as the transpose of (e^T a).
 MANY_SAMPLES, FEW_OUTPUTS = 128, 32
@@ -104,9 +102,9 @@ def backward(
 ) -> Iterator[tuple[int, Array, Array]]:
     """Yield l, a_l and e_l of each layer, from the last to the first. `gradient(a, e)` then is the layer's gradient.
 
-    error: of the last layer, (B, n_L). This is a generator: it computes the next error only when it is asked for it,
-    with the weights that `network` holds at that moment. A caller that replaces `network[l]`, of a list, as soon as it
-    gets l has the notebook's layerwise order; one that collects all values first has textbook order.
+    error: that of the last layer, (B, n_L). This is a generator: it computes the next error only when it is asked for
+    it, with the weights that `network` holds at that moment. If `network` is a list whose caller replaces `network[l]`
+    as soon as it gets l, this is the notebook's layerwise order; if it collects all values first, textbook order.
     """
     for i in reversed(range(len(network))):
         a, saved = tape[i]

@@ -5,9 +5,9 @@ settings, xp=)` returns the new w and slots. g is the gradient of w, and the slo
 for w from step to step, of the shape of w: none, a velocity, or two moments. `settings` is a `TrainConfig`.
 
 What changes from step to step, such as the learning rate, is in `rates`: a few numbers, computed on the host for many
-steps at once. They are factors, so that a step is a few products.
+steps at once.
 
-The arrays w and slots are donated: an optimiser may work in place, so the caller must not use them again. An in-place
+The arrays w and slots are donated: the function may work in place, so its caller must not use them again. An in-place
 operator such as `w -= g` changes the array on NumPy, CuPy and PyTorch, and makes a new one on JAX; the code is right
 either way because it returns what it computed. g must not change, because the caller may need it.
 """
@@ -21,17 +21,18 @@ from mlp_xp.core.functional import Array
 from mlp_xp.core.network import Layer
 
 Slots = tuple[Layer, ...]
-"""What an optimiser keeps for a layer: the slots of its weights and of its bias, in the form of layers."""
+"""What an optimiser keeps for a layer, one `Layer` per slot: (), (velocity,) or (m, v), each with weights and bias."""
 Update = Callable[..., tuple[Layer, Slots]]
 Changed = tuple[Array, Sequence[Array]]
 
 
 class Rates(NamedTuple):
-    """The factors of one step, arrays (); or of many steps, (steps,). Those that an optimiser does not use are 0."""
+    """The numbers that change from step to step, arrays (); for k steps at once, (k,). Unused ones are 0."""
 
     error: Array
-    """Factor of the error at the output, and so of all gradients, which are linear in it: there, 10 numbers per sample
-    are multiplied instead of 50 000 in the gradients. For a mean over a batch, it is divided by the batch size."""
+    """Factor of the error at the output, and so of all gradients, which are linear in it. At the output, 10 numbers per
+    sample are multiplied instead of 50 000. A step gets it divided by the batch size, because the gradient of a batch
+    is a mean. Without clipping, it may also be (B, 1), with a factor for each sample."""
     decay: Array
     """Factor of the parameters, for weight decay."""
     step_size: Array
@@ -71,19 +72,19 @@ def momentum_rates(learning_rates: np.ndarray, step_numbers: np.ndarray, setting
 def adam(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings: Any, /, *, xp: Any) -> Changed:
     """Adam (Kingma and Ba, 2015, algorithm 1): w - rate m / (sqrt(v) + epsilon), with moments m and v of the gradient.
 
-    By rates.error, g is 1 - beta_1 times the gradient, so m = beta_1 m + g, and v takes the share of g * g.
+    The rate and epsilon contain the bias correction: see `adam_rates`. By rates.error, g is (1 - beta_1) G for the
+    gradient G, so m = beta_1 m + g; and v = beta_2 v + (1 - beta_2) G * G needs a multiple of g * g.
     """
     m, v = slots
-    share = (1 - settings.beta_2) / (1 - settings.beta_1) ** 2
-    # In place where it can be, and with few arrays at a time: on NumPy, that takes two thirds of the time, because
-    # every new array of this size costs as much as the arithmetic in it. One that takes the place of another, just
-    # deleted, is in the cache already.
-    m *= settings.beta_1
+    beta_1, beta_2 = settings.beta_1, settings.beta_2
+    # This works in place where it can, and with few arrays at a time. On NumPy, that takes two thirds of the time,
+    # because every new array of this size costs as much as the arithmetic in it. An array that takes the place of
+    # another, just deleted, is in the cache already.
+    m *= beta_1
     m += g
     square = g * g
-    del g
-    square *= share
-    v *= settings.beta_2
+    square *= (1 - beta_2) / (1 - beta_1) ** 2
+    v *= beta_2
     v += square
     del square
     root = xp.sqrt(v)
@@ -114,8 +115,8 @@ class Optimizer(NamedTuple):
     """See the module's docstring."""
     other_rates: Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, ...]]
     """`other_rates(learning_rates, step_numbers, settings)`: all `Rates` but decay, float64 (n,) each."""
-    slots: int
-    """The number of arrays that it keeps for each array of a layer."""
+    slot_count: int
+    """How many arrays it keeps for each array of a layer."""
     decoupled: bool
     """How weights decay. True: w is multiplied by 1 - learning rate * weight_decay, apart from the update (Loshchilov
     and Hutter, 2019). False: weight_decay * w is added to the gradient. For gradient descent both are the same."""
@@ -131,10 +132,13 @@ class Optimizer(NamedTuple):
 
     def empty_slots(self, layer: Layer, /, *, xp: Any) -> Slots:
         """Return what the optimiser keeps for a layer before the first step: zeros."""
-        return tuple(Layer(xp.zeros_like(layer.weights), xp.zeros_like(layer.bias)) for _ in range(self.slots))
+        return tuple(Layer(xp.zeros_like(layer.weights), xp.zeros_like(layer.bias)) for _ in range(self.slot_count))
 
     def make_update(self, settings: Any, *, xp: Any) -> Update:
-        """Return `update(layer, gradient, slots, rates) -> layer, slots`, with weight decay. It donates both."""
+        """Return `update(layer, gradient, slots, rates) -> layer, slots`, with weight decay.
+
+        layer and slots are donated: the caller must not use them again. The gradient is not changed.
+        """
         decays, bias_decays = settings.weight_decay > 0, settings.weight_decay > 0 and settings.decay_bias
         change = self.change
 
@@ -151,7 +155,7 @@ class Optimizer(NamedTuple):
         return update
 
     def decayed(self, w: Array, g: Array, decay: Array, /) -> tuple[Array, Array]:
-        """Return w and g after weight decay by a factor. It donates w."""
+        """Return w and g after weight decay by a factor. w is donated; g is not changed."""
         if self.decoupled:
             w *= 1 - decay
             return w, g
@@ -161,15 +165,17 @@ class Optimizer(NamedTuple):
 
 
 OPTIMIZERS = {
-    "sgd": Optimizer(sgd, sgd_rates, slots=0, decoupled=True),
-    "momentum": Optimizer(momentum, momentum_rates, slots=1, decoupled=False),
-    "adam": Optimizer(adam, adam_rates, slots=2, decoupled=False),
-    "adamw": Optimizer(adam, adam_rates, slots=2, decoupled=True),
+    "sgd": Optimizer(sgd, sgd_rates, slot_count=0, decoupled=True),
+    "momentum": Optimizer(momentum, momentum_rates, slot_count=1, decoupled=False),
+    "adam": Optimizer(adam, adam_rates, slot_count=2, decoupled=False),
+    "adamw": Optimizer(adam, adam_rates, slot_count=2, decoupled=True),
 }
 
 
 def clip_by_norm(gradients: Iterable[tuple[int, Layer]], limit: Array, /, *, xp: Any) -> list[tuple[int, Layer]]:
-    """Return gradients with their layers' numbers, multiplied by limit / norm if their common norm is above limit, ().
+    """Return gradients with their layers' numbers, multiplied by limit / norm if their common norm is above the limit.
+
+    limit: a scalar array.
 
     Pascanu, Mikolov and Bengio, 2013, algorithm 1. NaN if the norm overflows, in float32 from 1.8e19 on.
     """

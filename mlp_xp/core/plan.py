@@ -74,12 +74,13 @@ def chunk_lengths(batch_size: int, parameters: int, interval: int) -> tuple[int,
     They are few because JAX on a GPU compiles a function for each. A block of deferred updates begins where its chunk
     does, so the last bits of a run depend on them.
 
-    The longest divides the steps between two reports (`interval` samples) as evenly as possible into chunks of at most
-    CHUNK_WORK, or of ENOUGH_STEPS where that is more. A remainder is cut into chunks of the square root of this length,
-    rounded down, and what then remains into single steps. parameters: the number of weights and biases.
+    The longest divides the steps between two reports (`interval` samples), less one, as evenly as possible into chunks
+    of at most CHUNK_WORK, or of ENOUGH_STEPS where that is more. A remainder is cut into chunks of the square root of
+    this length, rounded down, and what then remains into single steps. parameters: the number of weights and biases.
     """
     capacity = max(ENOUGH_STEPS, CHUNK_WORK // (batch_size * parameters))
-    # One less: the first report comes after an epoch's first step, so the last stretch of the epoch lacks that one.
+    # The first report comes after an epoch's first step, so between the last report and the end there is one step less.
+    # The length fits that stretch; in the others, a single step remains.
     steps = max(1, interval // batch_size - 1)
     longest = steps // ceil_divide(steps, capacity)
     return longest, math.isqrt(longest), 1

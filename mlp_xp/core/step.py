@@ -19,7 +19,7 @@ class State(NamedTuple):
 
     network: Network
     slots: tuple[Slots, ...]
-    """The optimiser's arrays for each layer."""
+    """What the optimiser keeps for each layer."""
 
 
 class Batch(NamedTuple):
@@ -53,7 +53,7 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
 
         logits, tape = forward(layers, batch.x, activations, xp=xp)
         error = task.error(logits, batch.targets, xp=xp)
-        error *= rates.error  # every gradient is linear in it: the learning rate of gradient descent is applied here
+        error *= rates.error  # it holds 1 / B, and for gradient descent the learning rate
 
         # `backward` computes the error of a layer when it is asked for. The notebook has updated the layer above by
         # then, so that the error comes down through new weights. In textbooks all errors come before any update.
@@ -61,7 +61,7 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
         if config.update_order == "simultaneous":
             errors = list(errors)
         gradients: Iterable[tuple[int, Layer]] = ((i, gradient(a, e, xp=xp)) for i, a, e in errors)
-        if config.clip_norm:  # rates.error multiplies the gradients, and so their largest norm
+        if config.clip_norm:  # B * rates.error: by how much g differs from the mean gradient, which clip_norm limits
             gradients = clip_by_norm(gradients, config.clip_norm * batch.x.shape[0] * rates.error, xp=xp)
         for i, g in gradients:
             layers[i], slots[i] = update(layers[i], g, slots[i], rates)
@@ -70,13 +70,11 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
     return step
 
 
-Block = Step
-"""`block(state, batch, rates) -> state, logits` takes K steps. Batch, rates and logits have a first axis of K more than
-those of a step. The state is donated."""
+def make_block(config: TrainConfig, task: Task, backend: Backend) -> Step:
+    """Return `block(state, batch, rates) -> state, logits`, which takes K steps, one after the other.
 
-
-def make_block(config: TrainConfig, task: Task, backend: Backend) -> Block:
-    """Return a block of any number of steps, one after the other."""
+    The arrays of batch and rates, and the logits, have an additional first axis, of length K. The state is donated.
+    """
     step = make_step(config, task, backend)
 
     def take(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:

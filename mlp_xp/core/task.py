@@ -26,7 +26,7 @@ Scaling = tuple[Array, ...]
 
 
 class Evaluation(NamedTuple):
-    """The result of a network on a set of samples with labels. The figures of other tasks are None."""
+    """The result of a network on a set of samples with labels. Figures of other tasks are None, or ()."""
 
     loss: float
     """Mean over the samples; see `losses`. It is that of standardised numbers if the network was trained on these."""
@@ -51,7 +51,7 @@ class Evaluation(NamedTuple):
 
     @property
     def score(self) -> float:
-        """The accuracy, or R² for regression. The higher it is, the better."""
+        """The accuracy, or R² for regression. Of two networks, the one with the higher score is better."""
         score = self.r2 if self.accuracy is None else self.accuracy
         assert score is not None
         return score
@@ -76,14 +76,14 @@ class Task(NamedTuple):
     """`pool(z)`: the z of several networks, float64 (networks, n, outputs) on the host, to the z of their ensemble,
     (n, outputs), whose predictions are the mean of theirs. All networks must have the same scaling."""
     score_name: str
-    """The field of `Evaluation` that tells which of two networks is better: the higher, the better."""
-    outputs: str
-    """What the outputs are called: "classes", "labels" or "outputs"."""
+    """The field of an `Evaluation` of this task that is its `score`."""
+    outputs_name: str
+    """What the outputs of the network are called: "classes", "labels" or "outputs"."""
     exclusive: bool
     """Whether each sample has one of the outputs as its label, (n,); otherwise one label per output, (n, outputs)."""
     floats: bool
-    """Whether labels are floats, which can be standardised for training, and predictions numbers; otherwise these are
-    integers, and probabilities."""
+    """True: labels are floats, which can be standardised for training, and predictions are numbers. False: labels are
+    integers, and predictions are probabilities."""
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -103,7 +103,7 @@ class Task(NamedTuple):
             return Evaluation(loss, samples=len(z), **self.figures(z, targets, scaling))
 
 
-# Classes: the outputs are logits of which each sample has one right one.
+# Classes: there is an output for each class, and each sample has one class.
 
 
 def one_hot(labels: Array, outputs: int, scaling: Scaling = (), /, *, dtype: Any, device: Any = None, xp: Any) -> Array:
@@ -140,13 +140,13 @@ CLASSES = Task(
     decide=_most_probable,
     pool=_pool_classes,
     score_name="accuracy",
-    outputs="classes",
+    outputs_name="classes",
     exclusive=True,
     floats=False,
 )
 
 
-# Labels: each output is the logit of a label, which may be right or not, whatever the others are.
+# Labels: there is an output for each label, and each sample may have any of them.
 
 
 def _as_floats(labels: Array, outputs: int, scaling: Scaling, /, *, dtype: Any, device: Any = None, xp: Any) -> Array:
@@ -181,13 +181,13 @@ LABELS = Task(
     decide=_likely,
     pool=_pool_labels,
     score_name="accuracy",
-    outputs="labels",
+    outputs_name="labels",
     exclusive=False,
     floats=False,
 )
 
 
-# Regression: the outputs are the numbers, or standardised numbers.
+# Regression: the outputs are numbers, perhaps standardised.
 
 
 def _standardized(
@@ -205,7 +205,7 @@ def in_units(predictions: Array, scaling: Scaling, /) -> Array:
 
 def _number_figures(z: np.ndarray, targets: np.ndarray, scaling: Sequence[np.ndarray]) -> dict[str, Any]:
     z, targets = z.astype(np.float64), targets.astype(np.float64)  # NumPy adds up float32 columns one by one
-    # From the first target, so that equal ones have exactly no distance from their mean.
+    # The first target is subtracted first, because the mean of equal floats need not equal them exactly.
     apart = targets - targets[:1]
     error, centred = z - targets, apart - np.mean(apart, axis=0)
     residual, total = (np.sum(x * x, axis=0) for x in (error, centred))
@@ -233,7 +233,7 @@ REGRESSION = Task(
     decide=_numbers,
     pool=_pool_numbers,
     score_name="r2",
-    outputs="outputs",
+    outputs_name="outputs",
     exclusive=False,
     floats=True,
 )

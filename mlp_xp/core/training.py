@@ -25,13 +25,17 @@ class DivergenceError(MlpXpError):
 
 
 class Report(NamedTuple):
-    """Figures about the run right after one step."""
+    """Figures about the run right after one step.
+
+    The closing report is about the last step too; but if samples are held out, its model and the results on the test
+    set and the held-out samples are those of the best network.
+    """
 
     epoch: int
     """The number of the epoch, from 0."""
     sample: int
-    """Where in the epoch's order the report stands: the multiple of `report_every` that the step contains. If there is
-    none, and in the closing report, this is the number of training samples."""
+    """The multiple of `report_every` that the step contains, counted in the epoch's order. If it contains none, because
+    this is the report at the end of an epoch, and in the closing report: the number of training samples."""
     loss: float
     """The loss of the step, before its update."""
     seconds: float
@@ -42,7 +46,7 @@ class Report(NamedTuple):
     samples_per_second: float
     """The speed of training since the last report, without evaluation."""
     model: Model
-    """A copy of the network after the update. The closing report has the best one, if samples are held out."""
+    """A copy of the network after the update."""
     test: Evaluation | None = None
     """The result on the test set, after the update; None without a test set."""
     validation: Evaluation | None = None
@@ -56,7 +60,7 @@ class Tally(NamedTuple):
     samples: int = 0
     seconds: float = 0.0
     reported: bool = False
-    """Whether a report, other than the closing one, has shown these sums: the next sample then begins new ones."""
+    """Whether a report has shown these sums. They are kept for the closing report, and `add` starts again from 0."""
 
     def add(self, losses: np.ndarray, batch_size: int, seconds: float) -> "Tally":
         """Add steps on batches of this size, which had these losses and took this time."""
@@ -88,7 +92,7 @@ class Position(NamedTuple):
     epoch: int = WARM_UP_EPOCH
     """The number of the epoch, from 0; WARM_UP_EPOCH during the warm-up."""
     sample: int = 0
-    """The samples of the epoch that are done."""
+    """How many samples of the epoch are done; 0 during the warm-up."""
     step: int = 0
     """The steps that are done since the start of training."""
     reports: int = 0
@@ -103,18 +107,19 @@ class Position(NamedTuple):
 
     def after(self, epoch: int, chunk: Chunk, state: State, losses: np.ndarray, seconds: float) -> "Position":
         """Return the position after a chunk of an epoch, whose steps had these losses and took this time."""
+        is_warm_up = epoch == WARM_UP_EPOCH
         return self._replace(
             state=state,
             epoch=epoch,
-            sample=chunk.stop,
+            sample=0 if is_warm_up else chunk.stop,
             step=self.step + chunk.steps,
             loss=float(losses[-1]),
-            tally=Tally() if epoch == WARM_UP_EPOCH else self.tally.add(losses, chunk.batch_size, seconds),
+            tally=Tally() if is_warm_up else self.tally.add(losses, chunk.batch_size, seconds),
         )
 
 
 class Event(NamedTuple):
-    """What `trajectory` yields after every chunk of steps, and once at the end."""
+    """What `trajectory` yields after every chunk of steps, and, unless it was cut off, once at the end."""
 
     position: Position
     losses: np.ndarray
@@ -133,8 +138,8 @@ def trajectory(
 
     start: the position to resume from, with its state on the device; the state is donated. On the same backend the rest
     then has the same bits as if training had not been interrupted. stop_after: end after this many steps, warm-up
-    included; without a closing event if the job is longer, and perhaps within a chunk, at a position that cannot be
-    resumed from. trained: layers on the host, which replace the first of those that the seed draws.
+    included. If the job is longer, there is no closing event; and the last chunk may be cut, after which the job cannot
+    be resumed. trained: layers on the host, which replace the first of those that the seed draws.
 
     Raises DivergenceError at the first loss that is not finite, of training, validation or test, and before a report if
     the state is not finite, and BackendFailure where the array library fails.
@@ -146,6 +151,7 @@ def trajectory(
     for epoch, chunk, samples in job.chunks(random, stop_after):
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
             continue  # done before the job was resumed
+        # The number of epochs that were no better than the best one is epoch - 1 - best.epoch.
         if config.patience and position.best and epoch - position.best.epoch > config.patience:
             has_ended = True
             break
@@ -194,12 +200,12 @@ def _report(job: Job, position: Position, network: Network, sample: int, began: 
 def _evaluate(model: Model, samples: tuple[Array, ...], position: Position, which: str) -> Evaluation:
     found = model.evaluate(*samples)
     if not math.isfinite(found.loss):  # the last update diverged, which no loss of the steps before it shows
-        raise _diverged(f"{which} loss after sample {position.sample}", position.epoch, found.loss)
+        raise _diverged(f"{which} loss after {position.sample} samples", position.epoch, found.loss)
     return found
 
 
 def check_losses(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:
-    """Raise DivergenceError, which names the first bad sample, unless all losses of a chunk are finite."""
+    """Raise DivergenceError, which names the first sample of the first bad batch, unless all losses are finite."""
     if not np.isfinite(losses).all():
         i = int(np.argmin(np.isfinite(losses)))
         raise _diverged(f"loss at sample {chunk.start + i * chunk.batch_size}", epoch, losses[i])

@@ -188,7 +188,7 @@ class _MLP(BaseEstimator):
             config = make_config(self.activation, self._optimizer, decays=self.alpha > 0)
             facts = run.X, run.labels, run.weights, run.size, float(self.alpha), self._optimizer
             run.epoch = make_epoch(config, run.backend, TASKS[self.out_activation_], *facts)
-            slots, network = OPTIMIZERS[config.optimizer].slots, run.state.network
+            slots, network = OPTIMIZERS[config.optimizer].slot_count, run.state.network
             # Weights and bias of each slot of each layer; on the host, where nothing has to be compiled.
             zeros = [np.zeros(array.shape) for layer in network for array in (*layer,) * slots]
             arrays = iter([transfer(array, run.backend, run.backend.dtype) for array in self._slots or zeros])

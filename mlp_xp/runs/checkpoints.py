@@ -152,7 +152,7 @@ def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
         ("task", [model.task.name], [other.task.name]),
         ("", [described(model.input_shape)], [described(shape)]),
         ("columns", model.feature_names, other.feature_names or model.feature_names),
-        (model.task.outputs, *((names[1], names[1]) if fit else names)),
+        (model.task.outputs_name, *((names[1], names[1]) if fit else names)),
     ):
         if [*ours] != [*theirs] and ours:
             mine, other_ = (f"the {what} {', '.join(each):.80}" if what else each[0] for each in (ours, theirs))

@@ -86,7 +86,7 @@ def _figures(folder: Path, dataset: Dataset | None, backend: Backend) -> Iterato
 
 def _test_figures(model: Model, dataset: Dataset, backend: Backend) -> Iterator[tuple[str, Any]]:
     task, names, labels = model.task, model.class_names, backend.to_numpy(dataset.test_labels)
-    outputs = backend.to_numpy(model.outputs(dataset.test_inputs))
+    outputs = backend.to_numpy(model.predictions(dataset.test_inputs))
     if task.exclusive:
         matrix = confusion_matrix(labels, np.argmax(outputs, axis=1), len(names))
         yield "confusion.png", plots.draw_confusion(matrix, names)

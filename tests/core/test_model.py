@@ -61,8 +61,8 @@ def test_figures_and_predictions_are_plain_numpy(inputs_at_once, backend, monkey
     dataset, model = on_device(HOST, backend), model_on(backend)
     logits, p = plain_logits(HOST.test_inputs), plain_probabilities(plain_logits(HOST.test_inputs))
     assert_close(model.logits(dataset.test_inputs), logits, backend, rtol=ROUNDING, atol=ROUNDING)
-    assert_close(model.outputs(dataset.test_inputs), p, backend, rtol=ROUNDING, atol=ROUNDING)
-    assert_close(model.outputs(dataset.test_inputs[:1, ...]), p[:1], backend, rtol=ROUNDING, atol=ROUNDING)
+    assert_close(model.predictions(dataset.test_inputs), p, backend, rtol=ROUNDING, atol=ROUNDING)
+    assert_close(model.predictions(dataset.test_inputs[:1, ...]), p[:1], backend, rtol=ROUNDING, atol=ROUNDING)
     result = model.evaluate(dataset.test_inputs, dataset.test_labels)
     loss, accuracy = result[:2]
     assert result == Evaluation(loss, accuracy, samples=103)
@@ -88,7 +88,7 @@ def test_memory_is_bounded_and_parts_are_even(inputs_at_once, monkeypatch):
     set_inputs_at_once(inputs_at_once, monkeypatch)
     model = model_on(open_backend(), prepare=Preparation(inverted))
     p = plain_probabilities(plain_logits(255 - HOST.test_inputs))
-    assert_near(model.outputs(HOST.test_inputs), p, ROUNDING)
+    assert_near(model.predictions(HOST.test_inputs), p, ROUNDING)
     assert sum(sizes) == 103
     assert sizes[0] == max(sizes) <= inputs_at_once
     assert len(sizes) == -(-103 // inputs_at_once)
@@ -96,7 +96,7 @@ def test_memory_is_bounded_and_parts_are_even(inputs_at_once, monkeypatch):
     assert max(sizes) - min(sizes) < len(sizes)
     sizes.clear()
     wide = [Layer(np.zeros(shape), np.zeros(shape[1])) for shape in ((PIXELS, 2 * PIXELS), (2 * PIXELS, 10))]
-    model_on(open_backend(), wide, prepare=Preparation(inverted)).outputs(HOST.test_inputs)
+    model_on(open_backend(), wide, prepare=Preparation(inverted)).predictions(HOST.test_inputs)
     assert max(sizes) <= max(1, inputs_at_once // 2)
 
 
@@ -122,7 +122,7 @@ def test_a_model_moves_to_another_backend(backend):
     here, x = there.on(backend), np.random.default_rng(1).normal(size=(5, SIZE, SIZE))
     for array in (*here.network[0], *here.prepare.fitted, *here.scaling):
         assert not_of(array, backend) is None
-    assert_close(here.outputs(backend.asarray(x)), there.outputs(x), backend, rtol=ROUNDING, atol=ROUNDING)
+    assert_close(here.predictions(backend.asarray(x)), there.predictions(x), backend, rtol=ROUNDING, atol=ROUNDING)
     assert there.on(open_backend()) is there
     assert there.on(open_backend(dtype="float32")).scaling[0].dtype == np.float32
 
@@ -134,14 +134,14 @@ def test_a_model_moves_to_another_backend(backend):
         ((0, 12, 12), "uint8", r"inputs: their shape is \(0, 12, 12\); give one or more, \(n, 12, 12\)"),
         ((12, 12), "uint8", r"inputs: their shape is \(12, 12\); give one or more, \(n, 12, 12\)"),
         # Nothing is guessed: the same pixels scaled, or as integers, are refused by their dtype.
-        ((3, 12, 12), "float64", r"inputs: their dtype is float64; give bytes \(uint8\); bytes are scaled"),
-        ((3, 12, 12), "int64", r"inputs: their dtype is int64; give bytes \(uint8\); bytes are scaled"),
+        ((3, 12, 12), "float64", r"inputs: their dtype is float64; give uint8, which is scaled"),
+        ((3, 12, 12), "int64", r"inputs: their dtype is int64; give uint8, which is scaled"),
     ],
 )
 def test_what_does_not_fit_the_network_is_refused(shape, dtype, message, backend):
     model, inputs = model_on(backend), backend.asarray(np.zeros(shape, dtype))
     labels = backend.asarray(np.zeros(shape[0], np.uint8))
-    for call in (model.logits, model.outputs, lambda inputs: model.evaluate(inputs, labels)):
+    for call in (model.logits, model.predictions, lambda inputs: model.evaluate(inputs, labels)):
         with pytest.raises(MlpXpError, match=f"^{message}"):
             call(inputs)
 
@@ -174,7 +174,7 @@ def test_what_is_not_finite_gives_no_warning(backend):
         images = np.full((samples, 28, 28), 255, np.uint8)
         assert not np.isfinite(large.logits(images)).any()
         with pytest.raises(MlpXpError, match="its outputs, or its loss, are not finite"):
-            large.outputs(images)
+            large.predictions(images)
 
 
 @pytest.mark.parametrize("samples", [7, 1000])

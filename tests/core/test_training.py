@@ -13,7 +13,7 @@ from helpers import arrays_of, first_state
 from numerics import assert_near, trajectory_tolerance
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.chunk import make_chunk, make_steps
+from mlp_xp.core.chunk import make_chunk, step_inputs
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, flatten_and_scale
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
@@ -276,7 +276,7 @@ def test_a_run_compiles_one_loop_for_each_size_of_a_batch_which_others_share():
         host = HOST._replace(train_inputs=images, train_labels=np.arange(size, dtype=np.uint8) % 10)
         make_chunk.cache_clear()
         most_steps = max(len(event.losses) for event in run(config, backend, host))
-        run_chunk = make_chunk(config.of_steps(), backend, flatten_and_scale, CLASSES, most_steps)
+        run_chunk = make_chunk(config.compiled_settings(), backend, flatten_and_scale, CLASSES, most_steps)
         assert run_chunk.__wrapped__.__wrapped__._cache_size() == expected
         run(replace(config, seed=9, learning_rate=0.03, init="he", schedule="cosine"), backend, host, stop_after=60)
         assert (make_chunk.cache_info().currsize, run_chunk.__wrapped__.__wrapped__._cache_size()) == (1, expected)
@@ -311,7 +311,7 @@ def test_a_chunk_of_few_steps_is_the_same_where_there_are_longer_ones(settings, 
     for most_steps in (steps, 3 * steps):
         state = first_state(config, (PIXELS, *config.hidden, 10), backend)
         run_chunk = make_chunk(config, backend, flatten_and_scale, CLASSES, most_steps)
-        state, losses = run_chunk(state, data, make_steps(config, backend, rows, 0, steps))
+        state, losses = run_chunk(state, data, step_inputs(config, backend, rows, 0, steps))
         layers = [*state.network, *(layer for slots in state.slots for layer in slots)]
         results.append([backend.to_numpy(losses), *arrays_of(layers, backend.to_numpy)])
     for expected, actual in zip(*results, strict=True):

@@ -162,7 +162,7 @@ def test_tables_are_evaluated_by_the_mean(task, tables):
     runs, _, data = tables[task]
     models, true = [load_run(run) for run in runs], data.test_labels
     result, matrix, *_ = evaluate(runs)
-    mean = np.mean([model.outputs(data.test_inputs) for model in models], axis=0)
+    mean = np.mean([model.predictions(data.test_inputs) for model in models], axis=0)
     assert result.samples == len(true) == 40
     if task == "regression":
         residual, total = ((true - mean) ** 2).sum(axis=0), ((true - true.mean(axis=0)) ** 2).sum(axis=0)
