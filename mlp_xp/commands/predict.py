@@ -4,13 +4,11 @@ Several runs, or a sweep, before the pictures or the table answer as an ensemble
 """
 
 import itertools
-from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from mlp_xp import api
 from mlp_xp.commands.data import warn_of_unfinished
@@ -20,7 +18,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.sweep_index import is_sweep
-from mlp_xp.runs.table import is_run, labels, read_row
+from mlp_xp.runs.table import is_run
 from mlp_xp.show.console import plain_console, print_csv, say
 from mlp_xp.show.numbers import percent
 
@@ -77,7 +75,14 @@ def predict(
             each = [{"run": str(run), **as_record(found.runs[j, i], model)} for j, run in enumerate(members)]
             print(dumps({**record, "runs": each} if members else record))
     else:
-        show_answers(found, names, members, plain_console(), draw=show)
+        console, images = plain_console(), found.pictures.images if show and found.pictures else None
+        if images is not None:
+            rows, columns = images.shape[1:3]
+            say(console, f"pictures as the network sees them, {rows} x {columns} pixels, from 0, a space, to 255, @:")
+        for i, name in enumerate(names):
+            if images is not None:
+                say(console, drawing(images[i]))
+            say(console, f"{f'row {name}' if kind == 'row' else name}: {in_words(found.outputs[i], model)}")
     return end_with(found.pictures.faults if found.pictures else ())
 
 
@@ -91,28 +96,10 @@ def as_record(outputs: np.ndarray, model: Model) -> dict[str, Any]:
     return {"outputs": by_name}
 
 
-def show_answers(
-    found: api.Predicted, names: Sequence[str | int], members: Sequence[Path], console: Console, *, draw: bool
-) -> None:
-    """Print answers as text. names: the pictures, or the numbers of the rows. members: the runs of an ensemble."""
-    model, images = found.models[0], found.pictures.images if draw and found.pictures else None
-    if images is not None:
-        rows, columns = images.shape[1:3]
-        say(console, f"pictures as the network sees them, {rows} x {columns} pixels, from 0, a space, to 255, @:")
-    alone = labels([read_row(folder) for folder in members])
-    for i, name in enumerate(names):
-        if images is not None:
-            say(console, drawing(images[i]))
-        shown = name if isinstance(name, str) else f"row {name}"
-        say(console, f"{shown}: {in_words(found.outputs[i], model, LIKELIEST)}")
-        for j, member in enumerate(alone):
-            say(console, f"  {member}: {in_words(found.runs[j, i], model, 1)}")
-
-
-def in_words(outputs: np.ndarray, model: Model, count: int) -> str:
-    """Return the `count` most probable classes, or all outputs of another task."""
+def in_words(outputs: np.ndarray, model: Model) -> str:
+    """Return the most probable classes, or all outputs of another task."""
     exclusive, names = model.task.exclusive, model.class_names
-    order = np.argsort(-outputs, kind="stable")[:count].tolist() if exclusive else range(len(outputs))
+    order = np.argsort(-outputs, kind="stable")[:LIKELIEST].tolist() if exclusive else range(len(outputs))
     if model.task.floats:
         return ", ".join(f"{names[i]} {outputs[i]:.6g}" for i in order)
     return ", ".join(f"{names[i]} ({percent(outputs[i])})" for i in order)

@@ -24,6 +24,4 @@ class Picture(Figure):
             self.savefig(file, format="png", backend="agg")
         return file.getvalue()
 
-    def _repr_png_(self) -> bytes:
-        """Return a PNG for a notebook, which displays a plain `Figure` only if pyplot is imported."""
-        return self.png()
+    _repr_png_ = png  # for a notebook, which displays a plain `Figure` only if pyplot is imported

@@ -106,9 +106,10 @@ def test_the_commands_show_each_run_and_the_ensemble(runs, picture, eighty_colum
     each = [plain_probabilities(run, predicted.pictures.images) for run in runs]
     np.testing.assert_allclose(predicted.runs, each, rtol=20 * np.finfo(np.float32).eps)
     np.testing.assert_allclose(predicted.outputs, np.mean(each, axis=0), rtol=20 * np.finfo(np.float32).eps)
-    lines = call("predict", *runs, picture).out.splitlines()
-    assert lines[0].startswith(f"{picture}: {predicted.values[0]} (")
-    assert [line.split(": ")[1][0] for line in lines[1:]] == [str(row.argmax()) for row in predicted.runs[:, 0]]
+    (line,) = call("predict", *runs, picture).out.splitlines()
+    assert line.startswith(f"{picture}: {predicted.values[0]} (")
+    record = json.loads(call("predict", *runs, picture, "--json").out)
+    assert [each["class"] for each in record["runs"]] == [str(row.argmax()) for row in predicted.runs[:, 0]]
     assert_one_line(call("predict", *runs), 2, "PICTURE: give at least one")
     assert_one_line(call("predict", *runs[:2], "none.png"), 1, "none.png")
 
