@@ -124,16 +124,18 @@ def parity(
             reference, _, _, allowed, *_ = comparisons[0]
             comparisons.append(compare(record_notebook(config, dataset, steps), reference, allowed))
         faults = [fault for comparison in comparisons for fault in report.mismatches(comparison, config)]
-        if report_dir:
-            asked = {"steps": steps, "tolerance": tolerance, "data_dir": data_dir, "test_samples": test_samples}
-            write_report(report_dir, comparisons, failures, asked | asdict(config), faults)
-        about = f"{steps} steps, {float_type}, batches of {config.batch_size}"
-        say(console, f"{about}: largest relative deviations from NumPy in float64")
-        print_results(comparisons, failures, config, steps)
-        for fault in faults:
-            print_line("mismatch", fault)
-        for failure in failures:
-            print_line("error", failure.reason)
+        try:
+            about = f"{steps} steps, {float_type}, batches of {config.batch_size}"
+            say(console, f"{about}: largest relative deviations from NumPy in float64")
+            print_results(comparisons, failures, config, steps)
+            for fault in faults:
+                print_line("mismatch", fault)
+            for failure in failures:
+                print_line("error", failure.reason)
+        finally:  # also if nobody reads the output any more: the work is done
+            if report_dir:
+                asked = {"steps": steps, "tolerance": tolerance, "data_dir": data_dir, "test_samples": test_samples}
+                write_report(report_dir, comparisons, failures, asked | asdict(config), faults)
         code = 1 if faults else 3 if failures else 0
     for error in missed:
         print_line("error", str(error))
