@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends._library import BackendError, Details, aligned_copy, import_library, line_of, no_device
+from mlp_xp.backends._library import BackendError, Details, Loop, aligned_copy, import_library, line_of, no_device
 from mlp_xp.backends.reading import LibraryBackend
 from mlp_xp.backends.threads import ON_GPU, Threads, cpus
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend, Carry
 
 MOST_BYTES = 2**26  # of the folder for compiled functions; those of one network take about 0.1 MB
-LARGE_BYTES = 2**16  # of an array for which a second copy takes longer than to look for a place
 # XLA's older code for elementwise operations, not cut into parts for many compiling threads.
 QUICK_TO_COMPILE = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
 
@@ -109,8 +108,7 @@ def open_library(device: str | None) -> Backend:
 
     def from_numpy(array: np.ndarray, dtype: Any) -> Array:
         # jax.numpy.asarray takes four times as long, which is noticeable in a short chunk.
-        large = array.nbytes > LARGE_BYTES
-        return jax.device_put(aligned_copy(array, dtype) if large else np.array(array, dtype=dtype), place)
+        return jax.device_put(aligned_copy(array, dtype), place)
 
     use = ""
     if place != jax.devices()[0]:
@@ -163,11 +161,11 @@ def _filling_up(jax: ModuleType, chunk: Callable[..., Any], donate: tuple[int, .
     return call
 
 
-def _loops(jax: ModuleType) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _loops(jax: ModuleType) -> tuple[Loop, Loop]:
     """Return `Backend.scan` and `Backend.scan_blocks`."""
     lax, jnp = jax.lax, jax.numpy
 
-    def scan(step: Callable[..., Any], carry: Carry, xs: tuple[Array, ...], /) -> tuple[Carry, Array]:
+    def scan(step: Loop, carry: Carry, xs: tuple[Array, ...], /) -> tuple[Carry, Array]:
         if _count.get() is None:
             return lax.scan(step, carry, xs)
 
@@ -177,9 +175,7 @@ def _loops(jax: ModuleType) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
         return scan_blocks(block, carry, xs, 1)
 
-    def scan_blocks(
-        block: Callable[..., Any], carry: Carry, xs: tuple[Array, ...], size: int, /
-    ) -> tuple[Carry, Array]:
+    def scan_blocks(block: Loop, carry: Carry, xs: tuple[Array, ...], size: int, /) -> tuple[Carry, Array]:
         n, count = xs[0].shape[0], _count.get()
         size = min(size, n)
         rest = n % size
@@ -196,15 +192,14 @@ def _loops(jax: ModuleType) -> tuple[Callable[..., Any], Callable[..., Any]]:
             return tuple(length for length in x.shape[1:] if length != 1)
 
         missing = -n % size
-        arrays = [jnp.reshape(x, (n, *squeezed(x))) for x in xs]
-        arrays = [jnp.pad(x, [(0, missing), *[(0, 0)] * (x.ndim - 1)]) for x in arrays] if missing else arrays
+        arrays = [jnp.pad(x, [(0, missing), *[(0, 0)] * (x.ndim - 1)]) for x in xs]
+        arrays = [jnp.reshape(x, (n + missing, *squeezed(x))) for x in arrays]
 
         def take(first: Array, carry: Carry) -> tuple[Carry, Array]:
-            rows = (lax.dynamic_slice_in_dim(array, first, size) for array in arrays)
+            pieces = (lax.dynamic_slice_in_dim(array, first, size) for array in arrays)
+            rows = tuple(jnp.reshape(piece, (size, *x.shape[1:])) for piece, x in zip(pieces, xs, strict=True))
             with _taking(jnp.minimum(count - first, size)):
-                return block(
-                    carry, tuple(jnp.reshape(each, (size, *x.shape[1:])) for each, x in zip(rows, xs, strict=True))
-                )
+                return block(carry, rows)
 
         def take_next(i: Array, both: tuple[Carry, Array]) -> tuple[Carry, Array]:
             carry, y = take(i * size, both[0])

@@ -72,19 +72,17 @@ def no_device(name: str, device: str | None, known: Sequence[str]) -> BackendErr
     )
 
 
+Loop = Callable[..., tuple[Carry, Array]]  # a step or a block, and what repeats it; see `Backend.scan`
+Rows = Callable[[Array], Sequence[Array]]
+
+
 def rows_of(x: Array) -> Sequence[Array]:
     """Return x[i, ...] for every i."""
     return [x[i, ...] for i in range(x.shape[0])]
 
 
 def eager_scan(
-    step: Callable[..., tuple[Carry, Array]],
-    carry: Carry,
-    xs: Sequence[Array],
-    /,
-    *,
-    xp: Any,
-    rows: Callable[[Array], Sequence[Array]] = rows_of,
+    step: Loop, carry: Carry, xs: Sequence[Array], /, *, xp: Any, rows: Rows = rows_of
 ) -> tuple[Carry, Array]:
     """Do what `Backend.scan` does in a plain Python loop. rows: a faster `rows_of`, where a library has one."""
     ys = []
@@ -94,9 +92,7 @@ def eager_scan(
     return carry, xp.stack(ys)
 
 
-def eager_scan_blocks(
-    block: Callable[..., tuple[Carry, Array]], carry: Carry, xs: Sequence[Array], size: int, /, *, xp: Any
-) -> tuple[Carry, Array]:
+def eager_scan_blocks(block: Loop, carry: Carry, xs: Sequence[Array], size: int, /, *, xp: Any) -> tuple[Carry, Array]:
     """Do what `Backend.scan_blocks` does in a plain Python loop."""
     ys, n = [], xs[0].shape[0]
     for start in range(0, n, size):
@@ -107,7 +103,7 @@ def eager_scan_blocks(
 
 def eager(
     name: str, version: str, xp: Any, device: Any, to_numpy: Callable[[Array], np.ndarray], details: Details,
-    rows: Callable[[Array], Sequence[Array]] = rows_of, **others: Any,
+    rows: Rows = rows_of, **others: Any,
 ) -> Backend:  # fmt: skip
     """Make a backend that does not compile. rows: see `eager_scan`. others: fields of Backend that have a default."""
     place = {} if device is None else {"device": device}  # not every library has the keyword

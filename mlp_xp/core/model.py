@@ -17,7 +17,7 @@ from mlp_xp.core.plan import ceil_divide
 from mlp_xp.core.task import Evaluation, Scaling, Task, in_units
 from mlp_xp.errors import MlpXpError
 
-# Maximum bytes of the widest layer per forward pass.
+# Maximum bytes of the widest layer per forward pass, in float64.
 PART_BYTES = 6 * 2**20
 
 
@@ -35,17 +35,13 @@ def make_logits(activation: str | Activation, backend: Backend, prepare: Prepare
         return forward(network, x, [function] * (len(network) - 1), xp=xp)[0]
 
     def logits(network: Network, inputs: Array, fitted: tuple[Array, ...]) -> Array:
-        size = inputs_per_part(inputs.shape[0], max(max(layer.weights.shape) for layer in network))
+        samples, widest = inputs.shape[0], max(max(layer.weights.shape) for layer in network)
+        parts = ceil_divide(samples, max(1, PART_BYTES // (8 * widest)))
+        # As equal as possible; only the last may be smaller, so that a forward pass is compiled for at most two sizes.
+        size = ceil_divide(samples, parts)
         return backend.scan_blocks(lambda _, rows: ((), part(network, rows[0], fitted)), (), (inputs,), size)[1]
 
     return backend.jit(logits)
-
-
-def inputs_per_part(samples: int, width: int) -> int:
-    """Return the number of inputs that go through the network at once. width: the units of its widest layer."""
-    capacity = max(1, PART_BYTES // (width * np.dtype(np.float64).itemsize))
-    # As equal as possible; only the last may be smaller, so that a forward pass is compiled for at most two sizes.
-    return ceil_divide(samples, ceil_divide(samples, capacity))
 
 
 @lru_cache(maxsize=64)

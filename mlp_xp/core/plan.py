@@ -69,7 +69,10 @@ def plan_epoch(samples: int, config: TrainConfig, parameters: int) -> list[Chunk
 
 
 def chunk_lengths(batch_size: int, parameters: int, interval: int) -> tuple[int, int, int]:
-    """Return the three lengths, in steps, that all chunks of full batches have, so that few functions are compiled.
+    """Return the three lengths, in steps, that all chunks of full batches have.
+
+    They are few because JAX on a GPU compiles a function for each. A block of deferred updates begins where its chunk
+    does, so the last bits of a run depend on them.
 
     The longest divides the steps between two reports (`interval` samples) as evenly as possible into chunks of at most
     CHUNK_WORK, or of ENOUGH_STEPS where that is more. A remainder is cut into chunks of the square root of this length,

@@ -30,8 +30,8 @@ class Report(NamedTuple):
     epoch: int
     """The number of the epoch, from 0."""
     sample: int
-    """A multiple of `report_every` among the samples of the step, counted in the epoch's order; without one, and in the
-    closing report, the number of training samples."""
+    """Where in the epoch's order the report stands: the multiple of `report_every` that the step contains. If there is
+    none, and in the closing report, this is the number of training samples."""
     loss: float
     """The loss of the step, before its update."""
     seconds: float
@@ -167,16 +167,16 @@ def trajectory(
 
 
 def _report(job: Job, position: Position, network: Network, sample: int, began: float) -> tuple[Position, Report]:
-    """Return the report about a network, and the position after it. Raises DivergenceError."""
+    """Return the report about a network, and the position with the best network so far. Raises DivergenceError."""
     check_state(position, job.backend)
     model = job.model(copy_network(network, job.backend))
-    best, tally, validation, test = position.best, position.tally, None, None
+    data, best, tally, validation, test = job.dataset, position.best, position.tally, None, None
     if job.held_out and position.sample == len(job.rows):  # at the end of an epoch
         validation = _evaluate(model, job.held_out, position, "held-out")
         if best is None or (validation.score, -validation.loss) > (best.score, -best.loss):
             best = Best(model.network, validation.score, position.epoch, validation.loss)
-    if job.dataset.test_inputs is not None:
-        test = _evaluate(model, job.dataset[2:4], position, "test")
+    if data.test_inputs is not None:
+        test = _evaluate(model, (data.test_inputs, data.test_labels), position, "test")
     report = Report(
         epoch=position.epoch,
         sample=sample,

@@ -78,7 +78,6 @@ def make_chunk(config: TrainConfig, backend: Backend, task: Task) -> Callable[..
     xp = backend.xp
     step = make_step(config, task, backend)
 
-    @np.errstate(over="ignore", invalid="ignore")  # the caller checks the losses
     def chunk(
         state: State, X: Array, labels: Array, samples: Array, weights: Array, penalties: Array, rates: Rates
     ) -> tuple[State, Array]:

@@ -307,7 +307,6 @@ def sheet(images: np.ndarray, columns: int, width: float, *, above: int = 0, **l
     rows = max(1, ceil_divide(len(images), columns))
     padding = (0, rows * columns - len(images)), (above, 1), (0, 1)
     padded = np.pad(images.astype(np.float64), padding, constant_values=np.nan)
-    padded[len(images) :] = np.nan
     height, breadth = padded.shape[1:]
     whole = padded.reshape(rows, columns, height, breadth).swapaxes(1, 2).reshape(rows * height, columns * breadth)
     figure = new_figure(width, 0.6 + width * whole.shape[0] / whole.shape[1])

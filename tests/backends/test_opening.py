@@ -337,7 +337,7 @@ def test_an_entry_point_is_a_backend_by_name(tmp_path, monkeypatch, forget):
 
 ARRAYS = [
     np.arange(24, dtype=np.uint8).reshape(2, 3, 4),
-    np.arange(20000.0).reshape(200, 100).T,  # large: JAX is given these in another way
+    np.arange(20000.0).reshape(200, 100).T,
     np.arange(10)[::-2],
     np.array([0.1, -0.0, np.inf, 1e-310]),
     np.array(3.0),

@@ -46,6 +46,13 @@ def test_text_in_memory_is_never_a_number() -> None:
     assert meaning([1, 0], names=("1", "0"), written=False) == ("classes", ("1", "0"), [1, 0])
 
 
+def test_whole_numbers_are_names_of_a_networks_classes_or_else_their_numbers() -> None:
+    y = np.array([7, 3, 3])
+    for names, numbers in ((("3", "7"), [1, 0, 0]), (tuple("abcdefgh"), [7, 3, 3])):
+        found = meaning_of(Samples(Part(None, y)), y, "classes", names)
+        assert (found.names, found.read(y).tolist()) == (names, numbers)
+
+
 @pytest.mark.parametrize(
     ("labels", "task", "fault"),
     [

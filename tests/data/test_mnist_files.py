@@ -60,7 +60,7 @@ def test_folders_of_idx_and_of_csv_files(tmp_path: Path, backend: Backend) -> No
     (tables / "._mnist_train.csv").write_text("what a Mac leaves behind")
     for folder in (packed, str(plain), tables):
         dataset = load_dataset(folder, backend)
-        assert dataset.class_names == tuple("0123456789")
+        assert (dataset.class_names, dataset.is_own) == (tuple("0123456789"), False)
         for array, expected in zip(dataset[:4], ARRAYS, strict=True):
             assert array.dtype == backend.xp.uint8
             np.testing.assert_array_equal(backend.to_numpy(array), expected)

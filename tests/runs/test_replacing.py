@@ -15,7 +15,7 @@ from helpers import assert_one_line, assert_same_run, call, files, killed_at, op
 
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.errors import MlpXpWarning
-from mlp_xp.runs import checkpoints, recording, run_folder
+from mlp_xp.runs import checkpoints, recording, replacing, run_folder
 from mlp_xp.runs.run_folder import CHECKPOINT, RunError
 from mlp_xp.runs.settings import Settings
 
@@ -89,6 +89,20 @@ def test_killed_between_any_two_operations_the_old_or_the_new_run_is_whole(step,
     assert found == sorted(found, reverse=True), "first the old one, from one operation on the new one"
     assert found.count("old") > 10 // step
     assert len(aside) > 20 // step
+
+
+def test_no_file_of_the_new_run_is_left_beside_the_old_one(tmp_path):
+    """Which lacks some of them: this one has neither reports nor rows."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("config.json", CHECKPOINT, "curves.png"):
+        (folder / name).write_text("old")
+    replacing.begin(folder)
+    for name in ("config.json", "rows.npy", "metrics.jsonl"):
+        (folder / name).write_text("new")
+    assert replacing.settle(folder)
+    assert files(folder) == dict.fromkeys(("config.json", CHECKPOINT, "curves.png"), b"old")
+    assert not replacing.settle(folder)
 
 
 # The command.

@@ -13,6 +13,7 @@ from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_index import read_failures, read_index
 from mlp_xp.sweeps.folder import run_of
 from mlp_xp.sweeps.grid import SweepOptions, make_plan
+from mlp_xp.sweeps.member import key_of
 from mlp_xp.sweeps.trials import Trials
 
 pytestmark = pytest.mark.needs("optuna")
@@ -92,3 +93,15 @@ def test_optuna_is_needed_for_its_option_alone(data_dir: Path, tmp_path, monkeyp
     outcome = call("sweep", *arguments(data_dir, tmp_path / "s", *words, validation=VALIDATION))
     assert outcome.code == 2
     assert outcome.err.startswith("error: --optuna: Optuna is not installed")
+
+
+@pytest.mark.usefixtures("inline")
+def test_optuna_may_choose_data_that_were_not_loaded_before_the_first_trial(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(["x,a,b", *(f"{i}.5,{i % 2},{i // 2 % 2}" for i in range(60))]))
+    words = ["--label", "a", "b", "--test-fraction", 0.1, 0.2, "--dtype", "float64", "float32", "--optuna", 6]
+    words += ["--validation", 9, "--epochs", 1, "--hidden", 4, "--data-dir", table, "--sweep-dir", tmp_path / "s"]
+    outcome = call("sweep", *words)
+    assert outcome.code == 0, outcome
+    index = read_index(tmp_path / "s")
+    assert {key_of(settings_of(index.base, member.settings)) for member in index.members} - index.sums.keys()
