@@ -70,10 +70,10 @@ def from_arrays(
     columns, labels = columns_of(X), columns_of(y)
     find_columns(columns, columns, "X")
     find_columns(labels, labels, "y")
-    held, share, part = None, 0.0, " of the test set"
+    held, share = None, 0.0
     if isinstance(test, tuple | list) and len(test) == 2:
-        test_X, test_y = take_columns(f"X{part}", test[0], columns), take_columns(f"y{part}", test[1], labels)
-        held = Part(test_X, test_y, name=part)
+        X_test, y_test = (f"{name} of the test set" for name in "Xy")
+        held = Part(take_columns(X_test, test[0], columns), take_columns(y_test, test[1], labels))
     elif isinstance(test, float | np.floating) and 0 < test < 1:
         share = float(test)
     elif test is not None:

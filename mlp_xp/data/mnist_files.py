@@ -16,7 +16,6 @@ from mlp_xp.data.samples import Format, Part, Samples, has_suffix
 from mlp_xp.data.tables import WORDS, find_table, read_rows
 from mlp_xp.errors import DatasetError
 
-CONTENT = {1: "labels", 3: "images"}
 BYTES = {str(value): value for value in range(256)}  # three times as fast as int()
 NOT_A_TABLE = "name the column of the labels, if this is a table with a header"
 
@@ -48,7 +47,8 @@ def read_idx(path: str | os.PathLike[str], ndim: int) -> Bytes:
     with open_file(path) as stream:
         magic, wanted = stream.read(4), bytes([0, 0, 8, ndim])
         if magic != wanted:
-            fault = f"starts with {magic!r}, where an IDX file of {CONTENT[ndim]} starts with {wanted!r}"
+            content = "images" if ndim == 3 else "labels"
+            fault = f"starts with {magic!r}, where an IDX file of {content} starts with {wanted!r}"
             raise DatasetError(fault, remedy="check that the files are not swapped, or fetch the file again")
         sizes, body = stream.read(4 * ndim), bytearray()
         while piece := stream.read(1 << 20):  # a read of the whole file would copy it twice

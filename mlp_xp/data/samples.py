@@ -14,15 +14,13 @@ class Part(NamedTuple):
     """A training set or a test set."""
 
     inputs: Any
-    """(n, ...): a host array, or anything that `from_arrays` takes."""
+    """(n, ...): anything that `from_arrays` takes; once they have been read, an array on the device."""
     labels: Any
     """(n,), or (n, columns) for several columns of labels; None if none were asked for."""
     file: Path | None = None
     """Where they come from; None for arrays in memory."""
     lines: Sequence[int] = ()
     """The line of a text file on which each sample begins, counted from 1."""
-    name: str = ""
-    """How messages tell a test set in memory from a training set."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Samples:
             if names and isinstance(error.column, int):
                 error.column = names[error.column]
             if part.file is None:
-                error.setting += part.name
+                error.setting += " of the test set" * (part is self.test)
                 raise
             if error.setting == "y" and error.column is None and len(names) == 1:
                 error.column = names[0]

@@ -8,10 +8,10 @@ PIECE = 4096  # rows that are added up together, so that no copy of all of them 
 
 
 def fit_scaling(values: np.ndarray, dtype: str, *, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and the standard deviation of each column, float64 (columns,) each; 0 for equal values.
+    """Return the mean and the standard deviation of each column, float64 (columns,) each.
 
-    values: host numbers (rows, ...); the columns are those of (rows, -1). The sums are computed in the dtype,
-    "float32" or "float64"; exact: in float64 and without rounding, which takes ten times as long.
+    values: host numbers (rows, ...); the columns are those of (rows, -1). The sums are computed in the dtype, "float32"
+    or "float64"; exact: in float64 and without rounding, which is slower. The deviation of equal values is 0.
     """
     rows = len(values)
     columns = values.reshape(rows, -1)

@@ -11,7 +11,6 @@ import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,12 +26,8 @@ from mlp_xp.errors import Argument, DatasetError, not_installed, some
 # A file is for training or for testing if its name has one of these words, between characters that are not letters.
 WORDS = {"train": "train", "test": "test|t10k"}
 
-Names = tuple[list[str], list[str]]
-"""The columns of features, and those of labels."""
-Choose = Callable[[Sequence[str]], Names]
-"""Chooses them among the names of all columns."""
-Found = tuple[Names, npt.NDArray[Any], list[npt.NDArray[Any]], Sequence[int]]
-"""The names, the features (n, columns), the columns of labels (n,), and the line of each row if the file is text."""
+Found = tuple[list[str], list[str], npt.NDArray[Any], list[npt.NDArray[Any]], Sequence[int]]
+"""The columns of features, and of labels; their values, (n, columns) and (n,) each; the lines of rows of text."""
 
 
 def read_tables(path: Path, how: Origin, features: Sequence[str] | None = None) -> Samples:
@@ -50,7 +45,7 @@ def read_tables(path: Path, how: Origin, features: Sequence[str] | None = None) 
         return replace(train, test=read_tables(find_table(path, "test"), how, train.feature_names).train)
     with open_file(path) as stream:
         kind = next(kind for kind in KINDS if stream.peek(len(kind.magic)).startswith(kind.magic))
-        (chosen, labelled), inputs, columns, lines = kind.read(stream, partial(_choose, how=how, features=features))
+        chosen, labelled, inputs, columns, lines = kind.read(stream, how, features)
     labels = None if not columns else columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
     return Samples(Part(inputs, labels, path, lines), None, "columns", tuple(chosen), tuple(labelled))
 
@@ -73,7 +68,8 @@ def find_table(folder: Path, part: str) -> Path:
     )
 
 
-def _choose(names: Sequence[str], how: Origin, features: Sequence[str] | None) -> Names:
+def _choose(names: Sequence[str], how: Origin, features: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """Return which of the columns of a table are features, and which are labels. Raises DatasetError."""
     if features is None and how.label is None:
         raise DatasetError(f"needs the name of the column with the labels: {some(names)}", setting="label")
     if features is None and (nameless := [i for i, name in enumerate(names, 1) if not name or INDEX.match(name)]):
@@ -97,10 +93,10 @@ def _split(given: str | None, names: Sequence[str]) -> list[str]:
     return [*dict.fromkeys(name.strip() for name in next(csv.reader([given], skipinitialspace=True)))]
 
 
-def _read_csv(stream: Stream, choose: Choose) -> Found:
+def _read_csv(stream: Stream, how: Origin, features: Sequence[str] | None) -> Found:
     rows = read_rows(stream)
     names = [name.strip() for name in next(rows, (0, []))[1]]
-    chosen, labelled = choose(names)
+    chosen, labelled = _choose(names, how, features)
     columns, label_columns = find_columns(chosen, names), find_columns(labelled, names)
     values, lines, texts = array("d"), array("q"), [list[str]() for _ in labelled]
     for line, row in rows:
@@ -112,7 +108,7 @@ def _read_csv(stream: Stream, choose: Choose) -> Found:
         for text, i in zip(texts, label_columns, strict=True):
             text.append(row[i].strip())
     table = np.frombuffer(values, np.float64).reshape(len(lines), len(columns))
-    return (chosen, labelled), table, [*map(np.array, texts)], lines
+    return chosen, labelled, table, [*map(np.array, texts)], lines
 
 
 def _number(field: str, line: int, column: str) -> float:
@@ -152,7 +148,7 @@ def read_rows(stream: Stream) -> Iterator[tuple[int, list[str]]]:
             raise DatasetError(str(error), remedy="check the quotes from there on", line=number) from error
 
 
-def _read_parquet(stream: Stream, choose: Choose) -> Found:
+def _read_parquet(stream: Stream, how: Origin, features: Sequence[str] | None) -> Found:
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -160,14 +156,14 @@ def _read_parquet(stream: Stream, choose: Choose) -> Found:
         raise DatasetError(f"Parquet needs pyarrow, which {not_installed('pyarrow')}") from error
     try:
         with parquet.ParquetFile(stream) as file:
-            chosen, labelled = choose(file.schema_arrow.names)
+            chosen, labelled = _choose(file.schema_arrow.names, how, features)
             table = file.read([*chosen, *labelled])
-        features, labels = ([_values(table.column(name), pa) for name in names] for names in (chosen, labelled))
+        columns, labels = ([_values(table.column(name), pa) for name in names] for names in (chosen, labelled))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise fault(error) from error
-    inputs = np.stack(features, axis=1)
+    inputs = np.stack(columns, axis=1)
     inputs = inputs.astype(np.float64) if inputs.dtype.kind in "biuf" else inputs
-    return (chosen, labelled), inputs, labels, ()
+    return chosen, labelled, inputs, labels, ()
 
 
 def _values(column: Any, pa: Any) -> npt.NDArray[Any]:
@@ -182,7 +178,7 @@ class Kind(NamedTuple):
 
     suffixes: tuple[str, ...]
     magic: bytes
-    read: Callable[[Stream, Choose], Found]
+    read: Callable[[Stream, Origin, Sequence[str] | None], Found]
 
 
 KINDS = (

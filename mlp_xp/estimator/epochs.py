@@ -116,10 +116,10 @@ def make_epoch(
 ) -> Callable[[State, np.ndarray], tuple[State, float]]:
     """Return `epoch(state, order) -> state, loss`.
 
-    X: features, (n, features). weights_of: those of the samples, (n,), on the host. order: the
-    samples of the epoch, int64 (n,) on the host, cut into batches of `size`; the last one may be smaller. loss: the
-    mean over the samples, from before each update, with the regularisation; for regression also the mean over the
-    outputs. The state is donated. Raises ValueError for a batch whose weights sum to 0.
+    X: features, (n, features). weights_of: those of the samples, (n,), on the host. order: the samples of the epoch,
+    int64 (n,) on the host, cut into batches of `size`; the last one may be smaller. loss: the mean over the samples,
+    from before each update, with the regularisation; for regression also the mean over the outputs. The state is
+    donated. Raises ValueError for a batch whose weights sum to 0.
     """
     run_chunk = make_chunk(config, backend, task)
     place = partial(backend.asarray, dtype=backend.dtype)

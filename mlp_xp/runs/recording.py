@@ -25,8 +25,8 @@ from mlp_xp.runs.settings import Settings, check_unchanged
 def check_run(settings: Settings, job: Job, folder: Path | None = None) -> Job:
     """Check that a run can begin, before its folder is created, and return its job with the threads chosen.
 
-    folder: the folder of a run to resume, if it has one. Once it has a checkpoint, the run that it started from is not
-    needed, and it computes on as many threads as before, or with an MlpXpWarning if they are others. Raises MlpXpError.
+    folder: the folder of a run to resume, if it exists. A run with a checkpoint does not need the run that it started
+    from. It computes on as many threads as before; an MlpXpWarning says if they are others. Raises MlpXpError.
     """
     run_folder.preparation_of(job.dataset.prepare)
     if not isinstance(settings.train.activation, str):
