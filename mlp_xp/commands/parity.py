@@ -8,9 +8,8 @@ that deviates instead.
 
 import json
 import math
-import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
@@ -39,7 +38,7 @@ from mlp_xp.runs.settings import RECIPES
 from mlp_xp.show.console import plain_console, print_table, say
 
 TRACE_COLUMNS = ("operation", "calls", "deviation in eps", "/ bound", "deviate")
-UNSHOWN = "; the fault may depend on earlier calls, on chance, or on an array's layout in memory"
+WORST_FIRST = (1, 3, 2, 0)  # exit codes
 
 
 @with_settings(TrainConfig)
@@ -113,7 +112,8 @@ def parity(
         inputs, labels = (each[:test_samples] for each in (dataset.test_inputs, dataset.test_labels))
         dataset = dataset._replace(test_inputs=inputs, test_labels=labels)
     if trace:
-        code = worst(trace_backend(config, dataset, each, steps, report_dir, all_operations) for each in compared)
+        traces = (trace_backend(config, dataset, each, steps, report_dir, all_operations) for each in compared)
+        code = min(chain.from_iterable(traces), key=WORST_FIRST.index)
     else:
         results = check(config, dataset, compared, steps, tolerance)
         hidden, total = not console.is_terminal, 1 + len(compared)
@@ -124,16 +124,18 @@ def parity(
             reference, _, _, allowed, *_ = comparisons[0]
             comparisons.append(compare(record_notebook(config, dataset, steps), reference, allowed))
         faults = [fault for comparison in comparisons for fault in report.mismatches(comparison, config)]
-        if report_dir:
-            asked = {"steps": steps, "tolerance": tolerance, "data_dir": data_dir, "test_samples": test_samples}
-            write_report(report_dir, comparisons, failures, asked | asdict(config), faults)
-        about = f"{steps} steps, {float_type}, batches of {config.batch_size}"
-        say(console, f"{about}: largest relative deviations from NumPy in float64")
-        print_results(comparisons, failures, config, steps)
-        for fault in faults:
-            print_line("mismatch", fault)
-        for failure in failures:
-            print_line("error", failure.reason)
+        try:
+            about = f"{steps} steps, {float_type}, batches of {config.batch_size}"
+            say(console, f"{about}: largest relative deviations from NumPy in float64")
+            print_results(comparisons, failures, config, steps)
+            for fault in faults:
+                print_line("mismatch", fault)
+            for failure in failures:
+                print_line("error", failure.reason)
+        finally:  # also if nobody reads the output any more: the work is done
+            if report_dir:
+                asked = {"steps": steps, "tolerance": tolerance, "data_dir": data_dir, "test_samples": test_samples}
+                write_report(report_dir, comparisons, failures, asked | asdict(config), faults)
         code = 1 if faults else 3 if failures else 0
     for error in missed:
         print_line("error", str(error))
@@ -204,28 +206,21 @@ def write_report(
     save(draw_deviations(curves, tolerance=largest), folder / "parity.png")
 
 
-def worst(codes: Iterable[int]) -> int:
-    """Return the exit code of several traces: 1, a deviation, is the most important one."""
-    found = [*codes]
-    return 1 if 1 in found else max(found)
-
-
 def trace_backend(
     config: TrainConfig, dataset: Dataset, backend: Backend, steps: int, folder: Path | None, all_operations: bool
-) -> int:
-    """Trace a run, and print the results. folder: for the reproducers.
+) -> Iterator[int]:
+    """Trace a run, print the results, and yield the exit code. folder: for the reproducers.
 
-    all_operations: whether to trace `small_runs` too. Returns 1 if an operation deviates, 3 if none does but the
+    all_operations: whether to trace `small_runs` too. The code is 1 if an operation deviates, 3 if none does but the
     library raises (2: it is out of memory), else 0.
     """
-    console, folder, codes = plain_console(), folder or Path("reproducers"), []
+    console, folder = plain_console(), folder or Path("reproducers")
     where = f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}, {backend.dtype_name}"
     runs = chain([("", trace(config, dataset, backend, steps))], small_runs(backend) if all_operations else ())
     for name, run in runs:
         say(console, f"{name or where}: {run.calls} operations in {run.steps} steps, warm-up included")
         print_table(TRACE_COLUMNS, rows_of(run), console)
-        codes.append(print_findings(backend, run, folder / name.replace(" ", "-")))
-    return worst(codes)
+        yield print_findings(backend, run, folder / name.replace(" ", "-"))
 
 
 def print_findings(backend: Backend, run: Tracer, folder: Path) -> int:
@@ -244,14 +239,7 @@ def print_findings(backend: Backend, run: Tracer, folder: Path) -> int:
         own = f"backend {with_colon(backend.name)} {one_line(failure)}"
         print_line("error", getattr(failure, "text", own))
     if operation := found[0] if found else run.raised:
-        name = re.sub(r"\W+", "-", f"{backend.name}-{backend.dtype_name}-{operation.name}")
-        made = write_reproducer(backend, operation, folder / name)
-        if isinstance(made, str):
-            say(console, f"reproducer: none, because {made}")
-        else:
-            shows, why = ("shows", "") if made.shows else ("does NOT show", UNSHOWN)
-            script = shlex.quote(str(made.script))
-            say(console, f"reproducer: python {script} {shows} it in a process of its own: {made.said}{why}")
+        say(console, f"reproducer: {write_reproducer(backend, operation, folder)}")
     return 1 if found else getattr(failure, "exit_code", 0)
 
 

@@ -2,11 +2,11 @@
 
 import io
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
 
 import numpy as np
 
@@ -37,21 +37,15 @@ sys.exit(0 if close and result.dtype == {dtype!r} else "DEVIATES")
 TO_NUMPY = 'lambda x: np.asarray(x.get() if hasattr(x, "get") else x.cpu() if hasattr(x, "cpu") else x)'
 
 
-class Reproducer(NamedTuple):
-    """A folder with `reproduce.py` and `inputs.npz`."""
-
-    script: Path
-    shows: bool
-    """Whether the script showed the deviation in a process of its own."""
-    said: str
-    """What it printed, in one line."""
+UNSHOWN = "; the fault may depend on earlier calls, on chance, or on an array's layout in memory"
 
 
-def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Reproducer | str:
-    """Write the reproducer of an operation that deviates or raised, run it, and return whether it shows that.
+def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> str:
+    """Write the reproducer of an operation that deviates or raised, run it, and return what it shows, in a sentence.
 
-    If a script is not possible, return why. It uses the backend's device, or the default device of a foreign namespace,
-    and finds modules of the current folder if it is started there. Raises FileError if the folder cannot be written.
+    It is a folder in `folder` with `reproduce.py` and `inputs.npz`. If a script is not possible, return why. It uses
+    the backend's device, or the default device of a foreign namespace, and finds modules of the current folder if it is
+    started there. Raises FileError if the folder cannot be written.
     """
     inputs: dict[str, np.ndarray] = {}
 
@@ -63,11 +57,11 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
     try:
         expected = expect(name, operation.reference, args, kwargs)
     except Exception:  # whatever NumPy raises
-        return "NumPy has no result to compare with"
+        return "none, because NumPy has no result to compare with"
     if name == "materialise":
-        return "the hook's function is not one of the namespace"
+        return "none, because the hook's function is not one of the namespace"
     if not (backend.details.imports or ":" in backend.name or backend.name in hooks()):
-        return "the library has no name by which it is imported"
+        return "none, because the library has no name by which it is imported"
     text, shown = expression(name, args, kwargs, word), operation.result
     body = f"{text}; return x0" if name in INPLACE else f"return {text}"
     # Also for a wrong dtype or shape, so that the script is content with a library that was repaired.
@@ -84,6 +78,7 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
         names=", ".join(inputs), body=body, to_numpy=to_numpy, dtype=dtype.name,
         at=0 if problem or not shape else int(np.ravel_multi_index(at, shape)),
     )  # fmt: skip
+    folder /= re.sub(r"\W+", "-", f"{backend.name}-{backend.dtype_name}-{name}")
     file = io.BytesIO()
     np.savez(file, **inputs, allowed=allowed)  # type: ignore[arg-type]
     with file_errors(folder, "create"):
@@ -98,7 +93,9 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
         kind = problem.removeprefix("raised ").partition(":")[0]
         found = re.search(rf"^(\w+\.)*{re.escape(kind)}\b.*", done.stderr, re.MULTILINE)
         shows, last = found is not None, found[0] if found else last
-    return Reproducer(script, shows, f"{said} {last}".strip())
+    shown_or_not, why = ("shows", "") if shows else ("does NOT show", UNSHOWN)
+    says = f"{said} {last}".strip()
+    return f"python {shlex.quote(str(script))} {shown_or_not} it in a process of its own: {says}{why}"
 
 
 def _imports(backend: Backend) -> tuple[str, str]:

@@ -119,6 +119,7 @@ def test_a_fault_restores_the_number_and_a_context_within_another_keeps_the_oute
 @eager
 def test_what_is_given_overrides_an_earlier_run_which_overrides_a_variable_which_overrides_the_rule(name, monkeypatch):
     backend = open_backend(name)
+    assert counts_inside(backend, name) == {1}, "until a number is chosen"
     small = choose_threads(backend, 10**6)
     assert small.threads[:2] == (1, "a forward pass of 1 000 000 multiply-adds is too small for more")
     assert counts_inside(small, name) == {1}
