@@ -56,8 +56,7 @@ def with_parameters_of(theirs: Callable[..., None], *added: str) -> Callable[...
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         given = signature.bind(self, *args, **kwargs)
         given.apply_defaults()
-        for name in [*signature.parameters][1:]:
-            setattr(self, name, given.arguments[name])
+        vars(self).update({name: value for name, value in given.arguments.items() if name != "self"})
 
     __init__.__signature__ = signature  # type: ignore[attr-defined]  # which `get_params` and `help` read
     return __init__
@@ -66,8 +65,8 @@ def with_parameters_of(theirs: Callable[..., None], *added: str) -> Callable[...
 class _MLP(BaseEstimator):
     """What replaces the computation in scikit-learn's classes, which do the rest.
 
-    Its loop runs the training, with the numbers of the samples in place of their features. An epoch is one of its
-    batches; `_backprop` trains it in the batches of `batch_size`.
+    scikit-learn's own loop runs the training. It is given the numbers of the samples instead of their features, and
+    takes all of them as one batch, on which `_backprop` trains for an epoch, in batches of `batch_size`.
     """
 
     _constraints: ClassVar[dict[str, list[Any]]] = {
@@ -204,7 +203,7 @@ class _MLP(BaseEstimator):
             self._run.best = copy_network(self._run.state.network, self._run.backend), self.loss_
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> np.ndarray:
-        """Return the outputs, (n, outputs) on the host. X: in training the numbers of samples."""
+        """Return the outputs, (n, outputs) on the host. X: features; in training the numbers of samples."""
         if hasattr(self, "_run"):
             backend = self._run.backend
             X = backend.xp.take(self._run.X, backend.asarray(X), axis=0)

@@ -17,7 +17,7 @@ from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import check_folder, write_json
 from mlp_xp.runs.settings import flatten
-from mlp_xp.runs.sweep_index import FAILURES, GRID, INDEX, MEMBERS, Index, Member, read_index
+from mlp_xp.runs.sweep_index import GRID, INDEX, MEMBERS, Index, Member, read_index
 from mlp_xp.runs.table import shown
 from mlp_xp.sweeps.grid import Plan, Span
 
@@ -48,11 +48,6 @@ def write_index(folder: Path, plan: Plan, members: Sequence[Member], sums: Mappi
     """Write sweep.json. sums: the checksums of data and of models to start from, by their names. Raises FileError."""
     record = {**_record_of(plan), "sums": dict(sums), "members": [member.settings for member in members]}
     write_json(folder / INDEX, record)
-
-
-def write_failures(folder: Path, failures: Mapping[str, Mapping[str, str]]) -> None:
-    """Write the records of the members that failed. Raises FileError."""
-    write_json(folder / FAILURES, dict(sorted(failures.items())))
 
 
 def run_of(folder: str | Path, name: str) -> Path:

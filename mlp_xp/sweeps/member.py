@@ -123,7 +123,7 @@ def _prepare(work: Work) -> tuple[Settings, Job]:
         backend = settings.open_backend()
         if backend.threads.adjustable and not threads_chosen():  # on a cluster; in a process here these are chosen
             backend = on_threads(backend, 1, "a member of a sweep")
-        dataset, crc32 = load(settings, work.cache_dir)
+        dataset, crc32 = load(of_data(settings), work.cache_dir)
     except MlpXpError as error:  # the process of the sweep has loaded the same data
         raise WorkerError(f"on {here}: {error}") from error
     if work.crc32 not in (None, crc32):
@@ -142,18 +142,18 @@ def key_of(settings: Settings) -> str:
     return ", ".join([settings.data_dir, settings.dtype, *origin])
 
 
-def load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
-    """Return a member's data set with its checksum; the one that this process used last is loaded already."""
-    return _load(replace(settings, train=TrainConfig(), start_from=None), cache_dir)
+def of_data(settings: Settings) -> Settings:
+    """Return settings that are the same for all members on the same data."""
+    return replace(settings, train=TrainConfig(), start_from=None)
 
 
 @functools.lru_cache(maxsize=1)
-def _load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
+def load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
+    """Return a data set with its checksum; the one that this process used last is loaded already.
+
+    settings: see `of_data`.
+    """
     backend, origin = settings.open_backend(), vars(settings.origin) if settings.data_dir else {}
     dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **origin)
     check_dataset(dataset, backend)
     return dataset, checksum(dataset, backend)
-
-
-forget = _load.cache_clear
-"""Free the data set that `load` keeps."""

@@ -17,11 +17,12 @@ from mlp_xp.files import FileError
 from mlp_xp.runs import sweep_index
 from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.runs.records import RunError
+from mlp_xp.runs.run_folder import write_json
 from mlp_xp.runs.settings import settings_of, with_fitting_batches
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, HELD_OUT, INTERRUPTED, Index, Member
+from mlp_xp.runs.sweep_index import FAILED, FAILURES, FINISHED, HELD_OUT, INTERRUPTED, Index, Member
 from mlp_xp.sweeps import folder as places
 from mlp_xp.sweeps.grid import Plan, SweepOptions, examples
-from mlp_xp.sweeps.member import Ending, Work, forget, key_of, load
+from mlp_xp.sweeps.member import Ending, Work, key_of, load, of_data
 from mlp_xp.sweeps.summary import write_summary
 from mlp_xp.sweeps.trials import Trials
 from mlp_xp.sweeps.workers import Place, connect, this_machine, train_all
@@ -82,13 +83,13 @@ def survey(plan: Plan, *, is_new: bool = True) -> tuple[dict[str, str], int, boo
     """
     sums: dict[str, str] = {}
     largest, on_gpu = 0, False
-    forget()  # the files may have changed
+    load.cache_clear()  # the files may have changed
     # Members on the same data follow one another, so that one data set is in memory at a time.
     for place, settings in sorted(examples(plan), key=lambda member: key_of(member[1])):
         try:
             on_gpu |= not plan.how.cluster and settings.open_backend().on_gpu
             on_host = replace(settings, backend="numpy", device=None)
-            dataset, sums[key_of(settings)] = load(on_host, plan.how.cache_dir)
+            dataset, sums[key_of(settings)] = load(of_data(on_host), plan.how.cache_dir)
             if plan.fit_batches:
                 settings = with_fitting_batches(settings, len(dataset.train_inputs))
             settings.train.check_fits(len(dataset.train_inputs))
@@ -103,7 +104,7 @@ def survey(plan: Plan, *, is_new: bool = True) -> tuple[dict[str, str], int, boo
         need = sum(array.nbytes for array in dataset[:4] if array is not None)
         sizes = layer_sizes(settings.train, dataset)
         largest = max(largest, need + training_bytes(settings.train, sizes, on_host.open_backend().itemsize))
-    forget()
+    load.cache_clear()
     return sums, largest, on_gpu
 
 
@@ -129,7 +130,7 @@ class _Sweep:
         self.failures = sweep_index.read_failures(folder)
         if plan.how.retry_failed and self.failures:
             self.failures = {}
-            places.write_failures(folder, {})
+            write_json(folder / FAILURES, {})
         self.fault: Ending | None = None
         self._ended: set[str] = set()
 
@@ -139,7 +140,7 @@ class _Sweep:
             failure = self.failures.get(name)
             try:
                 result = sweep_index.read_result(places.run_of(self.folder, name))
-            except RunError as error:  # it is no success, but stops no other member
+            except RunError as error:  # not a success, but it stops no other member
                 result, failure = None, {"error": type(error).__name__, "reason": str(error)}
             if result:
                 yield self._note(Ending(name, FINISHED, result, earlier=True))
@@ -194,5 +195,5 @@ class _Sweep:
                 self.trials.tell(member, next((result[name] for name in HELD_OUT if name in result), None))
         if ending.state == FAILED and not ending.earlier:
             self.failures[ending.name] = {"error": ending.error, "reason": ending.reason}
-            places.write_failures(self.folder, self.failures)
+            write_json(self.folder / FAILURES, dict(sorted(self.failures.items())))
         return ending._replace(settings=member.settings)
