@@ -13,7 +13,7 @@ from mlp_xp.data.ink import Bytes, prepare_image
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import fault, in_order, visible_names
 from mlp_xp.data.samples import Format, Part, Samples
-from mlp_xp.errors import Argument, DatasetError, not_installed
+from mlp_xp.errors import Argument, DatasetError, DatasetWarning, not_installed, some
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,9 +31,9 @@ def read_picture_folder(folder: Path, how: Origin, features: Sequence[str] | Non
     """Read a folder with a subfolder of pictures for each class, or with `train` and `test` that each are like that.
 
     The classes are the names of the subfolders (of `train`), by number if all are numbers, else by name; pictures are
-    in the order of their names. Any format that Pillow reads will do, except EPS; other files are ignored. The EXIF
-    orientation is applied; an animation gives its first frame; 16 bits become 8, and transparency is shown on white. If
-    every pixel of every picture is grey, the images are grey, else in colour.
+    in the order of their names. Any format that Pillow reads will do, except EPS; a DatasetWarning names other files.
+    The EXIF orientation is applied; an animation gives its first frame; 16 bits become 8, and transparency is shown on
+    white. If every pixel of every picture is grey, the images are grey, else in colour.
 
     how: with `picture_size`, each picture is resized to such a square, whatever its shape; by default all must have one
     size.
@@ -57,9 +57,14 @@ def read_picture_folder(folder: Path, how: Origin, features: Sequence[str] | Non
 
 
 def _pictures_by_class(folder: Path) -> dict[str, list[Path]]:
-    """Return the pictures in each subfolder, by its name."""
+    """Return the pictures in each subfolder, by its name. Gives a DatasetWarning if there are other files in one."""
     names = in_order(name for name in visible_names(folder) if (folder / name).is_dir())
-    return {name: [folder / name / each for each in visible_names(folder / name) if is_picture(each)] for name in names}
+    files = {name: [folder / name / each for each in visible_names(folder / name)] for name in names}
+    every = [path for paths in files.values() for path in paths if path.is_file()]
+    if others := [str(path.relative_to(folder)) for path in every if not is_picture(path.name)]:
+        text = f"{len(others)} files that Pillow does not read are left out: {some(others, 3)}"
+        warnings.warn(DatasetWarning(text, file=folder), stacklevel=2)
+    return {name: [path for path in paths if is_picture(path.name)] for name, paths in files.items()}
 
 
 def _read_alike(paths: list[Path], side: int | None) -> Bytes:

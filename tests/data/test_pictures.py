@@ -13,7 +13,7 @@ from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.ink import prepare_image
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.pictures import read_image, read_picture_folder, read_pictures
-from mlp_xp.errors import DatasetError
+from mlp_xp.errors import DatasetError, DatasetWarning
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 COLOUR = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)
@@ -111,13 +111,16 @@ def test_orientation_animation_and_size(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "c.png", (4, 6)), np.full((4, 6), 7))
 
 
-def test_other_files_are_ignored(tmp_path: Path) -> None:
+def test_other_files_are_left_out(tmp_path: Path) -> None:
     fill(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/1.png", "train/loose.png", "val/a/1.png", "top.png")
     fill(tmp_path, "train/b/inside/1.png")
     for name in (".DS_Store", "train/a/Thumbs.db", "train/b/desktop.ini", "test/a/._1.png"):
         (tmp_path / name).write_bytes(b"?")
     (tmp_path / "train" / "a" / "2.png").symlink_to("1.png")
-    assert numbers(read(tmp_path)[0][0]) == [0, 0, 1]
+    with pytest.warns(
+        DatasetWarning, match="2 files that Pillow does not read are left out: 'a/Thumbs.db', 'b/desktop.ini'"
+    ):
+        assert numbers(read(tmp_path)[0][0]) == [0, 0, 1]
 
 
 def message(folder: Path) -> str:
