@@ -8,7 +8,17 @@ import sys
 
 from mlp_xp.commands.process import run
 
-COMMANDS = ("train", "sweep", "evaluate", "predict", "plot", "runs", "parity", "completion")
+COMMANDS = {
+    "train": "Train a network with hand-written backpropagation, on any array library.",
+    "sweep": "Train a network for every combination of settings, several at once.",
+    "evaluate": "Evaluate a run's network, or an ensemble of several, on the test set.",
+    "predict": "Predict classes, labels or numbers from pictures, or from the rows of a table.",
+    "plot": "Draw the pictures of a run or a sweep, or the curves of several runs.",
+    "runs": "Compare runs in a table, or their settings over all seeds.",
+    "parity": "Train on several array libraries, and compare each, step by step, with NumPy.",
+    "completion": "Print a script with which a shell completes commands, options and paths.",
+}
+"""Each command, with its line in the help."""
 
 
 def main(name: str | None = None) -> None:
@@ -28,5 +38,5 @@ def call(words: list[str]) -> int | None:
 
         compile_afresh()
     words = [word for word in words if word not in ("--debug", "--no-compile-cache")]  # see `process.run` for --debug
-    code: int | None = options.call(options.make_app(), words)
+    code: int | None = options.call(options.make_app(words[:1]), words)
     return code

@@ -6,7 +6,7 @@ command knows.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import is_dataclass
 from functools import cache, partial
 from itertools import pairwise
@@ -69,8 +69,11 @@ def only_one(**options: Any) -> None:
         raise UsageError(f"{' and '.join(names)}: give only one of these options")
 
 
-def make_app() -> App:
-    """Return the command line of all commands. Each is imported when it is called, or when its help is shown."""
+def make_app(wanted: Container[str] = COMMANDS) -> App:
+    """Return the command line of all commands. Those that are not in `wanted` have only their line in the help.
+
+    For that line nothing is imported.
+    """
     app = App(
         name="mlp-xp",
         version=f"mlp-xp {__version__}",
@@ -87,8 +90,8 @@ def make_app() -> App:
         print_error=False,
         result_action="return_value",
     )
-    for name in COMMANDS:
-        app.command(f"mlp_xp.commands.{name}:{name}")
+    for name, line in COMMANDS.items():
+        app.command(f"mlp_xp.commands.{name}:{name}", name=name, help=None if name in wanted else line)
     return app
 
 
@@ -100,8 +103,6 @@ def call(app: App, words: Sequence[str]) -> Any:
     for before, word in pairwise(["an argument", *words]):
         if not word or (word.startswith("--") and word.endswith("=")):
             raise UsageError(f"{word or before}: is empty; give a value or leave it out")
-    if not words or words[0] not in COMMANDS:
-        app.resolved_commands()  # whose first lines are in the help
     try:
         return app(words, verbose=False)
     except cyclopts.CycloptsError as error:

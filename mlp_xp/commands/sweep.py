@@ -12,7 +12,7 @@ from mlp_xp.commands.options import Recipe, only_one, with_settings
 from mlp_xp.commands.process import end_with
 from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop, catch_signals
-from mlp_xp.commands.train import base_settings
+from mlp_xp.commands.training import base_settings
 from mlp_xp.declared import declared
 from mlp_xp.errors import some
 from mlp_xp.runs.records import RunError, check_foreign

@@ -4,32 +4,11 @@ Without options it trains as the notebook does and prints the notebook's numbers
 `--resume` resumes it from there.
 """
 
-import datetime as dt
-from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from rich.console import Console
-
-from mlp_xp.backends.opening import starting_on
-from mlp_xp.commands.data import naming_option
-from mlp_xp.commands.options import CacheDir, Recipe, only_one, with_settings
-from mlp_xp.commands.process import called
-from mlp_xp.commands.stopping import Stop, catch_signals
-from mlp_xp.core.job import WARM_UP_EPOCH, Job
-from mlp_xp.core.training import Event
-from mlp_xp.data.datasets import is_own, load_dataset
-from mlp_xp.data.origin import Origin
-from mlp_xp.runs import recording, run_folder
-from mlp_xp.runs.records import check_foreign, parse_settings
-from mlp_xp.runs.settings import RECIPES, Settings, check_unchanged, settings_of, with_fitting_batches
-from mlp_xp.show import terminal
-from mlp_xp.show.console import plain_console, say
-from mlp_xp.show.gallery import draw_run
-from mlp_xp.show.plots import PlotError
+from mlp_xp.commands.options import CacheDir, Recipe, with_settings
+from mlp_xp.runs.settings import Settings
 
 
 @with_settings(Settings)
@@ -56,119 +35,6 @@ def train(
             says, or one, or all CPUs for large steps. While other programs use the CPUs, several threads can be ten
             times slower than one.
     """
-    only_one(resume=resume, config=config, recipe=recipe)
-    only_one(resume=resume, run_dir=run_dir)
-    only_one(resume=resume, overwrite=overwrite)
-    only_one(dataset=given.get("dataset"), data_dir=given.get("data_dir"))
-    if "dataset" in given:  # instead of the files that a configuration names
-        given["data_dir"] = None
-    folder, number, console = resume or run_dir, None if threads == "auto" else threads, plain_console()
-    with ExitStack() as held:
-        is_run = folder is not None and (folder / run_folder.CONFIG).exists()
-        if folder and is_run:  # refused, or locked, before anything is loaded
-            held.enter_context(recording.open_folder(folder, existing=bool(resume) or overwrite))
-        if resume:
-            settings = resumed(resume, given)
-        else:
-            settings = settings_of(base_settings(recipe, config, given.get("data_dir"), given.get("label")), given)
-        if file := resume or config:
-            check_foreign(settings, given.get("backend"), file)
-        with starting_on(run_folder.threads_of(resume, settings.backend) if resume else None):
-            backend = settings.open_backend(number)
-        if resume and "data_dir" not in given and run_folder.has_ended(resume, settings):
-            say(console, f"the run in {resume} has ended; --epochs N trains it longer")
-            return
-        place, origin = settings.data, settings.origin
-        if resume and is_own(place, origin):  # what was guessed when the run began
-            origin = replace(origin, task=run_folder.read_config(resume)[1].get("task", origin.task))
-        with naming_option("data_dir" if settings.data_dir else "dataset", None if "data_dir" in given else resume):
-            dataset = load_dataset(place, backend, cache_dir=cache_dir, **vars(origin))
-        if not (resume or config or "batch_size" in given):
-            settings = with_fitting_batches(settings, dataset.train_inputs.shape[0])
-        job = Job(settings.train, dataset, backend)
-        job = recording.check_run(settings, job, resume)
-        if not is_run:  # created after all checks, so that a run that cannot begin leaves no folder
-            folder = folder or run_folder.claim_folder(settings, dt.datetime.now())
-            held.enter_context(recording.open_folder(folder, existing=overwrite))
-        assert folder
-        run(folder, settings, job, console, overwrite=overwrite)
+    from mlp_xp.commands import training  # `train --help` needs none of its libraries
 
-
-def base_settings(recipe: str | None, config: Path | None, data_dir: str | None, label: str | None) -> Settings:
-    """Return the settings of a file or a recipe; by default of the recipe for the data. Raises MlpXpError."""
-    if config:
-        settings, record = parse_settings(config)
-        if settings.origin.task is None and is_own(settings.data, settings.origin):
-            return settings_of(settings, {"task": record.get("task")})  # what was guessed for the run
-        return settings
-    if recipe is None:
-        recipe = "own" if data_dir is not None and is_own(Path(data_dir), Origin(label)) else "notebook"
-    return RECIPES[recipe]
-
-
-def resumed(folder: Path, given: Mapping[str, Any]) -> Settings:
-    """Return a run's settings, with those given that may change. Raises ConfigError for another one, and RunError."""
-    saved, _ = run_folder.read_config(folder)
-    settings = settings_of(saved, given)
-    if settings.backend != saved.backend and "device" not in given:
-        settings = settings_of(settings, {"device": None})  # the saved device belongs to another library
-    check_unchanged(saved, settings, data=True)
-    return settings
-
-
-def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwrite: bool) -> None:
-    """Train in a folder that this process holds, and show it. A signal or a closed output saves and stops the run."""
-    stop, dataset = Stop(console), job.dataset
-    hint = f"; resume with: {called('train', '--resume', folder)}"
-    stop.say(f"{terminal.describe(settings, job)}\nrun      {folder}\n")
-    with catch_signals(stop):
-        events = recording.train_in_folder(
-            folder, settings, job, overwrite=overwrite, save_now=lambda: bool(stop), resume_hint=hint
-        )
-        watched = terminal.watch(events, job, console)
-        head = f"{terminal.header(settings.train, dataset.task)}\n"
-        try:
-            for event in watched:
-                # The header comes with the first report, so that warnings of the start stand above the table.
-                if event.report and not event.closing:
-                    stop.say(head + terminal.report_line(event.report))
-                    head = ""
-                if stop and not event.closing:
-                    stop_at(event, folder, stop, hint)
-        finally:
-            with stop.printing():  # the progress bar is removed, if its terminal is still there
-                watched.close()
-            events.close()
-    assert event.report
-    stop.say(f"\n{terminal.summary(event.report)}")
-    if event.position.best:
-        stop.say(terminal.selected(event.position.best, event.position.epoch, settings.train, dataset))
-    if event.report.test and dataset.task.exclusive:
-        counts = np.bincount(job.backend.to_numpy(dataset.test_labels))
-        most, share = int(counts.argmax()), counts.max() / counts.sum()
-        if event.report.test.score <= share:
-            stop.say(
-                f"no better than always naming {dataset.class_names[most]}, the most frequent class "
-                f"({100 * share:.2f} %); try a lower --learning-rate, more --epochs, or another --seed"
-            )
-    try:  # a run without pictures is complete
-        paths = draw_run(folder, dataset, job.backend)
-        stop.say(f"drawn in {folder}: {', '.join(path.name for path in paths)}")
-    except PlotError as error:
-        stop.say(f"no pictures: {error}, then: {called('plot', folder)}")
-    if stop.error:
-        raise stop.error_at(f"after the end of the training; the run in {str(folder)!r} is complete")
-
-
-def stop_at(event: Event, folder: Path, stop: Stop, hint: str) -> None:
-    """Raise MlpXpError if the training can stop after this event.
-
-    It stops at a checkpoint. In the warm-up, and in a run that is to replace another, none is saved: there it stops
-    after a signal.
-    """
-    epoch, sample = event.position.epoch, event.position.sample
-    place = "in the warm-up" if epoch == WARM_UP_EPOCH else f"in epoch {epoch}, after {sample} samples"
-    if event.checkpoint:
-        raise stop.error_at(f"{place}{hint}")
-    if (stop.signal and epoch == WARM_UP_EPOCH) or run_folder.is_replaced(folder):
-        raise stop.error_at(f"{place}; {recording.what_is_kept(folder)}")
+    training.train(recipe, config, resume, run_dir, overwrite, cache_dir, threads, given)

@@ -34,7 +34,7 @@ def folder(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "first"
     settings = ["--data-dir", digits, "--epochs", 1, "--recipe", "small", "--init", "glorot", "--learning-rate", 0.1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlp_xp.commands.train.draw_run", lambda *_: [])
+        patch.setattr("mlp_xp.commands.training.draw_run", lambda *_: [])
         assert call("train", *settings, "--optimizer", "sgd", "--run-dir", folder).code == 0
     return folder
 

@@ -173,7 +173,7 @@ def test_a_signal_in_the_warm_up_ends_training_too(small_run, data_dir, tmp_path
 
 
 def test_a_signal_while_loading_is_one_line_too(forever, monkeypatch):
-    monkeypatch.setattr("mlp_xp.commands.train.load_dataset", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("mlp_xp.commands.training.load_dataset", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     with not_ignored():
         outcome = call("train", *forever)
     assert (outcome.code, outcome.err) == (130, "interrupted\n")
