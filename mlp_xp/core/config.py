@@ -18,8 +18,9 @@ class TrainConfig:
     `declared(TrainConfig)` holds the ranges and choices. An activation may also be an `Activation`, a pair of functions
     of your own, which a run folder cannot store.
 
-    A field is declared with its default and what else is known about it, such as its range and other names of its
-    option; `Setting` explains these words.
+    A field is declared with its default and what else is known about it. `least` and `most` are its range,
+    `compiled_in` is explained at `compiled_settings`, and the rest is for the command line and for sweeps, which draw a
+    setting `by_ratio` log-uniformly.
     """
 
     epochs: int = setting(5, least=1, compiled_in=False, aliases=("-e",))

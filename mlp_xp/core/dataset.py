@@ -153,11 +153,12 @@ def check_labels(
     """
     backend.check_place(labels, name)
     wanted, most = ((samples,), outputs - 1) if task.exclusive else ((samples, outputs), 1)
-    if tuple(labels.shape) != wanted:
+    if tuple(labels.shape) != wanted or 0 in wanted:
         fault = f"{name}: their shape is {tuple(labels.shape)}, where {wanted} is expected"
         raise DatasetError(f"{fault}; give labels for each input")
     dtype = dtype_name(labels)
-    if (labels.dtype != backend.dtype) if task.floats else not dtype.startswith(("int", "uint")):
+    fits = labels.dtype == backend.dtype if task.floats else dtype.startswith(("int", "uint"))
+    if not fits:
         kind = f"the backend's, {backend.dtype_name}" if task.floats else "integers, such as uint8"
         raise DatasetError(f"{name}: their dtype is {dtype}; give {kind}")
     values = backend.to_numpy(labels)

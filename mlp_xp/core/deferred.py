@@ -3,12 +3,13 @@
 `TrainConfig(defer_updates=False)` trains without it, and the trajectories agree to rounding.
 
 A step on B samples changes the first layer's weights, by far the largest array, by a matrix of rank B, x^T e. Instead
-of writing all of W_0 at each step, keep the errors e and write W_0 once per block of K steps. In the block,
+of writing all of W_0 at each step, keep the errors e, which have the learning rate in them, and write W_0 once per
+block of K steps. Let W be W_0 at the start of the block, and X all of its inputs:
 
-    W_0 before step i = W_0 - sum_{j<i} x_j^T e_j,   so   x_i W_0 becomes [X W_0]_i - sum_{j<i} [X X^T]_ij e_j
+    W_0 before step i = W - sum_{j<i} x_j^T e_j,   so   x_i W_0 = [X W]_i - sum_{j<i} [X X^T]_ij e_j
 
-The products X W_0 and X X^T of all K B samples, and X^T E at the end, are fast matrix products; a step is left with
-arrays of K B rows. The bias is the weight of a further input that is always 1: it adds b_0 to each row of X W_0, and 1
+The products X W and X X^T of all K B samples, and X^T E at the end, are fast matrix products; a step is left with
+arrays of K B rows. The bias is the weight of a further input that is always 1: it adds b_0 to each row of X W, and 1
 to each element of X X^T. (Known as delayed updates in quantum Monte Carlo, McDaniel et al., 2017; LAPACK's blocked
 Householder transformations use the same idea.)
 """

@@ -17,8 +17,7 @@ import numpy as np
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Activation, Array
 
-# Random numbers of 32 bits that one value of the counter gives.
-PER_COUNT = 8
+PER_COUNT = 8  # random numbers of 32 bits that one value of the counter gives
 
 
 def draw_masks(config: TrainConfig, steps: int, batch_size: int, first_step: int) -> np.ndarray:
@@ -28,6 +27,7 @@ def draw_masks(config: TrainConfig, steps: int, batch_size: int, first_step: int
     batch_size: B, at most that of the configuration.
     """
     units = sum(config.hidden) if config.dropout else 0
+    # Each step has as many values of the counter as a full batch needs. A raw number of 64 bits is two of 32.
     counts = -(-config.batch_size * units // PER_COUNT)
     random = np.random.Philox(key=config.seed, counter=first_step * counts)
     numbers = random.random_raw(steps * counts * PER_COUNT // 2).astype("<u8").view("<u4")

@@ -62,7 +62,7 @@ class Job:
         return self.config.batch_size * self.parameters
 
     def on(self, backend: Backend) -> "Job":
-        """Return this job on another backend. backend: this job's, with another number of threads."""
+        """Return this job with its backend on another number of threads."""
         job = copy.copy(self)
         job.backend = backend
         return job

@@ -31,12 +31,12 @@ class Rates(NamedTuple):
 
     error: Array
     """Factor of the error at the output, and so of all gradients, which are linear in it. At the output, 10 numbers per
-    sample are multiplied instead of 50 000. A step gets it divided by the batch size, because the gradient of a batch
-    is a mean. Without clipping, it may also be (B, 1), with a factor for each sample."""
+    sample are multiplied instead of 50 000. `chunk` divides it by the batch size, because the gradient of a batch is a
+    mean. The estimators pass (B, 1), with the weights of the samples in it."""
     decay: Array
     """Factor of the parameters, for weight decay."""
     step_size: Array
-    """Factor of what momentum or Adam subtracts: the learning rate."""
+    """Factor of what momentum or Adam subtracts: the learning rate, for Adam with the bias correction."""
     epsilon: Array
     """What Adam adds to the root of the mean squared gradient."""
 
@@ -72,8 +72,9 @@ def momentum_rates(learning_rates: np.ndarray, step_numbers: np.ndarray, setting
 def adam(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings: Any, /, *, xp: Any) -> Changed:
     """Adam (Kingma and Ba, 2015, algorithm 1): w - rate m / (sqrt(v) + epsilon), with moments m and v of the gradient.
 
-    The rate and epsilon contain the bias correction: see `adam_rates`. By rates.error, g is (1 - beta_1) G for the
-    gradient G, so m = beta_1 m + g; and v = beta_2 v + (1 - beta_2) G * G needs a multiple of g * g.
+    The rate and epsilon contain the bias correction: see `adam_rates`, which also sets rates.error to 1 - beta_1. With
+    the gradient G, this g is therefore (1 - beta_1) G, so that m = beta_1 m + g, and v = beta_2 v + (1 - beta_2) G * G
+    takes a multiple of g * g.
     """
     m, v = slots
     beta_1, beta_2 = settings.beta_1, settings.beta_2
@@ -130,9 +131,9 @@ class Optimizer(NamedTuple):
         decay = settings.weight_decay * (learning_rates if self.decoupled else error)
         return Rates(error, decay, step_size, epsilon)
 
-    def empty_slots(self, layer: Layer, /, *, xp: Any) -> Slots:
-        """Return what the optimiser keeps for a layer before the first step: zeros."""
-        return tuple(Layer(xp.zeros_like(layer.weights), xp.zeros_like(layer.bias)) for _ in range(self.slot_count))
+    def empty_slots(self, layer: Layer, /) -> Slots:
+        """Return what the optimiser keeps for a layer before the first step, on the host: zeros."""
+        return tuple(Layer(np.zeros_like(layer.weights), np.zeros_like(layer.bias)) for _ in range(self.slot_count))
 
     def make_update(self, settings: Any, *, xp: Any) -> Update:
         """Return `update(layer, gradient, slots, rates) -> layer, slots`, with weight decay.
@@ -175,13 +176,12 @@ OPTIMIZERS = {
 def clip_by_norm(gradients: Iterable[tuple[int, Layer]], limit: Array, /, *, xp: Any) -> list[tuple[int, Layer]]:
     """Return gradients with their layers' numbers, multiplied by limit / norm if their common norm is above the limit.
 
-    limit: a scalar array.
-
-    Pascanu, Mikolov and Bengio, 2013, algorithm 1. NaN if the norm overflows, in float32 from 1.8e19 on.
+    limit: a scalar array. Pascanu, Mikolov and Bengio, 2013, algorithm 1. NaN if the norm overflows, in float32 from
+    1.8e19 on.
     """
     in_order = sorted(gradients, key=lambda pair: pair[0])
     norm = xp.sqrt(sum(xp.sum(array * array) for _, gradient in in_order for array in gradient))
-    # 0 times an infinite norm is NaN: else the factor would be 0, and nothing would be learned in silence.
+    # 0 times an infinite norm is NaN: else the factor would be 0, and the network would silently stop learning.
     factor = limit / xp.where(norm > limit, norm, limit) + 0 * norm
     return [(i, Layer(factor * gradient.weights, factor * gradient.bias)) for i, gradient in in_order]
 

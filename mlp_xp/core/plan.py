@@ -42,9 +42,10 @@ def ceil_divide(a: int, b: int) -> int:
 def plan_epoch(samples: int, config: TrainConfig, parameters: int) -> list[Chunk]:
     """Cut an epoch over `samples` training samples into chunks, for a network with `parameters` weights and biases.
 
-    A report follows the step that contains sample 0, `report_every`, 2 `report_every`, ...; so do checkpoints. The
-    epoch ends with a checkpoint, and, where samples are held out, with a validation and a report. The plan depends on
-    nothing else, so a resumed run has the same chunks as an uninterrupted one.
+    A report follows the step that contains sample 0, `report_every`, 2 `report_every`, ...; a checkpoint, if
+    `checkpoint_every` is not 0, the step that contains a multiple of that. The epoch ends with a checkpoint, and, where
+    samples are held out, with a validation and a report. The plan depends on nothing else, so a resumed run has the
+    same chunks as an uninterrupted one.
     """
     size = config.batch_size
     steps, full_steps = ceil_divide(samples, size), samples // size
@@ -74,13 +75,15 @@ def chunk_lengths(batch_size: int, parameters: int, interval: int) -> tuple[int,
     They are few because JAX on a GPU compiles a function for each. A block of deferred updates begins where its chunk
     does, so the last bits of a run depend on them.
 
-    The longest divides the steps between two reports (`interval` samples), less one, as evenly as possible into chunks
-    of at most CHUNK_WORK, or of ENOUGH_STEPS where that is more. A remainder is cut into chunks of the square root of
-    this length, rounded down, and what then remains into single steps. parameters: the number of weights and biases.
+    Between two reports, or checkpoints, lie `interval` samples. The longest length divides their steps, less one, as
+    evenly as possible into chunks of at most CHUNK_WORK, or of ENOUGH_STEPS where that is more. A remainder is cut into
+    chunks of the square root of this length, rounded down, and what then remains into single steps. parameters: the
+    number of weights and biases.
+
+    One less, because the first report follows the first step. The notebook's 60 000 steps with a report every 10 000
+    are stretches of 1, five times 10 000, and 9 999 steps: the longest length is 9 999, and each 10 000 is 9 999 + 1.
     """
     capacity = max(ENOUGH_STEPS, CHUNK_WORK // (batch_size * parameters))
-    # The first report comes after an epoch's first step, so between the last report and the end there is one step less.
-    # The length fits that stretch; in the others, a single step remains.
     steps = max(1, interval // batch_size - 1)
     longest = steps // ceil_divide(steps, capacity)
     return longest, math.isqrt(longest), 1

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dropout import with_dropout
 from mlp_xp.core.functional import Array
@@ -39,8 +37,7 @@ Step = Callable[[State, Batch, Rates], tuple[State, Array]]
 def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
     """Return `step(state, batch, rates) -> state, logits`, which trains the network on a batch.
 
-    logits: (B, n_L), from before the update. The state is donated. Without clip_norm, rates.error may also be (B, 1),
-    with a factor for each sample: the estimators have sample weights.
+    logits: (B, n_L), from before the update. The state is donated.
     """
     xp, activation = backend.xp, backend.activation(config.activation)
     update = OPTIMIZERS[config.optimizer].make_update(config, xp=xp)
@@ -61,7 +58,7 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
         if config.update_order == "simultaneous":
             errors = list(errors)
         gradients: Iterable[tuple[int, Layer]] = ((i, gradient(a, e, xp=xp)) for i, a, e in errors)
-        if config.clip_norm:  # B * rates.error: by how much g differs from the mean gradient, which clip_norm limits
+        if config.clip_norm:  # g is the mean gradient times B * rates.error, and the limit takes the same factor
             gradients = clip_by_norm(gradients, config.clip_norm * batch.x.shape[0] * rates.error, xp=xp)
         for i, g in gradients:
             layers[i], slots[i] = update(layers[i], g, slots[i], rates)
@@ -92,5 +89,5 @@ def to_device(network: Network, backend: Backend) -> Network:
 def initial_state(config: TrainConfig, network: Network, backend: Backend) -> State:
     """Return the state before the first step on the device: a network on the host, and the optimiser's empty slots."""
     # On the host, because JAX would compile something for each shape.
-    slots = [OPTIMIZERS[config.optimizer].empty_slots(layer, xp=np) for layer in network]
+    slots = [OPTIMIZERS[config.optimizer].empty_slots(layer) for layer in network]
     return State(to_device(network, backend), tuple(to_device(each, backend) for each in slots))

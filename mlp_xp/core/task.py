@@ -22,7 +22,7 @@ from mlp_xp.core.losses import (
 )
 
 Scaling = tuple[Array, ...]
-"""The mean and the standard deviation of numbers to predict that are standardised, (outputs,) each; otherwise empty."""
+"""For a network trained on standardised numbers: their mean and standard deviation, (outputs,) each. Otherwise ()."""
 
 
 class Evaluation(NamedTuple):

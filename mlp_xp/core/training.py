@@ -151,8 +151,8 @@ def trajectory(
     for epoch, chunk, samples in job.chunks(random, stop_after):
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
             continue  # done before the job was resumed
-        # The number of epochs that were no better than the best one is epoch - 1 - best.epoch.
-        if config.patience and position.best and epoch - position.best.epoch > config.patience:
+        worse_epochs = epoch - 1 - position.best.epoch if position.best else 0
+        if config.patience and worse_epochs >= config.patience:
             has_ended = True
             break
 
