@@ -59,7 +59,7 @@ def train(
         with starting_on(run_folder.threads_of(resume, settings.backend) if resume else None):
             backend = settings.open_backend(number)
         if resume and "data_dir" not in given and run_folder.has_ended(resume, settings):
-            say(console, f"the run in {resume} has ended; --epochs N trains it longer")
+            say(console, f"the run in {resume} has ended; with a constant schedule, --epochs N trains it longer")
             return
         place, origin = settings.data, settings.origin
         if resume and is_own(place, origin):  # what was guessed when the run began

@@ -205,7 +205,7 @@ def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
     if is_replaced(folder):
         raise RunError(
             f"{str(folder)!r}: is being replaced by a new run, which has no checkpoint yet; wait for it, or, if it was "
-            "interrupted, resume the old run, which is kept"
+            "interrupted, bring the old run back: resume it"
         )
     settings, record = parse_settings(folder / CONFIG)
     if "settings" not in record:

@@ -149,7 +149,8 @@ class Curves:
 def draw_curves(runs: Sequence[Curves]) -> "Picture":
     """Draw losses and accuracy (or R²) against samples seen, with the curves of all runs in the same axes.
 
-    All runs have the same task. Without a test set and held-out samples, only losses are drawn.
+    All runs have the same task. Without a test set and held-out samples, only losses are drawn. A ring on the held-out
+    score marks the network that validation kept.
     """
     return _draw_lines([(run.name, [run]) for run in runs])
 
@@ -174,12 +175,13 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
     from matplotlib.lines import Line2D
 
     task = groups[0][1][0].task if groups else CLASSES
+    held_out = f"validation_{task.score_name}"
     kinds: tuple[tuple[str, Any, str], ...] = (
         ("train_loss", "--", "training, mean since the last report"),
         ("test_loss", "-", "test"),
         ("validation_loss", ":", "held out"),
         (task.score_name, "-", "test"),
-        (f"validation_{task.score_name}", ":", "held out"),
+        (held_out, ":", "held out"),
     )
     every = [run for _, runs in groups for run in runs]
     has_score = any(run.of(name) for run in every for name, *_ in kinds[3:])
@@ -201,6 +203,12 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
                 if len(runs) > 1:
                     axes.fill_between(seen, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.15)
                 styles[kind] = Line2D([], [], color="#555555", linestyle=line)
+        closing = runs[0].records[-1] if len(runs) == 1 and runs[0].records else {}
+        if closing.get("kept_epoch") is not None:
+            ring: dict[str, Any] = {"marker": "o", "markersize": 10, "fillstyle": "none", "linestyle": ""}
+            place = (closing["kept_epoch"] + 1) * runs[0].samples, factor_of(task.score_name) * closing[held_out]
+            scores[0].plot(*place, color=look["color"], **ring)
+            styles["kept, by the held-out samples"] = Line2D([], [], color="#555555", **ring)
     losses.set(ylabel="loss" + ",\nstandardised targets" * any(run.standardised for run in every))
     positive = [value for line in losses.lines for value in line.get_ydata() if value > 0]
     if positive and max(positive) >= 10 * min(positive):

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from mlp_xp import TrainConfig, evaluate, load_dataset, load_run, open_backend, predict, train
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs.ensembles import confusion_matrix, run_of
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -85,10 +85,13 @@ def test_a_sweep_is_the_ensemble_of_its_finished_members(runs, tmp_path):
     (sweep / "members").mkdir()
     for i in range(2):
         (sweep / "members" / f"{i:04d}").symlink_to(runs[i])
-    found = evaluate([sweep, runs[0]])
+    with pytest.warns(MlpXpWarning, match="only 2 of 3 members of this sweep have finished"):
+        found = evaluate([sweep, runs[0]])
+        assert found.result == evaluate(runs[:2]).result == evaluate(str(sweep)).result
     assert [run_of(model).name for model in found.models] == ["0000", "0001"], "a run counts once"
-    assert found.result == evaluate(runs[:2]).result == evaluate(str(sweep)).result
-    assert "ensemble of 2" in call("evaluate", sweep).out
+    outcome = call("evaluate", sweep)
+    assert "ensemble of 2" in outcome.out
+    assert outcome.err.count("only 2 of 3") == 1
     for folder in (sweep / "members").iterdir():
         folder.unlink()
     assert_one_line(call("evaluate", sweep), 2, "no member of this sweep has finished")

@@ -56,7 +56,8 @@ def test_curves_with_held_out_samples_show_them() -> None:
     losses, accuracy = plots.draw_curves([plots.Curves("a", [*reports, closing], 100)]).axes
     assert xy(losses.lines[0]) == ([0, 50, 100, 150, 200], [1, 2, 3, 5, 6])
     assert xy(losses.lines[2])[1] == [3.0, 3.0]
-    test, held_out = accuracy.lines
+    test, held_out, ring = accuracy.lines
+    assert xy(ring) == ([100], [45.0]), "the network that was kept"
     assert xy(held_out) == ([100, 200], [45.0, 75.0])
     assert xy(test)[0] == [50, 100, 150, 200]
 
