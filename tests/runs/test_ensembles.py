@@ -86,8 +86,8 @@ def test_a_sweep_is_the_ensemble_of_its_finished_members(runs, tmp_path):
     for i in range(2):
         (sweep / "members" / f"{i:04d}").symlink_to(runs[i])
     with pytest.warns(MlpXpWarning, match="only 2 of 3 members of this sweep have finished"):
-        found = evaluate([sweep, runs[0]])
-        assert found.result == evaluate(runs[:2]).result == evaluate(str(sweep)).result
+        found, again = (evaluate(given) for given in ([sweep, runs[0]], str(sweep)))
+    assert found.result == evaluate(runs[:2]).result == again.result
     assert [run_of(model).name for model in found.models] == ["0000", "0001"], "a run counts once"
     outcome = call("evaluate", sweep)
     assert "ensemble of 2" in outcome.out
