@@ -82,8 +82,9 @@ class Task(NamedTuple):
     exclusive: bool
     """Whether each sample has one of the outputs as its label, (n,); otherwise one label per output, (n, outputs)."""
     floats: bool
-    """True: labels are floats, which can be standardised for training, and predictions are numbers. False: labels are
-    integers, and predictions are probabilities."""
+    """True: labels are floats, and predictions are numbers. False: labels are integers, and predictions probabilities."""
+    scales: bool = False
+    """Whether labels are standardised for training, unless the data set says otherwise."""
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -236,5 +237,6 @@ REGRESSION = Task(
     outputs_name="outputs",
     exclusive=False,
     floats=True,
+    scales=True,
 )
 TASKS = {task.name: task for task in (CLASSES, LABELS, REGRESSION)}
