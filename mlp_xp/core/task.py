@@ -82,7 +82,7 @@ class Task(NamedTuple):
     exclusive: bool
     """Whether each sample has one of the outputs as its label, (n,); otherwise one label per output, (n, outputs)."""
     floats: bool
-    """True: labels are floats, and predictions are numbers. False: labels are integers, and predictions probabilities."""
+    """True: labels are floats, and predictions are numbers. False: labels are integers, predictions probabilities."""
     scales: bool = False
     """Whether labels are standardised for training, unless the data set says otherwise."""
 
