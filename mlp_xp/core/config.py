@@ -18,17 +18,18 @@ class TrainConfig:
     `declared(TrainConfig)` holds the ranges and choices. An activation may also be an `Activation`, a pair of functions
     of your own, which a run folder cannot store.
 
-    A field is declared with its default and what else is known about it. `least` and `most` are its range,
-    `compiled_in` is explained at `compiled_settings`, and the rest is for the command line and for sweeps, which draw a
-    setting `by_ratio` log-uniformly.
+    A field is declared with its default and what else is known about it. `least` and `most` are its range.
+    `compiled_in=False` marks what a compiled training step does not contain: it is an input of the step, as the
+    learning rate is, or the step never sees it, as the number of epochs. The rest is for the command line and for
+    sweeps, which draw a setting `by_ratio` log-uniformly.
     """
 
     epochs: int = setting(5, least=1, compiled_in=False, aliases=("-e",))
     """Passes over the training set."""
     batch_size: int = setting(1, least=1, by_ratio=True, aliases=("-b", "--bs"))
     """Samples per training step; the gradient is their mean. The last batch of an epoch may be smaller."""
-    # A smaller rate, divided by the batch size, would lose its digits in float32, or be 0; a larger one would make
-    # Adam's coefficients infinite in float64. What is too large for float32 alone diverges, which is reported.
+    # A step multiplies the error by rate / batch size: a smaller rate would lose its digits there in float32, or be 0.
+    # A larger one would overflow in Adam's bias correction. What is too large for float32 alone diverges: an error.
     learning_rate: float = setting(0.01, least=1e-30, most=1e300, compiled_in=False, by_ratio=True, aliases=("--lr",))
     """How far an update follows the gradient."""
     hidden: tuple[int, ...] = setting((64,), least=1, by_ratio=True, aliases=("--layers", "--units"))
@@ -104,8 +105,8 @@ class TrainConfig:
     def compiled_settings(self) -> "TrainConfig":
         """Return the settings that are constants of a compiled step; all others have their defaults.
 
-        Runs that differ only in the others share compiled code: the learning rate, for instance, is an input of a step.
-        About the weight decay, a step has to know only whether there is any.
+        Runs that differ only in the others share compiled code. About the weight decay, a step has to know only whether
+        there is any.
         """
         others = {each.name: each.default for each in declared(TrainConfig).values() if not each.compiled_in}
         return replace(self, **others, weight_decay=float(self.weight_decay > 0))

@@ -4,7 +4,7 @@
 
 A step on B samples changes the first layer's weights, by far the largest array, by a matrix of rank B, x^T e. Instead
 of writing all of W_0 at each step, keep the errors e, which have the learning rate in them, and write W_0 once per
-block of K steps. Let W be W_0 at the start of the block, and X all of its inputs:
+block of K steps. Let W be W_0 at the start of the block, X all of its inputs, and x_i, e_i the B rows of step i:
 
     W_0 before step i = W - sum_{j<i} x_j^T e_j,   so   x_i W_0 = [X W]_i - sum_{j<i} [X X^T]_ij e_j
 

@@ -62,7 +62,7 @@ class Job:
         return self.config.batch_size * self.parameters
 
     def on(self, backend: Backend) -> "Job":
-        """Return this job with its backend on another number of threads."""
+        """Return this job on the same backend with another number of threads. The arrays stay where they are."""
         job = copy.copy(self)
         job.backend = backend
         return job

@@ -30,11 +30,12 @@ class Rates(NamedTuple):
     """The numbers that change from step to step, arrays (); for k steps at once, (k,). Unused ones are 0."""
 
     error: Array
-    """Factor of the error at the output, and so of all gradients, which are linear in it. At the output, 10 numbers per
-    sample are multiplied instead of 50 000. `chunk` divides it by the batch size, because the gradient of a batch is a
-    mean. The estimators pass (B, 1), with the weights of the samples in it."""
+    """Factor of the error at the output, and so of all gradients, which are linear in it: for gradient descent the
+    learning rate, for momentum 1, for Adam 1 - beta_1. Here it costs 10 multiplications per sample, in the gradients it
+    would cost 50 000. `chunk` divides it by the batch size, because the gradient of a batch is a mean. The estimators
+    pass (B, 1), with the weights of the samples in it."""
     decay: Array
-    """Factor of the parameters, for weight decay."""
+    """Factor of the parameters, for weight decay. `Optimizer.rates` sets it for all optimisers."""
     step_size: Array
     """Factor of what momentum or Adam subtracts: the learning rate, for Adam with the bias correction."""
     epsilon: Array
@@ -128,6 +129,7 @@ class Optimizer(NamedTuple):
         learning_rates: float64 (n,). step_numbers: int64 (n,), from 0 at the start of training: Adam depends on them.
         """
         error, step_size, epsilon = self.other_rates(learning_rates, step_numbers, settings)
+        # This error is not yet divided by the batch size: the gradient is a mean, to which the decay is added.
         decay = settings.weight_decay * (learning_rates if self.decoupled else error)
         return Rates(error, decay, step_size, epsilon)
 

@@ -169,7 +169,7 @@ def _likely(predictions: Array, names: Sequence[str], /, *, xp: Any) -> Array:
 
 
 def _pool_labels(z: np.ndarray) -> np.ndarray:
-    yes, no = -np.logaddexp(0, -z), -np.logaddexp(0, z)
+    yes, no = -np.logaddexp(0, -z), -np.logaddexp(0, z)  # log p and log(1 - p); z = log p - log(1 - p)
     return np.logaddexp.reduce(yes, axis=0) - np.logaddexp.reduce(no, axis=0)
 
 

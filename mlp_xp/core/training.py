@@ -150,7 +150,7 @@ def trajectory(
     position = start or Position(initial_state(config, (*trained, *drawn[len(trained) :]), job.backend))
     for epoch, chunk, samples in job.chunks(random, stop_after):
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
-            continue  # done before the job was resumed
+            continue  # done before; drawn again all the same, so that the later shuffles are the same
         worse_epochs = epoch - 1 - position.best.epoch if position.best else 0
         if config.patience and worse_epochs >= config.patience:
             has_ended = True
@@ -212,7 +212,7 @@ def check_losses(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:
 
 
 def check_state(position: Position, backend: Backend) -> None:
-    """Raise DivergenceError unless the network and the optimiser state are finite. Reads one value from the device.
+    """Raise DivergenceError unless the network and the optimiser state are finite. If so, one value is read.
 
     An update can overflow without a trace in any loss: a saturated unit has a finite output, whatever its weights.
     """

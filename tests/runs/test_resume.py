@@ -128,7 +128,11 @@ def test_a_killed_command_resumes_to_the_same_files(small_run, data_dir, tmp_pat
     assert record_of(folder)["format"] == 1
     assert not [*folder.glob(".*")]
     (tmp_path / "run" / "config.json").write_text(json.dumps(record_of(folder)).replace(str(data_dir), "/moved"))
-    assert call("train", *arguments) == (0, f"the run in {folder} has ended; --epochs N trains it longer\n", "")
+    assert call("train", *arguments) == (
+        0,
+        f"the run in {folder} has ended; with a constant schedule, --epochs N trains it longer\n",
+        "",
+    )
     assert_same_run(folder, small_run)
 
 
