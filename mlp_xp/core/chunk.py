@@ -68,7 +68,7 @@ def make_chunk(
         k, batch_size = steps.samples.shape
         features, outputs = state.network[0].weights.shape[0], state.network[-1].bias.shape[0]
 
-        # `scan_blocks` below calls it. Inputs are large, and so prepared block by block; targets, for the whole chunk.
+        # `scan_blocks` below calls it. Inputs are large, so a block prepares its own. Targets are made for the chunk.
         def block(state: State, rows: tuple[Array, ...]) -> tuple[State, Array]:
             samples, targets, kept, rates = rows
             taken = xp.take(inputs, xp.reshape(samples, (-1,)), axis=0)

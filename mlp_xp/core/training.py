@@ -212,7 +212,9 @@ def check_losses(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:
 
 
 def check_state(position: Position, backend: Backend) -> None:
-    """Raise DivergenceError unless the network and the optimiser state are finite. If so, one value is read.
+    """Raise DivergenceError unless the network and the optimiser state are finite.
+
+    If they are, only one value is read from the device.
 
     An update can overflow without a trace in any loss: a saturated unit has a finite output, whatever its weights.
     """
