@@ -29,7 +29,7 @@ class TrainConfig:
     batch_size: int = setting(1, least=1, by_ratio=True, aliases=("-b", "--bs"))
     """Samples per training step; the gradient is their mean. The last batch of an epoch may be smaller."""
     # A step multiplies the error by rate / batch size: a smaller rate would lose its digits there in float32, or be 0.
-    # A larger one would overflow in Adam's bias correction. One that is too large for float32 alone makes a run diverge.
+    # A larger one would overflow in Adam's bias correction. One that is too large for float32 makes a run diverge.
     learning_rate: float = setting(0.01, least=1e-30, most=1e300, compiled_in=False, by_ratio=True, aliases=("--lr",))
     """How far an update follows the gradient."""
     hidden: tuple[int, ...] = setting((64,), least=1, by_ratio=True, aliases=("--layers", "--units"))
