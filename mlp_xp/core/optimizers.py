@@ -131,29 +131,25 @@ class Optimizer(NamedTuple):
 
         layer and slots are donated: the caller must not use them again. The gradient is not changed.
         """
-        decays, bias_decays = settings.weight_decay > 0, settings.weight_decay > 0 and settings.decay_bias
-        change = self.change
+
+        def changed(w: Array, g: Array, slots: Sequence[Array], rates: Rates, *, decays: bool) -> Changed:
+            if decays and self.decoupled:
+                w *= 1 - rates.decay
+            elif decays:
+                pull = rates.decay * w
+                pull += g
+                g = pull
+            return self.change(w, g, slots, rates, settings, xp=xp)
+
+        decays = settings.weight_decay > 0
 
         def update(layer: Layer, gradient: Layer, slots: Slots, rates: Rates, /) -> tuple[Layer, Slots]:
-            (weights, bias), (weights_g, bias_g) = layer, gradient
-            if decays:
-                weights, weights_g = self.decayed(weights, weights_g, rates.decay)
-            if bias_decays:
-                bias, bias_g = self.decayed(bias, bias_g, rates.decay)
-            weights, of_weights = change(weights, weights_g, [s.weights for s in slots], rates, settings, xp=xp)
-            bias, of_bias = change(bias, bias_g, [s.bias for s in slots], rates, settings, xp=xp)
-            return Layer(weights, bias), tuple(map(Layer, of_weights, of_bias))
+            kept = [s.weights for s in slots], [s.bias for s in slots]
+            weights, kept_w = changed(layer.weights, gradient.weights, kept[0], rates, decays=decays)
+            bias, kept_b = changed(layer.bias, gradient.bias, kept[1], rates, decays=decays and settings.decay_bias)
+            return Layer(weights, bias), tuple(map(Layer, kept_w, kept_b))
 
         return update
-
-    def decayed(self, w: Array, g: Array, decay: Array, /) -> tuple[Array, Array]:
-        """Return w and g after weight decay by a factor. w is donated; g is not changed."""
-        if self.decoupled:
-            w *= 1 - decay
-            return w, g
-        decayed = decay * w
-        decayed += g
-        return w, decayed
 
 
 OPTIMIZERS = {

@@ -144,6 +144,10 @@ def as_numbers(labels: Array, outputs: int, scaling: Scaling, /, *, dtype: Any, 
     return (t - scaling[0]) / scaling[1] if scaling else t
 
 
+def _probabilities(z: Array, /, *, xp: Any) -> Array:
+    return sigmoid(z, xp=xp)[0]
+
+
 def _label_figures(z: np.ndarray, targets: np.ndarray, _: Sequence[np.ndarray]) -> dict[str, Any]:
     right = (z > 0) == (targets > 0)
     return {
@@ -166,7 +170,7 @@ def _pool_labels(z: np.ndarray) -> np.ndarray:
 LABELS = Task(
     name="labels",
     loss=binary_cross_entropy,
-    link=lambda z, /, *, xp: sigmoid(z, xp=xp)[0],
+    link=_probabilities,
     encode=as_numbers,
     figures=_label_figures,
     decide=_likely,
@@ -179,6 +183,10 @@ LABELS = Task(
 
 
 # Regression: the outputs are numbers, perhaps standardised.
+
+
+def _unchanged(z: Array, /, *, xp: Any) -> Array:
+    return z
 
 
 def in_units(predictions: Array, scaling: Scaling, /) -> Array:
@@ -210,7 +218,7 @@ def _pool_numbers(z: np.ndarray) -> np.ndarray:
 REGRESSION = Task(
     name="regression",
     loss=half_squared_error,
-    link=lambda z, /, *, xp: z,
+    link=_unchanged,
     encode=as_numbers,
     figures=_number_figures,
     decide=_numbers,
