@@ -2,10 +2,8 @@
 
 An optimiser has a function that changes one array of a layer, its weights or its bias: `change(w, g, slots, rates,
 settings, xp=)` returns the new w and slots. g is the gradient of w, and the slots are arrays that the optimiser keeps
-for w from step to step, of the shape of w: none, a velocity, or two moments. `settings` is a `TrainConfig`.
-
-What changes from step to step, such as the learning rate, is in `rates`: a few numbers, computed on the host for many
-steps at once.
+for w from step to step, of the shape of w: none, a velocity, or two moments. `settings` is a `TrainConfig`. What
+changes from step to step, such as the learning rate, is in `rates`.
 
 The arrays w and slots are donated: the function may work in place, so its caller must not use them again. An in-place
 operator such as `w -= g` changes the array on NumPy, CuPy and PyTorch, and makes a new one on JAX; the code is right
@@ -22,12 +20,11 @@ from mlp_xp.core.network import Layer
 
 Slots = tuple[Layer, ...]
 """What an optimiser keeps for a layer, one `Layer` per slot: (), (velocity,) or (m, v), each with weights and bias."""
-Update = Callable[..., tuple[Layer, Slots]]
 Changed = tuple[Array, Sequence[Array]]
 
 
 class Rates(NamedTuple):
-    """The numbers that change from step to step, arrays (); for k steps at once, (k,). Unused ones are 0."""
+    """The numbers that change from step to step, arrays (); those of k steps are made at once, (k,). Unused ones are 0."""
 
     error: Array
     """Factor of the error at the output, and so of all gradients, which are linear in it: for gradient descent the
@@ -126,11 +123,8 @@ class Optimizer(NamedTuple):
         """Return what the optimiser keeps for a layer before the first step, on the host: zeros."""
         return tuple(Layer(np.zeros_like(layer.weights), np.zeros_like(layer.bias)) for _ in range(self.slot_count))
 
-    def make_update(self, settings: Any, *, xp: Any) -> Update:
-        """Return `update(layer, gradient, slots, rates) -> layer, slots`, with weight decay.
-
-        layer and slots are donated: the caller must not use them again. The gradient is not changed.
-        """
+    def make_update(self, settings: Any, *, xp: Any) -> Callable[..., tuple[Layer, Slots]]:
+        """Return `update(layer, gradient, slots, rates) -> layer, slots`, with weight decay. layer, slots: donated."""
 
         def changed(w: Array, g: Array, slots: Sequence[Array], rates: Rates, *, decays: bool) -> Changed:
             if decays and self.decoupled:

@@ -39,7 +39,6 @@ class Evaluation(NamedTuple):
     rmses: tuple[float, ...] = ()
     """Regression: the root of the mean squared error of each output alone."""
     samples: int = 0
-    """The number of samples."""
 
     @property
     def score(self) -> float:
@@ -74,9 +73,8 @@ class Task(NamedTuple):
     exclusive: bool
     """Whether each sample has one of the outputs as its label, (n,); otherwise one label per output, (n, outputs)."""
     floats: bool
-    """True: labels are floats, and predictions are numbers. False: labels are integers, predictions probabilities."""
-    scales: bool = False
-    """Whether labels are standardised for training, unless the data set says otherwise."""
+    """True: labels are floats, which the user's data standardise, and predictions are numbers. False: labels are
+    integers, and predictions probabilities."""
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -227,6 +225,5 @@ REGRESSION = Task(
     outputs_name="outputs",
     exclusive=False,
     floats=True,
-    scales=True,
 )
 TASKS = {task.name: task for task in (CLASSES, LABELS, REGRESSION)}

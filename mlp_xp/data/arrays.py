@@ -111,7 +111,7 @@ def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: 
         prepare = Preparation(PREPARATIONS["standardize"], fitted)
     elif standardize is None:
         prepare = BYTES
-    scaled = task.scales and how.scale_targets
+    scaled = task.floats and how.scale_targets
     (x, y), (test_x, test_y) = (on_device(part, task, backend) for part in (train, test))
     return Dataset(
         *(x, y, test_x, test_y, meaning.names),
