@@ -237,7 +237,7 @@ def test_a_fault_hides_no_other_picture(tmp_path: Path, monkeypatch: pytest.Monk
     found = read_pictures([*map(Path, paths)], (28, 28))
     names = ["8.png", "digits/1.png", "digits/3.png", "digits/7.JPG", "digits/deeper/0.png", "digits/3.png"]
     assert [str(path) for path in found.paths] == names
-    np.testing.assert_array_equal(found.images[2], prepare_image(bar(6)))
+    np.testing.assert_array_equal(found.images[2], prepare_image(np.asarray(bar(6))))
     expected = (
         "'gone.png': cannot be read: No such file",
         "'digits/2.png': cannot be read: image file is truncated",
