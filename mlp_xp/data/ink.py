@@ -6,8 +6,6 @@ section III.A). This module first separates ink from paper and then does the sam
 on light or light on dark, or be a photo under uneven light.
 """
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -128,33 +126,18 @@ def otsu(values: Floats) -> float:
 
 def _without_dirt(ink: Floats) -> Floats:
     """Return ink (rows, columns) without pieces that have very little of it, which would change the crop."""
+    from scipy import ndimage
+
     rows, columns = ink.shape
-    # Coarse cells make it fast to find pieces, and join pieces that are a few pixels apart.
-    cell = -(-max(rows, columns) // 100)
+    # Coarse cells join pieces that are a few pixels apart, also diagonally.
+    cell, near = -(-max(rows, columns) // 100), np.ones((3, 3))
     padded = np.pad(ink, ((0, -rows % cell), (0, -columns % cell)))
     cells = padded.reshape(padded.shape[0] // cell, cell, padded.shape[1] // cell, cell)
     occupied = cells.max(axis=(1, 3)) > 0.25
-    pieces = label(occupied)
+    pieces, _ = ndimage.label(occupied, near)
     amounts = np.bincount(pieces.ravel(), weights=cells.sum(axis=(1, 3)).ravel())
     amounts[0] = 0
     kept = amounts[pieces] >= min(DIRT * amounts.sum(), amounts.max())
     # The neighbouring cells contain the blurred edges.
-    kept = _spread(kept & occupied)
-    return ink * np.repeat(np.repeat(kept, cell, axis=0), cell, axis=1)[:rows, :columns]
-
-
-def label(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Number the connected pieces (8 neighbours) of a mask (rows, columns), from above 0; 0 outside the mask."""
-    numbers = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
-    while True:
-        spread = np.where(mask, _spread(numbers), 0)
-        if np.array_equal(spread, numbers):
-            return numbers
-        numbers = spread
-
-
-def _spread(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the maximum over each pixel and its 8 neighbours."""
-    padded = np.pad(values, 1)
-    rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
-    return np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+    kept = ndimage.binary_dilation(kept & occupied, near)
+    return ink * np.kron(kept, np.ones((cell, cell)))[:rows, :columns]

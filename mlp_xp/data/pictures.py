@@ -11,9 +11,9 @@ import numpy as np
 
 from mlp_xp.data.ink import Bytes, prepare_image
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import fault, in_order, visible_names
+from mlp_xp.data.reading import fault, in_order, library, visible_names
 from mlp_xp.data.samples import Format, Part, Samples
-from mlp_xp.errors import Argument, DatasetError, DatasetWarning, not_installed, some
+from mlp_xp.errors import Argument, DatasetError, DatasetWarning, some
 
 GIVE = (
     "a table (CSV, Parquet) and its label, a .npz archive, or a folder of pictures for each class, of .npy files, or "
@@ -103,7 +103,7 @@ def read_pictures(paths: Sequence[Path], shape: tuple[int, ...], kind: str = "ar
 
     The pictures of a folder are in the order of their names, then those of each folder in it; hidden files and folders
     are ignored. What cannot be read, and a folder without pictures, is skipped and reported in `faults`. Raises
-    DatasetError without Pillow.
+    DatasetError without Pillow, and SciPy for images like MNIST's.
     """
 
     def read(path: Path) -> Bytes:
@@ -122,6 +122,8 @@ def read_pictures(paths: Sequence[Path], shape: tuple[int, ...], kind: str = "ar
         return image
 
     _pillow()
+    if "pictures" not in kind:
+        library("scipy.ndimage", "scipy", "digits and letters need SciPy")
     files, images, faults = list[Path](), list[Bytes](), list[DatasetError]()
     for path in paths:
         is_folder = next(os.walk(path), None) is not None
@@ -155,13 +157,10 @@ def is_picture(name: str) -> bool:
 
 def _pillow() -> tuple[ModuleType, list[str]]:
     """Return Pillow and its formats, the common ones first, but not EPS, for which it runs a program, Ghostscript."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise DatasetError(f"pictures need Pillow, which {not_installed('pillow')}") from error
-    Image.preinit()
-    Image.init()
-    return Image, [form for form in Image.ID if form != "EPS"]
+    pillow = library("PIL.Image", "pillow", "pictures need Pillow")
+    pillow.preinit()
+    pillow.init()
+    return pillow, [form for form in pillow.ID if form != "EPS"]
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None) -> Bytes:
