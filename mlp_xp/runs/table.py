@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 from mlp_xp.errors import Argument, MlpXpError, nearest
 from mlp_xp.files import file_errors
 from mlp_xp.runs.lock import holder
-from mlp_xp.runs.records import RunError
+from mlp_xp.runs.records import FIGURES, HELD_OUT, RunError
 from mlp_xp.runs.run_folder import CONFIG, METRICS, RESULT, read_config, read_metrics
 from mlp_xp.runs.settings import SETTINGS, flatten
 from mlp_xp.runs.sweep_index import (
     FAILED,
     FINISHED,
-    HELD_OUT,
     INTERRUPTED,
     MEMBERS,
     is_sweep,
@@ -28,12 +27,6 @@ from mlp_xp.runs.sweep_index import (
 )
 
 IN_USE, NOT_RUN, UNREADABLE = "in use", "not run", "unreadable"
-# The figures of a run, and what a report calls those of the test set.
-FIGURES = dict(zip(HELD_OUT, HELD_OUT, strict=True)) | {
-    **{"test_accuracy": "accuracy", "test_r2": "r2", "test_rmse": "rmse"},
-    **{"train_loss": "train_loss", "test_loss": "test_loss", "seconds": "seconds"},
-}
-TEST_COLUMNS = tuple(name for name in FIGURES if name.startswith("test_"))
 COLUMNS = ("name", "state", *FIGURES, "date")
 DATA = ("dataset", "data_dir")
 COMPARISONS = {"!=": "ne", "<=": "le", ">=": "ge", "==": "eq", "=": "eq", "<": "lt", ">": "gt"}
@@ -124,7 +117,8 @@ def read_row(folder: Path, name: str | None = None) -> Row:
         report = result or next(iter(read_metrics(folder)[-1:]), {})
     except MlpXpError as error:
         return row._replace(reason=str(error))
-    row = row._replace(figures={name: report[key] for name, key in FIGURES.items() if report.get(key) is not None})
+    figures = {name: report.get(each.name) for name, each in FIGURES.items()}
+    row = row._replace(figures={name: value for name, value in figures.items() if value is not None})
     written = next(path for path in (folder / RESULT, folder / METRICS, folder / CONFIG) if path.exists())
     row = row._replace(date=dt.datetime.fromtimestamp(written.stat().st_mtime).astimezone())
     user = holder(folder)
@@ -226,8 +220,9 @@ def check_column(name: str, option: str) -> str:
     Raises MlpXpError for an unknown one, and for results on the test set, by which runs are never chosen.
     """
     column = name.strip().replace("-", "_").lower()
-    known = [each for each in (*COLUMNS, *SETTINGS) if each not in TEST_COLUMNS]
-    if column in TEST_COLUMNS or column == "accuracy":
+    of_test_set = {each for name, figure in FIGURES.items() if figure.part == "test" for each in (name, figure.name)}
+    known = [each for each in (*COLUMNS, *SETTINGS) if each not in of_test_set]
+    if column in of_test_set:
         raise MlpXpError(
             f"{column}: chosen as the best on the test set, a run looks better there than on new data",
             remedy=("hold out samples with ", Argument("validation"), f" and use {' or '.join(HELD_OUT)}"),
@@ -246,7 +241,7 @@ def sort_rows(rows: Sequence[Row], column: str) -> list[Row]:
     """
     column = check_column(column, "sort")
     present = [row for row in rows if value_of(row, column) is not None]
-    ordered = sorted(present, key=lambda row: value_of(row, column), reverse=column in HELD_OUT)
+    ordered = sorted(present, key=lambda row: value_of(row, column), reverse=column in FIGURES and FIGURES[column].high)
     return [*ordered, *(row for row in rows if value_of(row, column) is None)]
 
 
