@@ -85,8 +85,8 @@ def test_members_of_a_sweep_have_the_states_of_the_sweep(tmp_path):
     assert table.sweep_rows(folder)[1] == ["learning_rate", "seed"]
     # Found in a folder above, together with another: told apart by the names of the sweeps.
     write_sweep(tmp_path / "t", members[:1], [{}])
-    assert "t/0000" in by_name(tmp_path)
-    assert "s/0000" in by_name(tmp_path)
+    assert str(tmp_path / "t/members/0000") in by_name(tmp_path)
+    assert str(tmp_path / "s/members/0000") in by_name(tmp_path)
 
 
 def test_what_differs_is_found_from_the_settings(runs):
@@ -143,7 +143,7 @@ def test_rows_are_sorted(column, order, runs):
         (["hidden=32,16"], "c"),
         (["validation_accuracy>0.9"], "a"),
         (["validation_accuracy=none"], "cdef"),
-        (["defer_updates=yes"], "abcdef"),
+        (["defer_updates=true"], "abcdef"),
         (["date>2000-01-01"], "abcde"),  # there is none where a record is damaged
     ],
 )
@@ -209,6 +209,7 @@ def test_csv_and_json_have_all_numbers_in_full(runs):
         (["good", "--sort", "speed"], "--sort: 'speed' is not a column (did you mean 'seed'?)"),
         (["good", "--where", "seed=x"], "'x' is not a number"),
         (["good", "--where", "hidden"], "'hidden' is not a condition"),
+        (["good", "--where", "hidden<64"], "hidden is not a number; compare it by = or !="),
         (["good", "--json", "--csv"], "--json and --csv"),
         (["good", "--summary", "--sort", "seed"], "--summary and --sort: give only one"),
     ],
