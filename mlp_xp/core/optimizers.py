@@ -24,7 +24,7 @@ Changed = tuple[Array, Sequence[Array]]
 
 
 class Rates(NamedTuple):
-    """The numbers that change from step to step, arrays (); those of k steps are made at once, (k,). Unused ones are 0."""
+    """The numbers that change from step to step, arrays (); those of k steps are (k,). Unused ones are 0."""
 
     error: Array
     """Factor of the error at the output, and so of all gradients, which are linear in it: for gradient descent the
