@@ -102,9 +102,10 @@ class Backend:
         raise NotImplementedError
 
     def check_labels(self, labels: Any, samples: int, task: Task, outputs: int, name: str = "labels") -> np.ndarray:
-        """Return labels on the host. Raises DatasetError, with this name, unless they are on the device and a task's.
+        """Return labels on the host. Raises DatasetError, with this name, unless they are on the device and the task's.
 
-        See `Dataset.train_labels`. The labels of classes must be 0 to outputs - 1.
+        classes: integers (samples,), 0 to outputs - 1. labels: 0 or 1, integers (samples, outputs). regression: finite
+        numbers of the backend's dtype, (samples, outputs).
         """
         raise NotImplementedError
 

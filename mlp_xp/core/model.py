@@ -93,10 +93,9 @@ class Model(NamedTuple):
     def logits(self, inputs: Array, /) -> Array:
         """Return the outputs of the last layer, (n, outputs) on the device; for classes these are the logits.
 
-        inputs: (n, *input_shape) on the device, bytes or what else `prepare` takes. They go through the network in
-        parts of bounded memory. A function that a backend compiles may call this, and JAX can differentiate it;
-        PyTorch's autograd cannot, because it works in place. Raises DatasetError for inputs of another dtype or shape,
-        or not on the backend's device.
+        inputs: (n, *input_shape) on the device, bytes or what else `prepare` takes. A function that a backend compiles
+        may call this, and JAX can differentiate it; PyTorch's autograd cannot, because it works in place. Raises
+        DatasetError for inputs of another dtype or shape, or not on the backend's device.
         """
         self.backend.check_inputs(inputs, self.input_shape, self.prepare.takes_bytes)
         logits = make_logits(self.activation, self.backend, self.prepare.function)

@@ -110,10 +110,7 @@ class Optimizer(NamedTuple):
     and Hutter, 2019). False: weight_decay * w is added to the gradient. For gradient descent both are the same."""
 
     def rates(self, learning_rates: np.ndarray, step_numbers: np.ndarray, settings: Any) -> Rates:
-        """Return the rates of n steps, float64 (n,) each.
-
-        learning_rates: float64 (n,). step_numbers: int64 (n,), from 0 at the start of training: Adam depends on them.
-        """
+        """Return the rates, float64 (n,) each, of n steps with these learning rates and numbers, from 0, (n,) each."""
         error, step_size, epsilon = self.own_rates(learning_rates, step_numbers + 1, settings)
         # This error is not yet divided by the batch size: the gradient is a mean, to which the decay is added.
         decay = settings.weight_decay * (learning_rates if self.decoupled else error)
@@ -168,15 +165,12 @@ def clip_by_norm(gradients: Iterable[tuple[int, Layer]], limit: Array, /, *, xp:
 
 
 def constant(rate: float, step_numbers: np.ndarray, total: int) -> np.ndarray:
-    """Return the same rate for every step: float64 (n,) for the numbers of the steps, (n,)."""
+    """Return the same rate for each step: float64 (n,) for numbers of steps (n,) in a run of `total` steps."""
     return np.full(step_numbers.shape, rate)
 
 
 def cosine(rate: float, step_numbers: np.ndarray, total: int) -> np.ndarray:
-    """Return rate (1 + cos(pi t / total)) / 2 for each step t of a run of `total` steps: float64 (n,) for numbers (n,).
-
-    Loshchilov and Hutter, 2017, eq. 5, without restarts.
-    """
+    """Return rate (1 + cos(pi t / total)) / 2, t from 0: Loshchilov and Hutter, 2017, eq. 5, without restarts."""
     return rate * (1 + np.cos(np.pi * step_numbers / total)) / 2
 
 
