@@ -126,8 +126,7 @@ def read_pictures(paths: Sequence[Path], shape: tuple[int, ...], kind: str = "ar
         library("scipy.ndimage", "scipy", "digits and letters need SciPy")
     files, images, faults = list[Path](), list[Bytes](), list[DatasetError]()
     for path in paths:
-        is_folder = next(os.walk(path), None) is not None
-        found = [*_pictures_below(path)] if is_folder else [path]
+        found = [*_pictures_below(path)] if next(os.walk(path), None) else [path]
         if not found:
             remedy = "give a folder of PNG or JPEG files"
             faults.append(DatasetError("contains no picture files", remedy=remedy, file=path))
