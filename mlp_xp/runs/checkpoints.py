@@ -80,11 +80,9 @@ def _read(path: Path, *, tensors: bool = False) -> tuple[dict[str, np.ndarray], 
             facts = check_fields(parse((file.metadata() or {}).get("mlp_xp", "{}"), path), {}, path)
             check_format(facts, path)
             return {name: file.get_tensor(name) for name in file.keys() if tensors}, facts  # noqa: SIM118
-    except FileNotFoundError as error:
-        remedy = "if its run is training, wait for the first checkpoint, else resume the run"
-        raise RunError("does not exist", file=path, remedy=remedy) from error
     except OSError as error:
-        raise RunError(f"cannot be read: {error.strerror or error}", file=path, remedy=REMEDY) from error
+        remedy = "if its run is training, wait for the first checkpoint, else resume the run, or train again"
+        raise RunError(f"cannot be read: {error.strerror or error}", file=path, remedy=remedy) from error
     except (SafetensorError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise RunError(f"is truncated or altered: {reason}", file=path, remedy=REMEDY) from error
@@ -104,10 +102,11 @@ def save_model(folder: Path, model: Model) -> None:
     write_tensors(folder / MODEL, tensors, facts)
 
 
-def load_model(path: str | Path, backend: Backend | None = None) -> Model:
-    """Read the last saved model of a run, or a file of `save_model`. backend: by default NumPy in the model's dtype.
+def load_run(path: str | Path, backend: Backend | None = None) -> Model:
+    """Read the trained network of a run's folder, or a model.safetensors file: see `Model.predict`.
 
-    Raises RunError if there is none, or it is damaged.
+    Its arrays are on the backend, by default NumPy in the model's dtype. Raises RunError if the folder is not a run,
+    has no model yet, or its model is damaged.
     """
     source = path = Path(path)
     if path.suffix != ".safetensors":

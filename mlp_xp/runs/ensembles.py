@@ -53,11 +53,10 @@ def run_of(model: Model) -> Path | None:
     return path
 
 
-def held_out(models: Sequence[Model], datasets: Sequence[Dataset], *, own: bool) -> list[Dataset]:
+def held_out(models: Sequence[Model], datasets: Sequence[Dataset]) -> list[Dataset]:
     """Return data sets without the test rows that one of the networks was trained on, with an MlpXpWarning if any is.
 
-    datasets: one for each model, on its backend. own: whether they are the runs' own, with their own split, which have
-    no such rows. Raises RunError if the test sets differ, or no row is left.
+    datasets: one for each model, on its backend. Raises RunError if the test sets differ, or no row is left.
     """
     pairs = [*zip(models, datasets, strict=True)]
     if any(dataset is not datasets[0] for dataset in datasets):
@@ -72,7 +71,7 @@ def held_out(models: Sequence[Model], datasets: Sequence[Dataset], *, own: bool)
     count = datasets[0].test_labels.shape[0]
     marks, unsure = np.zeros(count, np.bool_), 0
     for model, dataset in pairs:
-        if not own and len(trained := _trained_rows(model, dataset)):
+        if len(trained := _trained_rows(model, dataset)):
             found, more = seen(row_sums(*dataset[2:4], model.backend), trained)
             marks, unsure = marks | found, max(unsure, more)
     if marks.all():

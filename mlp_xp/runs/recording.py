@@ -15,7 +15,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.training import Event, Position, check_state, trajectory
 from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning
-from mlp_xp.files import FileError, file_errors, left_aside, make_folder
+from mlp_xp.files import ASIDE, FileError, file_errors, make_folder
 from mlp_xp.runs import checkpoints, replacing, run_folder
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError, first_difference
@@ -58,7 +58,7 @@ def read_source(start_from: str | Path | None, job: Job) -> Network:
     if start_from is None:
         return ()
     try:
-        model = checkpoints.load_model(start_from)
+        model = checkpoints.load_run(start_from)
     except RunError as error:
         error.setting = "start_from"
         raise
@@ -110,15 +110,9 @@ def open_folder(folder: Path, *, existing: bool, wait: float = 0.0) -> Iterator[
     with file_errors(folder, "create"):
         make_folder(folder)
     with locked(folder, wait):
-        if replacing.settle(folder):
-            warnings.warn(
-                f"{str(folder)!r}: a new run that was to replace this one was stopped before its first checkpoint; the "
-                "old run is as it was",
-                MlpXpWarning,
-                stacklevel=3,
-            )
+        replacing.settle(folder)
         with file_errors(folder, "remove temporary files in"):
-            for old in left_aside(folder):
+            for old in folder.glob(f".*{ASIDE}"):  # of a killed process
                 old.unlink()
         if (folder / run_folder.CONFIG).exists():
             run_folder.read_config(folder)  # refuses that of another program

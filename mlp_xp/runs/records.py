@@ -24,7 +24,7 @@ class Figure(NamedTuple):
     name: str
     """In metrics.jsonl and result.json."""
     part: str = ""
-    """The samples that it is of, "test" or "validation". A figure of neither is in every report."""
+    """The samples that it is of, "test" or "validation"; a figure of neither is in every report."""
     head: str = ""
     """The head of its column in the table of runs; empty if it has no column."""
     high: bool = False
@@ -34,11 +34,6 @@ class Figure(NamedTuple):
     def column(self) -> str:
         """The name of its column, which begins with the part."""
         return self.name if self.name.startswith(self.part) else f"{self.part}_{self.name}"
-
-    @property
-    def field(self) -> str:
-        """The field of a `Report`, or of the `Evaluation` of the part."""
-        return self.name.removeprefix(f"{self.part}_")
 
 
 RESULTS = (

@@ -215,9 +215,10 @@ def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
 def metrics_record(report: Report) -> dict[str, Any]:
     """Return a report as its record in metrics.jsonl: every one of RESULTS that has a value."""
     parts = {"": report, "test": report.test, "validation": report.validation}
-    found = {each.name: getattr(parts[each.part], each.field, None) for each in RESULTS}
-    known = {name: value for name, value in found.items() if value is not None}
-    return {"epoch": report.epoch, "sample": report.sample, **known}
+    found: dict[str, Any] = {"epoch": report.epoch, "sample": report.sample}
+    for each in RESULTS:
+        found[each.name] = getattr(parts[each.part], each.name.removeprefix(f"{each.part}_"), None)
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def append_metrics(folder: Path, report: Report) -> None:

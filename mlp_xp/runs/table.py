@@ -183,15 +183,10 @@ def described(settings: Mapping[str, Any]) -> str:
 def labels(rows: Sequence[Row]) -> list[str]:
     """Return a name for each row: the settings in which it differs, as in `learning rate 0.1, seed 3`.
 
-    Paths are shortened to their last part. Where this does not tell rows apart, the name of the folder is added, and
-    its path if even that is not enough.
+    Where this does not tell rows apart, the name of the folder is added, or its path.
     """
-
-    def brief(name: str, value: Any) -> str:
-        return f"{words(name)} {Path(value).name if SETTINGS[name].is_path and value else shown(value)}"
-
     names = differing(rows)
-    found = [", ".join(brief(name, row.settings[name]) for name in names if name in row.settings) for row in rows]
+    found = [described({name: row.settings[name] for name in names if name in row.settings}) for row in rows]
     return [
         f"{label} ({name})" if label and found.count(label) > 1 else label or name
         for label, name in zip(found, _names(rows), strict=True)

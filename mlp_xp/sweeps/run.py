@@ -15,7 +15,7 @@ from mlp_xp.data.datasets import SETTING
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs import sweep_index
-from mlp_xp.runs.checkpoints import load_model
+from mlp_xp.runs.checkpoints import load_run
 from mlp_xp.runs.records import HELD_OUT, RunError
 from mlp_xp.runs.run_folder import write_json
 from mlp_xp.runs.settings import settings_of, with_fitting_batches
@@ -95,7 +95,7 @@ def survey(plan: Plan, *, is_new: bool = True) -> tuple[dict[str, str], int, boo
             settings.train.check_fits(len(dataset.train_inputs))
             start = settings.start_from
             if start and start not in sums and (is_new or Path(start).exists()):
-                sums[start] = load_model(start).sha256
+                sums[start] = load_run(start).sha256
         except MlpXpError as error:
             if error.setting == SETTING:
                 error.setting = "data_dir" if settings.data_dir else "dataset"
