@@ -30,6 +30,7 @@ from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.tables import is_table, read_tables
 from mlp_xp.declared import check_choice
 from mlp_xp.errors import MlpXpError
+from mlp_xp.files import FileError
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_run
 from mlp_xp.runs.ensembles import confusion_matrix, evaluate_pooled, held_out, members_of, run_of
@@ -93,7 +94,7 @@ def train(
             events = watch(events, job)
         for event in events:
             if run_dir is not None and event.closing:
-                with suppress(PlotError):  # without Matplotlib or space a run has no pictures, but is complete
+                with suppress(PlotError, FileError):  # a run without pictures is complete
                     draw_run(run_dir, dataset, backend)
             if event.report is not None:
                 yield event.report
@@ -253,8 +254,8 @@ def plot_run(
 ) -> list[Path]:
     """Draw the pictures of a run, or a sweep, into its folder, and return their paths.
 
-    Takes and raises what `evaluate` does; also PlotError without Matplotlib, or if the folder cannot be written. A
-    sweep has pictures of its own, which need no data.
+    Takes and raises what `evaluate` does; also PlotError without Matplotlib, and FileError. A sweep has pictures of
+    its own, which need no data.
     """
     run_dir = _path(run_dir)
     if is_sweep(run_dir):

@@ -8,7 +8,6 @@ import numpy as np
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation, in_units
 from mlp_xp.errors import MlpXpWarning
@@ -87,14 +86,12 @@ def held_out(models: Sequence[Model], datasets: Sequence[Dataset]) -> list[Datas
         return [*datasets]
     left_out = f"{marks.sum()} of {count} rows are left out: the network was trained on them"
     warnings.warn(left_out, MlpXpWarning, stacklevel=3)
-    left = {id(dataset): _only(~marks, dataset, model.backend) for model, dataset in pairs}
-    return [left[id(dataset)] for dataset in datasets]
-
-
-def _only(rows: np.ndarray, dataset: Dataset, backend: Backend) -> Dataset:
-    which = backend.asarray(np.flatnonzero(rows).astype(np.int64))
-    inputs, labels = (backend.xp.take(array, which, axis=0) for array in dataset[2:4])
-    return dataset._replace(test_inputs=inputs, test_labels=labels)
+    rows, left = np.flatnonzero(~marks).astype(np.int64), []
+    for model, dataset in pairs:
+        take, numbers = model.backend.xp.take, model.backend.asarray(rows)
+        inputs, labels = (take(array, numbers, axis=0) for array in dataset[2:4])
+        left.append(dataset._replace(test_inputs=inputs, test_labels=labels))
+    return left
 
 
 def _trained_rows(model: Model, dataset: Dataset) -> np.ndarray:

@@ -64,19 +64,13 @@ def read_source(start_from: str | Path | None, job: Job) -> Network:
         raise
     config, dataset = job.config, job.dataset
     same = (model.task, model.class_names) == (dataset.task, dataset.class_names)
-    theirs = {
-        "inputs": model.network[0].weights.shape[0],
-        "columns": model.feature_names or dataset.feature_names,
-        "hidden layers": [layer.bias.size for layer in model.network[:-1]],
-        "activation": model.activation,
-    }
-    ours = {
-        "inputs": job.sizes[0],
-        "columns": dataset.feature_names or model.feature_names,
-        "hidden layers": [*config.hidden],
-        "activation": config.activation if isinstance(config.activation, str) else model.activation,
-    }
-    if difference := first_difference(theirs, ours):
+    facts = (
+        ("inputs", model.network[0].weights.shape[0], job.sizes[0]),
+        ("columns", model.feature_names or dataset.feature_names, dataset.feature_names or model.feature_names),
+        ("hidden layers", tuple(layer.bias.size for layer in model.network[:-1]), config.hidden),
+        ("activation", model.activation, config.activation if isinstance(config.activation, str) else model.activation),
+    )
+    if difference := first_difference(facts):
         raise RunError(
             f"the network of {str(start_from)!r} does not fit the new run: {difference}", setting="start_from"
         )

@@ -174,7 +174,7 @@ def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
 def check_data(folder: Path, facts: Mapping[str, Any]) -> None:
     """Raise RunError, which names the difference, if the data are not those that the run started with."""
     _, record = read_config(folder)
-    if difference := first_difference({name: record.get(name) for name in facts}, facts):
+    if difference := first_difference((name, record.get(name), value) for name, value in facts.items()):
         if difference.startswith("data crc32"):
             difference = "values, rows or their order have changed since"
         fault = f"the run started with other data: {difference}"
@@ -219,6 +219,12 @@ def metrics_record(report: Report) -> dict[str, Any]:
     for each in RESULTS:
         found[each.name] = getattr(parts[each.part], each.name.removeprefix(f"{each.part}_"), None)
     return {name: value for name, value in found.items() if value is not None}
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Return the closing report of a run, which is in its own file; None if it is unfinished. Raises RunError."""
+    path = folder / RESULT
+    return records.read_json(path, REPORT_FIELDS) if os.path.lexists(path) else None
 
 
 def append_metrics(folder: Path, report: Report) -> None:

@@ -13,18 +13,9 @@ from mlp_xp.errors import Argument, MlpXpError, nearest
 from mlp_xp.files import file_errors
 from mlp_xp.runs.lock import holder
 from mlp_xp.runs.records import FIGURES, HELD_OUT, RunError
-from mlp_xp.runs.run_folder import CONFIG, METRICS, RESULT, read_config, read_metrics
+from mlp_xp.runs.run_folder import CONFIG, METRICS, RESULT, read_config, read_metrics, read_result
 from mlp_xp.runs.settings import SETTINGS, flatten
-from mlp_xp.runs.sweep_index import (
-    FAILED,
-    FINISHED,
-    INTERRUPTED,
-    MEMBERS,
-    is_sweep,
-    read_failures,
-    read_index,
-    read_result,
-)
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED, MEMBERS, is_sweep, read_failures, read_index
 
 IN_USE, NOT_RUN, UNREADABLE = "in use", "not run", "unreadable"
 COLUMNS = ("name", "state", *FIGURES, "date")

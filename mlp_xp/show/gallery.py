@@ -12,8 +12,8 @@ from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.task import TASKS
-from mlp_xp.files import FileError, file_errors
-from mlp_xp.runs import run_folder, sweep_index, table
+from mlp_xp.files import file_errors
+from mlp_xp.runs import run_folder, table
 from mlp_xp.runs.checkpoints import load_run
 from mlp_xp.runs.ensembles import confusion_matrix
 from mlp_xp.runs.records import RunError
@@ -24,7 +24,7 @@ def read_curves(folder: str | Path) -> plots.Curves:
     """Return the reports of a run for `draw_curves`. Raises RunError if its files are missing or damaged."""
     folder = Path(folder)
     _, record = run_folder.read_config(folder)
-    closing = sweep_index.read_result(folder)
+    closing = run_folder.read_result(folder)
     reports = [*run_folder.read_metrics(folder), *([closing] if closing else [])]
     standardised = record["targets"] == "standardize"
     return plots.Curves(folder.resolve().name, reports, record["train_samples"], TASKS[record["task"]], standardised)
@@ -52,21 +52,17 @@ def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Pat
     All runs have curves.png. With a test set, classes have confusion.png and mistakes.png, regression has
     predictions.png, and labels have labels.png. Images of one channel have weights.png; mistakes.png needs them too.
     Without mistakes, an old mistakes.png is removed. dataset: arrays on the backend's device. Raises RunError if the
-    folder has no model, or its outputs are not finite, and PlotError without a working Matplotlib, or if the folder
-    cannot be written: the run itself is complete and intact.
+    folder has no model, or its outputs are not finite, and PlotError without a working Matplotlib, and
+    FileError: the run itself is complete and intact.
     """
     folder, paths = Path(folder), []
-    try:
-        for name, figure in _figures(folder, dataset, backend):
-            if figure is not None:
-                plots.save(figure, folder / name)
-                paths.append(folder / name)
-            else:
-                with file_errors(folder / name, "remove"):
-                    (folder / name).unlink(missing_ok=True)
-    except FileError as error:
-        error.remedy = "free some space or fix the folder"
-        raise plots.PlotError(f"the run is complete, but {error.text}") from error
+    for name, figure in _figures(folder, dataset, backend):
+        if figure is not None:
+            plots.save(figure, folder / name)
+            paths.append(folder / name)
+        else:
+            with file_errors(folder / name, "remove"):
+                (folder / name).unlink(missing_ok=True)
     return paths
 
 

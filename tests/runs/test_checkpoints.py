@@ -20,7 +20,6 @@ from mlp_xp.core.task import CLASSES, LABELS
 from mlp_xp.core.training import trajectory
 from mlp_xp.runs.checkpoints import (
     check_fit,
-    check_settings,
     load_checkpoint,
     load_run,
     read_tensors,
@@ -116,7 +115,7 @@ def test_a_file_of_another_program_or_format_is_refused(metadata, tmp_path):
 
 def test_a_checkpoint_and_a_model_are_not_each_other(folder, tmp_path):
     for name, other, reads in (
-        ("checkpoint.safetensors", "model.safetensors", lambda: check_settings(tmp_path, SETTINGS)),
+        ("checkpoint.safetensors", "model.safetensors", lambda: load_checkpoint(tmp_path, SETTINGS, open_backend())),
         ("model.safetensors", "checkpoint.safetensors", lambda: load_run(tmp_path / "model.safetensors")),
     ):
         (tmp_path / name).write_bytes((folder / other).read_bytes())
@@ -139,11 +138,11 @@ def test_a_checkpoint_of_other_settings_is_refused(folder):
     """More epochs are none, and fewer are too few."""
     with pytest.raises(ConfigError, match=r"seed: .*safetensors': a resumed run keeps its settings \(0, not 1\)"):
         load_checkpoint(folder, settings_of(SETTINGS, {"seed": 1}), open_backend())
-    check_settings(folder, settings_of(SETTINGS, {"epochs": 3}))
+    load_checkpoint(folder, settings_of(SETTINGS, {"epochs": 3}), open_backend())
     _, facts = read_tensors(folder / "checkpoint.safetensors")
     write_tensors(folder / "checkpoint.safetensors", {}, {**facts, "position": {**facts["position"], "epoch": 2}})
     with pytest.raises(RunError, match=r"epochs: 1 is too few: the run in .* has already come to epoch 3"):
-        check_settings(folder, SETTINGS)
+        load_checkpoint(folder, SETTINGS, open_backend())
 
 
 MODEL = Model(
