@@ -15,9 +15,9 @@ from mlp_xp.data.datasets import SETTING
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs import sweep_index
-from mlp_xp.runs.checkpoints import load_model
+from mlp_xp.runs.checkpoints import load_run
 from mlp_xp.runs.records import HELD_OUT, RunError
-from mlp_xp.runs.run_folder import write_json
+from mlp_xp.runs.run_folder import read_result, write_json
 from mlp_xp.runs.settings import settings_of, with_fitting_batches
 from mlp_xp.runs.sweep_index import FAILED, FAILURES, FINISHED, INTERRUPTED, Index, Member
 from mlp_xp.sweeps import folder as places
@@ -95,7 +95,7 @@ def survey(plan: Plan, *, is_new: bool = True) -> tuple[dict[str, str], int, boo
             settings.train.check_fits(len(dataset.train_inputs))
             start = settings.start_from
             if start and start not in sums and (is_new or Path(start).exists()):
-                sums[start] = load_model(start).sha256
+                sums[start] = load_run(start).sha256
         except MlpXpError as error:
             if error.setting == SETTING:
                 error.setting = "data_dir" if settings.data_dir else "dataset"
@@ -139,7 +139,7 @@ class _Sweep:
         for name in self.members:
             failure = self.failures.get(name)
             try:
-                result = sweep_index.read_result(places.run_of(self.folder, name))
+                result = read_result(places.run_of(self.folder, name))
             except RunError as error:  # not a success, but it stops no other member
                 result, failure = None, {"error": type(error).__name__, "reason": str(error)}
             if result:
