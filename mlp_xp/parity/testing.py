@@ -8,7 +8,6 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.parity.compare import Comparison, check
-from mlp_xp.parity.report import also, mismatches
 
 
 def assert_parity(
@@ -40,7 +39,7 @@ def assert_parity(
     if not isinstance(result, Comparison):
         raise AssertionError(result.reason)
     if not result.agrees:
-        raise AssertionError("\n".join([*mismatches(result, config), also(result)]))
+        raise AssertionError("\n".join([*result.mismatches(config.warm_up_steps), str(result)]))
 
 
 def first_images() -> Dataset:
