@@ -135,14 +135,10 @@ def parity(
             print_table(COLUMNS, ([*cells(each)] for each in records), console, left=2)
             for comparison in comparisons[1:]:
                 say(console, str(comparison))
-            to_trace = {failure.backend.name: steps for failure in failures}  # and the number of steps that show it
-            for comparison in comparisons:
-                firsts = [each.first_step for each in comparison.quantities.values() if each.first_step is not None]
-                if firsts and comparison.trajectory.backend.name != "notebook":
-                    to_trace[comparison.trajectory.backend.name] = max(1, min(firsts) - config.warm_up_steps)
-            for name, enough in to_trace.items():
-                options = shlex.join(["--trace", "--backends", name, "--steps", str(enough)])
-                say(console, f"to find the first operation that deviates, add: {options}")
+            wrong = {each["backend"]: None for each in records if each["verdict"] in ("DIFFERS", "FAILED")}
+            wrong.pop("notebook", None)
+            if wrong:
+                say(console, f"to find the first operation that deviates, add: --trace --backends {shlex.join(wrong)}")
             for fault in faults:
                 print_line("mismatch", fault)
             for failure in failures:

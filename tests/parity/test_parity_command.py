@@ -91,7 +91,10 @@ def test_each_way_not_to_agree_has_its_line_and_leaves_the_others_their_rows(dat
     assert diverging.startswith("error: backend lib:diverging: training diverged: the loss at sample ")
     assert exiting.endswith(": SystemExit: 0"), "a library that ends the process is no success"
     assert missing.startswith("error: backend no_such_module:xp: ")
-    assert "to find the first operation that deviates, add: --trace --backends lib:diverging " in outcome.out
+    assert (
+        "to find the first operation that deviates, add: --trace --backends lib:failing lib:diverging lib:exiting\n"
+        in outcome.out
+    )
     assert "learning rate" not in outcome.err + outcome.out
 
     del sys.modules["lib"]  # so that it counts anew
