@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.core.functional import ACTIVATIONS, Activation, Array
+from mlp_xp.core.task import Task
 
 Carry = Any  # what a step changes and passes on to the next one
 
@@ -19,7 +20,7 @@ Carry = Any  # what a step changes and passes on to the next one
 class Backend:
     """One array library on one device, with one floating-point dtype.
 
-    `mlp_xp.backends` fills in the fields, and implements `read` and `check_place` in a subclass.
+    `mlp_xp.backends` fills in the fields, and implements `read` and the checks in a subclass.
 
     Backends are compared and hashed by identity, because their contents need not be hashable: CuPy's devices are not.
     """
@@ -47,8 +48,9 @@ class Backend:
     """`jit(function, donate=(), most_steps=None)` returns a function that computes the same, compiled where the library
     compiles. The function may overwrite its arguments at the positions in `donate`. If nothing is donated, the function
     is called rarely, so it may be compiled quickly rather than well. An overflow in it gives no warning. most_steps
-    is for chunks alone (see `chunk`): the backend may fill up the arrays of the last argument, whose first axis counts
-    the steps, to this length, so that chunks of all lengths are compiled once. The results have the true length."""
+    is for chunks alone (see `chunk`): the returned function takes its last argument, a tuple of arrays whose first axis
+    counts the steps, on the host, and copies it to the device. It may fill up the arrays to this length, so that chunks
+    of all lengths are compiled once. The results have the true length."""
     dtype_name: str = "float64"
     """float64 or float32: the name that was asked for, not what `finfo` of a foreign namespace says."""
     compiles: bool = False
@@ -92,17 +94,21 @@ class Backend:
         """
         raise NotImplementedError
 
-    def check_place(self, array: Any, name: str) -> None:
-        """Raise DatasetError, with this name, unless an array is of this library and on this device."""
+    def check_inputs(self, inputs: Any, shape: tuple[int, ...], is_bytes: bool, name: str = "inputs") -> None:
+        """Raise DatasetError, with this name, unless inputs are on the device, (n, *shape), and of a dtype as `read`'s.
+
+        Nothing is read from the device, so this may run inside a compiled function.
+        """
+        raise NotImplementedError
+
+    def check_labels(self, labels: Any, samples: int, task: Task, outputs: int, name: str = "labels") -> np.ndarray:
+        """Return labels on the host. Raises DatasetError, with this name, unless they are on the device and a task's.
+
+        See `Dataset.train_labels`. The labels of classes must be 0 to outputs - 1.
+        """
         raise NotImplementedError
 
     def activation(self, activation: str | Activation) -> Activation:
         """Return an activation, given by its name or as it is, with the library's own function where it has one."""
         found = activation if isinstance(activation, Activation) else ACTIVATIONS[activation]
         return found._replace(function=dict(self.functions).get(found.function, found.function))
-
-
-def dtype_name(array: Array) -> str:
-    """Return the name of an array's dtype, such as float64."""
-    # Libraries write it as `library.uint8` or `<dtype: 'uint8'>` too.
-    return str(array.dtype).rpartition(".")[2].removeprefix("<dtype: '").removesuffix("'>")

@@ -6,6 +6,7 @@ missing or broken Matplotlib, or too little memory. Any other exception is a bug
 """
 
 import io
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlp_xp.core.plan import ceil_divide
 from mlp_xp.core.task import CLASSES, Task
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import write_whole
@@ -108,7 +108,7 @@ def tidy(axes: Any) -> None:
 def panels(count: int, columns: int, size: float) -> tuple["Figure", list[Any]]:
     """Return a figure with `count` axes of `size` inches, in rows of at most `columns`."""
     columns = min(count, columns)
-    rows = ceil_divide(count, columns)
+    rows = math.ceil(count / columns)
     figure = new_figure(max(5.5, size * columns), size * rows)
     grid = [*figure.subplots(rows, columns, squeeze=False).flat]
     for axes in grid[count:]:
@@ -269,7 +269,7 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
             weight = "bold" if row == column else "normal"
             label = axes.text(column, row, str(count), ha="center", va="center", fontweight=weight, **look)
             label.set_in_layout(False)  # measuring all of them would take a fifth of the time
-    step = ceil_divide(classes, MOST_NAMED)
+    step = math.ceil(classes / MOST_NAMED)
     named = range(0, classes, step)
     names, font = [text(class_names[i], LONGEST_CLASS) for i in named], min(10, 0.75 * step * cell)
     axes.set_xticks(named, names, rotation=90 if max(map(len, names)) > 2 else 0, fontsize=font)
@@ -329,7 +329,7 @@ def draw_weights(
     images = np.moveaxis(shown.reshape(*image_shape, units), 2, 0)
     columns = min(units, max(1, round((units * images.shape[1] / images.shape[2]) ** 0.5)))  # about as wide as high
     largest = float(np.max(np.abs(images))) or 1.0
-    rows = ceil_divide(units, columns)
+    rows = math.ceil(units / columns)
     padding = (0, rows * columns - units), (0, 1), (0, 1)  # a pixel between the images
     padded = np.pad(images, padding, constant_values=np.nan)
     sheet = np.vstack([np.hstack([*padded[i : i + columns]]) for i in range(0, len(padded), columns)])
