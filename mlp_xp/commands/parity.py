@@ -227,9 +227,8 @@ def write_report(
     with file_errors(folder, "create"):
         folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "parity.json", f"{text}\n".encode())
-    backends = [each.trajectory.backend for each in comparisons]
-    names = [f"{each.name}, {each.dtype_name}" for each in backends]
-    curves = {name: each.deviations for name, each in zip(names[1:], comparisons[1:], strict=True)}
+    names = [f"{each['backend']}, {each['dtype']}" for each in records]
+    curves = {name: each.deviations for name, each in zip(names[1:], comparisons[1:], strict=False)}
     largest = max((each.allowed for each in comparisons), key=lambda allowed: float(allowed[-1]))
     save(draw_deviations(curves, tolerance=largest), folder / "parity.png")
 

@@ -13,7 +13,7 @@ from mlp_xp.backends.opening import starting_on
 from mlp_xp.commands.data import naming_option
 from mlp_xp.commands.options import only_one
 from mlp_xp.commands.process import called
-from mlp_xp.commands.stopping import Stop, catch_signals
+from mlp_xp.commands.stopping import Stop
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.training import Event
 from mlp_xp.data.datasets import is_own, load_dataset
@@ -103,7 +103,7 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
     stop, dataset = Stop(console), job.dataset
     hint = f"; resume with: {called('train', '--resume', folder)}"
     stop.say(f"{terminal.describe(settings, job)}\nrun      {folder}\n")
-    with catch_signals(stop):
+    with stop.catching_signals():
         events = recording.train_in_folder(
             folder, settings, job, overwrite=overwrite, save_now=lambda: bool(stop), resume_hint=hint
         )
