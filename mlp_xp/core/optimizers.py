@@ -116,10 +116,6 @@ class Optimizer(NamedTuple):
         decay = settings.weight_decay * (learning_rates if self.decoupled else error)
         return Rates(*np.broadcast_arrays(error, decay, step_size, epsilon))
 
-    def empty_slots(self, layer: Layer, /) -> Slots:
-        """Return what the optimiser keeps for a layer before the first step, on the host: zeros."""
-        return tuple(Layer(np.zeros_like(layer.weights), np.zeros_like(layer.bias)) for _ in range(self.slot_count))
-
     def make_update(self, settings: Any, *, xp: Any) -> Callable[..., tuple[Layer, Slots]]:
         """Return `update(layer, gradient, slots, rates) -> layer, slots`, with weight decay. layer, slots: donated."""
 
