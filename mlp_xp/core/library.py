@@ -20,9 +20,8 @@ Carry = Any  # what a step changes and passes on to the next one
 class Backend:
     """One array library on one device, with one floating-point dtype.
 
-    `mlp_xp.backends` fills in the fields, and implements `read` and the checks in a subclass.
-
-    Backends are compared and hashed by identity, because their contents need not be hashable: CuPy's devices are not.
+    `mlp_xp.backends` fills in the fields, and implements `read` and the checks in a subclass. Backends are compared and
+    hashed by identity, because their contents need not be hashable: CuPy's devices are not.
     """
 
     name: str

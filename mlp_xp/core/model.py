@@ -1,7 +1,4 @@
-"""A trained network with all that its numbers mean: how inputs become features, and what its outputs stand for.
-
-Below the class `Model` are the functions that it calls for the device's part of the work.
-"""
+"""A trained network with all that its numbers mean: how inputs become features, and what its outputs stand for."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -26,7 +23,6 @@ class Model(NamedTuple):
     backend: Backend
     activation: str | Activation
     prepare: Preparation
-    """How inputs become features."""
     task: Task
     scaling: Scaling
     input_shape: tuple[int, ...]
@@ -144,17 +140,17 @@ def make_logits(activation: str | Activation, backend: Backend, prepare: Callabl
     """
     xp, function = backend.xp, backend.activation(activation)
 
-    def part(network: Network, inputs: Array, fitted: tuple[Array, ...]) -> Array:
-        x = prepare(inputs, *fitted, dtype=network[0].weights.dtype, xp=xp)
-        x = xp.reshape(x, (inputs.shape[0], network[0].weights.shape[0]))
-        return forward(network, x, [function] * (len(network) - 1), xp=xp)[0]
-
     def logits(network: Network, inputs: Array, fitted: tuple[Array, ...]) -> Array:
-        samples, widest = inputs.shape[0], max(max(layer.weights.shape) for layer in network)
-        parts = math.ceil(samples / max(1, PART_BYTES // (8 * widest)))
+        features, widest = network[0].weights.shape[0], max(max(layer.weights.shape) for layer in network)
+
+        def part(_: Any, rows: tuple[Array, ...]) -> tuple[Any, Array]:
+            x = prepare(rows[0], *fitted, dtype=network[0].weights.dtype, xp=xp)
+            x = xp.reshape(x, (rows[0].shape[0], features))
+            return (), forward(network, x, [function] * (len(network) - 1), xp=xp)[0]
+
         # As equal as possible; only the last may be smaller, so that a forward pass is compiled for at most two sizes.
-        size = math.ceil(samples / parts)
-        return backend.scan_blocks(lambda _, rows: ((), part(network, rows[0], fitted)), (), (inputs,), size)[1]
+        parts = math.ceil(inputs.shape[0] / max(1, PART_BYTES // (8 * widest)))
+        return backend.scan_blocks(part, (), (inputs,), math.ceil(inputs.shape[0] / parts))[1]
 
     return backend.jit(logits)
 

@@ -128,7 +128,7 @@ class Optimizer(NamedTuple):
                 g = pull
             return self.change(w, g, slots, rates, settings, xp=xp)
 
-        decays = settings.weight_decay > 0
+        decays = settings.weight_decay > 0  # a step asks only whether: rates.decay says how much
 
         def update(layer: Layer, gradient: Layer, slots: Slots, rates: Rates, /) -> tuple[Layer, Slots]:
             kept = [s.weights for s in slots], [s.bias for s in slots]

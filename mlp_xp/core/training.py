@@ -95,9 +95,8 @@ class Position(NamedTuple):
     reports: int = 0
     """The reports that were given since the start of training, without the closing one."""
     seconds: float = 0.0
-    """Time since the start of training."""
     loss: float = math.nan
-    """The loss of the last step."""
+    """The time since the start of training, and the loss of the last step."""
     tally: Tally = Tally()
     best: Best | None = None
     """None without held-out samples, and until the end of the first epoch."""
