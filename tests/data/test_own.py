@@ -213,7 +213,7 @@ def test_other_data_must_have_the_same_columns_and_classes(runs: Path, tmp_path:
         ("run-table.csv", dogs, "dogs.csv', line 4, column 'kind': the label 'dog' is none of the 3 classes; they are"),
         ("run-table.csv", runs / "grey", f"{str(runs / 'grey')!r}: holds pictures, which cannot be read as the run's"),
         ("run-grey", others, f"{str(others)!r}: holds a table, which cannot be read as the run's own data were"),
-        ("run-grey", smaller, "has images of 4 x 6; give data and runs with the same"),
+        ("run-grey", smaller, "inputs images of 5 x 6, not images of 4 x 6; give data"),
     ):
         assert_one_line(call("evaluate", runs / name, "--data-dir", data), 2, fault)
 
