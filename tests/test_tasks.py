@@ -170,7 +170,7 @@ def test_predictions_against_true_numbers() -> None:
         assert diagonal.get_slope() == 1
         assert len({*diagonal.get_xy1()}) == 1
         assert axes.get_title() == rf"\$x_{i}: R² {r2s[i]:.4f}"
-    assert plots.draw_predictions(np.full((3, 1), 5.0), np.full((3, 1), 5.0), [1.0], ["x"]).png()
+    assert plots.draw_predictions(np.full((3, 1), 5.0), np.full((3, 1), 5.0), [1.0], ["x"])._repr_png_()
 
 
 def test_accuracy_of_each_label() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlp_xp.backends.memory import available_bytes, in_units, training_bytes
-from mlp_xp.backends.opening import processes_share_devices
+from mlp_xp.backends.opening import share_devices
 from mlp_xp.backends.threads import available_cpus
 from mlp_xp.core.job import layer_sizes
 from mlp_xp.data.datasets import SETTING
@@ -49,7 +49,7 @@ def run(
     folder, how = places.folder_of(plan), plan.how
     with contextlib.ExitStack() as held:
         if not how.cluster:
-            held.enter_context(processes_share_devices())
+            share_devices()
         sums, largest, on_gpu = survey(plan, is_new=not sweep_index.is_sweep(folder))
         if how.cluster:
             place = held.enter_context(connect(how.cluster))

@@ -107,7 +107,7 @@ def test_a_heat_map_has_the_mean_of_each_pair() -> None:
     assert np.isnan(image[0, 0])
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("learning rate", "hidden")
     assert bar.get_ylabel() == SCORE
-    assert draw_heat_map(given[1:2] * 2, "validation_accuracy").png().startswith(b"\x89PNG")
+    assert draw_heat_map(given[1:2] * 2, "validation_accuracy")._repr_png_().startswith(b"\x89PNG")
 
 
 def a_sweep(folder: Path) -> Path:
