@@ -17,7 +17,7 @@ from mlp_xp.declared import declared
 from mlp_xp.errors import some
 from mlp_xp.runs.records import RunError, check_foreign
 from mlp_xp.runs.settings import Settings
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, HELD_OUT, INTERRUPTED, OPTUNA
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, HELD_OUT, INTERRUPTED
 from mlp_xp.runs.table import UNREADABLE, described, words
 from mlp_xp.show import terminal
 from mlp_xp.show.console import plain_console
@@ -93,11 +93,10 @@ def show(plan: Plan) -> int:
 def describe(plan: Plan) -> str:
     """Describe what varies in a sweep, and the number of its members."""
     how = "all combinations"
-    if plan.kind != GRID:
-        how = "chosen by Optuna" if plan.kind == OPTUNA else "drawn at random"
+    if plan.samples:
+        how = "chosen by Optuna" if plan.how.optuna else "drawn at random"
         if len(plan.seeds) > 1:
-            settings = plan.total // len(plan.seeds)
-            how = f"{thousands(settings)} {how}, with {len(plan.seeds)} seeds each"
+            how = f"{thousands(plan.samples)} {how}, with {len(plan.seeds)} seeds each"
     lines = [f"members  {thousands(plan.total)}, {how}"]
     for name, values in plan.options.items():
         lines.append(f"         {words(name)}: {values if isinstance(values, Span) else some(values)}")

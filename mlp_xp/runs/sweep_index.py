@@ -17,11 +17,10 @@ from mlp_xp.runs.settings import Settings, flatten, unflatten
 
 INDEX, MEMBERS, FAILURES = "sweep.json", "members", "failures.json"
 FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
-GRID, RANDOM, OPTUNA = "grid", "random", "optuna"
 FIELDS = {
     "format": int,
-    "kind": (GRID, RANDOM, OPTUNA),
-    "count": int,
+    "random": int | None,
+    "optuna": int | None,
     "sampling_seed": int,
     "options": dict,
     "settings": dict,

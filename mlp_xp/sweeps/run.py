@@ -29,7 +29,6 @@ from mlp_xp.sweeps.workers import Place, connect, this_machine, train_all
 
 # Bytes of the interpreter and the libraries of a process, which `survey` does not count.
 OF_A_PROCESS = 100 << 20
-KILLED = "its process was killed; probably it needs more memory than there is"
 
 
 def run(
@@ -62,8 +61,7 @@ def run(
             where = f"on {how.cluster}" if how.cluster else "in processes of their own"
             say(f"at once  {min(place.width, left)} of them, {where}\n")
         yield from earlier
-        # A cluster gets all members at once, because the number of its workers may grow.
-        with contextlib.closing(sweep.train(place, place.width if place.is_here else left, say)) as endings:
+        with contextlib.closing(sweep.train(place)) as endings:
             yield from endings
         say(f"written: {', '.join(map(str, write_summary(folder)))}")
         if sweep.fault:
@@ -147,24 +145,13 @@ class _Sweep:
             elif failure:
                 yield self._note(Ending(name, FAILED, None, failure["error"], failure["reason"], earlier=True))
 
-    def train(self, place: Place, width: int, say: Callable[[str], None]) -> Generator[Ending, None, None]:
-        """Train members, and yield how each one ends. Those that are running save and stop after `stop`, or `close`.
-
-        One whose process is killed, such as by the system when memory is short, is trained again after the rest, with
-        no other one beside it; if its process is killed again, it has failed. A cluster has tried several times itself.
-        """
+    def train(self, place: Place) -> Generator[Ending, None, None]:
+        """Train members, and yield how each one ends. Those that are running save and stop after `stop`, or `close`."""
         # The name is new, because a machine of a cluster may see a removed file for a while.
         stop_file = self.folder.resolve() / f"{places.STOP}{uuid.uuid4().hex[:8]}"
-        killed: list[Member] = []
-        for members, at_once in ((self._left(), width), (iter(killed), 1)):
-            training = train_all(self._works(members, stop_file), place, at_once, stop_file, self.stop)
-            with contextlib.closing(training) as endings:
-                for work, ending in endings:
-                    if ending is None and place.is_here and (member := self.members[work.name]) not in killed:
-                        killed.append(member)
-                        say(f"the process of member {work.name} was killed; it goes on later, alone")
-                    else:
-                        yield self._note(ending or Ending(work.name, FAILED, error="Killed", reason=KILLED))
+        with contextlib.closing(train_all(self._works(stop_file), place, stop_file, self.stop)) as endings:
+            for ending in endings:
+                yield self._note(ending)
 
     def _left(self) -> Iterator[Member]:
         """Yield the members that have not ended. Optuna chooses the next one only when it is asked for."""
@@ -172,11 +159,12 @@ class _Sweep:
         while self.trials and len(self.members) < self.plan.total:
             asked = self.trials.ask()
             self.members |= {member.name: member for member in asked}
-            places.write_index(self.folder, self.plan, [*self.members.values()], self.sums)
+            places.write_index(self.folder, self.plan, self.sums, [*self.members.values()])
             yield from asked
 
-    def _works(self, members: Iterator[Member], stop_file: Path) -> Iterator[Work]:
+    def _works(self, stop_file: Path) -> Iterator[Work]:
         """Yield what is to be done for each member, until none is to begin any more."""
+        members = self._left()
         how, parent = self.plan.how, None if self.plan.how.cluster else os.getpid()
         while not (self.stop() or self.fault) and (member := next(members, None)):
             settings = settings_of(self.plan.base, member.settings)
