@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend, dtype_name
+from mlp_xp.core.library import Backend
+from mlp_xp.core.task import Task
 from mlp_xp.errors import DatasetError, Words, nearest, some
 
 NUMBERS = Real | Decimal | np.bool_
+
+
+def dtype_name(array: Array) -> str:
+    """Return the name of an array's dtype, such as float64."""
+    # Libraries write it as `library.uint8` or `<dtype: 'uint8'>` too.
+    return str(array.dtype).rpartition(".")[2].removeprefix("<dtype: '").removesuffix("'>")
 
 
 def read_features(what: str, X: Any, backend: Backend) -> Array:
@@ -166,8 +173,38 @@ class LibraryBackend(Backend):
                 error.column = columns[error.column]
             raise
 
-    def check_place(self, array: Any, name: str) -> None:
-        """See `Backend.check_place`."""
+    def check_inputs(self, inputs: Any, shape: tuple[int, ...], is_bytes: bool, name: str = "inputs") -> None:
+        """See `Backend.check_inputs`. Bytes must be uint8: floats do not show whether they are in [0, 1] already."""
+        self._check_place(inputs, name)
+        found = tuple(inputs.shape)
+        if found[1:] != shape or not shape or 0 in found:
+            wanted = ", ".join(map(str, ("n", *(shape or ("features",)))))
+            raise DatasetError(f"{name}: their shape is {found}; give one or more, ({wanted})")
+        if inputs.dtype != self.xp.uint8 and (is_bytes or inputs.dtype != self.dtype):
+            wanted = "uint8, which is scaled to [0, 1]" if is_bytes else f"uint8 or {self.dtype_name}"
+            raise DatasetError(f"{name}: their dtype is {dtype_name(inputs)}; give {wanted}")
+
+    def check_labels(self, labels: Any, samples: int, task: Task, outputs: int, name: str = "labels") -> np.ndarray:
+        """See `Backend.check_labels`."""
+        self._check_place(labels, name)
+        found, dtype = tuple(labels.shape), dtype_name(labels)
+        wanted, most = ((samples,), outputs - 1) if task.exclusive else ((samples, outputs), 1)
+        if found != wanted or 0 in wanted:
+            raise DatasetError(
+                f"{name}: their shape is {found}, where {wanted} is expected; give labels for each input"
+            )
+        if labels.dtype != self.dtype if task.floats else not dtype.startswith(("int", "uint")):
+            kind = f"the backend's, {self.dtype_name}" if task.floats else "integers, such as uint8"
+            raise DatasetError(f"{name}: their dtype is {dtype}; give {kind}")
+        values = self.to_numpy(labels)
+        if not np.isfinite(values).all() or not (task.floats or 0 <= values.min() <= values.max() <= most):
+            kind = "finite numbers" if task.floats else f"0 to {most}"
+            if task.exclusive:
+                kind += ", the numbers of the classes, each with a name in class_names"
+            raise DatasetError(f"{name}: they range from {values.min()} to {values.max()}; give {kind}")
+        return values
+
+    def _check_place(self, array: Any, name: str) -> None:
         if wrong := not_of(array, self):
             fault = f"{name}: they are {wrong[0]}, the backend is {wrong[1]}"
             raise DatasetError(f"{fault}; copy them with backend.asarray, or load the data set with this backend")

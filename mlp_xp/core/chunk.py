@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Prepare
 from mlp_xp.core.deferred import BLOCK_SAMPLES, can_defer, make_deferred_block
 from mlp_xp.core.dropout import draw_masks
 from mlp_xp.core.functional import Array
@@ -51,7 +50,7 @@ def step_inputs(
 
 @lru_cache(maxsize=8)
 def make_chunk(
-    config: TrainConfig, backend: Backend, prepare: Prepare, task: Task, most_steps: int
+    config: TrainConfig, backend: Backend, prepare: Callable[..., Array], task: Task, most_steps: int
 ) -> Callable[[State, tuple[Any, ...], StepInputs], tuple[State, Array]]:
     """Return `chunk(state, data, steps) -> state, losses`, compiled where it can be.
 

@@ -7,11 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend, dtype_name
+from mlp_xp.core.library import Backend
 from mlp_xp.core.task import CLASSES, Scaling, Task
-from mlp_xp.errors import DatasetError
-
-Prepare = Callable[..., Array]
 
 
 def flatten_and_scale(images: Array, /, *, dtype: Any, xp: Any) -> Array:
@@ -39,7 +36,7 @@ class Preparation(NamedTuple):
     does.
     """
 
-    function: Prepare
+    function: Callable[..., Array]
     """A compiled function is made for each, so it must be hashable. Run folders store those in PREPARATIONS only."""
     fitted: tuple[Array, ...] = ()
     """What was fitted to the training set: arrays on the device, (features,) each. With other values, nothing has to be
@@ -51,7 +48,7 @@ class Preparation(NamedTuple):
         return self.function is flatten_and_scale
 
 
-PREPARATIONS: dict[str, Prepare] = {"bytes": flatten_and_scale, "standardize": standardize, "unchanged": unchanged}
+PREPARATIONS = {"bytes": flatten_and_scale, "standardize": standardize, "unchanged": unchanged}
 BYTES = Preparation(flatten_and_scale)
 UNNAMED = "unnamed"
 
@@ -122,50 +119,5 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
     shape, outputs = tuple(dataset.train_inputs.shape[1:]), len(dataset.class_names)
     for part, inputs, labels in (("train", *dataset[:2]), ("test", *dataset[2:4])):
         if inputs is not None or labels is not None:
-            check_inputs(inputs, shape, dataset.prepare, backend, f"{part}_inputs")
-            check_labels(labels, inputs.shape[0], dataset.task, outputs, backend, f"{part}_labels")
-
-
-def check_inputs(
-    inputs: Array, shape: tuple[int, ...], prepare: Preparation, backend: Backend, name: str = "inputs"
-) -> None:
-    """Raise DatasetError unless inputs are (n, *shape), on the backend's device, and of a dtype that `prepare` takes.
-
-    With BYTES only uint8, because floats do not show whether they are in [0, 1] already; otherwise also the backend's
-    floats. Nothing is read from the device, so this may run inside a compiled function.
-    """
-    backend.check_place(inputs, name)
-    found = tuple(inputs.shape)
-    if found[1:] != shape or not shape or 0 in found:
-        wanted = ", ".join(map(str, ("n", *(shape or ("features",)))))
-        raise DatasetError(f"{name}: their shape is {found}; give one or more, ({wanted})")
-    if inputs.dtype != backend.xp.uint8 and (prepare.takes_bytes or inputs.dtype != backend.dtype):
-        wanted = "uint8, which is scaled to [0, 1]" if prepare.takes_bytes else f"uint8 or {backend.dtype_name}"
-        raise DatasetError(f"{name}: their dtype is {dtype_name(inputs)}; give {wanted}")
-
-
-def check_labels(
-    labels: Array, samples: int, task: Task, outputs: int, backend: Backend, name: str = "labels"
-) -> np.ndarray:
-    """Return labels on the host. Raises DatasetError unless they are a task's: see `Dataset.train_labels`.
-
-    The labels of classes must be in 0, ..., outputs - 1.
-    """
-    backend.check_place(labels, name)
-    wanted, most = ((samples,), outputs - 1) if task.exclusive else ((samples, outputs), 1)
-    if tuple(labels.shape) != wanted or 0 in wanted:
-        fault = f"{name}: their shape is {tuple(labels.shape)}, where {wanted} is expected"
-        raise DatasetError(f"{fault}; give labels for each input")
-    dtype = dtype_name(labels)
-    fits = labels.dtype == backend.dtype if task.floats else dtype.startswith(("int", "uint"))
-    if not fits:
-        kind = f"the backend's, {backend.dtype_name}" if task.floats else "integers, such as uint8"
-        raise DatasetError(f"{name}: their dtype is {dtype}; give {kind}")
-    values = backend.to_numpy(labels)
-    if not np.isfinite(values).all() or not (task.floats or 0 <= values.min() <= values.max() <= most):
-        fault = f"{name}: they range from {values.min()} to {values.max()}"
-        kind = "finite numbers" if task.floats else f"0 to {most}"
-        if task.exclusive:
-            kind += ", the numbers of the classes, each with a name in class_names"
-        raise DatasetError(f"{fault}; give {kind}")
-    return values
+            backend.check_inputs(inputs, shape, dataset.prepare.takes_bytes, f"{part}_inputs")
+            backend.check_labels(labels, inputs.shape[0], dataset.task, outputs, f"{part}_labels")

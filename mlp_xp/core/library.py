@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.core.functional import ACTIVATIONS, Activation, Array
+from mlp_xp.core.task import Task
 
 Carry = Any  # what a step changes and passes on to the next one
 
@@ -19,7 +20,7 @@ Carry = Any  # what a step changes and passes on to the next one
 class Backend:
     """One array library on one device, with one floating-point dtype.
 
-    `mlp_xp.backends` fills in the fields, and implements `read` and `check_place` in a subclass.
+    `mlp_xp.backends` fills in the fields, and implements `read` and the checks in a subclass.
 
     Backends are compared and hashed by identity, because their contents need not be hashable: CuPy's devices are not.
     """
@@ -92,17 +93,21 @@ class Backend:
         """
         raise NotImplementedError
 
-    def check_place(self, array: Any, name: str) -> None:
-        """Raise DatasetError, with this name, unless an array is of this library and on this device."""
+    def check_inputs(self, inputs: Any, shape: tuple[int, ...], is_bytes: bool, name: str = "inputs") -> None:
+        """Raise DatasetError, with this name, unless inputs are on the device, (n, *shape), and of a dtype as `read`'s.
+
+        Nothing is read from the device, so this may run inside a compiled function.
+        """
+        raise NotImplementedError
+
+    def check_labels(self, labels: Any, samples: int, task: Task, outputs: int, name: str = "labels") -> np.ndarray:
+        """Return labels on the host. Raises DatasetError, with this name, unless they are on the device and a task's.
+
+        See `Dataset.train_labels`. The labels of classes must be 0 to outputs - 1.
+        """
         raise NotImplementedError
 
     def activation(self, activation: str | Activation) -> Activation:
         """Return an activation, given by its name or as it is, with the library's own function where it has one."""
         found = activation if isinstance(activation, Activation) else ACTIVATIONS[activation]
         return found._replace(function=dict(self.functions).get(found.function, found.function))
-
-
-def dtype_name(array: Array) -> str:
-    """Return the name of an array's dtype, such as float64."""
-    # Libraries write it as `library.uint8` or `<dtype: 'uint8'>` too.
-    return str(array.dtype).rpartition(".")[2].removeprefix("<dtype: '").removesuffix("'>")

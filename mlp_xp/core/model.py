@@ -1,77 +1,19 @@
 """A trained network with all that its numbers mean: how inputs become features, and what its outputs stand for.
 
-Above the class `Model` are the functions that it asks the device for, compiled where the library compiles; skip them at
-first.
+Below the class `Model` are the functions that it calls for the device's part of the work.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from functools import lru_cache, partial, update_wrapper
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from mlp_xp.core.dataset import Preparation, Prepare, check_inputs, check_labels, described
+from mlp_xp.core.dataset import Preparation, described
 from mlp_xp.core.functional import Activation, Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer, Network, forward
 from mlp_xp.core.task import Evaluation, Scaling, Task, in_units
 from mlp_xp.errors import MlpXpError
-
-# Maximum bytes of the widest layer per forward pass, in float64.
-PART_BYTES = 6 * 2**20
-
-
-@lru_cache(maxsize=8)
-def make_logits(activation: str | Activation, backend: Backend, prepare: Prepare) -> Callable[..., Array]:
-    """Return `logits(network, inputs, fitted)`, (n, outputs), compiled where the library compiles.
-
-    prepare, fitted: see `Preparation`. The inputs go through the network in parts of bounded memory.
-    """
-    xp, function = backend.xp, backend.activation(activation)
-
-    def part(network: Network, inputs: Array, fitted: tuple[Array, ...]) -> Array:
-        x = prepare(inputs, *fitted, dtype=network[0].weights.dtype, xp=xp)
-        x = xp.reshape(x, (inputs.shape[0], network[0].weights.shape[0]))
-        return forward(network, x, [function] * (len(network) - 1), xp=xp)[0]
-
-    def logits(network: Network, inputs: Array, fitted: tuple[Array, ...]) -> Array:
-        samples, widest = inputs.shape[0], max(max(layer.weights.shape) for layer in network)
-        parts = math.ceil(samples / max(1, PART_BYTES // (8 * widest)))
-        # As equal as possible; only the last may be smaller, so that a forward pass is compiled for at most two sizes.
-        size = math.ceil(samples / parts)
-        return backend.scan_blocks(lambda _, rows: ((), part(network, rows[0], fitted)), (), (inputs,), size)[1]
-
-    return backend.jit(logits)
-
-
-@lru_cache(maxsize=64)
-def compiled(function: Callable[..., Any], backend: Backend) -> Callable[..., Any]:
-    """Return the function without its keyword xp, compiled where the library compiles."""
-    return backend.jit(update_wrapper(partial(function, xp=backend.xp), function))
-
-
-def copy_network(network: Network, backend: Backend) -> Network:
-    """Copy a network on the device. Later steps, which may work in place, do not change the copy."""
-    return compiled(_network_copy, backend)(network)
-
-
-def _network_copy(network: Network, /, *, xp: Any) -> Network:
-    return tuple(Layer(*(xp.asarray(array, copy=True) for array in layer)) for layer in network)
-
-
-def all_finite(arrays: Sequence[Array], backend: Backend) -> bool:
-    """Return whether all numbers of some floating-point arrays on the device are finite.
-
-    Reads one value from the device; and all arrays if the sum of the numbers is not finite.
-    """
-    if np.isfinite(backend.to_numpy(compiled(_sum_of_all, backend)(tuple(arrays)))):
-        return True
-    return all(np.isfinite(backend.to_numpy(array)).all() for array in arrays)
-
-
-def _sum_of_all(arrays: tuple[Array, ...], /, *, xp: Any) -> Array:
-    return sum(xp.sum(array) for array in arrays)
 
 
 class Model(NamedTuple):
@@ -156,7 +98,7 @@ class Model(NamedTuple):
         PyTorch's autograd cannot, because it works in place. Raises DatasetError for inputs of another dtype or shape,
         or not on the backend's device.
         """
-        check_inputs(inputs, self.input_shape, self.prepare, self.backend)
+        self.backend.check_inputs(inputs, self.input_shape, self.prepare.takes_bytes)
         logits = make_logits(self.activation, self.backend, self.prepare.function)
         return logits(self.network, inputs, self.prepare.fitted)
 
@@ -179,7 +121,7 @@ class Model(NamedTuple):
         """
         backend, to_numpy = self.backend, self.backend.to_numpy
         logits = to_numpy(self.logits(inputs))
-        values = check_labels(labels, inputs.shape[0], self.task, len(self.class_names), backend)
+        values = backend.check_labels(labels, inputs.shape[0], self.task, len(self.class_names))
         return self.task.evaluate(logits, values, tuple(map(to_numpy, self.scaling)))
 
     def not_finite(self) -> MlpXpError:
@@ -189,3 +131,50 @@ class Model(NamedTuple):
             "the training data, or the training diverged",
             remedy="correct the data, or train again with a lower learning rate",
         )
+
+
+# Maximum bytes of the widest layer per forward pass, in float64.
+PART_BYTES = 6 * 2**20
+
+
+@lru_cache(maxsize=8)
+def make_logits(activation: str | Activation, backend: Backend, prepare: Callable[..., Array]) -> Callable[..., Array]:
+    """Return `logits(network, inputs, fitted)`, (n, outputs), compiled where the library compiles.
+
+    prepare, fitted: see `Preparation`. The inputs go through the network in parts of bounded memory.
+    """
+    xp, function = backend.xp, backend.activation(activation)
+
+    def part(network: Network, inputs: Array, fitted: tuple[Array, ...]) -> Array:
+        x = prepare(inputs, *fitted, dtype=network[0].weights.dtype, xp=xp)
+        x = xp.reshape(x, (inputs.shape[0], network[0].weights.shape[0]))
+        return forward(network, x, [function] * (len(network) - 1), xp=xp)[0]
+
+    def logits(network: Network, inputs: Array, fitted: tuple[Array, ...]) -> Array:
+        samples, widest = inputs.shape[0], max(max(layer.weights.shape) for layer in network)
+        parts = math.ceil(samples / max(1, PART_BYTES // (8 * widest)))
+        # As equal as possible; only the last may be smaller, so that a forward pass is compiled for at most two sizes.
+        size = math.ceil(samples / parts)
+        return backend.scan_blocks(lambda _, rows: ((), part(network, rows[0], fitted)), (), (inputs,), size)[1]
+
+    return backend.jit(logits)
+
+
+@lru_cache(maxsize=64)
+def compiled(function: Callable[..., Any], backend: Backend) -> Callable[..., Any]:
+    """Return the function without its keyword xp, compiled where the library compiles."""
+    return backend.jit(update_wrapper(partial(function, xp=backend.xp), function))
+
+
+def all_finite(arrays: Iterable[Array], backend: Backend) -> bool:
+    """Return whether all numbers of some floating-point arrays on the device are finite. Reads one value from it."""
+    return bool(backend.to_numpy(compiled(_all_finite, backend)(tuple(arrays))))
+
+
+def _all_finite(arrays: tuple[Array, ...], /, *, xp: Any) -> Array:
+    return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
+
+
+def copy_network(network: Network, backend: Backend) -> Network:
+    """Copy a network on the device. Later steps, which may work in place, do not change the copy."""
+    return tuple(Layer(*(backend.xp.asarray(array, copy=True) for array in layer)) for layer in network)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.backends.reading import columns_of, error_at, find_columns, read_features, take_columns
+from mlp_xp.backends.reading import columns_of, dtype_name, error_at, find_columns, read_features, take_columns
 from mlp_xp.core.dataset import BYTES, PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend, dtype_name
+from mlp_xp.core.library import Backend
 from mlp_xp.core.task import Task
 from mlp_xp.data.labels import SHOWN, Meaning, labels_of, meaning_of
 from mlp_xp.data.origin import Origin

@@ -1,8 +1,11 @@
 """Data in the form of MNIST: four IDX files, or two CSV files with an image per line and the label first."""
 
+import io
+import itertools
 import math
 import os
 import struct
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,14 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import open_file
+from mlp_xp.data.reading import fault, open_file
 from mlp_xp.data.registry import DATASETS, IDX_FILES, Source
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
-from mlp_xp.data.tables import WORDS, find_table, read_rows
+from mlp_xp.data.tables import WORDS, find_table
 from mlp_xp.errors import DatasetError
 
-BYTES = {str(value): value for value in range(256)}  # three times as fast as int()
-NOT_A_TABLE = "name the column of the labels, if this is a table with a header"
+# NumPy counts rows, where tables.py counts lines.
+NOT_A_TABLE = (
+    "rows are counted without names and empty lines; name the column of the labels, if this is a table with a header"
+)
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -67,29 +72,27 @@ def read_csv(path: str | os.PathLike[str]) -> tuple[Bytes, Bytes]:
     255. The first row may contain names of columns.
 
     Returns the images, uint8 (n, side, side), and the labels, uint8 (n,). Raises DatasetError, which names the file,
-    the line and the column.
+    the row and the column.
     """
-    values, columns = bytearray(), 0
-    with open_file(path) as stream:
-        for line, row in read_rows(stream):
-            if not columns:
-                columns = len(row)
-                if columns < 2 or math.isqrt(columns - 1) ** 2 != columns - 1:
-                    fault = f"{columns} columns, separated by commas, are not a label and the pixels of a square image"
-                    raise DatasetError(fault, remedy=NOT_A_TABLE, line=line)
-                # pandas numbers columns that have no names.
-                if row[0].strip()[:1].isalpha() or row == [*map(str, range(columns))]:
-                    continue
-            try:
-                values += bytes(map(BYTES.__getitem__, row))
-            except KeyError as error:
-                column = next(i for i, field in enumerate(row) if field not in BYTES)
-                fault = f"{row[column]!r:.30} is not a whole number from 0 to 255, as labels and pixels are"
-                raise DatasetError(fault, remedy=NOT_A_TABLE, line=line, column=column + 1) from error
-        if not values:
-            raise DatasetError("has no samples", remedy="give a file with some")
-    samples, side = np.frombuffer(values, np.uint8).reshape(-1, columns), math.isqrt(columns - 1)
-    return samples[:, 1:].copy().reshape(-1, side, side), samples[:, 0].copy()
+    with open_file(path) as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a file without rows
+        warnings.simplefilter("error", DeprecationWarning)  # 1.5 as a whole number
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig")
+        names = next(filter(str.strip, text), "").replace('"', "").strip().split(",")
+        # pandas numbers columns that have no names.
+        has_names = names[0][:1].isalpha() or names == [*map(str, range(len(names)))]
+        rows = text if has_names else itertools.chain([",".join(names)], text)
+        try:
+            values = np.loadtxt(rows, np.uint8, delimiter=",", quotechar='"', comments=None, ndmin=2)
+        except ValueError as error:
+            raise fault(error, remedy=NOT_A_TABLE) from error
+        side = math.isqrt(max(values.shape[1] - 1, 0))
+        if not values.size or not side or side * side != values.shape[1] - 1:
+            wrong = (
+                f"its {len(values)} rows of {values.shape[1]} numbers are not labels with the pixels of square images"
+            )
+            raise DatasetError(wrong, remedy=NOT_A_TABLE)
+    return values[:, 1:].copy().reshape(-1, side, side), values[:, 0].copy()
 
 
 def _read_idx_folder(folder: Path, how: Origin, features: Sequence[str] | None) -> Samples:

@@ -41,11 +41,11 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[Stream]:
         raise fault(error, Path(path)) from error
 
 
-def fault(error: Exception, path: Path | None = None) -> DatasetError:
+def fault(error: Exception, path: Path | None = None, remedy: str = "check the path and the file") -> DatasetError:
     """Return what the system or a library said about a file as an error; `open_file` adds the path."""
     said = escaped(" ".join(str(getattr(error, "strerror", None) or error).split()))[:200]
-    reason = said.partition(". ")[0] or type(error).__name__  # NumPy goes on with advice to unpickle
-    return DatasetError(f"cannot be read: {reason}", remedy="check the path and the file", file=path)
+    reason = said.partition(". ")[0].removesuffix(".") or type(error).__name__  # NumPy goes on with advice to unpickle
+    return DatasetError(f"cannot be read: {reason}", remedy=remedy, file=path)
 
 
 def visible_names(folder: Path) -> list[str]:

@@ -12,9 +12,9 @@ from data_sets import on_device, synthetic
 
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.backends.opening import BackendOutOfMemory
-from mlp_xp.core.dataset import Dataset, check_dataset, check_inputs
+from mlp_xp.backends.reading import dtype_name
+from mlp_xp.core.dataset import Dataset, check_dataset
 from mlp_xp.core.job import Job
-from mlp_xp.core.library import dtype_name
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import DatasetError, MlpXpError
@@ -127,7 +127,7 @@ def test_arrays_of_every_library_for_every_backend(name, other, message, tmp_pat
     assert refusal(check_dataset, dataset, backend).startswith(f"train_{message}")
     assert message in refusal(next, train(CONFIG, dataset, backend, run_dir=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
-    assert refusal(check_inputs, dataset.test_inputs, (6, 6), dataset.prepare, backend).startswith(message)
+    assert refusal(backend.check_inputs, dataset.test_inputs, (6, 6), True).startswith(message)
 
 
 @pytest.mark.parametrize("field", Dataset._fields[:4])
@@ -144,7 +144,7 @@ def test_an_array_of_a_subclass_is_of_the_library(tmp_path):
     mapped = np.memmap(tmp_path / "images", np.uint8, "w+", shape=HOST.train_inputs.shape)
     mapped[...] = HOST.train_inputs
     check_dataset(HOST._replace(train_inputs=mapped), open_backend())
-    message = refusal(check_inputs, HOST.train_inputs.tolist(), (6, 6), HOST.prepare, open_backend())
+    message = refusal(open_backend().check_inputs, HOST.train_inputs.tolist(), (6, 6), True)
     assert message.startswith("inputs: they are builtins.list, the backend is numpy; ")
 
 

@@ -179,18 +179,24 @@ def test_faulty_fields(tmp_path: Path, field: str, column: int) -> None:
     line = ["3", "1", "1", "1", "1"]
     line[column - 1] = field
     text = f"label,a,b,c,d\n1,2,3,4,5\n\n{','.join(line)}\n1,2,3,4,5\n"
-    fault = f", line 4, column {column}: '{field}' is not a whole number from 0 to 255"
+    fault = f": cannot be read: could not convert string '{field}' to uint8 at row 1, column {column}; rows are counted"
     assert fault in message(read_csv, write(tmp_path, text))
 
 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("label,a,b,c,d\n", ": has no samples; give a file with some"),
-        ("5,x,0,0,0\n1,2,3,4,5\n", ", line 1, column 2: 'x' is not a whole number"),
-        ("1,2,3\n", ", line 1: 3 columns, separated by commas, are not a label and the pixels of a square image; name"),
-        ("1x1,1x2,2x1,2x2,label\n1,2,3,4,5\n", ", line 1, column 1: '1x1' is not a whole number"),
+        ("label,a,b,c,d\n", "its 0 rows of 1 numbers are not labels with the pixels of square images"),
+        ("", "its 0 rows of 1 numbers"),
+        ("1\n", "its 1 rows of 1 numbers"),
+        (
+            "1,2,3\n",
+            "its 1 rows of 3 numbers are not labels with the pixels of square images; rows are counted without",
+        ),
+        ("1,2,3,4,5\n1,2,3,4\n", "cannot be read: the number of columns changed from 5 to 4 at row 2"),
+        ("5,x,0,0,0\n1,2,3,4,5\n", "cannot be read: could not convert string 'x' to uint8 at row 0, column 2"),
+        ("1x1,1x2,2x1,2x2,label\n1,2,3,4,5\n", "cannot be read: could not convert string '1x1' to uint8 at row 0"),
     ],
 )
 def test_faults_of_csv(tmp_path: Path, text: str, fault: str) -> None:
-    assert message(read_csv, write(tmp_path, text)).startswith(f"{str(tmp_path / 'file')!r}{fault}")
+    assert message(read_csv, write(tmp_path, text)).startswith(f"{str(tmp_path / 'file')!r}: {fault}")
