@@ -41,32 +41,13 @@ __all__ = [
     "train",
 ]
 
-# Imported when they are first asked for (PEP 562), so that the version, the help and an error about a missing library
-# need none of the libraries below them.
-_HOMES = {
-    "Activation": "mlp_xp.core.functional",
-    "Dataset": "mlp_xp.core.dataset",
-    "Model": "mlp_xp.core.model",
-    "RECIPES": "mlp_xp.runs.settings",
-    "TrainConfig": "mlp_xp.core.config",
-    "evaluate": "mlp_xp.api",
-    "from_arrays": "mlp_xp.data.arrays",
-    "load_dataset": "mlp_xp.data.datasets",
-    "load_run": "mlp_xp.api",
-    "open_backend": "mlp_xp.backends.opening",
-    "plot_curves": "mlp_xp.api",
-    "plot_run": "mlp_xp.api",
-    "predict": "mlp_xp.api",
-    "sweep": "mlp_xp.api",
-    "train": "mlp_xp.api",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    # All come from `api`, and are imported when the first is asked for (PEP 562): the version, the help and an error
+    # about a missing library need none of the libraries below it.
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
-    return value
+    return getattr(importlib.import_module("mlp_xp.api"), name)
 
 
 def __dir__() -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends import BACKENDS, hooks, requirements
-from mlp_xp.backends._library import BackendError, Details, aligned_copy, eager, line_of
+from mlp_xp.backends._library import BackendError, Details, aligned_copy, eager, line_of, rebuild
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.errors import one_line, with_colon
@@ -89,7 +89,7 @@ def _opened(name: str, found: Any, dtype: str) -> tuple[Backend, str]:
     # SystemExit too: a library that ends the process must not look like success.
     backend = eager(name, version, xp, None, to_numpy, Details((Exception, SystemExit), materialise=materialise))
     if materialise:
-        backend = replace(backend, jit=materialising(materialise))
+        backend = replace(backend, jit=materialising(backend.jit, materialise))
     wanted = (*requirements.FUNCTIONS, *requirements.DTYPES, dtype)
     if missing := [each for each in wanted if not hasattr(xp, each)]:
         return backend, f"it does not implement the array API standard: it lacks {', '.join(missing)}"
@@ -122,17 +122,21 @@ def find_fault(backend: Backend, dtype: str) -> str:
     return ""
 
 
-def materialising(materialise: Callable[..., Sequence[Array]]) -> Callable[..., Callable[..., Any]]:
-    """Return a `Backend.jit` whose functions have all arrays that they return computed at once.
+def materialising(
+    own: Callable[..., Callable[..., Any]], materialise: Callable[..., Sequence[Array]]
+) -> Callable[..., Callable[..., Any]]:
+    """Return `Backend.jit`, given `own`, but with functions that have all arrays that they return computed at once.
 
     Without that, a lazy library's graph would never end. These functions raise ValueError if `materialise` does not
     return as many arrays.
     """
 
     def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        eager_function = own(function, **options)
+
         @wraps(function)
         def computed(*args: Any) -> Any:
-            result = function(*args)
+            result = eager_function(*args)
             arrays: list[Array] = []
             rebuild(result, arrays.append)
             found = list(materialise(*arrays))
@@ -144,14 +148,6 @@ def materialising(materialise: Callable[..., Sequence[Array]]) -> Callable[..., 
         return computed
 
     return jit
-
-
-def rebuild(tree: Any, change: Callable[[Array], Any]) -> Any:
-    """Return nested (named) tuples of arrays with every array changed, in order."""
-    if not isinstance(tree, tuple):
-        return change(tree)
-    parts = [rebuild(each, change) for each in tree]
-    return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
 
 
 def copy_to_host(x: Array) -> np.ndarray:

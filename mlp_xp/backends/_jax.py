@@ -146,15 +146,15 @@ def _filling_up(jax: ModuleType, chunk: Callable[..., Any], donate: tuple[int, .
 
     compiled = jax.jit(counted, donate_argnums=donate)
 
-    def filled(x: Array) -> np.ndarray:  # np.pad takes 0.1 ms
-        array = np.zeros((max(x.shape[0], most_steps), *x.shape[1:]), x.dtype)
-        array[: x.shape[0]] = x
+    def filled(x: np.ndarray) -> np.ndarray:  # np.pad takes 0.1 ms
+        array = np.zeros((max(len(x), most_steps), *x.shape[1:]), x.dtype)
+        array[: len(x)] = x
         return array
 
     @wraps(compiled)
     def call(*args: Any) -> Any:
         *others, steps = args
-        k = steps[0].shape[0]
+        k = len(steps[0])
         carry, ys = compiled(*others, (jax.tree.map(filled, steps), np.uint32(k)))
         return carry, np.asarray(ys)[:k]
 

@@ -101,6 +101,30 @@ def eager_scan_blocks(block: Loop, carry: Carry, xs: Sequence[Array], size: int,
     return carry, ys[0] if len(ys) == 1 else xp.concat(ys, axis=0)
 
 
+def rebuild(tree: Any, change: Callable[[Array], Any]) -> Any:
+    """Return nested (named) tuples of arrays with every array changed, in order."""
+    if not isinstance(tree, tuple):
+        return change(tree)
+    parts = [rebuild(each, change) for each in tree]
+    return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+
+
+def eager_jit(
+    function: Callable[..., Any],
+    from_numpy: Callable[[np.ndarray, Any], Array],
+    donate: tuple[int, ...] = (),
+    most_steps: int | None = None,
+) -> Callable[..., Any]:
+    """Do what `Backend.jit` does without compiling. from_numpy: copies the last argument of a chunk."""
+
+    def chunk(*args: Any) -> Any:
+        *others, steps = args
+        return function(*others, rebuild(steps, lambda x: from_numpy(x, None)))
+
+    # NumPy would warn of an overflow, which the caller sees in the result.
+    return np.errstate(over="ignore", invalid="ignore")(wraps(function)(chunk) if most_steps else function)
+
+
 def eager(
     name: str, version: str, xp: Any, device: Any, to_numpy: Callable[[Array], np.ndarray], details: Details,
     rows: Rows = rows_of, **others: Any,
@@ -111,14 +135,11 @@ def eager(
     # freed a block as large as this; then it keeps up to twice as much.
     np.empty(KEPT_BYTES, np.uint8)
 
-    def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-        # NumPy would warn of an overflow, which the caller sees in the result.
-        return np.errstate(over="ignore", invalid="ignore")(function)
-
     def from_numpy(array: np.ndarray, dtype: Any) -> Array:
         return xp.asarray(array, dtype=dtype, copy=True, **place)
 
     loops = partial(eager_scan, xp=xp, rows=rows), partial(eager_scan_blocks, xp=xp)
+    jit = partial(eager_jit, from_numpy=from_numpy)
     others["threads"] = ON_GPU if others.get("on_gpu") else UNDECIDED
     return LibraryBackend(name, version, xp, device, None, from_numpy, to_numpy, *loops, jit, details=details, **others)
 

@@ -23,7 +23,6 @@ from mlp_xp.show.console import plain_console, print_csv, print_table, say
 from mlp_xp.show.numbers import figure
 from mlp_xp.show.terminal import described_result
 
-FIGURES = ("samples", "loss", "accuracy", "label_accuracy", "r2", "rmse")  # of an `Evaluation`
 HEADS, ONE = {"r2": "R²", "rmse": "RMSE"}, {"classes": "class", "labels": "label", "outputs": "output"}
 
 
@@ -87,7 +86,8 @@ def as_record(result: Evaluation, matrix: np.ndarray | None, model: Model) -> di
         {"name": name, **dict(zip(columns, map(finite, row), strict=True))}
         for name, row in zip(model.class_names, rows, strict=True)
     ]
-    record = {name: finite(value) for name in FIGURES if (value := getattr(result, name)) is not None}
+    figures = {"samples": result.samples, **result._asdict()}
+    record = {name: finite(value) for name, value in figures.items() if isinstance(value, int | float)}
     confusion = {} if matrix is None else {"confusion_matrix": matrix.tolist()}
     return {**record, model.task.outputs_name: parts, **confusion}
 

@@ -15,9 +15,9 @@ from rich.console import Console
 from mlp_xp.commands.options import only_one
 from mlp_xp.commands.process import end_with
 from mlp_xp.errors import escaped
+from mlp_xp.runs.records import FIGURES
 from mlp_xp.runs.sweep_index import FINISHED
 from mlp_xp.runs.table import (
-    FIGURES,
     UNREADABLE,
     Row,
     as_record,
@@ -35,16 +35,7 @@ from mlp_xp.show.numbers import figure
 from mlp_xp.sweeps.summary import Group, Summary, as_csv, as_json, summarise
 
 DEFAULT = Path("runs")
-HEADS = {
-    "name": "run",
-    "validation_accuracy": "held out %",
-    "validation_r2": "held out R²",
-    "test_accuracy": "test %",
-    "test_r2": "test R²",
-    "train_loss": "train loss",
-    "test_loss": "test loss",
-    "seconds": "time (s)",
-}
+HEADS = {"name": "run"} | {name: each.head for name, each in FIGURES.items()}
 
 
 def runs(
@@ -104,7 +95,7 @@ def show_runs(rows: Sequence[Row], console: Console) -> None:
     settings = differing(rows)
     states = ["state"] if any(row.state != FINISHED for row in rows) else []
     figures = [name for name in FIGURES if any(name in row.figures for row in rows)]
-    scores = [name for name in figures if name.endswith(("accuracy", "r2"))]
+    scores = [name for name in figures if FIGURES[name].high]
     names = ["name", *states, *scores, *settings, *(name for name in figures if name not in scores), "date"]
     print_table(map(head, names), ([_cell(row, name) for name in names] for row in rows), console)
     if any(row.state != FINISHED and row.figures for row in rows):

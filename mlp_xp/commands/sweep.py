@@ -15,9 +15,9 @@ from mlp_xp.commands.stopping import Stop, catch_signals
 from mlp_xp.commands.training import base_settings
 from mlp_xp.declared import declared
 from mlp_xp.errors import some
-from mlp_xp.runs.records import RunError, check_foreign
+from mlp_xp.runs.records import HELD_OUT, RunError, check_foreign
 from mlp_xp.runs.settings import Settings
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, HELD_OUT, INTERRUPTED
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED
 from mlp_xp.runs.table import UNREADABLE, described, words
 from mlp_xp.show import terminal
 from mlp_xp.show.console import plain_console

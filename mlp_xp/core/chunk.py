@@ -17,7 +17,7 @@ from mlp_xp.core.task import Task
 
 
 class StepInputs(NamedTuple):
-    """What k steps on B samples each need besides the state and the data, on the device."""
+    """What k steps on B samples each need besides the state and the data: on the host, and in a chunk on the device."""
 
     samples: Array
     """The numbers of their samples, int64 (k, B)."""
@@ -29,13 +29,11 @@ class StepInputs(NamedTuple):
 
 
 @np.errstate(over="ignore")  # of a rate and a decay at the ends of their ranges; the losses show it
-def step_inputs(
-    config: TrainConfig, backend: Backend, samples: np.ndarray, first_step: int, total_steps: int
-) -> StepInputs:
-    """Return the inputs of steps on these samples, int64 (k, B) on the host.
+def step_inputs(config: TrainConfig, dtype: str, samples: np.ndarray, first_step: int, total_steps: int) -> StepInputs:
+    """Return the inputs of steps on these samples, int64 (k, B), all on the host.
 
-    first_step: the number of the first one, from 0 at the start of training. total_steps: the steps of the whole
-    training.
+    dtype: that of the rates. first_step: the number of the first one, from 0 at the start of training. total_steps: the
+    steps of the whole training.
     """
     k, batch_size = samples.shape
     numbers = np.arange(first_step, first_step + k)
@@ -43,9 +41,7 @@ def step_inputs(
     rates = OPTIMIZERS[config.optimizer].rates(learning_rates, numbers, config)
     rates = rates._replace(error=rates.error / batch_size)  # the gradient of a batch is the mean over its samples
     kept = draw_masks(config, k, batch_size, first_step)
-    return StepInputs(
-        backend.asarray(samples), backend.asarray(kept), backend.asarray(np.stack(rates, axis=-1), backend.dtype)
-    )
+    return StepInputs(samples, kept, np.stack(rates, axis=-1, dtype=dtype))
 
 
 @lru_cache(maxsize=8)
@@ -55,8 +51,8 @@ def make_chunk(
     """Return `chunk(state, data, steps) -> state, losses`, compiled where it can be.
 
     prepare: see `Preparation`. most_steps: see `Backend.jit`. data: the inputs and labels to train on, the arrays of
-    `Preparation.fitted`, and those of `Dataset.scaling`, on the device. losses: the loss of each step, before its
-    update, (k,). The state is donated.
+    `Preparation.fitted`, and those of `Dataset.scaling`, on the device. steps: on the host. losses: the loss of each
+    step, before its update, (k,). The state is donated.
     """
     xp = backend.xp
     deferred = can_defer(config, compiles=backend.compiles)

@@ -48,7 +48,9 @@ class Preparation(NamedTuple):
         return self.function is flatten_and_scale
 
 
-PREPARATIONS = {"bytes": flatten_and_scale, "standardize": standardize, "unchanged": unchanged}
+PREPARATIONS: dict[str, Callable[..., Array]] = {
+    "bytes": flatten_and_scale, "standardize": standardize, "unchanged": unchanged
+}  # fmt: skip
 BYTES = Preparation(flatten_and_scale)
 UNNAMED = "unnamed"
 

@@ -58,7 +58,7 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> St
         product, overlap, place, targets, rate = row
         activations = [activation] * len(above)
         logits, tape = forward_from(product - overlap @ all_errors, above, activations, xp=xp)
-        error = task.error(logits, targets, xp=xp)
+        error = task.link(logits, xp=xp) - targets
         error *= rate
         layers: list[Any] = [None, *above]  # the first one changes at the end of the block
         errors: Iterable[tuple[int, Array, Array]] = backward(layers, [(None, None), *tape], error, activations, xp=xp)

@@ -13,7 +13,7 @@ from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Network, count_parameters
-from mlp_xp.core.plan import Chunk, ceil_divide, plan_epoch
+from mlp_xp.core.plan import Chunk, plan_epoch
 from mlp_xp.core.step import State
 
 WARM_UP_SAMPLE = 1  # the second, counted from 0
@@ -47,7 +47,7 @@ class Job:
             self.held_out = tuple(backend.xp.take(array, numbers, axis=0) for array in dataset[:2])
         self.parameters = count_parameters(self.sizes)
         self.plan = plan_epoch(len(self.rows), config, self.parameters)
-        self.total_steps = config.warm_up_steps + config.epochs * ceil_divide(len(self.rows), config.batch_size)
+        self.total_steps = config.warm_up_steps + config.epochs * math.ceil(len(self.rows) / config.batch_size)
 
     def _hold_out(self) -> np.ndarray:
         """Return the numbers of the samples to hold out, in ascending order."""
@@ -108,7 +108,7 @@ class Job:
         most_steps = max(chunk.steps for chunk in self.plan)
         run_chunk = make_chunk(self._step_config, backend, dataset.prepare.function, dataset.task, most_steps)
         data = *dataset[:2], dataset.prepare.fitted, dataset.scaling
-        steps = step_inputs(self.config, backend, samples, first_step, self.total_steps)
+        steps = step_inputs(self.config, backend.dtype_name, samples, first_step, self.total_steps)
         state, losses = run_chunk(state, data, steps)
         return state, backend.to_numpy(losses).astype(np.float64)
 

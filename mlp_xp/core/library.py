@@ -48,8 +48,9 @@ class Backend:
     """`jit(function, donate=(), most_steps=None)` returns a function that computes the same, compiled where the library
     compiles. The function may overwrite its arguments at the positions in `donate`. If nothing is donated, the function
     is called rarely, so it may be compiled quickly rather than well. An overflow in it gives no warning. most_steps
-    is for chunks alone (see `chunk`): the backend may fill up the arrays of the last argument, whose first axis counts
-    the steps, to this length, so that chunks of all lengths are compiled once. The results have the true length."""
+    is for chunks alone (see `chunk`): the returned function takes its last argument, a tuple of arrays whose first axis
+    counts the steps, on the host, and copies it to the device. It may fill up the arrays to this length, so that chunks
+    of all lengths are compiled once. The results have the true length."""
     dtype_name: str = "float64"
     """float64 or float32: the name that was asked for, not what `finfo` of a foreign namespace says."""
     compiles: bool = False

@@ -22,7 +22,7 @@ A loss is a sum over the outputs; training and evaluation take the mean over the
 
 from typing import Any
 
-from mlp_xp.core.functional import Array, sigmoid
+from mlp_xp.core.functional import Array
 
 MANY = 64  # with this many samples or more, softmax is faster on the transposed array
 
@@ -70,16 +70,6 @@ def cross_entropy(logits: Array, targets: Array, /, *, xp: Any) -> Array:
     z, t = by_output(logits, xp=xp), by_output(targets, xp=xp)
     z = z - xp.max(z, axis=0)
     return xp.reshape(xp.log(xp.sum(xp.exp(z), axis=0)) - xp.sum(t * z, axis=0), logits.shape[:-1])
-
-
-def probability(z: Array, /, *, xp: Any) -> Array:
-    """Return sigmoid(z), the probability of each label."""
-    return sigmoid(z, xp=xp)[0]
-
-
-def identity_link(z: Array, /, *, xp: Any) -> Array:
-    """Return z."""
-    return z
 
 
 def binary_cross_entropy(logits: Array, targets: Array, /, *, xp: Any) -> Array:

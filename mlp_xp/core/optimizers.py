@@ -48,11 +48,6 @@ def sgd(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings: Any,
     return w, slots
 
 
-def sgd_rates(learning_rates: np.ndarray, step_numbers: np.ndarray, settings: Any) -> tuple[np.ndarray, ...]:
-    """Return the rates error, step_size and epsilon of gradient descent; see `Optimizer`."""
-    return learning_rates, 0 * learning_rates, 0 * learning_rates
-
-
 def momentum(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings: Any, /, *, xp: Any) -> Changed:
     """Gradient descent with momentum m: v = m v + g, then w - rate v; with Nesterov's variant, w - rate (g + m v).
 
@@ -63,11 +58,6 @@ def momentum(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings:
     v += g
     w -= rates.step_size * (g + settings.momentum * v if settings.nesterov else v)
     return w, (v,)
-
-
-def momentum_rates(learning_rates: np.ndarray, step_numbers: np.ndarray, settings: Any) -> tuple[np.ndarray, ...]:
-    """Return the rates error, step_size and epsilon of momentum, which sums up gradients without the learning rate."""
-    return np.ones_like(learning_rates), learning_rates, 0 * learning_rates
 
 
 def adam(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings: Any, /, *, xp: Any) -> Changed:
@@ -98,25 +88,24 @@ def adam(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings: Any
     return w, (m, v)
 
 
-def adam_rates(learning_rates: np.ndarray, step_numbers: np.ndarray, settings: Any) -> tuple[np.ndarray, ...]:
-    """Return the rates error, step_size and epsilon of Adam, with the corrections of the moments, for each step.
+def adam_rates(rate: np.ndarray, t: np.ndarray, settings: Any) -> tuple[Any, ...]:
+    """Return error, step_size and epsilon of Adam's steps t, counted from 1; see `Optimizer.own_rates`.
 
-    These are as in section 2 of the paper, "the efficiency of algorithm 1": for step t, counted from 1, with
-    c = sqrt(1 - beta_2^t), the rate is alpha c / (1 - beta_1^t), and epsilon c is added.
+    The bias correction is that of section 2 of the paper, "the efficiency of algorithm 1": with c = sqrt(1 - beta_2^t),
+    the step size is rate c / (1 - beta_1^t), and epsilon c is added.
     """
-    t = step_numbers + 1
-    root = np.sqrt(1 - settings.beta_2**t)
-    share = np.full(learning_rates.shape, 1 - settings.beta_1)
-    return share, learning_rates * root / (1 - settings.beta_1**t), settings.epsilon * root
+    c = np.sqrt(1 - settings.beta_2**t)
+    return 1 - settings.beta_1, rate * c / (1 - settings.beta_1**t), settings.epsilon * c
 
 
 class Optimizer(NamedTuple):
-    """An optimiser: how it changes an array, and the rates for it."""
+    """An optimiser: how it changes an array, and at which rates."""
 
     change: Callable[..., Changed]
     """See the module's docstring."""
-    other_rates: Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, ...]]
-    """`other_rates(learning_rates, step_numbers, settings)`: all `Rates` but decay, float64 (n,) each."""
+    own_rates: Callable[[np.ndarray, np.ndarray, Any], tuple[Any, ...]]
+    """`own_rates(rate, t, settings)`: error, step_size and epsilon of steps t, counted from 1, with these learning
+    rates; arrays (n,), or a number for all steps."""
     slot_count: int
     """How many arrays it keeps for each array of a layer."""
     decoupled: bool
@@ -128,10 +117,10 @@ class Optimizer(NamedTuple):
 
         learning_rates: float64 (n,). step_numbers: int64 (n,), from 0 at the start of training: Adam depends on them.
         """
-        error, step_size, epsilon = self.other_rates(learning_rates, step_numbers, settings)
+        error, step_size, epsilon = self.own_rates(learning_rates, step_numbers + 1, settings)
         # This error is not yet divided by the batch size: the gradient is a mean, to which the decay is added.
         decay = settings.weight_decay * (learning_rates if self.decoupled else error)
-        return Rates(error, decay, step_size, epsilon)
+        return Rates(*np.broadcast_arrays(error, decay, step_size, epsilon))
 
     def empty_slots(self, layer: Layer, /) -> Slots:
         """Return what the optimiser keeps for a layer before the first step, on the host: zeros."""
@@ -168,8 +157,8 @@ class Optimizer(NamedTuple):
 
 
 OPTIMIZERS = {
-    "sgd": Optimizer(sgd, sgd_rates, slot_count=0, decoupled=True),
-    "momentum": Optimizer(momentum, momentum_rates, slot_count=1, decoupled=False),
+    "sgd": Optimizer(sgd, lambda rate, t, settings: (rate, 0.0, 0.0), slot_count=0, decoupled=True),
+    "momentum": Optimizer(momentum, lambda rate, t, settings: (1.0, rate, 0.0), slot_count=1, decoupled=False),
     "adam": Optimizer(adam, adam_rates, slot_count=2, decoupled=False),
     "adamw": Optimizer(adam, adam_rates, slot_count=2, decoupled=True),
 }

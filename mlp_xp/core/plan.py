@@ -34,11 +34,6 @@ class Chunk(NamedTuple):
         return self.start + self.steps * self.batch_size
 
 
-def ceil_divide(a: int, b: int) -> int:
-    """Return a / b rounded up, for whole numbers a and b > 0."""
-    return -(-a // b)
-
-
 def plan_epoch(samples: int, config: TrainConfig, parameters: int) -> list[Chunk]:
     """Cut an epoch over `samples` training samples into chunks, for a network with `parameters` weights and biases.
 
@@ -48,7 +43,7 @@ def plan_epoch(samples: int, config: TrainConfig, parameters: int) -> list[Chunk
     same chunks as an uninterrupted one.
     """
     size = config.batch_size
-    steps, full_steps = ceil_divide(samples, size), samples // size
+    steps, full_steps = math.ceil(samples / size), samples // size
     last = steps - 1
     # Step -> sample. Reversed, so that the first of several samples in a step is kept.
     reports = {sample // size: sample for sample in reversed(range(0, samples, config.report_every))}
@@ -85,7 +80,7 @@ def chunk_lengths(batch_size: int, parameters: int, interval: int) -> tuple[int,
     """
     capacity = max(ENOUGH_STEPS, CHUNK_WORK // (batch_size * parameters))
     steps = max(1, interval // batch_size - 1)
-    longest = steps // ceil_divide(steps, capacity)
+    longest = steps // math.ceil(steps / capacity)
     return longest, math.isqrt(longest), 1
 
 

@@ -49,7 +49,7 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
             activations = with_dropout(activations, batch.kept, config, batch.x.dtype, xp=xp)
 
         logits, tape = forward(layers, batch.x, activations, xp=xp)
-        error = task.error(logits, batch.targets, xp=xp)
+        error = task.link(logits, xp=xp) - batch.targets
         error *= rates.error  # it holds 1 / B, and for gradient descent the learning rate
 
         # `backward` computes the error of a layer when it is asked for. The notebook has updated the layer above by

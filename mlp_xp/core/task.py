@@ -10,16 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.core.functional import Array
-from mlp_xp.core.losses import (
-    binary_cross_entropy,
-    cross_entropy,
-    half_squared_error,
-    identity_link,
-    log_softmax,
-    probability,
-    softmax,
-)
+from mlp_xp.core.functional import Array, sigmoid
+from mlp_xp.core.losses import binary_cross_entropy, cross_entropy, half_squared_error, log_softmax, softmax
 
 Scaling = tuple[Array, ...]
 """For a network trained on standardised numbers: their mean and standard deviation, (outputs,) each. Otherwise ()."""
@@ -65,7 +57,7 @@ class Task(NamedTuple):
     loss: Callable[..., Array]
     """`loss(z, targets, xp=)`: the loss of each sample, (n,). See `losses`."""
     link: Callable[..., Array]
-    """`link(z, xp=)`: predictions (n, outputs). The derivative of the loss by z is `link(z) - targets`."""
+    """`link(z, xp=)`: predictions (n, outputs). The derivative of the loss by z is link(z) - targets; see `losses`."""
     encode: Callable[..., Array]
     """`encode(labels, outputs, scaling, dtype=, device=, xp=)`: a data set's labels to targets (n, outputs)."""
     figures: Callable[..., dict[str, Any]]
@@ -88,10 +80,6 @@ class Task(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
-
-    def error(self, z: Array, targets: Array, /, *, xp: Any) -> Array:
-        """Return the derivative of the loss by z, link(z) - targets, (n, outputs). Targets of classes must sum to 1."""
-        return self.link(z, xp=xp) - targets
 
     def evaluate(self, z: np.ndarray, labels: np.ndarray, scaling: Sequence[np.ndarray] = ()) -> Evaluation:
         """Return the loss and the figures of z (n, outputs), all on the host.
@@ -150,8 +138,10 @@ CLASSES = Task(
 # Labels: there is an output for each label, and each sample may have any of them.
 
 
-def _as_floats(labels: Array, outputs: int, scaling: Scaling, /, *, dtype: Any, device: Any = None, xp: Any) -> Array:
-    return xp.astype(labels, dtype)
+def as_numbers(labels: Array, outputs: int, scaling: Scaling, /, *, dtype: Any, device: Any = None, xp: Any) -> Array:
+    """Return the labels t, (n, outputs), in a dtype, or (t - mean) / deviation with a scaling."""
+    t = xp.astype(labels, dtype)
+    return (t - scaling[0]) / scaling[1] if scaling else t
 
 
 def _label_figures(z: np.ndarray, targets: np.ndarray, _: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -176,8 +166,8 @@ def _pool_labels(z: np.ndarray) -> np.ndarray:
 LABELS = Task(
     name="labels",
     loss=binary_cross_entropy,
-    link=probability,
-    encode=_as_floats,
+    link=lambda z, /, *, xp: sigmoid(z, xp=xp)[0],
+    encode=as_numbers,
     figures=_label_figures,
     decide=_likely,
     pool=_pool_labels,
@@ -189,14 +179,6 @@ LABELS = Task(
 
 
 # Regression: the outputs are numbers, perhaps standardised.
-
-
-def _standardized(
-    labels: Array, outputs: int, scaling: Scaling, /, *, dtype: Any, device: Any = None, xp: Any
-) -> Array:
-    """Return (t - mean) / deviation for the labels t, (n, outputs), or t without a scaling."""
-    t = xp.astype(labels, dtype)
-    return (t - scaling[0]) / scaling[1] if scaling else t
 
 
 def in_units(predictions: Array, scaling: Scaling, /) -> Array:
@@ -228,8 +210,8 @@ def _pool_numbers(z: np.ndarray) -> np.ndarray:
 REGRESSION = Task(
     name="regression",
     loss=half_squared_error,
-    link=identity_link,
-    encode=_standardized,
+    link=lambda z, /, *, xp: z,
+    encode=as_numbers,
     figures=_number_figures,
     decide=_numbers,
     pool=_pool_numbers,

@@ -15,8 +15,7 @@ from mlp_xp.backends.reading import columns_of, dtype_name, error_at, find_colum
 from mlp_xp.core.dataset import BYTES, PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.core.task import Task
-from mlp_xp.data.labels import SHOWN, Meaning, labels_of, meaning_of
+from mlp_xp.data.labels import SHOWN, Labels, Meaning, labels_of, meaning_of
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.scaling import fit_scaling
@@ -90,72 +89,68 @@ def from_arrays(
         raise
 
 
-def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: bool | None = None) -> Dataset:
-    """Make a data set of samples. how: the split, the task and its scaling. See `from_arrays`."""
-    with samples.naming(samples.train):
-        meaning = meaning_of(samples, labels_of(samples, samples.train, backend), how.task)
-    task, train = meaning.task, read_part(samples, samples.train, meaning, backend)
-    features = math.prod(train.inputs.shape[1:])
+def to_dataset(
+    samples: Samples,
+    backend: Backend,
+    how: Origin,
+    *,
+    standardize: bool | None = None,
+    trained: Sequence[str] | None = None,
+) -> Dataset:
+    """Make a data set of samples; see `from_arrays`.
+
+    how: the split, the task and its scaling. trained: the outputs of a network that is evaluated on the samples; they
+    need not have all its classes.
+    """
+    train, test = samples.train, samples.test
+    with samples.naming(train):
+        meaning = meaning_of(samples, labels_of(samples, train, backend), how.task, trained)
+    task, (x, y) = meaning.task, _read(samples, train, meaning, backend)
+    features = math.prod(x.shape[1:])
     if samples.feature_names and len(samples.feature_names) != features:
         fault = f"there are {len(samples.feature_names)} for {features} features"
         raise DatasetError(fault, remedy="give one each", setting="feature_names")
-    train, test = _two_parts(samples, train, meaning, backend, how)
-    if task.exclusive and (train.labels == train.labels[0]).all():
-        with samples.naming(samples.train):
-            fault = f"all {len(train.labels)} rows are of the class {meaning.names[int(train.labels[0])]!r}"
-            raise DatasetError(fault, remedy="give at least two classes", setting="y")
-    is_image = train.inputs.dtype == backend.xp.uint8 and len(train.inputs.shape) > 2
-    prepare = Preparation(PREPARATIONS["unchanged"])
-    if standardize or (standardize is None and not is_image):
-        fitted = _fit(samples, "X", backend.to_numpy(train.inputs), samples.feature_names, backend)
-        prepare = Preparation(PREPARATIONS["standardize"], fitted)
-    elif standardize is None:
-        prepare = BYTES
-    scaled = task.scales and how.scale_targets
-    (x, y), (test_x, test_y) = (on_device(part, task, backend) for part in (train, test))
-    return Dataset(
-        *(x, y, test_x, test_y, meaning.names),
-        prepare=prepare,
-        task=task,
-        kind=samples.kind,
-        feature_names=samples.feature_names,
-        scaling=_fit(samples, "y", train.labels, meaning.names, backend) if scaled else (),
-        hold_out=hold_out,
-    )
-
-
-def _two_parts(
-    samples: Samples, train: Part, meaning: Meaning, backend: Backend, how: Origin
-) -> tuple[Part, Part | None]:
-    """Return the training set and, if there is one, the test set: that of the files, or a share of the samples."""
-    if samples.test is not None:
-        test = read_part(samples, samples.test, meaning, backend)
+    test_x, test_y = None, None
+    if test is not None:
+        test_x, test_y = _read(samples, test, meaning, backend)
         theirs, ours = (
-            f"{described(x.shape[1:])} as {dtype_name(x)}, with {y[:1].size} labels each" for x, y, *_ in (test, train)
+            f"{described(inputs.shape[1:])} as {dtype_name(inputs)}, with {labels[:1].size} labels each"
+            for inputs, labels in ((test_x, test_y), (x, y))
         )
         if theirs != ours:
             setting, fault = None if test.file else "test", f"the test set has {theirs}, the training set {ours}"
             raise DatasetError(fault, remedy="give the same", setting=setting, file=test.file)
-        return train, test
-    if not how.test_fraction:
-        return train, None
-    if not 0 < round(how.test_fraction * len(train.labels)) < len(train.labels):
-        fault = f"{how.test_fraction!r:.80} of {len(train.labels)} rows leaves one part empty"
-        raise DatasetError(fault, remedy="give another share", setting="test_fraction")
-    with samples.naming(samples.train):
-        classes = train.labels if how.stratify and meaning.task.exclusive else None
-        numbers = split(classes, len(train.labels), how.test_fraction, how.split_seed)
-    of_test, of_train = (
-        Part(backend.xp.take(train.inputs, backend.asarray(which), axis=0), train.labels[which]) for which in numbers
+    elif how.test_fraction:
+        if not 0 < round(how.test_fraction * len(y)) < len(y):
+            fault = f"{how.test_fraction!r:.80} of {len(y)} rows leaves one part empty"
+            raise DatasetError(fault, remedy="give another share", setting="test_fraction")
+        with samples.naming(train):
+            classes = y if how.stratify and task.exclusive else None
+            numbers = split(classes, len(y), how.test_fraction, how.split_seed)
+        (test_x, test_y), (x, y) = ((backend.xp.take(x, backend.asarray(which), axis=0), y[which]) for which in numbers)
+    if trained is None and task.exclusive and (y == y[0]).all():
+        with samples.naming(train):
+            fault = f"all {len(y)} rows are of the class {meaning.names[int(y[0])]!r}"
+            raise DatasetError(fault, remedy="give at least two classes", setting="y")
+    is_image = x.dtype == backend.xp.uint8 and len(x.shape) > 2
+    prepare = Preparation(PREPARATIONS["unchanged"])
+    if standardize or (standardize is None and not is_image):
+        fitted = _fit(samples, "X", backend.to_numpy(x), samples.feature_names, backend)
+        prepare = Preparation(PREPARATIONS["standardize"], fitted)
+    elif standardize is None:
+        prepare = BYTES
+    scaled = task.scales and how.scale_targets
+    dtype = backend.dtype if task.floats else None
+    return Dataset(
+        *(x, backend.asarray(y, dtype), test_x, None if test_y is None else backend.asarray(test_y, dtype)),
+        meaning.names,
+        prepare=prepare,
+        task=task,
+        kind=samples.kind,
+        feature_names=samples.feature_names,
+        scaling=_fit(samples, "y", y, meaning.names, backend) if scaled else (),
+        hold_out=hold_out,
     )
-    return of_train, of_test
-
-
-def on_device(part: Part | None, task: Task, backend: Backend) -> tuple[Array, Array]:
-    """Return the inputs and labels of a part that `read_part` returned, both on the device; None for no part."""
-    if part is None:
-        return None, None
-    return part.inputs, backend.asarray(part.labels, backend.dtype if task.floats else None)
 
 
 def _fit(
@@ -176,8 +171,8 @@ def _fit(
     return backend.asarray(mean, backend.dtype), backend.asarray(np.where(deviation, deviation, 1.0), backend.dtype)
 
 
-def read_part(samples: Samples, part: Part, meaning: Meaning, backend: Backend) -> Part:
-    """Return a part with its inputs on the device and its labels as `Meaning.read` has them. Raises DatasetError."""
+def _read(samples: Samples, part: Part, meaning: Meaning, backend: Backend) -> tuple[Array, Labels]:
+    """Return the inputs of a part on the device, and its labels as `Meaning.read` has them. Raises DatasetError."""
     with samples.naming(part):
         inputs, labels = read_features("X", part.inputs, backend), meaning.read(labels_of(samples, part, backend))
         with np.errstate(over="ignore"):
@@ -188,4 +183,4 @@ def read_part(samples: Samples, part: Part, meaning: Meaning, backend: Backend) 
         if len(labels) != inputs.shape[0]:
             fault = f"it has {inputs.shape[0]} rows, but there are {len(labels)} labels"
             raise DatasetError(fault, remedy="give one for each row", setting="X")
-    return part._replace(inputs=inputs, labels=labels)
+    return inputs, labels

@@ -12,14 +12,12 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.data import array_files, mnist_files, pictures, tables
-from mlp_xp.data.arrays import on_device, read_part, to_dataset
+from mlp_xp.data.arrays import to_dataset
 from mlp_xp.data.downloads import fetch
-from mlp_xp.data.labels import labels_of, meaning_of
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import visible_names
-from mlp_xp.data.registry import DATASETS
+from mlp_xp.data.registry import DATASETS, Source
 from mlp_xp.data.samples import Format
-from mlp_xp.data.splitting import hold_out
 from mlp_xp.errors import DatasetError, nearest
 
 # The forms in which data may be stored, one row each. The first one that fits a file or folder reads it.
@@ -67,35 +65,27 @@ def load_dataset(
     the file and the fault, or DownloadError. If no data set is found, the error's `setting` is "name_or_folder".
     """
     origin, backend = Origin(**how), backend or open_backend()
-    row, text = _format_of(name_or_folder, origin), str(name_or_folder)
-    if row is None:
-        raise DatasetError(
-            f"{text!r}: no such folder, file or data set{nearest(text, DATASETS)}",
-            remedy=f"choose one of {', '.join(DATASETS)}, or give {pictures.GIVE}",
-            setting=SETTING,
-        )
-    _check_options(text, row, origin)
-    if _is_published(name_or_folder):
-        folder = MNIST_DIR if text == "mnist" and MNIST_DIR.is_dir() else None
-        files = [*map(folder.joinpath, DATASETS[text].files)] if folder else fetch(text, cache_dir=cache_dir)
-        samples = mnist_files.read_files(files, DATASETS[text])
-        return to_dataset(samples, backend, origin)._replace(name=text, hold_out=None)
-    path = Path(name_or_folder)
-    samples = row.read(path, origin, None)
+    row, path, source = _format_of(name_or_folder, origin), Path(name_or_folder), _published(name_or_folder)
+    _check_options(str(name_or_folder), row, origin)
+    if source:
+        name, is_here = path.name, path.name == "mnist" and MNIST_DIR.is_dir()
+        files = [MNIST_DIR / file for file in source.files] if is_here else fetch(name, cache_dir=cache_dir)
+        samples = mnist_files.read_files(files, source)
+    else:
+        name, samples = str(path.absolute()), row.read(path, origin, None)
     if samples.test is not None and np.array_equal(samples.train.inputs, samples.test.inputs):
         raise DatasetError(
             "the test set is the training set: testing on the training set says nothing about other samples",
             remedy="give a test set of its own",
             file=path,
         )
-    dataset = to_dataset(samples, backend, origin)._replace(name=str(path.absolute()))
+    dataset = to_dataset(samples, backend, origin)._replace(name=name)
     return dataset._replace(origin=origin) if row.is_own else dataset._replace(hold_out=None)
 
 
 def is_own(name_or_folder: str | os.PathLike[str], how: Origin) -> bool:
     """Return whether a file or folder has your own data; False for data like MNIST's, and if it does not exist."""
-    row = _format_of(name_or_folder, how)
-    return row is not None and row.is_own
+    return os.path.lexists(name_or_folder) and _format_of(name_or_folder, how).is_own
 
 
 def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) -> Dataset:
@@ -105,9 +95,8 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
     not all be there; labels are matched with their names by their text. The columns of a table may be in another order
     and among others. Raises as `load_dataset` does, also for data that do not fit the network.
     """
-    place, how, backend = Path(path), replace(how, task=model.task.name, exclude=None), model.backend
+    place, how = Path(path), replace(how, task=model.task.name, exclude=None)
     row = _format_of(place, how)
-    assert row is not None
     try:
         _check_options(str(place), row, how)
         samples = row.read(place, how, model.feature_names if model.kind == "columns" else None)
@@ -116,31 +105,28 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
             fault = f"holds {row.holds}, which cannot be read as the run's own data were"
             raise DatasetError(fault, remedy="give data in the same form", file=place) from error
         raise
-    part = samples.test or samples.train
-    with samples.naming(part):
-        meaning = meaning_of(samples, labels_of(samples, part, backend), how.task, model.class_names)
-    arrays = on_device(read_part(samples, part, meaning, backend), model.task, backend)
-    return Dataset(
-        *(*arrays, *arrays, meaning.names, str(place.absolute())),
-        task=model.task,
-        origin=how,
-        kind=samples.kind,
-        feature_names=samples.feature_names,
-        hold_out=hold_out,
-    )
+    samples = replace(samples, train=samples.test or samples.train, test=None)
+    whole = replace(how, test_fraction=0.0, scale_targets=False)
+    dataset = to_dataset(samples, model.backend, whole, standardize=False, trained=model.class_names)
+    inputs, labels = dataset[:2]
+    return dataset._replace(test_inputs=inputs, test_labels=labels, name=str(place.absolute()), origin=how)
 
 
-def _is_published(name_or_folder: str | os.PathLike[str]) -> bool:
-    return isinstance(name_or_folder, str) and name_or_folder in DATASETS  # a path never is
+def _published(name_or_folder: str | os.PathLike[str]) -> Source | None:
+    return DATASETS.get(name_or_folder) if isinstance(name_or_folder, str) else None
 
 
-def _format_of(name_or_folder: str | os.PathLike[str], how: Origin) -> Format | None:
-    """Return the form of a published data set, or of a file or folder by the names in it; None if there is none."""
-    path = Path(name_or_folder)
-    if _is_published(name_or_folder):
+def _format_of(name_or_folder: str | os.PathLike[str], how: Origin) -> Format:
+    """Return the form of a published data set, or of a file or folder by the names in it. Raises DatasetError."""
+    text, path = str(name_or_folder), Path(name_or_folder)
+    if _published(name_or_folder):
         return mnist_files.IDX
-    if name_or_folder == "" or not os.path.lexists(path):
-        return None
+    if not os.path.lexists(name_or_folder):
+        raise DatasetError(
+            f"{text!r}: no such folder, file or data set{nearest(text, DATASETS)}",
+            remedy=f"choose one of {', '.join(DATASETS)}, or give {pictures.GIVE}",
+            setting=SETTING,
+        )
     names = visible_names(path) if path.is_dir() else [path.name]
     return next(row for row in FORMATS if row.is_it(path, names, how))
 

@@ -2,17 +2,12 @@
 
 The authors of MNIST scaled black and white scans to fit into 20 x 20 pixels, keeping the aspect ratio, which left grey
 edges, and put the centre of mass of the ink in the middle of 28 x 28 pixels (LeCun, Bottou, Bengio and Haffner, 1998,
-section III.A). This module first separates ink from paper and then does the same. A picture may have any size and mode;
-it may be dark on light or light on dark, transparent, or a photo under uneven light.
+section III.A). This module first separates ink from paper and then does the same. A picture may have any size, be dark
+on light or light on dark, or be a photo under uneven light.
 """
-
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 Floats = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.uint8]
@@ -33,17 +28,20 @@ DIRT = 0.02
 EDGE = 0.02
 
 
-def prepare_image(image: "Image.Image", *, size: int = SIZE) -> Bytes | None:
-    """Convert an upright image to the form of MNIST's images: uint8 (size, size), or None if it has no ink.
+def prepare_image(image: Bytes, *, size: int = SIZE) -> Bytes | None:
+    """Convert a picture to the form of MNIST's images: uint8 (size, size), or None if it has no ink.
 
-    Paper becomes 0, ink up to 255. Ink is what differs from paper, and the border of the picture is mostly paper. The
-    ink is scaled with antialiasing so that its longer side has 20 pixels, or the same share of another `size`. It is
-    then moved by whole pixels so that its centre of mass is within half a pixel of pixel (size / 2, size / 2), as in
-    every image of MNIST, or as close as the picture's edges allow.
+    image: uint8 (rows, columns[, 3]), as `pictures.read_image` returns it. Paper becomes 0, ink up to 255. Ink is what
+    differs from paper, and the border of the picture is mostly paper. The ink is scaled with antialiasing so that its
+    longer side has 20 pixels, or the same share of another `size`. It is then moved by whole pixels so that its centre
+    of mass is within half a pixel of pixel (size / 2, size / 2), as in every image of MNIST, or as close as the
+    picture's edges allow.
     """
     from PIL import Image
 
-    ink = find_ink(grey(image))
+    grey = Image.fromarray(image).convert("L")
+    grey.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BOX)
+    ink = find_ink(np.asarray(grey, np.float64) / 255)
     if ink is None:
         return None
     ink = _without_dirt(ink)
@@ -63,34 +61,6 @@ def prepare_image(image: "Image.Image", *, size: int = SIZE) -> Bytes | None:
     row, column = places
     canvas[row : row + fitted.shape[0], column : column + fitted.shape[1]] = np.rint(fitted)
     return canvas
-
-
-def grey(image: "Image.Image") -> Floats:
-    """Return grey levels from 0, black, to 1, white: float64 (rows, columns), each at most LARGEST_SIDE."""
-    from PIL import Image
-
-    if image.mode[0] in "IF":
-        # Scanners use 10, 12 or 16 bits, so the value of white is known only from the picture itself.
-        values = np.nan_to_num(np.asarray(image).astype(np.float64))
-        values -= values.min()
-        image = Image.fromarray((values * (255 / max(values.max(), 1e-300))).astype(np.uint8))
-    grey = image.convert("RGB").convert("L")
-    if image.has_transparency_data:
-        alpha = image.convert("RGBA").getchannel("A")
-        grey = Image.composite(grey, Image.new("L", grey.size, _behind(np.asarray(grey), np.asarray(alpha))), alpha)
-    grey.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BOX)
-    return np.asarray(grey, np.float64) / 255
-
-
-def _behind(grey: Bytes, alpha: Bytes) -> int:
-    """Return a background grey for a transparent picture, so that the drawing stands out."""
-    # Only the most opaque pixels: edges often contain some of the background colour.
-    drawn = grey[alpha == alpha.max()]
-    most = int(np.median(drawn))
-    # If both dark and light pixels are opaque, the paper is opaque too, and only its surroundings are transparent.
-    if int(drawn.max()) - int(drawn.min()) >= 64:
-        return most
-    return 255 if most < 128 else 0
 
 
 def find_ink(grey: Floats) -> Floats | None:
@@ -156,33 +126,18 @@ def otsu(values: Floats) -> float:
 
 def _without_dirt(ink: Floats) -> Floats:
     """Return ink (rows, columns) without pieces that have very little of it, which would change the crop."""
+    from scipy import ndimage
+
     rows, columns = ink.shape
-    # Coarse cells make it fast to find pieces, and join pieces that are a few pixels apart.
-    cell = -(-max(rows, columns) // 100)
+    # Coarse cells join pieces that are a few pixels apart, also diagonally.
+    cell, near = -(-max(rows, columns) // 100), np.ones((3, 3))
     padded = np.pad(ink, ((0, -rows % cell), (0, -columns % cell)))
     cells = padded.reshape(padded.shape[0] // cell, cell, padded.shape[1] // cell, cell)
     occupied = cells.max(axis=(1, 3)) > 0.25
-    pieces = label(occupied)
+    pieces, _ = ndimage.label(occupied, near)
     amounts = np.bincount(pieces.ravel(), weights=cells.sum(axis=(1, 3)).ravel())
     amounts[0] = 0
     kept = amounts[pieces] >= min(DIRT * amounts.sum(), amounts.max())
     # The neighbouring cells contain the blurred edges.
-    kept = _spread(kept & occupied)
-    return ink * np.repeat(np.repeat(kept, cell, axis=0), cell, axis=1)[:rows, :columns]
-
-
-def label(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Number the connected pieces (8 neighbours) of a mask (rows, columns), from above 0; 0 outside the mask."""
-    numbers = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
-    while True:
-        spread = np.where(mask, _spread(numbers), 0)
-        if np.array_equal(spread, numbers):
-            return numbers
-        numbers = spread
-
-
-def _spread(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the maximum over each pixel and its 8 neighbours."""
-    padded = np.pad(values, 1)
-    rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
-    return np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+    kept = ndimage.binary_dilation(kept & occupied, near)
+    return ink * np.kron(kept, np.ones((cell, cell)))[:rows, :columns]

@@ -5,18 +5,15 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from mlp_xp.data.ink import Bytes, prepare_image
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import fault, in_order, visible_names
+from mlp_xp.data.reading import fault, in_order, library, visible_names
 from mlp_xp.data.samples import Format, Part, Samples
-from mlp_xp.errors import Argument, DatasetError, DatasetWarning, not_installed, some
-
-if TYPE_CHECKING:
-    from PIL import Image
+from mlp_xp.errors import Argument, DatasetError, DatasetWarning, some
 
 GIVE = (
     "a table (CSV, Parquet) and its label, a .npz archive, or a folder of pictures for each class, of .npy files, or "
@@ -106,14 +103,14 @@ def read_pictures(paths: Sequence[Path], shape: tuple[int, ...], kind: str = "ar
 
     The pictures of a folder are in the order of their names, then those of each folder in it; hidden files and folders
     are ignored. What cannot be read, and a folder without pictures, is skipped and reported in `faults`. Raises
-    DatasetError without Pillow.
+    DatasetError without Pillow, and SciPy for images like MNIST's.
     """
 
     def read(path: Path) -> Bytes:
         if "pictures" not in kind:
-            image = prepare_image(decode(path), size=shape[0])
+            image = prepare_image(read_image(path), size=shape[0])
             if image is None:
-                remedy = "give a picture of one digit or letter"
+                remedy = "give one digit or letter; transparent pixels count as white"
                 raise DatasetError("has no ink that stands out from the paper", remedy=remedy, file=path)
             return image
         image = read_image(path, (shape[0], shape[1]) if kind == "resized pictures" else None)
@@ -125,6 +122,8 @@ def read_pictures(paths: Sequence[Path], shape: tuple[int, ...], kind: str = "ar
         return image
 
     _pillow()
+    if "pictures" not in kind:
+        library("scipy.ndimage", "scipy", "digits and letters need SciPy")
     files, images, faults = list[Path](), list[Bytes](), list[DatasetError]()
     for path in paths:
         is_folder = next(os.walk(path), None) is not None
@@ -158,20 +157,16 @@ def is_picture(name: str) -> bool:
 
 def _pillow() -> tuple[ModuleType, list[str]]:
     """Return Pillow and its formats, the common ones first, but not EPS, for which it runs a program, Ghostscript."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise DatasetError(f"pictures need Pillow, which {not_installed('pillow')}") from error
-    Image.preinit()
-    Image.init()
-    return Image, [form for form in Image.ID if form != "EPS"]
+    pillow = library("PIL.Image", "pillow", "pictures need Pillow")
+    pillow.preinit()
+    pillow.init()
+    return pillow, [form for form in pillow.ID if form != "EPS"]
 
 
-def decode(path: Path) -> "Image.Image":
-    """Decode a picture file and turn it upright. Raises DatasetError.
+def read_image(path: Path, size: tuple[int, int] | None = None) -> Bytes:
+    """Read a picture as `read_picture_folder` does: uint8 (rows, columns) if every pixel is grey, else with 3 channels.
 
-    Only Pillow's calls are in the try block: whatever they raise for a damaged file, and its decoders raise many types,
-    is the file's fault.
+    size: rows and columns, to resize it to. Raises DatasetError.
     """
     pillow, formats = _pillow()
     from PIL import ImageOps
@@ -180,32 +175,21 @@ def decode(path: Path) -> "Image.Image":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about oddities in a file that can still be read
             with pillow.open(path, formats=formats) as opened:
-                return ImageOps.exif_transpose(opened)
-    except Exception as error:
+                image = ImageOps.exif_transpose(opened)
+    except Exception as error:  # the decoders raise many types for a damaged file
         raise fault(error, path) from error
-
-
-def read_image(path: Path, size: tuple[int, int] | None = None) -> Bytes:
-    """Read a picture as `read_picture_folder` does: uint8 (rows, columns) if every pixel is grey, else with 3 channels.
-
-    size: rows and columns, to resize it to. Raises DatasetError.
-    """
-    from PIL import Image
-
-    image = decode(path)
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image)
         if image.mode == "F" or values.min() < 0 or values.max() >= 1 << 16:
-            fault = "has values of 32 bits, whose white is not known"
-            raise DatasetError(fault, remedy="save it with 8 or 16 bits", file=path)
-        image = Image.fromarray((values // 256).astype(np.uint8))
+            wrong = "has values of 32 bits, whose white is not known"
+            raise DatasetError(wrong, remedy="save it with 8 or 16 bits", file=path)
+        image = pillow.fromarray((values // 256).astype(np.uint8))
     if image.has_transparency_data:
-        opaque = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), opaque)
+        image = pillow.alpha_composite(pillow.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = image.convert("RGB")
     red, green, blue = image.split()
     image = red if red.tobytes() == green.tobytes() == blue.tobytes() else image
-    return np.asarray(image if size is None else image.resize((size[1], size[0]), Image.Resampling.LANCZOS))
+    return np.asarray(image if size is None else image.resize((size[1], size[0]), pillow.Resampling.LANCZOS))
 
 
 def _size(shape: Sequence[int]) -> str:

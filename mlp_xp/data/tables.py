@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from mlp_xp.backends.reading import find_columns
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import FLAGS, MISSING, Stream, fault, number_of, open_file, visible_names
+from mlp_xp.data.reading import FLAGS, MISSING, Stream, fault, library, number_of, open_file, visible_names
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
-from mlp_xp.errors import Argument, DatasetError, not_installed, some
+from mlp_xp.errors import Argument, DatasetError, some
 
 # A file is for training or for testing if its name has one of these words, between characters that are not letters.
 WORDS = {"train": "train", "test": "test|t10k"}
@@ -149,11 +149,7 @@ def read_rows(stream: Stream) -> Iterator[tuple[int, list[str]]]:
 
 
 def _read_parquet(stream: Stream, how: Origin, features: Sequence[str] | None) -> Found:
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        raise DatasetError(f"Parquet needs pyarrow, which {not_installed('pyarrow')}") from error
+    pa, parquet = (library(name, "pyarrow", "Parquet needs pyarrow") for name in ("pyarrow", "pyarrow.parquet"))
     try:
         with parquet.ParquetFile(stream) as file:
             chosen, labelled = _choose(file.schema_arrow.names, how, features)

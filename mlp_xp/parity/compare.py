@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends._foreign import rebuild
+from mlp_xp.backends._library import rebuild
 from mlp_xp.backends.opening import BackendFailure, open_backend, reported
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import Job, layer_sizes
 from mlp_xp.core.library import Backend
-from mlp_xp.core.plan import ceil_divide
 from mlp_xp.core.training import DivergenceError, Event, trajectory
 from mlp_xp.declared import ConfigError, check_range
 from mlp_xp.errors import DatasetError, MlpXpError, with_colon
@@ -138,8 +137,8 @@ def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -
     check_range("steps", steps)
     config.check_fits(dataset.train_inputs.shape[0])
     # The number of epochs follows from the steps, not from the configuration.
-    epoch_steps = ceil_divide(dataset.train_inputs.shape[0] - config.validation, config.batch_size)
-    config = replace(config, epochs=ceil_divide(steps, epoch_steps), patience=0)
+    epoch_steps = math.ceil((dataset.train_inputs.shape[0] - config.validation) / config.batch_size)
+    config = replace(config, epochs=math.ceil(steps / epoch_steps), patience=0)
     job = Job(config, place_dataset(dataset, backend), backend)
     events = trajectory(job, stop_after=config.warm_up_steps + steps)
     return job, (event for event in events if not event.closing)
@@ -177,7 +176,7 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
         learning_rate=config.learning_rate, seed=config.seed, textbook=config.update_order == "simultaneous",
     )  # fmt: skip
     looks, report_steps = [], []
-    epoch_steps = ceil_divide(data.train_inputs.shape[0], config.batch_size)
+    epoch_steps = math.ceil(data.train_inputs.shape[0] / config.batch_size)
 
     def report(epoch: int, sample: int, loss: float) -> None:
         looks.append(network.forward(data.test_inputs).output_input)

@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 import array_api_compat.numpy as numpy_xp
 import numpy as np
 
-from mlp_xp.backends._foreign import rebuild
-from mlp_xp.backends._library import eager_scan, eager_scan_blocks
+from mlp_xp.backends._library import eager_jit, eager_scan, eager_scan_blocks, rebuild
 from mlp_xp.backends.opening import BackendFailure
 from mlp_xp.backends.requirements import FUNCTIONS
 from mlp_xp.backends.threads import LIMITS
@@ -234,7 +233,7 @@ class Tracer:
     def jit(self, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         """Return the function itself, with each array that it returns computed by the hook's `materialise`, if any."""
         materialise = self.backend.details.materialise
-        function = np.errstate(over="ignore", invalid="ignore")(function)  # as libraries that do not compile
+        function = eager_jit(function, self.from_numpy, **options)
         if materialise is None:
             return function
 

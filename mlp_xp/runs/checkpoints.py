@@ -19,7 +19,7 @@ from mlp_xp.core.step import State, to_device
 from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import Best, Position, Tally
 from mlp_xp.files import write_whole
-from mlp_xp.runs.records import FORMAT, REMEDY, RunError, check_fields, check_format, parse
+from mlp_xp.runs.records import FORMAT, REMEDY, RunError, check_fields, check_format, first_difference, parse
 from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, facts_of, read_config
 from mlp_xp.runs.settings import Settings, check_unchanged, flatten, unflatten
 
@@ -148,18 +148,23 @@ def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
     of_arrays = isinstance(other, Dataset) and "arrays" in (model.kind, other.kind)
     are_numbers = tuple(map(str, range(len(names[0])))) in names and len(names[0]) == len(names[1])
     fit = of_arrays and are_numbers and not all(name.isdecimal() for side in names for name in side)
-    for what, ours, theirs in (
-        ("task", [model.task.name], [other.task.name]),
-        ("", [described(model.input_shape)], [described(shape)]),
-        ("columns", model.feature_names, other.feature_names or model.feature_names),
-        (model.task.outputs_name, *((names[1], names[1]) if fit else names)),
-    ):
-        if [*ours] != [*theirs] and ours:
-            mine, other_ = (f"the {what} {', '.join(each):.80}" if what else each[0] for each in (ours, theirs))
-            raise RunError(
-                f"{model.source!r}: its network has {mine}, but {whose} has {other_}; "
-                "give data and runs with the same task, inputs and outputs"
-            )
+    ours = {
+        "task": model.task.name,
+        "inputs": described(model.input_shape),
+        "columns": model.feature_names if other.feature_names else (),
+        model.task.outputs_name: names[1] if fit else names[0],
+    }
+    theirs = {
+        "task": other.task.name,
+        "inputs": described(shape),
+        "columns": other.feature_names if model.feature_names else (),
+        model.task.outputs_name: names[1],
+    }
+    if difference := first_difference(ours, theirs):
+        raise RunError(
+            f"{model.source!r}: its network does not fit {whose}: {difference}; "
+            "give data and runs with the same task, inputs and outputs"
+        )
 
 
 NUMBERS = ("epoch", "sample", "step", "reports", "seconds", "loss")

@@ -18,7 +18,7 @@ from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError, file_errors, left_aside, make_folder
 from mlp_xp.runs import checkpoints, replacing, run_folder
 from mlp_xp.runs.lock import locked
-from mlp_xp.runs.records import RunError, shortened
+from mlp_xp.runs.records import RunError, first_difference
 from mlp_xp.runs.settings import Settings, check_unchanged
 
 
@@ -63,20 +63,23 @@ def read_source(start_from: str | Path | None, job: Job) -> Network:
         error.setting = "start_from"
         raise
     config, dataset = job.config, job.dataset
-    hidden = [layer.bias.size for layer in model.network[:-1]]
     same = (model.task, model.class_names) == (dataset.task, dataset.class_names)
-    for name, theirs, ours in (
-        ("inputs", model.network[0].weights.shape[0], job.sizes[0]),
-        ("columns", model.feature_names or dataset.feature_names, dataset.feature_names or model.feature_names),
-        ("hidden layers", hidden, [*config.hidden]),
-        ("activation", model.activation, config.activation if isinstance(config.activation, str) else model.activation),
-    ):
-        if theirs != ours:
-            raise RunError(
-                f"the network of {str(start_from)!r} has {name} {shortened(theirs)}, but the new run has "
-                f"{shortened(ours)}; give it the same",
-                setting="start_from",
-            )
+    theirs = {
+        "inputs": model.network[0].weights.shape[0],
+        "columns": model.feature_names or dataset.feature_names,
+        "hidden layers": [layer.bias.size for layer in model.network[:-1]],
+        "activation": model.activation,
+    }
+    ours = {
+        "inputs": job.sizes[0],
+        "columns": dataset.feature_names or model.feature_names,
+        "hidden layers": [*config.hidden],
+        "activation": config.activation if isinstance(config.activation, str) else model.activation,
+    }
+    if difference := first_difference(theirs, ours):
+        raise RunError(
+            f"the network of {str(start_from)!r} does not fit the new run: {difference}", setting="start_from"
+        )
     return _with_units_of(model, job) if same else model.network[:-1]
 
 
@@ -169,7 +172,8 @@ def train_in_folder(
                 save(folder, position, settings, job)
                 event = event._replace(checkpoint=True)
             if event.report is not None and event.closing:
-                run_folder.write_result(folder, event.report, position.best)
+                kept = {"kept_epoch": position.best.epoch} if position.best else {}
+                run_folder.write_json(folder / run_folder.RESULT, run_folder.metrics_record(event.report) | kept)
             yield event
     except MlpXpError as error:
         can_resume = isinstance(error, FileError | BackendFailure) and (folder / run_folder.CHECKPOINT).exists()

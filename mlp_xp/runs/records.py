@@ -1,12 +1,11 @@
-"""Read the JSON files of a run, and compare their fields with the annotated types that they must have."""
+"""What the JSON files of a run contain, and how they are read."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlp_xp.backends import hooks
-from mlp_xp.core.dataset import PREPARATIONS
 from mlp_xp.core.task import TASKS
 from mlp_xp.declared import ConfigError
 from mlp_xp.errors import Argument, MlpXpError
@@ -16,18 +15,53 @@ from mlp_xp.runs.settings import Settings, unflatten
 FORMAT = 1
 REMEDY = "restore it from a copy, or train again"
 TARGETS = ("unchanged", "standardize")  # whether a network is trained on standardised numbers
-CONFIG_FIELDS = {
-    **{"format": int, "settings": dict, "device": str | None, "versions": dict, "threads": dict, "machine": str},
-    **{"train_samples": int, "image_shape": list, "class_names": list, "task": TASKS, "preparation": PREPARATIONS},
-    **{"targets": TARGETS, "data_crc32": str, "inputs": str, "rows": int | None},
-}
+CONFIG_FIELDS = {"settings": dict, "threads": dict, "train_samples": int, "task": str, "targets": str}
+
+
+class Figure(NamedTuple):
+    """A result of a run, in its reports and in the table of runs."""
+
+    name: str
+    """In metrics.jsonl and result.json."""
+    part: str = ""
+    """The samples that it is of, "test" or "validation". A figure of neither is in every report."""
+    head: str = ""
+    """The head of its column in the table of runs; empty if it has no column."""
+    high: bool = False
+    """Whether a higher one is better."""
+
+    @property
+    def column(self) -> str:
+        """The name of its column, which begins with the part."""
+        return self.name if self.name.startswith(self.part) else f"{self.part}_{self.name}"
+
+    @property
+    def field(self) -> str:
+        """The field of a `Report`, or of the `Evaluation` of the part."""
+        return self.name.removeprefix(f"{self.part}_")
+
+
+RESULTS = (
+    Figure("loss"),
+    Figure("validation_accuracy", "validation", "held out %", high=True),
+    Figure("validation_r2", "validation", "held out R²", high=True),
+    Figure("validation_loss", "validation"),
+    Figure("accuracy", "test", "test %", high=True),
+    Figure("label_accuracy", "test", high=True),
+    Figure("r2", "test", "test R²", high=True),
+    Figure("rmse", "test", "test rmse"),
+    Figure("train_loss", "", "train loss"),
+    Figure("test_loss", "test", "test loss"),
+    Figure("samples_per_second", high=True),
+    Figure("seconds", "", "time (s)"),
+)
+# Those of the table of runs, by the names of their columns, in its order.
+FIGURES = {each.column: each for each in RESULTS if each.head}
+HELD_OUT = tuple(name for name, each in FIGURES.items() if each.part == "validation" and each.high)
 # The fields of a line of metrics.jsonl, and of result.json. A whole number may stand for a float.
-NUMBER, OPTIONAL = int | float, int | float | None
 REPORT_FIELDS = {
-    **{"epoch": int, "sample": int, "loss": NUMBER, "accuracy": OPTIONAL, "seconds": NUMBER, "train_loss": NUMBER},
-    **{"test_loss": OPTIONAL, "samples_per_second": NUMBER},
-    **{f"validation_{name}": OPTIONAL for name in ("loss", "accuracy", "r2")},
-    **{"label_accuracy": OPTIONAL, "r2": OPTIONAL, "rmse": OPTIONAL, "kept_epoch": int | None},
+    **{"epoch": int, "sample": int, "kept_epoch": int | None},
+    **{each.name: int | float | None if each.part else int | float for each in RESULTS},
 }
 
 
@@ -44,7 +78,9 @@ def parse_settings(path: Path) -> tuple[Settings, dict[str, Any]]:
     if "settings" not in record:
         return unflatten(record, path), record
     check_format(record, path)
-    return unflatten(check_fields(record, CONFIG_FIELDS, path)["settings"], path), record
+    if check_fields(record, CONFIG_FIELDS, path)["task"] not in TASKS:
+        raise RunError(f"is damaged: {record['task']!r:.60} is not a task", file=path, remedy=REMEDY)
+    return unflatten(record["settings"], path), record
 
 
 def check_foreign(settings: Settings, named: str | None, file: Path) -> None:
@@ -61,66 +97,59 @@ def check_foreign(settings: Settings, named: str | None, file: Path) -> None:
         )
 
 
-def fits(value: Any, kind: Any) -> bool:
-    """Return whether a value that was read from JSON has a type, or is one of the strings in a tuple or dict."""
-    if isinstance(kind, tuple | dict):
-        return isinstance(value, str) and value in kind
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
 def check_fields(record: Any, kinds: Mapping[str, Any], path: Path, line: int | None = None) -> dict[str, Any]:
     """Return a record if it is a JSON object with fields of these types. Raises RunError, which names the field.
 
     A field may be missing if its type includes None. Other fields may be there, and are ignored.
     """
-    fault = "" if isinstance(record, dict) else f"{shortened(record)} is not a JSON object"
-    for name, kind in {} if fault else kinds.items():
-        if not fits(record.get(name), kind):
-            wanted = kind.__name__ if isinstance(kind, type) else kind
-            wanted = f"one of {', '.join(kind)}" if isinstance(kind, tuple | dict) else wanted
-            fault = f"the field {name!r} is {shortened(record.get(name))}, which is not {wanted}"
-            fault = fault if name in record else f"it has no field {name!r}"
-            break
-    if fault:
-        raise RunError(f"is damaged: {fault}", file=path, line=line, remedy=REMEDY)
-    found: dict[str, Any] = record
+    found: dict[str, Any] = record if isinstance(record, dict) else {}
+    wrong = [f"its field {name!r}" for name, kind in kinds.items() if not isinstance(found.get(name), kind)]
+    if wrong or found is not record:
+        fault = f"is damaged: {wrong[0]} is missing or not of the right type" if wrong else "is not a JSON object"
+        raise RunError(fault, file=path, line=line, remedy=REMEDY)
     return found
 
 
-def check_format(record: Mapping[str, Any], path: Path) -> None:
-    """Raise RunError unless a record has the format that this version reads."""
+def check_format(record: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return a record if it has the format that this version reads. Raises RunError."""
     if record.get("format") != FORMAT:
         raise RunError(
-            f"has format {shortened(record.get('format'))}, but this version of mlp_xp reads format {FORMAT}",
+            f"has format {record.get('format')!r:.60}, but this version of mlp_xp reads format {FORMAT}",
             file=path,
             remedy="use the version that wrote it, or train again",
         )
-
-
-def shortened(value: Any) -> str:
-    """Return the repr of a value, cut to a length that fits in a message."""
-    shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+    return record
 
 
 def parse(content: bytes | str, path: Path, line: int | None = None) -> Any:
     """Parse one JSON value as the standard defines it: no NaN, and no field twice. Raises RunError."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        record = dict(pairs)
+        if len(record) < len(pairs):
+            raise ValueError(f"one of the fields {', '.join(record):.60} is there twice")
+        return record
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is not a number")
+
     try:
-        return json.loads(content, object_pairs_hook=_unique, parse_constant=_no_number)
+        return json.loads(content, object_pairs_hook=once, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RunError(f"is not JSON: {reason}", file=path, line=line, remedy=REMEDY) from error
+        raise RunError(f"is not JSON: {error!s:.200}", file=path, line=line, remedy=REMEDY) from error
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        raise ValueError(f"of the fields {shortened([name for name, _ in pairs])} one is there twice")
-    return record
+def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return the first fact in which two records differ, as in `columns a, b, not c`; or else an empty string.
 
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is not a number")
+    Facts are compared by the names in `one`.
+    """
+    for name, value in one.items():
+        if value != other.get(name):
+            values = (each if isinstance(each, list | tuple) else [each] for each in (value, other.get(name)))
+            ours, theirs = (", ".join(map(str, each)) for each in values)
+            return f"{name.replace('_', ' ')} {ours:.80}, not {theirs:.80}"
+    return ""
 
 
 def read_json(path: Path, kinds: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
-from mlp_xp.core.training import Best, Position, Report
+from mlp_xp.core.training import Position, Report
 from mlp_xp.files import ASIDE, file_errors, make_folder, sync, write_whole
 from mlp_xp.runs import records
-from mlp_xp.runs.records import REPORT_FIELDS, TARGETS, parse_settings
+from mlp_xp.runs.records import REPORT_FIELDS, RESULTS, TARGETS, first_difference, parse_settings
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
 from mlp_xp.runs.rows import ROWS, row_sums, write_rows
 from mlp_xp.runs.settings import Settings, flatten, with_absolute_paths
@@ -174,12 +174,11 @@ def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
 def check_data(folder: Path, facts: Mapping[str, Any]) -> None:
     """Raise RunError, which names the difference, if the data are not those that the run started with."""
     _, record = read_config(folder)
-    for name, value in facts.items():
-        if record[name] != value:
-            fault = "the run started with other data: values, rows or their order have changed since"
-            if name != "data_crc32":
-                fault = f"the run started with other data: {name.replace('_', ' ')} {record[name]!r}, not {value!r}"
-            raise RunError(fault, file=folder / CONFIG, remedy="give the run's own data")
+    if difference := first_difference({name: record.get(name) for name in facts}, facts):
+        if difference.startswith("data crc32"):
+            difference = "values, rows or their order have changed since"
+        fault = f"the run started with other data: {difference}"
+        raise RunError(fault, file=folder / CONFIG, remedy="give the run's own data")
 
 
 def clear(folder: Path) -> None:
@@ -214,25 +213,11 @@ def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
 
 
 def metrics_record(report: Report) -> dict[str, Any]:
-    """Return a report as its record in metrics.jsonl: every figure of REPORT_FIELDS that has a value."""
-    figures = report._asdict()
-    for prefix, result in (("", report.test), ("validation_", report.validation)):
-        if result:
-            figures |= {f"{prefix}{name}": value for name, value in result._asdict().items()}
-            figures[f"{prefix or 'test_'}loss"] = result.loss
-    figures["loss"] = report.loss
-    return {name: figures[name] for name in REPORT_FIELDS if figures.get(name) is not None}
-
-
-def write_result(folder: Path, closing: Report, best: Best | None) -> None:
-    """Write result.json, the closing report of a finished run. Raises FileError.
-
-    best: the network that validation kept, or None; its epoch is written too.
-    """
-    record = metrics_record(closing)
-    if best:
-        record["kept_epoch"] = best.epoch
-    write_json(folder / RESULT, record)
+    """Return a report as its record in metrics.jsonl: every one of RESULTS that has a value."""
+    parts = {"": report, "test": report.test, "validation": report.validation}
+    found = {each.name: getattr(parts[each.part], each.field, None) for each in RESULTS}
+    known = {name: value for name, value in found.items() if value is not None}
+    return {"epoch": report.epoch, "sample": report.sample, **known}
 
 
 def append_metrics(folder: Path, report: Report) -> None:

@@ -18,17 +18,9 @@ from mlp_xp.runs.settings import Settings, flatten, unflatten
 INDEX, MEMBERS, FAILURES = "sweep.json", "members", "failures.json"
 FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
 FIELDS = {
-    "format": int,
-    "random": int | None,
-    "optuna": int | None,
-    "sampling_seed": int,
-    "options": dict,
-    "settings": dict,
-    "sums": dict,
-    "members": list,
+    **{"random": int | None, "optuna": int | None, "sampling_seed": int},
+    **{"options": dict, "settings": dict, "sums": dict, "members": list},
 }
-# The figures of a report by which runs are compared: that of classes and labels, and that of regression.
-HELD_OUT = ("validation_accuracy", "validation_r2")
 
 
 class Member(NamedTuple):
@@ -65,8 +57,7 @@ def read_index(folder: str | Path) -> Index:
     path = Path(folder) / INDEX
     if not os.path.lexists(path):
         raise RunError(f"{str(folder)!r}: is not a sweep: it has no {INDEX}; give the folder of a sweep")
-    record = records.read_json(path, FIELDS)
-    records.check_format(record, path)
+    record = records.check_fields(records.check_format(records.read_json(path), path), FIELDS, path)
     base = unflatten(record["settings"], path)
     found = []
     for changes in record["members"]:

@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 from mlp_xp.errors import Argument, MlpXpError, nearest
 from mlp_xp.files import file_errors
 from mlp_xp.runs.lock import holder
-from mlp_xp.runs.records import RunError
+from mlp_xp.runs.records import FIGURES, HELD_OUT, RunError
 from mlp_xp.runs.run_folder import CONFIG, METRICS, RESULT, read_config, read_metrics
 from mlp_xp.runs.settings import SETTINGS, flatten
 from mlp_xp.runs.sweep_index import (
     FAILED,
     FINISHED,
-    HELD_OUT,
     INTERRUPTED,
     MEMBERS,
     is_sweep,
@@ -28,23 +27,10 @@ from mlp_xp.runs.sweep_index import (
 )
 
 IN_USE, NOT_RUN, UNREADABLE = "in use", "not run", "unreadable"
-# The figures of a run, and what a report calls those of the test set.
-FIGURES = dict(zip(HELD_OUT, HELD_OUT, strict=True)) | {
-    **{"test_accuracy": "accuracy", "test_r2": "r2", "test_rmse": "rmse"},
-    **{"train_loss": "train_loss", "test_loss": "test_loss", "seconds": "seconds"},
-}
-TEST_COLUMNS = tuple(name for name in FIGURES if name.startswith("test_"))
 COLUMNS = ("name", "state", *FIGURES, "date")
 DATA = ("dataset", "data_dir")
 COMPARISONS = {"!=": "ne", "<=": "le", ">=": "ge", "==": "eq", "=": "eq", "<": "lt", ">": "gt"}
 CONDITION = re.compile(rf"\s*([A-Za-z_-]+)\s*({'|'.join(COMPARISONS)})\s*(.*?)\s*", re.DOTALL)
-YES_NO = {"yes": True, "true": True, "no": False, "false": False}
-# How the value of a condition is read, and what it must be.
-READERS: Mapping[Any, tuple[Callable[[str], Any], str]] = {
-    bool: (lambda word: YES_NO[word.lower()], "yes or no"),
-    tuple: (lambda word: [int(part) for part in word.split(",")], "a list of whole numbers such as 512,256"),
-    str: (str, "a text"),
-}
 
 
 class Row(NamedTuple):
@@ -81,23 +67,24 @@ def find_runs(folders: Sequence[Path]) -> list[Row]:
     A folder that is given twice counts once. A damaged run is a row with its reason. Raises RunError for a folder
     without a run, and FileError.
     """
-    sources: dict[Path, list[Row]] = {}
+    rows: dict[Path, Row] = {}
     for folder in folders:
         is_one = is_run(folder) or is_sweep(folder) or not folder.is_dir()
         with file_errors(folder, "read"):
             inside = [folder] if is_one else sorted(folder.iterdir())
-        found = {each: found_rows for each in inside if (found_rows := _rows_of(each))}
+        found = [row for each in inside for row in _rows_of(each)]
         if not found:
             fault = "contains no runs" if folder.exists() else "no such folder"
             raise RunError(fault, file=folder, remedy="give a training run, or a folder of runs")
-        sources |= found
-    rows: list[Row] = []
-    for source, found_rows in sources.items():
-        # The members of two sweeps have the same names.
-        prefix = f"{source.resolve().name}/" if is_sweep(source) and len(sources) > 1 else ""
-        rows += [row._replace(name=prefix + row.name) if row.folder != source else row for row in found_rows]
+        rows |= {row.folder.resolve(): row for row in found}
+    names = _names([*rows.values()])
+    return [row._replace(name=name) for row, name in zip(rows.values(), names, strict=True)]
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    """Return the names of rows, or their paths where several have one name."""
     names = Counter(row.name for row in rows)
-    return [row._replace(name=str(row.folder)) if names[row.name] > 1 else row for row in rows]
+    return [row.name if names[row.name] == 1 else str(row.folder) for row in rows]
 
 
 def _rows_of(folder: Path) -> list[Row]:
@@ -124,7 +111,8 @@ def read_row(folder: Path, name: str | None = None) -> Row:
         report = result or next(iter(read_metrics(folder)[-1:]), {})
     except MlpXpError as error:
         return row._replace(reason=str(error))
-    row = row._replace(figures={name: report[key] for name, key in FIGURES.items() if report.get(key) is not None})
+    figures = {name: report.get(each.name) for name, each in FIGURES.items()}
+    row = row._replace(figures={name: value for name, value in figures.items() if value is not None})
     written = next(path for path in (folder / RESULT, folder / METRICS, folder / CONFIG) if path.exists())
     row = row._replace(date=dt.datetime.fromtimestamp(written.stat().st_mtime).astimezone())
     user = holder(folder)
@@ -179,14 +167,12 @@ def words(name: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return the value of a setting as text: a list as on the command line, and a float without needless digits."""
+    """Return the value of a setting as text: as on the command line, and a float without needless digits."""
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.12g}"
-    return "none" if value is None else str(value)
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def described(settings: Mapping[str, Any]) -> str:
@@ -206,11 +192,9 @@ def labels(rows: Sequence[Row]) -> list[str]:
 
     names = differing(rows)
     found = [", ".join(brief(name, row.settings[name]) for name in names if name in row.settings) for row in rows]
-    places = Counter(row.name for row in rows)
-    named = [row.name if places[row.name] == 1 else str(row.folder) for row in rows]
     return [
         f"{label} ({name})" if label and found.count(label) > 1 else label or name
-        for label, name in zip(found, named, strict=True)
+        for label, name in zip(found, _names(rows), strict=True)
     ]
 
 
@@ -226,8 +210,9 @@ def check_column(name: str, option: str) -> str:
     Raises MlpXpError for an unknown one, and for results on the test set, by which runs are never chosen.
     """
     column = name.strip().replace("-", "_").lower()
-    known = [each for each in (*COLUMNS, *SETTINGS) if each not in TEST_COLUMNS]
-    if column in TEST_COLUMNS or column == "accuracy":
+    of_test_set = {each for name, figure in FIGURES.items() if figure.part == "test" for each in (name, figure.name)}
+    known = [each for each in (*COLUMNS, *SETTINGS) if each not in of_test_set]
+    if column in of_test_set:
         raise MlpXpError(
             f"{column}: chosen as the best on the test set, a run looks better there than on new data",
             remedy=("hold out samples with ", Argument("validation"), f" and use {' or '.join(HELD_OUT)}"),
@@ -246,7 +231,7 @@ def sort_rows(rows: Sequence[Row], column: str) -> list[Row]:
     """
     column = check_column(column, "sort")
     present = [row for row in rows if value_of(row, column) is not None]
-    ordered = sorted(present, key=lambda row: value_of(row, column), reverse=column in HELD_OUT)
+    ordered = sorted(present, key=lambda row: value_of(row, column), reverse=column in FIGURES and FIGURES[column].high)
     return [*ordered, *(row for row in rows if value_of(row, column) is None)]
 
 
@@ -265,19 +250,20 @@ def _condition(text: str) -> Callable[[Row], bool]:
         remedy = "give one such as optimizer=adam or 'learning_rate<0.1'"
         raise MlpXpError(f"{text!r:.80} is not a condition", remedy=remedy, setting="where")
     column, comparison, word = check_column(found[1], "where"), COMPARISONS[found[2]], found[3]
-    kind = SETTINGS[column].kind if column in SETTINGS else float if column in FIGURES else str
-    read, form = READERS.get(kind, (float, "a number"))
+    is_number = column in FIGURES or (column in SETTINGS and SETTINGS[column].kind in (int, float))
+    if not is_number and column != "date" and comparison not in ("eq", "ne"):
+        raise MlpXpError(f"{text!r:.80}: {column} is not a number; compare it by = or !=", setting="where")
     try:
-        wanted: Any = None if word == "none" else read(word)
-    except (ValueError, KeyError) as error:
-        raise MlpXpError(f"{text!r:.80}: {word!r:.60} is not {form}", setting="where") from error
+        wanted: Any = float(word) if is_number and word != "none" else word
+    except ValueError as error:
+        raise MlpXpError(f"{text!r:.80}: {word!r:.60} is not a number", setting="where") from error
 
     def test(row: Row) -> bool:
         value = value_of(row, column)
         if column == "date" and value is not None:
             value = f"{value:%Y-%m-%d %H:%M}"[: len(word)]  # a day is as good as a minute
-        if value is None or wanted is None:
-            return comparison == ("eq" if value is wanted else "ne")
-        return bool(getattr(operator, comparison)(value, wanted))
+        if value is None or word == "none":
+            return comparison == ("eq" if value is None and word == "none" else "ne")
+        return bool(getattr(operator, comparison)(value if is_number else shown(value), wanted))
 
     return test

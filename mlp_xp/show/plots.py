@@ -5,6 +5,7 @@ state, and the caller's Matplotlib settings have no effect. Each raises PlotErro
 missing or broken Matplotlib, or too little memory. Any other exception is a bug and keeps its traceback.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlp_xp.core.plan import ceil_divide
 from mlp_xp.core.task import CLASSES, Task
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import write_whole
@@ -93,7 +93,7 @@ def tidy(axes: Any) -> None:
 def panels(count: int, columns: int, size: float) -> tuple["Picture", list[Any]]:
     """Return a figure with `count` axes of `size` inches, in rows of at most `columns`."""
     columns = min(count, columns)
-    rows = ceil_divide(count, columns)
+    rows = math.ceil(count / columns)
     figure = new_figure(max(5.5, size * columns), size * rows)
     grid = [*figure.subplots(rows, columns, squeeze=False).flat]
     for axes in grid[count:]:
@@ -262,7 +262,7 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Picture":
             weight = "bold" if row == column else "normal"
             label = axes.text(column, row, str(count), ha="center", va="center", fontweight=weight, **look)
             label.set_in_layout(False)  # measuring all of them would take a fifth of the time
-    step = ceil_divide(classes, MOST_NAMED)
+    step = math.ceil(classes / MOST_NAMED)
     named = range(0, classes, step)
     names, font = [text(class_names[i], LONGEST_CLASS) for i in named], min(10, 0.75 * step * cell)
     axes.set_xticks(named, names, rotation=90 if max(map(len, names)) > 2 else 0, fontsize=font)
@@ -291,7 +291,7 @@ def draw_mistakes(
     wrong = np.flatnonzero(predictions != labels)
     mistakes = len(wrong)
     wrong = wrong[np.argsort(-sureness[wrong], kind="stable")][:count]
-    columns, above = min(max(len(wrong), 3), 5), ceil_divide(images.shape[2], 3)  # pixels for two lines of text
+    columns, above = min(max(len(wrong), 3), 5), math.ceil(images.shape[2] / 3)  # pixels for two lines of text
     darkest, brightest = (0, 255) if images.dtype == np.uint8 else (images.min(), images.max())
     figure, axes = sheet(images[wrong], columns, 1.8 * columns, above=above, cmap="gray_r" if ink else "gray",
                          vmin=darkest, vmax=brightest)  # fmt: skip
@@ -312,7 +312,7 @@ def sheet(images: np.ndarray, columns: int, width: float, *, above: int = 0, **l
 
     above: empty pixels above each image; one is on its right and one below.
     """
-    rows = max(1, ceil_divide(len(images), columns))
+    rows = max(1, math.ceil(len(images) / columns))
     padding = (0, rows * columns - len(images)), (above, 1), (0, 1)
     padded = np.pad(images.astype(np.float64), padding, constant_values=np.nan)
     height, breadth = padded.shape[1:]

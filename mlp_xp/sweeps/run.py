@@ -16,10 +16,10 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs import sweep_index
 from mlp_xp.runs.checkpoints import load_model
-from mlp_xp.runs.records import RunError
+from mlp_xp.runs.records import HELD_OUT, RunError
 from mlp_xp.runs.run_folder import write_json
 from mlp_xp.runs.settings import settings_of, with_fitting_batches
-from mlp_xp.runs.sweep_index import FAILED, FAILURES, FINISHED, HELD_OUT, INTERRUPTED, Index, Member
+from mlp_xp.runs.sweep_index import FAILED, FAILURES, FINISHED, INTERRUPTED, Index, Member
 from mlp_xp.sweeps import folder as places
 from mlp_xp.sweeps.grid import Plan, SweepOptions, examples
 from mlp_xp.sweeps.member import Ending, Work, key_of, load, of_data

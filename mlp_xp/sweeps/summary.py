@@ -19,15 +19,14 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple, TypeVar
 
 from mlp_xp.files import write_whole
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, HELD_OUT
-from mlp_xp.runs.table import DATA, FIGURES, TEST_COLUMNS, Row, as_record, described, differing, shown, sweep_rows
+from mlp_xp.runs.records import FIGURES, HELD_OUT
+from mlp_xp.runs.sweep_index import FAILED, FINISHED
+from mlp_xp.runs.table import DATA, Row, as_record, described, differing, shown, sweep_rows
 from mlp_xp.sweeps.grid import SEED
 
 CSV, JSON = "summary.csv", "summary.json"
 T = TypeVar("T")
 QUANTITIES = tuple(name for name in FIGURES if name != "seconds")
-# For each figure on the held-out samples, the same figure on the test set, and what both are called.
-SCORES = dict(zip(HELD_OUT, (("test_accuracy", "accuracy"), ("test_r2", "R²")), strict=True))
 
 
 class Spread(NamedTuple):
@@ -88,7 +87,7 @@ class Summary(NamedTuple):
     @property
     def test_score(self) -> str:
         """The same figure on the test set."""
-        return SCORES[self.score][0]
+        return self.score.replace("validation", "test")
 
 
 def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summary:
@@ -115,12 +114,13 @@ def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summar
     for i, group in enumerate(groups):
         results = group.results if i == 0 else _untested(group.results)
         groups[i] = group._replace(results=results, rank=i + 1 if results else None)
-    note = f"ranked by the mean {SCORES[score][1]} on the held-out samples, never by the test set"
+    name = "R²" if score.endswith("r2") else "accuracy"
+    note = f"ranked by the mean {name} on the held-out samples, never by the test set"
     return Summary(tuple(names), tuple(rows), tuple(groups), ranked=True, note=note, score=score)
 
 
 def _untested(figures: Mapping[str, T]) -> dict[str, T]:
-    return {name: each for name, each in figures.items() if name not in TEST_COLUMNS}
+    return {name: each for name, each in figures.items() if FIGURES[name].part != "test"}
 
 
 def _group(names: Sequence[str], members: Sequence[Row]) -> Group:

@@ -15,7 +15,7 @@ FONTS = Path(mpl.get_data_path()) / "fonts" / "ttf"
 
 
 def prepare(picture: Image.Image) -> np.ndarray:
-    prepared = prepare_image(picture)
+    prepared = prepare_image(np.asarray(picture))
     assert prepared is not None
     return prepared
 
@@ -30,14 +30,6 @@ def draw(
     image = Image.new("L", (int(right - left) + 2 * edge, int(bottom - top) + 2 * edge), 255 if dark else 0)
     ImageDraw.Draw(image).text((edge - left, edge - top), digit, fill=0 if dark else 255, font=font)
     return image
-
-
-def inked(image: Image.Image, mode: str, ink, background=None) -> Image.Image:
-    """A black on white drawing again, in other colours: `ink` through the drawing as a mask."""
-    mask = image.point(lambda value: 255 - value)
-    result = Image.new(mode, image.size, background)
-    result.paste(Image.new(mode, image.size, ink), mask=mask)
-    return result
 
 
 def photo(image: Image.Image, random: np.random.Generator) -> Image.Image:
@@ -110,46 +102,11 @@ def test_polarity_position_and_size_hardly_matter(digit: str) -> None:
     assert likeness(prepared, prepare(enlarged)) > 0.99
 
 
-@pytest.mark.parametrize(
-    ("mode", "ink", "background"),
-    [
-        ("RGB", (255, 220, 0), (0, 60, 0)),
-        ("RGBA", (0, 0, 0, 255), (0, 0, 0, 0)),
-        ("RGBA", (255, 255, 255, 255), (0, 0, 0, 0)),
-        ("LA", (255, 255), (0, 0)),
-        ("CMYK", (0, 0, 0, 255), (0, 0, 0, 0)),
-        ("I;16", 4095, 0),
-        ("F", -3.5, 12.0),
-    ],
-)
-def test_mode_and_colours_hardly_matter(mode: str, ink, background) -> None:
+def test_colours_hardly_matter() -> None:
     drawn = draw("5")
-    if mode in ("I;16", "F"):
-        share = 1 - np.asarray(drawn) / 255
-        values = background + (ink - background) * share
-        image = Image.fromarray(values.astype({"I;16": np.uint16, "F": np.float32}[mode]))
-    else:
-        image = inked(drawn, mode, ink, background)
-    # Edges of transparent ink are blended twice by the drawing itself, once in colour and once in opacity.
-    allowed = 70 if "A" in mode else 6
-    assert largest_difference(prepare(image), prepare(drawn)) <= allowed
-
-
-def test_a_card_with_transparent_corners_is_not_ink() -> None:
-    drawn = draw("5", margin=1.0)
-    card = drawn.convert("RGBA")
-    alpha = Image.new("L", card.size, 0)
-    ImageDraw.Draw(alpha).rounded_rectangle((10, 10, card.width - 10, card.height - 10), radius=40, fill=255)
-    card.putalpha(alpha)
-    assert largest_difference(prepare(card), prepare(drawn)) <= 1
-
-
-def test_transparent_drawing_that_fills_its_picture() -> None:
-    # More ink than background, and dark at its edges: still no black digit on a card.
-    drawn = draw("8", "DejaVuSans-Bold", margin=0)
-    filled = inked(drawn, "RGBA", (255, 255, 255, 255), (0, 0, 0, 0))
-    assert np.mean(np.asarray(drawn) < 128) > 0.5
-    assert likeness(prepare(filled), prepare(draw("8", "DejaVuSans-Bold"))) > 0.95
+    coloured = Image.new("RGB", drawn.size, (0, 60, 0))
+    coloured.paste((255, 220, 0), mask=drawn.point(lambda value: 255 - value))
+    assert largest_difference(prepare(coloured), prepare(drawn)) <= 6
 
 
 def test_the_dot_on_an_i_is_no_dirt() -> None:
@@ -185,7 +142,7 @@ def test_paper_is_a_quadratic_known_from_its_border_alone() -> None:
 
 
 def test_blank(random: np.random.Generator) -> None:
-    for image in (Image.new("L", (1, 1), 0), Image.new("L", (300, 1), 255), Image.new("RGBA", (50, 50), (0, 0, 0, 0))):
-        assert prepare_image(image) is None
+    for shape in ((1, 1), (1, 300), (50, 50, 3)):
+        assert prepare_image(np.full(shape, 255, np.uint8)) is None
     y, x = np.meshgrid(np.linspace(-1, 1, 200), np.linspace(-1, 1, 300), indexing="ij")
     assert find_ink(0.6 + 0.2 * x - 0.1 * y**2 + random.normal(0, 0.02, x.shape)) is None

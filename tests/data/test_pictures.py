@@ -1,5 +1,6 @@
 """Picture files and folders: each picture as it is, grey or colour by one rule, and every fault told by file."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,13 @@ def test_pictures_for_a_network(tmp_path: Path) -> None:
     np.testing.assert_array_equal(resized.images[:2], [np.repeat(GREY[..., None], 3, axis=2), COLOUR])
 
 
+@pytest.mark.parametrize(("module", "requirement"), [("PIL.Image", "pillow"), ("scipy.ndimage", "scipy")])
+def test_a_library_that_is_missing(monkeypatch: pytest.MonkeyPatch, module: str, requirement: str) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(DatasetError, match=f"which is not installed; install it with: .* install {requirement}$"):
+        read_pictures([], (28, 28))
+
+
 # Pictures as MNIST's.
 
 
@@ -237,7 +245,7 @@ def test_a_fault_hides_no_other_picture(tmp_path: Path, monkeypatch: pytest.Monk
     found = read_pictures([*map(Path, paths)], (28, 28))
     names = ["8.png", "digits/1.png", "digits/3.png", "digits/7.JPG", "digits/deeper/0.png", "digits/3.png"]
     assert [str(path) for path in found.paths] == names
-    np.testing.assert_array_equal(found.images[2], prepare_image(bar(6)))
+    np.testing.assert_array_equal(found.images[2], prepare_image(np.asarray(bar(6))))
     expected = (
         "'gone.png': cannot be read: No such file",
         "'digits/2.png': cannot be read: image file is truncated",

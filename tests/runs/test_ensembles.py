@@ -123,11 +123,11 @@ def test_runs_that_do_not_fit_together_are_refused(runs, picture, tables, tmp_pa
     (labels, _), new, _ = tables["labels"]
     (regression, _), _, _ = tables["regression"]
     for words, message in (
-        (("evaluate", runs[0], fewer), "its network has the classes 0, 1, 2, 3, but that of"),
+        (("evaluate", runs[0], fewer), "its network does not fit that of"),
         (("evaluate", runs[0], other), "has another test set than"),
-        (("predict", runs[0], fewer, picture), "its network has the classes"),
-        (("evaluate", labels, regression), "its network has the task regression, but that of"),
-        (("predict", labels, regression, new), "its network has the task regression"),
+        (("predict", runs[0], fewer, picture), "its network does not fit that of"),
+        (("evaluate", labels, regression), "task regression, not labels"),
+        (("predict", labels, regression, new), "task regression, not labels"),
         (("predict", *runs, new), "takes images of 6 x 6, which are not from a table"),
     ):
         assert_one_line(call(*words), 2, message, str(words[1]))
