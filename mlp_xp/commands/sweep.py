@@ -83,7 +83,7 @@ def show(plan: Plan) -> int:
         with stop.printing():
             show_summary(summary, console)
         try:
-            stop.say(f"drawn    {', '.join(map(str, draw_sweep(folder, summary)))}")
+            stop.say(f"drawn    {', '.join(map(str, draw_sweep(folder)))}")
         except (PlotError, RunError) as error:  # the results are complete without pictures
             stop.say(f"not drawn: {error.text}")
     unreadable = end_with(row.reason for row in summary.rows if row.state == UNREADABLE)

@@ -224,18 +224,17 @@ def _read(name: str, value: Any, *, sampled: bool) -> Values:
 
 def _span(name: str, word: Any) -> Span | None:
     """Return the span that a word such as `0..31` means; None for any other value. Raises ConfigError."""
-    kind = {int: int, tuple: int, float: float}.get(SETTINGS[name].kind)
-    if not isinstance(word, str) or DOTS not in word or kind is None:
+    kind = SETTINGS[name].kind
+    if not isinstance(word, str) or DOTS not in word or kind not in (int, tuple, float):
         return None
-    first, _, last = word.partition(DOTS)
     try:
-        span = Span(name, kind(first), kind(last))
-        if -math.inf < span.first < span.last < math.inf:
-            return span
+        first, last = map(float if kind is float else int, word.split(DOTS))
+        if -math.inf < first < last < math.inf:
+            return Span(name, first, last)
     except ValueError:
         pass
-    example = "whole numbers, the smaller first, as in 0..31" if kind is int else "finite numbers, as in 0.001..0.1"
-    raise ConfigError(f"{word!r:.80} is not a range; give two {example}", setting=name)
+    fault = f"{word!r:.80} is not a range; give two finite numbers, the smaller first, as in 0..31"
+    raise ConfigError(fault, setting=name)
 
 
 def _extremes(options: Mapping[str, Values]) -> list[dict[str, Any]]:

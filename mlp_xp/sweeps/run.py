@@ -21,11 +21,11 @@ from mlp_xp.runs.run_folder import write_json
 from mlp_xp.runs.settings import settings_of, with_fitting_batches
 from mlp_xp.runs.sweep_index import FAILED, FAILURES, FINISHED, INTERRUPTED, Index, Member
 from mlp_xp.sweeps import folder as places
-from mlp_xp.sweeps.grid import Plan, SweepOptions, examples
+from mlp_xp.sweeps.grid import Plan, examples
 from mlp_xp.sweeps.member import Ending, Work, key_of, load, of_data
 from mlp_xp.sweeps.summary import write_summary
 from mlp_xp.sweeps.trials import Trials
-from mlp_xp.sweeps.workers import Place, connect, this_machine, train_all
+from mlp_xp.sweeps.workers import connect, this_machine, train_all
 
 # Bytes of the interpreter and the libraries of a process, which `survey` does not count.
 OF_A_PROCESS = 100 << 20
@@ -49,11 +49,8 @@ def run(
     with contextlib.ExitStack() as held:
         if not how.cluster:
             held.enter_context(processes_share_devices())
-        sums, largest, on_gpu = survey(plan, is_new=not sweep_index.is_sweep(folder))
-        if how.cluster:
-            place = held.enter_context(connect(how.cluster))
-        else:
-            place = this_machine(how.jobs or 1 if on_gpu else processes(how, largest, say))
+        sums, jobs = survey(plan, say, is_new=not sweep_index.is_sweep(folder))
+        place = held.enter_context(connect(how.cluster)) if how.cluster else this_machine(jobs)
         sweep = _Sweep(plan, folder, held.enter_context(places.open_sweep(folder, plan, sums)), stop)
         earlier = [*sweep.earlier()]
         left = plan.total - len(earlier)
@@ -61,23 +58,27 @@ def run(
             where = f"on {how.cluster}" if how.cluster else "in processes of their own"
             say(f"at once  {min(place.width, left)} of them, {where}\n")
         yield from earlier
-        with contextlib.closing(sweep.train(place)) as endings:
-            yield from endings
+        # The name is new, because a machine of a cluster may see a removed file for a while.
+        stop_file = folder.resolve() / f"{places.STOP}{uuid.uuid4().hex[:8]}"
+        with contextlib.closing(train_all(sweep.works(stop_file), place, stop_file, stop)) as endings:
+            yield from map(sweep.note, endings)
         say(f"written: {', '.join(map(str, write_summary(folder)))}")
         if sweep.fault:
             kind = FileError if sweep.fault.error == FileError.__name__ else RunError
             raise kind(f"member {sweep.fault.name}: {sweep.fault.reason}; then the same command goes on")
 
 
-def survey(plan: Plan, *, is_new: bool = True) -> tuple[dict[str, str], int, bool]:
+def survey(
+    plan: Plan, say: Callable[[str], None] = lambda line: None, *, is_new: bool = True
+) -> tuple[dict[str, str], int]:
     """Check that each member can be trained on its own, with its data and on its backend.
 
     Each data set is loaded once, with NumPy. The backends are those of this machine, so they are not opened for a
     cluster. is_new: whether the weights to start from must all be there; members that have begun do not need them.
 
-    Returns the checksums of the data, by `key_of`, and of the models to start from; a lower bound of the bytes that the
-    largest member needs; and whether one computes on a GPU. Raises DatasetError, ConfigError, BackendError, RunError
-    and what `load_dataset` does.
+    Returns the checksums of the data, by `key_of`, and of the models to start from; and how many members to train at
+    once on this machine: one per core, or as many as the memory admits, and one on a GPU. Raises DatasetError,
+    ConfigError, BackendError, RunError and what `load_dataset` does.
     """
     sums: dict[str, str] = {}
     largest, on_gpu = 0, False
@@ -103,19 +104,12 @@ def survey(plan: Plan, *, is_new: bool = True) -> tuple[dict[str, str], int, boo
         sizes = layer_sizes(settings.train, dataset)
         largest = max(largest, need + training_bytes(settings.train, sizes, on_host.open_backend().itemsize))
     load.cache_clear()
-    return sums, largest, on_gpu
-
-
-def processes(how: SweepOptions, largest: int, say: Callable[[str], None]) -> int:
-    """Return how many members to train at once on CPUs: one per core, or as many as the memory admits.
-
-    largest: the bytes that the largest one needs.
-    """
-    jobs, need, available = how.jobs or available_cpus(), largest + OF_A_PROCESS, available_bytes()
+    jobs = plan.how.jobs or (1 if on_gpu else available_cpus())
+    need, available = largest + OF_A_PROCESS, available_bytes()
     admitted = max(1, available // need)
-    if admitted < jobs:
+    if admitted < jobs and not plan.how.cluster:
         say(f"memory   {in_units(available)}, for {admitted} at once of about {in_units(need)} each")
-    return min(jobs, admitted)
+    return sums, min(jobs, admitted)
 
 
 class _Sweep:
@@ -141,17 +135,9 @@ class _Sweep:
             except RunError as error:  # not a success, but it stops no other member
                 result, failure = None, {"error": type(error).__name__, "reason": str(error)}
             if result:
-                yield self._note(Ending(name, FINISHED, result, earlier=True))
+                yield self.note(Ending(name, FINISHED, result, earlier=True))
             elif failure:
-                yield self._note(Ending(name, FAILED, None, failure["error"], failure["reason"], earlier=True))
-
-    def train(self, place: Place) -> Generator[Ending, None, None]:
-        """Train members, and yield how each one ends. Those that are running save and stop after `stop`, or `close`."""
-        # The name is new, because a machine of a cluster may see a removed file for a while.
-        stop_file = self.folder.resolve() / f"{places.STOP}{uuid.uuid4().hex[:8]}"
-        with contextlib.closing(train_all(self._works(stop_file), place, stop_file, self.stop)) as endings:
-            for ending in endings:
-                yield self._note(ending)
+                yield self.note(Ending(name, FAILED, None, failure["error"], failure["reason"], earlier=True))
 
     def _left(self) -> Iterator[Member]:
         """Yield the members that have not ended. Optuna chooses the next one only when it is asked for."""
@@ -162,7 +148,7 @@ class _Sweep:
             places.write_index(self.folder, self.plan, self.sums, [*self.members.values()])
             yield from asked
 
-    def _works(self, stop_file: Path) -> Iterator[Work]:
+    def works(self, stop_file: Path) -> Iterator[Work]:
         """Yield what is to be done for each member, until none is to begin any more."""
         members = self._left()
         how, parent = self.plan.how, None if self.plan.how.cluster else os.getpid()
@@ -171,7 +157,7 @@ class _Sweep:
             place = self.folder.resolve(), self.sums.get(key_of(settings)), stop_file, how.cache_dir, parent
             yield Work(member.name, settings, self.plan.fit_batches, *place)
 
-    def _note(self, ending: Ending) -> Ending:
+    def note(self, ending: Ending) -> Ending:
         """Record how a member has ended, and add its settings."""
         member = self.members[ending.name]
         if ending.state == INTERRUPTED:
