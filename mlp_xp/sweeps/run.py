@@ -56,7 +56,7 @@ def run(
         left = plan.total - len(earlier)
         if left:
             where = f"on {how.cluster}" if how.cluster else "in processes of their own"
-            say(f"at once  {min(place.width, left)} of them, {where}\n")
+            say(f"at once  {min(place.width or left, left)} of them, {where}\n")
         yield from earlier
         # The name is new, because a machine of a cluster may see a removed file for a while.
         stop_file = folder.resolve() / f"{places.STOP}{uuid.uuid4().hex[:8]}"

@@ -41,12 +41,12 @@ class Place(NamedTuple):
 
     submit: Callable[[Work], "Future[Ending]"]
     """Begins to train a member."""
-    width: int
-    """How many members are trained at once."""
     lost: tuple[type[BaseException], ...]
     """The errors of the future of a member whose process was killed."""
-    shutdown: Callable[[], object] | None = None
-    """Ends all processes at once. None for a cluster, which starts and ends its processes itself."""
+    width: int | None = None
+    """How many members are trained at once. None for a cluster, whose workers come and go: it gets all of them."""
+    shutdown: Callable[[], object] = lambda: None
+    """Ends all processes at once. A cluster starts and ends its processes itself."""
 
 
 def train_all(
@@ -54,11 +54,10 @@ def train_all(
 ) -> Generator[Ending, None, None]:
     """Train members, and yield how each one ends. One whose process is killed has failed.
 
-    The next one is taken from `works` when there is room, after the ending before it was yielded. A cluster gets all
-    at once, because the number of its workers may grow. asked: called several times a second; returns whether the
-    members are to save and stop, which `stop_file` tells them. If the generator is closed while members are trained, it
-    tells them too, and waits for them; a KeyboardInterrupt after that request ends them at once. Raises MlpXpError if
-    no process starts, ClusterError, and the error of a bug.
+    The next one is taken from `works` when there is room, after the ending before it was yielded. asked: called
+    several times a second; returns whether the members are to save and stop, which `stop_file` tells them. If the
+    generator is closed while members are trained, it tells them too, and waits for them; a KeyboardInterrupt after that
+    request ends them at once. Raises MlpXpError if no process starts, ClusterError, and the error of a bug.
     """
     works, running, waits = iter(works), dict[Future[Ending], Work](), True
 
@@ -68,7 +67,7 @@ def train_all(
 
     try:
         while True:
-            for work in itertools.islice(works, place.width - len(running) if place.shutdown else None):
+            for work in itertools.islice(works, place.width and place.width - len(running)):
                 running[place.submit(work)] = work
             if not running:
                 return
@@ -92,10 +91,9 @@ def train_all(
         try:
             if running and waits:
                 request()
-                wait(running, None if place.shutdown else SAVING)
+                wait(running, None if place.width else SAVING)
         finally:
-            if place.shutdown:
-                place.shutdown()
+            place.shutdown()
 
 
 def this_machine(width: int) -> Place:
@@ -129,7 +127,7 @@ def this_machine(width: int) -> Place:
         for pool in pools:
             pool.shutdown(kill_workers=True)
 
-    return Place(submit, width, (BrokenProcessPool,), shutdown)
+    return Place(submit, (BrokenProcessPool,), width, shutdown)
 
 
 def connect(address: str) -> contextlib.AbstractContextManager[Place]:
@@ -168,8 +166,7 @@ def _dask(place: str) -> Iterator[Place]:
                     f"{__version__}; install the same version there"
                 )
         executor = client.get_executor(pure=False)
-        submit = partial(executor.submit, train_member)
-        yield Place(submit, sum(client.ncores().values()), (library.scheduler.KilledWorker,))
+        yield Place(partial(executor.submit, train_member), (library.scheduler.KilledWorker,))
 
 
 @contextlib.contextmanager
@@ -187,7 +184,6 @@ def _ray(place: str) -> Iterator[Place]:
     function, errors = ray.remote(train_member), ray.exceptions
     try:
         lost = errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError
-        width = int(ray.cluster_resources().get("CPU", 1))
-        yield Place(lambda work: function.remote(work).future(), width, lost)
+        yield Place(lambda work: function.remote(work).future(), lost)
     finally:
         ray.shutdown()

@@ -68,8 +68,8 @@ class Stub:
     def shutdown(self) -> None:
         self.has_ended = True
 
-    def place(self, width: int = 2) -> Place:
-        return Place(self.submit, width, (BrokenProcessPool,), self.shutdown)
+    def place(self, width: int | None = 2) -> Place:
+        return Place(self.submit, (BrokenProcessPool,), width, self.shutdown)
 
 
 @pytest.mark.parametrize("stops", [False, True])
@@ -106,7 +106,7 @@ def test_a_member_is_asked_for_only_when_there_is_room_and_the_ending_before_was
 
 def test_a_cluster_gets_all_members_at_once():
     asked: list[str] = []
-    next(train_all(works("abcde", asked), Stub().place()._replace(shutdown=None), STOP))
+    next(train_all(works("abcde", asked), Stub().place(None), STOP))
     assert asked == [*"abcde"]
 
 

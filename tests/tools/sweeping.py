@@ -32,7 +32,7 @@ def train_inline(work: Work) -> Future[Ending]:
 
 
 def inline(width: int) -> Place:
-    return Place(train_inline, width, (), lambda: None)
+    return Place(train_inline, (), width)
 
 
 def arguments(data_dir: Path, folder: Path, *more: object, **changes: object) -> list:
