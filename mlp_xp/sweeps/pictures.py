@@ -15,7 +15,7 @@ from mlp_xp.show.plots import COLOURS, LONGEST_CLASS, PlotError, draw_bands, dra
 from mlp_xp.sweeps.summary import Group, Summary, summary_of
 
 if TYPE_CHECKING:
-    from mlp_xp.show.figure import Picture
+    from matplotlib.figure import Figure
 
 CURVES, SETTINGS, HEAT_MAP = "curves.png", "settings.png", "heatmap.png"
 MOST_BANDS = 5  # more of them on top of one another cannot be told apart
@@ -56,7 +56,7 @@ def draw_sweep(sweep_dir: Path, summary: Summary | None = None) -> list[Path]:
 
 
 @drawing()
-def draw_settings(groups: Sequence[Group], score: str) -> "Picture":
+def draw_settings(groups: Sequence[Group], score: str) -> "Figure":
     """Draw accuracy (or R²) against each setting that varies: a dot for each run, and a line through the means.
 
     score: a figure of `Row`. With two or more settings that vary, the mean of a value is over all values of the others.
@@ -86,7 +86,7 @@ def draw_settings(groups: Sequence[Group], score: str) -> "Picture":
 
 
 @drawing()
-def draw_heat_map(groups: Sequence[Group], score: str) -> "Picture":
+def draw_heat_map(groups: Sequence[Group], score: str) -> "Figure":
     """Draw the mean accuracy (or R²) over seeds for each pair of values of the two settings that vary.
 
     score: a figure of `Row`, which at least one run must have.
