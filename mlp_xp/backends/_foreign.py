@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends import BACKENDS, hooks, requirements
-from mlp_xp.backends._library import BackendError, Details, aligned_copy, eager, line_of, rebuild
+from mlp_xp.backends._library import BackendError, Details, eager, line_of, rebuild
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.errors import one_line, with_colon
@@ -61,7 +61,7 @@ def version_of(name: str, xp: Any) -> str:
     # The package first: a module that imports all of NumPy's names has NumPy's `__version__` too.
     for package in packages_distributions().get(module, []):
         return version(package)
-    return str(getattr(sys.modules.get(module), "__version__", "") or getattr(xp, "__version__", "unknown"))
+    return str(getattr(xp, "__version__", "unknown"))
 
 
 def open_foreign(name: str, found: Any, dtype: str) -> Backend:
@@ -99,8 +99,7 @@ def _opened(name: str, found: Any, dtype: str) -> tuple[Backend, str]:
 def find_fault(backend: Backend, dtype: str) -> str:
     """Return what is wrong with copies to a namespace and back; empty if nothing is."""
     for sample in np.array([0, 255], "uint8"), np.array([0.5, -1.5], dtype):
-        wanted, kind = getattr(backend.xp, sample.dtype.name), sample.dtype
-        host = aligned_copy(sample, None)  # memory that a library may use as it is
+        wanted, kind, host = getattr(backend.xp, sample.dtype.name), sample.dtype, sample.copy()
         try:
             with warnings.catch_warnings(action="ignore"):
                 array = backend.asarray(host, wanted if kind == dtype else None)
@@ -110,15 +109,11 @@ def find_fault(backend: Backend, dtype: str) -> str:
         except Exception as error:  # a foreign library may raise anything
             fault = f"a NumPy array of {kind} cannot be copied to it and back: {line_of(error)}"
             return f"{fault}; a hook with to_numpy may help (see docs/libraries.md)"
-        if made != wanted:  # as JAX, unless it is told otherwise before its first array
-            remedy = "; set it up for float64 first, or use float32" if kind == np.float64 else ""
-            return f"it makes a {made} array of a {kind} one{remedy}"
-        if back.dtype != kind or not np.array_equal(back, sample):
-            fault = f"{sample.tolist()} of {kind}, copied to it and back, is {back!r:.80}"
-            return f"{fault}; give it a hook with to_numpy"
+        if (made, back.dtype) != (wanted, kind) or not np.array_equal(back, sample):
+            fault = f"{sample.tolist()} of {kind} becomes a {made} array there, and {back!r:.80} back on the host"
+            return f"{fault}; set it up for {kind} first, or give it a hook with to_numpy"
         if not np.array_equal(later, back):
-            fault = f"the array of {kind} changes with the NumPy array x"
-            return f"its asarray(x, copy=True) does not copy: {fault}; have it copy"
+            return f"its asarray(x, copy=True) does not copy: the array of {kind} changes with the NumPy array x"
     return ""
 
 

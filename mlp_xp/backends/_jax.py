@@ -5,7 +5,7 @@ import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache, wraps
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends._library import BackendError, Details, Loop, aligned_copy, import_library, line_of, no_device
+from mlp_xp.backends._library import BackendError, Details, Loop, import_library, line_of, no_device
 from mlp_xp.backends.reading import LibraryBackend
 from mlp_xp.backends.threads import ON_GPU, Threads, cpus
 from mlp_xp.core.functional import Array
@@ -26,36 +26,30 @@ QUICK_TO_COMPILE = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_code
 
 
 @contextmanager
-def _variable(name: str, value: str | None) -> Iterator[None]:
-    """Set an environment variable in this context; None leaves it as it is."""
-    before = os.environ.get(name)
-    if value is not None:
-        os.environ[name] = value
+def starting_on(threads: int | None) -> Iterator[None]:
+    """Let JAX start on this many threads in this context, unless it has started before. None: as it does anyway."""
+    before = os.environ.get("NPROC")
+    if threads is not None and "jax" not in sys.modules:
+        os.environ["NPROC"] = str(threads)  # XLA reads it when it makes its pool of threads
     try:
         yield
     finally:
-        os.environ.pop(name, None)
+        os.environ.pop("NPROC", None)
         if before is not None:
-            os.environ[name] = before
+            os.environ["NPROC"] = before
 
 
-def processes_share_devices() -> AbstractContextManager[None]:
-    """Let this process and those that it starts share a device: by default JAX takes most of the memory of a GPU."""
-    name = "XLA_PYTHON_CLIENT_PREALLOCATE"
-    return _variable(name, os.environ.get(name, "false"))
+# The next two set an environment variable for JAX, in this process and those that it starts. Call them before JAX is
+# imported.
 
 
-def starting_on(threads: int | None) -> AbstractContextManager[None]:
-    """Let JAX start on this many threads in this context, unless it has started before. None: as it does anyway."""
-    # XLA reads it when it makes its pool of threads.
-    return _variable("NPROC", None if threads is None or "jax" in sys.modules else str(threads))
+def share_devices() -> None:
+    """Let processes share a device: by default JAX takes most of the memory of a GPU."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 def compile_afresh() -> None:
-    """Have JAX neither read nor keep compiled functions in this process, and in those that it starts.
-
-    Call it before JAX is imported. It sets the environment variable JAX_ENABLE_COMPILATION_CACHE.
-    """
+    """Have JAX neither read nor keep compiled functions."""
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 
@@ -96,19 +90,16 @@ def open_library(device: str | None) -> Backend:
 
         @wraps(function)
         def call(*args: Any) -> Any:
-            try:
+            with suppress(jax.errors.JaxRuntimeError, ValueError):
                 return quickly_compiled(*args)
-            except (jax.errors.JaxRuntimeError, ValueError) as error:
-                # This XLA lacks one of the options, or the call is in another compiled function, which allows none.
-                if "compile option" not in str(error) and "compiler_options" not in str(error):
-                    raise
+            # This XLA lacks one of the options, or the call is in another compiled function, which allows none. Any
+            # other failure comes again.
             return compiled(*args)
 
         return call
 
     def from_numpy(array: np.ndarray, dtype: Any) -> Array:
-        # jax.numpy.asarray takes four times as long, which is noticeable in a short chunk.
-        return jax.device_put(aligned_copy(array, dtype), place)
+        return jax.device_put(np.array(array, dtype), place)  # which may use the memory of the copy
 
     use = ""
     if place != jax.devices()[0]:

@@ -20,7 +20,6 @@ from mlp_xp.errors import MlpXpError, not_installed, one_line, with_colon, witho
 OUT_OF_MEMORY = ("resource_exhausted", "out of memory", "not enough memory", "can't allocate memory")
 LONGEST_LINE = 200  # characters of a library's message that are shown
 PACKAGE = Path(__file__).parent.parent
-ALIGNMENT = 64  # bytes, of the memory that XLA uses on a CPU
 KEPT_BYTES = 31 * 2**20  # glibc's largest threshold is 32 MiB
 
 
@@ -187,13 +186,3 @@ def line_of(error: BaseException) -> str:
     """Return the type and the message of an exception as one line; of a long message its beginning."""
     line = one_line(error)
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 3]}..."
-
-
-def aligned_copy(array: np.ndarray, dtype: Any) -> np.ndarray:
-    """Copy a host array to memory that JAX on a CPU uses as it is. It copies other memory, in three times the time."""
-    dtype = np.dtype(dtype or array.dtype)
-    memory = np.empty(array.size * dtype.itemsize + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    copy = memory[start : start + array.size * dtype.itemsize].view(dtype).reshape(array.shape)
-    np.copyto(copy, array, casting="unsafe")
-    return copy

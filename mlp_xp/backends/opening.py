@@ -12,7 +12,7 @@ from array_api_compat import device as device_of
 
 from mlp_xp.backends import BACKENDS, DTYPES, hooks
 from mlp_xp.backends._foreign import import_foreign, open_foreign
-from mlp_xp.backends._jax import compile_afresh, processes_share_devices, starting_on
+from mlp_xp.backends._jax import compile_afresh, share_devices, starting_on
 from mlp_xp.backends._library import BackendError, BackendFailure, BackendOutOfMemory, reported
 from mlp_xp.backends.threads import LIMITS, THREADS, on_threads
 from mlp_xp.core.functional import Array
@@ -28,8 +28,8 @@ __all__ = [
     "open_backend",
     "open_backend_of",
     "open_namespace",
-    "processes_share_devices",
     "reported",
+    "share_devices",
     "starting_on",
 ]
 

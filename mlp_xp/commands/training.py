@@ -18,6 +18,7 @@ from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.training import Event
 from mlp_xp.data.datasets import is_own, load_dataset
 from mlp_xp.data.origin import Origin
+from mlp_xp.files import FileError
 from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.records import check_foreign, parse_settings
 from mlp_xp.runs.settings import RECIPES, Settings, check_unchanged, settings_of, with_fitting_batches
@@ -128,7 +129,7 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
     try:  # a run without pictures is complete
         paths = draw_run(folder, dataset, job.backend)
         stop.say(f"drawn in {folder}: {', '.join(path.name for path in paths)}")
-    except PlotError as error:
+    except (PlotError, FileError) as error:
         stop.say(f"no pictures: {error}, then: {called('plot', folder)}")
     if stop.error:
         raise stop.error_at(f"after the end of the training; the run in {str(folder)!r} is complete")

@@ -2,10 +2,8 @@
 
 An optimiser has a function that changes one array of a layer, its weights or its bias: `change(w, g, slots, rates,
 settings, xp=)` returns the new w and slots. g is the gradient of w, and the slots are arrays that the optimiser keeps
-for w from step to step, of the shape of w: none, a velocity, or two moments. `settings` is a `TrainConfig`.
-
-What changes from step to step, such as the learning rate, is in `rates`: a few numbers, computed on the host for many
-steps at once.
+for w from step to step, of the shape of w: none, a velocity, or two moments. `settings` is a `TrainConfig`. What
+changes from step to step, such as the learning rate, is in `rates`.
 
 The arrays w and slots are donated: the function may work in place, so its caller must not use them again. An in-place
 operator such as `w -= g` changes the array on NumPy, CuPy and PyTorch, and makes a new one on JAX; the code is right
@@ -22,12 +20,11 @@ from mlp_xp.core.network import Layer
 
 Slots = tuple[Layer, ...]
 """What an optimiser keeps for a layer, one `Layer` per slot: (), (velocity,) or (m, v), each with weights and bias."""
-Update = Callable[..., tuple[Layer, Slots]]
 Changed = tuple[Array, Sequence[Array]]
 
 
 class Rates(NamedTuple):
-    """The numbers that change from step to step, arrays (); for k steps at once, (k,). Unused ones are 0."""
+    """The numbers that change from step to step, arrays (); those of k steps are (k,). Unused ones are 0."""
 
     error: Array
     """Factor of the error at the output, and so of all gradients, which are linear in it: for gradient descent the
@@ -126,34 +123,27 @@ class Optimizer(NamedTuple):
         """Return what the optimiser keeps for a layer before the first step, on the host: zeros."""
         return tuple(Layer(np.zeros_like(layer.weights), np.zeros_like(layer.bias)) for _ in range(self.slot_count))
 
-    def make_update(self, settings: Any, *, xp: Any) -> Update:
-        """Return `update(layer, gradient, slots, rates) -> layer, slots`, with weight decay.
+    def make_update(self, settings: Any, *, xp: Any) -> Callable[..., tuple[Layer, Slots]]:
+        """Return `update(layer, gradient, slots, rates) -> layer, slots`, with weight decay. layer, slots: donated."""
 
-        layer and slots are donated: the caller must not use them again. The gradient is not changed.
-        """
-        decays, bias_decays = settings.weight_decay > 0, settings.weight_decay > 0 and settings.decay_bias
-        change = self.change
+        def changed(w: Array, g: Array, slots: Sequence[Array], rates: Rates, *, decays: bool) -> Changed:
+            if decays and self.decoupled:
+                w *= 1 - rates.decay
+            elif decays:
+                pull = rates.decay * w
+                pull += g
+                g = pull
+            return self.change(w, g, slots, rates, settings, xp=xp)
+
+        decays = settings.weight_decay > 0
 
         def update(layer: Layer, gradient: Layer, slots: Slots, rates: Rates, /) -> tuple[Layer, Slots]:
-            (weights, bias), (weights_g, bias_g) = layer, gradient
-            if decays:
-                weights, weights_g = self.decayed(weights, weights_g, rates.decay)
-            if bias_decays:
-                bias, bias_g = self.decayed(bias, bias_g, rates.decay)
-            weights, of_weights = change(weights, weights_g, [s.weights for s in slots], rates, settings, xp=xp)
-            bias, of_bias = change(bias, bias_g, [s.bias for s in slots], rates, settings, xp=xp)
-            return Layer(weights, bias), tuple(map(Layer, of_weights, of_bias))
+            kept = [s.weights for s in slots], [s.bias for s in slots]
+            weights, kept_w = changed(layer.weights, gradient.weights, kept[0], rates, decays=decays)
+            bias, kept_b = changed(layer.bias, gradient.bias, kept[1], rates, decays=decays and settings.decay_bias)
+            return Layer(weights, bias), tuple(map(Layer, kept_w, kept_b))
 
         return update
-
-    def decayed(self, w: Array, g: Array, decay: Array, /) -> tuple[Array, Array]:
-        """Return w and g after weight decay by a factor. w is donated; g is not changed."""
-        if self.decoupled:
-            w *= 1 - decay
-            return w, g
-        decayed = decay * w
-        decayed += g
-        return w, decayed
 
 
 OPTIMIZERS = {

@@ -11,7 +11,6 @@ from mlp_xp.errors import MlpXpError
 
 CACHE_VARIABLE = "MLP_XP_CACHE"
 TIMEOUT_SECONDS = 20.0  # without data, after which the next mirror is tried
-CHUNK_BYTES = 1 << 16
 
 
 class DownloadError(MlpXpError):
@@ -42,11 +41,9 @@ def fetch(name: str, *, cache_dir: str | os.PathLike[str] | None = None) -> list
                 for file in files:
                     Path(archive.extract(f"gzip/{file.name}", aside)).replace(file)
     except OSError as error:
-        raise DownloadError(
-            f"{str(folder)!r} cannot be used for {name}: {error.strerror or error}; name another folder, or set "
-            f"{CACHE_VARIABLE}",
-            setting="cache_dir",
-        ) from error
+        wrong = f"{str(folder)!r} cannot be used for {name}: {error.strerror or error}"
+        remedy = f"name another folder, or set {CACHE_VARIABLE}"
+        raise DownloadError(wrong, remedy=remedy, setting="cache_dir") from error
     return files
 
 
@@ -65,26 +62,20 @@ def _download(name: str, source: Source, folder: Path) -> None:
     pooch.get_logger().setLevel("INFO" if seen else "WARNING")
     download = pooch.HTTPDownloader(
         progressbar=seen,
-        chunk_size=CHUNK_BYTES,
+        chunk_size=1 << 16,
         timeout=TIMEOUT_SECONDS,
         headers={"Accept-Encoding": "identity"},  # a server that compresses again would change the file
     )
-    mirrors = list(source.mirrors)
-    for file, checksum in source.checksums.items():
-        faults = []
-        for mirror in tuple(mirrors):
-            try:
+    faults, file = list[str](), ""
+    for mirror in source.mirrors:
+        try:
+            for file, checksum in source.checksums.items():  # what is there already is only checked
                 pooch.retrieve(mirror + file, f"sha256:{checksum}", file, folder, downloader=download)
-                break
-            except RequestException as error:
-                status = error.response is not None and f"HTTP status {error.response.status_code}"
-                faults.append(f"{mirror}{file}: {status or type(error).__name__}")
-            except ValueError:  # as pooch reports it
-                faults.append(f"{mirror}{file}: wrong checksum")
-            # The next file starts with the other mirrors, so that a dead mirror costs one timeout, not four.
-            mirrors.append(mirrors.pop(mirrors.index(mirror)))
-        else:
-            raise DownloadError(
-                f"{name}: cannot be downloaded: {'; '.join(faults)}; check the network, or put "
-                f"{', '.join(source.checksums)} from {source.home} into {str(folder)!r} by hand"
-            )
+            return
+        except RequestException as error:
+            status = error.response is not None and f"HTTP status {error.response.status_code}"
+            faults.append(f"{mirror}{file}: {status or type(error).__name__}")
+        except ValueError:  # as pooch reports it
+            faults.append(f"{mirror}{file}: wrong checksum")
+    remedy = f"check the network, or put {', '.join(source.checksums)} from {source.home} into {str(folder)!r} by hand"
+    raise DownloadError(f"{name}: cannot be downloaded: {'; '.join(faults)}", remedy=remedy)

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlp_xp.runs import records
-from mlp_xp.runs.records import REPORT_FIELDS, RunError
-from mlp_xp.runs.run_folder import RESULT
+from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings, flatten, unflatten
 
 INDEX, MEMBERS, FAILURES = "sweep.json", "members", "failures.json"
@@ -74,9 +73,3 @@ def read_failures(folder: str | Path) -> dict[str, dict[str, str]]:
     for each in found.values():
         records.check_fields(each, {"error": str, "reason": str}, path)
     return found
-
-
-def read_result(run: Path) -> dict[str, Any] | None:
-    """Return the closing report of a run, which is in its own file; None if it is unfinished. Raises RunError."""
-    path = run / RESULT
-    return records.read_json(path, REPORT_FIELDS) if os.path.lexists(path) else None

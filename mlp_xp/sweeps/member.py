@@ -20,9 +20,9 @@ from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
 from mlp_xp.runs import recording
 from mlp_xp.runs.lock import InUseError
-from mlp_xp.runs.run_folder import RESULT, checksum
+from mlp_xp.runs.run_folder import RESULT, checksum, read_result
 from mlp_xp.runs.settings import Settings, with_fitting_batches
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, INDEX, INTERRUPTED, read_result
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, INDEX, INTERRUPTED
 from mlp_xp.sweeps.folder import run_of
 
 # Seconds that a process of a killed sweep may still hold a member's folder; it stops at its next chunk.

@@ -8,16 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlp_xp.backends.memory import available_bytes, in_units, training_bytes
-from mlp_xp.backends.opening import processes_share_devices
+from mlp_xp.backends.opening import share_devices
 from mlp_xp.backends.threads import available_cpus
 from mlp_xp.core.job import layer_sizes
 from mlp_xp.data.datasets import SETTING
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs import sweep_index
-from mlp_xp.runs.checkpoints import load_model
+from mlp_xp.runs.checkpoints import load_run
 from mlp_xp.runs.records import HELD_OUT, RunError
-from mlp_xp.runs.run_folder import write_json
+from mlp_xp.runs.run_folder import read_result, write_json
 from mlp_xp.runs.settings import settings_of, with_fitting_batches
 from mlp_xp.runs.sweep_index import FAILED, FAILURES, FINISHED, INTERRUPTED, Index, Member
 from mlp_xp.sweeps import folder as places
@@ -49,7 +49,7 @@ def run(
     folder, how = places.folder_of(plan), plan.how
     with contextlib.ExitStack() as held:
         if not how.cluster:
-            held.enter_context(processes_share_devices())
+            share_devices()
         sums, largest, on_gpu = survey(plan, is_new=not sweep_index.is_sweep(folder))
         if how.cluster:
             place = held.enter_context(connect(how.cluster))
@@ -95,7 +95,7 @@ def survey(plan: Plan, *, is_new: bool = True) -> tuple[dict[str, str], int, boo
             settings.train.check_fits(len(dataset.train_inputs))
             start = settings.start_from
             if start and start not in sums and (is_new or Path(start).exists()):
-                sums[start] = load_model(start).sha256
+                sums[start] = load_run(start).sha256
         except MlpXpError as error:
             if error.setting == SETTING:
                 error.setting = "data_dir" if settings.data_dir else "dataset"
@@ -139,7 +139,7 @@ class _Sweep:
         for name in self.members:
             failure = self.failures.get(name)
             try:
-                result = sweep_index.read_result(places.run_of(self.folder, name))
+                result = read_result(places.run_of(self.folder, name))
             except RunError as error:  # not a success, but it stops no other member
                 result, failure = None, {"error": type(error).__name__, "reason": str(error)}
             if result:

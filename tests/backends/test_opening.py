@@ -137,7 +137,7 @@ except mlp_xp.errors.MlpXpError as error:
         # On a GPU the default for float32 may be TF32, with 10 bits.
         ("jax", {}, "highest"),
         ("jax", {"JAX_DEFAULT_MATMUL_PRECISION": "tensorfloat32"}, "tensorfloat32"),
-        ("jax.numpy:", {}, "it makes a float32 array of a float64 one; set it up for float64 first"),
+        ("jax.numpy:", {}, "of float64 becomes a float32 array there, and array([ 0.5, -1.5], dtype=float32) back on"),
     ],
 )
 def test_jax_in_a_fresh_process_says_what_is_wrong_and_keeps_what_is_chosen(name, variables, said):
@@ -241,8 +241,8 @@ def test_less_than_a_namespace_in_float64_may_be_enough(strangers):
         ("numpy:pi", "does not implement the array API standard: it lacks abs, all, arange, argmax, asarray, astype,"),
         ("habits:only_float32", "it lacks float64"),
         ("habits:failing", "cannot be copied to it and back: RuntimeError: no array today"),
-        ("habits:widening", "it makes a float64 array of a uint8 one"),
-        ("habits:inexact", "[0.5, -1.5] of float64, copied to it and back, is array([ 1.5, -4.5])"),
+        ("habits:widening", "[0, 255] of uint8 becomes a float64 array there"),
+        ("habits:inexact", "a float64 array there, and array([ 1.5, -4.5]) back on the host; set it up for"),
         ("habits:boxes", "TypeError: NumPy cannot read a habits.Boxed; a hook with to_numpy may help"),
         ("habits:sharing", "its asarray(x, copy=True) does not copy: the array of uint8 changes with the NumPy array"),
     ],

@@ -13,7 +13,7 @@ from run_folders import a_report, write_run
 from mlp_xp import TrainConfig, open_backend, plot_curves, plot_run, train
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.task import REGRESSION
-from mlp_xp.errors import MlpXpWarning
+from mlp_xp.errors import MlpXpError
 from mlp_xp.show import plots
 from mlp_xp.show.gallery import read_curves
 
@@ -155,8 +155,9 @@ def test_a_run_on_images_has_its_pictures_with_its_numbers(tmp_path, monkeypatch
     first = initial_layers((36, 4), np.random.RandomState(0), "notebook")[0].weights
     change = backend.to_numpy(last.model.network[0].weights) - first
     assert np.max(np.abs(change)) == added.axes[0].images[0].get_clim()[1]
-    with pytest.warns(MlpXpWarning, match="the run's data were in memory, so only the pictures that need no data"):
-        assert plot_run(folder) == [folder / "curves.png", folder / "weights.png"]
+    with pytest.raises(MlpXpError, match=r"data: .*run': its data were in memory, or are not known"):
+        plot_run(folder)
+    assert plot_run(folder, data=TINY) == [folder / name for name in names]
 
 
 def test_curves_of_several_runs_are_named_by_what_differs(tmp_path: Path, monkeypatch) -> None:

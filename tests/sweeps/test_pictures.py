@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pytest
 from helpers import assert_one_line, call
 from run_folders import write_sweep
 
 from mlp_xp import plot_run
-from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.table import Row
 from mlp_xp.show.plots import COLOURS, Curves, draw_bands
 from mlp_xp.sweeps.pictures import draw_heat_map, draw_settings
@@ -146,7 +144,5 @@ def test_a_sweep_that_cannot_be_drawn_is_one_line(tmp_path) -> None:
     assert [path.name for path in plot_run(whole)] == ["curves.png"], "no setting varies but the seed"
     output = ("--output", tmp_path / "a.png")
     assert_one_line(call("plot", whole, whole / "members" / "0001", *output), 1, f"{str(whole)!r}: is not a run")
-    with pytest.raises(MlpXpError, match="data: is for a single run"):
-        plot_run(whole, data="mnist")
     (whole / "members" / "0000" / "metrics.jsonl").write_text("{}\n")
     assert_one_line(call("plot", whole), 2, "metrics.jsonl', line 1: is damaged")
