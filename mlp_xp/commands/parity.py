@@ -126,7 +126,7 @@ def parity(
             comparisons.append(compare(record_notebook(config, dataset, steps), reference, allowed))
         records = [*map(as_record, chain[Comparison | Failure](comparisons, failures))]
         records[0]["verdict"] = "reference"
-        faults = [fault for comparison in comparisons for fault in comparison.mismatches(config.warm_up_steps)]
+        faults = [fault for comparison in comparisons for fault in comparison.mismatches()]
         try:
             about = f"{steps} steps, {float_type}, batches of {config.batch_size}"
             say(console, f"{about}: largest relative deviations from NumPy in float64")
