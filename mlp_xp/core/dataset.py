@@ -75,7 +75,6 @@ class Dataset(NamedTuple):
     name: str = UNNAMED
     """A key of DATASETS, or the path of the data set's folder; UNNAMED for data in memory."""
     prepare: Preparation = BYTES
-    """How inputs become features."""
     task: Task = CLASSES
     """CLASSES (each sample has one), LABELS (each sample may have several), or REGRESSION."""
     origin: Any = None

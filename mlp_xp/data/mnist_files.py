@@ -76,7 +76,7 @@ def read_csv(path: str | os.PathLike[str]) -> tuple[Bytes, Bytes]:
     """
     with open_file(path) as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a file without rows
-        warnings.simplefilter("error", DeprecationWarning)  # 1.5 as a whole number
+        warnings.simplefilter("error", DeprecationWarning)  # 1.5 as a whole number, in older versions of NumPy
         text = io.TextIOWrapper(stream, encoding="utf-8-sig")
         names = next(filter(str.strip, text), "").replace('"', "").strip().split(",")
         # pandas numbers columns that have no names.

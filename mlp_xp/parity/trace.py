@@ -27,7 +27,7 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend, Carry
 from mlp_xp.data.arrays import from_arrays
-from mlp_xp.errors import MlpXpError, one_line, with_colon, without_comment
+from mlp_xp.errors import MlpXpError, one_line, with_colon
 from mlp_xp.parity.bounds import INPLACE, Verdict, check
 from mlp_xp.parity.compare import start
 
@@ -352,7 +352,7 @@ def _place() -> str:
     while frame.f_code.co_filename.startswith(_GO_BETWEENS) and frame.f_back is not None:
         frame = frame.f_back
     name, line = frame.f_code.co_filename, frame.f_lineno
-    return f"{name.removeprefix(f'{PACKAGE.parent}/')}:{line} ({without_comment(linecache.getline(name, line))})"
+    return f"{name.removeprefix(f'{PACKAGE.parent}/')}:{line} ({linecache.getline(name, line).strip()})"
 
 
 def _map(function: Callable[[Any], Any], tree: Any) -> Any:
