@@ -4,15 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlp_xp.api import (
-        evaluate,
-        load_run,
-        plot_curves,
-        plot_run,
-        predict,
-        sweep,
-        train,
-    )
+    from mlp_xp.api import evaluate, plot_curves, plot_run, predict, sweep, train
     from mlp_xp.backends.opening import open_backend
     from mlp_xp.core.config import TrainConfig
     from mlp_xp.core.dataset import Dataset
@@ -20,6 +12,7 @@ if TYPE_CHECKING:
     from mlp_xp.core.model import Model
     from mlp_xp.data.arrays import from_arrays
     from mlp_xp.data.datasets import load_dataset
+    from mlp_xp.runs.checkpoints import load_run
     from mlp_xp.runs.settings import RECIPES
 
 __version__ = "0.1.0"

@@ -2,7 +2,6 @@
 
 import math
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
@@ -30,9 +29,10 @@ from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.tables import is_table, read_tables
 from mlp_xp.declared import check_choice
-from mlp_xp.errors import MlpXpError, MlpXpWarning
+from mlp_xp.errors import MlpXpError
+from mlp_xp.files import FileError
 from mlp_xp.runs import run_folder
-from mlp_xp.runs.checkpoints import check_fit, load_model
+from mlp_xp.runs.checkpoints import check_fit, load_run
 from mlp_xp.runs.ensembles import confusion_matrix, evaluate_pooled, held_out, members_of, run_of
 from mlp_xp.runs.recording import check_run, open_folder, read_source, train_in_folder
 from mlp_xp.runs.records import RunError
@@ -94,19 +94,10 @@ def train(
             events = watch(events, job)
         for event in events:
             if run_dir is not None and event.closing:
-                with suppress(PlotError):  # without Matplotlib or space a run has no pictures, but is complete
+                with suppress(PlotError, FileError):  # a run without pictures is complete
                     draw_run(run_dir, dataset, backend)
             if event.report is not None:
                 yield event.report
-
-
-def load_run(path: str | Path) -> Model:
-    """Read the trained network of a run's folder, or a model.safetensors file: see `Model.predict`.
-
-    Its arrays are NumPy's; `Model.on` moves it to another backend. Raises RunError if the folder is not a run, has no
-    model yet, or its model is damaged.
-    """
-    return load_model(_path(path, "path"))
 
 
 Models = Model | str | Path | Sequence[Model | str | Path]
@@ -154,7 +145,7 @@ def evaluate(
     rows of their own data, and for outputs that are not finite.
     """
     found, datasets = _models(models, backend, device), dict[Any, Dataset]()
-    tests = held_out(found, [_data_of(model, data, cache_dir, datasets) for model in found], own=data is None)
+    tests = held_out(found, [_data_of(model, data, cache_dir, datasets) for model in found])
     runs, logits, exclusive = [], [], found[0].task.exclusive
     for model, dataset in zip(found, tests, strict=True):
         runs.append(model.evaluate(dataset.test_inputs, dataset.test_labels))
@@ -215,19 +206,18 @@ def _read(model: Model, inputs: Any) -> tuple[Samples, Pictures | None]:
     given = inputs if isinstance(inputs, list | tuple) else [inputs]
     if not given or not all(isinstance(each, str | os.PathLike) for each in given):
         return Samples(Part(inputs, None)), None
-    paths, takes = _paths(inputs, "inputs"), f"{model.source!r}: the network takes {described(model.input_shape)}"
-    if tables := [path for path in paths if is_table(path.name)]:
-        if len(paths) > 1:
-            raise MlpXpError("is a table; give it alone", file=tables[0])
-        if model.kind != "columns":
-            raise MlpXpError(f"{takes}, which are not from a table; use a run that was trained on one")
-        return read_tables(tables[0], Origin(), model.feature_names), None
-    rows, *others = model.input_shape
-    if model.kind == "columns":
-        raise MlpXpError(f"{takes} from a table; give a table (CSV, Parquet) with these columns")
+    paths, (rows, *others) = _paths(inputs, "inputs"), model.input_shape
+    tables = [path for path in paths if is_table(path.name)]
+    if tables and len(paths) > 1:
+        raise MlpXpError("is a table; give it alone", file=tables[0])
     is_square = others == [rows] and model.task.exclusive and model.prepare.takes_bytes
-    if "pictures" not in model.kind and not is_square:
-        raise MlpXpError(f"{takes}, but pictures are converted to squares only; use a run with square images")
+    if not (model.kind == "columns" if tables else is_square or "pictures" in model.kind):
+        raise MlpXpError(
+            f"{model.source!r}: the network takes {described(model.input_shape)}, made from {model.kind}; "
+            f"use a run that was trained on {'a table' if tables else 'pictures, or on square images of bytes'}"
+        )
+    if tables:
+        return read_tables(tables[0], Origin(), model.feature_names), None
     pictures = read_pictures(paths, model.input_shape, model.kind)
     return Samples(Part(pictures.images, None)), pictures
 
@@ -243,11 +233,9 @@ def _models(given: Models, backend: str, device: str | None) -> list[Model]:
     """Return the models of an argument on a backend, each in its dtype. Raises RunError unless they fit together."""
     found: dict[Any, Model] = {}
     for each in [given] if isinstance(given, Model | str | os.PathLike) else given:
-        read = [each] if isinstance(each, Model) else map(load_model, members_of([_path(each, "models")]))
+        read = [each] if isinstance(each, Model) else map(load_run, members_of([_path(each, "models")]))
         for model in read:  # one from a file counts once
-            place = Path(model.source).resolve()
-            place = place.parent if place.name == run_folder.MODEL else place
-            found.setdefault(place if model.sha256 else id(model), model)
+            found.setdefault(Path(model.source).resolve() if model.sha256 else id(model), model)
     if not found:
         raise MlpXpError("there are none; give a run's folder, a model, or several in a list", setting="models")
     models = [*found.values()]
@@ -266,25 +254,14 @@ def plot_run(
 ) -> list[Path]:
     """Draw the pictures of a run, or a sweep, into its folder, and return their paths.
 
-    Takes and raises what `evaluate` does; also PlotError without Matplotlib, or if the folder cannot be written. Of
-    a run whose data were in memory and are not given, it draws the pictures that need none, and gives an MlpXpWarning.
-    A sweep has pictures of its own, which need no data.
+    Takes and raises what `evaluate` does; also PlotError without Matplotlib, and FileError. A sweep has pictures of
+    its own, which need no data.
     """
     run_dir = _path(run_dir)
     if is_sweep(run_dir):
-        if data is not None:
-            raise MlpXpError("is for a single run; leave it out: a sweep's pictures need no data", setting="data")
         return draw_sweep(run_dir)
-    (model,), (settings, _), dataset = _models(run_dir, backend, device), run_folder.read_config(run_dir), None
-    if data is not None or settings.data != UNNAMED:
-        (dataset,) = held_out([model], [_data_of(model, data, cache_dir, {})], own=data is None)
-    else:
-        warnings.warn(
-            f"{str(run_dir)!r}: the run's data were in memory, so only the pictures that need no data are drawn; for "
-            "the others call plot_run with data=, the same Dataset",
-            MlpXpWarning,
-            stacklevel=2,
-        )
+    (model,) = _models(run_dir, backend, device)
+    (dataset,) = held_out([model], [_data_of(model, data, cache_dir, {})])
     return draw_run(run_dir, dataset, model.backend)
 
 
@@ -352,27 +329,25 @@ def _data_of(
     """
     if isinstance(data, Dataset):
         dataset = data if data.test_inputs is not None else data._replace(test_inputs=data[0], test_labels=data[1])
-    elif data is not None and not isinstance(data, str | Path):
-        raise MlpXpError(f"{type(data).__name__} is not a path, a name or a Dataset", setting="data")
-    elif (run_dir := run_of(model)) is None:
-        raise MlpXpError("a model that is not from the folder of a run needs a Dataset; give one", setting="data")
     else:
-        settings, _ = run_folder.read_config(run_dir)
-        place = settings.data if data is None else data
-        if place == UNNAMED:
+        run_dir = run_of(model)
+        settings = run_folder.read_config(run_dir)[0] if run_dir else None
+        if not run_dir or not settings or (data is None and settings.data == UNNAMED):
             raise MlpXpError(
-                f"{str(run_dir)!r}: the run's data were in memory; call evaluate with data=, the same Dataset",
-                setting="data",
+                f"{model.source!r}: its data were in memory, or are not known; give the same Dataset", setting="data"
             )
+        place = settings.data if data is None else data
         origin = Origin() if place in DATASETS else settings.origin
         own = is_own(place, origin)
         if own and model.task.exclusive:  # also where labels look like numbers, most of them
             origin = replace(origin, task=model.task.name)
         key = str(place), origin, model.backend, model.feature_names
-        if key not in known and own and data is not None:
-            known[key] = load_to_evaluate(place, model, origin)
-        elif key not in known:
-            known[key] = load_dataset(place, model.backend, cache_dir=cache_dir, **vars(origin))
+        if key not in known:
+            known[key] = (
+                load_to_evaluate(place, model, origin)
+                if own and data is not None
+                else load_dataset(place, model.backend, cache_dir=cache_dir, **vars(origin))
+            )
         dataset = known[key]
         if data is None:
             run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, model.backend)})

@@ -46,14 +46,8 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Wait until the names in a folder are on disk. Raises OSError.
-
-    Does nothing in a folder that may be written but not read, and on file systems that cannot do this for folders.
-    """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except PermissionError:
-        return
+    """Wait until the names in a folder are on disk, where the file system can do this for folders. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -73,8 +67,3 @@ def make_folder(folder: Path, *, exist_ok: bool = True) -> None:
     if not folder.is_dir() or not exist_ok:
         folder.mkdir(exist_ok=exist_ok)
         sync(folder.parent)
-
-
-def left_aside(folder: Path) -> list[Path]:
-    """Return the temporary files in a folder that `write_whole` leaves if its process is killed."""
-    return [*folder.glob(f".*{ASIDE}")]

@@ -8,7 +8,7 @@ from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer
 from mlp_xp.core.training import trajectory
-from mlp_xp.runs.checkpoints import load_model
+from mlp_xp.runs.checkpoints import load_run
 
 CONFIG = TrainConfig(epochs=1, batch_size=20, hidden=(64,), report_every=100, validation=20)
 NETWORK = "(Layer(144 x 64 float64), Layer(64 x 10 float64))"
@@ -23,7 +23,7 @@ def test_what_a_cell_shows(tmp_path, backend: Backend, monkeypatch) -> None:
     for value, start in (
         (report, "Report(epoch=0, sample=280, loss="),
         (event.position.state, "State("),
-        (load_model(str(tmp_path / "run")), "Model("),
+        (load_run(str(tmp_path / "run")), "Model("),
     ):
         text = repr(value)
         assert text.startswith(start)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,9 @@ def evaluate(
     *each, whole = (as_record(result, matrix, model) for result, matrix in results)
     records = [{"run": str(folder), **record} for folder, record in zip(folders, each, strict=True)]
     if csv:
-        print_csv(csv_lines([*records, *([{"run": f"ensemble of {len(folders)}", **whole}] if several else [])]))
+        last = [{"run": f"ensemble of {len(folders)}", **whole}] if several else []
+        lines = [*map(flat, records + last)]
+        print_csv([lines[0], *(line.values() for line in lines)])
     elif json:
         print(dumps({**whole, "runs": records} if several else records[0], indent=2))
     else:
@@ -92,15 +94,11 @@ def as_record(result: Evaluation, matrix: np.ndarray | None, model: Model) -> di
     return {**record, model.task.outputs_name: parts, **confusion}
 
 
-def csv_lines(records: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
-    """Yield the lines of a table with a line for each record: a header, then the numbers in full precision."""
-    for number, record in enumerate(records):
-        figures = {name: value for name, value in record.items() if not isinstance(value, list)}
-        for part in next(value for value in record.values() if isinstance(value, list)):
-            figures |= {f"{name} {part['name']}": value for name, value in part.items() if name != "name"}
-        if not number:
-            yield [*figures]
-        yield [*figures.values()]
+def flat(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of a record, and those of each class, label or output by names such as `recall 7`."""
+    parts = next(value for value in record.values() if isinstance(value, list))
+    named = {f"{name} {part['name']}": value for part in parts for name, value in part.items() if name != "name"}
+    return {name: value for name, value in record.items() if not isinstance(value, list)} | named
 
 
 def show(found: api.Evaluated, whole: dict[str, Any], folders: Sequence[Path], console: Console) -> None:

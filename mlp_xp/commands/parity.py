@@ -1,13 +1,12 @@
 """Check that all backends give the same trajectory: `python scripts/parity.py`.
 
-It trains one configuration on several array libraries and compares each, step by step, with NumPy in float64. Exit code
-0: all agree; 1: a mismatch, reported with backend, step and quantity; else 3: a backend failed; else 2: a requested
-backend is not usable. The other backends are compared in any case. With --trace, it reports the first single operation
-that deviates instead.
+It trains one configuration on several array libraries and compares each, step by step, with NumPy in float64. With
+--trace, it reports the first single operation that deviates instead. docs/parity.md lists the exit codes.
 """
 
 import json
 import math
+import platform
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -17,6 +16,7 @@ from typing import Any, Literal
 
 from rich.progress import track
 
+from mlp_xp import __version__
 from mlp_xp.backends import BACKENDS
 from mlp_xp.backends.opening import BackendError, open_backend
 from mlp_xp.commands.data import naming_option
@@ -30,13 +30,14 @@ from mlp_xp.data.datasets import load_dataset
 from mlp_xp.declared import ConfigError, check_range
 from mlp_xp.errors import one_line, with_colon
 from mlp_xp.files import file_errors, write_whole
-from mlp_xp.parity import report
 from mlp_xp.parity.compare import Comparison, Failure, check, compare, record_notebook
 from mlp_xp.parity.reproducer import write_reproducer
-from mlp_xp.parity.trace import Operation, Tracer, small_runs, trace
+from mlp_xp.parity.trace import Tracer, small_runs, trace
 from mlp_xp.runs.settings import RECIPES
 from mlp_xp.show.console import plain_console, print_table, say
 
+QUANTITIES = ("loss", "logits", "weights")
+COLUMNS = ("backend", "verdict", *QUANTITIES, "head-room", "version", "device")
 TRACE_COLUMNS = ("operation", "calls", "deviation in eps", "/ bound", "deviate")
 WORST_FIRST = (1, 3, 2, 0)  # exit codes
 
@@ -123,11 +124,19 @@ def parity(
         if notebook:
             reference, _, _, allowed, *_ = comparisons[0]
             comparisons.append(compare(record_notebook(config, dataset, steps), reference, allowed))
-        faults = [fault for comparison in comparisons for fault in report.mismatches(comparison, config)]
+        records = [*map(as_record, chain[Comparison | Failure](comparisons, failures))]
+        records[0]["verdict"] = "reference"
+        faults = [fault for comparison in comparisons for fault in comparison.mismatches()]
         try:
             about = f"{steps} steps, {float_type}, batches of {config.batch_size}"
             say(console, f"{about}: largest relative deviations from NumPy in float64")
-            print_results(comparisons, failures, config, steps)
+            print_table(COLUMNS, ([*cells(each)] for each in records), console, left=2)
+            for comparison in comparisons[1:]:
+                say(console, str(comparison))
+            wrong = {each["backend"]: None for each in records if each["verdict"] in ("DIFFERS", "FAILED")}
+            wrong.pop("notebook", None)
+            if wrong:
+                say(console, f"to find the first operation that deviates, add: --trace --backends {shlex.join(wrong)}")
             for fault in faults:
                 print_line("mismatch", fault)
             for failure in failures:
@@ -135,7 +144,7 @@ def parity(
         finally:  # also if nobody reads the output any more: the work is done
             if report_dir:
                 asked = {"steps": steps, "tolerance": tolerance, "data_dir": data_dir, "test_samples": test_samples}
-                write_report(report_dir, comparisons, failures, asked | asdict(config), faults)
+                write_report(report_dir, comparisons, asked | asdict(config), records, faults)
         code = 1 if faults else 3 if failures else 0
     for error in missed:
         print_line("error", str(error))
@@ -165,43 +174,59 @@ def open_backends(
     return usable, unusable
 
 
-def print_results(
-    comparisons: Sequence[Comparison], failures: Sequence[Failure], config: TrainConfig, steps: int
-) -> None:
-    """Print the table, and what it does not show."""
-    console = plain_console()
-    print_table(report.COLUMNS, report.rows(comparisons, failures), console, left=len(report.COLUMNS), gap=1)
-    for comparison in comparisons[1:]:
-        say(console, report.also(comparison))
-    if note := report.about_rounding(comparisons):
-        say(console, note)
-    to_trace = {failure.backend.name: steps for failure in failures}  # and the number of steps that show it
-    for comparison in comparisons:
-        firsts = [each.first_step for each in comparison.quantities.values() if each.first_step is not None]
-        if firsts and comparison.trajectory.backend.name != "notebook":
-            to_trace[comparison.trajectory.backend.name] = max(1, min(firsts) - config.warm_up_steps)
-    for name, enough in to_trace.items():
-        options = shlex.join(["--trace", "--backends", name, "--steps", str(enough)])
-        say(console, f"to find the first operation that deviates, add: {options}")
+def as_record(result: Comparison | Failure) -> dict[str, Any]:
+    """Return a result as JSON data, without the trajectory. What is infinite is None."""
+    backend = result.backend if isinstance(result, Failure) else result.trajectory.backend
+    device = backend.device_name or "default"
+    about = {"backend": backend.name, "version": backend.version, "device": device, "dtype": backend.dtype_name}
+    if isinstance(result, Failure):
+        return {**about, "verdict": "FAILED", "reason": result.reason}
+    later = f" to step {result.compared_steps}" * (result.compared_steps < len(result.allowed))
+
+    def finite(numbers: dict[str, Any]) -> dict[str, Any]:
+        return {name: None if value == math.inf else value for name, value in numbers.items()}
+
+    facts = ("head_room", "compared_steps", "accuracies_differ", "predictions_differ", "amplified")
+    return {
+        **about,
+        "verdict": f"agrees{later}" if result.agrees else "DIFFERS",
+        "accuracy": float(result.trajectory.accuracies[-1]),
+        **{name: finite(quantity._asdict()) for name, quantity in result.quantities.items()},
+        **finite({name: getattr(result, name) for name in facts}),
+    }
+
+
+def cells(record: dict[str, Any]) -> Iterator[str]:
+    """Yield the cells of a row for COLUMNS."""
+    for name in COLUMNS:
+        value = record.get(name, "")
+        if name in QUANTITIES and value:
+            largest = math.inf if value["largest"] is None else value["largest"]
+            yield f"{largest:.1e}" if largest else "0"
+        elif name == "head-room":
+            yield f"{room:.3g} x" if (room := record.get("head_room")) is not None else ""
+        else:
+            yield value
 
 
 def write_report(
     folder: Path,
     comparisons: Sequence[Comparison],
-    failures: Sequence[Failure],
     arguments: dict[str, Any],
+    records: Sequence[dict[str, Any]],
     faults: list[str],
 ) -> None:
     """Write parity.json and parity.png. Raises FileError."""
     from mlp_xp.show.plots import draw_deviations, save
 
-    record = {"arguments": arguments, **report.json_record(comparisons, failures), "mismatches": faults}
+    versions = {"mlp_xp": __version__, "python": platform.python_version()}
+    compared = {"backends": records[: len(comparisons)], "failures": records[len(comparisons) :], "mismatches": faults}
+    text = json.dumps({"arguments": arguments, "versions": versions, **compared}, indent=2, default=str)
     with file_errors(folder, "create"):
         folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "parity.json", (json.dumps(record, indent=2, default=str) + "\n").encode())
-    backends = [each.trajectory.backend for each in comparisons]
-    names = [f"{each.name}, {each.dtype_name}" for each in backends]
-    curves = {name: each.deviations for name, each in zip(names[1:], comparisons[1:], strict=True)}
+    write_whole(folder / "parity.json", f"{text}\n".encode())
+    names = [f"{each['backend']}, {each['dtype']}" for each in records]
+    curves = {name: each.deviations for name, each in zip(names[1:], comparisons[1:], strict=False)}
     largest = max((each.allowed for each in comparisons), key=lambda allowed: float(allowed[-1]))
     save(draw_deviations(curves, tolerance=largest), folder / "parity.png")
 
@@ -209,7 +234,7 @@ def write_report(
 def trace_backend(
     config: TrainConfig, dataset: Dataset, backend: Backend, steps: int, folder: Path | None, all_operations: bool
 ) -> Iterator[int]:
-    """Trace a run, print the results, and yield the exit code. folder: for the reproducers.
+    """Trace a run, print the results, write a reproducer, and yield the exit code. folder: for the reproducers.
 
     all_operations: whether to trace `small_runs` too. The code is 1 if an operation deviates, 3 if none does but the
     library raises (2: it is out of memory), else 0.
@@ -220,33 +245,23 @@ def trace_backend(
     for name, run in runs:
         say(console, f"{name or where}: {run.calls} operations in {run.steps} steps, warm-up included")
         print_table(TRACE_COLUMNS, rows_of(run), console)
-        yield print_findings(backend, run, folder / name.replace(" ", "-"))
-
-
-def print_findings(backend: Backend, run: Tracer, folder: Path) -> int:
-    """Print what a trace has found, and write a reproducer; return the exit code."""
-    console, failure = plain_console(), run.failure
-    found = [*run.deviating.values()]
-    for other in found[1:]:
-        say(console, f"also deviates: {deviation_line(backend, other)}")
-    if found:
-        print_line("deviates", deviation_line(backend, found[0]))
-    elif not failure:
-        say(console, "no operation deviates")
-    if isinstance(failure, DivergenceError):
-        failure.remedy = ""  # of no use to a library that computed something wrong
-    if failure:
-        own = f"backend {with_colon(backend.name)} {one_line(failure)}"
-        print_line("error", getattr(failure, "text", own))
-    if operation := found[0] if found else run.raised:
-        say(console, f"reproducer: {write_reproducer(backend, operation, folder)}")
-    return 1 if found else getattr(failure, "exit_code", 0)
-
-
-def deviation_line(backend: Backend, operation: Operation) -> str:
-    """Return the line about an operation that deviates."""
-    start = f"{with_colon(backend.name)} operation {operation.number}, {operation.when}"
-    return f"{start}: {operation} {operation.what}; called at {operation.place}"
+        found, failure, start = [*run.deviating.values()], run.failure, f"{with_colon(backend.name)} operation"
+        lines = [f"{start} {each.number}, {each.when}: {each} {each.what}; called at {each.place}" for each in found]
+        for line in lines[1:]:
+            say(console, f"also deviates: {line}")
+        if lines:
+            print_line("deviates", lines[0])
+        elif not failure:
+            say(console, "no operation deviates")
+        if isinstance(failure, DivergenceError):
+            failure.remedy = ""  # of no use to a library that computed something wrong
+        if failure:
+            own = f"backend {with_colon(backend.name)} {one_line(failure)}"
+            print_line("error", getattr(failure, "text", own))
+        if operation := found[0] if found else run.raised:
+            said = write_reproducer(backend, operation, folder / name.replace(" ", "-"))
+            say(console, f"reproducer: {said}")
+        yield 1 if found else getattr(failure, "exit_code", 0)
 
 
 def rows_of(run: Tracer) -> Iterator[tuple[str, ...]]:

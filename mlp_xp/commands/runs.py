@@ -128,7 +128,7 @@ def show_summary(summary: Summary, console: Console) -> None:
         "rank": [str(each.rank or "-") for each in groups] if summary.ranked else [],
         quantity: [_spread(quantity, each)[0] for each in groups],
         "s.d.": [_spread(quantity, each)[1] for each in groups],
-        "runs": [_count(each) for each in groups],
+        "runs": [str(each.finished) for each in groups],
         **{name: [shown(each.settings[name]) for each in groups] for name in names},
         "setting": [] if names else [each.name for each in groups],
         "train_loss": [_spread("train_loss", each)[0] for each in groups],
@@ -141,25 +141,13 @@ def show_summary(summary: Summary, console: Console) -> None:
         say(console, f"{', '.join(f'{number} {state}' for state, number in states.items())}; only finished runs count")
     for group in groups:
         if summary.test_score in group.results:
-            best = "best: " if summary.ranked else ""
-            say(console, f"{best}{group.name}: {_on_test_set(summary.test_score, group)}")
-
-
-def _count(group: Group) -> str:
-    total = len(group.members)
-    return str(total) if group.finished == total else f"{group.finished} of {total}"
+            figures = [name for name in group.results if name.startswith("test")]
+            spreads = [(head(name), *_spread(name, group)) for name in figures]
+            said = ", ".join(f"{name} {mean}" + f" (s.d. {sd})" * bool(sd) for name, mean, sd in spreads)
+            say(console, f"{'best: ' * summary.ranked}{group.name}: {said}")
 
 
 def _spread(quantity: str, group: Group) -> tuple[str, str]:
     """Return the mean of a figure over the runs of a setting, and its standard deviation, as texts."""
     found = group.results.get(quantity)
     return (figure(quantity, found.mean), figure(quantity, found.sd)) if found else ("", "")
-
-
-def _on_test_set(score: str, group: Group) -> str:
-    mean, sd = _spread(score, group)
-    sd = f" (s.d. {sd})" if sd else ""
-    said = f"R² {mean}{sd} on the test set" if score == "test_r2" else f"{mean} %{sd} of the test samples right"
-    if "test_rmse" in group.results:
-        said += f", root mean squared error {group.results['test_rmse'].mean:.4g}"
-    return said + (f", loss {group.results['test_loss'].mean:.4f}" if "test_loss" in group.results else "")

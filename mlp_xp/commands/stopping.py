@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
 from rich.console import Console
 
@@ -60,20 +59,18 @@ class Stop:
             return ended(f"the reader of the output closed the pipe {place}", BROKEN_PIPE)
         return ended(f"the output cannot be written ({self.error.strerror or self.error}) {place}", 1)
 
+    @contextlib.contextmanager
+    def catching_signals(self) -> Iterator[None]:
+        """Note SIGINT, SIGTERM and SIGHUP instead of ending at once.
 
-@contextlib.contextmanager
-def catch_signals(stop: Stop) -> Iterator[None]:
-    """Note SIGINT, SIGTERM and SIGHUP instead of ending at once.
-
-    One that is ignored stays so: SIGHUP under nohup, and SIGINT in a background job of a shell script.
-    """
-    old: dict[int, Any] = {}
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-        number = getattr(signal, name, signal.SIGINT)
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            old.setdefault(number, signal.signal(number, stop.handle))
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+        One that is ignored stays so: SIGHUP under nohup, and SIGINT in a background job of a shell script.
+        """
+        known = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows
+        old = {number: signal.getsignal(number) for number in known}
+        for number in (number for number in known if old[number] is not signal.SIG_IGN):
+            signal.signal(number, self.handle)
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)

@@ -11,13 +11,13 @@ from typing import Any
 from mlp_xp.commands.options import Recipe, only_one, with_settings
 from mlp_xp.commands.process import end_with
 from mlp_xp.commands.runs import show_summary
-from mlp_xp.commands.stopping import Stop, catch_signals
+from mlp_xp.commands.stopping import Stop
 from mlp_xp.commands.training import base_settings
 from mlp_xp.declared import declared
 from mlp_xp.errors import some
 from mlp_xp.runs.records import HELD_OUT, RunError, check_foreign
 from mlp_xp.runs.settings import Settings
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, INTERRUPTED, OPTUNA
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED
 from mlp_xp.runs.table import UNREADABLE, described, words
 from mlp_xp.show import terminal
 from mlp_xp.show.console import plain_console
@@ -62,7 +62,7 @@ def show(plan: Plan) -> int:
     console, folder, states, header = plain_console(), folder_of(plan), Counter[str](), f"{HEADER}\n"
     stop, done = Stop(console), 0
     stop.say(f"{describe(plan)}\nsweep    {folder}")
-    with catch_signals(stop), terminal.progress_bar(console) as bar:
+    with stop.catching_signals(), terminal.progress_bar(console) as bar:
         task = bar.add_task("", total=plan.total)
         endings = run(plan, stop=lambda: bool(stop), say=stop.say)
         with contextlib.closing(endings):
@@ -83,7 +83,7 @@ def show(plan: Plan) -> int:
         with stop.printing():
             show_summary(summary, console)
         try:
-            stop.say(f"drawn    {', '.join(map(str, draw_sweep(folder, summary)))}")
+            stop.say(f"drawn    {', '.join(map(str, draw_sweep(folder)))}")
         except (PlotError, RunError) as error:  # the results are complete without pictures
             stop.say(f"not drawn: {error.text}")
     unreadable = end_with(row.reason for row in summary.rows if row.state == UNREADABLE)
@@ -92,12 +92,9 @@ def show(plan: Plan) -> int:
 
 def describe(plan: Plan) -> str:
     """Describe what varies in a sweep, and the number of its members."""
-    how = "all combinations"
-    if plan.kind != GRID:
-        how = "chosen by Optuna" if plan.kind == OPTUNA else "drawn at random"
-        if len(plan.seeds) > 1:
-            settings = plan.total // len(plan.seeds)
-            how = f"{thousands(settings)} {how}, with {len(plan.seeds)} seeds each"
+    how = "chosen by Optuna" if plan.how.optuna else "drawn at random" if plan.how.random else "all combinations"
+    if plan.samples and len(plan.seeds) > 1:
+        how = f"{thousands(plan.samples)} {how}, with {len(plan.seeds)} seeds each"
     lines = [f"members  {thousands(plan.total)}, {how}"]
     for name, values in plan.options.items():
         lines.append(f"         {words(name)}: {values if isinstance(values, Span) else some(values)}")

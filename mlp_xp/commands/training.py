@@ -7,18 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from rich.console import Console
 
 from mlp_xp.backends.opening import starting_on
 from mlp_xp.commands.data import naming_option
 from mlp_xp.commands.options import only_one
 from mlp_xp.commands.process import called
-from mlp_xp.commands.stopping import Stop, catch_signals
+from mlp_xp.commands.stopping import Stop
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.training import Event
 from mlp_xp.data.datasets import is_own, load_dataset
 from mlp_xp.data.origin import Origin
+from mlp_xp.files import FileError
 from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.records import check_foreign, parse_settings
 from mlp_xp.runs.settings import RECIPES, Settings, check_unchanged, settings_of, with_fitting_batches
@@ -104,7 +104,7 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
     stop, dataset = Stop(console), job.dataset
     hint = f"; resume with: {called('train', '--resume', folder)}"
     stop.say(f"{terminal.describe(settings, job)}\nrun      {folder}\n")
-    with catch_signals(stop):
+    with stop.catching_signals():
         events = recording.train_in_folder(
             folder, settings, job, overwrite=overwrite, save_now=lambda: bool(stop), resume_hint=hint
         )
@@ -126,18 +126,10 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
     stop.say(f"\n{terminal.summary(event.report)}")
     if event.position.best:
         stop.say(terminal.selected(event.position.best, event.position.epoch, settings.train, dataset))
-    if event.report.test and dataset.task.exclusive:
-        counts = np.bincount(job.backend.to_numpy(dataset.test_labels))
-        most, share = int(counts.argmax()), counts.max() / counts.sum()
-        if event.report.test.score <= share:
-            stop.say(
-                f"no better than always naming {dataset.class_names[most]}, the most frequent class "
-                f"({100 * share:.2f} %); try a lower --learning-rate, more --epochs, or another --seed"
-            )
     try:  # a run without pictures is complete
         paths = draw_run(folder, dataset, job.backend)
         stop.say(f"drawn in {folder}: {', '.join(path.name for path in paths)}")
-    except PlotError as error:
+    except (PlotError, FileError) as error:
         stop.say(f"no pictures: {error}, then: {called('plot', folder)}")
     if stop.error:
         raise stop.error_at(f"after the end of the training; the run in {str(folder)!r} is complete")

@@ -14,14 +14,12 @@ from mlp_xp.errors import Argument, Words
 class TrainConfig:
     """What is trained and how. The defaults are the notebook's.
 
-    Raises ConfigError for a value of the wrong type or out of range, so that no invalid configuration exists.
-    `declared(TrainConfig)` holds the ranges and choices. An activation may also be an `Activation`, a pair of functions
-    of your own, which a run folder cannot store.
+    Raises ConfigError for a value of the wrong type or out of range, so that no invalid configuration exists. An
+    activation may also be an `Activation`, a pair of functions of your own, which a run folder cannot store.
 
-    A field is declared with its default and what else is known about it. `least` and `most` are its range.
-    `compiled_in=False` marks what a compiled training step does not contain: it is an input of the step, as the
-    learning rate is, or the step never sees it, as the number of epochs. The rest is for the command line and for
-    sweeps, which draw a setting `by_ratio` log-uniformly.
+    A field is declared with its default and other facts, which `declared.Setting` explains. `compiled_in=False` marks
+    what a compiled training step does not contain: it is an input of the step, as the learning rate is, or the step
+    never sees it, as the number of epochs.
     """
 
     epochs: int = setting(5, least=1, compiled_in=False, aliases=("-e",))

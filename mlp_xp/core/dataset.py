@@ -48,9 +48,7 @@ class Preparation(NamedTuple):
         return self.function is flatten_and_scale
 
 
-PREPARATIONS: dict[str, Callable[..., Array]] = {
-    "bytes": flatten_and_scale, "standardize": standardize, "unchanged": unchanged
-}  # fmt: skip
+PREPARATIONS: dict[str, Any] = {"bytes": flatten_and_scale, "standardize": standardize, "unchanged": unchanged}
 BYTES = Preparation(flatten_and_scale)
 UNNAMED = "unnamed"
 
@@ -75,7 +73,6 @@ class Dataset(NamedTuple):
     name: str = UNNAMED
     """A key of DATASETS, or the path of the data set's folder; UNNAMED for data in memory."""
     prepare: Preparation = BYTES
-    """How inputs become features."""
     task: Task = CLASSES
     """CLASSES (each sample has one), LABELS (each sample may have several), or REGRESSION."""
     origin: Any = None
@@ -89,10 +86,9 @@ class Dataset(NamedTuple):
     """For a regression whose network is trained on standardised numbers: their mean and standard deviation over the
     training set, on the device, (outputs,) each. The labels above stay in their own units."""
     hold_out: Callable[[np.ndarray, int, int], np.ndarray] | None = None
-    """`hold_out(labels, count, seed)` chooses the `count` training samples to hold out for validation, and returns
-    their numbers, int64 (count,), in ascending order; it gets the labels on the host. Your own data have such a
-    function, because they may be sorted. If it is None, the last samples are held out: so for published data, and for
-    files in their form."""
+    """`hold_out(labels, count, seed)` gets the labels on the host and returns the numbers of the training samples to
+    hold out for validation, int64 (count,), ascending. Your own data have it, because they may be sorted. If it is
+    None, as for published data and files in their form, the last samples are held out."""
 
     @property
     def is_own(self) -> bool:
@@ -112,11 +108,9 @@ def described(shape: Sequence[int]) -> str:
 
 
 def check_dataset(dataset: Dataset, backend: Backend) -> None:
-    """Raise DatasetError unless a data set can be used for training.
+    """Raise DatasetError unless a data set's arrays are as `Dataset` documents, with samples in each part.
 
-    Its arrays must be as `Dataset` documents, with at least one sample in each part and inputs of one size. What is
-    refused here would otherwise fail inside the array library, or give a wrong result silently. Only the labels are
-    read from the device.
+    What is refused here would otherwise fail inside the array library, or give a wrong result silently.
     """
     shape, outputs = tuple(dataset.train_inputs.shape[1:]), len(dataset.class_names)
     for part, inputs, labels in (("train", *dataset[:2]), ("test", *dataset[2:4])):

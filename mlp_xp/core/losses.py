@@ -28,12 +28,9 @@ MANY = 64  # with this many samples or more, softmax is faster on the transposed
 
 
 def by_output(x: Array, /, *, xp: Any) -> Array:
-    """Return outputs (..., n) as (n, samples), because NumPy sums a few long rows faster than many short ones.
-
-    It is a copy, unless the layout in memory is the same already, as for a single sample.
-    """
+    """Return outputs (..., n) as (n, samples), because NumPy sums a few long rows faster than many short ones."""
     columns = xp.reshape(x, (-1, x.shape[-1])).T
-    copied = xp.reshape(columns, (-1,))  # to flatten a transposed array copies it, row by row
+    copied = xp.reshape(columns, (-1,))  # to flatten a transposed array of several samples copies it, row by row
     return xp.reshape(copied, columns.shape)
 
 
@@ -53,10 +50,7 @@ def softmax(x: Array, /, *, xp: Any) -> Array:
 
 
 def log_softmax(x: Array, /, *, xp: Any) -> Array:
-    """Return log(softmax(x)) = x_i - log sum_j exp(x_j), shape (..., n).
-
-    At most 0, and finite even where softmax itself underflows to 0.
-    """
+    """Return log(softmax(x)) = x_i - log sum_j exp(x_j), (..., n): at most 0, finite even where softmax is 0."""
     shifted = x - xp.max(x, axis=-1, keepdims=True)
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
 

@@ -81,10 +81,7 @@ def forward(network: Sequence[Layer], x: Array, activations: Sequence[Activation
 def forward_from(
     z: Array, above: Sequence[Layer], activations: Sequence[Activation], /, *, xp: Any
 ) -> tuple[Array, Tape]:
-    """Return the logits and the tape of the layers above the first, given its z_0, (B, n_1).
-
-    `deferred` computes z_0 in another way.
-    """
+    """Return the logits and the tape of the layers above the first, given its z_0, (B, n_1)."""
     tape = []
     for layer, activation in zip(above, activations, strict=True):
         a, saved = activation.function(z, xp=xp)

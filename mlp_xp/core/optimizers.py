@@ -2,10 +2,8 @@
 
 An optimiser has a function that changes one array of a layer, its weights or its bias: `change(w, g, slots, rates,
 settings, xp=)` returns the new w and slots. g is the gradient of w, and the slots are arrays that the optimiser keeps
-for w from step to step, of the shape of w: none, a velocity, or two moments. `settings` is a `TrainConfig`.
-
-What changes from step to step, such as the learning rate, is in `rates`: a few numbers, computed on the host for many
-steps at once.
+for w from step to step, of the shape of w: none, a velocity, or two moments. `settings` is a `TrainConfig`. What
+changes from step to step, such as the learning rate, is in `rates`.
 
 The arrays w and slots are donated: the function may work in place, so its caller must not use them again. An in-place
 operator such as `w -= g` changes the array on NumPy, CuPy and PyTorch, and makes a new one on JAX; the code is right
@@ -22,12 +20,11 @@ from mlp_xp.core.network import Layer
 
 Slots = tuple[Layer, ...]
 """What an optimiser keeps for a layer, one `Layer` per slot: (), (velocity,) or (m, v), each with weights and bias."""
-Update = Callable[..., tuple[Layer, Slots]]
 Changed = tuple[Array, Sequence[Array]]
 
 
 class Rates(NamedTuple):
-    """The numbers that change from step to step, arrays (); for k steps at once, (k,). Unused ones are 0."""
+    """The numbers that change from step to step, arrays (); those of k steps are (k,). Unused ones are 0."""
 
     error: Array
     """Factor of the error at the output, and so of all gradients, which are linear in it: for gradient descent the
@@ -102,7 +99,6 @@ class Optimizer(NamedTuple):
     """An optimiser: how it changes an array, and at which rates."""
 
     change: Callable[..., Changed]
-    """See the module's docstring."""
     own_rates: Callable[[np.ndarray, np.ndarray, Any], tuple[Any, ...]]
     """`own_rates(rate, t, settings)`: error, step_size and epsilon of steps t, counted from 1, with these learning
     rates; arrays (n,), or a number for all steps."""
@@ -113,47 +109,33 @@ class Optimizer(NamedTuple):
     and Hutter, 2019). False: weight_decay * w is added to the gradient. For gradient descent both are the same."""
 
     def rates(self, learning_rates: np.ndarray, step_numbers: np.ndarray, settings: Any) -> Rates:
-        """Return the rates of n steps, float64 (n,) each.
-
-        learning_rates: float64 (n,). step_numbers: int64 (n,), from 0 at the start of training: Adam depends on them.
-        """
+        """Return the rates, float64 (n,) each, of n steps with these learning rates and numbers, from 0, (n,) each."""
         error, step_size, epsilon = self.own_rates(learning_rates, step_numbers + 1, settings)
         # This error is not yet divided by the batch size: the gradient is a mean, to which the decay is added.
         decay = settings.weight_decay * (learning_rates if self.decoupled else error)
         return Rates(*np.broadcast_arrays(error, decay, step_size, epsilon))
 
-    def empty_slots(self, layer: Layer, /) -> Slots:
-        """Return what the optimiser keeps for a layer before the first step, on the host: zeros."""
-        return tuple(Layer(np.zeros_like(layer.weights), np.zeros_like(layer.bias)) for _ in range(self.slot_count))
+    def make_update(self, settings: Any, *, xp: Any) -> Callable[..., tuple[Layer, Slots]]:
+        """Return `update(layer, gradient, slots, rates) -> layer, slots`, with weight decay. layer, slots: donated."""
 
-    def make_update(self, settings: Any, *, xp: Any) -> Update:
-        """Return `update(layer, gradient, slots, rates) -> layer, slots`, with weight decay.
+        def changed(w: Array, g: Array, slots: Sequence[Array], rates: Rates, *, decays: bool) -> Changed:
+            if decays and self.decoupled:
+                w *= 1 - rates.decay
+            elif decays:
+                pull = rates.decay * w
+                pull += g
+                g = pull
+            return self.change(w, g, slots, rates, settings, xp=xp)
 
-        layer and slots are donated: the caller must not use them again. The gradient is not changed.
-        """
-        decays, bias_decays = settings.weight_decay > 0, settings.weight_decay > 0 and settings.decay_bias
-        change = self.change
+        decays = settings.weight_decay > 0  # a step asks only whether: rates.decay says how much
 
         def update(layer: Layer, gradient: Layer, slots: Slots, rates: Rates, /) -> tuple[Layer, Slots]:
-            (weights, bias), (weights_g, bias_g) = layer, gradient
-            if decays:
-                weights, weights_g = self.decayed(weights, weights_g, rates.decay)
-            if bias_decays:
-                bias, bias_g = self.decayed(bias, bias_g, rates.decay)
-            weights, of_weights = change(weights, weights_g, [s.weights for s in slots], rates, settings, xp=xp)
-            bias, of_bias = change(bias, bias_g, [s.bias for s in slots], rates, settings, xp=xp)
-            return Layer(weights, bias), tuple(map(Layer, of_weights, of_bias))
+            kept = [s.weights for s in slots], [s.bias for s in slots]
+            weights, kept_w = changed(layer.weights, gradient.weights, kept[0], rates, decays=decays)
+            bias, kept_b = changed(layer.bias, gradient.bias, kept[1], rates, decays=decays and settings.decay_bias)
+            return Layer(weights, bias), tuple(map(Layer, kept_w, kept_b))
 
         return update
-
-    def decayed(self, w: Array, g: Array, decay: Array, /) -> tuple[Array, Array]:
-        """Return w and g after weight decay by a factor. w is donated; g is not changed."""
-        if self.decoupled:
-            w *= 1 - decay
-            return w, g
-        decayed = decay * w
-        decayed += g
-        return w, decayed
 
 
 OPTIMIZERS = {
@@ -178,15 +160,12 @@ def clip_by_norm(gradients: Iterable[tuple[int, Layer]], limit: Array, /, *, xp:
 
 
 def constant(rate: float, step_numbers: np.ndarray, total: int) -> np.ndarray:
-    """Return the same rate for every step: float64 (n,) for the numbers of the steps, (n,)."""
+    """Return the same rate for each step: float64 (n,) for numbers of steps (n,) in a run of `total` steps."""
     return np.full(step_numbers.shape, rate)
 
 
 def cosine(rate: float, step_numbers: np.ndarray, total: int) -> np.ndarray:
-    """Return rate (1 + cos(pi t / total)) / 2 for each step t of a run of `total` steps: float64 (n,) for numbers (n,).
-
-    Loshchilov and Hutter, 2017, eq. 5, without restarts.
-    """
+    """Return rate (1 + cos(pi t / total)) / 2, t from 0: Loshchilov and Hutter, 2017, eq. 5, without restarts."""
     return rate * (1 + np.cos(np.pi * step_numbers / total)) / 2
 
 

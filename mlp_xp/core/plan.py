@@ -70,13 +70,11 @@ def chunk_lengths(batch_size: int, parameters: int, interval: int) -> tuple[int,
     They are few because JAX on a GPU, which does not fill up chunks, compiles a function for each. A block of deferred
     updates begins where its chunk does, so the last bits of a run depend on them.
 
-    The first report follows the first step. So the notebook's 60 000 steps with a report every 10 000 are stretches of
-    1, five times 10 000, and 9 999 steps. Here the longest length is 9 999, and each 10 000 is 9 999 + 1.
-
-    In general, `interval` samples lie between two reports, or checkpoints. The longest length divides their steps, less
-    one, as evenly as possible into chunks of at most CHUNK_WORK, or of ENOUGH_STEPS where that is more. A remainder is
-    cut into chunks of the square root of this length, rounded down, and what then remains into single steps.
-    parameters: the number of weights and biases.
+    `interval` samples lie between two reports, or checkpoints. The longest length divides their steps, less one, as
+    evenly as possible into chunks of at most CHUNK_WORK, or of ENOUGH_STEPS where that is more. One less, because the
+    first report follows the first step: the notebook's 60 000 steps with a report every 10 000 are stretches of 1, five
+    times 10 000, and 9 999 steps, and each 10 000 is 9 999 + 1. A remainder is cut into chunks of the square root of
+    the longest length, rounded down, and what then remains into single steps.
     """
     capacity = max(ENOUGH_STEPS, CHUNK_WORK // (batch_size * parameters))
     steps = max(1, interval // batch_size - 1)

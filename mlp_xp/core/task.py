@@ -35,11 +35,9 @@ class Evaluation(NamedTuple):
     label_accuracies: tuple[float, ...] = ()
     """Labels: the accuracy of each label alone. Their mean is `label_accuracy`."""
     r2s: tuple[float, ...] = ()
-    """Regression: R² of each output alone."""
     rmses: tuple[float, ...] = ()
-    """Regression: the root of the mean squared error of each output alone."""
+    """Regression: R² and the root of the mean squared error of each output alone."""
     samples: int = 0
-    """The number of samples."""
 
     @property
     def score(self) -> float:
@@ -74,18 +72,14 @@ class Task(NamedTuple):
     exclusive: bool
     """Whether each sample has one of the outputs as its label, (n,); otherwise one label per output, (n, outputs)."""
     floats: bool
-    """True: labels are floats, and predictions are numbers. False: labels are integers, predictions probabilities."""
-    scales: bool = False
-    """Whether labels are standardised for training, unless the data set says otherwise."""
+    """True: labels are floats, which your own data standardise for training, and predictions are numbers. False: labels
+    are integers, and predictions are probabilities."""
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
 
     def evaluate(self, z: np.ndarray, labels: np.ndarray, scaling: Sequence[np.ndarray] = ()) -> Evaluation:
-        """Return the loss and the figures of z (n, outputs), all on the host.
-
-        labels: numbers of classes (n,); or 0 and 1, or numbers to predict, (n, outputs).
-        """
+        """Return the loss and the figures of z, (n, outputs), for labels as in a data set, all on the host."""
         targets = self.encode(labels, z.shape[1], scaling, dtype=z.dtype, xp=np)
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # the loss shows it
             loss = float(np.mean(self.loss(z, targets, xp=np)))
@@ -144,6 +138,10 @@ def as_numbers(labels: Array, outputs: int, scaling: Scaling, /, *, dtype: Any, 
     return (t - scaling[0]) / scaling[1] if scaling else t
 
 
+def _probabilities(z: Array, /, *, xp: Any) -> Array:
+    return sigmoid(z, xp=xp)[0]
+
+
 def _label_figures(z: np.ndarray, targets: np.ndarray, _: Sequence[np.ndarray]) -> dict[str, Any]:
     right = (z > 0) == (targets > 0)
     return {
@@ -166,7 +164,7 @@ def _pool_labels(z: np.ndarray) -> np.ndarray:
 LABELS = Task(
     name="labels",
     loss=binary_cross_entropy,
-    link=lambda z, /, *, xp: sigmoid(z, xp=xp)[0],
+    link=_probabilities,
     encode=as_numbers,
     figures=_label_figures,
     decide=_likely,
@@ -179,6 +177,10 @@ LABELS = Task(
 
 
 # Regression: the outputs are numbers, perhaps standardised.
+
+
+def _unchanged(z: Array, /, *, xp: Any) -> Array:
+    return z
 
 
 def in_units(predictions: Array, scaling: Scaling, /) -> Array:
@@ -210,7 +212,7 @@ def _pool_numbers(z: np.ndarray) -> np.ndarray:
 REGRESSION = Task(
     name="regression",
     loss=half_squared_error,
-    link=lambda z, /, *, xp: z,
+    link=_unchanged,
     encode=as_numbers,
     figures=_number_figures,
     decide=_numbers,
@@ -219,6 +221,5 @@ REGRESSION = Task(
     outputs_name="outputs",
     exclusive=False,
     floats=True,
-    scales=True,
 )
 TASKS = {task.name: task for task in (CLASSES, LABELS, REGRESSION)}

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp_xp.core.functional import Array
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model, all_finite, copy_network
@@ -54,34 +53,32 @@ class Report(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """Sums over the samples since the last report, without the warm-up."""
+    """Sums over the samples since the last report."""
 
     loss: float = 0.0
     samples: int = 0
     seconds: float = 0.0
-    reported: bool = False
-    """Whether a report has shown these sums. They are kept for the closing report, and `add` starts again from 0."""
+    complete: bool = False
+    """Whether the next steps begin a new tally, after a report or in the warm-up. Until then, the closing report needs
+    this one."""
 
-    def add(self, losses: np.ndarray, batch_size: int, seconds: float) -> "Tally":
+    def add(self, losses: np.ndarray, batch_size: int, seconds: float, *, complete: bool) -> "Tally":
         """Add steps on batches of this size, which had these losses and took this time."""
-        loss, samples = float(losses.sum()) * batch_size, losses.size * batch_size
-        if self.reported:
-            return Tally(loss, samples, seconds)
-        return Tally(self.loss + loss, self.samples + samples, self.seconds + seconds)
+        before = Tally() if self.complete else self
+        loss, samples = before.loss + float(losses.sum()) * batch_size, before.samples + losses.size * batch_size
+        return Tally(loss, samples, before.seconds + seconds, complete)
 
 
 class Best(NamedTuple):
-    """The network with the highest score on the held-out samples so far, and its epoch.
+    """The network with the highest score on the held-out samples so far, its score and loss on them, and its epoch.
 
     Ties go to the lower loss, because on few samples many epochs have the same score, and then to the earlier epoch.
     """
 
     network: Network
     score: float
-    """See `Evaluation.score`."""
     epoch: int
     loss: float
-    """The loss on the held-out samples."""
 
 
 class Position(NamedTuple):
@@ -92,30 +89,17 @@ class Position(NamedTuple):
     epoch: int = WARM_UP_EPOCH
     """The number of the epoch, from 0; WARM_UP_EPOCH during the warm-up."""
     sample: int = 0
-    """How many samples of the epoch are done; 0 during the warm-up."""
+    """How many samples of the epoch are done."""
     step: int = 0
     """The steps that are done since the start of training."""
     reports: int = 0
     """The reports that were given since the start of training, without the closing one."""
     seconds: float = 0.0
-    """Time since the start of training."""
     loss: float = math.nan
-    """The loss of the last step."""
+    """The time since the start of training, and the loss of the last step."""
     tally: Tally = Tally()
     best: Best | None = None
     """None without held-out samples, and until the end of the first epoch."""
-
-    def after(self, epoch: int, chunk: Chunk, state: State, losses: np.ndarray, seconds: float) -> "Position":
-        """Return the position after a chunk of an epoch, whose steps had these losses and took this time."""
-        is_warm_up = epoch == WARM_UP_EPOCH
-        return self._replace(
-            state=state,
-            epoch=epoch,
-            sample=0 if is_warm_up else chunk.stop,
-            step=self.step + chunk.steps,
-            loss=float(losses[-1]),
-            tally=Tally() if is_warm_up else self.tally.add(losses, chunk.batch_size, seconds),
-        )
 
 
 class Event(NamedTuple):
@@ -136,10 +120,10 @@ def trajectory(
 ) -> Iterator[Event]:
     """Train, and yield an event after every chunk of steps. All their losses together are the job's loss trajectory.
 
-    start: the position to resume from, with its state on the device; the state is donated. On the same backend the rest
+    start: the position to resume from, with its state on the device, which is donated. On the same backend the rest
     then has the same bits as if training had not been interrupted. stop_after: end after this many steps, warm-up
-    included. If the job is longer, there is no closing event; and the last chunk may be cut, after which the job cannot
-    be resumed. trained: layers on the host, which replace the first of those that the seed draws.
+    included. If the job is longer, there is no closing event, and it cannot be resumed, because the last chunk may be
+    cut. trained: layers on the host, which replace the first of those that the seed draws.
 
     Raises DivergenceError at the first loss that is not finite, of training, validation or test, and before a report if
     the state is not finite, and BackendFailure where the array library fails.
@@ -151,8 +135,7 @@ def trajectory(
     for epoch, chunk, samples in job.chunks(random, stop_after):
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
             continue  # done before; drawn again all the same, so that the later shuffles are the same
-        worse_epochs = epoch - 1 - position.best.epoch if position.best else 0
-        if config.patience and worse_epochs >= config.patience:
+        if config.patience and position.best and epoch - 1 - position.best.epoch >= config.patience:
             has_ended = True
             break
 
@@ -160,10 +143,14 @@ def trajectory(
         state, losses = job.run(position.state, samples, position.step)
         check_losses(losses, epoch, chunk)
         now, report = time.perf_counter(), None
-        position = position.after(epoch, chunk, state, losses, now - chunk_began)._replace(seconds=now - began)
+        complete = chunk.report is not None or epoch == WARM_UP_EPOCH
+        tally = position.tally.add(losses, chunk.batch_size, now - chunk_began, complete=complete)
+        position = position._replace(
+            state=state, epoch=epoch, sample=chunk.stop, step=position.step + chunk.steps,
+            seconds=now - began, loss=float(losses[-1]), tally=tally, reports=position.reports + (chunk.report is not None),
+        )  # fmt: skip
         if chunk.report is not None:
             position, report = _report(job, position, state.network, chunk.report, began)
-            position = position._replace(reports=position.reports + 1, tally=position.tally._replace(reported=True))
         yield Event(position, losses, report, chunk.checkpoint)
 
     if has_ended or position.step == job.total_steps:
@@ -178,11 +165,14 @@ def _report(job: Job, position: Position, network: Network, sample: int, began: 
     model = job.model(copy_network(network, job.backend))
     data, best, tally, validation, test = job.dataset, position.best, position.tally, None, None
     if job.held_out and position.sample == len(job.rows):  # at the end of an epoch
-        validation = _evaluate(model, job.held_out, position, "held-out")
+        validation = model.evaluate(*job.held_out)
         if best is None or (validation.score, -validation.loss) > (best.score, -best.loss):
             best = Best(model.network, validation.score, position.epoch, validation.loss)
     if data.test_inputs is not None:
-        test = _evaluate(model, (data.test_inputs, data.test_labels), position, "test")
+        test = model.evaluate(data.test_inputs, data.test_labels)
+    for which, found in (("held-out", validation), ("test", test)):
+        if found and not math.isfinite(found.loss):  # the last update diverged, which no loss of a step shows
+            raise _diverged(f"{which} loss after {position.sample} samples", position.epoch, found.loss)
     report = Report(
         epoch=position.epoch,
         sample=sample,
@@ -197,13 +187,6 @@ def _report(job: Job, position: Position, network: Network, sample: int, began: 
     return position._replace(seconds=report.seconds, best=best), report
 
 
-def _evaluate(model: Model, samples: tuple[Array, ...], position: Position, which: str) -> Evaluation:
-    found = model.evaluate(*samples)
-    if not math.isfinite(found.loss):  # the last update diverged, which no loss of the steps before it shows
-        raise _diverged(f"{which} loss after {position.sample} samples", position.epoch, found.loss)
-    return found
-
-
 def check_losses(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:
     """Raise DivergenceError, which names the first sample of the first bad batch, unless all losses are finite."""
     if not np.isfinite(losses).all():
@@ -212,9 +195,7 @@ def check_losses(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:
 
 
 def check_state(position: Position, backend: Backend) -> None:
-    """Raise DivergenceError unless the network and the optimiser state are finite.
-
-    If they are, only one value is read from the device.
+    """Raise DivergenceError unless the network and the optimiser state are finite. Reads one value from the device.
 
     An update can overflow without a trace in any loss: a saturated unit has a finite output, whatever its weights.
     """

@@ -15,6 +15,7 @@ from mlp_xp.errors import DatasetError
 # The names of the arrays of each part, inputs before labels; a file may use any case.
 TRAIN = (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"))
 TEST = (("x_test", "y_test"), ("test_images", "test_labels"))
+KNOWN = {name for pair in (*TRAIN, *TEST) for name in pair}
 
 Array = npt.NDArray[Any]
 
@@ -26,12 +27,12 @@ def read_array_files(path: Path, how: Origin | None = None, features: Sequence[s
     alone, all in any case. Other arrays are ignored. Labels of shape (n, 1) become (n,); the rest is as in the file,
     and not checked. Raises DatasetError, which names the file.
     """
-    files = [path]
-    if path.is_dir():
-        files = [file for file in sorted(path.iterdir()) if file.suffix.lower() == ".npy" and _is_known(file.stem)]
+    is_folder = path.is_dir()
+    files = sorted(path.glob("*.[nN][pP][yY]")) if is_folder else [path]
     arrays: dict[str, Array] = {}
     for file in files:
-        arrays |= _load(file)
+        if not is_folder or file.stem.lower() in KNOWN:
+            arrays |= _load(file)
     train, test = (_part(arrays, pairs, path) for pairs in (TRAIN, TEST))
     if train is None:
         remedy = "name the arrays x_train, y_train and, if there is a test set, x_test and y_test; or X and y"
@@ -47,17 +48,13 @@ def _part(arrays: dict[str, Array], pairs: Sequence[tuple[str, str]], path: Path
     return None
 
 
-def _is_known(name: str) -> bool:
-    return any(name.lower() in pair for pair in (*TRAIN, *TEST))
-
-
 def _load(path: Path) -> dict[str, Array]:
     """Return the arrays in a file whose names are known, by their names in small letters. Raises DatasetError."""
     with open_file(path) as stream:
         try:
             found = np.load(stream, allow_pickle=False)
             found = {path.stem: found} if isinstance(found, np.ndarray) else found
-            return {name.lower(): np.ascontiguousarray(found[name]) for name in found if _is_known(name)}
+            return {name.lower(): np.ascontiguousarray(found[name]) for name in found if name.lower() in KNOWN}
         except Exception as error:  # of many types, for a file that is damaged, not NumPy's, or holds a pickle
             raise fault(error) from error
 

@@ -49,17 +49,9 @@ def load_dataset(
     The arrays are on the backend's device; without a backend they are NumPy arrays on the host. MNIST is read from the
     package or the repository if it is there. Others are downloaded once; see `downloads.fetch` for `cache_dir`.
 
-    A folder (a path, or a string that is not a name) may hold data like MNIST's: four IDX files with its names, gzipped
-    or plain, or two CSV files in the format of `mnist_files.read_csv`: one with the word `train` in its name, one with
-    `test` or `t10k` (`mnist_train.csv`, but not `latest.csv`). The labels are 0 to 9, the images `uint8`. Otherwise it
-    holds your own data, in one of the other FORMATS: a table with a header, a .npz archive, or a folder of pictures,
-    tables or .npy files.
-
-    how: the fields of `Origin`, for your own data. label: the column of a table that has the labels, or several as in
-    "a,b"; without it a folder of CSV files is taken for one like MNIST's. exclude: columns to ignore, in the same form.
-    test_fraction: the share of the samples, at least 0 (no test set) and below 1, that a shuffle with `split_seed`
-    selects for testing, where the files have no test set. picture_size: the side of a square to resize pictures to.
-    task, stratify, scale_targets: as for `from_arrays`.
+    A path, or a string that is not a name, holds data in one of the FORMATS, which data/README.md describes: images
+    like MNIST's, which become `uint8` with labels 0 to 9, or your own data. how: the fields of `Origin`, for your own
+    data; a folder of CSV files without `label` holds images like MNIST's.
 
     A test set that is the training set is rejected: its accuracy would mean nothing. Raises DatasetError, which names
     the file and the fault, or DownloadError. If no data set is found, the error's `setting` is "name_or_folder".

@@ -38,6 +38,7 @@ def prepare_image(image: Bytes, *, size: int = SIZE) -> Bytes | None:
     picture's edges allow.
     """
     from PIL import Image
+    from scipy import ndimage
 
     grey = Image.fromarray(image).convert("L")
     grey.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BOX)
@@ -45,20 +46,17 @@ def prepare_image(image: Bytes, *, size: int = SIZE) -> Bytes | None:
     if ink is None:
         return None
     ink = _without_dirt(ink)
-    rows, columns = np.nonzero(ink >= EDGE)
-    ink = ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    ink = ink[ndimage.find_objects((ink >= EDGE).astype(np.uint8))[0]]
     scale = round(size * FITTED / SIZE) / max(ink.shape)
     fitted_size = max(1, round(ink.shape[1] * scale)), max(1, round(ink.shape[0] * scale))
     resized = Image.fromarray(ink.astype(np.float32)).resize(fitted_size, Image.Resampling.LANCZOS)
     fitted = np.asarray(resized, np.float64)
     fitted = np.clip(fitted * (255 / fitted.max()), 0, 255)
-    places = []
-    for axis in (0, 1):
-        amounts = fitted.sum(axis=1 - axis)
-        centre = float(amounts @ np.arange(len(amounts)) / amounts.sum())
-        places.append(min(max(round(size / 2 - centre), 0), size - len(amounts)))
+    row, column = (
+        min(max(round(size / 2 - centre), 0), size - length)
+        for centre, length in zip(ndimage.center_of_mass(fitted), fitted.shape, strict=True)
+    )
     canvas = np.zeros((size, size), np.uint8)
-    row, column = places
     canvas[row : row + fitted.shape[0], column : column + fitted.shape[1]] = np.rint(fitted)
     return canvas
 

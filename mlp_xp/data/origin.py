@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from mlp_xp.declared import BELOW_ONE, check_settings, setting
 
-LARGEST_SIDE = 2048
-
 
 @dataclass(frozen=True)
 class Origin:
@@ -20,7 +18,7 @@ class Origin:
     """Share of the samples to test on, if --data-dir has no test set of its own; 0: do not test."""
     split_seed: int = setting(0, most=2**32 - 1)
     """Random seed, 0 to 2**32 - 1, that chooses the samples to test on."""
-    picture_size: int | None = setting(None, least=1, most=LARGEST_SIDE)
+    picture_size: int | None = setting(None, least=1, most=2048)
     """Resize the pictures in --data-dir to a square with this many pixels on a side. By default they must all have one
     size."""
     task: str | None = setting(None, choices=("classes", "labels", "regression"))

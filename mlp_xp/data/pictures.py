@@ -28,12 +28,8 @@ def read_picture_folder(folder: Path, how: Origin, features: Sequence[str] | Non
     """Read a folder with a subfolder of pictures for each class, or with `train` and `test` that each are like that.
 
     The classes are the names of the subfolders (of `train`), by number if all are numbers, else by name; pictures are
-    in the order of their names. Any format that Pillow reads will do, except EPS; a DatasetWarning names other files.
-    The EXIF orientation is applied; an animation gives its first frame; 16 bits become 8, and transparency is shown on
-    white. If every pixel of every picture is grey, the images are grey, else in colour.
-
-    how: with `picture_size`, each picture is resized to such a square, whatever its shape; by default all must have one
-    size.
+    in the order of their names, and each is read by `read_image`. A DatasetWarning names files that Pillow does not
+    read. All pictures must have one size, unless how.picture_size gives the side of a square to resize them to.
 
     The images are uint8 (n, rows, columns) if all pictures of both parts are grey, else (n, rows, columns, 3); the
     labels are the names of the classes, (n,). Raises DatasetError, which names the picture or folder.
@@ -126,8 +122,7 @@ def read_pictures(paths: Sequence[Path], shape: tuple[int, ...], kind: str = "ar
         library("scipy.ndimage", "scipy", "digits and letters need SciPy")
     files, images, faults = list[Path](), list[Bytes](), list[DatasetError]()
     for path in paths:
-        is_folder = next(os.walk(path), None) is not None
-        found = [*_pictures_below(path)] if is_folder else [path]
+        found = [*_pictures_below(path)] if next(os.walk(path), None) else [path]
         if not found:
             remedy = "give a folder of PNG or JPEG files"
             faults.append(DatasetError("contains no picture files", remedy=remedy, file=path))
@@ -164,9 +159,11 @@ def _pillow() -> tuple[ModuleType, list[str]]:
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None) -> Bytes:
-    """Read a picture as `read_picture_folder` does: uint8 (rows, columns) if every pixel is grey, else with 3 channels.
+    """Read a picture: uint8 (rows, columns) if every pixel is grey, else with 3 channels.
 
-    size: rows and columns, to resize it to. Raises DatasetError.
+    Any format that Pillow reads will do, except EPS. The EXIF orientation is applied; an animation gives its first
+    frame; 16 bits become 8, and transparency is shown on white. size: rows and columns, to resize it to. Raises
+    DatasetError.
     """
     pillow, formats = _pillow()
     from PIL import ImageOps

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ from mlp_xp.errors import Argument, DatasetError, some
 
 # A file is for training or for testing if its name has one of these words, between characters that are not letters.
 WORDS = {"train": "train", "test": "test|t10k"}
+# No name, or what pandas calls row numbers in Parquet.
+NAMELESS = "$|__index_level_"
 
 Found = tuple[list[str], list[str], npt.NDArray[Any], list[npt.NDArray[Any]], Sequence[int]]
 """The columns of features, and of labels; their values, (n, columns) and (n,) each; the lines of rows of text."""
@@ -44,8 +46,8 @@ def read_tables(path: Path, how: Origin, features: Sequence[str] | None = None) 
         train = read_tables(find_table(path, "train"), how, features)
         return replace(train, test=read_tables(find_table(path, "test"), how, train.feature_names).train)
     with open_file(path) as stream:
-        kind = next(kind for kind in KINDS if stream.peek(len(kind.magic)).startswith(kind.magic))
-        chosen, labelled, inputs, columns, lines = kind.read(stream, how, features)
+        read = next(read for magic, read in KINDS.items() if stream.peek(len(magic)).startswith(magic))
+        chosen, labelled, inputs, columns, lines = read(stream, how, features)
     labels = None if not columns else columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
     return Samples(Part(inputs, labels, path, lines), None, "columns", tuple(chosen), tuple(labelled))
 
@@ -72,7 +74,7 @@ def _choose(names: Sequence[str], how: Origin, features: Sequence[str] | None) -
     """Return which of the columns of a table are features, and which are labels. Raises DatasetError."""
     if features is None and how.label is None:
         raise DatasetError(f"needs the name of the column with the labels: {some(names)}", setting="label")
-    if features is None and (nameless := [i for i, name in enumerate(names, 1) if not name or INDEX.match(name)]):
+    if features is None and (nameless := [i for i, name in enumerate(names, 1) if re.match(NAMELESS, name)]):
         remedy = "name it, or leave it out if it is a row number (in pandas, write with index=False)"
         raise DatasetError(f"column {nameless[0]} has no name", remedy=remedy)
     labels, ignored = (_split(given, names) for given in (how.label, how.exclude))
@@ -81,9 +83,6 @@ def _choose(names: Sequence[str], how: Origin, features: Sequence[str] | None) -
     if not chosen:
         raise DatasetError("has no columns but the labels and those to ignore", remedy="give a table with features")
     return chosen, labels
-
-
-INDEX = re.compile("__index_level_")  # as pandas names the numbers of rows in Parquet
 
 
 def _split(given: str | None, names: Sequence[str]) -> list[str]:
@@ -169,19 +168,9 @@ def _values(column: Any, pa: Any) -> npt.NDArray[Any]:
     return np.array(column.to_pylist(), object) if column.null_count else column.to_numpy()
 
 
-class Kind(NamedTuple):
-    """A kind of table: the ends of names of files, the first bytes, and the function that reads it."""
-
-    suffixes: tuple[str, ...]
-    magic: bytes
-    read: Callable[[Stream, Origin, Sequence[str] | None], Found]
-
-
-KINDS = (
-    Kind((".parquet",), b"PAR1", _read_parquet),
-    Kind((".csv", ".csv.gz"), b"", _read_csv),  # the last, because any file may be one
-)
-SUFFIXES = tuple(suffix for kind in KINDS for suffix in kind.suffixes)
+# The function that reads each kind of table, by the first bytes; the last, because any file may be CSV.
+KINDS: dict[bytes, Callable[[Stream, Origin, Sequence[str] | None], Found]] = {b"PAR1": _read_parquet, b"": _read_csv}
+SUFFIXES = (".parquet", ".csv", ".csv.gz")
 FORMAT = Format(
     "a table",
     lambda path, names, how: not path.is_dir() or has_suffix(names, SUFFIXES),

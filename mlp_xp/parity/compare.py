@@ -1,7 +1,7 @@
-"""Compare several backends, step by step, with NumPy in float64."""
+"""Compare several backends, step by step, with NumPy in float64: `check`, and as an assertion `assert_parity`."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backends._foreign import rebuild
-from mlp_xp.backends.opening import BackendFailure, open_backend, reported
+from mlp_xp.backends.opening import BackendFailure, open_backend, open_namespace, reported
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import Job, layer_sizes
 from mlp_xp.core.library import Backend
 from mlp_xp.core.training import DivergenceError, Event, trajectory
+from mlp_xp.data.datasets import load_dataset
 from mlp_xp.declared import ConfigError, check_range
 from mlp_xp.errors import DatasetError, MlpXpError, with_colon
 from mlp_xp.parity import notebook
@@ -32,16 +33,21 @@ class Trajectory(NamedTuple):
     backend: Backend
     losses: np.ndarray
     """The loss of every step, warm-up included, float64 (steps,)."""
-    weights: tuple[np.ndarray, ...]
-    """The final weights and bias of each layer, in order, float64."""
+    weights: Sequence[np.ndarray]
+    """The final weights and bias of each layer, in order."""
     report_steps: np.ndarray
     """The number of steps done at every report, int64 (reports,)."""
     logits: np.ndarray
-    """The logits of all test images at every report and at the end, float64 (reports + 1, n, classes)."""
+    """The logits of all test images at every report and at the end, (reports + 1, n, classes)."""
     predictions: np.ndarray
-    """The final predictions for all test images by the library's own argmax, int64 (n,)."""
-    accuracies: np.ndarray
-    """The test accuracy at every report and at the end, from the logits, float64 (reports + 1,)."""
+    """The final predictions for all test images by the library's own argmax, whole numbers (n,)."""
+    labels: np.ndarray
+    """The true classes of the test images, (n,)."""
+
+    @property
+    def accuracies(self) -> np.ndarray:
+        """The test accuracy at every report and at the end, from the logits, float64 (reports + 1,)."""
+        return np.mean(np.argmax(self.logits, axis=2) == self.labels, axis=1)
 
 
 class Quantity(NamedTuple):
@@ -65,12 +71,12 @@ class Comparison(NamedTuple):
     """Relative deviations of the losses, float64 (steps,)."""
     allowed: np.ndarray
     """The relative deviation that is allowed at each step, float64 (steps,)."""
-    amplified: bool
-    """Whether that is more than the derived tolerance somewhere, because this training amplifies rounding."""
     accuracies_differ: int
     """The number of reports with a different test accuracy."""
     predictions_differ: int
     """The number of test images with a different final prediction."""
+    amplified: bool = False
+    """Whether more than the derived tolerance is allowed somewhere, because this training amplifies rounding."""
 
     @property
     def head_room(self) -> float:
@@ -86,6 +92,33 @@ class Comparison(NamedTuple):
     def agrees(self) -> bool:
         """Whether every quantity is within its tolerance."""
         return all(quantity.first_step is None for quantity in self.quantities.values())
+
+    def __str__(self) -> str:
+        """Return the results that are not deviations in one line, and what was allowed if training amplifies rounding.
+
+        Such as `jax: accuracy 93.07 %; 0 of 10000 predictions and 0 of 30 reported accuracies differ`.
+        """
+        run = self.trajectory
+        said = (
+            f"{with_colon(run.backend.name)} accuracy {100 * run.accuracies[-1]:.2f} %; "
+            f"{self.predictions_differ} of {len(run.predictions)} predictions and "
+            f"{self.accuracies_differ} of {len(run.report_steps)} reported accuracies differ"
+        )
+        if self.amplified:
+            said += f"; this training amplifies rounding: allowed are {MARGIN} times the deviations of NumPy with "
+            said += f"random rounding, up to {self.allowed[-1]:.1e}"
+        return said
+
+    def mismatches(self) -> Iterator[str]:
+        """Yield one line, with backend, step and quantity, for every quantity above its tolerance."""
+        for name, (largest, head_room, first_step) in self.quantities.items():
+            if first_step is not None:
+                times = 1 / head_room if head_room else math.inf
+                yield (
+                    f"{with_colon(self.trajectory.backend.name)} {name} above the tolerance, first at step "
+                    f"{first_step}, warm-up included; largest relative deviation {largest:.2e}, {times:.3g} times "
+                    "what is allowed"
+                )
 
 
 class Failure(NamedTuple):
@@ -117,18 +150,6 @@ def longest_dot_product(config: TrainConfig, dataset: Dataset) -> int:
     return max(*layer_sizes(config, dataset)[:-1], config.batch_size)
 
 
-def place_dataset(dataset: Dataset, backend: Backend) -> Dataset:
-    """Copy a data set from the host to the backend's device, its floats in the backend's dtype."""
-
-    def place(x: Any) -> Any:
-        if not isinstance(x, np.ndarray):
-            return x
-        return backend.asarray(x, backend.dtype if x.dtype.kind == "f" else None)
-
-    placed: Dataset = rebuild(dataset, place)
-    return placed
-
-
 def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> tuple[Job, Iterator[Event]]:
     """Return a job, and the events of its first `steps` steps after the warm-up.
 
@@ -139,7 +160,12 @@ def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -
     # The number of epochs follows from the steps, not from the configuration.
     epoch_steps = math.ceil((dataset.train_inputs.shape[0] - config.validation) / config.batch_size)
     config = replace(config, epochs=math.ceil(steps / epoch_steps), patience=0)
-    job = Job(config, place_dataset(dataset, backend), backend)
+
+    def place(x: Any) -> Any:
+        is_array = isinstance(x, np.ndarray)
+        return backend.asarray(x, backend.dtype if x.dtype.kind == "f" else None) if is_array else x
+
+    job = Job(config, rebuild(dataset, place), backend)
     events = trajectory(job, stop_after=config.warm_up_steps + steps)
     return job, (event for event in events if not event.closing)
 
@@ -155,9 +181,10 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
             report_steps.append(event.position.step)
             looks.append(backend.to_numpy(event.report.model.logits(job.dataset.test_inputs)))
     last = job.model(network).logits(job.dataset.test_inputs)
-    predictions = backend.to_numpy(backend.xp.argmax(last, axis=1))
-    weights = (backend.to_numpy(array) for layer in network for array in layer)
-    return _trajectory(backend, losses, weights, report_steps, [*looks, backend.to_numpy(last)], predictions, dataset)
+    predictions, logits = backend.to_numpy(backend.xp.argmax(last, axis=1)), [*looks, backend.to_numpy(last)]
+    weights = [backend.to_numpy(array) for layer in network for array in layer]
+    steps_done, labels = np.array(report_steps, np.int64), dataset.test_labels
+    return Trajectory(backend, np.concatenate(losses), weights, steps_done, np.stack(logits), predictions, labels)
 
 
 def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajectory:
@@ -186,27 +213,12 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
         network, data.train_inputs, data.train_labels, steps, batch_size=config.batch_size,
         warm_up=config.warm_up_steps, report_every=config.report_every, on_report=report,
     )  # fmt: skip
-    looks.append(network.forward(data.test_inputs).output_input)
+    logits = np.stack([*looks, network.forward(data.test_inputs).output_input])
     hidden = network.weights_input_hidden, network.bias_input_hidden
     weights = (*hidden, network.weights_hidden_output, network.bias_hidden_output)
-    backend = replace(open_backend("numpy"), name="notebook")
-    return _trajectory(backend, losses, weights, report_steps, looks, np.argmax(looks[-1], axis=1), dataset)
-
-
-def _trajectory(
-    backend: Backend, losses: Sequence[np.ndarray], weights: Iterable[np.ndarray], report_steps: Sequence[int],
-    looks: Sequence[np.ndarray], predictions: np.ndarray, dataset: Dataset,
-) -> Trajectory:  # fmt: skip
-    logits = np.stack(looks).astype(np.float64)
-    return Trajectory(
-        backend,
-        np.concatenate(losses),
-        tuple(array.astype(np.float64) for array in weights),
-        np.array(report_steps, np.int64),
-        logits,
-        predictions.astype(np.int64),
-        np.mean(np.argmax(logits, axis=2) == dataset.test_labels, axis=1),
-    )
+    backend, predictions = replace(open_backend("numpy"), name="notebook"), np.argmax(logits[-1], axis=1)
+    steps_done, labels = np.array(report_steps, np.int64), dataset.test_labels
+    return Trajectory(backend, np.concatenate(losses), weights, steps_done, logits, predictions, labels)
 
 
 def measure(run: Trajectory, reference: Trajectory) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -236,26 +248,19 @@ def measure(run: Trajectory, reference: Trajectory) -> dict[str, tuple[np.ndarra
     return {name: (at, np.where(np.isnan(values), np.inf, values)) for name, (at, values) in found.items()}
 
 
-def compare(run: Trajectory, reference: Trajectory, allowed: np.ndarray, *, amplified: bool = False) -> Comparison:
-    """Compare a run with the reference. allowed, amplified: see `Comparison`."""
+def compare(run: Trajectory, reference: Trajectory, allowed: np.ndarray) -> Comparison:
+    """Compare a run with the reference. allowed: see `Comparison`."""
     found = measure(run, reference)
-    return Comparison(
-        run,
-        {name: _quantity(steps, values, allowed[steps - 1]) for name, (steps, values) in found.items()},
-        found["loss"][1],
-        allowed,
-        amplified,
-        accuracies_differ=int(np.sum(run.accuracies[:-1] != reference.accuracies[:-1])),
-        predictions_differ=int(np.sum(run.predictions != reference.predictions)),
-    )
-
-
-def _quantity(steps: np.ndarray, deviations: np.ndarray, allowed: np.ndarray) -> Quantity:
-    beyond, is_some = deviations > allowed, deviations > 0
-    with np.errstate(over="ignore"):  # a large tolerance that was given
-        ratios = allowed[is_some] / deviations[is_some]
-    first = int(steps[np.argmax(beyond)]) if beyond.any() else None
-    return Quantity(float(np.max(deviations)), float(np.min(ratios, initial=math.inf)), first)
+    quantities = {}
+    for name, (steps, deviations) in found.items():
+        there, is_some = allowed[steps - 1], deviations > 0
+        with np.errstate(over="ignore"):  # a large tolerance that was given
+            head_room = float(np.min(there[is_some] / deviations[is_some], initial=math.inf))
+        first = next(iter(steps[deviations > there].tolist()), None)
+        quantities[name] = Quantity(float(np.max(deviations)), head_room, first)
+    accuracies_differ = int(np.sum(run.accuracies[:-1] != reference.accuracies[:-1]))
+    predictions_differ = int(np.sum(run.predictions != reference.predictions))
+    return Comparison(run, quantities, found["loss"][1], allowed, accuracies_differ, predictions_differ)
 
 
 def amplification(
@@ -321,7 +326,8 @@ def check(
         result = compare(run, reference, allowed(dtype))
         if result.agrees or not is_derived:
             return result
-        result = compare(run, reference, amplified(dtype), amplified=bool((amplified(dtype) > allowed(dtype)).any()))
+        is_amplified = bool((amplified(dtype) > allowed(dtype)).any())
+        result = compare(run, reference, amplified(dtype))._replace(amplified=is_amplified)
         if result.agrees and result.compared_steps <= config.warm_up_steps:
             raise ConfigError(
                 f"rounding alone changes this training so much that in {dtype} nothing can be compared from step "
@@ -345,3 +351,44 @@ def check(
             if not isinstance(error, BackendFailure):
                 reason = f"backend {with_colon(backend.name)} {reason}"
             yield Failure(backend, reason)
+
+
+def assert_parity(
+    library: Any,
+    *,
+    dtype: str = "float64",
+    steps: int = 200,
+    config: TrainConfig | None = None,
+    dataset: Dataset | None = None,
+) -> None:
+    """Train on an array library and on NumPy, and raise AssertionError unless every step agrees.
+
+    library: an array namespace, a hook (see docs/libraries.md), a name for `open_backend` such as "my_library:xp", or
+    a backend, which has its own dtype. dtype: float64 or float32. steps: at least 1, after the warm-up. config: by
+    default the notebook's network, with batches of one. dataset: arrays on the host; by default the first images of
+    MNIST.
+
+    The error names each quantity that deviates and its first step, or the library's own error. Raises BackendError for
+    a library that lacks something, and ConfigError for settings that do not fit the data.
+    """
+    __tracebackhide__ = True  # pytest shows the caller's line
+    if isinstance(library, Backend):
+        backend = library
+    else:
+        backend = open_backend(library, None, dtype) if isinstance(library, str) else open_namespace(library, dtype)
+    config = config or TrainConfig(report_every=100)
+    dataset = dataset or first_images()
+    _, result = check(config, dataset, [backend], steps)
+    if not isinstance(result, Comparison):
+        raise AssertionError(result.reason)
+    if not result.agrees:
+        raise AssertionError("\n".join([*result.mismatches(), str(result)]))
+
+
+def first_images() -> Dataset:
+    """Return the first images of MNIST, on the host: enough for reports in which every class occurs."""
+    mnist = load_dataset()
+    return mnist._replace(
+        train_inputs=mnist.train_inputs[:2000], train_labels=mnist.train_labels[:2000],
+        test_inputs=mnist.test_inputs[:500], test_labels=mnist.test_labels[:500],
+    )  # fmt: skip

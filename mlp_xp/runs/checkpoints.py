@@ -80,11 +80,9 @@ def _read(path: Path, *, tensors: bool = False) -> tuple[dict[str, np.ndarray], 
             facts = check_fields(parse((file.metadata() or {}).get("mlp_xp", "{}"), path), {}, path)
             check_format(facts, path)
             return {name: file.get_tensor(name) for name in file.keys() if tensors}, facts  # noqa: SIM118
-    except FileNotFoundError as error:
-        remedy = "if its run is training, wait for the first checkpoint, else resume the run"
-        raise RunError("does not exist", file=path, remedy=remedy) from error
     except OSError as error:
-        raise RunError(f"cannot be read: {error.strerror or error}", file=path, remedy=REMEDY) from error
+        remedy = "if its run is training, wait for the first checkpoint, else resume the run, or train again"
+        raise RunError(f"cannot be read: {error.strerror or error}", file=path, remedy=remedy) from error
     except (SafetensorError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise RunError(f"is truncated or altered: {reason}", file=path, remedy=REMEDY) from error
@@ -104,10 +102,11 @@ def save_model(folder: Path, model: Model) -> None:
     write_tensors(folder / MODEL, tensors, facts)
 
 
-def load_model(path: str | Path, backend: Backend | None = None) -> Model:
-    """Read the last saved model of a run, or a file of `save_model`. backend: by default NumPy in the model's dtype.
+def load_run(path: str | Path, backend: Backend | None = None) -> Model:
+    """Read the trained network of a run's folder, or a model.safetensors file: see `Model.predict`.
 
-    Raises RunError if there is none, or it is damaged.
+    Its arrays are on the backend, by default NumPy in the model's dtype. Raises RunError if the folder is not a run,
+    has no model yet, or its model is damaged.
     """
     source = path = Path(path)
     if path.suffix != ".safetensors":
@@ -148,19 +147,13 @@ def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
     of_arrays = isinstance(other, Dataset) and "arrays" in (model.kind, other.kind)
     are_numbers = tuple(map(str, range(len(names[0])))) in names and len(names[0]) == len(names[1])
     fit = of_arrays and are_numbers and not all(name.isdecimal() for side in names for name in side)
-    ours = {
-        "task": model.task.name,
-        "inputs": described(model.input_shape),
-        "columns": model.feature_names if other.feature_names else (),
-        model.task.outputs_name: names[1] if fit else names[0],
-    }
-    theirs = {
-        "task": other.task.name,
-        "inputs": described(shape),
-        "columns": other.feature_names if model.feature_names else (),
-        model.task.outputs_name: names[1],
-    }
-    if difference := first_difference(ours, theirs):
+    facts = (
+        ("task", model.task.name, other.task.name),
+        ("inputs", described(model.input_shape), described(shape)),
+        ("columns", model.feature_names or other.feature_names, other.feature_names or model.feature_names),
+        (model.task.outputs_name, names[1] if fit else names[0], names[1]),
+    )
+    if difference := first_difference(facts):
         raise RunError(
             f"{model.source!r}: its network does not fit {whose}: {difference}; "
             "give data and runs with the same task, inputs and outputs"
@@ -191,28 +184,23 @@ def read_sha256(path: Path) -> str:
     return str(_read(path)[1].get("sha256"))
 
 
-def check_settings(folder: Path, settings: Settings) -> None:
-    """Raise MlpXpError unless the run's checkpoint fits these settings, epochs included. Only its metadata are read."""
-    path = folder / CHECKPOINT
-    facts = check_fields(_read(path)[1], {"settings": dict, "position": dict}, path)
-    check_unchanged(unflatten(facts["settings"], path), settings, path)
-    done = facts["position"]["epoch"] + 1
-    if done > settings.train.epochs:
-        raise RunError(
-            f"{settings.train.epochs} is too few: the run in {str(folder)!r} has already come to epoch {done}",
-            remedy="give at least as many, or start a new run",
-            setting="epochs",
-        )
-
-
 def load_checkpoint(folder: Path, settings: Settings, backend: Backend) -> Position:
     """Read the position of a run, with its state on the device.
 
     Raises MlpXpError if the checkpoint is damaged or does not match the settings; the message names the difference.
     """
-    check_settings(folder, settings)
-    tensors, facts = read_tensors(folder / CHECKPOINT)
+    path = folder / CHECKPOINT
+    tensors, facts = read_tensors(path)
+    check_fields(facts, {"settings": dict, "position": dict}, path)
+    check_unchanged(unflatten(facts["settings"], path), settings, path)
     record = facts["position"]
+    if record["epoch"] >= settings.train.epochs:
+        raise RunError(
+            f"{settings.train.epochs} is too few: the run in {str(folder)!r} has already come to epoch "
+            f"{record['epoch'] + 1}",
+            remedy="give at least as many, or start a new run",
+            setting="epochs",
+        )
     kept = itertools.takewhile(bool, (_network_of(tensors, f"kept.{j}") for j in itertools.count()))
     network, *slots = (to_device(each, backend) for each in (_network_of(tensors, "network"), *kept))
     best = record["best"]

@@ -8,7 +8,6 @@ import numpy as np
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation, in_units
 from mlp_xp.errors import MlpXpWarning
@@ -53,11 +52,10 @@ def run_of(model: Model) -> Path | None:
     return path
 
 
-def held_out(models: Sequence[Model], datasets: Sequence[Dataset], *, own: bool) -> list[Dataset]:
+def held_out(models: Sequence[Model], datasets: Sequence[Dataset]) -> list[Dataset]:
     """Return data sets without the test rows that one of the networks was trained on, with an MlpXpWarning if any is.
 
-    datasets: one for each model, on its backend. own: whether they are the runs' own, with their own split, which have
-    no such rows. Raises RunError if the test sets differ, or no row is left.
+    datasets: one for each model, on its backend. Raises RunError if the test sets differ, or no row is left.
     """
     pairs = [*zip(models, datasets, strict=True)]
     if any(dataset is not datasets[0] for dataset in datasets):
@@ -72,7 +70,7 @@ def held_out(models: Sequence[Model], datasets: Sequence[Dataset], *, own: bool)
     count = datasets[0].test_labels.shape[0]
     marks, unsure = np.zeros(count, np.bool_), 0
     for model, dataset in pairs:
-        if not own and len(trained := _trained_rows(model, dataset)):
+        if len(trained := _trained_rows(model, dataset)):
             found, more = seen(row_sums(*dataset[2:4], model.backend), trained)
             marks, unsure = marks | found, max(unsure, more)
     if marks.all():
@@ -88,21 +86,19 @@ def held_out(models: Sequence[Model], datasets: Sequence[Dataset], *, own: bool)
         return [*datasets]
     left_out = f"{marks.sum()} of {count} rows are left out: the network was trained on them"
     warnings.warn(left_out, MlpXpWarning, stacklevel=3)
-    left = {id(dataset): _only(~marks, dataset, model.backend) for model, dataset in pairs}
-    return [left[id(dataset)] for dataset in datasets]
-
-
-def _only(rows: np.ndarray, dataset: Dataset, backend: Backend) -> Dataset:
-    which = backend.asarray(np.flatnonzero(rows).astype(np.int64))
-    inputs, labels = (backend.xp.take(array, which, axis=0) for array in dataset[2:4])
-    return dataset._replace(test_inputs=inputs, test_labels=labels)
+    rows, left = np.flatnonzero(~marks).astype(np.int64), []
+    for model, dataset in pairs:
+        take, numbers = model.backend.xp.take, model.backend.asarray(rows)
+        inputs, labels = (take(array, numbers, axis=0) for array in dataset[2:4])
+        left.append(dataset._replace(test_inputs=inputs, test_labels=labels))
+    return left
 
 
 def _trained_rows(model: Model, dataset: Dataset) -> np.ndarray:
     """Return the sums of the rows that a network was trained on; none if the data set is the one of its run."""
     if folder := run_of(model):
         record = read_config(folder)[1]
-        if checksum(dataset, model.backend) != record["data_crc32"]:
+        if checksum(dataset, model.backend) != record.get("data_crc32"):
             return read_rows(folder, record)
     return np.empty(0, np.uint64)
 

@@ -15,7 +15,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.training import Event, Position, check_state, trajectory
 from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning
-from mlp_xp.files import FileError, file_errors, left_aside, make_folder
+from mlp_xp.files import ASIDE, FileError, file_errors, make_folder
 from mlp_xp.runs import checkpoints, replacing, run_folder
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError, first_difference
@@ -58,25 +58,19 @@ def read_source(start_from: str | Path | None, job: Job) -> Network:
     if start_from is None:
         return ()
     try:
-        model = checkpoints.load_model(start_from)
+        model = checkpoints.load_run(start_from)
     except RunError as error:
         error.setting = "start_from"
         raise
     config, dataset = job.config, job.dataset
     same = (model.task, model.class_names) == (dataset.task, dataset.class_names)
-    theirs = {
-        "inputs": model.network[0].weights.shape[0],
-        "columns": model.feature_names or dataset.feature_names,
-        "hidden layers": [layer.bias.size for layer in model.network[:-1]],
-        "activation": model.activation,
-    }
-    ours = {
-        "inputs": job.sizes[0],
-        "columns": dataset.feature_names or model.feature_names,
-        "hidden layers": [*config.hidden],
-        "activation": config.activation if isinstance(config.activation, str) else model.activation,
-    }
-    if difference := first_difference(theirs, ours):
+    facts = (
+        ("inputs", model.network[0].weights.shape[0], job.sizes[0]),
+        ("columns", model.feature_names or dataset.feature_names, dataset.feature_names or model.feature_names),
+        ("hidden layers", tuple(layer.bias.size for layer in model.network[:-1]), config.hidden),
+        ("activation", model.activation, config.activation),
+    )
+    if difference := first_difference(facts):
         raise RunError(
             f"the network of {str(start_from)!r} does not fit the new run: {difference}", setting="start_from"
         )
@@ -90,8 +84,6 @@ def _with_units_of(model: Model, job: Job) -> Network:
     (mean, deviation), (new_mean, new_deviation) = (
         [backend.to_numpy(each).astype(np.float64) for each in scaling] or (0.0, 1.0) for scaling, backend in scalings
     )
-    if np.array_equal(mean, new_mean) and np.array_equal(deviation, new_deviation):
-        return model.network
     ratio = deviation / new_deviation
     bias = last.bias * ratio + (mean - new_mean) / new_deviation
     return (*before, Layer((last.weights * ratio).astype(last.weights.dtype), bias.astype(last.bias.dtype)))
@@ -101,24 +93,16 @@ def _with_units_of(model: Model, job: Job) -> Network:
 def open_folder(folder: Path, *, existing: bool, wait: float = 0.0) -> Iterator[None]:
     """Create the folder of a run if needed, and hold its lock. existing: whether it may contain a run already.
 
-    wait: the seconds in which another process may give up the folder.
-
-    What a killed process left in the folder is completed or undone. Raises FileError, and RunError if the folder is in
-    use or contains something else.
+    wait: the seconds in which another process may give up the folder. What a killed process left in the folder is
+    completed or undone. Raises FileError, and RunError if the folder is in use or contains something else.
     """
     run_folder.check_folder(folder, "run_dir", "run", run_folder.CONFIG)  # before the lock writes to it
     with file_errors(folder, "create"):
         make_folder(folder)
     with locked(folder, wait):
-        if replacing.settle(folder):
-            warnings.warn(
-                f"{str(folder)!r}: a new run that was to replace this one was stopped before its first checkpoint; the "
-                "old run is as it was",
-                MlpXpWarning,
-                stacklevel=3,
-            )
+        replacing.settle(folder)
         with file_errors(folder, "remove temporary files in"):
-            for old in left_aside(folder):
+            for old in folder.glob(f".*{ASIDE}"):  # of a killed process
                 old.unlink()
         if (folder / run_folder.CONFIG).exists():
             run_folder.read_config(folder)  # refuses that of another program

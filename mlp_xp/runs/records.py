@@ -1,7 +1,7 @@
 """What the JSON files of a run contain, and how they are read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ class Figure(NamedTuple):
     name: str
     """In metrics.jsonl and result.json."""
     part: str = ""
-    """The samples that it is of, "test" or "validation". A figure of neither is in every report."""
+    """The samples that it is of, "test" or "validation"; a figure of neither is in every report."""
     head: str = ""
     """The head of its column in the table of runs; empty if it has no column."""
     high: bool = False
@@ -34,11 +34,6 @@ class Figure(NamedTuple):
     def column(self) -> str:
         """The name of its column, which begins with the part."""
         return self.name if self.name.startswith(self.part) else f"{self.part}_{self.name}"
-
-    @property
-    def field(self) -> str:
-        """The field of a `Report`, or of the `Evaluation` of the part."""
-        return self.name.removeprefix(f"{self.part}_")
 
 
 RESULTS = (
@@ -139,16 +134,13 @@ def parse(content: bytes | str, path: Path, line: int | None = None) -> Any:
         raise RunError(f"is not JSON: {error!s:.200}", file=path, line=line, remedy=REMEDY) from error
 
 
-def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Return the first fact in which two records differ, as in `columns a, b, not c`; or else an empty string.
-
-    Facts are compared by the names in `one`.
-    """
-    for name, value in one.items():
-        if value != other.get(name):
-            values = (each if isinstance(each, list | tuple) else [each] for each in (value, other.get(name)))
-            ours, theirs = (", ".join(map(str, each)) for each in values)
-            return f"{name.replace('_', ' ')} {ours:.80}, not {theirs:.80}"
+def first_difference(facts: Iterable[tuple[str, Any, Any]]) -> str:
+    """Return the first fact (name, one value, the other) that differs, as in `columns a, b, not c`; "" without any."""
+    for name, *both in facts:
+        if both[0] != both[1]:
+            lists = (each if isinstance(each, list | tuple) else [each] for each in both)
+            one, other = (", ".join(map(str, each)) for each in lists)
+            return f"{name.replace('_', ' ')} {one:.80}, not {other:.80}"
     return ""
 
 

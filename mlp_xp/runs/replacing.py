@@ -26,14 +26,14 @@ def begin(folder: Path) -> None:
     write_whole(folder / OLD / CONFIG, read_bytes(folder / CONFIG))
 
 
-def settle(folder: Path) -> bool:
-    """Complete a replacement if the new run has a checkpoint, or else undo it, and return whether it was undone.
+def settle(folder: Path) -> None:
+    """Complete a replacement if the new run has a checkpoint, or else undo it.
 
     Does nothing if no run is being replaced. It may be killed anywhere, and is then repeated.
     """
     old = folder / OLD
     if not old.is_dir():
-        return False
+        return
     undone = not (folder / CHECKPOINT).exists()
     if undone and (old / CONFIG).exists():
         clear(folder)
@@ -43,7 +43,6 @@ def settle(folder: Path) -> bool:
             _move([CONFIG, *reversed(RUN_FILES)], old, folder)
         shutil.rmtree(old)
         sync(folder)
-    return undone
 
 
 def _move(names: Iterable[str], source: Path, target: Path) -> None:

@@ -174,7 +174,7 @@ def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
 def check_data(folder: Path, facts: Mapping[str, Any]) -> None:
     """Raise RunError, which names the difference, if the data are not those that the run started with."""
     _, record = read_config(folder)
-    if difference := first_difference({name: record.get(name) for name in facts}, facts):
+    if difference := first_difference((name, record.get(name), value) for name, value in facts.items()):
         if difference.startswith("data crc32"):
             difference = "values, rows or their order have changed since"
         fault = f"the run started with other data: {difference}"
@@ -215,9 +215,17 @@ def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
 def metrics_record(report: Report) -> dict[str, Any]:
     """Return a report as its record in metrics.jsonl: every one of RESULTS that has a value."""
     parts = {"": report, "test": report.test, "validation": report.validation}
-    found = {each.name: getattr(parts[each.part], each.field, None) for each in RESULTS}
-    known = {name: value for name, value in found.items() if value is not None}
-    return {"epoch": report.epoch, "sample": report.sample, **known}
+    found: dict[str, Any] = {"epoch": report.epoch, "sample": report.sample}
+    for each in RESULTS:
+        if parts[each.part] is not None:
+            found[each.name] = getattr(parts[each.part], each.name.removeprefix(f"{each.part}_"))
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Return the closing report of a run, which is in its own file; None if it is unfinished. Raises RunError."""
+    path = folder / RESULT
+    return records.read_json(path, REPORT_FIELDS) if os.path.lexists(path) else None
 
 
 def append_metrics(folder: Path, report: Report) -> None:

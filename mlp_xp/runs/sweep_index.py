@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlp_xp.runs import records
-from mlp_xp.runs.records import REPORT_FIELDS, RunError
-from mlp_xp.runs.run_folder import RESULT
+from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings, flatten, unflatten
 
 INDEX, MEMBERS, FAILURES = "sweep.json", "members", "failures.json"
 FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
-GRID, RANDOM, OPTUNA = "grid", "random", "optuna"
 FIELDS = {
-    **{"kind": str, "count": int, "sampling_seed": int},
+    **{"random": int | None, "optuna": int | None, "sampling_seed": int},
     **{"options": dict, "settings": dict, "sums": dict, "members": list},
 }
 
@@ -74,9 +72,3 @@ def read_failures(folder: str | Path) -> dict[str, dict[str, str]]:
     for each in found.values():
         records.check_fields(each, {"error": str, "reason": str}, path)
     return found
-
-
-def read_result(run: Path) -> dict[str, Any] | None:
-    """Return the closing report of a run, which is in its own file; None if it is unfinished. Raises RunError."""
-    path = run / RESULT
-    return records.read_json(path, REPORT_FIELDS) if os.path.lexists(path) else None

@@ -13,18 +13,9 @@ from mlp_xp.errors import Argument, MlpXpError, nearest
 from mlp_xp.files import file_errors
 from mlp_xp.runs.lock import holder
 from mlp_xp.runs.records import FIGURES, HELD_OUT, RunError
-from mlp_xp.runs.run_folder import CONFIG, METRICS, RESULT, read_config, read_metrics
+from mlp_xp.runs.run_folder import CONFIG, METRICS, RESULT, read_config, read_metrics, read_result
 from mlp_xp.runs.settings import SETTINGS, flatten
-from mlp_xp.runs.sweep_index import (
-    FAILED,
-    FINISHED,
-    INTERRUPTED,
-    MEMBERS,
-    is_sweep,
-    read_failures,
-    read_index,
-    read_result,
-)
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED, MEMBERS, is_sweep, read_failures, read_index
 
 IN_USE, NOT_RUN, UNREADABLE = "in use", "not run", "unreadable"
 COLUMNS = ("name", "state", *FIGURES, "date")
@@ -183,15 +174,10 @@ def described(settings: Mapping[str, Any]) -> str:
 def labels(rows: Sequence[Row]) -> list[str]:
     """Return a name for each row: the settings in which it differs, as in `learning rate 0.1, seed 3`.
 
-    Paths are shortened to their last part. Where this does not tell rows apart, the name of the folder is added, and
-    its path if even that is not enough.
+    Where this does not tell rows apart, the name of the folder is added, or its path.
     """
-
-    def brief(name: str, value: Any) -> str:
-        return f"{words(name)} {Path(value).name if SETTINGS[name].is_path and value else shown(value)}"
-
     names = differing(rows)
-    found = [", ".join(brief(name, row.settings[name]) for name in names if name in row.settings) for row in rows]
+    found = [described({name: row.settings[name] for name in names if name in row.settings}) for row in rows]
     return [
         f"{label} ({name})" if label and found.count(label) > 1 else label or name
         for label, name in zip(found, _names(rows), strict=True)

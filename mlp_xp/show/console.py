@@ -12,6 +12,7 @@ from rich.table import Table
 
 from mlp_xp.errors import escaped
 
+GAP = 2  # between the columns of a table
 NARROWEST = 40  # in fewer columns, help is unreadable, and a terminal breaks the lines itself
 
 
@@ -39,27 +40,23 @@ def say(console: Console, text: str) -> None:
     console.print("\n".join(map(escaped, text.split("\n"))), soft_wrap=True)
 
 
-def print_table(
-    heads: Iterable[str], rows: Iterable[Sequence[str]], console: Console, *, left: int = 1, gap: int = 2
-) -> None:
+def print_table(heads: Iterable[str], rows: Iterable[Sequence[str]], console: Console, *, left: int = 1) -> None:
     """Print a table.
 
-    If a terminal is too narrow for it, the words of heads stand below each other, then the first column takes half of
-    the terminal at most, and the last columns are left out, which a line below the table names.
+    On a terminal, the words of heads stand below each other. If it is too narrow, the first column takes half of it at
+    most, and the last columns are left out, which a line below the table names.
 
-    left: how many columns, the first ones, are aligned to the left. gap: between columns.
+    left: how many columns, the first ones, are aligned to the left.
     """
     rows, heads = [[*map(escaped, row)] for row in rows], [*map(escaped, heads)]
-    for separator, longest in ((" ", sys.maxsize), ("\n", sys.maxsize), ("\n", console.width // 2)):
-        lines = [head.replace(" ", separator) for head in heads]
-        columns = ([*head.split("\n"), *cells] for head, *cells in zip(lines, *rows, strict=True))
-        first, *others = (max(map(cell_len, column)) + gap for column in columns)
-        ends = [*itertools.accumulate([min(first, longest), *others])]
-        fitting = sum(end - gap <= console.width or not console.is_terminal for end in ends) or 1
-        if fitting == len(heads):
-            break
-    look: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, gap, 0, 0), "show_header": any(heads)}
-    table = Table(width=ends[fitting - 1] - gap, **look)
+    width, separator = (console.width, "\n") if console.is_terminal else (sys.maxsize, " ")
+    lines = [head.replace(" ", separator) for head in heads]
+    columns = ([*head.split("\n"), *cells] for head, *cells in zip(lines, *rows, strict=True))
+    first, *others = (max(map(cell_len, column)) + GAP for column in columns)
+    ends = [*itertools.accumulate([min(first, max(width // 2, width - sum(others))), *others])]
+    fitting = sum(end - GAP <= width for end in ends) or 1
+    look: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, GAP, 0, 0)}
+    table = Table(width=ends[fitting - 1] - GAP, **look)
     for i, head in enumerate(lines[:fitting]):
         justify: JustifyMethod = "left" if i < left else "right"
         table.add_column(head, justify=justify, vertical="bottom", no_wrap=i > 0, overflow="fold")

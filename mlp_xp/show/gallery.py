@@ -12,9 +12,9 @@ from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.task import TASKS
-from mlp_xp.files import FileError, file_errors
-from mlp_xp.runs import run_folder, sweep_index, table
-from mlp_xp.runs.checkpoints import load_model
+from mlp_xp.files import file_errors
+from mlp_xp.runs import run_folder, table
+from mlp_xp.runs.checkpoints import load_run
 from mlp_xp.runs.ensembles import confusion_matrix
 from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
@@ -24,7 +24,7 @@ def read_curves(folder: str | Path) -> plots.Curves:
     """Return the reports of a run for `draw_curves`. Raises RunError if its files are missing or damaged."""
     folder = Path(folder)
     _, record = run_folder.read_config(folder)
-    closing = sweep_index.read_result(folder)
+    closing = run_folder.read_result(folder)
     reports = [*run_folder.read_metrics(folder), *([closing] if closing else [])]
     standardised = record["targets"] == "standardize"
     return plots.Curves(folder.resolve().name, reports, record["train_samples"], TASKS[record["task"]], standardised)
@@ -46,35 +46,31 @@ def compared(folders: Sequence[Path]) -> list[plots.Curves]:
     return [replace(each, name=name) for each, name in zip(curves, names, strict=True)]
 
 
-def draw_run(folder: str | Path, dataset: Dataset | None, backend: Backend) -> list[Path]:
+def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Path]:
     """Draw the pictures of a run into its folder, and return their paths.
 
     All runs have curves.png. With a test set, classes have confusion.png and mistakes.png, regression has
     predictions.png, and labels have labels.png. Images of one channel have weights.png; mistakes.png needs them too.
-    Without mistakes, an old mistakes.png is removed. dataset: arrays on the backend's device; with None only curves.png
-    and weights.png are drawn. Raises RunError if the folder has no model, or its outputs are not finite, and PlotError
-    without a working Matplotlib, or if the folder cannot be written: the run itself is complete and intact.
+    Without mistakes, an old mistakes.png is removed. dataset: arrays on the backend's device. Raises RunError if the
+    folder has no model, or its outputs are not finite, and PlotError without a working Matplotlib, and
+    FileError: the run itself is complete and intact.
     """
     folder, paths = Path(folder), []
-    try:
-        for name, figure in _figures(folder, dataset, backend):
-            if figure is not None:
-                plots.save(figure, folder / name)
-                paths.append(folder / name)
-            else:
-                with file_errors(folder / name, "remove"):
-                    (folder / name).unlink(missing_ok=True)
-    except FileError as error:
-        error.remedy = "free some space or fix the folder"
-        raise plots.PlotError(f"the run is complete, but {error.text}") from error
+    for name, figure in _figures(folder, dataset, backend):
+        if figure is not None:
+            plots.save(figure, folder / name)
+            paths.append(folder / name)
+        else:
+            with file_errors(folder / name, "remove"):
+                (folder / name).unlink(missing_ok=True)
     return paths
 
 
-def _figures(folder: Path, dataset: Dataset | None, backend: Backend) -> Iterator[tuple[str, Any]]:
+def _figures(folder: Path, dataset: Dataset, backend: Backend) -> Iterator[tuple[str, Any]]:
     """Yield the names and figures of the pictures that fit the data; None for a figure without content."""
-    model, (settings, _) = load_model(folder, backend), run_folder.read_config(folder)
+    model, (settings, _) = load_run(folder, backend), run_folder.read_config(folder)
     yield "curves.png", plots.draw_curves([read_curves(folder)])
-    if dataset is not None and dataset.test_inputs is not None:
+    if dataset.test_inputs is not None:
         yield from _test_figures(model, dataset, backend)
     if len(model.input_shape) == 2:
         weights, initial = backend.to_numpy(model.network[0].weights), None

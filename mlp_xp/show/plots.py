@@ -5,10 +5,13 @@ state, and the caller's Matplotlib settings have no effect. Each raises PlotErro
 missing or broken Matplotlib, or too little memory. Any other exception is a bug and keeps its traceback.
 """
 
+import io
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +23,7 @@ from mlp_xp.files import write_whole
 from mlp_xp.show.numbers import percent, thousands
 
 if TYPE_CHECKING:
-    from mlp_xp.show.figure import Picture
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, distinct for every kind of colour vision; without yellow, which is too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -61,18 +64,30 @@ def drawing() -> Iterator[None]:
 
 
 @drawing()
-def new_figure(width: float, height: float) -> "Picture":
+def new_figure(width: float, height: float) -> "Figure":
     """Return an empty figure, its size in inches. Raises PlotError if Matplotlib is not installed."""
-    from mlp_xp.show.figure import Picture
+    from matplotlib.figure import Figure
 
-    return Picture(figsize=(width, height), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    # For a notebook, which by itself displays a figure only if pyplot is imported.
+    figure._repr_png_ = partial(png, figure)  # type: ignore[attr-defined]
+    return figure
 
 
-def save(figure: "Picture", path: str | Path) -> None:
+@drawing()
+def png(figure: "Figure") -> bytes:
+    """Return the content of a PNG file. Raises PlotError."""
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        # A name may contain letters that no installed font has, or leave no room for the axes.
+        warnings.filterwarnings("ignore", "Glyph|constrained_layout not applied", UserWarning)
+        figure.savefig(file, format="png", backend="agg")
+    return file.getvalue()
+
+
+def save(figure: "Figure", path: str | Path) -> None:
     """Write a figure to a PNG file, completely or not at all. Raises PlotError and FileError."""
-    with drawing():
-        png = figure.png()
-    write_whole(Path(path), png)
+    write_whole(Path(path), png(figure))
 
 
 def text(name: str, most: int = LONGEST_NAME) -> str:
@@ -90,7 +105,7 @@ def tidy(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def panels(count: int, columns: int, size: float) -> tuple["Picture", list[Any]]:
+def panels(count: int, columns: int, size: float) -> tuple["Figure", list[Any]]:
     """Return a figure with `count` axes of `size` inches, in rows of at most `columns`."""
     columns = min(count, columns)
     rows = math.ceil(count / columns)
@@ -146,17 +161,16 @@ class Curves:
 
 
 @drawing()
-def draw_curves(runs: Sequence[Curves]) -> "Picture":
+def draw_curves(runs: Sequence[Curves]) -> "Figure":
     """Draw losses and accuracy (or R²) against samples seen, with the curves of all runs in the same axes.
 
-    All runs have the same task. Without a test set and held-out samples, only losses are drawn. A ring on the held-out
-    score marks the network that validation kept.
+    All runs have the same task. Without a test set and held-out samples, only losses are drawn.
     """
     return _draw_lines([(run.name, [run]) for run in runs])
 
 
 @drawing()
-def draw_bands(curves: Mapping[str, Sequence[Curves]], *, score: str, total: int) -> "Picture":
+def draw_bands(curves: Mapping[str, Sequence[Curves]], *, score: str, total: int) -> "Figure":
     """Draw training loss and accuracy (or R²) against samples seen, with a band over the runs of each setting.
 
     The line is the mean of the runs; the band extends from the lowest to the highest of them. Where runs of a setting
@@ -170,18 +184,17 @@ def draw_bands(curves: Mapping[str, Sequence[Curves]], *, score: str, total: int
     return figure
 
 
-def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence[str] | None = None) -> "Picture":
+def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence[str] | None = None) -> "Figure":
     """Draw the mean of the runs in each group, with its name. wanted: the fields of a report; by default all."""
     from matplotlib.lines import Line2D
 
     task = groups[0][1][0].task if groups else CLASSES
-    held_out = f"validation_{task.score_name}"
     kinds: tuple[tuple[str, Any, str], ...] = (
         ("train_loss", "--", "training, mean since the last report"),
         ("test_loss", "-", "test"),
         ("validation_loss", ":", "held out"),
         (task.score_name, "-", "test"),
-        (held_out, ":", "held out"),
+        (f"validation_{task.score_name}", ":", "held out"),
     )
     every = [run for _, runs in groups for run in runs]
     has_score = any(run.of(name) for run in every for name, *_ in kinds[3:])
@@ -203,12 +216,6 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
                 if len(runs) > 1:
                     axes.fill_between(seen, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.15)
                 styles[kind] = Line2D([], [], color="#555555", linestyle=line)
-        closing = runs[0].records[-1] if len(runs) == 1 and runs[0].records else {}
-        if closing.get("kept_epoch") is not None:
-            ring: dict[str, Any] = {"marker": "o", "markersize": 10, "fillstyle": "none", "linestyle": ""}
-            place = (closing["kept_epoch"] + 1) * runs[0].samples, factor_of(task.score_name) * closing[held_out]
-            scores[0].plot(*place, color=look["color"], **ring)
-            styles["kept, by the held-out samples"] = Line2D([], [], color="#555555", **ring)
     losses.set(ylabel="loss" + ",\nstandardised targets" * any(run.standardised for run in every))
     positive = [value for line in losses.lines for value in line.get_ydata() if value > 0]
     if positive and max(positive) >= 10 * min(positive):
@@ -235,7 +242,7 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
 
 
 @drawing()
-def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Picture":
+def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
     """Draw a confusion matrix, int (n, n). Rows: true class; columns: predicted class.
 
     The colour of a mistake is its share of the samples of the true class, on the same scale in every picture. With many
@@ -281,54 +288,31 @@ def draw_mistakes(
     *,
     count: int = 25,
     ink: bool = True,
-) -> "Picture":
+) -> "Figure":
     """Draw the wrong predictions with the highest probabilities, the highest first.
 
     images: (n, rows, columns), uint8 from 0 to 255; floats from the least to the largest of all. labels: (n,).
     probabilities: (n, classes). ink: whether 0 is white, as in MNIST; in the pictures of a folder it is black.
     """
     predictions, sureness = np.argmax(probabilities, axis=1), np.max(probabilities, axis=1)
-    wrong = np.flatnonzero(predictions != labels)
-    mistakes = len(wrong)
-    wrong = wrong[np.argsort(-sureness[wrong], kind="stable")][:count]
-    columns, above = min(max(len(wrong), 3), 5), math.ceil(images.shape[2] / 3)  # pixels for two lines of text
+    mistakes = np.flatnonzero(predictions != labels)
+    wrong = mistakes[np.argsort(-sureness[mistakes], kind="stable")][:count]
     darkest, brightest = (0, 255) if images.dtype == np.uint8 else (images.min(), images.max())
-    figure, axes = sheet(images[wrong], columns, 1.8 * columns, above=above, cmap="gray_r" if ink else "gray",
-                         vmin=darkest, vmax=brightest)  # fmt: skip
-    for place, i in enumerate(wrong):
+    look: dict[str, Any] = {"cmap": "gray_r" if ink else "gray", "vmin": darkest, "vmax": brightest}
+    figure, grid = panels(max(1, len(wrong)), 5, 1.8)
+    for axes, i in zip(grid, wrong, strict=False):
+        axes.imshow(images[i], **look)
         truth, answer = (text(class_names[each[i]], LONGEST_ABOVE) for each in (labels, predictions))
-        said = f"is {truth}\nsays {answer}, {percent(sureness[i])}"
-        row, column = divmod(place, columns)
-        left, top = column * (images.shape[2] + 1), row * (images.shape[1] + above + 1) + above
-        axes.text(left + images.shape[2] / 2, top - 1, said, ha="center", va="bottom", fontsize=8)
-    title = f"the {len(wrong)} most confident of {mistakes} mistakes" if len(wrong) < mistakes else "all mistakes"
-    axes.set_facecolor("#eeeeee")  # so that the edges of white images are seen
-    axes.set_title(title if mistakes else "no mistakes", fontsize=10.5)
+        axes.set_title(f"is {truth}\nsays {answer}, {percent(sureness[i])}", fontsize=8)
+        axes.set(xticks=[], yticks=[])
+    figure.suptitle(f"the {len(wrong)} most confident of {len(mistakes)} mistakes", fontsize=10.5)
     return figure
-
-
-def sheet(images: np.ndarray, columns: int, width: float, *, above: int = 0, **look: Any) -> tuple["Picture", Any]:
-    """Return a figure, `width` inches wide, and its axes, with images (n, rows, columns), `columns` of them in a row.
-
-    above: empty pixels above each image; one is on its right and one below.
-    """
-    rows = max(1, math.ceil(len(images) / columns))
-    padding = (0, rows * columns - len(images)), (above, 1), (0, 1)
-    padded = np.pad(images.astype(np.float64), padding, constant_values=np.nan)
-    height, breadth = padded.shape[1:]
-    whole = padded.reshape(rows, columns, height, breadth).swapaxes(1, 2).reshape(rows * height, columns * breadth)
-    figure = new_figure(width, 0.6 + width * whole.shape[0] / whole.shape[1])
-    axes = figure.subplots()
-    axes.imshow(whole, interpolation="nearest", extent=(0, whole.shape[1], whole.shape[0], 0), **look)
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-    return figure, axes
 
 
 @drawing()
 def draw_weights(
     weights: np.ndarray, image_shape: tuple[int, ...], *, initial: np.ndarray | None = None, most: int = 100
-) -> "Picture":
+) -> "Figure":
     """Draw first-layer weights, (rows * columns, units), as one image per unit, for at most `most` units.
 
     initial: the weights before training, of the same shape. With them, what training has added is drawn: the initial
@@ -343,18 +327,25 @@ def draw_weights(
     if units < weights.shape[1]:
         title += f", the first {units} of {weights.shape[1]} units"
     images = np.moveaxis(shown.reshape(*image_shape, units), 2, 0)
-    columns = max(1, round((units * images.shape[1] / images.shape[2]) ** 0.5))  # about as wide as high
+    columns = min(units, max(1, round((units * images.shape[1] / images.shape[2]) ** 0.5)))  # about as wide as high
     largest = float(np.max(np.abs(images))) or 1.0
-    figure, axes = sheet(images, min(units, columns), 7, cmap="PuOr_r", vmin=-largest, vmax=largest)
+    rows = math.ceil(units / columns)
+    padding = (0, rows * columns - units), (0, 1), (0, 1)  # a pixel between the images
+    padded = np.pad(images, padding, constant_values=np.nan)
+    sheet = np.vstack([np.hstack([*padded[i : i + columns]]) for i in range(0, len(padded), columns)])
+    figure = new_figure(7, 0.6 + 7 * sheet.shape[0] / sheet.shape[1])
+    axes = figure.subplots()
+    image = axes.imshow(sheet, interpolation="nearest", cmap="PuOr_r", vmin=-largest, vmax=largest)
+    axes.set_axis_off()
     axes.set_title(title, fontsize=10.5)
-    figure.colorbar(axes.images[0], ax=axes, label=label, shrink=0.8)
+    figure.colorbar(image, ax=axes, label=label, shrink=0.8)
     return figure
 
 
 @drawing()
 def draw_predictions(
     true: np.ndarray, predicted: np.ndarray, r2s: Sequence[float], names: Sequence[str], *, most: int = 6
-) -> "Picture":
+) -> "Figure":
     """Draw predicted against true numbers, (n, outputs) each, with a panel for each of at most `most` outputs.
 
     r2s: R² of each output. A perfect prediction lies on the diagonal.
@@ -375,7 +366,7 @@ def draw_predictions(
 @drawing()
 def draw_labels(
     accuracies: Sequence[float], commoner: Sequence[float], names: Sequence[str], *, most: int = 40
-) -> "Picture":
+) -> "Figure":
     """Draw the accuracy of each label in [0, 1] as a bar, for at most `most` labels, the least accurate.
 
     commoner: the accuracy of always saying the commoner of 0 and 1, drawn as a mark on the bar.
@@ -397,7 +388,7 @@ def draw_labels(
 
 
 @drawing()
-def draw_deviations(series: Mapping[str, np.ndarray], *, tolerance: np.ndarray | None = None) -> "Picture":
+def draw_deviations(series: Mapping[str, np.ndarray], *, tolerance: np.ndarray | None = None) -> "Figure":
     """Draw the deviation of each backend's loss from the reference's, float (steps,), on logarithmic axes.
 
     In long runs each point is the largest deviation in a range of steps, so that no large deviation is hidden. A

@@ -20,9 +20,9 @@ from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
 from mlp_xp.runs import recording
 from mlp_xp.runs.lock import InUseError
-from mlp_xp.runs.run_folder import RESULT, checksum
+from mlp_xp.runs.run_folder import RESULT, checksum, read_result
 from mlp_xp.runs.settings import Settings, with_fitting_batches
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, INDEX, INTERRUPTED, read_result
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, INDEX, INTERRUPTED
 from mlp_xp.sweeps.folder import run_of
 
 # Seconds that a process of a killed sweep may still hold a member's folder; it stops at its next chunk.
@@ -74,7 +74,7 @@ class Ending(NamedTuple):
     """Why it failed, or what its worker lacked, as one line."""
     seconds: float = 0.0
     settings: dict[str, Any] = {}  # noqa: RUF012  (never changed)
-    """The settings that vary; filled in by the process that runs the sweep."""
+    """The settings that vary."""
     earlier: bool = False
     """Whether it had ended before this call."""
 

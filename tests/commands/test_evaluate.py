@@ -14,7 +14,7 @@ from PIL import Image
 
 from mlp_xp import TrainConfig, load_dataset, open_backend, train
 from mlp_xp.runs import run_folder
-from mlp_xp.runs.checkpoints import load_model
+from mlp_xp.runs.checkpoints import load_run
 from mlp_xp.show.gallery import draw_run
 
 pytestmark = pytest.mark.usefixtures("eighty_columns")
@@ -41,7 +41,7 @@ def folder(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_evaluate_says_what_numpy_counts(folder, digits) -> None:
     dataset = load_dataset(digits)
-    predictions = load_model(folder).predict(dataset.test_inputs).astype(int)
+    predictions = load_run(folder).predict(dataset.test_inputs).astype(int)
     right = predictions == dataset.test_labels
 
     for backend in ("numpy", "array-api-strict"):
@@ -145,7 +145,7 @@ def test_weights_that_are_not_a_function_of_the_seed_are_drawn_as_they_are(folde
     record["settings"]["start_from"] = str(folder)
     (copied / run_folder.CONFIG).write_text(json.dumps(record))
     for run in (folder, copied):
-        draw_run(run, None, open_backend())
+        draw_run(run, load_dataset("mnist")._replace(test_inputs=None, test_labels=None), open_backend())
     assert [each is None for each in drawn] == [False, True]
 
 
@@ -156,7 +156,7 @@ def test_without_mistakes_there_is_no_picture_of_them(folder, tmp_path, monkeypa
     shutil.copytree(folder, copied)
     (copied / "mistakes.png").touch()
     images = dataset.test_inputs[:50]
-    right = load_model(folder).predict(images).astype(int)
+    right = load_run(folder).predict(images).astype(int)
     dataset = dataset._replace(test_inputs=images, test_labels=right.astype(dataset.test_labels.dtype))
     paths = draw_run(copied, dataset, open_backend(dtype="float32"))
     assert [path.name for path in paths] == ["curves.png", "confusion.png", "weights.png"]

@@ -197,9 +197,9 @@ def made_up(**changes: Any) -> Trajectory:
         "losses": np.append(random.uniform(0.001, 5, 18), [4.0, 0.01]),
         "weights": (random.normal(size=(6, 4)), random.normal(size=4)),
         "report_steps": np.array([1, 5, 15]),
-        "accuracies": np.array([0.25, 0.5, 0.75, 0.75]),
         "logits": np.eye(4, 10, 1) + random.uniform(0, 0.1, (4, 4, 10)),
         "predictions": np.array([1, 2, 3, 4]),
+        "labels": np.array([1, 2, 3, 5]),
     }
     return Trajectory(open_backend(), **{**values, **changes})
 
@@ -236,9 +236,12 @@ def test_the_tolerance_may_be_given_for_all_steps():
 
 
 def test_differing_accuracies_and_predictions_are_counted():
-    changed = made_up(accuracies=np.array([0.25, 0.25, 1.0, 1.0]), predictions=np.array([1, 2, 3, 5]))
+    changed = made_up(predictions=np.array([1, 2, 3, 5]))
+    changed.logits[1:3] = changed.logits[1:3, :, ::-1]
     comparison = compare(changed, made_up(), BOUNDS)
+    assert made_up().accuracies.tolist() == [0.75] * 4
     assert (comparison.accuracies_differ, comparison.predictions_differ) == (2, 1)
+    assert str(comparison).endswith(" accuracy 75.00 %; 1 of 4 predictions and 2 of 3 reported accuracies differ")
 
 
 @pytest.mark.parametrize("prediction", [9, 10, -1])

@@ -56,10 +56,10 @@ def parity(data_dir: Path, *arguments: object):
 
 
 def verdicts(out: str) -> dict[str, str]:
-    """The last column of the table, by backend."""
+    """The second column of the table, by backend."""
     lines = [line.split() for line in out.splitlines()]
-    table = lines[next(i for i, line in enumerate(lines) if line[:2] == ["backend", "version"]) + 1 :]
-    return {row[0]: row[-1] for row in table if row[-1] in ("reference", "agrees", "DIFFERS", "FAILED")}
+    table = lines[next(i for i, line in enumerate(lines) if line[:2] == ["backend", "verdict"]) + 1 :]
+    return {row[0]: row[1] for row in table if row[1] in ("reference", "agrees", "DIFFERS", "FAILED")}
 
 
 def test_backends_that_agree(data_dir, tmp_path):
@@ -91,15 +91,18 @@ def test_each_way_not_to_agree_has_its_line_and_leaves_the_others_their_rows(dat
     assert diverging.startswith("error: backend lib:diverging: training diverged: the loss at sample ")
     assert exiting.endswith(": SystemExit: 0"), "a library that ends the process is no success"
     assert missing.startswith("error: backend no_such_module:xp: ")
-    assert "to find the first operation that deviates, add: --trace --backends lib:diverging " in outcome.out
+    assert (
+        "to find the first operation that deviates, add: --trace --backends lib:failing lib:diverging lib:exiting\n"
+        in outcome.out
+    )
     assert "learning rate" not in outcome.err + outcome.out
 
     del sys.modules["lib"]  # so that it counts anew
     outcome = parity(data_dir, "--backends", "lib:right", "lib:wrong", "lib:failing", "--report-dir", tmp_path)
     assert outcome.code == 1, "a mismatch is more important"
     *lines, _ = outcome.err.splitlines()
-    assert lines[0].startswith("mismatch: lib:wrong: the loss of step 27 after the warm-up is the first above its ")
-    assert [line.split(" the ")[1].split()[0] for line in lines] == ["loss", "logits", "weights"]
+    assert lines[0].startswith("mismatch: lib:wrong: loss above the tolerance, first at step 37, warm-up included; ")
+    assert [line.split()[2] for line in lines] == ["loss", "logits", "weights"]
     record = json.loads((tmp_path / "parity.json").read_text())
     assert [each["verdict"] for each in record["backends"]] == ["reference", "agrees", "DIFFERS"]
     assert (record["backends"][2]["loss"]["first_step"], len(record["failures"]), record["mismatches"]) == (
@@ -142,7 +145,7 @@ def test_options_reach_the_computation(data_dir):
     assert (outcome.code, outcome.err) == (0, "")
     assert "9 steps, float64, batches of 7" in outcome.out
     assert "0 of 7 predictions" in outcome.out
-    assert " CPU_DEVICE " in outcome.out
+    assert " CPU_DEVICE\n" in outcome.out
 
 
 @pytest.mark.parametrize(

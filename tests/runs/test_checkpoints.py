@@ -20,9 +20,8 @@ from mlp_xp.core.task import CLASSES, LABELS
 from mlp_xp.core.training import trajectory
 from mlp_xp.runs.checkpoints import (
     check_fit,
-    check_settings,
     load_checkpoint,
-    load_model,
+    load_run,
     read_tensors,
     save_checkpoint,
     save_model,
@@ -111,13 +110,13 @@ def test_a_file_of_another_program_or_format_is_refused(metadata, tmp_path):
     path = tmp_path / "model.safetensors"
     save_file({"network.0.weights": np.zeros((2, 2))}, path, metadata)
     with pytest.raises(RunError, match=r"model\.safetensors': (has format (None|2), but|is (damaged|not (a )?JSON))"):
-        load_model(path)
+        load_run(path)
 
 
 def test_a_checkpoint_and_a_model_are_not_each_other(folder, tmp_path):
     for name, other, reads in (
-        ("checkpoint.safetensors", "model.safetensors", lambda: check_settings(tmp_path, SETTINGS)),
-        ("model.safetensors", "checkpoint.safetensors", lambda: load_model(tmp_path / "model.safetensors")),
+        ("checkpoint.safetensors", "model.safetensors", lambda: load_checkpoint(tmp_path, SETTINGS, open_backend())),
+        ("model.safetensors", "checkpoint.safetensors", lambda: load_run(tmp_path / "model.safetensors")),
     ):
         (tmp_path / name).write_bytes((folder / other).read_bytes())
         with pytest.raises(RunError, match=rf"{name}': (is not a model|is damaged: its field 'settings' is missing)"):
@@ -126,24 +125,24 @@ def test_a_checkpoint_and_a_model_are_not_each_other(folder, tmp_path):
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(RunError, match=r"is not a run: it has no config\.json"):
-        load_model(tmp_path)
+        load_run(tmp_path)
     path = tmp_path / "model.safetensors"
-    with pytest.raises(RunError, match=r"model\.safetensors': does not exist"):
-        load_model(path)
+    with pytest.raises(RunError, match=r"model\.safetensors': cannot be read: No such file"):
+        load_run(path)
     path.mkdir()
     with pytest.raises(RunError, match=r"model\.safetensors': cannot be read: Is a directory"):
-        load_model(str(path))
+        load_run(str(path))
 
 
 def test_a_checkpoint_of_other_settings_is_refused(folder):
     """More epochs are none, and fewer are too few."""
     with pytest.raises(ConfigError, match=r"seed: .*safetensors': a resumed run keeps its settings \(0, not 1\)"):
         load_checkpoint(folder, settings_of(SETTINGS, {"seed": 1}), open_backend())
-    check_settings(folder, settings_of(SETTINGS, {"epochs": 3}))
+    load_checkpoint(folder, settings_of(SETTINGS, {"epochs": 3}), open_backend())
     _, facts = read_tensors(folder / "checkpoint.safetensors")
     write_tensors(folder / "checkpoint.safetensors", {}, {**facts, "position": {**facts["position"], "epoch": 2}})
     with pytest.raises(RunError, match=r"epochs: 1 is too few: the run in .* has already come to epoch 3"):
-        check_settings(folder, SETTINGS)
+        load_checkpoint(folder, SETTINGS, open_backend())
 
 
 MODEL = Model(

@@ -89,7 +89,7 @@ def test_a_run_on_any_backend_goes_on_to_the_same_bits_and_on_numpy_to_almost_th
     record_run(tmp_path / "run", Settings(backend.name, train=config), dataset, backend)
     assert_same_run(tmp_path / "run", tmp_path / "whole")
     record_run(tmp_path / "numpy", Settings(train=config), TINY, open_backend())
-    here, there = (checkpoints.load_model(tmp_path / name).network for name in ("whole", "numpy"))
+    here, there = (checkpoints.load_run(tmp_path / name).network for name in ("whole", "numpy"))
     for one, other in zip(here, there, strict=True):
         np.testing.assert_allclose(one.weights, other.weights, rtol=1e-9, atol=1e-12)
 

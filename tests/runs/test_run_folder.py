@@ -103,7 +103,7 @@ def test_no_folder_is_made_for_what_cannot_be_trained_or_stored(tmp_path):
 def test_a_run_on_data_in_memory_is_evaluated_with_them(tmp_path):
     finished_run(tmp_path / "run")
     assert evaluate(tmp_path / "run", data=TINY).matrix.sum() == len(TINY.test_labels)
-    with pytest.raises(MlpXpError, match=r"^data: .*run': the run's data were in memory; call evaluate with"):
+    with pytest.raises(MlpXpError, match=r"^data: .*run': its data were in memory, or are not known; give"):
         evaluate(tmp_path / "run")
 
 
@@ -123,6 +123,12 @@ def test_metrics_are_appended_in_full_precision(tmp_path):
     expected[1] |= {"validation_loss": 0.25, "validation_r2": 0.1 + 0.2}
     assert run_folder.read_metrics(tmp_path) == expected
     assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == expected
+
+
+def test_each_figure_of_an_evaluation_is_reported():
+    names = ["loss", *(name for name, default in Evaluation._field_defaults.items() if default is None)]
+    figures = {name: i + 0.5 for i, name in enumerate(names)}
+    assert {*figures.values()} <= {*run_folder.metrics_record(a_report(test=Evaluation(**figures))).values()}
 
 
 def test_a_line_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
