@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.backends.reading import columns_of, dtype_name, error_at, find_columns, read_features, take_columns
+from mlp_xp.backends.reading import columns_of, dtype_name, find_columns, read_features, take_columns
 from mlp_xp.core.dataset import BYTES, PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
@@ -175,11 +175,8 @@ def _read(samples: Samples, part: Part, meaning: Meaning, backend: Backend) -> t
     """Return the inputs of a part on the device, and its labels as `Meaning.read` has them. Raises DatasetError."""
     with samples.naming(part):
         inputs, labels = read_features("X", part.inputs, backend), meaning.read(labels_of(samples, part, backend))
-        with np.errstate(over="ignore"):
-            wrong = np.argwhere(~np.isfinite(labels.astype(backend.dtype_name)))
-        if len(wrong):
-            fault = f"the label {labels[tuple(wrong[0])]} is too large for {backend.dtype_name}"
-            raise error_at("y", wrong[0], fault, "give numbers of another unit")
+        if meaning.task.floats:
+            read_features("y", labels, backend)  # refuses numbers that the dtype does not hold
         if len(labels) != inputs.shape[0]:
             fault = f"it has {inputs.shape[0]} rows, but there are {len(labels)} labels"
             raise DatasetError(fault, remedy="give one for each row", setting="X")
