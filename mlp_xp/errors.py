@@ -132,8 +132,3 @@ def some(names: Sequence[Any], most: int = 12) -> str:
 def with_colon(name: str) -> str:
     """Return the start of a message about a backend: `module:` has its colon already."""
     return name if name.endswith(":") else f"{name}:"
-
-
-def without_comment(source: str) -> str:
-    """Return a line of source without the comment at its end."""
-    return source.partition("  # ")[0].strip()

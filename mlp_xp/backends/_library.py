@@ -14,7 +14,7 @@ from mlp_xp.backends.reading import LibraryBackend
 from mlp_xp.backends.threads import LIMITS, ON_GPU, UNDECIDED
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend, Carry
-from mlp_xp.errors import MlpXpError, not_installed, one_line, with_colon, without_comment
+from mlp_xp.errors import MlpXpError, not_installed, one_line, with_colon
 
 # Parts of the messages of XLA and PyTorch, in lower case; other libraries have an exception for it.
 OUT_OF_MEMORY = ("resource_exhausted", "out of memory", "not enough memory", "can't allocate memory")
@@ -178,7 +178,7 @@ def _place(error: BaseException) -> str:
         path = Path(frame.filename)
         if PACKAGE in path.parents and PACKAGE / "backends" not in path.parents and path.stem != "library":
             place = f"{path.relative_to(PACKAGE.parent).as_posix()}:{frame.lineno}"
-            return f", at {place} ({without_comment(frame.line or '')})"
+            return f", at {place} ({frame.line})"
     return ""
 
 

@@ -98,7 +98,7 @@ def _trained_rows(model: Model, dataset: Dataset) -> np.ndarray:
     """Return the sums of the rows that a network was trained on; none if the data set is the one of its run."""
     if folder := run_of(model):
         record = read_config(folder)[1]
-        if checksum(dataset, model.backend) != record["data_crc32"]:
+        if checksum(dataset, model.backend) != record.get("data_crc32"):
             return read_rows(folder, record)
     return np.empty(0, np.uint64)
 

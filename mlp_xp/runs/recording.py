@@ -68,7 +68,7 @@ def read_source(start_from: str | Path | None, job: Job) -> Network:
         ("inputs", model.network[0].weights.shape[0], job.sizes[0]),
         ("columns", model.feature_names or dataset.feature_names, dataset.feature_names or model.feature_names),
         ("hidden layers", tuple(layer.bias.size for layer in model.network[:-1]), config.hidden),
-        ("activation", model.activation, config.activation if isinstance(config.activation, str) else model.activation),
+        ("activation", model.activation, config.activation),
     )
     if difference := first_difference(facts):
         raise RunError(
@@ -84,8 +84,6 @@ def _with_units_of(model: Model, job: Job) -> Network:
     (mean, deviation), (new_mean, new_deviation) = (
         [backend.to_numpy(each).astype(np.float64) for each in scaling] or (0.0, 1.0) for scaling, backend in scalings
     )
-    if np.array_equal(mean, new_mean) and np.array_equal(deviation, new_deviation):
-        return model.network
     ratio = deviation / new_deviation
     bias = last.bias * ratio + (mean - new_mean) / new_deviation
     return (*before, Layer((last.weights * ratio).astype(last.weights.dtype), bias.astype(last.bias.dtype)))
@@ -95,10 +93,8 @@ def _with_units_of(model: Model, job: Job) -> Network:
 def open_folder(folder: Path, *, existing: bool, wait: float = 0.0) -> Iterator[None]:
     """Create the folder of a run if needed, and hold its lock. existing: whether it may contain a run already.
 
-    wait: the seconds in which another process may give up the folder.
-
-    What a killed process left in the folder is completed or undone. Raises FileError, and RunError if the folder is in
-    use or contains something else.
+    wait: the seconds in which another process may give up the folder. What a killed process left in the folder is
+    completed or undone. Raises FileError, and RunError if the folder is in use or contains something else.
     """
     run_folder.check_folder(folder, "run_dir", "run", run_folder.CONFIG)  # before the lock writes to it
     with file_errors(folder, "create"):

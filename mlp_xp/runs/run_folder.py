@@ -217,7 +217,8 @@ def metrics_record(report: Report) -> dict[str, Any]:
     parts = {"": report, "test": report.test, "validation": report.validation}
     found: dict[str, Any] = {"epoch": report.epoch, "sample": report.sample}
     for each in RESULTS:
-        found[each.name] = getattr(parts[each.part], each.name.removeprefix(f"{each.part}_"), None)
+        if parts[each.part] is not None:
+            found[each.name] = getattr(parts[each.part], each.name.removeprefix(f"{each.part}_"))
     return {name: value for name, value in found.items() if value is not None}
 
 

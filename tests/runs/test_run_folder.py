@@ -125,6 +125,12 @@ def test_metrics_are_appended_in_full_precision(tmp_path):
     assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == expected
 
 
+def test_each_figure_of_an_evaluation_is_reported():
+    names = ["loss", *(name for name, default in Evaluation._field_defaults.items() if default is None)]
+    figures = {name: i + 0.5 for i, name in enumerate(names)}
+    assert {*figures.values()} <= {*run_folder.metrics_record(a_report(test=Evaluation(**figures))).values()}
+
+
 def test_a_line_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
     """And at the first line the name of the file, or a checkpoint could outlast the reports that it counts."""
     synced = []
