@@ -15,7 +15,7 @@ from mlp_xp.backends.reading import columns_of, dtype_name, find_columns, read_f
 from mlp_xp.core.dataset import BYTES, PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.data.labels import SHOWN, Labels, Meaning, labels_of, meaning_of
+from mlp_xp.data.labels import SHOWN, Labels, Meaning, labels_of, meaning_of, read_labels
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.scaling import fit_scaling
@@ -172,9 +172,10 @@ def _fit(
 
 
 def _read(samples: Samples, part: Part, meaning: Meaning, backend: Backend) -> tuple[Array, Labels]:
-    """Return the inputs of a part on the device, and its labels as `Meaning.read` has them. Raises DatasetError."""
+    """Return the inputs of a part on the device, and its labels as `read_labels` does. Raises DatasetError."""
     with samples.naming(part):
-        inputs, labels = read_features("X", part.inputs, backend), meaning.read(labels_of(samples, part, backend))
+        inputs = read_features("X", part.inputs, backend)
+        labels = read_labels(labels_of(samples, part, backend), meaning)
         if meaning.task.floats:
             read_features("y", labels, backend)  # refuses numbers that the dtype does not hold
         if len(labels) != inputs.shape[0]:
