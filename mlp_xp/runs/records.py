@@ -9,6 +9,7 @@ from mlp_xp.backends import hooks
 from mlp_xp.core.task import TASKS
 from mlp_xp.declared import ConfigError
 from mlp_xp.errors import Argument, MlpXpError
+from mlp_xp.files import file_errors
 from mlp_xp.runs.settings import Settings, unflatten
 
 # Written to config.json, models and checkpoints. A change that an older version cannot read raises it.
@@ -145,13 +146,7 @@ def first_difference(facts: Iterable[tuple[str, Any, Any]]) -> str:
 
 
 def read_json(path: Path, kinds: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Read a file with one JSON object, whose fields have these types. Raises RunError."""
-    return check_fields(parse(read_bytes(path), path), kinds or {}, path)
-
-
-def read_bytes(path: Path) -> bytes:
-    """Read a file. Raises RunError."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RunError(f"cannot be read: {error.strerror or error}", file=path, remedy=REMEDY) from error
+    """Read a file with one JSON object, whose fields have these types. Raises RunError, and FileError."""
+    with file_errors(path, "read"):
+        content = path.read_bytes()
+    return check_fields(parse(content, path), kinds or {}, path)
