@@ -52,7 +52,7 @@ def write_sweep(
     named = [{"name": f"{i:04d}", "settings": each} for i, each in enumerate(members)]
     folder.mkdir()
     options = {name: [each.get(name) for each in members] for each in members for name in each}
-    plan = {"format": 1, "kind": "grid", "count": len(members), "sampling_seed": 0, "settings": common}
+    plan = {"format": 1, "random": None, "optuna": None, "sampling_seed": 0, "settings": common}
     plan |= {"options": options, "sums": {}}
     (folder / "sweep.json").write_text(json.dumps({**plan, "members": [*members]}))
     if failures:

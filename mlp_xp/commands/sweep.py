@@ -17,7 +17,7 @@ from mlp_xp.declared import declared
 from mlp_xp.errors import MlpXpError, some
 from mlp_xp.runs.records import HELD_OUT, check_foreign
 from mlp_xp.runs.settings import Settings
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, INTERRUPTED, OPTUNA
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED
 from mlp_xp.runs.table import UNREADABLE, described, words
 from mlp_xp.show import terminal
 from mlp_xp.show.console import plain_console
@@ -82,7 +82,7 @@ def show(plan: Plan) -> int:
         with stop.printing():
             show_summary(summary, console)
         try:
-            stop.say(f"drawn    {', '.join(map(str, draw_sweep(folder, summary)))}")
+            stop.say(f"drawn    {', '.join(map(str, draw_sweep(folder)))}")
         except MlpXpError as error:  # the results are complete without pictures
             stop.say(f"not drawn: {error.text}")
     unreadable = end_with(row.reason for row in summary.rows if row.state == UNREADABLE)
@@ -91,9 +91,9 @@ def show(plan: Plan) -> int:
 
 def describe(plan: Plan) -> str:
     """Describe what varies in a sweep, and the number of its members."""
-    how = {GRID: "all combinations", OPTUNA: "chosen by Optuna"}.get(plan.kind, "drawn at random")
-    if plan.kind != GRID and len(plan.seeds) > 1:
-        how = f"{thousands(plan.total // len(plan.seeds))} {how}, with {len(plan.seeds)} seeds each"
+    how = "chosen by Optuna" if plan.how.optuna else "drawn at random" if plan.how.random else "all combinations"
+    if plan.samples and len(plan.seeds) > 1:
+        how = f"{thousands(plan.samples)} {how}, with {len(plan.seeds)} seeds each"
     lines = [f"members  {thousands(plan.total)}, {how}"]
     for name, values in plan.options.items():
         lines.append(f"         {words(name)}: {values if isinstance(values, Span) else some(values)}")

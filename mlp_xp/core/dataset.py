@@ -48,9 +48,7 @@ class Preparation(NamedTuple):
         return self.function is flatten_and_scale
 
 
-PREPARATIONS: dict[str, Callable[..., Array]] = {
-    "bytes": flatten_and_scale, "standardize": standardize, "unchanged": unchanged
-}  # fmt: skip
+PREPARATIONS: dict[str, Any] = {"bytes": flatten_and_scale, "standardize": standardize, "unchanged": unchanged}
 BYTES = Preparation(flatten_and_scale)
 UNNAMED = "unnamed"
 
@@ -75,7 +73,6 @@ class Dataset(NamedTuple):
     name: str = UNNAMED
     """A key of DATASETS, or the path of the data set's folder; UNNAMED for data in memory."""
     prepare: Preparation = BYTES
-    """How inputs become features."""
     task: Task = CLASSES
     """CLASSES (each sample has one), LABELS (each sample may have several), or REGRESSION."""
     origin: Any = None

@@ -35,10 +35,7 @@ LARGEST_EAGER_BATCH = 2
 
 
 def can_defer(config: TrainConfig, *, compiles: bool = False) -> bool:
-    """Return whether updates can be deferred: plain gradient descent on a few samples, and not switched off.
-
-    compiles: whether the backend compiles.
-    """
+    """Return whether updates can be deferred: plain gradient descent on a few samples, and not switched off."""
     plain = config.optimizer == "sgd" and not (config.weight_decay or config.clip_norm or config.dropout)
     largest = LARGEST_BATCH if compiles else LARGEST_EAGER_BATCH
     return config.defer_updates and config.batch_size <= largest and plain

@@ -10,6 +10,7 @@ of a key and a counter. They have a random stream of their own; weights and shuf
 """
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,8 +58,5 @@ def with_dropout(
 ) -> list[Dropout]:
     """Return the activations of the hidden layers with dropout. kept: for one step, (B, n_1 + ... + n_{L-1})."""
     masks = xp.astype(kept, dtype) * (1 / (1 - config.dropout))
-    dropped, start = [], 0
-    for activation, units in zip(activations, config.hidden, strict=True):
-        dropped.append(Dropout(activation, masks[:, start : start + units]))
-        start += units
-    return dropped
+    columns = pairwise([0, *accumulate(config.hidden)])
+    return [Dropout(f, masks[:, first:stop]) for f, (first, stop) in zip(activations, columns, strict=True)]

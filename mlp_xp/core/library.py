@@ -20,9 +20,8 @@ Carry = Any  # what a step changes and passes on to the next one
 class Backend:
     """One array library on one device, with one floating-point dtype.
 
-    `mlp_xp.backends` fills in the fields, and implements `read` and the checks in a subclass.
-
-    Backends are compared and hashed by identity, because their contents need not be hashable: CuPy's devices are not.
+    `mlp_xp.backends` fills in the fields, and implements `read` and the checks in a subclass. Backends are compared and
+    hashed by identity, because their contents need not be hashable: CuPy's devices are not.
     """
 
     name: str
@@ -102,9 +101,10 @@ class Backend:
         raise NotImplementedError
 
     def check_labels(self, labels: Any, samples: int, task: Task, outputs: int, name: str = "labels") -> np.ndarray:
-        """Return labels on the host. Raises DatasetError, with this name, unless they are on the device and a task's.
+        """Return labels on the host. Raises DatasetError, with this name, unless they are on the device and the task's.
 
-        See `Dataset.train_labels`. The labels of classes must be 0 to outputs - 1.
+        classes: integers (samples,), 0 to outputs - 1. labels: 0 or 1, integers (samples, outputs). regression: finite
+        numbers of the backend's dtype, (samples, outputs).
         """
         raise NotImplementedError
 

@@ -1,7 +1,4 @@
-"""A trained network with all that its numbers mean: how inputs become features, and what its outputs stand for.
-
-Below the class `Model` are the functions that it calls for the device's part of the work.
-"""
+"""A trained network with all that its numbers mean: how inputs become features, and what its outputs stand for."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -26,7 +23,6 @@ class Model(NamedTuple):
     backend: Backend
     activation: str | Activation
     prepare: Preparation
-    """How inputs become features."""
     task: Task
     scaling: Scaling
     input_shape: tuple[int, ...]
@@ -93,10 +89,9 @@ class Model(NamedTuple):
     def logits(self, inputs: Array, /) -> Array:
         """Return the outputs of the last layer, (n, outputs) on the device; for classes these are the logits.
 
-        inputs: (n, *input_shape) on the device, bytes or what else `prepare` takes. They go through the network in
-        parts of bounded memory. A function that a backend compiles may call this, and JAX can differentiate it;
-        PyTorch's autograd cannot, because it works in place. Raises DatasetError for inputs of another dtype or shape,
-        or not on the backend's device.
+        inputs: (n, *input_shape) on the device, bytes or what else `prepare` takes. A function that a backend compiles
+        may call this, and JAX can differentiate it; PyTorch's autograd cannot, because it works in place. Raises
+        DatasetError for inputs of another dtype or shape, or not on the backend's device.
         """
         self.backend.check_inputs(inputs, self.input_shape, self.prepare.takes_bytes)
         logits = make_logits(self.activation, self.backend, self.prepare.function)
@@ -145,17 +140,17 @@ def make_logits(activation: str | Activation, backend: Backend, prepare: Callabl
     """
     xp, function = backend.xp, backend.activation(activation)
 
-    def part(network: Network, inputs: Array, fitted: tuple[Array, ...]) -> Array:
-        x = prepare(inputs, *fitted, dtype=network[0].weights.dtype, xp=xp)
-        x = xp.reshape(x, (inputs.shape[0], network[0].weights.shape[0]))
-        return forward(network, x, [function] * (len(network) - 1), xp=xp)[0]
-
     def logits(network: Network, inputs: Array, fitted: tuple[Array, ...]) -> Array:
-        samples, widest = inputs.shape[0], max(max(layer.weights.shape) for layer in network)
-        parts = math.ceil(samples / max(1, PART_BYTES // (8 * widest)))
+        features, widest = network[0].weights.shape[0], max(max(layer.weights.shape) for layer in network)
+
+        def part(_: Any, rows: tuple[Array, ...]) -> tuple[Any, Array]:
+            x = prepare(rows[0], *fitted, dtype=network[0].weights.dtype, xp=xp)
+            x = xp.reshape(x, (rows[0].shape[0], features))
+            return (), forward(network, x, [function] * (len(network) - 1), xp=xp)[0]
+
         # As equal as possible; only the last may be smaller, so that a forward pass is compiled for at most two sizes.
-        size = math.ceil(samples / parts)
-        return backend.scan_blocks(lambda _, rows: ((), part(network, rows[0], fitted)), (), (inputs,), size)[1]
+        parts = math.ceil(inputs.shape[0] / max(1, PART_BYTES // (8 * widest)))
+        return backend.scan_blocks(part, (), (inputs,), math.ceil(inputs.shape[0] / parts))[1]
 
     return backend.jit(logits)
 

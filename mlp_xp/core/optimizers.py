@@ -99,7 +99,6 @@ class Optimizer(NamedTuple):
     """An optimiser: how it changes an array, and at which rates."""
 
     change: Callable[..., Changed]
-    """See the module's docstring."""
     own_rates: Callable[[np.ndarray, np.ndarray, Any], tuple[Any, ...]]
     """`own_rates(rate, t, settings)`: error, step_size and epsilon of steps t, counted from 1, with these learning
     rates; arrays (n,), or a number for all steps."""
@@ -110,18 +109,11 @@ class Optimizer(NamedTuple):
     and Hutter, 2019). False: weight_decay * w is added to the gradient. For gradient descent both are the same."""
 
     def rates(self, learning_rates: np.ndarray, step_numbers: np.ndarray, settings: Any) -> Rates:
-        """Return the rates of n steps, float64 (n,) each.
-
-        learning_rates: float64 (n,). step_numbers: int64 (n,), from 0 at the start of training: Adam depends on them.
-        """
+        """Return the rates, float64 (n,) each, of n steps with these learning rates and numbers, from 0, (n,) each."""
         error, step_size, epsilon = self.own_rates(learning_rates, step_numbers + 1, settings)
         # This error is not yet divided by the batch size: the gradient is a mean, to which the decay is added.
         decay = settings.weight_decay * (learning_rates if self.decoupled else error)
         return Rates(*np.broadcast_arrays(error, decay, step_size, epsilon))
-
-    def empty_slots(self, layer: Layer, /) -> Slots:
-        """Return what the optimiser keeps for a layer before the first step, on the host: zeros."""
-        return tuple(Layer(np.zeros_like(layer.weights), np.zeros_like(layer.bias)) for _ in range(self.slot_count))
 
     def make_update(self, settings: Any, *, xp: Any) -> Callable[..., tuple[Layer, Slots]]:
         """Return `update(layer, gradient, slots, rates) -> layer, slots`, with weight decay. layer, slots: donated."""
@@ -135,7 +127,7 @@ class Optimizer(NamedTuple):
                 g = pull
             return self.change(w, g, slots, rates, settings, xp=xp)
 
-        decays = settings.weight_decay > 0
+        decays = settings.weight_decay > 0  # a step asks only whether: rates.decay says how much
 
         def update(layer: Layer, gradient: Layer, slots: Slots, rates: Rates, /) -> tuple[Layer, Slots]:
             kept = [s.weights for s in slots], [s.bias for s in slots]
@@ -168,15 +160,12 @@ def clip_by_norm(gradients: Iterable[tuple[int, Layer]], limit: Array, /, *, xp:
 
 
 def constant(rate: float, step_numbers: np.ndarray, total: int) -> np.ndarray:
-    """Return the same rate for every step: float64 (n,) for the numbers of the steps, (n,)."""
+    """Return the same rate for each step: float64 (n,) for numbers of steps (n,) in a run of `total` steps."""
     return np.full(step_numbers.shape, rate)
 
 
 def cosine(rate: float, step_numbers: np.ndarray, total: int) -> np.ndarray:
-    """Return rate (1 + cos(pi t / total)) / 2 for each step t of a run of `total` steps: float64 (n,) for numbers (n,).
-
-    Loshchilov and Hutter, 2017, eq. 5, without restarts.
-    """
+    """Return rate (1 + cos(pi t / total)) / 2, t from 0: Loshchilov and Hutter, 2017, eq. 5, without restarts."""
     return rate * (1 + np.cos(np.pi * step_numbers / total)) / 2
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dropout import with_dropout
 from mlp_xp.core.functional import Array
@@ -87,7 +89,7 @@ def to_device(network: Network, backend: Backend) -> Network:
 
 
 def initial_state(config: TrainConfig, network: Network, backend: Backend) -> State:
-    """Return the state before the first step on the device: a network on the host, and the optimiser's empty slots."""
-    # On the host, because JAX would compile something for each shape.
-    slots = [OPTIMIZERS[config.optimizer].empty_slots(layer) for layer in network]
-    return State(to_device(network, backend), tuple(to_device(each, backend) for each in slots))
+    """Return the state before the first step on the device: a network, given on the host, and slots of zeros."""
+    # Zeros are made on the host, because JAX would compile something for each shape.
+    zeros, count = (Layer(*map(np.zeros_like, each)) for each in network), OPTIMIZERS[config.optimizer].slot_count
+    return State(to_device(network, backend), tuple(to_device((each,) * count, backend) for each in zeros))

@@ -35,9 +35,8 @@ class Evaluation(NamedTuple):
     label_accuracies: tuple[float, ...] = ()
     """Labels: the accuracy of each label alone. Their mean is `label_accuracy`."""
     r2s: tuple[float, ...] = ()
-    """Regression: R² of each output alone."""
     rmses: tuple[float, ...] = ()
-    """Regression: the root of the mean squared error of each output alone."""
+    """Regression: R² and the root of the mean squared error of each output alone."""
     samples: int = 0
 
     @property
@@ -73,17 +72,14 @@ class Task(NamedTuple):
     exclusive: bool
     """Whether each sample has one of the outputs as its label, (n,); otherwise one label per output, (n, outputs)."""
     floats: bool
-    """True: labels are floats, which the user's data standardise, and predictions are numbers. False: labels are
-    integers, and predictions probabilities."""
+    """True: labels are floats, which your own data standardise for training, and predictions are numbers. False: labels
+    are integers, and predictions are probabilities."""
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
 
     def evaluate(self, z: np.ndarray, labels: np.ndarray, scaling: Sequence[np.ndarray] = ()) -> Evaluation:
-        """Return the loss and the figures of z (n, outputs), all on the host.
-
-        labels: numbers of classes (n,); or 0 and 1, or numbers to predict, (n, outputs).
-        """
+        """Return the loss and the figures of z, (n, outputs), for labels as in a data set, all on the host."""
         targets = self.encode(labels, z.shape[1], scaling, dtype=z.dtype, xp=np)
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # the loss shows it
             loss = float(np.mean(self.loss(z, targets, xp=np)))

@@ -70,17 +70,15 @@ class Tally(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The network with the highest score on the held-out samples so far, and its epoch.
+    """The network with the highest score on the held-out samples so far, its score and loss on them, and its epoch.
 
     Ties go to the lower loss, because on few samples many epochs have the same score, and then to the earlier epoch.
     """
 
     network: Network
     score: float
-    """See `Evaluation.score`."""
     epoch: int
     loss: float
-    """The loss on the held-out samples."""
 
 
 class Position(NamedTuple):
@@ -97,9 +95,8 @@ class Position(NamedTuple):
     reports: int = 0
     """The reports that were given since the start of training, without the closing one."""
     seconds: float = 0.0
-    """Time since the start of training."""
     loss: float = math.nan
-    """The loss of the last step."""
+    """The time since the start of training, and the loss of the last step."""
     tally: Tally = Tally()
     best: Best | None = None
     """None without held-out samples, and until the end of the first epoch."""
@@ -123,10 +120,10 @@ def trajectory(
 ) -> Iterator[Event]:
     """Train, and yield an event after every chunk of steps. All their losses together are the job's loss trajectory.
 
-    start: the position to resume from, with its state on the device; the state is donated. On the same backend the rest
+    start: the position to resume from, with its state on the device, which is donated. On the same backend the rest
     then has the same bits as if training had not been interrupted. stop_after: end after this many steps, warm-up
-    included. If the job is longer, there is no closing event; and the last chunk may be cut, after which the job cannot
-    be resumed. trained: layers on the host, which replace the first of those that the seed draws.
+    included. If the job is longer, there is no closing event, and it cannot be resumed, because the last chunk may be
+    cut. trained: layers on the host, which replace the first of those that the seed draws.
 
     Raises DivergenceError at the first loss that is not finite, of training, validation or test, and before a report if
     the state is not finite, and BackendFailure where the array library fails.
@@ -150,10 +147,9 @@ def trajectory(
         tally = position.tally.add(losses, chunk.batch_size, now - chunk_began, complete=complete)
         position = position._replace(
             state=state, epoch=epoch, sample=chunk.stop, step=position.step + chunk.steps,
-            seconds=now - began, loss=float(losses[-1]), tally=tally,
+            seconds=now - began, loss=float(losses[-1]), tally=tally, reports=position.reports + (chunk.report is not None),
         )  # fmt: skip
         if chunk.report is not None:
-            position = position._replace(reports=position.reports + 1)
             position, report = _report(job, position, state.network, chunk.report, began)
         yield Event(position, losses, report, chunk.checkpoint)
 

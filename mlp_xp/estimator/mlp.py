@@ -5,14 +5,13 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from functools import partial
 from numbers import Real
 from types import SimpleNamespace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.sparse import issparse
-from scipy.special import expit, log_expit, log_softmax, softmax
+from scipy.special import log_expit, log_softmax
 from sklearn import get_config, neural_network
 from sklearn.base import BaseEstimator
 from sklearn.neural_network._stochastic_optimizers import BaseOptimizer
@@ -40,11 +39,8 @@ SUPPORTED = (
     "nesterovs_momentum", "early_stopping", "validation_fraction", "beta_1", "beta_2", "epsilon", "n_iter_no_change",
     "max_fun",
 )  # fmt: skip
-# For scikit-learn's names of the function at the outputs: our task, and that function.
+# For scikit-learn's names of the function at the outputs.
 TASKS = {"softmax": CLASSES, "logistic": LABELS, "identity": REGRESSION}
-OUTPUTS: dict[str, Callable[..., np.ndarray]] = {
-    "softmax": partial(softmax, axis=1), "logistic": expit, "identity": np.asarray,
-}  # fmt: skip
 
 
 def with_parameters_of(theirs: Callable[..., None], *added: str) -> Callable[..., None]:
@@ -103,10 +99,11 @@ class _MLP(BaseEstimator):
             X, y = self._validate_input(X, to_host(y), incremental, first)
             y = y.reshape(len(y), -1)
             self.n_outputs_ = y.shape[1]
-            weights = self._weights(y, to_host(sample_weight), incremental)
+            weights = self._weights(y, to_host(sample_weight))
             backend = choose_backend(X, self.backend, self.device, self.dtype)
             self._random_state = check_random_state(self.random_state)
             shape = {"hidden_layer_sizes": sizes, "activation": self.activation, "outputs": y.shape[1]}
+            shape["early_stopping"] = self.early_stopping  # whose scores a warm start compares
             if first:
                 self._initialize(y, [X.shape[1], *sizes, y.shape[1]], np.float64)
                 self._shape = shape
@@ -117,7 +114,7 @@ class _MLP(BaseEstimator):
                 )
             if not (incremental and hasattr(self, "_optimizer")):
                 self._slots: list[Array] = []
-            there = transfer(X, backend, backend.dtype, copy=False)
+            there = transfer(X, backend, backend.dtype)
             (network, slots), loss = self._train(there, y, weights, backend, incremental)
             # Adam's infinite slots let no weight change. With early stopping they are later than the network.
             layers = [*network, *(slot for each in slots for slot in each if not self.early_stopping)]
@@ -128,8 +125,9 @@ class _MLP(BaseEstimator):
                     "training diverged: the loss, the weights or the optimizer's state are not finite; scale the "
                     "features and targets, or lower learning_rate_init"
                 )
-            self.coefs_ = [_like(layer.weights, X) for layer in network]
-            self.intercepts_ = [_like(layer.bias, X) for layer in network]
+            home = choose_backend(X)
+            self.coefs_ = [transfer(layer.weights, home) for layer in network]
+            self.intercepts_ = [transfer(layer.bias, home) for layer in network]
             self._slots = [array for each in slots for slot in each for array in slot]
         return self
 
@@ -141,28 +139,24 @@ class _MLP(BaseEstimator):
         checked, y = super()._validate_input(stand_in(X), y, incremental, reset)
         return X if is_foreign(X) else checked, y
 
-    def _weights(self, y: np.ndarray, given: Any, incremental: bool) -> np.ndarray | None:
+    def _weights(self, y: np.ndarray, given: Any) -> np.ndarray | None:
         """Return the weights of the samples, float64 (n,), or None for equal ones."""
         if given is None:
             return None
         return _check_sample_weight(given, np.empty((len(y), 1)), dtype=np.float64, ensure_non_negative=True)
 
-    def _network(self, backend: Backend, *, copy: bool) -> Network:
-        """Return the network on the backend. copy: see `transfer`; training changes its arrays."""
+    def _network(self, backend: Backend) -> Network:
+        """Return the network on the backend; not a copy if it is there."""
         pairs = zip(self.coefs_, self.intercepts_, strict=True)
-        return tuple(Layer(*(transfer(array, backend, backend.dtype, copy=copy) for array in pair)) for pair in pairs)
+        return tuple(Layer(*(transfer(array, backend, backend.dtype) for array in pair)) for pair in pairs)
 
     def _train(
         self, X: Array, y: np.ndarray, weights: np.ndarray | None, backend: Backend, incremental: bool
     ) -> tuple[State, float]:
         """Return what training leaves, with the loss of the epoch that its network is from."""
-        if (self.best_loss_ is None) != self.early_stopping:  # which was changed since the last fit
-            facts: Any = (None, [], -np.inf) if self.early_stopping else (np.inf, None, None)
-            self.best_loss_, self.validation_scores_, self.best_validation_score_ = facts
-            self._no_improvement_count = 0
         task = TASKS[self.out_activation_]
         labels = np.argmax(y, axis=1) if task.exclusive else y
-        network, rows = self._network(backend, copy=True), np.arange(len(y))
+        network, rows = copy_network(self._network(backend), backend), np.arange(len(y))
         run = self._run = SimpleNamespace(backend=backend, weights=weights, epoch=None, state=State(network, ()))
         run.X, run.labels = X, backend.asarray(labels, backend.dtype if task.floats else None)
         is_result = self.early_stopping and np.isfinite(self.best_validation_score_)  # of an earlier fit
@@ -192,7 +186,7 @@ class _MLP(BaseEstimator):
             zeros = [np.zeros(array.shape) for layer in network for array in (*layer,) * slots]
             arrays = iter([transfer(array, run.backend, run.backend.dtype) for array in self._slots or zeros])
             pairs = (tuple(Layer(next(arrays), next(arrays)) for _ in range(slots)) for _ in network)
-            run.state = State(network, tuple(pairs))
+            run.state = State(network, tuple(copy_network(each, run.backend) for each in pairs))
         run.state, loss = run.epoch(run.state, rows)
         return loss, [], []
 
@@ -210,7 +204,7 @@ class _MLP(BaseEstimator):
             logits = self._logits_of(X, self._run.state.network, backend)
         else:
             logits = self._logits(X)
-        return OUTPUTS[self.out_activation_](logits)
+        return TASKS[self.out_activation_].link(logits, xp=np)
 
     def _logits_of(self, X: Array, network: Network, backend: Backend) -> np.ndarray:
         logits = make_logits(ACTIVATIONS[self._shape["activation"]], backend, unchanged)
@@ -222,8 +216,7 @@ class _MLP(BaseEstimator):
         checked = validate_data(self, stand_in(X), dtype=(np.float64, np.float32), reset=False)
         X = X if is_foreign(X) else checked
         backend = choose_backend(X, self.backend, self.device, self.dtype)
-        place = self._network(backend, copy=False), backend
-        logits = self._logits_of(transfer(X, backend, backend.dtype, copy=False), *place)
+        logits = self._logits_of(transfer(X, backend, backend.dtype), self._network(backend), backend)
         if not np.isfinite(logits).all():
             row = int(np.argmin(np.isfinite(logits).all(axis=1)))
             raise ValueError(
@@ -248,7 +241,7 @@ class _MLP(BaseEstimator):
                     f"device as those passed to fit(): {fitted}"
                 )
         found = compute(X)
-        return _like(found, X) if is_foreign(X) and found.dtype.kind in "biuf" else found
+        return transfer(found, choose_backend(X)) if is_foreign(X) and found.dtype.kind in "biuf" else found
 
     def predict(self, X: Any) -> Array:
         """Return numbers, (n,), or (n, outputs) for several; or classes (n,), or 0 and 1 for labels (n, labels).
@@ -273,11 +266,6 @@ class _MLP(BaseEstimator):
         return tags
 
 
-def _like(array: Array, X: Array) -> Array:
-    """Return an array on the device of X and in its library."""
-    return transfer(array, choose_backend(X), copy=False)
-
-
 class MLPClassifier(_MLP, neural_network.MLPClassifier):
     """A multi-layer perceptron for classes or several labels, for arrays of any library.
 
@@ -295,7 +283,7 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
       with the last one if no score is better, because it trains the arrays in which it keeps the best one.
     - A loss that is not finite is an error. scikit-learn returns the network as long as its weights are finite.
     - After an error the estimator is what it was before. With warm_start and in partial_fit, another network than that
-      in training is a ValueError.
+      in training is a ValueError, as is another early_stopping.
 
     Further parameters:
 
@@ -320,6 +308,8 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
         classes: all classes there will be, (classes,); needed in the first call. The optimiser's parameters, from
         `solver` to `epsilon`, are those of the first call; another network raises ValueError. Otherwise as `fit`.
         """
+        if self.class_weight == "balanced":
+            raise ValueError("class_weight='balanced' is not supported for partial_fit; weigh each class")
         with self._all_or_nothing():
             return super().partial_fit(X, to_host(y), sample_weight, to_host(classes))
 
@@ -337,19 +327,16 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
             return log_softmax(logits, axis=1)
         return log_expit(np.hstack([-logits, logits]) if self.n_outputs_ == 1 else logits)
 
-    def _weights(self, y: np.ndarray, given: Any, incremental: bool) -> np.ndarray | None:
-        weights = super()._weights(y, given, incremental)
+    def _weights(self, y: np.ndarray, given: Any) -> np.ndarray | None:
+        weights = super()._weights(y, given)
         if self.class_weight is None:
             return weights
         labels = self._label_binarizer.inverse_transform(y[:, 0] if self.n_outputs_ == 1 else y)
-        known = self.classes_ if labels.ndim == 1 else np.repeat([[0], [1]], y.shape[1], axis=1)
-        if self.class_weight == "balanced":
-            if incremental:
-                raise ValueError("class_weight='balanced' is not supported for partial_fit; weigh each class")
-            known = known[:0]
         # A batch of partial_fit may lack some classes.
+        known = self.classes_ if labels.ndim == 1 else np.repeat([[0], [1]], y.shape[1], axis=1)
+        known = known[:0] if self.class_weight == "balanced" else known
         of_classes = compute_sample_weight(self.class_weight, np.concatenate([known, labels]))[len(known) :]
-        of_classes = super()._weights(y, of_classes, incremental)
+        of_classes = super()._weights(y, of_classes)
         return of_classes if weights is None else of_classes * weights
 
 

@@ -17,8 +17,12 @@ def is_foreign(array: Any) -> bool:
 
 
 def to_host(array: Any) -> Any:
-    """Return an array of another library as a NumPy array, and anything else as it is. Raises ValueError for masks."""
-    check_unmasked(array)
+    """Return an array of another library as a NumPy array, and anything else as it is.
+
+    Raises ValueError for masked values, because scikit-learn's checks take what is below the mask.
+    """
+    if np.ma.is_masked(array):
+        raise ValueError("an array has masked values; impute them, or leave out their rows")
     return open_backend_of(array).to_numpy(array) if is_foreign(array) else array
 
 
@@ -34,21 +38,12 @@ def choose_backend(X: Array, name: str | None = None, device: str | None = None,
 
 
 @np.errstate(over="ignore")  # a value beyond float32 becomes inf without a warning, as on other libraries
-def transfer(array: Array, backend: Backend, dtype: Any = None, *, copy: bool = True) -> Array:
-    """Return an array of any library on the backend's device. dtype: None keeps the array's own.
-
-    copy: whether to copy an array that is there already.
-    """
+def transfer(array: Array, backend: Backend, dtype: Any = None) -> Array:
+    """Return an array of any library on the backend's device; not a copy if it is there. None keeps its dtype."""
     source = open_backend_of(array)
     if (source.name, source.device_name) == (backend.name, backend.device_name):
-        return backend.xp.astype(array, dtype or array.dtype, copy=copy)
+        return backend.xp.astype(array, dtype or array.dtype, copy=False)
     return backend.asarray(array if is_numpy_array(array) else source.to_numpy(array), dtype)
-
-
-def check_unmasked(array: Any) -> None:
-    """Raise ValueError for masked values: scikit-learn's checks take what is below the mask."""
-    if np.ma.is_masked(array):
-        raise ValueError("an array has masked values; impute them, or leave out their rows")
 
 
 def stand_in(X: Any) -> Any:
@@ -56,9 +51,8 @@ def stand_in(X: Any) -> Any:
 
     Raises ValueError for masked values, and for numbers of another library that are not finite.
     """
-    check_unmasked(X)
     if not is_foreign(X):
-        return X
+        return to_host(X)
     xp = array_namespace(X)
     if xp.isdtype(X.dtype, "real floating") and not all_finite([X], open_backend_of(X)):
         raise ValueError("X contains NaN or infinity; remove or impute them")

@@ -16,9 +16,8 @@ from mlp_xp.runs.settings import Settings, flatten, unflatten
 
 INDEX, MEMBERS, FAILURES = "sweep.json", "members", "failures.json"
 FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
-GRID, RANDOM, OPTUNA = "grid", "random", "optuna"
 FIELDS = {
-    **{"kind": str, "count": int, "sampling_seed": int},
+    **{"random": int | None, "optuna": int | None, "sampling_seed": int},
     **{"options": dict, "settings": dict, "sums": dict, "members": list},
 }
 

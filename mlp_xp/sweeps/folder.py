@@ -17,7 +17,7 @@ from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import check_folder, write_json
 from mlp_xp.runs.settings import flatten
-from mlp_xp.runs.sweep_index import GRID, INDEX, MEMBERS, Index, Member, read_index
+from mlp_xp.runs.sweep_index import INDEX, MEMBERS, Index, Member, read_index
 from mlp_xp.runs.table import shown
 from mlp_xp.sweeps.grid import Plan, Span
 
@@ -31,23 +31,24 @@ def folder_of(plan: Plan) -> Path:
     """
     if plan.how.sweep_dir:
         return Path(plan.how.sweep_dir)
-    digest = hashlib.sha256(json.dumps(_record_of(plan), sort_keys=True).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(json.dumps(_record_of(plan, {}, ()), sort_keys=True).encode()).hexdigest()[:8]
     return Path("runs") / f"sweep-{Path(plan.base.data).name}-{plan.base.backend.replace(':', '-')}-{digest}"
 
 
-def _record_of(plan: Plan) -> dict[str, Any]:
-    """Return a plan as in sweep.json, without the members. The options are lists of values, or texts as in 0.1..1.0."""
+def _record_of(plan: Plan, sums: Mapping[str, str], members: Sequence[Member]) -> dict[str, Any]:
+    """Return what sweep.json says. The options are lists of values, or texts as in 0.1..1.0.
+
+    sums: the checksums of data and of models to start from, by their names.
+    """
+    how = {name: getattr(plan.how, name) for name in ("random", "optuna", "sampling_seed")}
     options = {name: str(values) if isinstance(values, Span) else values for name, values in plan.options.items()}
-    seed = 0 if plan.kind == GRID else plan.how.sampling_seed
-    head = {"format": records.FORMAT, "kind": plan.kind, "count": plan.total, "sampling_seed": seed}
-    plain: dict[str, Any] = json.loads(json.dumps({**head, "settings": flatten(plan.base), "options": options}))
-    return plain
+    content = {"options": options, "sums": dict(sums), "members": [member.settings for member in members]}
+    return {"format": records.FORMAT, **how, "settings": flatten(plan.base), **content}
 
 
-def write_index(folder: Path, plan: Plan, members: Sequence[Member], sums: Mapping[str, str]) -> None:
-    """Write sweep.json. sums: the checksums of data and of models to start from, by their names. Raises FileError."""
-    record = {**_record_of(plan), "sums": dict(sums), "members": [member.settings for member in members]}
-    write_json(folder / INDEX, record)
+def write_index(folder: Path, plan: Plan, sums: Mapping[str, str], members: Sequence[Member]) -> None:
+    """Write sweep.json. Raises FileError."""
+    write_json(folder / INDEX, _record_of(plan, sums, members))
 
 
 def run_of(folder: str | Path, name: str) -> Path:
@@ -66,9 +67,10 @@ def open_sweep(folder: Path, plan: Plan, sums: Mapping[str, str]) -> Iterator[In
         make_folder(folder)
     with locked(folder):
         if (folder / INDEX).exists():
-            _check_same(folder, plan, sums)
+            read_index(folder)  # refuses a damaged one
+            _check_same(folder, records.read_json(folder / INDEX), json.loads(json.dumps(_record_of(plan, sums, ()))))
         else:
-            write_index(folder, plan, plan.members, sums)
+            write_index(folder, plan, sums, plan.members)
         with file_errors(folder / MEMBERS, "create"):
             make_folder(folder / MEMBERS)
             for path in folder.glob(f"{STOP}*"):
@@ -76,25 +78,20 @@ def open_sweep(folder: Path, plan: Plan, sums: Mapping[str, str]) -> Iterator[In
         yield read_index(folder)
 
 
-def _check_same(folder: Path, plan: Plan, sums: Mapping[str, str]) -> None:
-    """Raise RunError, which names what differs, if the folder belongs to another sweep, or the data have changed.
-
-    Otherwise the results of a sweep would be of several data sets.
-    """
-    read_index(folder)  # refuses a damaged one
-    saved = records.read_json(folder / INDEX)
-    old = _by_name(saved, saved["sums"])
-    for name, value in _by_name(_record_of(plan), sums).items():
-        if old.get(name) != value:
+def _check_same(folder: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise RunError, which names what differs, unless two records are of the same sweep on the same data."""
+    before = _by_name(saved)
+    for name, value in _by_name(wanted).items():
+        if before.get(name) != value:
             raise RunError(
-                f"{str(folder)!r} belongs to another sweep: {name} was {shown(old.get(name))}, and is now "
+                f"{str(folder)!r} belongs to another sweep: {name} was {shown(before.get(name))}, and is now "
                 f"{shown(value)}; give the same options, data and weights as before, or choose another folder",
                 setting="sweep_dir",
             )
 
 
-def _by_name(record: dict[str, Any], sums: Mapping[str, str]) -> dict[str, Any]:
+def _by_name(record: dict[str, Any]) -> dict[str, Any]:
     """Return what sweep.json says about a plan and its data without nesting."""
-    sampling = {name: record[name] for name in ("sampling_seed", "count")}
-    content = {f"the checksum of {name!r}": value for name, value in sums.items()}
-    return {"kind": record["kind"], **record["settings"], **record["options"], **sampling, **content}
+    plain = {name: value for name, value in record.items() if not isinstance(value, dict | list)}
+    sums = {f"the checksum of {name!r}": value for name, value in record["sums"].items()}
+    return {**plain, **record["settings"], **record["options"], **sums}

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp.declared import ConfigError, check_settings, setting
+from mlp_xp.declared import ConfigError, check_choice, check_settings, setting
 from mlp_xp.errors import Argument
 from mlp_xp.runs.settings import SETTINGS, Settings, settings_of, with_absolute_paths
-from mlp_xp.runs.sweep_index import GRID, OPTUNA, RANDOM, Member, numbered
+from mlp_xp.runs.sweep_index import Member, numbered
 from mlp_xp.runs.table import described
 
 SEED = "seed"
@@ -114,15 +114,14 @@ class Plan(NamedTuple):
     """All members of a grid or of random samples; none for Optuna, which chooses each by the results before it."""
 
     @property
-    def kind(self) -> str:
-        """GRID, RANDOM or OPTUNA."""
-        return OPTUNA if self.how.optuna else RANDOM if self.how.random else GRID
+    def samples(self) -> int | None:
+        """How many settings are sampled, each with every seed; None for a grid."""
+        return self.how.optuna or self.how.random
 
     @property
     def total(self) -> int:
         """Number of members."""
-        samples = self.how.optuna or self.how.random
-        return samples * len(self.seeds) if samples else math.prod(map(len, self.options.values()))
+        return self.samples * len(self.seeds) if self.samples else math.prod(map(len, self.options.values()))
 
     @property
     def sampled(self) -> dict[str, Values]:
@@ -147,8 +146,7 @@ def make_plan(
     """
     options: dict[str, Values] = {}
     for name, value in given.items():
-        if name not in SETTINGS:
-            raise ConfigError(f"is not a setting of a run; choose from {', '.join(SETTINGS)}", setting=name)
+        check_choice(name, name, SETTINGS)
         options[name] = _read(name, value, sampled=bool(how.random or how.optuna) and name != SEED)
     fixed = {name: values[0] for name, values in options.items() if not isinstance(values, Span) and len(values) == 1}
     base = with_absolute_paths(settings_of(base, fixed))
@@ -158,16 +156,16 @@ def make_plan(
         raise ConfigError("is another data set than data_dir; give one of the two", setting="dataset")
     varied = {name: values for name, values in options.items() if name not in fixed}
     plan = Plan(base, varied, how, is_recipe and "batch_size" not in given)
-    if plan.kind != GRID and not plan.sampled:
+    if plan.samples and not plan.sampled:
         fault = "no setting but the seed has several values or a range, so there is nothing to choose from"
-        raise ConfigError(fault, setting=plan.kind)
+        raise ConfigError(fault, setting="random" if how.random else "optuna")
     if plan.total > MOST_MEMBERS:
         raise ConfigError(f"the sweep has more than {MOST_MEMBERS} members; give fewer values")
     found = []
-    if plan.kind == GRID:
-        found = [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
-    elif how.random:
+    if how.random:
         found = [{**drawn, **seed} for drawn in _sample(plan.sampled, how) for seed in plan.seeds]
+    elif not how.optuna:
+        found = [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
     plan = plan._replace(members=numbered(found))
     for _, settings in examples(plan):  # which checks them
         if how.optuna and settings.train.validation == 0:
@@ -181,7 +179,7 @@ def examples(plan: Plan) -> Iterator[tuple[str, Settings]]:
 
     Raises ConfigError for settings that are wrong together, which names the member.
     """
-    for settings in [member.settings for member in plan.members] or _corners(plan.options):
+    for settings in [member.settings for member in plan.members] or _extremes(plan.options):
         place = f"in a member with {described(settings)}" if settings else ""
         try:
             found = settings_of(plan.base, settings)
@@ -226,31 +224,27 @@ def _read(name: str, value: Any, *, sampled: bool) -> Values:
 
 def _span(name: str, word: Any) -> Span | None:
     """Return the span that a word such as `0..31` means; None for any other value. Raises ConfigError."""
-    kind = {int: int, tuple: int, float: float}.get(SETTINGS[name].kind)
-    if not isinstance(word, str) or DOTS not in word or kind is None:
+    kind = SETTINGS[name].kind
+    if not isinstance(word, str) or DOTS not in word or kind not in (int, tuple, float):
         return None
-    first, _, last = word.partition(DOTS)
     try:
-        span = Span(name, kind(first), kind(last))
-        if -math.inf < span.first < span.last < math.inf:
-            return span
+        first, last = map(float if kind is float else int, word.split(DOTS))
+        if -math.inf < first < last < math.inf:
+            return Span(name, first, last)
     except ValueError:
         pass
-    example = "whole numbers, the smaller first, as in 0..31" if kind is int else "finite numbers, as in 0.001..0.1"
-    raise ConfigError(f"{word!r:.80} is not a range; give two {example}", setting=name)
+    fault = f"{word!r:.80} is not a range; give two finite numbers, the smaller first, as in 0..31"
+    raise ConfigError(fault, setting=name)
 
 
-def _corners(options: Mapping[str, Values]) -> Iterator[dict[str, Any]]:
-    """Yield every value and both ends of every span with the first ones of the others; then the last ones together."""
+def _extremes(options: Mapping[str, Values]) -> list[dict[str, Any]]:
+    """Return settings in which every value and both ends of every span occur, the last ones of all of them together."""
     ends = {
         name: [values.value(values.first), values.value(values.last)] if isinstance(values, Span) else values
         for name, values in options.items()
     }
-    first = {name: values[0] for name, values in ends.items()}
-    for name, values in ends.items():
-        for value in values:
-            yield {**first, name: value}
-    yield {name: values[-1] for name, values in ends.items()}
+    longest = max(map(len, ends.values()))
+    return [{name: values[min(i, len(values) - 1)] for name, values in ends.items()} for i in range(longest)]
 
 
 def _sample(options: Mapping[str, Values], how: SweepOptions) -> list[dict[str, Any]]:

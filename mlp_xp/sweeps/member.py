@@ -74,7 +74,7 @@ class Ending(NamedTuple):
     """Why it failed, or what its worker lacked, as one line."""
     seconds: float = 0.0
     settings: dict[str, Any] = {}  # noqa: RUF012  (never changed)
-    """The settings that vary; filled in by the process that runs the sweep."""
+    """The settings that vary."""
     earlier: bool = False
     """Whether it had ended before this call."""
 

@@ -12,7 +12,7 @@ from mlp_xp.runs.table import shown, words
 from mlp_xp.show import plots
 from mlp_xp.show.gallery import read_curves
 from mlp_xp.show.plots import COLOURS, LONGEST_CLASS, PlotError, draw_bands, drawing, factor_of, save
-from mlp_xp.sweeps.summary import Group, Summary, summary_of
+from mlp_xp.sweeps.summary import Group, summary_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,19 +23,16 @@ LOG_RATIO = 8  # an axis of numbers that differ by this factor or more is logari
 TURNED: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
 
 
-def draw_sweep(sweep_dir: Path, summary: Summary | None = None) -> list[Path]:
+def draw_sweep(sweep_dir: Path) -> list[Path]:
     """Draw curves.png, settings.png and heatmap.png into a sweep's folder, and return the paths of those drawn.
 
-    summary: that of the sweep, if it has been read already. settings.png needs a setting that varies besides the seed;
-    heatmap.png needs two, with at least half of the pairs of their values. Raises PlotError without Matplotlib or a
-    finished member, RunError and FileError.
+    settings.png needs a setting that varies besides the seed; heatmap.png needs two, with at least half of the pairs of
+    their values. Raises PlotError without Matplotlib or a finished member, RunError and FileError.
     """
-    summary = summary or summary_of(sweep_dir)
+    summary = summary_of(sweep_dir)
     groups = [group for group in summary.groups if group.finished]
     if not groups:
-        raise PlotError(
-            f"{str(sweep_dir)!r}: no member has finished, so there is nothing to draw; start the sweep again"
-        )
+        raise PlotError("no member has finished, so there is nothing to draw", file=sweep_dir)
     score = summary.score if all(summary.score in group.results for group in groups) else summary.test_score
     # The curves of thousands take long to read.
     curves = {
@@ -89,25 +86,23 @@ def draw_settings(groups: Sequence[Group], score: str) -> "Figure":
 def draw_heat_map(groups: Sequence[Group], score: str) -> "Figure":
     """Draw the mean accuracy (or R²) over seeds for each pair of values of the two settings that vary.
 
-    score: a figure of `Row`, which at least one run must have.
+    score: a figure of `Row`, which at least one run must have. A pair without it is blank.
     """
     horizontal, vertical = groups[0].settings
     across, up = _values(groups, horizontal), _values(groups, vertical)
     means = np.full((len(up), len(across)), np.nan)
-    texts = dict.fromkeys(np.ndindex(means.shape), "no run")
-    digits = 2 if factor_of(score) == 100 else 3
     for each in groups:
-        place = up.index(each.settings[vertical]), across.index(each.settings[horizontal])
         if scores := _scores(each, score):
-            means[place] = np.mean(scores)
-        texts[place] = f"{means[place]:.{digits}f}" * bool(scores) + "\nfailed" * each.failed
+            means[up.index(each.settings[vertical]), across.index(each.settings[horizontal])] = np.mean(scores)
     figure = plots.new_figure(max(5.5, 0.9 * len(across) + 2.6), max(3.4, 0.6 * len(up) + 2.4))
     axes = figure.subplots()
     image = axes.imshow(means, cmap="cividis", origin="lower", aspect="auto")
     figure.colorbar(image, ax=axes, label=_score_name(score))
-    for (row, column), said in texts.items():
+    digits = 2 if factor_of(score) == 100 else 3
+    for row, column in np.argwhere(np.isfinite(means)):
         is_dark = means[row, column] < 0.45 * np.nanmin(means) + 0.55 * np.nanmax(means)
-        axes.text(column, row, said, ha="center", va="center", color="white" if is_dark else "black", fontsize=9)
+        said, colour = f"{means[row, column]:.{digits}f}", "white" if is_dark else "black"
+        axes.text(column, row, said, ha="center", va="center", color=colour, fontsize=9)
     axes.set_xticks(range(len(across)), _labels(across), **TURNED)
     axes.set_yticks(range(len(up)), _labels(up))
     axes.set(xlabel=words(horizontal), ylabel=words(vertical))

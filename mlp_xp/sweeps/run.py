@@ -21,15 +21,14 @@ from mlp_xp.runs.run_folder import read_result, write_json
 from mlp_xp.runs.settings import settings_of, with_fitting_batches
 from mlp_xp.runs.sweep_index import FAILED, FAILURES, FINISHED, INTERRUPTED, Index, Member
 from mlp_xp.sweeps import folder as places
-from mlp_xp.sweeps.grid import Plan, SweepOptions, examples
+from mlp_xp.sweeps.grid import Plan, examples
 from mlp_xp.sweeps.member import Ending, Work, key_of, load, of_data
 from mlp_xp.sweeps.summary import write_summary
 from mlp_xp.sweeps.trials import Trials
-from mlp_xp.sweeps.workers import Place, connect, this_machine, train_all
+from mlp_xp.sweeps.workers import connect, this_machine, train_all
 
 # Bytes of the interpreter and the libraries of a process, which `survey` does not count.
 OF_A_PROCESS = 100 << 20
-KILLED = "its process was killed; probably it needs more memory than there is"
 
 
 def run(
@@ -50,36 +49,36 @@ def run(
     with contextlib.ExitStack() as held:
         if not how.cluster:
             share_devices()
-        sums, largest, on_gpu = survey(plan, is_new=not sweep_index.is_sweep(folder))
-        if how.cluster:
-            place = held.enter_context(connect(how.cluster))
-        else:
-            place = this_machine(how.jobs or 1 if on_gpu else processes(how, largest, say))
+        sums, jobs = survey(plan, say, is_new=not sweep_index.is_sweep(folder))
+        place = held.enter_context(connect(how.cluster)) if how.cluster else this_machine(jobs)
         sweep = _Sweep(plan, folder, held.enter_context(places.open_sweep(folder, plan, sums)), stop)
         earlier = [*sweep.earlier()]
         left = plan.total - len(earlier)
         if left:
             where = f"on {how.cluster}" if how.cluster else "in processes of their own"
-            say(f"at once  {min(place.width, left)} of them, {where}\n")
+            say(f"at once  {min(place.width or left, left)} of them, {where}\n")
         yield from earlier
-        # A cluster gets all members at once, because the number of its workers may grow.
-        with contextlib.closing(sweep.train(place, place.width if place.is_here else left, say)) as endings:
-            yield from endings
+        # The name is new, because a machine of a cluster may see a removed file for a while.
+        stop_file = folder.resolve() / f"{places.STOP}{uuid.uuid4().hex[:8]}"
+        with contextlib.closing(train_all(sweep.works(stop_file), place, stop_file, stop)) as endings:
+            yield from map(sweep.note, endings)
         say(f"written: {', '.join(map(str, write_summary(folder)))}")
         if sweep.fault:
             kind = FileError if sweep.fault.error == FileError.__name__ else RunError
             raise kind(f"member {sweep.fault.name}: {sweep.fault.reason}; then the same command goes on")
 
 
-def survey(plan: Plan, *, is_new: bool = True) -> tuple[dict[str, str], int, bool]:
+def survey(
+    plan: Plan, say: Callable[[str], None] = lambda line: None, *, is_new: bool = True
+) -> tuple[dict[str, str], int]:
     """Check that each member can be trained on its own, with its data and on its backend.
 
     Each data set is loaded once, with NumPy. The backends are those of this machine, so they are not opened for a
     cluster. is_new: whether the weights to start from must all be there; members that have begun do not need them.
 
-    Returns the checksums of the data, by `key_of`, and of the models to start from; a lower bound of the bytes that the
-    largest member needs; and whether one computes on a GPU. Raises DatasetError, ConfigError, BackendError, RunError
-    and what `load_dataset` does.
+    Returns the checksums of the data, by `key_of`, and of the models to start from; and how many members to train at
+    once on this machine: one per core, or as many as the memory admits, and one on a GPU. Raises DatasetError,
+    ConfigError, BackendError, RunError and what `load_dataset` does.
     """
     sums: dict[str, str] = {}
     largest, on_gpu = 0, False
@@ -105,19 +104,12 @@ def survey(plan: Plan, *, is_new: bool = True) -> tuple[dict[str, str], int, boo
         sizes = layer_sizes(settings.train, dataset)
         largest = max(largest, need + training_bytes(settings.train, sizes, on_host.open_backend().itemsize))
     load.cache_clear()
-    return sums, largest, on_gpu
-
-
-def processes(how: SweepOptions, largest: int, say: Callable[[str], None]) -> int:
-    """Return how many members to train at once on CPUs: one per core, or as many as the memory admits.
-
-    largest: the bytes that the largest one needs.
-    """
-    jobs, need, available = how.jobs or available_cpus(), largest + OF_A_PROCESS, available_bytes()
+    jobs = plan.how.jobs or (1 if on_gpu else available_cpus())
+    need, available = largest + OF_A_PROCESS, available_bytes()
     admitted = max(1, available // need)
-    if admitted < jobs:
+    if admitted < jobs and not plan.how.cluster:
         say(f"memory   {in_units(available)}, for {admitted} at once of about {in_units(need)} each")
-    return min(jobs, admitted)
+    return sums, min(jobs, admitted)
 
 
 class _Sweep:
@@ -143,28 +135,9 @@ class _Sweep:
             except MlpXpError as error:  # not a success, but it stops no other member
                 result, failure = None, {"error": type(error).__name__, "reason": str(error)}
             if result:
-                yield self._note(Ending(name, FINISHED, result, earlier=True))
+                yield self.note(Ending(name, FINISHED, result, earlier=True))
             elif failure:
-                yield self._note(Ending(name, FAILED, None, failure["error"], failure["reason"], earlier=True))
-
-    def train(self, place: Place, width: int, say: Callable[[str], None]) -> Generator[Ending, None, None]:
-        """Train members, and yield how each one ends. Those that are running save and stop after `stop`, or `close`.
-
-        One whose process is killed, such as by the system when memory is short, is trained again after the rest, with
-        no other one beside it; if its process is killed again, it has failed. A cluster has tried several times itself.
-        """
-        # The name is new, because a machine of a cluster may see a removed file for a while.
-        stop_file = self.folder.resolve() / f"{places.STOP}{uuid.uuid4().hex[:8]}"
-        killed: list[Member] = []
-        for members, at_once in ((self._left(), width), (iter(killed), 1)):
-            training = train_all(self._works(members, stop_file), place, at_once, stop_file, self.stop)
-            with contextlib.closing(training) as endings:
-                for work, ending in endings:
-                    if ending is None and place.is_here and (member := self.members[work.name]) not in killed:
-                        killed.append(member)
-                        say(f"the process of member {work.name} was killed; it goes on later, alone")
-                    else:
-                        yield self._note(ending or Ending(work.name, FAILED, error="Killed", reason=KILLED))
+                yield self.note(Ending(name, FAILED, None, failure["error"], failure["reason"], earlier=True))
 
     def _left(self) -> Iterator[Member]:
         """Yield the members that have not ended. Optuna chooses the next one only when it is asked for."""
@@ -172,18 +145,19 @@ class _Sweep:
         while self.trials and len(self.members) < self.plan.total:
             asked = self.trials.ask()
             self.members |= {member.name: member for member in asked}
-            places.write_index(self.folder, self.plan, [*self.members.values()], self.sums)
+            places.write_index(self.folder, self.plan, self.sums, [*self.members.values()])
             yield from asked
 
-    def _works(self, members: Iterator[Member], stop_file: Path) -> Iterator[Work]:
+    def works(self, stop_file: Path) -> Iterator[Work]:
         """Yield what is to be done for each member, until none is to begin any more."""
+        members = self._left()
         how, parent = self.plan.how, None if self.plan.how.cluster else os.getpid()
         while not (self.stop() or self.fault) and (member := next(members, None)):
             settings = settings_of(self.plan.base, member.settings)
             place = self.folder.resolve(), self.sums.get(key_of(settings)), stop_file, how.cache_dir, parent
             yield Work(member.name, settings, self.plan.fit_batches, *place)
 
-    def _note(self, ending: Ending) -> Ending:
+    def note(self, ending: Ending) -> Ending:
         """Record how a member has ended, and add its settings."""
         member = self.members[ending.name]
         if ending.state == INTERRUPTED:

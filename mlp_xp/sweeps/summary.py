@@ -30,16 +30,10 @@ QUANTITIES = tuple(name for name in FIGURES if name != "seconds")
 
 
 class Spread(NamedTuple):
-    """The distribution of a figure over runs."""
+    """The mean of a figure over runs, and its standard deviation with divisor n - 1; None for one run."""
 
     mean: float
     sd: float | None
-    """Standard deviation, with divisor n - 1; None for one value."""
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Return mean and standard deviation of at least one finite value; the same in any order of the values."""
-    return Spread(fmean(values), stdev(values) if len(values) > 1 else None)
 
 
 class Group(NamedTuple):
@@ -62,11 +56,6 @@ class Group(NamedTuple):
     def finished(self) -> int:
         """The number of finished members."""
         return sum(row.state == FINISHED for row in self.members)
-
-    @property
-    def failed(self) -> bool:
-        """Whether members have failed."""
-        return any(row.state == FAILED for row in self.members)
 
 
 class Summary(NamedTuple):
@@ -107,8 +96,13 @@ def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summar
     why = _why_not_ranked(groups, keys, score)
     if why:
         return Summary(tuple(names), tuple(rows), tuple(groups), ranked=False, note=f"not ranked: {why}", score=score)
-    last = math.inf, 0.0  # settings without results
-    groups.sort(key=lambda group: (group.failed, -group.results[score].mean) if group.results else last)
+
+    def order(group: Group) -> tuple[float, float]:
+        if not group.results:
+            return math.inf, 0.0
+        return any(row.state == FAILED for row in group.members), -group.results[score].mean
+
+    groups.sort(key=order)
     best = groups[0].members
     rows = [row if row in best else row._replace(figures=_untested(row.figures)) for row in rows]
     for i, group in enumerate(groups):
@@ -124,29 +118,26 @@ def _untested(figures: Mapping[str, T]) -> dict[str, T]:
 
 
 def _group(names: Sequence[str], members: Sequence[Row]) -> Group:
-    results = {}
-    finished = [row.figures for row in members if row.state == FINISHED]
-    for quantity in QUANTITIES:
-        if finished and all(quantity in figures for figures in finished):
-            results[quantity] = spread([figures[quantity] for figures in finished])
+    results, finished = {}, [row.figures for row in members if row.state == FINISHED]
+    for name in QUANTITIES:
+        if finished and all(name in figures for figures in finished):
+            values = [figures[name] for figures in finished]
+            results[name] = Spread(fmean(values), stdev(values) if len(values) > 1 else None)
     return Group({name: members[0].settings.get(name) for name in names}, tuple(members), results)
 
 
 def _why_not_ranked(groups: Sequence[Group], names: Sequence[str], score: str) -> str:
     """Return why settings cannot be ranked, or an empty string."""
     finished = [group for group in groups if group.results]
-    if not finished:
-        return "no run has finished"
-    if len(groups) == 1:
-        return "there is one setting only"
-    if {*DATA} & {*names}:
-        return "results on different data do not compare"
-    if any(score not in group.results for group in finished):
-        return (
-            "not all settings hold samples out, and the best on the test set would look better there than on new data; "
-            "use --validation"
-        )
-    return "results on different held-out samples do not compare" if "validation" in names else ""
+    faults = {
+        "no run has finished": not finished,
+        "there is one setting only": len(groups) == 1,
+        "results on different data do not compare": bool({*DATA} & {*names}),
+        "not all settings hold samples out, and the best on the test set would look better there than on new data; use "
+        "--validation": any(score not in group.results for group in finished),
+        "results on different held-out samples do not compare": "validation" in names,
+    }
+    return next((fault for fault, is_there in faults.items() if is_there), "")
 
 
 def summary_of(sweep_dir: Path) -> Summary:

@@ -36,7 +36,7 @@ class Trials:
         # A sweep that goes on does not draw the same random numbers again.
         sampler = optuna.samplers.TPESampler(seed=plan.how.sampling_seed + len(begun))
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
-        self._scores: list[list[float | None]] = []  # of the members of each trial that have ended
+        self._scores: list[list[Any]] = []  # of the members of each trial that have ended
         for member in begun[:: len(plan.seeds)]:
             self._study.enqueue_trial({name: self._parameter(name, member.settings[name]) for name in plan.sampled})
             self._begin()
@@ -68,8 +68,5 @@ class Trials:
         scores = self._scores[number]
         scores.append(score)
         if len(scores) == len(self._plan.seeds):
-            found = [each for each in scores if each is not None]
-            if len(found) == len(scores):
-                self._study.tell(number, fmean(found))
-            else:
-                self._study.tell(number, state=self._failed)
+            value, state = (None, self._failed) if None in scores else (fmean(scores), None)
+            self._study.tell(number, value, state=state)

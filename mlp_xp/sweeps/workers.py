@@ -20,11 +20,13 @@ from typing import Any, NamedTuple
 from mlp_xp import __version__
 from mlp_xp.backends.threads import VARIABLES, threads_chosen
 from mlp_xp.errors import MlpXpError, not_installed
+from mlp_xp.runs.sweep_index import FAILED
 from mlp_xp.sweeps.member import Ending, Work, train_member
 
 # Seconds: to wait for a scheduler and its first worker; between two looks at whether to stop; for members of a cluster
 # to save, after which those that no worker has begun are given up; until a process without work ends.
 TIMEOUT, LOOK_EVERY, SAVING, IDLE = 10, 0.1, 30, 60
+KILLED = "its process was killed; if it needs more memory than there is, train it with --retry-failed and fewer --jobs"
 
 
 class ClusterError(MlpXpError):
@@ -34,39 +36,30 @@ class ClusterError(MlpXpError):
         super().__init__(fault, setting="cluster")
 
 
-class Worker(NamedTuple):
-    """What trains one member at a time."""
-
-    submit: Callable[[Work], "Future[Ending]"]
-    """Begins to train a member."""
-    shutdown: Callable[[], object] = lambda: None
-    """Ends the worker at once. A cluster starts and ends its workers itself."""
-
-
 class Place(NamedTuple):
     """Where members are trained."""
 
-    worker: Callable[[], Worker]
-    """Starts a worker."""
-    width: int
-    """How many members are trained at once."""
+    submit: Callable[[Work], "Future[Ending]"]
+    """Begins to train a member."""
     lost: tuple[type[BaseException], ...]
-    """The errors of the future of a member whose worker was killed."""
-    is_here: bool = True
+    """The errors of the future of a member whose process was killed."""
+    width: int | None = None
+    """How many members are trained at once. None for a cluster, whose workers come and go: it gets all of them."""
+    shutdown: Callable[[], object] = lambda: None
+    """Ends all processes at once. A cluster starts and ends its processes itself."""
 
 
 def train_all(
-    works: Iterable[Work], place: Place, width: int, stop_file: Path, asked: Callable[[], bool] = lambda: False
-) -> Generator[tuple[Work, Ending | None], None, None]:
-    """Train members, `width` at once, and yield each as it ends, with its ending, or None if its worker was killed.
+    works: Iterable[Work], place: Place, stop_file: Path, asked: Callable[[], bool] = lambda: False
+) -> Generator[Ending, None, None]:
+    """Train members, and yield how each one ends. One whose process is killed has failed.
 
-    The next one is taken from `works` when a worker is free, after the ending that freed it was yielded. asked: called
+    The next one is taken from `works` when there is room, after the ending before it was yielded. asked: called
     several times a second; returns whether the members are to save and stop, which `stop_file` tells them. If the
     generator is closed while members are trained, it tells them too, and waits for them; a KeyboardInterrupt after that
     request ends them at once. Raises MlpXpError if no process starts, ClusterError, and the error of a bug.
     """
-    works, idle, waits = iter(works), list[Worker](), True
-    running: dict[Future[Ending], tuple[Work, Worker]] = {}
+    works, running, waits = iter(works), dict[Future[Ending], Work](), True
 
     def request() -> None:
         with contextlib.suppress(OSError):
@@ -74,29 +67,23 @@ def train_all(
 
     try:
         while True:
-            for work in itertools.islice(works, width - len(running)):
-                worker = idle.pop() if idle else place.worker()
-                running[worker.submit(work)] = work, worker
-            while idle:  # there is nothing left for them, and they would keep their memory
-                idle.pop().shutdown()
+            for work in itertools.islice(works, place.width and place.width - len(running)):
+                running[place.submit(work)] = work
             if not running:
                 return
             wait(running, LOOK_EVERY, FIRST_COMPLETED)
             if asked():
                 request()
             for future in [each for each in running if each.done()]:
-                work, worker = running.pop(future)
+                work = running.pop(future)
                 try:
                     ending = future.result()
                 except place.lost:
-                    worker.shutdown()
-                    yield work, None
+                    ending = Ending(work.name, FAILED, error="Killed", reason=KILLED)
                 except CancelledError as error:
                     lost = "the cluster's scheduler is gone; when it is well, the same command goes on"
                     raise ClusterError(lost) from error
-                else:
-                    idle.append(worker)
-                    yield work, ending
+                yield ending
     except KeyboardInterrupt:
         waits = not stop_file.exists()
         raise
@@ -104,54 +91,52 @@ def train_all(
         try:
             if running and waits:
                 request()
-                wait(running, None if place.is_here else SAVING)
+                wait(running, None if place.width else SAVING)
         finally:
-            for worker in (*idle, *(worker for _, worker in running.values())):
-                worker.shutdown()
+            place.shutdown()
 
 
 def this_machine(width: int) -> Place:
-    """Return processes of this machine."""
-    return Place(_process, width, (BrokenProcessPool,))
+    """Return processes of this machine, in pools of joblib's loky with one process each.
 
-
-def _process() -> Worker:
-    """Return a pool of joblib's loky with one process, whose libraries have one thread unless variables say otherwise.
-
-    Without it, a member that it trains is resumed from its checkpoint by the next command.
+    Their libraries have one thread unless variables say otherwise. A process without work ends after a while.
     """
     from joblib.externals.loky import ProcessPoolExecutor
 
     number = next(iter(threads_chosen().values()), "1").partition(",")[0]
     env = {name: os.environ.get(name, number) for name in (*VARIABLES, "VECLIB_MAXIMUM_THREADS", "NPROC")}
     resource_tracker.ensure_running()  # when it starts, it unblocks the signals that `submit` blocks
-    pool: Any = ProcessPoolExecutor(max_workers=1, timeout=IDLE, env=env)
+    pools: dict[Any, Future[Ending]] = {}  # with the member that each has trained last
 
     def submit(work: Work) -> "Future[Ending]":
+        idle = (pool for pool, last in pools.items() if last.done() and not last.exception())
+        pool = next(idle, None) or ProcessPoolExecutor(max_workers=1, timeout=IDLE, env=env)
         # A terminal sends Ctrl-C to all processes. This one handles it. The others inherit what is blocked here, and
         # look for the file that tells them.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
         try:
-            future: Future[Ending] = pool.submit(train_member, work)
+            pools[pool] = pool.submit(train_member, work)
         except OSError as error:
             fault = f"cannot start a process for a member: {error.strerror}"
             raise MlpXpError(fault, remedy="try again when there is room, or with fewer jobs") from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return future
+        return pools[pool]
 
-    return Worker(submit, partial(pool.shutdown, kill_workers=True))
+    def shutdown() -> None:
+        for pool in pools:
+            pool.shutdown(kill_workers=True)
+
+    return Place(submit, (BrokenProcessPool,), width, shutdown)
 
 
-@contextlib.contextmanager
-def connect(address: str) -> Iterator[Place]:
+def connect(address: str) -> contextlib.AbstractContextManager[Place]:
     """Connect to a cluster, such as `dask://host:8786`. Raises ClusterError if it cannot be used."""
     scheme, _, place = address.partition("://")
     opened = {"dask": _dask, "ray": _ray}.get(scheme)
     if opened is None or not place:
         raise ClusterError(f"{address!r:.80} is not an address such as dask://host:8786 or ray://host:10001")
-    with opened(place) as found:
-        yield found
+    return opened(place)
 
 
 @contextlib.contextmanager
@@ -181,8 +166,7 @@ def _dask(place: str) -> Iterator[Place]:
                     f"{__version__}; install the same version there"
                 )
         executor = client.get_executor(pure=False)
-        remote = Worker(lambda work: executor.submit(train_member, work))
-        yield Place(lambda: remote, sum(client.ncores().values()), (library.scheduler.KilledWorker,), is_here=False)
+        yield Place(partial(executor.submit, train_member), (library.scheduler.KilledWorker,))
 
 
 @contextlib.contextmanager
@@ -198,9 +182,8 @@ def _ray(place: str) -> Iterator[Place]:
     except (ConnectionError, OSError, RuntimeError) as error:
         raise ClusterError(f"no Ray cluster answers at {place!r:.80}; check the address") from error
     function, errors = ray.remote(train_member), ray.exceptions
-    remote = Worker(lambda work: function.remote(work).future())
     try:
         lost = errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError
-        yield Place(lambda: remote, int(ray.cluster_resources().get("CPU", 1)), lost, is_here=False)
+        yield Place(lambda work: function.remote(work).future(), lost)
     finally:
         ray.shutdown()

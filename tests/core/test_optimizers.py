@@ -5,16 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlp_xp import TrainConfig
+from mlp_xp import TrainConfig, open_backend
 from mlp_xp.core.dropout import draw_masks, with_dropout
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.network import Layer
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES, clip_by_norm
+from mlp_xp.core.step import initial_state
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_what_is_kept_starts_at_zero_and_is_shaped_as_the_layer(optimizer):
-    kept = OPTIMIZERS[optimizer].empty_slots(Layer(np.ones((3, 2)), np.ones(2)))
+    (kept,) = initial_state(
+        TrainConfig(optimizer=optimizer), [Layer(np.ones((3, 2)), np.ones(2))], open_backend()
+    ).slots
     assert len(kept) == {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2}[optimizer]
     arrays = [array for slot in kept for array in slot]
     assert [array.shape for array in arrays] == [(3, 2), (2,)] * len(kept)

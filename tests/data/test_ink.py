@@ -117,6 +117,14 @@ def test_the_dot_on_an_i_is_no_dirt() -> None:
     assert not ink[first:last].all()
 
 
+def test_pixels_that_touch_at_a_corner_are_one_piece() -> None:
+    """The diagonal is part of the drawing, so that the block at its end is not enlarged to the whole picture."""
+    image = np.full((100, 100), 255, np.uint8)
+    image[10:30, 10:30] = 0
+    image[np.arange(30, 80), np.arange(30, 80)] = 0
+    assert np.count_nonzero(prepare(Image.fromarray(image))) < 200
+
+
 def test_enlarged_or_photographed_digits_of_mnist_are_the_same_again(random: np.random.Generator) -> None:
     for original in load_dataset("mnist").test_inputs[:25]:
         enlarged = Image.fromarray(255 - original).resize((196, 196), Image.Resampling.BICUBIC)

@@ -166,6 +166,7 @@ def test_parquet_is_read_as_written(tmp_path: Path) -> None:
         ({"x": [1, 2], "kind": [[1], [2]]}, ", row 1, column 'kind': array([1]) is neither"),
         ({"a.b": ["red", "blue"], "kind": ["a", "b"]}, ", row 1, column 'a.b': 'red' is not a number; encode text"),
         ({"x": [], "kind": []}, ": the shape is (0, 1); give samples"),
+        ({"x": [1], "__index_level_0__": [0], "kind": ["a"]}, ": column 2 has no name; name it, or leave it out"),
     ],
 )
 def test_faulty_parquet(tmp_path: Path, columns: dict[str, Any], fault: str) -> None:
@@ -270,5 +271,5 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
             continue
         with pytest.raises(DatasetError, match=f"': {fault}"), open_file(tmp_path / name):
             pass
-    with pytest.raises(ValueError, match=r"^planted$"), open_file(__file__):  # a defect keeps its type
+    with pytest.raises(ValueError, match=r"^planted$"), open_file(Path(__file__)):  # a defect keeps its type
         raise ValueError("planted")

@@ -60,7 +60,10 @@ def test_the_largest_trial_that_optuna_may_choose_is_checked():
     ("words", "parts"),
     [
         (["--seed", "5..3"], ["--seed", "'5..3' is not a range", "the smaller first"]),
-        (["--learning-rate", "1..inf", "--random", 1], ["--learning-rate", "'1..inf' is not a range; give two finite"]),
+        (
+            ["--learning-rate", "1..inf", "--random", 1],
+            ["--learning-rate", "'1..inf' is not a range; give two finite numbers"],
+        ),
         (["--seed", "0..4000000000"], ["the sweep has more than 100000 members"]),
         (["--seed", "0..999", "--epochs", "1..999"], ["the sweep has more than 100000 members"]),
         (["--learning-rate", "0.1..1"], ["--learning-rate", "the range 0.1..1.0 is to be sampled from"]),

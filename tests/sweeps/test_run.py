@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from data_sets import write_samples
 from helpers import assert_one_line, assert_same_run, call
-from sweeping import SMALL, TOO_FAST, Inline, arguments, assert_as_trained, state_of_files
+from sweeping import SMALL, TOO_FAST, arguments, assert_as_trained, state_of_files
 
 import mlp_xp
 from mlp_xp.backends.memory import NotEnoughMemoryError
@@ -90,7 +90,7 @@ def test_the_same_command_repeats_nothing_but_failures_on_request(whole, data_di
     ("place", "words", "parts"),
     [
         ("", [*WORDS[:6], "--seed", "0..2"], ["--sweep-dir: ", "seed was 0,1, and is now 0,1,2"]),
-        ("", [*WORDS, "--random", 3], ["--sweep-dir: ", "kind was grid, and is now random"]),
+        ("", [*WORDS, "--random", 3], ["--sweep-dir: ", "random was none, and is now 3"]),
         ("members/0000", WORDS, ["--sweep-dir: ", "is neither empty nor a sweep"]),
         ("sweep.json", WORDS, ["--sweep-dir: ", "is not a folder"]),
         ("", WORDS, [f"is in use by process {os.getpid()}"]),
@@ -196,7 +196,7 @@ def test_what_a_worker_lacks_fails_no_member_and_ends_the_command(
     words = arguments(data_dir, tmp_path / "s", "--hidden", 4, "--seed", "0..1")
     with monkeypatch.context() as patch:
         patch.setattr(place, effect)
-        patch.setattr(Inline, "parent", None)
+        patch.setattr("sweeping.PARENT", None)
         outcome = call("sweep", *words)
     assert_one_line(outcome, code, "member 0000: ", said, "the same command goes on")
     assert read_failures(tmp_path / "s") == {}
@@ -240,12 +240,11 @@ def test_a_damaged_member_stops_no_other_and_is_no_success(file, data_dir, tmp_p
 
 def test_the_memory_limits_how_many_are_trained_at_once(monkeypatch, data_dir):
     said: list[str] = []
-    plan = make_plan(settings_of(Settings(data_dir=str(data_dir)), SMALL), {"hidden": [4, 4000]})
-    _, largest, _ = running.survey(plan)
-    how = SweepOptions(jobs=8)
-    assert running.processes(how, largest, said.append) == 8
+    base, values = settings_of(Settings(data_dir=str(data_dir)), SMALL), {"hidden": [4, 4000]}
+    plan = make_plan(base, values, SweepOptions(jobs=8))
+    assert running.survey(plan, said.append)[1] == 8
     assert not said
     monkeypatch.setattr(running, "available_bytes", lambda: 3 * running.OF_A_PROCESS)
-    fewer = running.processes(how, largest, said.append)
-    assert 1 <= fewer <= 3
+    _, fewer = running.survey(plan, said.append)
+    assert 1 <= fewer <= 2, "what the members need counts too"
     assert f", for {fewer} at once of about " in said[-1]

@@ -49,69 +49,68 @@ def works(names: str, asked: list[str]) -> Iterator[Work]:
 
 
 class Stub:
-    """A worker whose members end at once; `outcomes` may have other endings or errors of a member's attempts."""
+    """A place whose members end at once, unless `outcomes` has another ending or error of a member, or a future."""
 
-    def __init__(self, outcomes: dict[str, list]) -> None:
-        self.outcomes, self.ended = outcomes, False
+    def __init__(self, **outcomes: object) -> None:
+        self.outcomes, self.has_ended = outcomes, False
 
     def submit(self, work: Work) -> Future:
+        outcome = self.outcomes.get(work.name) or Ending(work.name, "finished")
+        if isinstance(outcome, Future):
+            return outcome
         future: Future = Future()
-        outcome, *self.outcomes[work.name] = self.outcomes.get(work.name) or [Ending(work.name, "finished")]
         if isinstance(outcome, Exception):
             future.set_exception(outcome)
-        elif outcome:
+        else:
             future.set_result(outcome)
         return future
 
     def shutdown(self) -> None:
-        self.ended = True
+        self.has_ended = True
 
-
-KILL = BrokenProcessPool("killed")
+    def place(self, width: int | None = 2) -> Place:
+        return Place(self.submit, (BrokenProcessPool,), width, self.shutdown)
 
 
 @pytest.mark.parametrize("stops", [False, True])
-def test_a_killed_member_is_trained_again_after_the_others_and_fails_if_it_is_killed_alone(
-    stops, data_dir, tmp_path, monkeypatch
-):
-    """But not after a fault of a worker, such as a full disk, which ends the command."""
-    outcomes = {"0000": [KILL], "0002": [KILL, KILL]}
-    monkeypatch.setattr(running, "this_machine", lambda _: Place(lambda: Stub(outcomes), 2, (BrokenProcessPool,)))
+def test_a_killed_member_has_failed_and_stops_no_other(stops, data_dir, tmp_path, monkeypatch):
+    """A fault of a worker, such as a full disk, ends the command."""
+    outcomes: dict = {"0002": BrokenProcessPool("killed")}
     if stops:
-        outcomes["0003"] = [Ending("0003", "interrupted", error="FileError", reason="the disk is full")]
-    said: list[str] = []
-    how = SweepOptions(sweep_dir=tmp_path / "s")
+        outcomes["0001"] = Ending("0001", "interrupted", error="FileError", reason="the disk is full")
+    monkeypatch.setattr(running, "this_machine", Stub(**outcomes).place)
+    how = SweepOptions(sweep_dir=tmp_path / "s", jobs=1)
     plan = make_plan(settings_of(Settings(data_dir=str(data_dir)), SMALL), {"seed": "0..3"}, how)
-    endings = running.run(plan, say=said.append)
+    endings = running.run(plan)
     if stops:
-        with pytest.raises(MlpXpError, match="member 0003: the disk is full; then the same command goes on"):
+        with pytest.raises(MlpXpError, match="member 0001: the disk is full; then the same command goes on"):
             list(endings)
-        assert outcomes["0002"] == [KILL]
+        assert not read_failures(tmp_path / "s")
         return
-    assert [(each.name, each.state) for each in endings] == [
-        ("0001", "finished"), ("0003", "finished"), ("0000", "finished"), ("0002", "failed"),
-    ]  # fmt: skip
-    assert [line.split()[4] for line in said if "was killed" in line] == ["0000", "0002"]
+    states = ["finished", "finished", "failed", "finished"]
+    assert [(each.name, each.state) for each in endings] == list(zip(ALL, states, strict=True))
     assert "its process was killed" in read_failures(tmp_path / "s")["0002"]["reason"]
     assert not [*(tmp_path / "s").glob(".stop*")]
 
 
-def test_a_member_is_asked_for_only_when_a_worker_is_free_and_the_ending_before_was_seen():
+def test_a_member_is_asked_for_only_when_there_is_room_and_the_ending_before_was_seen():
     """So Optuna knows all results when it chooses."""
     asked: list[str] = []
-    started: list[Stub] = []
-
-    def worker() -> Stub:
-        started.append(Stub({}))
-        return started[-1]
-
-    seen = ""
-    for work, _ in train_all(works("abcde", asked), Place(worker, 2, ()), 2, STOP):
+    slow: Future = Future()
+    stub, seen = Stub(a=slow), ""
+    for ending in train_all(works("abcde", asked), stub.place(), STOP):
         assert len(asked) <= len(seen) + 2
-        seen += work.name
-    assert seen == "abcde"
-    assert len(started) == 2  # each is used again
-    assert all(each.ended for each in started)
+        seen += ending.name
+        if seen == "bcde":
+            slow.set_result(Ending("a", "finished"))
+    assert seen == "bcdea"
+    assert stub.has_ended
+
+
+def test_a_cluster_gets_all_members_at_once():
+    asked: list[str] = []
+    next(train_all(works("abcde", asked), Stub().place(None), STOP))
+    assert asked == [*"abcde"]
 
 
 @pytest.mark.parametrize(
@@ -121,10 +120,10 @@ def test_a_member_is_asked_for_only_when_a_worker_is_free_and_the_ending_before_
 )
 def test_who_leaves_waits_for_members_unless_they_were_asked_to_stop_before(answers, waits, tmp_path):
     """A second Ctrl-C ends the command at once."""
-    worker, stop_file, saved = Stub({}), tmp_path / "stop", Future()
-    worker.submit = lambda work: saved if work.name == "b" else Stub.submit(worker, work)
-    training = train_all(works("ab", []), Place(lambda: worker, 2, ()), 2, stop_file, Mock(side_effect=answers))
-    assert next(training)[0].name == "a"
+    stop_file, saved = tmp_path / "stop", Future()
+    stub = Stub(b=saved)
+    training = train_all(works("ab", []), stub.place(), stop_file, Mock(side_effect=answers))
+    assert next(training).name == "a"
 
     def save() -> None:
         end = time.monotonic() + 5  # so that a fault does not hang
@@ -140,7 +139,7 @@ def test_who_leaves_waits_for_members_unless_they_were_asked_to_stop_before(answ
             next(training)
     assert saved.done() == waits
     assert stop_file.exists()
-    assert worker.ended
+    assert stub.has_ended
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
@@ -154,7 +153,7 @@ def trained(tmp_path_factory) -> Path:
 
 def test_a_bug_in_a_member_is_a_traceback_with_its_place():
     with pytest.raises(TypeError) as caught:
-        next(train_all([Work("a", Settings(), False, None, "", STOP)], this_machine(1), 1, STOP))
+        next(train_all([Work("a", Settings(), False, None, "", STOP)], this_machine(1), STOP))
     assert "member.py" in str(caught.value.__cause__)
 
 
@@ -215,6 +214,7 @@ def test_a_signal_saves_all_members_and_the_command_goes_on(number, code, report
 
 @pytest.mark.slow
 def test_a_killed_process_costs_only_its_own_member(words, tmp_path, trained):
+    """The process of the other member goes on, and trains the next one."""
     folder = tmp_path / "s"
     process = start("sweep", *words, "--jobs", 2)
     wait_until(lambda: reports_of(folder, "0001") > 5 and process_of(folder, "0001"), process)
@@ -224,9 +224,10 @@ def test_a_killed_process_costs_only_its_own_member(words, tmp_path, trained):
     wait_until(lambda: result.exists() or reports_of(folder, "0002"), process)
     assert result.exists() or other in (None, process_of(folder, "0000"))
     outcome = finish(process)
-    assert (outcome.code, outcome.err) == (0, ""), outcome
-    assert "the process of member 0001 was killed; it goes on later, alone" in outcome.out
-    assert outcome.out.count("was killed") == 1
+    assert (outcome.code, outcome.err) == (1, ""), outcome
+    assert outcome.out.count("its process was killed") == 1
+    assert {*read_failures(folder)} == {"0001"}
+    assert finish(start("sweep", *words, "--retry-failed")).code == 0
     assert_as_trained(folder, trained, *ALL)
 
 
