@@ -9,7 +9,6 @@ from mlp_xp.backends import hooks
 from mlp_xp.core.task import TASKS
 from mlp_xp.declared import ConfigError
 from mlp_xp.errors import Argument, MlpXpError
-from mlp_xp.files import file_errors
 from mlp_xp.runs.settings import Settings, unflatten
 
 # Written to config.json, models and checkpoints. A change that an older version cannot read raises it.
@@ -146,7 +145,9 @@ def first_difference(facts: Iterable[tuple[str, Any, Any]]) -> str:
 
 
 def read_json(path: Path, kinds: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Read a file with one JSON object, whose fields have these types. Raises RunError, and FileError."""
-    with file_errors(path, "read"):
+    """Read a file with one JSON object, whose fields have these types. Raises RunError."""
+    try:
         content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"cannot be read: {error.strerror or error}", file=path) from error
     return check_fields(parse(content, path), kinds or {}, path)
