@@ -20,7 +20,7 @@ from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.scaling import fit_scaling
 from mlp_xp.data.splitting import hold_out, split
-from mlp_xp.errors import DatasetError, DatasetWarning, MlpXpError, some
+from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, some
 
 COARSE = 1e-3  # the largest distance of neighbouring numbers of a dtype, in standard deviations
 
@@ -63,7 +63,7 @@ def from_arrays(
     units; only the loss is in units of the standard deviations.
 
     Raises DatasetError, which names the row and column, for a value that is NaN or infinite, for arrays that do not fit
-    together, and for a single class; ConfigError for an unknown task or a seed out of range. Gives a DatasetWarning for
+    together, and for a single class; ConfigError for an unknown task or a seed out of range. Gives an MlpXpWarning for
     columns to standardise whose values are equal, or differ in digits that the backend's dtype rounds away.
     """
     columns, labels = columns_of(X), columns_of(y)
@@ -166,7 +166,7 @@ def _fit(
         fault = f"columns {some(columns, SHOWN)}: the values are equal, or differ in digits that {backend.dtype_name} "
         file, setting = samples.train.file, None if samples.train.file else what
         remedy = "leave these columns out, use float64, or subtract the mean"
-        warning = DatasetWarning(f"{fault}rounds away", remedy=remedy, file=file, setting=setting)
+        warning = MlpXpWarning(f"{fault}rounds away", remedy=remedy, file=file, setting=setting)
         warnings.warn(warning, stacklevel=4)  # for the caller of from_arrays, or load_dataset
     return backend.asarray(mean, backend.dtype), backend.asarray(np.where(deviation, deviation, 1.0), backend.dtype)
 
