@@ -1,9 +1,7 @@
 """Check that all backends give the same trajectory: `python scripts/parity.py`.
 
-It trains one configuration on several array libraries and compares each, step by step, with NumPy in float64. Exit code
-0: all agree; 1: a mismatch, reported with backend, step and quantity; else 3: a backend failed; else 2: a requested
-backend is not usable. The other backends are compared in any case. With --trace, it reports the first single operation
-that deviates instead.
+It trains one configuration on several array libraries and compares each, step by step, with NumPy in float64. With
+--trace, it reports the first single operation that deviates instead. docs/parity.md lists the exit codes.
 """
 
 import json
@@ -128,7 +126,7 @@ def parity(
             comparisons.append(compare(record_notebook(config, dataset, steps), reference, allowed))
         records = [*map(as_record, chain[Comparison | Failure](comparisons, failures))]
         records[0]["verdict"] = "reference"
-        faults = [fault for comparison in comparisons for fault in comparison.mismatches(config.warm_up_steps)]
+        faults = [fault for comparison in comparisons for fault in comparison.mismatches()]
         try:
             about = f"{steps} steps, {float_type}, batches of {config.batch_size}"
             say(console, f"{about}: largest relative deviations from NumPy in float64")

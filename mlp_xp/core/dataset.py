@@ -48,9 +48,7 @@ class Preparation(NamedTuple):
         return self.function is flatten_and_scale
 
 
-PREPARATIONS: dict[str, Callable[..., Array]] = {
-    "bytes": flatten_and_scale, "standardize": standardize, "unchanged": unchanged
-}  # fmt: skip
+PREPARATIONS: dict[str, Any] = {"bytes": flatten_and_scale, "standardize": standardize, "unchanged": unchanged}
 BYTES = Preparation(flatten_and_scale)
 UNNAMED = "unnamed"
 

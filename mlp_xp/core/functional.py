@@ -8,8 +8,7 @@ Conventions of the whole package, used here for the first time:
   `@`) need no `xp`.
 
 An activation takes an array z of any shape. It returns its value, with the shape and dtype of z, and what its
-derivative is computed from: often the value itself, which backpropagation has at hand. Some functions do not need `xp`;
-they take it so that all have the same signature.
+derivative is computed from: often the value itself, which backpropagation has at hand.
 """
 
 from collections.abc import Callable

@@ -99,7 +99,6 @@ class Optimizer(NamedTuple):
     """An optimiser: how it changes an array, and at which rates."""
 
     change: Callable[..., Changed]
-    """See the module's docstring."""
     own_rates: Callable[[np.ndarray, np.ndarray, Any], tuple[Any, ...]]
     """`own_rates(rate, t, settings)`: error, step_size and epsilon of steps t, counted from 1, with these learning
     rates; arrays (n,), or a number for all steps."""

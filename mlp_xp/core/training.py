@@ -147,10 +147,9 @@ def trajectory(
         tally = position.tally.add(losses, chunk.batch_size, now - chunk_began, complete=complete)
         position = position._replace(
             state=state, epoch=epoch, sample=chunk.stop, step=position.step + chunk.steps,
-            seconds=now - began, loss=float(losses[-1]), tally=tally,
+            seconds=now - began, loss=float(losses[-1]), tally=tally, reports=position.reports + (chunk.report is not None),
         )  # fmt: skip
         if chunk.report is not None:
-            position = position._replace(reports=position.reports + 1)
             position, report = _report(job, position, state.network, chunk.report, began)
         yield Event(position, losses, report, chunk.checkpoint)
 

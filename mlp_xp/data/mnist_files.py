@@ -3,9 +3,9 @@
 import io
 import itertools
 import math
-import os
 import struct
 import warnings
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,22 +25,23 @@ NOT_A_TABLE = (
 )
 
 Bytes = npt.NDArray[np.uint8]
+File = Path | zipfile.Path
 
 
-def read_files(files: Sequence[Path], source: Source) -> Samples:
+def read_files(files: Sequence[File], source: Source) -> Samples:
     """Read four IDX files, or two CSV files, the training set first. Raises DatasetError, which names the file."""
     half = len(files) // 2
     train, test = (_read_part(part, source) for part in (files[:half], files[half:]))
     return Samples(train, test, class_names=source.class_names)
 
 
-def _read_part(files: Sequence[Path], source: Source) -> Part:
+def _read_part(files: Sequence[File], source: Source) -> Part:
     images, labels = read_csv(files[0]) if len(files) == 1 else (read_idx(files[0], 3), read_idx(files[1], 1))
     labels -= np.uint8(source.first_label)
     return Part(np.ascontiguousarray(images.swapaxes(1, 2)) if source.transposed else images, labels, files[-1])
 
 
-def read_idx(path: str | os.PathLike[str], ndim: int) -> Bytes:
+def read_idx(path: File, ndim: int) -> Bytes:
     """Read an IDX file of unsigned bytes, gzipped or plain.
 
     The format (http://yann.lecun.com/exdb/mnist/): two zero bytes, the type byte 0x08, the number of dimensions as one
@@ -65,7 +66,7 @@ def read_idx(path: str | os.PathLike[str], ndim: int) -> Bytes:
         return np.frombuffer(body, np.uint8).reshape(shape)
 
 
-def read_csv(path: str | os.PathLike[str]) -> tuple[Bytes, Bytes]:
+def read_csv(path: File) -> tuple[Bytes, Bytes]:
     """Read a CSV file of labelled images, gzipped or plain.
 
     Each row holds one sample: the label, then the pixels of a square image, row by row, all whole numbers from 0 to

@@ -109,22 +109,16 @@ class Comparison(NamedTuple):
             said += f"random rounding, up to {self.allowed[-1]:.1e}"
         return said
 
-    def mismatches(self, warm_up: int) -> Iterator[str]:
-        """Yield one line, with backend, step and quantity, for every quantity above its tolerance.
-
-        warm_up: the number of steps of the warm-up.
-        """
+    def mismatches(self) -> Iterator[str]:
+        """Yield one line, with backend, step and quantity, for every quantity above its tolerance."""
         for name, (largest, head_room, first_step) in self.quantities.items():
-            if first_step is None:
-                continue
-            after = first_step - warm_up
-            place = f"step {after} after the warm-up" if after > 0 else f"step {first_step} of the warm-up"
-            are, its = ("is", "its") if name == "loss" else ("are", "their")
-            times = 1 / head_room if head_room else math.inf
-            yield (
-                f"{with_colon(self.trajectory.backend.name)} the {name} of {place} {are} the first above {its} "
-                f"tolerance; largest relative deviation {largest:.2e}, {times:.3g} times what is allowed"
-            )
+            if first_step is not None:
+                times = 1 / head_room if head_room else math.inf
+                yield (
+                    f"{with_colon(self.trajectory.backend.name)} {name} above the tolerance, first at step "
+                    f"{first_step}, warm-up included; largest relative deviation {largest:.2e}, {times:.3g} times "
+                    "what is allowed"
+                )
 
 
 class Failure(NamedTuple):
@@ -388,7 +382,7 @@ def assert_parity(
     if not isinstance(result, Comparison):
         raise AssertionError(result.reason)
     if not result.agrees:
-        raise AssertionError("\n".join([*result.mismatches(config.warm_up_steps), str(result)]))
+        raise AssertionError("\n".join([*result.mismatches(), str(result)]))
 
 
 def first_images() -> Dataset:

@@ -68,7 +68,7 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> st
     allowed = refer(name, operation.reference, args, kwargs).allowed
     dtype = (expected if problem else shown).dtype
     if problem.startswith("changes"):
-        changed = f"x{int(problem.split()[-1]) - 1}"
+        changed = f"x{int(problem.split()[3].strip(',')) - 1}"
         body, shown, allowed = f"{text}; return {changed}", inputs[changed], np.asarray(0.0)
         dtype = shown.dtype
     shape, at = operation.result.shape, operation.verdict.at

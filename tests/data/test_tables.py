@@ -271,5 +271,5 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
             continue
         with pytest.raises(DatasetError, match=f"': {fault}"), open_file(tmp_path / name):
             pass
-    with pytest.raises(ValueError, match=r"^planted$"), open_file(__file__):  # a defect keeps its type
+    with pytest.raises(ValueError, match=r"^planted$"), open_file(Path(__file__)):  # a defect keeps its type
         raise ValueError("planted")
