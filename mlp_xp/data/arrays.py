@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.backends.reading import columns_of, dtype_name, error_at, find_columns, read_features, take_columns
+from mlp_xp.backends.reading import columns_of, dtype_name, find_columns, read_features, take_columns
 from mlp_xp.core.dataset import BYTES, PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.data.labels import SHOWN, Labels, Meaning, labels_of, meaning_of
+from mlp_xp.data.labels import SHOWN, Labels, Meaning, labels_of, meaning_of, read_labels
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.scaling import fit_scaling
@@ -172,14 +172,12 @@ def _fit(
 
 
 def _read(samples: Samples, part: Part, meaning: Meaning, backend: Backend) -> tuple[Array, Labels]:
-    """Return the inputs of a part on the device, and its labels as `Meaning.read` has them. Raises DatasetError."""
+    """Return the inputs of a part on the device, and its labels as `read_labels` does. Raises DatasetError."""
     with samples.naming(part):
-        inputs, labels = read_features("X", part.inputs, backend), meaning.read(labels_of(samples, part, backend))
-        with np.errstate(over="ignore"):
-            wrong = np.argwhere(~np.isfinite(labels.astype(backend.dtype_name)))
-        if len(wrong):
-            fault = f"the label {labels[tuple(wrong[0])]} is too large for {backend.dtype_name}"
-            raise error_at("y", wrong[0], fault, "give numbers of another unit")
+        inputs = read_features("X", part.inputs, backend)
+        labels = read_labels(labels_of(samples, part, backend), meaning)
+        if meaning.task.floats:
+            read_features("y", labels, backend)  # refuses numbers that the dtype does not hold
         if len(labels) != inputs.shape[0]:
             fault = f"it has {inputs.shape[0]} rows, but there are {len(labels)} labels"
             raise DatasetError(fault, remedy="give one for each row", setting="X")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends._library import rebuild
+from mlp_xp.backends._foreign import rebuild
 from mlp_xp.backends.opening import BackendFailure, open_backend, open_namespace, reported
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
@@ -140,14 +140,9 @@ def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
     A different computation gives a deviation that does not shrink with eps: in float64 it is larger by orders of
     magnitude. Where training amplifies deviations, as with a high learning rate, see `amplification`.
 
-    length: see `longest_dot_product`.
+    length: the number of terms of the longest sum in a step, which is the largest number of inputs or the batch size.
     """
     return SAFETY * float(np.finfo(dtype).eps) * np.sqrt(length * np.asarray(steps, dtype=np.float64))
-
-
-def longest_dot_product(config: TrainConfig, dataset: Dataset) -> int:
-    """Return the number of terms of the longest sum in a step: the largest number of inputs, or the batch size."""
-    return max(*layer_sizes(config, dataset)[:-1], config.batch_size)
 
 
 def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> tuple[Job, Iterator[Event]]:
@@ -303,7 +298,7 @@ def check(
     """
     if not dataset.task.exclusive or dataset.test_inputs is None:
         raise DatasetError("the parity check compares predicted classes of a test set; give data with both")
-    length = longest_dot_product(config, dataset)
+    length = max(*layer_sizes(config, dataset)[:-1], config.batch_size)
     reference = record(config, dataset, open_backend("numpy"), steps)
     numbers = np.arange(1, len(reference.losses) + 1)
 

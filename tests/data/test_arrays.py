@@ -110,7 +110,7 @@ def test_what_float32_does_not_hold_is_named():
     message = refusal(changed(X, (7, 2), 1e300), CLASSES, backend=single)
     assert message == "X: row 7, column 2: 1e+300 is too large for float32; remove or replace it"
     message = refusal(X, changed(NUMBERS, (7, 1), 2e39), backend=single)
-    assert message == "y: row 7, column 1: the label 2e+39 is too large for float32; give numbers of another unit"
+    assert message == "y: row 7, column 1: 2e+39 is too large for float32; remove or replace it"
 
 
 def test_arrays_of_the_device_give_the_same_numbers(backend: Backend):
