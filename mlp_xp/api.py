@@ -212,8 +212,9 @@ def _read(model: Model, inputs: Any) -> tuple[Samples, Pictures | None]:
     is_square = others == [rows] and model.task.exclusive and model.prepare.takes_bytes
     if not (model.kind == "columns" if tables else is_square or "pictures" in model.kind):
         raise MlpXpError(
-            f"{model.source!r}: the network takes {described(model.input_shape)}, made from {model.kind}; "
-            f"use a run that was trained on {'a table' if tables else 'pictures, or on square images of bytes'}"
+            f"the network of {model.source!r} takes {described(model.input_shape)}, made from {model.kind}",
+            remedy=f"use a run that was trained on {'a table' if tables else 'pictures, or on square images of bytes'}",
+            file=paths[0],
         )
     if tables:
         return read_tables(tables[0], Origin(), model.feature_names), None
