@@ -99,9 +99,8 @@ def parity(
     # NumPy in float64 is the reference; it is not compared with itself.
     compared = [backend for backend in opened if trace or (backend.name, float_type) != ("numpy", "float64")]
     if not compared and not notebook:
-        remedy = f"install another library, such as {', '.join(unusable) or 'jax'}, or name another backend"
-        nothing = ConfigError("nothing to compare with NumPy in float64", remedy=remedy, setting="backends")
-        raise missed[0] if missed else nothing
+        fault, remedy = "nothing to compare with NumPy in float64", "install or name another library, such as jax"
+        raise missed[0] if missed else ConfigError(fault, remedy=remedy, setting="backends")
     if report_dir and not trace:
         from mlp_xp.show.plots import new_figure
 
