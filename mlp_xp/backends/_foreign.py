@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends import BACKENDS, hooks, requirements
-from mlp_xp.backends._library import BackendError, Details, eager, line_of, rebuild
+from mlp_xp.backends._library import BackendError, Details, eager, line_of
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.errors import one_line, with_colon
@@ -143,6 +143,14 @@ def materialising(
         return computed
 
     return jit
+
+
+def rebuild(tree: Any, change: Callable[[Array], Any]) -> Any:
+    """Return nested (named) tuples of arrays with every array changed, in order."""
+    if not isinstance(tree, tuple):
+        return change(tree)
+    parts = [rebuild(each, change) for each in tree]
+    return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
 
 
 def copy_to_host(x: Array) -> np.ndarray:

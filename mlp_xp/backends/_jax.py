@@ -146,7 +146,7 @@ def _filling_up(jax: ModuleType, chunk: Callable[..., Any], donate: tuple[int, .
     def call(*args: Any) -> Any:
         *others, steps = args
         k = len(steps[0])
-        carry, ys = compiled(*others, (jax.tree.map(filled, steps), np.uint32(k)))
+        carry, ys = compiled(*others, (tuple(map(filled, steps)), np.uint32(k)))
         return carry, np.asarray(ys)[:k]
 
     return call
@@ -178,30 +178,29 @@ def _loops(jax: ModuleType) -> tuple[Loop, Loop]:
                 ys = jnp.concatenate([ys, y])
             return carry, ys
 
-        def squeezed(x: Array) -> tuple[int, ...]:
-            # Without axes of length 1, for which XLA would copy arrays to another layout.
-            return tuple(length for length in x.shape[1:] if length != 1)
+        # Flat, because XLA would copy arrays with axes of length 1 to another layout.
+        blocks = -(-n // size)
+        flat = [jnp.pad(jnp.ravel(x), (0, (blocks * size - n) * (x.size // n))) for x in xs]
 
-        missing = -n % size
-        arrays = [jnp.pad(x, [(0, missing), *[(0, 0)] * (x.ndim - 1)]) for x in xs]
-        arrays = [jnp.reshape(x, (n + missing, *squeezed(x))) for x in arrays]
-
-        def take(first: Array, carry: Carry) -> tuple[Carry, Array]:
-            pieces = (lax.dynamic_slice_in_dim(array, first, size) for array in arrays)
-            rows = tuple(jnp.reshape(piece, (size, *x.shape[1:])) for piece, x in zip(pieces, xs, strict=True))
-            with _taking(jnp.minimum(count - first, size)):
-                return block(carry, rows)
+        def take(i: Array, carry: Carry) -> tuple[Carry, Array]:
+            rows = []
+            for x, all_of_it in zip(xs, flat, strict=True):
+                length = size * (x.size // n)
+                piece = lax.dynamic_slice_in_dim(all_of_it, i * length, length)
+                rows.append(jnp.reshape(piece, (size, *x.shape[1:])))
+            with _taking(jnp.minimum(count - i * size, size)):
+                return block(carry, tuple(rows))
 
         def take_next(i: Array, both: tuple[Carry, Array]) -> tuple[Carry, Array]:
-            carry, y = take(i * size, both[0])
-            return carry, lax.dynamic_update_slice_in_dim(both[1], jnp.reshape(y, (size, *squeezed(y))), i * size, 0)
+            carry, y = take(i, both[0])
+            return carry, lax.dynamic_update_slice_in_dim(both[1], jnp.ravel(y), i * y.size, 0)
 
-        # The number of a step is unsigned, because JAX would look for each array whether it is negative.
+        # The number of a block is unsigned, because JAX would look for each array whether it is negative.
         zero = jnp.uint32(0)
         y = jax.eval_shape(take, zero, carry)[1]
-        ys = jnp.zeros((n + missing, *squeezed(y)), y.dtype)
+        ys = jnp.zeros(blocks * y.size, y.dtype)
         carry, ys = lax.fori_loop(zero, (count + (size - 1)) // size, take_next, (carry, ys))
-        return carry, jnp.reshape(ys[:n], (n, *y.shape[1:]))
+        return carry, jnp.reshape(ys, (-1, *y.shape[1:]))[:n]
 
     return scan, scan_blocks
 

@@ -146,8 +146,8 @@ def trajectory(
         complete = chunk.report is not None or epoch == WARM_UP_EPOCH
         tally = position.tally.add(losses, chunk.batch_size, now - chunk_began, complete=complete)
         position = position._replace(
-            state=state, epoch=epoch, sample=chunk.stop, step=position.step + chunk.steps,
-            seconds=now - began, loss=float(losses[-1]), tally=tally, reports=position.reports + (chunk.report is not None),
+            state=state, epoch=epoch, sample=chunk.stop, step=position.step + chunk.steps, seconds=now - began,
+            reports=position.reports + (chunk.report is not None), loss=float(losses[-1]), tally=tally,
         )  # fmt: skip
         if chunk.report is not None:
             position, report = _report(job, position, state.network, chunk.report, began)

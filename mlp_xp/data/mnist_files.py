@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import fault, open_file
+from mlp_xp.data.reading import fault, open_file, visible_names
 from mlp_xp.data.registry import DATASETS, IDX_FILES, Source
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
 from mlp_xp.data.tables import WORDS, find_table
@@ -96,27 +96,23 @@ def read_csv(path: File) -> tuple[Bytes, Bytes]:
     return values[:, 1:].copy().reshape(-1, side, side), values[:, 0].copy()
 
 
-def _read_idx_folder(folder: Path, how: Origin, features: Sequence[str] | None) -> Samples:
-    files = [next((each for each in (folder / name, folder / name[:-3]) if each.exists()), None) for name in IDX_FILES]
-    if None in files:
-        missing = IDX_FILES[files.index(None)]
-        raise DatasetError("not found, with or without .gz", remedy="add this file", file=folder / missing)
-    return read_files([file for file in files if file], DATASETS["mnist"])
+def _are_idx(names: Sequence[str]) -> bool:
+    return any(f"{name.removesuffix('.gz')}.gz" in IDX_FILES for name in names)
 
 
-def _read_csv_folder(folder: Path, how: Origin, features: Sequence[str] | None) -> Samples:
-    return read_files([find_table(folder, part) for part in WORDS], DATASETS["mnist"])
+def _read_folder(folder: Path, how: Origin, features: Sequence[str] | None) -> Samples:
+    if _are_idx(visible_names(folder)):
+        files = [file if file.exists() else file.with_suffix("") for file in map(folder.joinpath, IDX_FILES)]
+    else:
+        files = [find_table(folder, part) for part in WORDS]
+    return read_files(files, DATASETS["mnist"])
 
 
-IDX = Format(
+FORMAT = Format(
     "images like MNIST's",
-    lambda path, names, how: path.is_dir() and any(f"{name.removesuffix('.gz')}.gz" in IDX_FILES for name in names),
-    _read_idx_folder,
-    is_own=False,
-)
-CSV = Format(
-    "images like MNIST's",
-    lambda path, names, how: path.is_dir() and how.label is None and has_suffix(names, (".csv", ".csv.gz")),
-    _read_csv_folder,
+    lambda path, names, how: (
+        path.is_dir() and (_are_idx(names) or (how.label is None and has_suffix(names, (".csv", ".csv.gz"))))
+    ),
+    _read_folder,
     is_own=False,
 )
