@@ -40,11 +40,8 @@ def open_library(device: str | None) -> Backend:
     try:
         known = [f"{each.platform}:{each.id}" for each in jax.devices()]
     except Exception as error:  # a RuntimeError, or an AssertionError for a platform without its plugin
-        chosen = os.environ.get("JAX_PLATFORMS")
-        advice = "run it in another process" if chosen is None else f"JAX_PLATFORMS is {chosen!r}; unset it"
-        raise BackendError(
-            f"backend jax: JAX {jax.__version__} is installed but cannot start: {line_of(error)}; {advice}"
-        ) from error
+        fault = f"backend jax: JAX {jax.__version__} is installed but cannot start: {line_of(error)}"
+        raise BackendError(fault) from error
     platform, _, index = (device or "").partition(":")
     try:
         place = dict(enumerate(jax.devices(platform or None)))[int(index or 0)]
