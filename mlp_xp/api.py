@@ -71,8 +71,7 @@ def train(
     or a checkpoint of a network that is not, RunError for a folder that is in use or holds something else, FileError
     for a folder that cannot be written.
     """
-    run_dir = None if run_dir is None else _path(run_dir)
-    start_from = None if start_from is None else str(_path(start_from, "start_from"))
+    run_dir = None if run_dir is None else Path(run_dir)
     job = Job(config, dataset, backend)
     with ExitStack() as held:
         events: Iterator[Event]
@@ -206,15 +205,16 @@ def _read(model: Model, inputs: Any) -> tuple[Samples, Pictures | None]:
     given = inputs if isinstance(inputs, list | tuple) else [inputs]
     if not given or not all(isinstance(each, str | os.PathLike) for each in given):
         return Samples(Part(inputs, None)), None
-    paths, (rows, *others) = _paths(inputs, "inputs"), model.input_shape
+    paths, (rows, *others) = _paths(inputs), model.input_shape
     tables = [path for path in paths if is_table(path.name)]
     if tables and len(paths) > 1:
         raise MlpXpError("is a table; give it alone", file=tables[0])
     is_square = others == [rows] and model.task.exclusive and model.prepare.takes_bytes
     if not (model.kind == "columns" if tables else is_square or "pictures" in model.kind):
         raise MlpXpError(
-            f"{model.source!r}: the network takes {described(model.input_shape)}, made from {model.kind}; "
-            f"use a run that was trained on {'a table' if tables else 'pictures, or on square images of bytes'}"
+            f"the network of {model.source!r} takes {described(model.input_shape)}, made from {model.kind}",
+            remedy=f"use a run that was trained on {'a table' if tables else 'pictures, or on square images of bytes'}",
+            file=paths[0],
         )
     if tables:
         return read_tables(tables[0], Origin(), model.feature_names), None
@@ -233,7 +233,7 @@ def _models(given: Models, backend: str, device: str | None) -> list[Model]:
     """Return the models of an argument on a backend, each in its dtype. Raises RunError unless they fit together."""
     found: dict[Any, Model] = {}
     for each in [given] if isinstance(given, Model | str | os.PathLike) else given:
-        read = [each] if isinstance(each, Model) else map(load_run, members_of([_path(each, "models")]))
+        read = [each] if isinstance(each, Model) else map(load_run, members_of(_paths(each)))
         for model in read:  # one from a file counts once
             found.setdefault(Path(model.source).resolve() if model.sha256 else id(model), model)
     if not found:
@@ -257,7 +257,7 @@ def plot_run(
     Takes and raises what `evaluate` does; also PlotError without Matplotlib, and FileError. A sweep has pictures of
     its own, which need no data.
     """
-    run_dir = _path(run_dir)
+    run_dir = Path(run_dir)
     if is_sweep(run_dir):
         return draw_sweep(run_dir)
     (model,) = _models(run_dir, backend, device)
@@ -272,9 +272,8 @@ def plot_curves(run_dirs: str | Path | Sequence[str | Path], output: str | Path)
 
     Raises RunError, PlotError without Matplotlib, and FileError.
     """
-    output, folders = _path(output, "output"), _paths(run_dirs, "run_dirs")
-    save(draw_curves(compared(folders)), output)
-    return output
+    save(draw_curves(compared(_paths(run_dirs))), output)
+    return Path(output)
 
 
 def sweep(
@@ -308,16 +307,9 @@ def sweep(
     return run(make_plan(base, values, how, is_recipe=is_recipe))
 
 
-def _path(given: Any, setting: str = "run_dir") -> Path:
-    """Return a path. Raises MlpXpError for anything else, and for an empty string, which means the current folder."""
-    if not isinstance(given, str | os.PathLike) or given == "":
-        raise MlpXpError(f"{given!r:.80} is not a path; give a string or a Path", setting=setting)
-    return Path(given)
-
-
-def _paths(given: Any, setting: str) -> list[Path]:
-    """Return several paths, or a single one, as a list. Raises MlpXpError."""
-    return [_path(each, setting) for each in ([given] if isinstance(given, str | os.PathLike) else given)]
+def _paths(given: Any) -> list[Path]:
+    """Return several paths, or a single one, as a list."""
+    return [Path(each) for each in ([given] if isinstance(given, str | os.PathLike) else given)]
 
 
 def _data_of(

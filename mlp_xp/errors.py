@@ -94,10 +94,6 @@ class DatasetError(MlpXpError):
     """Files or arrays that do not form a valid data set."""
 
 
-class DatasetWarning(MlpXpWarning):
-    """A data set that can be used for training, but is probably not what was intended."""
-
-
 def escaped(text: str) -> str:
     """Return text with the characters that control a terminal, and others that it cannot show, written as escapes."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -7,9 +7,6 @@ from pathlib import Path
 import pytest
 from helpers import assert_one_line, call, finish, options, small_settings, start
 
-from mlp_xp import evaluate
-from mlp_xp.errors import MlpXpError
-
 STRANGE = os.fsdecode(b"caf\xe9")  # a name that is not UTF-8
 
 
@@ -41,8 +38,3 @@ def test_neither_a_home_folder_nor_names_in_utf_8(data_dir: Path, tmp_path: Path
 def test_a_folder_that_may_not_be_written_to(data_dir: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     assert_one_line(call("train", *words(data_dir, tmp_path / "run")), 1, str(tmp_path), "Permission denied")
-
-
-def test_an_empty_path_is_not_the_current_folder() -> None:
-    with pytest.raises(MlpXpError, match="is not a path"):
-        evaluate("")

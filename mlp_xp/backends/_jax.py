@@ -1,7 +1,6 @@
 """JAX, which compiles, on the CPU or a GPU; and what must be said to it before it starts."""
 
 import os
-import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -146,7 +145,7 @@ def _filling_up(jax: ModuleType, chunk: Callable[..., Any], donate: tuple[int, .
     def call(*args: Any) -> Any:
         *others, steps = args
         k = len(steps[0])
-        carry, ys = compiled(*others, (jax.tree.map(filled, steps), np.uint32(k)))
+        carry, ys = compiled(*others, (tuple(map(filled, steps)), np.uint32(k)))
         return carry, np.asarray(ys)[:k]
 
     return call
@@ -250,9 +249,8 @@ def compile_cache(name: str) -> Path | None:
         folder = cache.expanduser().absolute() / name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
-        others_write = hasattr(os, "getuid") and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        foreign = hasattr(os, "getuid") and status.st_uid != os.getuid()
-        usable = os.access(folder, os.R_OK | os.X_OK) and not others_write and not foreign
+        shared = hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022)
+        usable = os.access(folder, os.R_OK | os.X_OK) and not shared
     except (OSError, RuntimeError, ValueError):  # RuntimeError: no home; ValueError: a null character in the name
         return None
     return folder if usable else None

@@ -100,14 +100,6 @@ def eager_scan_blocks(block: Loop, carry: Carry, xs: Sequence[Array], size: int,
     return carry, ys[0] if len(ys) == 1 else xp.concat(ys, axis=0)
 
 
-def rebuild(tree: Any, change: Callable[[Array], Any]) -> Any:
-    """Return nested (named) tuples of arrays with every array changed, in order."""
-    if not isinstance(tree, tuple):
-        return change(tree)
-    parts = [rebuild(each, change) for each in tree]
-    return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
-
-
 def eager_jit(
     function: Callable[..., Any],
     from_numpy: Callable[[np.ndarray, Any], Array],
@@ -118,7 +110,7 @@ def eager_jit(
 
     def chunk(*args: Any) -> Any:
         *others, steps = args
-        return function(*others, rebuild(steps, lambda x: from_numpy(x, None)))
+        return function(*others, tuple(from_numpy(x, None) for x in steps))
 
     # NumPy would warn of an overflow, which the caller sees in the result.
     return np.errstate(over="ignore", invalid="ignore")(wraps(function)(chunk) if most_steps else function)

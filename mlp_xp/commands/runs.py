@@ -128,7 +128,7 @@ def show_summary(summary: Summary, console: Console) -> None:
         "rank": [str(each.rank or "-") for each in groups] if summary.ranked else [],
         quantity: [_spread(quantity, each)[0] for each in groups],
         "s.d.": [_spread(quantity, each)[1] for each in groups],
-        "runs": [_count(each) for each in groups],
+        "runs": [str(each.finished) for each in groups],
         **{name: [shown(each.settings[name]) for each in groups] for name in names},
         "setting": [] if names else [each.name for each in groups],
         "train_loss": [_spread("train_loss", each)[0] for each in groups],
@@ -145,11 +145,6 @@ def show_summary(summary: Summary, console: Console) -> None:
             spreads = [(head(name), *_spread(name, group)) for name in figures]
             said = ", ".join(f"{name} {mean}" + f" (s.d. {sd})" * bool(sd) for name, mean, sd in spreads)
             say(console, f"{'best: ' * summary.ranked}{group.name}: {said}")
-
-
-def _count(group: Group) -> str:
-    total = len(group.members)
-    return str(total) if group.finished == total else f"{group.finished} of {total}"
 
 
 def _spread(quantity: str, group: Group) -> tuple[str, str]:

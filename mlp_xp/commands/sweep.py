@@ -14,15 +14,14 @@ from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop
 from mlp_xp.commands.training import base_settings
 from mlp_xp.declared import declared
-from mlp_xp.errors import some
-from mlp_xp.runs.records import HELD_OUT, RunError, check_foreign
+from mlp_xp.errors import MlpXpError, some
+from mlp_xp.runs.records import HELD_OUT, check_foreign
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED
 from mlp_xp.runs.table import UNREADABLE, described, words
 from mlp_xp.show import terminal
 from mlp_xp.show.console import plain_console
 from mlp_xp.show.numbers import score_text, thousands
-from mlp_xp.show.plots import PlotError
 from mlp_xp.sweeps.folder import folder_of
 from mlp_xp.sweeps.grid import Plan, Span, SweepOptions, make_plan
 from mlp_xp.sweeps.member import Ending
@@ -84,7 +83,7 @@ def show(plan: Plan) -> int:
             show_summary(summary, console)
         try:
             stop.say(f"drawn    {', '.join(map(str, draw_sweep(folder)))}")
-        except (PlotError, RunError) as error:  # the results are complete without pictures
+        except MlpXpError as error:  # the results are complete without pictures
             stop.say(f"not drawn: {error.text}")
     unreadable = end_with(row.reason for row in summary.rows if row.state == UNREADABLE)
     return 1 if states[FAILED] else unreadable

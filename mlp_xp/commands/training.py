@@ -95,7 +95,7 @@ def resumed(folder: Path, given: Mapping[str, Any]) -> Settings:
     settings = settings_of(saved, given)
     if settings.backend != saved.backend and "device" not in given:
         settings = settings_of(settings, {"device": None})  # the saved device belongs to another library
-    check_unchanged(saved, settings, data=True)
+    check_unchanged(saved, settings)
     return settings
 
 

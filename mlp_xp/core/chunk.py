@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,23 +16,15 @@ from mlp_xp.core.step import Batch, State, make_block
 from mlp_xp.core.task import Task
 
 
-class StepInputs(NamedTuple):
-    """What k steps on B samples each need besides the state and the data: on the host, and in a chunk on the device."""
-
-    samples: Array
-    """The numbers of their samples, int64 (k, B)."""
-    kept: Array
-    """What dropout keeps, uint8 (k, B, units); see `Batch`."""
-    rates: Array
-    """The four `Rates` of their optimiser, (k, 4): one array, as each transfer to a device takes as long as several
-    steps."""
-
-
 @np.errstate(over="ignore")  # of a rate and a decay at the ends of their ranges; the losses show it
-def step_inputs(config: TrainConfig, dtype: str, samples: np.ndarray, first_step: int, total_steps: int) -> StepInputs:
-    """Return the inputs of steps on these samples, int64 (k, B), all on the host.
+def step_inputs(
+    config: TrainConfig, dtype: str, samples: np.ndarray, first_step: int, total_steps: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what k steps on B samples each need besides the state and the data, on the host.
 
-    dtype: that of the rates. first_step: the number of the first one, from 0 at the start of training. total_steps: the
+    These are the numbers of their samples, int64 (k, B), as given; what dropout keeps, uint8 (k, B, units), see
+    `Batch`; and the four `Rates` of their optimiser, (k, 4) of the dtype: one array, as each transfer to a device takes
+    as long as several steps. first_step: the number of the first one, from 0 at the start of training. total_steps: the
     steps of the whole training.
     """
     k, batch_size = samples.shape
@@ -41,26 +33,26 @@ def step_inputs(config: TrainConfig, dtype: str, samples: np.ndarray, first_step
     rates = OPTIMIZERS[config.optimizer].rates(learning_rates, numbers, config)
     rates = rates._replace(error=rates.error / batch_size)  # the gradient of a batch is the mean over its samples
     kept = draw_masks(config, k, batch_size, first_step)
-    return StepInputs(samples, kept, np.stack(rates, axis=-1, dtype=dtype))
+    return samples, kept, np.stack(rates, axis=-1, dtype=dtype)
 
 
 @lru_cache(maxsize=8)
 def make_chunk(
     config: TrainConfig, backend: Backend, prepare: Callable[..., Array], task: Task, most_steps: int
-) -> Callable[[State, tuple[Any, ...], StepInputs], tuple[State, Array]]:
+) -> Callable[[State, tuple[Any, ...], tuple[Any, ...]], tuple[State, Array]]:
     """Return `chunk(state, data, steps) -> state, losses`, compiled where it can be.
 
     prepare: see `Preparation`. most_steps: see `Backend.jit`. data: the inputs and labels to train on, the arrays of
-    `Preparation.fitted`, and those of `Dataset.scaling`, on the device. steps: on the host. losses: the loss of each
-    step, before its update, (k,). The state is donated.
+    `Preparation.fitted`, and those of `Dataset.scaling`, on the device. steps: see `step_inputs`. losses: the loss of
+    each step, before its update, (k,). The state is donated.
     """
     xp = backend.xp
     deferred = can_defer(config, compiles=backend.compiles)
     run_block = (make_deferred_block if deferred else make_block)(config, task, backend)
 
-    def chunk(state: State, data: tuple[Any, ...], steps: StepInputs) -> tuple[State, Array]:
-        inputs, labels, fitted, scaling = data
-        k, batch_size = steps.samples.shape
+    def chunk(state: State, data: tuple[Any, ...], steps: tuple[Any, ...]) -> tuple[State, Array]:
+        (inputs, labels, fitted, scaling), (numbers, kept, rates) = data, steps
+        k, batch_size = numbers.shape
         features, outputs = state.network[0].weights.shape[0], state.network[-1].bias.shape[0]
 
         # `scan_blocks` below calls it. Inputs are large, so a block prepares its own. Targets are made for the chunk.
@@ -71,12 +63,12 @@ def make_chunk(
             batch = Batch(xp.reshape(x, (*samples.shape, features)), targets, kept)
             return run_block(state, batch, Rates(*(rates[:, i] for i in range(rates.shape[1]))))
 
-        taken = xp.take(labels, xp.reshape(steps.samples, (-1,)), axis=0)
+        taken = xp.take(labels, xp.reshape(numbers, (-1,)), axis=0)
         targets = task.encode(taken, outputs, scaling, dtype=backend.dtype, device=backend.device, xp=xp)
         targets = xp.reshape(targets, (k, batch_size, outputs))
         most_samples = BLOCK_SAMPLES if deferred else backend.block_bytes // (features * backend.itemsize)
         size = max(1, most_samples // batch_size)
-        state, logits = backend.scan_blocks(block, state, (steps.samples, targets, steps.kept, steps.rates), size)
+        state, logits = backend.scan_blocks(block, state, (numbers, targets, kept, rates), size)
         return state, xp.mean(task.loss(logits, targets, xp=xp), axis=-1)
 
     return backend.jit(chunk, donate=(0,), most_steps=most_steps)

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.backends.reading import columns_of, dtype_name, error_at, find_columns, read_features, take_columns
+from mlp_xp.backends.reading import columns_of, dtype_name, find_columns, read_features, take_columns
 from mlp_xp.core.dataset import BYTES, PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.data.labels import SHOWN, Labels, Meaning, labels_of, meaning_of
+from mlp_xp.data.labels import SHOWN, Labels, Meaning, labels_of, meaning_of, read_labels
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.scaling import fit_scaling
 from mlp_xp.data.splitting import hold_out, split
-from mlp_xp.errors import DatasetError, DatasetWarning, MlpXpError, some
+from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, some
 
 COARSE = 1e-3  # the largest distance of neighbouring numbers of a dtype, in standard deviations
 
@@ -63,7 +63,7 @@ def from_arrays(
     units; only the loss is in units of the standard deviations.
 
     Raises DatasetError, which names the row and column, for a value that is NaN or infinite, for arrays that do not fit
-    together, and for a single class; ConfigError for an unknown task or a seed out of range. Gives a DatasetWarning for
+    together, and for a single class; ConfigError for an unknown task or a seed out of range. Gives an MlpXpWarning for
     columns to standardise whose values are equal, or differ in digits that the backend's dtype rounds away.
     """
     columns, labels = columns_of(X), columns_of(y)
@@ -166,20 +166,18 @@ def _fit(
         fault = f"columns {some(columns, SHOWN)}: the values are equal, or differ in digits that {backend.dtype_name} "
         file, setting = samples.train.file, None if samples.train.file else what
         remedy = "leave these columns out, use float64, or subtract the mean"
-        warning = DatasetWarning(f"{fault}rounds away", remedy=remedy, file=file, setting=setting)
+        warning = MlpXpWarning(f"{fault}rounds away", remedy=remedy, file=file, setting=setting)
         warnings.warn(warning, stacklevel=4)  # for the caller of from_arrays, or load_dataset
     return backend.asarray(mean, backend.dtype), backend.asarray(np.where(deviation, deviation, 1.0), backend.dtype)
 
 
 def _read(samples: Samples, part: Part, meaning: Meaning, backend: Backend) -> tuple[Array, Labels]:
-    """Return the inputs of a part on the device, and its labels as `Meaning.read` has them. Raises DatasetError."""
+    """Return the inputs of a part on the device, and its labels as `read_labels` does. Raises DatasetError."""
     with samples.naming(part):
-        inputs, labels = read_features("X", part.inputs, backend), meaning.read(labels_of(samples, part, backend))
-        with np.errstate(over="ignore"):
-            wrong = np.argwhere(~np.isfinite(labels.astype(backend.dtype_name)))
-        if len(wrong):
-            fault = f"the label {labels[tuple(wrong[0])]} is too large for {backend.dtype_name}"
-            raise error_at("y", wrong[0], fault, "give numbers of another unit")
+        inputs = read_features("X", part.inputs, backend)
+        labels = read_labels(labels_of(samples, part, backend), meaning)
+        if meaning.task.floats:
+            read_features("y", labels, backend)  # refuses numbers that the dtype does not hold
         if len(labels) != inputs.shape[0]:
             fault = f"it has {inputs.shape[0]} rows, but there are {len(labels)} labels"
             raise DatasetError(fault, remedy="give one for each row", setting="X")

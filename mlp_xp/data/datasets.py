@@ -22,8 +22,7 @@ from mlp_xp.errors import DatasetError, nearest
 
 # The forms in which data may be stored, one row each. The first one that fits a file or folder reads it.
 FORMATS: tuple[Format, ...] = (
-    mnist_files.IDX,
-    mnist_files.CSV,
+    mnist_files.FORMAT,
     array_files.FORMAT,
     tables.FORMAT,
     pictures.FORMAT,
@@ -112,7 +111,7 @@ def _format_of(name_or_folder: str | os.PathLike[str], how: Origin) -> Format:
     """Return the form of a published data set, or of a file or folder by the names in it. Raises DatasetError."""
     text, path = str(name_or_folder), Path(name_or_folder)
     if _published(name_or_folder):
-        return mnist_files.IDX
+        return mnist_files.FORMAT
     if not os.path.lexists(name_or_folder):
         raise DatasetError(
             f"{text!r}: no such folder, file or data set{nearest(text, DATASETS)}",

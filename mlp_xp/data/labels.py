@@ -6,8 +6,7 @@ meant as numbers; text in memory never is, unless the task says so.
 
 import math
 import re
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,14 +28,11 @@ Labels = np.ndarray[Any, Any]
 
 
 class Meaning(NamedTuple):
-    """How labels become those of a `Dataset`."""
+    """A task, a name for each output, and for classes the text of the labels of each."""
 
     task: Task
     names: tuple[str, ...]
-    """A name for each output."""
-    read: Callable[[Labels], Labels]
-    """Returns class numbers (n,), uint8, or int32 for more than 256 classes; labels 0 or 1, uint8 (n, outputs); or
-    numbers, float64 (n, outputs). Raises DatasetError, about the setting "y"."""
+    texts: tuple[str, ...] = ()
 
 
 def labels_of(samples: Samples, part: Part, backend: Backend) -> Labels:
@@ -82,14 +78,13 @@ def meaning_of(samples: Samples, y: Labels, task: str | None, trained: Sequence[
             fault = "a name is there twice"
             raise DatasetError(fault, remedy="give each class a name of its own", setting="class_names")
         numbered = y.dtype.kind in "iu" and (samples.class_names or not {*texts} & {*names})
-        known = [*map(str, range(len(names)))] if numbered else names
-        return Meaning(found, names, partial(number_classes, names=known))
+        return Meaning(found, names, tuple(map(str, range(len(names)))) if numbered else names)
     count = y.shape[1] if y.ndim == 2 else 1
     names = samples.class_names or samples.label_names or tuple(trained or map(str, range(count)))
     if len(names) != count:
         fault = f"has {count} columns, and there are {len(names)} names for them"
         raise DatasetError(fault, remedy="give one each", setting="y")
-    return Meaning(found, names, partial(read_columns, task=found))
+    return Meaning(found, names)
 
 
 def guess_task(y: Labels, class_names: Sequence[str] | None = None) -> Task:
@@ -123,26 +118,27 @@ def guess_task(y: Labels, class_names: Sequence[str] | None = None) -> Task:
     return task
 
 
-def number_classes(y: Labels, names: Sequence[str]) -> Labels:
-    """Return the number of each sample's class, whose name is the text of its label. See `Meaning.read`."""
-    if y.ndim != 1:
-        raise DatasetError(f"the shape is {y.shape}", remedy="give the class of each sample, (n,)", setting="y")
-    values, places = np.unique(y, return_inverse=True)
-    known, texts = {name: i for i, name in enumerate(names)}, [*map(str, values.tolist())]
-    if unknown := [i for i, text in enumerate(texts) if text not in known]:
-        row = int(np.argmax(np.isin(places, unknown)))
-        fault = f"the label {texts[places[row]]!r:.60} is none of the {len(names)} classes"
-        raise DatasetError(fault, remedy=f"they are {some([*names], SHOWN)}", setting="y", row=row)
-    return np.array([known[text] for text in texts], np.uint8 if len(names) <= 256 else np.int32)[places]
+def read_labels(y: Labels, meaning: Meaning) -> Labels:
+    """Return labels as those of a `Dataset`.
 
-
-def read_columns(y: Labels, task: Task) -> Labels:
-    """Return labels 0 or 1, or numbers to predict. See `Meaning.read`."""
+    These are class numbers (n,), uint8, or int32 for more than 256 classes; labels 0 or 1, uint8 (n, outputs); or
+    numbers, float64 (n, outputs). Raises DatasetError, about the setting "y".
+    """
+    if meaning.task.exclusive:
+        if y.ndim != 1:
+            raise DatasetError(f"the shape is {y.shape}", remedy="give the class of each sample, (n,)", setting="y")
+        values, places = np.unique(y, return_inverse=True)
+        known, texts = {text: i for i, text in enumerate(meaning.texts)}, [*map(str, values.tolist())]
+        if unknown := [i for i, text in enumerate(texts) if text not in known]:
+            row = int(np.argmax(np.isin(places, unknown)))
+            fault = f"the label {texts[places[row]]!r:.60} is none of the {len(known)} classes"
+            raise DatasetError(fault, remedy=f"they are {some(meaning.texts, SHOWN)}", setting="y", row=row)
+        return np.array([known[text] for text in texts], np.uint8 if len(known) <= 256 else np.int32)[places]
     y = numbers_of(y)
     if y.ndim not in (1, 2) or 0 in y.shape:
         raise DatasetError(f"the shape is {y.shape}", remedy="give (n,) or (n, outputs)", setting="y")
     rows = y.reshape(y.shape[0], -1)
-    if task.floats:
+    if meaning.task.floats:
         return rows.astype(np.float64)
     if (wrong := (y != 0) & (y != 1)).any():
         place = np.argwhere(wrong)[0]

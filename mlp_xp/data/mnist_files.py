@@ -3,9 +3,9 @@
 import io
 import itertools
 import math
-import os
 import struct
 import warnings
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import fault, open_file
+from mlp_xp.data.reading import fault, open_file, visible_names
 from mlp_xp.data.registry import DATASETS, IDX_FILES, Source
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
 from mlp_xp.data.tables import WORDS, find_table
@@ -25,22 +25,23 @@ NOT_A_TABLE = (
 )
 
 Bytes = npt.NDArray[np.uint8]
+File = Path | zipfile.Path
 
 
-def read_files(files: Sequence[Path], source: Source) -> Samples:
+def read_files(files: Sequence[File], source: Source) -> Samples:
     """Read four IDX files, or two CSV files, the training set first. Raises DatasetError, which names the file."""
     half = len(files) // 2
     train, test = (_read_part(part, source) for part in (files[:half], files[half:]))
     return Samples(train, test, class_names=source.class_names)
 
 
-def _read_part(files: Sequence[Path], source: Source) -> Part:
+def _read_part(files: Sequence[File], source: Source) -> Part:
     images, labels = read_csv(files[0]) if len(files) == 1 else (read_idx(files[0], 3), read_idx(files[1], 1))
     labels -= np.uint8(source.first_label)
     return Part(np.ascontiguousarray(images.swapaxes(1, 2)) if source.transposed else images, labels, files[-1])
 
 
-def read_idx(path: str | os.PathLike[str], ndim: int) -> Bytes:
+def read_idx(path: File, ndim: int) -> Bytes:
     """Read an IDX file of unsigned bytes, gzipped or plain.
 
     The format (http://yann.lecun.com/exdb/mnist/): two zero bytes, the type byte 0x08, the number of dimensions as one
@@ -65,7 +66,7 @@ def read_idx(path: str | os.PathLike[str], ndim: int) -> Bytes:
         return np.frombuffer(body, np.uint8).reshape(shape)
 
 
-def read_csv(path: str | os.PathLike[str]) -> tuple[Bytes, Bytes]:
+def read_csv(path: File) -> tuple[Bytes, Bytes]:
     """Read a CSV file of labelled images, gzipped or plain.
 
     Each row holds one sample: the label, then the pixels of a square image, row by row, all whole numbers from 0 to
@@ -95,27 +96,23 @@ def read_csv(path: str | os.PathLike[str]) -> tuple[Bytes, Bytes]:
     return values[:, 1:].copy().reshape(-1, side, side), values[:, 0].copy()
 
 
-def _read_idx_folder(folder: Path, how: Origin, features: Sequence[str] | None) -> Samples:
-    files = [next((each for each in (folder / name, folder / name[:-3]) if each.exists()), None) for name in IDX_FILES]
-    if None in files:
-        missing = IDX_FILES[files.index(None)]
-        raise DatasetError("not found, with or without .gz", remedy="add this file", file=folder / missing)
-    return read_files([file for file in files if file], DATASETS["mnist"])
+def _are_idx(names: Sequence[str]) -> bool:
+    return any(f"{name.removesuffix('.gz')}.gz" in IDX_FILES for name in names)
 
 
-def _read_csv_folder(folder: Path, how: Origin, features: Sequence[str] | None) -> Samples:
-    return read_files([find_table(folder, part) for part in WORDS], DATASETS["mnist"])
+def _read_folder(folder: Path, how: Origin, features: Sequence[str] | None) -> Samples:
+    if _are_idx(visible_names(folder)):
+        files = [file if file.exists() else file.with_suffix("") for file in map(folder.joinpath, IDX_FILES)]
+    else:
+        files = [find_table(folder, part) for part in WORDS]
+    return read_files(files, DATASETS["mnist"])
 
 
-IDX = Format(
+FORMAT = Format(
     "images like MNIST's",
-    lambda path, names, how: path.is_dir() and any(f"{name.removesuffix('.gz')}.gz" in IDX_FILES for name in names),
-    _read_idx_folder,
-    is_own=False,
-)
-CSV = Format(
-    "images like MNIST's",
-    lambda path, names, how: path.is_dir() and how.label is None and has_suffix(names, (".csv", ".csv.gz")),
-    _read_csv_folder,
+    lambda path, names, how: (
+        path.is_dir() and (_are_idx(names) or (how.label is None and has_suffix(names, (".csv", ".csv.gz"))))
+    ),
+    _read_folder,
     is_own=False,
 )

@@ -13,7 +13,7 @@ from mlp_xp.data.ink import Bytes, prepare_image
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import fault, in_order, library, visible_names
 from mlp_xp.data.samples import Format, Part, Samples
-from mlp_xp.errors import Argument, DatasetError, DatasetWarning, some
+from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, some
 
 GIVE = (
     "a table (CSV, Parquet) and its label, a .npz archive, or a folder of pictures for each class, of .npy files, or "
@@ -28,7 +28,7 @@ def read_picture_folder(folder: Path, how: Origin, features: Sequence[str] | Non
     """Read a folder with a subfolder of pictures for each class, or with `train` and `test` that each are like that.
 
     The classes are the names of the subfolders (of `train`), by number if all are numbers, else by name; pictures are
-    in the order of their names, and each is read by `read_image`. A DatasetWarning names files that Pillow does not
+    in the order of their names, and each is read by `read_image`. An MlpXpWarning names files that Pillow does not
     read. All pictures must have one size, unless how.picture_size gives the side of a square to resize them to.
 
     The images are uint8 (n, rows, columns) if all pictures of both parts are grey, else (n, rows, columns, 3); the
@@ -50,13 +50,13 @@ def read_picture_folder(folder: Path, how: Origin, features: Sequence[str] | Non
 
 
 def _pictures_by_class(folder: Path) -> dict[str, list[Path]]:
-    """Return the pictures in each subfolder, by its name. Gives a DatasetWarning if there are other files in one."""
+    """Return the pictures in each subfolder, by its name. Gives an MlpXpWarning if there are other files in one."""
     names = in_order(name for name in visible_names(folder) if (folder / name).is_dir())
     files = {name: [folder / name / each for each in visible_names(folder / name)] for name in names}
     every = [path for paths in files.values() for path in paths if path.is_file()]
     if others := [str(path.relative_to(folder)) for path in every if not is_picture(path.name)]:
         text = f"files that Pillow does not read are left out: {some(others, 3)}"
-        warnings.warn(DatasetWarning(text, file=folder), stacklevel=2)
+        warnings.warn(MlpXpWarning(text, file=folder), stacklevel=2)
     return {name: [path for path in paths if is_picture(path.name)] for name, paths in files.items()}
 
 

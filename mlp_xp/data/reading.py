@@ -4,12 +4,13 @@ import gzip
 import importlib
 import io
 import math
-import os
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from mlp_xp.errors import DatasetError, escaped, not_installed
 
@@ -23,27 +24,28 @@ Stream = io.BufferedReader | gzip.GzipFile
 
 
 @contextmanager
-def open_file(path: str | os.PathLike[str]) -> Iterator[Stream]:
+def open_file(path: Path | zipfile.Path) -> Iterator[Stream]:
     """Open a file, gzipped or plain (detected by content, not by name), and close it at the end.
 
     Errors in opening, reading and decompressing become a DatasetError, which names the file. A DatasetError that is
     raised in the `with` block gets the name too.
     """
     try:
-        with Path(path).open("rb") as file:
+        opened: Any = path.open("rb")  # IO[bytes] for mypy, which lacks peek
+        with opened as file:
             if file.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC):
                 with gzip.GzipFile(fileobj=file) as stream:
                     yield stream
             else:
                 yield file
     except DatasetError as error:
-        error.file = os.fspath(path)
+        error.file = path
         raise
     except (OSError, EOFError, zlib.error, MemoryError, UnicodeDecodeError) as error:
-        raise fault(error, Path(path)) from error
+        raise fault(error, path) from error
 
 
-def fault(error: Exception, path: Path | None = None, remedy: str = "check the path and the file") -> DatasetError:
+def fault(error: Exception, path: object = None, remedy: str = "check the path and the file") -> DatasetError:
     """Return what the system or a library said about a file as an error; `open_file` adds the path."""
     said = escaped(" ".join(str(getattr(error, "strerror", None) or error).split()))[:200]
     reason = said.partition(". ")[0].removesuffix(".") or type(error).__name__  # NumPy goes on with advice to unpickle

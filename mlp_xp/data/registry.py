@@ -26,7 +26,7 @@ class Source(NamedTuple):
     folder: str
     """Its folder inside the cache folder."""
     files: tuple[str, ...] = IDX_FILES
-    """Training images and labels, test images and labels: downloaded, or in the archive's folder `gzip`."""
+    """Training images and labels, test images and labels: downloaded, or in the folder `gzip` of the archive."""
     archive: str | None = None
     """The ZIP archive to download if the four files are in one."""
     first_label: int = 0

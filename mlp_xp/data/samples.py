@@ -1,5 +1,6 @@
 """What every format reads: samples as they are in a file, before a task gives their labels a meaning."""
 
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ class Part(NamedTuple):
     """(n, ...): anything that `from_arrays` takes; once they have been read, an array on the device."""
     labels: Any
     """(n,), or (n, columns) for several columns of labels; None if none were asked for."""
-    file: Path | None = None
+    file: Path | zipfile.Path | None = None
     """Where they come from; None for arrays in memory."""
     lines: Sequence[int] = ()
     """The line of a text file on which each sample begins, counted from 1."""

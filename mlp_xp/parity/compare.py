@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends._library import rebuild
+from mlp_xp.backends._foreign import rebuild
 from mlp_xp.backends.opening import BackendFailure, open_backend, open_namespace, reported
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
@@ -109,22 +109,16 @@ class Comparison(NamedTuple):
             said += f"random rounding, up to {self.allowed[-1]:.1e}"
         return said
 
-    def mismatches(self, warm_up: int) -> Iterator[str]:
-        """Yield one line, with backend, step and quantity, for every quantity above its tolerance.
-
-        warm_up: the number of steps of the warm-up.
-        """
+    def mismatches(self) -> Iterator[str]:
+        """Yield one line, with backend, step and quantity, for every quantity above its tolerance."""
         for name, (largest, head_room, first_step) in self.quantities.items():
-            if first_step is None:
-                continue
-            after = first_step - warm_up
-            place = f"step {after} after the warm-up" if after > 0 else f"step {first_step} of the warm-up"
-            are, its = ("is", "its") if name == "loss" else ("are", "their")
-            times = 1 / head_room if head_room else math.inf
-            yield (
-                f"{with_colon(self.trajectory.backend.name)} the {name} of {place} {are} the first above {its} "
-                f"tolerance; largest relative deviation {largest:.2e}, {times:.3g} times what is allowed"
-            )
+            if first_step is not None:
+                times = 1 / head_room if head_room else math.inf
+                yield (
+                    f"{with_colon(self.trajectory.backend.name)} {name} above the tolerance, first at step "
+                    f"{first_step}, warm-up included; largest relative deviation {largest:.2e}, {times:.3g} times "
+                    "what is allowed"
+                )
 
 
 class Failure(NamedTuple):
@@ -146,14 +140,9 @@ def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
     A different computation gives a deviation that does not shrink with eps: in float64 it is larger by orders of
     magnitude. Where training amplifies deviations, as with a high learning rate, see `amplification`.
 
-    length: see `longest_dot_product`.
+    length: the number of terms of the longest sum in a step, which is the largest number of inputs or the batch size.
     """
     return SAFETY * float(np.finfo(dtype).eps) * np.sqrt(length * np.asarray(steps, dtype=np.float64))
-
-
-def longest_dot_product(config: TrainConfig, dataset: Dataset) -> int:
-    """Return the number of terms of the longest sum in a step: the largest number of inputs, or the batch size."""
-    return max(*layer_sizes(config, dataset)[:-1], config.batch_size)
 
 
 def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> tuple[Job, Iterator[Event]]:
@@ -309,7 +298,7 @@ def check(
     """
     if not dataset.task.exclusive or dataset.test_inputs is None:
         raise DatasetError("the parity check compares predicted classes of a test set; give data with both")
-    length = longest_dot_product(config, dataset)
+    length = max(*layer_sizes(config, dataset)[:-1], config.batch_size)
     reference = record(config, dataset, open_backend("numpy"), steps)
     numbers = np.arange(1, len(reference.losses) + 1)
 
@@ -383,18 +372,12 @@ def assert_parity(
     else:
         backend = open_backend(library, None, dtype) if isinstance(library, str) else open_namespace(library, dtype)
     config = config or TrainConfig(report_every=100)
-    dataset = dataset or first_images()
+    if dataset is None:  # enough for reports in which every class occurs
+        mnist = load_dataset()
+        parts = {name: getattr(mnist, name)[: 2000 if "train" in name else 500] for name in mnist._fields[:4]}
+        dataset = mnist._replace(**parts)
     _, result = check(config, dataset, [backend], steps)
     if not isinstance(result, Comparison):
         raise AssertionError(result.reason)
     if not result.agrees:
-        raise AssertionError("\n".join([*result.mismatches(config.warm_up_steps), str(result)]))
-
-
-def first_images() -> Dataset:
-    """Return the first images of MNIST, on the host: enough for reports in which every class occurs."""
-    mnist = load_dataset()
-    return mnist._replace(
-        train_inputs=mnist.train_inputs[:2000], train_labels=mnist.train_labels[:2000],
-        test_inputs=mnist.test_inputs[:500], test_labels=mnist.test_labels[:500],
-    )  # fmt: skip
+        raise AssertionError("\n".join([*result.mismatches(), str(result)]))

@@ -15,11 +15,8 @@ to this run. The errors are relative and uniform:
   and Mary (2019) expect of pairwise summation up to that of one term after another;
 - what selects, compares, converts or moves is exact, and stays so.
 
-`compare.amplification` takes the largest deviation of a few such runs so far, in any quantity and in units of the
-derived tolerance. A library that deviates by more than the derived tolerance is allowed MARGIN times as much. So little
-is allowed before training has amplified anything: a library that computes another function is found in the first steps,
-by the derived tolerance. A fault that first strikes when more is allowed must be larger than that to be found. Nothing
-here depends on the library under test, or on its result.
+`compare.amplification` says how much more than the derived tolerance is allowed then. Nothing here depends on the
+library under test, or on its result.
 """
 
 from dataclasses import replace

@@ -146,12 +146,8 @@ def first_difference(facts: Iterable[tuple[str, Any, Any]]) -> str:
 
 def read_json(path: Path, kinds: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Read a file with one JSON object, whose fields have these types. Raises RunError."""
-    return check_fields(parse(read_bytes(path), path), kinds or {}, path)
-
-
-def read_bytes(path: Path) -> bytes:
-    """Read a file. Raises RunError."""
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
-        raise RunError(f"cannot be read: {error.strerror or error}", file=path, remedy=REMEDY) from error
+        raise RunError(f"cannot be read: {error.strerror or error}", file=path) from error
+    return check_fields(parse(content, path), kinds or {}, path)

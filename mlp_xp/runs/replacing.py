@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mlp_xp.files import file_errors, make_folder, sync, write_whole
-from mlp_xp.runs.records import read_bytes
 from mlp_xp.runs.run_folder import CHECKPOINT, CONFIG, OLD, RUN_FILES, clear
 
 
@@ -23,7 +22,8 @@ def begin(folder: Path) -> None:
     with file_errors(folder, "move the old run aside in"):
         make_folder(folder / OLD)
         _move(RUN_FILES, folder, folder / OLD)
-    write_whole(folder / OLD / CONFIG, read_bytes(folder / CONFIG))
+        config = (folder / CONFIG).read_bytes()
+    write_whole(folder / OLD / CONFIG, config)
 
 
 def settle(folder: Path) -> None:

@@ -254,8 +254,9 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
 
 
 def _lines(path: Path) -> list[bytes]:
-    """Return the complete lines of a file without their ends; none if it is missing. Raises RunError."""
-    return records.read_bytes(path).split(b"\n")[:-1] if path.exists() else []
+    """Return the complete lines of a file without their ends; none if it is missing. Raises FileError."""
+    with file_errors(path, "read"):
+        return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
 
 
 def truncate_metrics(folder: Path, reports: int) -> None:

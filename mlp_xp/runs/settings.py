@@ -28,7 +28,7 @@ class Settings:
     """Device to compute on, in the library's notation, such as cuda:1. By default the library's own default."""
     dtype: str = setting("float64", choices=("float64", "float32"))
     """Floating-point type to compute with."""
-    dataset: str | None = setting("mnist")
+    dataset: str | None = setting("mnist", may_change=True)
     """Data set: mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters. All but mnist are downloaded once."""
     data_dir: str | None = setting(None, may_change=True, is_path=True)
     """Your own data instead of a named data set: a table with a header (CSV, Parquet), a .npz archive, or a folder with
@@ -138,20 +138,16 @@ def with_fitting_batches(settings: Settings, samples: int) -> Settings:
     return settings_of(settings, {"batch_size": left}) if 0 < left < settings.train.batch_size else settings
 
 
-def check_unchanged(saved: Settings, wanted: Settings, file: Path | None = None, *, data: bool = False) -> None:
+def check_unchanged(saved: Settings, wanted: Settings, file: Path | None = None) -> None:
     """Raise ConfigError if a setting differs that a resumed run must keep. file: where the saved ones are.
 
-    data: whether to compare how the data are read, too; otherwise `run_folder.check_data` compares the data themselves.
-    The number of epochs may differ where no step depends on it: the run then becomes a longer or a shorter one.
+    How the data are read may change: `run_folder.check_data` compares the data themselves. The number of epochs may
+    differ where no step depends on it: the run then becomes a longer or a shorter one.
     """
     before, now = (flatten(with_absolute_paths(each)) for each in (saved, wanted))
-    free = {name for name, each in SETTINGS.items() if each.may_change}
+    free = {name for name, each in SETTINGS.items() if each.may_change} | declared(Origin).keys()
     if saved.train.schedule == "constant":
         free.add("epochs")
-    if not data or None in (saved.dataset, wanted.dataset):
-        free.add("dataset")
-    if not data:
-        free |= declared(Origin).keys()
     for name, value in now.items():
         if name not in free and before[name] != value:
             why = f"; the schedule {saved.train.schedule} depends on them, from the first step" * (name == "epochs")

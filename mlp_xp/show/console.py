@@ -55,7 +55,7 @@ def print_table(heads: Iterable[str], rows: Iterable[Sequence[str]], console: Co
     first, *others = (max(map(cell_len, column)) + GAP for column in columns)
     ends = [*itertools.accumulate([min(first, max(width // 2, width - sum(others))), *others])]
     fitting = sum(end - GAP <= width for end in ends) or 1
-    look: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, GAP, 0, 0), "show_header": any(heads)}
+    look: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, GAP, 0, 0)}
     table = Table(width=ends[fitting - 1] - GAP, **look)
     for i, head in enumerate(lines[:fitting]):
         justify: JustifyMethod = "left" if i < left else "right"

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, distinct for every kind of colour vision; without yellow, which is too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-MARKERS = "osv^DPX"
 DPI = 130
 LONGEST_NAME, LONGEST_CLASS, LONGEST_ABOVE = 100, 24, 10  # characters in a legend, on an axis, and above an image
 LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 9}
@@ -122,9 +121,8 @@ def factor_of(name: str) -> int:
 
 
 def end_at_whole(axes: Any) -> None:
-    """Let an axis of percentages end at 100, with a margin that is too small for a tick above it."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, min(high, 100 + 0.03 * (100 - low)))
+    """Let an axis of percentages end at 100, with room for a marker."""
+    axes.set_ylim(top=min(axes.get_ylim()[1], 100.5))
 
 
 # Curves.
@@ -202,17 +200,17 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
     losses, *scores = figure.subplots(1 + has_score, 1, sharex=True, squeeze=False)[:, 0]
     handles, styles = [], dict[str, Any]()
     for i, (_, runs) in enumerate(groups):
-        look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "linewidth": 1.3}
-        marked = {**look, "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)], "markersize": 3.5}
-        handles.append(Line2D([], [], **marked))
+        # With more runs than colours, the markers differ.
+        marker, colour = "osv^DPX"[i // len(COLOURS) % 7], COLOURS[i % len(COLOURS)]
+        look: dict[str, Any] = {"color": colour, "linewidth": 1.3, "marker": marker, "markersize": 3.5}
+        handles.append(Line2D([], [], **look))
         for name, line, kind in kinds:
             tables = [run.of(name) for run in runs]
             seen = sorted(set.intersection(*map(set, tables)))
             if seen and (wanted is None or name in wanted):
                 axes = losses if name.endswith("loss") else scores[0]
                 values = np.array([[table[at] for at in seen] for table in tables])
-                is_marked = line == "-" or len(runs) > 1 or len(seen) == 1  # a line of one point is invisible
-                axes.plot(seen, values.mean(axis=0), linestyle=line, **(marked if is_marked else look))
+                axes.plot(seen, values.mean(axis=0), linestyle=line, **look)
                 if len(runs) > 1:
                     axes.fill_between(seen, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.15)
                 styles[kind] = Line2D([], [], color="#555555", linestyle=line)

@@ -3,9 +3,7 @@
 from collections.abc import Generator, Iterator, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
-from rich.table import Column
+from rich.progress import Progress
 
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, described
@@ -100,15 +98,9 @@ def selected(best: Best, last_epoch: int, config: TrainConfig, dataset: Dataset)
     return f"kept the network of epoch {best.epoch}: {score}{early}"
 
 
-def progress_bar(console: Console) -> Bar:
+def progress_bar(console: Console) -> Progress:
     """Return a bar below the other output, removed at its end, on a terminal or in a notebook; nothing elsewhere."""
-    columns = (
-        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-        BarColumn(bar_width=None),  # what is left of the line
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeRemainingColumn(),
-    )
-    return Bar(*columns, console=console, transient=True, disable=not (console.is_terminal or console.is_jupyter))
+    return Progress(console=console, transient=True, disable=not (console.is_terminal or console.is_jupyter))
 
 
 def watch(events: Iterator[Event], job: Job, console: Console | None = None) -> Generator[Event, None, None]:

@@ -132,7 +132,7 @@ class _Sweep:
             failure = self.failures.get(name)
             try:
                 result = read_result(places.run_of(self.folder, name))
-            except RunError as error:  # not a success, but it stops no other member
+            except MlpXpError as error:  # not a success, but it stops no other member
                 result, failure = None, {"error": type(error).__name__, "reason": str(error)}
             if result:
                 yield self.note(Ending(name, FINISHED, result, earlier=True))

@@ -12,7 +12,7 @@ from mlp_xp.core.dataset import BYTES, check_dataset
 from mlp_xp.core.library import Backend
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.splitting import split
-from mlp_xp.errors import DatasetError, DatasetWarning, MlpXpError
+from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
 from mlp_xp.runs.run_folder import metrics_record
 
 RANDOM = np.random.default_rng(5)
@@ -37,9 +37,9 @@ def refusal(*args: Any, **kwargs: Any) -> str:
 
 def test_digits_that_float32_rounds_away_are_named():
     times, prices = 100 * X + np.array([0, 1.7e9, 0]), 1e9 + 100 * X[:, :1]
-    with pytest.warns(DatasetWarning, match="^X: columns 1: the values are equal, or differ in digits that float32"):
+    with pytest.warns(MlpXpWarning, match="^X: columns 1: the values are equal, or differ in digits that float32"):
         from_arrays(times, CLASSES, backend=open_backend(dtype="float32"))
-    with pytest.warns(DatasetWarning, match="^y: columns '0': the values are equal, or differ in digits that float32"):
+    with pytest.warns(MlpXpWarning, match="^y: columns '0': the values are equal, or differ in digits that float32"):
         from_arrays(X, prices, backend=open_backend(dtype="float32"))
     from_arrays(times, prices)  # float64 has them
 
@@ -110,7 +110,7 @@ def test_what_float32_does_not_hold_is_named():
     message = refusal(changed(X, (7, 2), 1e300), CLASSES, backend=single)
     assert message == "X: row 7, column 2: 1e+300 is too large for float32; remove or replace it"
     message = refusal(X, changed(NUMBERS, (7, 1), 2e39), backend=single)
-    assert message == "y: row 7, column 1: the label 2e+39 is too large for float32; give numbers of another unit"
+    assert message == "y: row 7, column 1: 2e+39 is too large for float32; remove or replace it"
 
 
 def test_arrays_of_the_device_give_the_same_numbers(backend: Backend):
@@ -232,16 +232,16 @@ def test_constant_features_are_named_and_become_exactly_zero(backend32: Backend)
     values = [1.7e9, 0.1, 1e17 / 3, -1e30, 0.0]
     x = np.stack([np.arange(200.0), *(np.full(200, value) for value in values)], axis=1)
     message = "^X: columns 1, 2, 3, 4, 5: the values are equal"
-    with pytest.warns(DatasetWarning, match=message) as warned:
+    with pytest.warns(MlpXpWarning, match=message) as warned:
         dataset = from_arrays(x, np.arange(200) % 2, backend=backend32)
     assert [each.filename for each in warned] == [__file__], "of the caller"
     function, fitted = dataset.prepare
     rows = backend32.to_numpy(function(dataset.train_inputs, *fitted, dtype=backend32.dtype, xp=backend32.xp))
     np.testing.assert_array_equal(rows[:, 1:], 0)
     np.testing.assert_allclose(rows[:, 0].std(), 1, rtol=1e-5)
-    with pytest.warns(DatasetWarning, match="^X: columns 'age': the values are equal"):
+    with pytest.warns(MlpXpWarning, match="^X: columns 'age': the values are equal"):
         assert from_arrays(Frame(changed(X, (slice(None), 1), 3.5)), CLASSES).feature_names == ("area", "age", "floor")
-    with pytest.warns(DatasetWarning, match="^y: columns '1': the values are equal"):
+    with pytest.warns(MlpXpWarning, match="^y: columns '1': the values are equal"):
         deviation = from_arrays(X, changed(NUMBERS, (slice(None), 1), 0.03)).scaling[1]  # 60 * 0.03 / 60 is not 0.03
     assert deviation[1] == 1
 

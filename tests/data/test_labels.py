@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlp_xp.data.labels import meaning_of
+from mlp_xp.data.labels import meaning_of, read_labels
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.errors import DatasetError
 
@@ -15,7 +15,7 @@ def meaning(labels: Any, task: str | None = None, *, written: bool = True, names
     y = np.array(labels)
     lines = range(len(y)) if written else ()
     found = meaning_of(Samples(Part(None, y, lines=lines), class_names=names), y, task)
-    return found.task.name, found.names, found.read(y).tolist()
+    return found.task.name, found.names, read_labels(y, found).tolist()
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_whole_numbers_are_names_of_a_networks_classes_or_else_their_numbers() -
     y = np.array([7, 3, 3])
     for names, numbers in ((("3", "7"), [1, 0, 0]), (tuple("abcdefgh"), [7, 3, 3])):
         found = meaning_of(Samples(Part(None, y)), y, "classes", names)
-        assert (found.names, found.read(y).tolist()) == (names, numbers)
+        assert (found.names, read_labels(y, found).tolist()) == (names, numbers)
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_nothing_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: 
 def test_faults_of_folders(tmp_path: Path, arrays: list[np.ndarray], fault: str) -> None:
     assert fault in message(load_dataset, write_idx(tmp_path, [*arrays, *ARRAYS[len(arrays) :]]))
     (tmp_path / "t10k-images-idx3-ubyte.gz").unlink()
-    assert "t10k-images-idx3-ubyte.gz': not found, with or without .gz" in message(load_dataset, tmp_path)
+    assert "t10k-images-idx3-ubyte': cannot be read: No such file or directory" in message(load_dataset, tmp_path)
 
 
 @pytest.mark.parametrize(

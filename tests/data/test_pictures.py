@@ -14,7 +14,7 @@ from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.ink import prepare_image
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.pictures import read_image, read_picture_folder, read_pictures
-from mlp_xp.errors import DatasetError, DatasetWarning
+from mlp_xp.errors import DatasetError, MlpXpWarning
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 COLOUR = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)
@@ -119,7 +119,7 @@ def test_other_files_are_left_out(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"?")
     (tmp_path / "train" / "a" / "2.png").symlink_to("1.png")
     with pytest.warns(
-        DatasetWarning, match="files that Pillow does not read are left out: 'a/Thumbs.db', 'b/desktop.ini'"
+        MlpXpWarning, match="files that Pillow does not read are left out: 'a/Thumbs.db', 'b/desktop.ini'"
     ):
         assert numbers(read(tmp_path)[0][0]) == [0, 0, 1]
 

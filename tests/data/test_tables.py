@@ -17,7 +17,7 @@ from data_sets import write_csv
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.reading import read_features
 from mlp_xp.commands.process import as_option
-from mlp_xp.data.labels import labels_of, meaning_of
+from mlp_xp.data.labels import labels_of, meaning_of, read_labels
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import MISSING, open_file
 from mlp_xp.data.samples import Samples
@@ -32,7 +32,7 @@ def read(path: Path, label: str | None = "kind", features: Any = None, **options
         read_features("X", samples.train.inputs, open_backend())
         if samples.train.labels is not None:
             labels = labels_of(samples, samples.train, open_backend())
-            meaning_of(samples, labels, None).read(labels)
+            read_labels(labels, meaning_of(samples, labels, None))
     return samples
 
 
@@ -271,5 +271,5 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
             continue
         with pytest.raises(DatasetError, match=f"': {fault}"), open_file(tmp_path / name):
             pass
-    with pytest.raises(ValueError, match=r"^planted$"), open_file(__file__):  # a defect keeps its type
+    with pytest.raises(ValueError, match=r"^planted$"), open_file(Path(__file__)):  # a defect keeps its type
         raise ValueError("planted")

@@ -101,8 +101,8 @@ def test_each_way_not_to_agree_has_its_line_and_leaves_the_others_their_rows(dat
     outcome = parity(data_dir, "--backends", "lib:right", "lib:wrong", "lib:failing", "--report-dir", tmp_path)
     assert outcome.code == 1, "a mismatch is more important"
     *lines, _ = outcome.err.splitlines()
-    assert lines[0].startswith("mismatch: lib:wrong: the loss of step 27 after the warm-up is the first above its ")
-    assert [line.split(" the ")[1].split()[0] for line in lines] == ["loss", "logits", "weights"]
+    assert lines[0].startswith("mismatch: lib:wrong: loss above the tolerance, first at step 37, warm-up included; ")
+    assert [line.split()[2] for line in lines] == ["loss", "logits", "weights"]
     record = json.loads((tmp_path / "parity.json").read_text())
     assert [each["verdict"] for each in record["backends"]] == ["reference", "agrees", "DIFFERS"]
     assert (record["backends"][2]["loss"]["first_step"], len(record["failures"]), record["mismatches"]) == (

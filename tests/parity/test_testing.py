@@ -39,7 +39,7 @@ def test_a_mismatch_is_told_with_quantity_and_step(library):
     with pytest.raises(AssertionError) as caught:
         assert_parity(library, config=CONFIG, dataset=TINY, steps=10)
     first, *_, last = str(caught.value).splitlines()
-    assert ": the loss of step 1 of the warm-up is the first above its tolerance; " in first
+    assert ": loss above the tolerance, first at step 1, warm-up included; " in first
     assert "accuracy" in last
 
 

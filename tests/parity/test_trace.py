@@ -82,12 +82,6 @@ def test_all_operations_of_a_step_are_compared_with_their_place():
     assert "xp.max(" in step[2].place
 
 
-def test_a_function_that_is_not_asked_of_a_library_is_refused():
-    traced, _ = tracing(open_backend())
-    with pytest.raises(mlp_xp.errors.MlpXpError, match=r"xp\.cos, called at .*test_trace.py:\d+ .*, is not in "):
-        traced.xp.cos(traced.asarray(np.ones(2)))
-
-
 def test_arrays_leave_the_library_only_by_to_numpy():
     traced, _ = tracing(open_backend())
     x = traced.asarray(np.ones(2))
@@ -268,7 +262,7 @@ def test_an_array_that_another_operation_overwrites_is_found():
     config = replace(CONFIG, hidden=(8, 8), activation="tanh", init="glorot", defer_updates=False)
     run = trace(config, TINY, Library("tanh", reused, lambda n: True).backend(), 5)
     found = next(iter(run.deviating.values()))
-    assert "changed since its last use" in found.what or "changes its argument" in found.what
+    assert re.fullmatch(r"changes its argument \d, unless an earlier operation did", found.what)
 
 
 def test_an_operator_in_place_may_return_a_new_object_for_the_same_memory():

@@ -140,8 +140,8 @@ def test_a_checkpoint_of_other_settings_is_refused(folder):
         load_checkpoint(folder, settings_of(SETTINGS, {"seed": 1}), open_backend())
     load_checkpoint(folder, settings_of(SETTINGS, {"epochs": 3}), open_backend())
     _, facts = read_tensors(folder / "checkpoint.safetensors")
-    write_tensors(folder / "checkpoint.safetensors", {}, {**facts, "position": {**facts["position"], "epoch": 2}})
-    with pytest.raises(RunError, match=r"epochs: 1 is too few: the run in .* has already come to epoch 3"):
+    write_tensors(folder / "checkpoint.safetensors", {}, {**facts, "position": {**facts["position"], "epoch": 1}})
+    with pytest.raises(RunError, match=r"epochs: 1 is too few: the run in .* has already come to epoch 2"):
         load_checkpoint(folder, SETTINGS, open_backend())
 
 

@@ -141,6 +141,7 @@ def test_rows_are_sorted(column, order, runs):
         (["optimizer != adam"], "acdef"),
         (["learning_rate<=0.03", "state=finished"], "bc"),
         (["hidden=32,16"], "c"),
+        (["epochs<10"], "abcdef"),
         (["validation_accuracy>0.9"], "a"),
         (["validation_accuracy=none"], "cdef"),
         (["defer_updates=true"], "abcdef"),

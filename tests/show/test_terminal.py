@@ -81,6 +81,6 @@ def test_everything_is_passed_on_with_a_bar_on_a_terminal_alone(terminal):
     assert thousands(1234567) == "1 234 567"
     if terminal:
         assert "epoch 1, 2 of 2" in said
-        assert "100 %" in said
+        assert "100%" in said
     else:
         assert said == ""

@@ -10,8 +10,8 @@ from run_folders import write_sweep
 from mlp_xp import plot_run
 from mlp_xp.runs.table import Row
 from mlp_xp.show.plots import COLOURS, Curves, draw_bands
-from mlp_xp.sweeps.pictures import draw_heat_map, draw_settings
-from mlp_xp.sweeps.summary import Group
+from mlp_xp.sweeps.pictures import draw_heat_map
+from mlp_xp.sweeps.summary import Group, Spread
 
 RATES, UNITS = (0.01, 0.1, 1.0), ([8], [64, 32])
 
@@ -27,7 +27,8 @@ def curves(losses: list[float], accuracies: list[float], held_out: bool = True) 
 
 def group(settings: dict, accuracies: list[float]) -> Group:
     rows = [Row("", Path(), settings, "finished", figures={"validation_accuracy": each}) for each in accuracies]
-    return Group(settings, tuple(rows), {})
+    results = {"validation_accuracy": Spread(float(np.mean(accuracies)), None)} if accuracies else {}
+    return Group(settings, tuple(rows), results)
 
 
 def scores(groups: Sequence[Group]) -> list[float]:
@@ -66,7 +67,7 @@ def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
     assert len({line.get_marker() for line in figure.legends[0].get_lines()}) == 2
 
 
-SCORE = "accuracy on held-out samples (%)"
+SCORE = "accuracy (%) on held-out samples"
 
 
 def test_a_band_ends_with_the_shortest_run_and_one_point_is_visible() -> None:
@@ -74,21 +75,6 @@ def test_a_band_ends_with_the_shortest_run_and_one_point_is_visible() -> None:
     losses, accuracy = draw_bands({"x": short}, score="validation_accuracy", total=1).axes
     np.testing.assert_array_equal(losses.lines[0].get_xydata(), [[100, 2], [200, 3]])
     assert (len(accuracy.lines[0].get_xdata()), accuracy.lines[0].get_marker()) == (1, "o")
-
-
-def test_every_run_is_a_dot_and_the_mean_of_a_value_on_a_line() -> None:
-    given = settings()
-    rate, hidden = draw_settings(given, "validation_accuracy").axes
-    assert (rate.get_xlabel(), hidden.get_xlabel(), rate.get_ylabel()) == ("learning rate", "hidden", SCORE)
-    assert (rate.get_xscale(), hidden.get_xscale()) == ("log", "linear")
-    assert [tick.get_text() for tick in hidden.get_xticklabels()] == ["8", "64,32"]
-    for axes, name, values, places in ((rate, "learning_rate", RATES, RATES), (hidden, "hidden", UNITS, (0, 1))):
-        dots = sorted(y for line in axes.lines if line.get_linestyle() == "None" for y in line.get_ydata())
-        np.testing.assert_allclose(dots, sorted(scores(given)))
-        (line,) = (line for line in axes.lines if line.get_linestyle() != "None")
-        means = [np.mean(scores([each for each in given if each.settings[name] == value])) for value in values]
-        np.testing.assert_array_equal(line.get_xdata(), places)
-        np.testing.assert_allclose(line.get_ydata(), means)
 
 
 def test_a_heat_map_has_the_mean_of_each_pair() -> None:
@@ -120,7 +106,7 @@ def a_sweep(folder: Path) -> Path:
 
 
 def test_plot_draws_the_pictures_of_a_sweep(tmp_path) -> None:
-    folder, drawn = a_sweep(tmp_path / "s"), ["curves.png", "settings.png", "heatmap.png"]
+    folder, drawn = a_sweep(tmp_path / "s"), ["curves.png", "heatmap.png"]
     outcome = call("plot", folder)
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.splitlines() == [str(folder / name) for name in drawn]
@@ -133,7 +119,7 @@ def test_a_heat_map_needs_most_of_its_pairs(tmp_path) -> None:
     """Samples of two ranges would leave most of it empty."""
     drawn = [{"learning_rate": 0.1 * i, "weight_decay": 0.01 * i} for i in range(1, 5)]
     sweep = write_sweep(tmp_path / "r", drawn, [{"validation_accuracy": 0.5}] * 4)
-    assert [path.name for path in plot_run(sweep)] == ["curves.png", "settings.png"]
+    assert [path.name for path in plot_run(sweep)] == ["curves.png"]
 
 
 def test_a_sweep_that_cannot_be_drawn_is_one_line(tmp_path) -> None:

@@ -18,7 +18,7 @@ SMALL = {name: value for name, value in small_settings().items() if name != "hid
 # Diverges in the warm-up or at the first report.
 TOO_FAST = "1e200"
 # What every command writes anew.
-ANEW = {"summary.csv", "summary.json", "curves.png", "settings.png", "heatmap.png"}
+ANEW = {"summary.csv", "summary.json", "curves.png", "heatmap.png"}
 
 
 PARENT = os.getppid()
