@@ -59,8 +59,8 @@ class Tally(NamedTuple):
     samples: int = 0
     seconds: float = 0.0
     complete: bool = False
-    """Whether the next steps begin a new tally, after a report or in the warm-up. Until then, the closing report needs
-    this one."""
+    """Whether the next steps begin a new tally: after a report, and in the warm-up. Until then these sums are kept,
+    because the closing report may show them again."""
 
 
 class Best(NamedTuple):
@@ -89,16 +89,18 @@ class Position(NamedTuple):
     reports: int = 0
     """The reports that were given since the start of training, without the closing one."""
     seconds: float = 0.0
+    """Time since the start of training."""
     loss: float = math.nan
-    """The time since the start of training, and the loss of the last step."""
+    """The loss of the last step."""
     tally: Tally = Tally()
     best: Best | None = None
     """None without held-out samples, and until the end of the first epoch."""
 
     def after(self, epoch: int, chunk: Chunk, state: State, losses: np.ndarray, seconds: float) -> "Position":
         """Return the position after a chunk, whose steps left this state, had these losses and took this time."""
-        old, has_report = Tally() if self.tally.complete else self.tally, chunk.report is not None
-        loss, samples = old.loss + float(losses.sum()) * chunk.batch_size, old.samples + losses.size * chunk.batch_size
+        has_report, size = chunk.report is not None, chunk.batch_size
+        old = Tally() if self.tally.complete else self.tally
+        loss, samples = old.loss + float(losses.sum()) * size, old.samples + losses.size * size
         tally = Tally(loss, samples, old.seconds + seconds, complete=has_report or epoch == WARM_UP_EPOCH)
         step, reports = self.step + chunk.steps, self.reports + has_report
         return self._replace(
