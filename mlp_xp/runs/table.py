@@ -102,14 +102,13 @@ def read_row(folder: Path, name: str | None = None) -> Row:
         report = result or next(iter(read_metrics(folder)[-1:]), {})
     except MlpXpError as error:
         return row._replace(reason=str(error))
-    figures = {name: report.get(each.name) for name, each in FIGURES.items()}
-    row = row._replace(figures={name: value for name, value in figures.items() if value is not None})
+    figures = {name: report[each.name] for name, each in FIGURES.items() if report.get(each.name) is not None}
     written = next(path for path in (folder / RESULT, folder / METRICS, folder / CONFIG) if path.exists())
-    row = row._replace(date=dt.datetime.fromtimestamp(written.stat().st_mtime).astimezone())
-    user = holder(folder)
-    if result:  # whoever holds the folder: perhaps a process of another host that was killed
-        return row._replace(state=FINISHED)
-    return row._replace(state=IN_USE, reason=f"in use by {user}") if user else row._replace(state=INTERRUPTED)
+    date = dt.datetime.fromtimestamp(written.stat().st_mtime).astimezone()
+    # A run with a result is finished, whoever holds the folder: perhaps a process of another host that was killed.
+    user = None if result else holder(folder)
+    state = FINISHED if result else IN_USE if user else INTERRUPTED
+    return row._replace(state=state, reason=f"in use by {user}" if user else "", figures=figures, date=date)
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
