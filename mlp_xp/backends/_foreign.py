@@ -18,15 +18,13 @@ from mlp_xp.core.library import Backend
 from mlp_xp.errors import one_line, with_colon
 
 
-def look_in_current_folder() -> None:
-    """Find modules of the current folder too, after all others, as `python -m` does."""
+def find(name: str) -> Any:
+    """Import what `module:attributes`, or the entry point of that name, stands for.
+
+    Modules of the current folder are found too, after all others.
+    """
     if (folder := str(Path.cwd())) not in sys.path:
         sys.path.append(folder)
-
-
-def find(name: str) -> Any:
-    """Import what `module:attributes`, or the entry point of that name, stands for."""
-    look_in_current_folder()
     if ":" not in name:
         return hooks()[name].load()
     module, _, attributes = name.partition(":")
@@ -70,30 +68,25 @@ def open_foreign(name: str, found: Any, dtype: str) -> Backend:
     Raises BackendError if it lacks something, or does not return a NumPy array as it was given.
     """
     try:
-        backend, fault = _opened(name, found, dtype)
+        hook = found if hasattr(found, "xp") and not hasattr(found, "asarray") else None
+        xp = found if hook is None else hook.xp
+        own, materialise, version = (getattr(hook, each, None) for each in ("to_numpy", "materialise", "version"))
+        # A hook may return the array's own memory, which an operation in place would change.
+        to_numpy = copy_to_host if own is None else lambda x: np.array(own(x))
+        version = " ".join(str(version or version_of(name, xp)).split())
+        # SystemExit too: a library that ends the process must not look like success.
+        backend = eager(name, version, xp, None, to_numpy, Details((Exception, SystemExit), materialise=materialise))
+        if materialise:
+            backend = replace(backend, jit=materialising(backend.jit, materialise))
+        wanted = (*requirements.FUNCTIONS, *requirements.DTYPES, dtype)
+        lacking = ", ".join(each for each in wanted if not hasattr(xp, each))
+        standard = "it does not implement the array API standard: it lacks"
+        fault = f"{standard} {lacking}" if lacking else find_fault(backend, dtype)
     except Exception as error:  # a foreign object may raise anything when it is asked what it has
         raise BackendError(f"backend {with_colon(name)} it cannot be opened: {line_of(error)}") from error
     if fault:
         raise BackendError(f"backend {with_colon(name)} {fault}")
     return backend
-
-
-def _opened(name: str, found: Any, dtype: str) -> tuple[Backend, str]:
-    """Return the backend of a namespace or hook, and what is wrong with it; empty if nothing is."""
-    hook = found if hasattr(found, "xp") and not hasattr(found, "asarray") else None
-    xp = found if hook is None else hook.xp
-    own, materialise, version = (getattr(hook, each, None) for each in ("to_numpy", "materialise", "version"))
-    # A hook may return the array's own memory, which an operation in place would change.
-    to_numpy = copy_to_host if own is None else lambda x: np.array(own(x))
-    version = " ".join(str(version or version_of(name, xp)).split())
-    # SystemExit too: a library that ends the process must not look like success.
-    backend = eager(name, version, xp, None, to_numpy, Details((Exception, SystemExit), materialise=materialise))
-    if materialise:
-        backend = replace(backend, jit=materialising(backend.jit, materialise))
-    wanted = (*requirements.FUNCTIONS, *requirements.DTYPES, dtype)
-    if missing := [each for each in wanted if not hasattr(xp, each)]:
-        return backend, f"it does not implement the array API standard: it lacks {', '.join(missing)}"
-    return backend, find_fault(backend, dtype)
 
 
 def find_fault(backend: Backend, dtype: str) -> str:

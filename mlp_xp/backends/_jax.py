@@ -1,7 +1,6 @@
 """JAX, which compiles, on the CPU or a GPU; and what must be said to it before it starts."""
 
 import os
-import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -178,29 +177,30 @@ def _loops(jax: ModuleType) -> tuple[Loop, Loop]:
                 ys = jnp.concatenate([ys, y])
             return carry, ys
 
-        # Flat, because XLA would copy arrays with axes of length 1 to another layout.
-        blocks = -(-n // size)
-        flat = [jnp.pad(jnp.ravel(x), (0, (blocks * size - n) * (x.size // n))) for x in xs]
+        def squeezed(x: Array) -> tuple[int, ...]:
+            # Without axes of length 1, for which XLA would copy arrays to another layout.
+            return tuple(length for length in x.shape[1:] if length != 1)
 
-        def take(i: Array, carry: Carry) -> tuple[Carry, Array]:
-            rows = []
-            for x, all_of_it in zip(xs, flat, strict=True):
-                length = size * (x.size // n)
-                piece = lax.dynamic_slice_in_dim(all_of_it, i * length, length)
-                rows.append(jnp.reshape(piece, (size, *x.shape[1:])))
-            with _taking(jnp.minimum(count - i * size, size)):
-                return block(carry, tuple(rows))
+        missing = -n % size
+        arrays = [jnp.pad(x, [(0, missing), *[(0, 0)] * (x.ndim - 1)]) for x in xs]
+        arrays = [jnp.reshape(x, (n + missing, *squeezed(x))) for x in arrays]
+
+        def take(first: Array, carry: Carry) -> tuple[Carry, Array]:
+            pieces = (lax.dynamic_slice_in_dim(array, first, size) for array in arrays)
+            rows = tuple(jnp.reshape(piece, (size, *x.shape[1:])) for piece, x in zip(pieces, xs, strict=True))
+            with _taking(jnp.minimum(count - first, size)):
+                return block(carry, rows)
 
         def take_next(i: Array, both: tuple[Carry, Array]) -> tuple[Carry, Array]:
-            carry, y = take(i, both[0])
-            return carry, lax.dynamic_update_slice_in_dim(both[1], jnp.ravel(y), i * y.size, 0)
+            carry, y = take(i * size, both[0])
+            return carry, lax.dynamic_update_slice_in_dim(both[1], jnp.reshape(y, (size, *squeezed(y))), i * size, 0)
 
-        # The number of a block is unsigned, because JAX would look for each array whether it is negative.
+        # The number of a step is unsigned, because JAX would look for each array whether it is negative.
         zero = jnp.uint32(0)
         y = jax.eval_shape(take, zero, carry)[1]
-        ys = jnp.zeros(blocks * y.size, y.dtype)
+        ys = jnp.zeros((n + missing, *squeezed(y)), y.dtype)
         carry, ys = lax.fori_loop(zero, (count + (size - 1)) // size, take_next, (carry, ys))
-        return carry, jnp.reshape(ys, (-1, *y.shape[1:]))[:n]
+        return carry, jnp.reshape(ys[:n], (n, *y.shape[1:]))
 
     return scan, scan_blocks
 
@@ -249,9 +249,8 @@ def compile_cache(name: str) -> Path | None:
         folder = cache.expanduser().absolute() / name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
-        others_write = hasattr(os, "getuid") and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        foreign = hasattr(os, "getuid") and status.st_uid != os.getuid()
-        usable = os.access(folder, os.R_OK | os.X_OK) and not others_write and not foreign
+        shared = hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022)
+        usable = os.access(folder, os.R_OK | os.X_OK) and not shared
     except (OSError, RuntimeError, ValueError):  # RuntimeError: no home; ValueError: a null character in the name
         return None
     return folder if usable else None

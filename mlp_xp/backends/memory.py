@@ -6,8 +6,6 @@ without a message.
 
 from pathlib import Path
 
-import numpy as np
-
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import count_parameters
@@ -66,6 +64,5 @@ def available_bytes() -> int:
 
 
 def in_units(number: int) -> str:
-    """Format a number of bytes with three digits, as in `22.1 GiB`."""
-    power = min(int(np.log2(max(number, 1))) // 10, 4)
-    return f"{number / 1024**power:.4g} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+    """Format a number of bytes, as in `22.14 GiB`."""
+    return f"{number / 2**30:.2f} GiB"

@@ -24,7 +24,6 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.settings import RECIPES, Settings, differences
 from mlp_xp.show.console import plain_console
 
-HELP = "--help lists all options"
 RANGE = ".."  # between the ends of a range
 
 
@@ -58,15 +57,11 @@ Recipe = Annotated[
 ]
 
 
-class UsageError(MlpXpError):
-    """An invalid command line."""
-
-
 def only_one(**options: Any) -> None:
-    """Raise UsageError if more than one of these options is given."""
+    """Raise MlpXpError if more than one of these options is given."""
     names = [f"--{name.replace('_', '-')}" for name, value in options.items() if value not in (None, False)]
     if len(names) > 1:
-        raise UsageError(f"{' and '.join(names)}: give only one of these options")
+        raise MlpXpError(f"{' and '.join(names)}: give only one of these options")
 
 
 def make_app(wanted: Container[str] = COMMANDS) -> App:
@@ -96,17 +91,17 @@ def make_app(wanted: Container[str] = COMMANDS) -> App:
 
 
 def call(app: App, words: Sequence[str]) -> Any:
-    """Run the command that the words name, and return what it returns. Raises UsageError.
+    """Run the command that the words name, and return what it returns. Raises MlpXpError.
 
     An empty word is refused: as a path it would mean the current folder, and it is usually a shell's unset variable.
     """
     for before, word in pairwise(["an argument", *words]):
         if not word or (word.startswith("--") and word.endswith("=")):
-            raise UsageError(f"{word or before}: is empty; give a value or leave it out")
+            raise MlpXpError(f"{word or before}: is empty; give a value or leave it out")
     try:
         return app(words, verbose=False)
     except cyclopts.CycloptsError as error:
-        raise UsageError(f"{error} {HELP}") from error
+        raise MlpXpError(f"{error} --help lists all options") from error
 
 
 def convert(hint: Any, tokens: Sequence[Token]) -> Any:

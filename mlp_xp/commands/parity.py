@@ -8,7 +8,7 @@ import json
 import math
 import platform
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
@@ -90,18 +90,27 @@ def parity(
     if config.epochs != preset.train.epochs:
         raise ConfigError("the check runs for a number of steps; give --steps instead", setting="epochs")
     console = plain_console()
-    devices = dict(pair.partition("=")[::2] for pair in device)
-    opened, unusable = open_backends(backends or BACKENDS, devices, float_type)
-    missed = [error for name, error in unusable.items() if backends or name in devices]
-    for error in unusable.values():
-        if error not in missed:
-            say(console, f"not run: {error}")
+    devices, names = dict(pair.partition("=")[::2] for pair in device), backends or BACKENDS
+    for name, place in devices.items():
+        if name not in names or not place:
+            raise ConfigError(f"{name!r} is not one of the compared backends; give NAME=DEVICE", setting="device")
+    opened, missed = list[Backend](), list[BackendError]()
+    for name in names:
+        try:
+            opened.append(open_backend(name, devices.get(name), float_type))
+        except BackendError as error:
+            if error.setting:  # a name that is not known
+                error.setting = "backends"
+                raise
+            if backends or name in devices:
+                missed.append(error)
+            else:
+                say(console, f"not run: {error}")
     # NumPy in float64 is the reference; it is not compared with itself.
     compared = [backend for backend in opened if trace or (backend.name, float_type) != ("numpy", "float64")]
     if not compared and not notebook:
-        remedy = f"install another library, such as {', '.join(unusable) or 'jax'}, or name another backend"
-        nothing = ConfigError("nothing to compare with NumPy in float64", remedy=remedy, setting="backends")
-        raise missed[0] if missed else nothing
+        fault, remedy = "nothing to compare with NumPy in float64", "install or name another library, such as jax"
+        raise missed[0] if missed else ConfigError(fault, remedy=remedy, setting="backends")
     if report_dir and not trace:
         from mlp_xp.show.plots import new_figure
 
@@ -144,34 +153,18 @@ def parity(
         finally:  # also if nobody reads the output any more: the work is done
             if report_dir:
                 asked = {"steps": steps, "tolerance": tolerance, "data_dir": data_dir, "test_samples": test_samples}
-                write_report(report_dir, comparisons, asked | asdict(config), records, faults)
+                record = {
+                    "arguments": asked | asdict(config),
+                    "versions": {"mlp_xp": __version__, "python": platform.python_version()},
+                    "backends": records[: len(comparisons)],
+                    "failures": records[len(comparisons) :],
+                    "mismatches": faults,
+                }
+                write_report(report_dir, comparisons, record)
         code = 1 if faults else 3 if failures else 0
-    for error in missed:
-        print_line("error", str(error))
+    for each in missed:
+        print_line("error", str(each))
     return code or (2 if missed else 0)
-
-
-def open_backends(
-    names: Sequence[str], devices: Mapping[str, str], dtype: str
-) -> tuple[list[Backend], dict[str, BackendError]]:
-    """Open the backends; return those that are usable, and by name the error of each other one.
-
-    devices: by the names of backends. Raises BackendError for a name that is not known, and ConfigError for a device of
-    none of them.
-    """
-    for name, device in devices.items():
-        if name not in names or not device:
-            raise ConfigError(f"{name!r} is not one of the compared backends; give NAME=DEVICE", setting="device")
-    usable, unusable = list[Backend](), dict[str, BackendError]()
-    for name in names:
-        try:
-            usable.append(open_backend(name, devices.get(name), dtype))
-        except BackendError as error:
-            if error.setting:  # a name that is not known
-                error.setting = "backends"
-                raise
-            unusable[name] = error
-    return usable, unusable
 
 
 def as_record(result: Comparison | Failure) -> dict[str, Any]:
@@ -209,24 +202,16 @@ def cells(record: dict[str, Any]) -> Iterator[str]:
             yield value
 
 
-def write_report(
-    folder: Path,
-    comparisons: Sequence[Comparison],
-    arguments: dict[str, Any],
-    records: Sequence[dict[str, Any]],
-    faults: list[str],
-) -> None:
+def write_report(folder: Path, comparisons: Sequence[Comparison], record: dict[str, Any]) -> None:
     """Write parity.json and parity.png. Raises FileError."""
     from mlp_xp.show.plots import draw_deviations, save
 
-    versions = {"mlp_xp": __version__, "python": platform.python_version()}
-    compared = {"backends": records[: len(comparisons)], "failures": records[len(comparisons) :], "mismatches": faults}
-    text = json.dumps({"arguments": arguments, "versions": versions, **compared}, indent=2, default=str)
     with file_errors(folder, "create"):
         folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "parity.json", f"{text}\n".encode())
-    names = [f"{each['backend']}, {each['dtype']}" for each in records]
-    curves = {name: each.deviations for name, each in zip(names[1:], comparisons[1:], strict=False)}
+    write_whole(folder / "parity.json", f"{json.dumps(record, indent=2, default=str)}\n".encode())
+    backends = [each.trajectory.backend for each in comparisons]
+    names = [f"{each.name}, {each.dtype_name}" for each in backends]
+    curves = {name: each.deviations for name, each in zip(names[1:], comparisons[1:], strict=True)}
     largest = max((each.allowed for each in comparisons), key=lambda allowed: float(allowed[-1]))
     save(draw_deviations(curves, tolerance=largest), folder / "parity.png")
 

@@ -37,9 +37,6 @@ sys.exit(0 if close and result.dtype == {dtype!r} else "DEVIATES")
 TO_NUMPY = 'lambda x: np.asarray(x.get() if hasattr(x, "get") else x.cpu() if hasattr(x, "cpu") else x)'
 
 
-UNSHOWN = "; the fault may depend on earlier calls, on chance, or on an array's layout in memory"
-
-
 def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> str:
     """Write the reproducer of an operation that deviates or raised, run it, and return what it shows, in a sentence.
 
@@ -93,9 +90,9 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> st
         kind = problem.removeprefix("raised ").partition(":")[0]
         found = re.search(rf"^(\w+\.)*{re.escape(kind)}\b.*", done.stderr, re.MULTILINE)
         shows, last = found is not None, found[0] if found else last
-    shown_or_not, why = ("shows", "") if shows else ("does NOT show", UNSHOWN)
-    says = f"{said} {last}".strip()
-    return f"python {shlex.quote(str(script))} {shown_or_not} it in a process of its own: {says}{why}"
+    why = "" if shows else "; the fault may depend on earlier calls, on chance, or on an array's layout in memory"
+    says = f"{'shows' if shows else 'does NOT show'} it in a process of its own: {said} {last}".rstrip()
+    return f"python {shlex.quote(str(script))} {says}{why}"
 
 
 def _imports(backend: Backend) -> tuple[str, str]:

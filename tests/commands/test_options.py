@@ -10,9 +10,10 @@ import pytest
 from helpers import assert_one_line, call_main
 
 from mlp_xp import commands
-from mlp_xp.commands.options import UsageError, make_app, with_settings
 from mlp_xp.commands.options import call as call_app
+from mlp_xp.commands.options import make_app, with_settings
 from mlp_xp.declared import setting
+from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.settings import SETTINGS
 
 
@@ -135,14 +136,14 @@ def test_settings_of_a_sweep_take_values_and_ranges():
     ],
 )
 def test_a_wrong_command_line_is_refused_in_one_line(words, parts):
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(MlpXpError) as caught:
         typed("go", *words)
     message = str(caught.value)
     assert message.isprintable()
     assert not set(message) & set("│╭╮╰╯─")
     for part in parts:
         assert part in message
-    with pytest.raises(UsageError, match=r'Invalid value "yes" for --nested\. Choose from: "true", "false"'):
+    with pytest.raises(MlpXpError, match=r'Invalid value "yes" for --nested\. Choose from: "true", "false"'):
         typed("many", "--nested", "yes")
 
 

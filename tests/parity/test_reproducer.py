@@ -80,7 +80,7 @@ def test_a_deviation_has_a_reproducer_that_was_run(data_dir):
     outcome = traced(data_dir, "strange_library:wrong")
     assert_one_line(outcome, 1, "deviates: strange_library:wrong: operation ", ", in step 1: ",
                     "xp.tanh(float64 (1, 8)) deviates by ", " eps at [0, ", "where 5 are allowed",
-                    "called at mlp_xp/core/functional.py:27 (y = xp.tanh(0.5 * z))")  # fmt: skip
+                    "called at mlp_xp/core/functional.py:", "(y = xp.tanh(0.5 * z))")  # fmt: skip
     script = Path("reproducers") / "strange_library-wrong-float64-tanh" / "reproduce.py"
     assert f"reproducer: python {script} shows it in a process of its own: " in outcome.out
     text = script.read_text()
