@@ -343,7 +343,7 @@ def check(
         except MlpXpError as error:
             # The remedies are of no use: NumPy is the other backend, and with the same settings it is fine.
             error.remedy = ""
-            reason = error.text + ", where the reference is finite" * isinstance(error, DivergenceError)
+            reason = str(error) + ", where the reference is finite" * isinstance(error, DivergenceError)
             if not isinstance(error, BackendFailure):
                 reason = f"backend {with_colon(backend.name)} {reason}"
             yield Failure(backend, reason)
