@@ -7,11 +7,10 @@ from subprocess import DEVNULL
 
 import pytest
 from helpers import call, finish, start, wait_until
-from sweeping import arguments, assert_as_trained
+from sweeping import arguments, assert_as_trained, run_of
 
 from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_index import read_failures, read_index
-from mlp_xp.sweeps.folder import run_of
 from mlp_xp.sweeps.grid import SweepOptions, make_plan
 from mlp_xp.sweeps.member import key_of
 from mlp_xp.sweeps.trials import Trials
