@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from mlp_xp.backends.opening import open_backend, starting_on
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.backends.threads import starting_on
 from mlp_xp.commands.data import naming_option
 from mlp_xp.commands.options import only_one
 from mlp_xp.commands.process import called

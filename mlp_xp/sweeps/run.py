@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mlp_xp.backends.memory import available_bytes, in_units, training_bytes
-from mlp_xp.backends.opening import open_backend, share_devices
+from mlp_xp.backends.memory import available_bytes, in_units, share_devices, training_bytes
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import available_cpus
 from mlp_xp.core.job import layer_sizes
 from mlp_xp.data.datasets import SETTING
