@@ -51,7 +51,7 @@ class Fault(Exception):  # noqa: N818  (the base of warnings too)
         self.file, self.line, self.row, self.column = file, line, row, column
         self.notes: list[Words] = []
 
-    def worded(self, name: Callable[[Argument], str], *, with_setting: bool = True) -> str:
+    def worded(self, name: Callable[[Argument], str]) -> str:
         """Return the line: `setting: 'file', line 3, column 'a': what is wrong; what to do; notes`.
 
         name: how the front end names a setting.
@@ -60,7 +60,7 @@ class Fault(Exception):  # noqa: N818  (the base of warnings too)
         def joined(words: Words) -> str:
             return "".join(name(word) if isinstance(word, Argument) else word for word in words)
 
-        setting = name(Argument(self.setting)) if self.setting and with_setting else ""
+        setting = name(Argument(self.setting)) if self.setting else ""
         file = "" if self.file is None else repr(str(self.file))
         numbers = [f"{kind} {value}" for kind, value in (("line", self.line), ("row", self.row)) if value is not None]
         column = "" if self.column is None else f"column {self.column!r}"
@@ -71,11 +71,6 @@ class Fault(Exception):  # noqa: N818  (the base of warnings too)
     def __str__(self) -> str:
         """Return the line with settings named as in Python: `learning_rate: -1 is out of range`."""
         return self.worded(in_python)
-
-    @property
-    def text(self) -> str:
-        """The line without the setting."""
-        return self.worded(in_python, with_setting=False)
 
 
 class MlpXpError(Fault):

@@ -23,12 +23,11 @@ def test_python_names_the_argument_and_the_command_line_the_option():
     place = "'a.csv', line 3, column 'x'"
     text = f'{place}: many whole numbers, but no task; give task="regression" or test_fraction=0'
     assert str(QUANTITIES) == f"data_dir: {text}"
-    assert QUANTITIES.text == text
     assert QUANTITIES.worded(as_option) == (
         f"--data-dir: {place}: many whole numbers, but no --task; give --task regression or --test-fraction 0"
     )
     error = MlpXpError("'x': is damaged")
-    assert str(error) == error.worded(as_option) == error.text == "'x': is damaged"
+    assert str(error) == error.worded(as_option) == "'x': is damaged"
 
 
 def test_what_is_known_later_is_added():

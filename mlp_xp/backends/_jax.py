@@ -1,7 +1,6 @@
-"""JAX, which compiles, on the CPU or a GPU; and what must be said to it before it starts."""
+"""JAX, which compiles, on the CPU or a GPU."""
 
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,31 +23,8 @@ MOST_BYTES = 2**26  # of the folder for compiled functions; those of one network
 QUICK_TO_COMPILE = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
 
 
-@contextmanager
-def starting_on(threads: int | None) -> Iterator[None]:
-    """Let JAX start on this many threads in this context, unless it has started before. None: as it does anyway."""
-    before = os.environ.get("NPROC")
-    if threads is not None and "jax" not in sys.modules:
-        os.environ["NPROC"] = str(threads)  # XLA reads it when it makes its pool of threads
-    try:
-        yield
-    finally:
-        os.environ.pop("NPROC", None)
-        if before is not None:
-            os.environ["NPROC"] = before
-
-
-# The next two set an environment variable for JAX, in this process and those that it starts. Call them before JAX is
-# imported.
-
-
-def share_devices() -> None:
-    """Let processes share a device: by default JAX takes most of the memory of a GPU."""
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-
-
 def compile_afresh() -> None:
-    """Have JAX neither read nor keep compiled functions."""
+    """Have JAX neither read nor keep compiled functions, here and in processes started here. Call it before others."""
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 
@@ -64,11 +40,8 @@ def open_library(device: str | None) -> Backend:
     try:
         known = [f"{each.platform}:{each.id}" for each in jax.devices()]
     except Exception as error:  # a RuntimeError, or an AssertionError for a platform without its plugin
-        chosen = os.environ.get("JAX_PLATFORMS")
-        advice = "run it in another process" if chosen is None else f"JAX_PLATFORMS is {chosen!r}; unset it"
-        raise BackendError(
-            f"backend jax: JAX {jax.__version__} is installed but cannot start: {line_of(error)}; {advice}"
-        ) from error
+        fault = f"backend jax: JAX {jax.__version__} is installed but cannot start: {line_of(error)}"
+        raise BackendError(fault) from error
     platform, _, index = (device or "").partition(":")
     try:
         place = dict(enumerate(jax.devices(platform or None)))[int(index or 0)]

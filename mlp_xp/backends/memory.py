@@ -4,6 +4,7 @@ Linux grants more memory than there is and kills the process that uses it, so a 
 without a message.
 """
 
+import os
 from pathlib import Path
 
 from mlp_xp.core.config import TrainConfig
@@ -61,6 +62,14 @@ def available_bytes() -> int:
         left = limit - used + int(files["inactive_file"]) + int(files["active_file"])
         available = min(available, max(0, left))
     return available
+
+
+def share_devices() -> None:
+    """Let this process and those that it starts share a GPU, most of whose memory JAX takes by default.
+
+    Call it before JAX is imported.
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 def in_units(number: int) -> str:

@@ -12,26 +12,12 @@ from array_api_compat import device as device_of
 
 from mlp_xp.backends import BACKENDS, DTYPES, hooks
 from mlp_xp.backends._foreign import import_foreign, open_foreign
-from mlp_xp.backends._jax import compile_afresh, share_devices, starting_on
-from mlp_xp.backends._library import BackendError, BackendFailure, BackendOutOfMemory, reported
-from mlp_xp.backends.threads import LIMITS, THREADS, on_threads
+from mlp_xp.backends._library import BackendError, reported
+from mlp_xp.backends.threads import LIMITS, THREADS, on_threads, starting_on
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.declared import check_choice, checked
 from mlp_xp.errors import nearest
-
-__all__ = [
-    "BackendError",
-    "BackendFailure",
-    "BackendOutOfMemory",
-    "compile_afresh",
-    "open_backend",
-    "open_backend_of",
-    "open_namespace",
-    "reported",
-    "share_devices",
-    "starting_on",
-]
 
 _opened: dict[tuple[str, int, str, str], tuple[Backend, Any]] = {}
 

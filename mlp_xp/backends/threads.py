@@ -5,6 +5,7 @@ times longer. For wide layers and large batches, all CPUs together are faster. S
 """
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -99,6 +100,20 @@ def on_threads(backend: Backend, number: int, reason: str) -> Backend:
         return LIMITS.at(number)(backend.jit(function, **options))
 
     return replace(backend, jit=jit, threads=backend.threads._replace(number=number, reason=reason))
+
+
+@contextmanager
+def starting_on(threads: int | None) -> Iterator[None]:
+    """Let JAX start on this many threads in this context, unless it has started before. None: as it does anyway."""
+    before = os.environ.get("NPROC")
+    if threads is not None and "jax" not in sys.modules:
+        os.environ["NPROC"] = str(threads)  # XLA reads it when it makes its pool of threads
+    try:
+        yield
+    finally:
+        os.environ.pop("NPROC", None)
+        if before is not None:
+            os.environ["NPROC"] = before
 
 
 class Limits:

@@ -84,7 +84,7 @@ def show(plan: Plan) -> int:
         try:
             stop.say(f"drawn    {', '.join(map(str, draw_sweep(folder)))}")
         except MlpXpError as error:  # the results are complete without pictures
-            stop.say(f"not drawn: {error.text}")
+            stop.say(f"not drawn: {error}")
     unreadable = end_with(row.reason for row in summary.rows if row.state == UNREADABLE)
     return 1 if states[FAILED] else unreadable
 

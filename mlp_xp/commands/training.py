@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from mlp_xp.backends.opening import starting_on
+from mlp_xp.backends.threads import starting_on
 from mlp_xp.commands.data import naming_option
 from mlp_xp.commands.options import only_one
 from mlp_xp.commands.process import called

@@ -94,7 +94,7 @@ class Backend:
         raise NotImplementedError
 
     def check_inputs(self, inputs: Any, shape: tuple[int, ...], is_bytes: bool, name: str = "inputs") -> None:
-        """Raise DatasetError, with this name, unless inputs are on the device, (n, *shape), and of a dtype as `read`'s.
+        """Raise DatasetError, with this name, unless inputs are as `read` returns them: place, shape and dtype.
 
         Nothing is read from the device, so this may run inside a compiled function.
         """

@@ -1,9 +1,11 @@
 """A trained network with all that its numbers mean: how inputs become features, and what its outputs stand for."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial, update_wrapper
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from mlp_xp.core.dataset import Preparation, described
 from mlp_xp.core.functional import Activation, Array
@@ -161,15 +163,16 @@ def compiled(function: Callable[..., Any], backend: Backend) -> Callable[..., An
     return backend.jit(update_wrapper(partial(function, xp=backend.xp), function))
 
 
-def all_finite(arrays: Iterable[Array], backend: Backend) -> bool:
-    """Return whether all numbers of some floating-point arrays on the device are finite. Reads one value from it."""
-    return bool(backend.to_numpy(compiled(_all_finite, backend)(tuple(arrays))))
-
-
-def _all_finite(arrays: tuple[Array, ...], /, *, xp: Any) -> Array:
-    return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
-
-
-def copy_network(network: Network, backend: Backend) -> Network:
+def copy_network(network: Network, /, *, xp: Any) -> Network:
     """Copy a network on the device. Later steps, which may work in place, do not change the copy."""
-    return tuple(Layer(*(backend.xp.asarray(array, copy=True) for array in layer)) for layer in network)
+    return tuple(Layer(*(xp.asarray(array, copy=True) for array in layer)) for layer in network)
+
+
+def all_finite(arrays: Sequence[Array], backend: Backend) -> bool:
+    """Return whether all numbers of floating-point arrays on the device are finite. Reads one value if their sum is."""
+    total = backend.to_numpy(compiled(_sum_of_all, backend)(tuple(arrays)))
+    return bool(np.isfinite(total)) or all(np.isfinite(backend.to_numpy(array)).all() for array in arrays)
+
+
+def _sum_of_all(arrays: tuple[Array, ...], /, *, xp: Any) -> Array:
+    return sum(xp.sum(array) for array in arrays)

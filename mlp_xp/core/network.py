@@ -72,10 +72,11 @@ def initial_layers(sizes: Sequence[int], random: np.random.RandomState, init: st
     )
 
 
-def forward(network: Sequence[Layer], x: Array, activations: Sequence[Activation], /, *, xp: Any) -> tuple[Array, Tape]:
-    """Return the logits (B, n_L) for inputs x (B, n_0), and the tape. activations: one for each hidden layer."""
-    logits, tape = forward_from(affine(network[0], x), network[1:], activations, xp=xp)
-    return logits, [(x, None), *tape]
+def affine(layer: Layer, a: Array, /) -> Array:
+    """Return z = a W + b, (B, outputs)."""
+    z = a @ layer.weights
+    z += layer.bias
+    return z
 
 
 def forward_from(
@@ -90,11 +91,10 @@ def forward_from(
     return z, tape
 
 
-def affine(layer: Layer, a: Array, /) -> Array:
-    """Return z = a W + b, (B, outputs)."""
-    z = a @ layer.weights
-    z += layer.bias
-    return z
+def forward(network: Sequence[Layer], x: Array, activations: Sequence[Activation], /, *, xp: Any) -> tuple[Array, Tape]:
+    """Return the logits (B, n_L) for inputs x (B, n_0), and the tape. activations: one for each hidden layer."""
+    logits, tape = forward_from(affine(network[0], x), network[1:], activations, xp=xp)
+    return logits, [(x, None), *tape]
 
 
 def backward(

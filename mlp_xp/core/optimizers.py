@@ -48,7 +48,7 @@ def sgd(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings: Any,
 def momentum(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings: Any, /, *, xp: Any) -> Changed:
     """Gradient descent with momentum m: v = m v + g, then w - rate v; with Nesterov's variant, w - rate (g + m v).
 
-    Sutskever et al., 2013, in the form that PyTorch uses.
+    Sutskever et al., 2013, in the form that PyTorch uses. The rate is rates.step_size.
     """
     (v,) = slots
     v *= settings.momentum
@@ -127,12 +127,13 @@ class Optimizer(NamedTuple):
                 g = pull
             return self.change(w, g, slots, rates, settings, xp=xp)
 
-        decays = settings.weight_decay > 0  # a step asks only whether: rates.decay says how much
+        weights_decay = settings.weight_decay > 0  # a step asks only whether: rates.decay says how much
+        bias_decays = weights_decay and settings.decay_bias
 
         def update(layer: Layer, gradient: Layer, slots: Slots, rates: Rates, /) -> tuple[Layer, Slots]:
             kept = [s.weights for s in slots], [s.bias for s in slots]
-            weights, kept_w = changed(layer.weights, gradient.weights, kept[0], rates, decays=decays)
-            bias, kept_b = changed(layer.bias, gradient.bias, kept[1], rates, decays=decays and settings.decay_bias)
+            weights, kept_w = changed(layer.weights, gradient.weights, kept[0], rates, decays=weights_decay)
+            bias, kept_b = changed(layer.bias, gradient.bias, kept[1], rates, decays=bias_decays)
             return Layer(weights, bias), tuple(map(Layer, kept_w, kept_b))
 
         return update

@@ -90,6 +90,6 @@ def to_device(network: Network, backend: Backend) -> Network:
 
 def initial_state(config: TrainConfig, network: Network, backend: Backend) -> State:
     """Return the state before the first step on the device: a network, given on the host, and slots of zeros."""
-    # Zeros are made on the host, because JAX would compile something for each shape.
-    zeros, count = (Layer(*map(np.zeros_like, each)) for each in network), OPTIMIZERS[config.optimizer].slot_count
+    count = OPTIMIZERS[config.optimizer].slot_count
+    zeros = (Layer(*map(np.zeros_like, each)) for each in network)  # JAX would compile something for each shape
     return State(to_device(network, backend), tuple(to_device((each,) * count, backend) for each in zeros))

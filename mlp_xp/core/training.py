@@ -9,7 +9,7 @@ import numpy as np
 
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.library import Backend
-from mlp_xp.core.model import Model, all_finite, copy_network
+from mlp_xp.core.model import Model, all_finite, compiled, copy_network
 from mlp_xp.core.network import Network, initial_layers
 from mlp_xp.core.plan import Chunk
 from mlp_xp.core.step import State, initial_state
@@ -59,14 +59,8 @@ class Tally(NamedTuple):
     samples: int = 0
     seconds: float = 0.0
     complete: bool = False
-    """Whether the next steps begin a new tally, after a report or in the warm-up. Until then, the closing report needs
-    this one."""
-
-    def add(self, losses: np.ndarray, batch_size: int, seconds: float, *, complete: bool) -> "Tally":
-        """Add steps on batches of this size, which had these losses and took this time."""
-        before = Tally() if self.complete else self
-        loss, samples = before.loss + float(losses.sum()) * batch_size, before.samples + losses.size * batch_size
-        return Tally(loss, samples, before.seconds + seconds, complete)
+    """Whether the next steps begin a new tally: after a report, and in the warm-up. Until then these sums are kept,
+    because the closing report may show them again."""
 
 
 class Best(NamedTuple):
@@ -95,11 +89,23 @@ class Position(NamedTuple):
     reports: int = 0
     """The reports that were given since the start of training, without the closing one."""
     seconds: float = 0.0
+    """Time since the start of training."""
     loss: float = math.nan
-    """The time since the start of training, and the loss of the last step."""
+    """The loss of the last step."""
     tally: Tally = Tally()
     best: Best | None = None
     """None without held-out samples, and until the end of the first epoch."""
+
+    def after(self, epoch: int, chunk: Chunk, state: State, losses: np.ndarray, seconds: float) -> "Position":
+        """Return the position after a chunk, whose steps left this state, had these losses and took this time."""
+        has_report, size = chunk.report is not None, chunk.batch_size
+        old = Tally() if self.tally.complete else self.tally
+        loss, samples = old.loss + float(losses.sum()) * size, old.samples + losses.size * size
+        tally = Tally(loss, samples, old.seconds + seconds, complete=has_report or epoch == WARM_UP_EPOCH)
+        step, reports = self.step + chunk.steps, self.reports + has_report
+        return self._replace(
+            state=state, epoch=epoch, sample=chunk.stop, step=step, reports=reports, loss=float(losses[-1]), tally=tally
+        )
 
 
 class Event(NamedTuple):
@@ -143,12 +149,7 @@ def trajectory(
         state, losses = job.run(position.state, samples, position.step)
         check_losses(losses, epoch, chunk)
         now, report = time.perf_counter(), None
-        complete = chunk.report is not None or epoch == WARM_UP_EPOCH
-        tally = position.tally.add(losses, chunk.batch_size, now - chunk_began, complete=complete)
-        position = position._replace(
-            state=state, epoch=epoch, sample=chunk.stop, step=position.step + chunk.steps, seconds=now - began,
-            reports=position.reports + (chunk.report is not None), loss=float(losses[-1]), tally=tally,
-        )  # fmt: skip
+        position = position.after(epoch, chunk, state, losses, now - chunk_began)._replace(seconds=now - began)
         if chunk.report is not None:
             position, report = _report(job, position, state.network, chunk.report, began)
         yield Event(position, losses, report, chunk.checkpoint)
@@ -162,7 +163,7 @@ def trajectory(
 def _report(job: Job, position: Position, network: Network, sample: int, began: float) -> tuple[Position, Report]:
     """Return the report about a network, and the position with the best network so far. Raises DivergenceError."""
     check_state(position, job.backend)
-    model = job.model(copy_network(network, job.backend))
+    model = job.model(compiled(copy_network, job.backend)(network))
     data, best, tally, validation, test = job.dataset, position.best, position.tally, None, None
     if job.held_out and position.sample == len(job.rows):  # at the end of an epoch
         validation = model.evaluate(*job.held_out)

@@ -23,7 +23,7 @@ from mlp_xp.backends import DTYPES
 from mlp_xp.core.dataset import unchanged
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.core.model import copy_network, make_logits
+from mlp_xp.core.model import compiled, copy_network, make_logits
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.optimizers import OPTIMIZERS
 from mlp_xp.core.step import State
@@ -153,11 +153,11 @@ class _MLP(BaseEstimator):
         """Return what training leaves, with the loss of the epoch that its network is from."""
         task = TASKS[self.out_activation_]
         labels = np.argmax(y, axis=1) if task.exclusive else y
-        network, rows = copy_network(self._network(backend), backend), np.arange(len(y))
+        network, rows = compiled(copy_network, backend)(self._network(backend)), np.arange(len(y))
         run = self._run = SimpleNamespace(backend=backend, weights=weights, epoch=None, state=State(network, ()))
         run.X, run.labels = X, backend.asarray(labels, backend.dtype if task.floats else None)
         is_result = self.early_stopping and np.isfinite(self.best_validation_score_)  # of an earlier fit
-        run.best = copy_network(network, backend), 0.0 if is_result else np.nan
+        run.best = compiled(copy_network, backend)(network), 0.0 if is_result else np.nan
         held_out = math.ceil(self.validation_fraction * len(y)) if self.early_stopping else 0
         given, self.batch_size = self.batch_size, max(1, len(y) - held_out)
         run.size = min(200 if given == "auto" else int(given), self.batch_size)
@@ -183,7 +183,7 @@ class _MLP(BaseEstimator):
             zeros = [np.zeros(array.shape) for layer in network for array in (*layer,) * slots]
             arrays = iter([transfer(array, run.backend, run.backend.dtype) for array in self._slots or zeros])
             pairs = (tuple(Layer(next(arrays), next(arrays)) for _ in range(slots)) for _ in network)
-            run.state = State(network, tuple(copy_network(each, run.backend) for each in pairs))
+            run.state = State(network, tuple(compiled(copy_network, run.backend)(each) for each in pairs))
         run.state, loss = run.epoch(run.state, rows)
         return loss, [], []
 
@@ -191,7 +191,7 @@ class _MLP(BaseEstimator):
         before = self.best_validation_score_
         super()._update_no_improvement_count(early_stopping, *held_out)
         if early_stopping and self.best_validation_score_ > before:
-            self._run.best = copy_network(self._run.state.network, self._run.backend), self.loss_
+            self._run.best = compiled(copy_network, self._run.backend)(self._run.state.network), self.loss_
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> np.ndarray:
         """Return the outputs, (n, outputs) on the host. X: features; in training the numbers of samples."""

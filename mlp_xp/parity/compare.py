@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backends._foreign import rebuild
-from mlp_xp.backends.opening import BackendFailure, open_backend, open_namespace, reported
+from mlp_xp.backends._library import BackendFailure, reported
+from mlp_xp.backends.opening import open_backend, open_namespace
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import Job, layer_sizes
@@ -342,7 +343,7 @@ def check(
         except MlpXpError as error:
             # The remedies are of no use: NumPy is the other backend, and with the same settings it is fine.
             error.remedy = ""
-            reason = error.text + ", where the reference is finite" * isinstance(error, DivergenceError)
+            reason = str(error) + ", where the reference is finite" * isinstance(error, DivergenceError)
             if not isinstance(error, BackendFailure):
                 reason = f"backend {with_colon(backend.name)} {reason}"
             yield Failure(backend, reason)

@@ -122,7 +122,8 @@ def unflatten(record: Mapping[str, Any], file: Path) -> Settings:
     try:
         return settings_of(Settings(), record)
     except ConfigError as error:
-        raise ConfigError(f"{error.setting}: {error.text}", file=file) from error
+        error.file = file
+        raise
 
 
 def with_absolute_paths(settings: Settings) -> Settings:
@@ -150,9 +151,8 @@ def check_unchanged(saved: Settings, wanted: Settings, file: Path | None = None)
         free.add("epochs")
     for name, value in now.items():
         if name not in free and before[name] != value:
-            why = f"; the schedule {saved.train.schedule} depends on them, from the first step" * (name == "epochs")
             raise ConfigError(
-                f"a resumed run keeps its settings ({before[name]!r}, not {value!r}{why})",
+                f"a resumed run keeps its settings ({before[name]!r}, not {value!r})",
                 remedy=("leave it out, or start a new run with ", Argument("config")),
                 file=file,
                 setting=name,

@@ -96,20 +96,19 @@ def read_row(folder: Path, name: str | None = None) -> Row:
     """Return a run's row. A run that is missing or damaged is a row too, with the error as its reason."""
     row = Row(folder.resolve().name if name is None else name, folder, {}, UNREADABLE)
     try:
-        settings, record = read_config(folder)
-        row = row._replace(settings={**_plain(flatten(settings)), "task": record["task"]})
+        settings, _ = read_config(folder)
+        row = row._replace(settings=_plain(flatten(settings)))
         result = read_result(folder)
         report = result or next(iter(read_metrics(folder)[-1:]), {})
     except MlpXpError as error:
         return row._replace(reason=str(error))
-    figures = {name: report.get(each.name) for name, each in FIGURES.items()}
-    row = row._replace(figures={name: value for name, value in figures.items() if value is not None})
+    figures = {name: report[each.name] for name, each in FIGURES.items() if report.get(each.name) is not None}
     written = next(path for path in (folder / RESULT, folder / METRICS, folder / CONFIG) if path.exists())
-    row = row._replace(date=dt.datetime.fromtimestamp(written.stat().st_mtime).astimezone())
-    user = holder(folder)
-    if result:  # whoever holds the folder: perhaps a process of another host that was killed
-        return row._replace(state=FINISHED)
-    return row._replace(state=IN_USE, reason=f"in use by {user}") if user else row._replace(state=INTERRUPTED)
+    date = dt.datetime.fromtimestamp(written.stat().st_mtime).astimezone()
+    # A run with a result is finished, whoever holds the folder: perhaps a process of another host that was killed.
+    user = None if result else holder(folder)
+    state = FINISHED if result else IN_USE if user else INTERRUPTED
+    return row._replace(state=state, reason=f"in use by {user}" if user else "", figures=figures, date=date)
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
@@ -135,8 +134,6 @@ def sweep_rows(folder: Path) -> tuple[list[Row], list[str]]:
         if name in failures and row.state not in (FINISHED, IN_USE):
             row = row._replace(state=FAILED, reason=failures[name]["reason"])
         rows.append(row)
-    known = next((row.settings["task"] for row in rows if row.settings["task"]), None)  # of one that has begun
-    rows = [row if row.settings["task"] else row._replace(settings={**row.settings, "task": known}) for row in rows]
     varied = {name for _, settings in index.members for name in settings}
     return rows, [name for name in SETTINGS if name in varied]
 
@@ -246,8 +243,6 @@ def _condition(text: str) -> Callable[[Row], bool]:
 
     def test(row: Row) -> bool:
         value = value_of(row, column)
-        if column == "date" and value is not None:
-            value = f"{value:%Y-%m-%d %H:%M}"[: len(word)]  # a day is as good as a minute
         if value is None or word == "none":
             return comparison == ("eq" if value is None and word == "none" else "ne")
         return bool(getattr(operator, comparison)(value if is_number else shown(value), wanted))

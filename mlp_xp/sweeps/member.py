@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mlp_xp import __version__
 from mlp_xp.backends.memory import NotEnoughMemoryError
 from mlp_xp.backends.threads import on_threads, threads_chosen
 from mlp_xp.core.config import TrainConfig
@@ -50,6 +51,7 @@ class Work(NamedTuple):
     cache_dir: str | None = None
     parent: int | None = None
     """The process of the sweep, whose end ends the member too; None on a cluster."""
+    version: str = __version__
 
     def stopped(self) -> bool:
         """Return whether to save and stop."""
@@ -115,6 +117,8 @@ def _train(work: Work, folder: Path) -> Ending:
 def _prepare(work: Work) -> tuple[Settings, Job]:
     """Return the settings and the job of a member. Raises WorkerError for what this worker lacks."""
     settings, here = work.settings, platform.node()
+    if work.version != __version__:
+        raise WorkerError(f"{here} has mlp_xp {__version__}, and the sweep {work.version}; install the same version")
     if not (work.sweep_dir / INDEX).exists():
         raise WorkerError(
             f"{here} does not see the sweep's folder {str(work.sweep_dir)!r}; give a --sweep-dir that all workers share"

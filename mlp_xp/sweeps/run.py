@@ -7,8 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from mlp_xp.backends.memory import available_bytes, in_units, training_bytes
-from mlp_xp.backends.opening import share_devices
+from mlp_xp.backends.memory import available_bytes, in_units, share_devices, training_bytes
 from mlp_xp.backends.threads import available_cpus
 from mlp_xp.core.job import layer_sizes
 from mlp_xp.data.datasets import SETTING

@@ -17,7 +17,6 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp import __version__
 from mlp_xp.backends.threads import VARIABLES, threads_chosen
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.runs.sweep_index import FAILED
@@ -80,6 +79,9 @@ def train_all(
                     ending = future.result()
                 except place.lost:
                     ending = Ending(work.name, FAILED, error="Killed", reason=KILLED)
+                except ModuleNotFoundError as error:  # of what it was sent
+                    lacks = f"a worker has no module {error.name}; install the same version of mlp_xp there"
+                    raise ClusterError(lacks) from error
                 except CancelledError as error:
                     lost = "the cluster's scheduler is gone; when it is well, the same command goes on"
                     raise ClusterError(lost) from error
@@ -159,12 +161,6 @@ def _dask(place: str) -> Iterator[Place]:
                 f"no Dask scheduler with a worker answers at {place!r:.80} within {TIMEOUT} s; check the address, that "
                 f"`dask scheduler` runs there, and start `dask worker --nthreads 1 {place:.80}`"
             ) from error
-        for worker, facts in client.get_versions(packages=["mlp_xp"])["workers"].items():
-            if (found := facts["packages"].get("mlp_xp")) != __version__:
-                raise ClusterError(
-                    f"the worker {worker} has {f'mlp_xp {found}' if found else 'no mlp_xp'}, but this is mlp_xp "
-                    f"{__version__}; install the same version there"
-                )
         executor = client.get_executor(pure=False)
         yield Place(partial(executor.submit, train_member), (library.scheduler.KilledWorker,))
 

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
-from mlp_xp.backends.opening import BackendError
+from mlp_xp.backends._library import BackendError
 from mlp_xp.core.library import Backend
 from mlp_xp.estimator import MLPClassifier, MLPRegressor
 

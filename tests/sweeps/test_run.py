@@ -185,6 +185,7 @@ def fails_with(error: Exception) -> Callable[..., None]:
         ("mlp_xp.sweeps.member.load", lambda *_: (None, "other"), 2, "the data have changed"),
         ("mlp_xp.sweeps.member.load", fails_with(DatasetError("'own.csv': no such file")), 2, "no such file"),
         ("mlp_xp.sweeps.member.INDEX", "elsewhere.json", 2, "does not see the sweep's folder"),
+        ("mlp_xp.sweeps.member.__version__", "0", 2, "has mlp_xp 0, and the sweep "),
         ("mlp_xp.runs.recording.check_memory", fails_with(NotEnoughMemoryError("needs 9 GiB")), 2, "needs 9 GiB"),
     ],
 )
@@ -192,7 +193,7 @@ def fails_with(error: Exception) -> Callable[..., None]:
 def test_what_a_worker_lacks_fails_no_member_and_ends_the_command(
     place, effect, code, said, data_dir, tmp_path, monkeypatch
 ):
-    """A full disk, data that change, a sweep's folder that a worker does not see, or the memory of another machine."""
+    """A full disk, other data, a sweep's folder that it does not see, another version, or too little memory."""
     words = arguments(data_dir, tmp_path / "s", "--hidden", 4, "--seed", "0..1")
     with monkeypatch.context() as patch:
         patch.setattr(place, effect)

@@ -107,6 +107,13 @@ def test_a_member_is_asked_for_only_when_there_is_room_and_the_ending_before_was
     assert stub.has_ended
 
 
+def test_a_worker_without_the_package_is_one_line():
+    """A worker with another version of it: see test_run.py."""
+    place = Stub(a=ModuleNotFoundError(name="mlp_xp")).place(None)
+    with pytest.raises(MlpXpError, match="cluster: a worker has no module mlp_xp; install the same version"):
+        next(train_all(works("a", []), place, STOP))
+
+
 def test_a_cluster_gets_all_members_at_once():
     asked: list[str] = []
     next(train_all(works("abcde", asked), Stub().place(None), STOP))
