@@ -42,9 +42,9 @@ def make_chunk(
 ) -> Callable[[State, tuple[Any, ...], tuple[Any, ...]], tuple[State, Array]]:
     """Return `chunk(state, data, steps) -> state, losses`, compiled where it can be.
 
-    prepare: see `Preparation`. most_steps: see `Backend.jit`. data: the inputs and labels to train on, the arrays of
-    `Preparation.fitted`, and those of `Dataset.scaling`, on the device. steps: see `step_inputs`. losses: the loss of
-    each step, before its update, (k,). The state is donated.
+    prepare: see `Preparation`. most_steps: the length of the longest chunk. data: the inputs and labels to train on,
+    `Preparation.fitted` and `Dataset.scaling`, on the device. steps: those of `step_inputs`, on the host; `Backend.jit`
+    copies them to the device. losses: the loss of each step, before its update, (k,). The state is donated.
     """
     xp = backend.xp
     deferred = can_defer(config, compiles=backend.compiles)

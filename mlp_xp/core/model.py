@@ -169,7 +169,7 @@ def copy_network(network: Network, /, *, xp: Any) -> Network:
 
 
 def all_finite(arrays: Sequence[Array], backend: Backend) -> bool:
-    """Return whether all numbers of floating-point arrays on the device are finite. Reads one value if their sum is."""
+    """Return whether all numbers of some floats are finite. If their sum is, only this number is copied to the host."""
     total = backend.to_numpy(compiled(_sum_of_all, backend)(tuple(arrays)))
     return bool(np.isfinite(total)) or all(np.isfinite(backend.to_numpy(array)).all() for array in arrays)
 
