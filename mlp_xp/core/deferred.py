@@ -1,7 +1,6 @@
 """Steps of plain gradient descent on a few samples in less time, with the first layer written once per block.
 
-They are used by default, and compute what those of `step` do up to rounding. `TrainConfig(defer_updates=False)` trains
-without them.
+They compute what those of `step` do up to rounding, and are the default: see `TrainConfig.defer_updates`.
 
 A step on B samples changes the first layer's weights, by far the largest array, by a matrix of rank B, x^T e. Instead
 of writing all of W_0 at each step, keep the errors e, which have the learning rate in them, and write W_0 once per

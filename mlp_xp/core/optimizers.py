@@ -2,10 +2,9 @@
 
 An optimiser has a function that changes one array of a layer, its weights or its bias: `change(w, g, slots, rates,
 settings, xp=)` returns the new w and slots. g is the gradient of w, and the slots are arrays that the optimiser keeps
-for w from step to step, of the shape of w: none, a velocity, or two moments. `settings` is a `TrainConfig`. What
-changes from step to step, such as the learning rate, is in `rates`.
-
-The arrays w and slots are donated. g must not change, because the caller may need it.
+for w from step to step, of the shape of w: none, a velocity, or two moments. w and the slots are donated; g must not
+change, because the caller may need it. `settings` is a `TrainConfig`. What changes from step to step, such as the
+learning rate, is in `rates`.
 """
 
 from collections.abc import Callable, Iterable, Sequence

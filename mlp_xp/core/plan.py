@@ -72,11 +72,10 @@ def chunk_lengths(batch_size: int, parameters: int, interval: int) -> tuple[int,
 
     `interval` samples lie between two reports, or checkpoints. The longest length is (their steps - 1) / n, rounded
     down, with the smallest n for which it has at most CHUNK_WORK, or ENOUGH_STEPS if that is more. A remainder is cut
-    into chunks of the square root of this length, rounded down, and what then remains into single steps.
-
-    One step less, because the first report follows the first step: the notebook's 60 000 steps with a report every
-    10 000 are stretches of 1, five times 10 000, and 9 999 steps. With a longest length of 10 000, the last stretch
-    would be 99 chunks of 100 steps and 99 single steps.
+    into chunks of the square root of this length, rounded down, and what then remains into single steps. One step less,
+    because the first report follows the first step: the notebook's 60 000 steps with a report every 10 000 are
+    stretches of 1, five times 10 000, and 9 999 steps. With a longest length of 10 000, the last one would be 99 chunks
+    of 100 steps and 99 single steps.
     """
     capacity = max(ENOUGH_STEPS, CHUNK_WORK // (batch_size * parameters))
     steps = max(1, interval // batch_size - 1)
