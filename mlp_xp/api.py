@@ -4,7 +4,6 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -329,10 +328,8 @@ def _data_of(
                 f"{model.source!r}: its data were in memory, or are not known; give the same Dataset", setting="data"
             )
         place = settings.data if data is None else data
-        origin = Origin() if place in DATASETS else settings.origin
-        own = is_own(place, origin)
-        if own and model.task.exclusive:  # also where labels look like numbers, most of them
-            origin = replace(origin, task=model.task.name)
+        own = is_own(place, settings.origin)
+        origin = settings.origin if own else Origin()
         key = str(place), origin, model.backend, model.feature_names
         if key not in known:
             known[key] = (

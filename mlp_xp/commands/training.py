@@ -3,12 +3,12 @@
 import datetime as dt
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import starting_on
 from mlp_xp.commands.data import naming_option
 from mlp_xp.commands.options import only_one
@@ -57,15 +57,12 @@ def train(
         if file := resume or config:
             check_foreign(settings, given.get("backend"), file)
         with starting_on(run_folder.threads_of(resume, settings.backend) if resume else None):
-            backend = settings.open_backend(number)
+            backend = open_backend(settings.backend, settings.device, settings.dtype, number)
         if resume and "data_dir" not in given and run_folder.has_ended(resume, settings):
             say(console, f"the run in {resume} has ended; with a constant schedule, --epochs N trains it longer")
             return
-        place, origin = settings.data, settings.origin
-        if resume and is_own(place, origin):  # what was guessed when the run began
-            origin = replace(origin, task=run_folder.read_config(resume)[1].get("task", origin.task))
         with naming_option("data_dir" if settings.data_dir else "dataset", None if "data_dir" in given else resume):
-            dataset = load_dataset(place, backend, cache_dir=cache_dir, **vars(origin))
+            dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **vars(settings.origin))
         if not (resume or config or "batch_size" in given):
             settings = with_fitting_batches(settings, dataset.train_inputs.shape[0])
         job = Job(settings.train, dataset, backend)
@@ -80,10 +77,7 @@ def train(
 def base_settings(recipe: str | None, config: Path | None, data_dir: str | None, label: str | None) -> Settings:
     """Return the settings of a file or a recipe; by default of the recipe for the data. Raises MlpXpError."""
     if config:
-        settings, record = parse_settings(config)
-        if settings.origin.task is None and is_own(settings.data, settings.origin):
-            return settings_of(settings, {"task": record.get("task")})  # what was guessed for the run
-        return settings
+        return parse_settings(config)[0]
     if recipe is None:
         recipe = "own" if data_dir is not None and is_own(Path(data_dir), Origin(label)) else "notebook"
     return RECIPES[recipe]

@@ -104,11 +104,12 @@ def read_pictures(paths: Sequence[Path], shape: tuple[int, ...], kind: str = "ar
 
     def read(path: Path) -> Bytes:
         if "pictures" not in kind:
-            image = prepare_image(read_image(path), size=shape[0])
-            if image is None:
-                remedy = "give one digit or letter; transparent pixels count as white"
-                raise DatasetError("has no ink that stands out from the paper", remedy=remedy, file=path)
-            return image
+            for paper in ("white", "black"):  # white ink with nothing behind it shows on black alone
+                image = prepare_image(read_image(path, paper=paper), size=shape[0])
+                if image is not None:
+                    return image
+            fault = "has no ink that stands out from the paper"
+            raise DatasetError(fault, remedy="give one digit or letter", file=path)
         image = read_image(path, (shape[0], shape[1]) if kind == "resized pictures" else None)
         if image.ndim < len(shape):
             image = np.broadcast_to(image[..., None], (*image.shape, 3))
@@ -158,12 +159,12 @@ def _pillow() -> tuple[ModuleType, list[str]]:
     return pillow, [form for form in pillow.ID if form != "EPS"]
 
 
-def read_image(path: Path, size: tuple[int, int] | None = None) -> Bytes:
+def read_image(path: Path, size: tuple[int, int] | None = None, *, paper: str = "white") -> Bytes:
     """Read a picture: uint8 (rows, columns) if every pixel is grey, else with 3 channels.
 
     Any format that Pillow reads will do, except EPS. The EXIF orientation is applied; an animation gives its first
-    frame; 16 bits become 8, and transparency is shown on white. size: rows and columns, to resize it to. Raises
-    DatasetError.
+    frame; 16 bits become 8. size: rows and columns, to resize it to. paper: the colour behind transparent pixels.
+    Raises DatasetError.
     """
     pillow, formats = _pillow()
     from PIL import ImageOps
@@ -182,7 +183,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Bytes:
             raise DatasetError(wrong, remedy="save it with 8 or 16 bits", file=path)
         image = pillow.fromarray((values // 256).astype(np.uint8))
     if image.has_transparency_data:
-        image = pillow.alpha_composite(pillow.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        image = pillow.alpha_composite(pillow.new("RGBA", image.size, paper), image.convert("RGBA"))
     image = image.convert("RGB")
     red, green, blue = image.split()
     image = red if red.tobytes() == green.tobytes() == blue.tobytes() else image

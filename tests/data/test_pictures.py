@@ -228,6 +228,15 @@ def test_damaged_files_give_a_picture_or_one_line(
         assert str(fault).startswith(f"{str(path)!r}: ")
 
 
+@pytest.mark.parametrize("ink", [0, 255])
+def test_a_drawing_without_paper(tmp_path: Path, ink: int) -> None:
+    """Programs with a dark theme draw in white."""
+    shape = bar(20).point(lambda shade: 255 - shade)
+    save(tmp_path / "a.png", Image.merge("LA", [Image.new("L", shape.size, ink), shape]))
+    found = read_pictures([tmp_path / "a.png"], (28, 28))
+    np.testing.assert_array_equal(found.images, [prepare_image(np.asarray(bar(20)))])
+
+
 def test_a_fault_hides_no_other_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of folders, the pictures in them, in order, and in folders below; links in a circle end."""
     monkeypatch.chdir(tmp_path)
