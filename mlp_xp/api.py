@@ -144,18 +144,18 @@ def evaluate(
     """
     found, datasets = _models(models, backend, device), dict[Any, Dataset]()
     tests = held_out(found, [_data_of(model, data, cache_dir, datasets) for model in found])
-    runs, logits, exclusive = [], [], found[0].task.exclusive
+    runs, logits, matrices = [], [], list[np.ndarray]()
     for model, dataset in zip(found, tests, strict=True):
         runs.append(model.evaluate(dataset.test_inputs, dataset.test_labels))
         if not math.isfinite(runs[-1].loss):
             raise model.not_finite()
-        if exclusive or len(found) > 1:
-            logits.append(model.backend.to_numpy(model.logits(dataset.test_inputs)))
+        logits.append(model.backend.to_numpy(model.logits(dataset.test_inputs)))
     result, labels = runs[0], found[0].backend.to_numpy(tests[0].test_labels)
     if len(found) > 1:
         result, pooled = evaluate_pooled(found, logits, labels)
         logits.append(pooled)
-    matrices = [confusion_matrix(labels, np.argmax(z, axis=1), z.shape[1]) for z in logits if exclusive]
+    if found[0].task.exclusive:
+        matrices = [confusion_matrix(labels, np.argmax(z, axis=1), z.shape[1]) for z in logits]
     matrix = matrices[-1] if matrices else None
     return Evaluated(result, matrix, tuple(found), tuple(runs), tuple(matrices[: len(found)]))
 

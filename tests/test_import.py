@@ -1,6 +1,5 @@
 """What `import mlp_xp` brings in: quick to import, and usable where next to nothing is installed."""
 
-import importlib
 import subprocess
 import sys
 from importlib.metadata import version
@@ -8,7 +7,6 @@ from importlib.metadata import version
 import pytest
 
 import mlp_xp
-from mlp_xp.errors import not_installed
 
 HEAVY = (
     *("jax", "jaxlib", "torch", "cupy", "array_api_strict", "array_api_compat.torch", "array_api_compat.cupy"),
@@ -41,22 +39,3 @@ def test_what_is_promised_is_there():
     with pytest.raises(AttributeError, match="'mlp_xp' has no attribute 'tarin'"):
         mlp_xp.tarin  # noqa: B018
     assert mlp_xp.__version__ == version("mlp_xp")
-
-
-@pytest.mark.parametrize("missing", ["sklearn", "scipy"])
-def test_the_estimators_say_how_to_install_scikit_learn(missing, monkeypatch):
-    """But not where scikit-learn is there, and lacks something itself."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "sklearn" or "mlp_xp.estimator" in name]:
-        monkeypatch.delitem(sys.modules, name)
-
-    class Finder:
-        def find_spec(self, name, path=None, target=None):
-            if name == "sklearn":
-                raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
-
-    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
-    with pytest.raises(ModuleNotFoundError) as caught:
-        importlib.import_module("mlp_xp.estimator")
-    assert caught.value.name == missing
-    said = f"scikit-learn {not_installed('scikit-learn')}" if missing == "sklearn" else "No module named 'scipy'"
-    assert str(caught.value).endswith(said)

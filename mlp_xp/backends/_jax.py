@@ -143,7 +143,8 @@ def _loops(jax: ModuleType) -> tuple[Loop, Loop]:
         size = min(size, n)
         rest = n % size
         if count is None:  # all whole blocks are in one loop, which is compiled once
-            carry, ys = lax.scan(block, carry, tuple(jnp.reshape(x[: n - rest], (-1, size, *x.shape[1:])) for x in xs))
+            blocks = tuple(jnp.reshape(x[: n - rest], (n // size, size, *x.shape[1:])) for x in xs)
+            carry, ys = lax.scan(block, carry, blocks)
             ys = jnp.reshape(ys, (n - rest, *ys.shape[2:]))
             if rest:
                 carry, y = block(carry, tuple(x[n - rest :] for x in xs))

@@ -28,7 +28,7 @@ from mlp_xp.core.library import Backend
 from mlp_xp.core.training import DivergenceError
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.declared import ConfigError, check_range
-from mlp_xp.errors import one_line, with_colon
+from mlp_xp.errors import MlpXpError, one_line, with_colon
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.compare import Comparison, Failure, check, compare, record_notebook
 from mlp_xp.parity.reproducer import write_reproducer
@@ -241,7 +241,7 @@ def trace_backend(
             failure.remedy = ""  # of no use to a library that computed something wrong
         if failure:
             own = f"backend {with_colon(backend.name)} {one_line(failure)}"
-            print_line("error", getattr(failure, "text", own))
+            print_line("error", str(failure) if isinstance(failure, MlpXpError) else own)
         if operation := found[0] if found else run.raised:
             said = write_reproducer(backend, operation, folder / name.replace(" ", "-"))
             say(console, f"reproducer: {said}")

@@ -126,12 +126,11 @@ def show_summary(summary: Summary, console: Console) -> None:
     quantity = summary.score if any(summary.score in each.results for each in groups) else summary.test_score
     columns = {
         "rank": [str(each.rank or "-") for each in groups] if summary.ranked else [],
-        quantity: [_spread(quantity, each)[0] for each in groups],
-        "s.d.": [_spread(quantity, each)[1] for each in groups],
+        quantity: [_spread(quantity, each) for each in groups],
         "runs": [str(each.finished) for each in groups],
         **{name: [shown(each.settings[name]) for each in groups] for name in names},
         "setting": [] if names else [each.name for each in groups],
-        "train_loss": [_spread("train_loss", each)[0] for each in groups],
+        "train_loss": [_spread("train_loss", each) for each in groups],
     }
     columns = {name: cells for name, cells in columns.items() if any(cells)}
     print_table(map(head, columns), zip(*columns.values(), strict=True), console)
@@ -141,13 +140,10 @@ def show_summary(summary: Summary, console: Console) -> None:
         say(console, f"{', '.join(f'{number} {state}' for state, number in states.items())}; only finished runs count")
     for group in groups:
         if summary.test_score in group.results:
-            figures = [name for name in group.results if name.startswith("test")]
-            spreads = [(head(name), *_spread(name, group)) for name in figures]
-            said = ", ".join(f"{name} {mean}" + f" (s.d. {sd})" * bool(sd) for name, mean, sd in spreads)
-            say(console, f"{'best: ' * summary.ranked}{group.name}: {said}")
+            said = [f"{head(name)} {_spread(name, group)}" for name in group.results if name.startswith("test")]
+            say(console, f"{'best: ' * summary.ranked}{group.name}: {', '.join(said)}")
 
 
-def _spread(quantity: str, group: Group) -> tuple[str, str]:
-    """Return the mean of a figure over the runs of a setting, and its standard deviation, as texts."""
-    found = group.results.get(quantity)
-    return (figure(quantity, found.mean), figure(quantity, found.sd)) if found else ("", "")
+def _spread(quantity: str, group: Group) -> str:
+    """Return the mean of a figure over the runs of a setting and its standard deviation, as in `97.37 ± 0.23`."""
+    return " ± ".join(figure(quantity, each) for each in group.results.get(quantity, ()) if each is not None)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import starting_on
 from mlp_xp.commands.options import only_one
 from mlp_xp.commands.process import called
@@ -55,7 +56,7 @@ def train(
         if file := resume or config:
             check_foreign(settings, given.get("backend"), file)
         with starting_on(run_folder.threads_of(resume, settings.backend) if resume else None):
-            backend = settings.open_backend(number)
+            backend = open_backend(settings.backend, settings.device, settings.dtype, number)
         if resume and "data_dir" not in given and run_folder.has_ended(resume, settings):
             say(console, f"the run in {resume} has ended; with a constant schedule, --epochs N trains it longer")
             return

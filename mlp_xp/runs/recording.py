@@ -1,7 +1,6 @@
 """Training that writes a run folder, exact resume from it, and the weights of another run to begin with."""
 
 import contextlib
-import warnings
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.training import Event, Position, check_state, trajectory
-from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning
+from mlp_xp.errors import Argument, MlpXpError
 from mlp_xp.files import ASIDE, FileError, file_errors, make_folder
 from mlp_xp.runs import checkpoints, replacing, run_folder
 from mlp_xp.runs.lock import locked
@@ -26,26 +25,18 @@ def check_run(settings: Settings, job: Job, folder: Path | None = None) -> Job:
     """Check that a run can begin, before its folder is created, and return its job with the threads chosen.
 
     folder: the folder of a run to resume, if it exists. A run with a checkpoint does not need the run that it started
-    from. It computes on as many threads as before; an MlpXpWarning says if they are others. Raises MlpXpError.
+    from. It computes on as many threads as before, unless the backend was opened with others. Raises MlpXpError.
     """
     run_folder.preparation_of(job.dataset.prepare)
     if not isinstance(settings.train.activation, str):
         raise RunError("the activation is a pair of functions, which a run folder cannot store; name one")
     check_memory(job.config, job.sizes, job.backend)
-    before = None
+    threads = None
     if folder is None or not (folder / run_folder.CHECKPOINT).exists():
         read_source(settings.start_from, job)
     else:
-        before = run_folder.threads_of(folder, job.backend.name)
-    job = job.on(choose_threads(job.backend, job.work, before))
-    if before not in (None, now := job.backend.threads.number):
-        warnings.warn(
-            f"{str(folder)!r}: the run was started with threads={before} and is resumed with threads={now}, so the "
-            "last digits of its numbers may differ from those of an uninterrupted run",
-            MlpXpWarning,
-            stacklevel=2,
-        )
-    return job
+        threads = run_folder.threads_of(folder, job.backend.name)
+    return job.on(choose_threads(job.backend, job.work, threads))
 
 
 def read_source(start_from: str | Path | None, job: Job) -> Network:

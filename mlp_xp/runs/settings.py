@@ -3,15 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.data.origin import Origin
 from mlp_xp.declared import ConfigError, check_settings, declared, setting
 from mlp_xp.errors import Argument, nearest
-
-if TYPE_CHECKING:
-    from mlp_xp.core.library import Backend
 
 
 @dataclass(frozen=True)
@@ -50,12 +47,6 @@ class Settings:
     def data(self) -> str | Path:
         """The name of the data set, or the path of your own data, as `load_dataset` takes it."""
         return Path(self.data_dir) if self.data_dir else str(self.dataset)
-
-    def open_backend(self, threads: int | None = None) -> "Backend":
-        """Open the backend, as `open_backend` does."""
-        from mlp_xp.backends.opening import open_backend
-
-        return open_backend(self.backend, self.device, self.dtype, threads)
 
 
 SETTINGS = declared(Settings)

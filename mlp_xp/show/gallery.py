@@ -12,7 +12,6 @@ from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.task import TASKS
-from mlp_xp.files import file_errors
 from mlp_xp.runs import run_folder, table
 from mlp_xp.runs.checkpoints import load_run
 from mlp_xp.runs.ensembles import confusion_matrix
@@ -51,23 +50,18 @@ def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Pat
 
     All runs have curves.png. With a test set, classes have confusion.png and mistakes.png, regression has
     predictions.png, and labels have labels.png. Images of one channel have weights.png; mistakes.png needs them too.
-    Without mistakes, an old mistakes.png is removed. dataset: arrays on the backend's device. Raises RunError if the
-    folder has no model, or its outputs are not finite, and PlotError without a working Matplotlib, and
-    FileError: the run itself is complete and intact.
+    dataset: arrays on the backend's device. Raises RunError if the folder has no model, or its outputs are not finite,
+    and PlotError without a working Matplotlib, and FileError: the run itself is complete and intact.
     """
-    folder, paths = Path(folder), []
-    for name, figure in _figures(folder, dataset, backend):
-        if figure is not None:
-            plots.save(figure, folder / name)
-            paths.append(folder / name)
-        else:
-            with file_errors(folder / name, "remove"):
-                (folder / name).unlink(missing_ok=True)
+    paths = []
+    for name, figure in _figures(Path(folder), dataset, backend):
+        paths.append(Path(folder) / name)
+        plots.save(figure, paths[-1])
     return paths
 
 
 def _figures(folder: Path, dataset: Dataset, backend: Backend) -> Iterator[tuple[str, Any]]:
-    """Yield the names and figures of the pictures that fit the data; None for a figure without content."""
+    """Yield the names and figures of the pictures that fit the data."""
     model, (settings, _) = load_run(folder, backend), run_folder.read_config(folder)
     yield "curves.png", plots.draw_curves([read_curves(folder)])
     if dataset.test_inputs is not None:
@@ -88,8 +82,7 @@ def _test_figures(model: Model, dataset: Dataset, backend: Backend) -> Iterator[
         yield "confusion.png", plots.draw_confusion(matrix, names)
         if len(model.input_shape) == 2:
             images, ink = backend.to_numpy(dataset.test_inputs), "pictures" not in model.kind
-            wrong = np.trace(matrix) < matrix.sum()
-            yield "mistakes.png", plots.draw_mistakes(images, labels, outputs, names, ink=ink) if wrong else None
+            yield "mistakes.png", plots.draw_mistakes(images, labels, outputs, names, ink=ink)
         return
     result = model.evaluate(dataset.test_inputs, dataset.test_labels)
     if task.floats:

@@ -14,10 +14,6 @@ from mlp_xp.runs.settings import Settings
 from mlp_xp.show.console import plain_console
 from mlp_xp.show.numbers import score_text, thousands
 
-HEADER = "epoch  sample       loss  accuracy  mean loss  test loss  samples/s"
-R2 = "      R²"  # instead of the accuracy, for regression
-HELD_OUT = "  held out"
-
 
 def describe(settings: Settings, job: Job) -> str:
     """Describe the network, backend, data and training of a run in a few lines."""
@@ -46,8 +42,8 @@ def describe(settings: Settings, job: Job) -> str:
 
 def header(config: TrainConfig, task: Task = CLASSES) -> str:
     """Return the column names of the table of reports."""
-    names = HEADER.replace("accuracy", R2) if task.floats else HEADER
-    return names + HELD_OUT * bool(config.validation)
+    score, held_out = "      R²" if task.floats else "accuracy", "  held out" * bool(config.validation)
+    return f"epoch  sample       loss  {score}  mean loss  test loss  samples/s{held_out}"
 
 
 def report_line(report: Report) -> str:

@@ -51,11 +51,6 @@ def write_index(folder: Path, plan: Plan, sums: Mapping[str, str], members: Sequ
     write_json(folder / INDEX, _record_of(plan, sums, members))
 
 
-def run_of(folder: str | Path, name: str) -> Path:
-    """Return the run folder of a member."""
-    return Path(folder) / MEMBERS / name
-
-
 @contextlib.contextmanager
 def open_sweep(folder: Path, plan: Plan, sums: Mapping[str, str]) -> Iterator[Index]:
     """Create the folder of a sweep with its index, or check that it has this plan and these data; hold its lock.

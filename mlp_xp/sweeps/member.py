@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from mlp_xp import __version__
 from mlp_xp.backends.memory import NotEnoughMemoryError
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import on_threads, threads_chosen
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset, check_dataset
+from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.errors import MlpXpError, MlpXpWarning
@@ -23,8 +24,7 @@ from mlp_xp.runs import recording
 from mlp_xp.runs.lock import InUseError
 from mlp_xp.runs.run_folder import RESULT, checksum, read_result
 from mlp_xp.runs.settings import Settings, with_fitting_batches
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, INDEX, INTERRUPTED
-from mlp_xp.sweeps.folder import run_of
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, INDEX, INTERRUPTED, MEMBERS
 
 # Seconds that a process of a killed sweep may still hold a member's folder; it stops at its next chunk.
 HANDOVER = 60.0
@@ -86,7 +86,7 @@ def train_member(work: Work) -> Ending:
     began = time.perf_counter()
     try:
         with warnings.catch_warnings(action="ignore", category=MlpXpWarning):  # the process of the sweep has given them
-            ending = _train(work, run_of(work.sweep_dir, work.name))
+            ending = _train(work, work.sweep_dir / MEMBERS / work.name)
     except (MlpXpError, MemoryError) as error:
         if isinstance(error, MlpXpError):
             error.notes.clear()  # they say how to resume a single run
@@ -124,7 +124,7 @@ def _prepare(work: Work) -> tuple[Settings, Job]:
             f"{here} does not see the sweep's folder {str(work.sweep_dir)!r}; give a --sweep-dir that all workers share"
         )
     try:
-        backend = settings.open_backend()
+        backend = open_backend(settings.backend, settings.device, settings.dtype)
         if backend.threads.adjustable and not threads_chosen():  # on a cluster; in a process here these are chosen
             backend = on_threads(backend, 1, "a member of a sweep")
         dataset, crc32 = load(of_data(settings), work.cache_dir)
@@ -157,7 +157,7 @@ def load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
 
     settings: see `of_data`.
     """
-    backend, origin = settings.open_backend(), vars(settings.origin) if settings.data_dir else {}
+    backend = open_backend(settings.backend, settings.device, settings.dtype)
+    origin = vars(settings.origin) if settings.data_dir else {}
     dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **origin)
-    check_dataset(dataset, backend)
     return dataset, checksum(dataset, backend)

@@ -7,7 +7,10 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from mlp_xp.backends.memory import available_bytes, in_units, share_devices, training_bytes
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import available_cpus
 from mlp_xp.core.job import layer_sizes
 from mlp_xp.errors import MlpXpError
@@ -17,7 +20,7 @@ from mlp_xp.runs.checkpoints import load_run
 from mlp_xp.runs.records import HELD_OUT, RunError
 from mlp_xp.runs.run_folder import read_result, write_json
 from mlp_xp.runs.settings import settings_of, with_fitting_batches
-from mlp_xp.runs.sweep_index import FAILED, FAILURES, FINISHED, INTERRUPTED, Index, Member
+from mlp_xp.runs.sweep_index import FAILED, FAILURES, FINISHED, INTERRUPTED, MEMBERS, Index, Member
 from mlp_xp.sweeps import folder as places
 from mlp_xp.sweeps.grid import Plan, examples
 from mlp_xp.sweeps.member import Ending, Work, key_of, load, of_data
@@ -84,7 +87,7 @@ def survey(
     # Members on the same data follow one another, so that one data set is in memory at a time.
     for place, settings in sorted(examples(plan), key=lambda member: key_of(member[1])):
         try:
-            on_gpu |= not plan.how.cluster and settings.open_backend().on_gpu
+            on_gpu |= not plan.how.cluster and open_backend(settings.backend, settings.device, settings.dtype).on_gpu
             on_host = replace(settings, backend="numpy", device=None)
             dataset, sums[key_of(settings)] = load(of_data(on_host), plan.how.cache_dir)
             if plan.fit_batches:
@@ -98,7 +101,7 @@ def survey(
             raise
         need = sum(array.nbytes for array in dataset[:4] if array is not None)
         sizes = layer_sizes(settings.train, dataset)
-        largest = max(largest, need + training_bytes(settings.train, sizes, on_host.open_backend().itemsize))
+        largest = max(largest, need + training_bytes(settings.train, sizes, np.dtype(settings.dtype).itemsize))
     load.cache_clear()
     jobs = plan.how.jobs or (1 if on_gpu else available_cpus())
     need, available = largest + OF_A_PROCESS, available_bytes()
@@ -127,7 +130,7 @@ class _Sweep:
         for name in self.members:
             failure = self.failures.get(name)
             try:
-                result = read_result(places.run_of(self.folder, name))
+                result = read_result(self.folder / MEMBERS / name)
             except MlpXpError as error:  # not a success, but it stops no other member
                 result, failure = None, {"error": type(error).__name__, "reason": str(error)}
             if result:

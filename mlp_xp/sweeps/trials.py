@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.runs.sweep_index import Member, numbered
 from mlp_xp.sweeps.grid import Plan, Span
 
@@ -18,11 +17,9 @@ class Trials:
     """The trials of a sweep. With s seeds, members i s to i s + s - 1 are those of trial i."""
 
     def __init__(self, plan: Plan, begun: Sequence[Member]) -> None:
-        """Begin the trials of these members again, in their order. Raises MlpXpError if Optuna is not installed."""
-        try:
-            import optuna
-        except ModuleNotFoundError as error:
-            raise MlpXpError(f"Optuna {not_installed('optuna')}", setting="optuna") from error
+        """Begin the trials of these members again, in their order."""
+        import optuna
+
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._plan, self._failed = plan, optuna.trial.TrialState.FAIL
         self._distributions: dict[str, Any] = {}

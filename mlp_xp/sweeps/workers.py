@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlp_xp.backends.threads import VARIABLES, threads_chosen
-from mlp_xp.errors import MlpXpError, not_installed
+from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.sweep_index import FAILED
 from mlp_xp.sweeps.member import Ending, Work, train_member
 
@@ -143,10 +143,8 @@ def connect(address: str) -> contextlib.AbstractContextManager[Place]:
 
 @contextlib.contextmanager
 def _dask(place: str) -> Iterator[Place]:
-    try:
-        import distributed
-    except ModuleNotFoundError as error:
-        raise ClusterError(f"Dask {not_installed('dask[distributed]')}") from error
+    import distributed
+
     library: Any = distributed
     with contextlib.ExitStack() as held:
         for name in ("distributed.client", "tornado.application"):
@@ -167,10 +165,8 @@ def _dask(place: str) -> Iterator[Place]:
 
 @contextlib.contextmanager
 def _ray(place: str) -> Iterator[Place]:
-    try:
-        import ray as library
-    except ModuleNotFoundError as error:
-        raise ClusterError(f"Ray {not_installed('ray[client]')}") from error
+    import ray as library
+
     ray: Any = library
     try:
         with warnings.catch_warnings(action="ignore"):  # the line below says it

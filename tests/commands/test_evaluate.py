@@ -149,20 +149,6 @@ def test_weights_that_are_not_a_function_of_the_seed_are_drawn_as_they_are(folde
     assert [each is None for each in drawn] == [False, True]
 
 
-def test_without_mistakes_there_is_no_picture_of_them(folder, tmp_path, monkeypatch) -> None:
-    """Nor one that was drawn before."""
-    draw_only_names(monkeypatch)
-    copied, dataset = tmp_path / "copied", load_dataset("mnist")
-    shutil.copytree(folder, copied)
-    (copied / "mistakes.png").touch()
-    images = dataset.test_inputs[:50]
-    right = load_run(folder).predict(images).astype(int)
-    dataset = dataset._replace(test_inputs=images, test_labels=right.astype(dataset.test_labels.dtype))
-    paths = draw_run(copied, dataset, open_backend(dtype="float32"))
-    assert [path.name for path in paths] == ["curves.png", "confusion.png", "weights.png"]
-    assert not (copied / "mistakes.png").exists()
-
-
 @pytest.mark.parametrize(
     ("script", "args", "message"),
     [

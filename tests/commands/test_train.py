@@ -27,7 +27,7 @@ from mlp_xp.backends.threads import threads_chosen
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.runs.run_folder import metrics_record
 from mlp_xp.runs.settings import RECIPES, Settings, flatten
-from mlp_xp.show.terminal import HEADER
+from mlp_xp.show.terminal import header
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -80,7 +80,7 @@ def test_what_is_printed_is_what_was_measured(finished):
     assert {"network  36-4-10, sigmoid, 198 parameters, float64", f"threads  1: {REASON}", f"run      {folder}"} <= {
         *lines
     }
-    rows = [row.split() for row in lines[lines.index(HEADER) + 1 :]][:12]
+    rows = [row.split() for row in lines[lines.index(header(TrainConfig())) + 1 :]][:12]
     assert [[*map(int, row[:2])] for row in rows] == [[each["epoch"], each["sample"]] for each in metrics(folder)]
     result = json.loads((folder / "result.json").read_text())
     assert f"{100 * result['accuracy']:.2f} % of 60 test images right" in lines[-2]

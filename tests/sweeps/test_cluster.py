@@ -10,10 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 from helpers import PATIENCE, assert_one_line, call, finish, start, wait_until
-from sweeping import arguments, assert_as_trained, state_of_files
+from sweeping import arguments, assert_as_trained, run_of, state_of_files
 
 from mlp_xp.runs.sweep_index import read_failures
-from mlp_xp.sweeps.folder import run_of
 
 DASK = pytest.mark.needs("distributed")
 ENDLESS = 1_000_000

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from data_sets import write_samples
 from helpers import assert_one_line, assert_same_run, call
-from sweeping import SMALL, TOO_FAST, arguments, assert_as_trained, state_of_files
+from sweeping import SMALL, TOO_FAST, arguments, assert_as_trained, run_of, state_of_files
 
 import mlp_xp
 from mlp_xp.backends.memory import NotEnoughMemoryError
@@ -25,7 +25,6 @@ from mlp_xp.runs.records import parse_settings
 from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_index import read_failures, read_index
 from mlp_xp.sweeps import run as running
-from mlp_xp.sweeps.folder import run_of
 from mlp_xp.sweeps.grid import SweepOptions, make_plan
 
 WORDS = ["--hidden", "4", "5,3", "--learning-rate", "0.05", TOO_FAST, "--seed", "0..1"]

@@ -60,7 +60,7 @@ def test_each_setting_and_each_member_has_its_figures(tmp_path):
         assert (run["validation_accuracy"], run["train_loss"]) == (score, 3 - score)
         assert run["test_accuracy"] == (1 - score if score >= 0.6 else None)
     out = call("runs", folder, "--summary").out
-    assert "best: learning rate 0.1: test % 37.00 (s.d. 4.24), test loss " in out
+    assert "best: learning rate 0.1: test % 37.00 ± 4.24, test loss " in out
     assert out.count(": test % ") == 1
     assert "never by the test set" in out
 
@@ -106,7 +106,7 @@ def test_a_regression_is_ranked_by_r2_on_held_out_samples(tmp_path):
     assert (float(best["test_rmse"]), other["test_rmse"]) == (pytest.approx(1.6), "")
     out = call("runs", tmp_path / "s", "--summary").out
     assert "ranked by the mean R² on the held-out samples, never by the test set" in out
-    assert ", test rmse 1.6 (s.d. 0.2828), test loss " in out
+    assert ", test rmse 1.6 ± 0.2828, test loss " in out
 
 
 def test_a_setting_with_failed_members_comes_after_those_without(tmp_path):

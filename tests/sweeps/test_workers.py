@@ -17,14 +17,13 @@ from unittest.mock import Mock
 
 import pytest
 from helpers import PATIENCE, assert_one_line, finish, on_a_terminal, start, wait_until
-from sweeping import SMALL, arguments, assert_as_trained, process_of, reports_of, state_of_files
+from sweeping import SMALL, arguments, assert_as_trained, process_of, reports_of, run_of, state_of_files
 
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_index import read_failures
 from mlp_xp.sweeps import run as running
-from mlp_xp.sweeps.folder import run_of
 from mlp_xp.sweeps.grid import SweepOptions, make_plan
 from mlp_xp.sweeps.member import Ending, Work
 from mlp_xp.sweeps.workers import Place, this_machine, train_all

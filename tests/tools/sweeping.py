@@ -10,7 +10,6 @@ from helpers import assert_same_run, call, options, small_settings
 
 from mlp_xp.runs.records import parse_settings
 from mlp_xp.runs.settings import settings_of
-from mlp_xp.sweeps.folder import run_of
 from mlp_xp.sweeps.member import Ending, Work, train_member
 from mlp_xp.sweeps.workers import Place
 
@@ -39,6 +38,11 @@ def arguments(data_dir: Path, folder: Path, *more: object, **changes: object) ->
     """Return the options of a sweep on TINY; a change with the value None leaves the option out."""
     settings = {name: value for name, value in {**SMALL, **changes}.items() if value is not None}
     return ["--data-dir", data_dir, "--sweep-dir", folder, *options(settings), *more]
+
+
+def run_of(folder: Path, name: str) -> Path:
+    """Return the run folder of a member."""
+    return folder / "members" / name
 
 
 def assert_as_trained(folder: Path, place: Path, *names: str) -> None:
