@@ -33,7 +33,6 @@ OPTIONS = ("task", *(option for row in FORMATS for option in row.options))
 _HERE = Path(__file__).resolve().parent
 # Next to this file in an installed package; at the top of the repository in a clone.
 MNIST_DIR = next((d for d in (_HERE / "mnist", _HERE.parent.parent / "data" / "mnist") if d.is_dir()), _HERE / "mnist")
-SETTING = "name_or_folder"  # the argument of `load_dataset` that the errors are about
 
 
 def load_dataset(
@@ -53,7 +52,7 @@ def load_dataset(
     data; a folder of CSV files without `label` holds images like MNIST's.
 
     A test set that is the training set is rejected: its accuracy would mean nothing. Raises DatasetError, which names
-    the file and the fault, or DownloadError. If no data set is found, the error's `setting` is "name_or_folder".
+    the file and the fault, or DownloadError.
     """
     origin, backend = Origin(**how), backend or open_backend()
     row, path, source = _format_of(name_or_folder, origin), Path(name_or_folder), _published(name_or_folder)
@@ -115,10 +114,11 @@ def _format_of(name_or_folder: str | os.PathLike[str], how: Origin) -> Format:
     if _published(name_or_folder):
         return mnist_files.FORMAT
     if not os.path.lexists(name_or_folder):
+        known = nearest(text, DATASETS)
         raise DatasetError(
-            f"{text!r}: no such folder, file or data set{nearest(text, DATASETS)}",
+            f"{text!r}: no such folder, file or data set{known}",
             remedy=f"choose one of {', '.join(DATASETS)}, or give {pictures.GIVE}",
-            setting=SETTING,
+            setting=None if known else "data",
         )
     names = visible_names(path) if path.is_dir() else [path.name]
     return next(row for row in FORMATS if row.is_it(path, names, how))
