@@ -114,7 +114,7 @@ def _format_of(name_or_folder: str | os.PathLike[str], how: Origin) -> Format:
         raise DatasetError(
             f"{text!r}: no such folder, file or data set{known}",
             remedy=f"choose one of {', '.join(DATASETS)}, or give {pictures.GIVE}",
-            setting=None if known else "data",
+            setting="dataset" if known else "data",
         )
     names = visible_names(path) if path.is_dir() else [path.name]
     return next(row for row in FORMATS if row.is_it(path, names, how))
