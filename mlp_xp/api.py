@@ -325,7 +325,7 @@ def _data_of(
         settings = run_folder.read_config(run_dir)[0] if run_dir else None
         if not run_dir or not settings or (data is None and settings.data == UNNAMED):
             raise MlpXpError(
-                f"{model.source!r}: its data were in memory, or are not known; give the same Dataset", setting="data"
+                f"{model.source!r}: its data were in memory, or are not known; give the same data", setting="data"
             )
         place = settings.data if data is None else data
         own = is_own(place, settings.origin)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,13 @@ import numpy as np
 from rich.console import Console
 
 from mlp_xp import api
-from mlp_xp.commands.data import naming_option, warn_of_unfinished
 from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only_one
+from mlp_xp.commands.process import called, print_line
 from mlp_xp.core.dataset import described
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
-from mlp_xp.runs.ensembles import members_of
-from mlp_xp.runs.sweep_index import is_sweep
-from mlp_xp.runs.table import labels, read_row
+from mlp_xp.runs.sweep_index import INTERRUPTED, is_sweep
+from mlp_xp.runs.table import IN_USE, labels, read_row
 from mlp_xp.show.console import plain_console, print_csv, print_table, say
 from mlp_xp.show.numbers import figure
 from mlp_xp.show.terminal import described_result
@@ -48,11 +47,10 @@ def evaluate(
             that the run was trained on are left out.
     """
     only_one(json=json, csv=csv)
-    folders, several = members_of(run_dirs), len(run_dirs) > 1 or is_sweep(run_dirs[0])
+    found = api.evaluate(run_dirs, data_dir, backend=backend, device=device, cache_dir=cache_dir)
+    model, folders = found.models[0], [Path(each.source) for each in found.models]
     warn_of_unfinished(folders)
-    with naming_option(run=None if data_dir else folders[0]):
-        found = api.evaluate(run_dirs, data_dir, backend=backend, device=device, cache_dir=cache_dir)
-    model = found.models[0]
+    several = len(run_dirs) > 1 or is_sweep(run_dirs[0])
     results = itertools.zip_longest((*found.runs, found.result), (*found.matrices, found.matrix))
     *each, whole = (as_record(result, matrix, model) for result, matrix in results)
     records = [{"run": str(folder), **record} for folder, record in zip(folders, each, strict=True)]
@@ -64,6 +62,17 @@ def evaluate(
         print(dumps({**whole, "runs": records} if several else records[0], indent=2))
     else:
         show(found, whole, folders if several else (), plain_console())
+
+
+def warn_of_unfinished(folders: Iterable[Path]) -> None:
+    """Print a line on stderr for each run that has not ended, because its network is that of its last checkpoint."""
+    for folder in folders:
+        row = read_row(folder)
+        if row.state in (INTERRUPTED, IN_USE):
+            text = f"{row.reason or INTERRUPTED}; its network is that of its last checkpoint"
+            if row.state == INTERRUPTED:
+                text += f"; resume with: {called('train', '--resume', folder)}"
+            print_line("warning", f"{str(folder)!r}: {text}")
 
 
 def as_record(result: Evaluation, matrix: np.ndarray | None, model: Model) -> dict[str, Any]:

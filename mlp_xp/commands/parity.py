@@ -20,7 +20,6 @@ from mlp_xp import __version__
 from mlp_xp.backends import BACKENDS
 from mlp_xp.backends._library import BackendError
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.commands.data import naming_option
 from mlp_xp.commands.options import only_one, with_settings
 from mlp_xp.commands.process import print_line
 from mlp_xp.core.config import TrainConfig
@@ -116,8 +115,7 @@ def parity(
         from mlp_xp.show.plots import new_figure
 
         new_figure(1, 1)  # raises an error now, not after an hour of training, if Matplotlib is not installed
-    with naming_option():
-        dataset = load_dataset(data_dir or "mnist")
+    dataset = load_dataset(data_dir or "mnist")
     if test_samples is not None and dataset.test_inputs is not None:
         check_range("test_samples", test_samples)
         inputs, labels = (each[:test_samples] for each in (dataset.test_inputs, dataset.test_labels))

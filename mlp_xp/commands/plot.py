@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mlp_xp.api import plot_curves, plot_run
-from mlp_xp.commands.data import naming_option, warn_of_unfinished
+from mlp_xp.commands.evaluate import warn_of_unfinished
 from mlp_xp.commands.options import BackendName, CacheDir, RunDirs
 from mlp_xp.commands.process import end_with
 from mlp_xp.errors import MlpXpError
@@ -36,9 +36,9 @@ def plot(
     if output and output.suffix.lower() != ".png":
         raise MlpXpError(f"{str(output)!r} is not the name of a PNG file; give one that ends in .png", setting="output")
     if not others:
+        paths = plot_run(folder, backend, data=data_dir, cache_dir=cache_dir)
         warn_of_unfinished([folder])
-        with naming_option(run=None if data_dir else folder):
-            print(*plot_run(folder, backend, data=data_dir, cache_dir=cache_dir), sep="\n")
+        print(*paths, sep="\n")
         return 0
     folders, faults = [], list[Exception]()
     for folder in run_dirs:

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from mlp_xp import api
-from mlp_xp.commands.data import warn_of_unfinished
+from mlp_xp.commands.evaluate import warn_of_unfinished
 from mlp_xp.commands.options import BackendName, Device, only_one
 from mlp_xp.commands.process import end_with
 from mlp_xp.core.model import Model
 from mlp_xp.errors import MlpXpError
-from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.runs.table import is_run
 from mlp_xp.show.console import plain_console, print_csv, say
@@ -57,9 +56,9 @@ def predict(
     runs, files = (run_dir, *others), pictures[len(others) :]
     if not files:
         raise MlpXpError("PICTURE: give at least one picture file, a folder of them, or a table")
-    folders = members_of(runs)
-    warn_of_unfinished(folders)
     found = api.predict(runs, files, backend=backend, device=device)
+    folders = [Path(each.source) for each in found.models]
+    warn_of_unfinished(folders)
     if show and found.pictures is None:
         raise MlpXpError("a table has no pictures; leave it out", setting="show")
     members = folders if others or is_sweep(run_dir) else []

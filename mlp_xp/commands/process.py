@@ -13,6 +13,9 @@ from typing import Any
 from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, escaped, not_installed
 
 BROKEN_PIPE = 128 + 13  # the exit code of a program that SIGPIPE ends
+# Modules that only some commands need, and what to install for each.
+EXTRAS = {each: each for each in ("scipy", "pyarrow", "optuna")}
+EXTRAS |= {"PIL": "pillow", "distributed": "dask[distributed]", "ray": "ray[client]"}
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -62,8 +65,8 @@ def fault_of(error: BaseException) -> MlpXpError | None:
             return error
         case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != "mlp_xp":
             clone = Path(__file__).resolve().parents[2]
-            is_clone = (clone / "pyproject.toml").exists()
-            return MlpXpError(f"{name} {not_installed(f'-e {shlex.quote(str(clone))}' if is_clone else name)}")
+            own = f"-e {shlex.quote(str(clone))}" if (clone / "pyproject.toml").exists() else name
+            return MlpXpError(f"{name} {not_installed(EXTRAS.get(name.partition('.')[0], own))}")
         case KeyboardInterrupt():
             return ended("interrupted", 130, kind="")
         case OSError() if not isinstance(error, BrokenPipeError):
@@ -83,7 +86,8 @@ def ended(text: str, code: int, kind: str = "error") -> MlpXpError:
 
 def as_option(argument: Argument) -> str:
     """Name a setting as the command line does: `--task classes`, or `--learning-rate`."""
-    option = f"--{argument.name.replace('_', '-')}"
+    # What Python's functions call `data` may also be a `Dataset`.
+    option = "--data-dir" if argument.name == "data" else f"--{argument.name.replace('_', '-')}"
     return option if argument.value is None else f"{option} {shlex.quote(str(argument.value))}"
 
 

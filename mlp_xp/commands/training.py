@@ -10,7 +10,6 @@ from rich.console import Console
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import starting_on
-from mlp_xp.commands.data import naming_option
 from mlp_xp.commands.options import only_one
 from mlp_xp.commands.process import called
 from mlp_xp.commands.stopping import Stop
@@ -61,8 +60,7 @@ def train(
         if resume and "data_dir" not in given and run_folder.has_ended(resume, settings):
             say(console, f"the run in {resume} has ended; with a constant schedule, --epochs N trains it longer")
             return
-        with naming_option("data_dir" if settings.data_dir else "dataset", None if "data_dir" in given else resume):
-            dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **vars(settings.origin))
+        dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **vars(settings.origin))
         if not (resume or config or "batch_size" in given):
             settings = with_fitting_batches(settings, dataset.train_inputs.shape[0])
         job = Job(settings.train, dataset, backend)

@@ -16,7 +16,7 @@ from mlp_xp.data.arrays import to_dataset
 from mlp_xp.data.downloads import fetch
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import visible_names
-from mlp_xp.data.registry import DATASETS, Source
+from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Format
 from mlp_xp.errors import DatasetError, nearest
 
@@ -33,7 +33,6 @@ OPTIONS = ("task", *(option for row in FORMATS for option in row.options))
 _HERE = Path(__file__).resolve().parent
 # Next to this file in an installed package; at the top of the repository in a clone.
 MNIST_DIR = next((d for d in (_HERE / "mnist", _HERE.parent.parent / "data" / "mnist") if d.is_dir()), _HERE / "mnist")
-SETTING = "name_or_folder"  # the argument of `load_dataset` that the errors are about
 
 
 def load_dataset(
@@ -53,13 +52,13 @@ def load_dataset(
     data; a folder of CSV files without `label` holds images like MNIST's.
 
     A test set that is the training set is rejected: its accuracy would mean nothing. Raises DatasetError, which names
-    the file and the fault, or DownloadError. If no data set is found, the error's `setting` is "name_or_folder".
+    the file and the fault, or DownloadError.
     """
     origin, backend = Origin(**how), backend or open_backend()
-    row, path, source = _format_of(name_or_folder, origin), Path(name_or_folder), _published(name_or_folder)
+    row, path = _format_of(name_or_folder, origin), Path(name_or_folder)
     _check_options(str(name_or_folder), row, origin)
-    if source:
-        name, is_here = path.name, path.name == "mnist" and MNIST_DIR.is_dir()
+    if name_or_folder in DATASETS:
+        name, source, is_here = path.name, DATASETS[path.name], path.name == "mnist" and MNIST_DIR.is_dir()
         files = [MNIST_DIR / file for file in source.files] if is_here else fetch(name, cache_dir=cache_dir)
         samples = mnist_files.read_files(files, source)
     else:
@@ -105,20 +104,17 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
     return dataset._replace(test_inputs=inputs, test_labels=labels, name=str(place.absolute()), origin=how)
 
 
-def _published(name_or_folder: str | os.PathLike[str]) -> Source | None:
-    return DATASETS.get(name_or_folder) if isinstance(name_or_folder, str) else None
-
-
 def _format_of(name_or_folder: str | os.PathLike[str], how: Origin) -> Format:
     """Return the form of a published data set, or of a file or folder by the names in it. Raises DatasetError."""
     text, path = str(name_or_folder), Path(name_or_folder)
-    if _published(name_or_folder):
+    if name_or_folder in DATASETS:  # a string; a Path is a folder, whatever its name
         return mnist_files.FORMAT
     if not os.path.lexists(name_or_folder):
+        known = nearest(text, DATASETS)
         raise DatasetError(
-            f"{text!r}: no such folder, file or data set{nearest(text, DATASETS)}",
+            f"{text!r}: no such folder, file or data set{known}",
             remedy=f"choose one of {', '.join(DATASETS)}, or give {pictures.GIVE}",
-            setting=SETTING,
+            setting="dataset" if known else "data",
         )
     names = visible_names(path) if path.is_dir() else [path.name]
     return next(row for row in FORMATS if row.is_it(path, names, how))

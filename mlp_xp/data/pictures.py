@@ -4,14 +4,13 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 
 from mlp_xp.data.ink import Bytes, prepare_image
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import fault, in_order, library, visible_names
+from mlp_xp.data.reading import fault, in_order, visible_names
 from mlp_xp.data.samples import Format, Part, Samples
 from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, some
 
@@ -98,8 +97,8 @@ def read_pictures(paths: Sequence[Path], shape: tuple[int, ...], kind: str = "ar
     MNIST, see `ink.prepare_image`; a picture without ink is then a fault.
 
     The pictures of a folder are in the order of their names, then those of each folder in it; hidden files and folders
-    are ignored. What cannot be read, and a folder without pictures, is skipped and reported in `faults`. Raises
-    DatasetError without Pillow, and SciPy for images like MNIST's.
+    are ignored. What cannot be read, and a folder without pictures, is skipped and reported in `faults`. Needs Pillow,
+    and SciPy for images like MNIST's.
     """
 
     def read(path: Path) -> Bytes:
@@ -118,9 +117,6 @@ def read_pictures(paths: Sequence[Path], shape: tuple[int, ...], kind: str = "ar
             raise DatasetError(fault, remedy="convert it", file=path)
         return image
 
-    _pillow()
-    if "pictures" not in kind:
-        library("scipy.ndimage", "scipy", "digits and letters need SciPy")
     files, images, faults = list[Path](), list[Bytes](), list[DatasetError]()
     for path in paths:
         found = [*_pictures_below(path)] if next(os.walk(path), None) else [path]
@@ -146,17 +142,20 @@ def _pictures_below(folder: Path) -> Iterator[Path]:
 
 
 def is_picture(name: str) -> bool:
-    """Return whether a file is a picture by the end of its name, such as .png. Raises DatasetError without Pillow."""
-    pillow, formats = _pillow()
-    return pillow.registered_extensions().get(Path(name).suffix.lower()) in formats
+    """Return whether a file is a picture by the end of its name, such as .png."""
+    from PIL import Image
+
+    formats = _formats()
+    return Image.registered_extensions().get(Path(name).suffix.lower()) in formats
 
 
-def _pillow() -> tuple[ModuleType, list[str]]:
-    """Return Pillow and its formats, the common ones first, but not EPS, for which it runs a program, Ghostscript."""
-    pillow = library("PIL.Image", "pillow", "pictures need Pillow")
-    pillow.preinit()
-    pillow.init()
-    return pillow, [form for form in pillow.ID if form != "EPS"]
+def _formats() -> list[str]:
+    """Return Pillow's formats, the common ones first, but not EPS, for which it runs a program, Ghostscript."""
+    from PIL import Image
+
+    Image.preinit()
+    Image.init()
+    return [form for form in Image.ID if form != "EPS"]
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None, *, paper: str = "white") -> Bytes:
@@ -166,13 +165,12 @@ def read_image(path: Path, size: tuple[int, int] | None = None, *, paper: str = 
     frame; 16 bits become 8. size: rows and columns, to resize it to. paper: the colour behind transparent pixels.
     Raises DatasetError.
     """
-    pillow, formats = _pillow()
-    from PIL import ImageOps
+    from PIL import Image, ImageOps
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about oddities in a file that can still be read
-            with pillow.open(path, formats=formats) as opened:
+            with Image.open(path, formats=_formats()) as opened:
                 image = ImageOps.exif_transpose(opened)
     except Exception as error:  # the decoders raise many types for a damaged file
         raise fault(error, path) from error
@@ -181,13 +179,13 @@ def read_image(path: Path, size: tuple[int, int] | None = None, *, paper: str = 
         if image.mode == "F" or values.min() < 0 or values.max() >= 1 << 16:
             wrong = "has values of 32 bits, whose white is not known"
             raise DatasetError(wrong, remedy="save it with 8 or 16 bits", file=path)
-        image = pillow.fromarray((values // 256).astype(np.uint8))
+        image = Image.fromarray((values // 256).astype(np.uint8))
     if image.has_transparency_data:
-        image = pillow.alpha_composite(pillow.new("RGBA", image.size, paper), image.convert("RGBA"))
+        image = Image.alpha_composite(Image.new("RGBA", image.size, paper), image.convert("RGBA"))
     image = image.convert("RGB")
     red, green, blue = image.split()
     image = red if red.tobytes() == green.tobytes() == blue.tobytes() else image
-    return np.asarray(image if size is None else image.resize((size[1], size[0]), pillow.Resampling.LANCZOS))
+    return np.asarray(image if size is None else image.resize((size[1], size[0]), Image.Resampling.LANCZOS))
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -1,7 +1,6 @@
 """Open files for reading, gzipped or plain, and report every fault of a file as an error that names it."""
 
 import gzip
-import importlib
 import io
 import math
 import zipfile
@@ -9,10 +8,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from mlp_xp.errors import DatasetError, escaped, not_installed
+from mlp_xp.errors import DatasetError, escaped
 
 GZIP_MAGIC = b"\x1f\x8b"
 # How pandas, R and spreadsheets write a missing value, in small letters.
@@ -50,14 +48,6 @@ def fault(error: Exception, path: object = None, remedy: str = "check the path a
     said = escaped(" ".join(str(getattr(error, "strerror", None) or error).split()))[:200]
     reason = said.partition(". ")[0].removesuffix(".") or type(error).__name__  # NumPy goes on with advice to unpickle
     return DatasetError(f"cannot be read: {reason}", remedy=remedy, file=path)
-
-
-def library(module: str, requirement: str, fault: str) -> ModuleType:
-    """Import a library that is an extra. Raises DatasetError, which says how to install it: `fault, which ...`."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise DatasetError(f"{fault}, which {not_installed(requirement)}") from error
 
 
 def visible_names(folder: Path) -> list[str]:

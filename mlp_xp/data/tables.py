@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from mlp_xp.backends.reading import find_columns
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import FLAGS, MISSING, Stream, fault, library, number_of, open_file, visible_names
+from mlp_xp.data.reading import FLAGS, MISSING, Stream, fault, number_of, open_file, visible_names
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
 from mlp_xp.errors import Argument, DatasetError, some
 
@@ -148,7 +148,9 @@ def read_rows(stream: Stream) -> Iterator[tuple[int, list[str]]]:
 
 
 def _read_parquet(stream: Stream, how: Origin, features: Sequence[str] | None) -> Found:
-    pa, parquet = (library(name, "pyarrow", "Parquet needs pyarrow") for name in ("pyarrow", "pyarrow.parquet"))
+    import pyarrow as pa
+    from pyarrow import parquet
+
     try:
         with parquet.ParquetFile(stream) as file:
             chosen, labelled = _choose(file.schema_arrow.names, how, features)

@@ -33,7 +33,7 @@ def members_of(folders: Sequence[Path]) -> list[Path]:
             raise RunError(f"{str(folder)!r}: no member of this sweep has finished; start the sweep again")
         if len(members) < len(rows):
             text = f"{str(folder)!r}: only {len(members)} of {len(rows)} members of this sweep have finished, and count"
-            warnings.warn(text, MlpXpWarning, stacklevel=1)  # from one place, so that a command says it once
+            warnings.warn(text, MlpXpWarning, stacklevel=2)
         for member in members:
             found.setdefault(member.resolve(), member)
     return [*found.values()]

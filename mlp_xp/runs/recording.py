@@ -167,6 +167,7 @@ def find_start(folder: Path, settings: Settings, job: Job) -> Position | None:
     """
     check_unchanged(run_folder.read_config(folder)[0], settings, folder / run_folder.CONFIG)
     run_folder.check_data(folder, run_folder.data_facts(job))
+    run_folder.read_result(folder)  # refuses a damaged one
     if (folder / run_folder.CHECKPOINT).exists():
         return checkpoints.load_checkpoint(folder, settings, job.backend)
     for name in (run_folder.RESULT, run_folder.MODEL):

@@ -128,7 +128,7 @@ def _prepare(work: Work) -> tuple[Settings, Job]:
         if backend.threads.adjustable and not threads_chosen():  # on a cluster; in a process here these are chosen
             backend = on_threads(backend, 1, "a member of a sweep")
         dataset, crc32 = load(of_data(settings), work.cache_dir)
-    except MlpXpError as error:  # the process of the sweep has loaded the same data
+    except (MlpXpError, ModuleNotFoundError) as error:  # the process of the sweep has loaded the same data
         raise WorkerError(f"on {here}: {error}") from error
     if work.crc32 not in (None, crc32):
         raise WorkerError(f"the data have changed since the sweep's command began, or {here} has others")

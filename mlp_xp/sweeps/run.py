@@ -13,7 +13,6 @@ from mlp_xp.backends.memory import available_bytes, in_units, share_devices, tra
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import available_cpus
 from mlp_xp.core.job import layer_sizes
-from mlp_xp.data.datasets import SETTING
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs import sweep_index
@@ -98,8 +97,6 @@ def survey(
             if start and start not in sums and (is_new or Path(start).exists()):
                 sums[start] = load_run(start).sha256
         except MlpXpError as error:
-            if error.setting == SETTING:
-                error.setting = "data_dir" if settings.data_dir else "dataset"
             error.notes.append(place)
             raise
         need = sum(array.nbytes for array in dataset[:4] if array is not None)

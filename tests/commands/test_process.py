@@ -15,7 +15,7 @@ from helpers import SCRIPTS, assert_one_line, call, call_main, finish, popen, st
 import mlp_xp
 from mlp_xp import commands
 from mlp_xp.commands.process import called, run
-from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning
+from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, not_installed
 from mlp_xp.files import FileError
 
 ROOT = SCRIPTS.parent
@@ -55,6 +55,7 @@ def test_the_readme_lists_every_code():
         (raising(KeyboardInterrupt), 130, "interrupted"),
         (raising(PermissionError(13, "Permission denied", "a/b")), 1, "error: 'a/b': Permission denied; fix the"),
         (raising(ModuleNotFoundError("no", name="numpy.linalg")), 2, "error: numpy.linalg is not installed; "),
+        (raising(ModuleNotFoundError("no", name="PIL.Image")), 2, f"error: PIL.Image {not_installed('pillow')}"),
         (raising(MemoryError()), 2, "error: out of memory: "),
         (lambda: warnings.warn("odd\n", MlpXpWarning, stacklevel=1), 0, r"warning: odd\n"),
     ],

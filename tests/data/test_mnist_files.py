@@ -44,7 +44,7 @@ def message(function: Any, *args: Any) -> str:
     text = str(caught.value)
     assert text.isprintable()
     assert "--" not in text, "options are the command line's"
-    return text.removeprefix("name_or_folder: ")
+    return text.removeprefix("dataset: ").removeprefix("data: ")
 
 
 # Folders.

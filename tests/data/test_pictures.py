@@ -1,6 +1,5 @@
 """Picture files and folders: each picture as it is, grey or colour by one rule, and every fault told by file."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -188,13 +187,6 @@ def test_pictures_for_a_network(tmp_path: Path) -> None:
     resized = read_pictures([tmp_path], (3, 4, 3), "resized pictures")
     assert not resized.faults
     np.testing.assert_array_equal(resized.images[:2], [np.repeat(GREY[..., None], 3, axis=2), COLOUR])
-
-
-@pytest.mark.parametrize(("module", "requirement"), [("PIL.Image", "pillow"), ("scipy.ndimage", "scipy")])
-def test_a_library_that_is_missing(monkeypatch: pytest.MonkeyPatch, module: str, requirement: str) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(DatasetError, match=f"which is not installed; install it with: .* install {requirement}$"):
-        read_pictures([], (28, 28))
 
 
 # Pictures as MNIST's.

@@ -213,3 +213,10 @@ def test_a_run_that_lost_its_checkpoint_is_not_started_over(lost, shorter_run, t
     left = "model.safetensors" if lost == ["result.json"] else "result.json"
     assert_one_line(call("train", "--resume", folder), 2, f"has {left} but no checkpoint.safetensors", "restore")
     assert files(folder) == before
+
+
+def test_a_damaged_result_is_told_before_it_is_replaced(shorter_run, tmp_path):
+    folder = shutil.copytree(shorter_run, tmp_path / "run")
+    (folder / "result.json").write_text("{")
+    assert_one_line(call("train", "--resume", folder, "--epochs", 4), 2, "result.json': is not JSON")
+    assert (folder / "result.json").read_text() == "{"

@@ -183,6 +183,7 @@ def fails_with(error: Exception) -> Callable[..., None]:
         ("mlp_xp.runs.checkpoints.save_model", fails_with(FileError("No space left")), 1, "No space left"),
         ("mlp_xp.sweeps.member.load", lambda *_: (None, "other"), 2, "the data have changed"),
         ("mlp_xp.sweeps.member.load", fails_with(DatasetError("'own.csv': no such file")), 2, "no such file"),
+        ("mlp_xp.sweeps.member.load", fails_with(ModuleNotFoundError("No module named 'PIL'")), 2, "named 'PIL'"),
         ("mlp_xp.sweeps.member.INDEX", "elsewhere.json", 2, "does not see the sweep's folder"),
         ("mlp_xp.sweeps.member.__version__", "0", 2, "has mlp_xp 0, and the sweep "),
         ("mlp_xp.runs.recording.check_memory", fails_with(NotEnoughMemoryError("needs 9 GiB")), 2, "needs 9 GiB"),
