@@ -130,8 +130,7 @@ class Model(NamedTuple):
         )
 
 
-# Maximum bytes of the widest layer per forward pass, in float64.
-PART_BYTES = 6 * 2**20
+PART_BYTES = 6 * 2**20  # maximum bytes of the widest layer in a forward pass, in float64
 
 
 @lru_cache(maxsize=8)
