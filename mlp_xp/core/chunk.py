@@ -16,7 +16,7 @@ from mlp_xp.core.step import Batch, State, make_block
 from mlp_xp.core.task import Task
 
 
-@np.errstate(over="ignore")  # of a rate and a decay at the ends of their ranges; the losses show it
+@np.errstate(over="ignore")  # a rate or a decay at the end of its range may overflow; the losses show it
 def step_inputs(
     config: TrainConfig, dtype: str, samples: np.ndarray, first_step: int, total_steps: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
