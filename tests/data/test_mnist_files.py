@@ -86,8 +86,8 @@ def test_the_repository_has_mnist() -> None:
 def test_nothing_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     meant, setting = (" (did you mean 'mnist'?)", "dataset") if name == "mnsit" else ("", "data")
-    start = f"{setting}: {name!r}: no such folder, file or data set{meant}; choose one of {', '.join(DATASETS)}, or give a table"
-    assert message(load_dataset, name).startswith(start)
+    start = f"{setting}: {name!r}: no such folder, file or data set{meant}; choose one of {', '.join(DATASETS)}"
+    assert message(load_dataset, name).startswith(f"{start}, or give a table")
     if name:
         assert message(load_dataset, Path(name)).startswith(f"{setting}: {name!r}: no such folder")
 
