@@ -70,9 +70,7 @@ def load_dataset(
             file=path,
         )
     dataset = to_dataset(samples, backend, origin)._replace(name=name)
-    if row.is_own:  # with the task, so that a guess is made once
-        return dataset._replace(origin=replace(origin, task=dataset.task.name))
-    return dataset._replace(hold_out=None)
+    return dataset._replace(origin=origin) if row.is_own else dataset._replace(hold_out=None)
 
 
 def is_own(name_or_folder: str | os.PathLike[str], how: Origin) -> bool:
