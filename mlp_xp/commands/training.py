@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from rich.console import Console
 
 from mlp_xp.backends.opening import open_backend
@@ -118,6 +119,13 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
     stop.say(f"\n{terminal.summary(event.report)}")
     if event.position.best:
         stop.say(terminal.selected(event.position.best, event.position.epoch, settings.train, dataset))
+    if event.report.test and dataset.task.exclusive:
+        counts = np.bincount(job.backend.to_numpy(dataset.test_labels))
+        if event.report.test.score <= (share := counts.max() / counts.sum()):
+            stop.say(
+                f"no better than always naming {dataset.class_names[counts.argmax()]}, the most frequent class "
+                f"({100 * share:.2f} %); try a lower --learning-rate, more --epochs, or another --seed"
+            )
     try:  # a run without pictures is complete
         paths = draw_run(folder, dataset, job.backend)
         stop.say(f"drawn in {folder}: {', '.join(path.name for path in paths)}")

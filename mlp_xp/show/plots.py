@@ -99,7 +99,8 @@ def text(name: str, most: int = LONGEST_NAME) -> str:
 
 
 def tidy(axes: Any) -> None:
-    """Draw a grid, and no frame on two sides."""
+    """Draw a grid below the data, and no frame on two sides."""
+    axes.set_axisbelow(True)
     axes.grid(visible=True, color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -162,7 +163,8 @@ class Curves:
 def draw_curves(runs: Sequence[Curves]) -> "Figure":
     """Draw losses and accuracy (or R²) against samples seen, with the curves of all runs in the same axes.
 
-    All runs have the same task. Without a test set and held-out samples, only losses are drawn.
+    All runs have the same task. Without a test set and held-out samples, only losses are drawn. A ring on the held-out
+    score marks the network that validation kept.
     """
     return _draw_lines([(run.name, [run]) for run in runs])
 
@@ -200,8 +202,8 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
     losses, *scores = figure.subplots(1 + has_score, 1, sharex=True, squeeze=False)[:, 0]
     handles, styles = [], dict[str, Any]()
     for i, (_, runs) in enumerate(groups):
-        # With more runs than colours, the markers differ.
-        marker, colour = "osv^DPX"[i // len(COLOURS) % 7], COLOURS[i % len(COLOURS)]
+        # Neighbours differ in their markers too; up to 49 pairs of marker and colour differ.
+        marker, colour = "osv^DPX"[(i + i // len(COLOURS)) % 7], COLOURS[i % len(COLOURS)]
         look: dict[str, Any] = {"color": colour, "linewidth": 1.3, "marker": marker, "markersize": 3.5}
         handles.append(Line2D([], [], **look))
         for name, line, kind in kinds:
@@ -214,6 +216,12 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
                 if len(runs) > 1:
                     axes.fill_between(seen, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.15)
                 styles[kind] = Line2D([], [], color="#555555", linestyle=line)
+                kept = runs[0].records[-1].get("kept_epoch") if name == kinds[-1][0] and len(runs) == 1 else None
+                if kept is not None:
+                    ring: dict[str, Any] = {"marker": "o", "markersize": 10, "fillstyle": "none", "linestyle": ""}
+                    at = (kept + 1) * runs[0].samples
+                    axes.plot(at, tables[0][at], color=colour, **ring)
+                    styles["kept, by the held-out samples"] = Line2D([], [], color="#555555", **ring)
     losses.set(ylabel="loss" + ",\nstandardised targets" * any(run.standardised for run in every))
     positive = [value for line in losses.lines for value in line.get_ydata() if value > 0]
     if positive and max(positive) >= 10 * min(positive):
@@ -331,7 +339,7 @@ def draw_weights(
     padding = (0, rows * columns - units), (0, 1), (0, 1)  # a pixel between the images
     padded = np.pad(images, padding, constant_values=np.nan)
     sheet = np.vstack([np.hstack([*padded[i : i + columns]]) for i in range(0, len(padded), columns)])
-    figure = new_figure(7, 0.6 + 7 * sheet.shape[0] / sheet.shape[1])
+    figure = new_figure(8.2, 0.4 + 7 * sheet.shape[0] / sheet.shape[1])
     axes = figure.subplots()
     image = axes.imshow(sheet, interpolation="nearest", cmap="PuOr_r", vmin=-largest, vmax=largest)
     axes.set_axis_off()
@@ -355,6 +363,7 @@ def draw_predictions(
         axes.axline((true[0, i], true[0, i]), slope=1, color=COLOURS[1], linewidth=1.2, linestyle="--")
         axes.set(aspect="equal", adjustable="datalim", xlabel="true", ylabel="predicted")
         axes.set_title(f"{text(names[i], LONGEST_CLASS)}: R² {r2s[i]:.4f}", fontsize=10)
+        axes.locator_params(axis="x", nbins=4)  # long numbers would overlap
         tidy(axes)
     left_out = f"; the first {outputs} of {len(names)} outputs" if outputs < len(names) else ""
     figure.suptitle(f"{len(true)} test samples{left_out}", fontsize=11)

@@ -118,6 +118,16 @@ def test_a_recipes_batch_is_at_most_the_training_set(tmp_path: Path) -> None:
     assert_one_line(call("train", "--config", config, "--run-dir", tmp_path / "new"), 2, "--batch-size: 4 ")
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_that_learned_nothing_says_so(tmp_path: Path) -> None:
+    kinds = (np.arange(90) % 9 == 0).astype(int)
+    path = write_samples(tmp_path / "t.csv", TABLE + 3 * kinds[:, None], kinds)
+    words = ("train", "--data-dir", path, "--label", "kind", "--run-dir", tmp_path / "run")
+    outcome = call(*words, "--init", "glorot", "--learning-rate", 1e-9, "--epochs", 1, "--split-seed", 3)
+    assert "\nno better than always naming 0, the most frequent class (88.89 %); try a lower --learn" in outcome.out
+    assert "no better than" not in call(*words, "--overwrite", "--learning-rate", 0.1, "--epochs", 30).out
+
+
 # Predictions.
 
 

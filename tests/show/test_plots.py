@@ -44,6 +44,12 @@ def test_curves_are_at_the_samples_seen_and_in_the_same_axes() -> None:
     assert [text.get_text() for text in legend.get_texts()] == ["one", r"\$two^{"]
 
 
+def test_runs_differ_without_colours() -> None:
+    lines = plots.draw_curves([plots.Curves("a", records(4, 1.0), 300)] * 49).axes[1].lines
+    assert len({line.get_marker() for line in lines[:7]}) == 7
+    assert len({(line.get_marker(), line.get_color()) for line in lines}) == 49
+
+
 def test_curves_with_held_out_samples_show_them() -> None:
     """Of two reports at the same place the first counts, and the closing one is no point of its own."""
     places = ((0, 0), (0, 50), (0, 100), (1, 0), (1, 50), (1, 100))
@@ -56,7 +62,9 @@ def test_curves_with_held_out_samples_show_them() -> None:
     losses, accuracy = plots.draw_curves([plots.Curves("a", [*reports, closing], 100)]).axes
     assert xy(losses.lines[0]) == ([0, 50, 100, 150, 200], [1, 2, 3, 5, 6])
     assert xy(losses.lines[2])[1] == [3.0, 3.0]
-    test, held_out = accuracy.lines
+    test, held_out, ring = accuracy.lines
+    assert xy(ring) == ([100], [45.0]), "the network that was kept"
+    assert losses.get_legend().get_texts()[-1].get_text() == "kept, by the held-out samples"
     assert xy(held_out) == ([100, 200], [45.0, 75.0])
     assert xy(test)[0] == [50, 100, 150, 200]
 
