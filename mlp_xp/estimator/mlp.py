@@ -45,12 +45,11 @@ TASKS = {"softmax": CLASSES, "logistic": LABELS, "identity": REGRESSION}
 
 
 def with_parameters_of(theirs: Callable[..., None], *more: str) -> Callable[..., None]:
-    """Return an `__init__` with the parameters and defaults of scikit-learn's, and more, with ADDED, which are None."""
+    """Return an `__init__` with scikit-learn's parameters and defaults, and with `more` and ADDED, which are None."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     known = [each for name, each in inspect.signature(theirs).parameters.items() if name in SUPPORTED]
-    signature = inspect.Signature(
-        [*known, *(inspect.Parameter(name, keyword, default=None) for name in (*more, *ADDED))]
-    )
+    added = (inspect.Parameter(name, keyword, default=None) for name in (*more, *ADDED))
+    signature = inspect.Signature([*known, *added])
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         given = signature.bind(self, *args, **kwargs)
