@@ -123,7 +123,7 @@ class MlpXp(Program):
         drawn = initial_layers(sizes, np.random.RandomState(config.seed), config.init)
         self.state = initial_state(config, drawn, self.backend)
         training = TrainingJob(config, self.dataset, self.backend)
-        self.training = training.on(choose_threads(self.backend, training.work))
+        self.training = training.with_threads_of(choose_threads(self.backend, training.work))
         self.lengths = chunk_lengths(workload.batch_size, count_parameters(sizes), samples)
 
     def shuffle(self, permutation: np.ndarray) -> None:

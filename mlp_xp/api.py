@@ -77,7 +77,7 @@ def train(
         if run_dir is None:
             check_memory(config, job.sizes, backend)
             trained = read_source(start_from, job)
-            events = trajectory(job.on(choose_threads(backend, job.work)), trained=trained)
+            events = trajectory(job.with_threads_of(choose_threads(backend, job.work)), trained=trained)
         else:
             place: dict[str, Any] = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
             place |= {"origin": dataset.origin or Origin(), "start_from": start_from}

@@ -21,7 +21,7 @@ from mlp_xp import __version__
 from mlp_xp.commands import COMMANDS
 from mlp_xp.declared import Setting, declared
 from mlp_xp.errors import MlpXpError
-from mlp_xp.runs.settings import RECIPES, Settings, differences
+from mlp_xp.runs.settings import RECIPES, SETTINGS, Settings, flatten
 from mlp_xp.show.console import plain_console
 
 RANGE = ".."  # between the ends of a range
@@ -46,7 +46,8 @@ CacheDir = Annotated[
 ]
 BackendName = Annotated[str, Parameter(help=docstrings(Settings)["backend"])]
 Device = Annotated[str | None, Parameter(help=docstrings(Settings)["device"])]
-OWN = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in differences(RECIPES["own"]).items())
+_changed = {name: value for name, value in flatten(RECIPES["own"]).items() if value != SETTINGS[name].default}
+OWN = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in _changed.items())
 Recipe = Annotated[
     str | None,
     Parameter(

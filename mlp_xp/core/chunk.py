@@ -16,7 +16,7 @@ from mlp_xp.core.step import Batch, State, make_block
 from mlp_xp.core.task import Task
 
 
-@np.errstate(over="ignore")  # of a rate and a decay at the ends of their ranges; the losses show it
+@np.errstate(over="ignore")  # a rate or a decay at the end of its range may overflow; the losses show it
 def step_inputs(
     config: TrainConfig, dtype: str, samples: np.ndarray, first_step: int, total_steps: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -42,9 +42,9 @@ def make_chunk(
 ) -> Callable[[State, tuple[Any, ...], tuple[Any, ...]], tuple[State, Array]]:
     """Return `chunk(state, data, steps) -> state, losses`, compiled where it can be.
 
-    prepare: see `Preparation`. most_steps: see `Backend.jit`. data: the inputs and labels to train on, the arrays of
-    `Preparation.fitted`, and those of `Dataset.scaling`, on the device. steps: see `step_inputs`. losses: the loss of
-    each step, before its update, (k,). The state is donated.
+    prepare: see `Preparation`. most_steps: the length of the longest chunk. data: the inputs and labels to train on,
+    `Preparation.fitted` and `Dataset.scaling`, on the device. steps: those of `step_inputs`, on the host; `Backend.jit`
+    copies them to the device. losses: the loss of each step, before its update, (k,). The state is donated.
     """
     xp = backend.xp
     deferred = can_defer(config, compiles=backend.compiles)

@@ -19,15 +19,15 @@ class TrainConfig:
 
     A field is declared with its default and other facts, which `declared.Setting` explains. `compiled_in=False` marks
     what a compiled training step does not contain: it is an input of the step, as the learning rate is, or the step
-    never sees it, as the number of epochs.
+    never sees it, as the number of epochs. `by_ratio` and `aliases` only concern sweeps and the command line.
     """
 
     epochs: int = setting(5, least=1, compiled_in=False, aliases=("-e",))
     """Passes over the training set."""
     batch_size: int = setting(1, least=1, by_ratio=True, aliases=("-b", "--bs"))
     """Samples per training step; the gradient is their mean. The last batch of an epoch may be smaller."""
-    # A step multiplies the error by rate / batch size: a smaller rate would lose its digits there in float32, or be 0.
-    # A larger one would overflow in Adam's bias correction. One that is too large for float32 makes a run diverge.
+    # The rate is divided by the batch size: a smaller one would lose its digits in float32, or be 0. A larger one would
+    # overflow in what Adam computes from it on the host. One that is too large for float32 makes a run diverge.
     learning_rate: float = setting(0.01, least=1e-30, most=1e300, compiled_in=False, by_ratio=True, aliases=("--lr",))
     """How far an update follows the gradient."""
     hidden: tuple[int, ...] = setting((64,), least=1, by_ratio=True, aliases=("--layers", "--units"))

@@ -76,7 +76,7 @@ class Dataset(NamedTuple):
     task: Task = CLASSES
     """CLASSES (each sample has one), LABELS (each sample may have several), or REGRESSION."""
     origin: Any = None
-    """How your own files were read, an `Origin` of `data.origin` with the task; None for other data."""
+    """How your own files were read, an `Origin` of `data.origin`; None for other data."""
     kind: str = "arrays"
     """"pictures", "resized pictures", "columns" of a table, or "arrays": what `predict` reads for this network. For
     "arrays", pictures are prepared as MNIST's were."""

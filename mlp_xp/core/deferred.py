@@ -1,6 +1,6 @@
-"""Optional speed-up: steps of plain gradient descent on a few samples, with the first layer written once per block.
+"""Steps of plain gradient descent on a few samples in less time, with the first layer written once per block.
 
-`TrainConfig(defer_updates=False)` trains without it, and the trajectories agree to rounding.
+They compute what those of `step` do up to rounding, and are the default: see `TrainConfig.defer_updates`.
 
 A step on B samples changes the first layer's weights, by far the largest array, by a matrix of rank B, x^T e. Instead
 of writing all of W_0 at each step, keep the errors e, which have the learning rate in them, and write W_0 once per
@@ -51,7 +51,7 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> St
         # all_errors (K B, n_1): those of the first layer, 0 for the steps that are still to come.
         above, all_errors = carry
         # product (B, n_1): x W_0 + b_0 at the block's start. overlap (B, K B): x times all inputs of the block.
-        # place (K B, B): 1 at the row and the column of each sample of the step.
+        # place (K B, B): for step i, columns i B to (i + 1) B of the identity: place @ e puts e into these rows.
         product, overlap, place, targets, rate = row
         activations = [activation] * len(above)
         logits, tape = forward_from(product - overlap @ all_errors, above, activations, xp=xp)

@@ -6,6 +6,9 @@ Conventions of the whole package, used here for the first time:
 - `xp` is that library's namespace, such as `numpy`: `xp.exp(x)` works on whichever library `x` belongs to. The caller
   passes it as a keyword, because looking it up from `x` takes a microsecond or more at each call. Operators (`+`, `*`,
   `@`) need no `xp`.
+- An in-place operator such as `y *= 0.5` changes the array on NumPy, CuPy and PyTorch, and makes a new one on JAX,
+  whose arrays cannot change. A function works in place only on arrays that it made, or that are donated to it: its
+  caller must not use those again, but what the function returns.
 
 An activation takes an array z of any shape. It returns its value, with the shape and dtype of z, and what its
 derivative is computed from: often the value itself, which backpropagation has at hand.

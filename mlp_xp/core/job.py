@@ -61,8 +61,8 @@ class Job:
         """The multiply-adds of a step's forward pass: samples x parameters."""
         return self.config.batch_size * self.parameters
 
-    def on(self, backend: Backend) -> "Job":
-        """Return this job on the same backend with another number of threads. The arrays stay where they are."""
+    def with_threads_of(self, backend: Backend) -> "Job":
+        """Return this job with the threads of `backend`, which is otherwise its own. The arrays stay where they are."""
         job = copy.copy(self)
         job.backend = backend
         return job

@@ -1,7 +1,7 @@
 """What the core asks of an array library: an interface, which `mlp_xp.backends` implements for each library.
 
-A chunk is many steps of training, which run as one function. A block is a few steps of a chunk, whose inputs are
-prepared at once.
+A chunk is many steps of training, which run as one function. A block is a part of a chunk, with at most `block_bytes`
+of inputs, which become features together.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,10 +46,11 @@ class Backend:
     jit: Callable[..., Callable[..., Any]]
     """`jit(function, donate=(), most_steps=None)` returns a function that computes the same, compiled where the library
     compiles. The function may overwrite its arguments at the positions in `donate`. If nothing is donated, the function
-    is called rarely, so it may be compiled quickly rather than well. An overflow in it gives no warning. most_steps
-    is for chunks alone (see `chunk`): the returned function takes its last argument, a tuple of arrays whose first axis
-    counts the steps, on the host, and copies it to the device. It may fill up the arrays to this length, so that chunks
-    of all lengths are compiled once. The results have the true length."""
+    is called rarely, so it may be compiled quickly rather than well. An overflow in it gives no warning. most_steps is
+    for a chunk alone, and is the length of the longest. The last argument of the returned function is then a tuple of
+    host arrays with a row for each step, which it copies to the device. It may fill them up to this length, so that
+    chunks of all lengths are compiled once: `scan` and `scan_blocks` stop at the true number of steps, so the filling
+    is never trained on, and the results have the true length."""
     dtype_name: str = "float64"
     """float64 or float32: the name that was asked for, not what `finfo` of a foreign namespace says."""
     compiles: bool = False
@@ -64,7 +65,8 @@ class Backend:
     threads: Any = None
     """The threads on which functions from `jit` compute, `Threads` of `mlp_xp.backends.threads`."""
     like: Callable[[Any], "Backend"] = NotImplemented
-    """`like(array)` returns the backend of an array's library on its device, in the same dtype: a model predicts there.
+    """`like(array)` returns the backend of an array's library on its device, in this backend's dtype: a model predicts
+    there.
     For lists, and anything else that NumPy reads, this is NumPy's."""
     device_name: str | None = None
     """The device's name as `open_backend` takes it; None for a foreign namespace, whose default device is used."""

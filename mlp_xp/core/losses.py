@@ -30,7 +30,7 @@ MANY = 64  # with this many samples or more, softmax is faster on the transposed
 def by_output(x: Array, /, *, xp: Any) -> Array:
     """Return outputs (..., n) as (n, samples), because NumPy sums a few long rows faster than many short ones."""
     columns = xp.reshape(x, (-1, x.shape[-1])).T
-    copied = xp.reshape(columns, (-1,))  # to flatten a transposed array of several samples copies it, row by row
+    copied = xp.reshape(columns, (-1,))  # `.T` is only a view: the two reshapes make it contiguous
     return xp.reshape(copied, columns.shape)
 
 

@@ -130,8 +130,7 @@ class Model(NamedTuple):
         )
 
 
-# Maximum bytes of the widest layer per forward pass, in float64.
-PART_BYTES = 6 * 2**20
+PART_BYTES = 6 * 2**20  # maximum bytes of the widest layer in a forward pass, in float64
 
 
 @lru_cache(maxsize=8)
@@ -169,7 +168,7 @@ def copy_network(network: Network, /, *, xp: Any) -> Network:
 
 
 def all_finite(arrays: Sequence[Array], backend: Backend) -> bool:
-    """Return whether all numbers of floating-point arrays on the device are finite. Reads one value if their sum is."""
+    """Return whether all numbers of some floats are finite. If their sum is, only this number is copied to the host."""
     total = backend.to_numpy(compiled(_sum_of_all, backend)(tuple(arrays)))
     return bool(np.isfinite(total)) or all(np.isfinite(backend.to_numpy(array)).all() for array in arrays)
 

@@ -13,8 +13,8 @@ the chain rule from the last layer to the first. The error of layer l is e_l = d
     bias           dL/db_l = sum_s e_l[s]     because dz_l[s, j] / db_l[j] = 1
     layer below    e_{l-1} = (e_l W_l^T) * f'(z_{l-1})           because dz_l[s, j] / da_l[s, i] = W_l[i, j]
 
-All of this is linear in the error: multiplying the last error by a factor multiplies every gradient by it. The
-optimisers use this.
+At given weights, all of this is linear in the error: multiplying the last error by a factor multiplies every gradient
+by it. That is why the learning rate may be multiplied into the last error.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +41,8 @@ class Layer(NamedTuple):
 
 Network = tuple[Layer, ...]
 Tape = list[tuple[Array, Any]]
-"""For each layer its input a_l, (B, n_l), and what the activation that made a_l `saved`; None for the first layer."""
+"""(a_l, saved) for each layer: its input, (B, n_l), and what the activation that made it returned as `saved`; None for
+the first layer."""
 
 # From this many samples on, the gradient of a layer with few outputs is computed as the transpose of (e^T a).
 MANY_SAMPLES, FEW_OUTPUTS = 128, 32

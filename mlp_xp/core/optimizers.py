@@ -2,12 +2,9 @@
 
 An optimiser has a function that changes one array of a layer, its weights or its bias: `change(w, g, slots, rates,
 settings, xp=)` returns the new w and slots. g is the gradient of w, and the slots are arrays that the optimiser keeps
-for w from step to step, of the shape of w: none, a velocity, or two moments. `settings` is a `TrainConfig`. What
-changes from step to step, such as the learning rate, is in `rates`.
-
-The arrays w and slots are donated: the function may work in place, so its caller must not use them again. An in-place
-operator such as `w -= g` changes the array on NumPy, CuPy and PyTorch, and makes a new one on JAX; the code is right
-either way because it returns what it computed. g must not change, because the caller may need it.
+for w from step to step, of the shape of w: none, a velocity, or two moments. w and the slots are donated; g must not
+change, because the caller may need it. `settings` is a `TrainConfig`. What changes from step to step, such as the
+learning rate, is in `rates`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,13 +21,13 @@ Changed = tuple[Array, Sequence[Array]]
 
 
 class Rates(NamedTuple):
-    """The numbers that change from step to step, arrays (); those of k steps are (k,). Unused ones are 0."""
+    """The numbers that change from step to step, arrays () for a step, (k,) for k steps. Unused ones are 0."""
 
     error: Array
-    """Factor of the error at the output, and so of all gradients, which are linear in it: for gradient descent the
-    learning rate, for momentum 1, for Adam 1 - beta_1. Here it costs 10 multiplications per sample, in the gradients it
-    would cost 50 000. `chunk` divides it by the batch size, because the gradient of a batch is a mean. The estimators
-    pass (B, 1), with the weights of the samples in it."""
+    """Factor of the error at the output, and so of all gradients, which are linear in it: r / B. r is the learning rate
+    for gradient descent, 1 for momentum and 1 - beta_1 for Adam; 1 / B makes the gradient of a batch a mean. For the
+    notebook's network this takes 10 multiplications per sample; in the gradients, r would take 50 000.
+    `Optimizer.rates` returns r, and `step_inputs` divides it. The estimators pass (B, 1), with weights of samples."""
     decay: Array
     """Factor of the parameters, for weight decay. `Optimizer.rates` sets it for all optimisers."""
     step_size: Array
@@ -111,7 +108,7 @@ class Optimizer(NamedTuple):
     def rates(self, learning_rates: np.ndarray, step_numbers: np.ndarray, settings: Any) -> Rates:
         """Return the rates, float64 (n,) each, of n steps with these learning rates and numbers, from 0, (n,) each."""
         error, step_size, epsilon = self.own_rates(learning_rates, step_numbers + 1, settings)
-        # This error is not yet divided by the batch size: the gradient is a mean, to which the decay is added.
+        # What reaches `change` is r times the mean gradient, so the pull weight_decay * w gets the factor r too.
         decay = settings.weight_decay * (learning_rates if self.decoupled else error)
         return Rates(*np.broadcast_arrays(error, decay, step_size, epsilon))
 

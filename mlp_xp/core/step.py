@@ -60,7 +60,7 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
         if config.update_order == "simultaneous":
             errors = list(errors)
         gradients: Iterable[tuple[int, Layer]] = ((i, gradient(a, e, xp=xp)) for i, a, e in errors)
-        if config.clip_norm:  # rates.error is c / B, so g is c times the mean gradient, and so is the limit
+        if config.clip_norm:  # g is r times the mean gradient, see `Rates.error`, so the limit is r times clip_norm
             gradients = clip_by_norm(gradients, config.clip_norm * batch.x.shape[0] * rates.error, xp=xp)
         for i, g in gradients:
             layers[i], slots[i] = update(layers[i], g, slots[i], rates)

@@ -53,7 +53,7 @@ class Task(NamedTuple):
     name: str
     """The key in TASKS, under which files store the task."""
     loss: Callable[..., Array]
-    """`loss(z, targets, xp=)`: the loss of each sample, (n,). See `losses`."""
+    """`loss(z, targets, xp=)`: the loss of each sample, (..., outputs) to (...). See `losses`."""
     link: Callable[..., Array]
     """`link(z, xp=)`: predictions (n, outputs). The derivative of the loss by z is link(z) - targets; see `losses`."""
     encode: Callable[..., Array]
@@ -72,8 +72,8 @@ class Task(NamedTuple):
     exclusive: bool
     """Whether each sample has one of the outputs as its label, (n,); otherwise one label per output, (n, outputs)."""
     floats: bool
-    """True: labels are floats, which your own data standardise for training, and predictions are numbers. False: labels
-    are integers, and predictions are probabilities."""
+    """True: labels are floats, which `from_arrays` and `load_dataset` standardise for training unless told otherwise,
+    and predictions are numbers. False: labels are integers, and predictions are probabilities."""
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -110,7 +110,7 @@ def _most_probable(predictions: Array, names: Sequence[str], /, *, xp: Any) -> A
 
 
 def _pool_classes(z: np.ndarray) -> np.ndarray:
-    # Logarithms of probabilities are added, because they do not underflow.
+    # Probabilities are added, as logarithms, because these do not underflow.
     return np.logaddexp.reduce(log_softmax(z, xp=np), axis=0) - math.log(len(z))
 
 

@@ -59,8 +59,7 @@ class Tally(NamedTuple):
     samples: int = 0
     seconds: float = 0.0
     complete: bool = False
-    """Whether the next steps begin a new tally: after a report, and in the warm-up. Until then these sums are kept,
-    because the closing report may show them again."""
+    """True after a report and in the warm-up: the next chunk then starts from zero instead of adding."""
 
 
 class Best(NamedTuple):
@@ -83,7 +82,7 @@ class Position(NamedTuple):
     epoch: int = WARM_UP_EPOCH
     """The number of the epoch, from 0; WARM_UP_EPOCH during the warm-up."""
     sample: int = 0
-    """How many samples of the epoch are done."""
+    """How many samples of the epoch are done; 0 during the warm-up."""
     step: int = 0
     """The steps that are done since the start of training."""
     reports: int = 0
@@ -98,13 +97,13 @@ class Position(NamedTuple):
 
     def after(self, epoch: int, chunk: Chunk, state: State, losses: np.ndarray, seconds: float) -> "Position":
         """Return the position after a chunk, whose steps left this state, had these losses and took this time."""
-        has_report, size = chunk.report is not None, chunk.batch_size
+        is_warm_up, has_report, size = epoch == WARM_UP_EPOCH, chunk.report is not None, chunk.batch_size
         old = Tally() if self.tally.complete else self.tally
         loss, samples = old.loss + float(losses.sum()) * size, old.samples + losses.size * size
-        tally = Tally(loss, samples, old.seconds + seconds, complete=has_report or epoch == WARM_UP_EPOCH)
-        step, reports = self.step + chunk.steps, self.reports + has_report
+        tally = Tally(loss, samples, old.seconds + seconds, complete=has_report or is_warm_up)
+        sample, step, reports = 0 if is_warm_up else chunk.stop, self.step + chunk.steps, self.reports + has_report
         return self._replace(
-            state=state, epoch=epoch, sample=chunk.stop, step=step, reports=reports, loss=float(losses[-1]), tally=tally
+            state=state, epoch=epoch, sample=sample, step=step, reports=reports, loss=float(losses[-1]), tally=tally
         )
 
 

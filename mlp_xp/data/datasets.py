@@ -16,7 +16,7 @@ from mlp_xp.data.arrays import to_dataset
 from mlp_xp.data.downloads import fetch
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import visible_names
-from mlp_xp.data.registry import DATASETS, Source
+from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Format
 from mlp_xp.errors import DatasetError, nearest
 
@@ -55,10 +55,10 @@ def load_dataset(
     the file and the fault, or DownloadError.
     """
     origin, backend = Origin(**how), backend or open_backend()
-    row, path, source = _format_of(name_or_folder, origin), Path(name_or_folder), _published(name_or_folder)
+    row, path = _format_of(name_or_folder, origin), Path(name_or_folder)
     _check_options(str(name_or_folder), row, origin)
-    if source:
-        name, is_here = path.name, path.name == "mnist" and MNIST_DIR.is_dir()
+    if name_or_folder in DATASETS:
+        name, source, is_here = path.name, DATASETS[path.name], path.name == "mnist" and MNIST_DIR.is_dir()
         files = [MNIST_DIR / file for file in source.files] if is_here else fetch(name, cache_dir=cache_dir)
         samples = mnist_files.read_files(files, source)
     else:
@@ -70,9 +70,7 @@ def load_dataset(
             file=path,
         )
     dataset = to_dataset(samples, backend, origin)._replace(name=name)
-    if row.is_own:  # with the task, so that a guess is made once
-        return dataset._replace(origin=replace(origin, task=dataset.task.name))
-    return dataset._replace(hold_out=None)
+    return dataset._replace(origin=origin) if row.is_own else dataset._replace(hold_out=None)
 
 
 def is_own(name_or_folder: str | os.PathLike[str], how: Origin) -> bool:
@@ -104,21 +102,17 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
     return dataset._replace(test_inputs=inputs, test_labels=labels, name=str(place.absolute()), origin=how)
 
 
-def _published(name_or_folder: str | os.PathLike[str]) -> Source | None:
-    return DATASETS.get(name_or_folder) if isinstance(name_or_folder, str) else None
-
-
 def _format_of(name_or_folder: str | os.PathLike[str], how: Origin) -> Format:
     """Return the form of a published data set, or of a file or folder by the names in it. Raises DatasetError."""
     text, path = str(name_or_folder), Path(name_or_folder)
-    if _published(name_or_folder):
+    if name_or_folder in DATASETS:  # a string; a Path is a folder, whatever its name
         return mnist_files.FORMAT
     if not os.path.lexists(name_or_folder):
         known = nearest(text, DATASETS)
         raise DatasetError(
             f"{text!r}: no such folder, file or data set{known}",
             remedy=f"choose one of {', '.join(DATASETS)}, or give {pictures.GIVE}",
-            setting=None if known else "data",
+            setting="dataset" if known else "data",
         )
     names = visible_names(path) if path.is_dir() else [path.name]
     return next(row for row in FORMATS if row.is_it(path, names, how))

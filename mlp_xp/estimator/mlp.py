@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.neural_network._stochastic_optimizers import BaseOptimizer
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from mlp_xp.backends import DTYPES
@@ -43,11 +44,13 @@ ADDED = ("dtype", "device", "backend")
 TASKS = {"softmax": CLASSES, "logistic": LABELS, "identity": REGRESSION}
 
 
-def with_parameters_of(theirs: Callable[..., None]) -> Callable[..., None]:
-    """Return an `__init__` with the parameters and defaults of scikit-learn's, and with ADDED, which are None."""
+def with_parameters_of(theirs: Callable[..., None], *more: str) -> Callable[..., None]:
+    """Return an `__init__` with the parameters and defaults of scikit-learn's, and more, with ADDED, which are None."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     known = [each for name, each in inspect.signature(theirs).parameters.items() if name in SUPPORTED]
-    signature = inspect.Signature([*known, *(inspect.Parameter(name, keyword, default=None) for name in ADDED)])
+    signature = inspect.Signature(
+        [*known, *(inspect.Parameter(name, keyword, default=None) for name in (*more, *ADDED))]
+    )
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         given = signature.bind(self, *args, **kwargs)
@@ -99,10 +102,7 @@ class _MLP(BaseEstimator):
             X, y = self._validate_input(X, to_host(y), incremental, first)
             y = y.reshape(len(y), -1)
             self.n_outputs_ = y.shape[1]
-            weights = to_host(sample_weight)
-            if weights is not None:
-                one = np.empty((len(y), 1))
-                weights = _check_sample_weight(weights, one, dtype=np.float64, ensure_non_negative=True)
+            weights = self._weights(y, to_host(sample_weight))
             backend = choose_backend(X, self.backend, self.device, self.dtype)
             self._random_state = check_random_state(self.random_state)
             shape = {"hidden_layer_sizes": sizes, "activation": self.activation, "outputs": y.shape[1]}
@@ -141,6 +141,12 @@ class _MLP(BaseEstimator):
             raise TypeError("sparse X is not supported; give X.toarray()")
         checked, y = super()._validate_input(stand_in(X), y, incremental, reset)
         return X if is_foreign(X) else checked, y
+
+    def _weights(self, y: np.ndarray, given: Any) -> Any:
+        """Return the weights of the samples, float64 (n,), or None for equal ones."""
+        if given is None:
+            return None
+        return _check_sample_weight(given, np.empty((len(y), 1)), dtype=np.float64, ensure_non_negative=True)
 
     def _network(self, backend: Backend) -> Network:
         """Return the network on the backend; not a copy if it is there."""
@@ -284,8 +290,9 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
 
     Further parameters:
 
-    dtype: "float64" or "float32", for parameters and arithmetic; None for float32 if X is, else float64. backend,
-    device: the array library and device to compute with, as `mlp_xp.open_backend` takes them, instead of X's own.
+    class_weight: weights of the classes, {class: weight} or "balanced"; None for equal ones. dtype: "float64" or
+    "float32", for parameters and arithmetic; None for float32 if X is, else float64. backend, device: the array library
+    and device to compute with, as `mlp_xp.open_backend` takes them, instead of X's own.
 
     Besides scikit-learn's errors, `fit` raises ValueError for training that diverges and for masked values, and
     `BackendError` for a backend, device or dtype that is not available.
@@ -294,8 +301,9 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **neural_network.MLPClassifier._parameter_constraints,
         **_MLP._constraints,
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
     }
-    __init__ = with_parameters_of(neural_network.MLPClassifier.__init__)
+    __init__ = with_parameters_of(neural_network.MLPClassifier.__init__, "class_weight")
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train for one epoch, from where the last call of `fit` or `partial_fit` ended.
@@ -303,6 +311,8 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
         classes: all classes there will be, (classes,); needed in the first call. The optimiser's parameters, from
         `solver` to `epsilon`, are those of the first call; another network raises ValueError. Otherwise as `fit`.
         """
+        if self.class_weight == "balanced":
+            raise ValueError("class_weight='balanced' is not supported for partial_fit; weigh each class")
         with self._all_or_nothing():
             return super().partial_fit(X, to_host(y), sample_weight, to_host(classes))
 
@@ -319,6 +329,18 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
         if self.out_activation_ == "softmax":
             return log_softmax(logits, axis=1)
         return log_expit(np.hstack([-logits, logits]) if self.n_outputs_ == 1 else logits)
+
+    def _weights(self, y: np.ndarray, given: Any) -> Any:
+        weights = super()._weights(y, given)
+        if self.class_weight is None:
+            return weights
+        labels = self._label_binarizer.inverse_transform(y[:, 0] if self.n_outputs_ == 1 else y)
+        known = labels[:0]
+        if self.class_weight != "balanced":  # a batch of partial_fit may lack some classes
+            known = self.classes_ if labels.ndim == 1 else np.repeat([[0], [1]], y.shape[1], axis=1)
+        of_samples = compute_sample_weight(self.class_weight, np.concatenate([known, labels]))[len(known) :]
+        of_samples = super()._weights(y, of_samples)
+        return of_samples if weights is None else of_samples * weights
 
 
 class MLPRegressor(_MLP, neural_network.MLPRegressor):

@@ -36,7 +36,7 @@ def check_run(settings: Settings, job: Job, folder: Path | None = None) -> Job:
         read_source(settings.start_from, job)
     else:
         threads = run_folder.threads_of(folder, job.backend.name)
-    return job.on(choose_threads(job.backend, job.work, threads))
+    return job.with_threads_of(choose_threads(job.backend, job.work, threads))
 
 
 def read_source(start_from: str | Path | None, job: Job) -> Network:

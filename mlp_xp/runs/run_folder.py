@@ -79,7 +79,7 @@ def create_run(folder: Path, settings: Settings, job: Job) -> None:
     number, reason = backend.threads[:2]
     record = {
         "format": records.FORMAT,
-        "settings": flatten(with_absolute_paths(settings)) | vars(job.dataset.origin or settings.origin),
+        "settings": flatten(with_absolute_paths(settings)),
         "device": backend.device_name,
         "versions": {
             "mlp_xp": __version__,

@@ -84,11 +84,6 @@ def flatten(settings: Any) -> dict[str, Any]:
     return record
 
 
-def differences(settings: Settings) -> dict[str, Any]:
-    """Return the settings that are not the defaults, by name."""
-    return {name: value for name, value in flatten(settings).items() if value != SETTINGS[name].default}
-
-
 def settings_of(base: Settings, changes: Mapping[str, Any]) -> Settings:
     """Return settings with some of them changed, which are given by name. Raises ConfigError."""
 

@@ -26,7 +26,7 @@ from mlp_xp.sweeps.grid import Plan, examples
 from mlp_xp.sweeps.member import Ending, Work, key_of, load, of_data
 from mlp_xp.sweeps.summary import write_summary
 from mlp_xp.sweeps.trials import Trials
-from mlp_xp.sweeps.workers import connect, this_machine, train_all
+from mlp_xp.sweeps.workers import KILLED, Place, connect, this_machine, train_all
 
 # Bytes of the interpreter and the libraries of a process, which `survey` does not count.
 OF_A_PROCESS = 100 << 20
@@ -59,10 +59,7 @@ def run(
             where = f"on {how.cluster}" if how.cluster else "in processes of their own"
             say(f"at once  {min(place.width or left, left)} of them, {where}\n")
         yield from earlier
-        # The name is new, because a machine of a cluster may see a removed file for a while.
-        stop_file = folder.resolve() / f"{places.STOP}{uuid.uuid4().hex[:8]}"
-        with contextlib.closing(train_all(sweep.works(stop_file), place, stop_file, stop)) as endings:
-            yield from map(sweep.note, endings)
+        yield from sweep.train(place, say)
         say(f"written: {', '.join(map(str, write_summary(folder)))}")
         if sweep.fault:
             kind = FileError if sweep.fault.error == FileError.__name__ else RunError
@@ -134,9 +131,29 @@ class _Sweep:
             except MlpXpError as error:  # not a success, but it stops no other member
                 result, failure = None, {"error": type(error).__name__, "reason": str(error)}
             if result:
-                yield self.note(Ending(name, FINISHED, result, earlier=True))
+                yield self._note(Ending(name, FINISHED, result, earlier=True))
             elif failure:
-                yield self.note(Ending(name, FAILED, None, failure["error"], failure["reason"], earlier=True))
+                yield self._note(Ending(name, FAILED, None, failure["error"], failure["reason"], earlier=True))
+
+    def train(self, place: Place, say: Callable[[str], None]) -> Iterator[Ending]:
+        """Train members, and yield how each one ends.
+
+        One whose process is killed, for example by the system when memory is short, goes on after the rest, with no
+        other one beside it. If it is killed again, it has failed. A cluster has tried several times itself.
+        """
+        # The name is new, because a machine of a cluster may see a removed file for a while.
+        stop_file = self.folder.resolve() / f"{places.STOP}{uuid.uuid4().hex[:8]}"
+        killed: list[Member] = []
+        for members, where in ((self._left(), place), (iter(killed), place._replace(width=1))):
+            training = train_all(self._works(members, stop_file), where, stop_file, self.stop)
+            with contextlib.closing(training) as endings:
+                for ending in endings:
+                    member = self.members[ending.name]
+                    if ending.reason == KILLED and place.width and member not in killed:
+                        killed.append(member)
+                        say(f"the process of member {member.name} was killed; it goes on later, alone")
+                    else:
+                        yield self._note(ending)
 
     def _left(self) -> Iterator[Member]:
         """Yield the members that have not ended. Optuna chooses the next one only when it is asked for."""
@@ -147,16 +164,15 @@ class _Sweep:
             places.write_index(self.folder, self.plan, self.sums, [*self.members.values()])
             yield from asked
 
-    def works(self, stop_file: Path) -> Iterator[Work]:
+    def _works(self, members: Iterator[Member], stop_file: Path) -> Iterator[Work]:
         """Yield what is to be done for each member, until none is to begin any more."""
-        members = self._left()
         how, parent = self.plan.how, None if self.plan.how.cluster else os.getpid()
         while not (self.stop() or self.fault) and (member := next(members, None)):
             settings = settings_of(self.plan.base, member.settings)
             place = self.folder.resolve(), self.sums.get(key_of(settings)), stop_file, how.cache_dir, parent
             yield Work(member.name, settings, self.plan.fit_batches, *place)
 
-    def note(self, ending: Ending) -> Ending:
+    def _note(self, ending: Ending) -> Ending:
         """Record how a member has ended, and add its settings."""
         member = self.members[ending.name]
         if ending.state == INTERRUPTED:

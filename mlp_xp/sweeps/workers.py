@@ -25,7 +25,7 @@ from mlp_xp.sweeps.member import Ending, Work, train_member
 # Seconds: to wait for a scheduler and its first worker; between two looks at whether to stop; for members of a cluster
 # to save, after which those that no worker has begun are given up; until a process without work ends.
 TIMEOUT, LOOK_EVERY, SAVING, IDLE = 10, 0.1, 30, 60
-KILLED = "its process was killed; if it needs more memory than there is, train it with --retry-failed and fewer --jobs"
+KILLED = "its process was killed; probably it needs more memory than there is"
 
 
 class ClusterError(MlpXpError):
@@ -45,13 +45,13 @@ class Place(NamedTuple):
     width: int | None = None
     """How many members are trained at once. None for a cluster, whose workers come and go: it gets all of them."""
     shutdown: Callable[[], object] = lambda: None
-    """Ends all processes at once. A cluster starts and ends its processes itself."""
+    """Ends all processes at once; `submit` starts new ones. A cluster starts and ends its processes itself."""
 
 
 def train_all(
     works: Iterable[Work], place: Place, stop_file: Path, asked: Callable[[], bool] = lambda: False
 ) -> Generator[Ending, None, None]:
-    """Train members, and yield how each one ends. One whose process is killed has failed.
+    """Train members, and yield how each one ends. One whose process is killed has failed, with the reason KILLED.
 
     The next one is taken from `works` when there is room, after the ending before it was yielded. asked: called
     several times a second; returns whether the members are to save and stop, which `stop_file` tells them. If the
@@ -126,8 +126,8 @@ def this_machine(width: int) -> Place:
         return pools[pool]
 
     def shutdown() -> None:
-        for pool in pools:
-            pool.shutdown(kill_workers=True)
+        while pools:
+            pools.popitem()[0].shutdown(kill_workers=True)
 
     return Place(submit, (BrokenProcessPool,), width, shutdown)
 

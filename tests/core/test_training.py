@@ -64,6 +64,7 @@ def test_what_reports_say_is_so_twice_to_the_same_bits(settings, backend):
             networks = (arrays_of(event.report.model.network, backend.to_numpy) for event in (one, other))
             for x, y in zip(*networks, strict=True):
                 assert x.tobytes() == y.tobytes()
+    assert {event.position.sample for event in events if event.position.epoch == WARM_UP_EPOCH} == {0}
     everything = np.concatenate([event.losses for event in events if event.position.epoch != WARM_UP_EPOCH])
     full, rest = divmod(300, config.batch_size)
     sizes = np.array(([config.batch_size] * full + [rest] * bool(rest)) * config.epochs)

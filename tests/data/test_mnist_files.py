@@ -38,13 +38,12 @@ def write(folder: Path, data: bytes | str) -> Path:
 
 
 def message(function: Any, *args: Any) -> str:
-    """What an error says, without the name of the argument, which stands before what is no data set at all."""
     with pytest.raises(DatasetError) as caught:
         function(*args)
     text = str(caught.value)
     assert text.isprintable()
     assert "--" not in text, "options are the command line's"
-    return text.removeprefix("data: ")
+    return text
 
 
 # Folders.
@@ -86,11 +85,11 @@ def test_the_repository_has_mnist() -> None:
 @pytest.mark.parametrize("name", ["mnsit", "gone.csv", "", "x" * 300])
 def test_nothing_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
-    meant = " (did you mean 'mnist'?)" if name == "mnsit" else ""
-    start = f"{name!r}: no such folder, file or data set{meant}; choose one of {', '.join(DATASETS)}, or give a table"
-    assert message(load_dataset, name).startswith(start)
+    meant, setting = (" (did you mean 'mnist'?)", "dataset") if name == "mnsit" else ("", "data")
+    start = f"{setting}: {name!r}: no such folder, file or data set{meant}; choose one of {', '.join(DATASETS)}"
+    assert message(load_dataset, name).startswith(f"{start}, or give a table")
     if name:
-        assert message(load_dataset, Path(name)).startswith(f"{name!r}: no such folder")
+        assert message(load_dataset, Path(name)).startswith(f"{setting}: {name!r}: no such folder")
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_arrays_are_those_of_memory(tmp_path: Path, backend: Backend, suffix: st
     label = "kind" if suffix in (".csv", ".parquet") else None
     loaded = load_dataset(path, backend, label=label, test_fraction=0.3, split_seed=5)
     assert_same(loaded, from_arrays(TABLE, NAMES[LABELS], 0.3, backend=backend, seed=5), backend)
-    assert (loaded.name, loaded.origin) == (str(path), Origin(label, None, 0.3, 5, task="classes"))
+    assert (loaded.name, loaded.origin) == (str(path), Origin(label, test_fraction=0.3, split_seed=5))
     whole = load_dataset(path, backend, label=label, test_fraction=0)
     assert_same(whole, from_arrays(TABLE, NAMES[LABELS], backend=backend), backend)
 

@@ -17,6 +17,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.utils.class_weight import compute_sample_weight
 
 from mlp_xp.backends._library import BackendError
 from mlp_xp.core.library import Backend
@@ -128,6 +129,16 @@ def test_a_fit_compiles_its_steps_once_and_the_next_fit_nothing(caplog: pytest.L
     assert not lines[1]
 
 
+def test_class_weights_are_sample_weights() -> None:
+    X, y = data("multiclass")
+    weighted = MLPClassifier(**SMALL, class_weight={0: 1, 1: 2, 2: 5}).fit(X, y)
+    assert_equal(weighted, MLPClassifier(**SMALL).fit(X, y, sample_weight=np.array([1, 2, 5])[y]))
+    balanced = MLPClassifier(**SMALL, class_weight="balanced").fit(X, y, sample_weight=np.full(len(y), 2.0))
+    assert_equal(balanced, MLPClassifier(**SMALL).fit(X, y, sample_weight=2 * (len(y) / 3 / np.bincount(y))[y]))
+    with pytest.raises(ValueError, match="not supported for partial_fit"):
+        MLPClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1, 2])
+
+
 @pytest.fixture
 def own_workers() -> Iterator[None]:
     """New worker processes: those of another library would grow, and joblib stops workers that do."""
@@ -167,7 +178,7 @@ def test_the_example_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_parameters_are_scikit_learns_and_more(task: str) -> None:
     ours, theirs = (each.get_params() for each in pair(task, hidden_layer_sizes=[3]))
     added = {"dtype": None, "device": None, "backend": None}
-    assert ours == theirs | added
+    assert ours == theirs | added | ({} if task == "regression" else {"class_weight": None})
     with pytest.raises(TypeError, match="unexpected keyword argument 'size'"):
         MLPClassifier(size=3)
 
@@ -180,6 +191,8 @@ def test_says_what_is_wrong() -> None:
         MLPClassifier(backend="troch").fit(X, y)
     with pytest.raises(ValueError, match="partial_fit does not support early_stopping"):
         MLPClassifier(early_stopping=True).partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
+        MLPClassifier(**SMALL, class_weight={0: 1, 1: -2}).fit(X, y)
     with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
         MLPClassifier(**SMALL).fit(X, y, sample_weight=-X[:, 0])
     with pytest.raises(ValueError, match="has masked values"):
@@ -253,3 +266,21 @@ def test_another_network_than_that_in_training_is_refused() -> None:
         fails(estimator, X, y, r"in training has .*\[6\], .*, not .*\[6, 2\]", incremental=incremental)
         estimator.set_params(hidden_layer_sizes=(6,), early_stopping=True)
         fails(estimator, X, y, "in training has .*'early_stopping': False}, not .*True}", incremental=incremental)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_partial_fit_takes_class_weights_of_classes_that_a_batch_lacks(task: str) -> None:
+    """The weights belong to all classes, as in scikit-learn's SGDClassifier; classes without one have weight 1."""
+    X, y = data(task)
+    class_weight = {0: 5} if task == "multiclass" else [{1: 5}, {0: 2}, {1: 3}]
+    rows, classes = y.reshape(len(y), -1)[:, 0] == 0, np.arange(3)
+    weights = compute_sample_weight(class_weight, y)
+    weighted, expected = MLPClassifier(**SMALL, class_weight=class_weight), MLPClassifier(**SMALL)
+    for chosen in (rows, ~rows):
+        weighted.partial_fit(X[chosen], y[chosen], classes=classes)
+        expected.partial_fit(X[chosen], y[chosen], weights[chosen], classes=classes)
+    assert_equal(weighted, expected)
+    if task == "multiclass":
+        wrong = MLPClassifier(**SMALL, class_weight={0: 1, 5: 2})
+        fails(wrong, X[rows], y[rows], "are not in class_weight", incremental=True, classes=classes)
+        fails(weighted, X[rows], y[rows] + 3, "has classes not in `self.classes_`", incremental=True)

@@ -48,13 +48,14 @@ def works(names: str, asked: list[str]) -> Iterator[Work]:
 
 
 class Stub:
-    """A place whose members end at once, unless `outcomes` has another ending or error of a member, or a future."""
+    """A place whose members end at once, unless `outcomes` has other endings, errors or futures of their attempts."""
 
-    def __init__(self, **outcomes: object) -> None:
-        self.outcomes, self.has_ended = outcomes, False
+    def __init__(self, **outcomes: list) -> None:
+        self.outcomes, self.begun, self.has_ended = outcomes, [], False
 
     def submit(self, work: Work) -> Future:
-        outcome = self.outcomes.get(work.name) or Ending(work.name, "finished")
+        self.begun.append(work.name)
+        outcome, *self.outcomes[work.name] = self.outcomes.get(work.name) or [Ending(work.name, "finished")]
         if isinstance(outcome, Future):
             return outcome
         future: Future = Future()
@@ -71,32 +72,50 @@ class Stub:
         return Place(self.submit, (BrokenProcessPool,), width, self.shutdown)
 
 
-@pytest.mark.parametrize("stops", [False, True])
-def test_a_killed_member_has_failed_and_stops_no_other(stops, data_dir, tmp_path, monkeypatch):
-    """A fault of a worker, such as a full disk, ends the command."""
-    outcomes: dict = {"0002": BrokenProcessPool("killed")}
-    if stops:
-        outcomes["0001"] = Ending("0001", "interrupted", error="FileError", reason="the disk is full")
-    monkeypatch.setattr(running, "this_machine", Stub(**outcomes).place)
-    how = SweepOptions(sweep_dir=tmp_path / "s", jobs=1)
-    plan = make_plan(settings_of(Settings(data_dir=str(data_dir)), SMALL), {"seed": "0..3"}, how)
-    endings = running.run(plan)
-    if stops:
-        with pytest.raises(MlpXpError, match="member 0001: the disk is full; then the same command goes on"):
+@pytest.mark.parametrize("case", ["here", "full disk", "cluster"])
+def test_a_killed_member_goes_on_alone_after_the_others_and_fails_if_it_is_killed_again(
+    case, data_dir, tmp_path, monkeypatch
+):
+    """On a cluster it fails at once. A fault of a worker, such as a full disk, ends the command before it goes on."""
+    kill, folder, said = BrokenProcessPool("killed"), tmp_path / "s", []
+    stub = Stub(**{"0000": [kill], "0002": [kill, kill]})
+    if case == "full disk":
+        stub.outcomes["0003"] = [Ending("0003", "interrupted", error="FileError", reason="the disk is full")]
+    monkeypatch.setattr(running, "this_machine", lambda width: stub.place(None if case == "cluster" else width))
+    plan = make_plan(
+        settings_of(Settings(data_dir=str(data_dir)), SMALL), {"seed": "0..3"}, SweepOptions(sweep_dir=folder, jobs=2)
+    )
+    endings = running.run(plan, say=said.append)
+    if case == "full disk":
+        with pytest.raises(MlpXpError, match="member 0003: the disk is full; then the same command goes on"):
             list(endings)
-        assert not read_failures(tmp_path / "s")
+        assert stub.begun == [*ALL]
+        assert not read_failures(folder)
         return
-    states = ["finished", "finished", "failed", "finished"]
-    assert [(each.name, each.state) for each in endings] == list(zip(ALL, states, strict=True))
-    assert "its process was killed" in read_failures(tmp_path / "s")["0002"]["reason"]
-    assert not [*(tmp_path / "s").glob(".stop*")]
+    seen = [(each.name, each.state, len(stub.begun)) for each in endings]
+    if case == "cluster":
+        states = ["failed", "finished", "failed", "finished"]
+        assert seen == [(name, state, 4) for name, state in zip(ALL, states, strict=True)]
+    else:  # the last two begin one after the other
+        assert seen == [
+            ("0001", "finished", 2),
+            ("0003", "finished", 4),
+            ("0000", "finished", 5),
+            ("0002", "failed", 6),
+        ]
+    assert [line.split()[4] for line in said if "was killed; it goes on later, alone" in line] == (
+        [] if case == "cluster" else ["0000", "0002"]
+    )
+    assert {*read_failures(folder)} == ({"0000", "0002"} if case == "cluster" else {"0002"})
+    assert "its process was killed" in read_failures(folder)["0002"]["reason"]
+    assert not [*folder.glob(".stop*")]
 
 
 def test_a_member_is_asked_for_only_when_there_is_room_and_the_ending_before_was_seen():
     """So Optuna knows all results when it chooses."""
     asked: list[str] = []
     slow: Future = Future()
-    stub, seen = Stub(a=slow), ""
+    stub, seen = Stub(a=[slow]), ""
     for ending in train_all(works("abcde", asked), stub.place(), STOP):
         seen += ending.name
         if len(asked) > len(seen) + 1 or seen == "bcde":
@@ -108,7 +127,7 @@ def test_a_member_is_asked_for_only_when_there_is_room_and_the_ending_before_was
 
 def test_a_worker_without_the_package_is_one_line():
     """A worker with another version of it: see test_run.py."""
-    place = Stub(a=ModuleNotFoundError(name="mlp_xp")).place(None)
+    place = Stub(a=[ModuleNotFoundError(name="mlp_xp")]).place(None)
     with pytest.raises(MlpXpError, match="cluster: a worker has no module mlp_xp; install the same version"):
         next(train_all(works("a", []), place, STOP))
 
@@ -127,7 +146,7 @@ def test_a_cluster_gets_all_members_at_once():
 def test_who_leaves_waits_for_members_unless_they_were_asked_to_stop_before(answers, waits, tmp_path):
     """A second Ctrl-C ends the command at once."""
     stop_file, saved = tmp_path / "stop", Future()
-    stub = Stub(b=saved)
+    stub = Stub(b=[saved])
     training = train_all(works("ab", []), stub.place(), stop_file, Mock(side_effect=answers))
     assert next(training).name == "a"
 
@@ -220,20 +239,22 @@ def test_a_signal_saves_all_members_and_the_command_goes_on(number, code, report
 
 @pytest.mark.slow
 def test_a_killed_process_costs_only_its_own_member(words, tmp_path, trained):
-    """The process of the other member goes on, and trains the next one."""
+    """The process of the other member goes on, and trains the next one; the killed one is resumed at the end."""
     folder = tmp_path / "s"
     process = start("sweep", *words, "--jobs", 2)
     wait_until(lambda: reports_of(folder, "0001") > 5 and process_of(folder, "0001"), process)
+    metrics = run_of(folder, "0001") / "metrics.jsonl"
+    before = metrics.read_bytes().splitlines()[0]
     other = process_of(folder, "0000")  # None if it has not begun yet
     os.kill(process_of(folder, "0001"), signal.SIGKILL)
     result = run_of(folder, "0000") / "result.json"
     wait_until(lambda: result.exists() or reports_of(folder, "0002"), process)
     assert result.exists() or other in (None, process_of(folder, "0000"))
     outcome = finish(process)
-    assert (outcome.code, outcome.err) == (1, ""), outcome
-    assert outcome.out.count("its process was killed") == 1
-    assert {*read_failures(folder)} == {"0001"}
-    assert finish(start("sweep", *words, "--retry-failed")).code == 0
+    assert (outcome.code, outcome.err) == (0, ""), outcome
+    assert "the process of member 0001 was killed; it goes on later, alone" in outcome.out
+    assert outcome.out.count("was killed") == 1
+    assert metrics.read_bytes().startswith(before)  # with its time: the member was resumed
     assert_as_trained(folder, trained, *ALL)
 
 
