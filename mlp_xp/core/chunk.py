@@ -44,7 +44,8 @@ def make_chunk(
 
     prepare: see `Preparation`. most_steps: the length of the longest chunk. data: the inputs and labels to train on,
     `Preparation.fitted` and `Dataset.scaling`, on the device. steps: those of `step_inputs`, on the host; `Backend.jit`
-    copies them to the device. losses: the loss of each step, before its update, (k,). The state is donated.
+    copies them to the device, and may fill them up. losses: the loss of each step before its update, (k,). The state is
+    donated.
     """
     xp = backend.xp
     deferred = can_defer(config, compiles=backend.compiles)
@@ -55,7 +56,7 @@ def make_chunk(
         k, batch_size = numbers.shape
         features, outputs = state.network[0].weights.shape[0], state.network[-1].bias.shape[0]
 
-        # `scan_blocks` below calls it. Inputs are large, so a block prepares its own. Targets are made for the chunk.
+        # Inputs are large, so each block prepares its own. Targets are made for the whole chunk.
         def block(state: State, rows: tuple[Array, ...]) -> tuple[State, Array]:
             samples, targets, kept, rates = rows
             taken = xp.take(inputs, xp.reshape(samples, (-1,)), axis=0)

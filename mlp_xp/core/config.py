@@ -17,9 +17,10 @@ class TrainConfig:
     Raises ConfigError for a value of the wrong type or out of range, so that no invalid configuration exists. An
     activation may also be an `Activation`, a pair of functions of your own, which a run folder cannot store.
 
-    A field is declared with its default and other facts, which `declared.Setting` explains. `compiled_in=False` marks
-    what a compiled training step does not contain: it is an input of the step, as the learning rate is, or the step
-    never sees it, as the number of epochs. `by_ratio` and `aliases` only concern sweeps and the command line.
+    A field is declared with its default and other facts, which `declared.Setting` explains. A number is at least 0
+    unless `least` says otherwise. `compiled_in=False` marks what a compiled training step does not contain: an input of
+    the step, such as the learning rate, or what it never sees, such as the number of epochs. `by_ratio` and `aliases`
+    only concern sweeps and the command line.
     """
 
     epochs: int = setting(5, least=1, compiled_in=False, aliases=("-e",))

@@ -1,7 +1,7 @@
 """What the core asks of an array library: an interface, which `mlp_xp.backends` implements for each library.
 
-A chunk is many steps of training, which run as one function. A block is a part of a chunk, with at most `block_bytes`
-of inputs, which become features together.
+A chunk is many steps of training, which run as one function. A block is the part of a chunk whose inputs become
+features together: as many steps as fit in `block_bytes` of features, at least one, or fewer for deferred updates.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,14 +49,14 @@ class Backend:
     is called rarely, so it may be compiled quickly rather than well. An overflow in it gives no warning. most_steps is
     for a chunk alone, and is the length of the longest. The last argument of the returned function is then a tuple of
     host arrays with a row for each step, which it copies to the device. It may fill them up to this length, so that
-    chunks of all lengths are compiled once: `scan` and `scan_blocks` stop at the true number of steps, so the filling
-    is never trained on, and the results have the true length."""
+    chunks of all lengths are compiled once. It then has its own `scan` and `scan_blocks` stop at the true number of
+    steps, so the filling is never trained on, and cuts the results to the true length."""
     dtype_name: str = "float64"
     """float64 or float32: the name that was asked for, not what `finfo` of a foreign namespace says."""
     compiles: bool = False
     """Whether `jit` compiles a function as a whole, so that operations on small arrays cost little."""
     block_bytes: int = 3 * 2**20
-    """The most bytes of inputs in a block of steps. In compiled code, they stay in a processor core's own cache until
+    """The most bytes of features in a block of steps. In compiled code, they stay in a processor core's own cache until
     their last use. Without compilation a larger block is better, because each block has a fixed cost."""
     functions: tuple[tuple[Callable[..., Array], Callable[..., Array]], ...] = ()
     """Functions of activations, each with the library's own that computes the same faster."""
