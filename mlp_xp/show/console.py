@@ -1,6 +1,5 @@
 """What commands print on: a console as wide as the terminal, lines of text, tables, and CSV."""
 
-import itertools
 import sys
 from collections.abc import Iterable, Sequence
 from csv import writer
@@ -44,7 +43,7 @@ def print_table(heads: Iterable[str], rows: Iterable[Sequence[str]], console: Co
     """Print a table.
 
     On a terminal, the words of heads stand below each other. If it is too narrow, the first column takes half of it at
-    most, and the last columns are left out, which a line below the table names.
+    most, and the columns that do not fit are left out, which a line below the table names.
 
     left: how many columns, the first ones, are aligned to the left.
     """
@@ -53,18 +52,20 @@ def print_table(heads: Iterable[str], rows: Iterable[Sequence[str]], console: Co
     lines = [head.replace(" ", separator) for head in heads]
     columns = ([*head.split("\n"), *cells] for head, *cells in zip(lines, *rows, strict=True))
     first, *others = (max(map(cell_len, column)) + GAP for column in columns)
-    ends = [*itertools.accumulate([min(first, max(width // 2, width - sum(others))), *others])]
-    fitting = sum(end - GAP <= width for end in ends) or 1
+    fitting, end = [0], min(first, max(width // 2, width - sum(others)))
+    for i, more in enumerate(others, 1):
+        if end + more - GAP <= width:
+            fitting, end = [*fitting, i], end + more
     look: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, GAP, 0, 0)}
-    table = Table(width=ends[fitting - 1] - GAP, **look)
-    for i, head in enumerate(lines[:fitting]):
+    table = Table(width=end - GAP, **look)
+    for i in fitting:
         justify: JustifyMethod = "left" if i < left else "right"
-        table.add_column(head, justify=justify, vertical="bottom", no_wrap=i > 0, overflow="fold")
+        table.add_column(lines[i], justify=justify, vertical="bottom", no_wrap=i > 0, overflow="fold")
     for row in rows:
-        table.add_row(*row[:fitting])
+        table.add_row(*(row[i] for i in fitting))
     console.print(table, soft_wrap=True)
-    if fitting < len(heads):
-        say(console, f"no room for: {', '.join(heads[fitting:])}")
+    if len(fitting) < len(heads):
+        say(console, f"no room for: {', '.join(head for i, head in enumerate(heads) if i not in fitting)}")
 
 
 def print_csv(lines: Iterable[Iterable[Any]]) -> None:

@@ -264,7 +264,8 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
     np.fill_diagonal(shares, np.nan)
     # Not linear, so that the small shares of a good network are told apart.
     norm = PowerNorm(0.4, vmin=0, vmax=100)
-    shown = axes.imshow(shares, cmap="Blues", norm=norm)
+    # With square cells, long names would push the title out of the picture.
+    shown = axes.imshow(shares, cmap="Blues", norm=norm, aspect="auto")
     figure.colorbar(shown, ax=axes, label="mistakes, % of the true class", shrink=0.8)
     cell = 72 * (size - 2) / classes  # points
     font = min(12, 1.36 * cell / max(4, len(str(matrix.max()))))
@@ -306,11 +307,12 @@ def draw_mistakes(
     darkest, brightest = (0, 255) if images.dtype == np.uint8 else (images.min(), images.max())
     look: dict[str, Any] = {"cmap": "gray_r" if ink else "gray", "vmin": darkest, "vmax": brightest}
     figure, grid = panels(max(1, len(wrong)), 5, 1.8)
+    for axes in grid:
+        axes.set(xticks=[], yticks=[])
     for axes, i in zip(grid, wrong, strict=False):
         axes.imshow(images[i], **look)
         truth, answer = (text(class_names[each[i]], LONGEST_ABOVE) for each in (labels, predictions))
         axes.set_title(f"is {truth}\nsays {answer}, {percent(sureness[i])}", fontsize=8)
-        axes.set(xticks=[], yticks=[])
     figure.suptitle(f"the {len(wrong)} most confident of {len(mistakes)} mistakes", fontsize=10.5)
     return figure
 

@@ -87,6 +87,13 @@ def test_a_terminal_gets_the_columns_that_fit(width, shown):
     assert all(word in said for word in ("train", "loss", "0.25", "数字"))
 
 
+def test_only_the_columns_that_are_too_wide_are_left_out():
+    console = plain_console(file=io.StringIO(), force_terminal=True, width=40)
+    print_table(["a", "wide", "b"], [["1", "x" * 50, "2"]], console)
+    said = re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue())
+    assert [line.split() for line in said.splitlines()] == [["a", "b"], ["1", "2"], ["no", "room", "for:", "wide"]]
+
+
 def test_evaluate_on_data_without_some_classes(tmp_path, odd_run):
     few = TINY._replace(test_inputs=TINY.test_inputs[TINY.test_labels < 2],
                         test_labels=TINY.test_labels[TINY.test_labels < 2])  # fmt: skip

@@ -91,7 +91,7 @@ def test_an_axis_of_accuracies_ends_at_100_and_one_of_r2_does_not_begin_far_belo
     assert low == 0 < 0.9 < high
 
 
-def test_confusion_counts_every_pair_and_colours_only_mistakes() -> None:
+def test_confusion_counts_every_pair_and_colours_only_mistakes(tmp_path: Path) -> None:
     matrix = np.array([[50, 3, 0], [1, 40, 9], [0, 0, 60]])
     axes = plots.draw_confusion(matrix, ["T-shirt/top", "Ankle boot", "Bag"]).axes[0]
     shown = {(text.get_position()[1], text.get_position()[0]): int(text.get_text()) for text in axes.texts}
@@ -102,6 +102,9 @@ def test_confusion_counts_every_pair_and_colours_only_mistakes() -> None:
     assert axes.images[0].get_clim() == (0, 100), "the same colours in every matrix"
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["T-shirt/top", "Ankle boot", "Bag"]
     assert (axes.get_ylabel(), axes.get_title()) == ("true", "150 of 163 right (92.02 %)")
+    long = plots.draw_confusion(matrix, [f"a class with a long name, {i}" for i in range(3)])
+    plots.save(long, tmp_path / "a.png")
+    assert long.axes[0].title.get_window_extent().y1 <= long.bbox.y1, "the title is in the picture"
     many = plots.draw_confusion(10 * np.eye(200, dtype=int), [f"a class with a long name, {i}" for i in range(200)])
     assert not many.axes[0].texts
     assert max(many.get_size_inches()) < 13
