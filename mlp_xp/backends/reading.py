@@ -188,7 +188,7 @@ class LibraryBackend(Backend):
         """See `Backend.check_labels`."""
         self._check_place(labels, name)
         found, dtype = tuple(labels.shape), dtype_name(labels)
-        wanted, most = ((samples,), outputs - 1) if task.exclusive else ((samples, outputs), 1)
+        wanted = (samples,) if task.exclusive else (samples, outputs)
         if found != wanted or 0 in wanted:
             raise DatasetError(
                 f"{name}: their shape is {found}, where {wanted} is expected; give labels for each input"
@@ -197,10 +197,9 @@ class LibraryBackend(Backend):
             kind = f"the backend's, {self.dtype_name}" if task.floats else "integers, such as uint8"
             raise DatasetError(f"{name}: their dtype is {dtype}; give {kind}")
         values = self.to_numpy(labels)
-        if not np.isfinite(values).all() or not (task.floats or 0 <= values.min() <= values.max() <= most):
-            kind = "finite numbers" if task.floats else f"0 to {most}"
-            if task.exclusive:
-                kind += ", the numbers of the classes, each with a name in class_names"
+        if not ((values >= 0) & (values < outputs) if task.exclusive else task.allows(values)).all():
+            numbers = f"0 to {outputs - 1}, the numbers of the classes, each with a name in class_names"
+            kind = numbers if task.exclusive else task.wanted
             raise DatasetError(f"{name}: they range from {values.min()} to {values.max()}; give {kind}")
         return values
 

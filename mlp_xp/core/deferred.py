@@ -10,8 +10,7 @@ block of K steps. Let W be W_0 at the start of the block, X all of its inputs, a
 
 The products X W and X X^T of all K B samples, and X^T E at the end, are fast matrix products; a step is left with
 arrays of K B rows. The bias is the weight of a further input that is always 1: it adds b_0 to each row of X W, and 1
-to each element of X X^T. (Known as delayed updates in quantum Monte Carlo, McDaniel et al., 2017; LAPACK's blocked
-Householder transformations use the same idea.)
+to each element of X X^T. (Known as delayed updates in quantum Monte Carlo, McDaniel et al., 2017.)
 """
 
 from collections.abc import Iterable

@@ -1,12 +1,11 @@
 """Dropout: in training, each hidden unit is switched off with a probability p, and the others are divided by 1 - p.
 
 Srivastava et al., 2014, in the inverted form, which leaves the network as it is in evaluation. NumPy draws on the host
-which units are kept, so that they are the same on every backend, and they are sent to the device as one byte per unit,
-sample and step: with 512 and 256 hidden units and batches of 128, 98 KB per step.
+which units are kept, one byte per unit, sample and step, so that they are the same on every backend.
 
 The units of a step are a function of the settings and the step's number alone, so a resumed run needs no saved state,
-and they do not depend on how a run is cut into chunks. Philox (Salmon et al., 2011) makes this cheap: it is a function
-of a key and a counter. They have a random stream of their own; weights and shuffles are those of a run without dropout.
+and they do not depend on how a run is cut into chunks: Philox (Salmon et al., 2011) is a function of a key and a
+counter. Weights and shuffles are those of a run without dropout.
 """
 
 from collections.abc import Sequence

@@ -25,7 +25,8 @@ class Job:
 
     sizes: (n_0, ..., n_L), the features, the units of each hidden layer, and the outputs. rows: the numbers of the
     training samples that are trained on, int64 (n,). held_out: inputs and labels of the others, for validation; empty
-    without any. plan: the chunks of an epoch. total_steps: the steps of the whole training, warm-up included.
+    without any. plan: the chunks of an epoch. total_steps: the steps of the whole training, warm-up included. work: the
+    multiply-adds of a step's forward pass, samples x parameters.
     """
 
     def __init__(self, config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
@@ -46,6 +47,7 @@ class Job:
             numbers = backend.asarray(held_out)
             self.held_out = tuple(backend.xp.take(array, numbers, axis=0) for array in dataset[:2])
         self.parameters = count_parameters(self.sizes)
+        self.work = config.batch_size * self.parameters
         self.plan = plan_epoch(len(self.rows), config, self.parameters)
         self.total_steps = config.warm_up_steps + config.epochs * math.ceil(len(self.rows) / config.batch_size)
 
@@ -55,11 +57,6 @@ class Job:
         if data.hold_out is None or not config.validation:
             return np.arange(samples - config.validation, samples)
         return data.hold_out(self.backend.to_numpy(data.train_labels), config.validation, config.seed)
-
-    @property
-    def work(self) -> int:
-        """The multiply-adds of a step's forward pass: samples x parameters."""
-        return self.config.batch_size * self.parameters
 
     def with_threads_of(self, backend: Backend) -> "Job":
         """Return this job with the threads of `backend`, which is otherwise its own. The arrays stay where they are."""

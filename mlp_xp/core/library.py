@@ -65,9 +65,8 @@ class Backend:
     threads: Any = None
     """The threads on which functions from `jit` compute, `Threads` of `mlp_xp.backends.threads`."""
     like: Callable[[Any], "Backend"] = NotImplemented
-    """`like(array)` returns the backend of an array's library on its device, in this backend's dtype: a model predicts
-    there.
-    For lists, and anything else that NumPy reads, this is NumPy's."""
+    """`like(array)` returns the backend of an array's library on its device, in this backend's dtype. For lists, and
+    anything else that NumPy reads, this is NumPy's."""
     device_name: str | None = None
     """The device's name as `open_backend` takes it; None for a foreign namespace, whose default device is used."""
     details: Any = None

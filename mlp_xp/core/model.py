@@ -75,9 +75,9 @@ class Model(NamedTuple):
         return self.task.decide(model.predictions(model.read(X)), self.class_names, xp=model.backend.xp)
 
     def predict_proba(self, X: Any, /) -> Array:
-        """Return the probabilities of the classes, or of each label, (n, outputs), from inputs as `predict` takes them.
+        """Return the probabilities of the classes, or of each label, (n, outputs), in the order of `class_names`.
 
-        The columns are in the order of `class_names`. Raises as `predict` does, and MlpXpError for a regression.
+        X: as for `predict`. Raises as `predict` does, and MlpXpError for a regression.
         """
         if self.task.floats:
             raise MlpXpError(f"a {self.task.name} has no probabilities; call predict for its numbers")

@@ -147,8 +147,7 @@ OPTIMIZERS = {
 def clip_by_norm(gradients: Iterable[tuple[int, Layer]], limit: Array, /, *, xp: Any) -> list[tuple[int, Layer]]:
     """Return gradients with their layers' numbers, multiplied by limit / norm if their common norm is above the limit.
 
-    limit: a scalar array. Pascanu, Mikolov and Bengio, 2013, algorithm 1. NaN if the norm overflows, in float32 from
-    1.8e19 on.
+    limit: a scalar array. Pascanu, Mikolov and Bengio, 2013, algorithm 1. NaN if the norm overflows.
     """
     in_order = sorted(gradients, key=lambda pair: pair[0])
     norm = xp.sqrt(sum(xp.sum(array * array) for _, gradient in in_order for array in gradient))

@@ -1,7 +1,6 @@
 """The plan of an epoch: its chunks of steps, and what follows each of them.
 
-A chunk is what a backend runs as a whole. Between two chunks the host may look at the network; inside one nothing
-leaves the device.
+Between two chunks the host may look at the network; inside one nothing leaves the device.
 """
 
 import math
@@ -67,15 +66,13 @@ def plan_epoch(samples: int, config: TrainConfig, parameters: int) -> list[Chunk
 def chunk_lengths(batch_size: int, parameters: int, interval: int) -> tuple[int, int, int]:
     """Return the three lengths, in steps, that all chunks of full batches have.
 
-    They are few because JAX on a GPU, where `Backend.jit` does not fill up chunks, compiles a function for each. A
-    block of deferred updates begins where its chunk does, so the last bits of a run depend on them.
+    They are few because JAX on a GPU, where `Backend.jit` does not fill up chunks, compiles a function for each.
 
     `interval` samples lie between two reports, or checkpoints. The longest length is (their steps - 1) / n, rounded
     down, with the smallest n for which it has at most CHUNK_WORK, or ENOUGH_STEPS if that is more. A remainder is cut
     into chunks of the square root of this length, rounded down, and what then remains into single steps. One step less,
     because the first report follows the first step: the notebook's 60 000 steps with a report every 10 000 are
-    stretches of 1, five times 10 000, and 9 999 steps. With a longest length of 10 000, the last one would be 99 chunks
-    of 100 steps and 99 single steps.
+    stretches of 1, five times 10 000, and 9 999 steps. With a longest length of 10 000, the last would be 198 chunks.
     """
     capacity = max(ENOUGH_STEPS, CHUNK_WORK // (batch_size * parameters))
     steps = max(1, interval // batch_size - 1)

@@ -72,8 +72,12 @@ class Task(NamedTuple):
     exclusive: bool
     """Whether each sample has one of the outputs as its label, (n,); otherwise one label per output, (n, outputs)."""
     floats: bool
-    """True: labels are floats, which `from_arrays` and `load_dataset` standardise for training unless told otherwise,
-    and predictions are numbers. False: labels are integers, and predictions are probabilities."""
+    """True: labels are floats, and predictions numbers. False: labels are integers, and predictions probabilities."""
+    scales: bool = False
+    """Whether `from_arrays` and `load_dataset` standardise labels for training, unless told otherwise."""
+    allows: Callable[[np.ndarray], np.ndarray] = np.isfinite
+    """`allows(labels)`: whether each can be a label, for a task that is not exclusive; `wanted` says it in words."""
+    wanted: str = "finite numbers"
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -151,6 +155,10 @@ def _label_figures(z: np.ndarray, targets: np.ndarray, _: Sequence[np.ndarray]) 
     }
 
 
+def _is_flag(labels: np.ndarray) -> np.ndarray:
+    return (labels == 0) | (labels == 1)
+
+
 def _likely(predictions: Array, names: Sequence[str], /, *, xp: Any) -> Array:
     """Return 0 or 1 for each label, int64 (n, outputs)."""
     return xp.astype(predictions > 0.5, xp.int64)
@@ -173,6 +181,8 @@ LABELS = Task(
     outputs_name="labels",
     exclusive=False,
     floats=False,
+    allows=_is_flag,
+    wanted="0 or 1",
 )
 
 
@@ -221,5 +231,6 @@ REGRESSION = Task(
     outputs_name="outputs",
     exclusive=False,
     floats=True,
+    scales=True,
 )
 TASKS = {task.name: task for task in (CLASSES, LABELS, REGRESSION)}

@@ -63,10 +63,7 @@ class Tally(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The network with the highest score on the held-out samples so far, its score and loss on them, and its epoch.
-
-    Ties go to the lower loss, because on few samples many epochs have the same score, and then to the earlier epoch.
-    """
+    """The best network on the held-out samples so far: by its score, then the lower loss, then the earlier epoch."""
 
     network: Network
     score: float

@@ -137,14 +137,10 @@ def read_labels(y: Labels, meaning: Meaning) -> Labels:
     y = numbers_of(y)
     if y.ndim not in (1, 2) or 0 in y.shape:
         raise DatasetError(f"the shape is {y.shape}", remedy="give (n,) or (n, outputs)", setting="y")
-    rows = y.reshape(y.shape[0], -1)
-    if meaning.task.floats:
-        return rows.astype(np.float64)
-    if (wrong := (y != 0) & (y != 1)).any():
-        place = np.argwhere(wrong)[0]
-        remedy = ("correct it, or, to predict numbers, give ", AS_NUMBERS)
-        raise error_at("y", place, f"{y[tuple(place)]} is neither 0 nor 1, as a label is", remedy)
-    return rows.astype(np.uint8)
+    if not (right := meaning.task.allows(y)).all():
+        place, remedy = np.argwhere(~right)[0], ("correct it, or, to predict numbers, give ", AS_NUMBERS)
+        raise error_at("y", place, f"{y[tuple(place)]} is wrong: labels are {meaning.task.wanted}", remedy)
+    return y.reshape(y.shape[0], -1).astype(np.float64 if meaning.task.floats else np.uint8)
 
 
 def numbers_of(y: Labels) -> Labels:

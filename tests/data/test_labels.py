@@ -64,7 +64,7 @@ def test_whole_numbers_are_names_of_a_networks_classes_or_else_their_numbers() -
         ),
         (["5", "6", "x"], "regression", "y: row 2: 'x' is not a finite number; correct it, or leave out"),
         ([["1", "0"], ["red", "0"]], None, "y: row 1, column 0: 'red' is not a finite number; correct it, or"),
-        (["0", "2"], "labels", "y: row 1: 2 is neither 0 nor 1, as a label is; correct it"),
+        (["0", "2"], "labels", "y: row 1: 2 is wrong: labels are 0 or 1; correct it"),
     ],
 )
 def test_faults(labels: Any, task: str | None, fault: str) -> None:
