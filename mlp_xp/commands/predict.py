@@ -43,7 +43,7 @@ def predict(
 
     Args:
         run_dir: The folder of a training run or of a sweep; more of them may follow.
-        pictures: Picture files, or folders of them, also with a folder for each class; or a table (CSV, Parquet) with
+        pictures: Picture files, or folders of them, also with a folder for each class; or a table, such as CSV, with
             the columns of the run's data.
         show: Print each picture as the network sees it. Look at this first if the network gets a picture wrong.
         json: Print one JSON object per picture or row, with the probabilities of all classes or labels, or the numbers;

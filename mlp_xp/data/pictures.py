@@ -15,8 +15,8 @@ from mlp_xp.data.samples import Format, Part, Samples
 from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, some
 
 GIVE = (
-    "a table (CSV, Parquet) and its label, a .npz archive, or a folder of pictures for each class, of .npy files, or "
-    "of IDX or CSV files like MNIST's"
+    "a table (such as CSV) and its label, a .npz archive, or a folder of pictures for each class, of .npy files, or of "
+    "IDX or CSV files like MNIST's"
 )
 
 

@@ -28,7 +28,7 @@ class Settings:
     dataset: str | None = setting("mnist", may_change=True)
     """Data set: mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters. All but mnist are downloaded once."""
     data_dir: str | None = setting(None, may_change=True, is_path=True)
-    """Your own data instead of a named data set: a table with a header (CSV, Parquet), a .npz archive, or a folder with
+    """Your own data instead of a named data set: a table with a header, such as CSV, a .npz archive, or a folder with
     pictures for each class, with two tables, .npy files, or IDX or CSV files like MNIST's."""
     origin: Origin = field(default_factory=Origin)
     start_from: str | None = setting(None, is_path=True)

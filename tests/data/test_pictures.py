@@ -159,7 +159,7 @@ def test_faulty_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "empty", "fault"),
     [
-        ([], "", "'.': has no data that are known here; give a table (CSV, Parquet)"),
+        ([], "", "'.': has no data that are known here; give a table (such as CSV)"),
         (["a/1.png"], "b", "'b': has no pictures"),
         (["train/cat/1.png", "train/dog/1.png"], "", "'train': has no pictures"),
         (["train/cat/1.png", "train/dog/1.png"], "test/cat", "'test': the shape is (0, 3, 4); give"),
