@@ -50,8 +50,9 @@ def from_arrays(
     few with a decimal point may be either, and need it.
 
     test: the test set as (X, y); or the share of the samples, above 0 and below 1, that a shuffle with `seed` selects
-    for it; None for no test set. Columns of tables are found by their names. stratify: select this share of each class;
-    a class with two samples or more is in both parts, and a single sample is trained on.
+    for it; None for no test set. Columns of tables are found by their names; rows of X and y belong together by their
+    position. stratify: select this share of each class; a class with two samples or more is in both parts, and a single
+    sample is trained on.
 
     class_names: the names of the classes 0, 1, ..., or, if classes are strings, their order; for labels and numbers, a
     name for each column. By default the distinct values in y, sorted, or the columns of y. feature_names: the columns
@@ -73,11 +74,13 @@ def from_arrays(
     if isinstance(test, tuple | list) and len(test) == 2:
         X_test, y_test = (f"{name} of the test set" for name in "Xy")
         held = Part(take_columns(X_test, test[0], columns), take_columns(y_test, test[1], labels))
+        _check_index(*test, y_test)
     elif isinstance(test, float | np.floating) and 0 < test < 1:
         share = float(test)
     elif test is not None:
         fault = "is neither a share above 0 and below 1 nor a test set, (X, y)"
         raise DatasetError(fault, remedy="give one of these, or None", setting="test")
+    _check_index(X, y, "y")
     names = columns if feature_names is None else tuple(map(str, feature_names))
     classes = None if class_names is None else tuple(map(str, class_names))
     samples = Samples(Part(X, y), held, "arrays", names, labels, classes)
@@ -87,6 +90,14 @@ def from_arrays(
     except MlpXpError as error:
         error.setting = {"test_fraction": "test", "split_seed": "seed"}.get(error.setting or "", error.setting)
         raise
+
+
+def _check_index(X: Any, y: Any, what: str) -> None:
+    """Raise DatasetError if both are of pandas and have the same index in another order: their rows go by position."""
+    ours, theirs = ([*each.index] if hasattr(each, "iloc") else [] for each in (y, X))
+    if ours != theirs and {*ours} == {*theirs}:
+        remedy = "give y.loc[X.index], or y.to_numpy() if the rows belong together as they are"
+        raise DatasetError("the index has another order than that of X", remedy=remedy, setting=what)
 
 
 def to_dataset(

@@ -197,6 +197,11 @@ def test_numbers_of_pandas_are_read_as_the_numbers_they_are(dtype: str) -> None:
     np.testing.assert_array_equal(
         from_arrays(frame, frame[["a", "b"]], task="regression").train_labels, expected[:, :2]
     )
+    shuffled = frame["a"].sample(frac=1, random_state=0)
+    for arguments in ((frame, shuffled), (frame, frame["a"], (frame, shuffled))):
+        with pytest.raises(DatasetError, match=r"y.*: the index has another order than that of X; give y.loc"):
+            from_arrays(*arguments, task="regression")
+    from_arrays(frame, shuffled.to_numpy(), task="regression")
     frame.loc[7, "b"] = None
     with pytest.raises(DatasetError, match=r"X: row 7, column 'b': .* is not a number; encode"):
         from_arrays(frame, CLASSES)
