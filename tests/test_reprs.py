@@ -18,6 +18,8 @@ def test_what_a_cell_shows(tmp_path, backend: Backend, monkeypatch) -> None:
     monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
     dataset = on_device(synthetic(300, 100, 12)._replace(name="mine"), backend)
     assert repr(dataset) == "Dataset('mine', 300 training and 100 test images of 12 x 12, 10 classes)"
+    alone = dataset._replace(test_inputs=None, test_labels=None)
+    assert repr(alone) == "Dataset('mine', 300 training and 0 test images of 12 x 12, 10 classes)"
     *_, report = train(CONFIG, dataset, backend, run_dir=str(tmp_path / "run"))
     *_, event = trajectory(Job(CONFIG, dataset, backend))
     for value, start in (
@@ -30,4 +32,5 @@ def test_what_a_cell_shows(tmp_path, backend: Backend, monkeypatch) -> None:
         assert NETWORK in text
         assert "array(" not in text
         assert len(text) < 1000
+    assert text.endswith("images of 12 x 12, 10 classes)")
     assert repr(Layer(np.zeros((2, 3), np.float32), np.zeros(3, np.float32))) == "Layer(2 x 3 float32)"

@@ -210,6 +210,14 @@ def test_decisions():
     assert LABELS.decide(p, ("a", "b", "c"), xp=np).tolist() == [[0, 1, 0], [1, 0, 0]]
     assert REGRESSION.decide(p, ("a", "b", "c"), xp=np).tolist() == p.tolist()
     assert REGRESSION.decide(p[:, :1], ("a",), xp=np).tolist() == [0.2, 0.6]
+    z = np.zeros((1, 2))  # a probability of 1/2 says no, in the answer and in the figures
+    assert LABELS.decide(LABELS.link(z, xp=np), ("a", "b"), xp=np).tolist() == [[0, 0]]
+    assert LABELS.evaluate(z, np.array([[0, 1]])).label_accuracies == (1.0, 0.0)
+
+
+def test_r2_does_not_depend_on_the_unit():
+    labels = np.array([[0.0], [0.1], [0.2]])
+    assert REGRESSION.evaluate(labels + 0.05, labels).r2 == pytest.approx(1 - 3 * 0.05**2 / 0.02)
 
 
 def test_a_task_survives_a_pickle_and_can_be_a_key():

@@ -156,6 +156,7 @@ MODEL = Model(
         ({}, {"class_names": ("0", "1", "2")}, ""),  # arrays may have no names
         ({"class_names": ("0", "1", "2")}, {"class_names": ("1", "2", "3")}, "classes 0, 1, 2, not 1, 2, 3"),
         ({}, {"class_names": ("0", "1")}, "fit the table: classes a, b, c, not 0, 1;"),
+        ({}, {"class_names": ("x", "y", "z")}, "fit the table: classes a, b, c, not x, y, z;"),
         ({}, {"task": LABELS}, "task classes, not labels"),
         ({"input_shape": (5, 6)}, {}, "inputs images of 5 x 6, not images of 6 x 6"),
         ({"feature_names": ("p", "q")}, {"feature_names": ("q", "p")}, "columns p, q, not q, p"),
