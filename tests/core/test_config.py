@@ -114,6 +114,7 @@ def test_what_does_not_fit_the_data_is_refused(settings, samples, message):
     assert str(caught.value).startswith(message)
     TrainConfig(batch_size=90, validation=10).check_fits(100)
     TrainConfig(validation=99, warm_up_steps=0).check_fits(100)
+    TrainConfig().check_fits(2)
 
 
 def test_a_configuration_cannot_be_changed_and_can_be_a_key():

@@ -141,6 +141,20 @@ def test_a_resumed_job_has_no_second_state_on_the_device():
     assert placed.count(weights) == 1
 
 
+def test_a_resumed_job_counts_its_time_on_and_ends_with_a_checkpoint():
+    config = configuration(report_every=50)
+    half = next(event.position for event in run(config, open_backend()) if event.position.epoch == 0)
+    began = time.perf_counter()
+    events = run(config, open_backend(), start=half._replace(seconds=1000.0))
+    seconds = [event.position.seconds for event in events]
+    assert 1000 <= seconds[0] <= seconds[-1] <= 1000 + time.perf_counter() - began
+    assert seconds == sorted(seconds)
+    assert [event.report.seconds for event in events if event.report] == [
+        event.position.seconds for event in events if event.report
+    ]
+    assert (events[-1].closing, events[-1].checkpoint) == (True, True)
+
+
 def test_the_best_network_on_the_samples_held_out_is_kept():
     """Ties go to the lower loss. By plain NumPy from the network after each epoch."""
     backend = open_backend()
