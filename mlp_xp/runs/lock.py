@@ -55,11 +55,13 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
         write_whole(folder / HOLDER, f"{os.getpid()} {platform.node()}\n".encode())
         yield
     finally:
-        # The files go while the lock is held: filelock does not admit a process that opened the file before that.
-        with contextlib.suppress(OSError):
-            (folder / HOLDER).unlink(missing_ok=True)
-            path.unlink()
-        lock.release()
+        try:
+            # The files go while the lock is held: filelock does not admit a process that opened the file before that.
+            with contextlib.suppress(OSError):
+                (folder / HOLDER).unlink(missing_ok=True)
+                path.unlink()
+        finally:
+            lock.release()
 
 
 def holder(folder: Path) -> str | None:

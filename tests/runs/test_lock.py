@@ -70,6 +70,20 @@ def test_two_generators_in_one_process_are_refused_until_the_first_is_closed(tmp
     assert not [*(tmp_path / "run").glob(".*")]
 
 
+def test_a_lock_is_released_though_the_removal_of_its_files_is_interrupted(tmp_path, monkeypatch):
+    """The exception has frames that keep the lock alive: only a release ends it."""
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught, locked(tmp_path):
+        monkeypatch.setattr(Path, "unlink", interrupted)
+    monkeypatch.undo()
+    assert caught.traceback
+    with locked(tmp_path):
+        pass
+
+
 @pytest.mark.parametrize("content", [None, "1 2 3", f"{2**22 + 1} {platform.node()}"])
 def test_a_lock_whose_holder_is_unknown_or_dead_names_nobody(content, tmp_path):
     with locked(tmp_path):
