@@ -8,7 +8,7 @@ import cupy_stand_in
 import pytest
 
 from mlp_xp.backends import BACKENDS
-from mlp_xp.backends._library import BackendError
+from mlp_xp.backends.common import BackendError
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.library import Backend
 

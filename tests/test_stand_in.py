@@ -16,7 +16,7 @@ import pytest
 from backends import open_for_test
 from data_sets import on_device, synthetic
 
-from mlp_xp.backends._library import BackendError, BackendFailure
+from mlp_xp.backends.common import BackendError, BackendFailure
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mlp_xp.backends._library import Details, eager, import_library, no_device
+from mlp_xp.backends.common import Details, eager, import_library, no_device
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 

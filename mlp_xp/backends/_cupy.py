@@ -1,6 +1,6 @@
 """CuPy, on one NVIDIA GPU."""
 
-from mlp_xp.backends._library import BackendError, Details, eager, import_library, line_of, no_device
+from mlp_xp.backends.common import BackendError, Details, eager, import_library, line_of, no_device
 from mlp_xp.core.library import Backend
 
 

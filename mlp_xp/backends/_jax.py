@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends._library import BackendError, Details, Loop, import_library, line_of, no_device
+from mlp_xp.backends.common import BackendError, Details, Loop, import_library, line_of, no_device
 from mlp_xp.backends.reading import LibraryBackend
 from mlp_xp.backends.threads import ON_GPU, Threads, cpus
 from mlp_xp.core.functional import Array
@@ -21,11 +21,6 @@ from mlp_xp.core.library import Backend, Carry
 MOST_BYTES = 2**26  # of the folder for compiled functions; those of one network take about 0.1 MB
 # XLA's older code for elementwise operations, not cut into parts for many compiling threads.
 QUICK_TO_COMPILE = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
-
-
-def compile_afresh() -> None:
-    """Have JAX neither read nor keep compiled functions, here and in processes started here. Call it before others."""
-    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 
 def open_library(device: str | None) -> Backend:

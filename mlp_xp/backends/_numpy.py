@@ -3,7 +3,7 @@
 import array_api_compat.numpy as xp
 import numpy as np
 
-from mlp_xp.backends._library import Details, eager, no_device
+from mlp_xp.backends.common import Details, eager, no_device
 from mlp_xp.core.library import Backend
 
 

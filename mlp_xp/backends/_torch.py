@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends._library import BackendError, Details, eager, import_library, line_of, no_device
+from mlp_xp.backends.common import BackendError, Details, eager, import_library, line_of, no_device
 from mlp_xp.backends.threads import LIMITS
 from mlp_xp.core.functional import Array, sigmoid
 from mlp_xp.core.library import Backend

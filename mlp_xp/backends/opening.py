@@ -1,6 +1,7 @@
 """Open array libraries by name, or by an array."""
 
 import importlib
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,8 +12,8 @@ from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
 from mlp_xp.backends import BACKENDS, DTYPES, hooks
-from mlp_xp.backends._foreign import import_foreign, open_foreign
-from mlp_xp.backends._library import BackendError, reported
+from mlp_xp.backends.common import BackendError, reported
+from mlp_xp.backends.foreign import import_foreign, open_foreign
 from mlp_xp.backends.threads import LIMITS, THREADS, on_threads, starting_on
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
@@ -87,6 +88,11 @@ def open_namespace(namespace: Any, dtype: str = "float64", name: str = "") -> Ba
     # Not the `__name__` of any other object: one that passes on what it lacks would have another's.
     own = namespace.__name__ if isinstance(namespace, ModuleType | type) else type(namespace).__name__
     return _once(name or own, namespace, None, dtype, lambda: open_foreign(name or own, namespace, dtype))
+
+
+def compile_afresh() -> None:
+    """Have JAX neither read nor keep compiled functions, here and in processes started here. Call it before others."""
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 
 def _once(name: str, found: Any, device: Any, dtype: str, make: Callable[[], Backend]) -> Backend:

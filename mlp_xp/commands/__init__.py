@@ -34,7 +34,7 @@ def call(words: list[str]) -> int | None:
     from mlp_xp.commands import options
 
     if "--no-compile-cache" in words:
-        from mlp_xp.backends._jax import compile_afresh
+        from mlp_xp.backends.opening import compile_afresh
 
         compile_afresh()
     words = [word for word in words if word not in ("--debug", "--no-compile-cache")]  # see `process.run` for --debug

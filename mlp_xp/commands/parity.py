@@ -18,7 +18,7 @@ from rich.progress import track
 
 from mlp_xp import __version__
 from mlp_xp.backends import BACKENDS
-from mlp_xp.backends._library import BackendError
+from mlp_xp.backends.common import BackendError
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.commands.options import only_one, with_settings
 from mlp_xp.commands.process import print_line

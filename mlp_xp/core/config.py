@@ -27,7 +27,7 @@ class TrainConfig:
     """Passes over the training set."""
     batch_size: int = setting(1, least=1, by_ratio=True, aliases=("-b", "--bs"))
     """Samples per training step; the gradient is their mean. The last batch of an epoch may be smaller."""
-    # A smaller rate, over the batch size, would lose its digits in float32; a larger one would overflow in Adam's.
+    # A smaller rate, over the batch size, would lose digits in float32; a larger one would overflow with Adam.
     learning_rate: float = setting(0.01, least=1e-30, most=1e300, compiled_in=False, by_ratio=True, aliases=("--lr",))
     """How far an update follows the gradient."""
     hidden: tuple[int, ...] = setting((64,), least=1, by_ratio=True, aliases=("--layers", "--units"))

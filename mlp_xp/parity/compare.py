@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends._foreign import rebuild
-from mlp_xp.backends._library import BackendFailure, reported
+from mlp_xp.backends.common import BackendFailure, reported
+from mlp_xp.backends.foreign import rebuild
 from mlp_xp.backends.opening import open_backend, open_namespace
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset

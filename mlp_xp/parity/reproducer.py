@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 
 from mlp_xp.backends import hooks
-from mlp_xp.backends._foreign import find
+from mlp_xp.backends.foreign import find
 from mlp_xp.core.library import Backend
 from mlp_xp.errors import escaped
 from mlp_xp.files import file_errors, write_whole

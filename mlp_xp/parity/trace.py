@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import array_api_compat.numpy as numpy_xp
 import numpy as np
 
-from mlp_xp.backends._foreign import rebuild
-from mlp_xp.backends._library import BackendFailure, eager_jit, eager_scan, eager_scan_blocks
+from mlp_xp.backends.common import BackendFailure, eager_jit, eager_scan, eager_scan_blocks
+from mlp_xp.backends.foreign import rebuild
 from mlp_xp.backends.threads import LIMITS
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlp_xp.backends._library import BackendFailure
+from mlp_xp.backends.common import BackendFailure
 from mlp_xp.backends.memory import check_memory
 from mlp_xp.backends.threads import choose_threads
 from mlp_xp.core.job import WARM_UP_EPOCH, Job

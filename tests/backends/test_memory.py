@@ -10,7 +10,7 @@ import pytest
 from helpers import assert_one_line, call
 
 from mlp_xp.backends import memory
-from mlp_xp.backends._library import BackendFailure, BackendOutOfMemory, reported
+from mlp_xp.backends.common import BackendFailure, BackendOutOfMemory, reported
 from mlp_xp.backends.memory import NotEnoughMemoryError, available_bytes, check_memory, in_units, training_bytes
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import NAMESPACE, assert_one_line, call
 
-from mlp_xp.backends._library import BackendError
+from mlp_xp.backends.common import BackendError
 from mlp_xp.parity import compare
 
 LIBRARIES = (

@@ -16,7 +16,7 @@ from data_sets import TINY
 
 import mlp_xp
 from mlp_xp.backends import requirements
-from mlp_xp.backends._library import BackendFailure, eager_scan
+from mlp_xp.backends.common import BackendFailure, eager_scan
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.library import Backend

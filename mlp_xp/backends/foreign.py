@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends import BACKENDS, hooks, requirements
-from mlp_xp.backends._library import BackendError, Details, eager, line_of
+from mlp_xp.backends.common import BackendError, Details, eager, line_of
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.errors import one_line, with_colon

@@ -1,4 +1,4 @@
-"""What the modules of the libraries share: their errors, and how the failures of a library are reported."""
+"""What the modules of the libraries share: errors, loops without compilation, and how failures are reported."""
 
 import importlib
 import traceback
