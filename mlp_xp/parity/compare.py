@@ -161,7 +161,7 @@ def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -
         is_array = isinstance(x, np.ndarray)
         return backend.asarray(x, backend.dtype if x.dtype.kind == "f" else None) if is_array else x
 
-    job = Job(config, rebuild(dataset, place), backend)
+    job = Job(config, rebuild(dataset, place)._replace(weights=dataset.weights), backend)
     events = trajectory(job, stop_after=config.warm_up_steps + steps)
     return job, (event for event in events if not event.closing)
 
