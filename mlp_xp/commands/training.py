@@ -118,7 +118,7 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
     assert event.report
     stop.say(f"\n{terminal.summary(event.report)}")
     if event.position.best:
-        stop.say(terminal.selected(event.position.best, event.position.epoch, settings.train, dataset))
+        stop.say(terminal.selected(event.position.best, event.position.epoch, job))
     if event.report.test and dataset.task.exclusive:
         counts = np.bincount(job.backend.to_numpy(dataset.test_labels))
         if event.report.test.score <= (share := counts.max() / counts.sum()):

@@ -5,7 +5,6 @@ Own data may be sorted, so samples are drawn from all of them, and of classes fr
 
 import numpy as np
 
-from mlp_xp.declared import ConfigError
 from mlp_xp.errors import Argument, DatasetError
 
 
@@ -44,8 +43,8 @@ def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tup
 def hold_out(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Return the numbers of `count` samples to hold out, int64 (count,), in ascending order: see `Dataset.hold_out`.
 
-    labels: those of a `Dataset`, on the host. A class with two samples or more keeps one to train on. Raises
-    ConfigError if that is not possible.
+    labels: those of a `Dataset`, on the host. A class with two samples or more keeps one to train on, so there may be
+    fewer.
     """
     rows, classes = len(labels), labels if labels.ndim == 1 else None
     if classes is not None and len(np.unique(classes)) == rows:
@@ -57,7 +56,4 @@ def hold_out(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
         counts, (kinds, first) = np.bincount(classes), np.unique(classes[left], return_index=True)
         rest = np.delete(left, first[counts[kinds] > 1])
         chosen = np.concatenate([chosen, rest[np.argsort(counts[classes[rest]] == 1, kind="stable")]])
-    if len(chosen) < count:
-        fault = f"{count} of {rows} samples leave a class without any to train on"
-        raise ConfigError(fault, remedy=f"hold out at most {len(chosen)}", setting="validation")
     return np.sort(chosen[:count])
