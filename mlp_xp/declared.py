@@ -48,6 +48,8 @@ class Setting(NamedTuple):
     by_ratio: bool = False
     """Whether a sweep draws it log-uniformly, because values act by their ratio."""
     is_path: bool = False
+    is_share_or_count: bool = False
+    """Whether a number below 1 is a share, and any other one a count, which must be whole."""
     names_columns: bool = False
     """Whether a value may name several columns, as in a,b."""
     aliases: tuple[str, ...] = ()
@@ -107,6 +109,10 @@ def checked(setting: Setting, value: Any) -> Any:
                 check_choice(name, plain, setting.choices)
             if kind is not str:
                 check_range(name, plain, setting.least, setting.most)
+            if setting.is_share_or_count and not 0 < plain < 1:
+                if plain != int(plain):
+                    raise out_of_range(name, plain, "a whole number, or a share below 1")
+                return int(plain)
             return plain
     raise ConfigError(f"{value!r:.80} is not {wanted}", setting=name)
 

@@ -57,7 +57,8 @@ def train(
         if settings.origin.cv is not None and settings.origin.fold is None:
             only_one(cv=True, overwrite=overwrite)
             only_one(cv=True, threads=number)
-            how = SweepOptions(run_dir and str(run_dir), jobs=jobs, cache_dir=cache_dir and str(cache_dir))
+            sweep_dir, cache = (None if path is None else str(path) for path in (run_dir, cache_dir))
+            how = SweepOptions(sweep_dir, jobs=jobs, cache_dir=cache)
             return cross_validate(settings, how, fit_batches=not (config or "batch_size" in given))
     if jobs:
         raise MlpXpError("is for --cv without --fold; leave it out", setting="jobs")
@@ -142,7 +143,7 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
     assert event.report
     stop.say(f"\n{terminal.summary(event.report)}")
     if event.position.best:
-        stop.say(terminal.selected(event.position.best, event.position.epoch, settings.train, dataset))
+        stop.say(terminal.selected(event.position.best, event.position.epoch, job))
     if event.report.test and dataset.task.exclusive:
         counts = np.bincount(job.backend.to_numpy(dataset.test_labels))
         if event.report.test.score <= (share := counts.max() / counts.sum()):

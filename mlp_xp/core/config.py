@@ -73,10 +73,13 @@ class TrainConfig:
     clip_norm: float = setting(0.0, most=1e30)
     """Scale the gradient of all parameters down to this norm if it is longer; 0: never. Needs --update-order
     simultaneous."""
-    validation: int = setting(0, compiled_in=False)
-    """Hold out this many training samples. The network is evaluated on them after every epoch, and the most accurate
-    one is kept; ties go to the lower loss. Your own data are drawn from at random, in proportion from each class; of a
-    named data set, the last samples are held out."""
+    validation: float = setting(0, compiled_in=False, is_share_or_count=True)
+    """Hold out this many training samples, or this share of them if below 1, such as 0.1. The network is evaluated on
+    them after every epoch, and the best one is kept. Your own data are drawn from at random, in proportion from each
+    class; of a named data set, the last samples are held out."""
+    monitor: str = setting("loss", choices=("loss", "accuracy"), compiled_in=False)
+    """What makes a network the best one on the held-out samples: the lowest loss, or the highest accuracy, or R² for
+    numbers. Ties go to the better one by the other figure, then to the earlier epoch."""
     patience: int = setting(0, compiled_in=False)
     """Stop after this many epochs without a better network on the held-out samples; 0: never."""
     checkpoint_every: int = setting(0, compiled_in=False)
@@ -109,9 +112,15 @@ class TrainConfig:
         others = {each.name: each.default for each in declared(TrainConfig).values() if not each.compiled_in}
         return replace(self, **others, weight_decay=float(self.weight_decay > 0))
 
+    def held_out(self, samples: int) -> int:
+        """Return how many of `samples` training samples to hold out: of a share at least one, but never all."""
+        if 0 < self.validation < 1:
+            return min(max(1, round(self.validation * samples)), samples - 1)
+        return int(self.validation)
+
     def check_fits(self, samples: int) -> None:
         """Raise ConfigError unless `samples` training samples are enough for validation, a batch and the warm-up."""
-        left = samples - self.validation
+        left = samples - self.held_out(samples)
         for name, fits, wanted in (
             ("validation", left > 0, f"below the {samples} training samples"),
             ("batch_size", self.batch_size <= left, f"at most the {left} training samples"),

@@ -87,8 +87,9 @@ class Dataset(NamedTuple):
     training set, on the device, (outputs,) each. The labels above stay in their own units."""
     hold_out: Callable[[np.ndarray, int, int], np.ndarray] | None = None
     """`hold_out(labels, count, seed)` gets the labels on the host and returns the numbers of the training samples to
-    hold out for validation, int64 (count,), ascending. Your own data have it, because they may be sorted. If it is
-    None, as for published data and files in their form, the last samples are held out."""
+    hold out for validation, int64 (count,), ascending; fewer if otherwise a class had none to train on. Your own data
+    have it, because they may be sorted. If it is None, as for published data and files in their form, the last samples
+    are held out."""
 
     @property
     def is_own(self) -> bool:

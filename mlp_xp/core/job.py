@@ -15,6 +15,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.network import Network, count_parameters
 from mlp_xp.core.plan import Chunk, plan_epoch
 from mlp_xp.core.step import State
+from mlp_xp.declared import ConfigError
 
 WARM_UP_SAMPLE = 1  # the second, counted from 0
 WARM_UP_EPOCH = -1  # the number that stands for the warm-up, which comes before epoch 0
@@ -43,7 +44,7 @@ class Job:
         held_out = self._hold_out()
         self.rows = np.setdiff1d(np.arange(dataset.train_inputs.shape[0]), held_out)
         self.held_out: tuple[Array, ...] = ()
-        if config.validation:
+        if len(held_out):
             numbers = backend.asarray(held_out)
             self.held_out = tuple(backend.xp.take(array, numbers, axis=0) for array in dataset[:2])
         self.parameters = count_parameters(self.sizes)
@@ -52,11 +53,16 @@ class Job:
         self.total_steps = config.warm_up_steps + config.epochs * math.ceil(len(self.rows) / config.batch_size)
 
     def _hold_out(self) -> np.ndarray:
-        """Return the numbers of the samples to hold out, in ascending order."""
+        """Return the numbers of the samples to hold out, in ascending order. Raises ConfigError for too many."""
         config, data, samples = self.config, self.dataset, self.dataset.train_inputs.shape[0]
-        if data.hold_out is None or not config.validation:
-            return np.arange(samples - config.validation, samples)
-        return data.hold_out(self.backend.to_numpy(data.train_labels), config.validation, config.seed)
+        count = config.held_out(samples)
+        if data.hold_out is None or not count:
+            return np.arange(samples - count, samples)
+        found = data.hold_out(self.backend.to_numpy(data.train_labels), count, config.seed)
+        if len(found) < count and config.validation >= 1:
+            fault = f"{count} of {samples} samples leave a class without any to train on"
+            raise ConfigError(fault, remedy=f"hold out at most {len(found)}", setting="validation")
+        return found
 
     def with_threads_of(self, backend: Backend) -> "Job":
         """Return this job with the threads of `backend`, which is otherwise its own. The arrays stay where they are."""

@@ -63,7 +63,7 @@ class Tally(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The best network on the held-out samples so far: by its score, then the lower loss, then the earlier epoch."""
+    """The best network on the held-out samples so far, by `TrainConfig.monitor`; of equal ones the earliest."""
 
     network: Network
     score: float
@@ -163,7 +163,8 @@ def _report(job: Job, position: Position, network: Network, sample: int, began: 
     data, best, tally, validation, test = job.dataset, position.best, position.tally, None, None
     if job.held_out and position.sample == len(job.rows):  # at the end of an epoch
         validation = model.evaluate(*job.held_out)
-        if best is None or (validation.score, -validation.loss) > (best.score, -best.loss):
+        by_loss = -1 if job.config.monitor == "loss" else 1  # reverses the order of the two figures
+        if best is None or (validation.score, -validation.loss)[::by_loss] > (best.score, -best.loss)[::by_loss]:
             best = Best(model.network, validation.score, position.epoch, validation.loss)
     if data.test_inputs is not None:
         test = model.evaluate(data.test_inputs, data.test_labels)

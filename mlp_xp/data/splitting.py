@@ -80,8 +80,8 @@ def split_fold(
 def hold_out(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Return the numbers of `count` samples to hold out, int64 (count,), in ascending order: see `Dataset.hold_out`.
 
-    labels: those of a `Dataset`, on the host. A class with two samples or more keeps one to train on. Raises
-    ConfigError if that is not possible.
+    labels: those of a `Dataset`, on the host. A class with two samples or more keeps one to train on, so there may be
+    fewer.
     """
     rows, classes = len(labels), labels if labels.ndim == 1 else None
     if classes is not None and len(np.unique(classes)) == rows:
@@ -93,7 +93,4 @@ def hold_out(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
         counts, (kinds, first) = np.bincount(classes), np.unique(classes[left], return_index=True)
         rest = np.delete(left, first[counts[kinds] > 1])
         chosen = np.concatenate([chosen, rest[np.argsort(counts[classes[rest]] == 1, kind="stable")]])
-    if len(chosen) < count:
-        fault = f"{count} of {rows} samples leave a class without any to train on"
-        raise ConfigError(fault, remedy=f"hold out at most {len(chosen)}", setting="validation")
     return np.sort(chosen[:count])

@@ -152,16 +152,15 @@ def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -
     dataset: arrays on the host. Raises ConfigError for fewer than one step, and what `Job` and `trajectory` raise.
     """
     check_range("steps", steps)
-    config.check_fits(dataset.train_inputs.shape[0])
-    # The number of epochs follows from the steps, not from the configuration.
-    epoch_steps = math.ceil((dataset.train_inputs.shape[0] - config.validation) / config.batch_size)
-    config = replace(config, epochs=math.ceil(steps / epoch_steps), patience=0)
 
     def place(x: Any) -> Any:
         is_array = isinstance(x, np.ndarray)
         return backend.asarray(x, backend.dtype if x.dtype.kind == "f" else None) if is_array else x
 
-    job = Job(config, rebuild(dataset, place), backend)
+    data = rebuild(dataset, place)
+    # The number of epochs follows from the steps, not from the configuration.
+    epoch_steps = math.ceil(len(Job(config, data, backend).rows) / config.batch_size)
+    job = Job(replace(config, epochs=math.ceil(steps / epoch_steps), patience=0), data, backend)
     events = trajectory(job, stop_after=config.warm_up_steps + steps)
     return job, (event for event in events if not event.closing)
 

@@ -121,7 +121,7 @@ def with_absolute_paths(settings: Settings) -> Settings:
 
 def with_fitting_batches(settings: Settings, samples: int) -> Settings:
     """Return settings whose batches, which nobody chose, are not larger than the training set."""
-    left = samples - settings.train.validation
+    left = samples - settings.train.held_out(samples)
     return settings_of(settings, {"batch_size": left}) if 0 < left < settings.train.batch_size else settings
 
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset, described
+from mlp_xp.core.dataset import described
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.core.training import Best, Event, Report
@@ -20,7 +20,7 @@ def describe(settings: Settings, job: Job) -> str:
     config, dataset, backend = job.config, job.dataset, job.backend
     samples, *shape = dataset.train_inputs.shape
     test = 0 if dataset.test_inputs is None else dataset.test_inputs.shape[0]
-    counts = {"training": samples - config.validation, "held-out": config.validation, "test": test}
+    counts = {"training": len(job.rows), "held-out": samples - len(job.rows), "test": test}
     first, *others = [f"{thousands(count)} {part}" for part, count in counts.items() if count]
     parts = f"{', '.join([first, *others[:-1]])} and {others[-1]}" if others else first
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
@@ -84,12 +84,12 @@ def described_result(result: Evaluation, shape: Sequence[int]) -> str:
     return f"{text}, loss {result.loss:.4f}"
 
 
-def selected(best: Best, last_epoch: int, config: TrainConfig, dataset: Dataset) -> str:
+def selected(best: Best, last_epoch: int, job: Job) -> str:
     """Describe in one line which network validation selected."""
-    task, inputs = dataset.task, described(dataset.train_inputs.shape[1:]).split()[0]
-    held_out = f"{thousands(config.validation)} held-out {inputs}"
+    task, (samples, *shape) = job.dataset.task, job.dataset.train_inputs.shape
+    held_out = f"{thousands(samples - len(job.rows))} held-out {described(shape).split()[0]}"
     on = f"on {held_out}" if task.floats else f"of {held_out} right" + " in all labels" * (not task.exclusive)
-    early = f"; stopped early, after epoch {last_epoch}" if last_epoch < config.epochs - 1 else ""
+    early = f"; stopped early, after epoch {last_epoch}" if last_epoch < job.config.epochs - 1 else ""
     score = f"{score_text(task.score_name, best.score)} {on}, loss {best.loss:.4f}"
     return f"kept the network of epoch {best.epoch}: {score}{early}"
 

@@ -142,8 +142,8 @@ def make_plan(
 
     given: for each setting a sequence of values, in which texts such as "0..31" are spans, or a single value. A value
     of `hidden` is a number, for one layer, or a tuple. `cv` alone stands for all its folds. is_recipe: whether the base
-    is a recipe, whose batches become as small as a small training set, as in `train`. Raises ConfigError, which names the
-    setting, and the member if only some fail.
+    is a recipe, whose batches become as small as a small training set, as in `train`. Raises ConfigError, which names
+    the setting, and the member if only some fail.
     """
     options: dict[str, Values] = {}
     for name, value in given.items():

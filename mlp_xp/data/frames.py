@@ -1,0 +1,106 @@
+"""Data frames of pandas, polars and pyarrow, as the tables that files become.
+
+A column means what its values are, whatever its dtype is called: those of pandas' nullable and Arrow types, categories,
+Decimals, and objects of Python mean what they would in a file.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, date, timedelta
+from typing import Any
+
+import numpy as np
+
+from mlp_xp.backends.reading import NUMBERS, find_columns
+from mlp_xp.data.columns import Table
+from mlp_xp.errors import DatasetError, some
+
+LIBRARIES = {"pandas", "polars", "pyarrow"}
+DATES = (date, np.datetime64)
+REFUSED = (bytes, complex, timedelta, list, tuple, set, dict, np.ndarray)
+
+
+def table_of(X: Any, what: str = "X", wanted: Sequence[str] | None = None) -> Table | None:
+    """Return a data frame as a table: a DataFrame of pandas or polars, or pyarrow's Table or RecordBatch.
+
+    A `Table` is returned as it is; for everything else the result is None.
+
+    Numbers, true and false become float64; dates and times datetime64[us], in UTC where they have a time zone; anything
+    else text, without spaces around it. Numbers and dates in a column with text become text, as they are in a file.
+
+    what: the name of X in errors. wanted: the columns to read, in this order; by default all. Raises DatasetError for
+    columns that are missing or there twice, and for those of bytes, lists, durations or complex numbers.
+    """
+    if isinstance(X, Table) or not _is_known(X) or (found := _columns(X)) is None:
+        return X if isinstance(X, Table) else None
+    names, columns = found
+    places = find_columns(names if wanted is None else wanted, names, what)
+    read = [_meant(_array(columns[i])) for i in places]
+    if wrong := [names[i] for i, values in zip(places, read, strict=True) if values is None]:
+        fault = f"columns {some(wrong)} hold bytes, lists, durations or the like"
+        raise DatasetError(fault, remedy="give numbers, text, true and false, or dates", setting=what)
+    return Table(tuple(names[i] for i in places), tuple(values for values in read if values is not None))
+
+
+def take_labels(what: str, y: Any, wanted: Sequence[str] = ()) -> tuple[Any, tuple[str, ...]]:
+    """Return labels as an array, (n,) or (n, columns), and the names of their columns; arrays and lists as they are.
+
+    y: a data frame, of which a single column is (n,), or a Series or another column of these libraries. Values are as
+    they are, so that whole numbers may be classes. wanted: the columns of a data frame to take, if there are any.
+    """
+    if not _is_known(y):
+        return y, ()
+    if (found := _columns(y)) is None:
+        return _array(y), tuple(str(name) for name in [getattr(y, "name", None)] if name not in (None, ""))
+    names, columns = found
+    places = find_columns(wanted or names, names, what)
+    arrays = [_array(columns[i]) for i in places]
+    return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=1), tuple(names[i] for i in places)
+
+
+def _is_known(X: Any) -> bool:
+    """Return whether a library of data frames made this."""
+    return not LIBRARIES.isdisjoint(each.__module__.partition(".")[0] for each in type(X).__mro__)
+
+
+def _columns(X: Any) -> tuple[list[str], list[Any]] | None:
+    """Return the names and the columns of a data frame; None for a column."""
+    if hasattr(X, "iloc") and hasattr(X, "columns"):
+        names, columns = X.columns, [X.iloc[:, i] for i in range(X.shape[1])]
+    elif hasattr(X, "get_columns"):
+        names, columns = X.columns, X.get_columns()
+    elif hasattr(X, "column_names"):
+        names, columns = X.column_names, X.columns
+    else:
+        return None
+    return [*map(str, names)], columns
+
+
+def _array(column: Any) -> np.ndarray:
+    """Return a column as a host array, (n,), with None for a gap where it has objects."""
+    if hasattr(column, "isna"):  # pandas, which has several kinds of gaps
+        array = column.to_numpy()
+        return column.to_numpy(object, na_value=None) if array.dtype.kind == "O" else array
+    if str(getattr(column, "type", "")).startswith("dictionary"):  # pyarrow would fill its gaps with another value
+        column = column.cast(column.type.value_type)
+    return np.asarray(column)
+
+
+def _meant(array: np.ndarray) -> np.ndarray | None:
+    """Return the values of a column as a `Table` has them; None if there are other kinds of values."""
+    if array.dtype.kind in "biuf" and array.ndim == 1:
+        return array.astype(np.float64)
+    if array.dtype.kind == "M":
+        return array.astype("datetime64[us]")
+    values = [None if isinstance(value, NUMBERS) and value != value else value for value in array.tolist()]
+    known = [value for value in values if value is not None]
+    if array.dtype.kind not in "OU" or array.ndim > 1 or any(isinstance(value, REFUSED) for value in known):
+        return None
+    if known and all(isinstance(value, NUMBERS) for value in known):
+        return np.array([np.nan if value is None else value for value in values], np.float64)
+    if known and all(isinstance(value, DATES) for value in known):
+        return np.array([_in_utc(value) for value in values], "datetime64[us]")
+    return np.array(["" if value is None else str(value).strip() for value in values], object)
+
+
+def _in_utc(value: Any) -> Any:
+    return value.astimezone(UTC).replace(tzinfo=None) if getattr(value, "tzinfo", None) else value
