@@ -18,7 +18,7 @@ from mlp_xp.core.library import Backend
 from mlp_xp.data.labels import SHOWN, Labels, Meaning, labels_of, meaning_of, read_labels
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
-from mlp_xp.data.splitting import hold_out, split
+from mlp_xp.data.splitting import hold_out, split_as
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, some
 
 PIECE = 4096  # rows that are added up together, so that no copy of all of them is made
@@ -123,6 +123,9 @@ def to_dataset(
         raise DatasetError(fault, remedy="give one each", setting="feature_names")
     test_x, test_y = None, None
     if test is not None:
+        if how.cv is not None:
+            remedy = "give the training set alone, such as its file"
+            raise DatasetError("the data have a test set of their own", remedy=remedy, setting="cv", file=test.file)
         test_x, test_y = _read(samples, test, meaning, backend)
         theirs, ours = (
             f"{described(inputs.shape[1:])} as {dtype_name(inputs)}, with {labels[:1].size} labels each"
@@ -131,13 +134,9 @@ def to_dataset(
         if theirs != ours:
             setting, fault = None if test.file else "test", f"the test set has {theirs}, the training set {ours}"
             raise DatasetError(fault, remedy="give the same", setting=setting, file=test.file)
-    elif how.test_fraction:
-        if not 0 < round(how.test_fraction * len(y)) < len(y):
-            fault = f"{how.test_fraction!r:.80} of {len(y)} rows leaves one part empty"
-            raise DatasetError(fault, remedy="give another share", setting="test_fraction")
+    elif how.cv or how.test_fraction:
         with samples.naming(train):
-            classes = y if how.stratify and task.exclusive else None
-            numbers = split(classes, len(y), how.test_fraction, how.split_seed)
+            numbers = split_as(how, y, task)
         (test_x, test_y), (x, y) = ((backend.xp.take(x, backend.asarray(which), axis=0), y[which]) for which in numbers)
     if trained is None and task.exclusive and (y == y[0]).all():
         with samples.naming(train):

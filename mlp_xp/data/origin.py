@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from mlp_xp.declared import BELOW_ONE, check_settings, setting
+from mlp_xp.declared import BELOW_ONE, ConfigError, check_range, check_settings, setting
+from mlp_xp.errors import Argument
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,11 @@ class Origin:
     """Share of the samples to test on, if --data-dir has no test set of its own; 0: do not test."""
     split_seed: int = setting(0, most=2**32 - 1)
     """Random seed, 0 to 2**32 - 1, that chooses the samples to test on."""
+    cv: int | None = setting(None, least=2)
+    """Cross-validate: divide all samples into this many folds instead, train a network for each fold, which is its test
+    set, on the others, and show the mean over the folds."""
+    fold: int | None = setting(None)
+    """Train the network of one of the folds of --cv alone, 0 to --cv - 1."""
     picture_size: int | None = setting(None, least=1, most=2048)
     """Resize the pictures in --data-dir to a square with this many pixels on a side. By default they must all have one
     size."""
@@ -33,3 +39,8 @@ class Origin:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.fold is not None:
+            if self.cv is None:
+                remedy = "give ", Argument("cv"), " too, or leave it out"
+                raise ConfigError("means nothing without the number of folds", remedy=remedy, setting="fold")
+            check_range("fold", self.fold, 0, self.cv - 1)
