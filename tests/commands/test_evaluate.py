@@ -48,7 +48,7 @@ def test_evaluate_says_what_numpy_counts(folder, digits) -> None:
         code, out, err = call("evaluate", folder, "--backend", backend)
         assert (code, err) == (0, "")
         assert out.startswith(f"{100 * right.mean():.2f} % of 1 000 test images right, loss 0.")
-        sevens = re.search(r"^7 +(\d+) +([\d.]+) +([\d.]+)$", out, flags=re.MULTILINE)
+        sevens = re.search(r"^7 +(\d+) +([\d.]+) +([\d.]+) +0\.\d{4} +0\.\d{4}$", out, flags=re.MULTILINE)
         assert sevens
         assert int(sevens[1]) == np.sum(dataset.test_labels == 7)
         assert float(sevens[2]) == round(right[predictions == 7].mean(), 4)
