@@ -24,8 +24,8 @@ MOST_BANDS = 5  # more of them on top of one another cannot be told apart
 def draw_sweep(sweep_dir: Path) -> list[Path]:
     """Draw curves.png and heatmap.png into a sweep's folder, and return the paths of those drawn.
 
-    heatmap.png needs two settings that vary besides seed and fold, with at least half of the pairs of their values. Raises
-    PlotError without Matplotlib or a finished member, RunError and FileError.
+    heatmap.png needs two settings that vary besides seed and fold, with at least half of the pairs of their values.
+    Raises PlotError without Matplotlib or a finished member, RunError and FileError.
     """
     summary = summary_of(sweep_dir)
     groups = [group for group in summary.groups if group.finished]
