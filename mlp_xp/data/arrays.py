@@ -5,7 +5,7 @@ Everything that would train to nonsense is refused here, with its row and column
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from mlp_xp.data.labels import SHOWN, Labels, Meaning, labels_of, meaning_of, re
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.splitting import hold_out, split_as
+from mlp_xp.data.weights import read_weights, weights_of
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, some
 
 PIECE = 4096  # rows that are added up together, so that no copy of all of them is made
@@ -38,6 +39,8 @@ def from_arrays(
     feature_names: Sequence[str] | None = None,
     scale_targets: bool = True,
     stratify: bool = True,
+    sample_weight: Any = None,
+    class_weight: str | Mapping[Any, float] | None = None,
 ) -> Dataset:
     """Make a data set of features X and labels y.
 
@@ -63,9 +66,14 @@ def from_arrays(
     scale_targets: for regression, train on standardised numbers too. Labels, predictions and errors stay in their own
     units; only the loss is in units of the standard deviations.
 
+    sample_weight: weights of the rows of X, at least 0, (n,). class_weight: "balanced", or weights of classes by their
+    names, 1 for others; both are multiplied. In training, the gradient and the loss of a batch are means weighted by
+    them. Results on test and held-out samples, and the standardisation, are not weighted.
+
     Raises DatasetError, which names the row and column, for a value that is NaN or infinite, for arrays that do not fit
-    together, and for a single class; ConfigError for an unknown task or a seed out of range. Gives an MlpXpWarning for
-    columns to standardise whose values are equal, or differ in digits that the backend's dtype rounds away.
+    together, for a negative weight, and for a single class; ConfigError for an unknown task or a seed out of range.
+    Gives an MlpXpWarning for columns to standardise whose values are equal, or differ in digits that the backend's
+    dtype rounds away.
     """
     columns, labels = columns_of(X), columns_of(y)
     find_columns(columns, columns, "X")
@@ -81,12 +89,14 @@ def from_arrays(
         fault = "is neither a share above 0 and below 1 nor a test set, (X, y)"
         raise DatasetError(fault, remedy="give one of these, or None", setting="test")
     _check_index(X, y, "y")
+    _check_index(X, sample_weight, "sample_weight")
     names = columns if feature_names is None else tuple(map(str, feature_names))
     classes = None if class_names is None else tuple(map(str, class_names))
-    samples = Samples(Part(X, y), held, "arrays", names, labels, classes)
+    samples = Samples(Part(X, y, weights=sample_weight), held, "arrays", names, labels, classes)
     try:
         how = Origin(test_fraction=share, split_seed=seed, task=task, stratify=stratify, scale_targets=scale_targets)
-        return to_dataset(samples, backend or open_backend(), how, standardize=standardize)
+        backend = backend or open_backend()
+        return to_dataset(samples, backend, how, standardize=standardize, class_weight=class_weight)
     except MlpXpError as error:
         error.setting = {"test_fraction": "test", "split_seed": "seed"}.get(error.setting or "", error.setting)
         raise
@@ -107,15 +117,17 @@ def to_dataset(
     *,
     standardize: bool | None = None,
     trained: Sequence[str] | None = None,
+    class_weight: str | Mapping[Any, float] | None = None,
 ) -> Dataset:
     """Make a data set of samples; see `from_arrays`.
 
     how: the split, the task and its scaling. trained: the outputs of a network that is evaluated on the samples; they
-    need not have all its classes.
+    need not have all its classes. class_weight: by default that of `how`.
     """
     train, test = samples.train, samples.test
     with samples.naming(train):
-        meaning = meaning_of(samples, labels_of(samples, train, backend), how.task, trained)
+        meaning = meaning_of(samples, labels := labels_of(samples, train, backend), how.task, trained)
+        given = None if train.weights is None else read_weights(train.weights, len(labels), backend)
     task, (x, y) = meaning.task, _read(samples, train, meaning, backend)
     features = math.prod(x.shape[1:])
     if samples.feature_names and len(samples.feature_names) != features:
@@ -138,6 +150,7 @@ def to_dataset(
         with samples.naming(train):
             numbers = split_as(how, y, task)
         (test_x, test_y), (x, y) = ((backend.xp.take(x, backend.asarray(which), axis=0), y[which]) for which in numbers)
+        given = given if given is None else given[numbers[1]]
     if trained is None and task.exclusive and (y == y[0]).all():
         with samples.naming(train):
             fault = f"all {len(y)} rows are of the class {meaning.names[int(y[0])]!r}"
@@ -160,6 +173,7 @@ def to_dataset(
         feature_names=samples.feature_names,
         scaling=_fit(samples, "y", y, meaning.names, backend) if scaled else (),
         hold_out=hold_out,
+        weights=weights_of(given, class_weight or how.class_weight, y, meaning),
     )
 
 

@@ -28,7 +28,7 @@ FORMATS: tuple[Format, ...] = (
     pictures.FORMAT,
 )
 # What is for data of your own, in any form; the default of each is None.
-OWN = "task", "cv", "fold"
+OWN = "task", "cv", "fold", "class_weight"
 OPTIONS = (*OWN, *(option for row in FORMATS for option in row.options))
 
 _HERE = Path(__file__).resolve().parent
@@ -86,7 +86,8 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
     not all be there; labels are matched with their names by their text. The columns of a table may be in another order
     and among others. Raises as `load_dataset` does, also for data that do not fit the network.
     """
-    place, how = Path(path), replace(how, task=model.task.name, exclude=None, cv=None, fold=None)
+    unused: dict[str, Any] = dict.fromkeys(("exclude", "cv", "fold", "sample_weight", "class_weight"))
+    place, how = Path(path), replace(how, task=model.task.name, **unused)
     row = _format_of(place, how)
     try:
         _check_options(str(place), row, how)
