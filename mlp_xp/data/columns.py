@@ -218,7 +218,7 @@ def _numbers(name: str, kind: str, values: np.ndarray, remedy: Words) -> np.ndar
         numbers = numbers if KINDS[values.dtype.kind] == kind else np.full(len(values), np.nan)
     if (wrong := ~gaps & ~np.isfinite(numbers)).any():
         row = int(np.argmax(wrong))
-        fault = f"{values[row]!r:.60} is not a {'finite ' * np.isinf(numbers[row])}{kind}"
+        fault = f"{values[row : row + 1].tolist()[0]!r:.60} is not a {'finite ' * bool(np.isinf(numbers[row]))}{kind}"
         raise DatasetError(fault, remedy=remedy, setting="X", row=row, column=name)
     return numbers
 
