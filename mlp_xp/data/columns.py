@@ -84,10 +84,22 @@ class Columns:
         """The names of the columns that have features, which other tables need too."""
         return tuple(column.name for column in self.columns if column.feature_names)
 
+    @property
+    def meaning(self) -> tuple[str, ...]:
+        """What the features are, so that equal values mean the same: their names, and what gaps are filled with."""
+        filled = [column for column in self.columns if column.flagged and column.fill is not None]
+        return (*self.feature_names, *(f"{column.fill!r} where {column.name} is missing" for column in filled))
+
     @classmethod
     def plain(cls, names: Sequence[str]) -> Self:
         """Return the columns of an array of numbers, whose names are known; gaps are refused."""
         return cls(tuple(Column(name, "number") for name in names))
+
+    @classmethod
+    def union(cls, several: Sequence["Columns"]) -> Self:
+        """Return all the columns that are needed for the features of several."""
+        needed = {column.name: column for each in several for column in each.columns if column.feature_names}
+        return cls(tuple(needed.values()))
 
     @classmethod
     def fit(cls, table: Table, rows: np.ndarray | None = None, file: object = None) -> Self:
@@ -103,7 +115,7 @@ class Columns:
         columns = tuple(column for column, _ in found)
         said = {remark: [column.name for column, why in found if why == remark] for remark in (DIFFERS, UNUSED)}
         if unlike := [name for names in said.values() for name in names]:
-            fault = "; ".join(f"{_named(names)} {remark}" for remark, names in said.items() if names)
+            fault = "; ".join(f"{remark}: {some(names)}" for remark, names in said.items() if names)
             remedy: Words = ("to leave columns out, give ", Argument("exclude", _joined(unlike)))
             warning = MlpXpWarning(fault, remedy=remedy, file=file, setting=None if file else "X")
             warnings.warn(warning, stacklevel=4)  # for the caller of from_arrays, or load_dataset
@@ -130,7 +142,7 @@ class Columns:
                 unknown.append(column.name)
             start += part.shape[1]
         if unknown:
-            fault = f"{_named(unknown)} have no value that was frequent in training"
+            fault = f"columns without a value that was frequent in training: {some(unknown)}"
             warnings.warn(MlpXpWarning(fault, remedy="check how they are written", setting="X"), stacklevel=3)
         return features
 
@@ -144,8 +156,8 @@ class Columns:
         return cls(tuple(Column(**{**each, "levels": tuple(each["levels"])}) for each in record))
 
 
-DIFFERS = "differ in every row, as row numbers do"
-UNUSED = "have no value that is frequent, so they are not used"
+DIFFERS = "columns whose values all differ, as row numbers do"
+UNUSED = "columns of text without a frequent value, which are not used"
 
 
 def is_gap(text: str) -> bool:
@@ -218,7 +230,8 @@ def _numbers(name: str, kind: str, values: np.ndarray, remedy: Words) -> np.ndar
         numbers = numbers if KINDS[values.dtype.kind] == kind else np.full(len(values), np.nan)
     if (wrong := ~gaps & ~np.isfinite(numbers)).any():
         row = int(np.argmax(wrong))
-        fault = f"{values[row : row + 1].tolist()[0]!r:.60} is not a {'finite ' * bool(np.isinf(numbers[row]))}{kind}"
+        value = values[row]
+        fault = f"{repr(value) if isinstance(value, str) else str(value):.60} is not a {'finite ' * int(np.isinf(numbers[row]))}{kind}"
         raise DatasetError(fault, remedy=remedy, setting="X", row=row, column=name)
     return numbers
 
@@ -252,10 +265,6 @@ def _as_text(values: np.ndarray) -> np.ndarray:
         return values
     shown = [int(value) if isinstance(value, float) and value % 1 == 0 else value for value in values.tolist()]
     return np.array(["" if gap else str(value) for value, gap in zip(shown, np.isnan(values), strict=True)], object)
-
-
-def _named(names: Sequence[str]) -> str:
-    return f"the columns {some(names)}"
 
 
 def _joined(names: Sequence[str]) -> str:

@@ -36,8 +36,8 @@ NAMELESS = "$|__index_level_"
 SEPARATORS = {",": "", ";": "separated by ';'", "\t": "separated by tabs"}
 # Numbers as people write them: 1,234.5 with a decimal point, 1.234,5 with a decimal comma.
 WRITTEN = {
-    ".": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?"),
-    ",": re.compile(r"[+-]?(?=[\d,])(\d{1,3}(\.\d{3})+|\d*)(,\d*)?(e[+-]?\d+)?", re.IGNORECASE),
+    ".": re.compile(r"[+-]?(\d{1,3}(,\d{3})+|\d+)(\.\d*)?"),
+    ",": re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+|(?=,\d))(,\d*)?(e[+-]?\d+)?", re.IGNORECASE),
 }
 BLOCK = 4096  # rows of CSV that are read at once
 SNIFFED = 20  # lines of CSV by which the separator is known
@@ -131,7 +131,7 @@ def _read_csv(stream: Stream, how: Origin, wanted: Sequence[str] | None, text: s
         chosen, labelled = _choose(names, how, wanted)
         places = find_columns([*chosen, *labelled], names)
         free = {i for i in places if names[i] not in text}
-        as_text = {*places[len(chosen) :], *places} - (free - {*places[len(chosen) :]})
+        as_text = {*places[len(chosen) :]} | ({*places} - free)
         while True:
             columns, late, lines = _read_columns(rows, places, as_text)
             commas = any(_mark(columns[i], separator) == "," for i in as_text & free)
@@ -181,11 +181,10 @@ def _read_columns(
             if numbers is not None:
                 columns[i].extend(numbers)
                 continue
-            if i not in as_text and lines:
-                late.add(i)
+            if i not in as_text:
+                late |= {i} if lines else set()
+                as_text.add(i)
                 columns[i] = []
-            as_text.add(i)
-            columns[i] = columns[i] or []
             columns[i].extend(known.setdefault(text, text) for text in map(str.strip, fields[i]))
         lines.extend(number for number, _ in block)
     return columns, late, lines
@@ -207,13 +206,13 @@ def _mark(texts: Sequence[str], separator: str, commas: bool = False) -> str:
     commas: whether other columns of the file have decimal commas.
     """
     counts = Counter(text for text in texts if not is_gap(text))
-    is_plain = {text: not math.isnan(as_number(text)) for text in counts}
-    marks = [*("," * commas), "", *("." * (separator == ",")), ","]
-    for mark in marks:
-        are = (n for text, n in counts.items() if (WRITTEN[mark].fullmatch(text) if mark else is_plain[text]))
-        if sum(are) >= MOSTLY * counts.total() > 0:
-            return mark
-    return ""
+    shares = dict.fromkeys([*("," * commas), "", *("." * (separator == ",")), ","], 0.0)
+    for text, count in counts.items():
+        for mark in shares:
+            is_number = WRITTEN[mark].fullmatch(text) if mark else not math.isnan(as_number(text))
+            shares[mark] += count / counts.total() if is_number else 0
+    best = max(shares, key=lambda mark: shares[mark])
+    return best if shares[best] >= MOSTLY else ""
 
 
 def _plain(texts: Sequence[str], mark: str) -> list[str]:
@@ -261,7 +260,7 @@ def _read_parquet(stream: Stream, how: Origin, wanted: Sequence[str] | None, tex
         table, labels = table_of(found, "X", chosen), [_values(found.column(name), pa) for name in labelled]
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise fault(error) from error
-    assert table
+    assert table is not None
     return table, labelled, labels, ()
 
 
@@ -273,7 +272,10 @@ def _values(column: Any, pa: Any) -> npt.NDArray[Any]:
 
 
 # The function that reads each kind of table, by the first bytes; the last, because any file may be CSV.
-KINDS: dict[bytes, Callable[[Stream, Origin, Sequence[str] | None, set[str]], Found]] = {b"PAR1": _read_parquet, b"": _read_csv}
+KINDS: dict[bytes, Callable[[Stream, Origin, Sequence[str] | None, set[str]], Found]] = {
+    b"PAR1": _read_parquet,
+    b"": _read_csv,
+}
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
 FORMAT = Format(
     "a table",
