@@ -34,6 +34,7 @@ from mlp_xp.files import FileError
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_run
 from mlp_xp.runs.ensembles import confusion_matrix, evaluate_pooled, held_out, members_of, run_of
+from mlp_xp.runs.figures import figures_of
 from mlp_xp.runs.recording import check_run, open_folder, read_source, train_in_folder
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import RECIPES, Settings
@@ -117,6 +118,12 @@ class Evaluated(NamedTuple):
     """What each network does alone."""
     matrices: tuple[np.ndarray, ...]
     """The confusion matrix of each; none for other tasks than classes."""
+    figures: dict[str, Any]
+    """All figures of `result`, such as `f1_macro`, and those of each class, label or output in a list under "classes",
+    "labels" or "outputs", as `mlp-xp evaluate --json` prints them. One that does not exist is None, such as the
+    precision of a class that is never predicted. docs/runs.md defines them."""
+    run_figures: tuple[dict[str, Any], ...]
+    """All figures of each network alone."""
 
 
 def evaluate(
@@ -157,8 +164,10 @@ def evaluate(
         logits.append(pooled)
     if found[0].task.exclusive:
         matrices = [confusion_matrix(labels, np.argmax(z, axis=1), z.shape[1]) for z in logits]
-    matrix = matrices[-1] if matrices else None
-    return Evaluated(result, matrix, tuple(found), tuple(runs), tuple(matrices[: len(found)]))
+    matrix, of_each = matrices[-1] if matrices else None, tuple(matrices[: len(found)])
+    networks = zip((*found, found[0]), (*runs, result), logits, strict=False)  # and their ensemble, if there is one
+    figures = [figures_of(model, each, z, labels) for model, each, z in networks]
+    return Evaluated(result, matrix, tuple(found), tuple(runs), of_each, figures[-1], tuple(figures[: len(found)]))
 
 
 class Predicted(NamedTuple):

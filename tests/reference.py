@@ -63,8 +63,13 @@ def losses_and_predictions(z: np.ndarray, t: np.ndarray, task: str) -> tuple[np.
     return -np.log((p * t).sum(axis=1)), p
 
 
-def plain_run(config: TrainConfig, x: np.ndarray, t: np.ndarray, task: str = "classes") -> Run:
-    """Train on features x (n, features) and targets t (n, outputs), one-hot for classes."""
+def plain_run(
+    config: TrainConfig, x: np.ndarray, t: np.ndarray, task: str = "classes", weights: np.ndarray | None = None
+) -> Run:
+    """Train on features x (n, features) and targets t (n, outputs), one-hot for classes.
+
+    weights: how often each sample counts, whole numbers (n,). A step repeats it, with its dropout, as often.
+    """
     layers, batches = start(config, (x.shape[1], *config.hidden, t.shape[1]), len(x))
     kept = [[np.zeros((2, *array.shape)) for array in layer] for layer in layers]
     losses = []
@@ -96,6 +101,9 @@ def plain_run(config: TrainConfig, x: np.ndarray, t: np.ndarray, task: str = "cl
         if config.dropout:
             units = draw_masks(config, 1, len(rows), step)[0] / (1 - config.dropout)
             masks = np.split(units, np.cumsum(config.hidden)[:-1], axis=1)
+        if weights is not None:
+            masks = [np.repeat(mask, weights[rows], axis=0) if config.dropout else mask for mask in masks]
+            rows = np.repeat(rows, weights[rows])
         inputs, zs = [x[rows]], []
         for i, (w, b) in enumerate(layers):
             zs.append(inputs[-1] @ w + b)

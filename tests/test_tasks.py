@@ -51,7 +51,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_evaluation_of_numbers(place: Path) -> None:
     predicted, names = predict(place / "two", place / "two.csv").values, ("price", "rooms")
-    assert (load_run(place / "two").class_names, load_run(place / "two").feature_names) == (names, tuple(NAMES))
+    assert (load_run(place / "two").class_names, load_run(place / "two").columns.names) == (names, tuple(NAMES))
     true = np.stack([PRICES[:, 0], (X[:, 2] * 3).astype(int)], axis=1)
     error, t = (predicted - true)[HELD_OUT], true[HELD_OUT]
     r2 = 1 - (error**2).sum(axis=0) / ((t - t.mean(axis=0)) ** 2).sum(axis=0)
@@ -62,8 +62,11 @@ def test_evaluation_of_numbers(place: Path) -> None:
     first, _, head, *rows = call("evaluate", place / "two").out.splitlines()
     assert first == f"R² {r2.mean():.4f}, mean of 2 outputs, on 40 test samples"
     assert f"; {first}\n" in (place / "two.txt").read_text()
-    assert head.split() == ["output", "R²", "RMSE"]
-    assert [row.split() for row in rows] == [[names[i], f"{r2[i]:.4f}", f"{rmse[i]:.4g}"] for i in range(2)]
+    assert head.split() == ["output", "R²", "RMSE", "MAE", "median", "absolute", "error"]
+    means, medians = np.mean(np.abs(error), axis=0), np.median(np.abs(error), axis=0)
+    assert [row.split() for row in rows] == [
+        [names[i], f"{r2[i]:.4f}", *(f"{each[i]:.4g}" for each in (rmse, means, medians))] for i in range(2)
+    ]
     assert call("predict", place / "two", place / "two.csv", "--csv").out.startswith("row,price,rooms\n1,")
     line = call("predict", place / "two", place / "two.csv").out.partition("\n")[0]
     assert line == f"row 1: price {predicted[0, 0]:.6g}, rooms {predicted[0, 1]:.6g}"
@@ -74,8 +77,11 @@ def test_evaluation_of_labels(place: Path) -> None:
     first, _, head, *rows = call("evaluate", place / "three").out.splitlines()
     share = f"{100 * right.all(axis=1).mean():.2f} % of 40 test samples right in all labels"
     assert first.startswith(f"{share}, {100 * right.mean():.2f} % of ")
-    assert head.split() == ["label", "accuracy"]
-    assert [row.split() for row in rows] == [[str(i), f"{right[:, i].mean():.4f}"] for i in range(3)]
+    assert head.split() == ["label", "samples", "accuracy", "precision", "recall", "F1", "ROC", "AUC"]
+    counts = LABELS[HELD_OUT].sum(axis=0)
+    assert [row.split()[:3] for row in rows[:3]] == [
+        [f"{i}", f"{counts[i]}", f"{right[:, i].mean():.4f}"] for i in range(3)
+    ]
     record = json.loads((place / "three" / "result.json").read_text())
     best = f"{100 * record['validation_accuracy']:.2f} % of 30 held-out samples right in all labels"
     assert f"kept the network of epoch {record['kept_epoch']}: {best}" in (place / "three.txt").read_text()
@@ -142,7 +148,7 @@ def test_a_new_run_begins_with_the_same_predictions(tmp_path: Path, scaled: bool
 def test_pictures_fit_the_task(place: Path, tmp_path: Path) -> None:
     for name, pictures in (
         ("two", ["curves.png", "predictions.png"]),
-        ("three", ["curves.png", "labels.png"]),
+        ("three", ["curves.png", "labels.png", "probabilities.png"]),
         ("held-out", ["curves.png"]),
         ("neither", ["curves.png"]),
     ):

@@ -31,6 +31,7 @@ class Case(NamedTuple):
     x: np.ndarray
     t: np.ndarray
     task: str
+    weights: np.ndarray | None = None
 
 
 def make_case(config: TrainConfig, task: str, samples: int, features: int, outputs: int, seed: int) -> Case:
@@ -47,7 +48,8 @@ def make_case(config: TrainConfig, task: str, samples: int, features: int, outpu
 def package_run(case: Case, backend: Backend) -> Run:
     y = {"classes": case.t.argmax(axis=1), "labels": case.t.astype(int)}.get(case.task, case.t)
     dataset = from_arrays(case.x, y, task=case.task, standardize=False, scale_targets=False, backend=backend)
-    dataset = dataset._replace(hold_out=None)  # plain_run holds out the last samples
+    weights = None if case.weights is None else case.weights.astype(float)
+    dataset = dataset._replace(hold_out=None, weights=weights)  # plain_run holds out the last samples
     events = [*trajectory(Job(case.config, dataset, backend))]
     network = events[-1].position.state.network
     return Run(np.concatenate([event.losses for event in events]), flat([arrays_of(network, backend.to_numpy)]))
@@ -84,6 +86,17 @@ QUICK_EVERYWHERE = ("the notebook's", "momentum", "adam")
 def test_whole_runs_are_those_of_plain_numpy(name, backend):
     task = {"momentum": "labels", "adamw": "regression"}.get(name, "classes")
     case = make_case(replace(BASE, **SETTINGS[name]), task, 50, 9, 4, 3)
+    assert_agree(package_run(case, backend), plain_run(*case))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.every_backend] * (name != "adamw")) for name in SETTINGS]
+)
+def test_samples_with_whole_weights_are_repeated_samples(name, backend):
+    """Deferred or not, with dropout, momentum and clipped gradients. Samples of weight 0 change nothing."""
+    task = {"momentum": "labels", "adamw": "regression"}.get(name, "classes")
+    case = make_case(replace(BASE, **SETTINGS[name]), task, 50, 9, 4, 3)
+    case = case._replace(weights=np.random.RandomState(0).randint(case.config.batch_size < 4, 4, 50))
     assert_agree(package_run(case, backend), plain_run(*case))
 
 
@@ -139,4 +152,6 @@ def random_case(seed: int) -> Case:
 @pytest.mark.parametrize("seed", range(24))
 def test_random_settings_are_those_of_plain_numpy(seed):
     case = random_case(seed)
+    if seed % 3 == 0:
+        case = case._replace(weights=np.random.RandomState(seed).randint(1, 4, len(case.x)))
     assert_agree(package_run(case, open_backend()), plain_run(*case))

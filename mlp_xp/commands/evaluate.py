@@ -1,7 +1,6 @@
 """Evaluate a run's network, or an ensemble of several, on the test set: `python scripts/evaluate.py RUN_DIR ...`."""
 
 import itertools
-import math
 from collections.abc import Iterable, Sequence
 from json import dumps
 from pathlib import Path
@@ -14,15 +13,18 @@ from mlp_xp import api
 from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only_one
 from mlp_xp.commands.process import called, print_line
 from mlp_xp.core.dataset import described
-from mlp_xp.core.model import Model
-from mlp_xp.core.task import Evaluation
 from mlp_xp.runs.sweep_index import INTERRUPTED, is_sweep
 from mlp_xp.runs.table import IN_USE, labels, read_row
 from mlp_xp.show.console import plain_console, print_csv, print_table, say
 from mlp_xp.show.numbers import figure
 from mlp_xp.show.terminal import described_result
 
-HEADS, ONE = {"r2": "R²", "rmse": "RMSE"}, {"classes": "class", "labels": "label", "outputs": "output"}
+HEADS = {"r2": "R²", "rmse": "RMSE", "mae": "MAE", "median_absolute_error": "median absolute error", "f1": "F1"}
+HEADS |= {"roc_auc": "ROC AUC", "f1_macro": "F1", "roc_auc_macro": "ROC AUC"}
+ONE = {"classes": "class", "labels": "label", "outputs": "output"}
+UNITS = ("rmse", "mae", "median_absolute_error")  # figures in the units of the labels
+BESIDE = ("f1_macro", "roc_auc_macro", "rmse", "mae")  # in a table of several runs
+MOST_COUNTED = 15  # classes of a confusion matrix that fits a terminal
 
 
 def evaluate(
@@ -48,11 +50,13 @@ def evaluate(
     """
     only_one(json=json, csv=csv)
     found = api.evaluate(run_dirs, data_dir, backend=backend, device=device, cache_dir=cache_dir)
-    model, folders = found.models[0], [Path(each.source) for each in found.models]
+    folders = [Path(each.source) for each in found.models]
     warn_of_unfinished(folders)
     several = len(run_dirs) > 1 or is_sweep(run_dirs[0])
-    results = itertools.zip_longest((*found.runs, found.result), (*found.matrices, found.matrix))
-    *each, whole = (as_record(result, matrix, model) for result, matrix in results)
+    pairs = itertools.zip_longest((*found.run_figures, found.figures), (*found.matrices, found.matrix))
+    *each, whole = (
+        figures if matrix is None else {**figures, "confusion_matrix": matrix.tolist()} for figures, matrix in pairs
+    )
     records = [{"run": str(folder), **record} for folder, record in zip(folders, each, strict=True)]
     if csv:
         last = [{"run": f"ensemble of {len(folders)}", **whole}] if several else []
@@ -75,34 +79,6 @@ def warn_of_unfinished(folders: Iterable[Path]) -> None:
             print_line("warning", f"{str(folder)!r}: {text}")
 
 
-def as_record(result: Evaluation, matrix: np.ndarray | None, model: Model) -> dict[str, Any]:
-    """Return all figures, in total and for each class, label or output, as JSON data.
-
-    One that is not finite, as the precision of a class that is never predicted, is None.
-    """
-
-    def finite(value: float) -> float | None:
-        return value if math.isfinite(value) else None
-
-    if matrix is not None:
-        right, samples = np.diagonal(matrix).astype(np.float64), matrix.sum(axis=1)
-        with np.errstate(invalid="ignore"):  # 0 / 0 is None below
-            columns = {"samples": samples, "precision": right / matrix.sum(axis=0), "recall": right / samples}
-    elif result.label_accuracies:
-        columns = {"accuracy": np.array(result.label_accuracies)}
-    else:
-        columns = {"r2": np.array(result.r2s), "rmse": np.array(result.rmses)}
-    rows = zip(*(array.tolist() for array in columns.values()), strict=True)
-    parts = [
-        {"name": name, **dict(zip(columns, map(finite, row), strict=True))}
-        for name, row in zip(model.class_names, rows, strict=True)
-    ]
-    figures = {"samples": result.samples, **result._asdict()}
-    record = {name: finite(value) for name, value in figures.items() if isinstance(value, int | float)}
-    confusion = {} if matrix is None else {"confusion_matrix": matrix.tolist()}
-    return {**record, model.task.outputs_name: parts, **confusion}
-
-
 def flat(record: dict[str, Any]) -> dict[str, Any]:
     """Return the figures of a record, and those of each class, label or output by names such as `recall 7`."""
     parts = next(value for value in record.values() if isinstance(value, list))
@@ -116,22 +92,37 @@ def show(found: api.Evaluated, whole: dict[str, Any], folders: Sequence[Path], c
     if folders:
         runs = [*labels([read_row(folder) for folder in folders]), f"ensemble of {len(folders)}"]
         head, kind = ("test %", "accuracy") if found.result.r2 is None else ("test R²", "r2")
-        results = zip(runs, (*found.runs, found.result), strict=True)
-        scores = ((run, figure(kind, each.score), f"{each.loss:.4f}") for run, each in results)
-        print_table(("run", head, "loss"), scores, console)
+        more = [name for name in BESIDE if name in whole and len(names) > model.task.floats]
+        results = zip(runs, (*found.runs, found.result), (*found.run_figures, found.figures), strict=True)
+        scores = [
+            (run, figure(kind, each.score), f"{each.loss:.4f}", *(_cell(name, figures[name]) for name in more))
+            for run, each, figures in results
+        ]
+        print_table(("run", head, "loss", *(HEADS[name] for name in more)), scores, console)
         say(console, "\nthe ensemble:")
     say(console, f"{described_result(found.result, model.input_shape)}\n")
     parts = whole[model.task.outputs_name]
     heads = HEADS | {"name": ONE[model.task.outputs_name], "samples": described(model.input_shape).split()[0]}
-    rows = ([_cell(*item) for item in part.items()] for part in parts)
+    rows = [[_cell(*item) for item in part.items()] for part in parts]
+    for how in ("macro", "weighted"):
+        means = [_cell(name, whole[f"{name}_{how}"]) if f"{name}_{how}" in whole else "" for name in parts[0]]
+        rows += [[f"{how} mean", *means[1:]]] if any(means) else []
     print_table([heads.get(name, name) for name in parts[0]], rows, console)
-    if found.matrix is not None:
+    if "calibration_error" in whole:
+        say(console, f"\nlog loss {whole['log_loss']:.4f}, calibration error {whole['calibration_error']:.4f}")
+    if found.matrix is not None and len(names) <= MOST_COUNTED:
         say(console, "\nconfusion matrix (rows: true class; columns: predicted class)")
         counts = ((name, *(str(count or ".") for count in row)) for name, row in zip(names, found.matrix, strict=True))
         print_table(("", *names), counts, console)
+    elif found.matrix is not None:
+        say(console, "\nthe most frequent mistakes (--json has the confusion matrix)")
+        wrong = found.matrix * (1 - np.eye(len(names), dtype=int))
+        pairs = zip(*np.unravel_index(np.argsort(-wrong, axis=None, kind="stable")[:10], wrong.shape), strict=True)
+        mistakes = ((names[i], names[j], str(wrong[i, j])) for i, j in pairs if wrong[i, j])
+        print_table(("true class", "predicted", heads["samples"]), mistakes, console, left=2)
 
 
 def _cell(name: str, value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}" if name == "rmse" else f"{value:.4f}"
+        return f"{value:.4g}" if name in UNITS else f"{value:.4f}"
     return "-" if value is None else str(value)

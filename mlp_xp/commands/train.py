@@ -21,20 +21,23 @@ def train(
     overwrite: bool = False,
     cache_dir: CacheDir = None,
     threads: int | Literal["auto"] = "auto",
+    jobs: int | None = None,
     **given: Any,
-) -> None:
+) -> int:
     """Train a network with hand-written backpropagation, on any array library.
 
     Args:
         config: Start from the settings in this file instead, such as the config.json of a run.
         resume: Continue this run with its own settings, on any backend. With a constant schedule, --epochs trains a
             finished run longer.
-        run_dir: Folder to write the run to. By default runs/DATASET-BACKEND-DATE-TIME.
+        run_dir: Folder to write the run to. By default runs/DATASET-BACKEND-DATE-TIME. With --cv, the folder of a sweep
+            whose members are the folds; the same command continues it.
         overwrite: Replace an existing run in --run-dir.
         threads: CPU threads to compute on. auto: those of a resumed run, or what a variable such as OMP_NUM_THREADS
             says, or one, or all CPUs for large steps. While other programs use the CPUs, several threads can be ten
             times slower than one.
+        jobs: With --cv, processes at once, each with one thread. By default as for `sweep`.
     """
     from mlp_xp.commands import training  # `train --help` needs none of its libraries
 
-    training.train(recipe, config, resume, run_dir, overwrite, cache_dir, threads, given)
+    return training.train(recipe, config, resume, run_dir, overwrite, cache_dir, threads, jobs, given)

@@ -18,6 +18,7 @@ from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.training import Event
 from mlp_xp.data.datasets import is_own, load_dataset
 from mlp_xp.data.origin import Origin
+from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.records import check_foreign, parse_settings
@@ -26,6 +27,7 @@ from mlp_xp.show import terminal
 from mlp_xp.show.console import plain_console, say
 from mlp_xp.show.gallery import draw_run
 from mlp_xp.show.plots import PlotError
+from mlp_xp.sweeps.grid import SweepOptions, make_plan
 
 
 def train(
@@ -36,31 +38,42 @@ def train(
     overwrite: bool,
     cache_dir: Path | None,
     threads: int | Literal["auto"],
+    jobs: int | None,
     given: dict[str, Any],
-) -> None:
-    """Train; see `commands.train`, which has the same arguments."""
+) -> int:
+    """Train; see `commands.train`, which has the same arguments. Returns the exit code."""
     only_one(resume=resume, config=config, recipe=recipe)
     only_one(resume=resume, run_dir=run_dir)
     only_one(resume=resume, overwrite=overwrite)
     only_one(dataset=given.get("dataset"), data_dir=given.get("data_dir"))
+    only_one(cv=given.get("cv"), test_fraction=given.get("test_fraction"))
     if "dataset" in given:  # instead of the files that a configuration names
         given["data_dir"] = None
     folder, number, console = resume or run_dir, None if threads == "auto" else threads, plain_console()
+    if not resume:
+        settings = settings_of(base_settings(recipe, config, given.get("data_dir"), given.get("label")), given)
+        if config:
+            check_foreign(settings, given.get("backend"), config)
+        if settings.origin.cv is not None and settings.origin.fold is None:
+            only_one(cv=True, overwrite=overwrite)
+            only_one(cv=True, threads=number)
+            sweep_dir, cache = (None if path is None else str(path) for path in (run_dir, cache_dir))
+            how = SweepOptions(sweep_dir, jobs=jobs, cache_dir=cache)
+            return cross_validate(settings, how, fit_batches=not (config or "batch_size" in given))
+    if jobs:
+        raise MlpXpError("is for --cv without --fold; leave it out", setting="jobs")
     with ExitStack() as held:
         is_run = folder is not None and (folder / run_folder.CONFIG).exists()
         if folder and is_run:  # refused, or locked, before anything is loaded
             held.enter_context(recording.open_folder(folder, existing=bool(resume) or overwrite))
         if resume:
             settings = resumed(resume, given)
-        else:
-            settings = settings_of(base_settings(recipe, config, given.get("data_dir"), given.get("label")), given)
-        if file := resume or config:
-            check_foreign(settings, given.get("backend"), file)
+            check_foreign(settings, given.get("backend"), resume)
         with starting_on(run_folder.threads_of(resume, settings.backend) if resume else None):
             backend = open_backend(settings.backend, settings.device, settings.dtype, number)
         if resume and "data_dir" not in given and run_folder.has_ended(resume, settings):
             say(console, f"the run in {resume} has ended; with a constant schedule, --epochs N trains it longer")
-            return
+            return 0
         dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **vars(settings.origin))
         if not (resume or config or "batch_size" in given):
             settings = with_fitting_batches(settings, dataset.train_inputs.shape[0])
@@ -71,6 +84,18 @@ def train(
             held.enter_context(recording.open_folder(folder, existing=overwrite))
         assert folder
         run(folder, settings, job, console, overwrite=overwrite)
+    return 0
+
+
+def cross_validate(settings: Settings, how: SweepOptions, *, fit_batches: bool) -> int:
+    """Train a network for each fold, as the members of a sweep. fit_batches: see `Plan`. Returns the exit code."""
+    from mlp_xp.commands import sweep  # which imports this module
+
+    try:
+        return sweep.show(make_plan(settings, {}, how, is_recipe=fit_batches))
+    except MlpXpError as error:
+        error.setting = "run_dir" if error.setting == "sweep_dir" else error.setting
+        raise
 
 
 def base_settings(recipe: str | None, config: Path | None, data_dir: str | None, label: str | None) -> Settings:

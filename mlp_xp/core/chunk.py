@@ -14,18 +14,31 @@ from mlp_xp.core.library import Backend
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES, Rates
 from mlp_xp.core.step import Batch, State, make_block
 from mlp_xp.core.task import Task
+from mlp_xp.errors import DatasetError
+
+FIRST = len(Rates._fields)  # the column of rates from which on relative weights of the samples follow
+
+
+def relative_weights(weights: np.ndarray) -> np.ndarray:
+    """Return weights of samples, (k, B), divided by their mean in each batch. Raises DatasetError if they sum to 0."""
+    sums = weights.sum(axis=1, keepdims=True)
+    if not sums.all():
+        remedy = "leave out samples of weight 0, or use larger batches"
+        raise DatasetError("the sample weights of a batch sum to 0", remedy=remedy)
+    return weights * (weights.shape[1] / sums)
 
 
 @np.errstate(over="ignore")  # a rate or a decay at the end of its range may overflow; the losses show it
 def step_inputs(
-    config: TrainConfig, dtype: str, samples: np.ndarray, first_step: int, total_steps: int
+    config: TrainConfig, dtype: str, samples: np.ndarray, first_step: int, total_steps: int, weights: Any = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return what k steps on B samples each need besides the state and the data, on the host.
 
     These are the numbers of their samples, int64 (k, B), as given; what dropout keeps, uint8 (k, B, units), see
     `Batch`; and the four `Rates` of their optimiser, (k, 4) of the dtype: one array, as each transfer to a device takes
     as long as several steps. first_step: the number of the first one, from 0 at the start of training. total_steps: the
-    steps of the whole training.
+    steps of the whole training. weights: those of all samples, (n,); the rates are then (k, 4 + B), with relative
+    weights behind them. Raises DatasetError if the weights of a batch sum to 0.
     """
     k, batch_size = samples.shape
     numbers = np.arange(first_step, first_step + k)
@@ -33,7 +46,8 @@ def step_inputs(
     rates = OPTIMIZERS[config.optimizer].rates(learning_rates, numbers, config)
     rates = rates._replace(error=rates.error / batch_size)  # the gradient of a batch is the mean over its samples
     kept = draw_masks(config, k, batch_size, first_step)
-    return samples, kept, np.stack(rates, axis=-1, dtype=dtype)
+    columns = [*np.stack(rates), *(() if weights is None else relative_weights(weights[samples]).T)]
+    return samples, kept, np.stack(columns, axis=-1, dtype=dtype)
 
 
 @lru_cache(maxsize=8)
@@ -44,8 +58,8 @@ def make_chunk(
 
     prepare: see `Preparation`. most_steps: the length of the longest chunk. data: the inputs and labels to train on,
     `Preparation.fitted` and `Dataset.scaling`, on the device. steps: those of `step_inputs`, on the host; `Backend.jit`
-    copies them to the device, and may fill them up. losses: the loss of each step before its update, (k,). The state is
-    donated.
+    copies them to the device, and may fill them up. losses: the loss of each step before its update, (k,), which is the
+    weighted mean over its samples. The state is donated.
     """
     xp = backend.xp
     deferred = can_defer(config, compiles=backend.compiles)
@@ -62,7 +76,10 @@ def make_chunk(
             taken = xp.take(inputs, xp.reshape(samples, (-1,)), axis=0)
             x = prepare(taken, *fitted, dtype=backend.dtype, xp=xp)
             batch = Batch(xp.reshape(x, (*samples.shape, features)), targets, kept)
-            return run_block(state, batch, Rates(*(rates[:, i] for i in range(rates.shape[1]))))
+            named = Rates(*(rates[:, i] for i in range(FIRST)))
+            if rates.shape[1] > FIRST:
+                named = named._replace(error=xp.reshape(rates[:, :1] * rates[:, FIRST:], (*samples.shape, 1)))
+            return run_block(state, batch, named)
 
         taken = xp.take(labels, xp.reshape(numbers, (-1,)), axis=0)
         targets = task.encode(taken, outputs, scaling, dtype=backend.dtype, device=backend.device, xp=xp)
@@ -70,6 +87,9 @@ def make_chunk(
         most_samples = BLOCK_SAMPLES if deferred else backend.block_bytes // (features * backend.itemsize)
         size = max(1, most_samples // batch_size)
         state, logits = backend.scan_blocks(block, state, (numbers, targets, kept, rates), size)
-        return state, xp.mean(task.loss(logits, targets, xp=xp), axis=-1)
+        losses = task.loss(logits, targets, xp=xp)
+        if rates.shape[1] > FIRST:
+            losses = losses * rates[:, FIRST:]
+        return state, xp.mean(losses, axis=-1)
 
     return backend.jit(chunk, donate=(0,), most_steps=most_steps)

@@ -9,6 +9,7 @@ import numpy as np
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import CLASSES, Scaling, Task
+from mlp_xp.errors import DatasetError
 
 
 def flatten_and_scale(images: Array, /, *, dtype: Any, xp: Any) -> Array:
@@ -91,6 +92,9 @@ class Dataset(NamedTuple):
     hold out for validation, int64 (count,), ascending; fewer if otherwise a class had none to train on. Your own data
     have it, because they may be sorted. If it is None, as for published data and files in their form, the last samples
     are held out."""
+    weights: np.ndarray | None = None
+    """Weights of the training samples, float64 (n,) on the host, at least 0; None for equal ones. The gradient and the
+    loss of a batch are the means weighted by them. Evaluation does not use them."""
 
     @property
     def is_own(self) -> bool:
@@ -119,3 +123,7 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
         if inputs is not None or labels is not None:
             backend.check_inputs(inputs, shape, dataset.prepare.takes_bytes, f"{part}_inputs")
             backend.check_labels(labels, inputs.shape[0], dataset.task, outputs, f"{part}_labels")
+    if (weights := dataset.weights) is not None:
+        fits = isinstance(weights, np.ndarray) and weights.shape == (dataset.train_inputs.shape[0],)
+        if not (fits and (weights >= 0).all() and 0 < weights.sum() < np.inf):
+            raise DatasetError("weights: give a finite number of at least 0 for each training sample, not all 0")

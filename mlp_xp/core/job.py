@@ -111,7 +111,7 @@ class Job:
         most_steps = max(chunk.steps for chunk in self.plan)
         run_chunk = make_chunk(self._step_config, backend, dataset.prepare.function, dataset.task, most_steps)
         data = *dataset[:2], dataset.prepare.fitted, dataset.scaling
-        steps = step_inputs(self.config, backend.dtype_name, samples, first_step, self.total_steps)
+        steps = step_inputs(self.config, backend.dtype_name, samples, first_step, self.total_steps, dataset.weights)
         state, losses = run_chunk(state, data, steps)
         return state, backend.to_numpy(losses).astype(np.float64)
 

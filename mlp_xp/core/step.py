@@ -61,7 +61,8 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
             errors = list(errors)
         gradients: Iterable[tuple[int, Layer]] = ((i, gradient(a, e, xp=xp)) for i, a, e in errors)
         if config.clip_norm:  # g is r times the mean gradient, see `Rates.error`, so the limit is r times clip_norm
-            gradients = clip_by_norm(gradients, config.clip_norm * batch.x.shape[0] * rates.error, xp=xp)
+            mean_rate = xp.mean(rates.error)  # r / B, as the mean of relative weights is 1
+            gradients = clip_by_norm(gradients, config.clip_norm * batch.x.shape[0] * mean_rate, xp=xp)
         for i, g in gradients:
             layers[i], slots[i] = update(layers[i], g, slots[i], rates)
         return State(tuple(layers), tuple(slots)), logits

@@ -36,7 +36,8 @@ class Report(NamedTuple):
     """The multiple of `report_every` that the step contains, counted in the epoch's order. If it contains none, because
     this is the report at the end of an epoch, and in the closing report: the number of training samples."""
     loss: float
-    """The loss of the step, before its update."""
+    """The loss of the step, before its update. With weights of samples it is their weighted mean, and so enters
+    `train_loss`; the results on the test set and the held-out samples are without weights."""
     seconds: float
     """Time since the start of training, including everything."""
     train_loss: float
@@ -128,7 +129,8 @@ def trajectory(
     cut. trained: layers on the host, which replace the first of those that the seed draws.
 
     Raises DivergenceError at the first loss that is not finite, of training, validation or test, and before a report if
-    the state is not finite, and BackendFailure where the array library fails.
+    the state is not finite, BackendFailure where the array library fails, and DatasetError if the weights of a batch
+    sum to 0.
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
     config, random, has_ended = job.config, np.random.RandomState(job.config.seed), False

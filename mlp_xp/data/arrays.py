@@ -5,7 +5,7 @@ Everything that would train to nonsense is refused here, with its row and column
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,8 @@ from mlp_xp.data.frames import table_of
 from mlp_xp.data.labels import SHOWN, Labels, Meaning, labels_of, meaning_of, read_labels
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
-from mlp_xp.data.splitting import hold_out, split
+from mlp_xp.data.splitting import hold_out, split_as
+from mlp_xp.data.weights import read_weights, weights_of
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, some
 
 PIECE = 4096  # rows that are added up together, so that no copy of all of them is made
@@ -41,6 +42,8 @@ def from_arrays(
     feature_names: Sequence[str] | None = None,
     scale_targets: bool = True,
     stratify: bool = True,
+    sample_weight: Any = None,
+    class_weight: str | Mapping[Any, float] | None = None,
 ) -> Dataset:
     """Make a data set of features X and labels y.
 
@@ -66,9 +69,14 @@ def from_arrays(
     scale_targets: for regression, train on standardised numbers too. Labels, predictions and errors stay in their own
     units; only the loss is in units of the standard deviations.
 
+    sample_weight: weights of the rows of X, at least 0, (n,). class_weight: "balanced", or weights of classes by their
+    names, 1 for others; both are multiplied. In training, the gradient and the loss of a batch are means weighted by
+    them. Results on test and held-out samples, and the standardisation, are not weighted.
+
     Raises DatasetError, which names the row and column, for a value that is NaN or infinite, for arrays that do not fit
-    together, and for a single class; ConfigError for an unknown task or a seed out of range. Gives an MlpXpWarning for
-    columns to standardise whose values are equal, or differ in digits that the backend's dtype rounds away.
+    together, for a negative weight, and for a single class; ConfigError for an unknown task or a seed out of range.
+    Gives an MlpXpWarning for columns to standardise whose values are equal, or differ in digits that the backend's
+    dtype rounds away.
     """
     table, columns, labels = table_of(X), columns_of(X), columns_of(y)
     find_columns(columns, columns, "X")
@@ -85,13 +93,16 @@ def from_arrays(
         fault = "is neither a share above 0 and below 1 nor a test set, (X, y)"
         raise DatasetError(fault, remedy="give one of these, or None", setting="test")
     _check_index(X, y, "y")
+    _check_index(X, sample_weight, "sample_weight")
     names = columns if feature_names is None else tuple(map(str, feature_names))
     classes = None if class_names is None else tuple(map(str, class_names))
     known = Columns.plain(names) if names and table is None else None
-    samples = Samples(Part(X if table is None else table, y), held, "arrays", known, labels, classes)
+    part = Part(X if table is None else table, y, weights=sample_weight)
+    samples = Samples(part, held, "arrays", known, labels, classes)
     try:
         how = Origin(test_fraction=share, split_seed=seed, task=task, stratify=stratify, scale_targets=scale_targets)
-        return to_dataset(samples, backend or open_backend(), how, standardize=standardize)
+        backend = backend or open_backend()
+        return to_dataset(samples, backend, how, standardize=standardize, class_weight=class_weight)
     except MlpXpError as error:
         error.setting = {"test_fraction": "test", "split_seed": "seed"}.get(error.setting or "", error.setting)
         raise
@@ -112,24 +123,20 @@ def to_dataset(
     *,
     standardize: bool | None = None,
     trained: Sequence[str] | None = None,
+    class_weight: str | Mapping[Any, float] | None = None,
 ) -> Dataset:
     """Make a data set of samples; see `from_arrays`.
 
     how: the split, the task and its scaling. trained: the outputs of a network that is evaluated on the samples; they
-    need not have all its classes.
+    need not have all its classes. class_weight: by default that of `how`.
     """
     train, test = samples.train, samples.test
     with samples.naming(train):
         meaning = meaning_of(samples, labels_of(samples, train, backend), how.task, trained)
         task, y = meaning.task, _labels(samples, train, meaning, backend)
-        held, left = np.zeros(0, np.int64), np.arange(len(y))
-        if test is None and how.test_fraction:
-            if not 0 < round(how.test_fraction * len(y)) < len(y):
-                fault = f"{how.test_fraction!r:.80} of {len(y)} rows leaves one part empty"
-                raise DatasetError(fault, remedy="give another share", setting="test_fraction")
-            held, left = split(
-                y if how.stratify and task.exclusive else None, len(y), how.test_fraction, how.split_seed
-            )
+        given = None if train.weights is None else read_weights(train.weights, len(y), backend)
+        is_split = test is None and (how.cv or how.test_fraction)
+        held, left = split_as(how, y, task) if is_split else (np.zeros(0, np.int64), np.arange(len(y)))
         if isinstance(train.inputs, Table) and samples.columns is None:
             samples = replace(samples, columns=Columns.fit(train.inputs, left, train.file))
     x = _features(samples, train, len(y), backend)
@@ -139,6 +146,9 @@ def to_dataset(
         raise DatasetError(fault, remedy="give one each", setting="feature_names")
     test_x, test_y = None, None
     if test is not None:
+        if how.cv is not None:
+            remedy = "give the training set alone, such as its file"
+            raise DatasetError("the data have a test set of their own", remedy=remedy, setting="cv", file=test.file)
         with samples.naming(test):
             test_y = _labels(samples, test, meaning, backend)
         test_x = _features(samples, test, len(test_y), backend)
@@ -149,9 +159,10 @@ def to_dataset(
         if theirs != ours:
             setting, fault = None if test.file else "test", f"the test set has {theirs}, the training set {ours}"
             raise DatasetError(fault, remedy="give the same", setting=setting, file=test.file)
-    elif len(held):
+    elif is_split:
         parts = ((backend.xp.take(x, backend.asarray(which), axis=0), y[which]) for which in (held, left))
         (test_x, test_y), (x, y) = parts
+        given = given if given is None else given[left]
     if trained is None and task.exclusive and (y == y[0]).all():
         with samples.naming(train):
             fault = f"all {len(y)} rows are of the class {meaning.names[int(y[0])]!r}"
@@ -174,6 +185,7 @@ def to_dataset(
         columns=samples.columns,
         scaling=_fit(samples, "y", y, meaning.names, backend) if scaled else (),
         hold_out=hold_out,
+        weights=weights_of(given, class_weight or how.class_weight, y, meaning),
     )
 
 

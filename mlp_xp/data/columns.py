@@ -230,8 +230,8 @@ def _numbers(name: str, kind: str, values: np.ndarray, remedy: Words) -> np.ndar
         numbers = numbers if KINDS[values.dtype.kind] == kind else np.full(len(values), np.nan)
     if (wrong := ~gaps & ~np.isfinite(numbers)).any():
         row = int(np.argmax(wrong))
-        value = values[row]
-        fault = f"{repr(value) if isinstance(value, str) else str(value):.60} is not a {'finite ' * int(np.isinf(numbers[row]))}{kind}"
+        value = repr(values[row]) if isinstance(values[row], str) else str(values[row])
+        fault = f"{value:.60} is not a {'finite ' * int(np.isinf(numbers[row]))}{kind}"
         raise DatasetError(fault, remedy=remedy, setting="X", row=row, column=name)
     return numbers
 

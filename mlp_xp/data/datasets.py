@@ -25,8 +25,9 @@ FORMATS: tuple[Format, ...] = (
     tables.FORMAT,
     pictures.FORMAT,
 )
-# A task is for data of your own, in any form.
-OPTIONS = ("task", *(option for row in FORMATS for option in row.options))
+# What is for data of your own, in any form; the default of each is None.
+OWN = "task", "cv", "fold", "class_weight"
+OPTIONS = (*OWN, *(option for row in FORMATS for option in row.options))
 
 _HERE = Path(__file__).resolve().parent
 # Next to this file in an installed package; at the top of the repository in a clone.
@@ -84,7 +85,8 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
     not all be there; labels are matched with their names by their text. The columns of a table may be in another order
     and among others. Raises as `load_dataset` does, also for data that do not fit the network.
     """
-    place, how = Path(path), replace(how, task=model.task.name, exclude=None)
+    unused: dict[str, Any] = dict.fromkeys(("exclude", "cv", "fold", "sample_weight", "class_weight"))
+    place, how = Path(path), replace(how, task=model.task.name, **unused)
     row = _format_of(place, how)
     try:
         _check_options(str(place), row, how)
@@ -120,6 +122,6 @@ def _format_of(name_or_folder: str | os.PathLike[str], how: Origin) -> Format:
 def _check_options(name: str, row: Format, how: Origin) -> None:
     """Raise DatasetError for an option that means nothing for data in a form."""
     for option in OPTIONS:
-        if getattr(how, option) is not None and option not in (("task", *row.options) if row.is_own else ()):
+        if getattr(how, option) is not None and option not in ((*OWN, *row.options) if row.is_own else ()):
             fault = f"{name!r} holds {row.holds}, for which this means nothing"
             raise DatasetError(fault, remedy="leave it out", setting=option)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from mlp_xp.declared import BELOW_ONE, check_settings, setting
+from mlp_xp.declared import BELOW_ONE, ConfigError, check_range, check_settings, setting
+from mlp_xp.errors import Argument
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,11 @@ class Origin:
     """Share of the samples to test on, if --data-dir has no test set of its own; 0: do not test."""
     split_seed: int = setting(0, most=2**32 - 1)
     """Random seed, 0 to 2**32 - 1, that chooses the samples to test on."""
+    cv: int | None = setting(None, least=2)
+    """Cross-validate: divide all samples into this many folds instead, train a network for each fold, which is its test
+    set, on the others, and show the mean over the folds."""
+    fold: int | None = setting(None)
+    """Train the network of one of the folds of --cv alone, 0 to --cv - 1."""
     picture_size: int | None = setting(None, least=1, most=2048)
     """Resize the pictures in --data-dir to a square with this many pixels on a side. By default they must all have one
     size."""
@@ -25,6 +31,12 @@ class Origin:
     """What to predict: one class, several labels that apply or not, or numbers (regression). By default regression if
     the labels in --data-dir have a decimal point, labels if each sample has several, and otherwise classes. Many
     different whole numbers may be classes or quantities, and need this option."""
+    sample_weight: str | None = setting(None, names_columns=True)
+    """Column of a table with the weight of each training sample, a number of at least 0. It is not a feature. The
+    gradient and the loss of a batch are then weighted means; results on held-out and test samples are not weighted."""
+    class_weight: str | None = setting(None)
+    """balanced: weigh training samples so that all classes count the same, as in scikit-learn. Or the weight of some
+    classes, as in a=2,b=0.5; others weigh 1. Multiplied by --sample-weight."""
     stratify: bool = setting(True)
     """Choose the samples to test on in proportion from each class, and at least one of a class that has two."""
     scale_targets: bool = setting(True)
@@ -33,3 +45,8 @@ class Origin:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.fold is not None:
+            if self.cv is None:
+                remedy = "give ", Argument("cv"), " too, or leave it out"
+                raise ConfigError("means nothing without the number of folds", remedy=remedy, setting="fold")
+            check_range("fold", self.fold, 0, self.cv - 1)

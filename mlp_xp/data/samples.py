@@ -23,6 +23,8 @@ class Part(NamedTuple):
     """Where they come from; None for arrays in memory."""
     lines: Sequence[int] = ()
     """The line of a text file on which each sample begins, counted from 1."""
+    weights: Any = None
+    """Of a training set, (n,); None for equal ones."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Samples:
     """Its columns of labels."""
     class_names: tuple[str, ...] | None = None
     """The names of the classes 0, 1, ...; None where the labels themselves are names or numbers."""
+    weight_names: tuple[str, ...] = ()
+    """Its column of weights, if any."""
 
     @property
     def are_written(self) -> bool:
@@ -51,15 +55,17 @@ class Samples:
         try:
             yield
         except DatasetError as error:
-            if error.setting not in ("X", "y"):
+            features = self.columns.feature_names if self.columns else ()
+            columns = {"X": features, "y": self.label_names, "sample_weight": self.weight_names}
+            if error.setting not in columns:
                 raise
-            names = self.label_names if error.setting == "y" else self.columns.feature_names if self.columns else ()
+            names = columns[error.setting]
             if names and isinstance(error.column, int):
                 error.column = names[error.column]
             if part.file is None:
                 error.setting += " of the test set" * (part is self.test)
                 raise
-            if error.setting == "y" and error.column is None and len(names) == 1:
+            if error.setting != "X" and error.column is None and len(names) == 1:
                 error.column = names[0]
             if error.row is not None and self.kind == "columns":
                 error.line, error.row = (part.lines[error.row], None) if len(part.lines) else (None, error.row + 1)

@@ -5,7 +5,29 @@ Own data may be sorted, so samples are drawn from all of them, and of classes fr
 
 import numpy as np
 
+from mlp_xp.core.task import Task
+from mlp_xp.data.origin import Origin
+from mlp_xp.declared import ConfigError
 from mlp_xp.errors import Argument, DatasetError
+
+
+def split_as(how: Origin, labels: np.ndarray, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the samples to test on and of the others, as `split` or `split_fold` does.
+
+    labels: those of a `Dataset`, on the host. Raises DatasetError and ConfigError if no such split is possible.
+    """
+    rows, classes = len(labels), labels if how.stratify and task.exclusive else None
+    if how.cv is None:
+        if not 0 < round(how.test_fraction * rows) < rows:
+            fault = f"{how.test_fraction!r:.80} of {rows} rows leaves one part empty"
+            raise DatasetError(fault, remedy="give another share", setting="test_fraction")
+        return split(classes, rows, how.test_fraction, how.split_seed)
+    if rows < how.cv * (least := 2 if task.floats else 1):  # R² of a single sample would always be 0
+        fault = f"{rows} rows are too few for {how.cv} folds with at least {least} in each"
+        raise DatasetError(fault, remedy="give fewer folds", setting="cv")
+    if how.fold is None:
+        raise ConfigError("is missing", remedy=f"say which of the {how.cv} folds to test on, from 0", setting="fold")
+    return split_fold(classes, rows, how.cv, how.fold, how.split_seed)
 
 
 def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -37,6 +59,21 @@ def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tup
     shuffled = classes[order]
     for which, count in enumerate(taken):
         chosen[np.flatnonzero(shuffled == which)[:count]] = True
+    return order[chosen], order[~chosen]
+
+
+def split_fold(
+    classes: np.ndarray | None, rows: int, folds: int, fold: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the samples in a fold and of the others, as `split` does; the folds are disjoint.
+
+    classes: to stratify. The shuffled samples, class by class, are dealt to the folds like cards. So the sizes of two
+    folds differ by one at most, and so do the numbers of samples that they have of each class.
+    """
+    order = np.random.RandomState(seed).permutation(rows).astype(np.int64)
+    dealt = np.arange(rows) if classes is None else np.argsort(classes[order], kind="stable")
+    chosen = np.zeros(rows, np.bool_)
+    chosen[dealt[fold::folds]] = True
     return order[chosen], order[~chosen]
 
 

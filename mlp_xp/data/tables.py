@@ -43,7 +43,7 @@ BLOCK = 4096  # rows of CSV that are read at once
 SNIFFED = 20  # lines of CSV by which the separator is known
 
 Found = tuple[Table, list[str], list[npt.NDArray[Any]], Sequence[int]]
-"""The columns of features; the names of the labels, their values, (n,) each; the lines of rows of text."""
+"""The columns of features; the names of labels and weights, their values, (n,) each; the lines of rows of text."""
 
 
 def read_tables(path: Path, how: Origin, columns: Columns | None = None) -> Samples:
@@ -64,18 +64,24 @@ def read_tables(path: Path, how: Origin, columns: Columns | None = None) -> Samp
     train = _read(find_table(path, "train"), how, wanted, text)
     table = train.train.inputs
     text = text or {name for name, values in zip(table.names, table.columns, strict=True) if values.dtype.kind == "O"}
-    return replace(train, test=_read(find_table(path, "test"), how, table.names, text).train)
+    return replace(
+        train, test=_read(find_table(path, "test"), replace(how, sample_weight=None), table.names, text).train
+    )
 
 
 def _read(path: Path, how: Origin, wanted: Sequence[str] | None, text: set[str]) -> Samples:
     """Read one table. wanted: the columns of features, by default all. text: those that are text whatever they hold."""
     with open_file(path) as stream:
         read = next(read for magic, read in KINDS.items() if stream.peek(len(magic)).startswith(magic))
-        table, labelled, columns, lines = read(stream, how, wanted, text)
+        table, names, columns, lines = read(stream, how, wanted, text)
         if not len(table):
             raise DatasetError("has a header, but no rows", remedy="give a table with rows")
+    weights = None
+    if how.sample_weight is not None:
+        weights = np.array([as_number(str(value)) for value in columns.pop().tolist()])
     labels = None if not columns else columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
-    return Samples(Part(table, labels, path, lines), None, "columns", label_names=tuple(labelled))
+    known: dict[str, Any] = {"label_names": tuple(names[: len(columns)]), "weight_names": tuple(names[len(columns) :])}
+    return Samples(Part(table, labels, path, lines, weights), None, "columns", **known)
 
 
 def is_table(name: str) -> bool:
@@ -97,22 +103,23 @@ def find_table(folder: Path, part: str) -> Path:
 
 
 def _choose(names: Sequence[str], how: Origin, wanted: Sequence[str] | None) -> tuple[list[str], list[str]]:
-    """Return which of the columns of a table are features, and which are labels. Raises DatasetError."""
+    """Return which of the columns of a table are features, and those of labels and weights. Raises DatasetError."""
     if not names:
         raise DatasetError("is empty", remedy="give a table with the names of its columns in the first line")
     if wanted is None and how.label is None:
         raise DatasetError(f"needs the name of the column with the labels: {some(names)}", setting="label")
     labels, ignored = (_split(given, names) for given in (how.label, how.exclude))
+    others = [*labels, *[how.sample_weight] * (how.sample_weight is not None)]
     nameless = [] if wanted else [i for i, name in enumerate(names, 1) if re.match(NAMELESS, name)]
-    left_out = {*labels, *ignored, *(names[i - 1] for i in nameless)}
+    left_out = {*others, *ignored, *(names[i - 1] for i in nameless)}
     chosen = [name for name in names if name not in left_out] if wanted is None else [*wanted]
-    find_columns([*labels, *chosen, *(ignored if wanted is None else ())], names)
+    find_columns([*others, *chosen, *(ignored if wanted is None else ())], names)
     if not chosen:
         raise DatasetError("has no columns but the labels and those to ignore", remedy="give a table with features")
     if nameless:
         fault = f"column {', '.join(map(str, nameless))} has no name, and is left out"
         warnings.warn(MlpXpWarning(fault, remedy="if it is not a row number, name it"), stacklevel=5)
-    return chosen, labels
+    return chosen, others
 
 
 def _split(given: str | None, names: Sequence[str]) -> list[str]:
@@ -144,7 +151,9 @@ def _read_csv(stream: Stream, how: Origin, wanted: Sequence[str] | None, text: s
             next(rows)
     for i in as_text & free:
         columns[i] = _plain(columns[i], _mark(columns[i], separator, commas))
-    arrays = [np.array(columns[i], object) if i in as_text else np.frombuffer(columns[i]) for i in places]
+        if i in places[: len(chosen)] and _numbers([*{*columns[i]}]) is not None:
+            columns[i] = array("d", _numbers(columns[i]) or [])
+    arrays = [np.array(each, object if isinstance(each, list) else np.float64) for each in (columns[i] for i in places)]
     notes = ", ".join(filter(None, (SEPARATORS[separator], "decimal commas" * commas)))
     table = Table(tuple(chosen), tuple(arrays[: len(chosen)]), notes)
     return table, labelled, [each.astype(str) for each in arrays[len(chosen) :]], lines
@@ -281,5 +290,5 @@ FORMAT = Format(
     "a table",
     lambda path, names, how: not path.is_dir() or has_suffix(names, SUFFIXES),
     read_tables,
-    options=("label", "exclude"),
+    options=("label", "exclude", "sample_weight"),
 )

@@ -21,12 +21,14 @@ from typing import Any
 import numpy as np
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 
+from mlp_xp.core.chunk import relative_weights
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.optimizers import Rates
 from mlp_xp.core.step import Batch, State, make_step
 from mlp_xp.core.task import Task
+from mlp_xp.errors import DatasetError
 
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 """scikit-learn's names of activations, and the core's."""
@@ -131,12 +133,13 @@ def make_epoch(
         rows = np.concatenate([order, np.repeat(order[-1:], filling)]).reshape(-1, size)
         weights = np.ones(rows.shape) if weights_of is None else weights_of[rows]
         weights[-1, size - filling :] = 0
-        sums = weights.sum(axis=1)
-        if not (sums > 0).all():
-            raise ValueError("the sample weights of a batch sum to 0; drop samples of weight 0, or use larger batches")
-        decay = alpha / sums
+        try:
+            relative = relative_weights(weights)
+        except DatasetError as error:  # scikit-learn's estimators raise this
+            raise ValueError(str(error)) from None
+        decay = alpha / weights.sum(axis=1)
         rates = Rates(*map(place, make_rates(optimizer, size, decay)))
-        numbers = place(weights * (size / sums[:, None])), place(outputs * decay), rates
+        numbers = place(relative), place(outputs * decay), rates
         state, losses = run_chunk(state, X, labels, backend.asarray(rows), *numbers)
         sizes = np.full(len(rows), float(size))
         sizes[-1] -= filling

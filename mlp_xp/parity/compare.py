@@ -157,7 +157,7 @@ def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -
         is_array = isinstance(x, np.ndarray)
         return backend.asarray(x, backend.dtype if x.dtype.kind == "f" else None) if is_array else x
 
-    data = rebuild(dataset, place)
+    data = rebuild(dataset, place)._replace(weights=dataset.weights)
     # The number of epochs follows from the steps, not from the configuration.
     epoch_steps = math.ceil(len(Job(config, data, backend).rows) / config.batch_size)
     job = Job(replace(config, epochs=math.ceil(steps / epoch_steps), patience=0), data, backend)

@@ -28,7 +28,9 @@ from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of 
 from mlp_xp.runs.rows import ROWS, row_sums, write_rows
 from mlp_xp.runs.settings import Settings, flatten, with_absolute_paths
 
-PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png", "predictions.png", "labels.png")
+PICTURES = tuple(
+    f"{name}.png" for name in ("curves", "confusion", "probabilities", "mistakes", "weights", "predictions", "labels")
+)
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 # All files but config.json, in the order in which they are removed or moved aside.
@@ -132,11 +134,11 @@ def facts_of(data: Model | Dataset, input_shape: tuple[int, ...]) -> dict[str, A
 
 
 def checksum(dataset: Dataset, backend: Backend) -> str:
-    """Return a checksum of inputs and labels, in hexadecimal."""
+    """Return a checksum of inputs, labels and weights, in hexadecimal."""
     total = 0
-    for array in dataset[:4]:
+    for array in (*(each if each is None else backend.to_numpy(each) for each in dataset[:4]), dataset.weights):
         if array is not None:
-            total = zlib.crc32(np.ascontiguousarray(backend.to_numpy(array)).data, total)
+            total = zlib.crc32(np.ascontiguousarray(array).data, total)
     return f"{total:08x}"
 
 
@@ -176,7 +178,7 @@ def check_data(folder: Path, facts: Mapping[str, Any]) -> None:
     _, record = read_config(folder)
     if difference := first_difference((name, record.get(name), value) for name, value in facts.items()):
         if difference.startswith("data crc32"):
-            difference = "values, rows or their order have changed since"
+            difference = "values, weights, rows or their order have changed since"
         fault = f"the run started with other data: {difference}"
         raise RunError(fault, file=folder / CONFIG, remedy="give the run's own data")
 

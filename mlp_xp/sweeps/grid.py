@@ -1,8 +1,8 @@
 """The members of a sweep: every combination of the given values, or samples of them. Nothing here touches a file.
 
 A setting has values, or a span such as 0..31. In a grid, a span of whole numbers stands for each of them; any other
-span is sampled from. Seeds are never sampled: each sample is trained with every seed, so that it has a mean and a
-standard deviation.
+span is sampled from. Seeds and folds are never sampled: each sample is trained with every one, so that it has a mean
+and a standard deviation.
 """
 
 import itertools
@@ -19,7 +19,8 @@ from mlp_xp.runs.settings import SETTINGS, Settings, settings_of, with_absolute_
 from mlp_xp.runs.sweep_index import Member, numbered
 from mlp_xp.runs.table import described
 
-SEED = "seed"
+# What repeats a setting: its runs are summarised together.
+REPEATS = "seed", "fold"
 # All members are named in one file.
 MOST_MEMBERS = 100_000
 DIGITS = 4  # significant digits of a sampled number, to keep tables legible
@@ -33,8 +34,8 @@ class SweepOptions:
     sweep_dir: str | None = setting(None, is_path=True)
     """Folder of the sweep. By default one below runs, named after the settings."""
     random: int | None = setting(None, least=1)
-    """Draw this many settings at random instead of taking all combinations, and train each with every --seed. Of
-    several values, one is drawn. From a range, also one of fractions such as 0.001..0.1, a number is drawn:
+    """Draw this many settings at random instead of taking all combinations, and train each with every --seed and
+    --fold. Of several values, one is drawn. From a range, also one of fractions such as 0.001..0.1, a number is drawn:
     log-uniformly for learning-rate, weight-decay, batch-size and hidden if it starts above 0, and otherwise
     uniformly."""
     optuna: int | None = setting(None, least=1)
@@ -121,17 +122,17 @@ class Plan(NamedTuple):
     @property
     def total(self) -> int:
         """Number of members."""
-        return self.samples * len(self.seeds) if self.samples else math.prod(map(len, self.options.values()))
+        return self.samples * len(self.repeats) if self.samples else math.prod(map(len, self.options.values()))
 
     @property
     def sampled(self) -> dict[str, Values]:
-        """The settings that vary, without the seeds."""
-        return {name: values for name, values in self.options.items() if name != SEED}
+        """The settings that vary, without seeds and folds."""
+        return {name: values for name, values in self.options.items() if name not in REPEATS}
 
     @property
-    def seeds(self) -> tuple[dict[str, Any], ...]:
-        """What each sample is trained with: each seed as a setting, or one empty setting if the seed does not vary."""
-        return tuple({SEED: seed} for seed in self.options[SEED]) if SEED in self.options else ({},)
+    def repeats(self) -> list[dict[str, Any]]:
+        """What each sample is trained with: every seed and fold as settings; one empty setting if neither varies."""
+        return _combinations({name: values for name, values in self.options.items() if name in REPEATS})
 
 
 def make_plan(
@@ -140,32 +141,34 @@ def make_plan(
     """Return the plan of a sweep. The settings of every member are checked, but not yet with its data.
 
     given: for each setting a sequence of values, in which texts such as "0..31" are spans, or a single value. A value
-    of `hidden` is a number, for one layer, or a tuple. is_recipe: whether the base is a recipe, whose batches become as
-    small as a small training set, as in `train`. Raises ConfigError, which names the setting, and the member if only
-    some fail.
+    of `hidden` is a number, for one layer, or a tuple. `cv` alone stands for all its folds. is_recipe: whether the base
+    is a recipe, whose batches become as small as a small training set, as in `train`. Raises ConfigError, which names
+    the setting, and the member if only some fail.
     """
     options: dict[str, Values] = {}
     for name, value in given.items():
         check_choice(name, name, SETTINGS)
-        options[name] = _read(name, value, sampled=bool(how.random or how.optuna) and name != SEED)
+        options[name] = _read(name, value, sampled=bool(how.random or how.optuna) and name not in REPEATS)
     fixed = {name: values[0] for name, values in options.items() if not isinstance(values, Span) and len(values) == 1}
     base = with_absolute_paths(settings_of(base, fixed))
     if not isinstance(base.train.activation, str):
         raise ConfigError("it is a pair of functions, which a run folder cannot store; name one", setting="activation")
     if "dataset" in given and (base.data_dir or "data_dir" in given):
         raise ConfigError("is another data set than data_dir; give one of the two", setting="dataset")
+    if base.origin.cv and base.origin.fold is None:
+        options.setdefault("fold", tuple(range(base.origin.cv)))
     varied = {name: values for name, values in options.items() if name not in fixed}
     plan = Plan(base, varied, how, is_recipe and "batch_size" not in given)
     if plan.samples and not plan.sampled:
-        fault = "no setting but the seed has several values or a range, so there is nothing to choose from"
+        fault = "no setting but seed and fold has several values or a range, so there is nothing to choose from"
         raise ConfigError(fault, setting="random" if how.random else "optuna")
     if plan.total > MOST_MEMBERS:
         raise ConfigError(f"the sweep has more than {MOST_MEMBERS} members; give fewer values")
     found = []
     if how.random:
-        found = [{**drawn, **seed} for drawn in _sample(plan.sampled, how) for seed in plan.seeds]
+        found = [{**drawn, **repeat} for drawn in _sample(plan.sampled, how) for repeat in plan.repeats]
     elif not how.optuna:
-        found = [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
+        found = _combinations(varied)
     plan = plan._replace(members=numbered(found))
     for _, settings in examples(plan):  # which checks them
         if how.optuna and settings.train.validation == 0:
@@ -235,6 +238,10 @@ def _span(name: str, word: Any) -> Span | None:
         pass
     fault = f"{word!r:.80} is not a range; give two finite numbers, the smaller first, as in 0..31"
     raise ConfigError(fault, setting=name)
+
+
+def _combinations(options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
 
 
 def _extremes(options: Mapping[str, Values]) -> list[dict[str, Any]]:

@@ -158,6 +158,5 @@ def load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
     settings: see `of_data`.
     """
     backend = open_backend(settings.backend, settings.device, settings.dtype)
-    origin = vars(settings.origin) if settings.data_dir else {}
-    dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **origin)
+    dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **vars(settings.origin))
     return dataset, checksum(dataset, backend)

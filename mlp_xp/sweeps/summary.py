@@ -1,10 +1,10 @@
-"""The results of a sweep: its settings, each over all seeds, ranked by held-out samples; summary.csv and .json.
+"""The results of a sweep: its settings, each over all runs, ranked by held-out samples; summary.csv and .json.
 
-A setting is everything that varies in the sweep except the seed. Settings are ranked by their mean accuracy, or R² for
-regression, on the held-out samples, and never by the test set: the best of many on the test set looks better there than
-it is on new data. Test results therefore appear only for the best setting; they never choose it. Without held-out
-samples, nothing is ranked, because the loss on the training samples would prefer what overfits. Then the test results
-of all settings are given.
+A setting is everything that varies in the sweep except the seed and the fold of a cross-validation. Settings are ranked
+by their mean accuracy, or R² for regression, on the held-out samples, and never by the test set: the best of many on
+the test set looks better there than it is on new data. Test results therefore appear only for the best setting; they
+never choose it. Without held-out samples, nothing is ranked, because the loss on the training samples would prefer what
+overfits. Then the test results of all settings are given.
 """
 
 import csv
@@ -22,7 +22,7 @@ from mlp_xp.files import write_whole
 from mlp_xp.runs.records import FIGURES, HELD_OUT
 from mlp_xp.runs.sweep_index import FAILED, FINISHED
 from mlp_xp.runs.table import DATA, Row, as_record, described, differing, shown, sweep_rows
-from mlp_xp.sweeps.grid import SEED
+from mlp_xp.sweeps.grid import REPEATS
 
 CSV, JSON = "summary.csv", "summary.json"
 T = TypeVar("T")
@@ -37,10 +37,10 @@ class Spread(NamedTuple):
 
 
 class Group(NamedTuple):
-    """The runs of one setting, which differ in their seeds."""
+    """The runs of one setting, which differ in their seeds and folds."""
 
     settings: dict[str, Any]
-    """What varies, without the seed."""
+    """What varies, without seed and fold."""
     members: tuple[Row, ...]
     results: dict[str, Spread]
     """By quantity, over the finished members; without those that some of them lack."""
@@ -59,10 +59,10 @@ class Group(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """The settings of several runs, each over its seeds. If they are ranked, only the best one has test results."""
+    """The settings of several runs, each over its runs. If they are ranked, only the best one has test results."""
 
     varied: tuple[str, ...]
-    """The settings that vary, with the seed."""
+    """The settings that vary, with seed and fold."""
     rows: tuple[Row, ...]
     """The runs, in the order in which they were given."""
     groups: tuple[Group, ...]
@@ -86,7 +86,7 @@ def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summar
     sample. Members that have not run yet are only missing. Runs whose settings cannot be read are in no group.
     """
     names = differing(rows) if names is None else names
-    keys = [name for name in names if name != SEED]
+    keys = [name for name in names if name not in REPEATS]
     members: dict[str, list[Row]] = {}
     for row in rows:
         if row.settings:
@@ -160,7 +160,7 @@ def write_summary(sweep_dir: Path) -> list[Path]:
 
 def as_csv(summary: Summary) -> str:
     """Return the settings of a summary as CSV, best first: their means, and their standard deviations (`_sd`)."""
-    file, names = io.StringIO(), [name for name in summary.varied if name != SEED]
+    file, names = io.StringIO(), [name for name in summary.varied if name not in REPEATS]
     writer = csv.writer(file, lineterminator="\n")
     figures = [name for name in QUANTITIES if any(name in group.results for group in summary.groups)]
     heads = [head for name in figures for head in (name, f"{name}_sd")]

@@ -1,6 +1,6 @@
 """Settings that Optuna chooses by the results of those before.
 
-A trial is a setting, which has a member for each seed; its value is the mean over the seeds. The study is kept in
+A trial is a setting, which has a member for each seed and fold; its value is the mean over them. The study is kept in
 memory: sweep.json and the members' results contain all that it has to know, so a killed sweep needs no other file.
 """
 
@@ -14,7 +14,7 @@ from mlp_xp.sweeps.grid import Plan, Span
 
 
 class Trials:
-    """The trials of a sweep. With s seeds, members i s to i s + s - 1 are those of trial i."""
+    """The trials of a sweep. With s seeds or folds, members i s to i s + s - 1 are those of trial i."""
 
     def __init__(self, plan: Plan, begun: Sequence[Member]) -> None:
         """Begin the trials of these members again, in their order."""
@@ -34,18 +34,18 @@ class Trials:
         sampler = optuna.samplers.TPESampler(seed=plan.how.sampling_seed + len(begun))
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         self._scores: list[list[Any]] = []  # of the members of each trial that have ended
-        for member in begun[:: len(plan.seeds)]:
+        for member in begun[:: len(plan.repeats)]:
             self._study.enqueue_trial({name: self._parameter(name, member.settings[name]) for name in plan.sampled})
             self._begin()
 
     def ask(self) -> tuple[Member, ...]:
         """Begin another trial, and return its members."""
-        first, params = len(self._scores) * len(self._plan.seeds), self._begin()
+        first, params = len(self._scores) * len(self._plan.repeats), self._begin()
         settings = {
             name: values.value(params[name]) if isinstance(values, Span) else values[params[name]]
             for name, values in self._plan.sampled.items()
         }
-        return numbered([{**settings, **seed} for seed in self._plan.seeds], first)
+        return numbered([{**settings, **repeat} for repeat in self._plan.repeats], first)
 
     def _begin(self) -> dict[str, Any]:
         self._scores.append([])
@@ -61,9 +61,9 @@ class Trials:
 
     def tell(self, member: Member, score: float | None) -> None:
         """Note the score of a member on held-out samples; None if it failed. The last member ends the trial."""
-        number = int(member.name) // len(self._plan.seeds)
+        number = int(member.name) // len(self._plan.repeats)
         scores = self._scores[number]
         scores.append(score)
-        if len(scores) == len(self._plan.seeds):
+        if len(scores) == len(self._plan.repeats):
             value, state = (None, self._failed) if None in scores else (fmean(scores), None)
             self._study.tell(number, value, state=state)

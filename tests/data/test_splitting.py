@@ -1,15 +1,17 @@
 """Which samples are tested on or held out: each class in proportion, from one shuffle, the same on every machine."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import KFold, StratifiedKFold
 
 from mlp_xp import TrainConfig, from_arrays, open_backend
 from mlp_xp.core.job import Job
-from mlp_xp.data.splitting import hold_out, split
+from mlp_xp.data.splitting import hold_out, split, split_fold
 from mlp_xp.declared import ConfigError
 from mlp_xp.errors import DatasetError
 
@@ -32,6 +34,31 @@ def test_each_class_is_in_both_parts(classes: list[int], share: float, seed: int
     for count, many in zip(counts, taken, strict=True):
         assert many == 0 if count < 2 else 1 <= many < count
         assert count < 2 or abs(many - share * count) <= 1 or many in (1, count - 1)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(st.lists(st.integers(0, 6), min_size=2, max_size=80), st.data(), st.integers(0, 2**32 - 1), st.booleans())
+def test_folds_are_disjoint_and_even(classes: list[int], data: st.DataObject, seed: int, stratify: bool) -> None:
+    """As scikit-learn's are: of each class, a fold has what StratifiedKFold gives one of its folds."""
+    labels, rows = np.array(classes, np.uint8), len(classes)
+    count = data.draw(st.integers(2, rows))
+    parts = [split_fold(labels if stratify else None, rows, count, fold, seed) for fold in range(count)]
+    places = np.argsort(np.random.RandomState(seed).permutation(rows))
+    for tested, trained in parts:
+        assert sorted([*tested, *trained]) == [*range(rows)]
+        assert all((np.diff(places[part]) > 0).all() for part in (tested, trained)), "in the order of the shuffle"
+    assert sorted(np.concatenate([tested for tested, _ in parts])) == [*range(rows)]
+    theirs = KFold(count)
+    if stratify and np.bincount(labels).max() >= count:
+        theirs = StratifiedKFold(count)
+    with warnings.catch_warnings(action="ignore"):  # that a class has fewer samples than there are folds
+        expected = [tested for _, tested in theirs.split(labels, labels)]
+    assert sorted(len(tested) for tested, _ in parts) == sorted(map(len, expected))
+    for kind in np.unique(labels) if stratify else []:
+        ours = [(labels[tested] == kind).sum() for tested, _ in parts]
+        assert max(ours) - min(ours) <= 1
+        if isinstance(theirs, StratifiedKFold):
+            assert sorted(ours) == sorted((labels[tested] == kind).sum() for tested in expected)
 
 
 def test_the_split_is_the_same_on_every_machine() -> None:

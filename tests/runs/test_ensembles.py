@@ -100,7 +100,7 @@ def test_a_sweep_is_the_ensemble_of_its_finished_members(runs, tmp_path):
 def test_the_commands_show_each_run_and_the_ensemble(runs, picture, eighty_columns):
     found, outcome = evaluate(runs[:2]), call("evaluate", *runs[:2])
     assert (outcome.code, outcome.err) == (0, "")
-    rows = re.findall(r"^(.+?) +(\d+\.\d\d) +(\d+\.\d{4})$", outcome.out, flags=re.MULTILINE)[:3]
+    rows = re.findall(r"^(.+?) +(\d+\.\d\d) +(\d+\.\d{4}) +0\.\d{4} +0\.\d{4}$", outcome.out, flags=re.MULTILINE)[:3]
     names = ["hidden 8, seed 0, activation sigmoid", "hidden 5,4, seed 1, activation tanh", "ensemble of 2"]
     results = [*found.runs, found.result]
     assert rows == [(name, f"{100 * x.accuracy:.2f}", f"{x.loss:.4f}") for name, x in zip(names, results, strict=True)]

@@ -70,7 +70,7 @@ def test_the_largest_trial_that_optuna_may_choose_is_checked():
         (["--patience", 0, 1], ["--patience", "1 needs held-out samples", "in a member with patience 1"]),
         (["--validation", 0, 300], ["--validation", "300 is out of range", "in a member with validation 300"]),
         (["--epochs", 1, 2, "--random", 3], ["--random", "3 different settings are wanted, but there are only 2"]),
-        (["--seed", "0..9", "--random", 3], ["--random", "no setting but the seed has several values or a range"]),
+        (["--seed", "0..9", "--random", 3], ["--random", "no setting but seed and fold has several values or a range"]),
         (["--random", 1, "--optuna", 1], ["--random", "cannot be combined with --optuna"]),
         (["--optuna", 3, "--epochs", 1, 2], ["--validation", "0 held-out samples, but Optuna"]),
         (["--cluster", "host:1"], ["--cluster", "'host:1' is not an address such as dask://"]),

@@ -67,7 +67,7 @@ def test_optuna_chooses_and_goes_on_after_a_kill(data_dir, tmp_path):
     process.wait()
     outcome = finish(start("sweep", *words))
     assert outcome.code == 0, outcome
-    assert "members  6, 3 chosen by Optuna, with 2 seeds each" in outcome.out
+    assert "members  6, 3 chosen by Optuna, with 2 runs each" in outcome.out
     members = read_index(folder).members
     assert members[: len(begun)] == begun
     assert [member.name for member in members] == [f"{i:04d}" for i in range(total)]
