@@ -37,7 +37,7 @@ from mlp_xp.runs.ensembles import confusion_matrix, evaluate_pooled, held_out, m
 from mlp_xp.runs.figures import figures_of
 from mlp_xp.runs.recording import check_run, open_folder, read_source, train_in_folder
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.settings import RECIPES, Settings
+from mlp_xp.runs.settings import RECIPES, Settings, of_recipe
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.show.gallery import compared, draw_run
 from mlp_xp.show.plots import PlotError, draw_curves, save
@@ -308,7 +308,7 @@ def sweep(
     is_recipe = isinstance(base, str)
     if isinstance(base, str):
         check_choice("base", base, RECIPES)
-        base = RECIPES[base]
+        base = of_recipe(RECIPES[base], values)
     base = Settings() if base is None else Settings(train=base) if isinstance(base, TrainConfig) else base
     if not isinstance(base, Settings):
         raise MlpXpError(f"{base!r:.80} is neither Settings nor a TrainConfig nor a recipe's name", setting="base")
