@@ -271,7 +271,7 @@ def plot_run(
         return draw_sweep(run_dir)
     (model,) = _models(run_dir, backend, device)
     (dataset,) = held_out([model], [_data_of(model, data, cache_dir, {})])
-    return draw_run(run_dir, dataset, model.backend)
+    return draw_run(run_dir, dataset, model.backend, every=True)
 
 
 def plot_curves(run_dirs: str | Path | Sequence[str | Path], output: str | Path) -> Path:
