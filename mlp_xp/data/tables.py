@@ -65,9 +65,8 @@ def read_tables(path: Path, how: Origin, columns: Columns | None = None) -> Samp
     train = _read(find_table(path, "train"), how, wanted, text)
     table = train.train.inputs
     text = text or {name for name, values in zip(table.names, table.columns, strict=True) if values.dtype.kind == "O"}
-    return replace(
-        train, test=_read(find_table(path, "test"), replace(how, sample_weight=None), table.names, text).train
-    )
+    how = replace(how, sample_weight=None)  # which is for training
+    return replace(train, test=_read(find_table(path, "test"), how, table.names, text).train)
 
 
 def _read(path: Path, how: Origin, wanted: Sequence[str] | None, text: set[str]) -> Samples:
@@ -124,7 +123,7 @@ def _choose(names: Sequence[str], how: Origin, wanted: Sequence[str] | None) -> 
     if wanted is None and how.label is None:
         raise DatasetError(f"needs the name of the column with the labels: {some(names)}", setting="label")
     labels, ignored = (_split(given, names) for given in (how.label, how.exclude))
-    others = [*labels, *[how.sample_weight] * (how.sample_weight is not None)]
+    others = labels if how.sample_weight is None else [*labels, how.sample_weight]
     nameless = [] if wanted else [i for i, name in enumerate(names, 1) if re.match(NAMELESS, name)]
     left_out = {*others, *ignored, *(names[i - 1] for i in nameless)}
     chosen = [name for name in names if name not in left_out] if wanted is None else [*wanted]
