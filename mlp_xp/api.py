@@ -291,10 +291,10 @@ def sweep(
     """Return a generator that trains many networks, and yields how each run ends, in the order in which they do.
 
     values: for each setting its values, as in `{"seed": range(8), "learning_rate": [0.01, 0.1], "hidden": [64, (512,
-    256)]}`, or the text of a range, as in `{"learning_rate": "0.001..0.1"}`. All combinations are trained. base: all
-    other settings, or those of training alone, or the name of a recipe. options: sweep_dir, random, optuna,
-    sampling_seed, jobs, cluster, retry_failed and cache_dir, as `mlp-xp sweep --help` describes them; see
-    `SweepOptions`.
+    256)]}`, or the text of a range, as in `{"learning_rate": "0.001..0.1"}`. All combinations are trained; `{"cv": 5}`
+    stands for its five folds, a cross-validation. base: all other settings, or those of training alone, or the name of
+    a recipe. options: sweep_dir, random, optuna, sampling_seed, jobs, cluster, retry_failed and cache_dir, as `mlp-xp
+    sweep --help` describes them; see `SweepOptions`.
 
     Members that have ended in the sweep's folder are not trained again: their endings come first. If the generator is
     closed or its process is killed, the same call goes on later. The summary is written at the end; `mlp-xp plot`
