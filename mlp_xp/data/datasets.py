@@ -90,7 +90,7 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
     row = _format_of(place, how)
     try:
         _check_options(str(place), row, how)
-        samples = replace(row.read(place, how, model.columns), columns=model.columns)
+        samples = replace(row.read(place, how, model.columns and model.columns.names), columns=model.columns)
     except DatasetError as error:
         if error.setting in OPTIONS:  # which are the run's, not the caller's
             fault = f"holds {row.holds}, which cannot be read as the run's own data were"
