@@ -250,7 +250,7 @@ def _numbers(name: str, kind: str, values: np.ndarray) -> np.ndarray:
         numbers, gaps = np.array([*map(READERS[kind], texts)])[places], np.array([not text for text in texts])[places]
     else:
         gaps = np.isnan(values)
-        numbers = values if kind == "number" else np.where(gaps, np.nan, values.astype(np.int64) / DAY)
+        numbers = values if values.dtype.kind == "f" else np.where(gaps, np.nan, values.astype(np.int64) / DAY)
         numbers = numbers if KINDS[values.dtype.kind] == kind else np.full(len(values), np.nan)
     if (wrong := ~gaps & ~np.isfinite(numbers)).any():
         row = int(np.argmax(wrong))
