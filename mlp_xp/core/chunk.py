@@ -52,18 +52,19 @@ def step_inputs(
 
 @lru_cache(maxsize=8)
 def make_chunk(
-    config: TrainConfig, backend: Backend, prepare: Callable[..., Array], task: Task, most_steps: int
+    config: TrainConfig, backend: Backend, prepare: Callable[..., Array], task: Task, most_steps: int, own: Any = None
 ) -> Callable[[State, tuple[Any, ...], tuple[Any, ...]], tuple[State, Array]]:
     """Return `chunk(state, data, steps) -> state, losses`, compiled where it can be.
 
-    prepare: see `Preparation`. most_steps: the length of the longest chunk. data: the inputs and labels to train on,
-    `Preparation.fitted` and `Dataset.scaling`, on the device. steps: those of `step_inputs`, on the host; `Backend.jit`
-    copies them to the device, and may fill them up. losses: the loss of each step before its update, (k,), which is the
-    weighted mean over its samples. The state is donated.
+    prepare: see `Preparation`. most_steps: the length of the longest chunk. own: a block that takes other steps than
+    those of the configuration, see `make_block`. data: the inputs and labels to train on, `Preparation.fitted` and
+    `Dataset.scaling`, on the device. steps: those of `step_inputs`, on the host; `Backend.jit` copies them to the
+    device, and may fill them up. losses: the loss of each step before its update, the weighted mean over its samples,
+    (k,). The state is donated.
     """
     xp = backend.xp
     deferred = can_defer(config, compiles=backend.compiles)
-    run_block = (make_deferred_block if deferred else make_block)(config, task, backend)
+    run_block = own or (make_deferred_block if deferred else make_block)(config, task, backend)
 
     def chunk(state: State, data: tuple[Any, ...], steps: tuple[Any, ...]) -> tuple[State, Array]:
         (inputs, labels, fitted, scaling), (numbers, kept, rates) = data, steps
