@@ -21,6 +21,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Event, Report, trajectory
 from mlp_xp.data.arrays import from_arrays as from_arrays  # noqa: PLC0414
+from mlp_xp.data.columns import Columns
 from mlp_xp.data.datasets import is_own, load_dataset, load_to_evaluate
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.pictures import Pictures, read_pictures
@@ -198,7 +199,7 @@ def predict(models: Models, inputs: Any, *, backend: str = "numpy", device: str 
     pictures where the network takes other inputs, and outputs that are not finite.
     """
     found = _models(models, backend, device)
-    samples, pictures = _read(found[0], inputs)
+    samples, pictures = _read(found, inputs)
     runs = np.empty((len(found), 0, len(found[0].class_names)))
     if pictures is None or pictures.paths:
         with samples.naming(samples.train):
@@ -208,9 +209,9 @@ def predict(models: Models, inputs: Any, *, backend: str = "numpy", device: str 
     return Predicted(values, outputs, tuple(found), runs, pictures)
 
 
-def _read(model: Model, inputs: Any) -> tuple[Samples, Pictures | None]:
+def _read(models: Sequence[Model], inputs: Any) -> tuple[Samples, Pictures | None]:
     """Read the inputs of `predict`, and say which are pictures. Raises DatasetError, MlpXpError if they cannot fit."""
-    given = inputs if isinstance(inputs, list | tuple) else [inputs]
+    model, given = models[0], inputs if isinstance(inputs, list | tuple) else [inputs]
     if not given or not all(isinstance(each, str | os.PathLike) for each in given):
         return Samples(Part(inputs, None)), None
     paths, (rows, *others) = _paths(inputs), model.input_shape
@@ -225,7 +226,7 @@ def _read(model: Model, inputs: Any) -> tuple[Samples, Pictures | None]:
             file=paths[0],
         )
     if tables:
-        return read_tables(tables[0], Origin(), model.feature_names), None
+        return read_tables(tables[0], Origin(), Columns.union([each.columns for each in models])), None
     pictures = read_pictures(paths, model.input_shape, model.kind)
     return Samples(Part(pictures.images, None)), pictures
 
@@ -339,7 +340,7 @@ def _data_of(
         place = settings.data if data is None else data
         own = is_own(place, settings.origin)
         origin = settings.origin if own else Origin()
-        key = str(place), origin, model.backend, model.feature_names
+        key = str(place), origin, model.backend, model.columns
         if key not in known:
             known[key] = (
                 load_to_evaluate(place, model, origin)

@@ -11,7 +11,7 @@ import numpy as np
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import Task
-from mlp_xp.errors import DatasetError, Words, nearest, some
+from mlp_xp.errors import DatasetError, Words, more, nearest, some
 
 NUMBERS = Real | Decimal | np.bool_
 
@@ -77,15 +77,17 @@ def take_columns(what: str, X: Any, wanted: Sequence[str]) -> Any:
 
 
 def find_columns(wanted: Sequence[str], names: Sequence[str], what: str | None = None) -> list[int]:
-    """Return the places of the wanted names among names of columns. Raises DatasetError if one is missing, or twice."""
+    """Return the places of the wanted names among names of columns.
+
+    Raises DatasetError, which names all that are missing, or there twice.
+    """
     places, counts = {name: i for i, name in enumerate(names)}, Counter(names)
-    for name in wanted:
-        if counts[name] > 1:
-            fault = f"has {counts[name]} columns named {name!r:.60}"
-            raise DatasetError(fault, remedy="rename them", setting=what)
-        if not counts[name]:
-            fault = f"has no column {name!r:.60}{nearest(name, names)}"
-            raise DatasetError(fault, remedy=f"its columns are {some(names)}", setting=what)
+    if twice := [name for name in wanted if counts[name] > 1]:
+        fault = f"has {counts[twice[0]]} columns named {some([*dict.fromkeys(twice)])}"
+        raise DatasetError(fault, remedy="rename them", setting=what)
+    if missing := [name for name in wanted if not counts[name]]:
+        fault = f"has no column {', '.join(f'{name!r:.60}{nearest(name, names)}' for name in missing[:12])}"
+        raise DatasetError(f"{fault}{more(missing, 12)}", remedy=f"its columns are {some(names)}", setting=what)
     return [places[name] for name in wanted]
 
 

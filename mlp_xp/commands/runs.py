@@ -55,7 +55,7 @@ def runs(
         sort: Sort by this column or setting, such as validation_accuracy, train_loss, seconds, date or learning_rate.
             Results on the test set are refused, because no run should be chosen by them.
         where: Show only runs that meet all these conditions, such as optimizer=adam 'learning_rate<0.1' state=finished.
-        summary: Show one row per setting: the mean and the standard deviation over its seeds.
+        summary: Show one row per setting: the mean and the standard deviation over its seeds and folds.
         json: Print JSON, with all settings.
         csv: Print CSV.
     """

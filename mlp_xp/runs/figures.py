@@ -89,13 +89,16 @@ def _averages(rates: dict[str, np.ndarray], true: np.ndarray, positive: np.ndarr
 def roc(truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the ROC curve of a class: the shares of the other samples, and of its own, at or above each threshold.
 
-    truth: bool (n,). probabilities: (n,). The thresholds are all probabilities, from the largest to the smallest; both
-    shares begin with 0 and end with 1. All are NaN without its own, or without other samples.
+    truth: bool (n,). probabilities: (n,). The thresholds are the probabilities, from the largest to the smallest, but
+    not those amid a straight line; both shares begin with 0 and end with 1. They are NaN without its own, or others.
     """
     order = np.argsort(-probabilities, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(probabilities[order])), len(order) - 1)  # the last of equal ones
     own = np.append(0, np.cumsum(truth[order])[ends])
     others = np.append(0, ends + 1) - own
+    bends = np.full(len(own), True)
+    bends[2:-1] = ((np.diff(own, 2) != 0) | (np.diff(others, 2) != 0))[1:]
+    own, others = own[bends], others[bends]
     if not own[-1] or not others[-1]:
         own, others = own * math.nan, others * math.nan
     return others / others[-1], own / own[-1]

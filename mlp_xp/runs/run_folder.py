@@ -28,7 +28,9 @@ from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of 
 from mlp_xp.runs.rows import ROWS, row_sums, write_rows
 from mlp_xp.runs.settings import Settings, flatten, with_absolute_paths
 
-PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png", "predictions.png", "labels.png")
+PICTURES = tuple(
+    f"{name}.png" for name in ("curves", "confusion", "probabilities", "mistakes", "weights", "predictions", "labels")
+)
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 # All files but config.json, in the order in which they are removed or moved aside.

@@ -1,4 +1,4 @@
-"""Draw the pictures of a run from its folder: curves, confusion matrix, mistakes, weights, predictions, labels."""
+"""Draw the pictures of a run from its folder: curves, confusion, probabilities, mistakes, weights, and others."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -49,7 +49,8 @@ def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Pat
     """Draw the pictures of a run into its folder, and return their paths.
 
     All runs have curves.png. With a test set, classes have confusion.png and mistakes.png, regression has
-    predictions.png, and labels have labels.png. Images of one channel have weights.png; mistakes.png needs them too.
+    predictions.png, labels have labels.png, and classes and labels have probabilities.png. Images of one channel have
+    weights.png; mistakes.png needs them too.
     dataset: arrays on the backend's device. Raises RunError if the folder has no model, or its outputs are not finite,
     and PlotError without a working Matplotlib, and FileError: the run itself is complete and intact.
     """
@@ -80,6 +81,7 @@ def _test_figures(model: Model, dataset: Dataset, backend: Backend) -> Iterator[
     if task.exclusive:
         matrix = confusion_matrix(labels, np.argmax(outputs, axis=1), len(names))
         yield "confusion.png", plots.draw_confusion(matrix, names)
+        yield "probabilities.png", plots.draw_probabilities(task, outputs, labels, names)
         if len(model.input_shape) == 2:
             images, ink = backend.to_numpy(dataset.test_inputs), "pictures" not in model.kind
             yield "mistakes.png", plots.draw_mistakes(images, labels, outputs, names, ink=ink)
@@ -90,3 +92,4 @@ def _test_figures(model: Model, dataset: Dataset, backend: Backend) -> Iterator[
     else:
         share = np.mean(labels, axis=0, dtype=np.float64)
         yield "labels.png", plots.draw_labels(result.label_accuracies, np.maximum(share, 1 - share).tolist(), names)
+        yield "probabilities.png", plots.draw_probabilities(task, outputs, labels, names)

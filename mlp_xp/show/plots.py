@@ -1,4 +1,4 @@
-"""Draw figures with Matplotlib: curves, confusion, mistakes, weights, predictions, labels, deviations.
+"""Draw figures with Matplotlib: curves, confusion, mistakes, weights, predictions, labels, probabilities, deviations.
 
 Each function returns a figure, which a notebook displays and `save` writes. No function uses pyplot or other global
 state, and the caller's Matplotlib settings have no effect. Each raises PlotError for what a machine can cause: a
@@ -20,6 +20,7 @@ import numpy as np
 from mlp_xp.core.task import CLASSES, Task
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import write_whole
+from mlp_xp.runs.figures import as_flags, reliability, roc
 from mlp_xp.show.numbers import percent, thousands
 
 if TYPE_CHECKING:
@@ -393,6 +394,55 @@ def draw_labels(
     axes.set_title(f"{which}; mean {100 * float(np.mean(accuracies)):.2f} %", fontsize=10)
     figure.legend(loc=BELOW, ncols=2, **LEGEND)
     tidy(axes)
+    return figure
+
+
+@drawing()
+def draw_probabilities(
+    task: Task, probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str], *, most: int = 6
+) -> "Figure":
+    """Draw ROC curves and the reliability diagram of probabilities, (n, outputs), for labels as in a `Dataset`.
+
+    ROC curves: of each class or label against all others, at most `most` in colour, those with the least area below
+    them; with good curves, their corner is also drawn enlarged. Two classes have the same area, and one curve.
+    Reliability: the share that is right in each bin of probability, which should equal it; see `reliability`.
+    """
+    truth, said = as_flags(task, probabilities, labels)
+    figure = new_figure(9.6, 5.3)
+    figure.set_layout_engine("none")  # takes as long as drawing
+    left, right = (figure.add_axes((x, 0.245, 0.383, 0.694)) for x in (0.075, 0.595))
+    first = int(task.exclusive and len(names) == 2)
+    curves = {i: roc(truth[:, i], probabilities[:, i]) for i in range(first, len(names))}
+    areas = {i: float(np.trapezoid(own, others)) for i, (others, own) in curves.items()}
+    ranked = sorted((i for i, area in areas.items() if not math.isnan(area)), key=lambda i: areas[i])
+    coloured, parts = sorted(ranked[:most]), [left]
+    if ranked and 0.95 < areas[ranked[0]] < 1:
+        parts.append(left.inset_axes((0.36, 0.08, 0.6, 0.6), xlim=(0, 0.1), ylim=(0.9, 1)))
+        parts[-1].set(xticks=(0, 0.05, 0.1), yticks=(0.9, 0.95, 1))
+    for axes in parts:
+        for i in ranked[most:]:
+            axes.plot(*curves[i], color="#bbbbbb", linewidth=0.8)
+        for i, colour in zip(coloured, COLOURS, strict=False):
+            axes.plot(*curves[i], color=colour, linewidth=1.3, label=f"{text(names[i], LONGEST_CLASS)}: {areas[i]:.4f}")
+        axes.plot((0, 1), (0, 1), color="#777777", linestyle="--", linewidth=0.8)
+        tidy(axes)
+    mean = f", mean area {np.mean([areas[i] for i in ranked]):.4f}" if ranked else ""
+    left.set(xlabel="false positive rate", ylabel="true positive rate")
+    left.set_title(f"ROC curves{mean}", fontsize=10.5)
+    counts, sure, share = reliability(task, probabilities, truth, said)
+    error = float(np.average(np.abs(sure - share), weights=counts))
+    right.plot((0, 1), (0, 1), color="#777777", linestyle="--", linewidth=0.8)
+    right.plot(sure, share, color=COLOURS[0], linewidth=0.8, alpha=0.5)
+    sizes: Any = 15 + 300 * counts / counts.sum()
+    right.scatter(sure, share, s=sizes, color=COLOURS[0], alpha=0.6, linewidths=0, clip_on=False)
+    what = "predicted class" if task.exclusive else "label"
+    right.set(xlabel=f"probability of the {what} (circles: how many)", ylabel="share that is true")
+    right.set_title(f"reliability, calibration error {error:.4f}", fontsize=10.5)
+    tidy(right)
+    for axes in (left, right):
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=(0, 0.25, 0.5, 0.75, 1), yticks=(0, 0.25, 0.5, 0.75, 1))
+    which = f"the {most} of {len(ranked)} with the least area" if len(ranked) > most else "area below the curve"
+    figure.legend(*left.get_legend_handles_labels(), loc="lower center", ncols=3, title=which, **LEGEND)
     return figure
 
 

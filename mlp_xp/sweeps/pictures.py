@@ -24,8 +24,8 @@ MOST_BANDS = 5  # more of them on top of one another cannot be told apart
 def draw_sweep(sweep_dir: Path) -> list[Path]:
     """Draw curves.png and heatmap.png into a sweep's folder, and return the paths of those drawn.
 
-    heatmap.png needs two settings that vary besides the seed, with at least half of the pairs of their values. Raises
-    PlotError without Matplotlib or a finished member, RunError and FileError.
+    heatmap.png needs two settings that vary besides seed and fold, with at least half of the pairs of their values.
+    Raises PlotError without Matplotlib or a finished member, RunError and FileError.
     """
     summary = summary_of(sweep_dir)
     groups = [group for group in summary.groups if group.finished]
@@ -50,7 +50,7 @@ def draw_sweep(sweep_dir: Path) -> list[Path]:
 
 @drawing()
 def draw_heat_map(groups: Sequence[Group], score: str) -> "Figure":
-    """Draw the mean accuracy (or R²) over seeds for each pair of values of the two settings that vary.
+    """Draw the mean accuracy (or R²) over runs for each pair of values of the two settings that vary.
 
     score: a figure of `Row`, which at least one run must have. A pair without it is blank.
     """
@@ -74,7 +74,7 @@ def draw_heat_map(groups: Sequence[Group], score: str) -> "Figure":
     axes.set_xticks(range(len(across)), _labels(across), rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(up)), _labels(up))
     axes.set(xlabel=words(horizontal), ylabel=words(vertical))
-    axes.set_title("Mean over seeds", fontsize=11)
+    axes.set_title("Mean over runs", fontsize=11)
     return figure
 
 

@@ -92,7 +92,7 @@ def test_predict_shows_what_the_network_saw(folder, pictures) -> None:
 
 def draw_only_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `draw_run` decide what to draw, without the time that it takes."""
-    for name in ("draw_curves", "draw_confusion", "draw_mistakes", "draw_weights", "save"):
+    for name in ("draw_curves", "draw_confusion", "draw_probabilities", "draw_mistakes", "draw_weights", "save"):
         monkeypatch.setattr(f"mlp_xp.show.plots.{name}", lambda *_, **__: "a figure")
 
 
@@ -120,7 +120,7 @@ def test_predict_shows_pictures_of_a_folder_as_they_are(mode, tmp_path, monkeypa
 def test_plot_draws_one_run_and_lays_several_over_one_another(folder, tmp_path, monkeypatch) -> None:
     code, out, err = call("plot", folder)
     assert (code, err) == (0, "")
-    names = ["curves.png", "confusion.png", "mistakes.png", "weights.png"]
+    names = ["curves.png", "confusion.png", "probabilities.png", "mistakes.png", "weights.png"]
     assert out.splitlines() == [str(folder / name) for name in names]
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in names)
 

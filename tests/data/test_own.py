@@ -97,10 +97,10 @@ def test_a_run_reads_its_data_as_it_did(tmp_path: Path, monkeypatch: pytest.Monk
     assert (shown.code, shown.err) == (0, "")
     assert call("train", "--config", "run/config.json", "--run-dir", "again")[::2] == (0, "")
     assert_same_run(tmp_path / "again", tmp_path / "run")
-    assert load_run("run").feature_names == ("x0", "x1", "x2", "x3")
+    assert load_run("run").columns.feature_names == ("x0", "x1", "x2", "x3")
     moved = call("evaluate", "again", "--data-dir", write_csv(tmp_path / "moved.csv", columns))
     assert moved == (*shown[:2], "warning: 68 of 90 rows are left out: the network was trained on them\n")
-    write_csv(tmp_path / "t.csv", {"id": range(90), **columns, "x0": range(90)})
+    write_csv(tmp_path / "t.csv", {"id": range(90), **columns, "x0": [n / 8 for n in range(90)]})
     assert_one_line(call("evaluate", "run"), 2, "'run/config.json': the run started with other data")
 
 

@@ -13,6 +13,7 @@ from mlp_xp import Model, TrainConfig, load_run, open_backend, train
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import CLASSES, REGRESSION
 from mlp_xp.data.arrays import from_arrays
+from mlp_xp.data.columns import Columns
 from mlp_xp.errors import DatasetError, MlpXpError
 
 RANDOM = np.random.default_rng(0)
@@ -127,7 +128,7 @@ def test_a_table_needs_the_columns_of_the_training_data(runs):
         def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
             return X
 
-    model = load_run(runs / "classes")._replace(feature_names=("a", "b", "c"))
+    model = load_run(runs / "classes")._replace(columns=Columns.plain("abc"))
     assert model.predict(X.tolist()).tolist() == model.predict(X).tolist(), "a list"
     assert model.predict(Frame("bac")).tolist() == model.predict(X[:, [1, 0, 2]]).tolist()
     for columns, reason in (("adb", "has no column 'c'"), ("abb", "has 2 columns named 'b'")):
