@@ -29,7 +29,6 @@ from mlp_xp.core.library import Backend
 from mlp_xp.core.optimizers import Rates
 from mlp_xp.core.step import Batch, State, make_step
 from mlp_xp.core.task import Task
-from mlp_xp.errors import DatasetError
 
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 """scikit-learn's names of activations, and the core's."""
@@ -120,12 +119,10 @@ def make_epoch(
         rows = np.concatenate([order, np.repeat(order[-1:], filling)]).reshape(-1, size)
         weights = np.ones(rows.shape) if weights_of is None else weights_of[rows]
         weights[-1, size - filling :] = 0
-        try:
-            relative = chunk.relative_weights(weights)
-        except DatasetError as error:  # scikit-learn's estimators raise this
-            raise ValueError(str(error)) from None
-        rates = make_rates(optimizer, size, alpha / weights.sum(axis=1))
-        numbers = np.stack([*rates, *relative.T], axis=-1, dtype=backend.dtype_name)
+        if not (sums := weights.sum(axis=1)).all():
+            raise ValueError("the sample weights of a batch sum to 0; drop samples of weight 0, or use larger batches")
+        rates = make_rates(optimizer, size, alpha / sums)
+        numbers = np.stack([*rates, *chunk.relative_weights(weights).T], axis=-1, dtype=backend.dtype_name)
         run_chunk = make_chunk(config, backend, task, len(rows))
         steps = rows, np.empty((*rows.shape, 0), np.uint8), numbers
         state, losses = run_chunk(state, (X, labels, (), ()), steps)

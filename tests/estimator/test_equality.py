@@ -106,7 +106,7 @@ def test_a_weighted_step_is_that_of_train() -> None:
     )  # fmt: skip
     *_, closing = trajectory(Job(config, dataset, open_backend()), trained=network)
     assert closing.report.train_loss == pytest.approx(estimator.loss_, rel=TOLERANCE)
-    theirs = zip(estimator.coefs_, estimator.intercepts_, strict=True)
-    for layer, pair_of_arrays in zip(closing.report.model.network, theirs, strict=True):
-        for ours, theirs in zip(layer, pair_of_arrays, strict=True):
+    layers = zip(*closing.report.model.network, strict=True)
+    for arrays, expected in zip(layers, (estimator.coefs_, estimator.intercepts_), strict=True):
+        for ours, theirs in zip(arrays, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)
