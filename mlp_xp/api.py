@@ -37,7 +37,7 @@ from mlp_xp.runs.ensembles import confusion_matrix, evaluate_pooled, held_out, m
 from mlp_xp.runs.figures import figures_of
 from mlp_xp.runs.recording import check_run, open_folder, read_source, train_in_folder
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.settings import RECIPES, Settings
+from mlp_xp.runs.settings import RECIPES, Settings, of_recipe
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.show.gallery import compared, draw_run
 from mlp_xp.show.plots import PlotError, draw_curves, save
@@ -271,7 +271,7 @@ def plot_run(
         return draw_sweep(run_dir)
     (model,) = _models(run_dir, backend, device)
     (dataset,) = held_out([model], [_data_of(model, data, cache_dir, {})])
-    return draw_run(run_dir, dataset, model.backend)
+    return draw_run(run_dir, dataset, model.backend, every=True)
 
 
 def plot_curves(run_dirs: str | Path | Sequence[str | Path], output: str | Path) -> Path:
@@ -291,10 +291,10 @@ def sweep(
     """Return a generator that trains many networks, and yields how each run ends, in the order in which they do.
 
     values: for each setting its values, as in `{"seed": range(8), "learning_rate": [0.01, 0.1], "hidden": [64, (512,
-    256)]}`, or the text of a range, as in `{"learning_rate": "0.001..0.1"}`. All combinations are trained. base: all
-    other settings, or those of training alone, or the name of a recipe. options: sweep_dir, random, optuna,
-    sampling_seed, jobs, cluster, retry_failed and cache_dir, as `mlp-xp sweep --help` describes them; see
-    `SweepOptions`.
+    256)]}`, or the text of a range, as in `{"learning_rate": "0.001..0.1"}`. All combinations are trained; `{"cv": 5}`
+    stands for its five folds, a cross-validation. base: all other settings, or those of training alone, or the name of
+    a recipe. options: sweep_dir, random, optuna, sampling_seed, jobs, cluster, retry_failed and cache_dir, as `mlp-xp
+    sweep --help` describes them; see `SweepOptions`.
 
     Members that have ended in the sweep's folder are not trained again: their endings come first. If the generator is
     closed or its process is killed, the same call goes on later. The summary is written at the end; `mlp-xp plot`
@@ -308,7 +308,7 @@ def sweep(
     is_recipe = isinstance(base, str)
     if isinstance(base, str):
         check_choice("base", base, RECIPES)
-        base = RECIPES[base]
+        base = of_recipe(RECIPES[base], values)
     base = Settings() if base is None else Settings(train=base) if isinstance(base, TrainConfig) else base
     if not isinstance(base, Settings):
         raise MlpXpError(f"{base!r:.80} is neither Settings nor a TrainConfig nor a recipe's name", setting="base")

@@ -13,6 +13,8 @@ from mlp_xp import api
 from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only_one
 from mlp_xp.commands.process import called, print_line
 from mlp_xp.core.dataset import described
+from mlp_xp.errors import not_installed
+from mlp_xp.runs.figures import has_scikit_learn
 from mlp_xp.runs.sweep_index import INTERRUPTED, is_sweep
 from mlp_xp.runs.table import IN_USE, labels, read_row
 from mlp_xp.show.console import plain_console, print_csv, print_table, say
@@ -58,6 +60,8 @@ def evaluate(
         figures if matrix is None else {**figures, "confusion_matrix": matrix.tolist()} for figures, matrix in pairs
     )
     records = [{"run": str(folder), **record} for folder, record in zip(folders, each, strict=True)]
+    if not has_scikit_learn():
+        print_line("note", f"F1, ROC AUC, MAE and others need scikit-learn, which {not_installed('scikit-learn')}")
     if csv:
         last = [{"run": f"ensemble of {len(folders)}", **whole}] if several else []
         lines = [*map(flat, records + last)]

@@ -12,6 +12,7 @@ import warnings
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -71,7 +72,7 @@ def read_tables(path: Path, how: Origin, columns: Columns | None = None) -> Samp
 def _read(path: Path, how: Origin, wanted: Sequence[str] | None, text: set[str]) -> Samples:
     """Read one table. wanted: the columns of features, by default all. text: those that are text whatever they hold."""
     with open_file(path) as stream:
-        read = next(read for magic, read in KINDS.items() if stream.peek(len(magic)).startswith(magic))
+        read, _ = _kind_of(stream)
         table, names, columns, lines = read(stream, how, wanted, text)
         if not len(table):
             raise DatasetError("has a header, but no rows", remedy="give a table with rows")
@@ -81,6 +82,20 @@ def _read(path: Path, how: Origin, wanted: Sequence[str] | None, text: set[str])
     labels = None if not columns else columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
     known: dict[str, Any] = {"label_names": tuple(names[: len(columns)]), "weight_names": tuple(names[len(columns) :])}
     return Samples(Part(table, labels, path, lines, weights), None, "columns", **known)
+
+
+def read_kept(path: Path, keep: str) -> dict[str, list[str]]:
+    """Return columns of a table as text by their names: those of CSV as they are written, without spaces around them.
+
+    keep: the names, as in a,b. Raises DatasetError, which names all that are missing.
+    """
+    with open_file(path) as stream:
+        _, read = _kind_of(stream)
+        return read(stream, keep)
+
+
+def _kind_of(stream: Stream) -> "Readers":
+    return next(readers for magic, readers in KINDS.items() if stream.peek(len(magic)).startswith(magic))
 
 
 def is_table(name: str) -> bool:
@@ -156,6 +171,16 @@ def _read_csv(stream: Stream, how: Origin, wanted: Sequence[str] | None, text: s
     notes = ", ".join(filter(None, (SEPARATORS[separator], "decimal commas" * commas)))
     table = Table(tuple(chosen), tuple(arrays[: len(chosen)]), notes)
     return table, labelled, [each.astype(str) for each in arrays[len(chosen) :]], lines
+
+
+def _kept_in_csv(stream: Stream, keep: str) -> dict[str, list[str]]:
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as file:
+        head = [*islice(file, SNIFFED)]
+        rows = read_rows(chain(head, file), separator_of(head))
+        names = [name.strip() for name in next(rows, (0, []))[1]]
+        places = find_columns(wanted := _split(keep, names), names)
+        texts = [[row[i].strip() for i in places] for _, row in rows]
+    return {name: [row[i] for row in texts] for i, name in enumerate(wanted)}
 
 
 def separator_of(lines: Sequence[str]) -> str:
@@ -258,32 +283,47 @@ def read_rows(lines: Iterable[str], separator: str = ",") -> Iterator[tuple[int,
 
 
 def _read_parquet(stream: Stream, how: Origin, wanted: Sequence[str] | None, text: set[str]) -> Found:
+    with _open_parquet(stream) as file:
+        chosen, labelled = _choose(file.schema_arrow.names, how, wanted)
+        found = file.read([*chosen, *labelled])
+        table, labels = table_of(found, "X", chosen), [_values(found.column(name)) for name in labelled]
+    assert table is not None
+    return table, labelled, labels, ()
+
+
+@contextmanager
+def _open_parquet(stream: Stream) -> Iterator[Any]:
+    """Open a Parquet file. Its faults, also those of the `with` block, become a DatasetError."""
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(stream) as file:
-            chosen, labelled = _choose(file.schema_arrow.names, how, wanted)
-            found = file.read([*chosen, *labelled])
-        table, labels = table_of(found, "X", chosen), [_values(found.column(name), pa) for name in labelled]
+            yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise fault(error) from error
-    assert table is not None
-    return table, labelled, labels, ()
 
 
-def _values(column: Any, pa: Any) -> npt.NDArray[Any]:
+def _kept_in_parquet(stream: Stream, keep: str) -> dict[str, list[str]]:
+    with _open_parquet(stream) as file:
+        names = file.schema_arrow.names
+        find_columns(wanted := _split(keep, names), names)
+        table = file.read(wanted)
+    return {name: ["" if x is None else str(x) for x in table.column(name).to_pylist()] for name in wanted}
+
+
+def _values(column: Any) -> npt.NDArray[Any]:
     """Return the values of a column, (n,); objects where there are none, and for text and decimals."""
-    if pa.types.is_dictionary(column.type):
+    if str(column.type).startswith("dictionary"):
         column = column.cast(column.type.value_type)
     return np.array(column.to_pylist(), object) if column.null_count else column.to_numpy()
 
 
-# The function that reads each kind of table, by the first bytes; the last, because any file may be CSV.
-KINDS: dict[bytes, Callable[[Stream, Origin, Sequence[str] | None, set[str]], Found]] = {
-    b"PAR1": _read_parquet,
-    b"": _read_csv,
-}
+Readers = tuple[
+    Callable[[Stream, Origin, Sequence[str] | None, set[str]], Found], Callable[[Stream, str], dict[str, list[str]]]
+]
+# The functions that read each kind of table, by the first bytes; the last, because any file may be CSV.
+KINDS: dict[bytes, Readers] = {b"PAR1": (_read_parquet, _kept_in_parquet), b"": (_read_csv, _kept_in_csv)}
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
 FORMAT = Format(
     "a table",

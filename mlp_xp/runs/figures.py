@@ -1,10 +1,11 @@
 """All figures of a network on samples with labels: in total, and for each class, label or output.
 
-They equal those of scikit-learn's functions of these names, in plain NumPy, because importing scikit-learn takes longer
-than all of `evaluate`. What is 0 / 0, such as the precision of a class that is never predicted, is NaN, in JSON null.
+Most are those of scikit-learn, and missing where it is not installed. What does not exist, such as the precision of a
+class that is never predicted, is NaN, and None in the result.
 """
 
 import math
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -15,40 +16,74 @@ from mlp_xp.core.task import Evaluation, Task, in_units
 BINS = 15
 
 
+def has_scikit_learn() -> bool:
+    """Return whether scikit-learn is installed, without importing it, which takes a second."""
+    return find_spec("sklearn") is not None
+
+
 def figures_of(model: Model, result: Evaluation, z: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """Return all figures as JSON data, those of single classes, labels or outputs in a list under `outputs_name`.
 
     z: what the model's last layer, or an ensemble's, says, (n, outputs). labels: as in a `Dataset`. Both are on the
     host. result: the evaluation of z. docs/runs.md defines the names.
     """
-    task, names = model.task, model.class_names
-    predictions = task.link(z.astype(np.float64), xp=np)
-    if task.floats:
-        error = np.abs(in_units(predictions, tuple(map(model.backend.to_numpy, model.scaling))) - labels)
-        new = {"mae": np.mean(error, axis=0), "median_absolute_error": np.median(error, axis=0)}
-        columns = {"r2": np.array(result.r2s), "rmse": np.array(result.rmses)} | new
-        more = {name: float(np.mean(values)) for name, values in new.items()}
-    else:
-        truth, said = as_flags(task, predictions, labels)
-        samples, rates = np.sum(truth, axis=0), _rates(truth, said, predictions)
-        accuracies = {"accuracy": np.array(result.label_accuracies)} if result.label_accuracies else {}
-        columns = {"samples": samples, **accuracies, **rates}
-        counts, sure, right = reliability(task, predictions, truth, said)
-        more = {
-            **_averages(rates, samples, np.sum(said, axis=0)),
-            "log_loss": result.loss / (1 if task.exclusive else len(names)),  # that of labels is a sum over them
-            "calibration_error": float(np.sum(counts * np.abs(sure - right)) / np.sum(counts)),
-        }
-    rows = zip(*([*map(_plain, values)] for values in columns.values()), strict=True)
-    parts = [{"name": name, **dict(zip(columns, row, strict=True))} for name, row in zip(names, rows, strict=True)]
-    known = {"samples": result.samples, **result._asdict()}
-    whole = {name: _plain(value) for name, value in known.items() if isinstance(value, int | float)}
-    return whole | {name: _plain(value) for name, value in more.items()} | {task.outputs_name: parts}
+    task, scaling = model.task, tuple(map(model.backend.to_numpy, model.scaling))
+    predictions = in_units(task.link(z.astype(np.float64), xp=np), scaling)
+    of = _of_numbers if task.floats else _of_flags
+    columns, more = of(task, result, predictions, labels)
+    rows = zip(model.class_names, *(np.asarray(values).tolist() for values in columns.values()), strict=True)
+    parts = [{name: _plain(value) for name, value in zip(("name", *columns), row, strict=True)} for row in rows]
+    totals = {"samples": result.samples, **result._asdict(), **more}
+    numbers = {name: _plain(value) for name, value in totals.items() if isinstance(value, int | float)}
+    return {**numbers, task.outputs_name: parts}
 
 
-def _plain(value: Any) -> int | float | None:
-    number = value.item() if isinstance(value, np.generic) else value
-    return number if math.isfinite(number) else None
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Columns = tuple[dict[str, Any], dict[str, float]]
+"""Figures of each output, (outputs,), by name, and total ones."""
+
+
+def _of_numbers(_: Task, result: Evaluation, predictions: np.ndarray, labels: np.ndarray) -> Columns:
+    columns: dict[str, Any] = {"r2": result.r2s, "rmse": result.rmses}
+    if not has_scikit_learn():
+        return columns, {}
+    from sklearn.metrics import mean_absolute_error, median_absolute_error
+
+    new = {"mae": mean_absolute_error, "median_absolute_error": median_absolute_error}
+    found = {name: error(labels, predictions, multioutput="raw_values") for name, error in new.items()}
+    return columns | found, {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def _of_flags(task: Task, result: Evaluation, predictions: np.ndarray, labels: np.ndarray) -> Columns:
+    truth, said = as_flags(task, predictions, labels)
+    counts, sure, share = reliability(task, predictions, truth, said)
+    more = {
+        "log_loss": result.loss / (1 if task.exclusive else truth.shape[1]),  # the loss of labels is a sum over them
+        "calibration_error": float(np.average(np.abs(share - sure), weights=counts)),
+    }
+    samples, right = np.sum(truth, axis=0), np.sum(truth & said, axis=0)
+    columns: dict[str, Any] = {"samples": samples} | ({} if task.exclusive else {"accuracy": result.label_accuracies})
+    with np.errstate(invalid="ignore"):
+        columns |= {"precision": right / np.sum(said, axis=0), "recall": right / samples}
+    if not has_scikit_learn():
+        return columns, more
+    from sklearn.metrics import precision_recall_fscore_support
+
+    areas = areas_of(truth, predictions)
+    exists = ~np.isnan(areas)
+    options = {"labels": range(truth.shape[1]) if truth.shape[1] > 1 else [1], "zero_division": math.nan}
+    for how in (None, "macro", "weighted"):
+        names, weights = ("precision", "recall", "f1"), samples[exists] if how == "weighted" else None
+        rates = dict(zip(names, precision_recall_fscore_support(truth, said, average=how, **options), strict=False))
+        if how is None:
+            columns |= rates | {"roc_auc": areas}
+            continue
+        rates["roc_auc"] = np.average(areas[exists], weights=weights) if exists.any() else math.nan
+        more |= {f"{name}_{how}": float(value) for name, value in rates.items()}
+    return columns, more
 
 
 def as_flags(task: Task, predictions: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -62,46 +97,12 @@ def as_flags(task: Task, predictions: np.ndarray, labels: np.ndarray) -> tuple[n
     return labels[:, None] == numbers, np.argmax(predictions, axis=1)[:, None] == numbers
 
 
-def _rates(truth: np.ndarray, said: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
-    """Return precision, recall, F1 and the area under the ROC curve of each output, each against all others."""
-    both, true, positive = (flags.sum(axis=0, dtype=np.float64) for flags in (truth & said, truth, said))
-    with np.errstate(invalid="ignore"):
-        shares = {"precision": both / positive, "recall": both / true, "f1": 2 * both / (true + positive)}
-    curves = (roc(truth[:, i], predictions[:, i]) for i in range(truth.shape[1]))
-    return {**shares, "roc_auc": np.array([np.trapezoid(own, others) for others, own in curves])}
+def areas_of(truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Return the area under the ROC curve of each class or label against all others, (outputs,); see `as_flags`."""
+    from sklearn.metrics import roc_auc_score
 
-
-def _averages(rates: dict[str, np.ndarray], true: np.ndarray, positive: np.ndarray) -> dict[str, Any]:
-    """Return the mean of each rate, and that weighted by the samples of each class or label.
-
-    Left out are classes that no sample has and none is predicted to have. A share that is 0 / 0 counts as 0, as in
-    scikit-learn; an area that does not exist is left out too.
-    """
-    found: dict[str, Any] = {}
-    for name, values in rates.items():
-        counts = ~np.isnan(values) if name == "roc_auc" else true + positive > 0
-        for how, weights in (("macro", counts), ("weighted", counts * true)):
-            exists = np.sum(weights) > 0
-            found[f"{name}_{how}"] = np.average(np.nan_to_num(values), weights=weights) if exists else math.nan
-    return found
-
-
-def roc(truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ROC curve of a class: the shares of the other samples, and of its own, at or above each threshold.
-
-    truth: bool (n,). probabilities: (n,). The thresholds are the probabilities, from the largest to the smallest, but
-    not those amid a straight line; both shares begin with 0 and end with 1. They are NaN without its own, or others.
-    """
-    order = np.argsort(-probabilities, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(probabilities[order])), len(order) - 1)  # the last of equal ones
-    own = np.append(0, np.cumsum(truth[order])[ends])
-    others = np.append(0, ends + 1) - own
-    bends = np.full(len(own), True)
-    bends[2:-1] = ((np.diff(own, 2) != 0) | (np.diff(others, 2) != 0))[1:]
-    own, others = own[bends], others[bends]
-    if not own[-1] or not others[-1]:
-        own, others = own * math.nan, others * math.nan
-    return others / others[-1], own / own[-1]
+    pairs = zip(truth.T, predictions.T, strict=True)
+    return np.array([roc_auc_score(own, p) if own.any() and not own.all() else math.nan for own, p in pairs])
 
 
 def reliability(

@@ -20,7 +20,7 @@ import numpy as np
 from mlp_xp.core.task import CLASSES, Task
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import write_whole
-from mlp_xp.runs.figures import as_flags, reliability, roc
+from mlp_xp.runs.figures import areas_of, as_flags, reliability
 from mlp_xp.show.numbers import percent, thousands
 
 if TYPE_CHECKING:
@@ -407,14 +407,16 @@ def draw_probabilities(
     them; with good curves, their corner is also drawn enlarged. Two classes have the same area, and one curve.
     Reliability: the share that is right in each bin of probability, which should equal it; see `reliability`.
     """
+    from sklearn.metrics import roc_curve
+
     truth, said = as_flags(task, probabilities, labels)
     figure = new_figure(9.6, 5.3)
     figure.set_layout_engine("none")  # takes as long as drawing
     left, right = (figure.add_axes((x, 0.245, 0.383, 0.694)) for x in (0.075, 0.595))
+    areas = areas_of(truth, probabilities)
     first = int(task.exclusive and len(names) == 2)
-    curves = {i: roc(truth[:, i], probabilities[:, i]) for i in range(first, len(names))}
-    areas = {i: float(np.trapezoid(own, others)) for i, (others, own) in curves.items()}
-    ranked = sorted((i for i, area in areas.items() if not math.isnan(area)), key=lambda i: areas[i])
+    ranked = [i for i in np.argsort(areas).tolist() if i >= first and not math.isnan(areas[i])]
+    curves = {i: roc_curve(truth[:, i], probabilities[:, i])[:2] for i in ranked}
     coloured, parts = sorted(ranked[:most]), [left]
     if ranked and 0.95 < areas[ranked[0]] < 1:
         parts.append(left.inset_axes((0.36, 0.08, 0.6, 0.6), xlim=(0, 0.1), ylim=(0.9, 1)))

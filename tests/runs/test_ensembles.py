@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -209,6 +210,13 @@ def test_the_commands_print_all_figures_for_programs(task, tables):
     key, predicted = "outputs" if task == "regression" else "probabilities", predict(runs, new)
     assert [[*line[key].values()] for line in lines] == predicted.outputs.tolist()
     assert [[*line["runs"][1][key].values()] for line in lines] == predicted.runs[1].tolist()
+
+
+def test_without_scikit_learn_a_line_says_how_to_get_more(tables, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    outcome = call("evaluate", *tables["regression"][0], "--csv")
+    assert outcome.out.startswith("run,samples,loss,r2,rmse,r2 y0,rmse y0,r2 y1,rmse y1\n")
+    assert_one_line(outcome, 0, "note: F1, ROC AUC, MAE and others need scikit-learn, which is not installed; install")
 
 
 def test_figures_of_classes_that_are_not_there_are_null(tables, tmp_path):

@@ -1,6 +1,7 @@
 """The figures of `evaluate` equal those of scikit-learn's functions, and those of a case that is counted by hand."""
 
 import json
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ from mlp_xp import open_backend
 from mlp_xp.core.dataset import Preparation
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Task
-from mlp_xp.runs.figures import BINS, figures_of, roc
+from mlp_xp.runs.figures import BINS, figures_of
 
 NAMES, HOWS = ("precision", "recall", "f1"), ("macro", "weighted")
 
@@ -47,10 +48,10 @@ def test_classes_and_labels_against_scikit_learn(task: Task, outputs: int, rando
         truth = labels = (z + 3 * random.normal(size=z.shape) + 2 > 0).astype(int)
         said, sure, right = (p > 0.5).astype(int), p.ravel(), labels.ravel()
         loss = np.mean([sk.log_loss(labels[:, i], p[:, i]) for i in range(outputs)])
-    found, options = figures(task, z, labels), {"labels": range(outputs), "zero_division": 0}
+    found, options = figures(task, z, labels), {"labels": range(outputs), "zero_division": np.nan}
 
     each = {name: getattr(sk, f"{name}_score")(labels, said, average=None, **options) for name in NAMES}
-    each["precision"][-1] = np.nan  # scikit-learn's 0
+    assert np.isnan(each["precision"][-1])
     for name, expected in each.items():
         values = [np.nan if value is None else value for value in column(found, name)]
         np.testing.assert_allclose(values, expected, rtol=1e-12)
@@ -95,7 +96,8 @@ def test_a_case_counted_by_hand() -> None:
     assert column(found, "recall") == [1 / 2, 1 / 2, None, None]
     assert column(found, "f1") == [4 / 7, 1 / 2, 0, None]
     assert column(found, "roc_auc") == pytest.approx([6 / 8, 7 / 8, None, None])
-    assert found["recall_macro"] == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
+    assert found["precision_macro"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    assert found["recall_macro"] == pytest.approx((1 / 2 + 1 / 2) / 2)
     assert found["recall_weighted"] == found["accuracy"] == pytest.approx(1 / 2)
     assert found["f1_weighted"] == pytest.approx((4 * 4 / 7 + 2 / 2) / 6)
     assert found["roc_auc_macro"] == pytest.approx((6 + 7) / 16)
@@ -113,7 +115,13 @@ def test_a_single_class_has_no_roc_curve(task: Task) -> None:
     assert column(found, "samples") == [0, 3]
 
 
-def test_roc_curve_against_scikit_learn(random: np.random.Generator) -> None:
-    truth, p = random.random(300) > 0.7, random.random(300).round(2)
-    expected = sk.roc_curve(truth, p)[:2]
-    np.testing.assert_allclose(roc(truth, p), expected, rtol=1e-15)
+def test_without_scikit_learn_the_other_figures_remain(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = (CLASSES, np.array([0, 1, 1])), (LABELS, np.eye(3, 2, dtype=int)), (REGRESSION, np.eye(3, 2))
+    z, gone = np.array([[1.0, 2], [0, 1], [1, 5]]), {"f1", "roc_auc", "mae", "median_absolute_error"}
+    complete = [figures(task, z, labels) for task, labels in tasks]
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    for (task, labels), before in zip(tasks, complete, strict=True):
+        found, parts = figures(task, z, labels), before.pop(task.outputs_name)
+        rest = {name: value for name, value in before.items() if name not in gone and not name.endswith(("cro", "ted"))}
+        left = [{name: value for name, value in each.items() if name not in gone} for each in parts]
+        assert found == {**rest, task.outputs_name: left}

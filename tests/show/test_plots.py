@@ -17,7 +17,7 @@ from mlp_xp.core.network import initial_layers
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Task
 from mlp_xp.errors import MlpXpError
 from mlp_xp.show import plots
-from mlp_xp.show.gallery import read_curves
+from mlp_xp.show.gallery import draw_run, read_curves
 
 
 def records(count: int, start: float) -> list[dict]:
@@ -186,7 +186,7 @@ def test_deviations_hide_no_peak() -> None:
 
 def test_a_run_on_images_has_its_pictures_with_its_numbers(tmp_path, monkeypatch) -> None:
     """For the other tasks see test_tasks.py."""
-    names = ["curves.png", "confusion.png", "probabilities.png", "mistakes.png", "weights.png"]
+    names = ["curves.png", "confusion.png", "mistakes.png", "probabilities.png", "weights.png"]
     figures: dict[str, Any] = {}
     monkeypatch.setattr(plots, "save", lambda figure, path: figures.update({path.name: figure}))
     backend, folder = open_backend(), tmp_path / "run"
@@ -201,6 +201,8 @@ def test_a_run_on_images_has_its_pictures_with_its_numbers(tmp_path, monkeypatch
     with pytest.raises(MlpXpError, match=r"data: .*run': its data were in memory, or are not known"):
         plot_run(folder)
     assert plot_run(folder, data=TINY) == [folder / name for name in names]
+    quick = [path.name for path in draw_run(folder, TINY._replace(name="mnist"), backend)]
+    assert quick == [name for name in names if name != "probabilities.png"]
 
 
 def test_curves_of_several_runs_are_named_by_what_differs(tmp_path: Path, monkeypatch) -> None:
