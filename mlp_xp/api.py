@@ -21,6 +21,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Event, Report, trajectory
 from mlp_xp.data.arrays import from_arrays as from_arrays  # noqa: PLC0414
+from mlp_xp.data.columns import Columns
 from mlp_xp.data.datasets import is_own, load_dataset, load_to_evaluate
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.pictures import Pictures, read_pictures
@@ -36,7 +37,7 @@ from mlp_xp.runs.ensembles import confusion_matrix, evaluate_pooled, held_out, m
 from mlp_xp.runs.figures import figures_of
 from mlp_xp.runs.recording import check_run, open_folder, read_source, train_in_folder
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.settings import RECIPES, Settings
+from mlp_xp.runs.settings import RECIPES, Settings, of_recipe
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.show.gallery import compared, draw_run
 from mlp_xp.show.plots import PlotError, draw_curves, save
@@ -198,7 +199,7 @@ def predict(models: Models, inputs: Any, *, backend: str = "numpy", device: str 
     pictures where the network takes other inputs, and outputs that are not finite.
     """
     found = _models(models, backend, device)
-    samples, pictures = _read(found[0], inputs)
+    samples, pictures = _read(found, inputs)
     runs = np.empty((len(found), 0, len(found[0].class_names)))
     if pictures is None or pictures.paths:
         with samples.naming(samples.train):
@@ -208,9 +209,9 @@ def predict(models: Models, inputs: Any, *, backend: str = "numpy", device: str 
     return Predicted(values, outputs, tuple(found), runs, pictures)
 
 
-def _read(model: Model, inputs: Any) -> tuple[Samples, Pictures | None]:
+def _read(models: Sequence[Model], inputs: Any) -> tuple[Samples, Pictures | None]:
     """Read the inputs of `predict`, and say which are pictures. Raises DatasetError, MlpXpError if they cannot fit."""
-    given = inputs if isinstance(inputs, list | tuple) else [inputs]
+    model, given = models[0], inputs if isinstance(inputs, list | tuple) else [inputs]
     if not given or not all(isinstance(each, str | os.PathLike) for each in given):
         return Samples(Part(inputs, None)), None
     paths, (rows, *others) = _paths(inputs), model.input_shape
@@ -225,7 +226,7 @@ def _read(model: Model, inputs: Any) -> tuple[Samples, Pictures | None]:
             file=paths[0],
         )
     if tables:
-        return read_tables(tables[0], Origin(), model.feature_names), None
+        return read_tables(tables[0], Origin(), Columns.union([each.columns for each in models])), None
     pictures = read_pictures(paths, model.input_shape, model.kind)
     return Samples(Part(pictures.images, None)), pictures
 
@@ -290,10 +291,10 @@ def sweep(
     """Return a generator that trains many networks, and yields how each run ends, in the order in which they do.
 
     values: for each setting its values, as in `{"seed": range(8), "learning_rate": [0.01, 0.1], "hidden": [64, (512,
-    256)]}`, or the text of a range, as in `{"learning_rate": "0.001..0.1"}`. All combinations are trained. base: all
-    other settings, or those of training alone, or the name of a recipe. options: sweep_dir, random, optuna,
-    sampling_seed, jobs, cluster, retry_failed and cache_dir, as `mlp-xp sweep --help` describes them; see
-    `SweepOptions`.
+    256)]}`, or the text of a range, as in `{"learning_rate": "0.001..0.1"}`. All combinations are trained; `{"cv": 5}`
+    stands for its five folds, a cross-validation. base: all other settings, or those of training alone, or the name of
+    a recipe. options: sweep_dir, random, optuna, sampling_seed, jobs, cluster, retry_failed and cache_dir, as `mlp-xp
+    sweep --help` describes them; see `SweepOptions`.
 
     Members that have ended in the sweep's folder are not trained again: their endings come first. If the generator is
     closed or its process is killed, the same call goes on later. The summary is written at the end; `mlp-xp plot`
@@ -307,7 +308,7 @@ def sweep(
     is_recipe = isinstance(base, str)
     if isinstance(base, str):
         check_choice("base", base, RECIPES)
-        base = RECIPES[base]
+        base = of_recipe(RECIPES[base], values)
     base = Settings() if base is None else Settings(train=base) if isinstance(base, TrainConfig) else base
     if not isinstance(base, Settings):
         raise MlpXpError(f"{base!r:.80} is neither Settings nor a TrainConfig nor a recipe's name", setting="base")
@@ -339,7 +340,7 @@ def _data_of(
         place = settings.data if data is None else data
         own = is_own(place, settings.origin)
         origin = settings.origin if own else Origin()
-        key = str(place), origin, model.backend, model.feature_names
+        key = str(place), origin, model.backend, model.columns
         if key not in known:
             known[key] = (
                 load_to_evaluate(place, model, origin)

@@ -116,8 +116,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def some(names: Sequence[Any], most: int = 12) -> str:
     """Return the first of several names or values, for a message."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(f"{name!r:.60}" for name in names[:most]) + more
+    return ", ".join(f"{name!r:.60}" for name in names[:most]) + more(names, most)
+
+
+def more(names: Sequence[Any], most: int) -> str:
+    """Return how many names a message leaves out, or an empty string."""
+    return f" and {len(names) - most} more" if len(names) > most else ""
 
 
 def with_colon(name: str) -> str:

@@ -51,7 +51,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_evaluation_of_numbers(place: Path) -> None:
     predicted, names = predict(place / "two", place / "two.csv").values, ("price", "rooms")
-    assert (load_run(place / "two").class_names, load_run(place / "two").feature_names) == (names, tuple(NAMES))
+    assert (load_run(place / "two").class_names, load_run(place / "two").columns.names) == (names, tuple(NAMES))
     true = np.stack([PRICES[:, 0], (X[:, 2] * 3).astype(int)], axis=1)
     error, t = (predicted - true)[HELD_OUT], true[HELD_OUT]
     r2 = 1 - (error**2).sum(axis=0) / ((t - t.mean(axis=0)) ** 2).sum(axis=0)

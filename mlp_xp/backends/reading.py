@@ -11,7 +11,7 @@ import numpy as np
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import Task
-from mlp_xp.errors import DatasetError, Words, nearest, some
+from mlp_xp.errors import DatasetError, Words, more, nearest, some
 
 NUMBERS = Real | Decimal | np.bool_
 
@@ -63,29 +63,18 @@ def _as_bytes(X: Array, backend: Backend) -> Array:
     raise DatasetError(f"{fault}, but the network was trained on bytes", remedy=remedy, setting="X")
 
 
-def columns_of(X: Any) -> tuple[str, ...]:
-    """Return the names of the columns of a table of pandas, Arrow or Polars; none for an array."""
-    return tuple(map(str, getattr(X, "column_names", getattr(X, "columns", ()))))
-
-
-def take_columns(what: str, X: Any, wanted: Sequence[str]) -> Any:
-    """Return the columns with these names of a table, in this order; an array, and all if none are wanted, as it is."""
-    names = columns_of(X)
-    if not names or not wanted:
-        return X
-    return np.asarray(X)[:, find_columns(wanted, names, what)]
-
-
 def find_columns(wanted: Sequence[str], names: Sequence[str], what: str | None = None) -> list[int]:
-    """Return the places of the wanted names among names of columns. Raises DatasetError if one is missing, or twice."""
+    """Return the places of the wanted names among names of columns.
+
+    Raises DatasetError, which names all that are missing, or there twice.
+    """
     places, counts = {name: i for i, name in enumerate(names)}, Counter(names)
-    for name in wanted:
-        if counts[name] > 1:
-            fault = f"has {counts[name]} columns named {name!r:.60}"
-            raise DatasetError(fault, remedy="rename them", setting=what)
-        if not counts[name]:
-            fault = f"has no column {name!r:.60}{nearest(name, names)}"
-            raise DatasetError(fault, remedy=f"its columns are {some(names)}", setting=what)
+    if twice := [name for name in wanted if counts[name] > 1]:
+        fault = f"has {counts[twice[0]]} columns named {some([*dict.fromkeys(twice)])}"
+        raise DatasetError(fault, remedy="rename them", setting=what)
+    if missing := [name for name in wanted if not counts[name]]:
+        fault = f"has no column {', '.join(f'{name!r:.60}{nearest(name, names)}' for name in missing[:12])}"
+        raise DatasetError(f"{fault}{more(missing, 12)}", remedy=f"its columns are {some(names)}", setting=what)
     return [places[name] for name in wanted]
 
 
@@ -155,10 +144,8 @@ class LibraryBackend(Backend):
     def read(self, X: Any, shape: tuple[int, ...], is_bytes: bool, columns: Sequence[str]) -> Array:
         """See `Backend.read`. X: an array on the device, or what NumPy reads.
 
-        With is_bytes, whole numbers from 0 to 255 are taken too. The columns of a table are found by their names, and
-        others are ignored.
+        With is_bytes, whole numbers from 0 to 255 are taken too.
         """
-        X = take_columns("X", X, columns)
         if not_of(X, self):
             X = on_host("X", X, self)
         given = tuple(X.shape)

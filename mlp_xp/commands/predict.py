@@ -6,15 +6,17 @@ Several runs, or a sweep, before the pictures or the table answer as an ensemble
 import itertools
 from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from cyclopts import Parameter
 
 from mlp_xp import api
 from mlp_xp.commands.evaluate import warn_of_unfinished
 from mlp_xp.commands.options import BackendName, Device, only_one
 from mlp_xp.commands.process import end_with
 from mlp_xp.core.model import Model
+from mlp_xp.data.tables import read_kept
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.runs.table import is_run
@@ -32,6 +34,7 @@ def predict(
     show: bool = False,
     json: bool = False,
     csv: bool = False,
+    keep: Annotated[str | None, Parameter(allow_repeating=False)] = None,
     backend: BackendName = "numpy",
     device: Device = None,
 ) -> int:
@@ -50,6 +53,7 @@ def predict(
             for an ensemble, those of its runs too.
         csv: Print a table in CSV, with a line per picture or row, and the probabilities of all classes or labels, or
             the numbers.
+        keep: Repeat these columns of the table before the answers, such as an id; separate several with commas.
     """
     only_one(show=show, json=json, csv=csv)
     others = tuple(itertools.takewhile(lambda path: is_run(path) or is_sweep(path), pictures))
@@ -61,16 +65,21 @@ def predict(
     warn_of_unfinished(folders)
     if show and found.pictures is None:
         raise MlpXpError("a table has no pictures; leave it out", setting="show")
+    if keep and found.pictures is not None:
+        raise MlpXpError("pictures have no columns; leave it out", setting="keep")
+    kept = read_kept(files[0], keep) if keep else {}
     members = folders if others or is_sweep(run_dir) else []
     model, kind = found.models[0], "row" if found.pictures is None else "picture"
     names = [*map(str, found.pictures.paths)] if found.pictures else [*range(1, len(found.outputs) + 1)]
+    keys = [dict(zip(kept, values, strict=True)) for values in zip(*kept.values(), strict=True)] or [{}] * len(names)
     if csv:
         chosen = [["class"], *found.values[:, None].tolist()] if model.task.exclusive else [[]] * (len(names) + 1)
-        cells = zip([kind, *names], chosen, [model.class_names, *found.outputs.tolist()], strict=True)
-        print_csv([name, *value, *outputs] for name, value, outputs in cells)
+        heads = [kind, *names], [kept, *(key.values() for key in keys)]
+        cells = zip(*heads, chosen, [model.class_names, *found.outputs.tolist()], strict=True)
+        print_csv([name, *key, *value, *outputs] for name, key, value, outputs in cells)
     elif json:
         for i, name in enumerate(names):
-            record = {kind: name, **as_record(found.outputs[i], model)}
+            record = {kind: name, **({"kept": keys[i]} if kept else {}), **as_record(found.outputs[i], model)}
             each = [{"run": str(run), **as_record(found.runs[j, i], model)} for j, run in enumerate(members)]
             print(dumps({**record, "runs": each} if members else record))
     else:
@@ -81,7 +90,8 @@ def predict(
         for i, name in enumerate(names):
             if images is not None:
                 say(console, drawing(images[i]))
-            say(console, f"{f'row {name}' if kind == 'row' else name}: {in_words(found.outputs[i], model)}")
+            key = "".join(f", {column} {text}" for column, text in keys[i].items())
+            say(console, f"{f'row {name}{key}' if kind == 'row' else name}: {in_words(found.outputs[i], model)}")
     return end_with(found.pictures.faults if found.pictures else ())
 
 

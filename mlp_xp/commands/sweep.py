@@ -50,7 +50,7 @@ def sweep(*, recipe: Recipe = None, config: Path | None = None, **given: Any) ->
     """
     only_one(recipe=recipe, config=config)
     options = SweepOptions(**{name: given.pop(name) for name in declared(SweepOptions) if name in given})
-    base = base_settings(recipe, config, *(given.get(name, (None,))[0] for name in ("data_dir", "label")))
+    base = base_settings(recipe, config, given)
     if config:
         named = given.get("backend")
         for backend in named or (base.backend,):

@@ -22,7 +22,7 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.records import check_foreign, parse_settings
-from mlp_xp.runs.settings import RECIPES, Settings, check_unchanged, settings_of, with_fitting_batches
+from mlp_xp.runs.settings import RECIPES, Settings, check_unchanged, of_recipe, settings_of, with_fitting_batches
 from mlp_xp.show import terminal
 from mlp_xp.show.console import plain_console, say
 from mlp_xp.show.gallery import draw_run
@@ -51,7 +51,7 @@ def train(
         given["data_dir"] = None
     folder, number, console = resume or run_dir, None if threads == "auto" else threads, plain_console()
     if not resume:
-        settings = settings_of(base_settings(recipe, config, given.get("data_dir"), given.get("label")), given)
+        settings = settings_of(base_settings(recipe, config, given), given)
         if config:
             check_foreign(settings, given.get("backend"), config)
         if settings.origin.cv is not None and settings.origin.fold is None:
@@ -98,13 +98,18 @@ def cross_validate(settings: Settings, how: SweepOptions, *, fit_batches: bool) 
         raise
 
 
-def base_settings(recipe: str | None, config: Path | None, data_dir: str | None, label: str | None) -> Settings:
-    """Return the settings of a file or a recipe; by default of the recipe for the data. Raises MlpXpError."""
+def base_settings(recipe: str | None, config: Path | None, given: Mapping[str, Any]) -> Settings:
+    """Return the settings of a file or a recipe; by default of the recipe for the data. Raises MlpXpError.
+
+    given: the options that were typed, each a value or, of `sweep`, a tuple of values.
+    """
     if config:
         return parse_settings(config)[0]
     if recipe is None:
+        several = (each if isinstance(each, tuple) else (each,) for each in map(given.get, ("data_dir", "label")))
+        data_dir, label = (each[0] for each in several)
         recipe = "own" if data_dir is not None and is_own(Path(data_dir), Origin(label)) else "notebook"
-    return RECIPES[recipe]
+    return of_recipe(RECIPES[recipe], given)
 
 
 def resumed(folder: Path, given: Mapping[str, Any]) -> Settings:
@@ -131,7 +136,7 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
         try:
             for event in watched:
                 # The header comes with the first report, so that warnings of the start stand above the table.
-                if event.report and not event.closing:
+                if event.report and not event.closing and terminal.is_shown(event.report, job):
                     stop.say(head + terminal.report_line(event.report))
                     head = ""
                 if stop and not event.closing:
@@ -144,6 +149,9 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
     stop.say(f"\n{terminal.summary(event.report)}")
     if event.position.best:
         stop.say(terminal.selected(event.position.best, event.position.epoch, job))
+        assert event.report.validation
+        if said := terminal.overfitting(run_folder.read_metrics(folder), event.report.validation.samples):
+            stop.say(said)
     if event.report.test and dataset.task.exclusive:
         counts = np.bincount(job.backend.to_numpy(dataset.test_labels))
         if event.report.test.score <= (share := counts.max() / counts.sum()):

@@ -81,8 +81,9 @@ class Dataset(NamedTuple):
     kind: str = "arrays"
     """"pictures", "resized pictures", "columns" of a table, or "arrays": what `predict` reads for this network. For
     "arrays", pictures are prepared as MNIST's were."""
-    feature_names: tuple[str, ...] = ()
-    """The names of the columns of a table."""
+    columns: Any = None
+    """How the columns of a table became features, `Columns` of `data.columns`; None for data without names. It has
+    `feature_names`, and `features(X)`, which makes features of another table, and returns an array as it is."""
     scaling: Scaling = ()
     """For a regression whose network is trained on standardised numbers: their mean and standard deviation over the
     training set, on the device, (outputs,) each. The labels above stay in their own units."""

@@ -73,7 +73,7 @@ class Job:
     def model(self, network: Network) -> Model:
         """Return a network of the job as a model."""
         data, shape = self.dataset, tuple(self.dataset.train_inputs.shape[1:])
-        meaning = data.prepare, data.task, data.scaling, shape, data.class_names, data.feature_names, data.kind
+        meaning = data.prepare, data.task, data.scaling, shape, data.class_names, data.columns, data.kind
         return Model(network, self.backend, self.config.activation, *meaning)
 
     def chunks(

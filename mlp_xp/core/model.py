@@ -31,9 +31,9 @@ class Model(NamedTuple):
     """The shape of one input."""
     class_names: tuple[str, ...]
     """A name for each output of the network."""
-    feature_names: tuple[str, ...] = ()
+    columns: Any = None
     kind: str = "arrays"
-    """This and the names are as in the `Dataset` that it was trained on."""
+    """This, the columns and the names are as in the `Dataset` that it was trained on."""
     source: str = "the network"
     """What messages call it: the folder or file that it was read from."""
     sha256: str = ""
@@ -86,7 +86,8 @@ class Model(NamedTuple):
 
     def read(self, X: Any, /) -> Array:
         """Return X as inputs on the device of the model's backend. Raises DatasetError as `predict` does."""
-        return self.backend.read(X, self.input_shape, self.prepare.takes_bytes, self.feature_names)
+        names, X = (self.columns.feature_names, self.columns.features(X)) if self.columns else ((), X)
+        return self.backend.read(X, self.input_shape, self.prepare.takes_bytes, names)
 
     def logits(self, inputs: Array, /) -> Array:
         """Return the outputs of the last layer, (n, outputs) on the device; for classes these are the logits.

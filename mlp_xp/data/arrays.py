@@ -6,15 +6,18 @@ Everything that would train to nonsense is refused here, with its row and column
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.backends.reading import columns_of, dtype_name, find_columns, read_features, take_columns
+from mlp_xp.backends.reading import dtype_name, read_features
 from mlp_xp.core.dataset import BYTES, PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
+from mlp_xp.data.columns import Columns, Table
+from mlp_xp.data.frames import table_of, take_labels
 from mlp_xp.data.labels import SHOWN, Labels, Meaning, labels_of, meaning_of, read_labels
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
@@ -44,22 +47,23 @@ def from_arrays(
 ) -> Dataset:
     """Make a data set of features X and labels y.
 
-    Both may be NumPy arrays, lists, tables of pandas, or arrays on the backend's device. Bytes stay bytes on the
-    device; everything else becomes the backend's floats.
+    Both may be NumPy arrays, lists, data frames of pandas, polars or pyarrow, or arrays on the backend's device. Bytes
+    in arrays stay bytes on the device; everything else becomes the backend's floats.
 
-    X: integers or floats, (n, features) or (n, rows, columns[, channels]). y: integers or strings (n,) for classes;
-    integers 0 and 1 (n, labels) for several labels at once; floats (n,) or (n, outputs) for regression. task:
-    "classes", "labels" or "regression", if it is another one than y looks like. Many whole numbers, such as prices, and
-    few with a decimal point may be either, and need it.
+    X: integers or floats, (n, features) or (n, rows, columns[, channels]); or a data frame of numbers, text, dates and
+    gaps, which become features as `data.columns.Columns` describes, fitted to the training rows. y: integers or strings
+    (n,) for classes; integers 0 and 1 (n, labels) for several labels at once; floats (n,) or (n, outputs) for
+    regression; or a data frame or a column of one. task: "classes", "labels" or "regression", if it is another one than
+    y looks like. Many whole numbers, such as prices, and few with a decimal point may be either, and need it.
 
     test: the test set as (X, y); or the share of the samples, above 0 and below 1, that a shuffle with `seed` selects
-    for it; None for no test set. Columns of tables are found by their names; rows of X and y belong together by their
-    position. stratify: select this share of each class; a class with two samples or more is in both parts, and a single
-    sample is trained on.
+    for it; None for no test set. Columns of data frames are found by their names; rows of X and y belong together by
+    their position. stratify: select this share of each class; a class with two samples or more is in both parts, and a
+    single sample is trained on.
 
     class_names: the names of the classes 0, 1, ..., or, if classes are strings, their order; for labels and numbers, a
-    name for each column. By default the distinct values in y, sorted, or the columns of y. feature_names: the columns
-    of X, for messages and `Model.predict`; by default those of a table. backend: by default NumPy in float64.
+    name for each column. By default the distinct values in y, sorted, or the columns of y. feature_names: names for the
+    columns of an array X, or which columns of a data frame to use. backend: by default NumPy in float64.
 
     standardize: whether to subtract each feature's mean over the training set and divide by its standard deviation. By
     default all features are, except images of bytes, which are divided by 255. False: the features as they are.
@@ -75,13 +79,14 @@ def from_arrays(
     Gives an MlpXpWarning for columns to standardise whose values are equal, or differ in digits that the backend's
     dtype rounds away.
     """
-    columns, labels = columns_of(X), columns_of(y)
-    find_columns(columns, columns, "X")
-    find_columns(labels, labels, "y")
+    names = () if feature_names is None else tuple(map(str, feature_names))
+    table, (labels, label_names) = table_of(X, "X", names or None), take_labels("y", y)
     held, share = None, 0.0
     if isinstance(test, tuple | list) and len(test) == 2:
         X_test, y_test = (f"{name} of the test set" for name in "Xy")
-        held = Part(take_columns(X_test, test[0], columns), take_columns(y_test, test[1], labels))
+        wanted = names if table is None else table.names
+        inputs = table_of(test[0], X_test, wanted) if wanted else None
+        held = Part(test[0] if inputs is None else inputs, take_labels(y_test, test[1], label_names)[0])
         _check_index(*test, y_test)
     elif isinstance(test, float | np.floating) and 0 < test < 1:
         share = float(test)
@@ -90,9 +95,10 @@ def from_arrays(
         raise DatasetError(fault, remedy="give one of these, or None", setting="test")
     _check_index(X, y, "y")
     _check_index(X, sample_weight, "sample_weight")
-    names = columns if feature_names is None else tuple(map(str, feature_names))
     classes = None if class_names is None else tuple(map(str, class_names))
-    samples = Samples(Part(X, y, weights=sample_weight), held, "arrays", names, labels, classes)
+    known = Columns.plain(names) if names and table is None else None
+    part = Part(X if table is None else table, labels, weights=sample_weight)
+    samples = Samples(part, held, "arrays" if table is None else "columns", known, label_names, classes)
     try:
         how = Origin(test_fraction=share, split_seed=seed, task=task, stratify=stratify, scale_targets=scale_targets)
         backend = backend or open_backend()
@@ -126,19 +132,26 @@ def to_dataset(
     """
     train, test = samples.train, samples.test
     with samples.naming(train):
-        meaning = meaning_of(samples, labels := labels_of(samples, train, backend), how.task, trained)
-        given = None if train.weights is None else read_weights(train.weights, len(labels), backend)
-    task, (x, y) = meaning.task, _read(samples, train, meaning, backend)
-    features = math.prod(x.shape[1:])
-    if samples.feature_names and len(samples.feature_names) != features:
-        fault = f"there are {len(samples.feature_names)} for {features} features"
+        meaning = meaning_of(samples, labels_of(samples, train, backend), how.task, trained)
+        task, y = meaning.task, _labels(samples, train, meaning, backend)
+        given = None if train.weights is None else read_weights(train.weights, len(y), backend)
+        is_split = test is None and (how.cv or how.test_fraction)
+        held, left = split_as(how, y, task) if is_split else (np.zeros(0, np.int64), np.arange(len(y)))
+        if isinstance(train.inputs, Table) and samples.columns is None:
+            samples = replace(samples, columns=Columns.fit(train.inputs, left, train.file))
+    x = _features(samples, train, len(y), backend)
+    names = samples.columns.feature_names if samples.columns else ()
+    if names and len(names) != (features := math.prod(x.shape[1:])):
+        fault = f"there are {len(names)} for {features} features"
         raise DatasetError(fault, remedy="give one each", setting="feature_names")
     test_x, test_y = None, None
     if test is not None:
         if how.cv is not None:
             remedy = "give the training set alone, such as its file"
             raise DatasetError("the data have a test set of their own", remedy=remedy, setting="cv", file=test.file)
-        test_x, test_y = _read(samples, test, meaning, backend)
+        with samples.naming(test):
+            test_y = _labels(samples, test, meaning, backend)
+        test_x = _features(samples, test, len(test_y), backend)
         theirs, ours = (
             f"{described(inputs.shape[1:])} as {dtype_name(inputs)}, with {labels[:1].size} labels each"
             for inputs, labels in ((test_x, test_y), (x, y))
@@ -146,11 +159,10 @@ def to_dataset(
         if theirs != ours:
             setting, fault = None if test.file else "test", f"the test set has {theirs}, the training set {ours}"
             raise DatasetError(fault, remedy="give the same", setting=setting, file=test.file)
-    elif how.cv or how.test_fraction:
-        with samples.naming(train):
-            numbers = split_as(how, y, task)
-        (test_x, test_y), (x, y) = ((backend.xp.take(x, backend.asarray(which), axis=0), y[which]) for which in numbers)
-        given = given if given is None else given[numbers[1]]
+    elif is_split:
+        parts = ((backend.xp.take(x, backend.asarray(which), axis=0), y[which]) for which in (held, left))
+        (test_x, test_y), (x, y) = parts
+        given = given if given is None else given[left]
     if trained is None and task.exclusive and (y == y[0]).all():
         with samples.naming(train):
             fault = f"all {len(y)} rows are of the class {meaning.names[int(y[0])]!r}"
@@ -158,7 +170,7 @@ def to_dataset(
     is_image = x.dtype == backend.xp.uint8 and len(x.shape) > 2
     prepare = Preparation(PREPARATIONS["unchanged"])
     if standardize or (standardize is None and not is_image):
-        fitted = _fit(samples, "X", backend.to_numpy(x), samples.feature_names, backend)
+        fitted = _fit(samples, "X", backend.to_numpy(x), names, backend)
         prepare = Preparation(PREPARATIONS["standardize"], fitted)
     elif standardize is None:
         prepare = BYTES
@@ -170,7 +182,7 @@ def to_dataset(
         prepare=prepare,
         task=task,
         kind=samples.kind,
-        feature_names=samples.feature_names,
+        columns=samples.columns,
         scaling=_fit(samples, "y", y, meaning.names, backend) if scaled else (),
         hold_out=hold_out,
         weights=weights_of(given, class_weight or how.class_weight, y, meaning),
@@ -225,14 +237,26 @@ def fit_scaling(values: np.ndarray, dtype: str, *, exact: bool = False) -> tuple
     return np.ldexp(mean, exponents), np.where(least == most, 0.0, deviation)
 
 
-def _read(samples: Samples, part: Part, meaning: Meaning, backend: Backend) -> tuple[Array, Labels]:
-    """Return the inputs of a part on the device, and its labels as `read_labels` does. Raises DatasetError."""
+def _labels(samples: Samples, part: Part, meaning: Meaning, backend: Backend) -> Labels:
+    """Return the labels of a part as `read_labels` does, one for each row of its table. Raises DatasetError."""
+    labels = read_labels(labels_of(samples, part, backend), meaning)
+    if meaning.task.floats:
+        read_features("y", labels, backend)  # refuses numbers that the dtype does not hold
+    if isinstance(part.inputs, Table):
+        _check_rows(len(part.inputs), len(labels))
+    return labels
+
+
+def _features(samples: Samples, part: Part, rows: int, backend: Backend) -> Array:
+    """Return the inputs of a part on the device. rows: the number of its labels. Raises DatasetError."""
     with samples.naming(part):
-        inputs = read_features("X", part.inputs, backend)
-        labels = read_labels(labels_of(samples, part, backend), meaning)
-        if meaning.task.floats:
-            read_features("y", labels, backend)  # refuses numbers that the dtype does not hold
-        if len(labels) != inputs.shape[0]:
-            fault = f"it has {inputs.shape[0]} rows, but there are {len(labels)} labels"
-            raise DatasetError(fault, remedy="give one for each row", setting="X")
-    return inputs, labels
+        known = isinstance(part.inputs, Table) and samples.columns
+        inputs = read_features("X", known.features(part.inputs) if known else part.inputs, backend)
+        _check_rows(inputs.shape[0], rows)
+    return inputs
+
+
+def _check_rows(rows: int, labels: int) -> None:
+    if labels != rows:
+        fault = f"it has {rows} rows, but there are {labels} labels"
+        raise DatasetError(fault, remedy="give one for each row", setting="X")

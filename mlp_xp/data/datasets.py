@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
@@ -64,13 +62,14 @@ def load_dataset(
         samples = mnist_files.read_files(files, source)
     else:
         name, samples = str(path.absolute()), row.read(path, origin, None)
-    if samples.test is not None and np.array_equal(samples.train.inputs, samples.test.inputs):
+    dataset = to_dataset(samples, backend, origin)._replace(name=name)
+    x, test_x = dataset.train_inputs, dataset.test_inputs
+    if test_x is not None and x.shape == test_x.shape and bool((backend.to_numpy(x) == backend.to_numpy(test_x)).all()):
         raise DatasetError(
             "the test set is the training set: testing on the training set says nothing about other samples",
             remedy="give a test set of its own",
             file=path,
         )
-    dataset = to_dataset(samples, backend, origin)._replace(name=name)
     return dataset._replace(origin=origin) if row.is_own else dataset._replace(hold_out=None)
 
 
@@ -91,7 +90,7 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
     row = _format_of(place, how)
     try:
         _check_options(str(place), row, how)
-        samples = row.read(place, how, model.feature_names if model.kind == "columns" else None)
+        samples = replace(row.read(place, how, model.columns), columns=model.columns)
     except DatasetError as error:
         if error.setting in OPTIONS:  # which are the run's, not the caller's
             fault = f"holds {row.holds}, which cannot be read as the run's own data were"

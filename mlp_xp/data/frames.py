@@ -34,11 +34,16 @@ def table_of(X: Any, what: str = "X", wanted: Sequence[str] | None = None) -> Ta
         return X if isinstance(X, Table) else None
     names, columns = found
     places = find_columns(names if wanted is None else wanted, names, what)
-    read = [_meant(_array(columns[i])) for i in places]
-    if wrong := [names[i] for i, values in zip(places, read, strict=True) if values is None]:
+    return as_table([names[i] for i in places], [_array(columns[i]) for i in places], what)
+
+
+def as_table(names: Sequence[str], arrays: Sequence[np.ndarray], what: str = "X") -> Table:
+    """Return host arrays, (n,) each, as the columns of a table. Raises as `table_of` does."""
+    columns = [_meant(array) for array in arrays]
+    if wrong := [name for name, values in zip(names, columns, strict=True) if values is None]:
         fault = f"columns {some(wrong)} hold bytes, lists, durations or the like"
         raise DatasetError(fault, remedy="give numbers, text, true and false, or dates", setting=what)
-    return Table(tuple(names[i] for i in places), tuple(values for values in read if values is not None))
+    return Table(tuple(names), tuple(values for values in columns if values is not None))
 
 
 def take_labels(what: str, y: Any, wanted: Sequence[str] = ()) -> tuple[Any, tuple[str, ...]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mlp_xp.data.columns import Columns
 from mlp_xp.data.origin import Origin
 from mlp_xp.errors import DatasetError
 
@@ -15,7 +16,7 @@ class Part(NamedTuple):
     """A training set or a test set."""
 
     inputs: Any
-    """(n, ...): anything that `from_arrays` takes; once they have been read, an array on the device."""
+    """A `Table`, or (n, ...), anything that `from_arrays` takes; once they have been read, an array on the device."""
     labels: Any
     """(n,), or (n, columns) for several columns of labels; None if none were asked for."""
     file: Path | zipfile.Path | None = None
@@ -34,8 +35,8 @@ class Samples:
     test: Part | None = None
     kind: str = "arrays"
     """arrays, columns of a table, or pictures: as in `Dataset.kind`."""
-    feature_names: tuple[str, ...] = ()
-    """The columns of a table."""
+    columns: Columns | None = None
+    """How the columns of a table become features, once that is known."""
     label_names: tuple[str, ...] = ()
     """Its columns of labels."""
     class_names: tuple[str, ...] | None = None
@@ -54,7 +55,8 @@ class Samples:
         try:
             yield
         except DatasetError as error:
-            columns = {"X": self.feature_names, "y": self.label_names, "sample_weight": self.weight_names}
+            features = self.columns.feature_names if self.columns else ()
+            columns = {"X": features, "y": self.label_names, "sample_weight": self.weight_names}
             if error.setting not in columns:
                 raise
             names = columns[error.setting]
@@ -78,8 +80,8 @@ class Format(NamedTuple):
     """What such a file or folder holds, for messages."""
     is_it: Callable[[Path, Sequence[str], Origin], bool]
     """`is_it(path, names, how)`: whether a path is in this form. names: those in the folder, or the file's own."""
-    read: Callable[[Path, Origin, Sequence[str] | None], Samples]
-    """`read(path, how, features)`. features: the columns of a table to use, in this order; by default all others."""
+    read: Callable[[Path, Origin, Columns | None], Samples]
+    """`read(path, how, columns)`. columns: those of a table that a network was trained on; by default all."""
     options: tuple[str, ...] = ()
     """The fields of `Origin` that mean something for this form alone; their default is None."""
     is_own: bool = True

@@ -18,6 +18,7 @@ from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.step import State, to_device
 from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import Best, Position, Tally
+from mlp_xp.data.columns import Columns
 from mlp_xp.files import write_whole
 from mlp_xp.runs.records import FORMAT, REMEDY, RunError, check_fields, check_format, first_difference, parse
 from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, facts_of, read_config
@@ -93,7 +94,7 @@ def save_model(folder: Path, model: Model) -> None:
     facts: dict[str, Any] = {
         "activation": model.activation,
         "dtype": model.backend.dtype_name,
-        "feature_names": list(model.feature_names),
+        "columns": model.columns and model.columns.record(),
         **facts_of(model, model.input_shape),
     }
     tensors = _network_tensors("network", model.network, model.backend)
@@ -129,7 +130,7 @@ def load_run(path: str | Path, backend: Backend | None = None) -> Model:
         placed(SCALING),
         tuple(facts["image_shape"]),
         tuple(facts["class_names"]),
-        tuple(facts["feature_names"]),
+        None if facts["columns"] is None else Columns.of_record(facts["columns"]),
         facts["inputs"],
         str(source),
         facts["sha256"],
@@ -139,18 +140,23 @@ def load_run(path: str | Path, backend: Backend | None = None) -> Model:
 def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
     """Raise RunError unless another model, or a data set, has the model's task, inputs and outputs.
 
-    whose: names the other one in the message. Columns without names fit all. Outputs that are numbered from 0 in arrays
-    have any names, except other numbers: classes 1, 2, 3 are not the classes 0, 1, 2.
+    whose: names the other one in the message. Columns without names fit all, and models with names make features of a
+    table each in its own way. Outputs that are numbered from 0 in arrays have any names, except other numbers: classes
+    1, 2, 3 are not the classes 0, 1, 2.
     """
     shape = other.input_shape if isinstance(other, Model) else tuple(other.train_inputs.shape[1:])
     names = model.class_names, other.class_names
     of_arrays = isinstance(other, Dataset) and "arrays" in (model.kind, other.kind)
     are_numbers = tuple(map(str, range(len(names[0])))) in names and len(names[0]) == len(names[1])
     fit = of_arrays and are_numbers and not all(name.isdecimal() for side in names for name in side)
-    facts = (
+    columns = [each.columns for each in (model, other) if each.columns]
+    meanings = [sorted(each.names) if isinstance(other, Model) else each.meaning for each in columns]
+    by_name = isinstance(other, Model) and len(columns) == 2
+    inputs = ["" if by_name else described(each) for each in (model.input_shape, shape)]
+    facts: tuple[tuple[str, Any, Any], ...] = (
         ("task", model.task.name, other.task.name),
-        ("inputs", described(model.input_shape), described(shape)),
-        ("columns", model.feature_names or other.feature_names, other.feature_names or model.feature_names),
+        ("inputs", inputs[0], inputs[1]),
+        ("columns", meanings[0] if columns else (), meanings[-1] if columns else ()),
         (model.task.outputs_name, names[1] if fit else names[0], names[1]),
     )
     if difference := first_difference(facts):

@@ -43,8 +43,9 @@ def read_source(start_from: str | Path | None, job: Job) -> Network:
     """Return the layers of another run for a new run with this job, on the host; none for None.
 
     The output layer is left out if the task or the names of the outputs differ. If the numbers to predict are
-    standardised differently, the output layer is changed so that its predictions stay the same. Raises RunError if the
-    folder has no model, or if its inputs, hidden layers or activation differ.
+    standardised differently, the output layer is changed so that its predictions stay the same. Features of a table are
+    found by their names. Raises RunError if the folder has no model, or if its inputs, hidden layers or activation
+    differ.
     """
     if start_from is None:
         return ()
@@ -55,9 +56,10 @@ def read_source(start_from: str | Path | None, job: Job) -> Network:
         raise
     config, dataset = job.config, job.dataset
     same = (model.task, model.class_names) == (dataset.task, dataset.class_names)
+    names, wanted = (each.columns.feature_names if each.columns else () for each in (model, dataset))
     facts = (
         ("inputs", model.network[0].weights.shape[0], job.sizes[0]),
-        ("columns", model.feature_names or dataset.feature_names, dataset.feature_names or model.feature_names),
+        ("columns", sorted(names or wanted), sorted(wanted or names)),
         ("hidden layers", tuple(layer.bias.size for layer in model.network[:-1]), config.hidden),
         ("activation", model.activation, config.activation),
     )
@@ -65,7 +67,10 @@ def read_source(start_from: str | Path | None, job: Job) -> Network:
         raise RunError(
             f"the network of {str(start_from)!r} does not fit the new run: {difference}", setting="start_from"
         )
-    return _with_units_of(model, job) if same else model.network[:-1]
+    first, *others = _with_units_of(model, job) if same else model.network[:-1]
+    if names and wanted:
+        first = first._replace(weights=first.weights[[names.index(name) for name in wanted]])
+    return (first, *others)
 
 
 def _with_units_of(model: Model, job: Job) -> Network:

@@ -68,9 +68,21 @@ RECIPES = {
         train=replace(_MODERN, epochs=10, batch_size=128, hidden=(512, 256), learning_rate=0.05, weight_decay=1e-4),
     ),
     "small": Settings(dtype="float32", train=replace(_MODERN, epochs=8, batch_size=32, learning_rate=0.02)),
-    # For tables from some twenty rows on, with a schedule that lets a run be trained longer.
+    # For tables from some twenty rows on, with a schedule that lets a run be trained longer. benchmarks/own_recipe.py
+    # measures it.
     "own": Settings(
-        train=replace(_MODERN, epochs=30, batch_size=16, optimizer="adam", learning_rate=0.003, schedule="constant"),
+        train=replace(
+            _MODERN,
+            epochs=200,
+            batch_size=16,
+            init="glorot",
+            optimizer="adamw",
+            learning_rate=0.003,
+            schedule="constant",
+            weight_decay=1.0,
+            validation=0.1,
+            patience=20,
+        ),
     ),
 }
 
@@ -117,6 +129,16 @@ def with_absolute_paths(settings: Settings) -> Settings:
     record = flatten(settings)
     paths = [each.name for each in SETTINGS.values() if each.is_path and record[each.name]]
     return settings_of(settings, {name: str(Path(record[name]).resolve()) for name in paths})
+
+
+def of_recipe(recipe: Settings, given: Mapping[str, Any]) -> Settings:
+    """Return a recipe for options: its weight decay is 0 with an optimizer for which the number means another thing.
+
+    given: settings by name, each a value or several of them.
+    """
+    wanted = given.get("optimizer", recipe.train.optimizer)
+    names = (recipe.train.optimizer, *([wanted] if isinstance(wanted, str) else wanted))
+    return recipe if len({name == "adamw" for name in names}) == 1 else settings_of(recipe, {"weight_decay": 0.0})
 
 
 def with_fitting_batches(settings: Settings, samples: int) -> Settings:

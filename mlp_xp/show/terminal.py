@@ -1,6 +1,8 @@
 """Show a training run on the terminal: its settings, a progress bar, one line per report, a summary."""
 
-from collections.abc import Generator, Iterator, Sequence
+import math
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -26,6 +28,7 @@ def describe(settings: Settings, job: Job) -> str:
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
     targets = ", targets standardised" if dataset.scaling else ""
+    columns = dataset.columns.described if dataset.columns else ""
     number, reason = backend.threads[:2]
     lines = {
         "network": f"{'-'.join(map(str, job.sizes))}, {config.activation}, {thousands(job.parameters)} parameters, "
@@ -33,6 +36,7 @@ def describe(settings: Settings, job: Job) -> str:
         "arrays": f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}",
         "threads": "" if number is None else f"{number}: {reason}",
         "data": f"{settings.data}: {parts} {described(shape)}{targets}{'' if test else ', no test set'}",
+        "columns": columns,
         "training": f"{epochs}, batches of {config.batch_size}, {config.optimizer} {config.learning_rate:g} "
         f"{config.schedule}, {config.update_order}{warm_up}",
         "weights": f"taken from {settings.start_from}" if settings.start_from else "",
@@ -92,6 +96,32 @@ def selected(best: Best, last_epoch: int, job: Job) -> str:
     early = f"; stopped early, after epoch {last_epoch}" if last_epoch < job.config.epochs - 1 else ""
     score = f"{score_text(task.score_name, best.score)} {on}, loss {best.loss:.4f}"
     return f"kept the network of epoch {best.epoch}: {score}{early}"
+
+
+def is_shown(report: Report, job: Job) -> bool:
+    """Return whether a report has a row: of many short epochs with held-out samples, just about 30, at their ends."""
+    if job.config.report_every < len(job.rows) or not job.held_out:
+        return True
+    return report.validation is not None and report.epoch % math.ceil(job.config.epochs / 30) == 0
+
+
+def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:
+    """Say in two lines that a run overfits and what to try; "" if it does not.
+
+    reports: those of metrics.jsonl. samples: how many are held out. A run overfits if all through the last third of the
+    epochs since the lowest held-out loss, this loss was higher by more than its noise, and the training loss lower.
+    """
+    epochs = [each for each in reports if "validation_loss" in each]
+    train, held_out = ([each[name] for each in epochs] for name in ("train_loss", "validation_loss"))
+    best, rise = held_out.index(min(held_out)), 1.1 + 1 / math.sqrt(samples)
+    last = slice(len(epochs) - (len(epochs) - 1 - best) // 3, None)
+    if not epochs[last] or min(held_out[last]) < rise * held_out[best] or max(train[last]) > 0.9 * train[best]:
+        return ""
+    return (
+        f"it overfits: after epoch {best} the held-out loss rose from {held_out[best]:.4g} to {held_out[-1]:.4g}, "
+        f"while the training loss\nfell from {train[best]:.4g} to {train[-1]:.4g}; try fewer units (--hidden), a higher "
+        "--weight-decay, or --dropout"
+    )
 
 
 def progress_bar(console: Console) -> Progress:

@@ -70,6 +70,7 @@ def test_numbers_out_of_range_are_refused_and_bounds_are_taken(name):
         ({"dropout": 0.2, "hidden": ()}, "dropout: needs a hidden layer; add one, or leave this at 0"),
         ({"nesterov": True}, 'nesterov: is not possible with sgd; use optimizer="momentum"'),
         ({"clip_norm": 1.0}, 'clip_norm: needs all gradients before any update; use update_order="simultaneous"'),
+        ({"validation": 2.5}, "validation: 2.5 is out of range; it must be a whole number, or a share below 1"),
         ({"epochs": "3"}, "epochs: '3' is not a whole number"),
         ({"epochs": 2.5}, "epochs: 2.5 is not a whole number"),
         ({"epochs": True}, "epochs: True is not a whole number"),
@@ -120,6 +121,8 @@ def test_what_does_not_fit_the_data_is_refused(settings, samples, message):
 def test_a_configuration_cannot_be_changed_and_can_be_a_key():
     config = TrainConfig(epochs=np.int64(3), learning_rate=np.float32(0.5), weight_decay=0, hidden=np.array([3, 2]))
     assert [type(value) for value in (config.epochs, config.learning_rate, config.weight_decay)] == [int, float, float]
+    counts = [TrainConfig(validation=value).validation for value in (0, 5.0, np.int64(5), 0.1, np.float64(0.25))]
+    assert repr(counts) == "[0, 5, 5, 0.1, 0.25]"
     assert {config: 1}[TrainConfig(epochs=3, learning_rate=0.5, hidden=[3, 2])] == 1
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.epochs = 0  # type: ignore[misc]

@@ -32,6 +32,18 @@ def test_own_data_are_held_out_by_lot_from_each_class(backend):
     assert (other.rows != job.rows).any()
 
 
+@pytest.mark.parametrize(("share", "samples", "count"), [(0.2, 90, 18), (0.1, 3, 1), (0.999, 20, 19), (0.1, 1, 0)])
+def test_a_share_is_a_number_of_samples_but_never_all(share, samples, count):
+    """The same samples as for the number: by lot of own data, and otherwise the last ones."""
+    config = TrainConfig(**{**vars(CONFIG), "validation": share, "batch_size": 1, "warm_up_steps": 0})
+    own = from_arrays(X[:samples], X[:samples, 0], task="regression", standardize=False, scale_targets=False)
+    for dataset in (own, own._replace(hold_out=None)):
+        rows = Job(config, dataset, open_backend()).rows
+        expected = Job(TrainConfig(**{**vars(config), "validation": count}), dataset, open_backend()).rows
+        np.testing.assert_array_equal(rows, expected)
+        assert len(rows) == samples - count
+
+
 def test_numbers_are_held_out_by_lot_too():
     job = Job(CONFIG, from_arrays(X, np.arange(90.0), task="regression"), open_backend())
     _, labels = job.held_out

@@ -156,10 +156,11 @@ def test_a_resumed_job_counts_its_time_on_and_ends_with_a_checkpoint():
     assert (events[-1].closing, events[-1].checkpoint) == (True, True)
 
 
-def test_the_best_network_on_the_samples_held_out_is_kept():
-    """Ties go to the lower loss. By plain NumPy from the network after each epoch."""
+@pytest.mark.parametrize("monitor", ["accuracy", "loss"])
+def test_the_best_network_on_the_samples_held_out_is_kept(monitor):
+    """Ties of the accuracy go to the lower loss. By plain NumPy from the network after each epoch."""
     backend = open_backend()
-    config = configuration(validation=60, learning_rate=0.1, report_every=240, epochs=15)
+    config = configuration(validation=60, learning_rate=0.2, report_every=240, epochs=15, monitor=monitor, seed=1)
     held_out = HOST._replace(test_inputs=HOST.train_inputs[240:], test_labels=HOST.train_labels[240:])
     events, scores, networks = [], [], []
     for event in trajectory(Job(config, on_device(HOST, backend), backend)):
@@ -169,8 +170,11 @@ def test_the_best_network_on_the_samples_held_out_is_kept():
             loss, accuracy = plain_evaluation(networks[-1], "sigmoid", held_out)
             scores.append((accuracy, -loss))
     accuracies = [accuracy for accuracy, _ in scores]
-    best = scores.index(max(scores))
-    assert accuracies.index(max(accuracies)) < best < 14, "the first of equal ones or the last proves less"
+    keys = scores if monitor == "accuracy" else [score[::-1] for score in scores]
+    best = keys.index(max(keys))
+    assert best < 14
+    assert accuracies.index(max(accuracies)) < scores.index(max(scores)), "the first of equal ones proves less"
+    assert (best == scores.index(max(scores))) == (monitor == "accuracy")
     assert events[-1].position.best[1:3] == (accuracies[best], best)
     for array, expected in zip(
         arrays_of(events[-1].report.model.network, backend.to_numpy), networks[best], strict=True
@@ -180,14 +184,14 @@ def test_the_best_network_on_the_samples_held_out_is_kept():
     assert [(report.epoch, report.sample) for report in others] == [(e, s) for e in range(15) for s in (0, 240)]
     expected = [scores[report.epoch][0] if report.sample == 240 else None for report in others]
     assert [report.validation and report.validation.accuracy for report in others] == expected
-    assert (closing.sample, closing.validation.accuracy) == (240, max(scores)[0])
+    assert (closing.sample, closing.validation.accuracy) == (240, accuracies[best])
     assert (closing.loss, closing.train_loss) == (others[-1].loss, others[-1].train_loss)
     assert closing.validation.samples == others[-1].validation.samples
     # Patience ends the job, also if it was to be cut off later.
     for stop_after in (None, 40 * 240):  # one step after the warm-up less than in all
         *_, last = run(replace(config, epochs=40, patience=2), backend, stop_after=stop_after)
         assert last.closing
-        assert last.report.epoch == next(e for e in range(40) if e - scores.index(max(scores[: e + 1])) == 2)
+        assert last.report.epoch == next(e for e in range(40) if e - keys.index(max(keys[: e + 1])) == 2)
 
 
 def test_samples_per_second_are_those_of_training_alone(monkeypatch):

@@ -97,10 +97,10 @@ def test_a_run_reads_its_data_as_it_did(tmp_path: Path, monkeypatch: pytest.Monk
     assert (shown.code, shown.err) == (0, "")
     assert call("train", "--config", "run/config.json", "--run-dir", "again")[::2] == (0, "")
     assert_same_run(tmp_path / "again", tmp_path / "run")
-    assert load_run("run").feature_names == ("x0", "x1", "x2", "x3")
+    assert load_run("run").columns.feature_names == ("x0", "x1", "x2", "x3")
     moved = call("evaluate", "again", "--data-dir", write_csv(tmp_path / "moved.csv", columns))
     assert moved == (*shown[:2], "warning: 68 of 90 rows are left out: the network was trained on them\n")
-    write_csv(tmp_path / "t.csv", {"id": range(90), **columns, "x0": range(90)})
+    write_csv(tmp_path / "t.csv", {"id": range(90), **columns, "x0": [n / 8 for n in range(90)]})
     assert_one_line(call("evaluate", "run"), 2, "'run/config.json': the run started with other data")
 
 
@@ -175,6 +175,29 @@ def test_predictions_of_a_table_are_those_of_the_evaluation(runs: Path, tmp_path
     assert first == {"row": 1, "class": rows[0]["class"], "probabilities": dict(zip(NAMES, outputs[0], strict=True))}
 
 
+@pytest.mark.parametrize("suffix", [".csv", ";.csv", ".parquet"])
+def test_predictions_repeat_columns_as_they_are_written(runs: Path, tmp_path: Path, suffix: str) -> None:
+    """A key may have zeros in front; and the numbers of the network may be among the columns that are kept."""
+    kept = {"id": [f"{i:03}" for i in range(90)], "note, all": ["NA", 'a "b"', ""] * 30, "x1": TABLE[:, 1].tolist()}
+    columns = {"id": kept["id"], **{f"x{i}": TABLE[:, i].tolist() for i in range(4)}, "note, all": kept["note, all"]}
+    run, path = runs / "run-table.csv", write_csv(tmp_path / f"new{suffix}", columns)
+    if suffix == ";.csv":
+        texts = [[str(value).replace(".", ",") for value in row] for row in zip(*columns.values(), strict=True)]
+        with path.open("w", newline="") as file:
+            csv.writer(file, delimiter=";").writerows([[*columns], *texts])
+        kept["x1"] = [str(value).replace(".", ",") for value in kept["x1"]]
+    rows, plain = (
+        rows_of(call("predict", run, path, "--csv", *more).out) for more in (["--keep", 'id,"note, all",x1'], [])
+    )
+    assert [*rows[0]] == ["row", *kept, "class", *NAMES]
+    for name, values in kept.items():
+        assert [row.pop(name) for row in rows] == [*map(str, values)]
+    assert rows == plain
+    first = json.loads(call("predict", run, path, "--json", "--keep", "id").out.partition("\n")[0])
+    assert first["kept"] == {"id": "000"}
+    assert call("predict", run, path, "--keep", "note, all").out.startswith("row 1, note, all NA: ")
+
+
 @pytest.mark.parametrize(("name", "size"), [("grey", None), ("colour", 5)])
 def test_predictions_of_pictures_are_those_of_the_evaluation(runs: Path, name: str, size: int | None) -> None:
     """Pictures are read as for the training: neither centred nor inverted."""
@@ -199,6 +222,11 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(runs: Path, name: s
         (["run-table.csv", "numbers.csv"], "'numbers.csv': has no column 'x3'; its columns are"),
         (["run-grey", "table.csv"], "takes images of 5 x 6, made from pictures; use a run that was trained on a table"),
         (["run-table.csv", "table.csv", "grey/ant"], "'table.csv': is a table; give it alone"),
+        (
+            ["run-table.csv", "table.csv", "--csv", "--keep", "id,x1,nr"],
+            "'table.csv': has no column 'id' (did you mean 'kind'?), 'nr'; its",
+        ),
+        (["run-grey", "grey/ant", "--keep", "id"], "--keep: pictures have no columns"),
         (
             ["run-table.csv", "grey/ant"],
             "takes samples of 4 features, made from columns; use a run that was",

@@ -1,11 +1,14 @@
 """Tables with a header: what is written is read, and every fault is told by line or row, and by column."""
 
 import gzip
+import io
 import math
 import os
 import re
 import subprocess
 import sys
+import warnings
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,21 +18,21 @@ import pytest
 from data_sets import write_csv
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.backends.reading import read_features
 from mlp_xp.commands.process import as_option
+from mlp_xp.data.columns import Columns
 from mlp_xp.data.labels import labels_of, meaning_of, read_labels
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import MISSING, open_file
 from mlp_xp.data.samples import Samples
 from mlp_xp.data.tables import read_rows, read_tables
-from mlp_xp.errors import DatasetError
+from mlp_xp.errors import DatasetError, MlpXpWarning
 
 
-def read(path: Path, label: str | None = "kind", features: Any = None, **options: Any) -> Samples:
+def read(path: Path, label: str | None = "kind", columns: Columns | None = None, **options: Any) -> Samples:
     """Read a table, and refuse what a data set of it refuses."""
-    samples = read_tables(path, Origin(label, **options), features)
-    with samples.naming(samples.train):
-        read_features("X", samples.train.inputs, open_backend())
+    samples = read_tables(path, Origin(label, **options), columns)
+    with samples.naming(samples.train), warnings.catch_warnings(action="ignore"):  # of columns that differ in each row
+        Columns.fit(samples.train.inputs)
         if samples.train.labels is not None:
             labels = labels_of(samples, samples.train, open_backend())
             read_labels(labels, meaning_of(samples, labels, None))
@@ -40,11 +43,13 @@ def read_text(tmp_path: Path, text: str | bytes, label: str | None = "kind", **o
     path = tmp_path / "table.csv"
     path.write_bytes(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
     samples = read(path, label, **options)
-    assert samples.train.inputs.dtype == np.float64
-    assert samples.train.inputs.flags.c_contiguous
-    assert samples.train.inputs.flags.writeable
-    assert samples.train.inputs.shape == (len(samples.train.lines), len(samples.feature_names))
+    assert len(samples.train.inputs) == len(samples.train.lines)
     return samples
+
+
+def columns_of(samples: Samples) -> dict[str, list[Any]]:
+    table = samples.train.inputs
+    return {name: column.tolist() for name, column in zip(table.names, table.columns, strict=True)}
 
 
 def values_of(samples: Samples) -> list[Any]:
@@ -59,10 +64,9 @@ def test_the_label_may_be_any_column(tmp_path: Path, label: str) -> None:
     text = '\n"a", b ,c\n1,2,3\n\n4,"5",6\n'
     for content in (text, gzip.compress(text.encode(), mtime=0)):
         table = read_text(tmp_path, content, label)
-        others = [name for name in "abc" if name != label]
-        assert table.feature_names == tuple(others)
-        assert table.train.inputs.tolist() == [["abc".index(name) + start for name in others] for start in (1, 4)]
-        assert values_of(table) == [str("abc".index(label) + start) for start in (1, 4)]
+        starts = {name: 1 + "abc".index(name) for name in "abc"}
+        assert columns_of(table) == {name: [start, start + 3] for name, start in starts.items() if name != label}
+        assert values_of(table) == [str(starts[label]), str(starts[label] + 3)]
         assert table.train.lines.tolist() == [3, 5]
 
 
@@ -70,13 +74,61 @@ def test_several_labels(tmp_path: Path) -> None:
     text = 'p,x,q,"a,b"\n1,5,True,0.5\n0,6,false,2\n'
     assert values_of(read_text(tmp_path, text, "q, p")) == [["True", "1"], ["false", "0"]]
     table = read_text(tmp_path, text, '"a,b",p', exclude="q")
-    assert (table.label_names, table.feature_names) == (("a,b", "p"), ("x",))
+    assert (table.label_names, columns_of(table)) == (("a,b", "p"), {"x": [5, 6]})
     assert values_of(table) == [["0.5", "1"], ["2", "0"]]
     assert values_of(read_text(tmp_path, text, "a,b", exclude="q,p")) == ["0.5", "2"]
 
 
-def test_booleans_are_one_and_zero(tmp_path: Path) -> None:
-    assert read_text(tmp_path, "a,b,kind\nTrue,false,x\nFALSE,true,y\n").train.inputs.tolist() == [[1, 0], [0, 1]]
+@pytest.mark.parametrize("block", [2, 100])
+def test_a_column_is_text_if_one_of_its_values_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    """However late it comes; then all its values are as they are written, and gaps as in the file."""
+    monkeypatch.setattr("mlp_xp.data.tables.BLOCK", block)
+    text = "a,b,c,kind\n01,1,True,x\n,NA,,x\n1.0, 2 ,false,y\n1,nan,true,y\nA,-3e2,false,y\nB,?,?,y\n"
+    expected = {"a": ["01", "", "1.0", "1", "A", "B"], "b": [1, None, 2, None, -300, None]}
+    found = columns_of(read_text(tmp_path, text))
+    shown = {name: [None if value != value else value for value in column] for name, column in found.items()}
+    assert shown == expected | {"c": [1, None, 0, 1, 0, None]}
+
+
+NUMBERS = {"a": [1.5, -2.25, 1234.125, 1e6], "b": [1000, 20.5, 3.25, 0.125], "n": [7, 12000, 3, 45], "p": [0.5] * 4}
+SWAPPED = str.maketrans(",.", ".,")
+WAYS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "points": (",", str),
+    "thousands": (",", '"{:,}"'.format),
+    "commas": (";", lambda number: f"{number:,}".translate(SWAPPED)),
+    "tabs": ("\t", lambda number: f"{number}".translate(SWAPPED)),
+    "quoted": (",", lambda number: f'"{number}"'.translate(SWAPPED)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_separators_and_decimal_marks_are_recognised(tmp_path: Path, way: str) -> None:
+    """A column without a mark of its own is read as the others, or as all its values allow."""
+    separator, written = WAYS[way]
+    columns = [[*map(written, column)] for column in NUMBERS.values()]
+    columns[3] = ["0.5"] * 4
+    rows = [[*NUMBERS, "kind"], *zip(*columns, ["x", "y", '"x, or y"', "1"], strict=True)]
+    samples = read_text(tmp_path, "\n".join(separator.join(row) for row in rows))
+    table = samples.train.inputs
+    features = Columns.fit(table).features(table)
+    assert dict(zip(table.names, features.T.tolist(), strict=True)) == NUMBERS
+    assert values_of(samples) == ["x", "y", "x, or y", "1"]
+    separators = {";": "separated by ';'", "\t": "separated by tabs", ",": ""}
+    commas = "decimal commas" if way in ("commas", "tabs", "quoted") else ""
+    assert table.notes == ", ".join(filter(None, (separators[separator], commas)))
+
+
+def test_numbers_to_predict_may_have_decimal_commas(tmp_path: Path) -> None:
+    assert values_of(read_text(tmp_path, "a;kind\n1;2,5\n2;1.000,5\n")) == ["2.5", "1000.5"]
+
+
+def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
+    """As the row numbers of pandas and R."""
+    with pytest.warns(MlpXpWarning, match="column 1, 3 has no name, and is left out; if it is not a row number, name"):
+        assert columns_of(read_text(tmp_path, ",a,,kind\n0,1,,x\n1,3,,y\n")) == {"a": [1, 3]}
+    path = write_csv(tmp_path / "t.parquet", {"x": [1, 3], "__index_level_0__": [7, 9], "kind": ["a", "b"]})
+    with pytest.warns(MlpXpWarning, match="column 2 has no name"):
+        assert columns_of(read(path)) == {"x": [1, 3]}
 
 
 # What is refused.
@@ -96,18 +148,16 @@ def refusal(tmp_path: Path, text: str | bytes, label: str | None = "kind", **opt
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ('length,width,kind\n\n1,2,"a\nb"\n1,,setosa\n', ", line 5, column 'width': there is no value; fill it in"),
-        ("width,kind\nNA,x\n", ", line 2, column 'width': there is no value, but 'NA'; fill it in"),
-        ("width,kind\nnan,x\n", ", line 2, column 'width': nan is not a finite number; remove or replace it"),
-        ("width,kind\n1,x\n1e999,x\n", ", line 3, column 'width': inf is not a finite number"),
-        ('width,kind\n"1,5",x\n', ", line 2, column 'width': '1,5' is not a number; correct it (decimals have a"),
-        ("a,kind\ntrue,x\nmaybe,y\n", ", line 3, column 'a': 'maybe' is not a number"),
-        ("", ": has no column 'kind'; its columns are"),
-        ("a,kind\n", ": the shape is (0, 1); give samples"),
+        (
+            "width,kind\n1,x\n1e999,x\n",
+            ", line 3, column 'width': inf is not a finite number; correct",
+        ),
+        ("", ": is empty; give a table with the names of its columns in the first line"),
+        ("\n \n", ": is empty"),
+        ("a,kind\n", ": has a header, but no rows"),
         ("a,Kinds\n1,2\n", ": has no column 'kind' (did you mean 'Kinds'?); its columns are 'a', 'Kinds'"),
         ("5.1,3.5,1\n4.9,3.0,1\n", ": has no column 'kind'; its columns are '5.1', '3.5', '1'"),
         ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),
-        (",a,kind\n0,1,2\n", ": column 1 has no name; name it, or leave it out if it is a row number"),
         ("kind\nx\n", ": has no columns but the labels"),
     ],
 )
@@ -115,10 +165,26 @@ def test_faulty_text(tmp_path: Path, text: str, fault: str) -> None:
     assert refusal(tmp_path, text).startswith(fault)
 
 
-def test_text_as_a_feature_names_the_option(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("values", "wrong"),
+    [
+        (["true", *"123456789", "maybe"], "'maybe' is not a number"),
+        (["2024-01-05", *[f"2024-01-{day}" for day in range(10, 20)], "2024-13-01"], "'2024-13-01' is not a date"),
+        (["1,5", *[f"{n}" for n in range(20)], "1.5,0"], "'1.5,0' is not a number"),
+    ],
+)
+def test_one_value_that_is_not_as_all_others_is_told(tmp_path: Path, values: list[str], wrong: str) -> None:
+    rows = "".join(f"1;{value};x\n" for value in values)
     with pytest.raises(DatasetError) as caught:
-        read_text(tmp_path, "a,the b,kind\n1,red,x\n")
-    assert caught.value.worded(as_option).endswith("or leave the column out with --exclude 'the b'")
+        read_text(tmp_path, f"a;the b;kind\n\n{rows}")
+    message = caught.value.worded(as_option)
+    assert f"line {len(values) + 2}, column 'the b': {wrong}; " in message
+    assert message.endswith("leave the column out with --exclude 'the b'")
+
+
+def test_all_missing_columns_are_named(tmp_path: Path) -> None:
+    text = refusal(tmp_path, "a,b,c\n1,2,3\n", "kind,A", exclude="B,x")
+    assert text.startswith(": has no column 'kind', 'A' (did you mean 'a'?), 'B' (did you mean 'b'?), 'x'; its columns")
 
 
 def test_a_label_that_marks_a_missing_value(tmp_path: Path) -> None:
@@ -147,10 +213,8 @@ def test_parquet_is_read_as_written(tmp_path: Path) -> None:
         "a.b": [1, 2],
         "kind": ["x", "y"],
     }
-    table = read(write_csv(tmp_path / "t.parquet", columns), "kind")
-    assert table.train.inputs.tolist() == [[0.1, 0.5, 0.5, 0, 2**53, 1, 1.25, 1], [-2.5, 1.5, 1.5, 255, -1, 0, -3.5, 2]]
-    assert table.train.inputs.flags.c_contiguous
-    assert table.feature_names == tuple(columns)[:-1]
+    found = columns_of(read(write_csv(tmp_path / "t.parquet", columns), "kind"))
+    assert found == {name: [*map(float, pa.array(values).to_pylist())] for name, values in [*columns.items()][:-1]}
     for labels in (["b", "a"], [3, -2], [0.5, 1.5], [True, False]):
         for values in (pa.array(labels), pa.array(labels).dictionary_encode()):
             assert values_of(read(write_csv(tmp_path / "t.parquet", {"x": [1, 2], "kind": values}), "kind")) == labels
@@ -159,15 +223,12 @@ def test_parquet_is_read_as_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "fault"),
     [
-        ({"x": [1.0, None], "kind": ["a", "b"]}, ", row 2, column 'x': None is not a number; encode"),
-        ({"x": [1.0, math.nan], "kind": ["a", "b"]}, ", row 2, column 'x': nan is not a finite number"),
         ({"x": [1.0, -math.inf], "kind": ["a", "b"]}, ", row 2, column 'x': -inf is not a finite number"),
         ({"x": [1, 2], "kind": ["a", None]}, ", row 2, column 'kind': None is neither a"),
         ({"x": [1, 2], "kind": [0.5, math.nan]}, ", row 2, column 'kind': the label nan is not"),
         ({"x": [1, 2], "kind": [[1], [2]]}, ", row 1, column 'kind': array([1]) is neither"),
-        ({"a.b": ["red", "blue"], "kind": ["a", "b"]}, ", row 1, column 'a.b': 'red' is not a number; encode text"),
-        ({"x": [], "kind": []}, ": the shape is (0, 1); give samples"),
-        ({"x": [1], "__index_level_0__": [0], "kind": ["a"]}, ": column 2 has no name; name it, or leave it out"),
+        ({"x": [[1]], "y": [b"a"], "kind": ["a"]}, ": columns 'x', 'y' hold bytes, lists, durations or the like; give"),
+        ({"x": [], "kind": []}, ": has a header, but no rows"),
     ],
 )
 def test_faulty_parquet(tmp_path: Path, columns: dict[str, Any], fault: str) -> None:
@@ -191,12 +252,11 @@ def test_damaged_parquet(tmp_path: Path) -> None:
 def test_chosen_columns_in_their_order(tmp_path: Path, suffix: str) -> None:
     columns = {"text": ["?", "?"], "b": [1.0, 2.0], "a.b": [5.0, 6.0], "a": [True, False], "kind": ["x", "y"]}
     path = write_csv(tmp_path / f"t.{suffix}", columns)
-    table = read(path, "kind", features=["a", "b", "a.b"], exclude="gone")
-    assert table.train.inputs.tolist() == [[1, 1, 5], [0, 2, 6]]
-    assert table.feature_names == ("a", "b", "a.b")
-    assert read(path, features=["b"]).train.inputs.tolist() == [[1], [2]]
-    with pytest.raises(DatasetError, match=r"has no column 'c'; its columns are 'text', 'b'"):
-        read(path, features=["b", "c"])
+    table = read(path, "kind", Columns.plain(["a", "b", "a.b"]), exclude="gone")
+    assert columns_of(table) == {"a": [1, 0], "b": [1, 2], "a.b": [5, 6]}
+    assert columns_of(read(path, columns=Columns.plain("b"))) == {"b": [1, 2]}
+    with pytest.raises(DatasetError, match=r"has no column 'c', 'd'; its columns are 'text', 'b'"):
+        read(path, columns=Columns.plain("bcd"))
 
 
 def test_a_csv_file_needs_no_library(tmp_path: Path) -> None:
@@ -220,8 +280,8 @@ ROWS = [(1, ["name", "the, value"]), (2, ["é", "1"]), (3, ['a "b"\nc', "2"])]
 
 def rows_of(path: Path, content: bytes | str) -> list[tuple[int, list[str]]]:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    with open_file(path) as stream:
-        return [*read_rows(stream)]
+    with open_file(path) as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as lines:
+        return [*read_rows(lines)]
 
 
 def test_rows(tmp_path: Path) -> None:
@@ -243,7 +303,7 @@ def test_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        (b"a,b\n\n1\n", ", line 3: has 1 columns, the first row has 2; check the commas and quotes"),
+        (b"a,b\n\n1\n", ", line 3: has 1 columns, the first row has 2; check the separators and quotes"),
         (b"a,b\n1,2,\n", ", line 2: has 3 columns, the first row has 2"),
         (b'a,b\n1,2\n"3,4\n5,6\n', ", line 3: unexpected end of data; check the quotes"),
         (b'a,b\n"1"2,3\n', ", line 2: ',' expected after '\"'; check the quotes"),

@@ -4,10 +4,10 @@ import pytest
 from backends import has_gpu
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from mlp_xp.estimator import MLPClassifier, MLPRegressor
+from mlp_xp.estimator import MLPClassifier, MLPRegressor, TableEncoder
 
 # Few epochs are not enough for the checks that ask for a score; scikit-learn's own tests choose as many.
-ESTIMATORS = [MLPClassifier(max_iter=100), MLPRegressor(max_iter=100)]
+ESTIMATORS = [MLPClassifier(max_iter=100), MLPRegressor(max_iter=100), TableEncoder()]
 ALL = parametrize_with_checks(ESTIMATORS)
 NAMES, CHECKS = ALL.args  # before scikit-learn 1.8 a generator, which pytest warns of
 

@@ -109,10 +109,12 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(small_run, data_dir, tm
     assert not (tmp_path / "run").exists()
 
 
-def test_columns_in_another_order_are_refused(tmp_path):
+def test_features_are_found_by_their_names(tmp_path):
     x, y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 2
-    dataset = from_arrays(x, y)._replace(kind="columns", feature_names=("a", "b"))
-    list(train(STILL, dataset, open_backend(), run_dir=tmp_path / "run"))
-    other = dataset._replace(feature_names=("b", "a"))
-    with pytest.raises(RunError, match=r"start_from: .* does not fit the new run: columns a, b, not b, a"):
+    *_, last = train(STILL, from_arrays(x, y, feature_names="ab"), open_backend(), run_dir=tmp_path / "run")
+    other = from_arrays(x[:, ::-1], y, feature_names="ba")
+    *_, still = train(STILL, other, open_backend(), start_from=tmp_path / "run")
+    np.testing.assert_allclose(still.model.predict_proba(x[:, ::-1]), last.model.predict_proba(x), rtol=1e-12)
+    other = from_arrays(x, y, feature_names="ac")
+    with pytest.raises(RunError, match=r"start_from: .* does not fit the new run: columns a, b, not a, c"):
         next(train(STILL, other, open_backend(), start_from=tmp_path / "run"))
