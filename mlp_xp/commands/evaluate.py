@@ -96,7 +96,8 @@ def show(found: api.Evaluated, whole: dict[str, Any], folders: Sequence[Path], c
     if folders:
         runs = [*labels([read_row(folder) for folder in folders]), f"ensemble of {len(folders)}"]
         head, kind = ("test %", "accuracy") if found.result.r2 is None else ("test R²", "r2")
-        more = [name for name in BESIDE if name in whole and len(names) > model.task.floats]
+        comparable = len(names) == 1 or not model.task.floats  # a mean of errors in several units means nothing
+        more = [name for name in BESIDE if name in whole and comparable]
         results = zip(runs, (*found.runs, found.result), (*found.run_figures, found.figures), strict=True)
         scores = [
             (run, figure(kind, each.score), f"{each.loss:.4f}", *(_cell(name, figures[name]) for name in more))

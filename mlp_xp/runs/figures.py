@@ -72,18 +72,16 @@ def _of_flags(task: Task, result: Evaluation, predictions: np.ndarray, labels: n
         return columns, more
     from sklearn.metrics import precision_recall_fscore_support
 
-    areas = areas_of(truth, predictions)
-    exists = ~np.isnan(areas)
     options = {"labels": range(truth.shape[1]) if truth.shape[1] > 1 else [1], "zero_division": math.nan}
-    for how in (None, "macro", "weighted"):
-        names, weights = ("precision", "recall", "f1"), samples[exists] if how == "weighted" else None
-        rates = dict(zip(names, precision_recall_fscore_support(truth, said, average=how, **options), strict=False))
-        if how is None:
-            columns |= rates | {"roc_auc": areas}
-            continue
-        rates["roc_auc"] = np.average(areas[exists], weights=weights) if exists.any() else math.nan
-        more |= {f"{name}_{how}": float(value) for name, value in rates.items()}
-    return columns, more
+    precision, recall, f1, _ = precision_recall_fscore_support(truth, said, average=None, **options)
+    rates = {"precision": precision, "recall": recall, "f1": f1, "roc_auc": areas_of(truth, predictions)}
+    for name, values in rates.items():
+        # As scikit-learn's means: those of classes that occur, whose 0 / 0 is 0; an area needs samples of both kinds.
+        counted = ~np.isnan(values) if name == "roc_auc" else (samples > 0) | np.any(said, axis=0)
+        for how, weights in (("macro", counted), ("weighted", counted * samples)):
+            exists = np.any(weights)
+            more[f"{name}_{how}"] = float(np.average(np.nan_to_num(values), weights=weights)) if exists else math.nan
+    return columns | rates, more
 
 
 def as_flags(task: Task, predictions: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -48,10 +48,10 @@ def test_classes_and_labels_against_scikit_learn(task: Task, outputs: int, rando
         truth = labels = (z + 3 * random.normal(size=z.shape) + 2 > 0).astype(int)
         said, sure, right = (p > 0.5).astype(int), p.ravel(), labels.ravel()
         loss = np.mean([sk.log_loss(labels[:, i], p[:, i]) for i in range(outputs)])
-    found, options = figures(task, z, labels), {"labels": range(outputs), "zero_division": np.nan}
+    found, options = figures(task, z, labels), {"labels": range(outputs), "zero_division": 0}
 
     each = {name: getattr(sk, f"{name}_score")(labels, said, average=None, **options) for name in NAMES}
-    assert np.isnan(each["precision"][-1])
+    each["precision"][-1] = np.nan
     for name, expected in each.items():
         values = [np.nan if value is None else value for value in column(found, name)]
         np.testing.assert_allclose(values, expected, rtol=1e-12)
@@ -97,7 +97,7 @@ def test_a_case_counted_by_hand() -> None:
     assert column(found, "f1") == [4 / 7, 1 / 2, 0, None]
     assert column(found, "roc_auc") == pytest.approx([6 / 8, 7 / 8, None, None])
     assert found["precision_macro"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
-    assert found["recall_macro"] == pytest.approx((1 / 2 + 1 / 2) / 2)
+    assert found["recall_macro"] == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
     assert found["recall_weighted"] == found["accuracy"] == pytest.approx(1 / 2)
     assert found["f1_weighted"] == pytest.approx((4 * 4 / 7 + 2 / 2) / 6)
     assert found["roc_auc_macro"] == pytest.approx((6 + 7) / 16)
@@ -125,3 +125,10 @@ def test_without_scikit_learn_the_other_figures_remain(monkeypatch: pytest.Monke
         rest = {name: value for name, value in before.items() if name not in gone and not name.endswith(("cro", "ted"))}
         left = [{name: value for name, value in each.items() if name not in gone} for each in parts]
         assert found == {**rest, task.outputs_name: left}
+
+
+def test_a_single_label_is_that_of_a_binary_task() -> None:
+    labels = np.array([[0], [1], [1], [0], [1]])
+    found = figures(LABELS, np.array([[-1.0], [2], [-3], [1], [4]]), labels)
+    assert [column(found, name) for name in NAMES] == [[2 / 3]] * 3
+    assert found["f1_macro"] == found["recall_weighted"] == 2 / 3
