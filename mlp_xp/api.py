@@ -33,7 +33,7 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_run
-from mlp_xp.runs.ensembles import confusion_matrix, evaluate_pooled, held_out, members_of, run_of
+from mlp_xp.runs.ensembles import evaluate_pooled, held_out, members_of, run_of
 from mlp_xp.runs.figures import figures_of
 from mlp_xp.runs.recording import check_run, open_folder, read_source, train_in_folder
 from mlp_xp.runs.records import RunError
@@ -152,7 +152,7 @@ def evaluate(
     """
     found, datasets = _models(models, backend, device), dict[Any, Dataset]()
     tests = held_out(found, [_data_of(model, data, cache_dir, datasets) for model in found])
-    runs, logits, matrices = [], [], list[np.ndarray]()
+    runs, logits = [], []
     for model, dataset in zip(found, tests, strict=True):
         runs.append(model.evaluate(dataset.test_inputs, dataset.test_labels))
         if not math.isfinite(runs[-1].loss):
@@ -162,12 +162,13 @@ def evaluate(
     if len(found) > 1:
         result, pooled = evaluate_pooled(found, logits, labels)
         logits.append(pooled)
-    if found[0].task.exclusive:
-        matrices = [confusion_matrix(labels, np.argmax(z, axis=1), z.shape[1]) for z in logits]
-    matrix, of_each = matrices[-1] if matrices else None, tuple(matrices[: len(found)])
     networks = zip((*found, found[0]), (*runs, result), logits, strict=False)  # and their ensemble, if there is one
     figures = [figures_of(model, each, z, labels) for model, each, z in networks]
-    return Evaluated(result, matrix, tuple(found), tuple(runs), of_each, figures[-1], tuple(figures[: len(found)]))
+    matrices = [np.array(each["confusion_matrix"]) for each in figures if found[0].task.exclusive]
+    matrix, many = matrices[-1] if matrices else None, len(found)
+    return Evaluated(
+        result, matrix, tuple(found), tuple(runs), tuple(matrices[:many]), figures[-1], tuple(figures[:many])
+    )
 
 
 class Predicted(NamedTuple):
