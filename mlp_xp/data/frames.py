@@ -62,6 +62,12 @@ def take_labels(what: str, y: Any, wanted: Sequence[str] = ()) -> tuple[Any, tup
     return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=1), tuple(names[i] for i in places)
 
 
+def column_names(X: Any) -> list[str]:
+    """Return the names of the columns of a data frame; none for anything else."""
+    found = _columns(X) if _is_known(X) else None
+    return found[0] if found else []
+
+
 def _is_known(X: Any) -> bool:
     """Return whether a library of data frames made this."""
     return not LIBRARIES.isdisjoint(each.__module__.partition(".")[0] for each in type(X).__mro__)

@@ -63,9 +63,8 @@ def _of_flags(task: Task, result: Evaluation, predictions: np.ndarray, labels: n
     columns: dict[str, Any] = {"samples": samples} | ({} if task.exclusive else {"accuracy": result.label_accuracies})
     with np.errstate(invalid="ignore"):
         columns |= {"precision": right / np.sum(said, axis=0), "recall": right / samples}
-    error = calibration_error(*reliability(task, predictions, truth, said))
-    # The loss of labels is a sum over them.
-    more = {"log_loss": result.loss / (1 if task.exclusive else len(samples)), "calibration_error": error}
+    log_loss = result.loss / (1 if task.exclusive else len(samples))  # the loss of labels is a sum over them
+    more = {"log_loss": log_loss, "calibration_error": reliability(task, predictions, truth, said)[0]}
     if not has_scikit_learn():
         return columns, more
     from sklearn.metrics import f1_score, roc_auc_score
@@ -94,24 +93,16 @@ def as_flags(task: Task, predictions: np.ndarray, labels: np.ndarray) -> tuple[n
     return labels[:, None] == numbers, np.argmax(predictions, axis=1)[:, None] == numbers
 
 
-def reliability(
-    task: Task, predictions: np.ndarray, truth: np.ndarray, said: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the count, mean probability and share that is true of predictions in BINS bins of equal width.
+def reliability(task: Task, predictions: np.ndarray, truth: np.ndarray, said: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the expected calibration error, and for each bin the count, mean probability and share that is true.
 
-    Empty bins are left out. An exclusive task counts the class that is predicted for each sample; another one counts
-    all labels of all samples.
+    The error is the mean of |share - probability|, weighted by the counts: Guo, Pleiss, Sun, Weinberger, "On
+    calibration of modern neural networks", ICML 2017, equation 3. The bins, (3, n), are BINS of equal width, without
+    the empty ones. Exclusive tasks count the class that is predicted for each sample, others all labels of all samples.
     """
     sure, right = (array[said] if task.exclusive else array.ravel() for array in (predictions, truth))
     numbers = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], sure)  # an edge belongs to the bin below
-    counts, *sums = (np.bincount(numbers, weights, BINS) for weights in (None, sure, right))
-    full = counts > 0
-    return counts[full], sums[0][full] / counts[full], sums[1][full] / counts[full]
-
-
-def calibration_error(counts: np.ndarray, sure: np.ndarray, share: np.ndarray) -> float:
-    """Return the expected calibration error of what `reliability` returns: the mean of |share - probability|.
-
-    Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017, equation 3.
-    """
-    return float(np.average(np.abs(share - sure), weights=counts))
+    sums = np.stack([np.bincount(numbers, weights, BINS) for weights in (None, sure, right)])
+    bins = sums[:, sums[0] > 0]
+    bins[1:] = bins[1:] / bins[0]
+    return float(np.average(np.abs(bins[2] - bins[1]), weights=bins[0])), bins

@@ -20,7 +20,7 @@ import numpy as np
 from mlp_xp.core.task import CLASSES, Task
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import write_whole
-from mlp_xp.runs.figures import as_flags, calibration_error, reliability
+from mlp_xp.runs.figures import as_flags, reliability
 from mlp_xp.show.numbers import percent, thousands
 
 if TYPE_CHECKING:
@@ -422,7 +422,7 @@ def draw_probabilities(
             axes.plot(*curves[i], color="#bbbbbb", linewidth=0.8)
         for i, colour in zip(sorted(ranked[:most]), COLOURS, strict=False):
             axes.plot(*curves[i], color=colour, linewidth=1.3, label=f"{text(names[i], LONGEST_CLASS)}: {areas[i]:.4f}")
-    counts, sure, share = reliability(task, probabilities, truth, said)
+    error, (counts, sure, share) = reliability(task, probabilities, truth, said)
     right.plot(sure, share, color=COLOURS[0], linewidth=0.8, alpha=0.5)
     right.scatter(sure, share, s=15 + 300 * counts / counts.sum(), color=COLOURS[0], alpha=0.6, linewidths=0)
     for axes in (*parts, right):
@@ -431,7 +431,7 @@ def draw_probabilities(
     left.set(title="ROC curves", xlabel="false positive rate", ylabel="true positive rate")
     what = "predicted class" if task.exclusive else "label"
     right.set(xlabel=f"probability of the {what} (circles: how many)", ylabel="share that is true", xlim=(-0.05, 1.05))
-    right.set(title=f"reliability, calibration error {calibration_error(counts, sure, share):.4f}", ylim=(-0.05, 1.05))
+    right.set(title=f"reliability, calibration error {error:.4f}", ylim=(-0.05, 1.05))
     which = f"the {most} of {len(ranked)} with the least area" if len(ranked) > most else "area below the curve"
     figure.legend(*left.get_legend_handles_labels(), loc=BELOW, ncols=3, title=which, **LEGEND)
     return figure

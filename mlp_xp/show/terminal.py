@@ -119,8 +119,8 @@ def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:
         return ""
     return (
         f"it overfits: after epoch {best} the held-out loss rose from {held_out[best]:.4g} to {held_out[-1]:.4g}, "
-        f"while the training loss\nfell from {train[best]:.4g} to {train[-1]:.4g}; try fewer units (--hidden), a higher "
-        "--weight-decay, or --dropout"
+        f"while the training loss\nfell from {train[best]:.4g} to {train[-1]:.4g}; try fewer units (--hidden), a "
+        "higher --weight-decay, or --dropout"
     )
 
 

@@ -23,7 +23,7 @@ from mlp_xp.core.network import Layer
 from mlp_xp.core.plan import Chunk
 from mlp_xp.core.task import CLASSES
 from mlp_xp.core.training import DivergenceError, Event, Position, check_losses, check_state, trajectory
-from mlp_xp.errors import DatasetError
+from mlp_xp.declared import ConfigError
 
 HOST = synthetic(300)
 PIXELS = HOST.train_inputs[0].size
@@ -315,7 +315,10 @@ def test_a_run_compiles_one_loop_for_each_size_of_a_batch_which_others_share():
 
 
 def test_equal_weights_change_no_bit(backend):
-    for settings in ({}, {"batch_size": 8, "optimizer": "adam", "clip_norm": 0.1, "update_order": "simultaneous"}):
+    for settings in (
+        {"batch_size": 2},
+        {"batch_size": 8, "optimizer": "adam", "clip_norm": 0.1, "update_order": "simultaneous"},
+    ):
         job = Job(configuration(**settings), on_device(HOST, backend), backend)
         weighted = Job(job.config, job.dataset._replace(weights=np.full(300, 0.5)), backend)
         samples, results = np.arange(3 * job.config.batch_size).reshape(3, -1), []
@@ -326,10 +329,9 @@ def test_equal_weights_change_no_bit(backend):
             assert_near(one, other, 0.0 if backend.name == "numpy" else trajectory_tolerance(3, PIXELS))
 
 
-def test_a_batch_whose_weights_sum_to_0_is_refused():
-    dataset = HOST._replace(weights=np.r_[np.ones(299), 0.0])
-    with pytest.raises(DatasetError, match="weights of a batch sum to 0; leave out samples of weight 0"):
-        run(configuration(), open_backend(), dataset)
+def test_weights_without_effect_are_refused():
+    with pytest.raises(ConfigError, match="batch_size: weights of samples have no effect with batches of one"):
+        run(configuration(), open_backend(), HOST._replace(weights=np.ones(300)))
 
 
 # Nothing leaves the device inside a chunk.
