@@ -18,7 +18,7 @@ from mlp_xp import TrainConfig, evaluate, from_arrays, load_dataset, load_run, o
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.data.columns import TEXT, Column, Columns, Table
 from mlp_xp.data.splitting import split
-from mlp_xp.errors import DatasetError, MlpXpWarning, nearest
+from mlp_xp.errors import DatasetError, MlpXpWarning, nearest, some
 
 CONFIG = TrainConfig(epochs=1, batch_size=8, hidden=(5,), warm_up_steps=0, init="glorot", seed=3)
 SWAPPED = str.maketrans(",.", ".,")
@@ -130,8 +130,8 @@ def test_faults_of_other_tables_name_all_columns(files: tuple[Mixed, Path, Datas
         path = write(tmp_path / "renamed.csv", columns)
         assert_one_line(call(*command, path), 2, f"'{path}': has no column {missing}; its columns are ")
         path = write(tmp_path / "wrong.csv", {**table.columns, **{name: ["7", "x?"] * 75 for name in numbers}})
-        fault = f"'{path}', line 3, column '{numbers[0]}': 'x?' is not a finite number; correct it; there are wrong values in "
-        assert_one_line(call(*command, path), 2, fault + ", ".join(map(repr, numbers[1:])) + " too")
+        fault = f"'{path}', line 3, column '{numbers[0]}': 'x?' is not a finite number; correct it; "
+        assert_one_line(call(*command, path), 2, fault, f"; there are wrong values in {some(numbers[1:])} too")
 
 
 def test_networks_that_were_fitted_to_other_rows_answer_together(tmp_path: Path) -> None:
