@@ -27,7 +27,7 @@ def describe(settings: Settings, job: Job) -> str:
     parts = f"{', '.join([first, *others[:-1]])} and {others[-1]}" if others else first
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
-    targets = ", targets standardised" if dataset.scaling else ""
+    targets = ", targets standardised" * bool(dataset.scaling) + ", weighted" * (dataset.weights is not None)
     columns = dataset.columns.described if dataset.columns else ""
     number, reason = backend.threads[:2]
     lines = {

@@ -92,18 +92,15 @@ def test_a_weighted_step_is_that_of_train() -> None:
     """From the same network, with weights of samples and balanced classes: the loss, and all weights after it."""
     X, y = data("multiclass")
     weights = np.random.default_rng(1).uniform(0, 3, len(X))
-    estimator = MLPClassifier(
-        [5], activation="tanh", solver="sgd", momentum=0, nesterovs_momentum=False, alpha=0, learning_rate_init=0.3,
-        batch_size=len(X), max_iter=1, warm_start=True, random_state=0, class_weight="balanced",
-    )  # fmt: skip
+    plain = {"solver": "sgd", "momentum": 0, "nesterovs_momentum": False, "alpha": 0, "learning_rate_init": 0.3}
+    more = {"batch_size": len(X), "max_iter": 1, "warm_start": True, "class_weight": "balanced"}
+    estimator = MLPClassifier([5], activation="tanh", random_state=0, **plain, **more)
     estimator.fit(X, y, sample_weight=weights)
     network = tuple(map(Layer, estimator.coefs_, estimator.intercepts_))
     estimator.fit(X, y, sample_weight=weights)
     dataset = from_arrays(X, y, standardize=False, sample_weight=weights, class_weight="balanced")
-    config = TrainConfig(
-        epochs=1, batch_size=len(X), learning_rate=0.3, hidden=(5,), warm_up_steps=0, update_order="simultaneous",
-        activation="tanh",
-    )  # fmt: skip
+    same = {"batch_size": len(X), "learning_rate": 0.3, "hidden": (5,), "activation": "tanh"}
+    config = TrainConfig(epochs=1, warm_up_steps=0, update_order="simultaneous", **same)
     *_, closing = trajectory(Job(config, dataset, open_backend()), trained=network)
     assert closing.report.train_loss == pytest.approx(estimator.loss_, rel=TOLERANCE)
     layers = zip(*closing.report.model.network, strict=True)
