@@ -21,7 +21,6 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Event, Report, trajectory
 from mlp_xp.data.arrays import from_arrays as from_arrays  # noqa: PLC0414
-from mlp_xp.data.columns import Columns
 from mlp_xp.data.datasets import is_own, load_dataset, load_to_evaluate
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.pictures import Pictures, read_pictures
@@ -224,7 +223,8 @@ def _read(models: Sequence[Model], inputs: Any) -> tuple[Samples, Pictures | Non
             file=paths[0],
         )
     if tables:
-        return read_tables(tables[0], Origin(), Columns.union([each.columns for each in models])), None
+        wanted = dict.fromkeys(name for each in models for name in each.columns.names)
+        return read_tables(tables[0], Origin(), [*wanted]), None
     pictures = read_pictures(paths, model.input_shape, model.kind)
     return Samples(Part(pictures.images, None)), pictures
 

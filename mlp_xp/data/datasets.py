@@ -106,7 +106,7 @@ def _read_for(place: Path, model: Model, how: Origin) -> Samples:
     row = _format_of(place, how)
     try:
         _check_options(str(place), row, how)
-        return row.read(place, how, model.columns)
+        return row.read(place, how, model.columns and model.columns.names)
     except DatasetError as error:
         if error.setting in OPTIONS:  # which are the run's, not the caller's
             fault = f"holds {row.holds}, which cannot be read as the run's own data were"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends.reading import NUMBERS, find_columns
-from mlp_xp.data.columns import Table
+from mlp_xp.data.columns import TEXT, Table
 from mlp_xp.errors import DatasetError, some
 
 LIBRARIES = {"pandas", "polars", "pyarrow"}
@@ -88,6 +88,8 @@ def _array(column: Any) -> np.ndarray:
 
 def _meant(array: np.ndarray) -> np.ndarray | None:
     """Return the values of a column as a `Table` has them; None if there are other kinds of values."""
+    if array.dtype == TEXT:
+        return array
     if array.dtype.kind in "biuf" and array.ndim == 1:
         return array.astype(np.float64)
     if array.dtype.kind == "M":
@@ -102,7 +104,7 @@ def _meant(array: np.ndarray) -> np.ndarray | None:
         return np.array([np.nan if value is None else value for value in values], np.float64)
     if kinds and all(issubclass(kind, DATES) for kind in kinds):
         return np.array([_in_utc(value) for value in values], "datetime64[us]")
-    return np.array(["" if value is None else str(value).strip() for value in values], object)
+    return np.array(["" if value is None else str(value).strip() for value in values], TEXT)
 
 
 def _in_utc(value: Any) -> Any:

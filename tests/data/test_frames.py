@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from data_sets import FRAMES, MIXED, mixed
 
+from mlp_xp.data.columns import TEXT
 from mlp_xp.data.frames import table_of, take_labels
 from mlp_xp.errors import DatasetError
 
@@ -23,11 +24,11 @@ VALUES: dict[str, tuple[list[Any], np.ndarray]] = {
     "bool": ([True, None], np.array([1, np.nan])),
     "whole": ([7, -1], np.array([7.0, -1])),
     "decimal": ([Decimal("1.50"), None], np.array([1.5, np.nan])),
-    "text": ([" a", None], np.array(["a", ""], object)),
+    "text": ([" a", None], np.array(["a", ""], TEXT)),
     "date": ([NOON.date(), None], np.array(["2020-01-02", "NaT"], "M8[us]")),
     "datetime": ([NOON, None], np.array([NOON, None], "M8[us]")),
     "zone": ([NOON.replace(tzinfo=dt.timezone(2 * HOUR)), None], np.array([NOON - 2 * HOUR, None], "M8[us]")),
-    "time": ([NOON.time(), None], np.array(["12:00:00.678901", ""], object)),
+    "time": ([NOON.time(), None], np.array(["12:00:00.678901", ""], TEXT)),
     "duration": ([HOUR, None], np.array([])),
     "bytes": ([b"x", None], np.array([])),
     "list": ([[1], None], np.array([])),
