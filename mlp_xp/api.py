@@ -151,7 +151,7 @@ def evaluate(
     rows of their own data, and for outputs that are not finite.
     """
     found, datasets = _models(models, backend, device), dict[Any, Dataset]()
-    tests = held_out(found, [_data_of(model, data, cache_dir, datasets) for model in found])
+    tests = held_out(found, [_data_of(model, data, cache_dir, datasets) for model in found], given=data is not None)
     runs, logits, matrices = [], [], list[np.ndarray]()
     for model, dataset in zip(found, tests, strict=True):
         runs.append(model.evaluate(dataset.test_inputs, dataset.test_labels))

@@ -1,18 +1,20 @@
 """Cross-validation: folds are test sets once, members have the bits of `train`; their mean, and what is refused."""
 
 import json
+import re
 import shutil
 import statistics
 from pathlib import Path
 
 import numpy as np
 import pytest
-from data_sets import write_samples
+from data_sets import mixed, write_csv, write_samples
 from helpers import assert_one_line, assert_same_run, call
 from sweeping import run_of, state_of_files
 
 import mlp_xp
 from mlp_xp import from_arrays, load_dataset
+from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.settings import RECIPES, settings_of
 from mlp_xp.sweeps.grid import SweepOptions, make_plan
 from mlp_xp.sweeps.summary import summary_of
@@ -68,13 +70,15 @@ def test_members_have_the_bits_of_train_with_their_fold(whole, tmp_path):
 def test_the_folds_and_their_mean_are_shown(whole):
     folder, _, outcome = whole
     results = [json.loads((path / "result.json").read_text()) for path in sorted(folder.glob("members/*"))]
-    lines = [line.split() for line in outcome.out.splitlines()]
-    start = lines.index(["fold", "test", "%", "train", "loss", "test", "loss"])
-    names = [str(fold) for fold in range(FOLDS)]
-    assert [line[0] for line in lines[start + 1 : start + 6]] == [*names, "mean", "sd"]
-    for i, (name, factor) in enumerate((("accuracy", 100), ("train_loss", 1), ("test_loss", 1)), 1):
+    heads, *lines = [re.split("  +", line) for line in outcome.out[outcome.out.index("fold  ") :].splitlines()[:6]]
+    assert [line[0] for line in lines] == [*map(str, range(FOLDS)), "mean", "sd"]
+    for head, name, factor in (
+        ("test %", "accuracy", 100),
+        ("train loss", "train_loss", 1),
+        ("test loss", "test_loss", 1),
+    ):
         values = [factor * each[name] for each in results]
-        shown = [float(line[i]) for line in lines[start + 1 : start + 6]]
+        shown = [float(line[heads.index(head)]) for line in lines]
         expected = [*values, statistics.fmean(values), statistics.stdev(values)]
         assert shown == pytest.approx(expected, rel=5.1e-4, abs=5.1e-3 if factor == 100 else 0)
 
@@ -88,7 +92,7 @@ def test_the_same_command_trains_only_what_is_missing(whole, tmp_path):
     before = state_of_files(copy)
     again = call("train", *words[:-1], copy)
     assert again.code == 0
-    assert again.out.split("fold  test %")[1] == outcome.out.split("fold  test %")[1]
+    assert again.out.partition("\nfold  ")[2] == outcome.out.partition("\nfold  ")[2] != ""
     assert {path: state for path, state in state_of_files(copy).items() if path in before} == before
     assert_same_run(run_of(copy, "0002"), run_of(folder, "0002"))
     assert_one_line(call("train", *words[:-1], copy, "--cv", 4), 2, "--run-dir: ", "cv was 3, and is now 4")
@@ -105,6 +109,28 @@ def test_settings_of_a_sweep_are_compared_over_folds_and_seeds(table, tmp_path):
     assert sorted((*each.settings.items(), each.finished) for each in summary.groups) == [
         (("learning_rate", rate), 6) for rate in (0.01, 0.1)
     ]
+
+
+@pytest.mark.usefixtures("inline")
+def test_the_networks_of_all_folds_answer_together(tmp_path):
+    """Of a table as people have it: the folds have other categories, and so other features."""
+    table = mixed("titanic", 220)
+    paths = [tmp_path / name for name in ("own.csv", "new.csv")]
+    for path, rows in zip(paths, (slice(120), slice(120, None)), strict=True):
+        write_csv(path, {name: values[rows] for name, values in table.columns.items()})
+    folder, own = tmp_path / "s", ["--label", table.label, "--exclude", ",".join(table.ids)]
+    assert call("train", "--data-dir", paths[0], *own, *SHORT, "--cv", FOLDS, "--run-dir", folder).code == 0
+    runs = [run_of(folder, f"000{fold}") for fold in range(FOLDS)]
+    models = [mlp_xp.load_run(run) for run in runs]
+    assert len({model.columns.feature_names for model in models}) > 1
+    outputs = np.mean([mlp_xp.predict(run, paths[1]).outputs for run in runs], axis=0)
+    np.testing.assert_array_equal(mlp_xp.predict(folder, paths[1]).outputs, outputs)
+    right = np.array(models[0].class_names)[outputs.argmax(axis=1)] == [
+        str(y) for y in table.columns[table.label][120:]
+    ]
+    assert mlp_xp.evaluate(folder, paths[1]).result.accuracy == right.mean()
+    with pytest.raises(MlpXpError, match="no rows but those that the network was trained on"):
+        mlp_xp.evaluate(folder, paths[0])
 
 
 def test_each_drawn_setting_has_all_folds(table):
