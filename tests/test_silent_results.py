@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from data_sets import on_device, synthetic, write_csv
 from helpers import assert_one_line, call
@@ -203,7 +204,6 @@ def test_one_table_in_two_dtypes_is_the_same_data(noise):
 
 def test_a_table_is_the_same_as_a_file_and_in_memory(runs, tmp_path):
     """Its columns may be in another order and among others."""
-    pd = pytest.importorskip("pandas")
     for name in ("numbers", "float32"):
         frame = pd.read_csv(runs / f"{name}.csv")
         path = tmp_path / f"{name}.csv"

@@ -63,19 +63,6 @@ def _as_bytes(X: Array, backend: Backend) -> Array:
     raise DatasetError(f"{fault}, but the network was trained on bytes", remedy=remedy, setting="X")
 
 
-def columns_of(X: Any) -> tuple[str, ...]:
-    """Return the names of the columns of a table of pandas, Arrow or Polars; none for an array."""
-    return tuple(map(str, getattr(X, "column_names", getattr(X, "columns", ()))))
-
-
-def take_columns(what: str, X: Any, wanted: Sequence[str]) -> Any:
-    """Return the columns with these names of a table, in this order; an array, and all if none are wanted, as it is."""
-    names = columns_of(X)
-    if not names or not wanted:
-        return X
-    return np.asarray(X)[:, find_columns(wanted, names, what)]
-
-
 def find_columns(wanted: Sequence[str], names: Sequence[str], what: str | None = None) -> list[int]:
     """Return the places of the wanted names among names of columns.
 
@@ -157,10 +144,8 @@ class LibraryBackend(Backend):
     def read(self, X: Any, shape: tuple[int, ...], is_bytes: bool, columns: Sequence[str]) -> Array:
         """See `Backend.read`. X: an array on the device, or what NumPy reads.
 
-        With is_bytes, whole numbers from 0 to 255 are taken too. The columns of a table are found by their names, and
-        others are ignored.
+        With is_bytes, whole numbers from 0 to 255 are taken too.
         """
-        X = take_columns("X", X, columns)
         if not_of(X, self):
             X = on_host("X", X, self)
         given = tuple(X.shape)

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.backends.reading import columns_of, dtype_name, find_columns, read_features, take_columns
+from mlp_xp.backends.reading import dtype_name, read_features
 from mlp_xp.core.dataset import BYTES, PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.data.columns import Columns, Table
-from mlp_xp.data.frames import table_of
+from mlp_xp.data.frames import table_of, take_labels
 from mlp_xp.data.labels import SHOWN, Labels, Meaning, labels_of, meaning_of, read_labels
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
@@ -47,22 +47,23 @@ def from_arrays(
 ) -> Dataset:
     """Make a data set of features X and labels y.
 
-    Both may be NumPy arrays, lists, tables of pandas, or arrays on the backend's device. Bytes stay bytes on the
-    device; everything else becomes the backend's floats.
+    Both may be NumPy arrays, lists, data frames of pandas, polars or pyarrow, or arrays on the backend's device. Bytes
+    in arrays stay bytes on the device; everything else becomes the backend's floats.
 
-    X: integers or floats, (n, features) or (n, rows, columns[, channels]). y: integers or strings (n,) for classes;
-    integers 0 and 1 (n, labels) for several labels at once; floats (n,) or (n, outputs) for regression. task:
-    "classes", "labels" or "regression", if it is another one than y looks like. Many whole numbers, such as prices, and
-    few with a decimal point may be either, and need it.
+    X: integers or floats, (n, features) or (n, rows, columns[, channels]); or a data frame of numbers, text, dates and
+    gaps, which become features as `data.columns.Columns` describes, fitted to the training rows. y: integers or strings
+    (n,) for classes; integers 0 and 1 (n, labels) for several labels at once; floats (n,) or (n, outputs) for
+    regression; or a data frame or a column of one. task: "classes", "labels" or "regression", if it is another one than
+    y looks like. Many whole numbers, such as prices, and few with a decimal point may be either, and need it.
 
     test: the test set as (X, y); or the share of the samples, above 0 and below 1, that a shuffle with `seed` selects
-    for it; None for no test set. Columns of tables are found by their names; rows of X and y belong together by their
-    position. stratify: select this share of each class; a class with two samples or more is in both parts, and a single
-    sample is trained on.
+    for it; None for no test set. Columns of data frames are found by their names; rows of X and y belong together by
+    their position. stratify: select this share of each class; a class with two samples or more is in both parts, and a
+    single sample is trained on.
 
     class_names: the names of the classes 0, 1, ..., or, if classes are strings, their order; for labels and numbers, a
-    name for each column. By default the distinct values in y, sorted, or the columns of y. feature_names: the columns
-    of X, for messages and `Model.predict`; by default those of a table. backend: by default NumPy in float64.
+    name for each column. By default the distinct values in y, sorted, or the columns of y. feature_names: names for the
+    columns of an array X, or which columns of a data frame to use. backend: by default NumPy in float64.
 
     standardize: whether to subtract each feature's mean over the training set and divide by its standard deviation. By
     default all features are, except images of bytes, which are divided by 255. False: the features as they are.
@@ -78,14 +79,14 @@ def from_arrays(
     Gives an MlpXpWarning for columns to standardise whose values are equal, or differ in digits that the backend's
     dtype rounds away.
     """
-    table, columns, labels = table_of(X), columns_of(X), columns_of(y)
-    find_columns(columns, columns, "X")
-    find_columns(labels, labels, "y")
+    names = () if feature_names is None else tuple(map(str, feature_names))
+    table, (labels, label_names) = table_of(X, "X", names or None), take_labels("y", y)
     held, share = None, 0.0
     if isinstance(test, tuple | list) and len(test) == 2:
         X_test, y_test = (f"{name} of the test set" for name in "Xy")
-        inputs = take_columns(X_test, test[0], columns) if table is None else table_of(test[0], X_test, columns)
-        held = Part(inputs, take_columns(y_test, test[1], labels))
+        wanted = names if table is None else table.names
+        inputs = table_of(test[0], X_test, wanted) if wanted else None
+        held = Part(test[0] if inputs is None else inputs, take_labels(y_test, test[1], label_names)[0])
         _check_index(*test, y_test)
     elif isinstance(test, float | np.floating) and 0 < test < 1:
         share = float(test)
@@ -94,11 +95,10 @@ def from_arrays(
         raise DatasetError(fault, remedy="give one of these, or None", setting="test")
     _check_index(X, y, "y")
     _check_index(X, sample_weight, "sample_weight")
-    names = columns if feature_names is None else tuple(map(str, feature_names))
     classes = None if class_names is None else tuple(map(str, class_names))
     known = Columns.plain(names) if names and table is None else None
-    part = Part(X if table is None else table, y, weights=sample_weight)
-    samples = Samples(part, held, "arrays", known, labels, classes)
+    part = Part(X if table is None else table, labels, weights=sample_weight)
+    samples = Samples(part, held, "arrays" if table is None else "columns", known, label_names, classes)
     try:
         how = Origin(test_fraction=share, split_seed=seed, task=task, stratify=stratify, scale_targets=scale_targets)
         backend = backend or open_backend()

@@ -49,7 +49,7 @@ def labels_of(samples: Samples, part: Part, backend: Backend) -> Labels:
     if y.dtype.kind == "f" and not (finite := np.isfinite(y)).all():
         place = np.argwhere(~finite)[0]
         raise error_at("y", place, f"the label {y[tuple(place)]} is not a finite number", "remove the row")
-    texts = np.unique(y).tolist() if samples.kind == "columns" and y.dtype.kind == "U" else []
+    texts = np.unique(y).tolist() if samples.kind == "columns" and part.file and y.dtype.kind == "U" else []
     # A minus is a class beside a plus.
     marks = [text for text in texts if text.strip().lower() in MISSING and not (text == "-" and "+" in texts)]
     if marks:

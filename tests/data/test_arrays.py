@@ -4,6 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from numerics import assert_near
 
@@ -54,21 +56,15 @@ def masked(array: np.ndarray, index: Any) -> np.ma.MaskedArray:
     return np.ma.array(array, mask=changed(np.zeros(array.shape, bool), index, True))
 
 
-class Frame:
-    """What is read of a table of pandas."""
-
-    def __init__(self, values: np.ndarray, columns: Any = ("area", "age", "floor")) -> None:
-        self.values, self.columns = values, tuple(columns)
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        return self.values
+def frame(values: np.ndarray, columns: Any = ("area", "age", "floor")) -> pd.DataFrame:
+    return pd.DataFrame(values, columns=[*columns])
 
 
 ONE_HOT = np.eye(3)[np.arange(60) % 3]
 NO_NUMBERS = np.array([["a", "b"]] * 60)
 BAD: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "NaN": ((changed(X, (7, 2), np.nan), CLASSES), {}, "X: row 7, column 2: nan is not a finite number; remove or re"),
-    "of a table": ((Frame(changed(X, (7, 1), np.nan)), CLASSES), {}, "X: row 7, column 'age': nan is not a finite n"),
+    "of a table": ((frame(changed(X, (7, 1), np.inf)), CLASSES), {}, "X: row 7, column 'age': inf is not a finite n"),
     "NaN class": ((X, changed(X[:, 0], 4, np.inf)), {"task": "classes"}, "y: row 4: the label inf is not a finite num"),
     "masked": ((masked(X, (3, 1)), CLASSES), {}, "X: row 3, column 1: the value is masked; fill it in, or leave out"),
     "masked y": ((X, masked(X[:, 0], 3)), {}, "y: row 3: the value is masked"),
@@ -90,11 +86,11 @@ BAD: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "test part": ((X, CLASSES, (X,)), {}, "test: is neither a share above 0"),
     "test class": ((X, CLASSES, (X, ["a"] * 59 + ["d"])), {}, "y of the test set: row 59: the label 'd' is none"),
     "test kind": ((X, CLASSES, (X, [1] * 60)), {}, "y of the test set: row 0: the label '1' is none of the 3 cl"),
-    "renamed": ((Frame(X), CLASSES, (Frame(X, ("area", "years", "floor")), CLASSES)), {}, "X of the test set: has no"),
-    "twice": ((Frame(X), CLASSES, (Frame(X, ("area", "age", "area")), CLASSES)), {}, "X of the test set: has 2"),
-    "twice X": ((Frame(X, ("area", "age", "area")), CLASSES), {}, "X: has 2 columns named 'area'; rename them"),
-    "renamed y": ((X, Frame(NUMBERS, "ab"), (X, Frame(NUMBERS, "ac"))), {}, "y of the test set: has no column"),
-    "twice y": ((X, Frame(NUMBERS, "aa")), {}, "y: has 2 columns named 'a'; rename them"),
+    "renamed": ((frame(X), CLASSES, (frame(X, ("area", "years", "floor")), CLASSES)), {}, "X of the test set: has no"),
+    "twice": ((frame(X), CLASSES, (frame(X, ("area", "age", "area")), CLASSES)), {}, "X of the test set: has 2"),
+    "twice X": ((frame(X, ("area", "age", "area")), CLASSES), {}, "X: has 2 columns named 'area'; rename them"),
+    "renamed y": ((X, frame(NUMBERS, "ab"), (X, frame(NUMBERS, "ac"))), {}, "y of the test set: has no column"),
+    "twice y": ((X, frame(NUMBERS, "aa")), {}, "y: has 2 columns named 'a'; rename them"),
     "test shape": ((X, CLASSES, (X[:, 1:], CLASSES)), {}, "test: the test set has samples of 2 features as float64"),
 }  # fmt: skip
 
@@ -172,36 +168,39 @@ NAMES = ("area", "age", "floor")
 def test_columns_of_a_test_set_are_found_by_their_names() -> None:
     order, back = [2, 0, 1], [1, 0]
     expected = from_arrays(X[20:], NUMBERS[20:], (X[:20], NUMBERS[:20]))
-    turned = Frame(X[:20, order], [NAMES[i] for i in order]), Frame(NUMBERS[:20, back], ["rent", "price"])
-    dataset = from_arrays(Frame(X[20:], NAMES), Frame(NUMBERS[20:], ["price", "rent"]), turned)
+    turned = frame(X[:20, order], [NAMES[i] for i in order]), frame(NUMBERS[:20, back], ["rent", "price"])
+    dataset = from_arrays(frame(X[20:], NAMES), frame(NUMBERS[20:], ["price", "rent"]), turned)
     for one, other in zip(dataset[:4], expected[:4], strict=True):
         np.testing.assert_array_equal(one, other)
     assert (dataset.columns.feature_names, dataset.class_names) == (NAMES, ("price", "rent"))
-    more = Frame(np.c_[NUMBERS[:20], X[:20]], ["price", "rent", *NAMES])
-    np.testing.assert_array_equal(from_arrays(Frame(X, NAMES), CLASSES, (more, CLASSES[:20])).test_inputs, X[:20])
+    more = frame(np.c_[NUMBERS[:20], X[:20]], ["price", "rent", *NAMES])
+    np.testing.assert_array_equal(from_arrays(frame(X, NAMES), CLASSES, (more, CLASSES[:20])).test_inputs, X[:20])
 
 
-@pytest.mark.needs("pandas")
-@pytest.mark.parametrize("dtype", ["Float64", "Int64", "int64[pyarrow]", "float32[pyarrow]"])
-def test_numbers_of_pandas_are_read_as_the_numbers_they_are(dtype: str) -> None:
-    import pandas as pd
+def test_numbers_of_data_frames_are_the_numbers_they_are() -> None:
+    """The same bits as those of arrays; true and false are classes, or 1 and 0."""
+    table = frame(X).assign(flag=CLASSES == "a")
+    expected = from_arrays(np.c_[X, table["flag"]], CLASSES, 0.25)
+    for each in (table, table.convert_dtypes(), table.convert_dtypes(dtype_backend="pyarrow"), pl.DataFrame(table)):
+        found = from_arrays(each, CLASSES, 0.25)
+        for one, other in zip(
+            (*found[:4], *found.prepare.fitted), (*expected[:4], *expected.prepare.fitted), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+        assert found.columns.feature_names == (*table,)
+        assert from_arrays(each, each["flag"]).class_names == ("False", "True")
+        assert from_arrays(each, each[["age"]], feature_names=["area"]).class_names == ("age",)
+    with pytest.raises(DatasetError, match=r"^y: row 3: None is neither a number nor text"):
+        from_arrays(table, table["flag"].astype("boolean").where(table.index != 3))
 
-    columns = {"a": np.arange(60) % 7, "b": np.arange(60) // 2, "flag": np.arange(60) % 2 == 0}
-    frame = pd.DataFrame(columns).astype({"a": dtype, "b": dtype})
-    expected = np.stack([*columns.values()], axis=1).astype(float)
-    for flag in (frame["flag"], frame["flag"].astype("boolean")):
-        dataset = from_arrays(frame.assign(flag=flag), CLASSES, standardize=False)
-        np.testing.assert_array_equal(dataset.train_inputs, expected)
-    assert from_arrays(frame, frame["a"], task="classes").class_names[1].startswith("1")
-    assert from_arrays(frame, frame["flag"].astype("boolean")).class_names == ("False", "True")
-    np.testing.assert_array_equal(
-        from_arrays(frame, frame[["a", "b"]], task="regression").train_labels, expected[:, :2]
-    )
-    shuffled = frame["a"].sample(frac=1, random_state=0)
-    for arguments in ((frame, shuffled), (frame, frame["a"], (frame, shuffled))):
+
+def test_labels_of_pandas_in_another_order_than_their_rows_are_refused() -> None:
+    table = frame(X)
+    shuffled = table["age"].sample(frac=1, random_state=0)
+    for arguments in ((table, shuffled), (table, table["age"], (table, shuffled))):
         with pytest.raises(DatasetError, match=r"y.*: the index has another order than that of X; give y.loc"):
-            from_arrays(*arguments, task="regression")
-    from_arrays(frame, shuffled.to_numpy(), task="regression")
+            from_arrays(*arguments)
+    from_arrays(table, shuffled.to_numpy())
 
 
 # Scaling.
@@ -240,7 +239,7 @@ def test_constant_features_are_named_and_become_exactly_zero(backend32: Backend)
     np.testing.assert_array_equal(rows[:, 1:], 0)
     np.testing.assert_allclose(rows[:, 0].std(), 1, rtol=1e-5)
     with pytest.warns(MlpXpWarning, match="^X: columns 'age': the values are equal"):
-        assert from_arrays(Frame(changed(X, (slice(None), 1), 3.5)), CLASSES).columns.names == ("area", "age", "floor")
+        assert from_arrays(frame(changed(X, (slice(None), 1), 3.5)), CLASSES).columns.names == ("area", "age", "floor")
     with pytest.warns(MlpXpWarning, match="^y: columns '1': the values are equal"):
         deviation = from_arrays(X, changed(NUMBERS, (slice(None), 1), 0.03)).scaling[1]  # 60 * 0.03 / 60 is not 0.03
     assert deviation[1] == 1

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from data_sets import TINY
 from helpers import Namespace
@@ -119,21 +120,12 @@ def test_what_does_not_fit_is_refused_in_one_line(runs, backend: Backend):
 
 
 def test_a_table_needs_the_columns_of_the_training_data(runs):
-    class Frame:
-        """As pandas and polars have them."""
-
-        def __init__(self, columns: str) -> None:
-            self.columns = [*columns]
-
-        def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-            return X
-
     model = load_run(runs / "classes")._replace(columns=Columns.plain("abc"))
     assert model.predict(X.tolist()).tolist() == model.predict(X).tolist(), "a list"
-    assert model.predict(Frame("bac")).tolist() == model.predict(X[:, [1, 0, 2]]).tolist()
+    assert model.predict(pd.DataFrame(X, columns=[*"bac"])).tolist() == model.predict(X[:, [1, 0, 2]]).tolist()
     for columns, reason in (("adb", "has no column 'c'"), ("abb", "has 2 columns named 'b'")):
         with pytest.raises(DatasetError, match=f"X: {reason}"):
-            model.predict(Frame(columns))
+            model.predict(pd.DataFrame(X, columns=[*columns]))
 
 
 class Foreign(np.ndarray):

@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from backends import backend_params, open_for_test
 from data_sets import TINY, write_csv, write_idx_folder, write_npz, write_pictures, write_samples
@@ -78,7 +79,6 @@ def test_rows_are_known_again_in_each_form(tmp_path):
     """What is given: all that a run was trained and tested on, and 6 more rows."""
     more, y = np.vstack([X, X[:6] + 5]), [*Y, *Y[:6]]
     images = RANDOM.randint(0, 256, (66, 4, 5)).astype(np.uint8)
-    pd = pytest.importorskip("pandas")
     write_samples(tmp_path / "t.csv", X, NAMES[Y].tolist())
     table = {f"x{i}": more[:, i].tolist() for i in (2, 0, 1)}
     write_csv(tmp_path / "grown.csv", {"kind": NAMES[y].tolist(), **table})
