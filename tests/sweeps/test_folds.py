@@ -95,6 +95,11 @@ def test_the_same_command_trains_only_what_is_missing(whole, tmp_path):
     assert again.out.partition("\nfold  ")[2] == outcome.out.partition("\nfold  ")[2] != ""
     assert {path: state for path, state in state_of_files(copy).items() if path in before} == before
     assert_same_run(run_of(copy, "0002"), run_of(folder, "0002"))
+    (run_of(copy, "0001") / "result.json").unlink()  # as of a fold whose training diverges
+    (copy / "failures.json").write_text(json.dumps({"0001": {"error": "DivergenceError", "reason": "diverged"}}))
+    again = call("train", *words[:-1], copy)
+    assert again.code == 1
+    assert re.search("^1 *$", again.out, re.MULTILINE), "no figures, and none in the mean"
     assert_one_line(call("train", *words[:-1], copy, "--cv", 4), 2, "--run-dir: ", "cv was 3, and is now 4")
 
 
