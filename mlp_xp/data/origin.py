@@ -20,8 +20,8 @@ class Origin:
     split_seed: int = setting(0, most=2**32 - 1)
     """Random seed, 0 to 2**32 - 1, that chooses the samples to test on."""
     cv: int | None = setting(None, least=2)
-    """Cross-validate: divide all samples into this many folds, and train a network for each, which is tested on its fold
-    and trained on the others."""
+    """Cross-validate: divide all samples into this many folds, and train a network for each, tested on its fold and
+    trained on the others."""
     fold: int | None = setting(None)
     """Train the network of this fold of --cv alone; they count from 0."""
     picture_size: int | None = setting(None, least=1, most=2048)
