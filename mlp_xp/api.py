@@ -33,7 +33,7 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_run
-from mlp_xp.runs.ensembles import confusion_matrix, evaluate_pooled, held_out, members_of, run_of
+from mlp_xp.runs.ensembles import evaluate_pooled, held_out, members_of, run_of
 from mlp_xp.runs.figures import figures_of
 from mlp_xp.runs.recording import check_run, open_folder, read_source, train_in_folder
 from mlp_xp.runs.records import RunError
@@ -119,16 +119,14 @@ class Evaluated(NamedTuple):
     matrices: tuple[np.ndarray, ...]
     """The confusion matrix of each; none for other tasks than classes."""
     figures: dict[str, Any]
-    """All figures of `result`, such as `f1_macro`, and those of each class, label or output in a list under "classes",
-    "labels" or "outputs", as `mlp-xp evaluate --json` prints them. One that does not exist is None, such as the
-    precision of a class that is never predicted. docs/runs.md defines them."""
+    """All figures of `result` as `mlp-xp evaluate --json` prints them; see docs/runs.md. What is 0 / 0 is None."""
     run_figures: tuple[dict[str, Any], ...]
     """All figures of each network alone."""
 
 
 def evaluate(
     models: Models,
-    data: str | Path | Dataset | None = None,
+    data: Any = None,
     *,
     backend: str = "numpy",
     device: str | None = None,
@@ -137,10 +135,11 @@ def evaluate(
     """Evaluate a network, or several together, on the test set of their data, or of other data.
 
     Several networks need the same task, inputs and outputs; the loss of numbers is standardised as that of the first.
-    data: by default that of the run, which must not have changed; or as `load_dataset` takes it, read as the run's own,
-    or a Dataset with arrays on the backend's device, which must be given if the run's data were in memory, and for a
-    model that is not from the folder of a run. All samples are used where other data have no test set. Files need not
-    have all classes. backend, device: as `open_backend` takes them. cache_dir: as for `load_dataset`.
+    data: by default that of the run, which must not have changed; or as `load_dataset` takes it, read as the run's own;
+    or (X, y), as `from_arrays` takes them; a data frame with the columns of labels of the run's table; or a Dataset
+    with arrays on the backend's device. One of these is needed if the run's data were in memory, and for a model that
+    is not from the folder of a run. All samples are used where other data have no test set, and they need not have all
+    classes. backend, device: as `open_backend` takes them. cache_dir: as for `load_dataset`.
 
     Rows of other data that a network was trained on are left out, with an MlpXpWarning: of a run's own table, in any
     order, just its test rows are left. A row is known by its numbers and its label. Rows that the training set has
@@ -151,8 +150,8 @@ def evaluate(
     rows of their own data, and for outputs that are not finite.
     """
     found, datasets = _models(models, backend, device), dict[Any, Dataset]()
-    tests = held_out(found, [_data_of(model, data, cache_dir, datasets) for model in found], given=data is not None)
-    runs, logits, matrices = [], [], list[np.ndarray]()
+    given = [_data_of(model, data, cache_dir, datasets) for model in found]
+    tests, runs, logits = held_out(found, given, same=data is not None), [], []
     for model, dataset in zip(found, tests, strict=True):
         runs.append(model.evaluate(dataset.test_inputs, dataset.test_labels))
         if not math.isfinite(runs[-1].loss):
@@ -162,12 +161,11 @@ def evaluate(
     if len(found) > 1:
         result, pooled = evaluate_pooled(found, logits, labels)
         logits.append(pooled)
-    if found[0].task.exclusive:
-        matrices = [confusion_matrix(labels, np.argmax(z, axis=1), z.shape[1]) for z in logits]
-    matrix, of_each = matrices[-1] if matrices else None, tuple(matrices[: len(found)])
     networks = zip((*found, found[0]), (*runs, result), logits, strict=False)  # and their ensemble, if there is one
     figures = [figures_of(model, each, z, labels) for model, each, z in networks]
-    return Evaluated(result, matrix, tuple(found), tuple(runs), of_each, figures[-1], tuple(figures[: len(found)]))
+    matrices = [np.array(each["confusion_matrix"]) for each in figures if found[0].task.exclusive]
+    each = tuple(matrices[: len(found)]), figures[-1], tuple(figures[: len(found)])
+    return Evaluated(result, matrices[-1] if matrices else None, tuple(found), tuple(runs), *each)
 
 
 class Predicted(NamedTuple):
@@ -190,7 +188,7 @@ def predict(models: Models, inputs: Any, *, backend: str = "numpy", device: str 
     """Predict by a network, or by several together, whose probabilities, or numbers, are then the mean of theirs.
 
     inputs: arrays, as `Model.predict` takes them; a table with the columns of the training data, in any order and among
-    others: the path of a file as `tables.read_table` reads, or a DataFrame; or the path of a picture, of a folder of
+    others: the path of a file as `tables.read_tables` reads, or a data frame; or the path of a picture, of a folder of
     pictures, or several of these in a list. Pictures are read as the run's own were if it was trained on a folder of
     pictures, and else prepared as MNIST's. A file that cannot be read does not stop the others; see `Pictures.faults`.
     backend, device: as `open_backend` takes them; arrays of another library than NumPy are used where they are.
@@ -258,7 +256,7 @@ def plot_run(
     backend: str = "numpy",
     device: str | None = None,
     *,
-    data: str | Path | Dataset | None = None,
+    data: Any = None,
     cache_dir: str | Path | None = None,
 ) -> list[Path]:
     """Draw the pictures of a run, or a sweep, into its folder, and return their paths.
@@ -321,9 +319,7 @@ def _paths(given: Any) -> list[Path]:
     return [Path(each) for each in ([given] if isinstance(given, str | os.PathLike) else given)]
 
 
-def _data_of(
-    model: Model, data: str | Path | Dataset | None, cache_dir: str | Path | None, known: dict[Any, Dataset]
-) -> Dataset:
+def _data_of(model: Model, data: Any, cache_dir: str | Path | None, known: dict[Any, Dataset]) -> Dataset:
     """Return the data to evaluate a network on, on its backend. Raises what `evaluate` does.
 
     known: data that are loaded already, for other networks.
@@ -333,14 +329,16 @@ def _data_of(
     else:
         run_dir = run_of(model)
         settings = run_folder.read_config(run_dir)[0] if run_dir else None
-        if not run_dir or not settings or (data is None and settings.data == UNNAMED):
+        in_memory = not isinstance(data, str | os.PathLike | None)
+        if not in_memory and (not settings or (data is None and settings.data == UNNAMED)):
             raise MlpXpError(
                 f"{model.source!r}: its data were in memory, or are not known; give the same data", setting="data"
             )
-        place = settings.data if data is None else data
-        own = is_own(place, settings.origin)
-        origin = settings.origin if own else Origin()
-        key = str(place), origin, model.backend, model.columns
+        origin = settings.origin if settings else Origin()
+        place = settings.data if settings and data is None else data
+        own = in_memory or is_own(place, origin)
+        origin = origin if own else Origin()
+        key = id(place) if in_memory else str(place), origin, model.backend, model.columns
         if key not in known:
             known[key] = (
                 load_to_evaluate(place, model, origin)
@@ -348,7 +346,7 @@ def _data_of(
                 else load_dataset(place, model.backend, cache_dir=cache_dir, **vars(origin))
             )
         dataset = known[key]
-        if data is None:
+        if run_dir and data is None:
             run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, model.backend)})
     check_fit(model, dataset, f"the data set {dataset.name!r}")
     if dataset.test_inputs is None:

@@ -14,18 +14,13 @@ from mlp_xp.core.library import Backend
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES, Rates
 from mlp_xp.core.step import Batch, State, make_block
 from mlp_xp.core.task import Task
-from mlp_xp.errors import DatasetError
 
 FIRST = len(Rates._fields)  # the column of rates from which on relative weights of the samples follow
 
 
 def relative_weights(weights: np.ndarray) -> np.ndarray:
-    """Return weights of samples, (k, B), divided by their mean in each batch. Raises DatasetError if they sum to 0."""
-    sums = weights.sum(axis=1, keepdims=True)
-    if not sums.all():
-        remedy = "leave out samples of weight 0, or use larger batches"
-        raise DatasetError("the sample weights of a batch sum to 0", remedy=remedy)
-    return weights * (weights.shape[1] / sums)
+    """Return weights of samples, (k, B), divided by their mean in each batch."""
+    return weights * (weights.shape[1] / weights.sum(axis=1, keepdims=True))
 
 
 @np.errstate(over="ignore")  # a rate or a decay at the end of its range may overflow; the losses show it
@@ -38,7 +33,7 @@ def step_inputs(
     `Batch`; and the four `Rates` of their optimiser, (k, 4) of the dtype: one array, as each transfer to a device takes
     as long as several steps. first_step: the number of the first one, from 0 at the start of training. total_steps: the
     steps of the whole training. weights: those of all samples, (n,); the rates are then (k, 4 + B), with relative
-    weights behind them. Raises DatasetError if the weights of a batch sum to 0.
+    weights behind them.
     """
     k, batch_size = samples.shape
     numbers = np.arange(first_step, first_step + k)
@@ -52,18 +47,19 @@ def step_inputs(
 
 @lru_cache(maxsize=8)
 def make_chunk(
-    config: TrainConfig, backend: Backend, prepare: Callable[..., Array], task: Task, most_steps: int
+    config: TrainConfig, backend: Backend, prepare: Callable[..., Array], task: Task, most_steps: int, own: Any = None
 ) -> Callable[[State, tuple[Any, ...], tuple[Any, ...]], tuple[State, Array]]:
     """Return `chunk(state, data, steps) -> state, losses`, compiled where it can be.
 
-    prepare: see `Preparation`. most_steps: the length of the longest chunk. data: the inputs and labels to train on,
-    `Preparation.fitted` and `Dataset.scaling`, on the device. steps: those of `step_inputs`, on the host; `Backend.jit`
-    copies them to the device, and may fill them up. losses: the loss of each step before its update, (k,), which is the
-    weighted mean over its samples. The state is donated.
+    prepare: see `Preparation`. most_steps: the length of the longest chunk. own: a block that takes other steps than
+    those of the configuration, see `make_block`. data: the inputs and labels to train on, `Preparation.fitted` and
+    `Dataset.scaling`, on the device. steps: those of `step_inputs`, on the host; `Backend.jit` copies them to the
+    device, and may fill them up. losses: the loss of each step before its update, the weighted mean over its samples,
+    (k,). The state is donated.
     """
     xp = backend.xp
     deferred = can_defer(config, compiles=backend.compiles)
-    run_block = (make_deferred_block if deferred else make_block)(config, task, backend)
+    run_block = own or (make_deferred_block if deferred else make_block)(config, task, backend)
 
     def chunk(state: State, data: tuple[Any, ...], steps: tuple[Any, ...]) -> tuple[State, Array]:
         (inputs, labels, fitted, scaling), (numbers, kept, rates) = data, steps

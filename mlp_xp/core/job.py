@@ -38,6 +38,9 @@ class Job:
         """
         check_dataset(dataset, backend)
         config.check_fits(dataset.train_inputs.shape[0])
+        if dataset.weights is not None and config.batch_size == 1:
+            fault = "weights of samples have no effect with batches of one"
+            raise ConfigError(fault, remedy="give larger batches, or no weights", setting="batch_size")
         self.config, self.dataset, self.backend = config, dataset, backend
         self._step_config = config.compiled_settings()
         self.sizes = layer_sizes(config, dataset)

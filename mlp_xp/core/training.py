@@ -129,8 +129,7 @@ def trajectory(
     cut. trained: layers on the host, which replace the first of those that the seed draws.
 
     Raises DivergenceError at the first loss that is not finite, of training, validation or test, and before a report if
-    the state is not finite, BackendFailure where the array library fails, and DatasetError if the weights of a batch
-    sum to 0.
+    the state is not finite, and BackendFailure where the array library fails.
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
     config, random, has_ended = job.config, np.random.RandomState(job.config.seed), False

@@ -137,6 +137,11 @@ def to_dataset(
         given = None if train.weights is None else read_weights(train.weights, len(y), backend)
         is_split = test is None and (how.cv or how.test_fraction)
         held, left = split_as(how, y, task) if is_split else (np.zeros(0, np.int64), np.arange(len(y)))
+        weights = weights_of(None if given is None else given[left], class_weight or how.class_weight, y[left], meaning)
+        if weights is not None:  # a sample of weight 0 teaches nothing
+            left, weights = left[weights > 0], weights[weights > 0]
+            if not len(left):
+                raise DatasetError("all training samples have weight 0", remedy="give other weights")
         if isinstance(train.inputs, Table) and samples.columns is None:
             samples = replace(samples, columns=Columns.fit(train.inputs, left, train.file))
     x = _features(samples, train, len(y), backend)
@@ -160,9 +165,9 @@ def to_dataset(
             setting, fault = None if test.file else "test", f"the test set has {theirs}, the training set {ours}"
             raise DatasetError(fault, remedy="give the same", setting=setting, file=test.file)
     elif is_split:
-        parts = ((backend.xp.take(x, backend.asarray(which), axis=0), y[which]) for which in (held, left))
-        (test_x, test_y), (x, y) = parts
-        given = given if given is None else given[left]
+        test_x, test_y = backend.xp.take(x, backend.asarray(held), axis=0), y[held]
+    if len(left) < len(y):
+        x, y = backend.xp.take(x, backend.asarray(left), axis=0), y[left]
     if trained is None and task.exclusive and (y == y[0]).all():
         with samples.naming(train):
             fault = f"all {len(y)} rows are of the class {meaning.names[int(y[0])]!r}"
@@ -185,7 +190,7 @@ def to_dataset(
         columns=samples.columns,
         scaling=_fit(samples, "y", y, meaning.names, backend) if scaled else (),
         hold_out=hold_out,
-        weights=weights_of(given, class_weight or how.class_weight, y, meaning),
+        weights=weights,
     )
 
 

@@ -6,7 +6,8 @@ A `Table` is raw. `Columns` says what the training rows taught about its columns
 import csv
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
@@ -110,8 +111,12 @@ class Columns:
         Gives one MlpXpWarning that names the columns that differ in every row, as row numbers and most text do. Raises
         DatasetError, about the setting "X", with the row and the column.
         """
-        rows = np.arange(len(table)) if rows is None else rows
-        found = [_fit(name, values, rows) for name, values in zip(table.names, table.columns, strict=True)]
+        rows, wrong = np.arange(len(table)) if rows is None else rows, list[DatasetError]()
+        found = []
+        for name, values in zip(table.names, table.columns, strict=True):
+            with _collected(wrong):
+                found.append(_fit(name, values, rows))
+        _raise_all(wrong, fitting=True)
         columns = tuple(column for column, _ in found)
         said = {remark: [column.name for column, why in found if why == remark] for remark in (DIFFERS, UNUSED)}
         if unlike := [name for names in said.values() for name in names]:
@@ -135,15 +140,17 @@ class Columns:
             return X
         columns = [column for column in self.columns if column.feature_names]
         places = find_columns(self.names, table.names, "X")
-        features, start, unknown = np.zeros((len(table), len(self.feature_names))), 0, []
+        features, start = np.zeros((len(table), len(self.feature_names))), 0
+        unknown, wrong = list[str](), list[DatasetError]()
         for column, place in zip(columns, places, strict=True):
             part = features[:, start : start + len(column.feature_names)]
-            if not _encode(column, table.columns[place], part):
-                unknown.append(column.name)
+            with _collected(wrong):
+                unknown += [] if _encode(column, table.columns[place], part) else [column.name]
             start += part.shape[1]
+        _raise_all(wrong)
         if unknown:
             fault = f"columns without a value that was frequent in training: {some(unknown)}"
-            warnings.warn(MlpXpWarning(fault, remedy="check how they are written", setting="X"), stacklevel=3)
+            warnings.warn(MlpXpWarning(fault, remedy="check how they are written"), stacklevel=3)
         return features
 
     def record(self) -> list[dict[str, Any]]:
@@ -158,6 +165,24 @@ class Columns:
 
 DIFFERS = "columns whose values all differ, as row numbers do"
 UNUSED = "columns of text without a frequent value, which are not used"
+
+
+@contextmanager
+def _collected(wrong: list[DatasetError]) -> Iterator[None]:
+    try:
+        yield
+    except DatasetError as error:
+        wrong.append(error)
+
+
+def _raise_all(wrong: Sequence[DatasetError], *, fitting: bool = False) -> None:
+    """Raise the first error, if any, with the names of the columns of the others. fitting: whether to train on them."""
+    if wrong:
+        _, *others = names = [str(error.column) for error in wrong]
+        leave_out: Words = ("correct it, or leave columns out with ", Argument("exclude", _joined(names)))
+        wrong[0].remedy = leave_out if fitting else "correct it"
+        wrong[0].notes = [f"there are wrong values in {some(others)} too"] if others else []
+        raise wrong[0]
 
 
 def is_gap(text: str) -> bool:
@@ -195,8 +220,7 @@ def _fit(name: str, values: np.ndarray, rows: np.ndarray) -> tuple[Column, str]:
         shares = {kind: counts @ ~np.isnan([*map(read, texts)]) for kind, read in READERS.items()}
         kind = next((kind for kind in READERS if shares[kind] >= MOSTLY * counts.sum() > 0), "category")
     if kind != "category":
-        remedy: Words = ("correct it, or leave the column out with ", Argument("exclude", name))
-        known = _numbers(name, kind, values, remedy)[rows]
+        known = _numbers(name, kind, values)[rows]
         gaps = np.isnan(known)
         if not gaps.all():
             known = known[~gaps]
@@ -219,20 +243,20 @@ def _distinct(values: np.ndarray) -> tuple[list[str], np.ndarray]:
     return [*texts], np.array(merged, np.int64)[places]
 
 
-def _numbers(name: str, kind: str, values: np.ndarray, remedy: Words) -> np.ndarray:
+def _numbers(name: str, kind: str, values: np.ndarray) -> np.ndarray:
     """Return the values of a column of numbers or dates, float64 (n,), NaN for a gap. Raises DatasetError."""
     if values.dtype.kind == "O":
         texts, places = _distinct(values)
         numbers, gaps = np.array([*map(READERS[kind], texts)])[places], np.array([not text for text in texts])[places]
     else:
         gaps = np.isnan(values)
-        numbers = values if kind == "number" else np.where(gaps, np.nan, values.astype(np.int64) / DAY)
+        numbers = values if values.dtype.kind == "f" else np.where(gaps, np.nan, values.astype(np.int64) / DAY)
         numbers = numbers if KINDS[values.dtype.kind] == kind else np.full(len(values), np.nan)
     if (wrong := ~gaps & ~np.isfinite(numbers)).any():
         row = int(np.argmax(wrong))
         value = repr(values[row]) if isinstance(values[row], str) else str(values[row])
         fault = f"{value:.60} is not a {'finite ' * int(np.isinf(numbers[row]))}{kind}"
-        raise DatasetError(fault, remedy=remedy, setting="X", row=row, column=name)
+        raise DatasetError(fault, setting="X", row=row, column=name)
     return numbers
 
 
@@ -242,7 +266,7 @@ def _encode(column: Column, values: np.ndarray, part: np.ndarray) -> bool:
     Return whether one of the categories is known, if there are any.
     """
     if column.kind != "category":
-        numbers = _numbers(column.name, column.kind, values, "correct it")
+        numbers = _numbers(column.name, column.kind, values)
         gaps = np.isnan(numbers)
         part[:, 0] = numbers if column.fill is None else np.where(gaps, column.fill, numbers)
         if column.flagged:

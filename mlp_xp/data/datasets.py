@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.dataset import UNNAMED, Dataset
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.data import array_files, mnist_files, pictures, tables
 from mlp_xp.data.arrays import to_dataset
 from mlp_xp.data.downloads import fetch
+from mlp_xp.data.frames import columns_of, table_of, take_labels
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import visible_names
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.data.samples import Format
+from mlp_xp.data.samples import Format, Part, Samples
+from mlp_xp.data.tables import split_names
 from mlp_xp.errors import DatasetError, nearest
 
 # The forms in which data may be stored, one row each. The first one that fits a file or folder reads it.
@@ -78,29 +80,55 @@ def is_own(name_or_folder: str | os.PathLike[str], how: Origin) -> bool:
     return os.path.lexists(name_or_folder) and _format_of(name_or_folder, how).is_own
 
 
-def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) -> Dataset:
+def load_to_evaluate(data: Any, model: Model, how: Origin) -> Dataset:
     """Load your own data to evaluate a trained network on: their test set, or all samples if they have none.
 
-    Both parts of the data set are these samples. how: how to read them; there is no split. The network's classes need
+    Both parts of the data set are these samples. data: a path; (X, y), as `from_arrays` takes them; or a data frame
+    with the columns of labels that `how` names. how: how to read them; there is no split. The network's classes need
     not all be there; labels are matched with their names by their text. The columns of a table may be in another order
     and among others. Raises as `load_dataset` does, also for data that do not fit the network.
     """
     unused: dict[str, Any] = dict.fromkeys(("exclude", "cv", "fold", "sample_weight", "class_weight"))
-    place, how = Path(path), replace(how, task=model.task.name, **unused)
+    how, name, origin = replace(how, task=model.task.name, **unused), UNNAMED, None
+    if isinstance(data, str | os.PathLike):
+        samples, name, origin = _read_for(Path(data), model, how), str(Path(data).absolute()), how
+    else:
+        samples = _take_for(data, model, how)
+    samples = replace(samples, train=samples.test or samples.train, test=None, columns=model.columns)
+    whole = replace(how, test_fraction=0.0, scale_targets=False)
+    dataset = to_dataset(samples, model.backend, whole, standardize=False, trained=model.class_names)
+    inputs, labels = dataset[:2]
+    return dataset._replace(test_inputs=inputs, test_labels=labels, name=name, origin=origin)
+
+
+def _read_for(place: Path, model: Model, how: Origin) -> Samples:
+    """Return samples in files in the form of a network's training data. Raises DatasetError."""
     row = _format_of(place, how)
     try:
         _check_options(str(place), row, how)
-        samples = replace(row.read(place, how, model.columns), columns=model.columns)
+        return row.read(place, how, model.columns)
     except DatasetError as error:
         if error.setting in OPTIONS:  # which are the run's, not the caller's
             fault = f"holds {row.holds}, which cannot be read as the run's own data were"
             raise DatasetError(fault, remedy="give data in the same form", file=place) from error
         raise
-    samples = replace(samples, train=samples.test or samples.train, test=None)
-    whole = replace(how, test_fraction=0.0, scale_targets=False)
-    dataset = to_dataset(samples, model.backend, whole, standardize=False, trained=model.class_names)
-    inputs, labels = dataset[:2]
-    return dataset._replace(test_inputs=inputs, test_labels=labels, name=str(place.absolute()), origin=how)
+
+
+def _take_for(data: Any, model: Model, how: Origin) -> Samples:
+    """Return samples in memory for a network, by the names of the columns that it knows. Raises DatasetError."""
+    if isinstance(data, tuple | list) and len(data) == 2:
+        X, outputs = data[0], model.class_names
+        is_named = not model.task.exclusive and outputs != tuple(map(str, range(len(outputs))))
+        labels, names = take_labels("y", data[1], outputs if is_named else ())
+    elif (found := columns_of(data)[0]) and how.label is not None:
+        X, (labels, names) = data, take_labels("data", data, split_names(how.label, found))
+    else:
+        fault = "has no labels that are known" if found else "is neither a path, a Dataset nor a data frame"
+        raise DatasetError(fault, remedy="give (X, y)", setting="data")
+    table = table_of(X, "X", model.columns.names if model.columns else None)
+    if table is None:
+        return Samples(Part(X, labels), label_names=names)
+    return Samples(Part(table, labels), kind="columns", label_names=names)
 
 
 def _format_of(name_or_folder: str | os.PathLike[str], how: Origin) -> Format:

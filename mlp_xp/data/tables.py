@@ -122,7 +122,7 @@ def _choose(names: Sequence[str], how: Origin, wanted: Sequence[str] | None) -> 
         raise DatasetError("is empty", remedy="give a table with the names of its columns in the first line")
     if wanted is None and how.label is None:
         raise DatasetError(f"needs the name of the column with the labels: {some(names)}", setting="label")
-    labels, ignored = (_split(given, names) for given in (how.label, how.exclude))
+    labels, ignored = (split_names(given, names) for given in (how.label, how.exclude))
     others = labels if how.sample_weight is None else [*labels, how.sample_weight]
     nameless = [] if wanted else [i for i, name in enumerate(names, 1) if re.match(NAMELESS, name)]
     left_out = {*others, *ignored, *(names[i - 1] for i in nameless)}
@@ -136,7 +136,7 @@ def _choose(names: Sequence[str], how: Origin, wanted: Sequence[str] | None) -> 
     return chosen, others
 
 
-def _split(given: str | None, names: Sequence[str]) -> list[str]:
+def split_names(given: str | None, names: Sequence[str]) -> list[str]:
     """Return the names in "a,b", each once. A column may have a name with commas."""
     if given is None or given in names:
         return [] if given is None else [given]
@@ -178,7 +178,7 @@ def _kept_in_csv(stream: Stream, keep: str) -> dict[str, list[str]]:
         head = [*islice(file, SNIFFED)]
         rows = read_rows(chain(head, file), separator_of(head))
         names = [name.strip() for name in next(rows, (0, []))[1]]
-        places = find_columns(wanted := _split(keep, names), names)
+        places = find_columns(wanted := split_names(keep, names), names)
         texts = [[row[i].strip() for i in places] for _, row in rows]
     return {name: [row[i] for row in texts] for i, name in enumerate(wanted)}
 
@@ -307,7 +307,7 @@ def _open_parquet(stream: Stream) -> Iterator[Any]:
 def _kept_in_parquet(stream: Stream, keep: str) -> dict[str, list[str]]:
     with _open_parquet(stream) as file:
         names = file.schema_arrow.names
-        find_columns(wanted := _split(keep, names), names)
+        find_columns(wanted := split_names(keep, names), names)
         table = file.read(wanted)
     return {name: ["" if x is None else str(x) for x in table.column(name).to_pylist()] for name in wanted}
 

@@ -15,20 +15,20 @@ that compiles would compile all steps again for another size.
 """
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 
-from mlp_xp.core.chunk import relative_weights
+from mlp_xp.core import chunk
 from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.dataset import unchanged
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.optimizers import Rates
 from mlp_xp.core.step import Batch, State, make_step
 from mlp_xp.core.task import Task
-from mlp_xp.errors import DatasetError
 
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 """scikit-learn's names of activations, and the core's."""
@@ -70,39 +70,27 @@ def make_rates(optimizer: Any, size: int, decay: np.ndarray) -> Rates:
 
 
 @lru_cache(maxsize=8)
-def make_chunk(config: TrainConfig, backend: Backend, task: Task) -> Callable[..., tuple[State, Array]]:
-    """Return `chunk(state, X, labels, samples, weights, penalties, rates) -> state, losses`.
+def make_chunk(config: TrainConfig, backend: Backend, task: Task, steps: int) -> Callable[..., tuple[State, Array]]:
+    """Return the core's chunk, of at most `steps` steps, with the regularisation in its losses."""
+    xp, step = backend.xp, make_step(config, task, backend)
 
-    samples: int64 (steps, B). weights: those of the samples, (steps, B). penalties: the factor of half the sum of all
-    squared weights in each loss, (steps,). rates: (steps,) each. losses: (steps,), of each step before its update. The
-    state is donated.
-    """
-    xp = backend.xp
-    step = make_step(config, task, backend)
+    def take(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
+        x, targets, kept, *numbers = row
+        rates = Rates(*numbers)
+        flat = [xp.reshape(layer.weights, (-1,)) for layer in state.network]  # before the update
+        # The decay is alpha / n times a factor of the mean gradient, which the factors of the errors add up to.
+        penalty = sum(each @ each for each in flat) * (0.5 * rates.decay / xp.sum(rates.error))
+        state, logits = step(state, Batch(x, targets, kept), rates)
+        return state, xp.concat([logits, xp.zeros_like(logits[:, :1]) + penalty], axis=1)
 
-    def chunk(
-        state: State, X: Array, labels: Array, samples: Array, weights: Array, penalties: Array, rates: Rates
-    ) -> tuple[State, Array]:
-        steps, size = samples.shape
-        outputs = state.network[-1].bias.shape[0]
-        labels = xp.take(labels, xp.reshape(samples, (-1,)), axis=0)
-        targets = task.encode(labels, outputs, (), dtype=backend.dtype, device=backend.device, xp=xp)
-        targets = xp.reshape(targets, (steps, size, outputs))
-        errors = xp.reshape(rates.error, (steps, 1, 1)) * xp.reshape(weights, (steps, size, 1))
+    def loss(z: Array, targets: Array, /, *, xp: Any) -> Array:
+        # For regression it is divided by the outputs later.
+        return task.loss(z[..., :-1], targets, xp=xp) + z[..., -1] * (targets.shape[-1] if task.floats else 1)
 
-        def take(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
-            samples, targets, *numbers = row
-            flat = [xp.reshape(layer.weights, (-1,)) for layer in state.network]  # before the update
-            squares = sum(each @ each for each in flat)
-            state, logits = step(state, Batch(xp.take(X, samples, axis=0), targets, None), Rates(*numbers))
-            return state, xp.concat([xp.reshape(logits, (-1,)), xp.reshape(squares, (1,))])
+    def block(state: State, batch: Batch, rates: Rates) -> tuple[State, Array]:
+        return backend.scan(take, state, (*batch, *rates))
 
-        state, rows = backend.scan(take, state, (samples, targets, *rates._replace(error=errors)))
-        logits = xp.reshape(rows[:, :-1], (steps, size, outputs))
-        losses = xp.mean(task.loss(logits, targets, xp=xp) * weights, axis=-1)
-        return state, losses + 0.5 * penalties * rows[:, -1]
-
-    return backend.jit(chunk, donate=(0,))
+    return chunk.make_chunk(config, backend, unchanged, task._replace(loss=loss), steps, block)
 
 
 def make_epoch(
@@ -123,8 +111,6 @@ def make_epoch(
     from before each update, with the regularisation; for regression also the mean over the outputs. The state is
     donated. Raises ValueError for a batch whose weights sum to 0.
     """
-    run_chunk = make_chunk(config, backend, task)
-    place = partial(backend.asarray, dtype=backend.dtype)
 
     @np.errstate(over="ignore")  # of alpha by tiny weights, which the loss shows
     def epoch(state: State, order: np.ndarray) -> tuple[State, float]:
@@ -133,14 +119,13 @@ def make_epoch(
         rows = np.concatenate([order, np.repeat(order[-1:], filling)]).reshape(-1, size)
         weights = np.ones(rows.shape) if weights_of is None else weights_of[rows]
         weights[-1, size - filling :] = 0
-        try:
-            relative = relative_weights(weights)
-        except DatasetError as error:  # scikit-learn's estimators raise this
-            raise ValueError(str(error)) from None
-        decay = alpha / weights.sum(axis=1)
-        rates = Rates(*map(place, make_rates(optimizer, size, decay)))
-        numbers = place(relative), place(outputs * decay), rates
-        state, losses = run_chunk(state, X, labels, backend.asarray(rows), *numbers)
+        if not (sums := weights.sum(axis=1)).all():
+            raise ValueError("the sample weights of a batch sum to 0; drop samples of weight 0, or use larger batches")
+        rates = make_rates(optimizer, size, alpha / sums)
+        numbers = np.stack([*rates, *chunk.relative_weights(weights).T], axis=-1, dtype=backend.dtype_name)
+        run_chunk = make_chunk(config, backend, task, len(rows))
+        steps = rows, np.empty((*rows.shape, 0), np.uint8), numbers
+        state, losses = run_chunk(state, (X, labels, (), ()), steps)
         sizes = np.full(len(rows), float(size))
         sizes[-1] -= filling
         total = float(sizes @ backend.to_numpy(losses).astype(np.float64))

@@ -52,18 +52,16 @@ def run_of(model: Model) -> Path | None:
     return path
 
 
-def held_out(models: Sequence[Model], datasets: Sequence[Dataset], *, given: bool = False) -> list[Dataset]:
+def held_out(models: Sequence[Model], datasets: Sequence[Dataset], *, same: bool = False) -> list[Dataset]:
     """Return data sets without the test rows that one of the networks was trained on, with an MlpXpWarning if any is.
 
-    datasets: one for each model, on its backend. given: whether they are the same data for all, not the runs' own.
-    Raises RunError if the test sets differ, or no row is left.
+    datasets: one for each model, on its backend. same: whether all are of the same rows, which are other features if
+    the columns were fitted to other training sets. Raises RunError if the test sets differ, or no row is left.
     """
     pairs = [*zip(models, datasets, strict=True)]
-    if any(dataset is not datasets[0] for dataset in datasets):
-        # In float32, because runs in both dtypes may have the same data. Networks of several folds of a table may make
-        # other features of a row.
-        parts = [(model, dataset, dataset[3 if given else 2]) for model, dataset in pairs]
-        tests = {id(dataset): row_sums(x, dataset[3], model.backend, "float32") for model, dataset, x in parts}
+    if not same and any(dataset is not datasets[0] for dataset in datasets):
+        # In float32, because runs in both dtypes may have the same data.
+        tests = {id(dataset): row_sums(*dataset[2:4], model.backend, "float32") for model, dataset in pairs}
         for model, dataset in pairs:
             if not np.array_equal(tests[id(dataset)], tests[id(datasets[0])]):
                 raise RunError(

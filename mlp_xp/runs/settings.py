@@ -1,6 +1,6 @@
 """All settings of a run: training, backend and data. Also recipes to start from, and settings as one flat record."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ RECIPES = {
             optimizer="adamw",
             learning_rate=0.003,
             schedule="constant",
-            weight_decay=1.0,
+            weight_decay=1.5,
             validation=0.1,
             patience=20,
         ),
@@ -132,13 +132,19 @@ def with_absolute_paths(settings: Settings) -> Settings:
 
 
 def of_recipe(recipe: Settings, given: Mapping[str, Any]) -> Settings:
-    """Return a recipe for options: its weight decay is 0 with an optimizer for which the number means another thing.
+    """Return a recipe for options that override some of it, by name, each a value or several of them.
 
-    given: settings by name, each a value or several of them.
+    What would not fit them is 0, unless it is given too: the weight decay with an optimizer for which the number means
+    another thing, and the patience without held-out samples.
     """
-    wanted = given.get("optimizer", recipe.train.optimizer)
-    names = (recipe.train.optimizer, *([wanted] if isinstance(wanted, str) else wanted))
-    return recipe if len({name == "adamw" for name in names}) == 1 else settings_of(recipe, {"weight_decay": 0.0})
+
+    def values(name: str) -> Sequence[Any]:
+        value = given.get(name, getattr(recipe.train, name))
+        return value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+
+    another_meaning = len({name == "adamw" for name in (recipe.train.optimizer, *values("optimizer"))}) > 1
+    changes = {"weight_decay": another_meaning, "patience": 0 in values("validation")}
+    return settings_of(recipe, {name: 0 for name, is_changed in changes.items() if is_changed})
 
 
 def with_fitting_batches(settings: Settings, samples: int) -> Settings:

@@ -27,7 +27,7 @@ def describe(settings: Settings, job: Job) -> str:
     parts = f"{', '.join([first, *others[:-1]])} and {others[-1]}" if others else first
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
-    targets = ", targets standardised" if dataset.scaling else ""
+    targets = ", targets standardised" * bool(dataset.scaling) + ", weighted" * (dataset.weights is not None)
     columns = dataset.columns.described if dataset.columns else ""
     number, reason = backend.threads[:2]
     lines = {
@@ -119,8 +119,8 @@ def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:
         return ""
     return (
         f"it overfits: after epoch {best} the held-out loss rose from {held_out[best]:.4g} to {held_out[-1]:.4g}, "
-        f"while the training loss\nfell from {train[best]:.4g} to {train[-1]:.4g}; try fewer units (--hidden), a higher "
-        "--weight-decay, or --dropout"
+        f"while the training loss\nfell from {train[best]:.4g} to {train[-1]:.4g}; try fewer units (--hidden), a "
+        "higher --weight-decay, or --dropout"
     )
 
 

@@ -23,7 +23,6 @@ from mlp_xp.core.network import Layer
 from mlp_xp.core.plan import Chunk
 from mlp_xp.core.task import CLASSES
 from mlp_xp.core.training import DivergenceError, Event, Position, check_losses, check_state, trajectory
-from mlp_xp.errors import DatasetError
 
 HOST = synthetic(300)
 PIXELS = HOST.train_inputs[0].size
@@ -309,27 +308,6 @@ def test_a_run_compiles_one_loop_for_each_size_of_a_batch_which_others_share():
         assert run_chunk.__wrapped__.__wrapped__._cache_size() == expected
         run(replace(config, seed=9, learning_rate=0.03, init="he", schedule="cosine"), backend, host, stop_after=60)
         assert (make_chunk.cache_info().currsize, run_chunk.__wrapped__.__wrapped__._cache_size()) == (1, expected)
-
-
-# Weights of samples. tests/test_trajectories.py compares them with repeated samples.
-
-
-def test_equal_weights_change_no_bit(backend):
-    for settings in ({}, {"batch_size": 8, "optimizer": "adam", "clip_norm": 0.1, "update_order": "simultaneous"}):
-        job = Job(configuration(**settings), on_device(HOST, backend), backend)
-        weighted = Job(job.config, job.dataset._replace(weights=np.full(300, 0.5)), backend)
-        samples, results = np.arange(3 * job.config.batch_size).reshape(3, -1), []
-        for each in (job, weighted):
-            state, losses = each.run(first_state(job.config, job.sizes, backend), samples, 0)
-            results.append([losses, *arrays_of(state.network, backend.to_numpy)])
-        for one, other in zip(*results, strict=True):
-            assert_near(one, other, 0.0 if backend.name == "numpy" else trajectory_tolerance(3, PIXELS))
-
-
-def test_a_batch_whose_weights_sum_to_0_is_refused():
-    dataset = HOST._replace(weights=np.r_[np.ones(299), 0.0])
-    with pytest.raises(DatasetError, match="weights of a batch sum to 0; leave out samples of weight 0"):
-        run(configuration(), open_backend(), dataset)
 
 
 # Nothing leaves the device inside a chunk.

@@ -179,7 +179,7 @@ def test_one_value_that_is_not_as_all_others_is_told(tmp_path: Path, values: lis
         read_text(tmp_path, f"a;the b;kind\n\n{rows}")
     message = caught.value.worded(as_option)
     assert f"line {len(values) + 2}, column 'the b': {wrong}; " in message
-    assert message.endswith("leave the column out with --exclude 'the b'")
+    assert message.endswith("leave columns out with --exclude 'the b'")
 
 
 def test_all_missing_columns_are_named(tmp_path: Path) -> None:

@@ -11,7 +11,16 @@ from mlp_xp.core.config import ConfigError, TrainConfig
 from mlp_xp.data.origin import Origin
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.records import parse_settings
-from mlp_xp.runs.settings import RECIPES, SETTINGS, Settings, check_unchanged, flatten, settings_of, unflatten
+from mlp_xp.runs.settings import (
+    RECIPES,
+    SETTINGS,
+    Settings,
+    check_unchanged,
+    flatten,
+    of_recipe,
+    settings_of,
+    unflatten,
+)
 
 ODD = Settings(
     "a.b:c",
@@ -44,6 +53,21 @@ def test_recipes_are_valid_and_the_first_is_the_notebooks():
     for recipe in RECIPES.values():
         recipe.train.check_fits(60000)
     assert all(RECIPES[name].dtype == "float32" for name in ("standard", "small"))
+
+
+@pytest.mark.parametrize(
+    ("given", "changes"),
+    [
+        ({"optimizer": "adamw", "validation": 5, "learning_rate": 0.1}, {}),
+        ({"optimizer": "sgd"}, {"weight_decay": 0.0}),
+        ({"optimizer": ("adam", "adamw"), "validation": (0, 0.1)}, {"weight_decay": 0.0, "patience": 0}),
+        ({"validation": 0}, {"patience": 0}),
+    ],
+)
+def test_what_does_not_fit_an_option_leaves_the_recipe(given, changes):
+    """A decay of 1.5 is far too much where it is not multiplied by the rate."""
+    assert of_recipe(RECIPES["own"], given) == settings_of(RECIPES["own"], changes)
+    assert of_recipe(RECIPES["standard"], {"optimizer": "adam"}) == RECIPES["standard"]
 
 
 def test_a_file_has_settings_alone_or_as_a_run_has_them(tmp_path):

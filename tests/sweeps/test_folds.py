@@ -22,7 +22,7 @@ from mlp_xp.sweeps.summary import summary_of
 RANDOM = np.random.default_rng(5)
 X, KINDS = RANDOM.normal(size=(47, 3)), np.array(["a"] * 30 + ["b"] * 12 + ["c"] * 5)
 X[:, 0] += KINDS == "a"
-FOLDS, SHORT = 3, ["--epochs", 2, "--hidden", 4]
+FOLDS, SHORT = 3, ["--epochs", 2, "--hidden", 4, "--validation", 0]
 
 
 @pytest.fixture(scope="module")

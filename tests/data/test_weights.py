@@ -1,0 +1,94 @@
+"""Weights of training samples from arrays and tables. tests/test_trajectories.py shows what they do in a step."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_sets import write_csv
+from helpers import assert_one_line, assert_same_run, call, metrics
+from sklearn.utils.class_weight import compute_sample_weight
+
+from mlp_xp.api import evaluate, train
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.data.arrays import from_arrays
+from mlp_xp.errors import DatasetError
+
+X = np.random.default_rng(3).standard_normal((60, 3))
+Y = np.array(list("abbccc") * 10)
+FLAGS = (X[:, :2] > 0.3).astype(np.uint8)
+WEIGHTS = np.arange(60) % 5 / 4  # every fifth row has weight 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "given", "by_class"),
+    [
+        (Y, "balanced", lambda y: compute_sample_weight("balanced", y)),
+        (FLAGS, "balanced", lambda y: compute_sample_weight("balanced", y)),
+        (Y, {"a": 4, "c": 0}, lambda y: np.select([y == "a", y == "c"], [4.0, 0.0], 1.0)),
+        (Y, "a=4, c=0", lambda y: np.select([y == "a", y == "c"], [4.0, 0.0], 1.0)),
+        (X, None, lambda y: np.ones(len(y))),
+    ],
+)
+def test_weights_are_those_of_rows_times_those_of_classes_in_the_training_part(labels, given, by_class):
+    """Balanced as in scikit-learn. Rows of weight 0 are left out."""
+    unweighted = from_arrays(np.arange(60.0)[:, None], labels, 0.3, standardize=False)
+    rows = unweighted.train_inputs[:, 0].astype(int)
+    expected = by_class(labels[rows]) * WEIGHTS[rows]
+    options = {"standardize": False, "sample_weight": WEIGHTS, "class_weight": given}
+    dataset = from_arrays(np.arange(60.0)[:, None], labels, 0.3, **options)
+    np.testing.assert_array_equal(dataset.train_inputs[:, 0], rows[expected > 0])
+    np.testing.assert_allclose(dataset.weights, expected[expected > 0], rtol=1e-15)
+    np.testing.assert_array_equal(dataset.test_inputs, unweighted.test_inputs)
+    assert unweighted.weights is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        (
+            Y,
+            {"sample_weight": np.r_[np.ones(59), -1]},
+            "sample_weight: row 59: the weight -1.0 is out of range; give a",
+        ),
+        (Y, {"sample_weight": np.r_[np.ones(59), np.nan]}, "sample_weight: row 59: there is no weight; give a finite"),
+        (Y, {"sample_weight": [1.0]}, r"sample_weight: the shape is \(1,\); give \(60,\), one for each row"),
+        (Y, {"class_weight": dict.fromkeys("abc", 0)}, "all training samples have weight 0; "),
+        (
+            Y,
+            {"class_weight": "balance"},
+            "class_weight: there is no class 'balance'; give class_weight=\"balanced\", or",
+        ),
+        (Y, {"class_weight": "a=2,b=x"}, "class_weight: 'x', the weight of 'b', is not a finite number of at least 0"),
+        (X, {"class_weight": "balanced"}, "class_weight: numbers have no classes; leave it out"),
+    ],
+)
+def test_wrong_weights_are_refused(labels, options, message):
+    with pytest.raises(DatasetError, match=f"^{message}"):
+        from_arrays(X, labels, **options)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_on_a_table_with_weights_is_that_on_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit, and longer after a resume. The weights are part of the data that a run knows."""
+    monkeypatch.chdir(tmp_path)
+    columns = {"x0": X[:, 0], "w": WEIGHTS, "x1": X[:, 1], "kind": Y, "x2": X[:, 2]}
+    write_csv(tmp_path / "t.csv", columns)
+    options = "--data-dir t.csv --label kind --sample-weight w --class-weight balanced --epochs"
+    words = "train", *options.split()
+    assert call(*words, 3, "--run-dir", "run")[::2] == (0, "")
+    held = json.loads((tmp_path / "run/config.json").read_text())["settings"]
+    config = TrainConfig(**{name: value for name, value in held.items() if name in TrainConfig.__dataclass_fields__})
+    dataset = from_arrays(X, Y, 0.2, feature_names=["x0", "x1", "x2"], sample_weight=WEIGHTS, class_weight="balanced")
+    reports = [*train(config, dataset, open_backend())]
+    assert [each["train_loss"] for each in metrics(tmp_path / "run")] == [each.train_loss for each in reports[:-1]]
+    assert evaluate("run").result == reports[-1].test
+    assert call("evaluate", "run", "--data-dir", "t.csv").err.startswith("warning: 38 of 60 rows are left out")
+    assert call("train", "--resume", "run", "--epochs", 4).code == call(*words, 4, "--run-dir", "longer").code == 0
+    assert_same_run(tmp_path / "run", tmp_path / "longer")
+    assert_one_line(call(*words, 1, "--recipe", "notebook"), 2, "--batch-size: weights of samples have no effect")
+    write_csv(tmp_path / "t.csv", {**columns, "w": np.where(WEIGHTS == 1, -1, 2 * WEIGHTS)})
+    assert_one_line(call(*words, 1), 2, "'t.csv', line 6, column 'w': the weight -1.0 is out of range; give a finite")
+    write_csv(tmp_path / "t.csv", {**columns, "w": 2 * WEIGHTS})
+    assert_one_line(call("train", "--resume", "run", "--epochs", 5), 2, "values, weights, rows or their order have")
