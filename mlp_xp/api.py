@@ -21,7 +21,6 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Event, Report, trajectory
 from mlp_xp.data.arrays import from_arrays as from_arrays  # noqa: PLC0414
-from mlp_xp.data.columns import Columns
 from mlp_xp.data.datasets import is_own, load_dataset, load_to_evaluate
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.pictures import Pictures, read_pictures
@@ -33,7 +32,7 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_run
-from mlp_xp.runs.ensembles import confusion_matrix, evaluate_pooled, held_out, members_of, run_of
+from mlp_xp.runs.ensembles import evaluate_pooled, held_out, members_of, run_of
 from mlp_xp.runs.figures import figures_of
 from mlp_xp.runs.recording import check_run, open_folder, read_source, train_in_folder
 from mlp_xp.runs.records import RunError
@@ -119,9 +118,7 @@ class Evaluated(NamedTuple):
     matrices: tuple[np.ndarray, ...]
     """The confusion matrix of each; none for other tasks than classes."""
     figures: dict[str, Any]
-    """All figures of `result`, such as `f1_macro`, and those of each class, label or output in a list under "classes",
-    "labels" or "outputs", as `mlp-xp evaluate --json` prints them. One that does not exist is None, such as the
-    precision of a class that is never predicted. docs/runs.md defines them."""
+    """All figures of `result` as `mlp-xp evaluate --json` prints them; see docs/runs.md. What is 0 / 0 is None."""
     run_figures: tuple[dict[str, Any], ...]
     """All figures of each network alone."""
 
@@ -153,8 +150,7 @@ def evaluate(
     """
     found, datasets = _models(models, backend, device), dict[Any, Dataset]()
     given = [_data_of(model, data, cache_dir, datasets) for model in found]
-    tests = held_out(found, given, same=data is not None)
-    runs, logits, matrices = [], [], list[np.ndarray]()
+    tests, runs, logits = held_out(found, given, same=data is not None), [], []
     for model, dataset in zip(found, tests, strict=True):
         runs.append(model.evaluate(dataset.test_inputs, dataset.test_labels))
         if not math.isfinite(runs[-1].loss):
@@ -164,12 +160,11 @@ def evaluate(
     if len(found) > 1:
         result, pooled = evaluate_pooled(found, logits, labels)
         logits.append(pooled)
-    if found[0].task.exclusive:
-        matrices = [confusion_matrix(labels, np.argmax(z, axis=1), z.shape[1]) for z in logits]
-    matrix, of_each = matrices[-1] if matrices else None, tuple(matrices[: len(found)])
     networks = zip((*found, found[0]), (*runs, result), logits, strict=False)  # and their ensemble, if there is one
     figures = [figures_of(model, each, z, labels) for model, each, z in networks]
-    return Evaluated(result, matrix, tuple(found), tuple(runs), of_each, figures[-1], tuple(figures[: len(found)]))
+    matrices = [np.array(each["confusion_matrix"]) for each in figures if found[0].task.exclusive]
+    each = tuple(matrices[: len(found)]), figures[-1], tuple(figures[: len(found)])
+    return Evaluated(result, matrices[-1] if matrices else None, tuple(found), tuple(runs), *each)
 
 
 class Predicted(NamedTuple):
@@ -228,7 +223,8 @@ def _read(models: Sequence[Model], inputs: Any) -> tuple[Samples, Pictures | Non
             file=paths[0],
         )
     if tables:
-        return read_tables(tables[0], Origin(), Columns.union([each.columns for each in models])), None
+        wanted = dict.fromkeys(name for each in models for name in each.columns.names)
+        return read_tables(tables[0], Origin(), [*wanted]), None
     pictures = read_pictures(paths, model.input_shape, model.kind)
     return Samples(Part(pictures.images, None)), pictures
 

@@ -1,6 +1,5 @@
 """Evaluate a run's network, or an ensemble of several, on the test set: `python scripts/evaluate.py RUN_DIR ...`."""
 
-import itertools
 from collections.abc import Iterable, Sequence
 from json import dumps
 from pathlib import Path
@@ -41,7 +40,7 @@ def evaluate(
     """Evaluate a run's network on the test set, in total and for each class, label or output.
 
     With several runs, or a sweep, evaluate each of them, and the ensemble, whose probabilities or numbers are the mean
-    of theirs.
+    of theirs. F1, areas under ROC curves and mean absolute errors need scikit-learn; docs/runs.md defines all figures.
 
     Args:
         run_dirs: The folder of a training run or of a sweep, or the folders of several.
@@ -55,21 +54,17 @@ def evaluate(
     folders = [Path(each.source) for each in found.models]
     warn_of_unfinished(folders)
     several = len(run_dirs) > 1 or is_sweep(run_dirs[0])
-    pairs = itertools.zip_longest((*found.run_figures, found.figures), (*found.matrices, found.matrix))
-    *each, whole = (
-        figures if matrix is None else {**figures, "confusion_matrix": matrix.tolist()} for figures, matrix in pairs
-    )
-    records = [{"run": str(folder), **record} for folder, record in zip(folders, each, strict=True)]
+    records = [{"run": str(folder), **each} for folder, each in zip(folders, found.run_figures, strict=True)]
     if not has_scikit_learn():
         print_line("note", f"F1, ROC AUC, MAE and others need scikit-learn, which {not_installed('scikit-learn')}")
     if csv:
-        last = [{"run": f"ensemble of {len(folders)}", **whole}] if several else []
+        last = [{"run": f"ensemble of {len(folders)}", **found.figures}] if several else []
         lines = [*map(flat, records + last)]
         print_csv([lines[0], *(line.values() for line in lines)])
     elif json:
-        print(dumps({**whole, "runs": records} if several else records[0], indent=2))
+        print(dumps({**found.figures, "runs": records} if several else records[0], indent=2))
     else:
-        show(found, whole, folders if several else (), plain_console())
+        show(found, folders if several else (), plain_console())
 
 
 def warn_of_unfinished(folders: Iterable[Path]) -> None:
@@ -90,9 +85,9 @@ def flat(record: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in record.items() if not isinstance(value, list)} | named
 
 
-def show(found: api.Evaluated, whole: dict[str, Any], folders: Sequence[Path], console: Console) -> None:
+def show(found: api.Evaluated, folders: Sequence[Path], console: Console) -> None:
     """Print the figures of a network, or of several in `folders` and of their ensemble."""
-    model, names = found.models[0], found.models[0].class_names
+    model, names, whole = found.models[0], found.models[0].class_names, found.figures
     if folders:
         runs = [*labels([read_row(folder) for folder in folders]), f"ensemble of {len(folders)}"]
         head, kind = ("test %", "accuracy") if found.result.r2 is None else ("test R²", "r2")

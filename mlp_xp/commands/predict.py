@@ -4,6 +4,7 @@ Several runs, or a sweep, before the pictures or the table answer as an ensemble
 """
 
 import itertools
+from functools import partial
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from mlp_xp.commands.evaluate import warn_of_unfinished
 from mlp_xp.commands.options import BackendName, Device, only_one
 from mlp_xp.commands.process import end_with
 from mlp_xp.core.model import Model
-from mlp_xp.data.tables import read_kept
+from mlp_xp.data.tables import read_table, split_names
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.runs.table import is_run
@@ -67,7 +68,11 @@ def predict(
         raise MlpXpError("a table has no pictures; leave it out", setting="show")
     if keep and found.pictures is not None:
         raise MlpXpError("pictures have no columns; leave it out", setting="keep")
-    kept = read_kept(files[0], keep) if keep else {}
+    kept = dict[str, list[str]]()
+    if keep:
+        columns, values, *_ = read_table(files[0], partial(split_names, keep))
+        texts = [["" if value is None else str(value) for value in each] for each in values]
+        kept = dict(zip(columns, texts, strict=True))
     members = folders if others or is_sweep(run_dir) else []
     model, kind = found.models[0], "row" if found.pictures is None else "picture"
     names = [*map(str, found.pictures.paths)] if found.pictures else [*range(1, len(found.outputs) + 1)]

@@ -16,7 +16,7 @@ from mlp_xp.backends.reading import dtype_name, read_features
 from mlp_xp.core.dataset import BYTES, PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.data.columns import Columns, Table
+from mlp_xp.data.columns import Column, Columns, Table
 from mlp_xp.data.frames import table_of, take_labels
 from mlp_xp.data.labels import SHOWN, Labels, Meaning, labels_of, meaning_of, read_labels
 from mlp_xp.data.origin import Origin
@@ -96,7 +96,7 @@ def from_arrays(
     _check_index(X, y, "y")
     _check_index(X, sample_weight, "sample_weight")
     classes = None if class_names is None else tuple(map(str, class_names))
-    known = Columns.plain(names) if names and table is None else None
+    known = Columns(tuple(map(Column, names))) if names and table is None else None
     part = Part(X if table is None else table, labels, weights=sample_weight)
     samples = Samples(part, held, "arrays" if table is None else "columns", known, label_names, classes)
     try:

@@ -5,9 +5,11 @@ A `Table` is raw. `Columns` says what the training rows taught about its columns
 
 import csv
 import io
+import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
@@ -18,6 +20,7 @@ from mlp_xp.backends.reading import find_columns
 from mlp_xp.data.reading import FLAGS, MISSING, number_of
 from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, Words, some
 
+TEXT = np.dtypes.StringDType()
 MOSTLY = 0.9  # the share of values from which text is taken for numbers or dates, or for different in nearly every row
 FREQUENT, MOST_LEVELS = 0.01, 30  # a category has a feature from this share of the rows on; so many categories have one
 FEW = 20  # in fewer rows, whole numbers differ by chance
@@ -32,7 +35,7 @@ class Table:
     """The names of the columns."""
     columns: tuple[np.ndarray, ...]
     """The values of each, (n,): float64 (NaN: no value; true and false are 1 and 0), datetime64[us] in UTC (NaT: no
-    value), or objects, all of them `str` ("", or one of `reading.MISSING`: no value)."""
+    value), or StringDType ("", or one of `reading.MISSING`: no value)."""
     notes: str = ""
     """How the file was written, for people: "separated by ';', decimal commas"."""
 
@@ -45,7 +48,7 @@ class Column(NamedTuple):
     """How a column becomes features. It was fitted to the training rows."""
 
     name: str
-    kind: str
+    kind: str = "number"
     """number, date (days since 1970-01-01, UTC), or category."""
     fill: float | None = None
     """What a number or a date without a value becomes: the median. None: such a row is refused."""
@@ -73,7 +76,7 @@ class Columns:
 
     columns: tuple[Column, ...]
     described: str = field(default="", compare=False)
-    """What was found, for people: "7 columns: 4 numbers, 2 categories, 1 date, gaps in 2"."""
+    """What was found, for people: "4 of numbers, 2 of categories, 1 of dates, 2 with gaps"; "" for numbers alone."""
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -86,21 +89,9 @@ class Columns:
         return tuple(column.name for column in self.columns if column.feature_names)
 
     @property
-    def meaning(self) -> tuple[str, ...]:
-        """What the features are, so that equal values mean the same: their names, and what gaps are filled with."""
-        filled = [column for column in self.columns if column.flagged and column.fill is not None]
-        return (*self.feature_names, *(f"{column.fill!r} where {column.name} is missing" for column in filled))
-
-    @classmethod
-    def plain(cls, names: Sequence[str]) -> Self:
-        """Return the columns of an array of numbers, whose names are known; gaps are refused."""
-        return cls(tuple(Column(name, "number") for name in names))
-
-    @classmethod
-    def union(cls, several: Sequence["Columns"]) -> Self:
-        """Return all the columns that are needed for the features of several."""
-        needed = {column.name: column for each in several for column in each.columns if column.feature_names}
-        return cls(tuple(needed.values()))
+    def medians(self) -> tuple[float | None, ...]:
+        """What gaps become in the columns that had some."""
+        return tuple(column.fill for column in self.columns if column.flagged)
 
     @classmethod
     def fit(cls, table: Table, rows: np.ndarray | None = None, file: object = None) -> Self:
@@ -109,85 +100,65 @@ class Columns:
         rows: the numbers of the training rows; by default all. file: where the table is from, for the warning.
 
         Gives one MlpXpWarning that names the columns that differ in every row, as row numbers and most text do. Raises
-        DatasetError, about the setting "X", with the row and the column.
+        DatasetError, about the setting "X", with the row and all columns with a wrong value.
         """
-        rows, wrong = np.arange(len(table)) if rows is None else rows, list[DatasetError]()
-        found = []
-        for name, values in zip(table.names, table.columns, strict=True):
-            with _collected(wrong):
-                found.append(_fit(name, values, rows))
-        _raise_all(wrong, fitting=True)
-        columns = tuple(column for column, _ in found)
-        said = {remark: [column.name for column, why in found if why == remark] for remark in (DIFFERS, UNUSED)}
+        rows = np.arange(len(table)) if rows is None else rows
+        kinds = [_kind_of(values[rows]) for values in table.columns]
+        numbers = _numbers(table.names, kinds, table.columns, fitting=True)
+        every = zip(table.names, kinds, table.columns, numbers, strict=True)
+        found = [
+            _fit_category(name, values[rows]) if known is None else _fit_number(name, kind, known[rows])
+            for name, kind, values, known in every
+        ]
+        said = {why: [column.name for column, remark in found if remark == why] for why in (DIFFERS, UNUSED)}
         if unlike := [name for names in said.values() for name in names]:
-            fault = "; ".join(f"{remark}: {some(names)}" for remark, names in said.items() if names)
+            fault = "; ".join(f"{why}: {some(names)}" for why, names in said.items() if names)
             remedy: Words = ("to leave columns out, give ", Argument("exclude", _joined(unlike)))
             warning = MlpXpWarning(fault, remedy=remedy, file=file, setting=None if file else "X")
             warnings.warn(warning, stacklevel=4)  # for the caller of from_arrays, or load_dataset
-        return cls(columns, _described(columns, table.notes))
+        columns = tuple(column for column, _ in found)
+        counts = Counter(dict.fromkeys((*KINDS.values(), "unused"), 0))
+        counts.update(KINDS[column.kind] if column.feature_names else "unused" for column in columns)
+        counts["with gaps"] = sum(column.flagged for column in columns)
+        described = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        is_plain = not table.notes and counts["of numbers"] == counts.total()
+        return cls(columns, "" if is_plain else "; ".join(filter(None, (described, table.notes))))
 
     def features(self, X: Any) -> Any:
         """Return the features of a `Table`, or of a data frame that `frames.table_of` knows: float64 (n, features).
 
         Columns are found by their names; others are ignored. An array, or a list, is returned as it is: it has features
         already. Gives an MlpXpWarning that names columns whose categories are all unknown. Raises DatasetError, about
-        the setting "X", which names all columns that are missing.
+        the setting "X", which names all columns that are missing, or that have a wrong value.
         """
         from mlp_xp.data.frames import table_of  # which imports this module
 
         table = table_of(X, "X", self.names)
         if table is None:
             return X
-        columns = [column for column in self.columns if column.feature_names]
-        places = find_columns(self.names, table.names, "X")
-        features, start = np.zeros((len(table), len(self.feature_names))), 0
-        unknown, wrong = list[str](), list[DatasetError]()
-        for column, place in zip(columns, places, strict=True):
-            part = features[:, start : start + len(column.feature_names)]
-            with _collected(wrong):
-                unknown += [] if _encode(column, table.columns[place], part) else [column.name]
-            start += part.shape[1]
-        _raise_all(wrong)
+        used = [column for column in self.columns if column.feature_names]
+        given = [table.columns[place] for place in find_columns(self.names, table.names, "X")]
+        numbers = _numbers(self.names, [column.kind for column in used], given)
+        features, unknown, end = np.zeros((len(table), len(self.feature_names))), list[str](), 0
+        for column, values, known in zip(used, given, numbers, strict=True):
+            start, end = end, end + len(column.feature_names)
+            part = features[:, start:end]
+            if known is None:
+                unknown += [] if _encode(column, values, part) else [column.name]
+                continue
+            gaps = np.isnan(known)
+            part[:, 0] = known if column.fill is None else np.where(gaps, column.fill, known)
+            if column.flagged:
+                part[:, 1] = gaps
         if unknown:
             fault = f"columns without a value that was frequent in training: {some(unknown)}"
             warnings.warn(MlpXpWarning(fault, remedy="check how they are written"), stacklevel=3)
         return features
 
-    def record(self) -> list[dict[str, Any]]:
-        """Return this as JSON has it."""
-        return [column._asdict() for column in self.columns]
 
-    @classmethod
-    def of_record(cls, record: Sequence[dict[str, Any]]) -> Self:
-        """Return what `record` wrote."""
-        return cls(tuple(Column(**{**each, "levels": tuple(each["levels"])}) for each in record))
-
-
+KINDS = {"number": "of numbers", "category": "of categories", "date": "of dates"}
 DIFFERS = "columns whose values all differ, as row numbers do"
 UNUSED = "columns of text without a frequent value, which are not used"
-
-
-@contextmanager
-def _collected(wrong: list[DatasetError]) -> Iterator[None]:
-    try:
-        yield
-    except DatasetError as error:
-        wrong.append(error)
-
-
-def _raise_all(wrong: Sequence[DatasetError], *, fitting: bool = False) -> None:
-    """Raise the first error, if any, with the names of the columns of the others. fitting: whether to train on them."""
-    if wrong:
-        _, *others = names = [str(error.column) for error in wrong]
-        leave_out: Words = ("correct it, or leave columns out with ", Argument("exclude", _joined(names)))
-        wrong[0].remedy = leave_out if fitting else "correct it"
-        wrong[0].notes = [f"there are wrong values in {some(others)} too"] if others else []
-        raise wrong[0]
-
-
-def is_gap(text: str) -> bool:
-    """Return whether a text stands for no value."""
-    return text.lower() in MISSING
 
 
 def as_number(text: str) -> float:
@@ -197,98 +168,116 @@ def as_number(text: str) -> float:
 
 def as_days(text: str) -> float:
     """Return the days since 1970-01-01 to a date, in ISO 8601 or as 31.12.2024; NaN for other text."""
-    for read in (datetime.fromisoformat, lambda text: datetime.strptime(text, "%d.%m.%Y")):
-        try:
-            moment = read(text)
-        except ValueError:
-            continue
-        moment = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-        return np.datetime64(moment, "us").astype(np.int64).item() / DAY
-    return np.nan
+    try:
+        moment = datetime.fromisoformat(re.sub(r"^(\d\d)\.(\d\d)\.(\d{4})$", r"\3-\2-\1", text))
+    except ValueError:
+        return np.nan
+    moment = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    return np.datetime64(moment, "us").astype(np.int64).item() / DAY
 
 
 READERS: dict[str, Callable[[str], float]] = {"number": as_number, "date": as_days}
-KINDS = {"f": "number", "M": "date"}
 
 
-def _fit(name: str, values: np.ndarray, rows: np.ndarray) -> tuple[Column, str]:
-    """Return how a column becomes features, and a remark to warn with, or "". values: (n,), as in a `Table`."""
-    texts, counts, kind = list[str](), np.zeros(0, np.int64), KINDS.get(values.dtype.kind)
-    if kind is None:
-        texts, places = _distinct(values[rows])
-        counts = np.bincount(places, minlength=len(texts)) * np.array([text != "" for text in texts], np.int64)
-        shares = {kind: counts @ ~np.isnan([*map(read, texts)]) for kind, read in READERS.items()}
-        kind = next((kind for kind in READERS if shares[kind] >= MOSTLY * counts.sum() > 0), "category")
-    if kind != "category":
-        known = _numbers(name, kind, values)[rows]
-        gaps = np.isnan(known)
-        if not gaps.all():
-            known = known[~gaps]
-            differ = kind == "number" and FEW <= len(known) == len(np.unique(known)) and (known % 1 == 0).all()
-            return Column(name, kind, float(np.median(known)), bool(gaps.any())), DIFFERS if differ else ""
-    found = {text: int(count) for text, count in zip(texts, counts, strict=True) if count}
+def distinct(values: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return the different texts in a column, "" for a gap; which of them each value is; how often each is there."""
+    texts, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return ["" if text.lower() in MISSING else text for text in texts.tolist()], places, counts
+
+
+def _kind_of(values: np.ndarray) -> str:
+    """Return the kind of a column by its training rows."""
+    if values.dtype != TEXT:
+        return "date" if values.dtype.kind == "M" else "number"
+    with suppress(ValueError):
+        values.astype(np.float64)  # the common case, without gaps
+        return "number"
+    texts, _, counts = distinct(values)
+    counts = counts * np.array([text != "" for text in texts], np.int64)
+    for kind, read in READERS.items():
+        if counts @ ~np.isnan([*map(read, texts)]) >= MOSTLY * counts.sum() > 0:
+            return kind
+    return "category"
+
+
+def _numbers(
+    names: Sequence[str], kinds: Sequence[str], columns: Sequence[np.ndarray], *, fitting: bool = False
+) -> list[np.ndarray | None]:
+    """Return columns of numbers or dates as float64 (n,), NaN for a gap; None for categories. Raises DatasetError."""
+    every = [*zip(names, kinds, columns, strict=True)]
+    found = [None if kind == "category" else _parsed(kind, values) for _, kind, values in every]
+    if wrong := [each for each, read in zip(every, found, strict=True) if read is not None and np.isinf(read).any()]:
+        (name, kind, values), *others = wrong
+        row = int(np.argmax(np.isinf(_parsed(kind, values))))
+        shown = repr(str(values[row])) if values.dtype == TEXT else str(values[row])
+        leave_out = Argument("exclude", _joined([name for name, *_ in wrong]))
+        remedy: Words = ("correct it, or leave columns out with ", leave_out) if fitting else "correct it"
+        error = DatasetError(
+            f"{shown:.60} is not a {kind.replace('number', 'finite number')}",
+            remedy=remedy,
+            setting="X",
+            row=row,
+            column=name,
+        )
+        error.notes = [f"there are wrong values in {some([name for name, *_ in others])} too"] if others else []
+        raise error
+    return found
+
+
+def _parsed(kind: str, values: np.ndarray) -> np.ndarray:
+    """Return values as numbers or days, float64 (n,), NaN for a gap, infinite for what is neither."""
+    if values.dtype == TEXT:
+        with suppress(ValueError):
+            if kind == "number":
+                return values.astype(np.float64)
+        texts, places, _ = distinct(values)
+        read = np.array([*map(READERS[kind], texts)])
+        return np.where(np.isnan(read) & np.array([text != "" for text in texts]), np.inf, read)[places]
+    gaps = np.isnan(values)
+    if (values.dtype.kind == "M") != (kind == "date"):
+        return np.where(gaps, np.nan, np.inf)
+    return np.where(gaps, np.nan, values.astype(np.int64) / DAY) if kind == "date" else values
+
+
+def _fit_number(name: str, kind: str, numbers: np.ndarray) -> tuple[Column, str]:
+    """Return how numbers or days become features, and a remark to warn with, or ""."""
+    known = numbers[~np.isnan(numbers)]
+    if not len(known):
+        return Column(name, "category"), UNUSED
+    differ = kind == "number" and FEW <= len(known) == len(np.unique(known)) and bool((known % 1 == 0).all())
+    return Column(name, kind, float(np.median(known)), len(known) < len(numbers)), DIFFERS if differ else ""
+
+
+def _fit_category(name: str, values: np.ndarray) -> tuple[Column, str]:
+    """Return how text becomes features, and a remark to warn with, or ""."""
+    texts, _, counts = distinct(values)
+    found = {text: count for text, count in zip(texts, counts.tolist(), strict=True) if text}
     total = sum(found.values())
-    least = len(rows) if len(found) >= MOSTLY * total else max(2, FREQUENT * len(rows))
+    least = len(values) if len(found) >= MOSTLY * total else max(2, FREQUENT * len(values))
     levels = sorted((text for text, count in found.items() if count >= least), key=lambda text: (-found[text], text))
     levels = sorted(levels[:MOST_LEVELS])
-    other, flagged = 0 < len(levels) < len(found), 0 < total < len(rows)
+    other, flagged = 0 < len(levels) < len(found), 0 < total < len(values)
     return Column(name, "category", None, flagged, tuple(levels), other), "" if levels else UNUSED
 
 
-def _distinct(values: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Return the different texts among objects, a gap as "", and which of them each value is, int64 (n,)."""
-    known, texts = dict[str, int](), dict[str, int]()
-    places = np.fromiter((known.setdefault(text, len(known)) for text in values.tolist()), np.int64, len(values))
-    merged = [texts.setdefault("" if is_gap(text) else text, len(texts)) for text in known]
-    return [*texts], np.array(merged, np.int64)[places]
-
-
-def _numbers(name: str, kind: str, values: np.ndarray) -> np.ndarray:
-    """Return the values of a column of numbers or dates, float64 (n,), NaN for a gap. Raises DatasetError."""
-    if values.dtype.kind == "O":
-        texts, places = _distinct(values)
-        numbers, gaps = np.array([*map(READERS[kind], texts)])[places], np.array([not text for text in texts])[places]
-    else:
-        gaps = np.isnan(values)
-        numbers = values if values.dtype.kind == "f" else np.where(gaps, np.nan, values.astype(np.int64) / DAY)
-        numbers = numbers if KINDS[values.dtype.kind] == kind else np.full(len(values), np.nan)
-    if (wrong := ~gaps & ~np.isfinite(numbers)).any():
-        row = int(np.argmax(wrong))
-        value = repr(values[row]) if isinstance(values[row], str) else str(values[row])
-        fault = f"{value:.60} is not a {'finite ' * int(np.isinf(numbers[row]))}{kind}"
-        raise DatasetError(fault, setting="X", row=row, column=name)
-    return numbers
-
-
 def _encode(column: Column, values: np.ndarray, part: np.ndarray) -> bool:
-    """Write the features of a column to a part of them, (n, features of the column), which is 0.
+    """Write the features of a category to a part of them, (n, features of the column), which is 0.
 
-    Return whether one of the categories is known, if there are any.
+    Return whether one of the values is known, if there are any. Numbers are taken as text, without a decimal point if
+    they are whole.
     """
-    if column.kind != "category":
-        numbers = _numbers(column.name, column.kind, values)
-        gaps = np.isnan(numbers)
-        part[:, 0] = numbers if column.fill is None else np.where(gaps, column.fill, numbers)
-        if column.flagged:
-            part[:, 1] = gaps
-        return True
-    texts, places = _distinct(_as_text(values))
+    if values.dtype != TEXT:
+        shown = [int(value) if isinstance(value, float) and value % 1 == 0 else value for value in values.tolist()]
+        values = np.array([*map(str, shown)], TEXT)
+    texts, places, _ = distinct(values)
     features = {level: i for i, level in enumerate(column.levels)}
     if column.flagged:
         features[""] = part.shape[1] - 1
     other = len(column.levels) if column.other else -1
-    which = np.array([features.get(text, other) for text in texts], np.int64)[places]
+    which = np.array([features.get(text, other) for text in texts])[places]
     rows = np.flatnonzero(which >= 0)
     part[rows, which[rows]] = 1
     return not {*texts} - {""} or not {*texts}.isdisjoint(column.levels)
-
-
-def _as_text(values: np.ndarray) -> np.ndarray:
-    """Return values as text: whole numbers without a decimal point, a gap as ""."""
-    if values.dtype.kind == "O":
-        return values
-    shown = [int(value) if isinstance(value, float) and value % 1 == 0 else value for value in values.tolist()]
-    return np.array(["" if gap else str(value) for value, gap in zip(shown, np.isnan(values), strict=True)], object)
 
 
 def _joined(names: Sequence[str]) -> str:
@@ -296,18 +285,3 @@ def _joined(names: Sequence[str]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(names)
     return text.getvalue()
-
-
-def _described(columns: Sequence[Column], notes: str) -> str:
-    """Return what a table has, for people; nothing if it is numbers alone."""
-    used = [column.kind for column in columns if column.feature_names]
-    counts = {"number": used.count("number"), "categor": used.count("category"), "date": used.count("date")}
-    ends = {"categor": ("y", "ies")}
-    parts = [f"{n} {what}{ends.get(what, ('', 's'))[n > 1]}" for what, n in counts.items() if n]
-    if unused := len(columns) - len(used):
-        parts.append(f"{unused} unused")
-    if gaps := sum(column.flagged for column in columns):
-        parts.append(f"gaps in {gaps}")
-    if len(parts) == 1 and counts["number"] and not notes:
-        return ""
-    return "; ".join(filter(None, (f"{len(columns)} column{'s' * (len(columns) > 1)}: {', '.join(parts)}", notes)))

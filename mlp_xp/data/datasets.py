@@ -12,7 +12,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.data import array_files, mnist_files, pictures, tables
 from mlp_xp.data.arrays import to_dataset
 from mlp_xp.data.downloads import fetch
-from mlp_xp.data.frames import column_names, table_of, take_labels
+from mlp_xp.data.frames import columns_of, table_of, take_labels
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import visible_names
 from mlp_xp.data.registry import DATASETS
@@ -106,7 +106,7 @@ def _read_for(place: Path, model: Model, how: Origin) -> Samples:
     row = _format_of(place, how)
     try:
         _check_options(str(place), row, how)
-        return row.read(place, how, model.columns)
+        return row.read(place, how, model.columns and model.columns.names)
     except DatasetError as error:
         if error.setting in OPTIONS:  # which are the run's, not the caller's
             fault = f"holds {row.holds}, which cannot be read as the run's own data were"
@@ -120,7 +120,7 @@ def _take_for(data: Any, model: Model, how: Origin) -> Samples:
         X, outputs = data[0], model.class_names
         is_named = not model.task.exclusive and outputs != tuple(map(str, range(len(outputs))))
         labels, names = take_labels("y", data[1], outputs if is_named else ())
-    elif (found := column_names(data)) and how.label is not None:
+    elif (found := columns_of(data)[0]) and how.label is not None:
         X, (labels, names) = data, take_labels("data", data, split_names(how.label, found))
     else:
         fault = "has no labels that are known" if found else "is neither a path, a Dataset nor a data frame"

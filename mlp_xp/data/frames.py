@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends.reading import NUMBERS, find_columns
-from mlp_xp.data.columns import Table
+from mlp_xp.data.columns import TEXT, Table
 from mlp_xp.errors import DatasetError, some
 
 LIBRARIES = {"pandas", "polars", "pyarrow"}
@@ -30,9 +30,9 @@ def table_of(X: Any, what: str = "X", wanted: Sequence[str] | None = None) -> Ta
     what: the name of X in errors. wanted: the columns to read, in this order; by default all. Raises DatasetError for
     columns that are missing or there twice, and for those of bytes, lists, durations or complex numbers.
     """
-    if isinstance(X, Table) or not _is_known(X) or (found := _columns(X)) is None:
+    names, columns = columns_of(X)
+    if not names:
         return X if isinstance(X, Table) else None
-    names, columns = found
     places = find_columns(names if wanted is None else wanted, names, what)
     return as_table([names[i] for i in places], [_array(columns[i]) for i in places], what)
 
@@ -52,38 +52,28 @@ def take_labels(what: str, y: Any, wanted: Sequence[str] = ()) -> tuple[Any, tup
     y: a data frame, of which a single column is (n,), or a Series or another column of these libraries. Values are as
     they are, so that whole numbers may be classes. wanted: the columns of a data frame to take, if there are any.
     """
-    if not _is_known(y):
-        return y, ()
-    if (found := _columns(y)) is None:
-        return _array(y), tuple(str(name) for name in [getattr(y, "name", None)] if name not in (None, ""))
-    names, columns = found
+    names, columns = columns_of(y)
+    if not names:
+        name = getattr(y, "name", None)
+        return (_array(y), () if name in (None, "") else (str(name),)) if _is_known(y) else (y, ())
     places = find_columns(wanted or names, names, what)
     arrays = [_array(columns[i]) for i in places]
     return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=1), tuple(names[i] for i in places)
 
 
-def column_names(X: Any) -> list[str]:
-    """Return the names of the columns of a data frame; none for anything else."""
-    found = _columns(X) if _is_known(X) else None
-    return found[0] if found else []
+def columns_of(X: Any) -> tuple[list[str], list[Any]]:
+    """Return the names and the columns of a data frame; none for anything else."""
+    if not _is_known(X) or len(getattr(X, "shape", ())) != 2:
+        return [], []
+    if hasattr(X, "iloc"):  # pandas
+        return [*map(str, X.columns)], [X.iloc[:, i] for i in range(X.shape[1])]
+    columns = X.get_columns() if hasattr(X, "get_columns") else X.columns  # polars, or else pyarrow
+    return [*map(str, getattr(X, "column_names", X.columns))], columns
 
 
 def _is_known(X: Any) -> bool:
     """Return whether a library of data frames made this."""
     return not LIBRARIES.isdisjoint(each.__module__.partition(".")[0] for each in type(X).__mro__)
-
-
-def _columns(X: Any) -> tuple[list[str], list[Any]] | None:
-    """Return the names and the columns of a data frame; None for a column."""
-    if hasattr(X, "iloc") and hasattr(X, "columns"):
-        names, columns = X.columns, [X.iloc[:, i] for i in range(X.shape[1])]
-    elif hasattr(X, "get_columns"):
-        names, columns = X.columns, X.get_columns()
-    elif hasattr(X, "column_names"):
-        names, columns = X.column_names, X.columns
-    else:
-        return None
-    return [*map(str, names)], columns
 
 
 def _array(column: Any) -> np.ndarray:
@@ -98,19 +88,23 @@ def _array(column: Any) -> np.ndarray:
 
 def _meant(array: np.ndarray) -> np.ndarray | None:
     """Return the values of a column as a `Table` has them; None if there are other kinds of values."""
+    if array.dtype == TEXT:
+        return array
     if array.dtype.kind in "biuf" and array.ndim == 1:
         return array.astype(np.float64)
     if array.dtype.kind == "M":
         return array.astype("datetime64[us]")
-    values = [None if isinstance(value, NUMBERS) and value != value else value for value in array.tolist()]
-    known = [value for value in values if value is not None]
-    if array.dtype.kind not in "OU" or array.ndim > 1 or any(isinstance(value, REFUSED) for value in known):
+    values = array.tolist()
+    refused = any(issubclass(kind, REFUSED) for kind in {*map(type, values)})
+    if refused or array.dtype.kind not in "OU" or array.ndim > 1:
         return None
-    if known and all(isinstance(value, NUMBERS) for value in known):
+    values = [None if value != value else value for value in values]  # NaN
+    kinds = {*map(type, values)} - {type(None)}
+    if kinds and all(issubclass(kind, NUMBERS) for kind in kinds):
         return np.array([np.nan if value is None else value for value in values], np.float64)
-    if known and all(isinstance(value, DATES) for value in known):
+    if kinds and all(issubclass(kind, DATES) for kind in kinds):
         return np.array([_in_utc(value) for value in values], "datetime64[us]")
-    return np.array(["" if value is None else str(value).strip() for value in values], object)
+    return np.array(["" if value is None else str(value).strip() for value in values], TEXT)
 
 
 def _in_utc(value: Any) -> Any:

@@ -18,7 +18,7 @@ from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.step import State, to_device
 from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import Best, Position, Tally
-from mlp_xp.data.columns import Columns
+from mlp_xp.data.columns import Column, Columns
 from mlp_xp.files import write_whole
 from mlp_xp.runs.records import FORMAT, REMEDY, RunError, check_fields, check_format, first_difference, parse
 from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, facts_of, read_config
@@ -94,7 +94,7 @@ def save_model(folder: Path, model: Model) -> None:
     facts: dict[str, Any] = {
         "activation": model.activation,
         "dtype": model.backend.dtype_name,
-        "columns": model.columns and model.columns.record(),
+        "columns": model.columns and [column._asdict() for column in model.columns.columns],
         **facts_of(model, model.input_shape),
     }
     tensors = _network_tensors("network", model.network, model.backend)
@@ -130,11 +130,15 @@ def load_run(path: str | Path, backend: Backend | None = None) -> Model:
         placed(SCALING),
         tuple(facts["image_shape"]),
         tuple(facts["class_names"]),
-        None if facts["columns"] is None else Columns.of_record(facts["columns"]),
+        facts["columns"] and Columns(tuple(map(_column_of, facts["columns"]))),
         facts["inputs"],
         str(source),
         facts["sha256"],
     )
+
+
+def _column_of(record: dict[str, Any]) -> Column:
+    return Column(**{**record, "levels": tuple(record["levels"])})
 
 
 def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
@@ -149,16 +153,16 @@ def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
     of_arrays = isinstance(other, Dataset) and "arrays" in (model.kind, other.kind)
     are_numbers = tuple(map(str, range(len(names[0])))) in names and len(names[0]) == len(names[1])
     fit = of_arrays and are_numbers and not all(name.isdecimal() for side in names for name in side)
-    columns = [each.columns for each in (model, other) if each.columns]
-    meanings = [sorted(each.names) if isinstance(other, Model) else each.meaning for each in columns]
-    by_name = isinstance(other, Model) and len(columns) == 2
-    inputs = ["" if by_name else described(each) for each in (model.input_shape, shape)]
-    facts: tuple[tuple[str, Any, Any], ...] = (
+    facts: list[tuple[str, Any, Any]] = [
         ("task", model.task.name, other.task.name),
-        ("inputs", inputs[0], inputs[1]),
-        ("columns", meanings[0] if columns else (), meanings[-1] if columns else ()),
         (model.task.outputs_name, names[1] if fit else names[0], names[1]),
-    )
+    ]
+    if isinstance(other, Dataset) or not (model.columns and other.columns):
+        facts.insert(1, ("inputs", described(model.input_shape), described(shape)))
+    if isinstance(other, Dataset) and model.columns and other.columns:
+        mine, theirs = model.columns, other.columns
+        facts.insert(2, ("columns", mine.feature_names, theirs.feature_names))
+        facts.insert(3, ("medians of columns with gaps", mine.medians, theirs.medians))
     if difference := first_difference(facts):
         raise RunError(
             f"{model.source!r}: its network does not fit {whose}: {difference}; "

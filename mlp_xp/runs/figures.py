@@ -12,6 +12,7 @@ import numpy as np
 
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation, Task, in_units
+from mlp_xp.runs.ensembles import confusion_matrix
 
 BINS = 15
 
@@ -27,26 +28,25 @@ def figures_of(model: Model, result: Evaluation, z: np.ndarray, labels: np.ndarr
     z: what the model's last layer, or an ensemble's, says, (n, outputs). labels: as in a `Dataset`. Both are on the
     host. result: the evaluation of z. docs/runs.md defines the names.
     """
+
+    def plain(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
     task, scaling = model.task, tuple(map(model.backend.to_numpy, model.scaling))
     predictions = in_units(task.link(z.astype(np.float64), xp=np), scaling)
-    of = _of_numbers if task.floats else _of_flags
-    columns, more = of(task, result, predictions, labels)
-    rows = zip(model.class_names, *(np.asarray(values).tolist() for values in columns.values()), strict=True)
-    parts = [{name: _plain(value) for name, value in zip(("name", *columns), row, strict=True)} for row in rows]
+    columns, more = (_of_numbers if task.floats else _of_flags)(task, result, predictions, labels)
     totals = {"samples": result.samples, **result._asdict(), **more}
-    numbers = {name: _plain(value) for name, value in totals.items() if isinstance(value, int | float)}
-    return {**numbers, task.outputs_name: parts}
+    rows = zip(model.class_names, *(np.asarray(values).tolist() for values in columns.values()), strict=True)
+    parts = [dict(zip(("name", *columns), map(plain, row), strict=True)) for row in rows]
+    matrix = {}
+    if task.exclusive:
+        matrix["confusion_matrix"] = confusion_matrix(labels, np.argmax(z, axis=1), z.shape[1]).tolist()
+    numbers = {name: plain(value) for name, value in totals.items() if isinstance(value, int | float)}
+    return {**numbers, task.outputs_name: parts, **matrix}
 
 
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-Columns = tuple[dict[str, Any], dict[str, float]]
-"""Figures of each output, (outputs,), by name, and total ones."""
-
-
-def _of_numbers(_: Task, result: Evaluation, predictions: np.ndarray, labels: np.ndarray) -> Columns:
+def _of_numbers(_: Task, result: Evaluation, predictions: np.ndarray, labels: np.ndarray) -> Any:
+    """Return the figures of each output, (outputs,), by name, and the total ones; so does `_of_flags`."""
     columns: dict[str, Any] = {"r2": result.r2s, "rmse": result.rmses}
     if not has_scikit_learn():
         return columns, {}
@@ -57,31 +57,29 @@ def _of_numbers(_: Task, result: Evaluation, predictions: np.ndarray, labels: np
     return columns | found, {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def _of_flags(task: Task, result: Evaluation, predictions: np.ndarray, labels: np.ndarray) -> Columns:
+def _of_flags(task: Task, result: Evaluation, predictions: np.ndarray, labels: np.ndarray) -> Any:
     truth, said = as_flags(task, predictions, labels)
-    counts, sure, share = reliability(task, predictions, truth, said)
-    more = {
-        "log_loss": result.loss / (1 if task.exclusive else truth.shape[1]),  # the loss of labels is a sum over them
-        "calibration_error": float(np.average(np.abs(share - sure), weights=counts)),
-    }
     samples, right = np.sum(truth, axis=0), np.sum(truth & said, axis=0)
     columns: dict[str, Any] = {"samples": samples} | ({} if task.exclusive else {"accuracy": result.label_accuracies})
     with np.errstate(invalid="ignore"):
         columns |= {"precision": right / np.sum(said, axis=0), "recall": right / samples}
+    log_loss = result.loss / (1 if task.exclusive else len(samples))  # the loss of labels is a sum over them
+    more = {"log_loss": log_loss, "calibration_error": reliability(task, predictions, truth, said)[0]}
     if not has_scikit_learn():
         return columns, more
-    from sklearn.metrics import precision_recall_fscore_support
+    from sklearn.metrics import f1_score, roc_auc_score
 
-    options = {"labels": range(truth.shape[1]) if truth.shape[1] > 1 else [1], "zero_division": math.nan}
-    precision, recall, f1, _ = precision_recall_fscore_support(truth, said, average=None, **options)
-    rates = {"precision": precision, "recall": recall, "f1": f1, "roc_auc": areas_of(truth, predictions)}
-    for name, values in rates.items():
+    pairs = [*zip(truth.T, predictions.T, strict=True)]
+    columns["f1"] = [f1_score(own, each, zero_division=math.nan) for own, each in zip(truth.T, said.T, strict=True)]
+    columns["roc_auc"] = [roc_auc_score(*pair) if 0 < pair[0].sum() < len(truth) else math.nan for pair in pairs]
+    for name in ("precision", "recall", "f1", "roc_auc"):
+        values = np.asarray(columns[name])
         # As scikit-learn's means: those of classes that occur, whose 0 / 0 is 0; an area needs samples of both kinds.
         counted = ~np.isnan(values) if name == "roc_auc" else (samples > 0) | np.any(said, axis=0)
         for how, weights in (("macro", counted), ("weighted", counted * samples)):
             exists = np.any(weights)
             more[f"{name}_{how}"] = float(np.average(np.nan_to_num(values), weights=weights)) if exists else math.nan
-    return columns | rates, more
+    return columns, more
 
 
 def as_flags(task: Task, predictions: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -95,25 +93,16 @@ def as_flags(task: Task, predictions: np.ndarray, labels: np.ndarray) -> tuple[n
     return labels[:, None] == numbers, np.argmax(predictions, axis=1)[:, None] == numbers
 
 
-def areas_of(truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """Return the area under the ROC curve of each class or label against all others, (outputs,); see `as_flags`."""
-    from sklearn.metrics import roc_auc_score
+def reliability(task: Task, predictions: np.ndarray, truth: np.ndarray, said: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the expected calibration error, and for each bin the count, mean probability and share that is true.
 
-    pairs = zip(truth.T, predictions.T, strict=True)
-    return np.array([roc_auc_score(own, p) if own.any() and not own.all() else math.nan for own, p in pairs])
-
-
-def reliability(
-    task: Task, predictions: np.ndarray, truth: np.ndarray, said: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the count, mean probability and share that is true of predictions in BINS bins of equal width.
-
-    Empty bins are left out. An exclusive task counts the class that is predicted for each sample; another one counts
-    all labels of all samples. The expected calibration error is the mean of |share - probability| over all that is
-    counted: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017, equation 3.
+    The error is the mean of |share - probability|, weighted by the counts: Guo, Pleiss, Sun, Weinberger, "On
+    calibration of modern neural networks", ICML 2017, equation 3. The bins, (3, n), are BINS of equal width, without
+    the empty ones. Exclusive tasks count the class that is predicted for each sample, others all labels of all samples.
     """
     sure, right = (array[said] if task.exclusive else array.ravel() for array in (predictions, truth))
     numbers = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], sure)  # an edge belongs to the bin below
-    counts, *sums = (np.bincount(numbers, weights, BINS) for weights in (None, sure, right))
-    full = counts > 0
-    return counts[full], sums[0][full] / counts[full], sums[1][full] / counts[full]
+    sums = np.stack([np.bincount(numbers, weights, BINS) for weights in (None, sure, right)])
+    bins = sums[:, sums[0] > 0]
+    bins[1:] = bins[1:] / bins[0]
+    return float(np.average(np.abs(bins[2] - bins[1]), weights=bins[0])), bins

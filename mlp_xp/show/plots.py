@@ -20,7 +20,7 @@ import numpy as np
 from mlp_xp.core.task import CLASSES, Task
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import write_whole
-from mlp_xp.runs.figures import areas_of, as_flags, reliability
+from mlp_xp.runs.figures import as_flags, reliability
 from mlp_xp.show.numbers import percent, thousands
 
 if TYPE_CHECKING:
@@ -403,48 +403,37 @@ def draw_probabilities(
 ) -> "Figure":
     """Draw ROC curves and the reliability diagram of probabilities, (n, outputs), for labels as in a `Dataset`.
 
-    ROC curves: of each class or label against all others, at most `most` in colour, those with the least area below
-    them; with good curves, their corner is also drawn enlarged. Two classes have the same area, and one curve.
-    Reliability: the share that is right in each bin of probability, which should equal it; see `reliability`.
+    ROC curves: of each class or label against all others, `most` of them in colour, those with the least area below;
+    the corner of good ones is also drawn enlarged. Two classes have the same area, and one curve. Reliability: the
+    share that is right in each bin of probability, which should equal it; see `reliability`. Needs scikit-learn.
     """
-    from sklearn.metrics import roc_curve
+    from sklearn.metrics import auc, roc_curve
 
+    figure, (left, right) = panels(2, 2, 4.8)
     truth, said = as_flags(task, probabilities, labels)
-    figure = new_figure(9.6, 5.3)
-    figure.set_layout_engine("none")  # takes as long as drawing
-    left, right = (figure.add_axes((x, 0.245, 0.383, 0.694)) for x in (0.075, 0.595))
-    areas = areas_of(truth, probabilities)
-    first = int(task.exclusive and len(names) == 2)
-    ranked = [i for i in np.argsort(areas).tolist() if i >= first and not math.isnan(areas[i])]
-    curves = {i: roc_curve(truth[:, i], probabilities[:, i])[:2] for i in ranked}
-    coloured, parts = sorted(ranked[:most]), [left]
-    if ranked and 0.95 < areas[ranked[0]] < 1:
+    shown = range(1 if task.exclusive and len(names) == 2 else 0, len(names))
+    curves = {i: roc_curve(truth[:, i], probabilities[:, i])[:2] for i in shown if 0 < truth[:, i].sum() < len(truth)}
+    areas = {i: float(auc(*curve)) for i, curve in curves.items()}
+    ranked, parts = sorted(areas, key=areas.__getitem__), [left]
+    if areas and 0.95 < min(areas.values()) < 1:
         parts.append(left.inset_axes((0.36, 0.08, 0.6, 0.6), xlim=(0, 0.1), ylim=(0.9, 1)))
-        parts[-1].set(xticks=(0, 0.05, 0.1), yticks=(0.9, 0.95, 1))
     for axes in parts:
         for i in ranked[most:]:
             axes.plot(*curves[i], color="#bbbbbb", linewidth=0.8)
-        for i, colour in zip(coloured, COLOURS, strict=False):
+        for i, colour in zip(sorted(ranked[:most]), COLOURS, strict=False):
             axes.plot(*curves[i], color=colour, linewidth=1.3, label=f"{text(names[i], LONGEST_CLASS)}: {areas[i]:.4f}")
-        axes.plot((0, 1), (0, 1), color="#777777", linestyle="--", linewidth=0.8)
-        tidy(axes)
-    mean = f", mean area {np.mean([areas[i] for i in ranked]):.4f}" if ranked else ""
-    left.set(xlabel="false positive rate", ylabel="true positive rate")
-    left.set_title(f"ROC curves{mean}", fontsize=10.5)
-    counts, sure, share = reliability(task, probabilities, truth, said)
-    error = float(np.average(np.abs(sure - share), weights=counts))
-    right.plot((0, 1), (0, 1), color="#777777", linestyle="--", linewidth=0.8)
+    error, (counts, sure, share) = reliability(task, probabilities, truth, said)
     right.plot(sure, share, color=COLOURS[0], linewidth=0.8, alpha=0.5)
-    sizes: Any = 15 + 300 * counts / counts.sum()
-    right.scatter(sure, share, s=sizes, color=COLOURS[0], alpha=0.6, linewidths=0, clip_on=False)
+    right.scatter(sure, share, s=15 + 300 * counts / counts.sum(), color=COLOURS[0], alpha=0.6, linewidths=0)
+    for axes in (*parts, right):
+        axes.axline((0, 0), slope=1, color="#777777", linestyle="--", linewidth=0.8)
+        tidy(axes)
+    left.set(title="ROC curves", xlabel="false positive rate", ylabel="true positive rate")
     what = "predicted class" if task.exclusive else "label"
-    right.set(xlabel=f"probability of the {what} (circles: how many)", ylabel="share that is true")
-    right.set_title(f"reliability, calibration error {error:.4f}", fontsize=10.5)
-    tidy(right)
-    for axes in (left, right):
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=(0, 0.25, 0.5, 0.75, 1), yticks=(0, 0.25, 0.5, 0.75, 1))
+    right.set(xlabel=f"probability of the {what} (circles: how many)", ylabel="share that is true", xlim=(-0.05, 1.05))
+    right.set(title=f"reliability, calibration error {error:.4f}", ylim=(-0.05, 1.05))
     which = f"the {most} of {len(ranked)} with the least area" if len(ranked) > most else "area below the curve"
-    figure.legend(*left.get_legend_handles_labels(), loc="lower center", ncols=3, title=which, **LEGEND)
+    figure.legend(*left.get_legend_handles_labels(), loc=BELOW, ncols=3, title=which, **LEGEND)
     return figure
 
 

@@ -16,16 +16,16 @@ from sklearn.preprocessing import OneHotEncoder
 
 from mlp_xp import TrainConfig, evaluate, from_arrays, load_dataset, load_run, open_backend, predict, train
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.data.columns import Column, Columns, Table
+from mlp_xp.data.columns import TEXT, Column, Columns, Table
 from mlp_xp.data.splitting import split
-from mlp_xp.errors import DatasetError, MlpXpWarning
+from mlp_xp.errors import DatasetError, MlpXpWarning, nearest, some
 
 CONFIG = TrainConfig(epochs=1, batch_size=8, hidden=(5,), warm_up_steps=0, init="glorot", seed=3)
 SWAPPED = str.maketrans(",.", ".,")
 
 
-def objects(values: Any) -> np.ndarray:
-    return np.array([*values], object)
+def text(values: Any) -> np.ndarray:
+    return np.array([*values], TEXT)
 
 
 def fitted(values: np.ndarray) -> Column:
@@ -77,10 +77,10 @@ def test_features_are_those_of_scikit_learns_transformers(files: tuple[Mixed, Pa
             continue
         gaps = np.array([[value is None] for value in values])
         if any(isinstance(value, str) for value in values):
-            text = objects(values)[:, None]
+            words = np.array(values, object)[:, None]
             encoder = OneHotEncoder(min_frequency=2, handle_unknown="infrequent_if_exist", sparse_output=False)
-            encoder.fit(text[left][~gaps[left, 0]])
-            expected.append(encoder.transform(np.where(gaps, text[~gaps][0], text)) * ~gaps)
+            encoder.fit(words[left][~gaps[left, 0]])
+            expected.append(encoder.transform(np.where(gaps, words[~gaps][0], words)) * ~gaps)
         else:
             kind = "M8[D]" if isinstance(values[0], date) else float
             numbers = np.array(values, kind).astype(float)[:, None]
@@ -125,13 +125,13 @@ def test_faults_of_other_tables_name_all_columns(files: tuple[Mixed, Path, Datas
     table, place, dataset = files
     numbers = [each.name for each in dataset.columns.columns if each.kind == "number"]
     columns = {f"{name}_" if name in numbers[:2] else name: each for name, each in table.columns.items()}
-    missing = " ".join(f"'{name}' (did you mean '{name}_'?)," for name in numbers[:2])[:-1]
+    missing = " ".join(f"'{name}'{nearest(name, columns)}," for name in numbers[:2])[:-1]
     for command in (("predict", place / "run"), ("evaluate", place / "run", "--data-dir")):
         path = write(tmp_path / "renamed.csv", columns)
         assert_one_line(call(*command, path), 2, f"'{path}': has no column {missing}; its columns are ")
         path = write(tmp_path / "wrong.csv", {**table.columns, **{name: ["7", "x?"] * 75 for name in numbers}})
-        fault = f"'{path}', line 3, column '{numbers[0]}': 'x?' is not a number; correct it; there are wrong values in "
-        assert_one_line(call(*command, path), 2, fault + ", ".join(map(repr, numbers[1:])) + " too")
+        fault = f"'{path}', line 3, column '{numbers[0]}': 'x?' is not a finite number; correct it; "
+        assert_one_line(call(*command, path), 2, fault, f"; there are wrong values in {some(numbers[1:])} too")
 
 
 def test_networks_that_were_fitted_to_other_rows_answer_together(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_networks_that_were_fitted_to_other_rows_answer_together(tmp_path: Path)
 
 def test_nothing_is_learned_from_test_rows() -> None:
     """Neither medians nor categories, and the kind of a column neither."""
-    a, b = np.arange(40) / 4, objects("xy" * 20)
+    a, b = np.arange(40) / 4, text("xy" * 20)
     rows = np.arange(30)
     columns = Columns.fit(Table(("a", "b"), (a, b)), rows)
     a[30:], b[30:] = np.nan, "z"
@@ -166,19 +166,19 @@ def test_nothing_is_learned_from_test_rows() -> None:
     ("values", "expected"),
     [
         (np.array([1, np.nan, 4, 6]), Column("a", "number", 4.0, flagged=True)),
-        (objects(["1", "NA", " 4", "6e0"]), Column("a", "number", 4.0, flagged=True)),
-        (objects(["true", "FALSE", "false", "False"]), Column("a", "number", 0.0)),
+        (text(["1", "NA", " 4", "6e0"]), Column("a", "number", 4.0, flagged=True)),
+        (text(["true", "FALSE", "false", "False"]), Column("a", "number", 0.0)),
         (np.array(["1970-01-03", "NaT", "1970-01-02T12:00"], "M8[us]"), Column("a", "date", 1.75, flagged=True)),
-        (objects(["1970-01-03", "-", "1970-01-02T13:00:00+01:00"]), Column("a", "date", 1.75, flagged=True)),
-        (objects(["03.01.1970", "05.01.1970", ""]), Column("a", "date", 3.0, flagged=True)),
-        (objects(["b", "a", "b", "a", "", "c"]), Column("a", "category", None, True, ("a", "b"), other=True)),
-        (objects(["b", "a", "b", "a"]), Column("a", "category", None, False, ("a", "b"))),
-        (objects(["01", "x", "01", "x", "x"]), Column("a", "category", None, False, ("01", "x"))),
-        (objects(["a", "b", "c", "", "d"]), Column("a", "category", None, flagged=True)),
-        (objects(["", "NA"]), Column("a", "category")),
-        (objects([*"aab" * 67, *["rare"] * 2]), Column("a", "category", None, False, ("a", "b"), other=True)),
+        (text(["1970-01-03", "-", "1970-01-02T13:00:00+01:00"]), Column("a", "date", 1.75, flagged=True)),
+        (text(["03.01.1970", "05.01.1970", ""]), Column("a", "date", 3.0, flagged=True)),
+        (text(["b", "a", "b", "a", "", "c"]), Column("a", "category", None, True, ("a", "b"), other=True)),
+        (text(["b", "a", "b", "a"]), Column("a", "category", None, False, ("a", "b"))),
+        (text(["01", "x", "01", "x", "x"]), Column("a", "category", None, False, ("01", "x"))),
+        (text(["a", "b", "c", "", "d"]), Column("a", "category", None, flagged=True)),
+        (text(["", "NA"]), Column("a", "category")),
+        (text([*"aab" * 67, *["rare"] * 2]), Column("a", "category", None, False, ("a", "b"), other=True)),
         (
-            objects([f"{i:02}x" for i in range(40) for _ in range(2 + (i > 5))]),
+            text([f"{i:02}x" for i in range(40) for _ in range(2 + (i > 5))]),
             Column("a", "category", None, False, tuple(f"{i:02}x" for i in range(6, 36)), other=True),
         ),
     ],
@@ -192,8 +192,8 @@ def test_what_a_column_is(values: np.ndarray, expected: Column) -> None:
 def test_columns_that_differ_in_every_row_are_named_at_once() -> None:
     """Row numbers, whole numbers in any order, and text; but neither quantities with a fraction nor few rows."""
     n = np.arange(20.0)
-    text = {"a,b": objects(f"{i:.0f}x" for i in n), "word": objects("xy" * 10)}
-    columns = {"id": n[::-1] * 7, "size": n / 8, **text, "half": np.where(n < 10, n, np.nan)}
+    words = {"a,b": text(f"{i:.0f}x" for i in n), "word": text("xy" * 10)}
+    columns = {"id": n[::-1] * 7, "size": n / 8, **words, "half": np.where(n < 10, n, np.nan)}
     table = Table(tuple(columns), tuple(columns.values()))
     with pytest.warns(MlpXpWarning) as warned:
         Columns.fit(table)
@@ -205,18 +205,18 @@ def test_columns_that_differ_in_every_row_are_named_at_once() -> None:
 
 def test_other_rows() -> None:
     """Unseen categories are other, or nothing; gaps are filled; numbers may be text, and the other way round."""
-    values = np.arange(10) / 4, objects("xxyyyxxxyz"), objects(["1", "1", "2", "2", "A", "A"] + ["1"] * 4)
+    values = np.arange(10) / 4, text("xxyyyxxxyz"), text(["1", "1", "2", "2", "A", "A"] + ["1"] * 4)
     columns = Columns.fit(Table(("n", "word", "code"), values))
-    codes, words = np.array([1.0, 2, 7, np.nan]), objects(["x", "w", "", "y"])
-    table = Table(("code", "word", "n"), (codes, words, objects(["1", "", "NA", "2.5"])))
+    codes, words = np.array([1.0, 2, 7, np.nan]), text(["x", "w", "", "y"])
+    table = Table(("code", "word", "n"), (codes, words, text(["1", "", "NA", "2.5"])))
     expected = [[1, 1, 0, 0, 1, 0, 0], [1.125, 0, 0, 1, 0, 1, 0], [1.125, 0, 0, 1, 0, 0, 0], [2.5, 0, 1, 0, 0, 0, 0]]
     np.testing.assert_array_equal(columns.features(table), expected)
-    strange = replace(table, columns=(objects("BBBB"), objects("wwww"), table.columns[2]))
+    strange = replace(table, columns=(text("BBBB"), text("wwww"), table.columns[2]))
     with pytest.warns(MlpXpWarning, match="^columns without a value that was frequent in training: 'word', 'code'; ch"):
         columns.features(strange)
     assert columns.features(values[0]) is values[0], "an array has features"
     days = replace(table, columns=(*table.columns[:2], np.zeros(4, "M8[us]")))
-    with pytest.raises(DatasetError, match=r"X: row 0, column 'n': 1970-01-01T00:00:00.000000 is not a number"):
+    with pytest.raises(DatasetError, match=r"X: row 0, column 'n': 1970-01-01T00:00:00.000000 is not a finite number"):
         columns.features(days)
 
 
@@ -225,15 +225,15 @@ def test_other_rows() -> None:
     [
         (
             "titanic/german.csv",
-            "6 numbers, 3 categories, 2 unused, gaps in 3; separated by ';', decimal commas",
+            "6 of numbers, 3 of categories, 2 unused, 3 with gaps; separated by ';', decimal commas",
         ),
-        ("ames/t.csv", "6 numbers, 6 categories, 1 date, gaps in 4"),
+        ("ames/t.csv", "6 of numbers, 6 of categories, 1 of dates, 4 with gaps"),
     ],
 )
 def test_train_says_what_it_found(tmp_path: Path, name: str, line: str) -> None:
     table = mixed(name.partition("/")[0])
     path = write(tmp_path / name.partition("/")[2], table.columns)
     outcome = call("train", "--data-dir", path, "--label", table.label, "--epochs", 1, "--run-dir", tmp_path / "run")
-    assert f" columns: {line}\n" in outcome.out
+    assert f"\ncolumns  {line}\n" in outcome.out
     warned = f"warning: '{path}': columns whose values all differ, as row numbers do: '{table.ids[0]}'; "
     assert outcome.err.startswith(warned)

@@ -18,7 +18,7 @@ from mlp_xp.core.dataset import BYTES, Dataset
 from mlp_xp.core.job import Job
 from mlp_xp.core.task import CLASSES, LABELS
 from mlp_xp.core.training import trajectory
-from mlp_xp.data.columns import Columns
+from mlp_xp.data.columns import Column, Columns
 from mlp_xp.runs.checkpoints import (
     check_fit,
     load_checkpoint,
@@ -151,6 +151,9 @@ MODEL = Model(
 )
 
 
+PQ = Columns((Column("p"), Column("q")))
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "message"),
     [
@@ -160,8 +163,13 @@ MODEL = Model(
         ({}, {"class_names": ("x", "y", "z")}, "fit the table: classes a, b, c, not x, y, z;"),
         ({}, {"task": LABELS}, "task classes, not labels"),
         ({"input_shape": (5, 6)}, {}, "inputs images of 5 x 6, not images of 6 x 6"),
-        ({"columns": Columns.plain("pq")}, {"columns": Columns.plain("qp")}, "columns p, q, not q, p"),
-        ({"columns": Columns.plain("pq")}, {}, ""),
+        ({"columns": PQ}, {"columns": Columns(PQ.columns[::-1])}, "columns p, q, not q, p"),
+        ({"columns": PQ}, {}, ""),
+        (
+            {"columns": Columns((Column("p"), Column("q")))},
+            {"columns": Columns((Column("q"), Column("p")))},
+            "columns p, q, not q, p",
+        ),
     ],
 )
 def test_data_that_do_not_fit_a_model_are_refused(ours, theirs, message):

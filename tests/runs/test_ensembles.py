@@ -219,14 +219,6 @@ def test_without_scikit_learn_a_line_says_how_to_get_more(tables, monkeypatch):
     assert_one_line(outcome, 0, "note: F1, ROC AUC, MAE and others need scikit-learn, which is not installed; install")
 
 
-def test_figures_of_classes_that_are_not_there_are_null(tables, tmp_path):
-    write_csv(tmp_path / "one.csv", {"length": [9], "width": [9], "age": [9], "y0": [2]})
-    outcome = call("evaluate", tables["classes"][0][0], "--data-dir", tmp_path / "one.csv", "--json")
-    record = json.loads(outcome.out, parse_constant=pytest.fail)
-    assert [each["recall"] for each in record["classes"]] == [None, None, 1.0]
-    assert [each["precision"] for each in record["classes"]] == [None, None, 1.0]
-
-
 def test_no_models_are_refused():
     with pytest.raises(MlpXpError, match="models: "):
         evaluate([])

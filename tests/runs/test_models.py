@@ -14,7 +14,7 @@ from mlp_xp import Model, TrainConfig, load_run, open_backend, train
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import CLASSES, REGRESSION
 from mlp_xp.data.arrays import from_arrays
-from mlp_xp.data.columns import Columns
+from mlp_xp.data.columns import Column, Columns
 from mlp_xp.errors import DatasetError, MlpXpError
 
 RANDOM = np.random.default_rng(0)
@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_refused_in_one_line(runs, backend: Backend):
 
 
 def test_a_table_needs_the_columns_of_the_training_data(runs):
-    model = load_run(runs / "classes")._replace(columns=Columns.plain("abc"))
+    model = load_run(runs / "classes")._replace(columns=Columns(tuple(map(Column, "abc"))))
     assert model.predict(X.tolist()).tolist() == model.predict(X).tolist(), "a list"
     assert model.predict(pd.DataFrame(X, columns=[*"bac"])).tolist() == model.predict(X[:, [1, 0, 2]]).tolist()
     for columns, reason in (("adb", "has no column 'c'"), ("abb", "has 2 columns named 'b'")):
