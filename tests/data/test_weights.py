@@ -53,7 +53,11 @@ def test_weights_are_those_of_rows_times_those_of_classes_in_the_training_part(l
             {"sample_weight": np.r_[np.ones(59), -1]},
             "sample_weight: row 59: the weight -1.0 is out of range; give a",
         ),
-        (Y, {"sample_weight": np.r_[np.ones(59), np.nan]}, "sample_weight: row 59: there is no weight; give a finite"),
+        (
+            Y,
+            {"sample_weight": np.r_[np.ones(59), np.nan]},
+            "sample_weight: row 59: this is not a number; give a finite",
+        ),
         (
             Y,
             {"sample_weight": pd.Series(WEIGHTS)[::-1]},
