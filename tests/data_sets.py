@@ -119,7 +119,7 @@ class Mixed(NamedTuple):
     def frame(self, kind: str, names: Iterable[str] | None = None) -> Any:
         """Return some of the columns, by default the features, as a data frame of a kind of FRAMES."""
         names = [name for name in self.columns if name not in (self.label, *self.ids)] if names is None else names
-        return FRAMES[kind]({name: self.columns[name] for name in names})
+        return data_frame(kind, {name: self.columns[name] for name in names})
 
 
 def mixed(name: str, rows: int = 150) -> Mixed:
@@ -203,36 +203,22 @@ MIXED: dict[str, Callable[[int, np.random.Generator], Mixed]] = {
 }
 
 
-def _pandas(columns: Mapping[str, Any]) -> Any:
-    import pyarrow as pa
-
-    return pa.table(dict(columns)).to_pandas(date_as_object=False)
+FRAMES = ("pandas", "pandas object", "pandas nullable", "pandas arrow", "pandas category", "polars", "pyarrow")
+"""The kinds of data frames that `data_frame` makes."""
 
 
-def _pandas_category(columns: Mapping[str, Any]) -> Any:
-    frame = _pandas(columns)
-    return frame.astype(dict.fromkeys(frame.select_dtypes(["object", "string"]), "category"))
-
-
-def _polars(columns: Mapping[str, Any]) -> Any:
+def data_frame(kind: str, columns: Mapping[str, Any]) -> Any:
+    """Return plain columns as a data frame of a kind."""
     import polars as pl
-
-    return pl.DataFrame(dict(columns))
-
-
-def _pyarrow(columns: Mapping[str, Any]) -> Any:
     import pyarrow as pa
 
-    return pa.table(dict(columns))
-
-
-FRAMES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    "pandas": _pandas,
-    "pandas object": lambda columns: _pandas(columns).astype(object),
-    "pandas nullable": lambda columns: _pandas(columns).convert_dtypes(),
-    "pandas arrow": lambda columns: _pandas(columns).convert_dtypes(dtype_backend="pyarrow"),
-    "pandas category": _pandas_category,
-    "polars": _polars,
-    "pyarrow": _pyarrow,
-}
-"""Each kind of data frame, made of plain columns."""
+    if kind == "polars":
+        return pl.DataFrame(dict(columns))
+    table = pa.table(dict(columns))
+    frame = table.to_pandas(date_as_object=False)
+    if kind == "pandas category":
+        return frame.astype(dict.fromkeys(frame.select_dtypes(["object", "string"]), "category"))
+    if kind == "pandas arrow":
+        return frame.convert_dtypes(dtype_backend="pyarrow")
+    others = {"pyarrow": table, "pandas": frame, "pandas object": frame.astype(object)}
+    return others.get(kind, frame.convert_dtypes())

@@ -1,4 +1,4 @@
-"""Tables as people have them: the same network from a file and from data frames of each library."""
+"""Networks of tables as people have them, in use on data frames; tests/data/test_columns.py tests their features."""
 
 import numpy as np
 import polars as pl
@@ -8,51 +8,38 @@ from data_sets import FRAMES, MIXED, mixed, write_csv
 from mlp_xp import TrainConfig, evaluate, from_arrays, load_dataset, load_run, open_backend, predict, train
 from mlp_xp.errors import DatasetError, MlpXpWarning
 
-CONFIG = TrainConfig(epochs=3, batch_size=16, hidden=(5,), optimizer="adam", update_order="simultaneous", init="he")
-
-
-def trained(dataset, **options):
-    *_, last = train(CONFIG, dataset, open_backend(), **options)
-    return last.model
+CONFIG = TrainConfig(epochs=1, batch_size=16, hidden=(5,), optimizer="adam", update_order="simultaneous", init="he")
 
 
 @pytest.fixture(scope="module", params=MIXED)
 def run(request, tmp_path_factory):
-    """A table, its file, and the run that was trained on it."""
+    """A table, its file, and the network of a run that was trained on it."""
     folder, table = tmp_path_factory.mktemp(request.param), mixed(request.param)
     path = write_csv(folder / "table.csv", table.columns)
-    options = {"label": table.label, "exclude": ",".join(table.ids) or None}
-    trained(load_dataset(path, **options), run_dir=folder / "run")
-    return table, path, load_run(folder / "run"), options
+    dataset = load_dataset(path, label=table.label, exclude=",".join(table.ids) or None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlp_xp.api.draw_run", lambda *_: None)
+        assert [*train(CONFIG, dataset, open_backend(), run_dir=folder / "run")]
+    return table, path, load_run(folder / "run")
 
 
-@pytest.mark.parametrize("kind", ["parquet", *FRAMES])
-def test_the_same_network_from_each_form(run, kind: str) -> None:
-    """And the same predictions and figures: the columns may be in another order and among others."""
-    table, path, model, options = run
-    if kind == "parquet":
-        other = write_csv(path.with_suffix(".parquet"), table.columns)
-        dataset = load_dataset(other, **options)
-    else:
-        other = table.frame(kind, reversed(table.columns))
-        y = table.frame(kind, [table.label])
-        dataset = from_arrays(table.frame(kind), y, 0.2, task=model.task.name)  # pandas may make prices whole
-        assert dataset.class_names == model.class_names
-        with pytest.warns(MlpXpWarning, match="120 of 150 rows are left out: the network was trained on them"):
-            results = [evaluate(model, data).result for data in ((other, y), other, path)]
-        assert results == results[-1:] * 3
-        assert results[0].loss == pytest.approx(evaluate(model).result.loss, rel=1e-12)  # the rows in another order
-    for one, two in zip(trained(dataset).network, model.network, strict=True):
-        np.testing.assert_array_equal(one.weights, two.weights)
-    expected = predict(model, path).outputs
-    for found in (predict(model, other), predict(trained(dataset), path)):
-        np.testing.assert_array_equal(found.outputs, expected)
+@pytest.mark.parametrize("kind", FRAMES)
+def test_evaluate_takes_data_frames(run, kind: str) -> None:
+    """Columns may be in another order and among others; the rows that the network was trained on are known again."""
+    table, path, model = run
+    frame, y = table.frame(kind, reversed(table.columns)), table.frame(kind, [table.label])
+    with pytest.warns(MlpXpWarning, match="120 of 150 rows are left out: the network was trained on them"):
+        results = [evaluate(model, data).result for data in ((frame, y), frame, path)]
+    assert results == results[-1:] * 3
+    assert results[0].loss == pytest.approx(evaluate(model).result.loss, rel=1e-12)  # the rows in another order
+    np.testing.assert_array_equal(model.predict(frame), predict(model, path).values)
+    *_, last = train(CONFIG, from_arrays(table.frame(kind), y, 0.2, task=model.task.name), open_backend())
+    np.testing.assert_array_equal(predict(last.model, path).outputs, predict(model, frame).outputs)
 
 
 def test_tables_that_do_not_fit_are_refused(run) -> None:
-    table, _, model, _ = run
-    frame = table.frame("pandas", table.columns)
-    first, second = model.columns.names[:2]
+    table, _, model = run
+    frame, (first, second, *_) = table.frame("pandas", table.columns), model.columns.names
     renamed = frame.rename(columns={first: first.lower() + "s", second: "another"})
     for library in (lambda frame: frame, pl.from_pandas):
         for use in (model.predict, lambda X: predict(model, X), lambda X: evaluate(model, X)):
@@ -61,24 +48,19 @@ def test_tables_that_do_not_fit_are_refused(run) -> None:
         with pytest.raises(DatasetError, match=f"data: has no column '{table.label}'"):
             evaluate(model, library(frame.drop(columns=table.label)))
     unnamed = model._replace(source="another")
-    with pytest.raises(DatasetError, match=r"^data: has no labels that are known; give \(X, y\)$"):
-        evaluate(unnamed, frame)
-    with pytest.raises(DatasetError, match=r"^data: is neither a path, a Dataset nor a data frame; give \(X, y\)$"):
-        evaluate(model, 7)
+    for given, fault in ((frame, "has no labels that are known"), (7, "is neither a path, a Dataset nor a data frame")):
+        with pytest.raises(DatasetError, match=rf"^data: {fault}; give \(X, y\)$"):
+            evaluate(unnamed, given)
     assert evaluate(unnamed, (frame, frame[table.label])).result.loss >= 0
 
 
 def test_values_that_training_did_not_have(run) -> None:
-    """Categories count as rare ones, and gaps as those of the training data."""
-    table, _, model, _ = run
+    table, _, model = run
     frame = table.frame("pandas")
     texts = frame.select_dtypes(["object", "string"]).columns
     with pytest.warns(MlpXpWarning, match=f"without a value that was frequent in training: '{texts[0]}'"):
-        outputs = predict(model, frame.assign(**dict.fromkeys(texts, "unheard of"))).outputs
-    gaps = frame.astype(object).assign(**dict.fromkeys(frame, None))
-    assert np.isfinite(outputs).all()
-    found = predict(model, gaps[::-1]).outputs
-    np.testing.assert_array_equal(
-        found, predict(model, pl.DataFrame(dict.fromkeys(frame, [None] * len(frame)))).outputs
-    )
-    assert np.isfinite(found).all()
+        assert np.isfinite(predict(model, frame.assign(**dict.fromkeys(texts, "unheard of"))).outputs).all()
+    found = predict(model, frame.astype(object).assign(**dict.fromkeys(frame, None))).outputs
+    gaps = pl.DataFrame(dict.fromkeys(frame, [None] * len(frame)))
+    np.testing.assert_array_equal(found, predict(model, gaps).outputs)
+    np.testing.assert_array_equal(found, np.broadcast_to(found[0], found.shape))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from data_sets import on_device, synthetic, write_csv
 from helpers import assert_one_line, call
@@ -197,20 +196,3 @@ def test_one_table_in_two_dtypes_is_the_same_data(noise):
     with pytest.warns(MlpXpWarning, match="64 of 80 rows are left out"):
         again = evaluate([noise / "single", noise / "r0"], noise / "noise.csv")
     assert [run.accuracy for run in again.runs] == [found.runs[1].accuracy, found.runs[0].accuracy]
-
-
-# Inputs mean the same in each form.
-
-
-def test_a_table_is_the_same_as_a_file_and_in_memory(runs, tmp_path):
-    """Its columns may be in another order and among others."""
-    for name in ("numbers", "float32"):
-        frame = pd.read_csv(runs / f"{name}.csv")
-        path = tmp_path / f"{name}.csv"
-        frame[["y", "b", "a"]].to_csv(path, index=False)
-        expected = predict(runs / name, runs / f"{name}.csv")
-        for inputs in (frame, frame[["b", "a"]], path, frame[["a", "b"]].to_numpy(), ROWS):
-            np.testing.assert_allclose(predict(runs / name, inputs).outputs, expected.outputs, rtol=1e-5)
-        assert (predict(load_run(runs / name), frame).values == expected.values).all()
-        with pytest.raises(DatasetError, match="has no column 'a'"):
-            predict(runs / name, frame[["b", "y"]])

@@ -46,7 +46,6 @@ def train(
     only_one(resume=resume, run_dir=run_dir)
     only_one(resume=resume, overwrite=overwrite)
     only_one(dataset=given.get("dataset"), data_dir=given.get("data_dir"))
-    only_one(cv=given.get("cv"), test_fraction=given.get("test_fraction"))
     if "dataset" in given:  # instead of the files that a configuration names
         given["data_dir"] = None
     folder, number, console = resume or run_dir, None if threads == "auto" else threads, plain_console()
@@ -55,8 +54,7 @@ def train(
         if config:
             check_foreign(settings, given.get("backend"), config)
         if settings.origin.cv is not None and settings.origin.fold is None:
-            only_one(cv=True, overwrite=overwrite)
-            only_one(cv=True, threads=number)
+            only_one(cv=True, test_fraction=given.get("test_fraction"), overwrite=overwrite, threads=number)
             sweep_dir, cache = (None if path is None else str(path) for path in (run_dir, cache_dir))
             how = SweepOptions(sweep_dir, jobs=jobs, cache_dir=cache)
             return cross_validate(settings, how, fit_batches=not (config or "batch_size" in given))
@@ -152,7 +150,7 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
         assert event.report.validation
         if said := terminal.overfitting(run_folder.read_metrics(folder), event.report.validation.samples):
             stop.say(said)
-    if event.report.test and dataset.task.exclusive:
+    if event.report.test and dataset.task.exclusive and dataset.weights is None:
         counts = np.bincount(job.backend.to_numpy(dataset.test_labels))
         if event.report.test.score <= (share := counts.max() / counts.sum()):
             stop.say(

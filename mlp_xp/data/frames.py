@@ -63,7 +63,7 @@ def take_labels(what: str, y: Any, wanted: Sequence[str] = ()) -> tuple[Any, tup
 
 def columns_of(X: Any) -> tuple[list[str], list[Any]]:
     """Return the names and the columns of a data frame; none for anything else."""
-    if not _is_known(X) or not hasattr(X, "columns"):
+    if not _is_known(X) or len(getattr(X, "shape", ())) != 2:
         return [], []
     if hasattr(X, "iloc"):  # pandas
         return [*map(str, X.columns)], [X.iloc[:, i] for i in range(X.shape[1])]

@@ -20,10 +20,10 @@ class Origin:
     split_seed: int = setting(0, most=2**32 - 1)
     """Random seed, 0 to 2**32 - 1, that chooses the samples to test on."""
     cv: int | None = setting(None, least=2)
-    """Cross-validate: divide all samples into this many folds instead, train a network for each fold, which is its test
-    set, on the others, and show the mean over the folds."""
+    """Cross-validate: divide all samples into this many folds, and train a network for each, tested on its fold and
+    trained on the others."""
     fold: int | None = setting(None)
-    """Train the network of one of the folds of --cv alone, 0 to --cv - 1."""
+    """Train the network of this fold of --cv alone; they count from 0."""
     picture_size: int | None = setting(None, least=1, most=2048)
     """Resize the pictures in --data-dir to a square with this many pixels on a side. By default they must all have one
     size."""

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from data_sets import TINY
 from helpers import Namespace
@@ -14,7 +13,6 @@ from mlp_xp import Model, TrainConfig, load_run, open_backend, train
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import CLASSES, REGRESSION
 from mlp_xp.data.arrays import from_arrays
-from mlp_xp.data.columns import Column, Columns
 from mlp_xp.errors import DatasetError, MlpXpError
 
 RANDOM = np.random.default_rng(0)
@@ -117,15 +115,6 @@ def test_what_does_not_fit_is_refused_in_one_line(runs, backend: Backend):
     ):
         with pytest.raises(DatasetError, match=re.escape(message)):
             load_run(runs / "classes").predict(backend.asarray(inputs))
-
-
-def test_a_table_needs_the_columns_of_the_training_data(runs):
-    model = load_run(runs / "classes")._replace(columns=Columns(tuple(map(Column, "abc"))))
-    assert model.predict(X.tolist()).tolist() == model.predict(X).tolist(), "a list"
-    assert model.predict(pd.DataFrame(X, columns=[*"bac"])).tolist() == model.predict(X[:, [1, 0, 2]]).tolist()
-    for columns, reason in (("adb", "has no column 'c'"), ("abb", "has 2 columns named 'b'")):
-        with pytest.raises(DatasetError, match=f"X: {reason}"):
-            model.predict(pd.DataFrame(X, columns=[*columns]))
 
 
 class Foreign(np.ndarray):

@@ -29,13 +29,14 @@ def test_a_grid_has_each_combination_once():
     assert plan.base.dtype == "float32"
 
 
-def test_samples_are_different_and_in_their_ranges_and_have_each_seed():
-    values = {"seed": "3..5", "learning_rate": "0.01..0.02", "hidden": "8..64", "optimizer": ["sgd", "adam"]}
+def test_samples_are_different_and_in_their_ranges_and_have_each_seed_and_fold():
+    values = {"cv": 2, "seed": "3..5", "learning_rate": "0.01..0.02", "hidden": "8..64", "optimizer": ["sgd", "adam"]}
     plan, again, other = (make_plan(Settings(), values, SweepOptions(random=9, sampling_seed=i)) for i in (1, 1, 2))
     assert plan == again != other
     found = [dict(member.settings) for member in plan.members]
-    assert [each.pop("seed") for each in found] == 9 * [3, 4, 5]
-    assert found[::3] == found[1::3] == found[2::3]
+    repeats = [*itertools.product((3, 4, 5), (0, 1))]
+    assert [(each.pop("seed"), each.pop("fold")) for each in found] == 9 * repeats
+    assert all(found[::6] == found[i::6] for i in range(6))
     assert len({repr(each) for each in found}) == 9
     assert all(0.01 <= each["learning_rate"] <= 0.02 and 8 <= each["hidden"][0] <= 64 for each in found)
     assert {each["optimizer"] for each in found} == {"sgd", "adam"}
