@@ -155,7 +155,6 @@ def with_settings(
 def _option(setting: Setting, text: str, several: bool, group: str) -> inspect.Parameter:
     """Return the option of a setting as a parameter of a command."""
     hint: Any = Literal[setting.choices] if setting.choices else int if setting.kind is tuple else setting.kind
-    hint = int | float if setting.is_share_or_count else hint
     more: dict[str, Any] = {"group": group, "alias": setting.aliases}
     if several:
         hint = Literal["true", "false"] if setting.kind is bool else hint

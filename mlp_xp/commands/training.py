@@ -150,7 +150,7 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
         assert event.report.validation
         if said := terminal.overfitting(run_folder.read_metrics(folder), event.report.validation.samples):
             stop.say(said)
-    if event.report.test and dataset.task.exclusive:
+    if event.report.test and dataset.task.exclusive and dataset.weights is None:
         counts = np.bincount(job.backend.to_numpy(dataset.test_labels))
         if event.report.test.score <= (share := counts.max() / counts.sum()):
             stop.say(

@@ -112,7 +112,8 @@ def _check_index(X: Any, y: Any, what: str) -> None:
     """Raise DatasetError if both are of pandas and have the same index in another order: their rows go by position."""
     ours, theirs = ([*each.index] if hasattr(each, "iloc") else [] for each in (y, X))
     if ours != theirs and {*ours} == {*theirs}:
-        remedy = "give y.loc[X.index], or y.to_numpy() if the rows belong together as they are"
+        name = what.partition(" ")[0]
+        remedy = f"give {name}.loc[X.index], or {name}.to_numpy() if the rows belong together as they are"
         raise DatasetError("the index has another order than that of X", remedy=remedy, setting=what)
 
 

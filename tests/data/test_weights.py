@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from data_sets import write_csv
 from helpers import assert_one_line, assert_same_run, call, metrics
@@ -52,7 +53,16 @@ def test_weights_are_those_of_rows_times_those_of_classes_in_the_training_part(l
             {"sample_weight": np.r_[np.ones(59), -1]},
             "sample_weight: row 59: the weight -1.0 is out of range; give a",
         ),
-        (Y, {"sample_weight": np.r_[np.ones(59), np.nan]}, "sample_weight: row 59: there is no weight; give a finite"),
+        (
+            Y,
+            {"sample_weight": np.r_[np.ones(59), np.nan]},
+            "sample_weight: row 59: this is not a number; give a finite",
+        ),
+        (
+            Y,
+            {"sample_weight": pd.Series(WEIGHTS)[::-1]},
+            r"sample_weight: the index .*; give sample_weight.loc\[X.index\]",
+        ),
         (Y, {"sample_weight": [1.0]}, r"sample_weight: the shape is \(1,\); give \(60,\), one for each row"),
         (Y, {"class_weight": dict.fromkeys("abc", 0)}, "all training samples have weight 0; "),
         (
@@ -66,7 +76,7 @@ def test_weights_are_those_of_rows_times_those_of_classes_in_the_training_part(l
 )
 def test_wrong_weights_are_refused(labels, options, message):
     with pytest.raises(DatasetError, match=f"^{message}"):
-        from_arrays(X, labels, **options)
+        from_arrays(pd.DataFrame(X), labels, **options)
 
 
 @pytest.mark.usefixtures("no_pictures")
