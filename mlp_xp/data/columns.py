@@ -96,10 +96,10 @@ class Columns:
         DatasetError, about the setting "X", with the row and all columns with a wrong value.
         """
         rows = np.arange(len(table)) if rows is None else rows
-        kinds = [_kind_of(values[rows]) for values in table.columns]
-        numbers = _numbers(table.names, kinds, table.columns, fitting=True)
-        every = zip(table.names, kinds, table.columns, numbers, strict=True)
-        found = [_fit(name, kind, x[rows], None if known is None else known[rows]) for name, kind, x, known in every]
+        read = [_kind_of(values, rows) for values in table.columns]
+        every = [*zip(table.names, *zip(*read, strict=True), table.columns, strict=True)]
+        _check(every, fitting=True)
+        found = [_fit(name, kind, numbers, values, rows) for name, kind, numbers, values in every]
         said = {why: [column.name for column, remark in found if remark == why] for why in (DIFFERS, UNUSED)}
         if unlike := [name for names in said.values() for name in names]:
             fault = "; ".join(f"{why}: {some(names)}" for why, names in said.items() if names)
@@ -127,9 +127,13 @@ class Columns:
             return X
         used = [column for column in self.columns if column.feature_names]
         given = [table.columns[place] for place in find_columns(self.names, table.names, "X")]
-        numbers = _numbers(self.names, [column.kind for column in used], given)
+        every = [
+            (column.name, column.kind, None if column.kind == "category" else _parsed(column.kind, values), values)
+            for column, values in zip(used, given, strict=True)
+        ]
+        _check(every)
         features, unknown, end = np.zeros((len(table), len(self.feature_names))), list[str](), 0
-        for column, values, known in zip(used, given, numbers, strict=True):
+        for column, (_, _, known, values) in zip(used, every, strict=True):
             start, end = end, end + len(column.feature_names)
             part = features[:, start:end]
             if known is None:
@@ -173,34 +177,34 @@ def distinct(values: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
     return ["" if text.lower() in MISSING else text for text in texts.tolist()], places, counts
 
 
-def _kind_of(values: np.ndarray) -> str:
-    """Return the kind of a column by its training rows."""
+Read = tuple[str, str, Any, np.ndarray]
+"""The name of a column, its kind, what `_parsed` makes of it, None for a category, and its values."""
+
+
+def _kind_of(values: np.ndarray, rows: np.ndarray) -> tuple[str, np.ndarray | None]:
+    """Return the kind of a column by its training rows, and what `_parsed` makes of it unless it is a category."""
     if values.dtype != TEXT:
-        return "date" if values.dtype.kind == "M" else "number"
+        kind = "date" if values.dtype.kind == "M" else "number"
+        return kind, _parsed(kind, values)
     for kind in READERS:
         read = _parsed(kind, values)
-        if np.isfinite(read).sum() >= MOSTLY * (~np.isnan(read)).sum() > 0:
-            return kind
-    return "category"
+        if np.isfinite(read[rows]).sum() >= MOSTLY * (~np.isnan(read[rows])).sum() > 0:
+            return kind, read
+    return "category", None
 
 
-def _numbers(
-    names: Sequence[str], kinds: Sequence[str], columns: Sequence[np.ndarray], *, fitting: bool = False
-) -> list[np.ndarray | None]:
-    """Return columns of numbers or dates as float64 (n,), NaN for a gap; None for categories. Raises DatasetError."""
-    every = [*zip(names, kinds, columns, strict=True)]
-    found = [None if kind == "category" else _parsed(kind, values) for _, kind, values in every]
-    if wrong := [each for each, read in zip(every, found, strict=True) if read is not None and np.isinf(read).any()]:
-        (name, kind, values), *others = wrong
-        row = int(np.argmax(np.isinf(_parsed(kind, values))))
+def _check(every: Sequence[Read], *, fitting: bool = False) -> None:
+    """Raise DatasetError for the first value that is not of the kind of its column; it names all such columns."""
+    if wrong := [each for each in every if each[2] is not None and np.isinf(each[2]).any()]:
+        (name, kind, numbers, values), *others = wrong
+        row = int(np.argmax(np.isinf(numbers)))
         shown = repr(str(values[row])) if values.dtype == TEXT else str(values[row])
         fault = f"{shown:.60} is not a {'finite ' * (values.dtype.kind == 'f')}{kind}"
-        leave_out = Argument("exclude", ",".join(each for each, *_ in wrong))
+        leave_out = Argument("exclude", ",".join(each[0] for each in wrong))
         remedy: Words = ("correct it, or leave columns out with ", leave_out) if fitting else "correct it"
         error = DatasetError(fault, remedy=remedy, setting="X", row=row, column=name)
-        error.notes = [f"there are wrong values in {some([name for name, *_ in others])} too"] if others else []
+        error.notes = [f"there are wrong values in {some([each[0] for each in others])} too"] if others else []
         raise error
-    return found
 
 
 def _parsed(kind: str, values: np.ndarray) -> np.ndarray:
@@ -218,18 +222,18 @@ def _parsed(kind: str, values: np.ndarray) -> np.ndarray:
     return np.where(gaps, np.nan, values.astype(np.int64) / DAY) if kind == "date" else values
 
 
-def _fit(name: str, kind: str, values: np.ndarray, numbers: np.ndarray | None) -> tuple[Column, str]:
+def _fit(name: str, kind: str, numbers: np.ndarray | None, values: np.ndarray, rows: np.ndarray) -> tuple[Column, str]:
     """Return how the training rows of a column become features, and a remark to warn with, or ""."""
-    if numbers is not None and len(known := numbers[~np.isnan(numbers)]):
+    if numbers is not None and len(known := numbers[rows][~np.isnan(numbers[rows])]):
         differ = kind == "number" and FEW <= len(known) == len(np.unique(known)) and bool((known % 1 == 0).all())
-        return Column(name, kind, float(np.median(known)), len(known) < len(numbers)), DIFFERS if differ else ""
-    texts, _, counts = distinct(values) if numbers is None else ([], values, values[:0])
+        return Column(name, kind, float(np.median(known)), len(known) < len(rows)), DIFFERS if differ else ""
+    texts, _, counts = distinct(values[rows]) if numbers is None else ([], rows, rows[:0])
     found = {text: count for text, count in zip(texts, counts.tolist(), strict=True) if text}
     total = sum(found.values())
-    least = len(values) if len(found) >= MOSTLY * total else max(2, FREQUENT * len(values))
+    least = len(rows) if len(found) >= MOSTLY * total else max(2, FREQUENT * len(rows))
     frequent = sorted((-count, text) for text, count in found.items() if count >= least)[:MOST_LEVELS]
     levels = tuple(sorted(text for _, text in frequent))
-    other, flagged = 0 < len(levels) < len(found), 0 < total < len(values)
+    other, flagged = 0 < len(levels) < len(found), 0 < total < len(rows)
     return Column(name, "category", None, flagged, levels, other), "" if levels else UNUSED
 
 

@@ -1,7 +1,7 @@
 """Tables with a header: CSV, by the standard library, and Parquet, by pyarrow.
 
 CSV is read as text first: type inference would turn the label 01 into 1, and pandas, polars and pyarrow do not tell the
-line and column of a fault. The price is time: 20 MB/s, where pyarrow reads 150.
+line and column of a fault. The price is time.
 """
 
 import csv
