@@ -3,8 +3,6 @@
 A `Table` is raw. `Columns` says what the training rows taught about its columns, and makes features of any other rows.
 """
 
-import csv
-import io
 import re
 import warnings
 from collections import Counter
@@ -76,7 +74,7 @@ class Columns:
 
     columns: tuple[Column, ...]
     described: str = field(default="", compare=False)
-    """What was found, for people: "4 of numbers, 2 of categories, 1 of dates, 2 with gaps"; "" for numbers alone."""
+    """What was found, for people: "number: 4, category: 2, date: 1, with gaps: 2"; "" for numbers alone."""
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -87,11 +85,6 @@ class Columns:
     def names(self) -> tuple[str, ...]:
         """The names of the columns that have features, which other tables need too."""
         return tuple(column.name for column in self.columns if column.feature_names)
-
-    @property
-    def medians(self) -> tuple[float | None, ...]:
-        """What gaps become in the columns that had some."""
-        return tuple(column.fill for column in self.columns if column.flagged)
 
     @classmethod
     def fit(cls, table: Table, rows: np.ndarray | None = None, file: object = None) -> Self:
@@ -106,23 +99,19 @@ class Columns:
         kinds = [_kind_of(values[rows]) for values in table.columns]
         numbers = _numbers(table.names, kinds, table.columns, fitting=True)
         every = zip(table.names, kinds, table.columns, numbers, strict=True)
-        found = [
-            _fit_category(name, values[rows]) if known is None else _fit_number(name, kind, known[rows])
-            for name, kind, values, known in every
-        ]
+        found = [_fit(name, kind, x[rows], None if known is None else known[rows]) for name, kind, x, known in every]
         said = {why: [column.name for column, remark in found if remark == why] for why in (DIFFERS, UNUSED)}
         if unlike := [name for names in said.values() for name in names]:
             fault = "; ".join(f"{why}: {some(names)}" for why, names in said.items() if names)
-            remedy: Words = ("to leave columns out, give ", Argument("exclude", _joined(unlike)))
+            remedy: Words = ("to leave columns out, give ", Argument("exclude", ",".join(unlike)))
             warning = MlpXpWarning(fault, remedy=remedy, file=file, setting=None if file else "X")
             warnings.warn(warning, stacklevel=4)  # for the caller of from_arrays, or load_dataset
         columns = tuple(column for column, _ in found)
-        counts = Counter(dict.fromkeys((*KINDS.values(), "unused"), 0))
-        counts.update(KINDS[column.kind] if column.feature_names else "unused" for column in columns)
+        counts = Counter(column.kind if column.feature_names else "unused" for column in columns)
         counts["with gaps"] = sum(column.flagged for column in columns)
-        described = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        is_plain = not table.notes and counts["of numbers"] == counts.total()
-        return cls(columns, "" if is_plain else "; ".join(filter(None, (described, table.notes))))
+        described = [", ".join(f"{what}: {count}" for what, count in counts.items() if count), table.notes]
+        is_plain = not table.notes and counts["number"] == counts.total()
+        return cls(columns, "" if is_plain else "; ".join(filter(None, described)))
 
     def features(self, X: Any) -> Any:
         """Return the features of a `Table`, or of a data frame that `frames.table_of` knows: float64 (n, features).
@@ -156,7 +145,6 @@ class Columns:
         return features
 
 
-KINDS = {"number": "of numbers", "category": "of categories", "date": "of dates"}
 DIFFERS = "columns whose values all differ, as row numbers do"
 UNUSED = "columns of text without a frequent value, which are not used"
 
@@ -189,13 +177,9 @@ def _kind_of(values: np.ndarray) -> str:
     """Return the kind of a column by its training rows."""
     if values.dtype != TEXT:
         return "date" if values.dtype.kind == "M" else "number"
-    with suppress(ValueError):
-        values.astype(np.float64)  # the common case, without gaps
-        return "number"
-    texts, _, counts = distinct(values)
-    counts = counts * np.array([text != "" for text in texts], np.int64)
-    for kind, read in READERS.items():
-        if counts @ ~np.isnan([*map(read, texts)]) >= MOSTLY * counts.sum() > 0:
+    for kind in READERS:
+        read = _parsed(kind, values)
+        if np.isfinite(read).sum() >= MOSTLY * (~np.isnan(read)).sum() > 0:
             return kind
     return "category"
 
@@ -210,15 +194,10 @@ def _numbers(
         (name, kind, values), *others = wrong
         row = int(np.argmax(np.isinf(_parsed(kind, values))))
         shown = repr(str(values[row])) if values.dtype == TEXT else str(values[row])
-        leave_out = Argument("exclude", _joined([name for name, *_ in wrong]))
+        fault = f"{shown:.60} is not a {'finite ' * (values.dtype.kind == 'f')}{kind}"
+        leave_out = Argument("exclude", ",".join(each for each, *_ in wrong))
         remedy: Words = ("correct it, or leave columns out with ", leave_out) if fitting else "correct it"
-        error = DatasetError(
-            f"{shown:.60} is not a {kind.replace('number', 'finite number')}",
-            remedy=remedy,
-            setting="X",
-            row=row,
-            column=name,
-        )
+        error = DatasetError(fault, remedy=remedy, setting="X", row=row, column=name)
         error.notes = [f"there are wrong values in {some([name for name, *_ in others])} too"] if others else []
         raise error
     return found
@@ -239,25 +218,19 @@ def _parsed(kind: str, values: np.ndarray) -> np.ndarray:
     return np.where(gaps, np.nan, values.astype(np.int64) / DAY) if kind == "date" else values
 
 
-def _fit_number(name: str, kind: str, numbers: np.ndarray) -> tuple[Column, str]:
-    """Return how numbers or days become features, and a remark to warn with, or ""."""
-    known = numbers[~np.isnan(numbers)]
-    if not len(known):
-        return Column(name, "category"), UNUSED
-    differ = kind == "number" and FEW <= len(known) == len(np.unique(known)) and bool((known % 1 == 0).all())
-    return Column(name, kind, float(np.median(known)), len(known) < len(numbers)), DIFFERS if differ else ""
-
-
-def _fit_category(name: str, values: np.ndarray) -> tuple[Column, str]:
-    """Return how text becomes features, and a remark to warn with, or ""."""
-    texts, _, counts = distinct(values)
+def _fit(name: str, kind: str, values: np.ndarray, numbers: np.ndarray | None) -> tuple[Column, str]:
+    """Return how the training rows of a column become features, and a remark to warn with, or ""."""
+    if numbers is not None and len(known := numbers[~np.isnan(numbers)]):
+        differ = kind == "number" and FEW <= len(known) == len(np.unique(known)) and bool((known % 1 == 0).all())
+        return Column(name, kind, float(np.median(known)), len(known) < len(numbers)), DIFFERS if differ else ""
+    texts, _, counts = distinct(values) if numbers is None else ([], values, values[:0])
     found = {text: count for text, count in zip(texts, counts.tolist(), strict=True) if text}
     total = sum(found.values())
     least = len(values) if len(found) >= MOSTLY * total else max(2, FREQUENT * len(values))
-    levels = sorted((text for text, count in found.items() if count >= least), key=lambda text: (-found[text], text))
-    levels = sorted(levels[:MOST_LEVELS])
+    frequent = sorted((-count, text) for text, count in found.items() if count >= least)[:MOST_LEVELS]
+    levels = tuple(sorted(text for _, text in frequent))
     other, flagged = 0 < len(levels) < len(found), 0 < total < len(values)
-    return Column(name, "category", None, flagged, tuple(levels), other), "" if levels else UNUSED
+    return Column(name, "category", None, flagged, levels, other), "" if levels else UNUSED
 
 
 def _encode(column: Column, values: np.ndarray, part: np.ndarray) -> bool:
@@ -278,10 +251,3 @@ def _encode(column: Column, values: np.ndarray, part: np.ndarray) -> bool:
     rows = np.flatnonzero(which >= 0)
     part[rows, which[rows]] = 1
     return not {*texts} - {""} or not {*texts}.isdisjoint(column.levels)
-
-
-def _joined(names: Sequence[str]) -> str:
-    """Return names as `Origin.exclude` takes them."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(names)
-    return text.getvalue()

@@ -161,8 +161,9 @@ def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
         facts.insert(1, ("inputs", described(model.input_shape), described(shape)))
     if isinstance(other, Dataset) and model.columns and other.columns:
         mine, theirs = model.columns, other.columns
+        medians = [[column.fill for column in each.columns if column.flagged] for each in (mine, theirs)]
         facts.insert(2, ("columns", mine.feature_names, theirs.feature_names))
-        facts.insert(3, ("medians of columns with gaps", mine.medians, theirs.medians))
+        facts.insert(3, ("medians of columns with gaps", medians[0], medians[1]))
     if difference := first_difference(facts):
         raise RunError(
             f"{model.source!r}: its network does not fit {whose}: {difference}; "

@@ -144,10 +144,6 @@ def refusal(tmp_path: Path, text: str | bytes, label: str | None = "kind", **opt
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        (
-            "width,kind\n1,x\n1e999,x\n",
-            ", line 3, column 'width': '1e999' is not a finite number; correct",
-        ),
         ("", ": is empty; give a table with the names of its columns in the first line"),
         ("\n \n", ": is empty"),
         ("a,kind\n", ": has a header, but no rows"),
@@ -164,9 +160,9 @@ def test_faulty_text(tmp_path: Path, text: str, fault: str) -> None:
 @pytest.mark.parametrize(
     ("values", "wrong"),
     [
-        (["true", *"123456789", "maybe"], "'maybe' is not a finite number"),
+        (["true", *"123456789", "maybe"], "'maybe' is not a number"),
         (["2024-01-05", *[f"2024-01-{day}" for day in range(10, 20)], "2024-13-01"], "'2024-13-01' is not a date"),
-        (["1,5", *[f"{n}" for n in range(20)], "1.5,0"], "'1.5,0' is not a finite number"),
+        (["1,5", *[f"{n}" for n in range(20)], "1.5,0"], "'1.5,0' is not a number"),
     ],
 )
 def test_one_value_that_is_not_as_all_others_is_told(tmp_path: Path, values: list[str], wrong: str) -> None:
