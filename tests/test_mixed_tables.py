@@ -54,6 +54,14 @@ def test_tables_that_do_not_fit_are_refused(run) -> None:
     assert evaluate(unnamed, (frame, frame[table.label])).result.loss >= 0
 
 
+def test_columns_of_numbers_to_evaluate_are_found_by_their_names() -> None:
+    columns = mixed("ames").columns
+    frame = pl.DataFrame({name: columns[name] for name in ("Area", "Built", "Price")})
+    *_, last = train(CONFIG, from_arrays(frame[["Area"]], frame[["Built", "Price"]], task="regression"), open_backend())
+    results = [evaluate(last.model, (frame, frame[names])).result for names in (["Built", "Price"], ["Price", "Built"])]
+    assert results[0] == results[1]
+
+
 def test_values_that_training_did_not_have(run) -> None:
     table, _, model = run
     frame = table.frame("pandas")

@@ -173,7 +173,7 @@ def test_columns_of_a_test_set_are_found_by_their_names() -> None:
     for one, other in zip(dataset[:4], expected[:4], strict=True):
         np.testing.assert_array_equal(one, other)
     assert (dataset.columns.feature_names, dataset.class_names) == (NAMES, ("price", "rent"))
-    more = frame(np.c_[NUMBERS[:20], X[:20]], ["price", "rent", *NAMES])
+    more = frame(np.c_[NUMBERS[:20], X[:20]], ["price", "rent", *NAMES]).assign(extra=[[1]] * 20)
     np.testing.assert_array_equal(from_arrays(frame(X, NAMES), CLASSES, (more, CLASSES[:20])).test_inputs, X[:20])
 
 
@@ -189,6 +189,7 @@ def test_numbers_of_data_frames_are_the_numbers_they_are() -> None:
             np.testing.assert_array_equal(one, other)
         assert found.columns.feature_names == (*table,)
         assert from_arrays(each, each["flag"]).class_names == ("False", "True")
+        assert from_arrays(each, pd.Series(["none", "some"] * 30)).class_names == ("none", "some")
         assert from_arrays(each, each[["age"]], feature_names=["area"]).class_names == ("age",)
     with pytest.raises(DatasetError, match=r"^y: row 3: None is neither a number nor text"):
         from_arrays(table, table["flag"].astype("boolean").where(table.index != 3))
