@@ -41,7 +41,7 @@ def step_inputs(
     rates = OPTIMIZERS[config.optimizer].rates(learning_rates, numbers, config)
     rates = rates._replace(error=rates.error / batch_size)  # the gradient of a batch is the mean over its samples
     kept = draw_masks(config, k, batch_size, first_step)
-    columns = [*np.stack(rates), *(() if weights is None else relative_weights(weights[samples]).T)]
+    columns = [*rates, *(() if weights is None else relative_weights(weights[samples]).T)]
     return samples, kept, np.stack(columns, axis=-1, dtype=dtype)
 
 

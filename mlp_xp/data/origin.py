@@ -23,7 +23,7 @@ class Origin:
     """Cross-validate: divide all samples into this many folds, and train a network for each, tested on its fold and
     trained on the others."""
     fold: int | None = setting(None)
-    """Train the network of this fold of --cv alone; they count from 0."""
+    """Train the network of one fold of --cv alone. Folds count from 0."""
     picture_size: int | None = setting(None, least=1, most=2048)
     """Resize the pictures in --data-dir to a square with this many pixels on a side. By default they must all have one
     size."""
