@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -102,10 +103,11 @@ class Columns:
         read = [_read(name, values, rows) for name, values in zip(table.names, table.columns, strict=True)]
         _check(read, fitting=True)
         found = [_fit(each, rows) for each in read]
-        said = {why: [column.name for column, remark in found if remark == why] for why in (DIFFERS, UNUSED)}
-        if unlike := [name for names in said.values() for name in names]:
+        said = {why: [each.name for each, remark in found if remark == why] for why in (DIFFERS, UNUSED, LIKE_NUMBERS)}
+        if any(said.values()):
             fault = "; ".join(f"{why}: {some(names)}" for why, names in said.items() if names)
-            remedy: Words = ("to leave columns out, give ", Argument("exclude", ",".join(unlike)))
+            useless = ",".join(said[DIFFERS] + said[UNUSED])
+            remedy: Words = ("to leave columns out, give ", Argument("exclude", useless)) if useless else ""
             warning = MlpXpWarning(fault, remedy=remedy, file=file, setting=None if file else "X")
             warnings.warn(warning, stacklevel=4)  # for the caller of from_arrays, or load_dataset
         columns = tuple(column for column, _ in found)
@@ -150,6 +152,14 @@ class Columns:
 
 DIFFERS = "columns whose values all differ, as row numbers do"
 UNUSED = "columns of text without a frequent value, which are not used"
+LIKE_NUMBERS = "columns of text that look like numbers or dates, which are written as 12, 3.5 or 2020-01-16"
+
+
+def as_text(value: Any) -> str:
+    """Return a value as a file has it: a whole number without a decimal point, midnight as a date; "" for None."""
+    if isinstance(value, float | np.floating | Decimal) and float(value).is_integer():
+        return str(int(value))
+    return "" if value is None else str(value).strip().removesuffix(" 00:00:00")
 
 
 def as_number(text: str) -> float:
@@ -173,7 +183,8 @@ READERS: dict[str, Callable[[str], float]] = {"number": as_number, "date": as_da
 def distinct(values: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Return the different texts in a column, "" for a gap; which of them each value is; how often each is there."""
     texts, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return ["" if text.lower() in MISSING else text for text in texts.tolist()], places, counts
+    small = [(text, text.lower()) for text in texts.tolist()]
+    return ["" if low in MISSING else low if low in FLAGS else text for text, low in small], places, counts
 
 
 class Read(NamedTuple):
@@ -234,23 +245,25 @@ def _fit(column: Read, rows: np.ndarray) -> tuple[Column, str]:
     if numbers is not None:  # without a value
         return Column(name, "category"), UNUSED
     texts, _, counts = distinct(values[rows])
-    found = {text: count for text, count in zip(texts, counts.tolist(), strict=True) if text}
+    found = Counter[str]()
+    for text, count in zip(texts, counts.tolist(), strict=True):
+        found.update({text: count} if text else {})  # True is true
     total = sum(found.values())
     frequent = sorted((-n, text) for text, n in found.items() if n >= max(2, FREQUENT * len(rows)))[:MOST_LEVELS]
     levels = () if len(found) >= UNLIKE * total else tuple(sorted(text for _, text in frequent))
     other, flagged = 0 < len(levels) < len(found), 0 < total < len(rows)
-    return Column(name, "category", None, flagged, levels, other), "" if levels else UNUSED
+    digits = sum(n for text, n in found.items() if re.match(r"[+-]?\d", text))
+    remark = LIKE_NUMBERS if digits >= MOSTLY * total > 0 else "" if levels else UNUSED
+    return Column(name, "category", None, flagged, levels, other), remark
 
 
 def _encode(column: Column, values: np.ndarray, part: np.ndarray) -> bool:
     """Write the features of a category to a part of them, (n, features of the column), which is 0.
 
-    Return whether one of the values is known, if there are any. Numbers are taken as text, without a decimal point if
-    they are whole.
+    Return whether one of the values is known, if there are any.
     """
     if values.dtype != TEXT:
-        shown = [int(value) if isinstance(value, float) and value % 1 == 0 else value for value in values.tolist()]
-        values = np.array([*map(str, shown)], TEXT)
+        values = np.array([*map(as_text, values.tolist())], TEXT)
     texts, places, _ = distinct(values)
     features = {level: i for i, level in enumerate(column.levels)}
     if column.flagged:
@@ -259,4 +272,4 @@ def _encode(column: Column, values: np.ndarray, part: np.ndarray) -> bool:
     which = np.array([features.get(text, other) for text in texts])[places]
     rows = np.flatnonzero(which >= 0)
     part[rows, which[rows]] = 1
-    return not {*texts} - {""} or not {*texts}.isdisjoint(column.levels)
+    return not column.levels or not {*texts} - {""} or not {*texts}.isdisjoint(column.levels)

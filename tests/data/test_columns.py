@@ -145,14 +145,15 @@ def test_what_a_column_is(values: np.ndarray, expected: Column) -> None:
 def test_columns_that_differ_in_every_row_are_named_at_once() -> None:
     """Row numbers, whole numbers in any order, and text; but neither quantities with a fraction nor few rows."""
     n = np.arange(20.0)
-    words = {"name": text(f"{i:.0f}x" for i in n), "word": text("xy" * 10)}
+    words = {"name": text(f"x{i}" for i in n), "word": text("xy" * 10), "day": text(["16/01/2020"] * 20)}
     columns = {"id": n[::-1] * 7, "size": n / 8, **words, "half": np.where(n < 10, n, np.nan)}
     table = Table(tuple(columns), tuple(columns.values()))
     with pytest.warns(MlpXpWarning) as warned:
         Columns.fit(table)
     assert [str(each.message) for each in warned] == [
         "X: columns whose values all differ, as row numbers do: 'id'; columns of text without a frequent value, which "
-        "are not used: 'name'; to leave columns out, give exclude=\"id,name\""
+        "are not used: 'name'; columns of text that look like numbers or dates, which are written as 12, 3.5 or "
+        "2020-01-16: 'day'; to leave columns out, give exclude=\"id,name\""
     ]
 
 
