@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Event, Report, trajectory
 from mlp_xp.data.arrays import from_arrays as from_arrays  # noqa: PLC0414
+from mlp_xp.data.columns import Column, Columns
 from mlp_xp.data.datasets import is_own, load_dataset, load_to_evaluate
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.pictures import Pictures, read_pictures
@@ -28,7 +30,7 @@ from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.tables import is_table, read_tables
 from mlp_xp.declared import check_choice
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_run
@@ -223,8 +225,9 @@ def _read(models: Sequence[Model], inputs: Any) -> tuple[Samples, Pictures | Non
             file=paths[0],
         )
     if tables:
-        wanted = dict.fromkeys(name for each in models for name in each.columns.names)
-        return read_tables(tables[0], Origin(), [*wanted]), None
+        names = dict.fromkeys(name for each in models for name in each.columns.names)
+        commas = any(each.columns.decimal_commas for each in models)
+        return read_tables(tables[0], Origin(), Columns(tuple(map(Column, names)), decimal_commas=commas)), None
     pictures = read_pictures(paths, model.input_shape, model.kind)
     return Samples(Part(pictures.images, None)), pictures
 
@@ -340,11 +343,14 @@ def _data_of(model: Model, data: Any, cache_dir: str | Path | None, known: dict[
         origin = origin if own else Origin()
         key = id(place) if in_memory else str(place), origin, model.backend, model.columns
         if key not in known:
-            known[key] = (
-                load_to_evaluate(place, model, origin)
-                if own and data is not None
-                else load_dataset(place, model.backend, cache_dir=cache_dir, **vars(origin))
-            )
+            with warnings.catch_warnings():
+                if data is None:  # the training gave these warnings
+                    warnings.simplefilter("ignore", MlpXpWarning)
+                known[key] = (
+                    load_to_evaluate(place, model, origin)
+                    if own and data is not None
+                    else load_dataset(place, model.backend, cache_dir=cache_dir, **vars(origin))
+                )
         dataset = known[key]
         if run_dir and data is None:
             run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, model.backend)})

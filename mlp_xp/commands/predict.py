@@ -70,9 +70,9 @@ def predict(
         raise MlpXpError("pictures have no columns; leave it out", setting="keep")
     kept = dict[str, list[str]]()
     if keep:
-        columns, values, *_ = read_table(files[0], partial(split_names, keep))
-        texts = [["" if value is None else str(value) for value in each] for each in values]
-        kept = dict(zip(columns, texts, strict=True))
+        read = read_table(files[0], partial(split_names, keep))
+        texts = [["" if value is None else str(value) for value in each] for each in read.columns]
+        kept = dict(zip(read.names, texts, strict=True))
     members = folders if others or is_sweep(run_dir) else []
     model, kind = found.models[0], "row" if found.pictures is None else "picture"
     names = [*map(str, found.pictures.paths)] if found.pictures else [*range(1, len(found.outputs) + 1)]

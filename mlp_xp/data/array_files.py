@@ -20,7 +20,7 @@ KNOWN = {name for pair in (*TRAIN, *TEST) for name in pair}
 Array = npt.NDArray[Any]
 
 
-def read_array_files(path: Path, how: Origin | None = None, wanted: object = None) -> Samples:
+def read_array_files(path: Path, how: Origin | None = None, known: object = None) -> Samples:
     """Read a .npz archive, or a folder of .npy files, with the arrays x_train, y_train, and x_test, y_test or neither.
 
     The names train_images, train_labels, test_images and test_labels are known too, and X and y for a training set

@@ -143,8 +143,9 @@ def to_dataset(
             left, weights = left[weights > 0], weights[weights > 0]
             if not len(left):
                 raise DatasetError("all training samples have weight 0", remedy="give other weights")
-        if isinstance(train.inputs, Table) and samples.columns is None:
-            samples = replace(samples, columns=Columns.fit(train.inputs, left, train.file))
+        if isinstance(table := train.inputs, Table) and samples.columns is None:
+            plain = Columns(tuple(map(Column, table.names)))  # for a network that was trained on arrays
+            samples = replace(samples, columns=Columns.fit(table, left, train.file) if trained is None else plain)
     x = _features(samples, train, len(y), backend)
     names = samples.columns.feature_names if samples.columns else ()
     if names and len(names) != (features := math.prod(x.shape[1:])):

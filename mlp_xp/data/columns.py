@@ -7,7 +7,6 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,7 +19,8 @@ from mlp_xp.data.reading import FLAGS, MISSING, number_of
 from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, Words, some
 
 TEXT = np.dtypes.StringDType()
-MOSTLY = 0.9  # the share of values from which text is taken for numbers or dates, or for different in nearly every row
+MOSTLY = 0.9  # text is one of numbers, or of dates, if this share of its values is
+UNLIKE = 0.9  # text is not used if this share of its values are different ones
 FREQUENT, MOST_LEVELS = 0.01, 30  # a category has a feature from this share of the rows on; so many categories have one
 FEW = 20  # in fewer rows, whole numbers differ by chance
 DAY = 86_400_000_000  # microseconds
@@ -37,6 +37,8 @@ class Table:
     value), or StringDType ("", or one of `reading.MISSING`: no value)."""
     notes: str = ""
     """How the file was written, for people: "separated by ';', decimal commas"."""
+    decimal_commas: bool = False
+    """Whether numbers in the file have decimal commas, and points between thousands."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -56,14 +58,13 @@ class Column(NamedTuple):
     levels: tuple[str, ...] = ()
     """The frequent values of a category, in the order of their features `NAME=LEVEL`, which are 1 or 0."""
     other: bool = False
-    """Whether a feature `NAME=other` stands for rare values, and for those that the training rows did not have."""
+    """Whether a feature `NAME is other` stands for rare values, and for those that the training rows did not have."""
 
     @property
     def feature_names(self) -> tuple[str, ...]:
         """The name of each of its features; none for text that differs in every row."""
-        levels = (*self.levels, *["other"] * self.other)
-        values = [f"{self.name}={level}" for level in levels] if self.kind == "category" else [self.name]
-        return (*values, *[f"{self.name} is missing"] * self.flagged)
+        values = [f"{self.name}={level}" for level in self.levels] if self.kind == "category" else [self.name]
+        return (*values, *[f"{self.name} is other"] * self.other, *[f"{self.name} is missing"] * self.flagged)
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Columns:
     columns: tuple[Column, ...]
     described: str = field(default="", compare=False)
     """What was found, for people: "number: 4, category: 2, date: 1, with gaps: 2"; "" for numbers alone."""
+    decimal_commas: bool = field(default=False, compare=False)
+    """As in the `Table`: other files are read in the same way, also if they have no decimals."""
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -97,14 +100,14 @@ class Columns:
         DatasetError, about the setting "X", with the row and all columns with a wrong value.
         """
         rows = np.arange(len(table)) if rows is None else rows
-        read = [_kind_of(values, rows) for values in table.columns]
-        every = [*zip(table.names, *zip(*read, strict=True), table.columns, strict=True)]
-        _check(every, fitting=True)
-        found = [_fit(name, kind, numbers, values, rows) for name, kind, numbers, values in every]
-        said = {why: [column.name for column, remark in found if remark == why] for why in (DIFFERS, UNUSED)}
-        if unlike := [name for names in said.values() for name in names]:
+        read = [_read(name, values, rows) for name, values in zip(table.names, table.columns, strict=True)]
+        _check(read, fitting=True)
+        found = [_fit(each, rows) for each in read]
+        said = {why: [each.name for each, remark in found if remark == why] for why in (DIFFERS, UNUSED, LIKE_NUMBERS)}
+        if any(said.values()):
             fault = "; ".join(f"{why}: {some(names)}" for why, names in said.items() if names)
-            remedy: Words = ("to leave columns out, give ", Argument("exclude", ",".join(unlike)))
+            useless = ",".join(said[DIFFERS] + said[UNUSED])
+            remedy: Words = ("to leave columns out, give ", Argument("exclude", useless)) if useless else ""
             warning = MlpXpWarning(fault, remedy=remedy, file=file, setting=None if file else "X")
             warnings.warn(warning, stacklevel=4)  # for the caller of from_arrays, or load_dataset
         columns = tuple(column for column, _ in found)
@@ -112,7 +115,7 @@ class Columns:
         counts["with gaps"] = sum(column.flagged for column in columns)
         described = [", ".join(f"{what}: {count}" for what, count in counts.items() if count), table.notes]
         is_plain = not table.notes and counts["number"] == counts.total()
-        return cls(columns, "" if is_plain else "; ".join(filter(None, described)))
+        return cls(columns, "" if is_plain else "; ".join(filter(None, described)), table.decimal_commas)
 
     def features(self, X: Any) -> Any:
         """Return the features of a `Table`, or of a data frame that `frames.table_of` knows: float64 (n, features).
@@ -127,14 +130,11 @@ class Columns:
         if table is None:
             return X
         used = [column for column in self.columns if column.feature_names]
-        given = [table.columns[place] for place in find_columns(self.names, table.names, "X")]
-        every = [
-            (column.name, column.kind, None if column.kind == "category" else _parsed(column.kind, values), values)
-            for column, values in zip(used, given, strict=True)
-        ]
-        _check(every)
+        places = find_columns(self.names, table.names, "X")
+        read = [_read(each.name, table.columns[i], kind=each.kind) for each, i in zip(used, places, strict=True)]
+        _check(read)
         features, unknown, end = np.zeros((len(table), len(self.feature_names))), list[str](), 0
-        for column, (_, _, known, values) in zip(used, every, strict=True):
+        for column, (_, _, values, known) in zip(used, read, strict=True):
             start, end = end, end + len(column.feature_names)
             part = features[:, start:end]
             if known is None:
@@ -152,6 +152,7 @@ class Columns:
 
 DIFFERS = "columns whose values all differ, as row numbers do"
 UNUSED = "columns of text without a frequent value, which are not used"
+LIKE_NUMBERS = "columns of text that look like numbers or dates, which are written as 12, 3.5 or 2020-01-16"
 
 
 def as_text(value: Any) -> str:
@@ -186,66 +187,74 @@ def distinct(values: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
     return ["" if low in MISSING else low if low in FLAGS else text for text, low in small], places, counts
 
 
-Read = tuple[str, str, Any, np.ndarray]
-"""The name of a column, its kind, what `_parsed` makes of it, None for a category, and its values."""
+class Read(NamedTuple):
+    """A column of a table, as it is and as numbers."""
+
+    name: str
+    kind: str
+    values: np.ndarray
+    numbers: Any
+    """What `_parsed` makes of it; None for a category."""
 
 
-def _kind_of(values: np.ndarray, rows: np.ndarray) -> tuple[str, np.ndarray | None]:
-    """Return the kind of a column by its training rows, and what `_parsed` makes of it unless it is a category."""
-    if values.dtype != TEXT:
+def _read(name: str, values: np.ndarray, rows: Any = slice(None), kind: str | None = None) -> Read:
+    """Return a column with its numbers. kind: by default what it is by the training rows with these numbers."""
+    if kind is None and values.dtype != TEXT:
         kind = "date" if values.dtype.kind == "M" else "number"
-        return kind, _parsed(kind, values)
-    for kind in READERS:
-        read = _parsed(kind, values)
-        if np.isfinite(read[rows]).sum() >= MOSTLY * (~np.isnan(read[rows])).sum() > 0:
-            return kind, read
-    return "category", None
+    for each in READERS if kind is None else [kind] if kind in READERS else []:
+        numbers = _parsed(each, values)
+        share = np.isfinite(numbers[rows]).sum(), (~np.isnan(numbers[rows])).sum()
+        if kind is not None or share[0] >= MOSTLY * share[1] > 0:
+            return Read(name, each, values, numbers)
+    return Read(name, "category", values, None)
 
 
-def _check(every: Sequence[Read], *, fitting: bool = False) -> None:
+def _check(read: Sequence[Read], *, fitting: bool = False) -> None:
     """Raise DatasetError for the first value that is not of the kind of its column; it names all such columns."""
-    if wrong := [each for each in every if each[2] is not None and np.isinf(each[2]).any()]:
-        (name, kind, numbers, values), *others = wrong
-        row = int(np.argmax(np.isinf(numbers)))
+    if wrong := [each for each in read if each.numbers is not None and np.isinf(each.numbers).any()]:
+        name, kind, values, numbers = wrong[0]
+        names, row = [each.name for each in wrong], int(np.argmax(np.isinf(numbers)))
         shown = repr(str(values[row])) if values.dtype == TEXT else str(values[row])
         fault = f"{shown:.60} is not a {'finite ' * (values.dtype.kind == 'f')}{kind}"
-        leave_out = Argument("exclude", ",".join(each[0] for each in wrong))
-        remedy: Words = ("correct it, or leave columns out with ", leave_out) if fitting else "correct it"
+        leave_out: Words = ("correct it, or leave columns out with ", Argument("exclude", ",".join(names)))
+        remedy = leave_out if fitting else "correct it"
         error = DatasetError(fault, remedy=remedy, setting="X", row=row, column=name)
-        error.notes = [f"there are wrong values in {some([each[0] for each in others])} too"] if others else []
+        error.notes = [f"there are wrong values in {some(names[1:])} too"] if names[1:] else []
         raise error
 
 
 def _parsed(kind: str, values: np.ndarray) -> np.ndarray:
     """Return values as numbers or days, float64 (n,), NaN for a gap, infinite for what is neither."""
     if values.dtype == TEXT:
-        with suppress(ValueError):
-            if kind == "number":
-                return values.astype(np.float64)
-        texts, places, _ = distinct(values)
-        read = np.array([*map(READERS[kind], texts)])
-        return np.where(np.isnan(read) & np.array([text != "" for text in texts]), np.inf, read)[places]
+        texts = values.tolist()
+        known = {text: READERS[kind](text) for text in {*texts}}
+        known |= {text: np.inf for text, number in known.items() if np.isnan(number) and text.lower() not in MISSING}
+        return np.array([known[text] for text in texts])
     gaps = np.isnan(values)
     if (values.dtype.kind == "M") != (kind == "date"):
         return np.where(gaps, np.nan, np.inf)
     return np.where(gaps, np.nan, values.astype(np.int64) / DAY) if kind == "date" else values
 
 
-def _fit(name: str, kind: str, numbers: np.ndarray | None, values: np.ndarray, rows: np.ndarray) -> tuple[Column, str]:
+def _fit(column: Read, rows: np.ndarray) -> tuple[Column, str]:
     """Return how the training rows of a column become features, and a remark to warn with, or ""."""
+    name, kind, values, numbers = column
     if numbers is not None and len(known := numbers[rows][~np.isnan(numbers[rows])]):
         differ = kind == "number" and FEW <= len(known) == len(np.unique(known)) and bool((known % 1 == 0).all())
         return Column(name, kind, float(np.median(known)), len(known) < len(rows)), DIFFERS if differ else ""
-    texts, _, counts = distinct(values[rows]) if numbers is None else ([], rows, rows[:0])
+    if numbers is not None:  # without a value
+        return Column(name, "category"), UNUSED
+    texts, _, counts = distinct(values[rows])
     found = Counter[str]()
     for text, count in zip(texts, counts.tolist(), strict=True):
         found.update({text: count} if text else {})  # True is true
     total = sum(found.values())
-    least = len(rows) if len(found) >= MOSTLY * total else max(2, FREQUENT * len(rows))
-    frequent = sorted((-count, text) for text, count in found.items() if count >= least)[:MOST_LEVELS]
-    levels = tuple(sorted(text for _, text in frequent))
+    frequent = sorted((-n, text) for text, n in found.items() if n >= max(2, FREQUENT * len(rows)))[:MOST_LEVELS]
+    levels = () if len(found) >= UNLIKE * total else tuple(sorted(text for _, text in frequent))
     other, flagged = 0 < len(levels) < len(found), 0 < total < len(rows)
-    return Column(name, "category", None, flagged, levels, other), "" if levels else UNUSED
+    digits = sum(n for text, n in found.items() if re.match(r"[+-]?\d", text))
+    remark = LIKE_NUMBERS if digits >= MOSTLY * total > 0 else "" if levels else UNUSED
+    return Column(name, "category", None, flagged, levels, other), remark
 
 
 def _encode(column: Column, values: np.ndarray, part: np.ndarray) -> bool:
@@ -263,4 +272,4 @@ def _encode(column: Column, values: np.ndarray, part: np.ndarray) -> bool:
     which = np.array([features.get(text, other) for text in texts])[places]
     rows = np.flatnonzero(which >= 0)
     part[rows, which[rows]] = 1
-    return not {*texts} - {""} or not {*texts}.isdisjoint(column.levels)
+    return not column.levels or not {*texts} - {""} or not {*texts}.isdisjoint(column.levels)

@@ -106,7 +106,7 @@ def _read_for(place: Path, model: Model, how: Origin) -> Samples:
     row = _format_of(place, how)
     try:
         _check_options(str(place), row, how)
-        return row.read(place, how, model.columns and model.columns.names)
+        return row.read(place, how, model.columns)
     except DatasetError as error:
         if error.setting in OPTIONS:  # which are the run's, not the caller's
             fault = f"holds {row.holds}, which cannot be read as the run's own data were"
@@ -125,7 +125,7 @@ def _take_for(data: Any, model: Model, how: Origin) -> Samples:
     else:
         fault = "has no labels that are known" if found else "is neither a path, a Dataset nor a data frame"
         raise DatasetError(fault, remedy="give (X, y)", setting="data")
-    table = table_of(X, "X", model.columns.names if model.columns else None)
+    table = table_of(X, "X", model.columns.names) if model.columns else None
     if table is None:
         return Samples(Part(X, labels), label_names=names)
     return Samples(Part(table, labels), kind="columns", label_names=names)

@@ -61,9 +61,9 @@ def labels_of(samples: Samples, part: Part, backend: Backend) -> Labels:
 def meaning_of(samples: Samples, y: Labels, task: str | None, trained: Sequence[str] | None = None) -> Meaning:
     """Return what labels mean. task: a key of TASKS; by default it is guessed. trained: the outputs of a network.
 
-    Classes are matched with those of a trained network by the text of the labels. Whole numbers are the numbers of the
-    classes, from 0, where these have names of their own, or no class of the network has one of them as its name. Raises
-    DatasetError, also where either of two tasks may be meant.
+    Classes are matched with those of a trained network by the text of the labels, or by their value if both are
+    numbers. Whole numbers are the numbers of the classes, from 0, where these have other names. Raises DatasetError,
+    also where either of two tasks may be meant.
     """
     if task is not None:
         found = TASKS[task]
@@ -77,6 +77,10 @@ def meaning_of(samples: Samples, y: Labels, task: str | None, trained: Sequence[
         if len(set(names)) < len(names):
             fault = "a name is there twice"
             raise DatasetError(fault, remedy="give each class a name of its own", setting="class_names")
+        values = [*map(number_of, names)]
+        if trained and y.dtype.kind in "iuf" and all(map(math.isfinite, values)):
+            whole = y.dtype.kind != "f"
+            return Meaning(found, names, tuple(str(int(x) if whole and x % 1 == 0 else x) for x in values))
         numbered = y.dtype.kind in "iu" and (samples.class_names or not {*texts} & {*names})
         return Meaning(found, names, tuple(map(str, range(len(names)))) if numbered else names)
     count = y.shape[1] if y.ndim == 2 else 1

@@ -100,7 +100,7 @@ def _are_idx(names: Sequence[str]) -> bool:
     return any(f"{name.removesuffix('.gz')}.gz" in IDX_FILES for name in names)
 
 
-def _read_folder(folder: Path, how: Origin, wanted: object) -> Samples:
+def _read_folder(folder: Path, how: Origin, known: object) -> Samples:
     if _are_idx(visible_names(folder)):
         files = [file if file.exists() else file.with_suffix("") for file in map(folder.joinpath, IDX_FILES)]
     else:

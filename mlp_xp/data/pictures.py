@@ -23,7 +23,7 @@ GIVE = (
 # Folders of pictures as a data set.
 
 
-def read_picture_folder(folder: Path, how: Origin, wanted: object = None) -> Samples:
+def read_picture_folder(folder: Path, how: Origin, known: object = None) -> Samples:
     """Read a folder with a subfolder of pictures for each class, or with `train` and `test` that each are like that.
 
     The classes are the names of the subfolders (of `train`), by number if all are numbers, else by name; pictures are

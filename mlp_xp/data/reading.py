@@ -39,7 +39,9 @@ def open_file(path: Path | zipfile.Path) -> Iterator[Stream]:
     except DatasetError as error:
         error.file = path
         raise
-    except (OSError, EOFError, zlib.error, MemoryError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise fault(error, path, "save it as UTF-8 (in Excel: CSV UTF-8)") from error
+    except (OSError, EOFError, zlib.error, MemoryError) as error:
         raise fault(error, path) from error
 
 

@@ -80,8 +80,8 @@ class Format(NamedTuple):
     """What such a file or folder holds, for messages."""
     is_it: Callable[[Path, Sequence[str], Origin], bool]
     """`is_it(path, names, how)`: whether a path is in this form. names: those in the folder, or the file's own."""
-    read: Callable[[Path, Origin, Sequence[str] | None], Samples]
-    """`read(path, how, wanted)`. wanted: the columns of a table that a network needs; by default all."""
+    read: Callable[[Path, Origin, Columns | None], Samples]
+    """`read(path, how, known)`. known: the columns of a table that a network was trained on; by default all."""
     options: tuple[str, ...] = ()
     """The fields of `Origin` that mean something for this form alone; their default is None."""
     is_own: bool = True

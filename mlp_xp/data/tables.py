@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlp_xp.backends.reading import find_columns
-from mlp_xp.data.columns import MOSTLY, TEXT, distinct
+from mlp_xp.data.columns import MOSTLY, TEXT, Column, Columns, distinct
 from mlp_xp.data.frames import as_table
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import Stream, fault, number_of, open_file, visible_names
@@ -38,37 +38,51 @@ BLOCK = 4096  # rows of CSV that are read at once
 
 Values = np.ndarray[Any, Any]
 Choose = Callable[[Sequence[str]], Sequence[str]]
-Found = tuple[Sequence[str], list[Values], Sequence[int], str]
-"""The names of columns, their values, (n,) each, the lines of rows of text, and what people should know of the file."""
 
 
-def read_tables(path: Path, how: Origin, wanted: Sequence[str] | None = None) -> Samples:
+class Found(NamedTuple):
+    """Columns of a table as they are."""
+
+    names: Sequence[str]
+    columns: list[Values]
+    """Their values, (n,) each."""
+    lines: Sequence[int] = ()
+    """The line of a text file on which each row begins."""
+    separator: str = ","
+    decimal_commas: bool = False
+    """Whether a column of the file, read or not, has numbers with a decimal comma; never if commas separate columns."""
+
+
+def read_tables(path: Path, how: Origin, known: Columns | None = None) -> Samples:
     """Read a table with a header, or a folder with two, for training and for testing, with the same columns.
 
-    how: the columns of labels, of weights, and those to ignore. wanted: the columns of features that a network needs,
-    found by their names; by default all others, and labels are needed then. The labels in CSV are text, whatever they
-    mean. Other tables are returned as they are.
+    how: the columns of labels, of weights, and those to ignore. known: the columns that a network was trained on, which
+    are found by their names; by default all others are features, and labels are needed then. The labels in CSV are
+    text, whatever they mean. Other tables are returned as they are.
 
     Gives an MlpXpWarning for columns without a name, which are left out. Raises DatasetError, which names the file, the
     line (CSV) or row, counted from 1, and the column.
     """
     if path.is_dir():
-        train = read_tables(find_table(path, "train"), how, wanted)
+        train = read_tables(find_table(path, "train"), how, known)
+        table = train.train.inputs
+        known = Columns(tuple(map(Column, table.names)), decimal_commas=table.decimal_commas)
         how = replace(how, sample_weight=None)  # which is for training
-        return replace(train, test=read_tables(find_table(path, "test"), how, train.train.inputs.names).train)
-    found = dict[str, tuple[str, ...]]()
+        return replace(train, test=read_tables(find_table(path, "test"), how, known).train)
+    parts = dict[str, tuple[str, ...]]()
 
     def choose(names: Sequence[str]) -> list[str]:
-        found.update(_choose(names, how, wanted))
-        return [name for each in found.values() for name in each]
+        parts.update(_choose(names, how, known.names if known else None))
+        return [name for part in parts.values() for name in part]
 
-    names, columns, lines, notes = read_table(path, choose)
-    if notes:
-        columns, notes = _with_points(columns, notes)
-    values = dict(zip(names, columns, strict=True))
-    features, labels, weights = ([values[name] for name in found[part]] for part in ("X", "y", "weights"))
+    found = read_table(path, choose)
+    commas = found.decimal_commas or (known is not None and known.decimal_commas and found.separator != ",")
+    columns = [_with_points(values)[0] for values in found.columns] if commas else found.columns
+    by_name = dict(zip(found.names, columns, strict=True))
+    features, labels, weights = ([by_name[name] for name in parts[part]] for part in ("X", "y", "weights"))
+    notes = ", ".join(filter(None, (SEPARATORS[found.separator], "decimal commas" * commas)))
     try:
-        table = replace(as_table(found["X"], features), notes=notes)
+        table = replace(as_table(parts["X"], features), notes=notes, decimal_commas=commas)
         if not len(table):
             raise DatasetError("has a header, but no rows", remedy="give a table with rows")
     except DatasetError as error:
@@ -77,8 +91,8 @@ def read_tables(path: Path, how: Origin, wanted: Sequence[str] | None = None) ->
     labels = [np.array(each.tolist()) if each.dtype == TEXT else each for each in labels]
     y = None if not labels else labels[0] if len(labels) == 1 else np.stack(labels, axis=1)
     weigh = np.array([number_of(str(value)) for value in weights[0].tolist()]) if weights else None
-    part = Part(table, y, path, lines, weigh)
-    return Samples(part, None, "columns", label_names=found["y"], weight_names=found["weights"])
+    part = Part(table, y, path, found.lines, weigh)
+    return Samples(part, None, "columns", label_names=parts["y"], weight_names=parts["weights"])
 
 
 def read_table(path: Path, choose: Choose) -> Found:
@@ -143,20 +157,19 @@ def split_names(given: str, names: Sequence[str]) -> list[str]:
     return [*dict.fromkeys(name.strip() for name in next(csv.reader([given], skipinitialspace=True)))]
 
 
-def _with_points(columns: Sequence[Values], notes: str) -> tuple[list[Values], str]:
-    """Return columns in which numbers have a decimal point, and what to say of the file.
+def _with_points(values: Values) -> tuple[Values, bool]:
+    """Return a column of numbers with decimal commas with points instead, and whether there is a comma.
 
-    If the numbers of a column have decimal commas, those of all columns have: 1.500 is then 1500.
+    Another column is returned as it is.
     """
-    read, found = [*columns], False
-    for i, (texts, places, counts) in enumerate(map(distinct, columns)):
-        are = [text == "" or DECIMAL_COMMA.fullmatch(text) is not None for text in texts]
-        if counts @ are >= MOSTLY * counts.sum():
-            found = found or any("," in text for text in texts)
-            pairs = zip(texts, are, strict=True)
-            plain = [text.replace(".", "").replace(",", ".") if is_one else text for text, is_one in pairs]
-            read[i] = np.array(plain, TEXT)[places]
-    return (read, f"{notes}, decimal commas") if found else ([*columns], notes)
+    texts, places, counts = distinct(values)
+    are = [text == "" or DECIMAL_COMMA.fullmatch(text) is not None for text in texts]
+    if counts @ are < MOSTLY * counts.sum():
+        return values, False
+    plain = [
+        text.replace(".", "").replace(",", ".") if is_one else text for text, is_one in zip(texts, are, strict=True)
+    ]
+    return np.array(plain, TEXT)[places], any("," in text for text in texts)
 
 
 def _read_csv(stream: Stream, choose: Choose) -> Found:
@@ -166,12 +179,16 @@ def _read_csv(stream: Stream, choose: Choose) -> Found:
         names = [name.strip() for name in next(rows, (0, []))[1]]
         chosen, lines, blocks = choose(names), array("q"), list[list[Values]]()
         places = find_columns(chosen, names)
+        # Whether numbers have decimal commas must not depend on the columns that are read.
+        read = places if separator == "," else range(len(names))
         while block := [*islice(rows, BLOCK)]:
             fields = [*zip(*(row for _, row in block), strict=True)]
-            blocks.append([np.strings.strip(np.array(fields[i], TEXT)) for i in places])
+            blocks.append([np.strings.strip(np.array(fields[i], TEXT)) for i in read])
             lines.extend(number for number, _ in block)
-    columns = [np.concatenate(each) for each in zip(*blocks, strict=True)] or [np.empty(0, TEXT) for _ in places]
-    return chosen, columns, lines, SEPARATORS[separator]
+    columns = [np.concatenate(each) for each in zip(*blocks, strict=True)] or [np.empty(0, TEXT) for _ in read]
+    commas = separator != "," and any(_with_points(values)[1] for values in columns)
+    by_place = dict(zip(read, columns, strict=True))
+    return Found(chosen, [by_place[i] for i in places], lines, separator, commas)
 
 
 def separator_of(lines: Sequence[str]) -> str:
@@ -220,7 +237,7 @@ def _read_parquet(stream: Stream, choose: Choose) -> Found:
         with parquet.ParquetFile(stream) as file:
             chosen = choose(file.schema_arrow.names)
             table = file.read([*chosen])
-        return chosen, [_values(table.column(name)) for name in chosen], (), ""
+        return Found(chosen, [_values(table.column(name)) for name in chosen])
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise fault(error) from error
 
@@ -234,7 +251,7 @@ def _values(column: Any) -> Values:
 
 # The function that reads each kind of table, by the first bytes; the last, because any file may be CSV.
 KINDS: dict[bytes, Callable[[Stream, Choose], Found]] = {b"PAR1": _read_parquet, b"": _read_csv}
-SUFFIXES = (".parquet", ".csv", ".csv.gz")
+SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 FORMAT = Format(
     "a table",
     lambda path, names, how: not path.is_dir() or has_suffix(names, SUFFIXES),

@@ -94,7 +94,7 @@ def save_model(folder: Path, model: Model) -> None:
     facts: dict[str, Any] = {
         "activation": model.activation,
         "dtype": model.backend.dtype_name,
-        "columns": model.columns and [column._asdict() for column in model.columns.columns],
+        "decimal_commas": bool(model.columns and model.columns.decimal_commas),
         **facts_of(model, model.input_shape),
     }
     tensors = _network_tensors("network", model.network, model.backend)
@@ -130,7 +130,7 @@ def load_run(path: str | Path, backend: Backend | None = None) -> Model:
         placed(SCALING),
         tuple(facts["image_shape"]),
         tuple(facts["class_names"]),
-        facts["columns"] and Columns(tuple(map(_column_of, facts["columns"]))),
+        facts["columns"] and Columns(tuple(map(_column_of, facts["columns"])), "", facts["decimal_commas"]),
         facts["inputs"],
         str(source),
         facts["sha256"],
@@ -161,9 +161,11 @@ def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
         facts.insert(1, ("inputs", described(model.input_shape), described(shape)))
     if isinstance(other, Dataset) and model.columns and other.columns:
         mine, theirs = model.columns, other.columns
-        medians = [[column.fill for column in each.columns if column.flagged] for each in (mine, theirs)]
+        used = [[each for each in one.columns if each.feature_names] for one in (mine, theirs)]
+        kinds = [[each.kind for each in one] for one in used]
+        medians = [[each.fill for each in one if each.flagged] for one in used]
         facts.insert(2, ("columns", mine.feature_names, theirs.feature_names))
-        facts.insert(3, ("medians of columns with gaps", medians[0], medians[1]))
+        facts += [("kinds of columns", kinds[0], kinds[1]), ("medians of columns with gaps", medians[0], medians[1])]
     if difference := first_difference(facts):
         raise RunError(
             f"{model.source!r}: its network does not fit {whose}: {difference}; "

@@ -127,6 +127,7 @@ def facts_of(data: Model | Dataset, input_shape: tuple[int, ...]) -> dict[str, A
         "inputs": data.kind,
         "image_shape": list(input_shape),
         "class_names": list(data.class_names),
+        "columns": data.columns and [{**each._asdict(), "levels": [*each.levels]} for each in data.columns.columns],
         "task": data.task.name,
         "preparation": preparation_of(data.prepare),
         "targets": TARGETS[bool(data.scaling)],

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from data_sets import MIXED, mixed, write_csv
 from helpers import assert_one_line, call
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 
-from mlp_xp import load_dataset, load_run
+from mlp_xp import TrainConfig, evaluate, from_arrays, load_dataset, load_run, open_backend, predict, train
 from mlp_xp.data.columns import TEXT, Column, Columns, Table
 from mlp_xp.data.splitting import split
 from mlp_xp.errors import DatasetError, MlpXpWarning
+from mlp_xp.runs.records import RunError
 
 SWAPPED = str.maketrans(",.", ".,")
 
@@ -123,6 +125,7 @@ def test_nothing_is_learned_from_test_rows() -> None:
         (text(["03.01.1970", "05.01.1970", ""]), Column("a", "date", 3.0, flagged=True)),
         (text(["b", "a", "b", "a", "", "c"]), Column("a", "category", None, True, ("a", "b"), other=True)),
         (text(["b", "a", "b", "a"]), Column("a", "category", None, False, ("a", "b"))),
+        (text(["1_000", "2"] * 3), Column("a", "category", None, False, ("1_000", "2"))),
         (text(["01", "x", "01", "x", "x"]), Column("a", "category", None, False, ("01", "x"))),
         (text(["a", "b", "c", "", "d"]), Column("a", "category", None, flagged=True)),
         (text(["", "NA"]), Column("a", "category")),
@@ -142,14 +145,15 @@ def test_what_a_column_is(values: np.ndarray, expected: Column) -> None:
 def test_columns_that_differ_in_every_row_are_named_at_once() -> None:
     """Row numbers, whole numbers in any order, and text; but neither quantities with a fraction nor few rows."""
     n = np.arange(20.0)
-    words = {"name": text(f"{i:.0f}x" for i in n), "word": text("xy" * 10)}
+    words = {"name": text(f"x{i}" for i in n), "word": text("xy" * 10), "day": text(["16/01/2020"] * 20)}
     columns = {"id": n[::-1] * 7, "size": n / 8, **words, "half": np.where(n < 10, n, np.nan)}
     table = Table(tuple(columns), tuple(columns.values()))
     with pytest.warns(MlpXpWarning) as warned:
         Columns.fit(table)
     assert [str(each.message) for each in warned] == [
         "X: columns whose values all differ, as row numbers do: 'id'; columns of text without a frequent value, which "
-        "are not used: 'name'; to leave columns out, give exclude=\"id,name\""
+        "are not used: 'name'; columns of text that look like numbers or dates, which are written as 12, 3.5 or "
+        "2020-01-16: 'day'; to leave columns out, give exclude=\"id,name\""
     ]
 
 
@@ -165,6 +169,49 @@ def test_other_rows() -> None:
     with pytest.warns(MlpXpWarning, match="^columns without a value that was frequent in training: 'word', 'code'; ch"):
         columns.features(strange)
     assert columns.features(values[0]) is values[0], "an array has features"
+    other = Column("c", "category", None, True, ("a", "other"), other=True)
+    assert other.feature_names == ("c=a", "c=other", "c is other", "c is missing")
     days = replace(table, columns=(*table.columns[:2], np.zeros(4, "M8[us]")))
     with pytest.raises(DatasetError, match=r"X: row 0, column 'n': 1970-01-01T00:00:00.000000 is not a number"):
         columns.features(days)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_file_is_read_as_the_training_file(tmp_path: Path) -> None:
+    """With decimal commas, whichever columns are there; and a resumed run, or a data set, needs the same columns."""
+    area, rent = [f"1.{100 + n // 2}" for n in range(20)], [f"{147 + 9 * n},86" for n in range(20)]
+
+    def table(name: str, columns: dict[str, list[str]]) -> Path:
+        rows = [[*columns], *zip(*columns.values(), strict=True)]
+        (tmp_path / name).write_text("\n".join(";".join(row) for row in rows))
+        return tmp_path / name
+
+    path, run = table("t.csv", {"area": area, "age": ["3", "4"] * 10, "rent": rent}), tmp_path / "run"
+    words = ("train", "--data-dir", path, "--label", "rent", "--run-dir", run, "--epochs", 1)
+    assert call(*words).code == 0
+    with pytest.warns(MlpXpWarning, match="16 of 20 rows are left out: the network was trained on them"):
+        assert evaluate(run, data=path).result.rmse == pytest.approx(evaluate(run).result.rmse)
+    frame = pd.DataFrame({"area": [float(text.replace(".", "")) for text in area], "age": [3, 4] * 10})
+    whole = table("whole.csv", {"area": area, "age": ["3", "4"] * 10, "rent": ["900"] * 20})
+    for each in (path, whole):
+        np.testing.assert_array_equal(predict(run, each).outputs, predict(run, frame).outputs)
+    assert evaluate(run, data=whole).result.rmse == evaluate(run, data=(frame, [900.0] * 20)).result.rmse
+    table("t.csv", {"age": area, "area": ["3", "4"] * 10, "rent": rent})
+    outcome = call("train", "--resume", run, "--epochs", 2)
+    assert_one_line(outcome, 2, "the run started with other data: columns {'name': 'area'", "not {'name': 'age'")
+    dates = frame.assign(age=[date(2020, 1, 1), date(2021, 1, 1)] * 10)
+    with pytest.raises(RunError, match="kinds of columns number, number, not number, date"):
+        evaluate(run, data=from_arrays(dates, [900.0, 901.5] * 10, class_names=["rent"]))
+
+
+def test_a_network_of_arrays_takes_tables_of_numbers_alone() -> None:
+    frame, y = pd.DataFrame({"a": [1.5, 2] * 10, "b": [3, 4.5, 5, 6] * 5}), [0, 1] * 10
+    *_, last = train(TrainConfig(epochs=1), from_arrays(frame.to_numpy(), y), open_backend())
+    assert evaluate(last.model, (frame, y)).result == evaluate(last.model, (frame.to_numpy(), y)).result
+    for value, fault in (("x", "'x' is not a number"), (np.nan, "nan is not a finite number")):
+        wrong = frame.astype(object).assign(b=[value, *frame["b"][1:]])
+        for use in (lambda X: predict(last.model, X), lambda X: evaluate(last.model, (X, y))):
+            with pytest.raises(
+                DatasetError, match=rf"X: row \d, column .*{fault}|X: row 0, column .*'3' is not a number"
+            ):
+                use(wrong)

@@ -47,8 +47,13 @@ def test_text_in_memory_is_never_a_number() -> None:
 
 
 def test_whole_numbers_are_names_of_a_networks_classes_or_else_their_numbers() -> None:
-    y = np.array([7, 3, 3])
-    for names, numbers in ((("3", "7"), [1, 0, 0]), (tuple("abcdefgh"), [7, 3, 3])):
+    """By their value, if the names are numbers."""
+    for kind, names, numbers in (
+        (int, ("03", "7"), [1, 0, 0]),
+        (float, ("03", "7"), [1, 0, 0]),
+        (int, tuple("abcdefgh"), [7, 3, 3]),
+    ):
+        y = np.array([7, 3, 3], kind)
         found = meaning_of(Samples(Part(None, y)), y, "classes", names)
         assert (found.names, read_labels(y, found).tolist()) == (names, numbers)
 

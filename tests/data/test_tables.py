@@ -19,7 +19,7 @@ from data_sets import write_csv
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.commands.process import as_option
-from mlp_xp.data.columns import Columns
+from mlp_xp.data.columns import Column, Columns
 from mlp_xp.data.labels import labels_of, meaning_of, read_labels
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import MISSING, open_file
@@ -28,15 +28,19 @@ from mlp_xp.data.tables import read_rows, read_tables
 from mlp_xp.errors import DatasetError, MlpXpWarning
 
 
-def read(path: Path, label: str | None = "kind", wanted: Any = None, **options: Any) -> Samples:
+def read(path: Path, label: str | None = "kind", known: Columns | None = None, **options: Any) -> Samples:
     """Read a table, and refuse what a data set of it refuses."""
-    samples = read_tables(path, Origin(label, **options), wanted)
+    samples = read_tables(path, Origin(label, **options), known)
     with samples.naming(samples.train), warnings.catch_warnings(action="ignore"):  # of columns that differ in each row
         Columns.fit(samples.train.inputs)
         if samples.train.labels is not None:
             labels = labels_of(samples, samples.train, open_backend())
             read_labels(labels, meaning_of(samples, labels, None))
     return samples
+
+
+def plain(names: Any) -> Columns:
+    return Columns(tuple(map(Column, names)))
 
 
 def read_text(tmp_path: Path, text: str | bytes, label: str | None = "kind", **options: Any) -> Samples:
@@ -251,12 +255,12 @@ def test_damaged_parquet(tmp_path: Path) -> None:
 def test_chosen_columns_in_their_order(tmp_path: Path, suffix: str) -> None:
     columns = {"text": ["?", "?"], "b": [1.0, 2.0], "a.b": [5.0, 6.0], "a": [True, False], "kind": ["x", "y"]}
     path = write_csv(tmp_path / f"t.{suffix}", columns)
-    table = read(path, "kind", ["a", "b", "a.b"], exclude="gone")
+    table = read(path, "kind", plain(["a", "b", "a.b"]), exclude="gone")
     assert table.train.inputs.names == ("a", "b", "a.b")
     assert Columns.fit(table.train.inputs).features(table.train.inputs).tolist() == [[1, 1, 5], [0, 2, 6]]
-    assert read(path, wanted=["b"]).train.inputs.names == ("b",)
+    assert read(path, known=plain("b")).train.inputs.names == ("b",)
     with pytest.raises(DatasetError, match=r"has no column 'c', 'd'; its columns are 'text', 'b'"):
-        read(path, wanted=[*"bcd"])
+        read(path, known=plain("bcd"))
 
 
 def test_a_csv_file_needs_no_library(tmp_path: Path) -> None:
