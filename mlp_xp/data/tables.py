@@ -101,16 +101,9 @@ def read_table(path: Path, choose: Choose) -> Found:
     choose: `choose(names)` returns the names of the columns to read among all. Those of CSV are StringDType, without
     spaces around the values. Raises DatasetError, which names the file and the line.
     """
-
-    def checked(names: Sequence[str]) -> Sequence[str]:
-        if not names:
-            raise DatasetError("is empty", remedy="give a table with the names of its columns in the first line")
-        find_columns(chosen := choose(names), names)
-        return chosen
-
     with open_file(path) as stream:
         read = next(read for magic, read in KINDS.items() if stream.peek(len(magic)).startswith(magic))
-        return read(stream, checked)
+        return read(stream, choose)
 
 
 def is_table(name: str) -> bool:
@@ -163,13 +156,11 @@ def _with_points(values: Values) -> tuple[Values, bool]:
     Another column is returned as it is.
     """
     texts, places, counts = distinct(values)
-    are = [text == "" or DECIMAL_COMMA.fullmatch(text) is not None for text in texts]
-    if counts @ are < MOSTLY * counts.sum():
+    numbers = {text: text.replace(".", "").replace(",", ".") for text in filter(DECIMAL_COMMA.fullmatch, texts)}
+    known, written = (counts @ [each in kept for each in texts] for kept in ({*texts} - {""}, numbers))
+    if written < MOSTLY * known or not numbers:
         return values, False
-    plain = [
-        text.replace(".", "").replace(",", ".") if is_one else text for text, is_one in zip(texts, are, strict=True)
-    ]
-    return np.array(plain, TEXT)[places], any("," in text for text in texts)
+    return np.array([numbers.get(text, text) for text in texts], TEXT)[places], any("," in text for text in numbers)
 
 
 def _read_csv(stream: Stream, choose: Choose) -> Found:
@@ -177,6 +168,8 @@ def _read_csv(stream: Stream, choose: Choose) -> Found:
         head = [*islice(file, SNIFFED)]
         rows = read_rows(chain(head, file), separator := separator_of(head))
         names = [name.strip() for name in next(rows, (0, []))[1]]
+        if not names:
+            raise DatasetError("is empty", remedy="give a table with the names of its columns in the first line")
         chosen, lines, blocks = choose(names), array("q"), list[list[Values]]()
         places = find_columns(chosen, names)
         # Whether numbers have decimal commas must not depend on the columns that are read.
@@ -235,7 +228,7 @@ def _read_parquet(stream: Stream, choose: Choose) -> Found:
 
     try:
         with parquet.ParquetFile(stream) as file:
-            chosen = choose(file.schema_arrow.names)
+            find_columns(chosen := choose(file.schema_arrow.names), file.schema_arrow.names)
             table = file.read([*chosen])
         return Found(chosen, [_values(table.column(name)) for name in chosen])
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

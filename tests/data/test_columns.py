@@ -105,15 +105,6 @@ def test_a_run_reads_other_tables_by_the_names_of_their_columns(tmp_path: Path) 
         assert_one_line(call(*command, path), 2, fault)
 
 
-def test_nothing_is_learned_from_test_rows() -> None:
-    a, b, rows = np.arange(40) / 4, text("xy" * 20), np.arange(30)
-    columns = Columns.fit(Table(("a", "b"), (a, b)), rows)
-    a[30:], b[30:] = np.nan, "z"
-    assert Columns.fit(Table(("a", "b"), (a, b)), rows) == columns
-    features = columns.features(Table(("a", "b"), (a, b)))
-    np.testing.assert_array_equal(features[30:], [[np.median(a[:30]), 0, 0]] * 10)
-
-
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

@@ -114,7 +114,10 @@ def test_separators_and_decimal_marks_are_recognised(tmp_path: Path, way: str) -
     separator, written = WAYS[way]
     columns = [[*map(written, column)] for column in NUMBERS.values()]
     columns[3] = ["0.5"] * 4
-    rows = [[*NUMBERS, "kind"], *zip(*columns, ["x", "y", '"x, or y"', "1"], strict=True)]
+    rows = [
+        [*NUMBERS, "kind", "note"],
+        *zip(*columns, ["x", "y", '"x, or y"', "1"], ["", "", "", '"a,b"'], strict=True),
+    ]
     samples = read_text(tmp_path, "\n".join(separator.join(row) for row in rows))
     table = samples.train.inputs
     features = Columns.fit(table).features(table)
@@ -125,8 +128,8 @@ def test_separators_and_decimal_marks_are_recognised(tmp_path: Path, way: str) -
     assert table.notes == ", ".join(filter(None, (separators[separator], commas)))
 
 
-def test_numbers_to_predict_may_have_decimal_commas(tmp_path: Path) -> None:
-    assert values_of(read_text(tmp_path, "a;kind\n1;2,5\n2;1.000,5\n")) == ["2.5", "1000.5"]
+def test_commas_in_a_few_texts_are_not_decimal_commas(tmp_path: Path) -> None:
+    assert not read_text(tmp_path, "a;b;kind\n" + "1.500;;x\n" * 20 + "1.500;u,v;x\n").train.inputs.decimal_commas
 
 
 def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
