@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -153,6 +154,13 @@ DIFFERS = "columns whose values all differ, as row numbers do"
 UNUSED = "columns of text without a frequent value, which are not used"
 
 
+def as_text(value: Any) -> str:
+    """Return a value as a file has it: a whole number without a decimal point, midnight as a date; "" for None."""
+    if isinstance(value, float | np.floating | Decimal) and float(value).is_integer():
+        return str(int(value))
+    return "" if value is None else str(value).strip().removesuffix(" 00:00:00")
+
+
 def as_number(text: str) -> float:
     """Return the number that a text is, or NaN; true is 1, and false 0."""
     return number_of(FLAGS.get(text.lower(), text))
@@ -174,7 +182,8 @@ READERS: dict[str, Callable[[str], float]] = {"number": as_number, "date": as_da
 def distinct(values: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Return the different texts in a column, "" for a gap; which of them each value is; how often each is there."""
     texts, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return ["" if text.lower() in MISSING else text for text in texts.tolist()], places, counts
+    small = [(text, text.lower()) for text in texts.tolist()]
+    return ["" if low in MISSING else low if low in FLAGS else text for text, low in small], places, counts
 
 
 Read = tuple[str, str, Any, np.ndarray]
@@ -228,7 +237,9 @@ def _fit(name: str, kind: str, numbers: np.ndarray | None, values: np.ndarray, r
         differ = kind == "number" and FEW <= len(known) == len(np.unique(known)) and bool((known % 1 == 0).all())
         return Column(name, kind, float(np.median(known)), len(known) < len(rows)), DIFFERS if differ else ""
     texts, _, counts = distinct(values[rows]) if numbers is None else ([], rows, rows[:0])
-    found = {text: count for text, count in zip(texts, counts.tolist(), strict=True) if text}
+    found = Counter[str]()
+    for text, count in zip(texts, counts.tolist(), strict=True):
+        found.update({text: count} if text else {})  # True is true
     total = sum(found.values())
     least = len(rows) if len(found) >= MOSTLY * total else max(2, FREQUENT * len(rows))
     frequent = sorted((-count, text) for text, count in found.items() if count >= least)[:MOST_LEVELS]
@@ -240,12 +251,10 @@ def _fit(name: str, kind: str, numbers: np.ndarray | None, values: np.ndarray, r
 def _encode(column: Column, values: np.ndarray, part: np.ndarray) -> bool:
     """Write the features of a category to a part of them, (n, features of the column), which is 0.
 
-    Return whether one of the values is known, if there are any. Numbers are taken as text, without a decimal point if
-    they are whole.
+    Return whether one of the values is known, if there are any.
     """
     if values.dtype != TEXT:
-        shown = [int(value) if isinstance(value, float) and value % 1 == 0 else value for value in values.tolist()]
-        values = np.array([*map(str, shown)], TEXT)
+        values = np.array([*map(as_text, values.tolist())], TEXT)
     texts, places, _ = distinct(values)
     features = {level: i for i, level in enumerate(column.levels)}
     if column.flagged:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends.reading import NUMBERS, find_columns
-from mlp_xp.data.columns import TEXT, Table
+from mlp_xp.data.columns import TEXT, Table, as_text
 from mlp_xp.errors import DatasetError, some
 
 LIBRARIES = {"pandas", "polars", "pyarrow"}
@@ -104,7 +104,7 @@ def _meant(array: np.ndarray) -> np.ndarray | None:
         return np.array([np.nan if value is None else value for value in values], np.float64)
     if kinds and all(issubclass(kind, DATES) for kind in kinds):
         return np.array([_in_utc(value) for value in values], "datetime64[us]")
-    return np.array(["" if value is None else str(value).strip() for value in values], TEXT)
+    return np.array([*map(as_text, values)], TEXT)
 
 
 def _in_utc(value: Any) -> Any:

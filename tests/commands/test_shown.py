@@ -33,7 +33,7 @@ def odd_run(tmp_path_factory, no_pictures) -> Path:
 def test_names_of_classes(odd_run):
     outcome = call("evaluate", odd_run)
     assert (outcome.code, outcome.err) == (0, "")
-    first, second = (outcome.out.split(part)[1] for part in ("recall\n", "predicted class)\n"))
+    first, second = (outcome.out.split(part)[1] for part in ("ROC AUC\n", "predicted class)\n"))
     for part in (first, second):
         assert all(f"\n{name}  " in part for name in (":x:", "[red]", "[/]"))
         assert f"\n{ODD}  " in f"\n{part}"
@@ -100,9 +100,9 @@ def test_evaluate_on_data_without_some_classes(tmp_path, odd_run):
     outcome = call("evaluate", odd_run, "--data-dir", write_idx_folder(tmp_path, few))
     assert (outcome.code, outcome.err) == (0, "")
     assert "nan" not in outcome.out
-    table = outcome.out.split("recall\n")[1].split("\n\n")[0].splitlines()
-    assert [int(row.split()[-3]) for row in table] == [np.sum(TINY.test_labels == i) * (i < 2) for i in range(10)]
-    assert all(row.split()[-1] == "-" for row in table[2:])
+    table = outcome.out.split("ROC AUC\n")[1].splitlines()[:10]
+    assert [int(row.split()[-5]) for row in table] == [np.sum(TINY.test_labels == i) * (i < 2) for i in range(10)]
+    assert all(row.split()[-3] == row.split()[-1] == "-" for row in table[2:])
     rows = outcome.out.split("predicted class)\n")[1].splitlines()[1:]
     assert [row.split("  ")[0] for row in rows] == [ODD, ":x:", "[red]", "[/]", *"456789"]
 

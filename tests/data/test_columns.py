@@ -14,7 +14,7 @@ from helpers import assert_one_line, call
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 
-from mlp_xp import load_dataset
+from mlp_xp import load_dataset, load_run
 from mlp_xp.data.columns import TEXT, Column, Columns, Table
 from mlp_xp.data.splitting import split
 from mlp_xp.errors import DatasetError, MlpXpWarning
@@ -90,6 +90,8 @@ def test_a_run_reads_other_tables_by_the_names_of_their_columns(tmp_path: Path) 
     warned = f"warning: '{path}': columns whose values all differ, as row numbers do: 'PassengerId'; columns of text "
     unused = "without a frequent value, which are not used: 'Name', 'Ticket'; to leave columns out, give --exclude "
     assert outcome.err == f"{warned}{unused}PassengerId,Name,Ticket\n"
+    with pytest.warns(MlpXpWarning, match="PassengerId"):
+        assert load_run(run).columns == load_dataset(path, label=table.label).columns
     numbers = ["Age", "Fare"]
     renamed = {f"{name}_" if name in numbers else name: each for name, each in table.columns.items()}
     wrong = {**table.columns, **{name: ["7", "x?"] * 75 for name in numbers}}

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from data_sets import FRAMES, data_frame
 
+from mlp_xp.data.columns import Columns
 from mlp_xp.data.frames import table_of, take_labels
 from mlp_xp.errors import DatasetError
 
@@ -65,12 +66,25 @@ def test_a_column_means_what_its_values_are(name: str, kind: str) -> None:
 
 
 def test_what_only_some_libraries_have() -> None:
-    frame = pd.DataFrame({"bin": pd.cut(pd.Series([1, 3]), 2), "mixed": [1, "a"], "empty": [None] * 2})
-    expected = [["(0.998, 2.0]", "(2.0, 3.0]"], ["1", "a"], ["", ""]]
+    """Among text, values are what they are in a file."""
+    mixed = [7.0, "a", True, 1.5, pd.Timestamp("2024-01-01"), NOON]
+    frame = pd.DataFrame({"bin": pd.cut(pd.Series([1, 3] * 3), 2), "mixed": mixed, "empty": [None] * 6})
+    texts = ["7", "a", "True", "1.5", "2024-01-01", "2020-01-02 12:00:00.678901"]
+    expected = [["(0.998, 2.0]", "(2.0, 3.0]"] * 3, texts, [""] * 6]
     assert [each.tolist() for each in table_of(frame).columns] == expected
     colours = pl.DataFrame({"a": ["red", None]}, schema={"a": pl.Enum(["blue", "red"])})
     assert table_of(colours).columns[0].tolist() == ["red", ""]
     assert [table_of(X) for X in (np.eye(2), [[1]], frame["mixed"], pl.Series([1]), pa.array([1]), None)] == [None] * 6
+
+
+def test_categories_of_text_are_known_in_other_kinds_of_columns() -> None:
+    columns = Columns.fit(table_of(pd.DataFrame({"a": ["1", "true", "True", "2024-01-01", "b", None] * 9})))
+    known = [pd.DataFrame({"a": each}) for each in ([1.0, None], [True, "b"], [pd.Timestamp("2024-01-01"), pd.NaT])]
+    assert [columns.features(each).tolist() for each in known] == [
+        [[1, 0, 0, 0, 0], [0, 0, 0, 0, 1]],
+        [[0, 0, 0, 1, 0], [0, 0, 1, 0, 0]],
+        [[0, 1, 0, 0, 0], [0, 0, 0, 0, 1]],
+    ]
 
 
 @pytest.mark.parametrize("library", [pd.DataFrame, pl.DataFrame, pa.table])

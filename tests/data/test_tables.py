@@ -88,10 +88,17 @@ def test_fields_are_text_as_they_are_written(tmp_path: Path, monkeypatch: pytest
     assert columns_of(read_text(tmp_path, text)) == {"a": ["01", "", "1.0"], "b": ["2", "NA", "'2'"]}
 
 
-NUMBERS = {"a": [1.5, -2.25, 1234.125, 1e6], "b": [1000, 20.5, 3.25, 0.125], "n": [7, 12000, 3, 45], "p": [0.5] * 4}
+NUMBERS = {
+    "a": [1.5, -2.25, 1234.125, 1e6],
+    "b": [1000, 20.5, 3.25, 0.125],
+    "n": [7, 12000, 3, 45],
+    "p": [0.5] * 4,
+    "q": [1.125, 2.375, 4.625, 8.875],
+}
 SWAPPED = str.maketrans(",.", ".,")
 WAYS: dict[str, tuple[str, Callable[[float], str]]] = {
     "points": (",", str),
+    "semicolons": (";", str),
     "commas": (";", lambda number: f"{number:,}".translate(SWAPPED)),
     "tabs": ("\t", lambda number: f"{number}".translate(SWAPPED)),
 }
@@ -110,7 +117,7 @@ def test_separators_and_decimal_marks_are_recognised(tmp_path: Path, way: str) -
     assert dict(zip(table.names, features.T.tolist(), strict=True)) == NUMBERS
     assert values_of(samples) == ["x", "y", "x, or y", "1"]
     separators = {";": "separated by ';'", "\t": "separated by tabs", ",": ""}
-    commas = "" if way == "points" else "decimal commas"
+    commas = "decimal commas" if way in ("commas", "tabs") else ""
     assert table.notes == ", ".join(filter(None, (separators[separator], commas)))
 
 
