@@ -68,7 +68,8 @@ def plain_run(
 ) -> Run:
     """Train on features x (n, features) and targets t (n, outputs), one-hot for classes.
 
-    weights: how often each sample counts, whole numbers (n,). A step repeats it, with its dropout, as often.
+    weights: how often each sample counts, whole numbers (n,). A step repeats it, with its dropout, as often, and its
+    sums over the samples are divided by as many as a batch has on average.
     """
     layers, batches = start(config, (x.shape[1], *config.hidden, t.shape[1]), len(x))
     kept = [[np.zeros((2, *array.shape)) for array in layer] for layer in layers]
@@ -101,7 +102,9 @@ def plain_run(
         if config.dropout:
             units = draw_masks(config, 1, len(rows), step)[0] / (1 - config.dropout)
             masks = np.split(units, np.cumsum(config.hidden)[:-1], axis=1)
+        count = len(rows)
         if weights is not None:
+            count *= weights[: len(x) - config.validation].mean()
             masks = [np.repeat(mask, weights[rows], axis=0) if config.dropout else mask for mask in masks]
             rows = np.repeat(rows, weights[rows])
         inputs, zs = [x[rows]], []
@@ -110,8 +113,8 @@ def plain_run(
             if i < len(config.hidden):
                 inputs.append(ACTIVATIONS[config.activation](zs[-1]) * masks[i])
         loss, predicted = losses_and_predictions(zs[-1], t[rows], task)
-        losses.append(loss.mean())
-        error, gradients = (predicted - t[rows]) / len(rows), []
+        losses.append(loss.sum() / count)
+        error, gradients = (predicted - t[rows]) / count, []
         for i in reversed(range(len(layers))):
             gradients.insert(0, [inputs[i].T @ error, error.sum(axis=0)])
             if config.update_order == "layerwise":  # the error passes down through the new weights

@@ -15,12 +15,7 @@ from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES, Rates
 from mlp_xp.core.step import Batch, State, make_block
 from mlp_xp.core.task import Task
 
-FIRST = len(Rates._fields)  # the column of rates from which on relative weights of the samples follow
-
-
-def relative_weights(weights: np.ndarray) -> np.ndarray:
-    """Return weights of samples, (k, B), divided by their mean in each batch."""
-    return weights * (weights.shape[1] / weights.sum(axis=1, keepdims=True))
+FIRST = 4  # the column of rates from which on weights of the samples follow
 
 
 @np.errstate(over="ignore")  # a rate or a decay at the end of its range may overflow; the losses show it
@@ -32,8 +27,8 @@ def step_inputs(
     These are the numbers of their samples, int64 (k, B), as given; what dropout keeps, uint8 (k, B, units), see
     `Batch`; and the four `Rates` of their optimiser, (k, 4) of the dtype: one array, as each transfer to a device takes
     as long as several steps. first_step: the number of the first one, from 0 at the start of training. total_steps: the
-    steps of the whole training. weights: those of all samples, (n,); the rates are then (k, 4 + B), with relative
-    weights behind them.
+    steps of the whole training. weights: those of all samples, (n,); the rates are then (k, 4 + B), with those of each
+    step's samples behind them.
     """
     k, batch_size = samples.shape
     numbers = np.arange(first_step, first_step + k)
@@ -41,7 +36,7 @@ def step_inputs(
     rates = OPTIMIZERS[config.optimizer].rates(learning_rates, numbers, config)
     rates = rates._replace(error=rates.error / batch_size)  # the gradient of a batch is the mean over its samples
     kept = draw_masks(config, k, batch_size, first_step)
-    columns = [*rates, *(() if weights is None else relative_weights(weights[samples]).T)]
+    columns = [*rates[:FIRST], *(() if weights is None else weights[samples].T)]
     return samples, kept, np.stack(columns, axis=-1, dtype=dtype)
 
 
@@ -54,8 +49,8 @@ def make_chunk(
     prepare: see `Preparation`. most_steps: the length of the longest chunk. own: a block that takes other steps than
     those of the configuration, see `make_block`. data: the inputs and labels to train on, `Preparation.fitted` and
     `Dataset.scaling`, on the device. steps: those of `step_inputs`, on the host; `Backend.jit` copies them to the
-    device, and may fill them up. losses: the loss of each step before its update, the weighted mean over its samples,
-    (k,). The state is donated.
+    device, and may fill them up. losses: of each step before its update, the mean over its samples of weight times
+    loss, (k,). The state is donated.
     """
     xp = backend.xp
     deferred = can_defer(config, compiles=backend.compiles)
@@ -74,7 +69,7 @@ def make_chunk(
             batch = Batch(xp.reshape(x, (*samples.shape, features)), targets, kept)
             named = Rates(*(rates[:, i] for i in range(FIRST)))
             if rates.shape[1] > FIRST:
-                named = named._replace(error=xp.reshape(rates[:, :1] * rates[:, FIRST:], (*samples.shape, 1)))
+                named = named._replace(weights=xp.reshape(rates[:, FIRST:], (*samples.shape, 1)))
             return run_block(state, batch, named)
 
         taken = xp.take(labels, xp.reshape(numbers, (-1,)), axis=0)

@@ -93,8 +93,9 @@ class Dataset(NamedTuple):
     have it, because they may be sorted. If it is None, as for published data and files in their form, the last samples
     are held out."""
     weights: np.ndarray | None = None
-    """Weights of the training samples, above 0, float64 (n,) on the host; None for equal ones. The gradient and the
-    loss of a batch are means weighted by them. Evaluation does not use them."""
+    """Weights of the training samples, at least 0, float64 (n,) on the host; None for equal ones. In training, the
+    gradient and the loss of a sample are multiplied by its weight, divided by the mean weight of the samples that are
+    trained on. Evaluation does not use them."""
 
     @property
     def is_own(self) -> bool:
@@ -125,5 +126,5 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
             backend.check_labels(labels, inputs.shape[0], dataset.task, outputs, f"{part}_labels")
     if (weights := dataset.weights) is not None:
         fits = isinstance(weights, np.ndarray) and weights.shape == (dataset.train_inputs.shape[0],)
-        if not (fits and (weights > 0).all() and weights.sum() < np.inf):
-            raise DatasetError("weights: give a finite number above 0 for each training sample")
+        if not (fits and (weights >= 0).all() and weights.sum() < np.inf):
+            raise DatasetError("weights: give a finite number of at least 0 for each training sample")

@@ -81,7 +81,7 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> St
             xp.reshape(x @ x.T + 1, (steps, batch_size, samples)),
             xp.permute_dims(xp.reshape(identity[:samples, :samples], (samples, steps, batch_size)), (1, 0, 2)),
             batch.targets,
-            rates.error,
+            rates.error if rates.weights is None else xp.reshape(rates.error, (steps, 1, 1)) * rates.weights,
         )
         (above, all_errors), logits = backend.scan(step, (tuple(above), all_errors), xs)
         weights -= x.T @ all_errors

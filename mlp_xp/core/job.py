@@ -16,6 +16,7 @@ from mlp_xp.core.network import Network, count_parameters
 from mlp_xp.core.plan import Chunk, plan_epoch
 from mlp_xp.core.step import State
 from mlp_xp.declared import ConfigError
+from mlp_xp.errors import DatasetError
 
 WARM_UP_SAMPLE = 1  # the second, counted from 0
 WARM_UP_EPOCH = -1  # the number that stands for the warm-up, which comes before epoch 0
@@ -25,9 +26,10 @@ class Job:
     """What is trained, on which data and where.
 
     sizes: (n_0, ..., n_L), the features, the units of each hidden layer, and the outputs. rows: the numbers of the
-    training samples that are trained on, int64 (n,). held_out: inputs and labels of the others, for validation; empty
-    without any. plan: the chunks of an epoch. total_steps: the steps of the whole training, warm-up included. work: the
-    multiply-adds of a step's forward pass, samples x parameters.
+    training samples that are trained on, int64 (n,). weights: `Dataset.weights` with a mean of 1 over these. held_out:
+    inputs and labels of the others, for validation; empty without any. plan: the chunks of an epoch. total_steps: the
+    steps of the whole training, warm-up included. work: the multiply-adds of a step's forward pass, samples x
+    parameters.
     """
 
     def __init__(self, config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
@@ -38,14 +40,16 @@ class Job:
         """
         check_dataset(dataset, backend)
         config.check_fits(dataset.train_inputs.shape[0])
-        if dataset.weights is not None and config.batch_size == 1:
-            fault = "weights of samples have no effect with batches of one"
-            raise ConfigError(fault, remedy="give larger batches, or no weights", setting="batch_size")
         self.config, self.dataset, self.backend = config, dataset, backend
         self._step_config = config.compiled_settings()
         self.sizes = layer_sizes(config, dataset)
         held_out = self._hold_out()
         self.rows = np.setdiff1d(np.arange(dataset.train_inputs.shape[0]), held_out)
+        self.weights = dataset.weights
+        if self.weights is not None:
+            if not (mean := self.weights[self.rows].mean()):
+                raise DatasetError("all samples to train on have weight 0", remedy="give other weights")
+            self.weights = self.weights / mean
         self.held_out: tuple[Array, ...] = ()
         if len(held_out):
             numbers = backend.asarray(held_out)
@@ -114,7 +118,7 @@ class Job:
         most_steps = max(chunk.steps for chunk in self.plan)
         run_chunk = make_chunk(self._step_config, backend, dataset.prepare.function, dataset.task, most_steps)
         data = *dataset[:2], dataset.prepare.fitted, dataset.scaling
-        steps = step_inputs(self.config, backend.dtype_name, samples, first_step, self.total_steps, dataset.weights)
+        steps = step_inputs(self.config, backend.dtype_name, samples, first_step, self.total_steps, self.weights)
         state, losses = run_chunk(state, data, steps)
         return state, backend.to_numpy(losses).astype(np.float64)
 

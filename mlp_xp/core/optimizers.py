@@ -27,13 +27,15 @@ class Rates(NamedTuple):
     """Factor of the error at the output, and so of all gradients, which are linear in it: r / B. r is the learning rate
     for gradient descent, 1 for momentum and 1 - beta_1 for Adam; 1 / B makes the gradient of a batch a mean. For the
     notebook's network this takes 10 multiplications per sample; in the gradients, r would take 50 000.
-    `Optimizer.rates` returns r, and `step_inputs` divides it. It is (B, 1) if it holds weights of samples."""
+    `Optimizer.rates` returns r, and `step_inputs` divides it."""
     decay: Array
     """Factor of the parameters, for weight decay. `Optimizer.rates` sets it for all optimisers."""
     step_size: Array
     """Factor of what momentum or Adam subtracts: the learning rate, for Adam with the bias correction."""
     epsilon: Array
     """What Adam adds to the root of the mean squared gradient."""
+    weights: Array | None = None
+    """Factors of the samples' errors, (B, 1) for a step; None for equal ones."""
 
 
 def sgd(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings: Any, /, *, xp: Any) -> Changed:

@@ -52,7 +52,8 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
 
         logits, tape = forward(layers, batch.x, activations, xp=xp)
         error = task.link(logits, xp=xp) - batch.targets
-        error *= rates.error  # it holds 1 / B, and for gradient descent the learning rate
+        # The rate holds 1 / B, and for gradient descent the learning rate.
+        error *= rates.error if rates.weights is None else rates.error * rates.weights
 
         # `backward` computes the error of a layer when it is asked for. The notebook has updated the layer above by
         # then, so that the error comes down through new weights. In textbooks all errors come before any update.
@@ -61,8 +62,7 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
             errors = list(errors)
         gradients: Iterable[tuple[int, Layer]] = ((i, gradient(a, e, xp=xp)) for i, a, e in errors)
         if config.clip_norm:  # g is r times the mean gradient, see `Rates.error`, so the limit is r times clip_norm
-            mean_rate = xp.mean(rates.error)  # r / B, as the mean of relative weights is 1
-            gradients = clip_by_norm(gradients, config.clip_norm * batch.x.shape[0] * mean_rate, xp=xp)
+            gradients = clip_by_norm(gradients, config.clip_norm * batch.x.shape[0] * rates.error, xp=xp)
         for i, g in gradients:
             layers[i], slots[i] = update(layers[i], g, slots[i], rates)
         return State(tuple(layers), tuple(slots)), logits
@@ -81,7 +81,7 @@ def make_block(config: TrainConfig, task: Task, backend: Backend) -> Step:
         x, targets, kept, *rates = row
         return step(state, Batch(x, targets, kept), Rates(*rates))
 
-    return lambda state, batch, rates: backend.scan(take, state, (*batch, *rates))
+    return lambda state, batch, rates: backend.scan(take, state, (*batch, *(r for r in rates if r is not None)))
 
 
 def to_device(network: Network, backend: Backend) -> Network:

@@ -36,7 +36,7 @@ class Report(NamedTuple):
     """The multiple of `report_every` that the step contains, counted in the epoch's order. If it contains none, because
     this is the report at the end of an epoch, and in the closing report: the number of training samples."""
     loss: float
-    """The loss of the step, before its update. With weights of samples it is their weighted mean, and so enters
+    """The loss of the step, before its update. Those of samples with weights are multiplied by them, here and in
     `train_loss`; the results on the test set and the held-out samples are without weights."""
     seconds: float
     """Time since the start of training, including everything."""

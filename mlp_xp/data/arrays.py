@@ -71,8 +71,8 @@ def from_arrays(
     units; only the loss is in units of the standard deviations.
 
     sample_weight: weights of the rows of X, at least 0, (n,). class_weight: "balanced", or weights of classes by their
-    names, 1 for others; both are multiplied. In training, the gradient and the loss of a batch are means weighted by
-    them. Results on test and held-out samples, and the standardisation, are not weighted.
+    names, 1 for others; both are multiplied. In training, a sample's gradient and loss are multiplied by its weight,
+    divided by the mean weight. Results on test and held-out samples, and the standardisation, are not weighted.
 
     Raises DatasetError, which names the row and column, for a value that is NaN or infinite, for arrays that do not fit
     together, for a negative weight, and for a single class; ConfigError for an unknown task or a seed out of range.
@@ -139,10 +139,6 @@ def to_dataset(
         is_split = test is None and (how.cv or how.test_fraction)
         held, left = split_as(how, y, task) if is_split else (np.zeros(0, np.int64), np.arange(len(y)))
         weights = weights_of(None if given is None else given[left], class_weight or how.class_weight, y[left], meaning)
-        if weights is not None:  # a sample of weight 0 teaches nothing
-            left, weights = left[weights > 0], weights[weights > 0]
-            if not len(left):
-                raise DatasetError("all training samples have weight 0", remedy="give other weights")
         if isinstance(table := train.inputs, Table) and samples.columns is None:
             plain = Columns(tuple(map(Column, table.names)))  # for a network that was trained on arrays
             samples = replace(samples, columns=Columns.fit(table, left, train.file) if trained is None else plain)
@@ -167,9 +163,8 @@ def to_dataset(
             setting, fault = None if test.file else "test", f"the test set has {theirs}, the training set {ours}"
             raise DatasetError(fault, remedy="give the same", setting=setting, file=test.file)
     elif is_split:
-        test_x, test_y = backend.xp.take(x, backend.asarray(held), axis=0), y[held]
-    if len(left) < len(y):
-        x, y = backend.xp.take(x, backend.asarray(left), axis=0), y[left]
+        parts = ((backend.xp.take(x, backend.asarray(which), axis=0), y[which]) for which in (held, left))
+        (test_x, test_y), (x, y) = parts
     if trained is None and task.exclusive and (y == y[0]).all():
         with samples.naming(train):
             fault = f"all {len(y)} rows are of the class {meaning.names[int(y[0])]!r}"

@@ -32,8 +32,8 @@ class Origin:
     the labels in --data-dir have a decimal point, labels if each sample has several, and otherwise classes. Many
     different whole numbers may be classes or quantities, and need this option."""
     sample_weight: str | None = setting(None, names_columns=True)
-    """Column of a table with the weight of each training sample, a number of at least 0. It is not a feature. The
-    gradient and the loss of a batch are then weighted means; results on held-out and test samples are not weighted."""
+    """Column of a table with the weight of each training sample, a number of at least 0. It is not a feature. Gradients
+    and training losses are multiplied by it; results on held-out and test samples are not weighted."""
     class_weight: str | None = setting(None)
     """balanced: weigh training samples so that all classes count the same, as in scikit-learn. Or the weight of some
     classes, as in a=2,b=0.5; others weigh 1. Multiplied by --sample-weight."""

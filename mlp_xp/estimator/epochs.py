@@ -78,8 +78,8 @@ def make_chunk(config: TrainConfig, backend: Backend, task: Task, steps: int) ->
         x, targets, kept, *numbers = row
         rates = Rates(*numbers)
         flat = [xp.reshape(layer.weights, (-1,)) for layer in state.network]  # before the update
-        # The decay is alpha / n times a factor of the mean gradient, which the factors of the errors add up to.
-        penalty = sum(each @ each for each in flat) * (0.5 * rates.decay / xp.sum(rates.error))
+        # The decay is alpha / n times a factor of the mean gradient, which is B times that of an error.
+        penalty = sum(each @ each for each in flat) * (0.5 * rates.decay / (x.shape[0] * rates.error))
         state, logits = step(state, Batch(x, targets, kept), rates)
         return state, xp.concat([logits, xp.zeros_like(logits[:, :1]) + penalty], axis=1)
 
@@ -121,8 +121,8 @@ def make_epoch(
         weights[-1, size - filling :] = 0
         if not (sums := weights.sum(axis=1)).all():
             raise ValueError("the sample weights of a batch sum to 0; drop samples of weight 0, or use larger batches")
-        rates = make_rates(optimizer, size, alpha / sums)
-        numbers = np.stack([*rates, *chunk.relative_weights(weights).T], axis=-1, dtype=backend.dtype_name)
+        rates: list[Any] = [*make_rates(optimizer, size, alpha / sums)[: chunk.FIRST]]
+        numbers = np.stack([*rates, *(weights.T * (size / sums))], axis=-1, dtype=backend.dtype_name)
         run_chunk = make_chunk(config, backend, task, len(rows))
         steps = rows, np.empty((*rows.shape, 0), np.uint8), numbers
         state, losses = run_chunk(state, (X, labels, (), ()), steps)

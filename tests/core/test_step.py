@@ -50,7 +50,8 @@ def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, act
     rates = np.linspace(1.0, 0.5, longest) * config.learning_rate  # no two alike: a mix-up shows
     x, targets = (array[: longest * batch_size].reshape(longest, batch_size, -1) for array in (rows, labels))
     batch = Batch(backend.asarray(x), backend.asarray(targets), backend.asarray(np.zeros((longest, batch_size, 0))))
-    rates = Rates(*(backend.asarray(each) for each in (rates / batch_size, rates, 0 * rates, 0 * rates)))
+    weights = np.linspace(0, 2, longest * batch_size).reshape(longest, batch_size, 1)
+    rates = Rates(*(backend.asarray(each) for each in (rates / batch_size, rates, 0 * rates, 0 * rates, weights)))
 
     step, block = (backend.jit(make(config, CLASSES, backend)) for make in (make_step, make_deferred_block))
     expected, logits = first_state(config, (PIXELS, *hidden, 10), backend), []
