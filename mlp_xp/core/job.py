@@ -15,7 +15,6 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.network import Network, count_parameters
 from mlp_xp.core.plan import Chunk, plan_epoch
 from mlp_xp.core.step import State
-from mlp_xp.declared import ConfigError
 from mlp_xp.errors import DatasetError
 
 WARM_UP_SAMPLE = 1  # the second, counted from 0
@@ -26,10 +25,10 @@ class Job:
     """What is trained, on which data and where.
 
     sizes: (n_0, ..., n_L), the features, the units of each hidden layer, and the outputs. rows: the numbers of the
-    training samples that are trained on, int64 (n,). weights: `Dataset.weights` with a mean of 1 over these. held_out:
-    inputs and labels of the others, for validation; empty without any. plan: the chunks of an epoch. total_steps: the
-    steps of the whole training, warm-up included. work: the multiply-adds of a step's forward pass, samples x
-    parameters.
+    training samples that are trained on, int64 (n,). weights: `Dataset.weights` with a mean of 1 over these, a row for
+    each training sample, (all, 1), or (all, 0) without weights. held_out: inputs and labels of the other samples, for
+    validation; empty without any. plan: the chunks of an epoch. total_steps: the steps of the whole training, warm-up
+    included. work: the multiply-adds of a step's forward pass, samples x parameters.
     """
 
     def __init__(self, config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
@@ -45,11 +44,11 @@ class Job:
         self.sizes = layer_sizes(config, dataset)
         held_out = self._hold_out()
         self.rows = np.setdiff1d(np.arange(dataset.train_inputs.shape[0]), held_out)
-        self.weights = dataset.weights
-        if self.weights is not None:
-            if not (mean := self.weights[self.rows].mean()):
-                raise DatasetError("all samples to train on have weight 0", remedy="give other weights")
-            self.weights = self.weights / mean
+        self.weights = np.empty((dataset.train_inputs.shape[0], 0))
+        if dataset.weights is not None:
+            if not 0 < (mean := dataset.weights[self.rows].mean()) < math.inf:
+                raise DatasetError("the weights of the samples to train on are all 0", remedy="give other weights")
+            self.weights = dataset.weights[:, None] / mean
         self.held_out: tuple[Array, ...] = ()
         if len(held_out):
             numbers = backend.asarray(held_out)
@@ -60,16 +59,12 @@ class Job:
         self.total_steps = config.warm_up_steps + config.epochs * math.ceil(len(self.rows) / config.batch_size)
 
     def _hold_out(self) -> np.ndarray:
-        """Return the numbers of the samples to hold out, in ascending order. Raises ConfigError for too many."""
+        """Return the numbers of the samples to hold out, in ascending order."""
         config, data, samples = self.config, self.dataset, self.dataset.train_inputs.shape[0]
         count = config.held_out(samples)
         if data.hold_out is None or not count:
             return np.arange(samples - count, samples)
-        found = data.hold_out(self.backend.to_numpy(data.train_labels), count, config.seed)
-        if len(found) < count and config.validation >= 1:
-            fault = f"{count} of {samples} samples leave a class without any to train on"
-            raise ConfigError(fault, remedy=f"hold out at most {len(found)}", setting="validation")
-        return found
+        return data.hold_out(self.backend.to_numpy(data.train_labels), count, config.seed)
 
     def with_threads_of(self, backend: Backend) -> "Job":
         """Return this job with the threads of `backend`, which is otherwise its own. The arrays stay where they are."""
@@ -118,7 +113,7 @@ class Job:
         most_steps = max(chunk.steps for chunk in self.plan)
         run_chunk = make_chunk(self._step_config, backend, dataset.prepare.function, dataset.task, most_steps)
         data = *dataset[:2], dataset.prepare.fitted, dataset.scaling
-        steps = step_inputs(self.config, backend.dtype_name, samples, first_step, self.total_steps, self.weights)
+        steps = step_inputs(self.config, backend.dtype_name, samples, self.weights, first_step, self.total_steps)
         state, losses = run_chunk(state, data, steps)
         return state, backend.to_numpy(losses).astype(np.float64)
 

@@ -34,8 +34,6 @@ class Rates(NamedTuple):
     """Factor of what momentum or Adam subtracts: the learning rate, for Adam with the bias correction."""
     epsilon: Array
     """What Adam adds to the root of the mean squared gradient."""
-    weights: Array | None = None
-    """Factors of the samples' errors, (B, 1) for a step; None for equal ones."""
 
 
 def sgd(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings: Any, /, *, xp: Any) -> Changed:

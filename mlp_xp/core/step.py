@@ -31,6 +31,8 @@ class Batch(NamedTuple):
     """(B, n_L)."""
     kept: Array
     """Which hidden units dropout keeps, uint8 (B, units) from `draw_masks`; (B, 0) without dropout."""
+    weights: Array
+    """Factors of the samples' errors, (B, 1); (B, 0) where all are 1."""
 
 
 Step = Callable[[State, Batch, Rates], tuple[State, Array]]
@@ -52,8 +54,9 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
 
         logits, tape = forward(layers, batch.x, activations, xp=xp)
         error = task.link(logits, xp=xp) - batch.targets
-        # The rate holds 1 / B, and for gradient descent the learning rate.
-        error *= rates.error if rates.weights is None else rates.error * rates.weights
+        error *= rates.error  # it holds 1 / B, and for gradient descent the learning rate
+        if batch.weights.shape[-1]:
+            error *= batch.weights
 
         # `backward` computes the error of a layer when it is asked for. The notebook has updated the layer above by
         # then, so that the error comes down through new weights. In textbooks all errors come before any update.
@@ -78,10 +81,9 @@ def make_block(config: TrainConfig, task: Task, backend: Backend) -> Step:
     step = make_step(config, task, backend)
 
     def take(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
-        x, targets, kept, *rates = row
-        return step(state, Batch(x, targets, kept), Rates(*rates))
+        return step(state, Batch(*row[:4]), Rates(*row[4:]))
 
-    return lambda state, batch, rates: backend.scan(take, state, (*batch, *(r for r in rates if r is not None)))
+    return lambda state, batch, rates: backend.scan(take, state, (*batch, *rates))
 
 
 def to_device(network: Network, backend: Backend) -> Network:

@@ -15,15 +15,13 @@ that compiles would compile all steps again for another size.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 
-from mlp_xp.core import chunk
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import unchanged
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.optimizers import Rates
@@ -70,27 +68,38 @@ def make_rates(optimizer: Any, size: int, decay: np.ndarray) -> Rates:
 
 
 @lru_cache(maxsize=8)
-def make_chunk(config: TrainConfig, backend: Backend, task: Task, steps: int) -> Callable[..., tuple[State, Array]]:
-    """Return the core's chunk, of at most `steps` steps, with the regularisation in its losses."""
-    xp, step = backend.xp, make_step(config, task, backend)
+def make_chunk(config: TrainConfig, backend: Backend, task: Task) -> Callable[..., tuple[State, Array]]:
+    """Return `chunk(state, X, labels, samples, weights, penalties, rates) -> state, losses`.
 
-    def take(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
-        x, targets, kept, *numbers = row
-        rates = Rates(*numbers)
-        flat = [xp.reshape(layer.weights, (-1,)) for layer in state.network]  # before the update
-        # The decay is alpha / n times a factor of the mean gradient, which is B times that of an error.
-        penalty = sum(each @ each for each in flat) * (0.5 * rates.decay / (x.shape[0] * rates.error))
-        state, logits = step(state, Batch(x, targets, kept), rates)
-        return state, xp.concat([logits, xp.zeros_like(logits[:, :1]) + penalty], axis=1)
+    samples: int64 (steps, B). weights: those of the samples, (steps, B). penalties: the factor of half the sum of all
+    squared weights in each loss, (steps,). rates: (steps,) each. losses: (steps,), of each step before its update. The
+    state is donated.
+    """
+    xp = backend.xp
+    step = make_step(config, task, backend)
 
-    def loss(z: Array, targets: Array, /, *, xp: Any) -> Array:
-        # For regression it is divided by the outputs later.
-        return task.loss(z[..., :-1], targets, xp=xp) + z[..., -1] * (targets.shape[-1] if task.floats else 1)
+    def chunk(
+        state: State, X: Array, labels: Array, samples: Array, weights: Array, penalties: Array, rates: Rates
+    ) -> tuple[State, Array]:
+        steps, size = samples.shape
+        outputs = state.network[-1].bias.shape[0]
+        labels = xp.take(labels, xp.reshape(samples, (-1,)), axis=0)
+        targets = task.encode(labels, outputs, (), dtype=backend.dtype, device=backend.device, xp=xp)
+        targets = xp.reshape(targets, (steps, size, outputs))
 
-    def block(state: State, batch: Batch, rates: Rates) -> tuple[State, Array]:
-        return backend.scan(take, state, (*batch, *rates))
+        def take(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
+            samples, targets, weights, *numbers = row
+            flat = [xp.reshape(layer.weights, (-1,)) for layer in state.network]  # before the update
+            squares = sum(each @ each for each in flat)
+            state, logits = step(state, Batch(xp.take(X, samples, axis=0), targets, None, weights), Rates(*numbers))
+            return state, xp.concat([xp.reshape(logits, (-1,)), xp.reshape(squares, (1,))])
 
-    return chunk.make_chunk(config, backend, unchanged, task._replace(loss=loss), steps, block)
+        state, rows = backend.scan(take, state, (samples, targets, weights[..., None], *rates))
+        logits = xp.reshape(rows[:, :-1], (steps, size, outputs))
+        losses = xp.mean(task.loss(logits, targets, xp=xp) * weights, axis=-1)
+        return state, losses + 0.5 * penalties * rows[:, -1]
+
+    return backend.jit(chunk, donate=(0,))
 
 
 def make_epoch(
@@ -111,6 +120,8 @@ def make_epoch(
     from before each update, with the regularisation; for regression also the mean over the outputs. The state is
     donated. Raises ValueError for a batch whose weights sum to 0.
     """
+    run_chunk = make_chunk(config, backend, task)
+    place = partial(backend.asarray, dtype=backend.dtype)
 
     @np.errstate(over="ignore")  # of alpha by tiny weights, which the loss shows
     def epoch(state: State, order: np.ndarray) -> tuple[State, float]:
@@ -119,13 +130,13 @@ def make_epoch(
         rows = np.concatenate([order, np.repeat(order[-1:], filling)]).reshape(-1, size)
         weights = np.ones(rows.shape) if weights_of is None else weights_of[rows]
         weights[-1, size - filling :] = 0
-        if not (sums := weights.sum(axis=1)).all():
+        sums = weights.sum(axis=1)
+        if not (sums > 0).all():
             raise ValueError("the sample weights of a batch sum to 0; drop samples of weight 0, or use larger batches")
-        rates: list[Any] = [*make_rates(optimizer, size, alpha / sums)[: chunk.FIRST]]
-        numbers = np.stack([*rates, *(weights.T * (size / sums))], axis=-1, dtype=backend.dtype_name)
-        run_chunk = make_chunk(config, backend, task, len(rows))
-        steps = rows, np.empty((*rows.shape, 0), np.uint8), numbers
-        state, losses = run_chunk(state, (X, labels, (), ()), steps)
+        decay = alpha / sums
+        rates = Rates(*map(place, make_rates(optimizer, size, decay)))
+        numbers = place(weights * (size / sums[:, None])), place(outputs * decay), rates
+        state, losses = run_chunk(state, X, labels, backend.asarray(rows), *numbers)
         sizes = np.full(len(rows), float(size))
         sizes[-1] -= filling
         total = float(sizes @ backend.to_numpy(losses).astype(np.float64))

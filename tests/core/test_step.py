@@ -49,9 +49,9 @@ def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, act
     rows, labels = notebook_rows(HOST)
     rates = np.linspace(1.0, 0.5, longest) * config.learning_rate  # no two alike: a mix-up shows
     x, targets = (array[: longest * batch_size].reshape(longest, batch_size, -1) for array in (rows, labels))
-    batch = Batch(backend.asarray(x), backend.asarray(targets), backend.asarray(np.zeros((longest, batch_size, 0))))
     weights = np.linspace(0, 2, longest * batch_size).reshape(longest, batch_size, 1)
-    rates = Rates(*(backend.asarray(each) for each in (rates / batch_size, rates, 0 * rates, 0 * rates, weights)))
+    batch = Batch(*map(backend.asarray, (x, targets, np.zeros((longest, batch_size, 0)), weights)))
+    rates = Rates(*(backend.asarray(each) for each in (rates / batch_size, rates, 0 * rates, 0 * rates)))
 
     step, block = (backend.jit(make(config, CLASSES, backend)) for make in (make_step, make_deferred_block))
     expected, logits = first_state(config, (PIXELS, *hidden, 10), backend), []
@@ -163,7 +163,7 @@ def test_a_step_updates_in_place_where_the_library_can(batch_size, optimizer, ba
     config = TrainConfig(hidden=(8,), batch_size=batch_size, optimizer=optimizer)
     state = first_state(config, (PIXELS, 8, 10), backend)
     rows, labels = notebook_rows(HOST)
-    batch = Batch(*(backend.asarray(array[:batch_size]) for array in (rows, labels, np.zeros((batch_size, 0)))))
+    batch = Batch(*(backend.asarray(array[:batch_size]) for array in (rows, labels, *[np.zeros((batch_size, 0))] * 2)))
     rates = Rates(error=0.1, decay=0.0, step_size=0.1, epsilon=0.0)
     before = arrays_in(state)
     after = arrays_in(make_step(config, CLASSES, backend)(state, batch, rates)[0])
@@ -177,7 +177,7 @@ def test_a_chunk_gives_its_arrays_away_where_the_library_can():
     """Only then is the memory of the old state free for the new one."""
     backend, config = open_backend("jax"), configuration("layerwise", 7)
     dataset, state = on_device(HOST, backend), first_state(config, (PIXELS, HIDDEN, 10), backend)
-    steps = step_inputs(config, backend.dtype_name, np.arange(14).reshape(2, 7), 0, 2)
+    steps = step_inputs(config, backend.dtype_name, np.arange(14).reshape(2, 7), np.empty((60, 0)), 0, 2)
     make_chunk(config, backend, flatten_and_scale, CLASSES, 2)(state, (*dataset[:2], (), ()), steps)
     assert all(array.is_deleted() for array in arrays_in(state))
     assert not any(array.is_deleted() for array in dataset[:4])
