@@ -5,6 +5,7 @@ Decimals, and objects of Python mean what they would in a file.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, timedelta
 from typing import Any
 
@@ -19,10 +20,10 @@ DATES = (date, np.datetime64)
 REFUSED = (bytes, complex, timedelta, list, tuple, set, dict, np.ndarray)
 
 
-def table_of(X: Any, what: str = "X", wanted: Sequence[str] | None = None) -> Table | None:
+def table_of(X: Any, what: str | None = "X", wanted: Sequence[str] | None = None) -> Table | None:
     """Return a data frame as a table: a DataFrame of pandas or polars, or pyarrow's Table or RecordBatch.
 
-    A `Table` is returned as it is; for everything else the result is None.
+    Of a `Table` these are some of its columns; for everything else the result is None.
 
     Numbers, true and false become float64; dates and times datetime64[us], in UTC where they have a time zone; anything
     else text, without spaces around it. Numbers and dates in a column with text become text, as they are in a file.
@@ -32,12 +33,13 @@ def table_of(X: Any, what: str = "X", wanted: Sequence[str] | None = None) -> Ta
     """
     names, columns = columns_of(X)
     if not names:
-        return X if isinstance(X, Table) else None
+        return None
     places = find_columns(names if wanted is None else wanted, names, what)
-    return as_table([names[i] for i in places], [_array(columns[i]) for i in places], what)
+    table = as_table([names[i] for i in places], [array_of(columns[i]) for i in places], what)
+    return replace(X, names=table.names, columns=table.columns) if isinstance(X, Table) else table
 
 
-def as_table(names: Sequence[str], arrays: Sequence[np.ndarray], what: str = "X") -> Table:
+def as_table(names: Sequence[str], arrays: Sequence[np.ndarray], what: str | None = "X") -> Table:
     """Return host arrays, (n,) each, as the columns of a table. Raises as `table_of` does."""
     columns = [_meant(array) for array in arrays]
     if wrong := [name for name, values in zip(names, columns, strict=True) if values is None]:
@@ -55,14 +57,17 @@ def take_labels(what: str, y: Any, wanted: Sequence[str] = ()) -> tuple[Any, tup
     names, columns = columns_of(y)
     if not names:
         name = getattr(y, "name", None)
-        return (_array(y), () if name in (None, "") else (str(name),)) if _is_known(y) else (y, ())
+        return (array_of(y), () if name in (None, "") else (str(name),)) if _is_known(y) else (y, ())
     places = find_columns(wanted or names, names, what)
-    arrays = [_array(columns[i]) for i in places]
+    arrays = [array_of(columns[i]) for i in places]
+    arrays = [np.array(each.tolist()) if each.dtype == TEXT else each for each in arrays]
     return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=1), tuple(names[i] for i in places)
 
 
 def columns_of(X: Any) -> tuple[list[str], list[Any]]:
-    """Return the names and the columns of a data frame; none for anything else."""
+    """Return the names and the columns of a data frame or a `Table`; none for anything else."""
+    if isinstance(X, Table):
+        return [*X.names], [*X.columns]
     if not _is_known(X) or len(getattr(X, "shape", ())) != 2:
         return [], []
     if hasattr(X, "iloc"):  # pandas
@@ -76,13 +81,13 @@ def _is_known(X: Any) -> bool:
     return not LIBRARIES.isdisjoint(each.__module__.partition(".")[0] for each in type(X).__mro__)
 
 
-def _array(column: Any) -> np.ndarray:
-    """Return a column as a host array, (n,), with None for a gap where it has objects."""
+def array_of(column: Any) -> np.ndarray:
+    """Return a column as a host array, (n,), of objects with None where it has gaps."""
     if hasattr(column, "isna"):  # pandas, which has several kinds of gaps
         array = column.to_numpy()
         return column.to_numpy(object, na_value=None) if array.dtype.kind == "O" else array
-    if str(getattr(column, "type", "")).startswith("dictionary"):  # pyarrow would fill its gaps with another value
-        column = column.cast(column.type.value_type)
+    if hasattr(column, "type") and column.null_count:  # pyarrow, which would make other values of gaps
+        return np.array(column.to_pylist(), object)
     return np.asarray(column)
 
 

@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mlp_xp import from_arrays
-from mlp_xp.errors import MlpXpWarning
+from mlp_xp.errors import DatasetError, MlpXpWarning
 from mlp_xp.estimator import MLPClassifier, TableEncoder
 
 CUT = 100  # rows to train on
@@ -56,5 +56,5 @@ def test_arrays_with_text_and_gaps() -> None:
         (X[:, :1], "X has 1 features, but TableEncoder is expecting 2 features"),
         (np.array([["a", np.inf]], object), "'x1'.*inf"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((ValueError, DatasetError), match=message):
             encoder.transform(wrong)
