@@ -138,7 +138,7 @@ class Columns:
             error = DatasetError(fault, remedy=remedy, setting="X", row=row, column=first.name)
             error.notes = [f"there are wrong values in {some([each.name for each in others])} too"] if others else []
             raise error
-        parts, unknown = list[np.ndarray](), list[str]()
+        parts, unknown = [np.empty((len(table), 0))], list[str]()
         for column, values in raw.items():
             if column in numbers:
                 gaps = np.isnan(known := numbers[column])
