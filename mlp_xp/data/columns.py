@@ -32,8 +32,8 @@ class Table:
     names: tuple[str, ...]
     """The names of the columns."""
     columns: tuple[np.ndarray, ...]
-    """The values of each, (n,): float64 (NaN: no value; true and false are 1 and 0), datetime64[us] in UTC (NaT: no
-    value), or StringDType ("", or one of `reading.MISSING`: no value)."""
+    """The values of each, (n,): float64 (true and false are 1 and 0; NaN: no value), or StringDType, for dates too
+    ("", or one of `reading.MISSING`: no value)."""
     lines: Sequence[int] = ()
     """The line of a text file on which each row begins, from 1."""
     notes: str = ""
@@ -198,10 +198,7 @@ def _numbers(kind: str, values: np.ndarray) -> np.ndarray:
         texts = values.tolist()
         numbers = {text: np.nan if text.lower() in MISSING else READERS[kind](text) for text in {*texts}}
         return np.array([numbers[text] for text in texts])
-    gaps = np.isnan(values)
-    if (values.dtype.kind == "M") != (kind == "date"):
-        return np.where(gaps, np.nan, np.inf)
-    return np.where(gaps, np.nan, values.astype(np.int64) / DAY) if kind == "date" else values
+    return values if kind == "number" else np.where(np.isnan(values), np.nan, np.inf)
 
 
 def _texts(values: np.ndarray) -> list[str]:
@@ -214,11 +211,10 @@ def _texts(values: np.ndarray) -> list[str]:
 
 def _fit(name: str, values: np.ndarray) -> tuple[Column, str]:
     """Return how a column of the training rows becomes features, and a remark to warn with, or ""."""
-    own = {"f": "number", "M": "date"}.get(values.dtype.kind)
-    for kind in [own] if own else READERS:
+    for kind in READERS:
         numbers = _numbers(kind, values)
         gaps, finite = np.isnan(numbers), numbers[np.isfinite(numbers)]
-        if not gaps.all() and (own or len(finite) >= MOSTLY * (~gaps).sum()):
+        if not gaps.all() and (values.dtype != TEXT or len(finite) >= MOSTLY * (~gaps).sum()):
             whole = kind == "number" and bool((finite % 1 == 0).all())
             remark = DIFFERS if whole and FEW <= len(finite) == len(np.unique(finite)) else ""
             return Column(name, kind, float(np.median(finite)) if len(finite) else None, bool(gaps.any())), remark

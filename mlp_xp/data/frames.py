@@ -6,7 +6,7 @@ Decimals, and objects of Python mean what they would in a file.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, date, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from mlp_xp.data.columns import TEXT, Table, as_text
 from mlp_xp.errors import DatasetError, some
 
 LIBRARIES = {"pandas", "polars", "pyarrow"}
-DATES = (date, np.datetime64)
 REFUSED = (bytes, complex, timedelta, list, tuple, set, dict, np.ndarray)
 
 
@@ -25,8 +24,8 @@ def table_of(X: Any, what: str | None = "X", wanted: Sequence[str] | None = None
 
     Of a `Table` these are some of its columns; for everything else the result is None.
 
-    Numbers, true and false become float64; dates and times datetime64[us], in UTC where they have a time zone; anything
-    else text, without spaces around it. Numbers and dates in a column with text become text, as they are in a file.
+    Numbers, true and false become float64; anything else text as it is in a file, without spaces around it: dates, and
+    also numbers in a column with text.
 
     what: the name of X in errors. wanted: the columns to read, in this order; by default all. Raises DatasetError for
     columns that are missing or there twice, and for those of bytes, lists, durations or complex numbers.
@@ -97,20 +96,12 @@ def _meant(array: np.ndarray) -> np.ndarray | None:
         return array
     if array.dtype.kind in "biuf" and array.ndim == 1:
         return array.astype(np.float64)
-    if array.dtype.kind == "M":
-        return array.astype("datetime64[us]")
-    values = array.tolist()
+    values = array.astype("M8[us]" if array.dtype.kind == "M" else array.dtype).tolist()
     refused = any(issubclass(kind, REFUSED) for kind in {*map(type, values)})
-    if refused or array.dtype.kind not in "OU" or array.ndim > 1:
+    if refused or array.dtype.kind not in "OUM" or array.ndim > 1:
         return None
     values = [None if value != value else value for value in values]  # NaN
     kinds = {*map(type, values)} - {type(None)}
     if kinds and all(issubclass(kind, NUMBERS) for kind in kinds):
         return np.array([np.nan if value is None else value for value in values], np.float64)
-    if kinds and all(issubclass(kind, DATES) for kind in kinds):
-        return np.array([_in_utc(value) for value in values], "datetime64[us]")
     return np.array([*map(as_text, values)], TEXT)
-
-
-def _in_utc(value: Any) -> Any:
-    return value.astimezone(UTC).replace(tzinfo=None) if getattr(value, "tzinfo", None) else value

@@ -111,7 +111,6 @@ def test_a_run_reads_other_tables_by_the_names_of_their_columns(tmp_path: Path) 
         (np.array([1, np.nan, 4, 6]), Column("a", "number", 4.0, flagged=True)),
         (text(["1", "NA", " 4", "6e0"]), Column("a", "number", 4.0, flagged=True)),
         (text(["true", "FALSE", "false", "False"]), Column("a", "number", 0.0)),
-        (np.array(["1970-01-03", "NaT", "1970-01-02T12:00"], "M8[us]"), Column("a", "date", 1.75, flagged=True)),
         (text(["1970-01-03", "-", "1970-01-02T13:00:00+01:00"]), Column("a", "date", 1.75, flagged=True)),
         (text(["03.01.1970", "05.01.1970", ""]), Column("a", "date", 3.0, flagged=True)),
         (text(["b", "a", "b", "a", "", "c"]), Column("a", "category", None, True, ("a", "b"), other=True)),
@@ -161,8 +160,8 @@ def test_other_rows() -> None:
     assert columns.features(values[0]) is values[0], "an array has features"
     other = Column("c", "category", None, True, ("a", "other"), other=True)
     assert other.feature_names == ("c=a", "c=other", "c is other", "c is missing")
-    days = replace(table, columns=(*table.columns[:2], np.zeros(4, "M8[us]")))
-    with pytest.raises(DatasetError, match=r"X: row 0, column 'n': 1970-01-01T00:00:00.000000 is not a number"):
+    days = replace(table, columns=(*table.columns[:2], text(["1970-01-01"] * 4)))
+    with pytest.raises(DatasetError, match=r"X: row 0, column 'n': '1970-01-01' is not a number"):
         columns.features(days)
 
 
