@@ -78,7 +78,7 @@ class Columns:
     columns: tuple[Column, ...]
     """Those that have features."""
     described: str = field(default="", compare=False)
-    """What was found, for people: "number: 4, category: 2, date: 1, with gaps: 2"; "" for numbers alone."""
+    """What was found, for people: "number: 4, category: 2, date: 1"; "" for numbers alone."""
     decimal_commas: bool = field(default=False, compare=False)
     """As in the `Table`: other files are read in the same way, also if they have no decimals."""
 
@@ -110,11 +110,10 @@ class Columns:
             remedy: Words = ("to leave columns out, give ", Argument("exclude", useless)) if useless else ""
             warning = MlpXpWarning(fault, remedy=remedy, file=file, setting=None if file else "X")
             warnings.warn(warning, stacklevel=4)  # for the caller of from_arrays, or load_dataset
-        counts = Counter(column.kind if column.feature_names else "unused" for column, _ in fits)
-        counts += Counter({"with gaps": sum(column.flagged for column, _ in fits)})
-        notes = [", ".join(f"{what}: {count}" for what, count in counts.items()), table.notes]
-        described = "" if [*counts] == ["number"] and not table.notes else "; ".join(filter(None, notes))
-        return cls(tuple(column for column, _ in fits if column.feature_names), described, table.decimal_commas)
+        columns = tuple(column for column, _ in fits if column.feature_names)
+        counts = Counter(column.kind for column in columns)
+        kinds = ", ".join(f"{kind}: {count}" for kind, count in counts.items() if [*counts] != ["number"])
+        return cls(columns, "; ".join(filter(None, (kinds, table.notes))), table.decimal_commas)
 
     def features(self, X: Any) -> Any:
         """Return the features of a `Table`, or of a data frame that `frames.table_of` knows: float64 (n, features).

@@ -97,8 +97,8 @@ def _meant(array: np.ndarray) -> np.ndarray | None:
     if array.dtype.kind in "biuf" and array.ndim == 1:
         return array.astype(np.float64)
     values = array.astype("M8[us]" if array.dtype.kind == "M" else array.dtype).tolist()
-    refused = any(issubclass(kind, REFUSED) for kind in {*map(type, values)})
-    if refused or array.dtype.kind not in "OUM" or array.ndim > 1:
+    kinds = {*map(type, values)}
+    if array.ndim > 1 or array.dtype.kind not in "OUM" or any(issubclass(kind, REFUSED) for kind in kinds):
         return None
     values = [None if value != value else value for value in values]  # NaN
     kinds = {*map(type, values)} - {type(None)}

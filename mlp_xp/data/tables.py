@@ -64,7 +64,7 @@ def read_tables(path: Path, how: Origin, known: Columns | None = None) -> Sample
             raise DatasetError("has a header, but no rows", remedy="give a table with rows")
         y = take_labels("y", found, labels)[0] if labels else None
         weigh = [number_of(str(value)) for value in take_labels("y", found, weights)[0].tolist()] if weights else None
-    part = Part(table, y, path, table.lines, weigh)
+    part = Part(table, y, path, weigh)
     return Samples(part, None, "columns", label_names=tuple(labels), weight_names=tuple(weights))
 
 
@@ -105,8 +105,8 @@ def _choose(
         raise DatasetError(f"needs the name of the column with the labels: {some(names)}", setting="label")
     labels, ignored = (split_names(given, names) if given else [] for given in (how.label, how.exclude))
     weights = [] if how.sample_weight is None else [how.sample_weight]
+    needed = [*labels, *weights, *([] if wanted else ignored)]
     if wanted is None:
-        find_columns([*labels, *weights, *ignored], names)
         nameless = [i for i, name in enumerate(names, 1) if re.match(NAMELESS, name)]
         left_out = {*labels, *weights, *ignored, *(names[i - 1] for i in nameless)}
         wanted = [name for name in names if name not in left_out]
@@ -115,7 +115,7 @@ def _choose(
             warnings.warn(MlpXpWarning(fault, remedy="if it is not a row number, name it"), stacklevel=4)
     if not wanted:
         raise DatasetError("has no columns but the labels and those to ignore", remedy="give a table with features")
-    find_columns([*wanted, *labels, *weights], names)
+    find_columns([*needed, *wanted], names)
     return wanted, labels, weights
 
 

@@ -27,9 +27,7 @@ def read_weights(values: Any, rows: int, backend: Backend) -> np.ndarray:
         raise DatasetError(f"the shape is {weights.shape}", remedy=f"give ({rows},), one for each row", setting=what)
     if not (right := (weights >= 0) & np.isfinite(weights)).all():
         row = np.argwhere(~right)[0]
-        fault = (
-            "this is not a number" if np.isnan(weights[row]) else f"the weight {weights[row].item()} is out of range"
-        )
+        fault = f"the weight {weights[row].item()} is out of range"
         raise error_at(what, row, fault, "give a finite number of at least 0, or leave out the row")
     return weights
 

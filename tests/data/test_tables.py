@@ -45,7 +45,7 @@ def read_text(tmp_path: Path, text: str | bytes, label: str | None = "kind", **o
     path = tmp_path / "table.csv"
     path.write_bytes(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
     samples = read(path, label, **options)
-    assert len(samples.train.inputs) == len(samples.train.lines)
+    assert len(samples.train.inputs) == len(samples.train.inputs.lines)
     return samples
 
 
@@ -71,7 +71,7 @@ def test_the_label_may_be_any_column(tmp_path: Path, label: str) -> None:
             name: [str(start), str(start + 3)] for name, start in starts.items() if name != label
         }
         assert values_of(table) == [str(starts[label]), str(starts[label] + 3)]
-        assert table.train.lines.tolist() == [3, 5]
+        assert table.train.inputs.lines.tolist() == [3, 5]
 
 
 def test_several_labels(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from mlp_xp.api import evaluate, train
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.data.arrays import from_arrays
-from mlp_xp.errors import DatasetError
+from mlp_xp.errors import MlpXpError
 
 X = np.random.default_rng(3).standard_normal((60, 3))
 Y = np.array(list("abbccc") * 10)
@@ -40,35 +40,20 @@ def test_weights_are_those_of_rows_times_those_of_classes_in_the_training_part(l
 
 
 @pytest.mark.parametrize(
-    ("labels", "options", "message"),
+    ("labels", "name", "value", "message"),
     [
-        (
-            Y,
-            {"sample_weight": np.r_[np.ones(59), -1]},
-            "sample_weight: row 59: the weight -1.0 is out of range; give a",
-        ),
-        (
-            Y,
-            {"sample_weight": np.r_[np.ones(59), np.nan]},
-            "sample_weight: row 59: this is not a number; give a finite",
-        ),
-        (
-            Y,
-            {"sample_weight": pd.Series(WEIGHTS)[::-1]},
-            r"sample_weight: the index .*; give sample_weight.loc\[X.index\]",
-        ),
-        (Y, {"sample_weight": [1.0]}, r"sample_weight: the shape is \(1,\); give \(60,\), one for each row"),
-        (
-            Y,
-            {"class_weight": {"a": 2, "b": -1, "d": 1}},
-            "class_weight: 'b', 'd' is no class, or has no such weight",
-        ),
-        (X, {"class_weight": "balanced"}, "class_weight: numbers have no classes; leave it out"),
+        (Y, "sample_weight", np.r_[np.ones(59), -1], "row 59: the weight -1.0 is out of range; give a"),
+        (Y, "sample_weight", np.r_[np.ones(59), np.nan], "row 59: the weight nan is out of range"),
+        (Y, "sample_weight", pd.Series(WEIGHTS)[::-1], r"the index .*; give sample_weight.loc\[X.index\]"),
+        (Y, "sample_weight", [1.0], r"the shape is \(1,\); give \(60,\), one for each row"),
+        (Y, "class_weight", {"a": 2, "b": -1, "d": 1}, "'b', 'd' is no class, or has no such weight"),
+        (Y, "class_weight", "balance", "'balance' is not known"),
+        (X, "class_weight", "balanced", "numbers have no classes; leave it out"),
     ],
 )
-def test_wrong_weights_are_refused(labels, options, message):
-    with pytest.raises(DatasetError, match=f"^{message}"):
-        from_arrays(pd.DataFrame(X), labels, **options)
+def test_wrong_weights_are_refused(labels, name, value, message):
+    with pytest.raises(MlpXpError, match=f"^{name}: {message}"):
+        from_arrays(pd.DataFrame(X), labels, **{name: value})
 
 
 @pytest.mark.usefixtures("no_pictures")
