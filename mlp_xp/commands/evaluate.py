@@ -5,7 +5,6 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from mlp_xp import api
@@ -13,7 +12,6 @@ from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only
 from mlp_xp.commands.process import called, print_line
 from mlp_xp.core.dataset import described
 from mlp_xp.errors import not_installed
-from mlp_xp.runs.figures import has_scikit_learn
 from mlp_xp.runs.sweep_index import INTERRUPTED, is_sweep
 from mlp_xp.runs.table import IN_USE, labels, read_row
 from mlp_xp.show.console import plain_console, print_csv, print_table, say
@@ -21,11 +19,9 @@ from mlp_xp.show.numbers import figure
 from mlp_xp.show.terminal import described_result
 
 HEADS = {"r2": "R²", "rmse": "RMSE", "mae": "MAE", "median_absolute_error": "median absolute error", "f1": "F1"}
-HEADS |= {"roc_auc": "ROC AUC", "f1_macro": "F1", "roc_auc_macro": "ROC AUC"}
+HEADS |= {"roc_auc": "ROC AUC"}
 ONE = {"classes": "class", "labels": "label", "outputs": "output"}
 UNITS = ("rmse", "mae", "median_absolute_error")  # figures in the units of the labels
-BESIDE = ("f1_macro", "roc_auc_macro", "rmse", "mae")  # in a table of several runs
-MOST_COUNTED = 15  # classes of a confusion matrix that fits a terminal
 
 
 def evaluate(
@@ -40,7 +36,7 @@ def evaluate(
     """Evaluate a run's network on the test set, in total and for each class, label or output.
 
     With several runs, or a sweep, evaluate each of them, and the ensemble, whose probabilities or numbers are the mean
-    of theirs. F1, areas under ROC curves and mean absolute errors need scikit-learn; docs/runs.md defines all figures.
+    of theirs. Areas under ROC curves need scikit-learn; docs/runs.md defines all figures.
 
     Args:
         run_dirs: The folder of a training run or of a sweep, or the folders of several.
@@ -55,8 +51,8 @@ def evaluate(
     warn_of_unfinished(folders)
     several = len(run_dirs) > 1 or is_sweep(run_dirs[0])
     records = [{"run": str(folder), **each} for folder, each in zip(folders, found.run_figures, strict=True)]
-    if not has_scikit_learn():
-        print_line("note", f"F1, ROC AUC, MAE and others need scikit-learn, which {not_installed('scikit-learn')}")
+    if "f1_macro" in found.figures and "roc_auc_macro" not in found.figures:
+        print_line("note", f"ROC AUC needs scikit-learn, which {not_installed('scikit-learn')}")
     if csv:
         last = [{"run": f"ensemble of {len(folders)}", **found.figures}] if several else []
         lines = [*map(flat, records + last)]
@@ -91,14 +87,9 @@ def show(found: api.Evaluated, folders: Sequence[Path], console: Console) -> Non
     if folders:
         runs = [*labels([read_row(folder) for folder in folders]), f"ensemble of {len(folders)}"]
         head, kind = ("test %", "accuracy") if found.result.r2 is None else ("test R²", "r2")
-        comparable = len(names) == 1 or not model.task.floats  # a mean of errors in several units means nothing
-        more = [name for name in BESIDE if name in whole and comparable]
-        results = zip(runs, (*found.runs, found.result), (*found.run_figures, found.figures), strict=True)
-        scores = [
-            (run, figure(kind, each.score), f"{each.loss:.4f}", *(_cell(name, figures[name]) for name in more))
-            for run, each, figures in results
-        ]
-        print_table(("run", head, "loss", *(HEADS[name] for name in more)), scores, console)
+        results = zip(runs, (*found.runs, found.result), strict=True)
+        scores = ((run, figure(kind, each.score), f"{each.loss:.4f}") for run, each in results)
+        print_table(("run", head, "loss"), scores, console)
         say(console, "\nthe ensemble:")
     say(console, f"{described_result(found.result, model.input_shape)}\n")
     parts = whole[model.task.outputs_name]
@@ -110,16 +101,10 @@ def show(found: api.Evaluated, folders: Sequence[Path], console: Console) -> Non
     print_table([heads.get(name, name) for name in parts[0]], rows, console)
     if "calibration_error" in whole:
         say(console, f"\nlog loss {whole['log_loss']:.4f}, calibration error {whole['calibration_error']:.4f}")
-    if found.matrix is not None and len(names) <= MOST_COUNTED:
+    if found.matrix is not None:
         say(console, "\nconfusion matrix (rows: true class; columns: predicted class)")
         counts = ((name, *(str(count or ".") for count in row)) for name, row in zip(names, found.matrix, strict=True))
         print_table(("", *names), counts, console)
-    elif found.matrix is not None:
-        say(console, "\nthe most frequent mistakes (--json has the confusion matrix)")
-        wrong = found.matrix * (1 - np.eye(len(names), dtype=int))
-        pairs = zip(*np.unravel_index(np.argsort(-wrong, axis=None, kind="stable")[:10], wrong.shape), strict=True)
-        mistakes = ((names[i], names[j], str(wrong[i, j])) for i, j in pairs if wrong[i, j])
-        print_table(("true class", "predicted", heads["samples"]), mistakes, console, left=2)
 
 
 def _cell(name: str, value: Any) -> str:

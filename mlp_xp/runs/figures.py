@@ -1,7 +1,7 @@
 """All figures of a network on samples with labels: in total, and for each class, label or output.
 
-Most are those of scikit-learn, and missing where it is not installed. What does not exist, such as the precision of a
-class that is never predicted, is NaN, and None in the result.
+They equal those of scikit-learn; where it is not installed, areas under ROC curves are missing. What does not exist,
+such as the precision of a class that is never predicted, is NaN, and None in the result.
 """
 
 import math
@@ -34,7 +34,8 @@ def figures_of(model: Model, result: Evaluation, z: np.ndarray, labels: np.ndarr
 
     task, scaling = model.task, tuple(map(model.backend.to_numpy, model.scaling))
     predictions = in_units(task.link(z.astype(np.float64), xp=np), scaling)
-    columns, more = (_of_numbers if task.floats else _of_flags)(task, result, predictions, labels)
+    of = (result, predictions, labels)
+    columns, more = _of_numbers(*of) if task.floats else _of_flags(task, *of)
     totals = {"samples": result.samples, **result._asdict(), **more}
     rows = zip(model.class_names, *(np.asarray(values).tolist() for values in columns.values()), strict=True)
     parts = [dict(zip(("name", *columns), map(plain, row), strict=True)) for row in rows]
@@ -45,41 +46,34 @@ def figures_of(model: Model, result: Evaluation, z: np.ndarray, labels: np.ndarr
     return {**numbers, task.outputs_name: parts, **matrix}
 
 
-def _of_numbers(_: Task, result: Evaluation, predictions: np.ndarray, labels: np.ndarray) -> Any:
+def _of_numbers(result: Evaluation, predictions: np.ndarray, labels: np.ndarray) -> Any:
     """Return the figures of each output, (outputs,), by name, and the total ones; so does `_of_flags`."""
-    columns: dict[str, Any] = {"r2": result.r2s, "rmse": result.rmses}
-    if not has_scikit_learn():
-        return columns, {}
-    from sklearn.metrics import mean_absolute_error, median_absolute_error
-
-    new = {"mae": mean_absolute_error, "median_absolute_error": median_absolute_error}
-    found = {name: error(labels, predictions, multioutput="raw_values") for name, error in new.items()}
-    return columns | found, {name: float(np.mean(values)) for name, values in found.items()}
+    errors = np.abs(predictions - labels)
+    found = {"mae": np.mean(errors, axis=0), "median_absolute_error": np.median(errors, axis=0)}
+    return {"r2": result.r2s, "rmse": result.rmses, **found}, {name: float(each.mean()) for name, each in found.items()}
 
 
 def _of_flags(task: Task, result: Evaluation, predictions: np.ndarray, labels: np.ndarray) -> Any:
     truth, said = as_flags(task, predictions, labels)
-    samples, right = np.sum(truth, axis=0), np.sum(truth & said, axis=0)
+    samples, named, right = (np.sum(flags, axis=0) for flags in (truth, said, truth & said))
     columns: dict[str, Any] = {"samples": samples} | ({} if task.exclusive else {"accuracy": result.label_accuracies})
     with np.errstate(invalid="ignore"):
-        columns |= {"precision": right / np.sum(said, axis=0), "recall": right / samples}
+        rates = {"precision": right / named, "recall": right / samples, "f1": 2 * right / (named + samples)}
+    if has_scikit_learn():
+        from sklearn.metrics import roc_auc_score
+
+        pairs = [*zip(truth.T, predictions.T, strict=True)]
+        areas = [roc_auc_score(*pair) if 0 < pair[0].sum() < len(truth) else math.nan for pair in pairs]
+        rates["roc_auc"] = np.array(areas)
     log_loss = result.loss / (1 if task.exclusive else len(samples))  # the loss of labels is a sum over them
     more = {"log_loss": log_loss, "calibration_error": reliability(task, predictions, truth, said)[0]}
-    if not has_scikit_learn():
-        return columns, more
-    from sklearn.metrics import f1_score, roc_auc_score
-
-    pairs = [*zip(truth.T, predictions.T, strict=True)]
-    columns["f1"] = [f1_score(own, each, zero_division=math.nan) for own, each in zip(truth.T, said.T, strict=True)]
-    columns["roc_auc"] = [roc_auc_score(*pair) if 0 < pair[0].sum() < len(truth) else math.nan for pair in pairs]
-    for name in ("precision", "recall", "f1", "roc_auc"):
-        values = np.asarray(columns[name])
+    for name, values in rates.items():
         # As scikit-learn's means: those of classes that occur, whose 0 / 0 is 0; an area needs samples of both kinds.
-        counted = ~np.isnan(values) if name == "roc_auc" else (samples > 0) | np.any(said, axis=0)
+        counted = ~np.isnan(values) if name == "roc_auc" else samples + named > 0
         for how, weights in (("macro", counted), ("weighted", counted * samples)):
             exists = np.any(weights)
             more[f"{name}_{how}"] = float(np.average(np.nan_to_num(values), weights=weights)) if exists else math.nan
-    return columns, more
+    return columns | rates, more
 
 
 def as_flags(task: Task, predictions: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,6 @@ from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.task import TASKS
-from mlp_xp.data.registry import DATASETS
 from mlp_xp.runs import run_folder, table
 from mlp_xp.runs.checkpoints import load_run
 from mlp_xp.runs.ensembles import confusion_matrix
@@ -51,11 +50,10 @@ def draw_run(folder: str | Path, dataset: Dataset, backend: Backend, *, every: b
     """Draw the pictures of a run into its folder, and return their paths.
 
     All runs have curves.png. With a test set, classes have confusion.png and mistakes.png, regression has
-    predictions.png, labels have labels.png, and both classes and labels have probabilities.png. Images of one channel
-    have weights.png; mistakes.png needs them too. dataset: arrays on the backend's device. every: draw
-    probabilities.png for a published data set too; it needs scikit-learn, whose import takes longer than the other
-    pictures. Raises RunError if the folder has no model, or its outputs are not finite, and PlotError without a working
-    Matplotlib, and FileError: the run itself is complete and intact.
+    predictions.png, and labels have labels.png. Images of one channel have weights.png; mistakes.png needs them too.
+    dataset: arrays on the backend's device. every: classes and labels have probabilities.png too, with scikit-learn,
+    whose import takes longer than the other pictures. Raises RunError if the folder has no model, or its outputs are
+    not finite, and PlotError without a working Matplotlib, and FileError: the run itself is complete and intact.
     """
     paths = []
     for name, figure in _figures(Path(folder), dataset, backend, every):
@@ -70,10 +68,9 @@ def _figures(folder: Path, dataset: Dataset, backend: Backend, every: bool) -> I
     yield "curves.png", plots.draw_curves([read_curves(folder)])
     if dataset.test_inputs is not None:
         yield from _test_figures(model, dataset, backend)
-        if not model.task.floats and has_scikit_learn() and (every or dataset.name not in DATASETS):
+        if every and not model.task.floats and has_scikit_learn():
             outputs, labels = map(backend.to_numpy, (model.predictions(dataset.test_inputs), dataset.test_labels))
-            figure = plots.draw_probabilities(model.task, outputs, labels, model.class_names)
-            yield "probabilities.png", figure
+            yield "probabilities.png", plots.draw_probabilities(model.task, outputs, labels, model.class_names)
     if len(model.input_shape) == 2:
         weights, initial = backend.to_numpy(model.network[0].weights), None
         if not settings.start_from:  # otherwise they are those of another run

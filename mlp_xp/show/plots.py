@@ -403,37 +403,30 @@ def draw_probabilities(
 ) -> "Figure":
     """Draw ROC curves and the reliability diagram of probabilities, (n, outputs), for labels as in a `Dataset`.
 
-    ROC curves: of each class or label against all others, `most` of them in colour, those with the least area below;
-    the corner of good ones is also drawn enlarged. Two classes have the same area, and one curve. Reliability: the
-    share that is right in each bin of probability, which should equal it; see `reliability`. Needs scikit-learn.
+    ROC curves: of each class or label against all others, at most `most`, those with the least area below. Reliability:
+    the share that is right in each bin of probability, which should equal it; see `reliability`. Needs scikit-learn.
     """
     from sklearn.metrics import auc, roc_curve
 
     figure, (left, right) = panels(2, 2, 4.8)
     truth, said = as_flags(task, probabilities, labels)
-    shown = range(1 if task.exclusive and len(names) == 2 else 0, len(names))
-    curves = {i: roc_curve(truth[:, i], probabilities[:, i])[:2] for i in shown if 0 < truth[:, i].sum() < len(truth)}
+    which = [i for i, count in enumerate(truth.sum(axis=0)) if 0 < count < len(truth)]
+    curves = {i: roc_curve(truth[:, i], probabilities[:, i])[:2] for i in which}
     areas = {i: float(auc(*curve)) for i, curve in curves.items()}
-    ranked, parts = sorted(areas, key=areas.__getitem__), [left]
-    if areas and 0.95 < min(areas.values()) < 1:
-        parts.append(left.inset_axes((0.36, 0.08, 0.6, 0.6), xlim=(0, 0.1), ylim=(0.9, 1)))
-    for axes in parts:
-        for i in ranked[most:]:
-            axes.plot(*curves[i], color="#bbbbbb", linewidth=0.8)
-        for i, colour in zip(sorted(ranked[:most]), COLOURS, strict=False):
-            axes.plot(*curves[i], color=colour, linewidth=1.3, label=f"{text(names[i], LONGEST_CLASS)}: {areas[i]:.4f}")
+    for i, colour in zip(sorted(sorted(areas, key=areas.__getitem__)[:most]), COLOURS, strict=False):
+        left.plot(*curves[i], color=colour, linewidth=1.3, label=f"{text(names[i], LONGEST_CLASS)}: {areas[i]:.4f}")
     error, (counts, sure, share) = reliability(task, probabilities, truth, said)
-    right.plot(sure, share, color=COLOURS[0], linewidth=0.8, alpha=0.5)
     right.scatter(sure, share, s=15 + 300 * counts / counts.sum(), color=COLOURS[0], alpha=0.6, linewidths=0)
-    for axes in (*parts, right):
+    for axes in (left, right):
         axes.axline((0, 0), slope=1, color="#777777", linestyle="--", linewidth=0.8)
+        axes.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
         tidy(axes)
     left.set(title="ROC curves", xlabel="false positive rate", ylabel="true positive rate")
     what = "predicted class" if task.exclusive else "label"
-    right.set(xlabel=f"probability of the {what} (circles: how many)", ylabel="share that is true", xlim=(-0.05, 1.05))
-    right.set(title=f"reliability, calibration error {error:.4f}", ylim=(-0.05, 1.05))
-    which = f"the {most} of {len(ranked)} with the least area" if len(ranked) > most else "area below the curve"
-    figure.legend(*left.get_legend_handles_labels(), loc=BELOW, ncols=3, title=which, **LEGEND)
+    right.set(xlabel=f"probability of the {what} (circles: how many)", ylabel="share that is true")
+    right.set(title=f"reliability, calibration error {error:.4f}")
+    title = f"the {most} of {len(areas)} with the least area" if len(areas) > most else "area below the curve"
+    figure.legend(*left.get_legend_handles_labels(), loc=BELOW, ncols=3, title=title, **LEGEND)
     return figure
 
 
