@@ -140,8 +140,8 @@ class Columns:
         parts, unknown = [np.empty((len(table), 0))], list[str]()
         for column, values in raw.items():
             if column in numbers:
-                gaps = np.isnan(known := numbers[column])
-                filled = known if column.fill is None else np.where(gaps, column.fill, known)
+                gaps = np.isnan(plain := numbers[column])
+                filled = plain if column.fill is None else np.where(gaps, column.fill, plain)
                 parts += [filled[:, None], gaps[:, None]][: 1 + column.flagged]
                 continue
             texts, count = _texts(values), len(column.feature_names)

@@ -36,8 +36,6 @@ def fitted(values: np.ndarray) -> Column:
 
 def write(path: Path, columns: dict[str, list[Any]]) -> Path:
     """Write a table; `german.csv` is as a spreadsheet in German has it."""
-    if path.suffix == ".parquet":
-        return write_csv(path, columns)
     columns = {name: ["" if value is None else value for value in each] for name, each in columns.items()}
     if path.name != "german.csv":
         return write_csv(path, columns)
