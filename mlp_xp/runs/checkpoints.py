@@ -161,9 +161,8 @@ def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
         facts.insert(1, ("inputs", described(model.input_shape), described(shape)))
     if isinstance(other, Dataset) and model.columns and other.columns:
         mine, theirs = model.columns, other.columns
-        used = [[each for each in one.columns if each.feature_names] for one in (mine, theirs)]
-        kinds = [[each.kind for each in one] for one in used]
-        medians = [[each.fill for each in one if each.flagged] for one in used]
+        kinds = [[each.kind for each in one.columns] for one in (mine, theirs)]
+        medians = [[each.fill for each in one.columns if each.flagged] for one in (mine, theirs)]
         facts.insert(2, ("columns", mine.feature_names, theirs.feature_names))
         facts += [("kinds of columns", kinds[0], kinds[1]), ("medians of columns with gaps", medians[0], medians[1])]
     if difference := first_difference(facts):
