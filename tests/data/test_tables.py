@@ -102,10 +102,6 @@ def test_separators_and_decimal_marks_are_recognised(tmp_path: Path, separator: 
     assert table.notes == f"separated by {'tabs' if separator.isspace() else repr(separator)}, decimal commas"
 
 
-def test_commas_in_a_few_texts_are_not_decimal_commas(tmp_path: Path) -> None:
-    assert not read_text(tmp_path, "a;b;kind\n" + "1.500;;x\n" * 20 + "1.500;u,v;x\n").train.inputs.decimal_commas
-
-
 def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
     """As the row numbers of pandas and R."""
     with pytest.warns(MlpXpWarning, match="column 1, 3 has no name, and is left out; if it is not a row number, name"):
