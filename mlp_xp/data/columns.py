@@ -8,7 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple, Self
 
@@ -22,7 +22,8 @@ MOSTLY = 0.9  # text is one of numbers, or of dates, if this share of its values
 UNLIKE = 0.9  # text is not used if this share of its values are different ones
 FREQUENT, MOST_LEVELS = 0.01, 30  # a category has a feature from this share of the rows on; so many categories have one
 FEW = 20  # in fewer rows, whole numbers differ by chance
-DAY = 86_400_000_000  # microseconds
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAY_FIRST = re.compile(r"^(\d\d)\.(\d\d)\.(\d{4})$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +141,8 @@ class Columns:
         parts, unknown = [np.empty((len(table), 0))], list[str]()
         for column, values in raw.items():
             if column in numbers:
-                gaps = np.isnan(known := numbers[column])
-                filled = known if column.fill is None else np.where(gaps, column.fill, known)
+                gaps = np.isnan(plain := numbers[column])
+                filled = plain if column.fill is None else np.where(gaps, column.fill, plain)
                 parts += [filled[:, None], gaps[:, None]][: 1 + column.flagged]
                 continue
             texts, count = _texts(values), len(column.feature_names)
@@ -181,11 +182,10 @@ def as_number(text: str) -> float:
 def as_days(text: str) -> float:
     """Return the days since 1970-01-01 to a date, in ISO 8601 or as 31.12.2024; infinity for other text."""
     try:
-        moment = datetime.fromisoformat(re.sub(r"^(\d\d)\.(\d\d)\.(\d{4})$", r"\3-\2-\1", text))
+        moment = datetime.fromisoformat(DAY_FIRST.sub(r"\3-\2-\1", text))
     except ValueError:
         return np.inf
-    moment = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-    return np.datetime64(moment, "us").astype(np.int64).item() / DAY
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) / timedelta(days=1)
 
 
 READERS: dict[str, Callable[[str], float]] = {"number": as_number, "date": as_days}

@@ -123,8 +123,7 @@ def _take_for(data: Any, model: Model, how: Origin) -> Samples:
     elif (found := columns_of(data)[0]) and how.label is not None:
         X, (labels, names) = data, take_labels("data", data, split_names(how.label, found))
     else:
-        fault = "has no labels that are known" if found else "is neither a path, a Dataset nor a data frame"
-        raise DatasetError(fault, remedy="give (X, y)", setting="data")
+        raise DatasetError("has no labels that are known", remedy="give (X, y)", setting="data")
     table = table_of(X, "X", model.columns.names) if model.columns else None
     if table is None:
         return Samples(Part(X, labels), label_names=names)

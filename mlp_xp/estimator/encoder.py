@@ -13,9 +13,7 @@ from mlp_xp.data.frames import as_table, table_of
 class TableEncoder(TransformerMixin, BaseEstimator):
     """Turn a table of numbers, text, dates and gaps into features, those that `mlp-xp train` and `from_arrays` make.
 
-    Numbers stay such, and dates become days since 1970; gaps are filled with the median. Each frequent text of a column
-    becomes a feature, 1 or 0, as do rare ones together, and the gaps of a column; see `data.columns.Columns`. All of
-    this is fitted to the training rows. Features are not scaled:
+    All of it is fitted to the training rows; see `data.columns.Columns`. Features are not scaled:
 
         make_pipeline(TableEncoder(), StandardScaler(), MLPClassifier()).fit(frame, y)
 

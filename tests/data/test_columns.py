@@ -36,8 +36,6 @@ def fitted(values: np.ndarray) -> Column:
 
 def write(path: Path, columns: dict[str, list[Any]]) -> Path:
     """Write a table; `german.csv` is as a spreadsheet in German has it."""
-    if path.suffix == ".parquet":
-        return write_csv(path, columns)
     columns = {name: ["" if value is None else value for value in each] for name, each in columns.items()}
     if path.name != "german.csv":
         return write_csv(path, columns)
@@ -135,11 +133,9 @@ def test_columns_that_differ_in_every_row_are_named_at_once() -> None:
     words = {"name": text(f"x{i}" for i in n), "word": text("xy" * 10), "day": text(["16/01/2020"] * 20)}
     columns = {"id": n[::-1] * 7, "size": n / 8, **words, "half": np.where(n < 10, n, np.nan)}
     table = Table(tuple(columns), tuple(columns.values()))
-    with pytest.warns(MlpXpWarning) as warned:
+    with pytest.warns(MlpXpWarning, match="do: 'id'; .* used: 'name'; .*-16: 'day'; .* exclude=\"id,name\"") as warned:
         Columns.fit(table)
-    (message,) = [str(each.message) for each in warned]
-    for part in ("row numbers do: 'id'; ", "not used: 'name'; ", "2020-01-16: 'day'; ", ' exclude="id,name"'):
-        assert part in message
+    assert len(warned) == 1
 
 
 def test_other_rows() -> None:
