@@ -141,6 +141,11 @@ def _column_of(record: dict[str, Any]) -> Column:
     return Column(**{**record, "levels": tuple(record["levels"])})
 
 
+def _kinds(columns: Columns) -> list[str]:
+    used = (each for each in columns.columns if each.feature_names)
+    return [f"{each.kind} {each.fill}" if each.flagged else each.kind for each in used]
+
+
 def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
     """Raise RunError unless another model, or a data set, has the model's task, inputs and outputs.
 
@@ -160,12 +165,9 @@ def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
     if isinstance(other, Dataset) or not (model.columns and other.columns):
         facts.insert(1, ("inputs", described(model.input_shape), described(shape)))
     if isinstance(other, Dataset) and model.columns and other.columns:
-        mine, theirs = model.columns, other.columns
-        used = [[each for each in one.columns if each.feature_names] for one in (mine, theirs)]
-        kinds = [[each.kind for each in one] for one in used]
-        medians = [[each.fill for each in one if each.flagged] for one in used]
-        facts.insert(2, ("columns", mine.feature_names, theirs.feature_names))
-        facts += [("kinds of columns", kinds[0], kinds[1]), ("medians of columns with gaps", medians[0], medians[1])]
+        both = model.columns, other.columns
+        facts.insert(2, ("columns", *(each.feature_names for each in both)))
+        facts += [("kinds of columns, with medians", _kinds(both[0]), _kinds(both[1]))]
     if difference := first_difference(facts):
         raise RunError(
             f"{model.source!r}: its network does not fit {whose}: {difference}; "

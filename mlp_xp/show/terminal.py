@@ -99,13 +99,6 @@ def selected(best: Best, last_epoch: int, job: Job) -> str:
     return f"kept the network of epoch {best.epoch}: {score}{early}"
 
 
-def is_shown(report: Report, job: Job) -> bool:
-    """Return whether a report has a row: of many short epochs with held-out samples, just about 30, at their ends."""
-    if job.config.report_every < len(job.rows) or not job.held_out:
-        return True
-    return report.validation is not None and report.epoch % math.ceil(job.config.epochs / 30) == 0
-
-
 def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:
     """Say in two lines that a run overfits and what to try; "" if it does not.
 
