@@ -9,7 +9,6 @@ import numpy as np
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import CLASSES, Scaling, Task
-from mlp_xp.errors import DatasetError
 
 
 def flatten_and_scale(images: Array, /, *, dtype: Any, xp: Any) -> Array:
@@ -124,7 +123,3 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
         if inputs is not None or labels is not None:
             backend.check_inputs(inputs, shape, dataset.prepare.takes_bytes, f"{part}_inputs")
             backend.check_labels(labels, inputs.shape[0], dataset.task, outputs, f"{part}_labels")
-    if (weights := dataset.weights) is not None:
-        fits = isinstance(weights, np.ndarray) and weights.shape == (dataset.train_inputs.shape[0],)
-        if not (fits and (weights >= 0).all() and weights.sum() < np.inf):
-            raise DatasetError("weights: give a finite number of at least 0 for each training sample")

@@ -44,11 +44,16 @@ class Job:
         self.sizes = layer_sizes(config, dataset)
         held_out = self._hold_out()
         self.rows = np.setdiff1d(np.arange(dataset.train_inputs.shape[0]), held_out)
-        self.weights = np.empty((dataset.train_inputs.shape[0], 0))
-        if dataset.weights is not None:
-            if not 0 < (mean := dataset.weights[self.rows].mean()) < math.inf:
-                raise DatasetError("the weights of the samples to train on are all 0", remedy="give other weights")
-            self.weights = dataset.weights[:, None] / mean
+        samples, weights = dataset.train_inputs.shape[0], dataset.weights
+        self.weights = np.empty((samples, 0))
+        if weights is not None:
+            if (
+                weights.shape != (samples,)
+                or weights.min() < 0
+                or not 0 < (mean := weights[self.rows].mean()) < math.inf
+            ):
+                raise DatasetError("weights: give numbers of at least 0, one for each sample, some of them above 0")
+            self.weights = weights[:, None] / mean
         self.held_out: tuple[Array, ...] = ()
         if len(held_out):
             numbers = backend.asarray(held_out)

@@ -102,17 +102,16 @@ def selected(best: Best, last_epoch: int, job: Job) -> str:
 def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:
     """Say in two lines that a run overfits and what to try; "" if it does not.
 
-    reports: those of metrics.jsonl. samples: how many are held out; fewer than ten say too little. A run overfits if in
-    the last third of the epochs since the lowest held-out loss, this loss was on average higher by more than its noise,
-    and the training loss much lower. Where the lowest is far below the first, the noise is a share of the first.
+    reports: those of metrics.jsonl. samples: how many are held out. A run overfits if in the last third of the epochs
+    since the lowest held-out loss, this loss was on average higher by more than its noise, a share of the first one,
+    and the training loss much lower.
     """
     epochs = [each for each in reports if "validation_loss" in each]
     train, held_out = ([each[name] for each in epochs] for name in ("train_loss", "validation_loss"))
     best = held_out.index(min(held_out))
     last = slice(len(epochs) - (len(epochs) - 1 - best) // 3, None)
-    noise = (0.05 + 1 / math.sqrt(samples)) * max(held_out[best], 0.2 * held_out[0])
-    has_risen = epochs[last] and fmean(held_out[last]) > held_out[best] + noise
-    if samples < 10 or not has_risen or fmean(train[last]) > 0.7 * train[best]:
+    noise = (0.05 + 1 / math.sqrt(samples)) * held_out[0]
+    if not epochs[last] or fmean(held_out[last]) < held_out[best] + noise or fmean(train[last]) > 0.7 * train[best]:
         return ""
     return (
         f"it overfits: after epoch {best} the held-out loss rose from {held_out[best]:.4g} to {held_out[-1]:.4g}, "

@@ -193,9 +193,6 @@ def test_predictions_repeat_columns_as_they_are_written(runs: Path, tmp_path: Pa
     for name, values in kept.items():
         assert [row.pop(name) for row in rows] == [*map(str, values)]
     assert rows == plain
-    first = json.loads(call("predict", run, path, "--json", "--keep", "id").out.partition("\n")[0])
-    assert first["kept"] == {"id": "000"}
-    assert call("predict", run, path, "--keep", "note, all").out.startswith("row 1, note, all NA: ")
 
 
 @pytest.mark.parametrize(("name", "size"), [("grey", None), ("colour", 5)])
@@ -226,7 +223,7 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(runs: Path, name: s
             ["run-table.csv", "table.csv", "--csv", "--keep", "id,x1,nr"],
             "'table.csv': has no column 'id' (did you mean 'kind'?), 'nr'; its",
         ),
-        (["run-grey", "grey/ant", "--keep", "id"], "--keep: pictures have no columns"),
+        (["run-grey", "grey/ant", "--keep", "id"], "--keep: is for a table and --csv"),
         (
             ["run-table.csv", "grey/ant"],
             "takes samples of 4 features, made from columns; use a run that was",

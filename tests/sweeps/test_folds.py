@@ -71,8 +71,8 @@ def test_settings_are_compared_over_their_folds_and_seeds(table, tmp_path):
     [
         (["--cv", 48], ["--cv", "47 rows are too few for 48 folds with at least 1 in each"]),
         (["--cv", 24, "--task", "regression", "--label", "x0"], ["--cv", "47 rows are too few for 24 folds"]),
-        (["--fold", 1], ["--fold", "give --cv too"]),
-        (["--cv", 3, "--fold", 3], ["--fold", "3 is out of range; it must be at most 2"]),
+        (["--fold", 1], ["--fold", "1 is out of range; it must be below the number of folds, --cv"]),
+        (["--cv", 3, "--fold", 3], ["--fold", "3 is out of range"]),
         (["--cv", 3, "--test-fraction", 0.1], ["--cv and --test-fraction: give only one"]),
         (["--cv", 3, "--data-dir", "parts.npz"], ["--cv", "have a test set of their own"]),
         (["--cv", 3, "--dataset", "mnist"], ["--cv", "'mnist' holds images like MNIST's"]),
