@@ -175,6 +175,7 @@ def test_what_is_not_finite_gives_no_warning(backend):
         assert not np.isfinite(large.logits(images)).any()
         with pytest.raises(MlpXpError, match="its outputs, or its loss, are not finite"):
             large.predictions(images)
+    assert REGRESSION.evaluate(np.full((2, 1), 1e200), np.zeros((2, 1))).loss == np.inf
 
 
 @pytest.mark.parametrize("samples", [7, 1000])

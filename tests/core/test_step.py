@@ -177,7 +177,7 @@ def test_a_chunk_gives_its_arrays_away_where_the_library_can():
     """Only then is the memory of the old state free for the new one."""
     backend, config = open_backend("jax"), configuration("layerwise", 7)
     dataset, state = on_device(HOST, backend), first_state(config, (PIXELS, HIDDEN, 10), backend)
-    steps = step_inputs(config, backend.dtype_name, np.arange(14).reshape(2, 7), np.empty((60, 0)), 0, 2)
+    steps = step_inputs(config, backend.dtype_name, np.arange(14).reshape(2, 7), np.empty((300, 0)), 0, 2)
     make_chunk(config, backend, flatten_and_scale, CLASSES, 2)(state, (*dataset[:2], (), ()), steps)
     assert all(array.is_deleted() for array in arrays_in(state))
     assert not any(array.is_deleted() for array in dataset[:4])
