@@ -36,7 +36,7 @@ class Report(NamedTuple):
     """The multiple of `report_every` that the step contains, counted in the epoch's order. If it contains none, because
     this is the report at the end of an epoch, and in the closing report: the number of training samples."""
     loss: float
-    """The loss of the step, before its update, with the samples' weights, as `train_loss`; the results below have none."""
+    """The loss of the step, before its update. The weights of samples count here and in `train_loss`, not below."""
     seconds: float
     """Time since the start of training, including everything."""
     train_loss: float

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sweeping
 from data_sets import TINY, write_samples
 from helpers import (
     assert_one_line,
@@ -109,20 +108,6 @@ def test_a_run_that_overfits_says_so(tmp_path):
     said = r"\nkept the network of epoch (\d+): .*\nit overfits: after epoch \1 the .*\nfell from .*\n"
     assert re.search(said, outcome.out)
     assert sum("held-out" in line for line in outcome.out.splitlines()) == 3, "the data, the network, the advice"
-
-
-def test_a_share_of_the_samples_is_held_out(data_dir, tmp_path, monkeypatch):
-    """It is the same run as with their number, also in a sweep and resumed."""
-    monkeypatch.setattr("mlp_xp.sweeps.run.this_machine", sweeping.inline)
-    words = ["--data-dir", data_dir, *options(small_settings(epochs=2))]
-    assert call("train", *words, "--validation", 20, "--run-dir", tmp_path / "number").code == 0
-    outcome = call("train", *words, "--epochs", 1, "--validation", 0.1, "--run-dir", tmp_path / "share")
-    assert " 180 training, 20 held-out and 60 test images" in outcome.out
-    assert call("train", "--resume", tmp_path / "share", "--epochs", 2).code == 0
-    assert call("sweep", *words, "--validation", 0.1, 20, "--seed", 0, "--sweep-dir", tmp_path / "sweep").code == 0
-    for folder, value in (("share", 0.1), ("sweep/members/0000", 0.1), ("sweep/members/0001", 20), ("number", 20)):
-        assert_same_run(tmp_path / folder, tmp_path / "number")
-        assert repr(settings_of(tmp_path / folder)["validation"]) == repr(value)
 
 
 def test_a_table_of_twenty_rows_is_enough(tmp_path):
