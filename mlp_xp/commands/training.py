@@ -19,7 +19,6 @@ from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.training import Event
 from mlp_xp.data.datasets import is_own, load_dataset
 from mlp_xp.data.origin import Origin
-from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.records import check_foreign, parse_settings
@@ -61,11 +60,7 @@ def train(
 
             sweep_dir, cache = (None if path is None else str(path) for path in (run_dir, cache_dir))
             how = SweepOptions(sweep_dir, cache_dir=cache)
-            try:
-                return sweep.show(make_plan(settings, {}, how, is_recipe=not (config or "batch_size" in given)))
-            except MlpXpError as error:
-                error.setting = "run_dir" if error.setting == "sweep_dir" else error.setting
-                raise
+            return sweep.show(make_plan(settings, {}, how, is_recipe=not (config or "batch_size" in given)))
     with ExitStack() as held:
         is_run = folder is not None and (folder / run_folder.CONFIG).exists()
         if folder and is_run:  # refused, or locked, before anything is loaded

@@ -29,7 +29,6 @@ def describe(settings: Settings, job: Job) -> str:
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
     targets = ", targets standardised" * bool(dataset.scaling) + ", weighted" * (dataset.weights is not None)
-    columns = dataset.columns.described if dataset.columns else ""
     number, reason = backend.threads[:2]
     lines = {
         "network": f"{'-'.join(map(str, job.sizes))}, {config.activation}, {thousands(job.parameters)} parameters, "
@@ -37,7 +36,7 @@ def describe(settings: Settings, job: Job) -> str:
         "arrays": f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}",
         "threads": "" if number is None else f"{number}: {reason}",
         "data": f"{settings.data}: {parts} {described(shape)}{targets}{'' if test else ', no test set'}",
-        "columns": columns,
+        "columns": dataset.columns.described if dataset.columns else "",
         "training": f"{epochs}, batches of {config.batch_size}, {config.optimizer} {config.learning_rate:g} "
         f"{config.schedule}, {config.update_order}{warm_up}",
         "weights": f"taken from {settings.start_from}" if settings.start_from else "",

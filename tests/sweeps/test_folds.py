@@ -53,7 +53,7 @@ def test_folds_have_the_bits_of_train_and_a_mean_and_go_on(table, tmp_path):
     assert said in outcome.out
     shutil.rmtree(run_of(folder, "0001"))
     assert said in call(*words, "--run-dir", folder).out
-    assert_one_line(call(*words, "--run-dir", folder, "--cv", 4), 2, "--run-dir: ", "cv was 3, and is now 4")
+    assert_one_line(call(*words, "--run-dir", folder, "--cv", 4), 2, "cv was 3, and is now 4")
 
 
 @pytest.mark.usefixtures("inline")
