@@ -4,7 +4,6 @@ Several runs, or a sweep, before the pictures or the table answer as an ensemble
 """
 
 import itertools
-from functools import partial
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,11 +12,13 @@ import numpy as np
 from cyclopts import Parameter
 
 from mlp_xp import api
+from mlp_xp.backends.reading import find_columns
 from mlp_xp.commands.evaluate import warn_of_unfinished
 from mlp_xp.commands.options import BackendName, Device, only_one
 from mlp_xp.commands.process import end_with
 from mlp_xp.core.model import Model
-from mlp_xp.data.tables import read_table, split_names
+from mlp_xp.data.frames import array_of, columns_of
+from mlp_xp.data.tables import open_table, split_names
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.runs.table import is_run
@@ -75,9 +76,11 @@ def predict(
     if csv:
         columns = [[kind, *names]]
         if keep:
-            read = read_table(files[0], partial(split_names, keep))
-            texts = (["" if value is None else str(value) for value in each] for each in read.columns)
-            columns += ([name, *each] for name, each in zip(read.names, texts, strict=True))
+            with open_table(files[0]) as table:
+                heads, values = columns_of(table)
+                for i in find_columns(split_names(keep, heads), heads):
+                    texts = ("" if value is None else str(value) for value in array_of(values[i]))
+                    columns.append([heads[i], *texts])
         if model.task.exclusive:
             columns += [["class", *found.values.tolist()]]
         columns += ([name, *each] for name, each in zip(model.class_names, found.outputs.T.tolist(), strict=True))

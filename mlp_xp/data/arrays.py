@@ -75,7 +75,8 @@ def from_arrays(
     divided by the mean weight. Results on test and held-out samples, and the standardisation, are not weighted.
 
     Raises DatasetError, which names the row and column, for a value that is NaN or infinite, for arrays that do not fit
-    together, for a negative weight, and for a single class; ConfigError for an unknown task or a seed out of range.
+    together, for a negative weight, and for a single class; ConfigError for an unknown task, a class_weight that is
+    other text, or a seed out of range.
     Gives an MlpXpWarning for columns to standardise whose values are equal, or differ in digits that the backend's
     dtype rounds away.
     """

@@ -5,7 +5,8 @@ Decimals, and objects of Python mean what they would in a file.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, date, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -15,29 +16,29 @@ from mlp_xp.data.columns import TEXT, Table, as_text
 from mlp_xp.errors import DatasetError, some
 
 LIBRARIES = {"pandas", "polars", "pyarrow"}
-DATES = (date, np.datetime64)
 REFUSED = (bytes, complex, timedelta, list, tuple, set, dict, np.ndarray)
 
 
-def table_of(X: Any, what: str = "X", wanted: Sequence[str] | None = None) -> Table | None:
+def table_of(X: Any, what: str | None = "X", wanted: Sequence[str] | None = None) -> Table | None:
     """Return a data frame as a table: a DataFrame of pandas or polars, or pyarrow's Table or RecordBatch.
 
-    A `Table` is returned as it is; for everything else the result is None.
+    Of a `Table` these are some of its columns; for everything else the result is None.
 
-    Numbers, true and false become float64; dates and times datetime64[us], in UTC where they have a time zone; anything
-    else text, without spaces around it. Numbers and dates in a column with text become text, as they are in a file.
+    Numbers, true and false become float64; anything else text as it is in a file, without spaces around it: dates, and
+    also numbers in a column with text.
 
     what: the name of X in errors. wanted: the columns to read, in this order; by default all. Raises DatasetError for
     columns that are missing or there twice, and for those of bytes, lists, durations or complex numbers.
     """
     names, columns = columns_of(X)
     if not names:
-        return X if isinstance(X, Table) else None
+        return None
     places = find_columns(names if wanted is None else wanted, names, what)
-    return as_table([names[i] for i in places], [_array(columns[i]) for i in places], what)
+    table = as_table([names[i] for i in places], [array_of(columns[i]) for i in places], what)
+    return replace(X, names=table.names, columns=table.columns) if isinstance(X, Table) else table
 
 
-def as_table(names: Sequence[str], arrays: Sequence[np.ndarray], what: str = "X") -> Table:
+def as_table(names: Sequence[str], arrays: Sequence[np.ndarray], what: str | None = "X") -> Table:
     """Return host arrays, (n,) each, as the columns of a table. Raises as `table_of` does."""
     columns = [_meant(array) for array in arrays]
     if wrong := [name for name, values in zip(names, columns, strict=True) if values is None]:
@@ -55,14 +56,17 @@ def take_labels(what: str, y: Any, wanted: Sequence[str] = ()) -> tuple[Any, tup
     names, columns = columns_of(y)
     if not names:
         name = getattr(y, "name", None)
-        return (_array(y), () if name in (None, "") else (str(name),)) if _is_known(y) else (y, ())
+        return (array_of(y), () if name in (None, "") else (str(name),)) if _is_known(y) else (y, ())
     places = find_columns(wanted or names, names, what)
-    arrays = [_array(columns[i]) for i in places]
+    arrays = [array_of(columns[i]) for i in places]
+    arrays = [np.array(each.tolist()) if each.dtype == TEXT else each for each in arrays]
     return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=1), tuple(names[i] for i in places)
 
 
 def columns_of(X: Any) -> tuple[list[str], list[Any]]:
-    """Return the names and the columns of a data frame; none for anything else."""
+    """Return the names and the columns of a data frame or a `Table`; none for anything else."""
+    if isinstance(X, Table):
+        return [*X.names], [*X.columns]
     if not _is_known(X) or len(getattr(X, "shape", ())) != 2:
         return [], []
     if hasattr(X, "iloc"):  # pandas
@@ -76,13 +80,13 @@ def _is_known(X: Any) -> bool:
     return not LIBRARIES.isdisjoint(each.__module__.partition(".")[0] for each in type(X).__mro__)
 
 
-def _array(column: Any) -> np.ndarray:
-    """Return a column as a host array, (n,), with None for a gap where it has objects."""
+def array_of(column: Any) -> np.ndarray:
+    """Return a column as a host array, (n,), of objects with None where it has gaps."""
     if hasattr(column, "isna"):  # pandas, which has several kinds of gaps
         array = column.to_numpy()
         return column.to_numpy(object, na_value=None) if array.dtype.kind == "O" else array
-    if str(getattr(column, "type", "")).startswith("dictionary"):  # pyarrow would fill its gaps with another value
-        column = column.cast(column.type.value_type)
+    if hasattr(column, "type") and column.null_count:  # pyarrow, which would make other values of gaps
+        return np.array(column.to_pylist(), object)
     return np.asarray(column)
 
 
@@ -92,20 +96,12 @@ def _meant(array: np.ndarray) -> np.ndarray | None:
         return array
     if array.dtype.kind in "biuf" and array.ndim == 1:
         return array.astype(np.float64)
-    if array.dtype.kind == "M":
-        return array.astype("datetime64[us]")
-    values = array.tolist()
-    refused = any(issubclass(kind, REFUSED) for kind in {*map(type, values)})
-    if refused or array.dtype.kind not in "OU" or array.ndim > 1:
+    values = array.astype("M8[us]" if array.dtype.kind == "M" else array.dtype).tolist()
+    kinds = {*map(type, values)}
+    if array.ndim > 1 or array.dtype.kind not in "OUM" or any(issubclass(kind, REFUSED) for kind in kinds):
         return None
     values = [None if value != value else value for value in values]  # NaN
     kinds = {*map(type, values)} - {type(None)}
     if kinds and all(issubclass(kind, NUMBERS) for kind in kinds):
         return np.array([np.nan if value is None else value for value in values], np.float64)
-    if kinds and all(issubclass(kind, DATES) for kind in kinds):
-        return np.array([_in_utc(value) for value in values], "datetime64[us]")
     return np.array([*map(as_text, values)], TEXT)
-
-
-def _in_utc(value: Any) -> Any:
-    return value.astimezone(UTC).replace(tzinfo=None) if getattr(value, "tzinfo", None) else value

@@ -33,9 +33,9 @@ class Origin:
     sample_weight: str | None = setting(None, names_columns=True)
     """Column of a table with the weight of each training sample, a number of at least 0. It is not a feature. Gradients
     and training losses are multiplied by it; results on held-out and test samples are not weighted."""
-    class_weight: str | None = setting(None)
-    """balanced: weigh training samples so that all classes count the same, as in scikit-learn. Or the weight of some
-    classes, as in a=2,b=0.5; others weigh 1. Multiplied by --sample-weight."""
+    class_weight: str | None = setting(None, choices=("balanced",))
+    """balanced: weigh training samples so that all classes count the same, as in scikit-learn. Multiplied by
+    --sample-weight."""
     stratify: bool = setting(True)
     """Choose the samples to test on in proportion from each class, and at least one of a class that has two."""
     scale_targets: bool = setting(True)

@@ -21,8 +21,6 @@ class Part(NamedTuple):
     """(n,), or (n, columns) for several columns of labels; None if none were asked for."""
     file: Path | zipfile.Path | None = None
     """Where they come from; None for arrays in memory."""
-    lines: Sequence[int] = ()
-    """The line of a text file on which each sample begins, counted from 1."""
     weights: Any = None
     """Of a training set, (n,); None for equal ones."""
 
@@ -47,7 +45,7 @@ class Samples:
     @property
     def are_written(self) -> bool:
         """Whether labels that are text may be numbers, because they are from a text file."""
-        return len(self.train.lines) > 0
+        return len(getattr(self.train.inputs, "lines", ())) > 0
 
     @contextmanager
     def naming(self, part: Part) -> Iterator[None]:
@@ -68,7 +66,8 @@ class Samples:
             if error.setting != "X" and error.column is None and len(names) == 1:
                 error.column = names[0]
             if error.row is not None and self.kind == "columns":
-                error.line, error.row = (part.lines[error.row], None) if len(part.lines) else (None, error.row + 1)
+                lines = part.inputs.lines
+                error.line, error.row = (lines[error.row], None) if len(lines) else (None, error.row + 1)
             error.file, error.setting = part.file, None
             raise
 

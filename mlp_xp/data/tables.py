@@ -10,18 +10,19 @@ import re
 import warnings
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from mlp_xp.backends.reading import find_columns
-from mlp_xp.data.columns import MOSTLY, TEXT, Column, Columns, distinct
-from mlp_xp.data.frames import as_table
+from mlp_xp.data.columns import MOSTLY, TEXT, Column, Columns, Table
+from mlp_xp.data.frames import columns_of, table_of, take_labels
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import Stream, fault, number_of, open_file, visible_names
+from mlp_xp.data.reading import MISSING, Stream, fault, number_of, open_file, visible_names
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
 from mlp_xp.errors import DatasetError, MlpXpWarning, some
 
@@ -35,22 +36,6 @@ SNIFFED = 20  # lines of CSV by which the separator is known
 # 1.234,5: a comma before decimals, and points between thousands.
 DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+|(?=,\d))(,\d*)?")
 BLOCK = 4096  # rows of CSV that are read at once
-
-Values = np.ndarray[Any, Any]
-Choose = Callable[[Sequence[str]], Sequence[str]]
-
-
-class Found(NamedTuple):
-    """Columns of a table as they are."""
-
-    names: Sequence[str]
-    columns: list[Values]
-    """Their values, (n,) each."""
-    lines: Sequence[int] = ()
-    """The line of a text file on which each row begins."""
-    separator: str = ","
-    decimal_commas: bool = False
-    """Whether a column of the file, read or not, has numbers with a decimal comma; never if commas separate columns."""
 
 
 def read_tables(path: Path, how: Origin, known: Columns | None = None) -> Samples:
@@ -69,41 +54,29 @@ def read_tables(path: Path, how: Origin, known: Columns | None = None) -> Sample
         known = Columns(tuple(map(Column, table.names)), decimal_commas=table.decimal_commas)
         how = replace(how, sample_weight=None)  # which is for training
         return replace(train, test=read_tables(find_table(path, "test"), how, known).train)
-    parts = dict[str, tuple[str, ...]]()
-
-    def choose(names: Sequence[str]) -> list[str]:
-        parts.update(_choose(names, how, known.names if known else None))
-        return [name for part in parts.values() for name in part]
-
-    found = read_table(path, choose)
-    commas = found.decimal_commas or (known is not None and known.decimal_commas and found.separator != ",")
-    columns = [_with_points(values)[0] for values in found.columns] if commas else found.columns
-    by_name = dict(zip(found.names, columns, strict=True))
-    features, labels, weights = ([by_name[name] for name in parts[part]] for part in ("X", "y", "weights"))
-    notes = ", ".join(filter(None, (SEPARATORS[found.separator], "decimal commas" * commas)))
-    try:
-        table = replace(as_table(parts["X"], features), notes=notes, decimal_commas=commas)
-        if not len(table):
+    with open_table(path) as found:
+        names, labels, weights = _choose(columns_of(found)[0], how, known.names if known else None)
+        if isinstance(found, Table) and (found.decimal_commas or (known and known.decimal_commas and found.notes)):
+            columns = tuple(_with_points(values)[0] for values in found.columns)
+            found = replace(found, columns=columns, notes=f"{found.notes}, decimal commas", decimal_commas=True)
+        table = table_of(found, None, names)
+        if not table:
             raise DatasetError("has a header, but no rows", remedy="give a table with rows")
-    except DatasetError as error:
-        error.file, error.setting = path, None
-        raise
-    labels = [np.array(each.tolist()) if each.dtype == TEXT else each for each in labels]
-    y = None if not labels else labels[0] if len(labels) == 1 else np.stack(labels, axis=1)
-    weigh = np.array([number_of(str(value)) for value in weights[0].tolist()]) if weights else None
-    part = Part(table, y, path, found.lines, weigh)
-    return Samples(part, None, "columns", label_names=parts["y"], weight_names=parts["weights"])
+        y = take_labels("y", found, labels)[0] if labels else None
+        weigh = [number_of(str(value)) for value in take_labels("y", found, weights)[0].tolist()] if weights else None
+    part = Part(table, y, path, weigh)
+    return Samples(part, None, "columns", label_names=tuple(labels), weight_names=tuple(weights))
 
 
-def read_table(path: Path, choose: Choose) -> Found:
-    """Read columns of a table as they are: CSV, gzipped or plain, or another kind, detected by content, not by name.
+@contextmanager
+def open_table(path: Path) -> Iterator[Any]:
+    """Read a table as it is, in a `with` block in which errors name its file.
 
-    choose: `choose(names)` returns the names of the columns to read among all. Those of CSV are StringDType, without
-    spaces around the values. Raises DatasetError, which names the file and the line.
+    CSV, gzipped or plain, becomes a `Table` of text without spaces around it; Parquet a table of pyarrow. The kind is
+    detected by content, not by name. Raises DatasetError, which names the file and the line.
     """
     with open_file(path) as stream:
-        read = next(read for magic, read in KINDS.items() if stream.peek(len(magic)).startswith(magic))
-        return read(stream, choose)
+        yield next(read for magic, read in KINDS.items() if stream.peek(len(magic)).startswith(magic))(stream)
 
 
 def is_table(name: str) -> bool:
@@ -124,23 +97,26 @@ def find_table(folder: Path, part: str) -> Path:
     )
 
 
-def _choose(names: Sequence[str], how: Origin, wanted: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
+def _choose(
+    names: Sequence[str], how: Origin, wanted: Sequence[str] | None
+) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
     """Return which of the columns of a table are features, labels and weights. Raises DatasetError."""
     if wanted is None and how.label is None:
         raise DatasetError(f"needs the name of the column with the labels: {some(names)}", setting="label")
     labels, ignored = (split_names(given, names) if given else [] for given in (how.label, how.exclude))
-    weights = [name for name in [how.sample_weight] if name is not None]
-    nameless = [i for i, name in enumerate(names, 1) if re.match(NAMELESS, name)]
+    weights = [] if how.sample_weight is None else [how.sample_weight]
+    needed = [*labels, *weights, *([] if wanted else ignored)]
     if wanted is None:
-        find_columns([*labels, *weights, *ignored], names)
+        nameless = [i for i, name in enumerate(names, 1) if re.match(NAMELESS, name)]
         left_out = {*labels, *weights, *ignored, *(names[i - 1] for i in nameless)}
         wanted = [name for name in names if name not in left_out]
         if nameless:
             fault = f"column {', '.join(map(str, nameless))} has no name, and is left out"
-            warnings.warn(MlpXpWarning(fault, remedy="if it is not a row number, name it"), stacklevel=7)
+            warnings.warn(MlpXpWarning(fault, remedy="if it is not a row number, name it"), stacklevel=4)
     if not wanted:
         raise DatasetError("has no columns but the labels and those to ignore", remedy="give a table with features")
-    return {"X": tuple(wanted), "y": tuple(labels), "weights": tuple(weights)}
+    find_columns([*needed, *wanted], names)
+    return wanted, labels, weights
 
 
 def split_names(given: str, names: Sequence[str]) -> list[str]:
@@ -150,38 +126,35 @@ def split_names(given: str, names: Sequence[str]) -> list[str]:
     return [*dict.fromkeys(name.strip() for name in next(csv.reader([given], skipinitialspace=True)))]
 
 
-def _with_points(values: Values) -> tuple[Values, bool]:
+def _with_points(values: np.ndarray) -> tuple[np.ndarray, bool]:
     """Return a column of numbers with decimal commas with points instead, and whether there is a comma.
 
     Another column is returned as it is.
     """
-    texts, places, counts = distinct(values)
-    numbers = {text: text.replace(".", "").replace(",", ".") for text in filter(DECIMAL_COMMA.fullmatch, texts)}
-    known, written = (counts @ [each in kept for each in texts] for kept in ({*texts} - {""}, numbers))
-    if written < MOSTLY * known or not numbers:
+    texts = values.tolist()
+    numbers = {text: text.replace(".", "").replace(",", ".") for text in filter(DECIMAL_COMMA.fullmatch, {*texts})}
+    known = sum(text.lower() not in MISSING for text in texts)
+    if not numbers or sum(text in numbers for text in texts) < MOSTLY * known:
         return values, False
-    return np.array([numbers.get(text, text) for text in texts], TEXT)[places], any("," in text for text in numbers)
+    return np.array([numbers.get(text, text) for text in texts], TEXT), any("," in text for text in numbers)
 
 
-def _read_csv(stream: Stream, choose: Choose) -> Found:
+def _read_csv(stream: Stream) -> Table:
     with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as file:
         head = [*islice(file, SNIFFED)]
         rows = read_rows(chain(head, file), separator := separator_of(head))
         names = [name.strip() for name in next(rows, (0, []))[1]]
         if not names:
             raise DatasetError("is empty", remedy="give a table with the names of its columns in the first line")
-        chosen, lines, blocks = choose(names), array("q"), list[list[Values]]()
-        places = find_columns(chosen, names)
-        # Whether numbers have decimal commas must not depend on the columns that are read.
-        read = places if separator == "," else range(len(names))
+        lines, blocks = array("q"), list[list[np.ndarray]]()
         while block := [*islice(rows, BLOCK)]:
-            fields = [*zip(*(row for _, row in block), strict=True)]
-            blocks.append([np.strings.strip(np.array(fields[i], TEXT)) for i in read])
+            fields = zip(*(row for _, row in block), strict=True)
+            blocks.append([np.strings.strip(np.array(each, TEXT)) for each in fields])
             lines.extend(number for number, _ in block)
-    columns = [np.concatenate(each) for each in zip(*blocks, strict=True)] or [np.empty(0, TEXT) for _ in read]
+    columns = [np.concatenate(each) for each in zip(*blocks, strict=True)] or [np.empty(0, TEXT) for _ in names]
+    # In the whole file, so that it does not depend on the columns that are used.
     commas = separator != "," and any(_with_points(values)[1] for values in columns)
-    by_place = dict(zip(read, columns, strict=True))
-    return Found(chosen, [by_place[i] for i in places], lines, separator, commas)
+    return Table(tuple(names), tuple(columns), lines, SEPARATORS[separator], commas)
 
 
 def separator_of(lines: Sequence[str]) -> str:
@@ -222,28 +195,19 @@ def read_rows(lines: Iterable[str], separator: str = ",") -> Iterator[tuple[int,
         raise DatasetError(str(error), remedy="check the quotes from there on", line=number) from error
 
 
-def _read_parquet(stream: Stream, choose: Choose) -> Found:
+def _read_parquet(stream: Stream) -> Any:
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(stream) as file:
-            find_columns(chosen := choose(file.schema_arrow.names), file.schema_arrow.names)
-            table = file.read([*chosen])
-        return Found(chosen, [_values(table.column(name)) for name in chosen])
+            return file.read()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise fault(error) from error
 
 
-def _values(column: Any) -> Values:
-    """Return the values of a column, (n,); objects where there are none, and for text and decimals."""
-    if str(column.type).startswith("dictionary"):
-        column = column.cast(column.type.value_type)
-    return np.array(column.to_pylist(), object) if column.null_count else column.to_numpy()
-
-
 # The function that reads each kind of table, by the first bytes; the last, because any file may be CSV.
-KINDS: dict[bytes, Callable[[Stream, Choose], Found]] = {b"PAR1": _read_parquet, b"": _read_csv}
+KINDS: dict[bytes, Callable[[Stream], Any]] = {b"PAR1": _read_parquet, b"": _read_csv}
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 FORMAT = Format(
     "a table",

@@ -9,6 +9,7 @@ from mlp_xp.backends.reading import check_numbers, error_at, on_host
 from mlp_xp.core.library import Backend
 from mlp_xp.data.labels import Labels, Meaning
 from mlp_xp.data.reading import number_of
+from mlp_xp.declared import check_choice
 from mlp_xp.errors import Argument, DatasetError, some
 
 BALANCED = "balanced"
@@ -26,42 +27,34 @@ def read_weights(values: Any, rows: int, backend: Backend) -> np.ndarray:
         raise DatasetError(f"the shape is {weights.shape}", remedy=f"give ({rows},), one for each row", setting=what)
     if not (right := (weights >= 0) & np.isfinite(weights)).all():
         row = np.argwhere(~right)[0]
-        fault = (
-            "this is not a number" if np.isnan(weights[row]) else f"the weight {weights[row].item()} is out of range"
-        )
+        fault = f"the weight {weights[row].item()} is out of range"
         raise error_at(what, row, fault, "give a finite number of at least 0, or leave out the row")
     return weights
 
 
 def weights_of(
-    given: np.ndarray | None, class_weight: str | Mapping[Any, Any] | None, labels: Labels, meaning: Meaning
+    given: np.ndarray | None, class_weight: str | Mapping[Any, float] | None, labels: Labels, meaning: Meaning
 ) -> np.ndarray | None:
     """Return the weights of training samples, float64 (n,), or None for equal ones. labels: those of a `Dataset`.
 
-    given: weights of the samples. class_weight: those of classes by their names, also as text, "a=2,b=0.5"; others
-    weigh 1. Or "balanced": n / (classes * samples of the class), as scikit-learn's `compute_class_weight`; for several
-    labels, the product over these. Raises DatasetError, about the setting "class_weight".
+    given: weights of the samples. class_weight: those of classes by their names; others weigh 1. Or "balanced":
+    n / (classes * samples of the class), as scikit-learn's `compute_class_weight`; for several labels, the product over
+    these. Raises DatasetError and ConfigError, about the setting "class_weight".
     """
     what, weights = "class_weight", np.ones(len(labels)) if given is None else given
     if class_weight is None:
         return given
     if meaning.task.floats:
         raise DatasetError("numbers have no classes", remedy="leave it out", setting=what)
-    if class_weight == BALANCED:
+    if isinstance(class_weight, str):
+        check_choice(what, class_weight, [BALANCED])
         for column in labels.reshape(len(labels), -1).T:
             _, places, counts = np.unique(column, return_inverse=True, return_counts=True)
             weights = len(column) / (len(counts) * counts[places]) * weights
         return weights
-    if isinstance(class_weight, str):
-        pairs = [each.rpartition("=") for each in class_weight.split(",")]
-        class_weight = {(name or number).strip(): number for name, _, number in pairs}
-    known = dict.fromkeys(meaning.names if meaning.task.exclusive else (), 1.0)
-    for name, value in class_weight.items():
-        if (name := str(name)) not in known:
-            remedy = ("give ", Argument(what, BALANCED), f", or weights of {some([*known])}" if known else "")
-            raise DatasetError(f"there is no class {name!r:.60}", remedy=remedy, setting=what)
-        known[name] = number_of(str(value))
-        if not 0 <= known[name] < np.inf:
-            fault = f"{str(value)!r:.60}, the weight of {name!r:.60}, is not a finite number of at least 0"
-            raise DatasetError(fault, remedy="correct it", setting=what)
-    return np.array([*known.values()])[labels] * weights
+    known = meaning.names if meaning.task.exclusive else ()
+    by_name = {str(name): number_of(str(value)) for name, value in class_weight.items()}
+    if wrong := [name for name, value in by_name.items() if name not in known or not 0 <= value < np.inf]:
+        remedy = ("give ", Argument(what, BALANCED), f", or weights of at least 0 for {some(known)}" if known else "")
+        raise DatasetError(f"{some(wrong)} is no class, or has no such weight", remedy=remedy, setting=what)
+    return np.array([by_name.get(name, 1.0) for name in known])[labels] * weights

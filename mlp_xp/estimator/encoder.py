@@ -1,7 +1,5 @@
 """TableEncoder: what `train` makes of a table of numbers, text, dates and gaps, as a transformer of scikit-learn."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -10,7 +8,6 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 
 from mlp_xp.data.columns import Columns, Table
 from mlp_xp.data.frames import as_table, table_of
-from mlp_xp.errors import DatasetError
 
 
 class TableEncoder(TransformerMixin, BaseEstimator):
@@ -26,21 +23,19 @@ class TableEncoder(TransformerMixin, BaseEstimator):
 
     Attributes: `columns_`, how each column becomes features, and scikit-learn's `n_features_in_` and
     `feature_names_in_`. As everywhere in scikit-learn, a data frame must have the columns of the training data in their
-    order. Raises ValueError for other columns and for values that are neither numbers, text nor dates; gives an
-    MlpXpWarning for columns that differ in every row.
+    order. Raises ValueError for other columns, and DatasetError for values that are neither numbers, text nor dates;
+    gives an MlpXpWarning for columns that differ in every row.
     """
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn from the training rows how columns become features. y is ignored."""
-        with _value_errors():
-            self.columns_ = Columns.fit(self._table(X, reset=True))
+        self.columns_ = Columns.fit(self._table(X, reset=True))
         return self
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the features of other rows, float64 (n, features)."""
         check_is_fitted(self)
-        with _value_errors():
-            return self.columns_.features(self._table(X, reset=False))
+        return self.columns_.features(self._table(X, reset=False))
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the features, such as `sex=female` and `age is missing`: objects, (features,).
@@ -48,9 +43,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         input_features: the names of the columns, where X was an array.
         """
         check_is_fitted(self)
-        names = _check_feature_names_in(self, input_features)
-        columns = zip(self.columns_.columns, names, strict=True)
-        renamed = Columns(tuple(column._replace(name=str(name)) for column, name in columns))
+        known, given = (_check_feature_names_in(self, names) for names in (None, input_features))
+        names = dict(zip(known, given, strict=True))
+        renamed = Columns(tuple(each._replace(name=str(names[each.name])) for each in self.columns_.columns))
         return np.array(renamed.feature_names, object)
 
     def _table(self, X: Any, *, reset: bool) -> Table:
@@ -65,11 +60,3 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-@contextmanager
-def _value_errors() -> Iterator[None]:
-    try:
-        yield
-    except DatasetError as error:
-        raise ValueError(str(error)) from error

@@ -141,11 +141,6 @@ def _column_of(record: dict[str, Any]) -> Column:
     return Column(**{**record, "levels": tuple(record["levels"])})
 
 
-def _kinds(columns: Columns) -> list[str]:
-    used = (each for each in columns.columns if each.feature_names)
-    return [f"{each.kind} {each.fill}" if each.flagged else each.kind for each in used]
-
-
 def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
     """Raise RunError unless another model, or a data set, has the model's task, inputs and outputs.
 
@@ -165,9 +160,11 @@ def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
     if isinstance(other, Dataset) or not (model.columns and other.columns):
         facts.insert(1, ("inputs", described(model.input_shape), described(shape)))
     if isinstance(other, Dataset) and model.columns and other.columns:
-        both = model.columns, other.columns
-        facts.insert(2, ("columns", *(each.feature_names for each in both)))
-        facts += [("kinds of columns, with medians", _kinds(both[0]), _kinds(both[1]))]
+        mine, theirs = model.columns, other.columns
+        kinds = [[each.kind for each in one.columns] for one in (mine, theirs)]
+        medians = [[each.fill for each in one.columns if each.flagged] for one in (mine, theirs)]
+        facts.insert(2, ("columns", mine.feature_names, theirs.feature_names))
+        facts += [("kinds of columns", kinds[0], kinds[1]), ("medians of columns with gaps", medians[0], medians[1])]
     if difference := first_difference(facts):
         raise RunError(
             f"{model.source!r}: its network does not fit {whose}: {difference}; "

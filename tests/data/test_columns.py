@@ -87,22 +87,20 @@ def test_a_run_reads_other_tables_by_the_names_of_their_columns(tmp_path: Path) 
     table, run = mixed("titanic"), tmp_path / "run"
     path = write(tmp_path / "german.csv", table.columns)
     outcome = call("train", "--data-dir", path, "--label", table.label, "--epochs", 1, "--run-dir", run)
-    found = "number: 6, unused: 2, category: 3, with gaps: 3; separated by ';', decimal commas"
-    assert f"\ncolumns  {found}\n" in outcome.out
-    warned = f"warning: '{path}': columns whose values all differ, as row numbers do: 'PassengerId'; columns of text "
-    unused = "without a frequent value, which are not used: 'Name', 'Ticket'; to leave columns out, give --exclude "
-    assert outcome.err == f"{warned}{unused}PassengerId,Name,Ticket\n"
+    assert "\ncolumns  number: 6, category: 3; separated by ';', decimal commas\n" in outcome.out
+    assert outcome.err.count("\n") == 1
+    assert outcome.err.endswith("to leave columns out, give --exclude PassengerId,Name,Ticket\n")
     with pytest.warns(MlpXpWarning, match="PassengerId"):
         assert load_run(run).columns == load_dataset(path, label=table.label).columns
-    numbers = ["Age", "Fare"]
-    renamed = {f"{name}_" if name in numbers else name: each for name, each in table.columns.items()}
-    wrong = {**table.columns, **{name: ["7", "x?"] * 75 for name in numbers}}
-    for command in (("predict", run), ("evaluate", run, "--data-dir")):
-        path = write(tmp_path / "renamed.csv", renamed)
-        assert_one_line(call(*command, path), 2, f"'{path}': has no column 'Age', 'Fare' (did you mean 'Fare_'?); its ")
-        path = write(tmp_path / "wrong.csv", wrong)
-        fault = f"'{path}', line 3, column 'Age': 'x?' is not a number; correct it; there are wrong values in 'F"
-        assert_one_line(call(*command, path), 2, fault)
+    renamed = {f"{name}_" if name in ("Age", "Fare") else name: each for name, each in table.columns.items()}
+    wrong = {**table.columns, **dict.fromkeys(("Age", "Fare"), ["7", "x?"] * 75)}
+    for columns, fault in (
+        (renamed, ": has no column 'Age', 'Fare' (did you mean 'Fare_'?); its "),
+        (wrong, ", line 3, column 'Age': 'x?' is not a number; correct it, or train without"),
+    ):
+        path = write(tmp_path / "other.csv", columns)
+        for command in (("predict", run), ("evaluate", run, "--data-dir")):
+            assert_one_line(call(*command, path), 2, f"'{path}'{fault}")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +109,6 @@ def test_a_run_reads_other_tables_by_the_names_of_their_columns(tmp_path: Path) 
         (np.array([1, np.nan, 4, 6]), Column("a", "number", 4.0, flagged=True)),
         (text(["1", "NA", " 4", "6e0"]), Column("a", "number", 4.0, flagged=True)),
         (text(["true", "FALSE", "false", "False"]), Column("a", "number", 0.0)),
-        (np.array(["1970-01-03", "NaT", "1970-01-02T12:00"], "M8[us]"), Column("a", "date", 1.75, flagged=True)),
         (text(["1970-01-03", "-", "1970-01-02T13:00:00+01:00"]), Column("a", "date", 1.75, flagged=True)),
         (text(["03.01.1970", "05.01.1970", ""]), Column("a", "date", 3.0, flagged=True)),
         (text(["b", "a", "b", "a", "", "c"]), Column("a", "category", None, True, ("a", "b"), other=True)),
@@ -119,7 +116,6 @@ def test_a_run_reads_other_tables_by_the_names_of_their_columns(tmp_path: Path) 
         (text(["1_000", "2"] * 3), Column("a", "category", None, False, ("1_000", "2"))),
         (text(["01", "x", "01", "x", "x"]), Column("a", "category", None, False, ("01", "x"))),
         (text(["a", "b", "c", "", "d"]), Column("a", "category", None, flagged=True)),
-        (text(["", "NA"]), Column("a", "category")),
         (text([*"aab" * 67, *["rare"] * 2]), Column("a", "category", None, False, ("a", "b"), other=True)),
         (
             text([f"{i:02}x" for i in range(40) for _ in range(2 + (i > 5))]),
@@ -141,11 +137,9 @@ def test_columns_that_differ_in_every_row_are_named_at_once() -> None:
     table = Table(tuple(columns), tuple(columns.values()))
     with pytest.warns(MlpXpWarning) as warned:
         Columns.fit(table)
-    assert [str(each.message) for each in warned] == [
-        "X: columns whose values all differ, as row numbers do: 'id'; columns of text without a frequent value, which "
-        "are not used: 'name'; columns of text that look like numbers or dates, which are written as 12, 3.5 or "
-        "2020-01-16: 'day'; to leave columns out, give exclude=\"id,name\""
-    ]
+    (message,) = [str(each.message) for each in warned]
+    for part in ("row numbers do: 'id'; ", "not used: 'name'; ", "2020-01-16: 'day'; ", ' exclude="id,name"'):
+        assert part in message
 
 
 def test_other_rows() -> None:
@@ -160,10 +154,10 @@ def test_other_rows() -> None:
     with pytest.warns(MlpXpWarning, match="^columns without a value that was frequent in training: 'word', 'code'; ch"):
         columns.features(strange)
     assert columns.features(values[0]) is values[0], "an array has features"
-    other = Column("c", "category", None, True, ("a", "other"), other=True)
-    assert other.feature_names == ("c=a", "c=other", "c is other", "c is missing")
-    days = replace(table, columns=(*table.columns[:2], np.zeros(4, "M8[us]")))
-    with pytest.raises(DatasetError, match=r"X: row 0, column 'n': 1970-01-01T00:00:00.000000 is not a number"):
+    other = Column("c", "category", None, True, ("other",), other=True)
+    assert other.feature_names == ("c=other", "c is other", "c is missing")
+    days = replace(table, columns=(*table.columns[:2], text(["1970-01-01"] * 4)))
+    with pytest.raises(DatasetError, match=r"X: row 0, column 'n': '1970-01-01' is not a number"):
         columns.features(days)
 
 
@@ -199,10 +193,8 @@ def test_a_network_of_arrays_takes_tables_of_numbers_alone() -> None:
     frame, y = pd.DataFrame({"a": [1.5, 2] * 10, "b": [3, 4.5, 5, 6] * 5}), [0, 1] * 10
     *_, last = train(TrainConfig(epochs=1), from_arrays(frame.to_numpy(), y), open_backend())
     assert evaluate(last.model, (frame, y)).result == evaluate(last.model, (frame.to_numpy(), y)).result
-    for value, fault in (("x", "'x' is not a number"), (np.nan, "nan is not a finite number")):
+    for value, fault in (("x", "is not a number"), (np.nan, "nan is not a finite number")):
         wrong = frame.astype(object).assign(b=[value, *frame["b"][1:]])
         for use in (lambda X: predict(last.model, X), lambda X: evaluate(last.model, (X, y))):
-            with pytest.raises(
-                DatasetError, match=rf"X: row \d, column .*{fault}|X: row 0, column .*'3' is not a number"
-            ):
+            with pytest.raises(DatasetError, match=rf"X: row \d, column .*{fault}"):
                 use(wrong)

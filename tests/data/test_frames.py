@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from data_sets import FRAMES, data_frame
 
-from mlp_xp.data.columns import Columns
+from mlp_xp.data.columns import Columns, as_days
 from mlp_xp.data.frames import table_of, take_labels
 from mlp_xp.errors import DatasetError
 
@@ -23,9 +23,9 @@ VALUES: dict[str, tuple[Any, list[Any]]] = {
     "bool": (True, [1, np.nan]),
     "decimal": (Decimal("1.50"), [1.5, np.nan]),
     "text": (" a", ["a", ""]),
-    "date": (NOON.date(), ["2020-01-02", "NaT"]),
-    "datetime": (NOON, [NOON, "NaT"]),
-    "zone": (NOON.replace(tzinfo=dt.timezone(2 * HOUR)), [NOON - 2 * HOUR, "NaT"]),
+    "date": (NOON.date(), ["2020-01-02", ""]),
+    "datetime": (NOON, ["2020-01-02 12:00:00.678901", ""]),
+    "zone": (NOON.replace(tzinfo=dt.timezone(2 * HOUR)), ["2020-01-02T10:00:00.678901Z", ""]),
     "time": (NOON.time(), ["12:00:00.678901", ""]),
     "duration": (HOUR, []),
     "bytes": (b"x", []),
@@ -61,7 +61,10 @@ def test_a_column_means_what_its_values_are(name: str, kind: str) -> None:
             table_of(frame)
         name, expected = "a", [1, 2]
     found = table_of(frame, "X", [name])
-    np.testing.assert_array_equal(found.columns[0], np.array(expected, found.columns[0].dtype))
+    values = found.columns[0].tolist()
+    if name == "zone":  # libraries keep it, or not
+        values, expected = [*map(as_days, values)], [*map(as_days, expected)]
+    np.testing.assert_array_equal(values, expected)
     assert found.names == (name,)
 
 

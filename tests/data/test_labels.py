@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlp_xp.data.columns import Table
 from mlp_xp.data.labels import meaning_of, read_labels
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.errors import DatasetError
@@ -14,7 +15,7 @@ def meaning(labels: Any, task: str | None = None, *, written: bool = True, names
     """The task, the names of the outputs, and the labels of a data set."""
     y = np.array(labels)
     lines = range(len(y)) if written else ()
-    found = meaning_of(Samples(Part(None, y, lines=lines), class_names=names), y, task)
+    found = meaning_of(Samples(Part(Table((), (), lines), y), class_names=names), y, task)
     return found.task.name, found.names, read_labels(y, found).tolist()
 
 
