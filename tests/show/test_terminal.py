@@ -73,7 +73,6 @@ def test_what_is_trained_is_described():
         ([0.9, 0.5, 0.5, 0.5, 0.5], [0.9, 0.6, 0.8, 0.9, 1.1], 100, False),  # the training did not go on
         ([0.9, 0.5, 0.3, 0.2, 0.1], [0.9, 0.6, 0.8, 0.9, 1.1], 3, False),  # few samples say little
         ([0.9, 0.5, 0.3, 0.2, 0.1], [9.0, 0.1, 0.2, 0.2, 0.3], 100, False),  # as good as nothing, beside the first
-        ([0.9, 0.5, 0.3], [0.9, 0.6, 1.1], 100, False),  # not well before the end
     ],
 )
 def test_a_run_that_overfits_is_told_what_to_try(train, held_out, samples, said):
