@@ -272,7 +272,7 @@ def plot_run(
         return draw_sweep(run_dir)
     (model,) = _models(run_dir, backend, device)
     (dataset,) = held_out([model], [_data_of(model, data, cache_dir, {})])
-    return draw_run(run_dir, dataset, model.backend, every=True)
+    return draw_run(run_dir, dataset, model.backend)
 
 
 def plot_curves(run_dirs: str | Path | Sequence[str | Path], output: str | Path) -> Path:

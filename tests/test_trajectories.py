@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import reference
-from helpers import arrays_of, first_state
+from helpers import arrays_of
 from numerics import assert_near, trajectory_tolerance
 from reference import Run, flat, plain_run
 
@@ -95,25 +95,6 @@ def test_samples_with_whole_weights_are_repeated_samples(name, backend):
     case = make_case(replace(BASE, **SETTINGS[name]), "labels" if name == "momentum" else "classes", 50, 9, 4, 3)
     case = case._replace(weights=np.arange(50) % 7 % 3)
     assert_agree(package_run(case, backend), plain_run(*case))
-
-
-def test_the_gradients_of_an_epoch_add_up_to_that_of_repeated_samples():
-    """At fixed weights, whatever the batches: so a rare class has its share of all steps."""
-    weights = np.arange(48) % 7 % 3
-    case = make_case(replace(BASE, learning_rate=1.0, warm_up_steps=0, epochs=1), "classes", 48, 9, 4, 3)
-    rows = np.repeat(np.arange(48), weights)
-    whole = replace(case.config, batch_size=len(rows), learning_rate=1.0, update_order="simultaneous")
-    start = flat(reference.start(whole, (9, 7, 4), len(rows))[0])
-    expected = start - plain_run(whole, case.x[rows], case.t[rows]).parameters
-    backend = open_backend()
-    for size in (1, 4):
-        config = replace(whole, batch_size=size)
-        dataset = from_arrays(case.x, case.t.argmax(axis=1), standardize=False, sample_weight=weights)
-        job, updates = Job(config, dataset, backend), np.zeros_like(start)
-        for batch in np.arange(48).reshape(-1, 1, size):
-            state, _ = job.run(first_state(config, job.sizes, backend), batch, 0)
-            updates += start - flat([arrays_of(state.network, backend.to_numpy)])
-        np.testing.assert_allclose(updates * size / 48, expected, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", [pytest.param("the notebook's", marks=pytest.mark.every_backend), "momentum"])

@@ -55,7 +55,8 @@ def predict(
             for an ensemble, those of its runs too.
         csv: Print a table in CSV, with a line per picture or row, and the probabilities of all classes or labels, or
             the numbers.
-        keep: Repeat these columns of the table before the answers, such as an id; separate several with commas.
+        keep: With --csv, repeat these columns of the table before the answers, such as an id; separate several with
+            commas.
     """
     only_one(show=show, json=json, csv=csv)
     others = tuple(itertools.takewhile(lambda path: is_run(path) or is_sweep(path), pictures))
@@ -67,26 +68,26 @@ def predict(
     warn_of_unfinished(folders)
     if show and found.pictures is None:
         raise MlpXpError("a table has no pictures; leave it out", setting="show")
-    if keep and found.pictures is not None:
-        raise MlpXpError("pictures have no columns; leave it out", setting="keep")
-    kept = dict[str, list[str]]()
-    if keep:
-        with open_table(files[0]) as table:
-            named, columns = columns_of(table)
-            for i in find_columns(split_names(keep, named), named):
-                kept[named[i]] = ["" if value is None else str(value) for value in array_of(columns[i])]
+    if keep and (found.pictures is not None or not csv):
+        raise MlpXpError("is for a table and --csv; leave it out", setting="keep")
     members = folders if others or is_sweep(run_dir) else []
     model, kind = found.models[0], "row" if found.pictures is None else "picture"
     names = [*map(str, found.pictures.paths)] if found.pictures else [*range(1, len(found.outputs) + 1)]
-    keys = [dict(zip(kept, values, strict=True)) for values in zip(*kept.values(), strict=True)] or [{}] * len(names)
     if csv:
-        chosen = [["class"], *found.values[:, None].tolist()] if model.task.exclusive else [[]] * (len(names) + 1)
-        heads = [kind, *names], [kept, *(key.values() for key in keys)]
-        cells = zip(*heads, chosen, [model.class_names, *found.outputs.tolist()], strict=True)
-        print_csv([name, *key, *value, *outputs] for name, key, value, outputs in cells)
+        columns = [[kind, *names]]
+        if keep:
+            with open_table(files[0]) as table:
+                heads, values = columns_of(table)
+                for i in find_columns(split_names(keep, heads), heads):
+                    texts = ("" if value is None else str(value) for value in array_of(values[i]))
+                    columns.append([heads[i], *texts])
+        if model.task.exclusive:
+            columns += [["class", *found.values.tolist()]]
+        columns += ([name, *each] for name, each in zip(model.class_names, found.outputs.T.tolist(), strict=True))
+        print_csv(zip(*columns, strict=True))
     elif json:
         for i, name in enumerate(names):
-            record = {kind: name, **({"kept": keys[i]} if kept else {}), **as_record(found.outputs[i], model)}
+            record = {kind: name, **as_record(found.outputs[i], model)}
             each = [{"run": str(run), **as_record(found.runs[j, i], model)} for j, run in enumerate(members)]
             print(dumps({**record, "runs": each} if members else record))
     else:
@@ -97,8 +98,7 @@ def predict(
         for i, name in enumerate(names):
             if images is not None:
                 say(console, drawing(images[i]))
-            key = "".join(f", {column} {text}" for column, text in keys[i].items())
-            say(console, f"{f'row {name}{key}' if kind == 'row' else name}: {in_words(found.outputs[i], model)}")
+            say(console, f"{f'row {name}' if kind == 'row' else name}: {in_words(found.outputs[i], model)}")
     return end_with(found.pictures.faults if found.pictures else ())
 
 

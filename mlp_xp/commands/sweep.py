@@ -8,11 +8,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from mlp_xp.commands.options import Recipe, only_one, with_settings
 from mlp_xp.commands.process import end_with
-from mlp_xp.commands.runs import head, show_summary
+from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop
 from mlp_xp.commands.training import base_settings
 from mlp_xp.declared import declared
@@ -20,16 +18,16 @@ from mlp_xp.errors import MlpXpError, some
 from mlp_xp.runs.records import HELD_OUT, check_foreign
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED
-from mlp_xp.runs.table import UNREADABLE, described, shown, words
+from mlp_xp.runs.table import UNREADABLE, described, words
 from mlp_xp.show import terminal
-from mlp_xp.show.console import plain_console, print_table
-from mlp_xp.show.numbers import figure, score_text, thousands
+from mlp_xp.show.console import plain_console
+from mlp_xp.show.numbers import score_text, thousands
 from mlp_xp.sweeps.folder import folder_of
 from mlp_xp.sweeps.grid import Plan, Span, SweepOptions, make_plan
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.run import run
-from mlp_xp.sweeps.summary import Summary, summary_of
+from mlp_xp.sweeps.summary import summary_of
 
 HEADER = "member  state     train loss   held out  seconds  settings"
 
@@ -82,25 +80,13 @@ def show(plan: Plan) -> int:
     summary = summary_of(folder)
     if states[FINISHED]:
         with stop.printing():
-            (show_folds if {*plan.options} == {"fold"} else show_summary)(summary, console)
+            show_summary(summary, console)
         try:
             stop.say(f"drawn    {', '.join(map(str, draw_sweep(folder)))}")
         except MlpXpError as error:  # the results are complete without pictures
             stop.say(f"not drawn: {error}")
     unreadable = end_with(row.reason for row in summary.rows if row.state == UNREADABLE)
     return 1 if states[FAILED] else unreadable
-
-
-def show_folds(summary: Summary, console: Console) -> None:
-    """Print the folds of a cross-validation as a table, and the mean and the standard deviation over them."""
-    (group,) = summary.groups
-    results, lines = group.results, []
-    for row in group.members:
-        figures = row.figures if row.state == FINISHED else {}
-        lines.append([shown(row.settings["fold"]), *(figure(name, figures.get(name)) for name in results)])
-    for i, name in enumerate(("mean", "sd")):
-        lines.append([name, *(figure(each, spread[i]) for each, spread in results.items())])
-    print_table(["fold", *map(head, results)], lines, console)
 
 
 def describe(plan: Plan) -> str:

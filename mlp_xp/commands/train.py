@@ -21,7 +21,6 @@ def train(
     overwrite: bool = False,
     cache_dir: CacheDir = None,
     threads: int | Literal["auto"] = "auto",
-    jobs: int | None = None,
     **given: Any,
 ) -> int:
     """Train a network with hand-written backpropagation, on any array library.
@@ -36,8 +35,7 @@ def train(
         threads: CPU threads to compute on. auto: those of a resumed run, or what a variable such as OMP_NUM_THREADS
             says, or one, or all CPUs for large steps. While other programs use the CPUs, several threads can be ten
             times slower than one.
-        jobs: With --cv, processes at once, each with one thread. By default as for `sweep`.
     """
     from mlp_xp.commands import training  # `train --help` needs none of its libraries
 
-    return training.train(recipe, config, resume, run_dir, overwrite, cache_dir, threads, jobs, given)
+    return training.train(recipe, config, resume, run_dir, overwrite, cache_dir, threads, given)

@@ -1,6 +1,7 @@
 """What `train` does: find the settings, load the data, and train in a run folder that is shown as it grows."""
 
 import datetime as dt
+import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +19,6 @@ from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.training import Event
 from mlp_xp.data.datasets import is_own, load_dataset
 from mlp_xp.data.origin import Origin
-from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.records import check_foreign, parse_settings
@@ -29,6 +29,8 @@ from mlp_xp.show.gallery import draw_run
 from mlp_xp.show.plots import PlotError
 from mlp_xp.sweeps.grid import SweepOptions, make_plan
 
+MOST_EPOCHS = 30  # whose reports are shown
+
 
 def train(
     recipe: str | None,
@@ -38,7 +40,6 @@ def train(
     overwrite: bool,
     cache_dir: Path | None,
     threads: int | Literal["auto"],
-    jobs: int | None,
     given: dict[str, Any],
 ) -> int:
     """Train; see `commands.train`, which has the same arguments. Returns the exit code."""
@@ -55,11 +56,11 @@ def train(
             check_foreign(settings, given.get("backend"), config)
         if settings.origin.cv is not None and settings.origin.fold is None:
             only_one(cv=True, test_fraction=given.get("test_fraction"), overwrite=overwrite, threads=number)
+            from mlp_xp.commands import sweep  # which imports this module
+
             sweep_dir, cache = (None if path is None else str(path) for path in (run_dir, cache_dir))
-            how = SweepOptions(sweep_dir, jobs=jobs, cache_dir=cache)
-            return cross_validate(settings, how, fit_batches=not (config or "batch_size" in given))
-    if jobs:
-        raise MlpXpError("is for --cv without --fold; leave it out", setting="jobs")
+            how = SweepOptions(sweep_dir, cache_dir=cache)
+            return sweep.show(make_plan(settings, {}, how, is_recipe=not (config or "batch_size" in given)))
     with ExitStack() as held:
         is_run = folder is not None and (folder / run_folder.CONFIG).exists()
         if folder and is_run:  # refused, or locked, before anything is loaded
@@ -83,17 +84,6 @@ def train(
         assert folder
         run(folder, settings, job, console, overwrite=overwrite)
     return 0
-
-
-def cross_validate(settings: Settings, how: SweepOptions, *, fit_batches: bool) -> int:
-    """Train a network for each fold, as the members of a sweep. fit_batches: see `Plan`. Returns the exit code."""
-    from mlp_xp.commands import sweep  # which imports this module
-
-    try:
-        return sweep.show(make_plan(settings, {}, how, is_recipe=fit_batches))
-    except MlpXpError as error:
-        error.setting = "run_dir" if error.setting == "sweep_dir" else error.setting
-        raise
 
 
 def base_settings(recipe: str | None, config: Path | None, given: Mapping[str, Any]) -> Settings:
@@ -122,7 +112,7 @@ def resumed(folder: Path, given: Mapping[str, Any]) -> Settings:
 
 def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwrite: bool) -> None:
     """Train in a folder that this process holds, and show it. A signal or a closed output saves and stops the run."""
-    stop, dataset = Stop(console), job.dataset
+    stop, dataset, every = Stop(console), job.dataset, math.ceil(settings.train.epochs / MOST_EPOCHS)
     hint = f"; resume with: {called('train', '--resume', folder)}"
     stop.say(f"{terminal.describe(settings, job)}\nrun      {folder}\n")
     with stop.catching_signals():
@@ -134,7 +124,7 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
         try:
             for event in watched:
                 # The header comes with the first report, so that warnings of the start stand above the table.
-                if event.report and not event.closing and terminal.is_shown(event.report, job):
+                if event.report and not event.closing and event.report.epoch % every == 0:
                     stop.say(head + terminal.report_line(event.report))
                     head = ""
                 if stop and not event.closing:

@@ -9,7 +9,6 @@ import numpy as np
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import CLASSES, Scaling, Task
-from mlp_xp.errors import DatasetError
 
 
 def flatten_and_scale(images: Array, /, *, dtype: Any, xp: Any) -> Array:
@@ -82,8 +81,7 @@ class Dataset(NamedTuple):
     """"pictures", "resized pictures", "columns" of a table, or "arrays": what `predict` reads for this network. For
     "arrays", pictures are prepared as MNIST's were."""
     columns: Any = None
-    """How the columns of a table became features, `Columns` of `data.columns`; None for data without names. It has
-    `feature_names`, and `features(X)`, which makes features of another table, and returns an array as it is."""
+    """How a table became features, `Columns` of `data.columns` with `feature_names` and `features(X)`, or None."""
     scaling: Scaling = ()
     """For a regression whose network is trained on standardised numbers: their mean and standard deviation over the
     training set, on the device, (outputs,) each. The labels above stay in their own units."""
@@ -93,9 +91,8 @@ class Dataset(NamedTuple):
     have it, because they may be sorted. If it is None, as for published data and files in their form, the last samples
     are held out."""
     weights: np.ndarray | None = None
-    """Weights of the training samples, at least 0, float64 (n,) on the host; None for equal ones. In training, the
-    gradient and the loss of a sample are multiplied by its weight, divided by the mean weight of the samples that are
-    trained on. Evaluation does not use them."""
+    """Weights of the training samples, at least 0, float64 (n,) on the host; None for equal ones. A sample's gradient
+    and loss in training are multiplied by its weight over the mean of those that are trained on."""
 
     @property
     def is_own(self) -> bool:
@@ -124,7 +121,3 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
         if inputs is not None or labels is not None:
             backend.check_inputs(inputs, shape, dataset.prepare.takes_bytes, f"{part}_inputs")
             backend.check_labels(labels, inputs.shape[0], dataset.task, outputs, f"{part}_labels")
-    if (weights := dataset.weights) is not None:
-        fits = isinstance(weights, np.ndarray) and weights.shape == (dataset.train_inputs.shape[0],)
-        if not (fits and (weights >= 0).all() and weights.sum() < np.inf):
-            raise DatasetError("weights: give a finite number of at least 0 for each training sample")

@@ -42,13 +42,18 @@ class Job:
         self.config, self.dataset, self.backend = config, dataset, backend
         self._step_config = config.compiled_settings()
         self.sizes = layer_sizes(config, dataset)
-        held_out = self._hold_out()
-        self.rows = np.setdiff1d(np.arange(dataset.train_inputs.shape[0]), held_out)
-        self.weights = np.empty((dataset.train_inputs.shape[0], 0))
-        if dataset.weights is not None:
-            if not 0 < (mean := dataset.weights[self.rows].mean()) < math.inf:
-                raise DatasetError("the weights of the samples to train on are all 0", remedy="give other weights")
-            self.weights = dataset.weights[:, None] / mean
+        samples, weights = dataset.train_inputs.shape[0], dataset.weights
+        count = config.held_out(samples)
+        held_out = np.arange(samples - count, samples)
+        if count and dataset.hold_out:
+            held_out = dataset.hold_out(backend.to_numpy(dataset.train_labels), count, config.seed)
+        self.rows = np.setdiff1d(np.arange(samples), held_out)
+        self.weights = np.empty((samples, 0))
+        if weights is not None:
+            fits = weights.shape == (samples,) and weights.min() >= 0
+            if not fits or not 0 < (mean := weights[self.rows].mean()) < math.inf:
+                raise DatasetError("weights: give numbers of at least 0 for all samples, not all of them 0")
+            self.weights = weights[:, None] / mean
         self.held_out: tuple[Array, ...] = ()
         if len(held_out):
             numbers = backend.asarray(held_out)
@@ -57,14 +62,6 @@ class Job:
         self.work = config.batch_size * self.parameters
         self.plan = plan_epoch(len(self.rows), config, self.parameters)
         self.total_steps = config.warm_up_steps + config.epochs * math.ceil(len(self.rows) / config.batch_size)
-
-    def _hold_out(self) -> np.ndarray:
-        """Return the numbers of the samples to hold out, in ascending order."""
-        config, data, samples = self.config, self.dataset, self.dataset.train_inputs.shape[0]
-        count = config.held_out(samples)
-        if data.hold_out is None or not count:
-            return np.arange(samples - count, samples)
-        return data.hold_out(self.backend.to_numpy(data.train_labels), count, config.seed)
 
     def with_threads_of(self, backend: Backend) -> "Job":
         """Return this job with the threads of `backend`, which is otherwise its own. The arrays stay where they are."""

@@ -28,12 +28,10 @@ class Model(NamedTuple):
     task: Task
     scaling: Scaling
     input_shape: tuple[int, ...]
-    """The shape of one input."""
     class_names: tuple[str, ...]
-    """A name for each output of the network."""
     columns: Any = None
     kind: str = "arrays"
-    """This, the columns and the names are as in the `Dataset` that it was trained on."""
+    """This, the columns, the names and the shape of an input are as in the `Dataset` that it was trained on."""
     source: str = "the network"
     """What messages call it: the folder or file that it was read from."""
     sha256: str = ""

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from mlp_xp.declared import BELOW_ONE, ConfigError, check_range, check_settings, setting
-from mlp_xp.errors import Argument
+from mlp_xp.declared import BELOW_ONE, check_settings, out_of_range, setting
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,5 @@ class Origin:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if self.fold is not None:
-            if self.cv is None:
-                remedy = "give ", Argument("cv"), " too, or leave it out"
-                raise ConfigError("means nothing without the number of folds", remedy=remedy, setting="fold")
-            check_range("fold", self.fold, 0, self.cv - 1)
+        if self.fold is not None and self.fold >= (self.cv or 0):
+            raise out_of_range("fold", self.fold, "below the number of folds, --cv")

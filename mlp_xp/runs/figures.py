@@ -17,11 +17,6 @@ from mlp_xp.runs.ensembles import confusion_matrix
 BINS = 15
 
 
-def has_scikit_learn() -> bool:
-    """Return whether scikit-learn is installed, without importing it, which takes a second."""
-    return find_spec("sklearn") is not None
-
-
 def figures_of(model: Model, result: Evaluation, z: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """Return all figures as JSON data, those of single classes, labels or outputs in a list under `outputs_name`.
 
@@ -59,7 +54,7 @@ def _of_flags(task: Task, result: Evaluation, predictions: np.ndarray, labels: n
     columns: dict[str, Any] = {"samples": samples} | ({} if task.exclusive else {"accuracy": result.label_accuracies})
     with np.errstate(invalid="ignore"):
         rates = {"precision": right / named, "recall": right / samples, "f1": 2 * right / (named + samples)}
-    if has_scikit_learn():
+    if find_spec("sklearn"):  # which does not import it
         from sklearn.metrics import roc_auc_score
 
         pairs = [*zip(truth.T, predictions.T, strict=True)]

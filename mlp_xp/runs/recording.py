@@ -92,7 +92,7 @@ def open_folder(folder: Path, *, existing: bool, wait: float = 0.0) -> Iterator[
     wait: the seconds in which another process may give up the folder. What a killed process left in the folder is
     completed or undone. Raises FileError, and RunError if the folder is in use or contains something else.
     """
-    run_folder.check_folder(folder, "run_dir", "run", run_folder.CONFIG)  # before the lock writes to it
+    run_folder.check_folder(folder, "run", run_folder.CONFIG)  # before the lock writes to it
     with file_errors(folder, "create"):
         make_folder(folder)
     with locked(folder, wait):

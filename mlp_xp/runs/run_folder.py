@@ -56,20 +56,20 @@ def claim_folder(settings: Settings, now: dt.datetime) -> Path:
     return folder
 
 
-def check_folder(folder: Path, setting: str, what: str, file: str) -> None:
+def check_folder(folder: Path, what: str, file: str) -> None:
     """Raise RunError unless a folder is empty or missing, or has this file. Raises FileError.
 
-    Files that a killed process has left do not count. setting, what: the folder's name and content, for the message.
+    Files that a killed process has left do not count. what: the folder's content, for the message.
     """
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise RunError(f"{str(folder)!r} is not a folder; choose another", setting=setting)
+        raise RunError(f"{str(folder)!r} is not a folder; choose another")
     # One look, because a run that starts there at the same time changes what is there.
     with file_errors(folder, "read"):
         names = {path.name for path in folder.iterdir()}
     if file not in names and {name for name in names if not name.endswith(ASIDE)} - {LOCK, HOLDER}:
-        raise RunError(f"{str(folder)!r} is neither empty nor a {what}; choose another folder", setting=setting)
+        raise RunError(f"{str(folder)!r} is neither empty nor a {what}; choose another folder")
 
 
 def create_run(folder: Path, settings: Settings, job: Job) -> None:

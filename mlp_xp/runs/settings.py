@@ -1,9 +1,11 @@
 """All settings of a run: training, backend and data. Also recipes to start from, and settings as one flat record."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.data.origin import Origin
@@ -137,13 +139,9 @@ def of_recipe(recipe: Settings, given: Mapping[str, Any]) -> Settings:
     What would not fit them is 0, unless it is given too: the weight decay with an optimizer for which the number means
     another thing, and the patience without held-out samples.
     """
-
-    def values(name: str) -> Sequence[Any]:
-        value = given.get(name, getattr(recipe.train, name))
-        return value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-
-    another_meaning = len({name == "adamw" for name in (recipe.train.optimizer, *values("optimizer"))}) > 1
-    changes = {"weight_decay": another_meaning, "patience": 0 in values("validation")}
+    optimizers, held_out = (np.ravel(given.get(x, getattr(recipe.train, x))) for x in ("optimizer", "validation"))
+    another_meaning = len({name == "adamw" for name in (recipe.train.optimizer, *optimizers)}) > 1
+    changes = {"weight_decay": another_meaning, "patience": 0 in held_out}
     return settings_of(recipe, {name: 0 for name, is_changed in changes.items() if is_changed})
 
 

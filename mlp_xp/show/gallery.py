@@ -15,7 +15,6 @@ from mlp_xp.core.task import TASKS
 from mlp_xp.runs import run_folder, table
 from mlp_xp.runs.checkpoints import load_run
 from mlp_xp.runs.ensembles import confusion_matrix
-from mlp_xp.runs.figures import has_scikit_learn
 from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
 
@@ -46,31 +45,28 @@ def compared(folders: Sequence[Path]) -> list[plots.Curves]:
     return [replace(each, name=name) for each, name in zip(curves, names, strict=True)]
 
 
-def draw_run(folder: str | Path, dataset: Dataset, backend: Backend, *, every: bool = False) -> list[Path]:
+def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Path]:
     """Draw the pictures of a run into its folder, and return their paths.
 
     All runs have curves.png. With a test set, classes have confusion.png and mistakes.png, regression has
-    predictions.png, and labels have labels.png. Images of one channel have weights.png; mistakes.png needs them too.
-    dataset: arrays on the backend's device. every: classes and labels have probabilities.png too, with scikit-learn,
-    whose import takes longer than the other pictures. Raises RunError if the folder has no model, or its outputs are
-    not finite, and PlotError without a working Matplotlib, and FileError: the run itself is complete and intact.
+    predictions.png, labels have labels.png, and both classes and labels have probabilities.png. Images of one channel
+    have weights.png; mistakes.png needs them too. dataset: arrays on the backend's device. Raises RunError if the
+    folder has no model, or its outputs are not finite, and PlotError without a working Matplotlib, and FileError: the
+    run itself is complete and intact.
     """
     paths = []
-    for name, figure in _figures(Path(folder), dataset, backend, every):
+    for name, figure in _figures(Path(folder), dataset, backend):
         paths.append(Path(folder) / name)
         plots.save(figure, paths[-1])
     return paths
 
 
-def _figures(folder: Path, dataset: Dataset, backend: Backend, every: bool) -> Iterator[tuple[str, Any]]:
+def _figures(folder: Path, dataset: Dataset, backend: Backend) -> Iterator[tuple[str, Any]]:
     """Yield the names and figures of the pictures that fit the data."""
     model, (settings, _) = load_run(folder, backend), run_folder.read_config(folder)
     yield "curves.png", plots.draw_curves([read_curves(folder)])
     if dataset.test_inputs is not None:
         yield from _test_figures(model, dataset, backend)
-        if every and not model.task.floats and has_scikit_learn():
-            outputs, labels = map(backend.to_numpy, (model.predictions(dataset.test_inputs), dataset.test_labels))
-            yield "probabilities.png", plots.draw_probabilities(model.task, outputs, labels, model.class_names)
     if len(model.input_shape) == 2:
         weights, initial = backend.to_numpy(model.network[0].weights), None
         if not settings.start_from:  # otherwise they are those of another run
@@ -82,6 +78,8 @@ def _figures(folder: Path, dataset: Dataset, backend: Backend, every: bool) -> I
 def _test_figures(model: Model, dataset: Dataset, backend: Backend) -> Iterator[tuple[str, Any]]:
     task, names, labels = model.task, model.class_names, backend.to_numpy(dataset.test_labels)
     outputs = backend.to_numpy(model.predictions(dataset.test_inputs))
+    if not task.floats:
+        yield "probabilities.png", plots.draw_probabilities(task, outputs, labels)
     if task.exclusive:
         matrix = confusion_matrix(labels, np.argmax(outputs, axis=1), len(names))
         yield "confusion.png", plots.draw_confusion(matrix, names)

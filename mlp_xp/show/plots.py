@@ -398,35 +398,20 @@ def draw_labels(
 
 
 @drawing()
-def draw_probabilities(
-    task: Task, probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str], *, most: int = 6
-) -> "Figure":
-    """Draw ROC curves and the reliability diagram of probabilities, (n, outputs), for labels as in a `Dataset`.
+def draw_probabilities(task: Task, probabilities: np.ndarray, labels: np.ndarray) -> "Figure":
+    """Draw the reliability diagram of probabilities, (n, outputs), for labels as in a `Dataset`.
 
-    ROC curves: of each class or label against all others, at most `most`, those with the least area below. Reliability:
-    the share that is right in each bin of probability, which should equal it; see `reliability`. Needs scikit-learn.
+    It shows the share that is right in each bin of probability, which should equal it; see `reliability`.
     """
-    from sklearn.metrics import auc, roc_curve
-
-    figure, (left, right) = panels(2, 2, 4.8)
-    truth, said = as_flags(task, probabilities, labels)
-    which = [i for i, count in enumerate(truth.sum(axis=0)) if 0 < count < len(truth)]
-    curves = {i: roc_curve(truth[:, i], probabilities[:, i])[:2] for i in which}
-    areas = {i: float(auc(*curve)) for i, curve in curves.items()}
-    for i, colour in zip(sorted(sorted(areas, key=areas.__getitem__)[:most]), COLOURS, strict=False):
-        left.plot(*curves[i], color=colour, linewidth=1.3, label=f"{text(names[i], LONGEST_CLASS)}: {areas[i]:.4f}")
-    error, (counts, sure, share) = reliability(task, probabilities, truth, said)
-    right.scatter(sure, share, s=15 + 300 * counts / counts.sum(), color=COLOURS[0], alpha=0.6, linewidths=0)
-    for axes in (left, right):
-        axes.axline((0, 0), slope=1, color="#777777", linestyle="--", linewidth=0.8)
-        axes.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
-        tidy(axes)
-    left.set(title="ROC curves", xlabel="false positive rate", ylabel="true positive rate")
+    error, (counts, sure, share) = reliability(task, probabilities, *as_flags(task, probabilities, labels))
+    figure = new_figure(5, 5)
+    axes = figure.subplots()
+    axes.scatter(sure, share, s=15 + 300 * counts / counts.sum(), color=COLOURS[0], alpha=0.6, linewidths=0)
+    axes.axline((0, 0), slope=1, color="#777777", linestyle="--", linewidth=0.8)
     what = "predicted class" if task.exclusive else "label"
-    right.set(xlabel=f"probability of the {what} (circles: how many)", ylabel="share that is true")
-    right.set(title=f"reliability, calibration error {error:.4f}")
-    title = f"the {most} of {len(areas)} with the least area" if len(areas) > most else "area below the curve"
-    figure.legend(*left.get_legend_handles_labels(), loc=BELOW, ncols=3, title=title, **LEGEND)
+    axes.set(xlabel=f"probability of the {what} (circles: how many)", ylabel="share that is true", xlim=(-0.05, 1.05))
+    axes.set(title=f"reliability, calibration error {error:.4f}", ylim=(-0.05, 1.05))
+    tidy(axes)
     return figure
 
 

@@ -29,7 +29,6 @@ def describe(settings: Settings, job: Job) -> str:
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
     targets = ", targets standardised" * bool(dataset.scaling) + ", weighted" * (dataset.weights is not None)
-    columns = dataset.columns.described if dataset.columns else ""
     number, reason = backend.threads[:2]
     lines = {
         "network": f"{'-'.join(map(str, job.sizes))}, {config.activation}, {thousands(job.parameters)} parameters, "
@@ -37,7 +36,7 @@ def describe(settings: Settings, job: Job) -> str:
         "arrays": f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}",
         "threads": "" if number is None else f"{number}: {reason}",
         "data": f"{settings.data}: {parts} {described(shape)}{targets}{'' if test else ', no test set'}",
-        "columns": columns,
+        "columns": dataset.columns.described if dataset.columns else "",
         "training": f"{epochs}, batches of {config.batch_size}, {config.optimizer} {config.learning_rate:g} "
         f"{config.schedule}, {config.update_order}{warm_up}",
         "weights": f"taken from {settings.start_from}" if settings.start_from else "",
@@ -99,27 +98,19 @@ def selected(best: Best, last_epoch: int, job: Job) -> str:
     return f"kept the network of epoch {best.epoch}: {score}{early}"
 
 
-def is_shown(report: Report, job: Job) -> bool:
-    """Return whether a report has a row: of many short epochs with held-out samples, just about 30, at their ends."""
-    if job.config.report_every < len(job.rows) or not job.held_out:
-        return True
-    return report.validation is not None and report.epoch % math.ceil(job.config.epochs / 30) == 0
-
-
 def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:
     """Say in two lines that a run overfits and what to try; "" if it does not.
 
-    reports: those of metrics.jsonl. samples: how many are held out; fewer than ten say too little. A run overfits if in
-    the last third of the epochs since the lowest held-out loss, this loss was on average higher by more than its noise,
-    and the training loss much lower. Where the lowest is far below the first, the noise is a share of the first.
+    reports: those of metrics.jsonl. samples: how many are held out. A run overfits if in the last third of the epochs
+    since the lowest held-out loss, this loss was on average higher by more than its noise, a share of the first one,
+    and the training loss much lower.
     """
     epochs = [each for each in reports if "validation_loss" in each]
     train, held_out = ([each[name] for each in epochs] for name in ("train_loss", "validation_loss"))
     best = held_out.index(min(held_out))
     last = slice(len(epochs) - (len(epochs) - 1 - best) // 3, None)
-    noise = (0.05 + 1 / math.sqrt(samples)) * max(held_out[best], 0.2 * held_out[0])
-    has_risen = epochs[last] and fmean(held_out[last]) > held_out[best] + noise
-    if samples < 10 or not has_risen or fmean(train[last]) > 0.7 * train[best]:
+    noise = (0.05 + 1 / math.sqrt(samples)) * held_out[0]
+    if not epochs[last] or fmean(held_out[last]) < held_out[best] + noise or fmean(train[last]) > 0.7 * train[best]:
         return ""
     return (
         f"it overfits: after epoch {best} the held-out loss rose from {held_out[best]:.4g} to {held_out[-1]:.4g}, "

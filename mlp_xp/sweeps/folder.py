@@ -57,7 +57,7 @@ def open_sweep(folder: Path, plan: Plan, sums: Mapping[str, str]) -> Iterator[In
 
     Raises RunError for a folder that is in use, or belongs to another sweep or to something else, and FileError.
     """
-    check_folder(folder, "sweep_dir", "sweep", INDEX)  # before the lock writes to a folder of something else
+    check_folder(folder, "sweep", INDEX)  # before the lock writes to a folder of something else
     with file_errors(folder, "create"):
         make_folder(folder)
     with locked(folder):
@@ -80,8 +80,7 @@ def _check_same(folder: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> 
         if before.get(name) != value:
             raise RunError(
                 f"{str(folder)!r} belongs to another sweep: {name} was {shown(before.get(name))}, and is now "
-                f"{shown(value)}; give the same options, data and weights as before, or choose another folder",
-                setting="sweep_dir",
+                f"{shown(value)}; give the same options, data and weights as before, or choose another folder"
             )
 
 

@@ -70,8 +70,6 @@ FAULTS: dict[str, tuple[Dataset, dict[str, Any], str]] = {
     "float32": (NUMBERS, {"train_inputs": NUMBERS.train_inputs.astype(np.float32)}, "train_inputs: their dtype is flo"),
     "one column": (NUMBERS, {"train_labels": NUMBERS.train_labels[:, :1]}, "train_labels: their shape is (60, 1)"),
     "NaN": (NUMBERS, {"train_labels": changed(NUMBERS.train_labels, np.nan)}, "train_labels: they range from nan to n"),
-    "negative weight": (HOST, {"weights": np.r_[np.ones(59), -1.0]}, "weights: give a finite number of at least 0 for"),
-    "few weights": (HOST, {"weights": np.ones(59)}, "weights: give a finite number of at least 0 for each"),
     "label 2": (NUMBERS, {"task": LABELS, "train_labels": np.full((60, 2), 2)}, "train_labels: they range from 2 to"),
 }  # fmt: skip
 

@@ -218,7 +218,7 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(runs: Path, name: s
             ["run-table.csv", "table.csv", "--keep", "id,x1,nr"],
             "'table.csv': has no column 'id' (did you mean 'ki",
         ),
-        (["run-grey", "grey/ant", "--keep", "id"], "--keep: pictures have no columns"),
+        (["run-grey", "grey/ant", "--keep", "id"], "--keep: is for a table and --csv"),
         (
             ["run-table.csv", "grey/ant"],
             "takes samples of 4 features, made from columns; use a run that was",

@@ -74,7 +74,7 @@ def test_a_run_on_a_table_with_weights_is_that_on_arrays(tmp_path: Path, monkeyp
     assert call("train", "--resume", "run", "--epochs", 4).code == call(*words, 4, "--run-dir", "longer").code == 0
     assert_same_run(tmp_path / "run", tmp_path / "longer")
     write_csv(tmp_path / "t.csv", {**columns, "w": 0 * WEIGHTS})
-    assert_one_line(call(*words, 1), 2, "the weights of the samples to train on are all 0; give other weights")
+    assert_one_line(call(*words, 1), 2, "weights: give numbers of at least 0 for all samples, not all of them 0")
     write_csv(tmp_path / "t.csv", {**columns, "w": np.where(WEIGHTS == 1, -1, 2 * WEIGHTS)})
     assert_one_line(call(*words, 1), 2, "'t.csv', line 6, column 'w': the weight -1.0 is out of range; give a finite")
     write_csv(tmp_path / "t.csv", {**columns, "w": 2 * WEIGHTS})

@@ -165,11 +165,6 @@ PQ = Columns((Column("p"), Column("q")))
         ({"input_shape": (5, 6)}, {}, "inputs images of 5 x 6, not images of 6 x 6"),
         ({"columns": PQ}, {"columns": Columns(PQ.columns[::-1])}, "columns p, q, not q, p"),
         ({"columns": PQ}, {}, ""),
-        (
-            {"columns": Columns((Column("p"), Column("q")))},
-            {"columns": Columns((Column("q"), Column("p")))},
-            "columns p, q, not q, p",
-        ),
     ],
 )
 def test_data_that_do_not_fit_a_model_are_refused(ours, theirs, message):

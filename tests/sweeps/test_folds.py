@@ -1,7 +1,6 @@
 """Cross-validation: folds are test sets once, members have the bits of `train`; their mean, and what is refused."""
 
 import json
-import re
 import shutil
 import statistics
 from pathlib import Path
@@ -45,27 +44,16 @@ def test_every_row_is_tested_on_once_and_trained_on_otherwise(table):
 @pytest.mark.usefixtures("inline", "no_pictures")
 def test_folds_have_the_bits_of_train_and_a_mean_and_go_on(table, tmp_path):
     words, folder = ["train", "--data-dir", table, *SHORT, "--cv", 3], tmp_path / "s"
-    outcome = call(*words, "--run-dir", folder, "--jobs", 2)
+    outcome = call(*words, "--run-dir", folder)
     assert (outcome.code, outcome.err) == (0, "")
     assert call(*words, "--fold", 1, "--run-dir", tmp_path / "1").code == 0
     assert_same_run(run_of(folder, "0001"), tmp_path / "1")
-    heads, *lines = [re.split("  +", line) for line in outcome.out[outcome.out.index("fold  ") :].splitlines()[:6]]
-    assert [line[0] for line in lines] == ["0", "1", "2", "mean", "sd"]
-    results = [json.loads((run_of(folder, f"000{fold}") / "result.json").read_text()) for fold in range(3)]
-    for head, name, factor in (("test %", "accuracy", 100), ("test loss", "test_loss", 1)):
-        values = [factor * each[name] for each in results]
-        shown = [float(line[heads.index(head)]) for line in lines]
-        expected = [*values, statistics.fmean(values), statistics.stdev(values)]
-        assert shown == pytest.approx(expected, rel=5.1e-4, abs=5.1e-3 if factor == 100 else 0)
+    tested = [json.loads((run_of(folder, f"000{fold}") / "result.json").read_text())["accuracy"] for fold in range(3)]
+    said = f"all runs: test % {100 * statistics.fmean(tested):.2f} ± {100 * statistics.stdev(tested):.2f}, test loss"
+    assert said in outcome.out
     shutil.rmtree(run_of(folder, "0001"))
-    again = call(*words, "--run-dir", folder)
-    assert again.out.partition("\nfold  ")[2] == outcome.out.partition("\nfold  ")[2] != ""
-    (run_of(folder, "0001") / "result.json").unlink()  # as of a fold whose training diverges
-    (folder / "failures.json").write_text(json.dumps({"0001": {"error": "DivergenceError", "reason": "diverged"}}))
-    again = call(*words, "--run-dir", folder)
-    assert again.code == 1
-    assert re.search("^1 *$", again.out, re.MULTILINE), "no figures, and none in the mean"
-    assert_one_line(call(*words, "--run-dir", folder, "--cv", 4), 2, "--run-dir: ", "cv was 3, and is now 4")
+    assert said in call(*words, "--run-dir", folder).out
+    assert_one_line(call(*words, "--run-dir", folder, "--cv", 4), 2, "cv was 3, and is now 4")
 
 
 @pytest.mark.usefixtures("inline")
@@ -82,14 +70,10 @@ def test_settings_are_compared_over_their_folds_and_seeds(table, tmp_path):
     ("words", "parts"),
     [
         (["--cv", 48], ["--cv", "47 rows are too few for 48 folds with at least 1 in each"]),
-        (
-            ["--cv", 24, "--task", "regression", "--label", "x0"],
-            ["--cv", "47 rows are too few for 24 folds with at least 2"],
-        ),
-        (["--fold", 1], ["--fold", "give --cv too"]),
-        (["--cv", 3, "--fold", 3], ["--fold", "3 is out of range; it must be at most 2"]),
+        (["--cv", 24, "--task", "regression", "--label", "x0"], ["--cv", "47 rows are too few for 24 folds"]),
+        (["--fold", 1], ["--fold", "1 is out of range; it must be below the number of folds, --cv"]),
+        (["--cv", 3, "--fold", 3], ["--fold", "3 is out of range"]),
         (["--cv", 3, "--test-fraction", 0.1], ["--cv and --test-fraction: give only one"]),
-        (["--jobs", 2], ["--jobs", "is for --cv without --fold"]),
         (["--cv", 3, "--data-dir", "parts.npz"], ["--cv", "have a test set of their own"]),
         (["--cv", 3, "--dataset", "mnist"], ["--cv", "'mnist' holds images like MNIST's"]),
     ],

@@ -88,10 +88,10 @@ def test_the_same_command_repeats_nothing_but_failures_on_request(whole, data_di
 @pytest.mark.parametrize(
     ("place", "words", "parts"),
     [
-        ("", [*WORDS[:6], "--seed", "0..2"], ["--sweep-dir: ", "seed was 0,1, and is now 0,1,2"]),
-        ("", [*WORDS, "--random", 3], ["--sweep-dir: ", "random was none, and is now 3"]),
-        ("members/0000", WORDS, ["--sweep-dir: ", "is neither empty nor a sweep"]),
-        ("sweep.json", WORDS, ["--sweep-dir: ", "is not a folder"]),
+        ("", [*WORDS[:6], "--seed", "0..2"], ["seed was 0,1, and is now 0,1,2"]),
+        ("", [*WORDS, "--random", 3], ["random was none, and is now 3"]),
+        ("members/0000", WORDS, ["is neither empty nor a sweep"]),
+        ("sweep.json", WORDS, ["is not a folder"]),
         ("", WORDS, [f"is in use by process {os.getpid()}"]),
     ],
 )
@@ -157,11 +157,11 @@ def test_a_sweep_does_not_go_on_with_other_data_or_weights(tmp_path):
     assert call(*sweep).code == 0
     shutil.rmtree(run_of(folder, "0001"))
     write(table, [*TABLE[:-1], "99.5,x"])
-    assert_one_line(call(*sweep), 2, "--sweep-dir: ", f"{table!s}", "the checksum of ", "another folder")
+    assert_one_line(call(*sweep), 2, f"{table!s}", "the checksum of ", "another folder")
     write(table, TABLE)
     shutil.rmtree(start)
     shutil.copytree(tmp_path / "1", start)
-    assert_one_line(call(*sweep), 2, "--sweep-dir: ", f"the checksum of {str(start)!r} was ", "another folder")
+    assert_one_line(call(*sweep), 2, f"the checksum of {str(start)!r} was ", "another folder")
     assert not run_of(folder, "0001").exists()
     shutil.rmtree(start)
     shutil.copytree(tmp_path / "0", start)
