@@ -30,6 +30,7 @@ def test_importing_brings_in_nothing_heavy():
     assert not {each for each in modules for name in HEAVY if each == name or each.startswith(f"{name}.")}
     modules = modules_after("import mlp_xp, mlp_xp.commands")
     assert not {module.partition(".")[0] for module in modules} & {"numpy", "array_api_compat", *HEAVY}
+    assert "numpy" not in modules_after("import mlp_xp.commands.train")
 
 
 def test_what_is_promised_is_there():

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.data.origin import Origin
 from mlp_xp.declared import ConfigError, check_settings, declared, setting
@@ -139,7 +137,8 @@ def of_recipe(recipe: Settings, given: Mapping[str, Any]) -> Settings:
     What would not fit them is 0, unless it is given too: the weight decay with an optimizer for which the number means
     another thing, and the patience without held-out samples.
     """
-    optimizers, held_out = (np.ravel(given.get(x, getattr(recipe.train, x))) for x in ("optimizer", "validation"))
+    values = (given.get(name, getattr(recipe.train, name)) for name in ("optimizer", "validation"))
+    optimizers, held_out = (value if isinstance(value, list | tuple) else [value] for value in values)
     another_meaning = len({name == "adamw" for name in (recipe.train.optimizer, *optimizers)}) > 1
     changes = {"weight_decay": another_meaning, "patience": 0 in held_out}
     return settings_of(recipe, {name: 0 for name, is_changed in changes.items() if is_changed})
