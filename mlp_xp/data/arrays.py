@@ -5,7 +5,7 @@ Everything that would train to nonsense is refused here, with its row and column
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,7 +43,7 @@ def from_arrays(
     scale_targets: bool = True,
     stratify: bool = True,
     sample_weight: Any = None,
-    class_weight: str | Mapping[Any, float] | None = None,
+    class_weight: str | None = None,
 ) -> Dataset:
     """Make a data set of features X and labels y.
 
@@ -70,15 +70,14 @@ def from_arrays(
     scale_targets: for regression, train on standardised numbers too. Labels, predictions and errors stay in their own
     units; only the loss is in units of the standard deviations.
 
-    sample_weight: weights of the rows of X, at least 0, (n,). class_weight: "balanced", or weights of classes by their
-    names, 1 for others; both are multiplied. In training, a sample's gradient and loss are multiplied by its weight,
+    sample_weight: weights of the rows of X, at least 0, (n,). class_weight: "balanced", for weights that make all
+    classes count the same; both are multiplied. In training, a sample's gradient and loss are multiplied by its weight,
     divided by the mean weight. Results on test and held-out samples, and the standardisation, are not weighted.
 
     Raises DatasetError, which names the row and column, for a value that is NaN or infinite, for arrays that do not fit
-    together, for a negative weight, and for a single class; ConfigError for an unknown task, a class_weight that is
-    other text, or a seed out of range.
-    Gives an MlpXpWarning for columns to standardise whose values are equal, or differ in digits that the backend's
-    dtype rounds away.
+    together, for a negative weight, and for a single class; ConfigError for an unknown task or class_weight, or a seed
+    out of range. Gives an MlpXpWarning for columns to standardise whose values are equal, or differ in digits that the
+    backend's dtype rounds away.
     """
     names = () if feature_names is None else tuple(map(str, feature_names))
     table, (labels, label_names) = table_of(X, "X", names or None), take_labels("y", y)
@@ -102,8 +101,8 @@ def from_arrays(
     samples = Samples(part, held, "arrays" if table is None else "columns", known, label_names, classes)
     try:
         how = Origin(test_fraction=share, split_seed=seed, task=task, stratify=stratify, scale_targets=scale_targets)
-        backend = backend or open_backend()
-        return to_dataset(samples, backend, how, standardize=standardize, class_weight=class_weight)
+        how = replace(how, class_weight=class_weight)
+        return to_dataset(samples, backend or open_backend(), how, standardize=standardize)
     except MlpXpError as error:
         error.setting = {"test_fraction": "test", "split_seed": "seed"}.get(error.setting or "", error.setting)
         raise
@@ -125,12 +124,11 @@ def to_dataset(
     *,
     standardize: bool | None = None,
     trained: Sequence[str] | None = None,
-    class_weight: str | Mapping[Any, float] | None = None,
 ) -> Dataset:
     """Make a data set of samples; see `from_arrays`.
 
-    how: the split, the task and its scaling. trained: the outputs of a network that is evaluated on the samples; they
-    need not have all its classes. class_weight: by default that of `how`.
+    how: the split, the task, its scaling, and the weights of classes. trained: the outputs of a network that is
+    evaluated on the samples; they need not have all its classes.
     """
     train, test = samples.train, samples.test
     with samples.naming(train):
@@ -139,7 +137,7 @@ def to_dataset(
         given = None if train.weights is None else read_weights(train.weights, len(y), backend)
         is_split = test is None and (how.cv or how.test_fraction)
         held, left = split_as(how, y, task) if is_split else (np.zeros(0, np.int64), np.arange(len(y)))
-        weights = weights_of(None if given is None else given[left], class_weight or how.class_weight, y[left], meaning)
+        weights = weights_of(None if given is None else given[left], how.class_weight is not None, y[left], meaning)
         if isinstance(table := train.inputs, Table) and samples.columns is None:
             plain = Columns(tuple(map(Column, table.names)))  # for a network that was trained on arrays
             samples = replace(samples, columns=Columns.fit(table, left, train.file) if trained is None else plain)

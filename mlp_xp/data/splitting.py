@@ -80,17 +80,9 @@ def split_fold(
 def hold_out(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Return the numbers of `count` samples to hold out, int64 (count,), in ascending order: see `Dataset.hold_out`.
 
-    labels: those of a `Dataset`, on the host. A class with two samples or more keeps one to train on, so there may be
-    fewer.
+    labels: those of a `Dataset`, on the host. Each class keeps a sample to train on, so there may be fewer.
     """
     rows, classes = len(labels), labels if labels.ndim == 1 else None
     if classes is not None and len(np.unique(classes)) == rows:
         classes = None  # no class can be in both parts
-    chosen, left = split(classes, rows, count / rows, seed)
-    if classes is not None:
-        # `split` may choose too few. Of the others, one sample stays in each class that has two or more, and those that
-        # are the only one of their class are taken last.
-        counts, (kinds, first) = np.bincount(classes), np.unique(classes[left], return_index=True)
-        rest = np.delete(left, first[counts[kinds] > 1])
-        chosen = np.concatenate([chosen, rest[np.argsort(counts[classes[rest]] == 1, kind="stable")]])
-    return np.sort(chosen[:count])
+    return np.sort(split(classes, rows, count / rows, seed)[0][:count])

@@ -1,6 +1,5 @@
 """Weights of the training samples: given for each sample or each class, or both, which are then multiplied."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,11 +7,7 @@ import numpy as np
 from mlp_xp.backends.reading import check_numbers, error_at, on_host
 from mlp_xp.core.library import Backend
 from mlp_xp.data.labels import Labels, Meaning
-from mlp_xp.data.reading import number_of
-from mlp_xp.declared import check_choice
-from mlp_xp.errors import Argument, DatasetError, some
-
-BALANCED = "balanced"
+from mlp_xp.errors import DatasetError
 
 
 def read_weights(values: Any, rows: int, backend: Backend) -> np.ndarray:
@@ -32,29 +27,19 @@ def read_weights(values: Any, rows: int, backend: Backend) -> np.ndarray:
     return weights
 
 
-def weights_of(
-    given: np.ndarray | None, class_weight: str | Mapping[Any, float] | None, labels: Labels, meaning: Meaning
-) -> np.ndarray | None:
+def weights_of(given: np.ndarray | None, balanced: bool, labels: Labels, meaning: Meaning) -> np.ndarray | None:
     """Return the weights of training samples, float64 (n,), or None for equal ones. labels: those of a `Dataset`.
 
-    given: weights of the samples. class_weight: those of classes by their names; others weigh 1. Or "balanced":
-    n / (classes * samples of the class), as scikit-learn's `compute_class_weight`; for several labels, the product over
-    these. Raises DatasetError and ConfigError, about the setting "class_weight".
+    given: weights of the samples. balanced: whether to multiply them by n / (classes * samples of the class), as
+    scikit-learn's `compute_class_weight` does; for several labels, by the product over these. Raises DatasetError,
+    about the setting "class_weight", if there are no classes.
     """
-    what, weights = "class_weight", np.ones(len(labels)) if given is None else given
-    if class_weight is None:
+    if not balanced:
         return given
     if meaning.task.floats:
-        raise DatasetError("numbers have no classes", remedy="leave it out", setting=what)
-    if isinstance(class_weight, str):
-        check_choice(what, class_weight, [BALANCED])
-        for column in labels.reshape(len(labels), -1).T:
-            _, places, counts = np.unique(column, return_inverse=True, return_counts=True)
-            weights = len(column) / (len(counts) * counts[places]) * weights
-        return weights
-    known = meaning.names if meaning.task.exclusive else ()
-    by_name = {str(name): number_of(str(value)) for name, value in class_weight.items()}
-    if wrong := [name for name, value in by_name.items() if name not in known or not 0 <= value < np.inf]:
-        remedy = ("give ", Argument(what, BALANCED), f", or weights of at least 0 for {some(known)}" if known else "")
-        raise DatasetError(f"{some(wrong)} is no class, or has no such weight", remedy=remedy, setting=what)
-    return np.array([by_name.get(name, 1.0) for name in known])[labels] * weights
+        raise DatasetError("numbers have no classes", remedy="leave it out", setting="class_weight")
+    weights = np.ones(len(labels)) if given is None else given
+    for column in labels.reshape(len(labels), -1).T:
+        _, places, counts = np.unique(column, return_inverse=True, return_counts=True)
+        weights = len(column) / (len(counts) * counts[places]) * weights
+    return weights

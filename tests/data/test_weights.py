@@ -27,7 +27,6 @@ WEIGHTS = np.arange(60) % 5 / 4  # every fifth row has weight 0
     [
         (Y, "balanced", lambda y: compute_sample_weight("balanced", y)),
         (FLAGS, "balanced", lambda y: compute_sample_weight("balanced", y)),
-        (Y, {"a": 4, "c": 0}, lambda y: np.select([y == "a", y == "c"], [4.0, 0.0], 1.0)),
         (X, None, lambda y: np.ones(len(y))),
     ],
 )
@@ -46,7 +45,6 @@ def test_weights_are_those_of_rows_times_those_of_classes_in_the_training_part(l
         (Y, "sample_weight", np.r_[np.ones(59), np.nan], "row 59: the weight nan is out of range"),
         (Y, "sample_weight", pd.Series(WEIGHTS)[::-1], r"the index .*; give sample_weight.loc\[X.index\]"),
         (Y, "sample_weight", [1.0], r"the shape is \(1,\); give \(60,\), one for each row"),
-        (Y, "class_weight", {"a": 2, "b": -1, "d": 1}, "'b', 'd' is no class, or has no such weight"),
         (Y, "class_weight", "balance", "'balance' is not known"),
         (X, "class_weight", "balanced", "numbers have no classes; leave it out"),
     ],
