@@ -1,7 +1,6 @@
 """What `train` does: find the settings, load the data, and train in a run folder that is shown as it grows."""
 
 import datetime as dt
-import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,8 +27,6 @@ from mlp_xp.show.console import plain_console, say
 from mlp_xp.show.gallery import draw_run
 from mlp_xp.show.plots import PlotError
 from mlp_xp.sweeps.grid import SweepOptions, make_plan
-
-MOST_EPOCHS = 30  # whose reports are shown
 
 
 def train(
@@ -112,7 +109,7 @@ def resumed(folder: Path, given: Mapping[str, Any]) -> Settings:
 
 def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwrite: bool) -> None:
     """Train in a folder that this process holds, and show it. A signal or a closed output saves and stops the run."""
-    stop, dataset, every = Stop(console), job.dataset, math.ceil(settings.train.epochs / MOST_EPOCHS)
+    stop, dataset = Stop(console), job.dataset
     hint = f"; resume with: {called('train', '--resume', folder)}"
     stop.say(f"{terminal.describe(settings, job)}\nrun      {folder}\n")
     with stop.catching_signals():
@@ -124,7 +121,7 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
         try:
             for event in watched:
                 # The header comes with the first report, so that warnings of the start stand above the table.
-                if event.report and not event.closing and event.report.epoch % every == 0:
+                if event.report and not event.closing and terminal.is_shown(event.report, job):
                     stop.say(head + terminal.report_line(event.report))
                     head = ""
                 if stop and not event.closing:

@@ -64,6 +64,13 @@ def report_line(report: Report) -> str:
     )
 
 
+def is_shown(report: Report, job: Job) -> bool:
+    """Return whether a report has a row: with held-out samples and short epochs, the ends of 0 to 9, 10, 20, ..."""
+    is_round = report.epoch % 10 ** (len(str(report.epoch)) - 1) == 0
+    is_short = job.held_out and job.config.report_every >= len(job.rows)
+    return not is_short or (report.validation is not None and is_round)
+
+
 def summary(report: Report) -> str:
     """Describe the closing report in one line."""
     result = f"training loss {report.train_loss:.4f}; there is no test set"
