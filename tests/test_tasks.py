@@ -148,7 +148,7 @@ def test_a_new_run_begins_with_the_same_predictions(tmp_path: Path, scaled: bool
 def test_pictures_fit_the_task(place: Path, tmp_path: Path) -> None:
     for name, pictures in (
         ("two", ["curves.png", "predictions.png"]),
-        ("three", ["curves.png", "probabilities.png", "labels.png"]),
+        ("three", ["curves.png", "labels.png", "probabilities.png"]),
         ("held-out", ["curves.png"]),
         ("neither", ["curves.png"]),
     ):

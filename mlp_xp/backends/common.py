@@ -1,6 +1,7 @@
 """What the modules of the libraries share: errors, loops without compilation, and how failures are reported."""
 
 import importlib
+import math
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
@@ -84,8 +85,10 @@ def eager_scan(
     step: Loop, carry: Carry, xs: Sequence[Array], /, *, xp: Any, rows: Rows = rows_of
 ) -> tuple[Carry, Array]:
     """Do what `Backend.scan` does in a plain Python loop. rows: a faster `rows_of`, where a library has one."""
+    # What is empty, such as the masks without dropout, is the same in every step.
+    columns = (rows(x) if math.prod(x.shape) else [x[0, ...]] * x.shape[0] for x in xs)
     ys = []
-    for row in zip(*map(rows, xs), strict=True):
+    for row in zip(*columns, strict=True):
         carry, y = step(carry, row)
         ys.append(y)
     return carry, xp.stack(ys)

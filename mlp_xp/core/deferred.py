@@ -51,13 +51,11 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> St
         above, all_errors = carry
         # product (B, n_1): x W_0 + b_0 at the block's start. overlap (B, K B): x times all inputs of the block.
         # place (K B, B): for step i, columns i B to (i + 1) B of the identity: place @ e puts e into these rows.
-        product, overlap, place, targets, weights, rate = row
+        product, overlap, place, targets, rate = row
         activations = [activation] * len(above)
         logits, tape = forward_from(product - overlap @ all_errors, above, activations, xp=xp)
         error = task.link(logits, xp=xp) - targets
         error *= rate
-        if weights.shape[-1]:
-            error *= weights
         layers: list[Any] = [None, *above]  # the first one changes at the end of the block
         errors: Iterable[tuple[int, Array, Array]] = backward(layers, [(None, None), *tape], error, activations, xp=xp)
         if config.update_order == "simultaneous":
@@ -78,13 +76,15 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> St
         x = xp.reshape(batch.x, (samples, features))
         products = affine(state.network[0], x)
         all_errors = xp.zeros_like(products)
+        factors = rates.error
+        if batch.weights.shape[-1]:
+            factors = xp.reshape(factors, (steps, 1, 1)) * batch.weights
         xs = (
             xp.reshape(products, (steps, batch_size, products.shape[1])),
             xp.reshape(x @ x.T + 1, (steps, batch_size, samples)),
             xp.permute_dims(xp.reshape(identity[:samples, :samples], (samples, steps, batch_size)), (1, 0, 2)),
             batch.targets,
-            batch.weights,
-            rates.error,
+            factors,
         )
         (above, all_errors), logits = backend.scan(step, (tuple(above), all_errors), xs)
         weights -= x.T @ all_errors

@@ -25,9 +25,9 @@ class Job:
     """What is trained, on which data and where.
 
     sizes: (n_0, ..., n_L), the features, the units of each hidden layer, and the outputs. rows: the numbers of the
-    training samples that are trained on, int64 (n,). weights: `Dataset.weights` with a mean of 1 over these, a row for
-    each training sample, (all, 1), or (all, 0) without weights. held_out: inputs and labels of the other samples, for
-    validation; empty without any. plan: the chunks of an epoch. total_steps: the steps of the whole training, warm-up
+    training samples that are trained on, int64 (n,). held_out: inputs and labels of the other ones, for validation;
+    empty without any. weights: those of all training samples, (samples, 1), with a mean of 1 over `rows`; (samples, 0)
+    if the data set has none. plan: the chunks of an epoch. total_steps: the steps of the whole training, warm-up
     included. work: the multiply-adds of a step's forward pass, samples x parameters.
     """
 

@@ -28,10 +28,11 @@ class Model(NamedTuple):
     task: Task
     scaling: Scaling
     input_shape: tuple[int, ...]
+    """The shape of one input."""
     class_names: tuple[str, ...]
     columns: Any = None
     kind: str = "arrays"
-    """This, the columns, the names and the shape of an input are as in the `Dataset` that it was trained on."""
+    """This, the columns and the names are those of the `Dataset` that it was trained on."""
     source: str = "the network"
     """What messages call it: the folder or file that it was read from."""
     sha256: str = ""

@@ -36,7 +36,7 @@ class Report(NamedTuple):
     """The multiple of `report_every` that the step contains, counted in the epoch's order. If it contains none, because
     this is the report at the end of an epoch, and in the closing report: the number of training samples."""
     loss: float
-    """The loss of the step, before its update. The weights of samples count here and in `train_loss`, not below."""
+    """The loss of the step, before its update. Weights of samples count in this and in `train_loss` alone."""
     seconds: float
     """Time since the start of training, including everything."""
     train_loss: float
@@ -85,8 +85,9 @@ class Position(NamedTuple):
     reports: int = 0
     """The reports that were given since the start of training, without the closing one."""
     seconds: float = 0.0
+    """Time since the start of training."""
     loss: float = math.nan
-    """That of the last step."""
+    """The loss of the last step."""
     tally: Tally = Tally()
     best: Best | None = None
     """None without held-out samples, and until the end of the first epoch."""
@@ -162,7 +163,7 @@ def _report(job: Job, position: Position, network: Network, sample: int, began: 
     data, best, tally, validation, test = job.dataset, position.best, position.tally, None, None
     if job.held_out and position.sample == len(job.rows):  # at the end of an epoch
         validation = model.evaluate(*job.held_out)
-        order = -1 if job.config.monitor == "loss" else 1  # of the two figures
+        order = -1 if job.config.monitor == "loss" else 1  # -1: the loss is compared before the score
         if best is None or (validation.score, -validation.loss)[::order] > (best.score, -best.loss)[::order]:
             best = Best(model.network, validation.score, position.epoch, validation.loss)
     if data.test_inputs is not None:

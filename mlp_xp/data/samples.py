@@ -22,7 +22,7 @@ class Part(NamedTuple):
     file: Path | zipfile.Path | None = None
     """Where they come from; None for arrays in memory."""
     weights: Any = None
-    """Of a training set, (n,); None for equal ones."""
+    """The weights of the samples of a training set, (n,); None for equal ones."""
 
 
 @dataclass(frozen=True)

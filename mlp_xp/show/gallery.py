@@ -78,18 +78,17 @@ def _figures(folder: Path, dataset: Dataset, backend: Backend) -> Iterator[tuple
 def _test_figures(model: Model, dataset: Dataset, backend: Backend) -> Iterator[tuple[str, Any]]:
     task, names, labels = model.task, model.class_names, backend.to_numpy(dataset.test_labels)
     outputs = backend.to_numpy(model.predictions(dataset.test_inputs))
-    if not task.floats:
-        yield "probabilities.png", plots.draw_probabilities(task, outputs, labels)
     if task.exclusive:
         matrix = confusion_matrix(labels, np.argmax(outputs, axis=1), len(names))
         yield "confusion.png", plots.draw_confusion(matrix, names)
         if len(model.input_shape) == 2:
             images, ink = backend.to_numpy(dataset.test_inputs), "pictures" not in model.kind
             yield "mistakes.png", plots.draw_mistakes(images, labels, outputs, names, ink=ink)
-        return
-    result = model.evaluate(dataset.test_inputs, dataset.test_labels)
-    if task.floats:
-        yield "predictions.png", plots.draw_predictions(labels, outputs, result.r2s, names)
     else:
+        result = model.evaluate(dataset.test_inputs, dataset.test_labels)
+        if task.floats:
+            yield "predictions.png", plots.draw_predictions(labels, outputs, result.r2s, names)
+            return
         share = np.mean(labels, axis=0, dtype=np.float64)
         yield "labels.png", plots.draw_labels(result.label_accuracies, np.maximum(share, 1 - share).tolist(), names)
+    yield "probabilities.png", plots.draw_probabilities(task, outputs, labels)

@@ -1,4 +1,4 @@
-"""The results of a sweep: its settings, each over all runs, ranked by held-out samples; summary.csv and .json.
+"""The results of a sweep: its settings, each over seeds and folds, ranked by held-out samples; summary.csv and .json.
 
 A setting is everything that varies in the sweep except the seed and the fold of a cross-validation. Settings are ranked
 by their mean accuracy, or R² for regression, on the held-out samples, and never by the test set: the best of many on
@@ -59,7 +59,7 @@ class Group(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """The settings of several runs, each over its runs. If they are ranked, only the best one has test results."""
+    """The settings of several runs, each with the runs that have it. If ranked, only the best one has test results."""
 
     varied: tuple[str, ...]
     """The settings that vary, with seed and fold."""

@@ -120,7 +120,7 @@ def test_predict_shows_pictures_of_a_folder_as_they_are(mode, tmp_path, monkeypa
 def test_plot_draws_one_run_and_lays_several_over_one_another(folder, tmp_path, monkeypatch) -> None:
     code, out, err = call("plot", folder)
     assert (code, err) == (0, "")
-    names = ["curves.png", "probabilities.png", "confusion.png", "mistakes.png", "weights.png"]
+    names = ["curves.png", "confusion.png", "mistakes.png", "probabilities.png", "weights.png"]
     assert out.splitlines() == [str(folder / name) for name in names]
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in names)
 

@@ -166,7 +166,7 @@ def test_deviations_hide_no_peak() -> None:
 
 def test_a_run_on_images_has_its_pictures_with_its_numbers(tmp_path, monkeypatch) -> None:
     """For the other tasks see test_tasks.py."""
-    names = ["curves.png", "probabilities.png", "confusion.png", "mistakes.png", "weights.png"]
+    names = ["curves.png", "confusion.png", "mistakes.png", "probabilities.png", "weights.png"]
     figures: dict[str, Any] = {}
     monkeypatch.setattr(plots, "save", lambda figure, path: figures.update({path.name: figure}))
     backend, folder = open_backend(), tmp_path / "run"
