@@ -171,12 +171,10 @@ def to_dataset(
             fault = f"all {len(y)} rows are of the class {meaning.names[int(y[0])]!r}"
             raise DatasetError(fault, remedy="give at least two classes", setting="y")
     is_image = x.dtype == backend.xp.uint8 and len(x.shape) > 2
-    prepare = Preparation(PREPARATIONS["unchanged"])
+    prepare = BYTES if standardize is None else Preparation(PREPARATIONS["unchanged"])
     if standardize or (standardize is None and not is_image):
         fitted = _fit(samples, "X", backend.to_numpy(x), names, backend)
         prepare = Preparation(PREPARATIONS["standardize"], fitted)
-    elif standardize is None:
-        prepare = BYTES
     scaled = task.scales and how.scale_targets
     dtype = backend.dtype if task.floats else None
     return Dataset(
