@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 from functools import cache
 
 import cupy_stand_in
@@ -13,6 +14,7 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.library import Backend
 
 NEEDS_GPU = {"cupy"}
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Names, separated by spaces; empty: all backends. Mutation testing sets it, since it runs the tests a thousand times.
 ONLY = os.environ.get("MLP_XP_TEST_BACKENDS", "").split()
 
@@ -30,9 +32,16 @@ def backend_params() -> list:
 
 
 @cache
-def is_installed(package: str) -> bool:
-    """Return whether a package can be imported."""
-    return importlib.util.find_spec(package) is not None
+def is_installed(name: str) -> bool:
+    """Return whether a package can be imported. `browser` is what tests in a browser need: Chromium and Playwright."""
+    if name == "browser":
+        return browser() is not None and is_installed("playwright")
+    return importlib.util.find_spec(name) is not None
+
+
+def browser() -> str | None:
+    """Return the path of Chromium or Chrome on this machine, if it has one."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 @cache
