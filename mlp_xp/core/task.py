@@ -212,7 +212,7 @@ def _number_figures(z: np.ndarray, targets: np.ndarray, scaling: Sequence[np.nda
 
 def _numbers(predictions: Array, names: Sequence[str], /, *, xp: Any) -> Array:
     """Return the numbers (n, outputs), or (n,) for a single output."""
-    return predictions[:, 0] if predictions.shape[1] == 1 else predictions
+    return predictions[:, 0] if len(names) == 1 else predictions
 
 
 def _pool_numbers(z: np.ndarray) -> np.ndarray:
