@@ -9,6 +9,7 @@ import numpy as np
 from mlp_xp.core.chunk import make_chunk, step_inputs
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, check_dataset
+from mlp_xp.core.deform import check_deformable, draw_deformations
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
@@ -35,10 +36,11 @@ class Job:
         """Check that all of it fits together.
 
         dataset: with arrays on the backend's device. Raises DatasetError for data that cannot be trained on (see
-        `check_dataset`), and ConfigError if there are too few.
+        `check_dataset`), and ConfigError if there are too few, or if they cannot be deformed.
         """
         check_dataset(dataset, backend)
         config.check_fits(dataset.train_inputs.shape[0])
+        check_deformable(config, tuple(dataset.train_inputs.shape[1:]))
         self.config, self.dataset, self.backend = config, dataset, backend
         self._step_config = config.compiled_settings()
         self.sizes = layer_sizes(config, dataset)
@@ -110,7 +112,9 @@ class Job:
         most_steps = max(chunk.steps for chunk in self.plan)
         run_chunk = make_chunk(self._step_config, backend, dataset.prepare.function, dataset.task, most_steps)
         data = *dataset[:2], dataset.prepare.fitted, dataset.scaling
-        steps = step_inputs(self.config, backend.dtype_name, samples, self.weights, first_step, self.total_steps)
+        dtype, shape = backend.dtype_name, tuple(dataset.train_inputs.shape[1:])
+        steps = step_inputs(self.config, dtype, samples, self.weights, first_step, self.total_steps)
+        steps += draw_deformations(self.config, dtype, shape, len(samples), samples.shape[1], first_step)
         state, losses = run_chunk(state, data, steps)
         return state, backend.to_numpy(losses).astype(np.float64)
 

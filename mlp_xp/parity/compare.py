@@ -189,7 +189,7 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
     """
     if len(config.hidden) != 1:
         raise ConfigError(f"the notebook has one hidden layer, not {len(config.hidden)}", setting="hidden")
-    for name in ("activation", "init", "optimizer", "schedule", "weight_decay", "clip_norm", "dropout"):
+    for name in ("activation", "init", "optimizer", "schedule", "weight_decay", "clip_norm", "dropout", "deform"):
         if (value := getattr(config, name)) != (own := getattr(TrainConfig(), name)):
             raise ConfigError(f"the notebook has {own!r}, not {value!r}", setting=name)
     data = notebook.prepared(dataset)

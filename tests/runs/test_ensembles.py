@@ -214,9 +214,9 @@ def test_the_commands_print_all_figures_for_programs(task, tables):
 
 def test_without_scikit_learn_a_line_says_how_to_get_more(tables, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    note = "note: ROC AUC needs scikit-learn, which is not installed; install"
-    assert_one_line(call("evaluate", *tables["classes"][0], "--csv"), 0, note)
-    assert call("evaluate", *tables["regression"][0]).err == ""
+    note = "note: more figures need scikit-learn, which is not installed; install it with: "
+    for (runs, *_), how in zip(tables.values(), (("--csv",), (), ("--json",)), strict=True):
+        assert_one_line(call("evaluate", *runs, *how), 0, note, "-m pip install 'mlp_xp[sklearn]'")
 
 
 def test_no_models_are_refused():
