@@ -247,6 +247,26 @@ def _models(given: Models, backend: str, device: str | None) -> list[Model]:
     return [model.on(open_backend(backend, device, model.backend.dtype_name)) for model in models]
 
 
+def export_onnx(models: Models, path: str | Path, *, dtype: str | None = None) -> Path:
+    """Write a network, or several as one, to an ONNX file, and return its path. `Model.to_onnx` does the same.
+
+    Its graph takes what `predict` takes: images of bytes, features, or a table's columns in their units, with any
+    number of rows. For the columns see docs/export.md. It gives the probabilities and the number of each class, or 0
+    or 1 for each label, or numbers in their units, within rounding. dtype: "float64" or "float32", for the computation
+    and its results; None for that of each network. An existing file is replaced.
+
+    Raises MlpXpError for models that do not fit together, without the extra `onnx`, and for a function of your own
+    that cannot be recorded; RunError, ConfigError for another dtype, and FileError.
+    """
+    from mlp_xp.export.onnx import write_onnx
+
+    write_onnx(_models(models, "numpy", None), Path(path), dtype)
+    return Path(path)
+
+
+Model.to_onnx = export_onnx  # type: ignore[attr-defined]  # not in the core, which exports nothing
+
+
 def plot_run(
     run_dir: str | Path,
     backend: str = "numpy",
