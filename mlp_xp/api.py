@@ -111,16 +111,11 @@ class Evaluated(NamedTuple):
 
     result: Evaluation
     """For several networks that of their mean probabilities, or numbers."""
-    matrix: np.ndarray | None
-    """The confusion matrix, int64 (classes, classes). Rows: true class; columns: predicted class. None for other
-    tasks."""
     models: tuple[Model, ...]
     runs: tuple[Evaluation, ...]
     """What each network does alone."""
-    matrices: tuple[np.ndarray, ...]
-    """The confusion matrix of each; none for other tasks than classes."""
     figures: dict[str, Any]
-    """All figures of `result` as `mlp-xp evaluate --json` prints them; see docs/runs.md. What is 0 / 0 is None."""
+    """All figures of `result`, and the confusion matrix, as `mlp-xp evaluate --json` prints them; see docs/runs.md."""
     run_figures: tuple[dict[str, Any], ...]
     """All figures of each network alone."""
 
@@ -164,9 +159,7 @@ def evaluate(
         logits.append(pooled)
     networks = zip((*found, found[0]), (*runs, result), logits, strict=False)  # and their ensemble, if there is one
     figures = [figures_of(model, each, z, labels) for model, each, z in networks]
-    matrices = [np.array(each["confusion_matrix"]) for each in figures if found[0].task.exclusive]
-    each = tuple(matrices[: len(found)]), figures[-1], tuple(figures[: len(found)])
-    return Evaluated(result, matrices[-1] if matrices else None, tuple(found), tuple(runs), *each)
+    return Evaluated(result, tuple(found), tuple(runs), figures[-1], tuple(figures[: len(found)]))
 
 
 class Predicted(NamedTuple):

@@ -103,9 +103,9 @@ def show(found: api.Evaluated, folders: Sequence[Path], console: Console) -> Non
     print_table([heads.get(name, name) for name in parts[0]], rows, console)
     if said := [f"{name.replace('_', ' ')} {whole[name]:.4f}" for name in PROBABLE if name in whole]:
         say(console, f"\n{', '.join(said)}")
-    if found.matrix is not None:
+    if matrix := whole.get("confusion_matrix"):
         say(console, "\nconfusion matrix (rows: true class; columns: predicted class)")
-        counts = ((name, *(str(count or ".") for count in row)) for name, row in zip(names, found.matrix, strict=True))
+        counts = ((name, *(str(count or ".") for count in row)) for name, row in zip(names, matrix, strict=True))
         print_table(("", *names), counts, console)
 
 

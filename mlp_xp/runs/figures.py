@@ -14,7 +14,6 @@ import numpy as np
 
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation, Task, in_units
-from mlp_xp.runs.ensembles import confusion_matrix
 
 BINS = 15
 
@@ -107,3 +106,12 @@ def reliability(task: Task, predictions: np.ndarray, labels: np.ndarray) -> tupl
     bins = sums[:, sums[0] > 0]
     bins[1:] = bins[1:] / bins[0]
     return float(np.average(np.abs(bins[2] - bins[1]), weights=bins[0])), bins
+
+
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
+    """Return the confusion matrix, int64 (classes, classes), of host arrays (n,).
+
+    Rows: true class; columns: predicted class.
+    """
+    pairs = labels.astype(np.int64) * classes + predictions.astype(np.int64)
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)

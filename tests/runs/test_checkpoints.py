@@ -172,9 +172,3 @@ def test_data_that_do_not_fit_a_model_are_refused(ours, theirs, message):
     dataset: Dataset = TINY._replace(**{"class_names": model.class_names, **theirs})
     with pytest.raises(RunError, match=f"runs/one/model.safetensors.*{message}") if message else nullcontext():
         check_fit(model, dataset, "the table")
-
-
-def test_two_models_need_the_same_names():
-    check_fit(MODEL, MODEL, "that of 'b'")
-    with pytest.raises(RunError, match="fit that of 'b': classes a, b, c, not 0, 1, 2"):
-        check_fit(MODEL, MODEL._replace(class_names=("0", "1", "2")), "that of 'b'")
