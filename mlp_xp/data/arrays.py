@@ -175,7 +175,7 @@ def to_dataset(
     if standardize or (standardize is None and not is_image):
         fitted = _fit(samples, "X", backend.to_numpy(x), names, backend)
         prepare = Preparation(PREPARATIONS["standardize"], fitted)
-    scaled = task.scales and how.scale_targets
+    scaled = task.floats and how.scale_targets
     dtype = backend.dtype if task.floats else None
     return Dataset(
         *(x, backend.asarray(y, dtype), test_x, None if test_y is None else backend.asarray(test_y, dtype)),
