@@ -18,8 +18,7 @@ from mlp_xp.show.console import plain_console, print_csv, print_table, say
 from mlp_xp.show.numbers import figure
 from mlp_xp.show.terminal import described_result
 
-HEADS = {"r2": "R²", "rmse": "RMSE", "mae": "MAE", "median_absolute_error": "median absolute error", "f1": "F1"}
-HEADS |= {"roc_auc": "ROC AUC"}
+HEADS = {"r2": "R²", "rmse": "RMSE", "mae": "MAE", "f1": "F1", "roc_auc": "ROC AUC"}
 PROBABLE = ("log_loss", "calibration_error")
 UNITS = ("rmse", "mae", "median_absolute_error")  # figures in the units of the labels
 
@@ -98,7 +97,7 @@ def show(found: api.Evaluated, folders: Sequence[Path], console: Console) -> Non
     for how in ("macro", "weighted"):
         means = [_cell(name, whole[f"{name}_{how}"]) if f"{name}_{how}" in whole else "" for name in parts[0]]
         rows += [[f"{how} mean", *means[1:]]] if any(means) else []
-    print_table([heads.get(name, name) for name in parts[0]], rows, console)
+    print_table([heads.get(name, name.replace("_", " ")) for name in parts[0]], rows, console)
     if said := [f"{name.replace('_', ' ')} {whole[name]:.4f}" for name in PROBABLE if name in whole]:
         say(console, f"\n{', '.join(said)}")
     if matrix := whole.get("confusion_matrix"):
