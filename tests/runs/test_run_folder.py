@@ -13,7 +13,7 @@ from data_sets import TINY
 from helpers import arrays_of
 from run_folders import a_config
 
-from mlp_xp import TrainConfig, evaluate, open_backend, train
+from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.core.config import ConfigError
 from mlp_xp.core.dataset import Preparation, flatten_and_scale
 from mlp_xp.core.task import Evaluation
