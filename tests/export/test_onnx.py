@@ -341,3 +341,19 @@ def test_the_estimators(kind, tmp_path, random) -> None:
     answer = found["labels"] if kind == "labels" else estimator.classes_[found["classes"]]
     np.testing.assert_array_equal(answer, expected)
     assert json.loads(metadata(tmp_path / "m.onnx")["class_names"]) == [*map(str, estimator.classes_)]
+
+
+@needs_onnx
+def test_the_program_of_the_documentation(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = from_arrays(np.arange(4 * 784, dtype=np.uint8).reshape(4, 28, 28), ["no", "yes"] * 2)
+    model = model_for(images)
+    model.to_onnx("model.onnx")
+    text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    exec(text.partition("```python\n")[2].partition("```")[0], {})
+    name, probability = capsys.readouterr().out.split()
+    blank = np.zeros((1, 28, 28), np.uint8)
+    assert name == model.predict(blank)[0]
+    assert float(probability) == pytest.approx(
+        model.predict_proba(blank).max(), abs=tolerance(model, np.zeros((1, 784)))
+    )
