@@ -171,6 +171,7 @@ def test_an_ensemble_gives_the_mean(task, tmp_path) -> None:
     mlp_xp.export_onnx(models, tmp_path / "m.onnx")
     found, expected = run(tmp_path / "m.onnx", X), mlp_xp.predict(models, X)
     first = next(iter(found.values()))
+    assert first.dtype == np.float64
     assert np.abs(first - expected.outputs).max() <= max(tolerance(each, features_of(each, X)) for each in models)
     if not TASKS[task].floats:
         answer = found[TASKS[task].outputs_name]
@@ -224,6 +225,21 @@ def test_a_table_has_an_input_for_each_column(name, tmp_path) -> None:
             np.testing.assert_array_equal(np.array(model.class_names)[answer], expected.values)
     kinds = {column.name: column.kind for column in model.columns.columns}
     assert json.loads(metadata(tmp_path / "m.onnx")["columns"]) == kinds
+
+
+@needs_onnx
+def test_true_false_and_gaps_may_be_written_as_in_a_table(tmp_path) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"answer": ["True", "False", "maybe", "NaN"] * 20})
+    model = model_for(from_arrays(frame, [0, 1, 2, 3] * 20))
+    model.to_onnx(tmp_path / "m.onnx")
+    texts = ["TRUE", "true", "false", "fALSE", "maybe", "MAYBE", "", "null", "<na>"]
+    found = run(tmp_path / "m.onnx", {"answer": np.array(texts)})["probabilities"]
+    frame = pd.DataFrame({"answer": texts})
+    expected = model.predict_proba(frame)
+    assert len(np.unique(expected.round(9), axis=0)) == 5
+    assert np.abs(found - expected).max() <= tolerance(model, features_of(model, model.columns.features(frame)))
 
 
 @needs_onnx
