@@ -30,7 +30,7 @@ from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.tables import is_table, read_tables
 from mlp_xp.declared import check_choice
-from mlp_xp.errors import MlpXpError, MlpXpWarning
+from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_run
@@ -74,18 +74,21 @@ def train(
     for a folder that cannot be written.
     """
     run_dir = None if run_dir is None else Path(run_dir)
+    if not isinstance(dataset, Dataset):
+        raise DatasetError(f"is a {type(dataset).__name__}", remedy="make a Dataset by from_arrays", setting="dataset")
     job = Job(config, dataset, backend)
     with ExitStack() as held:
         events: Iterator[Event]
         if run_dir is None:
             check_memory(config, job.sizes, backend)
             trained = read_source(start_from, job)
-            events = trajectory(job.with_threads_of(choose_threads(backend, job.work)), trained=trained)
+            job.backend = choose_threads(backend, job.work)
+            events = trajectory(job, trained=trained)
         else:
             place: dict[str, Any] = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
             place |= {"origin": dataset.origin or Origin(), "start_from": start_from}
             settings = Settings(backend.name, backend.device_name, backend.dtype_name, **place, train=config)
-            job = check_run(settings, job, run_dir)
+            check_run(settings, job, run_dir)
             held.enter_context(open_folder(run_dir, existing=True))
             recorded = train_in_folder(run_dir, settings, job)
             events = held.enter_context(closing(recorded))
@@ -227,8 +230,8 @@ def _read(models: Sequence[Model], inputs: Any) -> tuple[Samples, Pictures | Non
 
 def _outputs(model: Model, inputs: Any) -> np.ndarray:
     """Return what a network says about inputs, float64 (n, outputs): on their own device, or else on the model's."""
-    where = model.backend.like(inputs)
-    model = model if where.name == "numpy" else model.on(where)
+    where, on_host = model.backend.like(inputs), open_backend(dtype=model.backend.dtype_name)
+    model = model if where is on_host else model.on(where)
     return model.backend.to_numpy(model.predictions(model.read(inputs))).astype(np.float64)
 
 

@@ -12,9 +12,9 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
-from mlp_xp.core.training import trajectory
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.parity import notebook
+from mlp_xp.parity.compare import start
 
 
 class Figures(NamedTuple):
@@ -70,7 +70,7 @@ def assert_printed(reports: list[Figures], printed: tuple[Figures, ...]) -> None
 
 def assert_as_printed(dataset: Dataset, backend: Backend, steps: int) -> tuple[int, np.ndarray]:
     """Train with default settings; return how many lines of the notebook's were compared, and all losses."""
-    events = [*trajectory(Job(TrainConfig(), dataset, backend), stop_after=10 + steps)]
+    events = [*start(TrainConfig(), dataset, backend, steps)[1]]
     losses = np.concatenate([event.losses for event in events])
     np.testing.assert_allclose(losses[:10], WARM_UP, rtol=1e-9)
     reports = [event.report for event in events if event.report]

@@ -94,11 +94,6 @@ class Dataset(NamedTuple):
     """Weights of the training samples, at least 0, float64 (n,) on the host; None for equal ones. A sample's gradient
     and loss in training are multiplied by its weight over the mean of those that are trained on."""
 
-    @property
-    def is_own(self) -> bool:
-        """Whether these are your own data, of `from_arrays` or `load_dataset`."""
-        return self.hold_out is not None
-
     def __repr__(self) -> str:
         count, *shape = self.train_inputs.shape
         test = 0 if self.test_inputs is None else self.test_inputs.shape[0]

@@ -164,7 +164,7 @@ def test_the_notebooks_loop_refuses_what_the_notebook_does_not_have():
 # What is recorded.
 
 
-@pytest.mark.parametrize("steps", [29, 30])
+@pytest.mark.parametrize("steps", [4, 29, 30])
 def test_exactly_so_many_steps_are_recorded(steps):
     """29 steps are an epoch. Samples held out and patience change nothing of that."""
     trajectory = record(BATCHES, TINY, open_backend(), steps)
@@ -172,12 +172,15 @@ def test_exactly_so_many_steps_are_recorded(steps):
     assert trajectory.logits.shape == (len(trajectory.report_steps) + 1, 60, 10)
     assert trajectory.predictions.shape == (60,)
     np.testing.assert_array_equal(trajectory.predictions, trajectory.logits[-1].argmax(axis=1))
-    _, events = start(BATCHES, TINY, open_backend(), steps)
+    events = [*start(BATCHES, TINY, open_backend(), steps)[1]]
+    assert [event.position.step for event in events] == np.cumsum([len(event.losses) for event in events]).tolist()
     accuracies = [event.report.test.accuracy for event in events if event.report]
     final = np.mean(trajectory.predictions == TINY.test_labels)
     np.testing.assert_array_equal(trajectory.accuracies, [*accuracies, final])
     longer = record(BATCHES, TINY, open_backend(), 35)
     np.testing.assert_array_equal(longer.losses[: WARM_UP + steps], trajectory.losses)
+    due = longer.report_steps[longer.report_steps <= WARM_UP + steps]
+    np.testing.assert_array_equal(trajectory.report_steps, due)
     held_out = record(replace(BATCHES, validation=60, patience=1, epochs=2), TINY, open_backend(), 2 * steps)
     assert len(held_out.losses) == WARM_UP + 2 * steps
 

@@ -15,14 +15,13 @@ import pytest
 from data_sets import TINY
 
 import mlp_xp
-from mlp_xp.backends import requirements
 from mlp_xp.backends.common import BackendFailure, eager_scan
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.library import Backend
 from mlp_xp.core.training import DivergenceError
 from mlp_xp.parity.compare import record
-from mlp_xp.parity.trace import Tracer, small_runs, trace, tracing, train_and_predict
+from mlp_xp.parity.trace import Tracer, trace, tracing, train_and_predict
 
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
 PACKAGE = Path(mlp_xp.__file__).parent
@@ -43,15 +42,6 @@ def test_every_backend_is_healthy(backend):
     assert run.steps == 7
     assert sum(map(len, run.verdicts.values())) == run.calls
     assert {"tanh", "matmul", "isub", "getitem", "argmax", "mean", "take", "from_numpy"} <= run.verdicts.keys()
-
-
-def test_small_runs_use_what_a_usual_run_does_not():
-    backend = open_backend("array-api-strict")
-    runs = [*dict(small_runs(backend)).values(), trace(CONFIG, TINY, backend, 2)]
-    for run in runs:
-        assert_healthy(run)
-    used = {name for run in runs for name in (*run.verdicts, *vars(run.xp))}
-    assert {*requirements.FUNCTIONS} - used == {"finfo"}
 
 
 def test_a_traced_run_has_the_same_bits():
@@ -156,7 +146,6 @@ def scribbling(function, x):
 # By name: the function or operator, its change, at which calls, the steps to trace, and what the trace says and where.
 FAULTS = {
     "tanh off by 1e-9": ("tanh", off_by, lambda n: n == 29, 60, "deviates by", "functional.py"),
-    "tanh always off": ("tanh", off_by, lambda n: True, 20, "deviates by", "functional.py"),
     "matmul rounded to float32 once in 5000 calls": (
         *("matmul", rounded, lambda n: n == 5000, 1700, "deviates by", ".py"),
     ),

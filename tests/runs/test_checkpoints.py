@@ -133,6 +133,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     path.mkdir()
     with pytest.raises(RunError, match=r"model\.safetensors': cannot be read: Is a directory"):
         load_run(str(path))
+    with pytest.raises(RunError, match=r"^path: 3 is not a path; give the folder"):
+        load_run(3)
 
 
 def test_a_checkpoint_of_other_settings_is_refused(folder):
