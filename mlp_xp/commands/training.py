@@ -74,7 +74,7 @@ def train(
         if not (resume or config or "batch_size" in given):
             settings = with_fitting_batches(settings, dataset.train_inputs.shape[0])
         job = Job(settings.train, dataset, backend)
-        job = recording.check_run(settings, job, resume)
+        recording.check_run(settings, job, resume)
         if not is_run:  # created after all checks, so that a run that cannot begin leaves no folder
             folder = folder or run_folder.claim_folder(settings, dt.datetime.now())
             held.enter_context(recording.open_folder(folder, existing=overwrite))

@@ -72,7 +72,8 @@ def make_chunk(
         taken = xp.take(labels, xp.reshape(numbers, (-1,)), axis=0)
         targets = task.encode(taken, outputs, scaling, dtype=backend.dtype, device=backend.device, xp=xp)
         targets = xp.reshape(targets, (k, batch_size, outputs))
-        most_samples = BLOCK_SAMPLES if deferred else backend.block_bytes // (features * backend.itemsize)
+        sample_bytes = features * np.dtype(backend.dtype_name).itemsize
+        most_samples = BLOCK_SAMPLES if deferred else backend.block_bytes // sample_bytes
         size = max(1, most_samples // batch_size)
         state, logits = backend.scan_blocks(block, state, (numbers, targets, kept, weights, rates, *drawn), size)
         losses = task.loss(logits, targets, xp=xp)
