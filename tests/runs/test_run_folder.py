@@ -99,13 +99,6 @@ def test_no_folder_is_made_for_what_cannot_be_trained_or_stored(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_on_data_in_memory_is_evaluated_with_them(tmp_path):
-    finished_run(tmp_path / "run")
-    assert evaluate(tmp_path / "run", data=TINY).result.samples == len(TINY.test_labels)
-    with pytest.raises(MlpXpError, match=r"^data: .*run': its data were in memory, or are not known; give"):
-        evaluate(tmp_path / "run")
-
-
 def a_report(**changes) -> Report:
     values = {"epoch": 1, "sample": 100, "loss": 0.1 + 0.2, "seconds": 1.5, "train_loss": math.pi}
     values |= {"samples_per_second": 1e6, "model": None, "test": Evaluation(5e-324, 1 / 3)}
