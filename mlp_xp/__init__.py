@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlp_xp.api import evaluate, plot_curves, plot_run, predict, sweep, train
+    from mlp_xp.api import evaluate, plot_curves, plot_run, predict, sweep, train, write_page
     from mlp_xp.backends.opening import open_backend
     from mlp_xp.core.config import TrainConfig
     from mlp_xp.core.dataset import Dataset
@@ -32,6 +32,7 @@ __all__ = [
     "predict",
     "sweep",
     "train",
+    "write_page",
 ]
 
 
