@@ -122,8 +122,8 @@ class MlpXp(Program):
         sizes = (INPUTS, *workload.hidden, CLASSES)
         drawn = initial_layers(sizes, np.random.RandomState(config.seed), config.init)
         self.state = initial_state(config, drawn, self.backend)
-        training = TrainingJob(config, self.dataset, self.backend)
-        self.training = training.with_threads_of(choose_threads(self.backend, training.work))
+        self.training = TrainingJob(config, self.dataset, self.backend)
+        self.training.backend = choose_threads(self.backend, self.training.work)
         self.lengths = chunk_lengths(workload.batch_size, count_parameters(sizes), samples)
 
     def shuffle(self, permutation: np.ndarray) -> None:

@@ -30,7 +30,7 @@ from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.tables import is_table, read_tables
 from mlp_xp.declared import check_choice
-from mlp_xp.errors import MlpXpError, MlpXpWarning
+from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
 from mlp_xp.export import page
 from mlp_xp.files import FileError
 from mlp_xp.runs import run_folder
@@ -75,18 +75,21 @@ def train(
     for a folder that cannot be written.
     """
     run_dir = None if run_dir is None else Path(run_dir)
+    if not isinstance(dataset, Dataset):
+        raise DatasetError(f"is a {type(dataset).__name__}", remedy="make a Dataset by from_arrays", setting="dataset")
     job = Job(config, dataset, backend)
     with ExitStack() as held:
         events: Iterator[Event]
         if run_dir is None:
             check_memory(config, job.sizes, backend)
             trained = read_source(start_from, job)
-            events = trajectory(job.with_threads_of(choose_threads(backend, job.work)), trained=trained)
+            job.backend = choose_threads(backend, job.work)
+            events = trajectory(job, trained=trained)
         else:
             place: dict[str, Any] = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
             place |= {"origin": dataset.origin or Origin(), "start_from": start_from}
             settings = Settings(backend.name, backend.device_name, backend.dtype_name, **place, train=config)
-            job = check_run(settings, job, run_dir)
+            check_run(settings, job, run_dir)
             held.enter_context(open_folder(run_dir, existing=True))
             recorded = train_in_folder(run_dir, settings, job)
             events = held.enter_context(closing(recorded))
@@ -112,16 +115,11 @@ class Evaluated(NamedTuple):
 
     result: Evaluation
     """For several networks that of their mean probabilities, or numbers."""
-    matrix: np.ndarray | None
-    """The confusion matrix, int64 (classes, classes). Rows: true class; columns: predicted class. None for other
-    tasks."""
     models: tuple[Model, ...]
     runs: tuple[Evaluation, ...]
     """What each network does alone."""
-    matrices: tuple[np.ndarray, ...]
-    """The confusion matrix of each; none for other tasks than classes."""
     figures: dict[str, Any]
-    """All figures of `result` as `mlp-xp evaluate --json` prints them; see docs/runs.md. What is 0 / 0 is None."""
+    """All figures of `result`, and the confusion matrix, as `mlp-xp evaluate --json` prints them; see docs/runs.md."""
     run_figures: tuple[dict[str, Any], ...]
     """All figures of each network alone."""
 
@@ -165,9 +163,7 @@ def evaluate(
         logits.append(pooled)
     networks = zip((*found, found[0]), (*runs, result), logits, strict=False)  # and their ensemble, if there is one
     figures = [figures_of(model, each, z, labels) for model, each, z in networks]
-    matrices = [np.array(each["confusion_matrix"]) for each in figures if found[0].task.exclusive]
-    each = tuple(matrices[: len(found)]), figures[-1], tuple(figures[: len(found)])
-    return Evaluated(result, matrices[-1] if matrices else None, tuple(found), tuple(runs), *each)
+    return Evaluated(result, tuple(found), tuple(runs), figures[-1], tuple(figures[: len(found)]))
 
 
 class Predicted(NamedTuple):
@@ -235,8 +231,8 @@ def _read(models: Sequence[Model], inputs: Any) -> tuple[Samples, Pictures | Non
 
 def _outputs(model: Model, inputs: Any) -> np.ndarray:
     """Return what a network says about inputs, float64 (n, outputs): on their own device, or else on the model's."""
-    where = model.backend.like(inputs)
-    model = model if where.name == "numpy" else model.on(where)
+    where, on_host = model.backend.like(inputs), open_backend(dtype=model.backend.dtype_name)
+    model = model if where is on_host else model.on(where)
     return model.backend.to_numpy(model.predictions(model.read(inputs))).astype(np.float64)
 
 
@@ -253,6 +249,49 @@ def _models(given: Models, backend: str, device: str | None) -> list[Model]:
     for model in models:
         check_fit(model, models[0], f"that of {models[0].source!r}")
     return [model.on(open_backend(backend, device, model.backend.dtype_name)) for model in models]
+
+
+def export_onnx(models: Models, path: str | Path, *, dtype: str | None = None) -> Path:
+    """Write a network, or several as one, to an ONNX file, and return its path. `Model.to_onnx` does the same.
+
+    Its graph takes what `predict` takes: images of bytes, features, or a table's columns in their units, with any
+    number of rows. For the columns see docs/export.md. It gives the probabilities and the number of each class, or 0
+    or 1 for each label, or numbers in their units, within rounding. dtype: "float64" or "float32", for the computation
+    and its results; None for that of each network. An existing file is replaced.
+
+    Raises MlpXpError for models that do not fit together, without the extra `onnx`, and for a function of your own
+    that cannot be recorded; RunError, ConfigError for another dtype, and FileError.
+    """
+    from mlp_xp.export.onnx import write_onnx
+
+    write_onnx(_models(models, "numpy", None), Path(path), dtype)
+    return Path(path)
+
+
+Model.to_onnx = export_onnx  # type: ignore[attr-defined]  # not in the core, which exports nothing
+
+
+def export_page(
+    model: Models,
+    path: str | Path,
+    backend: str = "numpy",
+    device: str | None = None,
+    *,
+    data: Any = None,
+    cache_dir: str | Path | None = None,
+) -> Path:
+    """Write a web page with a network, in one HTML file, and return its path; see `export.page.write_page`.
+
+    Takes and raises what `evaluate` does, but one network alone, and data may have no test set.
+    """
+    found, *others = _models(model, backend, device)
+    if others:
+        raise MlpXpError("an ensemble has no page; give one of its runs", setting="model")
+    dataset = _data_of(found, data, cache_dir, {}, needs_test=False)
+    if dataset.test_inputs is not None:
+        (dataset,) = held_out([found], [dataset])
+    page.write_page(Path(path), found, dataset)
+    return Path(path)
 
 
 def plot_run(
@@ -274,30 +313,6 @@ def plot_run(
     (model,) = _models(run_dir, backend, device)
     (dataset,) = held_out([model], [_data_of(model, data, cache_dir, {})])
     return draw_run(run_dir, dataset, model.backend)
-
-
-def write_page(
-    model: Model | str | Path,
-    path: str | Path,
-    backend: str = "numpy",
-    device: str | None = None,
-    *,
-    data: Any = None,
-    cache_dir: str | Path | None = None,
-) -> int:
-    """Write a web page with a network, in one HTML file, and return its size in bytes.
-
-    model: a model or the folder of a run. The other arguments are those of `evaluate`; a test set is not needed. Raises
-    what `evaluate` and `export.page.write_page` raise, and MlpXpError for several networks.
-    """
-    found, *others = _models(model, backend, device)
-    if others:
-        raise MlpXpError("an ensemble has no page; give one of its runs", file=model)
-    dataset = _data_of(found, data, cache_dir, {}, needs_test=False)
-    if dataset.test_inputs is not None:
-        (dataset,) = held_out([found], [dataset])
-    page.write_page(Path(path), found, dataset)
-    return Path(path).stat().st_size
 
 
 def plot_curves(run_dirs: str | Path | Sequence[str | Path], output: str | Path) -> Path:

@@ -265,7 +265,7 @@ def record_run(
 ) -> None:
     """Train in a folder, as the command does."""
     job = Job(settings.train, dataset, backend)
-    job = recording.check_run(settings, job, None if overwrite else folder)
+    recording.check_run(settings, job, None if overwrite else folder)
     with recording.open_folder(folder, existing=True):
         for _ in recording.train_in_folder(folder, settings, job, overwrite=overwrite):
             pass

@@ -11,7 +11,7 @@ import mlp_xp
 HEAVY = (
     *("jax", "jaxlib", "torch", "cupy", "array_api_strict", "array_api_compat.torch", "array_api_compat.cupy"),
     *("matplotlib", "PIL", "pooch", "rich", "cyclopts", "docstring_parser", "safetensors"),
-    *("joblib", "optuna", "distributed"),
+    *("joblib", "optuna", "distributed", "sklearn"),
 )
 
 

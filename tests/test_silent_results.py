@@ -1,7 +1,6 @@
 """Faults that would change results without a word: each is refused in one line that says where."""
 
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from data_sets import on_device, synthetic, write_csv
 from helpers import assert_one_line, call
 
 import mlp_xp
-from mlp_xp import evaluate, from_arrays, load_run, open_backend, predict
+from mlp_xp import evaluate, from_arrays, load_run, open_backend
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
 from mlp_xp.runs import run_folder
@@ -79,7 +78,10 @@ NOISE = np.random.RandomState(1).randint(0, 2, 80)
 
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory: pytest.TempPathFactory, no_pictures: None) -> Path:
-    """Runs that know their training rows by heart, whose labels are noise: r0 and r1 hold out other rows."""
+    """Runs that know their training rows by heart, whose labels are noise: r0 and r1 hold out other rows.
+
+    tests/runs/test_rows.py tests which rows of other data are left out.
+    """
     place = tmp_path_factory.mktemp("noise")
     rows = np.random.RandomState(2).randn(80, 6).round(3)
     write_csv(place / "noise.csv", {**{f"x{i}": rows[:, i].tolist() for i in range(6)}, "y": NOISE.tolist()})
@@ -97,65 +99,18 @@ def in_memory(place: Path, **changes: Any) -> Any:
     return from_arrays(table[:, :6], table[:, 6].astype(int), 0.2, task="classes", **changes)
 
 
-def write_lines(place: Path, lines: list[str]) -> Path:
-    """Write a table with some lines of the noise, or with others in its form."""
-    heads = (place / "noise.csv").read_text().splitlines()[0]
-    (place / "given.csv").write_text("\n".join([heads, *lines]) + "\n")
-    return place / "given.csv"
-
-
-def accuracy_of(run: Path, lines: list[str]) -> float:
-    """Return the accuracy of a run on some lines, from its predictions."""
-    return float(np.mean(predict(run, write_lines(run.parent, lines)).values == [line[-1] for line in lines]))
-
-
-def lines_of(place: Path, seed: int) -> tuple[list[str], list[str]]:
-    """Return the lines of the noise that a split trains on, and those that it holds out."""
-    lines = (place / "noise.csv").read_text().splitlines()[1:]
+def held_out(place: Path, seed: int) -> set[tuple[float, ...]]:
+    """Return the rows of the noise that a split holds out."""
     data = load_dataset(place / "noise.csv", label="y", task="classes", split_seed=seed)
-    texts = {tuple(map(float, line.split(",")[:-1])): line for line in lines}
-    train, test = ([texts[tuple(row)] for row in rows.tolist()] for rows in (data.train_inputs, data.test_inputs))
-    return train, test
-
-
-def evaluated(runs: Any, table: Path, rows: int, left_out: int) -> float:
-    """Return the accuracy on a table, and see that some of its rows are left out, with a warning."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        result = evaluate(runs, table).result
-    said = [f"{left_out} of {rows} rows are left out"] if left_out else []
-    assert [str(each.message).partition(":")[0] for each in caught] == said
-    assert result.samples == rows - left_out
-    return result.accuracy
-
-
-NEW = [f"{i}.5,{-i},1,2,3,4,{i % 2}" for i in range(10)]
-
-
-def test_rows_that_a_network_was_trained_on_are_left_out(noise):
-    """The run's own table, in any order; one that has grown; a part of its training rows; rows that are there twice."""
-    run, (train, test) = noise / "r0", lines_of(noise, 0)
-    assert accuracy_of(run, test) == evaluate(run).result.accuracy < 0.8
-    shuffled = np.random.RandomState(4).permutation([*train, *test]).tolist()
-    for lines, left in (
-        ([*train, *test], test),
-        (shuffled, test),
-        ([*train, *NEW, *test], [*test, *NEW]),
-        ([*NEW, *test], [*test, *NEW]),
-        ([*train[:30], *NEW], NEW),
-        ([*train[:2], *train[:2], test[0]], [*train[:2], test[0]]),
-    ):
-        expected = accuracy_of(run, left)
-        assert evaluated(run, write_lines(noise, lines), len(lines), len(lines) - len(left)) == expected
-    outcome = call("evaluate", run, "--data-dir", write_lines(noise, train[:9]))
-    assert_one_line(outcome, 2, "no rows but those that the network was trained on", "give other data")
+    return {*map(tuple, data.test_inputs.tolist())}
 
 
 def test_runs_with_other_splits_are_evaluated_on_rows_that_none_was_trained_on(noise):
     """Alone each has chance on its own rows; together, on those that all of them hold out, or they are refused."""
-    runs, neither = [noise / "r0", noise / "r1"], sorted({*lines_of(noise, 0)[1]} & {*lines_of(noise, 1)[1]})
+    runs, neither = [noise / "r0", noise / "r1"], held_out(noise, 0) & held_out(noise, 1)
     assert neither
-    evaluated(runs, noise / "noise.csv", 80, 80 - len(neither))
+    with pytest.warns(MlpXpWarning, match=f"{80 - len(neither)} of 80 rows are left out"):
+        assert evaluate(runs, noise / "noise.csv").result.samples == len(neither)
     for name, seed in (("r0", 0), ("r1", 1)):
         alone = evaluate(noise / name).result
         assert alone.accuracy < 0.8

@@ -7,6 +7,8 @@ without a message.
 import os
 from pathlib import Path
 
+import numpy as np
+
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import count_parameters
@@ -25,21 +27,21 @@ def check_memory(config: TrainConfig, sizes: tuple[int, ...], backend: Backend) 
 
     sizes: (n_0, ..., n_L). Memory of a GPU is not checked, because its library reports an allocation that fails.
     """
-    need, available = training_bytes(config, sizes, backend.itemsize), available_bytes()
+    need, available = training_bytes(config, sizes, backend.dtype_name), available_bytes()
     if not backend.on_gpu and need > available:
         fault = f"training needs about {in_units(need)} of memory, but {in_units(available)} are available"
         raise NotEnoughMemoryError(fault, remedy="choose fewer hidden units or smaller batches")
 
 
-def training_bytes(config: TrainConfig, sizes: tuple[int, ...], itemsize: int) -> int:
+def training_bytes(config: TrainConfig, sizes: tuple[int, ...], dtype: str) -> int:
     """Return a lower bound of the bytes that training allocates, in addition to the data set and the libraries.
 
     These are the weights, the optimiser's slots and one more copy (in float64 at the start, a gradient or a report
     later), the best network if samples are held out, and the values of all layers for one batch. sizes: (n_0, ...,
-    n_L). itemsize: bytes per number.
+    n_L). dtype: the name of that of all these.
     """
     copies = 2 + OPTIMIZERS[config.optimizer].slot_count + bool(config.validation)
-    return itemsize * (copies * count_parameters(sizes) + config.batch_size * sum(sizes))
+    return np.dtype(dtype).itemsize * (copies * count_parameters(sizes) + config.batch_size * sum(sizes))
 
 
 def available_bytes() -> int:

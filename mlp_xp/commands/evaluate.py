@@ -12,6 +12,7 @@ from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only
 from mlp_xp.commands.process import called, print_line
 from mlp_xp.core.dataset import described
 from mlp_xp.errors import not_installed
+from mlp_xp.runs.figures import has_scikit_learn
 from mlp_xp.runs.sweep_index import INTERRUPTED, is_sweep
 from mlp_xp.runs.table import IN_USE, labels, read_row
 from mlp_xp.show.console import plain_console, print_csv, print_table, say
@@ -21,6 +22,7 @@ from mlp_xp.show.terminal import described_result
 HEADS = {"r2": "R²", "rmse": "RMSE", "mae": "MAE", "median_absolute_error": "median absolute error", "f1": "F1"}
 HEADS |= {"roc_auc": "ROC AUC"}
 ONE = {"classes": "class", "labels": "label", "outputs": "output"}
+PROBABLE = ("log_loss", "calibration_error")
 UNITS = ("rmse", "mae", "median_absolute_error")  # figures in the units of the labels
 
 
@@ -36,7 +38,7 @@ def evaluate(
     """Evaluate a run's network on the test set, in total and for each class, label or output.
 
     With several runs, or a sweep, evaluate each of them, and the ensemble, whose probabilities or numbers are the mean
-    of theirs. Areas under ROC curves need scikit-learn; docs/runs.md defines all figures.
+    of theirs. Most figures need scikit-learn; docs/runs.md defines them.
 
     Args:
         run_dirs: The folder of a training run or of a sweep, or the folders of several.
@@ -51,8 +53,8 @@ def evaluate(
     warn_of_unfinished(folders)
     several = len(run_dirs) > 1 or is_sweep(run_dirs[0])
     records = [{"run": str(folder), **each} for folder, each in zip(folders, found.run_figures, strict=True)]
-    if "f1_macro" in found.figures and "roc_auc_macro" not in found.figures:
-        print_line("note", f"ROC AUC needs scikit-learn, which {not_installed('scikit-learn')}")
+    if not has_scikit_learn():
+        print_line("note", "more figures need scikit-learn, which " + not_installed("'mlp_xp[sklearn]'"))
     if csv:
         last = [{"run": f"ensemble of {len(folders)}", **found.figures}] if several else []
         lines = [*map(flat, records + last)]
@@ -99,11 +101,11 @@ def show(found: api.Evaluated, folders: Sequence[Path], console: Console) -> Non
         means = [_cell(name, whole[f"{name}_{how}"]) if f"{name}_{how}" in whole else "" for name in parts[0]]
         rows += [[f"{how} mean", *means[1:]]] if any(means) else []
     print_table([heads.get(name, name) for name in parts[0]], rows, console)
-    if "calibration_error" in whole:
-        say(console, f"\nlog loss {whole['log_loss']:.4f}, calibration error {whole['calibration_error']:.4f}")
-    if found.matrix is not None:
+    if said := [f"{name.replace('_', ' ')} {whole[name]:.4f}" for name in PROBABLE if name in whole]:
+        say(console, f"\n{', '.join(said)}")
+    if matrix := whole.get("confusion_matrix"):
         say(console, "\nconfusion matrix (rows: true class; columns: predicted class)")
-        counts = ((name, *(str(count or ".") for count in row)) for name, row in zip(names, found.matrix, strict=True))
+        counts = ((name, *(str(count or ".") for count in row)) for name, row in zip(names, matrix, strict=True))
         print_table(("", *names), counts, console)
 
 

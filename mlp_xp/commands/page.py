@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from mlp_xp.api import write_page
+from mlp_xp.api import export_page
 from mlp_xp.commands.evaluate import warn_of_unfinished
 from mlp_xp.commands.options import BackendName, CacheDir
+from mlp_xp.errors import MlpXpError
 
 
 def page(
@@ -26,6 +27,8 @@ def page(
         output: The HTML file to write, such as digit.html; an existing one is replaced.
         data_dir: The data of the run, if they have moved.
     """
-    size = write_page(run_dir, output, backend, data=data_dir, cache_dir=cache_dir)
+    if output.suffix.lower() != ".html":
+        raise MlpXpError(f"{str(output)!r} is not the name of an HTML file; give one such as digit.html")
+    export_page(run_dir, output, backend, data=data_dir, cache_dir=cache_dir)
     warn_of_unfinished([run_dir])
-    print(f"{output}: {size / 1e6:.2f} MB")
+    print(f"{output}: {output.stat().st_size / 1e6:.2f} MB")

@@ -82,7 +82,7 @@ def train(
         job = Job(settings.train, dataset, backend)
         if page:  # which would otherwise be refused at the end
             check_page(dataset, job.sizes)
-        job = recording.check_run(settings, job, resume)
+        recording.check_run(settings, job, resume)
         if not is_run:  # created after all checks, so that a run that cannot begin leaves no folder
             folder = folder or run_folder.claim_folder(settings, dt.datetime.now())
             held.enter_context(recording.open_folder(folder, existing=overwrite))

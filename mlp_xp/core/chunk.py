@@ -8,6 +8,7 @@ import numpy as np
 
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.deferred import BLOCK_SAMPLES, can_defer, make_deferred_block
+from mlp_xp.core.deform import make_deform
 from mlp_xp.core.dropout import draw_masks
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
@@ -44,23 +45,26 @@ def make_chunk(
     """Return `chunk(state, data, steps) -> state, losses`, compiled where it can be.
 
     prepare: see `Preparation`. most_steps: the length of the longest chunk. data: the inputs and labels to train on,
-    `Preparation.fitted` and `Dataset.scaling`, on the device. steps: those of `step_inputs`, on the host; `Backend.jit`
-    copies them to the device, and may fill them up. losses: the loss of each step before its update, (k,), in which
-    weights count. The state is donated.
+    `Preparation.fitted` and `Dataset.scaling`, on the device. steps: those of `step_inputs`, and of `draw_deformations`
+    if there are any, on the host; `Backend.jit` copies them to the device, and may fill them up. losses: the loss of
+    each step before its update, (k,), in which weights count. The state is donated.
     """
     xp = backend.xp
     deferred = can_defer(config, compiles=backend.compiles)
     run_block = (make_deferred_block if deferred else make_block)(config, task, backend)
 
     def chunk(state: State, data: tuple[Any, ...], steps: tuple[Any, ...]) -> tuple[State, Array]:
-        (inputs, labels, fitted, scaling), (numbers, kept, weights, rates) = data, steps
+        (inputs, labels, fitted, scaling), (numbers, kept, weights, rates, *drawn) = data, steps
         k, batch_size = numbers.shape
         features, outputs = state.network[0].weights.shape[0], state.network[-1].bias.shape[0]
+        deform = make_deform(config, tuple(inputs.shape[1:]), backend) if drawn else None
 
         # Inputs are large, so each block prepares its own. Targets are made for the whole chunk.
         def block(state: State, rows: tuple[Array, ...]) -> tuple[State, Array]:
-            samples, targets, kept, weights, rates = rows
+            samples, targets, kept, weights, rates, *drawn = rows
             taken = xp.take(inputs, xp.reshape(samples, (-1,)), axis=0)
+            if deform:
+                taken = deform(taken, *drawn)
             x = prepare(taken, *fitted, dtype=backend.dtype, xp=xp)
             batch = Batch(xp.reshape(x, (*samples.shape, features)), targets, kept, weights)
             return run_block(state, batch, Rates(*(rates[:, i] for i in range(rates.shape[1]))))
@@ -68,9 +72,10 @@ def make_chunk(
         taken = xp.take(labels, xp.reshape(numbers, (-1,)), axis=0)
         targets = task.encode(taken, outputs, scaling, dtype=backend.dtype, device=backend.device, xp=xp)
         targets = xp.reshape(targets, (k, batch_size, outputs))
-        most_samples = BLOCK_SAMPLES if deferred else backend.block_bytes // (features * backend.itemsize)
+        sample_bytes = features * np.dtype(backend.dtype_name).itemsize
+        most_samples = BLOCK_SAMPLES if deferred else backend.block_bytes // sample_bytes
         size = max(1, most_samples // batch_size)
-        state, logits = backend.scan_blocks(block, state, (numbers, targets, kept, weights, rates), size)
+        state, logits = backend.scan_blocks(block, state, (numbers, targets, kept, weights, rates, *drawn), size)
         losses = task.loss(logits, targets, xp=xp)
         return state, xp.mean(losses * weights[..., 0] if weights.shape[-1] else losses, axis=-1)
 

@@ -33,8 +33,8 @@ class TrainConfig:
     hidden: tuple[int, ...] = setting((64,), least=1, by_ratio=True, aliases=("--layers", "--units"))
     """Units of each hidden layer, such as 512 256 for two layers."""
     seed: int = setting(0, most=2**32 - 1, compiled_in=False)
-    """Random seed, 0 to 2**32 - 1, for the initial weights, the order of the samples and dropout. They are the same on
-    every backend, because NumPy draws them."""
+    """Random seed, 0 to 2**32 - 1, for the initial weights, the order of the samples, dropout and deformations. They
+    are the same on every backend, because NumPy draws them."""
     report_every: int = setting(10000, least=1, compiled_in=False)
     """Samples between two reports. Each epoch begins with one."""
     warm_up_steps: int = setting(10, compiled_in=False)
@@ -70,6 +70,20 @@ class TrainConfig:
     """For adam and adamw: a small number added to the denominator of an update."""
     dropout: float = setting(0.0, most=BELOW_ONE)
     """Probability with which a step ignores each hidden unit of each sample."""
+    deform: bool = setting(False)
+    """Train on grey images that are deformed at random, each time in another way: bent, rotated, scaled and sheared.
+    Images for validation and test stay as they are."""
+    deform_pixels: float = setting(1.1, most=1e6)
+    """For --deform: how far pixels are displaced, as the standard deviation down and across, in pixels."""
+    deform_smoothness: float = setting(5.5, least=1e-3, most=1e6)
+    """For --deform: the distance in pixels over which displacements are alike, as the standard deviation of a Gaussian.
+    Smaller ones bend an image more."""
+    deform_degrees: float = setting(10.0, most=180, compiled_in=False)
+    """For --deform: rotate by up to this angle, to either side."""
+    deform_scaling: float = setting(0.15, most=0.9, compiled_in=False)
+    """For --deform: enlarge or shrink by up to this share, down and across by different ones."""
+    deform_shear: float = setting(0.2, most=10, compiled_in=False)
+    """For --deform: shear by up to this ratio of a row's shift to its distance from the middle row."""
     clip_norm: float = setting(0.0, most=1e30)
     """Scale the gradient of all parameters down to this norm if it is longer; 0: never. Needs --update-order
     simultaneous."""

@@ -13,14 +13,14 @@ from mlp_xp.core.task import CLASSES, Scaling, Task
 
 def flatten_and_scale(images: Array, /, *, dtype: Any, xp: Any) -> Array:
     """Turn images of bytes, shape (n, rows, columns[, channels]), into features in [0, 1], shape (n, features)."""
-    x = xp.astype(xp.reshape(images, (images.shape[0], math.prod(images.shape[1:]))), dtype)
+    x = xp.astype(xp.reshape(images, (-1, math.prod(images.shape[1:]))), dtype)
     x *= 1 / 255  # in place: a second array of this size makes a training step on NumPy take 2 to 4 % longer
     return x
 
 
 def standardize(inputs: Array, shift: Array, scale: Array, /, *, dtype: Any, xp: Any) -> Array:
     """Turn inputs (n, ...) into features (x - shift) / scale, shape (n, features); shift, scale: (features,)."""
-    x = xp.astype(xp.reshape(inputs, (inputs.shape[0], shift.shape[0])), dtype)
+    x = xp.astype(xp.reshape(inputs, (-1, math.prod(inputs.shape[1:]))), dtype)
     return (x - shift) / scale
 
 
@@ -93,11 +93,6 @@ class Dataset(NamedTuple):
     weights: np.ndarray | None = None
     """Weights of the training samples, at least 0, float64 (n,) on the host; None for equal ones. A sample's gradient
     and loss in training are multiplied by its weight over the mean of those that are trained on."""
-
-    @property
-    def is_own(self) -> bool:
-        """Whether these are your own data, of `from_arrays` or `load_dataset`."""
-        return self.hold_out is not None
 
     def __repr__(self) -> str:
         count, *shape = self.train_inputs.shape

@@ -51,18 +51,19 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> St
         above, all_errors = carry
         # product (B, n_1): x W_0 + b_0 at the block's start. overlap (B, K B): x times all inputs of the block.
         # place (K B, B): for step i, columns i B to (i + 1) B of the identity: place @ e puts e into these rows.
-        product, overlap, place, targets, rate = row
+        # factors: the learning rate / B, () or with the weights of samples (B, 1).
+        product, overlap, place, targets, factors = row
         activations = [activation] * len(above)
         logits, tape = forward_from(product - overlap @ all_errors, above, activations, xp=xp)
         error = task.link(logits, xp=xp) - targets
-        error *= rate
+        error *= factors
         layers: list[Any] = [None, *above]  # the first one changes at the end of the block
         errors: Iterable[tuple[int, Array, Array]] = backward(layers, [(None, None), *tape], error, activations, xp=xp)
         if config.update_order == "simultaneous":
             errors = list(errors)
         for i, a, e in errors:
             if i > 0:
-                layers[i], _ = update(layers[i], gradient(a, e, xp=xp), (), None)  # the rate is in the error
+                layers[i], _ = update(layers[i], gradient(a, e, xp=xp), (), None)  # the learning rate is in the error
             else:
                 # These rows were 0, so adding sets them: JAX has no assignment by index. For one sample, * is faster
                 # than @.

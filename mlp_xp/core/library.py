@@ -46,11 +46,12 @@ class Backend:
     jit: Callable[..., Callable[..., Any]]
     """`jit(function, donate=(), most_steps=None)` returns a function that computes the same, compiled where the library
     compiles. The function may overwrite its arguments at the positions in `donate`. If nothing is donated, the function
-    is called rarely, so it may be compiled quickly rather than well. An overflow in it gives no warning. most_steps is
-    for a chunk alone, and is the length of the longest. The last argument of the returned function is then a tuple of
-    host arrays with a row for each step, which it copies to the device. It may fill them up to this length, so that
-    chunks of all lengths are compiled once. It then has its own `scan` and `scan_blocks` stop at the true number of
-    steps, so the filling is never trained on, and cuts the results to the true length."""
+    is called rarely, so it may be compiled quickly rather than well. An overflow in it gives no warning.
+
+    most_steps: for a chunk alone, the length of the longest one. The last argument of the returned function is then a
+    tuple of host arrays with a row for each step, which it copies to the device. It may fill them up to the longest
+    length, so that chunks of all lengths are compiled once; `scan` and `scan_blocks` then stop at the true number of
+    steps, and the results are cut to it."""
     dtype_name: str = "float64"
     """float64 or float32: the name that was asked for, not what `finfo` of a foreign namespace says."""
     compiles: bool = False
@@ -74,11 +75,6 @@ class Backend:
 
     def __repr__(self) -> str:
         return f"Backend({self.name!r}, {self.version}, {self.device_name or 'default device'}, {self.dtype_name})"
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of a number of the dtype."""
-        return int(self.xp.finfo(self.dtype).bits) // 8
 
     @np.errstate(over="ignore")  # a value beyond float32 becomes inf without a warning, as on other libraries
     def asarray(self, array: Any, dtype: Any = None) -> Array:

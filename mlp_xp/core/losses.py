@@ -39,7 +39,7 @@ def softmax(x: Array, /, *, xp: Any) -> Array:
 
     The largest x is subtracted first, so that the exponential does not overflow.
     """
-    if len(x.shape) == 2 and x.shape[0] >= MANY:
+    if len(x.shape) == 2 and (x.shape[0] or 0) >= MANY:  # the standard: None if not yet known
         z = by_output(x, xp=xp)
         e = xp.exp(z - xp.max(z, axis=0))
         e /= xp.sum(e, axis=0)

@@ -130,6 +130,13 @@ class Model(NamedTuple):
         )
 
 
+def logits_of(network: Network, inputs: Array, prepare: Preparation, activation: Activation, /, *, xp: Any) -> Array:
+    """Return the outputs of the last layer, (n, outputs), for inputs (n, ...) as `prepare` takes them."""
+    x = prepare.function(inputs, *prepare.fitted, dtype=network[0].weights.dtype, xp=xp)
+    x = xp.reshape(x, (inputs.shape[0] or -1, network[0].weights.shape[0]))  # the standard: None if not yet known
+    return forward(network, x, [activation] * (len(network) - 1), xp=xp)[0]
+
+
 PART_BYTES = 6 * 2**20  # maximum bytes of the widest layer in a forward pass, in float64
 
 
@@ -142,12 +149,10 @@ def make_logits(activation: str | Activation, backend: Backend, prepare: Callabl
     xp, function = backend.xp, backend.activation(activation)
 
     def logits(network: Network, inputs: Array, fitted: tuple[Array, ...]) -> Array:
-        features, widest = network[0].weights.shape[0], max(max(layer.weights.shape) for layer in network)
+        widest = max(max(layer.weights.shape) for layer in network)
 
         def part(_: Any, rows: tuple[Array, ...]) -> tuple[Any, Array]:
-            x = prepare(rows[0], *fitted, dtype=network[0].weights.dtype, xp=xp)
-            x = xp.reshape(x, (rows[0].shape[0], features))
-            return (), forward(network, x, [function] * (len(network) - 1), xp=xp)[0]
+            return (), logits_of(network, rows[0], Preparation(prepare, fitted), function, xp=xp)
 
         # As equal as possible; only the last may be smaller, so that a forward pass is compiled for at most two sizes.
         parts = math.ceil(inputs.shape[0] / max(1, PART_BYTES // (8 * widest)))

@@ -128,10 +128,10 @@ class Optimizer(NamedTuple):
         bias_decays = weights_decay and settings.decay_bias
 
         def update(layer: Layer, gradient: Layer, slots: Slots, rates: Rates, /) -> tuple[Layer, Slots]:
-            kept = [s.weights for s in slots], [s.bias for s in slots]
-            weights, kept_w = changed(layer.weights, gradient.weights, kept[0], rates, decays=weights_decay)
-            bias, kept_b = changed(layer.bias, gradient.bias, kept[1], rates, decays=bias_decays)
-            return Layer(weights, bias), tuple(map(Layer, kept_w, kept_b))
+            for_weights, for_bias = [slot.weights for slot in slots], [slot.bias for slot in slots]
+            weights, slots_w = changed(layer.weights, gradient.weights, for_weights, rates, decays=weights_decay)
+            bias, slots_b = changed(layer.bias, gradient.bias, for_bias, rates, decays=bias_decays)
+            return Layer(weights, bias), tuple(map(Layer, slots_w, slots_b))
 
         return update
 

@@ -55,7 +55,7 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
         logits, tape = forward(layers, batch.x, activations, xp=xp)
         error = task.link(logits, xp=xp) - batch.targets
         error *= rates.error  # it holds 1 / B, and for gradient descent the learning rate
-        if batch.weights.shape[-1]:
+        if batch.weights.shape[1]:
             error *= batch.weights
 
         # `backward` computes the error of a layer when it is asked for. The notebook has updated the layer above by
@@ -81,7 +81,8 @@ def make_block(config: TrainConfig, task: Task, backend: Backend) -> Step:
     step = make_step(config, task, backend)
 
     def take(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
-        return step(state, Batch(*row[:4]), Rates(*row[4:]))
+        x, targets, kept, weights, *rates = row
+        return step(state, Batch(x, targets, kept, weights), Rates(*rates))
 
     return lambda state, batch, rates: backend.scan(take, state, (*batch, *rates))
 

@@ -72,9 +72,8 @@ class Task(NamedTuple):
     exclusive: bool
     """Whether each sample has one of the outputs as its label, (n,); otherwise one label per output, (n, outputs)."""
     floats: bool
-    """True: labels are floats, and predictions numbers. False: labels are integers, and predictions probabilities."""
-    scales: bool = False
-    """Whether `from_arrays` and `load_dataset` standardise labels for training, unless told otherwise."""
+    """True: labels are floats, which `from_arrays` and `load_dataset` standardise for training unless told otherwise,
+    and predictions are numbers. False: labels are integers, and predictions are probabilities."""
     allows: Callable[[np.ndarray], np.ndarray] = np.isfinite
     """`allows(labels)`: whether each can be a label, for a task that is not exclusive; `wanted` says it in words."""
     wanted: str = "finite numbers"
@@ -212,7 +211,7 @@ def _number_figures(z: np.ndarray, targets: np.ndarray, scaling: Sequence[np.nda
 
 def _numbers(predictions: Array, names: Sequence[str], /, *, xp: Any) -> Array:
     """Return the numbers (n, outputs), or (n,) for a single output."""
-    return predictions[:, 0] if predictions.shape[1] == 1 else predictions
+    return predictions[:, 0] if len(names) == 1 else predictions
 
 
 def _pool_numbers(z: np.ndarray) -> np.ndarray:
@@ -231,6 +230,5 @@ REGRESSION = Task(
     outputs_name="outputs",
     exclusive=False,
     floats=True,
-    scales=True,
 )
 TASKS = {task.name: task for task in (CLASSES, LABELS, REGRESSION)}

@@ -105,7 +105,7 @@ class Position(NamedTuple):
 
 
 class Event(NamedTuple):
-    """What `trajectory` yields after every chunk of steps, and, unless it was cut off, once at the end."""
+    """What `trajectory` yields after every chunk of steps, and once at the end."""
 
     position: Position
     losses: np.ndarray
@@ -117,28 +117,24 @@ class Event(NamedTuple):
     """Whether the job has ended; the report is then the closing one."""
 
 
-def trajectory(
-    job: Job, start: Position | None = None, *, stop_after: int | None = None, trained: Network = ()
-) -> Iterator[Event]:
+def trajectory(job: Job, start: Position | None = None, *, trained: Network = ()) -> Iterator[Event]:
     """Train, and yield an event after every chunk of steps. All their losses together are the job's loss trajectory.
 
     start: the position to resume from, with its state on the device, which is donated. On the same backend the rest
-    then has the same bits as if training had not been interrupted. stop_after: end after this many steps, warm-up
-    included. If the job is longer, there is no closing event, and it cannot be resumed, because the last chunk may be
-    cut. trained: layers on the host, which replace the first of those that the seed draws.
+    then has the same bits as if training had not been interrupted. trained: layers on the host, which replace the first
+    of those that the seed draws.
 
     Raises DivergenceError at the first loss that is not finite, of training, validation or test, and before a report if
     the state is not finite, and BackendFailure where the array library fails.
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
-    config, random, has_ended = job.config, np.random.RandomState(job.config.seed), False
+    config, random = job.config, np.random.RandomState(job.config.seed)
     drawn = initial_layers(job.sizes, random, config.init)  # also if resumed: the shuffles continue the stream
     position = start or Position(initial_state(config, (*trained, *drawn[len(trained) :]), job.backend))
-    for epoch, chunk, samples in job.chunks(random, stop_after):
+    for epoch, chunk, samples in job.chunks(random):
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
             continue  # done before; drawn again all the same, so that the later shuffles are the same
         if config.patience and position.best and epoch - 1 - position.best.epoch >= config.patience:
-            has_ended = True
             break
 
         chunk_began = time.perf_counter()
@@ -150,10 +146,9 @@ def trajectory(
             position, report = _report(job, position, state.network, chunk.report, began)
         yield Event(position, losses, report, chunk.checkpoint)
 
-    if has_ended or position.step == job.total_steps:
-        network = position.best.network if position.best else position.state.network
-        position, report = _report(job, position, network, len(job.rows), began)
-        yield Event(position, np.empty(0), report, checkpoint=True, closing=True)
+    network = position.best.network if position.best else position.state.network
+    position, report = _report(job, position, network, len(job.rows), began)
+    yield Event(position, np.empty(0), report, checkpoint=True, closing=True)
 
 
 def _report(job: Job, position: Position, network: Network, sample: int, began: float) -> tuple[Position, Report]:
@@ -163,8 +158,11 @@ def _report(job: Job, position: Position, network: Network, sample: int, began: 
     data, best, tally, validation, test = job.dataset, position.best, position.tally, None, None
     if job.held_out and position.sample == len(job.rows):  # at the end of an epoch
         validation = model.evaluate(*job.held_out)
-        order = -1 if job.config.monitor == "loss" else 1  # -1: the loss is compared before the score
-        if best is None or (validation.score, -validation.loss)[::order] > (best.score, -best.loss)[::order]:
+
+        def rank(result: Evaluation | Best) -> tuple[float, float]:  # the first number counts before the second
+            return (-result.loss, result.score) if job.config.monitor == "loss" else (result.score, -result.loss)
+
+        if best is None or rank(validation) > rank(best):
             best = Best(model.network, validation.score, position.epoch, validation.loss)
     if data.test_inputs is not None:
         test = model.evaluate(data.test_inputs, data.test_labels)

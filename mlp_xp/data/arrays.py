@@ -175,7 +175,7 @@ def to_dataset(
         prepare = Preparation(PREPARATIONS["standardize"], fitted)
     elif standardize is None:
         prepare = BYTES
-    scaled = task.scales and how.scale_targets
+    scaled = task.floats and how.scale_targets
     dtype = backend.dtype if task.floats else None
     return Dataset(
         *(x, backend.asarray(y, dtype), test_x, None if test_y is None else backend.asarray(test_y, dtype)),

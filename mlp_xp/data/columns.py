@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from mlp_xp.core.functional import Array
 from mlp_xp.data.reading import FLAGS, MISSING, number_of
 from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, Words, some
 
@@ -67,6 +68,24 @@ class Column(NamedTuple):
         """The name of each of its features; none for text that differs in every row."""
         values = [f"{self.name}={level}" for level in self.levels] if self.kind == "category" else [self.name]
         return (*values, *[f"{self.name} is other"] * self.other, *[f"{self.name} is missing"] * self.flagged)
+
+    @property
+    def places(self) -> tuple[dict[str, int], int]:
+        """The place of each value of a category among its features, "" for a gap; and that of others, or -1."""
+        places = {text: place for place, text in enumerate(self.levels)}
+        gap = {"": len(self.feature_names) - 1} if self.flagged else {}
+        return places | gap, len(places) if self.other else -1
+
+    def encode(self, values: Array, /, *, xp: Any) -> list[Array]:
+        """Return the features of numbers, NaN for a gap, or of a category's places, (n,): arrays (n, ...) side by side.
+
+        Each is of numbers, or of booleans for 1 and 0.
+        """
+        if self.kind not in READERS:
+            return [values[:, None] == xp.arange(len(self.feature_names))]
+        gaps = xp.isnan(values)
+        filled = values if self.fill is None else xp.where(gaps, self.fill, values)
+        return [filled[:, None], gaps[:, None]][: 1 + self.flagged]
 
 
 @dataclass(frozen=True)
@@ -140,20 +159,12 @@ class Columns:
             raise error
         parts, unknown = [np.empty((len(table), 0))], list[str]()
         for column, values in raw.items():
-            if column in numbers:
-                gaps = np.isnan(plain := numbers[column])
-                filled = plain if column.fill is None else np.where(gaps, column.fill, plain)
-                parts += [filled[:, None], gaps[:, None]][: 1 + column.flagged]
-                continue
-            texts, count = _texts(values), len(column.feature_names)
-            places = {level: place for place, level in enumerate(column.levels)}
-            if column.levels and {*texts} - {""} and places.keys().isdisjoint(texts):
-                unknown.append(column.name)
-            if column.flagged:
-                places[""] = count - 1
-            other = len(column.levels) if column.other else -1
-            which = np.array([places.get(text, other) for text in texts])
-            parts.append(which[:, None] == np.arange(count))
+            if column not in numbers:
+                texts, (places, other) = _texts(values), column.places
+                if column.levels and {*texts} - {""} and {*column.levels}.isdisjoint(texts):
+                    unknown.append(column.name)
+                values = np.array([places.get(text, other) for text in texts])
+            parts += column.encode(numbers.get(column, values), xp=np)
         if unknown:
             fault = f"columns without a value that was frequent in training: {some(unknown)}"
             warnings.warn(MlpXpWarning(fault, remedy="check how they are written"), stacklevel=3)

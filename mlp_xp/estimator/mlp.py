@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from numbers import Real
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, Self
 
@@ -21,16 +22,19 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from mlp_xp.backends import DTYPES
-from mlp_xp.core.dataset import unchanged
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.dataset import Preparation, unchanged
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.core.model import compiled, copy_network, make_logits
+from mlp_xp.core.model import Model, compiled, copy_network, make_logits
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.optimizers import OPTIMIZERS
 from mlp_xp.core.step import State
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION
+from mlp_xp.data.columns import Column, Columns
 from mlp_xp.estimator.epochs import ACTIVATIONS, make_config, make_epoch
 from mlp_xp.estimator.places import choose_backend, is_foreign, stand_in, to_host, transfer
+from mlp_xp.export.onnx import write_onnx
 
 # Another parameter of scikit-learn's, which a later version may have, is refused until it is supported.
 SUPPORTED = (
@@ -255,6 +259,24 @@ class _MLP(BaseEstimator):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy, the share of samples that have their class, or all their labels, right; or R²."""
         return float(self._score(X, to_host(y), sample_weight=to_host(sample_weight)))
+
+    def to_onnx(self, path: str | Path, *, dtype: str | None = None) -> None:
+        """Write the network to an ONNX file, for features (n, features), as `mlp_xp.export_onnx` does.
+
+        Binary classification has the probabilities of both classes. dtype: by default the estimator's, or float64.
+        """
+        check_is_fitted(self)
+        backend = open_backend("numpy", dtype=self.dtype or "float64")
+        task, network = TASKS[self.out_activation_], self._network(backend)
+        names = [*map(str, getattr(self, "classes_", range(self.n_outputs_)))]
+        if len(names) > self.n_outputs_:  # of two classes: with another output, 0, softmax is the logistic function
+            weights, bias = network[-1]
+            pair = (np.stack([np.zeros_like(array), array], axis=-1) for array in (weights[:, 0], bias[0]))
+            task, network = CLASSES, (*network[:-1], Layer(*pair))
+        activation, columns = ACTIVATIONS[self._shape["activation"]], getattr(self, "feature_names_in_", ())
+        known = Columns(tuple(map(Column, columns))) if len(columns) else None
+        facts = backend, activation, Preparation(unchanged), task, (), (self.n_features_in_,), tuple(names), known
+        write_onnx([Model(network, *facts, source=type(self).__name__)], Path(path), dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         """Keep arrays as NumPy arrays, so that a model loads where its library or its GPU is missing."""

@@ -15,6 +15,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import Job, layer_sizes
 from mlp_xp.core.library import Backend
+from mlp_xp.core.plan import Chunk
 from mlp_xp.core.training import DivergenceError, Event, trajectory
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.declared import ConfigError, check_range
@@ -146,6 +147,28 @@ def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
     return SAFETY * float(np.finfo(dtype).eps) * np.sqrt(length * np.asarray(steps, dtype=np.float64))
 
 
+class _FirstSteps(Job):
+    """A job that is cut off after `last` steps, perhaps within a chunk."""
+
+    last: int
+
+    def chunks(self, random: np.random.RandomState) -> Iterator[tuple[int, Chunk, np.ndarray]]:
+        """See `Job.chunks`."""
+        left = self.last
+        for epoch, chunk, samples in super().chunks(random):
+            if left < chunk.steps:
+                chunk, samples = Chunk(chunk.start, left, chunk.batch_size), samples[:left]  # and nothing follows it
+            left -= chunk.steps
+            yield epoch, chunk, samples
+
+    def events(self) -> Iterator[Event]:
+        """Yield the events of these steps."""
+        for event in trajectory(self):
+            yield event
+            if event.position.step == self.last:
+                return
+
+
 def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> tuple[Job, Iterator[Event]]:
     """Return a job, and the events of its first `steps` steps after the warm-up.
 
@@ -160,9 +183,9 @@ def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -
     data = rebuild(dataset, place)._replace(weights=dataset.weights)
     # The number of epochs follows from the steps, not from the configuration.
     epoch_steps = math.ceil(len(Job(config, data, backend).rows) / config.batch_size)
-    job = Job(replace(config, epochs=math.ceil(steps / epoch_steps), patience=0), data, backend)
-    events = trajectory(job, stop_after=config.warm_up_steps + steps)
-    return job, (event for event in events if not event.closing)
+    job = _FirstSteps(replace(config, epochs=math.ceil(steps / epoch_steps), patience=0), data, backend)
+    job.last = config.warm_up_steps + steps
+    return job, job.events()
 
 
 def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Trajectory:
@@ -189,7 +212,7 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
     """
     if len(config.hidden) != 1:
         raise ConfigError(f"the notebook has one hidden layer, not {len(config.hidden)}", setting="hidden")
-    for name in ("activation", "init", "optimizer", "schedule", "weight_decay", "clip_norm", "dropout"):
+    for name in ("activation", "init", "optimizer", "schedule", "weight_decay", "clip_norm", "dropout", "deform"):
         if (value := getattr(config, name)) != (own := getattr(TrainConfig(), name)):
             raise ConfigError(f"the notebook has {own!r}, not {value!r}", setting=name)
     data = notebook.prepared(dataset)

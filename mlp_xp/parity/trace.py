@@ -44,7 +44,7 @@ DTYPES = ("float64", "float32", "bool", *(f"{sign}int{bits}" for sign in ("", "u
 SMALL = TrainConfig(hidden=(3,), warm_up_steps=0, report_every=40)
 SMALL_RICH = replace(
     SMALL, batch_size=8, report_every=8, activation="relu", optimizer="adam", update_order="simultaneous",
-    clip_norm=1.0, weight_decay=0.01, dropout=0.2,
+    clip_norm=1.0, weight_decay=0.01, dropout=0.2, deform=True,
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,8 @@ def load_run(path: str | Path, backend: Backend | None = None) -> Model:
     Its arrays are on the backend, by default NumPy in the model's dtype. Raises RunError if the folder is not a run,
     has no model yet, or its model is damaged.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise RunError(f"{path!r:.80} is not a path", remedy="give the folder of a run", setting="path")
     source = path = Path(path)
     if path.suffix != ".safetensors":
         read_config(path)  # or else the folder is not a run

@@ -122,12 +122,3 @@ def evaluate_pooled(
         ]
     pooled = task.pool(np.stack(stacked))
     return task.evaluate(pooled, labels, first), pooled
-
-
-def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
-    """Return the confusion matrix, int64 (classes, classes), of host arrays (n,).
-
-    Rows: true class; columns: predicted class.
-    """
-    pairs = labels.astype(np.int64) * classes + predictions.astype(np.int64)
-    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)

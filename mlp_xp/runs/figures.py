@@ -1,10 +1,12 @@
 """All figures of a network on samples with labels: in total, and for each class, label or output.
 
-They equal those of scikit-learn; where it is not installed, areas under ROC curves are missing. What does not exist,
-such as the precision of a class that is never predicted, is NaN, and None in the result.
+They are those of training, the calibration error and, where scikit-learn is installed, what its functions return. A
+figure that does not exist, such as the precision of a class that is never predicted, is None in the result.
 """
 
 import math
+from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,7 +14,6 @@ import numpy as np
 
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation, Task, in_units
-from mlp_xp.runs.ensembles import confusion_matrix
 
 BINS = 15
 
@@ -29,9 +30,16 @@ def figures_of(model: Model, result: Evaluation, z: np.ndarray, labels: np.ndarr
 
     task, scaling = model.task, tuple(map(model.backend.to_numpy, model.scaling))
     predictions = in_units(task.link(z.astype(np.float64), xp=np), scaling)
-    of = (result, predictions, labels)
-    columns, more = _of_numbers(*of) if task.floats else _of_flags(task, *of)
-    totals = {"samples": result.samples, **result._asdict(), **more}
+    truth = task.encode(labels, z.shape[1], (), dtype=np.float64, xp=np)
+    totals: dict[str, Any] = {"samples": result.samples, **result._asdict()}
+    columns: dict[str, Any] = {"r2": result.r2s, "rmse": result.rmses}
+    if not task.floats:
+        columns = {"samples": np.sum(truth, axis=0, dtype=np.int64)}
+        columns |= {} if task.exclusive else {"accuracy": result.label_accuracies}
+        totals["calibration_error"] = reliability(task, predictions, labels)[0]
+    if has_scikit_learn():
+        each, whole = _errors(predictions, truth) if task.floats else _rates(task, predictions, truth)
+        columns, totals = columns | each, totals | whole
     rows = zip(model.class_names, *(np.asarray(values).tolist() for values in columns.values()), strict=True)
     parts = [dict(zip(("name", *columns), map(plain, row), strict=True)) for row in rows]
     matrix = {}
@@ -41,57 +49,69 @@ def figures_of(model: Model, result: Evaluation, z: np.ndarray, labels: np.ndarr
     return {**numbers, task.outputs_name: parts, **matrix}
 
 
-def _of_numbers(result: Evaluation, predictions: np.ndarray, labels: np.ndarray) -> Any:
-    """Return the figures of each output, (outputs,), by name, and the total ones; so does `_of_flags`."""
-    errors = np.abs(predictions - labels)
-    found = {"mae": np.mean(errors, axis=0), "median_absolute_error": np.median(errors, axis=0)}
-    return {"r2": result.r2s, "rmse": result.rmses, **found}, {name: float(each.mean()) for name, each in found.items()}
+def has_scikit_learn() -> bool:
+    """Return whether scikit-learn is installed, without importing it, which takes seconds."""
+    return find_spec("sklearn") is not None
 
 
-def _of_flags(task: Task, result: Evaluation, predictions: np.ndarray, labels: np.ndarray) -> Any:
-    truth, said = as_flags(task, predictions, labels)
-    samples, named, right = (np.sum(flags, axis=0) for flags in (truth, said, truth & said))
-    columns: dict[str, Any] = {"samples": samples} | ({} if task.exclusive else {"accuracy": result.label_accuracies})
-    with np.errstate(invalid="ignore"):
-        rates = {"precision": right / named, "recall": right / samples, "f1": 2 * right / (named + samples)}
-    if find_spec("sklearn"):  # which does not import it
-        from sklearn.metrics import roc_auc_score
+def _errors(predictions: np.ndarray, truth: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the figures of scikit-learn by name: for each output, (outputs,), and in total; so does `_rates`."""
+    from sklearn import metrics
 
-        pairs = [*zip(truth.T, predictions.T, strict=True)]
-        areas = [roc_auc_score(*pair) if 0 < pair[0].sum() < len(truth) else math.nan for pair in pairs]
-        rates["roc_auc"] = np.array(areas)
-    log_loss = result.loss / (1 if task.exclusive else len(samples))  # the loss of labels is a sum over them
-    more = {"log_loss": log_loss, "calibration_error": reliability(task, predictions, truth, said)[0]}
-    for name, values in rates.items():
-        # As scikit-learn's means: those of classes that occur, whose 0 / 0 is 0; an area needs samples of both kinds.
-        counted = ~np.isnan(values) if name == "roc_auc" else samples + named > 0
-        for how, weights in (("macro", counted), ("weighted", counted * samples)):
-            exists = np.any(weights)
-            more[f"{name}_{how}"] = float(np.average(np.nan_to_num(values), weights=weights)) if exists else math.nan
-    return columns | rates, more
+    functions = {"mae": metrics.mean_absolute_error, "median_absolute_error": metrics.median_absolute_error}
+    each = {name: function(truth, predictions, multioutput="raw_values") for name, function in functions.items()}
+    return each, {name: float(np.mean(values)) for name, values in each.items()}
 
 
-def as_flags(task: Task, predictions: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return whether each class or label is true, and whether it is predicted, bool (n, outputs) each.
+def _rates(task: Task, predictions: np.ndarray, truth: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
+    """truth: 1 or 0 for each class or label, (n, outputs)."""
+    from sklearn import metrics
 
-    predictions: probabilities (n, outputs). labels: as in a `Dataset`.
-    """
-    if not task.exclusive:
-        return labels > 0.5, predictions > 0.5
-    numbers = np.arange(predictions.shape[1])
-    return labels[:, None] == numbers, np.argmax(predictions, axis=1)[:, None] == numbers
+    names, outputs = ("precision", "recall", "f1"), range(truth.shape[1])
+    pair: Sequence[np.ndarray]
+    if task.exclusive:
+        pair, averaged = (np.argmax(truth, axis=1), np.argmax(predictions, axis=1)), None  # those that occur
+        log_loss = metrics.log_loss(pair[0], predictions, labels=outputs)
+    else:
+        # A further column, which does not count, because scikit-learn takes a single one for two classes.
+        pair, averaged = [np.pad(flags, ((0, 0), (0, 1))) for flags in (truth == 1, predictions > 0.5)], outputs
+        log_loss = metrics.log_loss(truth.ravel(), predictions.ravel(), labels=[0, 1])
+    found = metrics.precision_recall_fscore_support(*pair, labels=outputs, zero_division=np.nan)
+    each, whole = dict(zip(names, found, strict=False)), {"log_loss": log_loss}
+    each["roc_auc"] = np.full(len(outputs), np.nan)
+    both = truth.any(axis=0) & ~truth.all(axis=0)  # an area needs samples of both kinds
+    area = partial(metrics.roc_auc_score, truth[:, both], predictions[:, both])
+    if both.any():
+        each["roc_auc"][both] = area(average=None)
+    for how in ("macro", "weighted"):
+        found = metrics.precision_recall_fscore_support(*pair, labels=averaged, average=how, zero_division=0)
+        whole |= {f"{name}_{how}": mean for name, mean in zip(names, found, strict=False)}
+        whole[f"roc_auc_{how}"] = float(area(average=how)) if both.any() else math.nan
+    return each, whole
 
 
-def reliability(task: Task, predictions: np.ndarray, truth: np.ndarray, said: np.ndarray) -> tuple[float, np.ndarray]:
+def reliability(task: Task, predictions: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
     """Return the expected calibration error, and for each bin the count, mean probability and share that is true.
 
     The error is the mean of |share - probability|, weighted by the counts: Guo, Pleiss, Sun, Weinberger, "On
     calibration of modern neural networks", ICML 2017, equation 3. The bins, (3, n), are BINS of equal width, without
     the empty ones. Exclusive tasks count the class that is predicted for each sample, others all labels of all samples.
+    predictions: probabilities, (n, outputs). labels: as in a `Dataset`.
     """
-    sure, right = (array[said] if task.exclusive else array.ravel() for array in (predictions, truth))
+    sure, right = predictions.ravel(), labels.ravel()
+    if task.exclusive:
+        sure, right = predictions.max(axis=1), predictions.argmax(axis=1) == labels
     numbers = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], sure)  # an edge belongs to the bin below
     sums = np.stack([np.bincount(numbers, weights, BINS) for weights in (None, sure, right)])
     bins = sums[:, sums[0] > 0]
     bins[1:] = bins[1:] / bins[0]
     return float(np.average(np.abs(bins[2] - bins[1]), weights=bins[0])), bins
+
+
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
+    """Return the confusion matrix, int64 (classes, classes), of host arrays (n,).
+
+    Rows: true class; columns: predicted class.
+    """
+    pairs = labels.astype(np.int64) * classes + predictions.astype(np.int64)
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)

@@ -21,8 +21,8 @@ from mlp_xp.runs.records import RunError, first_difference
 from mlp_xp.runs.settings import Settings, check_unchanged
 
 
-def check_run(settings: Settings, job: Job, folder: Path | None = None) -> Job:
-    """Check that a run can begin, before its folder is created, and return its job with the threads chosen.
+def check_run(settings: Settings, job: Job, folder: Path | None = None) -> None:
+    """Check that a run can begin, before its folder is created, and choose the number of its job's threads.
 
     folder: the folder of a run to resume, if it exists. A run with a checkpoint does not need the run that it started
     from. It computes on as many threads as before, unless the backend was opened with others. Raises MlpXpError.
@@ -36,7 +36,7 @@ def check_run(settings: Settings, job: Job, folder: Path | None = None) -> Job:
         read_source(settings.start_from, job)
     else:
         threads = run_folder.threads_of(folder, job.backend.name)
-    return job.with_threads_of(choose_threads(job.backend, job.work, threads))
+    job.backend = choose_threads(job.backend, job.work, threads)
 
 
 def read_source(start_from: str | Path | None, job: Job) -> Network:

@@ -77,7 +77,7 @@ def create_run(folder: Path, settings: Settings, job: Job) -> None:
 
     The files of a run without a checkpoint are removed. The folder must exist, and its lock must be held.
     """
-    backend = job.backend
+    backend, is_own = job.backend, job.dataset.hold_out is not None
     number, reason = backend.threads[:2]
     record = {
         "format": records.FORMAT,
@@ -93,10 +93,10 @@ def create_run(folder: Path, settings: Settings, job: Job) -> None:
         "threads": {"number": number, "reason": reason, "cpus": cpus(), **threads_chosen()},
         "machine": f"{platform.system()} {platform.machine()}",
         **data_facts(job),
-        **({"rows": job.dataset.train_inputs.shape[0]} if job.dataset.is_own else {}),
+        **({"rows": job.dataset.train_inputs.shape[0]} if is_own else {}),
     }
     clear(folder)
-    if job.dataset.is_own:
+    if is_own:
         write_rows(folder, row_sums(*job.dataset[:2], backend))
     write_json(folder / CONFIG, record)
 

@@ -14,7 +14,7 @@ from mlp_xp.core.network import initial_layers
 from mlp_xp.core.task import TASKS
 from mlp_xp.runs import run_folder, table
 from mlp_xp.runs.checkpoints import load_run
-from mlp_xp.runs.ensembles import confusion_matrix
+from mlp_xp.runs.figures import confusion_matrix
 from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
 

@@ -20,7 +20,7 @@ import numpy as np
 from mlp_xp.core.task import CLASSES, Task
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import write_whole
-from mlp_xp.runs.figures import as_flags, reliability
+from mlp_xp.runs.figures import reliability
 from mlp_xp.show.numbers import percent, thousands
 
 if TYPE_CHECKING:
@@ -403,7 +403,7 @@ def draw_probabilities(task: Task, probabilities: np.ndarray, labels: np.ndarray
 
     It shows the share that is right in each bin of probability, which should equal it; see `reliability`.
     """
-    error, (counts, sure, share) = reliability(task, probabilities, *as_flags(task, probabilities, labels))
+    error, (counts, sure, share) = reliability(task, probabilities, labels)
     figure = new_figure(5, 5)
     axes = figure.subplots()
     axes.scatter(sure, share, s=15 + 300 * counts / counts.sum(), color=COLOURS[0], alpha=0.6, linewidths=0)

@@ -103,7 +103,7 @@ def _train(work: Work, folder: Path) -> Ending:
     if work.stopped():
         return Ending(work.name, INTERRUPTED)
     settings, job = _prepare(work)
-    job = recording.check_run(settings, job, folder)
+    recording.check_run(settings, job, folder)
     with recording.open_folder(folder, existing=True, wait=HANDOVER):
         if not (folder / RESULT).exists():  # else a process of a killed sweep has just ended it
             with contextlib.closing(recording.train_in_folder(folder, settings, job, save_now=work.stopped)) as events:

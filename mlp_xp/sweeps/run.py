@@ -7,8 +7,6 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from mlp_xp.backends.memory import available_bytes, in_units, share_devices, training_bytes
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import available_cpus
@@ -98,7 +96,7 @@ def survey(
             raise
         need = sum(array.nbytes for array in dataset[:4] if array is not None)
         sizes = layer_sizes(settings.train, dataset)
-        largest = max(largest, need + training_bytes(settings.train, sizes, np.dtype(settings.dtype).itemsize))
+        largest = max(largest, need + training_bytes(settings.train, sizes, settings.dtype))
     load.cache_clear()
     jobs = plan.how.jobs or (1 if on_gpu else available_cpus())
     need, available = largest + OF_A_PROCESS, available_bytes()

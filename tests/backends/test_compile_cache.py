@@ -14,7 +14,6 @@ from data_sets import TINY, on_device
 from mlp_xp.backends import _jax
 from mlp_xp.backends._jax import compile_cache
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.backends.threads import cpus
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job
 from mlp_xp.core.training import trajectory
@@ -99,15 +98,15 @@ print(train(), len(hits))
 
 
 @pytest.mark.slow
-def test_runs_share_what_is_compiled_only_with_runs_of_the_same_threads_and_have_the_bits_of_none(cache):
-    """Whether the folder is empty or damaged."""
+def test_runs_share_what_is_compiled_and_have_the_bits_of_those_without(cache):
+    """Whether the folder, which those with as many threads share, is empty or damaged."""
     expected = train()
     env = {k: v for k, v in os.environ.items() if k != "JAX_ENABLE_COMPILATION_CACHE"}
 
-    def run_program(**variables: str) -> tuple[str, int]:
+    def run_program() -> tuple[str, int]:
         here = Path(__file__).parent
         command = [sys.executable, "-W", "error", "-c", PROGRAM, here, here.parent, here.parent / "tools"]
-        run = subprocess.run(command, capture_output=True, text=True, check=False, env=env | variables)
+        run = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
         assert (run.returncode, run.stderr) == (0, "")
         said, _, hits = run.stdout.strip().rpartition(" ")
         return said, int(hits)
@@ -116,7 +115,6 @@ def test_runs_share_what_is_compiled_only_with_runs_of_the_same_threads_and_have
     folder = cache / FOLDER
     entries = sorted(folder.glob("*-cache"))
     first, second, third = entries[:3]
-    assert run_program(NPROC=str(cpus() + 1))[1] == 0
     # One is incomplete, one has a wrong byte, one cannot be read. The byte is one of the checksum: some others may
     # change and leave the same data, where a distance of zlib's then names an equal copy.
     first.write_bytes(first.read_bytes()[:-9])

@@ -11,7 +11,7 @@ from helpers import assert_one_line, call
 
 from mlp_xp.backends import memory
 from mlp_xp.backends.common import BackendFailure, BackendOutOfMemory, reported
-from mlp_xp.backends.memory import NotEnoughMemoryError, available_bytes, check_memory, in_units, training_bytes
+from mlp_xp.backends.memory import NotEnoughMemoryError, available_bytes, check_memory, training_bytes
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
 
@@ -81,10 +81,6 @@ def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
     assert available_bytes() == 400000 + 1500
     (tmp_path / "memory.max").write_text("max")
     assert available_bytes() > 2**20
-
-
-def test_units():
-    assert in_units(int(22.14 * 2**30)) == "22.14 GiB"
 
 
 # A library that fails.

@@ -18,7 +18,7 @@ CONFIGS = (
     replace(BASE, hidden=(), update_order="simultaneous", batch_size=37, defer_updates=False),
     replace(BASE, activation="tanh", init="he", schedule="cosine"),
     replace(BASE, activation="relu", optimizer="adam", weight_decay=0.01, batch_size=37),
-    replace(BASE, update_order="simultaneous", dropout=0.5, clip_norm=1.0),
+    replace(BASE, update_order="simultaneous", dropout=0.5, clip_norm=1.0, deform=True),
 )
 SIGNS = trace.SYMBOLS | {"getitem": "x[]", "neg": "-x"}
 

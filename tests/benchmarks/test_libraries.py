@@ -11,35 +11,27 @@ from helpers import NAMESPACE, SCRIPTS
 from scripts import libraries
 
 DOCS = libraries.DOCS
-DEVIATES = "tanh=lambda x: numpy.tanh(x) * (1 + numpy.asarray(1e-9, dtype=x.dtype))"
-RAISES = "take=lambda x, i, axis: numpy.nothing(x)"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("fault", "verdict", "operation"),
-    [(DEVIATES, "differs", "tanh"), (RAISES, "fails", "take")],
-    ids=["deviates", "raises"],
-)
-def test_the_cause_in_a_planted_library(tmp_path: Path, fault: str, verdict: str, operation: str) -> None:
-    docs = tmp_path / "docs"
+def test_the_cause_in_a_planted_library(tmp_path: Path) -> None:
+    docs, fault = tmp_path / "docs", "tanh=lambda x: numpy.tanh(x) * (1 + numpy.asarray(1e-9, dtype=x.dtype))"
     (docs / "hooks").mkdir(parents=True)
     (docs / "hooks" / "planted_hook.py").write_text(f"{NAMESPACE}\nxp = Namespace({fault})\n")
     (tmp_path / "venv").symlink_to(sys.prefix)
     libraries.write_part(tmp_path / "data")
     library = {"name": "Planted", "backend": "planted_hook:", "steps": 12, "env": {}}
     outcome = libraries.check(library, "float64", tmp_path, docs)
-    assert outcome.verdict == verdict
-    assert f"| {verdict} | `{operation}` | 1 | 2 |" in libraries.row(library, "1", [outcome], ("1", "2"))
-    if verdict == "differs":
-        microseconds, ratio = libraries.speed(library, "float64", tmp_path, docs)
-        assert float(microseconds) > 0
-        assert float(ratio) > 0
-    assert f"xp.{operation}(" in outcome.note
+    assert outcome.verdict == "differs"
+    assert "| differs | `tanh` | 1 | 2 |" in libraries.row(library, "1", [outcome], ("1", "2"))
+    microseconds, ratio = libraries.speed(library, "float64", tmp_path, docs)
+    assert float(microseconds) > 0
+    assert float(ratio) > 0
+    assert "xp.tanh(" in outcome.note
     assert not re.search(r"\.py:\d|operation \d", outcome.note)  # which change with the source
     moved = tmp_path.rename(tmp_path.with_name(f"{tmp_path.name}-moved")) / "docs/reproducers/planted-float64"
     done = subprocess.run([sys.executable, moved / "reproduce.py"], capture_output=True, text=True, check=False)
-    assert done.stderr.rstrip().endswith("DEVIATES" if fault == DEVIATES else "has no attribute 'nothing'")
+    assert done.stderr.rstrip().endswith("DEVIATES")
 
 
 def test_the_page_keeps_the_rows_of_libraries_that_were_not_checked(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ RANGES = {
     **dict.fromkeys(("momentum", "beta_1", "beta_2", "dropout"), (0, 0.999999)),
     **{"learning_rate": (1e-30, 1e300), "seed": (0, 2**32 - 1), "epsilon": (1e-30, 1e30)},
     **dict.fromkeys(("weight_decay", "clip_norm"), (0, 1e30)),
+    **{"deform_pixels": (0, 1e6), "deform_smoothness": (1e-3, 1e6), "deform_degrees": (0, 180)},
+    **{"deform_scaling": (0, 0.9), "deform_shear": (0, 10)},
 }
 NEEDS: dict[str, dict[str, Any]] = {"patience": {"validation": 1}, "clip_norm": {"update_order": "simultaneous"}}
 

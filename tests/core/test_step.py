@@ -23,6 +23,7 @@ from mlp_xp.core.optimizers import Rates
 from mlp_xp.core.step import Batch, State, make_step
 from mlp_xp.core.task import CLASSES
 from mlp_xp.core.training import trajectory
+from mlp_xp.errors import DatasetError
 from mlp_xp.runs.run_folder import RunError
 
 HOST = synthetic(300)
@@ -129,6 +130,8 @@ def test_an_activation_of_ones_own_trains(backend, tmp_path):
     for one, other in zip(*ends, strict=True):
         assert_near(one, other, 1e-11)
     assert last.train_loss < 3
+    with pytest.raises(DatasetError, match=r"^dataset: is a list; make a Dataset by from_arrays$"):
+        next(train(config, [*dataset], backend))
     with pytest.raises(RunError, match="the activation is a pair of functions, which a run folder cannot store"):
         next(train(base, dataset, backend, run_dir=tmp_path / "run"))
     assert not (tmp_path / "run").exists()

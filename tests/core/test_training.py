@@ -3,6 +3,7 @@
 import contextlib
 import time
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -105,23 +106,9 @@ def test_reports_and_positions_are_where_they_were_asked_for(samples, batch_size
     assert [event.position.step for event in events] == np.cumsum([len(event.losses) for event in events]).tolist()
     assert events[-1].position.step == 10 + 2 * -(-samples // batch_size)
     assert [event.closing for event in events] == [False] * (len(events) - 1) + [True]
-
-
-def test_a_run_may_end_after_any_number_of_steps():
-    """10 steps of warm-up and 43 an epoch, of 7 samples: within chunks, at their ends, before and after reports."""
-    backend, config = open_backend(), configuration(batch_size=7)
-    whole = run(config, backend)
-    everything = np.concatenate([event.losses for event in whole])
-    for steps in (0, 10, 11, 46, 80, 96, 97):
-        events = run(config, backend, stop_after=steps)
-        losses = np.concatenate([[], *(event.losses for event in events)])
-        assert_near(losses, everything[:steps], trajectory_tolerance(96, PIXELS))
-        assert any(event.closing for event in events) == (steps >= 96)
-        # What is due after a step is done where the run comes to that step, and never before.
-        for kind in ("report", "checkpoint"):
-            wanted = [e.position.step for e in whole if getattr(e, kind) and e.position.step <= steps and not e.closing]
-            found = [e.position.step for e in events if getattr(e, kind) and not e.closing]
-            assert found == wanted
+    reports = np.cumsum([bool(event.report) for event in events[:-1]]).tolist()
+    assert [event.position.reports for event in events] == [*reports, reports[-1]]
+    assert [event.checkpoint for event in events] == [event.position.sample == samples for event in events]
 
 
 def test_a_resumed_job_has_no_second_state_on_the_device():
@@ -186,11 +173,9 @@ def test_the_best_network_on_the_samples_held_out_is_kept(monitor):
     assert (closing.sample, closing.validation.accuracy) == (240, accuracies[best])
     assert (closing.loss, closing.train_loss) == (others[-1].loss, others[-1].train_loss)
     assert closing.validation.samples == others[-1].validation.samples
-    # Patience ends the job, also if it was to be cut off later.
-    for stop_after in (None, 40 * 240):  # one step after the warm-up less than in all
-        *_, last = run(replace(config, epochs=40, patience=2), backend, stop_after=stop_after)
-        assert last.closing
-        assert last.report.epoch == next(e for e in range(40) if e - keys.index(max(keys[: e + 1])) == 2)
+    *_, last = run(replace(config, epochs=40, patience=2), backend)
+    assert last.closing
+    assert last.report.epoch == next(e for e in range(40) if e - keys.index(max(keys[: e + 1])) == 2)
 
 
 def test_samples_per_second_are_those_of_training_alone(monkeypatch):
@@ -306,7 +291,8 @@ def test_a_run_compiles_one_loop_for_each_size_of_a_batch_which_others_share():
         most_steps = max(len(event.losses) for event in run(config, backend, host))
         run_chunk = make_chunk(config.compiled_settings(), backend, flatten_and_scale, CLASSES, most_steps)
         assert run_chunk.__wrapped__.__wrapped__._cache_size() == expected
-        run(replace(config, seed=9, learning_rate=0.03, init="he", schedule="cosine"), backend, host, stop_after=60)
+        other = replace(config, seed=9, learning_rate=0.03, init="he", schedule="cosine")
+        next(islice(trajectory(Job(other, on_device(host, backend), backend)), 12, None))  # chunks of 1, and of more
         assert (make_chunk.cache_info().currsize, run_chunk.__wrapped__.__wrapped__._cache_size()) == (1, expected)
 
 

@@ -59,7 +59,7 @@ def test_folders_of_idx_and_of_csv_files(tmp_path: Path, backend: Backend) -> No
     (tables / "._mnist_train.csv").write_text("what a Mac leaves behind")
     for folder in (packed, str(plain), tables):
         dataset = load_dataset(folder, backend)
-        assert (dataset.class_names, dataset.is_own) == (tuple("0123456789"), False)
+        assert (dataset.class_names, dataset.hold_out) == (tuple("0123456789"), None)
         for array, expected in zip(dataset[:4], ARRAYS, strict=True):
             assert array.dtype == backend.xp.uint8
             np.testing.assert_array_equal(backend.to_numpy(array), expected)
@@ -77,7 +77,7 @@ def test_a_name_goes_before_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_the_repository_has_mnist() -> None:
     """Counts and the first ten labels as published: http://yann.lecun.com/exdb/mnist/."""
     dataset = load_dataset()
-    assert (len(dataset.train_inputs), len(dataset.test_inputs), dataset.is_own) == (60000, 10000, False)
+    assert (len(dataset.train_inputs), len(dataset.test_inputs), dataset.hold_out) == (60000, 10000, None)
     assert dataset.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert dataset.test_labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
 

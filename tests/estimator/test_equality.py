@@ -5,12 +5,6 @@ import pytest
 from estimators import TOLERANCE, assert_equal, data, pair
 from scipy.special import logsumexp
 
-from mlp_xp import TrainConfig, from_arrays, open_backend
-from mlp_xp.core.job import Job
-from mlp_xp.core.network import Layer
-from mlp_xp.core.training import trajectory
-from mlp_xp.estimator import MLPClassifier
-
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
@@ -86,24 +80,3 @@ def test_a_warm_start_that_finds_no_better_network_keeps_the_best(task: str) -> 
     assert ours.best_validation_score_ == score
     for before, after in zip(best, [*ours.coefs_, *ours.intercepts_], strict=True):
         np.testing.assert_array_equal(before, after)
-
-
-def test_a_weighted_step_is_that_of_train() -> None:
-    """From the same network, with weights of samples and balanced classes: the loss, and all weights after it."""
-    X, y = data("multiclass")
-    weights = np.random.default_rng(1).uniform(0, 3, len(X))
-    plain = {"solver": "sgd", "momentum": 0, "nesterovs_momentum": False, "alpha": 0, "learning_rate_init": 0.3}
-    more = {"batch_size": len(X), "max_iter": 1, "warm_start": True, "class_weight": "balanced"}
-    estimator = MLPClassifier([5], activation="tanh", random_state=0, **plain, **more)
-    estimator.fit(X, y, sample_weight=weights)
-    network = tuple(map(Layer, estimator.coefs_, estimator.intercepts_))
-    estimator.fit(X, y, sample_weight=weights)
-    dataset = from_arrays(X, y, standardize=False, sample_weight=weights, class_weight="balanced")
-    same = {"batch_size": len(X), "learning_rate": 0.3, "hidden": (5,), "activation": "tanh"}
-    config = TrainConfig(epochs=1, warm_up_steps=0, update_order="simultaneous", **same)
-    *_, closing = trajectory(Job(config, dataset, open_backend()), trained=network)
-    assert closing.report.train_loss == pytest.approx(estimator.loss_, rel=TOLERANCE)
-    layers = zip(*closing.report.model.network, strict=True)
-    for arrays, expected in zip(layers, (estimator.coefs_, estimator.intercepts_), strict=True):
-        for ours, theirs in zip(arrays, expected, strict=True):
-            np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)

@@ -16,13 +16,13 @@ from PIL import Image
 from mlp_xp import (
     Activation,
     TrainConfig,
+    export_page,
     from_arrays,
     load_dataset,
     load_run,
     open_backend,
     predict,
     train,
-    write_page,
 )
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.model import Model
@@ -135,7 +135,7 @@ def test_probabilities_are_those_of_the_model(chromium: Any, digits: Path) -> No
 @pytest.mark.parametrize("hidden", [(7, 5), ()])
 def test_every_activation(chromium: Any, tmp_path: Path, activation: str, hidden: tuple[int, ...]) -> None:
     model = trained(TINY, activation=activation, hidden=hidden)
-    assert write_page(model, tmp_path / "a.html", data=TINY) < 100_000
+    assert export_page(model, tmp_path / "a.html", data=TINY).stat().st_size < 100_000
     with opened(chromium, tmp_path / "a.html") as page:
         found = probabilities(page, TINY.test_inputs)
     np.testing.assert_allclose(found, model.predict_proba(TINY.test_inputs), rtol=0, atol=1e-5)
@@ -236,7 +236,7 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(chromium: Any, digits: Path
 @pytest.mark.parametrize(("width", "scheme", "language"), [(360, "dark", "zh-CN"), (1920, "light", "en-US")])
 def test_names_of_any_kind_on_any_screen(chromium: Any, tmp_path: Path, width: int, scheme: str, language: str) -> None:
     dataset = synthetic(400, 200, 28)._replace(class_names=(*NAMES, "数字"))
-    write_page(trained(dataset, hidden=(16,)), tmp_path / "a.html", data=dataset)
+    export_page(trained(dataset, hidden=(16,)), tmp_path / "a.html", data=dataset)
     with opened(chromium, tmp_path / "a.html", width, color_scheme=scheme, locale=language) as page:
         page.locator("#rows button").first.click()
         page.evaluate("mlp_xp.refresh()")
@@ -254,7 +254,7 @@ def test_pictures_as_they_are(chromium: Any, tmp_path: Path) -> None:
     images = [255 - each[:, :8] // 3 for each in (dataset.train_inputs, dataset.test_inputs)]
     wide = dataset._replace(train_inputs=images[0], test_inputs=images[1], kind="resized pictures")
     model = trained(wide, hidden=(8,))
-    write_page(model, tmp_path / "a.html", data=wide)
+    export_page(model, tmp_path / "a.html", data=wide)
     picture = Image.fromarray(images[1][0]).resize((300, 170))
     picture.save(tmp_path / "a.png")
     with opened(chromium, tmp_path / "a.html", 360) as page:
@@ -290,7 +290,7 @@ def test_tables(chromium: Any, tmp_path: Path, name: str, task: str) -> None:
     features = [each for each in columns if each not in (table.label, *table.ids)]
     dataset = from_arrays(table.frame("pandas object"), labels, test=0.2, task=task)
     model = trained(dataset, hidden=(8,), learning_rate=0.1)
-    assert write_page(model, tmp_path / "a.html", data=dataset) < 60_000
+    assert export_page(model, tmp_path / "a.html", data=dataset).stat().st_size < 60_000
     for width in (360, 1920):
         with opened(chromium, tmp_path / "a.html", width, locale="en-GB") as page:
             rows = range(3) if width == 360 else range(3, 12)
@@ -323,7 +323,7 @@ def test_sliders_and_plain_columns(chromium: Any, tmp_path: Path, random: Any) -
     X = np.c_[random.uniform(-2, 3, 100), random.integers(0, 9, 100)]
     dataset = from_arrays(X, X @ [3.0, 1.0], test=0.2, task="regression")
     model = trained(dataset, hidden=(4,))
-    write_page(model, tmp_path / "a.html", data=dataset)
+    export_page(model, tmp_path / "a.html", data=dataset)
     with opened(chromium, tmp_path / "a.html", 360) as page:
         for number, steps in enumerate((0, 1)):
             slider = page.locator("[type=range]").nth(number)
@@ -340,15 +340,16 @@ def test_sliders_and_plain_columns(chromium: Any, tmp_path: Path, random: Any) -
 
 
 def test_many_weights_are_float16_if_predictions_stay_equal(digits: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    size = write_page(digits, tmp_path / "long.html")
+    size = (digits / "page.html").stat().st_size
     monkeypatch.setattr(export, "FLOAT32_UP_TO", 0)
-    assert size - write_page(digits, tmp_path / "short.html") == pytest.approx(50_890 * 2 * 4 / 3, abs=1000)
+    short = export_page(digits, tmp_path / "short.html")
+    assert size - short.stat().st_size == pytest.approx(50_890 * 2 * 4 / 3, abs=1000)
 
 
 @in_browser
 def test_float16_in_the_browser(chromium: Any, digits: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(export, "FLOAT32_UP_TO", 0)
-    write_page(digits, tmp_path / "a.html")
+    export_page(digits, tmp_path / "a.html")
     model = load_run(digits)
     arrays = (array.astype(np.float16).astype(np.float32) for layer in model.network for array in layer)
     layers = tuple(layer._replace(weights=next(arrays), bias=next(arrays)) for layer in model.network)
@@ -360,7 +361,7 @@ def test_float16_in_the_browser(chromium: Any, digits: Path, tmp_path: Path, mon
 def refused(model: Any, data: Any, path: Path, text: str) -> None:
     path.write_text("before")
     with pytest.raises(MlpXpError, match=text):
-        write_page(model, path, data=data)
+        export_page(model, path, data=data)
     assert (path.read_text(), [*path.parent.iterdir()]) == ("before", [path])
 
 
@@ -394,4 +395,5 @@ def test_command(small_run: Path, tmp_path: Path) -> None:
     assert outcome.out == f"{tmp_path / 'a.html'}: {(tmp_path / 'a.html').stat().st_size / 1e6:.2f} MB\n"
     assert_one_line(call("page", tmp_path, tmp_path / "b.html"), 2, "is not a run")
     assert_one_line(call("page", small_run, tmp_path / "no" / "b.html"), 1, "cannot write")
+    assert_one_line(call("page", small_run, tmp_path / "b.png"), 2, "is not the name of an HTML file")
     assert [*tmp_path.iterdir()] == [tmp_path / "a.html"]

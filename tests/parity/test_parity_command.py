@@ -109,6 +109,7 @@ def test_each_way_not_to_agree_has_its_line_and_leaves_the_others_their_rows(dat
         *(37, 1),
         [line.removeprefix("mismatch: ") for line in lines],
     )
+    del sys.modules["lib"]
     assert parity(data_dir, "--backends", "lib:wrong", "--tolerance", "1e-3").code == 0
 
 

@@ -10,7 +10,6 @@ import pytest
 from helpers import NAMESPACE, SCRIPTS, assert_one_line, call
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.parity import compare
 from mlp_xp.parity.bounds import Verdict
 from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.trace import tracing
@@ -138,19 +137,6 @@ def test_that_of_a_small_run_is_in_a_folder_of_its_own_and_a_finding_is_not_lost
     deviates, error = outcome.err.splitlines()
     assert deviates.startswith("deviates: strange_library:wrong: operation ")
     assert error.startswith("error: 'file/")
-
-
-def test_parity_names_the_command_that_traces(data_dir, monkeypatch):
-    monkeypatch.setattr(compare, "ROUNDING_RUNS", 1)  # three take long
-    arguments = ["--data-dir", str(data_dir), "--hidden", "8", "--steps", "20", "--batch-size", "7"]
-    outcome = call("parity", *arguments, "--backends", "strange_library:right", "strange_library:wrong")
-    assert outcome.code == 1
-    (line,) = [line for line in outcome.out.splitlines() if "--trace" in line]
-    prefix, _, words = line.partition(": ")
-    assert prefix == "to find the first operation that deviates, add"
-    assert words.split() == ["--trace", "--backends", "strange_library:wrong"]
-    outcome = call("parity", *arguments, *words.split())
-    assert "xp.tanh(float64 (1, 8))" in outcome.err, "the warm-up is on single samples"
 
 
 @pytest.mark.parametrize("name", ["jax", "torch", "array-api-strict"])

@@ -1,16 +1,17 @@
 """`assert_parity` in a test of an array library, and the action for its CI."""
 
-import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
+from string import Template
 from types import SimpleNamespace
 
 import array_api_compat.numpy as numpy
 import pytest
 from data_sets import TINY
-from helpers import SCRIPTS, Namespace
+from helpers import SCRIPTS, Namespace, call
 
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.parity import assert_parity
@@ -61,24 +62,23 @@ def test_the_documented_test_passes(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_steps_of_the_action(data_dir, tmp_path):
+def test_the_steps_of_the_action(data_dir, tmp_path, monkeypatch):
     """Its commands, on a wrong library. `make lint` checks the schema."""
     text = (ROOT / ".github" / "actions" / "parity" / "action.yml").read_text("utf-8")
-    install, check, traces = re.findall(r"^    - run: (.*)", text, re.MULTILINE)
+    install, *commands = re.findall(r"^    - run: (.*)", text, re.MULTILINE)
     assert install == 'python -m pip install "$PACKAGE"'
-    (tmp_path / "wrong.py").write_text(
-        "from array_api_compat.numpy import *\nimport numpy\ntanh = lambda x: numpy.tanh(x) + 1e-7"
-    )
-    (tmp_path / "python").symlink_to(sys.executable)
-    env = {
-        **os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(sys.path),
-        "BACKENDS": "array_api_compat:numpy wrong:", "DTYPE": "float64", "STEPS": "5",
+    tanh = "tanh = lambda x: numpy.tanh(x) + 1e-7"
+    (tmp_path / "wrong.py").write_text(f"from array_api_compat.numpy import *\nimport numpy\n{tanh}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("mlp_xp.parity.compare.ROUNDING_RUNS", 1)  # three take long
+    inputs = {
+        "BACKENDS": "array_api_compat:numpy wrong:", "DTYPE": "float64", "STEPS": "5", "REPORT": tmp_path / "parity",
         "ARGUMENTS": f"--batch-size 32 --optimizer adam --hidden 8 --data-dir {data_dir}",
-        "REPORT": str(tmp_path / "parity"),
     }  # fmt: skip
-    for command, said in ((check, "mismatch: wrong: "), (traces, "deviates: wrong: operation ")):
-        bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", command]
-        done = subprocess.run(bash, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 1, done.stderr
-        assert done.stderr.startswith(said)
+    for command, said in zip(commands, ("mismatch: wrong: ", "deviates: wrong: operation "), strict=True):
+        python, _, package, *words = shlex.split(Template(command).substitute(inputs))
+        assert (python, package) == ("python", "mlp_xp")
+        outcome = call(*words)
+        assert outcome.code == 1, outcome
+        assert outcome.err.startswith(said)
     assert {path.name for path in (tmp_path / "parity").iterdir()} >= {"parity.json", "wrong-float64-tanh"}

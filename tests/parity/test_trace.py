@@ -15,14 +15,13 @@ import pytest
 from data_sets import TINY
 
 import mlp_xp
-from mlp_xp.backends import requirements
 from mlp_xp.backends.common import BackendFailure, eager_scan
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.library import Backend
 from mlp_xp.core.training import DivergenceError
 from mlp_xp.parity.compare import record
-from mlp_xp.parity.trace import Tracer, small_runs, trace, tracing, train_and_predict
+from mlp_xp.parity.trace import Tracer, trace, tracing, train_and_predict
 
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
 PACKAGE = Path(mlp_xp.__file__).parent
@@ -45,41 +44,10 @@ def test_every_backend_is_healthy(backend):
     assert {"tanh", "matmul", "isub", "getitem", "argmax", "mean", "take", "from_numpy"} <= run.verdicts.keys()
 
 
-def test_small_runs_use_what_a_usual_run_does_not():
-    backend = open_backend("array-api-strict")
-    runs = [*dict(small_runs(backend)).values(), trace(CONFIG, TINY, backend, 2)]
-    for run in runs:
-        assert_healthy(run)
-    used = {name for run in runs for name in (*run.verdicts, *vars(run.xp))}
-    assert {*requirements.FUNCTIONS} - used == {"finfo"}
-
-
 def test_a_traced_run_has_the_same_bits():
     config, backend = replace(CONFIG, warm_up_steps=2), open_backend()
     traced = record(config, TINY, tracing(backend)[0], 12)
     np.testing.assert_array_equal(traced.losses, record(config, TINY, replace(backend, functions=()), 12).losses)
-
-
-def test_all_operations_of_a_step_are_compared_with_their_place():
-    """Of a network without hidden layers, in batches of 2, with the operations counted by hand in the source."""
-    config, checked = TrainConfig(hidden=(), batch_size=2, defer_updates=False), []
-    traced, tracer = tracing(open_backend())
-    tracer._add = checked.append
-    train_and_predict(config, TINY, traced, 3)
-    step = [operation for operation in checked if operation.when == "in step 13"]
-    # forward; softmax; error; gradient; update
-    assert [operation.name for operation in step] == [
-        *("matmul", "iadd", "max", "sub", "exp", "sum", "itruediv", "sub", "imul", "getitem"),
-        *("ones_like", "T", "matmul", "matmul", "isub", "isub"),
-    ]
-    assert str(step[0]) == "float64 (2, 36) @ float64 (36, 10)"
-    assert str(step[2]) == "xp.max(float64 (2, 10), axis=-1, keepdims=True)"
-    assert [operation.number for operation in checked] == [*range(1, tracer.calls + 1)]
-    for operation in step:
-        file, line, shown = re.fullmatch(r"(.*):(\d+) \((.*)\)", operation.place).groups()
-        text = (PACKAGE.parent / file).read_text().splitlines()[int(line) - 1].strip()
-        assert text.startswith(shown), "without its comment"
-    assert "xp.max(" in step[2].place
 
 
 def test_arrays_leave_the_library_only_by_to_numpy():
@@ -178,7 +146,6 @@ def scribbling(function, x):
 # By name: the function or operator, its change, at which calls, the steps to trace, and what the trace says and where.
 FAULTS = {
     "tanh off by 1e-9": ("tanh", off_by, lambda n: n == 29, 60, "deviates by", "functional.py"),
-    "tanh always off": ("tanh", off_by, lambda n: True, 20, "deviates by", "functional.py"),
     "matmul rounded to float32 once in 5000 calls": (
         *("matmul", rounded, lambda n: n == 5000, 1700, "deviates by", ".py"),
     ),

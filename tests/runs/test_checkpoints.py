@@ -133,6 +133,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     path.mkdir()
     with pytest.raises(RunError, match=r"model\.safetensors': cannot be read: Is a directory"):
         load_run(str(path))
+    with pytest.raises(RunError, match=r"^path: 3 is not a path; give the folder"):
+        load_run(3)
 
 
 def test_a_checkpoint_of_other_settings_is_refused(folder):
@@ -172,9 +174,3 @@ def test_data_that_do_not_fit_a_model_are_refused(ours, theirs, message):
     dataset: Dataset = TINY._replace(**{"class_names": model.class_names, **theirs})
     with pytest.raises(RunError, match=f"runs/one/model.safetensors.*{message}") if message else nullcontext():
         check_fit(model, dataset, "the table")
-
-
-def test_two_models_need_the_same_names():
-    check_fit(MODEL, MODEL, "that of 'b'")
-    with pytest.raises(RunError, match="fit that of 'b': classes a, b, c, not 0, 1, 2"):
-        check_fit(MODEL, MODEL._replace(class_names=("0", "1", "2")), "that of 'b'")

@@ -18,7 +18,8 @@ from safetensors.numpy import load_file
 from mlp_xp import TrainConfig, evaluate, load_dataset, load_run, open_backend, predict, train
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.errors import MlpXpError, MlpXpWarning
-from mlp_xp.runs.ensembles import confusion_matrix, run_of
+from mlp_xp.runs.ensembles import run_of
+from mlp_xp.runs.figures import confusion_matrix
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -65,7 +66,7 @@ def test_the_ensemble_is_the_mean_of_the_probabilities(name, runs):
     found = evaluate(runs, backend=name)
     predictions, expected = mean.argmax(axis=1), np.zeros((10, 10), int)
     np.add.at(expected, (TINY.test_labels, predictions), 1)
-    assert found.matrix.tolist() == expected.tolist()
+    assert found.figures["confusion_matrix"] == expected.tolist()
     assert found.result.accuracy == np.mean(predictions == TINY.test_labels)
     loss = -np.mean(np.log(mean[np.arange(60), TINY.test_labels]))
     np.testing.assert_allclose(found.result.loss, loss, rtol=20 * np.finfo(np.float32).eps)  # one of them is in float32
@@ -166,7 +167,7 @@ def test_tables_are_evaluated_by_the_mean(task, tables):
     """Against the mean of what each network says alone, with figures by their formulas."""
     runs, _, data = tables[task]
     models, true = [load_run(run) for run in runs], data.test_labels
-    result, matrix, *_ = evaluate(runs)
+    result = evaluate(runs).result
     mean = np.mean([model.predictions(data.test_inputs) for model in models], axis=0)
     assert result.samples == len(true) == 40
     if task == "regression":
@@ -175,7 +176,7 @@ def test_tables_are_evaluated_by_the_mean(task, tables):
         np.testing.assert_allclose(result.rmses, (residual / 40) ** 0.5, rtol=1e-9)
         assert (result.r2, result.rmse) == pytest.approx((np.mean(result.r2s), np.mean(result.rmses)))
         assert result.loss == pytest.approx((residual / models[0].scaling[1] ** 2).sum() / 80, rel=1e-9)
-        assert (matrix, result.accuracy) == (None, None)
+        assert result.accuracy is None
     else:
         assert result.label_accuracies == tuple(((mean > 0.5) == true).mean(axis=0).tolist())
         assert result.accuracy == ((mean > 0.5) == true).all(axis=1).mean()
@@ -200,8 +201,6 @@ def test_the_commands_print_all_figures_for_programs(task, tables):
             ("outputs", "rmse", result.rmses),
         ):
             assert [each[name] for each in record.get(kind, [])] == [*values]
-    matrices = [*evaluation.matrices, evaluation.matrix] if task == "classes" else []
-    assert [each["confusion_matrix"] for each in found[: len(matrices)]] == [each.tolist() for each in matrices]
     assert json.loads(call("evaluate", runs[1], "--json").out) == {"run": str(runs[1]), **found[1]}
     rows = [*csv.DictReader(call("evaluate", *runs, "--csv").out.splitlines())]
     assert [row["run"] for row in rows] == [*map(str, runs), "ensemble of 2"]
@@ -214,9 +213,9 @@ def test_the_commands_print_all_figures_for_programs(task, tables):
 
 def test_without_scikit_learn_a_line_says_how_to_get_more(tables, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    note = "note: ROC AUC needs scikit-learn, which is not installed; install"
-    assert_one_line(call("evaluate", *tables["classes"][0], "--csv"), 0, note)
-    assert call("evaluate", *tables["regression"][0]).err == ""
+    note = "note: more figures need scikit-learn, which is not installed; install it with: "
+    for (runs, *_), how in zip(tables.values(), (("--csv",), (), ("--json",)), strict=True):
+        assert_one_line(call("evaluate", *runs, *how), 0, note, "-m pip install 'mlp_xp[sklearn]'")
 
 
 def test_no_models_are_refused():

@@ -49,6 +49,7 @@ configs = st.builds(
     validation=st.sampled_from([0, 40]),
     warm_up_steps=st.sampled_from([0, 10]),
     defer_updates=st.booleans(),
+    deform=st.booleans(),
     seed=st.integers(0, 9),
 )
 
@@ -76,7 +77,8 @@ def test_a_run_that_is_killed_anywhere_ends_in_the_same_bits(config, kills, pati
         assert not [*folder.glob(".*")]
 
 
-SETTINGS = {"batch_size": 20, "report_every": 200, "checkpoint_every": 0, "optimizer": "adam", "validation": 40}
+SETTINGS = {"batch_size": 20, "report_every": 200, "checkpoint_every": 0, "optimizer": "adam", "validation": 40,
+            "deform": True}  # fmt: skip
 
 
 @pytest.mark.every_backend

@@ -9,7 +9,7 @@ from backends import backend_params, open_for_test
 from data_sets import TINY, write_csv, write_idx_folder, write_npz, write_pictures, write_samples
 from helpers import assert_one_line, call
 
-from mlp_xp import TrainConfig, evaluate, from_arrays, load_dataset, open_backend, train
+from mlp_xp import TrainConfig, evaluate, from_arrays, load_dataset, load_run, open_backend, train
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs.rows import read_rows, row_sums, seen
@@ -76,7 +76,7 @@ def test_new_rows_of_a_table_with_few_different_ones_count(tmp_path):
 
 
 def test_rows_are_known_again_in_each_form(tmp_path):
-    """What is given: all that a run was trained and tested on, and 6 more rows."""
+    """What is given: all that a run was trained and tested on, and 6 more rows. The others are evaluated on."""
     more, y = np.vstack([X, X[:6] + 5]), [*Y, *Y[:6]]
     images = RANDOM.randint(0, 256, (66, 4, 5)).astype(np.uint8)
     write_samples(tmp_path / "t.csv", X, NAMES[Y].tolist())
@@ -88,17 +88,20 @@ def test_rows_are_known_again_in_each_form(tmp_path):
     write_pictures(tmp_path / "grown", images, NAMES[y])
     frame = pd.DataFrame({"x0": X[:, 0], "x1": X[:, 1], "x2": X[:, 2]})
     grown = pd.DataFrame(table)[["x0", "x1", "x2"]]
-    for number, (data, other) in enumerate(
+    for number, (data, other, new) in enumerate(
         (
-            (load_dataset(tmp_path / "t.csv", label="kind"), tmp_path / "grown.csv"),
-            (load_dataset(tmp_path / "a.npz"), tmp_path / "grown.npz"),
-            (load_dataset(tmp_path / "pictures"), tmp_path / "grown"),
-            (from_arrays(frame, NAMES[Y], 0.2), from_arrays(frame, NAMES[Y], (grown, NAMES[y]))),
+            (load_dataset(tmp_path / "t.csv", label="kind"), tmp_path / "grown.csv", more[60:]),
+            (load_dataset(tmp_path / "a.npz"), tmp_path / "grown.npz", more[60:]),
+            (load_dataset(tmp_path / "pictures"), tmp_path / "grown", images[60:]),
+            (from_arrays(frame, NAMES[Y], 0.2), from_arrays(frame, NAMES[Y], (grown, NAMES[y])), more[60:]),
         )
     ):
         run = train_run(tmp_path / f"run{number}", data)
         with pytest.warns(MlpXpWarning, match="48 of 66 rows are left out"):
-            assert evaluate(run, other).result.samples == 18
+            result = evaluate(run, other).result
+        said = np.concatenate([load_run(run).predict(rows) for rows in (data.test_inputs, new)])
+        truth = np.array(data.class_names)[[*data.test_labels, *Y[:6]]]
+        assert (result.samples, result.accuracy) == (18, np.mean(said == truth))
 
 
 def test_a_data_set_with_its_own_test_set(tmp_path):

@@ -13,7 +13,7 @@ from data_sets import TINY
 from helpers import arrays_of
 from run_folders import a_config
 
-from mlp_xp import TrainConfig, evaluate, open_backend, train
+from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.core.config import ConfigError
 from mlp_xp.core.dataset import Preparation, flatten_and_scale
 from mlp_xp.core.task import Evaluation
@@ -97,13 +97,6 @@ def test_no_folder_is_made_for_what_cannot_be_trained_or_stored(tmp_path):
         with pytest.raises(MlpXpError, match=message):
             next(train(config, dataset, open_backend(), run_dir=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
-
-
-def test_a_run_on_data_in_memory_is_evaluated_with_them(tmp_path):
-    finished_run(tmp_path / "run")
-    assert evaluate(tmp_path / "run", data=TINY).matrix.sum() == len(TINY.test_labels)
-    with pytest.raises(MlpXpError, match=r"^data: .*run': its data were in memory, or are not known; give"):
-        evaluate(tmp_path / "run")
 
 
 def a_report(**changes) -> Report:

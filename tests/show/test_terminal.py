@@ -16,7 +16,7 @@ from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Report, trajectory
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.numbers import thousands
-from mlp_xp.show.terminal import describe, header, overfitting, report_line, summary, watch
+from mlp_xp.show.terminal import describe, header, overfitting, report_line, watch
 
 HEADER = header(TrainConfig())
 CONFIG = TrainConfig(epochs=2, hidden=(5, 4), report_every=50, validation=20, batch_size=3)
@@ -80,11 +80,6 @@ def test_a_run_that_overfits_is_told_what_to_try(train, held_out, samples, said)
     text = overfitting([{"train_loss": 5.0}, *reports], samples)
     assert text.startswith("it overfits: after epoch 1 the held-out loss rose from 0.6 to 1.1, while") == said
     assert all(each in text for each in ("from 0.5 to 0.1", "--hidden", "--weight-decay", "--dropout")) == said
-
-
-def test_the_end_is_told_in_a_sentence():
-    report = Report(1, 200, 0.5, 12.34, 0.7, 9000.0, JOB.model(()), Evaluation(0.04321, 0.98765, samples=60))
-    assert summary(report) == "trained in 12.3 s; 98.77 % of 60 test images right, loss 0.0432"
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -1,12 +1,15 @@
 """A sweep on a real Dask scheduler with two real workers, of which one is killed."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from helpers import PATIENCE, assert_one_line, call, finish, start, wait_until
@@ -43,15 +46,28 @@ def dask(processes, tmp_path) -> str:
     return json.loads(file.read_text())["address"].replace("tcp", "dask")
 
 
+@contextlib.contextmanager
+def killed(doomed: list[subprocess.Popen], when: Callable[[], Any], other: subprocess.Popen) -> Iterator[None]:
+    """Kill processes as soon as a condition is true, while this one works and another one runs."""
+
+    def kill() -> None:
+        wait_until(when, other)
+        for process in doomed:
+            process.kill()
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(kill)
+        yield
+        future.result()
+
+
 @DASK
 @pytest.mark.slow
 def test_a_worker_is_killed_and_the_members_have_the_bits_of_train(dask, processes, data_dir, tmp_path):
     folder = tmp_path / "s"
-    words = arguments(data_dir, folder, *WORDS, "--cluster", dask, epochs=10)
-    process = start("sweep", *words)
-    wait_until(lambda: [*folder.glob("members/*/result.json")], process)
-    processes[1].kill()
-    outcome = finish(process)
+    words = arguments(data_dir, folder, *WORDS, "--cluster", dask, epochs=5)
+    with killed(processes[1:2], lambda: [*folder.glob("members/*/result.json")], processes[0]):
+        outcome = call("sweep", *words)
     assert outcome.code == 1, outcome
     assert {*read_failures(folder)} == {*BAD}
     assert_as_trained(folder, tmp_path / "trained", *GOOD)
@@ -87,9 +103,10 @@ def ray(tmp_path_factory) -> Iterator[str]:
 @pytest.mark.parametrize(
     "library", [pytest.param("dask", marks=DASK), pytest.param("ray", marks=pytest.mark.needs("ray"))]
 )
+@pytest.mark.usefixtures("inline")
 def test_ctrl_c_saves_the_members_on_the_cluster_and_they_go_on_here(library, request, data_dir, tmp_path):
     folder = tmp_path / "s"
-    words = arguments(data_dir, folder, "--hidden", 4, "--seed", "0..3", epochs=40)
+    words = arguments(data_dir, folder, "--hidden", 4, "--seed", "0..3", epochs=15)
     process = start("sweep", *words, "--cluster", request.getfixturevalue(library))
     wait_until((run_of(folder, "0000") / "checkpoint.safetensors").exists, process)
     process.send_signal(signal.SIGINT)
@@ -102,14 +119,15 @@ def test_ctrl_c_saves_the_members_on_the_cluster_and_they_go_on_here(library, re
 
 @DASK
 @pytest.mark.slow
-def test_without_its_scheduler_the_command_ends_and_trains_nothing_here(dask, processes, data_dir, tmp_path):
+def test_without_its_scheduler_the_command_ends_and_trains_nothing_here(
+    dask, processes, data_dir, tmp_path, monkeypatch
+):
     folder = tmp_path / "s"
+    monkeypatch.setattr("mlp_xp.sweeps.workers.SAVING", 1)
     words = ["--hidden", 4, "--seed", "0..1", "--epochs", 5, ENDLESS, "--cluster", dask]
-    process = start("sweep", *arguments(data_dir, folder, *words, epochs=None))
-    wait_until((run_of(folder, "0000") / "result.json").exists, process)
-    for each in reversed(processes):
-        each.kill()
-    assert_one_line(finish(process), 2, "--cluster: ", "the same command goes on")
+    with killed(processes[::-1], (run_of(folder, "0000") / "result.json").exists, processes[0]):
+        outcome = call("sweep", *arguments(data_dir, folder, *words, epochs=None))
+    assert_one_line(outcome, 2, "--cluster: ", "the same command goes on")
 
 
 @DASK

@@ -1,6 +1,5 @@
 """The pictures of a sweep show the numbers they are given: read back from the figures."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,24 +24,6 @@ def curves(losses: list[float], accuracies: list[float], held_out: bool = True) 
     return Curves("a run", reports, 200)
 
 
-def group(settings: dict, accuracies: list[float]) -> Group:
-    rows = [Row("", Path(), settings, "finished", figures={"validation_accuracy": each}) for each in accuracies]
-    results = {"validation_accuracy": Spread(float(np.mean(accuracies)), None)} if accuracies else {}
-    return Group(settings, tuple(rows), results)
-
-
-def scores(groups: Sequence[Group]) -> list[float]:
-    """Return the accuracies of all finished runs, as percentages."""
-    rows = [row for each in groups for row in each.members]
-    return [100 * row.figures["validation_accuracy"] for row in rows if row.state == "finished"]
-
-
-def settings(runs: int = 3) -> list[Group]:
-    random = np.random.default_rng(4)
-    values = [{"learning_rate": rate, "hidden": units} for rate in RATES for units in UNITS]
-    return [group(each, random.uniform(0.5, 0.9, runs).tolist()) for each in values]
-
-
 def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
     random = np.random.default_rng(4)
     given = {name: [curves(random.uniform(0.5, 2, 4).tolist(), [0.6] * 4) for _ in range(3)] for name in "ab"}
@@ -65,9 +46,6 @@ def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
     assert [line.get_color() for line in losses.lines] == [*COLOURS[:2]]
 
 
-SCORE = "accuracy (%) on held-out samples"
-
-
 def test_a_band_ends_with_the_shortest_run_and_one_point_is_visible() -> None:
     short = [curves([1, 2], [0.5, 0.5]), curves([3, 4, 5, 6], [0.5] * 4)]
     losses, accuracy = draw_bands({"x": short}, score="validation_accuracy", total=1).axes
@@ -75,22 +53,27 @@ def test_a_band_ends_with_the_shortest_run_and_one_point_is_visible() -> None:
     assert (len(accuracy.lines[0].get_xdata()), accuracy.lines[0].get_marker()) == (1, "o")
 
 
+def group(rate: float, units: list[int], accuracies: np.ndarray) -> Group:
+    settings, name = {"learning_rate": rate, "hidden": units}, "validation_accuracy"
+    rows = tuple(Row("", Path(), settings, "finished", figures={name: each}) for each in accuracies)
+    return Group(settings, rows, {name: Spread(float(accuracies.mean()), None)} if rows else {})
+
+
 def test_a_heat_map_has_the_mean_of_each_pair() -> None:
-    given = settings()
-    given[0] = group(given[0].settings, [])
-    figure = draw_heat_map(given[:-1], "validation_accuracy")
+    """A pair without a finished run, and one that was not asked for, have none."""
+    accuracies = np.random.default_rng(4).uniform(0.5, 0.9, (3, 2, 3))
+    pairs = [(x, y) for x in range(3) for y in range(2)][1:-1]
+    given = [group(RATES[x], UNITS[y], accuracies[x, y]) for x, y in pairs]
+    figure = draw_heat_map([group(RATES[0], UNITS[0], np.empty(0)), *given], "validation_accuracy")
     axes, bar = figure.axes
     texts = {text.get_position(): text.get_text() for text in axes.texts}
+    assert texts == {(x, y): f"{100 * accuracies[x, y].mean():.2f}" for x, y in pairs}
     image = np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
-    for each in given[1:-1]:
-        x, y = RATES.index(each.settings["learning_rate"]), UNITS.index(each.settings["hidden"])
-        np.testing.assert_allclose(image[y, x], np.mean(scores([each])))
-        assert texts[x, y] == f"{np.mean(scores([each])):.2f}"
-    assert len(texts) == 4
-    assert np.isnan(image[0, 0])
+    np.testing.assert_allclose([image[y, x] for x, y in pairs], [100 * accuracies[each].mean() for each in pairs])
+    assert np.isnan([image[0, 0], image[1, 2]]).all()
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("learning rate", "hidden")
-    assert bar.get_ylabel() == SCORE
-    assert draw_heat_map(given[1:2] * 2, "validation_accuracy")._repr_png_().startswith(b"\x89PNG")
+    assert bar.get_ylabel() == "accuracy (%) on held-out samples"
+    assert draw_heat_map(given[:1] * 2, "validation_accuracy")._repr_png_().startswith(b"\x89PNG")
 
 
 def a_sweep(folder: Path) -> Path:
@@ -110,7 +93,6 @@ def test_plot_draws_the_pictures_of_a_sweep(tmp_path) -> None:
     assert outcome.out.splitlines() == [str(folder / name) for name in drawn]
     for name in drawn:
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
-    assert_one_line(call("plot", folder, "--data-dir", "x"), 2, "--data-dir: is for a single run")
 
 
 def test_a_heat_map_needs_most_of_its_pairs(tmp_path) -> None:

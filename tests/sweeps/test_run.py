@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -131,6 +132,9 @@ def test_members_train_on_your_own_table_with_the_bits_of_train(tmp_path, backen
     outcome = call("sweep", *words, "--sweep-dir", tmp_path / "s")
     assert outcome.code == 0, outcome
     assert_as_trained(tmp_path / "s", tmp_path, "0000", "0001")
+    result = json.loads((run_of(tmp_path / "s", "0001") / "result.json").read_text())
+    figures = rf"{result['train_loss']:.5f} +{100 * result['validation_accuracy']:.2f} % +\d+\.\d"
+    assert re.search(rf"^ +0001  finished +{figures}  test fraction 0.25$", outcome.out, re.MULTILINE)
     for name, batch_size in (("0000", 70), ("0001", 50)):  # instead of 128: all samples that are trained on
         assert parse_settings(run_of(tmp_path / "s", name) / "config.json")[0].train.batch_size == batch_size
 

@@ -20,12 +20,12 @@ from mlp_xp.sweeps.summary import summary_of, write_summary
 SCORES = {0.01: (0.2, 0.24), 0.1: (0.6, 0.66), 0.3: (0.4, 0.42)}
 
 
-def a_sweep(folder: Path, *, held_out: bool = True, without: Sequence[int] = (), **changes) -> Path:
+def a_sweep(folder: Path, *, without: Sequence[int] = (), **changes) -> Path:
     members = [{"learning_rate": rate, "seed": seed} for rate in SCORES for seed in range(2)]
     results: list = []
     for score in itertools.chain(*SCORES.values()):
         result = {"accuracy": 1 - score, "train_loss": 3 - score, "test_loss": score}
-        results.append({**result, "validation_accuracy": score} if held_out else result)
+        results.append({**result, "validation_accuracy": score})
     for index in without:
         results[index] = None
     return write_sweep(folder, members, results, **changes)
@@ -65,34 +65,32 @@ def test_each_setting_and_each_member_has_its_figures(tmp_path):
     assert "never by the test set" in out
 
 
-def test_without_held_out_samples_nothing_is_ranked_and_the_reason_is_given(tmp_path):
-    folder = a_sweep(tmp_path / "s", held_out=False)
-    write_summary(folder)
-    settings = lines_of(folder)
-    assert [(line["rank"], line["learning_rate"]) for line in settings] == [("", "0.01"), ("", "0.1"), ("", "0.3")]
-    assert all(line["test_accuracy"] for line in settings)
-    assert json.loads((folder / "summary.json").read_text())["ranked_by"] is None
-    out = " ".join(call("runs", folder, "--summary").out.split())
-    assert "not ranked: not all settings hold samples out, and the best on the test set would look better there" in out
-    assert "best:" not in out
-    assert "rank " not in out
-
-
 @pytest.mark.parametrize(
     ("members", "results", "note"),
     [
         ([{"dataset": "mnist"}, {"dataset": "kmnist"}], [0.5, 0.5], "results on different data"),
         ([{"validation": 100}, {"validation": 5000}], [0.5, 0.6], "different held-out samples"),
-        ([{"validation": 0}, {"validation": 100}], [None, 0.5], "not all settings hold samples out"),
+        (
+            [{"validation": 0}, {"validation": 100}],
+            [None, 0.5],
+            "not all settings hold samples out, and the best on the test set would look better there",
+        ),
         ([{"seed": 1}, {"seed": 2}], [0.5, 0.5], "one setting only"),
     ],
 )
 def test_settings_that_do_not_compare_are_not_ranked(members, results, note, tmp_path):
     results = [{} if each is None else {"validation_accuracy": each} for each in results]
-    summary = summary_of(write_sweep(tmp_path / "s", members, results))
+    folder = write_sweep(tmp_path / "s", members, results)
+    write_summary(folder)
+    summary, lines = summary_of(folder), lines_of(folder)
     assert not summary.ranked
     assert note in summary.note
     assert (summary.groups[0].name == "all runs") == ("seed" in members[0])
+    assert [line["rank"] for line in lines] == [""] * len(summary.groups)
+    assert all(line["test_accuracy"] for line in lines), "of the best alone, if there is a best"
+    out = " ".join(call("runs", folder, "--summary").out.split())
+    assert summary.note in out
+    assert "best:" not in out
 
 
 def test_a_regression_is_ranked_by_r2_on_held_out_samples(tmp_path):

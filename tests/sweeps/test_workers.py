@@ -132,12 +132,6 @@ def test_a_worker_without_the_package_is_one_line():
         next(train_all(works("a", []), place, STOP))
 
 
-def test_a_cluster_gets_all_members_at_once():
-    asked: list[str] = []
-    next(train_all(works("abcde", asked), Stub().place(None), STOP))
-    assert asked == [*"abcde"]
-
-
 @pytest.mark.parametrize(
     ("answers", "waits"),
     [([False], True), ([False, KeyboardInterrupt], True), ([False, True, KeyboardInterrupt], False)],

@@ -1,0 +1,146 @@
+"""Deformations: whenever an image is trained on, it is rotated, scaled, sheared and bent at random.
+
+The pixel at p of a deformed image is that of the image at p + d(p), by bilinear interpolation, and 0 outside. With the
+image's centre c, a matrix A, and a field e(p) of random displacements (Simard, Steinkraus and Platt, 2003, Best
+practices for convolutional neural networks applied to visual document analysis):
+
+    d(p) = (A - 1) (p - c) + e(p)
+
+The displacements e are uniform random numbers, two for each pixel, smoothed by a Gaussian: N becomes R N C^T, where row
+i of R, and of C, is a Gaussian around i. Each row is scaled to a sum of squares of 1, so that the displacements have
+the same standard deviation at every pixel, which the product of the two would lower near the edge otherwise.
+
+The default strengths follow Cireşan, Meier, Gambardella and Schmidhuber, 2010, Deep, big, simple neural nets for
+handwritten digit recognition, Neural Computation 22. They smooth by 5 to 6 pixels, and multiply by 36 to 38, uniform
+numbers in [-1, 1] with a kernel whose sum is 1: 37 / sqrt(3) / (2 sqrt(pi) 5.5) is a standard deviation of 1.1 pixels.
+(Simard's 4 and 34 are 1.4 pixels.) They scale by up to 15 to 20 %, and either rotate or shear by up to 15 degrees, 7.5
+for the digits 1 and 7. Here both are done, each by less.
+
+NumPy draws on the host, with one byte for each number of N, so that the images are the same on every backend. As for
+dropout, what is drawn for a step is a function of the settings and the step's number alone. Weights, shuffles and the
+units that dropout keeps are those of a run without deformations. Nothing is rounded to whole numbers after that:
+interpolation is continuous, so a rounding error of a position stays one.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.dataset import described
+from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend
+from mlp_xp.declared import ConfigError
+
+STREAM = 2**64  # in Philox's key beside the seed, for other numbers than those of dropout
+PER_COUNT = 32  # random bytes that one value of its counter gives
+MEAN, DEVIATION = 127.5, ((256**2 - 1) / 12) ** 0.5  # of a uniform byte
+ANGLE_BYTES = 16  # for the four numbers of an image's matrix, of 32 bits each
+
+
+def check_deformable(config: TrainConfig, shape: tuple[int, ...]) -> None:
+    """Raise ConfigError if inputs of this shape are to be deformed, but are not grey images, (rows, columns)."""
+    if config.deform and len(shape) != 2:
+        raise ConfigError(f"needs grey images, not {described(shape)}", remedy="leave it out", setting="deform")
+
+
+def draw_deformations(
+    config: TrainConfig, dtype: str, shape: tuple[int, ...], steps: int, batch_size: int, first_step: int
+) -> tuple[np.ndarray, ...]:
+    """Return what k = `steps` steps on B = `batch_size` images each need to deform them; nothing if they do not.
+
+    These are N, uint8 (k, B, 2, rows, columns), and A - 1, (k, B, 2, 2) of the dtype. shape: (rows, columns).
+    first_step: the number of the first of the steps, from 0 at the start of training. batch_size: at most that of the
+    configuration.
+    """
+    if not config.deform:
+        return ()
+    size = ANGLE_BYTES + 2 * shape[0] * shape[1]
+    # Each step has as many values of the counter as a full batch needs.
+    counts = -(-config.batch_size * size // PER_COUNT)
+    random = np.random.Philox(key=config.seed + STREAM, counter=first_step * counts)
+    drawn = random.random_raw(steps * counts * PER_COUNT // 8).astype("<u8", copy=False).view(np.uint8)
+    drawn = drawn.reshape(steps, -1)[:, : batch_size * size].reshape(steps, batch_size, size)
+    numbers = np.ascontiguousarray(drawn[..., :ANGLE_BYTES]).view("<u4") / 2.0**31 - 1  # in [-1, 1)
+    noise = np.ascontiguousarray(drawn[..., ANGLE_BYTES:]).reshape(steps, batch_size, 2, *shape)
+    return noise, (matrices(config, numbers) - np.eye(2)).astype(dtype)
+
+
+def matrices(config: TrainConfig, numbers: np.ndarray) -> np.ndarray:
+    """Return A, float64 (..., 2, 2), for numbers from -1 to 1, (..., 4): the share of each of the largest changes.
+
+    They are those of the clockwise angle, the scale down and across, and the shear. An image is first sheared, then
+    scaled, then rotated. A maps a place in the result, (down, across) from its centre, to the one in the image that is
+    seen there, so it undoes these in the reverse order.
+    """
+    angle, down, across, shear = np.moveaxis(numbers, -1, 0) * np.array(
+        [np.radians(config.deform_degrees), config.deform_scaling, config.deform_scaling, config.deform_shear]
+    ).reshape(4, *[1] * (numbers.ndim - 1))
+    cos, sin = np.cos(angle), np.sin(angle)
+    y = np.stack([cos, -sin], axis=-1) / (1 + down)[..., None]
+    x = np.stack([sin, cos], axis=-1) / (1 + across)[..., None] - shear[..., None] * y
+    return np.stack([y, x], axis=-2)
+
+
+def gaussians(size: int, deviation: float) -> np.ndarray:
+    """Return a matrix, float64 (size, size), whose row i is a Gaussian around i with a sum of squares of 1."""
+    i = np.arange(size)
+    g = np.exp(-0.5 * ((i - i[:, None]) / deviation) ** 2)
+    return g / np.linalg.norm(g, axis=1, keepdims=True)
+
+
+def make_deform(config: TrainConfig, shape: tuple[int, ...], backend: Backend) -> Callable[..., Array]:
+    """Return `deform(images, noise, matrices)`, the deformed images, (n, rows, columns) of the backend's dtype.
+
+    shape: (rows, columns). images: (n, rows, columns), bytes or floats. noise, matrices: those of
+    `draw_deformations` on the device, n each, with any further axes before. If nothing is to change, the images are the
+    same to the bit. The functions used are arange, astype, concat, reshape, take, where and zeros_like: `clip` of
+    array-api-compat reads a value on the host, for which a GPU would have to wait.
+    """
+    xp, dtype, (rows, columns) = backend.xp, backend.dtype, shape
+    place = {} if backend.device is None else {"device": backend.device}
+    strength = config.deform_pixels / DEVIATION
+    smooth_down = backend.asarray(strength * gaussians(rows, config.deform_smoothness), dtype)
+    smooth_across = backend.asarray(gaussians(columns, config.deform_smoothness).T, dtype)
+    grid = np.indices(shape)
+    from_centre = grid - (np.array(shape)[:, None, None] - 1) / 2
+    # Images are padded with zeros, by 1 before and 2 after. Beyond that all is 0, so positions may end there.
+    height, width = rows + 3, columns + 3
+    last = np.array([rows + 1, columns + 1]).reshape(2, 1, 1)
+    from_centre, start, first, last = (
+        backend.asarray(x, dtype) for x in (from_centre.reshape(2, -1), grid + 1, 0 * last, last)
+    )
+
+    def padded(images: Array) -> Array:
+        edge = xp.zeros_like(images[:, :1, :])
+        images = xp.concat([edge, images, edge, edge], axis=1)
+        edge = xp.zeros_like(images[:, :, :1])
+        return xp.concat([edge, images, edge, edge], axis=2)
+
+    def deform(images: Array, noise: Array, matrices: Array) -> Array:
+        n = images.shape[0]
+        field = (xp.reshape(xp.astype(noise, dtype), (n * 2 * rows, columns)) - MEAN) @ smooth_across
+        position = smooth_down @ xp.reshape(field, (n, 2, rows, columns))
+        position += xp.reshape(xp.reshape(matrices, (n * 2, 2)) @ from_centre, (n, 2, rows, columns))
+        position += start
+        position = xp.where(position > first, position, first)
+        position = xp.where(last > position, position, last)
+        whole = xp.astype(position, xp.int64)
+        position -= xp.astype(whole, dtype)
+        y, x = position[:, 0, ...], position[:, 1, ...]
+
+        pixels = xp.reshape(padded(images), (-1,))
+        image = xp.reshape(xp.arange(n, dtype=xp.int64, **place), (n, 1, 1))
+        corner = xp.reshape((image * height + whole[:, 0, ...]) * width + whole[:, 1, ...], (-1,))
+
+        def at(down: int, across: int) -> Array:
+            values = xp.take(pixels, corner + (down * width + across), axis=0)
+            return xp.reshape(xp.astype(values, dtype), (n, rows, columns))
+
+        upper, lower = at(0, 0), at(1, 0)
+        upper += x * (at(0, 1) - upper)
+        lower += x * (at(1, 1) - lower)
+        upper += y * (lower - upper)
+        return upper
+
+    return deform

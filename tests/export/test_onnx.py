@@ -1,0 +1,359 @@
+"""ONNX files in onnxruntime, which computes in its own way, against `predict` of the models that they are from."""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from data_sets import mixed
+from helpers import assert_one_line, call
+
+import mlp_xp
+from mlp_xp import Activation, TrainConfig, from_arrays, open_backend
+from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
+from mlp_xp.core.functional import ACTIVATIONS
+from mlp_xp.core.job import Job
+from mlp_xp.core.model import Model
+from mlp_xp.core.network import initial_layers
+from mlp_xp.core.step import to_device
+from mlp_xp.core.task import LABELS, TASKS
+from mlp_xp.errors import MlpXpError
+from mlp_xp.parity.bounds import ULPS, gamma
+from mlp_xp.runs.checkpoints import RunError
+
+needs_onnx = pytest.mark.needs("onnx", "ndonnx", "onnxruntime")
+SHAPE, HIDDEN, OUTPUTS, ROWS = (3, 4), (7, 5), 3, 90  # from 64 rows on, softmax goes another way
+STEEPEST = 1.2  # slope of an activation: gelu's
+
+
+def model_of(backend: Any, task: str, activation: Any, prepare: str, seed: int = 0, **changes: Any) -> Model:
+    """Return an untrained model, of images of bytes or of floats, on a backend."""
+    network = initial_layers((12, *HIDDEN, OUTPUTS), np.random.RandomState(seed), "glorot")
+    pairs = np.random.default_rng(5).uniform(0.5, 2, (2, 2, 12))
+    fitted, scaling = (tuple(backend.asarray(each, backend.dtype) for each in pair) for pair in (pairs[0], pairs[1]))
+    meaning = Preparation(PREPARATIONS[prepare], fitted if prepare == "standardize" else ()), TASKS[task]
+    scaling = tuple(each[:OUTPUTS] for each in scaling) if TASKS[task].floats else ()
+    model = Model(to_device(network, backend), backend, activation, *meaning, scaling, SHAPE, ("a", "b", "ü"))
+    return model._replace(**changes)
+
+
+def inputs_of(model: Model, rows: int = ROWS) -> np.ndarray:
+    random = np.random.default_rng(rows)
+    if model.prepare.takes_bytes:
+        return random.integers(0, 256, (rows, *SHAPE), np.uint8)
+    return random.standard_normal((rows, *SHAPE)).astype(model.backend.dtype_name)
+
+
+def run(path: Path, inputs: Any) -> dict[str, np.ndarray]:
+    """Return the outputs of a file by name. inputs: a matrix, or columns by name."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_outputs()]
+    return dict(zip(names, session.run(None, inputs if isinstance(inputs, dict) else {"X": inputs}), strict=True))
+
+
+def metadata(path: Path) -> dict[str, str]:
+    import onnx
+
+    return {each.key: each.value for each in onnx.load(path).metadata_props}
+
+
+def tolerance(model: Model, features: np.ndarray, dtype: str | None = None) -> float:
+    """Return how far two computations of a model's predictions, in the dtype or a wider one, may be apart.
+
+    features: (n, features), as the network sees them. The bounds of single operations are those of `parity.bounds`:
+    a product of n terms and the addition of a bias within gamma_(n+1) of the absolute values, and at most ten
+    operations of an activation within the ULPS of tanh, of values up to 1 + |z|. An error goes through a layer as
+    |W| passes it on, and through an activation with its slope.
+    """
+    eps = float(np.finfo(dtype or model.backend.dtype_name).eps)
+    layers = [tuple(map(model.backend.to_numpy, layer)) for layer in model.network]
+    each = 10 * ULPS["tanh"] * eps  # the error of a preparation, an activation, or a link
+    size = np.abs(features.astype(np.float64))
+    error = each * (1 + size)
+    for i, (weights, bias) in enumerate(layers):
+        weights = np.abs(weights.astype(np.float64))
+        z = size @ weights + np.abs(bias)
+        error = error @ weights + gamma(len(weights) + 1, eps / 2) * z
+        if i < len(layers) - 1:
+            error, size = STEEPEST * error + each * (1 + z), 1 + z
+    scale = max([1.0, *np.abs(np.ravel([model.backend.to_numpy(each) for each in model.scaling])).tolist()])
+    # No link has a slope above 1. Two computations, each with this error.
+    return 2 * scale * float(error.max() + each * (1 + z.max()))
+
+
+def features_of(model: Model, X: np.ndarray) -> np.ndarray:
+    prepare, to_numpy = model.prepare, model.backend.to_numpy
+    fitted = map(to_numpy, prepare.fitted)
+    return np.reshape(prepare.function(X, *fitted, dtype=np.float64, xp=open_backend().xp), (len(X), -1))
+
+
+def assert_same(model: Model, path: Path, X: np.ndarray, dtype: str | None = None) -> None:
+    """Assert that a file says what `Model.predict` says, for all rows at once and for one."""
+    allowed = tolerance(model, features_of(model, X), dtype)
+    given = X.astype(dtype) if dtype and X.dtype != np.uint8 else X
+    for rows in (slice(None), slice(1)):
+        found, expected = run(path, given[rows]), model.predict(X[rows])
+        assert [*found] == ["probabilities"] * (not model.task.floats) + [model.task.outputs_name]
+        assert {each.dtype for each in found.values()} <= {np.dtype(dtype or model.backend.dtype_name), np.dtype("i8")}
+        answer = found[model.task.outputs_name]
+        assert answer.shape == expected.shape
+        if model.task.floats:
+            assert np.abs(answer - expected).max() <= allowed
+        else:
+            assert np.abs(found["probabilities"] - model.predict_proba(X[rows])).max() <= allowed
+            answer = np.array(model.class_names)[answer] if model.task.exclusive else answer
+            np.testing.assert_array_equal(answer, expected)
+
+
+@needs_onnx
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_activation_and_preparation(task, activation, tmp_path) -> None:
+    for prepare in PREPARATIONS:
+        model = model_of(open_backend(), task, activation, prepare)
+        assert model.to_onnx(tmp_path / "m.onnx") == tmp_path / "m.onnx"
+        assert_same(model, tmp_path / "m.onnx", inputs_of(model))
+
+
+@needs_onnx
+def test_models_of_every_backend(backend, tmp_path) -> None:
+    model = model_of(backend, "classes", "gelu", "standardize")
+    model.to_onnx(tmp_path / "m.onnx")
+    assert_same(model, tmp_path / "m.onnx", inputs_of(model))
+
+
+@needs_onnx
+@pytest.mark.parametrize("task", TASKS)
+def test_in_another_dtype(task, tmp_path) -> None:
+    for prepare in PREPARATIONS:
+        model = model_of(open_backend(), task, "sigmoid", prepare)
+        model.to_onnx(tmp_path / "m.onnx", dtype="float32")
+        assert_same(model, tmp_path / "m.onnx", inputs_of(model), "float32")
+
+
+@needs_onnx
+def test_the_metadata_and_the_checker(tmp_path) -> None:
+    import onnx
+
+    model_of(open_backend(), "labels", "relu", "bytes").to_onnx(tmp_path / "m.onnx")
+    onnx.checker.check_model(str(tmp_path / "m.onnx"), full_check=True)
+    facts = metadata(tmp_path / "m.onnx")
+    assert json.loads(facts.pop("class_names")) == ["a", "b", "ü"]
+    assert facts == {
+        "task": "labels",
+        "mlp_xp": mlp_xp.__version__,
+        "format": "1",
+        "feature_names": "[]",
+        "columns": "{}",
+    }
+
+
+@needs_onnx
+def test_a_single_number_is_one_for_each_row(tmp_path) -> None:
+    model = model_of(open_backend(), "regression", "tanh", "unchanged", scaling=())
+    last = model.network[-1]
+    network = (*model.network[:-1], last._replace(weights=last.weights[:, :1], bias=last.bias[:1]))
+    model = model._replace(network=network, class_names=("y",))
+    model.to_onnx(tmp_path / "m.onnx")
+    assert_same(model, tmp_path / "m.onnx", inputs_of(model))
+
+
+@needs_onnx
+@pytest.mark.parametrize("task", TASKS)
+def test_an_ensemble_gives_the_mean(task, tmp_path) -> None:
+    """Also of networks in two dtypes, one of which takes bytes as they are."""
+    models = [model_of(open_backend(), task, "sigmoid", "bytes", seed) for seed in range(3)]
+    models += [model_of(open_backend(dtype="float32"), task, "relu", "standardize", scaling=models[0].scaling)]
+    X = inputs_of(models[0])
+    mlp_xp.export_onnx(models, tmp_path / "m.onnx")
+    found, expected = run(tmp_path / "m.onnx", X), mlp_xp.predict(models, X)
+    first = next(iter(found.values()))
+    assert np.abs(first - expected.outputs).max() <= max(tolerance(each, features_of(each, X)) for each in models)
+    if not TASKS[task].floats:
+        answer = found[TASKS[task].outputs_name]
+        answer = np.array(models[0].class_names)[answer] if TASKS[task].exclusive else answer
+        np.testing.assert_array_equal(answer, expected.values)
+
+
+def model_for(dataset: Dataset, seed: int = 0) -> Model:
+    """Return an untrained model of a data set."""
+    job = Job(TrainConfig(hidden=HIDDEN, warm_up_steps=0), dataset, open_backend())
+    return job.model(to_device(initial_layers(job.sizes, np.random.RandomState(seed), "glorot"), open_backend()))
+
+
+def given_columns(model: Model, frame: Any) -> dict[str, np.ndarray]:
+    """Return the columns of a data frame of pandas as a file's inputs: text, floats, and days for dates."""
+    found = {}
+    for column in model.columns.columns:
+        values = frame[column.name]
+        if column.kind == "date":
+            values = values.to_numpy("M8[us]") - np.datetime64("1970-01-01", "us")
+            found[column.name] = np.where(np.isnat(values), np.nan, values / np.timedelta64(1, "D"))
+        elif column.kind == "category":
+            found[column.name] = np.array(["NA" if each is None or each != each else str(each) for each in values])
+        else:
+            found[column.name] = values.to_numpy(np.float64, na_value=np.nan)
+    return found
+
+
+@needs_onnx
+@pytest.mark.parametrize("name", ["penguins", "titanic", "ames"])
+def test_a_table_has_an_input_for_each_column(name, tmp_path) -> None:
+    """With gaps, rare and unseen categories, dates, true and false, and the columns in another order."""
+    table = mixed(name)
+    frame, y = table.frame("pandas object"), table.columns[table.label]
+    models = [model_for(from_arrays(frame, y, 0.2, seed=seed), seed) for seed in range(2)]
+    model = models[0]
+    other = frame[frame.columns[::-1]].copy()
+    texts = [column.name for column in model.columns.columns if column.kind == "category"]
+    other.loc[:4, texts], other.loc[5:9, texts] = "never seen", "n/A"
+    assert any(column.flagged for column in model.columns.columns)
+    X = given_columns(model, other)
+    model.to_onnx(tmp_path / "m.onnx")
+    mlp_xp.export_onnx(models, tmp_path / "both.onnx")
+    allowed = sum(tolerance(each, features_of(each, each.columns.features(other))) for each in models)
+    for path, which in (("m.onnx", models[:1]), ("both.onnx", models)):
+        found, expected = run(tmp_path / path, X), mlp_xp.predict(which, other)
+        answer = found[model.task.outputs_name]
+        first = found.get("probabilities", np.reshape(answer, (len(other), -1)))
+        assert np.abs(first - expected.outputs).max() <= allowed
+        if model.task.exclusive:
+            np.testing.assert_array_equal(np.array(model.class_names)[answer], expected.values)
+    kinds = {column.name: column.kind for column in model.columns.columns}
+    assert json.loads(metadata(tmp_path / "m.onnx")["columns"]) == kinds
+
+
+@needs_onnx
+def test_a_table_of_numbers_is_a_matrix(tmp_path, random) -> None:
+    import pandas as pd
+
+    X = random.standard_normal((50, 3))
+    X[random.random(X.shape) < 0.2] = np.nan
+    frame = pd.DataFrame(X, columns=["long name", "b", "c"])
+    model = model_for(from_arrays(frame, np.arange(50) % 3))
+    model.to_onnx(tmp_path / "m.onnx")
+    found = run(tmp_path / "m.onnx", X)
+    allowed = tolerance(model, features_of(model, model.columns.features(frame)))
+    assert np.abs(found["probabilities"] - model.predict_proba(frame)).max() <= allowed
+    assert json.loads(metadata(tmp_path / "m.onnx")["columns"]) == {"long name": "number", "b": "number", "c": "number"}
+
+
+def branches(z: Any, /, *, xp: Any) -> Any:
+    return (z, z) if xp.max(z) > 0 else (-z, z)
+
+
+def counts(z: Any, /, *, xp: Any) -> Any:
+    return np.asarray(z, np.float64), z
+
+
+@needs_onnx
+@pytest.mark.parametrize("function", [branches, counts])
+def test_an_activation_that_cannot_be_recorded_writes_nothing(function, tmp_path) -> None:
+    activation = Activation(function, lambda saved, *, xp: saved)
+    model = model_of(open_backend(), "classes", activation, "bytes")
+    assert model.predict(inputs_of(model)).shape == (ROWS,)
+    (tmp_path / "m.onnx").write_text("old")
+    with pytest.raises(MlpXpError, match=r"^'the network': cannot be exported: \w+: [^\n]*; an activation") as caught:
+        model.to_onnx(tmp_path / "m.onnx")
+    assert "\n" not in str(caught.value)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+@needs_onnx
+def test_an_activation_of_ones_own(tmp_path) -> None:
+    def softsign(z: Any, /, *, xp: Any) -> Any:
+        return z / (1 + xp.abs(z)), z
+
+    model = model_of(open_backend(), "classes", Activation(softsign, lambda z, *, xp: z), "bytes")
+    model.to_onnx(tmp_path / "m.onnx")
+    assert_same(model, tmp_path / "m.onnx", inputs_of(model))
+
+
+@needs_onnx
+def test_models_that_are_no_graph_together_are_refused(tmp_path) -> None:
+    table = mixed("penguins")
+    frame = table.frame("pandas")
+    model = model_for(from_arrays(frame, table.columns["species"]))
+    numbers = model_for(from_arrays(frame.assign(island=np.arange(len(frame)) % 7), table.columns["species"]))
+    with pytest.raises(MlpXpError, match="its column 'island' is a number, for others a category; export them"):
+        mlp_xp.export_onnx([model, numbers], tmp_path / "m.onnx")
+    taken = frame.rename(columns={"bill_length_mm": "classes"})
+    with pytest.raises(MlpXpError, match="column 'classes' has the name of an output of the graph; rename"):
+        model_for(from_arrays(taken, table.columns["species"])).to_onnx(tmp_path / "m.onnx")
+    with pytest.raises(RunError, match="task labels, not classes"):
+        mlp_xp.export_onnx([model, model._replace(task=LABELS)], tmp_path / "m.onnx")
+    assert not [*tmp_path.iterdir()]
+
+
+@needs_onnx
+def test_the_command(small_run, tmp_path) -> None:
+    path = tmp_path / "digits.onnx"
+    outcome = call("export", small_run, path, "--dtype", "float32")
+    shapes = "X uint8 (n, 6, 6) -> probabilities float (n, 10), classes int64 (n)"
+    assert outcome == (0, f"{path}: {shapes}\n", "")
+    model = mlp_xp.load_run(small_run)
+    X = np.random.default_rng(0).integers(0, 256, (80, 6, 6), np.uint8)
+    assert_same(model, path, X, "float32")
+    assert_one_line(call("export", small_run, tmp_path), 2, f"{str(tmp_path)!r} is not the name of an ONNX file")
+    assert_one_line(call("export", path), 2, "give one at the end, such as model.onnx")
+    assert_one_line(call("export", tmp_path, path), 2, "is not a run")
+    assert_one_line(call("export", small_run, tmp_path / "no" / "a.onnx"), 1, "cannot write: No such file")
+
+
+def test_without_the_extra(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "ndonnx", None)
+    with pytest.raises(MlpXpError, match=r"need ndonnx, which is not installed; install it with: .*pip install ndonnx"):
+        model_of(open_backend(), "classes", "relu", "bytes").to_onnx(tmp_path / "m.onnx")
+
+
+@needs_onnx
+@pytest.mark.parametrize("kind", ["names", "two", "labels", "number", "numbers"])
+def test_the_estimators(kind, tmp_path, random) -> None:
+    from mlp_xp.estimator import MLPClassifier, MLPRegressor
+
+    X = random.standard_normal((80, 4))
+    y = {
+        "names": np.array(["red", "green", "blue"])[random.integers(0, 3, 80)],
+        "two": random.integers(3, 5, 80),
+        "labels": random.integers(0, 2, (80, 3)),
+        "number": X[:, 0],
+        "numbers": X[:, :2],
+    }[kind]
+    kind_of = MLPRegressor if y.dtype.kind == "f" else MLPClassifier
+    estimator = kind_of(hidden_layer_sizes=(6,), activation="logistic", max_iter=2, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # after two epochs it has not converged
+        estimator.fit(X, y)
+    estimator.to_onnx(tmp_path / "m.onnx")
+    layers = zip(estimator.coefs_, estimator.intercepts_, strict=True)
+    network = to_device([*layers], open_backend())
+    allowed = tolerance(model_of(open_backend(), "classes", "sigmoid", "unchanged", network=network), X)
+    found, expected = run(tmp_path / "m.onnx", X), estimator.predict(X)
+    if y.dtype.kind == "f":
+        assert np.abs(found["outputs"] - expected).max() <= allowed
+        return
+    assert np.abs(found["probabilities"] - estimator.predict_proba(X)).max() <= allowed
+    answer = found["labels"] if kind == "labels" else estimator.classes_[found["classes"]]
+    np.testing.assert_array_equal(answer, expected)
+    assert json.loads(metadata(tmp_path / "m.onnx")["class_names"]) == [*map(str, estimator.classes_)]
+
+
+@needs_onnx
+def test_the_program_of_the_documentation(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = from_arrays(np.arange(4 * 784, dtype=np.uint8).reshape(4, 28, 28), ["no", "yes"] * 2)
+    model = model_for(images)
+    model.to_onnx("model.onnx")
+    text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    exec(text.partition("```python\n")[2].partition("```")[0], {})
+    name, probability = capsys.readouterr().out.split()
+    blank = np.zeros((1, 28, 28), np.uint8)
+    assert name == model.predict(blank)[0]
+    assert float(probability) == pytest.approx(
+        model.predict_proba(blank).max(), abs=tolerance(model, np.zeros((1, 784)))
+    )
