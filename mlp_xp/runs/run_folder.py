@@ -28,9 +28,9 @@ from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of 
 from mlp_xp.runs.rows import ROWS, row_sums, write_rows
 from mlp_xp.runs.settings import Settings, flatten, with_absolute_paths
 
-PICTURES = tuple(
-    f"{name}.png" for name in ("curves", "confusion", "probabilities", "mistakes", "weights", "predictions", "labels")
-)
+PAGE = "page.html"
+NAMES = ("curves", "confusion", "probabilities", "mistakes", "weights", "predictions", "labels")
+PICTURES = (*(f"{name}.png" for name in NAMES), PAGE)
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 # All files but config.json, in the order in which they are removed or moved aside.
