@@ -72,9 +72,7 @@ class _MLP(BaseEstimator):
     }
 
     batch_size: Any
-    best_loss_: Any
     best_validation_score_: Any
-    validation_scores_: Any
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:

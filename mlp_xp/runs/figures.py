@@ -62,9 +62,8 @@ def _rates(task: Task, predictions: np.ndarray, truth: np.ndarray) -> tuple[dict
     from sklearn import metrics
 
     outputs, names = range(truth.shape[1]), ("precision", "recall", "f1", "roc_auc")
-    pair: Sequence[np.ndarray]
     if task.exclusive:
-        pair, averaged = (np.argmax(truth, axis=1), np.argmax(predictions, axis=1)), None  # those that occur
+        pair, averaged = [np.argmax(each, axis=1) for each in (truth, predictions)], None  # those that occur
         log_loss = metrics.log_loss(pair[0], predictions, labels=outputs)
     else:
         # A further column, which does not count, because scikit-learn takes a single one for two classes.
