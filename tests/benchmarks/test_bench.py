@@ -25,10 +25,11 @@ SAMPLES, STEPS = 60, 12
 SINGLE = Workload("single", "one sample a step", 1, (16,), "float64", "notebook", 0.5, STEPS)
 BATCHES = SINGLE._replace(name="batches", title="batches of 5", batch_size=5)
 HEAVY = {"mlp_xp-jax": "jax", "mlp_xp-torch": "torch", "pytorch": "torch", "keras-jax": "keras", "numba": "numba"}
+QUICK_ONES = ("notebook", "mlp_xp-numpy", "scikit-learn")
 ON_CPU = [
-    pytest.param(name, workload, marks=[pytest.mark.slow, pytest.mark.needs(HEAVY[name])] * (name in HEAVY))
-    for name in ("notebook", "mlp_xp-numpy", "scikit-learn", *HEAVY)
-    for workload in (SINGLE, BATCHES)[: 1 if name == "numba" else 2]  # which compiles for half a minute
+    pytest.param(name, workload, marks=[pytest.mark.slow, pytest.mark.needs(package)] if package else [])
+    for name, package in (dict.fromkeys(QUICK_ONES) | HEAVY).items()
+    for workload in (SINGLE, BATCHES)[: 1 if name == "numba" else 2]  # which takes long to compile each
 ]
 
 
