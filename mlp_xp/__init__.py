@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlp_xp.api import evaluate, export_onnx, plot_curves, plot_run, predict, sweep, train
+    from mlp_xp.api import evaluate, export_onnx, export_page, plot_curves, plot_run, predict, sweep, train
     from mlp_xp.backends.opening import open_backend
     from mlp_xp.core.config import TrainConfig
     from mlp_xp.core.dataset import Dataset
@@ -24,6 +24,7 @@ __all__ = [
     "TrainConfig",
     "evaluate",
     "export_onnx",
+    "export_page",
     "from_arrays",
     "load_dataset",
     "load_run",

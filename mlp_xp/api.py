@@ -31,6 +31,7 @@ from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.tables import is_table, read_tables
 from mlp_xp.declared import check_choice
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
+from mlp_xp.export import page
 from mlp_xp.files import FileError
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_run
@@ -239,7 +240,7 @@ def _models(given: Models, backend: str, device: str | None) -> list[Model]:
     """Return the models of an argument on a backend, each in its dtype. Raises RunError unless they fit together."""
     found: dict[Any, Model] = {}
     for each in [given] if isinstance(given, Model | str | os.PathLike) else given:
-        read = [each] if isinstance(each, Model) else map(load_run, members_of(_paths(each)))
+        read = [each] if isinstance(each, Model) else map(load_run, members_of(*_paths(each)))
         for model in read:  # one from a file counts once
             found.setdefault(Path(model.source).resolve() if model.sha256 else id(model), model)
     if not found:
@@ -268,6 +269,29 @@ def export_onnx(models: Models, path: str | Path, *, dtype: str | None = None) -
 
 
 Model.to_onnx = export_onnx  # type: ignore[attr-defined]  # not in the core, which exports nothing
+
+
+def export_page(
+    model: Models,
+    path: str | Path,
+    backend: str = "numpy",
+    device: str | None = None,
+    *,
+    data: Any = None,
+    cache_dir: str | Path | None = None,
+) -> Path:
+    """Write a web page with a network, in one HTML file, and return its path; see `export.page.write_page`.
+
+    Takes and raises what `evaluate` does, but one network alone, and data may have no test set.
+    """
+    found, *others = _models(model, backend, device)
+    if others:
+        raise MlpXpError("an ensemble has no page; give one of its runs", setting="model")
+    dataset = _data_of(found, data, cache_dir, {}, needs_test=False)
+    if dataset.test_inputs is not None:
+        (dataset,) = held_out([found], [dataset])
+    page.write_page(Path(path), found, dataset)
+    return Path(path)
 
 
 def plot_run(
@@ -338,10 +362,12 @@ def _paths(given: Any) -> list[Path]:
     return [Path(each) for each in ([given] if isinstance(given, str | os.PathLike) else given)]
 
 
-def _data_of(model: Model, data: Any, cache_dir: str | Path | None, known: dict[Any, Dataset]) -> Dataset:
+def _data_of(
+    model: Model, data: Any, cache_dir: str | Path | None, known: dict[Any, Dataset], *, needs_test: bool = True
+) -> Dataset:
     """Return the data to evaluate a network on, on its backend. Raises what `evaluate` does.
 
-    known: data that are loaded already, for other networks.
+    known: data that are loaded already, for other networks. needs_test: whether data without a test set are refused.
     """
     if isinstance(data, Dataset):
         dataset = data if data.test_inputs is not None else data._replace(test_inputs=data[0], test_labels=data[1])
@@ -371,7 +397,7 @@ def _data_of(model: Model, data: Any, cache_dir: str | Path | None, known: dict[
         if run_dir and data is None:
             run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, model.backend)})
     check_fit(model, dataset, f"the data set {dataset.name!r}")
-    if dataset.test_inputs is None:
+    if dataset.test_inputs is None and needs_test:
         raise RunError(
             f"the data {dataset.name!r} have no test set: all their samples are for training, and how well a network "
             "does on those says nothing; give other data, or train with a test set"

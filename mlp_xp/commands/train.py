@@ -21,6 +21,7 @@ def train(
     overwrite: bool = False,
     cache_dir: CacheDir = None,
     threads: int | Literal["auto"] = "auto",
+    page: bool = False,
     **given: Any,
 ) -> int:
     """Train a network with hand-written backpropagation, on any array library.
@@ -35,7 +36,8 @@ def train(
         threads: CPU threads to compute on. auto: those of a resumed run, or what a variable such as OMP_NUM_THREADS
             says, or one, or all CPUs for large steps. While other programs use the CPUs, several threads can be ten
             times slower than one.
+        page: Write page.html into the run's folder at the end: see mlp-xp page --help.
     """
     from mlp_xp.commands import training  # `train --help` needs none of its libraries
 
-    return training.train(recipe, config, resume, run_dir, overwrite, cache_dir, threads, given)
+    return training.train(recipe, config, resume, run_dir, overwrite, cache_dir, threads, page, given)

@@ -18,8 +18,11 @@ from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.training import Event
 from mlp_xp.data.datasets import is_own, load_dataset
 from mlp_xp.data.origin import Origin
+from mlp_xp.errors import MlpXpError
+from mlp_xp.export.page import check_page, write_page
 from mlp_xp.files import FileError
 from mlp_xp.runs import recording, run_folder
+from mlp_xp.runs.checkpoints import load_run
 from mlp_xp.runs.records import check_foreign, parse_settings
 from mlp_xp.runs.settings import RECIPES, Settings, check_unchanged, of_recipe, settings_of, with_fitting_batches
 from mlp_xp.show import terminal
@@ -37,6 +40,7 @@ def train(
     overwrite: bool,
     cache_dir: Path | None,
     threads: int | Literal["auto"],
+    page: bool,
     given: dict[str, Any],
 ) -> int:
     """Train; see `commands.train`, which has the same arguments. Returns the exit code."""
@@ -52,7 +56,7 @@ def train(
         if config:
             check_foreign(settings, given.get("backend"), config)
         if settings.origin.cv is not None and settings.origin.fold is None:
-            only_one(cv=True, test_fraction=given.get("test_fraction"), overwrite=overwrite, threads=number)
+            only_one(cv=True, test_fraction=given.get("test_fraction"), overwrite=overwrite, threads=number, page=page)
             from mlp_xp.commands import sweep  # which imports this module
 
             sweep_dir, cache = (None if path is None else str(path) for path in (run_dir, cache_dir))
@@ -69,17 +73,21 @@ def train(
             backend = open_backend(settings.backend, settings.device, settings.dtype, number)
         if resume and "data_dir" not in given and run_folder.has_ended(resume, settings):
             say(console, f"the run in {resume} has ended; with a constant schedule, --epochs N trains it longer")
+            if page:
+                say(console, f"for its page: {called('page', resume, run_folder.PAGE)}")
             return 0
         dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **vars(settings.origin))
         if not (resume or config or "batch_size" in given):
             settings = with_fitting_batches(settings, dataset.train_inputs.shape[0])
         job = Job(settings.train, dataset, backend)
+        if page:  # which would otherwise be refused at the end
+            check_page(dataset, job.sizes)
         recording.check_run(settings, job, resume)
         if not is_run:  # created after all checks, so that a run that cannot begin leaves no folder
             folder = folder or run_folder.claim_folder(settings, dt.datetime.now())
             held.enter_context(recording.open_folder(folder, existing=overwrite))
         assert folder
-        run(folder, settings, job, console, overwrite=overwrite)
+        run(folder, settings, job, console, overwrite=overwrite, page=page)
     return 0
 
 
@@ -107,7 +115,7 @@ def resumed(folder: Path, given: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwrite: bool) -> None:
+def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwrite: bool, page: bool) -> None:
     """Train in a folder that this process holds, and show it. A signal or a closed output saves and stops the run."""
     stop, dataset = Stop(console), job.dataset
     hint = f"; resume with: {called('train', '--resume', folder)}"
@@ -149,6 +157,12 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
         stop.say(f"drawn in {folder}: {', '.join(path.name for path in paths)}")
     except (PlotError, FileError) as error:
         stop.say(f"no pictures: {error}, then: {called('plot', folder)}")
+    if page:
+        try:
+            write_page(folder / run_folder.PAGE, load_run(folder, job.backend), dataset)
+            stop.say(f"written: {folder / run_folder.PAGE}")
+        except MlpXpError as error:
+            stop.say(f"no page: {error}; then: {called('page', folder, run_folder.PAGE)}")
     if stop.error:
         raise stop.error_at(f"after the end of the training; the run in {str(folder)!r} is complete")
 

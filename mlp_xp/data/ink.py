@@ -52,8 +52,9 @@ def prepare_image(image: Bytes, *, size: int = SIZE) -> Bytes | None:
     resized = Image.fromarray(ink.astype(np.float32)).resize(fitted_size, Image.Resampling.LANCZOS)
     fitted = np.asarray(resized, np.float64)
     fitted = np.clip(fitted * (255 / fitted.max()), 0, 255)
+    # To six digits first: what is half-way between two pixels must not depend on the last bits of a sum.
     row, column = (
-        min(max(round(size / 2 - centre), 0), size - length)
+        min(max(round(round(size / 2 - centre, 6)), 0), size - length)
         for centre, length in zip(ndimage.center_of_mass(fitted), fitted.shape, strict=True)
     )
     canvas = np.zeros((size, size), np.uint8)

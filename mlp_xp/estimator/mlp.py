@@ -35,13 +35,6 @@ from mlp_xp.estimator.epochs import ACTIVATIONS, make_config, make_epoch
 from mlp_xp.estimator.places import choose_backend, is_foreign, stand_in, to_host, transfer
 from mlp_xp.export.onnx import write_onnx
 
-# Another parameter of scikit-learn's, which a later version may have, is refused until it is supported.
-SUPPORTED = (
-    "self", "loss", "hidden_layer_sizes", "activation", "solver", "alpha", "batch_size", "learning_rate",
-    "learning_rate_init", "power_t", "max_iter", "shuffle", "random_state", "tol", "verbose", "warm_start", "momentum",
-    "nesterovs_momentum", "early_stopping", "validation_fraction", "beta_1", "beta_2", "epsilon", "n_iter_no_change",
-    "max_fun",
-)  # fmt: skip
 ADDED = ("dtype", "device", "backend")
 # For scikit-learn's names of the function at the outputs.
 TASKS = {"softmax": CLASSES, "logistic": LABELS, "identity": REGRESSION}
@@ -50,9 +43,8 @@ TASKS = {"softmax": CLASSES, "logistic": LABELS, "identity": REGRESSION}
 def with_parameters_of(theirs: Callable[..., None], *more: str) -> Callable[..., None]:
     """Return an `__init__` with scikit-learn's parameters and defaults, and with `more` and ADDED, which are None."""
     keyword = inspect.Parameter.KEYWORD_ONLY
-    known = [each for name, each in inspect.signature(theirs).parameters.items() if name in SUPPORTED]
     added = (inspect.Parameter(name, keyword, default=None) for name in (*more, *ADDED))
-    signature = inspect.Signature([*known, *added])
+    signature = inspect.Signature([*inspect.signature(theirs).parameters.values(), *added])
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         given = signature.bind(self, *args, **kwargs)

@@ -19,24 +19,22 @@ from mlp_xp.runs.sweep_index import FINISHED, is_sweep
 from mlp_xp.runs.table import sweep_rows
 
 
-def members_of(folders: Sequence[Path]) -> list[Path]:
-    """Return the folders of runs among some folders, and of the finished members of sweeps among them.
+def members_of(folder: Path) -> list[Path]:
+    """Return the folder of a run, or the folders of the finished members of a sweep.
 
-    A run that is given twice counts once. Gives an MlpXpWarning for a sweep with other members. Raises RunError for one
-    without a finished member, and MlpXpError for one whose index is damaged.
+    Gives an MlpXpWarning for a sweep with other members. Raises RunError for one without a finished member, and
+    MlpXpError for one whose index is damaged.
     """
-    found: dict[Path, Path] = {}
-    for folder in folders:
-        rows = sweep_rows(folder)[0] if is_sweep(folder) else []
-        members = [row.folder for row in rows if row.state == FINISHED] if is_sweep(folder) else [folder]
-        if not members:
-            raise RunError(f"{str(folder)!r}: no member of this sweep has finished; start the sweep again")
-        if len(members) < len(rows):
-            text = f"{str(folder)!r}: only {len(members)} of {len(rows)} members of this sweep have finished, and count"
-            warnings.warn(text, MlpXpWarning, stacklevel=2)
-        for member in members:
-            found.setdefault(member.resolve(), member)
-    return [*found.values()]
+    if not is_sweep(folder):
+        return [folder]
+    rows = sweep_rows(folder)[0]
+    members = [row.folder for row in rows if row.state == FINISHED]
+    if not members:
+        raise RunError(f"{str(folder)!r}: no member of this sweep has finished; start the sweep again")
+    if len(members) < len(rows):
+        text = f"{str(folder)!r}: only {len(members)} of {len(rows)} members of this sweep have finished, and count"
+        warnings.warn(text, MlpXpWarning, stacklevel=2)
+    return members
 
 
 def run_of(model: Model) -> Path | None:

@@ -28,9 +28,9 @@ from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of 
 from mlp_xp.runs.rows import ROWS, row_sums, write_rows
 from mlp_xp.runs.settings import Settings, flatten, with_absolute_paths
 
-PICTURES = tuple(
-    f"{name}.png" for name in ("curves", "confusion", "probabilities", "mistakes", "weights", "predictions", "labels")
-)
+PAGE = "page.html"
+NAMES = ("curves", "confusion", "probabilities", "mistakes", "weights", "predictions", "labels")
+PICTURES = (*(f"{name}.png" for name in NAMES), PAGE)
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 # All files but config.json, in the order in which they are removed or moved aside.
@@ -117,7 +117,7 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
 
 def data_facts(job: Job) -> dict[str, Any]:
     """Return the facts about the data that config.json records. A resumed run must have the same."""
-    facts = {"train_samples": len(job.rows), **facts_of(job.dataset, job.dataset.train_inputs.shape[1:])}
+    facts = {"train_samples": len(job.rows), **facts_of(job.dataset, job.input_shape)}
     return facts | {"data_crc32": checksum(job.dataset, job.backend)}
 
 

@@ -1,0 +1,34 @@
+"""Write a web page with a run's network, in which people draw or move sliders: `mlp-xp page RUN_DIR digit.html`."""
+
+from pathlib import Path
+
+from mlp_xp.api import export_page
+from mlp_xp.commands.evaluate import warn_of_unfinished
+from mlp_xp.commands.options import BackendName, CacheDir
+from mlp_xp.errors import MlpXpError
+
+
+def page(
+    run_dir: Path,
+    output: Path,
+    /,
+    *,
+    backend: BackendName = "numpy",
+    data_dir: Path | None = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Write a web page with the network of a run: one file, which any browser opens without a server or internet.
+
+    For pictures in shades of grey, people draw in it by mouse, finger or pen, and see what the network sees and says,
+    and what its first layer responds to. For a table it has a field for each column. docs/page.md describes it.
+
+    Args:
+        run_dir: The folder of a training run.
+        output: The HTML file to write, such as digit.html; an existing one is replaced.
+        data_dir: The data of the run, if they have moved.
+    """
+    if output.suffix.lower() != ".html":
+        raise MlpXpError(f"{str(output)!r} is not the name of an HTML file; give one such as digit.html")
+    export_page(run_dir, output, backend, data=data_dir, cache_dir=cache_dir)
+    warn_of_unfinished([run_dir])
+    print(f"{output}: {output.stat().st_size / 1e6:.2f} MB")

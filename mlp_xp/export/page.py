@@ -1,0 +1,165 @@
+"""One HTML file with a trained network: a square to draw in, or the fields of a table, and what the network says.
+
+The file needs no server and no network connection. `page.html` is its template, which reads all numbers from a block of
+JSON.
+"""
+
+import base64
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlp_xp.core.dataset import UNNAMED, Dataset, described
+from mlp_xp.core.model import Model
+from mlp_xp.core.network import Layer, count_parameters
+from mlp_xp.data.columns import Column
+from mlp_xp.errors import MlpXpError
+from mlp_xp.files import write_whole
+from mlp_xp.runs.run_folder import preparation_of
+
+TEMPLATE, PLACE = Path(__file__).with_name("page.html"), "NETWORK"
+LARGEST = 20_000_000  # bytes of a page
+FLOAT32_UP_TO = 2_000_000  # bytes of weights; float16 is tried for more
+MOST_FIELDS = 200
+EXAMPLES = 10  # test pictures that are right, and as many mistakes
+
+
+def check_page(data: Model | Dataset, sizes: Sequence[int]) -> None:
+    """Raise MlpXpError unless there can be a page for a network that was, or will be, trained on such data.
+
+    A page is for grey pictures where `predict` takes pictures, and for at most MOST_FIELDS columns. sizes: those of the
+    network's layers, which must fit into LARGEST bytes.
+    """
+    shape = data.input_shape if isinstance(data, Model) else tuple(data.train_inputs.shape[1:])
+    fields = len(data.columns.columns) if data.columns else shape[0]
+    is_like_mnist = shape[1:] == shape[:1] and data.prepare.takes_bytes and data.task.exclusive
+    is_drawn = len(shape) == 2 and (is_like_mnist or "pictures" in data.kind)
+    if not is_drawn and (len(shape) > 1 or fields > MOST_FIELDS):
+        fault = f"a page is for grey pictures, or for at most {MOST_FIELDS} columns of numbers, and this network takes"
+        raise MlpXpError(f"{fault} {described(shape)}, made from {data.kind}", remedy="use predict instead")
+    _check_size(count_parameters(sizes) * 2 * 4 // 3)  # as float16, in base64
+
+
+def write_page(path: Path, model: Model, dataset: Dataset) -> None:
+    """Write the page of a model.
+
+    dataset: the data that it was trained on, on its backend. The ranges of the fields of a table are those of the
+    training set; the pictures to click are from the test set, if there is one.
+
+    Weights are float32. Those of more than FLOAT32_UP_TO bytes are float16 if this changes no prediction of the test
+    set. Raises MlpXpError as `check_page` does, for a page of more than LARGEST bytes, and for an activation or a
+    preparation of your own, and FileError.
+    """
+    to_numpy, shape, sizes = model.backend.to_numpy, model.input_shape, [len(layer.bias) for layer in model.network]
+    sizes = [model.network[0].weights.shape[0], *sizes]
+    check_page(model, sizes)
+    if not isinstance(model.activation, str):
+        raise MlpXpError("its activation is a function of your own, which a page cannot have; use predict instead")
+    outputs = labels = None
+    if dataset.test_inputs is not None:
+        outputs, labels = to_numpy(model.predictions(dataset.test_inputs)), to_numpy(dataset.test_labels)
+    preparation_of(model.prepare)  # or else it is one of your own
+    # Features are (inputs - shift) / scale.
+    fitted = [_numbers(to_numpy(each)) for each in model.prepare.fitted]
+    fitted = fitted or [[0] * sizes[0], [255 if model.prepare.takes_bytes else 1] * sizes[0]]
+    weights, dtype = _weights(model, dataset, outputs)
+    record: dict[str, Any] = {
+        "title": "mlp_xp" if dataset.name == UNNAMED else Path(dataset.name).name,
+        "names": model.class_names,
+        "exclusive": model.task.exclusive,
+        "floats": model.task.floats,
+        "sizes": sizes,
+        "activation": model.activation,
+        "dtype": dtype,
+        "weights": _base64(weights),
+        **dict(zip(("shift", "scale"), fitted, strict=True)),
+        "scaling": [_numbers(to_numpy(each)) for each in model.scaling] or [[0] * sizes[-1], [1] * sizes[-1]],
+    }
+    if outputs is not None:
+        result = model.evaluate(dataset.test_inputs, dataset.test_labels)
+        record |= {"score": result.score, "samples": result.samples}
+    if model.task.floats:
+        truth = to_numpy(dataset.train_labels)
+        record["ranges"] = _numbers(np.stack([truth.min(axis=0), truth.max(axis=0)], axis=1))
+    if len(shape) == 2:
+        record |= {"shape": shape, "is_ink": "pictures" not in model.kind}
+        # What most of the edges of pictures show is taken for paper.
+        edges = to_numpy(dataset.train_inputs)[:1000, [0, -1]]
+        record["is_light"] = bool(np.median(edges) > 127)
+        if outputs is not None and labels is not None:
+            record |= _examples(to_numpy(dataset.test_inputs), labels, np.argmax(outputs, axis=1), outputs)
+    else:
+        columns = model.columns.columns if model.columns else [Column("")] * shape[0]
+        record["fields"] = _fields(columns, to_numpy(dataset.train_inputs).astype(np.float64))
+    text = json.dumps(record, separators=(",", ":"), allow_nan=False)
+    # A name such as </script> must not end the block, nor <!-- hide its end.
+    page = TEMPLATE.read_text(encoding="utf-8").replace(PLACE, text.replace("<", r"\u003c"), 1).encode()
+    _check_size(len(page))
+    write_whole(path, page)
+
+
+def _check_size(size: int) -> None:
+    if size > LARGEST:
+        fault = f"a page would have {size / 1e6:.1f} MB, more than the {LARGEST / 1e6:.0f} that a browser opens at once"
+        raise MlpXpError(fault, remedy="train a network with fewer units")
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).data).decode()
+
+
+def _numbers(array: np.ndarray) -> list[Any]:
+    """Return an array of numbers as JSON has them."""
+    return array.astype(np.float64).tolist()
+
+
+def _weights(model: Model, dataset: Dataset, outputs: np.ndarray | None) -> tuple[np.ndarray, str]:
+    """Return all weights and biases in the order of the layers, and their dtype, float32 or float16.
+
+    outputs: the predictions of the test set, None without one.
+    """
+    backend, decide = model.backend, model.task.decide
+    arrays = [backend.to_numpy(array) for layer in model.network for array in layer]
+    single = np.concatenate([array.ravel() for array in arrays]).astype("<f4")
+    if single.nbytes > FLOAT32_UP_TO and outputs is not None and np.abs(single).max() < np.finfo(np.float16).max:
+        rounded = iter(backend.asarray(array.astype("<f2"), backend.dtype) for array in arrays)
+        coarse = model._replace(network=tuple(Layer(*pair) for pair in zip(rounded, rounded, strict=True)))
+        found = backend.to_numpy(coarse.predictions(dataset.test_inputs))
+        if np.array_equal(*(decide(each, model.class_names, xp=np) for each in (found, outputs))):
+            return single.astype("<f2"), "float16"
+    return single, "float32"
+
+
+def _examples(images: np.ndarray, labels: np.ndarray, said: np.ndarray, outputs: np.ndarray) -> dict[str, Any]:
+    """Return test pictures to click: some that are right, of each class in turn, then the most confident mistakes.
+
+    said: what each of them is taken for, (n,). The pictures are bytes, one after the other.
+    """
+    classes = [np.flatnonzero((said == label) & (labels == label)) for label in range(outputs.shape[1])]
+    in_turn = (row for rows in itertools.zip_longest(*classes) for row in rows if row is not None)
+    wrong = np.flatnonzero(said != labels)
+    wrong = wrong[np.argsort(-np.max(outputs[wrong], axis=1), kind="stable")]
+    rows = [*itertools.islice(in_turn, EXAMPLES), *wrong[:EXAMPLES]]
+    pairs = [[int(labels[row]), int(said[row])] for row in rows]
+    return {"examples": pairs, "pictures": _base64(images[rows].astype(np.uint8))}
+
+
+def _fields(columns: Sequence[Column], inputs: np.ndarray) -> list[dict[str, Any]]:
+    """Return what a field needs to know about each column: how it becomes features, from number `at` on, and its range.
+
+    inputs: the features of the training set, (n, features). A field starts with the median, or the most frequent value.
+    """
+    found, at = [], 0
+    for column in columns:
+        count = len(column.feature_names)
+        values = inputs[:, at : at + count]
+        start = np.argmax(np.mean(values, axis=0)) if column.kind == "category" else np.median(values[:, 0])
+        facts = {"low": values[:, 0].min(), "high": values[:, 0].max(), "start": start}
+        is_whole = bool(np.all(values[:, 0] % 1 == 0))
+        found.append({**column._asdict(), "at": at, "is_whole": is_whole, **{k: float(v) for k, v in facts.items()}})
+        at += count
+    return found

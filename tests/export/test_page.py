@@ -1,0 +1,399 @@
+"""The page in a real browser: what it computes and shows, and that it needs nothing but its file."""
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from backends import browser
+from data_sets import TINY, data_frame, mixed, synthetic
+from helpers import assert_one_line, call, options, small_settings
+from PIL import Image
+
+from mlp_xp import (
+    Activation,
+    TrainConfig,
+    export_page,
+    from_arrays,
+    load_dataset,
+    load_run,
+    open_backend,
+    predict,
+    train,
+)
+from mlp_xp.core.functional import ACTIVATIONS
+from mlp_xp.core.model import Model
+from mlp_xp.data.ink import prepare_image
+from mlp_xp.errors import MlpXpError
+from mlp_xp.export import page as export
+
+UNLIMITED = ("--disable-frame-rate-limit", "--disable-gpu-vsync")  # an event of the mouse waits for the next frame
+in_browser = pytest.mark.needs("browser")
+DRAWINGS = [line.split(": ") for line in Path(__file__).with_name("drawings.txt").read_text().splitlines()]
+IMAGES = load_dataset("mnist").test_inputs[:200]
+NAMES = ("</script><script>alert(1)</script>", "<!--<script>", "Ankle boot with a rather long name", *"456789")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=browser(), args=["--no-sandbox", *UNLIMITED])
+        yield started
+        started.close()
+
+
+@contextmanager
+def opened(chromium: Any, file: Path, width: int = 1280, **settings: Any) -> Iterator[Any]:
+    """Open a page that must ask for nothing, report nothing on the console, and not scroll sideways."""
+    context = chromium.new_context(viewport={"width": width, "height": 900}, **settings)
+    said, asked, page = [], [], context.new_page()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(file.as_uri())
+    yield page
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert (said, asked) == ([], [file.as_uri()])
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory, no_pictures: None) -> Path:
+    """A run on MNIST that writes its page."""
+    folder = tmp_path_factory.mktemp("page") / "digits"
+    outcome = call("train", "--recipe", "small", "--epochs", 3, "--report-every", 60000, "--run-dir", folder, "--page")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.endswith(f"written: {folder / 'page.html'}\n")
+    return folder
+
+
+def trained(dataset: Any, **settings: Any) -> Model:
+    *_, report = train(TrainConfig(epochs=1, warm_up_steps=0, init="glorot", **settings), dataset, open_backend())
+    return report.model
+
+
+def stroke(page: Any, strokes: list[np.ndarray]) -> None:
+    """Draw by the mouse; points are in hundredths of the square."""
+    box = page.locator("#square").bounding_box()
+    for points in strokes:
+        places = (np.array([box["x"], box["y"]]) + points * box["width"] / 100).tolist()
+        page.mouse.move(*places[0])
+        page.mouse.down()
+        for place in places[1:]:
+            page.mouse.move(*place)
+        page.mouse.up()
+    page.evaluate("mlp_xp.refresh()")
+
+
+def probabilities(page: Any, images: np.ndarray) -> list[list[float]]:
+    """Return what window.mlp_xp.predict says about images."""
+    script = """([text, size]) => {
+      const all = [...atob(text)].map((letter) => letter.charCodeAt(0)), found = [];
+      for (let i = 0; i < all.length; i += size) found.push(mlp_xp.predict(all.slice(i, i + size)));
+      return found;
+    }"""
+    return page.evaluate(script, [base64.b64encode(images.tobytes()).decode(), images[0].size])
+
+
+def check_preparation(page: Any) -> None:
+    """Assert that the network sees what was drawn as `predict` would, within one grey level."""
+    script = """() => {
+      const text = (bytes) => btoa(Array.from(bytes ?? [], (each) => String.fromCharCode(each)).join(""));
+      const { width, height, data } = mlp_xp.drawn();
+      return [height, width, text(data), text(mlp_xp.seen())];
+    }"""  # as text, because Playwright takes seconds for lists of numbers
+    *shape, drawn, found = page.evaluate(script)
+    picture, found = (np.frombuffer(base64.b64decode(text), np.uint8) for text in (drawn, found))
+    check_alike(picture.reshape(shape), found.tolist())
+
+
+def check_alike(picture: np.ndarray, found: list[int]) -> None:
+    expected = prepare_image(picture)
+    assert (expected is None) == (found == [])
+    if expected is not None:
+        np.testing.assert_allclose(np.reshape(found, (28, 28)), expected, rtol=0, atol=1)
+
+
+# Pictures.
+
+
+@in_browser
+def test_probabilities_are_those_of_the_model(chromium: Any, digits: Path) -> None:
+    with opened(chromium, digits / "page.html") as page:
+        found = probabilities(page, IMAGES)
+        np.testing.assert_allclose(found, load_run(digits).predict_proba(IMAGES), rtol=0, atol=1e-5)
+        assert "784-64-10 · 50,890 parameters · 9" in page.locator("#about").inner_text()
+
+
+@in_browser
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("hidden", [(7, 5), ()])
+def test_every_activation(chromium: Any, tmp_path: Path, activation: str, hidden: tuple[int, ...]) -> None:
+    model = trained(TINY, activation=activation, hidden=hidden)
+    assert export_page(model, tmp_path / "a.html", data=TINY).stat().st_size < 100_000
+    with opened(chromium, tmp_path / "a.html") as page:
+        found = probabilities(page, TINY.test_inputs)
+    np.testing.assert_allclose(found, model.predict_proba(TINY.test_inputs), rtol=0, atol=1e-5)
+
+
+@in_browser
+def test_drawn_digits_are_recognised_and_prepared_as_by_predict(chromium: Any, digits: Path) -> None:
+    right = 0
+    with opened(chromium, digits / "page.html") as page:
+        for digit, text in DRAWINGS:
+            stroke(page, [np.array(part.split(), float).reshape(-1, 2) for part in text.split(", ")])
+            check_preparation(page)
+            right += page.locator("#bars .best span").first.inner_text() == digit
+            page.click("#clear")
+    assert right >= 18
+
+
+@in_browser
+def test_random_and_extreme_strokes_are_prepared_as_by_predict(chromium: Any, digits: Path, random: Any) -> None:
+    # The corners, lines along an edge, around all edges and across, a dot beside a stroke, and half of the square.
+    a, b, c, d = [1, 1], [99, 1], [99, 99], [1, 99]
+    rows = [[[1, y], [99, y]] for y in range(1, 50, 7)]
+    extreme = [[[[50, 50]]], [[a]], [[c]], [[b, c]], [[a, b, c, d, a]], [[a, b, c, d, a], [a, c], [b, d]],
+               [[[20, 50], [60, 50]], [[90, 90]]], rows]  # fmt: skip
+    chance = [[random.uniform(-5, 105, (4, 2)) for _ in range(random.integers(1, 4))] for _ in range(15)]
+    for strokes in chance:
+        for points in strokes:
+            points[0] = points[0].clip(2, 98)  # a stroke begins in the square, and may leave it
+    with opened(chromium, digits / "page.html") as page:
+        for strokes in extreme + chance:
+            stroke(page, [np.array(points) for points in strokes])
+            check_preparation(page)
+            page.click("#clear")
+
+
+@in_browser
+def test_photos_are_prepared_as_by_predict(chromium: Any, digits: Path, random: Any) -> None:
+    """Uneven light, noise, grey ink, light ink on dark paper, and dirt."""
+    y, x = np.meshgrid(np.linspace(-1, 1, 120), np.linspace(-1, 1, 90), indexing="ij")
+    light = 0.6 + 0.2 * x - 0.1 * y + 0.05 * x * y - 0.1 * x**2
+    pictures = []
+    for image in IMAGES[:6]:
+        ink = np.asarray(Image.fromarray(image).resize((70, 70)).convert("F")) / 255
+        ink = np.pad(ink, ((30, 20), (5, 15)))
+        pictures += [light * (1 - 0.7 * ink) + random.normal(0, 0.01, light.shape), 0.2 + 0.6 * ink, 0.9 - 0.3 * ink]
+        pictures[-1][5:8, 5:8] = 0.3
+    with opened(chromium, digits / "page.html") as page:
+        for picture in (np.rint(255 * each.clip(0, 1)).astype(np.uint8) for each in pictures):
+            script = """text => [...mlp_xp.prepare({ width: 90, height: 120,
+              data: Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)) })]"""
+            found = page.evaluate(script, base64.b64encode(picture.tobytes()).decode())
+            check_alike(picture, found)
+
+
+@in_browser
+def test_a_file_a_test_picture_undo_and_the_keyboard(chromium: Any, digits: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "seven.png"
+    Image.fromarray(255 - np.pad(IMAGES[0], 20)).resize((400, 400)).convert("RGB").save(picture)
+    with opened(chromium, digits / "page.html") as page:
+        page.set_input_files("#file", picture)
+        page.locator("#bars .best").wait_for()
+        from_file = page.evaluate("mlp_xp.answer()")
+        np.testing.assert_allclose(from_file, predict(digits, picture).outputs[0], rtol=0, atol=1e-5)
+        page.set_input_files("#file", __file__)
+        page.locator("#verdict", has_text="not a picture").wait_for()
+        model = load_run(digits)
+        buttons = page.locator("#rows button")
+        assert buttons.count() == 20
+        said = []
+        for number in range(20):
+            buttons.nth(number).click()
+            page.evaluate("mlp_xp.refresh()")
+            found, answer = page.evaluate("[[...mlp_xp.seen()], mlp_xp.answer()]")
+            np.testing.assert_allclose(
+                answer, model.predict_proba(np.reshape(found, (1, 28, 28)).astype(np.uint8))[0], rtol=0, atol=1e-5
+            )
+            said.append((buttons.nth(number).inner_text(), int(np.argmax(answer))))
+        assert [text for text, _ in said[:10]] == [*"0123456789"]
+        assert all(text == str(best) for text, best in said[:10])
+        assert all(text.endswith(f"taken for {best}") and not text.startswith(f"is {best}") for text, best in said[10:])
+        page.click("#clear")
+        assert page.evaluate("mlp_xp.refresh() ?? mlp_xp.answer()") is None
+        for _ in range(21):
+            page.click("#undo")
+        assert page.evaluate("mlp_xp.refresh() ?? mlp_xp.answer()") == from_file
+        page.click("#clear")
+        page.focus("#square")
+        for key in (*["ArrowUp"] * 9, "Space", *["ArrowDown"] * 18, "Space", *["ArrowLeft"] * 5):
+            page.keyboard.press(key)
+        page.evaluate("mlp_xp.refresh()")
+        assert page.locator("#verdict").inner_text().startswith("1\n")
+        page.locator("#said", has_text="1").wait_for(state="attached")
+        page.keyboard.press("Delete")
+        assert page.evaluate("mlp_xp.refresh() ?? mlp_xp.answer()") is None
+
+
+@in_browser
+@pytest.mark.parametrize(("width", "scheme", "language"), [(360, "dark", "zh-CN"), (1920, "light", "en-US")])
+def test_names_of_any_kind_on_any_screen(chromium: Any, tmp_path: Path, width: int, scheme: str, language: str) -> None:
+    dataset = synthetic(400, 200, 28)._replace(class_names=(*NAMES, "数字"))
+    export_page(trained(dataset, hidden=(16,)), tmp_path / "a.html", data=dataset)
+    with opened(chromium, tmp_path / "a.html", width, color_scheme=scheme, locale=language) as page:
+        page.locator("#rows button").first.click()
+        page.evaluate("mlp_xp.refresh()")
+        shown = page.locator("#bars li span:first-child").all_inner_texts()
+        assert shown == [*dataset.class_names]
+        words = page.locator("h2").all_inner_texts()
+        assert ("画一画" in words, "Draw" in words) == (language == "zh-CN", language != "zh-CN")
+        assert page.evaluate("document.documentElement.lang") == language[:2]
+
+
+@in_browser
+def test_pictures_as_they_are(chromium: Any, tmp_path: Path) -> None:
+    """Of a folder of pictures: dark on light, wider than high, and resized."""
+    dataset = synthetic(60, 20, 12)
+    images = [255 - each[:, :8] // 3 for each in (dataset.train_inputs, dataset.test_inputs)]
+    wide = dataset._replace(train_inputs=images[0], test_inputs=images[1], kind="resized pictures")
+    model = trained(wide, hidden=(8,))
+    export_page(model, tmp_path / "a.html", data=wide)
+    picture = Image.fromarray(images[1][0]).resize((300, 170))
+    picture.save(tmp_path / "a.png")
+    with opened(chromium, tmp_path / "a.html", 360) as page:
+        page.set_input_files("#file", tmp_path / "a.png")
+        page.locator("#bars .best").wait_for()
+        expected = np.asarray(picture.resize((12, 8), Image.Resampling.LANCZOS)).astype(int)
+        assert np.abs(np.reshape(page.evaluate("[...mlp_xp.seen()]"), (8, 12)) - expected).max() <= 1
+        stroke(page, [np.array([[10, 10], [60, 30]])])
+        assert page.evaluate("[mlp_xp.seen()[11], mlp_xp.seen()[13] < 100]") == [255, True]
+
+
+# Tables.
+
+
+def filled(page: Any, number: int, value: Any) -> None:
+    """Give a field a value: a text, a number, a date as text, or None for a gap."""
+    field = page.locator("#fields .field").nth(number)
+    if field.locator("select").count():
+        field.locator("select").select_option(label="no value" if value is None else value)
+    elif value is None:
+        field.locator("[type=checkbox]").check()
+    else:
+        text = str(int(value) if isinstance(value, bool) else value)
+        field.locator("[type=number], [type=date]").fill(text)
+
+
+@in_browser
+@pytest.mark.parametrize(("name", "task"), [("penguins", "classes"), ("ames", "regression"), ("titanic", "labels")])
+def test_tables(chromium: Any, tmp_path: Path, name: str, task: str) -> None:
+    table = mixed(name)
+    columns, labels = table.columns, np.array(table.columns[table.label])
+    labels = np.stack([labels, np.array(columns["Alone"]).astype(int)], axis=1) if task == "labels" else labels
+    features = [each for each in columns if each not in (table.label, *table.ids)]
+    dataset = from_arrays(table.frame("pandas object"), labels, test=0.2, task=task)
+    model = trained(dataset, hidden=(8,), learning_rate=0.1)
+    assert export_page(model, tmp_path / "a.html", data=dataset).stat().st_size < 60_000
+    for width in (360, 1920):
+        with opened(chromium, tmp_path / "a.html", width, locale="en-GB") as page:
+            rows = range(3) if width == 360 else range(3, 12)
+            for row in rows:
+                page.click("[type=reset]")
+                given = {each: columns[each][row] for each in features}
+                for number, column in enumerate(model.columns.columns):
+                    value = given[column.name]
+                    if column.kind == "category" and value is not None and value not in column.levels:
+                        value = str(value).lower() if isinstance(value, bool) else "(another one)"
+                    filled(page, number, value)
+                frame = data_frame("pandas object", {each: [value] for each, value in given.items()})
+                expected = model.predict(frame) if task == "regression" else model.predict_proba(frame)[0]
+                np.testing.assert_allclose(
+                    page.evaluate("mlp_xp.refresh() ?? mlp_xp.answer()"), expected, rtol=1e-5, atol=1e-5
+                )
+            verdict = page.locator("#verdict").inner_text()
+    assert (
+        verdict.split("\n")[0]
+        in {
+            "regression": [f"{expected[0]:.6g}"],
+            "classes": model.class_names,
+            "labels": ["none of them", "0", "1", "0, 1"],
+        }[task]
+    )
+
+
+@in_browser
+def test_sliders_and_plain_columns(chromium: Any, tmp_path: Path, random: Any) -> None:
+    X = np.c_[random.uniform(-2, 3, 100), random.integers(0, 9, 100)]
+    dataset = from_arrays(X, X @ [3.0, 1.0], test=0.2, task="regression")
+    model = trained(dataset, hidden=(4,))
+    export_page(model, tmp_path / "a.html", data=dataset)
+    with opened(chromium, tmp_path / "a.html", 360) as page:
+        for number, steps in enumerate((0, 1)):
+            slider = page.locator("[type=range]").nth(number)
+            slider.focus()
+            slider.press("End")
+            for _ in range(steps):
+                slider.press("ArrowLeft")
+        inputs = page.evaluate("mlp_xp.inputs()")
+        np.testing.assert_allclose(inputs, [dataset.train_inputs[:, 0].max(), 7], rtol=0, atol=0.005)
+        np.testing.assert_allclose(page.evaluate("mlp_xp.answer()"), model.predict([inputs]), rtol=1e-5)
+
+
+# What is stored, and what is refused.
+
+
+def test_many_weights_are_float16_if_predictions_stay_equal(digits: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    size = (digits / "page.html").stat().st_size
+    monkeypatch.setattr(export, "FLOAT32_UP_TO", 0)
+    short = export_page(digits, tmp_path / "short.html")
+    assert size - short.stat().st_size == pytest.approx(50_890 * 2 * 4 / 3, abs=1000)
+
+
+@in_browser
+def test_float16_in_the_browser(chromium: Any, digits: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(export, "FLOAT32_UP_TO", 0)
+    export_page(digits, tmp_path / "a.html")
+    model = load_run(digits)
+    arrays = (array.astype(np.float16).astype(np.float32) for layer in model.network for array in layer)
+    layers = tuple(layer._replace(weights=next(arrays), bias=next(arrays)) for layer in model.network)
+    with opened(chromium, tmp_path / "a.html") as page:
+        found = probabilities(page, IMAGES)
+    np.testing.assert_allclose(found, model._replace(network=layers).predict_proba(IMAGES), rtol=0, atol=1e-5)
+
+
+def refused(model: Any, data: Any, path: Path, text: str) -> None:
+    path.write_text("before")
+    with pytest.raises(MlpXpError, match=text):
+        export_page(model, path, data=data)
+    assert (path.read_text(), [*path.parent.iterdir()]) == ("before", [path])
+
+
+def test_what_makes_no_sense_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "a.html"
+    model = trained(TINY, hidden=(4,))
+    refused([model, trained(TINY, hidden=(5,))], TINY, path, "an ensemble has no page")
+    own = Activation(*ACTIVATIONS["relu"])
+    refused(trained(TINY, activation=own, hidden=(4,)), TINY, path, "a function of your own")
+    for shape, kind in (((4, 4, 3), "u1"), ((4, 6), "u1"), ((4, 4), float), ((201,), float)):
+        X = np.random.default_rng(0).integers(0, 255, (40, *shape)).astype(kind)
+        dataset = from_arrays(X, [0, 1] * 20, test=0.5)
+        refused(trained(dataset, hidden=(4,)), dataset, path, "a page is for grey pictures")
+    monkeypatch.setattr(export, "LARGEST", 20_000)
+    refused(model, TINY, path, "a page would have 0.0 MB")
+
+
+def test_refused_before_a_training(data_dir: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", X=np.arange(40 * 201).reshape(40, 201) % 7, y=[0, 1] * 20)
+    given = ("--run-dir", tmp_path / "run", "--page", *options(small_settings()))
+    outcome = call("train", "--data-dir", tmp_path / "x.npz", "--recipe", "own", *given)
+    assert_one_line(outcome, 2, "a page is for grey pictures", "this network takes samples of 201 features")
+    outcome = call("train", "--data-dir", tmp_path / "x.npz", "--cv", 2, "--page")
+    assert_one_line(outcome, 2, "--cv and --page: give only one")
+    assert not (tmp_path / "run").exists()
+
+
+def test_command(small_run: Path, tmp_path: Path) -> None:
+    outcome = call("page", small_run, tmp_path / "a.html")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == f"{tmp_path / 'a.html'}: {(tmp_path / 'a.html').stat().st_size / 1e6:.2f} MB\n"
+    assert_one_line(call("page", tmp_path, tmp_path / "b.html"), 2, "is not a run")
+    assert_one_line(call("page", small_run, tmp_path / "no" / "b.html"), 1, "cannot write")
+    assert_one_line(call("page", small_run, tmp_path / "b.png"), 2, "is not the name of an HTML file")
+    assert [*tmp_path.iterdir()] == [tmp_path / "a.html"]
