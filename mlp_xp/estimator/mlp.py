@@ -22,7 +22,6 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from mlp_xp.backends import DTYPES
-from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import Preparation, unchanged
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
@@ -253,10 +252,10 @@ class _MLP(BaseEstimator):
     def to_onnx(self, path: str | Path, *, dtype: str | None = None) -> None:
         """Write the network to an ONNX file, for features (n, features), as `mlp_xp.export_onnx` does.
 
-        Binary classification has the probabilities of both classes. dtype: by default the estimator's, or float64.
+        Of two classes, the file gives both probabilities. dtype: by default that of the network.
         """
         check_is_fitted(self)
-        backend = open_backend("numpy", dtype=self.dtype or "float64")
+        backend = choose_backend(self.coefs_[0], "numpy", dtype=self.dtype)
         task, network = TASKS[self.out_activation_], self._network(backend)
         names = [*map(str, getattr(self, "classes_", range(self.n_outputs_)))]
         if len(names) > self.n_outputs_:  # of two classes: with another output, 0, softmax is the logistic function

@@ -105,6 +105,8 @@ def test_what_is_drawn_is_a_function_of_seed_and_step():
     other = draw_deformations(replace(CONFIG, seed=4), "float32", SHAPE, 10, 5, 100)
     for x, other_x in zip(whole, other, strict=True):
         assert len({each.tobytes() for each in x.reshape(50, -1)} | {each.tobytes() for each in other_x[0]}) == 55
+    of_dropout = np.random.Philox(key=CONFIG.seed).random_raw(6).view(np.uint8)
+    assert (draw_deformations(CONFIG, "float32", SHAPE, 1, 1, 0)[0].ravel()[:32] != of_dropout[16:]).any()
     assert draw_deformations(TrainConfig(), "float32", SHAPE, 10, 1, 0) == ()
 
 

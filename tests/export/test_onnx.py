@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from data_sets import mixed
 from helpers import assert_one_line, call
@@ -229,8 +230,6 @@ def test_a_table_has_an_input_for_each_column(name, tmp_path) -> None:
 
 @needs_onnx
 def test_true_false_and_gaps_may_be_written_as_in_a_table(tmp_path) -> None:
-    import pandas as pd
-
     frame = pd.DataFrame({"answer": ["True", "False", "maybe", "NaN"] * 20})
     model = model_for(from_arrays(frame, [0, 1, 2, 3] * 20))
     model.to_onnx(tmp_path / "m.onnx")
@@ -244,8 +243,6 @@ def test_true_false_and_gaps_may_be_written_as_in_a_table(tmp_path) -> None:
 
 @needs_onnx
 def test_a_table_of_numbers_is_a_matrix(tmp_path, random) -> None:
-    import pandas as pd
-
     X = random.standard_normal((50, 3))
     X[random.random(X.shape) < 0.2] = np.nan
     frame = pd.DataFrame(X, columns=["long name", "b", "c"])
@@ -338,23 +335,26 @@ def test_the_estimators(kind, tmp_path, random) -> None:
         "number": X[:, 0],
         "numbers": X[:, :2],
     }[kind]
+    given = pd.DataFrame(X, columns=[*"abcd"]) if kind == "two" else X
     kind_of = MLPRegressor if y.dtype.kind == "f" else MLPClassifier
     estimator = kind_of(hidden_layer_sizes=(6,), activation="logistic", max_iter=2, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # after two epochs it has not converged
-        estimator.fit(X, y)
+        estimator.fit(given, y)
     estimator.to_onnx(tmp_path / "m.onnx")
     layers = zip(estimator.coefs_, estimator.intercepts_, strict=True)
     network = to_device([*layers], open_backend())
     allowed = tolerance(model_of(open_backend(), "classes", "sigmoid", "unchanged", network=network), X)
-    found, expected = run(tmp_path / "m.onnx", X), estimator.predict(X)
+    found, expected = run(tmp_path / "m.onnx", X), estimator.predict(given)
     if y.dtype.kind == "f":
         assert np.abs(found["outputs"] - expected).max() <= allowed
         return
-    assert np.abs(found["probabilities"] - estimator.predict_proba(X)).max() <= allowed
+    assert np.abs(found["probabilities"] - estimator.predict_proba(given)).max() <= allowed
     answer = found["labels"] if kind == "labels" else estimator.classes_[found["classes"]]
     np.testing.assert_array_equal(answer, expected)
-    assert json.loads(metadata(tmp_path / "m.onnx")["class_names"]) == [*map(str, estimator.classes_)]
+    facts = metadata(tmp_path / "m.onnx")
+    assert json.loads(facts["class_names"]) == [*map(str, estimator.classes_)]
+    assert json.loads(facts["feature_names"]) == (["a", "b", "c", "d"] if kind == "two" else [])
 
 
 @needs_onnx
