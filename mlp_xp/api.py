@@ -240,7 +240,7 @@ def _models(given: Models, backend: str, device: str | None) -> list[Model]:
     """Return the models of an argument on a backend, each in its dtype. Raises RunError unless they fit together."""
     found: dict[Any, Model] = {}
     for each in [given] if isinstance(given, Model | str | os.PathLike) else given:
-        read = [each] if isinstance(each, Model) else map(load_run, members_of(_paths(each)))
+        read = [each] if isinstance(each, Model) else map(load_run, members_of(*_paths(each)))
         for model in read:  # one from a file counts once
             found.setdefault(Path(model.source).resolve() if model.sha256 else id(model), model)
     if not found:

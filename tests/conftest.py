@@ -11,6 +11,7 @@ import cupy_stand_in
 import hypothesis
 import numpy as np
 import pytest
+import sweeping
 from backends import backend_params, has_gpu, is_installed, open_for_test
 from data_sets import TINY, write_idx_folder
 from helpers import call, options, small_settings
@@ -132,6 +133,13 @@ def small_run(data_dir: Path, tmp_path_factory: pytest.TempPathFactory, no_pictu
     outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings()))
     assert (outcome.code, outcome.err) == (0, "")
     return folder
+
+
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps train their members in this process, and draw nothing, which both is quicker."""
+    monkeypatch.setattr("mlp_xp.sweeps.run.this_machine", sweeping.inline)
+    monkeypatch.setattr("mlp_xp.commands.sweep.draw_sweep", lambda *_: [])
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Compare arrays with derived tolerances."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import array_api_extra.testing as xpx_testing
@@ -12,6 +13,12 @@ def assert_close(actual, expected: np.ndarray, backend: Backend, rtol: float, at
     """Compare namespace, dtype, shape and device, then the values with those of a host array."""
     assert actual.dtype == backend.dtype
     xpx_testing.assert_close(actual, backend.asarray(expected, backend.dtype), rtol=rtol, atol=atol)
+
+
+def assert_all_equal(actual: Iterable[Any], expected: Iterable[Any]) -> None:
+    """Assert that there are as many arrays, and that each has the numbers of the other."""
+    for one, other in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def trajectory_tolerance(steps: int, fan_in: int, dtype: Any = np.float64) -> float:

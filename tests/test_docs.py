@@ -1,4 +1,4 @@
-"""The notebooks of docs/ run as they stand, and give the outputs that are stored in them."""
+"""The notebooks of docs/ and the code in the README run as they stand, and give what they show."""
 
 import base64
 import re
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from notebooks import NOTEBOOKS, clean, differences, execute, read, same_text
+
+from mlp_xp import TrainConfig, load_dataset, open_backend, train
 
 MOST_BYTES = 300_000  # of a notebook's pictures
 
@@ -49,3 +51,24 @@ def test_a_notebook_is_stored_without_its_machine(path: Path) -> None:
 def test_texts_are_compared_to_a_few_digits(one: str, other: str, same: bool) -> None:
     assert same_text(one, other) is same_text(other, one) is same
     assert same_text("in 3.2 s, largest 1e-15", "in 0.45 s, largest 2.4e-14", numbers=False)
+
+
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+# What is in a block of code, and what it then prints.
+PRINTED = {"load_run": r"\['\d'( '\d'){4}\]\n\[\[\d\.", "TrainConfig()": r"0 0 \d", "mlp_xp.estimator": r"\[\[\d\."}
+
+
+@pytest.mark.parametrize("part", [pytest.param(each, marks=[pytest.mark.slow] * ("." in each)) for each in PRINTED])
+def test_the_code_of_the_readme_runs(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """After a short run where `make train` writes its own, in the current folder."""
+    blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    (block,) = (each for each in blocks if part in each)
+    assert len(blocks) == len(PRINTED)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: None)
+    short = {"epochs": 1, "batch_size": 5000, "report_every": 60000}
+    if part == "load_run":
+        config, backend = TrainConfig(**short, hidden=(8,), warm_up_steps=0), open_backend()
+        assert [*train(config, load_dataset(), backend, run_dir="runs/mnist-numpy-20261126-034049")]
+    exec(compile(block.replace("TrainConfig()", f"TrainConfig(**{short})"), "README.md", "exec"), {})
+    assert re.match(PRINTED[part], capsys.readouterr().out)

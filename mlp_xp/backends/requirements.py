@@ -6,8 +6,8 @@ namespace that lacks one of the functions or dtypes is refused when it is opened
 
 # Functions of the namespace, with the keyword arguments that they must take.
 _CALLS = """
-abs() all() arange(dtype) argmax(axis) asarray(copy,dtype) astype() concat(axis) exp() finfo() isfinite() log()
-log1p() max(axis,keepdims) mean(axis) ones_like() permute_dims() reshape() sqrt() stack() sum(axis,keepdims)
+abs() all() arange(dtype) argmax(axis) asarray(copy,dtype) astype() concat(axis) exp() isfinite() log() log1p()
+max(axis,keepdims) mean(axis) ones_like() permute_dims() reshape() sqrt() stack() sum(axis,keepdims)
 take(axis) tanh() where() zeros_like()
 """
 _pairs = (call.rstrip(")").split("(") for call in _CALLS.split())

@@ -12,16 +12,13 @@ from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only
 from mlp_xp.commands.process import called, print_line
 from mlp_xp.core.dataset import described
 from mlp_xp.errors import not_installed
-from mlp_xp.runs.figures import has_scikit_learn
 from mlp_xp.runs.sweep_index import INTERRUPTED, is_sweep
 from mlp_xp.runs.table import IN_USE, labels, read_row
 from mlp_xp.show.console import plain_console, print_csv, print_table, say
 from mlp_xp.show.numbers import figure
 from mlp_xp.show.terminal import described_result
 
-HEADS = {"r2": "R²", "rmse": "RMSE", "mae": "MAE", "median_absolute_error": "median absolute error", "f1": "F1"}
-HEADS |= {"roc_auc": "ROC AUC"}
-ONE = {"classes": "class", "labels": "label", "outputs": "output"}
+HEADS = {"r2": "R²", "rmse": "RMSE", "mae": "MAE", "f1": "F1", "roc_auc": "ROC AUC"}
 PROBABLE = ("log_loss", "calibration_error")
 UNITS = ("rmse", "mae", "median_absolute_error")  # figures in the units of the labels
 
@@ -53,7 +50,7 @@ def evaluate(
     warn_of_unfinished(folders)
     several = len(run_dirs) > 1 or is_sweep(run_dirs[0])
     records = [{"run": str(folder), **each} for folder, each in zip(folders, found.run_figures, strict=True)]
-    if not has_scikit_learn():
+    if not {"log_loss", "mae"} & found.figures.keys():
         print_line("note", "more figures need scikit-learn, which " + not_installed("'mlp_xp[sklearn]'"))
     if csv:
         last = [{"run": f"ensemble of {len(folders)}", **found.figures}] if several else []
@@ -95,12 +92,12 @@ def show(found: api.Evaluated, folders: Sequence[Path], console: Console) -> Non
         say(console, "\nthe ensemble:")
     say(console, f"{described_result(found.result, model.input_shape)}\n")
     parts = whole[model.task.outputs_name]
-    heads = HEADS | {"name": ONE[model.task.outputs_name], "samples": described(model.input_shape).split()[0]}
+    heads = HEADS | {"name": model.task.outputs_name, "samples": described(model.input_shape).split()[0]}
     rows = [[_cell(*item) for item in part.items()] for part in parts]
     for how in ("macro", "weighted"):
         means = [_cell(name, whole[f"{name}_{how}"]) if f"{name}_{how}" in whole else "" for name in parts[0]]
         rows += [[f"{how} mean", *means[1:]]] if any(means) else []
-    print_table([heads.get(name, name) for name in parts[0]], rows, console)
+    print_table([heads.get(name, name.replace("_", " ")) for name in parts[0]], rows, console)
     if said := [f"{name.replace('_', ' ')} {whole[name]:.4f}" for name in PROBABLE if name in whole]:
         say(console, f"\n{', '.join(said)}")
     if matrix := whole.get("confusion_matrix"):

@@ -66,8 +66,6 @@ def predict(
     found = api.predict(runs, files, backend=backend, device=device)
     folders = [Path(each.source) for each in found.models]
     warn_of_unfinished(folders)
-    if show and found.pictures is None:
-        raise MlpXpError("a table has no pictures; leave it out", setting="show")
     if keep and (found.pictures is not None or not csv):
         raise MlpXpError("is for a table and --csv; leave it out", setting="keep")
     members = folders if others or is_sweep(run_dir) else []

@@ -71,7 +71,7 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> St
         return (tuple(layers[1:]), all_errors), logits
 
     def block(state: State, batch: Batch, rates: Rates) -> tuple[State, Array]:
-        (weights, bias), *above = state.network
+        (w_0, b_0), *above = state.network
         steps, batch_size, features = batch.x.shape
         samples = steps * batch_size
         x = xp.reshape(batch.x, (samples, features))
@@ -88,8 +88,8 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> St
             factors,
         )
         (above, all_errors), logits = backend.scan(step, (tuple(above), all_errors), xs)
-        weights -= x.T @ all_errors
-        bias -= xp.sum(all_errors, axis=0)
-        return State((Layer(weights, bias), *above), state.slots), logits
+        w_0 -= x.T @ all_errors
+        b_0 -= xp.sum(all_errors, axis=0)
+        return State((Layer(w_0, b_0), *above), state.slots), logits
 
     return block

@@ -6,9 +6,11 @@ practices for convolutional neural networks applied to visual document analysis)
 
     d(p) = (A - 1) (p - c) + e(p)
 
-The displacements e are uniform random numbers, two for each pixel, smoothed by a Gaussian: N becomes R N C^T, where row
-i of R, and of C, is a Gaussian around i. Each row is scaled to a sum of squares of 1, so that the displacements have
-the same standard deviation at every pixel, which the product of the two would lower near the edge otherwise.
+Here e are uniform random numbers smoothed by a Gaussian. They are drawn on a grid of points that are one of its
+standard deviations apart: N becomes R N C^T, where R_ij is the Gaussian at row i around point j, and C the same for
+columns. The grid goes on beyond the edges, and each row of R and C is scaled to a sum of squares of 1, so that the
+displacements have the same standard deviation at every pixel. Their correlations are those of numbers drawn for each
+pixel up to 1e-4, since by Poisson's formula the sum of squares, unscaled, varies by 2 exp(-pi^2) of its mean.
 
 The default strengths follow Cireşan, Meier, Gambardella and Schmidhuber, 2010, Deep, big, simple neural nets for
 handwritten digit recognition, Neural Computation 22. They smooth by 5 to 6 pixels, and multiply by 36 to 38, uniform
@@ -34,6 +36,7 @@ from mlp_xp.declared import ConfigError
 
 STREAM = 2**64  # in Philox's key beside the seed, for other numbers than those of dropout
 PER_COUNT = 32  # random bytes that one value of its counter gives
+BEYOND = 3  # points of the grid beyond each edge
 MEAN, DEVIATION = 127.5, ((256**2 - 1) / 12) ** 0.5  # of a uniform byte
 ANGLE_BYTES = 16  # for the four numbers of an image's matrix, of 32 bits each
 
@@ -49,20 +52,21 @@ def draw_deformations(
 ) -> tuple[np.ndarray, ...]:
     """Return what k = `steps` steps on B = `batch_size` images each need to deform them; nothing if they do not.
 
-    These are N, uint8 (k, B, 2, rows, columns), and A - 1, (k, B, 2, 2) of the dtype. shape: (rows, columns).
-    first_step: the number of the first of the steps, from 0 at the start of training. batch_size: at most that of the
-    configuration.
+    These are N^T, for displacements down and across, uint8 (k, B, 2, points across, points down), and A - 1,
+    (k, B, 2, 2) of the dtype. shape: (rows, columns). first_step: the number of the first of the steps, from 0 at the
+    start of training. batch_size: at most that of the configuration.
     """
     if not config.deform:
         return ()
-    size = ANGLE_BYTES + 2 * shape[0] * shape[1]
+    points = [len(smoothing(size, config.deform_smoothness)) for size in reversed(shape)]
+    size = ANGLE_BYTES + 2 * points[0] * points[1]
     # Each step has as many values of the counter as a full batch needs.
     counts = -(-config.batch_size * size // PER_COUNT)
     random = np.random.Philox(key=config.seed + STREAM, counter=first_step * counts)
     drawn = random.random_raw(steps * counts * PER_COUNT // 8).astype("<u8", copy=False).view(np.uint8)
     drawn = drawn.reshape(steps, -1)[:, : batch_size * size].reshape(steps, batch_size, size)
     numbers = np.ascontiguousarray(drawn[..., :ANGLE_BYTES]).view("<u4") / 2.0**31 - 1  # in [-1, 1)
-    noise = np.ascontiguousarray(drawn[..., ANGLE_BYTES:]).reshape(steps, batch_size, 2, *shape)
+    noise = np.ascontiguousarray(drawn[..., ANGLE_BYTES:]).reshape(steps, batch_size, 2, *points)
     return noise, (matrices(config, numbers) - np.eye(2)).astype(dtype)
 
 
@@ -82,11 +86,12 @@ def matrices(config: TrainConfig, numbers: np.ndarray) -> np.ndarray:
     return np.stack([y, x], axis=-2)
 
 
-def gaussians(size: int, deviation: float) -> np.ndarray:
-    """Return a matrix, float64 (size, size), whose row i is a Gaussian around i with a sum of squares of 1."""
-    i = np.arange(size)
-    g = np.exp(-0.5 * ((i - i[:, None]) / deviation) ** 2)
-    return g / np.linalg.norm(g, axis=1, keepdims=True)
+def smoothing(size: int, deviation: float) -> np.ndarray:
+    """Return R^T, float64 (points, size): the Gaussians around all points of the grid, with columns of unit norm."""
+    step = max(1.0, deviation)  # a grid finer than pixels would be of no use
+    points = step * np.arange(-BEYOND, np.ceil((size - 1) / step) + BEYOND + 1)
+    g = np.exp(-0.5 * ((np.arange(size) - points[:, None]) / deviation) ** 2)
+    return g / np.linalg.norm(g, axis=0)
 
 
 def make_deform(config: TrainConfig, shape: tuple[int, ...], backend: Backend) -> Callable[..., Array]:
@@ -94,21 +99,20 @@ def make_deform(config: TrainConfig, shape: tuple[int, ...], backend: Backend) -
 
     shape: (rows, columns). images: (n, rows, columns), bytes or floats. noise, matrices: those of
     `draw_deformations` on the device, n each, with any further axes before. If nothing is to change, the images are the
-    same to the bit. The functions used are arange, astype, concat, reshape, take, where and zeros_like: `clip` of
-    array-api-compat reads a value on the host, for which a GPU would have to wait.
+    same to the bit. The functions used are arange, astype, concat, permute_dims, reshape, take, where and zeros_like:
+    `clip` of array-api-compat reads a value on the host, for which a GPU would have to wait.
     """
     xp, dtype, (rows, columns) = backend.xp, backend.dtype, shape
     place = {} if backend.device is None else {"device": backend.device}
-    strength = config.deform_pixels / DEVIATION
-    smooth_down = backend.asarray(strength * gaussians(rows, config.deform_smoothness), dtype)
-    smooth_across = backend.asarray(gaussians(columns, config.deform_smoothness).T, dtype)
-    grid = np.indices(shape)
-    from_centre = grid - (np.array(shape)[:, None, None] - 1) / 2
     # Images are padded with zeros, by 1 before and 2 after. Beyond that all is 0, so positions may end there.
     height, width = rows + 3, columns + 3
-    last = np.array([rows + 1, columns + 1]).reshape(2, 1, 1)
-    from_centre, start, first, last = (
-        backend.asarray(x, dtype) for x in (from_centre.reshape(2, -1), grid + 1, 0 * last, last)
+    smooth_down, smooth_across = (smoothing(size, config.deform_smoothness) for size in shape)
+    (points_down, _), (points_across, _) = smooth_down.shape, smooth_across.shape
+    smooth_down *= config.deform_pixels / DEVIATION
+    grid, last = np.indices(shape).reshape(2, -1), np.array([[rows + 1], [columns + 1]])
+    from_centre = grid - (np.array(shape)[:, None] - 1) / 2
+    smooth_down, smooth_across, from_centre, start, first, last = (
+        backend.asarray(x, dtype) for x in (smooth_down, smooth_across, from_centre, grid + 1, 0 * last, last)
     )
 
     def padded(images: Array) -> Array:
@@ -119,28 +123,30 @@ def make_deform(config: TrainConfig, shape: tuple[int, ...], backend: Backend) -
 
     def deform(images: Array, noise: Array, matrices: Array) -> Array:
         n = images.shape[0]
-        field = (xp.reshape(xp.astype(noise, dtype), (n * 2 * rows, columns)) - MEAN) @ smooth_across
-        position = smooth_down @ xp.reshape(field, (n, 2, rows, columns))
-        position += xp.reshape(xp.reshape(matrices, (n * 2, 2)) @ from_centre, (n, 2, rows, columns))
+        field = (xp.reshape(xp.astype(noise, dtype), (n * 2 * points_across, points_down)) - MEAN) @ smooth_down
+        field = xp.permute_dims(xp.reshape(field, (n * 2, points_across, rows)), (0, 2, 1))
+        field = xp.reshape(field, (n * 2 * rows, points_across)) @ smooth_across
+        position = xp.reshape(xp.reshape(matrices, (n * 2, 2)) @ from_centre, (n, 2, rows * columns))
+        position += xp.reshape(field, (n, 2, rows * columns))
         position += start
         position = xp.where(position > first, position, first)
         position = xp.where(last > position, position, last)
         whole = xp.astype(position, xp.int64)
         position -= xp.astype(whole, dtype)
-        y, x = position[:, 0, ...], position[:, 1, ...]
+        y, x = position[:, 0, :], position[:, 1, :]
 
         pixels = xp.reshape(padded(images), (-1,))
-        image = xp.reshape(xp.arange(n, dtype=xp.int64, **place), (n, 1, 1))
-        corner = xp.reshape((image * height + whole[:, 0, ...]) * width + whole[:, 1, ...], (-1,))
+        image = xp.reshape(xp.arange(n, dtype=xp.int64, **place), (n, 1))
+        corner = xp.reshape((image * height + whole[:, 0, :]) * width + whole[:, 1, :], (-1,))
 
         def at(down: int, across: int) -> Array:
             values = xp.take(pixels, corner + (down * width + across), axis=0)
-            return xp.reshape(xp.astype(values, dtype), (n, rows, columns))
+            return xp.reshape(xp.astype(values, dtype), (n, rows * columns))
 
         upper, lower = at(0, 0), at(1, 0)
         upper += x * (at(0, 1) - upper)
         lower += x * (at(1, 1) - lower)
         upper += y * (lower - upper)
-        return upper
+        return xp.reshape(upper, (n, rows, columns))
 
     return deform

@@ -24,12 +24,13 @@ WARM_UP_EPOCH = -1  # the number that stands for the warm-up, which comes before
 class Job:
     """What is trained, on which data and where.
 
-    backend: may be replaced by the same one with another number of threads. sizes: (n_0, ..., n_L), the features, the
-    units of each hidden layer, and the outputs. rows: the numbers of the training samples that are trained on, int64
-    (n,). held_out: inputs and labels of the other ones, for validation; empty without any. weights: those of all
-    training samples, (samples, 1), with a mean of 1 over `rows`; (samples, 0) if the data set has none. parameters: how
-    many weights and biases the network has. plan: the chunks of an epoch. total_steps: the steps of the whole training,
-    warm-up included. work: the multiply-adds of a step's forward pass, samples x parameters.
+    backend: may be replaced by the same one with another number of threads. input_shape: that of one input. sizes:
+    (n_0, ..., n_L), the features, the units of each hidden layer, and the outputs. rows: the numbers of the training
+    samples that are trained on, int64 (n,). held_out: inputs and labels of the other ones, for validation; empty
+    without any. weights: those of all training samples, (samples, 1), with a mean of 1 over `rows`; (samples, 0) if the
+    data set has none. parameters: how many weights and biases the network has. plan: the chunks of an epoch.
+    total_steps: the steps of the whole training, warm-up included. work: the multiply-adds of a step's forward pass,
+    samples x parameters.
     """
 
     def __init__(self, config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
@@ -39,10 +40,10 @@ class Job:
         `check_dataset`), and ConfigError if there are too few, or if they cannot be deformed.
         """
         check_dataset(dataset, backend)
-        samples = dataset.train_inputs.shape[0]
+        samples, *shape = dataset.train_inputs.shape
         config.check_fits(samples)
-        check_deformable(config, tuple(dataset.train_inputs.shape[1:]))
-        self.config, self.dataset, self.backend = config, dataset, backend
+        check_deformable(config, tuple(shape))
+        self.config, self.dataset, self.backend, self.input_shape = config, dataset, backend, tuple(shape)
         self._step_config = config.compiled_settings()
         self.sizes = layer_sizes(config, dataset)
 
@@ -71,12 +72,12 @@ class Job:
 
     def model(self, network: Network) -> Model:
         """Return a network of the job as a model."""
-        data, shape = self.dataset, tuple(self.dataset.train_inputs.shape[1:])
-        meaning = data.prepare, data.task, data.scaling, shape, data.class_names, data.columns, data.kind
+        data = self.dataset
+        meaning = data.prepare, data.task, data.scaling, self.input_shape, data.class_names, data.columns, data.kind
         return Model(network, self.backend, self.config.activation, *meaning)
 
     def chunks(self, random: np.random.RandomState) -> Iterator[tuple[int, Chunk, np.ndarray]]:
-        """Yield each chunk with its epoch and its samples, int64 (steps, B). random: has drawn the weights before."""
+        """Yield each epoch, chunk and its samples, int64 (steps, B). random: the generator that drew the weights."""
         order = self.rows
         for _ in range(self.config.warm_up_steps):
             yield WARM_UP_EPOCH, Chunk(WARM_UP_SAMPLE, 1, 1), np.array([[order[WARM_UP_SAMPLE]]])
@@ -95,9 +96,9 @@ class Job:
         most_steps = max(chunk.steps for chunk in self.plan)
         run_chunk = make_chunk(self._step_config, backend, dataset.prepare.function, dataset.task, most_steps)
         data = *dataset[:2], dataset.prepare.fitted, dataset.scaling
-        dtype, shape = backend.dtype_name, tuple(dataset.train_inputs.shape[1:])
+        dtype, (k, batch_size) = backend.dtype_name, samples.shape
         steps = step_inputs(self.config, dtype, samples, self.weights, first_step, self.total_steps)
-        steps += draw_deformations(self.config, dtype, shape, len(samples), samples.shape[1], first_step)
+        steps += draw_deformations(self.config, dtype, self.input_shape, k, batch_size, first_step)
         state, losses = run_chunk(state, data, steps)
         return state, backend.to_numpy(losses).astype(np.float64)
 

@@ -22,7 +22,7 @@ from mlp_xp.data.labels import SHOWN, Labels, Meaning, labels_of, meaning_of, re
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.splitting import hold_out, split_as
-from mlp_xp.data.weights import read_weights, weights_of
+from mlp_xp.data.weights import balanced_weights, read_weights
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, some
 
 PIECE = 4096  # rows that are added up together, so that no copy of all of them is made
@@ -134,10 +134,12 @@ def to_dataset(
     with samples.naming(train):
         meaning = meaning_of(samples, labels_of(samples, train, backend), how.task, trained)
         task, y = meaning.task, _labels(samples, train, meaning, backend)
-        given = None if train.weights is None else read_weights(train.weights, len(y), backend)
+        weights = None if train.weights is None else read_weights(train.weights, len(y), backend)
         is_split = test is None and (how.cv or how.test_fraction)
         held, left = split_as(how, y, task) if is_split else (np.zeros(0, np.int64), np.arange(len(y)))
-        weights = weights_of(None if given is None else given[left], how.class_weight is not None, y[left], meaning)
+        weights = weights if weights is None else weights[left]
+        if how.class_weight:
+            weights = balanced_weights(y[left], meaning) * (1.0 if weights is None else weights)
         if isinstance(table := train.inputs, Table) and samples.columns is None:
             plain = Columns(tuple(map(Column, table.names)))  # for a network that was trained on arrays
             samples = replace(samples, columns=Columns.fit(table, left, train.file) if trained is None else plain)
@@ -169,12 +171,10 @@ def to_dataset(
             fault = f"all {len(y)} rows are of the class {meaning.names[int(y[0])]!r}"
             raise DatasetError(fault, remedy="give at least two classes", setting="y")
     is_image = x.dtype == backend.xp.uint8 and len(x.shape) > 2
-    prepare = Preparation(PREPARATIONS["unchanged"])
+    prepare = BYTES if standardize is None else Preparation(PREPARATIONS["unchanged"])
     if standardize or (standardize is None and not is_image):
         fitted = _fit(samples, "X", backend.to_numpy(x), names, backend)
         prepare = Preparation(PREPARATIONS["standardize"], fitted)
-    elif standardize is None:
-        prepare = BYTES
     scaled = task.floats and how.scale_targets
     dtype = backend.dtype if task.floats else None
     return Dataset(

@@ -121,19 +121,21 @@ class Columns:
         Gives one MlpXpWarning that names the columns that differ in every row, as row numbers and most text do.
         `features` tells a value that is not of the kind of its column.
         """
-        rows = np.arange(len(table)) if rows is None else rows
-        fits = [_fit(name, values[rows]) for name, values in zip(table.names, table.columns, strict=True)]
-        remarks = {why: [each.name for each, remark in fits if remark == why] for why in REMARKS}
-        if any(remarks.values()):
-            fault = "; ".join(f"{why}: {some(names)}" for why, names in remarks.items() if names)
-            useless = ",".join(remarks[DIFFERS] + remarks[UNUSED])
+        columns, remarks = list[Column](), dict[str, list[str]]()
+        for name, values in zip(table.names, table.columns, strict=True):
+            column, remark = _fit(name, values if rows is None else values[rows])
+            columns += [column] * bool(column.feature_names)
+            if remark:
+                remarks.setdefault(remark, []).append(name)
+        if remarks:
+            fault = "; ".join(f"{why}: {some(names)}" for why, names in remarks.items())
+            useless = ",".join(name for why, names in remarks.items() for name in names if why != LIKE_NUMBERS)
             remedy: Words = ("to leave columns out, give ", Argument("exclude", useless)) if useless else ""
             warning = MlpXpWarning(fault, remedy=remedy, file=file, setting=None if file else "X")
             warnings.warn(warning, stacklevel=4)  # for the caller of from_arrays, or load_dataset
-        columns = tuple(column for column, _ in fits if column.feature_names)
         counts = Counter(column.kind for column in columns)
         kinds = ", ".join(f"{kind}: {count}" for kind, count in counts.items() if [*counts] != ["number"])
-        return cls(columns, "; ".join(filter(None, (kinds, table.notes))), table.decimal_commas)
+        return cls(tuple(columns), "; ".join(filter(None, (kinds, table.notes))), table.decimal_commas)
 
     def features(self, X: Any) -> Any:
         """Return the features of a `Table`, or of a data frame that `frames.table_of` knows: float64 (n, features).
@@ -146,25 +148,24 @@ class Columns:
 
         if (table := table_of(X, "X", self.names)) is None:
             return X
-        raw = dict(zip(self.columns, table.columns, strict=True))
-        numbers = {column: _numbers(column.kind, raw[column]) for column in self.columns if column.kind in READERS}
-        if wrong := [column for column, values in numbers.items() if np.isinf(values).any()]:
-            first, *others = wrong
-            values, row = raw[first], int(np.argmax(np.isinf(numbers[first])))
-            value = repr(str(values[row])) if values.dtype == TEXT else str(values[row])
-            fault = f"{value:.60} is not a {'finite ' * (values.dtype.kind == 'f')}{first.kind}"
-            remedy = "correct it, or train without the column"
-            error = DatasetError(fault, remedy=remedy, setting="X", row=row, column=first.name)
-            error.notes = [f"there are wrong values in {some([each.name for each in others])} too"] if others else []
-            raise error
-        parts, unknown = [np.empty((len(table), 0))], list[str]()
-        for column, values in raw.items():
-            if column not in numbers:
+        parts, wrong, unknown = [np.empty((len(table), 0))], list[tuple[Column, int, Any]](), list[str]()
+        for column, values in zip(self.columns, table.columns, strict=True):
+            if column.kind in READERS:
+                found = _numbers(column.kind, values)
+                wrong += [(column, row, values.item(row)) for row in np.flatnonzero(np.isinf(found))[:1].tolist()]
+            else:
                 texts, (places, other) = _texts(values), column.places
                 if column.levels and {*texts} - {""} and {*column.levels}.isdisjoint(texts):
                     unknown.append(column.name)
-                values = np.array([places.get(text, other) for text in texts])
-            parts += column.encode(numbers.get(column, values), xp=np)
+                found = np.array([places.get(text, other) for text in texts])
+            parts += column.encode(found, xp=np)
+        if wrong:
+            (column, row, value), *others = wrong
+            fault = f"{value!r:.60} is not a {'finite ' * isinstance(value, float)}{column.kind}"
+            remedy = "correct it, or train without the column"
+            error = DatasetError(fault, remedy=remedy, setting="X", row=row, column=column.name)
+            error.notes = [f"there are wrong values in {some([each.name for each, *_ in others])} too"] * bool(others)
+            raise error
         if unknown:
             fault = f"columns without a value that was frequent in training: {some(unknown)}"
             warnings.warn(MlpXpWarning(fault, remedy="check how they are written"), stacklevel=3)
@@ -172,9 +173,8 @@ class Columns:
 
 
 DIFFERS = "columns whose values all differ, as row numbers do"
-UNUSED = "columns of text without a frequent value, which are not used"
+UNUSED = "columns that are empty, or text without a frequent value, which are not used"
 LIKE_NUMBERS = "columns of text that look like numbers or dates, which are written as 12, 3.5 or 2020-01-16"
-REMARKS = DIFFERS, UNUSED, LIKE_NUMBERS
 
 
 def as_text(value: Any) -> str:

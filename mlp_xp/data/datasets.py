@@ -57,7 +57,9 @@ def load_dataset(
     """
     origin, backend = Origin(**how), backend or open_backend()
     row, path = _format_of(name_or_folder, origin), Path(name_or_folder)
-    _check_options(str(name_or_folder), row, origin)
+    if wrong := _meaningless(row, origin):
+        fault = f"{str(name_or_folder)!r} holds {row.holds}, for which this means nothing"
+        raise DatasetError(fault, remedy="leave it out", setting=wrong[0])
     if name_or_folder in DATASETS:
         name, source, is_here = path.name, DATASETS[path.name], path.name == "mnist" and MNIST_DIR.is_dir()
         files = [MNIST_DIR / file for file in source.files] if is_here else fetch(name, cache_dir=cache_dir)
@@ -89,29 +91,22 @@ def load_to_evaluate(data: Any, model: Model, how: Origin) -> Dataset:
     and among others. Raises as `load_dataset` does, also for data that do not fit the network.
     """
     unused: dict[str, Any] = dict.fromkeys(("exclude", "cv", "fold", "sample_weight", "class_weight"))
-    how, name, origin = replace(how, task=model.task.name, **unused), UNNAMED, None
-    if isinstance(data, str | os.PathLike):
-        samples, name, origin = _read_for(Path(data), model, how), str(Path(data).absolute()), how
-    else:
-        samples = _take_for(data, model, how)
+    how = replace(how, task=model.task.name, test_fraction=0.0, scale_targets=False, **unused)
+    path = Path(data) if isinstance(data, str | os.PathLike) else None
+    samples = _take_for(data, model, how) if path is None else _read_for(path, model, how)
     samples = replace(samples, train=samples.test or samples.train, test=None, columns=model.columns)
-    whole = replace(how, test_fraction=0.0, scale_targets=False)
-    dataset = to_dataset(samples, model.backend, whole, standardize=False, trained=model.class_names)
+    dataset = to_dataset(samples, model.backend, how, standardize=False, trained=model.class_names)
     inputs, labels = dataset[:2]
-    return dataset._replace(test_inputs=inputs, test_labels=labels, name=name, origin=origin)
+    return dataset._replace(test_inputs=inputs, test_labels=labels, name=str(path.absolute()) if path else UNNAMED)
 
 
-def _read_for(place: Path, model: Model, how: Origin) -> Samples:
+def _read_for(path: Path, model: Model, how: Origin) -> Samples:
     """Return samples in files in the form of a network's training data. Raises DatasetError."""
-    row = _format_of(place, how)
-    try:
-        _check_options(str(place), row, how)
-        return row.read(place, how, model.columns)
-    except DatasetError as error:
-        if error.setting in OPTIONS:  # which are the run's, not the caller's
-            fault = f"holds {row.holds}, which cannot be read as the run's own data were"
-            raise DatasetError(fault, remedy="give data in the same form", file=place) from error
-        raise
+    row = _format_of(path, how)
+    if _meaningless(row, how) or (row is tables.FORMAT and how.label is None):
+        fault = f"holds {row.holds}, which cannot be read as the run's own data were"
+        raise DatasetError(fault, remedy="give data in the same form", file=path)
+    return row.read(path, how, model.columns)
 
 
 def _take_for(data: Any, model: Model, how: Origin) -> Samples:
@@ -146,9 +141,7 @@ def _format_of(name_or_folder: str | os.PathLike[str], how: Origin) -> Format:
     return next(row for row in FORMATS if row.is_it(path, names, how))
 
 
-def _check_options(name: str, row: Format, how: Origin) -> None:
-    """Raise DatasetError for an option that means nothing for data in a form."""
-    for option in OPTIONS:
-        if getattr(how, option) is not None and option not in ((*OWN, *row.options) if row.is_own else ()):
-            fault = f"{name!r} holds {row.holds}, for which this means nothing"
-            raise DatasetError(fault, remedy="leave it out", setting=option)
+def _meaningless(row: Format, how: Origin) -> list[str]:
+    """Return the options that are given, but mean nothing for data in a form."""
+    known = (*OWN, *row.options) if row.is_own else ()
+    return [option for option in OPTIONS if getattr(how, option) is not None and option not in known]

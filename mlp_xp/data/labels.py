@@ -65,15 +65,16 @@ def meaning_of(samples: Samples, y: Labels, task: str | None, trained: Sequence[
     numbers. Whole numbers are the numbers of the classes, from 0, where these have other names. Raises DatasetError,
     also where either of two tasks may be meant.
     """
+    is_written = len(getattr(samples.train.inputs, "lines", ())) > 0  # in a text file, where numbers are text too
     if task is not None:
         found = TASKS[task]
-    elif y.dtype.kind == "U" and y.ndim == 1 and not (samples.are_written and _most_are_numbers(y)):
+    elif y.dtype.kind == "U" and y.ndim == 1 and not (is_written and _most_are_numbers(y)):
         found = CLASSES
     else:
         found = guess_task(numbers_of(y), samples.class_names)
     if found.exclusive:
         texts = [*map(str, np.unique(y).tolist())]
-        names = tuple(trained or samples.class_names or (in_order(texts) if samples.are_written else texts))
+        names = tuple(trained or samples.class_names or (in_order(texts) if is_written else texts))
         if len(set(names)) < len(names):
             fault = "a name is there twice"
             raise DatasetError(fault, remedy="give each class a name of its own", setting="class_names")

@@ -20,9 +20,7 @@ from mlp_xp.data.tables import WORDS, find_table
 from mlp_xp.errors import DatasetError
 
 # NumPy counts rows, where tables.py counts lines.
-NOT_A_TABLE = (
-    "rows are counted without names and empty lines; name the column of the labels, if this is a table with a header"
-)
+NOT_A_TABLE = "rows are counted without names and empty lines; name the labels' column if this table has a header"
 
 Bytes = npt.NDArray[np.uint8]
 File = Path | zipfile.Path
@@ -89,9 +87,7 @@ def read_csv(path: File) -> tuple[Bytes, Bytes]:
             raise fault(error, remedy=NOT_A_TABLE) from error
         side = math.isqrt(max(values.shape[1] - 1, 0))
         if not values.size or not side or side * side != values.shape[1] - 1:
-            wrong = (
-                f"its {len(values)} rows of {values.shape[1]} numbers are not labels with the pixels of square images"
-            )
+            wrong = f"its {len(values)} rows of {values.shape[1]} numbers are not labels and pixels of square images"
             raise DatasetError(wrong, remedy=NOT_A_TABLE)
     return values[:, 1:].copy().reshape(-1, side, side), values[:, 0].copy()
 

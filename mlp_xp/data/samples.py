@@ -42,11 +42,6 @@ class Samples:
     weight_names: tuple[str, ...] = ()
     """Its column of weights, if any."""
 
-    @property
-    def are_written(self) -> bool:
-        """Whether labels that are text may be numbers, because they are from a text file."""
-        return len(getattr(self.train.inputs, "lines", ())) > 0
-
     @contextmanager
     def naming(self, part: Part) -> Iterator[None]:
         """Have errors about the arrays of a part, X and y, name its file, the line, and the column."""

@@ -55,11 +55,18 @@ def read_tables(path: Path, how: Origin, known: Columns | None = None) -> Sample
         how = replace(how, sample_weight=None)  # which is for training
         return replace(train, test=read_tables(find_table(path, "test"), how, known).train)
     with open_table(path) as found:
-        names, labels, weights = _choose(columns_of(found)[0], how, known.names if known else None)
+        names = columns_of(found)[0]
+        labels, ignored = (split_names(given, names) if given else [] for given in (how.label, how.exclude))
+        weights = [how.sample_weight] if how.sample_weight else []
+        if not (known or labels):
+            raise DatasetError(f"needs the name of the column with the labels: {some(names)}", setting="label")
+        needed = [*labels, *weights, *([] if known else ignored)]
+        wanted = known.names if known else _features(names, needed)
+        find_columns([*needed, *wanted], names)
         if isinstance(found, Table) and (found.decimal_commas or (known and known.decimal_commas and found.notes)):
             columns = tuple(_with_points(values)[0] for values in found.columns)
             found = replace(found, columns=columns, notes=f"{found.notes}, decimal commas", decimal_commas=True)
-        table = table_of(found, None, names)
+        table = table_of(found, None, wanted)
         if not table:
             raise DatasetError("has a header, but no rows", remedy="give a table with rows")
         y = take_labels("y", found, labels)[0] if labels else None
@@ -97,26 +104,16 @@ def find_table(folder: Path, part: str) -> Path:
     )
 
 
-def _choose(
-    names: Sequence[str], how: Origin, wanted: Sequence[str] | None
-) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
-    """Return which of the columns of a table are features, labels and weights. Raises DatasetError."""
-    if wanted is None and how.label is None:
-        raise DatasetError(f"needs the name of the column with the labels: {some(names)}", setting="label")
-    labels, ignored = (split_names(given, names) if given else [] for given in (how.label, how.exclude))
-    weights = [] if how.sample_weight is None else [how.sample_weight]
-    needed = [*labels, *weights, *([] if wanted else ignored)]
-    if wanted is None:
-        nameless = [i for i, name in enumerate(names, 1) if re.match(NAMELESS, name)]
-        left_out = {*labels, *weights, *ignored, *(names[i - 1] for i in nameless)}
-        wanted = [name for name in names if name not in left_out]
-        if nameless:
-            fault = f"column {', '.join(map(str, nameless))} has no name, and is left out"
-            warnings.warn(MlpXpWarning(fault, remedy="if it is not a row number, name it"), stacklevel=4)
-    if not wanted:
+def _features(names: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Return the columns of a table that are features, all but the others and those without a name."""
+    nameless = [i for i, name in enumerate(names, 1) if re.match(NAMELESS, name)]
+    if nameless:
+        fault = f"column {', '.join(map(str, nameless))} has no name, and is left out"
+        warnings.warn(MlpXpWarning(fault, remedy="if it is not a row number, name it"), stacklevel=4)
+    found = [name for i, name in enumerate(names, 1) if i not in nameless and name not in others]
+    if not found:
         raise DatasetError("has no columns but the labels and those to ignore", remedy="give a table with features")
-    find_columns([*needed, *wanted], names)
-    return wanted, labels, weights
+    return found
 
 
 def split_names(given: str, names: Sequence[str]) -> list[str]:

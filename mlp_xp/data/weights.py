@@ -27,19 +27,16 @@ def read_weights(values: Any, rows: int, backend: Backend) -> np.ndarray:
     return weights
 
 
-def weights_of(given: np.ndarray | None, balanced: bool, labels: Labels, meaning: Meaning) -> np.ndarray | None:
-    """Return the weights of training samples, float64 (n,), or None for equal ones. labels: those of a `Dataset`.
+def balanced_weights(labels: Labels, meaning: Meaning) -> np.ndarray:
+    """Return weights of samples, float64 (n,), that make all classes count the same. labels: those of a `Dataset`.
 
-    given: weights of the samples. balanced: whether to multiply them by n / (classes * samples of the class), as
-    scikit-learn's `compute_class_weight` does; for several labels, by the product over these. Raises DatasetError,
-    about the setting "class_weight", if there are no classes.
+    They are n / (classes * samples of the class), as in scikit-learn's `compute_class_weight`; for several labels, the
+    product over these. Raises DatasetError, about the setting "class_weight", if there are no classes.
     """
-    if not balanced:
-        return given
     if meaning.task.floats:
         raise DatasetError("numbers have no classes", remedy="leave it out", setting="class_weight")
-    weights = np.ones(len(labels)) if given is None else given
+    weights = np.ones(len(labels))
     for column in labels.reshape(len(labels), -1).T:
         _, places, counts = np.unique(column, return_inverse=True, return_counts=True)
-        weights = len(column) / (len(counts) * counts[places]) * weights
+        weights *= len(column) / (len(counts) * counts[places])
     return weights

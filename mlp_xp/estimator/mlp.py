@@ -22,7 +22,6 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from mlp_xp.backends import DTYPES
-from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import Preparation, unchanged
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
@@ -36,13 +35,6 @@ from mlp_xp.estimator.epochs import ACTIVATIONS, make_config, make_epoch
 from mlp_xp.estimator.places import choose_backend, is_foreign, stand_in, to_host, transfer
 from mlp_xp.export.onnx import write_onnx
 
-# Another parameter of scikit-learn's, which a later version may have, is refused until it is supported.
-SUPPORTED = (
-    "self", "loss", "hidden_layer_sizes", "activation", "solver", "alpha", "batch_size", "learning_rate",
-    "learning_rate_init", "power_t", "max_iter", "shuffle", "random_state", "tol", "verbose", "warm_start", "momentum",
-    "nesterovs_momentum", "early_stopping", "validation_fraction", "beta_1", "beta_2", "epsilon", "n_iter_no_change",
-    "max_fun",
-)  # fmt: skip
 ADDED = ("dtype", "device", "backend")
 # For scikit-learn's names of the function at the outputs.
 TASKS = {"softmax": CLASSES, "logistic": LABELS, "identity": REGRESSION}
@@ -51,9 +43,8 @@ TASKS = {"softmax": CLASSES, "logistic": LABELS, "identity": REGRESSION}
 def with_parameters_of(theirs: Callable[..., None], *more: str) -> Callable[..., None]:
     """Return an `__init__` with scikit-learn's parameters and defaults, and with `more` and ADDED, which are None."""
     keyword = inspect.Parameter.KEYWORD_ONLY
-    known = [each for name, each in inspect.signature(theirs).parameters.items() if name in SUPPORTED]
     added = (inspect.Parameter(name, keyword, default=None) for name in (*more, *ADDED))
-    signature = inspect.Signature([*known, *added])
+    signature = inspect.Signature([*inspect.signature(theirs).parameters.values(), *added])
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         given = signature.bind(self, *args, **kwargs)
@@ -80,9 +71,7 @@ class _MLP(BaseEstimator):
     }
 
     batch_size: Any
-    best_loss_: Any
     best_validation_score_: Any
-    validation_scores_: Any
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -263,10 +252,10 @@ class _MLP(BaseEstimator):
     def to_onnx(self, path: str | Path, *, dtype: str | None = None) -> None:
         """Write the network to an ONNX file, for features (n, features), as `mlp_xp.export_onnx` does.
 
-        Binary classification has the probabilities of both classes. dtype: by default the estimator's, or float64.
+        Of two classes, the file gives both probabilities. dtype: by default that of the network.
         """
         check_is_fitted(self)
-        backend = open_backend("numpy", dtype=self.dtype or "float64")
+        backend = choose_backend(self.coefs_[0], "numpy", dtype=self.dtype)
         task, network = TASKS[self.out_activation_], self._network(backend)
         names = [*map(str, getattr(self, "classes_", range(self.n_outputs_)))]
         if len(names) > self.n_outputs_:  # of two classes: with another output, 0, softmax is the logistic function

@@ -63,9 +63,8 @@ def write_onnx(models: Sequence[Model], path: Path, dtype: str | None = None) ->
     first, wide = models[0], getattr(xp, max(names))  # float64 if there is one
     inputs, values = _inputs(models, wide, xp)
     try:
-        each = [
-            xp.astype(_predictions(model, _features(model, inputs, values, wide, xp), xp), wide) for model in models
-        ]
+        features = [_features(model, inputs, values, wide, xp) for model in models]
+        each = [xp.astype(_predictions(*pair, xp), wide) for pair in zip(models, features, strict=True)]
         predictions = sum(each[1:], each[0]) / len(each) if each[1:] else each[0]
         outputs = {} if first.task.floats else {PROBABILITIES: predictions}
         outputs[first.task.outputs_name] = first.task.decide(predictions, first.class_names, xp=xp)
@@ -155,7 +154,7 @@ def _metadata(models: Sequence[Model]) -> dict[str, str]:
 
 
 def describe(path: Path) -> str:
-    """Return what a file takes and gives: `X uint8 (n, 28, 28) -> probabilities float64 (n, 10), classes int64 (n)`."""
+    """Return what a file takes and gives: `X uint8 (n, 28, 28) -> probabilities float (n, 10), classes int64 (n)`."""
     import onnx
 
     def one(value: Any) -> str:

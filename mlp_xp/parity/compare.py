@@ -142,6 +142,9 @@ def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
     A different computation gives a deviation that does not shrink with eps: in float64 it is larger by orders of
     magnitude. Where training amplifies deviations, as with a high learning rate, see `amplification`.
 
+    Deformed images need no term of their own. Positions in an image are rounded by some eps times its side, and a
+    feature changes by at most 1 from one pixel to the next, hence by as much; and of n features, the side is sqrt(n).
+
     length: the number of terms of the longest sum in a step, which is the largest number of inputs or the batch size.
     """
     return SAFETY * float(np.finfo(dtype).eps) * np.sqrt(length * np.asarray(steps, dtype=np.float64))

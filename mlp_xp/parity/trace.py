@@ -125,7 +125,7 @@ class Namespace:
     def __getattr__(self, name: str) -> Any:
         tracer = self._tracer
         function = getattr(tracer.backend.xp, name)
-        if name in (*DTYPES, "finfo") or not callable(function):
+        if name in DTYPES or not callable(function):
             return function
 
         def call(*args: Any, **kwargs: Any) -> Any:

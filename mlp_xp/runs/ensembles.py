@@ -19,24 +19,22 @@ from mlp_xp.runs.sweep_index import FINISHED, is_sweep
 from mlp_xp.runs.table import sweep_rows
 
 
-def members_of(folders: Sequence[Path]) -> list[Path]:
-    """Return the folders of runs among some folders, and of the finished members of sweeps among them.
+def members_of(folder: Path) -> list[Path]:
+    """Return the folder of a run, or the folders of the finished members of a sweep.
 
-    A run that is given twice counts once. Gives an MlpXpWarning for a sweep with other members. Raises RunError for one
-    without a finished member, and MlpXpError for one whose index is damaged.
+    Gives an MlpXpWarning for a sweep with other members. Raises RunError for one without a finished member, and
+    MlpXpError for one whose index is damaged.
     """
-    found: dict[Path, Path] = {}
-    for folder in folders:
-        rows = sweep_rows(folder)[0] if is_sweep(folder) else []
-        members = [row.folder for row in rows if row.state == FINISHED] if is_sweep(folder) else [folder]
-        if not members:
-            raise RunError(f"{str(folder)!r}: no member of this sweep has finished; start the sweep again")
-        if len(members) < len(rows):
-            text = f"{str(folder)!r}: only {len(members)} of {len(rows)} members of this sweep have finished, and count"
-            warnings.warn(text, MlpXpWarning, stacklevel=2)
-        for member in members:
-            found.setdefault(member.resolve(), member)
-    return [*found.values()]
+    if not is_sweep(folder):
+        return [folder]
+    rows = sweep_rows(folder)[0]
+    members = [row.folder for row in rows if row.state == FINISHED]
+    if not members:
+        raise RunError(f"{str(folder)!r}: no member of this sweep has finished; start the sweep again")
+    if len(members) < len(rows):
+        text = f"{str(folder)!r}: only {len(members)} of {len(rows)} members of this sweep have finished, and count"
+        warnings.warn(text, MlpXpWarning, stacklevel=2)
+    return members
 
 
 def run_of(model: Model) -> Path | None:
@@ -61,12 +59,12 @@ def held_out(models: Sequence[Model], datasets: Sequence[Dataset], *, same: bool
     pairs = [*zip(models, datasets, strict=True)]
     if not same and any(dataset is not datasets[0] for dataset in datasets):
         # In float32, because runs in both dtypes may have the same data.
-        tests = {id(dataset): row_sums(*dataset[2:4], model.backend, "float32") for model, dataset in pairs}
-        for model, dataset in pairs:
-            if not np.array_equal(tests[id(dataset)], tests[id(datasets[0])]):
+        first, *others = (row_sums(*dataset[2:4], model.backend, "float32") for model, dataset in pairs)
+        for model, sums in zip(models[1:], others, strict=True):
+            if not np.array_equal(sums, first):
                 raise RunError(
                     f"{model.source!r}: has another test set than {models[0].source!r}: it was trained on other data, "
-                    "or on another split of the same; give runs on the same data with the same split"
+                    "or on another split of the same; give runs with the same split, or a single one, such as a fold"
                 )
     count = datasets[0].test_labels.shape[0]
     marks, unsure = np.zeros(count, np.bool_), 0
@@ -77,12 +75,8 @@ def held_out(models: Sequence[Model], datasets: Sequence[Dataset], *, same: bool
     if marks.all():
         raise RunError("there are no rows but those that the network was trained on; give other data")
     if unsure:
-        warnings.warn(
-            f"{unsure} of {count} rows equal rows that the training set has several times. They count, although the "
-            "network may have been trained on them",
-            MlpXpWarning,
-            stacklevel=3,
-        )
+        text = f"{unsure} of {count} rows count, and may be of the training set, which has such rows several times"
+        warnings.warn(text, MlpXpWarning, stacklevel=3)
     if not marks.any():
         return [*datasets]
     left_out = f"{marks.sum()} of {count} rows are left out: the network was trained on them"

@@ -6,7 +6,6 @@ figure that does not exist, such as the precision of a class that is never predi
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -37,7 +36,7 @@ def figures_of(model: Model, result: Evaluation, z: np.ndarray, labels: np.ndarr
         columns = {"samples": np.sum(truth, axis=0, dtype=np.int64)}
         columns |= {} if task.exclusive else {"accuracy": result.label_accuracies}
         totals["calibration_error"] = reliability(task, predictions, labels)[0]
-    if has_scikit_learn():
+    if find_spec("sklearn"):  # the import takes seconds
         each, whole = _errors(predictions, truth) if task.floats else _rates(task, predictions, truth)
         columns, totals = columns | each, totals | whole
     rows = zip(model.class_names, *(np.asarray(values).tolist() for values in columns.values()), strict=True)
@@ -47,11 +46,6 @@ def figures_of(model: Model, result: Evaluation, z: np.ndarray, labels: np.ndarr
         matrix["confusion_matrix"] = confusion_matrix(labels, np.argmax(z, axis=1), z.shape[1]).tolist()
     numbers = {name: plain(value) for name, value in totals.items() if isinstance(value, int | float)}
     return {**numbers, task.outputs_name: parts, **matrix}
-
-
-def has_scikit_learn() -> bool:
-    """Return whether scikit-learn is installed, without importing it, which takes seconds."""
-    return find_spec("sklearn") is not None
 
 
 def _errors(predictions: np.ndarray, truth: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -67,27 +61,27 @@ def _rates(task: Task, predictions: np.ndarray, truth: np.ndarray) -> tuple[dict
     """truth: 1 or 0 for each class or label, (n, outputs)."""
     from sklearn import metrics
 
-    names, outputs = ("precision", "recall", "f1"), range(truth.shape[1])
-    pair: Sequence[np.ndarray]
+    outputs, names = range(truth.shape[1]), ("precision", "recall", "f1", "roc_auc")
     if task.exclusive:
-        pair, averaged = (np.argmax(truth, axis=1), np.argmax(predictions, axis=1)), None  # those that occur
+        pair, averaged = [np.argmax(each, axis=1) for each in (truth, predictions)], None  # those that occur
         log_loss = metrics.log_loss(pair[0], predictions, labels=outputs)
     else:
         # A further column, which does not count, because scikit-learn takes a single one for two classes.
         pair, averaged = [np.pad(flags, ((0, 0), (0, 1))) for flags in (truth == 1, predictions > 0.5)], outputs
         log_loss = metrics.log_loss(truth.ravel(), predictions.ravel(), labels=[0, 1])
-    found = metrics.precision_recall_fscore_support(*pair, labels=outputs, zero_division=np.nan)
-    each, whole = dict(zip(names, found, strict=False)), {"log_loss": log_loss}
-    each["roc_auc"] = np.full(len(outputs), np.nan)
     both = truth.any(axis=0) & ~truth.all(axis=0)  # an area needs samples of both kinds
-    area = partial(metrics.roc_auc_score, truth[:, both], predictions[:, both])
-    if both.any():
-        each["roc_auc"][both] = area(average=None)
-    for how in ("macro", "weighted"):
-        found = metrics.precision_recall_fscore_support(*pair, labels=averaged, average=how, zero_division=0)
-        whole |= {f"{name}_{how}": mean for name, mean in zip(names, found, strict=False)}
-        whole[f"roc_auc_{how}"] = float(area(average=how)) if both.any() else math.nan
-    return each, whole
+
+    def scores(how: str | None, labels: Sequence[int] | None, undefined: float) -> tuple[Any, ...]:
+        rates = metrics.precision_recall_fscore_support(*pair, labels=labels, average=how, zero_division=undefined)
+        area = metrics.roc_auc_score(truth[:, both], predictions[:, both], average=how) if both.any() else math.nan
+        return *rates[:3], area
+
+    *rates, areas = scores(None, outputs, math.nan)
+    each = dict(zip(names, (*rates, np.full(len(outputs), math.nan)), strict=True))
+    each["roc_auc"][both] = areas
+    means = {how: zip(names, scores(how, averaged, 0), strict=True) for how in ("macro", "weighted")}
+    whole = {f"{name}_{how}": float(value) for how, found in means.items() for name, value in found}
+    return each, {"log_loss": log_loss, **whole}
 
 
 def reliability(task: Task, predictions: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:

@@ -117,7 +117,7 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
 
 def data_facts(job: Job) -> dict[str, Any]:
     """Return the facts about the data that config.json records. A resumed run must have the same."""
-    facts = {"train_samples": len(job.rows), **facts_of(job.dataset, job.dataset.train_inputs.shape[1:])}
+    facts = {"train_samples": len(job.rows), **facts_of(job.dataset, job.input_shape)}
     return facts | {"data_crc32": checksum(job.dataset, job.backend)}
 
 

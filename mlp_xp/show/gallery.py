@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.deform import draw_deformations, make_deform
+from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import initial_layers
@@ -17,6 +20,8 @@ from mlp_xp.runs.checkpoints import load_run
 from mlp_xp.runs.figures import confusion_matrix
 from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
+
+SHOWN_DEFORMED = 12  # images
 
 
 def read_curves(folder: str | Path) -> plots.Curves:
@@ -50,9 +55,9 @@ def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Pat
 
     All runs have curves.png. With a test set, classes have confusion.png and mistakes.png, regression has
     predictions.png, labels have labels.png, and both classes and labels have probabilities.png. Images of one channel
-    have weights.png; mistakes.png needs them too. dataset: arrays on the backend's device. Raises RunError if the
-    folder has no model, or its outputs are not finite, and PlotError without a working Matplotlib, and FileError: the
-    run itself is complete and intact.
+    have weights.png, and deformed.png if they are deformed in training; mistakes.png needs them too. dataset: arrays on
+    the backend's device. Raises RunError if the folder has no model, or its outputs are not finite, and PlotError
+    without a working Matplotlib, and FileError: the run itself is complete and intact.
     """
     paths = []
     for name, figure in _figures(Path(folder), dataset, backend):
@@ -68,11 +73,25 @@ def _figures(folder: Path, dataset: Dataset, backend: Backend) -> Iterator[tuple
     if dataset.test_inputs is not None:
         yield from _test_figures(model, dataset, backend)
     if len(model.input_shape) == 2:
+        ink = "pictures" not in model.kind
+        if settings.train.deform:
+            images = dataset.train_inputs[:SHOWN_DEFORMED, ...]
+            copies = deformed_copies(settings.train, images, backend)
+            yield "deformed.png", plots.draw_deformed(backend.to_numpy(images), copies, ink=ink)
         weights, initial = backend.to_numpy(model.network[0].weights), None
         if not settings.start_from:  # otherwise they are those of another run
             random = np.random.RandomState(settings.train.seed)
             initial = initial_layers(weights.shape, random, settings.train.init)[0].weights
         yield "weights.png", plots.draw_weights(weights, model.input_shape, initial=initial)
+
+
+def deformed_copies(config: TrainConfig, images: Array, backend: Backend, copies: int = 5) -> np.ndarray:
+    """Return several deformed copies of some images on the device, (copies, n, rows, columns) on the host."""
+    n, shape = images.shape[0], tuple(images.shape[1:])
+    drawn = draw_deformations(replace(config, batch_size=n), backend.dtype_name, shape, copies, n, first_step=0)
+    deform = backend.jit(make_deform(config, shape, backend))
+    of_steps = (map(backend.asarray, each) for each in zip(*drawn, strict=True))
+    return np.stack([backend.to_numpy(deform(images, *each)) for each in of_steps])
 
 
 def _test_figures(model: Model, dataset: Dataset, backend: Backend) -> Iterator[tuple[str, Any]]:

@@ -248,6 +248,19 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
 # Pictures of one network.
 
 
+def shades(images: np.ndarray, ink: bool) -> dict[str, Any]:
+    """Return how `imshow` draws images: see `draw_mistakes`."""
+    darkest, brightest = (0, 255) if images.dtype == np.uint8 else (images.min(), images.max())
+    return {"cmap": "gray_r" if ink else "gray", "vmin": darkest, "vmax": brightest}
+
+
+def sheet(images: np.ndarray, across: int) -> np.ndarray:
+    """Return images, (n, rows, columns), as one, with `across` in a row and a line of NaN after each."""
+    padding = (0, -len(images) % across), (0, 1), (0, 1)
+    padded = np.pad(images.astype(np.float64), padding, constant_values=np.nan)
+    return np.vstack([np.hstack([*padded[i : i + across]]) for i in range(0, len(padded), across)])
+
+
 @drawing()
 def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
     """Draw a confusion matrix, int (n, n). Rows: true class; columns: predicted class.
@@ -305,8 +318,7 @@ def draw_mistakes(
     predictions, sureness = np.argmax(probabilities, axis=1), np.max(probabilities, axis=1)
     mistakes = np.flatnonzero(predictions != labels)
     wrong = mistakes[np.argsort(-sureness[mistakes], kind="stable")][:count]
-    darkest, brightest = (0, 255) if images.dtype == np.uint8 else (images.min(), images.max())
-    look: dict[str, Any] = {"cmap": "gray_r" if ink else "gray", "vmin": darkest, "vmax": brightest}
+    look = shades(images, ink)
     figure, grid = panels(max(1, len(wrong)), 5, 1.8)
     for axes in grid:
         axes.set(xticks=[], yticks=[])
@@ -315,6 +327,21 @@ def draw_mistakes(
         truth, answer = (text(class_names[each[i]], LONGEST_ABOVE) for each in (labels, predictions))
         axes.set_title(f"is {truth}\nsays {answer}, {percent(sureness[i])}", fontsize=8)
     figure.suptitle(f"the {len(wrong)} most confident of {len(mistakes)} mistakes", fontsize=10.5)
+    return figure
+
+
+@drawing()
+def draw_deformed(images: np.ndarray, copies: np.ndarray, *, ink: bool = True) -> "Figure":
+    """Draw training images, (n, rows, columns), each above its deformed copies, (copies, n, rows, columns).
+
+    ink: see `draw_mistakes`.
+    """
+    shown = sheet(np.concatenate([images[None], copies]).reshape(-1, *images.shape[1:]), len(images))
+    figure = new_figure(8.2, 0.4 + 8.2 * shown.shape[0] / shown.shape[1])
+    axes = figure.subplots()
+    axes.imshow(shown, **shades(images, ink))
+    axes.set_axis_off()
+    axes.set_title("training images, and below each some of its deformed copies", fontsize=10.5)
     return figure
 
 
@@ -338,13 +365,10 @@ def draw_weights(
     images = np.moveaxis(shown.reshape(*image_shape, units), 2, 0)
     columns = min(units, max(1, round((units * images.shape[1] / images.shape[2]) ** 0.5)))  # about as wide as high
     largest = float(np.max(np.abs(images))) or 1.0
-    rows = math.ceil(units / columns)
-    padding = (0, rows * columns - units), (0, 1), (0, 1)  # a pixel between the images
-    padded = np.pad(images, padding, constant_values=np.nan)
-    sheet = np.vstack([np.hstack([*padded[i : i + columns]]) for i in range(0, len(padded), columns)])
-    figure = new_figure(8.2, 0.4 + 7 * sheet.shape[0] / sheet.shape[1])
+    shown = sheet(images, columns)
+    figure = new_figure(8.2, 0.4 + 7 * shown.shape[0] / shown.shape[1])
     axes = figure.subplots()
-    image = axes.imshow(sheet, interpolation="nearest", cmap="PuOr_r", vmin=-largest, vmax=largest)
+    image = axes.imshow(shown, interpolation="nearest", cmap="PuOr_r", vmin=-largest, vmax=largest)
     axes.set_axis_off()
     axes.set_title(title, fontsize=10.5)
     figure.colorbar(image, ax=axes, label=label, shrink=0.8)

@@ -25,7 +25,7 @@ def test_a_network_too_large_is_one_line_and_leaves_no_folder(data_dir, tmp_path
 def test_the_estimate_counts_weights_slots_and_one_batch():
     config = TrainConfig(batch_size=10, hidden=(3, 5), optimizer="adam", validation=20)
     parameters = (4 * 3 + 3) + (3 * 5 + 5) + (5 * 2 + 2)
-    assert training_bytes(config, (4, 3, 5, 2), 4) == 4 * (parameters * (2 + 2 + 1) + 10 * (4 + 3 + 5 + 2))
+    assert training_bytes(config, (4, 3, 5, 2), "float32") == 4 * (parameters * (2 + 2 + 1) + 10 * (4 + 3 + 5 + 2))
 
 
 def test_the_memory_of_a_gpu_is_left_to_its_library(monkeypatch):
@@ -50,7 +50,7 @@ for event in trajectory(job): pass
 before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 config = TrainConfig(hidden=(6000,), epochs=1, batch_size=100, optimizer="adam", warm_up_steps=1, learning_rate=1e-6)
 for event in trajectory(Job(config, dataset, backend)): pass
-print(training_bytes(config, layer_sizes(config, dataset), 8))
+print(training_bytes(config, layer_sizes(config, dataset), "float64"))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
 """
 

@@ -15,7 +15,7 @@ from data_sets import on_device, synthetic
 from helpers import NAMESPACE
 
 from mlp_xp import from_arrays, train
-from mlp_xp.backends import BACKENDS, _jax
+from mlp_xp.backends import BACKENDS
 from mlp_xp.backends.common import BackendError, BackendFailure
 from mlp_xp.backends.foreign import copy_to_host
 from mlp_xp.backends.opening import open_backend, open_backend_of, open_namespace
@@ -401,31 +401,6 @@ def test_a_function_of_the_library_computes_the_activation(dtype):
     assert actual.dtype == dtype
     tolerance = 8 * np.finfo(dtype).eps  # relative; the operations of `functional.sigmoid` have it absolute
     np.testing.assert_allclose(actual, expected.astype(dtype), rtol=tolerance, atol=0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("option", ["xla_cpu_no_such_option", "xla_cpu_use_fusion_emitters"])
-def test_jax_compiles_without_an_option_that_it_does_not_have(option, monkeypatch):
-    backend = open_for_test("jax")
-    monkeypatch.setattr(_jax, "QUICK_TO_COMPILE", {option: False})
-    seen = []
-
-    def function(x):
-        seen.append(x)
-        return x + 1
-
-    compiled = backend.jit(function)
-    for _ in range(2):
-        assert float(compiled(backend.asarray(np.array(1.0)))) == 2
-    assert "Tracer" in type(seen[0]).__name__
-    # Within another compiled function JAX takes no options.
-    assert float(backend.jit(lambda x: compiled(x) * 2, donate=(0,))(backend.asarray(np.array(1.0)))) == 4
-
-    def wrong(x):
-        raise ValueError("of the function itself")
-
-    with pytest.raises(ValueError, match="of the function itself"):
-        backend.jit(wrong)(backend.asarray(np.array(1.0)))
 
 
 @pytest.mark.needs("torch")

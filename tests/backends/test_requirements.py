@@ -52,7 +52,6 @@ def test_the_lists_are_what_runs_of_all_settings_use(monkeypatch):
         pass
     functions.pop("from_numpy")
     functions["asarray"] |= {"copy", "dtype"}  # of `Backend.from_numpy`
-    functions |= {name: set() for name in names & {"finfo"}}
     assert {name: tuple(sorted(words)) for name, words in functions.items()} == requirements.FUNCTIONS
     # Not every library needs to have these: integers, `device` and `__name__` are asked for with a default.
     names -= {*functions, *INTEGERS, "float64", "device", "__name__"} - {"int64", "uint8"}

@@ -25,8 +25,12 @@ SAMPLES, STEPS = 60, 12
 SINGLE = Workload("single", "one sample a step", 1, (16,), "float64", "notebook", 0.5, STEPS)
 BATCHES = SINGLE._replace(name="batches", title="batches of 5", batch_size=5)
 HEAVY = {"mlp_xp-jax": "jax", "mlp_xp-torch": "torch", "pytorch": "torch", "keras-jax": "keras", "numba": "numba"}
-ON_CPU = ["notebook", "mlp_xp-numpy", "scikit-learn"]
-ON_CPU += [pytest.param(name, marks=[pytest.mark.slow, pytest.mark.needs(HEAVY[name])]) for name in HEAVY]
+QUICK_ONES = ("notebook", "mlp_xp-numpy", "scikit-learn")
+ON_CPU = [
+    pytest.param(name, workload, marks=[pytest.mark.slow, pytest.mark.needs(package)] if package else [])
+    for name, package in (dict.fromkeys(QUICK_ONES) | HEAVY).items()
+    for workload in (SINGLE, BATCHES)[: 1 if name == "numba" else 2]  # which takes long to compile each
+]
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +59,7 @@ def by_the_notebook(workload: Workload, folder: Path, orders: list[np.ndarray], 
 
 
 @pytest.mark.filterwarnings("default")  # other libraries' warnings are not ours to mend
-@pytest.mark.parametrize("workload", [SINGLE, BATCHES], ids=lambda workload: workload.name)
-@pytest.mark.parametrize("name", ON_CPU)
+@pytest.mark.parametrize(("name", "workload"), ON_CPU, ids=lambda value: getattr(value, "name", value))
 def test_contestant_computes_the_losses_of_its_update_order(
     name: str, workload: Workload, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

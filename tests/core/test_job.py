@@ -9,6 +9,7 @@ from numerics import assert_near, trajectory_tolerance
 from mlp_xp import TrainConfig, from_arrays, open_backend
 from mlp_xp.core.job import Job
 from mlp_xp.core.training import trajectory
+from mlp_xp.errors import DatasetError
 
 X = np.random.default_rng(3).normal(size=(90, 3)).round(6)
 KINDS = np.repeat(["ant", "bee", "cat"], [50, 30, 10])  # sorted, as many files are
@@ -66,6 +67,18 @@ def test_the_held_out_samples_play_no_part_in_training():
     one, two = ([*trajectory(each)][-1].position.state.network for each in (job, other))
     for ours, theirs in zip(arrays_of(one, np.asarray), arrays_of(two, np.asarray), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_weights_have_a_mean_of_1_over_the_samples_that_are_trained_on():
+    dataset = from_arrays(X, KINDS)
+    rows = Job(CONFIG, dataset, open_backend()).rows
+    held_out_only = np.ones(90)
+    held_out_only[rows] = 0
+    job = Job(CONFIG, dataset._replace(weights=np.arange(90.0)), open_backend())
+    np.testing.assert_allclose(job.weights, np.arange(90.0)[:, None] / rows.mean(), rtol=1e-15)
+    for wrong in (np.ones(89), np.ones((90, 1)), np.arange(90.0) - 0.5, held_out_only, np.full(90, np.inf)):
+        with pytest.raises(DatasetError, match="weights: give numbers of at least 0 for all samples, not all"):
+            Job(CONFIG, dataset._replace(weights=wrong), open_backend())
 
 
 def test_the_rest_of_a_chunk_goes_on_where_its_blocks_ended(backend):

@@ -185,12 +185,12 @@ def test_faulty_fields(tmp_path: Path, field: str, column: int) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("label,a,b,c,d\n", "its 0 rows of 1 numbers are not labels with the pixels of square images"),
+        ("label,a,b,c,d\n", "its 0 rows of 1 numbers are not labels and pixels of square images"),
         ("", "its 0 rows of 1 numbers"),
         ("1\n", "its 1 rows of 1 numbers"),
         (
             "1,2,3\n",
-            "its 1 rows of 3 numbers are not labels with the pixels of square images; rows are counted without",
+            "its 1 rows of 3 numbers are not labels and pixels of square images; rows are counted without",
         ),
         ("1,2,3,4,5\n1,2,3,4\n", "cannot be read: the number of columns changed from 5 to 4 at row 2"),
         ("5,x,0,0,0\n1,2,3,4,5\n", "cannot be read: could not convert string 'x' to uint8 at row 0, column 2"),

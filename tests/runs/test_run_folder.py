@@ -7,10 +7,9 @@ import os
 import stat
 from pathlib import Path
 
-import numpy as np
 import pytest
 from data_sets import TINY
-from helpers import arrays_of
+from numerics import assert_all_equal
 from run_folders import a_config
 
 from mlp_xp import TrainConfig, open_backend, train
@@ -79,10 +78,8 @@ def test_the_library_goes_on_with_its_run_and_refuses_another(tmp_path):
     assert [(r.epoch, r.sample) for r in reports] == [(0, 0), (0, 100), (1, 0), (1, 100), (1, 200)]
     (again,) = finished_run(tmp_path / "run")
     assert again[:2] == reports[-1][:2]
-    for a, b in zip(
-        arrays_of(again.model.network, np.array), arrays_of(reports[-1].model.network, np.array), strict=True
-    ):
-        np.testing.assert_array_equal(a, b)
+    for a, b in zip(again.model.network, reports[-1].model.network, strict=True):
+        assert_all_equal(a, b)
     with pytest.raises(ConfigError, match=r"seed: .*config\.json': a resumed run keeps its settings \(0, not 3\)"):
         finished_run(tmp_path / "run", TrainConfig(epochs=2, seed=3, hidden=(3,), report_every=100))
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from data_sets import TINY, on_device, write_idx_folder
 from helpers import arrays_of, assert_one_line, assert_same_run, call, die_at, options, small_settings
+from numerics import assert_all_equal
 
 from mlp_xp import TrainConfig, load_dataset, load_run, open_backend, train
 from mlp_xp.core.config import ConfigError
@@ -33,8 +34,7 @@ def start(data_dir: Path, source: Path, folder: Path, backend: str = "numpy") ->
 def test_the_first_weights_are_those_of_the_other_run(small_run, backend: Backend):
     *_, last = train(STILL, on_device(TINY, backend), backend, start_from=small_run)
     expected = arrays_of(load_run(small_run).network, np.asarray)
-    for actual, wanted in zip(arrays_of(last.model.network, backend.to_numpy), expected, strict=True):
-        np.testing.assert_array_equal(actual, wanted)
+    assert_all_equal(arrays_of(last.model.network, backend.to_numpy), expected)
 
 
 @pytest.mark.parametrize("names", [tuple("abcdefghij"), (*"0123456789", "none")])

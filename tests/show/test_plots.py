@@ -183,6 +183,17 @@ def test_a_run_on_images_has_its_pictures_with_its_numbers(tmp_path, monkeypatch
     assert plot_run(folder, data=TINY) == [folder / name for name in names]
 
 
+def test_a_run_on_deformed_images_shows_them_below_the_originals(tmp_path, monkeypatch) -> None:
+    figures: dict[str, Any] = {}
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.update({path.name: figure}))
+    [*train(TrainConfig(epochs=1, hidden=(4,), deform=True), TINY, open_backend(), run_dir=tmp_path / "run")]
+    (shown,) = figures["deformed.png"].axes[0].images
+    rows = np.asarray(shown.get_array()).reshape(-1, 7, 12, 7)  # images of 6 x 6, with a line after each
+    np.testing.assert_array_equal(rows[0, :6, :, :6].swapaxes(0, 1), TINY.train_inputs[:12])
+    assert len(rows) == 6
+    assert all(np.abs(row - rows[0])[:6, :, :6].mean() > 1 for row in rows[1:])
+
+
 def test_curves_of_several_runs_are_named_by_what_differs(tmp_path: Path, monkeypatch) -> None:
     drawn: list[plots.Curves] = []
     draw = plots.draw_curves

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from data_sets import write_samples
 from helpers import assert_one_line, assert_same_run, call
+from numerics import assert_all_equal
 from sweeping import run_of
 
 import mlp_xp
@@ -33,10 +34,7 @@ def test_every_row_is_tested_on_once_and_trained_on_otherwise(table):
         trained, held = ([np.argwhere((row == X).all(axis=1)).item() for row in part] for part in dataset[:3:2])
         assert sorted(trained + held) == [*range(len(X))]
         expected = mlp_xp.from_arrays(X[trained], KINDS[trained], (X[held], KINDS[held]))
-        for one, other in zip(
-            dataset[:4] + dataset.prepare.fitted, expected[:4] + expected.prepare.fitted, strict=True
-        ):
-            np.testing.assert_array_equal(one, other)
+        assert_all_equal(dataset[:4] + dataset.prepare.fitted, expected[:4] + expected.prepare.fitted)
         tested += held
     assert sorted(tested) == [*range(len(X))]
 

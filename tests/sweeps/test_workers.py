@@ -29,7 +29,7 @@ from mlp_xp.sweeps.member import Ending, Work
 from mlp_xp.sweeps.workers import Place, this_machine, train_all
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
-LONG = {"epochs": 12, "report_every": 20, "checkpoint_every": 20}
+LONG = {"epochs": 8, "report_every": 20, "checkpoint_every": 20}
 ALL = ("0000", "0001", "0002", "0003")
 ENDLESS = 1_000_000
 NOBODY = SimpleNamespace(poll=lambda: None)  # a process that does not end
