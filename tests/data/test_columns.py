@@ -137,6 +137,8 @@ def test_columns_that_differ_in_every_row_are_named_at_once() -> None:
     with pytest.warns(MlpXpWarning, match="do: 'id'; .* used: 'name'; .*-16: 'day'; .* exclude=\"id,name\"") as warned:
         Columns.fit(table)
     assert len(warned) == 1
+    with pytest.raises(DatasetError, match=r"X: no column can be used; columns that are empty, or text .*: 'name'$"):
+        Columns.fit(Table(("name",), (words["name"],)))
 
 
 def test_other_rows() -> None:

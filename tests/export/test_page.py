@@ -104,8 +104,8 @@ def check_preparation(page: Any) -> None:
     """Assert that the network sees what was drawn as `predict` would, within one grey level."""
     script = """() => {
       const text = (bytes) => btoa(Array.from(bytes ?? [], (each) => String.fromCharCode(each)).join(""));
-      const { width, height, data } = mlp_xp.drawn();
-      return [height, width, text(data), text(mlp_xp.seen())];
+      const { width, height, data } = mlp_xp.state().drawn;
+      return [height, width, text(data), text(mlp_xp.state().seen)];
     }"""  # as text, because Playwright takes seconds for lists of numbers
     *shape, drawn, found = page.evaluate(script)
     picture, found = (np.frombuffer(base64.b64decode(text), np.uint8) for text in (drawn, found))
@@ -172,21 +172,23 @@ def test_random_and_extreme_strokes_are_prepared_as_by_predict(chromium: Any, di
 
 @in_browser
 def test_photos_are_prepared_as_by_predict(chromium: Any, digits: Path, random: Any) -> None:
-    """Uneven light, noise, grey ink, light ink on dark paper, and dirt."""
-    y, x = np.meshgrid(np.linspace(-1, 1, 120), np.linspace(-1, 1, 90), indexing="ij")
-    light = 0.6 + 0.2 * x - 0.1 * y + 0.05 * x * y - 0.1 * x**2
+    """Noise, grey ink, light ink on dark paper, and dirt. For uneven light, there is predict."""
     pictures = []
     for image in IMAGES[:6]:
         ink = np.asarray(Image.fromarray(image).resize((70, 70)).convert("F")) / 255
         ink = np.pad(ink, ((30, 20), (5, 15)))
-        pictures += [light * (1 - 0.7 * ink) + random.normal(0, 0.01, light.shape), 0.2 + 0.6 * ink, 0.9 - 0.3 * ink]
+        pictures += [0.7 - 0.5 * ink + random.normal(0, 0.01, ink.shape), 0.2 + 0.6 * ink, 0.9 - 0.3 * ink]
         pictures[-1][5:8, 5:8] = 0.3
+    pictures.append(pictures[0] - np.linspace(0, 0.4, 90))
     with opened(chromium, digits / "page.html") as page:
-        for picture in (np.rint(255 * each.clip(0, 1)).astype(np.uint8) for each in pictures):
-            script = """text => [...mlp_xp.prepare({ width: 90, height: 120,
-              data: Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)) })]"""
+        bytes_of = [np.rint(255 * each.clip(0, 1)).astype(np.uint8) for each in pictures]
+        for picture in bytes_of:
+            script = """text => [...(mlp_xp.prepare({ width: 90, height: 120,
+              data: Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)) }) ?? [])]"""
             found = page.evaluate(script, base64.b64encode(picture.tobytes()).decode())
-            check_alike(picture, found)
+            if picture is not bytes_of[-1]:
+                check_alike(picture, found)
+        assert found == []
 
 
 @in_browser
@@ -196,7 +198,7 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(chromium: Any, digits: Path
     with opened(chromium, digits / "page.html") as page:
         page.set_input_files("#file", picture)
         page.locator("#bars .best").wait_for()
-        from_file = page.evaluate("mlp_xp.answer()")
+        from_file = page.evaluate("mlp_xp.state().answer")
         np.testing.assert_allclose(from_file, predict(digits, picture).outputs[0], rtol=0, atol=1e-5)
         page.set_input_files("#file", __file__)
         page.locator("#verdict", has_text="not a picture").wait_for()
@@ -207,7 +209,7 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(chromium: Any, digits: Path
         for number in range(20):
             buttons.nth(number).click()
             page.evaluate("mlp_xp.refresh()")
-            found, answer = page.evaluate("[[...mlp_xp.seen()], mlp_xp.answer()]")
+            found, answer = page.evaluate("[[...mlp_xp.state().seen], mlp_xp.state().answer]")
             np.testing.assert_allclose(
                 answer, model.predict_proba(np.reshape(found, (1, 28, 28)).astype(np.uint8))[0], rtol=0, atol=1e-5
             )
@@ -216,10 +218,10 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(chromium: Any, digits: Path
         assert all(text == str(best) for text, best in said[:10])
         assert all(text.endswith(f"taken for {best}") and not text.startswith(f"is {best}") for text, best in said[10:])
         page.click("#clear")
-        assert page.evaluate("mlp_xp.refresh() ?? mlp_xp.answer()") is None
+        assert page.evaluate("mlp_xp.refresh() ?? mlp_xp.state().answer") is None
         for _ in range(21):
             page.click("#undo")
-        assert page.evaluate("mlp_xp.refresh() ?? mlp_xp.answer()") == from_file
+        assert page.evaluate("mlp_xp.refresh() ?? mlp_xp.state().answer") == from_file
         page.click("#clear")
         page.focus("#square")
         for key in (*["ArrowUp"] * 9, "Space", *["ArrowDown"] * 18, "Space", *["ArrowLeft"] * 5):
@@ -228,7 +230,7 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(chromium: Any, digits: Path
         assert page.locator("#verdict").inner_text().startswith("1\n")
         page.locator("#said", has_text="1").wait_for(state="attached")
         page.keyboard.press("Delete")
-        assert page.evaluate("mlp_xp.refresh() ?? mlp_xp.answer()") is None
+        assert page.evaluate("mlp_xp.refresh() ?? mlp_xp.state().answer") is None
 
 
 @in_browser
@@ -260,9 +262,9 @@ def test_pictures_as_they_are(chromium: Any, tmp_path: Path) -> None:
         page.set_input_files("#file", tmp_path / "a.png")
         page.locator("#bars .best").wait_for()
         expected = np.asarray(picture.resize((12, 8), Image.Resampling.LANCZOS)).astype(int)
-        assert np.abs(np.reshape(page.evaluate("[...mlp_xp.seen()]"), (8, 12)) - expected).max() <= 1
+        assert np.abs(np.reshape(page.evaluate("[...mlp_xp.state().seen]"), (8, 12)) - expected).max() <= 1
         stroke(page, [np.array([[10, 10], [60, 30]])])
-        assert page.evaluate("[mlp_xp.seen()[11], mlp_xp.seen()[13] < 100]") == [255, True]
+        assert page.evaluate("[mlp_xp.state().seen[11], mlp_xp.state().seen[13] < 100]") == [255, True]
 
 
 # Tables.
@@ -304,7 +306,7 @@ def test_tables(chromium: Any, tmp_path: Path, name: str, task: str) -> None:
                 frame = data_frame("pandas object", {each: [value] for each, value in given.items()})
                 expected = model.predict(frame) if task == "regression" else model.predict_proba(frame)[0]
                 np.testing.assert_allclose(
-                    page.evaluate("mlp_xp.refresh() ?? mlp_xp.answer()"), expected, rtol=1e-5, atol=1e-5
+                    page.evaluate("mlp_xp.refresh() ?? mlp_xp.state().answer"), expected, rtol=1e-5, atol=1e-5
                 )
             verdict = page.locator("#verdict").inner_text()
     assert (
@@ -332,7 +334,7 @@ def test_sliders_and_plain_columns(chromium: Any, tmp_path: Path, random: Any) -
                 slider.press("ArrowLeft")
         inputs = page.evaluate("mlp_xp.inputs()")
         np.testing.assert_allclose(inputs, [dataset.train_inputs[:, 0].max(), 7], rtol=0, atol=0.005)
-        np.testing.assert_allclose(page.evaluate("mlp_xp.answer()"), model.predict([inputs]), rtol=1e-5)
+        np.testing.assert_allclose(page.evaluate("mlp_xp.state().answer"), model.predict([inputs]), rtol=1e-5)
 
 
 # What is stored, and what is refused.
