@@ -159,7 +159,7 @@ def test_random_and_extreme_strokes_are_prepared_as_by_predict(chromium: Any, di
     rows = [[[1, y], [99, y]] for y in range(1, 50, 7)]
     extreme = [[[[50, 50]]], [[a]], [[c]], [[b, c]], [[a, b, c, d, a]], [[a, b, c, d, a], [a, c], [b, d]],
                [[[20, 50], [60, 50]], [[90, 90]]], rows]  # fmt: skip
-    chance = [[random.uniform(-5, 105, (4, 2)) for _ in range(random.integers(1, 4))] for _ in range(15)]
+    chance = [[random.uniform(-5, 105, (4, 2)) for _ in range(random.integers(1, 4))] for _ in range(6)]
     for strokes in chance:
         for points in strokes:
             points[0] = points[0].clip(2, 98)  # a stroke begins in the square, and may leave it
@@ -294,7 +294,7 @@ def test_tables(chromium: Any, tmp_path: Path, name: str, task: str) -> None:
     assert export_page(model, tmp_path / "a.html", data=dataset).stat().st_size < 60_000
     for width in (360, 1920):
         with opened(chromium, tmp_path / "a.html", width, locale="en-GB") as page:
-            rows = range(3) if width == 360 else range(3, 12)
+            rows = range(1) if width == 360 else range(1, 5)
             for row in rows:
                 page.click("[type=reset]")
                 given = {each: columns[each][row] for each in features}
@@ -393,3 +393,12 @@ def test_command(small_run: Path, tmp_path: Path) -> None:
     assert_one_line(call("page", small_run, tmp_path / "no" / "b.html"), 1, "cannot write")
     assert_one_line(call("page", small_run, tmp_path / "b.png"), 2, "is not the name of an HTML file")
     assert [*tmp_path.iterdir()] == [tmp_path / "a.html"]
+
+
+def test_the_page_of_a_run_is_the_same_with_another_library(small_run: Path, tmp_path: Path, data_dir: Path) -> None:
+    given = ("--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(small_settings()))
+    assert call("train", *given, "--backend", "array-api-strict", "--page").code == 0
+    export_page(small_run, tmp_path / "a.html")
+    first, second = ((tmp_path / name).read_text() for name in ("run/page.html", "a.html"))
+    assert len(first) == pytest.approx(len(second), abs=20)  # the last bits may differ
+    assert first.partition('"weights"')[0] == second.partition('"weights"')[0]
