@@ -87,14 +87,14 @@ def from_arrays(
         wanted = names if table is None else table.names
         inputs = table_of(test[0], X_test, wanted) if wanted else None
         held = Part(test[0] if inputs is None else inputs, take_labels(y_test, test[1], label_names)[0])
-        _check_index(*test, y_test)
+        check_index(*test, y_test)
     elif isinstance(test, float | np.floating) and 0 < test < 1:
         share = float(test)
     elif test is not None:
         fault = "is neither a share above 0 and below 1 nor a test set, (X, y)"
         raise DatasetError(fault, remedy="give one of these, or None", setting="test")
-    _check_index(X, y, "y")
-    _check_index(X, sample_weight, "sample_weight")
+    check_index(X, y, "y")
+    check_index(X, sample_weight, "sample_weight")
     classes = None if class_names is None else tuple(map(str, class_names))
     known = Columns(tuple(map(Column, names))) if names and table is None else None
     part = Part(X if table is None else table, labels, weights=sample_weight)
@@ -108,7 +108,7 @@ def from_arrays(
         raise
 
 
-def _check_index(X: Any, y: Any, what: str) -> None:
+def check_index(X: Any, y: Any, what: str) -> None:
     """Raise DatasetError if both are of pandas and have the same index in another order: their rows go by position."""
     ours, theirs = ([*each.index] if hasattr(each, "iloc") else [] for each in (y, X))
     if ours != theirs and {*ours} == {*theirs}:
