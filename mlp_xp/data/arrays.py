@@ -51,8 +51,8 @@ def from_arrays(
     in arrays stay bytes on the device; everything else becomes the backend's floats.
 
     X: integers or floats, (n, features) or (n, rows, columns[, channels]); or a data frame of numbers, text, dates and
-    gaps, which become features as `data.columns.Columns` describes, fitted to the training rows. y: integers or strings
-    (n,) for classes; integers 0 and 1 (n, labels) for several labels at once; floats (n,) or (n, outputs) for
+    gaps, which become features as `data.columns.Columns` describes, fitted to all rows but the test set. y: integers or
+    strings (n,) for classes; integers 0 and 1 (n, labels) for several labels at once; floats (n,) or (n, outputs) for
     regression; or a data frame or a column of one. task: "classes", "labels" or "regression", if it is another one than
     y looks like. Many whole numbers, such as prices, and few with a decimal point may be either, and need it.
 
@@ -61,9 +61,10 @@ def from_arrays(
     their position. stratify: select this share of each class; a class with two samples or more is in both parts, and a
     single sample is trained on.
 
-    class_names: the names of the classes 0, 1, ..., or, if classes are strings, their order; for labels and numbers, a
-    name for each column. By default the distinct values in y, sorted, or the columns of y. feature_names: names for the
-    columns of an array X, or which columns of a data frame to use. backend: by default NumPy in float64.
+    class_names: the names of the classes 0, 1, ...; or, if y has strings, or all names are numbers, the values in y in
+    the order of the classes; for labels and numbers, a name for each column. By default the distinct values in y,
+    sorted, or the columns of y. feature_names: names for the columns of an array X, or which columns of a data frame to
+    use. backend: by default NumPy in float64.
 
     standardize: whether to subtract each feature's mean over the training set and divide by its standard deviation. By
     default all features are, except images of bytes, which are divided by 255. False: the features as they are.
