@@ -129,6 +129,8 @@ class Columns:
                 remarks.setdefault(remark, []).append(name)
         if remarks:
             fault = "; ".join(f"{why}: {some(names)}" for why, names in remarks.items())
+            if not columns:
+                raise DatasetError(f"no column can be used; {fault}", setting="X")
             useless = ",".join(name for why, names in remarks.items() for name in names if why != LIKE_NUMBERS)
             remedy: Words = ("to leave columns out, give ", Argument("exclude", useless)) if useless else ""
             warning = MlpXpWarning(fault, remedy=remedy, file=file, setting=None if file else "X")

@@ -34,7 +34,7 @@ NAMELESS = "$|__index_level_"
 SEPARATORS = {",": "", ";": "separated by ';'", "\t": "separated by tabs"}
 SNIFFED = 20  # lines of CSV by which the separator is known
 # 1.234,5: a comma before decimals, and points between thousands.
-DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+|(?=,\d))(,\d*)?")
+DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+|(?=,\d))(,\d*)?(e[+-]?\d+)?", re.IGNORECASE)
 BLOCK = 4096  # rows of CSV that are read at once
 
 

@@ -39,13 +39,12 @@ def figures_of(model: Model, result: Evaluation, z: np.ndarray, labels: np.ndarr
     if find_spec("sklearn"):  # the import takes seconds
         each, whole = _errors(predictions, truth) if task.floats else _rates(task, predictions, truth)
         columns, totals = columns | each, totals | whole
+    found = {name: plain(value) for name, value in totals.items() if isinstance(value, int | float)}
     rows = zip(model.class_names, *(np.asarray(values).tolist() for values in columns.values()), strict=True)
-    parts = [dict(zip(("name", *columns), map(plain, row), strict=True)) for row in rows]
-    matrix = {}
+    found[task.outputs_name] = [dict(zip(("name", *columns), map(plain, row), strict=True)) for row in rows]
     if task.exclusive:
-        matrix["confusion_matrix"] = confusion_matrix(labels, np.argmax(z, axis=1), z.shape[1]).tolist()
-    numbers = {name: plain(value) for name, value in totals.items() if isinstance(value, int | float)}
-    return {**numbers, task.outputs_name: parts, **matrix}
+        found["confusion_matrix"] = confusion_matrix(labels, np.argmax(z, axis=1), z.shape[1]).tolist()
+    return found
 
 
 def _errors(predictions: np.ndarray, truth: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -174,7 +174,9 @@ def test_a_batch_that_nobody_chose_is_not_larger_than_the_training_set(data_dir,
     assert settings_of(tmp_path / "fits")["batch_size"] == 120
     assert call("sweep", *words, "--seed", 0, "--sweep-dir", tmp_path / "sweep").code == 0
     assert_same_run(tmp_path / "sweep" / "members" / "0000", tmp_path / "fits")
-    assert_one_line(call("train", *words, "--batch-size", 128), 2, "--batch-size: 128", "120 training samples")
+    (tmp_path / "chosen.json").write_text('{"batch_size": 128, "validation": 80}')
+    for chosen in ([*words, "--batch-size", 128], ["--data-dir", data_dir, "--config", tmp_path / "chosen.json"]):
+        assert_one_line(call("train", *chosen), 2, "--batch-size: 128", "120 training samples")
 
 
 def test_a_module_is_imported_only_if_the_command_line_names_it(finished, tmp_path):

@@ -23,7 +23,7 @@ CONFIG = TrainConfig(deform=True, batch_size=5, deform_pixels=2.0, deform_smooth
 
 def deformed(config, images, noise, maps, backend):
     """The images, deformed on a backend."""
-    deform = make_deform(config, images.shape[1:], backend)
+    deform = backend.jit(make_deform(config, images.shape[1:], backend))
     return backend.to_numpy(deform(*map(backend.asarray, (images, noise, maps.astype(backend.dtype_name)))))
 
 
@@ -132,10 +132,7 @@ def deformed_run(config, dataset, backend):
     return losses, reference.flat([arrays_of(events[-1].position.state.network, backend.to_numpy)])
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [pytest.param({"batch_size": 7, "optimizer": "adam", "epsilon": 1e-3}, marks=pytest.mark.every_backend), {}],
-)
+@pytest.mark.parametrize("changes", [{"batch_size": 7, "optimizer": "adam", "epsilon": 1e-3}, {}])
 def test_a_run_is_that_of_plain_numpy_on_images_deformed_one_by_one(backend, changes, monkeypatch):
     """In every step of every chunk, warm-up and smaller last batches included, deferred too; tests see no change."""
     config = TrainConfig(deform=True, epochs=2, hidden=(4,), init="glorot", report_every=30, **changes)

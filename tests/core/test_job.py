@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from data_sets import TINY, on_device
-from helpers import arrays_of, first_state
-from numerics import assert_near, trajectory_tolerance
+from helpers import arrays_of
+from numerics import assert_all_equal
 
 from mlp_xp import TrainConfig, from_arrays, open_backend
 from mlp_xp.core.job import Job
@@ -65,8 +64,7 @@ def test_the_held_out_samples_play_no_part_in_training():
     other = Job(CONFIG, dataset._replace(train_labels=changed), open_backend())
     other.rows, other.held_out = job.rows, job.held_out
     one, two = ([*trajectory(each)][-1].position.state.network for each in (job, other))
-    for ours, theirs in zip(arrays_of(one, np.asarray), arrays_of(two, np.asarray), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    assert_all_equal(arrays_of(one, np.asarray), arrays_of(two, np.asarray))
 
 
 def test_weights_have_a_mean_of_1_over_the_samples_that_are_trained_on():
@@ -79,14 +77,3 @@ def test_weights_have_a_mean_of_1_over_the_samples_that_are_trained_on():
     for wrong in (np.ones(89), np.ones((90, 1)), np.arange(90.0) - 0.5, held_out_only, np.full(90, np.inf)):
         with pytest.raises(DatasetError, match="weights: give numbers of at least 0 for all samples, not all"):
             Job(CONFIG, dataset._replace(weights=wrong), open_backend())
-
-
-def test_the_rest_of_a_chunk_goes_on_where_its_blocks_ended(backend):
-    """With deferred updates a block has 25 samples, without them more than there are here."""
-    results = []
-    for defer in (True, False):
-        config = TrainConfig(epochs=1, hidden=(4,), schedule="cosine", learning_rate=0.1, defer_updates=defer)
-        job = Job(config, on_device(TINY, backend), backend)
-        state = first_state(config, job.sizes, backend)
-        results.append(job.run(state, np.arange(60)[:, None], 0)[1])
-    assert_near(*results, trajectory_tolerance(60, 36))

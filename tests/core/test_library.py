@@ -80,17 +80,3 @@ def test_blocks_of_any_size_are_the_same_loop(size, width, backend, random):
             assert ys.shape == (length, 1, 3)
             assert_same((actual, backend.asarray(backend.to_numpy(ys)[:, 0, :])), expected, backend)
     assert seen.count(9) == (backend.name == "jax"), "JAX compiles a chunk once for all lengths"
-
-
-def test_a_step_sees_rows_without_the_first_axis_and_may_update_its_carry_in_place(backend):
-    shapes = []
-
-    def adding(carry, row):
-        shapes.append([tuple(x.shape) for x in row])
-        carry += row[2]
-        return carry, carry * 1
-
-    xs = tuple(backend.asarray(each) for each in (np.zeros((3, 2, 3)), np.zeros((3, 5)), np.array([1.0, 2.0, 4.0])))
-    total, sums = backend.scan(adding, backend.asarray(np.zeros(())), xs)
-    assert all(row == [(2, 3), (5,), ()] for row in shapes)
-    assert (float(total), backend.to_numpy(sums).tolist()) == (7, [1.0, 3.0, 7.0])

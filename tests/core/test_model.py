@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import on_device, synthetic
-from numerics import assert_close, assert_near, trajectory_tolerance
+from helpers import arrays_of
+from numerics import assert_all_equal, assert_close, assert_near, trajectory_tolerance
 
 import mlp_xp.core.model
 from mlp_xp.backends.opening import open_backend
@@ -71,9 +72,7 @@ def test_figures_and_predictions_are_plain_numpy(inputs_at_once, backend, monkey
     assert type(loss) is type(accuracy) is float
     # Neither images nor network have changed.
     np.testing.assert_array_equal(backend.to_numpy(dataset.test_inputs), HOST.test_inputs)
-    for layer, original in zip(model.network, host_layers(), strict=True):
-        for array, expected in zip(layer, original, strict=True):
-            np.testing.assert_array_equal(backend.to_numpy(array), expected)
+    assert_all_equal(arrays_of(model.network, backend.to_numpy), arrays_of(host_layers(), np.asarray))
 
 
 @pytest.mark.parametrize("inputs_at_once", [1, 7, 50, 103, 10**6])

@@ -1,4 +1,4 @@
-"""The network's gradients against JAX's autograd; its first weights."""
+"""The network's gradients against JAX's autograd; `test_trajectories.py` compares its first weights."""
 
 from functools import cache
 from itertools import pairwise
@@ -14,14 +14,11 @@ from mlp_xp.core.dropout import Dropout
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.network import (
     FEW_OUTPUTS,
-    INITIALISERS,
     MANY_SAMPLES,
     Layer,
     backward,
-    count_parameters,
     forward,
     gradient,
-    initial_layers,
 )
 from mlp_xp.core.task import TASKS
 
@@ -101,26 +98,3 @@ def test_a_gradient_is_a_sum_over_the_samples(samples, outputs, backend):
     tolerance = 8 * samples * float(backend.xp.finfo(backend.dtype).eps)  # Higham's gamma_n for terms of order 1 to 4
     assert_close(layer.weights, np.einsum("si,sj->ij", a, error), backend, rtol=0.0, atol=tolerance)
     assert_close(layer.bias, error.sum(axis=0), backend, rtol=0.0, atol=tolerance)
-
-
-def test_initial_layers_are_the_notebooks_stream():
-    """np.random.seed(0), then randn for each layer in turn: written here with the global functions it used."""
-    state = np.random.get_state()
-    try:
-        np.random.seed(0)
-        first, second, after = np.random.randn(784, 64), np.random.randn(64, 10), np.random.permutation(100)
-    finally:
-        np.random.set_state(state)
-    stream = np.random.RandomState(0)
-    layers = initial_layers((784, 64, 10), stream)
-    np.testing.assert_array_equal(layers[0].weights, first)
-    np.testing.assert_array_equal(layers[1].weights, second)
-    np.testing.assert_array_equal(stream.permutation(100), after)
-    assert [layer.bias.tolist() for layer in layers] == [[0.0] * 64, [0.0] * 10]
-    assert count_parameters((784, 64, 10)) == sum(array.size for layer in layers for array in layer)
-    for init, variance in (("notebook", (1, 1)), ("glorot", (2 / 848, 2 / 74)), ("he", (2 / 784, 2 / 64))):
-        scaled = initial_layers((784, 64, 10), np.random.RandomState(0), init)
-        for one, plain, factor in zip(scaled, layers, variance, strict=True):
-            np.testing.assert_allclose(one.weights, factor**0.5 * plain.weights, rtol=8 * np.finfo(float).eps)
-            assert not one.bias.any()
-    assert {*INITIALISERS} == {"notebook", "glorot", "he"}

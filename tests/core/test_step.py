@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from data_sets import notebook_rows, on_device, synthetic
 from helpers import arrays_of, first_state
-from numerics import assert_near, trajectory_tolerance
+from numerics import assert_all_equal, assert_near, trajectory_tolerance
 
 import mlp_xp.core.chunk
 from mlp_xp import train
@@ -146,12 +146,10 @@ def test_training_changes_nothing_that_the_caller_owns(settings, backend):
         if event.report:
             reports.append(event.report)
             then.append(arrays_of(event.report.model.network, backend.to_numpy))
-    for array, original in zip(dataset[:4], HOST[:4], strict=True):
-        np.testing.assert_array_equal(backend.to_numpy(array), original)
+    assert_all_equal(map(backend.to_numpy, dataset[:4]), HOST[:4])
     assert len(reports) == 4
     for report, arrays in zip(reports, then, strict=True):
-        for array, original in zip(arrays_of(report.model.network, backend.to_numpy), arrays, strict=True):
-            np.testing.assert_array_equal(array, original)
+        assert_all_equal(arrays_of(report.model.network, backend.to_numpy), arrays)
     assert (then[0][0] != then[1][0]).any(), "they would differ if it were one array"
 
 

@@ -1,13 +1,12 @@
 """Data sets of your own arrays: what is taken, what is refused, how they are split and scaled, and what they train."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from numerics import assert_near
+from numerics import assert_all_equal
 
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.core.dataset import BYTES, check_dataset
@@ -15,7 +14,6 @@ from mlp_xp.core.library import Backend
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.splitting import split
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
-from mlp_xp.runs.run_folder import metrics_record
 
 RANDOM = np.random.default_rng(5)
 X = RANDOM.standard_normal((60, 3)) * [1, 10, 0.1] + [5, -2, 0]
@@ -113,11 +111,9 @@ def test_arrays_of_the_device_give_the_same_numbers(backend: Backend):
     """To the last bit, on all libraries. A row is named all the same."""
     device = backend.asarray(X), backend.asarray(LABELS)
     dataset, expected = from_arrays(*device, 0.25, backend=backend), from_arrays(X, LABELS, 0.25)
-    for one, other in zip(
-        (*dataset[:4], *dataset.prepare.fitted), (*expected[:4], *expected.prepare.fitted), strict=True
-    ):
-        assert type(one) is type(device[0])
-        np.testing.assert_array_equal(backend.to_numpy(one), other)
+    arrays = *dataset[:4], *dataset.prepare.fitted
+    assert {*map(type, arrays)} == {type(device[0])}
+    assert_all_equal(map(backend.to_numpy, arrays), (*expected[:4], *expected.prepare.fitted))
     device_x = backend.asarray(changed(X, (7, 2), np.nan))
     assert refusal(device_x, CLASSES, backend=backend).startswith("X: row 7, column 2: nan is not a finite number")
 
@@ -170,8 +166,7 @@ def test_columns_of_a_test_set_are_found_by_their_names() -> None:
     expected = from_arrays(X[20:], NUMBERS[20:], (X[:20], NUMBERS[:20]))
     turned = frame(X[:20, order], [NAMES[i] for i in order]), frame(NUMBERS[:20, back], ["rent", "price"])
     dataset = from_arrays(frame(X[20:], NAMES), frame(NUMBERS[20:], ["price", "rent"]), turned)
-    for one, other in zip(dataset[:4], expected[:4], strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_all_equal(dataset[:4], expected[:4])
     assert (dataset.columns.feature_names, dataset.class_names) == (NAMES, ("price", "rent"))
     more = frame(np.c_[NUMBERS[:20], X[:20]], ["price", "rent", *NAMES]).assign(extra=[[1]] * 20)
     np.testing.assert_array_equal(from_arrays(frame(X, NAMES), CLASSES, (more, CLASSES[:20])).test_inputs, X[:20])
@@ -183,10 +178,7 @@ def test_numbers_of_data_frames_are_the_numbers_they_are() -> None:
     expected = from_arrays(np.c_[X, table["flag"]], CLASSES, 0.25)
     for each in (table, table.convert_dtypes(), table.convert_dtypes(dtype_backend="pyarrow"), pl.DataFrame(table)):
         found = from_arrays(each, CLASSES, 0.25)
-        for one, other in zip(
-            (*found[:4], *found.prepare.fitted), (*expected[:4], *expected.prepare.fitted), strict=True
-        ):
-            np.testing.assert_array_equal(one, other)
+        assert_all_equal((*found[:4], *found.prepare.fitted), (*expected[:4], *expected.prepare.fitted))
         assert found.columns.feature_names == (*table,)
         assert from_arrays(each, each["flag"]).class_names == ("False", "True")
         assert from_arrays(each, pd.Series(["none", "some"] * 30)).class_names == ("none", "some")
@@ -273,18 +265,3 @@ def test_images_of_bytes_stay_bytes_and_all_else_is_standardised():
         for one, other in zip(dataset.prepare.fitted, fitted, strict=True):
             np.testing.assert_allclose(one, other)
     assert repr(from_arrays(images, CLASSES)).endswith("60 training and 0 test images of 4 x 5 x 3, 3 classes)")
-
-
-def test_numbers_are_learned_as_those_standardised_by_hand():
-    left = np.random.RandomState(0).permutation(60)[15:]
-    by_hand = (NUMBERS - NUMBERS[left].mean(axis=0)) / NUMBERS[left].std(axis=0)
-    runs = [
-        train(replace(CONFIG, warm_up_steps=10, validation=10), from_arrays(X, y, 0.25, **options), open_backend())
-        for y, options in ((NUMBERS, {}), (by_hand, {"scale_targets": False}))
-    ]
-    for one, other in zip(*runs, strict=True):
-        for name in ("loss", "train_loss", "test_loss", "r2", "validation_loss", "validation_r2"):
-            ours, theirs = (metrics_record(each).get(name) for each in (one, other))
-            assert (ours is None) == (theirs is None)
-            if ours is not None:
-                assert_near(ours, theirs, 1e-9)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
-from data_sets import MIXED, mixed, write_csv
+from data_sets import FRAMES, MIXED, mixed, write_csv
 from helpers import assert_one_line, call
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
@@ -136,6 +137,8 @@ def test_columns_that_differ_in_every_row_are_named_at_once() -> None:
     with pytest.warns(MlpXpWarning, match="do: 'id'; .* used: 'name'; .*-16: 'day'; .* exclude=\"id,name\"") as warned:
         Columns.fit(table)
     assert len(warned) == 1
+    with pytest.raises(DatasetError, match=r"X: no column can be used; columns that are empty, or text .*: 'name'$"):
+        Columns.fit(Table(("name",), (words["name"],)))
 
 
 def test_other_rows() -> None:
@@ -194,3 +197,56 @@ def test_a_network_of_arrays_takes_tables_of_numbers_alone() -> None:
         for use in (lambda X: predict(last.model, X), lambda X: evaluate(last.model, (X, y))):
             with pytest.raises(DatasetError, match=rf"X: row \d, column .*{fault}"):
                 use(wrong)
+
+
+# Networks of tables as people have them, in use on data frames.
+
+CONFIG = TrainConfig(epochs=1, batch_size=16, hidden=(5,), optimizer="adam", update_order="simultaneous", init="he")
+
+
+@pytest.fixture(scope="module", params=MIXED)
+def run(request, tmp_path_factory):
+    """A table, its file, and the network of a run that was trained on it."""
+    folder, table = tmp_path_factory.mktemp(request.param), mixed(request.param)
+    path = write_csv(folder / "table.csv", table.columns)
+    dataset = load_dataset(path, label=table.label, exclude=",".join(table.ids) or None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlp_xp.api.draw_run", lambda *_: None)
+        assert [*train(CONFIG, dataset, open_backend(), run_dir=folder / "run")]
+    return table, path, load_run(folder / "run")
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_evaluate_takes_data_frames(run, kind: str) -> None:
+    """Columns may be in another order and among others; the rows that the network was trained on are known again."""
+    table, path, model = run
+    frame, y = table.frame(kind, reversed(table.columns)), table.frame(kind, [table.label])
+    with pytest.warns(MlpXpWarning, match="120 of 150 rows are left out: the network was trained on them"):
+        results = [evaluate(model, data).result for data in ((frame, y), frame, path)]
+    assert results == results[-1:] * 3
+    assert results[0].loss == pytest.approx(evaluate(model).result.loss, rel=1e-12)  # the rows in another order
+    np.testing.assert_array_equal(model.predict(frame), predict(model, path).values)
+    *_, last = train(CONFIG, from_arrays(table.frame(kind), y, 0.2, task=model.task.name), open_backend())
+    np.testing.assert_array_equal(predict(last.model, path).outputs, predict(model, frame).outputs)
+
+
+def test_tables_that_do_not_fit_are_refused(run) -> None:
+    table, _, model = run
+    frame, first = table.frame("polars", table.columns), model.columns.names[0]
+    for use in (model.predict, lambda X: predict(model, X), lambda X: evaluate(model, X)):
+        with pytest.raises(DatasetError, match=f"X: has no column '{first}'"):
+            use(frame.rename({first: "another"}))
+    for each, fault in (
+        (model, f"has no column '{table.label}'"),
+        (model._replace(source="x"), "has no labels that are"),
+    ):
+        with pytest.raises(DatasetError, match=f"data: {fault}"):
+            evaluate(each, frame.drop(table.label))
+
+
+def test_columns_of_numbers_to_evaluate_are_found_by_their_names() -> None:
+    columns = mixed("ames").columns
+    frame = pl.DataFrame({name: columns[name] for name in ("Area", "Built", "Price")})
+    *_, last = train(CONFIG, from_arrays(frame[["Area"]], frame[["Built", "Price"]], task="regression"), open_backend())
+    results = [evaluate(last.model, (frame, frame[names])).result for names in (["Built", "Price"], ["Price", "Built"])]
+    assert results[0] == results[1]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import idx_bytes
+from numerics import assert_all_equal
 
 from mlp_xp.data import downloads
 from mlp_xp.data.datasets import load_dataset
@@ -222,10 +223,9 @@ def test_emnist(tmp_path: Path, mirrors: Any) -> None:
             mirrors(url, name=f"emnist-{split}", content=content)
             dataset = load_dataset(f"emnist-{split}", cache_dir=tmp_path)
             assert dataset.class_names == tuple(names)
-            for (x, y), expected in zip((dataset[:2], dataset[2:4]), images.values(), strict=True):
-                np.testing.assert_array_equal(x, expected)
-                assert x.flags.c_contiguous
-                np.testing.assert_array_equal(y, np.arange(len(expected)) % len(names))
+            assert_all_equal(dataset[:4:2], images.values())
+            assert all(x.flags.c_contiguous for x in dataset[:4:2])
+            assert_all_equal(dataset[1:4:2], [np.arange(len(each)) % len(names) for each in images.values()])
         assert requests == ["gzip.zip"]
     assert load_dataset("emnist-digits", cache_dir=tmp_path).name == "emnist-digits"  # without a network
     assert left_behind(tmp_path) == ["gzip.zip"]
@@ -239,5 +239,4 @@ def test_mnist_is_downloaded_only_where_there_is_no_repository(
         mirrors(url, name="mnist")
         dataset = load_dataset(cache_dir=tmp_path)
         assert len(requests) == 4
-    for array, expected in zip(dataset[:4], ARRAYS, strict=True):
-        np.testing.assert_array_equal(array, expected)
+    assert_all_equal(dataset[:4], ARRAYS)

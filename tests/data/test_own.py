@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from data_sets import write_csv, write_npz, write_pictures, write_samples
 from helpers import assert_one_line, assert_same_run, call
+from numerics import assert_all_equal
 
 from mlp_xp.api import evaluate, load_run, predict, train
 from mlp_xp.backends.opening import open_backend
@@ -48,8 +49,7 @@ def assert_same(one: Dataset, other: Dataset, backend: Backend) -> None:
         if mine is not None:
             assert mine.dtype == others.dtype
             np.testing.assert_array_equal(backend.to_numpy(mine), backend.to_numpy(others))
-    for mine, others in zip(one.prepare.fitted, other.prepare.fitted, strict=True):
-        np.testing.assert_array_equal(backend.to_numpy(mine), backend.to_numpy(others))
+    assert_all_equal(*(map(backend.to_numpy, each.prepare.fitted) for each in (one, other)))
     assert one.prepare.function is other.prepare.function
     assert (one.class_names, one.task) == (other.class_names, other.task)
 
@@ -102,20 +102,6 @@ def test_a_run_reads_its_data_as_it_did(tmp_path: Path, monkeypatch: pytest.Monk
     assert moved == (*shown[:2], "warning: 68 of 90 rows are left out: the network was trained on them\n")
     write_csv(tmp_path / "t.csv", {"id": range(90), **columns, "x0": [n / 8 for n in range(90)]})
     assert_one_line(call("evaluate", "run"), 2, "'run/config.json': the run started with other data")
-
-
-@pytest.mark.usefixtures("no_pictures")
-def test_a_recipes_batch_is_at_most_the_training_set(tmp_path: Path) -> None:
-    """Six rows train with the defaults. A batch size that somebody chose is not changed."""
-    path, run = write_samples(tmp_path / "six.csv", TABLE[:6], NAMES[LABELS[:6]]), tmp_path / "run"
-    words = ["train", "--data-dir", path, "--label", "kind", "--run-dir", run]
-    outcome = call(*words, "--validation", 1, "--epochs", 2)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert "batches of 2," in outcome.out
-    config = run / "config.json"
-    assert json.loads(config.read_text())["settings"]["batch_size"] == 2
-    config.write_text(json.dumps({**json.loads(config.read_text())["settings"], "batch_size": 4}))
-    assert_one_line(call("train", "--config", config, "--run-dir", tmp_path / "new"), 2, "--batch-size: 4 ")
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -294,21 +280,17 @@ def test_numbers_of_other_data_are_in_the_units_of_the_model(runs: Path, tmp_pat
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("files")
-    write_samples(place / "one-class.csv", TABLE, ["ant"] * 90)
     write_samples(place / "good.csv", TABLE, NAMES[LABELS])
     write_npz(place / "good.npz", TABLE, LABELS)
     write_pictures(place / "pictures", IMAGES, NAMES[LABELS])
     write_samples(place / "other" / "train.csv", TABLE, NAMES[LABELS])
     write_samples(place / "other" / "test.csv", TABLE + 1, np.where(LABELS == 2, "dog", NAMES[LABELS]))
-    write_samples(place / "same" / "train.csv", TABLE, NAMES[LABELS])
-    write_samples(place / "same" / "test.csv", TABLE, NAMES[LABELS])
     return place
 
 
 @pytest.mark.parametrize(
     ("path", "options", "fault"),
     [
-        ("one-class.csv", "--label kind", "'one-class.csv', column 'kind': all 72 rows are of the class 'ant'; g"),
         ("good.csv", "", "--label: 'good.csv': needs the name of the column with the labels: 'x0', 'x1', 'x2', 'x3'"),
         ("good.csv", "--label kind --test-fraction 0.001", "--test-fraction: 0.001 of 90 rows leaves one"),
         ("good.csv", "--label kind --picture-size 9", "--picture-size: 'good.csv' holds a table, for which this means"),
@@ -316,7 +298,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("good.npz", "--label kind", "--label: 'good.npz' holds arrays, for which this means nothing; leave it o"),
         ("pictures", "--exclude kind", "--exclude: 'pictures' holds pictures, for which this means nothing; leave it"),
         ("other", "--label kind", "'other/test.csv', line 4, column 'kind': the label 'dog' is none of the 3"),
-        ("same", "--label kind", "'same': the test set is the training set: testing on the training set says n"),
         ("none.csv", "--label kind", "--data-dir: 'none.csv': no such folder, file or data set; choose one of"),
         (None, "--label kind", "--label: 'mnist' holds images like MNIST's, for which t"),
     ],

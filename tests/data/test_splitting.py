@@ -68,7 +68,7 @@ def test_the_split_is_the_same_on_every_machine() -> None:
 
 @pytest.mark.parametrize(
     ("classes", "wanted"),
-    [([i % 30 for i in range(90)], 5), ([*[70] * 70, *(i // 2 for i in range(20))], 5)],
+    [([i % 30 for i in range(90)], 5), ([*[70] * 70, *(i // 2 for i in range(20))], 5), ([*range(9)], 2)],
 )
 def test_as_many_as_are_wanted_are_held_out_of_many_classes(classes, wanted):
     chosen = hold_out(np.array(classes), wanted, 0)

@@ -92,7 +92,7 @@ def test_fields_are_text_as_they_are_written(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("separator", ";\t")
 def test_separators_and_decimal_marks_are_recognised(tmp_path: Path, separator: str) -> None:
     """A column without a comma of its own is read as the others, or as all its values allow."""
-    rows = ["a b n p kind", "1.234,5 1000 12.000 0.5 x", "-2,25 ,5 7 0.5 x,y", "3 20,5 3 0.5 1"]
+    rows = ["a b n p kind", "1.234,5 1000 12.000 0.5 x", "-22,5e-1 ,5 7 0.5 x,y", "3 20,5 3 0.5 1"]
     samples = read_text(tmp_path, "\n".join(rows).replace(" ", separator))
     table = samples.train.inputs
     expected = [[1234.5, 1000, 12000, 0.5], [-2.25, 0.5, 7, 0.5], [3, 20.5, 3, 0.5]]

@@ -2,8 +2,6 @@
 
 import importlib
 import pickle
-import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +12,6 @@ from estimators import assert_equal, data, pair
 from joblib.externals.loky import get_reusable_executor
 from scipy.sparse import csr_array
 from sklearn.base import clone
-from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils.class_weight import compute_sample_weight
@@ -129,16 +126,6 @@ def test_a_fit_compiles_its_steps_once_and_the_next_fit_nothing(caplog: pytest.L
     assert not lines[1]
 
 
-def test_class_weights_are_sample_weights() -> None:
-    X, y = data("multiclass")
-    weighted = MLPClassifier(**SMALL, class_weight={0: 1, 1: 2, 2: 5}).fit(X, y)
-    assert_equal(weighted, MLPClassifier(**SMALL).fit(X, y, sample_weight=np.array([1, 2, 5])[y]))
-    balanced = MLPClassifier(**SMALL, class_weight="balanced").fit(X, y, sample_weight=np.full(len(y), 2.0))
-    assert_equal(balanced, MLPClassifier(**SMALL).fit(X, y, sample_weight=2 * (len(y) / 3 / np.bincount(y))[y]))
-    with pytest.raises(ValueError, match="not supported for partial_fit"):
-        MLPClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1, 2])
-
-
 @pytest.fixture
 def own_workers() -> Iterator[None]:
     """New worker processes: those of another library would grow, and joblib stops workers that do."""
@@ -150,28 +137,18 @@ def own_workers() -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:A worker stopped while some jobs were given to the executor")
 @pytest.mark.usefixtures("own_workers")
-@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
-def test_scikit_learns_tools(library: str) -> None:
+@pytest.mark.parametrize(("library", "jobs"), [("torch", 2), ("jax", None)])
+def test_scikit_learns_tools(library: str, jobs: int | None) -> None:
+    """Also in other processes. docs/estimator.ipynb shows them on NumPy."""
     xp = importlib.import_module({"jax": "jax.numpy"}.get(library, library))
     X, y = data("multiclass")
     X, y = xp.asarray(X[:70]), xp.asarray(y[:70])  # two halves of one size: JAX compiles for each size anew
     settings = {**SMALL, "hidden_layer_sizes": (4,)}
-    search = GridSearchCV(MLPClassifier(**settings), {"max_iter": [1, 2]}, cv=2, n_jobs=2).fit(X, y)
+    search = GridSearchCV(MLPClassifier(**settings), {"max_iter": [1, 2]}, cv=2, n_jobs=jobs).fit(X, y)
     assert same_place(search.predict(X), y)
     scores = cross_val_score(MLPRegressor(**settings), X, X[:, 0], cv=2)
     assert scores.shape == (2,)
     assert np.isfinite(scores).all()
-
-
-@pytest.mark.slow
-def test_the_example_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    [block] = [each for each in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S) if "mlp_xp.estimator" in each]
-    with warnings.catch_warnings(action="error"):
-        exec(compile(block, "README.md", "exec"), names := {})
-    X, y = load_digits(return_X_y=True)
-    assert names["pipeline"].score(X, y) > 0.99
-    assert capsys.readouterr().out.startswith("[[")
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
@@ -191,6 +168,8 @@ def test_says_what_is_wrong() -> None:
         MLPClassifier(backend="troch").fit(X, y)
     with pytest.raises(ValueError, match="partial_fit does not support early_stopping"):
         MLPClassifier(early_stopping=True).partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match="not supported for partial_fit"):
+        MLPClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1])
     with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
         MLPClassifier(**SMALL, class_weight={0: 1, 1: -2}).fit(X, y)
     with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
