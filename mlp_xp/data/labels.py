@@ -61,9 +61,9 @@ def labels_of(samples: Samples, part: Part, backend: Backend) -> Labels:
 def meaning_of(samples: Samples, y: Labels, task: str | None, trained: Sequence[str] | None = None) -> Meaning:
     """Return what labels mean. task: a key of TASKS; by default it is guessed. trained: the outputs of a network.
 
-    Classes are matched with those of a trained network by the text of the labels, or by their value if both are
-    numbers. Whole numbers are the numbers of the classes, from 0, where these have other names. Raises DatasetError,
-    also where either of two tasks may be meant.
+    Classes have the text of their labels as names. Where the names are given, or are those of a trained network, whole
+    numbers are the numbers of the classes, from 0; but if the names are numbers themselves, all labels that are numbers
+    are matched with them by value. Raises DatasetError, also where either of two tasks may be meant.
     """
     is_written = len(getattr(samples.train.inputs, "lines", ())) > 0  # in a text file, where numbers are text too
     if task is not None:
@@ -74,16 +74,22 @@ def meaning_of(samples: Samples, y: Labels, task: str | None, trained: Sequence[
         found = guess_task(numbers_of(y), samples.class_names)
     if found.exclusive:
         texts = [*map(str, np.unique(y).tolist())]
-        names = tuple(trained or samples.class_names or (in_order(texts) if is_written else texts))
+        given = trained or samples.class_names
+        names = tuple(given or (in_order(texts) if is_written else texts))
         if len(set(names)) < len(names):
             fault = "a name is there twice"
             raise DatasetError(fault, remedy="give each class a name of its own", setting="class_names")
+        if not given or y.dtype.kind not in "iuf":
+            return Meaning(found, names, names)
         values = [*map(number_of, names)]
-        if trained and y.dtype.kind in "iuf" and all(map(math.isfinite, values)):
-            whole = y.dtype.kind != "f"
-            return Meaning(found, names, tuple(str(int(x) if whole and x % 1 == 0 else x) for x in values))
-        numbered = y.dtype.kind in "iu" and (samples.class_names or not {*texts} & {*names})
-        return Meaning(found, names, tuple(map(str, range(len(names)))) if numbered else names)
+        numbers = [value for value in values if math.isfinite(value)]
+        if 0 < len(numbers) < len(names):
+            fault = "labels may be names of classes or count them, because some of the names are numbers"
+            raise DatasetError(fault, remedy="give the names, as text", setting="y")
+        if not numbers:
+            return Meaning(found, names, tuple(map(str, range(len(names)))))
+        whole = y.dtype.kind != "f"
+        return Meaning(found, names, tuple(str(int(x) if whole and x % 1 == 0 else x) for x in values))
     count = y.shape[1] if y.ndim == 2 else 1
     names = samples.class_names or samples.label_names or tuple(trained or map(str, range(count)))
     if len(names) != count:

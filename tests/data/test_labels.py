@@ -44,19 +44,25 @@ def test_written_labels(labels: Any, task: str | None, expected: Any) -> None:
 def test_text_in_memory_is_never_a_number() -> None:
     assert meaning(["3.5", "3.50"], written=False) == ("classes", ("3.5", "3.50"), [0, 1])
     assert meaning(["b", "a"], names=("b", "a"), written=False) == ("classes", ("b", "a"), [0, 1])
-    assert meaning([1, 0], names=("1", "0"), written=False) == ("classes", ("1", "0"), [1, 0])
 
 
-def test_whole_numbers_are_names_of_a_networks_classes_or_else_their_numbers() -> None:
-    """By their value, if the names are numbers."""
+def test_whole_numbers_count_the_classes_unless_their_names_are_numbers() -> None:
+    """Then numbers are matched by value: in training, where names are given, as for the classes of a network."""
     for kind, names, numbers in (
         (int, ("03", "7"), [1, 0, 0]),
         (float, ("03", "7"), [1, 0, 0]),
         (int, tuple("abcdefgh"), [7, 3, 3]),
+        (int, ("7", "b", "3"), None),
     ):
         y = np.array([7, 3, 3], kind)
-        found = meaning_of(Samples(Part(None, y)), y, "classes", names)
-        assert (found.names, read_labels(y, found).tolist()) == (names, numbers)
+        for trained, given in ((names, None), (None, names)):
+            samples = Samples(Part(None, y), class_names=given)
+            if numbers is None:
+                with pytest.raises(DatasetError, match="y: labels may be names of classes or count them"):
+                    meaning_of(samples, y, "classes", trained)
+                continue
+            found = meaning_of(samples, y, "classes", trained)
+            assert (found.names, read_labels(y, found).tolist()) == (names, numbers)
 
 
 @pytest.mark.parametrize(

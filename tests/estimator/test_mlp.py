@@ -126,16 +126,6 @@ def test_a_fit_compiles_its_steps_once_and_the_next_fit_nothing(caplog: pytest.L
     assert not lines[1]
 
 
-def test_class_weights_are_sample_weights() -> None:
-    X, y = data("multiclass")
-    weighted = MLPClassifier(**SMALL, class_weight={0: 1, 1: 2, 2: 5}).fit(X, y)
-    assert_equal(weighted, MLPClassifier(**SMALL).fit(X, y, sample_weight=np.array([1, 2, 5])[y]))
-    balanced = MLPClassifier(**SMALL, class_weight="balanced").fit(X, y, sample_weight=np.full(len(y), 2.0))
-    assert_equal(balanced, MLPClassifier(**SMALL).fit(X, y, sample_weight=2 * (len(y) / 3 / np.bincount(y))[y]))
-    with pytest.raises(ValueError, match="not supported for partial_fit"):
-        MLPClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1, 2])
-
-
 @pytest.fixture
 def own_workers() -> Iterator[None]:
     """New worker processes: those of another library would grow, and joblib stops workers that do."""
@@ -178,6 +168,8 @@ def test_says_what_is_wrong() -> None:
         MLPClassifier(backend="troch").fit(X, y)
     with pytest.raises(ValueError, match="partial_fit does not support early_stopping"):
         MLPClassifier(early_stopping=True).partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match="not supported for partial_fit"):
+        MLPClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1])
     with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
         MLPClassifier(**SMALL, class_weight={0: 1, 1: -2}).fit(X, y)
     with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
