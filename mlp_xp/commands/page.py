@@ -19,12 +19,11 @@ def page(
 ) -> None:
     """Write a web page with the network of a run: one file, which any browser opens without a server or internet.
 
-    For pictures in shades of grey, people draw in it by mouse, finger or pen, and see what the network sees and says,
-    and what its first layer responds to. For a table it has a field for each column. docs/page.md describes it.
+    People draw in it, or move sliders for the columns of a table, and see what the network says; see docs/page.md.
 
     Args:
         run_dir: The folder of a training run.
-        output: The HTML file to write, such as digit.html; an existing one is replaced.
+        output: The HTML file to write, such as digit.html, which replaces an existing file.
         data_dir: The data of the run, if they have moved.
     """
     if output.suffix.lower() != ".html":

@@ -54,19 +54,18 @@ def write_page(path: Path, model: Model, dataset: Dataset) -> None:
     set. Raises MlpXpError as `check_page` does, for a page of more than LARGEST bytes, and for an activation or a
     preparation of your own, and FileError.
     """
-    to_numpy, shape, sizes = model.backend.to_numpy, model.input_shape, [len(layer.bias) for layer in model.network]
-    sizes = [model.network[0].weights.shape[0], *sizes]
+    to_numpy, shape = model.backend.to_numpy, model.input_shape
+    sizes = [model.network[0].weights.shape[0], *(layer.bias.shape[0] for layer in model.network)]
     check_page(model, sizes)
     if not isinstance(model.activation, str):
         raise MlpXpError("its activation is a function of your own, which a page cannot have; use predict instead")
-    outputs = labels = None
-    if dataset.test_inputs is not None:
-        outputs, labels = to_numpy(model.predictions(dataset.test_inputs)), to_numpy(dataset.test_labels)
     preparation_of(model.prepare)  # or else it is one of your own
-    # Features are (inputs - shift) / scale.
-    fitted = [_numbers(to_numpy(each)) for each in model.prepare.fitted]
-    fitted = fitted or [[0] * sizes[0], [255 if model.prepare.takes_bytes else 1] * sizes[0]]
-    weights, dtype = _weights(model, dataset, outputs)
+    # Features are (inputs - shift) / scale, and numbers in their units are z * scaling[1] + scaling[0].
+    plain = np.zeros(sizes[0]), np.full(sizes[0], 255 if model.prepare.takes_bytes else 1)
+    shift, scale = map(to_numpy, model.prepare.fitted) if model.prepare.fitted else plain
+    scaling = [*map(to_numpy, model.scaling)] or [np.zeros(sizes[-1]), np.ones(sizes[-1])]
+    outputs = None if dataset.test_inputs is None else to_numpy(model.predictions(dataset.test_inputs))
+    weights = _weights(model, dataset, outputs)
     record: dict[str, Any] = {
         "title": "mlp_xp" if dataset.name == UNNAMED else Path(dataset.name).name,
         "names": model.class_names,
@@ -74,28 +73,27 @@ def write_page(path: Path, model: Model, dataset: Dataset) -> None:
         "floats": model.task.floats,
         "sizes": sizes,
         "activation": model.activation,
-        "dtype": dtype,
+        "dtype": weights.dtype.name,
         "weights": _base64(weights),
-        **dict(zip(("shift", "scale"), fitted, strict=True)),
-        "scaling": [_numbers(to_numpy(each)) for each in model.scaling] or [[0] * sizes[-1], [1] * sizes[-1]],
+        "shift": shift,
+        "scale": scale,
+        "scaling": scaling,
     }
     if outputs is not None:
         result = model.evaluate(dataset.test_inputs, dataset.test_labels)
         record |= {"score": result.score, "samples": result.samples}
     if model.task.floats:
         truth = to_numpy(dataset.train_labels)
-        record["ranges"] = _numbers(np.stack([truth.min(axis=0), truth.max(axis=0)], axis=1))
-    if len(shape) == 2:
-        record |= {"shape": shape, "is_ink": "pictures" not in model.kind}
-        # What most of the edges of pictures show is taken for paper.
-        edges = to_numpy(dataset.train_inputs)[:1000, [0, -1]]
-        record["is_light"] = bool(np.median(edges) > 127)
-        if outputs is not None and labels is not None:
-            record |= _examples(to_numpy(dataset.test_inputs), labels, np.argmax(outputs, axis=1), outputs)
+        record["ranges"] = np.stack([truth.min(axis=0), truth.max(axis=0)], axis=1)
+    inputs = to_numpy(dataset.train_inputs)
+    if len(shape) == 2:  # what most of the upper and lower edges show is taken for paper
+        is_light = bool(np.median(inputs[:1000, [0, -1]]) > 127)
+        record |= {"shape": shape, "is_ink": "pictures" not in model.kind, "is_light": is_light}
+        if outputs is not None:
+            record |= _examples(to_numpy(dataset.test_inputs), to_numpy(dataset.test_labels), outputs)
     else:
-        columns = model.columns.columns if model.columns else [Column("")] * shape[0]
-        record["fields"] = _fields(columns, to_numpy(dataset.train_inputs).astype(np.float64))
-    text = json.dumps(record, separators=(",", ":"), allow_nan=False)
+        record["fields"] = _fields(model.columns.columns if model.columns else [Column("")] * shape[0], inputs)
+    text = json.dumps(record, separators=(",", ":"), allow_nan=False, default=np.ndarray.tolist)
     # A name such as </script> must not end the block, nor <!-- hide its end.
     page = TEMPLATE.read_text(encoding="utf-8").replace(PLACE, text.replace("<", r"\u003c"), 1).encode()
     _check_size(len(page))
@@ -112,13 +110,8 @@ def _base64(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array).data).decode()
 
 
-def _numbers(array: np.ndarray) -> list[Any]:
-    """Return an array of numbers as JSON has them."""
-    return array.astype(np.float64).tolist()
-
-
-def _weights(model: Model, dataset: Dataset, outputs: np.ndarray | None) -> tuple[np.ndarray, str]:
-    """Return all weights and biases in the order of the layers, and their dtype, float32 or float16.
+def _weights(model: Model, dataset: Dataset, outputs: np.ndarray | None) -> np.ndarray:
+    """Return all weights and biases in the order of the layers, float32 or float16.
 
     outputs: the predictions of the test set, None without one.
     """
@@ -130,36 +123,32 @@ def _weights(model: Model, dataset: Dataset, outputs: np.ndarray | None) -> tupl
         coarse = model._replace(network=tuple(Layer(*pair) for pair in zip(rounded, rounded, strict=True)))
         found = backend.to_numpy(coarse.predictions(dataset.test_inputs))
         if np.array_equal(*(decide(each, model.class_names, xp=np) for each in (found, outputs))):
-            return single.astype("<f2"), "float16"
-    return single, "float32"
+            return single.astype("<f2")
+    return single
 
 
-def _examples(images: np.ndarray, labels: np.ndarray, said: np.ndarray, outputs: np.ndarray) -> dict[str, Any]:
+def _examples(images: np.ndarray, labels: np.ndarray, outputs: np.ndarray) -> dict[str, Any]:
     """Return test pictures to click: some that are right, of each class in turn, then the most confident mistakes.
 
-    said: what each of them is taken for, (n,). The pictures are bytes, one after the other.
+    Each has a pair of its class and what it is taken for. The pictures are bytes, one after the other.
     """
+    said, sureness = np.argmax(outputs, axis=1), np.max(outputs, axis=1)
     classes = [np.flatnonzero((said == label) & (labels == label)) for label in range(outputs.shape[1])]
     in_turn = (row for rows in itertools.zip_longest(*classes) for row in rows if row is not None)
     wrong = np.flatnonzero(said != labels)
-    wrong = wrong[np.argsort(-np.max(outputs[wrong], axis=1), kind="stable")]
-    rows = [*itertools.islice(in_turn, EXAMPLES), *wrong[:EXAMPLES]]
-    pairs = [[int(labels[row]), int(said[row])] for row in rows]
-    return {"examples": pairs, "pictures": _base64(images[rows].astype(np.uint8))}
+    rows = [*itertools.islice(in_turn, EXAMPLES), *wrong[np.argsort(-sureness[wrong], kind="stable")][:EXAMPLES]]
+    return {"examples": [[int(labels[row]), int(said[row])] for row in rows], "pictures": _base64(images[rows])}
 
 
 def _fields(columns: Sequence[Column], inputs: np.ndarray) -> list[dict[str, Any]]:
-    """Return what a field needs to know about each column: how it becomes features, from number `at` on, and its range.
+    """Return each column with its range in the training set, and the median or the most frequent value to start with.
 
-    inputs: the features of the training set, (n, features). A field starts with the median, or the most frequent value.
+    inputs: the features of the training set, (n, features).
     """
-    found, at = [], 0
-    for column in columns:
-        count = len(column.feature_names)
-        values = inputs[:, at : at + count]
-        start = np.argmax(np.mean(values, axis=0)) if column.kind == "category" else np.median(values[:, 0])
-        facts = {"low": values[:, 0].min(), "high": values[:, 0].max(), "start": start}
-        is_whole = bool(np.all(values[:, 0] % 1 == 0))
-        found.append({**column._asdict(), "at": at, "is_whole": is_whole, **{k: float(v) for k, v in facts.items()}})
-        at += count
+    found, ends = [], np.cumsum([len(column.feature_names) for column in columns])
+    for column, values in zip(columns, np.split(inputs.astype(np.float64), ends[:-1], axis=1), strict=True):
+        first, is_category = values[:, 0], column.kind == "category"
+        start = float(np.argmax(np.mean(values, axis=0)) if is_category else np.median(first))
+        facts = {"low": float(first.min()), "high": float(first.max()), "is_whole": bool(np.all(first % 1 == 0))}
+        found.append({**column._asdict(), **facts, "start": start})
     return found

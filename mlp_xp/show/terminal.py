@@ -38,7 +38,7 @@ def describe(settings: Settings, job: Job) -> str:
         "data": f"{settings.data}: {parts} {described(shape)}{targets}{'' if test else ', no test set'}",
         "columns": dataset.columns.described if dataset.columns else "",
         "training": f"{epochs}, batches of {config.batch_size}, {config.optimizer} {config.learning_rate:g} "
-        f"{config.schedule}, {config.update_order}{warm_up}",
+        f"{config.schedule}, {config.update_order}{warm_up}{', deformed' * config.deform}",
         "weights": f"taken from {settings.start_from}" if settings.start_from else "",
     }
     return "\n".join(f"{name:8} {text}" for name, text in lines.items() if text)

@@ -126,16 +126,6 @@ def test_a_fit_compiles_its_steps_once_and_the_next_fit_nothing(caplog: pytest.L
     assert not lines[1]
 
 
-def test_class_weights_are_sample_weights() -> None:
-    X, y = data("multiclass")
-    weighted = MLPClassifier(**SMALL, class_weight={0: 1, 1: 2, 2: 5}).fit(X, y)
-    assert_equal(weighted, MLPClassifier(**SMALL).fit(X, y, sample_weight=np.array([1, 2, 5])[y]))
-    balanced = MLPClassifier(**SMALL, class_weight="balanced").fit(X, y, sample_weight=np.full(len(y), 2.0))
-    assert_equal(balanced, MLPClassifier(**SMALL).fit(X, y, sample_weight=2 * (len(y) / 3 / np.bincount(y))[y]))
-    with pytest.raises(ValueError, match="not supported for partial_fit"):
-        MLPClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1, 2])
-
-
 @pytest.fixture
 def own_workers() -> Iterator[None]:
     """New worker processes: those of another library would grow, and joblib stops workers that do."""
@@ -147,9 +137,9 @@ def own_workers() -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:A worker stopped while some jobs were given to the executor")
 @pytest.mark.usefixtures("own_workers")
-@pytest.mark.parametrize(("library", "jobs"), [("torch", 2), ("jax", None)])
-def test_scikit_learns_tools(library: str, jobs: int | None) -> None:
-    """Also in other processes. docs/estimator.ipynb shows them on NumPy."""
+@pytest.mark.parametrize(("library", "jobs"), [("numpy", 2), ("torch", 1), ("jax", 1)])
+def test_scikit_learns_tools(library: str, jobs: int) -> None:
+    """Also in other processes, which take seconds to import PyTorch or JAX."""
     xp = importlib.import_module({"jax": "jax.numpy"}.get(library, library))
     X, y = data("multiclass")
     X, y = xp.asarray(X[:70]), xp.asarray(y[:70])  # two halves of one size: JAX compiles for each size anew
@@ -178,6 +168,8 @@ def test_says_what_is_wrong() -> None:
         MLPClassifier(backend="troch").fit(X, y)
     with pytest.raises(ValueError, match="partial_fit does not support early_stopping"):
         MLPClassifier(early_stopping=True).partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match="not supported for partial_fit"):
+        MLPClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1])
     with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
         MLPClassifier(**SMALL, class_weight={0: 1, 1: -2}).fit(X, y)
     with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):

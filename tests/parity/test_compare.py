@@ -185,6 +185,12 @@ def test_exactly_so_many_steps_are_recorded(steps):
     assert len(held_out.losses) == WARM_UP + 2 * steps
 
 
+def test_a_chunk_that_is_cut_off_has_no_report():
+    """Its last step, of sample 149, would have one, because that ends an epoch."""
+    trajectory = record(replace(CONFIG, validation=50), TINY, open_backend(), 120)
+    assert trajectory.report_steps.tolist() == [WARM_UP + step for step in (1, 51, 101)]
+
+
 # How it is compared.
 
 

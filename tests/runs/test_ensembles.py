@@ -15,7 +15,7 @@ from PIL import Image
 from run_folders import write_sweep
 from safetensors.numpy import load_file
 
-from mlp_xp import TrainConfig, evaluate, load_dataset, load_run, open_backend, predict, train
+from mlp_xp import TrainConfig, evaluate, load_dataset, open_backend, predict, train
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs.ensembles import run_of
@@ -160,29 +160,6 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[Pat
         ]
         found[task] = runs, new, data
     return found
-
-
-@pytest.mark.parametrize("task", ["labels", "regression"])
-def test_tables_are_evaluated_by_the_mean(task, tables):
-    """Against the mean of what each network says alone, with figures by their formulas."""
-    runs, _, data = tables[task]
-    models, true = [load_run(run) for run in runs], data.test_labels
-    result = evaluate(runs).result
-    mean = np.mean([model.predictions(data.test_inputs) for model in models], axis=0)
-    assert result.samples == len(true) == 40
-    if task == "regression":
-        residual, total = ((true - mean) ** 2).sum(axis=0), ((true - true.mean(axis=0)) ** 2).sum(axis=0)
-        np.testing.assert_allclose(result.r2s, 1 - residual / total, rtol=1e-9)
-        np.testing.assert_allclose(result.rmses, (residual / 40) ** 0.5, rtol=1e-9)
-        assert (result.r2, result.rmse) == pytest.approx((np.mean(result.r2s), np.mean(result.rmses)))
-        assert result.loss == pytest.approx((residual / models[0].scaling[1] ** 2).sum() / 80, rel=1e-9)
-        assert result.accuracy is None
-    else:
-        assert result.label_accuracies == tuple(((mean > 0.5) == true).mean(axis=0).tolist())
-        assert result.accuracy == ((mean > 0.5) == true).all(axis=1).mean()
-        assert result.label_accuracy == pytest.approx(((mean > 0.5) == true).mean())
-        of_true = np.where(true, mean, 1 - mean)
-        assert result.loss == pytest.approx(-np.log(of_true).sum(axis=1).mean(), rel=1e-9)
 
 
 @pytest.mark.parametrize("task", ["classes", "labels", "regression"])

@@ -60,9 +60,9 @@ def test_what_is_trained_is_described():
     for part in ("2 epochs", "batches of 3", "sgd", "0.01", "constant", "layerwise", "10 warm-up steps"):
         assert part in training
     assert len(training) <= 80
-    other = describe(Settings(), Job(TrainConfig(warm_up_steps=0), TINY, open_backend()))
+    other = describe(Settings(), Job(TrainConfig(warm_up_steps=0, deform=True), TINY, open_backend()))
     assert "mnist: " in other
-    assert "warm-up" not in other
+    assert other.endswith("layerwise, deformed")
 
 
 @pytest.mark.parametrize(
