@@ -202,12 +202,22 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(chromium: Any, digits: Path
         page.locator("#bars .best").wait_for()
         from_file = page.evaluate("mlp_xp.state().answer")
         np.testing.assert_allclose(from_file, predict(digits, picture).outputs[0], rtol=0, atol=1e-5)
+        page.click("#clear")
+        dropped = """text => {
+          const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File([bytes], "a.png"));
+          document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true }));
+        }"""
+        page.evaluate(dropped, base64.b64encode(picture.read_bytes()).decode())
+        page.locator("#bars .best").wait_for()
+        assert page.evaluate("mlp_xp.state().answer") == from_file
         page.set_input_files("#file", __file__)
         page.locator("#verdict", has_text="not a picture").wait_for()
         model = load_run(digits)
         buttons = page.locator("#rows button")
         assert buttons.count() == 20
-        said = []
+        said, said_beside = [], list[str]()
         for number in range(20):
             buttons.nth(number).click()
             page.evaluate("mlp_xp.refresh()")
@@ -215,12 +225,15 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(chromium: Any, digits: Path
             np.testing.assert_allclose(
                 answer, model.predict_proba(np.reshape(found, (1, 28, 28)).astype(np.uint8))[0], rtol=0, atol=1e-5
             )
+            said_beside.append(page.locator("#verdict").inner_text())
             said.append((buttons.nth(number).inner_text(), int(np.argmax(answer))))
         assert [text for text, _ in said[:10]] == [*"0123456789"]
         assert all(text == str(best) for text, best in said[:10])
         assert all(text.endswith(f"taken for {best}") and not text.startswith(f"is {best}") for text, best in said[10:])
         page.click("#clear")
         assert page.evaluate("mlp_xp.refresh() ?? mlp_xp.state().answer") is None
+        sureness = [float(line.split()[-2]) for line in said_beside]
+        assert sureness[10:] == sorted(sureness[10:], reverse=True)
         for _ in range(21):
             page.click("#undo")
         assert page.evaluate("mlp_xp.refresh() ?? mlp_xp.state().answer") == from_file
@@ -240,9 +253,17 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(chromium: Any, digits: Path
 def test_names_of_any_kind_on_any_screen(chromium: Any, tmp_path: Path, width: int, scheme: str, language: str) -> None:
     dataset = synthetic(400, 200, 28)._replace(class_names=(*NAMES, "数字"))
     export_page(trained(dataset, hidden=(16,)), tmp_path / "a.html", data=dataset)
-    with opened(chromium, tmp_path / "a.html", width, color_scheme=scheme, locale=language) as page:
+    screen = {"color_scheme": scheme, "locale": language, "has_touch": True}
+    with opened(chromium, tmp_path / "a.html", width, **screen) as page:
+        page.tap("#square")
+        page.evaluate("mlp_xp.refresh()")
+        check_preparation(page)
         page.locator("#rows button").first.click()
         page.evaluate("mlp_xp.refresh()")
+        corner = (
+            "document.getElementById('seen').getContext('2d').getImageData(0, 0, 1, 1).data[0] + mlp_xp.state().seen[0]"
+        )
+        assert page.evaluate(corner) == 255  # no ink is white, which the dark mode inverts
         shown = page.locator("#bars li span:first-child").all_inner_texts()
         assert shown == [*dataset.class_names]
         words = page.locator("h2").all_inner_texts()
@@ -396,6 +417,7 @@ def test_command(small_run: Path, tmp_path: Path) -> None:
     outcome = call("page", small_run, tmp_path / "a.html")
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out == f"{tmp_path / 'a.html'}: {(tmp_path / 'a.html').stat().st_size / 1e6:.2f} MB\n"
+    assert "content=\"default-src 'none'; script-src 'unsafe-inline'" in (tmp_path / "a.html").read_text()
     assert_one_line(call("page", tmp_path, tmp_path / "b.html"), 2, "is not a run")
     assert_one_line(call("page", small_run, tmp_path / "no" / "b.html"), 1, "cannot write")
     assert_one_line(call("page", small_run, tmp_path / "b.png"), 2, "is not the name of an HTML file")
