@@ -62,10 +62,10 @@ def read_tables(path: Path, how: Origin, known: Columns | None = None) -> Sample
             raise DatasetError(f"needs the name of the column with the labels: {some(names)}", setting="label")
         needed = [*labels, *weights, *([] if known else ignored)]
         wanted = known.names if known else _features(names, needed)
-        find_columns([*needed, *wanted], names)
+        places = find_columns([*needed, *wanted], names)
         if isinstance(found, Table) and (found.decimal_commas or (known and known.decimal_commas and found.notes)):
             columns, notes = [*found.columns], f"{found.notes}, decimal commas"
-            for i in find_columns([*needed, *wanted], names):
+            for i in places:
                 columns[i] = _with_points(found, i)
             found = replace(found, columns=tuple(columns), notes=notes, decimal_commas=True)
         table = table_of(found, None, wanted)
