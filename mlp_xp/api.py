@@ -211,7 +211,8 @@ def _read(models: Sequence[Model], inputs: Any) -> tuple[Samples, Pictures | Non
     if not given or not all(isinstance(each, str | os.PathLike) for each in given):
         return Samples(Part(inputs, None)), None
     paths, (rows, *others) = _paths(inputs), model.input_shape
-    tables = [path for path in paths if is_table(path.name)]
+    # As in training, a table may have any name.
+    tables = [path for path in paths if is_table(path.name) or (model.kind == "columns" and path.is_file())]
     if tables and len(paths) > 1:
         raise MlpXpError("is a table; give it alone", file=tables[0])
     is_square = others == [rows] and model.task.exclusive and model.prepare.takes_bytes

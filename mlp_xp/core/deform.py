@@ -6,11 +6,12 @@ practices for convolutional neural networks applied to visual document analysis)
 
     d(p) = (A - 1) (p - c) + e(p)
 
-Here e are uniform random numbers smoothed by a Gaussian. They are drawn on a grid of points that are one of its
-standard deviations apart: N becomes R N C^T, where R_ij is the Gaussian at row i around point j, and C the same for
-columns. The grid goes on beyond the edges, and each row of R and C is scaled to a sum of squares of 1, so that the
-displacements have the same standard deviation at every pixel. Their correlations are those of numbers drawn for each
-pixel up to 1e-4, since by Poisson's formula the sum of squares, unscaled, varies by 2 exp(-pi^2) of its mean.
+The field is made of uniform random numbers N, which a Gaussian smooths: it is R N C^T, once down and once across. The
+numbers are drawn on a grid, whose points are one standard deviation of the Gaussian apart. R_ij is the Gaussian at row
+i around point j, and C the same for columns. The grid extends beyond the edges, and each row of R and C is scaled to a
+sum of squares of 1, so that displacements have the same standard deviation at every pixel. They are correlated as if
+numbers were drawn for each pixel, up to 1e-4: by Poisson's formula the sum of squares, unscaled, varies by 2 exp(-pi^2)
+of its mean.
 
 The default strengths follow Cireşan, Meier, Gambardella and Schmidhuber, 2010, Deep, big, simple neural nets for
 handwritten digit recognition, Neural Computation 22. They smooth by 5 to 6 pixels, and multiply by 36 to 38, uniform
@@ -18,10 +19,10 @@ numbers in [-1, 1] with a kernel whose sum is 1: 37 / sqrt(3) / (2 sqrt(pi) 5.5)
 (Simard's 4 and 34 are 1.4 pixels.) They scale by up to 15 to 20 %, and either rotate or shear by up to 15 degrees, 7.5
 for the digits 1 and 7. Here both are done, each by less.
 
-NumPy draws on the host, with one byte for each number of N, so that the images are the same on every backend. As for
+NumPy draws on the host, one byte for each number of N, so that the images are the same on every backend. As for
 dropout, what is drawn for a step is a function of the settings and the step's number alone. Weights, shuffles and the
-units that dropout keeps are those of a run without deformations. Nothing is rounded to whole numbers after that:
-interpolation is continuous, so a rounding error of a position stays one.
+units that dropout keeps are those of a run without deformations. Pixels are not rounded to bytes again: interpolation
+is continuous, so a rounding error of a position changes them as little.
 """
 
 from collections.abc import Callable
@@ -77,9 +78,8 @@ def matrices(config: TrainConfig, numbers: np.ndarray) -> np.ndarray:
     scaled, then rotated. A maps a place in the result, (down, across) from its centre, to the one in the image that is
     seen there, so it undoes these in the reverse order.
     """
-    angle, down, across, shear = np.moveaxis(numbers, -1, 0) * np.array(
-        [np.radians(config.deform_degrees), config.deform_scaling, config.deform_scaling, config.deform_shear]
-    ).reshape(4, *[1] * (numbers.ndim - 1))
+    largest = np.radians(config.deform_degrees), config.deform_scaling, config.deform_scaling, config.deform_shear
+    angle, down, across, shear = np.moveaxis(numbers * np.array(largest), -1, 0)
     cos, sin = np.cos(angle), np.sin(angle)
     y = np.stack([cos, -sin], axis=-1) / (1 + down)[..., None]
     x = np.stack([sin, cos], axis=-1) / (1 + across)[..., None] - shear[..., None] * y

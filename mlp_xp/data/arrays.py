@@ -51,8 +51,8 @@ def from_arrays(
     in arrays stay bytes on the device; everything else becomes the backend's floats.
 
     X: integers or floats, (n, features) or (n, rows, columns[, channels]); or a data frame of numbers, text, dates and
-    gaps, which become features as `data.columns.Columns` describes, fitted to the training rows. y: integers or strings
-    (n,) for classes; integers 0 and 1 (n, labels) for several labels at once; floats (n,) or (n, outputs) for
+    gaps, which become features as `data.columns.Columns` describes, fitted to all rows but the test set. y: integers or
+    strings (n,) for classes; integers 0 and 1 (n, labels) for several labels at once; floats (n,) or (n, outputs) for
     regression; or a data frame or a column of one. task: "classes", "labels" or "regression", if it is another one than
     y looks like. Many whole numbers, such as prices, and few with a decimal point may be either, and need it.
 
@@ -61,9 +61,10 @@ def from_arrays(
     their position. stratify: select this share of each class; a class with two samples or more is in both parts, and a
     single sample is trained on.
 
-    class_names: the names of the classes 0, 1, ..., or, if classes are strings, their order; for labels and numbers, a
-    name for each column. By default the distinct values in y, sorted, or the columns of y. feature_names: names for the
-    columns of an array X, or which columns of a data frame to use. backend: by default NumPy in float64.
+    class_names: the names of the classes 0, 1, ...; or, if y has strings, or all names are numbers, the values in y in
+    the order of the classes; for labels and numbers, a name for each column. By default the distinct values in y,
+    sorted, or the columns of y. feature_names: names for the columns of an array X, or which columns of a data frame to
+    use. backend: by default NumPy in float64.
 
     standardize: whether to subtract each feature's mean over the training set and divide by its standard deviation. By
     default all features are, except images of bytes, which are divided by 255. False: the features as they are.
@@ -87,14 +88,14 @@ def from_arrays(
         wanted = names if table is None else table.names
         inputs = table_of(test[0], X_test, wanted) if wanted else None
         held = Part(test[0] if inputs is None else inputs, take_labels(y_test, test[1], label_names)[0])
-        _check_index(*test, y_test)
+        check_index(*test, y_test)
     elif isinstance(test, float | np.floating) and 0 < test < 1:
         share = float(test)
     elif test is not None:
         fault = "is neither a share above 0 and below 1 nor a test set, (X, y)"
         raise DatasetError(fault, remedy="give one of these, or None", setting="test")
-    _check_index(X, y, "y")
-    _check_index(X, sample_weight, "sample_weight")
+    check_index(X, y, "y")
+    check_index(X, sample_weight, "sample_weight")
     classes = None if class_names is None else tuple(map(str, class_names))
     known = Columns(tuple(map(Column, names))) if names and table is None else None
     part = Part(X if table is None else table, labels, weights=sample_weight)
@@ -108,7 +109,7 @@ def from_arrays(
         raise
 
 
-def _check_index(X: Any, y: Any, what: str) -> None:
+def check_index(X: Any, y: Any, what: str) -> None:
     """Raise DatasetError if both are of pandas and have the same index in another order: their rows go by position."""
     ours, theirs = ([*each.index] if hasattr(each, "iloc") else [] for each in (y, X))
     if ours != theirs and {*ours} == {*theirs}:

@@ -118,8 +118,8 @@ class Columns:
 
         rows: the numbers of the training rows; by default all. file: where the table is from, for the warning.
 
-        Gives one MlpXpWarning that names the columns that differ in every row, as row numbers and most text do.
-        `features` tells a value that is not of the kind of its column.
+        Gives one MlpXpWarning that names the columns that differ in every row, as row numbers and most text do. Raises
+        DatasetError if no column can be used. A value that is not of the kind of its column is an error of `features`.
         """
         columns, remarks = list[Column](), dict[str, list[str]]()
         for name, values in zip(table.names, table.columns, strict=True):
@@ -132,7 +132,7 @@ class Columns:
             if not columns:
                 raise DatasetError(f"no column can be used; {fault}", setting="X")
             useless = ",".join(name for why, names in remarks.items() for name in names if why != LIKE_NUMBERS)
-            remedy: Words = ("to leave columns out, give ", Argument("exclude", useless)) if useless else ""
+            remedy: Words = ("to leave columns out, give ", Argument("exclude", useless)) if useless and file else ""
             warning = MlpXpWarning(fault, remedy=remedy, file=file, setting=None if file else "X")
             warnings.warn(warning, stacklevel=4)  # for the caller of from_arrays, or load_dataset
         counts = Counter(column.kind for column in columns)
@@ -143,7 +143,7 @@ class Columns:
         """Return the features of a `Table`, or of a data frame that `frames.table_of` knows: float64 (n, features).
 
         Columns are found by their names; others are ignored. An array, or a list, is returned as it is: it has features
-        already. Gives an MlpXpWarning that names columns whose categories are all unknown. Raises DatasetError, about
+        already. Gives an MlpXpWarning that names columns without a known category or number. Raises DatasetError, about
         the setting "X", which names all columns that are missing, or that have a wrong value.
         """
         from mlp_xp.data.frames import table_of  # which imports this module
@@ -155,11 +155,12 @@ class Columns:
             if column.kind in READERS:
                 found = _numbers(column.kind, values)
                 wrong += [(column, row, values.item(row)) for row in np.flatnonzero(np.isinf(found))[:1].tolist()]
+                is_known = column.fill is None or column.flagged or not np.isnan(found).all()
             else:
                 texts, (places, other) = _texts(values), column.places
-                if column.levels and {*texts} - {""} and {*column.levels}.isdisjoint(texts):
-                    unknown.append(column.name)
                 found = np.array([places.get(text, other) for text in texts])
+                is_known = not column.levels or not places.keys().isdisjoint(texts)
+            unknown += [column.name] * (not is_known)
             parts += column.encode(found, xp=np)
         if wrong:
             (column, row, value), *others = wrong
@@ -169,14 +170,14 @@ class Columns:
             error.notes = [f"there are wrong values in {some([each.name for each, *_ in others])} too"] * bool(others)
             raise error
         if unknown:
-            fault = f"columns without a value that was frequent in training: {some(unknown)}"
+            fault = f"none of the values of these columns is known from the training: {some(unknown)}"
             warnings.warn(MlpXpWarning(fault, remedy="check how they are written"), stacklevel=3)
         return np.concatenate(parts, axis=1, dtype=np.float64)
 
 
 DIFFERS = "columns whose values all differ, as row numbers do"
 UNUSED = "columns that are empty, or text without a frequent value, which are not used"
-LIKE_NUMBERS = "columns of text that look like numbers or dates, which are written as 12, 3.5 or 2020-01-16"
+LIKE_NUMBERS = "columns of text that look like numbers or dates, which are written as 12, 3.5, 2020-01-16 or NA"
 
 
 def as_text(value: Any) -> str:
@@ -237,5 +238,5 @@ def _fit(name: str, values: np.ndarray) -> tuple[Column, str]:
     levels = () if len(counts) >= UNLIKE * total else tuple(sorted(text for _, text in frequent))
     other, flagged = 0 < len(levels) < len(counts), total > 0 < gap_count
     digits = sum(n for text, n in counts.items() if re.match(r"[+-]?\d", text))
-    remark = LIKE_NUMBERS if digits >= MOSTLY * total > 0 else "" if levels else UNUSED
+    remark = LIKE_NUMBERS if 2 * digits >= total > 0 else "" if levels else UNUSED
     return Column(name, "category", None, flagged, levels, other), remark

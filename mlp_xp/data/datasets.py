@@ -10,7 +10,7 @@ from mlp_xp.core.dataset import UNNAMED, Dataset
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.data import array_files, mnist_files, pictures, tables
-from mlp_xp.data.arrays import to_dataset
+from mlp_xp.data.arrays import check_index, to_dataset
 from mlp_xp.data.downloads import fetch
 from mlp_xp.data.frames import columns_of, table_of, take_labels
 from mlp_xp.data.origin import Origin
@@ -112,6 +112,7 @@ def _read_for(path: Path, model: Model, how: Origin) -> Samples:
 def _take_for(data: Any, model: Model, how: Origin) -> Samples:
     """Return samples in memory for a network, by the names of the columns that it knows. Raises DatasetError."""
     if isinstance(data, tuple | list) and len(data) == 2:
+        check_index(data[0], data[1], "y")
         X, outputs = data[0], model.class_names
         is_named = not model.task.exclusive and outputs != tuple(map(str, range(len(outputs))))
         labels, names = take_labels("y", data[1], outputs if is_named else ())

@@ -9,7 +9,7 @@ import io
 import re
 import warnings
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, islice
@@ -34,7 +34,7 @@ NAMELESS = "$|__index_level_"
 SEPARATORS = {",": "", ";": "separated by ';'", "\t": "separated by tabs"}
 SNIFFED = 20  # lines of CSV by which the separator is known
 # 1.234,5: a comma before decimals, and points between thousands.
-DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+|(?=,\d))(,\d*)?(e[+-]?\d+)?", re.IGNORECASE)
+DECIMAL_COMMA = re.compile(r"[+-]?([1-9]\d{0,2}(\.\d{3})+|\d+|(?=,\d))(,\d*)?(e[+-]?\d+)?", re.IGNORECASE)
 BLOCK = 4096  # rows of CSV that are read at once
 
 
@@ -64,8 +64,10 @@ def read_tables(path: Path, how: Origin, known: Columns | None = None) -> Sample
         wanted = known.names if known else _features(names, needed)
         find_columns([*needed, *wanted], names)
         if isinstance(found, Table) and (found.decimal_commas or (known and known.decimal_commas and found.notes)):
-            columns = tuple(_with_points(values)[0] for values in found.columns)
-            found = replace(found, columns=columns, notes=f"{found.notes}, decimal commas", decimal_commas=True)
+            columns, notes = [*found.columns], f"{found.notes}, decimal commas"
+            for i in find_columns([*needed, *wanted], names):
+                columns[i] = _with_points(found, i)
+            found = replace(found, columns=tuple(columns), notes=notes, decimal_commas=True)
         table = table_of(found, None, wanted)
         if not table:
             raise DatasetError("has a header, but no rows", remedy="give a table with rows")
@@ -83,7 +85,7 @@ def open_table(path: Path) -> Iterator[Any]:
     detected by content, not by name. Raises DatasetError, which names the file and the line.
     """
     with open_file(path) as stream:
-        yield next(read for magic, read in KINDS.items() if stream.peek(len(magic)).startswith(magic))(stream)
+        yield (_read_parquet if stream.peek(4).startswith(b"PAR1") else _read_csv)(stream)
 
 
 def is_table(name: str) -> bool:
@@ -123,17 +125,26 @@ def split_names(given: str, names: Sequence[str]) -> list[str]:
     return [*dict.fromkeys(name.strip() for name in next(csv.reader([given], skipinitialspace=True)))]
 
 
-def _with_points(values: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Return a column of numbers with decimal commas with points instead, and whether there is a comma.
+def _decimals(texts: Sequence[str]) -> dict[str, str]:
+    """Return the numbers in a column, written with decimal commas or points, with points; none if it is not of numbers.
 
-    Another column is returned as it is.
+    With decimal commas there may be points between thousands.
     """
-    texts = values.tolist()
-    numbers = {text: text.replace(".", "").replace(",", ".") for text in filter(DECIMAL_COMMA.fullmatch, {*texts})}
-    known = sum(text.lower() not in MISSING for text in texts)
-    if not numbers or sum(text in numbers for text in texts) < MOSTLY * known:
-        return values, False
-    return np.array([numbers.get(text, text) for text in texts], TEXT), any("," in text for text in numbers)
+    commas = {text: text.replace(".", "").replace(",", ".") for text in filter(DECIMAL_COMMA.fullmatch, {*texts})}
+    numbers = {text: text for text in {*texts} if np.isfinite(number_of(text))} | commas
+    known = [text for text in texts if text.lower() not in MISSING]
+    return numbers if sum(text in numbers for text in known) >= MOSTLY * len(known) else {}
+
+
+def _with_points(table: Table, place: int) -> np.ndarray:
+    """Return a column of a table with decimal commas with points instead. Raises DatasetError for a decimal point."""
+    texts = table.columns[place].tolist()
+    numbers = _decimals(texts)
+    for row, text in enumerate(texts):
+        if "." in text and numbers.get(text) == text:
+            fault, name = f"{text!r:.60} has a decimal point, where numbers have decimal commas", table.names[place]
+            raise DatasetError(fault, remedy="write all in one way", line=table.lines[row], column=name)
+    return np.array([numbers.get(text, text) for text in texts], TEXT)
 
 
 def _read_csv(stream: Stream) -> Table:
@@ -150,7 +161,7 @@ def _read_csv(stream: Stream) -> Table:
             lines.extend(number for number, _ in block)
     columns = [np.concatenate(each) for each in zip(*blocks, strict=True)] or [np.empty(0, TEXT) for _ in names]
     # In the whole file, so that it does not depend on the columns that are used.
-    commas = separator != "," and any(_with_points(values)[1] for values in columns)
+    commas = separator != "," and any("," in text for values in columns for text in _decimals(values.tolist()))
     return Table(tuple(names), tuple(columns), lines, SEPARATORS[separator], commas)
 
 
@@ -203,8 +214,6 @@ def _read_parquet(stream: Stream) -> Any:
         raise fault(error) from error
 
 
-# The function that reads each kind of table, by the first bytes; the last, because any file may be CSV.
-KINDS: dict[bytes, Callable[[Stream], Any]] = {b"PAR1": _read_parquet, b"": _read_csv}
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 FORMAT = Format(
     "a table",

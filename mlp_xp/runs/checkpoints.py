@@ -148,14 +148,14 @@ def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
     """Raise RunError unless another model, or a data set, has the model's task, inputs and outputs.
 
     whose: names the other one in the message. Columns without names fit all, and models with names make features of a
-    table each in its own way. Outputs that are numbered from 0 in arrays have any names, except other numbers: classes
-    1, 2, 3 are not the classes 0, 1, 2.
+    table each in its own way. Outputs of arrays that are only numbered, from 0, fit outputs with names. They do not fit
+    other numbers: classes 1, 2, 3 are not the classes 0, 1, 2.
     """
     shape = other.input_shape if isinstance(other, Model) else tuple(other.train_inputs.shape[1:])
     names = model.class_names, other.class_names
     of_arrays = isinstance(other, Dataset) and "arrays" in (model.kind, other.kind)
     are_numbers = tuple(map(str, range(len(names[0])))) in names and len(names[0]) == len(names[1])
-    fit = of_arrays and are_numbers and not all(name.isdecimal() for side in names for name in side)
+    fit = of_arrays and are_numbers and any(not name.isdecimal() for side in names for name in side)
     facts: list[tuple[str, Any, Any]] = [
         ("task", model.task.name, other.task.name),
         (model.task.outputs_name, names[1] if fit else names[0], names[1]),

@@ -59,9 +59,9 @@ def read_rows(folder: Path, record: dict[str, Any]) -> np.ndarray:
 def seen(sums: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, int]:
     """Return which rows a network was trained on, bool (n,), and how many others may be such rows.
 
-    If all its rows are there, these are its data, perhaps with more rows: each is marked as often as the network has
-    seen it. In other data, a row that the network has seen once is marked. One that it has seen several times may be
-    there by chance, as in a table of few categories, and is not marked.
+    If all rows that it was trained on are in the data, these are its own table, which may have grown: a row that was
+    there n times is marked n times. Otherwise only rows that were there once are marked. A row that was there several
+    times, as in a table of few categories, may be a new one that equals it by chance.
     """
     known, given = Counter(trained.tolist()), Counter(sums.tolist())
     repeated = set() if known <= given else {each for each, count in known.items() if count > 1}

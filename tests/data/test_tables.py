@@ -92,7 +92,7 @@ def test_fields_are_text_as_they_are_written(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("separator", ";\t")
 def test_separators_and_decimal_marks_are_recognised(tmp_path: Path, separator: str) -> None:
     """A column without a comma of its own is read as the others, or as all its values allow."""
-    rows = ["a b n p kind", "1.234,5 1000 12.000 0.5 x", "-22,5e-1 ,5 7 0.5 x,y", "3 20,5 3 0.5 1"]
+    rows = ["a b n p kind", "1.234,5 1000 12.000 0,5 x", "-22,5e-1 ,5 7 0,5 x,y", "3 20,5 3 0,5 1"]
     samples = read_text(tmp_path, "\n".join(rows).replace(" ", separator))
     table = samples.train.inputs
     expected = [[1234.5, 1000, 12000, 0.5], [-2.25, 0.5, 7, 0.5], [3, 20.5, 3, 0.5]]
@@ -134,6 +134,8 @@ def refusal(tmp_path: Path, text: str | bytes, label: str | None = "kind", **opt
         ("5.1,3.5,1\n4.9,3.0,1\n", ": has no column 'kind'; its columns are '5.1', '3.5', '1'"),
         ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),
         ("kind\nx\n", ": has no columns but the labels"),
+        ("a;b;kind\n0,5;0.08;x\n8,679;1;x\n", ", line 2, column 'b': '0.08' has a decimal point, where numbers have"),
+        ("a;b;kind\n0,5;1.234;x\n8,679;0.382;x\n", ", line 3, column 'b': '0.382' has a decimal point, where"),
     ],
 )
 def test_faulty_text(tmp_path: Path, text: str, fault: str) -> None:
