@@ -67,21 +67,18 @@ def write_onnx(models: Sequence[Model], path: Path, dtype: str | None = None) ->
     models = [*map(_in_dtype, models, names)]
     first, wide = models[0], xp.float64 if "float64" in names else xp.float32
     inputs, values = _inputs(models, wide, xp)
-    fault = "its activation or preparation cannot be recorded"
-    remedy = "it may only call the functions of `xp`, and not read values"
     try:
+        wrong = "its activation or preparation may only call the functions of `xp`, and not read values"
         features = [_features(model, inputs, values, wide, xp) for model in models]
         each = [xp.astype(_predictions(*pair, xp), wide) for pair in zip(models, features, strict=True)]
         predictions = sum(each[1:], each[0]) / len(each)
         outputs = {} if first.task.floats else {"probabilities": predictions}
         outputs[first.task.outputs_name] = first.task.decide(predictions, first.class_names, xp=xp)
-        fault = "the name of a column is empty, or that of another part of the graph"
-        remedy = "rename the column, and train again"
+        wrong = "the name of a column is empty, or that of another part of the graph; rename it, and train again"
         graph = xp.build(inputs, outputs)
         onnx.checker.check_model(graph, full_check=True)
     except Exception as error:  # functions of one's own may do anything
-        said = f"{remedy}; ndonnx says: {one_line(error)[:300]}"
-        raise MlpXpError(f"{first.source!r}: {fault}", remedy=said) from error
+        raise MlpXpError(f"{first.source!r}: {wrong}; ndonnx says: {one_line(error)[:300]}") from error
     onnx.helper.set_model_props(graph, _metadata(models))
     graph.producer_name, graph.producer_version = "mlp_xp", __version__
     write_whole(path, graph.SerializeToString())
@@ -103,10 +100,9 @@ def _in_dtype(model: Model, name: str) -> Model:
 
 
 def _inputs(models: Sequence[Model], dtype: Any, xp: Any) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return the inputs of the graph by name, and the columns that models read by name, (n,) each, if they do.
+    """Return the inputs of the graph by name, and the columns among them that models read by name, (n,) each.
 
-    The graph has one input, (n, ...), except that text is of another dtype than numbers: a table with categories has an
-    input for each column.
+    There is one input, (n, ...). Only a table with text has an input for each column, because an array has one dtype.
     """
     kinds = _kinds(models)
     if "category" in kinds.values():
@@ -167,7 +163,8 @@ def _predictions(model: Model, x: Array, xp: Any) -> Array:
 
 def _metadata(models: Sequence[Model]) -> dict[str, str]:
     """Return what the file says about itself; lists and objects as JSON."""
-    names = dict.fromkeys(name for model in models if model.columns for name in model.columns.feature_names)
+    named = models if all(model.columns for model in models) else ()
+    names = dict.fromkeys(name for model in named for name in model.columns.feature_names)
     facts = {"class_names": models[0].class_names, "feature_names": [*names], "columns": _kinds(models)}
     texts = {name: dumps(fact) for name, fact in facts.items()}
     return {**texts, "task": models[0].task.name, "mlp_xp": __version__, "format": FORMAT}
