@@ -203,7 +203,7 @@ def _fit(
         columns = [names[i] if names else i for i in np.flatnonzero(lost).tolist()]
         fault = f"columns {some(columns, SHOWN)}: the values are equal, or differ in digits that {backend.dtype_name} "
         file, setting = samples.train.file, None if samples.train.file else what
-        remedy = "leave these columns out, use float64, or subtract the mean"
+        remedy = "leave these columns out" + ", use float64, or subtract the mean" * (backend.dtype_name == "float32")
         warning = MlpXpWarning(f"{fault}rounds away", remedy=remedy, file=file, setting=setting)
         warnings.warn(warning, stacklevel=4)  # for the caller of from_arrays, or load_dataset
     return backend.asarray(mean, backend.dtype), backend.asarray(np.where(deviation, deviation, 1.0), backend.dtype)

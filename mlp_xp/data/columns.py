@@ -232,11 +232,12 @@ def _fit(name: str, values: np.ndarray) -> tuple[Column, str]:
             remark = DIFFERS if whole and FEW <= len(finite) == len(np.unique(finite)) else ""
             return Column(name, kind, float(np.median(finite)) if len(finite) else None, bool(gaps.any())), remark
     counts = Counter(_texts(values))
-    gap_count = counts.pop("", 0)
-    total = counts.total()
+    has_gaps = counts.pop("", 0) > 0
+    if not counts:
+        return Column(name, "category"), UNUSED
     frequent = sorted((-n, text) for text, n in counts.items() if n >= max(2, FREQUENT * len(values)))[:MOST_LEVELS]
-    levels = () if len(counts) >= UNLIKE * total else tuple(sorted(text for _, text in frequent))
-    other, flagged = 0 < len(levels) < len(counts), total > 0 < gap_count
-    digits = sum(n for text, n in counts.items() if re.match(r"[+-]?\d", text))
-    remark = LIKE_NUMBERS if 2 * digits >= total > 0 else "" if levels else UNUSED
-    return Column(name, "category", None, flagged, levels, other), remark
+    levels = tuple(sorted(text for _, text in frequent)) if len(counts) < UNLIKE * counts.total() else ()
+    column = Column(name, "category", None, has_gaps, levels, other=0 < len(levels) < len(counts))
+    if 2 * sum(n for text, n in counts.items() if re.match(r"[+-]?\d", text)) >= counts.total():
+        return column, LIKE_NUMBERS
+    return column, "" if levels else UNUSED

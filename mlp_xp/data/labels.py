@@ -6,6 +6,7 @@ meant as numbers; text in memory never is, unless the task says so.
 
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from mlp_xp.core.library import Backend
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, TASKS, Task
 from mlp_xp.data.reading import FLAGS, MISSING, in_order, number_of
 from mlp_xp.data.samples import Part, Samples
-from mlp_xp.errors import Argument, DatasetError, some
+from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, some
 
 SHOWN = 5  # names in a message
 MOST_GUESSED = 20  # this many distinct whole numbers are taken for classes
@@ -36,7 +37,7 @@ class Meaning(NamedTuple):
 
 
 def labels_of(samples: Samples, part: Part, backend: Backend) -> Labels:
-    """Return the labels of a part on the host. Raises DatasetError for a missing one."""
+    """Return the labels of a part on the host, text without spaces around it. Raises DatasetError for a missing one."""
     y = on_host("y", part.labels, backend)
     if y.dtype.kind == "O" and y.size:  # of pandas, or of pyarrow
         known = str if isinstance(y.flat[0], str) else NUMBERS
@@ -49,9 +50,10 @@ def labels_of(samples: Samples, part: Part, backend: Backend) -> Labels:
     if y.dtype.kind == "f" and not (finite := np.isfinite(y)).all():
         place = np.argwhere(~finite)[0]
         raise error_at("y", place, f"the label {y[tuple(place)]} is not a finite number", "remove the row")
+    y = np.strings.strip(y) if y.dtype.kind == "U" else y
     texts = np.unique(y).tolist() if samples.kind == "columns" and part.file and y.dtype.kind == "U" else []
     # A minus is a class beside a plus.
-    marks = [text for text in texts if text.strip().lower() in MISSING and not (text == "-" and "+" in texts)]
+    marks = [text for text in texts if text.lower() in MISSING and not (text == "-" and "+" in texts)]
     if marks:
         remedy = "fill it in, or leave out the row; if it is a class, give that another name"
         raise _error_at_first(y, marks, "marks a missing label", remedy)
@@ -75,10 +77,13 @@ def meaning_of(samples: Samples, y: Labels, task: str | None, trained: Sequence[
     if found.exclusive:
         texts = [*map(str, np.unique(y).tolist())]
         given = trained or samples.class_names
-        names = tuple(given or (in_order(texts) if is_written else texts))
+        names = tuple(map(str.strip, given or (in_order(texts) if is_written else texts)))
         if len(set(names)) < len(names):
             fault = "a name is there twice"
             raise DatasetError(fault, remedy="give each class a name of its own", setting="class_names")
+        if not given and len({*map(str.casefold, names)}) < len(names):
+            text = f"classes whose names differ by capital letters alone: {some(names, SHOWN)}"
+            warnings.warn(MlpXpWarning(text, file=samples.train.file), stacklevel=4)
         if not given or y.dtype.kind not in "iuf":
             return Meaning(found, names, names)
         values = [*map(number_of, names)]

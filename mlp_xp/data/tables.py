@@ -33,8 +33,11 @@ NAMELESS = "$|__index_level_"
 
 SEPARATORS = {",": "", ";": "separated by ';'", "\t": "separated by tabs"}
 SNIFFED = 20  # lines of CSV by which the separator is known
-# 1.234,5: a comma before decimals, and points between thousands.
-DECIMAL_COMMA = re.compile(r"[+-]?([1-9]\d{0,2}(\.\d{3})+|\d+|(?=,\d))(,\d*)?(e[+-]?\d+)?", re.IGNORECASE)
+# Numbers by the mark before their decimals, such as 1.234,5 and 1,234.5, with the other one between thousands.
+MARKS = {
+    mark: re.compile(rf"[+-]?([1-9]\d{{0,2}}([{other}]\d{{3}})+|\d+|(?=[{mark}]\d))([{mark}]\d*)?(e[+-]?\d+)?", re.I)
+    for mark, other in (",.", ".,")
+}
 BLOCK = 4096  # rows of CSV that are read at once
 
 
@@ -62,12 +65,9 @@ def read_tables(path: Path, how: Origin, known: Columns | None = None) -> Sample
             raise DatasetError(f"needs the name of the column with the labels: {some(names)}", setting="label")
         needed = [*labels, *weights, *([] if known else ignored)]
         wanted = known.names if known else _features(names, needed)
-        find_columns([*needed, *wanted], names)
-        if isinstance(found, Table) and (found.decimal_commas or (known and known.decimal_commas and found.notes)):
-            columns, notes = [*found.columns], f"{found.notes}, decimal commas"
-            for i in find_columns([*needed, *wanted], names):
-                columns[i] = _with_points(found, i)
-            found = replace(found, columns=tuple(columns), notes=notes, decimal_commas=True)
+        places = find_columns([*needed, *wanted], names)
+        if isinstance(found, Table) and found.notes:
+            found = _with_points(found, places, "," * bool(known and known.decimal_commas))
         table = table_of(found, None, wanted)
         if not table:
             raise DatasetError("has a header, but no rows", remedy="give a table with rows")
@@ -125,26 +125,42 @@ def split_names(given: str, names: Sequence[str]) -> list[str]:
     return [*dict.fromkeys(name.strip() for name in next(csv.reader([given], skipinitialspace=True)))]
 
 
-def _decimals(texts: Sequence[str]) -> dict[str, str]:
-    """Return the numbers in a column, written with decimal commas or points, with points; none if it is not of numbers.
+def _marks_of(values: np.ndarray) -> dict[str, str]:
+    """Return for each number of a column the decimal marks that it may have; nothing for a column of something else."""
+    texts = [text for text in values.tolist() if text.lower() not in MISSING]
+    marks = {text: "".join(mark for mark, form in MARKS.items() if form.fullmatch(text)) for text in {*texts}}
+    are_numbers = sum(marks[text] != "" for text in texts) >= MOSTLY * len(texts)
+    return {text: found for text, found in marks.items() if found and are_numbers}
 
-    With decimal commas there may be points between thousands.
+
+def _with_points(table: Table, places: Sequence[int], mark: str) -> Table:
+    """Return a table whose numbers in some columns have decimal points, and nothing between thousands.
+
+    12,5 and 0,382 show their decimal mark, 1,001 does not. A column without one that does is as the others of the file,
+    or else as those of another file, whose mark is given, or "". Without any, a mark with three digits after it in all
+    numbers of a column is that of decimals. Raises DatasetError for other numbers that can be read in two ways.
     """
-    commas = {text: text.replace(".", "").replace(",", ".") for text in filter(DECIMAL_COMMA.fullmatch, {*texts})}
-    numbers = {text: text for text in {*texts} if np.isfinite(number_of(text))} | commas
-    known = [text for text in texts if text.lower() not in MISSING]
-    return numbers if sum(text in numbers for text in known) >= MOSTLY * len(known) else {}
-
-
-def _with_points(table: Table, place: int) -> np.ndarray:
-    """Return a column of a table with decimal commas with points instead. Raises DatasetError for a decimal point."""
-    texts = table.columns[place].tolist()
-    numbers = _decimals(texts)
-    for row, text in enumerate(texts):
-        if "." in text and numbers.get(text) == text:
-            fault, name = f"{text!r:.60} has a decimal point, where numbers have decimal commas", table.names[place]
-            raise DatasetError(fault, remedy="write all in one way", line=table.lines[row], column=name)
-    return np.array([numbers.get(text, text) for text in texts], TEXT)
+    columns, numbers = [*table.columns], [*map(_marks_of, table.columns)]
+    shown = [{marks for marks in each.values() if len(marks) == 1} for each in numbers]
+    of_file = "".join(set[str]().union(*shown))
+    mark = mark if not of_file else of_file * (len(of_file) == 1)
+    for i in places:
+        texts, own = columns[i].tolist(), min(shown[i], default=mark)
+        between = {text.strip("+-0123456789") for text in numbers[i]}
+        if not own and len(between) == 1 and between <= MARKS.keys():
+            own = min(between)
+        for row, text in enumerate(texts):
+            marks = numbers[i].get(text)
+            if marks and (own not in marks if own else {*MARKS} & {*text}):
+                fault = f"the decimal mark of {text!r:.60} is not clear"
+                remedy = "write all numbers with the same one, and no other marks"
+                raise DatasetError(fault, remedy=remedy, line=table.lines[row], column=table.names[i])
+        if own:
+            other = min(MARKS.keys() - {own})
+            points = {text: text.replace(other, "").replace(own, ".") for text in numbers[i]}
+            columns[i] = np.array([points.get(text, text) for text in texts], TEXT)
+    notes = table.notes + ", decimal commas" * (mark == ",")
+    return replace(table, columns=tuple(columns), notes=notes, decimal_commas=mark == ",")
 
 
 def _read_csv(stream: Stream) -> Table:
@@ -160,9 +176,7 @@ def _read_csv(stream: Stream) -> Table:
             blocks.append([np.strings.strip(np.array(each, TEXT)) for each in fields])
             lines.extend(number for number, _ in block)
     columns = [np.concatenate(each) for each in zip(*blocks, strict=True)] or [np.empty(0, TEXT) for _ in names]
-    # In the whole file, so that it does not depend on the columns that are used.
-    commas = separator != "," and any("," in text for values in columns for text in _decimals(values.tolist()))
-    return Table(tuple(names), tuple(columns), lines, SEPARATORS[separator], commas)
+    return Table(tuple(names), tuple(columns), lines, SEPARATORS[separator])
 
 
 def separator_of(lines: Sequence[str]) -> str:

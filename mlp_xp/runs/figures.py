@@ -62,11 +62,11 @@ def _rates(task: Task, predictions: np.ndarray, truth: np.ndarray) -> tuple[dict
 
     outputs, names = range(truth.shape[1]), ("precision", "recall", "f1", "roc_auc")
     if task.exclusive:
-        pair, averaged = [np.argmax(each, axis=1) for each in (truth, predictions)], None  # those that occur
+        pair, in_means = [np.argmax(each, axis=1) for each in (truth, predictions)], None  # that is, those that occur
         log_loss = metrics.log_loss(pair[0], predictions, labels=outputs)
     else:
         # A further column, which does not count, because scikit-learn takes a single one for two classes.
-        pair, averaged = [np.pad(flags, ((0, 0), (0, 1))) for flags in (truth == 1, predictions > 0.5)], outputs
+        pair, in_means = [np.pad(flags, ((0, 0), (0, 1))) for flags in (truth == 1, predictions > 0.5)], outputs
         log_loss = metrics.log_loss(truth.ravel(), predictions.ravel(), labels=[0, 1])
     both = truth.any(axis=0) & ~truth.all(axis=0)  # an area needs samples of both kinds
 
@@ -78,7 +78,7 @@ def _rates(task: Task, predictions: np.ndarray, truth: np.ndarray) -> tuple[dict
     *rates, areas = scores(None, outputs, math.nan)
     each = dict(zip(names, (*rates, np.full(len(outputs), math.nan)), strict=True))
     each["roc_auc"][both] = areas
-    means = {how: zip(names, scores(how, averaged, 0), strict=True) for how in ("macro", "weighted")}
+    means = {how: zip(names, scores(how, in_means, 0), strict=True) for how in ("macro", "weighted")}
     whole = {f"{name}_{how}": float(value) for how, found in means.items() for name, value in found}
     return each, {"log_loss": log_loss, **whole}
 

@@ -5,17 +5,22 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import described
+from mlp_xp.core.dataset import Dataset, described
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
+from mlp_xp.core.library import Backend
 from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.core.training import Best, Event, Report
+from mlp_xp.errors import more
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.console import plain_console
 from mlp_xp.show.numbers import score_text, thousands
+
+MOST_CLASSES = 10  # in a line
 
 
 def describe(settings: Settings, job: Job) -> str:
@@ -37,11 +42,20 @@ def describe(settings: Settings, job: Job) -> str:
         "threads": "" if number is None else f"{number}: {reason}",
         "data": f"{settings.data}: {parts} {described(shape)}{targets}{'' if test else ', no test set'}",
         "columns": dataset.columns.described if dataset.columns else "",
+        "classes": counted(dataset, backend) if dataset.hold_out and dataset.task.exclusive else "",
         "training": f"{epochs}, batches of {config.batch_size}, {config.optimizer} {config.learning_rate:g} "
         f"{config.schedule}, {config.update_order}{warm_up}{', deformed' * config.deform}",
         "weights": f"taken from {settings.start_from}" if settings.start_from else "",
     }
     return "\n".join(f"{name:8} {text}" for name, text in lines.items() if text)
+
+
+def counted(dataset: Dataset, backend: Backend) -> str:
+    """Return the classes of a data set with the number of their samples in both parts."""
+    labels = [backend.to_numpy(each) for each in (dataset.train_labels, dataset.test_labels) if each is not None]
+    counts = np.bincount(np.concatenate(labels)).tolist()
+    named = [f"{name} ({count})" for name, count in zip(dataset.class_names, counts, strict=False)]
+    return ", ".join(named[:MOST_CLASSES]) + more(named, MOST_CLASSES)
 
 
 def header(config: TrainConfig, task: Task = CLASSES) -> str:

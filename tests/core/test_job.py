@@ -27,6 +27,9 @@ def test_own_data_are_held_out_by_lot_from_each_class(backend):
     rows = [int(np.flatnonzero((row == X).all(axis=1))[0]) for row in inputs]
     assert sorted([*rows, *job.rows]) == list(range(90)), "each sample is in one part"
     assert (np.repeat([0, 1, 2], [50, 30, 10])[rows] == labels).all()
+    for _, chunk, samples in job.chunks(np.random.RandomState(0)):
+        assert samples.shape == (chunk.steps, chunk.batch_size)
+        assert np.isin(samples, job.rows).all()
     again, other = (Job(TrainConfig(**{**vars(CONFIG), "seed": seed}), job.dataset, backend) for seed in (0, 1))
     assert (again.rows == job.rows).all()
     assert (other.rows != job.rows).any()

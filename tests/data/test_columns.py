@@ -88,6 +88,8 @@ def test_a_run_reads_other_tables_by_the_names_of_their_columns(tmp_path: Path) 
     path = write(tmp_path / "german.csv", table.columns)
     outcome = call("train", "--data-dir", path, "--label", table.label, "--epochs", 1, "--run-dir", run)
     assert "\ncolumns  number: 6, category: 3; separated by ';', decimal commas\n" in outcome.out
+    labels = table.columns["Survived"]
+    assert f"\nclasses  0 ({labels.count(0)}), 1 ({labels.count(1)})\n" in outcome.out
     assert outcome.err.count("\n") == 1
     assert outcome.err.endswith("to leave columns out, give --exclude PassengerId,Name,Ticket\n")
     with pytest.warns(MlpXpWarning, match="PassengerId"):
@@ -95,7 +97,7 @@ def test_a_run_reads_other_tables_by_the_names_of_their_columns(tmp_path: Path) 
     renamed = {f"{name}_" if name in ("Age", "Fare") else name: each for name, each in table.columns.items()}
     wrong = {**table.columns, **dict.fromkeys(("Age", "Fare"), ["7", "x?"] * 75)}
     for columns, fault in (
-        (renamed, ": has no column 'Age', 'Fare' (did you mean 'Fare_'?); its "),
+        (renamed, ": has no column 'Age' (did you mean 'Age_'?), 'Fare' (did you mean 'Fare_'?); its "),
         (wrong, ", line 3, column 'Age': 'x?' is not a number; correct it, or train without"),
     ):
         path = write(tmp_path / "other.csv", columns)

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.columns import Table
 from mlp_xp.data.labels import meaning_of, read_labels
 from mlp_xp.data.samples import Part, Samples
-from mlp_xp.errors import DatasetError
+from mlp_xp.errors import DatasetError, MlpXpWarning
 
 
 def meaning(labels: Any, task: str | None = None, *, written: bool = True, names: Any = None) -> tuple[str, Any, Any]:
@@ -42,6 +43,10 @@ def test_written_labels(labels: Any, task: str | None, expected: Any) -> None:
 
 
 def test_text_in_memory_is_never_a_number() -> None:
+    """It has no spaces around it, as in a file, and a warning tells of names that hardly differ."""
+    assert from_arrays([[1.0], [2], [4]], ["a ", "a", " b"]).class_names == ("a", "b")
+    with pytest.warns(MlpXpWarning, match="^classes whose names differ by capital letters alone: 'No', 'no'"):
+        from_arrays([[1.0], [2], [4]], ["no", "No", "yes"])
     assert meaning(["3.5", "3.50"], written=False) == ("classes", ("3.5", "3.50"), [0, 1])
     assert meaning(["b", "a"], names=("b", "a"), written=False) == ("classes", ("b", "a"), [0, 1])
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.data.columns import Column, Columns
 from mlp_xp.data.labels import labels_of, meaning_of, read_labels
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import MISSING, open_file
+from mlp_xp.data.reading import MISSING, number_of, open_file
 from mlp_xp.data.samples import Samples
 from mlp_xp.data.tables import read_rows, read_tables
 from mlp_xp.errors import DatasetError, MlpXpWarning
@@ -101,6 +102,26 @@ def test_separators_and_decimal_marks_are_recognised(tmp_path: Path, separator: 
     assert table.notes == f"separated by {'tabs' if separator.isspace() else repr(separator)}, decimal commas"
 
 
+@pytest.mark.parametrize(
+    ("columns", "model", "expected"),
+    [
+        ({"a": ["0.506", "1.010"], "pair": ["12,5", "1,001"]}, "", [[0.506, 12.5], [1.01, 1.001]]),
+        ({"a": ["8,679", "999"], "b": ["0.08", "5"]}, "", [[8679, 0.08], [999, 5]]),
+        ({"a": ["8.679", "999"]}, ",", [[8679], [999]]),
+        ({"a": ["0.382", "1.010"]}, ",", [[0.382], [1.01]]),
+        ({"a": ["1,001", "0,999"], "b": ["", "-1.234.567,5e-1"]}, "", [[1.001, np.nan], [0.999, -123456.75]]),
+        ({"a": ["1,001", "2,002"]}, "", [[1.001], [2.002]]),
+    ],
+)
+def test_decimal_marks(tmp_path: Path, columns: dict[str, list[str]], model: str, expected: Any) -> None:
+    """A column shows its own, or is as the others of the file, or of that of the model."""
+    rows = [[*columns, "kind"], *zip(*columns.values(), "xy", strict=True)]
+    known = replace(plain([*columns]), decimal_commas=model == ",")
+    table = read_text(tmp_path, "\n".join(";".join(row) for row in rows), known=known).train.inputs
+    found = [[number_of(text) for text in values.tolist()] for values in table.columns]
+    np.testing.assert_array_equal(np.transpose(found), expected)
+
+
 def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
     """As the row numbers of pandas and R."""
     with pytest.warns(MlpXpWarning, match="column 1, 3 has no name, and is left out; if it is not a row number, name"):
@@ -130,12 +151,13 @@ def refusal(tmp_path: Path, text: str | bytes, label: str | None = "kind", **opt
         ("", ": is empty; give a table with the names of its columns in the first line"),
         ("\n \n", ": is empty"),
         ("a,kind\n", ": has a header, but no rows"),
-        ("a,Kinds\n1,2\n", ": has no column 'kind' (did you mean 'Kinds'?); its columns are 'a', 'Kinds'"),
+        ("a,KIND\n1,2\n", ": has no column 'kind' (did you mean 'KIND'?); its columns are 'a', 'KIND'"),
         ("5.1,3.5,1\n4.9,3.0,1\n", ": has no column 'kind'; its columns are '5.1', '3.5', '1'"),
         ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),
         ("kind\nx\n", ": has no columns but the labels"),
-        ("a;b;kind\n0,5;0.08;x\n8,679;1;x\n", ", line 2, column 'b': '0.08' has a decimal point, where numbers have"),
-        ("a;b;kind\n0,5;1.234;x\n8,679;0.382;x\n", ", line 3, column 'b': '0.382' has a decimal point, where"),
+        ("a;b;kind\n0,5;0.08;x\n8,679;0,5;x\n", ", line 2, column 'b': the decimal mark of '0.08' is not clear; write"),
+        ("a;b;c;kind\n0,5;0.08;7;x\n8,67;1;1.234;x\n", ", line 3, column 'c': the decimal mark of '1.234' is not"),
+        ("a;kind\n900;x\n1,001;x\n", ", line 3, column 'a': the decimal mark of '1,001' is not clear"),
     ],
 )
 def test_faulty_text(tmp_path: Path, text: str, fault: str) -> None:
@@ -269,8 +291,8 @@ def test_rows(tmp_path: Path) -> None:
         (b"a,b\n1,2,\n", ", line 2: has 3 columns, the first row has 2"),
         (b'a,b\n1,2\n"3,4\n5,6\n', ", line 3: unexpected end of data; check the quotes"),
         (b'a,b\n"1"2,3\n', ", line 2: ',' expected after '\"'; check the quotes"),
-        ("a,b\n1,2\n3,é\n".encode("latin-1"), ": cannot be read: 'utf-8' codec can't decode byte 0xe9"),
-        ("a,b\n".encode("utf-16"), ": cannot be read: 'utf-8' codec can't decode byte 0xff"),
+        ("a,b\n1,2\n3,é\n".encode("latin-1"), ": is not text in UTF-8; save it as UTF-8 (in Excel"),
+        ("a,b\n".encode("utf-16"), ": is not text in UTF-8; save it"),
         (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-9], ": cannot be read: Compressed file ended before"),
         (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-8] + bytes(8), ": cannot be read: CRC check failed"),
     ],
