@@ -40,7 +40,7 @@ def open_file(path: Path | zipfile.Path) -> Iterator[Stream]:
         error.file = path
         raise
     except UnicodeDecodeError as error:
-        remedy = "save it as UTF-8 (in Excel: CSV UTF-8)"
+        remedy = "save a table as UTF-8 (in Excel: CSV UTF-8)"
         raise DatasetError("is not text in UTF-8", remedy=remedy, file=path) from error
     except (OSError, EOFError, zlib.error, MemoryError) as error:
         raise fault(error, path) from error

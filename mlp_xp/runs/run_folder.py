@@ -29,7 +29,7 @@ from mlp_xp.runs.rows import ROWS, row_sums, write_rows
 from mlp_xp.runs.settings import Settings, flatten, with_absolute_paths
 
 PAGE = "page.html"
-NAMES = ("curves", "confusion", "probabilities", "mistakes", "weights", "predictions", "labels")
+NAMES = ("curves", "deformed", "confusion", "probabilities", "mistakes", "weights", "predictions", "labels")
 PICTURES = (*(f"{name}.png" for name in NAMES), PAGE)
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"

@@ -15,6 +15,7 @@ from mlp_xp import TrainConfig, open_backend, plot_curves, plot_run, train
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Task
 from mlp_xp.errors import MlpXpError
+from mlp_xp.runs.run_folder import PICTURES
 from mlp_xp.show import plots
 from mlp_xp.show.gallery import read_curves
 
@@ -187,6 +188,7 @@ def test_a_run_on_deformed_images_shows_them_below_the_originals(tmp_path, monke
     figures: dict[str, Any] = {}
     monkeypatch.setattr(plots, "save", lambda figure, path: figures.update({path.name: figure}))
     [*train(TrainConfig(epochs=1, hidden=(4,), deform=True), TINY, open_backend(), run_dir=tmp_path / "run")]
+    assert figures.keys() <= {*PICTURES}  # which `--overwrite` removes
     (shown,) = figures["deformed.png"].axes[0].images
     rows = np.asarray(shown.get_array()).reshape(-1, 7, 12, 7)  # images of 6 x 6, with a line after each
     np.testing.assert_array_equal(rows[0, :6, :, :6].swapaxes(0, 1), TINY.train_inputs[:12])
