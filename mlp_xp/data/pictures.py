@@ -185,7 +185,10 @@ def read_image(path: Path, size: tuple[int, int] | None = None, *, paper: str = 
     image = image.convert("RGB")
     red, green, blue = image.split()
     image = red if red.tobytes() == green.tobytes() == blue.tobytes() else image
-    return np.asarray(image if size is None else image.resize((size[1], size[0]), Image.Resampling.LANCZOS))
+    # Rows first: which comes first depends on Pillow's version otherwise, and each rounds to whole bytes.
+    for shape in () if size is None else ((size[1], image.height), (size[1], size[0])):
+        image = image.resize(shape, Image.Resampling.LANCZOS)
+    return np.asarray(image)
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -36,8 +36,8 @@ def check_page(data: Model | Dataset, sizes: Sequence[int]) -> None:
     """
     shape = data.input_shape if isinstance(data, Model) else tuple(data.train_inputs.shape[1:])
     fields = len(data.columns.columns) if data.columns else shape[0]
-    is_like_mnist = shape[1:] == shape[:1] and data.prepare.takes_bytes and data.task.exclusive
-    is_drawn = len(shape) == 2 and (is_like_mnist or "pictures" in data.kind)
+    is_drawn = len(shape) == 2 and data.prepare.takes_bytes and data.task.exclusive
+    is_drawn = is_drawn and ("pictures" in data.kind or shape[0] == shape[1])
     if not is_drawn and (len(shape) > 1 or fields > MOST_FIELDS):
         fault = f"a page is for grey pictures, or for at most {MOST_FIELDS} columns of numbers, and this network takes"
         raise MlpXpError(f"{fault} {described(shape)}, made from {data.kind}", remedy="use predict instead")
@@ -61,8 +61,8 @@ def write_page(path: Path, model: Model, dataset: Dataset) -> None:
         raise MlpXpError("its activation is a function of your own, which a page cannot have; use predict instead")
     preparation_of(model.prepare)  # or else it is one of your own
     # Features are (inputs - shift) / scale, and numbers in their units are z * scaling[1] + scaling[0].
-    plain = np.zeros(sizes[0]), np.full(sizes[0], 255 if model.prepare.takes_bytes else 1)
-    shift, scale = map(to_numpy, model.prepare.fitted) if model.prepare.fitted else plain
+    unfitted = np.zeros(sizes[0]), np.full(sizes[0], 255 if model.prepare.takes_bytes else 1)
+    shift, scale = map(to_numpy, model.prepare.fitted) if model.prepare.fitted else unfitted
     scaling = [*map(to_numpy, model.scaling)] or [np.zeros(sizes[-1]), np.ones(sizes[-1])]
     outputs = None if dataset.test_inputs is None else to_numpy(model.predictions(dataset.test_inputs))
     weights = _weights(model, dataset, outputs)
@@ -74,14 +74,15 @@ def write_page(path: Path, model: Model, dataset: Dataset) -> None:
         "sizes": sizes,
         "activation": model.activation,
         "dtype": weights.dtype.name,
-        "weights": _base64(weights),
+        "weights": base64.b64encode(weights.tobytes()).decode(),
         "shift": shift,
         "scale": scale,
         "scaling": scaling,
     }
     if outputs is not None:
         result = model.evaluate(dataset.test_inputs, dataset.test_labels)
-        record |= {"score": result.score, "samples": result.samples}
+        score = f"{result.score:.4f}" if model.task.floats else f"{100 * result.score:.2f} %"
+        record |= {"score": score, "samples": result.samples}
     if model.task.floats:
         truth = to_numpy(dataset.train_labels)
         record["ranges"] = np.stack([truth.min(axis=0), truth.max(axis=0)], axis=1)
@@ -106,45 +107,41 @@ def _check_size(size: int) -> None:
         raise MlpXpError(fault, remedy="train a network with fewer units")
 
 
-def _base64(array: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(array).data).decode()
-
-
 def _weights(model: Model, dataset: Dataset, outputs: np.ndarray | None) -> np.ndarray:
-    """Return all weights and biases in the order of the layers, float32 or float16.
-
-    outputs: the predictions of the test set, None without one.
-    """
+    """Return all weights and biases in order, float32 or float16. outputs: the predictions of the test set, or None."""
     backend, decide = model.backend, model.task.decide
     arrays = [backend.to_numpy(array) for layer in model.network for array in layer]
-    single = np.concatenate([array.ravel() for array in arrays]).astype("<f4")
-    if single.nbytes > FLOAT32_UP_TO and outputs is not None and np.abs(single).max() < np.finfo(np.float16).max:
-        rounded = iter(backend.asarray(array.astype("<f2"), backend.dtype) for array in arrays)
+    with np.errstate(over="ignore"):
+        single = np.concatenate([array.ravel() for array in arrays]).astype("<f4")
+        half = single.astype("<f2")
+    if not np.isfinite(single).all():
+        raise MlpXpError("its weights are too large for float32, in which a page has them; train it again")
+    if single.nbytes > FLOAT32_UP_TO and outputs is not None and np.isfinite(half).all():
+        parts = np.split(half, np.cumsum([array.size for array in arrays])[:-1])
+        pairs = zip(parts, arrays, strict=True)
+        rounded = iter(backend.asarray(part.reshape(array.shape), backend.dtype) for part, array in pairs)
         coarse = model._replace(network=tuple(Layer(*pair) for pair in zip(rounded, rounded, strict=True)))
         found = backend.to_numpy(coarse.predictions(dataset.test_inputs))
         if np.array_equal(*(decide(each, model.class_names, xp=np) for each in (found, outputs))):
-            return single.astype("<f2")
+            return half
     return single
 
 
 def _examples(images: np.ndarray, labels: np.ndarray, outputs: np.ndarray) -> dict[str, Any]:
-    """Return test pictures to click: some that are right, of each class in turn, then the most confident mistakes.
-
-    Each has a pair of its class and what it is taken for. The pictures are bytes, one after the other.
-    """
+    """Return right pictures, of each class in turn, and the most confident mistakes: as bytes, and as [class, said]."""
     said, sureness = np.argmax(outputs, axis=1), np.max(outputs, axis=1)
     classes = [np.flatnonzero((said == label) & (labels == label)) for label in range(outputs.shape[1])]
     in_turn = (row for rows in itertools.zip_longest(*classes) for row in rows if row is not None)
     wrong = np.flatnonzero(said != labels)
     rows = [*itertools.islice(in_turn, EXAMPLES), *wrong[np.argsort(-sureness[wrong], kind="stable")][:EXAMPLES]]
-    return {"examples": [[int(labels[row]), int(said[row])] for row in rows], "pictures": _base64(images[rows])}
+    return {
+        "examples": [[int(labels[row]), int(said[row])] for row in rows],
+        "pictures": base64.b64encode(images[rows].tobytes()).decode(),
+    }
 
 
 def _fields(columns: Sequence[Column], inputs: np.ndarray) -> list[dict[str, Any]]:
-    """Return each column with its range in the training set, and the median or the most frequent value to start with.
-
-    inputs: the features of the training set, (n, features).
-    """
+    """Return each column with its range in the features of the training set, and its median or most frequent value."""
     found, ends = [], np.cumsum([len(column.feature_names) for column in columns])
     for column, values in zip(columns, np.split(inputs.astype(np.float64), ends[:-1], axis=1), strict=True):
         first, is_category = values[:, 0], column.kind == "category"
