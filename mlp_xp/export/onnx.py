@@ -23,10 +23,8 @@ from mlp_xp.data.reading import FLAGS, MISSING
 from mlp_xp.errors import MlpXpError, not_installed, one_line
 from mlp_xp.files import write_whole
 
-ROWS = "n"
-"""The name of the first axis, whose length is free."""
-MATRIX = "X"
-"""The name of the input, unless there is one for each column of a table."""
+ROWS = "n"  # the name of the first axis, whose length is free
+MATRIX = "X"  # the name of the input, unless there is one for each column of a table
 
 
 class _Weights(NamedTuple):
@@ -86,9 +84,9 @@ def _in_dtype(model: Model, name: str) -> Model:
     with np.errstate(all="ignore"):
         moved = model.on(open_backend("numpy", dtype=name))
         fitted = moved.prepare.fitted if moved.prepare.function is standardize else ()
-        inverses = [1 / deviation for deviation in fitted[1:] + moved.scaling[1:]]
-    if name != model.backend.dtype_name:
+        inverses = (1 / deviation for deviation in fitted[1:] + moved.scaling[1:])
         numbers = (*chain(*moved.network), *fitted, *moved.scaling, *inverses)
+    if name != model.backend.dtype_name:
         if not all(np.isfinite(each).all() for each in numbers):
             raise MlpXpError(f"{model.source!r}: {name} does not hold its numbers", remedy="export it in float64")
         warn_if_rounded(fitted, name, model.columns and model.columns.feature_names, file=model.source)

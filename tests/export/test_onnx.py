@@ -356,7 +356,8 @@ def test_the_command(small_run, tmp_path) -> None:
     assert_same(model, path, X, "float32")
     assert_one_line(call("export", small_run, tmp_path), 2, f"{str(tmp_path)!r} is not the name of an ONNX file")
     assert_one_line(call("export", path), 2, "give runs, and then a file to write")
-    assert_one_line(call("export", tmp_path, path), 2, "is not a run")
+    assert_one_line(call("export", tmp_path, path), 2, "is not a run: it has no config.json")
+    assert_one_line(call("export", tmp_path / "no", path), 2, "is not a run: it does not exist")
     assert_one_line(
         call("export", small_run, tmp_path / "no" / "a.onnx"),
         1,
