@@ -23,7 +23,8 @@ def file_errors(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = "free some space or fix the folder, then try again"
+        how = "create" if isinstance(error, FileNotFoundError) else "free some space or fix"
+        remedy = f"{how} the folder, then try again"
         raise FileError(f"cannot {doing}: {error.strerror or error}", file=path, remedy=remedy) from error
 
 

@@ -23,12 +23,8 @@ from mlp_xp.data.reading import FLAGS, MISSING
 from mlp_xp.errors import MlpXpError, not_installed, one_line
 from mlp_xp.files import write_whole
 
-FORMAT = "1"
-"""Of the metadata."""
-ROWS = "n"
-"""The name of the first axis, whose length is free."""
-MATRIX = "X"
-"""The name of the input, unless there is one for each column of a table."""
+ROWS = "n"  # the name of the first axis, whose length is free
+MATRIX = "X"  # the name of the input, unless there is one for each column of a table
 
 
 class _Weights(NamedTuple):
@@ -58,7 +54,6 @@ def write_onnx(models: Sequence[Model], path: Path, dtype: str | None = None) ->
         raise MlpXpError(f"{str(path)!r} is not the name of an ONNX file", remedy="give one that ends in .onnx")
     try:
         import ndonnx as xp
-        import ndonnx.extensions
         import onnx
     except ModuleNotFoundError as error:
         raise MlpXpError(f"ONNX files need {error.name}, which {not_installed('ndonnx onnx')}") from error
@@ -89,9 +84,9 @@ def _in_dtype(model: Model, name: str) -> Model:
     with np.errstate(all="ignore"):
         moved = model.on(open_backend("numpy", dtype=name))
         fitted = moved.prepare.fitted if moved.prepare.function is standardize else ()
-        inverses = [1 / deviation for deviation in fitted[1:] + moved.scaling[1:]]
-    if name != model.backend.dtype_name:
+        inverses = (1 / deviation for deviation in fitted[1:] + moved.scaling[1:])
         numbers = (*chain(*moved.network), *fitted, *moved.scaling, *inverses)
+    if name != model.backend.dtype_name:
         if not all(np.isfinite(each).all() for each in numbers):
             raise MlpXpError(f"{model.source!r}: {name} does not hold its numbers", remedy="export it in float64")
         warn_if_rounded(fitted, name, model.columns and model.columns.feature_names, file=model.source)
@@ -162,12 +157,12 @@ def _predictions(model: Model, x: Array, xp: Any) -> Array:
 
 
 def _metadata(models: Sequence[Model]) -> dict[str, str]:
-    """Return what the file says about itself; lists and objects as JSON."""
+    """Return what the file says about itself; lists and objects as JSON. A change of their meaning changes `format`."""
     named = models if all(model.columns for model in models) else ()
     names = dict.fromkeys(name for model in named for name in model.columns.feature_names)
     facts = {"class_names": models[0].class_names, "feature_names": [*names], "columns": _kinds(models)}
     texts = {name: dumps(fact) for name, fact in facts.items()}
-    return {**texts, "task": models[0].task.name, "mlp_xp": __version__, "format": FORMAT}
+    return {**texts, "task": models[0].task.name, "mlp_xp": __version__, "format": "1"}
 
 
 def describe(path: Path) -> str:

@@ -203,7 +203,8 @@ def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
     """Return a run's settings and the whole record in its config.json. Raises MlpXpError if the folder is not a run."""
     folder = Path(folder)
     if not (folder / CONFIG).exists():
-        raise RunError(f"{str(folder)!r}: is not a run: it has no {CONFIG}; give the folder of a training run")
+        why = f"it has no {CONFIG}" if folder.exists() else "it does not exist"
+        raise RunError(f"{str(folder)!r}: is not a run: {why}; give the folder of a training run")
     if is_replaced(folder):
         raise RunError(
             f"{str(folder)!r}: is being replaced by a new run, which has no checkpoint yet; wait for it, or, if it was "

@@ -356,8 +356,13 @@ def test_the_command(small_run, tmp_path) -> None:
     assert_same(model, path, X, "float32")
     assert_one_line(call("export", small_run, tmp_path), 2, f"{str(tmp_path)!r} is not the name of an ONNX file")
     assert_one_line(call("export", path), 2, "give runs, and then a file to write")
-    assert_one_line(call("export", tmp_path, path), 2, "is not a run")
-    assert_one_line(call("export", small_run, tmp_path / "no" / "a.onnx"), 1, "cannot write: No such file")
+    assert_one_line(call("export", tmp_path, path), 2, "is not a run: it has no config.json")
+    assert_one_line(call("export", tmp_path / "no", path), 2, "is not a run: it does not exist")
+    assert_one_line(
+        call("export", small_run, tmp_path / "no" / "a.onnx"),
+        1,
+        "cannot write: No such file or directory; create the folder",
+    )
 
 
 def test_without_the_extra(tmp_path, monkeypatch) -> None:
@@ -408,10 +413,26 @@ def test_the_program_of_the_documentation(tmp_path, monkeypatch, capsys) -> None
     model = model_for(images)
     model.to_onnx("model.onnx")
     text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
-    exec(text.partition("```python\n")[2].partition("```")[0], {})
+    exec(text.split("```python\n")[1].partition("```")[0], {})
     name, probability = capsys.readouterr().out.split()
     blank = np.zeros((1, 28, 28), np.uint8)
     assert name == model.predict(blank)[0]
     assert float(probability) == pytest.approx(
         model.predict_proba(blank).max(), abs=tolerance(model, np.zeros((1, 784)))
     )
+    days = pd.date_range("2007-11-11", periods=80)
+    lengths, islands = np.arange(80) % 30.0, np.array(["Dream", "Biscoe"] * 40, object)
+    lengths[3], islands[5] = np.nan, None
+    frame = pd.DataFrame({"island": islands, "bill_length_mm": lengths, "day": days})
+    model = model_for(from_arrays(frame, np.arange(80) % 3))
+    model.to_onnx("penguins.onnx")
+    names: dict[str, Any] = {"np": np, "onnxruntime": pytest.importorskip("onnxruntime")}
+    exec(text.split("```python\n")[2].partition("```")[0], names)
+    rows = {
+        "island": ["Dream", None],
+        "bill_length_mm": [46.1, np.nan],
+        "day": pd.to_datetime(["2007-11-11", "2008-11-16"]),
+    }
+    frame = pd.DataFrame(rows)
+    allowed = tolerance(model, features_of(model, model.columns.features(frame)))
+    assert np.abs(names["probabilities"] - model.predict_proba(frame)).max() <= allowed
