@@ -62,7 +62,7 @@ def test_evaluation_of_numbers(place: Path) -> None:
     first, _, head, *rows = call("evaluate", place / "two").out.splitlines()
     assert first == f"R² {r2.mean():.4f}, mean of 2 outputs, on 40 test samples"
     assert f"; {first}\n" in (place / "two.txt").read_text()
-    assert head.split() == ["output", "R²", "RMSE", "MAE", "median", "absolute", "error"]
+    assert head.split() == ["outputs", "R²", "RMSE", "MAE", "median", "absolute", "error"]
     means, medians = np.mean(np.abs(error), axis=0), np.median(np.abs(error), axis=0)
     assert [row.split() for row in rows] == [
         [names[i], f"{r2[i]:.4f}", *(f"{each[i]:.4g}" for each in (rmse, means, medians))] for i in range(2)
@@ -77,7 +77,7 @@ def test_evaluation_of_labels(place: Path) -> None:
     first, _, head, *rows = call("evaluate", place / "three").out.splitlines()
     share = f"{100 * right.all(axis=1).mean():.2f} % of 40 test samples right in all labels"
     assert first.startswith(f"{share}, {100 * right.mean():.2f} % of ")
-    assert head.split() == ["label", "samples", "accuracy", "precision", "recall", "F1", "ROC", "AUC"]
+    assert head.split() == ["labels", "samples", "accuracy", "precision", "recall", "F1", "ROC", "AUC"]
     counts = LABELS[HELD_OUT].sum(axis=0)
     assert [row.split()[:3] for row in rows[:3]] == [
         [f"{i}", f"{counts[i]}", f"{right[:, i].mean():.4f}"] for i in range(3)

@@ -21,8 +21,8 @@ def export(run_dir: Path, /, *others: Path, dtype: Literal["float64", "float32"]
         dtype: Of the computation. float32 halves the file. By default that of the run.
     """
     *more, output = (run_dir, *others)
-    if not more or output.suffix.lower() != ".onnx":
-        raise MlpXpError(f"{str(output)!r} is not the name of an ONNX file; give one at the end, such as model.onnx")
+    if not more:
+        raise MlpXpError(f"there is no run before {str(output)!r}", remedy="give runs, and then a file to write")
     export_onnx(more, output, dtype=dtype)
     warn_of_unfinished(more)
 

@@ -16,6 +16,7 @@ from mlp_xp.backends.reading import dtype_name, read_features
 from mlp_xp.core.dataset import BYTES, PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
+from mlp_xp.core.task import Scaling
 from mlp_xp.data.columns import Column, Columns, Table
 from mlp_xp.data.frames import table_of, take_labels
 from mlp_xp.data.labels import SHOWN, Labels, Meaning, labels_of, meaning_of, read_labels
@@ -194,19 +195,22 @@ def to_dataset(
 def _fit(
     samples: Samples, what: str, values: np.ndarray, names: Sequence[str], backend: Backend
 ) -> tuple[Array, Array]:
-    """Return the mean and the standard deviation of the columns of X or y on the device; 1 for a deviation of 0.
-
-    Warns of columns from which nothing is learned: what their values differ by is 0, or the dtype rounds it away.
-    """
+    """Return the mean and the standard deviation of the columns of X or y on the device; 1 for a deviation of 0."""
     mean, deviation = fit_scaling(values, backend.dtype_name, exact=what == "y")
-    if (lost := np.abs(mean) * np.finfo(backend.dtype_name).eps >= COARSE * deviation).any():
-        columns = [names[i] if names else i for i in np.flatnonzero(lost).tolist()]
-        fault = f"columns {some(columns, SHOWN)}: the values are equal, or differ in digits that {backend.dtype_name} "
-        file, setting = samples.train.file, None if samples.train.file else what
-        remedy = "leave these columns out" + ", use float64, or subtract the mean" * (backend.dtype_name == "float32")
-        warning = MlpXpWarning(f"{fault}rounds away", remedy=remedy, file=file, setting=setting)
-        warnings.warn(warning, stacklevel=4)  # for the caller of from_arrays, or load_dataset
+    file, setting = samples.train.file, None if samples.train.file else what
+    warn_if_rounded((mean, deviation), backend.dtype_name, names, file=file, setting=setting)
     return backend.asarray(mean, backend.dtype), backend.asarray(np.where(deviation, deviation, 1.0), backend.dtype)
+
+
+def warn_if_rounded(scaling: Scaling, dtype: str, names: Sequence[str] | None, **place: Any) -> None:
+    """Warn of columns whose values differ by 0, or by what a dtype rounds away. place: of them, as in a `Fault`."""
+    if scaling and (lost := np.abs(scaling[0]) * np.finfo(dtype).eps >= COARSE * scaling[1]).any():
+        columns = [names[i] if names else i for i in np.flatnonzero(lost).tolist()]
+        fault = f"columns {some(columns, SHOWN)}: the values are equal, or differ in digits that {dtype} rounds away"
+        remedy = "leave these columns out" + ", use float64, or subtract the mean" * (dtype == "float32")
+        warnings.warn(
+            MlpXpWarning(fault, remedy=remedy, **place), stacklevel=5
+        )  # for the caller of from_arrays, load_dataset, or export_onnx
 
 
 def fit_scaling(values: np.ndarray, dtype: str, *, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:

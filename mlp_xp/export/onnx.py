@@ -4,17 +4,21 @@ The graph takes what `predict` takes, and holds the preparation, the network and
 """
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import chain, product
 from json import dumps
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mlp_xp import __version__
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.dataset import standardize
 from mlp_xp.core.functional import Array
 from mlp_xp.core.model import Model, logits_of
 from mlp_xp.core.network import Layer
 from mlp_xp.core.task import in_units
+from mlp_xp.data.arrays import warn_if_rounded
 from mlp_xp.data.reading import FLAGS, MISSING
 from mlp_xp.errors import MlpXpError, not_installed, one_line
 from mlp_xp.files import write_whole
@@ -25,14 +29,15 @@ ROWS = "n"
 """The name of the first axis, whose length is free."""
 MATRIX = "X"
 """The name of the input, unless there is one for each column of a table."""
-PROBABILITIES = "probabilities"
 
 
 class _Weights(NamedTuple):
-    """Weights in a graph, whose product is one node. ndonnx's own takes 38 kB, to cope with no columns too."""
+    """Weights in a graph. Their product is a single node; that of ndonnx is a graph of 38 kB."""
 
     array: Array
     """ndonnx's, (inputs, outputs)."""
+    dtype: Any
+    shape: tuple[int, ...]
 
     def __rmatmul__(self, a: Array) -> Array:
         from ndonnx import asarray
@@ -40,17 +45,17 @@ class _Weights(NamedTuple):
 
         return asarray(matmul(a.unwrap_spox(), self.array.unwrap_spox()))
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.array, name)
-
 
 def write_onnx(models: Sequence[Model], path: Path, dtype: str | None = None) -> None:
     """Write networks, whose predictions are the mean of theirs, to an ONNX file, completely or not at all.
 
     models: one or more that fit together, as `runs.checkpoints.check_fit` says. dtype: "float64" or "float32", for the
-    computation; None for that of each model. Raises MlpXpError if a library is missing, or a graph cannot be made;
+    computation; None for that of each model. Warns of columns whose values the dtype rounds away. Raises MlpXpError for
+    a path without `.onnx`, a missing library, numbers that the dtype does not hold, or a graph that cannot be made;
     ConfigError for another dtype, and FileError.
     """
+    if path.suffix.lower() != ".onnx":
+        raise MlpXpError(f"{str(path)!r} is not the name of an ONNX file", remedy="give one that ends in .onnx")
     try:
         import ndonnx as xp
         import ndonnx.extensions
@@ -59,39 +64,48 @@ def write_onnx(models: Sequence[Model], path: Path, dtype: str | None = None) ->
         raise MlpXpError(f"ONNX files need {error.name}, which {not_installed('ndonnx onnx')}") from error
 
     names = [dtype or model.backend.dtype_name for model in models]
-    models = [model.on(open_backend("numpy", dtype=name)) for model, name in zip(models, names, strict=True)]
-    first, wide = models[0], getattr(xp, max(names))  # float64 if there is one
+    models = [*map(_in_dtype, models, names)]
+    first, wide = models[0], xp.float64 if "float64" in names else xp.float32
     inputs, values = _inputs(models, wide, xp)
     try:
+        wrong = "its activation or preparation may only call the functions of `xp`, and not read values"
         features = [_features(model, inputs, values, wide, xp) for model in models]
         each = [xp.astype(_predictions(*pair, xp), wide) for pair in zip(models, features, strict=True)]
-        predictions = sum(each[1:], each[0]) / len(each) if each[1:] else each[0]
-        outputs = {} if first.task.floats else {PROBABILITIES: predictions}
+        predictions = sum(each[1:], each[0]) / len(each)
+        outputs = {} if first.task.floats else {"probabilities": predictions}
         outputs[first.task.outputs_name] = first.task.decide(predictions, first.class_names, xp=xp)
+        wrong = "the name of a column is empty, or that of another part of the graph; rename it, and train again"
         graph = xp.build(inputs, outputs)
-        onnx.helper.set_model_props(graph, _metadata(models))
-        graph.producer_name, graph.producer_version = "mlp_xp", __version__
         onnx.checker.check_model(graph, full_check=True)
     except Exception as error:  # functions of one's own may do anything
-        raise MlpXpError(
-            f"{first.source!r}: cannot be exported: {one_line(error)[:300]}",
-            remedy="an activation or a preparation may only call the functions of `xp`, and not read values",
-        ) from error
+        raise MlpXpError(f"{first.source!r}: {wrong}; ndonnx says: {one_line(error)[:300]}") from error
+    onnx.helper.set_model_props(graph, _metadata(models))
+    graph.producer_name, graph.producer_version = "mlp_xp", __version__
     write_whole(path, graph.SerializeToString())
 
 
-def _inputs(models: Sequence[Model], dtype: Any, xp: Any) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return the inputs of the graph, and the columns of a table among them by name; none without a table.
+def _in_dtype(model: Model, name: str) -> Model:
+    """Return a model on NumPy in a dtype. Raises MlpXpError if the dtype does not hold its numbers, and warns."""
+    with np.errstate(all="ignore"):
+        moved = model.on(open_backend("numpy", dtype=name))
+        fitted = moved.prepare.fitted if moved.prepare.function is standardize else ()
+        inverses = [1 / deviation for deviation in fitted[1:] + moved.scaling[1:]]
+    if name != model.backend.dtype_name:
+        numbers = (*chain(*moved.network), *fitted, *moved.scaling, *inverses)
+        if not all(np.isfinite(each).all() for each in numbers):
+            raise MlpXpError(f"{model.source!r}: {name} does not hold its numbers", remedy="export it in float64")
+        warn_if_rounded(fitted, name, model.columns and model.columns.feature_names, file=model.source)
+        warn_if_rounded(moved.scaling, name, model.class_names, file=model.source)
+    return moved
 
-    A table with categories has an input for each column, (n,), because these are text. Otherwise there is one input,
-    (n, ...). Raises MlpXpError for a name that is not possible.
+
+def _inputs(models: Sequence[Model], dtype: Any, xp: Any) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return the inputs of the graph by name, and the columns among them that models read by name, (n,) each.
+
+    There is one input, (n, ...). Only a table with text has an input for each column, because an array has one dtype.
     """
     kinds = _kinds(models)
-    taken = {PROBABILITIES, models[0].task.outputs_name}
     if "category" in kinds.values():
-        if wrong := taken & kinds.keys():
-            fault = f"{models[0].source!r}: its column {min(wrong)!r} has the name of an output of the graph"
-            raise MlpXpError(fault, remedy="rename the column, and train again")
         dtypes = {name: xp.utf8 if kind == "category" else dtype for name, kind in kinds.items()}
         inputs = {name: xp.argument(shape=(ROWS,), dtype=each) for name, each in dtypes.items()}
         return inputs, inputs
@@ -102,12 +116,13 @@ def _inputs(models: Sequence[Model], dtype: Any, xp: Any) -> tuple[dict[str, Arr
 
 
 def _kinds(models: Sequence[Model]) -> dict[str, str]:
-    """Return the columns of the table that models read, and their kinds; none unless all read a table.
+    """Return the columns that models read by name, and their kinds; none if all take the same features as they are.
 
     Raises MlpXpError for a column that models read in different ways.
     """
     kinds: dict[str, str] = {}
-    if all(model.columns for model in models) and any(model.kind == "columns" for model in models):
+    different = {model.columns for model in models}
+    if all(different) and (len(different) > 1 or models[0].kind == "columns"):
         for model in models:
             for column in model.columns.columns:
                 if kinds.setdefault(column.name, column.kind) != column.kind:
@@ -132,14 +147,15 @@ def _features(model: Model, inputs: dict[str, Array], values: dict[str, Array], 
 
 
 def _spellings(text: str) -> list[str]:
-    """Return how else a value of a category may be written: true, false and gaps in small and large letters."""
+    """Return the ways to write a value of a category: those of a gap, true and false have small and large letters."""
     words = MISSING if not text else [text] if text in FLAGS else ()
     return [text, *("".join(each) for word in words for each in product(*({c, c.upper()} for c in word)))]
 
 
 def _predictions(model: Model, x: Array, xp: Any) -> Array:
     """Return the predictions of a model on NumPy, (n, outputs), as arrays of `xp`."""
-    network = tuple(Layer(_Weights(xp.asarray(weights)), xp.asarray(bias)) for weights, bias in model.network)
+    layers = [[*map(xp.asarray, layer)] for layer in model.network]
+    network = tuple(Layer(_Weights(weights, weights.dtype, weights.shape), bias) for weights, bias in layers)
     prepare = model.prepare._replace(fitted=tuple(map(xp.asarray, model.prepare.fitted)))
     logits = logits_of(network, x, prepare, model.backend.activation(model.activation), xp=xp)
     return in_units(model.task.link(logits, xp=xp), tuple(map(xp.asarray, model.scaling)))
@@ -147,9 +163,10 @@ def _predictions(model: Model, x: Array, xp: Any) -> Array:
 
 def _metadata(models: Sequence[Model]) -> dict[str, str]:
     """Return what the file says about itself; lists and objects as JSON."""
-    names = dict.fromkeys(name for model in models if model.columns for name in model.columns.feature_names)
+    named = models if all(model.columns for model in models) else ()
+    names = dict.fromkeys(name for model in named for name in model.columns.feature_names)
     facts = {"class_names": models[0].class_names, "feature_names": [*names], "columns": _kinds(models)}
-    texts = {name: dumps(fact, ensure_ascii=False) for name, fact in facts.items()}
+    texts = {name: dumps(fact) for name, fact in facts.items()}
     return {**texts, "task": models[0].task.name, "mlp_xp": __version__, "format": FORMAT}
 
 

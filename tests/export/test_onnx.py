@@ -21,7 +21,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.step import to_device
 from mlp_xp.core.task import LABELS, TASKS
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.parity.bounds import ULPS, gamma
 from mlp_xp.runs.checkpoints import RunError
 
@@ -136,13 +136,37 @@ def test_in_another_dtype(tmp_path) -> None:
 
 
 @needs_onnx
+@pytest.mark.parametrize("where", ["X", "y"])
+def test_numbers_that_float32_does_not_hold(where, tmp_path, random) -> None:
+    """Training in float32 warns of the same columns."""
+    data = {"X": random.standard_normal((50, 2)), "y": random.standard_normal((50, 2))}
+    for factor, shift in ((1e50, 0), (1e-50, 0), (1e37, 1e39), (1, 1e9)):
+        given = {**data, where: data[where] * [1, factor] + [0, shift]}
+        model = model_for(from_arrays(given["X"], given["y"]))
+        if shift == 1e9:
+            with pytest.warns(
+                MlpXpWarning, match=r"^'the network': columns (1|'1'): .* that float32 rounds away; leave"
+            ) as told:
+                model.to_onnx(tmp_path / "m.onnx", dtype="float32")
+            assert told[0].filename == __file__
+            continue
+        with pytest.raises(
+            MlpXpError, match=r"^'the network': float32 does not hold its numbers; export it in float64$"
+        ):
+            model.to_onnx(tmp_path / "m.onnx", dtype="float32")
+        model.to_onnx(tmp_path / "m.onnx")
+        (tmp_path / "m.onnx").unlink()
+
+
+@needs_onnx
 def test_the_metadata_and_the_checker(tmp_path) -> None:
     import onnx
 
-    model_of(open_backend(), "labels", "relu", "bytes").to_onnx(tmp_path / "m.onnx")
+    names = ("a", "\udcff", "ü")  # a folder's name may have bytes that are not UTF-8
+    model_of(open_backend(), "labels", "relu", "bytes", class_names=names).to_onnx(tmp_path / "m.onnx")
     onnx.checker.check_model(str(tmp_path / "m.onnx"), full_check=True)
     facts = metadata(tmp_path / "m.onnx")
-    assert json.loads(facts.pop("class_names")) == ["a", "b", "ü"]
+    assert json.loads(facts.pop("class_names")) == [*names]
     assert facts == {
         "task": "labels",
         "mlp_xp": mlp_xp.__version__,
@@ -178,6 +202,19 @@ def test_an_ensemble_gives_the_mean(task, tmp_path) -> None:
         answer = found[TASKS[task].outputs_name]
         answer = np.array(models[0].class_names)[answer] if TASKS[task].exclusive else answer
         np.testing.assert_array_equal(answer, expected.values)
+
+
+@needs_onnx
+def test_an_ensemble_of_arrays_with_names_in_another_order(tmp_path, random) -> None:
+    X, y = random.standard_normal((50, 2)), np.arange(50) % 3
+    swapped = from_arrays(X[:, ::-1], y, feature_names=["q", "p"])
+    models = [model_for(data) for data in (from_arrays(X, y, feature_names=["p", "q"]), swapped)]
+    mlp_xp.export_onnx(models, tmp_path / "m.onnx")
+    frame = pd.DataFrame(X, columns=["p", "q"])
+    found, expected = run(tmp_path / "m.onnx", X)["probabilities"], mlp_xp.predict(models, frame).outputs
+    allowed = max(tolerance(each, features_of(each, each.columns.features(frame))) for each in models)
+    assert np.abs(found - expected).max() <= allowed
+    assert json.loads(metadata(tmp_path / "m.onnx")["columns"]) == {"p": "number", "q": "number"}
 
 
 def model_for(dataset: Dataset, seed: int = 0) -> Model:
@@ -269,7 +306,8 @@ def test_an_activation_that_cannot_be_recorded_writes_nothing(function, tmp_path
     model = model_of(open_backend(), "classes", activation, "bytes")
     assert model.predict(inputs_of(model)).shape == (ROWS,)
     (tmp_path / "m.onnx").write_text("old")
-    with pytest.raises(MlpXpError, match=r"^'the network': cannot be exported: \w+: [^\n]*; an activation") as caught:
+    said = r"^'the network': its activation or preparation may only call [^\n]*; ndonnx says: \w+: "
+    with pytest.raises(MlpXpError, match=said) as caught:
         model.to_onnx(tmp_path / "m.onnx")
     assert "\n" not in str(caught.value)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
@@ -293,9 +331,15 @@ def test_models_that_are_no_graph_together_are_refused(tmp_path) -> None:
     numbers = model_for(from_arrays(frame.assign(island=np.arange(len(frame)) % 7), table.columns["species"]))
     with pytest.raises(MlpXpError, match="its column 'island' is a number, for others a category; export them"):
         mlp_xp.export_onnx([model, numbers], tmp_path / "m.onnx")
-    taken = frame.rename(columns={"bill_length_mm": "classes"})
-    with pytest.raises(MlpXpError, match="column 'classes' has the name of an output of the graph; rename"):
-        model_for(from_arrays(taken, table.columns["species"])).to_onnx(tmp_path / "m.onnx")
+    for name in ("classes", "", "Where_0_output"):  # the last is that of a node in the graph
+        taken = frame.rename(columns={"bill_length_mm": name})
+        with pytest.raises(MlpXpError, match=rf"^'the network': the name of a column .*; rename it.* {name}"):
+            model_for(from_arrays(taken, table.columns["species"])).to_onnx(tmp_path / "m.onnx")
+    free = frame.rename(columns={"bill_length_mm": "probabilities"})  # of a regression, which has none
+    model_for(from_arrays(free, np.arange(len(free)) / 2)).to_onnx(tmp_path / "m.onnx")
+    (tmp_path / "m.onnx").unlink()
+    with pytest.raises(MlpXpError, match=r"m.txt' is not the name of an ONNX file; give one that ends in \.onnx"):
+        model.to_onnx(tmp_path / "m.txt")
     with pytest.raises(RunError, match="task labels, not classes"):
         mlp_xp.export_onnx([model, model._replace(task=LABELS)], tmp_path / "m.onnx")
     assert not [*tmp_path.iterdir()]
@@ -311,7 +355,7 @@ def test_the_command(small_run, tmp_path) -> None:
     X = np.random.default_rng(0).integers(0, 256, (80, 6, 6), np.uint8)
     assert_same(model, path, X, "float32")
     assert_one_line(call("export", small_run, tmp_path), 2, f"{str(tmp_path)!r} is not the name of an ONNX file")
-    assert_one_line(call("export", path), 2, "give one at the end, such as model.onnx")
+    assert_one_line(call("export", path), 2, "give runs, and then a file to write")
     assert_one_line(call("export", tmp_path, path), 2, "is not a run")
     assert_one_line(call("export", small_run, tmp_path / "no" / "a.onnx"), 1, "cannot write: No such file")
 
