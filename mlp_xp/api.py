@@ -287,7 +287,7 @@ def export_page(
     """
     found, *others = _models(model, backend, device)
     if others:
-        raise MlpXpError("an ensemble has no page; give one of its runs", setting="model")
+        raise MlpXpError("an ensemble has no page; give one of its runs")
     dataset = _data_of(found, data, cache_dir, {}, needs_test=False)
     if dataset.test_inputs is not None:
         (dataset,) = held_out([found], [dataset])

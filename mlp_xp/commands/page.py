@@ -10,9 +10,8 @@ from mlp_xp.errors import MlpXpError
 
 def page(
     run_dir: Path,
-    output: Path,
     /,
-    *,
+    *others: Path,
     backend: BackendName = "numpy",
     data_dir: Path | None = None,
     cache_dir: CacheDir = None,
@@ -23,11 +22,12 @@ def page(
 
     Args:
         run_dir: The folder of a training run.
-        output: The HTML file to write, such as digit.html, which replaces an existing file.
+        others: The HTML file to write, such as digit.html, which replaces an existing file.
         data_dir: The data of the run, if they have moved.
     """
-    if output.suffix.lower() != ".html":
-        raise MlpXpError(f"{str(output)!r} is not the name of an HTML file; give one such as digit.html")
+    *runs, output = (run_dir, *others)
+    if len(runs) != 1 or output.suffix.lower() != ".html":
+        raise MlpXpError("give one run, whose network the page shows, and the HTML file to write, such as digit.html")
     export_page(run_dir, output, backend, data=data_dir, cache_dir=cache_dir)
-    warn_of_unfinished([run_dir])
+    warn_of_unfinished(runs)
     print(f"{output}: {output.stat().st_size / 1e6:.2f} MB")

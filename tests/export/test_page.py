@@ -228,12 +228,14 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(chromium: Any, digits: Path
             )
             said_beside.append(page.locator("#verdict").inner_text())
             said.append((buttons.nth(number).inner_text(), int(np.argmax(answer))))
+        assert page.locator("[aria-pressed=true]").count() == 1
+        assert all(("is" in line) == (i >= 10) for i, line in enumerate(said_beside))
         assert [text for text, _ in said[:10]] == [*"0123456789"]
         assert all(text == str(best) for text, best in said[:10])
         assert all(text.endswith(f"taken for {best}") and not text.startswith(f"is {best}") for text, best in said[10:])
         page.click("#clear")
         assert page.evaluate("mlp_xp.refresh() ?? mlp_xp.state().answer") is None
-        sureness = [float(line.split()[-2]) for line in said_beside]
+        sureness = [float(line.split()[1]) for line in said_beside]
         assert sureness[10:] == sorted(sureness[10:], reverse=True)
         for _ in range(21):
             page.click("#undo")
@@ -359,6 +361,8 @@ def test_sliders_and_plain_columns(chromium: Any, tmp_path: Path, random: Any) -
         page.locator("[type=number]").first.fill("")  # which predict would refuse
         assert page.evaluate("mlp_xp.state().answer") is None
         assert page.locator("#verdict").inner_text() == "no value"
+        page.locator("[type=number]").first.fill("99")
+        assert "outside the training data" in page.locator("#fields label").first.inner_text()
         assert (
             page.evaluate("() => { try { return mlp_xp.predict([NaN, 1]) } catch (error) { return error.name } }")
             == "RangeError"
@@ -436,7 +440,7 @@ def test_command(small_run: Path, tmp_path: Path) -> None:
     assert "content=\"default-src 'none'; script-src 'unsafe-inline'" in (tmp_path / "a.html").read_text()
     assert_one_line(call("page", tmp_path, tmp_path / "b.html"), 2, "is not a run")
     assert_one_line(call("page", small_run, tmp_path / "no" / "b.html"), 1, "cannot write")
-    assert_one_line(call("page", small_run, tmp_path / "b.png"), 2, "is not the name of an HTML file")
+    assert_one_line(call("page", small_run, tmp_path / "b.png"), 2, "the HTML file to write")
     assert [*tmp_path.iterdir()] == [tmp_path / "a.html"]
 
 
