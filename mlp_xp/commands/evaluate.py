@@ -51,7 +51,7 @@ def evaluate(
     several = len(run_dirs) > 1 or is_sweep(run_dirs[0])
     records = [{"run": str(folder), **each} for folder, each in zip(folders, found.run_figures, strict=True)]
     if not {"log_loss", "mae"} & found.figures.keys():
-        print_line("note", "more figures need scikit-learn, which " + not_installed("'mlp_xp[sklearn]'"))
+        print_line("note", "more figures need scikit-learn, which " + not_installed("scikit-learn"))
     if csv:
         last = [{"run": f"ensemble of {len(folders)}", **found.figures}] if several else []
         lines = [*map(flat, records + last)]

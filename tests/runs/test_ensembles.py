@@ -192,7 +192,7 @@ def test_without_scikit_learn_a_line_says_how_to_get_more(tables, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     note = "note: more figures need scikit-learn, which is not installed; install it with: "
     for (runs, *_), how in zip(tables.values(), (("--csv",), (), ("--json",)), strict=True):
-        assert_one_line(call("evaluate", *runs, *how), 0, note, "-m pip install 'mlp_xp[sklearn]'")
+        assert_one_line(call("evaluate", *runs, *how), 0, note, "-m pip install scikit-learn")
 
 
 def test_no_models_are_refused():

@@ -98,7 +98,7 @@ def without_extras(installed: Installed, version: str) -> None:
 
     words = " ".join(RUN)
     run(f"mlp-xp train {words} --run-dir a", "test images right", "pip install matplotlib", "-m mlp_xp plot a")
-    run("mlp-xp evaluate a", "test images right", "precision", "pip install scikit-learn")
+    run("mlp-xp evaluate a", "test images right", "calibration error", "pip install scikit-learn")
     run("mlp-xp parity --backends array_api_compat:numpy --steps 50", "array_api_compat", "agrees")
     run("mlp-xp page a a.html", "a.html: 0.0", "MB")
     run("mlp-xp parity", "nothing to compare", "pip install jax", code=2)
