@@ -29,7 +29,7 @@ pytestmark = [
         ("power", "--rounds 20", ""),  # also proves that the shim's log gives what a run has left
         ("pairs", "--only resume:overwrite:12", ""),
         ("kills", "--plant skip-steps --rounds 3", "fault: kills "),
-        ("calls", "--plant in-place --only new:kill:21", "JSONDecodeError"),
+        ("calls", "--plant in-place --only new:kill:23", "JSONDecodeError"),
         ("calls", "--plant swallow --only new:ENOSPC+:30", "exit code "),
         ("power", "--plant no-folder-sync --only new:25:nothing:0", "was complete"),
         ("pairs", "--plant no-lock --only new:resume:30", "is not refused"),
