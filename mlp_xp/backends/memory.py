@@ -38,7 +38,7 @@ def training_bytes(config: TrainConfig, sizes: tuple[int, ...], dtype: str) -> i
 
     These are the weights, the optimiser's slots and one more copy (in float64 at the start, a gradient or a report
     later), the best network if samples are held out, and the values of all layers for one batch. sizes: (n_0, ...,
-    n_L). dtype: the name of that of all these.
+    n_L). dtype: the name of the dtype of all these arrays.
     """
     copies = 2 + OPTIMIZERS[config.optimizer].slot_count + bool(config.validation)
     return np.dtype(dtype).itemsize * (copies * count_parameters(sizes) + config.batch_size * sum(sizes))

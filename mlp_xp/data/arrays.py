@@ -203,14 +203,16 @@ def _fit(
 
 
 def warn_if_rounded(scaling: Scaling, dtype: str, names: Sequence[str] | None, **place: Any) -> None:
-    """Warn of columns whose values differ by 0, or by what a dtype rounds away. place: of them, as in a `Fault`."""
+    """Warn of columns whose values are equal, or equal after rounding to a dtype.
+
+    scaling: their mean and deviation; empty: nothing is checked. place: where they are, as the arguments of a `Fault`.
+    """
     if scaling and (lost := np.abs(scaling[0]) * np.finfo(dtype).eps >= COARSE * scaling[1]).any():
         columns = [names[i] if names else i for i in np.flatnonzero(lost).tolist()]
         fault = f"columns {some(columns, SHOWN)}: the values are equal, or differ in digits that {dtype} rounds away"
         remedy = "leave these columns out" + ", use float64, or subtract the mean" * (dtype == "float32")
-        warnings.warn(
-            MlpXpWarning(fault, remedy=remedy, **place), stacklevel=5
-        )  # for the caller of from_arrays, load_dataset, or export_onnx
+        warning = MlpXpWarning(fault, remedy=remedy, **place)
+        warnings.warn(warning, stacklevel=5)  # for the caller of from_arrays, load_dataset, or export_onnx
 
 
 def fit_scaling(values: np.ndarray, dtype: str, *, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:

@@ -77,9 +77,10 @@ class Column(NamedTuple):
         return places | gap, len(places) if self.other else -1
 
     def encode(self, values: Array, /, *, xp: Any) -> list[Array]:
-        """Return the features of numbers, NaN for a gap, or of a category's places, (n,): arrays (n, ...) side by side.
+        """Return the features of n rows as arrays, (n, ...) each, whose columns stand side by side.
 
-        Each is of numbers, or of booleans for 1 and 0.
+        values: (n,), numbers with NaN for a gap; or, for a category, the place of each value, from `places`. An array
+        holds numbers, or booleans for 1 and 0.
         """
         if self.kind not in READERS:
             return [values[:, None] == xp.arange(len(self.feature_names))]

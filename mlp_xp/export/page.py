@@ -53,9 +53,11 @@ def write_page(path: Path, model: Model, dataset: Dataset) -> None:
     training set; the pictures to click are from the test set, if there is one.
 
     Weights are float32. Those of more than FLOAT32_UP_TO bytes are float16 if this changes no prediction of the test
-    set. Raises MlpXpError as `check_page` does, for a page of more than LARGEST bytes, and for an activation or a
-    preparation of your own, and FileError.
+    set. Raises MlpXpError as `check_page` does, for a path without `.html`, for a page of more than LARGEST bytes, and
+    for an activation or a preparation of your own, and FileError.
     """
+    if path.suffix.lower() != ".html":
+        raise MlpXpError(f"{str(path)!r} is not the name of an HTML file", remedy="give one that ends in .html")
     to_numpy, shape = model.backend.to_numpy, model.input_shape
     sizes = [model.network[0].weights.shape[0], *(layer.bias.shape[0] for layer in model.network)]
     check_page(model, sizes)

@@ -57,7 +57,7 @@ def _errors(predictions: np.ndarray, truth: np.ndarray) -> tuple[dict[str, Any],
 
 
 def _rates(task: Task, predictions: np.ndarray, truth: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
-    """truth: 1 or 0 for each class or label, (n, outputs)."""
+    """Return the figures of classes or labels, as `_errors` does. truth: 1 or 0 for each, (n, outputs)."""
     from sklearn import metrics
 
     outputs, names = range(truth.shape[1]), ("precision", "recall", "f1", "roc_auc")
