@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 # Tests in one file share expensive fixtures, so one process runs all of them.
-PYTEST = -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+PYTEST = -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile
 
 # `make gpu` installs into .venv-gpu for the newest CUDA that the driver supports, or for CUDA=12 or CUDA=13. INSTALL=no
 # uses PYTHON as it is. GPU_LOG gets all output.
