@@ -245,7 +245,7 @@ def test_less_than_a_namespace_in_float64_may_be_enough(strangers):
         ("habits:widening", "[0, 255] of uint8 becomes a float64 array there"),
         ("habits:inexact", "a float64 array there, and array([ 1.5, -4.5]) back on the host; set it up for"),
         ("habits:boxes", "TypeError: NumPy cannot read a habits.Boxed; a hook with to_numpy may help"),
-        ("habits:sharing", "its asarray(x, copy=True) does not copy: the array of uint8 changes with the NumPy array"),
+        ("habits:sharing", "its asarray(x, copy=True) does not copy: an array of 2 uint8 changes with the NumPy array"),
     ],
 )
 def test_a_namespace_that_lacks_something_or_returns_something_else_is_refused(name, why, strangers):

@@ -127,10 +127,10 @@ def test_a_fault_in_materialise_is_found_and_has_none(name, said, data_dir):
     assert "reproducer: none, because the hook's function is not one of the namespace" in outcome.out
 
 
-def test_that_of_a_small_run_is_in_a_folder_of_its_own_and_a_finding_is_not_lost_without(data_dir):
+def test_that_of_another_run_is_in_a_folder_of_its_own_and_a_finding_is_not_lost_without(data_dir):
     outcome = traced(data_dir, "strange_library:rare", "--all-operations", "--report-dir", "new")
     assert_one_line(outcome, 1, "deviates: strange_library:rare: operation ", "xp.log1p(float64 ")
-    assert [path.name for path in Path("new").iterdir()] == ["small-run-for-labels"]
+    assert [path.name for path in Path("new").iterdir()] == ["probe"]
     Path("file").touch()
     outcome = traced(data_dir, "strange_library:wrong", "--report-dir", "file")
     assert outcome.code == 1
