@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends import BACKENDS, hooks, requirements
+from mlp_xp.backends import BACKENDS, requirements
 from mlp_xp.backends.common import BackendError, Details, eager, line_of
+from mlp_xp.backends.hooks import known_hooks
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.errors import one_line, with_colon
@@ -27,7 +28,7 @@ def find(name: str) -> Any:
     if (folder := str(Path.cwd())) not in sys.path:
         sys.path.append(folder)
     if ":" not in name:
-        return hooks()[name].load()
+        return known_hooks()[name].load()
     module, _, attributes = name.partition(":")
     found: Any = importlib.import_module(module)
     for attribute in filter(None, attributes.split(".")):

@@ -305,6 +305,8 @@ def probe(backend: Backend) -> Tracer:
             operate(traced)
     except BackendFailure as error:
         tracer.failure = error
+    else:
+        tracer.raised = None  # a function that is not asked for
     return tracer
 
 

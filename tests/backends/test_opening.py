@@ -219,7 +219,6 @@ def test_a_module_of_the_current_folder_is_found(strangers):
 @pytest.mark.parametrize("name", ["array_api_strict:", "habits:without_device", "device_hook:"])
 def test_a_namespace_trains_as_numpy(name, strangers, monkeypatch, forget):
     """Also without the device keyword, and with the documented hook for a device: strict refuses to mix devices."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "hooks")
     config, numpy, backend = TrainConfig(epochs=1, hidden=(4,), report_every=100), open_backend(), open_backend(name)
     expected = [report.loss for report in train(config, on_device(synthetic(100), numpy), numpy)]
     assert [report.loss for report in train(config, on_device(synthetic(100), backend), backend)] == expected

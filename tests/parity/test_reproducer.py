@@ -110,10 +110,9 @@ def test_one_that_does_not_show_it_says_so(data_dir):
 
 def test_that_of_a_hook_uses_its_namespace_and_its_copy(data_dir, monkeypatch):
     """The library is array-api-strict on a device that NumPy cannot read."""
-    monkeypatch.syspath_prepend(SCRIPTS.parent / "docs" / "hooks")
-    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent / "docs" / "hooks"))
-    fault = "Namespace.tanh = lambda self, x: array_api_strict.tanh(x) + 1e-9\n"
-    Path("strange_hook.py").write_text(f"from device_hook import *\n{fault}xp = Namespace()\n")
+    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent / "tests" / "tools"))
+    fault = "xp = adapted(xp, tanh=lambda x: strict.tanh(x) + 1e-9)\n"
+    Path("strange_hook.py").write_text(f"from device_hook import *\n{fault}")
     outcome = traced(data_dir, "strange_hook:")
     assert outcome.code == 1
     assert "/reproduce.py shows it in a process of its own: float64 (1, 8) " in " ".join(outcome.out.split())

@@ -68,7 +68,8 @@ def test_the_steps_of_the_action(data_dir, tmp_path, monkeypatch):
     """Its commands, on a wrong library. `make lint` checks the schema."""
     text = (ROOT / ".github" / "actions" / "parity" / "action.yml").read_text("utf-8")
     install, *commands = re.findall(r"^    - run: (.*)", text, re.MULTILINE)
-    assert install == 'python -m pip install "$PACKAGE"'
+    assert install == 'python -m pip install "$GITHUB_ACTION_PATH/../../..[plots]"'
+    assert (ROOT / ".github/actions/parity" / "../../.." / "pyproject.toml").exists(), "the checkout of the action"
     tanh = "tanh = lambda x: numpy.tanh(x) + 1e-7"
     (tmp_path / "wrong.py").write_text(f"from array_api_compat.numpy import *\nimport numpy\n{tanh}")
     monkeypatch.syspath_prepend(tmp_path)
