@@ -40,7 +40,7 @@ RESULTS = (
     Figure("loss"),
     Figure("validation_accuracy", "validation", "held out %", high=True),
     Figure("validation_r2", "validation", "held out R²", high=True),
-    Figure("validation_loss", "validation"),
+    Figure("validation_loss", "validation", "held-out loss"),
     Figure("accuracy", "test", "test %", high=True),
     Figure("label_accuracy", "test", high=True),
     Figure("r2", "test", "test R²", high=True),
