@@ -36,7 +36,7 @@ results.append(compare(record_notebook(config, data, STEPS), reference.trajector
 figure = new_figure(9, 3.3)
 left, middle, right = figure.subplots(1, 3, width_ratios=(4.6, 1.9, 2))
 *steps, _ = edges = np.unique(np.geomspace(1, len(reference.allowed) + 1, 60).astype(int))
-left.loglog(steps, reference.allowed[edges[:-1] - 1], color="#777777", linestyle="--", label="tolerance, derived from eps")
+left.loglog(steps, reference.allowed[edges[:-1] - 1], "--", color="#777777", label="tolerance, derived from eps")
 for colour, result in zip(COLOURS, results, strict=False):
     largest = np.maximum(np.maximum.reduceat(result.deviations, edges[:-1] - 1), 1e-17)
     left.loglog(steps, largest, color=colour, linewidth=1.4, label=result.trajectory.backend.name)
