@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 # Tests in one file share expensive fixtures, so one process runs all of them.
-PYTEST = -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+PYTEST = -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile
 
 # `make gpu` installs into .venv-gpu for the newest CUDA that the driver supports, or for CUDA=12 or CUDA=13. INSTALL=no
 # uses PYTHON as it is. GPU_LOG gets all output.
@@ -18,7 +18,7 @@ GPU_PARTS = "$(PYTEST) -m gpu" \
   "scripts/bench.py --rounds 5 --workloads one-float64 one-float32 batch-128" \
   "scripts/bench.py --rounds 5 --workloads batch-1024-deep --steps 20"
 
-.PHONY: train test test-all notebooks mutants torture gpu lint types check dist smoke clean
+.PHONY: train test test-all docs notebooks mutants torture gpu lint types check dist publishable smoke clean
 
 train: .venv/plots
 	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
@@ -31,6 +31,11 @@ test: .venv/test
 # of slow tests: a process that has finished takes tests over from another one.
 test-all: .venv/test
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) --dist=worksteal --durations=20 $(ARGS)
+
+# The documentation as a site in build/site; `.venv/bin/mkdocs serve` shows it while it is written. MkDocs 2, of which
+# Material warns, cannot be installed: see the extra.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 # Executes docs/*.ipynb and writes their outputs, which `make test` compares.
 notebooks: .venv/test
@@ -89,7 +94,16 @@ dist: .venv/dist
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
 
-# Tests the wheel in a fresh environment, outside this folder.
+# Checks them with the libraries of the action that will publish them.
+ACTION = $(shell sed -nE 's/.*gh-action-pypi-publish@([0-9a-f]{40}).*/\1/p' .github/workflows/release.yml)
+PINS = https://raw.githubusercontent.com/pypa/gh-action-pypi-publish/$(ACTION)/requirements/runtime.txt
+publishable: dist
+	$(PYTHON) -m venv --clear build/publisher
+	build/publisher/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(PINS)
+	build/publisher/bin/twine check dist/*
+
+# Tests the wheel in a fresh environment, outside this folder. `python tests/tools/smoke.py --tests WHEEL` adds the quick
+# tests that need no other file of the repository.
 smoke: dist
 	$(BIN)/python tests/tools/smoke.py dist/*.whl
 

@@ -18,6 +18,7 @@ from benchmarks.pictures import draw_bars, draw_curves
 from benchmarks.report import agrees, conditions, curve_table, measured, table
 from benchmarks.whole import ALL
 from benchmarks.workloads import CURVES, EPOCH, FIT, QUICK, QUICK_ROUNDS, STEPS, WORKLOADS, Workload
+from mlp_xp import __version__
 from mlp_xp.commands.process import run
 from mlp_xp.data.datasets import MNIST_DIR
 from mlp_xp.declared import check_range
@@ -55,6 +56,8 @@ def parse() -> argparse.Namespace:
     add("--threads", type=int, default=1, help="threads per contestant")
     add("--data-dir", type=Path, default=MNIST_DIR, help="folder with four IDX files: 28 x 28 pixels, 10 classes")
     add("--output-dir", type=Path, help="write bench.json and bench.png, or curves.json and curves.png, there")
+    add("--debug", action="store_true", help="show the traceback of an error")
+    add("--version", action="version", version=f"mlp-xp {__version__}")
     options = parser.parse_args()
     for field in ("rounds", "steps", "threads"):
         if (number := getattr(options, field)) is not None:

@@ -29,7 +29,13 @@ FURTHER = (
     "mlp_xp.estimator.TableEncoder",
     "mlp_xp.parity.assert_parity",
 )
-SOURCE = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"].get("urls", {}).get("Source")
+SOURCE = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]["Repository"]
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Link to the repository."""
+    config.extra["social"] = [{"icon": "fontawesome/brands/github", "link": SOURCE}]
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -60,21 +66,19 @@ def functions() -> str:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let links to notebooks lead to their pages, and links out of docs/ to the repository, if its address is known."""
+    """Let links to notebooks lead to their pages, and links out of docs/ to the repository."""
     if page.file.src_uri.startswith("notebooks/"):
         markdown = re.sub(r"\]\((\w+\.md)", r"](../\1", markdown)
         markdown = re.sub(r"\]\((\w+)\.ipynb", r"](\1.md", markdown)
     markdown = re.sub(r"\]\((\w+)\.ipynb", r"](notebooks/\1.md", markdown)
-    if SOURCE:
-        return re.sub(r"\]\((?:\.\./)+", f"]({SOURCE}/blob/main/", markdown)
-    return re.sub(r"\[([^\]]*)\]\((?:\.\./)+[^)]*\)", r"\1", markdown)
+    return re.sub(r"\]\((?:\.\./)+(?!\w+\.md)", f"]({SOURCE}/blob/main/", markdown)
 
 
 def on_page_content(html_text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Make MathML of formulas."""
+    """Make MathML of formulas, with a space after log and tanh."""
 
     def mathml(found: re.Match[str]) -> str:
-        formula = re.sub(r"\\(log|tanh) ", r"\\\1\\, ", html.unescape(found[3]))  # else no space comes before the argument
+        formula = re.sub(r"\\(log|tanh) ", r"\\\1\\, ", html.unescape(found[3]))
         return found[1] + convert(formula, display="block" if found[2] == "[" else "inline") + found[4]
 
     marked = r'(<(?:span|div) class="arithmatex">)\\([(\[])(.*?)\\[)\]](</(?:span|div)>)'

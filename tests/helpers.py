@@ -93,15 +93,15 @@ def not_ignored() -> Iterator[None]:
 
 
 def start(name: str, *args: Any, first: str = "", **options: Any) -> subprocess.Popen:
-    """Start a script in a separate process, with its output in pipes unless the options say otherwise.
+    """Start a command in a separate process, with its output in pipes unless the options say otherwise.
 
-    first: Python code that the process runs before the script. (A preexec_fn would fork this process, in which threads
+    first: Python code that the process runs before the command. (A preexec_fn would fork this process, in which threads
     of JAX may hold a lock.)
     """
     env = {k: v for k, v in os.environ.items() if k != "FORCE_COLOR"}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
     env = {**env, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
-    command = [sys.executable, str(SCRIPTS / f"{name}.py"), *map(str, args)]
+    command = [sys.executable, "-m", "mlp_xp", name, *map(str, args)]
     if first:
         command = [sys.executable, "-c", f"import os, sys; {first}; os.execv(sys.argv[1], sys.argv[1:])", *command]
     return popen(command, env=env, **options)

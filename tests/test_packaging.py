@@ -1,4 +1,4 @@
-"""What the package declares: dependencies, the files of the sdist, the version; and what `import mlp_xp` brings in."""
+"""What the package declares: dependencies, version, authors, licences; and what `import mlp_xp` brings in."""
 
 import ast
 import re
@@ -26,7 +26,7 @@ def test_every_import_is_a_declared_dependency():
         for requirement in (*PROJECT["project"]["dependencies"], *(each for extra in extras for each in extra))
     }
     imported = set()
-    for path in (ROOT / "mlp_xp").rglob("*.py"):
+    for path in Path(mlp_xp.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 imported |= {alias.name for alias in node.names}
@@ -37,19 +37,17 @@ def test_every_import_is_a_declared_dependency():
     assert {names.get(module, module).replace("_", "-") for module in modules} <= declared
 
 
-def test_the_sdist_has_all_that_is_in_the_repository():
-    if not (ROOT / ".git").exists():
-        pytest.skip("not a clone")
-    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    included = {name.strip("/") for name in PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]}
-    included |= {"README.md", "LICENSE", "pyproject.toml", ".gitignore"}
-    assert {Path(file).parts[0] for file in files} == included
-
-
-def test_the_citation_names_this_version():
-    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert f"\nversion: {mlp_xp.__version__}\n" in text
-    assert PROJECT["project"]["version"] == mlp_xp.__version__
+@pytest.mark.repository
+def test_the_files_about_the_package_agree():
+    """CITATION.cff knows no AND between licences: that of the code, and those of what it contains."""
+    project, text = PROJECT["project"], (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert project["version"] == mlp_xp.__version__
+    assert re.findall(r"^ *license: (.*)", text, re.MULTILINE) == project["license"].split(" AND ")
+    for line in (f"version: {mlp_xp.__version__}", f"repository-code: {project['urls']['Repository']}"):
+        assert f"\n{line}\n" in text
+    for author in project["authors"]:
+        assert f"  - name: {author['name']}\n" in text
+        assert author["name"] in (ROOT / "LICENSE").read_text(encoding="utf-8")
 
 
 # `import mlp_xp` is quick, and usable where next to nothing is installed.

@@ -1,6 +1,7 @@
 """JAX, which compiles, on the CPU or a GPU."""
 
 import os
+import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -208,18 +209,35 @@ def _set_compile_cache(jax: ModuleType) -> None:
 def compile_cache(name: str) -> Path | None:
     """Return the folder of this name for compiled functions in the user's cache folder, or None if it cannot be used.
 
-    The cache folder is MLP_XP_CACHE, else the system's. The folder is made if it is missing, and must belong to this
-    user alone: whoever can write to it can run code in the processes that read it. Nothing is raised.
+    The cache folder is MLP_XP_CACHE, else the system's. Missing folders are made. Whoever can write to this one, or put
+    another one in its place, can run code in the processes that read it: this user and root alone may. Nothing is
+    raised.
     """
     from platformdirs import user_cache_dir
 
     try:
         cache = Path(os.environ.get("MLP_XP_CACHE") or user_cache_dir("mlp_xp"))
         folder = cache.expanduser().absolute() / name
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
-        shared = hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022)
-        usable = os.access(folder, os.R_OK | os.X_OK) and not shared
+        for each in (*reversed(folder.parents), folder):
+            each.mkdir(mode=0o700, exist_ok=True)
+        usable = os.access(folder, os.R_OK | os.X_OK)
+        if hasattr(os, "getuid"):
+            status = folder.stat()
+            usable &= status.st_uid == os.getuid() and not status.st_mode & 0o022 and _is_private(folder)
     except (OSError, RuntimeError, ValueError):  # RuntimeError: no home; ValueError: a null character in the name
         return None
     return folder if usable else None
+
+
+def _is_private(path: Path) -> bool:
+    """Return whether this user and root alone decide what an absolute path leads to: all its folders and links count.
+
+    In a folder with the sticky bit, such as /tmp, others can add names, but not replace those of this user.
+    """
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        safe = _is_private(path.parent / path.readlink())
+    else:
+        safe = bool(status.st_mode & stat.S_ISVTX) or not status.st_mode & 0o022
+    owned = status.st_uid in (0, os.getuid())
+    return owned and safe and (path == path.parent or _is_private(path.parent))

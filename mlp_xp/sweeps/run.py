@@ -45,6 +45,8 @@ def run(
     belongs to something else, or began with other data, FileError if a file cannot be written, and ClusterError.
     """
     folder, how = places.folder_of(plan), plan.how
+    if how.optuna:
+        import optuna  # noqa: F401  # where it is missing, nothing is written
     with contextlib.ExitStack() as held:
         if not how.cluster:
             share_devices()

@@ -47,6 +47,29 @@ def test_a_folder_that_cannot_be_used_is_none(what, cache, monkeypatch):
     assert compile_cache("some") is None
 
 
+@pytest.mark.skipif(os.name != "posix", reason="there are no owners and modes")
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize(
+    ("what", "usable"),
+    [("mine", True), ("others may write", False), ("as /tmp", True), ("another's", False), ("another's link", False)],
+)
+def test_nobody_else_can_put_another_folder_in_its_place(what, usable, linked, cache, monkeypatch):
+    """Whether the path leads there itself, or by a link."""
+    above = cache.parent / "real" if linked else cache
+    above.mkdir(parents=True, mode=0o700)
+    if linked:
+        cache.symlink_to("real")
+    above.chmod({"others may write": 0o777, "as /tmp": 0o1777}.get(what, 0o755))
+    foreign = {"another's": above, "another's link": cache}.get(what)
+
+    def lstat(path: Path) -> os.stat_result:
+        status = os.lstat(path)
+        return os.stat_result((*status[:4], 12345, *status[5:])) if path == foreign else status
+
+    monkeypatch.setattr(Path, "lstat", lstat)
+    assert (compile_cache("some") is not None) is usable
+
+
 FOLDER = f"jax-{_jax._threads().number}"
 
 

@@ -37,6 +37,7 @@ def program(body: str, **options) -> subprocess.Popen:
     return popen([sys.executable, "-c", code], env=env, **{**PIPES, **options})
 
 
+@pytest.mark.repository
 def test_the_documents_list_every_code():
     text = (ROOT / "docs" / "environment.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([\d, ]+) \| (\w.*) \|$", text, flags=re.MULTILINE)
@@ -160,12 +161,13 @@ def test_what_an_encoding_lacks_is_printed_as_an_escape():
 # Where the package is not installed, or only half.
 
 
-def test_an_interrupt_while_a_script_imports_is_one_line(tmp_path):
+def test_an_interrupt_while_a_command_imports_is_one_line(tmp_path):
     (tmp_path / "numpy.py").write_text("raise KeyboardInterrupt")
     outcome = finish(start("train", env={"PYTHONPATH": str(tmp_path)}))
     assert (outcome.code, outcome.out, outcome.err) == (130, "", "interrupted\n")
 
 
+@pytest.mark.repository
 @pytest.mark.parametrize(("path", "missing"), [("", "mlp_xp"), (str(ROOT), r"\w+")])
 def test_a_python_without_the_dependencies_says_what_to_type(path, missing, tmp_path):
     """-S: without what is installed."""
@@ -187,6 +189,7 @@ def test_a_command_that_is_named_works_in_any_folder(monkeypatch):
     assert called("evaluate", Path("a b")) == "'/my venv/python' -m mlp_xp evaluate 'a b'"
 
 
+@pytest.mark.repository
 def test_the_scripts_run_the_commands(monkeypatch):
     for path in SCRIPTS.glob("*.py"):
         if path.stem in commands.COMMANDS:

@@ -22,7 +22,6 @@ from mlp_xp.estimator import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"hidden_layer_sizes": (6,), "batch_size": "auto", "max_iter": 3, "random_state": 0}
 
 

@@ -92,6 +92,7 @@ def test_optuna_is_needed_for_its_option_alone(data_dir: Path, tmp_path, monkeyp
     outcome = call("sweep", *arguments(data_dir, tmp_path / "s", *words, validation=VALIDATION))
     assert outcome.code == 2
     assert "optuna is not installed; install it with: " in outcome.err
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.usefixtures("inline")

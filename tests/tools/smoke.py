@@ -1,7 +1,8 @@
-"""Test the built wheel in a fresh environment outside the repository: `python tests/tools/smoke.py WHEEL`.
+"""Test the built wheel in a fresh environment outside the repository: `python tests/tools/smoke.py [--tests] WHEEL`.
 
 It is not a pytest test because pip needs the network; `make smoke` builds the wheel and runs it. First without extras,
 then with `plots`, every command must work or say in one line what to install. The commands run without network access.
+With --tests, the quick tests must pass there too: those that need no other file of the repository than tests/.
 """
 
 import json
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import venv
 from pathlib import Path
+from shutil import copy, copytree, ignore_patterns
 
 RUN = ["--epochs", "1", "--hidden", "8", "--batch-size", "100", "--report-every", "60000", "--backend", "numpy"]
 LIBRARY = """
@@ -24,6 +26,17 @@ probabilities = report.model.predict_proba(dataset.test_inputs[:5])
 assert probabilities.shape == (5, 10), probabilities.shape
 print("trained")
 """
+
+# The text for a package index has no link that leads nowhere there.
+LINKS = """
+import re
+from importlib.metadata import metadata
+from markdown_it import MarkdownIt
+page = MarkdownIt().render(metadata("mlp_xp")["Description"])
+links = re.findall(r"<[^>]* (?:href|src)=.(.*?)[ \\"]", page)
+assert links and all(link.startswith(("https://", "#")) for link in links), links
+"""
+REPOSITORYS_OWN = "benchmarks", "test_docs.py"  # tests of what is in no wheel; others have the mark `repository`
 
 
 DRAW = "from PIL import Image; one = Image.new('L', (28, 28)); one.paste(255, (13, 5, 15, 22)); one.save('one.png')"
@@ -44,8 +57,8 @@ class Installed:
 
     def install(self, requirement: str) -> None:
         """Install with pip."""
-        command = [self.bin / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement]
-        subprocess.run(command, check=True, env=self.env)
+        options = ["--quiet", "--disable-pip-version-check", "--no-compile"]  # bytecode takes as long as the rest
+        subprocess.run([self.bin / "python", "-m", "pip", "install", *options, requirement], check=True, env=self.env)
 
     def run(self, command: str, *parts: str, code: int = 0) -> str:
         """Run a command and return its standard output.
@@ -67,9 +80,10 @@ class Installed:
 
 def main() -> None:
     """Install and run, and stop at the first command with a wrong result."""
-    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
-        sys.exit("usage: python tests/tools/smoke.py WHEEL")
-    wheel = Path(sys.argv[1]).resolve()
+    *options, wheel = sys.argv[1:] or [""]
+    if options not in ([], ["--tests"]) or not Path(wheel).is_file():
+        sys.exit("usage: python tests/tools/smoke.py [--tests] WHEEL")
+    wheel = Path(wheel).resolve()
     with tempfile.TemporaryDirectory() as folder:
         installed = Installed(Path(folder).resolve())
         print("-- without extras", flush=True)
@@ -78,6 +92,10 @@ def main() -> None:
         print("-- with plots", flush=True)
         installed.install(f"{wheel}[plots]")
         with_plots(installed)
+        if options:
+            print("-- with test", flush=True)
+            installed.install(f"{wheel}[test]")
+            run_tests(installed)
     print("all commands passed")
 
 
@@ -109,6 +127,7 @@ def without_extras(installed: Installed, version: str) -> None:
     run("mlp-xp train --backend jax", "pip install jax", code=2)
     run("mlp-xp train --dataset kmnist", "check the network", code=2)
     run(f"python -W error -c '{LIBRARY}'", "trained")
+    run(f"python -c '{LINKS}'")
 
 
 def with_plots(installed: Installed) -> None:
@@ -123,6 +142,18 @@ def with_plots(installed: Installed) -> None:
     run("mlp-xp parity --backends array_api_compat:numpy --steps 50 --report-dir p", "agrees")
     for path in ("a/weights.png", "b/confusion.png", "curves.png", "p/parity.png"):
         assert (installed.folder / path).read_bytes().startswith(b"\x89PNG"), path
+
+
+def run_tests(installed: Installed) -> None:
+    """Run the quick tests on a copy of tests/, with the options in pyproject.toml."""
+    root, copied = Path(__file__).resolve().parents[2], installed.folder / "copied"
+    copytree(root / "tests", copied / "tests", ignore=ignore_patterns(*REPOSITORYS_OWN, "__pycache__"))
+    copy(root / "pyproject.toml", copied)
+    words = ["--numprocesses=logical", "--maxprocesses=4", "--dist=loadfile", "-m", "not slow and not repository"]
+    command = [installed.bin / "python", "-m", "pytest", *words]
+    done = subprocess.run(command, cwd=copied, env={**installed.env, "OMP_NUM_THREADS": "1"}, check=False)
+    if done.returncode:
+        sys.exit("the tests failed")
 
 
 if __name__ == "__main__":
