@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.workloads import Job
-from mlp_xp.backends import hooks
+from mlp_xp.backends.hooks import known_hooks
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import choose_threads
 from mlp_xp.core.config import TrainConfig
@@ -468,4 +468,4 @@ REFERENCES = {
 
 def is_foreign(name: str) -> bool:
     """Return whether a name is that of an array API namespace: `module:namespace`, or one that a package offers."""
-    return ":" in name or name in hooks()
+    return ":" in name or name in known_hooks()

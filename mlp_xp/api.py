@@ -216,10 +216,11 @@ def _read(models: Sequence[Model], inputs: Any) -> tuple[Samples, Pictures | Non
     if tables and len(paths) > 1:
         raise MlpXpError("is a table; give it alone", file=tables[0])
     is_square = others == [rows] and model.task.exclusive and model.prepare.takes_bytes
+    floats = " floats" * (len(others) > 0 and not model.prepare.takes_bytes)
     if not (model.kind == "columns" if tables else is_square or "pictures" in model.kind):
         raise MlpXpError(
-            f"the network of {model.source!r} takes {described(model.input_shape)}, made from {model.kind}",
-            remedy=f"use a run that was trained on {'a table' if tables else 'pictures, or on square images of bytes'}",
+            f"the network of {model.source!r} takes {described(model.input_shape)}{floats}, made from {model.kind}",
+            remedy=f"use a run that was trained on {'a table' if tables else 'pictures, or square images of bytes'}",
             file=paths[0],
         )
     if tables:

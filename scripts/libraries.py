@@ -97,11 +97,11 @@ def install(venv: Path, wheel: Path, requires: list[str]) -> tuple[Outcome | Non
 
 
 def check(library: dict[str, Any], dtype: str, folder: Path, docs: Path = DOCS) -> Outcome:
-    """Check a library in a dtype, in the folder of the hooks, and trace it if it does not agree."""
+    """Check a library in a dtype, and trace it if it does not agree."""
     report = folder / "report"
     shutil.rmtree(report, ignore_errors=True)
     words = ["-m", "mlp_xp", "parity", "--dtype", dtype, "--report-dir", str(report), "--backends", library["backend"]]
-    done = run(library, folder, docs, *words)
+    done = run(library, folder, *words)
     verdict, note = VERDICTS.get(done.returncode, "fails"), last_line(done)
     if done.returncode == 0:
         compared = json.loads((report / "parity.json").read_text("utf-8"))["backends"]
@@ -112,31 +112,33 @@ def check(library: dict[str, Any], dtype: str, folder: Path, docs: Path = DOCS) 
     alone = ""
     if done.returncode in (1, 3):
         shutil.rmtree(report)
-        done = run(library, folder, docs, *words, "--trace")
-        note = last_line(done)
+        done = run(library, folder, *words, "--trace")
+        note = next((x for x in done.stderr.splitlines() if x.startswith(("deviates: ", "error: "))), last_line(done))
         target = docs / "reproducers" / re.sub(r"\W+", "-", f"{library['name']} {dtype}").lower()
         shutil.rmtree(target, ignore_errors=True)
         shown = re.search(r"^reproducer: .* shows it in a process of its own: (.*)", done.stdout, re.MULTILINE)
-        made = next(report.glob("*/reproduce.py"), None)
+        scripts = sorted(report.rglob("reproduce.py"), key=lambda path: len(path.parts))  # that of the run is first
+        made = next(iter(scripts), None)
         if made and shown and (made.parent / "inputs.npz").stat().st_size <= SMALL:
             link = f"reproducers/{target.name}/{made.name}"
-            # The folder of the hooks lies beside it, wherever that will be.
-            hooks = f"sys.path.append(__file__.replace('{link}', 'hooks'))"
-            made.write_text(made.read_text("utf-8").replace('sys.path.append("")', hooks), "utf-8")
+            # A hook is in this clone, wherever that will be.
+            clone = f"sys.path.append(__file__.replace('docs/{link}', ''))"
+            made.write_text(made.read_text("utf-8").replace('sys.path.append("")', clone), "utf-8")
             shutil.copytree(made.parent, target)
             call = " ".join([*(f"{name}={value}" for name, value in library["env"].items()), "python"])
             alone = f". Alone, `{call}` [{link}]({link}) printed: `` {shown[1]} ``"
     # Without what changes with the package's source: an operation's number and its place.
-    note = re.sub(r"operation \d+, |; called at .*| at mlp_xp/\S+:\d+ .*(?= raised )", "", note).replace("|", "/")
+    changing = r"^(deviates|error): (backend )?\S+: |operation \d+, |; called at .*| at mlp_xp/\S+:\d+ .*(?= raised )"
+    note = re.sub(changing, "", note).replace("|", "/")
     return Outcome(verdict, f"`` {note} ``{alone}")
 
 
-def speed(library: dict[str, Any], dtype: str, folder: Path, docs: Path = DOCS) -> tuple[str, str]:
+def speed(library: dict[str, Any], dtype: str, folder: Path) -> tuple[str, str]:
     """Return the microseconds of a step and the ratio to NumPy's, from interleaved rounds; empty if it did not end."""
     report = folder / "speed"
     shutil.rmtree(report, ignore_errors=True)
     words = ["--workloads", f"one-{dtype}", "--rounds", "5", "--output-dir", str(report), "--contestants"]
-    run(library, folder, docs, str(ROOT / "scripts" / "bench.py"), *words, "mlp_xp-numpy", library["backend"])
+    run(library, folder, str(ROOT / "scripts" / "bench.py"), *words, "mlp_xp-numpy", library["backend"])
     if not (report / "bench.json").exists():
         return "", ""
     (workload,) = json.loads((report / "bench.json").read_text("utf-8"))["workloads"]
@@ -147,15 +149,15 @@ def speed(library: dict[str, Any], dtype: str, folder: Path, docs: Path = DOCS) 
     return f"{1e6 * median(mine) / library['steps']:.0f}", figure(ratio, 2)
 
 
-def run(library: dict[str, Any], folder: Path, docs: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in a library's environment and in the folder of the hooks, with the steps and data of all checks."""
+def run(library: dict[str, Any], folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a library's environment and in the folder, with the steps and data of all checks."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     env |= {name: value.format(venv=folder / "venv") for name, value in library["env"].items()}
     env |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     # `timeout` also kills the processes that a library has started.
     command = ["timeout", "--signal=KILL", str(TIMEOUT), str(folder / "venv" / "bin" / "python"), *words]
     command += ["--steps", str(library["steps"]), "--data-dir", str(folder / "data")]
-    return subprocess.run(command, env=env, cwd=docs / "hooks", capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def last_line(done: subprocess.CompletedProcess[str]) -> str:

@@ -14,7 +14,7 @@ from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.parity import notebook
-from mlp_xp.parity.compare import start
+from mlp_xp.parity.steps import start
 
 
 class Figures(NamedTuple):

@@ -1,6 +1,7 @@
 """Regression and several labels, from a table to the figures and pictures: train, evaluate, predict, plot."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from data_sets import write_csv
 from helpers import assert_one_line, call, metrics
 
 from mlp_xp import TrainConfig, evaluate, load_run, open_backend, predict, train
+from mlp_xp.core.task import REGRESSION
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
+from mlp_xp.show.numbers import quantity
 
 RANDOM = np.random.default_rng(3)
 X = RANDOM.normal(size=(200, 4))
@@ -64,12 +67,12 @@ def test_evaluation_of_numbers(place: Path) -> None:
     assert f"; {first}\n" in (place / "two.txt").read_text()
     assert head.split() == ["outputs", "R²", "RMSE", "MAE", "median", "absolute", "error"]
     means, medians = np.mean(np.abs(error), axis=0), np.median(np.abs(error), axis=0)
-    assert [row.split() for row in rows] == [
-        [names[i], f"{r2[i]:.4f}", *(f"{each[i]:.4g}" for each in (rmse, means, medians))] for i in range(2)
+    assert [re.split(r" {2,}", row) for row in rows] == [
+        [names[i], f"{r2[i]:.4f}", *(quantity(each[i]) for each in (rmse, means, medians))] for i in range(2)
     ]
     assert call("predict", place / "two", place / "two.csv", "--csv").out.startswith("row,price,rooms\n1,")
     line = call("predict", place / "two", place / "two.csv").out.partition("\n")[0]
-    assert line == f"row 1: price {predicted[0, 0]:.6g}, rooms {predicted[0, 1]:.6g}"
+    assert line == f"row 1: price {quantity(predicted[0, 0], 6)}, rooms {quantity(predicted[0, 1], 6)}"
 
 
 def test_evaluation_of_labels(place: Path) -> None:
@@ -166,8 +169,8 @@ def test_predictions_against_true_numbers() -> None:
     outputs, panels = 9, 6
     true = RANDOM.normal(size=(50, outputs)) * 10.0 ** np.arange(outputs)
     predicted = true + RANDOM.normal(size=true.shape)
-    r2s = [1 - 0.1 * i for i in range(outputs)]
-    figure = plots.draw_predictions(true, predicted, r2s, [f"$x_{i}" for i in range(outputs)])
+    result = REGRESSION.evaluate(predicted, true)
+    figure = plots.draw_predictions(true, predicted, result, [f"$x_{i}" for i in range(outputs)])
     drawn = [axes for axes in figure.axes if axes.collections]
     assert len(drawn) == panels
     for i, axes in enumerate(drawn):
@@ -175,8 +178,12 @@ def test_predictions_against_true_numbers() -> None:
         (diagonal,) = axes.lines
         assert diagonal.get_slope() == 1
         assert len({*diagonal.get_xy1()}) == 1
-        assert axes.get_title() == rf"\$x_{i}: R² {r2s[i]:.4f}"
-    assert plots.draw_predictions(np.full((3, 1), 5.0), np.full((3, 1), 5.0), [1.0], ["x"])._repr_png_()
+        error = np.sqrt(np.mean((true - predicted)[:, i] ** 2))
+        assert axes.get_title() == f"\\$x_{i}\nR² {result.r2s[i]:.4f}, root mean squared error {error:.4g}"
+        assert axes.get_xlim() == axes.get_ylim()
+    assert [text.get_text() for text in figure.legends[0].get_texts()][1] == "predicted = true"
+    flat = np.full((3, 1), 5.0)
+    assert plots.draw_predictions(flat, flat, REGRESSION.evaluate(flat, flat), ["x"])._repr_png_()
 
 
 def test_accuracy_of_each_label() -> None:

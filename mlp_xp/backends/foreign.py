@@ -6,13 +6,15 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends import BACKENDS, hooks, requirements
+from mlp_xp.backends import BACKENDS, requirements
 from mlp_xp.backends.common import BackendError, Details, eager, line_of
+from mlp_xp.backends.hooks import known_hooks
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.errors import one_line, with_colon
@@ -26,7 +28,7 @@ def find(name: str) -> Any:
     if (folder := str(Path.cwd())) not in sys.path:
         sys.path.append(folder)
     if ":" not in name:
-        return hooks()[name].load()
+        return known_hooks()[name].load()
     module, _, attributes = name.partition(":")
     found: Any = importlib.import_module(module)
     for attribute in filter(None, attributes.split(".")):
@@ -91,8 +93,10 @@ def open_foreign(name: str, found: Any, dtype: str) -> Backend:
 
 def find_fault(backend: Backend, dtype: str) -> str:
     """Return what is wrong with copies to a namespace and back; empty if nothing is."""
-    for sample in np.array([0, 255], "uint8"), np.array([0.5, -1.5], dtype):
-        wanted, kind, host = getattr(backend.xp, sample.dtype.name), sample.dtype, sample.copy()
+    # Large arrays too: a library may treat them in another way.
+    for (kind, values), count in product((("uint8", [0, 255]), (dtype, [0.5, -1.5])), (2, 2**20 + 1)):
+        sample = np.resize(np.array(values, kind), count)
+        wanted, host = getattr(backend.xp, kind), sample.copy()
         try:
             with warnings.catch_warnings(action="ignore"):
                 array = backend.asarray(host, wanted if kind == dtype else None)
@@ -102,11 +106,12 @@ def find_fault(backend: Backend, dtype: str) -> str:
         except Exception as error:  # a foreign library may raise anything
             fault = f"a NumPy array of {kind} cannot be copied to it and back: {line_of(error)}"
             return f"{fault}; a hook with to_numpy may help (see docs/libraries.md)"
-        if (made, back.dtype) != (wanted, kind) or not np.array_equal(back, sample):
-            fault = f"{sample.tolist()} of {kind} becomes a {made} array there, and {back!r:.80} back on the host"
+        if (made, back.dtype) != (wanted, sample.dtype) or not np.array_equal(back, sample):
+            fault = f"{values}{f', {count} numbers,' * (count > 2)} of {kind} becomes a {made} array there"
+            fault += f", and {back!r:.80} back on the host"
             return f"{fault}; set it up for {kind} first, or give it a hook with to_numpy"
         if not np.array_equal(later, back):
-            return f"its asarray(x, copy=True) does not copy: the array of {kind} changes with the NumPy array x"
+            return f"its asarray(x, copy=True) does not copy: an array of {count} {kind} changes with the NumPy array x"
     return ""
 
 

@@ -11,9 +11,10 @@ from typing import Any
 from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
-from mlp_xp.backends import BACKENDS, DTYPES, hooks
+from mlp_xp.backends import BACKENDS, DTYPES
 from mlp_xp.backends.common import BackendError, reported
 from mlp_xp.backends.foreign import import_foreign, open_foreign
+from mlp_xp.backends.hooks import known_hooks
 from mlp_xp.backends.threads import LIMITS, THREADS, on_threads, starting_on
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
@@ -29,11 +30,11 @@ def open_backend(
     """Open an array library. Opening it again with the same arguments returns the same object.
 
     name: one of `BACKENDS`, `module:namespace` for any other module that implements the array API standard, such as
-    `array_api_compat:numpy`, or an entry point of the group `mlp_xp.backends`; the last two are a namespace or a hook
-    (see docs/libraries.md). device: the library's own name of a device, such as `cuda:1`; None for its default.
-    dtype: "float64" or "float32", for parameters and arithmetic. threads: how many CPU threads to compute on, 1 to
-    1024; by default a rule chooses for each run (see docs/performance.md). JAX takes its threads when it starts, so
-    the number must be given at its first use; by default it takes all CPUs.
+    `array_api_compat:numpy`, or a hook by its name, such as `dask` (see docs/libraries.md). device: the library's own
+    name of a device, such as `cuda:1`; None for its default. dtype: "float64" or "float32", for parameters and
+    arithmetic. threads: how many CPU threads to compute on, 1 to 1024; by default a rule chooses for each run (see
+    docs/performance.md). JAX takes its threads when it starts, so the number must be given at its first use; by default
+    it takes all CPUs.
 
     Opening JAX switches on 64-bit floats in the whole process and, unless you have set them, full precision of products
     on a GPU, and a compilation cache: JAX then keeps what it compiles in this process in a private folder below
@@ -54,10 +55,10 @@ def open_backend(
         with starting_on(threads):
             library = importlib.import_module(f"mlp_xp.backends._{name.replace('-', '_')}").open_library(device)
         backend = _once(name, library.xp, library.device, dtype, lambda: library)
-    elif ":" in name or name in hooks():
+    elif ":" in name or name in known_hooks():
         backend = open_namespace(import_foreign(name, device), dtype, name)
     else:
-        known = [*BACKENDS, *hooks()]
+        known = [*BACKENDS, *known_hooks()]
         remedy = f"choose one of {', '.join(known)}, or name any other module as {name}:"
         raise BackendError(f"{name!r} is not known{nearest(name, known)}", remedy=remedy, setting="backend")
     return backend if threads is None else on_threads(backend, threads, "as given")

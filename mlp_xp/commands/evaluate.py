@@ -15,7 +15,7 @@ from mlp_xp.errors import not_installed
 from mlp_xp.runs.sweep_index import INTERRUPTED, is_sweep
 from mlp_xp.runs.table import IN_USE, labels, read_row
 from mlp_xp.show.console import plain_console, print_csv, print_table, say
-from mlp_xp.show.numbers import figure
+from mlp_xp.show.numbers import figure, quantity
 from mlp_xp.show.terminal import described_result
 
 HEADS = {"r2": "R²", "rmse": "RMSE", "mae": "MAE", "f1": "F1", "roc_auc": "ROC AUC"}
@@ -108,5 +108,5 @@ def show(found: api.Evaluated, folders: Sequence[Path], console: Console) -> Non
 
 def _cell(name: str, value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}" if name in UNITS else f"{value:.4f}"
+        return quantity(value) if name in UNITS else f"{value:.4f}"
     return "-" if value is None else str(value)

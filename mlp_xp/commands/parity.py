@@ -32,7 +32,7 @@ from mlp_xp.errors import MlpXpError, one_line, with_colon
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.compare import Comparison, Failure, check, compare, record_notebook
 from mlp_xp.parity.reproducer import write_reproducer
-from mlp_xp.parity.trace import Tracer, small_runs, trace
+from mlp_xp.parity.trace import Tracer, probe, small_runs, trace
 from mlp_xp.runs.settings import RECIPES
 from mlp_xp.show.console import plain_console, print_table, say
 
@@ -218,34 +218,48 @@ def write_report(folder: Path, comparisons: Sequence[Comparison], record: dict[s
 def trace_backend(
     config: TrainConfig, dataset: Dataset, backend: Backend, steps: int, folder: Path | None, all_operations: bool
 ) -> Iterator[int]:
-    """Trace a run, print the results, write a reproducer, and yield the exit code. folder: for the reproducers.
+    """Trace the probe and a run, print a verdict and write a reproducer for each, yield its exit code, print tables.
 
-    all_operations: whether to trace `small_runs` too. The code is 1 if an operation deviates, 3 if none does but the
-    library raises (2: it is out of memory), else 0.
+    folder: for the reproducers. all_operations: whether to trace `small_runs` too. The code is 1 if an operation
+    deviates, 3 if none does but the library raises (2: it is out of memory), else 0.
     """
     console, folder = plain_console(), folder or Path("reproducers")
     where = f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}, {backend.dtype_name}"
-    runs = chain([("", trace(config, dataset, backend, steps))], small_runs(backend) if all_operations else ())
-    for name, run in runs:
-        say(console, f"{name or where}: {run.calls} operations in {run.steps} steps, warm-up included")
-        print_table(TRACE_COLUMNS, rows_of(run), console)
-        found, failure, start = [*run.deviating.values()], run.failure, f"{with_colon(backend.name)} operation"
-        lines = [f"{start} {each.number}, {each.when}: {each} {each.what}; called at {each.place}" for each in found]
+
+    def runs() -> Iterator[tuple[str, Tracer]]:
+        yield "", trace(config, dataset, backend, steps)
+        yield "probe", probe(backend)
+        yield from small_runs(backend) if all_operations else ()
+
+    start, traced, known = with_colon(backend.name), list[tuple[str, Tracer]](), set[str]()
+    for name, run in runs():
+        title = f"{name or where}: {run.calls} operations" + f" in {run.steps} steps, warm-up included" * (
+            run.steps > 0
+        )
+        failure, names = run.failure, ", ".join(run.deviating)
+        verdict = f"deviating: {names}" if names else "it fails" if failure else "no operation deviates"
+        say(console, f"{title}; {verdict}")
+        # An operation that an earlier run has shown is not shown again.
+        new = [each for each in (*run.deviating.values(), run.raised) if each and each.name not in known]
+        known |= {each.name for each in new}
+        lines = [f"{start} {each.report}" for each in new if each is not run.raised]
         for line in lines[1:]:
             say(console, f"also deviates: {line}")
         if lines:
             print_line("deviates", lines[0])
-        elif not failure:
-            say(console, "no operation deviates")
         if isinstance(failure, DivergenceError):
             failure.remedy = ""  # of no use to a library that computed something wrong
-        if failure:
-            own = f"backend {with_colon(backend.name)} {one_line(failure)}"
+        if failure and (run.raised is None or run.raised in new):
+            own = f"backend {start} {one_line(failure)}"
             print_line("error", str(failure) if isinstance(failure, MlpXpError) else own)
-        if operation := found[0] if found else run.raised:
-            said = write_reproducer(backend, operation, folder / name.replace(" ", "-"))
+        if new:
+            said = write_reproducer(backend, new[0], folder / name.replace(" ", "-"))
             say(console, f"reproducer: {said}")
-        yield 1 if found else getattr(failure, "exit_code", 0)
+        traced.append((title, run))
+        yield 1 if names else getattr(failure, "exit_code", 0)
+    for title, run in traced:
+        say(console, f"\n{title}")
+        print_table(TRACE_COLUMNS, rows_of(run), console)
 
 
 def rows_of(run: Tracer) -> Iterator[tuple[str, ...]]:

@@ -23,7 +23,7 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.runs.table import is_run
 from mlp_xp.show.console import plain_console, print_csv, say
-from mlp_xp.show.numbers import percent
+from mlp_xp.show.numbers import percent, quantity
 
 LIKELIEST = 3
 SHADES = " .:-=+*#%@"
@@ -115,7 +115,7 @@ def in_words(outputs: np.ndarray, model: Model) -> str:
     exclusive, names = model.task.exclusive, model.class_names
     order = np.argsort(-outputs, kind="stable")[:LIKELIEST].tolist() if exclusive else range(len(outputs))
     if model.task.floats:
-        return ", ".join(f"{names[i]} {outputs[i]:.6g}" for i in order)
+        return ", ".join(f"{names[i]} {quantity(outputs[i], 6)}" for i in order)
     return ", ".join(f"{names[i]} ({percent(outputs[i])})" for i in order)
 
 

@@ -4,6 +4,7 @@ The table has the settings in which the runs differ, their results, times and da
 setting, over all seeds.
 """
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from json import dumps
@@ -102,7 +103,7 @@ def show_runs(rows: Sequence[Row], console: Console) -> None:
         say(console, "unfinished runs: results of the last report; evaluate uses the checkpoint")
     for row in rows:
         if row.reason and row.state != UNREADABLE:  # the command prints those as errors
-            say(console, f"{row.name}: {row.reason}")
+            say(console, f"{row.folder}: {row.reason}")
 
 
 def head(column: str) -> str:
@@ -111,6 +112,8 @@ def head(column: str) -> str:
 
 
 def _cell(row: Row, column: str) -> str:
+    if column == "name":
+        return shlex.quote(str(row.folder))  # to be pasted
     value = value_of(row, column)
     if column in row.settings:
         return shown(value)

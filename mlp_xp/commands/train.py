@@ -30,8 +30,8 @@ def train(
         config: Start from the settings in this file instead, such as the config.json of a run.
         resume: Continue this run with its own settings, on any backend. With a constant schedule, --epochs trains a
             finished run longer.
-        run_dir: Folder to write the run to. By default runs/DATASET-BACKEND-DATE-TIME. With --cv, the folder of a sweep
-            whose members are the folds; the same command continues it.
+        run_dir: Folder to write the run to. By default runs/DATASET-RECIPE-BACKEND-DATE-TIME. With --cv, the folder of
+            a sweep whose members are the folds; the same command continues it.
         overwrite: Replace an existing run in --run-dir.
         threads: CPU threads to compute on. auto: those of a resumed run, or what a variable such as OMP_NUM_THREADS
             says, or one, or all CPUs for large steps. While other programs use the CPUs, several threads can be ten

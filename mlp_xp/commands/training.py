@@ -84,7 +84,7 @@ def train(
             check_page(dataset, job.sizes)
         recording.check_run(settings, job, resume)
         if not is_run:  # created after all checks, so that a run that cannot begin leaves no folder
-            folder = folder or run_folder.claim_folder(settings, dt.datetime.now())
+            folder = folder or run_folder.claim_folder(settings, config or recipe_for(recipe, given), dt.datetime.now())
             held.enter_context(recording.open_folder(folder, existing=overwrite))
         assert folder
         run(folder, settings, job, console, overwrite=overwrite, page=page)
@@ -98,11 +98,14 @@ def base_settings(recipe: str | None, config: Path | None, given: Mapping[str, A
     """
     if config:
         return parse_settings(config)[0]
-    if recipe is None:
-        several = (each if isinstance(each, tuple) else (each,) for each in map(given.get, ("data_dir", "label")))
-        data_dir, label = (each[0] for each in several)
-        recipe = "own" if data_dir is not None and is_own(Path(data_dir), Origin(label)) else "notebook"
-    return of_recipe(RECIPES[recipe], given)
+    return of_recipe(RECIPES[recipe_for(recipe, given)], given)
+
+
+def recipe_for(recipe: str | None, given: Mapping[str, Any]) -> str:
+    """Return the name of a recipe; by default that for the data, which are among the options as in `base_settings`."""
+    several = (each if isinstance(each, tuple) else (each,) for each in map(given.get, ("data_dir", "label")))
+    data_dir, label = (each[0] for each in several)
+    return recipe or ("own" if data_dir is not None and is_own(Path(data_dir), Origin(label)) else "notebook")
 
 
 def resumed(folder: Path, given: Mapping[str, Any]) -> Settings:
@@ -125,13 +128,18 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
             folder, settings, job, overwrite=overwrite, save_now=lambda: bool(stop), resume_hint=hint
         )
         watched = terminal.watch(events, job, console)
-        head = f"{terminal.header(settings.train, dataset.task)}\n"
+        head, unseen = f"{terminal.header(settings.train, dataset.task)}\n", ""
         try:
             for event in watched:
                 # The header comes with the first report, so that warnings of the start stand above the table.
-                if event.report and not event.closing and terminal.is_shown(event.report, job):
-                    stop.say(head + terminal.report_line(event.report))
-                    head = ""
+                if report := event.report:
+                    # With samples held out, the closing report is about the best network, not about the end.
+                    if not (event.closing and job.held_out):
+                        best, is_validated = event.position.best, job.held_out is not None
+                        unseen = terminal.report_line(report, is_validated=is_validated, best=best)
+                    if unseen and (event.closing or terminal.is_shown(report, job)):
+                        stop.say(head + unseen)
+                        head = unseen = ""
                 if stop and not event.closing:
                     stop_at(event, folder, stop, hint)
         finally:

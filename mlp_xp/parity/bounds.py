@@ -19,8 +19,9 @@ of the dtype's numbers at 1 and u = eps / 2 its unit roundoff. A deviation is |r
   reference. Only a matrix product in float64 has a reference in float64, because NumPy has no fast wider one.
 - A library may treat subnormal numbers as zero, as XLA does on a CPU. Below the smallest normal number, per term, no
   deviation counts; a deviation beyond its bound is judged again with subnormal inputs set to zero.
-- Shape and dtype must be NumPy's. The standard leaves only the integer dtype of argmax to the library, and what min,
-  max and argmax make of a NaN.
+- Shape and dtype must be NumPy's. The standard leaves only the integer dtype of argmax to the library, and what it
+  makes of a NaN. Where the standard has NaN for `max`, XLA on a CPU returns another number (JAX 0.10.2). This is not
+  judged, because nothing in the package depends on it.
 - Integers and booleans have eps = scale = 1: they must be equal, and a deviation is their difference.
 """
 
@@ -102,7 +103,7 @@ def check(
         return Verdict(problem=f"is {result.dtype} instead of {expected.dtype}")
     if np.array_equal(result, expected, equal_nan=True):
         return Verdict()
-    if name in ("max", "min", "argmax") and np.isnan(args[0]).any():
+    if name in ("max", "argmax") and np.isnan(args[0]).any():
         return Verdict()
     reference = refer(name, function, args, kwargs)
     deviations = reference.deviations(result)
@@ -115,6 +116,7 @@ def check(
     return Verdict(deviation, reference.bound, index, (got, wanted))
 
 
+@np.errstate(all="ignore")
 def expect(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> np.ndarray:
     """Return NumPy's result in the dtype of the inputs, which are not changed."""
     return np.asarray(function(*((args[0].copy(), *args[1:]) if name in INPLACE else args), **kwargs))
@@ -124,7 +126,7 @@ def expect(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwarg
 def refer(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reference:
     """Return the reference for an operation. Arguments: see `check`."""
     expected = expect(name, function, args, kwargs)
-    kind, dtype = INPLACE.get(name, name), expected.dtype
+    kind, dtype = INPLACE.get(name, name).removeprefix("xp."), expected.dtype
     if dtype.kind != "f":
         value = expected.astype(np.float64)
         return Reference(value, np.ones_like(value), 1.0, 0.0, 0.0)

@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backends.common import BackendFailure, reported
-from mlp_xp.backends.foreign import rebuild
 from mlp_xp.backends.opening import open_backend, open_namespace
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.job import Job, layer_sizes
+from mlp_xp.core.job import layer_sizes
 from mlp_xp.core.library import Backend
-from mlp_xp.core.plan import Chunk
-from mlp_xp.core.training import DivergenceError, Event, trajectory
+from mlp_xp.core.training import DivergenceError
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.declared import ConfigError, check_range
+from mlp_xp.declared import ConfigError
 from mlp_xp.errors import DatasetError, MlpXpError, with_colon
 from mlp_xp.parity import notebook
 from mlp_xp.parity.rounding import rounding_at_random
+from mlp_xp.parity.steps import start
+from mlp_xp.parity.trace import probe, trace
 
 SAFETY = 10
 # Runs with random rounding, as many as stochastic arithmetic usually takes, and how many times their deviation is
@@ -77,6 +77,8 @@ class Comparison(NamedTuple):
     """The number of reports with a different test accuracy."""
     predictions_differ: int
     """The number of test images with a different final prediction."""
+    deviating: tuple[str, ...] = ()
+    """The operations that deviate in the probe, a line each; see `trace.probe`."""
     amplified: bool = False
     """Whether more than the derived tolerance is allowed somewhere, because this training amplifies rounding."""
 
@@ -92,8 +94,8 @@ class Comparison(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether every quantity is within its tolerance."""
-        return all(quantity.first_step is None for quantity in self.quantities.values())
+        """Whether every quantity is within its tolerance, and no operation of the probe deviates."""
+        return not self.deviating and all(each.first_step is None for each in self.quantities.values())
 
     def __str__(self) -> str:
         """Return the results that are not deviations in one line, and what was allowed if training amplifies rounding.
@@ -112,7 +114,8 @@ class Comparison(NamedTuple):
         return said
 
     def mismatches(self) -> Iterator[str]:
-        """Yield one line, with backend, step and quantity, for every quantity above its tolerance."""
+        """Yield one line, with the backend, for each operation that deviates and each quantity above its tolerance."""
+        yield from (f"{with_colon(self.trajectory.backend.name)} {each}" for each in self.deviating)
         for name, (largest, head_room, first_step) in self.quantities.items():
             if first_step is not None:
                 times = 1 / head_room if head_room else math.inf
@@ -148,47 +151,6 @@ def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
     length: the number of terms of the longest sum in a step, which is the largest number of inputs or the batch size.
     """
     return SAFETY * float(np.finfo(dtype).eps) * np.sqrt(length * np.asarray(steps, dtype=np.float64))
-
-
-class _FirstSteps(Job):
-    """A job that is cut off after `last` steps, perhaps within a chunk."""
-
-    last: int
-
-    def chunks(self, random: np.random.RandomState) -> Iterator[tuple[int, Chunk, np.ndarray]]:
-        """See `Job.chunks`."""
-        left = self.last
-        for epoch, chunk, samples in super().chunks(random):
-            if left < chunk.steps:
-                chunk, samples = Chunk(chunk.start, left, chunk.batch_size), samples[:left]  # and nothing follows it
-            left -= chunk.steps
-            yield epoch, chunk, samples
-
-    def events(self) -> Iterator[Event]:
-        """Yield the events of these steps."""
-        for event in trajectory(self):
-            yield event
-            if event.position.step == self.last:
-                return
-
-
-def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> tuple[Job, Iterator[Event]]:
-    """Return a job, and the events of its first `steps` steps after the warm-up.
-
-    dataset: arrays on the host. Raises ConfigError for fewer than one step, and what `Job` and `trajectory` raise.
-    """
-    check_range("steps", steps)
-
-    def place(x: Any) -> Any:
-        is_array = isinstance(x, np.ndarray)
-        return backend.asarray(x, backend.dtype if x.dtype.kind == "f" else None) if is_array else x
-
-    data = rebuild(dataset, place)._replace(weights=dataset.weights)
-    # The number of epochs follows from the steps, not from the configuration.
-    epoch_steps = math.ceil(len(Job(config, data, backend).rows) / config.batch_size)
-    job = _FirstSteps(replace(config, epochs=math.ceil(steps / epoch_steps), patience=0), data, backend)
-    job.last = config.warm_up_steps + steps
-    return job, job.events()
 
 
 def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Trajectory:
@@ -315,12 +277,12 @@ def check(
     steps: int,
     fixed_tolerance: float | None = None,
 ) -> Iterator[Comparison | Failure]:
-    """Compare every backend, in its own dtype, with NumPy in float64; first the reference with itself.
+    """Probe every backend and compare it, in its own dtype, with NumPy in float64; first the reference with itself.
 
     dataset: arrays on the host. A backend that fails, or has a loss that is not finite where the reference is finite,
     gives a Failure. One that deviates by more than the derived tolerance is compared again with what rounding does to
-    this training (see `amplification`). fixed_tolerance: the relative deviation to allow instead of all this. Raises
-    what `record` raises for the reference, such as DivergenceError, and what `amplification` does.
+    this training (see `amplification`). fixed_tolerance: the relative deviation to allow instead of all this, without
+    the probe. Raises what `record` raises for the reference, such as DivergenceError, and what `amplification` does.
     """
     if not dataset.task.exclusive or dataset.test_inputs is None:
         raise DatasetError("the parity check compares predicted classes of a test set; give data with both")
@@ -338,7 +300,10 @@ def check(
         return derived if fixed_tolerance else amplification(config, dataset, dtype, reference, derived)
 
     def compare_one(backend: Backend) -> Comparison:
-        dtype = backend.dtype_name
+        dtype, found = backend.dtype_name, None if fixed_tolerance else probe(backend)
+        if found and found.failure:
+            raise found.failure
+        lines = tuple(each.report for each in found.deviating.values()) if found else ()
         try:
             run = record(config, dataset, backend, steps)
         except DivergenceError:
@@ -346,7 +311,7 @@ def check(
             raise
         result = compare(run, reference, allowed(dtype))
         if result.agrees:
-            return result
+            return result._replace(deviating=lines)
         is_amplified = bool((amplified(dtype) > allowed(dtype)).any())
         result = compare(run, reference, amplified(dtype))._replace(amplified=is_amplified)
         if result.agrees and result.compared_steps <= config.warm_up_steps:
@@ -356,7 +321,7 @@ def check(
                 remedy="use a lower learning rate, or float64",
                 setting="dtype",
             )
-        return result
+        return result._replace(deviating=lines)
 
     yield compare(reference, reference, allowed("float64"))
     for backend in backends:
@@ -389,8 +354,9 @@ def assert_parity(
     default the notebook's network, with batches of one. dataset: arrays on the host; by default the first images of
     MNIST.
 
-    The error names each quantity that deviates and its first step, or the library's own error. Raises BackendError for
-    a library that lacks something, and ConfigError for settings that do not fit the data.
+    The error names the operations that deviate, found by a trace up to the first step that does, then each quantity and
+    its first step, or the library's own error. Raises BackendError for a library that lacks something, and ConfigError
+    for settings that do not fit the data.
     """
     __tracebackhide__ = True  # pytest shows the caller's line
     if isinstance(library, Backend):
@@ -403,7 +369,22 @@ def assert_parity(
         parts = {name: getattr(mnist, name)[: 2000 if "train" in name else 500] for name in mnist._fields[:4]}
         dataset = mnist._replace(**parts)
     _, result = check(config, dataset, [backend], steps)
-    if not isinstance(result, Comparison):
-        raise AssertionError(result.reason)
+    if isinstance(result, Failure):
+        raise AssertionError("\n".join([find_operations(config, dataset, backend, steps), result.reason]))
     if not result.agrees:
-        raise AssertionError("\n".join([*result.mismatches(), str(result)]))
+        firsts = [each.first_step for each in result.quantities.values() if each.first_step]
+        wanted = max(1, min(firsts) - config.warm_up_steps) if firsts else 0
+        causes = [find_operations(config, dataset, backend, wanted)] if firsts else []
+        raise AssertionError("\n".join([*causes, *result.mismatches(), str(result)]))
+
+
+def find_operations(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> str:
+    """Trace a run, and return a line for each operation that deviates or raises. Arguments: see `steps.start`."""
+    name, why = with_colon(backend.name), "the fault may be in compiled code, or depend on earlier calls"
+    try:
+        run = trace(config, dataset, backend, steps)
+    except MlpXpError as error:  # such as a loss that is not finite, from operations that are right
+        return f"{name} the trace ends, and no operation deviates: {error}"
+    lines = [f"{name} {each.report}" for each in run.deviating.values()]
+    lines += [str(run.failure)] * (run.raised is not None)
+    return "\n".join(lines) or f"{name} no operation deviates in a trace of the first steps; {why}"

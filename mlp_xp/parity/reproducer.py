@@ -10,8 +10,8 @@ from types import ModuleType
 
 import numpy as np
 
-from mlp_xp.backends import hooks
 from mlp_xp.backends.foreign import find
+from mlp_xp.backends.hooks import known_hooks
 from mlp_xp.core.library import Backend
 from mlp_xp.errors import escaped
 from mlp_xp.files import file_errors, write_whole
@@ -57,7 +57,7 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> st
         return "none, because NumPy has no result to compare with"
     if name == "materialise":
         return "none, because the hook's function is not one of the namespace"
-    if not (backend.details.imports or ":" in backend.name or backend.name in hooks()):
+    if not (backend.details.imports or ":" in backend.name or backend.name in known_hooks()):
         return "none, because the library has no name by which it is imported"
     text, shown = expression(name, args, kwargs, word), operation.result
     body = f"{text}; return x0" if name in INPLACE else f"return {text}"
@@ -100,7 +100,7 @@ def _imports(backend: Backend) -> tuple[str, str]:
     if backend.details.imports:
         return backend.details.imports, TO_NUMPY
     hook = find(backend.name)
-    name = backend.name if ":" in backend.name else hooks()[backend.name].value
+    name = backend.name if ":" in backend.name else known_hooks()[backend.name].value
     module, _, attributes = f"{name}{'.xp' * (hook is not backend.xp)}".replace(":.", ":").partition(":")
     first, _, others = attributes.partition(".")
     line = f"from {module} import {first} as xp" if first else f"import {module} as xp"

@@ -9,6 +9,7 @@ import contextlib
 import linecache
 import operator
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,7 +29,8 @@ from mlp_xp.core.library import Backend, Carry
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import one_line, with_colon
 from mlp_xp.parity.bounds import INPLACE, Verdict, check
-from mlp_xp.parity.compare import start
+from mlp_xp.parity.probe import operate
+from mlp_xp.parity.steps import start
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # Code that calls operations only on behalf of others, NumPy's errstate around it included.
@@ -39,6 +41,8 @@ _GO_BETWEENS = (
 BINARY = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "matmul": "@", "pow": "**"}
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 SYMBOLS = BINARY | COMPARISONS | {name: f"{BINARY[plain]}=" for name, plain in INPLACE.items()}
+# The standard: "calculates an implementation-dependent approximation".
+APPROXIMATIONS = {"exp", "log", "log1p", "tanh"}
 ATTRIBUTES = ("shape", "dtype", "device", "ndim", "size")
 DTYPES = ("float64", "float32", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 SMALL = TrainConfig(hidden=(3,), warm_up_steps=0, report_every=40)
@@ -76,6 +80,11 @@ class Operation(NamedTuple):
         deviation, bound, at, (got, expected), problem = self.verdict
         where = f"at {[*at]}, where {bound:.3g} are allowed: {got!r} instead of {expected!r}"
         return problem or f"deviates by {deviation:.3g} eps {where}"
+
+    @property
+    def report(self) -> str:
+        """One line: number, time, operation, deviation and place."""
+        return f"operation {self.number}, {self.when}: {self} {self.what}; called at {self.place}"
 
 
 class Traced:
@@ -128,8 +137,10 @@ class Namespace:
         if name in DTYPES or not callable(function):
             return function
 
+        recorded = f"xp.{name}" * (name in SYMBOLS) or name  # xp.matmul is not the operator
+
         def call(*args: Any, **kwargs: Any) -> Any:
-            return tracer.call(name, function, getattr(numpy_xp, name), args, kwargs)
+            return tracer.call(recorded, function, getattr(numpy_xp, name), args, kwargs)
 
         self.__dict__[name] = call
         return call
@@ -141,7 +152,8 @@ class Tracer:
 
     verdicts: of all calls, by the name of the operation. deviating: the first operation of each name that is beyond its
     bound, in the order in which they were found. failure: what ended the run early. raised: the operation that did, if
-    the library raised in one. steps, calls: the numbers of steps begun, warm-up included, and of operations.
+    the library raised in one. steps, calls: the numbers of steps begun, warm-up included, and of operations. before:
+    what it is called before the first step. least: the smallest bound of APPROXIMATIONS, in eps.
     """
 
     backend: Backend
@@ -151,6 +163,8 @@ class Tracer:
     raised: Operation | None = None
     steps: int = 0
     calls: int = 0
+    before: str = "before the first step"
+    least: float = 0.0
 
     def __post_init__(self) -> None:
         self.xp = Namespace(self)
@@ -172,7 +186,7 @@ class Tracer:
         """
         kwargs = kwargs or {}
         self.calls += 1
-        when = f"{'in' if self._in_step else 'after'} step {self.steps}" if self.steps else "before the first step"
+        when = f"{'in' if self._in_step else 'after'} step {self.steps}" if self.steps else self.before
         operation = Operation(self.calls, when, name, args, kwargs, _place(), reference or function)
         operands: list[Traced] = []
 
@@ -209,6 +223,8 @@ class Tracer:
             verdict = Verdict(problem=f"changes its argument {changed[0]}, unless an earlier operation did")
         else:
             verdict = check(name, operation.reference, operation.args, operation.kwargs, host_result)
+            if name in APPROXIMATIONS:
+                verdict = verdict._replace(bound=max(verdict.bound, self.least))
         self._add(operation._replace(result=host_result, verdict=verdict))
         if not is_array:
             return result
@@ -275,11 +291,30 @@ def tracing(backend: Backend) -> tuple[Backend, Tracer]:
     return traced, tracer
 
 
+@np.errstate(all="ignore")
+def probe(backend: Backend) -> Tracer:
+    """Check operations on inputs that training never has; see `parity.probe`.
+
+    The standard says nothing of the error of APPROXIMATIONS, so half of their digits do. If the library raises, the
+    tracer has the BackendFailure as its `failure`.
+    """
+    traced, tracer = tracing(backend)
+    tracer.before, tracer.least = "in the probe", float(np.finfo(backend.dtype_name).eps) ** -0.5
+    try:
+        with LIMITS.at(), warnings.catch_warnings(action="ignore"):
+            operate(traced)
+    except BackendFailure as error:
+        tracer.failure = error
+    else:
+        tracer.raised = None  # a function that is not asked for
+    return tracer
+
+
 def trace(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Tracer:
     """Train for `steps` steps after the warm-up, with reports, predict for the test set, and check every operation.
 
     dataset: arrays on the host. If the library raises, the tracer has the BackendFailure as its `failure`, and after an
-    operation that deviates any other exception. Raises what `compare.start` raises, if no operation deviated before.
+    operation that deviates any other exception. Raises what `steps.start` raises, if no operation deviated before.
     """
     traced, tracer = tracing(backend)
     try:
@@ -334,7 +369,8 @@ def expression(name: str, args: Any, kwargs: dict[str, Any], word: Callable[[Any
     if name == "getitem":
         return f"{words[0]}[{', '.join(map(text, args[1])) if isinstance(args[1], tuple) else words[1]}]"
     others = {"neg": f"-{words[0]}", "T": f"{words[0]}.T", "materialise": f"materialise({words[0]})"}
-    return others.get(name) or f"xp.{'asarray' if name == 'from_numpy' else name}({', '.join(words)})"
+    called = "asarray" if name == "from_numpy" else name.removeprefix("xp.")
+    return others.get(name) or f"xp.{called}({', '.join(words)})"
 
 
 def _place() -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp.backends import hooks
+from mlp_xp.backends.hooks import known_hooks
 from mlp_xp.core.task import TASKS
 from mlp_xp.declared import ConfigError
 from mlp_xp.errors import Argument, MlpXpError
@@ -40,7 +40,7 @@ RESULTS = (
     Figure("loss"),
     Figure("validation_accuracy", "validation", "held out %", high=True),
     Figure("validation_r2", "validation", "held out R²", high=True),
-    Figure("validation_loss", "validation"),
+    Figure("validation_loss", "validation", "held-out loss"),
     Figure("accuracy", "test", "test %", high=True),
     Figure("label_accuracy", "test", high=True),
     Figure("r2", "test", "test R²", high=True),
@@ -84,7 +84,7 @@ def check_foreign(settings: Settings, named: str | None, file: Path) -> None:
     named: the backend that the user gave, or None. To open a foreign backend is to import a module, which may run any
     code; a file, which may come from anybody, must not decide that alone.
     """
-    if (":" in settings.backend or settings.backend in hooks()) and named is None:
+    if (":" in settings.backend or settings.backend in known_hooks()) and named is None:
         raise ConfigError(
             f"{str(file)!r} wants the module {settings.backend!r}, which is imported only if you name it too",
             remedy=("give ", Argument("backend", settings.backend), " to allow it, or another backend"),

@@ -39,13 +39,15 @@ RUN_FILES = (CHECKPOINT, MODEL, RESULT, METRICS, ROWS, *PICTURES)
 LOCK, HOLDER, OLD = ".lock", ".holder", ".replaced"
 
 
-def claim_folder(settings: Settings, now: dt.datetime) -> Path:
-    """Create the folder `runs/<dataset>-<backend>-<date-time>` and return it. Raises FileError.
+def claim_folder(settings: Settings, recipe: str | Path, now: dt.datetime) -> Path:
+    """Create the folder `runs/<dataset>-<recipe>-<backend>-<date-time>` and return it. Raises FileError.
 
+    recipe: its name, or the file with the settings.
     If it exists, -2, -3, ... is appended to its name: two runs that start in the same second get two folders.
     """
     data = Path(settings.data).resolve().name  # a data set's name may be the path of a folder
-    wanted = folder = Path("runs") / f"{data}-{settings.backend.replace(':', '-')}-{now:%Y%m%d-%H%M%S}"
+    backend = settings.backend.replace(":", "-")
+    wanted = folder = Path("runs") / f"{data}-{Path(recipe).stem}-{backend}-{now:%Y%m%d-%H%M%S}"
     with file_errors(wanted, "create"):
         make_folder(wanted.parent)
         for number in itertools.count(2):

@@ -68,8 +68,7 @@ def find_runs(folders: Sequence[Path]) -> list[Row]:
             fault = "contains no runs" if folder.exists() else "no such folder"
             raise RunError(fault, file=folder, remedy="give a training run, or a folder of runs")
         rows |= {row.folder.resolve(): row for row in found}
-    names = _names([*rows.values()])
-    return [row._replace(name=name) for row, name in zip(rows.values(), names, strict=True)]
+    return [*rows.values()]
 
 
 def _names(rows: Sequence[Row]) -> list[str]:

@@ -43,7 +43,7 @@ def print_table(heads: Iterable[str], rows: Iterable[Sequence[str]], console: Co
     """Print a table.
 
     On a terminal, the words of heads stand below each other. If it is too narrow, the first column takes half of it at
-    most, and the columns that do not fit are left out, which a line below the table names.
+    most, or its longest word, and the columns that do not fit are left out, which a line below the table names.
 
     left: how many columns, the first ones, are aligned to the left.
     """
@@ -52,7 +52,8 @@ def print_table(heads: Iterable[str], rows: Iterable[Sequence[str]], console: Co
     lines = [head.replace(" ", separator) for head in heads]
     columns = ([*head.split("\n"), *cells] for head, *cells in zip(lines, *rows, strict=True))
     first, *others = (max(map(cell_len, column)) + GAP for column in columns)
-    fitting, end = [0], min(first, max(width // 2, width - sum(others)))
+    longest = max((cell_len(word) for row in rows for word in row[0].split()), default=0)
+    fitting, end = [0], min(first, max(width // 2, width - sum(others), longest + GAP))
     for i, more in enumerate(others, 1):
         if end + more - GAP <= width:
             fitting, end = [*fitting, i], end + more

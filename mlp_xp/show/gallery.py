@@ -106,7 +106,7 @@ def _test_figures(model: Model, dataset: Dataset, backend: Backend) -> Iterator[
     else:
         result = model.evaluate(dataset.test_inputs, dataset.test_labels)
         if task.floats:
-            yield "predictions.png", plots.draw_predictions(labels, outputs, result.r2s, names)
+            yield "predictions.png", plots.draw_predictions(labels, outputs, result, names)
             return
         share = np.mean(labels, axis=0, dtype=np.float64)
         yield "labels.png", plots.draw_labels(result.label_accuracies, np.maximum(share, 1 - share).tolist(), names)

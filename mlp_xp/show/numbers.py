@@ -13,13 +13,18 @@ def percent(share: float) -> str:
     return f"{math.floor(1000 * share) / 10:.1f} %"
 
 
+def quantity(value: float, digits: int = 4) -> str:
+    """Format a number with so many digits that count, as in 0.01234, 2.5 and 32 540."""
+    return f"{float(f'{value:.{digits}g}'):,.15g}".replace(",", " ")
+
+
 def figure(name: str, value: float | None) -> str:
     """Format a result by its name: accuracies in percent, R², losses and seconds as numbers, nothing for None."""
     if value is None:
         return ""
     if name.endswith("accuracy"):
         return f"{100 * value:.2f}"
-    return f"{value:.4f}" if name.endswith("r2") else f"{value:.1f}" if name == "seconds" else f"{value:.4g}"
+    return f"{value:.4f}" if name.endswith("r2") else f"{value:.1f}" if name == "seconds" else quantity(value)
 
 
 def score_text(name: str, value: float) -> str:

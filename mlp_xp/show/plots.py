@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlp_xp.core.task import CLASSES, Task
+from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import write_whole
 from mlp_xp.runs.figures import reliability
-from mlp_xp.show.numbers import percent, thousands
+from mlp_xp.show.numbers import percent, quantity, thousands
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 DPI = 130
 LONGEST_NAME, LONGEST_CLASS, LONGEST_ABOVE = 100, 24, 10  # characters in a legend, on an axis, and above an image
-LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 9}
+LEGEND: dict[str, Any] = {"framealpha": 0.8, "edgecolor": "none", "fontsize": 9}
 BELOW: Any = "outside lower center"  # the axes
+MOST_MARKERS = 20  # on a line; more would hide whether it is dashed or dotted
 MOST_NAMED = 60  # classes beside a confusion matrix; with more, numbers and some of the names are left out
 
 
@@ -122,9 +123,9 @@ def factor_of(name: str) -> int:
     return 100 if name.endswith("accuracy") else 1
 
 
-def end_at_whole(axes: Any) -> None:
-    """Let an axis of percentages end at 100, with room for a marker."""
-    axes.set_ylim(top=min(axes.get_ylim()[1], 100.5))
+def in_thousands(value: float, _: int) -> str:
+    """Format a tick as in 250 000."""
+    return quantity(value, 10)
 
 
 # Curves.
@@ -171,22 +172,26 @@ def draw_curves(runs: Sequence[Curves]) -> "Figure":
 
 
 @drawing()
-def draw_bands(curves: Mapping[str, Sequence[Curves]], *, score: str, total: int) -> "Figure":
+def draw_bands(curves: Mapping[str, Sequence[Curves]], *, score: str, which: str) -> "Figure":
     """Draw training loss and accuracy (or R²) against samples seen, with a band over the runs of each setting.
 
     The line is the mean of the runs; the band extends from the lowest to the highest of them. Where runs of a setting
     have different lengths, its curve ends with the shortest. curves: the runs of each setting, by its name. score: the
-    field of a report; a figure on held-out samples is known at the end of each epoch. total: the number of settings
-    that have runs.
+    field of a report; a figure on held-out samples is known at the end of each epoch. which: the title.
     """
     figure = _draw_lines([*curves.items()], ("train_loss", score))
-    which = "each setting" if len(curves) == total else f"the first {len(curves)} of {total} settings"
-    figure.axes[0].set_title(f"Mean over the runs of {which}, and from the lowest to the highest", fontsize=11)
+    several = any(len(runs) > 1 for runs in curves.values())
+    bands = "; lines: mean over runs, bands: lowest to highest" * several
+    figure.axes[0].set_title(f"{which}{bands}", fontsize=11)
     return figure
 
 
 def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence[str] | None = None) -> "Figure":
-    """Draw the mean of the runs in each group, with its name. wanted: the fields of a report; by default all."""
+    """Draw the mean of the runs in each group, with its name. wanted: the fields of a report; by default all.
+
+    Colours stand for the groups, or, if there is one only, for the figures. A curve that equals earlier ones is a wider
+    line below them.
+    """
     from matplotlib.lines import Line2D
 
     task = groups[0][1][0].task if groups else CLASSES
@@ -201,28 +206,36 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
     has_score = any(run.of(name) for run in every for name, *_ in kinds[3:])
     figure = new_figure(8, 6.2 if has_score else 3.8)
     losses, *scores = figure.subplots(1 + has_score, 1, sharex=True, squeeze=False)[:, 0]
-    handles, styles = [], dict[str, Any]()
+    handles, styles, drawn = [], dict[str, Any](), list[tuple[str, dict[int, float]]]()
     for i, (_, runs) in enumerate(groups):
         # Neighbours differ in their markers too; up to 49 pairs of marker and colour differ.
-        marker, colour = "osv^DPX"[(i + i // len(COLOURS)) % 7], COLOURS[i % len(COLOURS)]
-        look: dict[str, Any] = {"color": colour, "linewidth": 1.3, "marker": marker, "markersize": 3.5}
-        handles.append(Line2D([], [], **look))
+        look: dict[str, Any] = {"marker": "osv^DPX"[(i + i // len(COLOURS)) % 7], "color": COLOURS[i % len(COLOURS)]}
         for name, line, kind in kinds:
             tables = [run.of(name) for run in runs]
             seen = sorted(set.intersection(*map(set, tables)))
             if seen and (wanted is None or name in wanted):
                 axes = losses if name.endswith("loss") else scores[0]
                 values = np.array([[table[at] for at in seen] for table in tables])
-                axes.plot(seen, values.mean(axis=0), linestyle=line, **look)
+                mean = dict(zip(seen, values.mean(axis=0).tolist(), strict=True))
+                below = min(3, sum(name == other and _is_same(mean, curve) for other, curve in drawn))
+                drawn.append((name, mean))
+                if below:
+                    styles["wide: equal to another run"] = Line2D([], [], color="#555555", linewidth=3.8)
+                look |= {"linewidth": 1.3 + 2.5 * below, "markersize": 3.5 + 2.5 * below, "zorder": 2 - 0.1 * below}
+                if len(groups) == 1:
+                    look["color"] = COLOURS[[*styles, kind].index(kind)]
+                axes.plot([*mean], [*mean.values()], linestyle=line, markevery=-(-len(mean) // MOST_MARKERS), **look)
                 if len(runs) > 1:
                     axes.fill_between(seen, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.15)
-                styles[kind] = Line2D([], [], color="#555555", linestyle=line)
+                shade: dict[str, Any] = {"color": look["color"] if len(groups) == 1 else "#555555"}
+                styles[kind] = Line2D([], [], linestyle=line, **shade)
                 kept = runs[0].records[-1].get("kept_epoch") if name == kinds[-1][0] and len(runs) == 1 else None
                 if kept is not None:
                     ring: dict[str, Any] = {"marker": "o", "markersize": 10, "fillstyle": "none", "linestyle": ""}
                     at = (kept + 1) * runs[0].samples
-                    axes.plot(at, tables[0][at], color=colour, **ring)
-                    styles["kept, by the held-out samples"] = Line2D([], [], color="#555555", **ring)
+                    axes.plot(at, tables[0][at], color=look["color"], **ring)
+                    styles["kept, by the held-out samples"] = Line2D([], [], **shade, **ring)
+        handles.append(Line2D([], [], **look))
     losses.set(ylabel="loss" + ",\nstandardised targets" * any(run.standardised for run in every))
     positive = [value for line in losses.lines for value in line.get_ydata() if value > 0]
     if positive and max(positive) >= 10 * min(positive):
@@ -232,17 +245,26 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
     for axes in scores:
         axes.set(ylabel="R²" if task.floats else "accuracy (%)" if task.exclusive else "accuracy, all labels right (%)")
         if not task.floats:
-            end_at_whole(axes)
+            axes.set_ylim(top=min(axes.get_ylim()[1], 100.5))  # with room for a marker
         elif axes.get_ylim()[1] > 0:  # R² far below 0 would flatten the curve
             axes.set_ylim(bottom=max(axes.get_ylim()[0], 0))
     for axes in (losses, *scores):
         tidy(axes)
     axes.set(xlabel="training samples seen")
-    axes.xaxis.set_major_formatter(lambda value, _: thousands(round(value)))
+    axes.xaxis.set_major_formatter(in_thousands)
     losses.legend([*styles.values()], [*styles], **LEGEND)
-    figure.legend(handles, [text(name) for name, _ in groups], loc=BELOW, **LEGEND)
-    figure.set_figheight(figure.get_figheight() + 0.2 * len(groups))
+    if len(groups) == 1:
+        losses.set_title(text(groups[0][0]), fontsize=11)
+    else:
+        figure.legend(handles, [text(name) for name, _ in groups], loc=BELOW, **LEGEND)
+        figure.set_figheight(figure.get_figheight() + 0.2 * len(groups))
     return figure
+
+
+def _is_same(one: Mapping[int, float], other: Mapping[int, float]) -> bool:
+    """Return whether two curves cannot be told apart in a picture, at the places that both have."""
+    both = one.keys() & other.keys()
+    return bool(both) and all(math.isclose(one[at], other[at], rel_tol=1e-3) for at in both)
 
 
 # Pictures of one network.
@@ -265,8 +287,8 @@ def sheet(images: np.ndarray, across: int) -> np.ndarray:
 def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
     """Draw a confusion matrix, int (n, n). Rows: true class; columns: predicted class.
 
-    The colour of a mistake is its share of the samples of the true class, on the same scale in every picture. With many
-    classes, the numbers and some of the names are left out.
+    The colour of a mistake is its share of the samples of the true class; the largest share, or 1 % if that is more, is
+    the darkest. With many classes, the numbers and some of the names are left out.
     """
     from matplotlib.colors import PowerNorm
 
@@ -276,8 +298,8 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
     axes = figure.subplots()
     shares = np.where(matrix > 0, 100 * matrix / np.maximum(matrix.sum(axis=1), 1)[:, None], np.nan)
     np.fill_diagonal(shares, np.nan)
-    # Not linear, so that the small shares of a good network are told apart.
-    norm = PowerNorm(0.4, vmin=0, vmax=100)
+    # Not linear, so that the small shares beside a large one are told apart.
+    norm = PowerNorm(0.6, vmin=0, vmax=np.nanmax(shares, initial=1))
     # With square cells, long names would push the title out of the picture.
     shown = axes.imshow(shares, cmap="Blues", norm=norm, aspect="auto")
     figure.colorbar(shown, ax=axes, label="mistakes, % of the true class", shrink=0.8)
@@ -285,7 +307,7 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
     font = min(12, 1.36 * cell / max(4, len(str(matrix.max()))))
     for (row, column), count in np.ndenumerate(matrix) if classes <= MOST_NAMED else ():
         if count:
-            dark = row != column and norm(shares[row, column]) > 0.6
+            dark = row != column and norm(shares[row, column]) > 0.7
             look: dict[str, Any] = {"color": "white" if dark else "black", "fontsize": font}
             weight = "bold" if row == column else "normal"
             label = axes.text(column, row, str(count), ha="center", va="center", fontweight=weight, **look)
@@ -296,7 +318,8 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
     axes.set_xticks(named, names, rotation=90 if max(map(len, names)) > 2 else 0, fontsize=font)
     axes.set_yticks(named, names, fontsize=font)
     right, total = np.trace(matrix), matrix.sum()
-    axes.set(xlabel="predicted", ylabel="true", title=f"{right} of {total} right ({100 * right / total:.2f} %)")
+    title = f"{thousands(right)} of {thousands(total)} right ({100 * right / total:.2f} %)"
+    axes.set(xlabel="predicted class", ylabel="true class", title=title)
     return figure
 
 
@@ -326,7 +349,8 @@ def draw_mistakes(
         axes.imshow(images[i], **look)
         truth, answer = (text(class_names[each[i]], LONGEST_ABOVE) for each in (labels, predictions))
         axes.set_title(f"is {truth}\nsays {answer}, {percent(sureness[i])}", fontsize=8)
-    figure.suptitle(f"the {len(wrong)} most confident of {len(mistakes)} mistakes", fontsize=10.5)
+    which = f", here the {len(wrong)} most confident" * (len(wrong) < len(mistakes))
+    figure.suptitle(f"mistakes: {thousands(len(mistakes))}{which}", fontsize=10.5)
     return figure
 
 
@@ -341,7 +365,7 @@ def draw_deformed(images: np.ndarray, copies: np.ndarray, *, ink: bool = True) -
     axes = figure.subplots()
     axes.imshow(shown, **shades(images, ink))
     axes.set_axis_off()
-    axes.set_title("training images, and below each some of its deformed copies", fontsize=10.5)
+    axes.set_title("first row: training images; below: copies of them as they are deformed in training", fontsize=10.5)
     return figure
 
 
@@ -352,48 +376,54 @@ def draw_weights(
     """Draw first-layer weights, (rows * columns, units), as one image per unit, for at most `most` units.
 
     initial: the weights before training, of the same shape. With them, what training has added is drawn: the initial
-    weights are random, and larger where they are the notebook's.
+    weights are random, and larger where they are the notebook's. The few largest have the same colour.
     """
-    units, title, label = min(weights.shape[1], most), "first-layer weights", "weight"
-    shown = weights[:, :units]
+    units, title, label = min(weights.shape[1], most), "First-layer weights", "weight"
+    shown, more = weights[:, :units], ""
     if initial is not None:
         # In the dtype of the weights, so that the difference is 0 where training has changed nothing.
         shown = shown - initial[:, :units].astype(weights.dtype)
-        title, label = f"{title} minus their initial values", "change"
-    if units < weights.shape[1]:
-        title += f", the first {units} of {weights.shape[1]} units"
+        title, label, more = "What training added to the first-layer weights", "change", " more than before"
+    which = "each" if units == weights.shape[1] else f"the first {units} of {weights.shape[1]}"
     images = np.moveaxis(shown.reshape(*image_shape, units), 2, 0)
     columns = min(units, max(1, round((units * images.shape[1] / images.shape[2]) ** 0.5)))  # about as wide as high
-    largest = float(np.max(np.abs(images))) or 1.0
+    largest = float(np.quantile(np.abs(images), 0.998)) or float(np.max(np.abs(images))) or 1.0
     shown = sheet(images, columns)
-    figure = new_figure(8.2, 0.4 + 7 * shown.shape[0] / shown.shape[1])
+    figure = new_figure(8.2, 0.6 + 7 * shown.shape[0] / shown.shape[1])
     axes = figure.subplots()
     image = axes.imshow(shown, interpolation="nearest", cmap="PuOr_r", vmin=-largest, vmax=largest)
     axes.set_axis_off()
-    axes.set_title(title, fontsize=10.5)
-    figure.colorbar(image, ax=axes, label=label, shrink=0.8)
+    title += f", an image for {which} hidden unit{'s' * (which != 'each')}"
+    axes.set_title(f"{title}\norange: the pixel excites the unit{more}; purple: it inhibits it{more}", fontsize=10.5)
+    figure.colorbar(image, ax=axes, label=label, shrink=0.8, extend="both")
     return figure
 
 
 @drawing()
 def draw_predictions(
-    true: np.ndarray, predicted: np.ndarray, r2s: Sequence[float], names: Sequence[str], *, most: int = 6
+    true: np.ndarray, predicted: np.ndarray, result: Evaluation, names: Sequence[str], *, most: int = 6
 ) -> "Figure":
     """Draw predicted against true numbers, (n, outputs) each, with a panel for each of at most `most` outputs.
 
-    r2s: R² of each output. A perfect prediction lies on the diagonal.
+    result: the evaluation of the predictions. A perfect prediction lies on the diagonal.
     """
     outputs = min(len(names), most)
-    figure, grid = panels(outputs, 3, 3.7)
+    figure, grid = panels(outputs, 3, 4)
     for i, axes in enumerate(grid):
-        axes.scatter(true[:, i], predicted[:, i], color=COLOURS[0], s=14, alpha=0.3, linewidths=0)
-        axes.axline((true[0, i], true[0, i]), slope=1, color=COLOURS[1], linewidth=1.2, linestyle="--")
-        axes.set(aspect="equal", adjustable="datalim", xlabel="true", ylabel="predicted")
-        axes.set_title(f"{text(names[i], LONGEST_CLASS)}: R² {r2s[i]:.4f}", fontsize=10)
+        dots = axes.scatter(true[:, i], predicted[:, i], color=COLOURS[0], s=14, alpha=0.3, linewidths=0)
+        line = axes.axline((true[0, i], true[0, i]), slope=1, color=COLOURS[1], linewidth=1.2, linestyle="--")
+        ends = [[end(each[:, i]) for each in (true, predicted)] for end in (np.min, np.max)]
+        axes.update_datalim([(min(ends[0]),) * 2, (max(ends[1]),) * 2])
+        axes.set(aspect="equal", xlabel="true", ylabel="predicted")
+        figures = f"R² {result.r2s[i]:.4f}, root mean squared error {quantity(result.rmses[i])}"
+        axes.set_title(f"{text(names[i], LONGEST_CLASS)}\n{figures}", fontsize=9)
         axes.locator_params(axis="x", nbins=4)  # long numbers would overlap
+        axes.xaxis.set_major_formatter(in_thousands)
+        axes.yaxis.set_major_formatter(in_thousands)
         tidy(axes)
-    left_out = f"; the first {outputs} of {len(names)} outputs" if outputs < len(names) else ""
-    figure.suptitle(f"{len(true)} test samples{left_out}", fontsize=11)
+    left_out = f", the first {outputs} of {len(names)} outputs" if outputs < len(names) else ""
+    samples = f"{thousands(len(true))} test samples{left_out}"
+    figure.legend([dots, line], [samples, "predicted = true"], loc=BELOW, ncols=2, **LEGEND)
     return figure
 
 
@@ -411,11 +441,11 @@ def draw_labels(
     places, shares = range(len(chosen)), [100 * accuracies[i] for i in chosen]
     axes.barh(places, shares, color=COLOURS[4], height=0.7, label="the network")
     marks = [100 * commoner[i] for i in chosen]
-    axes.plot(marks, places, "k|", markersize=11, markeredgewidth=2, label="always the commoner of 0 and 1")
+    axes.plot(marks, places, "k|", markersize=11, markeredgewidth=2, label="always the more frequent answer")
     axes.set_yticks(places, [text(names[i], LONGEST_CLASS) for i in chosen], fontsize=9)
     axes.set(xlim=(0, 100), ylim=(len(chosen) - 0.5, -0.5), xlabel="test samples with the label right (%)")
-    which = f"the least accurate {len(chosen)} of {len(names)} labels" if len(chosen) < len(names) else "each label"
-    axes.set_title(f"{which}; mean {100 * float(np.mean(accuracies)):.2f} %", fontsize=10)
+    which = f"the least accurate {len(chosen)} of {len(names)} labels; " if len(chosen) < len(names) else ""
+    axes.set_title(f"{which}mean over all labels {100 * float(np.mean(accuracies)):.2f} %", fontsize=10)
     figure.legend(loc=BELOW, ncols=2, **LEGEND)
     tidy(axes)
     return figure
@@ -428,13 +458,15 @@ def draw_probabilities(task: Task, probabilities: np.ndarray, labels: np.ndarray
     It shows the share that is right in each bin of probability, which should equal it; see `reliability`.
     """
     error, (counts, sure, share) = reliability(task, probabilities, labels)
-    figure = new_figure(5, 5)
+    figure = new_figure(5.2, 5.6)
     axes = figure.subplots()
-    axes.scatter(sure, share, s=15 + 300 * counts / counts.sum(), color=COLOURS[0], alpha=0.6, linewidths=0)
-    axes.axline((0, 0), slope=1, color="#777777", linestyle="--", linewidth=0.8)
-    what = "predicted class" if task.exclusive else "label"
-    axes.set(xlabel=f"probability of the {what} (circles: how many)", ylabel="share that is true", xlim=(-0.05, 1.05))
-    axes.set(title=f"reliability, calibration error {error:.4f}", ylim=(-0.05, 1.05))
+    dots = axes.scatter(sure, share, s=15 + 300 * counts / counts.sum(), color=COLOURS[0], alpha=0.6, linewidths=0)
+    line = axes.axline((0, 0), slope=1, color="#777777", linestyle="--", linewidth=0.8)
+    what = "predicted classes" if task.exclusive else "labels"
+    axes.set(xlabel=f"probability of the {what}", ylabel="share of them that is true", xlim=(-0.05, 1.05))
+    axes.set(title=f"Are the probabilities right? calibration error {error:.4f}", ylim=(-0.05, 1.05))
+    names = f"{what}; larger: more of them", "as often true as the probability says"
+    figure.legend([dots, line], names, loc=BELOW, **LEGEND)
     tidy(axes)
     return figure
 
@@ -444,7 +476,7 @@ def draw_deviations(series: Mapping[str, np.ndarray], *, tolerance: np.ndarray |
     """Draw the deviation of each backend's loss from the reference's, float (steps,), on logarithmic axes.
 
     In long runs each point is the largest deviation in a range of steps, so that no large deviation is hidden. A
-    deviation of 0 is drawn at the lower edge. tolerance: (steps,), also drawn.
+    deviation of 0 is drawn as 1e-17. tolerance: (steps,), also drawn.
     """
     figure = new_figure(8, 4.8)
     axes = figure.subplots()
@@ -458,9 +490,9 @@ def draw_deviations(series: Mapping[str, np.ndarray], *, tolerance: np.ndarray |
         axes.plot(steps, tolerance, color="#777777", linestyle="--", label="tolerance")
     axes.set(
         xscale="log", yscale="log", xlabel="step", ylabel="relative deviation of the loss",
-        title="Deviation from NumPy in float64, step by step (0 is drawn at the lower edge)",
+        title="Deviation from NumPy in float64, step by step (0 is drawn at 1e-17)",
     )  # fmt: skip
-    axes.set_ylim(bottom=floor)
+    axes.set_ylim(bottom=floor / 2)
     axes.legend(**LEGEND)
     tidy(axes)
     return figure

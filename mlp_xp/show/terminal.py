@@ -18,7 +18,7 @@ from mlp_xp.core.training import Best, Event, Report
 from mlp_xp.errors import more
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.console import plain_console
-from mlp_xp.show.numbers import score_text, thousands
+from mlp_xp.show.numbers import quantity, score_text, thousands
 
 MOST_CLASSES = 10  # in a line
 
@@ -45,6 +45,8 @@ def describe(settings: Settings, job: Job) -> str:
         "classes": counted(dataset, backend) if dataset.hold_out and dataset.task.exclusive else "",
         "training": f"{epochs}, batches of {config.batch_size}, {config.optimizer} {config.learning_rate:g} "
         f"{config.schedule}, {config.update_order}{warm_up}{', deformed' * config.deform}",
+        "stopping": f"early, after {config.patience} epochs without a better network on the held-out samples"
+        * bool(config.patience),
         "weights": f"taken from {settings.start_from}" if settings.start_from else "",
     }
     return "\n".join(f"{name:8} {text}" for name, text in lines.items() if text)
@@ -60,22 +62,28 @@ def counted(dataset: Dataset, backend: Backend) -> str:
 
 def header(config: TrainConfig, task: Task = CLASSES) -> str:
     """Return the column names of the table of reports."""
-    score, held_out = "      R²" if task.floats else "accuracy", "  held out" * bool(config.validation)
-    return f"epoch  sample       loss  {score}  mean loss  test loss  samples/s{held_out}"
+    score = "      R²" if task.floats else "accuracy"
+    if config.validation:
+        return f"epoch  sample  mean loss  test loss  {score}  held-out loss  {score}  kept"
+    return f"epoch  sample       loss  {score}  mean loss  test loss  samples/s"
 
 
-def report_line(report: Report) -> str:
-    """Format a report as a row under the header, with dashes for missing figures."""
-    loss, train_loss, test_loss = (
-        f"{'-':>10}" if value is None else f"{value:10.5f}" if value < 1000 else f"{value:10.3e}"
-        for value in (report.loss, report.train_loss, report.test and report.test.loss)
+def report_line(report: Report, *, is_validated: bool = False, best: Best | None = None) -> str:
+    """Format a report as a row under the header, with dashes for missing figures.
+
+    is_validated: whether samples are held out. best: the best network on them so far.
+    """
+    test, held_out = report.test, report.validation
+    loss, train_loss, test_loss, held_out_loss = (
+        "-" if value is None else f"{value:.5f}" if value < 1e3 else f"{value:.1f}" if value < 1e7 else f"{value:.3e}"
+        for value in (report.loss, report.train_loss, test and test.loss, held_out and held_out.loss)
     )
-    shown = f"{report.test.score:9.4f}" if report.test else f"{'-':>9}"
-    held_out = f" {report.validation.score:9.4f}" if report.validation else ""
-    return (
-        f"{report.epoch:5d} {report.sample:7d} {loss} {shown} "
-        f"{train_loss} {test_loss} {report.samples_per_second:10.0f}{held_out}"
-    )
+    score, held_out_score = (f"{result.score:.4f}" if result else "-" for result in (test, held_out))
+    start = f"{report.epoch:5d} {report.sample:7d}"
+    if is_validated:
+        parts = f"{score:>9} {held_out_loss:>14} {held_out_score:>9} {best.epoch if best else '-':>5}"
+        return f"{start} {train_loss:>10} {test_loss:>10} {parts}"
+    return f"{start} {loss:>10} {score:>9} {train_loss:>10} {test_loss:>10} {report.samples_per_second:10.0f}"
 
 
 def is_shown(report: Report, job: Job) -> bool:
@@ -101,7 +109,7 @@ def described_result(result: Evaluation, shape: Sequence[int]) -> str:
     samples = thousands(result.samples)
     if result.accuracy is None:
         outputs = len(result.rmses)
-        more = f"mean of {outputs} outputs" if outputs > 1 else f"root mean squared error {result.rmses[0]:.4g}"
+        more = f"mean of {outputs} outputs" if outputs > 1 else f"root mean squared error {quantity(result.rmses[0])}"
         return f"R² {result.r2:.4f}, {more}, on {samples} test samples"
     text = f"{100 * result.accuracy:.2f} % of {samples} test {described(shape).split()[0]} right"
     if result.label_accuracy is not None:
@@ -133,10 +141,10 @@ def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:
     noise = (0.05 + 1 / math.sqrt(samples)) * held_out[0]
     if not epochs[last] or fmean(held_out[last]) < held_out[best] + noise or fmean(train[last]) > 0.7 * train[best]:
         return ""
+    rose, fell = (f"from {quantity(losses[best])} to {quantity(losses[-1])}" for losses in (held_out, train))
     return (
-        f"it overfits: after epoch {best} the held-out loss rose from {held_out[best]:.4g} to {held_out[-1]:.4g}, "
-        f"while the training loss\nfell from {train[best]:.4g} to {train[-1]:.4g}; try fewer units (--hidden), a "
-        "higher --weight-decay, or --dropout"
+        f"it overfits: after epoch {best} the held-out loss rose {rose}, while the training loss\nfell {fell}; try "
+        "fewer units (--hidden), a higher --weight-decay, or --dropout"
     )
 
 

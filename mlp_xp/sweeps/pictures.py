@@ -37,7 +37,9 @@ def draw_sweep(sweep_dir: Path) -> list[Path]:
         group.name: [read_curves(row.folder) for row in group.members if row.state == FINISHED]
         for group in groups[:MOST_BANDS]
     }
-    figures = {CURVES: draw_bands(curves, score=score.removeprefix("test_"), total=len(groups))}
+    which = f"the {'best' if summary.ranked else 'first'} {len(curves)} of {len(groups)} settings"
+    which = which if len(curves) < len(groups) else "all settings" if len(groups) > 1 else groups[0].name
+    figures = {CURVES: draw_bands(curves, score=score.removeprefix("test_"), which=which)}
     names = [*groups[0].settings]
     if len(names) == 2:
         one, other = (len(_values(summary.groups, name)) for name in names)
@@ -71,10 +73,15 @@ def draw_heat_map(groups: Sequence[Group], score: str) -> "Figure":
         is_dark = means[row, column] < 0.45 * np.nanmin(means) + 0.55 * np.nanmax(means)
         said, colour = f"{means[row, column]:.{2 if percent else 3}f}", "white" if is_dark else "black"
         axes.text(column, row, said, ha="center", va="center", color=colour, fontsize=9)
-    axes.set_xticks(range(len(across)), _labels(across), rotation=40, ha="right", rotation_mode="anchor")
+    labels = _labels(across)
+    tilt: dict[str, Any] = (
+        {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if max(map(len, labels)) > 8 else {}
+    )
+    axes.set_xticks(range(len(across)), labels, **tilt)
     axes.set_yticks(range(len(up)), _labels(up))
     axes.set(xlabel=words(horizontal), ylabel=words(vertical))
-    axes.set_title("Mean over runs", fontsize=11)
+    if any(group.finished > 1 for group in groups):
+        axes.set_title("Mean over the runs of each setting", fontsize=11)
     return figure
 
 

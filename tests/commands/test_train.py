@@ -80,8 +80,9 @@ def test_what_is_printed_is_what_was_measured(finished):
     assert {"network  36-4-10, sigmoid, 198 parameters, float64", f"threads  1: {REASON}", f"run      {folder}"} <= {
         *lines
     }
-    rows = [row.split() for row in lines[lines.index(header(TrainConfig())) + 1 :]][:12]
-    assert [[*map(int, row[:2])] for row in rows] == [[each["epoch"], each["sample"]] for each in metrics(folder)]
+    rows = [row.split() for row in lines[lines.index(header(TrainConfig())) + 1 :]][:13]
+    places = [[each["epoch"], each["sample"]] for each in metrics(folder)]
+    assert [[*map(int, row[:2])] for row in rows] == [*places, [2, 200]], "the last row is the end"
     result = json.loads((folder / "result.json").read_text())
     assert f"{100 * result['accuracy']:.2f} % of 60 test images right" in lines[-2]
 
@@ -110,7 +111,7 @@ def test_a_run_that_overfits_says_so(tmp_path):
     assert {*re.findall(r"^ +(\d+) +\d+ ", outcome.out, re.MULTILINE)} == {*map(str, [*range(10), 10, 20, 30])}, (
         "some rows"
     )
-    assert sum("held-out" in line for line in outcome.out.splitlines()) == 3, "the data, the network, the advice"
+    assert sum("held-out" in line for line in outcome.out.splitlines()) == 4, "the data, the head, the network, advice"
 
 
 def test_an_existing_run_is_refused_and_stays_if_the_new_one_cannot_begin(finished, data_dir, tmp_path):
@@ -237,6 +238,6 @@ def test_on_a_terminal_there_is_a_bar_and_lines_that_fit(data_dir, tmp_path, no_
     bars = [line for line in re.split(r"[\r\n]+", text) if re.search(r"epoch \d+, \d+ of 6", line)]
     assert any("%" in bar and re.search(r"\d+:\d\d|-:--", bar) for bar in bars)
     rows = [line for line in re.split(r"[\r\n]+", text) if re.match(r" +\d+ +\d+ +\d+\.\d{5} ", line)]
-    assert len(rows) == 24
+    assert len(rows) == 25
     assert max(map(len, rows)) <= 80
     assert "test images right" in text

@@ -110,10 +110,9 @@ def test_one_that_does_not_show_it_says_so(data_dir):
 
 def test_that_of_a_hook_uses_its_namespace_and_its_copy(data_dir, monkeypatch):
     """The library is array-api-strict on a device that NumPy cannot read."""
-    monkeypatch.syspath_prepend(SCRIPTS.parent / "docs" / "hooks")
-    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent / "docs" / "hooks"))
-    fault = "Namespace.tanh = lambda self, x: array_api_strict.tanh(x) + 1e-9\n"
-    Path("strange_hook.py").write_text(f"from device_hook import *\n{fault}xp = Namespace()\n")
+    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent / "tests" / "tools"))
+    fault = "xp = adapted(xp, tanh=lambda x: strict.tanh(x) + 1e-9)\n"
+    Path("strange_hook.py").write_text(f"from device_hook import *\n{fault}")
     outcome = traced(data_dir, "strange_hook:")
     assert outcome.code == 1
     assert "/reproduce.py shows it in a process of its own: float64 (1, 8) " in " ".join(outcome.out.split())
@@ -127,10 +126,10 @@ def test_a_fault_in_materialise_is_found_and_has_none(name, said, data_dir):
     assert "reproducer: none, because the hook's function is not one of the namespace" in outcome.out
 
 
-def test_that_of_a_small_run_is_in_a_folder_of_its_own_and_a_finding_is_not_lost_without(data_dir):
+def test_that_of_another_run_is_in_a_folder_of_its_own_and_a_finding_is_not_lost_without(data_dir):
     outcome = traced(data_dir, "strange_library:rare", "--all-operations", "--report-dir", "new")
     assert_one_line(outcome, 1, "deviates: strange_library:rare: operation ", "xp.log1p(float64 ")
-    assert [path.name for path in Path("new").iterdir()] == ["small-run-for-labels"]
+    assert [path.name for path in Path("new").iterdir()] == ["probe"]
     Path("file").touch()
     outcome = traced(data_dir, "strange_library:wrong", "--report-dir", "file")
     assert outcome.code == 1

@@ -29,12 +29,12 @@ NOW = dt.datetime(2024, 2, 3, 4, 5, 6)
 CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
 
 
-def test_the_default_folder_says_data_backend_and_time_and_is_a_new_one(tmp_path, monkeypatch):
+def test_the_default_folder_says_data_recipe_backend_and_time_and_is_a_new_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     own = Settings(data_dir="/some/where/", backend="a.b:c.d")
-    assert run_folder.claim_folder(own, NOW) == Path("runs/where-a.b-c.d-20240203-040506")
-    folders = [run_folder.claim_folder(Settings(), NOW) for _ in range(3)]
-    name = "mnist-numpy-20240203-040506"
+    assert run_folder.claim_folder(own, "own", NOW) == Path("runs/where-own-a.b-c.d-20240203-040506")
+    folders = [run_folder.claim_folder(Settings(), Path("a/mine.json"), NOW) for _ in range(3)]
+    name = "mnist-mine-numpy-20240203-040506"
     assert folders == [Path("runs") / each for each in (name, f"{name}-2", f"{name}-3")]
     assert all(folder.is_dir() for folder in folders)
 

@@ -83,10 +83,12 @@ def test_members_of_a_sweep_have_the_states_of_the_sweep(tmp_path):
     assert [row.reason for row in rows.values()] == ["", "the loss is nan", "out of memory", "", ""]
     assert [row.settings["seed"] for row in rows.values()] == [0, 1, 2, 3, 4]
     assert table.sweep_rows(folder)[1] == ["learning_rate", "seed"]
-    # Found in a folder above, together with another: told apart by the names of the sweeps.
+    # Their names in the table can be pasted.
     write_sweep(tmp_path / "t", members[:1], [{}])
-    assert str(tmp_path / "t/members/0000") in by_name(tmp_path)
-    assert str(tmp_path / "s/members/0000") in by_name(tmp_path)
+    lines = call("runs", tmp_path).out.splitlines()
+    assert [line.split()[0] for line in lines if "/0000 " in line] == [
+        f"{tmp_path}/{name}/members/0000" for name in "st"
+    ]
 
 
 def test_what_differs_is_found_from_the_settings(runs):
@@ -164,20 +166,22 @@ def test_the_table_shows_what_differs(runs):
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert lines[0].split("  ")[0] == "run"
-    assert lines[4].split()[:8] == ["d", "interrupted", "40.00", "9", "0.01", "64", "0", "sgd"]
+    assert lines[4].split()[:8] == [str(runs / "d"), "interrupted", "40.00", "9", "0.01", "64", "0", "sgd"]
     assert lines[-1] == "unfinished runs: results of the last report; evaluate uses the checkpoint"
 
 
 def test_on_few_columns_settings_that_vary_stay(tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
     for i in range(3):
         name = f"fashion-mnist-array-api-strict-20261127-10301{i}"
-        write_run(tmp_path / name, {"learning_rate": 0.1 * (i + 1)}, [], {"validation_accuracy": 0.9})
-    lines = call("runs", tmp_path).out.splitlines()
-    assert max(map(len, lines[-7:-1])) <= 60
-    rows = [line.split()[-4:-1] for line in lines if "90.00" in line]
-    assert rows == [["90.00", "50.00", f"0.{i}"] for i in (1, 2, 3)]
+        write_run(tmp_path / "runs" / name, {"learning_rate": 0.1 * (i + 1)}, [], {"validation_accuracy": 0.9})
+    lines = call("runs").out.splitlines()
+    assert max(map(len, lines[-4:-1])) <= 80
+    rows = [line.split() for line in lines if "90.00" in line]
+    names = [f"runs/fashion-mnist-array-api-strict-20261127-10301{i}" for i in range(3)]
+    assert rows == [[name, "90.00", "50.00", f"0.{i}"] for i, name in enumerate(names, 1)]
     assert "no room for: " in lines[-1]
     assert lines[-1].endswith(", date")
 

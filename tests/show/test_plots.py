@@ -52,6 +52,18 @@ def test_runs_differ_without_colours() -> None:
     assert len({(line.get_marker(), line.get_color()) for line in lines}) == 49
 
 
+def test_equal_curves_are_both_seen() -> None:
+    """The later one is wider and below, and the legend says why; a curve that differs is as thin as the first."""
+    near = [{**each, "train_loss": each["train_loss"] * 1.0001} for each in records(4, 1.0)]
+    runs = {"numpy": records(4, 1.0), "jax": near, "other": records(4, 2.0)}
+    losses, accuracy = plots.draw_curves([plots.Curves(name, each, 300) for name, each in runs.items()]).axes
+    numpy, jax, other = losses.lines[::2]
+    assert jax.get_linewidth() > 2 * numpy.get_linewidth() == 2 * other.get_linewidth()
+    assert jax.get_zorder() < numpy.get_zorder()
+    assert len({line.get_linewidth() for line in accuracy.lines}) == 3, "where all are equal"
+    assert "wide: equal to another run" in [text.get_text() for text in losses.get_legend().get_texts()]
+
+
 def test_curves_with_held_out_samples_show_them() -> None:
     """Of two reports at the same place the first counts, and the closing one is no point of its own."""
     places = ((0, 0), (0, 50), (0, 100), (1, 0), (1, 50), (1, 100))
@@ -101,9 +113,11 @@ def test_confusion_counts_every_pair_and_colours_only_mistakes(tmp_path: Path) -
     mistakes = np.ma.filled(axes.images[0].get_array(), np.nan)
     assert np.isnan(np.diagonal(mistakes)).all()
     assert mistakes[1, 2] == 100 * 9 / 50, "of the images of a class"
-    assert axes.images[0].get_clim() == (0, 100), "the same colours in every matrix"
+    assert axes.images[0].get_clim() == (0, 100 * 9 / 50), "the most frequent mistake is the darkest"
+    good = plots.draw_confusion(np.array([[999, 1], [0, 1000]]), "ab")
+    assert good.axes[0].images[0].get_clim() == (0, 1), "but a rare one is pale"
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["T-shirt/top", "Ankle boot", "Bag"]
-    assert (axes.get_ylabel(), axes.get_title()) == ("true", "150 of 163 right (92.02 %)")
+    assert (axes.get_ylabel(), axes.get_title()) == ("true class", "150 of 163 right (92.02 %)")
     long = plots.draw_confusion(matrix, [f"a class with a long name, {i}" for i in range(3)])
     plots.save(long, tmp_path / "a.png")
     assert long.axes[0].title.get_window_extent().y1 <= long.bbox.y1, "the title is in the picture"
@@ -122,9 +136,9 @@ def test_mistakes_are_the_surest_wrong_answers() -> None:
         (image,) = axes.images
         np.testing.assert_array_equal(image.get_array(), images[i])
         assert image.get_clim() == (0, 255)
-    assert figure.get_suptitle() == "the 2 most confident of 3 mistakes"
+    assert figure.get_suptitle() == "mistakes: 3, here the 2 most confident"
     none = plots.draw_mistakes(images, labels, np.eye(3)[labels], "abc")
-    assert none.get_suptitle() == "the 0 most confident of 0 mistakes"
+    assert none.get_suptitle() == "mistakes: 0"
 
 
 def test_weights_show_each_unit_on_one_scale_about_zero() -> None:
@@ -138,8 +152,10 @@ def test_weights_show_each_unit_on_one_scale_about_zero() -> None:
         top, left = 5 * (unit // columns), 6 * (unit % columns)
         np.testing.assert_array_equal(sheet[top : top + 4, left : left + 5], weights[:, unit].reshape(4, 5))
     low, high = image.get_clim()
-    assert -low == high == np.max(np.abs(weights[:, :100]))
-    assert figure.axes[0].get_title() == "first-layer weights, the first 100 of 120 units"
+    assert -low == high == np.quantile(np.abs(weights[:, :100]), 0.998)
+    title, colours = figure.axes[0].get_title().split("\n")
+    assert title == "First-layer weights, an image for the first 100 of 120 hidden units"
+    assert colours == "orange: the pixel excites the unit; purple: it inhibits it"
 
 
 @pytest.mark.parametrize("task", [CLASSES, LABELS])
@@ -175,10 +191,10 @@ def test_a_run_on_images_has_its_pictures_with_its_numbers(tmp_path, monkeypatch
     assert [*figures] == names
     assert figures["confusion.png"].axes[0].get_title().endswith(f"({100 * last.test.accuracy:.2f} %)")
     added = figures["weights.png"]
-    assert added.axes[0].get_title() == "first-layer weights minus their initial values"
+    assert added.axes[0].get_title().startswith("What training added to the first-layer weights, an image for each")
     first = initial_layers((36, 4), np.random.RandomState(0), "notebook")[0].weights
     change = backend.to_numpy(last.model.network[0].weights) - first
-    assert np.max(np.abs(change)) == added.axes[0].images[0].get_clim()[1]
+    assert np.quantile(np.abs(change), 0.998) == added.axes[0].images[0].get_clim()[1]
     with pytest.raises(MlpXpError, match=r"data: .*run': its data were in memory, or are not known"):
         plot_run(folder)
     assert plot_run(folder, data=TINY) == [folder / name for name in names]

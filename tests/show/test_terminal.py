@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 
 import pytest
 from data_sets import TINY
@@ -13,9 +14,9 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job
 from mlp_xp.core.task import Evaluation
-from mlp_xp.core.training import Report, trajectory
+from mlp_xp.core.training import Best, Report, trajectory
 from mlp_xp.runs.settings import Settings
-from mlp_xp.show.numbers import thousands
+from mlp_xp.show.numbers import quantity, thousands
 from mlp_xp.show.terminal import describe, header, overfitting, report_line, watch
 
 HEADER = header(TrainConfig())
@@ -42,12 +43,13 @@ def test_any_report_is_a_row_of_the_headers_width(epoch, sample, loss, train_los
         assert math.isclose(float(shown), value, rel_tol=1e-3, abs_tol=5.1e-5)
 
 
-def test_accuracy_on_held_out_samples_has_a_column_where_there_are_some():
+def test_held_out_samples_and_the_best_epoch_have_columns_where_there_are_some():
     report = Report(3, 40000, 0.5, 1.0, 0.75, 9000.0, None, Evaluation(0.125, 0.25))
-    row = report_line(report._replace(validation=Evaluation(0.5, 0.98765)))
-    assert row.startswith(report_line(report))
-    assert row.split()[-1] == "0.9877"
-    assert header(CONFIG) == f"{HEADER}  held out"
+    best = Best((), 0.99, 2, 0.4)
+    row = report_line(report._replace(validation=Evaluation(0.5, 0.98765)), is_validated=True, best=best)
+    assert row.split() == ["3", "40000", "0.75000", "0.12500", "0.2500", "0.50000", "0.9877", "2"]
+    assert header(CONFIG).split()[-5:] == ["accuracy", "held-out", "loss", "accuracy", "kept"]
+    assert report_line(report, is_validated=True).split()[-3:] == ["-", "-", "-"]
     assert len(row) == len(header(CONFIG)) <= 80, "it ends under its name"
 
 
@@ -60,6 +62,8 @@ def test_what_is_trained_is_described():
     for part in ("2 epochs", "batches of 3", "sgd", "0.01", "constant", "layerwise", "10 warm-up steps"):
         assert part in training
     assert len(training) <= 80
+    patient = describe(settings, Job(replace(CONFIG, patience=7), TINY, open_backend()))
+    assert patient.endswith("\nstopping early, after 7 epochs without a better network on the held-out samples")
     other = describe(Settings(), Job(TrainConfig(warm_up_steps=0, deform=True), TINY, open_backend()))
     assert "mnist: " in other
     assert other.endswith("layerwise, deformed")
@@ -92,6 +96,16 @@ def test_everything_is_passed_on_with_a_bar_on_a_terminal_alone(terminal):
     assert seen == expected
     said = file.getvalue()
     assert thousands(1234567) == "1 234 567"
+    shown = {
+        32543.21: "32 540",
+        999.96: "1 000",
+        0.012344: "0.01234",
+        2.5: "2.5",
+        1.2e-7: "1.2e-07",
+        1.5e200: "1.5e+200",
+    }
+    assert {value: quantity(value) for value in shown} == shown
+    assert quantity(1234.5678, 6) == "1 234.57"
     if terminal:
         assert "epoch 1, 2 of 2" in said
         assert "100%" in said

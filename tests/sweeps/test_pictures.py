@@ -27,7 +27,7 @@ def curves(losses: list[float], accuracies: list[float], held_out: bool = True) 
 def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
     random = np.random.default_rng(4)
     given = {name: [curves(random.uniform(0.5, 2, 4).tolist(), [0.6] * 4) for _ in range(3)] for name in "ab"}
-    figure = draw_bands(given, score="validation_accuracy", total=7)
+    figure = draw_bands(given, score="validation_accuracy", which="the best 2 of 7 settings")
     losses, accuracy = figure.axes
     for i, runs in enumerate(given.values()):
         values = np.array([[report["train_loss"] for report in run.records] for run in runs])
@@ -42,13 +42,15 @@ def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
     assert (accuracy.get_xlabel(), accuracy.get_ylabel()) == ("training samples seen", "accuracy (%)")
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
-    assert "the first 2 of 7 settings" in losses.get_title()
+    assert losses.get_title() == "the best 2 of 7 settings; lines: mean over runs, bands: lowest to highest"
+    alone = draw_bands({"x": given["a"][:1]}, score="validation_accuracy", which="all settings")
+    assert alone.axes[0].get_title() == "all settings", "not a mean over one run"
     assert [line.get_color() for line in losses.lines] == [*COLOURS[:2]]
 
 
 def test_a_band_ends_with_the_shortest_run_and_one_point_is_visible() -> None:
     short = [curves([1, 2], [0.5, 0.5]), curves([3, 4, 5, 6], [0.5] * 4)]
-    losses, accuracy = draw_bands({"x": short}, score="validation_accuracy", total=1).axes
+    losses, accuracy = draw_bands({"x": short}, score="validation_accuracy", which="all runs").axes
     np.testing.assert_array_equal(losses.lines[0].get_xydata(), [[100, 2], [200, 3]])
     assert (len(accuracy.lines[0].get_xdata()), accuracy.lines[0].get_marker()) == (1, "o")
 

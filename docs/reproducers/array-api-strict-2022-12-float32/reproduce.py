@@ -1,6 +1,6 @@
 """strict_hook: 2.6.1: xp.sum(float32 (1, 10), axis=-1, keepdims=True) is float64 instead of float32"""
 import sys, numpy as np
-sys.path.append(__file__.replace('reproducers/array-api-strict-2022-12-float32/reproduce.py', 'hooks')); from strict_hook import xp
+sys.path.append(__file__.replace('docs/reproducers/array-api-strict-2022-12-float32/reproduce.py', '')); import array_api_strict as xp
 def call(xp, a):
     return xp.sum(a, axis=-1, keepdims=True)
 *inputs, allowed = np.load(__file__.replace("reproduce.py", "inputs.npz")).values()

@@ -1,6 +1,6 @@
 """sparse_hook:xp 0.19.3: xp.take(uint8 (1000,), int64 (1,), axis=0) raised IndexError: only integers, slices (`:`), ellipsis (`...`), numpy.newaxis (`None`) and integer or boolean arrays are valid indices"""
 import sys, numpy as np
-sys.path.append(__file__.replace('reproducers/sparse-float32/reproduce.py', 'hooks')); from sparse_hook import xp
+sys.path.append(__file__.replace('docs/reproducers/sparse-float32/reproduce.py', '')); from mlp_xp.backends.hooks.sparse import xp
 def call(xp, a, b):
     return xp.take(a, b, axis=0)
 *inputs, allowed = np.load(__file__.replace("reproduce.py", "inputs.npz")).values()

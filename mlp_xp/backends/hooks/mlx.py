@@ -1,4 +1,4 @@
-"""MLX: it needs no hook to run (`--backends mlx.core:`); with this one the arrays of a chunk are computed together."""
+"""MLX: `--backends mlx.core:` works too, but here the arrays of a chunk of steps are computed together."""
 
 import mlx.core as xp
 

@@ -1,0 +1,12 @@
+"""TensorFlow's NumPy: tf.experimental.numpy with the names of the standard that it lacks."""
+
+import tensorflow as tf
+import tensorflow.experimental.numpy as tnp
+
+from mlp_xp.backends.hooks import adapted
+
+tnp.experimental_enable_numpy_behavior()  # operators and attributes of tensors like NumPy's
+xp = adapted(
+    tnp, uint8=tf.uint8, astype=tf.cast, concat=tnp.concatenate, permute_dims=tnp.transpose,
+    asarray=lambda x, *, dtype=None, copy=None: tnp.array(x, dtype=dtype, copy=True),  # which shares no memory
+)  # fmt: skip

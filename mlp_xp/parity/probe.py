@@ -1,0 +1,63 @@
+"""Operations on inputs that training never has: NaN, infinities, ties, the last index, thousands of elements.
+
+A run meets none of these, so a library that gets them wrong agrees with NumPy in every step. `trace.probe` calls
+`operate` on a traced backend, which compares each result with NumPy's. The standard specifies what is asked here. It
+leaves open the order of signed zeros, `argmax` of NaN, and floats beyond the range of an integer dtype.
+"""
+
+import contextlib
+import math
+import operator
+
+import numpy as np
+
+from mlp_xp.backends.common import BackendFailure
+from mlp_xp.core.library import Backend
+
+LENGTH = 4099  # a prime, so that neither a vector instruction nor a block ends at the last element
+SPECIAL = (math.nan, math.inf, -math.inf, 0.0, -0.0, 1.0, -1.0, 0.5, 1e30, -1e30, 1e-30, 100.0, -100.0)
+ELEMENTWISE = ("abs", "exp", "isfinite", "log", "log1p", "ones_like", "sqrt", "tanh", "zeros_like")
+
+
+def operate(backend: Backend) -> None:
+    """Call everything that `requirements` lists, and `maximum` and `matmul` if the namespace has them."""
+    xp, dtype, random = backend.xp, backend.dtype, np.random.default_rng(0)
+    place = {} if backend.device is None else {"device": backend.device}  # not every library has the keyword
+    # Every pair of special values.
+    x, y = (backend.asarray(np.resize(each, LENGTH), dtype) for each in (SPECIAL, np.repeat(SPECIAL, len(SPECIAL))))
+    rows = random.standard_normal((5, LENGTH))
+    rows[1, -1], rows[2, -1], rows[3, [0, -1]], rows[4] = math.nan, math.inf, (-math.inf, math.inf), 1e15
+    # Three values in ten columns: every row has ties.
+    levels = backend.asarray(random.integers(0, 3, (LENGTH, 10), np.uint8))
+    last = backend.asarray(np.array([LENGTH - 1, 0, LENGTH - 2, LENGTH - 1]))
+    rows, few = backend.asarray(rows, dtype), backend.asarray(rows[:1, :3], dtype)
+    one, count = few[:, 0], xp.arange(LENGTH, dtype=xp.int64, **place)
+
+    for name in ELEMENTWISE:
+        getattr(xp, name)(x)
+    for name in ("iadd", "isub", "imul", "itruediv"):
+        getattr(operator, name)(xp.asarray(x, copy=True), y)
+    _ = x + y, x - y, x * y, x / y, -x, 1 - x, 0.5 * x, x + 1, x == y, x > 0.5
+    _ = xp.where(x > y, x, y), xp.where(x > one, x, one), xp.where(one > x, one, x)
+
+    for name in ("sum", "mean", "max"):
+        getattr(xp, name)(rows, axis=-1, keepdims=True)
+    _ = xp.sum(rows, axis=0), xp.max(rows, axis=0), xp.sum(x)
+    _ = rows @ rows.T, rows.T @ rows[:, :3]
+    truth = xp.isfinite(rows)
+    _ = xp.all(truth), xp.all(truth[0, ...]), xp.all(count == xp.astype(levels[:, 0], xp.int64))
+
+    scores = xp.astype(levels, dtype)
+    _ = xp.argmax(scores, axis=1), xp.argmax(scores, axis=0)
+    for each in (levels, scores, count):
+        end = xp.take(each, last, axis=0)
+        _ = each[LENGTH - 1, ...], each[LENGTH - 3 : LENGTH, ...], end[..., None], xp.concat([each, end], axis=0)
+    for kind in (xp.int64, dtype):
+        _ = xp.astype(truth, kind), xp.astype(count, kind), xp.astype(scores + 0.75, kind)
+    cube = xp.reshape(scores[: LENGTH - 1, ...], (2, -1, 10))
+    _ = cube[:, 1, :], cube[..., 0], xp.permute_dims(cube, (1, 0, 2)), xp.reshape(scores.T, (-1,))
+    _ = xp.stack([x, y]), xp.concat([cube, cube[:, :1, :]], axis=1), xp.concat([cube, cube], axis=2)
+    # The package uses neither, so a library may lack them, but who tests one wants to know.
+    for name, args in ("maximum", (x, y)), ("matmul", (rows, rows.T)):
+        with contextlib.suppress(AttributeError, BackendFailure):
+            getattr(xp, name)(*args)

@@ -1,0 +1,58 @@
+"""A training run that ends after a number of steps, which is what is compared and traced."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mlp_xp.backends.foreign import rebuild
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.job import Job
+from mlp_xp.core.library import Backend
+from mlp_xp.core.plan import Chunk
+from mlp_xp.core.training import Event, trajectory
+from mlp_xp.declared import check_range
+
+
+class _FirstSteps(Job):
+    """A job that is cut off after `last` steps, perhaps within a chunk."""
+
+    last: int
+
+    def chunks(self, random: np.random.RandomState) -> Iterator[tuple[int, Chunk, np.ndarray]]:
+        """See `Job.chunks`."""
+        left = self.last
+        for epoch, chunk, samples in super().chunks(random):
+            if left < chunk.steps:
+                chunk, samples = Chunk(chunk.start, left, chunk.batch_size), samples[:left]  # and nothing follows it
+            left -= chunk.steps
+            yield epoch, chunk, samples
+
+    def events(self) -> Iterator[Event]:
+        """Yield the events of these steps."""
+        for event in trajectory(self):
+            yield event
+            if event.position.step == self.last:
+                return
+
+
+def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> tuple[Job, Iterator[Event]]:
+    """Return a job, and the events of its first `steps` steps after the warm-up.
+
+    dataset: arrays on the host. Raises ConfigError for fewer than one step, and what `Job` and `trajectory` raise.
+    """
+    check_range("steps", steps)
+
+    def place(x: Any) -> Any:
+        is_array = isinstance(x, np.ndarray)
+        return backend.asarray(x, backend.dtype if x.dtype.kind == "f" else None) if is_array else x
+
+    data = rebuild(dataset, place)._replace(weights=dataset.weights)
+    # The number of epochs follows from the steps, not from the configuration.
+    epoch_steps = math.ceil(len(Job(config, data, backend).rows) / config.batch_size)
+    job = _FirstSteps(replace(config, epochs=math.ceil(steps / epoch_steps), patience=0), data, backend)
+    job.last = config.warm_up_steps + steps
+    return job, job.events()

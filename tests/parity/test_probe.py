@@ -1,0 +1,104 @@
+"""The probe: faults that training does not show, one in each library here, and what it says about them."""
+
+import re
+
+import array_api_compat.numpy as numpy
+import pytest
+from data_sets import TINY
+from helpers import Namespace
+
+from mlp_xp import TrainConfig
+from mlp_xp.backends import requirements
+from mlp_xp.backends.common import BackendError
+from mlp_xp.backends.opening import open_namespace
+from mlp_xp.parity import assert_parity
+from mlp_xp.parity.compare import check
+from mlp_xp.parity.trace import SYMBOLS, probe
+
+CONFIG = TrainConfig(hidden=(8,), report_every=50)
+LONG = 1000
+
+
+def last_of_equals(x, /, *, axis):
+    return x.shape[axis] - 1 - numpy.argmax(numpy.flip(x, axis=axis), axis=axis)
+
+
+def without_nan(condition, x, y, /):
+    chosen = numpy.where(condition, x, y)
+    return numpy.where(numpy.isnan(chosen), numpy.zeros_like(chosen), chosen)
+
+
+def all_but_the_last(x, indices, /, *, axis):
+    return numpy.take(x, numpy.minimum(indices, numpy.asarray(x.shape[axis] - 2)), axis=axis)
+
+
+def of_the_first_thousand(x, /, *, axis=None, keepdims=False):
+    cut = x[..., :LONG] if axis in (-1, x.ndim - 1) else x
+    return numpy.sum(cut, axis=axis, keepdims=keepdims)
+
+
+def shared(x, /, *, dtype=None, copy=None):
+    return numpy.asarray(x, dtype=dtype, copy=copy if numpy.asarray(x).size <= LONG else None)
+
+
+# A library for each, and what is said about it: the operation, and what it returned.
+BLIND_SPOTS = {
+    "argmax with ties": (Namespace(argmax=last_of_equals), r"xp.argmax\(float64 \(4099, 10\), axis=1\) deviates by"),
+    "isfinite of infinity": (Namespace(isfinite=lambda x: x == x), r"xp.isfinite\(.*: 1.0 instead of 0.0"),
+    "where at NaN": (Namespace(where=without_nan), r"xp.where\(.*: 0.0 instead of nan"),
+    "maximum at NaN": (Namespace(maximum=numpy.fmax), r"xp.maximum\(.* instead of nan"),
+    "the last index": (
+        Namespace(take=all_but_the_last),
+        r"xp.take\(uint8 \(4099, 10\), int64 \(4,\), axis=0\) deviates",
+    ),
+    "lengths above 1000": (Namespace(sum=of_the_first_thousand), r"xp.sum\(float64 \(5, 4099\), axis=-1"),
+    "asarray of large arrays": (Namespace(asarray=shared), "does not copy: an array of 1048577 uint8 changes"),
+    "matmul as a function": (Namespace(matmul=lambda a, b: numpy.matmul(a, b) + 1e-7), r"xp.matmul\(.* deviates by"),
+}
+
+
+@pytest.mark.parametrize("name", BLIND_SPOTS)
+def test_what_training_does_not_show_is_found_and_named(name):
+    """All these libraries agree in every step of training."""
+    library, said = BLIND_SPOTS[name]
+    with pytest.raises((AssertionError, BackendError)) as caught:
+        assert_parity(library, config=CONFIG, dataset=TINY, steps=10)
+    first, *others = str(caught.value).splitlines()
+    assert re.search(said, first)
+    assert "operation" in first or not others
+    assert not [line for line in others if "above the tolerance" in line]
+
+
+def test_every_backend_passes_and_all_that_is_asked_of_it_is_called(backend):
+    run = probe(backend)
+    assert (run.deviating, run.failure) == ({}, None)
+    signs = SYMBOLS | {"getitem": "x[]", "neg": "-x"}
+    assert {signs.get(name, name) for name in run.verdicts} >= {*requirements.FUNCTIONS, *requirements.OPERATORS}
+
+
+def test_every_backend_passes_in_float32(backend32):
+    run = probe(backend32)
+    assert (run.deviating, run.failure) == ({}, None)
+
+
+def test_an_approximation_may_have_half_of_the_digits():
+    """The standard says nothing of the error of these functions. That of a whole run has its own tolerance."""
+    for error, deviating in (1e-9, set()), (1e-7, {"tanh"}):
+        backend = open_namespace(Namespace(tanh=lambda x, error=error: numpy.tanh(x) * (1 + error)))
+        assert probe(backend).deviating.keys() == deviating
+
+
+def test_a_library_that_raises_in_the_probe_fails_with_its_operation():
+    def lost(x, indices, /, *, axis):
+        if x.shape[0] > LONG:
+            raise RuntimeError("too long")
+        return numpy.take(x, indices, axis=axis)
+
+    with pytest.raises(AssertionError, match=r"operation \d+, in the probe, xp.take\(.* raised RuntimeError: too long"):
+        assert_parity(Namespace(take=lost), config=CONFIG, dataset=TINY, steps=1)
+
+
+def test_a_tolerance_that_is_given_allows_everything():
+    library = open_namespace(Namespace(isfinite=lambda x: x == x))
+    results = [result.agrees for tolerance in (None, 1e-3) for result in check(CONFIG, TINY, [library], 1, tolerance)]
+    assert results == [True, False, True, True]
