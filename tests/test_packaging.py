@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def test_every_import_is_a_declared_dependency():
-    """By the name in pyproject.toml, which is that of the module but for a few. A hook is for those who have a library."""
+    """By the name in pyproject.toml, mostly that of the module. A hook is used by those who have its library."""
     names = {"PIL": "pillow", "cupy": "cupy-cuda12x", "sklearn": "scikit-learn"}
     extras = PROJECT["project"]["optional-dependencies"].values()
     declared = {
