@@ -18,7 +18,7 @@ GPU_PARTS = "$(PYTEST) -m gpu" \
   "scripts/bench.py --rounds 5 --workloads one-float64 one-float32 batch-128" \
   "scripts/bench.py --rounds 5 --workloads batch-1024-deep --steps 20"
 
-.PHONY: train test test-all notebooks mutants torture gpu lint types check dist publishable smoke clean
+.PHONY: train test test-all docs notebooks mutants torture gpu lint types check dist publishable smoke clean
 
 train: .venv/plots
 	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
@@ -31,6 +31,11 @@ test: .venv/test
 # of slow tests: a process that has finished takes tests over from another one.
 test-all: .venv/test
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) --dist=worksteal --durations=20 $(ARGS)
+
+# The documentation as a site in build/site; `.venv/bin/mkdocs serve` shows it while it is written. MkDocs 2, of which
+# Material warns, cannot be installed: see the extra.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 # Executes docs/*.ipynb and writes their outputs, which `make test` compares.
 notebooks: .venv/test

@@ -1,13 +1,16 @@
-"""The notebooks of docs/ and the code in the README run as they stand, and give what they show."""
+"""Notebooks and the code in README.md and docs/ run and give what they show; commands and links in them are right."""
 
 import base64
 import re
+import shlex
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 from notebooks import NOTEBOOKS, clean, differences, execute, read, same_text
 
 from mlp_xp import TrainConfig, load_dataset, open_backend, train
+from mlp_xp.commands.options import make_app
 
 MOST_BYTES = 300_000  # of a notebook's pictures
 
@@ -53,22 +56,80 @@ def test_texts_are_compared_to_a_few_digits(one: str, other: str, same: bool) ->
     assert same_text("in 3.2 s, largest 1e-15", "in 0.45 s, largest 2.4e-14", numbers=False)
 
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
-# What is in a block of code, and what it then prints.
-PRINTED = {"load_run": r"\['\d'( '\d'){4}\]\n\[\[\d\.", "TrainConfig()": r"0 0 \d", "mlp_xp.estimator": r"\[\[\d\."}
+# The pages: README.md, docs/ and others.
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "data/README.md")]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
+NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+# Pages whose Python is not executed here, and why.
+ELSEWHERE = {
+    "docs/export.md": "tests/export/test_onnx.py executes it",
+    "docs/parity.md": "tests/parity/test_testing.py executes it",
+    "docs/sweeps.md": "it needs SLURM",
+}
+SHORT = {"epochs": 1, "batch_size": 5000, "report_every": 60000}
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
 
 
-@pytest.mark.parametrize("part", [pytest.param(each, marks=[pytest.mark.slow] * ("." in each)) for each in PRINTED])
-def test_the_code_of_the_readme_runs(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    """After a short run where `make train` writes its own, in the current folder."""
-    blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    (block,) = (each for each in blocks if part in each)
-    assert len(blocks) == len(PRINTED)
+def slug(heading: str) -> str:
+    """The anchor of a heading, on GitHub and on the site."""
+    return re.sub(r"[^\w\s-]", "", re.sub(r"\]\(.*?\)", "", heading)).strip().lower().replace(" ", "-")
+
+
+@each_page
+def test_links_lead_somewhere(page: Path):
+    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", text)):
+        if link.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name) if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in map(slug, re.findall(r"^#+ (.*)", target.read_text("utf-8"), re.MULTILINE)), link
+
+
+@each_page
+def test_commands_are_understood(page: Path):
+    """Every line of a block that calls `mlp-xp`, or a script, has options and values that the command line takes."""
+    for language, block, _ in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language not in ("", "sh", "console"):
+            continue
+        for line in block.replace("\\\n", " ").splitlines():
+            found = re.match(r"(?:\$ )?(?:mlp-xp|python scripts/(\w+)\.py) (.*)", line)
+            if not found or found[1] in ("bench", "libraries"):
+                continue
+            words = shlex.shlex(found[2], posix=True, punctuation_chars=True)
+            words.whitespace_split = True
+            command = [*takewhile(lambda word: not set(word) <= set("<>|&;"), words)]
+            parse([found[1], *command] if found[1] else command)
+
+
+def parse(words: list[str]) -> None:
+    app = make_app(words[:1])
+    app.parse_args([word for word in words if word not in ("--debug", "--no-compile-cache")])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if name not in ELSEWHERE and "```python" in (ROOT / name).read_text("utf-8")]
+)
+def test_code_runs_and_prints_what_it_shows(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """In the current folder, in which there is a short run as `make train` writes it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: None)
-    short = {"epochs": 1, "batch_size": 5000, "report_every": 60000}
-    if part == "load_run":
-        config, backend = TrainConfig(**short, hidden=(8,), warm_up_steps=0), open_backend()
-        assert [*train(config, load_dataset(), backend, run_dir="runs/mnist-numpy-20261126-034049")]
-    exec(compile(block.replace("TrainConfig()", f"TrainConfig(**{short})"), "README.md", "exec"), {})
-    assert re.match(PRINTED[part], capsys.readouterr().out)
+    text = (ROOT / name).read_text(encoding="utf-8")
+    if "load_run(max(" in text:
+        config = TrainConfig(**SHORT, hidden=(8,), warm_up_steps=0)
+        assert [*train(config, load_dataset(), open_backend(), run_dir="runs/mnist-notebook-numpy-20261126-034049")]
+    for language, block, shown in BLOCK.findall(text):
+        if language == "python":
+            code = block.replace("TrainConfig()", f"TrainConfig(**{SHORT})")
+            code = code.replace("(epochs=1)", "(epochs=1, batch_size=10, learning_rate=0.1)")
+            exec(compile(code, name, "exec"), {"__name__": "__main__"})
+            printed = capsys.readouterr().out
+            assert not shown or same_text(printed, shown)
+            for line in re.findall(r"^print.*  # (\[.*)$", block, re.MULTILINE):
+                assert line in printed

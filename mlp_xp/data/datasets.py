@@ -48,7 +48,7 @@ def load_dataset(
     The arrays are on the backend's device; without a backend they are NumPy arrays on the host. MNIST is read from the
     package or the repository if it is there. Others are downloaded once; see `downloads.fetch` for `cache_dir`.
 
-    A path, or a string that is not a name, holds data in one of the FORMATS, which data/README.md describes: images
+    A path, or a string that is not a name, holds data in one of the FORMATS, which docs/own_data.md describes: images
     like MNIST's, which become `uint8` with labels 0 to 9, or your own data. how: the fields of `Origin`, for your own
     data; a folder of CSV files without `label` holds images like MNIST's.
 

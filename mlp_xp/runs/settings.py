@@ -68,6 +68,22 @@ RECIPES = {
         train=replace(_MODERN, epochs=10, batch_size=128, hidden=(512, 256), learning_rate=0.05, weight_decay=1e-4),
     ),
     "small": Settings(dtype="float32", train=replace(_MODERN, epochs=8, batch_size=32, learning_rate=0.02)),
+    # For grey images such as digits. With JAX it takes ten minutes on two cores; benchmarks/mnist.py measures it.
+    "deformed": Settings(
+        dtype="float32",
+        train=replace(
+            _MODERN,
+            epochs=150,
+            batch_size=128,
+            hidden=(1000, 500),
+            optimizer="adam",
+            learning_rate=0.001,
+            validation=0.1,
+            report_every=60_000,
+            deform=True,
+            deform_pixels=1.4,
+        ),
+    ),
     # For tables from some twenty rows on, with a schedule that lets a run be trained longer. benchmarks/own_recipe.py
     # measures it.
     "own": Settings(

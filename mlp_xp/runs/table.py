@@ -4,7 +4,6 @@ import datetime as dt
 import json
 import operator
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,12 +68,6 @@ def find_runs(folders: Sequence[Path]) -> list[Row]:
             raise RunError(fault, file=folder, remedy="give a training run, or a folder of runs")
         rows |= {row.folder.resolve(): row for row in found}
     return [*rows.values()]
-
-
-def _names(rows: Sequence[Row]) -> list[str]:
-    """Return the names of rows, or their paths where several have one name."""
-    names = Counter(row.name for row in rows)
-    return [row.name if names[row.name] == 1 else str(row.folder) for row in rows]
 
 
 def _rows_of(folder: Path) -> list[Row]:
@@ -170,13 +163,13 @@ def described(settings: Mapping[str, Any]) -> str:
 def labels(rows: Sequence[Row]) -> list[str]:
     """Return a name for each row: the settings in which it differs, as in `learning rate 0.1, seed 3`.
 
-    Where this does not tell rows apart, the name of the folder is added, or its path.
+    Where this does not tell rows apart, the path of the folder is added.
     """
     names = differing(rows)
     found = [described({name: row.settings[name] for name in names if name in row.settings}) for row in rows]
     return [
-        f"{label} ({name})" if label and found.count(label) > 1 else label or name
-        for label, name in zip(found, _names(rows), strict=True)
+        f"{label} ({row.folder})" if label and found.count(label) > 1 else label or str(row.folder)
+        for label, row in zip(found, rows, strict=True)
     ]
 
 

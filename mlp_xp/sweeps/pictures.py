@@ -73,11 +73,7 @@ def draw_heat_map(groups: Sequence[Group], score: str) -> "Figure":
         is_dark = means[row, column] < 0.45 * np.nanmin(means) + 0.55 * np.nanmax(means)
         said, colour = f"{means[row, column]:.{2 if percent else 3}f}", "white" if is_dark else "black"
         axes.text(column, row, said, ha="center", va="center", color=colour, fontsize=9)
-    labels = _labels(across)
-    tilt: dict[str, Any] = (
-        {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if max(map(len, labels)) > 8 else {}
-    )
-    axes.set_xticks(range(len(across)), labels, **tilt)
+    axes.set_xticks(range(len(across)), _labels(across), rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(up)), _labels(up))
     axes.set(xlabel=words(horizontal), ylabel=words(vertical))
     if any(group.finished > 1 for group in groups):

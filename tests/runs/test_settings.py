@@ -48,7 +48,7 @@ def test_the_record_is_flat_and_complete_and_what_it_lacks_has_its_default():
 
 
 def test_recipes_are_valid_and_the_first_is_the_notebooks():
-    assert [*RECIPES] == ["notebook", "standard", "small", "own"]
+    assert [*RECIPES] == ["notebook", "standard", "small", "deformed", "own"]
     assert RECIPES["notebook"] == Settings()
     for recipe in RECIPES.values():
         recipe.train.check_fits(60000)

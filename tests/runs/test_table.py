@@ -99,10 +99,10 @@ def test_what_differs_is_found_from_the_settings(runs):
         "learning rate 0.1, seed 3, optimizer sgd",
         "learning rate 0.01, seed 0, optimizer adam",
     ]
-    assert table.labels([rows[0], rows[0]._replace(name="z")]) == ["a", "z"]
-    assert table.labels([rows[0], rows[1], rows[1]._replace(name="z")])[1:] == [
-        "learning rate 0.01, seed 0, optimizer adam (b)",
-        "learning rate 0.01, seed 0, optimizer adam (z)",
+    other = Path("elsewhere/b")
+    assert table.labels([rows[0], rows[0]._replace(folder=other)]) == [str(runs / "a"), str(other)]
+    assert table.labels([rows[0], rows[1], rows[1]._replace(folder=other)])[1:] == [
+        f"learning rate 0.01, seed 0, optimizer adam ({folder})" for folder in (runs / "b", other)
     ]
 
 
