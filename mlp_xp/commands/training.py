@@ -135,7 +135,7 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
                 if report := event.report:
                     # With samples held out, the closing report is about the best network, not about the end.
                     if not (event.closing and job.held_out):
-                        best, is_validated = event.position.best, job.held_out is not None
+                        best, is_validated = event.position.best, bool(job.held_out)
                         unseen = terminal.report_line(report, is_validated=is_validated, best=best)
                     if unseen and (event.closing or terminal.is_shown(report, job)):
                         stop.say(head + unseen)
