@@ -59,15 +59,17 @@ def test_texts_are_compared_to_a_few_digits(one: str, other: str, same: bool) ->
 # The pages: README.md, docs/ and others.
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "data/README.md")]
+PAGES = [ROOT / name for name in ("README.md", "README.zh-CN.md", "CHANGELOG.md", "CONTRIBUTING.md", "data/README.md")]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+NUMBER = r"\d+(?:\.\d+)?"
 # Pages whose Python is not executed here, and why.
 ELSEWHERE = {
     "docs/export.md": "tests/export/test_onnx.py executes it",
     "docs/parity.md": "tests/parity/test_testing.py executes it",
     "docs/sweeps.md": "it needs SLURM",
+    **dict.fromkeys((name for name in NAMES if ".zh" in name), "it equals that of the English page"),
 }
 SHORT = {"epochs": 1, "batch_size": 5000, "report_every": 60000}
 
@@ -105,6 +107,29 @@ def test_commands_are_understood(page: Path):
             words.whitespace_split = True
             command = [*takewhile(lambda word: not set(word) <= set("<>|&;"), words)]
             parse([found[1], *command] if found[1] else command)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if ".zh" in name])
+def test_a_translation_has_the_same_code_and_figures(name: str) -> None:
+    """Part by part: code except for its comments; of prose the numbers, names, formulas and links, in any order."""
+    texts = [(ROOT / path).read_text("utf-8") for path in (re.sub(r"\.zh(-CN)?", "", name), name)]
+    english, chinese = ([*map(facts, parts(text))] for text in texts)
+    assert len(chinese) == len(english)
+    assert [(i, *pair) for i, pair in enumerate(zip(english, chinese, strict=True)) if pair[0] != pair[1]] == []
+
+
+def parts(text: str) -> list[str]:
+    """Blocks of code, paragraphs, cells of tables."""
+    code = re.compile(r"^(```.*?^```)$", re.MULTILINE | re.DOTALL)
+    pieces = enumerate(code.split(text))
+    return [part for i, piece in pieces for part in ([piece] if i % 2 else re.split(r"\n\n| \| |\n[|-]", piece))]
+
+
+def facts(part: str) -> list[str]:
+    if part.startswith("```"):
+        return re.sub(r"(?<=\s)# .*", lambda found: " ".join(re.findall(NUMBER, found[0])), part).splitlines()
+    part = re.sub(r"\\text\{.*?\}|\.zh(-CN)?(?=\.md)", "", part)
+    return sorted(re.findall(rf"`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\(\S*?\)|{NUMBER}", part))
 
 
 def parse(words: list[str]) -> None:

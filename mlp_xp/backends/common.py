@@ -130,7 +130,8 @@ def eager(
     np.empty(KEPT_BYTES, np.uint8)
 
     def from_numpy(array: np.ndarray, dtype: Any) -> Array:
-        return xp.asarray(array, dtype=dtype, copy=True, **place)
+        kept = getattr(xp, array.dtype.name, None)  # MLX makes float32 of float64 unless it is told
+        return xp.asarray(array, dtype=kept if dtype is None else dtype, copy=True, **place)
 
     loops = partial(eager_scan, xp=xp, rows=rows), partial(eager_scan_blocks, xp=xp)
     jit = partial(eager_jit, from_numpy=from_numpy)

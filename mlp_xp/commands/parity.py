@@ -243,10 +243,10 @@ def trace_backend(
         new = [each for each in (*run.deviating.values(), run.raised) if each and each.name not in known]
         known |= {each.name for each in new}
         lines = [f"{start} {each.report}" for each in new if each is not run.raised]
-        for line in lines[1:]:
-            say(console, f"also deviates: {line}")
         if lines:
             print_line("deviates", lines[0])
+        for line in lines[1:]:
+            say(console, f"also deviates: {line}")
         if isinstance(failure, DivergenceError):
             failure.remedy = ""  # of no use to a library that computed something wrong
         if failure and (run.raised is None or run.raised in new):

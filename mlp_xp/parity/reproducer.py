@@ -100,7 +100,7 @@ def _imports(backend: Backend) -> tuple[str, str]:
     if backend.details.imports:
         return backend.details.imports, TO_NUMPY
     hook = find(backend.name)
-    name = backend.name if ":" in backend.name else known_hooks()[backend.name].value
+    name = backend.name if ":" in backend.name else f"{known_hooks()[backend.name].value}:"
     module, _, attributes = f"{name}{'.xp' * (hook is not backend.xp)}".replace(":.", ":").partition(":")
     first, _, others = attributes.partition(".")
     line = f"from {module} import {first} as xp" if first else f"import {module} as xp"

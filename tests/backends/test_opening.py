@@ -187,12 +187,13 @@ only_float32 = OnlyFloat32()
 boxes = Namespace(asarray=Boxed)
 failing = Namespace(asarray=fails)
 sharing = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype))
-widening = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype or "float64"))
-inexact = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype) * (3 if dtype else 1))
+widening = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype="float64"))
+inexact = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype) * (3 if x.dtype.kind == "f" else 1))
 
 
 class Hook:
     xp = boxes
+    asarray = None  # a hook may have functions of its own
 
     @staticmethod
     def to_numpy(x):
@@ -328,6 +329,7 @@ def test_an_entry_point_is_a_backend_by_name(tmp_path, monkeypatch, forget):
     monkeypatch.syspath_prepend(tmp_path)
     backend = open_backend("far")
     assert (backend.name, backend.version, backend.xp.__name__) == ("far", "4.2", "far_arrays")
+    assert ", dask, " in refusal("zzz"), "the hooks of this package"
     assert ", far, or " in refusal("zzz")
     forget("far_arrays")
 

@@ -83,6 +83,7 @@ def test_what_is_printed_is_what_was_measured(finished):
     rows = [row.split() for row in lines[lines.index(header(TrainConfig())) + 1 :]][:13]
     places = [[each["epoch"], each["sample"]] for each in metrics(folder)]
     assert [[*map(int, row[:2])] for row in rows] == [*places, [2, 200]], "the last row is the end"
+    assert [float(row[3]) for row in rows[:-1]] == [round(each["accuracy"], 4) for each in metrics(folder)]
     result = json.loads((folder / "result.json").read_text())
     assert f"{100 * result['accuracy']:.2f} % of 60 test images right" in lines[-2]
 

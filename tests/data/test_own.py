@@ -14,12 +14,13 @@ from numerics import assert_all_equal
 from mlp_xp.api import evaluate, load_run, predict, train
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.dataset import Dataset, Preparation, unchanged
 from mlp_xp.core.library import Backend
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.splitting import split
+from mlp_xp.errors import MlpXpError
 
 RANDOM = np.random.default_rng(7)
 NAMES = np.array(["ant", "bee", "cat"])
@@ -212,6 +213,16 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(runs: Path, name: s
 def test_faults_of_predictions(runs: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], fault: str) -> None:
     monkeypatch.chdir(runs)
     assert_one_line(call("predict", *arguments), 2, fault)
+
+
+def test_pictures_do_not_fit_square_images_of_floats(runs: Path) -> None:
+    """Which numbers stand for white and black is not known."""
+    model = load_run(runs / "run-grey")._replace(kind="arrays", prepare=Preparation(unchanged), input_shape=(5, 5))
+    said = (
+        "takes images of 5 x 5 floats, made from arrays; use a run that was trained on pictures, or square images of b"
+    )
+    with pytest.raises(MlpXpError, match=said):
+        predict(model, runs / "grey" / "ant")
 
 
 def test_other_data_must_have_the_same_columns_and_classes(runs: Path, tmp_path: Path) -> None:

@@ -407,6 +407,7 @@ def test_the_estimators(kind, tmp_path, random) -> None:
 
 
 @needs_onnx
+@pytest.mark.repository
 def test_the_program_of_the_documentation(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     images = from_arrays(np.arange(4 * 784, dtype=np.uint8).reshape(4, 28, 28), ["no", "yes"] * 2)

@@ -52,6 +52,7 @@ def test_an_error_of_the_library_is_told():
 
 
 @pytest.mark.slow
+@pytest.mark.repository
 def test_the_documented_test_passes(tmp_path):
     text = (ROOT / "docs" / "parity.md").read_text("utf-8")
     code = text[text.index("```python\nimport pytest\n") :].removeprefix("```python\n").partition("```")[0]
@@ -64,6 +65,7 @@ def test_the_documented_test_passes(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.repository
 def test_the_steps_of_the_action(data_dir, tmp_path, monkeypatch):
     """Its commands, on a wrong library. `make lint` checks the schema."""
     text = (ROOT / ".github" / "actions" / "parity" / "action.yml").read_text("utf-8")
