@@ -73,9 +73,9 @@ RECIPES = {
         dtype="float32",
         train=replace(
             _MODERN,
-            epochs=150,
+            epochs=70,
             batch_size=128,
-            hidden=(1000, 500),
+            hidden=(1500, 1000, 500),
             optimizer="adam",
             learning_rate=0.001,
             validation=0.1,

@@ -113,7 +113,10 @@ def test_that_of_a_hook_uses_its_namespace_and_its_copy(data_dir, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent / "tests" / "tools"))
     fault = "xp = adapted(xp, tanh=lambda x: strict.tanh(x) + 1e-9)\n"
     Path("strange_hook.py").write_text(f"from device_hook import *\n{fault}")
-    outcome = traced(data_dir, "strange_hook:")
+    (info := Path("strange-1.dist-info")).mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: strange\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[mlp_xp.backends]\nstrange = strange_hook\n")
+    outcome = traced(data_dir, "strange")
     assert outcome.code == 1
     assert "/reproduce.py shows it in a process of its own: float64 (1, 8) " in " ".join(outcome.out.split())
     del sys.modules["strange_hook"], sys.modules["device_hook"]

@@ -1,4 +1,4 @@
-"""strict_hook: 2.6.1: xp.sum(float32 (1, 10), axis=-1, keepdims=True) is float64 instead of float32"""
+"""array_api_strict: 2.6.1: xp.sum(float32 (1, 10), axis=-1, keepdims=True) is float64 instead of float32"""
 import sys, numpy as np
 sys.path.append(__file__.replace('docs/reproducers/array-api-strict-2021-12-float32/reproduce.py', '')); import array_api_strict as xp
 def call(xp, a):

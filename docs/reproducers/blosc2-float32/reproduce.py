@@ -1,4 +1,4 @@
-"""blosc2_hook:xp 4.14.1: xp.reshape(int64 (1, 1), (-1,)) raised ValueError: reshape only works when src.shape is 1-dimensional"""
+"""blosc2 4.14.1: xp.reshape(int64 (1, 1), (-1,)) raised ValueError: reshape only works when src.shape is 1-dimensional"""
 import sys, numpy as np
 sys.path.append(__file__.replace('docs/reproducers/blosc2-float32/reproduce.py', '')); from mlp_xp.backends.hooks.blosc2 import xp
 def call(xp, a):

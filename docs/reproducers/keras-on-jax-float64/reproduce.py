@@ -1,4 +1,4 @@
-"""keras_hook:xp 3.15.1: xp.tanh(float64 (1, 64)) is float32 instead of float64"""
+"""keras 3.15.1: xp.tanh(float64 (1, 64)) is float32 instead of float64"""
 import sys, numpy as np
 sys.path.append(__file__.replace('docs/reproducers/keras-on-jax-float64/reproduce.py', '')); from mlp_xp.backends.hooks.keras import xp
 def call(xp, a):

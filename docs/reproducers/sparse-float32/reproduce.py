@@ -1,4 +1,4 @@
-"""sparse_hook:xp 0.19.3: xp.take(uint8 (1000,), int64 (1,), axis=0) raised IndexError: only integers, slices (`:`), ellipsis (`...`), numpy.newaxis (`None`) and integer or boolean arrays are valid indices"""
+"""sparse 0.19.3: xp.take(uint8 (1000,), int64 (1,), axis=0) raised IndexError: only integers, slices (`:`), ellipsis (`...`), numpy.newaxis (`None`) and integer or boolean arrays are valid indices"""
 import sys, numpy as np
 sys.path.append(__file__.replace('docs/reproducers/sparse-float32/reproduce.py', '')); from mlp_xp.backends.hooks.sparse import xp
 def call(xp, a, b):

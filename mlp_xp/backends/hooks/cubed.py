@@ -16,7 +16,7 @@ SPEC = cubed.Spec(allowed_mem="1GB", executor_name="single-threaded", **STORE)
 
 def asarray(x, *, dtype=None, copy=None):
     """Make an array of a copy, or return the one that is given: no operation changes one in place."""
-    return x if isinstance(x, cubed.Array) else cubed.array_api.asarray(np.array(x), dtype=dtype, spec=SPEC)
+    return x if isinstance(x, cubed.Array) else cubed.array_api.asarray(np.array(x, dtype=dtype), spec=SPEC)
 
 
 def reshape(x, shape):
