@@ -83,3 +83,8 @@ def on_page_content(html_text: str, page: Page, config: MkDocsConfig, files: Fil
 
     marked = r'(<(?:span|div) class="arithmatex">)\\([(\[])(.*?)\\[)\]](</(?:span|div)>)'
     return re.sub(marked, mathml, html_text, flags=re.DOTALL)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Mark the Chinese pages as such: browsers choose the shapes of characters by the language."""
+    return output.replace('<html lang="en"', '<html lang="zh-Hans"', 1) if ".zh." in page.file.src_uri else output
