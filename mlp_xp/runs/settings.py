@@ -73,7 +73,7 @@ RECIPES = {
         dtype="float32",
         train=replace(
             _MODERN,
-            epochs=140,
+            epochs=120,
             batch_size=128,
             hidden=(1000, 500),
             optimizer="adam",
