@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp import RECIPES, Dataset, TrainConfig, evaluate, load_dataset, open_backend, predict, train
-from mlp_xp.backends.opening import Backend
+from mlp_xp.core.library import Backend
 from mlp_xp.runs import run_folder
 from mlp_xp.show import plots
 
@@ -47,6 +47,7 @@ class Network(NamedTuple):
 
     hidden: tuple[int, ...]
     epochs: int
+    validation: float
     seeds: int
     selected: float
     """Their test errors in per cent, of the network that is best on held-out images."""
@@ -54,17 +55,18 @@ class Network(NamedTuple):
     """Their lowest test errors at any time of the training."""
     hours: float
 
+    @property
+    def name(self) -> str:
+        """The units of its hidden layers."""
+        return "-".join(map(str, self.hidden)) + ("" if self.validation else ", recipe")
+
 
 NETWORKS = (
-    Network((1000, 500), 150, 3, 0.49, 0.44, 23.4),
-    Network((1500, 1000, 500), 70, 5, 0.46, 0.40, 44.2),
-    Network((2000, 1500, 1000, 500), 50, 1, 0.41, 0.39, 66.7),
+    Network(RECIPE.hidden, RECIPE.epochs, RECIPE.validation, 5, 0.49, 0.44, 23.4),
+    Network((1000, 500), 150, 0.1, 3, 0.49, 0.44, 23.4),
+    Network((1500, 1000, 500), 70, 0.1, 1, 0.46, 0.40, 44.2),
+    Network((2000, 1500, 1000, 500), 40, 0.1, 1, 0.41, 0.39, 66.7),
 )
-
-
-def name_of(hidden: Sequence[int]) -> str:
-    """Return a network's name, such as 1000-500."""
-    return "-".join(map(str, hidden))
 
 
 def trained(folder: Path, config: TrainConfig, dataset: Dataset, backend: Backend) -> Path:
@@ -89,7 +91,9 @@ def described(changes: dict[str, Any]) -> str:
 
 
 def percent(values: Sequence[float]) -> str:
-    """Return the mean of errors in per cent, and their range if there are several."""
+    """Return the mean of errors in per cent, and their range if there are several; a dash for none."""
+    if not values:
+        return "–"
     several = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
     return f"{mean(values):.2f}{several}"
 
@@ -97,15 +101,15 @@ def percent(values: Sequence[float]) -> str:
 def row(network: Network, folders: Sequence[Path]) -> tuple[str, ...]:
     """Return a row of the table of networks."""
     results = [run_folder.read_result(folder) or {} for folder in folders]
-    held_out = [100 * (1 - each["validation_accuracy"]) for each in results]
-    selected = [100 * (1 - run.accuracy) for run in evaluate(folders).runs]
+    held_out = [100 * (1 - each["validation_accuracy"]) for each in results if network.validation]
+    selected = [100 * (1 - run.score) for run in evaluate(folders).runs]
     lowest = [100 * (1 - max(each["accuracy"] for each in run_folder.read_metrics(folder))) for folder in folders]
     minutes = [each["seconds"] / 60 for each in results]
     sizes = (784, *network.hidden, 10)
     weights = sum((n + 1) * m for n, m in pairwise(sizes))
-    images = network.epochs * (60_000 - RECIPE.held_out(60_000))
+    images = network.epochs * 60_000 * (1 - network.validation)
     return (
-        name_of(network.hidden),
+        network.name,
         f"{weights / 1e6:.2f}",
         f"{len(folders)}",
         f"{images / 1e6:.1f}",
@@ -161,10 +165,10 @@ def main() -> None:
         rows.append(tried(folder, described(changes)))
     networks = {}
     for network in NETWORKS:
-        config = replace(RECIPE, hidden=network.hidden, epochs=network.epochs)
+        config = replace(RECIPE, hidden=network.hidden, epochs=network.epochs, validation=network.validation)
+        folder = runs / network.name.replace(", ", "-")
         networks[network] = [
-            trained(runs / f"{name_of(network.hidden)}-{seed}", replace(config, seed=seed), dataset, backend)
-            for seed in range(network.seeds)
+            trained(folder / f"{seed}", replace(config, seed=seed), dataset, backend) for seed in range(network.seeds)
         ]
     every = [folder for folders in networks.values() for folder in folders]
     together, test = evaluate(every), load_dataset("mnist")
@@ -179,8 +183,8 @@ def main() -> None:
     page = fill(page, "networks", table(HEAD_NETWORKS, (row(*each) for each in networks.items())))
     one = next(iter(networks.values()))
     ensembles = [
-        (f"the {len(each)} of {words}", f"{100 * (1 - evaluate(each).result.accuracy):.2f}")
-        for each, words in ((one, name_of(NETWORKS[0].hidden)), (every, "all"))
+        (f"the {len(each)} of {words}", f"{100 * (1 - evaluate(each).result.score):.2f}")
+        for each, words in ((one, NETWORKS[0].name), (every, "all"))
     ]
     page = fill(page, "ensembles", table(("networks together", "test errors, %"), iter(ensembles)))
     PAGE.write_text(page, "utf-8")
