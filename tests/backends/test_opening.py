@@ -188,7 +188,7 @@ boxes = Namespace(asarray=Boxed)
 failing = Namespace(asarray=fails)
 sharing = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype))
 widening = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype="float64"))
-inexact = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype) * (1 + 2 * (x[0] == 0.5)))
+inexact = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype) * int(1 + 2 * (x[0] == 0.5)))
 
 
 class Hook:
