@@ -72,7 +72,8 @@ class Reference(NamedTuple):
     @property
     def allowed(self) -> np.ndarray:
         """The absolute deviation that is allowed for each element, float64."""
-        return (self.eps * self.bound * self.scale + self.floor).astype(np.float64)
+        with np.errstate(all="ignore"):
+            return (self.eps * self.bound * self.scale + self.floor).astype(np.float64)
 
     def deviations(self, result: np.ndarray) -> np.ndarray:
         """Return the deviation of each element in eps; infinite where one is not finite and the other differs."""
@@ -119,7 +120,9 @@ def check(
 @np.errstate(all="ignore")
 def expect(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> np.ndarray:
     """Return NumPy's result in the dtype of the inputs, which are not changed."""
-    return np.asarray(function(*((args[0].copy(), *args[1:]) if name in INPLACE else args), **kwargs))
+    # NumPy takes a large operand that nothing else refers to for a temporary, and computes into it.
+    held = [*args]
+    return np.asarray(function(*((args[0].copy(), *args[1:]) if name in INPLACE else held), **kwargs))
 
 
 @np.errstate(all="ignore")

@@ -25,12 +25,14 @@ def operate(backend: Backend) -> None:
     place = {} if backend.device is None else {"device": backend.device}  # not every library has the keyword
     # Every pair of special values.
     x, y = (backend.asarray(np.resize(each, LENGTH), dtype) for each in (SPECIAL, np.repeat(SPECIAL, len(SPECIAL))))
-    rows = random.standard_normal((5, LENGTH))
+    plain = random.standard_normal((5, LENGTH))
+    plain[0, -1] = 9.0
+    rows = plain.copy()
     rows[1, -1], rows[2, -1], rows[3, [0, -1]], rows[4] = math.nan, math.inf, (-math.inf, math.inf), 1e15
     # Three values in ten columns: every row has ties.
     levels = backend.asarray(random.integers(0, 3, (LENGTH, 10), np.uint8))
     last = backend.asarray(np.array([LENGTH - 1, 0, LENGTH - 2, LENGTH - 1]))
-    rows, few = backend.asarray(rows, dtype), backend.asarray(rows[:1, :3], dtype)
+    plain, rows, few = (backend.asarray(each, dtype) for each in (plain, rows, rows[:1, :3]))
     one, count = few[:, 0], xp.arange(LENGTH, dtype=xp.int64, **place)
 
     for name in ELEMENTWISE:
@@ -40,15 +42,19 @@ def operate(backend: Backend) -> None:
     _ = x + y, x - y, x * y, x / y, -x, 1 - x, 0.5 * x, x + 1, x == y, x > 0.5
     _ = xp.where(x > y, x, y), xp.where(x > one, x, one), xp.where(one > x, one, x)
 
-    _ = xp.sum(rows, axis=-1, keepdims=True), xp.max(rows, axis=-1, keepdims=True), xp.mean(rows, axis=-1)
-    _ = xp.sum(rows, axis=0), xp.max(rows, axis=0), xp.sum(x)
-    _ = rows @ rows.T, rows.T @ rows[:, :3]
-    truth = xp.isfinite(rows)
-    _ = xp.all(truth), xp.all(truth[0, ...]), xp.all(count == xp.astype(levels[:, 0], xp.int64))
+    for each in (plain, rows):
+        _ = xp.sum(each, axis=-1, keepdims=True), xp.max(each, axis=-1, keepdims=True), xp.mean(each, axis=-1)
+        _ = xp.sum(each, axis=0), xp.max(each, axis=0), xp.sum(each), each @ each.T, each.T @ each[:, :3]
+    truth = xp.isfinite(rows)  # in row 1 it is False at the last index alone
+    _ = xp.all(truth), xp.all(truth[0, ...]), xp.all(truth[1, ...])
 
     scores = xp.astype(levels, dtype)
     _ = xp.argmax(scores, axis=1), xp.argmax(scores, axis=0)
-    for each in (levels, scores, count):
+    _ = xp.argmax(plain - 100, axis=1), xp.argmax(rows[2:4, ...], axis=1)
+    grid = scores + 1.25
+    for each in (grid[:, :1], grid[0, ...], xp.sum(grid[0, ...])):  # a column, a row, a single number
+        _ = grid + each, grid - each, grid * each, grid / each
+    for each in (levels, scores, count, x):
         end = xp.take(each, last, axis=0)
         _ = each[LENGTH - 1, ...], each[LENGTH - 3 : LENGTH, ...], end[..., None], xp.concat([each, end], axis=0)
     for kind in (xp.int64, dtype):

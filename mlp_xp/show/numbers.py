@@ -1,7 +1,5 @@
 """Numbers as people read them."""
 
-import math
-
 
 def thousands(number: int) -> str:
     """Format an integer with spaces between thousands, as in 60 000."""
@@ -9,8 +7,8 @@ def thousands(number: int) -> str:
 
 
 def percent(share: float) -> str:
-    """Format a share in [0, 1] as in `99.9 %`, rounded down: 100.0 % means all."""
-    return f"{math.floor(1000 * share) / 10:.1f} %"
+    """Format a share in [0, 1] as in `99.9 %`. 100.0 % means all: what is less is at most 99.9 %."""
+    return f"{min(100 * share, 99.9 if share < 1 else 100):.1f} %"
 
 
 def quantity(value: float, digits: int = 4) -> str:

@@ -229,11 +229,11 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
                     axes.fill_between(seen, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.15)
                 shade: dict[str, Any] = {"color": look["color"] if len(groups) == 1 else "#555555"}
                 styles[kind] = Line2D([], [], linestyle=line, **shade)
-                kept = runs[0].records[-1].get("kept_epoch") if name == kinds[-1][0] and len(runs) == 1 else None
+                kept = runs[0].records[-1].get("kept_epoch") if kind == "held out" and len(runs) == 1 else None
                 if kept is not None:
                     ring: dict[str, Any] = {"marker": "o", "markersize": 10, "fillstyle": "none", "linestyle": ""}
                     at = (kept + 1) * runs[0].samples
-                    axes.plot(at, tables[0][at], color=look["color"], **ring)
+                    axes.plot(at, tables[0][at], color=look["color"], clip_on=False, **ring)
                     styles["kept, by the held-out samples"] = Line2D([], [], **shade, **ring)
         handles.append(Line2D([], [], **look))
     losses.set(ylabel="loss" + ",\nstandardised targets" * any(run.standardised for run in every))

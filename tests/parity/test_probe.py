@@ -37,6 +37,18 @@ def of_the_first_thousand(x, /, *, axis=None, keepdims=False):
     return numpy.sum(cut, axis=axis, keepdims=keepdims)
 
 
+def lowest(x, /, *, axis=None, keepdims=False):
+    return numpy.min(x, axis=axis, keepdims=keepdims)
+
+
+def all_but_one(x, /):
+    return numpy.all(x.reshape(-1)[:-1])
+
+
+def of_positive(x, /, *, axis):
+    return numpy.argmax(numpy.where(x > 0, x, numpy.zeros_like(x)), axis=axis)
+
+
 def shared(x, /, *, dtype=None, copy=None):
     return numpy.asarray(x, dtype=dtype, copy=copy if numpy.asarray(x).size <= LONG else None)
 
@@ -53,6 +65,12 @@ BLIND_SPOTS = {
     ),
     "lengths above 1000": (Namespace(sum=of_the_first_thousand), r"xp.sum\(float64 \(5, 4099\), axis=-1"),
     "asarray of large arrays": (Namespace(asarray=shared), "does not copy: an array of 100001 uint8 changes"),
+    "max of anything": (Namespace(max=lowest), r"xp.max\(float64 \(5, 4099\).* deviates by"),
+    "all at the last index": (Namespace(all=all_but_one), r"xp.all\(bool \(4099,\)\) deviates by"),
+    "argmax of negative numbers": (
+        Namespace(argmax=of_positive),
+        r"xp.argmax\(float64 \(5, 4099\), axis=1\) deviates by",
+    ),
     "matmul as a function": (Namespace(matmul=lambda a, b: numpy.matmul(a, b) + 1e-7), r"xp.matmul\(.* deviates by"),
 }
 
