@@ -146,7 +146,7 @@ def test_code_runs_and_prints_what_it_shows(name: str, tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: None)
     text = (ROOT / name).read_text(encoding="utf-8")
-    if "load_run(max(" in text:
+    if "load_run(latest)" in text:
         config = TrainConfig(**SHORT, hidden=(8,), warm_up_steps=0)
         assert [*train(config, load_dataset(), open_backend(), run_dir="runs/mnist-notebook-numpy-20261126-034049")]
     for language, block, shown in BLOCK.findall(text):
