@@ -32,6 +32,7 @@ TRIED: dict[str, dict[str, Any]] = {
     "px1.4": STRONG,
     "px1.8": {"deform_pixels": 1.8},
     "deg15": {"deform_degrees": 15.0},
+    "px1.4-deg7": STRONG | {"deform_degrees": 7.5, "deform_scaling": 0.1, "deform_shear": 0.1},
     "px1.4-s4.5": STRONG | {"deform_smoothness": 4.5},
     "px1.4-lr5e-4": STRONG | {"learning_rate": 0.0005},
     "px1.4-lr2e-3": STRONG | {"learning_rate": 0.002},
@@ -146,7 +147,7 @@ def table(head: Sequence[str], rows: Iterator[tuple[str, ...]]) -> str:
 
 def fill(page: str, name: str, text: str) -> str:
     """Return a page with the text between `<!-- NAME -->` and `<!-- end -->` replaced."""
-    found, count = re.subn(rf"(<!-- {name} -->\n).*?(<!-- end -->)", rf"\g<1>{text}\n\g<2>", page, flags=re.DOTALL)
+    found, count = re.subn(rf"(<!-- {name} -->\n).*?(<!-- end -->)", rf"\g<1>\n{text}\n\n\g<2>", page, flags=re.DOTALL)
     if count != 1:
         raise SystemExit(f"{PAGE} has {count} places for {name}")
     return found
