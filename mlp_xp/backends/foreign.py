@@ -70,8 +70,7 @@ def open_foreign(name: str, found: Any, dtype: str) -> Backend:
     Raises BackendError if it lacks something, or does not return a NumPy array as it was given.
     """
     try:
-        is_whole = all(hasattr(found, each) for each in requirements.FUNCTIONS)  # a hook may have some functions too
-        hook = found if hasattr(found, "xp") and not is_whole else None
+        hook = found if hasattr(found, "xp") else None  # which may have the library's functions too
         xp = found if hook is None else hook.xp
         own, materialise, version = (getattr(hook, each, None) for each in ("to_numpy", "materialise", "version"))
         # A hook may return the array's own memory, which an operation in place would change.

@@ -141,7 +141,9 @@ def parity(
             print_table(COLUMNS, ([*cells(each)] for each in records), console, left=2)
             for comparison in comparisons[1:]:
                 say(console, str(comparison))
-            wrong = {each["backend"]: None for each in records if each["verdict"] in ("DIFFERS", "FAILED")}
+            # Where the probe has named an operation, there is nothing to find.
+            unknown = [each for each in records if not each.get("deviating")]
+            wrong = {each["backend"]: None for each in unknown if each["verdict"] in ("DIFFERS", "FAILED")}
             wrong.pop("notebook", None)
             if wrong:
                 say(console, f"to find the first operation that deviates, add: --trace --backends {shlex.join(wrong)}")
@@ -178,7 +180,7 @@ def as_record(result: Comparison | Failure) -> dict[str, Any]:
     def finite(numbers: dict[str, Any]) -> dict[str, Any]:
         return {name: None if value == math.inf else value for name, value in numbers.items()}
 
-    facts = ("head_room", "compared_steps", "accuracies_differ", "predictions_differ", "amplified")
+    facts = ("deviating", "head_room", "compared_steps", "accuracies_differ", "predictions_differ", "amplified")
     return {
         **about,
         "verdict": f"agrees{later}" if result.agrees else "DIFFERS",
@@ -233,9 +235,8 @@ def trace_backend(
 
     start, traced, known = with_colon(backend.name), list[tuple[str, Tracer]](), set[str]()
     for name, run in runs():
-        title = f"{name or where}: {run.calls} operations" + f" in {run.steps} steps, warm-up included" * (
-            run.steps > 0
-        )
+        steps_taken = f" in {run.steps} steps, warm-up included" * bool(run.steps)
+        title = f"{name or where}: {run.calls} operations{steps_taken}"
         failure, names = run.failure, ", ".join(run.deviating)
         verdict = f"deviating: {names}" if names else "it fails" if failure else "no operation deviates"
         say(console, f"{title}; {verdict}")
