@@ -61,7 +61,9 @@ def commands() -> str:
 def functions() -> str:
     """Return the page of all public names, from which mkdocstrings makes their documentation: functions come first."""
     names = sorted(mlp_xp.__all__, key=lambda name: (name[0].isupper(), name))
-    top = f"# Every function\n\n```python\nfrom mlp_xp import {', '.join(names[:3])}  # and so on\n```\n\n"
+    shape = mlp_xp.load_dataset("mnist").train_inputs.shape
+    shown = f'from mlp_xp import load_dataset\n\nprint(load_dataset("mnist").train_inputs.shape)  # {shape}'
+    top = f"# Every function\n\n```python\n{shown}\n```\n\n"
     return top + "\n".join(f"::: {name}\n" for name in (*(f"mlp_xp.{name}" for name in names), *FURTHER))
 
 

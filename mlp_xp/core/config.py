@@ -76,12 +76,12 @@ class TrainConfig:
     deform_pixels: float = setting(1.1, most=1e6)
     """For --deform: how far pixels are displaced, as the standard deviation down and across, in pixels."""
     deform_smoothness: float = setting(5.5, least=1e-3, most=1e6)
-    """For --deform: the distance in pixels over which displacements are alike, as the standard deviation of a Gaussian.
-    Smaller ones bend an image more."""
+    """For --deform: the standard deviation in pixels of the Gaussian that smooths random displacements. A smaller one
+    bends an image more."""
     deform_degrees: float = setting(10.0, most=180, compiled_in=False)
     """For --deform: rotate by up to this angle, to either side."""
     deform_scaling: float = setting(0.15, most=0.9, compiled_in=False)
-    """For --deform: enlarge or shrink by up to this share, down and across by different ones."""
+    """For --deform: multiply the height, and the width, by a factor of 1 plus or minus up to this."""
     deform_shear: float = setting(0.2, most=10, compiled_in=False)
     """For --deform: shear by up to this ratio of a row's shift to its distance from the middle row."""
     clip_norm: float = setting(0.0, most=1e30)

@@ -7,11 +7,12 @@ practices for convolutional neural networks applied to visual document analysis)
     d(p) = (A - 1) (p - c) + e(p)
 
 The field is made of uniform random numbers N, which a Gaussian smooths: it is R N C^T, once down and once across. The
-numbers are drawn on a grid, whose points are one standard deviation of the Gaussian apart. R_ij is the Gaussian at row
-i around point j, and C the same for columns. The grid extends beyond the edges, and each row of R and C is scaled to a
-sum of squares of 1, so that displacements have the same standard deviation at every pixel. They are correlated as if
-numbers were drawn for each pixel, up to 1e-4: by Poisson's formula the sum of squares, unscaled, varies by 2 exp(-pi^2)
-of its mean.
+numbers are drawn on a grid, whose points are one standard deviation of the Gaussian apart, or one pixel if that is
+more. R_ij is the Gaussian at row i around point j, and C the same for columns. The grid extends beyond the edges, and
+each row of R and C is scaled to a sum of squares of 1, so that displacements have the same standard deviation at every
+pixel. They are correlated as if numbers were drawn for each pixel, up to 5e-4: by Poisson's formula sums of products of
+unscaled rows vary by 2 exp(-pi^2) of their mean, and so do the sums of squares that they are divided by, in each of the
+two directions.
 
 The default strengths follow Cireşan, Meier, Gambardella and Schmidhuber, 2010, Deep, big, simple neural nets for
 handwritten digit recognition, Neural Computation 22. They smooth by 5 to 6 pixels, and multiply by 36 to 38, uniform
@@ -35,7 +36,7 @@ from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.declared import ConfigError
 
-STREAM = 2**64  # in Philox's key beside the seed, for other numbers than those of dropout
+STREAM = 2**64  # the second word of Philox's key; the first is the seed. Dropout has 0 here
 PER_COUNT = 32  # random bytes that one value of its counter gives
 BEYOND = 3  # points of the grid beyond each edge
 MEAN, DEVIATION = 127.5, ((256**2 - 1) / 12) ** 0.5  # of a uniform byte

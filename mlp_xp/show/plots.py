@@ -365,7 +365,7 @@ def draw_deformed(images: np.ndarray, copies: np.ndarray, *, ink: bool = True) -
     axes = figure.subplots()
     axes.imshow(shown, **shades(images, ink))
     axes.set_axis_off()
-    axes.set_title("first row: training images; below: copies of them as they are deformed in training", fontsize=10.5)
+    axes.set_title("first row: training images; below: copies that are deformed as in training", fontsize=10.5)
     return figure
 
 

@@ -51,10 +51,11 @@ def expected(config, images, noise, maps):
 
 @pytest.mark.parametrize("floats", [False, pytest.param(True, marks=pytest.mark.every_backend)])
 def test_deformed_images_are_those_of_scipy(backend, random, floats):
-    """Bytes and floats, whose displacements reach over the edges."""
+    """Bytes and floats, whose displacements reach over the edges; smoothed by more than a pixel, and by less."""
+    config = replace(CONFIG, deform_smoothness=0.7) if floats else CONFIG
     images = random.standard_normal((5, *SHAPE)) if floats else random.integers(0, 256, (5, *SHAPE), np.uint8)
-    noise, maps = (each[0] for each in draw_deformations(CONFIG, "float64", SHAPE, 1, 5, 7))
-    actual, wanted = deformed(CONFIG, images, noise, maps, backend), expected(CONFIG, images, noise, maps)
+    noise, maps = (each[0] for each in draw_deformations(config, "float64", SHAPE, 1, 5, 7))
+    actual, wanted = deformed(config, images, noise, maps, backend), expected(config, images, noise, maps)
     assert actual.dtype == np.float64
     # A position is a sum of 16 numbers twice, all below 128; a pixel differs by at most 255 from the next.
     assert_near(actual, wanted, 32 * 128 * 255 * np.finfo(float).eps)
@@ -91,7 +92,7 @@ def test_an_image_turns_clockwise_grows_and_leans():
         maps = matrices(config, np.array([numbers] * 2)) - np.eye(2)
         moved = deformed(config, images, noise, maps, backend)
         found = [tuple(map(int, np.unravel_index(np.argmax(image), shape))) for image in moved]
-        assert (found, moved.max().round(9)) == ([right, below], 200), numbers
+        assert (found, moved.max(axis=(1, 2)).round(9).tolist()) == ([right, below], [200, 200]), numbers
 
 
 def test_what_is_drawn_is_a_function_of_seed_and_step():
@@ -105,8 +106,9 @@ def test_what_is_drawn_is_a_function_of_seed_and_step():
     other = draw_deformations(replace(CONFIG, seed=4), "float32", SHAPE, 10, 5, 100)
     for x, other_x in zip(whole, other, strict=True):
         assert len({each.tobytes() for each in x.reshape(50, -1)} | {each.tobytes() for each in other_x[0]}) == 55
-    of_dropout = np.random.Philox(key=CONFIG.seed).random_raw(6).view(np.uint8)
-    assert (draw_deformations(CONFIG, "float32", SHAPE, 1, 1, 0)[0].ravel()[:32] != of_dropout[16:]).any()
+    # The first 16 bytes of an image make its matrix. Dropout has the key of the seed alone.
+    random = np.random.Philox(key=CONFIG.seed + 2**64).random_raw(6).astype("<u8").view(np.uint8)
+    np.testing.assert_array_equal(draw_deformations(CONFIG, "float32", SHAPE, 1, 1, 0)[0].ravel()[:32], random[16:])
     assert draw_deformations(TrainConfig(), "float32", SHAPE, 10, 1, 0) == ()
 
 
@@ -120,10 +122,11 @@ def test_displacements_have_the_strength_and_smoothness_that_were_asked_for():
     assert np.abs(field.std(axis=0) - config.deform_pixels).max() < 5 * config.deform_pixels / (2 * n) ** 0.5
     assert np.abs(field.mean(axis=0)).max() < 5 * config.deform_pixels / n**0.5
     one, other = field[:, 0, 6, 4], field[:, 0, 6, 7]
-    assert abs(np.corrcoef(one, other)[0, 1] - np.exp(-(3**2) / (4 * 2.0**2))) < 5 / n**0.5 + 1e-4
+    assert abs(np.corrcoef(one, other)[0, 1] - np.exp(-(3**2) / (4 * 2.0**2))) < 5 / n**0.5 + 5e-4
     assert abs(np.corrcoef(one, field[:, 1, 6, 4])[0, 1]) < 5 / n**0.5
     numbers = [np.degrees(np.arctan2(-a[0, 1], a[0, 0])) for a in maps + np.eye(2)]
-    assert 0.99 * config.deform_degrees < max(np.abs(numbers)) <= 1.2 * config.deform_degrees
+    for largest in max(numbers), -min(numbers):  # to either side
+        assert 0.99 * config.deform_degrees < largest <= 1.2 * config.deform_degrees
 
 
 def deformed_run(config, dataset, backend):
@@ -134,7 +137,7 @@ def deformed_run(config, dataset, backend):
 
 @pytest.mark.parametrize("changes", [{"batch_size": 7, "optimizer": "adam", "epsilon": 1e-3}, {}])
 def test_a_run_is_that_of_plain_numpy_on_images_deformed_one_by_one(backend, changes, monkeypatch):
-    """In every step of every chunk, warm-up and smaller last batches included, deferred too; tests see no change."""
+    """In every step of every chunk, warm-up and smaller last batches included, and deferred too."""
     config = TrainConfig(deform=True, epochs=2, hidden=(4,), init="glorot", report_every=30, **changes)
     dataset = TINY._replace(train_inputs=TINY.train_inputs[:64], train_labels=TINY.train_labels[:64])
     losses, parameters = deformed_run(config, dataset, backend)
