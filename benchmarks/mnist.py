@@ -116,13 +116,16 @@ def tried(folder: Path, changes: dict[str, Any]) -> tuple[str, ...]:
     """Return a row of a table of settings: means over the last eight epochs, since single ones vary more."""
     reports = [each for each in read_metrics(folder) if "validation_loss" in each][-8:]
     held_out, loss = (mean(each[f"validation_{name}"] for each in reports) for name in ("accuracy", "loss"))
-    options = " ".join(f"`--{name.replace('_', '-')} {words(value)}`" for name, value in changes.items())
+    options = " ".join(f"`{option(*each)}`" for each in changes.items())
     return options or "none", f"{(1 - held_out) * 10_000:.1f}", f"{loss:.4f}"
 
 
-def words(value: Any) -> str:
-    """Return the value of a setting as the command line takes it."""
-    return ",".join(map(str, value[0])) if isinstance(value, tuple) else f"{value}"
+def option(name: str, value: Any) -> str:
+    """Return a setting as the command line takes it."""
+    name = name.replace("_", "-")
+    if value is False:
+        return f"--no-{name}"
+    return f"--{name} {','.join(map(str, value[0])) if isinstance(value, tuple) else value}"
 
 
 def percent(values: Sequence[float]) -> str:
