@@ -130,7 +130,7 @@ def option(name: str, value: Any) -> str:
 
 def percent(values: Sequence[float]) -> str:
     """Return the mean of errors in per cent, and their range if there are several."""
-    several = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
+    several = f" ({min(values):.2f}–{max(values):.2f})" if len(values) > 1 else ""
     return f"{mean(values):.2f}{several}"
 
 
@@ -151,27 +151,25 @@ def row(network: Network, folders: Sequence[Path]) -> tuple[str, ...]:
         f"{weights / 1e6:.2f}",
         f"{len(folders)}",
         f"{network.epochs * IMAGES * (1 - RECIPE.train.validation) / 1e6:.1f}",
-        f"{mean(each['seconds'] for each in results) / 60:.0f}",
+        f"{median(each['seconds'] for each in results) / 60:.0f}",
         percent(held_out),
         percent(errors(folders)),
         percent(lowest),
-        f"{network.selected:.2f}",
-        f"{network.lowest:.2f}",
+        f"{network.selected:.2f} ({network.lowest:.2f})",
         f"{network.hours}",
     )
 
 
 HEAD_NETWORKS = (
     "hidden units",
-    "weights, millions",
+    "weights, 10⁶",
     "runs",
-    "images seen, millions",
+    "images seen, 10⁶",
     "minutes",
-    "held-out errors, %",
-    "test errors, %",
-    "lowest of any epoch, %",
+    "held-out, %",
+    "test, %",
+    "lowest, %",
     "theirs, %",
-    "their lowest, %",
     "their hours",
 )
 

@@ -71,8 +71,8 @@ class TrainConfig:
     dropout: float = setting(0.0, most=BELOW_ONE)
     """Probability with which a step ignores each hidden unit of each sample."""
     deform: bool = setting(False)
-    """Train on grey images that are deformed at random, each time in another way: bent, rotated, scaled and sheared.
-    Images for validation and test stay as they are."""
+    """Train on grey images of bytes that are deformed at random, each time in another way: bent, rotated, scaled and
+    sheared. Images for validation and test stay as they are."""
     deform_pixels: float = setting(1.1, most=1e6)
     """For --deform: how far pixels are displaced, as the standard deviation down and across, in pixels."""
     deform_smoothness: float = setting(5.5, least=1e-3, most=1e6)

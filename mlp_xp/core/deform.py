@@ -31,7 +31,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import described
+from mlp_xp.core.dataset import Dataset, described
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.declared import ConfigError
@@ -43,10 +43,16 @@ MEAN, DEVIATION = 127.5, ((256**2 - 1) / 12) ** 0.5  # of a uniform byte
 ANGLE_BYTES = 16  # for the four numbers of an image's matrix, of 32 bits each
 
 
-def check_deformable(config: TrainConfig, shape: tuple[int, ...]) -> None:
-    """Raise ConfigError if inputs of this shape are to be deformed, but are not grey images, (rows, columns)."""
-    if config.deform and len(shape) != 2:
-        raise ConfigError(f"needs grey images, not {described(shape)}", remedy="leave it out", setting="deform")
+def check_deformable(config: TrainConfig, dataset: Dataset) -> None:
+    """Raise ConfigError if inputs are to be deformed that are not grey images of bytes, (n, rows, columns).
+
+    Floats are standardised pixel by pixel, so a stroke that moves to where there was none would be of any size.
+    """
+    shape, takes_bytes = tuple(dataset.train_inputs.shape[1:]), dataset.prepare.takes_bytes
+    if config.deform and not (len(shape) == 2 and takes_bytes):
+        given = ("" if takes_bytes else "float ") + described(shape)
+        fault = f"needs images in shades of grey, uint8 (n, rows, columns), not {given}"
+        raise ConfigError(fault, remedy="leave it out", setting="deform")
 
 
 def draw_deformations(
@@ -98,7 +104,7 @@ def smoothing(size: int, deviation: float) -> np.ndarray:
 def make_deform(config: TrainConfig, shape: tuple[int, ...], backend: Backend) -> Callable[..., Array]:
     """Return `deform(images, noise, matrices)`, the deformed images, (n, rows, columns) of the backend's dtype.
 
-    shape: (rows, columns). images: (n, rows, columns), bytes or floats. noise, matrices: those of
+    shape: (rows, columns). images: (n, rows, columns), bytes. noise, matrices: those of
     `draw_deformations` on the device, n each, with any further axes before. If nothing is to change, the images are the
     same to the bit. The functions used are arange, astype, concat, permute_dims, reshape, take, where and zeros_like:
     `clip` of array-api-compat reads a value on the host, for which a GPU would have to wait.

@@ -42,7 +42,7 @@ class Job:
         check_dataset(dataset, backend)
         samples, *shape = dataset.train_inputs.shape
         config.check_fits(samples)
-        check_deformable(config, tuple(shape))
+        check_deformable(config, dataset)
         self.config, self.dataset, self.backend, self.input_shape = config, dataset, backend, tuple(shape)
         self._step_config = config.compiled_settings()
         self.sizes = layer_sizes(config, dataset)

@@ -49,11 +49,10 @@ def expected(config, images, noise, maps):
     return np.array(results)
 
 
-@pytest.mark.parametrize("floats", [False, pytest.param(True, marks=pytest.mark.every_backend)])
-def test_deformed_images_are_those_of_scipy(backend, random, floats):
-    """Bytes and floats, whose displacements reach over the edges; smoothed by more than a pixel, and by less."""
-    config = replace(CONFIG, deform_smoothness=0.7) if floats else CONFIG
-    images = random.standard_normal((5, *SHAPE)) if floats else random.integers(0, 256, (5, *SHAPE), np.uint8)
+@pytest.mark.parametrize("smoothness", [1.5, pytest.param(0.7, marks=pytest.mark.every_backend)])
+def test_deformed_images_are_those_of_scipy(backend, random, smoothness):
+    """Displacements reach over the edges, and are smoothed by more than a pixel or by less."""
+    config, images = replace(CONFIG, deform_smoothness=smoothness), random.integers(0, 256, (5, *SHAPE), np.uint8)
     noise, maps = (each[0] for each in draw_deformations(config, "float64", SHAPE, 1, 5, 7))
     actual, wanted = deformed(config, images, noise, maps, backend), expected(config, images, noise, maps)
     assert actual.dtype == np.float64
@@ -155,13 +154,19 @@ def test_a_run_is_that_of_plain_numpy_on_images_deformed_one_by_one(backend, cha
     assert_near(parameters, wanted.parameters, 1e-10)
 
 
-def test_what_is_not_a_grey_image_cannot_be_deformed(random, tmp_path):
-    for shape, what in (((4,), "samples of 4 features"), ((4, 4, 3), "images of 4 x 4 x 3")):
-        dataset = from_arrays(random.integers(0, 256, (6, *shape), np.uint8), np.arange(6) % 2)
-        with pytest.raises(ConfigError, match=f"^deform: needs grey images, not {what}; leave it out$"):
+def test_what_is_not_a_grey_image_of_bytes_cannot_be_deformed(random, tmp_path):
+    """A float image would be standardised pixel by pixel, and a stroke beside the others' become huge."""
+    for shape, dtype, what in (
+        ((4,), np.uint8, "float samples of 4 features"),
+        ((4, 4, 3), np.uint8, "images of 4 x 4 x 3"),
+        ((4, 4), np.float64, "float images of 4 x 4"),
+    ):
+        dataset = from_arrays(random.integers(0, 256, (6, *shape)).astype(dtype), np.arange(6) % 2)
+        with pytest.raises(ConfigError, match=rf", uint8 \(n, rows, columns\), not {what}; leave it out$"):
             Job(TrainConfig(deform=True), dataset, open_backend())
     (tmp_path / "t.csv").write_text("a,b,c\n" + "1,2,x\n3,4,y\n" * 5)
     outcome = call("train", "--data-dir", tmp_path / "t.csv", "--label", "c", "--run-dir", tmp_path / "run", "--deform")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert "--deform: needs grey images, not samples of 2 features" in outcome.err
+    assert "--deform: needs images in shades of grey, " in outcome.err
+    assert "not float samples of 2 features; leave it out" in outcome.err
     assert not (tmp_path / "run").exists()
