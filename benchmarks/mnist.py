@@ -37,6 +37,7 @@ class Round(NamedTuple):
 STRONG = {"deform_pixels": 1.4}
 SHARED = STRONG | {"validation": 10_000, "report_every": 50_000, "activation": "gelu", "batch_size": 128}
 GELU = {"activation": "gelu"}
+LONG = {"hidden": ((1000, 500),), "epochs": 220}
 TRIED = {
     "first": Round(
         {"activation": "relu", "hidden": ((1000, 500),), "epochs": 40, "deform_pixels": 1.1},
@@ -70,8 +71,10 @@ TRIED = {
             "three": {"hidden": ((1000, 1000, 500),), "epochs": 45},
             "three-b64": {"hidden": ((1000, 1000, 500),), "epochs": 33, "batch_size": 64},
             "four": {"hidden": ((800, 800, 800, 500),), "epochs": 45},
-            "two-long": {"hidden": ((1000, 500),), "epochs": 220},
+            "two-long": LONG,
             "three-long": {"hidden": ((1000, 1000, 500),), "epochs": 125},
+            "two-long-px1.8": LONG | {"deform_pixels": 1.8},
+            "two-long-wd.05": LONG | {"optimizer": "adamw", "weight_decay": 0.05, "decay_bias": False},
         },
     ),
 }
