@@ -115,8 +115,13 @@ def trained(folder: Path, **settings: Any) -> list[Path]:
     return [folder / "members" / member.name for member in plan.members]
 
 
-def tried(folder: Path, changes: dict[str, Any]) -> tuple[str, ...]:
-    """Return a row of a table of settings: means over the last eight epochs, since single ones vary more."""
+HEAD_TRIED = ("settings", "errors of 10 000 held-out images", "loss on them")
+
+
+def tried(folder: Path, group: Round, name: str) -> tuple[str, ...]:
+    """Train with some settings, and return their row: means over the last eight epochs, since single ones vary more."""
+    changes = group.changes[name]
+    (folder,) = trained(folder / name, **(SHARED | group.shared | changes))
     reports = [each for each in read_metrics(folder) if "validation_loss" in each][-8:]
     held_out, loss = (mean(each[f"validation_{name}"] for each in reports) for name in ("accuracy", "loss"))
     options = " ".join(f"`{option(*each)}`" for each in changes.items())
@@ -143,7 +148,7 @@ def errors(folders: Sequence[Path]) -> list[float]:
 
 
 def row(network: Network, folders: Sequence[Path]) -> tuple[str, ...]:
-    """Return a row of the table of networks."""
+    """Return the row of a network."""
     results = [read_result(folder) or {} for folder in folders]
     held_out = [100 * (1 - each["validation_accuracy"]) for each in results]
     lowest = [100 * (1 - max(each["accuracy"] for each in read_metrics(folder))) for folder in folders]
@@ -198,13 +203,9 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/mnist-limit"), help="folder for the runs")
     parser.add_argument("--settings", action="store_true", help="also try the settings that were chosen from")
     given = parser.parse_args()
-    for name, (shared, each) in TRIED.items() if given.settings else ():
-        rows = []
-        for label, changes in each.items():
-            folder = trained(given.runs / name / label, **(SHARED | shared | changes))[0]
-            rows.append(tried(folder, changes))
-        head = "settings", "errors of 10 000 held-out images", "loss on them"
-        fill(name, table(head, rows))
+    if given.settings:
+        for name, group in TRIED.items():
+            fill(name, table(HEAD_TRIED, (tried(given.runs / name, group, each) for each in group.changes)))
     networks = {
         each: trained(given.runs / each.name, hidden=(each.hidden,), epochs=each.epochs, seed=tuple(range(each.seeds)))
         for each in NETWORKS
@@ -215,9 +216,10 @@ def main() -> None:
     wrong = int(np.sum(np.argmax(outputs, axis=1) != test.test_labels))
     picture = plots.draw_mistakes(test.test_inputs, test.test_labels, outputs, test.class_names, count=wrong)
     plots.save(picture, PAGE.with_name("mnist-mistakes.png"))
-    five = ", ".join(f"{error:.2f}" for error in errors(one))
+    five = errors(one)
     rows = [row(*each) for each in networks.items()]
-    note = f"The five runs of the recipe have test errors of {five} %; their median is {median(errors(one)):.2f} %."
+    each_of_them = ", ".join(f"{error:.2f}" for error in five)
+    note = f"The five runs of the recipe have test errors of {each_of_them} %; their median is {median(five):.2f} %."
     fill("networks", f"{table(HEAD_NETWORKS, rows)}\n\n{note}")
     together = [
         (f"the {len(folders)} of {which}", f"{100 * (1 - evaluate(folders).result.score):.2f}")

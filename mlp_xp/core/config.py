@@ -31,7 +31,7 @@ class TrainConfig:
     learning_rate: float = setting(0.01, least=1e-30, most=1e300, compiled_in=False, by_ratio=True, aliases=("--lr",))
     """How far an update follows the gradient."""
     hidden: tuple[int, ...] = setting((64,), least=1, by_ratio=True, aliases=("--layers", "--units"))
-    """Units of each hidden layer, such as 512 256 for two layers."""
+    """Units of each hidden layer, such as 512 256 for two layers. None makes a network without hidden layers."""
     seed: int = setting(0, most=2**32 - 1, compiled_in=False)
     """Random seed, 0 to 2**32 - 1, for the initial weights, the order of the samples, dropout and deformations. They
     are the same on every backend, because NumPy draws them."""

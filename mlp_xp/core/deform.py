@@ -10,9 +10,9 @@ The field is made of uniform random numbers N, which a Gaussian smooths: it is R
 numbers are drawn on a grid, whose points are one standard deviation of the Gaussian apart, or one pixel if that is
 more. R_ij is the Gaussian at row i around point j, and C the same for columns. The grid extends beyond the edges, and
 each row of R and C is scaled to a sum of squares of 1, so that displacements have the same standard deviation at every
-pixel. They are correlated as if numbers were drawn for each pixel, up to 5e-4: by Poisson's formula sums of products of
-unscaled rows vary by 2 exp(-pi^2) of their mean, and so do the sums of squares that they are divided by, in each of the
-two directions.
+pixel. They are correlated as if numbers were drawn for each pixel, up to 8 exp(-pi^2) = 4e-4. By Poisson's formula, the
+sum of products of two unscaled rows varies by 2 exp(-pi^2) of its mean, and so do the two sums of squares by whose
+roots it is divided. That makes 4 exp(-pi^2) for rows, and as much for columns.
 
 The default strengths follow Cireşan, Meier, Gambardella and Schmidhuber, 2010, Deep, big, simple neural nets for
 handwritten digit recognition, Neural Computation 22. They smooth by 5 to 6 pixels, and multiply by 36 to 38, uniform
@@ -36,7 +36,7 @@ from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.declared import ConfigError
 
-STREAM = 2**64  # the second word of Philox's key; the first is the seed. Dropout has 0 here
+STREAM = 2**64  # adds 1 to the second word of Philox's key, where dropout has 0. The first word is the seed
 PER_COUNT = 32  # random bytes that one value of its counter gives
 BEYOND = 3  # points of the grid beyond each edge
 MEAN, DEVIATION = 127.5, ((256**2 - 1) / 12) ** 0.5  # of a uniform byte
@@ -60,9 +60,10 @@ def draw_deformations(
 ) -> tuple[np.ndarray, ...]:
     """Return what k = `steps` steps on B = `batch_size` images each need to deform them; nothing if they do not.
 
-    These are N^T, for displacements down and across, uint8 (k, B, 2, points across, points down), and A - 1,
-    (k, B, 2, 2) of the dtype. shape: (rows, columns). first_step: the number of the first of the steps, from 0 at the
-    start of training. batch_size: at most that of the configuration.
+    These are two arrays. The first has N^T of each image, for the displacements down and then for those across: uint8
+    (k, B, 2, points across, points down). The second has A - 1, (k, B, 2, 2) of the dtype. shape: (rows, columns).
+    first_step: the number of the first of the steps, from 0 at the start of training. batch_size: at most that of the
+    configuration.
     """
     if not config.deform:
         return ()
@@ -104,8 +105,8 @@ def smoothing(size: int, deviation: float) -> np.ndarray:
 def make_deform(config: TrainConfig, shape: tuple[int, ...], backend: Backend) -> Callable[..., Array]:
     """Return `deform(images, noise, matrices)`, the deformed images, (n, rows, columns) of the backend's dtype.
 
-    shape: (rows, columns). images: (n, rows, columns), bytes. noise, matrices: those of
-    `draw_deformations` on the device, n each, with any further axes before. If nothing is to change, the images are the
+    shape: (rows, columns). images: bytes (n, rows, columns). noise, matrices: those of `draw_deformations` on the
+    device, n each, with any further axes before. If nothing is to change, the images are the
     same to the bit. The functions used are arange, astype, concat, permute_dims, reshape, take, where and zeros_like:
     `clip` of array-api-compat reads a value on the host, for which a GPU would have to wait.
     """
