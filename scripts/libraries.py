@@ -138,7 +138,8 @@ def speed(library: dict[str, Any], dtype: str, folder: Path) -> tuple[str, str]:
     report = folder / "speed"
     shutil.rmtree(report, ignore_errors=True)
     words = ["--workloads", f"one-{dtype}", "--rounds", "5", "--output-dir", str(report), "--contestants"]
-    run(library, folder, str(ROOT / "scripts" / "bench.py"), *words, "mlp_xp-numpy", library["backend"])
+    contestants = "mlp_xp-numpy", library.get("contestant", library["backend"])
+    run(library, folder, str(ROOT / "scripts" / "bench.py"), *words, *contestants)
     if not (report / "bench.json").exists():
         return "", ""
     (workload,) = json.loads((report / "bench.json").read_text("utf-8"))["workloads"]

@@ -45,7 +45,7 @@ WORST_FIRST = (1, 3, 2, 0)  # exit codes
 @with_settings(TrainConfig)
 def parity(
     *,
-    recipe: Literal["notebook", "standard", "small"] = "notebook",
+    recipe: Literal["notebook", "standard", "small", "deformed"] = "notebook",
     backends: tuple[str, ...] = (),
     device: tuple[str, ...] = (),
     steps: int = 1000,

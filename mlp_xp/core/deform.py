@@ -1,8 +1,8 @@
 """Deformations: whenever an image is trained on, it is rotated, scaled, sheared and bent at random.
 
-The pixel at p of a deformed image is that of the image at p + d(p), by bilinear interpolation, and 0 outside. With the
-image's centre c, a matrix A, and a field e(p) of random displacements (Simard, Steinkraus and Platt, 2003, Best
-practices for convolutional neural networks applied to visual document analysis):
+The pixel at p of a deformed image is that of the image at p + d(p), by bilinear interpolation. Beyond an edge,
+the pixels of the edge go on. With the image's centre c, a matrix A, and a field e(p) of random displacements (Simard,
+Steinkraus and Platt, 2003, Best practices for convolutional neural networks applied to visual document analysis):
 
     d(p) = (A - 1) (p - c) + e(p)
 
@@ -106,28 +106,20 @@ def make_deform(config: TrainConfig, shape: tuple[int, ...], backend: Backend) -
     """Return `deform(images, noise, matrices)`, the deformed images, (n, rows, columns) of the backend's dtype.
 
     shape: (rows, columns). images: bytes (n, rows, columns). noise, matrices: those of `draw_deformations` on the
-    device, n each, with any further axes before. If nothing is to change, the images are the
-    same to the bit. The functions used are arange, astype, concat, permute_dims, reshape, take, where and zeros_like:
-    `clip` of array-api-compat reads a value on the host, for which a GPU would have to wait.
+    device, n each, with any further axes before. If nothing is to change, the images are the same to the bit. The
+    functions used are arange, astype, concat, permute_dims, reshape, take, where and zeros: `clip` of array-api-compat
+    reads a value on the host, for which a GPU would have to wait.
     """
     xp, dtype, (rows, columns) = backend.xp, backend.dtype, shape
     place = {} if backend.device is None else {"device": backend.device}
-    # Images are padded with zeros, by 1 before and 2 after. Beyond that all is 0, so positions may end there.
-    height, width = rows + 3, columns + 3
     smooth_down, smooth_across = (smoothing(size, config.deform_smoothness) for size in shape)
     (points_down, _), (points_across, _) = smooth_down.shape, smooth_across.shape
     smooth_down *= config.deform_pixels / DEVIATION
-    grid, last = np.indices(shape).reshape(2, -1), np.array([[rows + 1], [columns + 1]])
+    grid, last = np.indices(shape).reshape(2, -1), np.array([[rows - 1], [columns - 1]])
     from_centre = grid - (np.array(shape)[:, None] - 1) / 2
-    smooth_down, smooth_across, from_centre, start, first, last = (
-        backend.asarray(x, dtype) for x in (smooth_down, smooth_across, from_centre, grid + 1, 0 * last, last)
+    smooth_down, smooth_across, from_centre, grid, first, last = (
+        backend.asarray(x, dtype) for x in (smooth_down, smooth_across, from_centre, grid, 0 * last, last)
     )
-
-    def padded(images: Array) -> Array:
-        edge = xp.zeros_like(images[:, :1, :])
-        images = xp.concat([edge, images, edge, edge], axis=1)
-        edge = xp.zeros_like(images[:, :, :1])
-        return xp.concat([edge, images, edge, edge], axis=2)
 
     def deform(images: Array, noise: Array, matrices: Array) -> Array:
         n = images.shape[0]
@@ -136,19 +128,21 @@ def make_deform(config: TrainConfig, shape: tuple[int, ...], backend: Backend) -
         field = xp.reshape(field, (n * 2 * rows, points_across)) @ smooth_across
         position = xp.reshape(xp.reshape(matrices, (n * 2, 2)) @ from_centre, (n, 2, rows * columns))
         position += xp.reshape(field, (n, 2, rows * columns))
-        position += start
+        position += grid
         position = xp.where(position > first, position, first)
         position = xp.where(last > position, position, last)
         whole = xp.astype(position, xp.int64)
         position -= xp.astype(whole, dtype)
         y, x = position[:, 0, :], position[:, 1, :]
 
-        pixels = xp.reshape(padded(images), (-1,))
+        # After the last row or column, some other pixel is read, with a weight of 0: the last ones need some too.
+        beyond = xp.zeros(columns + 1, dtype=xp.uint8, **place)
+        pixels = xp.concat([xp.reshape(images, (-1,)), beyond])
         image = xp.reshape(xp.arange(n, dtype=xp.int64, **place), (n, 1))
-        corner = xp.reshape((image * height + whole[:, 0, :]) * width + whole[:, 1, :], (-1,))
+        corner = xp.reshape((image * rows + whole[:, 0, :]) * columns + whole[:, 1, :], (-1,))
 
         def at(down: int, across: int) -> Array:
-            values = xp.take(pixels, corner + (down * width + across), axis=0)
+            values = xp.take(pixels, corner + (down * columns + across), axis=0)
             return xp.reshape(xp.astype(values, dtype), (n, rows * columns))
 
         upper, lower = at(0, 0), at(1, 0)

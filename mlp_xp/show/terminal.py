@@ -87,10 +87,13 @@ def report_line(report: Report, *, is_validated: bool = False, best: Best | None
 
 
 def is_shown(report: Report, job: Job) -> bool:
-    """Return whether a report has a row: with held-out samples and short epochs, the ends of 0 to 9, 10, 20, ..."""
+    """Return whether a report has a row. Of short epochs, only 0 to 9, 10, 20, ..., 100, 200, ... have one.
+
+    It is that at the end of the epoch, if samples are held out.
+    """
     is_round = report.epoch % 10 ** (len(str(report.epoch)) - 1) == 0
-    is_short = job.held_out and job.config.report_every >= len(job.rows)
-    return not is_short or (report.validation is not None and is_round)
+    is_last = report.validation is not None or not job.held_out
+    return job.config.report_every < len(job.rows) or (is_round and is_last)
 
 
 def summary(report: Report) -> str:

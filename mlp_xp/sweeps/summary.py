@@ -26,6 +26,8 @@ from mlp_xp.sweeps.grid import REPEATS
 
 CSV, JSON = "summary.csv", "summary.json"
 T = TypeVar("T")
+PREDICTED = {*DATA, "label", "task"}
+HELD_OUT_BY = {"validation", "test_fraction", "split_seed", "stratify", "cv"}
 QUANTITIES = tuple(name for name in FIGURES if name != "seconds")
 
 
@@ -132,10 +134,10 @@ def _why_not_ranked(groups: Sequence[Group], names: Sequence[str], score: str) -
     faults = {
         "no run has finished": not finished,
         "there is one setting only": len(groups) == 1,
-        "results on different data do not compare": bool({*DATA} & {*names}),
+        "results on different data do not compare": bool(PREDICTED & {*names}),
         "not all settings hold samples out, and the best on the test set would look better there than on new data; use "
         "--validation": any(score not in group.results for group in finished),
-        "results on different held-out samples do not compare": "validation" in names,
+        "results on different held-out samples do not compare": bool(HELD_OUT_BY & {*names}),
     }
     return next((fault for fault, is_there in faults.items() if is_there), "")
 

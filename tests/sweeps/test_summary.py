@@ -69,7 +69,9 @@ def test_each_setting_and_each_member_has_its_figures(tmp_path):
     ("members", "results", "note"),
     [
         ([{"dataset": "mnist"}, {"dataset": "kmnist"}], [0.5, 0.5], "results on different data"),
+        ([{"label": "a"}, {"label": "b"}], [0.5, 0.5], "results on different data"),
         ([{"validation": 100}, {"validation": 5000}], [0.5, 0.6], "different held-out samples"),
+        ([{"split_seed": 0}, {"split_seed": 1}], [0.5, 0.6], "different held-out samples"),
         (
             [{"validation": 0}, {"validation": 100}],
             [None, 0.5],
