@@ -107,8 +107,8 @@ def make_deform(config: TrainConfig, shape: tuple[int, ...], backend: Backend) -
 
     shape: (rows, columns). images: bytes (n, rows, columns). noise, matrices: those of `draw_deformations` on the
     device, n each, with any further axes before. If nothing is to change, the images are the same to the bit. The
-    functions used are arange, astype, concat, permute_dims, reshape, take, where and zeros: `clip` of array-api-compat
-    reads a value on the host, for which a GPU would have to wait.
+    functions used are arange, astype, concat, permute_dims, reshape, take and where: `clip` of array-api-compat reads a
+    value on the host, for which a GPU would have to wait.
     """
     xp, dtype, (rows, columns) = backend.xp, backend.dtype, shape
     place = {} if backend.device is None else {"device": backend.device}
@@ -120,6 +120,9 @@ def make_deform(config: TrainConfig, shape: tuple[int, ...], backend: Backend) -
     smooth_down, smooth_across, from_centre, grid, first, last = (
         backend.asarray(x, dtype) for x in (smooth_down, smooth_across, from_centre, grid, 0 * last, last)
     )
+
+    # After the last row or column, some other pixel is read, with a weight of 0: the last ones need some too.
+    beyond = backend.asarray(np.zeros(columns + 1, np.uint8))
 
     def deform(images: Array, noise: Array, matrices: Array) -> Array:
         n = images.shape[0]
@@ -135,8 +138,6 @@ def make_deform(config: TrainConfig, shape: tuple[int, ...], backend: Backend) -
         position -= xp.astype(whole, dtype)
         y, x = position[:, 0, :], position[:, 1, :]
 
-        # After the last row or column, some other pixel is read, with a weight of 0: the last ones need some too.
-        beyond = xp.zeros(columns + 1, dtype=xp.uint8, **place)
         pixels = xp.concat([xp.reshape(images, (-1,)), beyond])
         image = xp.reshape(xp.arange(n, dtype=xp.int64, **place), (n, 1))
         corner = xp.reshape((image * rows + whole[:, 0, :]) * columns + whole[:, 1, :], (-1,))
