@@ -35,6 +35,7 @@ class Round(NamedTuple):
 
 
 STRONG = {"deform_pixels": 1.4}
+# What the recipe has now was not known then.
 SHARED = STRONG | {
     "validation": 10_000,
     "report_every": 50_000,
@@ -137,7 +138,7 @@ def tried(folder: Path, group: Round, name: str) -> tuple[str, ...]:
     changes = group.changes[name]
     (folder,) = trained(folder / name, **(SHARED | group.shared | changes))
     reports = [each for each in read_metrics(folder) if "validation_loss" in each][-8:]
-    held_out, loss = (mean(each[f"validation_{name}"] for each in reports) for name in ("accuracy", "loss"))
+    held_out, loss = (mean(each[f"validation_{figure}"] for each in reports) for figure in ("accuracy", "loss"))
     options = " ".join(f"`{option(*each)}`" for each in changes.items())
     return options or "none", f"{(1 - held_out) * 10_000:.1f}", f"{loss:.4f}"
 

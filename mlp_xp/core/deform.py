@@ -1,8 +1,9 @@
 """Deformations: whenever an image is trained on, it is rotated, scaled, sheared and bent at random.
 
-The pixel at p of a deformed image is that of the image at p + d(p), by bilinear interpolation. Beyond an edge,
-the pixels of the edge go on. With the image's centre c, a matrix A, and a field e(p) of random displacements (Simard,
-Steinkraus and Platt, 2003, Best practices for convolutional neural networks applied to visual document analysis):
+The pixel at p of a deformed image is that of the image at p + d(p), by bilinear interpolation. Beyond an edge
+the pixels of the edge are repeated. With the image's centre c, a matrix A, and a field e(p) of random displacements
+(Simard, Steinkraus and Platt, 2003, Best practices for convolutional neural networks applied to visual document
+analysis):
 
     d(p) = (A - 1) (p - c) + e(p)
 
@@ -121,7 +122,8 @@ def make_deform(config: TrainConfig, shape: tuple[int, ...], backend: Backend) -
         backend.asarray(x, dtype) for x in (smooth_down, smooth_across, from_centre, grid, 0 * last, last)
     )
 
-    # After the last row or column, some other pixel is read, with a weight of 0: the last ones need some too.
+    # Interpolation at the last row or column reads pixels after it too, with a weight of 0. So there have to be some
+    # after the last image.
     beyond = backend.asarray(np.zeros(columns + 1, np.uint8))
 
     def deform(images: Array, noise: Array, matrices: Array) -> Array:

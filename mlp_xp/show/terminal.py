@@ -89,11 +89,11 @@ def report_line(report: Report, *, is_validated: bool = False, best: Best | None
 def is_shown(report: Report, job: Job) -> bool:
     """Return whether a report has a row. Of short epochs, only 0 to 9, 10, 20, ..., 100, 200, ... have one.
 
-    It is that at the end of the epoch, if samples are held out.
+    With held-out samples it is that at the end of the epoch, which has their figures.
     """
     is_round = report.epoch % 10 ** (len(str(report.epoch)) - 1) == 0
-    is_last = report.validation is not None or not job.held_out
-    return job.config.report_every < len(job.rows) or (is_round and is_last)
+    has_all_figures = report.validation is not None or not job.held_out
+    return job.config.report_every < len(job.rows) or (is_round and has_all_figures)
 
 
 def summary(report: Report) -> str:

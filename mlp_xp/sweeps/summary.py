@@ -26,8 +26,9 @@ from mlp_xp.sweeps.grid import REPEATS
 
 CSV, JSON = "summary.csv", "summary.json"
 T = TypeVar("T")
+# Settings that decide what is predicted, and by which samples it is measured.
 PREDICTED = {*DATA, "label", "task"}
-HELD_OUT_BY = {"validation", "test_fraction", "split_seed", "stratify", "cv"}
+MEASURED_ON = {"validation", "test_fraction", "split_seed", "stratify", "cv"}
 QUANTITIES = tuple(name for name in FIGURES if name != "seconds")
 
 
@@ -137,7 +138,7 @@ def _why_not_ranked(groups: Sequence[Group], names: Sequence[str], score: str) -
         "results on different data do not compare": bool(PREDICTED & {*names}),
         "not all settings hold samples out, and the best on the test set would look better there than on new data; use "
         "--validation": any(score not in group.results for group in finished),
-        "results on different held-out samples do not compare": bool(HELD_OUT_BY & {*names}),
+        "results on different held-out samples do not compare": bool(MEASURED_ON & {*names}),
     }
     return next((fault for fault, is_there in faults.items() if is_there), "")
 
