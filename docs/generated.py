@@ -77,13 +77,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html_text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Make MathML of formulas, with a space after log and tanh."""
+    """Make MathML of formulas, with a space after log and tanh, and mark short code, which is not broken."""
 
     def mathml(found: re.Match[str]) -> str:
         formula = re.sub(r"\\(log|tanh) ", r"\\\1\\, ", html.unescape(found[3]))
         return found[1] + convert(formula, display="block" if found[2] == "[" else "inline") + found[4]
 
     marked = r'(<(?:span|div) class="arithmatex">)\\([(\[])(.*?)\\[)\]](</(?:span|div)>)'
+    html_text = re.sub(r"<code>(?=[^<]{1,30}</code>)", '<code class="short">', html_text)
     return re.sub(marked, mathml, html_text, flags=re.DOTALL)
 
 

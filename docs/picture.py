@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mlp_xp import TrainConfig, load_dataset, open_backend, predict
-from mlp_xp.parity.compare import Comparison, check, compare, record_notebook
+from mlp_xp.parity.compare import Comparison, check
 from mlp_xp.show.plots import COLOURS, new_figure, save, tidy
 
 STEPS = 1000
@@ -30,8 +30,8 @@ found = predict(sys.argv[1], [here / "seven.png"])
 
 config, data = TrainConfig(), load_dataset()
 backends = [open_backend(name) for name in ("jax", "torch", "array-api-strict")]
-reference, *results = [each for each in check(config, data, backends, STEPS) if isinstance(each, Comparison)]
-results.append(compare(record_notebook(config, data, STEPS), reference.trajectory, reference.allowed))
+runs = check(config, data, backends, STEPS, with_notebook=True)
+reference, *results = [each for each in runs if isinstance(each, Comparison)]
 
 figure = new_figure(9, 3.3)
 left, middle, right = figure.subplots(1, 3, width_ratios=(4.6, 1.9, 2))

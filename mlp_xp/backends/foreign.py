@@ -94,7 +94,7 @@ def open_foreign(name: str, found: Any, dtype: str) -> Backend:
 def find_fault(backend: Backend, dtype: str) -> str:
     """Return what is wrong with copies to a namespace and back; empty if nothing is."""
     # Large arrays too, which a library may treat in another way; Cubed takes no more than a megabyte.
-    for (kind, values), count in product((("uint8", [0, 255]), (dtype, [0.5, -1.5])), (2, 100_001)):
+    for (kind, values), count in product((("uint8", [255, 0]), (dtype, [0.5, -1.5])), (2, 100_001)):
         sample = np.resize(np.array(values, kind), count)
         wanted, host = getattr(backend.xp, kind), sample.copy()
         try:

@@ -30,7 +30,7 @@ from mlp_xp.data.datasets import load_dataset
 from mlp_xp.declared import ConfigError, check_range
 from mlp_xp.errors import MlpXpError, one_line, with_colon
 from mlp_xp.files import file_errors, write_whole
-from mlp_xp.parity.compare import Comparison, Failure, check, compare, record_notebook
+from mlp_xp.parity.compare import Comparison, Failure, check
 from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.trace import Tracer, probe, small_runs, trace
 from mlp_xp.runs.settings import RECIPES
@@ -124,14 +124,11 @@ def parity(
         traces = (trace_backend(config, dataset, each, steps, report_dir, all_operations) for each in compared)
         code = min(chain.from_iterable(traces), key=WORST_FIRST.index)
     else:
-        results = check(config, dataset, compared, steps, tolerance)
-        hidden, total = not console.is_terminal, 1 + len(compared)
+        results = check(config, dataset, compared, steps, tolerance, with_notebook=notebook)
+        hidden, total = not console.is_terminal, 1 + len(compared) + notebook
         found = [*track(results, "comparing", total, console=console, transient=True, disable=hidden)]
         comparisons = [each for each in found if isinstance(each, Comparison)]
         failures = [each for each in found if isinstance(each, Failure)]
-        if notebook:
-            reference, _, _, allowed, *_ = comparisons[0]
-            comparisons.append(compare(record_notebook(config, dataset, steps), reference, allowed))
         records = [*map(as_record, chain[Comparison | Failure](comparisons, failures))]
         records[0]["verdict"] = "reference"
         faults = [fault for comparison in comparisons for fault in comparison.mismatches()]

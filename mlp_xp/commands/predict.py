@@ -42,7 +42,7 @@ def predict(
 ) -> int:
     """Predict classes, labels or numbers from pictures, or from the rows of a table, with the network of a run.
 
-    Percentages are rounded down: 100.0 % means certain. With several runs, or a sweep, the answer is that of the
+    Percentages are rounded, but only certainty is 100.0 %. With several runs, or a sweep, the answer is that of the
     ensemble, whose probabilities or numbers are the mean of theirs. If a picture cannot be read, the others are
     classified, and the exit code is 1.
 
@@ -62,7 +62,7 @@ def predict(
     others = tuple(itertools.takewhile(lambda path: is_run(path) or is_sweep(path), pictures))
     runs, files = (run_dir, *others), pictures[len(others) :]
     if not files:
-        raise MlpXpError("PICTURE: give at least one picture file, a folder of them, or a table")
+        raise MlpXpError("after the run, give at least one picture file, a folder of them, or a table")
     found = api.predict(runs, files, backend=backend, device=device)
     folders = [Path(each.source) for each in found.models]
     warn_of_unfinished(folders)

@@ -78,7 +78,7 @@ class Comparison(NamedTuple):
     predictions_differ: int
     """The number of test images with a different final prediction."""
     deviating: tuple[str, ...] = ()
-    """The operations that deviate in the probe, a line each; see `trace.probe`."""
+    """The operations that deviate or raise in the probe, a line each; see `trace.probe`."""
     amplified: bool = False
     """Whether more than the derived tolerance is allowed somewhere, because this training amplifies rounding."""
 
@@ -276,13 +276,16 @@ def check(
     backends: Sequence[Backend],
     steps: int,
     fixed_tolerance: float | None = None,
+    *,
+    with_notebook: bool = False,
 ) -> Iterator[Comparison | Failure]:
     """Probe every backend and compare it, in its own dtype, with NumPy in float64; first the reference with itself.
 
     dataset: arrays on the host. A backend that fails, or has a loss that is not finite where the reference is finite,
     gives a Failure. One that deviates by more than the derived tolerance is compared again with what rounding does to
     this training (see `amplification`). fixed_tolerance: the relative deviation to allow instead of all this, without
-    the probe. Raises what `record` raises for the reference, such as DivergenceError, and what `amplification` does.
+    the probe. with_notebook: at the end compare the notebook's own loop too. Raises what `record` raises for the
+    reference, such as DivergenceError, and what `amplification` and `record_notebook` do.
     """
     if not dataset.task.exclusive or dataset.test_inputs is None:
         raise DatasetError("the parity check compares predicted classes of a test set; give data with both")
@@ -300,17 +303,19 @@ def check(
         return derived if fixed_tolerance else amplification(config, dataset, dtype, reference, derived)
 
     def compare_one(backend: Backend) -> Comparison:
-        dtype, found = backend.dtype_name, None if fixed_tolerance else probe(backend)
-        if found and found.failure:
-            raise found.failure
-        lines = tuple(each.report for each in found.deviating.values()) if found else ()
+        found = None if fixed_tolerance else probe(backend)
+        lines = tuple(each.report for each in (*found.deviating.values(), found.raised) if each) if found else ()
         try:
             run = record(config, dataset, backend, steps)
         except DivergenceError:
-            amplified(dtype)  # raises an error if rounding alone makes the training diverge
+            if not lines:
+                amplified(backend.dtype_name)  # raises an error if rounding alone makes the training diverge
             raise
+        return judge(run, backend.dtype_name, lines)
+
+    def judge(run: Trajectory, dtype: str, lines: tuple[str, ...] = ()) -> Comparison:
         result = compare(run, reference, allowed(dtype))
-        if result.agrees:
+        if result.agrees or lines:  # an operation that deviates says more than what rounding may do
             return result._replace(deviating=lines)
         is_amplified = bool((amplified(dtype) > allowed(dtype)).any())
         result = compare(run, reference, amplified(dtype))._replace(amplified=is_amplified)
@@ -321,7 +326,7 @@ def check(
                 remedy="use a lower learning rate, or float64",
                 setting="dtype",
             )
-        return result._replace(deviating=lines)
+        return result
 
     yield compare(reference, reference, allowed("float64"))
     for backend in backends:
@@ -337,6 +342,8 @@ def check(
             if not isinstance(error, BackendFailure):
                 reason = f"backend {with_colon(backend.name)} {reason}"
             yield Failure(backend, reason)
+    if with_notebook:
+        yield judge(record_notebook(config, dataset, steps), "float64")
 
 
 def assert_parity(

@@ -28,7 +28,7 @@ def operate(backend: Backend) -> None:
     plain = random.standard_normal((5, LENGTH))
     plain[0, -1] = 9.0
     rows = plain.copy()
-    rows[1, -1], rows[2, -1], rows[3, [0, -1]], rows[4] = math.nan, math.inf, (-math.inf, math.inf), 1e15
+    rows[1, -1], rows[2, 0], rows[3, [0, -1]], rows[4] = math.nan, math.inf, (-math.inf, math.inf), 1e15
     # Three values in ten columns: every row has ties.
     levels = backend.asarray(random.integers(0, 3, (LENGTH, 10), np.uint8))
     last = backend.asarray(np.array([LENGTH - 1, 0, LENGTH - 2, LENGTH - 1]))
@@ -39,28 +39,33 @@ def operate(backend: Backend) -> None:
         getattr(xp, name)(x)
     for name in ("iadd", "isub", "imul", "itruediv"):
         getattr(operator, name)(xp.asarray(x, copy=True), y)
-    _ = x + y, x - y, x * y, x / y, -x, 1 - x, 0.5 * x, x + 1, x == y, x > 0.5
+    _ = x + y, x - y, x * y, x / y, -x, 1 - x, 0.1 * x, x + 0.1, x == y, x > 0.5  # 0.1 has another value in float32
     _ = xp.where(x > y, x, y), xp.where(x > one, x, one), xp.where(one > x, one, x)
 
-    for each in (plain, rows):
+    below = plain - 100
+    for each in (plain, below, rows):
         _ = xp.sum(each, axis=-1, keepdims=True), xp.max(each, axis=-1, keepdims=True), xp.mean(each, axis=-1)
         _ = xp.sum(each, axis=0), xp.max(each, axis=0), xp.sum(each), each @ each.T, each.T @ each[:, :3]
-    truth = xp.isfinite(rows)  # in row 1 it is False at the last index alone
-    _ = xp.all(truth), xp.all(truth[0, ...]), xp.all(truth[1, ...])
+        _ = each[0, ...] @ each.T, each[0, ...] @ each[0, ...]
+    truth = xp.isfinite(rows)  # in row 1 it is False at the last index alone, in row 2 at the first
+    _ = xp.all(truth), xp.all(truth[0, ...]), xp.all(truth[1, ...]), xp.all(truth[2, ...])
 
     scores = xp.astype(levels, dtype)
     _ = xp.argmax(scores, axis=1), xp.argmax(scores, axis=0)
-    _ = xp.argmax(plain - 100, axis=1), xp.argmax(rows[2:4, ...], axis=1)
+    _ = xp.argmax(below, axis=1), xp.argmax(rows[2:4, ...], axis=1)
     grid = scores + 1.25
     for each in (grid[:, :1], grid[0, ...], xp.sum(grid[0, ...])):  # a column, a row, a single number
         _ = grid + each, grid - each, grid * each, grid / each
     for each in (levels, scores, count, x):
         end = xp.take(each, last, axis=0)
         _ = each[LENGTH - 1, ...], each[LENGTH - 3 : LENGTH, ...], end[..., None], xp.concat([each, end], axis=0)
+    large = count * 3_000_000 + 1  # up to 1.2e10, beyond int32 and the whole numbers of float32
+    _ = large + count, large == large + 256, large[:-1] == large[1:]
     for kind in (xp.int64, dtype):
         _ = xp.astype(truth, kind), xp.astype(count, kind), xp.astype(scores + 0.75, kind)
     cube = xp.reshape(scores[: LENGTH - 1, ...], (2, -1, 10))
-    _ = cube[:, 1, :], cube[..., 0], xp.permute_dims(cube, (1, 0, 2)), xp.reshape(scores.T, (-1,))
+    _ = cube[:, 1, :], cube[..., 0], cube[:, :-1, -1], xp.reshape(scores.T, (-1,))
+    _ = xp.permute_dims(cube, (1, 0, 2)), xp.permute_dims(cube, (0, 2, 1))
     _ = xp.stack([x, y]), xp.concat([cube, cube[:, :1, :]], axis=1), xp.concat([cube, cube], axis=2)
     # The package uses neither, so a library may lack them, but who tests one wants to know.
     for name, args in ("maximum", (x, y)), ("matmul", (rows, rows.T)):

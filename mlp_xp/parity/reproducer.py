@@ -34,7 +34,10 @@ print(result.dtype, result.shape, *got, "NumPy:", {dtype!r}, expected.shape, *wa
 sys.exit(0 if close and result.dtype == {dtype!r} else "DEVIATES")
 """
 # CuPy's arrays have get, PyTorch's cpu; NumPy reads what is on the host.
-TO_NUMPY = 'lambda x: np.asarray(x.get() if hasattr(x, "get") else x.cpu() if hasattr(x, "cpu") else x)'
+TO_NUMPY = (
+    'lambda x: np.from_dlpack(x) if not hasattr(x, "__array__") else '
+    'np.asarray(x.get() if hasattr(x, "get") else x.cpu() if hasattr(x, "cpu") else x)'
+)
 
 
 def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> str:
@@ -63,6 +66,7 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> st
     body = f"{text}; return x0" if name in INPLACE else f"return {text}"
     # Also for a wrong dtype or shape, so that the script is content with a library that was repaired.
     allowed = refer(name, operation.reference, args, kwargs).allowed
+    allowed = allowed.max() if allowed.size and allowed.max() == allowed.min() else allowed
     dtype = (expected if problem else shown).dtype
     if problem.startswith("changes"):
         changed = f"x{int(problem.split()[3].strip(',')) - 1}"

@@ -228,8 +228,9 @@ class Tracer:
         self._add(operation._replace(result=host_result, verdict=verdict))
         if not is_array:
             return result
-        # An operator that works in place returns the array that it changed.
-        traced = next((x for x in operands if x.array is result), Traced(result, self, host_result))
+        # An operator in place returns the array that it changed. A copy is another array, whatever the library returns.
+        own = (x for x in operands if x.array is result and not kwargs.get("copy"))
+        traced = next(own, Traced(result, self, host_result))
         traced.host = host_result
         return traced
 
@@ -369,8 +370,9 @@ def expression(name: str, args: Any, kwargs: dict[str, Any], word: Callable[[Any
     if name == "getitem":
         return f"{words[0]}[{', '.join(map(text, args[1])) if isinstance(args[1], tuple) else words[1]}]"
     others = {"neg": f"-{words[0]}", "T": f"{words[0]}.T", "materialise": f"materialise({words[0]})"}
-    called = "asarray" if name == "from_numpy" else name.removeprefix("xp.")
-    return others.get(name) or f"xp.{called}({', '.join(words)})"
+    if name == "from_numpy":
+        others[name] = f"xp.asarray({words[0]}, dtype={words[1]}, copy=True)"
+    return others.get(name) or f"xp.{name.removeprefix('xp.')}({', '.join(words)})"
 
 
 def _place() -> str:

@@ -247,7 +247,7 @@ def test_less_than_a_namespace_in_float64_may_be_enough(strangers):
         ("numpy:pi", "does not implement the array API standard: it lacks abs, all, arange, argmax, asarray, astype,"),
         ("habits:only_float32", "it lacks float64"),
         ("habits:failing", "cannot be copied to it and back: RuntimeError: no array today"),
-        ("habits:widening", "[0, 255] of uint8 becomes a float64 array there"),
+        ("habits:widening", "[255, 0] of uint8 becomes a float64 array there"),
         ("habits:inexact", "a float64 array there, and array([ 1.5, -4.5]) back on the host; set it up for"),
         ("habits:boxes", "TypeError: NumPy cannot read a habits.Boxed; a hook with to_numpy may help"),
         ("habits:sharing", "its asarray(x, copy=True) does not copy: an array of 2 uint8 changes with the NumPy array"),

@@ -144,7 +144,7 @@ def test_weights_that_are_not_a_function_of_the_seed_are_drawn_as_they_are(folde
     [
         ("evaluate", ["nowhere"], "'nowhere': is not a run"),
         ("evaluate", [], "RUN_DIR requires an argument. --help"),
-        ("predict", ["FOLDER"], "PICTURE: give at least one picture file"),
+        ("predict", ["FOLDER"], "after the run, give at least one picture file"),
         ("predict", ["FOLDER", "x.png", "--json", "--show"], "--show and --json: give only one"),
         ("plot", ["FOLDER", "--output", "x.png"], "--output: is for the curves of several runs"),
         ("plot", ["FOLDER", "FOLDER", "--data-dir", "x"], "--data-dir: is for a single run"),

@@ -30,6 +30,7 @@ from mlp_xp.data.ink import prepare_image
 from mlp_xp.data.pictures import read_image
 from mlp_xp.errors import MlpXpError
 from mlp_xp.export import page as export
+from mlp_xp.show.numbers import percent
 
 UNLIMITED = ("--disable-frame-rate-limit", "--disable-gpu-vsync")  # an event of the mouse waits for the next frame
 in_browser = pytest.mark.needs("browser")
@@ -128,7 +129,7 @@ def test_probabilities_are_those_of_the_model(chromium: Any, digits: Path) -> No
     with opened(chromium, digits / "page.html") as page:
         found = probabilities(page, IMAGES)
         np.testing.assert_allclose(found, load_run(digits).predict_proba(IMAGES), rtol=0, atol=1e-5)
-        assert "784-64-10 · 50,890 parameters · 9" in page.locator("#about").inner_text()
+        assert "784-64-10 · 50 890 parameters · 9" in page.locator("#about").inner_text()
 
 
 @in_browser
@@ -228,6 +229,7 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(chromium: Any, digits: Path
                 answer, model.predict_proba(np.reshape(found, (1, 28, 28)).astype(np.uint8))[0], rtol=0, atol=1e-5
             )
             said_beside.append(page.locator("#verdict").inner_text())
+            assert percent(max(answer)) in said_beside[-1]
             said.append((buttons.nth(number).inner_text(), int(np.argmax(answer))))
         assert page.locator("[aria-pressed=true]").count() == 1
         assert all(("is" in line) == (i >= 10) for i, line in enumerate(said_beside))

@@ -115,7 +115,7 @@ def test_the_commands_show_each_run_and_the_ensemble(runs, picture, eighty_colum
     assert line.startswith(f"{picture}: {predicted.values[0]} (")
     record = json.loads(call("predict", *runs, picture, "--json").out)
     assert [each["class"] for each in record["runs"]] == [str(row.argmax()) for row in predicted.runs[:, 0]]
-    assert_one_line(call("predict", *runs), 2, "PICTURE: give at least one")
+    assert_one_line(call("predict", *runs), 2, "after the run, give at least one")
     assert_one_line(call("predict", *runs[:2], "none.png"), 1, "none.png")
 
 
