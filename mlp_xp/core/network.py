@@ -60,7 +60,7 @@ def count_parameters(sizes: Sequence[int]) -> int:
     return sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
 
 
-def initial_layers(sizes: Sequence[int], random: np.random.RandomState, init: str = "notebook") -> Network:
+def initial_layers(sizes: Sequence[int], random: np.random.RandomState, init: str) -> Network:
     """Return initial layers on the host, float64, for layer sizes (n_0, ..., n_L).
 
     Weights are normal with the standard deviation that `init` (a key of INITIALISERS) gives, one draw per layer, from

@@ -105,7 +105,10 @@ def open_folder(folder: Path, *, existing: bool, wait: float = 0.0) -> Iterator[
             if not existing:
                 raise RunError(
                     f"{str(folder)!r} already contains a run",
-                    remedy=("choose another folder, or replace the run with ", Argument("overwrite")),
+                    remedy=(
+                        *("resume it with ", Argument("resume"), ", choose another folder, or replace it with "),
+                        Argument("overwrite"),
+                    ),
                     setting="run_dir",
                 )
         yield

@@ -17,6 +17,7 @@ from mlp_xp.core.network import (
     MANY_SAMPLES,
     Layer,
     backward,
+    count_parameters,
     forward,
     gradient,
 )
@@ -59,6 +60,10 @@ def autograd(case: int, task: str, dropped: bool) -> list[np.ndarray]:
 
 def activations_of(name: str, masks: list, count: int) -> list:
     return [Dropout(ACTIVATIONS[name], mask) for mask in masks] or [ACTIVATIONS[name]] * count
+
+
+def test_a_bias_is_a_parameter():
+    assert count_parameters((784, 64, 10)) == 784 * 64 + 64 + 64 * 10 + 10
 
 
 @pytest.mark.every_backend
