@@ -32,7 +32,7 @@ DPI = 130
 LONGEST_NAME, LONGEST_CLASS, LONGEST_ABOVE = 100, 24, 10  # characters in a legend, on an axis, and above an image
 LEGEND: dict[str, Any] = {"framealpha": 0.8, "edgecolor": "none", "fontsize": 9}
 BELOW: Any = "outside lower center"  # the axes
-MOST_MARKERS = 20  # on a line; more would hide whether it is dashed or dotted
+MOST_MARKERS = 40  # on a line; more would hide whether it is dashed or dotted
 MOST_NAMED = 60  # classes beside a confusion matrix; with more, numbers and some of the names are left out
 
 
