@@ -52,6 +52,8 @@ class Verdict(NamedTuple):
     """The result and the reference at that element."""
     problem: str = ""
     """What is wrong besides values, such as the shape, in words; empty if nothing is."""
+    changed: int = 0
+    """The number of the argument that the operation changes, from 1; 0 if none."""
 
     @property
     def deviates(self) -> bool:

@@ -68,8 +68,8 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> st
     allowed = refer(name, operation.reference, args, kwargs).allowed
     allowed = allowed.max() if allowed.size and allowed.max() == allowed.min() else allowed
     dtype = (expected if problem else shown).dtype
-    if problem.startswith("changes"):
-        changed = f"x{int(problem.split()[3].strip(',')) - 1}"
+    if operation.verdict.changed:
+        changed = f"x{operation.verdict.changed - 1}"
         body, shown, allowed = f"{text}; return {changed}", inputs[changed], np.asarray(0.0)
         dtype = shown.dtype
     shape, at = operation.result.shape, operation.verdict.at

@@ -77,7 +77,7 @@ class Operation(NamedTuple):
     @property
     def what(self) -> str:
         """The deviation in words."""
-        deviation, bound, at, (got, expected), problem = self.verdict
+        deviation, bound, at, (got, expected), problem, _ = self.verdict
         where = f"at {[*at]}, where {bound:.3g} are allowed: {got!r} instead of {expected!r}"
         return problem or f"deviates by {deviation:.3g} eps {where}"
 
@@ -220,7 +220,8 @@ class Tracer:
         if not is_array:
             verdict = Verdict(problem=f"is a {type(result).__name__}, not an array")
         elif changed:
-            verdict = Verdict(problem=f"changes its argument {changed[0]}, unless an earlier operation did")
+            problem = f"changes its argument {changed[0]}, unless an earlier operation did"
+            verdict = Verdict(problem=problem, changed=changed[0])
         else:
             verdict = check(name, operation.reference, operation.args, operation.kwargs, host_result)
             if name in APPROXIMATIONS:
