@@ -16,13 +16,18 @@ def quantity(value: float, digits: int = 4) -> str:
     return f"{float(f'{value:.{digits}g}'):,.15g}".replace(",", " ")
 
 
+def fraction(value: float) -> str:
+    """Format R², or an accuracy as a share, with four decimals, as in 0.9877, and shorter where R² is far below 0."""
+    return f"{value:.4f}" if value > -1e4 else f"{value:.2e}"
+
+
 def figure(name: str, value: float | None) -> str:
     """Format a result by its name: accuracies in percent, R², losses and seconds as numbers, nothing for None."""
     if value is None:
         return ""
     if name.endswith("accuracy"):
         return f"{100 * value:.2f}"
-    return f"{value:.4f}" if name.endswith("r2") else f"{value:.1f}" if name == "seconds" else quantity(value)
+    return fraction(value) if name.endswith("r2") else f"{value:.1f}" if name == "seconds" else quantity(value)
 
 
 def score_text(name: str, value: float) -> str:

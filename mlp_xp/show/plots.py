@@ -21,7 +21,7 @@ from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import write_whole
 from mlp_xp.runs.figures import reliability
-from mlp_xp.show.numbers import percent, quantity, thousands
+from mlp_xp.show.numbers import fraction, percent, quantity, thousands
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -415,7 +415,7 @@ def draw_predictions(
         ends = [[end(each[:, i]) for each in (true, predicted)] for end in (np.min, np.max)]
         axes.update_datalim([(min(ends[0]),) * 2, (max(ends[1]),) * 2])
         axes.set(aspect="equal", xlabel="true", ylabel="predicted")
-        figures = f"R² {result.r2s[i]:.4f}, root mean squared error {quantity(result.rmses[i])}"
+        figures = f"R² {fraction(result.r2s[i])}, root mean squared error {quantity(result.rmses[i])}"
         axes.set_title(f"{text(names[i], LONGEST_CLASS)}\n{figures}", fontsize=9)
         axes.locator_params(axis="x", nbins=4)  # long numbers would overlap
         axes.xaxis.set_major_formatter(in_thousands)

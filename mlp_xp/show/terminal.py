@@ -18,7 +18,7 @@ from mlp_xp.core.training import Best, Event, Report
 from mlp_xp.errors import more
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.console import plain_console
-from mlp_xp.show.numbers import quantity, score_text, thousands
+from mlp_xp.show.numbers import fraction, quantity, score_text, thousands
 
 MOST_CLASSES = 10  # in a line
 
@@ -78,7 +78,7 @@ def report_line(report: Report, *, is_validated: bool = False, best: Best | None
         "-" if value is None else f"{value:.5f}" if value < 1e3 else f"{value:.1f}" if value < 1e7 else f"{value:.3e}"
         for value in (report.loss, report.train_loss, test and test.loss, held_out and held_out.loss)
     )
-    score, held_out_score = (f"{result.score:.4f}" if result else "-" for result in (test, held_out))
+    score, held_out_score = (fraction(result.score) if result else "-" for result in (test, held_out))
     start = f"{report.epoch:5d} {report.sample:7d}"
     if is_validated:
         parts = f"{score:>9} {held_out_loss:>14} {held_out_score:>9} {best.epoch if best else '-':>5}"
@@ -113,7 +113,7 @@ def described_result(result: Evaluation, shape: Sequence[int]) -> str:
     if result.accuracy is None:
         outputs = len(result.rmses)
         more = f"mean of {outputs} outputs" if outputs > 1 else f"root mean squared error {quantity(result.rmses[0])}"
-        return f"R² {result.r2:.4f}, {more}, on {samples} test samples"
+        return f"R² {fraction(result.r2)}, {more}, on {samples} test samples"
     text = f"{100 * result.accuracy:.2f} % of {samples} test {described(shape).split()[0]} right"
     if result.label_accuracy is not None:
         text += f" in all labels, {100 * result.label_accuracy:.2f} % of the labels"

@@ -16,7 +16,7 @@ from mlp_xp.core.job import Job
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Best, Report, trajectory
 from mlp_xp.runs.settings import Settings
-from mlp_xp.show.numbers import quantity, thousands
+from mlp_xp.show.numbers import fraction, quantity, thousands
 from mlp_xp.show.terminal import describe, header, overfitting, report_line, watch
 
 HEADER = header(TrainConfig())
@@ -106,6 +106,7 @@ def test_everything_is_passed_on_with_a_bar_on_a_terminal_alone(terminal):
     }
     assert {value: quantity(value) for value in shown} == shown
     assert quantity(1234.5678, 6) == "1 234.57"
+    assert [*map(fraction, (0.98765, -3.5, -9.123e180))] == ["0.9877", "-3.5000", "-9.12e+180"]
     if terminal:
         assert "epoch 1, 2 of 2" in said
         assert "100%" in said
