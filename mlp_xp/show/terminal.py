@@ -113,7 +113,7 @@ def described_result(result: Evaluation, shape: Sequence[int]) -> str:
     if result.accuracy is None:
         outputs = len(result.rmses)
         more = f"mean of {outputs} outputs" if outputs > 1 else f"root mean squared error {quantity(result.rmses[0])}"
-        return f"R² {fraction(result.r2)}, {more}, on {samples} test samples"
+        return f"R² {fraction(result.score)}, {more}, on {samples} test samples"
     text = f"{100 * result.accuracy:.2f} % of {samples} test {described(shape).split()[0]} right"
     if result.label_accuracy is not None:
         text += f" in all labels, {100 * result.label_accuracy:.2f} % of the labels"
