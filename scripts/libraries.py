@@ -173,7 +173,8 @@ def figure(number: float, digits: int) -> str:
 
 def row(library: dict[str, Any], versions: str, outcomes: list[Outcome], times: tuple[str, str]) -> str:
     """Return a row of the table, in Markdown."""
-    causes = dict.fromkeys(re.findall(r"\bxp\.(\w+)\(", " ".join(each.note for each in outcomes)))
+    said = " ".join(each.note for each in outcomes)
+    causes = dict.fromkeys(map("".join, re.findall(r"\bxp\.(\w+)\(|\) ([-+*/@<>=!]{1,2}) ", said)))  # or an operator
     cells = (
         *(library["name"], versions, f"`{library['backend']}`", str(library["steps"])),
         *(each.verdict for each in outcomes),
