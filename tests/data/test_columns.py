@@ -192,6 +192,14 @@ def test_a_file_is_read_as_the_training_file(tmp_path: Path) -> None:
         evaluate(run, data=from_arrays(dates, [900.0, 901.5] * 10, class_names=["rent"]))
 
 
+def test_a_data_set_whose_gaps_are_filled_with_other_numbers_is_refused() -> None:
+    frame, y = pd.DataFrame({"a": [1.5, 2, np.nan, 4] * 5}), [0, 1] * 10
+    *_, last = train(TrainConfig(epochs=1), from_arrays(frame, y), open_backend())
+    assert evaluate(last.model, from_arrays(frame, y)).result == evaluate(last.model, (frame, y)).result
+    with pytest.raises(RunError, match=r"medians of columns with gaps 2.0, not 12.0; give data"):
+        evaluate(last.model, from_arrays(frame + 10, y))
+
+
 def test_a_network_of_arrays_takes_tables_of_numbers_alone() -> None:
     frame, y = pd.DataFrame({"a": [1.5, 2] * 10, "b": [3, 4.5, 5, 6] * 5}), [0, 1] * 10
     *_, last = train(TrainConfig(epochs=1), from_arrays(frame.to_numpy(), y), open_backend())

@@ -122,10 +122,12 @@ def test_the_commands_show_each_run_and_the_ensemble(runs, picture, eighty_colum
 def test_runs_that_do_not_fit_together_are_refused(runs, picture, tables, tmp_path):
     fewer = train_run(tmp_path / "fewer", synthetic(200, 60, 6, classes=4))
     other = train_run(tmp_path / "other", write_idx_folder(tmp_path / "d3", synthetic(210, 60, 6)))
+    large = train_run(tmp_path / "large", synthetic(200, 60, 7))
     (labels, _), new, _ = tables["labels"]
     (regression, _), _, _ = tables["regression"]
     for words, message in (
         (("evaluate", runs[0], fewer), "its network does not fit that of"),
+        (("predict", runs[0], large, picture), "inputs images of 7 x 7, not images of 6 x 6"),
         (("evaluate", runs[0], other), "has another test set than"),
         (("predict", runs[0], fewer, picture), "its network does not fit that of"),
         (("evaluate", labels, regression), "task regression, not labels"),
