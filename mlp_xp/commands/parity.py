@@ -131,7 +131,7 @@ def parity(
         failures = [each for each in found if isinstance(each, Failure)]
         records = [*map(as_record, chain[Comparison | Failure](comparisons, failures))]
         records[0]["verdict"] = "reference"
-        faults = [fault for comparison in comparisons for fault in comparison.mismatches()]
+        faults = [fault for each in found for fault in each.mismatches()]
         try:
             about = f"{steps} steps, {float_type}, batches of {config.batch_size}"
             say(console, f"{about}: largest relative deviations from NumPy in float64")
@@ -159,7 +159,7 @@ def parity(
                     "mismatches": faults,
                 }
                 write_report(report_dir, comparisons, record)
-        code = 1 if faults else 3 if failures else 0
+        code = 1 if not all(each.agrees for each in comparisons) else 3 if failures else 0
     for each in missed:
         print_line("error", str(each))
     return code or (2 if missed else 0)
@@ -171,7 +171,7 @@ def as_record(result: Comparison | Failure) -> dict[str, Any]:
     device = backend.device_name or "default"
     about = {"backend": backend.name, "version": backend.version, "device": device, "dtype": backend.dtype_name}
     if isinstance(result, Failure):
-        return {**about, "verdict": "FAILED", "reason": result.reason}
+        return {**about, "verdict": "FAILED", "reason": result.reason, "deviating": result.deviating}
     later = f" to step {result.compared_steps}" * (result.compared_steps < len(result.allowed))
 
     def finite(numbers: dict[str, Any]) -> dict[str, Any]:

@@ -132,6 +132,12 @@ class Failure(NamedTuple):
     backend: Backend
     reason: str
     """In one line, with the backend's name."""
+    deviating: tuple[str, ...] = ()
+    """As in `Comparison`."""
+
+    def mismatches(self) -> Iterator[str]:
+        """Yield one line, with the backend, for each operation that deviates."""
+        yield from (f"{with_colon(self.backend.name)} {each}" for each in self.deviating)
 
 
 def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
@@ -302,9 +308,11 @@ def check(
         derived = allowed(dtype)
         return derived if fixed_tolerance else amplification(config, dataset, dtype, reference, derived)
 
-    def compare_one(backend: Backend) -> Comparison:
-        found = None if fixed_tolerance else probe(backend)
-        lines = tuple(each.report for each in (*found.deviating.values(), found.raised) if each) if found else ()
+    def probe_one(backend: Backend) -> tuple[str, ...]:
+        found = probe(backend)
+        return tuple(each.report for each in (*found.deviating.values(), found.raised) if each)
+
+    def compare_one(backend: Backend, lines: tuple[str, ...]) -> Comparison:
         try:
             run = record(config, dataset, backend, steps)
         except DivergenceError:
@@ -330,9 +338,11 @@ def check(
 
     yield compare(reference, reference, allowed("float64"))
     for backend in backends:
+        lines = ()
         try:
             # A foreign namespace may also fail at what is done with the arrays that it returned.
-            yield reported(backend, compare_one, "a comparison")(backend)
+            lines = () if fixed_tolerance else reported(backend, probe_one, "the probe")(backend)
+            yield reported(backend, compare_one, "a comparison")(backend, lines)
         except ConfigError:
             raise
         except MlpXpError as error:
@@ -341,7 +351,7 @@ def check(
             reason = str(error) + ", where the reference is finite" * isinstance(error, DivergenceError)
             if not isinstance(error, BackendFailure):
                 reason = f"backend {with_colon(backend.name)} {reason}"
-            yield Failure(backend, reason)
+            yield Failure(backend, reason, lines)
     if with_notebook:
         yield judge(record_notebook(config, dataset, steps), "float64")
 
@@ -377,7 +387,8 @@ def assert_parity(
         dataset = mnist._replace(**parts)
     _, result = check(config, dataset, [backend], steps)
     if isinstance(result, Failure):
-        raise AssertionError("\n".join([find_operations(config, dataset, backend, steps), result.reason]))
+        cause = find_operations(config, dataset, backend, steps)
+        raise AssertionError("\n".join([cause, *result.mismatches(), result.reason]))
     if not result.agrees:
         firsts = [each.first_step for each in result.quantities.values() if each.first_step]
         wanted = max(1, min(firsts) - config.warm_up_steps) if firsts else 0
