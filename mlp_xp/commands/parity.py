@@ -131,7 +131,8 @@ def parity(
         failures = [each for each in found if isinstance(each, Failure)]
         records = [*map(as_record, chain[Comparison | Failure](comparisons, failures))]
         records[0]["verdict"] = "reference"
-        faults = [fault for each in found for fault in each.mismatches()]
+        faults = [fault for each in comparisons for fault in each.mismatches()]
+        faults += [fault for each in failures for fault in each.deviating]
         try:
             about = f"{steps} steps, {float_type}, batches of {config.batch_size}"
             say(console, f"{about}: largest relative deviations from NumPy in float64")

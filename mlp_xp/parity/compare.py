@@ -78,7 +78,7 @@ class Comparison(NamedTuple):
     predictions_differ: int
     """The number of test images with a different final prediction."""
     deviating: tuple[str, ...] = ()
-    """The operations that deviate or raise in the probe, a line each; see `trace.probe`."""
+    """The operations that deviate or raise in the probe (see `trace.probe`), a line with the backend's name each."""
     amplified: bool = False
     """Whether more than the derived tolerance is allowed somewhere, because this training amplifies rounding."""
 
@@ -115,7 +115,7 @@ class Comparison(NamedTuple):
 
     def mismatches(self) -> Iterator[str]:
         """Yield one line, with the backend, for each operation that deviates and each quantity above its tolerance."""
-        yield from (f"{with_colon(self.trajectory.backend.name)} {each}" for each in self.deviating)
+        yield from self.deviating
         for name, (largest, head_room, first_step) in self.quantities.items():
             if first_step is not None:
                 times = 1 / head_room if head_room else math.inf
@@ -134,10 +134,6 @@ class Failure(NamedTuple):
     """In one line, with the backend's name."""
     deviating: tuple[str, ...] = ()
     """As in `Comparison`."""
-
-    def mismatches(self) -> Iterator[str]:
-        """Yield one line, with the backend, for each operation that deviates."""
-        yield from (f"{with_colon(self.backend.name)} {each}" for each in self.deviating)
 
 
 def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
@@ -309,22 +305,22 @@ def check(
         return derived if fixed_tolerance else amplification(config, dataset, dtype, reference, derived)
 
     def probe_one(backend: Backend) -> tuple[str, ...]:
-        found = probe(backend)
-        return tuple(each.report for each in (*found.deviating.values(), found.raised) if each)
+        found, name = probe(backend), with_colon(backend.name)
+        return tuple(f"{name} {each.report}" for each in (*found.deviating.values(), found.raised) if each)
 
-    def compare_one(backend: Backend, lines: tuple[str, ...]) -> Comparison:
+    def compare_one(backend: Backend, deviating: tuple[str, ...]) -> Comparison:
         try:
             run = record(config, dataset, backend, steps)
         except DivergenceError:
-            if not lines:
+            if not deviating:
                 amplified(backend.dtype_name)  # raises an error if rounding alone makes the training diverge
             raise
-        return judge(run, backend.dtype_name, lines)
+        return judge(run, backend.dtype_name, deviating)
 
-    def judge(run: Trajectory, dtype: str, lines: tuple[str, ...] = ()) -> Comparison:
+    def judge(run: Trajectory, dtype: str, deviating: tuple[str, ...] = ()) -> Comparison:
         result = compare(run, reference, allowed(dtype))
-        if result.agrees or lines:  # an operation that deviates says more than what rounding may do
-            return result._replace(deviating=lines)
+        if result.agrees or deviating:  # an operation that deviates says more than what rounding may do
+            return result._replace(deviating=deviating)
         is_amplified = bool((amplified(dtype) > allowed(dtype)).any())
         result = compare(run, reference, amplified(dtype))._replace(amplified=is_amplified)
         if result.agrees and result.compared_steps <= config.warm_up_steps:
@@ -338,11 +334,11 @@ def check(
 
     yield compare(reference, reference, allowed("float64"))
     for backend in backends:
-        lines = ()
+        deviating = ()
         try:
             # A foreign namespace may also fail at what is done with the arrays that it returned.
-            lines = () if fixed_tolerance else reported(backend, probe_one, "the probe")(backend)
-            yield reported(backend, compare_one, "a comparison")(backend, lines)
+            deviating = () if fixed_tolerance else reported(backend, probe_one, "the probe")(backend)
+            yield reported(backend, compare_one, "a comparison")(backend, deviating)
         except ConfigError:
             raise
         except MlpXpError as error:
@@ -351,7 +347,7 @@ def check(
             reason = str(error) + ", where the reference is finite" * isinstance(error, DivergenceError)
             if not isinstance(error, BackendFailure):
                 reason = f"backend {with_colon(backend.name)} {reason}"
-            yield Failure(backend, reason, lines)
+            yield Failure(backend, reason, deviating)
     if with_notebook:
         yield judge(record_notebook(config, dataset, steps), "float64")
 
@@ -388,7 +384,7 @@ def assert_parity(
     _, result = check(config, dataset, [backend], steps)
     if isinstance(result, Failure):
         cause = find_operations(config, dataset, backend, steps)
-        raise AssertionError("\n".join([cause, *result.mismatches(), result.reason]))
+        raise AssertionError("\n".join([cause, *result.deviating, result.reason]))
     if not result.agrees:
         firsts = [each.first_step for each in result.quantities.values() if each.first_step]
         wanted = max(1, min(firsts) - config.warm_up_steps) if firsts else 0

@@ -33,6 +33,12 @@ def test_the_cause_in_a_planted_library(tmp_path: Path) -> None:
     assert done.stderr.rstrip().endswith("DEVIATES")
 
 
+def test_a_function_or_an_operator_is_a_cause() -> None:
+    notes = "`` in step 1: xp.exp(float64 (1, 10)) is", "`` in the probe: float64 (9,) == float64 (9,) deviates"
+    library, found = {"name": "A", "backend": "a:", "steps": 9}, [libraries.Outcome("differs", note) for note in notes]
+    assert "| differs | differs | `exp`; `==` |" in libraries.row(library, "1", found, ("1", "2"))
+
+
 def test_the_page_keeps_the_rows_of_libraries_that_were_not_checked(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{libraries.BEGIN}\n{libraries.END}\nafter\n")

@@ -36,6 +36,7 @@ def leave(y):
 right, blind = Namespace(), Namespace(isfinite=lambda x: x == x)
 wrong = Namespace(tanh=At(10 + 27, lambda y: y + 1e-7))
 failing, exiting = Namespace(tanh=At(20, lost)), Namespace(tanh=At(1, leave))
+blind_failing = Namespace(isfinite=blind.isfinite, tanh=At(20, lost))
 diverging = Namespace(tanh=At(20, lambda y: y * numpy.nan, 9999))
 """
 )
@@ -97,9 +98,10 @@ def test_each_way_not_to_agree_has_its_line_and_leaves_the_others_their_rows(dat
     )
     assert "learning rate" not in outcome.err + outcome.out
 
-    outcome = parity(data_dir, "--backends", "lib:blind")
-    assert (outcome.code, "add: --trace" in outcome.out) == (1, False), "the probe has named the operation"
-    assert "mismatch: lib:blind: operation " in outcome.err
+    for name, code in ("lib:blind", 1), ("lib:blind_failing", 3):
+        outcome = parity(data_dir, "--backends", name)
+        assert (outcome.code, "add: --trace" in outcome.out) == (code, False), "the probe has named the operation"
+        assert f"mismatch: {name}: operation " in outcome.err
 
     del sys.modules["lib"]  # so that it counts anew
     outcome = parity(data_dir, "--backends", "lib:right", "lib:wrong", "lib:failing", "--report-dir", tmp_path)

@@ -11,7 +11,7 @@ from helpers import NAMESPACE, SCRIPTS, assert_one_line, call
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.parity.bounds import Verdict
-from mlp_xp.parity.reproducer import write_reproducer
+from mlp_xp.parity.reproducer import TO_NUMPY, write_reproducer
 from mlp_xp.parity.trace import tracing
 
 LIBRARIES = (
@@ -151,6 +151,26 @@ def test_a_reproducer_runs_on_every_known_library(name, tmp_path):
     x = traced_backend.asarray(np.ones((2, 3), np.float32))
     traced_backend.xp.max(x, axis=-1, keepdims=True)
     x -= x
-    for operation, shown in zip(operations[1:], ["float32 (2, 1) 1.0", "float32 (2, 3) 0.0"], strict=True):
-        made = write_reproducer(backend, operation._replace(verdict=Verdict(9, 1, (0, 0), (1, 2))), tmp_path)
+    copied, highest, lowered = operations
+    value, change = Verdict(9, 1, (0, 0), (1, 2)), Verdict(problem="changes its argument 1", changed=1)
+    for operation, verdict, shown in (
+        (copied, value, "float32 (2, 3) 1.0"),
+        (highest, value, "float32 (2, 1) 1.0"),
+        (highest, change, "float32 (2, 3) 1.0"),
+        (lowered, value, "float32 (2, 3) 0.0"),
+    ):
+        made = write_reproducer(backend, operation._replace(verdict=verdict), tmp_path)
         assert f"reproduce.py does NOT show it in a process of its own: {shown} NumPy: {shown}; " in made
+
+
+def test_arrays_that_only_dlpack_reads_are_read():
+    array = np.arange(3.0)
+
+    class Sealed:
+        def __dlpack__(self, **_: Any) -> Any:
+            return array.__dlpack__()
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return array.__dlpack_device__()
+
+    np.testing.assert_array_equal(eval(TO_NUMPY)(Sealed()), array)
