@@ -22,6 +22,12 @@ def lost(x):
     raise RuntimeError("device lost")
 
 
+def doubling(x):
+    result = numpy.exp(x)
+    x *= 2
+    return result
+
+
 class Sometimes:
     calls = 0
 
@@ -51,6 +57,7 @@ right = Namespace()
 wrong = Namespace(tanh=lambda x: numpy.tanh(x) + 1e-9)
 rare = Namespace(log1p=lambda x: numpy.log1p(x) + 1e-9)
 raising = Namespace(exp=lost)
+changing = Namespace(exp=doubling)
 sometimes = Namespace(tanh=Sometimes(), argmax=numpy.argmin)
 """
 )
@@ -97,6 +104,13 @@ def test_an_operation_that_raises_has_one_too(data_dir):
     script = Path("reproducers") / "strange_library-raising-float64-exp" / "reproduce.py"
     said = f"reproducer: python {script} shows it in a process of its own: RuntimeError: device lost"
     assert said in " ".join(outcome.out.split())
+
+
+def test_a_changed_argument_is_shown(data_dir):
+    outcome = traced(data_dir, "strange_library:changing")
+    assert outcome.code == 1
+    assert "xp.exp(float64 (1, 10)) changes its argument 1, unless an earlier operation did" in outcome.err
+    assert "/reproduce.py shows it in a process of its own: float64 (1, 10) " in outcome.out
 
 
 def test_one_that_does_not_show_it_says_so(data_dir):
