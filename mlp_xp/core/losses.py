@@ -58,8 +58,8 @@ def log_softmax(x: Array, /, *, xp: Any) -> Array:
 def cross_entropy(logits: Array, targets: Array, /, *, xp: Any) -> Array:
     """Return log sum_j exp(z_j) - sum_i t_i z_i, at least 0: logits z and one-hot targets t (..., n) to losses (...).
 
-    The largest z is subtracted first, as in `softmax`. It takes logits, not probabilities, because t log p is NaN once
-    a probability underflows to 0.
+    The largest z is subtracted first, as in `softmax`. It takes logits, not probabilities, because t log p is infinite
+    or NaN once a probability underflows to 0.
     """
     z, t = by_output(logits, xp=xp), by_output(targets, xp=xp)
     z = z - xp.max(z, axis=0)
