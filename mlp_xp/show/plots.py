@@ -262,9 +262,9 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
 
 
 def _is_same(one: Mapping[int, float], other: Mapping[int, float]) -> bool:
-    """Return whether two curves cannot be told apart in a picture, at the places that both have."""
+    """Return whether two curves are equal to four digits, at the places that both have: one would hide the other."""
     both = one.keys() & other.keys()
-    return bool(both) and all(math.isclose(one[at], other[at], rel_tol=1e-3) for at in both)
+    return bool(both) and all(math.isclose(one[at], other[at], rel_tol=1e-4) for at in both)
 
 
 # Pictures of one network.

@@ -54,8 +54,10 @@ def test_runs_differ_without_colours() -> None:
 
 def test_equal_curves_are_both_seen() -> None:
     """The later one is wider and below, and the legend says why; a curve that differs is as thin as the first."""
-    near = [{**each, "train_loss": each["train_loss"] * 1.0001} for each in records(4, 1.0)]
-    runs = {"numpy": records(4, 1.0), "jax": near, "other": records(4, 2.0)}
+    near, other = (
+        [{**each, "train_loss": each["train_loss"] * factor} for each in records(4, 1.0)] for factor in (1.0001, 1.0005)
+    )
+    runs = {"numpy": records(4, 1.0), "jax": near, "other": other}
     losses, accuracy = plots.draw_curves([plots.Curves(name, each, 300) for name, each in runs.items()]).axes
     numpy, jax, other = losses.lines[::2]
     assert jax.get_linewidth() > 2 * numpy.get_linewidth() == 2 * other.get_linewidth()
