@@ -219,7 +219,7 @@ def _read(models: Sequence[Model], inputs: Any) -> tuple[Samples, Pictures | Non
     floats = " floats" * (len(others) > 0 and not model.prepare.takes_bytes)
     if not (model.kind == "columns" if tables else is_square or "pictures" in model.kind):
         raise MlpXpError(
-            f"the network of {model.source!r} takes {described(model.input_shape)}{floats}, made from {model.kind}",
+            f"the network of {model.source!r} takes {described(model.input_shape)}{floats}",
             remedy=f"use a run that was trained on {'a table' if tables else 'pictures, or square images of bytes'}",
             file=paths[0],
         )

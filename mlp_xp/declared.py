@@ -95,6 +95,8 @@ def checked(setting: Setting, value: Any) -> Any:
     if isinstance(value, setting.or_else):
         return value
     name, kind, (accepted, wanted) = setting.name, setting.kind, KINDS[setting.kind]
+    if getattr(value, "shape", None) == ():  # a scalar of NumPy, such as np.bool_
+        value = value.item()
     if setting.is_path and isinstance(value, os.PathLike):
         value = os.fspath(value)
     # A bool is a whole number too, and a string a sequence.

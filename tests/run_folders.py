@@ -24,7 +24,7 @@ def a_config(settings: dict[str, Any], **facts: Any) -> dict[str, Any]:
     }
     data |= {"task": settings.get("task") or "classes", "preparation": "bytes", "targets": "unchanged"}
     place = {"device": "cpu", "versions": {}, "threads": {"number": 1}, "machine": "Linux x86_64"}
-    return {"format": 2, "settings": {**flatten(Settings()), **settings}, **place, **data, **facts}
+    return {"format": 3, "settings": {**flatten(Settings()), **settings}, **place, **data, **facts}
 
 
 def write_run(
@@ -52,7 +52,7 @@ def write_sweep(
     named = [{"name": f"{i:04d}", "settings": each} for i, each in enumerate(members)]
     folder.mkdir()
     options = {name: [each.get(name) for each in members] for each in members for name in each}
-    plan = {"format": 2, "random": None, "optuna": None, "sampling_seed": 0, "settings": common}
+    plan = {"format": 3, "random": None, "optuna": None, "sampling_seed": 0, "settings": common}
     plan |= {"options": options, "sums": {}}
     (folder / "sweep.json").write_text(json.dumps({**plan, "members": [*members]}))
     if failures:

@@ -31,7 +31,7 @@ def find(name: str) -> Any:
         return known_hooks()[name].load()
     module, _, attributes = name.partition(":")
     found: Any = importlib.import_module(module)
-    for attribute in filter(None, attributes.split(".")):
+    for attribute in attributes.split(".") if attributes else []:
         if not hasattr(found, attribute):
             importlib.import_module(f"{found.__name__}.{attribute}")
         found = getattr(found, attribute)

@@ -59,8 +59,10 @@ def open_backend(
         backend = open_namespace(import_foreign(name, device), dtype, name)
     else:
         known = [*BACKENDS, *known_hooks()]
-        remedy = f"choose one of {', '.join(known)}, or name any other module as {name}:"
-        raise BackendError(f"{name!r} is not known{nearest(name, known)}", remedy=remedy, setting="backend")
+        remedy, meant = f"choose one of {', '.join(known)}", nearest(name, known)
+        if not meant:
+            remedy += f", or name any other module as {name}:"
+        raise BackendError(f"{name!r} is not known{meant}", remedy=remedy, setting="backend")
     return backend if threads is None else on_threads(backend, threads, "as given")
 
 

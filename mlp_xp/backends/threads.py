@@ -23,6 +23,10 @@ from mlp_xp.declared import ConfigError, Setting, checked
 # other: the shorter a step, the more it loses against one thread, up to 16 times. From here on it loses a factor of 1.2
 # to 2.4; see docs/performance.md.
 LARGE_STEP = 4 * 10**9
+# Multiply-adds of a forward pass up to which a step takes longer on a GPU than on one CPU core. A step is a chain of some
+# 25 launches, each of which takes CuPy 10 µs (its pull request 3298); in that time a core does a step of 5 million
+# (docs/performance.md: 319 µs for 6.5 million). No GPU was measured.
+LAUNCH_BOUND = 5 * 10**6
 # The number may exceed the CPUs, but OpenMP ends the process if it cannot start a thread.
 THREADS = Setting("threads", int, (NoneType,), None, least=1, most=1024)
 VARIABLES = tuple(f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "GOTO", "MKL", "BLIS"))

@@ -1,5 +1,6 @@
 """NumPy's own files: .npz archives, as Keras publishes MNIST, and folders of .npy files. Never a pickle."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import fault, open_file
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
-from mlp_xp.errors import DatasetError
+from mlp_xp.errors import DatasetError, MlpXpWarning, some
 
 # The names of the arrays of each part, inputs before labels; a file may use any case.
 TRAIN = (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"))
@@ -21,42 +22,66 @@ Array = npt.NDArray[Any]
 
 
 def read_array_files(path: Path, how: Origin | None = None, known: object = None) -> Samples:
-    """Read a .npz archive, or a folder of .npy files, with the arrays x_train, y_train, and x_test, y_test or neither.
+    """Read a .npz archive or a folder of .npy files.
 
-    The names train_images, train_labels, test_images and test_labels are known too, and X and y for a training set
-    alone, all in any case. Other arrays are ignored. Labels of shape (n, 1) become (n,); the rest is as in the file,
-    and not checked. Raises DatasetError, which names the file.
+    The arrays are x_train and y_train, and x_test and y_test if there is a test set.
+    The names train_images, train_labels, test_images and test_labels are accepted too,
+    and X and y for a training set. Names may be in any case. Labels of shape (n, 1)
+    become (n,). The values are not checked. A warning names arrays that are not used.
+
+    Raises:
+        DatasetError: The file is damaged, has no training set, or has inputs without
+            labels or labels without inputs. The error names the file.
     """
     is_folder = path.is_dir()
-    files = sorted(path.glob("*.[nN][pP][yY]")) if is_folder else [path]
     arrays: dict[str, Array] = {}
-    for file in files:
-        if not is_folder or file.stem.lower() in KNOWN:
-            arrays |= _load(file)
-    train, test = (_part(arrays, pairs, path) for pairs in (TRAIN, TEST))
+    unused: list[str] = []
+    for file in sorted(path.glob("*.[nN][pP][yY]")) if is_folder else [path]:
+        if is_folder and file.stem.lower() not in KNOWN:
+            unused.append(file.stem)
+            continue
+        found, others = _load(file)
+        arrays |= found
+        unused += others
+
+    for x, y in (*TRAIN, *TEST):
+        if (x in arrays) != (y in arrays):
+            there, missing = (x, y) if x in arrays else (y, x)
+            names = some(sorted([*arrays, *unused]))
+            fault = f"has {there} without {missing}; its arrays are {names}"
+            raise DatasetError(fault, remedy="correct the names, or leave out the one", file=path)
+    train = _part(arrays, TRAIN, path)
     if train is None:
         remedy = "name the arrays x_train, y_train and, if there is a test set, x_test and y_test; or X and y"
         raise DatasetError("has no training set", remedy=remedy, file=path)
-    return Samples(train, test)
+    if unused:
+        warnings.warn(MlpXpWarning(f"arrays that are not used: {some(unused)}", file=path), stacklevel=4)
+    return Samples(train, _part(arrays, TEST, path))
 
 
 def _part(arrays: dict[str, Array], pairs: Sequence[tuple[str, str]], path: Path) -> Part | None:
+    """Return the inputs and labels of the first pair of names that the arrays have."""
     for x, y in pairs:
-        if {x, y} <= arrays.keys():
+        if x in arrays:
             labels = arrays[y]
-            return Part(arrays[x], labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels, path)
+            if labels.ndim == 2 and labels.shape[1] == 1:
+                labels = labels[:, 0]
+            return Part(arrays[x], labels, path)
     return None
 
 
-def _load(path: Path) -> dict[str, Array]:
-    """Return the arrays in a file whose names are known, by their names in small letters. Raises DatasetError."""
+def _load(path: Path) -> tuple[dict[str, Array], list[str]]:
+    """Return the known arrays in a file by their names in small letters, and the other names."""
     with open_file(path) as stream:
         try:
             found = np.load(stream, allow_pickle=False)
-            found = {path.stem: found} if isinstance(found, np.ndarray) else found
-            return {name.lower(): np.ascontiguousarray(found[name]) for name in found if name.lower() in KNOWN}
+            if isinstance(found, np.ndarray):
+                found = {path.stem: found}
+            known = [name for name in found if name.lower() in KNOWN]
+            arrays = {name.lower(): np.ascontiguousarray(found[name]) for name in known}
         except Exception as error:  # of many types, for a file that is damaged, not NumPy's, or holds a pickle
             raise fault(error) from error
+    return arrays, [name for name in found if name not in known]
 
 
 FORMAT = Format("arrays", lambda path, names, how: has_suffix(names, (".npz", ".npy")), read_array_files)

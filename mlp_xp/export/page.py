@@ -40,8 +40,7 @@ def check_page(data: Model | Dataset, sizes: Sequence[int]) -> None:
     is_drawn = is_drawn and ("pictures" in data.kind or shape[0] == shape[1])
     if not is_drawn and (len(shape) > 1 or fields > MOST_FIELDS):
         fault = f"a page is for grey pictures, in arrays square ones of bytes, or at most {MOST_FIELDS} columns"
-        taken = f"this network takes {described(shape)}, made from {data.kind}"
-        raise MlpXpError(f"{fault}; {taken}", remedy="use predict instead")
+        raise MlpXpError(f"{fault}; this network takes {described(shape)}", remedy="use predict instead")
     _check_size(count_parameters(sizes) * 2 * 4 // 3)  # as float16, in base64
 
 

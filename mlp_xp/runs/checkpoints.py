@@ -1,8 +1,6 @@
-"""Models and checkpoints on disk: safetensors files, which contain no code, with metadata and a checksum."""
+"""Models and checkpoints on disk: files of tensors."""
 
-import hashlib
 import itertools
-import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,10 +18,10 @@ from mlp_xp.core.step import State, to_device
 from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import Best, Position, Tally
 from mlp_xp.data.columns import Column, Columns
-from mlp_xp.files import write_whole
-from mlp_xp.runs.records import FORMAT, REMEDY, RunError, check_fields, check_format, first_difference, parse
+from mlp_xp.runs.records import RunError, check_fields, first_difference
 from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, facts_of, read_config
 from mlp_xp.runs.settings import Settings, check_unchanged, flatten, unflatten
+from mlp_xp.runs.tensors import read_tensors, write_tensors
 
 # What the fitted arrays of a preparation, and those of standardised numbers, are called in a model's file.
 FITTED, SCALING = ("shift", "scale"), ("target_shift", "target_scale")
@@ -43,56 +41,20 @@ def _network_of(tensors: Mapping[str, np.ndarray], prefix: str) -> Network:
     return tuple(Layer(*(tensors[f"{layer}.{field}"] for field in Layer._fields)) for layer in layers)
 
 
-def _digest(tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode())
-    for name in sorted(tensors):
-        digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
-        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
-    return digest.hexdigest()
+def save_model(folder: Path, model: Model, rows: str | None = None) -> None:
+    """Write model.safetensors, which is enough to use the model again.
 
+    Args:
+        folder: The folder of the run.
+        model: The network, and what its inputs and outputs mean.
+        rows: The checksum of the rows that the model was trained on, from `write_rows`;
+            None if they are not recorded.
 
-def write_tensors(path: Path, tensors: dict[str, np.ndarray], facts: Mapping[str, Any]) -> None:
-    """Write tensors and metadata (`facts`, as JSON has them) to a safetensors file, with a checksum. Raises FileError.
-
-    The format and the checksum, `sha256`, are added to the facts.
+    Raises:
+        FileError: The file cannot be written.
     """
-    from safetensors.numpy import save
-
-    facts = {"format": FORMAT, **{name: value for name, value in facts.items() if name != "sha256"}}
-    # A single entry, because the order of several entries differs from run to run; equal networks give equal files.
-    record = json.dumps({**facts, "sha256": _digest(tensors, facts)})
-    write_whole(path, save(tensors, metadata={"mlp_xp": record}))
-
-
-def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read the tensors and metadata of a file of `write_tensors`. Raises RunError if it is missing or altered."""
-    tensors, facts = _read(path, tensors=True)
-    if facts.get("sha256") != _digest(tensors, {name: value for name, value in facts.items() if name != "sha256"}):
-        raise RunError("was altered: its content does not match its SHA-256 sum", file=path, remedy=REMEDY)
-    return tensors, facts
-
-
-def _read(path: Path, *, tensors: bool = False) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read the metadata of a safetensors file, and its tensors if asked to. Raises RunError."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        path.open("rb").close()  # safetensors reports any file that it cannot open as missing
-        with safe_open(path, framework="np") as file:
-            facts = check_fields(parse((file.metadata() or {}).get("mlp_xp", "{}"), path), {}, path)
-            check_format(facts, path)
-            return {name: file.get_tensor(name) for name in file.keys() if tensors}, facts  # noqa: SIM118
-    except OSError as error:
-        remedy = "if its run is training, wait for the first checkpoint, else resume the run, or train again"
-        raise RunError(f"cannot be read: {error.strerror or error}", file=path, remedy=remedy) from error
-    except (SafetensorError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"is truncated or altered: {reason}", file=path, remedy=REMEDY) from error
-
-
-def save_model(folder: Path, model: Model) -> None:
-    """Write model.safetensors, which is enough to use the model again. Raises FileError."""
     facts: dict[str, Any] = {
+        "rows": rows,
         "activation": model.activation,
         "dtype": model.backend.dtype_name,
         "decimal_commas": bool(model.columns and model.columns.decimal_commas),
@@ -192,11 +154,6 @@ def save_checkpoint(folder: Path, position: Position, settings: Settings, backen
         "best": list(position.best[1:]) if position.best else None,
     }
     write_tensors(folder / CHECKPOINT, tensors, {"settings": flatten(settings), "position": record})
-
-
-def read_sha256(path: Path) -> str:
-    """Return the checksum in a file of `write_tensors`. Raises RunError."""
-    return str(_read(path)[1].get("sha256"))
 
 
 def load_checkpoint(folder: Path, settings: Settings, backend: Backend) -> Position:

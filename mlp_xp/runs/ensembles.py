@@ -11,12 +11,12 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation, in_units
 from mlp_xp.errors import MlpXpWarning
-from mlp_xp.runs.checkpoints import read_sha256
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.rows import read_rows, row_sums, seen
-from mlp_xp.runs.run_folder import CONFIG, MODEL, checksum, read_config
+from mlp_xp.runs.run_folder import CONFIG, MODEL, ROWS, checksum, read_config
 from mlp_xp.runs.sweep_index import FINISHED, is_sweep
 from mlp_xp.runs.table import sweep_rows
+from mlp_xp.runs.tensors import read_sha256, read_tensors
 
 
 def members_of(folder: Path) -> list[Path]:
@@ -94,7 +94,8 @@ def _trained_rows(model: Model, dataset: Dataset) -> np.ndarray:
     if folder := run_of(model):
         record = read_config(folder)[1]
         if checksum(dataset, model.backend) != record.get("data_crc32"):
-            return read_rows(folder, record)
+            _, facts = read_tensors(folder / MODEL)
+            return read_rows(folder / ROWS, facts["rows"])
     return np.empty(0, np.uint64)
 
 

@@ -19,6 +19,7 @@ from mlp_xp.runs import checkpoints, replacing, run_folder
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError, first_difference
 from mlp_xp.runs.settings import Settings, check_unchanged
+from mlp_xp.runs.tensors import read_sha256
 
 
 def check_run(settings: Settings, job: Job, folder: Path | None = None) -> None:
@@ -193,13 +194,14 @@ def save(folder: Path, position: Position, settings: Settings, job: Job) -> None
     """Write a checkpoint and the model: the best network on the held-out samples, or else the current network.
 
     With the first checkpoint, the run that this one replaces is gone. Raises FileError, and DivergenceError if the
-    state is not finite.
+    state is not finite, and RunError if the rows of your own data are missing.
     """
     check_state(position, job.backend)
     network = position.best.network if position.best else position.state.network
     # The checkpoint first: so a run that has a model but no checkpoint has lost it.
     checkpoints.save_checkpoint(folder, position, settings, job.backend)
-    checkpoints.save_model(folder, job.model(network))
+    rows = None if job.dataset.hold_out is None else read_sha256(folder / run_folder.ROWS)
+    checkpoints.save_model(folder, job.model(network), rows)
     replacing.settle(folder)
 
 

@@ -12,7 +12,7 @@ from mlp_xp.errors import Argument, MlpXpError
 from mlp_xp.runs.settings import Settings, unflatten
 
 # Written to config.json, models and checkpoints. A change that an older version cannot read raises it.
-FORMAT = 2
+FORMAT = 3
 REMEDY = "restore it from a copy, or train again"
 TARGETS = ("unchanged", "standardize")  # whether a network is trained on standardised numbers
 CONFIG_FIELDS = {"settings": dict, "threads": dict, "train_samples": int, "task": str, "targets": str}

@@ -1,19 +1,15 @@
-"""The rows that a network was trained on, by which they are known again in other data: rows.npy in a run's folder."""
+"""The rows that a network was trained on, by which they are known again in other data."""
 
-import io
 from collections import Counter
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.files import write_whole
-from mlp_xp.runs.records import RunError
-
-ROWS = "rows.npy"
+from mlp_xp.runs.records import REMEDY, RunError
+from mlp_xp.runs.tensors import read_tensors, write_tensors
 
 
 @np.errstate(over="ignore")  # a number that is too large for the dtype becomes infinite
@@ -30,30 +26,38 @@ def row_sums(inputs: Array, labels: Array, backend: Backend, dtype: str | None =
         return blake2b(numbers.tobytes(), digest_size=8).digest()
 
     parts = [array.reshape(len(array), -1) for array in map(backend.to_numpy, (inputs, labels))]
-    return np.frombuffer(b"".join(map(digest, *parts)), "<u8")
+    return np.frombuffer(b"".join(map(digest, *parts)), "<u8").astype(np.uint64)
 
 
-def write_rows(folder: Path, sums: np.ndarray) -> None:
-    """Write rows.npy. Raises FileError."""
-    file = io.BytesIO()
-    np.save(file, sums)
-    write_whole(folder / ROWS, file.getvalue())
+def write_rows(path: Path, sums: np.ndarray) -> str:
+    """Write the sums of the rows that a network is trained on, and return the file's checksum.
 
+    The file of the model holds this checksum, so the two cannot come from different runs.
 
-def read_rows(folder: Path, record: dict[str, Any]) -> np.ndarray:
-    """Return the sums of the rows that a run was trained on, none if its data are published. Raises RunError.
-
-    record: the run's config.json, which has their number.
+    Raises:
+        FileError: The file cannot be written.
     """
-    path, number = folder / ROWS, record.get("rows") or 0
-    try:
-        sums = np.lib.format.read_array(io.BytesIO(path.read_bytes())) if number else np.empty(0, np.uint64)
-        if sums.dtype != np.uint64 or sums.shape != (number,):
-            raise ValueError(f"it has {sums.dtype} of the shape {sums.shape}")
-        return sums
-    except (OSError, ValueError, EOFError) as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"is damaged: {reason}", file=path, remedy="restore it from a copy, or train again") from error
+    return write_tensors(path, {"rows": sums}, {})
+
+
+def read_rows(path: Path, checksum: str | None) -> np.ndarray:
+    """Read the sums of the rows that a network was trained on, uint64 (n,).
+
+    Args:
+        path: The file that `write_rows` has written.
+        checksum: The checksum in the file of the model. None: its rows were not recorded,
+            and the result is empty.
+
+    Raises:
+        RunError: The file is missing or damaged, or belongs to another model.
+    """
+    if checksum is None:
+        return np.empty(0, np.uint64)
+    tensors, facts = read_tensors(path)
+    if facts["sha256"] != checksum:
+        fault = "has not the rows that the model was trained on"
+        raise RunError(fault, file=path, remedy=REMEDY)
+    return tensors["rows"]
 
 
 def seen(sums: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, int]:

@@ -25,14 +25,14 @@ from mlp_xp.files import ASIDE, file_errors, make_folder, sync, write_whole
 from mlp_xp.runs import records
 from mlp_xp.runs.records import REPORT_FIELDS, RESULTS, TARGETS, first_difference, parse_settings
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
-from mlp_xp.runs.rows import ROWS, row_sums, write_rows
+from mlp_xp.runs.rows import row_sums, write_rows
 from mlp_xp.runs.settings import Settings, flatten, with_absolute_paths
 
 PAGE = "page.html"
 NAMES = ("curves", "deformed", "confusion", "probabilities", "mistakes", "weights", "predictions", "labels")
 PICTURES = (*(f"{name}.png" for name in NAMES), PAGE)
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
-MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
+MODEL, CHECKPOINT, ROWS = "model.safetensors", "checkpoint.safetensors", "rows.safetensors"
 # All files but config.json, in the order in which they are removed or moved aside.
 RUN_FILES = (CHECKPOINT, MODEL, RESULT, METRICS, ROWS, *PICTURES)
 # The lock and who holds it, see `lock`; a run that is being replaced, see `replacing`.
@@ -75,11 +75,11 @@ def check_folder(folder: Path, what: str, file: str) -> None:
 
 
 def create_run(folder: Path, settings: Settings, job: Job) -> None:
-    """Write config.json of a new run, and rows.npy for your own data. Raises FileError.
+    """Write config.json of a new run, and the rows of your own data. Raises FileError.
 
     The files of a run without a checkpoint are removed. The folder must exist, and its lock must be held.
     """
-    backend, is_own = job.backend, job.dataset.hold_out is not None
+    backend = job.backend
     number, reason = backend.threads[:2]
     record = {
         "format": records.FORMAT,
@@ -95,11 +95,10 @@ def create_run(folder: Path, settings: Settings, job: Job) -> None:
         "threads": {"number": number, "reason": reason, "cpus": cpus(), **threads_chosen()},
         "machine": f"{platform.system()} {platform.machine()}",
         **data_facts(job),
-        **({"rows": job.dataset.train_inputs.shape[0]} if is_own else {}),
     }
     clear(folder)
-    if is_own:
-        write_rows(folder, row_sums(*job.dataset[:2], backend))
+    if job.dataset.hold_out is not None:
+        write_rows(folder / ROWS, row_sums(*job.dataset[:2], backend))
     write_json(folder / CONFIG, record)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from mlp_xp.backends.threads import LAUNCH_BOUND
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, described
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
@@ -40,6 +41,7 @@ def describe(settings: Settings, job: Job) -> str:
         f"{settings.dtype}",
         "arrays": f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}",
         "threads": "" if number is None else f"{number}: {reason}",
+        "speed": slow_on_gpu(job) if backend.on_gpu else "",
         "data": f"{settings.data}: {parts} {described(shape)}{targets}{'' if test else ', no test set'}",
         "columns": dataset.columns.described if dataset.columns else "",
         "classes": counted(dataset, backend) if dataset.hold_out and dataset.task.exclusive else "",
@@ -50,6 +52,14 @@ def describe(settings: Settings, job: Job) -> str:
         "weights": f"taken from {settings.start_from}" if settings.start_from else "",
     }
     return "\n".join(f"{name:8} {text}" for name, text in lines.items() if text)
+
+
+def slow_on_gpu(job: Job) -> str:
+    """Say that a CPU is faster for small steps, and from which batch size on it is not; "" for large steps."""
+    if job.work >= LAUNCH_BOUND:
+        return ""
+    enough = math.ceil(LAUNCH_BOUND / job.parameters)
+    return f"a step is a chain of launches: a CPU is faster with batches below {thousands(enough)} (estimated)"
 
 
 def counted(dataset: Dataset, backend: Backend) -> str:

@@ -31,7 +31,7 @@ DOTS = ".."
 class SweepOptions:
     """What a sweep does with the values of its settings, where, and how. Raises ConfigError."""
 
-    sweep_dir: str | None = setting(None, is_path=True)
+    sweep_dir: str | None = setting(None, is_path=True, aliases=("--run-dir",))
     """Folder of the sweep. By default one below runs, named after the settings."""
     random: int | None = setting(None, least=1)
     """Draw this many settings at random instead of taking all combinations, and train each with every --seed and

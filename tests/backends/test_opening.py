@@ -218,6 +218,7 @@ def strangers(tmp_path, monkeypatch, forget):
 
 def test_a_module_of_the_current_folder_is_found(strangers):
     assert "or name any other module as habits:" in refusal("habits")
+    assert refusal("pytorch").endswith("sparse, tensorflow"), "it is torch that is meant, not a module pytorch"
     assert open_backend("habits:without_device").name == "habits:without_device"
 
 
@@ -243,6 +244,7 @@ def test_less_than_a_namespace_in_float64_may_be_enough(strangers):
     [
         ("no_such_module:xp", "No module named 'no_such_module'"),
         ("array_api_compat:nonsense", "No module named 'array_api_compat.nonsense'"),
+        ("array_api_strict:...", "No module named 'array_api_strict.'"),
         ("raises_on_import:", "imported: SystemExit: 3"),
         ("numpy:pi", "does not implement the array API standard: it lacks abs, all, arange, argmax, asarray, astype,"),
         ("habits:only_float32", "it lacks float64"),

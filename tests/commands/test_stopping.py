@@ -33,7 +33,7 @@ from mlp_xp.api import train
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.commands.stopping import PATIENCE, Stop
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.runs import checkpoints, run_folder
+from mlp_xp.runs import run_folder, tensors
 from mlp_xp.show.console import plain_console
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -96,7 +96,7 @@ def assert_goes_on(folder: Path, monkeypatch) -> None:
     with monkeypatch.context() as patch:
         die_at(patch, run_folder.append_metrics, 20)
         assert call("train", "--resume", folder).code == 130
-    saved = checkpoints.read_tensors(folder / "checkpoint.safetensors")[1]["position"]
+    saved = tensors.read_tensors(folder / "checkpoint.safetensors")[1]["position"]
     after = [*map(without_times, metrics(folder))]
     assert len(after) >= 20
     assert len(after) > saved["reports"] > 0
@@ -108,7 +108,7 @@ def assert_saved(outcome: Outcome, code: int, said: str, folder: Path, monkeypat
     assert_one_line(outcome, code, said, f"--resume {folder}\n")
     assert not CONTROL.search(outcome.out)
     place = re.search(r"epoch (\d+), after (\d+) samples", outcome.err)
-    saved = checkpoints.read_tensors(folder / "checkpoint.safetensors")[1]["position"]
+    saved = tensors.read_tensors(folder / "checkpoint.safetensors")[1]["position"]
     assert (saved["epoch"], saved["sample"]) == tuple(map(int, place.groups()))
     assert saved["reports"] == len(metrics(folder))
     assert_goes_on(folder, monkeypatch)

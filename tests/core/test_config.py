@@ -128,6 +128,7 @@ def test_a_configuration_cannot_be_changed_and_can_be_a_key():
     assert {config: 1}[TrainConfig(epochs=3, learning_rate=0.5, hidden=[3, 2])] == 1
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.epochs = 0  # type: ignore[misc]
+    assert TrainConfig(nesterov=np.bool_(True), optimizer=np.str_("momentum")).nesterov is True
     one, other = (TrainConfig(activation=Activation(tanh, tanh_derivative)) for _ in range(2))
     assert {one: 1}[other] == 1
     assert one != TrainConfig(activation=Activation(tanh, identity_derivative))

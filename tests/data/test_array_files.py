@@ -10,7 +10,7 @@ import pytest
 
 from mlp_xp.data.array_files import read_array_files
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.errors import DatasetError
+from mlp_xp.errors import DatasetError, MlpXpWarning
 
 X, Y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 1, 0])
 
@@ -85,7 +85,13 @@ def test_labels(tmp_path: Path, write: Any, labels: np.ndarray, names: tuple[str
     [
         ({}, "has no training set; name the arrays x_train"),
         ({"arr_0": X, "arr_1": Y}, "has no training set; name the arrays x_train"),
-        ({"X": X}, "has no training set; name"),
+        ({"X": X}, "has x without y; its arrays are 'x'; correct the names"),
+        ({"X": X, "y": Y, "x_test": X}, "has x_test without y_test; its arrays are 'x', 'x_test', 'y'; "),
+        (
+            {"X": X, "y": Y, "x_test": X, "y_tst": Y},
+            "has x_test without y_test; its arrays are 'x', 'x_test', 'y', 'y_tst'; ",
+        ),
+        ({"X": X, "y": Y, "test_images": X, "y_test": Y}, "has y_test without x_test; "),
         ({"X": X, "y": np.zeros(4, "M8[s]")}, ", row 0: np.datetime64('1970-01-01T00:00:00') is not a number; "),
         ({"X": np.where(X == 7, np.nan, X), "y": Y}, ", row 2, column 1: nan is not a finite number"),
         ({"X": X, "y": np.array([b"a", b"b", b"\xe9", b"c"])}, "cannot be read as an array ('utf-8' codec can't"),
@@ -97,6 +103,12 @@ def test_faults(tmp_path: Path, write: Any, arrays: dict[str, Any], fault: str) 
         load_dataset(path) if arrays else read_array_files(path)
     assert str(caught.value).startswith(repr(str(path))[:-1])
     assert str(caught.value).isprintable()
+
+
+def test_a_warning_names_arrays_that_are_not_used(tmp_path: Path, write: Any) -> None:
+    path = write(tmp_path, X=X, y=Y, xtest=X, ytest=Y)
+    with pytest.warns(MlpXpWarning, match="arrays that are not used: 'xtest', 'ytest'"):
+        assert load_dataset(path, test_fraction=0).test_inputs is None
 
 
 class Trap:
@@ -137,7 +149,7 @@ def test_damaged_archives(tmp_path: Path) -> None:
 def test_what_is_not_an_archive(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
     for path, fault in (
-        ("x.npy", "has no training set; "),
+        ("x.npy", "has x without y; "),
         ("none.npz", "cannot be read: No such"),
     ):
         with pytest.raises(DatasetError, match=re.escape(f"{str(tmp_path / path)!r}: {fault}")):

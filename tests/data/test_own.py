@@ -197,7 +197,7 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(runs: Path, name: s
     ("arguments", "fault"),
     [
         (["run-table.csv", "numbers.csv"], "'numbers.csv': has no column 'x3'; its columns are"),
-        (["run-grey", "table.csv"], "takes images of 5 x 6, made from pictures; use a run that was trained on a table"),
+        (["run-grey", "table.csv"], "takes images of 5 x 6; use a run that was trained on a table"),
         (["run-table.csv", "table.csv", "grey/ant"], "'table.csv': is a table; give it alone"),
         (
             ["run-table.csv", "table.csv", "--csv", "--keep", "id,x1,nr"],
@@ -206,7 +206,7 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(runs: Path, name: s
         (["run-grey", "grey/ant", "--keep", "id"], "--keep: is for a table and --csv"),
         (
             ["run-table.csv", "grey/ant"],
-            "takes samples of 4 features, made from columns; use a run that was",
+            "takes samples of 4 features; use a run that was",
         ),
     ],
 )
@@ -218,9 +218,7 @@ def test_faults_of_predictions(runs: Path, monkeypatch: pytest.MonkeyPatch, argu
 def test_pictures_do_not_fit_square_images_of_floats(runs: Path) -> None:
     """Which numbers stand for white and black is not known."""
     model = load_run(runs / "run-grey")._replace(kind="arrays", prepare=Preparation(unchanged), input_shape=(5, 5))
-    said = (
-        "takes images of 5 x 5 floats, made from arrays; use a run that was trained on pictures, or square images of b"
-    )
+    said = "takes images of 5 x 5 floats; use a run that was trained on pictures, or square images of b"
     with pytest.raises(MlpXpError, match=said):
         predict(model, runs / "grey" / "ant")
 

@@ -23,13 +23,12 @@ from mlp_xp.runs.checkpoints import (
     check_fit,
     load_checkpoint,
     load_run,
-    read_tensors,
     save_checkpoint,
     save_model,
-    write_tensors,
 )
 from mlp_xp.runs.run_folder import RunError
 from mlp_xp.runs.settings import Settings, settings_of
+from mlp_xp.runs.tensors import read_tensors, write_tensors
 
 SETTINGS = Settings(train=TrainConfig(epochs=1, hidden=(2,), optimizer="momentum"))
 

@@ -132,7 +132,7 @@ def test_runs_that_do_not_fit_together_are_refused(runs, picture, tables, tmp_pa
         (("predict", runs[0], fewer, picture), "its network does not fit that of"),
         (("evaluate", labels, regression), "task regression, not labels"),
         (("predict", labels, regression, new), "task regression, not labels"),
-        (("predict", *runs, new), "takes images of 6 x 6, made from arrays; use a run that was trained on a table"),
+        (("predict", *runs, new), "takes images of 6 x 6; use a run that was trained on a table"),
     ):
         assert_one_line(call(*words), 2, message, str(words[1]))
     # Other data for training are no fault where the data to evaluate on are named, or there are none.

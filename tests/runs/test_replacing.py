@@ -97,7 +97,7 @@ def test_no_file_of_the_new_run_is_left_beside_the_old_one(tmp_path):
     for name in ("config.json", CHECKPOINT, "curves.png"):
         (folder / name).write_text("old")
     replacing.begin(folder)
-    for name in ("config.json", "rows.npy", "metrics.jsonl"):
+    for name in ("config.json", "rows.safetensors", "metrics.jsonl"):
         (folder / name).write_text("new")
     replacing.settle(folder)
     assert files(folder) == dict.fromkeys(("config.json", CHECKPOINT, "curves.png"), b"old")

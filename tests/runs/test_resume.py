@@ -127,7 +127,7 @@ def test_a_killed_command_resumes_to_the_same_files(small_run, data_dir, tmp_pat
     assert (outcome.code, outcome.err) == (0, "")
     assert_same_run(folder, small_run)
     assert record_of(folder)["settings"] == record_of(small_run)["settings"]
-    assert record_of(folder)["format"] == 2
+    assert record_of(folder)["format"] == 3
     assert not [*folder.glob(".*")]
     (tmp_path / "run" / "config.json").write_text(json.dumps(record_of(folder)).replace(str(data_dir), "/moved"))
     assert call("train", *arguments) == (

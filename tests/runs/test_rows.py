@@ -1,6 +1,6 @@
 """The rows that a network was trained on, in all forms of data and on all backends."""
 
-import io
+import json
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,8 @@ from mlp_xp import TrainConfig, evaluate, from_arrays, load_dataset, load_run, o
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs.rows import read_rows, row_sums, seen
-from mlp_xp.runs.run_folder import read_config
+from mlp_xp.runs.run_folder import RunError
+from mlp_xp.runs.tensors import read_tensors
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 RANDOM = np.random.RandomState(0)
@@ -118,15 +119,57 @@ def table(tmp_path):
     return write_csv(tmp_path / "t.csv", {"a": X[:, 0].tolist(), "y": NAMES[Y].tolist()})
 
 
-def test_damaged_rows_end_in_one_line(table, tmp_path):
-    run, file, archive = train_run(tmp_path / "run", load_dataset(table, label="y")), io.BytesIO(), io.BytesIO()
-    np.save(file, X)
-    np.savez(archive, X)
-    whole = (run / "rows.npy").read_bytes()
-    for content in (b"", b"nonsense", whole[:-9], file.getvalue(), archive.getvalue(), None):
-        (run / "rows.npy").unlink() if content is None else (run / "rows.npy").write_bytes(content)
+@pytest.fixture
+def run(table, tmp_path):
+    return train_run(tmp_path / "run", load_dataset(table, label="y"))
+
+
+def damaged_bits(content: bytes) -> list[bytes]:
+    """Return a file with a bit flipped, a sector of zeros, bytes shifted by one, and cut off, at several places."""
+    found = [content[:-9], b"", b"nonsense"]
+    for place in range(0, len(content), 97):
+        flipped = content[place] ^ 1 << place % 8
+        found.append(content[:place] + bytes([flipped]) + content[place + 1 :])
+        found.append(content[:place] + bytes(64) + content[place + 64 :])
+        found.append(content[:place] + content[place + 1 :] + b"\0")
+    return [each for each in found if each != content]
+
+
+@pytest.mark.parametrize("name", ["rows.safetensors", "model.safetensors"])
+def test_training_rows_are_never_taken_for_new_ones_after_damage(run, table, name):
+    """The number of samples would be 60 if they were."""
+    whole = (run / name).read_bytes()
+    for content in (*damaged_bits(whole), None):
+        if content is None:
+            (run / name).unlink()
+        else:
+            (run / name).write_bytes(content)
         outcome = call("evaluate", run, "--data-dir", table)
-        assert_one_line(outcome, 2, "rows.npy': is damaged", "restore it from a copy")
+        assert_one_line(outcome, 2, f"{name}': ")
+
+
+def test_the_rows_of_another_run_are_refused(run, table, tmp_path):
+    other = train_run(tmp_path / "other", load_dataset(table, label="y", split_seed=1))
+    (run / "rows.safetensors").write_bytes((other / "rows.safetensors").read_bytes())
+    outcome = call("evaluate", run, "--data-dir", table)
+    assert_one_line(outcome, 2, "rows.safetensors': has not the rows that the model was trained on")
+
+
+def test_the_record_of_the_settings_decides_nothing_about_rows(run, table):
+    """Other data in it are other data; so all training rows are left out."""
+    config = json.loads((run / "config.json").read_text())
+    for changes in ({"data_crc32": "00000000"}, {"rows": 0, "train_samples": 1}):
+        (run / "config.json").write_text(json.dumps({**config, **changes}))
+        with pytest.warns(MlpXpWarning, match="48 of 60 rows are left out"):
+            assert evaluate(run, table).result.samples == 12
+
+
+def test_a_resumed_run_without_its_rows_is_not_saved_as_one_of_published_data(run, table):
+    """A model that knew no rows would be evaluated on those that it was trained on."""
+    (run / "rows.safetensors").unlink()
+    config = TrainConfig(epochs=2, hidden=(3,), warm_up_steps=0)
+    with pytest.raises(RunError, match=r"rows\.safetensors': cannot be read"):
+        list(train(config, load_dataset(table, label="y"), open_backend(), run_dir=run))
 
 
 def test_a_replaced_run_has_the_rows_of_the_new_one(table, tmp_path):
@@ -137,4 +180,5 @@ def test_a_replaced_run_has_the_rows_of_the_new_one(table, tmp_path):
         assert call("train", *words, *common).code == 0
         data = None if seed is None else load_dataset(table, label="y", split_seed=seed)
         sums = row_sums(*data[:2], open_backend()) if data else ()
-        assert np.array_equal(read_rows(run, read_config(run)[1]), sums)
+        _, facts = read_tensors(run / "model.safetensors")
+        assert np.array_equal(read_rows(run / "rows.safetensors", facts["rows"]), sums)

@@ -69,6 +69,16 @@ def test_what_is_trained_is_described():
     assert other.endswith("layerwise, deformed")
 
 
+@pytest.mark.parametrize(("hidden", "batch_size", "enough"), [(64, 1, "1 657"), (64, 199, "1 657"), (25000, 5, None)])
+def test_small_steps_on_a_gpu_are_told_from_which_batch_size_on_a_gpu_is_of_use(hidden, batch_size, enough):
+    """5 000 000 / (36 * 64 + 64 + 64 * 10 + 10), rounded up: less than 5 million multiply-adds are a matter of µs."""
+    job = Job(TrainConfig(hidden=(hidden,), batch_size=batch_size), TINY, open_backend())
+    assert "launches" not in describe(Settings(), job)
+    job.backend = replace(job.backend, on_gpu=True)
+    said = [line for line in describe(Settings(), job).splitlines() if "a chain of launches" in line]
+    assert [line.rpartition("batches below ")[2] for line in said] == ([f"{enough} (estimated)"] if enough else [])
+
+
 @pytest.mark.parametrize(
     ("train", "held_out", "samples", "said"),
     [

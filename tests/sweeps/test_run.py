@@ -129,7 +129,7 @@ def test_members_train_on_your_own_table_with_the_bits_of_train(tmp_path, backen
     path = write_samples(tmp_path / "own.csv", rng.normal(size=(80, 3)), rng.choice(["x", "y"], 80))
     words = ["--data-dir", path, "--label", "kind", "--recipe", "standard", "--epochs", 1]
     words += ["--hidden", 4, "--validation", 10, "--backend", backend, "--test-fraction", 0, 0.25]
-    outcome = call("sweep", *words, "--sweep-dir", tmp_path / "s")
+    outcome = call("sweep", *words, "--run-dir", tmp_path / "s")
     assert outcome.code == 0, outcome
     assert_as_trained(tmp_path / "s", tmp_path, "0000", "0001")
     result = json.loads((run_of(tmp_path / "s", "0001") / "result.json").read_text())
