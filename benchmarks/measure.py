@@ -8,7 +8,7 @@ alive; whole programs run in a new process in each round.
 import datetime as dt
 import os
 import platform
-import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +19,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+import psutil
 
 from benchmarks.contestants import initial_network
 from benchmarks.whole import ALL, WARM, contestant_of, make_contestant
@@ -75,6 +77,10 @@ def peak_bytes() -> int:
         status = Path("/proc/self/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
     except (OSError, IndexError):
+        if sys.platform == "win32":
+            return psutil.Process().memory_info().peak_wset
+        import resource
+
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
 
 

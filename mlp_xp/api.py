@@ -30,7 +30,7 @@ from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.tables import is_table, read_tables
 from mlp_xp.declared import check_choice
-from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
+from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, quoted
 from mlp_xp.export import page
 from mlp_xp.files import FileError
 from mlp_xp.runs import run_folder
@@ -219,7 +219,7 @@ def _read(models: Sequence[Model], inputs: Any) -> tuple[Samples, Pictures | Non
     floats = " floats" * (len(others) > 0 and not model.prepare.takes_bytes)
     if not (model.kind == "columns" if tables else is_square or "pictures" in model.kind):
         raise MlpXpError(
-            f"the network of {model.source!r} takes {described(model.input_shape)}{floats}",
+            f"the network of {quoted(model.source)} takes {described(model.input_shape)}{floats}",
             remedy=f"use a run that was trained on {'a table' if tables else 'pictures, or square images of bytes'}",
             file=paths[0],
         )
@@ -249,7 +249,7 @@ def _models(given: Models, backend: str, device: str | None) -> list[Model]:
         raise MlpXpError("there are none; give a run's folder, a model, or several in a list", setting="models")
     models = [*found.values()]
     for model in models:
-        check_fit(model, models[0], f"that of {models[0].source!r}")
+        check_fit(model, models[0], f"that of {quoted(models[0].source)}")
     return [model.on(open_backend(backend, device, model.backend.dtype_name)) for model in models]
 
 
@@ -379,7 +379,7 @@ def _data_of(
         in_memory = not isinstance(data, str | os.PathLike | None)
         if not in_memory and (not settings or (data is None and settings.data == UNNAMED)):
             raise MlpXpError(
-                f"{model.source!r}: its data were in memory, or are not known; give the same data", setting="data"
+                f"{quoted(model.source)}: its data were in memory, or are not known; give the same data", setting="data"
             )
         origin = settings.origin if settings else Origin()
         place = settings.data if settings and data is None else data

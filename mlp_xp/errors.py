@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from mlp_xp.system import command_line
+
 
 class Argument(NamedTuple):
     """A setting that a message mentions, with the value to give it; None mentions the name alone."""
@@ -61,7 +63,7 @@ class Fault(Exception):  # noqa: N818  (the base of warnings too)
             return "".join(name(word) if isinstance(word, Argument) else word for word in words)
 
         setting = name(Argument(self.setting)) if self.setting else ""
-        file = "" if self.file is None else repr(str(self.file))
+        file = "" if self.file is None else quoted(self.file)
         numbers = [f"{kind} {value}" for kind, value in (("line", self.line), ("row", self.row)) if value is not None]
         column = "" if self.column is None else f"column {self.column!r}"
         place = ", ".join(filter(None, (file, *numbers, column)))
@@ -89,6 +91,11 @@ class DatasetError(MlpXpError):
     """Files or arrays that do not form a valid data set."""
 
 
+def quoted(path: object) -> str:
+    """Return a path in quotes, as messages show it: control characters are escapes, but a backslash is itself."""
+    return repr(str(path)).replace("\\\\", "\\")
+
+
 def escaped(text: str) -> str:
     """Return text with the characters that control a terminal, and others that it cannot show, written as escapes."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
@@ -96,7 +103,7 @@ def escaped(text: str) -> str:
 
 def not_installed(requirement: str) -> str:
     """Return the end of a message about a missing library, with the install command for the running Python."""
-    return f"is not installed; install it with: {sys.executable} -m pip install {requirement}"
+    return f"is not installed; install it with: {command_line([sys.executable])} -m pip install {requirement}"
 
 
 def one_line(error: BaseException) -> str:

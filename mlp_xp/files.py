@@ -3,12 +3,19 @@
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from mlp_xp.errors import MlpXpError
+from mlp_xp.system import WINDOWS
 
 ASIDE = ".aside"
+# Seconds in which another program may close a file that Windows does not replace or
+# remove while it is open there.
+PATIENCE = 10.0
 
 
 class FileError(MlpXpError):
@@ -19,7 +26,12 @@ class FileError(MlpXpError):
 
 @contextlib.contextmanager
 def file_errors(path: Path, doing: str) -> Iterator[None]:
-    """Turn an OSError into a FileError, one line that names the file. doing: the verb in its message."""
+    """Turn an OSError into a FileError, which names the file.
+
+    Args:
+        path: The file or folder.
+        doing: The verb in the message, such as "write".
+    """
     try:
         yield
     except OSError as error:
@@ -29,7 +41,11 @@ def file_errors(path: Path, doing: str) -> Iterator[None]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a temporary file, wait until it is on disk, then rename it to `path`. Raises FileError."""
+    """Write a temporary file, wait until it is on disk, then rename it to `path`.
+
+    Raises:
+        FileError: The file cannot be written.
+    """
     aside = path.parent / f".{path.name}.{os.getpid()}{ASIDE}"
     try:
         with file_errors(path, "write"):
@@ -38,19 +54,72 @@ def write_whole(path: Path, data: bytes) -> None:
             with aside.open("xb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-            sync(path.parent)  # the rename must be on disk too
+                sync(file.fileno())
+            replace(aside, path)
+            sync_folder(path.parent)  # the rename must be on disk too
     finally:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
 
 
-def sync(folder: Path) -> None:
-    """Wait until the names in a folder are on disk, where the file system can do this for folders. Raises OSError."""
+def append_line(path: Path, line: bytes) -> None:
+    """Append a line to a file, which is created if it is missing, and wait until it is on disk.
+
+    Raises:
+        FileError: The file cannot be written.
+    """
+    with file_errors(path, "write"):
+        is_new = not path.exists()
+        with path.open("ab") as file:
+            file.write(line + b"\n")
+            file.flush()
+            sync(file.fileno())
+        if is_new:
+            sync_folder(path.parent)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename a file, and replace the target if it exists. Raises OSError."""
+    patiently(source.replace, target)
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it exists. Raises OSError."""
+    patiently(path.unlink, missing_ok=True)
+
+
+def patiently(operation: Callable[..., Any], *args: Any, **options: Any) -> None:
+    """Call an operation on files. On Windows, repeat it while another program has one of them open."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            operation(*args, **options)
+            return
+        except PermissionError:
+            if not WINDOWS or time.monotonic() > end:
+                raise
+        time.sleep(0.05)
+
+
+def sync(descriptor: int) -> None:
+    """Wait until an open file is on disk. Raises OSError."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        # There, fsync leaves the data in the cache of the disk. A network share may refuse this.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on disk, where the system can do this for folders. Raises OSError."""
+    if WINDOWS:  # it opens no folder
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
             raise
@@ -59,12 +128,16 @@ def sync(folder: Path) -> None:
 
 
 def make_folder(folder: Path, *, exist_ok: bool = True) -> None:
-    """Create a folder and its missing parents, each of which is then on disk. Raises OSError.
+    """Create a folder and its missing parents, each of which is then on disk.
 
     Without waiting for the parent, a power failure can take away the folder with everything that was saved in it.
+
+    Raises:
+        OSError: A folder cannot be created, or it exists and `exist_ok` is False.
     """
-    if not folder.parent.exists():
-        make_folder(folder.parent)
+    missing = [parent for parent in folder.parents if not parent.exists()]
     if not folder.is_dir() or not exist_ok:
-        folder.mkdir(exist_ok=exist_ok)
-        sync(folder.parent)
+        missing.insert(0, folder)
+    for each in reversed(missing):
+        each.mkdir(exist_ok=exist_ok or each != folder)
+        sync_folder(each.parent)

@@ -33,6 +33,8 @@ def end(line: str, code: int) -> NoReturn:
 def install_command() -> str:
     """Return the command that installs this clone for this Python."""
     import shlex
+    import subprocess
     from pathlib import Path
 
-    return shlex.join([sys.executable, "-m", "pip", "install", "-e", str(Path(__file__).resolve().parent.parent)])
+    words = [sys.executable, "-m", "pip", "install", "-e", str(Path(__file__).resolve().parent.parent)]
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backends.reading import LibraryBackend
-from mlp_xp.backends.threads import LIMITS, ON_GPU, UNDECIDED
+from mlp_xp.backends.threads import LIMITS, ON_GPU, UNDECIDED, UNKNOWN
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend, Carry
 from mlp_xp.errors import MlpXpError, not_installed, one_line, with_colon
@@ -135,7 +135,7 @@ def eager(
 
     loops = partial(eager_scan, xp=xp, rows=rows), partial(eager_scan_blocks, xp=xp)
     jit = partial(eager_jit, from_numpy=from_numpy)
-    others["threads"] = ON_GPU if others.get("on_gpu") else UNDECIDED
+    others["threads"] = ON_GPU if others.get("on_gpu") else UNDECIDED if LIMITS.controls() else UNKNOWN
     return LibraryBackend(name, version, xp, device, None, from_numpy, to_numpy, *loops, jit, details=details, **others)
 
 

@@ -5,6 +5,7 @@ without a message.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,10 @@ def available_bytes() -> int:
     """Return how many bytes this process can still allocate: of the machine's memory, or less in a container."""
     import psutil
 
-    available = psutil.virtual_memory().available + psutil.swap_memory().free
+    available = psutil.virtual_memory().available
+    # On Windows, the swap file is read by performance counters, which may be switched off.
+    with suppress(OSError, RuntimeError):
+        available += psutil.swap_memory().free
     try:  # a container is a control group, whose limit holds for the groups within it
         path = Path("/proc/self/cgroup").read_text().rpartition("0::")[2].strip()
         folder = GROUPS / path.lstrip("/")

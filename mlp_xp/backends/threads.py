@@ -23,9 +23,10 @@ from mlp_xp.declared import ConfigError, Setting, checked
 # other: the shorter a step, the more it loses against one thread, up to 16 times. From here on it loses a factor of 1.2
 # to 2.4; see docs/performance.md.
 LARGE_STEP = 4 * 10**9
-# Multiply-adds of a forward pass up to which a step takes longer on a GPU than on one CPU core. A step is a chain of some
-# 25 launches, each of which takes CuPy 10 µs (its pull request 3298); in that time a core does a step of 5 million
-# (docs/performance.md: 319 µs for 6.5 million). No GPU was measured.
+# Multiply-adds of a forward pass up to which a step takes longer on a GPU than on one CPU
+# core. A step is a chain of some 25 launches, each of which takes CuPy 10 µs (its pull
+# request 3298). In that time a core does a step of 5 million: docs/performance.md has
+# 319 µs for 6.5 million. No GPU was measured.
 LAUNCH_BOUND = 5 * 10**6
 # The number may exceed the CPUs, but OpenMP ends the process if it cannot start a thread.
 THREADS = Setting("threads", int, (NoneType,), None, least=1, most=1024)
@@ -36,7 +37,7 @@ class Threads(NamedTuple):
     """The CPU threads on which a backend computes."""
 
     number: int | None = None
-    """None: not chosen yet, or of no importance, as on a GPU."""
+    """None: not chosen yet, unknown, or of no importance, as on a GPU."""
     reason: str = ""
     """Where the number comes from."""
     adjustable: bool = True
@@ -45,6 +46,12 @@ class Threads(NamedTuple):
 
 UNDECIDED = Threads()
 ON_GPU = Threads(None, "it computes on a GPU", adjustable=False)
+# Apple's Accelerate, which NumPy's wheels for macOS use, is one that cannot be asked.
+UNKNOWN = Threads(
+    None,
+    "the BLAS library decides, and cannot be asked; for Apple's, set VECLIB_MAXIMUM_THREADS before the start",
+    adjustable=False,
+)
 
 
 def threads_chosen() -> dict[str, str]:
@@ -143,6 +150,12 @@ class Limits:
     def count(self) -> int | None:
         """Return the largest thread count of a BLAS library; None if there is none."""
         return max((each.get_num_threads() for each in self._found if each.user_api == "blas"), default=None)
+
+    def controls(self) -> bool:
+        """Return whether there is a library whose threads can be chosen."""
+        if not self._found:
+            self.look()
+        return bool(self.others or self._found)
 
     @contextmanager
     def at(self, number: int | None = None) -> Iterator[None]:

@@ -11,7 +11,7 @@ from mlp_xp import api
 from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only_one
 from mlp_xp.commands.process import called, print_line
 from mlp_xp.core.dataset import described
-from mlp_xp.errors import not_installed
+from mlp_xp.errors import not_installed, quoted
 from mlp_xp.runs.sweep_index import INTERRUPTED, is_sweep
 from mlp_xp.runs.table import IN_USE, labels, read_row
 from mlp_xp.show.console import plain_console, print_csv, print_table, say
@@ -70,7 +70,7 @@ def warn_of_unfinished(folders: Iterable[Path]) -> None:
             text = f"{row.reason or INTERRUPTED}; its network is that of its last checkpoint"
             if row.state == INTERRUPTED:
                 text += f"; resume with: {called('train', '--resume', folder)}"
-            print_line("warning", f"{str(folder)!r}: {text}")
+            print_line("warning", f"{quoted(folder)}: {text}")
 
 
 def flat(record: dict[str, Any]) -> dict[str, Any]:

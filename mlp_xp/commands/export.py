@@ -5,7 +5,7 @@ from typing import Literal
 
 from mlp_xp.api import export_onnx
 from mlp_xp.commands.evaluate import warn_of_unfinished
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, quoted
 
 
 def export(run_dir: Path, /, *others: Path, dtype: Literal["float64", "float32"] | None = None) -> None:
@@ -22,7 +22,7 @@ def export(run_dir: Path, /, *others: Path, dtype: Literal["float64", "float32"]
     """
     *more, output = (run_dir, *others)
     if not more:
-        raise MlpXpError(f"there is no run before {str(output)!r}", remedy="give runs, and then a file to write")
+        raise MlpXpError(f"there is no run before {quoted(output)}", remedy="give runs, and then a file to write")
     export_onnx(more, output, dtype=dtype)
     warn_of_unfinished(more)
 

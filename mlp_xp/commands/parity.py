@@ -7,7 +7,6 @@ It trains one configuration on several array libraries and compares each, step b
 import json
 import math
 import platform
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
@@ -35,6 +34,7 @@ from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.trace import Tracer, probe, small_runs, trace
 from mlp_xp.runs.settings import RECIPES
 from mlp_xp.show.console import plain_console, print_table, say
+from mlp_xp.system import command_line
 
 QUANTITIES = ("loss", "logits", "weights")
 COLUMNS = ("backend", "verdict", *QUANTITIES, "head-room", "version", "device")
@@ -144,7 +144,8 @@ def parity(
             wrong = {each["backend"]: None for each in unknown if each["verdict"] in ("DIFFERS", "FAILED")}
             wrong.pop("notebook", None)
             if wrong:
-                say(console, f"to find the first operation that deviates, add: --trace --backends {shlex.join(wrong)}")
+                more = command_line(["--trace", "--backends", *wrong])
+                say(console, f"to find the first operation that deviates, add: {more}")
             for fault in faults:
                 print_line("mismatch", fault)
             for failure in failures:

@@ -6,7 +6,7 @@ from mlp_xp.api import plot_curves, plot_run
 from mlp_xp.commands.evaluate import warn_of_unfinished
 from mlp_xp.commands.options import BackendName, CacheDir, RunDirs
 from mlp_xp.commands.process import end_with
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, quoted
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.show.gallery import read_curves
 
@@ -34,7 +34,8 @@ def plot(
     if output and not others:
         raise MlpXpError("is for the curves of several runs; a single one is drawn in its folder", setting="output")
     if output and output.suffix.lower() != ".png":
-        raise MlpXpError(f"{str(output)!r} is not the name of a PNG file; give one that ends in .png", setting="output")
+        fault = f"{quoted(output)} is not the name of a PNG file; give one that ends in .png"
+        raise MlpXpError(fault, setting="output")
     if not others:
         paths = plot_run(folder, backend, data=data_dir, cache_dir=cache_dir)
         warn_of_unfinished([folder])

@@ -2,15 +2,15 @@
 
 import contextlib
 import os
-import shlex
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, escaped, not_installed
+from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, escaped, not_installed, quoted
+from mlp_xp.system import WINDOWS, command_line, is_closed_pipe
 
 BROKEN_PIPE = 128 + 13  # the exit code of a program that SIGPIPE ends
 # Modules that only some commands need, and what to install for each.
@@ -32,7 +32,7 @@ def run(main: Callable[[], int | None]) -> None:
         stream = getattr(sys, name) or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
         setattr(sys, name, stream)
         if hasattr(stream, "reconfigure"):  # captured output, as in a test, has no such method
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(encoding=encoding_of(stream), errors="backslashreplace")
     try:
         try:
             with warnings.catch_warnings():
@@ -49,13 +49,21 @@ def run(main: Callable[[], int | None]) -> None:
             print_line(fault.kind, fault.worded(as_option))
             code = fault.exit_code
         sys.stderr.flush()
-    except BrokenPipeError:
-        code = BROKEN_PIPE
-    except OSError:
-        code = 1  # the error cannot be printed, because its file is on a full disk
+    except OSError as error:  # on a full disk, the error cannot be printed
+        code = BROKEN_PIPE if is_closed_pipe(error) else 1
     finally:
         silence_output()
     sys.exit(code)
+
+
+def encoding_of(stream: TextIO) -> str:
+    """Return the encoding for an output stream: on Windows, UTF-8 for files and pipes.
+
+    Python would take the code page of the system there, which lacks many characters, and
+    in which `--data-dir` reads no table. A terminal, and what the user has chosen, stay.
+    """
+    chosen = os.environ.get("PYTHONIOENCODING")
+    return "utf-8" if WINDOWS and not chosen and not stream.isatty() else stream.encoding
 
 
 def fault_of(error: BaseException) -> MlpXpError | None:
@@ -65,12 +73,12 @@ def fault_of(error: BaseException) -> MlpXpError | None:
             return error
         case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != "mlp_xp":
             clone = Path(__file__).resolve().parents[2]
-            own = f"-e {shlex.quote(str(clone))}" if (clone / "pyproject.toml").exists() else name
+            own = command_line(["-e", str(clone)]) if (clone / "pyproject.toml").exists() else name
             return MlpXpError(f"{name} {not_installed(EXTRAS.get(name.partition('.')[0], own))}")
         case KeyboardInterrupt():
             return ended("interrupted", 130, kind="")
-        case OSError() if not isinstance(error, BrokenPipeError):
-            place = "the output" if error.filename is None else repr(os.fspath(error.filename))
+        case OSError() if not is_closed_pipe(error):
+            place = "the output" if error.filename is None else quoted(os.fspath(error.filename))
             return ended(f"{place}: {error.strerror or error}; fix the file or folder, or use another one", 1)
         case MemoryError():
             return MlpXpError(f"out of memory: {str(error) or 'the sizes are too large'}; choose smaller sizes")
@@ -88,7 +96,7 @@ def as_option(argument: Argument) -> str:
     """Name a setting as the command line does: `--task classes`, or `--learning-rate`."""
     # What Python's functions call `data` may also be a `Dataset`.
     option = "--data-dir" if argument.name == "data" else f"--{argument.name.replace('_', '-')}"
-    return option if argument.value is None else f"{option} {shlex.quote(str(argument.value))}"
+    return option if argument.value is None else command_line([option, str(argument.value)])
 
 
 def end_with(faults: Iterable[object]) -> int:
@@ -129,4 +137,4 @@ def silence_output() -> None:
 
 def called(name: str, *words: object) -> str:
     """Return the command line of another command, which works in any folder."""
-    return shlex.join(map(str, (sys.orig_argv[0], "-m", "mlp_xp", name, *words)))
+    return command_line(map(str, (sys.orig_argv[0], "-m", "mlp_xp", name, *words)))

@@ -4,7 +4,6 @@ The table has the settings in which the runs differ, their results, times and da
 setting, over all seeds.
 """
 
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from json import dumps
@@ -34,6 +33,7 @@ from mlp_xp.runs.table import (
 from mlp_xp.show.console import plain_console, print_csv, print_table, say
 from mlp_xp.show.numbers import figure
 from mlp_xp.sweeps.summary import Group, Summary, as_csv, as_json, summarise
+from mlp_xp.system import command_line
 
 DEFAULT = Path("runs")
 HEADS = {"name": "run"} | {name: each.head for name, each in FIGURES.items()}
@@ -113,7 +113,7 @@ def head(column: str) -> str:
 
 def _cell(row: Row, column: str) -> str:
     if column == "name":
-        return shlex.quote(str(row.folder))  # to be pasted
+        return command_line([str(row.folder)])  # to be pasted
     value = value_of(row, column)
     if column in row.settings:
         return shown(value)

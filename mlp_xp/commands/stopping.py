@@ -11,6 +11,7 @@ from rich.console import Console
 from mlp_xp.commands.process import BROKEN_PIPE, ended, silence_output
 from mlp_xp.errors import MlpXpError
 from mlp_xp.show.console import say
+from mlp_xp.system import is_closed_pipe
 
 # Seconds after which a second Ctrl-C does not wait for the end of the chunk.
 PATIENCE = 1.0
@@ -55,17 +56,18 @@ class Stop:
         """Return the error that ends the command. place: where training stopped and what to do."""
         if self.signal or self.error is None:
             return ended(f"interrupted {place}", 128 + self.signal, kind="")  # it is what was asked for
-        if isinstance(self.error, BrokenPipeError):
+        if is_closed_pipe(self.error):
             return ended(f"the reader of the output closed the pipe {place}", BROKEN_PIPE)
         return ended(f"the output cannot be written ({self.error.strerror or self.error}) {place}", 1)
 
     @contextlib.contextmanager
     def catching_signals(self) -> Iterator[None]:
-        """Note SIGINT, SIGTERM and SIGHUP instead of ending at once.
+        """Note Ctrl-C, SIGTERM, SIGHUP, and on Windows Ctrl-Break and a closed window, instead of ending at once.
 
         One that is ignored stays so: SIGHUP under nohup, and SIGINT in a background job of a shell script.
         """
-        known = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows
+        names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+        known = [getattr(signal, name) for name in names if hasattr(signal, name)]
         old = {number: signal.getsignal(number) for number in known}
         for number in (number for number in known if old[number] is not signal.SIG_IGN):
             signal.signal(number, self.handle)

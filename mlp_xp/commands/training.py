@@ -18,7 +18,7 @@ from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.training import Event
 from mlp_xp.data.datasets import is_own, load_dataset
 from mlp_xp.data.origin import Origin
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, quoted
 from mlp_xp.export.page import check_page, write_page
 from mlp_xp.files import FileError
 from mlp_xp.runs import recording, run_folder
@@ -172,7 +172,7 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
         except MlpXpError as error:
             stop.say(f"no page: {error}; then: {called('page', folder, run_folder.PAGE)}")
     if stop.error:
-        raise stop.error_at(f"after the end of the training; the run in {str(folder)!r} is complete")
+        raise stop.error_at(f"after the end of the training; the run in {quoted(folder)} is complete")
 
 
 def stop_at(event: Event, folder: Path, stop: Stop, hint: str) -> None:

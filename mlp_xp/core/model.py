@@ -12,7 +12,7 @@ from mlp_xp.core.functional import Activation, Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer, Network, forward
 from mlp_xp.core.task import Evaluation, Scaling, Task, in_units
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, quoted
 
 
 class Model(NamedTuple):
@@ -41,7 +41,7 @@ class Model(NamedTuple):
     def __repr__(self) -> str:
         many = f"{len(self.class_names)} {self.task.outputs_name}"
         return (
-            f"Model({self.source!r}, network={self.network!r}, activation={self.activation!r}, "
+            f"Model({quoted(self.source)}, network={self.network!r}, activation={self.activation!r}, "
             f"{described(self.input_shape)}, {many})"
         )
 
@@ -124,8 +124,9 @@ class Model(NamedTuple):
     def not_finite(self) -> MlpXpError:
         """Return the error for outputs, or a loss, that are not finite."""
         return MlpXpError(
-            f"{self.source!r}: its outputs, or its loss, are not finite: an input or label is far outside the range of "
-            "the training data, or the training diverged",
+            "its outputs, or its loss, are not finite: an input or label is far outside the range of the training "
+            "data, or the training diverged",
+            file=self.source,
             remedy="correct the data, or train again with a lower learning rate",
         )
 

@@ -18,7 +18,7 @@ from mlp_xp.data.reading import visible_names
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Format, Part, Samples
 from mlp_xp.data.tables import split_names
-from mlp_xp.errors import DatasetError, nearest
+from mlp_xp.errors import DatasetError, nearest, quoted
 
 # The forms in which data may be stored, one row each. The first one that fits a file or folder reads it.
 FORMATS: tuple[Format, ...] = (
@@ -58,7 +58,7 @@ def load_dataset(
     origin, backend = Origin(**how), backend or open_backend()
     row, path = _format_of(name_or_folder, origin), Path(name_or_folder)
     if wrong := _meaningless(row, origin):
-        fault = f"{str(name_or_folder)!r} holds {row.holds}, for which this means nothing"
+        fault = f"{quoted(name_or_folder)} holds {row.holds}, for which this means nothing"
         raise DatasetError(fault, remedy="leave it out", setting=wrong[0])
     if name_or_folder in DATASETS:
         name, source, is_here = path.name, DATASETS[path.name], path.name == "mnist" and MNIST_DIR.is_dir()

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, quoted
 
 CACHE_VARIABLE = "MLP_XP_CACHE"
 TIMEOUT_SECONDS = 20.0  # without data, after which the next mirror is tried
@@ -54,8 +54,8 @@ def fetch(name: str, *, cache_dir: str | os.PathLike[str] | None = None) -> list
         except ValueError:  # as pooch reports it
             faults.append(f"{mirror}{file}: wrong checksum")
         except OSError as error:
-            wrong = f"{str(folder)!r} cannot be used for {name}: {error.strerror or error}"
+            wrong = f"{quoted(folder)} cannot be used for {name}: {error.strerror or error}"
             remedy = f"name another folder, or set {CACHE_VARIABLE}"
             raise DownloadError(wrong, remedy=remedy, setting="cache_dir") from error
-    remedy = f"check the network, or put {', '.join(source.checksums)} from {source.home} into {str(folder)!r} by hand"
+    remedy = f"check the network, or put {', '.join(source.checksums)} from {source.home} into {quoted(folder)} by hand"
     raise DownloadError(f"{name}: cannot be downloaded: {'; '.join(faults)}", remedy=remedy)

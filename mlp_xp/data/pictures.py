@@ -12,7 +12,7 @@ from mlp_xp.data.ink import Bytes, prepare_image
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import fault, in_order, visible_names
 from mlp_xp.data.samples import Format, Part, Samples
-from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, some
+from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, quoted, some
 
 GIVE = (
     "a table (such as CSV) and its label, a .npz archive, or a folder of pictures for each class, of .npy files, or of "
@@ -65,7 +65,7 @@ def _read_alike(paths: list[Path], side: int | None) -> Bytes:
     for path in paths:
         images.append(read_image(path, None if side is None else (side, side)))
         if images[-1].shape[:2] != images[0].shape[:2]:
-            fault = f"has {_size(images[-1].shape[:2])}, {str(paths[0])!r} has {_size(images[0].shape[:2])}"
+            fault = f"has {_size(images[-1].shape[:2])}, {quoted(paths[0])} has {_size(images[0].shape[:2])}"
             remedy = ("resize the pictures to one size, as ", Argument("picture_size"), " does")
             raise DatasetError(fault, remedy=remedy, file=path)
     if any(image.ndim == 3 for image in images):

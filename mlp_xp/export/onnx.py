@@ -20,7 +20,7 @@ from mlp_xp.core.network import Layer
 from mlp_xp.core.task import in_units
 from mlp_xp.data.arrays import warn_if_rounded
 from mlp_xp.data.reading import FLAGS, MISSING
-from mlp_xp.errors import MlpXpError, not_installed, one_line
+from mlp_xp.errors import MlpXpError, not_installed, one_line, quoted
 from mlp_xp.files import write_whole
 
 ROWS = "n"  # the name of the first axis, whose length is free
@@ -51,7 +51,7 @@ def write_onnx(models: Sequence[Model], path: Path, dtype: str | None = None) ->
     ConfigError for another dtype, and FileError.
     """
     if path.suffix.lower() != ".onnx":
-        raise MlpXpError(f"{str(path)!r} is not the name of an ONNX file", remedy="give one that ends in .onnx")
+        raise MlpXpError(f"{quoted(path)} is not the name of an ONNX file", remedy="give one that ends in .onnx")
     try:
         import ndonnx as xp
         import onnx
@@ -73,7 +73,7 @@ def write_onnx(models: Sequence[Model], path: Path, dtype: str | None = None) ->
         graph = xp.build(inputs, outputs)
         onnx.checker.check_model(graph, full_check=True)
     except Exception as error:  # functions of one's own may do anything
-        raise MlpXpError(f"{first.source!r}: {wrong}; ndonnx says: {one_line(error)[:300]}") from error
+        raise MlpXpError(f"{quoted(first.source)}: {wrong}; ndonnx says: {one_line(error)[:300]}") from error
     onnx.helper.set_model_props(graph, _metadata(models))
     graph.producer_name, graph.producer_version = "mlp_xp", __version__
     write_whole(path, graph.SerializeToString())
@@ -88,7 +88,7 @@ def _in_dtype(model: Model, name: str) -> Model:
         numbers = (*chain(*moved.network), *fitted, *moved.scaling, *inverses)
     if name != model.backend.dtype_name:
         if not all(np.isfinite(each).all() for each in numbers):
-            raise MlpXpError(f"{model.source!r}: {name} does not hold its numbers", remedy="export it in float64")
+            raise MlpXpError(f"{quoted(model.source)}: {name} does not hold its numbers", remedy="export it in float64")
         warn_if_rounded(fitted, name, model.columns and model.columns.feature_names, file=model.source)
         warn_if_rounded(moved.scaling, name, model.class_names, file=model.source)
     return moved
@@ -121,7 +121,7 @@ def _kinds(models: Sequence[Model]) -> dict[str, str]:
         for model in models:
             for column in model.columns.columns:
                 if kinds.setdefault(column.name, column.kind) != column.kind:
-                    fault = f"{model.source!r}: its column {column.name!r} is a {column.kind}"
+                    fault = f"{quoted(model.source)}: its column {column.name!r} is a {column.kind}"
                     raise MlpXpError(f"{fault}, for others a {kinds[column.name]}", remedy="export them one by one")
     return kinds
 

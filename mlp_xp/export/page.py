@@ -17,7 +17,7 @@ from mlp_xp.core.dataset import UNNAMED, Dataset, described
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, count_parameters
 from mlp_xp.data.columns import Column
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, quoted
 from mlp_xp.files import write_whole
 from mlp_xp.runs.run_folder import preparation_of
 
@@ -55,7 +55,7 @@ def write_page(path: Path, model: Model, dataset: Dataset) -> None:
     for an activation or a preparation of your own, and FileError.
     """
     if path.suffix.lower() != ".html":
-        raise MlpXpError(f"{str(path)!r} is not the name of an HTML file", remedy="give one that ends in .html")
+        raise MlpXpError(f"{quoted(path)} is not the name of an HTML file", remedy="give one that ends in .html")
     to_numpy, shape = model.backend.to_numpy, model.input_shape
     sizes = [model.network[0].weights.shape[0], *(layer.bias.shape[0] for layer in model.network)]
     check_page(model, sizes)

@@ -2,7 +2,6 @@
 
 import io
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from mlp_xp.errors import escaped
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.bounds import INPLACE, expect, refer
 from mlp_xp.parity.trace import Operation, expression
+from mlp_xp.system import command_line
 
 SCRIPT = """\
 # {title}
@@ -96,7 +96,7 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> st
         shows, last = found is not None, found[0] if found else last
     why = "" if shows else "; the fault may depend on earlier calls, on chance, or on an array's layout in memory"
     says = f"{'shows' if shows else 'does NOT show'} it in a process of its own: {said} {last}".rstrip()
-    return f"python {shlex.quote(str(script))} {says}{why}"
+    return f"{command_line(['python', str(script)])} {says}{why}"
 
 
 def _imports(backend: Backend) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from mlp_xp.core.step import State, to_device
 from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import Best, Position, Tally
 from mlp_xp.data.columns import Column, Columns
+from mlp_xp.errors import quoted
 from mlp_xp.runs.records import RunError, check_fields, first_difference
 from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, facts_of, read_config
 from mlp_xp.runs.settings import Settings, check_unchanged, flatten, unflatten
@@ -132,8 +133,9 @@ def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
         facts += [("kinds of columns", kinds[0], kinds[1]), ("medians of columns with gaps", medians[0], medians[1])]
     if difference := first_difference(facts):
         raise RunError(
-            f"{model.source!r}: its network does not fit {whose}: {difference}; "
-            "give data and runs with the same task, inputs and outputs"
+            f"its network does not fit {whose}: {difference}",
+            file=model.source,
+            remedy="give data and runs with the same task, inputs and outputs",
         )
 
 
@@ -168,7 +170,7 @@ def load_checkpoint(folder: Path, settings: Settings, backend: Backend) -> Posit
     record = facts["position"]
     if record["epoch"] >= settings.train.epochs:
         raise RunError(
-            f"{settings.train.epochs} is too few: the run in {str(folder)!r} has already come to epoch "
+            f"{settings.train.epochs} is too few: the run in {quoted(folder)} has already come to epoch "
             f"{record['epoch'] + 1}",
             remedy="give at least as many, or start a new run",
             setting="epochs",

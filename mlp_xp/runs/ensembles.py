@@ -10,7 +10,7 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation, in_units
-from mlp_xp.errors import MlpXpWarning
+from mlp_xp.errors import MlpXpWarning, quoted
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.rows import read_rows, row_sums, seen
 from mlp_xp.runs.run_folder import CONFIG, MODEL, ROWS, checksum, read_config
@@ -30,10 +30,10 @@ def members_of(folder: Path) -> list[Path]:
     rows = sweep_rows(folder)[0]
     members = [row.folder for row in rows if row.state == FINISHED]
     if not members:
-        raise RunError(f"{str(folder)!r}: no member of this sweep has finished; start the sweep again")
+        raise RunError("no member of this sweep has finished; start the sweep again", file=folder)
     if len(members) < len(rows):
-        text = f"{str(folder)!r}: only {len(members)} of {len(rows)} members of this sweep have finished, and count"
-        warnings.warn(text, MlpXpWarning, stacklevel=2)
+        text = f"only {len(members)} of {len(rows)} members of this sweep have finished, and count"
+        warnings.warn(MlpXpWarning(text, file=folder), stacklevel=2)
     return members
 
 
@@ -46,7 +46,7 @@ def run_of(model: Model) -> Path | None:
     if not model.sha256 or not (path / CONFIG).exists():
         return None
     if read_sha256(path / MODEL) != model.sha256:
-        raise RunError(f"{model.source!r}: the run has been trained since this model was read; read it again")
+        raise RunError("the run has been trained since this model was read; read it again", file=model.source)
     return path
 
 
@@ -63,8 +63,9 @@ def held_out(models: Sequence[Model], datasets: Sequence[Dataset], *, same: bool
         for model, sums in zip(models[1:], others, strict=True):
             if not np.array_equal(sums, first):
                 raise RunError(
-                    f"{model.source!r}: has another test set than {models[0].source!r}: it was trained on other data, "
-                    "or on another split of the same; give runs with the same split, or a single one, such as a fold"
+                    f"has another test set than {quoted(models[0].source)}: it was trained on other data, or on "
+                    "another split of the same; give runs with the same split, or a single one, such as a fold",
+                    file=model.source,
                 )
     count = datasets[0].test_labels.shape[0]
     marks, unsure = np.zeros(count, np.bool_), 0

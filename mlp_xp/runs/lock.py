@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import platform
+import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,11 @@ from pathlib import Path
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.runs.run_folder import HOLDER, LOCK, RunError
+from mlp_xp.system import exists
 
-# What a file system without locks answers, such as a network mount without its lock service.
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+# What a file system without locks answers, such as a network mount without its lock service. On Linux, the last two are
+# the same.
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 class InUseError(RunError):
@@ -39,20 +42,17 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
             lock.acquire()
         except Timeout as error:
             user = holder(folder) or "another process"
-            raise InUseError(
-                f"{str(folder)!r}: is in use by {user}; wait until it ends, or choose another folder"
-            ) from error
+            remedy = "wait until it ends, or choose another folder"
+            raise InUseError(f"is in use by {user}", file=folder, remedy=remedy) from error
         except (OSError, NotImplementedError) as error:
             if isinstance(error, OSError) and error.errno not in NO_LOCKS:
                 raise
-            warnings.warn(
-                f"{str(folder)!r}: its file system has no file locks ({getattr(error, 'strerror', None) or error}), so "
-                "a second run in this folder is not refused; do not start one",
-                MlpXpWarning,
-                stacklevel=3,
-            )
+            reason = getattr(error, "strerror", None) or error
+            text = f"its file system has no file locks ({reason}), so a second run in this folder is not refused"
+            warnings.warn(MlpXpWarning(text, remedy="do not start one", file=folder), stacklevel=3)
     try:
-        write_whole(folder / HOLDER, f"{os.getpid()} {platform.node()}\n".encode())
+        words = (os.getpid(), uuid.getnode(), platform.node())
+        write_whole(folder / HOLDER, f"{' '.join(map(str, words))}\n".encode())
         yield
     finally:
         try:
@@ -71,11 +71,13 @@ def holder(folder: Path) -> str | None:
     its name is missing for a moment.
     """
     try:
-        number, host = (folder / HOLDER).read_text().split()
-        if host == platform.node():
-            os.kill(int(number), 0)
-    except PermissionError:
-        pass  # it is alive and belongs to another user
+        first, address, host = (folder / HOLDER).read_text("utf-8").split(maxsplit=2)
+        number = int(first)
+        # The name of a machine may change with its network, and so may the address of its network card.
+        is_here = host.rstrip() == platform.node() or address == str(uuid.getnode())
+        if is_here and not exists(number):
+            return None
     except (OSError, ValueError):
         return None
-    return f"process {number} on {host}" + " (this process)" * (number == str(os.getpid()))
+    this = " (this process)" if is_here and number == os.getpid() else ""
+    return f"process {number} on {host.rstrip()}{this}"

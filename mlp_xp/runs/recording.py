@@ -13,8 +13,8 @@ from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.training import Event, Position, check_state, trajectory
-from mlp_xp.errors import Argument, MlpXpError
-from mlp_xp.files import ASIDE, FileError, file_errors, make_folder
+from mlp_xp.errors import Argument, MlpXpError, quoted
+from mlp_xp.files import ASIDE, FileError, file_errors, make_folder, remove
 from mlp_xp.runs import checkpoints, replacing, run_folder
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError, first_difference
@@ -66,7 +66,7 @@ def read_source(start_from: str | Path | None, job: Job) -> Network:
     )
     if difference := first_difference(facts):
         raise RunError(
-            f"the network of {str(start_from)!r} does not fit the new run: {difference}", setting="start_from"
+            f"the network of {quoted(start_from)} does not fit the new run: {difference}", setting="start_from"
         )
     first, *others = _with_units_of(model, job) if same else model.network[:-1]
     if names and wanted:
@@ -100,12 +100,13 @@ def open_folder(folder: Path, *, existing: bool, wait: float = 0.0) -> Iterator[
         replacing.settle(folder)
         with file_errors(folder, "remove temporary files in"):
             for old in folder.glob(f".*{ASIDE}"):  # of a killed process
-                old.unlink()
+                remove(old)
         if (folder / run_folder.CONFIG).exists():
             run_folder.read_config(folder)  # refuses that of another program
             if not existing:
                 raise RunError(
-                    f"{str(folder)!r} already contains a run",
+                    "already contains a run",
+                    file=folder,
                     remedy=(
                         *("resume it with ", Argument("resume"), ", choose another folder, or replace it with "),
                         Argument("overwrite"),
@@ -208,7 +209,7 @@ def save(folder: Path, position: Position, settings: Settings, job: Job) -> None
 def what_is_kept(folder: Path) -> str:
     """Say what is in a run's folder after an error."""
     if run_folder.is_replaced(folder):
-        return f"the old run in {str(folder)!r} is as it was"
+        return f"the old run in {quoted(folder)} is as it was"
     if not (folder / run_folder.CHECKPOINT).exists():
         is_run = (folder / run_folder.CONFIG).exists()
         return f"no checkpoint was saved yet{'; --resume starts the run from its beginning' * is_run}"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from mlp_xp.backends.hooks import known_hooks
 from mlp_xp.core.task import TASKS
 from mlp_xp.declared import ConfigError
-from mlp_xp.errors import Argument, MlpXpError
+from mlp_xp.errors import Argument, MlpXpError, quoted
 from mlp_xp.runs.settings import Settings, unflatten
 
 # Written to config.json, models and checkpoints. A change that an older version cannot read raises it.
@@ -86,7 +86,7 @@ def check_foreign(settings: Settings, named: str | None, file: Path) -> None:
     """
     if (":" in settings.backend or settings.backend in known_hooks()) and named is None:
         raise ConfigError(
-            f"{str(file)!r} wants the module {settings.backend!r}, which is imported only if you name it too",
+            f"{quoted(file)} wants the module {settings.backend!r}, which is imported only if you name it too",
             remedy=("give ", Argument("backend", settings.backend), " to allow it, or another backend"),
             setting="backend",
         )

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from mlp_xp.files import file_errors, make_folder, sync, write_whole
+from mlp_xp.files import file_errors, make_folder, patiently, replace, sync_folder, write_whole
 from mlp_xp.runs.run_folder import CHECKPOINT, CONFIG, OLD, RUN_FILES, clear
 
 
@@ -39,15 +39,15 @@ def settle(folder: Path) -> None:
         clear(folder)
     with file_errors(folder, "replace the run in"):
         if undone:
-            sync(folder)
+            sync_folder(folder)
             _move([CONFIG, *reversed(RUN_FILES)], old, folder)
-        shutil.rmtree(old)
-        sync(folder)
+        patiently(shutil.rmtree, old)
+        sync_folder(folder)
 
 
 def _move(names: Iterable[str], source: Path, target: Path) -> None:
     for name in names:
         with contextlib.suppress(FileNotFoundError):
-            (source / name).replace(target / name)
-            sync(target)
-            sync(source)
+            replace(source / name, target / name)
+            sync_folder(target)
+            sync_folder(source)

@@ -21,7 +21,7 @@ from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.training import Position, Report
-from mlp_xp.files import ASIDE, file_errors, make_folder, sync, write_whole
+from mlp_xp.files import ASIDE, append_line, file_errors, make_folder, remove, write_whole
 from mlp_xp.runs import records
 from mlp_xp.runs.records import REPORT_FIELDS, RESULTS, TARGETS, first_difference, parse_settings
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
@@ -66,12 +66,12 @@ def check_folder(folder: Path, what: str, file: str) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise RunError(f"{str(folder)!r} is not a folder; choose another")
+        raise RunError("is not a folder", file=folder, remedy="choose another")
     # One look, because a run that starts there at the same time changes what is there.
     with file_errors(folder, "read"):
         names = {path.name for path in folder.iterdir()}
     if file not in names and {name for name in names if not name.endswith(ASIDE)} - {LOCK, HOLDER}:
-        raise RunError(f"{str(folder)!r} is neither empty nor a {what}; choose another folder")
+        raise RunError(f"is neither empty nor a {what}", file=folder, remedy="choose another folder")
 
 
 def create_run(folder: Path, settings: Settings, job: Job) -> None:
@@ -172,7 +172,7 @@ def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
     if position.epoch < epochs - 1:
         with file_errors(folder, "remove the old result in"):
             for name in (RESULT, *PICTURES):
-                (folder / name).unlink(missing_ok=True)
+                remove(folder / name)
 
 
 def check_data(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -192,7 +192,7 @@ def clear(folder: Path) -> None:
     """
     with file_errors(folder, "remove the old run in"):
         for name in RUN_FILES:
-            (folder / name).unlink(missing_ok=True)
+            remove(folder / name)
 
 
 def is_replaced(folder: Path) -> bool:
@@ -205,11 +205,12 @@ def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
     folder = Path(folder)
     if not (folder / CONFIG).exists():
         why = f"it has no {CONFIG}" if folder.exists() else "it does not exist"
-        raise RunError(f"{str(folder)!r}: is not a run: {why}; give the folder of a training run")
+        raise RunError(f"is not a run: {why}", file=folder, remedy="give the folder of a training run")
     if is_replaced(folder):
         raise RunError(
-            f"{str(folder)!r}: is being replaced by a new run, which has no checkpoint yet; wait for it, or, if it was "
-            "interrupted, bring the old run back: resume it"
+            "is being replaced by a new run, which has no checkpoint yet",
+            file=folder,
+            remedy="wait for it, or, if it was interrupted, bring the old run back: resume it",
         )
     settings, record = parse_settings(folder / CONFIG)
     if "settings" not in record:
@@ -235,15 +236,8 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 def append_metrics(folder: Path, report: Report) -> None:
     """Append one line to metrics.jsonl, and wait until it is on disk. Raises FileError."""
-    line = json.dumps(metrics_record(report)) + "\n"
-    with file_errors(folder / METRICS, "write"):
-        is_new = not (folder / METRICS).exists()
-        with (folder / METRICS).open("a", encoding="utf-8") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        if is_new:
-            sync(folder)  # or a checkpoint could outlast the reports that it counts
+    # The name of a new file is on disk too, or a checkpoint could outlast the reports that it counts.
+    append_line(folder / METRICS, json.dumps(metrics_record(report)).encode())
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:

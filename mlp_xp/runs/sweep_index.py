@@ -55,7 +55,8 @@ def read_index(folder: str | Path) -> Index:
     """Return what sweep.json says. Raises MlpXpError if the folder is not a sweep's, or the file is damaged."""
     path = Path(folder) / INDEX
     if not os.path.lexists(path):
-        raise RunError(f"{str(folder)!r}: is not a sweep: it has no {INDEX}; give the folder of a sweep")
+        remedy = "give the folder of a sweep"
+        raise RunError(f"is not a sweep: it has no {INDEX}", file=folder, remedy=remedy)
     record = records.check_fields(records.check_format(records.read_json(path), path), FIELDS, path)
     base = unflatten(record["settings"], path)
     found = []

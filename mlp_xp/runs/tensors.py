@@ -72,9 +72,7 @@ def checksum_of(tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> 
     return digest.hexdigest()
 
 
-def _read(
-    path: Path, *, with_tensors: bool = False
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _read(path: Path, *, with_tensors: bool = False) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:

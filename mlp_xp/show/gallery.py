@@ -15,6 +15,7 @@ from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.task import TASKS
+from mlp_xp.errors import quoted
 from mlp_xp.runs import run_folder, table
 from mlp_xp.runs.checkpoints import load_run
 from mlp_xp.runs.figures import confusion_matrix
@@ -43,8 +44,9 @@ def compared(folders: Sequence[Path]) -> list[plots.Curves]:
     for each, folder in zip(curves, folders, strict=True):
         if each.task != curves[0].task:
             raise RunError(
-                f"{str(folder)!r}: its task is {each.task.name}, but that of {str(folders[0])!r} is "
-                f"{curves[0].task.name}; draw runs of the same task in one picture"
+                f"its task is {each.task.name}, but that of {quoted(folders[0])} is {curves[0].task.name}",
+                file=folder,
+                remedy="draw runs of the same task in one picture",
             )
     names = table.labels([table.read_row(folder) for folder in folders])
     return [replace(each, name=name) for each, name in zip(curves, names, strict=True)]

@@ -40,7 +40,7 @@ def describe(settings: Settings, job: Job) -> str:
         "network": f"{'-'.join(map(str, job.sizes))}, {config.activation}, {thousands(job.parameters)} parameters, "
         f"{settings.dtype}",
         "arrays": f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}",
-        "threads": "" if number is None else f"{number}: {reason}",
+        "threads": "" if backend.on_gpu else reason if number is None else f"{number}: {reason}",
         "speed": slow_on_gpu(job) if backend.on_gpu else "",
         "data": f"{settings.data}: {parts} {described(shape)}{targets}{'' if test else ', no test set'}",
         "columns": dataset.columns.described if dataset.columns else "",

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlp_xp.files import file_errors, make_folder
+from mlp_xp.files import file_errors, make_folder, remove
 from mlp_xp.runs import records
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError
@@ -69,7 +69,7 @@ def open_sweep(folder: Path, plan: Plan, sums: Mapping[str, str]) -> Iterator[In
         with file_errors(folder / MEMBERS, "create"):
             make_folder(folder / MEMBERS)
             for path in folder.glob(f"{STOP}*"):
-                path.unlink()
+                remove(path)
         yield read_index(folder)
 
 
@@ -79,8 +79,9 @@ def _check_same(folder: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> 
     for name, value in _by_name(wanted).items():
         if before.get(name) != value:
             raise RunError(
-                f"{str(folder)!r} belongs to another sweep: {name} was {shown(before.get(name))}, and is now "
-                f"{shown(value)}; give the same options, data and weights as before, or choose another folder"
+                f"belongs to another sweep: {name} was {shown(before.get(name))}, and is now {shown(value)}",
+                file=folder,
+                remedy="give the same options, data and weights as before, or choose another folder",
             )
 
 

@@ -18,13 +18,14 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.errors import MlpXpError, MlpXpWarning
+from mlp_xp.errors import MlpXpError, MlpXpWarning, quoted
 from mlp_xp.files import FileError
 from mlp_xp.runs import recording
 from mlp_xp.runs.lock import InUseError
 from mlp_xp.runs.run_folder import RESULT, checksum, read_result
 from mlp_xp.runs.settings import Settings, with_fitting_batches
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, INDEX, INTERRUPTED, MEMBERS
+from mlp_xp.system import has_lost
 
 # Seconds that a process of a killed sweep may still hold a member's folder; it stops at its next chunk.
 HANDOVER = 60.0
@@ -59,7 +60,7 @@ class Work(NamedTuple):
 
     def is_alone(self) -> bool:
         """Return whether the process of the sweep has gone."""
-        return self.parent is not None and os.getppid() != self.parent
+        return self.parent is not None and has_lost(self.parent)
 
 
 class Ending(NamedTuple):
@@ -121,7 +122,8 @@ def _prepare(work: Work) -> tuple[Settings, Job]:
         raise WorkerError(f"{here} has mlp_xp {__version__}, and the sweep {work.version}; install the same version")
     if not (work.sweep_dir / INDEX).exists():
         raise WorkerError(
-            f"{here} does not see the sweep's folder {str(work.sweep_dir)!r}; give a --sweep-dir that all workers share"
+            f"{here} does not see the sweep's folder {quoted(work.sweep_dir)}",
+            remedy="give a --sweep-dir that all workers share",
         )
     try:
         backend = open_backend(settings.backend, settings.device, settings.dtype)

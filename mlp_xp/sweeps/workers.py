@@ -6,14 +6,14 @@ A killed process breaks loky's whole pool, so each pool here has one process, an
 import contextlib
 import itertools
 import logging
+import math
 import os
-import signal
+import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from mlp_xp.backends.threads import VARIABLES, threads_chosen
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.sweep_index import FAILED
 from mlp_xp.sweeps.member import Ending, Work, train_member
+from mlp_xp.system import WINDOWS, starting_without_signals
 
 # Seconds: to wait for a scheduler and its first worker; between two looks at whether to stop; for members of a cluster
 # to save, after which those that no worker has begun are given up; until a process without work ends.
@@ -93,7 +94,10 @@ def train_all(
         try:
             if running and waits:
                 request()
-                wait(running, None if place.width else SAVING)
+                end = math.inf if place.width else time.monotonic() + SAVING
+                # In short pieces: on Windows, Ctrl-C does not end a wait.
+                while wait(running, LOOK_EVERY).not_done and time.monotonic() < end:
+                    pass
         finally:
             place.shutdown()
 
@@ -107,22 +111,22 @@ def this_machine(width: int) -> Place:
 
     number = next(iter(threads_chosen().values()), "1").partition(",")[0]
     env = {name: os.environ.get(name, number) for name in (*VARIABLES, "VECLIB_MAXIMUM_THREADS", "NPROC")}
-    resource_tracker.ensure_running()  # when it starts, it unblocks the signals that `submit` blocks
+    if not WINDOWS:
+        from multiprocessing import resource_tracker
+
+        resource_tracker.ensure_running()  # when it starts, it unblocks the signals that `submit` blocks
     pools: dict[Any, Future[Ending]] = {}  # with the member that each has trained last
 
     def submit(work: Work) -> "Future[Ending]":
         idle = (pool for pool, last in pools.items() if last.done() and not last.exception())
         pool = next(idle, None) or ProcessPoolExecutor(max_workers=1, timeout=IDLE, env=env)
-        # A terminal sends Ctrl-C to all processes. This one handles it. The others inherit what is blocked here, and
-        # look for the file that tells them.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
         try:
-            pools[pool] = pool.submit(train_member, work)
+            # This process handles Ctrl-C. The others look for the file that tells them.
+            with starting_without_signals():
+                pools[pool] = pool.submit(train_member, work)
         except OSError as error:
             fault = f"cannot start a process for a member: {error.strerror}"
             raise MlpXpError(fault, remedy="try again when there is room, or with fewer jobs") from error
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pools[pool]
 
     def shutdown() -> None:

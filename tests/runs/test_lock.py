@@ -5,6 +5,7 @@ import os
 import platform
 import signal
 import threading
+import uuid
 from pathlib import Path
 
 import filelock
@@ -14,6 +15,7 @@ from helpers import assert_one_line, call, files, finish, options, small_setting
 
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.errors import MlpXpWarning
+from mlp_xp.runs import lock
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.run_folder import RunError
 
@@ -84,8 +86,16 @@ def test_a_lock_is_released_though_the_removal_of_its_files_is_interrupted(tmp_p
         pass
 
 
-@pytest.mark.parametrize("content", [None, "1 2 3", f"{2**22 + 1} {platform.node()}"])
+DEAD, HERE, NAME = 2**22 + 1, uuid.getnode(), platform.node()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, "1", "one 2 3", f"{DEAD} {HERE} {NAME}", f"{DEAD} {HERE} old-name"],
+    ids=["no file", "too short", "no number", "dead", "dead, of another name"],
+)
 def test_a_lock_whose_holder_is_unknown_or_dead_names_nobody(content, tmp_path):
+    """Also of a machine that had another name when it was killed, as a network may give it one."""
     with locked(tmp_path):
         (tmp_path / ".holder").unlink()
         if content is not None:
@@ -97,7 +107,23 @@ def test_a_lock_whose_holder_is_unknown_or_dead_names_nobody(content, tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize("fault", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError("none")])
+def test_a_holder_that_may_be_alive_is_named(tmp_path):
+    """One on another machine may be, because nothing here can tell."""
+    this, parent = os.getpid(), os.getppid()
+    for holder, named in (
+        (f"{this} {HERE} {NAME}", f"process {this} on {NAME} (this process)"),
+        (f"{parent} 1 {NAME}", f"process {parent} on {NAME}"),
+        (f"{DEAD} 1 another 主机", f"process {DEAD} on another 主机"),
+        (f"{this} 1 another", f"process {this} on another"),
+    ):
+        (tmp_path / ".holder").write_bytes(f"{holder}\n".encode())
+        assert lock.holder(tmp_path) == named
+
+
+REFUSALS = [OSError(number, os.strerror(number)) for number in (errno.ENOLCK, errno.ENOTSUP)]
+
+
+@pytest.mark.parametrize("fault", [*REFUSALS, NotImplementedError("none")])
 def test_a_file_system_without_locks_gives_a_warning_and_trains(fault, tmp_path, monkeypatch):
     def acquire(*_, **__):
         raise fault
