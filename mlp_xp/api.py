@@ -398,10 +398,10 @@ def _data_of(
         dataset = known[key]
         if run_dir and data is None:
             run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, model.backend)})
-    check_fit(model, dataset, f"the data set {dataset.name!r}")
+    check_fit(model, dataset, f"the data set {quoted(dataset.name)}")
     if dataset.test_inputs is None and needs_test:
         raise RunError(
-            f"the data {dataset.name!r} have no test set: all their samples are for training, and how well a network "
-            "does on those says nothing; give other data, or train with a test set"
+            f"the data {quoted(dataset.name)} have no test set: all their samples are for training, and how well a "
+            "network does on those says nothing; give other data, or train with a test set"
         )
     return dataset

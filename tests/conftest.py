@@ -1,6 +1,7 @@
 """Fixtures and hooks. A test with the fixture `backend` or `xp` runs on every usable backend."""
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
@@ -49,6 +50,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if name not in QUICK_BACKENDS and not item.get_closest_marker("every_backend"):
                 item.add_marker(pytest.mark.slow)
         missing = [name for marker in item.iter_markers("needs") for name in marker.args if not is_installed(name)]
+        if sys.platform == "win32" and item.get_closest_marker("posix"):
+            missing += ["a POSIX system"]
         if item.get_closest_marker("gpu"):
             if cupy_stand_in.NAME in item.nodeid:  # it would wrongly count as a test on a GPU
                 raise pytest.UsageError(f"{item.nodeid}: runs on the stand-in for CuPy; do not mark it gpu")

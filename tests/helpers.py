@@ -6,8 +6,6 @@ import io
 import itertools
 import json
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
@@ -49,6 +47,11 @@ class Namespace:
 NAMESPACE = f"import array_api_compat.numpy as numpy\n\n\n{inspect.getsource(Namespace)}"
 
 
+def native(text: str) -> str:
+    """Return a text with the paths in it as this system writes them."""
+    return text.replace("/", os.sep)
+
+
 class Outcome(NamedTuple):
     """The exit code and output of a script."""
 
@@ -81,7 +84,9 @@ def call_main(main: Callable[[], int | None], *argv: Any) -> Outcome:
 @contextlib.contextmanager
 def not_ignored() -> Iterator[None]:
     """Give SIGINT and SIGHUP their usual effect, in what is started too: `nohup make test &` runs with both ignored."""
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    usual: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
+    if hasattr(signal, "SIGHUP"):
+        usual[signal.SIGHUP] = signal.SIG_DFL
     ignored = [number for number in usual if signal.getsignal(number) is signal.SIG_IGN]
     for number in ignored:
         signal.signal(number, usual[number])
@@ -99,7 +104,7 @@ def start(name: str, *args: Any, first: str = "", **options: Any) -> subprocess.
     of JAX may hold a lock.)
     """
     env = {k: v for k, v in os.environ.items() if k != "FORCE_COLOR"}
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", **options}
     env = {**env, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
     command = [sys.executable, "-m", "mlp_xp", name, *map(str, args)]
     if first:
@@ -129,6 +134,9 @@ def on_a_terminal(name: str, *args: Any, interrupt_after: bytes = b"") -> tuple[
 
     interrupt_after: press Ctrl-C when the output contains this.
     """
+    import pty  # POSIX alone has these
+    import select
+
     ours, its = pty.openpty()
     env = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
     control = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"

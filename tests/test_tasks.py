@@ -122,7 +122,7 @@ def test_validation_of_numbers_is_by_r2(place: Path) -> None:
     shown = (place / "held-out.txt").read_text()
     assert f"kept the network of epoch {record['kept_epoch']}: R² {max(scores):.4f} on 50 held-out samples" in shown
     outcome = call("evaluate", place / "neither")
-    assert_one_line(outcome, 2, f"the data {str(place / 'two.csv')!r} have no test set: all their samples are for")
+    assert_one_line(outcome, 2, f"the data '{place / 'two.csv'}' have no test set: all their samples are for")
     outcome = call("evaluate", place / "neither", "--data-dir", place / "two.csv")
     assert_one_line(outcome, 2, "there are no rows but those that the network was trained on")
 
@@ -161,7 +161,7 @@ def test_pictures_fit_the_task(place: Path, tmp_path: Path) -> None:
         str(place / "two" / f"{x}.png") for x in ("curves", "predictions")
     ]
     outcome = call("plot", place / "three", place / "two", "--output", tmp_path / "both.png")
-    assert_one_line(outcome, 2, f"{str(place / 'two')!r}: its task is regression, but that of", str(place / "three"))
+    assert_one_line(outcome, 2, f"'{place / 'two'}': its task is regression, but that of", str(place / "three"))
     assert not (tmp_path / "both.png").exists()
 
 

@@ -134,7 +134,7 @@ def _format_of(name_or_folder: str | os.PathLike[str], how: Origin) -> Format:
     if not os.path.lexists(name_or_folder):
         known = nearest(text, DATASETS)
         raise DatasetError(
-            f"{text!r}: no such folder, file or data set{known}",
+            f"{quoted(text)}: no such folder, file or data set{known}",
             remedy=f"choose one of {', '.join(DATASETS)}, or give {pictures.GIVE}",
             setting="dataset" if known else "data",
         )

@@ -53,7 +53,7 @@ def _pictures_by_class(folder: Path) -> dict[str, list[Path]]:
     names = in_order(name for name in visible_names(folder) if (folder / name).is_dir())
     files = {name: [folder / name / each for each in visible_names(folder / name)] for name in names}
     every = [path for paths in files.values() for path in paths if path.is_file()]
-    if others := [str(path.relative_to(folder)) for path in every if not is_picture(path.name)]:
+    if others := [path.relative_to(folder).as_posix() for path in every if not is_picture(path.name)]:
         text = f"files that Pillow does not read are left out: {some(others, 3)}"
         warnings.warn(MlpXpWarning(text, file=folder), stacklevel=2)
     return {name: [path for path in paths if is_picture(path.name)] for name, paths in files.items()}

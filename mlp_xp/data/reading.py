@@ -48,7 +48,8 @@ def open_file(path: Path | zipfile.Path) -> Iterator[Stream]:
 
 def fault(error: Exception, path: object = None, remedy: str = "check the path and the file") -> DatasetError:
     """Return what the system or a library said about a file as an error; `open_file` adds the path."""
-    said = escaped(" ".join(str(getattr(error, "strerror", None) or error).split()))[:200]
+    text = str(getattr(error, "strerror", None) or error).replace(f" {path!r}", "").replace(f" {str(path)!r}", "")
+    said = escaped(" ".join(text.split()))[:200]
     reason = said.partition(". ")[0].removesuffix(".") or type(error).__name__  # NumPy goes on with advice to unpickle
     return DatasetError(f"cannot be read: {reason}", remedy=remedy, file=path)
 

@@ -43,7 +43,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         known, given = (_check_feature_names_in(self, names) for names in (None, input_features))
         names = dict(zip(known, given, strict=True))
-        renamed = Columns(tuple(each._replace(name=str(names[each.name])) for each in self.columns_.columns))
+        # Older versions of scikit-learn do not know the names of polars' columns; they stay as they are.
+        columns = (each._replace(name=str(names.get(each.name, each.name))) for each in self.columns_.columns)
+        renamed = Columns(tuple(columns))
         return np.array(renamed.feature_names, object)
 
     def _table(self, X: Any, *, reset: bool) -> Table:

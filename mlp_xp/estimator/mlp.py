@@ -15,6 +15,7 @@ from scipy.sparse import issparse
 from scipy.special import log_expit, log_softmax
 from sklearn import get_config, neural_network
 from sklearn.base import BaseEstimator
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.neural_network._stochastic_optimizers import BaseOptimizer
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -247,7 +248,8 @@ class _MLP(BaseEstimator):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy, the share of samples that have their class, or all their labels, right; or R²."""
-        return float(self._score(X, to_host(y), sample_weight=to_host(sample_weight)))
+        predicted, truth, weights = map(to_host, (self.predict(X), y, sample_weight))
+        return float(self._metric(truth, predicted, sample_weight=weights))
 
     def to_onnx(self, path: str | Path, *, dtype: str | None = None) -> None:
         """Write the network to an ONNX file, for features (n, features), as `mlp_xp.export_onnx` does.
@@ -313,6 +315,7 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
         **_MLP._constraints,
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
     }
+    _metric = staticmethod(accuracy_score)
     __init__ = with_parameters_of(neural_network.MLPClassifier.__init__, "class_weight")
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
@@ -364,4 +367,5 @@ class MLPRegressor(_MLP, neural_network.MLPRegressor):
         **_MLP._constraints,
         "loss": [StrOptions({"squared_error"})],
     }
+    _metric = staticmethod(r2_score)
     __init__ = with_parameters_of(neural_network.MLPRegressor.__init__)

@@ -1,6 +1,7 @@
 """Write a folder that shows a deviation with NumPy and the library alone: the inputs, and a script of ten lines."""
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -87,7 +88,10 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> st
     write_whole(folder / "inputs.npz", file.getvalue())
     script = folder / "reproduce.py"
     write_whole(script, text.encode(errors="backslashreplace"))
-    done = subprocess.run([sys.executable, str(script)], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(script)], check=False, capture_output=True, encoding="utf-8", errors="replace",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
     said, last = done.stdout.strip(), done.stderr.strip().rpartition("\n")[2]
     shows = last == "DEVIATES" and said.startswith(f"{shown.dtype} {shown.shape} ")
     if problem.startswith("raised"):

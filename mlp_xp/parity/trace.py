@@ -382,7 +382,9 @@ def _place() -> str:
     while frame.f_code.co_filename.startswith(_GO_BETWEENS) and frame.f_back is not None:
         frame = frame.f_back
     name, line = frame.f_code.co_filename, frame.f_lineno
-    return f"{name.removeprefix(f'{PACKAGE.parent}/')}:{line} ({linecache.getline(name, line).strip()})"
+    path = Path(name)
+    shown = path.relative_to(PACKAGE.parent) if PACKAGE in path.parents else path
+    return f"{shown.as_posix()}:{line} ({linecache.getline(name, line).strip()})"
 
 
 def _map(function: Callable[[Any], Any], tree: Any) -> Any:

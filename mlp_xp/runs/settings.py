@@ -8,7 +8,7 @@ from typing import Any
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.data.origin import Origin
 from mlp_xp.declared import ConfigError, check_settings, declared, setting
-from mlp_xp.errors import Argument, nearest
+from mlp_xp.errors import Argument, nearest, quoted
 
 
 @dataclass(frozen=True)
@@ -181,8 +181,9 @@ def check_unchanged(saved: Settings, wanted: Settings, file: Path | None = None)
         free.add("epochs")
     for name, value in now.items():
         if name not in free and before[name] != value:
+            texts = [quoted(each) if isinstance(each, str) else repr(each) for each in (before[name], value)]
             raise ConfigError(
-                f"a resumed run keeps its settings ({before[name]!r}, not {value!r})",
+                f"a resumed run keeps its settings ({texts[0]}, not {texts[1]})",
                 remedy=("leave it out, or start a new run with ", Argument("config")),
                 file=file,
                 setting=name,

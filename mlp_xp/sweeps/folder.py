@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlp_xp.errors import quoted
 from mlp_xp.files import file_errors, make_folder, remove
 from mlp_xp.runs import records
 from mlp_xp.runs.lock import locked
@@ -88,5 +89,5 @@ def _check_same(folder: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> 
 def _by_name(record: dict[str, Any]) -> dict[str, Any]:
     """Return what sweep.json says about a plan and its data without nesting."""
     plain = {name: value for name, value in record.items() if not isinstance(value, dict | list)}
-    sums = {f"the checksum of {name!r}": value for name, value in record["sums"].items()}
+    sums = {f"the checksum of {quoted(name)}": value for name, value in record["sums"].items()}
     return {**plain, **record["settings"], **record["options"], **sums}

@@ -120,7 +120,7 @@ def test_plot_draws_one_run_and_lays_several_over_one_another(folder, tmp_path, 
     both.write_bytes(b"old")
     code, out, err = call("plot", nowhere, folder, folder, "--output", both)
     assert (code, out, err.count("\n")) == (1, f"{both}\n", 1)
-    assert err.startswith(f"error: {str(nowhere)!r}: is not a run")
+    assert err.startswith(f"error: '{nowhere}': is not a run")
     assert both.read_bytes().startswith(b"\x89PNG")
     monkeypatch.chdir(tmp_path)
     assert call("plot", folder, folder)[:2] == (0, "curves.png\n")
@@ -174,10 +174,10 @@ def test_a_run_that_has_not_ended_is_named_as_that(tmp_path) -> None:
     where = "its network is that of its last checkpoint"
     for words in (("evaluate", run), ("predict", run, picture)):
         outcome = call(*words)
-        assert outcome.err.startswith(f"warning: {str(run)!r}: in use by process {os.getpid()} on "), outcome
+        assert outcome.err.startswith(f"warning: '{run}': in use by process {os.getpid()} on "), outcome
         assert outcome.err.endswith(f"; {where}\n")
     reports.close()
     for words in (("evaluate", run), ("predict", run, picture), ("evaluate", run, "--csv")):
         outcome = call(*words)
-        assert_one_line(outcome, 0, f"warning: {str(run)!r}: interrupted; {where}; resume with: ")
+        assert_one_line(outcome, 0, f"warning: '{run}': interrupted; {where}; resume with: ")
         assert outcome.err.endswith(f"-m mlp_xp train --resume {run}\n")

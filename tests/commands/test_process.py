@@ -20,6 +20,7 @@ from mlp_xp.files import FileError
 
 ROOT = SCRIPTS.parent
 PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+QUOTED = '"a b"' if sys.platform == "win32" else "'a b'"  # for a shell
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 
 
@@ -51,7 +52,7 @@ def test_the_documents_list_every_code():
         (lambda: 1, 1, ""),
         (raising(MlpXpError("no such thing")), 2, "error: no such thing"),
         (raising(MlpXpError("-1 is low", setting="learning_rate")), 2, "error: --learning-rate: -1 is low"),
-        (raising(MlpXpError("no", remedy=("give ", Argument("task", "a b")))), 2, "error: no; give --task 'a b'"),
+        (raising(MlpXpError("no", remedy=("give ", Argument("task", "a b")))), 2, f"error: no; give --task {QUOTED}"),
         (raising(FileError("disk full")), 1, "error: disk full"),
         (raising(KeyboardInterrupt), 130, "interrupted"),
         (raising(PermissionError(13, "Permission denied", "a/b")), 1, "error: 'a/b': Permission denied; fix the"),
@@ -106,9 +107,11 @@ def test_no_compile_cache_reaches_jax_and_all_workers(monkeypatch):
 # Signals and readers who leave.
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
-def test_a_signal_ends_a_command_as_it_ends_any_program(number):
+@pytest.mark.posix
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGTERM"])
+def test_a_signal_ends_a_command_as_it_ends_any_program(name):
     """A shell then shows 129 or 143."""
+    number = signal.Signals[name]
     process = program("print('x', flush=True); input()")
     assert process.stdout.readline() == "x\n"
     process.send_signal(number)
@@ -138,6 +141,7 @@ def test_a_reader_who_leaves_ends_a_command_quietly_but_no_bug(body, code, last)
 # Outputs that are closed or full.
 
 
+@pytest.mark.posix
 def test_a_closed_output_is_no_fault():
     """As in `mlp-xp train --epohcs 2>&-`. See also test_environments.py."""
     assert finish(start("train", "--epohcs", first="os.close(2)")) == (2, "", "")
@@ -186,7 +190,7 @@ def test_python_m_is_the_same_as_the_command(tmp_path):
 
 def test_a_command_that_is_named_works_in_any_folder(monkeypatch):
     monkeypatch.setattr(sys, "orig_argv", ["/my venv/python", "scripts/train.py"])
-    assert called("evaluate", Path("a b")) == "'/my venv/python' -m mlp_xp evaluate 'a b'"
+    assert called("evaluate", Path("a b")) == f"{QUOTED.replace('a b', '/my venv/python')} -m mlp_xp evaluate {QUOTED}"
 
 
 @pytest.mark.repository

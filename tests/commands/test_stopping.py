@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -114,18 +115,21 @@ def assert_saved(outcome: Outcome, code: int, said: str, folder: Path, monkeypat
     assert_goes_on(folder, monkeypatch)
 
 
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [
-        (signal.SIGINT, 130),
-        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
-        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
-    ],
-)
-def test_a_signal_ends_training_with_everything_saved(number, code, forever, tmp_path, monkeypatch):
-    process, path = start("train", *forever), tmp_path / "run" / "metrics.jsonl"
+SIGNALS = [
+    ("SIGINT", 130),
+    pytest.param("SIGTERM", 143, marks=pytest.mark.slow),
+    pytest.param("SIGHUP", 129, marks=pytest.mark.slow),
+]
+if sys.platform == "win32":
+    SIGNALS = [("CTRL_BREAK_EVENT", 149)]  # Ctrl-C goes to all processes of the console
+
+
+@pytest.mark.parametrize(("name", "code"), SIGNALS)
+def test_a_signal_ends_training_with_everything_saved(name, code, forever, tmp_path, monkeypatch):
+    group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if sys.platform == "win32" else {}
+    process, path = start("train", *forever, **group), tmp_path / "run" / "metrics.jsonl"
     wait_until(lambda: path.exists() and path.read_bytes().count(b"\n") > 2, process)
-    process.send_signal(number)
+    process.send_signal(getattr(signal, name))
     assert_saved(finish(process), code, "interrupted in epoch", tmp_path / "run", monkeypatch)
 
 
@@ -147,6 +151,7 @@ def test_an_output_on_a_full_disk_ends_training_with_everything_saved(forever, t
     assert_saved(outcome, 1, said, tmp_path / "run", monkeypatch)
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 def test_ctrl_c_on_a_terminal_ends_with_one_line(forever, tmp_path, monkeypatch):
     code, said = on_a_terminal("train", *forever, interrupt_after=b"    2     150 ")
@@ -187,11 +192,12 @@ def test_a_pipe_that_breaks_after_training_loses_nothing(small_run, data_dir, tm
     read_until(process, "trained in")
     process.stdout.close()
     process.stdout = None
-    assert_one_line(finish(process), 141, "closed the pipe after the end", f"the run in {str(folder)!r} is complete")
+    assert_one_line(finish(process), 141, "closed the pipe after the end", f"the run in '{folder}' is complete")
     assert_same_run(folder, small_run)
     assert (folder / "weights.png").exists()
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("name", ["metrics.jsonl", "model.safetensors", "checkpoint.safetensors", "result.json"])
 def test_whichever_file_finds_the_disk_full_the_run_can_go_on(name, small_run, data_dir, tmp_path, monkeypatch):
     folder, fsync = tmp_path / "run", os.fsync
@@ -204,11 +210,12 @@ def test_whichever_file_finds_the_disk_full_the_run_can_go_on(name, small_run, d
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings()))
-    assert_one_line(outcome, 1, repr(str(folder / name)), "No space left on device", f" --resume {folder}\n")
+    assert_one_line(outcome, 1, f"'{folder / name}'", "No space left on device", f" --resume {folder}\n")
     assert call("train", "--resume", folder).code == 0
     assert_same_run(folder, small_run)
 
 
+@pytest.mark.posix
 def test_only_ctrl_c_a_while_after_another_signal_stops_without_saving():
     """A terminal that closes may send SIGHUP twice, and a batch system SIGTERM and SIGHUP."""
     stop = Stop(plain_console())

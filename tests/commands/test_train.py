@@ -126,7 +126,7 @@ def test_an_existing_run_is_refused_and_stays_if_the_new_one_cannot_begin(finish
     """--overwrite with a fault that shows late: in the data or the backend. See also test_replacing.py."""
     folder = shutil.copytree(finished[0], tmp_path / "run")
     for arguments, parts in (
-        (["--data-dir", data_dir], [repr(str(folder)), "--overwrite"]),
+        (["--data-dir", data_dir], [f"'{folder}'", "--overwrite"]),
         (["--data-dir", tmp_path / "none", "--overwrite"], []),
         (["--data-dir", data_dir, "--batch-size", 201, "--overwrite"], []),
         (["--data-dir", data_dir, "--device", "cuda:7", "--overwrite"], []),
@@ -206,7 +206,7 @@ def test_data_that_moved_are_asked_for(finished, data_dir, tmp_path):
     record = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({**record, "settings": {**record["settings"], "data_dir": gone}}))
     for words in (["evaluate", run], ["train", "--epochs", 4, "--resume", run]):
-        assert_one_line(call(*words), 2, "--data-dir: ", repr(gone))
+        assert_one_line(call(*words), 2, "--data-dir: ", f"'{gone}'")
         assert_one_line(call(*words, "--data-dir", tmp_path / "x"), 2, "--data-dir: ", "no such folder")
         assert call(*words, "--data-dir", data_dir).code == 0
 
@@ -238,6 +238,7 @@ def test_wrong_values_are_refused_before_any_data_is_loaded(words, parts, tmp_pa
 # On a terminal, and in a pipe.
 
 
+@pytest.mark.posix
 def test_on_a_terminal_there_is_a_bar_and_lines_that_fit(data_dir, tmp_path, no_pictures_elsewhere):
     arguments = ["--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(small_settings(epochs=6))]
     code, said = on_a_terminal("train", *arguments)

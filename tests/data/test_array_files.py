@@ -101,7 +101,7 @@ def test_faults(tmp_path: Path, write: Any, arrays: dict[str, Any], fault: str) 
     path = write(tmp_path, **arrays)
     with pytest.raises(DatasetError, match=re.escape(fault)) as caught:
         load_dataset(path) if arrays else read_array_files(path)
-    assert str(caught.value).startswith(repr(str(path))[:-1])
+    assert str(caught.value).startswith(f"'{path}")
     assert str(caught.value).isprintable()
 
 
@@ -123,7 +123,7 @@ def test_nothing_is_unpickled(tmp_path: Path, write: Any) -> None:
     with pytest.raises(DatasetError, match="cannot be read: Object arrays cannot be loaded when allow_pickle=False; "):
         read_array_files(path)
     (tmp_path / "a.npz").write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(DatasetError, match=r"contains pickled \(object\) data; check the path and the file$"):
+    with pytest.raises(DatasetError, match=r"pickled .*; check the path and the file$"):
         read_array_files(tmp_path / "a.npz")
 
 
@@ -152,9 +152,9 @@ def test_what_is_not_an_archive(tmp_path: Path) -> None:
         ("x.npy", "has x without y; "),
         ("none.npz", "cannot be read: No such"),
     ):
-        with pytest.raises(DatasetError, match=re.escape(f"{str(tmp_path / path)!r}: {fault}")):
+        with pytest.raises(DatasetError, match=re.escape(f"'{tmp_path / path}': {fault}")):
             read_array_files(tmp_path / path)
     folder = as_npy(tmp_path, X=X, y=Y)
     (folder / "X.npy").write_bytes((folder / "X.npy").read_bytes()[:-3])
-    with pytest.raises(DatasetError, match=r"X\.npy': cannot be read: Failed to read all data for array"):
+    with pytest.raises(DatasetError, match=r"X\.npy': cannot be read: "):
         read_array_files(folder)

@@ -170,7 +170,7 @@ def test_cache_folder_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.Mo
 
     (tmp_path / "file").write_bytes(b"")
     place = str(tmp_path / "file" / "kmnist")
-    assert message(tmp_path / "file").startswith(f"cache_dir: {place!r} cannot be used for kmnist: ")
+    assert message(tmp_path / "file").startswith(f"cache_dir: '{place}' cannot be used for kmnist: ")
 
     def fill(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")

@@ -121,7 +121,7 @@ def test_faults_of_folders(tmp_path: Path, arrays: list[np.ndarray], fault: str)
 def test_train_and_test_are_whole_words(tmp_path: Path, names: list[str], fault: str) -> None:
     for name in names:
         (tmp_path / name).write_text("")
-    assert message(load_dataset, tmp_path).startswith(f"{str(tmp_path)!r}: {fault}")
+    assert message(load_dataset, tmp_path).startswith(f"'{tmp_path}': {fault}")
 
 
 # IDX files.
@@ -151,7 +151,7 @@ def test_idx(tmp_path: Path) -> None:
 )
 def test_faults_of_idx(tmp_path: Path, data: bytes, ndim: int, fault: str) -> None:
     text = message(read_idx, write(tmp_path, data), ndim)
-    assert text.startswith(f"{str(tmp_path / 'file')!r}: ")
+    assert text.startswith(f"'{tmp_path / 'file'}': ")
     assert fault in text
 
 
@@ -198,4 +198,4 @@ def test_faulty_fields(tmp_path: Path, field: str, column: int) -> None:
     ],
 )
 def test_faults_of_csv(tmp_path: Path, text: str, fault: str) -> None:
-    assert message(read_csv, write(tmp_path, text)).startswith(f"{str(tmp_path / 'file')!r}: {fault}")
+    assert message(read_csv, write(tmp_path, text)).startswith(f"'{tmp_path / 'file'}': {fault}")

@@ -354,7 +354,7 @@ def test_the_command(small_run, tmp_path) -> None:
     model = mlp_xp.load_run(small_run)
     X = np.random.default_rng(0).integers(0, 256, (80, 6, 6), np.uint8)
     assert_same(model, path, X, "float32")
-    assert_one_line(call("export", small_run, tmp_path), 2, f"{str(tmp_path)!r} is not the name of an ONNX file")
+    assert_one_line(call("export", small_run, tmp_path), 2, f"'{tmp_path}' is not the name of an ONNX file")
     assert_one_line(call("export", path), 2, "give runs, and then a file to write")
     assert_one_line(call("export", tmp_path, path), 2, "is not a run: it has no config.json")
     assert_one_line(call("export", tmp_path / "no", path), 2, "is not a run: it does not exist")

@@ -34,7 +34,7 @@ from mlp_xp.show.numbers import percent
 
 UNLIMITED = ("--disable-frame-rate-limit", "--disable-gpu-vsync")  # an event of the mouse waits for the next frame
 in_browser = pytest.mark.needs("browser")
-DRAWINGS = [line.split(": ") for line in Path(__file__).with_name("drawings.txt").read_text().splitlines()]
+DRAWINGS = [line.split(": ") for line in Path(__file__).with_name("drawings.txt").read_text("utf-8").splitlines()]
 IMAGES = load_dataset("mnist").test_inputs[:200]
 NAMES = ("</script><script>alert(1)</script>", "<!--<script>", "Ankle boot with a rather long name", *"456789")
 
@@ -433,14 +433,14 @@ def test_what_a_page_stores_is_finite(tmp_path: Path) -> None:
     dataset = from_arrays(np.arange(40.0).reshape(20, 2) % 7, [0.0, 1.0] * 10, test=0.5, task="regression")
     constant = dataset._replace(test_labels=dataset.test_labels[:1] + 0 * dataset.test_labels)
     export_page(trained(dataset, hidden=(4,)), path, data=constant)
-    assert "NaN" not in path.read_text().partition("</script>")[0]
+    assert "NaN" not in path.read_text("utf-8").partition("</script>")[0]
 
 
 def test_command(small_run: Path, tmp_path: Path) -> None:
     outcome = call("page", small_run, tmp_path / "a.html")
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out == f"{tmp_path / 'a.html'}: {(tmp_path / 'a.html').stat().st_size / 1e6:.2f} MB\n"
-    assert "content=\"default-src 'none'; script-src 'unsafe-inline'" in (tmp_path / "a.html").read_text()
+    assert "content=\"default-src 'none'; script-src 'unsafe-inline'" in (tmp_path / "a.html").read_text("utf-8")
     assert_one_line(call("page", tmp_path, tmp_path / "b.html"), 2, "is not a run")
     assert_one_line(call("page", small_run, tmp_path / "no" / "b.html"), 1, "cannot write")
     assert_one_line(call("page", small_run, tmp_path / "b.png"), 2, "is not the name of an HTML file")
@@ -451,6 +451,6 @@ def test_the_page_of_a_run_is_the_same_with_another_library(small_run: Path, tmp
     given = ("--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(small_settings()))
     assert call("train", *given, "--backend", "array-api-strict", "--page").code == 0
     export_page(small_run, tmp_path / "a.html")
-    first, second = ((tmp_path / name).read_text() for name in ("run/page.html", "a.html"))
+    first, second = ((tmp_path / name).read_text("utf-8") for name in ("run/page.html", "a.html"))
     assert len(first) == pytest.approx(len(second), abs=20)  # the last bits may differ
     assert first.partition('"weights"')[0] == second.partition('"weights"')[0]

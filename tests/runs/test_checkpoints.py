@@ -81,7 +81,7 @@ def test_a_checkpoint_with_any_byte_changed_or_cut_off_is_refused(folder, tmp_pa
         assert found == facts
         assert all((read[name] == tensors[name]).all() for name in tensors)
         return
-    assert repr(str(place)) in message
+    assert f"'{place}'" in message
     assert "\n" not in message
 
 
@@ -130,7 +130,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(RunError, match=r"model\.safetensors': cannot be read: No such file"):
         load_run(path)
     path.mkdir()
-    with pytest.raises(RunError, match=r"model\.safetensors': cannot be read: Is a directory"):
+    with pytest.raises(RunError, match=r"model\.safetensors': cannot be read: (Is a directory|Permission denied)"):
         load_run(str(path))
     with pytest.raises(RunError, match=r"^path: 3 is not a path; give the folder"):
         load_run(3)

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -86,16 +87,16 @@ def test_a_sweep_is_the_ensemble_of_its_finished_members(runs, tmp_path):
     sweep = write_sweep(tmp_path / "s", [{"seed": i} for i in range(3)], [None] * 3)
     (sweep / "members").mkdir()
     for i in range(2):
-        (sweep / "members" / f"{i:04d}").symlink_to(runs[i])
+        shutil.copytree(runs[i], sweep / "members" / f"{i:04d}")
     with pytest.warns(MlpXpWarning, match="only 2 of 3 members of this sweep have finished"):
-        found, again = (evaluate(given) for given in ([sweep, runs[0]], str(sweep)))
+        found, again = (evaluate(given) for given in ([sweep, sweep / "members" / "0000"], str(sweep)))
     assert found.result == evaluate(runs[:2]).result == again.result
     assert [run_of(model).name for model in found.models] == ["0000", "0001"], "a run counts once"
     outcome = call("evaluate", sweep)
     assert "ensemble of 2" in outcome.out
     assert outcome.err.count("only 2 of 3") == 1
     for folder in (sweep / "members").iterdir():
-        folder.unlink()
+        shutil.rmtree(folder)
     assert_one_line(call("evaluate", sweep), 2, "no member of this sweep has finished")
 
 

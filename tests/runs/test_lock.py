@@ -23,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
 
 
+@pytest.mark.posix  # a process that is stopped
 def test_a_second_process_is_refused_until_the_first_is_killed(data_dir, tmp_path):
     folder, settings = tmp_path / "run", options(small_settings(epochs=10**6, checkpoint_every=150))
     process = start("train", "--data-dir", data_dir, "--run-dir", folder, *settings)
@@ -33,7 +34,7 @@ def test_a_second_process_is_refused_until_the_first_is_killed(data_dir, tmp_pat
         again = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(seed=1))]
         message = f"is in use by process {process.pid} on {platform.node()};"
         for arguments in (again, [*again, "--overwrite"], ["--resume", folder]):
-            assert_one_line(call("train", *arguments), 2, repr(str(folder)), message)
+            assert_one_line(call("train", *arguments), 2, f"'{folder}'", message)
         with pytest.raises(RunError, match=f"process {process.pid} on"):
             next(train(CONFIG, TINY, open_backend(), run_dir=folder))
         assert files(folder) == before

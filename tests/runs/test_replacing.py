@@ -120,6 +120,7 @@ def test_what_was_killed_before_its_first_checkpoint_is_told(small_run, tmp_path
     assert not [*folder.glob(".*")]
 
 
+@pytest.mark.posix  # which syncs folders
 @pytest.mark.parametrize("full", [False, True])
 def test_what_stops_before_the_first_checkpoint_leaves_the_old_run(full, small_run, data_dir, tmp_path, monkeypatch):
     """full: names in folders can still be changed. Otherwise nothing can, and the next command brings the run back."""

@@ -107,7 +107,7 @@ def test_a_wrong_file_is_refused_in_one_line(content, message, tmp_path):
     path.write_bytes(content)
     with pytest.raises(MlpXpError) as caught:
         parse_settings(path)
-    assert repr(str(path)) in str(caught.value)
+    assert f"'{path}'" in str(caught.value)
     assert message in str(caught.value)
     assert caught.value.setting is None or f'"{caught.value.setting}"'.encode() in content
     assert "\n" not in str(caught.value)

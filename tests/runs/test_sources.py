@@ -72,7 +72,7 @@ def test_before_its_first_checkpoint_it_needs_the_other_run(small_run, data_dir,
         die_at(patch, run_folder.create_run, 1)
         assert call("train", *start(data_dir, other, folder)).code == 130
     other.rename(tmp_path / "moved")
-    assert_one_line(call("train", "--resume", folder), 2, f"--start-from: {str(other)!r}: is not a run")
+    assert_one_line(call("train", "--resume", folder), 2, f"--start-from: '{other}': is not a run")
     (tmp_path / "moved").rename(other)
     assert call("train", "--resume", folder).code == 0
 
@@ -84,7 +84,7 @@ def test_a_resumed_run_does_not_take_other_weights(small_run, data_dir, tmp_path
     assert call("train", "--resume", folder, "--start-from", small_run.name).code == 0
     for run, other in ((folder, folder), (shutil.copytree(small_run, tmp_path / "plain"), folder)):
         outcome = call("train", "--resume", run, "--start-from", other)
-        assert_one_line(outcome, 2, "--start-from: a resumed run keeps its settings (", f"not {str(other)!r})")
+        assert_one_line(outcome, 2, "--start-from: a resumed run keeps its settings (", f"not '{other}')")
     config = TrainConfig(epochs=3, hidden=(4,), learning_rate=0.05, report_every=50, checkpoint_every=70)
     with pytest.raises(ConfigError, match=r"start_from: .*a resumed run keeps its settings"):
         next(train(config, load_dataset(data_dir), open_backend(), run_dir=small_run, start_from=folder))
@@ -95,14 +95,14 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(small_run, data_dir, tm
         common = ["--start-from", small_run, "--data-dir", data, "--run-dir", tmp_path / "run"]
         return call("train", *common, *options(small_settings()), *arguments)
 
-    has = f"--start-from: the network of {str(small_run)!r} does not fit the new run"
+    has = f"--start-from: the network of '{small_run}' does not fit the new run"
     assert_one_line(attempt("--hidden", 5), 2, "hidden layers 4, not 5")
     assert_one_line(attempt("--activation", "relu"), 2, "activation sigmoid, not relu")
     cut = {name: getattr(TINY, name)[:, 1:] for name in ("train_inputs", "test_inputs")}
     other = write_idx_folder(tmp_path / "data", TINY._replace(**cut))
     assert_one_line(attempt(data=other), 2, f"{has}: inputs 36, not 30")
     nowhere = tmp_path / "nowhere"
-    assert_one_line(attempt("--start-from", nowhere), 2, f"--start-from: {str(nowhere)!r}: is not a run")
+    assert_one_line(attempt("--start-from", nowhere), 2, f"--start-from: '{nowhere}': is not a run")
     damaged = shutil.copytree(small_run, tmp_path / "damaged")
     (damaged / "model.safetensors").write_bytes((small_run / "model.safetensors").read_bytes()[:-1])
     assert_one_line(attempt("--start-from", damaged), 2, "--start-from:", "is truncated or altered")

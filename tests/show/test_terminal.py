@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from data_sets import TINY
+from helpers import native
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -58,7 +59,7 @@ def test_what_is_trained_is_described():
     network, arrays, data, training = describe(settings, Job(CONFIG, TINY, open_backend())).splitlines()
     assert network == f"network  36-5-4-10, sigmoid, {36 * 5 + 5 + 5 * 4 + 4 + 4 * 10 + 10} parameters, float64"
     assert arrays.endswith(" on cpu")
-    assert data == "data     /some/folder: 180 training, 20 held-out and 60 test images of 6 x 6"
+    assert data == native("data     /some/folder: 180 training, 20 held-out and 60 test images of 6 x 6")
     for part in ("2 epochs", "batches of 3", "sgd", "0.01", "constant", "layerwise", "10 warm-up steps"):
         assert part in training
     assert len(training) <= 80

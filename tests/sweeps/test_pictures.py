@@ -110,6 +110,6 @@ def test_a_sweep_that_cannot_be_drawn_is_one_line(tmp_path) -> None:
     whole = write_sweep(tmp_path / "t", [{"seed": 0}, {"seed": 1}], [{}, {}])
     assert [path.name for path in plot_run(whole)] == ["curves.png"], "no setting varies but the seed"
     output = ("--output", tmp_path / "a.png")
-    assert_one_line(call("plot", whole, whole / "members" / "0001", *output), 1, f"{str(whole)!r}: is not a run")
+    assert_one_line(call("plot", whole, whole / "members" / "0001", *output), 1, f"'{whole}': is not a run")
     (whole / "members" / "0000" / "metrics.jsonl").write_text("{}\n")
     assert_one_line(call("plot", whole), 2, "metrics.jsonl', line 1: is damaged")
