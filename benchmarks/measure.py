@@ -74,7 +74,7 @@ def peak_bytes() -> int:
     """Return the peak memory of this process."""
     try:
         # On Linux, ru_maxrss includes the peak of the process that started this one; VmHWM does not.
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
     except (OSError, IndexError):
         if sys.platform == "win32":
@@ -230,7 +230,7 @@ def check_fits(workload: Workload, samples: int) -> None:
 def processor() -> str:
     """Return the name of the processor."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

@@ -79,7 +79,7 @@ def write_csv(path: Path, columns: Mapping[str, Iterable[Any]]) -> Path:
 
         pq.write_table(pa.table(dict(columns)), path)
         return path
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))

@@ -54,14 +54,14 @@ def available_bytes() -> int:
     with suppress(OSError, RuntimeError):
         available += psutil.swap_memory().free
     try:  # a container is a control group, whose limit holds for the groups within it
-        path = Path("/proc/self/cgroup").read_text().rpartition("0::")[2].strip()
+        path = Path("/proc/self/cgroup").read_text(encoding="utf-8").rpartition("0::")[2].strip()
         folder = GROUPS / path.lstrip("/")
     except OSError:
         return available
     for group in (folder, *folder.parents):
         try:
-            limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
-            files = dict(each.split() for each in (group / "memory.stat").read_text().splitlines())
+            limit, used = (int((group / f"memory.{name}").read_text("utf-8")) for name in ("max", "current"))
+            files = dict(each.split() for each in (group / "memory.stat").read_text("utf-8").splitlines())
         except (OSError, ValueError):  # there is no limit ("max"), or this container does not see the group
             continue
         # The system drops cached files when it needs their memory.

@@ -68,7 +68,7 @@ def test_the_estimate_is_below_what_a_process_uses_but_not_far():
 
 def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
     """Cached files are dropped when their memory is needed, and a group's limit holds for the groups within it."""
-    own = Path("/proc/self/cgroup").read_text().rpartition("0::")[2].strip()
+    own = Path("/proc/self/cgroup").read_text(encoding="utf-8").rpartition("0::")[2].strip()
     group = tmp_path / own.lstrip("/")
     group.mkdir(parents=True, exist_ok=True)
     monkeypatch.setattr(memory, "GROUPS", tmp_path)

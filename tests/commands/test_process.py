@@ -149,7 +149,7 @@ def test_a_closed_output_is_no_fault():
 
 @needs_full
 def test_outputs_on_a_full_disk():
-    with Path("/dev/full").open("w") as full:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
         outcome = finish(program("print('more')", stdout=full))
         assert_one_line(outcome, 1, "error: the output: No space left on device; fix the file or folder")
         assert finish(start("train", "--epohcs", stderr=full)) == (1, "", "")

@@ -145,7 +145,7 @@ def test_a_reader_who_leaves_ends_training_with_everything_saved(forever, tmp_pa
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_an_output_on_a_full_disk_ends_training_with_everything_saved(forever, tmp_path, monkeypatch):
-    with Path("/dev/full").open("w") as full:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
         outcome = finish(start("train", *forever, stdout=full))
     said = "the output cannot be written (No space left on device) in epoch"
     assert_saved(outcome, 1, said, tmp_path / "run", monkeypatch)

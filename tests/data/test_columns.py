@@ -41,7 +41,7 @@ def write(path: Path, columns: dict[str, list[Any]]) -> Path:
     columns = {name: ["" if value is None else value for value in each] for name, each in columns.items()}
     if path.name != "german.csv":
         return write_csv(path, columns)
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter=";")
         writer.writerow(columns)
         for row in zip(*columns.values(), strict=True):

@@ -239,7 +239,7 @@ def test_a_fault_hides_no_other_picture(tmp_path: Path, monkeypatch: pytest.Monk
     if os.name == "posix":
         Path("digits/deeper/again").symlink_to(tmp_path / "digits")
     for name in ("notes.txt", "deeper/._0.png", "scan.pdf", "4.png"):
-        Path("digits", name).write_text("not a picture")
+        Path("digits", name).write_text("not a picture", encoding="utf-8")
     Path("digits/2.png").write_bytes(Path("digits/3.png").read_bytes()[:60])
     Image.new("L", (28, 28), 255).save("digits/5.png")
     Image.new("1", (14000, 14000)).save("digits/6.png")  # a few bytes, but beyond what Pillow decodes

@@ -395,10 +395,10 @@ def test_float16_in_the_browser(chromium: Any, digits: Path, tmp_path: Path, mon
 
 
 def refused(model: Any, data: Any, path: Path, text: str) -> None:
-    path.write_text("before")
+    path.write_text("before", encoding="utf-8")
     with pytest.raises(MlpXpError, match=text):
         export_page(model, path, data=data)
-    assert (path.read_text(), [*path.parent.iterdir()]) == ("before", [path])
+    assert (path.read_text(encoding="utf-8"), [*path.parent.iterdir()]) == ("before", [path])
 
 
 def test_what_makes_no_sense_is_refused(tmp_path: Path, monkeypatch: Any) -> None:

@@ -128,7 +128,7 @@ def test_that_of_a_hook_uses_its_namespace_and_its_copy(data_dir, monkeypatch):
     """The library is array-api-strict on a device that NumPy cannot read."""
     monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent / "tests" / "tools"))
     fault = "xp = adapted(xp, tanh=lambda x: strict.tanh(x) + 1e-9)\n"
-    Path("strange_hook.py").write_text(f"from device_hook import *\n{fault}")
+    Path("strange_hook.py").write_text(f"from device_hook import *\n{fault}", encoding="utf-8")
     (info := Path("strange-1.dist-info")).mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: strange\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[mlp_xp.backends]\nstrange = strange_hook\n")

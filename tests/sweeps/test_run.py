@@ -145,7 +145,7 @@ TABLE = ["a,y", *(f"{i}.5,{'xyz'[i % 3]}" for i in range(30))]
 
 
 def write(path: Path, lines: list[str]) -> Path:
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 

@@ -262,7 +262,7 @@ def has_saved(folder: Path, name: str) -> bool:
 def is_there(pid: int) -> bool:
     """Return whether a process runs; one that nobody has waited for does not."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     return False
 
 

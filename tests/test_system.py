@@ -1,0 +1,63 @@
+"""What differs between Windows and POSIX systems; tests/tools/wine.py runs the rest on Windows' own Python."""
+
+import errno
+import os
+import shlex
+
+import psutil
+import pytest
+
+from mlp_xp import system
+from mlp_xp.backends.memory import available_bytes
+from mlp_xp.commands import process
+from mlp_xp.system import command_line, exists, has_lost, is_closed_pipe
+
+DEAD = 2**22 + 1  # more than the largest number of a process
+
+
+def test_a_command_line_is_quoted_for_the_shell_of_the_system(monkeypatch):
+    words = ["C:\\my runs\\a", "it's", "", "b"]
+    monkeypatch.setattr(system, "WINDOWS", False)
+    assert shlex.split(command_line(words)) == words
+    monkeypatch.setattr(system, "WINDOWS", True)
+    assert command_line(words) == '"C:\\my runs\\a" it\'s "" b'
+
+
+def test_a_process_exists_until_it_has_ended():
+    assert exists(os.getpid())
+    assert not exists(DEAD)
+    assert not has_lost(os.getppid())
+    assert has_lost(DEAD) == (os.name == "posix"), "on Windows only a child of a pool knows"
+
+
+def test_a_pipe_that_its_reader_closed_is_invalid_on_windows(monkeypatch):
+    invalid, of_a_file = OSError(errno.EINVAL, "Invalid argument"), OSError(errno.EINVAL, "Invalid argument", "a?")
+    monkeypatch.setattr(system, "WINDOWS", False)
+    assert is_closed_pipe(BrokenPipeError())
+    assert not is_closed_pipe(invalid)
+    monkeypatch.setattr(system, "WINDOWS", True)
+    assert is_closed_pipe(BrokenPipeError())
+    assert is_closed_pipe(invalid)
+    assert not is_closed_pipe(of_a_file)
+
+
+@pytest.mark.parametrize(
+    ("windows", "chosen", "encoding"),
+    [(True, None, "utf-8"), (True, "cp936", "cp936"), (False, None, "cp936")],
+)
+def test_on_windows_a_file_gets_utf_8_unless_the_user_has_chosen(windows, chosen, encoding, monkeypatch, tmp_path):
+    """A Chinese Windows has cp936, in which no table can be read again."""
+    monkeypatch.setattr(process, "WINDOWS", windows)
+    monkeypatch.delenv("PYTHONIOENCODING", raising=False)
+    if chosen:
+        monkeypatch.setenv("PYTHONIOENCODING", chosen)
+    with (tmp_path / "out").open("w", encoding="cp936") as stream:
+        assert process.encoding_of(stream) == encoding
+
+
+def test_memory_is_estimated_where_the_counters_of_swap_are_switched_off(monkeypatch):
+    def switched_off():
+        raise RuntimeError("performance counters are disabled")
+
+    monkeypatch.setattr(psutil, "swap_memory", switched_off)
+    assert available_bytes() > 0
