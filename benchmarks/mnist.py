@@ -14,12 +14,12 @@ from statistics import mean, median
 from typing import Any, NamedTuple
 
 import numpy as np
+from mlp_xp.runs.sweep_index import FINISHED
+from mlp_xp.sweeps.grid import SweepOptions, make_plan
 
 from mlp_xp import RECIPES, evaluate, load_dataset, predict
-from mlp_xp.runs.run_folder import read_metrics, read_result
-from mlp_xp.runs.sweep_index import FINISHED
+from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.show import plots
-from mlp_xp.sweeps.grid import SweepOptions, make_plan
 from mlp_xp.sweeps.run import run
 
 PAGE = Path("docs/mnist.md")
@@ -137,7 +137,7 @@ def tried(folder: Path, group: Round, name: str) -> tuple[str, ...]:
     """Train with some settings, and return their row: means over the last eight epochs, since single ones vary more."""
     changes = group.changes[name]
     (folder,) = trained(folder / name, **(SHARED | group.shared | changes))
-    reports = [each for each in read_metrics(folder) if "validation_loss" in each][-8:]
+    reports = [each for each in RunFolder(folder).reports() if "validation_loss" in each][-8:]
     held_out, loss = (mean(each[f"validation_{figure}"] for each in reports) for figure in ("accuracy", "loss"))
     options = " ".join(f"`{option(*each)}`" for each in changes.items())
     return options or "none", f"{(1 - held_out) * 10_000:.1f}", f"{loss:.4f}"
@@ -164,8 +164,8 @@ def errors(folders: Sequence[Path]) -> list[float]:
 
 def row(network: Network, folders: Sequence[Path]) -> tuple[str, ...]:
     """Return the row of a network."""
-    results = [read_result(folder) or {} for folder in folders]
-    lowest = [100 * (1 - max(each["accuracy"] for each in read_metrics(folder))) for folder in folders]
+    results = [RunFolder(folder).result() or {} for folder in folders]
+    lowest = [100 * (1 - max(each["accuracy"] for each in RunFolder(folder).reports())) for folder in folders]
     sizes = (784, *network.hidden, 10)
     weights = sum((n + 1) * m for n, m in pairwise(sizes))
     return (

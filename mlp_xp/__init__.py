@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mlp_xp.core.model import Model
     from mlp_xp.data.arrays import from_arrays
     from mlp_xp.data.datasets import load_dataset
-    from mlp_xp.runs.checkpoints import load_run
+    from mlp_xp.runs.run_folder import load_run
     from mlp_xp.runs.settings import RECIPES
 
 __version__ = "0.1.0"

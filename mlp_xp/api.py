@@ -4,48 +4,45 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.memory import check_memory
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.backends.threads import choose_threads
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import UNNAMED, Dataset, described
 from mlp_xp.core.functional import Activation as Activation  # noqa: PLC0414  (public, as the other names below)
-from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
-from mlp_xp.core.training import Event, Report, trajectory
+from mlp_xp.core.training import Report
 from mlp_xp.data.arrays import from_arrays as from_arrays  # noqa: PLC0414
 from mlp_xp.data.columns import Column, Columns
 from mlp_xp.data.datasets import is_own, load_dataset, load_to_evaluate
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.pictures import Pictures, read_pictures
-from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.tables import is_table, read_tables
 from mlp_xp.declared import check_choice
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, quoted
 from mlp_xp.export import page
 from mlp_xp.files import FileError
-from mlp_xp.runs import run_folder
-from mlp_xp.runs.checkpoints import check_fit, load_run
+from mlp_xp.runs.checkpoints import check_fit
 from mlp_xp.runs.ensembles import evaluate_pooled, held_out, members_of, run_of
+from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.figures import figures_of
-from mlp_xp.runs.recording import check_run, open_folder, read_source, train_in_folder
+from mlp_xp.runs.fingerprints import checksum
 from mlp_xp.runs.records import RunError
+from mlp_xp.runs.run_folder import RunFolder, load_run
 from mlp_xp.runs.settings import RECIPES, Settings, of_recipe
-from mlp_xp.runs.sweep_index import is_sweep
+from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.show.gallery import compared, draw_run
 from mlp_xp.show.plots import PlotError, draw_curves, save
-from mlp_xp.sweeps.grid import SweepOptions, make_plan
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
+from mlp_xp.sweeps.plan import SweepOptions, make_plan
 from mlp_xp.sweeps.run import run
 
 
@@ -74,33 +71,20 @@ def train(
     or a checkpoint of a network that is not, RunError for a folder that is in use or holds something else, FileError
     for a folder that cannot be written.
     """
-    run_dir = None if run_dir is None else Path(run_dir)
     if not isinstance(dataset, Dataset):
         raise DatasetError(f"is a {type(dataset).__name__}", remedy="make a Dataset by from_arrays", setting="dataset")
-    job = Job(config, dataset, backend)
-    with ExitStack() as held:
-        events: Iterator[Event]
-        if run_dir is None:
-            check_memory(config, job.sizes, backend)
-            trained = read_source(start_from, job)
-            job.backend = choose_threads(backend, job.work)
-            events = trajectory(job, trained=trained)
-        else:
-            place: dict[str, Any] = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
-            place |= {"origin": dataset.origin or Origin(), "start_from": start_from}
-            settings = Settings(backend.name, backend.device_name, backend.dtype_name, **place, train=config)
-            check_run(settings, job, run_dir)
-            held.enter_context(open_folder(run_dir, existing=True))
-            recorded = train_in_folder(run_dir, settings, job)
-            events = held.enter_context(closing(recorded))
+    experiment = Experiment.from_data(config, dataset, backend, start_from=start_from)
+    run = None if run_dir is None else RunFolder(run_dir)
+    training = experiment.training() if run is None else run.training(lambda: experiment)
+    with training as (running, events):
         if bar:
             from mlp_xp.show.terminal import watch
 
-            events = watch(events, job)
+            events = watch(events, running.job)
         for event in events:
-            if run_dir is not None and event.closing:
+            if run is not None and event.closing:
                 with suppress(PlotError, FileError):  # a run without pictures is complete
-                    draw_run(run_dir, dataset, backend)
+                    draw_run(run, dataset, backend)
             if event.report is not None:
                 yield event.report
 
@@ -309,12 +293,12 @@ def plot_run(
     Takes and raises what `evaluate` does; also PlotError without Matplotlib, and FileError. A sweep has pictures of
     its own, which need no data.
     """
-    run_dir = Path(run_dir)
-    if is_sweep(run_dir):
-        return draw_sweep(run_dir)
+    folder = SweepFolder(run_dir)
+    if folder.exists():
+        return draw_sweep(folder)
     (model,) = _models(run_dir, backend, device)
     (dataset,) = held_out([model], [_data_of(model, data, cache_dir, {})])
-    return draw_run(run_dir, dataset, model.backend)
+    return draw_run(RunFolder(run_dir), dataset, model.backend)
 
 
 def plot_curves(run_dirs: str | Path | Sequence[str | Path], output: str | Path) -> Path:
@@ -324,7 +308,8 @@ def plot_curves(run_dirs: str | Path | Sequence[str | Path], output: str | Path)
 
     Raises RunError, PlotError without Matplotlib, and FileError.
     """
-    save(draw_curves(compared(_paths(run_dirs))), output)
+    runs = [RunFolder(path) for path in _paths(run_dirs)]
+    save(draw_curves(compared(runs)), output)
     return Path(output)
 
 
@@ -374,8 +359,8 @@ def _data_of(
     if isinstance(data, Dataset):
         dataset = data if data.test_inputs is not None else data._replace(test_inputs=data[0], test_labels=data[1])
     else:
-        run_dir = run_of(model)
-        settings = run_folder.read_config(run_dir)[0] if run_dir else None
+        trained_in = run_of(model)
+        settings = trained_in.settings() if trained_in else None
         in_memory = not isinstance(data, str | os.PathLike | None)
         if not in_memory and (not settings or (data is None and settings.data == UNNAMED)):
             raise MlpXpError(
@@ -396,8 +381,8 @@ def _data_of(
                     else load_dataset(place, model.backend, cache_dir=cache_dir, **vars(origin))
                 )
         dataset = known[key]
-        if run_dir and data is None:
-            run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, model.backend)})
+        if trained_in and data is None:
+            trained_in.check_data({"data_crc32": checksum(dataset, model.backend)})
     check_fit(model, dataset, f"the data set {quoted(dataset.name)}")
     if dataset.test_inputs is None and needs_test:
         raise RunError(

@@ -124,7 +124,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_pictures() -> Iterator[None]:
     """Training without pictures, which take long and have their own tests; has no effect on other processes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlp_xp.commands.training.draw_run", lambda *_: [])
+        patch.setattr("mlp_xp.show.gallery.draw_run", lambda *_: [])
         patch.setattr("mlp_xp.api.draw_run", lambda *_: [])
         yield
 

@@ -1,6 +1,7 @@
 """Helpers for tests of the commands, which run in this process or in a separate one."""
 
 import contextlib
+import functools
 import inspect
 import io
 import itertools
@@ -26,7 +27,8 @@ from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.step import State, initial_state
-from mlp_xp.runs import recording
+from mlp_xp.runs.experiment import Experiment
+from mlp_xp.runs.run_folder import OVERWRITE, RESUME, RunFolder
 from mlp_xp.runs.settings import Settings
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
@@ -228,7 +230,7 @@ def options(settings: Mapping[str, Any]) -> list[str]:
 
 
 def die_at(monkeypatch: Any, original: Callable[..., Any], calls: int) -> None:
-    """Patch a module's function to raise KeyboardInterrupt after its work, from call number `calls` on."""
+    """Patch a function or a method to raise KeyboardInterrupt after its work, from call number `calls` on."""
     counter = itertools.count(1)
 
     def dying(*args: Any) -> None:
@@ -236,7 +238,9 @@ def die_at(monkeypatch: Any, original: Callable[..., Any], calls: int) -> None:
         if next(counter) >= calls:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules[original.__module__], original.__name__, dying)
+    *owner, name = original.__qualname__.split(".")
+    place = functools.reduce(getattr, owner, sys.modules[original.__module__])
+    monkeypatch.setattr(place, name, dying)
 
 
 class Killed(BaseException):
@@ -272,8 +276,8 @@ def record_run(
     folder: Path, settings: Settings, dataset: Dataset, backend: Backend, *, overwrite: bool = False
 ) -> None:
     """Train in a folder, as the command does."""
-    job = Job(settings.train, dataset, backend)
-    recording.check_run(settings, job, None if overwrite else folder)
-    with recording.open_folder(folder, existing=True):
-        for _ in recording.train_in_folder(folder, settings, job, overwrite=overwrite):
+    existing = OVERWRITE if overwrite else RESUME
+    experiment = Experiment(settings, Job(settings.train, dataset, backend))
+    with RunFolder(folder).training(lambda: experiment, existing=existing) as (_, events):
+        for _ in events:
             pass

@@ -8,7 +8,7 @@ from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer
 from mlp_xp.core.training import trajectory
-from mlp_xp.runs.checkpoints import load_run
+from mlp_xp.runs.run_folder import load_run
 
 CONFIG = TrainConfig(epochs=1, batch_size=20, hidden=(64,), report_every=100, validation=20)
 NETWORK = "(Layer(144 x 64 float64), Layer(64 x 10 float64))"

@@ -13,7 +13,7 @@ import mlp_xp
 from mlp_xp import evaluate, from_arrays, load_run, open_backend
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
-from mlp_xp.runs import run_folder
+from mlp_xp.runs.fingerprints import checksum
 from mlp_xp.runs.records import RunError
 
 ROWS = np.random.RandomState(0).randn(24, 2)
@@ -42,14 +42,14 @@ def test_one_changed_bit_anywhere_is_another_checksum(backend):
     host = synthetic(20, 20, 2)
     for name, shape in (("train_inputs", (12003, 2, 2)), ("train_labels", 12003), ("test_labels", 6001)):
         host = host._replace(**{name: random.integers(0, 10, shape, dtype=np.uint8)})
-    expected = run_folder.checksum(host, open_backend())
-    assert run_folder.checksum(on_device(host, backend), backend) == expected
+    expected = checksum(host, open_backend())
+    assert checksum(on_device(host, backend), backend) == expected
     for name in host._fields[:4]:
         for place in np.linspace(0, getattr(host, name).size - 1, 31).astype(int):
             array = getattr(host, name).copy()
             array.reshape(-1)[place] ^= 1
             changed = on_device(host._replace(**{name: array}), backend)
-            assert run_folder.checksum(changed, backend) != expected, (name, place)
+            assert checksum(changed, backend) != expected, (name, place)
 
 
 def test_masked_inputs_are_refused_by_a_model(runs):

@@ -12,7 +12,8 @@ from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only
 from mlp_xp.commands.process import called, print_line
 from mlp_xp.core.dataset import described
 from mlp_xp.errors import not_installed, quoted
-from mlp_xp.runs.sweep_index import INTERRUPTED, is_sweep
+from mlp_xp.runs.run_folder import RunFolder
+from mlp_xp.runs.sweep_folder import INTERRUPTED, SweepFolder
 from mlp_xp.runs.table import IN_USE, labels, read_row
 from mlp_xp.show.console import plain_console, print_csv, print_table, say
 from mlp_xp.show.numbers import figure, quantity
@@ -48,7 +49,7 @@ def evaluate(
     found = api.evaluate(run_dirs, data_dir, backend=backend, device=device, cache_dir=cache_dir)
     folders = [Path(each.source) for each in found.models]
     warn_of_unfinished(folders)
-    several = len(run_dirs) > 1 or is_sweep(run_dirs[0])
+    several = len(run_dirs) > 1 or SweepFolder(run_dirs[0]).exists()
     records = [{"run": str(folder), **each} for folder, each in zip(folders, found.run_figures, strict=True)]
     if not {"log_loss", "mae"} & found.figures.keys():
         print_line("note", "more figures need scikit-learn, which " + not_installed("scikit-learn"))
@@ -65,7 +66,7 @@ def evaluate(
 def warn_of_unfinished(folders: Iterable[Path]) -> None:
     """Print a line on stderr for each run that has not ended, because its network is that of its last checkpoint."""
     for folder in folders:
-        row = read_row(folder)
+        row = read_row(RunFolder(folder))
         if row.state in (INTERRUPTED, IN_USE):
             text = f"{row.reason or INTERRUPTED}; its network is that of its last checkpoint"
             if row.state == INTERRUPTED:
@@ -84,7 +85,7 @@ def show(found: api.Evaluated, folders: Sequence[Path], console: Console) -> Non
     """Print the figures of a network, or of several in `folders` and of their ensemble."""
     model, names, whole = found.models[0], found.models[0].class_names, found.figures
     if folders:
-        runs = [*labels([read_row(folder) for folder in folders]), f"ensemble of {len(folders)}"]
+        runs = [*labels([read_row(RunFolder(folder)) for folder in folders]), f"ensemble of {len(folders)}"]
         head, kind = ("test %", "accuracy") if found.result.r2 is None else ("test R²", "r2")
         results = zip(runs, (*found.runs, found.result), strict=True)
         scores = ((run, figure(kind, each.score), f"{each.loss:.4f}") for run, each in results)

@@ -7,7 +7,8 @@ from mlp_xp.commands.evaluate import warn_of_unfinished
 from mlp_xp.commands.options import BackendName, CacheDir, RunDirs
 from mlp_xp.commands.process import end_with
 from mlp_xp.errors import MlpXpError, quoted
-from mlp_xp.runs.sweep_index import is_sweep
+from mlp_xp.runs.run_folder import RunFolder
+from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.show.gallery import read_curves
 
 
@@ -29,7 +30,7 @@ def plot(
         data_dir: The data of a single run, if they have moved.
     """
     folder, *others = run_dirs
-    if data_dir and (others or is_sweep(folder)):
+    if data_dir and (others or SweepFolder(folder).exists()):
         raise MlpXpError("is for a single run, because other pictures need no data; leave it out", setting="data_dir")
     if output and not others:
         raise MlpXpError("is for the curves of several runs; a single one is drawn in its folder", setting="output")
@@ -44,7 +45,7 @@ def plot(
     folders, faults = [], list[Exception]()
     for folder in run_dirs:
         try:
-            read_curves(folder)
+            read_curves(RunFolder(folder))
             folders.append(folder)
         except (MlpXpError, OSError) as error:
             faults.append(error)

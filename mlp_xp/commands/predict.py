@@ -20,8 +20,8 @@ from mlp_xp.core.model import Model
 from mlp_xp.data.frames import array_of, columns_of
 from mlp_xp.data.tables import open_table, split_names
 from mlp_xp.errors import MlpXpError
-from mlp_xp.runs.sweep_index import is_sweep
-from mlp_xp.runs.table import is_run
+from mlp_xp.runs.run_folder import RunFolder
+from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.show.console import plain_console, print_csv, say
 from mlp_xp.show.numbers import percent, quantity
 
@@ -59,7 +59,7 @@ def predict(
             commas.
     """
     only_one(show=show, json=json, csv=csv)
-    others = tuple(itertools.takewhile(lambda path: is_run(path) or is_sweep(path), pictures))
+    others = tuple(itertools.takewhile(lambda path: RunFolder(path).exists() or SweepFolder(path).exists(), pictures))
     runs, files = (run_dir, *others), pictures[len(others) :]
     if not files:
         raise MlpXpError("after the run, give at least one picture file, a folder of them, or a table")
@@ -68,7 +68,7 @@ def predict(
     warn_of_unfinished(folders)
     if keep and (found.pictures is not None or not csv):
         raise MlpXpError("is for a table and --csv; leave it out", setting="keep")
-    members = folders if others or is_sweep(run_dir) else []
+    members = folders if others or SweepFolder(run_dir).exists() else []
     model, kind = found.models[0], "row" if found.pictures is None else "picture"
     names = [*map(str, found.pictures.paths)] if found.pictures else [*range(1, len(found.outputs) + 1)]
     if csv:

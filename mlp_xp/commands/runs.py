@@ -16,7 +16,8 @@ from mlp_xp.commands.options import only_one
 from mlp_xp.commands.process import end_with
 from mlp_xp.errors import escaped
 from mlp_xp.runs.records import FIGURES
-from mlp_xp.runs.sweep_index import FINISHED
+from mlp_xp.runs.settings import shown, words
+from mlp_xp.runs.sweep_folder import FINISHED
 from mlp_xp.runs.table import (
     UNREADABLE,
     Row,
@@ -25,10 +26,8 @@ from mlp_xp.runs.table import (
     differing,
     find_runs,
     select_rows,
-    shown,
     sort_rows,
     value_of,
-    words,
 )
 from mlp_xp.show.console import plain_console, print_csv, print_table, say
 from mlp_xp.show.numbers import figure

@@ -8,24 +8,23 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from mlp_xp.commands.chosen import base_settings
 from mlp_xp.commands.options import Recipe, only_one, with_settings
 from mlp_xp.commands.process import end_with
 from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop
-from mlp_xp.commands.training import base_settings
 from mlp_xp.declared import declared
 from mlp_xp.errors import MlpXpError, some
 from mlp_xp.runs.records import HELD_OUT, check_foreign
-from mlp_xp.runs.settings import Settings
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED
-from mlp_xp.runs.table import UNREADABLE, described, words
+from mlp_xp.runs.settings import Settings, described, words
+from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED
+from mlp_xp.runs.table import UNREADABLE
 from mlp_xp.show import terminal
 from mlp_xp.show.console import plain_console
 from mlp_xp.show.numbers import score_text, thousands
-from mlp_xp.sweeps.folder import folder_of
-from mlp_xp.sweeps.grid import Plan, Span, SweepOptions, make_plan
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
+from mlp_xp.sweeps.plan import Plan, Span, SweepOptions, make_plan
 from mlp_xp.sweeps.run import run
 from mlp_xp.sweeps.summary import summary_of
 
@@ -58,9 +57,9 @@ def sweep(*, recipe: Recipe = None, config: Path | None = None, **given: Any) ->
 
 def show(plan: Plan) -> int:
     """Train the members and show how each one ends. Returns 1 if a member failed."""
-    console, folder, states, header = plain_console(), folder_of(plan), Counter[str](), f"{HEADER}\n"
+    console, folder, states, header = plain_console(), plan.folder(), Counter[str](), f"{HEADER}\n"
     stop, done = Stop(console), 0
-    stop.say(f"{describe(plan)}\nsweep    {folder}")
+    stop.say(f"{describe(plan)}\nsweep    {folder.path}")
     with stop.catching_signals(), terminal.progress_bar(console) as bar:
         task = bar.add_task("", total=plan.total)
         endings = run(plan, stop=lambda: bool(stop), say=stop.say)

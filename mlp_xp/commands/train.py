@@ -4,11 +4,19 @@ Without options it trains as the notebook does and prints the notebook's numbers
 `--resume` resumes it from there.
 """
 
+import datetime as dt
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from mlp_xp.commands.options import CacheDir, Recipe, with_settings
+from mlp_xp.commands.options import CacheDir, Recipe, only_one, with_settings
 from mlp_xp.runs.settings import Settings
+
+if TYPE_CHECKING:  # functions import these where they use them, so that `--help` is quick
+    from mlp_xp.commands.stopping import Stop
+    from mlp_xp.core.training import Event
+    from mlp_xp.runs.experiment import Experiment
+    from mlp_xp.runs.run_folder import RunFolder
 
 
 @with_settings(Settings)
@@ -38,6 +46,197 @@ def train(
             times slower than one.
         page: Write page.html into the run's folder at the end: see mlp-xp page --help.
     """
-    from mlp_xp.commands import training  # `train --help` needs none of its libraries
+    from mlp_xp.commands.chosen import base_settings, recipe_for, resumed_settings
+    from mlp_xp.runs.experiment import Experiment
+    from mlp_xp.runs.records import check_foreign
+    from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RESUME, RunFolder
+    from mlp_xp.runs.settings import settings_of
 
-    return training.train(recipe, config, resume, run_dir, overwrite, cache_dir, threads, page, given)
+    only_one(resume=resume, config=config, recipe=recipe)
+    only_one(resume=resume, run_dir=run_dir)
+    only_one(resume=resume, overwrite=overwrite)
+    only_one(dataset=given.get("dataset"), data_dir=given.get("data_dir"))
+    if "dataset" in given:  # instead of the files that a configuration names
+        given["data_dir"] = None
+    number = None if threads == "auto" else threads
+    fit_batches = not (resume or config or "batch_size" in given)
+    existing = REFUSE
+    before = None
+    if resume:
+        run, existing = RunFolder(resume), RESUME
+        with run.opened():
+            settings = resumed_settings(run, given)
+            before = run.threads(settings.backend)
+        check_foreign(settings, given.get("backend"), resume)
+        if "data_dir" not in given and _has_ended(run, settings):
+            _say_that_it_has_ended(run, page=page)
+            return 0
+    else:
+        settings = settings_of(base_settings(recipe, config, given), given)
+        if config:
+            check_foreign(settings, given.get("backend"), config)
+        if settings.origin.cv is not None and settings.origin.fold is None:
+            only_one(
+                cv=True,
+                test_fraction=given.get("test_fraction"),
+                overwrite=overwrite,
+                threads=number,
+                page=page,
+            )
+            return _train_folds(settings, run_dir, cache_dir, fit_batches=fit_batches)
+        run = RunFolder.named(settings, config or recipe_for(recipe, given), dt.datetime.now())
+        if run_dir:
+            run = RunFolder(run_dir)
+        if overwrite:
+            existing = OVERWRITE
+
+    def make() -> Experiment:
+        return Experiment.from_settings(
+            settings,
+            threads=number,
+            threads_before=before,
+            cache_dir=cache_dir,
+            fit_batches=fit_batches,
+        )
+
+    _train(run, make, existing, page=page)
+    return 0
+
+
+def _has_ended(run: "RunFolder", settings: Settings) -> bool:
+    """Return whether a run has ended, and has no more epochs in these settings."""
+    return run.has_ended() and run.settings().train.epochs == settings.train.epochs
+
+
+def _say_that_it_has_ended(run: "RunFolder", *, page: bool) -> None:
+    from mlp_xp.commands.process import called
+    from mlp_xp.runs.names import PAGE
+    from mlp_xp.show.console import plain_console, say
+
+    console = plain_console()
+    text = f"the run in {run.path} has ended; with a constant schedule, --epochs N trains it longer"
+    say(console, text)
+    if page:
+        say(console, f"for its page: {called('page', run.path, PAGE)}")
+
+
+def _train_folds(settings: Settings, sweep_dir: Path | None, cache_dir: Path | None, *, fit_batches: bool) -> int:
+    """Train a network for each fold of a cross-validation, as a sweep."""
+    from mlp_xp.commands import sweep
+    from mlp_xp.sweeps.plan import SweepOptions, make_plan
+
+    folder = None if sweep_dir is None else str(sweep_dir)
+    cache = None if cache_dir is None else str(cache_dir)
+    options = SweepOptions(folder, cache_dir=cache)
+    return sweep.show(make_plan(settings, {}, options, is_recipe=fit_batches))
+
+
+def _train(run: "RunFolder", make: Callable[[], "Experiment"], existing: str, *, page: bool) -> None:
+    """Train in the folder of a run, and show it. A signal or a closed output saves and stops the run."""
+    from mlp_xp.commands.process import called
+    from mlp_xp.commands.stopping import Stop
+    from mlp_xp.export.page import check_page
+    from mlp_xp.show import terminal
+    from mlp_xp.show.console import plain_console
+
+    stop = Stop(plain_console())
+    hint = f"resume with: {called('train', '--resume', run.path)}"
+    training = run.training(make, existing=existing, save_now=lambda: bool(stop), how_to_resume=hint)
+    with training as (experiment, events):
+        if page:  # it would otherwise be refused at the end
+            check_page(experiment.dataset, experiment.job.sizes)
+        description = terminal.describe(experiment.settings, experiment.job)
+        stop.say(f"{description}\nrun      {run.path}\n")
+        with stop.catching_signals():
+            last = _show_events(run, experiment, events, stop, hint)
+        _show_end(run, experiment, last, stop, page=page)
+
+
+def _show_events(
+    run: "RunFolder", experiment: "Experiment", events: "Iterator[Event]", stop: "Stop", hint: str
+) -> "Event":
+    """Print the table of reports as they come, and return the closing event."""
+    from mlp_xp.show import terminal
+
+    job = experiment.job
+    has_held_out = bool(job.held_out)
+    watched = terminal.watch(events, job, stop.console)
+    head = f"{terminal.header(job.config, job.dataset.task)}\n"
+    line = ""
+    try:
+        for event in watched:
+            report = event.report
+            # With samples held out, the closing report is about the best network, not
+            # about the end.
+            if report and not (event.closing and has_held_out):
+                best = event.position.best
+                line = terminal.report_line(report, is_validated=has_held_out, best=best)
+            # The header comes with the first line, so that warnings of the start stand
+            # above the table.
+            if report and line and (event.closing or terminal.is_shown(report, job)):
+                stop.say(head + line)
+                head = line = ""
+            if stop and not event.closing:
+                _stop_at(event, run, stop, hint)
+    finally:
+        with stop.printing():  # the progress bar is removed, if its terminal is still there
+            watched.close()
+    return event
+
+
+def _stop_at(event: "Event", run: "RunFolder", stop: "Stop", hint: str) -> None:
+    """Raise MlpXpError if the training can stop after this event.
+
+    It stops at a checkpoint. In the warm-up, and in a run that is to replace another one,
+    none is saved: there it stops after a signal.
+    """
+    from mlp_xp.core.job import WARM_UP_EPOCH
+
+    is_warm_up = event.position.epoch == WARM_UP_EPOCH
+    place = "in the warm-up"
+    if not is_warm_up:
+        place = f"in epoch {event.position.epoch}, after {event.position.sample} samples"
+    if event.checkpoint:
+        raise stop.error_at(f"{place}; {hint}")
+    if (stop.signal and is_warm_up) or run.is_being_replaced():
+        raise stop.error_at(f"{place}; {run.what_is_kept()}")
+
+
+def _show_end(run: "RunFolder", experiment: "Experiment", event: "Event", stop: "Stop", *, page: bool) -> None:
+    """Print the summary of a run that has ended, and draw its pictures and its page."""
+    from mlp_xp.commands.process import called
+    from mlp_xp.errors import MlpXpError, quoted
+    from mlp_xp.export.page import write_page
+    from mlp_xp.files import FileError
+    from mlp_xp.runs.names import PAGE
+    from mlp_xp.show import terminal
+    from mlp_xp.show.gallery import draw_run
+    from mlp_xp.show.plots import PlotError
+
+    job, report = experiment.job, event.report
+    assert report
+    stop.say(f"\n{terminal.summary(report)}")
+    if event.position.best:
+        stop.say(terminal.selected(event.position.best, event.position.epoch, job))
+        assert report.validation
+        said = terminal.overfitting(run.reports(), report.validation.samples)
+        if said:
+            stop.say(said)
+    said = terminal.no_better_than_guessing(report, job)
+    if said:
+        stop.say(said)
+    try:  # a run without pictures is complete
+        paths = draw_run(run, job.dataset, job.backend)
+        stop.say(f"drawn in {run.path}: {', '.join(path.name for path in paths)}")
+    except (PlotError, FileError) as error:
+        stop.say(f"no pictures: {error}, then: {called('plot', run.path)}")
+    if page:
+        path = run.path / PAGE
+        try:
+            write_page(path, run.model(job.backend), job.dataset)
+            stop.say(f"written: {path}")
+        except MlpXpError as error:
+            stop.say(f"no page: {error}; then: {called('page', run.path, PAGE)}")
+    if stop.error:
+        place = f"after the end of the training; the run in {quoted(run.path)} is complete"
+        raise stop.error_at(place)

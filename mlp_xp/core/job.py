@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from copy import copy
 
 import numpy as np
 
@@ -24,7 +25,7 @@ WARM_UP_EPOCH = -1  # the number that stands for the warm-up, which comes before
 class Job:
     """What is trained, on which data and where.
 
-    backend: may be replaced by the same one with another number of threads. input_shape: that of one input. sizes:
+    input_shape: that of one input. sizes:
     (n_0, ..., n_L), the features, the units of each hidden layer, and the outputs. rows: the numbers of the training
     samples that are trained on, int64 (n,). held_out: inputs and labels of the other ones, for validation; empty
     without any. weights: those of all training samples, (samples, 1), with a mean of 1 over `rows`; (samples, 0) if the
@@ -69,6 +70,12 @@ class Job:
         self.work = config.batch_size * self.parameters
         self.plan = plan_epoch(len(self.rows), config, self.parameters)
         self.total_steps = config.warm_up_steps + config.epochs * math.ceil(len(self.rows) / config.batch_size)
+
+    def on(self, backend: Backend) -> "Job":
+        """Return the job on the same backend with another number of threads."""
+        job = copy(self)
+        job.backend = backend
+        return job
 
     def model(self, network: Network) -> Model:
         """Return a network of the job as a model."""

@@ -19,7 +19,7 @@ from mlp_xp.core.network import Layer, count_parameters
 from mlp_xp.data.columns import Column
 from mlp_xp.errors import MlpXpError, quoted
 from mlp_xp.files import write_whole
-from mlp_xp.runs.run_folder import preparation_of
+from mlp_xp.runs.checkpoints import preparation_of
 
 TEMPLATE, PLACE = Path(__file__).with_name("page.html"), "NETWORK"
 LARGEST = 20_000_000  # bytes of a page

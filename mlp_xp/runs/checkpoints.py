@@ -1,8 +1,7 @@
-"""Models and checkpoints on disk: files of tensors."""
+"""The files of models and of checkpoints: their tensors, and what these mean."""
 
 import itertools
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,93 +17,176 @@ from mlp_xp.core.step import State, to_device
 from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import Best, Position, Tally
 from mlp_xp.data.columns import Column, Columns
-from mlp_xp.errors import quoted
-from mlp_xp.runs.records import RunError, check_fields, first_difference
-from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, facts_of, read_config
-from mlp_xp.runs.settings import Settings, check_unchanged, flatten, unflatten
+from mlp_xp.runs.names import MODEL
+from mlp_xp.runs.records import TARGETS, RunError, check_fields, first_difference
+from mlp_xp.runs.settings import Settings, flatten, unflatten
 from mlp_xp.runs.tensors import read_tensors, write_tensors
 
-# What the fitted arrays of a preparation, and those of standardised numbers, are called in a model's file.
-FITTED, SCALING = ("shift", "scale"), ("target_shift", "target_scale")
+# The names of arrays in the file of a model: those that were fitted to inputs, and the
+# mean and the deviation of standardised numbers.
+FITTED = ("shift", "scale")
+SCALING = ("target_shift", "target_scale")
+# The fields of a position that are plain numbers.
+NUMBERS = ("epoch", "sample", "step", "reports", "seconds", "loss")
 
 
-def _network_tensors(prefix: str, network: Network, backend: Backend) -> dict[str, np.ndarray]:
-    return {
-        f"{prefix}.{i}.{name}": backend.to_numpy(array)
-        for i, layer in enumerate(network)
-        for name, array in layer._asdict().items()
-    }
-
-
-def _network_of(tensors: Mapping[str, np.ndarray], prefix: str) -> Network:
-    """Return the network that is stored under a prefix, on the host; without layers if there is none."""
-    layers = itertools.takewhile(lambda layer: f"{layer}.bias" in tensors, (f"{prefix}.{i}" for i in itertools.count()))
-    return tuple(Layer(*(tensors[f"{layer}.{field}"] for field in Layer._fields)) for layer in layers)
-
-
-def save_model(folder: Path, model: Model, rows: str | None = None) -> None:
-    """Write model.safetensors, which is enough to use the model again.
+def write_model(path: Path, model: Model, fingerprints: str | None = None) -> None:
+    """Write the file of a model, which is enough to use the model again.
 
     Args:
-        folder: The folder of the run.
+        path: The file.
         model: The network, and what its inputs and outputs mean.
-        rows: The checksum of the rows that the model was trained on, from `write_rows`;
-            None if they are not recorded.
+        fingerprints: The checksum of the file with the rows that the model was trained
+            on; None if they are not recorded.
 
     Raises:
         FileError: The file cannot be written.
     """
     facts: dict[str, Any] = {
-        "rows": rows,
+        "rows": fingerprints,
         "activation": model.activation,
         "dtype": model.backend.dtype_name,
         "decimal_commas": bool(model.columns and model.columns.decimal_commas),
         **facts_of(model, model.input_shape),
     }
-    tensors = _network_tensors("network", model.network, model.backend)
-    for names, arrays in ((FITTED, model.prepare.fitted), (SCALING, model.scaling)):
-        tensors |= {name: model.backend.to_numpy(array) for name, array in zip(names, arrays, strict=False)}
-    write_tensors(folder / MODEL, tensors, facts)
+    to_numpy = model.backend.to_numpy
+    tensors = _tensors_of("network", model.network, model.backend)
+    for name, array in zip(FITTED, model.prepare.fitted, strict=False):
+        tensors[name] = to_numpy(array)
+    for name, array in zip(SCALING, model.scaling, strict=False):
+        tensors[name] = to_numpy(array)
+    write_tensors(path, tensors, facts)
 
 
-def load_run(path: str | Path, backend: Backend | None = None) -> Model:
-    """Read the trained network of a run's folder, or a model.safetensors file: see `Model.predict`.
+def read_model(path: Path, source: str, backend: Backend | None = None) -> Model:
+    """Read the file of a model.
 
-    Its arrays are on the backend, by default NumPy in the model's dtype. Raises RunError if the folder is not a run,
-    has no model yet, or its model is damaged.
+    Args:
+        path: The file.
+        source: What messages call the model.
+        backend: Where its arrays are; by default NumPy in the model's dtype.
+
+    Raises:
+        RunError: The file is missing or damaged, or has no model.
     """
-    if not isinstance(path, str | os.PathLike):
-        raise RunError(f"{path!r:.80} is not a path", remedy="give the folder of a run", setting="path")
-    source = path = Path(path)
-    if path.suffix != ".safetensors":
-        read_config(path)  # or else the folder is not a run
-        path = path / MODEL
     tensors, facts = read_tensors(path)
     if "activation" not in facts:
         raise RunError("is not a model", file=path, remedy=f"give the {MODEL} of a run")
     place = backend or open_backend("numpy", dtype=facts["dtype"])
 
-    def placed(names: Iterable[str]) -> tuple[Array, ...]:
-        return tuple(place.asarray(tensors[name], place.dtype) for name in names if name in tensors)
+    def placed(names: tuple[str, ...]) -> tuple[Array, ...]:
+        present = [name for name in names if name in tensors]
+        return tuple(place.asarray(tensors[name], place.dtype) for name in present)
 
+    columns = None
+    if facts["columns"]:
+        known = tuple(_column_of(record) for record in facts["columns"])
+        columns = Columns(known, decimal_commas=facts["decimal_commas"])
     return Model(
-        to_device(_network_of(tensors, "network"), place),
-        place,
-        facts["activation"],
-        Preparation(PREPARATIONS[facts["preparation"]], placed(FITTED)),
-        TASKS[facts["task"]],
-        placed(SCALING),
-        tuple(facts["image_shape"]),
-        tuple(facts["class_names"]),
-        facts["columns"] and Columns(tuple(map(_column_of, facts["columns"])), "", facts["decimal_commas"]),
-        facts["inputs"],
-        str(source),
-        facts["sha256"],
+        network=to_device(_network_of("network", tensors), place),
+        backend=place,
+        activation=facts["activation"],
+        prepare=Preparation(PREPARATIONS[facts["preparation"]], placed(FITTED)),
+        task=TASKS[facts["task"]],
+        scaling=placed(SCALING),
+        input_shape=tuple(facts["image_shape"]),
+        class_names=tuple(facts["class_names"]),
+        columns=columns,
+        kind=facts["inputs"],
+        source=source,
+        sha256=facts["sha256"],
     )
 
 
-def _column_of(record: dict[str, Any]) -> Column:
-    return Column(**{**record, "levels": tuple(record["levels"])})
+def write_position(path: Path, position: Position, settings: Settings, backend: Backend) -> None:
+    """Write a checkpoint, from which a run can be resumed bit for bit.
+
+    Args:
+        path: The file.
+        position: How far the run has come, with its state on the device.
+        settings: The settings of the run.
+        backend: The backend that the state is on.
+
+    Raises:
+        FileError: The file cannot be written.
+    """
+    network, slots = position.state
+    tensors = _tensors_of("network", network, backend)
+    for j in range(len(slots[0])):
+        of_slot = tuple(layer_slots[j] for layer_slots in slots)
+        tensors |= _tensors_of(f"kept.{j}", of_slot, backend)
+    best = None
+    if position.best:
+        tensors |= _tensors_of("best", position.best.network, backend)
+        best = list(position.best[1:])
+    record = {name: getattr(position, name) for name in NUMBERS}
+    record |= {"tally": list(position.tally), "best": best}
+    write_tensors(path, tensors, {"settings": flatten(settings), "position": record})
+
+
+def read_position(path: Path, backend: Backend) -> tuple[Position, Settings]:
+    """Read a checkpoint.
+
+    Args:
+        path: The file.
+        backend: The backend that the state shall be on.
+
+    Returns:
+        The position, with its state on the device, and the settings of the run.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    tensors, facts = read_tensors(path)
+    check_fields(facts, {"settings": dict, "position": dict}, path)
+    record = facts["position"]
+    network = to_device(_network_of("network", tensors), backend)
+    slots = []
+    for j in itertools.count():
+        of_slot = _network_of(f"kept.{j}", tensors)
+        if not of_slot:
+            break
+        slots.append(to_device(of_slot, backend))
+    of_layers = tuple(tuple(slot[i] for slot in slots) for i in range(len(network)))
+    best = None
+    if record["best"]:
+        best = Best(to_device(_network_of("best", tensors), backend), *record["best"])
+    position = Position(
+        **{name: record[name] for name in NUMBERS},
+        state=State(network, of_layers),
+        tally=Tally(*record["tally"]),
+        best=best,
+    )
+    return position, unflatten(facts["settings"], path)
+
+
+def facts_of(data: Model | Dataset, input_shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return the meaning of inputs and outputs as JSON values."""
+    columns = None
+    if data.columns:
+        columns = [{**each._asdict(), "levels": [*each.levels]} for each in data.columns.columns]
+    return {
+        "inputs": data.kind,
+        "image_shape": list(input_shape),
+        "class_names": list(data.class_names),
+        "columns": columns,
+        "task": data.task.name,
+        "preparation": preparation_of(data.prepare),
+        "targets": TARGETS[bool(data.scaling)],
+    }
+
+
+def preparation_of(prepare: Preparation) -> str:
+    """Return the name of a preparation, a key of PREPARATIONS.
+
+    Raises:
+        RunError: It is another function.
+    """
+    for name, function in PREPARATIONS.items():
+        if prepare.function is function:
+            return name
+    fault = "the data set has a prepare function of its own, which a run folder cannot store"
+    raise RunError(fault)
 
 
 def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
@@ -139,48 +221,23 @@ def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
         )
 
 
-NUMBERS = ("epoch", "sample", "step", "reports", "seconds", "loss")
+def _tensors_of(prefix: str, network: Network, backend: Backend) -> dict[str, np.ndarray]:
+    """Return the arrays of a network on the host, by names such as `network.0.weights`."""
+    tensors = {}
+    for i, layer in enumerate(network):
+        for field, array in layer._asdict().items():
+            tensors[f"{prefix}.{i}.{field}"] = backend.to_numpy(array)
+    return tensors
 
 
-def save_checkpoint(folder: Path, position: Position, settings: Settings, backend: Backend) -> None:
-    """Write checkpoint.safetensors, from which a run can be resumed bit for bit. Raises FileError."""
-    network, slots = position.state
-    tensors = _network_tensors("network", network, backend)
-    for j in range(len(slots[0])):
-        tensors |= _network_tensors(f"kept.{j}", tuple(layer_slots[j] for layer_slots in slots), backend)
-    if position.best:
-        tensors |= _network_tensors("best", position.best.network, backend)
-    record = {
-        **{name: getattr(position, name) for name in NUMBERS},
-        "tally": list(position.tally),
-        "best": list(position.best[1:]) if position.best else None,
-    }
-    write_tensors(folder / CHECKPOINT, tensors, {"settings": flatten(settings), "position": record})
+def _network_of(prefix: str, tensors: Mapping[str, np.ndarray]) -> Network:
+    """Return the network with these names, on the host; without layers if there is none."""
+    layers: list[Layer] = []
+    while f"{prefix}.{len(layers)}.bias" in tensors:
+        start = f"{prefix}.{len(layers)}"
+        layers.append(Layer(tensors[f"{start}.weights"], tensors[f"{start}.bias"]))
+    return tuple(layers)
 
 
-def load_checkpoint(folder: Path, settings: Settings, backend: Backend) -> Position:
-    """Read the position of a run, with its state on the device.
-
-    Raises MlpXpError if the checkpoint is damaged or does not match the settings; the message names the difference.
-    """
-    path = folder / CHECKPOINT
-    tensors, facts = read_tensors(path)
-    check_fields(facts, {"settings": dict, "position": dict}, path)
-    check_unchanged(unflatten(facts["settings"], path), settings, path)
-    record = facts["position"]
-    if record["epoch"] >= settings.train.epochs:
-        raise RunError(
-            f"{settings.train.epochs} is too few: the run in {quoted(folder)} has already come to epoch "
-            f"{record['epoch'] + 1}",
-            remedy="give at least as many, or start a new run",
-            setting="epochs",
-        )
-    kept = itertools.takewhile(bool, (_network_of(tensors, f"kept.{j}") for j in itertools.count()))
-    network, *slots = (to_device(each, backend) for each in (_network_of(tensors, "network"), *kept))
-    best = record["best"]
-    return Position(
-        **{name: record[name] for name in NUMBERS},
-        state=State(network, tuple(tuple(each[i] for each in slots) for i in range(len(network)))),
-        tally=Tally(*record["tally"]),
-        best=Best(to_device(_network_of(tensors, "best"), backend), *best) if best else None,
-    )
+def _column_of(record: dict[str, Any]) -> Column:
+    return Column(**{**record, "levels": tuple(record["levels"])})

@@ -11,12 +11,11 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation, in_units
 from mlp_xp.errors import MlpXpWarning, quoted
+from mlp_xp.runs.fingerprints import checksum, row_sums, seen
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.rows import read_rows, row_sums, seen
-from mlp_xp.runs.run_folder import CONFIG, MODEL, ROWS, checksum, read_config
-from mlp_xp.runs.sweep_index import FINISHED, is_sweep
+from mlp_xp.runs.run_folder import RunFolder
+from mlp_xp.runs.sweep_folder import FINISHED, SweepFolder
 from mlp_xp.runs.table import sweep_rows
-from mlp_xp.runs.tensors import read_sha256, read_tensors
 
 
 def members_of(folder: Path) -> list[Path]:
@@ -25,9 +24,10 @@ def members_of(folder: Path) -> list[Path]:
     Gives an MlpXpWarning for a sweep with other members. Raises RunError for one without a finished member, and
     MlpXpError for one whose index is damaged.
     """
-    if not is_sweep(folder):
+    sweep = SweepFolder(folder)
+    if not sweep.exists():
         return [folder]
-    rows = sweep_rows(folder)[0]
+    rows = sweep_rows(sweep)[0]
     members = [row.folder for row in rows if row.state == FINISHED]
     if not members:
         raise RunError("no member of this sweep has finished; start the sweep again", file=folder)
@@ -37,17 +37,17 @@ def members_of(folder: Path) -> list[Path]:
     return members
 
 
-def run_of(model: Model) -> Path | None:
-    """Return the folder of the run that a model was read from; None for another model, and for one from a mere file.
+def run_of(model: Model) -> RunFolder | None:
+    """Return the run that a model was read from; None for another model, and for one from a mere file.
 
     Raises RunError if the run has another model by now.
     """
-    path = Path(model.source)
-    if not model.sha256 or not (path / CONFIG).exists():
+    run = RunFolder(model.source)
+    if not model.sha256 or not run.exists():
         return None
-    if read_sha256(path / MODEL) != model.sha256:
+    if run.model_sha256() != model.sha256:
         raise RunError("the run has been trained since this model was read; read it again", file=model.source)
-    return path
+    return run
 
 
 def held_out(models: Sequence[Model], datasets: Sequence[Dataset], *, same: bool = False) -> list[Dataset]:
@@ -92,12 +92,10 @@ def held_out(models: Sequence[Model], datasets: Sequence[Dataset], *, same: bool
 
 def _trained_rows(model: Model, dataset: Dataset) -> np.ndarray:
     """Return the sums of the rows that a network was trained on; none if the data set is the one of its run."""
-    if folder := run_of(model):
-        record = read_config(folder)[1]
-        if checksum(dataset, model.backend) != record.get("data_crc32"):
-            _, facts = read_tensors(folder / MODEL)
-            return read_rows(folder / ROWS, facts["rows"])
-    return np.empty(0, np.uint64)
+    run = run_of(model)
+    if run is None or checksum(dataset, model.backend) == run.record().get("data_crc32"):
+        return np.empty(0, np.uint64)
+    return run.trained_rows()
 
 
 def evaluate_pooled(

@@ -9,6 +9,7 @@ from mlp_xp.backends.hooks import known_hooks
 from mlp_xp.core.task import TASKS
 from mlp_xp.declared import ConfigError
 from mlp_xp.errors import Argument, MlpXpError, quoted
+from mlp_xp.files import write_whole
 from mlp_xp.runs.settings import Settings, unflatten
 
 # Written to config.json, models and checkpoints. A change that an older version cannot read raises it.
@@ -151,3 +152,8 @@ def read_json(path: Path, kinds: Mapping[str, Any] | None = None) -> dict[str, A
     except OSError as error:
         raise RunError(f"cannot be read: {error.strerror or error}", file=path) from error
     return check_fields(parse(content, path), kinds or {}, path)
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Write a file with one JSON value. Raises FileError."""
+    write_whole(path, (json.dumps(record, indent=2) + "\n").encode())

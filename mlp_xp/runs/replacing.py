@@ -2,10 +2,10 @@
 
 The files of the old run are moved into the folder `.replaced`, the checkpoint first, and the new run is written as any
 other. The checkpoint decides: if the run's folder has one, the new run has begun, and `.replaced` is removed; otherwise
-the old run is moved back, its checkpoint last. Until then `read_config` refuses the run.
+the old run is moved back, its checkpoint last. Until then `RunFolder.settings` refuses the run.
 
 While `.replaced` has a config.json, it has the whole old run, and all other files are the new run's. Each change is on
-the disk before the next one. Both functions need the folder's lock, and raise FileError.
+the disk before the next one. All functions need the folder's lock, and raise FileError.
 """
 
 import contextlib
@@ -13,17 +13,17 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from mlp_xp.files import file_errors, make_folder, patiently, replace, sync_folder, write_whole
-from mlp_xp.runs.run_folder import CHECKPOINT, CONFIG, OLD, RUN_FILES, clear
+from mlp_xp.files import file_errors, make_folder, patiently, remove, replace, sync_folder, write_whole
+from mlp_xp.runs.names import CHECKPOINT, CONFIG, REPLACED, RUN_FILES
 
 
 def begin(folder: Path) -> None:
     """Move a run aside. config.json is copied, because a folder without one does not count as a run."""
     with file_errors(folder, "move the old run aside in"):
-        make_folder(folder / OLD)
-        _move(RUN_FILES, folder, folder / OLD)
+        make_folder(folder / REPLACED)
+        _move(RUN_FILES, folder, folder / REPLACED)
         config = (folder / CONFIG).read_bytes()
-    write_whole(folder / OLD / CONFIG, config)
+    write_whole(folder / REPLACED / CONFIG, config)
 
 
 def settle(folder: Path) -> None:
@@ -31,7 +31,7 @@ def settle(folder: Path) -> None:
 
     Does nothing if no run is being replaced. It may be killed anywhere, and is then repeated.
     """
-    old = folder / OLD
+    old = folder / REPLACED
     if not old.is_dir():
         return
     undone = not (folder / CHECKPOINT).exists()
@@ -51,3 +51,13 @@ def _move(names: Iterable[str], source: Path, target: Path) -> None:
             replace(source / name, target / name)
             sync_folder(target)
             sync_folder(source)
+
+
+def clear(folder: Path) -> None:
+    """Remove all files of a run except config.json, the checkpoint first.
+
+    config.json is only replaced, never removed: a process that is killed here must not leave a folder without settings.
+    """
+    with file_errors(folder, "remove the old run in"):
+        for name in RUN_FILES:
+            remove(folder / name)

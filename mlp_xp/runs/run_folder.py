@@ -1,271 +1,555 @@
-"""The folder of a run: config.json, metrics.jsonl, model.safetensors, checkpoint.safetensors, and pictures."""
+"""The folder of a run: what is in it, and what may happen to it.
 
+The module `names` lists the files. Each file is whole at any time, and the checkpoint
+decides from where a run resumes.
+"""
+
+from __future__ import annotations
+
+import contextlib
 import datetime as dt
 import importlib.metadata
 import itertools
 import json
 import os
 import platform
-import zlib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlp_xp import __version__
+from mlp_xp.backends.common import BackendFailure
 from mlp_xp.backends.threads import cpus, threads_chosen
-from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
-from mlp_xp.core.job import Job
+from mlp_xp.core.job import WARM_UP_EPOCH
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
-from mlp_xp.core.training import Position, Report
-from mlp_xp.files import ASIDE, append_line, file_errors, make_folder, remove, write_whole
-from mlp_xp.runs import records
-from mlp_xp.runs.records import REPORT_FIELDS, RESULTS, TARGETS, first_difference, parse_settings
-from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
-from mlp_xp.runs.rows import row_sums, write_rows
-from mlp_xp.runs.settings import Settings, flatten, with_absolute_paths
+from mlp_xp.core.training import Event, Position, Report, check_state, trajectory
+from mlp_xp.errors import Argument, MlpXpError, quoted
+from mlp_xp.files import (
+    FileError,
+    append_line,
+    file_errors,
+    make_folder,
+    remove,
+    write_whole,
+)
+from mlp_xp.runs import records, replacing
+from mlp_xp.runs.checkpoints import read_model, read_position, write_model, write_position
+from mlp_xp.runs.fingerprints import read_fingerprints, row_sums, write_fingerprints
+from mlp_xp.runs.locked_folder import LockedFolder
+from mlp_xp.runs.names import (
+    CHECKPOINT,
+    CONFIG,
+    FINGERPRINTS,
+    METRICS,
+    MODEL,
+    PICTURES,
+    REPLACED,
+    RESULT,
+)
+from mlp_xp.runs.records import RunError, first_difference, parse_settings
+from mlp_xp.runs.settings import Settings, check_unchanged, flatten, with_absolute_paths
+from mlp_xp.runs.tensors import read_sha256, read_tensors
 
-PAGE = "page.html"
-NAMES = ("curves", "deformed", "confusion", "probabilities", "mistakes", "weights", "predictions", "labels")
-PICTURES = (*(f"{name}.png" for name in NAMES), PAGE)
-CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
-MODEL, CHECKPOINT, ROWS = "model.safetensors", "checkpoint.safetensors", "rows.safetensors"
-# All files but config.json, in the order in which they are removed or moved aside.
-RUN_FILES = (CHECKPOINT, MODEL, RESULT, METRICS, ROWS, *PICTURES)
-# The lock and who holds it, see `lock`; a run that is being replaced, see `replacing`.
-LOCK, HOLDER, OLD = ".lock", ".holder", ".replaced"
+if TYPE_CHECKING:
+    from mlp_xp.runs.experiment import Experiment
+
+RESUME, REFUSE, OVERWRITE = "resume", "refuse", "overwrite"
+"""What `RunFolder.training` does if the folder has a run already."""
 
 
-def claim_folder(settings: Settings, recipe: str | Path, now: dt.datetime) -> Path:
-    """Create the folder `runs/<dataset>-<recipe>-<backend>-<date-time>` and return it. Raises FileError.
+class RunFolder(LockedFolder):
+    """A folder that holds one run, or will hold one.
 
-    recipe: its name, or the file with the settings.
-    If it exists, -2, -3, ... is appended to its name: two runs that start in the same second get two folders.
+    Args:
+        path: The folder. It need not exist.
+
+    Example:
+        >>> run = RunFolder("runs/digits")
+        >>> with run.training(lambda: experiment) as (experiment, events):
+        ...     reports = [event.report for event in events if event.report]
+        >>> run.has_ended()
+        True
+        >>> run.model().predict(images[:1])
+        array(['7'], dtype='<U1')
     """
-    data = Path(settings.data).resolve().name  # a data set's name may be the path of a folder
-    backend = settings.backend.replace(":", "-")
-    wanted = folder = Path("runs") / f"{data}-{Path(recipe).stem}-{backend}-{now:%Y%m%d-%H%M%S}"
-    with file_errors(wanted, "create"):
-        make_folder(wanted.parent)
-        for number in itertools.count(2):
-            with suppress(FileExistsError):
-                make_folder(folder, exist_ok=False)
-                break
-            folder = wanted.with_name(f"{wanted.name}-{number}")
-    return folder
 
+    purpose = "run"
+    index = CONFIG
 
-def check_folder(folder: Path, what: str, file: str) -> None:
-    """Raise RunError unless a folder is empty or missing, or has this file. Raises FileError.
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+        self._may_be_renamed = False
 
-    Files that a killed process has left do not count. what: the folder's content, for the message.
-    """
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise RunError("is not a folder", file=folder, remedy="choose another")
-    # One look, because a run that starts there at the same time changes what is there.
-    with file_errors(folder, "read"):
-        names = {path.name for path in folder.iterdir()}
-    if file not in names and {name for name in names if not name.endswith(ASIDE)} - {LOCK, HOLDER}:
-        raise RunError(f"is neither empty nor a {what}", file=folder, remedy="choose another folder")
+    @classmethod
+    def named(cls, settings: Settings, recipe: str | Path, now: dt.datetime) -> RunFolder:
+        """Return a new folder `runs/<data>-<recipe>-<backend>-<date-time>`.
 
+        If its name is taken when it is created, -2, -3, ... is appended: two runs that
+        start in the same second get two folders.
 
-def create_run(folder: Path, settings: Settings, job: Job) -> None:
-    """Write config.json of a new run, and the rows of your own data. Raises FileError.
+        Args:
+            settings: The settings of the run.
+            recipe: The name of a recipe, or the file with the settings.
+            now: The time in the name.
+        """
+        data = Path(settings.data).resolve().name  # a data set's name may be the path of a folder
+        backend = settings.backend.replace(":", "-")
+        name = f"{data}-{Path(recipe).stem}-{backend}-{now:%Y%m%d-%H%M%S}"
+        folder = cls(Path("runs") / name)
+        folder._may_be_renamed = True
+        return folder
 
-    The files of a run without a checkpoint are removed. The folder must exist, and its lock must be held.
-    """
-    backend = job.backend
-    number, reason = backend.threads[:2]
-    record = {
-        "format": records.FORMAT,
-        "settings": flatten(with_absolute_paths(settings)),
-        "device": backend.device_name,
-        "versions": {
-            "mlp_xp": __version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "array-api-compat": importlib.metadata.version("array-api-compat"),
-            backend.name: backend.version,
-        },
-        "threads": {"number": number, "reason": reason, "cpus": cpus(), **threads_chosen()},
-        "machine": f"{platform.system()} {platform.machine()}",
-        **data_facts(job),
-    }
-    clear(folder)
-    if job.dataset.hold_out is not None:
-        write_rows(folder / ROWS, row_sums(*job.dataset[:2], backend))
-    write_json(folder / CONFIG, record)
+    # What is in the folder.
 
+    def has_checkpoint(self) -> bool:
+        """Return whether the run has saved a checkpoint."""
+        return self._has(CHECKPOINT)
 
-def threads_of(folder: Path, backend: str) -> int | None:
-    """Return the number of threads on which a run began: the last bits of its numbers depend on it. Raises MlpXpError.
+    def has_ended(self) -> bool:
+        """Return whether the run has trained all of its epochs."""
+        return self._has(RESULT) and self._has(CHECKPOINT)
 
-    None if it began with another library, whose last bits differ anyway.
-    """
-    settings, record = read_config(folder)
-    return record["threads"].get("number") if settings.backend == backend else None
+    def is_being_replaced(self) -> bool:
+        """Return whether the run was moved aside for a new one, which has no checkpoint yet."""
+        return (self.path / REPLACED).is_dir() and not self.has_checkpoint()
 
+    def settings(self) -> Settings:
+        """Return the settings of the run.
 
-def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Write a file with one JSON value. Raises FileError."""
-    write_whole(path, (json.dumps(record, indent=2) + "\n").encode())
+        Raises:
+            RunError: The folder has no run, or its record is damaged.
+        """
+        return self._config()[0]
 
+    def record(self) -> dict[str, Any]:
+        """Return the content of config.json: settings, data, versions and machine.
 
-def data_facts(job: Job) -> dict[str, Any]:
-    """Return the facts about the data that config.json records. A resumed run must have the same."""
-    facts = {"train_samples": len(job.rows), **facts_of(job.dataset, job.input_shape)}
-    return facts | {"data_crc32": checksum(job.dataset, job.backend)}
+        Raises:
+            RunError: The folder has no run, or its record is damaged.
+        """
+        return self._config()[1]
 
+    def reports(self) -> list[dict[str, Any]]:
+        """Return the reports of the run, oldest first, without the closing one.
 
-def facts_of(data: Model | Dataset, input_shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return what inputs and outputs of a network mean, as config.json and the file of a model record it."""
-    return {
-        "inputs": data.kind,
-        "image_shape": list(input_shape),
-        "class_names": list(data.class_names),
-        "columns": data.columns and [{**each._asdict(), "levels": [*each.levels]} for each in data.columns.columns],
-        "task": data.task.name,
-        "preparation": preparation_of(data.prepare),
-        "targets": TARGETS[bool(data.scaling)],
-    }
+        A last line that is incomplete, as a kill leaves it, is ignored.
 
+        Raises:
+            RunError: A line is not a report. The error names the line and the field.
+        """
+        path = self.path / METRICS
+        reports = []
+        for number, line in enumerate(self._lines(), 1):
+            report = records.parse(line, path, number)
+            reports.append(records.check_fields(report, records.REPORT_FIELDS, path, number))
+        return reports
 
-def checksum(dataset: Dataset, backend: Backend) -> str:
-    """Return a checksum of inputs, labels and weights, in hexadecimal."""
-    total = 0
-    for array in (*(each if each is None else backend.to_numpy(each) for each in dataset[:4]), dataset.weights):
-        if array is not None:
-            total = zlib.crc32(np.ascontiguousarray(array).data, total)
-    return f"{total:08x}"
+    def result(self) -> dict[str, Any] | None:
+        """Return the closing report of the run, or None if it has not ended.
 
+        Raises:
+            RunError: The file is damaged.
+        """
+        path = self.path / RESULT
+        if not os.path.lexists(path):
+            return None
+        return records.read_json(path, records.REPORT_FIELDS)
 
-def preparation_of(prepare: Preparation) -> str:
-    """Return the name of a preparation, a key of PREPARATIONS. Raises RunError for any other function."""
-    for name, function in PREPARATIONS.items():
-        if prepare.function is function:
-            return name
-    raise RunError("the data set has a prepare function of its own, which a run folder cannot store")
+    def model(self, backend: Backend | None = None) -> Model:
+        """Return the trained network: the one that was saved last.
 
+        Args:
+            backend: Where its arrays are; by default NumPy in the model's dtype.
 
-def has_ended(folder: Path, settings: Settings) -> bool:
-    """Return whether a run is finished and has no more epochs in these settings. Raises RunError."""
-    is_whole = (folder / RESULT).exists() and (folder / CHECKPOINT).exists()
-    return is_whole and read_config(folder)[0].train.epochs == settings.train.epochs
+        Raises:
+            RunError: The folder has no run, the run has no model yet, or its file is damaged.
+        """
+        self._config()
+        return read_model(self.path / MODEL, str(self.path), backend)
 
+    def model_sha256(self) -> str:
+        """Return the checksum of the model's file, which `Model.sha256` has too. Raises RunError."""
+        return read_sha256(self.path / MODEL)
 
-def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
-    """Give a run the number of epochs in the settings.
+    def trained_rows(self) -> np.ndarray:
+        """Return the fingerprints of the rows that the model was trained on, uint64 (n,).
 
-    If epochs are left to do, the result and pictures of the shorter run are removed. config.json is replaced first,
-    because it decides. Raises MlpXpError.
-    """
-    kept, record = read_config(folder)
-    epochs = settings.train.epochs
-    if kept.train.epochs != epochs:
-        record["settings"]["epochs"] = epochs
-        write_json(folder / CONFIG, record)
-    if position.epoch < epochs - 1:
-        with file_errors(folder, "remove the old result in"):
-            for name in (RESULT, *PICTURES):
-                remove(folder / name)
+        Empty for a published data set. Raises RunError if a file is missing or damaged.
+        """
+        _, facts = read_tensors(self.path / MODEL)
+        return read_fingerprints(self.path / FINGERPRINTS, facts["rows"])
 
+    def threads(self, backend: str) -> int | None:
+        """Return the number of threads on which the run began.
 
-def check_data(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Raise RunError, which names the difference, if the data are not those that the run started with."""
-    _, record = read_config(folder)
-    if difference := first_difference((name, record.get(name), value) for name, value in facts.items()):
+        The last bits of its numbers depend on it. None if it began with another array
+        library than `backend`, whose last bits differ anyway, or has no checkpoint.
+
+        Raises:
+            RunError: The folder has no run, or its record is damaged.
+        """
+        if not self.has_checkpoint():
+            return None
+        settings, record = self._config()
+        if settings.backend != backend:
+            return None
+        number: int | None = record["threads"].get("number")
+        return number
+
+    def check_data(self, facts: dict[str, Any]) -> None:
+        """Raise RunError, which names the difference, if data are not those of the run.
+
+        Args:
+            facts: Facts about the data, some of `data_facts`.
+        """
+        record = self.record()
+        pairs = [(name, record.get(name), value) for name, value in facts.items()]
+        difference = first_difference(pairs)
+        if not difference:
+            return
         if difference.startswith("data crc32"):
             difference = "values, weights, rows or their order have changed since"
         fault = f"the run started with other data: {difference}"
-        raise RunError(fault, file=folder / CONFIG, remedy="give the run's own data")
+        raise RunError(fault, file=self.path / CONFIG, remedy="give the run's own data")
+
+    def what_is_kept(self) -> str:
+        """Say what the folder has after an error in training."""
+        if self.is_being_replaced():
+            return f"the old run in {quoted(self.path)} is as it was"
+        if self.has_checkpoint():
+            return "the last checkpoint is kept"
+        if self.exists():
+            return "no checkpoint was saved yet; --resume starts the run from its beginning"
+        return "no checkpoint was saved yet"
+
+    # What may happen to it.
+
+    @contextmanager
+    def training(
+        self,
+        make: Callable[[], Experiment],
+        *,
+        existing: str = RESUME,
+        wait: float = 0.0,
+        save_now: Callable[[], bool] = lambda: False,
+        how_to_resume: str = "",
+    ) -> Iterator[tuple[Experiment, Iterator[Event]]]:
+        """Train in the folder: check everything, hold the folder's lock, and give the events.
+
+        A run that is there already is locked before the experiment is made, because to
+        load data may take long. A new folder is created after all checks, so that a run
+        that cannot begin leaves none.
+
+        Args:
+            make: Returns the experiment to train.
+            existing: What to do with a run that is there already: RESUME it, REFUSE to
+                train, or OVERWRITE it. The old run is kept until the new one has its
+                first checkpoint.
+            wait: Seconds in which another process may give up the folder.
+            save_now: Asked after every chunk of steps whether to save a checkpoint there.
+                It is not asked in the warm-up, nor before a new run replaces an old one.
+            how_to_resume: Ends the message of an error after which the run can be resumed.
+
+        Yields:
+            The experiment, on the threads on which it trains, and the events of
+            `trajectory`. Reports and checkpoints are on disk before their event comes.
+
+        Raises:
+            RunError: The folder is in use, has something else, or has a run that cannot
+                be resumed.
+            MlpXpError: The experiment cannot be made, or cannot begin.
+            FileError: The folder cannot be written.
+        """
+        with ExitStack() as held:
+            is_run = self.exists()
+            if is_run:
+                held.enter_context(self.opened(existing, wait))
+            experiment = make()
+            resumes = existing == RESUME and self.has_checkpoint()
+            experiment.check(needs_source=not resumes)
+            experiment = experiment.on_threads(self.threads(experiment.backend.name) if resumes else None)
+            if not is_run:
+                held.enter_context(self.opened(existing, wait))
+            events = self._train(experiment, existing, save_now, how_to_resume)
+            yield experiment, held.enter_context(contextlib.closing(events))
+
+    @contextmanager
+    def opened(self, existing: str = RESUME, wait: float = 0.0) -> Iterator[None]:
+        """Hold the folder's lock, and complete or undo a change that a kill has left undone.
+
+        Args:
+            existing: REFUSE refuses a folder that has a run already.
+            wait: Seconds in which another process may give up the folder.
+
+        Raises:
+            RunError: The folder is in use, has another purpose, or has a run.
+            FileError: The folder cannot be created or changed.
+        """
+        with self.locked(wait):
+            replacing.settle(self.path)
+            if self.exists():
+                self._config()  # refuses the record of another program
+                if existing == REFUSE:
+                    raise self._already_there()
+            yield
+
+    def _train(
+        self,
+        experiment: Experiment,
+        existing: str,
+        save_now: Callable[[], bool],
+        how_to_resume: str,
+    ) -> Generator[Event, None, None]:
+        """Resume the run or begin a new one, and yield the events of `trajectory`."""
+        job = experiment.job
+        position = self._position(experiment) if existing == RESUME else None
+        try:
+            if position is None:
+                trained = experiment.source_layers()
+                if existing == OVERWRITE and self.exists():
+                    replacing.begin(self.path)
+                self._begin(experiment)
+            else:
+                trained = ()
+                self._continue(experiment, position)
+            for event in trajectory(job, position, trained=trained):
+                if event.report is not None and not event.closing:
+                    self._append(event.report)
+                if event.checkpoint or (self._may_save(event.position) and save_now()):
+                    self._save(event.position, experiment)
+                    event = event._replace(checkpoint=True)
+                if event.report is not None and event.closing:
+                    self._finish(event.report, event.position)
+                yield event
+        except MlpXpError as error:
+            error.notes.append(self.what_is_kept())
+            if isinstance(error, FileError | BackendFailure) and self.has_checkpoint():
+                error.notes.append(how_to_resume)
+            raise
+        finally:
+            # The next command does it too, and the first error is the cause.
+            with contextlib.suppress(FileError):
+                replacing.settle(self.path)
+
+    def _position(self, experiment: Experiment) -> Position | None:
+        """Return the position of the run, or None if it has no checkpoint yet.
+
+        Raises:
+            ConfigError: The run has other settings.
+            RunError: The run has other data, or a file is damaged or lost.
+        """
+        if not self.exists():
+            return None
+        settings = experiment.settings
+        check_unchanged(self.settings(), settings, self.path / CONFIG)
+        self.check_data(experiment.data_facts())
+        self.result()  # refuses a damaged one
+        if self.has_checkpoint():
+            return self._checkpoint(settings, experiment.backend)
+        for name in (RESULT, MODEL):
+            if self._has(name):
+                fault = (
+                    f"the run has {name} but no {CHECKPOINT}, so it cannot be resumed, "
+                    "and starting it over would destroy it"
+                )
+                remedy = f"restore {CHECKPOINT}, or train in another folder"
+                raise RunError(fault, file=self.path, remedy=remedy)
+        return None
+
+    def _checkpoint(self, settings: Settings, backend: Backend) -> Position:
+        """Return the position in the checkpoint, which must be of a run with these settings."""
+        path = self.path / CHECKPOINT
+        position, saved = read_position(path, backend)
+        check_unchanged(saved, settings, path)
+        epochs = settings.train.epochs
+        if position.epoch >= epochs:
+            fault = (
+                f"{epochs} is too few: the run in {quoted(self.path)} has already come to epoch {position.epoch + 1}"
+            )
+            remedy = "give at least as many, or start a new run"
+            raise RunError(fault, remedy=remedy, setting="epochs")
+        return position
+
+    def _begin(self, experiment: Experiment) -> None:
+        """Write the record of a new run, and the fingerprints of its rows."""
+        job, backend = experiment.job, experiment.backend
+        number, reason = backend.threads[:2]
+        record = {
+            "format": records.FORMAT,
+            "settings": flatten(with_absolute_paths(experiment.settings)),
+            "device": backend.device_name,
+            "versions": {
+                "mlp_xp": __version__,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "array-api-compat": importlib.metadata.version("array-api-compat"),
+                backend.name: backend.version,
+            },
+            "threads": {
+                "number": number,
+                "reason": reason,
+                "cpus": cpus(),
+                **threads_chosen(),
+            },
+            "machine": f"{platform.system()} {platform.machine()}",
+            **experiment.data_facts(),
+        }
+        replacing.clear(self.path)
+        if experiment.has_own_data():
+            sums = row_sums(*job.dataset[:2], backend)
+            write_fingerprints(self.path / FINGERPRINTS, sums)
+        self._write_json(CONFIG, record)
+
+    def _continue(self, experiment: Experiment, position: Position) -> None:
+        """Drop reports after the checkpoint, and take over the number of epochs.
+
+        If epochs are left to do, the result and pictures of the shorter run are removed
+        first: a longer run with a result would count as ended.
+        """
+        self._keep_reports(position.reports)
+        epochs = experiment.settings.train.epochs
+        if position.epoch < epochs - 1:
+            with file_errors(self.path, "remove the old result in"):
+                for name in (RESULT, *PICTURES):
+                    remove(self.path / name)
+        record = self.record()
+        if record["settings"]["epochs"] != epochs:
+            record["settings"]["epochs"] = epochs
+            self._write_json(CONFIG, record)
+
+    def _append(self, report: Report) -> None:
+        """Append a report to metrics.jsonl, and wait until it is on disk.
+
+        The name of a new file is on disk too. Otherwise a checkpoint could outlast the
+        reports that it counts.
+        """
+        line = json.dumps(metrics_record(report))
+        append_line(self.path / METRICS, line.encode())
+
+    def _keep_reports(self, count: int) -> None:
+        """Keep the first lines of metrics.jsonl, those from before the checkpoint."""
+        lines = self._lines()
+        if len(lines) < count:
+            fault = f"has {len(lines)} reports, the checkpoint expects {count}"
+            raise RunError(fault, file=self.path / METRICS, remedy=records.REMEDY)
+        kept = b"".join(line + b"\n" for line in lines[:count])
+        write_whole(self.path / METRICS, kept)
+
+    def _may_save(self, position: Position) -> bool:
+        # A run that is to replace another one may have been started by mistake, and be
+        # stopped for that reason.
+        return position.epoch != WARM_UP_EPOCH and not self.is_being_replaced()
+
+    def _save(self, position: Position, experiment: Experiment) -> None:
+        """Write a checkpoint and the model.
+
+        The model is the best network on the held-out samples, or else the current one.
+        With the first checkpoint, the run that this one replaces is gone.
+        """
+        backend = experiment.backend
+        check_state(position, backend)
+        rows = read_sha256(self.path / FINGERPRINTS) if experiment.has_own_data() else None
+        network = position.best.network if position.best else position.state.network
+        # The checkpoint first: so a run that has a model but no checkpoint has lost it.
+        write_position(self.path / CHECKPOINT, position, experiment.settings, backend)
+        write_model(self.path / MODEL, experiment.job.model(network), rows)
+        replacing.settle(self.path)
+
+    def _finish(self, report: Report, position: Position) -> None:
+        record = metrics_record(report)
+        if position.best:
+            record["kept_epoch"] = position.best.epoch
+        self._write_json(RESULT, record)
+
+    # Files.
+
+    def _has(self, name: str) -> bool:
+        return (self.path / name).exists()
+
+    def _config(self) -> tuple[Settings, dict[str, Any]]:
+        """Return the settings of the run, and the record that they are in."""
+        path = self.path / CONFIG
+        if not self._has(CONFIG):
+            why = f"it has no {CONFIG}" if self.path.exists() else "it does not exist"
+            remedy = "give the folder of a training run"
+            raise RunError(f"is not a run: {why}", file=self.path, remedy=remedy)
+        if self.is_being_replaced():
+            raise RunError(
+                "is being replaced by a new run, which has no checkpoint yet",
+                file=self.path,
+                remedy="wait for it, or, if it was interrupted, bring the old run back: resume it",
+            )
+        settings, record = parse_settings(path)
+        if "settings" not in record:
+            fault = "is of another program, not of a run"
+            raise RunError(fault, file=path, remedy="choose another folder")
+        return settings, record
+
+    def _lines(self) -> list[bytes]:
+        """Return the complete lines of metrics.jsonl; none if it is missing."""
+        path = self.path / METRICS
+        with file_errors(path, "read"):
+            return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+    def _write_json(self, name: str, record: dict[str, Any]) -> None:
+        records.write_json(self.path / name, record)
+
+    def _create(self) -> bool:
+        if not self._may_be_renamed:
+            return super()._create()
+        wanted = self.path
+        with file_errors(wanted, "create"):
+            make_folder(wanted.parent)
+            for number in itertools.count(2):
+                with contextlib.suppress(FileExistsError):
+                    make_folder(self.path, exist_ok=False)
+                    break
+                self.path = wanted.with_name(f"{wanted.name}-{number}")
+        self._may_be_renamed = False
+        return True
+
+    def _already_there(self) -> RunError:
+        resume, overwrite = Argument("resume"), Argument("overwrite")
+        remedy = ("resume it with ", resume, ", choose another folder, or replace it with ", overwrite)
+        return RunError("already contains a run", file=self.path, remedy=remedy, setting="run_dir")
 
 
-def clear(folder: Path) -> None:
-    """Remove all files of a run except config.json, the checkpoint first. Raises FileError.
+def load_run(path: str | Path, backend: Backend | None = None) -> Model:
+    """Load the trained network of a run.
 
-    config.json is only replaced, never removed: a process that is killed here must not leave a folder without settings.
+    Args:
+        path: The folder of a run, or a model.safetensors file.
+        backend: Where its arrays are; by default NumPy in the model's dtype.
+
+    Returns:
+        The network with the meaning of its inputs and outputs: see `Model.predict`.
+
+    Raises:
+        RunError: The folder is not a run or has no model yet, or the file is damaged.
+
+    Example:
+        >>> load_run("runs/digits").predict(images[:3])
+        array(['7', '2', '1'], dtype='<U1')
     """
-    with file_errors(folder, "remove the old run in"):
-        for name in RUN_FILES:
-            remove(folder / name)
-
-
-def is_replaced(folder: Path) -> bool:
-    """Return whether a run is moved aside for a new one that has no checkpoint yet; see `replacing`."""
-    return (folder / OLD).is_dir() and not (folder / CHECKPOINT).exists()
-
-
-def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
-    """Return a run's settings and the whole record in its config.json. Raises MlpXpError if the folder is not a run."""
-    folder = Path(folder)
-    if not (folder / CONFIG).exists():
-        why = f"it has no {CONFIG}" if folder.exists() else "it does not exist"
-        raise RunError(f"is not a run: {why}", file=folder, remedy="give the folder of a training run")
-    if is_replaced(folder):
-        raise RunError(
-            "is being replaced by a new run, which has no checkpoint yet",
-            file=folder,
-            remedy="wait for it, or, if it was interrupted, bring the old run back: resume it",
-        )
-    settings, record = parse_settings(folder / CONFIG)
-    if "settings" not in record:
-        raise RunError("is of another program, not of a run; choose another folder", file=folder / CONFIG)
-    return settings, record
+    if not isinstance(path, str | os.PathLike):
+        remedy = "give the folder of a run"
+        raise RunError(f"{path!r:.80} is not a path", remedy=remedy, setting="path")
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return read_model(path, str(path), backend)
+    return RunFolder(path).model(backend)
 
 
 def metrics_record(report: Report) -> dict[str, Any]:
     """Return a report as its record in metrics.jsonl: every one of RESULTS that has a value."""
     parts = {"": report, "test": report.test, "validation": report.validation}
-    found: dict[str, Any] = {"epoch": report.epoch, "sample": report.sample}
-    for each in RESULTS:
-        if parts[each.part] is not None:
-            found[each.name] = getattr(parts[each.part], each.name.removeprefix(f"{each.part}_"))
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """Return the closing report of a run, which is in its own file; None if it is unfinished. Raises RunError."""
-    path = folder / RESULT
-    return records.read_json(path, REPORT_FIELDS) if os.path.lexists(path) else None
-
-
-def append_metrics(folder: Path, report: Report) -> None:
-    """Append one line to metrics.jsonl, and wait until it is on disk. Raises FileError."""
-    # The name of a new file is on disk too, or a checkpoint could outlast the reports that it counts.
-    append_line(folder / METRICS, json.dumps(metrics_record(report)).encode())
-
-
-def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
-    """Return the reports of a run, oldest first. An incomplete last line is ignored. A missing file gives [].
-
-    Raises RunError, which names the line and the field, for what is not a report.
-    """
-    path = Path(folder) / METRICS
-    return [
-        records.check_fields(records.parse(line, path, number), REPORT_FIELDS, path, number)
-        for number, line in enumerate(_lines(path), 1)
-    ]
-
-
-def _lines(path: Path) -> list[bytes]:
-    """Return the complete lines of a file without their ends; none if it is missing. Raises FileError."""
-    with file_errors(path, "read"):
-        return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-
-
-def truncate_metrics(folder: Path, reports: int) -> None:
-    """Keep the first `reports` lines of metrics.jsonl, those written before the checkpoint.
-
-    Raises RunError if reports are missing, and FileError.
-    """
-    path = folder / METRICS
-    lines = _lines(path)
-    if len(lines) < reports:
-        fault = f"has {len(lines)} reports, the checkpoint expects {reports}"
-        raise RunError(fault, file=path, remedy=records.REMEDY)
-    write_whole(path, b"".join(line + b"\n" for line in lines[:reports]))
+    record: dict[str, Any] = {"epoch": report.epoch, "sample": report.sample}
+    for each in records.RESULTS:
+        part = parts[each.part]
+        if part is not None:
+            record[each.name] = getattr(part, each.name.removeprefix(f"{each.part}_"))
+    return {name: value for name, value in record.items() if value is not None}

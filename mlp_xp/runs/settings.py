@@ -169,10 +169,29 @@ def with_fitting_batches(settings: Settings, samples: int) -> Settings:
     return settings_of(settings, {"batch_size": left}) if 0 < left < settings.train.batch_size else settings
 
 
+def words(name: str) -> str:
+    """Return the name of a setting or a column as words: learning_rate is `learning rate`."""
+    return name.replace("_", " ")
+
+
+def shown(value: Any) -> str:
+    """Return the value of a setting as text: as on the command line, and a float without needless digits."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def described(settings: Mapping[str, Any]) -> str:
+    """Return settings as text: `learning rate 0.1, hidden 64,32`."""
+    return ", ".join(f"{words(name)} {shown(value)}" for name, value in settings.items())
+
+
 def check_unchanged(saved: Settings, wanted: Settings, file: Path | None = None) -> None:
     """Raise ConfigError if a setting differs that a resumed run must keep. file: where the saved ones are.
 
-    How the data are read may change: `run_folder.check_data` compares the data themselves. The number of epochs may
+    How the data are read may change: `RunFolder.check_data` compares the data themselves. The number of epochs may
     differ where no step depends on it: the run then becomes a longer or a shorter one.
     """
     before, now = (flatten(with_absolute_paths(each)) for each in (saved, wanted))

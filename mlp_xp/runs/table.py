@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from mlp_xp.errors import Argument, MlpXpError, nearest
 from mlp_xp.files import file_errors
-from mlp_xp.runs.lock import holder
+from mlp_xp.runs.names import CONFIG, METRICS, RESULT
 from mlp_xp.runs.records import FIGURES, HELD_OUT, RunError
-from mlp_xp.runs.run_folder import CONFIG, METRICS, RESULT, read_config, read_metrics, read_result
-from mlp_xp.runs.settings import SETTINGS, flatten
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED, MEMBERS, is_sweep, read_failures, read_index
+from mlp_xp.runs.run_folder import RunFolder
+from mlp_xp.runs.settings import SETTINGS, described, flatten, shown
+from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED, SweepFolder
 
 IN_USE, NOT_RUN, UNREADABLE = "in use", "not run", "unreadable"
 COLUMNS = ("name", "state", *FIGURES, "date")
@@ -59,7 +59,7 @@ def find_runs(folders: Sequence[Path]) -> list[Row]:
     """
     rows: dict[Path, Row] = {}
     for folder in folders:
-        is_one = is_run(folder) or is_sweep(folder) or not folder.is_dir()
+        is_one = RunFolder(folder).exists() or SweepFolder(folder).exists() or not folder.is_dir()
         with file_errors(folder, "read"):
             inside = [folder] if is_one else sorted(folder.iterdir())
         found = [row for each in inside for row in _rows_of(each)]
@@ -71,34 +71,30 @@ def find_runs(folders: Sequence[Path]) -> list[Row]:
 
 
 def _rows_of(folder: Path) -> list[Row]:
-    if is_sweep(folder):
+    sweep, run = SweepFolder(folder), RunFolder(folder)
+    if sweep.exists():
         try:
-            return sweep_rows(folder)[0]
+            return sweep_rows(sweep)[0]
         except MlpXpError as error:
             return [Row(folder.name, folder, {}, UNREADABLE, str(error))]
-    return [read_row(folder)] if is_run(folder) else []
+    return [read_row(run)] if run.exists() else []
 
 
-def is_run(folder: Path) -> bool:
-    """Return whether a folder is that of a run, perhaps a damaged one."""
-    return (folder / CONFIG).exists()
-
-
-def read_row(folder: Path, name: str | None = None) -> Row:
+def read_row(run: RunFolder, name: str | None = None) -> Row:
     """Return a run's row. A run that is missing or damaged is a row too, with the error as its reason."""
+    folder = run.path
     row = Row(folder.resolve().name if name is None else name, folder, {}, UNREADABLE)
     try:
-        settings, _ = read_config(folder)
-        row = row._replace(settings=_plain(flatten(settings)))
-        result = read_result(folder)
-        report = result or next(iter(read_metrics(folder)[-1:]), {})
+        row = row._replace(settings=_plain(flatten(run.settings())))
+        result = run.result()
+        report = result or next(iter(run.reports()[-1:]), {})
     except MlpXpError as error:
         return row._replace(reason=str(error))
     figures = {name: report[each.name] for name, each in FIGURES.items() if report.get(each.name) is not None}
     written = next(path for path in (folder / RESULT, folder / METRICS, folder / CONFIG) if path.exists())
     date = dt.datetime.fromtimestamp(written.stat().st_mtime).astimezone()
     # A run with a result is finished, whoever holds the folder: perhaps a process of another host that was killed.
-    user = None if result else holder(folder)
+    user = None if result else run.holder()
     state = FINISHED if result else IN_USE if user else INTERRUPTED
     return row._replace(state=state, reason=f"in use by {user}" if user else "", figures=figures, date=date)
 
@@ -109,18 +105,18 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: [*value] if isinstance(value, tuple) else value for name, value in (settings | name).items()}
 
 
-def sweep_rows(folder: Path) -> tuple[list[Row], list[str]]:
+def sweep_rows(sweep: SweepFolder) -> tuple[list[Row], list[str]]:
     """Return a row for each member of a sweep, whether it has run or not, and the settings that vary.
 
     The rows are in the sweep's order, the settings in that of the command line. Raises MlpXpError.
     """
-    index = read_index(folder)
+    index = sweep.read()
     common = flatten(index.base)
-    failures = read_failures(folder)
+    failures = sweep.failures()
     rows = []
     for name, settings in index.members:
-        member = folder / MEMBERS / name
-        row = read_row(member, name) if is_run(member) else Row(name, member, {}, NOT_RUN)
+        run = sweep.run(name)
+        row = read_row(run, name) if run.exists() else Row(name, run.path, {}, NOT_RUN)
         if not row.settings:
             row = row._replace(settings=_plain({**common, **settings}))
         if name in failures and row.state not in (FINISHED, IN_USE):
@@ -139,25 +135,6 @@ def differing(rows: Sequence[Row]) -> list[str]:
     found = [name for name in SETTINGS if len({json.dumps(each[name]) for each in known if name in each}) > 1]
     names, both = ({tuple(map(each.get, keys)) for each in known} for keys in (DATA[:1], DATA))
     return [name for name in found if name != "data_dir" or len(names) < len(both)]
-
-
-def words(name: str) -> str:
-    """Return the name of a setting or a column as words: learning_rate is `learning rate`."""
-    return name.replace("_", " ")
-
-
-def shown(value: Any) -> str:
-    """Return the value of a setting as text: as on the command line, and a float without needless digits."""
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    if isinstance(value, float):
-        return f"{value:.12g}"
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
-
-
-def described(settings: Mapping[str, Any]) -> str:
-    """Return settings as text: `learning rate 0.1, hidden 64,32`."""
-    return ", ".join(f"{words(name)} {shown(value)}" for name, value in settings.items())
 
 
 def labels(rows: Sequence[Row]) -> list[str]:

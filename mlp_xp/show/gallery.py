@@ -16,43 +16,41 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.task import TASKS
 from mlp_xp.errors import quoted
-from mlp_xp.runs import run_folder, table
-from mlp_xp.runs.checkpoints import load_run
+from mlp_xp.runs import table
 from mlp_xp.runs.figures import confusion_matrix
 from mlp_xp.runs.records import RunError
+from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.show import plots
 
 SHOWN_DEFORMED = 12  # images
 
 
-def read_curves(folder: str | Path) -> plots.Curves:
+def read_curves(run: RunFolder) -> plots.Curves:
     """Return the reports of a run for `draw_curves`. Raises RunError if its files are missing or damaged."""
-    folder = Path(folder)
-    _, record = run_folder.read_config(folder)
-    closing = run_folder.read_result(folder)
-    reports = [*run_folder.read_metrics(folder), *([closing] if closing else [])]
+    record, closing = run.record(), run.result()
+    reports = [*run.reports(), *([closing] if closing else [])]
     standardised = record["targets"] == "standardize"
-    return plots.Curves(folder.resolve().name, reports, record["train_samples"], TASKS[record["task"]], standardised)
+    return plots.Curves(run.path.resolve().name, reports, record["train_samples"], TASKS[record["task"]], standardised)
 
 
-def compared(folders: Sequence[Path]) -> list[plots.Curves]:
+def compared(runs: Sequence[RunFolder]) -> list[plots.Curves]:
     """Return the curves of several runs for one picture, each named by the settings in which its run differs.
 
     Raises RunError for runs of different tasks, whose losses and scores do not compare.
     """
-    curves = [read_curves(folder) for folder in folders]
-    for each, folder in zip(curves, folders, strict=True):
+    curves = [read_curves(run) for run in runs]
+    for each, run in zip(curves, runs, strict=True):
         if each.task != curves[0].task:
             raise RunError(
-                f"its task is {each.task.name}, but that of {quoted(folders[0])} is {curves[0].task.name}",
-                file=folder,
+                f"its task is {each.task.name}, but that of {quoted(runs[0].path)} is {curves[0].task.name}",
+                file=run.path,
                 remedy="draw runs of the same task in one picture",
             )
-    names = table.labels([table.read_row(folder) for folder in folders])
+    names = table.labels([table.read_row(run) for run in runs])
     return [replace(each, name=name) for each, name in zip(curves, names, strict=True)]
 
 
-def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Path]:
+def draw_run(run: RunFolder, dataset: Dataset, backend: Backend) -> list[Path]:
     """Draw the pictures of a run into its folder, and return their paths.
 
     All runs have curves.png. With a test set, classes have confusion.png and mistakes.png, regression has
@@ -62,16 +60,16 @@ def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Pat
     without a working Matplotlib, and FileError: the run itself is complete and intact.
     """
     paths = []
-    for name, figure in _figures(Path(folder), dataset, backend):
-        paths.append(Path(folder) / name)
+    for name, figure in _figures(run, dataset, backend):
+        paths.append(run.path / name)
         plots.save(figure, paths[-1])
     return paths
 
 
-def _figures(folder: Path, dataset: Dataset, backend: Backend) -> Iterator[tuple[str, Any]]:
+def _figures(run: RunFolder, dataset: Dataset, backend: Backend) -> Iterator[tuple[str, Any]]:
     """Yield the names and figures of the pictures that fit the data."""
-    model, (settings, _) = load_run(folder, backend), run_folder.read_config(folder)
-    yield "curves.png", plots.draw_curves([read_curves(folder)])
+    model, settings = run.model(backend), run.settings()
+    yield "curves.png", plots.draw_curves([read_curves(run)])
     if dataset.test_inputs is not None:
         yield from _test_figures(model, dataset, backend)
     if len(model.input_shape) == 2:

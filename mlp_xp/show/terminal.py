@@ -161,6 +161,21 @@ def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:
     )
 
 
+def no_better_than_guessing(report: Report, job: Job) -> str:
+    """Say that a network is no better than always naming the most frequent class; "" if it is."""
+    dataset = job.dataset
+    if report.test is None or not dataset.task.exclusive or dataset.weights is not None:
+        return ""
+    counts = np.bincount(job.backend.to_numpy(dataset.test_labels))
+    share = counts.max() / counts.sum()
+    if report.test.score > share:
+        return ""
+    return (
+        f"no better than always naming {dataset.class_names[counts.argmax()]}, the most frequent class "
+        f"({100 * share:.2f} %); try a lower --learning-rate, more --epochs, or another --seed"
+    )
+
+
 def progress_bar(console: Console) -> Progress:
     """Return a bar below the other output, removed at its end, on a terminal or in a notebook; nothing elsewhere."""
     return Progress(console=console, transient=True, disable=not (console.is_terminal or console.is_jupyter))

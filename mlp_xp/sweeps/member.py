@@ -1,6 +1,5 @@
 """Train one member of a sweep, in a process of its own on this machine or on another one."""
 
-import contextlib
 import functools
 import os
 import platform
@@ -16,15 +15,15 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import on_threads, threads_chosen
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.job import WARM_UP_EPOCH, Job
+from mlp_xp.core.job import WARM_UP_EPOCH
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.errors import MlpXpError, MlpXpWarning, quoted
 from mlp_xp.files import FileError
-from mlp_xp.runs import recording
-from mlp_xp.runs.lock import InUseError
-from mlp_xp.runs.run_folder import RESULT, checksum, read_result
-from mlp_xp.runs.settings import Settings, with_fitting_batches
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, INDEX, INTERRUPTED, MEMBERS
+from mlp_xp.runs.experiment import Experiment
+from mlp_xp.runs.fingerprints import checksum
+from mlp_xp.runs.locked_folder import InUseError
+from mlp_xp.runs.settings import Settings
+from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED, SweepFolder
 from mlp_xp.system import has_lost
 
 # Seconds that a process of a killed sweep may still hold a member's folder; it stops at its next chunk.
@@ -44,7 +43,7 @@ class Work(NamedTuple):
     fit_batches: bool
     """See `Plan`."""
     sweep_dir: Path
-    """The folder of the sweep, absolute."""
+    """The path of the sweep's folder, absolute."""
     crc32: str | None
     """The checksum of the data set; None if it has not been loaded before."""
     stop_file: Path
@@ -87,7 +86,7 @@ def train_member(work: Work) -> Ending:
     began = time.perf_counter()
     try:
         with warnings.catch_warnings(action="ignore", category=MlpXpWarning):  # the process of the sweep has given them
-            ending = _train(work, work.sweep_dir / MEMBERS / work.name)
+            ending = _train(work)
     except (MlpXpError, MemoryError) as error:
         if isinstance(error, MlpXpError):
             error.notes.clear()  # they say how to resume a single run
@@ -100,27 +99,25 @@ def train_member(work: Work) -> Ending:
     return ending._replace(seconds=time.perf_counter() - began)
 
 
-def _train(work: Work, folder: Path) -> Ending:
+def _train(work: Work) -> Ending:
     if work.stopped():
         return Ending(work.name, INTERRUPTED)
-    settings, job = _prepare(work)
-    recording.check_run(settings, job, folder)
-    with recording.open_folder(folder, existing=True, wait=HANDOVER):
-        if not (folder / RESULT).exists():  # else a process of a killed sweep has just ended it
-            with contextlib.closing(recording.train_in_folder(folder, settings, job, save_now=work.stopped)) as events:
-                for event in events:
-                    can_stop = event.checkpoint or event.position.epoch == WARM_UP_EPOCH
-                    if can_stop and not event.closing and work.stopped():
-                        return Ending(work.name, INTERRUPTED)
-        return Ending(work.name, FINISHED, read_result(folder))
+    run = SweepFolder(work.sweep_dir).run(work.name)
+    with run.training(lambda: _prepare(work), wait=HANDOVER, save_now=work.stopped) as (_, events):
+        if run.result() is None:  # else a process of a killed sweep has just ended it
+            for event in events:
+                can_stop = event.checkpoint or event.position.epoch == WARM_UP_EPOCH
+                if can_stop and not event.closing and work.stopped():
+                    return Ending(work.name, INTERRUPTED)
+        return Ending(work.name, FINISHED, run.result())
 
 
-def _prepare(work: Work) -> tuple[Settings, Job]:
-    """Return the settings and the job of a member. Raises WorkerError for what this worker lacks."""
+def _prepare(work: Work) -> Experiment:
+    """Return the experiment of a member. Raises WorkerError for what this worker lacks."""
     settings, here = work.settings, platform.node()
     if work.version != __version__:
         raise WorkerError(f"{here} has mlp_xp {__version__}, and the sweep {work.version}; install the same version")
-    if not (work.sweep_dir / INDEX).exists():
+    if not SweepFolder(work.sweep_dir).exists():
         raise WorkerError(
             f"{here} does not see the sweep's folder {quoted(work.sweep_dir)}",
             remedy="give a --sweep-dir that all workers share",
@@ -134,9 +131,7 @@ def _prepare(work: Work) -> tuple[Settings, Job]:
         raise WorkerError(f"on {here}: {error}") from error
     if work.crc32 not in (None, crc32):
         raise WorkerError(f"the data have changed since the sweep's command began, or {here} has others")
-    if work.fit_batches:
-        settings = with_fitting_batches(settings, dataset.train_inputs.shape[0])
-    return settings, Job(settings.train, dataset, backend)
+    return Experiment.from_settings(settings, backend=backend, dataset=dataset, fit_batches=work.fit_batches)
 
 
 def key_of(settings: Settings) -> str:

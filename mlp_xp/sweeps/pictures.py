@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlp_xp.runs.sweep_index import FINISHED
-from mlp_xp.runs.table import shown, words
+from mlp_xp.runs.run_folder import RunFolder
+from mlp_xp.runs.settings import shown, words
+from mlp_xp.runs.sweep_folder import FINISHED, SweepFolder
 from mlp_xp.show import plots
 from mlp_xp.show.gallery import read_curves
 from mlp_xp.show.plots import LONGEST_CLASS, PlotError, draw_bands, drawing, factor_of, save
@@ -21,20 +22,20 @@ CURVES, HEAT_MAP = "curves.png", "heatmap.png"
 MOST_BANDS = 5  # more of them on top of one another cannot be told apart
 
 
-def draw_sweep(sweep_dir: Path) -> list[Path]:
+def draw_sweep(sweep: SweepFolder) -> list[Path]:
     """Draw curves.png and heatmap.png into a sweep's folder, and return the paths of those drawn.
 
     heatmap.png needs two settings that vary besides seed and fold, with at least half of the pairs of their values.
     Raises PlotError without Matplotlib or a finished member, RunError and FileError.
     """
-    summary = summary_of(sweep_dir)
+    summary = summary_of(sweep)
     groups = [group for group in summary.groups if group.finished]
     if not groups:
-        raise PlotError("no member has finished, so there is nothing to draw", file=sweep_dir)
+        raise PlotError("no member has finished, so there is nothing to draw", file=sweep.path)
     score = summary.score if all(summary.score in group.results for group in groups) else summary.test_score
     # The curves of thousands take long to read.
     curves = {
-        group.name: [read_curves(row.folder) for row in group.members if row.state == FINISHED]
+        group.name: [read_curves(RunFolder(row.folder)) for row in group.members if row.state == FINISHED]
         for group in groups[:MOST_BANDS]
     }
     which = f"the {'best' if summary.ranked else 'first'} {len(curves)} of {len(groups)} settings"
@@ -46,8 +47,8 @@ def draw_sweep(sweep_dir: Path) -> list[Path]:
         if min(one, other) > 1 and 2 * len(summary.groups) >= one * other:
             figures[HEAT_MAP] = draw_heat_map(summary.groups, score)
     for name, figure in figures.items():
-        save(figure, sweep_dir / name)
-    return [sweep_dir / name for name in figures]
+        save(figure, sweep.path / name)
+    return [sweep.path / name for name in figures]
 
 
 @drawing()

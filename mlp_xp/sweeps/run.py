@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import uuid
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +12,12 @@ from mlp_xp.backends.threads import available_cpus
 from mlp_xp.core.job import layer_sizes
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
-from mlp_xp.runs import sweep_index
-from mlp_xp.runs.checkpoints import load_run
 from mlp_xp.runs.records import HELD_OUT, RunError
-from mlp_xp.runs.run_folder import read_result, write_json
+from mlp_xp.runs.run_folder import load_run
 from mlp_xp.runs.settings import settings_of, with_fitting_batches
-from mlp_xp.runs.sweep_index import FAILED, FAILURES, FINISHED, INTERRUPTED, MEMBERS, Index, Member
-from mlp_xp.sweeps import folder as places
-from mlp_xp.sweeps.grid import Plan, examples
+from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED, Index, Member, SweepFolder
 from mlp_xp.sweeps.member import Ending, Work, key_of, load, of_data
+from mlp_xp.sweeps.plan import Plan, examples
 from mlp_xp.sweeps.summary import write_summary
 from mlp_xp.sweeps.trials import Trials
 from mlp_xp.sweeps.workers import KILLED, Place, connect, this_machine, train_all
@@ -44,15 +40,16 @@ def run(
     Raises the errors of the plan's data and backends before anything is written, RunError for a folder that is in use,
     belongs to something else, or began with other data, FileError if a file cannot be written, and ClusterError.
     """
-    folder, how = places.folder_of(plan), plan.how
+    folder, how = plan.folder(), plan.how
     if how.optuna:
         import optuna  # noqa: F401  # where it is missing, nothing is written
     with contextlib.ExitStack() as held:
         if not how.cluster:
             share_devices()
-        sums, jobs = survey(plan, say, is_new=not sweep_index.is_sweep(folder))
+        sums, jobs = survey(plan, say, is_new=not folder.exists())
         place = held.enter_context(connect(how.cluster)) if how.cluster else this_machine(jobs)
-        sweep = _Sweep(plan, folder, held.enter_context(places.open_sweep(folder, plan, sums)), stop)
+        index = held.enter_context(folder.opened(plan.record(sums, plan.members)))
+        sweep = _Sweep(plan, folder, index, stop)
         earlier = [*sweep.earlier()]
         left = plan.total - len(earlier)
         if left:
@@ -111,14 +108,14 @@ def survey(
 class _Sweep:
     """What is known about the members of a running sweep."""
 
-    def __init__(self, plan: Plan, folder: Path, index: Index, stop: Callable[[], bool]) -> None:
+    def __init__(self, plan: Plan, folder: SweepFolder, index: Index, stop: Callable[[], bool]) -> None:
         self.plan, self.folder, self.sums, self.stop = plan, folder, index.sums, stop
         self.members = {member.name: member for member in index.members}
         self.trials = Trials(plan, index.members) if plan.how.optuna else None
-        self.failures = sweep_index.read_failures(folder)
+        self.failures = folder.failures()
         if plan.how.retry_failed and self.failures:
             self.failures = {}
-            write_json(folder / FAILURES, {})
+            folder.write_failures({})
         self.fault: Ending | None = None
         self._ended: set[str] = set()
 
@@ -127,7 +124,7 @@ class _Sweep:
         for name in self.members:
             failure = self.failures.get(name)
             try:
-                result = read_result(self.folder / MEMBERS / name)
+                result = self.folder.run(name).result()
             except MlpXpError as error:  # not a success, but it stops no other member
                 result, failure = None, {"error": type(error).__name__, "reason": str(error)}
             if result:
@@ -141,8 +138,7 @@ class _Sweep:
         One whose process is killed, for example by the system when memory is short, goes on after the rest, with no
         other one beside it. If it is killed again, it has failed. A cluster has tried several times itself.
         """
-        # The name is new, because a machine of a cluster may see a removed file for a while.
-        stop_file = self.folder.resolve() / f"{places.STOP}{uuid.uuid4().hex[:8]}"
+        stop_file = self.folder.new_stop_file()
         killed: list[Member] = []
         for members, where in ((self._left(), place), (iter(killed), place._replace(width=1))):
             training = train_all(self._works(members, stop_file), where, stop_file, self.stop)
@@ -161,7 +157,7 @@ class _Sweep:
         while self.trials and len(self.members) < self.plan.total:
             asked = self.trials.ask()
             self.members |= {member.name: member for member in asked}
-            places.write_index(self.folder, self.plan, self.sums, [*self.members.values()])
+            self.folder.write(self.plan.record(self.sums, [*self.members.values()]))
             yield from asked
 
     def _works(self, members: Iterator[Member], stop_file: Path) -> Iterator[Work]:
@@ -169,7 +165,7 @@ class _Sweep:
         how, parent = self.plan.how, None if self.plan.how.cluster else os.getpid()
         while not (self.stop() or self.fault) and (member := next(members, None)):
             settings = settings_of(self.plan.base, member.settings)
-            place = self.folder.resolve(), self.sums.get(key_of(settings)), stop_file, how.cache_dir, parent
+            place = self.folder.path.resolve(), self.sums.get(key_of(settings)), stop_file, how.cache_dir, parent
             yield Work(member.name, settings, self.plan.fit_batches, *place)
 
     def _note(self, ending: Ending) -> Ending:
@@ -184,5 +180,5 @@ class _Sweep:
                 self.trials.tell(member, next((result[name] for name in HELD_OUT if name in result), None))
         if ending.state == FAILED and not ending.earlier:
             self.failures[ending.name] = {"error": ending.error, "reason": ending.reason}
-            write_json(self.folder / FAILURES, dict(sorted(self.failures.items())))
+            self.folder.write_failures(self.failures)
         return ending._replace(settings=member.settings)

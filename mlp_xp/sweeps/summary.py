@@ -20,9 +20,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from mlp_xp.files import write_whole
 from mlp_xp.runs.records import FIGURES, HELD_OUT
-from mlp_xp.runs.sweep_index import FAILED, FINISHED
-from mlp_xp.runs.table import DATA, Row, as_record, described, differing, shown, sweep_rows
-from mlp_xp.sweeps.grid import REPEATS
+from mlp_xp.runs.settings import described, shown
+from mlp_xp.runs.sweep_folder import FAILED, FINISHED, SweepFolder
+from mlp_xp.runs.table import DATA, Row, as_record, differing, sweep_rows
+from mlp_xp.sweeps.plan import REPEATS
 
 CSV, JSON = "summary.csv", "summary.json"
 T = TypeVar("T")
@@ -143,22 +144,22 @@ def _why_not_ranked(groups: Sequence[Group], names: Sequence[str], score: str) -
     return next((fault for fault, is_there in faults.items() if is_there), "")
 
 
-def summary_of(sweep_dir: Path) -> Summary:
+def summary_of(sweep: SweepFolder) -> Summary:
     """Return the summary of a sweep. Raises MlpXpError if its index is missing or damaged."""
-    return summarise(*sweep_rows(sweep_dir))
+    return summarise(*sweep_rows(sweep))
 
 
-def write_summary(sweep_dir: Path) -> list[Path]:
+def write_summary(sweep: SweepFolder) -> list[Path]:
     """Write summary.csv and summary.json into a sweep's folder, and return their paths. Raises RunError and FileError.
 
     summary.csv depends only on the results of the members, wherever and in whatever order they ran. The members
     themselves, with times, dates and reasons of failures, are in summary.json.
     """
-    summary = summary_of(sweep_dir)
+    summary = summary_of(sweep)
     texts = {CSV: as_csv(summary), JSON: json.dumps(as_json(summary), indent=2) + "\n"}
     for name, text in texts.items():
-        write_whole(sweep_dir / name, text.encode("utf-8", "backslashreplace"))
-    return [sweep_dir / name for name in texts]
+        write_whole(sweep.path / name, text.encode("utf-8", "backslashreplace"))
+    return [sweep.path / name for name in texts]
 
 
 def as_csv(summary: Summary) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from mlp_xp.runs.sweep_index import Member, numbered
-from mlp_xp.sweeps.grid import Plan, Span
+from mlp_xp.runs.sweep_folder import Member, numbered
+from mlp_xp.sweeps.plan import Plan, Span
 
 
 class Trials:

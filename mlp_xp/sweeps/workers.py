@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from mlp_xp.backends.threads import VARIABLES, threads_chosen
 from mlp_xp.errors import MlpXpError
-from mlp_xp.runs.sweep_index import FAILED
+from mlp_xp.runs.sweep_folder import FAILED
 from mlp_xp.sweeps.member import Ending, Work, train_member
 from mlp_xp.system import WINDOWS, starting_without_signals
 

@@ -13,8 +13,8 @@ from helpers import assert_one_line, call
 from PIL import Image
 
 from mlp_xp import TrainConfig, load_dataset, open_backend, train
-from mlp_xp.runs import run_folder
-from mlp_xp.runs.checkpoints import load_run
+from mlp_xp.runs.names import CONFIG
+from mlp_xp.runs.run_folder import RunFolder, load_run
 from mlp_xp.show.gallery import draw_run
 
 pytestmark = pytest.mark.usefixtures("eighty_columns")
@@ -34,7 +34,7 @@ def folder(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "first"
     settings = ["--data-dir", digits, "--epochs", 1, "--recipe", "small", "--init", "glorot", "--learning-rate", 0.1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlp_xp.commands.training.draw_run", lambda *_: [])
+        patch.setattr("mlp_xp.show.gallery.draw_run", lambda *_: [])
         assert call("train", *settings, "--optimizer", "sgd", "--run-dir", folder).code == 0
     return folder
 
@@ -131,11 +131,11 @@ def test_weights_that_are_not_a_function_of_the_seed_are_drawn_as_they_are(folde
     drawn = []
     monkeypatch.setattr("mlp_xp.show.plots.draw_weights", lambda weights, _, *, initial: drawn.append(initial))
     copied = shutil.copytree(folder, tmp_path / "copied")
-    record = json.loads((copied / run_folder.CONFIG).read_text())
+    record = json.loads((copied / CONFIG).read_text())
     record["settings"]["start_from"] = str(folder)
-    (copied / run_folder.CONFIG).write_text(json.dumps(record))
+    (copied / CONFIG).write_text(json.dumps(record))
     for run in (folder, copied):
-        draw_run(run, load_dataset("mnist")._replace(test_inputs=None, test_labels=None), open_backend())
+        draw_run(RunFolder(run), load_dataset("mnist")._replace(test_inputs=None, test_labels=None), open_backend())
     assert [each is None for each in drawn] == [False, True]
 
 

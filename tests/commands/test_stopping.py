@@ -34,7 +34,8 @@ from mlp_xp.api import train
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.commands.stopping import PATIENCE, Stop
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.runs import run_folder, tensors
+from mlp_xp.runs import tensors
+from mlp_xp.runs.run_folder import RunFolder, metrics_record
 from mlp_xp.show.console import plain_console
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -87,7 +88,7 @@ def first_reports(count: int) -> list[dict]:
     """The first reports of a run that nobody stops."""
     record = small_settings(**FOREVER)
     reports = train(TrainConfig(**{**record, "hidden": tuple(record["hidden"])}), TINY, open_backend())
-    return [without_times(run_folder.metrics_record(report)) for report in itertools.islice(reports, count)]
+    return [without_times(metrics_record(report)) for report in itertools.islice(reports, count)]
 
 
 def assert_goes_on(folder: Path, monkeypatch) -> None:
@@ -95,7 +96,7 @@ def assert_goes_on(folder: Path, monkeypatch) -> None:
     records = [*map(without_times, metrics(folder))]
     assert records == first_reports(len(records))
     with monkeypatch.context() as patch:
-        die_at(patch, run_folder.append_metrics, 20)
+        die_at(patch, RunFolder._append, 20)
         assert call("train", "--resume", folder).code == 130
     saved = tensors.read_tensors(folder / "checkpoint.safetensors")[1]["position"]
     after = [*map(without_times, metrics(folder))]
@@ -164,12 +165,12 @@ def test_ctrl_c_on_a_terminal_ends_with_one_line(forever, tmp_path, monkeypatch)
 
 
 def test_a_signal_in_the_warm_up_ends_training_too(small_run, data_dir, tmp_path, monkeypatch):
-    def create_and_interrupt(*args, create=run_folder.create_run):
+    def create_and_interrupt(*args, create=RunFolder._begin):
         create(*args)
         signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch, not_ignored():
-        patch.setattr(run_folder, "create_run", create_and_interrupt)
+        patch.setattr(RunFolder, "_begin", create_and_interrupt)
         outcome = call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(small_settings()))
     assert_one_line(outcome, 130, "interrupted in the warm-up; no checkpoint was saved yet; --resume starts")
     assert "resume with" not in outcome.err
@@ -178,7 +179,7 @@ def test_a_signal_in_the_warm_up_ends_training_too(small_run, data_dir, tmp_path
 
 
 def test_a_signal_while_loading_is_one_line_too(forever, monkeypatch):
-    monkeypatch.setattr("mlp_xp.commands.training.load_dataset", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("mlp_xp.runs.experiment.load_dataset", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     with not_ignored():
         outcome = call("train", *forever)
     assert (outcome.code, outcome.err) == (130, "interrupted\n")
@@ -231,11 +232,11 @@ def test_only_ctrl_c_a_while_after_another_signal_stops_without_saving():
 def test_an_ignored_signal_stays_ignored(data_dir, tmp_path, monkeypatch):
     """A background job of a shell script has SIGINT ignored."""
 
-    def append_and_interrupt(*args, append=run_folder.append_metrics):
+    def append_and_interrupt(*args, append=RunFolder._append):
         append(*args)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(run_folder, "append_metrics", append_and_interrupt)
+    monkeypatch.setattr(RunFolder, "_append", append_and_interrupt)
     old = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         assert call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", "--epochs", "1").code == 0

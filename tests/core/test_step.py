@@ -24,7 +24,7 @@ from mlp_xp.core.step import Batch, State, make_step
 from mlp_xp.core.task import CLASSES
 from mlp_xp.core.training import trajectory
 from mlp_xp.errors import DatasetError
-from mlp_xp.runs.run_folder import RunError
+from mlp_xp.runs.records import RunError
 
 HOST = synthetic(300)
 PIXELS = HOST.train_inputs[0].size

@@ -19,14 +19,9 @@ from mlp_xp.core.job import Job
 from mlp_xp.core.task import CLASSES, LABELS
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.columns import Column, Columns
-from mlp_xp.runs.checkpoints import (
-    check_fit,
-    load_checkpoint,
-    load_run,
-    save_checkpoint,
-    save_model,
-)
-from mlp_xp.runs.run_folder import RunError
+from mlp_xp.runs.checkpoints import check_fit, read_position, write_model, write_position
+from mlp_xp.runs.records import RunError
+from mlp_xp.runs.run_folder import RunFolder, load_run
 from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.tensors import read_tensors, write_tensors
 
@@ -38,8 +33,8 @@ def folder(tmp_path_factory) -> Path:
     """A folder with a small checkpoint and a model."""
     folder, backend = tmp_path_factory.mktemp("checkpoint"), open_backend()
     *_, event = trajectory(Job(SETTINGS.train, TINY, backend))
-    save_checkpoint(folder, event.position, SETTINGS, backend)
-    save_model(folder, event.report.model)
+    write_position(folder / "checkpoint.safetensors", event.position, SETTINGS, backend)
+    write_model(folder / "model.safetensors", event.report.model)
     return folder
 
 
@@ -115,7 +110,11 @@ def test_a_file_of_another_program_or_format_is_refused(metadata, tmp_path):
 
 def test_a_checkpoint_and_a_model_are_not_each_other(folder, tmp_path):
     for name, other, reads in (
-        ("checkpoint.safetensors", "model.safetensors", lambda: load_checkpoint(tmp_path, SETTINGS, open_backend())),
+        (
+            "checkpoint.safetensors",
+            "model.safetensors",
+            lambda: read_position(tmp_path / "checkpoint.safetensors", open_backend()),
+        ),
         ("model.safetensors", "checkpoint.safetensors", lambda: load_run(tmp_path / "model.safetensors")),
     ):
         (tmp_path / name).write_bytes((folder / other).read_bytes())
@@ -139,12 +138,12 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 def test_a_checkpoint_of_other_settings_is_refused(folder):
     """More epochs are none, and fewer are too few."""
     with pytest.raises(ConfigError, match=r"seed: .*safetensors': a resumed run keeps its settings \(0, not 1\)"):
-        load_checkpoint(folder, settings_of(SETTINGS, {"seed": 1}), open_backend())
-    load_checkpoint(folder, settings_of(SETTINGS, {"epochs": 3}), open_backend())
+        RunFolder(folder)._checkpoint(settings_of(SETTINGS, {"seed": 1}), open_backend())
+    RunFolder(folder)._checkpoint(settings_of(SETTINGS, {"epochs": 3}), open_backend())
     _, facts = read_tensors(folder / "checkpoint.safetensors")
     write_tensors(folder / "checkpoint.safetensors", {}, {**facts, "position": {**facts["position"], "epoch": 1}})
     with pytest.raises(RunError, match=r"epochs: 1 is too few: the run in .* has already come to epoch 2"):
-        load_checkpoint(folder, SETTINGS, open_backend())
+        RunFolder(folder)._checkpoint(SETTINGS, open_backend())
 
 
 MODEL = Model(

@@ -71,7 +71,7 @@ def test_the_ensemble_is_the_mean_of_the_probabilities(name, runs):
     assert found.result.accuracy == np.mean(predictions == TINY.test_labels)
     loss = -np.mean(np.log(mean[np.arange(60), TINY.test_labels]))
     np.testing.assert_allclose(found.result.loss, loss, rtol=20 * np.finfo(np.float32).eps)  # one of them is in float32
-    assert [run_of(model) for model in found.models] == runs
+    assert [run_of(model).path for model in found.models] == runs
     assert list(found.runs) == [evaluate(run, backend=name).result for run in runs]
 
 
@@ -91,7 +91,7 @@ def test_a_sweep_is_the_ensemble_of_its_finished_members(runs, tmp_path):
     with pytest.warns(MlpXpWarning, match="only 2 of 3 members of this sweep have finished"):
         found, again = (evaluate(given) for given in ([sweep, sweep / "members" / "0000"], str(sweep)))
     assert found.result == evaluate(runs[:2]).result == again.result
-    assert [run_of(model).name for model in found.models] == ["0000", "0001"], "a run counts once"
+    assert [run_of(model).path.name for model in found.models] == ["0000", "0001"], "a run counts once"
     outcome = call("evaluate", sweep)
     assert "ensemble of 2" in outcome.out
     assert outcome.err.count("only 2 of 3") == 1

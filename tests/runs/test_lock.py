@@ -15,9 +15,8 @@ from helpers import assert_one_line, call, files, finish, options, small_setting
 
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.errors import MlpXpWarning
-from mlp_xp.runs import lock
-from mlp_xp.runs.lock import locked
-from mlp_xp.runs.run_folder import RunError
+from mlp_xp.runs.records import RunError
+from mlp_xp.runs.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
@@ -42,7 +41,7 @@ def test_a_second_process_is_refused_until_the_first_is_killed(data_dir, tmp_pat
         process.kill()
         finish(process)
     assert (folder / ".holder").read_text().split()[0] == str(process.pid)
-    with pytest.raises(RunError) as caught, locked(folder), locked(folder):
+    with pytest.raises(RunError) as caught, RunFolder(folder).locked(), RunFolder(folder).locked():
         pass
     assert f"process {os.getpid()} on {platform.node()} (this process)" in str(caught.value)
     assert not [*folder.glob(".*")], "what the killed process has left does no harm"
@@ -79,11 +78,11 @@ def test_a_lock_is_released_though_the_removal_of_its_files_is_interrupted(tmp_p
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt) as caught, locked(tmp_path):
+    with pytest.raises(KeyboardInterrupt) as caught, RunFolder(tmp_path).locked():
         monkeypatch.setattr(Path, "unlink", interrupted)
     monkeypatch.undo()
     assert caught.traceback
-    with locked(tmp_path):
+    with RunFolder(tmp_path).locked():
         pass
 
 
@@ -97,13 +96,16 @@ DEAD, HERE, NAME = 2**22 + 1, uuid.getnode(), platform.node()
 )
 def test_a_lock_whose_holder_is_unknown_or_dead_names_nobody(content, tmp_path):
     """Also of a machine that had another name when it was killed, as a network may give it one."""
-    with locked(tmp_path):
+    with RunFolder(tmp_path).locked():
         (tmp_path / ".holder").unlink()
         if content is not None:
             (tmp_path / ".holder").write_text(content)
-        with pytest.raises(RunError, match="is in use by another process; wait until it ends"), locked(tmp_path):
+        with (
+            pytest.raises(RunError, match="is in use by another process; wait until it ends"),
+            RunFolder(tmp_path).locked(),
+        ):
             pass
-    with locked(tmp_path):
+    with RunFolder(tmp_path).locked():
         pass
     assert not [*tmp_path.iterdir()]
 
@@ -118,7 +120,7 @@ def test_a_holder_that_may_be_alive_is_named(tmp_path):
         (f"{this} 1 another", f"process {this} on another"),
     ):
         (tmp_path / ".holder").write_bytes(f"{holder}\n".encode())
-        assert lock.holder(tmp_path) == named
+        assert RunFolder(tmp_path).holder() == named
 
 
 REFUSALS = [OSError(number, os.strerror(number)) for number in (errno.ENOLCK, errno.ENOTSUP)]

@@ -14,8 +14,10 @@ from helpers import assert_one_line, assert_same_run, call, files, killed_at, op
 
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.errors import MlpXpWarning
-from mlp_xp.runs import checkpoints, recording, replacing, run_folder
-from mlp_xp.runs.run_folder import CHECKPOINT, RunError
+from mlp_xp.runs import replacing
+from mlp_xp.runs.names import CHECKPOINT
+from mlp_xp.runs.records import RunError
+from mlp_xp.runs.run_folder import RunFolder, load_run
 from mlp_xp.runs.settings import Settings
 
 pytestmark = [
@@ -43,17 +45,17 @@ def old_or_new(folder: Path, runs: tuple[Path, Path], *, finish: bool = False) -
     finish: also train the new one to its end.
     """
     old, new = runs
-    with warnings.catch_warnings(action="ignore", category=MlpXpWarning), recording.open_folder(folder, existing=True):
-        settings, _ = run_folder.read_config(folder)
+    with warnings.catch_warnings(action="ignore", category=MlpXpWarning), RunFolder(folder).opened():
+        settings = RunFolder(folder).settings()
     assert not [name for name in (".replaced", ".lock", ".holder") if (folder / name).exists()]
-    if settings == run_folder.read_config(old)[0]:
+    if settings == RunFolder(old).settings():
         assert files(folder) == files(old)
         return "old"
     visible = {name for name in files(folder) if not name.startswith(".")}  # a write that was killed leaves a file
     later = {"result.json", "model.safetensors"}  # than the first checkpoint
     assert visible - later == {*files(new), "notes.txt"} - later, "no old file is left"
     if (folder / "model.safetensors").exists():
-        assert checkpoints.load_run(folder).network[0].weights.shape == (36, 2)
+        assert load_run(folder).network[0].weights.shape == (36, 2)
     if finish:
         record_run(folder, NEW, TINY, open_backend())
         assert_same_run(folder, new)
@@ -75,11 +77,11 @@ def test_killed_between_any_two_operations_the_old_or_the_new_run_is_whole(step,
             saved = files(folder).get("checkpoint.safetensors")
             is_new = saved not in (None, files(runs[0])["checkpoint.safetensors"])
             with nullcontext() if saved else pytest.raises(RunError, match="is being replaced by a new run"):
-                run_folder.read_config(folder)
+                RunFolder(folder).settings()
             # The next command may be killed as well, anywhere.
             for again in range(0, 10**6 if number % 3 == 0 else 0, 3 * step):
                 twice = shutil.copytree(folder, tmp_path / f"{number}-{again}")
-                with killed_at(again) as done, recording.open_folder(twice, existing=True):
+                with killed_at(again) as done, RunFolder(twice).opened():
                     pass
                 assert old_or_new(twice, runs) == ("new" if is_new else "old")
                 if len(done) < again:

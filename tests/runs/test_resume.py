@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.core.library import Backend
 from mlp_xp.errors import MlpXpWarning
-from mlp_xp.runs import checkpoints, run_folder
+from mlp_xp.runs.run_folder import RunFolder, load_run
 from mlp_xp.runs.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -91,7 +91,7 @@ def test_a_run_on_any_backend_goes_on_to_the_same_bits_and_on_numpy_to_almost_th
     record_run(tmp_path / "run", Settings(backend.name, train=config), dataset, backend)
     assert_same_run(tmp_path / "run", tmp_path / "whole")
     record_run(tmp_path / "numpy", Settings(train=config), TINY, open_backend())
-    here, there = (checkpoints.load_run(tmp_path / name).network for name in ("whole", "numpy"))
+    here, there = (load_run(tmp_path / name).network for name in ("whole", "numpy"))
     for one, other in zip(here, there, strict=True):
         np.testing.assert_allclose(one.weights, other.weights, rtol=1e-9, atol=1e-12)
 
@@ -116,7 +116,7 @@ def test_a_killed_command_resumes_to_the_same_files(small_run, data_dir, tmp_pat
     """Killed before the first checkpoint, where it starts over, and right after one."""
     folder = tmp_path / "run"
     arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
-    for write, calls in ((run_folder.append_metrics, 1), (checkpoints.save_checkpoint, 4)):
+    for write, calls in ((RunFolder._append, 1), (RunFolder._save, 4)):
         with monkeypatch.context() as patch:
             die_at(patch, write, calls)
             assert_one_line(call("train", *arguments), 130, "interrupted")

@@ -19,9 +19,8 @@ from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Report
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
-from mlp_xp.runs import run_folder
-from mlp_xp.runs.recording import open_folder
-from mlp_xp.runs.run_folder import RunError
+from mlp_xp.runs.records import RunError
+from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RunFolder, metrics_record
 from mlp_xp.runs.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -32,16 +31,19 @@ CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
 def test_the_default_folder_says_data_recipe_backend_and_time_and_is_a_new_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     own = Settings(data_dir="/some/where/", backend="a.b:c.d")
-    assert run_folder.claim_folder(own, "own", NOW) == Path("runs/where-own-a.b-c.d-20240203-040506")
-    folders = [run_folder.claim_folder(Settings(), Path("a/mine.json"), NOW) for _ in range(3)]
+    assert RunFolder.named(own, "own", NOW).path == Path("runs/where-own-a.b-c.d-20240203-040506")
+    runs = [RunFolder.named(Settings(), Path("a/mine.json"), NOW) for _ in range(3)]
+    assert not Path("runs").exists(), "nothing is created before a run begins"
+    with runs[0].locked(), runs[1].locked(), runs[2].locked():
+        paths = [run.path for run in runs]
     name = "mnist-mine-numpy-20240203-040506"
-    assert folders == [Path("runs") / each for each in (name, f"{name}-2", f"{name}-3")]
-    assert all(folder.is_dir() for folder in folders)
+    assert paths == [Path("runs") / each for each in (name, f"{name}-2", f"{name}-3")]
+    assert not [*Path("runs").iterdir()], "a folder of a run that did not begin goes"
 
 
 @pytest.mark.parametrize("kind", ["none", "empty", "run", "other", "another program", "file", "half"])
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_where_a_new_run_may_be_written(kind, overwrite, tmp_path):
+@pytest.mark.parametrize("existing", [REFUSE, OVERWRITE])
+def test_where_a_new_run_may_be_written(kind, existing, tmp_path):
     path = tmp_path / "folder"
     if kind == "file":
         path.write_text("")
@@ -56,11 +58,11 @@ def test_where_a_new_run_may_be_written(kind, overwrite, tmp_path):
     if kind == "half":  # killed while it began
         (path / ".config.json.77.aside").write_text("{")
         (path / ".lock").write_text("")
-    if kind in ("none", "empty", "half") or (kind == "run" and overwrite):
-        with open_folder(path, existing=overwrite):
+    if kind in ("none", "empty", "half") or (kind == "run" and existing == OVERWRITE):
+        with RunFolder(path).opened(existing):
             pass
     else:
-        with pytest.raises(RunError) as caught, open_folder(path, existing=overwrite):
+        with pytest.raises(RunError) as caught, RunFolder(path).opened(existing):
             pass
         assert str(path) in str(caught.value)
 
@@ -103,21 +105,22 @@ def a_report(**changes) -> Report:
 
 
 def test_metrics_are_appended_in_full_precision(tmp_path):
-    assert run_folder.read_metrics(tmp_path) == []
+    run = RunFolder(tmp_path)
+    assert run.reports() == []
     reports = [a_report(), a_report(epoch=2, test=None, validation=Evaluation(0.25, r2=0.1 + 0.2))]
     for report in reports:
-        run_folder.append_metrics(tmp_path, report)
+        run._append(report)
     expected = [{k: v for k, v in report._asdict().items() if isinstance(v, int | float)} for report in reports]
     expected[0] |= {"test_loss": 5e-324, "accuracy": 1 / 3}
     expected[1] |= {"validation_loss": 0.25, "validation_r2": 0.1 + 0.2}
-    assert run_folder.read_metrics(tmp_path) == expected
+    assert run.reports() == expected
     assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == expected
 
 
 def test_each_figure_of_an_evaluation_is_reported():
     names = ["loss", *(name for name, default in Evaluation._field_defaults.items() if default is None)]
     figures = {name: i + 0.5 for i, name in enumerate(names)}
-    assert {*figures.values()} <= {*run_folder.metrics_record(a_report(test=Evaluation(**figures))).values()}
+    assert {*figures.values()} <= {*metrics_record(a_report(test=Evaluation(**figures))).values()}
 
 
 def test_a_line_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
@@ -128,26 +131,28 @@ def test_a_line_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
         synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), (tmp_path / "metrics.jsonl").read_bytes()))
 
     monkeypatch.setattr("os.fsync", record)
-    run_folder.append_metrics(tmp_path, a_report())
+    run = RunFolder(tmp_path)
+    run._append(a_report())
     first = (tmp_path / "metrics.jsonl").read_bytes()
     assert first.endswith(b"}\n")
     assert b"\r" not in first
     assert synced == [(False, first)] + [(True, first)] * (os.name == "posix")
     synced.clear()
-    run_folder.append_metrics(tmp_path, a_report())
+    run._append(a_report())
     assert synced == [(False, (tmp_path / "metrics.jsonl").read_bytes())]
 
 
 def test_metrics_are_cut_back_to_what_a_checkpoint_knows(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b"1\n2\n3\n4")
+    run = RunFolder(tmp_path)
     with pytest.raises(RunError, match="has 3 reports, the checkpoint expects 4"):
-        run_folder.truncate_metrics(tmp_path, 4)
-    run_folder.truncate_metrics(tmp_path, 2)
+        run._keep_reports(4)
+    run._keep_reports(2)
     assert path.read_bytes() == b"1\n2\n"
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
     path.unlink()
-    run_folder.truncate_metrics(tmp_path, 0)
+    run._keep_reports(0)
 
 
 def test_what_cannot_be_written_is_a_file_error(tmp_path):
@@ -157,4 +162,4 @@ def test_what_cannot_be_written_is_a_file_error(tmp_path):
             finished_run(path)
         assert "\n" not in str(caught.value)
     with pytest.raises(FileError, match=r"'.*metrics\.jsonl': cannot write: No such file"):
-        run_folder.append_metrics(tmp_path / "gone", a_report())
+        RunFolder(tmp_path / "gone")._append(a_report())

@@ -16,8 +16,8 @@ from mlp_xp.core.config import ConfigError
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import initial_layers
 from mlp_xp.data.arrays import from_arrays
-from mlp_xp.runs import run_folder
-from mlp_xp.runs.run_folder import RunError
+from mlp_xp.runs.records import RunError
+from mlp_xp.runs.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 # Steps that change no weight, and a bias of 0 by less than 1e-28: what comes out is what a run begins with.
@@ -55,7 +55,7 @@ def test_killed_it_is_resumed_without_the_other_run(backend, small_run, data_dir
     assert (outcome.code, outcome.err) == (0, "")
     assert f"\nweights  taken from {other}\n" in outcome.out
     with monkeypatch.context() as patch:
-        die_at(patch, run_folder.append_metrics, 4)
+        die_at(patch, RunFolder._append, 4)
         assert call("train", *start(data_dir, other, tmp_path / "run", backend)).code == 130
     shutil.rmtree(other)
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()
@@ -69,7 +69,7 @@ def test_killed_it_is_resumed_without_the_other_run(backend, small_run, data_dir
 def test_before_its_first_checkpoint_it_needs_the_other_run(small_run, data_dir, tmp_path, monkeypatch):
     other, folder = shutil.copytree(small_run, tmp_path / "other"), tmp_path / "run"
     with monkeypatch.context() as patch:
-        die_at(patch, run_folder.create_run, 1)
+        die_at(patch, RunFolder._begin, 1)
         assert call("train", *start(data_dir, other, folder)).code == 130
     other.rename(tmp_path / "moved")
     assert_one_line(call("train", "--resume", folder), 2, f"--start-from: '{other}': is not a run")

@@ -13,7 +13,8 @@ from helpers import assert_one_line, call, native
 from run_folders import a_report, write_run, write_sweep
 
 from mlp_xp.runs import table
-from mlp_xp.runs.lock import locked
+from mlp_xp.runs.run_folder import RunFolder
+from mlp_xp.runs.sweep_folder import SweepFolder
 
 NAMES = ("test_accuracy", "train_loss", "test_loss", "seconds")
 pytestmark = pytest.mark.usefixtures("eighty_columns")
@@ -63,7 +64,7 @@ def test_a_row_has_what_the_files_say(runs):
 
 
 def test_a_run_in_use_is_shown_as_that_and_its_lock_is_not_touched(runs):
-    with locked(runs / "d"):
+    with RunFolder(runs / "d").locked():
         row = by_name(runs)["d"]
         assert (row.state, row.reason.startswith(f"in use by process {os.getpid()} on ")) == ("in use", True)
         assert (runs / "d" / ".lock").exists()
@@ -84,7 +85,7 @@ def test_members_of_a_sweep_have_the_states_of_the_sweep(tmp_path):
     assert [row.state for row in rows.values()] == ["finished", "failed", "failed", "not run", "interrupted"]
     assert [row.reason for row in rows.values()] == ["", "the loss is nan", "out of memory", "", ""]
     assert [row.settings["seed"] for row in rows.values()] == [0, 1, 2, 3, 4]
-    assert table.sweep_rows(folder)[1] == ["learning_rate", "seed"]
+    assert table.sweep_rows(SweepFolder(folder))[1] == ["learning_rate", "seed"]
     # Their names in the table can be pasted.
     write_sweep(tmp_path / "t", members[:1], [{}])
     lines = call("runs", tmp_path).out.splitlines()
@@ -122,7 +123,7 @@ def test_your_own_data_are_named_by_their_file(tmp_path):
         assert table.differing([rows[name] for name in names]) == expected
     assert call("runs", tmp_path / "r", "--where", "dataset=iris.csv", "--csv").out.count("\n") == 3
     write_sweep(tmp_path / "s", [{"data_dir": "/a/x.csv"}, {"data_dir": "/a/y.csv"}], [{}, None])
-    assert [row.settings["dataset"] for row in table.sweep_rows(tmp_path / "s")[0]] == ["x.csv", "y.csv"]
+    assert [row.settings["dataset"] for row in table.sweep_rows(SweepFolder(tmp_path / "s"))[0]] == ["x.csv", "y.csv"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from mlp_xp import TrainConfig, open_backend, plot_curves, plot_run, train
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Task
 from mlp_xp.errors import MlpXpError
-from mlp_xp.runs.run_folder import PICTURES
+from mlp_xp.runs.names import PICTURES
+from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.show import plots
 from mlp_xp.show.gallery import read_curves
 
@@ -221,7 +222,7 @@ def test_curves_of_several_runs_are_named_by_what_differs(tmp_path: Path, monkey
     runs = [write_run(tmp_path / name, {"seed": i}, [a_report(0, 0)], {}) for i, name in enumerate("ab")]
     assert plot_curves(runs, str(tmp_path / "c.png")).read_bytes().startswith(b"\x89PNG")
     assert [each.name for each in drawn] == ["seed 0", "seed 1"]
-    assert drawn[0].records == [a_report(0, 0), a_report(1, 1000)] == read_curves(runs[0]).records
+    assert drawn[0].records == [a_report(0, 0), a_report(1, 1000)] == read_curves(RunFolder(runs[0])).records
     drawn.clear()
     namesake = write_run(tmp_path / "x" / "a", {"seed": 0}, [a_report(0, 0)])
     plot_curves([runs[0], namesake], tmp_path / "c.png")

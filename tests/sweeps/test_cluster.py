@@ -15,7 +15,7 @@ import pytest
 from helpers import PATIENCE, assert_one_line, call, finish, start, wait_until
 from sweeping import arguments, assert_as_trained, run_of, state_of_files
 
-from mlp_xp.runs.sweep_index import read_failures
+from mlp_xp.runs.sweep_folder import SweepFolder
 
 DASK = pytest.mark.needs("distributed")
 ENDLESS = 1_000_000
@@ -69,7 +69,7 @@ def test_a_worker_is_killed_and_the_members_have_the_bits_of_train(dask, process
     with killed(processes[1:2], lambda: [*folder.glob("members/*/result.json")], processes[0]):
         outcome = call("sweep", *words)
     assert outcome.code == 1, outcome
-    assert {*read_failures(folder)} == {*BAD}
+    assert {*SweepFolder(folder).failures()} == {*BAD}
     assert_as_trained(folder, tmp_path / "trained", *GOOD)
     before = state_of_files(folder)
     again = call("sweep", *words)
@@ -153,7 +153,7 @@ def test_a_member_that_ends_every_worker_has_failed_and_stops_no_other(data_dir,
         )
         states = {ending.name: ending.state for ending in endings}
     assert states == {"0000": "finished", "0001": "failed", "0002": "finished"}
-    assert "its process was killed" in read_failures(tmp_path / "s")["0001"]["reason"]
+    assert "its process was killed" in SweepFolder(tmp_path / "s").failures()["0001"]["reason"]
 
 
 def die_or_train(work):

@@ -14,6 +14,7 @@ from sweeping import run_of
 
 import mlp_xp
 from mlp_xp.runs.settings import RECIPES, settings_of
+from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.sweeps.summary import summary_of
 
 RANDOM = np.random.default_rng(5)
@@ -59,7 +60,7 @@ def test_settings_are_compared_over_their_folds_and_seeds(table, tmp_path):
     base = settings_of(RECIPES["own"], {"data_dir": str(table), "label": "kind", "epochs": 1, "cv": 3})
     values = {"learning_rate": [0.01, 0.1], "seed": range(2), "validation": 6}
     assert len([*mlp_xp.sweep(values, base, sweep_dir=tmp_path / "s")]) == 12
-    summary = summary_of(tmp_path / "s")
+    summary = summary_of(SweepFolder(tmp_path / "s"))
     assert summary.ranked
     assert sorted((each.settings["learning_rate"], each.finished) for each in summary.groups) == [(0.01, 6), (0.1, 6)]
 

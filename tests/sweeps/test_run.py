@@ -21,12 +21,11 @@ from mlp_xp.commands.sweep import HEADER
 from mlp_xp.data.arrays import DatasetError
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
-from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import parse_settings
 from mlp_xp.runs.settings import Settings, settings_of
-from mlp_xp.runs.sweep_index import read_failures, read_index
+from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.sweeps import run as running
-from mlp_xp.sweeps.grid import SweepOptions, make_plan
+from mlp_xp.sweeps.plan import SweepOptions, make_plan
 
 WORDS = ["--hidden", "4", "5,3", "--learning-rate", "0.05", TOO_FAST, "--seed", "0..1"]
 GOOD, BAD = ("0000", "0001", "0002", "0003"), ("0004", "0005", "0006", "0007")
@@ -46,7 +45,7 @@ def test_members_have_the_bits_of_train(whole, tmp_path):
     folder, outcome = whole
     assert outcome.code == 1, outcome
     assert_as_trained(folder, tmp_path, GOOD[0], GOOD[3])
-    index = read_index(folder)
+    index = SweepFolder(folder).read()
     assert [member.name for member in index.members] == [*GOOD, *BAD]
     for each in index.members[:4]:
         settings, record = parse_settings(run_of(folder, each.name) / "config.json")
@@ -56,7 +55,7 @@ def test_members_have_the_bits_of_train(whole, tmp_path):
 
 def test_failed_members_are_recorded_and_stop_no_other(whole):
     folder, outcome = whole
-    failures = read_failures(folder)
+    failures = SweepFolder(folder).failures()
     assert {*failures} == {*BAD}
     assert {each["error"] for each in failures.values()} == {"DivergenceError"}
     assert all(each["reason"].startswith("training diverged: ") for each in failures.values())
@@ -82,7 +81,7 @@ def test_the_same_command_repeats_nothing_but_failures_on_request(whole, data_di
     again = call("sweep", *arguments(data_dir, folder, *WORDS, "--retry-failed"))
     assert again.code == 1, again
     assert again.out.count("failed  ") == 4, "a line for each member that is trained again"
-    assert {*read_failures(folder)} == {*BAD}
+    assert {*SweepFolder(folder).failures()} == {*BAD}
     assert state_of_files(run_of(folder, GOOD[0])) == {k: v for k, v in before.items() if GOOD[0] in Path(k).parts}
 
 
@@ -99,14 +98,14 @@ def test_the_same_command_repeats_nothing_but_failures_on_request(whole, data_di
 def test_a_folder_in_use_or_of_something_else_is_refused(place, words, parts, whole, data_dir):
     folder, _ = whole
     before = state_of_files(folder)
-    with locked(folder) if "in use" in parts[0] else contextlib.nullcontext():
+    with SweepFolder(folder).locked() if "in use" in parts[0] else contextlib.nullcontext():
         assert_one_line(call("sweep", *arguments(data_dir, folder / place, *words)), 2, *parts)
     assert state_of_files(folder) == before
 
 
 @pytest.mark.usefixtures("inline")
 def test_the_library_does_the_same(whole, tmp_path):
-    base = read_index(whole[0]).base
+    base = SweepFolder(whole[0]).read().base
     base = replace(base, train=replace(base.train, learning_rate=0.05))
     values, folder = {"hidden": [4, (5, 3)], "seed": range(2)}, tmp_path / "s"
     waiting = mlp_xp.sweep(values, base, sweep_dir=folder, jobs=1)
@@ -181,16 +180,21 @@ def fails_with(error: Exception) -> Callable[..., None]:
     return fail
 
 
+class UnseenFolder(SweepFolder):
+    def exists(self):
+        return False
+
+
 @pytest.mark.parametrize(
     ("place", "effect", "code", "said"),
     [
-        ("mlp_xp.runs.checkpoints.save_model", fails_with(FileError("No space left")), 1, "No space left"),
+        ("mlp_xp.runs.run_folder.write_model", fails_with(FileError("No space left")), 1, "No space left"),
         ("mlp_xp.sweeps.member.load", lambda *_: (None, "other"), 2, "the data have changed"),
         ("mlp_xp.sweeps.member.load", fails_with(DatasetError("'own.csv': no such file")), 2, "no such file"),
         ("mlp_xp.sweeps.member.load", fails_with(ModuleNotFoundError("No module named 'PIL'")), 2, "named 'PIL'"),
-        ("mlp_xp.sweeps.member.INDEX", "elsewhere.json", 2, "does not see the sweep's folder"),
+        ("mlp_xp.sweeps.member.SweepFolder", UnseenFolder, 2, "does not see the sweep's folder"),
         ("mlp_xp.sweeps.member.__version__", "0", 2, "has mlp_xp 0, and the sweep "),
-        ("mlp_xp.runs.recording.check_memory", fails_with(NotEnoughMemoryError("needs 9 GiB")), 2, "needs 9 GiB"),
+        ("mlp_xp.runs.experiment.check_memory", fails_with(NotEnoughMemoryError("needs 9 GiB")), 2, "needs 9 GiB"),
     ],
 )
 @pytest.mark.usefixtures("inline")
@@ -204,15 +208,15 @@ def test_what_a_worker_lacks_fails_no_member_and_ends_the_command(
         patch.setattr("sweeping.PARENT", None)
         outcome = call("sweep", *words)
     assert_one_line(outcome, code, "member 0000: ", said, "the same command goes on")
-    assert read_failures(tmp_path / "s") == {}
+    assert SweepFolder(tmp_path / "s").failures() == {}
     assert call("sweep", *words).code == 0
 
 
 @pytest.mark.usefixtures("inline")
 def test_a_member_that_needs_more_memory_than_this_machine_has_fails_alone(data_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr("mlp_xp.runs.recording.check_memory", fails_with(NotEnoughMemoryError("needs 9 GiB")))
+    monkeypatch.setattr("mlp_xp.runs.experiment.check_memory", fails_with(NotEnoughMemoryError("needs 9 GiB")))
     assert call("sweep", *arguments(data_dir, tmp_path / "s", "--hidden", 4, "--seed", "0..1")).code == 1
-    assert {*read_failures(tmp_path / "s")} == {"0000", "0001"}
+    assert {*SweepFolder(tmp_path / "s").failures()} == {"0000", "0001"}
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
@@ -234,10 +238,10 @@ def test_a_damaged_member_stops_no_other_and_is_no_success(file, data_dir, tmp_p
     assert (other / "result.json").exists()
     assert (damaged / file).read_text() == "{"
     if file == "checkpoint.safetensors":
-        assert "train again" in read_failures(tmp_path)["0000"]["reason"]
+        assert "train again" in SweepFolder(tmp_path).failures()["0000"]["reason"]
     shutil.rmtree(damaged)
     assert call("sweep", *words, "--retry-failed").code == 0
-    assert read_failures(tmp_path) == {}
+    assert SweepFolder(tmp_path).failures() == {}
 
 
 # --- how many at once -------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pytest
 from helpers import assert_one_line, call
 from run_folders import a_report, write_run, write_sweep
 
+from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.sweeps.summary import summary_of, write_summary
 
 # On held-out samples, of two seeds for each learning rate. The best there is the worst on the test set.
@@ -42,7 +43,7 @@ def runs_of(folder: Path) -> list[dict]:
 def test_each_setting_and_each_member_has_its_figures(tmp_path):
     """The best setting alone has figures of the test set."""
     folder = a_sweep(tmp_path / "s")
-    assert write_summary(folder) == [folder / "summary.csv", folder / "summary.json"]
+    assert write_summary(SweepFolder(folder)) == [folder / "summary.csv", folder / "summary.json"]
     settings, runs = lines_of(folder), runs_of(folder)
     record = json.loads((folder / "summary.json").read_text())
     assert [line["rank"] for line in settings] == ["1", "2", "3"]
@@ -83,8 +84,8 @@ def test_each_setting_and_each_member_has_its_figures(tmp_path):
 def test_settings_that_do_not_compare_are_not_ranked(members, results, note, tmp_path):
     results = [{} if each is None else {"validation_accuracy": each} for each in results]
     folder = write_sweep(tmp_path / "s", members, results)
-    write_summary(folder)
-    summary, lines = summary_of(folder), lines_of(folder)
+    write_summary(SweepFolder(folder))
+    summary, lines = summary_of(SweepFolder(folder)), lines_of(folder)
     assert not summary.ranked
     assert note in summary.note
     assert (summary.groups[0].name == "all runs") == ("seed" in members[0])
@@ -99,7 +100,7 @@ def test_a_regression_is_ranked_by_r2_on_held_out_samples(tmp_path):
     members = [{"learning_rate": rate, "seed": seed} for rate in (0.1, 0.2) for seed in (0, 1)]
     scores = [0.5, 0.6, 0.7, 0.9]
     results = [{"accuracy": None, "validation_r2": score, "r2": 1 - score, "rmse": 2 * score} for score in scores]
-    write_summary(write_sweep(tmp_path / "s", members, results))
+    write_summary(SweepFolder(write_sweep(tmp_path / "s", members, results)))
     best, other = lines_of(tmp_path / "s")
     assert (best["learning_rate"], other["learning_rate"]) == ("0.2", "0.1")
     assert [float(line["validation_r2"]) for line in (best, other)] == pytest.approx([0.8, 0.55])
@@ -115,10 +116,10 @@ def test_a_setting_with_failed_members_comes_after_those_without(tmp_path):
     folder = a_sweep(tmp_path / "s", without=[2, 0], failures=failures)
     reports = [a_report(0, 500, validation_accuracy=1.0)]
     write_run(folder / "members" / "0000", {"learning_rate": 0.01, "seed": 0}, reports)
-    groups = summary_of(folder).groups
+    groups = summary_of(SweepFolder(folder)).groups
     assert [(each.settings["learning_rate"], each.finished) for each in groups] == [(0.3, 2), (0.01, 1), (0.1, 1)]
     assert groups[1].results["validation_accuracy"] == (0.24, None), "one value has no deviation"
-    write_summary(folder)
+    write_summary(SweepFolder(folder))
     states = ["interrupted", "finished", "failed", "finished", "finished", "finished"]
     assert [run["state"] for run in runs_of(folder)] == states
     assert runs_of(folder)[2]["reason"] == "the loss is nan"
@@ -129,16 +130,16 @@ def test_a_setting_with_failed_members_comes_after_those_without(tmp_path):
 def test_the_same_results_give_the_same_bytes(tmp_path, monkeypatch):
     """Wherever and whenever the members ran: so a cluster that lost a worker ends in the same summary.csv."""
     one, other = a_sweep(tmp_path / "one"), a_sweep(tmp_path / "other")
-    write_summary(one)
+    write_summary(SweepFolder(one))
     for i, path in enumerate(sorted(other.glob("members/*/result.json"), reverse=True)):
         record = json.loads(path.read_text())
         path.write_text(json.dumps({**record, "seconds": 100.0 + i, "samples_per_second": 3.0}))
         os.utime(path, (1e9 + i, 1e9 + i))
     monkeypatch.setattr(platform, "node", lambda: "elsewhere")
-    write_summary(other)
+    write_summary(SweepFolder(other))
     assert (one / "summary.csv").read_bytes() == (other / "summary.csv").read_bytes()
     assert runs_of(other)[-1]["seconds"] == 100.0
-    write_summary(one)
+    write_summary(SweepFolder(one))
     assert (one / "summary.csv").read_bytes() == (other / "summary.csv").read_bytes()
 
 

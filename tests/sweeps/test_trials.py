@@ -10,9 +10,9 @@ from helpers import call, finish, start, wait_until
 from sweeping import arguments, assert_as_trained, run_of
 
 from mlp_xp.runs.settings import Settings, settings_of
-from mlp_xp.runs.sweep_index import read_failures, read_index
-from mlp_xp.sweeps.grid import SweepOptions, make_plan
+from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.sweeps.member import key_of
+from mlp_xp.sweeps.plan import SweepOptions, make_plan
 from mlp_xp.sweeps.trials import Trials
 
 pytestmark = pytest.mark.needs("optuna")
@@ -62,16 +62,16 @@ def test_optuna_chooses_and_goes_on_after_a_kill(data_dir, tmp_path):
     words = arguments(data_dir, folder, *words, **settings)
     process = start("sweep", *words, start_new_session=True, stdout=DEVNULL, stderr=DEVNULL)
     wait_until((run_of(folder, "0003") / "checkpoint.safetensors").exists, process)
-    begun = read_index(folder).members
+    begun = SweepFolder(folder).read().members
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     outcome = finish(start("sweep", *words))
     assert outcome.code == 0, outcome
     assert "members  6, 3 chosen by Optuna, with 2 runs each" in outcome.out
-    members = read_index(folder).members
+    members = SweepFolder(folder).read().members
     assert members[: len(begun)] == begun
     assert [member.name for member in members] == [f"{i:04d}" for i in range(total)]
-    assert read_failures(folder) == {}
+    assert SweepFolder(folder).failures() == {}
     assert_as_trained(folder, tmp_path / "t", "0000", "0005")
 
 
@@ -82,7 +82,7 @@ def test_a_failed_trial_is_recorded_and_not_repeated(data_dir, tmp_path):
     for _ in range(2):
         outcome = call("sweep", *words)
         assert outcome.code == 1, outcome
-        assert {*read_failures(tmp_path / "s")} == {"0000", "0001"}
+        assert {*SweepFolder(tmp_path / "s").failures()} == {"0000", "0001"}
     assert "member  state" not in outcome.out, "nothing is trained again"
 
 
@@ -103,5 +103,5 @@ def test_optuna_may_choose_data_that_were_not_loaded_before_the_first_trial(tmp_
     words += ["--validation", 9, "--epochs", 1, "--hidden", 4, "--data-dir", table, "--sweep-dir", tmp_path / "s"]
     outcome = call("sweep", *words)
     assert outcome.code == 0, outcome
-    index = read_index(tmp_path / "s")
+    index = SweepFolder(tmp_path / "s").read()
     assert {key_of(settings_of(index.base, member.settings)) for member in index.members} - index.sums.keys()

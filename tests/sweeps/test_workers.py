@@ -20,12 +20,12 @@ from helpers import PATIENCE, assert_one_line, finish, on_a_terminal, start, wai
 from sweeping import SMALL, arguments, assert_as_trained, process_of, reports_of, run_of, state_of_files
 
 from mlp_xp.errors import MlpXpError
-from mlp_xp.runs.lock import locked
+from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import Settings, settings_of
-from mlp_xp.runs.sweep_index import read_failures
+from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.sweeps import run as running
-from mlp_xp.sweeps.grid import SweepOptions, make_plan
 from mlp_xp.sweeps.member import Ending, Work
+from mlp_xp.sweeps.plan import SweepOptions, make_plan
 from mlp_xp.sweeps.workers import Place, this_machine, train_all
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
@@ -90,7 +90,7 @@ def test_a_killed_member_goes_on_alone_after_the_others_and_fails_if_it_is_kille
         with pytest.raises(MlpXpError, match="member 0003: the disk is full; then the same command goes on"):
             list(endings)
         assert stub.begun == [*ALL]
-        assert not read_failures(folder)
+        assert not SweepFolder(folder).failures()
         return
     seen = [(each.name, each.state, len(stub.begun)) for each in endings]
     if case == "cluster":
@@ -106,8 +106,8 @@ def test_a_killed_member_goes_on_alone_after_the_others_and_fails_if_it_is_kille
     assert [line.split()[4] for line in said if "was killed; it goes on later, alone" in line] == (
         [] if case == "cluster" else ["0000", "0002"]
     )
-    assert {*read_failures(folder)} == ({"0000", "0002"} if case == "cluster" else {"0002"})
-    assert "its process was killed" in read_failures(folder)["0002"]["reason"]
+    assert {*SweepFolder(folder).failures()} == ({"0000", "0002"} if case == "cluster" else {"0002"})
+    assert "its process was killed" in SweepFolder(folder).failures()["0002"]["reason"]
     assert not [*folder.glob(".stop*")]
 
 
@@ -226,7 +226,7 @@ def test_a_signal_saves_all_members_and_the_command_goes_on(number, code, report
     outcome = finish(process)
     assert_one_line(outcome, code, "interrupted after ", " of 4 members; the same command goes on")
     assert all(has_saved(folder, name) for name in ALL if reports_of(folder, name))
-    assert not read_failures(folder)
+    assert not SweepFolder(folder).failures()
     assert finish(start("sweep", *words)).code == 0
     assert_as_trained(folder, trained, *ALL)
 
@@ -254,7 +254,7 @@ def test_a_killed_process_costs_only_its_own_member(words, tmp_path, trained):
 
 def has_saved(folder: Path, name: str) -> bool:
     """Return whether a member has a checkpoint, and no process holds its folder."""
-    with contextlib.suppress(MlpXpError), locked(run_of(folder, name)):
+    with contextlib.suppress(MlpXpError), RunFolder(run_of(folder, name)).locked():
         return (run_of(folder, name) / "checkpoint.safetensors").exists()
     return False
 

@@ -51,7 +51,7 @@ def assert_as_trained(folder: Path, place: Path, *names: str) -> None:
         expected, config = place / name, run_of(folder, name) / "config.json"
         if not expected.exists():
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("mlp_xp.commands.training.draw_run", lambda *_: [])
+                patch.setattr("mlp_xp.show.gallery.draw_run", lambda *_: [])
                 outcome = call("train", "--config", config, "--run-dir", expected)
             assert outcome.code == 0, outcome
         # `train` records the task that it found in the data.

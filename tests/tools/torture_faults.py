@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mlp_xp.files import file_errors, write_whole
-from mlp_xp.runs.checkpoints import load_checkpoint
-from mlp_xp.runs.lock import locked
+from mlp_xp.runs.checkpoints import read_position
+from mlp_xp.runs.locked_folder import LockedFolder
 
 
 def replace(original: Callable[..., Any], other: Callable[..., Any]) -> None:
@@ -29,11 +29,11 @@ def in_place() -> None:
 def skip_steps() -> None:
     """A resumed run leaves out the rest of an epoch."""
 
-    def load(*args: Any) -> Any:
-        position = load_checkpoint(*args)
-        return position._replace(sample=10**6) if position.step % 2 else position
+    def read(*args: Any) -> Any:
+        position, settings = read_position(*args)
+        return position._replace(sample=10**6) if position.step % 2 else position, settings
 
-    replace(load_checkpoint, load)
+    replace(read_position, read)
 
 
 def no_folder_sync() -> None:
@@ -44,7 +44,7 @@ def no_folder_sync() -> None:
 
 def no_lock() -> None:
     """The lock of a folder does not lock."""
-    replace(locked, lambda *_: contextlib.nullcontext())
+    LockedFolder.locked = lambda self, wait=0.0: contextlib.nullcontext()
 
 
 @contextlib.contextmanager

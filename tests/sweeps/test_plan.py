@@ -12,7 +12,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.declared import ConfigError
 from mlp_xp.runs.settings import Settings
-from mlp_xp.sweeps.grid import SweepOptions, examples, make_plan
+from mlp_xp.sweeps.plan import SweepOptions, examples, make_plan
 
 
 def test_a_grid_has_each_combination_once():

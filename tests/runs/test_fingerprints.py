@@ -12,8 +12,8 @@ from helpers import assert_one_line, call
 from mlp_xp import TrainConfig, evaluate, from_arrays, load_dataset, load_run, open_backend, train
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.errors import MlpXpWarning
-from mlp_xp.runs.rows import read_rows, row_sums, seen
-from mlp_xp.runs.run_folder import RunError
+from mlp_xp.runs.fingerprints import read_fingerprints, row_sums, seen
+from mlp_xp.runs.records import RunError
 from mlp_xp.runs.tensors import read_tensors
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -181,4 +181,4 @@ def test_a_replaced_run_has_the_rows_of_the_new_one(table, tmp_path):
         data = None if seed is None else load_dataset(table, label="y", split_seed=seed)
         sums = row_sums(*data[:2], open_backend()) if data else ()
         _, facts = read_tensors(run / "model.safetensors")
-        assert np.array_equal(read_rows(run / "rows.safetensors", facts["rows"]), sums)
+        assert np.array_equal(read_fingerprints(run / "rows.safetensors", facts["rows"]), sums)

@@ -5,7 +5,9 @@ span is sampled from. Seeds and folds are never sampled: each sample is trained 
 and a standard deviation.
 """
 
+import hashlib
 import itertools
+import json
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +17,9 @@ from typing import Any, NamedTuple
 
 from mlp_xp.declared import ConfigError, check_choice, check_settings, setting
 from mlp_xp.errors import Argument
-from mlp_xp.runs.settings import SETTINGS, Settings, settings_of, with_absolute_paths
-from mlp_xp.runs.sweep_index import Member, numbered
-from mlp_xp.runs.table import described
+from mlp_xp.runs import records
+from mlp_xp.runs.settings import SETTINGS, Settings, described, flatten, settings_of, with_absolute_paths
+from mlp_xp.runs.sweep_folder import Member, SweepFolder, numbered
 
 # What repeats a setting: its runs are summarised together.
 REPEATS = "seed", "fold"
@@ -113,6 +115,39 @@ class Plan(NamedTuple):
     """Whether batches, whose size nobody chose, become as small as a small training set."""
     members: tuple[Member, ...] = ()
     """All members of a grid or of random samples; none for Optuna, which chooses each by the results before it."""
+
+    def folder(self) -> SweepFolder:
+        """Return the folder of the sweep: the given one, or `runs/sweep-<data>-<backend>-<digest>`.
+
+        The same plan has the same folder, so that it can go on.
+        """
+        if self.how.sweep_dir:
+            return SweepFolder(self.how.sweep_dir)
+        text = json.dumps(self.record({}, ()), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        data, backend = Path(self.base.data).name, self.base.backend.replace(":", "-")
+        return SweepFolder(Path("runs") / f"sweep-{data}-{backend}-{digest}")
+
+    def record(self, sums: Mapping[str, str], members: Sequence[Member]) -> dict[str, Any]:
+        """Return the content of sweep.json.
+
+        Args:
+            sums: The checksums of data and of models to start from, by name.
+            members: The members, each with the settings that vary.
+        """
+        options = {}
+        for name, values in self.options.items():
+            options[name] = str(values) if isinstance(values, Span) else values
+        return {
+            "format": records.FORMAT,
+            "random": self.how.random,
+            "optuna": self.how.optuna,
+            "sampling_seed": self.how.sampling_seed,
+            "settings": flatten(self.base),
+            "options": options,
+            "sums": dict(sums),
+            "members": [member.settings for member in members],
+        }
 
     @property
     def samples(self) -> int | None:

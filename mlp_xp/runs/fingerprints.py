@@ -1,11 +1,13 @@
-"""The rows that a network was trained on, by which they are known again in other data."""
+"""Fingerprints of data: of each row that a network is trained on, and of a data set as a whole."""
 
+import zlib
 from collections import Counter
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 
+from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.runs.records import REMEDY, RunError
@@ -29,7 +31,7 @@ def row_sums(inputs: Array, labels: Array, backend: Backend, dtype: str | None =
     return np.frombuffer(b"".join(map(digest, *parts)), "<u8").astype(np.uint64)
 
 
-def write_rows(path: Path, sums: np.ndarray) -> str:
+def write_fingerprints(path: Path, sums: np.ndarray) -> str:
     """Write the sums of the rows that a network is trained on, and return the file's checksum.
 
     The file of the model holds this checksum, so the two cannot come from different runs.
@@ -40,11 +42,11 @@ def write_rows(path: Path, sums: np.ndarray) -> str:
     return write_tensors(path, {"rows": sums}, {})
 
 
-def read_rows(path: Path, checksum: str | None) -> np.ndarray:
+def read_fingerprints(path: Path, checksum: str | None) -> np.ndarray:
     """Read the sums of the rows that a network was trained on, uint64 (n,).
 
     Args:
-        path: The file that `write_rows` has written.
+        path: The file that `write_fingerprints` has written.
         checksum: The checksum in the file of the model. None: its rows were not recorded,
             and the result is empty.
 
@@ -75,3 +77,12 @@ def seen(sums: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, int]:
         known[each] -= 1
         marks[place] = known[each] >= 0
     return marks, sum(given[each] for each in repeated)
+
+
+def checksum(dataset: Dataset, backend: Backend) -> str:
+    """Return a checksum of inputs, labels and weights, in hexadecimal."""
+    total = 0
+    for array in (*(each if each is None else backend.to_numpy(each) for each in dataset[:4]), dataset.weights):
+        if array is not None:
+            total = zlib.crc32(np.ascontiguousarray(array).data, total)
+    return f"{total:08x}"

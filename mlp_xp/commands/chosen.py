@@ -1,0 +1,57 @@
+"""The settings that a command line chooses: of a file, a recipe or a run, with the options that were typed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlp_xp.data.datasets import is_own
+from mlp_xp.data.origin import Origin
+from mlp_xp.runs.records import parse_settings
+from mlp_xp.runs.run_folder import RunFolder
+from mlp_xp.runs.settings import RECIPES, Settings, check_unchanged, of_recipe, settings_of
+
+
+def base_settings(recipe: str | None, config: Path | None, given: Mapping[str, Any]) -> Settings:
+    """Return the settings of a file or a recipe; by default of the recipe for the data.
+
+    Args:
+        recipe: The name of a recipe, if one was typed.
+        config: A file with settings, if one was typed.
+        given: The options that were typed, each a value or, of `sweep`, a tuple of values.
+
+    Raises:
+        MlpXpError: The file cannot be read.
+    """
+    if config:
+        return parse_settings(config)[0]
+    return of_recipe(RECIPES[recipe_for(recipe, given)], given)
+
+
+def recipe_for(recipe: str | None, given: Mapping[str, Any]) -> str:
+    """Return the name of a recipe, by default `own` for data of one's own and else `notebook`."""
+    if recipe:
+        return recipe
+    data_dir, label = _first(given.get("data_dir")), _first(given.get("label"))
+    if data_dir is not None and is_own(Path(data_dir), Origin(label)):
+        return "own"
+    return "notebook"
+
+
+def resumed_settings(run: RunFolder, given: Mapping[str, Any]) -> Settings:
+    """Return the settings of a run, with options that may change.
+
+    Raises:
+        ConfigError: An option may not change.
+        RunError: The folder has no run.
+    """
+    saved = run.settings()
+    settings = settings_of(saved, given)
+    if settings.backend != saved.backend and "device" not in given:
+        # The saved device belongs to another library.
+        settings = settings_of(settings, {"device": None})
+    check_unchanged(saved, settings)
+    return settings
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, tuple) else value

@@ -1,0 +1,239 @@
+"""Settings with everything that they name: a backend, a data set, and the job of training on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from mlp_xp.backends.memory import check_memory
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.backends.threads import choose_threads, starting_on
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.dataset import UNNAMED, Dataset
+from mlp_xp.core.job import Job
+from mlp_xp.core.library import Backend
+from mlp_xp.core.model import Model
+from mlp_xp.core.network import Layer, Network
+from mlp_xp.core.training import Event, trajectory
+from mlp_xp.data.datasets import load_dataset
+from mlp_xp.data.origin import Origin
+from mlp_xp.data.registry import DATASETS
+from mlp_xp.runs.checkpoints import facts_of, preparation_of
+from mlp_xp.runs.fingerprints import checksum
+from mlp_xp.runs.records import RunError, first_difference
+from mlp_xp.runs.run_folder import load_run
+from mlp_xp.runs.settings import Settings, with_fitting_batches
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Settings, and the job that they stand for.
+
+    The command line, the library, the members of a sweep and the tests make one by
+    `from_settings` or `from_data`, and train it by `RunFolder.training`.
+    """
+
+    settings: Settings
+    job: Job
+
+    @classmethod
+    def from_settings(
+        cls,
+        settings: Settings,
+        *,
+        backend: Backend | None = None,
+        dataset: Dataset | None = None,
+        threads: int | None = None,
+        threads_before: int | None = None,
+        cache_dir: str | Path | None = None,
+        fit_batches: bool = False,
+    ) -> Self:
+        """Open the backend and load the data that the settings name.
+
+        Args:
+            settings: All settings of a run.
+            backend: The backend of the settings, if it is open already.
+            dataset: The data set of the settings, if it is loaded already.
+            threads: The number of threads to compute on; by default `choose_threads` chooses.
+            threads_before: The number of threads of the run to resume, on which JAX starts.
+            cache_dir: Folder for downloads; see `load_dataset`.
+            fit_batches: Whether nobody has chosen the size of a batch. Batches then become
+                as small as a small training set.
+
+        Raises:
+            BackendError: The array library or the device is not available.
+            DatasetError: The data cannot be read, or cannot be trained on.
+            ConfigError: The data set is too small for the settings.
+        """
+        if backend is None:
+            with starting_on(threads_before):
+                backend = open_backend(settings.backend, settings.device, settings.dtype, threads)
+        if dataset is None:
+            how = vars(settings.origin)
+            dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **how)
+        if fit_batches:
+            samples = dataset.train_inputs.shape[0]
+            settings = with_fitting_batches(settings, samples)
+        return cls(settings, Job(settings.train, dataset, backend))
+
+    @classmethod
+    def from_data(
+        cls,
+        config: TrainConfig,
+        dataset: Dataset,
+        backend: Backend,
+        *,
+        start_from: str | Path | None = None,
+    ) -> Self:
+        """Use a data set and a backend that are there already.
+
+        Args:
+            config: The settings of training.
+            dataset: The data set, with arrays on the device of `backend`.
+            backend: The array library.
+            start_from: The run whose trained weights to begin with.
+
+        Raises:
+            DatasetError: The data cannot be trained on.
+            ConfigError: The data set is too small for the configuration.
+        """
+        job = Job(config, dataset, backend)
+        is_named = dataset.name in (*DATASETS, UNNAMED)
+        place = {"dataset" if is_named else "data_dir": dataset.name}
+        settings = Settings(
+            backend=backend.name,
+            device=backend.device_name,
+            dtype=backend.dtype_name,
+            origin=dataset.origin or Origin(),
+            start_from=None if start_from is None else str(start_from),
+            train=config,
+            **place,
+        )
+        return cls(settings, job)
+
+    @property
+    def backend(self) -> Backend:
+        """The backend on which the job trains."""
+        return self.job.backend
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data set on which the job trains."""
+        return self.job.dataset
+
+    def has_own_data(self) -> bool:
+        """Return whether the data are somebody's own, and not published ones.
+
+        Fingerprints of the rows of own data are kept with the run.
+        """
+        return self.dataset.hold_out is not None
+
+    def data_facts(self) -> dict[str, Any]:
+        """Return facts about the data as JSON values. A resumed run must have the same."""
+        return {
+            "train_samples": len(self.job.rows),
+            **facts_of(self.dataset, self.job.input_shape),
+            "data_crc32": checksum(self.dataset, self.backend),
+        }
+
+    def check(self, *, in_folder: bool = True, needs_source: bool = True) -> None:
+        """Check that the job can begin.
+
+        Args:
+            in_folder: Whether the run is written to a folder.
+            needs_source: Whether the run to start from must be there.
+
+        Raises:
+            NotEnoughMemoryError: Training needs more memory than there is.
+            RunError: A folder cannot store a function of the user's own, or the run to
+                start from does not fit.
+        """
+        if in_folder:
+            preparation_of(self.dataset.prepare)
+            if not isinstance(self.settings.train.activation, str):
+                fault = "the activation is a pair of functions, which a run folder cannot store"
+                raise RunError(fault, remedy="name one")
+        check_memory(self.job.config, self.job.sizes, self.backend)
+        if needs_source:
+            self.source_layers()
+
+    @contextmanager
+    def training(self) -> Iterator[tuple[Self, Iterator[Event]]]:
+        """Train without a folder: see `RunFolder.training`."""
+        self.check(in_folder=False, needs_source=False)
+        trained = self.source_layers()
+        experiment = self.on_threads(None)
+        yield experiment, trajectory(experiment.job, trained=trained)
+
+    def on_threads(self, before: int | None) -> Self:
+        """Return the experiment on the threads that `choose_threads` chooses.
+
+        Args:
+            before: The number of threads of the run to resume, if any.
+        """
+        backend = choose_threads(self.backend, self.job.work, before)
+        return replace(self, job=self.job.on(backend))
+
+    def source_layers(self) -> Network:
+        """Return the layers of the run to start from, on the host; none without one.
+
+        The output layer is left out if the task or the names of the outputs differ. If the
+        numbers to predict are standardised differently, the output layer is changed so
+        that its predictions stay the same. Features of a table are found by their names.
+
+        Raises:
+            RunError: The run has no model, or its inputs, hidden layers or activation
+                differ from those of the job.
+        """
+        source = self.settings.start_from
+        if source is None:
+            return ()
+        try:
+            model = load_run(source)
+        except RunError as error:
+            error.setting = "start_from"
+            raise
+        config, dataset = self.job.config, self.dataset
+        names, wanted = (each.columns.feature_names if each.columns else () for each in (model, dataset))
+        facts = (
+            ("inputs", model.network[0].weights.shape[0], self.job.sizes[0]),
+            ("columns", sorted(names or wanted), sorted(wanted or names)),
+            ("hidden layers", tuple(layer.bias.size for layer in model.network[:-1]), config.hidden),
+            ("activation", model.activation, config.activation),
+        )
+        difference = first_difference(facts)
+        if difference:
+            fault = f"the network of {str(source)!r} does not fit the new run: {difference}"
+            raise RunError(fault, setting="start_from")
+        layers = model.network[:-1]
+        if (model.task, model.class_names) == (dataset.task, dataset.class_names):
+            layers = _with_units_of(model, self.job)
+        first, *others = layers
+        if names and wanted:
+            order = [names.index(name) for name in wanted]
+            first = first._replace(weights=first.weights[order])
+        return (first, *others)
+
+
+def _with_units_of(model: Model, job: Job) -> Network:
+    """Return the model's network with outputs that are standardised as those of a job with the same names."""
+    *before, last = model.network
+    mean, deviation = _units(model.scaling, model.backend)
+    new_mean, new_deviation = _units(job.dataset.scaling, job.backend)
+    ratio = deviation / new_deviation
+    bias = last.bias * ratio + (mean - new_mean) / new_deviation
+    weights = last.weights * ratio
+    return (*before, Layer(weights.astype(last.weights.dtype), bias.astype(last.bias.dtype)))
+
+
+def _units(scaling: tuple[Any, ...], backend: Backend) -> tuple[Any, Any]:
+    """Return the mean and the deviation of numbers to predict, float64 on the host."""
+    if not scaling:
+        return 0.0, 1.0
+    mean, deviation = (backend.to_numpy(each).astype(np.float64) for each in scaling)
+    return mean, deviation
