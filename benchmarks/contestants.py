@@ -1,6 +1,8 @@
-"""The contestants that take training steps: `mlp_xp`, and the same network as the users of other libraries write it.
+"""The contestants that take training steps: `mlp_xp`, and the same network as the users
+of other libraries write it.
 
-All contestants start from the same weights and see the same samples in the same order. Only `train` is timed.
+All contestants start from the same weights and see the same samples in the same order.
+Only `train` is timed.
 """
 
 import importlib
@@ -45,31 +47,45 @@ def import_or_unavailable(name: str) -> Any:
 
 
 def set_torch_threads(threads: int) -> Any:
-    """Import PyTorch and set its number of threads: its environment variables are not enough in every build."""
+    """Import PyTorch and set its number of threads: its environment variables are not
+    enough in every build.
+    """
     torch = import_or_unavailable("torch")
     torch.set_num_threads(threads)
     return torch
 
 
 def initial_network(job: Job) -> tuple[Layers, np.random.RandomState]:
-    """Return the initial layers in the workload's dtype, and the random generator, which then shuffles."""
+    """Return the initial layers in the workload's dtype, and the random generator,
+    which then shuffles.
+    """
     random = np.random.RandomState(0)
-    layers = initial_layers((INPUTS, *job.workload.hidden, CLASSES), random, job.workload.init)
-    return [(weights.astype(job.dtype), bias.astype(job.dtype)) for weights, bias in layers], random
+    layers = initial_layers(
+        (INPUTS, *job.workload.hidden, CLASSES), random, job.workload.init
+    )
+    return [
+        (weights.astype(job.dtype), bias.astype(job.dtype)) for weights, bias in layers
+    ], random
 
 
 class Program:
-    """A contestant. `__init__` loads the data and builds the network; raises MlpXpError if it cannot run here."""
+    """A contestant. `__init__` loads the data and builds the network; raises MlpXpError
+    if it cannot run here.
+    """
 
     job: Job
     samples: int
     """The number of training samples, n."""
 
     def shuffle(self, permutation: np.ndarray) -> None:
-        """Start an epoch; the permutation, int64 (n,), applies to the order of the previous epoch."""
+        """Start an epoch; the permutation, int64 (n,), applies to the order of the
+        previous epoch.
+        """
 
     def train(self, start: int, steps: int) -> Any:
-        """Take `steps` steps, starting at sample `start` of the epoch, and return the losses (steps,)."""
+        """Take `steps` steps, starting at sample `start` of the epoch, and return the
+        losses (steps,).
+        """
         raise NotImplementedError
 
     def network(self) -> Any:
@@ -77,28 +93,44 @@ class Program:
         raise NotImplementedError
 
     def loss(self) -> float:
-        """Return the mean cross-entropy on the first test images, in float64, of a network with sigmoids."""
+        """Return the mean cross-entropy on the first test images, in float64, of a
+        network with sigmoids.
+        """
         data = load_dataset(self.job.data_dir)
         labels = np.asarray(data.test_labels[:CHECK_SAMPLES]).astype(np.int64)
         x = np.asarray(data.test_inputs[:CHECK_SAMPLES]).reshape(len(labels), -1) / 255
-        *hidden, (weights, bias) = ([array.astype(np.float64) for array in layer] for layer in self.network())
+        *hidden, (weights, bias) = (
+            [array.astype(np.float64) for array in layer] for layer in self.network()
+        )
         for inner, shift in hidden:
             x = 1 / (1 + np.exp(-(x @ inner + shift)))
         logits = x @ weights + bias
         logits -= logits.max(axis=1, keepdims=True)
-        return float((np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]).mean())
+        return float(
+            (
+                np.log(np.exp(logits).sum(axis=1))
+                - logits[np.arange(len(labels)), labels]
+            ).mean()
+        )
 
 
 def on_host(network: Any, backend: Backend) -> Layers:
     """Return the layers of a network of `mlp_xp`."""
-    return [(backend.to_numpy(weights), backend.to_numpy(bias)) for weights, bias in network]
+    return [
+        (backend.to_numpy(weights), backend.to_numpy(bias)) for weights, bias in network
+    ]
 
 
 class MlpXp(Program):
     """`mlp_xp`, which runs steps in chunks like `mlp_xp.core.training.trajectory`."""
 
     def __init__(
-        self, job: Job, backend: str, device: str | None = None, order: str = LAYERWISE, dtype: str | None = None
+        self,
+        job: Job,
+        backend: str,
+        device: str | None = None,
+        order: str = LAYERWISE,
+        dtype: str | None = None,
     ) -> None:
         self.job = job
         if backend == "torch":
@@ -124,7 +156,9 @@ class MlpXp(Program):
         self.state = initial_state(config, drawn, self.backend)
         self.training = TrainingJob(config, self.dataset, self.backend)
         self.training.backend = choose_threads(self.backend, self.training.work)
-        self.lengths = chunk_lengths(workload.batch_size, count_parameters(sizes), samples)
+        self.lengths = chunk_lengths(
+            workload.batch_size, count_parameters(sizes), samples
+        )
 
     def shuffle(self, permutation: np.ndarray) -> None:
         self.order = self.order[permutation]
@@ -144,12 +178,16 @@ class MlpXp(Program):
 
 
 class Rows(Program):
-    """What the others share: rows in [0, 1] of the workload's dtype, shuffled by copying, and one call per step."""
+    """What the others share: rows in [0, 1] of the workload's dtype, shuffled by
+    copying, and one call per step.
+    """
 
     def __init__(self, job: Job) -> None:
         self.job = job
         dataset = load_dataset(job.data_dir)
-        self.images: Any = dataset.train_inputs.reshape(len(dataset.train_inputs), -1).astype(job.dtype)
+        self.images: Any = dataset.train_inputs.reshape(
+            len(dataset.train_inputs), -1
+        ).astype(job.dtype)
         self.images /= 255
         self.labels: Any = dataset.train_labels.astype(np.int64)
         self.samples = len(self.labels)
@@ -160,7 +198,12 @@ class Rows(Program):
     def train(self, start: int, steps: int) -> np.ndarray:
         size = self.job.workload.batch_size
         starts = range(start, start + steps * size, size)
-        return self.stacked([self.step(self.images[i : i + size], self.labels[i : i + size]) for i in starts])
+        return self.stacked(
+            [
+                self.step(self.images[i : i + size], self.labels[i : i + size])
+                for i in starts
+            ]
+        )
 
     def step(self, x: Any, y: Any) -> Any:
         """Take a step on a batch, and return its loss."""
@@ -184,19 +227,30 @@ def layers_of(model: notebook.Notebook) -> Layers:
 
 
 class Notebook(Rows):
-    """The notebook's loop in plain NumPy, from `parity.notebook`, the reference of the tests."""
+    """The notebook's loop in plain NumPy, from `parity.notebook`, the reference of the
+    tests.
+    """
 
     def __init__(self, job: Job) -> None:
         check_one_hidden_layer(job)
         self.job = job
-        data = notebook.prepared(load_dataset(job.data_dir))  # as float64, like the notebook
+        # as float64, like the notebook
+        data = notebook.prepared(load_dataset(job.data_dir))
         self.images = data.train_inputs.astype(job.dtype, copy=False)
         self.labels = data.train_labels.astype(job.dtype, copy=False)
         self.samples = len(self.labels)
         self.model = notebook.Notebook(
-            hidden_size=job.workload.hidden[0], learning_rate=job.workload.learning_rate, dtype=job.dtype
+            hidden_size=job.workload.hidden[0],
+            learning_rate=job.workload.learning_rate,
+            dtype=job.dtype,
         )
-        ((self.model.weights_input_hidden, _), (self.model.weights_hidden_output, _)), _ = initial_network(job)
+        (
+            (
+                (self.model.weights_input_hidden, _),
+                (self.model.weights_hidden_output, _),
+            ),
+            _,
+        ) = initial_network(job)
 
     def step(self, x: Any, y: Any) -> Any:
         return self.model.train_step(x, y).mean()
@@ -208,17 +262,21 @@ class Notebook(Rows):
 class PyTorch(Rows):
     """PyTorch as it is usually written: modules, autograd, an optimiser."""
 
-    def __init__(self, job: Job, compile_mode: str | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self, job: Job, compile_mode: str | None = None, device: str = "cpu"
+    ) -> None:
         """Build the modules.
 
-        compile_mode: the mode of `torch.compile`; "reduce-overhead" replays forward and backward pass as CUDA graphs.
-        With None the model is not compiled.
+        compile_mode: the mode of `torch.compile`; "reduce-overhead" replays forward and
+        backward pass as CUDA graphs. With None the model is not compiled.
         """
         torch = self.torch = set_torch_threads(job.threads)
         if device != "cpu" and not torch.cuda.is_available():
             raise UnavailableError(f"PyTorch {torch.__version__} finds no usable GPU")
         super().__init__(job)
-        self.images, self.labels = (torch.from_numpy(array).to(device) for array in (self.images, self.labels))
+        self.images, self.labels = (
+            torch.from_numpy(array).to(device) for array in (self.images, self.labels)
+        )
         nn = torch.nn
         layers, _ = initial_network(job)
         modules: list[Any] = []
@@ -229,14 +287,19 @@ class PyTorch(Rows):
                 linear.bias.copy_(torch.tensor(bias))
             modules += [linear, nn.Sigmoid()]
         self.model = nn.Sequential(*modules[:-1]).to(device)
-        self.predict = torch.compile(self.model, mode=compile_mode) if compile_mode else self.model
+        self.predict = (
+            torch.compile(self.model, mode=compile_mode) if compile_mode else self.model
+        )
         self.cross_entropy = nn.CrossEntropyLoss()
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=job.workload.learning_rate)
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(), lr=job.workload.learning_rate
+        )
 
     def shuffle(self, permutation: np.ndarray) -> None:
         super().shuffle(self.torch.from_numpy(permutation).to(self.images.device))
         if self.images.is_cuda:
-            self.torch.cuda.synchronize()  # otherwise the next timed round would include the copy
+            # otherwise the next timed round would include the copy
+            self.torch.cuda.synchronize()
 
     def step(self, x: Any, y: Any) -> Any:
         self.optimizer.zero_grad()
@@ -250,7 +313,10 @@ class PyTorch(Rows):
 
     def network(self) -> Layers:
         linears = [module for module in self.model if hasattr(module, "weight")]
-        return [(x.weight.detach().cpu().numpy().T, x.bias.detach().cpu().numpy()) for x in linears]
+        return [
+            (x.weight.detach().cpu().numpy().T, x.bias.detach().cpu().numpy())
+            for x in linears
+        ]
 
 
 class ScikitLearn(Rows):
@@ -260,12 +326,25 @@ class ScikitLearn(Rows):
         neural_network = import_or_unavailable("sklearn.neural_network")
         super().__init__(job)
         size, rate = job.workload.batch_size, job.workload.learning_rate
-        options = {"activation": "logistic", "solver": "sgd", "alpha": 0, "momentum": 0, "nesterovs_momentum": False}
+        options = {
+            "activation": "logistic",
+            "solver": "sgd",
+            "alpha": 0,
+            "momentum": 0,
+            "nesterovs_momentum": False,
+        }
         self.model = neural_network.MLPClassifier(
-            job.workload.hidden, batch_size=size, learning_rate_init=rate, shuffle=False, **options
+            job.workload.hidden,
+            batch_size=size,
+            learning_rate_init=rate,
+            shuffle=False,
+            **options,
         )
-        # The first fit creates the weights. The optimiser keeps these arrays, so they are overwritten in place.
-        self.model.partial_fit(self.images[:size], self.labels[:size], classes=range(CLASSES))
+        # The first fit creates the weights. The optimiser keeps these arrays, so they
+        # are overwritten in place.
+        self.model.partial_fit(
+            self.images[:size], self.labels[:size], classes=range(CLASSES)
+        )
         layers, _ = initial_network(job)
         for own, first in zip(self.network(), layers, strict=True):
             for array, values in zip(own, first, strict=True):
@@ -280,7 +359,8 @@ class ScikitLearn(Rows):
 
 
 class Keras(Rows):
-    """Keras 3 on JAX: a model and the jitted training step from Keras' guide to custom training loops in JAX.
+    """Keras 3 on JAX: a model and the jitted training step from Keras' guide to custom
+    training loops in JAX.
 
     `train_on_batch` computes the same and takes ten times as long with batches of one.
     """
@@ -293,28 +373,43 @@ class Keras(Rows):
         super().__init__(job)
         keras.config.set_floatx(job.workload.dtype)
         layers, _ = initial_network(job)
-        hidden = [keras.layers.Dense(units, activation="sigmoid") for units in job.workload.hidden]
-        model = keras.Sequential([keras.Input((INPUTS,)), *hidden, keras.layers.Dense(CLASSES)])
+        hidden = [
+            keras.layers.Dense(units, activation="sigmoid")
+            for units in job.workload.hidden
+        ]
+        model = keras.Sequential(
+            [keras.Input((INPUTS,)), *hidden, keras.layers.Dense(CLASSES)]
+        )
         model.set_weights([array for layer in layers for array in layer])
         optimizer = keras.optimizers.SGD(job.workload.learning_rate)
         optimizer.build(model.trainable_variables)
         cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
         def loss_and_updates(trainable: Any, non_trainable: Any, x: Any, y: Any) -> Any:
-            predictions, non_trainable = model.stateless_call(trainable, non_trainable, x, training=True)
+            predictions, non_trainable = model.stateless_call(
+                trainable, non_trainable, x, training=True
+            )
             return cross_entropy(y, predictions), non_trainable
 
         loss_and_gradient = jax.value_and_grad(loss_and_updates, has_aux=True)
 
         def train_step(state: Any, x: Any, y: Any) -> Any:
             trainable, non_trainable, kept = state
-            (loss, non_trainable), gradients = loss_and_gradient(trainable, non_trainable, x, y)
+            (loss, non_trainable), gradients = loss_and_gradient(
+                trainable, non_trainable, x, y
+            )
             trainable, kept = optimizer.stateless_apply(kept, gradients, trainable)
             return (trainable, non_trainable, kept), loss
 
         self.train_step = jax.jit(train_step, donate_argnums=0)
-        variables = (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
-        self.state: Any = tuple([variable.value for variable in part] for part in variables)
+        variables = (
+            model.trainable_variables,
+            model.non_trainable_variables,
+            optimizer.variables,
+        )
+        self.state: Any = tuple(
+            [variable.value for variable in part] for part in variables
+        )
 
     def step(self, x: Any, y: Any) -> Any:
         self.state, loss = self.train_step(self.state, x, y)
@@ -326,7 +421,9 @@ class Keras(Rows):
 
 
 class Numba(Rows):
-    """The limit of the machine: the notebook's step as one compiled loop. Without `fastmath`."""
+    """The limit of the machine: the notebook's step as one compiled loop. Without
+    `fastmath`.
+    """
 
     def __init__(self, job: Job) -> None:
         check_one_hidden_layer(job)
@@ -342,20 +439,33 @@ class Numba(Rows):
         losses = np.empty(steps, self.job.dtype)
         rate, one = self.job.dtype(self.job.workload.learning_rate), self.job.dtype(1)
         (w0, b0), (w1, b1) = self.layers
-        self.loop(self.images[rows], self.labels[rows], w0, b0, w1, b1, rate, one, losses)
+        self.loop(
+            self.images[rows], self.labels[rows], w0, b0, w1, b1, rate, one, losses
+        )
         return losses
 
     def network(self) -> Layers:
         return self.layers
 
 
-# For Numba. `one` has the dtype of the arrays, because a Python 1 would make float32 arithmetic float64.
+# For Numba. `one` has the dtype of the arrays, because a Python 1 would make float32
+# arithmetic float64.
 
 
 def train_single_samples(
-    x: Any, labels: Any, w0: Any, b0: Any, w1: Any, b1: Any, rate: Any, one: Any, losses: Any
+    x: Any,
+    labels: Any,
+    w0: Any,
+    b0: Any,
+    w1: Any,
+    b1: Any,
+    rate: Any,
+    one: Any,
+    losses: Any,
 ) -> None:
-    """Take one step per row of x and write the losses into `losses`. The number of inputs is a multiple of 4."""
+    """Take one step per row of x and write the losses into `losses`. The number of
+    inputs is a multiple of 4.
+    """
     inputs, hidden = w0.shape
     outputs = w1.shape[1]
     a, error, e = np.empty_like(b0), np.empty_like(b0), np.empty_like(b1)
@@ -363,7 +473,8 @@ def train_single_samples(
         row = x[s]
         for j in range(hidden):
             a[j] = b0[j]
-        # Four rows of weights per pass, so that `a` is loaded and stored a quarter as often.
+        # Four rows of weights per pass, so that `a` is loaded and stored a quarter as
+        # often.
         for i in range(0, inputs, 4):
             x_0, x_1, x_2, x_3 = row[i], row[i + 1], row[i + 2], row[i + 3]
             w_0, w_1, w_2, w_3 = w0[i], w0[i + 1], w0[i + 2], w0[i + 3]
@@ -401,8 +512,20 @@ def train_single_samples(
                 w_i[j] -= x_i * error[j]
 
 
-def train_batches(x: Any, labels: Any, w0: Any, b0: Any, w1: Any, b1: Any, rate: Any, one: Any, losses: Any) -> None:
-    """Take one step per batch, with BLAS for matrix products. x and labels hold `losses.size` batches in order."""
+def train_batches(
+    x: Any,
+    labels: Any,
+    w0: Any,
+    b0: Any,
+    w1: Any,
+    b1: Any,
+    rate: Any,
+    one: Any,
+    losses: Any,
+) -> None:
+    """Take one step per batch, with BLAS for matrix products. x and labels hold
+    `losses.size` batches in order.
+    """
     size = labels.size // losses.size
     a, error = np.empty((size, b0.size), x.dtype), np.empty((size, b0.size), x.dtype)
     e, g0, g1 = np.empty((size, b1.size), x.dtype), np.empty_like(w0), np.empty_like(w1)
@@ -449,23 +572,38 @@ CONTESTANTS = {
     "mlp_xp-jax": Contestant("mlp_xp, JAX", LAYERWISE, MlpXp, ("jax", "cpu")),
     "mlp_xp-torch": Contestant("mlp_xp, PyTorch", LAYERWISE, MlpXp, ("torch", "cpu")),
     "mlp_xp-cupy": Contestant("mlp_xp, CuPy", LAYERWISE, MlpXp, ("cupy",), True),
-    "mlp_xp-jax-gpu": Contestant("mlp_xp, JAX, GPU", LAYERWISE, MlpXp, ("jax", "gpu"), True),
-    "mlp_xp-torch-gpu": Contestant("mlp_xp, PyTorch, GPU", LAYERWISE, MlpXp, ("torch", "cuda"), True),
+    "mlp_xp-jax-gpu": Contestant(
+        "mlp_xp, JAX, GPU", LAYERWISE, MlpXp, ("jax", "gpu"), True
+    ),
+    "mlp_xp-torch-gpu": Contestant(
+        "mlp_xp, PyTorch, GPU", LAYERWISE, MlpXp, ("torch", "cuda"), True
+    ),
     "pytorch": Contestant("PyTorch", SIMULTANEOUS, PyTorch),
-    "pytorch-compile": Contestant("PyTorch, compiled", SIMULTANEOUS, PyTorch, ("default",)),
-    "pytorch-gpu": Contestant("PyTorch, GPU", SIMULTANEOUS, PyTorch, (None, "cuda"), True),
-    "pytorch-gpu-graphs": Contestant("PyTorch, CUDA graphs", SIMULTANEOUS, PyTorch, ("reduce-overhead", "cuda"), True),
+    "pytorch-compile": Contestant(
+        "PyTorch, compiled", SIMULTANEOUS, PyTorch, ("default",)
+    ),
+    "pytorch-gpu": Contestant(
+        "PyTorch, GPU", SIMULTANEOUS, PyTorch, (None, "cuda"), True
+    ),
+    "pytorch-gpu-graphs": Contestant(
+        "PyTorch, CUDA graphs", SIMULTANEOUS, PyTorch, ("reduce-overhead", "cuda"), True
+    ),
     "scikit-learn": Contestant("scikit-learn", SIMULTANEOUS, ScikitLearn),
     "keras-jax": Contestant("Keras on JAX", SIMULTANEOUS, Keras),
     "numba": Contestant("Numba loop: limit", LAYERWISE, Numba),
 }
-# Each contestant must have the loss of one of these. They compute in float64 for every workload and are not timed.
+# Each contestant must have the loss of one of these. They compute in float64 for every
+# workload and are not timed.
 REFERENCES = {
-    order: Contestant(f"reference, {order}", order, MlpXp, ("numpy", None, order, "float64"))
+    order: Contestant(
+        f"reference, {order}", order, MlpXp, ("numpy", None, order, "float64")
+    )
     for order in (LAYERWISE, SIMULTANEOUS)
 }
 
 
 def is_foreign(name: str) -> bool:
-    """Return whether a name is that of an array API namespace: `module:namespace`, or one that a package offers."""
+    """Return whether a name is that of an array API namespace: `module:namespace`, or
+    one that a package offers.
+    """
     return ":" in name or name in known_hooks()

@@ -1,8 +1,9 @@
 """Time contestants on a workload, each in its own process, with interleaved rounds.
 
-Every contestant uses the same number of threads, the same samples in the same order, and the same initial weights. The
-rounds take turns, so that a disturbance of the machine affects all contestants. Processes that take training steps stay
-alive; whole programs run in a new process in each round.
+Every contestant uses the same number of threads, the same samples in the same order,
+and the same initial weights. The rounds take turns, so that a disturbance of the
+machine affects all contestants. Processes that take training steps stay alive; whole
+programs run in a new process in each round.
 """
 
 import datetime as dt
@@ -29,10 +30,25 @@ from mlp_xp.errors import MlpXpError
 
 Record = dict[str, Any]
 """What bench.json contains."""
-LIBRARIES = ("numpy", "jax", "torch", "cupy-cuda12x", "cupy-cuda13x", "scikit-learn", "keras", "numba")
+LIBRARIES = (
+    "numpy",
+    "jax",
+    "torch",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+    "scikit-learn",
+    "keras",
+    "numba",
+)
 # NPROC is for XLA.
 POOLS = (
-    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS"),
+    *(
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "NUMBA_NUM_THREADS",
+    ),
     "NPROC",
 )
 
@@ -42,7 +58,8 @@ class WorkerError(MlpXpError):
 
 
 def serve(job: Job, connection: Connection) -> None:
-    """Run a contestant: send its number of samples, the seconds of a round for each True that comes, then the rest.
+    """Run a contestant: send its number of samples, the seconds of a round for each
+    True that comes, then the rest.
 
     The rest, after False, is the peak memory and the loss.
     """
@@ -66,14 +83,19 @@ def serve(job: Job, connection: Connection) -> None:
         peak = peak_bytes()  # before the test images are loaded for the loss
         connection.send({"peak_bytes": peak, "loss": contestant.loss()})
     except Exception as error:
-        reason = str(error) if isinstance(error, MlpXpError) else f"{type(error).__name__}: {error}"
+        reason = (
+            str(error)
+            if isinstance(error, MlpXpError)
+            else f"{type(error).__name__}: {error}"
+        )
         connection.send(WorkerError(reason))
 
 
 def peak_bytes() -> int:
     """Return the peak memory of this process."""
     try:
-        # On Linux, ru_maxrss includes the peak of the process that started this one; VmHWM does not.
+        # On Linux, ru_maxrss includes the peak of the process that started this one;
+        # VmHWM does not.
         status = Path("/proc/self/status").read_text(encoding="utf-8")
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
     except (OSError, IndexError):
@@ -88,7 +110,8 @@ class Worker:
     """A contestant's process, which runs a round on request. Must be closed."""
 
     def __init__(self, job: Job, cache: str) -> None:
-        """Start the process and wait until it is ready. Raises WorkerError with the reason if it is not.
+        """Start the process and wait until it is ready. Raises WorkerError with the
+        reason if it is not.
 
         cache: the folder in which `mlp_xp` keeps what JAX compiled; empty for none.
         """
@@ -100,8 +123,13 @@ class Worker:
         spawn = get_context("spawn")
         self.connection, its = spawn.Pipe()
         self.process = spawn.Process(target=serve, args=(job, its))
-        # PyTorch runs the backward pass on a GPU from a second thread, and usually nobody pins it.
-        processors = None if contestant_of(job.contestant, job.workload.kind).gpu else job.threads
+        # PyTorch runs the backward pass on a GPU from a second thread, and usually
+        # nobody pins it.
+        processors = (
+            None
+            if contestant_of(job.contestant, job.workload.kind).gpu
+            else job.threads
+        )
         began = time.perf_counter()
         with mock.patch.dict(os.environ, variables), on_processors(processors):
             os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
@@ -145,7 +173,8 @@ class Worker:
 
 @contextmanager
 def on_processors(number: int | None) -> Iterator[None]:
-    """Let processes that start in the `with` block use `number` processors, if the system can; None for all.
+    """Let processes that start in the `with` block use `number` processors, if the
+    system can; None for all.
 
     Not only the variables: XLA starts one thread for each processor that it may use.
     """
@@ -169,14 +198,16 @@ def measure(
     data_dir: Path,
     say: Callable[[str], None] = lambda text: None,
 ) -> Record:
-    """Run contestants on a workload. Return its fields, `reference_loss` by update order, and a list `results`.
+    """Run contestants on a workload. Return its fields, `reference_loss` by update
+    order, and a list `results`.
 
-    There is one result per contestant. It has round_seconds and start_seconds (the first round included, which is not
-    counted), peak_bytes and loss; or `unavailable` with the reason. Raises MlpXpError if a round is longer than an
-    epoch.
+    There is one result per contestant. It has round_seconds and start_seconds (the
+    first round included, which is not counted), peak_bytes and loss; or `unavailable`
+    with the reason. Raises MlpXpError if a round is longer than an epoch.
     """
     results: dict[str, Record] = {
-        name: {"contestant": name, "start_seconds": [], "round_seconds": []} for name in names
+        name: {"contestant": name, "start_seconds": [], "round_seconds": []}
+        for name in names
     }
     with ExitStack() as held:
         caches = Path(held.enter_context(tempfile.TemporaryDirectory()))
@@ -194,7 +225,11 @@ def measure(
                 say(f"{workload.name}: round {i} of {rounds}, {name}")
                 try:
                     if name not in workers:
-                        cache = "" if workload.kind == STEPS else str(caches / (WARM if name == WARM else f"{i}"))
+                        cache = (
+                            ""
+                            if workload.kind == STEPS
+                            else str(caches / (WARM if name == WARM else f"{i}"))
+                        )
                         workers[name] = start(name, cache)
                         result["start_seconds"].append(workers[name].start_seconds)
                     check_fits(workload, workers[name].samples)
@@ -214,7 +249,11 @@ def measure(
                 losses[order] = worker.end()["loss"]
         elif (first := next(iter(ALL[workload.kind]))) in ran:
             losses = {ALL[workload.kind][first].order: results[first]["loss"]}
-    return {**workload._asdict(), "reference_loss": losses, "results": list(results.values())}
+    return {
+        **workload._asdict(),
+        "reference_loss": losses,
+        "results": list(results.values()),
+    }
 
 
 def check_fits(workload: Workload, samples: int) -> None:
@@ -231,7 +270,11 @@ def processor() -> str:
     """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.partition(":")[2].strip()
+            for line in lines
+            if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 

@@ -1,8 +1,10 @@
-"""How few errors the network makes on MNIST: `python -m benchmarks.mnist` trains it and fills docs/mnist.md.
+"""How few errors the network makes on MNIST: `python -m benchmarks.mnist` trains it and
+fills docs/mnist.md.
 
-It trains the networks of `NETWORKS`, one on each core at a time. Their settings were chosen by the errors on held-out
-training images: `--settings` trains what was tried, `TRIED`, as well. What is in the folder already is not trained
-again, and what was interrupted goes on.
+It trains the networks of `NETWORKS`, one on each core at a time. Their settings were
+chosen by the errors on held-out training images: `--settings` trains what was tried,
+`TRIED`, as well. What is in the folder already is not trained again, and what was
+interrupted goes on.
 """
 
 import argparse
@@ -28,7 +30,9 @@ IMAGES = 60_000
 
 
 class Round(NamedTuple):
-    """Settings that were tried, by the name of their folder: what all share, and what each changes."""
+    """Settings that were tried, by the name of their folder: what all share, and what
+    each changes.
+    """
 
     shared: dict[str, Any]
     changes: dict[str, dict[str, Any]]
@@ -51,23 +55,35 @@ LONG = {"hidden": ((1000, 500),), "epochs": 220}
 DECAY = LONG | {"optimizer": "adamw", "decay_bias": False}
 TRIED = {
     "first": Round(
-        {"activation": "relu", "hidden": ((1000, 500),), "epochs": 40, "deform_pixels": 1.1},
+        {
+            "activation": "relu",
+            "hidden": ((1000, 500),),
+            "epochs": 40,
+            "deform_pixels": 1.1,
+        },
         {
             "base": {},
             "px1.4": STRONG,
             "px1.8": {"deform_pixels": 1.8},
             "deg15": {"deform_degrees": 15.0},
-            "px1.4-deg7": STRONG | {"deform_degrees": 7.5, "deform_scaling": 0.1, "deform_shear": 0.1},
+            "px1.4-deg7": STRONG
+            | {"deform_degrees": 7.5, "deform_scaling": 0.1, "deform_shear": 0.1},
             "px1.4-s4.5": STRONG | {"deform_smoothness": 4.5},
             "px1.4-lr5e-4": STRONG | {"learning_rate": 0.0005},
             "px1.4-lr2e-3": STRONG | {"learning_rate": 0.002},
-            "px1.4-wd.05": STRONG | {"optimizer": "adamw", "weight_decay": 0.05, "decay_bias": False},
+            "px1.4-wd.05": STRONG
+            | {"optimizer": "adamw", "weight_decay": 0.05, "decay_bias": False},
             "px1.4-drop.1": STRONG | {"dropout": 0.1},
             "px1.4-mom": STRONG | {"optimizer": "momentum", "learning_rate": 0.05},
         },
     ),
     "second": Round(
-        {"activation": "relu", "hidden": ((1500, 1000, 500),), "batch_size": 256, "epochs": 30},
+        {
+            "activation": "relu",
+            "hidden": ((1500, 1000, 500),),
+            "batch_size": 256,
+            "epochs": 30,
+        },
         {
             "base": {},
             "gelu": GELU,
@@ -80,7 +96,11 @@ TRIED = {
         {
             "two": {"hidden": ((1000, 500),), "epochs": 75},
             "three": {"hidden": ((1000, 1000, 500),), "epochs": 45},
-            "three-b64": {"hidden": ((1000, 1000, 500),), "epochs": 33, "batch_size": 64},
+            "three-b64": {
+                "hidden": ((1000, 1000, 500),),
+                "epochs": 33,
+                "batch_size": 64,
+            },
             "four": {"hidden": ((800, 800, 800, 500),), "epochs": 45},
             "two-long": LONG,
             "three-long": {"hidden": ((1000, 1000, 500),), "epochs": 125},
@@ -89,14 +109,17 @@ TRIED = {
             "two-long-wd.1": DECAY | {"weight_decay": 0.1},
             "two-long-wd.1-px1.8": DECAY | {"weight_decay": 0.1, "deform_pixels": 1.8},
             "two-long-wd.1-s7": DECAY | {"weight_decay": 0.1, "deform_smoothness": 7.0},
-            "two-long-wd.1-s7-px1.8": DECAY | {"weight_decay": 0.1, "deform_smoothness": 7.0, "deform_pixels": 1.8},
+            "two-long-wd.1-s7-px1.8": DECAY
+            | {"weight_decay": 0.1, "deform_smoothness": 7.0, "deform_pixels": 1.8},
         },
     ),
 }
 
 
 class Network(NamedTuple):
-    """A network to train, and what Cireşan, Meier, Gambardella and Schmidhuber (2010), table 1, say of theirs."""
+    """A network to train, and what Cireşan, Meier, Gambardella and Schmidhuber (2010),
+    table 1, say of theirs.
+    """
 
     hidden: tuple[int, ...]
     epochs: int
@@ -121,10 +144,21 @@ NETWORKS = (  # the recipe first
 
 
 def trained(folder: Path, **settings: Any) -> list[Path]:
-    """Train a network for each combination of values, as far as the folder lacks it. Return the folders of the runs."""
-    plan = make_plan(RECIPE, {"backend": "jax", **settings}, SweepOptions(sweep_dir=str(folder)))
+    """Train a network for each combination of values, as far as the folder lacks it.
+    Return the folders of the runs.
+    """
+    plan = make_plan(
+        RECIPE, {"backend": "jax", **settings}, SweepOptions(sweep_dir=str(folder))
+    )
     for ending in run(plan, say=print):
-        print(folder, ending.name, ending.state, f"{ending.seconds:.0f} s", ending.reason or "", flush=True)
+        print(
+            folder,
+            ending.name,
+            ending.state,
+            f"{ending.seconds:.0f} s",
+            ending.reason or "",
+            flush=True,
+        )
         if ending.state != FINISHED:
             raise SystemExit(1)
     return [folder / "members" / member.name for member in plan.members]
@@ -134,11 +168,18 @@ HEAD_TRIED = ("settings", "errors of 10 000 held-out images", "loss on them")
 
 
 def tried(folder: Path, group: Round, name: str) -> tuple[str, ...]:
-    """Train with some settings, and return their row: means over the last eight epochs, since single ones vary more."""
+    """Train with some settings, and return their row: means over the last eight epochs,
+    since single ones vary more.
+    """
     changes = group.changes[name]
     (folder,) = trained(folder / name, **(SHARED | group.shared | changes))
-    reports = [each for each in RunFolder(folder).reports() if "validation_loss" in each][-8:]
-    held_out, loss = (mean(each[f"validation_{figure}"] for each in reports) for figure in ("accuracy", "loss"))
+    reports = [
+        each for each in RunFolder(folder).reports() if "validation_loss" in each
+    ][-8:]
+    held_out, loss = (
+        mean(each[f"validation_{figure}"] for each in reports)
+        for figure in ("accuracy", "loss")
+    )
     options = " ".join(f"`{option(*each)}`" for each in changes.items())
     return options or "none", f"{(1 - held_out) * 10_000:.1f}", f"{loss:.4f}"
 
@@ -165,7 +206,10 @@ def errors(folders: Sequence[Path]) -> list[float]:
 def row(network: Network, folders: Sequence[Path]) -> tuple[str, ...]:
     """Return the row of a network."""
     results = [RunFolder(folder).result() or {} for folder in folders]
-    lowest = [100 * (1 - max(each["accuracy"] for each in RunFolder(folder).reports())) for folder in folders]
+    lowest = [
+        100 * (1 - max(each["accuracy"] for each in RunFolder(folder).reports()))
+        for folder in folders
+    ]
     sizes = (784, *network.hidden, 10)
     weights = sum((n + 1) * m for n, m in pairwise(sizes))
     return (
@@ -203,7 +247,12 @@ def table(head: Sequence[str], rows: Iterable[tuple[str, ...]]) -> str:
 def fill(name: str, text: str) -> None:
     """Replace the text between `<!-- NAME -->` and `<!-- end -->` in the page."""
     page = PAGE.read_text("utf-8")
-    found, count = re.subn(rf"(<!-- {name} -->\n).*?(<!-- end -->)", rf"\g<1>\n{text}\n\n\g<2>", page, flags=re.DOTALL)
+    found, count = re.subn(
+        rf"(<!-- {name} -->\n).*?(<!-- end -->)",
+        rf"\g<1>\n{text}\n\n\g<2>",
+        page,
+        flags=re.DOTALL,
+    )
     if count != 1:
         raise SystemExit(f"{PAGE} has {count} places for {name}")
     PAGE.write_text(found, "utf-8")
@@ -211,22 +260,49 @@ def fill(name: str, text: str) -> None:
 
 def main() -> None:
     """Train what is missing, and fill the tables of docs/mnist.md."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.mnist", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--runs", type=Path, default=Path("runs/mnist-limit"), help="folder for the runs")
-    parser.add_argument("--settings", action="store_true", help="also try the settings that were chosen from")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.mnist", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("runs/mnist-limit"),
+        help="folder for the runs",
+    )
+    parser.add_argument(
+        "--settings",
+        action="store_true",
+        help="also try the settings that were chosen from",
+    )
     given = parser.parse_args()
     if given.settings:
         for name, group in TRIED.items():
-            fill(name, table(HEAD_TRIED, (tried(given.runs / name, group, each) for each in group.changes)))
+            fill(
+                name,
+                table(
+                    HEAD_TRIED,
+                    (tried(given.runs / name, group, each) for each in group.changes),
+                ),
+            )
     networks = {
-        each: trained(given.runs / each.name, hidden=(each.hidden,), epochs=each.epochs, seed=tuple(range(each.seeds)))
+        each: trained(
+            given.runs / each.name,
+            hidden=(each.hidden,),
+            epochs=each.epochs,
+            seed=tuple(range(each.seeds)),
+        )
         for each in NETWORKS
     }
-    one, every = networks[NETWORKS[0]], [folder for folders in networks.values() for folder in folders]
+    one, every = (
+        networks[NETWORKS[0]],
+        [folder for folders in networks.values() for folder in folders],
+    )
     test = load_dataset("mnist")
     outputs = predict(every, test.test_inputs).outputs
     wrong = int(np.sum(np.argmax(outputs, axis=1) != test.test_labels))
-    picture = plots.draw_mistakes(test.test_inputs, test.test_labels, outputs, test.class_names, count=wrong)
+    picture = plots.draw_mistakes(
+        test.test_inputs, test.test_labels, outputs, test.class_names, count=wrong
+    )
     plots.save(picture, PAGE.with_name("mnist-mistakes.png"))
     five = errors(one)
     rows = [row(*each) for each in networks.items()]
@@ -234,7 +310,10 @@ def main() -> None:
     note = f"The five runs of the recipe have test errors of {each_of_them} %; their median is {median(five):.2f} %."
     fill("networks", f"{table(HEAD_NETWORKS, rows)}\n\n{note}")
     together = [
-        (f"the {len(folders)} of {which}", f"{100 * (1 - evaluate(folders).result.score):.2f}")
+        (
+            f"the {len(folders)} of {which}",
+            f"{100 * (1 - evaluate(folders).result.score):.2f}",
+        )
         for folders, which in ((one, "the recipe"), (every, "all rows"))
     ]
     fill("ensembles", table(("networks together", "test errors, %"), together))

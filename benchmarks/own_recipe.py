@@ -1,8 +1,10 @@
-"""Compare the recipe `own` with scikit-learn on small tables: `python -m benchmarks.own_recipe`.
+"""Compare the recipe `own` with scikit-learn on small tables: `python -m
+benchmarks.own_recipe`.
 
-Each figure is the median over splits into training and test set of the accuracy, or of R², on the test set. All see the
-same rows, standardised; scikit-learn's network is also trained on standardised numbers. The recipe was chosen on
-splits 10 to 39: `--splits 10 40` shows them.
+Each figure is the median over splits into training and test set of the accuracy, or of
+R², on the test set. All see the same rows, standardised; scikit-learn's network is also
+trained on standardised numbers. The recipe was chosen on splits 10 to 39: `--splits 10
+40` shows them.
 """
 
 import argparse
@@ -27,7 +29,13 @@ def split(name: str, task: str, seed: int) -> Dataset:
     import sklearn.datasets
 
     X, y = getattr(sklearn.datasets, f"load_{name}")(return_X_y=True)
-    return from_arrays(X.astype(float), y.astype(float) if task == "regression" else y, 0.2, task=task, seed=seed)
+    return from_arrays(
+        X.astype(float),
+        y.astype(float) if task == "regression" else y,
+        0.2,
+        task=task,
+        seed=seed,
+    )
 
 
 def own(dataset: Dataset) -> tuple[float, int]:
@@ -39,19 +47,29 @@ def own(dataset: Dataset) -> tuple[float, int]:
 
 
 def others(dataset: Dataset) -> Iterator[float]:
-    """Yield the scores of scikit-learn's network with early stopping, and of its logistic or ridge regression."""
+    """Yield the scores of scikit-learn's network with early stopping, and of its
+    logistic or ridge regression.
+    """
     from sklearn.compose import TransformedTargetRegressor
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.neural_network import MLPClassifier, MLPRegressor
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    models: tuple[Any, ...] = MLPClassifier(early_stopping=True, random_state=0), LogisticRegression(max_iter=5000)
+    models: tuple[Any, ...] = (
+        MLPClassifier(early_stopping=True, random_state=0),
+        LogisticRegression(max_iter=5000),
+    )
     if dataset.task.floats:
         network = MLPRegressor(early_stopping=True, random_state=0)
-        models = TransformedTargetRegressor(network, transformer=StandardScaler()), Ridge()
+        models = (
+            TransformedTargetRegressor(network, transformer=StandardScaler()),
+            Ridge(),
+        )
     for model in models:
-        fitted = make_pipeline(StandardScaler(), model).fit(dataset.train_inputs, dataset.train_labels)
+        fitted = make_pipeline(StandardScaler(), model).fit(
+            dataset.train_inputs, dataset.train_labels
+        )
         yield fitted.score(dataset.test_inputs, dataset.test_labels)
 
 
@@ -59,18 +77,28 @@ def compare(name: str, task: str, splits: range) -> str:
     """Return the row of a table."""
     datasets = [split(name, task, seed) for seed in splits]
     scores, epochs = zip(*map(own, datasets), strict=True)
-    network, linear = (median(each) for each in zip(*map(others, datasets), strict=True))
-    rows = sum(len(part) for part in (datasets[0].train_inputs, datasets[0].test_inputs))
+    network, linear = (
+        median(each) for each in zip(*map(others, datasets), strict=True)
+    )
+    rows = sum(
+        len(part) for part in (datasets[0].train_inputs, datasets[0].test_inputs)
+    )
     return f"{name:14} {rows:5} {median(scores):11.4f} {median(epochs):11.0f} {network:8.4f} {linear:8.4f}"
 
 
 def main() -> None:
     """Print a row for each table as it ends."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.own_recipe", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.own_recipe",
+        description=(__doc__ or "").split("\n")[0],
+    )
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=[*TABLES])
-    parser.add_argument("--splits", nargs=2, type=int, default=(0, 10), metavar=("FIRST", "END"))
+    parser.add_argument(
+        "--splits", nargs=2, type=int, default=(0, 10), metavar=("FIRST", "END")
+    )
     options = parser.parse_args()
-    warnings.simplefilter("ignore")  # of networks that have not converged, and of columns of zeros
+    # of networks that have not converged, and of columns of zeros
+    warnings.simplefilter("ignore")
     print(HEAD)
     for name in options.tables:
         print(compare(name, TABLES[name], range(*options.splits)), flush=True)

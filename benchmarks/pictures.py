@@ -31,12 +31,17 @@ def png(picture: Any) -> bytes:
 
 def colour(name: str, title: str) -> str:
     """Return the colour of a contestant's bar."""
-    return OURS if title.startswith("mlp_xp") else {"notebook": THEIRS, "numba": BOUND}.get(name, REST)
+    return (
+        OURS
+        if title.startswith("mlp_xp")
+        else {"notebook": THEIRS, "numba": BOUND}.get(name, REST)
+    )
 
 
 @drawing()
 def draw_bars(record: Record) -> bytes:
-    """Draw the time of a step, or of a whole program, as bars, one panel per workload, and return a PNG file.
+    """Draw the time of a step, or of a whole program, as bars, one panel per workload,
+    and return a PNG file.
 
     Raises PlotError.
     """
@@ -44,16 +49,30 @@ def draw_bars(record: Record) -> bytes:
 
     panels = [workload for workload in record["workloads"] if measured(workload)]
     heights = [len(measured(workload)) for workload in panels]
-    picture = Figure(figsize=(8, 0.8 * len(panels) + 0.25 * sum(heights)), layout="constrained")
+    picture = Figure(
+        figsize=(8, 0.8 * len(panels) + 0.25 * sum(heights)), layout="constrained"
+    )
     axes = picture.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for ax, workload in zip(axes, panels, strict=True):
         results = measured(workload)
-        scale, unit = (1e6, "µs per step") if workload["kind"] == STEPS else (1.0, "seconds")
+        scale, unit = (
+            (1e6, "µs per step") if workload["kind"] == STEPS else (1.0, "seconds")
+        )
         rounds = [step_seconds(result, workload) for result in results.values()]
         times = [median(seconds) * scale for seconds in rounds]
         titles = [contestant(result, workload).title for result in results.values()]
-        bars = ax.barh(titles, times, color=[colour(*each) for each in zip(results, titles, strict=True)], height=0.75)
-        ax.bar_label(bars, labels=[figure(seconds, 3, scale) for seconds in rounds], padding=3, fontsize=9)
+        bars = ax.barh(
+            titles,
+            times,
+            color=[colour(*each) for each in zip(results, titles, strict=True)],
+            height=0.75,
+        )
+        ax.bar_label(
+            bars,
+            labels=[figure(seconds, 3, scale) for seconds in rounds],
+            padding=3,
+            fontsize=9,
+        )
         ax.invert_yaxis()
         if max(times) < LINEAR * min(times):
             ax.set_xlim(0, max(times) * 1.15)
@@ -61,7 +80,9 @@ def draw_bars(record: Record) -> bytes:
             ax.set_xscale("log")
             ax.set_xlim(min(times) / 3, max(times) * 2)
         ax.xaxis.set_major_formatter("{x:g}")
-        ax.set_title(f"{workload['title']}: {unit}", loc="left", fontsize=10, fontweight="bold")
+        ax.set_title(
+            f"{workload['title']}: {unit}", loc="left", fontsize=10, fontweight="bold"
+        )
         ax.tick_params(axis="y", length=0, labelsize=9)
         ax.grid(axis="x", alpha=0.3)
         ax.set_axisbelow(True)
@@ -71,23 +92,33 @@ def draw_bars(record: Record) -> bytes:
 
 @drawing()
 def draw_curves(record: Record) -> bytes:
-    """Draw a panel per curve on logarithmic axes, and return a PNG file. Raises PlotError."""
+    """Draw a panel per curve on logarithmic axes, and return a PNG file. Raises
+    PlotError.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogFormatter
 
     picture = Figure(figsize=(9, 4), layout="constrained")
     axes = picture.subplots(1, len(record["curves"]), squeeze=False)[0]
     for ax, (series, jobs) in zip(axes, record["curves"].items(), strict=True):
-        for name in dict.fromkeys(name for job in jobs.values() for name in measured(job)):
+        for name in dict.fromkeys(
+            name for job in jobs.values() for name in measured(job)
+        ):
             found = points(jobs, name, series)
-            ax.plot(list(found), list(found.values()), label=contestant_of(name, STEPS).title, **STYLES.get(name, {}))
+            ax.plot(
+                list(found),
+                list(found.values()),
+                label=contestant_of(name, STEPS).title,
+                **STYLES.get(name, {}),
+            )
         unit = "µs per sample" if series == "batch size" else "µs per step"
         ax.set(xscale="log", yscale="log", xlabel=series, xticks=[])
         ax.set_title(unit, loc="left", fontsize=10, fontweight="bold")
         ax.set_xticks([int(x) for x in jobs], [*jobs])
         ax.set_xticks([], minor=True)
         ax.yaxis.set_major_formatter("{x:g}")
-        ax.yaxis.set_minor_formatter(LogFormatter())  # for axes with few powers of ten; without exponents
+        # for axes with few powers of ten; without exponents
+        ax.yaxis.set_minor_formatter(LogFormatter())
         ax.grid(alpha=0.3)
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(fontsize=8, frameon=False)

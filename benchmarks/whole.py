@@ -1,6 +1,8 @@
-"""The contestants of whole programs: the notebook's first epoch with its reports, and scikit-learn's `fit`.
+"""The contestants of whole programs: the notebook's first epoch with its reports, and
+scikit-learn's `fit`.
 
-Each round is a new process. `__init__` imports, loads and builds; `train` does all the rest, compilation included.
+Each round is a new process. `__init__` imports, loads and builds; `train` does all the
+rest, compilation included.
 """
 
 from typing import Any
@@ -41,7 +43,9 @@ class NotebookEpoch(Program):
         def report(*_: object) -> None:
             notebook.accuracy(model, data.test_inputs, data.test_labels)
 
-        notebook.trajectory(model, data.train_inputs, data.train_labels, self.samples, on_report=report)
+        notebook.trajectory(
+            model, data.train_inputs, data.train_labels, self.samples, on_report=report
+        )
 
     def network(self) -> Layers:
         return layers_of(self.model)
@@ -64,13 +68,18 @@ class MlpXpEpoch(Program):
 
 
 class Fit(Rows):
-    """`MLPClassifier(random_state=0).fit` of scikit-learn, or of `mlp_xp` on a backend, with the same defaults."""
+    """`MLPClassifier(random_state=0).fit` of scikit-learn, or of `mlp_xp` on a backend,
+    with the same defaults.
+    """
 
     def __init__(self, job: Job, backend: str | None = None) -> None:
         options: dict[str, Any] = {"random_state": 0}
-        if backend:  # opened here, so that the time to import its library is not that of `fit`
+        # opened here, so that the time to import its library is not that of `fit`
+        if backend:
             options["backend"] = open_backend(backend, None, job.workload.dtype).name
-        module = import_or_unavailable("mlp_xp.estimator" if backend else "sklearn.neural_network")
+        module = import_or_unavailable(
+            "mlp_xp.estimator" if backend else "sklearn.neural_network"
+        )
         self.model: Any = module.MLPClassifier(**options)
         super().__init__(job)
 
@@ -88,7 +97,8 @@ EPOCHS = {
     "notebook": Contestant("notebook's loop", LAYERWISE, NotebookEpoch),
     "mlp_xp-numpy": Contestant("mlp_xp, NumPy", LAYERWISE, MlpXpEpoch, ("numpy",)),
     "mlp_xp-jax": Contestant("mlp_xp, JAX", LAYERWISE, MlpXpEpoch, ("jax",)),
-    # `measure` keeps the cache of what JAX compiled from round to round for this one, and empties it for the others.
+    # `measure` keeps the cache of what JAX compiled from round to round for this one,
+    # and empties it for the others.
     WARM: Contestant("mlp_xp, JAX, warm cache", LAYERWISE, MlpXpEpoch, ("jax",)),
 }
 FITS = {
@@ -101,7 +111,8 @@ FOREIGN = {STEPS: MlpXp, EPOCH: MlpXpEpoch, FIT: Fit}
 
 
 def contestant_of(name: str, kind: str) -> Contestant:
-    """Return a contestant of a kind of workload; `module:namespace` is `mlp_xp` on any array API namespace.
+    """Return a contestant of a kind of workload; `module:namespace` is `mlp_xp` on any
+    array API namespace.
 
     Raises KeyError if there is none.
     """

@@ -8,7 +8,9 @@ STEPS, EPOCH, FIT = "steps", "epoch", "fit"
 
 
 class Workload(NamedTuple):
-    """What every contestant trains: a network, a batch size and the number of steps of a round."""
+    """What every contestant trains: a network, a batch size and the number of steps of
+    a round.
+    """
 
     name: str
     title: str
@@ -19,12 +21,16 @@ class Workload(NamedTuple):
     learning_rate: float
     steps: int
     kind: str = STEPS
-    """STEPS: processes stay alive, and a round is a number of steps. Else a round is a new process, and its time is
-    that of an EPOCH with the notebook's reports, or of scikit-learn's FIT."""
+    """STEPS: processes stay alive, and a round is a number of steps. Else a round is a
+    new process, and its time is that of an EPOCH with the notebook's reports, or of
+    scikit-learn's FIT.
+    """
 
 
 class Job(NamedTuple):
-    """A contestant, its workload, its threads and the data folder: the argument of a contestant's process."""
+    """A contestant, its workload, its threads and the data folder: the argument of a
+    contestant's process.
+    """
 
     contestant: str
     workload: Workload
@@ -41,10 +47,46 @@ ONE, SMALL = "784-64-10, one sample a step", "784-64-10, batches of"
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        Workload("one-float64", f"{ONE}, float64", 1, (64,), "float64", "notebook", 0.01, 5000),
-        Workload("one-float32", f"{ONE}, float32", 1, (64,), "float32", "notebook", 0.01, 5000),
-        Workload("batch-128", f"{SMALL} 128, float32", 128, (64,), "float32", "notebook", 0.1, 468),
-        Workload("batch-128-wide", "784-800-10, batches of 128, float32", 128, (800,), "float32", "glorot", 0.1, 78),
+        Workload(
+            "one-float64",
+            f"{ONE}, float64",
+            1,
+            (64,),
+            "float64",
+            "notebook",
+            0.01,
+            5000,
+        ),
+        Workload(
+            "one-float32",
+            f"{ONE}, float32",
+            1,
+            (64,),
+            "float32",
+            "notebook",
+            0.01,
+            5000,
+        ),
+        Workload(
+            "batch-128",
+            f"{SMALL} 128, float32",
+            128,
+            (64,),
+            "float32",
+            "notebook",
+            0.1,
+            468,
+        ),
+        Workload(
+            "batch-128-wide",
+            "784-800-10, batches of 128, float32",
+            128,
+            (800,),
+            "float32",
+            "glorot",
+            0.1,
+            78,
+        ),
         Workload(
             "batch-1024-deep",
             "784-2048-2048-10, batches of 1024, float32",
@@ -55,9 +97,29 @@ WORKLOADS = {
             0.01,
             4,
         ),
-        Workload("first-epoch", f"{ONE}, float64: first epoch", 1, (64,), "float64", "notebook", 0.01, 1, EPOCH),
+        Workload(
+            "first-epoch",
+            f"{ONE}, float64: first epoch",
+            1,
+            (64,),
+            "float64",
+            "notebook",
+            0.01,
+            1,
+            EPOCH,
+        ),
         *(
-            Workload(f"fit-{dtype}", f"MLPClassifier().fit, {dtype}", 1, (100,), dtype, "glorot", 0.001, 1, FIT)
+            Workload(
+                f"fit-{dtype}",
+                f"MLPClassifier().fit, {dtype}",
+                1,
+                (100,),
+                dtype,
+                "glorot",
+                0.001,
+                1,
+                FIT,
+            )
             for dtype in ("float64", "float32")
         ),
     )
@@ -67,13 +129,23 @@ QUICK_ROUNDS = 3
 
 
 def curve(batch_size: int, hidden: int, steps: int) -> Workload:
-    """Return a workload with one hidden layer, and a learning rate at which no loss overflows."""
+    """Return a workload with one hidden layer, and a learning rate at which no loss
+    overflows.
+    """
     title = f"784-{hidden}-10, batches of {batch_size}, float32"
-    return Workload(title, title, batch_size, (hidden,), "float32", "glorot", 0.01, steps)
+    return Workload(
+        title, title, batch_size, (hidden,), "float32", "glorot", 0.01, steps
+    )
 
 
 # The points of each curve of docs/performance-curves.png.
 CURVES = {
-    "batch size": {size: curve(size, 64, max(4, 5000 // size)) for size in (2**i for i in range(11))},
-    "hidden units": {width: curve(128, width, min(156, max(4, 10000 // width))) for width in (16, 64, 256, 1024, 2048)},
+    "batch size": {
+        size: curve(size, 64, max(4, 5000 // size))
+        for size in (2**i for i in range(11))
+    },
+    "hidden units": {
+        width: curve(128, width, min(156, max(4, 10000 // width)))
+        for width in (16, 64, 256, 1024, 2048)
+    },
 }

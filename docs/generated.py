@@ -1,7 +1,8 @@
 """What `make docs` makes from the source: a hook of MkDocs, which mkdocs.yml names.
 
-The pages of commands and of functions are made from their declarations and docstrings, those of notebooks from
-docs/*.ipynb with their stored outputs. Formulas become MathML, which browsers draw without a script.
+The pages of commands and of functions are made from their declarations and docstrings,
+those of notebooks from docs/*.ipynb with their stored outputs. Formulas become MathML,
+which browsers draw without a script.
 """
 
 import html
@@ -29,7 +30,9 @@ FURTHER = (
     "mlp_xp.estimator.TableEncoder",
     "mlp_xp.parity.assert_parity",
 )
-SOURCE = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]["Repository"]
+SOURCE = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"][
+    "Repository"
+]
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -43,7 +46,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     files.append(File.generated(config, "commands.md", content=commands()))
     files.append(File.generated(config, "functions.md", content=functions()))
     for path in sorted((ROOT / "docs").glob("*.ipynb")):
-        text, resources = MarkdownExporter().from_notebook_node(nbformat.read(path, as_version=4))
+        text, resources = MarkdownExporter().from_notebook_node(
+            nbformat.read(path, as_version=4)
+        )
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=text))
         for name, content in resources["outputs"].items():
             files.append(File.generated(config, f"notebooks/{name}", content=content))
@@ -52,23 +57,38 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def commands() -> str:
     """Return the page of all commands, as cyclopts writes it from their declarations."""
-    text: str = make_app(COMMANDS).generate_docs(output_format="markdown", recursive=True, heading_level=1)
+    text: str = make_app(COMMANDS).generate_docs(
+        output_format="markdown", recursive=True, heading_level=1
+    )
     text = text[text.index("**Commands**") :]
-    text = re.sub(r"(```.*?```|`[^`]*`)|(--[a-z][a-z0-9-]*)", lambda m: m[1] or f"`{m[2]}`", text, flags=re.DOTALL)
+    text = re.sub(
+        r"(```.*?```|`[^`]*`)|(--[a-z][a-z0-9-]*)",
+        lambda m: m[1] or f"`{m[2]}`",
+        text,
+        flags=re.DOTALL,
+    )
     return f"# Every command\n\n```console\n$ mlp-xp --version\nmlp-xp {mlp_xp.__version__}\n```\n\n{text}"
 
 
 def functions() -> str:
-    """Return the page of all public names, from which mkdocstrings makes their documentation: functions come first."""
+    """Return the page of all public names, from which mkdocstrings makes their
+    documentation: functions come first.
+    """
     names = sorted(mlp_xp.__all__, key=lambda name: (name[0].isupper(), name))
     shape = mlp_xp.load_dataset("mnist").train_inputs.shape
     shown = f'from mlp_xp import load_dataset\n\nprint(load_dataset("mnist").train_inputs.shape)  # {shape}'
     top = f"# Every function\n\n```python\n{shown}\n```\n\n"
-    return top + "\n".join(f"::: {name}\n" for name in (*(f"mlp_xp.{name}" for name in names), *FURTHER))
+    return top + "\n".join(
+        f"::: {name}\n" for name in (*(f"mlp_xp.{name}" for name in names), *FURTHER)
+    )
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let links to notebooks lead to their pages, and links out of docs/ to the repository."""
+def on_page_markdown(
+    markdown: str, page: Page, config: MkDocsConfig, files: Files
+) -> str:
+    """Let links to notebooks lead to their pages, and links out of docs/ to the
+    repository.
+    """
     if page.file.src_uri.startswith("notebooks/"):
         markdown = re.sub(r"\]\((\w+\.md)", r"](../\1", markdown)
         markdown = re.sub(r"\]\((\w+)\.ipynb", r"](\1.md", markdown)
@@ -76,18 +96,36 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return re.sub(r"\]\((?:\.\./)+(?!\w+\.md)", f"]({SOURCE}/blob/main/", markdown)
 
 
-def on_page_content(html_text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Make MathML of formulas, with a space after log and tanh, and mark short code, which is not broken."""
+def on_page_content(
+    html_text: str, page: Page, config: MkDocsConfig, files: Files
+) -> str:
+    """Make MathML of formulas, with a space after log and tanh, and mark short code,
+    which is not broken.
+    """
 
     def mathml(found: re.Match[str]) -> str:
         formula = re.sub(r"\\(log|tanh) ", r"\\\1\\, ", html.unescape(found[3]))
-        return found[1] + convert(formula, display="block" if found[2] == "[" else "inline") + found[4]
+        return (
+            found[1]
+            + convert(formula, display="block" if found[2] == "[" else "inline")
+            + found[4]
+        )
 
-    marked = r'(<(?:span|div) class="arithmatex">)\\([(\[])(.*?)\\[)\]](</(?:span|div)>)'
-    html_text = re.sub(r"<code>(?=[^<]{1,30}</code>)", '<code class="short">', html_text)
+    marked = (
+        r'(<(?:span|div) class="arithmatex">)\\([(\[])(.*?)\\[)\]](</(?:span|div)>)'
+    )
+    html_text = re.sub(
+        r"<code>(?=[^<]{1,30}</code>)", '<code class="short">', html_text
+    )
     return re.sub(marked, mathml, html_text, flags=re.DOTALL)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Mark the Chinese pages as such: browsers choose the shapes of characters by the language."""
-    return output.replace('<html lang="en"', '<html lang="zh-Hans"', 1) if ".zh." in page.file.src_uri else output
+    """Mark the Chinese pages as such: browsers choose the shapes of characters by the
+    language.
+    """
+    return (
+        output.replace('<html lang="en"', '<html lang="zh-Hans"', 1)
+        if ".zh." in page.file.src_uri
+        else output
+    )

@@ -1,7 +1,9 @@
-"""Draw docs/seven.png and docs/readme.png, the pictures of the README: `python docs/picture.py RUN`.
+"""Draw docs/seven.png and docs/readme.png, the pictures of the README: `python
+docs/picture.py RUN`.
 
-On the left are a parity check of 1000 steps on the libraries that are installed and the notebook's own loop. On the
-right is the drawn digit, and what the network of the run RUN says about it.
+On the left are a parity check of 1000 steps on the libraries that are installed and the
+notebook's own loop. On the right is the drawn digit, and what the network of the run
+RUN says about it.
 """
 
 import sys
@@ -15,7 +17,11 @@ from mlp_xp.parity.compare import Comparison, check
 from mlp_xp.show.plots import COLOURS, new_figure, save, tidy
 
 STEPS = 1000
-LINES = [[(58, 62), (96, 54), (143, 56)], [(143, 56), (126, 98), (108, 132), (99, 168)], [(84, 112), (146, 106)]]
+LINES = [
+    [(58, 62), (96, 54), (143, 56)],
+    [(143, 56), (126, 98), (108, 132), (99, 168)],
+    [(84, 112), (146, 106)],
+]
 
 here = Path(__file__).parent
 large = Image.new("L", (800, 800), 255)
@@ -35,12 +41,29 @@ reference, *results = [each for each in runs if isinstance(each, Comparison)]
 
 figure = new_figure(9, 3.3)
 left, middle, right = figure.subplots(1, 3, width_ratios=(4.6, 1.9, 2))
-*steps, _ = edges = np.unique(np.geomspace(1, len(reference.allowed) + 1, 60).astype(int))
-left.loglog(steps, reference.allowed[edges[:-1] - 1], "--", color="#777777", label="tolerance, derived from eps")
+*steps, _ = edges = np.unique(
+    np.geomspace(1, len(reference.allowed) + 1, 60).astype(int)
+)
+left.loglog(
+    steps,
+    reference.allowed[edges[:-1] - 1],
+    "--",
+    color="#777777",
+    label="tolerance, derived from eps",
+)
 for colour, result in zip(COLOURS, results, strict=False):
     largest = np.maximum(np.maximum.reduceat(result.deviations, edges[:-1] - 1), 1e-17)
-    left.loglog(steps, largest, color=colour, linewidth=1.4, label=result.trajectory.backend.name)
-left.set(title="The loss of each step: deviation from NumPy", xlabel="step (0 is drawn at the lower edge)")
+    left.loglog(
+        steps,
+        largest,
+        color=colour,
+        linewidth=1.4,
+        label=result.trajectory.backend.name,
+    )
+left.set(
+    title="The loss of each step: deviation from NumPy",
+    xlabel="step (0 is drawn at the lower edge)",
+)
 left.set_ylim(1e-17, 1e-10)
 left.legend(frameon=False, fontsize=9, ncols=2, loc="upper left")
 middle.imshow(drawn, cmap="gray")

@@ -1,7 +1,8 @@
 """The base class of all errors that a user can cause, and how a front end words them.
 
-An error holds what is wrong, where, and what to do about it, each for itself. Python and the command line name settings
-differently (`task="classes"` and `--task classes`), so the line is worded only when it is shown.
+An error holds what is wrong, where, and what to do about it, each for itself. Python
+and the command line name settings differently (`task="classes"` and `--task classes`),
+so the line is worded only when it is shown.
 """
 
 import difflib
@@ -13,28 +14,39 @@ from mlp_xp.system import command_line
 
 
 class Argument(NamedTuple):
-    """A setting that a message mentions, with the value to give it; None mentions the name alone."""
+    """A setting that a message mentions, with the value to give it; None mentions the
+    name alone.
+    """
 
     name: str
     value: Any = None
 
 
-# A text, or its parts where it mentions settings: `("give ", Argument("task", "classes"), " for classes")`.
+# A text, or its parts where it mentions settings: `("give ", Argument("task",
+# "classes"), " for classes")`.
 Words = str | tuple[str | Argument, ...]
 
 
 def in_python(argument: Argument) -> str:
     """Name a setting as Python code does: `task="classes"`, or `learning_rate`."""
     name, value = argument
-    return name if value is None else f'{name}="{value}"' if isinstance(value, str) else f"{name}={value}"
+    return (
+        name
+        if value is None
+        else f'{name}="{value}"'
+        if isinstance(value, str)
+        else f"{name}={value}"
+    )
 
 
 class Fault(Exception):  # noqa: N818  (the base of warnings too)
     """What an error or a warning says.
 
-    fault: what is wrong. remedy: what to do about it. setting: the Python name of the wrong argument, if a single
-    argument is wrong. file, line, row, column: where the fault is; a row of an array counts from 0, a row or line of a
-    table from 1. notes: what else to say, such as what has been saved. Each may be changed until the line is shown.
+    fault: what is wrong. remedy: what to do about it. setting: the Python name of the
+    wrong argument, if a single argument is wrong. file, line, row, column: where the
+    fault is; a row of an array counts from 0, a row or line of a table from 1. notes:
+    what else to say, such as what has been saved. Each may be changed until the line is
+    shown.
     """
 
     def __init__(
@@ -54,29 +66,42 @@ class Fault(Exception):  # noqa: N818  (the base of warnings too)
         self.notes: list[Words] = []
 
     def worded(self, name: Callable[[Argument], str]) -> str:
-        """Return the line: `setting: 'file', line 3, column 'a': what is wrong; what to do; notes`.
+        """Return the line: `setting: 'file', line 3, column 'a': what is wrong; what to
+        do; notes`.
 
         name: how the front end names a setting.
         """
 
         def joined(words: Words) -> str:
-            return "".join(name(word) if isinstance(word, Argument) else word for word in words)
+            return "".join(
+                name(word) if isinstance(word, Argument) else word for word in words
+            )
 
         setting = name(Argument(self.setting)) if self.setting else ""
         file = "" if self.file is None else quoted(self.file)
-        numbers = [f"{kind} {value}" for kind, value in (("line", self.line), ("row", self.row)) if value is not None]
+        numbers = [
+            f"{kind} {value}"
+            for kind, value in (("line", self.line), ("row", self.row))
+            if value is not None
+        ]
         column = "" if self.column is None else f"column {self.column!r}"
         place = ", ".join(filter(None, (file, *numbers, column)))
-        said = "; ".join(joined(words) for words in (self.fault, self.remedy, *self.notes) if words)
+        said = "; ".join(
+            joined(words) for words in (self.fault, self.remedy, *self.notes) if words
+        )
         return ": ".join(filter(None, (setting, place, said)))
 
     def __str__(self) -> str:
-        """Return the line with settings named as in Python: `learning_rate: -1 is out of range`."""
+        """Return the line with settings named as in Python: `learning_rate: -1 is out
+        of range`.
+        """
         return self.worded(in_python)
 
 
 class MlpXpError(Fault):
-    """An error in input or usage, which ends a command with one line and this exit code."""
+    """An error in input or usage, which ends a command with one line and this exit
+    code.
+    """
 
     exit_code = 2
     kind = "error"
@@ -84,7 +109,9 @@ class MlpXpError(Fault):
 
 
 class MlpXpWarning(Fault, UserWarning):
-    """Something that runs, but probably not as intended. Commands print it as one line and continue."""
+    """Something that runs, but probably not as intended. Commands print it as one line
+    and continue.
+    """
 
 
 class DatasetError(MlpXpError):
@@ -92,22 +119,30 @@ class DatasetError(MlpXpError):
 
 
 def quoted(path: object) -> str:
-    """Return a path in quotes, as messages show it: control characters are escapes, but a backslash is itself."""
+    """Return a path in quotes, as messages show it: control characters are escapes, but
+    a backslash is itself.
+    """
     return repr(str(path)).replace("\\\\", "\\")
 
 
 def escaped(text: str) -> str:
-    """Return text with the characters that control a terminal, and others that it cannot show, written as escapes."""
+    """Return text with the characters that control a terminal, and others that it
+    cannot show, written as escapes.
+    """
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def not_installed(requirement: str) -> str:
-    """Return the end of a message about a missing library, with the install command for the running Python."""
+    """Return the end of a message about a missing library, with the install command for
+    the running Python.
+    """
     return f"is not installed; install it with: {command_line([sys.executable])} -m pip install {requirement}"
 
 
 def one_line(error: BaseException) -> str:
-    """Return the type and the message of an exception in one line; another library's may raise when it is read."""
+    """Return the type and the message of an exception in one line; another library's
+    may raise when it is read.
+    """
     try:
         message = str(error)
     except Exception:
@@ -116,7 +151,9 @@ def one_line(error: BaseException) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return `" (did you mean 'numpy'?)"` for the known word closest to a mistyped one, or an empty string."""
+    """Return `" (did you mean 'numpy'?)"` for the known word closest to a mistyped one,
+    or an empty string.
+    """
     names = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), names, n=1)
     return f" (did you mean {names[close[0]]!r}?)" if close else ""

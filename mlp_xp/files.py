@@ -35,9 +35,15 @@ def file_errors(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        how = "create" if isinstance(error, FileNotFoundError) else "free some space or fix"
+        how = (
+            "create"
+            if isinstance(error, FileNotFoundError)
+            else "free some space or fix"
+        )
         remedy = f"{how} the folder, then try again"
-        raise FileError(f"cannot {doing}: {error.strerror or error}", file=path, remedy=remedy) from error
+        raise FileError(
+            f"cannot {doing}: {error.strerror or error}", file=path, remedy=remedy
+        ) from error
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -49,7 +55,8 @@ def write_whole(path: Path, data: bytes) -> None:
     aside = path.parent / f".{path.name}.{os.getpid()}{ASIDE}"
     try:
         with file_errors(path, "write"):
-            # Never through a link that is there under this name, in a folder that may come from anybody.
+            # Never through a link that is there under this name, in a folder that may
+            # come from anybody.
             aside.unlink(missing_ok=True)
             with aside.open("xb") as file:
                 file.write(data)
@@ -63,7 +70,8 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Append a line to a file, which is created if it is missing, and wait until it is on disk.
+    """Append a line to a file, which is created if it is missing, and wait until it is
+    on disk.
 
     Raises:
         FileError: The file cannot be written.
@@ -89,7 +97,9 @@ def remove(path: Path) -> None:
 
 
 def patiently(operation: Callable[..., Any], *args: Any, **options: Any) -> None:
-    """Call an operation on files. On Windows, repeat it while another program has one of them open."""
+    """Call an operation on files. On Windows, repeat it while another program has one
+    of them open.
+    """
     end = time.monotonic() + PATIENCE
     while True:
         try:
@@ -106,7 +116,8 @@ def sync(descriptor: int) -> None:
     if sys.platform == "darwin":
         import fcntl
 
-        # There, fsync leaves the data in the cache of the disk. A network share may refuse this.
+        # There, fsync leaves the data in the cache of the disk. A network share may
+        # refuse this.
         with contextlib.suppress(OSError):
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
             return
@@ -114,7 +125,9 @@ def sync(descriptor: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on disk, where the system can do this for folders. Raises OSError."""
+    """Wait until the names in a folder are on disk, where the system can do this for
+    folders. Raises OSError.
+    """
     if WINDOWS:  # it opens no folder
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -130,7 +143,8 @@ def sync_folder(folder: Path) -> None:
 def make_folder(folder: Path, *, exist_ok: bool = True) -> None:
     """Create a folder and its missing parents, each of which is then on disk.
 
-    Without waiting for the parent, a power failure can take away the folder with everything that was saved in it.
+    Without waiting for the parent, a power failure can take away the folder with
+    everything that was saved in it.
 
     Raises:
         OSError: A folder cannot be created, or it exists and `exist_ok` is False.

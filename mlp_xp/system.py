@@ -29,8 +29,8 @@ def has_lost(parent: int) -> bool:
     """Return whether the process that started this one has ended.
 
     Args:
-        parent: The number of that process. On Windows it stays the parent's number after
-            its end, and may become another process's.
+        parent: The number of that process. On Windows it stays the parent's number
+            after its end, and may become another process's.
     """
     if WINDOWS:
         process = multiprocessing.parent_process()
@@ -40,7 +40,8 @@ def has_lost(parent: int) -> bool:
 
 @contextlib.contextmanager
 def starting_without_signals() -> Iterator[None]:
-    """Keep Ctrl-C, and requests to end, from processes that are started in this context.
+    """Keep Ctrl-C, and requests to end, from processes that are started in this
+    context.
 
     A terminal sends Ctrl-C to all of its processes. A process inherits the signals that
     the process that starts it has blocked.

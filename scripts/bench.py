@@ -1,4 +1,6 @@
-"""Compare the time of a training step with other libraries: `python scripts/bench.py --quick`."""
+"""Compare the time of a training step with other libraries: `python scripts/bench.py
+--quick`.
+"""
 
 import sys
 from pathlib import Path
@@ -6,5 +8,6 @@ from pathlib import Path
 from start import imported
 
 if __name__ == "__main__":
-    sys.path.append(str(Path(__file__).resolve().parent.parent))  # benchmarks/ is not installed
+    # benchmarks/ is not installed
+    sys.path.append(str(Path(__file__).resolve().parent.parent))
     imported("benchmarks.bench").main()

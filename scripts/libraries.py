@@ -1,10 +1,13 @@
-"""Run the parity check on many array libraries, for the table of docs/libraries.md: `python scripts/libraries.py`.
+"""Run the parity check on many array libraries, for the table of docs/libraries.md:
+`python scripts/libraries.py`.
 
-Each library of scripts/libraries.toml is installed, together with a wheel of this clone, into a virtual environment of
-its own in a temporary folder. There `mlp-xp parity` checks it in float64 and in float32 on a part of MNIST, and
-`mlp-xp parity --trace` finds the first operation that deviates or raises. Libraries with the same requirements share an
-environment. The page is written after each library, and small reproducers are kept in docs/reproducers. Exit code 0:
-the table is complete, whatever is in it; 2: a usage error. Uses the standard library, pip and `timeout` only.
+Each library of scripts/libraries.toml is installed, together with a wheel of this
+clone, into a virtual environment of its own in a temporary folder. There `mlp-xp
+parity` checks it in float64 and in float32 on a part of MNIST, and `mlp-xp parity
+--trace` finds the first operation that deviates or raises. Libraries with the same
+requirements share an environment. The page is written after each library, and small
+reproducers are kept in docs/reproducers. Exit code 0: the table is complete, whatever
+is in it; 2: a usage error. Uses the standard library, pip and `timeout` only.
 """
 
 import argparse
@@ -28,10 +31,22 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 DTYPES = ("float64", "float32")
 BEGIN, END = "<!-- libraries: begin -->", "<!-- libraries: end -->"
-COLUMNS = ("library", "version", "`--backends`", "steps", *DTYPES, "cause", "µs per step", "times NumPy", "measured")
-TIMEOUT, KILLED = 300, -9  # seconds of each command, and the exit code of one that took longer
+COLUMNS = (
+    "library",
+    "version",
+    "`--backends`",
+    "steps",
+    *DTYPES,
+    "cause",
+    "µs per step",
+    "times NumPy",
+    "measured",
+)
+# seconds of each command, and the exit code of one that took longer
+TIMEOUT, KILLED = 300, -9
 VERDICTS = {0: "agrees", 1: "differs", 2: "refused", KILLED: "too slow"}
-# Enough for every class, and less than a megabyte: an evaluation takes no time, and Cubed takes no larger array.
+# Enough for every class, and less than a megabyte: an evaluation takes no time, and
+# Cubed takes no larger array.
 PARTS = {"train": 1000, "t10k": 200}
 SMALL = 10_000  # bytes of inputs, up to which a reproducer is kept
 
@@ -47,28 +62,64 @@ class Outcome(NamedTuple):
 
 def main() -> None:
     """Check the libraries, and write the page after each."""
-    libraries = tomllib.loads((ROOT / "scripts" / "libraries.toml").read_text("utf-8"))["libraries"]
+    libraries = tomllib.loads((ROOT / "scripts" / "libraries.toml").read_text("utf-8"))[
+        "libraries"
+    ]
     known = [each["name"] for each in libraries]
-    parser = argparse.ArgumentParser(description="Run the parity check on many array libraries.", allow_abbrev=False)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="libraries of libraries.toml; by default all")
+    parser = argparse.ArgumentParser(
+        description="Run the parity check on many array libraries.", allow_abbrev=False
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="libraries of libraries.toml; by default all",
+    )
     names = parser.parse_args().names or known
     if unknown := {*names} - {*known}:
-        parser.error(f"{', '.join(sorted(unknown))}: not known; choose from {', '.join(known)}")
+        parser.error(
+            f"{', '.join(sorted(unknown))}: not known; choose from {', '.join(known)}"
+        )
     with tempfile.TemporaryDirectory(prefix="mlp-xp-libraries-") as place:
         folder = Path(place)
         write_part(folder / "data")
-        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", place, str(ROOT)]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--wheel-dir",
+            place,
+            str(ROOT),
+        ]
         subprocess.run(command, check=True)
-        chosen = [{"steps": 200, "env": {}, **each} for each in libraries if each["name"] in names]
+        chosen = [
+            {"steps": 200, "env": {}, **each}
+            for each in libraries
+            if each["name"] in names
+        ]
         for requires, group in groupby(chosen, key=lambda each: each["requires"]):
-            failure, versions = install(folder / "venv", next(folder.glob("*.whl")), requires)
+            failure, versions = install(
+                folder / "venv", next(folder.glob("*.whl")), requires
+            )
             for library in group:
                 print(f"{library['name']} ...", file=sys.stderr, flush=True)
-                outcomes = [failure or check(library, dtype, folder) for dtype in DTYPES]
+                outcomes = [
+                    failure or check(library, dtype, folder) for dtype in DTYPES
+                ]
                 pairs = zip(DTYPES, outcomes, strict=True)
-                ran = [dtype for dtype, each in pairs if each.verdict.startswith(("agrees", "differs"))]
+                ran = [
+                    dtype
+                    for dtype, each in pairs
+                    if each.verdict.startswith(("agrees", "differs"))
+                ]
                 times = speed(library, ran[0], folder) if ran else ("", "")
-                lines = [row(library, versions, outcomes, times), *notes(library["name"], outcomes)]
+                lines = [
+                    row(library, versions, outcomes, times),
+                    *notes(library["name"], outcomes),
+                ]
                 print(*lines, sep="\n", file=sys.stderr, flush=True)
                 update(DOCS / "libraries.md", library["name"], lines, known)
 
@@ -81,63 +132,132 @@ def write_part(folder: Path) -> None:
         start, total = 4 + 4 * content[3], int.from_bytes(content[4:8])
         count = PARTS[path.name.partition("-")[0]]
         stop = start + count * (len(content) - start) // total
-        (folder / path.stem).write_bytes(content[:4] + count.to_bytes(4) + content[8:stop])
+        (folder / path.stem).write_bytes(
+            content[:4] + count.to_bytes(4) + content[8:stop]
+        )
 
 
 def install(venv: Path, wheel: Path, requires: list[str]) -> tuple[Outcome | None, str]:
-    """Make an environment with this package and the library. Return pip's reason if it fails, and the versions."""
+    """Make an environment with this package and the library. Return pip's reason if it
+    fails, and the versions.
+    """
     subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
-    command = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    done = subprocess.run([*command, f"{wheel}[plots]", *requires], capture_output=True, text=True, check=False)
+    command = [
+        str(venv / "bin" / "python"),
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "install",
+        "--quiet",
+    ]
+    done = subprocess.run(
+        [*command, f"{wheel}[plots]", *requires],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         return Outcome("not installed", last_line(done).removeprefix("ERROR: ")), ""
     code = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]), sep=', ')"
     names = [re.split(r"[\[<>=!~ ]", each)[0] for each in requires]
-    return None, subprocess.check_output([venv / "bin" / "python", "-c", code, *names], text=True).strip()
+    return None, subprocess.check_output(
+        [venv / "bin" / "python", "-c", code, *names], text=True
+    ).strip()
 
 
-def check(library: dict[str, Any], dtype: str, folder: Path, docs: Path = DOCS) -> Outcome:
+def check(
+    library: dict[str, Any], dtype: str, folder: Path, docs: Path = DOCS
+) -> Outcome:
     """Check a library in a dtype, and trace it if it does not agree."""
     report = folder / "report"
     shutil.rmtree(report, ignore_errors=True)
-    words = ["-m", "mlp_xp", "parity", "--dtype", dtype, "--report-dir", str(report), "--backends", library["backend"]]
+    words = [
+        "-m",
+        "mlp_xp",
+        "parity",
+        "--dtype",
+        dtype,
+        "--report-dir",
+        str(report),
+        "--backends",
+        library["backend"],
+    ]
     done = run(library, folder, *words)
     verdict, note = VERDICTS.get(done.returncode, "fails"), last_line(done)
     if done.returncode == 0:
         compared = json.loads((report / "parity.json").read_text("utf-8"))["backends"]
         (mine,) = (each for each in compared if each["backend"] == library["backend"])
         quantities = [each for each in mine.values() if isinstance(each, dict)]
-        room = min((each["head_room"] for each in quantities if each["head_room"]), default=None)
-        return Outcome(f"{verdict}, {figure(room, 3)} x" if room else f"{verdict}, equal")
+        room = min(
+            (each["head_room"] for each in quantities if each["head_room"]),
+            default=None,
+        )
+        return Outcome(
+            f"{verdict}, {figure(room, 3)} x" if room else f"{verdict}, equal"
+        )
     alone = ""
     if done.returncode in (1, 3):
         shutil.rmtree(report)
         done = run(library, folder, *words, "--trace")
-        note = next((x for x in done.stderr.splitlines() if x.startswith(("deviates: ", "error: "))), last_line(done))
-        target = docs / "reproducers" / re.sub(r"\W+", "-", f"{library['name']} {dtype}").lower()
+        note = next(
+            (
+                x
+                for x in done.stderr.splitlines()
+                if x.startswith(("deviates: ", "error: "))
+            ),
+            last_line(done),
+        )
+        target = (
+            docs
+            / "reproducers"
+            / re.sub(r"\W+", "-", f"{library['name']} {dtype}").lower()
+        )
         shutil.rmtree(target, ignore_errors=True)
-        shown = re.search(r"^reproducer: .* shows it in a process of its own: (.*)", done.stdout, re.MULTILINE)
-        scripts = sorted(report.rglob("reproduce.py"), key=lambda path: len(path.parts))  # that of the run is first
+        shown = re.search(
+            r"^reproducer: .* shows it in a process of its own: (.*)",
+            done.stdout,
+            re.MULTILINE,
+        )
+        # that of the run is first
+        scripts = sorted(report.rglob("reproduce.py"), key=lambda path: len(path.parts))
         made = next(iter(scripts), None)
         if made and shown and (made.parent / "inputs.npz").stat().st_size <= SMALL:
             link = f"reproducers/{target.name}/{made.name}"
             # A hook is in this clone, wherever that will be.
             clone = f"sys.path.append(__file__.replace('docs/{link}', ''))"
-            made.write_text(made.read_text("utf-8").replace('sys.path.append("")', clone), "utf-8")
+            made.write_text(
+                made.read_text("utf-8").replace('sys.path.append("")', clone), "utf-8"
+            )
             shutil.copytree(made.parent, target)
-            call = " ".join([*(f"{name}={value}" for name, value in library["env"].items()), "python"])
+            call = " ".join(
+                [
+                    *(f"{name}={value}" for name, value in library["env"].items()),
+                    "python",
+                ]
+            )
             alone = f". Alone, `{call}` [{link}]({link}) printed: `` {shown[1]} ``"
-    # Without what changes with the package's source: an operation's number and its place.
+    # Without what changes with the package's source: an operation's number and its
+    # place.
     changing = r"^(deviates|error): (backend )?\S+: |operation \d+, |; called at .*| at mlp_xp/\S+:\d+ .*(?= raised )"
     note = re.sub(changing, "", note).replace("|", "/")
     return Outcome(verdict, f"`` {note} ``{alone}")
 
 
 def speed(library: dict[str, Any], dtype: str, folder: Path) -> tuple[str, str]:
-    """Return the microseconds of a step and the ratio to NumPy's, from interleaved rounds; empty if it did not end."""
+    """Return the microseconds of a step and the ratio to NumPy's, from interleaved
+    rounds; empty if it did not end.
+    """
     report = folder / "speed"
     shutil.rmtree(report, ignore_errors=True)
-    words = ["--workloads", f"one-{dtype}", "--rounds", "5", "--output-dir", str(report), "--contestants"]
+    words = [
+        "--workloads",
+        f"one-{dtype}",
+        "--rounds",
+        "5",
+        "--output-dir",
+        str(report),
+        "--contestants",
+    ]
     contestants = "mlp_xp-numpy", library.get("contestant", library["backend"])
     run(library, folder, str(ROOT / "scripts" / "bench.py"), *words, *contestants)
     if not (report / "bench.json").exists():
@@ -150,15 +270,30 @@ def speed(library: dict[str, Any], dtype: str, folder: Path) -> tuple[str, str]:
     return f"{1e6 * median(mine) / library['steps']:.0f}", figure(ratio, 2)
 
 
-def run(library: dict[str, Any], folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in a library's environment and in the folder, with the steps and data of all checks."""
+def run(
+    library: dict[str, Any], folder: Path, *words: str
+) -> subprocess.CompletedProcess[str]:
+    """Run Python in a library's environment and in the folder, with the steps and data
+    of all checks.
+    """
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    env |= {name: value.format(venv=folder / "venv") for name, value in library["env"].items()}
+    env |= {
+        name: value.format(venv=folder / "venv")
+        for name, value in library["env"].items()
+    }
     env |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     # `timeout` also kills the processes that a library has started.
-    command = ["timeout", "--signal=KILL", str(TIMEOUT), str(folder / "venv" / "bin" / "python"), *words]
+    command = [
+        "timeout",
+        "--signal=KILL",
+        str(TIMEOUT),
+        str(folder / "venv" / "bin" / "python"),
+        *words,
+    ]
     command += ["--steps", str(library["steps"]), "--data-dir", str(folder / "data")]
-    return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, env=env, cwd=folder, capture_output=True, text=True, check=False
+    )
 
 
 def last_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -167,40 +302,74 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def figure(number: float, digits: int) -> str:
-    """Return a number with this number of digits, or more where it has more before the point."""
+    """Return a number with this number of digits, or more where it has more before the
+    point.
+    """
     return f"{number:.{digits}g}" if number < 10**digits else f"{number:.0f}"
 
 
-def row(library: dict[str, Any], versions: str, outcomes: list[Outcome], times: tuple[str, str]) -> str:
+def row(
+    library: dict[str, Any],
+    versions: str,
+    outcomes: list[Outcome],
+    times: tuple[str, str],
+) -> str:
     """Return a row of the table, in Markdown."""
     said = " ".join(each.note for each in outcomes)
-    causes = dict.fromkeys(map("".join, re.findall(r"\bxp\.(\w+)\(|\) ([-+*/@<>=!]{1,2}) ", said)))  # or an operator
+    # or an operator
+    causes = dict.fromkeys(
+        map("".join, re.findall(r"\bxp\.(\w+)\(|\) ([-+*/@<>=!]{1,2}) ", said))
+    )
     cells = (
         *(library["name"], versions, f"`{library['backend']}`", str(library["steps"])),
         *(each.verdict for each in outcomes),
-        *("; ".join(f"`{name}`" for name in causes), *times, dt.date.today().isoformat()),
+        *(
+            "; ".join(f"`{name}`" for name in causes),
+            *times,
+            dt.date.today().isoformat(),
+        ),
     )
     return f"| {' | '.join(cells)} |"
 
 
 def notes(name: str, outcomes: list[Outcome]) -> list[str]:
     """Return the list items about a library."""
-    return [f"- {name}, {dtype}: {each.note}." for dtype, each in zip(DTYPES, outcomes, strict=True) if each.note]
+    return [
+        f"- {name}, {dtype}: {each.note}."
+        for dtype, each in zip(DTYPES, outcomes, strict=True)
+        if each.note
+    ]
 
 
 def update(path: Path, name: str, lines: list[str], order: list[str]) -> None:
-    """Replace the row and the causes of a library in a page, where those of all libraries stand in this order."""
+    """Replace the row and the causes of a library in a page, where those of all
+    libraries stand in this order.
+    """
     before, _, rest = path.read_text("utf-8").partition(BEGIN)
     old, _, after = rest.partition(END)
     entries = {
-        each: [x for x in old.splitlines() if x.startswith((f"| {each} |", f"- {each}, float"))] for each in order
+        each: [
+            x
+            for x in old.splitlines()
+            if x.startswith((f"| {each} |", f"- {each}, float"))
+        ]
+        for each in order
     }
     rows = [each for each in {**entries, name: lines}.values() if each]
-    place = f"Measured with Python {platform.python_version()} on {os.cpu_count()} cores by"
+    place = (
+        f"Measured with Python {platform.python_version()} on {os.cpu_count()} cores by"
+    )
     head = [f"| {' | '.join(COLUMNS)} |", "|" + " --- |" * len(COLUMNS)]
     causes = [cause for _, *each in rows for cause in each]
     made = "\n".join(
-        [f"{place} `python scripts/libraries.py`:", "", *head, *(first for first, *_ in rows), "", *causes]
+        [
+            f"{place} `python scripts/libraries.py`:",
+            "",
+            *head,
+            *(first for first, *_ in rows),
+            "",
+            *causes,
+        ]
     )
     path.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}", "utf-8")
 

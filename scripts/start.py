@@ -24,7 +24,9 @@ def imported(module: str) -> Any:
 
 
 def end(line: str, code: int) -> NoReturn:
-    """Print a line on stderr, unless the caller has closed it, and exit. `print` would take the standard output."""
+    """Print a line on stderr, unless the caller has closed it, and exit. `print` would
+    take the standard output.
+    """
     if sys.stderr is not None:
         print(line, file=sys.stderr)
     sys.exit(code)
@@ -36,5 +38,14 @@ def install_command() -> str:
     import subprocess
     from pathlib import Path
 
-    words = [sys.executable, "-m", "pip", "install", "-e", str(Path(__file__).resolve().parent.parent)]
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+    words = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-e",
+        str(Path(__file__).resolve().parent.parent),
+    ]
+    return (
+        subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+    )

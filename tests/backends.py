@@ -15,25 +15,36 @@ from mlp_xp.core.library import Backend
 
 NEEDS_GPU = {"cupy"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# Names, separated by spaces; empty: all backends. Mutation testing sets it, since it runs the tests a thousand times.
+# Names, separated by spaces; empty: all backends. Mutation testing sets it, since it
+# runs the tests a thousand times.
 ONLY = os.environ.get("MLP_XP_TEST_BACKENDS", "").split()
 
 
 def backend_params() -> list:
     """Return one parameter per backend.
 
-    The stand-in for CuPy comes last and is never marked `gpu`, because a test on it does not run on a GPU.
+    The stand-in for CuPy comes last and is never marked `gpu`, because a test on it
+    does not run on a GPU.
     """
-    names = [pytest.param(name, marks=[pytest.mark.gpu] if name in NEEDS_GPU else [], id=name) for name in BACKENDS]
+    names = [
+        pytest.param(
+            name, marks=[pytest.mark.gpu] if name in NEEDS_GPU else [], id=name
+        )
+        for name in BACKENDS
+    ]
     params = [*names, pytest.param(cupy_stand_in.NAME, id=cupy_stand_in.NAME)]
     if unknown := {*ONLY} - {param.id for param in params}:
-        raise pytest.UsageError(f"MLP_XP_TEST_BACKENDS: {', '.join(sorted(unknown))}: no such backend")
+        raise pytest.UsageError(
+            f"MLP_XP_TEST_BACKENDS: {', '.join(sorted(unknown))}: no such backend"
+        )
     return [param for param in params if not ONLY or param.id in ONLY]
 
 
 @cache
 def is_installed(name: str) -> bool:
-    """Return whether a package can be imported. `browser` is what tests in a browser need: Chromium and Playwright."""
+    """Return whether a package can be imported. `browser` is what tests in a browser
+    need: Chromium and Playwright.
+    """
     if name == "browser":
         return browser() is not None and is_installed("playwright")
     return importlib.util.find_spec(name) is not None
@@ -55,7 +66,9 @@ def has_gpu() -> bool:
 
 
 def open_for_test(name: str, dtype: str = "float64") -> Backend:
-    """Open a backend or the stand-in for CuPy. A test on PyTorch needs the mark `needs("torch")`."""
+    """Open a backend or the stand-in for CuPy. A test on PyTorch needs the mark
+    `needs("torch")`.
+    """
     if name == cupy_stand_in.NAME:
         with cupy_stand_in.installed():
             return open_backend("cupy", dtype=dtype)

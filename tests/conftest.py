@@ -1,4 +1,6 @@
-"""Fixtures and hooks. A test with the fixture `backend` or `xp` runs on every usable backend."""
+"""Fixtures and hooks. A test with the fixture `backend` or `xp` runs on every usable
+backend.
+"""
 
 import os
 import sys
@@ -24,37 +26,58 @@ from mlp_xp.data.datasets import MNIST_DIR, load_dataset
 
 # One thread, as `make test` has it: on busy cores two BLAS threads wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("SCIPY_ARRAY_API", "1")  # before SciPy is imported: scikit-learn asks for it
-# The same examples each time: a test that fails by chance stops work that has nothing to do with it.
+# before SciPy is imported: scikit-learn asks for it
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+# The same examples each time: a test that fails by chance stops work that has nothing
+# to do with it.
 hypothesis.settings.register_profile("same", derandomize=True, database=None)
 hypothesis.settings.load_profile("same")
-os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # a test leaves nothing in the user's cache folder
+# a test leaves nothing in the user's cache folder
+os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
 
 QUICK_BACKENDS = {"numpy", "array-api-strict"}
 LEFT_OUT = pytest.StashKey[Counter]()
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark tests on slower backends as slow, and leave out those that need something this machine does not have.
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Mark tests on slower backends as slow, and leave out those that need something
+    this machine does not have.
 
-    A test on another backend than QUICK_BACKENDS is slow, unless it is marked `every_backend`.
+    A test on another backend than QUICK_BACKENDS is slow, unless it is marked
+    `every_backend`.
     """
     kept, left_out = [], config.stash.setdefault(LEFT_OUT, Counter())
     for item in items:
         callspec = getattr(item, "callspec", None)
-        words = {x for x in callspec.params.values() if isinstance(x, str)} if callspec else set()
+        words = (
+            {x for x in callspec.params.values() if isinstance(x, str)}
+            if callspec
+            else set()
+        )
         for name in words & {*BACKENDS, cupy_stand_in.NAME}:
             if name == "torch":
                 item.add_marker(pytest.mark.needs(name))
-            if name not in QUICK_BACKENDS and not item.get_closest_marker("every_backend"):
+            if name not in QUICK_BACKENDS and not item.get_closest_marker(
+                "every_backend"
+            ):
                 item.add_marker(pytest.mark.slow)
-        missing = [name for marker in item.iter_markers("needs") for name in marker.args if not is_installed(name)]
+        missing = [
+            name
+            for marker in item.iter_markers("needs")
+            for name in marker.args
+            if not is_installed(name)
+        ]
         if sys.platform == "win32" and item.get_closest_marker("posix"):
             missing += ["a POSIX system"]
         if item.get_closest_marker("gpu"):
-            if cupy_stand_in.NAME in item.nodeid:  # it would wrongly count as a test on a GPU
-                raise pytest.UsageError(f"{item.nodeid}: runs on the stand-in for CuPy; do not mark it gpu")
+            # it would wrongly count as a test on a GPU
+            if cupy_stand_in.NAME in item.nodeid:
+                raise pytest.UsageError(
+                    f"{item.nodeid}: runs on the stand-in for CuPy; do not mark it gpu"
+                )
             missing += [] if has_gpu() else ["a GPU with CuPy"]
         if missing:
             left_out[missing[0]] += 1
@@ -64,22 +87,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Send what a process of pytest-xdist has left out, which is the same in each, to the main one."""
+    """Send what a process of pytest-xdist has left out, which is the same in each, to
+    the main one.
+    """
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["left_out"] = dict(session.config.stash.get(LEFT_OUT, {}))
+        session.config.workeroutput["left_out"] = dict(
+            session.config.stash.get(LEFT_OUT, {})
+        )
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take what a process of pytest-xdist has left out."""
-    node.config.stash[LEFT_OUT] = Counter(getattr(node, "workeroutput", {}).get("left_out", {}))
+    node.config.stash[LEFT_OUT] = Counter(
+        getattr(node, "workeroutput", {}).get("left_out", {})
+    )
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     """Print one line about the tests that were left out."""
     if left_out := config.stash.get(LEFT_OUT, None):
-        words = ", ".join(f"{number} need {name}" for name, number in left_out.most_common())
-        terminalreporter.write_line(f"left out, because it is not available here: {words}")
+        words = ", ".join(
+            f"{number} need {name}" for name, number in left_out.most_common()
+        )
+        terminalreporter.write_line(
+            f"left out, because it is not available here: {words}"
+        )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -87,14 +122,18 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     """Install the stand-in as cupy for tests on it, and only for these."""
     callspec = getattr(item, "callspec", None)
     params = callspec.params.values() if callspec else ()
-    stands_in = any(isinstance(param, str) and param == cupy_stand_in.NAME for param in params)
+    stands_in = any(
+        isinstance(param, str) and param == cupy_stand_in.NAME for param in params
+    )
     with cupy_stand_in.installed() if stands_in else nullcontext():
         return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def strict_flags() -> None:
-    """Disable all optional parts of the standard in array-api-strict, so that code that passes runs anywhere."""
+    """Disable all optional parts of the standard in array-api-strict, so that code that
+    passes runs anywhere.
+    """
     import array_api_strict
 
     array_api_strict.set_array_api_strict_flags(
@@ -122,7 +161,9 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def no_pictures() -> Iterator[None]:
-    """Training without pictures, which take long and have their own tests; has no effect on other processes."""
+    """Training without pictures, which take long and have their own tests; has no
+    effect on other processes.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlp_xp.show.gallery.draw_run", lambda *_: [])
         patch.setattr("mlp_xp.api.draw_run", lambda *_: [])
@@ -130,17 +171,23 @@ def no_pictures() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def small_run(data_dir: Path, tmp_path_factory: pytest.TempPathFactory, no_pictures: None) -> Path:
+def small_run(
+    data_dir: Path, tmp_path_factory: pytest.TempPathFactory, no_pictures: None
+) -> Path:
     """A run that `train` has finished, with small settings on the small data set."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings()))
+    outcome = call(
+        "train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings())
+    )
     assert (outcome.code, outcome.err) == (0, "")
     return folder
 
 
 @pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sweeps train their members in this process, and draw nothing, which both is quicker."""
+    """Sweeps train their members in this process, and draw nothing, which both is
+    quicker.
+    """
     monkeypatch.setattr("mlp_xp.sweeps.run.this_machine", sweeping.inline)
     monkeypatch.setattr("mlp_xp.commands.sweep.draw_sweep", lambda *_: [])
 
@@ -152,8 +199,12 @@ def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def no_pictures_elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training in other processes without Matplotlib, whose pictures take longer than all else in a short run."""
+def no_pictures_elsewhere(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training in other processes without Matplotlib, whose pictures take longer than
+    all else in a short run.
+    """
     folder = tmp_path_factory.mktemp("modules")
     (folder / "matplotlib.py").write_text("raise ImportError")
     monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)

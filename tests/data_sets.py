@@ -14,22 +14,34 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
 from mlp_xp.parity.notebook import flat, one_hot
 
-IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+IDX_NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 
 
-def synthetic(samples: int = 300, test_samples: int = 100, size: int = 12, classes: int = 10) -> Dataset:
-    """Return small host images that a network can learn: a random pattern for each class, plus noise."""
+def synthetic(
+    samples: int = 300, test_samples: int = 100, size: int = 12, classes: int = 10
+) -> Dataset:
+    """Return small host images that a network can learn: a random pattern for each
+    class, plus noise.
+    """
     random = np.random.default_rng(samples)
     patterns = random.integers(0, 128, (classes, size, size))
 
     def part(count: int) -> tuple[np.ndarray, np.ndarray]:
         labels = random.integers(0, classes, count)
-        # Every class occurs, because the notebook takes the number of classes from the largest label.
+        # Every class occurs, because the notebook takes the number of classes from the
+        # largest label.
         labels[:classes] = np.arange(classes)[:count]
         images = patterns[labels] + random.integers(0, 128, (count, size, size))
         return images.astype(np.uint8), labels.astype(np.uint8)
 
-    return Dataset(*part(samples), *part(test_samples), tuple(str(i) for i in range(classes)))
+    return Dataset(
+        *part(samples), *part(test_samples), tuple(str(i) for i in range(classes))
+    )
 
 
 def on_device(dataset: Dataset, backend: Backend) -> Dataset:
@@ -37,12 +49,17 @@ def on_device(dataset: Dataset, backend: Backend) -> Dataset:
     fields = ("train_inputs", "train_labels", "test_inputs", "test_labels")
     arrays = {field: getattr(dataset, field) for field in fields}
     return dataset._replace(
-        **{name: array if array is None else backend.asarray(array) for name, array in arrays.items()}
+        **{
+            name: array if array is None else backend.asarray(array)
+            for name, array in arrays.items()
+        }
     )
 
 
 def notebook_rows(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return the training data in the notebook's form, on the host: float64 rows and one-hot labels."""
+    """Return the training data in the notebook's form, on the host: float64 rows and
+    one-hot labels.
+    """
     return flat(dataset.train_inputs), one_hot(dataset.train_labels)
 
 
@@ -52,7 +69,11 @@ TINY = synthetic(200, 60, 6)
 
 def idx_bytes(array: np.ndarray, code: int = 8) -> bytes:
     """Return an array of bytes as an IDX file."""
-    return bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    return (
+        bytes([0, 0, code, array.ndim])
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.tobytes()
+    )
 
 
 def write_idx_folder(folder: Path, dataset: Dataset) -> Path:
@@ -63,16 +84,28 @@ def write_idx_folder(folder: Path, dataset: Dataset) -> Path:
     return folder
 
 
-def csv_text(images: np.ndarray, labels: np.ndarray, header: bool = True, ending: str = "\n") -> str:
+def csv_text(
+    images: np.ndarray, labels: np.ndarray, header: bool = True, ending: str = "\n"
+) -> str:
     """Return images and labels as CSV: the label first, then the pixels, row by row."""
     rows, columns = images.shape[1:]
-    lines = [",".join(map(str, (label, *image.ravel()))) for image, label in zip(images, labels, strict=True)]
-    names = ",".join(["label", *(f"{i}x{j}" for i in range(1, rows + 1) for j in range(1, columns + 1))])
+    lines = [
+        ",".join(map(str, (label, *image.ravel())))
+        for image, label in zip(images, labels, strict=True)
+    ]
+    names = ",".join(
+        [
+            "label",
+            *(f"{i}x{j}" for i in range(1, rows + 1) for j in range(1, columns + 1)),
+        ]
+    )
     return "".join(line + ending for line in ([names] if header else []) + lines)
 
 
 def write_csv(path: Path, columns: Mapping[str, Iterable[Any]]) -> Path:
-    """Write a table with a header, its columns by name: as Parquet where the path ends like that, else as CSV."""
+    """Write a table with a header, its columns by name: as Parquet where the path ends
+    like that, else as CSV.
+    """
     if path.suffix == ".parquet":
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -86,11 +119,15 @@ def write_csv(path: Path, columns: Mapping[str, Iterable[Any]]) -> Path:
     return path
 
 
-def write_samples(path: Path, features: np.ndarray, labels: Any, names: Any = None) -> Path:
+def write_samples(
+    path: Path, features: np.ndarray, labels: Any, names: Any = None
+) -> Path:
     """Write a table with the labels in its last column, `kind`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     names = names or [f"x{i}" for i in range(features.shape[1])]
-    return write_csv(path, {**dict(zip(names, features.T.tolist(), strict=True)), "kind": labels})
+    return write_csv(
+        path, {**dict(zip(names, features.T.tolist(), strict=True)), "kind": labels}
+    )
 
 
 def write_pictures(folder: Path, images: np.ndarray, labels: Any) -> Path:
@@ -117,29 +154,46 @@ class Mixed(NamedTuple):
     """The columns that differ in every row, or in nearly every one."""
 
     def frame(self, kind: str, names: Iterable[str] | None = None) -> Any:
-        """Return some of the columns, by default the features, as a data frame of a kind of FRAMES."""
-        names = [name for name in self.columns if name not in (self.label, *self.ids)] if names is None else names
+        """Return some of the columns, by default the features, as a data frame of a
+        kind of FRAMES.
+        """
+        names = (
+            [name for name in self.columns if name not in (self.label, *self.ids)]
+            if names is None
+            else names
+        )
         return data_frame(kind, {name: self.columns[name] for name in names})
 
 
 def mixed(name: str, rows: int = 150) -> Mixed:
-    """Return a table of MIXED. It can be learned and resembles the known one, but every value is made up."""
+    """Return a table of MIXED. It can be learned and resembles the known one, but every
+    value is made up.
+    """
     return MIXED[name](rows, np.random.default_rng(rows))
 
 
-def _gaps(values: Iterable[Any], share: float, random: np.random.Generator) -> list[Any]:
+def _gaps(
+    values: Iterable[Any], share: float, random: np.random.Generator
+) -> list[Any]:
     return [None if random.random() < share else value for value in values]
 
 
 def _penguins(rows: int, random: np.random.Generator) -> Mixed:
     species, sex = random.integers(0, 3, rows), random.integers(0, 2, rows)
     means = np.array([[38.8, 190], [48.8, 196], [47.5, 217]])
-    sizes = means[species] * (1 + 0.02 * random.standard_normal((rows, 2)) + 0.04 * sex[:, None])
+    sizes = means[species] * (
+        1 + 0.02 * random.standard_normal((rows, 2)) + 0.04 * sex[:, None]
+    )
     columns = {
         "species": [("Adelie", "Chinstrap", "Gentoo")[i] for i in species],
-        "island": [("Torgersen", "Dream", "Biscoe")[i] for i in np.where(random.random(rows) < 0.3, 2, species)],
+        "island": [
+            ("Torgersen", "Dream", "Biscoe")[i]
+            for i in np.where(random.random(rows) < 0.3, 2, species)
+        ],
         "bill_length_mm": _gaps(sizes[:, 0].round(1).tolist(), 0.02, random),
-        "flipper_length_mm": _gaps(sizes[:, 1].round().astype(int).tolist(), 0.02, random),
+        "flipper_length_mm": _gaps(
+            sizes[:, 1].round().astype(int).tolist(), 0.02, random
+        ),
         "sex": _gaps((("female", "male")[i] for i in sex), 0.05, random),
     }
     return Mixed(columns, "species")
@@ -150,34 +204,59 @@ def _titanic(rows: int, random: np.random.Generator) -> Mixed:
     fares = (90 / grade**2 * np.exp(0.4 * random.standard_normal(rows))).round(4)
     columns = {
         "PassengerId": list(range(1, rows + 1)),
-        "Survived": (3 * sex - grade + random.standard_normal(rows) > 0).astype(int).tolist(),
+        "Survived": (3 * sex - grade + random.standard_normal(rows) > 0)
+        .astype(int)
+        .tolist(),
         "Pclass": grade.tolist(),
-        "Name": [f'{("Mr.", "Mrs.")[i]} "{chr(65 + n % 26)}", No {n}' for n, i in enumerate(sex)],
+        "Name": [
+            f'{("Mr.", "Mrs.")[i]} "{chr(65 + n % 26)}", No {n}'
+            for n, i in enumerate(sex)
+        ],
         "Sex": [("male", "female")[i] for i in sex],
         "Age": _gaps((random.gamma(6, 5, rows).round(1)).tolist(), 0.2, random),
         "SibSp": random.poisson(0.5, rows).tolist(),
-        "Ticket": [f"PC {n}" if n % 3 else str(n) for n in random.integers(10_000, 400_000, rows)],
+        "Ticket": [
+            f"PC {n}" if n % 3 else str(n)
+            for n in random.integers(10_000, 400_000, rows)
+        ],
         "Fare": fares.tolist(),
         "Cabin": _gaps((f"C{n}" for n in random.integers(1, 12, rows)), 0.7, random),
-        "Embarked": _gaps(random.choice(["S", "C", "Q"], rows, p=[0.7, 0.2, 0.1]).tolist(), 0.02, random),
+        "Embarked": _gaps(
+            random.choice(["S", "C", "Q"], rows, p=[0.7, 0.2, 0.1]).tolist(),
+            0.02,
+            random,
+        ),
         "Alone": (random.random(rows) < 0.6).tolist(),
     }
     return Mixed(columns, "Survived", ("PassengerId", "Name", "Ticket"))
 
 
 def _ames(rows: int, random: np.random.Generator) -> Mixed:
-    area, built = random.normal(1500, 400, rows).clip(400), random.integers(1900, 2010, rows)
+    area, built = (
+        random.normal(1500, 400, rows).clip(400),
+        random.integers(1900, 2010, rows),
+    )
     # Zipf's law: a few districts are frequent, and several have a single house.
     districts = (random.zipf(1.6, rows) - 1).clip(max=20)
-    price = 60 * area + 400 * (built - 1900) - 3000 * districts + random.normal(0, 8000, rows)
+    price = (
+        60 * area
+        + 400 * (built - 1900)
+        - 3000 * districts
+        + random.normal(0, 8000, rows)
+    )
     columns = {
         "Id": [5_000_000 + 7 * n for n in range(rows)],
-        "Sold": [date(2006, 1, 1) + timedelta(int(days)) for days in random.integers(0, 1600, rows)],
+        "Sold": [
+            date(2006, 1, 1) + timedelta(int(days))
+            for days in random.integers(0, 1600, rows)
+        ],
         "District": [f"District {n}" for n in districts],
         "Alley": _gaps(random.choice(["Grvl", "Pave"], rows).tolist(), 0.85, random),
         "Area": area.round().astype(int).tolist(),
         "Built": built.tolist(),
-        "GarageBuilt": _gaps((built + random.integers(0, 5, rows)).tolist(), 0.06, random),
+        "GarageBuilt": _gaps(
+            (built + random.integers(0, 5, rows)).tolist(), 0.06, random
+        ),
         "Air": (random.random(rows) < 0.9).tolist(),
         "Price": price.round(-2).tolist(),
     }
@@ -191,7 +270,15 @@ MIXED: dict[str, Callable[[int, np.random.Generator], Mixed]] = {
 }
 
 
-FRAMES = ("pandas", "pandas object", "pandas nullable", "pandas arrow", "pandas category", "polars", "pyarrow")
+FRAMES = (
+    "pandas",
+    "pandas object",
+    "pandas nullable",
+    "pandas arrow",
+    "pandas category",
+    "polars",
+    "pyarrow",
+)
 """The kinds of data frames that `data_frame` makes."""
 
 
@@ -205,7 +292,9 @@ def data_frame(kind: str, columns: Mapping[str, Any]) -> Any:
     table = pa.table(dict(columns))
     frame = table.to_pandas(date_as_object=False)
     if kind == "pandas category":
-        return frame.astype(dict.fromkeys(frame.select_dtypes(["object", "string"]), "category"))
+        return frame.astype(
+            dict.fromkeys(frame.select_dtypes(["object", "string"]), "category")
+        )
     if kind == "pandas arrow":
         return frame.convert_dtypes(dtype_backend="pyarrow")
     others = {"pyarrow": table, "pandas": frame, "pandas object": frame.astype(object)}

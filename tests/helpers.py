@@ -46,7 +46,9 @@ class Namespace:
 
 
 # The start of a module with such libraries.
-NAMESPACE = f"import array_api_compat.numpy as numpy\n\n\n{inspect.getsource(Namespace)}"
+NAMESPACE = (
+    f"import array_api_compat.numpy as numpy\n\n\n{inspect.getsource(Namespace)}"
+)
 
 
 def native(text: str) -> str:
@@ -64,7 +66,9 @@ class Outcome(NamedTuple):
 
 def call(name: str, *args: Any) -> Outcome:
     """Run a command in this process, like its script."""
-    return call_main(lambda: commands.call([name, *sys.argv[1:]]), SCRIPTS / f"{name}.py", *args)
+    return call_main(
+        lambda: commands.call([name, *sys.argv[1:]]), SCRIPTS / f"{name}.py", *args
+    )
 
 
 def call_main(main: Callable[[], int | None], *argv: Any) -> Outcome:
@@ -85,7 +89,9 @@ def call_main(main: Callable[[], int | None], *argv: Any) -> Outcome:
 
 @contextlib.contextmanager
 def not_ignored() -> Iterator[None]:
-    """Give SIGINT and SIGHUP their usual effect, in what is started too: `nohup make test &` runs with both ignored."""
+    """Give SIGINT and SIGHUP their usual effect, in what is started too: `nohup make
+    test &` runs with both ignored.
+    """
     usual: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
     if hasattr(signal, "SIGHUP"):
         usual[signal.SIGHUP] = signal.SIG_DFL
@@ -100,17 +106,28 @@ def not_ignored() -> Iterator[None]:
 
 
 def start(name: str, *args: Any, first: str = "", **options: Any) -> subprocess.Popen:
-    """Start a command in a separate process, with its output in pipes unless the options say otherwise.
+    """Start a command in a separate process, with its output in pipes unless the
+    options say otherwise.
 
-    first: Python code that the process runs before the command. (A preexec_fn would fork this process, in which threads
-    of JAX may hold a lock.)
+    first: Python code that the process runs before the command. (A preexec_fn would
+    fork this process, in which threads of JAX may hold a lock.)
     """
     env = {k: v for k, v in os.environ.items() if k != "FORCE_COLOR"}
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", **options}
+    options = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "encoding": "utf-8",
+        **options,
+    }
     env = {**env, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
     command = [sys.executable, "-m", "mlp_xp", name, *map(str, args)]
     if first:
-        command = [sys.executable, "-c", f"import os, sys; {first}; os.execv(sys.argv[1], sys.argv[1:])", *command]
+        command = [
+            sys.executable,
+            "-c",
+            f"import os, sys; {first}; os.execv(sys.argv[1], sys.argv[1:])",
+            *command,
+        ]
     return popen(command, env=env, **options)
 
 
@@ -131,7 +148,9 @@ def finish(process: subprocess.Popen) -> Outcome:
     return Outcome(process.returncode, out or "", err or "")
 
 
-def on_a_terminal(name: str, *args: Any, interrupt_after: bytes = b"") -> tuple[int, bytes]:
+def on_a_terminal(
+    name: str, *args: Any, interrupt_after: bytes = b""
+) -> tuple[int, bytes]:
     """Run a script on a terminal of 80 columns. Return its exit code and its output.
 
     interrupt_after: press Ctrl-C when the output contains this.
@@ -142,7 +161,16 @@ def on_a_terminal(name: str, *args: Any, interrupt_after: bytes = b"") -> tuple[
     ours, its = pty.openpty()
     env = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
     control = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
-    process = start(name, *args, stdin=its, stdout=its, stderr=its, env=env, start_new_session=True, first=control)
+    process = start(
+        name,
+        *args,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        env=env,
+        start_new_session=True,
+        first=control,
+    )
     os.close(its)
     said, end = b"", time.monotonic() + PATIENCE
     while time.monotonic() < end:
@@ -172,7 +200,9 @@ def wait_until(true: Callable[[], Any], process: subprocess.Popen) -> None:
 
 
 def assert_one_line(outcome: Outcome, code: int, *parts: str) -> None:
-    """Assert that a script failed with this code and a single line on standard error that contains all parts."""
+    """Assert that a script failed with this code and a single line on standard error
+    that contains all parts.
+    """
     assert outcome.code == code, outcome
     assert outcome.err.count("\n") == 1, outcome.err
     assert outcome.err.endswith("\n")
@@ -190,14 +220,24 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 
 def without_times(record: dict[str, Any]) -> dict[str, Any]:
     """Return a record without times, which differ between equal runs."""
-    return {name: value for name, value in record.items() if name not in ("seconds", "samples_per_second")}
+    return {
+        name: value
+        for name, value in record.items()
+        if name not in ("seconds", "samples_per_second")
+    }
 
 
 def assert_same_run(folder: Path, expected: Path) -> None:
     """Assert that two finished runs are identical, bit by bit."""
-    assert [*map(without_times, metrics(folder))] == [*map(without_times, metrics(expected))]
-    assert (folder / "model.safetensors").read_bytes() == (expected / "model.safetensors").read_bytes()
-    results = [json.loads((each / "result.json").read_text()) for each in (folder, expected)]
+    assert [*map(without_times, metrics(folder))] == [
+        *map(without_times, metrics(expected))
+    ]
+    assert (folder / "model.safetensors").read_bytes() == (
+        expected / "model.safetensors"
+    ).read_bytes()
+    results = [
+        json.loads((each / "result.json").read_text()) for each in (folder, expected)
+    ]
     assert without_times(results[0]) == without_times(results[1])
 
 
@@ -208,7 +248,11 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def first_state(config: TrainConfig, sizes: tuple[int, ...], backend: Backend) -> State:
     """Return the state with which training starts, on the device."""
-    return initial_state(config, initial_layers(sizes, np.random.RandomState(config.seed), config.init), backend)
+    return initial_state(
+        config,
+        initial_layers(sizes, np.random.RandomState(config.seed), config.init),
+        backend,
+    )
 
 
 def arrays_of(network: Any, to_numpy: Callable[[Any], np.ndarray]) -> list[np.ndarray]:
@@ -217,20 +261,34 @@ def arrays_of(network: Any, to_numpy: Callable[[Any], np.ndarray]) -> list[np.nd
 
 
 def small_settings(**changes: Any) -> dict[str, Any]:
-    """Return settings of a very short run on TINY, as a flat record; reports and checkpoints are at odd places."""
-    return {"epochs": 3, "hidden": [4], "learning_rate": 0.05, "report_every": 50, "checkpoint_every": 70, **changes}
+    """Return settings of a very short run on TINY, as a flat record; reports and
+    checkpoints are at odd places.
+    """
+    return {
+        "epochs": 3,
+        "hidden": [4],
+        "learning_rate": 0.05,
+        "report_every": 50,
+        "checkpoint_every": 70,
+        **changes,
+    }
 
 
 def options(settings: Mapping[str, Any]) -> list[str]:
     """Return settings as command line options."""
     words = []
     for name, value in settings.items():
-        words += [f"--{name.replace('_', '-')}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+        words += [
+            f"--{name.replace('_', '-')}",
+            *(map(str, value) if isinstance(value, list) else [str(value)]),
+        ]
     return words
 
 
 def die_at(monkeypatch: Any, original: Callable[..., Any], calls: int) -> None:
-    """Patch a function or a method to raise KeyboardInterrupt after its work, from call number `calls` on."""
+    """Patch a function or a method to raise KeyboardInterrupt after its work, from call
+    number `calls` on.
+    """
     counter = itertools.count(1)
 
     def dying(*args: Any) -> None:
@@ -249,7 +307,8 @@ class Killed(BaseException):
 
 @contextlib.contextmanager
 def killed_at(number: int) -> Iterator[list[str]]:
-    """Let operation `number` on files and all later ones raise Killed; the list receives the names of those before it.
+    """Let operation `number` on files and all later ones raise Killed; the list
+    receives the names of those before it.
 
     Waits for the disk are left out: a kill loses nothing that was written.
     """
@@ -266,18 +325,28 @@ def killed_at(number: int) -> Iterator[list[str]]:
 
     with contextlib.ExitStack() as patches:
         for name in ("mkdir", "rename", "replace", "unlink", "rmdir", "fsync", "open"):
-            patches.enter_context(mock.patch.object(os, name, dying(name, getattr(os, name))))
+            patches.enter_context(
+                mock.patch.object(os, name, dying(name, getattr(os, name)))
+            )
         patches.enter_context(mock.patch.object(io, "open", dying("io.open", io.open)))
         with contextlib.suppress(Killed):
             yield done
 
 
 def record_run(
-    folder: Path, settings: Settings, dataset: Dataset, backend: Backend, *, overwrite: bool = False
+    folder: Path,
+    settings: Settings,
+    dataset: Dataset,
+    backend: Backend,
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Train in a folder, as the command does."""
     existing = OVERWRITE if overwrite else RESUME
     experiment = Experiment(settings, Job(settings.train, dataset, backend))
-    with RunFolder(folder).training(lambda: experiment, existing=existing) as (_, events):
+    with RunFolder(folder).training(lambda: experiment, existing=existing) as (
+        _,
+        events,
+    ):
         for _ in events:
             pass

@@ -1,4 +1,6 @@
-"""A whole training run in plain NumPy, written from the papers: the oracle for everything that a step may do."""
+"""A whole training run in plain NumPy, written from the papers: the oracle for
+everything that a step may do.
+"""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -12,7 +14,9 @@ ACTIVATIONS = {
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
     "tanh": np.tanh,
     "relu": lambda z: z * (z.real > 0),
-    "gelu": lambda z: 0.5 * z * (1 + np.tanh((2 / np.pi) ** 0.5 * (z + 0.044715 * z**3))),
+    "gelu": lambda z: (
+        0.5 * z * (1 + np.tanh((2 / np.pi) ** 0.5 * (z + 0.044715 * z**3)))
+    ),
     "identity": lambda z: z,
 }
 SCALES = {
@@ -30,7 +34,9 @@ class Run(NamedTuple):
 
 
 def flat(layers) -> np.ndarray:
-    return np.concatenate([np.asarray(array).ravel() for layer in layers for array in layer])
+    return np.concatenate(
+        [np.asarray(array).ravel() for layer in layers for array in layer]
+    )
 
 
 def slope(activation: str, z: np.ndarray) -> np.ndarray:
@@ -38,21 +44,31 @@ def slope(activation: str, z: np.ndarray) -> np.ndarray:
     return ACTIVATIONS[activation](z + 1e-30j).imag / 1e-30
 
 
-def start(config: TrainConfig, sizes: tuple[int, ...], samples: int) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
-    """The layers, each a matrix and a bias, and the samples of every step of the run, as the notebook draws them."""
+def start(
+    config: TrainConfig, sizes: tuple[int, ...], samples: int
+) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
+    """The layers, each a matrix and a bias, and the samples of every step of the run,
+    as the notebook draws them.
+    """
     random = np.random.RandomState(config.seed)
     layers = [
-        [random.standard_normal(pair) * SCALES[config.init](*pair), np.zeros(pair[1])] for pair in pairwise(sizes)
+        [random.standard_normal(pair) * SCALES[config.init](*pair), np.zeros(pair[1])]
+        for pair in pairwise(sizes)
     ]
     samples -= config.validation
     batches, order = [np.array([1])] * config.warm_up_steps, np.arange(samples)
     for _ in range(config.epochs):
         order = order[random.permutation(samples)]
-        batches += [order[i : i + config.batch_size] for i in range(0, samples, config.batch_size)]
+        batches += [
+            order[i : i + config.batch_size]
+            for i in range(0, samples, config.batch_size)
+        ]
     return layers, batches
 
 
-def losses_and_predictions(z: np.ndarray, t: np.ndarray, task: str) -> tuple[np.ndarray, np.ndarray]:
+def losses_and_predictions(
+    z: np.ndarray, t: np.ndarray, task: str
+) -> tuple[np.ndarray, np.ndarray]:
     """The loss of each sample, and what the error at the output is the distance from."""
     if task == "regression":
         return 0.5 * ((z - t) ** 2).sum(axis=1), z
@@ -64,23 +80,33 @@ def losses_and_predictions(z: np.ndarray, t: np.ndarray, task: str) -> tuple[np.
 
 
 def plain_run(
-    config: TrainConfig, x: np.ndarray, t: np.ndarray, task: str = "classes", weights: np.ndarray | None = None
+    config: TrainConfig,
+    x: np.ndarray,
+    t: np.ndarray,
+    task: str = "classes",
+    weights: np.ndarray | None = None,
 ) -> Run:
-    """Train on features x (n, features) and targets t (n, outputs), one-hot for classes.
+    """Train on features x (n, features) and targets t (n, outputs), one-hot for
+    classes.
 
-    weights: how often each sample counts, whole numbers (n,). A step repeats it, with its dropout, as often, and its
-    sums over the samples are divided by as many as a batch has on average.
+    weights: how often each sample counts, whole numbers (n,). A step repeats it, with
+    its dropout, as often, and its sums over the samples are divided by as many as a
+    batch has on average.
     """
     layers, batches = start(config, (x.shape[1], *config.hidden, t.shape[1]), len(x))
     kept = [[np.zeros((2, *array.shape)) for array in layer] for layer in layers]
     losses = []
 
     def update(i: int, gradients: list[np.ndarray], step: int) -> None:
-        """Kingma and Ba, 2015; Loshchilov and Hutter, 2019; momentum as in Sutskever et al., 2013."""
+        """Kingma and Ba, 2015; Loshchilov and Hutter, 2019; momentum as in Sutskever et
+        al., 2013.
+        """
         rate = config.learning_rate
         if config.schedule == "cosine":
             rate *= (1 + np.cos(np.pi * step / len(batches))) / 2
-        for is_bias, (w, g, (m, v)) in enumerate(zip(layers[i], gradients, kept[i], strict=True)):
+        for is_bias, (w, g, (m, v)) in enumerate(
+            zip(layers[i], gradients, kept[i], strict=True)
+        ):
             decay = 0.0 if is_bias and not config.decay_bias else config.weight_decay
             if config.optimizer == "adamw":
                 w -= rate * decay * w
@@ -95,7 +121,12 @@ def plain_run(
                 m[...] = config.beta_1 * m + (1 - config.beta_1) * g
                 v[...] = config.beta_2 * v + (1 - config.beta_2) * g**2
                 root = np.sqrt(v / (1 - config.beta_2 ** (step + 1)))
-                w -= rate * m / (1 - config.beta_1 ** (step + 1)) / (root + config.epsilon)
+                w -= (
+                    rate
+                    * m
+                    / (1 - config.beta_1 ** (step + 1))
+                    / (root + config.epsilon)
+                )
 
     for step, rows in enumerate(batches):
         masks = [np.ones(1)] * len(config.hidden)
@@ -105,7 +136,10 @@ def plain_run(
         count = len(rows)
         if weights is not None:
             count *= weights[: len(x) - config.validation].mean()
-            masks = [np.repeat(mask, weights[rows], axis=0) if config.dropout else mask for mask in masks]
+            masks = [
+                np.repeat(mask, weights[rows], axis=0) if config.dropout else mask
+                for mask in masks
+            ]
             rows = np.repeat(rows, weights[rows])
         inputs, zs = [x[rows]], []
         for i, (w, b) in enumerate(layers):
@@ -117,10 +151,16 @@ def plain_run(
         error, gradients = (predicted - t[rows]) / count, []
         for i in reversed(range(len(layers))):
             gradients.insert(0, [inputs[i].T @ error, error.sum(axis=0)])
-            if config.update_order == "layerwise":  # the error passes down through the new weights
+            # the error passes down through the new weights
+            if config.update_order == "layerwise":
                 update(i, gradients[0], step)
             if i:
-                error = error @ layers[i][0].T * masks[i - 1] * slope(config.activation, zs[i - 1])
+                error = (
+                    error
+                    @ layers[i][0].T
+                    * masks[i - 1]
+                    * slope(config.activation, zs[i - 1])
+                )
         if config.update_order == "simultaneous":
             norm = np.sqrt(sum((g**2).sum() for pair in gradients for g in pair))
             factor = config.clip_norm / norm if 0 < config.clip_norm < norm else 1.0

@@ -1,4 +1,6 @@
-"""The base class of all errors that a user can cause: what it holds, and how front ends word it."""
+"""The base class of all errors that a user can cause: what it holds, and how front ends
+word it.
+"""
 
 import copy
 import pickle
@@ -11,7 +13,12 @@ from mlp_xp.files import FileError
 
 QUANTITIES = MlpXpError(
     ("many whole numbers, but no ", Argument("task")),
-    remedy=("give ", Argument("task", "regression"), " or ", Argument("test_fraction", 0)),
+    remedy=(
+        "give ",
+        Argument("task", "regression"),
+        " or ",
+        Argument("test_fraction", 0),
+    ),
     setting="data_dir",
     file="a.csv",
     line=3,
@@ -37,9 +44,15 @@ def test_what_is_known_later_is_added():
     assert str(error) == "rate: row 0: -1 is low; give more; nothing is saved"
 
 
-@pytest.mark.parametrize("copied", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])
+@pytest.mark.parametrize(
+    "copied", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))]
+)
 def test_a_copy_says_the_same_and_has_the_same_exit_code(copied):
     """As an error that a process hands to another is one."""
     assert str(copied(QUANTITIES)) == str(QUANTITIES)
     again = copied(FileError("cannot be made", setting="run_dir"))
-    assert (type(again), str(again), again.exit_code) == (FileError, "run_dir: cannot be made", 1)
+    assert (type(again), str(again), again.exit_code) == (
+        FileError,
+        "run_dir: cannot be made",
+        1,
+    )

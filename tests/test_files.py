@@ -34,8 +34,12 @@ def fail(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace", "pathlib.Path.open"])
-def test_a_full_disk_at_any_step_leaves_the_old_file_and_no_other(step, path, monkeypatch):
+@pytest.mark.parametrize(
+    "step", ["os.fsync", "pathlib.Path.replace", "pathlib.Path.open"]
+)
+def test_a_full_disk_at_any_step_leaves_the_old_file_and_no_other(
+    step, path, monkeypatch
+):
     monkeypatch.setattr(step, fail)
     with pytest.raises(FileError) as caught:
         write_whole(path, b"new")
@@ -48,7 +52,9 @@ def test_a_full_disk_at_any_step_leaves_the_old_file_and_no_other(step, path, mo
     assert caught.value.exit_code == 1
 
 
-def test_the_bytes_are_on_the_disk_before_the_name_and_the_name_before_it_returns(path, monkeypatch):
+def test_the_bytes_are_on_the_disk_before_the_name_and_the_name_before_it_returns(
+    path, monkeypatch
+):
     """In this order, or a loss of power could leave an empty file under the old name."""
     calls = []
     fsync, replace = os.fsync, Path.replace
@@ -65,14 +71,24 @@ def test_the_bytes_are_on_the_disk_before_the_name_and_the_name_before_it_return
     monkeypatch.setattr(Path, "replace", watched_replace)
     write_whole(path, b"new")
     here, folder = path.stat().st_ino, path.parent.stat().st_ino
-    expected = [("fsync", here, b"old"), ("replace", here, b"new"), ("fsync", folder, b"new")]
-    assert calls == expected[: 3 if os.name == "posix" else 2]  # Windows opens no folder
+    expected = [
+        ("fsync", here, b"old"),
+        ("replace", here, b"new"),
+        ("fsync", folder, b"new"),
+    ]
+    # Windows opens no folder
+    assert calls == expected[: 3 if os.name == "posix" else 2]
 
 
-def test_a_file_that_another_program_has_open_is_replaced_when_that_is_over(path, monkeypatch):
+def test_a_file_that_another_program_has_open_is_replaced_when_that_is_over(
+    path, monkeypatch
+):
     """As a viewer, a virus scanner or `evaluate` may, on Windows."""
     monkeypatch.setattr(files, "WINDOWS", False)
-    refusals, replace = iter([PermissionError(13, "Access is denied")] * 3), Path.replace
+    refusals, replace = (
+        iter([PermissionError(13, "Access is denied")] * 3),
+        Path.replace,
+    )
 
     def busy(self, target):
         for error in refusals:
@@ -106,12 +122,17 @@ def test_missing_parents_are_created_and_a_missing_drive_is_an_error(tmp_path):
 def test_only_the_systems_errors_are_turned(tmp_path):
     with pytest.raises(ZeroDivisionError), file_errors(tmp_path, "read"):
         _ = 1 / 0
-    with pytest.raises(FileError, match="cannot read: just so"), file_errors(tmp_path, "read"):
+    with (
+        pytest.raises(FileError, match="cannot read: just so"),
+        file_errors(tmp_path, "read"),
+    ):
         raise OSError("just so")
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EBADF, errno.ENOTSUP])
-def test_a_file_system_that_cannot_sync_folders_can_be_used(number, tmp_path, monkeypatch):
+def test_a_file_system_that_cannot_sync_folders_can_be_used(
+    number, tmp_path, monkeypatch
+):
     def refuse(descriptor, sync=os.fsync):
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise OSError(number, os.strerror(number))

@@ -1,4 +1,6 @@
-"""The notebook's own numbers: what it prints, and at every step what its retelling computes."""
+"""The notebook's own numbers: what it prints, and at every step what its retelling
+computes.
+"""
 
 from typing import NamedTuple
 
@@ -18,7 +20,9 @@ from mlp_xp.parity.steps import start
 
 
 class Figures(NamedTuple):
-    """One report of the training loop: the loss of a step, and the test accuracy after it."""
+    """One report of the training loop: the loss of a step, and the test accuracy after
+    it.
+    """
 
     epoch: int
     sample: int  # the index of the sample in the shuffled epoch
@@ -26,14 +30,34 @@ class Figures(NamedTuple):
     accuracy: float
 
 
-# What the notebook prints: the first output with nine significant digits, all losses in full, accuracies exact.
+# What the notebook prints: the first output with nine significant digits, all losses in
+# full, accuracies exact.
 FIRST_OUTPUT = (
-    *(2.68663086e-08, 4.59179373e-02, 6.77974378e-04, 2.75506586e-02, 7.74795216e-01, 1.94717364e-02),
+    *(
+        2.68663086e-08,
+        4.59179373e-02,
+        6.77974378e-04,
+        2.75506586e-02,
+        7.74795216e-01,
+        1.94717364e-02,
+    ),
     *(7.94041780e-05, 5.08554970e-04, 2.98237201e-02, 1.01174772e-01),
 )
 WARM_UP = (
-    *(9.16264812588529, 7.223333161807007, 5.830257800794516, 4.705050411253215, 3.731189480421831),
-    *(2.895925896543204, 2.213008228387067, 1.6775624030332286, 1.2733157905064107, 0.9784849978958721),
+    *(
+        9.16264812588529,
+        7.223333161807007,
+        5.830257800794516,
+        4.705050411253215,
+        3.731189480421831,
+    ),
+    *(
+        2.895925896543204,
+        2.213008228387067,
+        1.6775624030332286,
+        1.2733157905064107,
+        0.9784849978958721,
+    ),
 )
 # Its copy ends in epoch 2; the rest of the five epochs is unknown.
 REPORTS = (
@@ -68,27 +92,42 @@ def assert_printed(reports: list[Figures], printed: tuple[Figures, ...]) -> None
         assert report.loss == pytest.approx(line.loss, rel=1e-9, abs=0.0)
 
 
-def assert_as_printed(dataset: Dataset, backend: Backend, steps: int) -> tuple[int, np.ndarray]:
-    """Train with default settings; return how many lines of the notebook's were compared, and all losses."""
+def assert_as_printed(
+    dataset: Dataset, backend: Backend, steps: int
+) -> tuple[int, np.ndarray]:
+    """Train with default settings; return how many lines of the notebook's were
+    compared, and all losses.
+    """
     events = [*start(TrainConfig(), dataset, backend, steps)[1]]
     losses = np.concatenate([event.losses for event in events])
     np.testing.assert_allclose(losses[:10], WARM_UP, rtol=1e-9)
     reports = [event.report for event in events if event.report]
-    found = [Figures(each.epoch, each.sample, each.loss, each.test.accuracy) for each in reports]
+    found = [
+        Figures(each.epoch, each.sample, each.loss, each.test.accuracy)
+        for each in reports
+    ]
     assert_printed(found, REPORTS[: len(found)])
     return len(found), losses
 
 
 @pytest.fixture(scope="session")
 def retold(mnist_dir) -> np.ndarray:
-    """Losses of the warm-up and of the first steps by the retelling, whose reports are compared on the way."""
-    data, network, reports = notebook.prepared(load_dataset(mnist_dir)), notebook.Notebook(), []
+    """Losses of the warm-up and of the first steps by the retelling, whose reports are
+    compared on the way.
+    """
+    data, network, reports = (
+        notebook.prepared(load_dataset(mnist_dir)),
+        notebook.Notebook(),
+        [],
+    )
 
     def report(epoch: int, sample: int, loss: float) -> None:
         share = notebook.accuracy(network, data.test_inputs, data.test_labels)
         reports.append(Figures(epoch, sample, loss, share))
 
-    losses = notebook.trajectory(network, data.train_inputs, data.train_labels, 10001, on_report=report)
+    losses = notebook.trajectory(
+        network, data.train_inputs, data.train_labels, 10001, on_report=report
+    )
     np.testing.assert_allclose(losses[0], WARM_UP, rtol=1e-9)
     assert_printed(reports, REPORTS[:2])
     return np.concatenate(losses)
@@ -96,21 +135,33 @@ def retold(mnist_dir) -> np.ndarray:
 
 @pytest.mark.every_backend
 def test_the_first_lines(mnist, backend, retold):
-    """The untrained network's output is printed with nine digits, so half of one in the ninth is allowed."""
+    """The untrained network's output is printed with nine digits, so half of one in the
+    ninth is allowed.
+    """
     state = first_state(TrainConfig(), (PIXELS, 64, 10), backend)
-    output = Job(TrainConfig(), mnist, backend).model(state.network).predictions(mnist.train_inputs[:1, ...])
+    output = (
+        Job(TrainConfig(), mnist, backend)
+        .model(state.network)
+        .predictions(mnist.train_inputs[:1, ...])
+    )
     np.testing.assert_allclose(backend.to_numpy(output), [FIRST_OUTPUT], rtol=5e-9)
     is_fast = backend.name in FAST
     lines, losses = assert_as_printed(mnist, backend, 10001 if is_fast else 1000)
     assert lines == 1 + is_fast
-    assert_near(losses, retold[: len(losses)], trajectory_tolerance(len(losses), PIXELS))
+    assert_near(
+        losses, retold[: len(losses)], trajectory_tolerance(len(losses), PIXELS)
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAST)
 def test_every_printed_line(name):
     backend = open_backend(name)
-    assert assert_as_printed(load_dataset(backend=backend), backend, STEPS)[0] == len(REPORTS) == 15
+    assert (
+        assert_as_printed(load_dataset(backend=backend), backend, STEPS)[0]
+        == len(REPORTS)
+        == 15
+    )
 
 
 def test_the_number_of_epochs_is_the_notebooks():

@@ -1,4 +1,6 @@
-"""What the package declares: dependencies, version, authors, licences; and what `import mlp_xp` brings in."""
+"""What the package declares: dependencies, version, authors, licences; and what `import
+mlp_xp` brings in.
+"""
 
 import ast
 import re
@@ -18,12 +20,17 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def test_every_import_is_a_declared_dependency():
-    """By the name in pyproject.toml, mostly that of the module. A hook is used by those who have its library."""
+    """By the name in pyproject.toml, mostly that of the module. A hook is used by those
+    who have its library.
+    """
     names = {"PIL": "pillow", "cupy": "cupy-cuda12x", "sklearn": "scikit-learn"}
     extras = PROJECT["project"]["optional-dependencies"].values()
     declared = {
         re.split(r"[^\w.-]", requirement)[0].replace("_", "-")
-        for requirement in (*PROJECT["project"]["dependencies"], *(each for extra in extras for each in extra))
+        for requirement in (
+            *PROJECT["project"]["dependencies"],
+            *(each for extra in extras for each in extra),
+        )
     }
     imported = set()
     for path in {*PACKAGE.rglob("*.py")} - {*PACKAGE.glob("backends/hooks/*.py")}:
@@ -32,18 +39,34 @@ def test_every_import_is_a_declared_dependency():
                 imported |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 imported.add(str(node.module))
-    modules = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names - {"mlp_xp"}
+    modules = (
+        {name.partition(".")[0] for name in imported}
+        - sys.stdlib_module_names
+        - {"mlp_xp"}
+    )
     assert {"numpy", "requests", "PIL"} <= modules
-    assert {names.get(module, module).replace("_", "-") for module in modules} <= declared
+    assert {
+        names.get(module, module).replace("_", "-") for module in modules
+    } <= declared
 
 
 @pytest.mark.repository
 def test_the_files_about_the_package_agree():
-    """CITATION.cff knows no AND between licences: that of the code, and those of what it contains."""
-    project, text = PROJECT["project"], (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    """CITATION.cff knows no AND between licences: that of the code, and those of what
+    it contains.
+    """
+    project, text = (
+        PROJECT["project"],
+        (ROOT / "CITATION.cff").read_text(encoding="utf-8"),
+    )
     assert project["version"] == mlp_xp.__version__
-    assert re.findall(r"^ *license: (.*)", text, re.MULTILINE) == project["license"].split(" AND ")
-    for line in (f"version: {mlp_xp.__version__}", f"repository-code: {project['urls']['Repository']}"):
+    assert re.findall(r"^ *license: (.*)", text, re.MULTILINE) == project[
+        "license"
+    ].split(" AND ")
+    for line in (
+        f"version: {mlp_xp.__version__}",
+        f"repository-code: {project['urls']['Repository']}",
+    ):
         assert f"\n{line}\n" in text
     for author in project["authors"]:
         assert f"  - name: {author['name']}\n" in text
@@ -54,8 +77,24 @@ def test_the_files_about_the_package_agree():
 
 
 HEAVY = (
-    *("jax", "jaxlib", "torch", "cupy", "array_api_strict", "array_api_compat.torch", "array_api_compat.cupy"),
-    *("matplotlib", "PIL", "pooch", "rich", "cyclopts", "docstring_parser", "safetensors"),
+    *(
+        "jax",
+        "jaxlib",
+        "torch",
+        "cupy",
+        "array_api_strict",
+        "array_api_compat.torch",
+        "array_api_compat.cupy",
+    ),
+    *(
+        "matplotlib",
+        "PIL",
+        "pooch",
+        "rich",
+        "cyclopts",
+        "docstring_parser",
+        "safetensors",
+    ),
     *("joblib", "optuna", "distributed", "sklearn"),
 )
 
@@ -63,18 +102,34 @@ HEAVY = (
 def modules_after(statement: str) -> set[str]:
     """The modules that a fresh process has imported after a statement."""
     code = f"import sys\n{statement}\nprint(*sys.modules)"
-    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert run.stderr == ""
     return set(run.stdout.split())
 
 
 def test_importing_brings_in_nothing_heavy():
-    """The version, the help and whatever goes wrong with an import come at once: these need no library."""
+    """The version, the help and whatever goes wrong with an import come at once: these
+    need no library.
+    """
     modules = modules_after("from mlp_xp import *\nopen_backend('numpy')")
     assert {"mlp_xp.core.training", "numpy", "array_api_compat.numpy"} <= modules
-    assert not {each for each in modules for name in HEAVY if each == name or each.startswith(f"{name}.")}
+    assert not {
+        each
+        for each in modules
+        for name in HEAVY
+        if each == name or each.startswith(f"{name}.")
+    }
     modules = modules_after("import mlp_xp, mlp_xp.commands")
-    assert not {module.partition(".")[0] for module in modules} & {"numpy", "array_api_compat", *HEAVY}
+    assert not {module.partition(".")[0] for module in modules} & {
+        "numpy",
+        "array_api_compat",
+        *HEAVY,
+    }
     assert "numpy" not in modules_after("import mlp_xp.commands.train")
 
 

@@ -1,6 +1,8 @@
-"""The stand-in for CuPy keeps CuPy's rules, finds the faults that it is for, and never passes for a GPU.
+"""The stand-in for CuPy keeps CuPy's rules, finds the faults that it is for, and never
+passes for a GPU.
 
-The rules run on the real CuPy too, where there is a GPU: the stand-in is worth what these say there.
+The rules run on the real CuPy too, where there is a GPU: the stand-in is worth what
+    these say there.
 """
 
 import functools
@@ -28,7 +30,12 @@ from mlp_xp.core.training import Event, trajectory
 HOST = np.arange(6.0).reshape(2, 3)
 
 
-@pytest.fixture(params=[pytest.param("cupy", marks=pytest.mark.gpu), pytest.param(cupy_stand_in.NAME)])
+@pytest.fixture(
+    params=[
+        pytest.param("cupy", marks=pytest.mark.gpu),
+        pytest.param(cupy_stand_in.NAME),
+    ]
+)
 def cupy(request: pytest.FixtureRequest) -> types.ModuleType:
     """The real CuPy where there is a GPU, and the stand-in."""
     open_for_test(request.param)
@@ -57,7 +64,9 @@ def test_devices_compare_by_index_and_have_no_hash(cupy):
 def test_no_array_becomes_numpys_by_itself(cupy):
     x = cupy.asarray(HOST)
     for convert in (np.asarray, np.array, lambda x: np.asarray(x[0, 0])):
-        with pytest.raises(TypeError, match="Implicit conversion to a NumPy array is not allowed"):
+        with pytest.raises(
+            TypeError, match="Implicit conversion to a NumPy array is not allowed"
+        ):
             convert(x)
     with pytest.raises((BufferError, RuntimeError)):
         np.from_dlpack(x)
@@ -66,7 +75,14 @@ def test_no_array_becomes_numpys_by_itself(cupy):
     np.testing.assert_array_equal(x.get(), HOST)
 
 
-OPERATORS = [operator.add, operator.truediv, operator.matmul, operator.eq, operator.lt, operator.isub]
+OPERATORS = [
+    operator.add,
+    operator.truediv,
+    operator.matmul,
+    operator.eq,
+    operator.lt,
+    operator.isub,
+]
 CALLS: list[Callable[..., Any]] = [
     *((lambda xp, x, host, f=f: f(x, host)) for f in OPERATORS),
     *((lambda xp, x, host, f=f: f(host, x)) for f in OPERATORS),
@@ -77,7 +93,8 @@ CALLS: list[Callable[..., Any]] = [
     lambda xp, x, host: np.add(x, host),
     lambda xp, x, host: np.exp(x, out=host),
 ]
-STRICTER: list[Callable[..., Any]] = [  # where CuPy might go to the host, or copy from it
+# where CuPy might go to the host, or copy from it
+STRICTER: list[Callable[..., Any]] = [
     lambda xp, x, host: xp.sum(host),
     lambda xp, x, host: xp.where(host > 0, x, x),
     lambda xp, x, host: xp.take(x, host.astype(int), axis=0),
@@ -90,24 +107,43 @@ STRICTER: list[Callable[..., Any]] = [  # where CuPy might go to the host, or co
 def test_arrays_of_numpys_are_refused(cupy):
     stands_in = cupy.__version__.endswith("+stand-in")
     for call in (*CALLS, *STRICTER * stands_in):
-        call(cupy, cupy.ones((2, 2)), cupy.ones((2, 2)))  # the operation itself is not what is refused
+        # the operation itself is not what is refused
+        call(cupy, cupy.ones((2, 2)), cupy.ones((2, 2)))
         with pytest.raises(TypeError):
             call(cupy, cupy.ones((2, 2)), np.ones((2, 2)))
-    assert type(np.exp(cupy.ones(2))) is type(np.concatenate([cupy.ones(2)])) is cupy.ndarray
+    assert (
+        type(np.exp(cupy.ones(2)))
+        is type(np.concatenate([cupy.ones(2)]))
+        is cupy.ndarray
+    )
 
 
-def test_scalars_promote_as_numpys_and_single_elements_are_arrays_without_dimensions(cupy):
+def test_scalars_promote_as_numpys_and_single_elements_are_arrays_without_dimensions(
+    cupy,
+):
     for scalar in (2, 2.0, np.float64(2)):
         for dtype in ("float32", "int64"):
             for result in (cupy.ones(3, dtype) + scalar, scalar + cupy.ones(3, dtype)):
                 assert type(result) is cupy.ndarray
                 assert result.dtype == (np.ones(3, dtype) + scalar).dtype
     x = cupy.asarray(HOST)
-    for result in (cupy.sum(x), cupy.argmax(x), x.sum(), x[1, 2], -x[0, 1], x[0, 1] * 2):
+    for result in (
+        cupy.sum(x),
+        cupy.argmax(x),
+        x.sum(),
+        x[1, 2],
+        -x[0, 1],
+        x[0, 1] * 2,
+    ):
         assert (type(result), result.shape) == (cupy.ndarray, ())
     element = x[1, 2]
     element += 10  # a view
-    assert (x.tolist()[1], float(element), int(element), bool(element)) == ([3, 4, 15], 15.0, 15, True)
+    assert (x.tolist()[1], float(element), int(element), bool(element)) == (
+        [3, 4, 15],
+        15.0,
+        15,
+        True,
+    )
     with pytest.raises(TypeError):
         operator.index(cupy.argmax(x))
     with pytest.raises((TypeError, ValueError)):
@@ -126,9 +162,17 @@ def test_operators_in_place_change_the_array_and_no_floats_go_into_bytes(cupy):
 
 def test_indices_wrap_around_and_nothing_warns(cupy):
     x, indices = cupy.asarray(HOST), cupy.asarray(np.array([2, -1, 5]))
-    assert cupy.take(x, indices, axis=0).tolist() == x[indices].tolist() == [HOST[i].tolist() for i in (0, 1, 1)]
+    assert (
+        cupy.take(x, indices, axis=0).tolist()
+        == x[indices].tolist()
+        == [HOST[i].tolist() for i in (0, 1, 1)]
+    )
     assert x[0, indices].tolist() == x[..., 0, indices].tolist() == [2, 2, 2]
-    assert (1 / cupy.zeros(2)).tolist() == cupy.exp(cupy.full(2, 1e9)).tolist() == [np.inf, np.inf]
+    assert (
+        (1 / cupy.zeros(2)).tolist()
+        == cupy.exp(cupy.full(2, 1e9)).tolist()
+        == [np.inf, np.inf]
+    )
     assert cupy.asarray([1e300]).astype("float32").tolist() == [np.inf]
 
 
@@ -136,19 +180,32 @@ def test_indices_wrap_around_and_nothing_warns(cupy):
 
 
 FAULTS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
-    "an array of NumPy's in an operation": (lambda x, xp: x + np.zeros(x.shape), "Unsupported type <class 'numpy.nd"),
+    "an array of NumPy's in an operation": (
+        lambda x, xp: x + np.zeros(x.shape),
+        "Unsupported type <class 'numpy.nd",
+    ),
     "np.asarray": (lambda x, xp: np.asarray(x), "Implicit conversion"),
-    "a comparison as a bool": (lambda x, xp: "zero" if xp.sum(x) == 0 else "other", "DeviceSynchronized"),
+    "a comparison as a bool": (
+        lambda x, xp: "zero" if xp.sum(x) == 0 else "other",
+        "DeviceSynchronized",
+    ),
     "float": (lambda x, xp: float(xp.sum(x)), "DeviceSynchronized"),
     "a boolean index": (lambda x, xp: x[x > 0], "a boolean index: the host reads"),
     "print": (lambda x, xp: f"{x}", "DeviceSynchronized"),
-    "a device as a key": (lambda x, xp: {getattr(x, "device", None): x}, "unhashable type: 'Device'"),
+    "a device as a key": (
+        lambda x, xp: {getattr(x, "device", None): x},
+        "unhashable type: 'Device'",
+    ),
 }
 
 
 def train(backend: Backend, task: Task = CLASSES) -> list[Event]:
     config = TrainConfig(epochs=1, hidden=(4,), report_every=50)
-    return list(trajectory(Job(config, on_device(synthetic(60), backend)._replace(task=task), backend)))
+    return list(
+        trajectory(
+            Job(config, on_device(synthetic(60), backend)._replace(task=task), backend)
+        )
+    )
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -187,5 +244,7 @@ def test_it_is_opened_by_the_real_opener():
     with cupy_stand_in.installed():
         assert open_backend("cupy", "0") is open_backend("cupy", "cuda:0") is backend
         for device in ("cuda:1", "gpu"):
-            with pytest.raises(BackendError, match=rf"device '{device}'.*choose one of cuda:0"):
+            with pytest.raises(
+                BackendError, match=rf"device '{device}'.*choose one of cuda:0"
+            ):
                 open_backend("cupy", device)

@@ -1,4 +1,6 @@
-"""What differs between Windows and POSIX systems; tests/tools/wine.py runs the rest on Windows' own Python."""
+"""What differs between Windows and POSIX systems; tests/tools/wine.py runs the rest on
+Windows' own Python.
+"""
 
 import errno
 import os
@@ -27,11 +29,16 @@ def test_a_process_exists_until_it_has_ended():
     assert exists(os.getpid())
     assert not exists(DEAD)
     assert not has_lost(os.getppid())
-    assert has_lost(DEAD) == (os.name == "posix"), "on Windows only a child of a pool knows"
+    assert has_lost(DEAD) == (os.name == "posix"), (
+        "on Windows only a child of a pool knows"
+    )
 
 
 def test_a_pipe_that_its_reader_closed_is_invalid_on_windows(monkeypatch):
-    invalid, of_a_file = OSError(errno.EINVAL, "Invalid argument"), OSError(errno.EINVAL, "Invalid argument", "a?")
+    invalid, of_a_file = (
+        OSError(errno.EINVAL, "Invalid argument"),
+        OSError(errno.EINVAL, "Invalid argument", "a?"),
+    )
     monkeypatch.setattr(system, "WINDOWS", False)
     assert is_closed_pipe(BrokenPipeError())
     assert not is_closed_pipe(invalid)
@@ -45,7 +52,9 @@ def test_a_pipe_that_its_reader_closed_is_invalid_on_windows(monkeypatch):
     ("windows", "chosen", "encoding"),
     [(True, None, "utf-8"), (True, "cp936", "cp936"), (False, None, "cp936")],
 )
-def test_on_windows_a_file_gets_utf_8_unless_the_user_has_chosen(windows, chosen, encoding, monkeypatch, tmp_path):
+def test_on_windows_a_file_gets_utf_8_unless_the_user_has_chosen(
+    windows, chosen, encoding, monkeypatch, tmp_path
+):
     """A Chinese Windows has cp936, in which no table can be read again."""
     monkeypatch.setattr(process, "WINDOWS", windows)
     monkeypatch.delenv("PYTHONIOENCODING", raising=False)

@@ -1,4 +1,5 @@
-"""The torture tools run, find no fault in the program, and find each fault that is planted in it.
+"""The torture tools run, find no fault in the program, and find each fault that is
+planted in it.
 
 `make torture` runs them for longer; docs/reliability.md says what they do.
 """
@@ -15,7 +16,8 @@ TOOL = Path(__file__).parent / "tools" / "torture.py"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        not sys.platform.startswith("linux") or not shutil.which("cc"), reason="needs Linux and a C compiler, cc"
+        not sys.platform.startswith("linux") or not shutil.which("cc"),
+        reason="needs Linux and a C compiler, cc",
     ),
 ]
 
@@ -26,7 +28,8 @@ pytestmark = [
         ("kills", "--rounds 2", ""),
         ("calls", "--rounds 5", ""),
         ("calls", "--only overwrite:kill:9", ""),
-        ("power", "--rounds 20", ""),  # also proves that the shim's log gives what a run has left
+        # also proves that the shim's log gives what a run has left
+        ("power", "--rounds 20", ""),
         ("pairs", "--only resume:overwrite:12", ""),
         ("kills", "--plant skip-steps --rounds 3", "fault: kills "),
         ("calls", "--plant in-place --only new:kill:23", "JSONDecodeError"),
@@ -36,8 +39,21 @@ pytestmark = [
     ],
 )
 def test_finds_planted_faults_and_no_others(part: str, words: str, found: str) -> None:
-    command = [sys.executable, str(TOOL), part, "--backends", "numpy", "--minutes", "4", *words.split()]
-    env = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "PYTHONPATH")}
+    command = [
+        sys.executable,
+        str(TOOL),
+        part,
+        "--backends",
+        "numpy",
+        "--minutes",
+        "4",
+        *words.split(),
+    ]
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("LD_PRELOAD", "PYTHONPATH")
+    }
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
     assert done.returncode == bool(found), done.stdout + done.stderr
     assert found in done.stdout if found else done.stdout.endswith(", faults 0\n")

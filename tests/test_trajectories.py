@@ -1,6 +1,7 @@
 """Whole runs, cut into chunks, epochs and reports: every setting against plain NumPy.
 
-Whatever counts steps anew at a chunk, an epoch or a report shows, as does a schedule of another length.
+Whatever counts steps anew at a chunk, an epoch or a report shows, as does a schedule of
+another length.
 """
 
 from dataclasses import replace
@@ -34,7 +35,9 @@ class Case(NamedTuple):
     weights: np.ndarray | None = None
 
 
-def make_case(config: TrainConfig, task: str, samples: int, features: int, outputs: int, seed: int) -> Case:
+def make_case(
+    config: TrainConfig, task: str, samples: int, features: int, outputs: int, seed: int
+) -> Case:
     random = np.random.RandomState(seed)
     x = random.standard_normal((samples, features))
     t = {
@@ -46,13 +49,26 @@ def make_case(config: TrainConfig, task: str, samples: int, features: int, outpu
 
 
 def package_run(case: Case, backend: Backend) -> Run:
-    y = {"classes": case.t.argmax(axis=1), "labels": case.t.astype(int)}.get(case.task, case.t)
-    dataset = from_arrays(case.x, y, task=case.task, standardize=False, scale_targets=False, backend=backend)
+    y = {"classes": case.t.argmax(axis=1), "labels": case.t.astype(int)}.get(
+        case.task, case.t
+    )
+    dataset = from_arrays(
+        case.x,
+        y,
+        task=case.task,
+        standardize=False,
+        scale_targets=False,
+        backend=backend,
+    )
     weights = None if case.weights is None else case.weights.astype(float)
-    dataset = dataset._replace(hold_out=None, weights=weights)  # plain_run holds out the last samples
+    # plain_run holds out the last samples
+    dataset = dataset._replace(hold_out=None, weights=weights)
     events = [*trajectory(Job(case.config, dataset, backend))]
     network = events[-1].position.state.network
-    return Run(np.concatenate([event.losses for event in events]), flat([arrays_of(network, backend.to_numpy)]))
+    return Run(
+        np.concatenate([event.losses for event in events]),
+        flat([arrays_of(network, backend.to_numpy)]),
+    )
 
 
 def assert_agree(actual: Run, expected: Run) -> None:
@@ -60,8 +76,17 @@ def assert_agree(actual: Run, expected: Run) -> None:
     assert_near(actual.parameters, expected.parameters, TOLERANCE)
 
 
-# Reports and checkpoints cut an epoch of 50 samples into chunks, some of several steps; 4 leaves a batch of 2.
-BASE = TrainConfig(epochs=2, batch_size=4, hidden=(7,), seed=11, init="glorot", report_every=16, checkpoint_every=34)
+# Reports and checkpoints cut an epoch of 50 samples into chunks, some of several steps;
+# 4 leaves a batch of 2.
+BASE = TrainConfig(
+    epochs=2,
+    batch_size=4,
+    hidden=(7,),
+    seed=11,
+    init="glorot",
+    report_every=16,
+    checkpoint_every=34,
+)
 SETTINGS: dict[str, dict[str, Any]] = {
     "the notebook's": {"batch_size": 1, "learning_rate": 0.3, "init": "notebook"},
     "sgd, deferred": {"batch_size": 2, "learning_rate": 0.3, "schedule": "cosine", "update_order": "simultaneous",
@@ -81,7 +106,12 @@ QUICK_EVERYWHERE = ("the notebook's", "momentum", "adam")
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.every_backend] * (name in QUICK_EVERYWHERE)) for name in SETTINGS],
+    [
+        pytest.param(
+            name, marks=[pytest.mark.every_backend] * (name in QUICK_EVERYWHERE)
+        )
+        for name in SETTINGS
+    ],
 )
 def test_whole_runs_are_those_of_plain_numpy(name, backend):
     task = {"momentum": "labels", "adamw": "regression"}.get(name, "classes")
@@ -89,17 +119,36 @@ def test_whole_runs_are_those_of_plain_numpy(name, backend):
     assert_agree(package_run(case, backend), plain_run(*case))
 
 
-@pytest.mark.parametrize("name", [pytest.param("sgd, deferred", marks=pytest.mark.every_backend), "momentum", "adam"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("sgd, deferred", marks=pytest.mark.every_backend),
+        "momentum",
+        "adam",
+    ],
+)
 def test_samples_with_whole_weights_are_repeated_samples(name, backend):
     """Deferred or not, with dropout, momentum and clipped gradients."""
-    case = make_case(replace(BASE, **SETTINGS[name]), "labels" if name == "momentum" else "classes", 50, 9, 4, 3)
+    case = make_case(
+        replace(BASE, **SETTINGS[name]),
+        "labels" if name == "momentum" else "classes",
+        50,
+        9,
+        4,
+        3,
+    )
     case = case._replace(weights=np.arange(50) % 7 % 3)
     assert_agree(package_run(case, backend), plain_run(*case))
 
 
-@pytest.mark.parametrize("name", [pytest.param("the notebook's", marks=pytest.mark.every_backend), "momentum"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("the notebook's", marks=pytest.mark.every_backend), "momentum"],
+)
 def test_whole_runs_in_float32(name, backend32):
-    case = make_case(replace(BASE, **SETTINGS[name]), "classes", 50, 9, 4, 3)._replace(weights=np.arange(50) % 7 % 3)
+    case = make_case(replace(BASE, **SETTINGS[name]), "classes", 50, 9, 4, 3)._replace(
+        weights=np.arange(50) % 7 % 3
+    )
     actual, expected = package_run(case, backend32), plain_run(*case)
     tolerance = trajectory_tolerance(len(expected.losses), 9, np.float32)
     assert_near(actual.losses, expected.losses, tolerance)
@@ -107,7 +156,9 @@ def test_whole_runs_in_float32(name, backend32):
 
 
 def random_case(seed: int) -> Case:
-    """What two settings do together. beta_2 = 0 or a tiny epsilon would let Adam turn a rounded zero into a step."""
+    """What two settings do together. beta_2 = 0 or a tiny epsilon would let Adam turn a
+    rounded zero into a step.
+    """
     random = np.random.RandomState(seed)
 
     def choose(*values: Any) -> Any:
@@ -143,12 +194,16 @@ def random_case(seed: int) -> Case:
         checkpoint_every=choose(0, random.randint(1, samples)),
         defer_updates=choose(True, False),
     )
-    return make_case(config, task, samples, random.randint(1, 20), random.randint(2, 8), seed)
+    return make_case(
+        config, task, samples, random.randint(1, 20), random.randint(2, 8), seed
+    )
 
 
 @pytest.mark.parametrize("seed", range(24))
 def test_random_settings_are_those_of_plain_numpy(seed):
     case = random_case(seed)
     if seed % 2:
-        case = case._replace(weights=np.random.RandomState(seed).randint(0, 4, len(case.x)))
+        case = case._replace(
+            weights=np.random.RandomState(seed).randint(0, 4, len(case.x))
+        )
     assert_agree(package_run(case, open_backend()), plain_run(*case))

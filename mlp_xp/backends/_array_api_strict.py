@@ -8,12 +8,16 @@ from mlp_xp.core.library import Backend
 
 
 def open_library(device: str | None) -> Backend:
-    """Open array-api-strict, by default on a device that refuses NumPy's functions, as a GPU library does."""
+    """Open array-api-strict, by default on a device that refuses NumPy's functions, as
+    a GPU library does.
+    """
     xp = import_library("array-api-strict", "array-api-strict")
     try:
         place = xp.Device(device or "device1")
     except ValueError as error:
-        raise no_device("array-api-strict", device, ["CPU_DEVICE", "device1", "device2"]) from error
+        raise no_device(
+            "array-api-strict", device, ["CPU_DEVICE", "device1", "device2"]
+        ) from error
     host = xp.Device("CPU_DEVICE")
 
     def to_numpy(x: Array) -> np.ndarray:
@@ -21,5 +25,10 @@ def open_library(device: str | None) -> Backend:
 
     # A script uses its CPU device, which computes the same and which NumPy can read.
     return eager(
-        "array-api-strict", xp.__version__, xp, place, to_numpy, Details(imports="import array_api_strict as xp")
+        "array-api-strict",
+        xp.__version__,
+        xp,
+        place,
+        to_numpy,
+        Details(imports="import array_api_strict as xp"),
     )

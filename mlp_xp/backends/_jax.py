@@ -13,29 +13,44 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends.common import BackendError, Details, Loop, import_library, line_of, no_device
+from mlp_xp.backends.common import (
+    BackendError,
+    Details,
+    Loop,
+    import_library,
+    line_of,
+    no_device,
+)
 from mlp_xp.backends.reading import LibraryBackend
 from mlp_xp.backends.threads import ON_GPU, Threads, cpus
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend, Carry
 
-MOST_BYTES = 2**26  # of the folder for compiled functions; those of one network take about 0.1 MB
-# XLA's older code for elementwise operations, not cut into parts for many compiling threads.
-QUICK_TO_COMPILE = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+# of the folder for compiled functions; those of one network take about 0.1 MB
+MOST_BYTES = 2**26
+# XLA's older code for elementwise operations, not cut into parts for many compiling
+# threads.
+QUICK_TO_COMPILE = {
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
 
 
 def open_library(device: str | None) -> Backend:
     """Open JAX on a device, such as cpu or cuda:1. Raises BackendError."""
     jax = import_library("jax", "jax")
-    # Without this JAX turns every float64 into float32; it must be set before the first array is made.
+    # Without this JAX turns every float64 into float32; it must be set before the first
+    # array is made.
     jax.config.update("jax_enable_x64", True)
     if jax.config.jax_default_matmul_precision is None:
-        # On a GPU the default may be TF32, whose products have 10 bits: less than float32 promises.
+        # On a GPU the default may be TF32, whose products have 10 bits: less than
+        # float32 promises.
         jax.config.update("jax_default_matmul_precision", "highest")
     _set_compile_cache(jax)
     try:
         known = [f"{each.platform}:{each.id}" for each in jax.devices()]
-    except Exception as error:  # a RuntimeError, or an AssertionError for a platform without its plugin
+    # a RuntimeError, or an AssertionError for a platform without its plugin
+    except Exception as error:
         fault = f"backend jax: JAX {jax.__version__} is installed but cannot start: {line_of(error)}"
         raise BackendError(fault) from error
     platform, _, index = (device or "").partition(":")
@@ -46,9 +61,12 @@ def open_library(device: str | None) -> Backend:
     on_cpu = place.platform == "cpu"
 
     def jit(
-        function: Callable[..., Any], donate: tuple[int, ...] = (), most_steps: int | None = None
+        function: Callable[..., Any],
+        donate: tuple[int, ...] = (),
+        most_steps: int | None = None,
     ) -> Callable[..., Any]:
-        # Not on a GPU, where the host may have to wait for each step to see whether it is the last one.
+        # Not on a GPU, where the host may have to wait for each step to see whether it
+        # is the last one.
         if most_steps and on_cpu:
             return _filling_up(jax, function, donate, most_steps)
         compiled = jax.jit(function, donate_argnums=donate)
@@ -60,14 +78,15 @@ def open_library(device: str | None) -> Backend:
         def call(*args: Any) -> Any:
             with suppress(jax.errors.JaxRuntimeError, ValueError):
                 return quickly_compiled(*args)
-            # This XLA lacks one of the options, or the call is in another compiled function, which allows none. Any
-            # other failure comes again.
+            # This XLA lacks one of the options, or the call is in another compiled
+            # function, which allows none. Any other failure comes again.
             return compiled(*args)
 
         return call
 
     def from_numpy(array: np.ndarray, dtype: Any) -> Array:
-        return jax.device_put(np.array(array, dtype), place)  # which may use the memory of the copy
+        # which may use the memory of the copy
+        return jax.device_put(np.array(array, dtype), place)
 
     use = ""
     if place != jax.devices()[0]:
@@ -82,7 +101,8 @@ def open_library(device: str | None) -> Backend:
 
 
 _count: ContextVar[Array | None] = ContextVar("_count", default=None)
-"""How many rows the loops take that JAX traces now, in a function from `_filling_up`."""
+"""How many rows the loops take that JAX traces now, in a function from `_filling_up`.
+"""
 
 
 @contextmanager
@@ -94,8 +114,12 @@ def _taking(count: Array) -> Iterator[None]:
         _count.reset(token)
 
 
-def _filling_up(jax: ModuleType, chunk: Callable[..., Any], donate: tuple[int, ...], most_steps: int) -> Any:
-    """Compile a chunk once for all numbers of steps. A call fills its arrays up with zeros, and counts its steps."""
+def _filling_up(
+    jax: ModuleType, chunk: Callable[..., Any], donate: tuple[int, ...], most_steps: int
+) -> Any:
+    """Compile a chunk once for all numbers of steps. A call fills its arrays up with
+    zeros, and counts its steps.
+    """
 
     @wraps(chunk)
     def counted(*args: Any) -> Any:
@@ -134,12 +158,16 @@ def _loops(jax: ModuleType) -> tuple[Loop, Loop]:
 
         return scan_blocks(block, carry, xs, 1)
 
-    def scan_blocks(block: Loop, carry: Carry, xs: tuple[Array, ...], size: int, /) -> tuple[Carry, Array]:
+    def scan_blocks(
+        block: Loop, carry: Carry, xs: tuple[Array, ...], size: int, /
+    ) -> tuple[Carry, Array]:
         n, count = xs[0].shape[0], _count.get()
         size = min(size, n)
         rest = n % size
         if count is None:  # all whole blocks are in one loop, which is compiled once
-            blocks = tuple(jnp.reshape(x[: n - rest], (n // size, size, *x.shape[1:])) for x in xs)
+            blocks = tuple(
+                jnp.reshape(x[: n - rest], (n // size, size, *x.shape[1:])) for x in xs
+            )
             carry, ys = lax.scan(block, carry, blocks)
             ys = jnp.reshape(ys, (n - rest, *ys.shape[2:]))
             if rest:
@@ -148,7 +176,8 @@ def _loops(jax: ModuleType) -> tuple[Loop, Loop]:
             return carry, ys
 
         def squeezed(x: Array) -> tuple[int, ...]:
-            # Without axes of length 1, for which XLA would copy arrays to another layout.
+            # Without axes of length 1, for which XLA would copy arrays to another
+            # layout.
             return tuple(length for length in x.shape[1:] if length != 1)
 
         missing = -n % size
@@ -157,19 +186,27 @@ def _loops(jax: ModuleType) -> tuple[Loop, Loop]:
 
         def take(first: Array, carry: Carry) -> tuple[Carry, Array]:
             pieces = (lax.dynamic_slice_in_dim(array, first, size) for array in arrays)
-            rows = tuple(jnp.reshape(piece, (size, *x.shape[1:])) for piece, x in zip(pieces, xs, strict=True))
+            rows = tuple(
+                jnp.reshape(piece, (size, *x.shape[1:]))
+                for piece, x in zip(pieces, xs, strict=True)
+            )
             with _taking(jnp.minimum(count - first, size)):
                 return block(carry, rows)
 
         def take_next(i: Array, both: tuple[Carry, Array]) -> tuple[Carry, Array]:
             carry, y = take(i * size, both[0])
-            return carry, lax.dynamic_update_slice_in_dim(both[1], jnp.reshape(y, (size, *squeezed(y))), i * size, 0)
+            return carry, lax.dynamic_update_slice_in_dim(
+                both[1], jnp.reshape(y, (size, *squeezed(y))), i * size, 0
+            )
 
-        # The number of a step is unsigned, because JAX would look for each array whether it is negative.
+        # The number of a step is unsigned, because JAX would look for each array
+        # whether it is negative.
         zero = jnp.uint32(0)
         y = jax.eval_shape(take, zero, carry)[1]
         ys = jnp.zeros((n + missing, *squeezed(y)), y.dtype)
-        carry, ys = lax.fori_loop(zero, (count + (size - 1)) // size, take_next, (carry, ys))
+        carry, ys = lax.fori_loop(
+            zero, (count + (size - 1)) // size, take_next, (carry, ys)
+        )
         return carry, jnp.reshape(ys[:n], (n, *y.shape[1:]))
 
     return scan, scan_blocks
@@ -179,23 +216,33 @@ def _loops(jax: ModuleType) -> tuple[Loop, Loop]:
 def _threads() -> Threads:
     word = os.environ.get("NPROC", "")
     number = int(word) if word.isdecimal() and int(word) else cpus()
-    return Threads(number, f"JAX took {number} when it started, and keeps that", adjustable=False)
+    return Threads(
+        number, f"JAX took {number} when it started, and keeps that", adjustable=False
+    )
 
 
 def _set_compile_cache(jax: ModuleType) -> None:
-    """Let JAX keep what it compiles, unless the user has chosen a folder or switched its cache off."""
-    # Any failure to read or write an entry is a warning, and JAX compiles. Added in front again at each call, because
-    # `catch_warnings` of a caller may have removed it.
-    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry", UserWarning)
+    """Let JAX keep what it compiles, unless the user has chosen a folder or switched
+    its cache off.
+    """
+    # Any failure to read or write an entry is a warning, and JAX compiles. Added in
+    # front again at each call, because `catch_warnings` of a caller may have removed
+    # it.
+    warnings.filterwarnings(
+        "ignore",
+        "Error (reading|writing) persistent compilation cache entry",
+        UserWarning,
+    )
     config = jax.config
     if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
         return
-    # A folder for each number of threads, on which the compiled code and its last bits depend: JAX's keys leave it out.
-    # Older versions may not keep entries of different processors apart.
+    # A folder for each number of threads, on which the compiled code and its last bits
+    # depend: JAX's keys leave it out. Older versions may not keep entries of different
+    # processors apart.
     name = f"jax-{_threads().number}"
     if jax.version.__version_info__ >= (0, 10) and (folder := compile_cache(name)):
-        # By default only what takes a second to compile is kept. XLA's own caches may stop a process that cannot write
-        # them.
+        # By default only what takes a second to compile is kept. XLA's own caches may
+        # stop a process that cannot write them.
         for name, value in (
             ("jax_persistent_cache_min_compile_time_secs", 0.0),
             ("jax_persistent_cache_min_entry_size_bytes", -1),
@@ -207,11 +254,12 @@ def _set_compile_cache(jax: ModuleType) -> None:
 
 
 def compile_cache(name: str) -> Path | None:
-    """Return the folder of this name for compiled functions in the user's cache folder, or None if it cannot be used.
+    """Return the folder of this name for compiled functions in the user's cache folder,
+    or None if it cannot be used.
 
-    The cache folder is MLP_XP_CACHE, else the system's. Missing folders are made. Whoever can write to this one, or put
-    another one in its place, can run code in the processes that read it: this user and root alone may. Nothing is
-    raised.
+    The cache folder is MLP_XP_CACHE, else the system's. Missing folders are made.
+    Whoever can write to this one, or put another one in its place, can run code in the
+    processes that read it: this user and root alone may. Nothing is raised.
     """
     from platformdirs import user_cache_dir
 
@@ -223,16 +271,23 @@ def compile_cache(name: str) -> Path | None:
         usable = os.access(folder, os.R_OK | os.X_OK)
         if hasattr(os, "getuid"):
             status = folder.stat()
-            usable &= status.st_uid == os.getuid() and not status.st_mode & 0o022 and _is_private(folder)
-    except (OSError, RuntimeError, ValueError):  # RuntimeError: no home; ValueError: a null character in the name
+            usable &= (
+                status.st_uid == os.getuid()
+                and not status.st_mode & 0o022
+                and _is_private(folder)
+            )
+    # RuntimeError: no home; ValueError: a null character in the name
+    except (OSError, RuntimeError, ValueError):
         return None
     return folder if usable else None
 
 
 def _is_private(path: Path) -> bool:
-    """Return whether this user and root alone decide what an absolute path leads to: all its folders and links count.
+    """Return whether this user and root alone decide what an absolute path leads to:
+    all its folders and links count.
 
-    In a folder with the sticky bit, such as /tmp, others can add names, but not replace those of this user.
+    In a folder with the sticky bit, such as /tmp, others can add names, but not replace
+    those of this user.
     """
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):

@@ -11,4 +11,11 @@ def open_library(device: str | None) -> Backend:
     """Open NumPy. Raises BackendError for a device other than cpu."""
     if device not in (None, "cpu"):
         raise no_device("numpy", device, ["cpu"])
-    return eager("numpy", np.__version__, xp, "cpu", np.array, Details(imports="import numpy as xp"))
+    return eager(
+        "numpy",
+        np.__version__,
+        xp,
+        "cpu",
+        np.array,
+        Details(imports="import numpy as xp"),
+    )

@@ -6,23 +6,35 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends.common import BackendError, Details, eager, import_library, line_of, no_device
+from mlp_xp.backends.common import (
+    BackendError,
+    Details,
+    eager,
+    import_library,
+    line_of,
+    no_device,
+)
 from mlp_xp.backends.threads import LIMITS
 from mlp_xp.core.functional import Array, sigmoid
 from mlp_xp.core.library import Backend
 
 
 def open_library(device: str | None) -> Backend:
-    """Open PyTorch on a device, such as cpu or cuda:1; by default the CPU. Raises BackendError."""
+    """Open PyTorch on a device, such as cpu or cuda:1; by default the CPU. Raises
+    BackendError.
+    """
     torch = import_library("torch", "torch")
     import array_api_compat.torch as xp
 
     try:
         place = torch.device("cpu" if device is None else device)
         torch.ones(2, device=place).sum().item()
-    except (RuntimeError, AssertionError) as error:  # AssertionError: a build without CUDA
+    # AssertionError: a build without CUDA
+    except (RuntimeError, AssertionError) as error:
         known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        raise BackendError(f"{no_device('torch', device, known)} ({line_of(error)})") from error
+        raise BackendError(
+            f"{no_device('torch', device, known)} ({line_of(error)})"
+        ) from error
 
     def to_numpy(x: Array) -> np.ndarray:
         return np.array(x.detach().cpu().numpy())
@@ -45,7 +57,8 @@ def open_library(device: str | None) -> Backend:
     )  # fmt: skip
 
     def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-        # Data with requires_grad would have PyTorch keep a graph that grows with each step.
+        # Data with requires_grad would have PyTorch keep a graph that grows with each
+        # step.
         return torch.no_grad()(backend.jit(function, **options))
 
     return replace(backend, jit=jit)

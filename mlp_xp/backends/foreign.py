@@ -1,4 +1,6 @@
-"""Array namespaces that are known only by a name which the user gives, and hooks for them (see docs/libraries.md)."""
+"""Array namespaces that are known only by a name which the user gives, and hooks for
+them (see docs/libraries.md).
+"""
 
 import importlib.util
 import sys
@@ -43,8 +45,11 @@ def import_foreign(name: str, device: str | None) -> Any:
     start = f"backend {with_colon(name)}"
     try:
         found = find(name)
-    except (Exception, SystemExit) as error:  # a foreign module may raise anything while it is imported
-        raise BackendError(f"{start} no such array namespace can be imported: {line_of(error)}") from error
+    # a foreign module may raise anything while it is imported
+    except (Exception, SystemExit) as error:
+        raise BackendError(
+            f"{start} no such array namespace can be imported: {line_of(error)}"
+        ) from error
     if device is not None:
         raise BackendError(
             f"{start} a device can be chosen only for {', '.join(BACKENDS)}, not {device!r}",
@@ -54,11 +59,16 @@ def import_foreign(name: str, device: str | None) -> Any:
 
 
 def version_of(name: str, xp: Any) -> str:
-    """Return the version of the package that holds a foreign namespace, which may itself name another's."""
+    """Return the version of the package that holds a foreign namespace, which may
+    itself name another's.
+    """
     from importlib.metadata import packages_distributions, version
 
-    module = str(getattr(xp, "__name__", "") or name.partition(":")[0]).partition(".")[0]
-    # The package first: a module that imports all of NumPy's names has NumPy's `__version__` too.
+    module = str(getattr(xp, "__name__", "") or name.partition(":")[0]).partition(".")[
+        0
+    ]
+    # The package first: a module that imports all of NumPy's names has NumPy's
+    # `__version__` too.
     for package in packages_distributions().get(module, []):
         return version(package)
     return str(getattr(xp, "__version__", "unknown"))
@@ -67,25 +77,40 @@ def version_of(name: str, xp: Any) -> str:
 def open_foreign(name: str, found: Any, dtype: str) -> Backend:
     """Open a namespace, or a hook, which has one as `xp`.
 
-    Raises BackendError if it lacks something, or does not return a NumPy array as it was given.
+    Raises BackendError if it lacks something, or does not return a NumPy array as it
+    was given.
     """
     try:
-        hook = found if hasattr(found, "xp") else None  # which may have the library's functions too
+        # which may have the library's functions too
+        hook = found if hasattr(found, "xp") else None
         xp = found if hook is None else hook.xp
-        own, materialise, version = (getattr(hook, each, None) for each in ("to_numpy", "materialise", "version"))
-        # A hook may return the array's own memory, which an operation in place would change.
+        own, materialise, version = (
+            getattr(hook, each, None) for each in ("to_numpy", "materialise", "version")
+        )
+        # A hook may return the array's own memory, which an operation in place would
+        # change.
         to_numpy = copy_to_host if own is None else lambda x: np.array(own(x))
         version = " ".join(str(version or version_of(name, xp)).split())
         # SystemExit too: a library that ends the process must not look like success.
-        backend = eager(name, version, xp, None, to_numpy, Details((Exception, SystemExit), materialise=materialise))
+        backend = eager(
+            name,
+            version,
+            xp,
+            None,
+            to_numpy,
+            Details((Exception, SystemExit), materialise=materialise),
+        )
         if materialise:
             backend = replace(backend, jit=materialising(backend.jit, materialise))
         wanted = (*requirements.FUNCTIONS, *requirements.DTYPES, dtype)
         lacking = ", ".join(each for each in wanted if not hasattr(xp, each))
         standard = "it does not implement the array API standard: it lacks"
         fault = f"{standard} {lacking}" if lacking else find_fault(backend, dtype)
-    except Exception as error:  # a foreign object may raise anything when it is asked what it has
-        raise BackendError(f"backend {with_colon(name)} it cannot be opened: {line_of(error)}") from error
+    # a foreign object may raise anything when it is asked what it has
+    except Exception as error:
+        raise BackendError(
+            f"backend {with_colon(name)} it cannot be opened: {line_of(error)}"
+        ) from error
     if fault:
         raise BackendError(f"backend {with_colon(name)} {fault}")
     return backend
@@ -93,8 +118,11 @@ def open_foreign(name: str, found: Any, dtype: str) -> Backend:
 
 def find_fault(backend: Backend, dtype: str) -> str:
     """Return what is wrong with copies to a namespace and back; empty if nothing is."""
-    # Large arrays too, which a library may treat in another way; Cubed takes no more than a megabyte.
-    for (kind, values), count in product((("uint8", [255, 0]), (dtype, [0.5, -1.5])), (2, 100_001)):
+    # Large arrays too, which a library may treat in another way; Cubed takes no more
+    # than a megabyte.
+    for (kind, values), count in product(
+        (("uint8", [255, 0]), (dtype, [0.5, -1.5])), (2, 100_001)
+    ):
         sample = np.resize(np.array(values, kind), count)
         wanted, host = getattr(backend.xp, kind), sample.copy()
         try:
@@ -106,10 +134,14 @@ def find_fault(backend: Backend, dtype: str) -> str:
         except Exception as error:  # a foreign library may raise anything
             fault = f"a NumPy array of {kind} cannot be copied to it and back: {line_of(error)}"
             return f"{fault}; a hook with to_numpy may help (see docs/libraries.md)"
-        if (made, back.dtype) != (wanted, sample.dtype) or not np.array_equal(back, sample):
+        if (made, back.dtype) != (wanted, sample.dtype) or not np.array_equal(
+            back, sample
+        ):
             fault = f"{values}{f', {count} numbers,' * (count > 2)} of {kind} becomes a {made} array there"
             fault += f", and {back!r:.80} back on the host"
-            return f"{fault}; set it up for {kind} first, or give it a hook with to_numpy"
+            return (
+                f"{fault}; set it up for {kind} first, or give it a hook with to_numpy"
+            )
         if not np.array_equal(later, back):
             return f"its asarray(x, copy=True) does not copy: an array of {count} {kind} changes with the NumPy array x"
     return ""
@@ -118,10 +150,11 @@ def find_fault(backend: Backend, dtype: str) -> str:
 def materialising(
     own: Callable[..., Callable[..., Any]], materialise: Callable[..., Sequence[Array]]
 ) -> Callable[..., Callable[..., Any]]:
-    """Return `Backend.jit`, given `own`, but with functions that have all arrays that they return computed at once.
+    """Return `Backend.jit`, given `own`, but with functions that have all arrays that
+    they return computed at once.
 
-    Without that, a lazy library's graph would never end. These functions raise ValueError if `materialise` does not
-    return as many arrays.
+    Without that, a lazy library's graph would never end. These functions raise
+    ValueError if `materialise` does not return as many arrays.
     """
 
     def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
@@ -134,7 +167,9 @@ def materialising(
             rebuild(result, arrays.append)
             found = list(materialise(*arrays))
             if len(found) != len(arrays):
-                raise ValueError(f"materialise returns {len(found)} arrays instead of {len(arrays)}")
+                raise ValueError(
+                    f"materialise returns {len(found)} arrays instead of {len(arrays)}"
+                )
             remaining = iter(found)
             return rebuild(result, lambda _: next(remaining))
 
@@ -152,16 +187,27 @@ def rebuild(tree: Any, change: Callable[[Array], Any]) -> Any:
 
 
 def copy_to_host(x: Array) -> np.ndarray:
-    """Copy an array of an unknown library to the host. Raises TypeError if NumPy cannot read it."""
+    """Copy an array of an unknown library to the host. Raises TypeError if NumPy cannot
+    read it.
+    """
     refusals = []
     for device in (None, "cpu"):  # "cpu" asks for a copy
         try:
             return np.array(np.from_dlpack(x, device=device))
-        # What the standard allows it to raise, and what libraries of older versions of the standard do.
-        except (AttributeError, TypeError, ValueError, BufferError, RuntimeError) as error:
+        # What the standard allows it to raise, and what libraries of older versions of
+        # the standard do.
+        except (
+            AttributeError,
+            TypeError,
+            ValueError,
+            BufferError,
+            RuntimeError,
+        ) as error:
             refusals.append(one_line(error))
     array = np.array(x)
     if array.dtype == object:  # NumPy's answer for what it does not know
         reason = f": {refusals[0]}" if hasattr(x, "__dlpack__") else ""
-        raise TypeError(f"NumPy cannot read a {type(x).__module__}.{type(x).__name__}{reason}")
+        raise TypeError(
+            f"NumPy cannot read a {type(x).__module__}.{type(x).__name__}{reason}"
+        )
     return array

@@ -1,7 +1,9 @@
-"""What this package asks of an array library, besides the dtype of the run (float64 or float32).
+"""What this package asks of an array library, besides the dtype of the run (float64 or
+float32).
 
-`tests/backends/test_requirements.py` records what runs of all settings use, and compares it with these lists. A
-namespace that lacks one of the functions or dtypes is refused when it is opened.
+`tests/backends/test_requirements.py` records what runs of all settings use, and
+compares it with these lists. A namespace that lacks one of the functions or dtypes is
+refused when it is opened.
 """
 
 # Functions of the namespace, with the keyword arguments that they must take.

@@ -1,7 +1,9 @@
-"""The threads on which array libraries compute: how many, why, and a context in which they use that many.
+"""The threads on which array libraries compute: how many, why, and a context in which
+they use that many.
 
-For a small network, passing work between threads costs more than it saves: on a busy machine a step takes over ten
-times longer. For wide layers and large batches, all CPUs together are faster. See docs/performance.md.
+For a small network, passing work between threads costs more than it saves: on a busy
+machine a step takes over ten times longer. For wide layers and large batches, all CPUs
+together are faster. See docs/performance.md.
 """
 
 import os
@@ -19,18 +21,22 @@ from threadpoolctl import ThreadpoolController
 from mlp_xp.core.library import Backend
 from mlp_xp.declared import ConfigError, Setting, checked
 
-# Multiply-adds of a forward pass from which on a run uses all CPUs. If they have other work, threads wait for each
-# other: the shorter a step, the more it loses against one thread, up to 16 times. From here on it loses a factor of 1.2
-# to 2.4; see docs/performance.md.
+# Multiply-adds of a forward pass from which on a run uses all CPUs. If they have other
+# work, threads wait for each other: the shorter a step, the more it loses against one
+# thread, up to 16 times. From here on it loses a factor of 1.2 to 2.4; see
+# docs/performance.md.
 LARGE_STEP = 4 * 10**9
-# Multiply-adds of a forward pass up to which a step takes longer on a GPU than on one CPU
-# core. A step is a chain of some 25 launches, each of which takes CuPy 10 µs (its pull
-# request 3298). In that time a core does a step of 5 million: docs/performance.md has
-# 319 µs for 6.5 million. No GPU was measured.
+# Multiply-adds of a forward pass up to which a step takes longer on a GPU than on one
+# CPU core. A step is a chain of some 25 launches, each of which takes CuPy 10 µs (its
+# pull request 3298). In that time a core does a step of 5 million: docs/performance.md
+# has 319 µs for 6.5 million. No GPU was measured.
 LAUNCH_BOUND = 5 * 10**6
-# The number may exceed the CPUs, but OpenMP ends the process if it cannot start a thread.
+# The number may exceed the CPUs, but OpenMP ends the process if it cannot start a
+# thread.
 THREADS = Setting("threads", int, (NoneType,), None, least=1, most=1024)
-VARIABLES = tuple(f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "GOTO", "MKL", "BLIS"))
+VARIABLES = tuple(
+    f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "GOTO", "MKL", "BLIS")
+)
 
 
 class Threads(NamedTuple):
@@ -55,7 +61,9 @@ UNKNOWN = Threads(
 
 
 def threads_chosen() -> dict[str, str]:
-    """Return the environment variables that set the thread count of BLAS and OpenMP, such as OMP_NUM_THREADS."""
+    """Return the environment variables that set the thread count of BLAS and OpenMP,
+    such as OMP_NUM_THREADS.
+    """
     return {name: value for name in VARIABLES if (value := os.environ.get(name))}
 
 
@@ -68,15 +76,21 @@ def available_cpus() -> int:
 
 def cpus() -> int:
     """Return the number of CPUs on which this process may run."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )
 
 
 def choose_threads(backend: Backend, work: int, before: int | None = None) -> Backend:
-    """Choose a thread count for steps of this size; return the backend unchanged if one is already chosen.
+    """Choose a thread count for steps of this size; return the backend unchanged if one
+    is already chosen.
 
-    The number with which `open_backend` was called comes first, then `before`, that of a run to resume, then
-    environment variables, and then a rule: one thread, or for large steps all CPUs. work: samples of a step x
-    parameters, the multiply-adds of a forward pass.
+    The number with which `open_backend` was called comes first, then `before`, that of
+    a run to resume, then environment variables, and then a rule: one thread, or for
+    large steps all CPUs. work: samples of a step x parameters, the multiply-adds of a
+    forward pass.
     """
     if backend.threads.number is not None or not backend.threads.adjustable:
         return backend
@@ -84,20 +98,32 @@ def choose_threads(backend: Backend, work: int, before: int | None = None) -> Ba
         return on_threads(backend, before, "as when the run began")
     if variables := threads_chosen():
         reason = ", ".join(f"{name}={value}" for name, value in variables.items())
-        return replace(backend, threads=backend.threads._replace(number=backend.details.thread_count(), reason=reason))
+        return replace(
+            backend,
+            threads=backend.threads._replace(
+                number=backend.details.thread_count(), reason=reason
+            ),
+        )
     shown = f"{work:,} multiply-adds".replace(",", " ")
     if work < LARGE_STEP:
-        return on_threads(backend, 1, f"a forward pass of {shown} is too small for more")
+        return on_threads(
+            backend, 1, f"a forward pass of {shown} is too small for more"
+        )
     number = available_cpus()
-    return on_threads(backend, number, f"a forward pass has {shown}, and this process may use {number} CPUs")
+    return on_threads(
+        backend,
+        number,
+        f"a forward pass has {shown}, and this process may use {number} CPUs",
+    )
 
 
 @lru_cache(maxsize=64)
 def on_threads(backend: Backend, number: int, reason: str) -> Backend:
     """Return the backend with this thread count: the same object for the same one.
 
-    Python threads that compute on different numbers of threads at once wait for each other, because the numbers
-    are the process's. Raises ConfigError for an invalid number, and where the library does not let one choose.
+    Python threads that compute on different numbers of threads at once wait for each
+    other, because the numbers are the process's. Raises ConfigError for an invalid
+    number, and where the library does not let one choose.
     """
     checked(THREADS, number)
     if not backend.threads.adjustable:
@@ -110,15 +136,20 @@ def on_threads(backend: Backend, number: int, reason: str) -> Backend:
     def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         return LIMITS.at(number)(backend.jit(function, **options))
 
-    return replace(backend, jit=jit, threads=backend.threads._replace(number=number, reason=reason))
+    return replace(
+        backend, jit=jit, threads=backend.threads._replace(number=number, reason=reason)
+    )
 
 
 @contextmanager
 def starting_on(threads: int | None) -> Iterator[None]:
-    """Let JAX start on this many threads in this context, unless it has started before. None: as it does anyway."""
+    """Let JAX start on this many threads in this context, unless it has started before.
+    None: as it does anyway.
+    """
     before = os.environ.get("NPROC")
     if threads is not None and "jax" not in sys.modules:
-        os.environ["NPROC"] = str(threads)  # XLA reads it when it makes its pool of threads
+        # XLA reads it when it makes its pool of threads
+        os.environ["NPROC"] = str(threads)
     try:
         yield
     finally:
@@ -128,11 +159,13 @@ def starting_on(threads: int | None) -> Iterator[None]:
 
 
 class Limits:
-    """The thread counts of the libraries in this process, and a context in which all have the same one.
+    """The thread counts of the libraries in this process, and a context in which all
+    have the same one.
 
-    BLAS libraries and PyTorch have one number for the whole process. So one Python thread at a time is in the context:
-    if another one left it earlier and restored the old number, the last bits of the first would change. In a context
-    within another one, the outer number holds.
+    BLAS libraries and PyTorch have one number for the whole process. So one Python
+    thread at a time is in the context: if another one left it earlier and restored the
+    old number, the last bits of the first would change. In a context within another
+    one, the outer number holds.
     """
 
     def __init__(self) -> None:
@@ -140,7 +173,9 @@ class Limits:
         self._is_inside = False
         self._found: list[Any] = []
         self.others: list[Any] = []
-        """What has `get_num_threads()` and `set_num_threads(number)` of its own, such as PyTorch."""
+        """What has `get_num_threads()` and `set_num_threads(number)` of its own, such
+        as PyTorch.
+        """
 
     def look(self) -> None:
         """Find the libraries that are loaded now, which takes milliseconds."""
@@ -149,7 +184,10 @@ class Limits:
 
     def count(self) -> int | None:
         """Return the largest thread count of a BLAS library; None if there is none."""
-        return max((each.get_num_threads() for each in self._found if each.user_api == "blas"), default=None)
+        return max(
+            (each.get_num_threads() for each in self._found if each.user_api == "blas"),
+            default=None,
+        )
 
     def controls(self) -> bool:
         """Return whether there is a library whose threads can be chosen."""
@@ -159,9 +197,11 @@ class Limits:
 
     @contextmanager
     def at(self, number: int | None = None) -> Iterator[None]:
-        """Let the libraries compute on this many threads in this context, or in a function that this decorates.
+        """Let the libraries compute on this many threads in this context, or in a
+        function that this decorates.
 
-        By default that is one, or what environment variables say (see `threads_chosen`).
+        By default that is one, or what environment variables say (see
+        `threads_chosen`).
         """
         if number is None and threads_chosen():
             yield
@@ -183,8 +223,9 @@ class Limits:
 
 def _set_threads(libraries: Sequence[Any], numbers: Sequence[int]) -> None:
     for library, number in zip(libraries, numbers, strict=True):
-        # Newer versions of threadpoolctl let only one Python thread set the number of OpenBLAS, until that is cleared,
-        # and ignore the others. Here the lock of Limits sees to the order.
+        # Newer versions of threadpoolctl let only one Python thread set the number of
+        # OpenBLAS, until that is cleared, and ignore the others. Here the lock of
+        # Limits sees to the order.
         release = getattr(library, "clear_controlling_thread", lambda force: None)
         release(force=True)
         library.set_num_threads(number)

@@ -1,7 +1,7 @@
 """The entry point of all commands: `mlp-xp`, `python -m mlp_xp` and the scripts.
 
-Everything else is imported inside `run`, so that an interrupt or a missing library during the imports is also reported
-in one line.
+Everything else is imported inside `run`, so that an interrupt or a missing library
+during the imports is also reported in one line.
 """
 
 import sys
@@ -26,7 +26,8 @@ COMMANDS = {
 def main(name: str | None = None) -> None:
     """Run a command with the arguments of this process, and exit.
 
-    name: the command to run. Without it, the first command-line argument names the command.
+    name: the command to run. Without it, the first command-line argument names the
+        command.
     """
     run(lambda: call([*([name] if name else []), *sys.argv[1:]]))
 
@@ -39,6 +40,7 @@ def call(words: list[str]) -> int | None:
         from mlp_xp.backends.opening import compile_afresh
 
         compile_afresh()
-    words = [word for word in words if word not in ("--debug", "--no-compile-cache")]  # see `process.run` for --debug
+    # see `process.run` for --debug
+    words = [word for word in words if word not in ("--debug", "--no-compile-cache")]
     code: int | None = options.call(options.make_app(words[:1]), words)
     return code

@@ -1,4 +1,6 @@
-"""The settings that a command line chooses: of a file, a recipe or a run, with the options that were typed."""
+"""The settings that a command line chooses: of a file, a recipe or a run, with the
+options that were typed.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,16 +10,24 @@ from mlp_xp.data.datasets import is_own
 from mlp_xp.data.origin import Origin
 from mlp_xp.runs.records import parse_settings
 from mlp_xp.runs.run_folder import RunFolder
-from mlp_xp.runs.settings import RECIPES, Settings, check_unchanged, of_recipe, settings_of
+from mlp_xp.runs.settings import (
+    RECIPES,
+    Settings,
+    check_unchanged,
+    of_recipe,
+    settings_of,
+)
 
 
-def base_settings(recipe: str | None, config: Path | None, given: Mapping[str, Any]) -> Settings:
+def base_settings(
+    recipe: str | None, config: Path | None, given: Mapping[str, Any]
+) -> Settings:
     """Return the settings of a file or a recipe; by default of the recipe for the data.
 
     Args:
-        recipe: The name of a recipe, if one was typed.
-        config: A file with settings, if one was typed.
-        given: The options that were typed, each a value or, of `sweep`, a tuple of values.
+        recipe: The name of a recipe, if one was typed. config: A file with settings, if
+        one was typed. given: The options that were typed, each a value or, of `sweep`,
+        a tuple of values.
 
     Raises:
         MlpXpError: The file cannot be read.
@@ -28,7 +38,9 @@ def base_settings(recipe: str | None, config: Path | None, given: Mapping[str, A
 
 
 def recipe_for(recipe: str | None, given: Mapping[str, Any]) -> str:
-    """Return the name of a recipe, by default `own` for data of one's own and else `notebook`."""
+    """Return the name of a recipe, by default `own` for data of one's own and else
+    `notebook`.
+    """
     if recipe:
         return recipe
     data_dir, label = _first(given.get("data_dir")), _first(given.get("label"))

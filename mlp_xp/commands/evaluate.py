@@ -1,4 +1,6 @@
-"""Evaluate a run's network, or an ensemble of several, on the test set: `python scripts/evaluate.py RUN_DIR ...`."""
+"""Evaluate a run's network, or an ensemble of several, on the test set: `python
+scripts/evaluate.py RUN_DIR ...`.
+"""
 
 from collections.abc import Iterable, Sequence
 from json import dumps
@@ -33,38 +35,57 @@ def evaluate(
     data_dir: Path | None = None,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Evaluate a run's network on the test set, in total and for each class, label or output.
+    """Evaluate a run's network on the test set, in total and for each class, label or
+    output.
 
-    With several runs, or a sweep, evaluate each of them, and the ensemble, whose probabilities or numbers are the mean
-    of theirs. Most figures need scikit-learn; docs/runs.md defines them.
+    With several runs, or a sweep, evaluate each of them, and the ensemble, whose
+    probabilities or numbers are the mean of theirs. Most figures need scikit-learn;
+    docs/runs.md defines them.
 
     Args:
         run_dirs: The folder of a training run or of a sweep, or the folders of several.
-        json: Print a JSON object with all figures and the confusion matrix; for an ensemble also those of its runs.
-        csv: Print a table in CSV with all figures, a line per run, and a last one for an ensemble.
-        data_dir: Evaluate on this data, read as the run's own: on its test set, or on every sample if it has none. Rows
+        json: Print a JSON object with all figures and the confusion matrix; for an
+        ensemble also those of its runs. csv: Print a table in CSV with all figures, a
+        line per run, and a last one for an ensemble. data_dir: Evaluate on this data,
+        read as the run's own: on its test set, or on every sample if it has none. Rows
             that the run was trained on are left out.
     """
     only_one(json=json, csv=csv)
-    found = api.evaluate(run_dirs, data_dir, backend=backend, device=device, cache_dir=cache_dir)
+    found = api.evaluate(
+        run_dirs, data_dir, backend=backend, device=device, cache_dir=cache_dir
+    )
     folders = [Path(each.source) for each in found.models]
     warn_of_unfinished(folders)
     several = len(run_dirs) > 1 or SweepFolder(run_dirs[0]).exists()
-    records = [{"run": str(folder), **each} for folder, each in zip(folders, found.run_figures, strict=True)]
+    records = [
+        {"run": str(folder), **each}
+        for folder, each in zip(folders, found.run_figures, strict=True)
+    ]
     if not {"log_loss", "mae"} & found.figures.keys():
-        print_line("note", "more figures need scikit-learn, which " + not_installed("scikit-learn"))
+        print_line(
+            "note",
+            "more figures need scikit-learn, which " + not_installed("scikit-learn"),
+        )
     if csv:
-        last = [{"run": f"ensemble of {len(folders)}", **found.figures}] if several else []
+        last = (
+            [{"run": f"ensemble of {len(folders)}", **found.figures}] if several else []
+        )
         lines = [*map(flat, records + last)]
         print_csv([lines[0], *(line.values() for line in lines)])
     elif json:
-        print(dumps({**found.figures, "runs": records} if several else records[0], indent=2))
+        print(
+            dumps(
+                {**found.figures, "runs": records} if several else records[0], indent=2
+            )
+        )
     else:
         show(found, folders if several else (), plain_console())
 
 
 def warn_of_unfinished(folders: Iterable[Path]) -> None:
-    """Print a line on stderr for each run that has not ended, because its network is that of its last checkpoint."""
+    """Print a line on stderr for each run that has not ended, because its network is
+    that of its last checkpoint.
+    """
     for folder in folders:
         row = read_row(RunFolder(folder))
         if row.state in (INTERRUPTED, IN_USE):
@@ -75,35 +96,66 @@ def warn_of_unfinished(folders: Iterable[Path]) -> None:
 
 
 def flat(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the figures of a record, and those of each class, label or output by names such as `recall 7`."""
+    """Return the figures of a record, and those of each class, label or output by names
+    such as `recall 7`.
+    """
     parts = next(value for value in record.values() if isinstance(value, list))
-    named = {f"{name} {part['name']}": value for part in parts for name, value in part.items() if name != "name"}
-    return {name: value for name, value in record.items() if not isinstance(value, list)} | named
+    named = {
+        f"{name} {part['name']}": value
+        for part in parts
+        for name, value in part.items()
+        if name != "name"
+    }
+    return {
+        name: value for name, value in record.items() if not isinstance(value, list)
+    } | named
 
 
 def show(found: api.Evaluated, folders: Sequence[Path], console: Console) -> None:
     """Print the figures of a network, or of several in `folders` and of their ensemble."""
     model, names, whole = found.models[0], found.models[0].class_names, found.figures
     if folders:
-        runs = [*labels([read_row(RunFolder(folder)) for folder in folders]), f"ensemble of {len(folders)}"]
-        head, kind = ("test %", "accuracy") if found.result.r2 is None else ("test R²", "r2")
+        runs = [
+            *labels([read_row(RunFolder(folder)) for folder in folders]),
+            f"ensemble of {len(folders)}",
+        ]
+        head, kind = (
+            ("test %", "accuracy") if found.result.r2 is None else ("test R²", "r2")
+        )
         results = zip(runs, (*found.runs, found.result), strict=True)
-        scores = ((run, figure(kind, each.score), f"{each.loss:.4f}") for run, each in results)
+        scores = (
+            (run, figure(kind, each.score), f"{each.loss:.4f}") for run, each in results
+        )
         print_table(("run", head, "loss"), scores, console)
         say(console, "\nthe ensemble:")
     say(console, f"{described_result(found.result, model.input_shape)}\n")
     parts = whole[model.task.outputs_name]
-    heads = HEADS | {"name": model.task.outputs_name, "samples": described(model.input_shape).split()[0]}
+    heads = HEADS | {
+        "name": model.task.outputs_name,
+        "samples": described(model.input_shape).split()[0],
+    }
     rows = [[_cell(*item) for item in part.items()] for part in parts]
     for how in ("macro", "weighted"):
-        means = [_cell(name, whole[f"{name}_{how}"]) if f"{name}_{how}" in whole else "" for name in parts[0]]
+        means = [
+            _cell(name, whole[f"{name}_{how}"]) if f"{name}_{how}" in whole else ""
+            for name in parts[0]
+        ]
         rows += [[f"{how} mean", *means[1:]]] if any(means) else []
-    print_table([heads.get(name, name.replace("_", " ")) for name in parts[0]], rows, console)
-    if said := [f"{name.replace('_', ' ')} {whole[name]:.4f}" for name in PROBABLE if name in whole]:
+    print_table(
+        [heads.get(name, name.replace("_", " ")) for name in parts[0]], rows, console
+    )
+    if said := [
+        f"{name.replace('_', ' ')} {whole[name]:.4f}"
+        for name in PROBABLE
+        if name in whole
+    ]:
         say(console, f"\n{', '.join(said)}")
     if matrix := whole.get("confusion_matrix"):
         say(console, "\nconfusion matrix (rows: true class; columns: predicted class)")
-        counts = ((name, *(str(count or ".") for count in row)) for name, row in zip(names, matrix, strict=True))
+        counts = (
+            (name, *(str(count or ".") for count in row))
+            for name, row in zip(names, matrix, strict=True)
+        )
         print_table(("", *names), counts, console)
 
 

@@ -1,4 +1,6 @@
-"""Write a web page with a run's network, in which people draw or move sliders: `mlp-xp page RUN_DIR digit.html`."""
+"""Write a web page with a run's network, in which people draw or move sliders: `mlp-xp
+page RUN_DIR digit.html`.
+"""
 
 from pathlib import Path
 
@@ -16,14 +18,16 @@ def page(
     data_dir: Path | None = None,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Write a web page with the network of a run: one file, which any browser opens without a server or internet.
+    """Write a web page with the network of a run: one file, which any browser opens
+    without a server or internet.
 
-    People draw in it, or move sliders for the columns of a table, and see what the network says; see docs/page.md.
+    People draw in it, or move sliders for the columns of a table, and see what the
+    network says; see docs/page.md.
 
     Args:
-        run_dir: The folder of a training run.
-        output: The HTML file to write, such as digit.html, which replaces an existing file.
-        data_dir: The data of the run, if they have moved.
+        run_dir: The folder of a training run. output: The HTML file to write, such as
+        digit.html, which replaces an existing file. data_dir: The data of the run, if
+        they have moved.
     """
     export_page(run_dir, output, backend, data=data_dir, cache_dir=cache_dir)
     warn_of_unfinished([run_dir])

@@ -1,7 +1,8 @@
 """Check that all backends give the same trajectory: `python scripts/parity.py`.
 
-It trains one configuration on several array libraries and compares each, step by step, with NumPy in float64. With
---trace, it reports the first single operation that deviates instead. docs/parity.md lists the exit codes.
+It trains one configuration on several array libraries and compares each, step by step,
+with NumPy in float64. With --trace, it reports the first single operation that deviates
+instead. docs/parity.md lists the exit codes.
 """
 
 import json
@@ -62,25 +63,32 @@ def parity(
     """Train on several array libraries and compare each, step by step, with NumPy.
 
     Args:
-        recipe: Set of training settings and dtype to start from.
-        backends: Names, or `module:namespace` for any other module that implements the standard. By default all usable
+        recipe: Set of training settings and dtype to start from. backends: Names, or
+        `module:namespace` for any other module that implements the standard. By default
+        all usable
             ones.
-        device: Devices, each as NAME=DEVICE, such as torch=cuda:0.
-        steps: Update steps, after the ten steps of the notebook's warm-up.
-        dtype: Floating-point type to compute with, by default that of the recipe. Both are compared with float64; for
+        device: Devices, each as NAME=DEVICE, such as torch=cuda:0. steps: Update steps,
+        after the ten steps of the notebook's warm-up. dtype: Floating-point type to
+        compute with, by default that of the recipe. Both are compared with float64; for
             float32 the tolerance follows from its larger eps.
-        tolerance: Relative deviation to allow at every step, instead of the derived tolerance.
-        data_dir: Your own data instead of MNIST: images of classes, or with --trace any data that can be trained on.
-        test_samples: Evaluate on this many test samples, the first ones, instead of all.
-        notebook: Also compare the notebook's own loop in plain NumPy (one hidden layer; batches must divide the data).
-        report_dir: Write parity.json and parity.png to this folder; with --trace, the reproducers.
-        trace: Compare every single operation with NumPy, from the same inputs, and report the first one that deviates.
-        all_operations: Like --trace, but also trace small runs of other tasks and settings: together they use all that
+        tolerance: Relative deviation to allow at every step, instead of the derived
+        tolerance. data_dir: Your own data instead of MNIST: images of classes, or with
+        --trace any data that can be trained on. test_samples: Evaluate on this many
+        test samples, the first ones, instead of all. notebook: Also compare the
+        notebook's own loop in plain NumPy (one hidden layer; batches must divide the
+        data). report_dir: Write parity.json and parity.png to this folder; with
+        --trace, the reproducers. trace: Compare every single operation with NumPy, from
+        the same inputs, and report the first one that deviates. all_operations: Like
+        --trace, but also trace small runs of other tasks and settings: together they
+        use all that
             is required.
     """
     check_range("steps", steps)
     if tolerance is not None and not 0 < tolerance < math.inf:
-        raise ConfigError(f"{tolerance} is out of range; it must be finite and above 0", setting="tolerance")
+        raise ConfigError(
+            f"{tolerance} is out of range; it must be finite and above 0",
+            setting="tolerance",
+        )
     trace = trace or all_operations
     only_one(trace=trace, notebook=notebook)
     only_one(trace=trace, tolerance=tolerance)
@@ -88,12 +96,21 @@ def parity(
     float_type = dtype or preset.dtype
     config = replace(preset.train, **given)
     if config.epochs != preset.train.epochs:
-        raise ConfigError("the check runs for a number of steps; give --steps instead", setting="epochs")
+        raise ConfigError(
+            "the check runs for a number of steps; give --steps instead",
+            setting="epochs",
+        )
     console = plain_console()
-    devices, names = dict(pair.partition("=")[::2] for pair in device), backends or BACKENDS
+    devices, names = (
+        dict(pair.partition("=")[::2] for pair in device),
+        backends or BACKENDS,
+    )
     for name, place in devices.items():
         if name not in names or not place:
-            raise ConfigError(f"{name!r} is not one of the compared backends; give NAME=DEVICE", setting="device")
+            raise ConfigError(
+                f"{name!r} is not one of the compared backends; give NAME=DEVICE",
+                setting="device",
+            )
     opened, missed = list[Backend](), list[BackendError]()
     for name in names:
         try:
@@ -107,26 +124,55 @@ def parity(
             else:
                 say(console, f"not run: {error}")
     # NumPy in float64 is the reference; it is not compared with itself.
-    compared = [backend for backend in opened if trace or (backend.name, float_type) != ("numpy", "float64")]
+    compared = [
+        backend
+        for backend in opened
+        if trace or (backend.name, float_type) != ("numpy", "float64")
+    ]
     if not compared and not notebook:
-        fault, remedy = "nothing to compare with NumPy in float64", "install or name another library, such as jax"
-        raise missed[0] if missed else ConfigError(fault, remedy=remedy, setting="backends")
+        fault, remedy = (
+            "nothing to compare with NumPy in float64",
+            "install or name another library, such as jax",
+        )
+        raise (
+            missed[0]
+            if missed
+            else ConfigError(fault, remedy=remedy, setting="backends")
+        )
     if report_dir and not trace:
         from mlp_xp.show.plots import new_figure
 
-        new_figure(1, 1)  # raises an error now, not after an hour of training, if Matplotlib is not installed
+        # raises an error now, not after an hour of training, if Matplotlib is not
+        # installed
+        new_figure(1, 1)
     dataset = load_dataset(data_dir or "mnist")
     if test_samples is not None and dataset.test_inputs is not None:
         check_range("test_samples", test_samples)
-        inputs, labels = (each[:test_samples] for each in (dataset.test_inputs, dataset.test_labels))
+        inputs, labels = (
+            each[:test_samples] for each in (dataset.test_inputs, dataset.test_labels)
+        )
         dataset = dataset._replace(test_inputs=inputs, test_labels=labels)
     if trace:
-        traces = (trace_backend(config, dataset, each, steps, report_dir, all_operations) for each in compared)
+        traces = (
+            trace_backend(config, dataset, each, steps, report_dir, all_operations)
+            for each in compared
+        )
         code = min(chain.from_iterable(traces), key=WORST_FIRST.index)
     else:
-        results = check(config, dataset, compared, steps, tolerance, with_notebook=notebook)
+        results = check(
+            config, dataset, compared, steps, tolerance, with_notebook=notebook
+        )
         hidden, total = not console.is_terminal, 1 + len(compared) + notebook
-        found = [*track(results, "comparing", total, console=console, transient=True, disable=hidden)]
+        found = [
+            *track(
+                results,
+                "comparing",
+                total,
+                console=console,
+                transient=True,
+                disable=hidden,
+            )
+        ]
         comparisons = [each for each in found if isinstance(each, Comparison)]
         failures = [each for each in found if isinstance(each, Failure)]
         records = [*map(as_record, chain[Comparison | Failure](comparisons, failures))]
@@ -141,7 +187,11 @@ def parity(
                 say(console, str(comparison))
             # Where the probe has named an operation, there is nothing to find.
             unknown = [each for each in records if not each.get("deviating")]
-            wrong = {each["backend"]: None for each in unknown if each["verdict"] in ("DIFFERS", "FAILED")}
+            wrong = {
+                each["backend"]: None
+                for each in unknown
+                if each["verdict"] in ("DIFFERS", "FAILED")
+            }
             wrong.pop("notebook", None)
             if wrong:
                 more = command_line(["--trace", "--backends", *wrong])
@@ -152,16 +202,26 @@ def parity(
                 print_line("error", failure.reason)
         finally:  # also if nobody reads the output any more: the work is done
             if report_dir:
-                asked = {"steps": steps, "tolerance": tolerance, "data_dir": data_dir, "test_samples": test_samples}
+                asked = {
+                    "steps": steps,
+                    "tolerance": tolerance,
+                    "data_dir": data_dir,
+                    "test_samples": test_samples,
+                }
                 record = {
                     "arguments": asked | asdict(config),
-                    "versions": {"mlp_xp": __version__, "python": platform.python_version()},
+                    "versions": {
+                        "mlp_xp": __version__,
+                        "python": platform.python_version(),
+                    },
                     "backends": records[: len(comparisons)],
                     "failures": records[len(comparisons) :],
                     "mismatches": faults,
                 }
                 write_report(report_dir, comparisons, record)
-        code = 1 if not all(each.agrees for each in comparisons) else 3 if failures else 0
+        code = (
+            1 if not all(each.agrees for each in comparisons) else 3 if failures else 0
+        )
     for each in missed:
         print_line("error", str(each))
     return code or (2 if missed else 0)
@@ -169,22 +229,49 @@ def parity(
 
 def as_record(result: Comparison | Failure) -> dict[str, Any]:
     """Return a result as JSON data, without the trajectory. What is infinite is None."""
-    backend = result.backend if isinstance(result, Failure) else result.trajectory.backend
+    backend = (
+        result.backend if isinstance(result, Failure) else result.trajectory.backend
+    )
     device = backend.device_name or "default"
-    about = {"backend": backend.name, "version": backend.version, "device": device, "dtype": backend.dtype_name}
+    about = {
+        "backend": backend.name,
+        "version": backend.version,
+        "device": device,
+        "dtype": backend.dtype_name,
+    }
     if isinstance(result, Failure):
-        return {**about, "verdict": "FAILED", "reason": result.reason, "deviating": result.deviating}
-    later = f" to step {result.compared_steps}" * (result.compared_steps < len(result.allowed))
+        return {
+            **about,
+            "verdict": "FAILED",
+            "reason": result.reason,
+            "deviating": result.deviating,
+        }
+    later = f" to step {result.compared_steps}" * (
+        result.compared_steps < len(result.allowed)
+    )
 
     def finite(numbers: dict[str, Any]) -> dict[str, Any]:
-        return {name: None if value == math.inf else value for name, value in numbers.items()}
+        return {
+            name: None if value == math.inf else value
+            for name, value in numbers.items()
+        }
 
-    facts = ("deviating", "head_room", "compared_steps", "accuracies_differ", "predictions_differ", "amplified")
+    facts = (
+        "deviating",
+        "head_room",
+        "compared_steps",
+        "accuracies_differ",
+        "predictions_differ",
+        "amplified",
+    )
     return {
         **about,
         "verdict": f"agrees{later}" if result.agrees else "DIFFERS",
         "accuracy": float(result.trajectory.accuracies[-1]),
-        **{name: finite(quantity._asdict()) for name, quantity in result.quantities.items()},
+        **{
+            name: finite(quantity._asdict())
+            for name, quantity in result.quantities.items()
+        },
         **finite({name: getattr(result, name) for name in facts}),
     }
 
@@ -197,32 +284,51 @@ def cells(record: dict[str, Any]) -> Iterator[str]:
             largest = math.inf if value["largest"] is None else value["largest"]
             yield f"{largest:.1e}" if largest else "0"
         elif name == "head-room":
-            yield f"{room:.3g} x" if (room := record.get("head_room")) is not None else ""
+            yield (
+                f"{room:.3g} x" if (room := record.get("head_room")) is not None else ""
+            )
         else:
             yield value
 
 
-def write_report(folder: Path, comparisons: Sequence[Comparison], record: dict[str, Any]) -> None:
+def write_report(
+    folder: Path, comparisons: Sequence[Comparison], record: dict[str, Any]
+) -> None:
     """Write parity.json and parity.png. Raises FileError."""
     from mlp_xp.show.plots import draw_deviations, save
 
     with file_errors(folder, "create"):
         folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "parity.json", f"{json.dumps(record, indent=2, default=str)}\n".encode())
+    write_whole(
+        folder / "parity.json",
+        f"{json.dumps(record, indent=2, default=str)}\n".encode(),
+    )
     backends = [each.trajectory.backend for each in comparisons]
     names = [f"{each.name}, {each.dtype_name}" for each in backends]
-    curves = {name: each.deviations for name, each in zip(names[1:], comparisons[1:], strict=True)}
-    largest = max((each.allowed for each in comparisons), key=lambda allowed: float(allowed[-1]))
+    curves = {
+        name: each.deviations
+        for name, each in zip(names[1:], comparisons[1:], strict=True)
+    }
+    largest = max(
+        (each.allowed for each in comparisons), key=lambda allowed: float(allowed[-1])
+    )
     save(draw_deviations(curves, tolerance=largest), folder / "parity.png")
 
 
 def trace_backend(
-    config: TrainConfig, dataset: Dataset, backend: Backend, steps: int, folder: Path | None, all_operations: bool
+    config: TrainConfig,
+    dataset: Dataset,
+    backend: Backend,
+    steps: int,
+    folder: Path | None,
+    all_operations: bool,
 ) -> Iterator[int]:
-    """Trace the probe and a run, print a verdict and write a reproducer for each, yield its exit code, print tables.
+    """Trace the probe and a run, print a verdict and write a reproducer for each, yield
+    its exit code, print tables.
 
-    folder: for the reproducers. all_operations: whether to trace `small_runs` too. The code is 1 if an operation
-    deviates, 3 if none does but the library raises (2: it is out of memory), else 0.
+    folder: for the reproducers. all_operations: whether to trace `small_runs` too. The
+    code is 1 if an operation deviates, 3 if none does but the library raises (2: it is
+    out of memory), else 0.
     """
     console, folder = plain_console(), folder or Path("reproducers")
     where = f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}, {backend.dtype_name}"
@@ -232,15 +338,29 @@ def trace_backend(
         yield "probe", probe(backend)
         yield from small_runs(backend) if all_operations else ()
 
-    start, traced, known = with_colon(backend.name), list[tuple[str, Tracer]](), set[str]()
+    start, traced, known = (
+        with_colon(backend.name),
+        list[tuple[str, Tracer]](),
+        set[str](),
+    )
     for name, run in runs():
         steps_taken = f" in {run.steps} steps, warm-up included" * bool(run.steps)
         title = f"{name or where}: {run.calls} operations{steps_taken}"
         failure, names = run.failure, ", ".join(run.deviating)
-        verdict = f"deviating: {names}" if names else "it fails" if failure else "no operation deviates"
+        verdict = (
+            f"deviating: {names}"
+            if names
+            else "it fails"
+            if failure
+            else "no operation deviates"
+        )
         say(console, f"{title}; {verdict}")
         # An operation that an earlier run has shown is not shown again.
-        new = [each for each in (*run.deviating.values(), run.raised) if each and each.name not in known]
+        new = [
+            each
+            for each in (*run.deviating.values(), run.raised)
+            if each and each.name not in known
+        ]
         known |= {each.name for each in new}
         lines = [f"{start} {each.report}" for each in new if each is not run.raised]
         if lines:
@@ -251,7 +371,9 @@ def trace_backend(
             failure.remedy = ""  # of no use to a library that computed something wrong
         if failure and (run.raised is None or run.raised in new):
             own = f"backend {start} {one_line(failure)}"
-            print_line("error", str(failure) if isinstance(failure, MlpXpError) else own)
+            print_line(
+                "error", str(failure) if isinstance(failure, MlpXpError) else own
+            )
         if new:
             said = write_reproducer(backend, new[0], folder / name.replace(" ", "-"))
             say(console, f"reproducer: {said}")
@@ -268,4 +390,10 @@ def rows_of(run: Tracer) -> Iterator[tuple[str, ...]]:
         largest = max(each.deviation for each in verdicts)
         used = max(each.deviation / (each.bound or math.inf) for each in verdicts)
         deviating = sum(each.deviates for each in verdicts)
-        yield name, str(len(verdicts)), f"{largest:.3g}", f"{used:.2g}" if used else "", str(deviating or "")
+        yield (
+            name,
+            str(len(verdicts)),
+            f"{largest:.3g}",
+            f"{used:.2g}" if used else "",
+            str(deviating or ""),
+        )

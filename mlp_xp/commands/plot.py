@@ -1,4 +1,6 @@
-"""Draw the pictures of a run or a sweep, or the curves of several runs: `python scripts/plot.py RUN_DIR ...`."""
+"""Draw the pictures of a run or a sweep, or the curves of several runs: `python
+scripts/plot.py RUN_DIR ...`.
+"""
 
 from pathlib import Path
 
@@ -19,21 +21,29 @@ def plot(
     data_dir: Path | None = None,
     cache_dir: CacheDir = None,
 ) -> int:
-    """Draw the pictures of a run or a sweep into its folder, or the curves of several runs in one figure.
+    """Draw the pictures of a run or a sweep into its folder, or the curves of several
+    runs in one figure.
 
     If one of several runs cannot be read, the others are drawn, and the exit code is 1.
 
     Args:
         run_dirs: The folder of a run or a sweep, or the folders of several runs.
-        output: PNG file for the curves of several runs, which replaces an existing file. By default curves.png in the
+        output: PNG file for the curves of several runs, which replaces an existing
+        file. By default curves.png in the
             current folder.
         data_dir: The data of a single run, if they have moved.
     """
     folder, *others = run_dirs
     if data_dir and (others or SweepFolder(folder).exists()):
-        raise MlpXpError("is for a single run, because other pictures need no data; leave it out", setting="data_dir")
+        raise MlpXpError(
+            "is for a single run, because other pictures need no data; leave it out",
+            setting="data_dir",
+        )
     if output and not others:
-        raise MlpXpError("is for the curves of several runs; a single one is drawn in its folder", setting="output")
+        raise MlpXpError(
+            "is for the curves of several runs; a single one is drawn in its folder",
+            setting="output",
+        )
     if output and output.suffix.lower() != ".png":
         fault = f"{quoted(output)} is not the name of a PNG file; give one that ends in .png"
         raise MlpXpError(fault, setting="output")

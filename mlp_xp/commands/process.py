@@ -1,4 +1,6 @@
-"""Run a command as a process, with one line for each error and an exit code for each way to end."""
+"""Run a command as a process, with one line for each error and an exit code for each
+way to end.
+"""
 
 import contextlib
 import os
@@ -9,7 +11,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
-from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, escaped, not_installed, quoted
+from mlp_xp.errors import (
+    Argument,
+    MlpXpError,
+    MlpXpWarning,
+    escaped,
+    not_installed,
+    quoted,
+)
 from mlp_xp.system import WINDOWS, command_line, is_closed_pipe
 
 BROKEN_PIPE = 128 + 13  # the exit code of a program that SIGPIPE ends
@@ -31,7 +40,8 @@ def run(main: Callable[[], int | None]) -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name) or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
         setattr(sys, name, stream)
-        if hasattr(stream, "reconfigure"):  # captured output, as in a test, has no such method
+        # captured output, as in a test, has no such method
+        if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding=encoding_of(stream), errors="backslashreplace")
     try:
         try:
@@ -59,11 +69,14 @@ def run(main: Callable[[], int | None]) -> None:
 def encoding_of(stream: TextIO) -> str:
     """Return the encoding for an output stream: on Windows, UTF-8 for files and pipes.
 
-    Python would take the code page of the system there, which lacks many characters, and
-    in which `--data-dir` reads no table. A terminal, and what the user has chosen, stay.
+    Python would take the code page of the system there, which lacks many characters,
+    and in which `--data-dir` reads no table. A terminal, and what the user has chosen,
+    stay.
     """
     chosen = os.environ.get("PYTHONIOENCODING")
-    return "utf-8" if WINDOWS and not chosen and not stream.isatty() else stream.encoding
+    return (
+        "utf-8" if WINDOWS and not chosen and not stream.isatty() else stream.encoding
+    )
 
 
 def fault_of(error: BaseException) -> MlpXpError | None:
@@ -73,20 +86,37 @@ def fault_of(error: BaseException) -> MlpXpError | None:
             return error
         case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != "mlp_xp":
             clone = Path(__file__).resolve().parents[2]
-            own = command_line(["-e", str(clone)]) if (clone / "pyproject.toml").exists() else name
-            return MlpXpError(f"{name} {not_installed(EXTRAS.get(name.partition('.')[0], own))}")
+            own = (
+                command_line(["-e", str(clone)])
+                if (clone / "pyproject.toml").exists()
+                else name
+            )
+            return MlpXpError(
+                f"{name} {not_installed(EXTRAS.get(name.partition('.')[0], own))}"
+            )
         case KeyboardInterrupt():
             return ended("interrupted", 130, kind="")
         case OSError() if not is_closed_pipe(error):
-            place = "the output" if error.filename is None else quoted(os.fspath(error.filename))
-            return ended(f"{place}: {error.strerror or error}; fix the file or folder, or use another one", 1)
+            place = (
+                "the output"
+                if error.filename is None
+                else quoted(os.fspath(error.filename))
+            )
+            return ended(
+                f"{place}: {error.strerror or error}; fix the file or folder, or use another one",
+                1,
+            )
         case MemoryError():
-            return MlpXpError(f"out of memory: {str(error) or 'the sizes are too large'}; choose smaller sizes")
+            return MlpXpError(
+                f"out of memory: {str(error) or 'the sizes are too large'}; choose smaller sizes"
+            )
     return None
 
 
 def ended(text: str, code: int, kind: str = "error") -> MlpXpError:
-    """Return an error that ends a command with an exit code. kind: what is printed before the text."""
+    """Return an error that ends a command with an exit code. kind: what is printed
+    before the text.
+    """
     error = MlpXpError(text)
     error.exit_code, error.kind = code, kind
     return error
@@ -95,12 +125,22 @@ def ended(text: str, code: int, kind: str = "error") -> MlpXpError:
 def as_option(argument: Argument) -> str:
     """Name a setting as the command line does: `--task classes`, or `--learning-rate`."""
     # What Python's functions call `data` may also be a `Dataset`.
-    option = "--data-dir" if argument.name == "data" else f"--{argument.name.replace('_', '-')}"
-    return option if argument.value is None else command_line([option, str(argument.value)])
+    option = (
+        "--data-dir"
+        if argument.name == "data"
+        else f"--{argument.name.replace('_', '-')}"
+    )
+    return (
+        option
+        if argument.value is None
+        else command_line([option, str(argument.value)])
+    )
 
 
 def end_with(faults: Iterable[object]) -> int:
-    """Print errors below all output, and return the exit code: 1 if there are any, or else 0."""
+    """Print errors below all output, and return the exit code: 1 if there are any, or
+    else 0.
+    """
     lines = [*map(str, faults)]
     sys.stdout.flush()
     for line in lines:
@@ -111,14 +151,18 @@ def end_with(faults: Iterable[object]) -> int:
 def print_line(kind: str, text: str) -> None:
     """Print `kind: text`, or `text` if the kind is empty, as one line on stderr.
 
-    The line is not wrapped, so that a command in it can be copied from a terminal. Control characters are shown as
-    escapes.
+    The line is not wrapped, so that a command in it can be copied from a terminal.
+    Control characters are shown as escapes.
     """
     print(f"{kind}{': ' if kind else ''}{escaped(text)}", file=sys.stderr)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **others: Any) -> None:
-    """Print one of the package's own warnings as one line on stderr; all others as Python does."""
+def _show_warning(
+    message: Warning | str, category: type[Warning], *place: Any, **others: Any
+) -> None:
+    """Print one of the package's own warnings as one line on stderr; all others as
+    Python does.
+    """
     if isinstance(message, MlpXpWarning):
         print_line("warning", message.worded(as_option))
     else:
@@ -126,12 +170,15 @@ def _show_warning(message: Warning | str, category: type[Warning], *place: Any, 
 
 
 def silence_output() -> None:
-    """Discard output that cannot be written: Python would flush it again at exit, and report the same error again."""
+    """Discard output that cannot be written: Python would flush it again at exit, and
+    report the same error again.
+    """
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
-            with contextlib.suppress(OSError):  # captured output, as in a test, has no file descriptor
+            # captured output, as in a test, has no file descriptor
+            with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

@@ -1,6 +1,8 @@
-"""Train many networks: `python scripts/sweep.py --recipe small --seed 0..7 --learning-rate 0.01 0.1 --validation 5000`.
+"""Train many networks: `python scripts/sweep.py --recipe small --seed 0..7
+--learning-rate 0.01 0.1 --validation 5000`.
 
-Every member is a run in a folder of its own, as `train` writes it. The same command goes on with what is not done.
+Every member is a run in a folder of its own, as `train` writes it. The same command
+goes on with what is not done.
 """
 
 import contextlib
@@ -36,17 +38,21 @@ HEADER = "member  state     train loss   held out  seconds  settings"
 def sweep(*, recipe: Recipe = None, config: Path | None = None, **given: Any) -> int:
     """Train a network for every combination of settings, several at once.
 
-    Every setting of `train` takes several values. A range such as 0..31 stands for all whole numbers in it. --hidden
-    64 256 is two values, of one layer each; --hidden 512,256 64 is two values, of two layers and of one.
+    Every setting of `train` takes several values. A range such as 0..31 stands for all
+    whole numbers in it. --hidden 64 256 is two values, of one layer each; --hidden
+    512,256 64 is two values, of two layers and of one.
 
-    Repeat the command to continue with the members that have not ended. If a member fails, the others continue, and the
-    exit code is 1.
+    Repeat the command to continue with the members that have not ended. If a member
+    fails, the others continue, and the exit code is 1.
 
     Args:
-        config: Start from the settings in this file instead, such as the config.json of a run.
+        config: Start from the settings in this file instead, such as the config.json of
+            a run.
     """
     only_one(recipe=recipe, config=config)
-    options = SweepOptions(**{name: given.pop(name) for name in declared(SweepOptions) if name in given})
+    options = SweepOptions(
+        **{name: given.pop(name) for name in declared(SweepOptions) if name in given}
+    )
     base = base_settings(recipe, config, given)
     if config:
         named = given.get("backend")
@@ -57,7 +63,12 @@ def sweep(*, recipe: Recipe = None, config: Path | None = None, **given: Any) ->
 
 def show(plan: Plan) -> int:
     """Train the members and show how each one ends. Returns 1 if a member failed."""
-    console, folder, states, header = plain_console(), plan.folder(), Counter[str](), f"{HEADER}\n"
+    console, folder, states, header = (
+        plain_console(),
+        plan.folder(),
+        Counter[str](),
+        f"{HEADER}\n",
+    )
     stop, done = Stop(console), 0
     stop.say(f"{describe(plan)}\nsweep    {folder.path}")
     with stop.catching_signals(), terminal.progress_bar(console) as bar:
@@ -73,9 +84,15 @@ def show(plan: Plan) -> int:
                     stop.say(header + member_line(ending))
                     header = ""
     if stop:
-        raise stop.error_at(f"after {done} of {plan.total} members; the same command goes on")
-    others = (f", {number} {state}" for state, number in states.items() if state != FINISHED)
-    stop.say(f"\n{states[FINISHED]} of {plan.total} members finished{''.join(others)}\n")
+        raise stop.error_at(
+            f"after {done} of {plan.total} members; the same command goes on"
+        )
+    others = (
+        f", {number} {state}" for state, number in states.items() if state != FINISHED
+    )
+    stop.say(
+        f"\n{states[FINISHED]} of {plan.total} members finished{''.join(others)}\n"
+    )
     summary = summary_of(folder)
     if states[FINISHED]:
         with stop.printing():
@@ -90,19 +107,36 @@ def show(plan: Plan) -> int:
 
 def describe(plan: Plan) -> str:
     """Describe what varies in a sweep, and the number of its members."""
-    how = "chosen by Optuna" if plan.how.optuna else "drawn at random" if plan.how.random else "all combinations"
+    how = (
+        "chosen by Optuna"
+        if plan.how.optuna
+        else "drawn at random"
+        if plan.how.random
+        else "all combinations"
+    )
     if plan.samples and len(plan.repeats) > 1:
         how = f"{thousands(plan.samples)} {how}, with {len(plan.repeats)} runs each"
     lines = [f"members  {thousands(plan.total)}, {how}"]
     for name, values in plan.options.items():
-        lines.append(f"         {words(name)}: {values if isinstance(values, Span) else some(values)}")
+        lines.append(
+            f"         {words(name)}: {values if isinstance(values, Span) else some(values)}"
+        )
     return "\n".join(lines)
 
 
 def member_line(ending: Ending) -> str:
-    """Format how a member has ended as a row under the header. Its score is that on held-out samples."""
+    """Format how a member has ended as a row under the header. Its score is that on
+    held-out samples.
+    """
     result = ending.result or {}
-    score = next((score_text(name, result[name]) for name in HELD_OUT if result.get(name) is not None), "")
+    score = next(
+        (
+            score_text(name, result[name])
+            for name in HELD_OUT
+            if result.get(name) is not None
+        ),
+        "",
+    )
     loss = f"{result['train_loss']:.5f}" if result else ""
     reason = f"; {ending.reason}" if ending.reason else ""
     figures = f"{loss:>11} {score:>10} {ending.seconds:8.1f}"

@@ -1,7 +1,7 @@
 """Train the network: `python scripts/train.py --backend numpy`.
 
-Without options it trains as the notebook does and prints the notebook's numbers. Every run is written to a folder, and
-`--resume` resumes it from there.
+Without options it trains as the notebook does and prints the notebook's numbers. Every
+run is written to a folder, and `--resume` resumes it from there.
 """
 
 import datetime as dt
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from mlp_xp.commands.options import CacheDir, Recipe, only_one, with_settings
 from mlp_xp.runs.settings import Settings
 
-if TYPE_CHECKING:  # functions import these where they use them, so that `--help` is quick
+# functions import these where they use them, so that `--help` is quick
+if TYPE_CHECKING:
     from mlp_xp.commands.stopping import Stop
     from mlp_xp.core.training import Event
     from mlp_xp.runs.experiment import Experiment
@@ -35,15 +36,17 @@ def train(
     """Train a network with hand-written backpropagation, on any array library.
 
     Args:
-        config: Start from the settings in this file instead, such as the config.json of a run.
-        resume: Continue this run with its own settings, on any backend. With a constant schedule, --epochs trains a
+        config: Start from the settings in this file instead, such as the config.json of
+        a run. resume: Continue this run with its own settings, on any backend. With a
+        constant schedule, --epochs trains a
             finished run longer.
-        run_dir: Folder to write the run to. By default runs/DATASET-RECIPE-BACKEND-DATE-TIME. With --cv, the folder of
-            a sweep whose members are the folds; the same command continues it.
-        overwrite: Replace an existing run in --run-dir.
-        threads: CPU threads to compute on. auto: those of a resumed run, or what a variable such as OMP_NUM_THREADS
-            says, or one, or all CPUs for large steps. While other programs use the CPUs, several threads can be ten
-            times slower than one.
+        run_dir: Folder to write the run to. By default
+            runs/DATASET-RECIPE-BACKEND-DATE-TIME. With --cv, the folder of a sweep
+            whose members are the folds; the same command continues it.
+        overwrite: Replace an existing run in --run-dir. threads: CPU threads to compute
+        on. auto: those of a resumed run, or what a variable such as OMP_NUM_THREADS
+            says, or one, or all CPUs for large steps. While other programs use the
+            CPUs, several threads can be ten times slower than one.
         page: Write page.html into the run's folder at the end: see mlp-xp page --help.
     """
     from mlp_xp.commands.chosen import base_settings, recipe_for, resumed_settings
@@ -84,7 +87,9 @@ def train(
                 page=page,
             )
             return _train_folds(settings, run_dir, cache_dir, fit_batches=fit_batches)
-        run = RunFolder.named(settings, config or recipe_for(recipe, given), dt.datetime.now())
+        run = RunFolder.named(
+            settings, config or recipe_for(recipe, given), dt.datetime.now()
+        )
         if run_dir:
             run = RunFolder(run_dir)
         if overwrite:
@@ -120,7 +125,13 @@ def _say_that_it_has_ended(run: "RunFolder", *, page: bool) -> None:
         say(console, f"for its page: {called('page', run.path, PAGE)}")
 
 
-def _train_folds(settings: Settings, sweep_dir: Path | None, cache_dir: Path | None, *, fit_batches: bool) -> int:
+def _train_folds(
+    settings: Settings,
+    sweep_dir: Path | None,
+    cache_dir: Path | None,
+    *,
+    fit_batches: bool,
+) -> int:
     """Train a network for each fold of a cross-validation, as a sweep."""
     from mlp_xp.commands import sweep
     from mlp_xp.sweeps.plan import SweepOptions, make_plan
@@ -131,8 +142,12 @@ def _train_folds(settings: Settings, sweep_dir: Path | None, cache_dir: Path | N
     return sweep.show(make_plan(settings, {}, options, is_recipe=fit_batches))
 
 
-def _train(run: "RunFolder", make: Callable[[], "Experiment"], existing: str, *, page: bool) -> None:
-    """Train in the folder of a run, and show it. A signal or a closed output saves and stops the run."""
+def _train(
+    run: "RunFolder", make: Callable[[], "Experiment"], existing: str, *, page: bool
+) -> None:
+    """Train in the folder of a run, and show it. A signal or a closed output saves and
+    stops the run.
+    """
     from mlp_xp.commands.process import called
     from mlp_xp.commands.stopping import Stop
     from mlp_xp.export.page import check_page
@@ -141,7 +156,9 @@ def _train(run: "RunFolder", make: Callable[[], "Experiment"], existing: str, *,
 
     stop = Stop(plain_console())
     hint = f"resume with: {called('train', '--resume', run.path)}"
-    training = run.training(make, existing=existing, save_now=lambda: bool(stop), how_to_resume=hint)
+    training = run.training(
+        make, existing=existing, save_now=lambda: bool(stop), how_to_resume=hint
+    )
     with training as (experiment, events):
         if page:  # it would otherwise be refused at the end
             check_page(experiment.dataset, experiment.job.sizes)
@@ -153,7 +170,11 @@ def _train(run: "RunFolder", make: Callable[[], "Experiment"], existing: str, *,
 
 
 def _show_events(
-    run: "RunFolder", experiment: "Experiment", events: "Iterator[Event]", stop: "Stop", hint: str
+    run: "RunFolder",
+    experiment: "Experiment",
+    events: "Iterator[Event]",
+    stop: "Stop",
+    hint: str,
 ) -> "Event":
     """Print the table of reports as they come, and return the closing event."""
     from mlp_xp.show import terminal
@@ -170,7 +191,9 @@ def _show_events(
             # about the end.
             if report and not (event.closing and has_held_out):
                 best = event.position.best
-                line = terminal.report_line(report, is_validated=has_held_out, best=best)
+                line = terminal.report_line(
+                    report, is_validated=has_held_out, best=best
+                )
             # The header comes with the first line, so that warnings of the start stand
             # above the table.
             if report and line and (event.closing or terminal.is_shown(report, job)):
@@ -179,7 +202,8 @@ def _show_events(
             if stop and not event.closing:
                 _stop_at(event, run, stop, hint)
     finally:
-        with stop.printing():  # the progress bar is removed, if its terminal is still there
+        # the progress bar is removed, if its terminal is still there
+        with stop.printing():
             watched.close()
     return event
 
@@ -187,22 +211,31 @@ def _show_events(
 def _stop_at(event: "Event", run: "RunFolder", stop: "Stop", hint: str) -> None:
     """Raise MlpXpError if the training can stop after this event.
 
-    It stops at a checkpoint. In the warm-up, and in a run that is to replace another one,
-    none is saved: there it stops after a signal.
+    It stops at a checkpoint. In the warm-up, and in a run that is to replace another
+    one, none is saved: there it stops after a signal.
     """
     from mlp_xp.core.job import WARM_UP_EPOCH
 
     is_warm_up = event.position.epoch == WARM_UP_EPOCH
     place = "in the warm-up"
     if not is_warm_up:
-        place = f"in epoch {event.position.epoch}, after {event.position.sample} samples"
+        place = (
+            f"in epoch {event.position.epoch}, after {event.position.sample} samples"
+        )
     if event.checkpoint:
         raise stop.error_at(f"{place}; {hint}")
     if (stop.signal and is_warm_up) or run.is_being_replaced():
         raise stop.error_at(f"{place}; {run.what_is_kept()}")
 
 
-def _show_end(run: "RunFolder", experiment: "Experiment", event: "Event", stop: "Stop", *, page: bool) -> None:
+def _show_end(
+    run: "RunFolder",
+    experiment: "Experiment",
+    event: "Event",
+    stop: "Stop",
+    *,
+    page: bool,
+) -> None:
     """Print the summary of a run that has ended, and draw its pictures and its page."""
     from mlp_xp.commands.process import called
     from mlp_xp.errors import MlpXpError, quoted
@@ -238,5 +271,7 @@ def _show_end(run: "RunFolder", experiment: "Experiment", event: "Event", stop: 
         except MlpXpError as error:
             stop.say(f"no page: {error}; then: {called('page', run.path, PAGE)}")
     if stop.error:
-        place = f"after the end of the training; the run in {quoted(run.path)} is complete"
+        place = (
+            f"after the end of the training; the run in {quoted(run.path)} is complete"
+        )
         raise stop.error_at(place)

@@ -1,1 +1,3 @@
-"""The network, its training step, its loop and its run; read in the order that the README gives."""
+"""The network, its training step, its loop and its run; read in the order that the
+README gives.
+"""

@@ -1,23 +1,26 @@
 """The losses, one for each kind of task, and their common derivative.
 
-Each task has a loss L(z, t) and a link, which turns z into predictions p. z are the network's last outputs (the logits)
-and t the targets, both (..., n). Along the last axis,
+Each task has a loss L(z, t) and a link, which turns z into predictions p. z are the
+network's last outputs (the logits) and t the targets, both (..., n). Along the last
+axis,
 
-    classes       t one-hot                       p = softmax(z)     L = -sum_i t_i log p_i        (cross-entropy)
-    labels        t_i is 0 or 1, independently    p_i = sigmoid(z_i) L = -sum_i [t_i log p_i + (1 - t_i) log(1 - p_i)]
-    regression    t_i any number                  p = z              L = sum_i (z_i - t_i)^2 / 2
+    classes       t one-hot                       p = softmax(z)     L = -sum_i t_i log
+    p_i        (cross-entropy) labels        t_i is 0 or 1, independently    p_i =
+    sigmoid(z_i) L = -sum_i [t_i log p_i + (1 - t_i) log(1 - p_i)] regression    t_i any
+    number                  p = z              L = sum_i (z_i - t_i)^2 / 2
 
-These are the canonical links, with which all three have the same derivative (Bishop, Pattern Recognition and Machine
-Learning, 2006, section 4.3.6). Each can be written L = A(z) - sum_i t_i z_i + a term without z, and the gradient of A
-is p:
+These are the canonical links, with which all three have the same derivative (Bishop,
+Pattern Recognition and Machine Learning, 2006, section 4.3.6). Each can be written L =
+A(z) - sum_i t_i z_i + a term without z, and the gradient of A is p:
 
-    classes       log p_i = z_i - log sum_j exp(z_j), and sum_i t_i = 1:    A = log sum_j exp(z_j)
-    labels        log p_i = z_i - log(1 + exp(z_i)) and log(1 - p_i) = -log(1 + exp(z_i)):  A = sum_i log(1 + exp(z_i))
-    regression    A = sum_i z_i^2 / 2
+    classes       log p_i = z_i - log sum_j exp(z_j), and sum_i t_i = 1:    A = log
+    sum_j exp(z_j) labels        log p_i = z_i - log(1 + exp(z_i)) and log(1 - p_i) =
+    -log(1 + exp(z_i)):  A = sum_i log(1 + exp(z_i)) regression    A = sum_i z_i^2 / 2
 
     dL/dz_i = dA/dz_i - t_i = p_i - t_i
 
-A loss is a sum over the outputs; training and evaluation take the mean over the samples.
+A loss is a sum over the outputs; training and evaluation take the mean over the
+samples.
 """
 
 from typing import Any
@@ -28,18 +31,23 @@ MANY = 64  # with this many samples or more, softmax is faster on the transposed
 
 
 def by_output(x: Array, /, *, xp: Any) -> Array:
-    """Return outputs (..., n) as (n, samples), because NumPy sums a few long rows faster than many short ones."""
+    """Return outputs (..., n) as (n, samples), because NumPy sums a few long rows
+    faster than many short ones.
+    """
     columns = xp.reshape(x, (-1, x.shape[-1])).T
-    copied = xp.reshape(columns, (-1,))  # `.T` is only a view: the two reshapes make it contiguous
+    # `.T` is only a view: the two reshapes make it contiguous
+    copied = xp.reshape(columns, (-1,))
     return xp.reshape(copied, columns.shape)
 
 
 def softmax(x: Array, /, *, xp: Any) -> Array:
-    """Return exp(x_i) / sum_j exp(x_j): probabilities in [0, 1] that sum to 1, shape (..., n).
+    """Return exp(x_i) / sum_j exp(x_j): probabilities in [0, 1] that sum to 1, shape
+    (..., n).
 
     The largest x is subtracted first, so that the exponential does not overflow.
     """
-    if len(x.shape) == 2 and (x.shape[0] or 0) >= MANY:  # the standard: None if not yet known
+    # the standard: None if not yet known
+    if len(x.shape) == 2 and (x.shape[0] or 0) >= MANY:
         z = by_output(x, xp=xp)
         e = xp.exp(z - xp.max(z, axis=0))
         e /= xp.sum(e, axis=0)
@@ -50,29 +58,39 @@ def softmax(x: Array, /, *, xp: Any) -> Array:
 
 
 def log_softmax(x: Array, /, *, xp: Any) -> Array:
-    """Return log(softmax(x)) = x_i - log sum_j exp(x_j), (..., n): at most 0, finite even where softmax is 0."""
+    """Return log(softmax(x)) = x_i - log sum_j exp(x_j), (..., n): at most 0, finite
+    even where softmax is 0.
+    """
     shifted = x - xp.max(x, axis=-1, keepdims=True)
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
 
 
 def cross_entropy(logits: Array, targets: Array, /, *, xp: Any) -> Array:
-    """Return log sum_j exp(z_j) - sum_i t_i z_i, at least 0: logits z and one-hot targets t (..., n) to losses (...).
+    """Return log sum_j exp(z_j) - sum_i t_i z_i, at least 0: logits z and one-hot
+    targets t (..., n) to losses (...).
 
-    The largest z is subtracted first, as in `softmax`. It takes logits, not probabilities, because t log p is infinite
-    or NaN once a probability underflows to 0.
+    The largest z is subtracted first, as in `softmax`. It takes logits, not
+    probabilities, because t log p is infinite or NaN once a probability underflows to
+    0.
     """
     z, t = by_output(logits, xp=xp), by_output(targets, xp=xp)
     z = z - xp.max(z, axis=0)
-    return xp.reshape(xp.log(xp.sum(xp.exp(z), axis=0)) - xp.sum(t * z, axis=0), logits.shape[:-1])
+    return xp.reshape(
+        xp.log(xp.sum(xp.exp(z), axis=0)) - xp.sum(t * z, axis=0), logits.shape[:-1]
+    )
 
 
 def binary_cross_entropy(logits: Array, targets: Array, /, *, xp: Any) -> Array:
-    """Return -sum_i [t_i log p_i + (1 - t_i) log(1 - p_i)], p = sigmoid(logits): logits and targets (..., n) to (...).
+    """Return -sum_i [t_i log p_i + (1 - t_i) log(1 - p_i)], p = sigmoid(logits): logits
+    and targets (..., n) to (...).
 
-    Computed as |z| / 2 + (1/2 - t) z + log(1 + exp(-|z|)), which neither overflows nor loses small losses.
+    Computed as |z| / 2 + (1/2 - t) z + log(1 + exp(-|z|)), which neither overflows nor
+    loses small losses.
     """
     size = xp.abs(logits)
-    return xp.sum(0.5 * size + (0.5 - targets) * logits + xp.log1p(xp.exp(-size)), axis=-1)
+    return xp.sum(
+        0.5 * size + (0.5 - targets) * logits + xp.log1p(xp.exp(-size)), axis=-1
+    )
 
 
 def half_squared_error(outputs: Array, targets: Array, /, *, xp: Any) -> Array:

@@ -30,7 +30,9 @@ class Batch(NamedTuple):
     targets: Array
     """(B, n_L)."""
     kept: Array
-    """Which hidden units dropout keeps, uint8 (B, units) from `draw_masks`; (B, 0) without dropout."""
+    """Which hidden units dropout keeps, uint8 (B, units) from `draw_masks`; (B, 0)
+    without dropout.
+    """
     weights: Array
     """Factors of the samples' errors, (B, 1); (B, 0) where all are 1."""
 
@@ -39,7 +41,8 @@ Step = Callable[[State, Batch, Rates], tuple[State, Array]]
 
 
 def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
-    """Return `step(state, batch, rates) -> state, logits`, which trains the network on a batch.
+    """Return `step(state, batch, rates) -> state, logits`, which trains the network on
+    a batch.
 
     logits: (B, n_L), from before the update. The state is donated.
     """
@@ -50,22 +53,34 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
         layers, slots = list(state.network), list(state.slots)
         activations: list[Any] = [activation] * (len(layers) - 1)
         if config.dropout:
-            activations = with_dropout(activations, batch.kept, config, batch.x.dtype, xp=xp)
+            activations = with_dropout(
+                activations, batch.kept, config, batch.x.dtype, xp=xp
+            )
 
         logits, tape = forward(layers, batch.x, activations, xp=xp)
         error = task.link(logits, xp=xp) - batch.targets
-        error *= rates.error  # it holds 1 / B, and for gradient descent the learning rate
+        # it holds 1 / B, and for gradient descent the learning rate
+        error *= rates.error
         if batch.weights.shape[1]:
             error *= batch.weights
 
-        # `backward` computes the error of a layer when it is asked for. The notebook has updated the layer above by
-        # then, so that the error comes down through new weights. In textbooks all errors come before any update.
-        errors: Iterable[tuple[int, Array, Array]] = backward(layers, tape, error, activations, xp=xp)
+        # `backward` computes the error of a layer when it is asked for. The notebook
+        # has updated the layer above by then, so that the error comes down through new
+        # weights. In textbooks all errors come before any update.
+        errors: Iterable[tuple[int, Array, Array]] = backward(
+            layers, tape, error, activations, xp=xp
+        )
         if config.update_order == "simultaneous":
             errors = list(errors)
-        gradients: Iterable[tuple[int, Layer]] = ((i, gradient(a, e, xp=xp)) for i, a, e in errors)
-        if config.clip_norm:  # g is r times the mean gradient, see `Rates.error`, so the limit is r times clip_norm
-            gradients = clip_by_norm(gradients, config.clip_norm * batch.x.shape[0] * rates.error, xp=xp)
+        gradients: Iterable[tuple[int, Layer]] = (
+            (i, gradient(a, e, xp=xp)) for i, a, e in errors
+        )
+        # g is r times the mean gradient, see `Rates.error`, so the limit is r times
+        # clip_norm
+        if config.clip_norm:
+            gradients = clip_by_norm(
+                gradients, config.clip_norm * batch.x.shape[0] * rates.error, xp=xp
+            )
         for i, g in gradients:
             layers[i], slots[i] = update(layers[i], g, slots[i], rates)
         return State(tuple(layers), tuple(slots)), logits
@@ -74,9 +89,11 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
 
 
 def make_block(config: TrainConfig, task: Task, backend: Backend) -> Step:
-    """Return `block(state, batch, rates) -> state, logits`, which takes K steps, one after the other.
+    """Return `block(state, batch, rates) -> state, logits`, which takes K steps, one
+    after the other.
 
-    The arrays of batch and rates, and the logits, have an additional first axis, of length K. The state is donated.
+    The arrays of batch and rates, and the logits, have an additional first axis, of
+    length K. The state is donated.
     """
     step = make_step(config, task, backend)
 
@@ -89,11 +106,20 @@ def make_block(config: TrainConfig, task: Task, backend: Backend) -> Step:
 
 def to_device(network: Network, backend: Backend) -> Network:
     """Copy a network on the host to the backend's device, in the backend's dtype."""
-    return tuple(Layer(*(backend.asarray(array, backend.dtype) for array in layer)) for layer in network)
+    return tuple(
+        Layer(*(backend.asarray(array, backend.dtype) for array in layer))
+        for layer in network
+    )
 
 
 def initial_state(config: TrainConfig, network: Network, backend: Backend) -> State:
-    """Return the state before the first step on the device: a network, given on the host, and slots of zeros."""
+    """Return the state before the first step on the device: a network, given on the
+    host, and slots of zeros.
+    """
     count = OPTIMIZERS[config.optimizer].slot_count
-    zeros = (Layer(*map(np.zeros_like, each)) for each in network)  # JAX would compile something for each shape
-    return State(to_device(network, backend), tuple(to_device((each,) * count, backend) for each in zeros))
+    # JAX would compile something for each shape
+    zeros = (Layer(*map(np.zeros_like, each)) for each in network)
+    return State(
+        to_device(network, backend),
+        tuple(to_device((each,) * count, backend) for each in zeros),
+    )

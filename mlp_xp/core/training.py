@@ -26,22 +26,28 @@ class DivergenceError(MlpXpError):
 class Report(NamedTuple):
     """Figures about the run right after one step.
 
-    The closing report is about the last step too; but if samples are held out, its model and the results on the test
-    set and the held-out samples are those of the best network.
+    The closing report is about the last step too; but if samples are held out, its
+    model and the results on the test set and the held-out samples are those of the best
+    network.
     """
 
     epoch: int
     """The number of the epoch, from 0."""
     sample: int
-    """The multiple of `report_every` that the step contains, counted in the epoch's order. If it contains none, because
-    this is the report at the end of an epoch, and in the closing report: the number of training samples."""
+    """The multiple of `report_every` that the step contains, counted in the epoch's
+    order. If it contains none, because this is the report at the end of an epoch, and
+    in the closing report: the number of training samples.
+    """
     loss: float
-    """The loss of the step, before its update. Weights of samples count in this and in `train_loss` alone."""
+    """The loss of the step, before its update. Weights of samples count in this and in
+    `train_loss` alone.
+    """
     seconds: float
     """Time since the start of training, including everything."""
     train_loss: float
-    """The mean loss of the samples since the last report. If the closing report has no further samples, this and the
-    speed are those of the last report."""
+    """The mean loss of the samples since the last report. If the closing report has no
+    further samples, this and the speed are those of the last report.
+    """
     samples_per_second: float
     """The speed of training since the last report, without evaluation."""
     model: Model
@@ -49,7 +55,9 @@ class Report(NamedTuple):
     test: Evaluation | None = None
     """The result on the test set, after the update; None without a test set."""
     validation: Evaluation | None = None
-    """The result on the held-out samples, at the end of an epoch and in the closing report."""
+    """The result on the held-out samples, at the end of an epoch and in the closing
+    report.
+    """
 
 
 class Tally(NamedTuple):
@@ -59,11 +67,15 @@ class Tally(NamedTuple):
     samples: int = 0
     seconds: float = 0.0
     complete: bool = False
-    """True after a report and in the warm-up: the next chunk then starts from zero instead of adding."""
+    """True after a report and in the warm-up: the next chunk then starts from zero
+    instead of adding.
+    """
 
 
 class Best(NamedTuple):
-    """The best network on the held-out samples so far, by `TrainConfig.monitor`; of equal ones the earliest."""
+    """The best network on the held-out samples so far, by `TrainConfig.monitor`; of
+    equal ones the earliest.
+    """
 
     network: Network
     score: float
@@ -83,7 +95,8 @@ class Position(NamedTuple):
     step: int = 0
     """The steps that are done since the start of training."""
     reports: int = 0
-    """The reports that were given since the start of training, without the closing one."""
+    """The reports that were given since the start of training, without the closing one.
+    """
     seconds: float = 0.0
     """Time since the start of training."""
     loss: float = math.nan
@@ -92,15 +105,38 @@ class Position(NamedTuple):
     best: Best | None = None
     """None without held-out samples, and until the end of the first epoch."""
 
-    def after(self, epoch: int, chunk: Chunk, state: State, losses: np.ndarray, seconds: float) -> "Position":
-        """Return the position after a chunk, whose steps left this state, had these losses and took this time."""
-        is_warm_up, has_report, size = epoch == WARM_UP_EPOCH, chunk.report is not None, chunk.batch_size
+    def after(
+        self, epoch: int, chunk: Chunk, state: State, losses: np.ndarray, seconds: float
+    ) -> "Position":
+        """Return the position after a chunk, whose steps left this state, had these
+        losses and took this time.
+        """
+        is_warm_up, has_report, size = (
+            epoch == WARM_UP_EPOCH,
+            chunk.report is not None,
+            chunk.batch_size,
+        )
         old = Tally() if self.tally.complete else self.tally
-        loss, samples = old.loss + float(losses.sum()) * size, old.samples + losses.size * size
-        tally = Tally(loss, samples, old.seconds + seconds, complete=has_report or is_warm_up)
-        sample, step, reports = 0 if is_warm_up else chunk.stop, self.step + chunk.steps, self.reports + has_report
+        loss, samples = (
+            old.loss + float(losses.sum()) * size,
+            old.samples + losses.size * size,
+        )
+        tally = Tally(
+            loss, samples, old.seconds + seconds, complete=has_report or is_warm_up
+        )
+        sample, step, reports = (
+            0 if is_warm_up else chunk.stop,
+            self.step + chunk.steps,
+            self.reports + has_report,
+        )
         return self._replace(
-            state=state, epoch=epoch, sample=sample, step=step, reports=reports, loss=float(losses[-1]), tally=tally
+            state=state,
+            epoch=epoch,
+            sample=sample,
+            step=step,
+            reports=reports,
+            loss=float(losses[-1]),
+            tally=tally,
         )
 
 
@@ -112,38 +148,58 @@ class Event(NamedTuple):
     """The losses of the chunk's steps, float64 (n,); empty in the closing event."""
     report: Report | None
     checkpoint: bool
-    """Whether to save a checkpoint here. A job can be resumed after any whole chunk except those of the warm-up."""
+    """Whether to save a checkpoint here. A job can be resumed after any whole chunk
+    except those of the warm-up.
+    """
     closing: bool = False
     """Whether the job has ended; the report is then the closing one."""
 
 
-def trajectory(job: Job, start: Position | None = None, *, trained: Network = ()) -> Iterator[Event]:
-    """Train, and yield an event after every chunk of steps. All their losses together are the job's loss trajectory.
+def trajectory(
+    job: Job, start: Position | None = None, *, trained: Network = ()
+) -> Iterator[Event]:
+    """Train, and yield an event after every chunk of steps. All their losses together
+    are the job's loss trajectory.
 
-    start: the position to resume from, with its state on the device, which is donated. On the same backend the rest
-    then has the same bits as if training had not been interrupted. trained: layers on the host, which replace the first
-    of those that the seed draws.
+    start: the position to resume from, with its state on the device, which is donated.
+    On the same backend the rest then has the same bits as if training had not been
+    interrupted. trained: layers on the host, which replace the first of those that the
+    seed draws.
 
-    Raises DivergenceError at the first loss that is not finite, of training, validation or test, and before a report if
-    the state is not finite, and BackendFailure where the array library fails.
+    Raises DivergenceError at the first loss that is not finite, of training, validation
+    or test, and before a report if the state is not finite, and BackendFailure where
+    the array library fails.
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
     config, random = job.config, np.random.RandomState(job.config.seed)
-    drawn = initial_layers(job.sizes, random, config.init)  # also if resumed: the shuffles continue the stream
-    position = start or Position(initial_state(config, (*trained, *drawn[len(trained) :]), job.backend))
+    # also if resumed: the shuffles continue the stream
+    drawn = initial_layers(job.sizes, random, config.init)
+    position = start or Position(
+        initial_state(config, (*trained, *drawn[len(trained) :]), job.backend)
+    )
     for epoch, chunk, samples in job.chunks(random):
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
-            continue  # done before; drawn again all the same, so that the later shuffles are the same
-        if config.patience and position.best and epoch - 1 - position.best.epoch >= config.patience:
+            # done before; drawn again all the same, so that the later shuffles are the
+            # same
+            continue
+        if (
+            config.patience
+            and position.best
+            and epoch - 1 - position.best.epoch >= config.patience
+        ):
             break
 
         chunk_began = time.perf_counter()
         state, losses = job.run(position.state, samples, position.step)
         check_losses(losses, epoch, chunk)
         now, report = time.perf_counter(), None
-        position = position.after(epoch, chunk, state, losses, now - chunk_began)._replace(seconds=now - began)
+        position = position.after(
+            epoch, chunk, state, losses, now - chunk_began
+        )._replace(seconds=now - began)
         if chunk.report is not None:
-            position, report = _report(job, position, state.network, chunk.report, began)
+            position, report = _report(
+                job, position, state.network, chunk.report, began
+            )
         yield Event(position, losses, report, chunk.checkpoint)
 
     network = position.best.network if position.best else position.state.network
@@ -151,24 +207,46 @@ def trajectory(job: Job, start: Position | None = None, *, trained: Network = ()
     yield Event(position, np.empty(0), report, checkpoint=True, closing=True)
 
 
-def _report(job: Job, position: Position, network: Network, sample: int, began: float) -> tuple[Position, Report]:
-    """Return the report about a network, and the position with the best network so far. Raises DivergenceError."""
+def _report(
+    job: Job, position: Position, network: Network, sample: int, began: float
+) -> tuple[Position, Report]:
+    """Return the report about a network, and the position with the best network so far.
+    Raises DivergenceError.
+    """
     check_state(position, job.backend)
     model = job.model(compiled(copy_network, job.backend)(network))
-    data, best, tally, validation, test = job.dataset, position.best, position.tally, None, None
+    data, best, tally, validation, test = (
+        job.dataset,
+        position.best,
+        position.tally,
+        None,
+        None,
+    )
     if job.held_out and position.sample == len(job.rows):  # at the end of an epoch
         validation = model.evaluate(*job.held_out)
 
-        def rank(result: Evaluation | Best) -> tuple[float, float]:  # the first number counts before the second
-            return (-result.loss, result.score) if job.config.monitor == "loss" else (result.score, -result.loss)
+        # the first number counts before the second
+        def rank(result: Evaluation | Best) -> tuple[float, float]:
+            return (
+                (-result.loss, result.score)
+                if job.config.monitor == "loss"
+                else (result.score, -result.loss)
+            )
 
         if best is None or rank(validation) > rank(best):
-            best = Best(model.network, validation.score, position.epoch, validation.loss)
+            best = Best(
+                model.network, validation.score, position.epoch, validation.loss
+            )
     if data.test_inputs is not None:
         test = model.evaluate(data.test_inputs, data.test_labels)
     for which, found in (("held-out", validation), ("test", test)):
-        if found and not math.isfinite(found.loss):  # the last update diverged, which no loss of a step shows
-            raise _diverged(f"{which} loss after {position.sample} samples", position.epoch, found.loss)
+        # the last update diverged, which no loss of a step shows
+        if found and not math.isfinite(found.loss):
+            raise _diverged(
+                f"{which} loss after {position.sample} samples",
+                position.epoch,
+                found.loss,
+            )
     report = Report(
         epoch=position.epoch,
         sample=sample,
@@ -184,18 +262,27 @@ def _report(job: Job, position: Position, network: Network, sample: int, began: 
 
 
 def check_losses(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:
-    """Raise DivergenceError, which names the first sample of the first bad batch, unless all losses are finite."""
+    """Raise DivergenceError, which names the first sample of the first bad batch,
+    unless all losses are finite.
+    """
     if not np.isfinite(losses).all():
         i = int(np.argmin(np.isfinite(losses)))
-        raise _diverged(f"loss at sample {chunk.start + i * chunk.batch_size}", epoch, losses[i])
+        raise _diverged(
+            f"loss at sample {chunk.start + i * chunk.batch_size}", epoch, losses[i]
+        )
 
 
 def check_state(position: Position, backend: Backend) -> None:
-    """Raise DivergenceError unless the network and the optimiser state are finite. Reads one value from the device.
+    """Raise DivergenceError unless the network and the optimiser state are finite.
+    Reads one value from the device.
 
-    An update can overflow without a trace in any loss: a saturated unit has a finite output, whatever its weights.
+    An update can overflow without a trace in any loss: a saturated unit has a finite
+        output, whatever its weights.
     """
-    layers = [*position.state.network, *(slot for slots in position.state.slots for slot in slots)]
+    layers = [
+        *position.state.network,
+        *(slot for slots in position.state.slots for slot in slots),
+    ]
     if not all_finite([array for layer in layers for array in layer], backend):
         what = f"network or optimiser state after {position.sample} samples"
         raise _diverged(what, position.epoch, "not finite")

@@ -1,1 +1,3 @@
-"""Load a `Dataset` from files, folders and downloads, and prepare pictures as MNIST's were prepared."""
+"""Load a `Dataset` from files, folders and downloads, and prepare pictures as MNIST's
+were prepared.
+"""

@@ -1,4 +1,6 @@
-"""NumPy's own files: .npz archives, as Keras publishes MNIST, and folders of .npy files. Never a pickle."""
+"""NumPy's own files: .npz archives, as Keras publishes MNIST, and folders of .npy
+files. Never a pickle.
+"""
 
 import warnings
 from collections.abc import Sequence
@@ -21,7 +23,9 @@ KNOWN = {name for pair in (*TRAIN, *TEST) for name in pair}
 Array = npt.NDArray[Any]
 
 
-def read_array_files(path: Path, how: Origin | None = None, known: object = None) -> Samples:
+def read_array_files(
+    path: Path, how: Origin | None = None, known: object = None
+) -> Samples:
     """Read a .npz archive or a folder of .npy files.
 
     The arrays are x_train and y_train, and x_test and y_test if there is a test set.
@@ -49,17 +53,24 @@ def read_array_files(path: Path, how: Origin | None = None, known: object = None
             there, missing = (x, y) if x in arrays else (y, x)
             names = some(sorted([*arrays, *unused]))
             fault = f"has {there} without {missing}; its arrays are {names}"
-            raise DatasetError(fault, remedy="correct the names, or leave out the one", file=path)
+            raise DatasetError(
+                fault, remedy="correct the names, or leave out the one", file=path
+            )
     train = _part(arrays, TRAIN, path)
     if train is None:
         remedy = "name the arrays x_train, y_train and, if there is a test set, x_test and y_test; or X and y"
         raise DatasetError("has no training set", remedy=remedy, file=path)
     if unused:
-        warnings.warn(MlpXpWarning(f"arrays that are not used: {some(unused)}", file=path), stacklevel=4)
+        warnings.warn(
+            MlpXpWarning(f"arrays that are not used: {some(unused)}", file=path),
+            stacklevel=4,
+        )
     return Samples(train, _part(arrays, TEST, path))
 
 
-def _part(arrays: dict[str, Array], pairs: Sequence[tuple[str, str]], path: Path) -> Part | None:
+def _part(
+    arrays: dict[str, Array], pairs: Sequence[tuple[str, str]], path: Path
+) -> Part | None:
     """Return the inputs and labels of the first pair of names that the arrays have."""
     for x, y in pairs:
         if x in arrays:
@@ -71,7 +82,9 @@ def _part(arrays: dict[str, Array], pairs: Sequence[tuple[str, str]], path: Path
 
 
 def _load(path: Path) -> tuple[dict[str, Array], list[str]]:
-    """Return the known arrays in a file by their names in small letters, and the other names."""
+    """Return the known arrays in a file by their names in small letters, and the other
+    names.
+    """
     with open_file(path) as stream:
         try:
             found = np.load(stream, allow_pickle=False)
@@ -79,9 +92,14 @@ def _load(path: Path) -> tuple[dict[str, Array], list[str]]:
                 found = {path.stem: found}
             known = [name for name in found if name.lower() in KNOWN]
             arrays = {name.lower(): np.ascontiguousarray(found[name]) for name in known}
-        except Exception as error:  # of many types, for a file that is damaged, not NumPy's, or holds a pickle
+        # of many types, for a file that is damaged, not NumPy's, or holds a pickle
+        except Exception as error:
             raise fault(error) from error
     return arrays, [name for name in found if name not in known]
 
 
-FORMAT = Format("arrays", lambda path, names, how: has_suffix(names, (".npz", ".npy")), read_array_files)
+FORMAT = Format(
+    "arrays",
+    lambda path, names, how: has_suffix(names, (".npz", ".npy")),
+    read_array_files,
+)

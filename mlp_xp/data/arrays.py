@@ -1,6 +1,7 @@
 """Samples to a data set: features, labels of a task, a test set, standardisation.
 
-Everything that would train to nonsense is refused here, with its row and column: NaN, a single class, other lengths.
+Everything that would train to nonsense is refused here, with its row and column: NaN, a
+    single class, other lengths.
 """
 
 import math
@@ -19,7 +20,14 @@ from mlp_xp.core.library import Backend
 from mlp_xp.core.task import Scaling
 from mlp_xp.data.columns import Column, Columns, Table
 from mlp_xp.data.frames import table_of, take_labels
-from mlp_xp.data.labels import SHOWN, Labels, Meaning, labels_of, meaning_of, read_labels
+from mlp_xp.data.labels import (
+    SHOWN,
+    Labels,
+    Meaning,
+    labels_of,
+    meaning_of,
+    read_labels,
+)
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.splitting import hold_out, split_as
@@ -27,7 +35,8 @@ from mlp_xp.data.weights import balanced_weights, read_weights
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, some
 
 PIECE = 4096  # rows that are added up together, so that no copy of all of them is made
-COARSE = 1e-3  # the largest distance of neighbouring numbers of a dtype, in standard deviations
+# the largest distance of neighbouring numbers of a dtype, in standard deviations
+COARSE = 1e-3
 
 
 def from_arrays(
@@ -48,38 +57,48 @@ def from_arrays(
 ) -> Dataset:
     """Make a data set of features X and labels y.
 
-    Both may be NumPy arrays, lists, data frames of pandas, polars or pyarrow, or arrays on the backend's device. Bytes
-    in arrays stay bytes on the device; everything else becomes the backend's floats.
+    Both may be NumPy arrays, lists, data frames of pandas, polars or pyarrow, or arrays
+    on the backend's device. Bytes in arrays stay bytes on the device; everything else
+    becomes the backend's floats.
 
-    X: integers or floats, (n, features) or (n, rows, columns[, channels]); or a data frame of numbers, text, dates and
-    gaps, which become features as `data.columns.Columns` describes, fitted to all rows but the test set. y: integers or
-    strings (n,) for classes; integers 0 and 1 (n, labels) for several labels at once; floats (n,) or (n, outputs) for
-    regression; or a data frame or a column of one. task: "classes", "labels" or "regression", if it is another one than
-    y looks like. Many whole numbers, such as prices, and few with a decimal point may be either, and need it.
+    X: integers or floats, (n, features) or (n, rows, columns[, channels]); or a data
+    frame of numbers, text, dates and gaps, which become features as
+    `data.columns.Columns` describes, fitted to all rows but the test set. y: integers
+    or strings (n,) for classes; integers 0 and 1 (n, labels) for several labels at
+    once; floats (n,) or (n, outputs) for regression; or a data frame or a column of
+    one. task: "classes", "labels" or "regression", if it is another one than y looks
+    like. Many whole numbers, such as prices, and few with a decimal point may be
+    either, and need it.
 
-    test: the test set as (X, y); or the share of the samples, above 0 and below 1, that a shuffle with `seed` selects
-    for it; None for no test set. Columns of data frames are found by their names; rows of X and y belong together by
-    their position. stratify: select this share of each class; a class with two samples or more is in both parts, and a
-    single sample is trained on.
+    test: the test set as (X, y); or the share of the samples, above 0 and below 1, that
+    a shuffle with `seed` selects for it; None for no test set. Columns of data frames
+    are found by their names; rows of X and y belong together by their position.
+    stratify: select this share of each class; a class with two samples or more is in
+    both parts, and a single sample is trained on.
 
-    class_names: the names of the classes 0, 1, ...; or, if y has strings, or all names are numbers, the values in y in
-    the order of the classes; for labels and numbers, a name for each column. By default the distinct values in y,
-    sorted, or the columns of y. feature_names: names for the columns of an array X, or which columns of a data frame to
-    use. backend: by default NumPy in float64.
+    class_names: the names of the classes 0, 1, ...; or, if y has strings, or all names
+    are numbers, the values in y in the order of the classes; for labels and numbers, a
+    name for each column. By default the distinct values in y, sorted, or the columns of
+    y. feature_names: names for the columns of an array X, or which columns of a data
+    frame to use. backend: by default NumPy in float64.
 
-    standardize: whether to subtract each feature's mean over the training set and divide by its standard deviation. By
-    default all features are, except images of bytes, which are divided by 255. False: the features as they are.
-    scale_targets: for regression, train on standardised numbers too. Labels, predictions and errors stay in their own
-    units; only the loss is in units of the standard deviations.
+    standardize: whether to subtract each feature's mean over the training set and
+    divide by its standard deviation. By default all features are, except images of
+    bytes, which are divided by 255. False: the features as they are. scale_targets: for
+    regression, train on standardised numbers too. Labels, predictions and errors stay
+    in their own units; only the loss is in units of the standard deviations.
 
-    sample_weight: weights of the rows of X, at least 0, (n,). class_weight: "balanced", for weights that make all
-    classes count the same; both are multiplied. In training, a sample's gradient and loss are multiplied by its weight,
-    divided by the mean weight. Results on test and held-out samples, and the standardisation, are not weighted.
+    sample_weight: weights of the rows of X, at least 0, (n,). class_weight: "balanced",
+    for weights that make all classes count the same; both are multiplied. In training,
+    a sample's gradient and loss are multiplied by its weight, divided by the mean
+    weight. Results on test and held-out samples, and the standardisation, are not
+    weighted.
 
-    Raises DatasetError, which names the row and column, for a value that is NaN or infinite, for arrays that do not fit
-    together, for a negative weight, and for a single class; ConfigError for an unknown task or class_weight, or a seed
-    out of range. Gives an MlpXpWarning for columns to standardise whose values are equal, or differ in digits that the
-    backend's dtype rounds away.
+    Raises DatasetError, which names the row and column, for a value that is NaN or
+    infinite, for arrays that do not fit together, for a negative weight, and for a
+    single class; ConfigError for an unknown task or class_weight, or a seed out of
+    range. Gives an MlpXpWarning for columns to standardise whose values are equal, or
+    differ in digits that the backend's dtype rounds away.
     """
     names = () if feature_names is None else tuple(map(str, feature_names))
     table, (labels, label_names) = table_of(X, "X", names or None), take_labels("y", y)
@@ -88,7 +107,10 @@ def from_arrays(
         X_test, y_test = (f"{name} of the test set" for name in "Xy")
         wanted = names if table is None else table.names
         inputs = table_of(test[0], X_test, wanted) if wanted else None
-        held = Part(test[0] if inputs is None else inputs, take_labels(y_test, test[1], label_names)[0])
+        held = Part(
+            test[0] if inputs is None else inputs,
+            take_labels(y_test, test[1], label_names)[0],
+        )
         check_index(*test, y_test)
     elif isinstance(test, float | np.floating) and 0 < test < 1:
         share = float(test)
@@ -100,23 +122,44 @@ def from_arrays(
     classes = None if class_names is None else tuple(map(str, class_names))
     known = Columns(tuple(map(Column, names))) if names and table is None else None
     part = Part(X if table is None else table, labels, weights=sample_weight)
-    samples = Samples(part, held, "arrays" if table is None else "columns", known, label_names, classes)
+    samples = Samples(
+        part,
+        held,
+        "arrays" if table is None else "columns",
+        known,
+        label_names,
+        classes,
+    )
     try:
-        how = Origin(test_fraction=share, split_seed=seed, task=task, stratify=stratify, scale_targets=scale_targets)
+        how = Origin(
+            test_fraction=share,
+            split_seed=seed,
+            task=task,
+            stratify=stratify,
+            scale_targets=scale_targets,
+        )
         how = replace(how, class_weight=class_weight)
-        return to_dataset(samples, backend or open_backend(), how, standardize=standardize)
+        return to_dataset(
+            samples, backend or open_backend(), how, standardize=standardize
+        )
     except MlpXpError as error:
-        error.setting = {"test_fraction": "test", "split_seed": "seed"}.get(error.setting or "", error.setting)
+        error.setting = {"test_fraction": "test", "split_seed": "seed"}.get(
+            error.setting or "", error.setting
+        )
         raise
 
 
 def check_index(X: Any, y: Any, what: str) -> None:
-    """Raise DatasetError if both are of pandas and have the same index in another order: their rows go by position."""
+    """Raise DatasetError if both are of pandas and have the same index in another
+    order: their rows go by position.
+    """
     ours, theirs = ([*each.index] if hasattr(each, "iloc") else [] for each in (y, X))
     if ours != theirs and {*ours} == {*theirs}:
         name = what.partition(" ")[0]
         remedy = f"give {name}.loc[X.index], or {name}.to_numpy() if the rows belong together as they are"
-        raise DatasetError("the index has another order than that of X", remedy=remedy, setting=what)
+        raise DatasetError(
+            "the index has another order than that of X", remedy=remedy, setting=what
+        )
 
 
 def to_dataset(
@@ -129,22 +172,41 @@ def to_dataset(
 ) -> Dataset:
     """Make a data set of samples; see `from_arrays`.
 
-    how: the split, the task, its scaling, and the weights of classes. trained: the outputs of a network that is
-    evaluated on the samples; they need not have all its classes.
+    how: the split, the task, its scaling, and the weights of classes. trained: the
+    outputs of a network that is evaluated on the samples; they need not have all its
+    classes.
     """
     train, test = samples.train, samples.test
     with samples.naming(train):
-        meaning = meaning_of(samples, labels_of(samples, train, backend), how.task, trained)
+        meaning = meaning_of(
+            samples, labels_of(samples, train, backend), how.task, trained
+        )
         task, y = meaning.task, _labels(samples, train, meaning, backend)
-        weights = None if train.weights is None else read_weights(train.weights, len(y), backend)
+        weights = (
+            None
+            if train.weights is None
+            else read_weights(train.weights, len(y), backend)
+        )
         is_split = test is None and (how.cv or how.test_fraction)
-        held, left = split_as(how, y, task) if is_split else (np.zeros(0, np.int64), np.arange(len(y)))
+        held, left = (
+            split_as(how, y, task)
+            if is_split
+            else (np.zeros(0, np.int64), np.arange(len(y)))
+        )
         weights = weights if weights is None else weights[left]
         if how.class_weight:
-            weights = balanced_weights(y[left], meaning) * (1.0 if weights is None else weights)
+            weights = balanced_weights(y[left], meaning) * (
+                1.0 if weights is None else weights
+            )
         if isinstance(table := train.inputs, Table) and samples.columns is None:
-            plain = Columns(tuple(map(Column, table.names)))  # for a network that was trained on arrays
-            samples = replace(samples, columns=Columns.fit(table, left, train.file) if trained is None else plain)
+            # for a network that was trained on arrays
+            plain = Columns(tuple(map(Column, table.names)))
+            samples = replace(
+                samples,
+                columns=Columns.fit(table, left, train.file)
+                if trained is None
+                else plain,
+            )
     x = _features(samples, train, len(y), backend)
     names = samples.columns.feature_names if samples.columns else ()
     if names and len(names) != (features := math.prod(x.shape[1:])):
@@ -154,7 +216,12 @@ def to_dataset(
     if test is not None:
         if how.cv is not None:
             remedy = "give the training set alone, such as its file"
-            raise DatasetError("the data have a test set of their own", remedy=remedy, setting="cv", file=test.file)
+            raise DatasetError(
+                "the data have a test set of their own",
+                remedy=remedy,
+                setting="cv",
+                file=test.file,
+            )
         with samples.naming(test):
             test_y = _labels(samples, test, meaning, backend)
         test_x = _features(samples, test, len(test_y), backend)
@@ -163,10 +230,18 @@ def to_dataset(
             for inputs, labels in ((test_x, test_y), (x, y))
         )
         if theirs != ours:
-            setting, fault = None if test.file else "test", f"the test set has {theirs}, the training set {ours}"
-            raise DatasetError(fault, remedy="give the same", setting=setting, file=test.file)
+            setting, fault = (
+                None if test.file else "test",
+                f"the test set has {theirs}, the training set {ours}",
+            )
+            raise DatasetError(
+                fault, remedy="give the same", setting=setting, file=test.file
+            )
     elif is_split:
-        parts = ((backend.xp.take(x, backend.asarray(which), axis=0), y[which]) for which in (held, left))
+        parts = (
+            (backend.xp.take(x, backend.asarray(which), axis=0), y[which])
+            for which in (held, left)
+        )
         (test_x, test_y), (x, y) = parts
     if trained is None and task.exclusive and (y == y[0]).all():
         with samples.naming(train):
@@ -180,7 +255,12 @@ def to_dataset(
     scaled = task.floats and how.scale_targets
     dtype = backend.dtype if task.floats else None
     return Dataset(
-        *(x, backend.asarray(y, dtype), test_x, None if test_y is None else backend.asarray(test_y, dtype)),
+        *(
+            x,
+            backend.asarray(y, dtype),
+            test_x,
+            None if test_y is None else backend.asarray(test_y, dtype),
+        ),
         meaning.names,
         prepare=prepare,
         task=task,
@@ -193,39 +273,68 @@ def to_dataset(
 
 
 def _fit(
-    samples: Samples, what: str, values: np.ndarray, names: Sequence[str], backend: Backend
+    samples: Samples,
+    what: str,
+    values: np.ndarray,
+    names: Sequence[str],
+    backend: Backend,
 ) -> tuple[Array, Array]:
-    """Return the mean and the standard deviation of the columns of X or y on the device; 1 for a deviation of 0."""
+    """Return the mean and the standard deviation of the columns of X or y on the
+    device; 1 for a deviation of 0.
+    """
     mean, deviation = fit_scaling(values, backend.dtype_name, exact=what == "y")
     file, setting = samples.train.file, None if samples.train.file else what
-    warn_if_rounded((mean, deviation), backend.dtype_name, names, file=file, setting=setting)
-    return backend.asarray(mean, backend.dtype), backend.asarray(np.where(deviation, deviation, 1.0), backend.dtype)
+    warn_if_rounded(
+        (mean, deviation), backend.dtype_name, names, file=file, setting=setting
+    )
+    return backend.asarray(mean, backend.dtype), backend.asarray(
+        np.where(deviation, deviation, 1.0), backend.dtype
+    )
 
 
-def warn_if_rounded(scaling: Scaling, dtype: str, names: Sequence[str] | None, **place: Any) -> None:
+def warn_if_rounded(
+    scaling: Scaling, dtype: str, names: Sequence[str] | None, **place: Any
+) -> None:
     """Warn of columns whose values are equal, or equal after rounding to a dtype.
 
-    scaling: their mean and deviation; empty: nothing is checked. place: where they are, as the arguments of a `Fault`.
+    scaling: their mean and deviation; empty: nothing is checked. place: where they are,
+        as the arguments of a `Fault`.
     """
-    if scaling and (lost := np.abs(scaling[0]) * np.finfo(dtype).eps >= COARSE * scaling[1]).any():
+    if (
+        scaling
+        and (
+            lost := np.abs(scaling[0]) * np.finfo(dtype).eps >= COARSE * scaling[1]
+        ).any()
+    ):
         columns = [names[i] if names else i for i in np.flatnonzero(lost).tolist()]
         fault = f"columns {some(columns, SHOWN)}: the values are equal, or differ in digits that {dtype} rounds away"
-        remedy = "leave these columns out" + ", use float64, or subtract the mean" * (dtype == "float32")
+        remedy = "leave these columns out" + ", use float64, or subtract the mean" * (
+            dtype == "float32"
+        )
         warning = MlpXpWarning(fault, remedy=remedy, **place)
-        warnings.warn(warning, stacklevel=5)  # for the caller of from_arrays, load_dataset, or export_onnx
+        # for the caller of from_arrays, load_dataset, or export_onnx
+        warnings.warn(warning, stacklevel=5)
 
 
-def fit_scaling(values: np.ndarray, dtype: str, *, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and the standard deviation of each column, float64 (columns,) each.
+def fit_scaling(
+    values: np.ndarray, dtype: str, *, exact: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and the standard deviation of each column, float64 (columns,)
+    each.
 
-    values: host numbers (rows, ...); the columns are those of (rows, -1). The sums are computed in the dtype, "float32"
-    or "float64"; exact: in float64 and without rounding, which is slower. The deviation of equal values is 0.
+    values: host numbers (rows, ...); the columns are those of (rows, -1). The sums are
+    computed in the dtype, "float32" or "float64"; exact: in float64 and without
+    rounding, which is slower. The deviation of equal values is 0.
     """
     rows = len(values)
     columns = values.reshape(rows, -1)
     piece, dtype = (rows, "float64") if exact else (PIECE, dtype)
-    least, most = columns.min(axis=0).astype(np.float64), columns.max(axis=0).astype(np.float64)
-    # In units of a power of two near the largest number of the column, so that no square over- or underflows.
+    least, most = (
+        columns.min(axis=0).astype(np.float64),
+        columns.max(axis=0).astype(np.float64),
+    )
+    # In units of a power of two near the largest number of the column, so that no
+    # square over- or underflows.
     exponents = np.frexp(np.maximum(np.abs(least), np.abs(most)))[1]
 
     def mean_from(origin: np.ndarray, power: int) -> np.ndarray:
@@ -237,8 +346,8 @@ def fit_scaling(values: np.ndarray, dtype: str, *, exact: bool = False) -> tuple
             sums.append([*map(math.fsum, terms.T)] if exact else terms.sum(axis=0))
         return np.stack(sums).astype(np.float64).sum(axis=0) / rows
 
-    # From the least value: of large numbers that differ little, a sum would round away the differences, and that of
-    # equal ones would not be their mean.
+    # From the least value: of large numbers that differ little, a sum would round away
+    # the differences, and that of equal ones would not be their mean.
     origin = np.zeros(len(least)) if exact else np.ldexp(least, -exponents)
     mean = origin + mean_from(origin, 1)
     deviation = np.ldexp(np.sqrt(mean_from(mean, 2)), exponents)
@@ -246,20 +355,27 @@ def fit_scaling(values: np.ndarray, dtype: str, *, exact: bool = False) -> tuple
 
 
 def _labels(samples: Samples, part: Part, meaning: Meaning, backend: Backend) -> Labels:
-    """Return the labels of a part as `read_labels` does, one for each row of its table. Raises DatasetError."""
+    """Return the labels of a part as `read_labels` does, one for each row of its table.
+    Raises DatasetError.
+    """
     labels = read_labels(labels_of(samples, part, backend), meaning)
     if meaning.task.floats:
-        read_features("y", labels, backend)  # refuses numbers that the dtype does not hold
+        # refuses numbers that the dtype does not hold
+        read_features("y", labels, backend)
     if isinstance(part.inputs, Table):
         _check_rows(len(part.inputs), len(labels))
     return labels
 
 
 def _features(samples: Samples, part: Part, rows: int, backend: Backend) -> Array:
-    """Return the inputs of a part on the device. rows: the number of its labels. Raises DatasetError."""
+    """Return the inputs of a part on the device. rows: the number of its labels. Raises
+    DatasetError.
+    """
     with samples.naming(part):
         known = isinstance(part.inputs, Table) and samples.columns
-        inputs = read_features("X", known.features(part.inputs) if known else part.inputs, backend)
+        inputs = read_features(
+            "X", known.features(part.inputs) if known else part.inputs, backend
+        )
         _check_rows(inputs.shape[0], rows)
     return inputs
 

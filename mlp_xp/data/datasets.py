@@ -1,4 +1,6 @@
-"""Load data sets on a backend's device: by name, from files like MNIST's, or from your own files."""
+"""Load data sets on a backend's device: by name, from files like MNIST's, or from your
+own files.
+"""
 
 import os
 from dataclasses import replace
@@ -20,7 +22,8 @@ from mlp_xp.data.samples import Format, Part, Samples
 from mlp_xp.data.tables import split_names
 from mlp_xp.errors import DatasetError, nearest, quoted
 
-# The forms in which data may be stored, one row each. The first one that fits a file or folder reads it.
+# The forms in which data may be stored, one row each. The first one that fits a file or
+# folder reads it.
 FORMATS: tuple[Format, ...] = (
     mnist_files.FORMAT,
     array_files.FORMAT,
@@ -33,7 +36,14 @@ OPTIONS = (*OWN, *(option for row in FORMATS for option in row.options))
 
 _HERE = Path(__file__).resolve().parent
 # Next to this file in an installed package; at the top of the repository in a clone.
-MNIST_DIR = next((d for d in (_HERE / "mnist", _HERE.parent.parent / "data" / "mnist") if d.is_dir()), _HERE / "mnist")
+MNIST_DIR = next(
+    (
+        d
+        for d in (_HERE / "mnist", _HERE.parent.parent / "data" / "mnist")
+        if d.is_dir()
+    ),
+    _HERE / "mnist",
+)
 
 
 def load_dataset(
@@ -45,63 +55,104 @@ def load_dataset(
 ) -> Dataset:
     """Load a data set by its name in DATASETS, or your own from a file or folder.
 
-    The arrays are on the backend's device; without a backend they are NumPy arrays on the host. MNIST is read from the
-    package or the repository if it is there. Others are downloaded once; see `downloads.fetch` for `cache_dir`.
+    The arrays are on the backend's device; without a backend they are NumPy arrays on
+    the host. MNIST is read from the package or the repository if it is there. Others
+    are downloaded once; see `downloads.fetch` for `cache_dir`.
 
-    A path, or a string that is not a name, holds data in one of the FORMATS, which docs/own_data.md describes: images
-    like MNIST's, which become `uint8` with labels 0 to 9, or your own data. how: the fields of `Origin`, for your own
-    data; a folder of CSV files without `label` holds images like MNIST's.
+    A path, or a string that is not a name, holds data in one of the FORMATS, which
+    docs/own_data.md describes: images like MNIST's, which become `uint8` with labels 0
+    to 9, or your own data. how: the fields of `Origin`, for your own data; a folder of
+    CSV files without `label` holds images like MNIST's.
 
-    A test set that is the training set is rejected: its accuracy would mean nothing. Raises DatasetError, which names
-    the file and the fault, or DownloadError.
+    A test set that is the training set is rejected: its accuracy would mean nothing.
+    Raises DatasetError, which names the file and the fault, or DownloadError.
     """
     origin, backend = Origin(**how), backend or open_backend()
     row, path = _format_of(name_or_folder, origin), Path(name_or_folder)
     if wrong := _meaningless(row, origin):
-        fault = f"{quoted(name_or_folder)} holds {row.holds}, for which this means nothing"
+        fault = (
+            f"{quoted(name_or_folder)} holds {row.holds}, for which this means nothing"
+        )
         raise DatasetError(fault, remedy="leave it out", setting=wrong[0])
     if name_or_folder in DATASETS:
-        name, source, is_here = path.name, DATASETS[path.name], path.name == "mnist" and MNIST_DIR.is_dir()
-        files = [MNIST_DIR / file for file in source.files] if is_here else fetch(name, cache_dir=cache_dir)
+        name, source, is_here = (
+            path.name,
+            DATASETS[path.name],
+            path.name == "mnist" and MNIST_DIR.is_dir(),
+        )
+        files = (
+            [MNIST_DIR / file for file in source.files]
+            if is_here
+            else fetch(name, cache_dir=cache_dir)
+        )
         samples = mnist_files.read_files(files, source)
     else:
         name, samples = str(path.absolute()), row.read(path, origin, None)
     dataset = to_dataset(samples, backend, origin)._replace(name=name)
     x, test_x = dataset.train_inputs, dataset.test_inputs
-    if test_x is not None and x.shape == test_x.shape and bool((backend.to_numpy(x) == backend.to_numpy(test_x)).all()):
+    if (
+        test_x is not None
+        and x.shape == test_x.shape
+        and bool((backend.to_numpy(x) == backend.to_numpy(test_x)).all())
+    ):
         raise DatasetError(
             "the test set is the training set: testing on the training set says nothing about other samples",
             remedy="give a test set of its own",
             file=path,
         )
-    return dataset._replace(origin=origin) if row.is_own else dataset._replace(hold_out=None)
+    return (
+        dataset._replace(origin=origin)
+        if row.is_own
+        else dataset._replace(hold_out=None)
+    )
 
 
 def is_own(name_or_folder: str | os.PathLike[str], how: Origin) -> bool:
-    """Return whether a file or folder has your own data; False for data like MNIST's, and if it does not exist."""
+    """Return whether a file or folder has your own data; False for data like MNIST's,
+    and if it does not exist.
+    """
     return os.path.lexists(name_or_folder) and _format_of(name_or_folder, how).is_own
 
 
 def load_to_evaluate(data: Any, model: Model, how: Origin) -> Dataset:
-    """Load your own data to evaluate a trained network on: their test set, or all samples if they have none.
+    """Load your own data to evaluate a trained network on: their test set, or all
+    samples if they have none.
 
-    Both parts of the data set are these samples. data: a path; (X, y), as `from_arrays` takes them; or a data frame
-    with the columns of labels that `how` names. how: how to read them; there is no split. The network's classes need
-    not all be there; labels are matched with their names by their text. The columns of a table may be in another order
-    and among others. Raises as `load_dataset` does, also for data that do not fit the network.
+    Both parts of the data set are these samples. data: a path; (X, y), as `from_arrays`
+    takes them; or a data frame with the columns of labels that `how` names. how: how to
+    read them; there is no split. The network's classes need not all be there; labels
+    are matched with their names by their text. The columns of a table may be in another
+    order and among others. Raises as `load_dataset` does, also for data that do not fit
+    the network.
     """
-    unused: dict[str, Any] = dict.fromkeys(("exclude", "cv", "fold", "sample_weight", "class_weight"))
-    how = replace(how, task=model.task.name, test_fraction=0.0, scale_targets=False, **unused)
+    unused: dict[str, Any] = dict.fromkeys(
+        ("exclude", "cv", "fold", "sample_weight", "class_weight")
+    )
+    how = replace(
+        how, task=model.task.name, test_fraction=0.0, scale_targets=False, **unused
+    )
     path = Path(data) if isinstance(data, str | os.PathLike) else None
-    samples = _take_for(data, model, how) if path is None else _read_for(path, model, how)
-    samples = replace(samples, train=samples.test or samples.train, test=None, columns=model.columns)
-    dataset = to_dataset(samples, model.backend, how, standardize=False, trained=model.class_names)
+    samples = (
+        _take_for(data, model, how) if path is None else _read_for(path, model, how)
+    )
+    samples = replace(
+        samples, train=samples.test or samples.train, test=None, columns=model.columns
+    )
+    dataset = to_dataset(
+        samples, model.backend, how, standardize=False, trained=model.class_names
+    )
     inputs, labels = dataset[:2]
-    return dataset._replace(test_inputs=inputs, test_labels=labels, name=str(path.absolute()) if path else UNNAMED)
+    return dataset._replace(
+        test_inputs=inputs,
+        test_labels=labels,
+        name=str(path.absolute()) if path else UNNAMED,
+    )
 
 
 def _read_for(path: Path, model: Model, how: Origin) -> Samples:
-    """Return samples in files in the form of a network's training data. Raises DatasetError."""
+    """Return samples in files in the form of a network's training data. Raises
+    DatasetError.
+    """
     row = _format_of(path, how)
     if _meaningless(row, how) or (row is tables.FORMAT and how.label is None):
         fault = f"holds {row.holds}, which cannot be read as the run's own data were"
@@ -110,16 +161,25 @@ def _read_for(path: Path, model: Model, how: Origin) -> Samples:
 
 
 def _take_for(data: Any, model: Model, how: Origin) -> Samples:
-    """Return samples in memory for a network, by the names of the columns that it knows. Raises DatasetError."""
+    """Return samples in memory for a network, by the names of the columns that it
+    knows. Raises DatasetError.
+    """
     if isinstance(data, tuple | list) and len(data) == 2:
         check_index(data[0], data[1], "y")
         X, outputs = data[0], model.class_names
-        is_named = not model.task.exclusive and outputs != tuple(map(str, range(len(outputs))))
+        is_named = not model.task.exclusive and outputs != tuple(
+            map(str, range(len(outputs)))
+        )
         labels, names = take_labels("y", data[1], outputs if is_named else ())
     elif (found := columns_of(data)[0]) and how.label is not None:
-        X, (labels, names) = data, take_labels("data", data, split_names(how.label, found))
+        X, (labels, names) = (
+            data,
+            take_labels("data", data, split_names(how.label, found)),
+        )
     else:
-        raise DatasetError("has no labels that are known", remedy="give (X, y)", setting="data")
+        raise DatasetError(
+            "has no labels that are known", remedy="give (X, y)", setting="data"
+        )
     table = table_of(X, "X", model.columns.names) if model.columns else None
     if table is None:
         return Samples(Part(X, labels), label_names=names)
@@ -127,7 +187,9 @@ def _take_for(data: Any, model: Model, how: Origin) -> Samples:
 
 
 def _format_of(name_or_folder: str | os.PathLike[str], how: Origin) -> Format:
-    """Return the form of a published data set, or of a file or folder by the names in it. Raises DatasetError."""
+    """Return the form of a published data set, or of a file or folder by the names in
+    it. Raises DatasetError.
+    """
     text, path = str(name_or_folder), Path(name_or_folder)
     if name_or_folder in DATASETS:  # a string; a Path is a folder, whatever its name
         return mnist_files.FORMAT
@@ -145,4 +207,8 @@ def _format_of(name_or_folder: str | os.PathLike[str], how: Origin) -> Format:
 def _meaningless(row: Format, how: Origin) -> list[str]:
     """Return the options that are given, but mean nothing for data in a form."""
     known = (*OWN, *row.options) if row.is_own else ()
-    return [option for option in OPTIONS if getattr(how, option) is not None and option not in known]
+    return [
+        option
+        for option in OPTIONS
+        if getattr(how, option) is not None and option not in known
+    ]

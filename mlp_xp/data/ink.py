@@ -1,9 +1,10 @@
 """Convert a user's picture of a digit or letter to the form of MNIST's images.
 
-The authors of MNIST scaled black and white scans to fit into 20 x 20 pixels, keeping the aspect ratio, which left grey
-edges, and put the centre of mass of the ink in the middle of 28 x 28 pixels (LeCun, Bottou, Bengio and Haffner, 1998,
-section III.A). This module first separates ink from paper and then does the same. A picture may have any size, be dark
-on light or light on dark, or be a photo under uneven light.
+The authors of MNIST scaled black and white scans to fit into 20 x 20 pixels, keeping
+the aspect ratio, which left grey edges, and put the centre of mass of the ink in the
+middle of 28 x 28 pixels (LeCun, Bottou, Bengio and Haffner, 1998, section III.A). This
+module first separates ink from paper and then does the same. A picture may have any
+size, be dark on light or light on dark, or be a photo under uneven light.
 """
 
 import numpy as np
@@ -15,27 +16,33 @@ Bytes = npt.NDArray[np.uint8]
 SIZE = 28
 FITTED = 20
 
-# More pixels do not improve a digit, unless it fills less than 1/25 of the picture's side.
+# More pixels do not improve a digit, unless it fills less than 1/25 of the picture's
+# side.
 LARGEST_SIDE = 500
-# On the scale from black (0) to white (1): border pixels this close to the median show paper under even light.
+# On the scale from black (0) to white (1): border pixels this close to the median show
+# paper under even light.
 EVEN = 0.03
-# Ink must differ from the paper by more than this, on the same scale, and by more than NOISE times the paper's noise.
+# Ink must differ from the paper by more than this, on the same scale, and by more than
+# NOISE times the paper's noise.
 FAINTEST = 0.05
 NOISE = 4.0
-# A piece with less than this share of all ink is dirt; the dot on an i has several times more.
+# A piece with less than this share of all ink is dirt; the dot on an i has several
+# times more.
 DIRT = 0.02
 # Fainter ink does not count for a digit's extent: JPEG leaves such traces around it.
 EDGE = 0.02
 
 
 def prepare_image(image: Bytes, *, size: int = SIZE) -> Bytes | None:
-    """Convert a picture to the form of MNIST's images: uint8 (size, size), or None if it has no ink.
+    """Convert a picture to the form of MNIST's images: uint8 (size, size), or None if
+    it has no ink.
 
-    image: uint8 (rows, columns[, 3]), as `pictures.read_image` returns it. Paper becomes 0, ink up to 255. Ink is what
-    differs from paper, and the border of the picture is mostly paper. The ink is scaled with antialiasing so that its
-    longer side has 20 pixels, or the same share of another `size`. It is then moved by whole pixels so that its centre
-    of mass is within half a pixel of pixel (size / 2, size / 2), as in every image of MNIST, or as close as the
-    picture's edges allow.
+    image: uint8 (rows, columns[, 3]), as `pictures.read_image` returns it. Paper
+    becomes 0, ink up to 255. Ink is what differs from paper, and the border of the
+    picture is mostly paper. The ink is scaled with antialiasing so that its longer side
+    has 20 pixels, or the same share of another `size`. It is then moved by whole pixels
+    so that its centre of mass is within half a pixel of pixel (size / 2, size / 2), as
+    in every image of MNIST, or as close as the picture's edges allow.
     """
     from PIL import Image
     from scipy import ndimage
@@ -48,25 +55,37 @@ def prepare_image(image: Bytes, *, size: int = SIZE) -> Bytes | None:
     ink = _without_dirt(ink)
     ink = ink[ndimage.find_objects((ink >= EDGE).astype(np.uint8))[0]]
     scale = round(size * FITTED / SIZE) / max(ink.shape)
-    fitted_size = max(1, round(ink.shape[1] * scale)), max(1, round(ink.shape[0] * scale))
-    resized = Image.fromarray(ink.astype(np.float32)).resize(fitted_size, Image.Resampling.LANCZOS)
+    fitted_size = (
+        max(1, round(ink.shape[1] * scale)),
+        max(1, round(ink.shape[0] * scale)),
+    )
+    resized = Image.fromarray(ink.astype(np.float32)).resize(
+        fitted_size, Image.Resampling.LANCZOS
+    )
     fitted = np.asarray(resized, np.float64)
     fitted = np.clip(fitted * (255 / fitted.max()), 0, 255)
-    # To six digits first: what is half-way between two pixels must not depend on the last bits of a sum.
+    # To six digits first: what is half-way between two pixels must not depend on the
+    # last bits of a sum.
     row, column = (
         min(max(round(round(size / 2 - centre, 6)), 0), size - length)
-        for centre, length in zip(ndimage.center_of_mass(fitted), fitted.shape, strict=True)
+        for centre, length in zip(
+            ndimage.center_of_mass(fitted), fitted.shape, strict=True
+        )
     )
     canvas = np.zeros((size, size), np.uint8)
-    canvas[row : row + fitted.shape[0], column : column + fitted.shape[1]] = np.rint(fitted)
+    canvas[row : row + fitted.shape[0], column : column + fitted.shape[1]] = np.rint(
+        fitted
+    )
     return canvas
 
 
 def find_ink(grey: Floats) -> Floats | None:
-    """Return the amount of ink, 0 to 1, at each of the grey values (rows, columns), 0 to 1; None if there is no ink.
+    """Return the amount of ink, 0 to 1, at each of the grey values (rows, columns), 0
+    to 1; None if there is no ink.
 
-    Paper is what most of the border shows. Ink is either darker or lighter than paper: whichever differs more. Otsu's
-    threshold (1979) separates the two and gives the strength of the ink and the noise of the paper.
+    Paper is what most of the border shows. Ink is either darker or lighter than paper:
+    whichever differs more. Otsu's threshold (1979) separates the two and gives the
+    strength of the ink and the noise of the paper.
     """
     difference = grey - paper(grey)
     difference *= np.sign(np.sum(difference * difference**2))
@@ -81,11 +100,13 @@ def find_ink(grey: Floats) -> Floats | None:
 
 
 def paper(grey: Floats) -> Floats:
-    """Return the brightness of the paper, (rows, columns) or (1, 1), from the border of grey values (rows, columns).
+    """Return the brightness of the paper, (rows, columns) or (1, 1), from the border of
+    grey values (rows, columns).
 
-    It is one value if most of the border has it. Otherwise it is a polynomial of degree 2 in both coordinates, to model
-    lamps, shadows and lenses. It is fitted with least absolute deviations (iteratively reweighted least squares), which
-    ink at the border changes little.
+    It is one value if most of the border has it. Otherwise it is a polynomial of degree
+    2 in both coordinates, to model lamps, shadows and lenses. It is fitted with least
+    absolute deviations (iteratively reweighted least squares), which ink at the border
+    changes little.
     """
     rows, columns = grey.shape
     width = max(1, round(0.05 * min(rows, columns)))
@@ -96,13 +117,17 @@ def paper(grey: Floats) -> Floats:
     if np.mean(np.abs(shade - most) <= EVEN) > 0.5 or min(rows, columns) < 8:
         return np.full((1, 1), most)
     y, x = np.linspace(-1, 1, rows), np.linspace(-1, 1, columns)
-    at_row, at_column = (indices[:: 1 + shade.size // 1000] for indices in np.nonzero(border))
+    at_row, at_column = (
+        indices[:: 1 + shade.size // 1000] for indices in np.nonzero(border)
+    )
     shade = grey[at_row, at_column]
     powers = [(i, j) for i in range(3) for j in range(3 - i)]
     terms = np.stack([y[at_row] ** i * x[at_column] ** j for i, j in powers], axis=1)
     weights = np.ones(len(shade))
     for _ in range(15):
-        solution = np.linalg.lstsq(terms * weights[:, None], shade * weights, rcond=None)[0]
+        solution = np.linalg.lstsq(
+            terms * weights[:, None], shade * weights, rcond=None
+        )[0]
         weights = np.maximum(np.abs(shade - terms @ solution), 1e-3) ** -0.5
     coefficients = np.zeros((3, 3))
     coefficients[tuple(zip(*powers, strict=True))] = solution
@@ -110,9 +135,11 @@ def paper(grey: Floats) -> Floats:
 
 
 def otsu(values: Floats) -> float:
-    """Return the threshold between the two classes with the largest variance between their means (Otsu, 1979).
+    """Return the threshold between the two classes with the largest variance between
+    their means (Otsu, 1979).
 
-    The values must not all be equal. At least one value is above the threshold, and one is not.
+    The values must not all be equal. At least one value is above the threshold, and one
+    is not.
     """
     counts, edges = np.histogram(values, bins=256)
     centres = (edges[:-1] + edges[1:]) / 2
@@ -124,7 +151,9 @@ def otsu(values: Floats) -> float:
 
 
 def _without_dirt(ink: Floats) -> Floats:
-    """Return ink (rows, columns) without pieces that have very little of it, which would change the crop."""
+    """Return ink (rows, columns) without pieces that have very little of it, which
+    would change the crop.
+    """
     from scipy import ndimage
 
     rows, columns = ink.shape

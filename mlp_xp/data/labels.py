@@ -1,7 +1,9 @@
-"""What labels mean: classes by their names, labels that are 0 or 1, or numbers to predict.
+"""What labels mean: classes by their names, labels that are 0 or 1, or numbers to
+predict.
 
-A class is known by the text of its labels, so that `01` and `1` are two classes. Labels in CSV are text, which may be
-meant as numbers; text in memory never is, unless the task says so.
+A class is known by the text of its labels, so that `01` and `1` are two classes. Labels
+in CSV are text, which may be meant as numbers; text in memory never is, unless the task
+says so.
 """
 
 import math
@@ -37,50 +39,84 @@ class Meaning(NamedTuple):
 
 
 def labels_of(samples: Samples, part: Part, backend: Backend) -> Labels:
-    """Return the labels of a part on the host, text without spaces around it. Raises DatasetError for a missing one."""
+    """Return the labels of a part on the host, text without spaces around it. Raises
+    DatasetError for a missing one.
+    """
     y = on_host("y", part.labels, backend)
     if y.dtype.kind == "O" and y.size:  # of pandas, or of pyarrow
         known = str if isinstance(y.flat[0], str) else NUMBERS
         for place, value in np.ndenumerate(y):
             if not isinstance(value, known):
-                fault, remedy = f"{value!r:.60} is neither a number nor text, as others are", "correct it"
+                fault, remedy = (
+                    f"{value!r:.60} is neither a number nor text, as others are",
+                    "correct it",
+                )
                 raise error_at("y", place, fault, f"{remedy}, or leave out the row")
         found = np.array(y.ravel().tolist()).reshape(y.shape)
         y = y.astype(np.float64) if found.dtype.kind == "O" else found
     if y.dtype.kind == "f" and not (finite := np.isfinite(y)).all():
         place = np.argwhere(~finite)[0]
-        raise error_at("y", place, f"the label {y[tuple(place)]} is not a finite number", "remove the row")
+        raise error_at(
+            "y",
+            place,
+            f"the label {y[tuple(place)]} is not a finite number",
+            "remove the row",
+        )
     y = np.strings.strip(y) if y.dtype.kind == "U" else y
-    texts = np.unique(y).tolist() if samples.kind == "columns" and part.file and y.dtype.kind == "U" else []
+    texts = (
+        np.unique(y).tolist()
+        if samples.kind == "columns" and part.file and y.dtype.kind == "U"
+        else []
+    )
     # A minus is a class beside a plus.
-    marks = [text for text in texts if text.lower() in MISSING and not (text == "-" and "+" in texts)]
+    marks = [
+        text
+        for text in texts
+        if text.lower() in MISSING and not (text == "-" and "+" in texts)
+    ]
     if marks:
-        remedy = "fill it in, or leave out the row; if it is a class, give that another name"
+        remedy = (
+            "fill it in, or leave out the row; if it is a class, give that another name"
+        )
         raise _error_at_first(y, marks, "marks a missing label", remedy)
     return y
 
 
-def meaning_of(samples: Samples, y: Labels, task: str | None, trained: Sequence[str] | None = None) -> Meaning:
-    """Return what labels mean. task: a key of TASKS; by default it is guessed. trained: the outputs of a network.
+def meaning_of(
+    samples: Samples, y: Labels, task: str | None, trained: Sequence[str] | None = None
+) -> Meaning:
+    """Return what labels mean. task: a key of TASKS; by default it is guessed. trained:
+    the outputs of a network.
 
-    Classes have the text of their labels as names. Where the names are given, or are those of a trained network, whole
-    numbers are the numbers of the classes, from 0; but if the names are numbers themselves, all labels that are numbers
-    are matched with them by value. Raises DatasetError, also where either of two tasks may be meant.
+    Classes have the text of their labels as names. Where the names are given, or are
+    those of a trained network, whole numbers are the numbers of the classes, from 0;
+    but if the names are numbers themselves, all labels that are numbers are matched
+    with them by value. Raises DatasetError, also where either of two tasks may be
+    meant.
     """
-    is_written = len(getattr(samples.train.inputs, "lines", ())) > 0  # in a text file, where numbers are text too
+    # in a text file, where numbers are text too
+    is_written = len(getattr(samples.train.inputs, "lines", ())) > 0
     if task is not None:
         found = TASKS[task]
-    elif y.dtype.kind == "U" and y.ndim == 1 and not (is_written and _most_are_numbers(y)):
+    elif (
+        y.dtype.kind == "U"
+        and y.ndim == 1
+        and not (is_written and _most_are_numbers(y))
+    ):
         found = CLASSES
     else:
         found = guess_task(numbers_of(y), samples.class_names)
     if found.exclusive:
         texts = [*map(str, np.unique(y).tolist())]
         given = trained or samples.class_names
-        names = tuple(map(str.strip, given or (in_order(texts) if is_written else texts)))
+        names = tuple(
+            map(str.strip, given or (in_order(texts) if is_written else texts))
+        )
         if len(set(names)) < len(names):
             fault = "a name is there twice"
-            raise DatasetError(fault, remedy="give each class a name of its own", setting="class_names")
+            raise DatasetError(
+                fault, remedy="give each class a name of its own", setting="class_names"
+            )
         if not given and len({*map(str.casefold, names)}) < len(names):
             text = f"classes whose names differ by capital letters alone: {some(names, SHOWN)}"
             warnings.warn(MlpXpWarning(text, file=samples.train.file), stacklevel=4)
@@ -94,9 +130,17 @@ def meaning_of(samples: Samples, y: Labels, task: str | None, trained: Sequence[
         if not numbers:
             return Meaning(found, names, tuple(map(str, range(len(names)))))
         whole = y.dtype.kind != "f"
-        return Meaning(found, names, tuple(str(int(x) if whole and x % 1 == 0 else x) for x in values))
+        return Meaning(
+            found,
+            names,
+            tuple(str(int(x) if whole and x % 1 == 0 else x) for x in values),
+        )
     count = y.shape[1] if y.ndim == 2 else 1
-    names = samples.class_names or samples.label_names or tuple(trained or map(str, range(count)))
+    names = (
+        samples.class_names
+        or samples.label_names
+        or tuple(trained or map(str, range(count)))
+    )
     if len(names) != count:
         fault = f"has {count} columns, and there are {len(names)} names for them"
         raise DatasetError(fault, remedy="give one each", setting="y")
@@ -104,31 +148,47 @@ def meaning_of(samples: Samples, y: Labels, task: str | None, trained: Sequence[
 
 
 def guess_task(y: Labels, class_names: Sequence[str] | None = None) -> Task:
-    """Return the task of labels: regression for floats, labels for several columns, and otherwise classes.
+    """Return the task of labels: regression for floats, labels for several columns, and
+    otherwise classes.
 
-    Raises DatasetError, which names the option, where labels may stand for another task. These are classes in one-hot
-    form; whole numbers that have a decimal point but are few; and integers that are many, unless they are all those
-    from 0 or 1 up to the largest, or the classes have names.
+    Raises DatasetError, which names the option, where labels may stand for another
+    task. These are classes in one-hot form; whole numbers that have a decimal point but
+    are few; and integers that are many, unless they are all those from 0 or 1 up to the
+    largest, or the classes have names.
     """
     task = REGRESSION if y.dtype.kind == "f" else LABELS if y.ndim == 2 else CLASSES
     if 0 in y.shape:
         return task
     if y.ndim == 2 and y.shape[1] > 1:
         if ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all():
-            remedy = ("give the numbers of the classes, y.argmax(axis=1), or else ", Argument("task", task.name))
-            raise DatasetError("each row has a single 1, as if the columns were classes", remedy=remedy, setting="y")
+            remedy = (
+                "give the numbers of the classes, y.argmax(axis=1), or else ",
+                Argument("task", task.name),
+            )
+            raise DatasetError(
+                "each row has a single 1, as if the columns were classes",
+                remedy=remedy,
+                setting="y",
+            )
         return task
     values = np.unique(y)
     few = len(values) <= MOST_GUESSED
     if y.dtype.kind == "f":
         unclear = few and bool((values == np.floor(values)).all())
     else:
-        has_gaps = y.dtype.kind != "b" and (values[0] not in (0, 1) or values[-1] - values[0] >= len(values))
+        has_gaps = y.dtype.kind != "b" and (
+            values[0] not in (0, 1) or values[-1] - values[0] >= len(values)
+        )
         unclear = not few and has_gaps and class_names is None
     if unclear:
         raise DatasetError(
             f"{len(values)} different whole numbers in {len(y)} rows may be quantities or classes",
-            remedy=("give ", AS_NUMBERS, " to predict them as quantities, or ", AS_CLASSES),
+            remedy=(
+                "give ",
+                AS_NUMBERS,
+                " to predict them as quantities, or ",
+                AS_CLASSES,
+            ),
             setting="y",
         )
     return task
@@ -137,37 +197,73 @@ def guess_task(y: Labels, class_names: Sequence[str] | None = None) -> Task:
 def read_labels(y: Labels, meaning: Meaning) -> Labels:
     """Return labels as those of a `Dataset`.
 
-    These are class numbers (n,), uint8, or int32 for more than 256 classes; labels 0 or 1, uint8 (n, outputs); or
-    numbers, float64 (n, outputs). Raises DatasetError, about the setting "y".
+    These are class numbers (n,), uint8, or int32 for more than 256 classes; labels 0 or
+    1, uint8 (n, outputs); or numbers, float64 (n, outputs). Raises DatasetError, about
+    the setting "y".
     """
     if meaning.task.exclusive:
         if y.ndim != 1:
-            raise DatasetError(f"the shape is {y.shape}", remedy="give the class of each sample, (n,)", setting="y")
+            raise DatasetError(
+                f"the shape is {y.shape}",
+                remedy="give the class of each sample, (n,)",
+                setting="y",
+            )
         values, places = np.unique(y, return_inverse=True)
-        known, texts = {text: i for i, text in enumerate(meaning.texts)}, [*map(str, values.tolist())]
+        known, texts = (
+            {text: i for i, text in enumerate(meaning.texts)},
+            [*map(str, values.tolist())],
+        )
         if unknown := [i for i, text in enumerate(texts) if text not in known]:
             row = int(np.argmax(np.isin(places, unknown)))
             fault = f"the label {texts[places[row]]!r:.60} is none of the {len(known)} classes"
-            raise DatasetError(fault, remedy=f"they are {some(meaning.texts, SHOWN)}", setting="y", row=row)
-        return np.array([known[text] for text in texts], np.uint8 if len(known) <= 256 else np.int32)[places]
+            raise DatasetError(
+                fault,
+                remedy=f"they are {some(meaning.texts, SHOWN)}",
+                setting="y",
+                row=row,
+            )
+        return np.array(
+            [known[text] for text in texts], np.uint8 if len(known) <= 256 else np.int32
+        )[places]
     y = numbers_of(y)
     if y.ndim not in (1, 2) or 0 in y.shape:
-        raise DatasetError(f"the shape is {y.shape}", remedy="give (n,) or (n, outputs)", setting="y")
+        raise DatasetError(
+            f"the shape is {y.shape}", remedy="give (n,) or (n, outputs)", setting="y"
+        )
     if not (right := meaning.task.allows(y)).all():
-        place, remedy = np.argwhere(~right)[0], ("correct it, or, to predict numbers, give ", AS_NUMBERS)
-        raise error_at("y", place, f"{y[tuple(place)]} is wrong: labels are {meaning.task.wanted}", remedy)
-    return y.reshape(y.shape[0], -1).astype(np.float64 if meaning.task.floats else np.uint8)
+        place, remedy = (
+            np.argwhere(~right)[0],
+            ("correct it, or, to predict numbers, give ", AS_NUMBERS),
+        )
+        raise error_at(
+            "y",
+            place,
+            f"{y[tuple(place)]} is wrong: labels are {meaning.task.wanted}",
+            remedy,
+        )
+    return y.reshape(y.shape[0], -1).astype(
+        np.float64 if meaning.task.floats else np.uint8
+    )
 
 
 def numbers_of(y: Labels) -> Labels:
-    """Return labels as numbers; text as int64 if all are whole numbers, else as float64; true is 1, and false 0."""
+    """Return labels as numbers; text as int64 if all are whole numbers, else as
+    float64; true is 1, and false 0.
+    """
     if y.dtype.kind != "U":
         return check_numbers("y", y)
     values, places = np.unique(y, return_inverse=True)
     texts = [FLAGS.get(text.lower(), text) for text in values.tolist()]
     numbers = [*map(number_of, texts)]
-    if words := [value for value, number in zip(values, numbers, strict=True) if not math.isfinite(number)]:
-        remedy = ("correct it, or leave out the row; if these are names of classes, give ", AS_CLASSES)
+    if words := [
+        value
+        for value, number in zip(values, numbers, strict=True)
+        if not math.isfinite(number)
+    ]:
+        remedy = (
+            "correct it, or leave out the row; if these are names of classes, give ",
+            AS_CLASSES,
+        )
         raise _error_at_first(y, words, "is not a finite number", remedy)
     whole = all(map(WHOLE.fullmatch, texts))
     return np.array([*map(int, texts)] if whole else numbers)[places].reshape(y.shape)

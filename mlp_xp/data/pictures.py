@@ -1,4 +1,6 @@
-"""Picture files: each as it is, or as MNIST's images were made; and folders with a subfolder for each class."""
+"""Picture files: each as it is, or as MNIST's images were made; and folders with a
+subfolder for each class.
+"""
 
 import os
 import warnings
@@ -24,56 +26,103 @@ GIVE = (
 
 
 def read_picture_folder(folder: Path, how: Origin, known: object = None) -> Samples:
-    """Read a folder with a subfolder of pictures for each class, or with `train` and `test` that each are like that.
+    """Read a folder with a subfolder of pictures for each class, or with `train` and
+    `test` that each are like that.
 
-    The classes are the names of the subfolders (of `train`), by number if all are numbers, else by name; pictures are
-    in the order of their names, and each is read by `read_image`. An MlpXpWarning names files that Pillow does not
-    read. All pictures must have one size, unless how.picture_size gives the side of a square to resize them to.
+    The classes are the names of the subfolders (of `train`), by number if all are
+    numbers, else by name; pictures are in the order of their names, and each is read by
+    `read_image`. An MlpXpWarning names files that Pillow does not read. All pictures
+    must have one size, unless how.picture_size gives the side of a square to resize
+    them to.
 
-    The images are uint8 (n, rows, columns) if all pictures of both parts are grey, else (n, rows, columns, 3); the
-    labels are the names of the classes, (n,). Raises DatasetError, which names the picture or folder.
+    The images are uint8 (n, rows, columns) if all pictures of both parts are grey, else
+    (n, rows, columns, 3); the labels are the names of the classes, (n,). Raises
+    DatasetError, which names the picture or folder.
     """
     places = [folder / "train", folder / "test"]
     places = places if all(place.is_dir() for place in places) else [folder]
     parts = [_pictures_by_class(place) for place in places]
     if not parts[0]:
-        raise DatasetError("has no data that are known here", remedy=f"give {GIVE}", file=folder)
+        raise DatasetError(
+            "has no data that are known here", remedy=f"give {GIVE}", file=folder
+        )
     for name, pictures in parts[0].items():
         if not pictures:
-            raise DatasetError("has no pictures", remedy="add some, or remove this folder", file=places[0] / name)
-    images = _read_alike([path for part in parts for pictures in part.values() for path in pictures], how.picture_size)
-    labels = [np.array([name for name, pictures in part.items() for _ in pictures]) for part in parts]
-    train, *test = (Part(*each) for each in zip(np.split(images, [len(labels[0])]), labels, places, strict=False))
+            raise DatasetError(
+                "has no pictures",
+                remedy="add some, or remove this folder",
+                file=places[0] / name,
+            )
+    images = _read_alike(
+        [path for part in parts for pictures in part.values() for path in pictures],
+        how.picture_size,
+    )
+    labels = [
+        np.array([name for name, pictures in part.items() for _ in pictures])
+        for part in parts
+    ]
+    train, *test = (
+        Part(*each)
+        for each in zip(
+            np.split(images, [len(labels[0])]), labels, places, strict=False
+        )
+    )
     kind = "resized pictures" if how.picture_size else "pictures"
     return Samples(train, test[0] if test else None, kind, class_names=tuple(parts[0]))
 
 
 def _pictures_by_class(folder: Path) -> dict[str, list[Path]]:
-    """Return the pictures in each subfolder, by its name. Gives an MlpXpWarning if there are other files in one."""
+    """Return the pictures in each subfolder, by its name. Gives an MlpXpWarning if
+    there are other files in one.
+    """
     names = in_order(name for name in visible_names(folder) if (folder / name).is_dir())
-    files = {name: [folder / name / each for each in visible_names(folder / name)] for name in names}
+    files = {
+        name: [folder / name / each for each in visible_names(folder / name)]
+        for name in names
+    }
     every = [path for paths in files.values() for path in paths if path.is_file()]
-    if others := [path.relative_to(folder).as_posix() for path in every if not is_picture(path.name)]:
+    if others := [
+        path.relative_to(folder).as_posix()
+        for path in every
+        if not is_picture(path.name)
+    ]:
         text = f"files that Pillow does not read are left out: {some(others, 3)}"
         warnings.warn(MlpXpWarning(text, file=folder), stacklevel=2)
-    return {name: [path for path in paths if is_picture(path.name)] for name, paths in files.items()}
+    return {
+        name: [path for path in paths if is_picture(path.name)]
+        for name, paths in files.items()
+    }
 
 
 def _read_alike(paths: list[Path], side: int | None) -> Bytes:
-    """Return all pictures as one array, uint8 (n, rows, columns) or (n, rows, columns, 3)."""
+    """Return all pictures as one array, uint8 (n, rows, columns) or (n, rows, columns,
+    3).
+    """
     images: list[Bytes] = []
     for path in paths:
         images.append(read_image(path, None if side is None else (side, side)))
         if images[-1].shape[:2] != images[0].shape[:2]:
             fault = f"has {_size(images[-1].shape[:2])}, {quoted(paths[0])} has {_size(images[0].shape[:2])}"
-            remedy = ("resize the pictures to one size, as ", Argument("picture_size"), " does")
+            remedy = (
+                "resize the pictures to one size, as ",
+                Argument("picture_size"),
+                " does",
+            )
             raise DatasetError(fault, remedy=remedy, file=path)
     if any(image.ndim == 3 for image in images):
-        images = [np.broadcast_to(np.atleast_3d(image), (*image.shape[:2], 3)) for image in images]
+        images = [
+            np.broadcast_to(np.atleast_3d(image), (*image.shape[:2], 3))
+            for image in images
+        ]
     return np.stack(images)
 
 
-FORMAT = Format("pictures", lambda path, names, how: path.is_dir(), read_picture_folder, options=("picture_size",))
+FORMAT = Format(
+    "pictures",
+    lambda path, names, how: path.is_dir(),
+    read_picture_folder,
+    options=("picture_size",),
+)
 
 
 # Pictures to predict from.
@@ -89,27 +138,35 @@ class Pictures(NamedTuple):
     """The errors of the files and folders that were skipped."""
 
 
-def read_pictures(paths: Sequence[Path], shape: tuple[int, ...], kind: str = "arrays") -> Pictures:
-    """Read picture files, and those in folders, as images uint8 of a shape, (rows, columns) or (rows, columns, 3).
+def read_pictures(
+    paths: Sequence[Path], shape: tuple[int, ...], kind: str = "arrays"
+) -> Pictures:
+    """Read picture files, and those in folders, as images uint8 of a shape, (rows,
+    columns) or (rows, columns, 3).
 
-    kind: how the network's own were read, as in `Dataset.kind`. "pictures": as they are; another size is a fault, and
-    so is a picture in colour where the shape is that of grey ones. "resized pictures": resized. Else as images of
-    MNIST, see `ink.prepare_image`; a picture without ink is then a fault.
+    kind: how the network's own were read, as in `Dataset.kind`. "pictures": as they
+    are; another size is a fault, and so is a picture in colour where the shape is that
+    of grey ones. "resized pictures": resized. Else as images of MNIST, see
+    `ink.prepare_image`; a picture without ink is then a fault.
 
-    The pictures of a folder are in the order of their names, then those of each folder in it; hidden files and folders
-    are ignored. What cannot be read, and a folder without pictures, is skipped and reported in `faults`. Needs Pillow,
-    and SciPy for images like MNIST's.
+    The pictures of a folder are in the order of their names, then those of each folder
+    in it; hidden files and folders are ignored. What cannot be read, and a folder
+    without pictures, is skipped and reported in `faults`. Needs Pillow, and SciPy for
+    images like MNIST's.
     """
 
     def read(path: Path) -> Bytes:
         if "pictures" not in kind:
-            for paper in ("white", "black"):  # white ink with nothing behind it shows on black alone
+            # white ink with nothing behind it shows on black alone
+            for paper in ("white", "black"):
                 image = prepare_image(read_image(path, paper=paper), size=shape[0])
                 if image is not None:
                     return image
             fault = "has no ink that stands out from the paper"
             raise DatasetError(fault, remedy="give one digit or letter", file=path)
-        image = read_image(path, (shape[0], shape[1]) if kind == "resized pictures" else None)
+        image = read_image(
+            path, (shape[0], shape[1]) if kind == "resized pictures" else None
+        )
         if image.ndim < len(shape):
             image = np.broadcast_to(image[..., None], (*image.shape, 3))
         if image.shape != shape:
@@ -122,20 +179,28 @@ def read_pictures(paths: Sequence[Path], shape: tuple[int, ...], kind: str = "ar
         found = [*_pictures_below(path)] if next(os.walk(path), None) else [path]
         if not found:
             remedy = "give a folder of PNG or JPEG files"
-            faults.append(DatasetError("contains no picture files", remedy=remedy, file=path))
+            faults.append(
+                DatasetError("contains no picture files", remedy=remedy, file=path)
+            )
         for file in found:
             try:
                 images.append(read(file))
                 files.append(file)
             except DatasetError as error:
                 faults.append(error)
-    return Pictures(tuple(files), np.array(images, np.uint8).reshape(-1, *shape), tuple(faults))
+    return Pictures(
+        tuple(files), np.array(images, np.uint8).reshape(-1, *shape), tuple(faults)
+    )
 
 
 def _pictures_below(folder: Path) -> Iterator[Path]:
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, name) for name in sorted(files) if is_picture(name) and not name.startswith("."))
+        yield from (
+            Path(place, name)
+            for name in sorted(files)
+            if is_picture(name) and not name.startswith(".")
+        )
 
 
 # Files.
@@ -150,7 +215,9 @@ def is_picture(name: str) -> bool:
 
 
 def _formats() -> list[str]:
-    """Return Pillow's formats, the common ones first, but not EPS, for which it runs a program, Ghostscript."""
+    """Return Pillow's formats, the common ones first, but not EPS, for which it runs a
+    program, Ghostscript.
+    """
     from PIL import Image
 
     Image.preinit()
@@ -158,18 +225,22 @@ def _formats() -> list[str]:
     return [form for form in Image.ID if form != "EPS"]
 
 
-def read_image(path: Path, size: tuple[int, int] | None = None, *, paper: str = "white") -> Bytes:
-    """Read a picture: uint8 (rows, columns) if every pixel is grey, else with 3 channels.
+def read_image(
+    path: Path, size: tuple[int, int] | None = None, *, paper: str = "white"
+) -> Bytes:
+    """Read a picture: uint8 (rows, columns) if every pixel is grey, else with 3
+    channels.
 
-    Any format that Pillow reads will do, except EPS. The EXIF orientation is applied; an animation gives its first
-    frame; 16 bits become 8. size: rows and columns, to resize it to. paper: the colour behind transparent pixels.
-    Raises DatasetError.
+    Any format that Pillow reads will do, except EPS. The EXIF orientation is applied;
+    an animation gives its first frame; 16 bits become 8. size: rows and columns, to
+    resize it to. paper: the colour behind transparent pixels. Raises DatasetError.
     """
     from PIL import Image, ImageOps
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about oddities in a file that can still be read
+            # about oddities in a file that can still be read
+            warnings.simplefilter("ignore")
             with Image.open(path, formats=_formats()) as opened:
                 image = ImageOps.exif_transpose(opened)
     except Exception as error:  # the decoders raise many types for a damaged file
@@ -181,11 +252,14 @@ def read_image(path: Path, size: tuple[int, int] | None = None, *, paper: str = 
             raise DatasetError(wrong, remedy="save it with 8 or 16 bits", file=path)
         image = Image.fromarray((values // 256).astype(np.uint8))
     if image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, paper), image.convert("RGBA"))
+        image = Image.alpha_composite(
+            Image.new("RGBA", image.size, paper), image.convert("RGBA")
+        )
     image = image.convert("RGB")
     red, green, blue = image.split()
     image = red if red.tobytes() == green.tobytes() == blue.tobytes() else image
-    # Rows first: which comes first depends on Pillow's version otherwise, and each rounds to whole bytes.
+    # Rows first: which comes first depends on Pillow's version otherwise, and each
+    # rounds to whole bytes.
     for shape in () if size is None else ((size[1], image.height), (size[1], size[0])):
         image = image.resize(shape, Image.Resampling.LANCZOS)
     return np.asarray(image)

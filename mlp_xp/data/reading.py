@@ -1,4 +1,6 @@
-"""Open files for reading, gzipped or plain, and report every fault of a file as an error that names it."""
+"""Open files for reading, gzipped or plain, and report every fault of a file as an
+error that names it.
+"""
 
 import gzip
 import io
@@ -14,7 +16,22 @@ from mlp_xp.errors import DatasetError, escaped
 
 GZIP_MAGIC = b"\x1f\x8b"
 # How pandas, R and spreadsheets write a missing value, in small letters.
-MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", "#n/a", "<na>", "nat"}
+MISSING = {
+    "",
+    "na",
+    "n/a",
+    "nan",
+    "null",
+    "none",
+    "nil",
+    "-",
+    "--",
+    "?",
+    ".",
+    "#n/a",
+    "<na>",
+    "nat",
+}
 # What counts as true and false, in small letters.
 FLAGS = {"true": "1", "false": "0"}
 
@@ -23,10 +40,11 @@ Stream = io.BufferedReader | gzip.GzipFile
 
 @contextmanager
 def open_file(path: Path | zipfile.Path) -> Iterator[Stream]:
-    """Open a file, gzipped or plain (detected by content, not by name), and close it at the end.
+    """Open a file, gzipped or plain (detected by content, not by name), and close it at
+    the end.
 
-    Errors in opening, reading and decompressing become a DatasetError, which names the file. A DatasetError that is
-    raised in the `with` block gets the name too.
+    Errors in opening, reading and decompressing become a DatasetError, which names the
+    file. A DatasetError that is raised in the `with` block gets the name too.
     """
     try:
         opened: Any = path.open("rb")  # IO[bytes] for mypy, which lacks peek
@@ -46,18 +64,31 @@ def open_file(path: Path | zipfile.Path) -> Iterator[Stream]:
         raise fault(error, path) from error
 
 
-def fault(error: Exception, path: object = None, remedy: str = "check the path and the file") -> DatasetError:
-    """Return what the system or a library said about a file as an error; `open_file` adds the path."""
-    text = str(getattr(error, "strerror", None) or error).replace(f" {path!r}", "").replace(f" {str(path)!r}", "")
+def fault(
+    error: Exception, path: object = None, remedy: str = "check the path and the file"
+) -> DatasetError:
+    """Return what the system or a library said about a file as an error; `open_file`
+    adds the path.
+    """
+    text = (
+        str(getattr(error, "strerror", None) or error)
+        .replace(f" {path!r}", "")
+        .replace(f" {str(path)!r}", "")
+    )
     said = escaped(" ".join(text.split()))[:200]
-    reason = said.partition(". ")[0].removesuffix(".") or type(error).__name__  # NumPy goes on with advice to unpickle
+    # NumPy goes on with advice to unpickle
+    reason = said.partition(". ")[0].removesuffix(".") or type(error).__name__
     return DatasetError(f"cannot be read: {reason}", remedy=remedy, file=path)
 
 
 def visible_names(folder: Path) -> list[str]:
-    """Return the names of what is in a folder, sorted, without hidden files. Raises DatasetError."""
+    """Return the names of what is in a folder, sorted, without hidden files. Raises
+    DatasetError.
+    """
     try:
-        return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        return sorted(
+            path.name for path in folder.iterdir() if not path.name.startswith(".")
+        )
     except OSError as error:
         raise fault(error, folder) from error
 
@@ -71,6 +102,12 @@ def number_of(text: str) -> float:
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Return names in the order of their numbers if all are numbers, otherwise in that of their letters."""
+    """Return names in the order of their numbers if all are numbers, otherwise in that
+    of their letters.
+    """
     names = sorted(names)
-    return names if any(math.isnan(number_of(name)) for name in names) else sorted(names, key=number_of)
+    return (
+        names
+        if any(math.isnan(number_of(name)) for name in names)
+        else sorted(names, key=number_of)
+    )

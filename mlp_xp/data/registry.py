@@ -10,7 +10,18 @@ IDX_FILES = (
 )
 DIGITS = tuple("0123456789")
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+CLOTHES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 
 
 class Source(NamedTuple):
@@ -20,13 +31,16 @@ class Source(NamedTuple):
     home: str
     """The page where its authors describe it."""
     mirrors: tuple[str, ...]
-    """URLs that end in a slash, each with all the files; the best mirror comes first."""
+    """URLs that end in a slash, each with all the files; the best mirror comes first.
+    """
     checksums: dict[str, str]
     """The SHA-256 of each file to download."""
     folder: str
     """Its folder inside the cache folder."""
     files: tuple[str, ...] = IDX_FILES
-    """Training images and labels, test images and labels: downloaded, or in the folder `gzip` of the archive."""
+    """Training images and labels, test images and labels: downloaded, or in the folder
+    `gzip` of the archive.
+    """
     archive: str | None = None
     """The ZIP archive to download if the four files are in one."""
     first_label: int = 0
@@ -39,8 +53,13 @@ def _emnist(split: str, class_names: tuple[str, ...], first_label: int = 0) -> S
     return Source(
         class_names,
         "https://www.nist.gov/itl/products-and-services/emnist-dataset",
-        ("https://biometrics.nist.gov/cs_links/EMNIST/", "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/"),
-        {"gzip.zip": "fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e"},
+        (
+            "https://biometrics.nist.gov/cs_links/EMNIST/",
+            "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/",
+        ),
+        {
+            "gzip.zip": "fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e"
+        },
         "emnist",
         tuple(f"emnist-{split}-{file.replace('t10k', 'test')}" for file in IDX_FILES),
         "gzip.zip",
@@ -53,13 +72,17 @@ def _checksums(*sums: str) -> dict[str, str]:
     return dict(zip(IDX_FILES, sums, strict=True))
 
 
-# The checksums are those that TensorFlow Datasets records for the same files (tensorflow_datasets/url_checksums);
-# MNIST's are also those of the files in data/mnist.
+# The checksums are those that TensorFlow Datasets records for the same files
+# (tensorflow_datasets/url_checksums); MNIST's are also those of the files in
+# data/mnist.
 DATASETS: dict[str, Source] = {
     "mnist": Source(
         DIGITS,
         "http://yann.lecun.com/exdb/mnist/",
-        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
+        (
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
         _checksums(
             "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
             "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
@@ -88,7 +111,10 @@ DATASETS: dict[str, Source] = {
         ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         "https://github.com/rois-codh/kmnist",
         # The only known host, with either scheme.
-        ("https://codh.rois.ac.jp/kmnist/dataset/kmnist/", "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
+        (
+            "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+            "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+        ),
         _checksums(
             "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
             "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",

@@ -1,4 +1,6 @@
-"""What every format reads: samples as they are in a file, before a task gives their labels a meaning."""
+"""What every format reads: samples as they are in a file, before a task gives their
+labels a meaning.
+"""
 
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +18,12 @@ class Part(NamedTuple):
     """A training set or a test set."""
 
     inputs: Any
-    """A `Table`, or (n, ...), anything that `from_arrays` takes; once they have been read, an array on the device."""
+    """A `Table`, or (n, ...), anything that `from_arrays` takes; once they have been
+    read, an array on the device.
+    """
     labels: Any
-    """(n,), or (n, columns) for several columns of labels; None if none were asked for."""
+    """(n,), or (n, columns) for several columns of labels; None if none were asked for.
+    """
     file: Path | zipfile.Path | None = None
     """Where they come from; None for arrays in memory."""
     weights: Any = None
@@ -38,18 +43,26 @@ class Samples:
     label_names: tuple[str, ...] = ()
     """Its columns of labels."""
     class_names: tuple[str, ...] | None = None
-    """The names of the classes 0, 1, ...; None where the labels themselves are names or numbers."""
+    """The names of the classes 0, 1, ...; None where the labels themselves are names or
+    numbers.
+    """
     weight_names: tuple[str, ...] = ()
     """Its column of weights, if any."""
 
     @contextmanager
     def naming(self, part: Part) -> Iterator[None]:
-        """Have errors about the arrays of a part, X and y, name its file, the line, and the column."""
+        """Have errors about the arrays of a part, X and y, name its file, the line, and
+        the column.
+        """
         try:
             yield
         except DatasetError as error:
             features = self.columns.feature_names if self.columns else ()
-            columns = {"X": features, "y": self.label_names, "sample_weight": self.weight_names}
+            columns = {
+                "X": features,
+                "y": self.label_names,
+                "sample_weight": self.weight_names,
+            }
             if error.setting not in columns:
                 raise
             names = columns[error.setting]
@@ -62,7 +75,9 @@ class Samples:
                 error.column = names[0]
             if error.row is not None and self.kind == "columns":
                 lines = part.inputs.lines
-                error.line, error.row = (lines[error.row], None) if len(lines) else (None, error.row + 1)
+                error.line, error.row = (
+                    (lines[error.row], None) if len(lines) else (None, error.row + 1)
+                )
             error.file, error.setting = part.file, None
             raise
 
@@ -73,15 +88,25 @@ class Format(NamedTuple):
     holds: str
     """What such a file or folder holds, for messages."""
     is_it: Callable[[Path, Sequence[str], Origin], bool]
-    """`is_it(path, names, how)`: whether a path is in this form. names: those in the folder, or the file's own."""
+    """`is_it(path, names, how)`: whether a path is in this form. names: those in the
+    folder, or the file's own.
+    """
     read: Callable[[Path, Origin, Columns | None], Samples]
-    """`read(path, how, known)`. known: the columns of a table that a network was trained on; by default all."""
+    """`read(path, how, known)`. known: the columns of a table that a network was
+    trained on; by default all.
+    """
     options: tuple[str, ...] = ()
-    """The fields of `Origin` that mean something for this form alone; their default is None."""
+    """The fields of `Origin` that mean something for this form alone; their default is
+    None.
+    """
     is_own: bool = True
-    """Whether these are data of your own; otherwise they are images in the form of MNIST."""
+    """Whether these are data of your own; otherwise they are images in the form of
+    MNIST.
+    """
 
 
 def has_suffix(names: Sequence[str], suffixes: tuple[str, ...]) -> bool:
-    """Return whether one of several names ends with one of several suffixes, in small or capital letters."""
+    """Return whether one of several names ends with one of several suffixes, in small
+    or capital letters.
+    """
     return any(name.lower().endswith(suffixes) for name in names)

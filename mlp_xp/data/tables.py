@@ -1,7 +1,7 @@
 """Tables with a header: CSV, by the standard library, and Parquet, by pyarrow.
 
-CSV is read as text first: type inference would turn the label 01 into 1, and pandas, polars and pyarrow do not tell the
-line and column of a fault. The price is time.
+CSV is read as text first: type inference would turn the label 01 into 1, and pandas,
+polars and pyarrow do not tell the line and column of a fault. The price is time.
 """
 
 import csv
@@ -22,70 +22,111 @@ from mlp_xp.backends.reading import find_columns
 from mlp_xp.data.columns import MOSTLY, TEXT, Column, Columns, Table
 from mlp_xp.data.frames import columns_of, table_of, take_labels
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import MISSING, Stream, fault, number_of, open_file, visible_names
+from mlp_xp.data.reading import (
+    MISSING,
+    Stream,
+    fault,
+    number_of,
+    open_file,
+    visible_names,
+)
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
 from mlp_xp.errors import DatasetError, MlpXpWarning, some
 
-# A file is for training or for testing if its name has one of these words, between characters that are not letters.
+# A file is for training or for testing if its name has one of these words, between
+# characters that are not letters.
 WORDS = {"train": "train", "test": "test|t10k"}
 # No name, or what pandas calls row numbers in Parquet.
 NAMELESS = "$|__index_level_"
 
 SEPARATORS = {",": "", ";": "separated by ';'", "\t": "separated by tabs"}
 SNIFFED = 20  # lines of CSV by which the separator is known
-# Numbers by the mark before their decimals, such as 1.234,5 and 1,234.5, with the other one between thousands.
+# Numbers by the mark before their decimals, such as 1.234,5 and 1,234.5, with the other
+# one between thousands.
 MARKS = {
-    mark: re.compile(rf"[+-]?([1-9]\d{{0,2}}([{other}]\d{{3}})+|\d+|(?=[{mark}]\d))([{mark}]\d*)?(e[+-]?\d+)?", re.I)
+    mark: re.compile(
+        rf"[+-]?([1-9]\d{{0,2}}([{other}]\d{{3}})+|\d+|(?=[{mark}]\d))([{mark}]\d*)?(e[+-]?\d+)?",
+        re.I,
+    )
     for mark, other in (",.", ".,")
 }
 BLOCK = 4096  # rows of CSV that are read at once
 
 
 def read_tables(path: Path, how: Origin, known: Columns | None = None) -> Samples:
-    """Read a table with a header, or a folder with two, for training and for testing, with the same columns.
+    """Read a table with a header, or a folder with two, for training and for testing,
+    with the same columns.
 
-    how: the columns of labels, of weights, and those to ignore. known: the columns that a network was trained on, which
-    are found by their names; by default all others are features, and labels are needed then. The labels in CSV are
-    text, whatever they mean. Other tables are returned as they are.
+    how: the columns of labels, of weights, and those to ignore. known: the columns that
+    a network was trained on, which are found by their names; by default all others are
+    features, and labels are needed then. The labels in CSV are text, whatever they
+    mean. Other tables are returned as they are.
 
-    Gives an MlpXpWarning for columns without a name, which are left out. Raises DatasetError, which names the file, the
-    line (CSV) or row, counted from 1, and the column.
+    Gives an MlpXpWarning for columns without a name, which are left out. Raises
+    DatasetError, which names the file, the line (CSV) or row, counted from 1, and the
+    column.
     """
     if path.is_dir():
         train = read_tables(find_table(path, "train"), how, known)
         table = train.train.inputs
-        known = Columns(tuple(map(Column, table.names)), decimal_commas=table.decimal_commas)
+        known = Columns(
+            tuple(map(Column, table.names)), decimal_commas=table.decimal_commas
+        )
         how = replace(how, sample_weight=None)  # which is for training
-        return replace(train, test=read_tables(find_table(path, "test"), how, known).train)
+        return replace(
+            train, test=read_tables(find_table(path, "test"), how, known).train
+        )
     with open_table(path) as found:
         names = columns_of(found)[0]
-        labels, ignored = (split_names(given, names) if given else [] for given in (how.label, how.exclude))
+        labels, ignored = (
+            split_names(given, names) if given else []
+            for given in (how.label, how.exclude)
+        )
         weights = [how.sample_weight] if how.sample_weight else []
         if not (known or labels):
-            raise DatasetError(f"needs the name of the column with the labels: {some(names)}", setting="label")
+            raise DatasetError(
+                f"needs the name of the column with the labels: {some(names)}",
+                setting="label",
+            )
         needed = [*labels, *weights, *([] if known else ignored)]
         wanted = known.names if known else _features(names, needed)
         places = find_columns([*needed, *wanted], names)
         if isinstance(found, Table) and found.notes:
-            found = _with_points(found, places, "," * bool(known and known.decimal_commas))
+            found = _with_points(
+                found, places, "," * bool(known and known.decimal_commas)
+            )
         table = table_of(found, None, wanted)
         if not table:
-            raise DatasetError("has a header, but no rows", remedy="give a table with rows")
+            raise DatasetError(
+                "has a header, but no rows", remedy="give a table with rows"
+            )
         y = take_labels("y", found, labels)[0] if labels else None
-        weigh = [number_of(str(value)) for value in take_labels("y", found, weights)[0].tolist()] if weights else None
+        weigh = (
+            [
+                number_of(str(value))
+                for value in take_labels("y", found, weights)[0].tolist()
+            ]
+            if weights
+            else None
+        )
     part = Part(table, y, path, weigh)
-    return Samples(part, None, "columns", label_names=tuple(labels), weight_names=tuple(weights))
+    return Samples(
+        part, None, "columns", label_names=tuple(labels), weight_names=tuple(weights)
+    )
 
 
 @contextmanager
 def open_table(path: Path) -> Iterator[Any]:
     """Read a table as it is, in a `with` block in which errors name its file.
 
-    CSV, gzipped or plain, becomes a `Table` of text without spaces around it; Parquet a table of pyarrow. The kind is
-    detected by content, not by name. Raises DatasetError, which names the file and the line.
+    CSV, gzipped or plain, becomes a `Table` of text without spaces around it; Parquet a
+    table of pyarrow. The kind is detected by content, not by name. Raises DatasetError,
+    which names the file and the line.
     """
     with open_file(path) as stream:
-        yield (_read_parquet if stream.peek(4).startswith(b"PAR1") else _read_csv)(stream)
+        yield (_read_parquet if stream.peek(4).startswith(b"PAR1") else _read_csv)(
+            stream
+        )
 
 
 def is_table(name: str) -> bool:
@@ -94,9 +135,15 @@ def is_table(name: str) -> bool:
 
 
 def find_table(folder: Path, part: str) -> Path:
-    """Return the only table in a folder for a part, "train" or "test", by its name. Raises DatasetError."""
+    """Return the only table in a folder for a part, "train" or "test", by its name.
+    Raises DatasetError.
+    """
     tables = [name for name in visible_names(folder) if is_table(name)]
-    found = [name for name in tables if re.search(rf"(?<![^\W\d_])({WORDS[part]})(?![^\W\d_])", name.lower())]
+    found = [
+        name
+        for name in tables
+        if re.search(rf"(?<![^\W\d_])({WORDS[part]})(?![^\W\d_])", name.lower())
+    ]
     if len(found) == 1:
         return folder / found[0]
     raise DatasetError(
@@ -107,14 +154,26 @@ def find_table(folder: Path, part: str) -> Path:
 
 
 def _features(names: Sequence[str], others: Sequence[str]) -> list[str]:
-    """Return the columns of a table that are features, all but the others and those without a name."""
+    """Return the columns of a table that are features, all but the others and those
+    without a name.
+    """
     nameless = [i for i, name in enumerate(names, 1) if re.match(NAMELESS, name)]
     if nameless:
         fault = f"column {', '.join(map(str, nameless))} has no name, and is left out"
-        warnings.warn(MlpXpWarning(fault, remedy="if it is not a row number, name it"), stacklevel=4)
-    found = [name for i, name in enumerate(names, 1) if i not in nameless and name not in others]
+        warnings.warn(
+            MlpXpWarning(fault, remedy="if it is not a row number, name it"),
+            stacklevel=4,
+        )
+    found = [
+        name
+        for i, name in enumerate(names, 1)
+        if i not in nameless and name not in others
+    ]
     if not found:
-        raise DatasetError("has no columns but the labels and those to ignore", remedy="give a table with features")
+        raise DatasetError(
+            "has no columns but the labels and those to ignore",
+            remedy="give a table with features",
+        )
     return found
 
 
@@ -122,23 +181,35 @@ def split_names(given: str, names: Sequence[str]) -> list[str]:
     """Return the names in "a,b", each once. A column may have a name with commas."""
     if given in names:
         return [given]
-    return [*dict.fromkeys(name.strip() for name in next(csv.reader([given], skipinitialspace=True)))]
+    return [
+        *dict.fromkeys(
+            name.strip() for name in next(csv.reader([given], skipinitialspace=True))
+        )
+    ]
 
 
 def _marks_of(values: np.ndarray) -> dict[str, str]:
-    """Return for each number of a column the decimal marks that it may have; nothing for a column of something else."""
+    """Return for each number of a column the decimal marks that it may have; nothing
+    for a column of something else.
+    """
     texts = [text for text in values.tolist() if text.lower() not in MISSING]
-    marks = {text: "".join(mark for mark, form in MARKS.items() if form.fullmatch(text)) for text in {*texts}}
+    marks = {
+        text: "".join(mark for mark, form in MARKS.items() if form.fullmatch(text))
+        for text in {*texts}
+    }
     are_numbers = sum(marks[text] != "" for text in texts) >= MOSTLY * len(texts)
     return {text: found for text, found in marks.items() if found and are_numbers}
 
 
 def _with_points(table: Table, places: Sequence[int], mark: str) -> Table:
-    """Return a table whose numbers in some columns have decimal points, and nothing between thousands.
+    """Return a table whose numbers in some columns have decimal points, and nothing
+    between thousands.
 
-    12,5 and 0,382 show their decimal mark, 1,001 does not. A column without one that does is as the others of the file,
-    or else as those of another file, whose mark is given, or "". Without any, a mark with three digits after it in all
-    numbers of a column is that of decimals. Raises DatasetError for other numbers that can be read in two ways.
+    12,5 and 0,382 show their decimal mark, 1,001 does not. A column without one that
+    does is as the others of the file, or else as those of another file, whose mark is
+    given, or "". Without any, a mark with three digits after it in all numbers of a
+    column is that of decimals. Raises DatasetError for other numbers that can be read
+    in two ways.
     """
     columns, numbers = [*table.columns], [*map(_marks_of, table.columns)]
     shown = [{marks for marks in each.values() if len(marks) == 1} for each in numbers]
@@ -154,13 +225,19 @@ def _with_points(table: Table, places: Sequence[int], mark: str) -> Table:
             if marks and (own not in marks if own else {*MARKS} & {*text}):
                 fault = f"the decimal mark of {text!r:.60} is not clear"
                 remedy = "write all numbers with the same one, and no other marks"
-                raise DatasetError(fault, remedy=remedy, line=table.lines[row], column=table.names[i])
+                raise DatasetError(
+                    fault, remedy=remedy, line=table.lines[row], column=table.names[i]
+                )
         if own:
             other = min(MARKS.keys() - {own})
-            points = {text: text.replace(other, "").replace(own, ".") for text in numbers[i]}
+            points = {
+                text: text.replace(other, "").replace(own, ".") for text in numbers[i]
+            }
             columns[i] = np.array([points.get(text, text) for text in texts], TEXT)
     notes = table.notes + ", decimal commas" * (mark == ",")
-    return replace(table, columns=tuple(columns), notes=notes, decimal_commas=mark == ",")
+    return replace(
+        table, columns=tuple(columns), notes=notes, decimal_commas=mark == ","
+    )
 
 
 def _read_csv(stream: Stream) -> Table:
@@ -169,22 +246,33 @@ def _read_csv(stream: Stream) -> Table:
         rows = read_rows(chain(head, file), separator := separator_of(head))
         names = [name.strip() for name in next(rows, (0, []))[1]]
         if not names:
-            raise DatasetError("is empty", remedy="give a table with the names of its columns in the first line")
+            raise DatasetError(
+                "is empty",
+                remedy="give a table with the names of its columns in the first line",
+            )
         lines, blocks = array("q"), list[list[np.ndarray]]()
         while block := [*islice(rows, BLOCK)]:
             fields = zip(*(row for _, row in block), strict=True)
             blocks.append([np.strings.strip(np.array(each, TEXT)) for each in fields])
             lines.extend(number for number, _ in block)
-    columns = [np.concatenate(each) for each in zip(*blocks, strict=True)] or [np.empty(0, TEXT) for _ in names]
+    columns = [np.concatenate(each) for each in zip(*blocks, strict=True)] or [
+        np.empty(0, TEXT) for _ in names
+    ]
     return Table(tuple(names), tuple(columns), lines, SEPARATORS[separator])
 
 
 def separator_of(lines: Sequence[str]) -> str:
-    """Return the separator with which the first lines of a table have the same number of columns, and the most."""
+    """Return the separator with which the first lines of a table have the same number
+    of columns, and the most.
+    """
 
     def fit(separator: str) -> tuple[bool, int]:
         try:
-            widths = [len(row) for row in csv.reader(lines, delimiter=separator, skipinitialspace=True) if row]
+            widths = [
+                len(row)
+                for row in csv.reader(lines, delimiter=separator, skipinitialspace=True)
+                if row
+            ]
         except csv.Error:
             return False, 0
         widths = widths[:-1] if len(lines) == SNIFFED else widths  # the last may go on
@@ -193,11 +281,14 @@ def separator_of(lines: Sequence[str]) -> str:
     return max(SEPARATORS, key=fit)
 
 
-def read_rows(lines: Iterable[str], separator: str = ",") -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a CSV file that are not empty, each with the number of its first line, from 1.
+def read_rows(
+    lines: Iterable[str], separator: str = ","
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV file that are not empty, each with the number of its
+    first line, from 1.
 
-    lines: text, whose fields may be quoted as in RFC 4180. Raises DatasetError for other text, and for a row with more
-    or fewer fields than the first.
+    lines: text, whose fields may be quoted as in RFC 4180. Raises DatasetError for
+    other text, and for a row with more or fewer fields than the first.
     """
     number, width = 1, 0
     reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
@@ -214,7 +305,9 @@ def read_rows(lines: Iterable[str], separator: str = ",") -> Iterator[tuple[int,
                 yield number, row
             number = reader.line_num + 1
     except csv.Error as error:
-        raise DatasetError(str(error), remedy="check the quotes from there on", line=number) from error
+        raise DatasetError(
+            str(error), remedy="check the quotes from there on", line=number
+        ) from error
 
 
 def _read_parquet(stream: Stream) -> Any:

@@ -1,4 +1,6 @@
-"""Weights of the training samples: given for each sample or each class, or both, which are then multiplied."""
+"""Weights of the training samples: given for each sample or each class, or both, which
+are then multiplied.
+"""
 
 from typing import Any
 
@@ -13,28 +15,38 @@ from mlp_xp.errors import DatasetError
 def read_weights(values: Any, rows: int, backend: Backend) -> np.ndarray:
     """Return weights of samples, float64 (rows,) on the host.
 
-    Raises DatasetError, about the setting "sample_weight", with the row of a weight that is missing, negative or not
-    finite.
+    Raises DatasetError, about the setting "sample_weight", with the row of a weight
+    that is missing, negative or not finite.
     """
     what = "sample_weight"
     weights = check_numbers(what, on_host(what, values, backend)).astype(np.float64)
     if weights.shape != (rows,):
-        raise DatasetError(f"the shape is {weights.shape}", remedy=f"give ({rows},), one for each row", setting=what)
+        raise DatasetError(
+            f"the shape is {weights.shape}",
+            remedy=f"give ({rows},), one for each row",
+            setting=what,
+        )
     if not (right := (weights >= 0) & np.isfinite(weights)).all():
         row = np.argwhere(~right)[0]
         fault = f"the weight {weights[row].item()} is out of range"
-        raise error_at(what, row, fault, "give a finite number of at least 0, or leave out the row")
+        raise error_at(
+            what, row, fault, "give a finite number of at least 0, or leave out the row"
+        )
     return weights
 
 
 def balanced_weights(labels: Labels, meaning: Meaning) -> np.ndarray:
-    """Return weights of samples, float64 (n,), that make all classes count the same. labels: those of a `Dataset`.
+    """Return weights of samples, float64 (n,), that make all classes count the same.
+    labels: those of a `Dataset`.
 
-    They are n / (classes * samples of the class), as in scikit-learn's `compute_class_weight`; for several labels, the
-    product over these. Raises DatasetError, about the setting "class_weight", if there are no classes.
+    They are n / (classes * samples of the class), as in scikit-learn's
+    `compute_class_weight`; for several labels, the product over these. Raises
+    DatasetError, about the setting "class_weight", if there are no classes.
     """
     if meaning.task.floats:
-        raise DatasetError("numbers have no classes", remedy="leave it out", setting="class_weight")
+        raise DatasetError(
+            "numbers have no classes", remedy="leave it out", setting="class_weight"
+        )
     weights = np.ones(len(labels))
     for column in labels.reshape(len(labels), -1).T:
         _, places, counts = np.unique(column, return_inverse=True, return_counts=True)

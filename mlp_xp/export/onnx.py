@@ -1,6 +1,8 @@
-"""A trained network as an ONNX file: the package's own forward pass, called with arrays that record a graph.
+"""A trained network as an ONNX file: the package's own forward pass, called with arrays
+that record a graph.
 
-The graph takes what `predict` takes, and holds the preparation, the network and the units. See docs/export.md.
+The graph takes what `predict` takes, and holds the preparation, the network and the
+units. See docs/export.md.
 """
 
 from collections.abc import Sequence
@@ -28,7 +30,9 @@ MATRIX = "X"  # the name of the input, unless there is one for each column of a 
 
 
 class _Weights(NamedTuple):
-    """Weights in a graph. Their product is a single node; that of ndonnx is a graph of 38 kB."""
+    """Weights in a graph. Their product is a single node; that of ndonnx is a graph of
+    38 kB.
+    """
 
     array: Array
     """ndonnx's, (inputs, outputs)."""
@@ -43,20 +47,27 @@ class _Weights(NamedTuple):
 
 
 def write_onnx(models: Sequence[Model], path: Path, dtype: str | None = None) -> None:
-    """Write networks, whose predictions are the mean of theirs, to an ONNX file, completely or not at all.
+    """Write networks, whose predictions are the mean of theirs, to an ONNX file,
+    completely or not at all.
 
-    models: one or more that fit together, as `runs.checkpoints.check_fit` says. dtype: "float64" or "float32", for the
-    computation; None for that of each model. Warns of columns whose values the dtype rounds away. Raises MlpXpError for
-    a path without `.onnx`, a missing library, numbers that the dtype does not hold, or a graph that cannot be made;
-    ConfigError for another dtype, and FileError.
+    models: one or more that fit together, as `runs.checkpoints.check_fit` says. dtype:
+    "float64" or "float32", for the computation; None for that of each model. Warns of
+    columns whose values the dtype rounds away. Raises MlpXpError for a path without
+    `.onnx`, a missing library, numbers that the dtype does not hold, or a graph that
+    cannot be made; ConfigError for another dtype, and FileError.
     """
     if path.suffix.lower() != ".onnx":
-        raise MlpXpError(f"{quoted(path)} is not the name of an ONNX file", remedy="give one that ends in .onnx")
+        raise MlpXpError(
+            f"{quoted(path)} is not the name of an ONNX file",
+            remedy="give one that ends in .onnx",
+        )
     try:
         import ndonnx as xp
         import onnx
     except ModuleNotFoundError as error:
-        raise MlpXpError(f"ONNX files need {error.name}, which {not_installed('ndonnx onnx')}") from error
+        raise MlpXpError(
+            f"ONNX files need {error.name}, which {not_installed('ndonnx onnx')}"
+        ) from error
 
     names = [dtype or model.backend.dtype_name for model in models]
     models = [*map(_in_dtype, models, names)]
@@ -65,22 +76,31 @@ def write_onnx(models: Sequence[Model], path: Path, dtype: str | None = None) ->
     try:
         wrong = "its activation or preparation may only call the functions of `xp`, and not read values"
         features = [_features(model, inputs, values, wide, xp) for model in models]
-        each = [xp.astype(_predictions(*pair, xp), wide) for pair in zip(models, features, strict=True)]
+        each = [
+            xp.astype(_predictions(*pair, xp), wide)
+            for pair in zip(models, features, strict=True)
+        ]
         predictions = sum(each[1:], each[0]) / len(each)
         outputs = {} if first.task.floats else {"probabilities": predictions}
-        outputs[first.task.outputs_name] = first.task.decide(predictions, first.class_names, xp=xp)
+        outputs[first.task.outputs_name] = first.task.decide(
+            predictions, first.class_names, xp=xp
+        )
         wrong = "the name of a column is empty, or that of another part of the graph; rename it, and train again"
         graph = xp.build(inputs, outputs)
         onnx.checker.check_model(graph, full_check=True)
     except Exception as error:  # functions of one's own may do anything
-        raise MlpXpError(f"{quoted(first.source)}: {wrong}; ndonnx says: {one_line(error)[:300]}") from error
+        raise MlpXpError(
+            f"{quoted(first.source)}: {wrong}; ndonnx says: {one_line(error)[:300]}"
+        ) from error
     onnx.helper.set_model_props(graph, _metadata(models))
     graph.producer_name, graph.producer_version = "mlp_xp", __version__
     write_whole(path, graph.SerializeToString())
 
 
 def _in_dtype(model: Model, name: str) -> Model:
-    """Return a model on NumPy in a dtype. Raises MlpXpError if the dtype does not hold its numbers, and warns."""
+    """Return a model on NumPy in a dtype. Raises MlpXpError if the dtype does not hold
+    its numbers, and warns.
+    """
     with np.errstate(all="ignore"):
         moved = model.on(open_backend("numpy", dtype=name))
         fitted = moved.prepare.fitted if moved.prepare.function is standardize else ()
@@ -88,21 +108,39 @@ def _in_dtype(model: Model, name: str) -> Model:
         numbers = (*chain(*moved.network), *fitted, *moved.scaling, *inverses)
     if name != model.backend.dtype_name:
         if not all(np.isfinite(each).all() for each in numbers):
-            raise MlpXpError(f"{quoted(model.source)}: {name} does not hold its numbers", remedy="export it in float64")
-        warn_if_rounded(fitted, name, model.columns and model.columns.feature_names, file=model.source)
+            raise MlpXpError(
+                f"{quoted(model.source)}: {name} does not hold its numbers",
+                remedy="export it in float64",
+            )
+        warn_if_rounded(
+            fitted,
+            name,
+            model.columns and model.columns.feature_names,
+            file=model.source,
+        )
         warn_if_rounded(moved.scaling, name, model.class_names, file=model.source)
     return moved
 
 
-def _inputs(models: Sequence[Model], dtype: Any, xp: Any) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return the inputs of the graph by name, and the columns among them that models read by name, (n,) each.
+def _inputs(
+    models: Sequence[Model], dtype: Any, xp: Any
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return the inputs of the graph by name, and the columns among them that models
+    read by name, (n,) each.
 
-    There is one input, (n, ...). Only a table with text has an input for each column, because an array has one dtype.
+    There is one input, (n, ...). Only a table with text has an input for each column,
+    because an array has one dtype.
     """
     kinds = _kinds(models)
     if "category" in kinds.values():
-        dtypes = {name: xp.utf8 if kind == "category" else dtype for name, kind in kinds.items()}
-        inputs = {name: xp.argument(shape=(ROWS,), dtype=each) for name, each in dtypes.items()}
+        dtypes = {
+            name: xp.utf8 if kind == "category" else dtype
+            for name, kind in kinds.items()
+        }
+        inputs = {
+            name: xp.argument(shape=(ROWS,), dtype=each)
+            for name, each in dtypes.items()
+        }
         return inputs, inputs
     shape = (len(kinds),) if kinds else models[0].input_shape
     takes_bytes = any(model.prepare.takes_bytes for model in models)
@@ -111,7 +149,8 @@ def _inputs(models: Sequence[Model], dtype: Any, xp: Any) -> tuple[dict[str, Arr
 
 
 def _kinds(models: Sequence[Model]) -> dict[str, str]:
-    """Return the columns that models read by name, and their kinds; none if all take the same features as they are.
+    """Return the columns that models read by name, and their kinds; none if all take
+    the same features as they are.
 
     Raises MlpXpError for a column that models read in different ways.
     """
@@ -122,12 +161,23 @@ def _kinds(models: Sequence[Model]) -> dict[str, str]:
             for column in model.columns.columns:
                 if kinds.setdefault(column.name, column.kind) != column.kind:
                     fault = f"{quoted(model.source)}: its column {column.name!r} is a {column.kind}"
-                    raise MlpXpError(f"{fault}, for others a {kinds[column.name]}", remedy="export them one by one")
+                    raise MlpXpError(
+                        f"{fault}, for others a {kinds[column.name]}",
+                        remedy="export them one by one",
+                    )
     return kinds
 
 
-def _features(model: Model, inputs: dict[str, Array], values: dict[str, Array], dtype: Any, xp: Any) -> Array:
-    """Return what a model's preparation takes: the input, or the features of the columns, (n, features)."""
+def _features(
+    model: Model,
+    inputs: dict[str, Array],
+    values: dict[str, Array],
+    dtype: Any,
+    xp: Any,
+) -> Array:
+    """Return what a model's preparation takes: the input, or the features of the
+    columns, (n, features).
+    """
     if not values:
         return inputs[MATRIX]
     parts = list[Array]()
@@ -135,38 +185,70 @@ def _features(model: Model, inputs: dict[str, Array], values: dict[str, Array], 
         raw = values[column.name]
         if column.kind == "category":
             places, other = column.places
-            spelled = {each: place for text, place in places.items() for each in _spellings(text)}
+            spelled = {
+                each: place
+                for text, place in places.items()
+                for each in _spellings(text)
+            }
             raw = xp.extensions.static_map(raw, spelled, default=other)
         parts += [xp.astype(part, dtype) for part in column.encode(raw, xp=xp)]
     return xp.concat(parts, axis=1)
 
 
 def _spellings(text: str) -> list[str]:
-    """Return the ways to write a value of a category: those of a gap, true and false have small and large letters."""
+    """Return the ways to write a value of a category: those of a gap, true and false
+    have small and large letters.
+    """
     words = MISSING if not text else [text] if text in FLAGS else ()
-    return [text, *("".join(each) for word in words for each in product(*({c, c.upper()} for c in word)))]
+    return [
+        text,
+        *(
+            "".join(each)
+            for word in words
+            for each in product(*({c, c.upper()} for c in word))
+        ),
+    ]
 
 
 def _predictions(model: Model, x: Array, xp: Any) -> Array:
     """Return the predictions of a model on NumPy, (n, outputs), as arrays of `xp`."""
     layers = [[*map(xp.asarray, layer)] for layer in model.network]
-    network = tuple(Layer(_Weights(weights, weights.dtype, weights.shape), bias) for weights, bias in layers)
-    prepare = model.prepare._replace(fitted=tuple(map(xp.asarray, model.prepare.fitted)))
-    logits = logits_of(network, x, prepare, model.backend.activation(model.activation), xp=xp)
-    return in_units(model.task.link(logits, xp=xp), tuple(map(xp.asarray, model.scaling)))
+    network = tuple(
+        Layer(_Weights(weights, weights.dtype, weights.shape), bias)
+        for weights, bias in layers
+    )
+    prepare = model.prepare._replace(
+        fitted=tuple(map(xp.asarray, model.prepare.fitted))
+    )
+    logits = logits_of(
+        network, x, prepare, model.backend.activation(model.activation), xp=xp
+    )
+    return in_units(
+        model.task.link(logits, xp=xp), tuple(map(xp.asarray, model.scaling))
+    )
 
 
 def _metadata(models: Sequence[Model]) -> dict[str, str]:
-    """Return what the file says about itself; lists and objects as JSON. A change of their meaning changes `format`."""
+    """Return what the file says about itself; lists and objects as JSON. A change of
+    their meaning changes `format`.
+    """
     named = models if all(model.columns for model in models) else ()
-    names = dict.fromkeys(name for model in named for name in model.columns.feature_names)
-    facts = {"class_names": models[0].class_names, "feature_names": [*names], "columns": _kinds(models)}
+    names = dict.fromkeys(
+        name for model in named for name in model.columns.feature_names
+    )
+    facts = {
+        "class_names": models[0].class_names,
+        "feature_names": [*names],
+        "columns": _kinds(models),
+    }
     texts = {name: dumps(fact) for name, fact in facts.items()}
     return {**texts, "task": models[0].task.name, "mlp_xp": __version__, "format": "1"}
 
 
 def describe(path: Path) -> str:
-    """Return what a file takes and gives: `X uint8 (n, 28, 28) -> probabilities float (n, 10), classes int64 (n)`."""
+    """Return what a file takes and gives: `X uint8 (n, 28, 28) -> probabilities float
+    (n, 10), classes int64 (n)`.
+    """
     import onnx
 
     def one(value: Any) -> str:
@@ -175,4 +257,6 @@ def describe(path: Path) -> str:
         return f"{value.name} {onnx.TensorProto.DataType.Name(tensor.elem_type).lower()} ({lengths})"
 
     graph = onnx.load(path).graph
-    return " -> ".join(", ".join(map(one, values)) for values in (graph.input, graph.output))
+    return " -> ".join(
+        ", ".join(map(one, values)) for values in (graph.input, graph.output)
+    )

@@ -1,7 +1,8 @@
-"""One HTML file with a trained network: a square to draw in, or the fields of a table, and what the network says.
+"""One HTML file with a trained network: a square to draw in, or the fields of a table,
+and what the network says.
 
-The file needs no server and no network connection. `page.html` is its template, which reads all numbers from a block of
-JSON.
+The file needs no server and no network connection. `page.html` is its template, which
+reads all numbers from a block of JSON.
 """
 
 import base64
@@ -29,44 +30,76 @@ EXAMPLES = 10  # test pictures that are right, and as many mistakes
 
 
 def check_page(data: Model | Dataset, sizes: Sequence[int]) -> None:
-    """Raise MlpXpError unless there can be a page for a network that was, or will be, trained on such data.
+    """Raise MlpXpError unless there can be a page for a network that was, or will be,
+    trained on such data.
 
-    A page is for grey pictures where `predict` takes pictures, and for at most MOST_FIELDS columns. sizes: those of the
-    network's layers, which must fit into LARGEST bytes.
+    A page is for grey pictures where `predict` takes pictures, and for at most
+    MOST_FIELDS columns. sizes: those of the network's layers, which must fit into
+    LARGEST bytes.
     """
-    shape = data.input_shape if isinstance(data, Model) else tuple(data.train_inputs.shape[1:])
+    shape = (
+        data.input_shape
+        if isinstance(data, Model)
+        else tuple(data.train_inputs.shape[1:])
+    )
     fields = len(data.columns.columns) if data.columns else shape[0]
     is_drawn = len(shape) == 2 and data.prepare.takes_bytes and data.task.exclusive
     is_drawn = is_drawn and ("pictures" in data.kind or shape[0] == shape[1])
     if not is_drawn and (len(shape) > 1 or fields > MOST_FIELDS):
         fault = f"a page is for grey pictures, in arrays square ones of bytes, or at most {MOST_FIELDS} columns"
-        raise MlpXpError(f"{fault}; this network takes {described(shape)}", remedy="use predict instead")
+        raise MlpXpError(
+            f"{fault}; this network takes {described(shape)}",
+            remedy="use predict instead",
+        )
     _check_size(count_parameters(sizes) * 2 * 4 // 3)  # as float16, in base64
 
 
 def write_page(path: Path, model: Model, dataset: Dataset) -> None:
     """Write the page of a model.
 
-    dataset: the data that it was trained on, on its backend. The ranges of the fields of a table are those of the
-    training set; the pictures to click are from the test set, if there is one.
+    dataset: the data that it was trained on, on its backend. The ranges of the fields
+    of a table are those of the training set; the pictures to click are from the test
+    set, if there is one.
 
-    Weights are float32. Those of more than FLOAT32_UP_TO bytes are float16 if this changes no prediction of the test
-    set. Raises MlpXpError as `check_page` does, for a path without `.html`, for a page of more than LARGEST bytes, and
-    for an activation or a preparation of your own, and FileError.
+    Weights are float32. Those of more than FLOAT32_UP_TO bytes are float16 if this
+    changes no prediction of the test set. Raises MlpXpError as `check_page` does, for a
+    path without `.html`, for a page of more than LARGEST bytes, and for an activation
+    or a preparation of your own, and FileError.
     """
     if path.suffix.lower() != ".html":
-        raise MlpXpError(f"{quoted(path)} is not the name of an HTML file", remedy="give one that ends in .html")
+        raise MlpXpError(
+            f"{quoted(path)} is not the name of an HTML file",
+            remedy="give one that ends in .html",
+        )
     to_numpy, shape = model.backend.to_numpy, model.input_shape
-    sizes = [model.network[0].weights.shape[0], *(layer.bias.shape[0] for layer in model.network)]
+    sizes = [
+        model.network[0].weights.shape[0],
+        *(layer.bias.shape[0] for layer in model.network),
+    ]
     check_page(model, sizes)
     if not isinstance(model.activation, str):
-        raise MlpXpError("its activation is a function of your own, which a page cannot have; use predict instead")
+        raise MlpXpError(
+            "its activation is a function of your own, which a page cannot have; use predict instead"
+        )
     preparation_of(model.prepare)  # or else it is one of your own
-    # Features are (inputs - shift) / scale, and numbers in their units are z * scaling[1] + scaling[0].
-    unfitted = np.zeros(sizes[0]), np.full(sizes[0], 255 if model.prepare.takes_bytes else 1)
-    shift, scale = map(to_numpy, model.prepare.fitted) if model.prepare.fitted else unfitted
-    scaling = [*map(to_numpy, model.scaling)] or [np.zeros(sizes[-1]), np.ones(sizes[-1])]
-    outputs = None if dataset.test_inputs is None else to_numpy(model.predictions(dataset.test_inputs))
+    # Features are (inputs - shift) / scale, and numbers in their units are z *
+    # scaling[1] + scaling[0].
+    unfitted = (
+        np.zeros(sizes[0]),
+        np.full(sizes[0], 255 if model.prepare.takes_bytes else 1),
+    )
+    shift, scale = (
+        map(to_numpy, model.prepare.fitted) if model.prepare.fitted else unfitted
+    )
+    scaling = [*map(to_numpy, model.scaling)] or [
+        np.zeros(sizes[-1]),
+        np.ones(sizes[-1]),
+    ]
+    outputs = (
+        None
+        if dataset.test_inputs is None
+        else to_numpy(model.predictions(dataset.test_inputs))
+    )
     weights = _weights(model, dataset, outputs)
     record: dict[str, Any] = {
         "title": "mlp_xp" if dataset.name == UNNAMED else Path(dataset.name).name,
@@ -83,22 +116,41 @@ def write_page(path: Path, model: Model, dataset: Dataset) -> None:
     }
     if outputs is not None:
         result = model.evaluate(dataset.test_inputs, dataset.test_labels)
-        score = f"{result.score:.4f}" if model.task.floats else f"{100 * result.score:.2f} %"
+        score = (
+            f"{result.score:.4f}"
+            if model.task.floats
+            else f"{100 * result.score:.2f} %"
+        )
         record |= {"score": score, "samples": result.samples}
     if model.task.floats:
         truth = to_numpy(dataset.train_labels)
         record["ranges"] = np.stack([truth.min(axis=0), truth.max(axis=0)], axis=1)
     inputs = to_numpy(dataset.train_inputs)
-    if len(shape) == 2:  # what most of the upper and lower edges show is taken for paper
+    # what most of the upper and lower edges show is taken for paper
+    if len(shape) == 2:
         is_light = bool(np.median(inputs[:1000, [0, -1]]) > 127)
-        record |= {"shape": shape, "is_ink": "pictures" not in model.kind, "is_light": is_light}
+        record |= {
+            "shape": shape,
+            "is_ink": "pictures" not in model.kind,
+            "is_light": is_light,
+        }
         if outputs is not None:
-            record |= _examples(to_numpy(dataset.test_inputs), to_numpy(dataset.test_labels), outputs)
+            record |= _examples(
+                to_numpy(dataset.test_inputs), to_numpy(dataset.test_labels), outputs
+            )
     else:
-        record["fields"] = _fields(model.columns.columns if model.columns else [Column("")] * shape[0], inputs)
-    text = json.dumps(record, separators=(",", ":"), allow_nan=False, default=np.ndarray.tolist)
+        record["fields"] = _fields(
+            model.columns.columns if model.columns else [Column("")] * shape[0], inputs
+        )
+    text = json.dumps(
+        record, separators=(",", ":"), allow_nan=False, default=np.ndarray.tolist
+    )
     # A name such as </script> must not end the block, nor <!-- hide its end.
-    page = TEMPLATE.read_text(encoding="utf-8").replace(PLACE, text.replace("<", r"\u003c"), 1).encode()
+    page = (
+        TEMPLATE.read_text(encoding="utf-8")
+        .replace(PLACE, text.replace("<", r"\u003c"), 1)
+        .encode()
+    )
     _check_size(len(page))
     write_whole(path, page)
 
@@ -110,32 +162,62 @@ def _check_size(size: int) -> None:
 
 
 def _weights(model: Model, dataset: Dataset, outputs: np.ndarray | None) -> np.ndarray:
-    """Return all weights and biases in order, float32 or float16. outputs: the predictions of the test set, or None."""
+    """Return all weights and biases in order, float32 or float16. outputs: the
+    predictions of the test set, or None.
+    """
     backend, decide = model.backend, model.task.decide
     arrays = [backend.to_numpy(array) for layer in model.network for array in layer]
     with np.errstate(over="ignore"):
         single = np.concatenate([array.ravel() for array in arrays]).astype("<f4")
         half = single.astype("<f2")
     if not np.isfinite(single).all():
-        raise MlpXpError("its weights are too large for float32, in which a page has them; train it again")
-    if single.nbytes > FLOAT32_UP_TO and outputs is not None and np.isfinite(half).all():
+        raise MlpXpError(
+            "its weights are too large for float32, in which a page has them; train it again"
+        )
+    if (
+        single.nbytes > FLOAT32_UP_TO
+        and outputs is not None
+        and np.isfinite(half).all()
+    ):
         parts = np.split(half, np.cumsum([array.size for array in arrays])[:-1])
         pairs = zip(parts, arrays, strict=True)
-        rounded = iter(backend.asarray(part.reshape(array.shape), backend.dtype) for part, array in pairs)
-        coarse = model._replace(network=tuple(Layer(*pair) for pair in zip(rounded, rounded, strict=True)))
+        rounded = iter(
+            backend.asarray(part.reshape(array.shape), backend.dtype)
+            for part, array in pairs
+        )
+        coarse = model._replace(
+            network=tuple(Layer(*pair) for pair in zip(rounded, rounded, strict=True))
+        )
         found = backend.to_numpy(coarse.predictions(dataset.test_inputs))
-        if np.array_equal(*(decide(each, model.class_names, xp=np) for each in (found, outputs))):
+        if np.array_equal(
+            *(decide(each, model.class_names, xp=np) for each in (found, outputs))
+        ):
             return half
     return single
 
 
-def _examples(images: np.ndarray, labels: np.ndarray, outputs: np.ndarray) -> dict[str, Any]:
-    """Return right pictures, of each class in turn, and the most confident mistakes: as bytes, and as [class, said]."""
+def _examples(
+    images: np.ndarray, labels: np.ndarray, outputs: np.ndarray
+) -> dict[str, Any]:
+    """Return right pictures, of each class in turn, and the most confident mistakes: as
+    bytes, and as [class, said].
+    """
     said, sureness = np.argmax(outputs, axis=1), np.max(outputs, axis=1)
-    classes = [np.flatnonzero((said == label) & (labels == label)) for label in range(outputs.shape[1])]
-    in_turn = (row for rows in itertools.zip_longest(*classes) for row in rows if row is not None)
+    classes = [
+        np.flatnonzero((said == label) & (labels == label))
+        for label in range(outputs.shape[1])
+    ]
+    in_turn = (
+        row
+        for rows in itertools.zip_longest(*classes)
+        for row in rows
+        if row is not None
+    )
     wrong = np.flatnonzero(said != labels)
-    rows = [*itertools.islice(in_turn, EXAMPLES), *wrong[np.argsort(-sureness[wrong], kind="stable")][:EXAMPLES]]
+    rows = [
+        *itertools.islice(in_turn, EXAMPLES),
+        *wrong[np.argsort(-sureness[wrong], kind="stable")][:EXAMPLES],
+    ]
     return {
         "examples": [[int(labels[row]), int(said[row])] for row in rows],
         "pictures": base64.b64encode(images[rows].tobytes()).decode(),
@@ -143,11 +225,21 @@ def _examples(images: np.ndarray, labels: np.ndarray, outputs: np.ndarray) -> di
 
 
 def _fields(columns: Sequence[Column], inputs: np.ndarray) -> list[dict[str, Any]]:
-    """Return each column with its range in the features of the training set, and its median or most frequent value."""
+    """Return each column with its range in the features of the training set, and its
+    median or most frequent value.
+    """
     found, ends = [], np.cumsum([len(column.feature_names) for column in columns])
-    for column, values in zip(columns, np.split(inputs.astype(np.float64), ends[:-1], axis=1), strict=True):
+    for column, values in zip(
+        columns, np.split(inputs.astype(np.float64), ends[:-1], axis=1), strict=True
+    ):
         first, is_category = values[:, 0], column.kind == "category"
-        start = float(np.argmax(np.mean(values, axis=0)) if is_category else np.median(first))
-        facts = {"low": float(first.min()), "high": float(first.max()), "is_whole": bool(np.all(first % 1 == 0))}
+        start = float(
+            np.argmax(np.mean(values, axis=0)) if is_category else np.median(first)
+        )
+        facts = {
+            "low": float(first.min()),
+            "high": float(first.max()),
+            "is_whole": bool(np.all(first % 1 == 0)),
+        }
         found.append({**column._asdict(), **facts, "start": start})
     return found

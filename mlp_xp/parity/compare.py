@@ -1,4 +1,6 @@
-"""Compare several backends, step by step, with NumPy in float64: `check`, and as an assertion `assert_parity`."""
+"""Compare several backends, step by step, with NumPy in float64: `check`, and as an
+assertion `assert_parity`.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -24,8 +26,8 @@ from mlp_xp.parity.steps import start
 from mlp_xp.parity.trace import probe, trace
 
 SAFETY = 10
-# Runs with random rounding, as many as stochastic arithmetic usually takes, and how many times their deviation is
-# allowed.
+# Runs with random rounding, as many as stochastic arithmetic usually takes, and how
+# many times their deviation is allowed.
 ROUNDING_RUNS, MARGIN = 3, 10
 
 
@@ -40,15 +42,21 @@ class Trajectory(NamedTuple):
     report_steps: np.ndarray
     """The number of steps done at every report, int64 (reports,)."""
     logits: np.ndarray
-    """The logits of all test images at every report and at the end, (reports + 1, n, classes)."""
+    """The logits of all test images at every report and at the end, (reports + 1, n,
+    classes).
+    """
     predictions: np.ndarray
-    """The final predictions for all test images by the library's own argmax, whole numbers (n,)."""
+    """The final predictions for all test images by the library's own argmax, whole
+    numbers (n,).
+    """
     labels: np.ndarray
     """The true classes of the test images, (n,)."""
 
     @property
     def accuracies(self) -> np.ndarray:
-        """The test accuracy at every report and at the end, from the logits, float64 (reports + 1,)."""
+        """The test accuracy at every report and at the end, from the logits, float64
+        (reports + 1,).
+        """
         return np.mean(np.argmax(self.logits, axis=2) == self.labels, axis=1)
 
 
@@ -58,7 +66,9 @@ class Quantity(NamedTuple):
     largest: float
     """The largest relative deviation."""
     head_room: float
-    """The smallest ratio of tolerance to deviation. Below 1 is a mismatch; without deviation it is infinite."""
+    """The smallest ratio of tolerance to deviation. Below 1 is a mismatch; without
+    deviation it is infinite.
+    """
     first_step: int | None
     """The first step with a deviation above the tolerance; None if there is none."""
 
@@ -68,7 +78,9 @@ class Comparison(NamedTuple):
 
     trajectory: Trajectory
     quantities: dict[str, Quantity]
-    """Everything that must be within its tolerance: loss, logits, weights and predictions (see `measure`)."""
+    """Everything that must be within its tolerance: loss, logits, weights and
+    predictions (see `measure`).
+    """
     deviations: np.ndarray
     """Relative deviations of the losses, float64 (steps,)."""
     allowed: np.ndarray
@@ -78,29 +90,43 @@ class Comparison(NamedTuple):
     predictions_differ: int
     """The number of test images with a different final prediction."""
     deviating: tuple[str, ...] = ()
-    """The operations that deviate or raise in the probe (see `trace.probe`), a line with the backend's name each."""
+    """The operations that deviate or raise in the probe (see `trace.probe`), a line
+    with the backend's name each.
+    """
     amplified: bool = False
-    """Whether more than the derived tolerance is allowed somewhere, because this training amplifies rounding."""
+    """Whether more than the derived tolerance is allowed somewhere, because this
+    training amplifies rounding.
+    """
 
     @property
     def head_room(self) -> float:
-        """The smallest ratio of tolerance to deviation of all quantities; infinite without deviation."""
+        """The smallest ratio of tolerance to deviation of all quantities; infinite
+        without deviation.
+        """
         return min(quantity.head_room for quantity in self.quantities.values())
 
     @property
     def compared_steps(self) -> int:
-        """The number of steps, warm-up included, up to which less than 1 is allowed: beyond, nothing is proved."""
+        """The number of steps, warm-up included, up to which less than 1 is allowed:
+        beyond, nothing is proved.
+        """
         return int(np.argmax(np.append(self.allowed, 1) >= 1))
 
     @property
     def agrees(self) -> bool:
-        """Whether every quantity is within its tolerance, and no operation of the probe deviates."""
-        return not self.deviating and all(each.first_step is None for each in self.quantities.values())
+        """Whether every quantity is within its tolerance, and no operation of the probe
+        deviates.
+        """
+        return not self.deviating and all(
+            each.first_step is None for each in self.quantities.values()
+        )
 
     def __str__(self) -> str:
-        """Return the results that are not deviations in one line, and what was allowed if training amplifies rounding.
+        """Return the results that are not deviations in one line, and what was allowed
+        if training amplifies rounding.
 
-        Such as `jax: accuracy 93.07 %; 0 of 10000 predictions and 0 of 30 reported accuracies differ`.
+        Such as `jax: accuracy 93.07 %; 0 of 10000 predictions and 0 of 30 reported
+            accuracies differ`.
         """
         run = self.trajectory
         said = (
@@ -114,7 +140,9 @@ class Comparison(NamedTuple):
         return said
 
     def mismatches(self) -> Iterator[str]:
-        """Yield one line, with the backend, for each operation that deviates and each quantity above its tolerance."""
+        """Yield one line, with the backend, for each operation that deviates and each
+        quantity above its tolerance.
+        """
         yield from self.deviating
         for name, (largest, head_room, first_step) in self.quantities.items():
             if first_step is not None:
@@ -137,26 +165,40 @@ class Failure(NamedTuple):
 
 
 def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
-    """Return the relative deviation that rounding may cause after `steps` (n,): SAFETY eps sqrt(length steps).
+    """Return the relative deviation that rounding may cause after `steps` (n,): SAFETY
+    eps sqrt(length steps).
 
-    The rounding error of a dot product of `length` terms, relative to the sum of their absolute values, is at most
-    length * eps. It grows with sqrt(length) * eps if the errors are independent with mean zero (Higham and Mary, 2019,
-    A new approach to probabilistic rounding error analysis; their factor lambda, here SAFETY, sets the probability of a
-    larger error: 10 makes it negligible). Libraries sum in different orders, so one step may cause that deviation
-    between two of them. Where training neither amplifies nor damps deviations, independent ones add up as sqrt(steps).
-    A different computation gives a deviation that does not shrink with eps: in float64 it is larger by orders of
-    magnitude. Where training amplifies deviations, as with a high learning rate, see `amplification`.
+    The rounding error of a dot product of `length` terms, relative to the sum of their
+    absolute values, is at most length * eps. It grows with sqrt(length) * eps if the
+    errors are independent with mean zero (Higham and Mary, 2019, A new approach to
+    probabilistic rounding error analysis; their factor lambda, here SAFETY, sets the
+    probability of a larger error: 10 makes it negligible). Libraries sum in different
+    orders, so one step may cause that deviation between two of them. Where training
+    neither amplifies nor damps deviations, independent ones add up as sqrt(steps). A
+    different computation gives a deviation that does not shrink with eps: in float64 it
+    is larger by orders of magnitude. Where training amplifies deviations, as with a
+    high learning rate, see `amplification`.
 
-    Deformed images need no term of their own. Positions in an image are rounded by some eps times its side, and a
-    feature changes by at most 1 from one pixel to the next, hence by as much; and of n features, the side is sqrt(n).
+    Deformed images need no term of their own. Positions in an image are rounded by some
+    eps times its side, and a feature changes by at most 1 from one pixel to the next,
+    hence by as much; and of n features, the side is sqrt(n).
 
-    length: the number of terms of the longest sum in a step, which is the largest number of inputs or the batch size.
+    length: the number of terms of the longest sum in a step, which is the largest
+        number of inputs or the batch size.
     """
-    return SAFETY * float(np.finfo(dtype).eps) * np.sqrt(length * np.asarray(steps, dtype=np.float64))
+    return (
+        SAFETY
+        * float(np.finfo(dtype).eps)
+        * np.sqrt(length * np.asarray(steps, dtype=np.float64))
+    )
 
 
-def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Trajectory:
-    """Train for `steps` steps after the warm-up and record what is compared. Arguments and errors: see `start`."""
+def record(
+    config: TrainConfig, dataset: Dataset, backend: Backend, steps: int
+) -> Trajectory:
+    """Train for `steps` steps after the warm-up and record what is compared. Arguments
+    and errors: see `start`.
+    """
     job, events = start(config, dataset, backend, steps)
     losses, looks, report_steps = [], [], []
     for event in events:
@@ -164,12 +206,25 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
         network = event.position.state.network
         if event.report:
             report_steps.append(event.position.step)
-            looks.append(backend.to_numpy(event.report.model.logits(job.dataset.test_inputs)))
+            looks.append(
+                backend.to_numpy(event.report.model.logits(job.dataset.test_inputs))
+            )
     last = job.model(network).logits(job.dataset.test_inputs)
-    predictions, logits = backend.to_numpy(backend.xp.argmax(last, axis=1)), [*looks, backend.to_numpy(last)]
+    predictions, logits = (
+        backend.to_numpy(backend.xp.argmax(last, axis=1)),
+        [*looks, backend.to_numpy(last)],
+    )
     weights = [backend.to_numpy(array) for layer in network for array in layer]
     steps_done, labels = np.array(report_steps, np.int64), dataset.test_labels
-    return Trajectory(backend, np.concatenate(losses), weights, steps_done, np.stack(logits), predictions, labels)
+    return Trajectory(
+        backend,
+        np.concatenate(losses),
+        weights,
+        steps_done,
+        np.stack(logits),
+        predictions,
+        labels,
+    )
 
 
 def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajectory:
@@ -178,8 +233,20 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
     Raises ConfigError for a setting that the notebook does not have.
     """
     if len(config.hidden) != 1:
-        raise ConfigError(f"the notebook has one hidden layer, not {len(config.hidden)}", setting="hidden")
-    for name in ("activation", "init", "optimizer", "schedule", "weight_decay", "clip_norm", "dropout", "deform"):
+        raise ConfigError(
+            f"the notebook has one hidden layer, not {len(config.hidden)}",
+            setting="hidden",
+        )
+    for name in (
+        "activation",
+        "init",
+        "optimizer",
+        "schedule",
+        "weight_decay",
+        "clip_norm",
+        "dropout",
+        "deform",
+    ):
         if (value := getattr(config, name)) != (own := getattr(TrainConfig(), name)):
             raise ConfigError(f"the notebook has {own!r}, not {value!r}", setting=name)
     data = notebook.prepared(dataset)
@@ -192,7 +259,9 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
 
     def report(epoch: int, sample: int, loss: float) -> None:
         looks.append(network.forward(data.test_inputs).output_input)
-        report_steps.append(config.warm_up_steps + epoch * epoch_steps + sample // config.batch_size + 1)
+        report_steps.append(
+            config.warm_up_steps + epoch * epoch_steps + sample // config.batch_size + 1
+        )
 
     losses = notebook.trajectory(
         network, data.train_inputs, data.train_labels, steps, batch_size=config.batch_size,
@@ -201,18 +270,33 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
     logits = np.stack([*looks, network.forward(data.test_inputs).output_input])
     hidden = network.weights_input_hidden, network.bias_input_hidden
     weights = (*hidden, network.weights_hidden_output, network.bias_hidden_output)
-    backend, predictions = replace(open_backend("numpy"), name="notebook"), np.argmax(logits[-1], axis=1)
+    backend, predictions = (
+        replace(open_backend("numpy"), name="notebook"),
+        np.argmax(logits[-1], axis=1),
+    )
     steps_done, labels = np.array(report_steps, np.int64), dataset.test_labels
-    return Trajectory(backend, np.concatenate(losses), weights, steps_done, logits, predictions, labels)
+    return Trajectory(
+        backend,
+        np.concatenate(losses),
+        weights,
+        steps_done,
+        logits,
+        predictions,
+        labels,
+    )
 
 
-def measure(run: Trajectory, reference: Trajectory) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return by quantity some steps, counted from 1, and the relative deviations of a run from the reference there.
+def measure(
+    run: Trajectory, reference: Trajectory
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return by quantity some steps, counted from 1, and the relative deviations of a
+    run from the reference there.
 
-    Deviations are infinite where they are not finite. That of a loss is relative to the reference's loss, or to 1 if
-    that is larger: a loss is -log p of the logits, whose rounding errors do not shrink with it. Those of logits and
-    weights are relative to the largest element. A changed prediction has at least the deviation of the logits that
-    changes it: half of what the logit of its class lies below the largest one.
+    Deviations are infinite where they are not finite. That of a loss is relative to the
+    reference's loss, or to 1 if that is larger: a loss is -log p of the logits, whose
+    rounding errors do not shrink with it. Those of logits and weights are relative to
+    the largest element. A changed prediction has at least the deviation of the logits
+    that changes it: half of what the logit of its class lies below the largest one.
     """
 
     def of_arrays(array: np.ndarray, expected: np.ndarray) -> Any:
@@ -226,11 +310,20 @@ def measure(run: Trajectory, reference: Trajectory) -> dict[str, tuple[np.ndarra
     steps = np.arange(1, len(y) + 1)
     found = {
         "loss": (steps, np.abs(x - y) / np.maximum(1, np.abs(y))),
-        "logits": (np.append(reference.report_steps, steps[-1]), [*map(of_arrays, run.logits, reference.logits)]),
-        "weights": (steps[-1:], [np.max([*map(of_arrays, run.weights, reference.weights)])]),
+        "logits": (
+            np.append(reference.report_steps, steps[-1]),
+            [*map(of_arrays, run.logits, reference.logits)],
+        ),
+        "weights": (
+            steps[-1:],
+            [np.max([*map(of_arrays, run.weights, reference.weights)])],
+        ),
         "predictions": (steps[-1:], [np.max(below) / 2 / (np.max(np.abs(last)) or 1)]),
     }
-    return {name: (at, np.where(np.isnan(values), np.inf, values)) for name, (at, values) in found.items()}
+    return {
+        name: (at, np.where(np.isnan(values), np.inf, values))
+        for name, (at, values) in found.items()
+    }
 
 
 def compare(run: Trajectory, reference: Trajectory, allowed: np.ndarray) -> Comparison:
@@ -240,27 +333,47 @@ def compare(run: Trajectory, reference: Trajectory, allowed: np.ndarray) -> Comp
     for name, (steps, deviations) in found.items():
         there, is_some = allowed[steps - 1], deviations > 0
         with np.errstate(over="ignore"):  # a large tolerance that was given
-            head_room = float(np.min(there[is_some] / deviations[is_some], initial=math.inf))
+            head_room = float(
+                np.min(there[is_some] / deviations[is_some], initial=math.inf)
+            )
         first = next(iter(steps[deviations > there].tolist()), None)
         quantities[name] = Quantity(float(np.max(deviations)), head_room, first)
     accuracies_differ = int(np.sum(run.accuracies[:-1] != reference.accuracies[:-1]))
     predictions_differ = int(np.sum(run.predictions != reference.predictions))
-    return Comparison(run, quantities, found["loss"][1], allowed, accuracies_differ, predictions_differ)
+    return Comparison(
+        run,
+        quantities,
+        found["loss"][1],
+        allowed,
+        accuracies_differ,
+        predictions_differ,
+    )
 
 
 def amplification(
-    config: TrainConfig, dataset: Dataset, dtype: str, reference: Trajectory, derived: np.ndarray
+    config: TrainConfig,
+    dataset: Dataset,
+    dtype: str,
+    reference: Trajectory,
+    derived: np.ndarray,
 ) -> np.ndarray:
-    """Return what is allowed at each step where training may amplify rounding errors, float64 (steps,).
+    """Return what is allowed at each step where training may amplify rounding errors,
+    float64 (steps,).
 
-    It is the derived tolerance, or more where runs of NumPy with random rounding (see `rounding`) deviate more: MARGIN
-    times their largest ratio of deviation to derived tolerance, so far and in any quantity. Raises ConfigError if
-    rounding alone makes such a run diverge.
+    It is the derived tolerance, or more where runs of NumPy with random rounding (see
+    `rounding`) deviate more: MARGIN times their largest ratio of deviation to derived
+    tolerance, so far and in any quantity. Raises ConfigError if rounding alone makes
+    such a run diverge.
     """
     factors = np.ones(derived.shape)
     for seed in range(ROUNDING_RUNS):
         try:
-            run = record(config, dataset, rounding_at_random(dtype, seed), len(derived) - config.warm_up_steps)
+            run = record(
+                config,
+                dataset,
+                rounding_at_random(dtype, seed),
+                len(derived) - config.warm_up_steps,
+            )
         except DivergenceError as error:
             raise ConfigError(
                 f"rounding alone makes this training diverge in {dtype}, so that nothing can be compared",
@@ -281,48 +394,71 @@ def check(
     *,
     with_notebook: bool = False,
 ) -> Iterator[Comparison | Failure]:
-    """Probe every backend and compare it, in its own dtype, with NumPy in float64; first the reference with itself.
+    """Probe every backend and compare it, in its own dtype, with NumPy in float64;
+    first the reference with itself.
 
-    dataset: arrays on the host. A backend that fails, or has a loss that is not finite where the reference is finite,
-    gives a Failure. One that deviates by more than the derived tolerance is compared again with what rounding does to
-    this training (see `amplification`). fixed_tolerance: the relative deviation to allow instead of all this, without
-    the probe. with_notebook: at the end compare the notebook's own loop too. Raises what `record` raises for the
-    reference, such as DivergenceError, and what `amplification` and `record_notebook` do.
+    dataset: arrays on the host. A backend that fails, or has a loss that is not finite
+    where the reference is finite, gives a Failure. One that deviates by more than the
+    derived tolerance is compared again with what rounding does to this training (see
+    `amplification`). fixed_tolerance: the relative deviation to allow instead of all
+    this, without the probe. with_notebook: at the end compare the notebook's own loop
+    too. Raises what `record` raises for the reference, such as DivergenceError, and
+    what `amplification` and `record_notebook` do.
     """
     if not dataset.task.exclusive or dataset.test_inputs is None:
-        raise DatasetError("the parity check compares predicted classes of a test set; give data with both")
+        raise DatasetError(
+            "the parity check compares predicted classes of a test set; give data with both"
+        )
     length = max(*layer_sizes(config, dataset)[:-1], config.batch_size)
     reference = record(config, dataset, open_backend("numpy"), steps)
     numbers = np.arange(1, len(reference.losses) + 1)
 
     def allowed(dtype: str) -> np.ndarray:
         derived = tolerance(numbers, dtype, length)
-        return derived if fixed_tolerance is None else np.full_like(derived, fixed_tolerance)
+        return (
+            derived
+            if fixed_tolerance is None
+            else np.full_like(derived, fixed_tolerance)
+        )
 
     @cache
     def amplified(dtype: str) -> np.ndarray:
         derived = allowed(dtype)
-        return derived if fixed_tolerance else amplification(config, dataset, dtype, reference, derived)
+        return (
+            derived
+            if fixed_tolerance
+            else amplification(config, dataset, dtype, reference, derived)
+        )
 
     def probe_one(backend: Backend) -> tuple[str, ...]:
         found, name = probe(backend), with_colon(backend.name)
-        return tuple(f"{name} {each.report}" for each in (*found.deviating.values(), found.raised) if each)
+        return tuple(
+            f"{name} {each.report}"
+            for each in (*found.deviating.values(), found.raised)
+            if each
+        )
 
     def compare_one(backend: Backend, deviating: tuple[str, ...]) -> Comparison:
         try:
             run = record(config, dataset, backend, steps)
         except DivergenceError:
             if not deviating:
-                amplified(backend.dtype_name)  # raises an error if rounding alone makes the training diverge
+                # raises an error if rounding alone makes the training diverge
+                amplified(backend.dtype_name)
             raise
         return judge(run, backend.dtype_name, deviating)
 
-    def judge(run: Trajectory, dtype: str, deviating: tuple[str, ...] = ()) -> Comparison:
+    def judge(
+        run: Trajectory, dtype: str, deviating: tuple[str, ...] = ()
+    ) -> Comparison:
         result = compare(run, reference, allowed(dtype))
-        if result.agrees or deviating:  # an operation that deviates says more than what rounding may do
+        # an operation that deviates says more than what rounding may do
+        if result.agrees or deviating:
             return result._replace(deviating=deviating)
         is_amplified = bool((amplified(dtype) > allowed(dtype)).any())
-        result = compare(run, reference, amplified(dtype))._replace(amplified=is_amplified)
+        result = compare(run, reference, amplified(dtype))._replace(
+            amplified=is_amplified
+        )
         if result.agrees and result.compared_steps <= config.warm_up_steps:
             raise ConfigError(
                 f"rounding alone changes this training so much that in {dtype} nothing can be compared from step "
@@ -336,15 +472,23 @@ def check(
     for backend in backends:
         deviating = ()
         try:
-            # A foreign namespace may also fail at what is done with the arrays that it returned.
-            deviating = () if fixed_tolerance else reported(backend, probe_one, "the probe")(backend)
+            # A foreign namespace may also fail at what is done with the arrays that it
+            # returned.
+            deviating = (
+                ()
+                if fixed_tolerance
+                else reported(backend, probe_one, "the probe")(backend)
+            )
             yield reported(backend, compare_one, "a comparison")(backend, deviating)
         except ConfigError:
             raise
         except MlpXpError as error:
-            # The remedies are of no use: NumPy is the other backend, and with the same settings it is fine.
+            # The remedies are of no use: NumPy is the other backend, and with the same
+            # settings it is fine.
             error.remedy = ""
-            reason = str(error) + ", where the reference is finite" * isinstance(error, DivergenceError)
+            reason = str(error) + ", where the reference is finite" * isinstance(
+                error, DivergenceError
+            )
             if not isinstance(error, BackendFailure):
                 reason = f"backend {with_colon(backend.name)} {reason}"
             yield Failure(backend, reason, deviating)
@@ -360,45 +504,68 @@ def assert_parity(
     config: TrainConfig | None = None,
     dataset: Dataset | None = None,
 ) -> None:
-    """Train on an array library and on NumPy, and raise AssertionError unless every step agrees.
+    """Train on an array library and on NumPy, and raise AssertionError unless every
+    step agrees.
 
-    library: an array namespace, a hook (see docs/libraries.md), a name for `open_backend` such as "my_library:xp", or
-    a backend, which has its own dtype. dtype: float64 or float32. steps: at least 1, after the warm-up. config: by
-    default the notebook's network, with batches of one. dataset: arrays on the host; by default the first images of
-    MNIST.
+    library: an array namespace, a hook (see docs/libraries.md), a name for
+    `open_backend` such as "my_library:xp", or a backend, which has its own dtype.
+    dtype: float64 or float32. steps: at least 1, after the warm-up. config: by default
+    the notebook's network, with batches of one. dataset: arrays on the host; by default
+    the first images of MNIST.
 
-    The error names the operations that deviate, found by a trace up to the first step that does, then each quantity and
-    its first step, or the library's own error. Raises BackendError for a library that lacks something, and ConfigError
-    for settings that do not fit the data.
+    The error names the operations that deviate, found by a trace up to the first step
+    that does, then each quantity and its first step, or the library's own error. Raises
+    BackendError for a library that lacks something, and ConfigError for settings that
+    do not fit the data.
     """
     __tracebackhide__ = True  # pytest shows the caller's line
     if isinstance(library, Backend):
         backend = library
     else:
-        backend = open_backend(library, None, dtype) if isinstance(library, str) else open_namespace(library, dtype)
+        backend = (
+            open_backend(library, None, dtype)
+            if isinstance(library, str)
+            else open_namespace(library, dtype)
+        )
     config = config or TrainConfig(report_every=100)
     if dataset is None:  # enough for reports in which every class occurs
         mnist = load_dataset()
-        parts = {name: getattr(mnist, name)[: 2000 if "train" in name else 500] for name in mnist._fields[:4]}
+        parts = {
+            name: getattr(mnist, name)[: 2000 if "train" in name else 500]
+            for name in mnist._fields[:4]
+        }
         dataset = mnist._replace(**parts)
     _, result = check(config, dataset, [backend], steps)
     if isinstance(result, Failure):
         cause = find_operations(config, dataset, backend, steps)
         raise AssertionError("\n".join([cause, *result.deviating, result.reason]))
     if not result.agrees:
-        firsts = [each.first_step for each in result.quantities.values() if each.first_step]
+        firsts = [
+            each.first_step for each in result.quantities.values() if each.first_step
+        ]
         wanted = max(1, min(firsts) - config.warm_up_steps) if firsts else 0
         causes = [find_operations(config, dataset, backend, wanted)] if firsts else []
         raise AssertionError("\n".join([*causes, *result.mismatches(), str(result)]))
 
 
-def find_operations(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> str:
-    """Trace a run, and return a line for each operation that deviates or raises. Arguments: see `steps.start`."""
-    name, why = with_colon(backend.name), "the fault may be in compiled code, or depend on earlier calls"
+def find_operations(
+    config: TrainConfig, dataset: Dataset, backend: Backend, steps: int
+) -> str:
+    """Trace a run, and return a line for each operation that deviates or raises.
+    Arguments: see `steps.start`.
+    """
+    name, why = (
+        with_colon(backend.name),
+        "the fault may be in compiled code, or depend on earlier calls",
+    )
     try:
         run = trace(config, dataset, backend, steps)
-    except MlpXpError as error:  # such as a loss that is not finite, from operations that are right
+    # such as a loss that is not finite, from operations that are right
+    except MlpXpError as error:
         return f"{name} the trace ends, and no operation deviates: {error}"
     lines = [f"{name} {each.report}" for each in run.deviating.values()]
     lines += [str(run.failure)] * (run.raised is not None)
-    return "\n".join(lines) or f"{name} no operation deviates in a trace of the first steps; {why}"
+    return (
+        "\n".join(lines)
+        or f"{name} no operation deviates in a trace of the first steps; {why}"
+    )

@@ -1,8 +1,10 @@
-"""The notebook's code in plain NumPy: the reference of the tests and the baseline of the benchmark.
+"""The notebook's code in plain NumPy: the reference of the tests and the baseline of
+the benchmark.
 
-Every step performs the notebook's operations, in the notebook's order, oddities included, so that both the
-numbers and the time of a step are the notebook's. Only its global variables are attributes here. Functions are kept
-even if they are one operation, because their calls are part of the time of a step.
+Every step performs the notebook's operations, in the notebook's order, oddities
+included, so that both the numbers and the time of a step are the notebook's. Only its
+global variables are attributes here. Functions are kept even if they are one operation,
+because their calls are part of the time of a step.
 """
 
 from collections.abc import Callable
@@ -39,7 +41,9 @@ def flat(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
 
 
 def prepared(dataset: Dataset) -> Dataset:
-    """Return images of bytes and their labels as the notebook prepares them: rows in [0, 1], and one-hot labels."""
+    """Return images of bytes and their labels as the notebook prepares them: rows in
+    [0, 1], and one-hot labels.
+    """
     return dataset._replace(
         train_inputs=flat(dataset.train_inputs), train_labels=one_hot(dataset.train_labels),
         test_inputs=flat(dataset.test_inputs), test_labels=one_hot(dataset.test_labels),
@@ -70,7 +74,9 @@ def sigmoid_derivative(x: Array) -> Array:
 
 
 def softmax_and_cross_entropy_derivative(y: Array, y_hat: Array) -> Array:
-    """Return the derivative of the loss (sum, not mean) with respect to the input of the softmax."""
+    """Return the derivative of the loss (sum, not mean) with respect to the input of
+    the softmax.
+    """
     return y_hat - y
 
 
@@ -81,10 +87,12 @@ def matrix_derivative(x: Array, delta: Array) -> Array:
 
 
 class Notebook:
-    """The notebook's network: its parameters, and the random number generator that also shuffles.
+    """The notebook's network: its parameters, and the random number generator that also
+    shuffles.
 
-    The defaults are the notebook's. With `textbook` the hidden error is computed with the output weights of the
-    forward pass; the notebook has already updated them at that point.
+    The defaults are the notebook's. With `textbook` the hidden error is computed with
+    the output weights of the forward pass; the notebook has already updated them at
+    that point.
     """
 
     def __init__(
@@ -92,48 +100,78 @@ class Notebook:
         seed: int = 0, dtype: npt.DTypeLike = np.float64, textbook: bool = False,
     ) -> None:  # fmt: skip
         """Draw the weights like the notebook."""
-        # The same numbers as np.random.seed and np.random.randn give. The shuffles continue their sequence.
+        # The same numbers as np.random.seed and np.random.randn give. The shuffles
+        # continue their sequence.
         self.random = np.random.RandomState(seed)
         self.dtype: np.dtype[Any] = np.dtype(dtype)
-        self.learning_rate = float(learning_rate)  # a Python number, which does not promote float32 arrays
+        # a Python number, which does not promote float32 arrays
+        self.learning_rate = float(learning_rate)
         self.textbook = textbook
-        self.weights_input_hidden: Array = self.random.randn(input_size, hidden_size).astype(self.dtype)
-        self.weights_hidden_output: Array = self.random.randn(hidden_size, output_size).astype(self.dtype)
+        self.weights_input_hidden: Array = self.random.randn(
+            input_size, hidden_size
+        ).astype(self.dtype)
+        self.weights_hidden_output: Array = self.random.randn(
+            hidden_size, output_size
+        ).astype(self.dtype)
         self.bias_input_hidden: Array = np.zeros(hidden_size, self.dtype)
         self.bias_hidden_output: Array = np.zeros(output_size, self.dtype)
 
     def forward(self, x: Array) -> Layers:
         """Run a batch of rows, in the network's dtype, through both layers."""
-        hidden_input: Array = np.dot(x, self.weights_input_hidden) + self.bias_input_hidden
+        hidden_input: Array = (
+            np.dot(x, self.weights_input_hidden) + self.bias_input_hidden
+        )
         hidden_output = sigmoid(hidden_input)
-        output_input: Array = np.dot(hidden_output, self.weights_hidden_output) + self.bias_hidden_output
+        output_input: Array = (
+            np.dot(hidden_output, self.weights_hidden_output) + self.bias_hidden_output
+        )
         return Layers(hidden_input, hidden_output, output_input, softmax(output_input))
 
     def train_step(self, x: Array, y: Array) -> np.floating[Any]:
-        """Take one step, update the parameters in place, and return the loss before the update.
+        """Take one step, update the parameters in place, and return the loss before the
+        update.
 
-        The notebook only takes steps on one row. For more rows, the gradient is that of the mean loss.
+        The notebook only takes steps on one row. For more rows, the gradient is that of
+        the mean loss.
         """
         _, hidden_output, _, output = self.forward(x)
         loss = cross_entropy_loss(y, output)
         single = x.shape[0] == 1
-        # A copy keeps the weights of the forward pass, because the updates below are in place.
-        weights_for_error = self.weights_hidden_output.copy() if self.textbook else self.weights_hidden_output
+        # A copy keeps the weights of the forward pass, because the updates below are in
+        # place.
+        weights_for_error = (
+            self.weights_hidden_output.copy()
+            if self.textbook
+            else self.weights_hidden_output
+        )
 
         delta_hidden_output = softmax_and_cross_entropy_derivative(y, output)
         if not single:
             delta_hidden_output = delta_hidden_output / x.shape[0]
-        self.weights_hidden_output -= self.learning_rate * matrix_derivative(hidden_output, delta_hidden_output)
+        self.weights_hidden_output -= self.learning_rate * matrix_derivative(
+            hidden_output, delta_hidden_output
+        )
         if single:
-            # The notebook computes the same difference again, and its squeeze only works for a single row.
-            bias_hidden_output_gradient = softmax_and_cross_entropy_derivative(y, output)
-            self.bias_hidden_output -= self.learning_rate * bias_hidden_output_gradient.squeeze()
+            # The notebook computes the same difference again, and its squeeze only
+            # works for a single row.
+            bias_hidden_output_gradient = softmax_and_cross_entropy_derivative(
+                y, output
+            )
+            self.bias_hidden_output -= (
+                self.learning_rate * bias_hidden_output_gradient.squeeze()
+            )
         else:
-            self.bias_hidden_output -= self.learning_rate * delta_hidden_output.sum(axis=0)
+            self.bias_hidden_output -= self.learning_rate * delta_hidden_output.sum(
+                axis=0
+            )
 
         # By default these are the updated output weights, as in the notebook.
-        delta_input_hidden = np.dot(delta_hidden_output, weights_for_error.T) * sigmoid_derivative(hidden_output)
-        self.weights_input_hidden -= self.learning_rate * matrix_derivative(x, delta_input_hidden)
+        delta_input_hidden = np.dot(
+            delta_hidden_output, weights_for_error.T
+        ) * sigmoid_derivative(hidden_output)
+        self.weights_input_hidden -= self.learning_rate * matrix_derivative(
+            x, delta_input_hidden
+        )
         self.bias_input_hidden -= self.learning_rate * delta_input_hidden.sum(axis=0)
         return loss
 
@@ -148,13 +186,17 @@ def trajectory(
     network: Notebook, images: Array, labels: Array, steps: int, *, batch_size: int = 1, warm_up: int = 10,
     on_report: Callable[[int, int, float], None] | None = None, report_every: int = 10000,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:  # fmt: skip
-    """Train like the notebook, in place, and return the losses of the warm-up and of the steps after it.
+    """Train like the notebook, in place, and return the losses of the warm-up and of
+    the steps after it.
 
-    The warm-up consists of steps on sample 1 only, for any batch size. Epochs follow until all steps are done.
-    Each epoch is shuffled first, and its last batch may be short. `on_report` is called with the epoch, the index
-    of the batch's first sample, and the loss, after every step whose index is a multiple of `report_every`.
+    The warm-up consists of steps on sample 1 only, for any batch size. Epochs follow
+    until all steps are done. Each epoch is shuffled first, and its last batch may be
+    short. `on_report` is called with the epoch, the index of the batch's first sample,
+    and the loss, after every step whose index is a multiple of `report_every`.
     """
-    images, labels = (each.astype(network.dtype, copy=False) for each in (images, labels))
+    images, labels = (
+        each.astype(network.dtype, copy=False) for each in (images, labels)
+    )
     warm_up_losses, losses = np.empty(warm_up), np.empty(steps)
     for step in range(warm_up):
         warm_up_losses[step] = network.train_step(images[1:2], labels[1:2])
@@ -165,7 +207,9 @@ def trajectory(
         shuffle_index = network.random.permutation(count)
         images, labels = images[shuffle_index], labels[shuffle_index]
         for index in range(0, count, batch_size)[: steps - step]:
-            loss = network.train_step(images[index : index + batch_size], labels[index : index + batch_size])
+            loss = network.train_step(
+                images[index : index + batch_size], labels[index : index + batch_size]
+            )
             loss = loss.mean()  # without effect, but part of the notebook's time
             losses[step] = loss
             step += 1

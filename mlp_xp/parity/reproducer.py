@@ -1,4 +1,6 @@
-"""Write a folder that shows a deviation with NumPy and the library alone: the inputs, and a script of ten lines."""
+"""Write a folder that shows a deviation with NumPy and the library alone: the inputs,
+and a script of ten lines.
+"""
 
 import io
 import os
@@ -42,11 +44,13 @@ TO_NUMPY = (
 
 
 def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> str:
-    """Write the reproducer of an operation that deviates or raised, run it, and return what it shows, in a sentence.
+    """Write the reproducer of an operation that deviates or raised, run it, and return
+    what it shows, in a sentence.
 
-    It is a folder in `folder` with `reproduce.py` and `inputs.npz`. If a script is not possible, return why. It uses
-    the backend's device, or the default device of a foreign namespace, and finds modules of the current folder if it is
-    started there. Raises FileError if the folder cannot be written.
+    It is a folder in `folder` with `reproduce.py` and `inputs.npz`. If a script is not
+    possible, return why. It uses the backend's device, or the default device of a
+    foreign namespace, and finds modules of the current folder if it is started there.
+    Raises FileError if the folder cannot be written.
     """
     inputs: dict[str, np.ndarray] = {}
 
@@ -54,24 +58,38 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> st
         inputs[name := f"x{len(inputs)}"] = x
         return name
 
-    name, args, kwargs, problem = operation.name, operation.args, operation.kwargs, operation.verdict.problem
+    name, args, kwargs, problem = (
+        operation.name,
+        operation.args,
+        operation.kwargs,
+        operation.verdict.problem,
+    )
     try:
         expected = expect(name, operation.reference, args, kwargs)
     except Exception:  # whatever NumPy raises
         return "none, because NumPy has no result to compare with"
     if name == "materialise":
         return "none, because the hook's function is not one of the namespace"
-    if not (backend.details.imports or ":" in backend.name or backend.name in known_hooks()):
+    if not (
+        backend.details.imports or ":" in backend.name or backend.name in known_hooks()
+    ):
         return "none, because the library has no name by which it is imported"
     text, shown = expression(name, args, kwargs, word), operation.result
     body = f"{text}; return x0" if name in INPLACE else f"return {text}"
-    # Also for a wrong dtype or shape, so that the script is content with a library that was repaired.
+    # Also for a wrong dtype or shape, so that the script is content with a library that
+    # was repaired.
     allowed = refer(name, operation.reference, args, kwargs).allowed
-    allowed = allowed.max() if allowed.size and allowed.max() == allowed.min() else allowed
+    allowed = (
+        allowed.max() if allowed.size and allowed.max() == allowed.min() else allowed
+    )
     dtype = (expected if problem else shown).dtype
     if operation.verdict.changed:
         changed = f"x{operation.verdict.changed - 1}"
-        body, shown, allowed = f"{text}; return {changed}", inputs[changed], np.asarray(0.0)
+        body, shown, allowed = (
+            f"{text}; return {changed}",
+            inputs[changed],
+            np.asarray(0.0),
+        )
         dtype = shown.dtype
     shape, at = operation.result.shape, operation.verdict.at
     imports, to_numpy = _imports(backend)
@@ -98,18 +116,28 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> st
         kind = problem.removeprefix("raised ").partition(":")[0]
         found = re.search(rf"^(\w+\.)*{re.escape(kind)}\b.*", done.stderr, re.MULTILINE)
         shows, last = found is not None, found[0] if found else last
-    why = "" if shows else "; the fault may depend on earlier calls, on chance, or on an array's layout in memory"
+    why = (
+        ""
+        if shows
+        else "; the fault may depend on earlier calls, on chance, or on an array's layout in memory"
+    )
     says = f"{'shows' if shows else 'does NOT show'} it in a process of its own: {said} {last}".rstrip()
     return f"{command_line(['python', str(script)])} {says}{why}"
 
 
 def _imports(backend: Backend) -> tuple[str, str]:
-    """Return a line that imports the namespace of a backend as `xp`, and a function from its arrays to NumPy's."""
+    """Return a line that imports the namespace of a backend as `xp`, and a function
+    from its arrays to NumPy's.
+    """
     if backend.details.imports:
         return backend.details.imports, TO_NUMPY
     hook = find(backend.name)
-    name = backend.name if ":" in backend.name else f"{known_hooks()[backend.name].value}:"
-    module, _, attributes = f"{name}{'.xp' * (hook is not backend.xp)}".replace(":.", ":").partition(":")
+    name = (
+        backend.name if ":" in backend.name else f"{known_hooks()[backend.name].value}:"
+    )
+    module, _, attributes = f"{name}{'.xp' * (hook is not backend.xp)}".replace(
+        ":.", ":"
+    ).partition(":")
     first, _, others = attributes.partition(".")
     line = f"from {module} import {first} as xp" if first else f"import {module} as xp"
     line += f"; xp = xp.{others}" * bool(others)

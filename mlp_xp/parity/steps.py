@@ -1,4 +1,6 @@
-"""A training run that ends after a number of steps, which is what is compared and traced."""
+"""A training run that ends after a number of steps, which is what is compared and
+traced.
+"""
 
 import math
 from collections.abc import Iterator
@@ -22,12 +24,18 @@ class _FirstSteps(Job):
 
     last: int
 
-    def chunks(self, random: np.random.RandomState) -> Iterator[tuple[int, Chunk, np.ndarray]]:
+    def chunks(
+        self, random: np.random.RandomState
+    ) -> Iterator[tuple[int, Chunk, np.ndarray]]:
         """See `Job.chunks`."""
         left = self.last
         for epoch, chunk, samples in super().chunks(random):
             if left < chunk.steps:
-                chunk, samples = Chunk(chunk.start, left, chunk.batch_size), samples[:left]  # and nothing follows it
+                # and nothing follows it
+                chunk, samples = (
+                    Chunk(chunk.start, left, chunk.batch_size),
+                    samples[:left],
+                )
             left -= chunk.steps
             yield epoch, chunk, samples
 
@@ -39,20 +47,31 @@ class _FirstSteps(Job):
                 return
 
 
-def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> tuple[Job, Iterator[Event]]:
+def start(
+    config: TrainConfig, dataset: Dataset, backend: Backend, steps: int
+) -> tuple[Job, Iterator[Event]]:
     """Return a job, and the events of its first `steps` steps after the warm-up.
 
-    dataset: arrays on the host. Raises ConfigError for fewer than one step, and what `Job` and `trajectory` raise.
+    dataset: arrays on the host. Raises ConfigError for fewer than one step, and what
+        `Job` and `trajectory` raise.
     """
     check_range("steps", steps)
 
     def place(x: Any) -> Any:
         is_array = isinstance(x, np.ndarray)
-        return backend.asarray(x, backend.dtype if x.dtype.kind == "f" else None) if is_array else x
+        return (
+            backend.asarray(x, backend.dtype if x.dtype.kind == "f" else None)
+            if is_array
+            else x
+        )
 
     data = rebuild(dataset, place)._replace(weights=dataset.weights)
     # The number of epochs follows from the steps, not from the configuration.
     epoch_steps = math.ceil(len(Job(config, data, backend).rows) / config.batch_size)
-    job = _FirstSteps(replace(config, epochs=math.ceil(steps / epoch_steps), patience=0), data, backend)
+    job = _FirstSteps(
+        replace(config, epochs=math.ceil(steps / epoch_steps), patience=0),
+        data,
+        backend,
+    )
     job.last = config.warm_up_steps + steps
     return job, job.events()

@@ -1,8 +1,9 @@
 """Trace a run: find the first operation of an array library that deviates from NumPy's.
 
-`tracing(backend)` returns a backend whose arrays are of the class `Traced`. All that is done with them, functions and
-operators alike, is done by the library under test and by NumPy, from the same inputs, and compared (see `bounds`). The
-code of the package runs unchanged on such a backend: eagerly, also where the library compiles.
+`tracing(backend)` returns a backend whose arrays are of the class `Traced`. All that is
+done with them, functions and operators alike, is done by the library under test and by
+NumPy, from the same inputs, and compared (see `bounds`). The code of the package runs
+unchanged on such a backend: eagerly, also where the library compiles.
 """
 
 import contextlib
@@ -19,7 +20,12 @@ from typing import Any, NamedTuple
 import array_api_compat.numpy as numpy_xp
 import numpy as np
 
-from mlp_xp.backends.common import BackendFailure, eager_jit, eager_scan, eager_scan_blocks
+from mlp_xp.backends.common import (
+    BackendFailure,
+    eager_jit,
+    eager_scan,
+    eager_scan_blocks,
+)
 from mlp_xp.backends.foreign import rebuild
 from mlp_xp.backends.threads import LIMITS
 from mlp_xp.core.config import TrainConfig
@@ -33,18 +39,35 @@ from mlp_xp.parity.probe import operate
 from mlp_xp.parity.steps import start
 
 PACKAGE = Path(__file__).resolve().parent.parent
-# Code that calls operations only on behalf of others, NumPy's errstate around it included.
+# Code that calls operations only on behalf of others, NumPy's errstate around it
+# included.
 _GO_BETWEENS = (
     *(__file__, str(PACKAGE / "backends"), str(PACKAGE / "core" / "library.py")),
     *(str(Path(np.__file__).parent), contextlib.__file__),
 )
-BINARY = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "matmul": "@", "pow": "**"}
+BINARY = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "truediv": "/",
+    "matmul": "@",
+    "pow": "**",
+}
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
-SYMBOLS = BINARY | COMPARISONS | {name: f"{BINARY[plain]}=" for name, plain in INPLACE.items()}
+SYMBOLS = (
+    BINARY
+    | COMPARISONS
+    | {name: f"{BINARY[plain]}=" for name, plain in INPLACE.items()}
+)
 # The standard: "calculates an implementation-dependent approximation".
 APPROXIMATIONS = {"exp", "log", "log1p", "tanh"}
 ATTRIBUTES = ("shape", "dtype", "device", "ndim", "size")
-DTYPES = ("float64", "float32", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+DTYPES = (
+    "float64",
+    "float32",
+    "bool",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+)
 SMALL = TrainConfig(hidden=(3,), warm_up_steps=0, report_every=40)
 SMALL_RICH = replace(
     SMALL, batch_size=8, report_every=8, activation="relu", optimizer="adam", update_order="simultaneous",
@@ -53,13 +76,16 @@ SMALL_RICH = replace(
 
 
 class Operation(NamedTuple):
-    """One operation of the run. Arrays are host copies from before the operation; dtypes are NumPy's."""
+    """One operation of the run. Arrays are host copies from before the operation;
+    dtypes are NumPy's.
+    """
 
     number: int
     """From 1."""
     when: str
-    """The step in words, warm-up included, and whether it is part of the step or comes after it: preparation of a block
-    of steps, loss, evaluation."""
+    """The step in words, warm-up included, and whether it is part of the step or comes
+    after it: preparation of a block of steps, loss, evaluation.
+    """
     name: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -71,8 +97,12 @@ class Operation(NamedTuple):
     verdict: Verdict = Verdict()
 
     def __str__(self) -> str:
-        """Return the operation with shapes and dtypes, as in `xp.tanh(float64 (1, 64))`."""
-        return expression(self.name, self.args, self.kwargs, lambda x: f"{x.dtype} {tuple(x.shape)}")
+        """Return the operation with shapes and dtypes, as in `xp.tanh(float64 (1,
+        64))`.
+        """
+        return expression(
+            self.name, self.args, self.kwargs, lambda x: f"{x.dtype} {tuple(x.shape)}"
+        )
 
     @property
     def what(self) -> str:
@@ -88,7 +118,9 @@ class Operation(NamedTuple):
 
 
 class Traced:
-    """An array of the library under test, with a copy of its last known content on the host."""
+    """An array of the library under test, with a copy of its last known content on the
+    host.
+    """
 
     __slots__ = ("_tracer", "array", "host")
     __array_ufunc__ = None  # NumPy's scalars leave operators to this class
@@ -137,10 +169,13 @@ class Namespace:
         if name in DTYPES or not callable(function):
             return function
 
-        recorded = f"xp.{name}" * (name in SYMBOLS) or name  # xp.matmul is not the operator
+        # xp.matmul is not the operator
+        recorded = f"xp.{name}" * (name in SYMBOLS) or name
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return tracer.call(recorded, function, getattr(numpy_xp, name), args, kwargs)
+            return tracer.call(
+                recorded, function, getattr(numpy_xp, name), args, kwargs
+            )
 
         self.__dict__[name] = call
         return call
@@ -148,12 +183,15 @@ class Namespace:
 
 @dataclass
 class Tracer:
-    """Calls the operations of a backend, compares each with NumPy's, and keeps what was found.
+    """Calls the operations of a backend, compares each with NumPy's, and keeps what was
+    found.
 
-    verdicts: of all calls, by the name of the operation. deviating: the first operation of each name that is beyond its
-    bound, in the order in which they were found. failure: what ended the run early. raised: the operation that did, if
-    the library raised in one. steps, calls: the numbers of steps begun, warm-up included, and of operations. before:
-    what it is called before the first step. least: the smallest bound of APPROXIMATIONS, in eps.
+    verdicts: of all calls, by the name of the operation. deviating: the first operation
+    of each name that is beyond its bound, in the order in which they were found.
+    failure: what ended the run early. raised: the operation that did, if the library
+    raised in one. steps, calls: the numbers of steps begun, warm-up included, and of
+    operations. before: what it is called before the first step. least: the smallest
+    bound of APPROXIMATIONS, in eps.
     """
 
     backend: Backend
@@ -170,7 +208,9 @@ class Tracer:
         self.xp = Namespace(self)
         self._in_step = False
         xp = self.backend.xp
-        self._dtypes = [(np.dtype(name), getattr(xp, name)) for name in DTYPES if hasattr(xp, name)]
+        self._dtypes = [
+            (np.dtype(name), getattr(xp, name)) for name in DTYPES if hasattr(xp, name)
+        ]
 
     def call(
         self,
@@ -180,14 +220,21 @@ class Tracer:
         args: tuple[Any, ...],
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Call an operation of the library, and check it. reference: NumPy's, if it is another function.
+        """Call an operation of the library, and check it. reference: NumPy's, if it is
+        another function.
 
         Raises BackendFailure if the library raises.
         """
         kwargs = kwargs or {}
         self.calls += 1
-        when = f"{'in' if self._in_step else 'after'} step {self.steps}" if self.steps else self.before
-        operation = Operation(self.calls, when, name, args, kwargs, _place(), reference or function)
+        when = (
+            f"{'in' if self._in_step else 'after'} step {self.steps}"
+            if self.steps
+            else self.before
+        )
+        operation = Operation(
+            self.calls, when, name, args, kwargs, _place(), reference or function
+        )
         operands: list[Traced] = []
 
         def on_host(x: Any) -> Any:
@@ -196,21 +243,38 @@ class Tracer:
             operands.append(x)
             return x.host
 
-        on_hosts = {key: _map(on_host, value) for key, value in kwargs.items() if key != "device"}
+        on_hosts = {
+            key: _map(on_host, value)
+            for key, value in kwargs.items()
+            if key != "device"
+        }
         operation = operation._replace(args=_map(on_host, args), kwargs=on_hosts)
         try:
-            result = function(*_map(_own, args), **{key: _map(_own, value) for key, value in kwargs.items()})
+            result = function(
+                *_map(_own, args),
+                **{key: _map(_own, value) for key, value in kwargs.items()},
+            )
             is_array = hasattr(result, "shape") and hasattr(result, "dtype")
-            host_result = self.backend.to_numpy(result) if is_array else np.asarray(result)
+            host_result = (
+                self.backend.to_numpy(result) if is_array else np.asarray(result)
+            )
             changed = []
             for i, x in enumerate(operands, 1):
                 before, x.host = x.host, self.backend.to_numpy(x.array)
-                # An operation in place may return a new object for the memory that it has changed.
-                in_place = name in INPLACE and (x.array is result or (i == 1 and _equal(host_result, x.host)))
+                # An operation in place may return a new object for the memory that it
+                # has changed.
+                in_place = name in INPLACE and (
+                    x.array is result or (i == 1 and _equal(host_result, x.host))
+                )
                 changed += [] if in_place or _equal(before, x.host) else [i]
         except (Exception, SystemExit) as error:  # a library may raise anything
-            # `Backend.to_numpy` and `from_numpy` report the library's own error as the cause.
-            cause = error.__cause__ if isinstance(error, BackendFailure) and error.__cause__ else error
+            # `Backend.to_numpy` and `from_numpy` report the library's own error as the
+            # cause.
+            cause = (
+                error.__cause__
+                if isinstance(error, BackendFailure) and error.__cause__
+                else error
+            )
             said = one_line(cause)
             self.raised = operation._replace(verdict=Verdict(problem=f"raised {said}"))
             raise BackendFailure(
@@ -220,16 +284,21 @@ class Tracer:
         if not is_array:
             verdict = Verdict(problem=f"is a {type(result).__name__}, not an array")
         elif changed:
-            problem = f"changes its argument {changed[0]}, unless an earlier operation did"
+            problem = (
+                f"changes its argument {changed[0]}, unless an earlier operation did"
+            )
             verdict = Verdict(problem=problem, changed=changed[0])
         else:
-            verdict = check(name, operation.reference, operation.args, operation.kwargs, host_result)
+            verdict = check(
+                name, operation.reference, operation.args, operation.kwargs, host_result
+            )
             if name in APPROXIMATIONS:
                 verdict = verdict._replace(bound=max(verdict.bound, self.least))
         self._add(operation._replace(result=host_result, verdict=verdict))
         if not is_array:
             return result
-        # An operator in place returns the array that it changed. A copy is another array, whatever the library returns.
+        # An operator in place returns the array that it changed. A copy is another
+        # array, whatever the library returns.
         own = (x for x in operands if x.array is result and not kwargs.get("copy"))
         traced = next(own, Traced(result, self, host_result))
         traced.host = host_result
@@ -237,10 +306,17 @@ class Tracer:
 
     def from_numpy(self, array: np.ndarray, dtype: Any) -> Any:
         """Copy a host array to the device, as `Backend.from_numpy`."""
-        return self.call("from_numpy", self.backend.from_numpy, np.array, (np.array(array, order="C"), dtype))
+        return self.call(
+            "from_numpy",
+            self.backend.from_numpy,
+            np.array,
+            (np.array(array, order="C"), dtype),
+        )
 
     def jit(self, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-        """Return the function itself, with each array that it returns computed by the hook's `materialise`, if any."""
+        """Return the function itself, with each array that it returns computed by the
+        hook's `materialise`, if any.
+        """
         materialise = self.backend.details.materialise
         function = eager_jit(function, self.from_numpy, **options)
         if materialise is None:
@@ -250,13 +326,22 @@ class Tracer:
             (computed,) = materialise(array)
             return computed
 
-        return lambda *args: rebuild(function(*args), lambda x: self.call("materialise", compute, np.array, (x,)))
+        return lambda *args: rebuild(
+            function(*args), lambda x: self.call("materialise", compute, np.array, (x,))
+        )
 
     def to_numpy(self, x: Any) -> np.ndarray:
-        """Copy an array to the host. It is not checked, because this is what everything is checked with."""
+        """Copy an array to the host. It is not checked, because this is what everything
+        is checked with.
+        """
         return self.backend.to_numpy(_own(x))
 
-    def scan(self, step: Callable[..., tuple[Carry, Array]], carry: Carry, xs: tuple[Array, ...]) -> tuple[Carry, Any]:
+    def scan(
+        self,
+        step: Callable[..., tuple[Carry, Array]],
+        carry: Carry,
+        xs: tuple[Array, ...],
+    ) -> tuple[Carry, Any]:
         """Scan eagerly, and count the steps: nothing else is scanned."""
 
         def counted(carry: Carry, x: tuple[Array, ...]) -> tuple[Carry, Array]:
@@ -270,7 +355,11 @@ class Tracer:
 
     def _numpy_dtype(self, x: Any) -> Any:
         """Return NumPy's dtype for a dtype of the library, and anything else as it is."""
-        if x is None or isinstance(x, (bool, int, float, slice, np.ndarray)) or x is Ellipsis:
+        if (
+            x is None
+            or isinstance(x, (bool, int, float, slice, np.ndarray))
+            or x is Ellipsis
+        ):
             return x
         return next((dtype for dtype, own in self._dtypes if own == x), x)
 
@@ -281,14 +370,21 @@ class Tracer:
 
 
 def tracing(backend: Backend) -> tuple[Backend, Tracer]:
-    """Return a backend that computes as the given one, operation by operation, and the tracer that checks it.
+    """Return a backend that computes as the given one, operation by operation, and the
+    tracer that checks it.
 
-    What a library computes by a function of its own (`Backend.functions`), it computes by operations of the standard
-    here, which NumPy can repeat.
+    What a library computes by a function of its own (`Backend.functions`), it computes
+    by operations of the standard here, which NumPy can repeat.
     """
     tracer = Tracer(backend)
-    own = {name: getattr(tracer, name) for name in ("xp", "from_numpy", "to_numpy", "scan", "jit")}
-    own |= {"scan_blocks": partial(eager_scan_blocks, xp=tracer.xp), "like": lambda array: traced}
+    own = {
+        name: getattr(tracer, name)
+        for name in ("xp", "from_numpy", "to_numpy", "scan", "jit")
+    }
+    own |= {
+        "scan_blocks": partial(eager_scan_blocks, xp=tracer.xp),
+        "like": lambda array: traced,
+    }
     traced: Backend = replace(backend, **own, functions=())
     return traced, tracer
 
@@ -297,11 +393,14 @@ def tracing(backend: Backend) -> tuple[Backend, Tracer]:
 def probe(backend: Backend) -> Tracer:
     """Check operations on inputs that training never has; see `parity.probe`.
 
-    The standard says nothing of the error of APPROXIMATIONS, so half of their digits do. If the library raises, the
-    tracer has the BackendFailure as its `failure`.
+    The standard says nothing of the error of APPROXIMATIONS, so half of their digits
+    do. If the library raises, the tracer has the BackendFailure as its `failure`.
     """
     traced, tracer = tracing(backend)
-    tracer.before, tracer.least = "in the probe", float(np.finfo(backend.dtype_name).eps) ** -0.5
+    tracer.before, tracer.least = (
+        "in the probe",
+        float(np.finfo(backend.dtype_name).eps) ** -0.5,
+    )
     try:
         with LIMITS.at(), warnings.catch_warnings(action="ignore"):
             operate(traced)
@@ -312,11 +411,15 @@ def probe(backend: Backend) -> Tracer:
     return tracer
 
 
-def trace(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Tracer:
-    """Train for `steps` steps after the warm-up, with reports, predict for the test set, and check every operation.
+def trace(
+    config: TrainConfig, dataset: Dataset, backend: Backend, steps: int
+) -> Tracer:
+    """Train for `steps` steps after the warm-up, with reports, predict for the test
+    set, and check every operation.
 
-    dataset: arrays on the host. If the library raises, the tracer has the BackendFailure as its `failure`, and after an
-    operation that deviates any other exception. Raises what `steps.start` raises, if no operation deviated before.
+    dataset: arrays on the host. If the library raises, the tracer has the
+    BackendFailure as its `failure`, and after an operation that deviates any other
+    exception. Raises what `steps.start` raises, if no operation deviated before.
     """
     traced, tracer = tracing(backend)
     try:
@@ -329,8 +432,12 @@ def trace(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -
     return tracer
 
 
-def train_and_predict(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> None:
-    """Train for `steps` steps after the warm-up, with reports, and predict for the test set, if any."""
+def train_and_predict(
+    config: TrainConfig, dataset: Dataset, backend: Backend, steps: int
+) -> None:
+    """Train for `steps` steps after the warm-up, with reports, and predict for the test
+    set, if any.
+    """
     job, events = start(config, dataset, backend, steps)
     for event in events:
         network = event.position.state.network
@@ -339,19 +446,31 @@ def train_and_predict(config: TrainConfig, dataset: Dataset, backend: Backend, s
 
 
 def small_runs(backend: Backend) -> Iterator[tuple[str, Tracer]]:
-    """Trace a short run for each task, with their names: together they use all that is asked of a library."""
+    """Trace a short run for each task, with their names: together they use all that is
+    asked of a library.
+    """
     random = np.random.default_rng(0)
-    images, features = random.integers(0, 256, (60, 4, 4), np.uint8), random.standard_normal((60, 3))
+    images, features = (
+        random.integers(0, 256, (60, 4, 4), np.uint8),
+        random.standard_normal((60, 3)),
+    )
     for task, X, y, config in (
         ("classes", images, np.arange(60) % 3, SMALL_RICH),
         ("labels", features, features > 0, SMALL),
         ("regression", features, features, SMALL),
     ):
-        yield f"small run for {task}", trace(config, from_arrays(X, y, 0.3, task=task), backend, 40)
+        yield (
+            f"small run for {task}",
+            trace(config, from_arrays(X, y, 0.3, task=task), backend, 40),
+        )
 
 
-def expression(name: str, args: Any, kwargs: dict[str, Any], word: Callable[[Any], str]) -> str:
-    """Return an operation as Python source, such as `a -= b` or `xp.astype(a, xp.float32)`; `word` names an array."""
+def expression(
+    name: str, args: Any, kwargs: dict[str, Any], word: Callable[[Any], str]
+) -> str:
+    """Return an operation as Python source, such as `a -= b` or `xp.astype(a,
+    xp.float32)`; `word` names an array.
+    """
 
     def text(x: Any) -> str:
         if isinstance(x, (np.ndarray, Traced)):
@@ -361,16 +480,25 @@ def expression(name: str, args: Any, kwargs: dict[str, Any], word: Callable[[Any
         if isinstance(x, slice):
             return ":".join("" if i is None else str(i) for i in (x.start, x.stop))
         if isinstance(x, (tuple, list)):
-            words = ", ".join(map(text, x)) + "," * (isinstance(x, tuple) and len(x) == 1)
+            words = ", ".join(map(text, x)) + "," * (
+                isinstance(x, tuple) and len(x) == 1
+            )
             return f"({words})" if isinstance(x, tuple) else f"[{words}]"
         return "..." if x is Ellipsis else repr(x)
 
-    words = [*map(text, args), *(f"{key}={text(value)}" for key, value in kwargs.items())]
+    words = [
+        *map(text, args),
+        *(f"{key}={text(value)}" for key, value in kwargs.items()),
+    ]
     if name in SYMBOLS:
         return f"{words[0]} {SYMBOLS[name]} {words[1]}"
     if name == "getitem":
         return f"{words[0]}[{', '.join(map(text, args[1])) if isinstance(args[1], tuple) else words[1]}]"
-    others = {"neg": f"-{words[0]}", "T": f"{words[0]}.T", "materialise": f"materialise({words[0]})"}
+    others = {
+        "neg": f"-{words[0]}",
+        "T": f"{words[0]}.T",
+        "materialise": f"materialise({words[0]})",
+    }
     if name == "from_numpy":
         others[name] = f"xp.asarray({words[0]}, dtype={words[1]}, copy=True)"
     return others.get(name) or f"xp.{name.removeprefix('xp.')}({', '.join(words)})"
@@ -379,7 +507,9 @@ def expression(name: str, args: Any, kwargs: dict[str, Any], word: Callable[[Any
 def _place() -> str:
     """Return the line that called an operation, as `file:line (text)`."""
     frame = sys._getframe(2)
-    while frame.f_code.co_filename.startswith(_GO_BETWEENS) and frame.f_back is not None:
+    while (
+        frame.f_code.co_filename.startswith(_GO_BETWEENS) and frame.f_back is not None
+    ):
         frame = frame.f_back
     name, line = frame.f_code.co_filename, frame.f_lineno
     path = Path(name)
@@ -388,7 +518,11 @@ def _place() -> str:
 
 
 def _map(function: Callable[[Any], Any], tree: Any) -> Any:
-    return type(tree)([_map(function, x) for x in tree]) if type(tree) in (tuple, list) else function(tree)
+    return (
+        type(tree)([_map(function, x) for x in tree])
+        if type(tree) in (tuple, list)
+        else function(tree)
+    )
 
 
 def _own(x: Any) -> Any:

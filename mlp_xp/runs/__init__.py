@@ -1,1 +1,3 @@
-"""A run as a folder: its settings, its metrics, its model, and a checkpoint to resume from."""
+"""A run as a folder: its settings, its metrics, its model, and a checkpoint to resume
+from.
+"""

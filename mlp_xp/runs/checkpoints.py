@@ -98,7 +98,9 @@ def read_model(path: Path, source: str, backend: Backend | None = None) -> Model
     )
 
 
-def write_position(path: Path, position: Position, settings: Settings, backend: Backend) -> None:
+def write_position(
+    path: Path, position: Position, settings: Settings, backend: Backend
+) -> None:
     """Write a checkpoint, from which a run can be resumed bit for bit.
 
     Args:
@@ -164,7 +166,10 @@ def facts_of(data: Model | Dataset, input_shape: tuple[int, ...]) -> dict[str, A
     """Return the meaning of inputs and outputs as JSON values."""
     columns = None
     if data.columns:
-        columns = [{**each._asdict(), "levels": [*each.levels]} for each in data.columns.columns]
+        columns = [
+            {**each._asdict(), "levels": [*each.levels]}
+            for each in data.columns.columns
+        ]
     return {
         "inputs": data.kind,
         "image_shape": list(input_shape),
@@ -190,17 +195,29 @@ def preparation_of(prepare: Preparation) -> str:
 
 
 def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
-    """Raise RunError unless another model, or a data set, has the model's task, inputs and outputs.
+    """Raise RunError unless another model, or a data set, has the model's task, inputs
+    and outputs.
 
-    whose: names the other one in the message. Columns without names fit all, and models with names make features of a
-    table each in its own way. Outputs of arrays that are only numbered, from 0, fit outputs with names. They do not fit
-    other numbers: classes 1, 2, 3 are not the classes 0, 1, 2.
+    whose: names the other one in the message. Columns without names fit all, and models
+    with names make features of a table each in its own way. Outputs of arrays that are
+    only numbered, from 0, fit outputs with names. They do not fit other numbers:
+    classes 1, 2, 3 are not the classes 0, 1, 2.
     """
-    shape = other.input_shape if isinstance(other, Model) else tuple(other.train_inputs.shape[1:])
+    shape = (
+        other.input_shape
+        if isinstance(other, Model)
+        else tuple(other.train_inputs.shape[1:])
+    )
     names = model.class_names, other.class_names
     of_arrays = isinstance(other, Dataset) and "arrays" in (model.kind, other.kind)
-    are_numbers = tuple(map(str, range(len(names[0])))) in names and len(names[0]) == len(names[1])
-    fit = of_arrays and are_numbers and any(not name.isdecimal() for side in names for name in side)
+    are_numbers = tuple(map(str, range(len(names[0])))) in names and len(
+        names[0]
+    ) == len(names[1])
+    fit = (
+        of_arrays
+        and are_numbers
+        and any(not name.isdecimal() for side in names for name in side)
+    )
     facts: list[tuple[str, Any, Any]] = [
         ("task", model.task.name, other.task.name),
         (model.task.outputs_name, names[1] if fit else names[0], names[1]),
@@ -210,9 +227,15 @@ def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
     if isinstance(other, Dataset) and model.columns and other.columns:
         mine, theirs = model.columns, other.columns
         kinds = [[each.kind for each in one.columns] for one in (mine, theirs)]
-        medians = [[each.fill for each in one.columns if each.flagged] for one in (mine, theirs)]
+        medians = [
+            [each.fill for each in one.columns if each.flagged]
+            for one in (mine, theirs)
+        ]
         facts.insert(2, ("columns", mine.feature_names, theirs.feature_names))
-        facts += [("kinds of columns", kinds[0], kinds[1]), ("medians of columns with gaps", medians[0], medians[1])]
+        facts += [
+            ("kinds of columns", kinds[0], kinds[1]),
+            ("medians of columns with gaps", medians[0], medians[1]),
+        ]
     if difference := first_difference(facts):
         raise RunError(
             f"its network does not fit {whose}: {difference}",
@@ -221,7 +244,9 @@ def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
         )
 
 
-def _tensors_of(prefix: str, network: Network, backend: Backend) -> dict[str, np.ndarray]:
+def _tensors_of(
+    prefix: str, network: Network, backend: Backend
+) -> dict[str, np.ndarray]:
     """Return the arrays of a network on the host, by names such as `network.0.weights`."""
     tensors = {}
     for i, layer in enumerate(network):
@@ -231,7 +256,9 @@ def _tensors_of(prefix: str, network: Network, backend: Backend) -> dict[str, np
 
 
 def _network_of(prefix: str, tensors: Mapping[str, np.ndarray]) -> Network:
-    """Return the network with these names, on the host; without layers if there is none."""
+    """Return the network with these names, on the host; without layers if there is
+    none.
+    """
     layers: list[Layer] = []
     while f"{prefix}.{len(layers)}.bias" in tensors:
         start = f"{prefix}.{len(layers)}"

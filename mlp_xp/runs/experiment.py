@@ -1,4 +1,6 @@
-"""Settings with everything that they name: a backend, a data set, and the job of training on it."""
+"""Settings with everything that they name: a backend, a data set, and the job of
+training on it.
+"""
 
 from __future__ import annotations
 
@@ -56,13 +58,13 @@ class Experiment:
         """Open the backend and load the data that the settings name.
 
         Args:
-            settings: All settings of a run.
-            backend: The backend of the settings, if it is open already.
-            dataset: The data set of the settings, if it is loaded already.
-            threads: The number of threads to compute on; by default `choose_threads` chooses.
-            threads_before: The number of threads of the run to resume, on which JAX starts.
-            cache_dir: Folder for downloads; see `load_dataset`.
-            fit_batches: Whether nobody has chosen the size of a batch. Batches then become
+            settings: All settings of a run. backend: The backend of the settings, if it
+            is open already. dataset: The data set of the settings, if it is loaded
+            already. threads: The number of threads to compute on; by default
+            `choose_threads` chooses. threads_before: The number of threads of the run
+            to resume, on which JAX starts. cache_dir: Folder for downloads; see
+            `load_dataset`. fit_batches: Whether nobody has chosen the size of a batch.
+            Batches then become
                 as small as a small training set.
 
         Raises:
@@ -72,7 +74,9 @@ class Experiment:
         """
         if backend is None:
             with starting_on(threads_before):
-                backend = open_backend(settings.backend, settings.device, settings.dtype, threads)
+                backend = open_backend(
+                    settings.backend, settings.device, settings.dtype, threads
+                )
         if dataset is None:
             how = vars(settings.origin)
             dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **how)
@@ -182,9 +186,10 @@ class Experiment:
     def source_layers(self) -> Network:
         """Return the layers of the run to start from, on the host; none without one.
 
-        The output layer is left out if the task or the names of the outputs differ. If the
-        numbers to predict are standardised differently, the output layer is changed so
-        that its predictions stay the same. Features of a table are found by their names.
+        The output layer is left out if the task or the names of the outputs differ. If
+        the numbers to predict are standardised differently, the output layer is changed
+        so that its predictions stay the same. Features of a table are found by their
+        names.
 
         Raises:
             RunError: The run has no model, or its inputs, hidden layers or activation
@@ -199,16 +204,25 @@ class Experiment:
             error.setting = "start_from"
             raise
         config, dataset = self.job.config, self.dataset
-        names, wanted = (each.columns.feature_names if each.columns else () for each in (model, dataset))
+        names, wanted = (
+            each.columns.feature_names if each.columns else ()
+            for each in (model, dataset)
+        )
         facts = (
             ("inputs", model.network[0].weights.shape[0], self.job.sizes[0]),
             ("columns", sorted(names or wanted), sorted(wanted or names)),
-            ("hidden layers", tuple(layer.bias.size for layer in model.network[:-1]), config.hidden),
+            (
+                "hidden layers",
+                tuple(layer.bias.size for layer in model.network[:-1]),
+                config.hidden,
+            ),
             ("activation", model.activation, config.activation),
         )
         difference = first_difference(facts)
         if difference:
-            fault = f"the network of {str(source)!r} does not fit the new run: {difference}"
+            fault = (
+                f"the network of {str(source)!r} does not fit the new run: {difference}"
+            )
             raise RunError(fault, setting="start_from")
         layers = model.network[:-1]
         if (model.task, model.class_names) == (dataset.task, dataset.class_names):
@@ -221,14 +235,19 @@ class Experiment:
 
 
 def _with_units_of(model: Model, job: Job) -> Network:
-    """Return the model's network with outputs that are standardised as those of a job with the same names."""
+    """Return the model's network with outputs that are standardised as those of a job
+    with the same names.
+    """
     *before, last = model.network
     mean, deviation = _units(model.scaling, model.backend)
     new_mean, new_deviation = _units(job.dataset.scaling, job.backend)
     ratio = deviation / new_deviation
     bias = last.bias * ratio + (mean - new_mean) / new_deviation
     weights = last.weights * ratio
-    return (*before, Layer(weights.astype(last.weights.dtype), bias.astype(last.bias.dtype)))
+    return (
+        *before,
+        Layer(weights.astype(last.weights.dtype), bias.astype(last.bias.dtype)),
+    )
 
 
 def _units(scaling: tuple[Any, ...], backend: Backend) -> tuple[Any, Any]:

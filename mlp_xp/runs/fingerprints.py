@@ -1,4 +1,6 @@
-"""Fingerprints of data: of each row that a network is trained on, and of a data set as a whole."""
+"""Fingerprints of data: of each row that a network is trained on, and of a data set as
+a whole.
+"""
 
 import zlib
 from collections import Counter
@@ -15,26 +17,36 @@ from mlp_xp.runs.tensors import read_tensors, write_tensors
 
 
 @np.errstate(over="ignore")  # a number that is too large for the dtype becomes infinite
-def row_sums(inputs: Array, labels: Array, backend: Backend, dtype: str | None = None) -> np.ndarray:
-    """Return a checksum of each row and its label, uint64 (n,), which is the same on every backend.
+def row_sums(
+    inputs: Array, labels: Array, backend: Backend, dtype: str | None = None
+) -> np.ndarray:
+    """Return a checksum of each row and its label, uint64 (n,), which is the same on
+    every backend.
 
-    dtype: float32 or float64, in which numbers are compared; by default that of the backend. A class counts by its
-    number, which is the same in all data that fit one network.
+    dtype: float32 or float64, in which numbers are compared; by default that of the
+    backend. A class counts by its number, which is the same in all data that fit one
+    network.
     """
     kind = np.dtype(dtype or backend.dtype_name).newbyteorder("<")
 
     def digest(row: np.ndarray, label: np.ndarray) -> bytes:
-        numbers = np.concatenate([row, label], dtype=kind, casting="unsafe") + 0  # -0 becomes 0
+        # -0 becomes 0
+        numbers = np.concatenate([row, label], dtype=kind, casting="unsafe") + 0
         return blake2b(numbers.tobytes(), digest_size=8).digest()
 
-    parts = [array.reshape(len(array), -1) for array in map(backend.to_numpy, (inputs, labels))]
+    parts = [
+        array.reshape(len(array), -1)
+        for array in map(backend.to_numpy, (inputs, labels))
+    ]
     return np.frombuffer(b"".join(map(digest, *parts)), "<u8").astype(np.uint64)
 
 
 def write_fingerprints(path: Path, sums: np.ndarray) -> str:
-    """Write the sums of the rows that a network is trained on, and return the file's checksum.
+    """Write the sums of the rows that a network is trained on, and return the file's
+    checksum.
 
-    The file of the model holds this checksum, so the two cannot come from different runs.
+    The file of the model holds this checksum, so the two cannot come from different
+    runs.
 
     Raises:
         FileError: The file cannot be written.
@@ -46,8 +58,8 @@ def read_fingerprints(path: Path, checksum: str | None) -> np.ndarray:
     """Read the sums of the rows that a network was trained on, uint64 (n,).
 
     Args:
-        path: The file that `write_fingerprints` has written.
-        checksum: The checksum in the file of the model. None: its rows were not recorded,
+        path: The file that `write_fingerprints` has written. checksum: The checksum in
+        the file of the model. None: its rows were not recorded,
             and the result is empty.
 
     Raises:
@@ -63,15 +75,23 @@ def read_fingerprints(path: Path, checksum: str | None) -> np.ndarray:
 
 
 def seen(sums: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return which rows a network was trained on, bool (n,), and how many others may be such rows.
+    """Return which rows a network was trained on, bool (n,), and how many others may be
+    such rows.
 
-    If all rows that it was trained on are in the data, these are its own table, which may have grown: a row that was
-    there n times is marked n times. Otherwise only rows that were there once are marked. A row that was there several
-    times, as in a table of few categories, may be a new one that equals it by chance.
+    If all rows that it was trained on are in the data, these are its own table, which
+    may have grown: a row that was there n times is marked n times. Otherwise only rows
+    that were there once are marked. A row that was there several times, as in a table
+    of few categories, may be a new one that equals it by chance.
     """
     known, given = Counter(trained.tolist()), Counter(sums.tolist())
-    repeated = set() if known <= given else {each for each, count in known.items() if count > 1}
-    known = Counter({each: count for each, count in known.items() if each not in repeated})
+    repeated = (
+        set()
+        if known <= given
+        else {each for each, count in known.items() if count > 1}
+    )
+    known = Counter(
+        {each: count for each, count in known.items() if each not in repeated}
+    )
     marks = np.zeros(len(sums), np.bool_)
     for place, each in enumerate(sums.tolist()):
         known[each] -= 1
@@ -82,7 +102,10 @@ def seen(sums: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, int]:
 def checksum(dataset: Dataset, backend: Backend) -> str:
     """Return a checksum of inputs, labels and weights, in hexadecimal."""
     total = 0
-    for array in (*(each if each is None else backend.to_numpy(each) for each in dataset[:4]), dataset.weights):
+    for array in (
+        *(each if each is None else backend.to_numpy(each) for each in dataset[:4]),
+        dataset.weights,
+    ):
         if array is not None:
             total = zlib.crc32(np.ascontiguousarray(array).data, total)
     return f"{total:08x}"

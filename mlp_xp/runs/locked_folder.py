@@ -49,19 +49,22 @@ class LockedFolder:
         return os.path.lexists(self.path / self.index)
 
     def holder(self) -> str | None:
-        """Return the name of the process that holds the folder, without touching its lock.
+        """Return the name of the process that holds the folder, without touching its
+        lock.
 
-        None if no process is known to hold it. A killed process of another machine counts
-        as alive, because nothing here can tell. While a new process takes the lock, its
-        name is missing for a moment.
+        None if no process is known to hold it. A killed process of another machine
+        counts as alive, because nothing here can tell. While a new process takes the
+        lock, its name is missing for a moment.
         """
         try:
-            first, address, host = (self.path / HOLDER).read_text("utf-8").split(maxsplit=2)
+            first, address, host = (
+                (self.path / HOLDER).read_text("utf-8").split(maxsplit=2)
+            )
             number, host = int(first), host.strip()
         except (OSError, ValueError):
             return None
-        # The name of a machine may change with its network, and so may the address of its
-        # network card.
+        # The name of a machine may change with its network, and so may the address of
+        # its network card.
         is_here = host == platform.node() or address == str(uuid.getnode())
         if is_here and not exists(number):
             return None
@@ -72,13 +75,14 @@ class LockedFolder:
     def locked(self, wait: float = 0.0) -> Iterator[None]:
         """Create the folder if it is missing, and hold its lock.
 
-        A folder that was missing is removed at the end, unless it has its content by then.
+        A folder that was missing is removed at the end, unless it has its content by
+        then.
 
-        The system drops the lock when the process ends, however it ends. A second run in
-        the same process or thread is refused too. On NFS the lock is valid between
+        The system drops the lock when the process ends, however it ends. A second run
+        in the same process or thread is refused too. On NFS the lock is valid between
         machines, unless the folder is mounted with `nolock` or `local_lock`. Two small
-        files remain after a kill, and do no harm. On a file system without locks there is
-        a warning, and no lock is held.
+        files remain after a kill, and do no harm. On a file system without locks there
+        is a warning, and no lock is held.
 
         Args:
             wait: Seconds in which the holder may give up the folder.

@@ -12,11 +12,19 @@ from mlp_xp.errors import Argument, MlpXpError, quoted
 from mlp_xp.files import write_whole
 from mlp_xp.runs.settings import Settings, unflatten
 
-# Written to config.json, models and checkpoints. A change that an older version cannot read raises it.
+# Written to config.json, models and checkpoints. A change that an older version cannot
+# read raises it.
 FORMAT = 3
 REMEDY = "restore it from a copy, or train again"
-TARGETS = ("unchanged", "standardize")  # whether a network is trained on standardised numbers
-CONFIG_FIELDS = {"settings": dict, "threads": dict, "train_samples": int, "task": str, "targets": str}
+# whether a network is trained on standardised numbers
+TARGETS = ("unchanged", "standardize")
+CONFIG_FIELDS = {
+    "settings": dict,
+    "threads": dict,
+    "train_samples": int,
+    "task": str,
+    "targets": str,
+}
 
 
 class Figure(NamedTuple):
@@ -25,7 +33,9 @@ class Figure(NamedTuple):
     name: str
     """In metrics.jsonl and result.json."""
     part: str = ""
-    """The samples that it is of, "test" or "validation"; a figure of neither is in every report."""
+    """The samples that it is of, "test" or "validation"; a figure of neither is in
+    every report.
+    """
     head: str = ""
     """The head of its column in the table of runs; empty if it has no column."""
     high: bool = False
@@ -34,7 +44,9 @@ class Figure(NamedTuple):
     @property
     def column(self) -> str:
         """The name of its column, which begins with the part."""
-        return self.name if self.name.startswith(self.part) else f"{self.part}_{self.name}"
+        return (
+            self.name if self.name.startswith(self.part) else f"{self.part}_{self.name}"
+        )
 
 
 RESULTS = (
@@ -53,8 +65,11 @@ RESULTS = (
 )
 # Those of the table of runs, by the names of their columns, in its order.
 FIGURES = {each.column: each for each in RESULTS if each.head}
-HELD_OUT = tuple(name for name, each in FIGURES.items() if each.part == "validation" and each.high)
-# The fields of a line of metrics.jsonl, and of result.json. A whole number may stand for a float.
+HELD_OUT = tuple(
+    name for name, each in FIGURES.items() if each.part == "validation" and each.high
+)
+# The fields of a line of metrics.jsonl, and of result.json. A whole number may stand
+# for a float.
 REPORT_FIELDS = {
     **{"epoch": int, "sample": int, "kept_epoch": int | None},
     **{each.name: int | float | None if each.part else int | float for each in RESULTS},
@@ -66,7 +81,8 @@ class RunError(MlpXpError):
 
 
 def parse_settings(path: Path) -> tuple[Settings, dict[str, Any]]:
-    """Return the settings in a JSON file, a run's config.json or settings alone, and the file's record.
+    """Return the settings in a JSON file, a run's config.json or settings alone, and
+    the file's record.
 
     Raises MlpXpError.
     """
@@ -75,33 +91,55 @@ def parse_settings(path: Path) -> tuple[Settings, dict[str, Any]]:
         return unflatten(record, path), record
     check_format(record, path)
     if check_fields(record, CONFIG_FIELDS, path)["task"] not in TASKS:
-        raise RunError(f"is damaged: {record['task']!r:.60} is not a task", file=path, remedy=REMEDY)
+        raise RunError(
+            f"is damaged: {record['task']!r:.60} is not a task",
+            file=path,
+            remedy=REMEDY,
+        )
     return unflatten(record["settings"], path), record
 
 
 def check_foreign(settings: Settings, named: str | None, file: Path) -> None:
-    """Raise ConfigError if settings from a file name a foreign backend that the user has not named too.
+    """Raise ConfigError if settings from a file name a foreign backend that the user
+    has not named too.
 
-    named: the backend that the user gave, or None. To open a foreign backend is to import a module, which may run any
-    code; a file, which may come from anybody, must not decide that alone.
+    named: the backend that the user gave, or None. To open a foreign backend is to
+    import a module, which may run any code; a file, which may come from anybody, must
+    not decide that alone.
     """
     if (":" in settings.backend or settings.backend in known_hooks()) and named is None:
         raise ConfigError(
             f"{quoted(file)} wants the module {settings.backend!r}, which is imported only if you name it too",
-            remedy=("give ", Argument("backend", settings.backend), " to allow it, or another backend"),
+            remedy=(
+                "give ",
+                Argument("backend", settings.backend),
+                " to allow it, or another backend",
+            ),
             setting="backend",
         )
 
 
-def check_fields(record: Any, kinds: Mapping[str, Any], path: Path, line: int | None = None) -> dict[str, Any]:
-    """Return a record if it is a JSON object with fields of these types. Raises RunError, which names the field.
+def check_fields(
+    record: Any, kinds: Mapping[str, Any], path: Path, line: int | None = None
+) -> dict[str, Any]:
+    """Return a record if it is a JSON object with fields of these types. Raises
+    RunError, which names the field.
 
-    A field may be missing if its type includes None. Other fields may be there, and are ignored.
+    A field may be missing if its type includes None. Other fields may be there, and are
+    ignored.
     """
     found: dict[str, Any] = record if isinstance(record, dict) else {}
-    wrong = [f"its field {name!r}" for name, kind in kinds.items() if not isinstance(found.get(name), kind)]
+    wrong = [
+        f"its field {name!r}"
+        for name, kind in kinds.items()
+        if not isinstance(found.get(name), kind)
+    ]
     if wrong or found is not record:
-        fault = f"is damaged: {wrong[0]} is missing or not of the right type" if wrong else "is not a JSON object"
+        fault = (
+            f"is damaged: {wrong[0]} is missing or not of the right type"
+            if wrong
+            else "is not a JSON object"
+        )
         raise RunError(fault, file=path, line=line, remedy=REMEDY)
     return found
 
@@ -118,12 +156,16 @@ def check_format(record: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def parse(content: bytes | str, path: Path, line: int | None = None) -> Any:
-    """Parse one JSON value as the standard defines it: no NaN, and no field twice. Raises RunError."""
+    """Parse one JSON value as the standard defines it: no NaN, and no field twice.
+    Raises RunError.
+    """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         record = dict(pairs)
         if len(record) < len(pairs):
-            raise ValueError(f"one of the fields {', '.join(record):.60} is there twice")
+            raise ValueError(
+                f"one of the fields {', '.join(record):.60} is there twice"
+            )
         return record
 
     def refuse(name: str) -> None:
@@ -132,14 +174,20 @@ def parse(content: bytes | str, path: Path, line: int | None = None) -> Any:
     try:
         return json.loads(content, object_pairs_hook=once, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise RunError(f"is not JSON: {error!s:.200}", file=path, line=line, remedy=REMEDY) from error
+        raise RunError(
+            f"is not JSON: {error!s:.200}", file=path, line=line, remedy=REMEDY
+        ) from error
 
 
 def first_difference(facts: Iterable[tuple[str, Any, Any]]) -> str:
-    """Return the first fact (name, one value, the other) that differs, as in `columns a, b, not c`; "" without any."""
+    """Return the first fact (name, one value, the other) that differs, as in `columns
+    a, b, not c`; "" without any.
+    """
     for name, *both in facts:
         if both[0] != both[1]:
-            lists = (each if isinstance(each, list | tuple) else [each] for each in both)
+            lists = (
+                each if isinstance(each, list | tuple) else [each] for each in both
+            )
             one, other = (", ".join(map(str, each)) for each in lists)
             return f"{name.replace('_', ' ')} {one:.80}, not {other:.80}"
     return ""
@@ -150,7 +198,9 @@ def read_json(path: Path, kinds: Mapping[str, Any] | None = None) -> dict[str, A
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise RunError(f"cannot be read: {error.strerror or error}", file=path) from error
+        raise RunError(
+            f"cannot be read: {error.strerror or error}", file=path
+        ) from error
     return check_fields(parse(content, path), kinds or {}, path)
 
 

@@ -37,7 +37,12 @@ from mlp_xp.files import (
     write_whole,
 )
 from mlp_xp.runs import records, replacing
-from mlp_xp.runs.checkpoints import read_model, read_position, write_model, write_position
+from mlp_xp.runs.checkpoints import (
+    read_model,
+    read_position,
+    write_model,
+    write_position,
+)
 from mlp_xp.runs.fingerprints import read_fingerprints, row_sums, write_fingerprints
 from mlp_xp.runs.locked_folder import LockedFolder
 from mlp_xp.runs.names import (
@@ -85,7 +90,9 @@ class RunFolder(LockedFolder):
         self._may_be_renamed = False
 
     @classmethod
-    def named(cls, settings: Settings, recipe: str | Path, now: dt.datetime) -> RunFolder:
+    def named(
+        cls, settings: Settings, recipe: str | Path, now: dt.datetime
+    ) -> RunFolder:
         """Return a new folder `runs/<data>-<recipe>-<backend>-<date-time>`.
 
         If its name is taken when it is created, -2, -3, ... is appended: two runs that
@@ -96,7 +103,8 @@ class RunFolder(LockedFolder):
             recipe: The name of a recipe, or the file with the settings.
             now: The time in the name.
         """
-        data = Path(settings.data).resolve().name  # a data set's name may be the path of a folder
+        # a data set's name may be the path of a folder
+        data = Path(settings.data).resolve().name
         backend = settings.backend.replace(":", "-")
         name = f"{data}-{Path(recipe).stem}-{backend}-{now:%Y%m%d-%H%M%S}"
         folder = cls(Path("runs") / name)
@@ -114,7 +122,9 @@ class RunFolder(LockedFolder):
         return self._has(RESULT) and self._has(CHECKPOINT)
 
     def is_being_replaced(self) -> bool:
-        """Return whether the run was moved aside for a new one, which has no checkpoint yet."""
+        """Return whether the run was moved aside for a new one, which has no checkpoint
+        yet.
+        """
         return (self.path / REPLACED).is_dir() and not self.has_checkpoint()
 
     def settings(self) -> Settings:
@@ -145,7 +155,9 @@ class RunFolder(LockedFolder):
         reports = []
         for number, line in enumerate(self._lines(), 1):
             report = records.parse(line, path, number)
-            reports.append(records.check_fields(report, records.REPORT_FIELDS, path, number))
+            reports.append(
+                records.check_fields(report, records.REPORT_FIELDS, path, number)
+            )
         return reports
 
     def result(self) -> dict[str, Any] | None:
@@ -166,17 +178,21 @@ class RunFolder(LockedFolder):
             backend: Where its arrays are; by default NumPy in the model's dtype.
 
         Raises:
-            RunError: The folder has no run, the run has no model yet, or its file is damaged.
+            RunError: The folder has no run, the run has no model yet, or its file is
+                damaged.
         """
         self._config()
         return read_model(self.path / MODEL, str(self.path), backend)
 
     def model_sha256(self) -> str:
-        """Return the checksum of the model's file, which `Model.sha256` has too. Raises RunError."""
+        """Return the checksum of the model's file, which `Model.sha256` has too. Raises
+        RunError.
+        """
         return read_sha256(self.path / MODEL)
 
     def trained_rows(self) -> np.ndarray:
-        """Return the fingerprints of the rows that the model was trained on, uint64 (n,).
+        """Return the fingerprints of the rows that the model was trained on, uint64
+        (n,).
 
         Empty for a published data set. Raises RunError if a file is missing or damaged.
         """
@@ -238,7 +254,8 @@ class RunFolder(LockedFolder):
         save_now: Callable[[], bool] = lambda: False,
         how_to_resume: str = "",
     ) -> Iterator[tuple[Experiment, Iterator[Event]]]:
-        """Train in the folder: check everything, hold the folder's lock, and give the events.
+        """Train in the folder: check everything, hold the folder's lock, and give the
+        events.
 
         A run that is there already is locked before the experiment is made, because to
         load data may take long. A new folder is created after all checks, so that a run
@@ -249,10 +266,12 @@ class RunFolder(LockedFolder):
             existing: What to do with a run that is there already: RESUME it, REFUSE to
                 train, or OVERWRITE it. The old run is kept until the new one has its
                 first checkpoint.
-            wait: Seconds in which another process may give up the folder.
-            save_now: Asked after every chunk of steps whether to save a checkpoint there.
-                It is not asked in the warm-up, nor before a new run replaces an old one.
-            how_to_resume: Ends the message of an error after which the run can be resumed.
+            wait: Seconds in which another process may give up the folder. save_now:
+            Asked after every chunk of steps whether to save a checkpoint there.
+                It is not asked in the warm-up, nor before a new run replaces an old
+                one.
+            how_to_resume: Ends the message of an error after which the run can be
+                resumed.
 
         Yields:
             The experiment, on the threads on which it trains, and the events of
@@ -271,7 +290,9 @@ class RunFolder(LockedFolder):
             experiment = make()
             resumes = existing == RESUME and self.has_checkpoint()
             experiment.check(needs_source=not resumes)
-            experiment = experiment.on_threads(self.threads(experiment.backend.name) if resumes else None)
+            experiment = experiment.on_threads(
+                self.threads(experiment.backend.name) if resumes else None
+            )
             if not is_run:
                 held.enter_context(self.opened(existing, wait))
             events = self._train(experiment, existing, save_now, how_to_resume)
@@ -279,7 +300,8 @@ class RunFolder(LockedFolder):
 
     @contextmanager
     def opened(self, existing: str = RESUME, wait: float = 0.0) -> Iterator[None]:
-        """Hold the folder's lock, and complete or undo a change that a kill has left undone.
+        """Hold the folder's lock, and complete or undo a change that a kill has left
+        undone.
 
         Args:
             existing: REFUSE refuses a folder that has a run already.
@@ -361,14 +383,17 @@ class RunFolder(LockedFolder):
         return None
 
     def _checkpoint(self, settings: Settings, backend: Backend) -> Position:
-        """Return the position in the checkpoint, which must be of a run with these settings."""
+        """Return the position in the checkpoint, which must be of a run with these
+        settings.
+        """
         path = self.path / CHECKPOINT
         position, saved = read_position(path, backend)
         check_unchanged(saved, settings, path)
         epochs = settings.train.epochs
         if position.epoch >= epochs:
             fault = (
-                f"{epochs} is too few: the run in {quoted(self.path)} has already come to epoch {position.epoch + 1}"
+                f"{epochs} is too few: the run in {quoted(self.path)} has already come "
+                f"to epoch {position.epoch + 1}"
             )
             remedy = "give at least as many, or start a new run"
             raise RunError(fault, remedy=remedy, setting="epochs")
@@ -452,7 +477,9 @@ class RunFolder(LockedFolder):
         """
         backend = experiment.backend
         check_state(position, backend)
-        rows = read_sha256(self.path / FINGERPRINTS) if experiment.has_own_data() else None
+        rows = (
+            read_sha256(self.path / FINGERPRINTS) if experiment.has_own_data() else None
+        )
         network = position.best.network if position.best else position.state.network
         # The checkpoint first: so a run that has a model but no checkpoint has lost it.
         write_position(self.path / CHECKPOINT, position, experiment.settings, backend)
@@ -514,8 +541,15 @@ class RunFolder(LockedFolder):
 
     def _already_there(self) -> RunError:
         resume, overwrite = Argument("resume"), Argument("overwrite")
-        remedy = ("resume it with ", resume, ", choose another folder, or replace it with ", overwrite)
-        return RunError("already contains a run", file=self.path, remedy=remedy, setting="run_dir")
+        remedy = (
+            "resume it with ",
+            resume,
+            ", choose another folder, or replace it with ",
+            overwrite,
+        )
+        return RunError(
+            "already contains a run", file=self.path, remedy=remedy, setting="run_dir"
+        )
 
 
 def load_run(path: str | Path, backend: Backend | None = None) -> Model:
@@ -545,7 +579,9 @@ def load_run(path: str | Path, backend: Backend | None = None) -> Model:
 
 
 def metrics_record(report: Report) -> dict[str, Any]:
-    """Return a report as its record in metrics.jsonl: every one of RESULTS that has a value."""
+    """Return a report as its record in metrics.jsonl: every one of RESULTS that has a
+    value.
+    """
     parts = {"": report, "test": report.test, "validation": report.validation}
     record: dict[str, Any] = {"epoch": report.epoch, "sample": report.sample}
     for each in records.RESULTS:

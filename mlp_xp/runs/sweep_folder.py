@@ -1,9 +1,9 @@
 """The folder of a sweep: many runs, and the plan that they follow.
 
 sweep.json      the plan and all members, written whole before the first one starts
-members/NAME/   the run of a member, as `mlp-xp train` writes it
-failures.json   {name: {"error": class, "reason": line}} of the members that failed
-.stop-NAME      is there from when members are asked to save and stop until the next command
+members/NAME/   the run of a member, as `mlp-xp train` writes it failures.json   {name:
+{"error": class, "reason": line}} of the members that failed .stop-NAME      is there
+from when members are asked to save and stop until the next command
 """
 
 import json
@@ -89,7 +89,9 @@ class SweepFolder(LockedFolder):
         return Index(base, record["sums"], numbered(members))
 
     def failures(self) -> dict[str, dict[str, str]]:
-        """Return the error and the reason of each member that failed, by name. Raises RunError."""
+        """Return the error and the reason of each member that failed, by name. Raises
+        RunError.
+        """
         path = self.path / FAILURES
         if not path.exists():
             return {}
@@ -138,9 +140,11 @@ class SweepFolder(LockedFolder):
         records.write_json(self.path / FAILURES, dict(sorted(failures.items())))
 
     def new_stop_file(self) -> Path:
-        """Return the path of a file that does not exist; members save and stop while it does.
+        """Return the path of a file that does not exist; members save and stop while it
+        does.
 
-        Its name is new, because a machine of a cluster may see a removed file for a while.
+        Its name is new, because a machine of a cluster may see a removed file for a
+        while.
         """
         return self.path.resolve() / f"{STOP}{uuid.uuid4().hex[:8]}"
 
@@ -148,12 +152,16 @@ class SweepFolder(LockedFolder):
         path = self.path / INDEX
         if not self.exists():
             remedy = "give the folder of a sweep"
-            raise RunError(f"is not a sweep: it has no {INDEX}", file=self.path, remedy=remedy)
+            raise RunError(
+                f"is not a sweep: it has no {INDEX}", file=self.path, remedy=remedy
+            )
         record = records.check_format(records.read_json(path), path)
         return records.check_fields(record, FIELDS, path)
 
     def _check_same(self, wanted: dict[str, Any]) -> None:
-        """Raise RunError, which names the difference, unless the folder has the wanted sweep."""
+        """Raise RunError, which names the difference, unless the folder has the wanted
+        sweep.
+        """
         saved = _by_name(self._record())
         for name, value in _by_name(wanted).items():
             if saved.get(name) != value:
@@ -165,6 +173,13 @@ class SweepFolder(LockedFolder):
 
 def _by_name(record: dict[str, Any]) -> dict[str, Any]:
     """Return the plan and the data in a record of sweep.json, without nesting."""
-    plain = {name: value for name, value in record.items() if not isinstance(value, dict | list)}
-    sums = {f"the checksum of {quoted(name)}": value for name, value in record["sums"].items()}
+    plain = {
+        name: value
+        for name, value in record.items()
+        if not isinstance(value, dict | list)
+    }
+    sums = {
+        f"the checksum of {quoted(name)}": value
+        for name, value in record["sums"].items()
+    }
     return {**plain, **record["settings"], **record["options"], **sums}

@@ -12,10 +12,19 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.files import write_whole
-from mlp_xp.runs.records import FORMAT, REMEDY, RunError, check_fields, check_format, parse
+from mlp_xp.runs.records import (
+    FORMAT,
+    REMEDY,
+    RunError,
+    check_fields,
+    check_format,
+    parse,
+)
 
 
-def write_tensors(path: Path, tensors: dict[str, np.ndarray], facts: Mapping[str, Any]) -> str:
+def write_tensors(
+    path: Path, tensors: dict[str, np.ndarray], facts: Mapping[str, Any]
+) -> str:
     """Write arrays and facts to a file, and return its checksum.
 
     Args:
@@ -32,8 +41,8 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray], facts: Mapping[str
     facts = {"format": FORMAT, **facts}
     facts.pop("sha256", None)  # of the file that the facts were read from
     checksum = checksum_of(tensors, facts)
-    # A single entry, because several entries have a random order. Equal arrays and facts
-    # must give equal files.
+    # A single entry, because several entries have a random order. Equal arrays and
+    # facts must give equal files.
     record = json.dumps({**facts, "sha256": checksum})
     write_whole(path, save(tensors, metadata={"mlp_xp": record}))
     return checksum
@@ -72,11 +81,14 @@ def checksum_of(tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> 
     return digest.hexdigest()
 
 
-def _read(path: Path, *, with_tensors: bool = False) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _read(
+    path: Path, *, with_tensors: bool = False
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        path.open("rb").close()  # safetensors reports any file that it cannot open as missing
+        # safetensors reports any file that it cannot open as missing
+        path.open("rb").close()
         with safe_open(path, framework="np") as file:
             record = (file.metadata() or {}).get("mlp_xp", "{}")
             facts = check_format(check_fields(parse(record, path), {}, path), path)
@@ -88,4 +100,6 @@ def _read(path: Path, *, with_tensors: bool = False) -> tuple[dict[str, np.ndarr
         raise RunError(fault, file=path, remedy=remedy) from error
     except (SafetensorError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise RunError(f"is truncated or altered: {reason}", file=path, remedy=REMEDY) from error
+        raise RunError(
+            f"is truncated or altered: {reason}", file=path, remedy=REMEDY
+        ) from error

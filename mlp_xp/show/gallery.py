@@ -1,4 +1,6 @@
-"""Draw the pictures of a run from its folder: curves, confusion, probabilities, mistakes, weights, and others."""
+"""Draw the pictures of a run from its folder: curves, confusion, probabilities,
+mistakes, weights, and others.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -26,15 +28,24 @@ SHOWN_DEFORMED = 12  # images
 
 
 def read_curves(run: RunFolder) -> plots.Curves:
-    """Return the reports of a run for `draw_curves`. Raises RunError if its files are missing or damaged."""
+    """Return the reports of a run for `draw_curves`. Raises RunError if its files are
+    missing or damaged.
+    """
     record, closing = run.record(), run.result()
     reports = [*run.reports(), *([closing] if closing else [])]
     standardised = record["targets"] == "standardize"
-    return plots.Curves(run.path.resolve().name, reports, record["train_samples"], TASKS[record["task"]], standardised)
+    return plots.Curves(
+        run.path.resolve().name,
+        reports,
+        record["train_samples"],
+        TASKS[record["task"]],
+        standardised,
+    )
 
 
 def compared(runs: Sequence[RunFolder]) -> list[plots.Curves]:
-    """Return the curves of several runs for one picture, each named by the settings in which its run differs.
+    """Return the curves of several runs for one picture, each named by the settings in
+    which its run differs.
 
     Raises RunError for runs of different tasks, whose losses and scores do not compare.
     """
@@ -53,11 +64,13 @@ def compared(runs: Sequence[RunFolder]) -> list[plots.Curves]:
 def draw_run(run: RunFolder, dataset: Dataset, backend: Backend) -> list[Path]:
     """Draw the pictures of a run into its folder, and return their paths.
 
-    All runs have curves.png. With a test set, classes have confusion.png and mistakes.png, regression has
-    predictions.png, labels have labels.png, and both classes and labels have probabilities.png. Images of one channel
-    have weights.png, and deformed.png if they are deformed in training; mistakes.png needs them too. dataset: arrays on
-    the backend's device. Raises RunError if the folder has no model, or its outputs are not finite, and PlotError
-    without a working Matplotlib, and FileError: the run itself is complete and intact.
+    All runs have curves.png. With a test set, classes have confusion.png and
+    mistakes.png, regression has predictions.png, labels have labels.png, and both
+    classes and labels have probabilities.png. Images of one channel have weights.png,
+    and deformed.png if they are deformed in training; mistakes.png needs them too.
+    dataset: arrays on the backend's device. Raises RunError if the folder has no model,
+    or its outputs are not finite, and PlotError without a working Matplotlib, and
+    FileError: the run itself is complete and intact.
     """
     paths = []
     for name, figure in _figures(run, dataset, backend):
@@ -66,7 +79,9 @@ def draw_run(run: RunFolder, dataset: Dataset, backend: Backend) -> list[Path]:
     return paths
 
 
-def _figures(run: RunFolder, dataset: Dataset, backend: Backend) -> Iterator[tuple[str, Any]]:
+def _figures(
+    run: RunFolder, dataset: Dataset, backend: Backend
+) -> Iterator[tuple[str, Any]]:
     """Yield the names and figures of the pictures that fit the data."""
     model, settings = run.model(backend), run.settings()
     yield "curves.png", plots.draw_curves([read_curves(run)])
@@ -77,37 +92,76 @@ def _figures(run: RunFolder, dataset: Dataset, backend: Backend) -> Iterator[tup
         if settings.train.deform:
             images = dataset.train_inputs[:SHOWN_DEFORMED, ...]
             copies = deformed_copies(settings.train, images, backend)
-            yield "deformed.png", plots.draw_deformed(backend.to_numpy(images), copies, ink=ink)
+            yield (
+                "deformed.png",
+                plots.draw_deformed(backend.to_numpy(images), copies, ink=ink),
+            )
         weights, initial = backend.to_numpy(model.network[0].weights), None
         if not settings.start_from:  # otherwise they are those of another run
             random = np.random.RandomState(settings.train.seed)
-            initial = initial_layers(weights.shape, random, settings.train.init)[0].weights
-        yield "weights.png", plots.draw_weights(weights, model.input_shape, initial=initial)
+            initial = initial_layers(weights.shape, random, settings.train.init)[
+                0
+            ].weights
+        yield (
+            "weights.png",
+            plots.draw_weights(weights, model.input_shape, initial=initial),
+        )
 
 
-def deformed_copies(config: TrainConfig, images: Array, backend: Backend, copies: int = 5) -> np.ndarray:
-    """Return several deformed copies of some images on the device, (copies, n, rows, columns) on the host."""
+def deformed_copies(
+    config: TrainConfig, images: Array, backend: Backend, copies: int = 5
+) -> np.ndarray:
+    """Return several deformed copies of some images on the device, (copies, n, rows,
+    columns) on the host.
+    """
     n, shape = images.shape[0], tuple(images.shape[1:])
-    drawn = draw_deformations(replace(config, batch_size=n), backend.dtype_name, shape, copies, n, first_step=0)
+    drawn = draw_deformations(
+        replace(config, batch_size=n),
+        backend.dtype_name,
+        shape,
+        copies,
+        n,
+        first_step=0,
+    )
     deform = backend.jit(make_deform(config, shape, backend))
     of_steps = (map(backend.asarray, each) for each in zip(*drawn, strict=True))
     return np.stack([backend.to_numpy(deform(images, *each)) for each in of_steps])
 
 
-def _test_figures(model: Model, dataset: Dataset, backend: Backend) -> Iterator[tuple[str, Any]]:
-    task, names, labels = model.task, model.class_names, backend.to_numpy(dataset.test_labels)
+def _test_figures(
+    model: Model, dataset: Dataset, backend: Backend
+) -> Iterator[tuple[str, Any]]:
+    task, names, labels = (
+        model.task,
+        model.class_names,
+        backend.to_numpy(dataset.test_labels),
+    )
     outputs = backend.to_numpy(model.predictions(dataset.test_inputs))
     if task.exclusive:
         matrix = confusion_matrix(labels, np.argmax(outputs, axis=1), len(names))
         yield "confusion.png", plots.draw_confusion(matrix, names)
         if len(model.input_shape) == 2:
-            images, ink = backend.to_numpy(dataset.test_inputs), "pictures" not in model.kind
-            yield "mistakes.png", plots.draw_mistakes(images, labels, outputs, names, ink=ink)
+            images, ink = (
+                backend.to_numpy(dataset.test_inputs),
+                "pictures" not in model.kind,
+            )
+            yield (
+                "mistakes.png",
+                plots.draw_mistakes(images, labels, outputs, names, ink=ink),
+            )
     else:
         result = model.evaluate(dataset.test_inputs, dataset.test_labels)
         if task.floats:
-            yield "predictions.png", plots.draw_predictions(labels, outputs, result, names)
+            yield (
+                "predictions.png",
+                plots.draw_predictions(labels, outputs, result, names),
+            )
             return
         share = np.mean(labels, axis=0, dtype=np.float64)
-        yield "labels.png", plots.draw_labels(result.label_accuracies, np.maximum(share, 1 - share).tolist(), names)
+        yield (
+            "labels.png",
+            plots.draw_labels(
+                result.label_accuracies, np.maximum(share, 1 - share).tolist(), names
+            ),
+        )
     yield "probabilities.png", plots.draw_probabilities(task, outputs, labels)

@@ -1,4 +1,6 @@
-"""Show a training run on the terminal: its settings, a progress bar, one line per report, a summary."""
+"""Show a training run on the terminal: its settings, a progress bar, one line per
+report, a summary.
+"""
 
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -29,22 +31,36 @@ def describe(settings: Settings, job: Job) -> str:
     config, dataset, backend = job.config, job.dataset, job.backend
     samples, *shape = dataset.train_inputs.shape
     test = 0 if dataset.test_inputs is None else dataset.test_inputs.shape[0]
-    counts = {"training": len(job.rows), "held-out": samples - len(job.rows), "test": test}
-    first, *others = [f"{thousands(count)} {part}" for part, count in counts.items() if count]
+    counts = {
+        "training": len(job.rows),
+        "held-out": samples - len(job.rows),
+        "test": test,
+    }
+    first, *others = [
+        f"{thousands(count)} {part}" for part, count in counts.items() if count
+    ]
     parts = f"{', '.join([first, *others[:-1]])} and {others[-1]}" if others else first
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
-    targets = ", targets standardised" * bool(dataset.scaling) + ", weighted" * (dataset.weights is not None)
+    targets = ", targets standardised" * bool(dataset.scaling) + ", weighted" * (
+        dataset.weights is not None
+    )
     number, reason = backend.threads[:2]
     lines = {
         "network": f"{'-'.join(map(str, job.sizes))}, {config.activation}, {thousands(job.parameters)} parameters, "
         f"{settings.dtype}",
         "arrays": f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}",
-        "threads": "" if backend.on_gpu else reason if number is None else f"{number}: {reason}",
+        "threads": ""
+        if backend.on_gpu
+        else reason
+        if number is None
+        else f"{number}: {reason}",
         "speed": slow_on_gpu(job) if backend.on_gpu else "",
         "data": f"{settings.data}: {parts} {described(shape)}{targets}{'' if test else ', no test set'}",
         "columns": dataset.columns.described if dataset.columns else "",
-        "classes": counted(dataset, backend) if dataset.hold_out and dataset.task.exclusive else "",
+        "classes": counted(dataset, backend)
+        if dataset.hold_out and dataset.task.exclusive
+        else "",
         "training": f"{epochs}, batches of {config.batch_size}, {config.optimizer} {config.learning_rate:g} "
         f"{config.schedule}, {config.update_order}{warm_up}{', deformed' * config.deform}",
         "stopping": f"early, after {config.patience} epochs without a better network on the held-out samples"
@@ -55,7 +71,9 @@ def describe(settings: Settings, job: Job) -> str:
 
 
 def slow_on_gpu(job: Job) -> str:
-    """Say that a CPU is faster for small steps, and from which batch size on it is not; "" for large steps."""
+    """Say that a CPU is faster for small steps, and from which batch size on it is not;
+    "" for large steps.
+    """
     if job.work >= LAUNCH_BOUND:
         return ""
     enough = math.ceil(LAUNCH_BOUND / job.parameters)
@@ -64,9 +82,16 @@ def slow_on_gpu(job: Job) -> str:
 
 def counted(dataset: Dataset, backend: Backend) -> str:
     """Return the classes of a data set with the number of their samples in both parts."""
-    labels = [backend.to_numpy(each) for each in (dataset.train_labels, dataset.test_labels) if each is not None]
+    labels = [
+        backend.to_numpy(each)
+        for each in (dataset.train_labels, dataset.test_labels)
+        if each is not None
+    ]
     counts = np.bincount(np.concatenate(labels)).tolist()
-    named = [f"{name} ({count})" for name, count in zip(dataset.class_names, counts, strict=False)]
+    named = [
+        f"{name} ({count})"
+        for name, count in zip(dataset.class_names, counts, strict=False)
+    ]
     return ", ".join(named[:MOST_CLASSES]) + more(named, MOST_CLASSES)
 
 
@@ -78,17 +103,32 @@ def header(config: TrainConfig, task: Task = CLASSES) -> str:
     return f"epoch  sample       loss  {score}  mean loss  test loss  samples/s"
 
 
-def report_line(report: Report, *, is_validated: bool = False, best: Best | None = None) -> str:
+def report_line(
+    report: Report, *, is_validated: bool = False, best: Best | None = None
+) -> str:
     """Format a report as a row under the header, with dashes for missing figures.
 
     is_validated: whether samples are held out. best: the best network on them so far.
     """
     test, held_out = report.test, report.validation
     loss, train_loss, test_loss, held_out_loss = (
-        "-" if value is None else f"{value:.5f}" if value < 1e3 else f"{value:.1f}" if value < 1e7 else f"{value:.3e}"
-        for value in (report.loss, report.train_loss, test and test.loss, held_out and held_out.loss)
+        "-"
+        if value is None
+        else f"{value:.5f}"
+        if value < 1e3
+        else f"{value:.1f}"
+        if value < 1e7
+        else f"{value:.3e}"
+        for value in (
+            report.loss,
+            report.train_loss,
+            test and test.loss,
+            held_out and held_out.loss,
+        )
     )
-    score, held_out_score = (fraction(result.score) if result else "-" for result in (test, held_out))
+    score, held_out_score = (
+        fraction(result.score) if result else "-" for result in (test, held_out)
+    )
     start = f"{report.epoch:5d} {report.sample:7d}"
     if is_validated:
         parts = f"{score:>9} {held_out_loss:>14} {held_out_score:>9} {best.epoch if best else '-':>5}"
@@ -97,7 +137,8 @@ def report_line(report: Report, *, is_validated: bool = False, best: Best | None
 
 
 def is_shown(report: Report, job: Job) -> bool:
-    """Return whether a report has a row. Of short epochs, only 0 to 9, 10, 20, ..., 100, 200, ... have one.
+    """Return whether a report has a row. Of short epochs, only 0 to 9, 10, 20, ...,
+    100, 200, ... have one.
 
     With held-out samples it is that at the end of the epoch, which has their figures.
     """
@@ -122,7 +163,11 @@ def described_result(result: Evaluation, shape: Sequence[int]) -> str:
     samples = thousands(result.samples)
     if result.accuracy is None:
         outputs = len(result.rmses)
-        more = f"mean of {outputs} outputs" if outputs > 1 else f"root mean squared error {quantity(result.rmses[0])}"
+        more = (
+            f"mean of {outputs} outputs"
+            if outputs > 1
+            else f"root mean squared error {quantity(result.rmses[0])}"
+        )
         return f"R² {fraction(result.score)}, {more}, on {samples} test samples"
     text = f"{100 * result.accuracy:.2f} % of {samples} test {described(shape).split()[0]} right"
     if result.label_accuracy is not None:
@@ -133,9 +178,19 @@ def described_result(result: Evaluation, shape: Sequence[int]) -> str:
 def selected(best: Best, last_epoch: int, job: Job) -> str:
     """Describe in one line which network validation selected."""
     task, (samples, *shape) = job.dataset.task, job.dataset.train_inputs.shape
-    held_out = f"{thousands(samples - len(job.rows))} held-out {described(shape).split()[0]}"
-    on = f"on {held_out}" if task.floats else f"of {held_out} right" + " in all labels" * (not task.exclusive)
-    early = f"; stopped early, after epoch {last_epoch}" if last_epoch < job.config.epochs - 1 else ""
+    held_out = (
+        f"{thousands(samples - len(job.rows))} held-out {described(shape).split()[0]}"
+    )
+    on = (
+        f"on {held_out}"
+        if task.floats
+        else f"of {held_out} right" + " in all labels" * (not task.exclusive)
+    )
+    early = (
+        f"; stopped early, after epoch {last_epoch}"
+        if last_epoch < job.config.epochs - 1
+        else ""
+    )
     score = f"{score_text(task.score_name, best.score)} {on}, loss {best.loss:.4f}"
     return f"kept the network of epoch {best.epoch}: {score}{early}"
 
@@ -143,18 +198,28 @@ def selected(best: Best, last_epoch: int, job: Job) -> str:
 def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:
     """Say in two lines that a run overfits and what to try; "" if it does not.
 
-    reports: those of metrics.jsonl. samples: how many are held out. A run overfits if in the last third of the epochs
-    since the lowest held-out loss, this loss was on average higher by more than its noise, a share of the first one,
-    and the training loss much lower.
+    reports: those of metrics.jsonl. samples: how many are held out. A run overfits if
+    in the last third of the epochs since the lowest held-out loss, this loss was on
+    average higher by more than its noise, a share of the first one, and the training
+    loss much lower.
     """
     epochs = [each for each in reports if "validation_loss" in each]
-    train, held_out = ([each[name] for each in epochs] for name in ("train_loss", "validation_loss"))
+    train, held_out = (
+        [each[name] for each in epochs] for name in ("train_loss", "validation_loss")
+    )
     best = held_out.index(min(held_out))
     last = slice(len(epochs) - (len(epochs) - 1 - best) // 3, None)
     noise = (0.05 + 1 / math.sqrt(samples)) * held_out[0]
-    if not epochs[last] or fmean(held_out[last]) < held_out[best] + noise or fmean(train[last]) > 0.7 * train[best]:
+    if (
+        not epochs[last]
+        or fmean(held_out[last]) < held_out[best] + noise
+        or fmean(train[last]) > 0.7 * train[best]
+    ):
         return ""
-    rose, fell = (f"from {quantity(losses[best])} to {quantity(losses[-1])}" for losses in (held_out, train))
+    rose, fell = (
+        f"from {quantity(losses[best])} to {quantity(losses[-1])}"
+        for losses in (held_out, train)
+    )
     return (
         f"it overfits: after epoch {best} the held-out loss rose {rose}, while the training loss\nfell {fell}; try "
         "fewer units (--hidden), a higher --weight-decay, or --dropout"
@@ -162,7 +227,9 @@ def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:
 
 
 def no_better_than_guessing(report: Report, job: Job) -> str:
-    """Say that a network is no better than always naming the most frequent class; "" if it is."""
+    """Say that a network is no better than always naming the most frequent class; "" if
+    it is.
+    """
     dataset = job.dataset
     if report.test is None or not dataset.task.exclusive or dataset.weights is not None:
         return ""
@@ -177,11 +244,19 @@ def no_better_than_guessing(report: Report, job: Job) -> str:
 
 
 def progress_bar(console: Console) -> Progress:
-    """Return a bar below the other output, removed at its end, on a terminal or in a notebook; nothing elsewhere."""
-    return Progress(console=console, transient=True, disable=not (console.is_terminal or console.is_jupyter))
+    """Return a bar below the other output, removed at its end, on a terminal or in a
+    notebook; nothing elsewhere.
+    """
+    return Progress(
+        console=console,
+        transient=True,
+        disable=not (console.is_terminal or console.is_jupyter),
+    )
 
 
-def watch(events: Iterator[Event], job: Job, console: Console | None = None) -> Generator[Event, None, None]:
+def watch(
+    events: Iterator[Event], job: Job, console: Console | None = None
+) -> Generator[Event, None, None]:
     """Yield the events, with a progress bar on a terminal or in a notebook."""
     samples, epochs = len(job.rows), job.config.epochs
     with progress_bar(console or plain_console()) as bar:
@@ -190,5 +265,7 @@ def watch(events: Iterator[Event], job: Job, console: Console | None = None) -> 
             epoch, sample = event.position.epoch, event.position.sample
             if epoch != WARM_UP_EPOCH:
                 description = f"epoch {epoch}, {epoch + 1} of {epochs}"
-                bar.update(task, completed=epoch * samples + sample, description=description)
+                bar.update(
+                    task, completed=epoch * samples + sample, description=description
+                )
             yield event

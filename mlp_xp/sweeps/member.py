@@ -1,4 +1,6 @@
-"""Train one member of a sweep, in a process of its own on this machine or on another one."""
+"""Train one member of a sweep, in a process of its own on this machine or on another
+one.
+"""
 
 import functools
 import os
@@ -26,12 +28,15 @@ from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED, SweepFolder
 from mlp_xp.system import has_lost
 
-# Seconds that a process of a killed sweep may still hold a member's folder; it stops at its next chunk.
+# Seconds that a process of a killed sweep may still hold a member's folder; it stops at
+# its next chunk.
 HANDOVER = 60.0
 
 
 class WorkerError(MlpXpError):
-    """Something that this worker lacks. The member has not failed: another worker can train it."""
+    """Something that this worker lacks. The member has not failed: another worker can
+    train it.
+    """
 
 
 class Work(NamedTuple):
@@ -82,18 +87,31 @@ class Ending(NamedTuple):
 
 
 def train_member(work: Work) -> Ending:
-    """Train or resume one member, and say how it ended. Exceptions that are not MlpXpError are bugs, and pass."""
+    """Train or resume one member, and say how it ended. Exceptions that are not
+    MlpXpError are bugs, and pass.
+    """
     began = time.perf_counter()
     try:
-        with warnings.catch_warnings(action="ignore", category=MlpXpWarning):  # the process of the sweep has given them
+        # the process of the sweep has given them
+        with warnings.catch_warnings(action="ignore", category=MlpXpWarning):
             ending = _train(work)
     except (MlpXpError, MemoryError) as error:
         if isinstance(error, MlpXpError):
             error.notes.clear()  # they say how to resume a single run
         # Another machine may have the memory.
-        passing = (FileError, InUseError, WorkerError, *(() if work.parent else (NotEnoughMemoryError, MemoryError)))
+        passing = (
+            FileError,
+            InUseError,
+            WorkerError,
+            *(() if work.parent else (NotEnoughMemoryError, MemoryError)),
+        )
         state = INTERRUPTED if isinstance(error, passing) else FAILED
-        ending = Ending(work.name, state, error=type(error).__name__, reason=str(error) or "out of memory")
+        ending = Ending(
+            work.name,
+            state,
+            error=type(error).__name__,
+            reason=str(error) or "out of memory",
+        )
     if work.is_alone():
         os._exit(1)  # loky's worker would wait for another task
     return ending._replace(seconds=time.perf_counter() - began)
@@ -103,7 +121,10 @@ def _train(work: Work) -> Ending:
     if work.stopped():
         return Ending(work.name, INTERRUPTED)
     run = SweepFolder(work.sweep_dir).run(work.name)
-    with run.training(lambda: _prepare(work), wait=HANDOVER, save_now=work.stopped) as (_, events):
+    with run.training(lambda: _prepare(work), wait=HANDOVER, save_now=work.stopped) as (
+        _,
+        events,
+    ):
         if run.result() is None:  # else a process of a killed sweep has just ended it
             for event in events:
                 can_stop = event.checkpoint or event.position.epoch == WARM_UP_EPOCH
@@ -116,7 +137,9 @@ def _prepare(work: Work) -> Experiment:
     """Return the experiment of a member. Raises WorkerError for what this worker lacks."""
     settings, here = work.settings, platform.node()
     if work.version != __version__:
-        raise WorkerError(f"{here} has mlp_xp {__version__}, and the sweep {work.version}; install the same version")
+        raise WorkerError(
+            f"{here} has mlp_xp {__version__}, and the sweep {work.version}; install the same version"
+        )
     if not SweepFolder(work.sweep_dir).exists():
         raise WorkerError(
             f"{here} does not see the sweep's folder {quoted(work.sweep_dir)}",
@@ -124,22 +147,33 @@ def _prepare(work: Work) -> Experiment:
         )
     try:
         backend = open_backend(settings.backend, settings.device, settings.dtype)
-        if backend.threads.adjustable and not threads_chosen():  # on a cluster; in a process here these are chosen
+        # on a cluster; in a process here these are chosen
+        if backend.threads.adjustable and not threads_chosen():
             backend = on_threads(backend, 1, "a member of a sweep")
         dataset, crc32 = load(of_data(settings), work.cache_dir)
-    except (MlpXpError, ModuleNotFoundError) as error:  # the process of the sweep has loaded the same data
+    # the process of the sweep has loaded the same data
+    except (MlpXpError, ModuleNotFoundError) as error:
         raise WorkerError(f"on {here}: {error}") from error
     if work.crc32 not in (None, crc32):
-        raise WorkerError(f"the data have changed since the sweep's command began, or {here} has others")
-    return Experiment.from_settings(settings, backend=backend, dataset=dataset, fit_batches=work.fit_batches)
+        raise WorkerError(
+            f"the data have changed since the sweep's command began, or {here} has others"
+        )
+    return Experiment.from_settings(
+        settings, backend=backend, dataset=dataset, fit_batches=work.fit_batches
+    )
 
 
 def key_of(settings: Settings) -> str:
     """Return a text that names the data set of a member."""
     if not settings.data_dir:
         return str(settings.data)
-    # The floats of your own files have the member's dtype from the start, as in `train`.
-    origin = (f"{name} {value}" for name, value in vars(settings.origin).items() if value is not None)
+    # The floats of your own files have the member's dtype from the start, as in
+    # `train`.
+    origin = (
+        f"{name} {value}"
+        for name, value in vars(settings.origin).items()
+        if value is not None
+    )
     return ", ".join([settings.data_dir, settings.dtype, *origin])
 
 
@@ -150,10 +184,13 @@ def of_data(settings: Settings) -> Settings:
 
 @functools.lru_cache(maxsize=1)
 def load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
-    """Return a data set with its checksum; the one that this process used last is loaded already.
+    """Return a data set with its checksum; the one that this process used last is
+    loaded already.
 
     settings: see `of_data`.
     """
     backend = open_backend(settings.backend, settings.device, settings.dtype)
-    dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **vars(settings.origin))
+    dataset = load_dataset(
+        settings.data, backend, cache_dir=cache_dir, **vars(settings.origin)
+    )
     return dataset, checksum(dataset, backend)

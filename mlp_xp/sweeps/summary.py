@@ -1,10 +1,13 @@
-"""The results of a sweep: its settings, each over seeds and folds, ranked by held-out samples; summary.csv and .json.
+"""The results of a sweep: its settings, each over seeds and folds, ranked by held-out
+samples; summary.csv and .json.
 
-A setting is everything that varies in the sweep except the seed and the fold of a cross-validation. Settings are ranked
-by their mean accuracy, or R² for regression, on the held-out samples, and never by the test set: the best of many on
-the test set looks better there than it is on new data. Test results therefore appear only for the best setting; they
-never choose it. Without held-out samples, nothing is ranked, because the loss on the training samples would prefer what
-overfits. Then the test results of all settings are given.
+A setting is everything that varies in the sweep except the seed and the fold of a
+cross-validation. Settings are ranked by their mean accuracy, or R² for regression, on
+the held-out samples, and never by the test set: the best of many on the test set looks
+better there than it is on new data. Test results therefore appear only for the best
+setting; they never choose it. Without held-out samples, nothing is ranked, because the
+loss on the training samples would prefer what overfits. Then the test results of all
+settings are given.
 """
 
 import csv
@@ -34,7 +37,9 @@ QUANTITIES = tuple(name for name in FIGURES if name != "seconds")
 
 
 class Spread(NamedTuple):
-    """The mean of a figure over runs, and its standard deviation with divisor n - 1; None for one run."""
+    """The mean of a figure over runs, and its standard deviation with divisor n - 1;
+    None for one run.
+    """
 
     mean: float
     sd: float | None
@@ -53,7 +58,9 @@ class Group(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What tells the setting from the others, such as `learning rate 0.1, hidden 64`."""
+        """What tells the setting from the others, such as `learning rate 0.1, hidden
+        64`.
+        """
         return described(self.settings) or "all runs"
 
     @property
@@ -63,7 +70,9 @@ class Group(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """The settings of several runs, each with the runs that have it. If ranked, only the best one has test results."""
+    """The settings of several runs, each with the runs that have it. If ranked, only
+    the best one has test results.
+    """
 
     varied: tuple[str, ...]
     """The settings that vary, with seed and fold."""
@@ -84,41 +93,63 @@ class Summary(NamedTuple):
 
 
 def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summary:
-    """Summarise runs by their settings. names: the settings that vary; by default all in which the runs differ.
+    """Summarise runs by their settings. names: the settings that vary; by default all
+    in which the runs differ.
 
-    A setting with failed members comes after those without: its other members, which did not diverge, are not a fair
-    sample. Members that have not run yet are only missing. Runs whose settings cannot be read are in no group.
+    A setting with failed members comes after those without: its other members, which
+    did not diverge, are not a fair sample. Members that have not run yet are only
+    missing. Runs whose settings cannot be read are in no group.
     """
     names = differing(rows) if names is None else names
     keys = [name for name in names if name not in REPEATS]
     members: dict[str, list[Row]] = {}
     for row in rows:
         if row.settings:
-            members.setdefault(json.dumps([row.settings.get(name) for name in keys]), []).append(row)
+            members.setdefault(
+                json.dumps([row.settings.get(name) for name in keys]), []
+            ).append(row)
     groups = [_group(keys, rows) for rows in members.values()]
-    score = HELD_OUT[any({"validation_r2", "test_r2"} & row.figures.keys() for row in rows)]
+    score = HELD_OUT[
+        any({"validation_r2", "test_r2"} & row.figures.keys() for row in rows)
+    ]
     why = _why_not_ranked(groups, keys, score)
     if why:
-        return Summary(tuple(names), tuple(rows), tuple(groups), ranked=False, note=f"not ranked: {why}", score=score)
+        return Summary(
+            tuple(names),
+            tuple(rows),
+            tuple(groups),
+            ranked=False,
+            note=f"not ranked: {why}",
+            score=score,
+        )
 
     def order(group: Group) -> tuple[float, float]:
         if not group.results:
             return math.inf, 0.0
-        return any(row.state == FAILED for row in group.members), -group.results[score].mean
+        return any(row.state == FAILED for row in group.members), -group.results[
+            score
+        ].mean
 
     groups.sort(key=order)
     best = groups[0].members
-    rows = [row if row in best else row._replace(figures=_untested(row.figures)) for row in rows]
+    rows = [
+        row if row in best else row._replace(figures=_untested(row.figures))
+        for row in rows
+    ]
     for i, group in enumerate(groups):
         results = group.results if i == 0 else _untested(group.results)
         groups[i] = group._replace(results=results, rank=i + 1 if results else None)
     name = "R²" if score.endswith("r2") else "accuracy"
     note = f"ranked by the mean {name} on the held-out samples, never by the test set"
-    return Summary(tuple(names), tuple(rows), tuple(groups), ranked=True, note=note, score=score)
+    return Summary(
+        tuple(names), tuple(rows), tuple(groups), ranked=True, note=note, score=score
+    )
 
 
 def _untested(figures: Mapping[str, T]) -> dict[str, T]:
-    return {name: each for name, each in figures.items() if FIGURES[name].part != "test"}
+    return {
+        name: each for name, each in figures.items() if FIGURES[name].part != "test"
+    }
 
 
 def _group(names: Sequence[str], members: Sequence[Row]) -> Group:
@@ -126,8 +157,12 @@ def _group(names: Sequence[str], members: Sequence[Row]) -> Group:
     for name in QUANTITIES:
         if finished and all(name in figures for figures in finished):
             values = [figures[name] for figures in finished]
-            results[name] = Spread(fmean(values), stdev(values) if len(values) > 1 else None)
-    return Group({name: members[0].settings.get(name) for name in names}, tuple(members), results)
+            results[name] = Spread(
+                fmean(values), stdev(values) if len(values) > 1 else None
+            )
+    return Group(
+        {name: members[0].settings.get(name) for name in names}, tuple(members), results
+    )
 
 
 def _why_not_ranked(groups: Sequence[Group], names: Sequence[str], score: str) -> str:
@@ -139,21 +174,27 @@ def _why_not_ranked(groups: Sequence[Group], names: Sequence[str], score: str) -
         "results on different data do not compare": bool(PREDICTED & {*names}),
         "not all settings hold samples out, and the best on the test set would look better there than on new data; use "
         "--validation": any(score not in group.results for group in finished),
-        "results on different held-out samples do not compare": bool(MEASURED_ON & {*names}),
+        "results on different held-out samples do not compare": bool(
+            MEASURED_ON & {*names}
+        ),
     }
     return next((fault for fault, is_there in faults.items() if is_there), "")
 
 
 def summary_of(sweep: SweepFolder) -> Summary:
-    """Return the summary of a sweep. Raises MlpXpError if its index is missing or damaged."""
+    """Return the summary of a sweep. Raises MlpXpError if its index is missing or
+    damaged.
+    """
     return summarise(*sweep_rows(sweep))
 
 
 def write_summary(sweep: SweepFolder) -> list[Path]:
-    """Write summary.csv and summary.json into a sweep's folder, and return their paths. Raises RunError and FileError.
+    """Write summary.csv and summary.json into a sweep's folder, and return their paths.
+    Raises RunError and FileError.
 
-    summary.csv depends only on the results of the members, wherever and in whatever order they ran. The members
-    themselves, with times, dates and reasons of failures, are in summary.json.
+    summary.csv depends only on the results of the members, wherever and in whatever
+    order they ran. The members themselves, with times, dates and reasons of failures,
+    are in summary.json.
     """
     summary = summary_of(sweep)
     texts = {CSV: as_csv(summary), JSON: json.dumps(as_json(summary), indent=2) + "\n"}
@@ -163,17 +204,37 @@ def write_summary(sweep: SweepFolder) -> list[Path]:
 
 
 def as_csv(summary: Summary) -> str:
-    """Return the settings of a summary as CSV, best first: their means, and their standard deviations (`_sd`)."""
-    file, names = io.StringIO(), [name for name in summary.varied if name not in REPEATS]
+    """Return the settings of a summary as CSV, best first: their means, and their
+    standard deviations (`_sd`).
+    """
+    file, names = (
+        io.StringIO(),
+        [name for name in summary.varied if name not in REPEATS],
+    )
     writer = csv.writer(file, lineterminator="\n")
-    figures = [name for name in QUANTITIES if any(name in group.results for group in summary.groups)]
+    figures = [
+        name
+        for name in QUANTITIES
+        if any(name in group.results for group in summary.groups)
+    ]
     heads = [head for name in figures for head in (name, f"{name}_sd")]
     writer.writerow(["rank", "name", *names, "runs", "finished", *heads])
     for group in summary.groups:
         values = [shown(group.settings[name]) for name in names]
-        found = itertools.chain(*(group.results.get(name, (None, None)) for name in figures))
+        found = itertools.chain(
+            *(group.results.get(name, (None, None)) for name in figures)
+        )
         # `csv` writes all digits of a number, and None as an empty cell.
-        writer.writerow([group.rank, group.name, *values, len(group.members), group.finished, *found])
+        writer.writerow(
+            [
+                group.rank,
+                group.name,
+                *values,
+                len(group.members),
+                group.finished,
+                *found,
+            ]
+        )
     return file.getvalue()
 
 

@@ -1,4 +1,6 @@
-"""The folder for compiled functions: where it is, that it stays small and whole, and that it never stops a run."""
+"""The folder for compiled functions: where it is, that it stays small and whole, and
+that it never stops a run.
+"""
 
 import os
 import subprocess
@@ -34,7 +36,13 @@ def test_the_folder_is_made_for_this_user_alone(cache):
 
 @pytest.mark.parametrize(
     "what",
-    ["a file", *(pytest.param(each, marks=pytest.mark.posix) for each in ("others may write", "another's", "no home"))],
+    [
+        "a file",
+        *(
+            pytest.param(each, marks=pytest.mark.posix)
+            for each in ("others may write", "another's", "no home")
+        ),
+    ],
 )
 def test_a_folder_that_cannot_be_used_is_none(what, cache, monkeypatch):
     if what == "a file":
@@ -54,9 +62,17 @@ def test_a_folder_that_cannot_be_used_is_none(what, cache, monkeypatch):
 @pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.parametrize(
     ("what", "usable"),
-    [("mine", True), ("others may write", False), ("as /tmp", True), ("another's", False), ("another's link", False)],
+    [
+        ("mine", True),
+        ("others may write", False),
+        ("as /tmp", True),
+        ("another's", False),
+        ("another's link", False),
+    ],
 )
-def test_nobody_else_can_put_another_folder_in_its_place(what, usable, linked, cache, monkeypatch):
+def test_nobody_else_can_put_another_folder_in_its_place(
+    what, usable, linked, cache, monkeypatch
+):
     """Whether the path leads there itself, or by a link."""
     above = cache.parent / "real" if linked else cache
     above.mkdir(parents=True, mode=0o700)
@@ -67,7 +83,11 @@ def test_nobody_else_can_put_another_folder_in_its_place(what, usable, linked, c
 
     def lstat(path: Path) -> os.stat_result:
         status = os.lstat(path)
-        return os.stat_result((*status[:4], 12345, *status[5:])) if path == foreign else status
+        return (
+            os.stat_result((*status[:4], 12345, *status[5:]))
+            if path == foreign
+            else status
+        )
 
     monkeypatch.setattr(Path, "lstat", lstat)
     assert (compile_cache("some") is not None) is usable
@@ -77,11 +97,16 @@ FOLDER = f"jax-{_jax._threads().number}"
 
 
 @pytest.mark.parametrize(
-    "chosen", [{"jax_compilation_cache_dir": "mine"}, {"jax_enable_compilation_cache": False}], ids=["folder", "off"]
+    "chosen",
+    [{"jax_compilation_cache_dir": "mine"}, {"jax_enable_compilation_cache": False}],
+    ids=["folder", "off"],
 )
 def test_what_the_user_has_chosen_stays(chosen, cache):
     config, before = jax.config, {}
-    chosen = {"jax_enable_compilation_cache": True, "jax_compilation_cache_dir": None} | chosen
+    chosen = {
+        "jax_enable_compilation_cache": True,
+        "jax_compilation_cache_dir": None,
+    } | chosen
     for name, value in chosen.items():
         before[name] = getattr(config, name)
         config.update(name, value)
@@ -99,7 +124,9 @@ def test_what_the_user_has_chosen_stays(chosen, cache):
 
 
 def train() -> str:
-    """Train for an epoch on JAX, and return a checksum of all losses, weights and the accuracy."""
+    """Train for an epoch on JAX, and return a checksum of all losses, weights and the
+    accuracy.
+    """
     backend = open_backend("jax")
     config = TrainConfig(epochs=1, hidden=(), report_every=200, defer_updates=False)
     numbers = sha256()
@@ -131,8 +158,19 @@ def test_runs_share_what_is_compiled_and_have_the_bits_of_those_without(cache):
 
     def run_program() -> tuple[str, int]:
         here = Path(__file__).parent
-        command = [sys.executable, "-W", "error", "-c", PROGRAM, here, here.parent, here.parent / "tools"]
-        run = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+        command = [
+            sys.executable,
+            "-W",
+            "error",
+            "-c",
+            PROGRAM,
+            here,
+            here.parent,
+            here.parent / "tools",
+        ]
+        run = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=env
+        )
         assert (run.returncode, run.stderr) == (0, "")
         said, _, hits = run.stdout.strip().rpartition(" ")
         return said, int(hits)
@@ -141,8 +179,9 @@ def test_runs_share_what_is_compiled_and_have_the_bits_of_those_without(cache):
     folder = cache / FOLDER
     entries = sorted(folder.glob("*-cache"))
     first, second, third = entries[:3]
-    # One is incomplete, one has a wrong byte, one cannot be read. The byte is one of the checksum: some others may
-    # change and leave the same data, where a distance of zlib's then names an equal copy.
+    # One is incomplete, one has a wrong byte, one cannot be read. The byte is one of
+    # the checksum: some others may change and leave the same data, where a distance of
+    # zlib's then names an equal copy.
     first.write_bytes(first.read_bytes()[:-9])
     data = bytearray(second.read_bytes())
     data[-1] ^= 1

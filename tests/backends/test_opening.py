@@ -26,11 +26,18 @@ from mlp_xp.declared import ConfigError
 
 NAMELESS = types.SimpleNamespace(**vars(array_api_compat.numpy) | {"__name__": ""})
 del NAMELESS.__name__
-MODULES = {"cupy": "cupy", "jax": "jax", "torch": "torch", "array-api-strict": "array_api_strict"}
+MODULES = {
+    "cupy": "cupy",
+    "jax": "jax",
+    "torch": "torch",
+    "array-api-strict": "array_api_strict",
+}
 
 
 def refusal(*args, **kwargs) -> str:
-    """The message of the refusal, held to what each one owes: one line, and the exit code of bad usage."""
+    """The message of the refusal, held to what each one owes: one line, and the exit
+    code of bad usage.
+    """
     with pytest.raises(BackendError) as caught:
         open_backend(*args, **kwargs)
     assert "\n" not in str(caught.value)
@@ -47,7 +54,9 @@ class Blocker:
 
     def find_spec(self, name: str, path=None, target=None) -> None:
         if name.partition(".")[0] == self.name:
-            raise self.error or ModuleNotFoundError(f"No module named {name!r}", name=name)
+            raise self.error or ModuleNotFoundError(
+                f"No module named {name!r}", name=name
+            )
 
 
 @pytest.fixture
@@ -62,7 +71,10 @@ def forget(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_unknown_names_are_refused_with_the_nearest():
-    with pytest.raises(ConfigError, match=r"^dtype: 'flaot32' is not known \(did you mean 'float32'\?\)"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^dtype: 'flaot32' is not known \(did you mean 'float32'\?\)",
+    ):
         open_backend("numpy", dtype="flaot32")
     message = refusal("nunpy")
     assert message.startswith("backend: 'nunpy' is not known (did you mean 'numpy'?)")
@@ -74,23 +86,31 @@ def test_unknown_names_are_refused_with_the_nearest():
 def test_unknown_devices_are_refused_with_those_there_are(name):
     for device in ("nonsense", "cuda:99"):
         message = refusal(name, device=device)
-        assert message.startswith(f"backend {name}: device {device!r} is not available; choose one of ")
+        assert message.startswith(
+            f"backend {name}: device {device!r} is not available; choose one of "
+        )
         assert "cpu" in message.lower()
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_a_library_that_is_not_installed_is_told_with_the_pip_line(name, monkeypatch, forget):
+def test_a_library_that_is_not_installed_is_told_with_the_pip_line(
+    name, monkeypatch, forget
+):
     forget(MODULES[name])
     monkeypatch.setattr(sys, "meta_path", [Blocker(MODULES[name]), *sys.meta_path])
     message = refusal(name)
     requirement = '"cupy-cuda12x[ctk]"' if name == "cupy" else name
-    assert message.startswith(f"backend {name}: {MODULES[name]} is not installed; install it with: ")
+    assert message.startswith(
+        f"backend {name}: {MODULES[name]} is not installed; install it with: "
+    )
     assert f"{sys.executable} -m pip install {requirement}" in message
 
 
 def test_a_library_that_is_broken_is_not_called_missing(monkeypatch, forget):
     forget("jax")
-    error = ImportError("libcudart.so.12: cannot open shared object file\nand a second line")
+    error = ImportError(
+        "libcudart.so.12: cannot open shared object file\nand a second line"
+    )
     monkeypatch.setattr(sys, "meta_path", [Blocker("jax", error), *sys.meta_path])
     message = refusal("jax")
     assert message.startswith("backend jax: jax is installed but cannot be imported: ")
@@ -98,12 +118,17 @@ def test_a_library_that_is_broken_is_not_called_missing(monkeypatch, forget):
     assert "pip install" not in message
 
 
-# CuPy: on a machine with a GPU the real one opens, and the fixture `backend` tests it; here it must say why it cannot.
+# CuPy: on a machine with a GPU the real one opens, and the fixture `backend` tests it;
+# here it must say why it cannot.
 
 
 @pytest.mark.parametrize("lost", ["full", "cuda.runtime.getDeviceCount"])
-def test_cupy_without_a_driver_or_the_libraries_of_its_kernels_says_so(lost, monkeypatch):
-    """CuPy's error for a driver is a RuntimeError. The libraries are looked for only at first use."""
+def test_cupy_without_a_driver_or_the_libraries_of_its_kernels_says_so(
+    lost, monkeypatch
+):
+    """CuPy's error for a driver is a RuntimeError. The libraries are looked for only at
+    first use.
+    """
 
     def fail(*args):
         raise RuntimeError("libnvrtc.so.12: cannot open") from None
@@ -112,10 +137,14 @@ def test_cupy_without_a_driver_or_the_libraries_of_its_kernels_says_so(lost, mon
         monkeypatch.setattr(f"cupy.{lost}", fail)
         message = refusal("cupy")
     assert "is installed but finds no usable GPU" in message
-    assert "RuntimeError: libnvrtc.so.12: cannot open; check that nvidia-smi shows a GPU" in message
+    assert (
+        "RuntimeError: libnvrtc.so.12: cannot open; check that nvidia-smi shows a GPU"
+        in message
+    )
 
 
-# JAX, which starts only when it is first asked for its devices, and reads the environment then.
+# JAX, which starts only when it is first asked for its devices, and reads the
+# environment then.
 
 
 OPEN_JAX = """
@@ -133,17 +162,33 @@ except mlp_xp.errors.MlpXpError as error:
 @pytest.mark.parametrize(
     ("name", "variables", "said"),
     [
-        ("jax", {"JAX_PLATFORMS": "nonsense"}, "RuntimeError: Unable to initialize backend 'nonsense'"),
-        ("jax", {"JAX_ENABLE_X64": "maybe"}, "invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'"),
+        (
+            "jax",
+            {"JAX_PLATFORMS": "nonsense"},
+            "RuntimeError: Unable to initialize backend 'nonsense'",
+        ),
+        (
+            "jax",
+            {"JAX_ENABLE_X64": "maybe"},
+            "invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'",
+        ),
         # On a GPU the default for float32 may be TF32, with 10 bits.
         ("jax", {}, "highest"),
         ("jax", {"JAX_DEFAULT_MATMUL_PRECISION": "tensorfloat32"}, "tensorfloat32"),
-        ("jax.numpy:", {}, "of float64 becomes a float32 array there, and array([ 0.5, -1.5], dtype=float32) back on"),
+        (
+            "jax.numpy:",
+            {},
+            "of float64 becomes a float32 array there, and array([ 0.5, -1.5], dtype=float32) back on",
+        ),
     ],
 )
-def test_jax_in_a_fresh_process_says_what_is_wrong_and_keeps_what_is_chosen(name, variables, said):
+def test_jax_in_a_fresh_process_says_what_is_wrong_and_keeps_what_is_chosen(
+    name, variables, said
+):
     code = [sys.executable, "-W", "error", "-c", OPEN_JAX.replace("NAME", repr(name))]
-    run = subprocess.run(code, capture_output=True, text=True, check=True, env=os.environ | variables)
+    run = subprocess.run(
+        code, capture_output=True, text=True, check=True, env=os.environ | variables
+    )
     assert run.stdout.count("\n") == 1
     assert said in run.stdout
 
@@ -218,16 +263,31 @@ def strangers(tmp_path, monkeypatch, forget):
 
 def test_a_module_of_the_current_folder_is_found(strangers):
     assert "or name any other module as habits:" in refusal("habits")
-    assert refusal("pytorch").endswith("sparse, tensorflow"), "it is torch that is meant, not a module pytorch"
+    assert refusal("pytorch").endswith("sparse, tensorflow"), (
+        "it is torch that is meant, not a module pytorch"
+    )
     assert open_backend("habits:without_device").name == "habits:without_device"
 
 
-@pytest.mark.parametrize("name", ["array_api_strict:", "habits:without_device", "device_hook:"])
+@pytest.mark.parametrize(
+    "name", ["array_api_strict:", "habits:without_device", "device_hook:"]
+)
 def test_a_namespace_trains_as_numpy(name, strangers, monkeypatch, forget):
-    """Also without the device keyword, and with the documented hook for a device: strict refuses to mix devices."""
-    config, numpy, backend = TrainConfig(epochs=1, hidden=(4,), report_every=100), open_backend(), open_backend(name)
-    expected = [report.loss for report in train(config, on_device(synthetic(100), numpy), numpy)]
-    assert [report.loss for report in train(config, on_device(synthetic(100), backend), backend)] == expected
+    """Also without the device keyword, and with the documented hook for a device:
+    strict refuses to mix devices.
+    """
+    config, numpy, backend = (
+        TrainConfig(epochs=1, hidden=(4,), report_every=100),
+        open_backend(),
+        open_backend(name),
+    )
+    expected = [
+        report.loss for report in train(config, on_device(synthetic(100), numpy), numpy)
+    ]
+    assert [
+        report.loss
+        for report in train(config, on_device(synthetic(100), backend), backend)
+    ] == expected
     assert open_backend(name, backend.device_name) is backend
     forget("device_hook")
 
@@ -236,7 +296,10 @@ def test_less_than_a_namespace_in_float64_may_be_enough(strangers):
     assert open_backend("habits:only_float32", dtype="float32").dtype_name == "float32"
     backend = open_backend("habits:Hook")
     array = backend.asarray(np.arange(3))
-    assert (type(array).__name__, backend.to_numpy(array).tolist()) == ("Boxed", [0, 1, 2])
+    assert (type(array).__name__, backend.to_numpy(array).tolist()) == (
+        "Boxed",
+        [0, 1, 2],
+    )
 
 
 @pytest.mark.parametrize(
@@ -246,16 +309,33 @@ def test_less_than_a_namespace_in_float64_may_be_enough(strangers):
         ("array_api_compat:nonsense", "No module named 'array_api_compat.nonsense'"),
         ("array_api_strict:...", "No module named 'array_api_strict.'"),
         ("raises_on_import:", "imported: SystemExit: 3"),
-        ("numpy:pi", "does not implement the array API standard: it lacks abs, all, arange, argmax, asarray, astype,"),
+        (
+            "numpy:pi",
+            "does not implement the array API standard: it lacks abs, all, arange, argmax, asarray, astype,",
+        ),
         ("habits:only_float32", "it lacks float64"),
-        ("habits:failing", "cannot be copied to it and back: RuntimeError: no array today"),
+        (
+            "habits:failing",
+            "cannot be copied to it and back: RuntimeError: no array today",
+        ),
         ("habits:widening", "[255, 0] of uint8 becomes a float64 array there"),
-        ("habits:inexact", "a float64 array there, and array([ 1.5, -4.5]) back on the host; set it up for"),
-        ("habits:boxes", "TypeError: NumPy cannot read a habits.Boxed; a hook with to_numpy may help"),
-        ("habits:sharing", "its asarray(x, copy=True) does not copy: an array of 2 uint8 changes with the NumPy array"),
+        (
+            "habits:inexact",
+            "a float64 array there, and array([ 1.5, -4.5]) back on the host; set it up for",
+        ),
+        (
+            "habits:boxes",
+            "TypeError: NumPy cannot read a habits.Boxed; a hook with to_numpy may help",
+        ),
+        (
+            "habits:sharing",
+            "its asarray(x, copy=True) does not copy: an array of 2 uint8 changes with the NumPy array",
+        ),
     ],
 )
-def test_a_namespace_that_lacks_something_or_returns_something_else_is_refused(name, why, strangers):
+def test_a_namespace_that_lacks_something_or_returns_something_else_is_refused(
+    name, why, strangers
+):
     Path("raises_on_import.py").write_text("raise SystemExit(3)", "utf-8")
     message = refusal(name)
     assert message.startswith(f"backend {name.removesuffix(':')}: ")
@@ -288,7 +368,9 @@ class OnAnotherDevice:
 
 
 class OldStrict:
-    """As array-api-strict's arrays up to 2022.12: DLPack of an older version of the standard."""
+    """As array-api-strict's arrays up to 2022.12: DLPack of an older version of the
+    standard.
+    """
 
     def __dlpack_device__(self):
         return (1, 0)
@@ -315,13 +397,20 @@ def test_a_lazy_library_computes_all_arrays_of_a_result_at_once():
         calls.append(len(arrays))
         return [x + 1 for x in arrays[:count]]
 
-    backend = open_namespace(types.SimpleNamespace(xp=array_api_compat.numpy, materialise=materialise), name="lazy")
-    layer, y = backend.jit(lambda x: (Layer(x, 2 * x), 3 * x))(backend.asarray(np.arange(2.0)))
+    backend = open_namespace(
+        types.SimpleNamespace(xp=array_api_compat.numpy, materialise=materialise),
+        name="lazy",
+    )
+    layer, y = backend.jit(lambda x: (Layer(x, 2 * x), 3 * x))(
+        backend.asarray(np.arange(2.0))
+    )
     assert isinstance(layer, Layer)
     assert [array.tolist() for array in (*layer, y)] == [[1, 2], [1, 3], [1, 4]]
     assert calls == [3]
     count = -1
-    with pytest.raises(BackendFailure, match="materialise returns 2 arrays instead of 3"):
+    with pytest.raises(
+        BackendFailure, match="materialise returns 2 arrays instead of 3"
+    ):
         backend.jit(lambda x: (x, x, x))(np.ones(2))
 
 
@@ -335,7 +424,11 @@ def test_an_entry_point_is_a_backend_by_name(tmp_path, monkeypatch, forget):
     (info / "entry_points.txt").write_text("[mlp_xp.backends]\nfar = far_arrays\n")
     monkeypatch.syspath_prepend(tmp_path)
     backend = open_backend("far")
-    assert (backend.name, backend.version, backend.xp.__name__) == ("far", "4.2", "far_arrays")
+    assert (backend.name, backend.version, backend.xp.__name__) == (
+        "far",
+        "4.2",
+        "far_arrays",
+    )
     assert ", dask, " in refusal("zzz"), "the hooks of this package"
     assert ", far, or " in refusal("zzz")
     forget("far_arrays")
@@ -355,7 +448,9 @@ ARRAYS = [
 ]
 
 
-@pytest.mark.parametrize("array", ARRAYS, ids=lambda a: f"{a.dtype}-{'x'.join(map(str, a.shape))}")
+@pytest.mark.parametrize(
+    "array", ARRAYS, ids=lambda a: f"{a.dtype}-{'x'.join(map(str, a.shape))}"
+)
 def test_in_and_out_again(array, backend):
     device = backend.asarray(array)
     assert device.shape == array.shape
@@ -369,7 +464,8 @@ def test_in_and_out_again(array, backend):
 @pytest.mark.parametrize("size", [1000, 20000])
 def test_neither_way_shares_memory(size, backend):
     memory = np.zeros(size + 8)
-    start = -memory.ctypes.data % 64 // 8  # JAX on a CPU could use memory that begins at a multiple of 64 bytes
+    # JAX on a CPU could use memory that begins at a multiple of 64 bytes
+    start = -memory.ctypes.data % 64 // 8
     host = memory[start : start + size]
     device = backend.asarray(host)
     assert device.dtype == backend.dtype
@@ -385,12 +481,15 @@ def test_neither_way_shares_memory(size, backend):
 
 
 def test_opening_twice_gives_one_backend(backend):
-    """So that what was compiled for it is not compiled again; another dtype or namespace is another backend.
+    """So that what was compiled for it is not compiled again; another dtype or
+    namespace is another backend.
 
     A run records the name of its device, and is resumed on it.
     """
     assert open_backend(backend.name, backend.device_name) is backend
-    assert backend.device is None or backend.asarray(np.ones(2)).device == backend.device
+    assert (
+        backend.device is None or backend.asarray(np.ones(2)).device == backend.device
+    )
     assert open_backend(backend.name, backend.device_name, "float32") is not backend
 
 
@@ -402,12 +501,15 @@ def test_a_function_of_the_library_computes_the_activation(dtype):
     own, plain = backend.activation("sigmoid"), ACTIVATIONS["sigmoid"]
     assert own.function is not plain.function
     assert own._replace(function=plain.function) == plain
-    x = np.concatenate([np.linspace(-30, 30, 601), [-800, -200, 200, 800]]).astype(dtype)
+    x = np.concatenate([np.linspace(-30, 30, 601), [-800, -200, 200, 800]]).astype(
+        dtype
+    )
     with np.errstate(over="ignore", under="ignore"):
         expected = 1 / (1 + np.exp(-x.astype(np.longdouble)))
     actual = backend.to_numpy(own.function(backend.asarray(x), xp=backend.xp)[0])
     assert actual.dtype == dtype
-    tolerance = 8 * np.finfo(dtype).eps  # relative; the operations of `functional.sigmoid` have it absolute
+    # relative; the operations of `functional.sigmoid` have it absolute
+    tolerance = 8 * np.finfo(dtype).eps
     np.testing.assert_allclose(actual, expected.astype(dtype), rtol=tolerance, atol=0)
 
 
@@ -418,6 +520,12 @@ def test_pytorch_keeps_no_graph_of_data_that_require_a_gradient():
     torch = pytest.importorskip("torch")
     X = torch.rand((40, 3), requires_grad=True)
     dataset = from_arrays(X, [0, 1] * 20, 0.25, backend=open_for_test("torch"))
-    *_, report = train(TrainConfig(epochs=2, hidden=(2,), batch_size=10), dataset, open_for_test("torch"))
-    assert not any(array.requires_grad for layer in report.model.network for array in layer)
+    *_, report = train(
+        TrainConfig(epochs=2, hidden=(2,), batch_size=10),
+        dataset,
+        open_for_test("torch"),
+    )
+    assert not any(
+        array.requires_grad for layer in report.model.network for array in layer
+    )
     assert X.requires_grad

@@ -1,4 +1,6 @@
-"""The lists of what the package asks of a library are what it asks in runs of all settings."""
+"""The lists of what the package asks of a library are what it asks in runs of all
+settings.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -15,9 +17,13 @@ INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "in
 BASE = TrainConfig(epochs=1, hidden=(3,), validation=20, report_every=100)
 CONFIGS = (
     replace(BASE, optimizer="momentum", weight_decay=0.01),
-    replace(BASE, hidden=(), update_order="simultaneous", batch_size=37, defer_updates=False),
+    replace(
+        BASE, hidden=(), update_order="simultaneous", batch_size=37, defer_updates=False
+    ),
     replace(BASE, activation="tanh", init="he", schedule="cosine"),
-    replace(BASE, activation="relu", optimizer="adam", weight_decay=0.01, batch_size=37),
+    replace(
+        BASE, activation="relu", optimizer="adam", weight_decay=0.01, batch_size=37
+    ),
     replace(BASE, update_order="simultaneous", dropout=0.5, clip_norm=1.0, deform=True),
 )
 SIGNS = trace.SYMBOLS | {"getitem": "x[]", "neg": "-x"}
@@ -28,7 +34,9 @@ def test_the_lists_are_what_runs_of_all_settings_use(monkeypatch):
     names: set[str] = set()  # of operators, attributes and dtypes
     call = Tracer.call
 
-    def recorded(self: Tracer, name: str, own: Any, reference: Any, args: Any, kwargs: Any = None) -> Any:
+    def recorded(
+        self: Tracer, name: str, own: Any, reference: Any, args: Any, kwargs: Any = None
+    ) -> Any:
         if reference is None:
             names.add(SIGNS.get(name, name))
         else:
@@ -52,7 +60,17 @@ def test_the_lists_are_what_runs_of_all_settings_use(monkeypatch):
         pass
     functions.pop("from_numpy")
     functions["asarray"] |= {"copy", "dtype"}  # of `Backend.from_numpy`
-    assert {name: tuple(sorted(words)) for name, words in functions.items()} == requirements.FUNCTIONS
-    # Not every library needs to have these: integers, `device` and `__name__` are asked for with a default.
-    names -= {*functions, *INTEGERS, "float64", "device", "__name__"} - {"int64", "uint8"}
-    assert names == {*requirements.DTYPES, *requirements.ATTRIBUTES, *requirements.OPERATORS}
+    assert {
+        name: tuple(sorted(words)) for name, words in functions.items()
+    } == requirements.FUNCTIONS
+    # Not every library needs to have these: integers, `device` and `__name__` are asked
+    # for with a default.
+    names -= {*functions, *INTEGERS, "float64", "device", "__name__"} - {
+        "int64",
+        "uint8",
+    }
+    assert names == {
+        *requirements.DTYPES,
+        *requirements.ATTRIBUTES,
+        *requirements.OPERATORS,
+    }

@@ -1,4 +1,6 @@
-"""On how many threads libraries compute, also where several Python threads train at once, and why."""
+"""On how many threads libraries compute, also where several Python threads train at
+once, and why.
+"""
 
 import importlib
 import os
@@ -19,7 +21,14 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from mlp_xp.backends.common import Details
 from mlp_xp.backends.common import eager as eager_backend
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.backends.threads import LARGE_STEP, LIMITS, ON_GPU, choose_threads, cpus, on_threads
+from mlp_xp.backends.threads import (
+    LARGE_STEP,
+    LIMITS,
+    ON_GPU,
+    choose_threads,
+    cpus,
+    on_threads,
+)
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job
 from mlp_xp.core.training import trajectory
@@ -29,16 +38,30 @@ from mlp_xp.show.terminal import describe
 
 PATIENCE = 60  # seconds
 # Products large enough that OpenBLAS would split them, into sums of another order.
-CONFIG = TrainConfig(epochs=1, batch_size=150, hidden=(96,), report_every=150, warm_up_steps=2, learning_rate=0.1)
+CONFIG = TrainConfig(
+    epochs=1,
+    batch_size=150,
+    hidden=(96,),
+    report_every=150,
+    warm_up_steps=2,
+    learning_rate=0.1,
+)
 HOST = synthetic(750, 20, 28)
 eager = pytest.mark.parametrize(
-    "name", ["numpy", "array-api-strict", pytest.param("torch", marks=pytest.mark.every_backend)]
+    "name",
+    [
+        "numpy",
+        "array-api-strict",
+        pytest.param("torch", marks=pytest.mark.every_backend),
+    ],
 )
 
 
 @pytest.fixture(autouse=True)
 def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No choice in the environment, and two threads in every library, whatever this process was started with."""
+    """No choice in the environment, and two threads in every library, whatever this
+    process was started with.
+    """
     for name in [name for name in os.environ if name.endswith("_NUM_THREADS")]:
         monkeypatch.delenv(name)
     torch = importlib.import_module("torch") if is_installed("torch") else None
@@ -52,29 +75,40 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def own_counts(name: str) -> list[int]:
-    """The threads of the library, as this Python thread sees them: PyTorch's own, or those of NumPy's BLAS."""
+    """The threads of the library, as this Python thread sees them: PyTorch's own, or
+    those of NumPy's BLAS.
+    """
     if name == "torch":
         import torch
 
         return [torch.get_num_threads()]
-    return [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
+    return [
+        each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"
+    ]
 
 
 def counts_inside(backend: Any, name: str) -> set[int]:
     """The threads of the library in a compiled function."""
     seen: list[int] = []
-    backend.jit(lambda x: (seen.extend(own_counts(name)), x)[1])(backend.asarray(np.ones(2)))
+    backend.jit(lambda x: (seen.extend(own_counts(name)), x)[1])(
+        backend.asarray(np.ones(2))
+    )
     return {*seen}
 
 
 def at_once(functions: list[Any]) -> list[Any]:
     """Call functions in Python threads of their own, and return their results."""
     with ThreadPoolExecutor(len(functions)) as pool:
-        return [each.result(PATIENCE) for each in [pool.submit(function) for function in functions]]
+        return [
+            each.result(PATIENCE)
+            for each in [pool.submit(function) for function in functions]
+        ]
 
 
 @eager
-def test_runs_at_once_have_the_bits_of_a_run_alone_and_leave_the_threads_as_they_were(name):
+def test_runs_at_once_have_the_bits_of_a_run_alone_and_leave_the_threads_as_they_were(
+    name,
+):
     backend = open_backend(name)
     dataset = on_device(HOST, backend)
 
@@ -82,7 +116,9 @@ def test_runs_at_once_have_the_bits_of_a_run_alone_and_leave_the_threads_as_they
         events = trajectory(Job(CONFIG, dataset, backend))
         losses = [next(events).losses]
         between = own_counts(name)
-        return np.concatenate([*losses, *(event.losses for event in events)]).tobytes(), between
+        return np.concatenate(
+            [*losses, *(event.losses for event in events)]
+        ).tobytes(), between
 
     before = own_counts(name)
     assert set(before) == {2}
@@ -122,13 +158,19 @@ def test_a_fault_restores_the_number_and_a_context_within_another_keeps_the_oute
 
 
 @eager
-def test_what_is_given_overrides_an_earlier_run_which_overrides_a_variable_which_overrides_the_rule(name, monkeypatch):
+def test_what_is_given_overrides_an_earlier_run_which_overrides_a_variable_which_overrides_the_rule(
+    name, monkeypatch
+):
     backend = open_backend(name)
     assert counts_inside(backend, name) == {1}, "until a number is chosen"
     small = choose_threads(backend, 10**6)
-    assert small.threads[:2] == (1, "a forward pass of 1 000 000 multiply-adds is too small for more")
+    assert small.threads[:2] == (
+        1,
+        "a forward pass of 1 000 000 multiply-adds is too small for more",
+    )
     assert counts_inside(small, name) == {1}
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # which the libraries read when they were loaded
+    # which the libraries read when they were loaded
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     chosen = choose_threads(backend, 10**6)
     assert chosen.threads[:2] == (2, "OMP_NUM_THREADS=2")
     assert counts_inside(chosen, name) == {2}
@@ -144,7 +186,9 @@ def test_what_is_given_overrides_an_earlier_run_which_overrides_a_variable_which
 
 def test_the_rule_gives_large_steps_all_cpus(monkeypatch):
     backend = open_backend()
-    number, reason = choose_threads(backend, 1024 * (784 * 2048 + 2048 * 2048 + 2048 * 10)).threads[:2]
+    number, reason = choose_threads(
+        backend, 1024 * (784 * 2048 + 2048 * 2048 + 2048 * 10)
+    ).threads[:2]
     assert number is not None
     assert 1 <= number <= cpus()
     assert "5 960 105 984 multiply-adds" in reason
@@ -160,7 +204,10 @@ def test_an_invalid_number_names_the_setting(number):
 def test_on_a_gpu_no_number_is_taken():
     backend = replace(open_backend(), threads=ON_GPU, on_gpu=True)
     assert choose_threads(backend, 10**12) is backend
-    with pytest.raises(ConfigError, match=r"^threads: .* cannot compute on 2 threads: it computes on a GPU"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^threads: .* cannot compute on 2 threads: it computes on a GPU",
+    ):
         on_threads(backend, 2, "as given")
 
 
@@ -172,9 +219,16 @@ def test_a_library_that_cannot_be_asked_is_not_promised_a_number(monkeypatch):
     backend = eager_backend("numpy", "2", numpy_xp, None, np.array, Details())
     assert choose_threads(backend, 1) is backend
     assert backend.threads.number is None
-    said = describe(Settings(), Job(TrainConfig(), TINY, replace(backend, dtype=np.float64)))
-    assert "\nthreads  the BLAS library decides, and cannot be asked; for Apple's, set VECLIB_MAXIMUM_THREADS" in said
-    with pytest.raises(ConfigError, match="cannot compute on 2 threads: the BLAS library decides"):
+    said = describe(
+        Settings(), Job(TrainConfig(), TINY, replace(backend, dtype=np.float64))
+    )
+    assert (
+        "\nthreads  the BLAS library decides, and cannot be asked; for Apple's, set VECLIB_MAXIMUM_THREADS"
+        in said
+    )
+    with pytest.raises(
+        ConfigError, match="cannot compute on 2 threads: the BLAS library decides"
+    ):
         on_threads(backend, 2, "as given")
 
 
@@ -192,5 +246,11 @@ def test_jax_starts_on_the_number_that_is_given():
         assert open_backend("jax", "cpu") is open_backend("jax", "cpu", threads=3)
     """
     environment = {name: value for name, value in os.environ.items() if name != "NPROC"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr

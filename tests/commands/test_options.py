@@ -60,7 +60,12 @@ def go(
         place: Where.
         count: How often.
     """
-    return place, files, {"count": count, "names": names, "loud": loud, "output": output}, given
+    return (
+        place,
+        files,
+        {"count": count, "names": names, "loud": loud, "output": output},
+        given,
+    )
 
 
 @with_settings(Settings, several=True)
@@ -78,36 +83,84 @@ def typed(*words: str) -> Any:
 
 def test_a_command_gets_the_settings_that_were_typed_and_no_others():
     assert typed("go", "a")[3] == {}
-    assert typed("go", "a", "--learning-rate", "1e-3", "--no-nested", "--units", "3")[3] == {
+    assert typed("go", "a", "--learning-rate", "1e-3", "--no-nested", "--units", "3")[
+        3
+    ] == {
         "learning_rate": 1e-3,
         "nested": False,
         "units": (3,),
     }
-    assert typed("go", "a", "--learning-rate", "0.5", "--lr=0.25")[3] == {"learning_rate": 0.25}
+    assert typed("go", "a", "--learning-rate", "0.5", "--lr=0.25")[3] == {
+        "learning_rate": 0.25
+    }
 
 
 def test_options_may_stand_anywhere_between_the_places():
-    for words in (["--loud", "a", "b,c", "d"], ["a", "--loud", "b,c", "d"], ["a", "b,c", "--loud", "d"]):
+    for words in (
+        ["--loud", "a", "b,c", "d"],
+        ["a", "--loud", "b,c", "d"],
+        ["a", "b,c", "--loud", "d"],
+    ):
         place, files, options, _ = typed("go", *words)
-        assert (place, files, options["loud"]) == (Path("a"), (Path("b,c"), Path("d")), True)
+        assert (place, files, options["loud"]) == (
+            Path("a"),
+            (Path("b,c"), Path("d")),
+            True,
+        )
     assert typed("go", "--", "--loud")[0] == Path("--loud")
 
 
 def test_the_last_of_a_repeated_option_counts_and_replaces_a_list():
-    words = ["--count", "4", "--units", "1", "2", "--names", "x", "--count=5", "--units", "7", "--names", "y", "z"]
+    words = [
+        "--count",
+        "4",
+        "--units",
+        "1",
+        "2",
+        "--names",
+        "x",
+        "--count=5",
+        "--units",
+        "7",
+        "--names",
+        "y",
+        "z",
+    ]
     _, _, options, given = typed("go", "a", *words)
-    assert (options["count"], options["names"], given) == (5, ("y", "z"), {"units": (7,)})
+    assert (options["count"], options["names"], given) == (
+        5,
+        ("y", "z"),
+        {"units": (7,)},
+    )
     assert typed("go", "a", "--units", "1", "--units")[3] == {"units": ()}
     assert typed("go", "a", "--nested", "--no-nested")[3] == {"nested": False}
 
 
 def test_a_comma_separates_numbers_but_not_parts_of_a_path_or_a_name():
-    _, files, options, given = typed("go", "a,b", "c,d", "--units", "2,3", "4", "--names", "hidden=5,4")
-    assert (files, given["units"], options["names"]) == ((Path("c,d"),), (2, 3, 4), ("hidden=5,4",))
+    _, files, options, given = typed(
+        "go", "a,b", "c,d", "--units", "2,3", "4", "--names", "hidden=5,4"
+    )
+    assert (files, given["units"], options["names"]) == (
+        (Path("c,d"),),
+        (2, 3, 4),
+        ("hidden=5,4",),
+    )
 
 
 def test_settings_of_a_sweep_take_values_and_ranges():
-    words = ["--units", "3", "5,4", "--learning-rate", "0.1", "1..2", "--nested", "true", "false", "--label", "a,b"]
+    words = [
+        "--units",
+        "3",
+        "5,4",
+        "--learning-rate",
+        "0.1",
+        "1..2",
+        "--nested",
+        "true",
+        "false",
+        "--label",
+        "a,b",
+    ]
     words += ["--kind", "fast", "slow"]
     assert typed("many", *words) == {
         "units": ((3,), (5, 4)),
@@ -122,13 +175,17 @@ def test_settings_of_a_sweep_take_values_and_ranges():
     ("words", "parts"),
     [
         (["a", "--cuont", "4"], ["--cuont", "Did you mean --count?"]),
-        (["a", "--cou", "4"], ["--cou", "Did you mean --count?"]),  # no abbreviations: they may change meaning
+        # no abbreviations: they may change meaning
+        (["a", "--cou", "4"], ["--cou", "Did you mean --count?"]),
         (["a", "--count"], ["--count requires an argument"]),
         (["a", "--count", "many"], ["--count: ", '"many"']),
         (["a", "--count", "2.5"], ["--count: ", '"2.5"']),
         (["a", "--count", "9" * 5000], ["--count: ", '"999']),
         (["a", "--lr", "fast"], ["--lr: ", '"fast"']),
-        (["a", "--shell", "zhs"], ["--shell", '"zhs"', 'Did you mean "zsh"?', '"bash", "zsh"']),
+        (
+            ["a", "--shell", "zhs"],
+            ["--shell", '"zhs"', 'Did you mean "zsh"?', '"bash", "zsh"'],
+        ),
         (["a", "--output="], ["--output=: is empty"]),
         (["a", "--output", ""], ["--output: is empty"]),
         (["a", "--label", "x", "--label", "y"], ["--label specified multiple times"]),
@@ -143,7 +200,10 @@ def test_a_wrong_command_line_is_refused_in_one_line(words, parts):
     assert not set(message) & set("│╭╮╰╯─")
     for part in parts:
         assert part in message
-    with pytest.raises(MlpXpError, match=r'Invalid value "yes" for --nested\. Choose from: "true", "false"'):
+    with pytest.raises(
+        MlpXpError,
+        match=r'Invalid value "yes" for --nested\. Choose from: "true", "false"',
+    ):
         typed("many", "--nested", "yes")
 
 
@@ -154,8 +214,17 @@ def test_help_has_the_docstrings_types_names_and_defaults(monkeypatch):
         typed("go", "--help")
     said = " ".join(out.getvalue().replace("│", " ").split())
     for part in (
-        *("go [OPTIONS] PLACE", "Do something.", "PLACE Where. [required]", "--count INT How often. [default: 3]"),
-        *("--learning-rate --lr", "How fast. In two paragraphs. FLOAT [default: 0.5]", "How many. [default: 1 2]"),
+        *(
+            "go [OPTIONS] PLACE",
+            "Do something.",
+            "PLACE Where. [required]",
+            "--count INT How often. [default: 3]",
+        ),
+        *(
+            "--learning-rate --lr",
+            "How fast. In two paragraphs. FLOAT [default: 0.5]",
+            "How many. [default: 1 2]",
+        ),
         "--nested --no-nested",
     ):
         assert part in said, said
@@ -177,18 +246,28 @@ def test_the_help_lists_the_commands_and_each_has_its_own(monkeypatch):
     for words in ([], ["-h"], ["--help"]):
         shown = top(*words)
         assert (shown.code, shown.err) == (0, "")
-        assert {*commands.COMMANDS, "--debug", "--no-compile-cache", "--version"} <= {*shown.out.split()}
+        assert {*commands.COMMANDS, "--debug", "--no-compile-cache", "--version"} <= {
+            *shown.out.split()
+        }
     for name in commands.COMMANDS:
         shown = top(name, "--help")
         assert (shown.code, shown.err) == (0, "")
-        settings = {f"--{each.replace('_', '-')}" for each in SETTINGS if name in ("train", "sweep")}
+        settings = {
+            f"--{each.replace('_', '-')}"
+            for each in SETTINGS
+            if name in ("train", "sweep")
+        }
         assert settings <= {*shown.out.split()}
         assert max(map(len, shown.out.splitlines())) <= 80
         assert top(name, "--version").out == "mlp-xp 0.1.0\n"
 
 
 def test_an_unknown_command_is_refused():
-    assert_one_line(top("tarin", "--epochs", "3"), 2, 'error: Unknown command "tarin". Did you mean "train"?')
+    assert_one_line(
+        top("tarin", "--epochs", "3"),
+        2,
+        'error: Unknown command "tarin". Did you mean "train"?',
+    )
     assert_one_line(top("--epochs", "3"), 2, 'error: Unknown command "--epochs".')
 
 

@@ -1,4 +1,6 @@
-"""How a command ends: an exit code for each way, one line for each error, and outputs that are closed."""
+"""How a command ends: an exit code for each way, one line for each error, and outputs
+that are closed.
+"""
 
 import contextlib
 import os
@@ -19,9 +21,16 @@ from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, not_installed
 from mlp_xp.files import FileError
 
 ROOT = SCRIPTS.parent
-PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+PIPES = {
+    "stdin": subprocess.PIPE,
+    "stdout": subprocess.PIPE,
+    "stderr": subprocess.PIPE,
+    "text": True,
+}
 QUOTED = '"a b"' if sys.platform == "win32" else "'a b'"  # for a shell
-needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+needs_full = pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="there is no /dev/full"
+)
 
 
 def raising(error):
@@ -34,7 +43,9 @@ def raising(error):
 def program(body: str, **options) -> subprocess.Popen:
     """A process that runs a main function."""
     code = f"import sys\nfrom mlp_xp.commands.process import run\ndef main():\n    {body}\nrun(main)"
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    env = {
+        name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"
+    }
     return popen([sys.executable, "-c", code], env=env, **{**PIPES, **options})
 
 
@@ -42,7 +53,9 @@ def program(body: str, **options) -> subprocess.Popen:
 def test_the_documents_list_every_code():
     text = (ROOT / "docs" / "environment.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([\d, ]+) \| (\w.*) \|$", text, flags=re.MULTILINE)
-    assert {0, 1, 2, 3, 129, 130, 143, 141} <= {int(code) for row, _ in rows for code in row.split(", ")}
+    assert {0, 1, 2, 3, 129, 130, 143, 141} <= {
+        int(code) for row, _ in rows for code in row.split(", ")
+    }
 
 
 @pytest.mark.parametrize(
@@ -51,15 +64,39 @@ def test_the_documents_list_every_code():
         (lambda: None, 0, ""),
         (lambda: 1, 1, ""),
         (raising(MlpXpError("no such thing")), 2, "error: no such thing"),
-        (raising(MlpXpError("-1 is low", setting="learning_rate")), 2, "error: --learning-rate: -1 is low"),
-        (raising(MlpXpError("no", remedy=("give ", Argument("task", "a b")))), 2, f"error: no; give --task {QUOTED}"),
+        (
+            raising(MlpXpError("-1 is low", setting="learning_rate")),
+            2,
+            "error: --learning-rate: -1 is low",
+        ),
+        (
+            raising(MlpXpError("no", remedy=("give ", Argument("task", "a b")))),
+            2,
+            f"error: no; give --task {QUOTED}",
+        ),
         (raising(FileError("disk full")), 1, "error: disk full"),
         (raising(KeyboardInterrupt), 130, "interrupted"),
-        (raising(PermissionError(13, "Permission denied", "a/b")), 1, "error: 'a/b': Permission denied; fix the"),
-        (raising(ModuleNotFoundError("no", name="numpy.linalg")), 2, "error: numpy.linalg is not installed; "),
-        (raising(ModuleNotFoundError("no", name="PIL.Image")), 2, f"error: PIL.Image {not_installed('pillow')}"),
+        (
+            raising(PermissionError(13, "Permission denied", "a/b")),
+            1,
+            "error: 'a/b': Permission denied; fix the",
+        ),
+        (
+            raising(ModuleNotFoundError("no", name="numpy.linalg")),
+            2,
+            "error: numpy.linalg is not installed; ",
+        ),
+        (
+            raising(ModuleNotFoundError("no", name="PIL.Image")),
+            2,
+            f"error: PIL.Image {not_installed('pillow')}",
+        ),
         (raising(MemoryError()), 2, "error: out of memory: "),
-        (lambda: warnings.warn("odd\n", MlpXpWarning, stacklevel=1), 0, r"warning: odd\n"),
+        (
+            lambda: warnings.warn("odd\n", MlpXpWarning, stacklevel=1),
+            0,
+            r"warning: odd\n",
+        ),
     ],
 )
 def test_every_end_has_its_code_and_at_most_one_line(main, code, line):
@@ -151,7 +188,11 @@ def test_a_closed_output_is_no_fault():
 def test_outputs_on_a_full_disk():
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         outcome = finish(program("print('more')", stdout=full))
-        assert_one_line(outcome, 1, "error: the output: No space left on device; fix the file or folder")
+        assert_one_line(
+            outcome,
+            1,
+            "error: the output: No space left on device; fix the file or folder",
+        )
         assert finish(start("train", "--epohcs", stderr=full)) == (1, "", "")
 
 
@@ -176,7 +217,9 @@ def test_an_interrupt_while_a_command_imports_is_one_line(tmp_path):
 def test_a_python_without_the_dependencies_says_what_to_type(path, missing, tmp_path):
     """-S: without what is installed."""
     command = [sys.executable, "-S", str(SCRIPTS / "train.py")]
-    outcome = finish(popen(command, env={**os.environ, "PYTHONPATH": path}, cwd=tmp_path, **PIPES))
+    outcome = finish(
+        popen(command, env={**os.environ, "PYTHONPATH": path}, cwd=tmp_path, **PIPES)
+    )
     python = re.escape(sys.executable)
     line = rf"error: ({missing}) is not installed.*: {python} -m pip install -e {re.escape(str(ROOT))}\n"
     assert outcome.code == 2
@@ -184,13 +227,18 @@ def test_a_python_without_the_dependencies_says_what_to_type(path, missing, tmp_
 
 
 def test_python_m_is_the_same_as_the_command(tmp_path):
-    process = popen([sys.executable, "-m", "mlp_xp", "--version"], cwd=tmp_path, **PIPES)
+    process = popen(
+        [sys.executable, "-m", "mlp_xp", "--version"], cwd=tmp_path, **PIPES
+    )
     assert finish(process) == (0, f"mlp-xp {mlp_xp.__version__}\n", "")
 
 
 def test_a_command_that_is_named_works_in_any_folder(monkeypatch):
     monkeypatch.setattr(sys, "orig_argv", ["/my venv/python", "scripts/train.py"])
-    assert called("evaluate", Path("a b")) == f"{QUOTED.replace('a b', '/my venv/python')} -m mlp_xp evaluate {QUOTED}"
+    assert (
+        called("evaluate", Path("a b"))
+        == f"{QUOTED.replace('a b', '/my venv/python')} -m mlp_xp evaluate {QUOTED}"
+    )
 
 
 @pytest.mark.repository

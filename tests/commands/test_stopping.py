@@ -1,4 +1,6 @@
-"""Training that ends early, by signals, kills, full disks, folders that go away: nothing that was saved is lost."""
+"""Training that ends early, by signals, kills, full disks, folders that go away:
+nothing that was saved is lost.
+"""
 
 import errno
 import itertools
@@ -47,7 +49,11 @@ FOREVER = {"epochs": 10**6, "checkpoint_every": 150}
 def test_divergence_keeps_what_was_reported_and_saved(data_dir, tmp_path):
     """For its place see tests/core/test_training.py."""
     folder = tmp_path / "run"
-    arguments = options(small_settings(learning_rate=1e50, weight_decay=1.0, report_every=1, warm_up_steps=0))
+    arguments = options(
+        small_settings(
+            learning_rate=1e50, weight_decay=1.0, report_every=1, warm_up_steps=0
+        )
+    )
     outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *arguments)
     assert_one_line(outcome, 1, "of epoch 0 is", "the last checkpoint is kept")
     records = metrics(folder)
@@ -66,16 +72,29 @@ def test_a_network_that_is_not_finite_replaces_no_checkpoint(data_dir, tmp_path)
     words = ["--data-dir", data_dir, "--run-dir", folder, *options(overflowing)]
     for again in (words, ["--resume", folder]):
         outcome = call("train", *again)
-        assert_one_line(outcome, 1, "after 200 samples of epoch 0 is not finite", "the last checkpoint is kept\n")
+        assert_one_line(
+            outcome,
+            1,
+            "after 200 samples of epoch 0 is not finite",
+            "the last checkpoint is kept\n",
+        )
         for name in ("model.safetensors", "checkpoint.safetensors"):
-            assert all(np.isfinite(array).all() for array in load_file(folder / name).values())
+            assert all(
+                np.isfinite(array).all() for array in load_file(folder / name).values()
+            )
         assert not (folder / "result.json").exists()
 
 
 @pytest.fixture
 def forever(data_dir, tmp_path) -> list[object]:
     """The words of a training without end, in the folder `run`."""
-    return ["--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(small_settings(**FOREVER))]
+    return [
+        "--data-dir",
+        data_dir,
+        "--run-dir",
+        tmp_path / "run",
+        *options(small_settings(**FOREVER)),
+    ]
 
 
 def read_until(process: subprocess.Popen, beginning: str) -> None:
@@ -87,12 +106,21 @@ def read_until(process: subprocess.Popen, beginning: str) -> None:
 def first_reports(count: int) -> list[dict]:
     """The first reports of a run that nobody stops."""
     record = small_settings(**FOREVER)
-    reports = train(TrainConfig(**{**record, "hidden": tuple(record["hidden"])}), TINY, open_backend())
-    return [without_times(metrics_record(report)) for report in itertools.islice(reports, count)]
+    reports = train(
+        TrainConfig(**{**record, "hidden": tuple(record["hidden"])}),
+        TINY,
+        open_backend(),
+    )
+    return [
+        without_times(metrics_record(report))
+        for report in itertools.islice(reports, count)
+    ]
 
 
 def assert_goes_on(folder: Path, monkeypatch) -> None:
-    """All lines are whole and right, and from what was saved training goes on as if nothing had been."""
+    """All lines are whole and right, and from what was saved training goes on as if
+    nothing had been.
+    """
     records = [*map(without_times, metrics(folder))]
     assert records == first_reports(len(records))
     with monkeypatch.context() as patch:
@@ -105,8 +133,12 @@ def assert_goes_on(folder: Path, monkeypatch) -> None:
     assert after == first_reports(len(after))
 
 
-def assert_saved(outcome: Outcome, code: int, said: str, folder: Path, monkeypatch) -> None:
-    """The command has ended with a line and the place of the last checkpoint, behind which nothing was done."""
+def assert_saved(
+    outcome: Outcome, code: int, said: str, folder: Path, monkeypatch
+) -> None:
+    """The command has ended with a line and the place of the last checkpoint, behind
+    which nothing was done.
+    """
     assert_one_line(outcome, code, said, f"--resume {folder}\n")
     assert not CONTROL.search(outcome.out)
     place = re.search(r"epoch (\d+), after (\d+) samples", outcome.err)
@@ -126,26 +158,47 @@ if sys.platform == "win32":
 
 
 @pytest.mark.parametrize(("name", "code"), SIGNALS)
-def test_a_signal_ends_training_with_everything_saved(name, code, forever, tmp_path, monkeypatch):
-    group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if sys.platform == "win32" else {}
-    process, path = start("train", *forever, **group), tmp_path / "run" / "metrics.jsonl"
+def test_a_signal_ends_training_with_everything_saved(
+    name, code, forever, tmp_path, monkeypatch
+):
+    group = (
+        {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        if sys.platform == "win32"
+        else {}
+    )
+    process, path = (
+        start("train", *forever, **group),
+        tmp_path / "run" / "metrics.jsonl",
+    )
     wait_until(lambda: path.exists() and path.read_bytes().count(b"\n") > 2, process)
     process.send_signal(getattr(signal, name))
-    assert_saved(finish(process), code, "interrupted in epoch", tmp_path / "run", monkeypatch)
+    assert_saved(
+        finish(process), code, "interrupted in epoch", tmp_path / "run", monkeypatch
+    )
 
 
-def test_a_reader_who_leaves_ends_training_with_everything_saved(forever, tmp_path, monkeypatch):
+def test_a_reader_who_leaves_ends_training_with_everything_saved(
+    forever, tmp_path, monkeypatch
+):
     """As in `python scripts/train.py | head -1`."""
     process = start("train", *forever)
     read_until(process, "    0      50")
     process.stdout.close()
     process.stdout = None
-    assert_saved(finish(process), 141, "the reader of the output closed the pipe in", tmp_path / "run", monkeypatch)
+    assert_saved(
+        finish(process),
+        141,
+        "the reader of the output closed the pipe in",
+        tmp_path / "run",
+        monkeypatch,
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_an_output_on_a_full_disk_ends_training_with_everything_saved(forever, tmp_path, monkeypatch):
+def test_an_output_on_a_full_disk_ends_training_with_everything_saved(
+    forever, tmp_path, monkeypatch
+):
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         outcome = finish(start("train", *forever, stdout=full))
     said = "the output cannot be written (No space left on device) in epoch"
@@ -164,22 +217,38 @@ def test_ctrl_c_on_a_terminal_ends_with_one_line(forever, tmp_path, monkeypatch)
     assert_goes_on(tmp_path / "run", monkeypatch)
 
 
-def test_a_signal_in_the_warm_up_ends_training_too(small_run, data_dir, tmp_path, monkeypatch):
+def test_a_signal_in_the_warm_up_ends_training_too(
+    small_run, data_dir, tmp_path, monkeypatch
+):
     def create_and_interrupt(*args, create=RunFolder._begin):
         create(*args)
         signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch, not_ignored():
         patch.setattr(RunFolder, "_begin", create_and_interrupt)
-        outcome = call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(small_settings()))
-    assert_one_line(outcome, 130, "interrupted in the warm-up; no checkpoint was saved yet; --resume starts")
+        outcome = call(
+            "train",
+            "--data-dir",
+            data_dir,
+            "--run-dir",
+            tmp_path / "run",
+            *options(small_settings()),
+        )
+    assert_one_line(
+        outcome,
+        130,
+        "interrupted in the warm-up; no checkpoint was saved yet; --resume starts",
+    )
     assert "resume with" not in outcome.err
     assert call("train", "--resume", tmp_path / "run").code == 0
     assert_same_run(tmp_path / "run", small_run)
 
 
 def test_a_signal_while_loading_is_one_line_too(forever, monkeypatch):
-    monkeypatch.setattr("mlp_xp.runs.experiment.load_dataset", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(
+        "mlp_xp.runs.experiment.load_dataset",
+        lambda *_, **__: signal.raise_signal(signal.SIGINT),
+    )
     with not_ignored():
         outcome = call("train", *forever)
     assert (outcome.code, outcome.err) == (130, "interrupted\n")
@@ -189,36 +258,66 @@ def test_a_signal_while_loading_is_one_line_too(forever, monkeypatch):
 def test_a_pipe_that_breaks_after_training_loses_nothing(small_run, data_dir, tmp_path):
     """The last line is that of the pictures, which are drawn although nobody reads it."""
     folder = tmp_path / "run"
-    process = start("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings()))
+    process = start(
+        "train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings())
+    )
     read_until(process, "trained in")
     process.stdout.close()
     process.stdout = None
-    assert_one_line(finish(process), 141, "closed the pipe after the end", f"the run in '{folder}' is complete")
+    assert_one_line(
+        finish(process),
+        141,
+        "closed the pipe after the end",
+        f"the run in '{folder}' is complete",
+    )
     assert_same_run(folder, small_run)
     assert (folder / "weights.png").exists()
 
 
 @pytest.mark.posix
-@pytest.mark.parametrize("name", ["metrics.jsonl", "model.safetensors", "checkpoint.safetensors", "result.json"])
-def test_whichever_file_finds_the_disk_full_the_run_can_go_on(name, small_run, data_dir, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "name",
+    ["metrics.jsonl", "model.safetensors", "checkpoint.safetensors", "result.json"],
+)
+def test_whichever_file_finds_the_disk_full_the_run_can_go_on(
+    name, small_run, data_dir, tmp_path, monkeypatch
+):
     folder, fsync = tmp_path / "run", os.fsync
 
     def full(descriptor):
-        if name in Path(f"/proc/self/fd/{descriptor}").readlink().name and len(metrics(folder)) > 5:
+        if (
+            name in Path(f"/proc/self/fd/{descriptor}").readlink().name
+            and len(metrics(folder)) > 5
+        ):
             raise OSError(errno.ENOSPC, "No space left on device")
         fsync(descriptor)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings()))
-    assert_one_line(outcome, 1, f"'{folder / name}'", "No space left on device", f" --resume {folder}\n")
+        outcome = call(
+            "train",
+            "--data-dir",
+            data_dir,
+            "--run-dir",
+            folder,
+            *options(small_settings()),
+        )
+    assert_one_line(
+        outcome,
+        1,
+        f"'{folder / name}'",
+        "No space left on device",
+        f" --resume {folder}\n",
+    )
     assert call("train", "--resume", folder).code == 0
     assert_same_run(folder, small_run)
 
 
 @pytest.mark.posix
 def test_only_ctrl_c_a_while_after_another_signal_stops_without_saving():
-    """A terminal that closes may send SIGHUP twice, and a batch system SIGTERM and SIGHUP."""
+    """A terminal that closes may send SIGHUP twice, and a batch system SIGTERM and
+    SIGHUP.
+    """
     stop = Stop(plain_console())
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         stop.handle(number, None)
@@ -239,6 +338,17 @@ def test_an_ignored_signal_stays_ignored(data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(RunFolder, "_append", append_and_interrupt)
     old = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        assert call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", "--epochs", "1").code == 0
+        assert (
+            call(
+                "train",
+                "--data-dir",
+                data_dir,
+                "--run-dir",
+                tmp_path / "run",
+                "--epochs",
+                "1",
+            ).code
+            == 0
+        )
     finally:
         signal.signal(signal.SIGINT, old)

@@ -1,4 +1,6 @@
-"""Data that would train to nonsense without a word: refused in one line, or warned of where they can be trained on."""
+"""Data that would train to nonsense without a word: refused in one line, or warned of
+where they can be trained on.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +26,9 @@ CONFIG = TrainConfig(epochs=1, hidden=(4,), report_every=20)
 
 
 def refusal(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
-    """The message, held to what each one owes: one line, and the exit code of bad input."""
+    """The message, held to what each one owes: one line, and the exit code of bad
+    input.
+    """
     with pytest.raises(DatasetError) as caught:
         function(*args, **kwargs)
     assert isinstance(caught.value, MlpXpError)
@@ -76,11 +80,16 @@ FAULTS: dict[str, tuple[Dataset, dict[str, Any], str]] = {
 
 @pytest.mark.every_backend
 def test_what_can_be_trained_on_passes(mnist, backend):
-    """MNIST's brightest pixel is 255: no warning either, since warnings are errors here."""
+    """MNIST's brightest pixel is 255: no warning either, since warnings are errors
+    here.
+    """
     check_dataset(mnist, backend)
     check_dataset(NUMBERS, open_backend())
     for dtype in np.typecodes["AllInteger"]:
-        labels = {name: getattr(HOST, name).astype(dtype) for name in ("train_labels", "test_labels")}
+        labels = {
+            name: getattr(HOST, name).astype(dtype)
+            for name in ("train_labels", "test_labels")
+        }
         check_dataset(HOST._replace(**labels), open_backend())
 
 
@@ -96,9 +105,13 @@ def test_what_would_train_to_nonsense_is_refused(fault, backend):
 
 @pytest.mark.parametrize("count", [256, 257, 300])
 def test_more_classes_than_a_byte_counts(count):
-    """Labels of bytes in many classes: with the numbers of the classes as bytes, one label would be two classes."""
+    """Labels of bytes in many classes: with the numbers of the classes as bytes, one
+    label would be two classes.
+    """
     labels = np.arange(60, dtype=np.uint8)
-    dataset = HOST._replace(train_labels=labels, class_names=tuple(map(str, range(count))))
+    dataset = HOST._replace(
+        train_labels=labels, class_names=tuple(map(str, range(count)))
+    )
     job = Job(replace(CONFIG, batch_size=60), dataset, open_backend())
     targets = CLASSES.encode(labels, count, (), dtype=np.float64, xp=open_backend().xp)
     np.testing.assert_array_equal(targets, np.eye(60, count))
@@ -112,45 +125,77 @@ def test_more_classes_than_a_byte_counts(count):
     ("name", "other", "message"),
     [
         ("numpy", "array_api_compat:numpy", ""),
-        ("numpy", "jax", "inputs: they are jaxlib.ArrayImpl, the backend is numpy; copy them with backend.asarray, or"),
-        ("array-api-strict", "torch", "inputs: they are torch.Tensor, the backend is array-api-strict; copy them with"),
-        ("array-api-strict", "array_api_strict:", "inputs: they are on array_api_strict.Device("),  # two devices
+        (
+            "numpy",
+            "jax",
+            "inputs: they are jaxlib.ArrayImpl, the backend is numpy; copy them with backend.asarray, or",
+        ),
+        (
+            "array-api-strict",
+            "torch",
+            "inputs: they are torch.Tensor, the backend is array-api-strict; copy them with",
+        ),
+        # two devices
+        (
+            "array-api-strict",
+            "array_api_strict:",
+            "inputs: they are on array_api_strict.Device(",
+        ),
     ],
 )
 def test_arrays_of_every_library_for_every_backend(name, other, message, tmp_path):
-    """Accepted for their own and for namespaces that share them, else refused before a run folder is made."""
+    """Accepted for their own and for namespaces that share them, else refused before a
+    run folder is made.
+    """
     backend, foreign = open_for_test(name), open_for_test(other)
     dataset = on_device(HOST, foreign)
     if not message:
         check_dataset(dataset, backend)
         return
     assert refusal(check_dataset, dataset, backend).startswith(f"train_{message}")
-    assert message in refusal(next, train(CONFIG, dataset, backend, run_dir=tmp_path / "run"))
+    assert message in refusal(
+        next, train(CONFIG, dataset, backend, run_dir=tmp_path / "run")
+    )
     assert not (tmp_path / "run").exists()
-    assert refusal(backend.check_inputs, dataset.test_inputs, (6, 6), True).startswith(message)
+    assert refusal(backend.check_inputs, dataset.test_inputs, (6, 6), True).startswith(
+        message
+    )
 
 
 @pytest.mark.parametrize("field", Dataset._fields[:4])
 def test_one_array_elsewhere_is_named(field):
     backend = open_backend("array-api-strict", device="device1")
     elsewhere = open_backend("array-api-strict", device="device2")
-    wrong = on_device(HOST, backend)._replace(**{field: elsewhere.asarray(getattr(HOST, field))})
+    wrong = on_device(HOST, backend)._replace(
+        **{field: elsewhere.asarray(getattr(HOST, field))}
+    )
     message = refusal(check_dataset, wrong, backend)
-    assert message.startswith(f"{field}: they are on array_api_strict.Device('device2'), the backend is on ")
+    assert message.startswith(
+        f"{field}: they are on array_api_strict.Device('device2'), the backend is on "
+    )
 
 
 def test_an_array_of_a_subclass_is_of_the_library(tmp_path):
     """A memory-mapped file, as large sets are kept in."""
-    mapped = np.memmap(tmp_path / "images", np.uint8, "w+", shape=HOST.train_inputs.shape)
+    mapped = np.memmap(
+        tmp_path / "images", np.uint8, "w+", shape=HOST.train_inputs.shape
+    )
     mapped[...] = HOST.train_inputs
     check_dataset(HOST._replace(train_inputs=mapped), open_backend())
-    message = refusal(open_backend().check_inputs, HOST.train_inputs.tolist(), (6, 6), True)
+    message = refusal(
+        open_backend().check_inputs, HOST.train_inputs.tolist(), (6, 6), True
+    )
     assert message.startswith("inputs: they are builtins.list, the backend is numpy; ")
 
 
 def test_names_of_dtypes(backend):
     assert dtype_name(backend.asarray(np.ones(2))) == "float64"
-    for written in ("uint8", "library.core.uint8", "<dtype: 'uint8'>", "<class 'library.uint8'>"):
+    for written in (
+        "uint8",
+        "library.core.uint8",
+        "<dtype: 'uint8'>",
+        "<class 'library.uint8'>",
+    ):
         assert dtype_name(SimpleNamespace(dtype=written)) == "uint8"
 
 
@@ -161,5 +206,8 @@ def test_a_library_that_fails_when_a_number_is_read_is_reported():
         def __array__(self, *args, **kwargs):
             raise MemoryError("the device is full")
 
-    with pytest.raises(BackendOutOfMemory, match=r"in a transfer to the host: MemoryError: the device is full"):
+    with pytest.raises(
+        BackendOutOfMemory,
+        match=r"in a transfer to the host: MemoryError: the device is full",
+    ):
         open_backend().to_numpy(Failing())

@@ -1,4 +1,6 @@
-"""What follows from a configuration, data and a backend: which samples are held out, and in which order all come."""
+"""What follows from a configuration, data and a backend: which samples are held out,
+and in which order all come.
+"""
 
 import numpy as np
 import pytest
@@ -12,7 +14,14 @@ from mlp_xp.errors import DatasetError
 
 X = np.random.default_rng(3).normal(size=(90, 3)).round(6)
 KINDS = np.repeat(["ant", "bee", "cat"], [50, 30, 10])  # sorted, as many files are
-CONFIG = TrainConfig(epochs=2, hidden=(4,), batch_size=8, validation=18, init="glorot", learning_rate=0.05)
+CONFIG = TrainConfig(
+    epochs=2,
+    hidden=(4,),
+    batch_size=8,
+    validation=18,
+    init="glorot",
+    learning_rate=0.05,
+)
 
 
 def host(job: Job, arrays) -> list[np.ndarray]:
@@ -30,25 +39,47 @@ def test_own_data_are_held_out_by_lot_from_each_class(backend):
     for _, chunk, samples in job.chunks(np.random.RandomState(0)):
         assert samples.shape == (chunk.steps, chunk.batch_size)
         assert np.isin(samples, job.rows).all()
-    again, other = (Job(TrainConfig(**{**vars(CONFIG), "seed": seed}), job.dataset, backend) for seed in (0, 1))
+    again, other = (
+        Job(TrainConfig(**{**vars(CONFIG), "seed": seed}), job.dataset, backend)
+        for seed in (0, 1)
+    )
     assert (again.rows == job.rows).all()
     assert (other.rows != job.rows).any()
 
 
-@pytest.mark.parametrize(("share", "samples", "count"), [(0.2, 90, 18), (0.1, 3, 1), (0.999, 20, 19), (0.1, 1, 0)])
+@pytest.mark.parametrize(
+    ("share", "samples", "count"),
+    [(0.2, 90, 18), (0.1, 3, 1), (0.999, 20, 19), (0.1, 1, 0)],
+)
 def test_a_share_is_a_number_of_samples_but_never_all(share, samples, count):
-    """The same samples as for the number: by lot of own data, and otherwise the last ones."""
-    config = TrainConfig(**{**vars(CONFIG), "validation": share, "batch_size": 1, "warm_up_steps": 0})
-    own = from_arrays(X[:samples], X[:samples, 0], task="regression", standardize=False, scale_targets=False)
+    """The same samples as for the number: by lot of own data, and otherwise the last
+    ones.
+    """
+    config = TrainConfig(
+        **{**vars(CONFIG), "validation": share, "batch_size": 1, "warm_up_steps": 0}
+    )
+    own = from_arrays(
+        X[:samples],
+        X[:samples, 0],
+        task="regression",
+        standardize=False,
+        scale_targets=False,
+    )
     for dataset in (own, own._replace(hold_out=None)):
         rows = Job(config, dataset, open_backend()).rows
-        expected = Job(TrainConfig(**{**vars(config), "validation": count}), dataset, open_backend()).rows
+        expected = Job(
+            TrainConfig(**{**vars(config), "validation": count}),
+            dataset,
+            open_backend(),
+        ).rows
         np.testing.assert_array_equal(rows, expected)
         assert len(rows) == samples - count
 
 
 def test_numbers_are_held_out_by_lot_too():
-    job = Job(CONFIG, from_arrays(X, np.arange(90.0), task="regression"), open_backend())
+    job = Job(
+        CONFIG, from_arrays(X, np.arange(90.0), task="regression"), open_backend()
+    )
     _, labels = job.held_out
     assert len(labels) == 18
     assert labels.min() < 30
@@ -62,7 +93,8 @@ def test_the_held_out_samples_play_no_part_in_training():
     changed = dataset.train_labels.copy()
     held_out = np.setdiff1d(np.arange(90), job.rows)
     kinds = dataset.train_labels[held_out]
-    changed[held_out] = np.roll(kinds, 1)  # as many of each class, so that the same samples are drawn
+    # as many of each class, so that the same samples are drawn
+    changed[held_out] = np.roll(kinds, 1)
     assert (changed != dataset.train_labels).any()
     other = Job(CONFIG, dataset._replace(train_labels=changed), open_backend())
     other.rows, other.held_out = job.rows, job.held_out
@@ -76,7 +108,18 @@ def test_weights_have_a_mean_of_1_over_the_samples_that_are_trained_on():
     held_out_only = np.ones(90)
     held_out_only[rows] = 0
     job = Job(CONFIG, dataset._replace(weights=np.arange(90.0)), open_backend())
-    np.testing.assert_allclose(job.weights, np.arange(90.0)[:, None] / rows.mean(), rtol=1e-15)
-    for wrong in (np.ones(89), np.ones((90, 1)), np.arange(90.0) - 0.5, held_out_only, np.full(90, np.inf)):
-        with pytest.raises(DatasetError, match="weights: give numbers of at least 0 for all samples, not all"):
+    np.testing.assert_allclose(
+        job.weights, np.arange(90.0)[:, None] / rows.mean(), rtol=1e-15
+    )
+    for wrong in (
+        np.ones(89),
+        np.ones((90, 1)),
+        np.arange(90.0) - 0.5,
+        held_out_only,
+        np.full(90, np.inf),
+    ):
+        with pytest.raises(
+            DatasetError,
+            match="weights: give numbers of at least 0 for all samples, not all",
+        ):
             Job(CONFIG, dataset._replace(weights=wrong), open_backend())

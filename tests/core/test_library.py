@@ -10,7 +10,9 @@ from mlp_xp.core.library import Backend
 
 
 def step(carry, row):
-    """A linear recurrence with a nested carry, of no symmetry: order, carry and rows all show in the result."""
+    """A linear recurrence with a nested carry, of no symmetry: order, carry and rows
+    all show in the result.
+    """
     total, (count, matrix) = carry
     x, y = row
     matrix = matrix * 0.5 + x * y
@@ -24,7 +26,11 @@ def inputs(random: np.random.Generator, length: int = 7) -> tuple:
 
 
 def to_device(tree, backend: Backend):
-    return tuple(to_device(t, backend) for t in tree) if isinstance(tree, tuple) else backend.asarray(tree)
+    return (
+        tuple(to_device(t, backend) for t in tree)
+        if isinstance(tree, tuple)
+        else backend.asarray(tree)
+    )
 
 
 def hand_loop(carry, xs):
@@ -36,7 +42,9 @@ def hand_loop(carry, xs):
 
 
 def assert_same(actual, expected, backend: Backend) -> None:
-    """To rounding: a compiler may contract a product and a sum. A few operations each on values of order 1."""
+    """To rounding: a compiler may contract a product and a sum. A few operations each
+    on values of order 1.
+    """
     (total, (count, matrix)), ys = actual
     (expected_total, (expected_count, expected_matrix)), expected_ys = expected
     rounding = 100 * float(backend.xp.finfo(backend.dtype).eps)
@@ -49,14 +57,22 @@ def assert_same(actual, expected, backend: Backend) -> None:
 def test_scan_is_a_loop_by_hand(backend, random):
     for length in (1, 7):
         carry, xs = inputs(random, length)
-        for run in (functools.partial(backend.scan, step), backend.jit(functools.partial(backend.scan, step))):
-            assert_same(run(to_device(carry, backend), to_device(xs, backend)), hand_loop(carry, xs), backend)
+        for run in (
+            functools.partial(backend.scan, step),
+            backend.jit(functools.partial(backend.scan, step)),
+        ):
+            assert_same(
+                run(to_device(carry, backend), to_device(xs, backend)),
+                hand_loop(carry, xs),
+                backend,
+            )
 
 
 @pytest.mark.every_backend
 @pytest.mark.parametrize(("size", "width"), [(1, 2), (3, 1), (7, 2), (20, 2)])
 def test_blocks_of_any_size_are_the_same_loop(size, width, backend, random):
-    """Compiled for any number of steps or for one, or not at all; the last block may be shorter, and the only one.
+    """Compiled for any number of steps or for one, or not at all; the last block may be
+    shorter, and the only one.
 
     What a chunk takes for each step is on the host.
     """
@@ -67,16 +83,30 @@ def test_blocks_of_any_size_are_the_same_loop(size, width, backend, random):
 
     def loop(carry, xs):
         seen.append(xs[0].shape[0])
-        return backend.scan_blocks(lambda carry, rows: backend.scan(narrow, carry, rows), carry, xs, size)
+        return backend.scan_blocks(
+            lambda carry, rows: backend.scan(narrow, carry, rows), carry, xs, size
+        )
 
     seen: list[int] = []
     chunk = backend.jit(loop, most_steps=9)
     for length in (1, 4, 7):
         carry, xs = inputs(random, length)
-        carry, xs = (carry[0], (carry[1][0], carry[1][1][:width])), (xs[0][:, :width], xs[1])
+        carry, xs = (
+            (carry[0], (carry[1][0], carry[1][1][:width])),
+            (xs[0][:, :width], xs[1]),
+        )
         expected = hand_loop(carry, xs)
         for run in (loop, backend.jit(loop), chunk):
-            actual, ys = run(to_device(carry, backend), xs if run is chunk else to_device(xs, backend))
+            actual, ys = run(
+                to_device(carry, backend),
+                xs if run is chunk else to_device(xs, backend),
+            )
             assert ys.shape == (length, 1, 3)
-            assert_same((actual, backend.asarray(backend.to_numpy(ys)[:, 0, :])), expected, backend)
-    assert seen.count(9) == (backend.name == "jax"), "JAX compiles a chunk once for all lengths"
+            assert_same(
+                (actual, backend.asarray(backend.to_numpy(ys)[:, 0, :])),
+                expected,
+                backend,
+            )
+    assert seen.count(9) == (backend.name == "jax"), (
+        "JAX compiles a chunk once for all lengths"
+    )

@@ -1,4 +1,6 @@
-"""NumPy's files: what NumPy writes is read, never by a pickle, and damage is one line with the path."""
+"""NumPy's files: what NumPy writes is read, never by a pickle, and damage is one line
+with the path.
+"""
 
 import pickle
 import re
@@ -47,11 +49,17 @@ def write(request: pytest.FixtureRequest) -> Any:
 )
 def test_names(tmp_path: Path, write: Any, names: tuple[str, ...]) -> None:
     expected = X, Y, X[:2] + 1, Y[:2]
-    samples = read_array_files(write(tmp_path, **dict(zip(names, expected, strict=True))))
+    samples = read_array_files(
+        write(tmp_path, **dict(zip(names, expected, strict=True)))
+    )
     assert samples.test is not None
-    for array, wanted in zip((*samples.train[:2], *samples.test[:2]), expected, strict=True):
+    for array, wanted in zip(
+        (*samples.train[:2], *samples.test[:2]), expected, strict=True
+    ):
         np.testing.assert_array_equal(array, wanted, strict=True)
-    samples = read_array_files(write(tmp_path, **dict(zip(names[:2], expected[:2], strict=True))))
+    samples = read_array_files(
+        write(tmp_path, **dict(zip(names[:2], expected[:2], strict=True)))
+    )
     np.testing.assert_array_equal(samples.train.inputs, X)
     assert samples.test is None
 
@@ -73,10 +81,15 @@ def test_arrays_are_contiguous(tmp_path: Path, write: Any) -> None:
         (np.array([[3], [200], [3], [0]], ">i2"), ("0", "3", "200")),
     ],
 )
-def test_labels(tmp_path: Path, write: Any, labels: np.ndarray, names: tuple[str, ...]) -> None:
+def test_labels(
+    tmp_path: Path, write: Any, labels: np.ndarray, names: tuple[str, ...]
+) -> None:
     dataset = load_dataset(write(tmp_path, X=X, y=labels), test_fraction=0)
     assert dataset.class_names == names
-    flat = [each.decode() if isinstance(each, bytes) else str(each) for each in labels.ravel().tolist()]
+    flat = [
+        each.decode() if isinstance(each, bytes) else str(each)
+        for each in labels.ravel().tolist()
+    ]
     assert [names[i] for i in dataset.train_labels] == flat
 
 
@@ -86,15 +99,30 @@ def test_labels(tmp_path: Path, write: Any, labels: np.ndarray, names: tuple[str
         ({}, "has no training set; name the arrays x_train"),
         ({"arr_0": X, "arr_1": Y}, "has no training set; name the arrays x_train"),
         ({"X": X}, "has x without y; its arrays are 'x'; correct the names"),
-        ({"X": X, "y": Y, "x_test": X}, "has x_test without y_test; its arrays are 'x', 'x_test', 'y'; "),
+        (
+            {"X": X, "y": Y, "x_test": X},
+            "has x_test without y_test; its arrays are 'x', 'x_test', 'y'; ",
+        ),
         (
             {"X": X, "y": Y, "x_test": X, "y_tst": Y},
             "has x_test without y_test; its arrays are 'x', 'x_test', 'y', 'y_tst'; ",
         ),
-        ({"X": X, "y": Y, "test_images": X, "y_test": Y}, "has y_test without x_test; "),
-        ({"X": X, "y": np.zeros(4, "M8[s]")}, ", row 0: np.datetime64('1970-01-01T00:00:00') is not a number; "),
-        ({"X": np.where(X == 7, np.nan, X), "y": Y}, ", row 2, column 1: nan is not a finite number"),
-        ({"X": X, "y": np.array([b"a", b"b", b"\xe9", b"c"])}, "cannot be read as an array ('utf-8' codec can't"),
+        (
+            {"X": X, "y": Y, "test_images": X, "y_test": Y},
+            "has y_test without x_test; ",
+        ),
+        (
+            {"X": X, "y": np.zeros(4, "M8[s]")},
+            ", row 0: np.datetime64('1970-01-01T00:00:00') is not a number; ",
+        ),
+        (
+            {"X": np.where(X == 7, np.nan, X), "y": Y},
+            ", row 2, column 1: nan is not a finite number",
+        ),
+        (
+            {"X": X, "y": np.array([b"a", b"b", b"\xe9", b"c"])},
+            "cannot be read as an array ('utf-8' codec can't",
+        ),
     ],
 )
 def test_faults(tmp_path: Path, write: Any, arrays: dict[str, Any], fault: str) -> None:
@@ -120,7 +148,10 @@ class Trap:
 
 def test_nothing_is_unpickled(tmp_path: Path, write: Any) -> None:
     path = write(tmp_path, X=np.array([[Trap()]], object), y=Y[:1])
-    with pytest.raises(DatasetError, match="cannot be read: Object arrays cannot be loaded when allow_pickle=False; "):
+    with pytest.raises(
+        DatasetError,
+        match="cannot be read: Object arrays cannot be loaded when allow_pickle=False; ",
+    ):
         read_array_files(path)
     (tmp_path / "a.npz").write_bytes(pickle.dumps(Trap()))
     with pytest.raises(DatasetError, match=r"pickled .*; check the path and the file$"):
@@ -128,12 +159,17 @@ def test_nothing_is_unpickled(tmp_path: Path, write: Any) -> None:
 
 
 def test_damaged_archives(tmp_path: Path) -> None:
-    """A byte is changed, or the file cut there: it is read to the same values, or refused in one line."""
+    """A byte is changed, or the file cut there: it is read to the same values, or
+    refused in one line.
+    """
     np.savez_compressed(tmp_path / "a.npz", X=X, y=Y)
     content = (tmp_path / "a.npz").read_bytes()
     texts = []
     for place in range(0, len(content), 7):
-        for damaged in (content[:place], content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]):
+        for damaged in (
+            content[:place],
+            content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :],
+        ):
             (tmp_path / "a.npz").write_bytes(damaged)
             try:
                 features, labels = read_array_files(tmp_path / "a.npz").train[:2]
@@ -152,7 +188,9 @@ def test_what_is_not_an_archive(tmp_path: Path) -> None:
         ("x.npy", "has x without y; "),
         ("none.npz", "cannot be read: No such"),
     ):
-        with pytest.raises(DatasetError, match=re.escape(f"'{tmp_path / path}': {fault}")):
+        with pytest.raises(
+            DatasetError, match=re.escape(f"'{tmp_path / path}': {fault}")
+        ):
             read_array_files(tmp_path / path)
     folder = as_npy(tmp_path, X=X, y=Y)
     (folder / "X.npy").write_bytes((folder / "X.npy").read_bytes()[:-3])

@@ -1,4 +1,6 @@
-"""Data sets of your own arrays: what is taken, what is refused, how they are split and scaled, and what they train."""
+"""Data sets of your own arrays: what is taken, what is refused, how they are split and
+scaled, and what they train.
+"""
 
 from typing import Any
 
@@ -17,13 +19,21 @@ from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
 
 RANDOM = np.random.default_rng(5)
 X = RANDOM.standard_normal((60, 3)) * [1, 10, 0.1] + [5, -2, 0]
-CLASSES = np.array(["b", "a", "c"])[np.argmax(X @ RANDOM.standard_normal((3, 3)), axis=1)]
+CLASSES = np.array(["b", "a", "c"])[
+    np.argmax(X @ RANDOM.standard_normal((3, 3)), axis=1)
+]
 CLASSES[:3] = ["a", "b", "c"]
 LABELS = (X @ RANDOM.standard_normal((3, 2)) > 0).astype(int)
 NUMBERS = 200_000 + 60_000 * (X @ RANDOM.standard_normal((3, 2)))
 TARGETS = {"classes": CLASSES, "labels": LABELS, "regression": NUMBERS}
 CONFIG = TrainConfig(
-    epochs=3, batch_size=7, warm_up_steps=0, hidden=(5,), learning_rate=0.1, init="glorot", report_every=60
+    epochs=3,
+    batch_size=7,
+    warm_up_steps=0,
+    hidden=(5,),
+    learning_rate=0.1,
+    init="glorot",
+    report_every=60,
 )
 
 
@@ -37,9 +47,15 @@ def refusal(*args: Any, **kwargs: Any) -> str:
 
 def test_digits_that_float32_rounds_away_are_named():
     times, prices = 100 * X + np.array([0, 1.7e9, 0]), 1e9 + 100 * X[:, :1]
-    with pytest.warns(MlpXpWarning, match="^X: columns 1: the values are equal, or differ in digits that float32"):
+    with pytest.warns(
+        MlpXpWarning,
+        match="^X: columns 1: the values are equal, or differ in digits that float32",
+    ):
         from_arrays(times, CLASSES, backend=open_backend(dtype="float32"))
-    with pytest.warns(MlpXpWarning, match="^y: columns '0': the values are equal, or differ in digits that float32"):
+    with pytest.warns(
+        MlpXpWarning,
+        match="^y: columns '0': the values are equal, or differ in digits that float32",
+    ):
         from_arrays(X, prices, backend=open_backend(dtype="float32"))
     from_arrays(times, prices)  # float64 has them
 
@@ -102,20 +118,33 @@ def test_what_would_train_to_nonsense_is_refused_in_one_line(fault):
 def test_what_float32_does_not_hold_is_named():
     single = open_backend(dtype="float32")
     message = refusal(changed(X, (7, 2), 1e300), CLASSES, backend=single)
-    assert message == "X: row 7, column 2: 1e+300 is too large for float32; remove or replace it"
+    assert (
+        message
+        == "X: row 7, column 2: 1e+300 is too large for float32; remove or replace it"
+    )
     message = refusal(X, changed(NUMBERS, (7, 1), 2e39), backend=single)
-    assert message == "y: row 7, column 1: 2e+39 is too large for float32; remove or replace it"
+    assert (
+        message
+        == "y: row 7, column 1: 2e+39 is too large for float32; remove or replace it"
+    )
 
 
 def test_arrays_of_the_device_give_the_same_numbers(backend: Backend):
     """To the last bit, on all libraries. A row is named all the same."""
     device = backend.asarray(X), backend.asarray(LABELS)
-    dataset, expected = from_arrays(*device, 0.25, backend=backend), from_arrays(X, LABELS, 0.25)
+    dataset, expected = (
+        from_arrays(*device, 0.25, backend=backend),
+        from_arrays(X, LABELS, 0.25),
+    )
     arrays = *dataset[:4], *dataset.prepare.fitted
     assert {*map(type, arrays)} == {type(device[0])}
-    assert_all_equal(map(backend.to_numpy, arrays), (*expected[:4], *expected.prepare.fitted))
+    assert_all_equal(
+        map(backend.to_numpy, arrays), (*expected[:4], *expected.prepare.fitted)
+    )
     device_x = backend.asarray(changed(X, (7, 2), np.nan))
-    assert refusal(device_x, CLASSES, backend=backend).startswith("X: row 7, column 2: nan is not a finite number")
+    assert refusal(device_x, CLASSES, backend=backend).startswith(
+        "X: row 7, column 2: nan is not a finite number"
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,7 +155,8 @@ def test_arrays_of_the_device_give_the_same_numbers(backend: Backend):
         ([3, 7] * 30, {}, "classes", ("3", "7")),
         (np.array(["x", "y"] * 30, object), {}, "classes", ("x", "y")),
         (np.arange(60), {}, "classes", tuple(map(str, range(60)))),
-        (np.arange(60) % 20 * 7, {}, "classes", tuple(str(7 * i) for i in range(20))),  # few
+        # few
+        (np.arange(60) % 20 * 7, {}, "classes", tuple(str(7 * i) for i in range(20))),
         (150 + 7 * (np.arange(60) % 40), {"task": "regression"}, "regression", ("0",)),
         (NUMBERS[:, 0], {}, "regression", ("0",)),
         (ONE_HOT.astype(int), {"task": "labels"}, "labels", ("0", "1", "2")),
@@ -137,15 +167,28 @@ def test_arrays_of_the_device_give_the_same_numbers(backend: Backend):
 def test_labels_of_many_kinds(y, options, task, names):
     dataset = from_arrays(X.tolist(), y, **options)
     assert (dataset.task.name, dataset.class_names) == (task, names)
-    shown = dataset.train_labels if task != "classes" else np.array(names)[dataset.train_labels]
-    np.testing.assert_array_equal(shown.reshape(np.shape(y)), np.array(y).astype(shown.dtype))
+    shown = (
+        dataset.train_labels
+        if task != "classes"
+        else np.array(names)[dataset.train_labels]
+    )
+    np.testing.assert_array_equal(
+        shown.reshape(np.shape(y)), np.array(y).astype(shown.dtype)
+    )
     check_dataset(dataset, open_backend())
 
 
 @pytest.mark.parametrize("task", TARGETS)
-def test_a_share_is_held_out_and_the_rest_is_fitted(task: str, backend: Backend) -> None:
+def test_a_share_is_held_out_and_the_rest_is_fitted(
+    task: str, backend: Backend
+) -> None:
     dataset = from_arrays(X, TARGETS[task], 0.25, backend=backend)
-    held, left = split(np.unique(CLASSES, return_inverse=True)[1] if task == "classes" else None, 60, 0.25, 0)
+    held, left = split(
+        np.unique(CLASSES, return_inverse=True)[1] if task == "classes" else None,
+        60,
+        0.25,
+        0,
+    )
     np.testing.assert_array_equal(backend.to_numpy(dataset.test_inputs), X[held])
     np.testing.assert_array_equal(backend.to_numpy(dataset.train_inputs), X[left])
     pairs = [(dataset.prepare.fitted, X[left])]
@@ -153,7 +196,9 @@ def test_a_share_is_held_out_and_the_rest_is_fitted(task: str, backend: Backend)
         pairs.append((dataset.scaling, NUMBERS[left]))
     for fitted, values in pairs:
         expected = [values.mean(axis=0), values.std(axis=0)]
-        np.testing.assert_allclose([*map(backend.to_numpy, fitted)], expected, rtol=1e-12)
+        np.testing.assert_allclose(
+            [*map(backend.to_numpy, fitted)], expected, rtol=1e-12
+        )
 
 
 # Tables in memory.
@@ -164,26 +209,53 @@ NAMES = ("area", "age", "floor")
 def test_columns_of_a_test_set_are_found_by_their_names() -> None:
     order, back = [2, 0, 1], [1, 0]
     expected = from_arrays(X[20:], NUMBERS[20:], (X[:20], NUMBERS[:20]))
-    turned = frame(X[:20, order], [NAMES[i] for i in order]), frame(NUMBERS[:20, back], ["rent", "price"])
-    dataset = from_arrays(frame(X[20:], NAMES), frame(NUMBERS[20:], ["price", "rent"]), turned)
+    turned = (
+        frame(X[:20, order], [NAMES[i] for i in order]),
+        frame(NUMBERS[:20, back], ["rent", "price"]),
+    )
+    dataset = from_arrays(
+        frame(X[20:], NAMES), frame(NUMBERS[20:], ["price", "rent"]), turned
+    )
     assert_all_equal(dataset[:4], expected[:4])
-    assert (dataset.columns.feature_names, dataset.class_names) == (NAMES, ("price", "rent"))
-    more = frame(np.c_[NUMBERS[:20], X[:20]], ["price", "rent", *NAMES]).assign(extra=[[1]] * 20)
-    np.testing.assert_array_equal(from_arrays(frame(X, NAMES), CLASSES, (more, CLASSES[:20])).test_inputs, X[:20])
+    assert (dataset.columns.feature_names, dataset.class_names) == (
+        NAMES,
+        ("price", "rent"),
+    )
+    more = frame(np.c_[NUMBERS[:20], X[:20]], ["price", "rent", *NAMES]).assign(
+        extra=[[1]] * 20
+    )
+    np.testing.assert_array_equal(
+        from_arrays(frame(X, NAMES), CLASSES, (more, CLASSES[:20])).test_inputs, X[:20]
+    )
 
 
 def test_numbers_of_data_frames_are_the_numbers_they_are() -> None:
     """The same bits as those of arrays; true and false are classes, or 1 and 0."""
     table = frame(X).assign(flag=CLASSES == "a")
     expected = from_arrays(np.c_[X, table["flag"]], CLASSES, 0.25)
-    for each in (table, table.convert_dtypes(), table.convert_dtypes(dtype_backend="pyarrow"), pl.DataFrame(table)):
+    for each in (
+        table,
+        table.convert_dtypes(),
+        table.convert_dtypes(dtype_backend="pyarrow"),
+        pl.DataFrame(table),
+    ):
         found = from_arrays(each, CLASSES, 0.25)
-        assert_all_equal((*found[:4], *found.prepare.fitted), (*expected[:4], *expected.prepare.fitted))
+        assert_all_equal(
+            (*found[:4], *found.prepare.fitted),
+            (*expected[:4], *expected.prepare.fitted),
+        )
         assert found.columns.feature_names == (*table,)
         assert from_arrays(each, each["flag"]).class_names == ("False", "True")
-        assert from_arrays(each, pd.Series(["none", "some"] * 30)).class_names == ("none", "some")
-        assert from_arrays(each, each[["age"]], feature_names=["area"]).class_names == ("age",)
-    with pytest.raises(DatasetError, match=r"^y: row 3: None is neither a number nor text"):
+        assert from_arrays(each, pd.Series(["none", "some"] * 30)).class_names == (
+            "none",
+            "some",
+        )
+        assert from_arrays(each, each[["age"]], feature_names=["area"]).class_names == (
+            "age",
+        )
+    with pytest.raises(
+        DatasetError, match=r"^y: row 3: None is neither a number nor text"
+    ):
         from_arrays(table, table["flag"].astype("boolean").where(table.index != 3))
 
 
@@ -191,7 +263,10 @@ def test_labels_of_pandas_in_another_order_than_their_rows_are_refused() -> None
     table = frame(X)
     shuffled = table["age"].sample(frac=1, random_state=0)
     for arguments in ((table, shuffled), (table, table["age"], (table, shuffled))):
-        with pytest.raises(DatasetError, match=r"y.*: the index has another order than that of X; give y.loc"):
+        with pytest.raises(
+            DatasetError,
+            match=r"y.*: the index has another order than that of X; give y.loc",
+        ):
             from_arrays(*arguments)
     from_arrays(table, shuffled.to_numpy())
 
@@ -205,22 +280,39 @@ def test_features_of_any_dtype_have_their_values(dtype: str) -> None:
     dataset = from_arrays(x, np.arange(24) % 3, standardize=False)
     np.testing.assert_array_equal(dataset.train_inputs, x.astype(float))
     fitted = from_arrays(x, np.arange(24) % 3).prepare.fitted
-    np.testing.assert_allclose(fitted, [x.astype(float).mean(axis=0), x.astype(float).std(axis=0)], rtol=1e-12)
+    np.testing.assert_allclose(
+        fitted, [x.astype(float).mean(axis=0), x.astype(float).std(axis=0)], rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-24, 1e23])
-def test_standardisation_is_fitted_to_the_training_part_alone(scale, backend32: Backend):
-    """Also where the squares are no numbers of float32: there the deviation would be 0 or infinity."""
-    x = (np.random.default_rng(1).standard_normal((10_000, 4)) * [1, 1e3, 1e-3, 1] + [0, 1e3, 1, 7]) * scale
-    dataset = from_arrays(x[:9000], [0, 1] * 4500, (x[9000:] * 50, [0, 1] * 500), backend=backend32)
-    shift, deviation = (backend32.to_numpy(each).astype(float) for each in dataset.prepare.fitted)
+def test_standardisation_is_fitted_to_the_training_part_alone(
+    scale, backend32: Backend
+):
+    """Also where the squares are no numbers of float32: there the deviation would be 0
+    or infinity.
+    """
+    x = (
+        np.random.default_rng(1).standard_normal((10_000, 4)) * [1, 1e3, 1e-3, 1]
+        + [0, 1e3, 1, 7]
+    ) * scale
+    dataset = from_arrays(
+        x[:9000], [0, 1] * 4500, (x[9000:] * 50, [0, 1] * 500), backend=backend32
+    )
+    shift, deviation = (
+        backend32.to_numpy(each).astype(float) for each in dataset.prepare.fitted
+    )
     kept = x[:9000].astype(np.float32).astype(float)
     np.testing.assert_allclose(deviation, kept.std(axis=0), rtol=1e-4)
-    np.testing.assert_allclose((shift - kept.mean(axis=0)) / kept.std(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(
+        (shift - kept.mean(axis=0)) / kept.std(axis=0), 0, atol=1e-4
+    )
 
 
 def test_constant_features_are_named_and_become_exactly_zero(backend32: Backend):
-    """A rounded mean would give each sample the same difference, as large as the rounding."""
+    """A rounded mean would give each sample the same difference, as large as the
+    rounding.
+    """
     values = [1.7e9, 0.1, 1e17 / 3, -1e30, 0.0]
     x = np.stack([np.arange(200.0), *(np.full(200, value) for value in values)], axis=1)
     message = "^X: columns 1, 2, 3, 4, 5: the values are equal"
@@ -228,13 +320,18 @@ def test_constant_features_are_named_and_become_exactly_zero(backend32: Backend)
         dataset = from_arrays(x, np.arange(200) % 2, backend=backend32)
     assert [each.filename for each in warned] == [__file__], "of the caller"
     function, fitted = dataset.prepare
-    rows = backend32.to_numpy(function(dataset.train_inputs, *fitted, dtype=backend32.dtype, xp=backend32.xp))
+    rows = backend32.to_numpy(
+        function(dataset.train_inputs, *fitted, dtype=backend32.dtype, xp=backend32.xp)
+    )
     np.testing.assert_array_equal(rows[:, 1:], 0)
     np.testing.assert_allclose(rows[:, 0].std(), 1, rtol=1e-5)
     with pytest.warns(MlpXpWarning, match="^X: columns 'age': the values are equal"):
-        assert from_arrays(frame(changed(X, (slice(None), 1), 3.5)), CLASSES).columns.names == ("area", "age", "floor")
+        assert from_arrays(
+            frame(changed(X, (slice(None), 1), 3.5)), CLASSES
+        ).columns.names == ("area", "age", "floor")
     with pytest.warns(MlpXpWarning, match="^y: columns '1': the values are equal"):
-        deviation = from_arrays(X, changed(NUMBERS, (slice(None), 1), 0.03)).scaling[1]  # 60 * 0.03 / 60 is not 0.03
+        # 60 * 0.03 / 60 is not 0.03
+        deviation = from_arrays(X, changed(NUMBERS, (slice(None), 1), 0.03)).scaling[1]
     assert deviation[1] == 1
 
 
@@ -244,7 +341,9 @@ def test_numbers_to_predict_of_any_size_are_standardised(scale: float) -> None:
     numbers = NUMBERS / 1e5 * scale
     shift, deviation = from_arrays(X, numbers).scaling
     np.testing.assert_allclose(shift, (NUMBERS / 1e5).mean(axis=0) * scale, rtol=1e-12)
-    np.testing.assert_allclose(deviation, (NUMBERS / 1e5).std(axis=0) * scale, rtol=1e-12)
+    np.testing.assert_allclose(
+        deviation, (NUMBERS / 1e5).std(axis=0) * scale, rtol=1e-12
+    )
     *_, last = train(CONFIG, from_arrays(X, numbers), open_backend())
     assert np.isfinite(last.train_loss)
 
@@ -264,4 +363,6 @@ def test_images_of_bytes_stay_bytes_and_all_else_is_standardised():
         assert (dataset.prepare == BYTES) == (x is images and not options)
         for one, other in zip(dataset.prepare.fitted, fitted, strict=True):
             np.testing.assert_allclose(one, other)
-    assert repr(from_arrays(images, CLASSES)).endswith("60 training and 0 test images of 4 x 5 x 3, 3 classes)")
+    assert repr(from_arrays(images, CLASSES)).endswith(
+        "60 training and 0 test images of 4 x 5 x 3, 3 classes)"
+    )

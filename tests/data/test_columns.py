@@ -1,4 +1,6 @@
-"""Raw tables as features: what is fitted to the training rows, and what other rows become, in files and data frames."""
+"""Raw tables as features: what is fitted to the training rows, and what other rows
+become, in files and data frames.
+"""
 
 import csv
 import shutil
@@ -17,7 +19,16 @@ from helpers import assert_one_line, call
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 
-from mlp_xp import TrainConfig, evaluate, from_arrays, load_dataset, load_run, open_backend, predict, train
+from mlp_xp import (
+    TrainConfig,
+    evaluate,
+    from_arrays,
+    load_dataset,
+    load_run,
+    open_backend,
+    predict,
+    train,
+)
 from mlp_xp.data.columns import TEXT, Column, Columns, Table
 from mlp_xp.data.splitting import split
 from mlp_xp.errors import DatasetError, MlpXpWarning
@@ -38,23 +49,36 @@ def fitted(values: np.ndarray) -> Column:
 
 def write(path: Path, columns: dict[str, list[Any]]) -> Path:
     """Write a table; `german.csv` is as a spreadsheet in German has it."""
-    columns = {name: ["" if value is None else value for value in each] for name, each in columns.items()}
+    columns = {
+        name: ["" if value is None else value for value in each]
+        for name, each in columns.items()
+    }
     if path.name != "german.csv":
         return write_csv(path, columns)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter=";")
         writer.writerow(columns)
         for row in zip(*columns.values(), strict=True):
-            writer.writerow(f"{value:,}".translate(SWAPPED) if isinstance(value, float) else value for value in row)
+            writer.writerow(
+                f"{value:,}".translate(SWAPPED) if isinstance(value, float) else value
+                for value in row
+            )
     return path
 
 
 @pytest.mark.parametrize("name", MIXED)
-def test_features_are_those_of_scikit_learns_transformers(tmp_path: Path, name: str) -> None:
-    """Fitted to the training rows: the median of numbers, and categories in at least 1 % of the rows, and in two."""
+def test_features_are_those_of_scikit_learns_transformers(
+    tmp_path: Path, name: str
+) -> None:
+    """Fitted to the training rows: the median of numbers, and categories in at least 1
+    % of the rows, and in two.
+    """
     table = mixed(name)
     paths = [write(tmp_path / each, table.columns) for each in ("t.csv", "german.csv")]
-    dataset, german = (load_dataset(path, label=table.label, exclude=",".join(table.ids) or None) for path in paths)
+    dataset, german = (
+        load_dataset(path, label=table.label, exclude=",".join(table.ids) or None)
+        for path in paths
+    )
     labels = np.unique(table.columns[table.label], return_inverse=True)[1]
     held, left = split(labels if dataset.task.exclusive else None, len(labels), 0.2, 0)
     expected = []
@@ -64,13 +88,21 @@ def test_features_are_those_of_scikit_learns_transformers(tmp_path: Path, name: 
         gaps = np.array([[value is None] for value in values])
         if any(isinstance(value, str) for value in values):
             words = np.array(values, object)[:, None]
-            encoder = OneHotEncoder(min_frequency=2, handle_unknown="infrequent_if_exist", sparse_output=False)
+            encoder = OneHotEncoder(
+                min_frequency=2,
+                handle_unknown="infrequent_if_exist",
+                sparse_output=False,
+            )
             encoder.fit(words[left][~gaps[left, 0]])
-            expected.append(encoder.transform(np.where(gaps, words[~gaps][0], words)) * ~gaps)
+            expected.append(
+                encoder.transform(np.where(gaps, words[~gaps][0], words)) * ~gaps
+            )
         else:
             kind = "M8[D]" if isinstance(values[0], date) else float
             numbers = np.array(values, kind).astype(float)[:, None]
-            expected.append(SimpleImputer(strategy="median").fit(numbers[left]).transform(numbers))
+            expected.append(
+                SimpleImputer(strategy="median").fit(numbers[left]).transform(numbers)
+            )
         if gaps[left].any():
             expected.append(gaps)
     features = np.concatenate(expected, axis=1)
@@ -83,22 +115,48 @@ def test_features_are_those_of_scikit_learns_transformers(tmp_path: Path, name: 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_a_run_reads_other_tables_by_the_names_of_their_columns(tmp_path: Path) -> None:
-    """It says what it found in its own, and what is wrong with another one, for all columns at once."""
+    """It says what it found in its own, and what is wrong with another one, for all
+    columns at once.
+    """
     table, run = mixed("titanic"), tmp_path / "run"
     path = write(tmp_path / "german.csv", table.columns)
-    outcome = call("train", "--data-dir", path, "--label", table.label, "--epochs", 1, "--run-dir", run)
-    assert "\ncolumns  number: 6, category: 3; separated by ';', decimal commas\n" in outcome.out
+    outcome = call(
+        "train",
+        "--data-dir",
+        path,
+        "--label",
+        table.label,
+        "--epochs",
+        1,
+        "--run-dir",
+        run,
+    )
+    assert (
+        "\ncolumns  number: 6, category: 3; separated by ';', decimal commas\n"
+        in outcome.out
+    )
     labels = table.columns["Survived"]
     assert f"\nclasses  0 ({labels.count(0)}), 1 ({labels.count(1)})\n" in outcome.out
     assert outcome.err.count("\n") == 1
-    assert outcome.err.endswith("to leave columns out, give --exclude PassengerId,Name,Ticket\n")
+    assert outcome.err.endswith(
+        "to leave columns out, give --exclude PassengerId,Name,Ticket\n"
+    )
     with pytest.warns(MlpXpWarning, match="PassengerId"):
         assert load_run(run).columns == load_dataset(path, label=table.label).columns
-    renamed = {f"{name}_" if name in ("Age", "Fare") else name: each for name, each in table.columns.items()}
+    renamed = {
+        f"{name}_" if name in ("Age", "Fare") else name: each
+        for name, each in table.columns.items()
+    }
     wrong = {**table.columns, **dict.fromkeys(("Age", "Fare"), ["7", "x?"] * 75)}
     for columns, fault in (
-        (renamed, ": has no column 'Age' (did you mean 'Age_'?), 'Fare' (did you mean 'Fare_'?); its "),
-        (wrong, ", line 3, column 'Age': 'x?' is not a number; correct it, or train without"),
+        (
+            renamed,
+            ": has no column 'Age' (did you mean 'Age_'?), 'Fare' (did you mean 'Fare_'?); its ",
+        ),
+        (
+            wrong,
+            ", line 3, column 'Age': 'x?' is not a number; correct it, or train without",
+        ),
     ):
         path = write(tmp_path / "other.csv", columns)
         for command in (("predict", run), ("evaluate", run, "--data-dir")):
@@ -111,109 +169,227 @@ def test_a_run_reads_other_tables_by_the_names_of_their_columns(tmp_path: Path) 
         (np.array([1, np.nan, 4, 6]), Column("a", "number", 4.0, flagged=True)),
         (text(["1", "NA", " 4", "6e0"]), Column("a", "number", 4.0, flagged=True)),
         (text(["true", "FALSE", "false", "False"]), Column("a", "number", 0.0)),
-        (text(["1970-01-03", "-", "1970-01-02T13:00:00+01:00"]), Column("a", "date", 1.75, flagged=True)),
-        (text(["03.01.1970", "05.01.1970", ""]), Column("a", "date", 3.0, flagged=True)),
-        (text(["b", "a", "b", "a", "", "c"]), Column("a", "category", None, True, ("a", "b"), other=True)),
+        (
+            text(["1970-01-03", "-", "1970-01-02T13:00:00+01:00"]),
+            Column("a", "date", 1.75, flagged=True),
+        ),
+        (
+            text(["03.01.1970", "05.01.1970", ""]),
+            Column("a", "date", 3.0, flagged=True),
+        ),
+        (
+            text(["b", "a", "b", "a", "", "c"]),
+            Column("a", "category", None, True, ("a", "b"), other=True),
+        ),
         (text(["b", "a", "b", "a"]), Column("a", "category", None, False, ("a", "b"))),
-        (text(["1_000", "2"] * 3), Column("a", "category", None, False, ("1_000", "2"))),
-        (text(["01", "x", "01", "x", "x"]), Column("a", "category", None, False, ("01", "x"))),
+        (
+            text(["1_000", "2"] * 3),
+            Column("a", "category", None, False, ("1_000", "2")),
+        ),
+        (
+            text(["01", "x", "01", "x", "x"]),
+            Column("a", "category", None, False, ("01", "x")),
+        ),
         (text(["a", "b", "c", "", "d"]), Column("a", "category", None, flagged=True)),
-        (text([*"aab" * 67, *["rare"] * 2]), Column("a", "category", None, False, ("a", "b"), other=True)),
+        (
+            text([*"aab" * 67, *["rare"] * 2]),
+            Column("a", "category", None, False, ("a", "b"), other=True),
+        ),
         (
             text([f"{i:02}x" for i in range(40) for _ in range(2 + (i > 5))]),
-            Column("a", "category", None, False, tuple(f"{i:02}x" for i in range(6, 36)), other=True),
+            Column(
+                "a",
+                "category",
+                None,
+                False,
+                tuple(f"{i:02}x" for i in range(6, 36)),
+                other=True,
+            ),
         ),
     ],
 )
 def test_what_a_column_is(values: np.ndarray, expected: Column) -> None:
     if not expected.feature_names:
-        values = np.concatenate([values, values])  # a column without features alone is refused
+        # a column without features alone is refused
+        values = np.concatenate([values, values])
     assert fitted(values) == expected
 
 
 def test_columns_that_differ_in_every_row_are_named_at_once() -> None:
-    """Row numbers, whole numbers in any order, and text; but neither quantities with a fraction nor few rows."""
+    """Row numbers, whole numbers in any order, and text; but neither quantities with a
+    fraction nor few rows.
+    """
     n = np.arange(20.0)
     words = {"name": text(f"x{i}" for i in n), "word": text("xy" * 10)}
     words["day"] = text(["16/01/2020"] * 11 + ["open"] * 9)
-    columns = {"id": n[::-1] * 7, "size": n / 8, **words, "half": np.where(n < 10, n, np.nan)}
+    columns = {
+        "id": n[::-1] * 7,
+        "size": n / 8,
+        **words,
+        "half": np.where(n < 10, n, np.nan),
+    }
     table = Table(tuple(columns), tuple(columns.values()))
-    with pytest.warns(MlpXpWarning, match="do: 'id'; .* used: 'name'; .* look like numbers .*: 'day'$") as warned:
+    with pytest.warns(
+        MlpXpWarning, match="do: 'id'; .* used: 'name'; .* look like numbers .*: 'day'$"
+    ) as warned:
         Columns.fit(table)
     assert len(warned) == 1
-    with pytest.raises(DatasetError, match=r"X: no column can be used; columns that are empty, or text .*: 'name'$"):
+    with pytest.raises(
+        DatasetError,
+        match=r"X: no column can be used; columns that are empty, or text .*: 'name'$",
+    ):
         Columns.fit(Table(("name",), (words["name"],)))
 
 
 def test_other_rows() -> None:
-    """Unseen categories are other, or nothing; gaps are filled; numbers may be text, and the other way round."""
-    values = np.arange(10) / 4, text("xxyyyxxxyz"), text(["1", "1", "2", "2"] + ["A"] * 6)
+    """Unseen categories are other, or nothing; gaps are filled; numbers may be text,
+    and the other way round.
+    """
+    values = (
+        np.arange(10) / 4,
+        text("xxyyyxxxyz"),
+        text(["1", "1", "2", "2"] + ["A"] * 6),
+    )
     columns = Columns.fit(Table(("n", "word", "code"), values))
     codes, words = np.array([1.0, 2, 7, np.nan]), text(["x", "w", "", "y"])
     table = Table(("code", "word", "n"), (codes, words, text(["1", "", "NA", "2.5"])))
-    expected = [[1, 1, 0, 0, 1, 0, 0], [1.125, 0, 0, 1, 0, 1, 0], [1.125, 0, 0, 1, 0, 0, 0], [2.5, 0, 1, 0, 0, 0, 0]]
+    expected = [
+        [1, 1, 0, 0, 1, 0, 0],
+        [1.125, 0, 0, 1, 0, 1, 0],
+        [1.125, 0, 0, 1, 0, 0, 0],
+        [2.5, 0, 1, 0, 0, 0, 0],
+    ]
     np.testing.assert_array_equal(columns.features(table), expected)
     strange = replace(table, columns=(text("BBBB"), text("wwww"), text([""] * 4)))
-    with pytest.warns(MlpXpWarning, match="^none of the values of these columns is known .*: 'n', 'word', 'code'; ch"):
+    with pytest.warns(
+        MlpXpWarning,
+        match="^none of the values of these columns is known .*: 'n', 'word', 'code'; ch",
+    ):
         columns.features(strange)
     assert columns.features(values[0]) is values[0], "an array has features"
     other = Column("c", "category", None, True, ("other",), other=True)
     assert other.feature_names == ("c=other", "c is other", "c is missing")
     days = replace(table, columns=(*table.columns[:2], text(["1970-01-01"] * 4)))
-    with pytest.raises(DatasetError, match=r"X: row 0, column 'n': '1970-01-01' is not a number"):
+    with pytest.raises(
+        DatasetError, match=r"X: row 0, column 'n': '1970-01-01' is not a number"
+    ):
         columns.features(days)
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_a_file_is_read_as_the_training_file(tmp_path: Path) -> None:
-    """With decimal commas, whichever columns are there; and a resumed run, or a data set, needs the same columns."""
-    area, rent = [f"1.{100 + n // 2}" for n in range(20)], [f"{147 + 9 * n},86" for n in range(20)]
+    """With decimal commas, whichever columns are there; and a resumed run, or a data
+    set, needs the same columns.
+    """
+    area, rent = (
+        [f"1.{100 + n // 2}" for n in range(20)],
+        [f"{147 + 9 * n},86" for n in range(20)],
+    )
 
     def table(name: str, columns: dict[str, list[str]]) -> Path:
         rows = [[*columns], *zip(*columns.values(), strict=True)]
         (tmp_path / name).write_text("\n".join(";".join(row) for row in rows))
         return tmp_path / name
 
-    path, run = table("t.csv", {"area": area, "age": ["3", "4"] * 10, "rent": rent}), tmp_path / "run"
-    words = ("train", "--data-dir", path, "--label", "rent", "--run-dir", run, "--epochs", 1)
+    path, run = (
+        table("t.csv", {"area": area, "age": ["3", "4"] * 10, "rent": rent}),
+        tmp_path / "run",
+    )
+    words = (
+        "train",
+        "--data-dir",
+        path,
+        "--label",
+        "rent",
+        "--run-dir",
+        run,
+        "--epochs",
+        1,
+    )
     assert call(*words).code == 0
-    with pytest.warns(MlpXpWarning, match="16 of 20 rows are left out: the network was trained on them"):
-        assert evaluate(run, data=path).result.rmse == pytest.approx(evaluate(run).result.rmse)
-    frame = pd.DataFrame({"area": [float(text.replace(".", "")) for text in area], "age": [3, 4] * 10})
-    whole = table("whole.csv", {"area": area, "age": ["3", "4"] * 10, "rent": ["900"] * 20})
+    with pytest.warns(
+        MlpXpWarning,
+        match="16 of 20 rows are left out: the network was trained on them",
+    ):
+        assert evaluate(run, data=path).result.rmse == pytest.approx(
+            evaluate(run).result.rmse
+        )
+    frame = pd.DataFrame(
+        {"area": [float(text.replace(".", "")) for text in area], "age": [3, 4] * 10}
+    )
+    whole = table(
+        "whole.csv", {"area": area, "age": ["3", "4"] * 10, "rent": ["900"] * 20}
+    )
     for each in (path, whole):
-        np.testing.assert_array_equal(predict(run, each).outputs, predict(run, frame).outputs)
-    assert evaluate(run, data=whole).result.rmse == evaluate(run, data=(frame, [900.0] * 20)).result.rmse
+        np.testing.assert_array_equal(
+            predict(run, each).outputs, predict(run, frame).outputs
+        )
+    assert (
+        evaluate(run, data=whole).result.rmse
+        == evaluate(run, data=(frame, [900.0] * 20)).result.rmse
+    )
     table("t.csv", {"age": area, "area": ["3", "4"] * 10, "rent": rent})
     outcome = call("train", "--resume", run, "--epochs", 2)
-    assert_one_line(outcome, 2, "the run started with other data: columns {'name': 'area'", "not {'name': 'age'")
+    assert_one_line(
+        outcome,
+        2,
+        "the run started with other data: columns {'name': 'area'",
+        "not {'name': 'age'",
+    )
     dates = frame.assign(age=[date(2020, 1, 1), date(2021, 1, 1)] * 10)
-    with pytest.raises(RunError, match="kinds of columns number, number, not number, date"):
-        evaluate(run, data=from_arrays(dates, [900.0, 901.5] * 10, class_names=["rent"]))
+    with pytest.raises(
+        RunError, match="kinds of columns number, number, not number, date"
+    ):
+        evaluate(
+            run, data=from_arrays(dates, [900.0, 901.5] * 10, class_names=["rent"])
+        )
 
 
 def test_a_data_set_whose_gaps_are_filled_with_other_numbers_is_refused() -> None:
     frame, y = pd.DataFrame({"a": [1.5, 2, np.nan, 4] * 5}), [0, 1] * 10
     *_, last = train(TrainConfig(epochs=1), from_arrays(frame, y), open_backend())
-    assert evaluate(last.model, from_arrays(frame, y)).result == evaluate(last.model, (frame, y)).result
-    with pytest.raises(RunError, match=r"medians of columns with gaps 2.0, not 12.0; give data"):
+    assert (
+        evaluate(last.model, from_arrays(frame, y)).result
+        == evaluate(last.model, (frame, y)).result
+    )
+    with pytest.raises(
+        RunError, match=r"medians of columns with gaps 2.0, not 12.0; give data"
+    ):
         evaluate(last.model, from_arrays(frame + 10, y))
 
 
 def test_a_network_of_arrays_takes_tables_of_numbers_alone() -> None:
     frame, y = pd.DataFrame({"a": [1.5, 2] * 10, "b": [3, 4.5, 5, 6] * 5}), [0, 1] * 10
-    *_, last = train(TrainConfig(epochs=1), from_arrays(frame.to_numpy(), y), open_backend())
-    assert evaluate(last.model, (frame, y)).result == evaluate(last.model, (frame.to_numpy(), y)).result
-    for value, fault in (("x", "is not a number"), (np.nan, "nan is not a finite number")):
+    *_, last = train(
+        TrainConfig(epochs=1), from_arrays(frame.to_numpy(), y), open_backend()
+    )
+    assert (
+        evaluate(last.model, (frame, y)).result
+        == evaluate(last.model, (frame.to_numpy(), y)).result
+    )
+    for value, fault in (
+        ("x", "is not a number"),
+        (np.nan, "nan is not a finite number"),
+    ):
         wrong = frame.astype(object).assign(b=[value, *frame["b"][1:]])
-        for use in (lambda X: predict(last.model, X), lambda X: evaluate(last.model, (X, y))):
+        for use in (
+            lambda X: predict(last.model, X),
+            lambda X: evaluate(last.model, (X, y)),
+        ):
             with pytest.raises(DatasetError, match=rf"X: row \d, column .*{fault}"):
                 use(wrong)
 
 
 # Networks of tables as people have them, in use on data frames.
 
-CONFIG = TrainConfig(epochs=1, batch_size=16, hidden=(5,), optimizer="adam", update_order="simultaneous", init="he")
+CONFIG = TrainConfig(
+    epochs=1,
+    batch_size=16,
+    hidden=(5,),
+    optimizer="adam",
+    update_order="simultaneous",
+    init="he",
+)
 
 
 @pytest.fixture(scope="module", params=MIXED)
@@ -230,27 +406,48 @@ def run(request, tmp_path_factory):
 
 @pytest.mark.parametrize("kind", FRAMES)
 def test_evaluate_takes_data_frames(run, kind: str) -> None:
-    """Columns may be in another order and among others; the rows that the network was trained on are known again."""
+    """Columns may be in another order and among others; the rows that the network was
+    trained on are known again.
+    """
     table, path, model = run
-    frame, y = table.frame(kind, reversed(table.columns)), table.frame(kind, [table.label])
-    with pytest.warns(MlpXpWarning, match="120 of 150 rows are left out: the network was trained on them"):
+    frame, y = (
+        table.frame(kind, reversed(table.columns)),
+        table.frame(kind, [table.label]),
+    )
+    with pytest.warns(
+        MlpXpWarning,
+        match="120 of 150 rows are left out: the network was trained on them",
+    ):
         results = [evaluate(model, data).result for data in ((frame, y), frame, path)]
     assert results == results[-1:] * 3
-    assert results[0].loss == pytest.approx(evaluate(model).result.loss, rel=1e-12)  # the rows in another order
+    # the rows in another order
+    assert results[0].loss == pytest.approx(evaluate(model).result.loss, rel=1e-12)
     other = shutil.copy(path, path.with_suffix(".txt"))  # which training takes too
     np.testing.assert_array_equal(model.predict(frame), predict(model, other).values)
-    *_, last = train(CONFIG, from_arrays(table.frame(kind), y, 0.2, task=model.task.name), open_backend())
-    np.testing.assert_array_equal(predict(last.model, path).outputs, predict(model, frame).outputs)
+    *_, last = train(
+        CONFIG,
+        from_arrays(table.frame(kind), y, 0.2, task=model.task.name),
+        open_backend(),
+    )
+    np.testing.assert_array_equal(
+        predict(last.model, path).outputs, predict(model, frame).outputs
+    )
 
 
 def test_tables_that_do_not_fit_are_refused(run) -> None:
     table, _, model = run
     frame, first = table.frame("polars", table.columns), model.columns.names[0]
-    for use in (model.predict, lambda X: predict(model, X), lambda X: evaluate(model, X)):
+    for use in (
+        model.predict,
+        lambda X: predict(model, X),
+        lambda X: evaluate(model, X),
+    ):
         with pytest.raises(DatasetError, match=f"X: has no column '{first}'"):
             use(frame.rename({first: "another"}))
     rows = table.frame("pandas", table.columns)
-    with pytest.raises(DatasetError, match="y: the index has another order than that of X"):
+    with pytest.raises(
+        DatasetError, match="y: the index has another order than that of X"
+    ):
         evaluate(model, (rows, rows[table.label][::-1]))
     for each, fault in (
         (model, f"has no column '{table.label}'"),
@@ -263,6 +460,13 @@ def test_tables_that_do_not_fit_are_refused(run) -> None:
 def test_columns_of_numbers_to_evaluate_are_found_by_their_names() -> None:
     columns = mixed("ames").columns
     frame = pl.DataFrame({name: columns[name] for name in ("Area", "Built", "Price")})
-    *_, last = train(CONFIG, from_arrays(frame[["Area"]], frame[["Built", "Price"]], task="regression"), open_backend())
-    results = [evaluate(last.model, (frame, frame[names])).result for names in (["Built", "Price"], ["Price", "Built"])]
+    *_, last = train(
+        CONFIG,
+        from_arrays(frame[["Area"]], frame[["Built", "Price"]], task="regression"),
+        open_backend(),
+    )
+    results = [
+        evaluate(last.model, (frame, frame[names])).result
+        for names in (["Built", "Price"], ["Price", "Built"])
+    ]
     assert results[0] == results[1]

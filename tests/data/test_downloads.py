@@ -23,16 +23,29 @@ from mlp_xp.data.downloads import DownloadError, fetch
 from mlp_xp.data.registry import DATASETS, IDX_FILES
 
 RANDOM = np.random.default_rng(1)
-IMAGES = [RANDOM.integers(0, 256, (count, 28, 28), dtype=np.uint8) for count in (30, 10)]
-ARRAYS = [IMAGES[0], np.arange(30, dtype=np.uint8) % 10, IMAGES[1], np.arange(10, dtype=np.uint8)]
-CONTENT = {name: gzip.compress(idx_bytes(array), mtime=0) for name, array in zip(IDX_FILES, ARRAYS, strict=True)}
+IMAGES = [
+    RANDOM.integers(0, 256, (count, 28, 28), dtype=np.uint8) for count in (30, 10)
+]
+ARRAYS = [
+    IMAGES[0],
+    np.arange(30, dtype=np.uint8) % 10,
+    IMAGES[1],
+    np.arange(10, dtype=np.uint8),
+]
+CONTENT = {
+    name: gzip.compress(idx_bytes(array), mtime=0)
+    for name, array in zip(IDX_FILES, ARRAYS, strict=True)
+}
 
 
 @contextlib.contextmanager
-def serve(reply: str = "whole", content: dict[str, bytes] = CONTENT) -> Iterator[tuple[str, list[str]]]:
+def serve(
+    reply: str = "whole", content: dict[str, bytes] = CONTENT
+) -> Iterator[tuple[str, list[str]]]:
     """Yield the address of a server and the names of the files that it was asked for.
 
-    reply: what it sends: the whole file; "half" of it; half and then nothing, "stalling"; one bit "altered"; "nothing".
+    reply: what it sends: the whole file; "half" of it; half and then nothing,
+        "stalling"; one bit "altered"; "nothing".
     """
     requests: list[str] = []
 
@@ -47,7 +60,9 @@ def serve(reply: str = "whole", content: dict[str, bytes] = CONTENT) -> Iterator
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            sent = {"whole": data, "altered": data[:-1] + bytes([data[-1] ^ 1])}.get(reply, data[: len(data) // 2])
+            sent = {"whole": data, "altered": data[:-1] + bytes([data[-1] ^ 1])}.get(
+                reply, data[: len(data) // 2]
+            )
             with contextlib.suppress(OSError):
                 self.wfile.write(sent)
                 if reply == "stalling":  # until the other end gives up
@@ -60,7 +75,9 @@ def serve(reply: str = "whole", content: dict[str, bytes] = CONTENT) -> Iterator
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.01}
+        )
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_address[1]}/data/", requests
@@ -79,14 +96,22 @@ def dead() -> Iterator[str]:
 
 @pytest.fixture
 def mirrors(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes the given addresses the mirrors of a data set, and the test's own files its files."""
+    """Makes the given addresses the mirrors of a data set, and the test's own files its
+    files.
+    """
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv(downloads.CACHE_VARIABLE, raising=False)
     monkeypatch.setattr(downloads, "TIMEOUT_SECONDS", 1)
 
-    def set_mirrors(*urls: str, name: str = "kmnist", content: dict[str, bytes] = CONTENT) -> None:
-        checksums = {file: hashlib.sha256(data).hexdigest() for file, data in content.items()}
-        monkeypatch.setitem(DATASETS, name, DATASETS[name]._replace(mirrors=urls, checksums=checksums))
+    def set_mirrors(
+        *urls: str, name: str = "kmnist", content: dict[str, bytes] = CONTENT
+    ) -> None:
+        checksums = {
+            file: hashlib.sha256(data).hexdigest() for file, data in content.items()
+        }
+        monkeypatch.setitem(
+            DATASETS, name, DATASETS[name]._replace(mirrors=urls, checksums=checksums)
+        )
 
     return set_mirrors
 
@@ -110,18 +135,40 @@ def left_behind(cache: Path) -> list[str]:
 
 def test_the_registry_is_well_formed(mnist_dir: Path) -> None:
     for name, source in DATASETS.items():
-        assert {*source.checksums} == ({source.archive} if source.archive else {*source.files})
-        assert all(len(bytes.fromhex(checksum)) == 32 for checksum in source.checksums.values())
-        assert all(mirror.startswith(("http://", "https://")) and mirror.endswith("/") for mirror in source.mirrors)
-        assert len({*source.class_names}) == len(source.class_names) == (26 if name == "emnist-letters" else 10)
+        assert {*source.checksums} == (
+            {source.archive} if source.archive else {*source.files}
+        )
+        assert all(
+            len(bytes.fromhex(checksum)) == 32 for checksum in source.checksums.values()
+        )
+        assert all(
+            mirror.startswith(("http://", "https://")) and mirror.endswith("/")
+            for mirror in source.mirrors
+        )
+        assert (
+            len({*source.class_names})
+            == len(source.class_names)
+            == (26 if name == "emnist-letters" else 10)
+        )
         kinds = ("train-images", "train-labels", "images", "labels")
         assert all(kind in file for kind, file in zip(kinds, source.files, strict=True))
-    sums = {name: hashlib.sha256((mnist_dir / name).read_bytes()).hexdigest() for name in IDX_FILES}
-    listed = [line.split() for line in (mnist_dir / "SHA256SUMS").read_text().splitlines()]
-    assert DATASETS["mnist"].checksums == sums == {name: checksum for checksum, name in listed}
+    sums = {
+        name: hashlib.sha256((mnist_dir / name).read_bytes()).hexdigest()
+        for name in IDX_FILES
+    }
+    listed = [
+        line.split() for line in (mnist_dir / "SHA256SUMS").read_text().splitlines()
+    ]
+    assert (
+        DATASETS["mnist"].checksums
+        == sums
+        == {name: checksum for checksum, name in listed}
+    )
 
 
-def test_downloaded_once_checked_and_fetched_again_if_damaged(tmp_path: Path, mirrors: Any) -> None:
+def test_downloaded_once_checked_and_fetched_again_if_damaged(
+    tmp_path: Path, mirrors: Any
+) -> None:
     with serve(content={name: CONTENT[name] for name in IDX_FILES[:2]}) as (url, _):
         mirrors(url)
         assert "HTTP status 404" in message(tmp_path)
@@ -148,9 +195,15 @@ def test_a_mirror_that_has_failed_is_not_asked_again_while_another_answers(
 
 @pytest.mark.parametrize(
     ("reply", "fault"),
-    [("nothing", "HTTP status 404"), ("half", "ChunkedEncodingError"), ("altered", "wrong checksum")],
+    [
+        ("nothing", "HTTP status 404"),
+        ("half", "ChunkedEncodingError"),
+        ("altered", "wrong checksum"),
+    ],
 )
-def test_every_mirror_fails(tmp_path: Path, mirrors: Any, dead: str, reply: str, fault: str) -> None:
+def test_every_mirror_fails(
+    tmp_path: Path, mirrors: Any, dead: str, reply: str, fault: str
+) -> None:
     """Each is named with its fault, and what was there before is kept."""
     there = tmp_path / "kmnist" / IDX_FILES[0]
     there.parent.mkdir()
@@ -165,12 +218,16 @@ def test_every_mirror_fails(tmp_path: Path, mirrors: Any, dead: str, reply: str,
     assert left_behind(tmp_path) == [IDX_FILES[0]]
 
 
-def test_cache_folder_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_folder_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import pooch
 
     (tmp_path / "file").write_bytes(b"")
     place = str(tmp_path / "file" / "kmnist")
-    assert message(tmp_path / "file").startswith(f"cache_dir: '{place}' cannot be used for kmnist: ")
+    assert message(tmp_path / "file").startswith(
+        f"cache_dir: '{place}' cannot be used for kmnist: "
+    )
 
     def fill(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -179,21 +236,27 @@ def test_cache_folder_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.Mo
     assert "cannot be used for kmnist: No space left on device" in message(tmp_path)
 
 
-def test_where_the_cache_is(tmp_path: Path, mirrors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_cache_is(
+    tmp_path: Path, mirrors: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The argument, or the variable, or the system's folder."""
     import pooch
 
     monkeypatch.setattr(pooch, "os_cache", (tmp_path / "system").joinpath)
     with serve() as (url, _):
         mirrors(url)
-        assert {path.parent for path in fetch("kmnist")} == {tmp_path / "system" / "mlp_xp" / "kmnist"}
+        assert {path.parent for path in fetch("kmnist")} == {
+            tmp_path / "system" / "mlp_xp" / "kmnist"
+        }
         monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path / "a"))
         assert {path.parent for path in fetch("kmnist")} == {tmp_path / "a" / "kmnist"}
         assert get(tmp_path / "b") == CONTENT
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_progress(tmp_path: Path, mirrors: Any, monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+def test_progress(
+    tmp_path: Path, mirrors: Any, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
     """A bar for each file is drawn on a terminal; nothing is printed elsewhere."""
     shown = io.StringIO()
     monkeypatch.setattr(shown, "isatty", lambda: terminal)
@@ -206,28 +269,46 @@ def test_progress(tmp_path: Path, mirrors: Any, monkeypatch: pytest.MonkeyPatch,
 
 
 def test_emnist(tmp_path: Path, mirrors: Any) -> None:
-    """Images are stored column by column, letters are numbered from 1, and both sets are in one archive."""
-    # Not square, so that a transposition left out, or one too many, shows in the shape too.
-    images = {part: RANDOM.integers(0, 256, (count, 5, 3), np.uint8) for part, count in (("train", 60), ("test", 52))}
+    """Images are stored column by column, letters are numbered from 1, and both sets
+    are in one archive.
+    """
+    # Not square, so that a transposition left out, or one too many, shows in the shape
+    # too.
+    images = {
+        part: RANDOM.integers(0, 256, (count, 5, 3), np.uint8)
+        for part, count in (("train", 60), ("test", 52))
+    }
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for split, first, classes in (("letters", 1, 26), ("digits", 0, 10)):
             for part, array in images.items():
                 labels = (np.arange(len(array)) % classes + first).astype(np.uint8)
-                for name, each in (("images-idx3", array.transpose(0, 2, 1)), ("labels-idx1", labels)):
+                for name, each in (
+                    ("images-idx3", array.transpose(0, 2, 1)),
+                    ("labels-idx1", labels),
+                ):
                     data = gzip.compress(idx_bytes(np.ascontiguousarray(each)))
-                    archive.writestr(f"gzip/emnist-{split}-{part}-{name}-ubyte.gz", data)
+                    archive.writestr(
+                        f"gzip/emnist-{split}-{part}-{name}-ubyte.gz", data
+                    )
     content = {"gzip.zip": packed.getvalue()}
     with serve(content=content) as (url, requests):
-        for split, names in (("letters", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"), ("digits", "0123456789")):
+        for split, names in (
+            ("letters", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+            ("digits", "0123456789"),
+        ):
             mirrors(url, name=f"emnist-{split}", content=content)
             dataset = load_dataset(f"emnist-{split}", cache_dir=tmp_path)
             assert dataset.class_names == tuple(names)
             assert_all_equal(dataset[:4:2], images.values())
             assert all(x.flags.c_contiguous for x in dataset[:4:2])
-            assert_all_equal(dataset[1:4:2], [np.arange(len(each)) % len(names) for each in images.values()])
+            assert_all_equal(
+                dataset[1:4:2],
+                [np.arange(len(each)) % len(names) for each in images.values()],
+            )
         assert requests == ["gzip.zip"]
-    assert load_dataset("emnist-digits", cache_dir=tmp_path).name == "emnist-digits"  # without a network
+    # without a network
+    assert load_dataset("emnist-digits", cache_dir=tmp_path).name == "emnist-digits"
     assert left_behind(tmp_path) == ["gzip.zip"]
 
 

@@ -1,4 +1,6 @@
-"""Data frames of pandas, polars and pyarrow mean what the file with the same values means."""
+"""Data frames of pandas, polars and pyarrow mean what the file with the same values
+means.
+"""
 
 import datetime as dt
 from collections.abc import Callable
@@ -25,16 +27,27 @@ VALUES: dict[str, tuple[Any, list[Any]]] = {
     "text": (" a", ["a", ""]),
     "date": (NOON.date(), ["2020-01-02", ""]),
     "datetime": (NOON, ["2020-01-02 12:00:00.678901", ""]),
-    "zone": (NOON.replace(tzinfo=dt.timezone(2 * HOUR)), ["2020-01-02T10:00:00.678901Z", ""]),
+    "zone": (
+        NOON.replace(tzinfo=dt.timezone(2 * HOUR)),
+        ["2020-01-02T10:00:00.678901Z", ""],
+    ),
     "duration": (HOUR, []),
     "bytes": (b"x", []),
 }
-"""A value of a column, and what it and a gap are in a table; nothing for a value that is refused."""
+"""A value of a column, and what it and a gap are in a table; nothing for a value that
+is refused.
+"""
 MORE: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "objects": lambda columns: pd.DataFrame({name: pd.Series(each, dtype=object) for name, each in columns.items()}),
-    "Arrow types": lambda columns: pa.table(columns).to_pandas(types_mapper=pd.ArrowDtype),
+    "objects": lambda columns: pd.DataFrame(
+        {name: pd.Series(each, dtype=object) for name, each in columns.items()}
+    ),
+    "Arrow types": lambda columns: pa.table(columns).to_pandas(
+        types_mapper=pd.ArrowDtype
+    ),
     "categories": lambda columns: pd.DataFrame(columns).astype("category"),
-    "dictionary": lambda columns: pa.table({key: pa.array(each).dictionary_encode() for key, each in columns.items()}),
+    "dictionary": lambda columns: pa.table(
+        {key: pa.array(each).dictionary_encode() for key, each in columns.items()}
+    ),
     "batch": pa.record_batch,
 }
 
@@ -46,7 +59,10 @@ def test_a_column_means_what_its_values_are(name: str, kind: str) -> None:
     columns = {"a": [1, 2], name: [value, None]}
     frame = MORE[kind](columns) if kind in MORE else data_frame(kind, columns)
     if not expected:
-        with pytest.raises(DatasetError, match=f"^X: columns '{name}' hold bytes, lists, durations or the like; give"):
+        with pytest.raises(
+            DatasetError,
+            match=f"^X: columns '{name}' hold bytes, lists, durations or the like; give",
+        ):
             table_of(frame)
         name, expected = "a", [1, 2]
     found = table_of(frame, "X", [name])
@@ -60,16 +76,28 @@ def test_a_column_means_what_its_values_are(name: str, kind: str) -> None:
 def test_what_only_some_libraries_have() -> None:
     """Among text, values are what they are in a file."""
     mixed = [7.0, "a", True, 1.5, pd.Timestamp("2024-01-01"), NOON]
-    frame = pd.DataFrame({"bin": pd.cut(pd.Series([1, 3] * 3), 2), "mixed": mixed, "empty": [None] * 6})
+    frame = pd.DataFrame(
+        {"bin": pd.cut(pd.Series([1, 3] * 3), 2), "mixed": mixed, "empty": [None] * 6}
+    )
     texts = ["7", "a", "True", "1.5", "2024-01-01", "2020-01-02 12:00:00.678901"]
     expected = [["(0.998, 2.0]", "(2.0, 3.0]"] * 3, texts, [""] * 6]
     assert [each.tolist() for each in table_of(frame).columns] == expected
-    assert [table_of(X) for X in (np.eye(2), [[1]], frame["mixed"], pl.Series([1]), pa.array([1]), None)] == [None] * 6
+    assert [
+        table_of(X)
+        for X in (np.eye(2), [[1]], frame["mixed"], pl.Series([1]), pa.array([1]), None)
+    ] == [None] * 6
 
 
 def test_categories_of_text_are_known_in_other_kinds_of_columns() -> None:
-    columns = Columns.fit(table_of(pd.DataFrame({"a": ["1", "true", "True", "2024-01-01", "b", None] * 9})))
-    known = [pd.DataFrame({"a": each}) for each in ([1.0, None], [True, "b"], [pd.Timestamp("2024-01-01"), pd.NaT])]
+    columns = Columns.fit(
+        table_of(
+            pd.DataFrame({"a": ["1", "true", "True", "2024-01-01", "b", None] * 9})
+        )
+    )
+    known = [
+        pd.DataFrame({"a": each})
+        for each in ([1.0, None], [True, "b"], [pd.Timestamp("2024-01-01"), pd.NaT])
+    ]
     assert [columns.features(each).tolist() for each in known] == [
         [[1, 0, 0, 0, 0], [0, 0, 0, 0, 1]],
         [[0, 0, 0, 1, 0], [0, 0, 1, 0, 0]],
@@ -81,11 +109,16 @@ def test_categories_of_text_are_known_in_other_kinds_of_columns() -> None:
 def test_labels_keep_their_kind_and_the_names_of_their_columns(library: Any) -> None:
     """Whole numbers stay such, because they may be classes."""
     frame = library({"b": [1.5, None], "c": [0, 0], "k": [3, 4]})
-    for labels, names in ((library({"k": [3, 4]}), ("k",)), (frame["k"], () if library is pa.table else ("k",))):
+    for labels, names in (
+        (library({"k": [3, 4]}), ("k",)),
+        (frame["k"], () if library is pa.table else ("k",)),
+    ):
         y, found = take_labels("y", labels)
         assert (y.dtype, y.tolist(), found) == (np.int64, [3, 4], names)
     y, names = take_labels("y", frame, ["k", "b"])
     assert (names, y.tolist()[0]) == (("k", "b"), [3, 1.5])
     with pytest.raises(DatasetError, match="y: has no column 'd', 'e'"):
         take_labels("y", frame, ["d", "k", "e"])
-    assert take_labels("y", pa.array(["a", None, "b"]).dictionary_encode())[0].tolist() == ["a", None, "b"]
+    assert take_labels("y", pa.array(["a", None, "b"]).dictionary_encode())[
+        0
+    ].tolist() == ["a", None, "b"]

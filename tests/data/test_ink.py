@@ -1,4 +1,6 @@
-"""Own pictures brought to MNIST's form: what must not matter, and what the result must be."""
+"""Own pictures brought to MNIST's form: what must not matter, and what the result must
+be.
+"""
 
 import io
 from pathlib import Path
@@ -21,23 +23,50 @@ def prepare(picture: Image.Image) -> np.ndarray:
 
 
 def draw(
-    digit: str, face: str = "DejaVuSans", height: int = 100, margin: float = 0.3, dark: bool = True
+    digit: str,
+    face: str = "DejaVuSans",
+    height: int = 100,
+    margin: float = 0.3,
+    dark: bool = True,
 ) -> Image.Image:
-    """A digit, black on white or white on black, with a margin in multiples of the type size."""
+    """A digit, black on white or white on black, with a margin in multiples of the type
+    size.
+    """
     font = ImageFont.truetype(FONTS / f"{face}.ttf", height)
     left, top, right, bottom = font.getbbox(digit)
     edge = int(margin * height)
-    image = Image.new("L", (int(right - left) + 2 * edge, int(bottom - top) + 2 * edge), 255 if dark else 0)
-    ImageDraw.Draw(image).text((edge - left, edge - top), digit, fill=0 if dark else 255, font=font)
+    image = Image.new(
+        "L",
+        (int(right - left) + 2 * edge, int(bottom - top) + 2 * edge),
+        255 if dark else 0,
+    )
+    ImageDraw.Draw(image).text(
+        (edge - left, edge - top), digit, fill=0 if dark else 255, font=font
+    )
     return image
 
 
 def photo(image: Image.Image, random: np.random.Generator) -> Image.Image:
-    """A drawing as a camera sees it: grey ink, a lamp from one side, dark corners, noise, specks, JPEG."""
-    grey = np.asarray(image.resize((500, round(500 * image.height / image.width)), Image.Resampling.BICUBIC)) / 255
-    y, x = np.meshgrid(np.linspace(-1, 1, grey.shape[0]), np.linspace(-1, 1, grey.shape[1]), indexing="ij")
+    """A drawing as a camera sees it: grey ink, a lamp from one side, dark corners,
+    noise, specks, JPEG.
+    """
+    grey = (
+        np.asarray(
+            image.resize(
+                (500, round(500 * image.height / image.width)), Image.Resampling.BICUBIC
+            )
+        )
+        / 255
+    )
+    y, x = np.meshgrid(
+        np.linspace(-1, 1, grey.shape[0]),
+        np.linspace(-1, 1, grey.shape[1]),
+        indexing="ij",
+    )
     angle = random.uniform(0, 2 * np.pi)
-    seen = (0.3 + 0.7 * grey) * (0.75 + 0.15 * (np.cos(angle) * x + np.sin(angle) * y) - 0.1 * (x**2 + y**2))
+    seen = (0.3 + 0.7 * grey) * (
+        0.75 + 0.15 * (np.cos(angle) * x + np.sin(angle) * y) - 0.1 * (x**2 + y**2)
+    )
     for row, column in random.integers(0, min(grey.shape) - 4, (5, 2)):
         seen[row : row + 3, column : column + 3] *= 0.4
     seen += random.normal(0, 0.02, seen.shape)
@@ -47,7 +76,9 @@ def photo(image: Image.Image, random: np.random.Generator) -> Image.Image:
 
 
 def likeness(a: np.ndarray, b: np.ndarray) -> float:
-    """The correlation of two results; a centre of mass half-way between pixels may be moved to either."""
+    """The correlation of two results; a centre of mass half-way between pixels may be
+    moved to either.
+    """
     moved = (np.roll(b, (i, j), axis=(0, 1)) for i in (-1, 0, 1) for j in (-1, 0, 1))
     return max(float(np.corrcoef(a.ravel(), each.ravel())[0, 1]) for each in moved)
 
@@ -66,7 +97,10 @@ def test_result_is_as_mnist_was_made(digit: str) -> None:
     rows, columns = np.nonzero(result)
     assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
     amounts = result.astype(float)
-    centre = [np.sum(amounts.sum(axis=1 - axis) * np.arange(28)) / amounts.sum() for axis in (0, 1)]
+    centre = [
+        np.sum(amounts.sum(axis=1 - axis) * np.arange(28)) / amounts.sum()
+        for axis in (0, 1)
+    ]
     assert np.all(np.abs(np.array(centre) - 14) <= 0.5)
 
 
@@ -98,7 +132,9 @@ def test_polarity_position_and_size_hardly_matter(digit: str) -> None:
     corner = Image.new("L", (400, 300), 255)
     corner.paste(drawn, (400 - drawn.width, 300 - drawn.height))
     np.testing.assert_array_equal(prepared, prepare(corner))
-    enlarged = drawn.resize((7 * drawn.width, 7 * drawn.height), Image.Resampling.NEAREST)
+    enlarged = drawn.resize(
+        (7 * drawn.width, 7 * drawn.height), Image.Resampling.NEAREST
+    )
     assert likeness(prepared, prepare(enlarged)) > 0.99
 
 
@@ -118,17 +154,26 @@ def test_the_dot_on_an_i_is_no_dirt() -> None:
 
 
 def test_pixels_that_touch_at_a_corner_are_one_piece() -> None:
-    """The diagonal is part of the drawing, so that the block at its end is not enlarged to the whole picture."""
+    """The diagonal is part of the drawing, so that the block at its end is not enlarged
+    to the whole picture.
+    """
     image = np.full((100, 100), 255, np.uint8)
     image[10:30, 10:30] = 0
     image[np.arange(30, 80), np.arange(30, 80)] = 0
     assert np.count_nonzero(prepare(Image.fromarray(image))) < 200
 
 
-def test_enlarged_or_photographed_digits_of_mnist_are_the_same_again(random: np.random.Generator) -> None:
+def test_enlarged_or_photographed_digits_of_mnist_are_the_same_again(
+    random: np.random.Generator,
+) -> None:
     for original in load_dataset("mnist").test_inputs[:25]:
-        enlarged = Image.fromarray(255 - original).resize((196, 196), Image.Resampling.BICUBIC)
-        for image in (enlarged, photo(Image.fromarray(255 - np.pad(original, 6)), random)):
+        enlarged = Image.fromarray(255 - original).resize(
+            (196, 196), Image.Resampling.BICUBIC
+        )
+        for image in (
+            enlarged,
+            photo(Image.fromarray(255 - np.pad(original, 6)), random),
+        ):
             assert likeness(prepare(image), original) > 0.85
 
 
@@ -141,7 +186,8 @@ def test_paper_is_a_quadratic_known_from_its_border_alone() -> None:
     seen = light.copy()
     seen[20:70, 30:90] = 0.1
     np.testing.assert_allclose(paper(seen), light, rtol=0, atol=1e-9)
-    # Ink that reaches the border in one place: least squares would be off by 0.15 there.
+    # Ink that reaches the border in one place: least squares would be off by 0.15
+    # there.
     seen[:20, 40:60] = 0.1
     np.testing.assert_allclose(paper(seen), light, rtol=0, atol=0.01)
 
@@ -153,4 +199,6 @@ def test_blank(random: np.random.Generator) -> None:
     for shape in ((1, 1), (1, 300), (50, 50, 3)):
         assert prepare_image(np.full(shape, 255, np.uint8)) is None
     y, x = np.meshgrid(np.linspace(-1, 1, 200), np.linspace(-1, 1, 300), indexing="ij")
-    assert find_ink(0.6 + 0.2 * x - 0.1 * y**2 + random.normal(0, 0.02, x.shape)) is None
+    assert (
+        find_ink(0.6 + 0.2 * x - 0.1 * y**2 + random.normal(0, 0.02, x.shape)) is None
+    )

@@ -1,4 +1,6 @@
-"""Your own files as data sets: the same arrays and figures as in memory, runs that read them again, and faults."""
+"""Your own files as data sets: the same arrays and figures as in memory, runs that read
+them again, and faults.
+"""
 
 import csv
 import json
@@ -26,9 +28,10 @@ RANDOM = np.random.default_rng(7)
 NAMES = np.array(["ant", "bee", "cat"])
 LABELS = np.arange(90) % 3
 TABLE = RANDOM.normal(size=(90, 4)) + LABELS[:, None] * [1, -1, 0, 2]
-IMAGES = (RANDOM.integers(0, 90, (90, 5, 6)) + 80 * (np.arange(30).reshape(5, 6) % 3 == LABELS[:, None, None])).astype(
-    np.uint8
-)
+IMAGES = (
+    RANDOM.integers(0, 90, (90, 5, 6))
+    + 80 * (np.arange(30).reshape(5, 6) % 3 == LABELS[:, None, None])
+).astype(np.uint8)
 
 
 def write_npy(path: Path, features: np.ndarray, labels: np.ndarray) -> Path:
@@ -38,7 +41,12 @@ def write_npy(path: Path, features: np.ndarray, labels: np.ndarray) -> Path:
     return path
 
 
-WRITERS = {".csv": write_samples, ".parquet": write_samples, ".npz": write_npz, "": write_npy}
+WRITERS = {
+    ".csv": write_samples,
+    ".parquet": write_samples,
+    ".npz": write_npz,
+    "": write_npy,
+}
 ARRAYS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
 
 
@@ -49,38 +57,64 @@ def assert_same(one: Dataset, other: Dataset, backend: Backend) -> None:
         assert (mine is None) == (others is None)
         if mine is not None:
             assert mine.dtype == others.dtype
-            np.testing.assert_array_equal(backend.to_numpy(mine), backend.to_numpy(others))
-    assert_all_equal(*(map(backend.to_numpy, each.prepare.fitted) for each in (one, other)))
+            np.testing.assert_array_equal(
+                backend.to_numpy(mine), backend.to_numpy(others)
+            )
+    assert_all_equal(
+        *(map(backend.to_numpy, each.prepare.fitted) for each in (one, other))
+    )
     assert one.prepare.function is other.prepare.function
     assert (one.class_names, one.task) == (other.class_names, other.task)
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_arrays_are_those_of_memory(tmp_path: Path, backend: Backend, suffix: str) -> None:
+def test_arrays_are_those_of_memory(
+    tmp_path: Path, backend: Backend, suffix: str
+) -> None:
     path = WRITERS[suffix](tmp_path / f"data{suffix}", TABLE, NAMES[LABELS])
     label = "kind" if suffix in (".csv", ".parquet") else None
     loaded = load_dataset(path, backend, label=label, test_fraction=0.3, split_seed=5)
-    assert_same(loaded, from_arrays(TABLE, NAMES[LABELS], 0.3, backend=backend, seed=5), backend)
-    assert (loaded.name, loaded.origin) == (str(path), Origin(label, test_fraction=0.3, split_seed=5))
+    assert_same(
+        loaded, from_arrays(TABLE, NAMES[LABELS], 0.3, backend=backend, seed=5), backend
+    )
+    assert (loaded.name, loaded.origin) == (
+        str(path),
+        Origin(label, test_fraction=0.3, split_seed=5),
+    )
     whole = load_dataset(path, backend, label=label, test_fraction=0)
     assert_same(whole, from_arrays(TABLE, NAMES[LABELS], backend=backend), backend)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_are_those_of_memory(tmp_path: Path, backend: Backend, channels: int) -> None:
-    images = IMAGES if channels == 1 else np.stack([IMAGES, 255 - IMAGES, IMAGES // 2], axis=-1)
+def test_pictures_are_those_of_memory(
+    tmp_path: Path, backend: Backend, channels: int
+) -> None:
+    images = (
+        IMAGES
+        if channels == 1
+        else np.stack([IMAGES, 255 - IMAGES, IMAGES // 2], axis=-1)
+    )
     path = write_pictures(tmp_path / "data", images, NAMES[LABELS])
     order = np.argsort(LABELS, kind="stable")
-    expected = from_arrays(images[order], LABELS[order], 0.2, backend=backend, class_names=NAMES.tolist())
+    expected = from_arrays(
+        images[order], LABELS[order], 0.2, backend=backend, class_names=NAMES.tolist()
+    )
     assert_same(load_dataset(path, backend), expected, backend)
 
 
 def test_two_tables(tmp_path: Path) -> None:
     write_samples(tmp_path / "my-train.csv", TABLE[:60], NAMES[LABELS[:60]])
     # The columns may be in another order.
-    write_samples(tmp_path / "my-test.csv", TABLE[60:, ::-1], NAMES[LABELS[60:]], ["x3", "x2", "x1", "x0"])
+    write_samples(
+        tmp_path / "my-test.csv",
+        TABLE[60:, ::-1],
+        NAMES[LABELS[60:]],
+        ["x3", "x2", "x1", "x0"],
+    )
     loaded = load_dataset(tmp_path, label="kind")
-    expected = from_arrays(TABLE[:60], NAMES[LABELS[:60]], (TABLE[60:], NAMES[LABELS[60:]]))
+    expected = from_arrays(
+        TABLE[:60], NAMES[LABELS[:60]], (TABLE[60:], NAMES[LABELS[60:]])
+    )
     assert_same(loaded, expected, open_backend())
 
 
@@ -88,21 +122,42 @@ def test_two_tables(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_a_run_reads_its_data_as_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_reads_its_data_as_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    columns = {f"x{i}": column.tolist() for i, column in enumerate(TABLE.T)} | {"kind": NAMES[LABELS]}
+    columns = {f"x{i}": column.tolist() for i, column in enumerate(TABLE.T)} | {
+        "kind": NAMES[LABELS]
+    }
     write_csv(tmp_path / "t.csv", {"id": [f"n{i}" for i in range(90)], **columns})
     options = "--label kind --exclude id --test-fraction 0.25 --split-seed 3 --no-stratify --epochs 2"
-    assert call("train", "--data-dir", "t.csv", *options.split(), "--run-dir", "run")[::2] == (0, "")
+    assert call("train", "--data-dir", "t.csv", *options.split(), "--run-dir", "run")[
+        ::2
+    ] == (0, "")
     shown = call("evaluate", "run")
     assert (shown.code, shown.err) == (0, "")
-    assert call("train", "--config", "run/config.json", "--run-dir", "again")[::2] == (0, "")
+    assert call("train", "--config", "run/config.json", "--run-dir", "again")[::2] == (
+        0,
+        "",
+    )
     assert_same_run(tmp_path / "again", tmp_path / "run")
     assert load_run("run").columns.feature_names == ("x0", "x1", "x2", "x3")
-    moved = call("evaluate", "again", "--data-dir", write_csv(tmp_path / "moved.csv", columns))
-    assert moved == (*shown[:2], "warning: 68 of 90 rows are left out: the network was trained on them\n")
-    write_csv(tmp_path / "t.csv", {"id": range(90), **columns, "x0": [n / 8 for n in range(90)]})
-    assert_one_line(call("evaluate", "run"), 2, native("'run/config.json': the run started with other data"))
+    moved = call(
+        "evaluate", "again", "--data-dir", write_csv(tmp_path / "moved.csv", columns)
+    )
+    assert moved == (
+        *shown[:2],
+        "warning: 68 of 90 rows are left out: the network was trained on them\n",
+    )
+    write_csv(
+        tmp_path / "t.csv",
+        {"id": range(90), **columns, "x0": [n / 8 for n in range(90)]},
+    )
+    assert_one_line(
+        call("evaluate", "run"),
+        2,
+        native("'run/config.json': the run started with other data"),
+    )
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -110,12 +165,28 @@ def test_a_run_that_learned_nothing_says_so(tmp_path: Path) -> None:
     """Its accuracy may be high: here it names the most frequent class for every row."""
     kinds = (np.arange(90) % 9 == 0).astype(int)
     path = write_samples(tmp_path / "t.csv", TABLE, kinds)
-    words = ("train", "--label", "kind", "--split-seed", 3, "--run-dir", tmp_path / "run", "--epochs")
-    outcome = call(*words, 20, "--init", "glorot", "--learning-rate", 0.001, "--data-dir", path)
-    assert "\nno better than always naming 0, the most frequent class (88.89 %); try a lower --learn" in outcome.out
+    words = (
+        "train",
+        "--label",
+        "kind",
+        "--split-seed",
+        3,
+        "--run-dir",
+        tmp_path / "run",
+        "--epochs",
+    )
+    outcome = call(
+        *words, 20, "--init", "glorot", "--learning-rate", 0.001, "--data-dir", path
+    )
+    assert (
+        "\nno better than always naming 0, the most frequent class (88.89 %); try a lower --learn"
+        in outcome.out
+    )
     assert " 88.89 % of 18 test samples right" in outcome.out
     path = write_samples(tmp_path / "u.csv", TABLE + 3 * kinds[:, None], kinds)
-    assert "no better than" not in call(*words, 30, "--data-dir", path, "--overwrite").out
+    assert (
+        "no better than" not in call(*words, 30, "--data-dir", path, "--overwrite").out
+    )
 
 
 # Predictions.
@@ -123,13 +194,25 @@ def test_a_run_that_learned_nothing_says_so(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs on a table, on numbers in it, on grey pictures and on resized ones in colour."""
+    """Runs on a table, on numbers in it, on grey pictures and on resized ones in
+    colour.
+    """
     place = tmp_path_factory.mktemp("runs")
     write_samples(place / "table.csv", TABLE, NAMES[LABELS])
     write_samples(place / "numbers.csv", TABLE[:, :3], TABLE[:, 3] * 2)
     write_pictures(place / "grey", IMAGES, NAMES[LABELS])
-    write_pictures(place / "colour", np.stack([IMAGES] * 2 + [IMAGES[:, ::-1]], axis=-1), NAMES[LABELS])
-    config = TrainConfig(epochs=2, batch_size=8, activation="relu", init="he", update_order="simultaneous")
+    write_pictures(
+        place / "colour",
+        np.stack([IMAGES] * 2 + [IMAGES[:, ::-1]], axis=-1),
+        NAMES[LABELS],
+    )
+    config = TrainConfig(
+        epochs=2,
+        batch_size=8,
+        activation="relu",
+        init="he",
+        update_order="simultaneous",
+    )
     for name, options in (
         ("table.csv", {"label": "kind"}),
         ("numbers.csv", {"label": "kind"}),
@@ -138,7 +221,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         dataset = load_dataset(place / name, test_fraction=0.3, **options)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("mlp_xp.api.draw_run", lambda *_: None)  # which takes a second
+            # which takes a second
+            patch.setattr("mlp_xp.api.draw_run", lambda *_: None)
             list(train(config, dataset, open_backend(), run_dir=place / f"run-{name}"))
     return place
 
@@ -147,28 +231,58 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
-def test_predictions_of_a_table_are_those_of_the_evaluation(runs: Path, tmp_path: Path) -> None:
-    """The rows of the test set, with the columns in another order, and others between them."""
+def test_predictions_of_a_table_are_those_of_the_evaluation(
+    runs: Path, tmp_path: Path
+) -> None:
+    """The rows of the test set, with the columns in another order, and others between
+    them.
+    """
     order, _ = split(LABELS, 90, 0.3, 0)
-    columns = {"id": [f"n{i}" for i in order], **{f"x{i}": TABLE[order, i].tolist() for i in (2, 0, 3, 1)}}
+    columns = {
+        "id": [f"n{i}" for i in order],
+        **{f"x{i}": TABLE[order, i].tolist() for i in (2, 0, 3, 1)},
+    }
     run, path = runs / "run-table.csv", write_csv(tmp_path / "test.csv", columns)
     rows = rows_of(call("predict", run, path, "--csv").out)
     assert [row["row"] for row in rows] == [str(i) for i in range(1, 28)]
-    right = np.mean([row["class"] == NAMES[LABELS[i]] for row, i in zip(rows, order, strict=True)])
+    right = np.mean(
+        [row["class"] == NAMES[LABELS[i]] for row, i in zip(rows, order, strict=True)]
+    )
     assert right == pytest.approx(evaluate(run).result.accuracy)
     outputs = predict(run, path).outputs
-    np.testing.assert_array_equal([[float(row[name]) for name in NAMES] for row in rows], outputs)
+    np.testing.assert_array_equal(
+        [[float(row[name]) for name in NAMES] for row in rows], outputs
+    )
     first = json.loads(call("predict", run, path, "--json").out.partition("\n")[0])
-    assert first == {"row": 1, "class": rows[0]["class"], "probabilities": dict(zip(NAMES, outputs[0], strict=True))}
+    assert first == {
+        "row": 1,
+        "class": rows[0]["class"],
+        "probabilities": dict(zip(NAMES, outputs[0], strict=True)),
+    }
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_predictions_repeat_columns_as_they_are_written(runs: Path, tmp_path: Path, suffix: str) -> None:
-    """A key may have zeros in front; and the numbers of the network may be among the columns that are kept."""
-    kept = {"id": [f"{i:03}" for i in range(90)], "note, all": ["NA", 'a "b"', ""] * 30, "x1": TABLE[:, 1].tolist()}
+def test_predictions_repeat_columns_as_they_are_written(
+    runs: Path, tmp_path: Path, suffix: str
+) -> None:
+    """A key may have zeros in front; and the numbers of the network may be among the
+    columns that are kept.
+    """
+    kept = {
+        "id": [f"{i:03}" for i in range(90)],
+        "note, all": ["NA", 'a "b"', ""] * 30,
+        "x1": TABLE[:, 1].tolist(),
+    }
     columns = {**kept, **{f"x{i}": TABLE[:, i].tolist() for i in range(4)}}
-    words = ("predict", runs / "run-table.csv", write_csv(tmp_path / f"new{suffix}", columns))
-    rows, plain = (rows_of(call(*words, "--csv", *more).out) for more in (["--keep", 'id,"note, all",x1'], []))
+    words = (
+        "predict",
+        runs / "run-table.csv",
+        write_csv(tmp_path / f"new{suffix}", columns),
+    )
+    rows, plain = (
+        rows_of(call(*words, "--csv", *more).out)
+        for more in (["--keep", 'id,"note, all",x1'], [])
+    )
     assert [*rows[0]] == ["row", *kept, "class", *NAMES]
     for name, values in kept.items():
         assert [row.pop(name) for row in rows] == [*map(str, values)]
@@ -176,29 +290,48 @@ def test_predictions_repeat_columns_as_they_are_written(runs: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("name", "size"), [("grey", None), ("colour", 5)])
-def test_predictions_of_pictures_are_those_of_the_evaluation(runs: Path, name: str, size: int | None) -> None:
+def test_predictions_of_pictures_are_those_of_the_evaluation(
+    runs: Path, name: str, size: int | None
+) -> None:
     """Pictures are read as for the training: neither centred nor inverted."""
     dataset = load_dataset(runs / name, test_fraction=0.3, picture_size=size)
     run = runs / f"run-{name}"
-    found = rows_of(call("predict", run, *(runs / name / each for each in NAMES), "--csv").out)
+    found = rows_of(
+        call("predict", run, *(runs / name / each for each in NAMES), "--csv").out
+    )
     assert [Path(row["picture"]).parent.name for row in found] == sorted(NAMES[LABELS])
     whole = rows_of(call("predict", run, runs / name, "--csv").out)
     assert whole == found, "of the folder as it was trained on"
     order, _ = split(np.sort(LABELS), 90, 0.3, 0)
-    right = np.mean([found[i]["class"] == Path(found[i]["picture"]).parent.name for i in order])
+    right = np.mean(
+        [found[i]["class"] == Path(found[i]["picture"]).parent.name for i in order]
+    )
     assert right == pytest.approx(evaluate(run, data=dataset).result.accuracy)
     assert call("predict", run, runs / name / "ant", "--show").code == 0
-    model = load_run(run)._replace(source="the network", sha256="")  # it knows alone how it reads pictures
-    one, other = predict(model, str(runs / name / "ant")), predict(run, runs / name / "ant")
+    # it knows alone how it reads pictures
+    model = load_run(run)._replace(source="the network", sha256="")
+    one, other = (
+        predict(model, str(runs / name / "ant")),
+        predict(run, runs / name / "ant"),
+    )
     np.testing.assert_array_equal(one.outputs, other.outputs)
 
 
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        (["run-table.csv", "numbers.csv"], "'numbers.csv': has no column 'x3'; its columns are"),
-        (["run-grey", "table.csv"], "takes images of 5 x 6; use a run that was trained on a table"),
-        (["run-table.csv", "table.csv", "grey/ant"], "'table.csv': is a table; give it alone"),
+        (
+            ["run-table.csv", "numbers.csv"],
+            "'numbers.csv': has no column 'x3'; its columns are",
+        ),
+        (
+            ["run-grey", "table.csv"],
+            "takes images of 5 x 6; use a run that was trained on a table",
+        ),
+        (
+            ["run-table.csv", "table.csv", "grey/ant"],
+            "'table.csv': is a table; give it alone",
+        ),
         (
             ["run-table.csv", "table.csv", "--csv", "--keep", "id,x1,nr"],
             "'table.csv': has no column 'id' (did you mean 'ki",
@@ -210,29 +343,53 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(runs: Path, name: s
         ),
     ],
 )
-def test_faults_of_predictions(runs: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], fault: str) -> None:
+def test_faults_of_predictions(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], fault: str
+) -> None:
     monkeypatch.chdir(runs)
     assert_one_line(call("predict", *arguments), 2, fault)
 
 
 def test_pictures_do_not_fit_square_images_of_floats(runs: Path) -> None:
     """Which numbers stand for white and black is not known."""
-    model = load_run(runs / "run-grey")._replace(kind="arrays", prepare=Preparation(unchanged), input_shape=(5, 5))
+    model = load_run(runs / "run-grey")._replace(
+        kind="arrays", prepare=Preparation(unchanged), input_shape=(5, 5)
+    )
     said = "takes images of 5 x 5 floats; use a run that was trained on pictures, or square images of b"
     with pytest.raises(MlpXpError, match=said):
         predict(model, runs / "grey" / "ant")
 
 
-def test_other_data_must_have_the_same_columns_and_classes(runs: Path, tmp_path: Path) -> None:
-    """Else other columns, or other classes in the same number, would be evaluated to nonsense."""
-    others = write_samples(tmp_path / "others.csv", TABLE + 0.1, NAMES[LABELS], ["x0", "x1", "x2", "y"])
-    dogs = write_samples(tmp_path / "dogs.csv", TABLE + 0.1, np.array(["ant", "bee", "dog"])[LABELS])
+def test_other_data_must_have_the_same_columns_and_classes(
+    runs: Path, tmp_path: Path
+) -> None:
+    """Else other columns, or other classes in the same number, would be evaluated to
+    nonsense.
+    """
+    others = write_samples(
+        tmp_path / "others.csv", TABLE + 0.1, NAMES[LABELS], ["x0", "x1", "x2", "y"]
+    )
+    dogs = write_samples(
+        tmp_path / "dogs.csv", TABLE + 0.1, np.array(["ant", "bee", "dog"])[LABELS]
+    )
     smaller = write_pictures(tmp_path / "smaller", IMAGES[:, :4], NAMES[LABELS])
     for name, data, fault in (
         ("run-table.csv", others, "others.csv': has no column 'x3'"),
-        ("run-table.csv", dogs, "dogs.csv', line 4, column 'kind': the label 'dog' is none of the 3 classes; they are"),
-        ("run-table.csv", runs / "grey", f"'{runs / 'grey'}': holds pictures, which cannot be read as the run's"),
-        ("run-grey", others, f"'{others}': holds a table, which cannot be read as the run's own data were"),
+        (
+            "run-table.csv",
+            dogs,
+            "dogs.csv', line 4, column 'kind': the label 'dog' is none of the 3 classes; they are",
+        ),
+        (
+            "run-table.csv",
+            runs / "grey",
+            f"'{runs / 'grey'}': holds pictures, which cannot be read as the run's",
+        ),
+        (
+            "run-grey",
+            others,
+            f"'{others}': holds a table, which cannot be read as the run's own data were",
+        ),
         ("run-grey", smaller, "not images of 4 x 6; give data and runs with the same"),
     ):
         assert_one_line(call("evaluate", runs / name, "--data-dir", data), 2, fault)
@@ -258,19 +415,38 @@ def test_all_samples_of_other_data_are_used(runs: Path, tmp_path: Path) -> None:
     assert shown(tmp_path / "parts") == f"{100 * right:.2f} % of 7 test samples right"
 
 
-def test_labels_of_other_files_are_matched_by_their_text(tmp_path: Path, no_pictures: None) -> None:
+def test_labels_of_other_files_are_matched_by_their_text(
+    tmp_path: Path, no_pictures: None
+) -> None:
     """Also where all labels of a file are numbers."""
-    run, path = tmp_path / "run", write_samples(tmp_path / "t.csv", TABLE, np.array(["01", "1", "x"])[LABELS])
-    options = ("--data-dir", path, "--label", "kind", "--task", "classes", "--epochs", 2)
+    run, path = (
+        tmp_path / "run",
+        write_samples(tmp_path / "t.csv", TABLE, np.array(["01", "1", "x"])[LABELS]),
+    )
+    options = (
+        "--data-dir",
+        path,
+        "--label",
+        "kind",
+        "--task",
+        "classes",
+        "--epochs",
+        2,
+    )
     assert call("train", *options, "--run-dir", run).code == 0
     for label in ("01", "1", "x"):
         path = write_samples(tmp_path / "new.csv", TABLE + 0.25, [label] * 90)
         right = np.mean(load_run(run).predict(TABLE + 0.25) == label)
         outcome = call("evaluate", run, "--data-dir", path)
-        assert (outcome.err, outcome.out.partition(",")[0]) == ("", f"{100 * right:.2f} % of 90 test samples right")
+        assert (outcome.err, outcome.out.partition(",")[0]) == (
+            "",
+            f"{100 * right:.2f} % of 90 test samples right",
+        )
 
 
-def test_numbers_of_other_data_are_in_the_units_of_the_model(runs: Path, tmp_path: Path) -> None:
+def test_numbers_of_other_data_are_in_the_units_of_the_model(
+    runs: Path, tmp_path: Path
+) -> None:
     """Also where these have another mean and deviation."""
     run, y = runs / "run-numbers.csv", TABLE[:, 3] * 20 + 7
     path = write_samples(tmp_path / "other.csv", TABLE[:, :3], y)
@@ -279,7 +455,10 @@ def test_numbers_of_other_data_are_in_the_units_of_the_model(runs: Path, tmp_pat
     dataset = from_arrays(TABLE[:9, :3], y[:9], (TABLE[:, :3], y), standardize=False)
     for data in (path, dataset):
         result = evaluate(run, data=data).result
-        assert (result.samples, result.rmse) == (90, pytest.approx(np.mean((y - predicted) ** 2) ** 0.5))
+        assert (result.samples, result.rmse) == (
+            90,
+            pytest.approx(np.mean((y - predicted) ** 2) ** 0.5),
+        )
         assert result.r2 == pytest.approx(1 - ((y - predicted) ** 2).sum() / total)
 
 
@@ -293,26 +472,78 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_npz(place / "good.npz", TABLE, LABELS)
     write_pictures(place / "pictures", IMAGES, NAMES[LABELS])
     write_samples(place / "other" / "train.csv", TABLE, NAMES[LABELS])
-    write_samples(place / "other" / "test.csv", TABLE + 1, np.where(LABELS == 2, "dog", NAMES[LABELS]))
+    write_samples(
+        place / "other" / "test.csv",
+        TABLE + 1,
+        np.where(LABELS == 2, "dog", NAMES[LABELS]),
+    )
     return place
 
 
 @pytest.mark.parametrize(
     ("path", "options", "fault"),
     [
-        ("good.csv", "", "--label: 'good.csv': needs the name of the column with the labels: 'x0', 'x1', 'x2', 'x3'"),
-        ("good.csv", "--label kind --test-fraction 0.001", "--test-fraction: 0.001 of 90 rows leaves one"),
-        ("good.csv", "--label kind --picture-size 9", "--picture-size: 'good.csv' holds a table, for which this means"),
-        ("good.csv", "--label kind --task regression", "'good.csv', line 2, column 'kind': 'ant' is not a"),
-        ("good.npz", "--label kind", "--label: 'good.npz' holds arrays, for which this means nothing; leave it o"),
-        ("pictures", "--exclude kind", "--exclude: 'pictures' holds pictures, for which this means nothing; leave it"),
-        ("other", "--label kind", "'other/test.csv', line 4, column 'kind': the label 'dog' is none of the 3"),
-        ("none.csv", "--label kind", "--data-dir: 'none.csv': no such folder, file or data set; choose one of"),
-        (None, "--label kind", "--label: 'mnist' holds images like MNIST's, for which t"),
+        (
+            "good.csv",
+            "",
+            "--label: 'good.csv': needs the name of the column with the labels: 'x0', 'x1', 'x2', 'x3'",
+        ),
+        (
+            "good.csv",
+            "--label kind --test-fraction 0.001",
+            "--test-fraction: 0.001 of 90 rows leaves one",
+        ),
+        (
+            "good.csv",
+            "--label kind --picture-size 9",
+            "--picture-size: 'good.csv' holds a table, for which this means",
+        ),
+        (
+            "good.csv",
+            "--label kind --task regression",
+            "'good.csv', line 2, column 'kind': 'ant' is not a",
+        ),
+        (
+            "good.npz",
+            "--label kind",
+            "--label: 'good.npz' holds arrays, for which this means nothing; leave it o",
+        ),
+        (
+            "pictures",
+            "--exclude kind",
+            "--exclude: 'pictures' holds pictures, for which this means nothing; leave it",
+        ),
+        (
+            "other",
+            "--label kind",
+            "'other/test.csv', line 4, column 'kind': the label 'dog' is none of the 3",
+        ),
+        (
+            "none.csv",
+            "--label kind",
+            "--data-dir: 'none.csv': no such folder, file or data set; choose one of",
+        ),
+        (
+            None,
+            "--label kind",
+            "--label: 'mnist' holds images like MNIST's, for which t",
+        ),
     ],
 )
-def test_faults(files: Path, monkeypatch: pytest.MonkeyPatch, path: str | None, options: str, fault: str) -> None:
+def test_faults(
+    files: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str | None,
+    options: str,
+    fault: str,
+) -> None:
     monkeypatch.chdir(files)
-    outcome = call("train", *(["--data-dir", path] if path else []), *options.split(), "--run-dir", "run")
+    outcome = call(
+        "train",
+        *(["--data-dir", path] if path else []),
+        *options.split(),
+        "--run-dir",
+        "run",
+    )
     assert_one_line(outcome, 2, native(fault) if path == "other" else fault)
     assert not (files / "run").exists()

@@ -1,4 +1,6 @@
-"""Picture files and folders: each picture as it is, grey or colour by one rule, and every fault told by file."""
+"""Picture files and folders: each picture as it is, grey or colour by one rule, and
+every fault told by file.
+"""
 
 import os
 import shutil
@@ -24,7 +26,9 @@ COLOUR = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)
 
 def save(path: Path, values: np.ndarray | Image.Image, **options: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    (values if isinstance(values, Image.Image) else Image.fromarray(values)).save(path, **options)
+    (values if isinstance(values, Image.Image) else Image.fromarray(values)).save(
+        path, **options
+    )
 
 
 def fill(folder: Path, *names: str) -> Path:
@@ -37,7 +41,9 @@ def fill(folder: Path, *names: str) -> Path:
 
 
 def read(folder: Path) -> tuple[Any, Any, Any]:
-    """The images and labels of the training set, those of the test set or None, and the names of the classes."""
+    """The images and labels of the training set, those of the test set or None, and the
+    names of the classes.
+    """
     samples = read_picture_folder(folder, Origin())
     return samples.train[:2], samples.test and samples.test[:2], samples.class_names
 
@@ -54,21 +60,34 @@ def test_classes_and_pictures_are_in_the_order_of_their_names(tmp_path: Path) ->
     assert numbers(images) == [4, 2, 1, 3, 0]
     assert labels.tolist() == ["Ant", "cat", "cat", "dog", "dog"]
     assert images.dtype == np.uint8
-    numbered = fill(tmp_path / "numbered", *(f"{number}/a.png" for number in (10, 9, 0, 2)))
+    numbered = fill(
+        tmp_path / "numbered", *(f"{number}/a.png" for number in (10, 9, 0, 2))
+    )
     (images, _), _, class_names = read(numbered)
     assert class_names == ("0", "2", "9", "10")
     assert numbers(images) == [2, 3, 1, 0]
 
 
 def test_parts(tmp_path: Path) -> None:
-    fill(tmp_path, "train/b/1.png", "train/a/1.png", "test/b/1.png", "test/b/2.png", "train/c/1.png", "test/a/7.png")
+    fill(
+        tmp_path,
+        "train/b/1.png",
+        "train/a/1.png",
+        "test/b/1.png",
+        "test/b/2.png",
+        "train/c/1.png",
+        "test/a/7.png",
+    )
     (tmp_path / "test" / "c").mkdir()  # a class without pictures in the test set
     (images, labels), test, class_names = read(tmp_path)
     assert class_names == ("a", "b", "c")
     assert test is not None
     assert (numbers(images), labels.tolist()) == ([1, 0, 4], ["a", "b", "c"])
     assert (numbers(test[0]), test[1].tolist()) == ([5, 2, 3], ["a", "b", "b"])
-    assert read(fill(tmp_path / "more", "car/1.png", "train/1.png"))[2] == ("car", "train")
+    assert read(fill(tmp_path / "more", "car/1.png", "train/1.png"))[2] == (
+        "car",
+        "train",
+    )
 
 
 def test_one_picture_in_colour_makes_all_of_them_coloured(tmp_path: Path) -> None:
@@ -81,7 +100,9 @@ def test_one_picture_in_colour_makes_all_of_them_coloured(tmp_path: Path) -> Non
     save(tmp_path / "test/b/2.png", COLOUR)
     train, test, _ = read(tmp_path)
     assert test is not None
-    np.testing.assert_array_equal([*train[0], *test[0]], [*[np.repeat(GREY[..., None], 3, axis=2)] * 3, COLOUR])
+    np.testing.assert_array_equal(
+        [*train[0], *test[0]], [*[np.repeat(GREY[..., None], 3, axis=2)] * 3, COLOUR]
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,11 +112,28 @@ def test_one_picture_in_colour_makes_all_of_them_coloured(tmp_path: Path) -> Non
         (Image.fromarray(GREY).convert("P"), GREY),
         (Image.fromarray(GREY).convert("LA"), GREY),
         (Image.fromarray(COLOUR).convert("RGBA"), COLOUR),
-        (Image.fromarray(GREY.astype(np.uint16) * 256 + GREY % 3 * np.uint16(127)), GREY),
-        (Image.merge("LA", [Image.fromarray(GREY), Image.new("L", (4, 3))]), np.full_like(GREY, 255)),
-        (Image.new("RGBA", (4, 3), (200, 100, 0, 51)), np.broadcast_to([244, 224, 204], (3, 4, 3))),
+        (
+            Image.fromarray(GREY.astype(np.uint16) * 256 + GREY % 3 * np.uint16(127)),
+            GREY,
+        ),
+        (
+            Image.merge("LA", [Image.fromarray(GREY), Image.new("L", (4, 3))]),
+            np.full_like(GREY, 255),
+        ),
+        (
+            Image.new("RGBA", (4, 3), (200, 100, 0, 51)),
+            np.broadcast_to([244, 224, 204], (3, 4, 3)),
+        ),
     ],
-    ids=["bits", "palette", "opaque grey", "opaque colour", "16 bits", "transparent grey", "half transparent colour"],
+    ids=[
+        "bits",
+        "palette",
+        "opaque grey",
+        "opaque colour",
+        "16 bits",
+        "transparent grey",
+        "half transparent colour",
+    ],
 )
 def test_modes(tmp_path: Path, image: Image.Image, expected: np.ndarray) -> None:
     save(tmp_path / "a.png", image)
@@ -111,17 +149,33 @@ def test_orientation_animation_and_size(tmp_path: Path) -> None:
     save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
     np.testing.assert_array_equal(read_image(tmp_path / "a.gif"), GREY)
     save(tmp_path / "c.png", np.full((30, 20), 7, np.uint8))
-    np.testing.assert_array_equal(read_image(tmp_path / "c.png", (4, 6)), np.full((4, 6), 7))
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "c.png", (4, 6)), np.full((4, 6), 7)
+    )
 
 
 def test_other_files_are_left_out(tmp_path: Path) -> None:
-    fill(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/1.png", "train/loose.png", "val/a/1.png", "top.png")
+    fill(
+        tmp_path,
+        "train/a/1.png",
+        "train/b/1.png",
+        "test/a/1.png",
+        "train/loose.png",
+        "val/a/1.png",
+        "top.png",
+    )
     fill(tmp_path, "train/b/inside/1.png")
-    for name in (".DS_Store", "train/a/Thumbs.db", "train/b/desktop.ini", "test/a/._1.png"):
+    for name in (
+        ".DS_Store",
+        "train/a/Thumbs.db",
+        "train/b/desktop.ini",
+        "test/a/._1.png",
+    ):
         (tmp_path / name).write_bytes(b"?")
     shutil.copy(tmp_path / "train" / "a" / "1.png", tmp_path / "train" / "a" / "2.png")
     with pytest.warns(
-        MlpXpWarning, match="files that Pillow does not read are left out: 'a/Thumbs.db', 'b/desktop.ini'"
+        MlpXpWarning,
+        match="files that Pillow does not read are left out: 'a/Thumbs.db', 'b/desktop.ini'",
     ):
         assert numbers(read(tmp_path)[0][0]) == [0, 0, 1]
 
@@ -132,7 +186,11 @@ def message(folder: Path) -> str:
     text = str(caught.value)
     assert text.isprintable()
     assert "; " in text
-    return text.replace(f"{folder}{os.sep}", "").replace(str(folder), ".").replace(os.sep, "/")
+    return (
+        text.replace(f"{folder}{os.sep}", "")
+        .replace(str(folder), ".")
+        .replace(os.sep, "/")
+    )
 
 
 def test_faulty_pictures(tmp_path: Path) -> None:
@@ -142,7 +200,10 @@ def test_faulty_pictures(tmp_path: Path) -> None:
     for content, fault in (
         (b"no picture", "cannot be read: cannot identify image file"),
         (sound[:50], "cannot be read: "),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "cannot be read: cannot identify image file"),
+        (
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+            "cannot be read: cannot identify image file",
+        ),
     ):
         path.write_bytes(content)
         assert message(tmp_path).startswith(f"'b/2.png': {fault}")
@@ -150,7 +211,10 @@ def test_faulty_pictures(tmp_path: Path) -> None:
     for values, fault in (
         (np.full((3, 4), 1.5, np.float32), "has values of 32 bits"),
         (np.full((3, 4), 1 << 20, np.int32), "has values of 32 bits"),
-        (GREY.T.copy(), "has 3 x 4 pixels, 'a/1.png' has 4 x 3 pixels; resize the pictures to one"),
+        (
+            GREY.T.copy(),
+            "has 3 x 4 pixels, 'a/1.png' has 4 x 3 pixels; resize the pictures to one",
+        ),
     ):
         save(tmp_path / "b/2.tif", values)
         assert message(tmp_path).startswith(f"'b/2.tif': {fault}")
@@ -162,11 +226,21 @@ def test_faulty_pictures(tmp_path: Path) -> None:
         ([], "", "'.': has no data that are known here; give a table (such as CSV)"),
         (["a/1.png"], "b", "'b': has no pictures"),
         (["train/cat/1.png", "train/dog/1.png"], "", "'train': has no pictures"),
-        (["train/cat/1.png", "train/dog/1.png"], "test/cat", "'test': the shape is (0, 3, 4); give"),
-        (["train/cat/1.png", "train/b/1.png", "test/cats/1.png"], "", "'test', row 0: the label 'cats' is none of"),
+        (
+            ["train/cat/1.png", "train/dog/1.png"],
+            "test/cat",
+            "'test': the shape is (0, 3, 4); give",
+        ),
+        (
+            ["train/cat/1.png", "train/b/1.png", "test/cats/1.png"],
+            "",
+            "'test', row 0: the label 'cats' is none of",
+        ),
     ],
 )
-def test_faulty_folders(tmp_path: Path, names: list[str], empty: str, fault: str) -> None:
+def test_faulty_folders(
+    tmp_path: Path, names: list[str], empty: str, fault: str
+) -> None:
     fill(tmp_path, *names)
     (tmp_path / empty).mkdir(parents=True, exist_ok=True)
     assert message(tmp_path).startswith(fault)
@@ -179,14 +253,18 @@ def test_pictures_for_a_network(tmp_path: Path) -> None:
     grey = read_pictures([tmp_path, tmp_path / "gone.png"], (3, 4), "pictures")
     assert [path.name for path in grey.paths] == ["grey.png"]
     np.testing.assert_array_equal(grey.images, [GREY])
-    assert [str(fault).removeprefix(f"'{tmp_path}{os.sep}") for fault in grey.faults] == [
+    assert [
+        str(fault).removeprefix(f"'{tmp_path}{os.sep}") for fault in grey.faults
+    ] == [
         "red.png': has 4 x 3 pixels in colour, and the network was trained on 4 x 3 pixels; convert it",
         "turned.png': has 3 x 4 pixels, and the network was trained on 4 x 3 pixels; convert it",
         "gone.png': cannot be read: No such file or directory; check the path and the file",
     ]
     resized = read_pictures([tmp_path], (3, 4, 3), "resized pictures")
     assert not resized.faults
-    np.testing.assert_array_equal(resized.images[:2], [np.repeat(GREY[..., None], 3, axis=2), COLOUR])
+    np.testing.assert_array_equal(
+        resized.images[:2], [np.repeat(GREY[..., None], 3, axis=2), COLOUR]
+    )
 
 
 # Pictures as MNIST's.
@@ -200,7 +278,12 @@ def bar(width: int) -> Image.Image:
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(data=st.data(), form=st.sampled_from([("PNG", "P"), ("PNG", "1"), ("JPEG", "L"), ("TIFF", "F"), ("DDS", "RGB")]))
+@given(
+    data=st.data(),
+    form=st.sampled_from(
+        [("PNG", "P"), ("PNG", "1"), ("JPEG", "L"), ("TIFF", "F"), ("DDS", "RGB")]
+    ),
+)
 def test_damaged_files_give_a_picture_or_one_line(
     data: st.DataObject, form: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -224,17 +307,29 @@ def test_damaged_files_give_a_picture_or_one_line(
 def test_a_drawing_without_paper(tmp_path: Path, ink: int) -> None:
     """Programs with a dark theme draw in white."""
     shape = bar(20).point(lambda shade: 255 - shade)
-    save(tmp_path / "a.png", Image.merge("LA", [Image.new("L", shape.size, ink), shape]))
+    save(
+        tmp_path / "a.png", Image.merge("LA", [Image.new("L", shape.size, ink), shape])
+    )
     found = read_pictures([tmp_path / "a.png"], (28, 28))
     np.testing.assert_array_equal(found.images, [prepare_image(np.asarray(bar(20)))])
 
 
-def test_a_fault_hides_no_other_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of folders, the pictures in them, in order, and in folders below; links in a circle end."""
+def test_a_fault_hides_no_other_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of folders, the pictures in them, in order, and in folders below; links in a
+    circle end.
+    """
     monkeypatch.chdir(tmp_path)
     for folder in ("digits/deeper", "empty"):
         Path(folder).mkdir(parents=True)
-    for name in ("8.png", "digits/1.png", "digits/3.png", "digits/7.JPG", "digits/deeper/0.png"):
+    for name in (
+        "8.png",
+        "digits/1.png",
+        "digits/3.png",
+        "digits/7.JPG",
+        "digits/deeper/0.png",
+    ):
         save(Path(name), bar(int(Path(name).stem) + 3))
     if os.name == "posix":
         Path("digits/deeper/again").symlink_to(tmp_path / "digits")
@@ -242,10 +337,18 @@ def test_a_fault_hides_no_other_picture(tmp_path: Path, monkeypatch: pytest.Monk
         Path("digits", name).write_text("not a picture", encoding="utf-8")
     Path("digits/2.png").write_bytes(Path("digits/3.png").read_bytes()[:60])
     Image.new("L", (28, 28), 255).save("digits/5.png")
-    Image.new("1", (14000, 14000)).save("digits/6.png")  # a few bytes, but beyond what Pillow decodes
+    # a few bytes, but beyond what Pillow decodes
+    Image.new("1", (14000, 14000)).save("digits/6.png")
     paths = ["gone.png", "8.png", "digits", "empty", "x" * 300, "digits/3.png"]
     found = read_pictures([*map(Path, paths)], (28, 28))
-    names = ["8.png", "digits/1.png", "digits/3.png", "digits/7.JPG", "digits/deeper/0.png", "digits/3.png"]
+    names = [
+        "8.png",
+        "digits/1.png",
+        "digits/3.png",
+        "digits/7.JPG",
+        "digits/deeper/0.png",
+        "digits/3.png",
+    ]
     assert [path.as_posix() for path in found.paths] == names
     np.testing.assert_array_equal(found.images[2], prepare_image(np.asarray(bar(6))))
     expected = (

@@ -1,4 +1,6 @@
-"""Tables with a header: what is written is read, and every fault is told by line or row, and by column."""
+"""Tables with a header: what is written is read, and every fault is told by line or
+row, and by column.
+"""
 
 import gzip
 import io
@@ -27,10 +29,13 @@ from mlp_xp.data.tables import read_rows, read_tables
 from mlp_xp.errors import DatasetError, MlpXpWarning
 
 
-def read(path: Path, label: str | None = "kind", known: Columns | None = None, **options: Any) -> Samples:
+def read(
+    path: Path, label: str | None = "kind", known: Columns | None = None, **options: Any
+) -> Samples:
     """Read a table, and refuse what a data set of it refuses."""
     samples = read_tables(path, Origin(label, **options), known)
-    with samples.naming(samples.train), warnings.catch_warnings(action="ignore"):  # of columns that differ in each row
+    # of columns that differ in each row
+    with samples.naming(samples.train), warnings.catch_warnings(action="ignore"):
         Columns.fit(samples.train.inputs).features(samples.train.inputs)
         if samples.train.labels is not None:
             labels = labels_of(samples, samples.train, open_backend())
@@ -42,9 +47,13 @@ def plain(names: Any) -> Columns:
     return Columns(tuple(map(Column, names)))
 
 
-def read_text(tmp_path: Path, text: str | bytes, label: str | None = "kind", **options: Any) -> Samples:
+def read_text(
+    tmp_path: Path, text: str | bytes, label: str | None = "kind", **options: Any
+) -> Samples:
     path = tmp_path / "table.csv"
-    path.write_bytes(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
+    path.write_bytes(
+        text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    )
     samples = read(path, label, **options)
     assert len(samples.train.inputs) == len(samples.train.inputs.lines)
     return samples
@@ -52,7 +61,10 @@ def read_text(tmp_path: Path, text: str | bytes, label: str | None = "kind", **o
 
 def columns_of(samples: Samples) -> dict[str, list[Any]]:
     table = samples.train.inputs
-    return {name: column.tolist() for name, column in zip(table.names, table.columns, strict=True)}
+    return {
+        name: column.tolist()
+        for name, column in zip(table.names, table.columns, strict=True)
+    }
 
 
 def values_of(samples: Samples) -> list[Any]:
@@ -69,7 +81,9 @@ def test_the_label_may_be_any_column(tmp_path: Path, label: str) -> None:
         table = read_text(tmp_path, content, label)
         starts = {name: 1 + "abc".index(name) for name in "abc"}
         assert columns_of(table) == {
-            name: [str(start), str(start + 3)] for name, start in starts.items() if name != label
+            name: [str(start), str(start + 3)]
+            for name, start in starts.items()
+            if name != label
         }
         assert values_of(table) == [str(starts[label]), str(starts[label] + 3)]
         assert table.train.inputs.lines.tolist() == [3, 5]
@@ -77,56 +91,96 @@ def test_the_label_may_be_any_column(tmp_path: Path, label: str) -> None:
 
 def test_several_labels(tmp_path: Path) -> None:
     text = 'p,x,q,"a,b"\n1,5,True,0.5\n0,6,false,2\n'
-    assert values_of(read_text(tmp_path, text, "q, p")) == [["True", "1"], ["false", "0"]]
+    assert values_of(read_text(tmp_path, text, "q, p")) == [
+        ["True", "1"],
+        ["false", "0"],
+    ]
     table = read_text(tmp_path, text, '"a,b",p', exclude="q")
     assert (table.label_names, columns_of(table)) == (("a,b", "p"), {"x": ["5", "6"]})
     assert values_of(table) == [["0.5", "1"], ["2", "0"]]
     assert values_of(read_text(tmp_path, text, "a,b", exclude="q,p")) == ["0.5", "2"]
 
 
-def test_fields_are_text_as_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fields_are_text_as_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("mlp_xp.data.tables.BLOCK", 2)
     text = "a,b,kind\n01, 2 ,x\n,NA,x\n1.0,'2',y\n"
-    assert columns_of(read_text(tmp_path, text)) == {"a": ["01", "", "1.0"], "b": ["2", "NA", "'2'"]}
+    assert columns_of(read_text(tmp_path, text)) == {
+        "a": ["01", "", "1.0"],
+        "b": ["2", "NA", "'2'"],
+    }
 
 
 @pytest.mark.parametrize("separator", ";\t")
-def test_separators_and_decimal_marks_are_recognised(tmp_path: Path, separator: str) -> None:
-    """A column without a comma of its own is read as the others, or as all its values allow."""
-    rows = ["a b n p kind", "1.234,5 1000 12.000 0,5 x", "-22,5e-1 ,5 7 0,5 x,y", "3 20,5 3 0,5 1"]
+def test_separators_and_decimal_marks_are_recognised(
+    tmp_path: Path, separator: str
+) -> None:
+    """A column without a comma of its own is read as the others, or as all its values
+    allow.
+    """
+    rows = [
+        "a b n p kind",
+        "1.234,5 1000 12.000 0,5 x",
+        "-22,5e-1 ,5 7 0,5 x,y",
+        "3 20,5 3 0,5 1",
+    ]
     samples = read_text(tmp_path, "\n".join(rows).replace(" ", separator))
     table = samples.train.inputs
     expected = [[1234.5, 1000, 12000, 0.5], [-2.25, 0.5, 7, 0.5], [3, 20.5, 3, 0.5]]
     np.testing.assert_array_equal(Columns.fit(table).features(table), expected)
     assert values_of(samples) == ["x", "x,y", "1"]
-    assert table.notes == f"separated by {'tabs' if separator.isspace() else repr(separator)}, decimal commas"
+    assert (
+        table.notes
+        == f"separated by {'tabs' if separator.isspace() else repr(separator)}, decimal commas"
+    )
 
 
 @pytest.mark.parametrize(
     ("columns", "model", "expected"),
     [
-        ({"a": ["0.506", "1.010"], "pair": ["12,5", "1,001"]}, "", [[0.506, 12.5], [1.01, 1.001]]),
+        (
+            {"a": ["0.506", "1.010"], "pair": ["12,5", "1,001"]},
+            "",
+            [[0.506, 12.5], [1.01, 1.001]],
+        ),
         ({"a": ["8,679", "999"], "b": ["0.08", "5"]}, "", [[8679, 0.08], [999, 5]]),
         ({"a": ["8.679", "999"]}, ",", [[8679], [999]]),
         ({"a": ["0.382", "1.010"]}, ",", [[0.382], [1.01]]),
-        ({"a": ["1,001", "0,999"], "b": ["", "-1.234.567,5e-1"]}, "", [[1.001, np.nan], [0.999, -123456.75]]),
+        (
+            {"a": ["1,001", "0,999"], "b": ["", "-1.234.567,5e-1"]},
+            "",
+            [[1.001, np.nan], [0.999, -123456.75]],
+        ),
         ({"a": ["1,001", "2,002"]}, "", [[1.001], [2.002]]),
     ],
 )
-def test_decimal_marks(tmp_path: Path, columns: dict[str, list[str]], model: str, expected: Any) -> None:
+def test_decimal_marks(
+    tmp_path: Path, columns: dict[str, list[str]], model: str, expected: Any
+) -> None:
     """A column shows its own, or is as the others of the file, or of that of the model."""
     rows = [[*columns, "kind"], *zip(*columns.values(), "xy", strict=True)]
     known = replace(plain([*columns]), decimal_commas=model == ",")
-    table = read_text(tmp_path, "\n".join(";".join(row) for row in rows), known=known).train.inputs
+    table = read_text(
+        tmp_path, "\n".join(";".join(row) for row in rows), known=known
+    ).train.inputs
     found = [[number_of(text) for text in values.tolist()] for values in table.columns]
     np.testing.assert_array_equal(np.transpose(found), expected)
 
 
 def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
     """As the row numbers of pandas and R."""
-    with pytest.warns(MlpXpWarning, match="column 1, 3 has no name, and is left out; if it is not a row number, name"):
-        assert columns_of(read_text(tmp_path, ",a,,kind\n0,1,,x\n1,3,,y\n")) == {"a": ["1", "3"]}
-    path = write_csv(tmp_path / "t.parquet", {"x": [1, 3], "__index_level_0__": [7, 9], "kind": ["a", "b"]})
+    with pytest.warns(
+        MlpXpWarning,
+        match="column 1, 3 has no name, and is left out; if it is not a row number, name",
+    ):
+        assert columns_of(read_text(tmp_path, ",a,,kind\n0,1,,x\n1,3,,y\n")) == {
+            "a": ["1", "3"]
+        }
+    path = write_csv(
+        tmp_path / "t.parquet",
+        {"x": [1, 3], "__index_level_0__": [7, 9], "kind": ["a", "b"]},
+    )
     with pytest.warns(MlpXpWarning, match="column 2 has no name"):
         assert columns_of(read(path)) == {"x": [1, 3]}
 
@@ -134,7 +188,9 @@ def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
 # What is refused.
 
 
-def refusal(tmp_path: Path, text: str | bytes, label: str | None = "kind", **options: Any) -> str:
+def refusal(
+    tmp_path: Path, text: str | bytes, label: str | None = "kind", **options: Any
+) -> str:
     with pytest.raises(DatasetError) as caught:
         read_text(tmp_path, text, label, **options)
     caught.value.setting = None  # only where the fault is counts here
@@ -148,35 +204,65 @@ def refusal(tmp_path: Path, text: str | bytes, label: str | None = "kind", **opt
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("", ": is empty; give a table with the names of its columns in the first line"),
+        (
+            "",
+            ": is empty; give a table with the names of its columns in the first line",
+        ),
         ("\n \n", ": is empty"),
         ("a,kind\n", ": has a header, but no rows"),
-        ("a,KIND\n1,2\n", ": has no column 'kind' (did you mean 'KIND'?); its columns are 'a', 'KIND'"),
-        ("5.1,3.5,1\n4.9,3.0,1\n", ": has no column 'kind'; its columns are '5.1', '3.5', '1'"),
+        (
+            "a,KIND\n1,2\n",
+            ": has no column 'kind' (did you mean 'KIND'?); its columns are 'a', 'KIND'",
+        ),
+        (
+            "5.1,3.5,1\n4.9,3.0,1\n",
+            ": has no column 'kind'; its columns are '5.1', '3.5', '1'",
+        ),
         ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),
         ("kind\nx\n", ": has no columns but the labels"),
-        ("a;b;kind\n0,5;0.08;x\n8,679;0,5;x\n", ", line 2, column 'b': the decimal mark of '0.08' is not clear; write"),
-        ("a;b;c;kind\n0,5;0.08;7;x\n8,67;1;1.234;x\n", ", line 3, column 'c': the decimal mark of '1.234' is not"),
-        ("a;kind\n900;x\n1,001;x\n", ", line 3, column 'a': the decimal mark of '1,001' is not clear"),
+        (
+            "a;b;kind\n0,5;0.08;x\n8,679;0,5;x\n",
+            ", line 2, column 'b': the decimal mark of '0.08' is not clear; write",
+        ),
+        (
+            "a;b;c;kind\n0,5;0.08;7;x\n8,67;1;1.234;x\n",
+            ", line 3, column 'c': the decimal mark of '1.234' is not",
+        ),
+        (
+            "a;kind\n900;x\n1,001;x\n",
+            ", line 3, column 'a': the decimal mark of '1,001' is not clear",
+        ),
     ],
 )
 def test_faulty_text(tmp_path: Path, text: str, fault: str) -> None:
     assert refusal(tmp_path, text).startswith(fault)
 
 
-@pytest.mark.parametrize(("good", "bad", "kind"), [("1,5", "1.5,0", "number"), ("2024-01-05", "2024-13-01", "date")])
-def test_one_value_that_is_not_as_all_others_is_told(tmp_path: Path, good: str, bad: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("good", "bad", "kind"),
+    [("1,5", "1.5,0", "number"), ("2024-01-05", "2024-13-01", "date")],
+)
+def test_one_value_that_is_not_as_all_others_is_told(
+    tmp_path: Path, good: str, bad: str, kind: str
+) -> None:
     rows = f"1;{good};x\n" * 20
-    with pytest.raises(DatasetError, match=f"line 23, column 'the b': '{bad}' is not a {kind}; correct it, or"):
+    with pytest.raises(
+        DatasetError,
+        match=f"line 23, column 'the b': '{bad}' is not a {kind}; correct it, or",
+    ):
         read_text(tmp_path, f"a;the b;kind\n\n{rows}1;{bad};x\n")
 
 
 def test_a_label_that_marks_a_missing_value(tmp_path: Path) -> None:
     for mark in MISSING:
         text = refusal(tmp_path, f'a,kind\n1,cat\n1,"{mark.upper()}"\n')
-        assert text.startswith(f", line 3, column 'kind': {mark.upper()!r} marks a missing label; fill it in")
+        assert text.startswith(
+            f", line 3, column 'kind': {mark.upper()!r} marks a missing label; fill it in"
+        )
     path = write_csv(tmp_path / "t.parquet", {"x": [1, 2], "kind": ["cat", "NA"]})
-    with pytest.raises(DatasetError, match="row 2, column 'kind': 'NA' marks a missing label"):
+    with pytest.raises(
+        DatasetError, match="row 2, column 'kind': 'NA' marks a missing label"
+    ):
         read(path, "kind")
 
 
@@ -198,20 +284,48 @@ def test_parquet_is_read_as_written(tmp_path: Path) -> None:
         "kind": ["x", "y"],
     }
     found = columns_of(read(write_csv(tmp_path / "t.parquet", columns), "kind"))
-    assert found == {name: [*map(float, pa.array(values).to_pylist())] for name, values in [*columns.items()][:-1]}
+    assert found == {
+        name: [*map(float, pa.array(values).to_pylist())]
+        for name, values in [*columns.items()][:-1]
+    }
     for labels in (["b", "a"], [3, -2], [0.5, 1.5], [True, False]):
         for values in (pa.array(labels), pa.array(labels).dictionary_encode()):
-            assert values_of(read(write_csv(tmp_path / "t.parquet", {"x": [1, 2], "kind": values}), "kind")) == labels
+            assert (
+                values_of(
+                    read(
+                        write_csv(
+                            tmp_path / "t.parquet", {"x": [1, 2], "kind": values}
+                        ),
+                        "kind",
+                    )
+                )
+                == labels
+            )
 
 
 @pytest.mark.parametrize(
     ("columns", "fault"),
     [
-        ({"x": [1.0, -math.inf], "kind": ["a", "b"]}, ", row 2, column 'x': -inf is not a finite number"),
-        ({"x": [1, 2], "kind": ["a", None]}, ", row 2, column 'kind': None is neither a"),
-        ({"x": [1, 2], "kind": [0.5, math.nan]}, ", row 2, column 'kind': the label nan is not"),
-        ({"x": [1, 2], "kind": [[1], [2]]}, ", row 1, column 'kind': array([1]) is neither"),
-        ({"x": [[1]], "y": [b"a"], "kind": ["a"]}, ": columns 'x', 'y' hold bytes, lists, durations or the like; give"),
+        (
+            {"x": [1.0, -math.inf], "kind": ["a", "b"]},
+            ", row 2, column 'x': -inf is not a finite number",
+        ),
+        (
+            {"x": [1, 2], "kind": ["a", None]},
+            ", row 2, column 'kind': None is neither a",
+        ),
+        (
+            {"x": [1, 2], "kind": [0.5, math.nan]},
+            ", row 2, column 'kind': the label nan is not",
+        ),
+        (
+            {"x": [1, 2], "kind": [[1], [2]]},
+            ", row 1, column 'kind': array([1]) is neither",
+        ),
+        (
+            {"x": [[1]], "y": [b"a"], "kind": ["a"]},
+            ": columns 'x', 'y' hold bytes, lists, durations or the like; give",
+        ),
         ({"x": [], "kind": []}, ": has a header, but no rows"),
     ],
 )
@@ -222,7 +336,10 @@ def test_faulty_parquet(tmp_path: Path, columns: dict[str, Any], fault: str) -> 
 
 
 def test_damaged_parquet(tmp_path: Path) -> None:
-    path = write_csv(tmp_path / "t.parquet", {"x": [0.1, 0.2, 0.3], "i": [1, 2, 3], "kind": ["a", "b", "a"]})
+    path = write_csv(
+        tmp_path / "t.parquet",
+        {"x": [0.1, 0.2, 0.3], "i": [1, 2, 3], "kind": ["a", "b", "a"]},
+    )
     content = path.read_bytes()
     for place in (5, 40, len(content) // 2, len(content) - 20):
         path.write_bytes(content[:place])
@@ -234,12 +351,20 @@ def test_damaged_parquet(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_chosen_columns_in_their_order(tmp_path: Path, suffix: str) -> None:
-    columns = {"text": ["?", "?"], "b": [1.0, 2.0], "a.b": [5.0, 6.0], "a": [True, False], "kind": ["x", "y"]}
+    columns = {
+        "text": ["?", "?"],
+        "b": [1.0, 2.0],
+        "a.b": [5.0, 6.0],
+        "a": [True, False],
+        "kind": ["x", "y"],
+    }
     path = write_csv(tmp_path / f"t.{suffix}", columns)
     table = read(path, "kind", plain(["a", "b", "a.b"]), exclude="gone").train.inputs
     assert table.names == ("a", "b", "a.b")
     assert Columns.fit(table).features(table).tolist() == [[1, 1, 5], [0, 2, 6]]
-    with pytest.raises(DatasetError, match=r"has no column 'c', 'd'; its columns are 'text', 'b'"):
+    with pytest.raises(
+        DatasetError, match=r"has no column 'c', 'd'; its columns are 'text', 'b'"
+    ):
         read(path, known=plain("bcd"))
 
 
@@ -264,7 +389,10 @@ ROWS = [(1, ["name", "the, value"]), (2, ["é", "1"]), (3, ['a "b"\nc', "2"])]
 
 def rows_of(path: Path, content: bytes | str) -> list[tuple[int, list[str]]]:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    with open_file(path) as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as lines:
+    with (
+        open_file(path) as stream,
+        io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as lines,
+    ):
         return [*read_rows(lines)]
 
 
@@ -279,7 +407,10 @@ def test_rows(tmp_path: Path) -> None:
     ):
         assert rows_of(path, content) == ROWS
     for ending in ("\r\n", "\r", "\n"):
-        assert rows_of(path, f"a,b{ending}{ending}  {ending}1,2{ending}") == [(1, ["a", "b"]), (4, ["1", "2"])]
+        assert rows_of(path, f"a,b{ending}{ending}  {ending}1,2{ending}") == [
+            (1, ["a", "b"]),
+            (4, ["1", "2"]),
+        ]
     assert rows_of(path, "a\n\n1\n") == [(1, ["a"]), (3, ["1"])]
     assert rows_of(path, "") == rows_of(path, "\n \n") == []
 
@@ -287,18 +418,35 @@ def test_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        (b"a,b\n\n1\n", ", line 3: has 1 columns, the first row has 2; check the separators and quotes"),
+        (
+            b"a,b\n\n1\n",
+            ", line 3: has 1 columns, the first row has 2; check the separators and quotes",
+        ),
         (b"a,b\n1,2,\n", ", line 2: has 3 columns, the first row has 2"),
-        (b'a,b\n1,2\n"3,4\n5,6\n', ", line 3: unexpected end of data; check the quotes"),
+        (
+            b'a,b\n1,2\n"3,4\n5,6\n',
+            ", line 3: unexpected end of data; check the quotes",
+        ),
         (b'a,b\n"1"2,3\n', ", line 2: ',' expected after '\"'; check the quotes"),
-        ("a,b\n1,2\n3,é\n".encode("latin-1"), ": is not text in UTF-8; save a table as UTF-8 (in Excel"),
+        (
+            "a,b\n1,2\n3,é\n".encode("latin-1"),
+            ": is not text in UTF-8; save a table as UTF-8 (in Excel",
+        ),
         ("a,b\n".encode("utf-16"), ": is not text in UTF-8; save a table"),
-        (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-9], ": cannot be read: Compressed file ended before"),
-        (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-8] + bytes(8), ": cannot be read: CRC check failed"),
+        (
+            gzip.compress(b"a,b\n1,2\n", mtime=0)[:-9],
+            ": cannot be read: Compressed file ended before",
+        ),
+        (
+            gzip.compress(b"a,b\n1,2\n", mtime=0)[:-8] + bytes(8),
+            ": cannot be read: CRC check failed",
+        ),
     ],
 )
 def test_faulty_rows(tmp_path: Path, content: bytes, fault: str) -> None:
-    with pytest.raises(DatasetError, match=re.escape(f"'{tmp_path / 'file'}'{fault}")) as caught:
+    with pytest.raises(
+        DatasetError, match=re.escape(f"'{tmp_path / 'file'}'{fault}")
+    ) as caught:
         rows_of(tmp_path / "file", content)
     assert str(caught.value).isprintable()
 
@@ -315,7 +463,11 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
     ):
         if name == "closed" and os.geteuid() == 0:  # whom no mode stops
             continue
-        with pytest.raises(DatasetError, match=f"': {fault}"), open_file(tmp_path / name):
+        with (
+            pytest.raises(DatasetError, match=f"': {fault}"),
+            open_file(tmp_path / name),
+        ):
             pass
-    with pytest.raises(ValueError, match=r"^planted$"), open_file(Path(__file__)):  # a defect keeps its type
+    # a defect keeps its type
+    with pytest.raises(ValueError, match=r"^planted$"), open_file(Path(__file__)):
         raise ValueError("planted")

@@ -1,4 +1,6 @@
-"""Weights of training samples from arrays and tables. tests/test_trajectories.py shows what they do in a step."""
+"""Weights of training samples from arrays and tables. tests/test_trajectories.py shows
+what they do in a step.
+"""
 
 import json
 from pathlib import Path
@@ -30,21 +32,45 @@ WEIGHTS = np.arange(60) % 5 / 4  # every fifth row has weight 0
         (X, None, lambda y: np.ones(len(y))),
     ],
 )
-def test_weights_are_those_of_rows_times_those_of_classes_in_the_training_part(labels, given, by_class):
+def test_weights_are_those_of_rows_times_those_of_classes_in_the_training_part(
+    labels, given, by_class
+):
     """Balanced as in scikit-learn."""
     options = {"standardize": False, "sample_weight": WEIGHTS, "class_weight": given}
     dataset = from_arrays(np.arange(60.0)[:, None], labels, 0.3, **options)
     rows = dataset.train_inputs[:, 0].astype(int)
-    np.testing.assert_allclose(dataset.weights, by_class(labels[rows]) * WEIGHTS[rows], rtol=1e-15)
+    np.testing.assert_allclose(
+        dataset.weights, by_class(labels[rows]) * WEIGHTS[rows], rtol=1e-15
+    )
 
 
 @pytest.mark.parametrize(
     ("labels", "name", "value", "message"),
     [
-        (Y, "sample_weight", np.r_[np.ones(59), -1], "row 59: the weight -1.0 is out of range; give a"),
-        (Y, "sample_weight", np.r_[np.ones(59), np.nan], "row 59: the weight nan is out of range"),
-        (Y, "sample_weight", pd.Series(WEIGHTS)[::-1], r"the index .*; give sample_weight.loc\[X.index\]"),
-        (Y, "sample_weight", [1.0], r"the shape is \(1,\); give \(60,\), one for each row"),
+        (
+            Y,
+            "sample_weight",
+            np.r_[np.ones(59), -1],
+            "row 59: the weight -1.0 is out of range; give a",
+        ),
+        (
+            Y,
+            "sample_weight",
+            np.r_[np.ones(59), np.nan],
+            "row 59: the weight nan is out of range",
+        ),
+        (
+            Y,
+            "sample_weight",
+            pd.Series(WEIGHTS)[::-1],
+            r"the index .*; give sample_weight.loc\[X.index\]",
+        ),
+        (
+            Y,
+            "sample_weight",
+            [1.0],
+            r"the shape is \(1,\); give \(60,\), one for each row",
+        ),
         (Y, "class_weight", "balance", "'balance' is not known"),
         (X, "class_weight", "balanced", "numbers have no classes; leave it out"),
     ],
@@ -55,8 +81,12 @@ def test_wrong_weights_are_refused(labels, name, value, message):
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_a_run_on_a_table_with_weights_is_that_on_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bit for bit, and longer after a resume. The weights are part of the data that a run knows."""
+def test_a_run_on_a_table_with_weights_is_that_on_arrays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit, and longer after a resume. The weights are part of the data that a
+    run knows.
+    """
     monkeypatch.chdir(tmp_path)
     columns = {"x0": X[:, 0], "w": WEIGHTS, "x1": X[:, 1], "kind": Y, "x2": X[:, 2]}
     write_csv(tmp_path / "t.csv", columns)
@@ -64,16 +94,49 @@ def test_a_run_on_a_table_with_weights_is_that_on_arrays(tmp_path: Path, monkeyp
     words = "train", *options.split()
     assert call(*words, 3, "--run-dir", "run")[::2] == (0, "")
     held = json.loads((tmp_path / "run/config.json").read_text())["settings"]
-    config = TrainConfig(**{name: value for name, value in held.items() if name in TrainConfig.__dataclass_fields__})
-    dataset = from_arrays(X, Y, 0.2, feature_names=["x0", "x1", "x2"], sample_weight=WEIGHTS, class_weight="balanced")
+    config = TrainConfig(
+        **{
+            name: value
+            for name, value in held.items()
+            if name in TrainConfig.__dataclass_fields__
+        }
+    )
+    dataset = from_arrays(
+        X,
+        Y,
+        0.2,
+        feature_names=["x0", "x1", "x2"],
+        sample_weight=WEIGHTS,
+        class_weight="balanced",
+    )
     reports = [*train(config, dataset, open_backend())]
-    assert [each["train_loss"] for each in metrics(tmp_path / "run")] == [each.train_loss for each in reports[:-1]]
+    assert [each["train_loss"] for each in metrics(tmp_path / "run")] == [
+        each.train_loss for each in reports[:-1]
+    ]
     assert evaluate("run").result == reports[-1].test
-    assert call("train", "--resume", "run", "--epochs", 4).code == call(*words, 4, "--run-dir", "longer").code == 0
+    assert (
+        call("train", "--resume", "run", "--epochs", 4).code
+        == call(*words, 4, "--run-dir", "longer").code
+        == 0
+    )
     assert_same_run(tmp_path / "run", tmp_path / "longer")
     write_csv(tmp_path / "t.csv", {**columns, "w": 0 * WEIGHTS})
-    assert_one_line(call(*words, 1), 2, "weights: give numbers of at least 0 for all samples, not all of them 0")
-    write_csv(tmp_path / "t.csv", {**columns, "w": np.where(WEIGHTS == 1, -1, 2 * WEIGHTS)})
-    assert_one_line(call(*words, 1), 2, "'t.csv', line 6, column 'w': the weight -1.0 is out of range; give a finite")
+    assert_one_line(
+        call(*words, 1),
+        2,
+        "weights: give numbers of at least 0 for all samples, not all of them 0",
+    )
+    write_csv(
+        tmp_path / "t.csv", {**columns, "w": np.where(WEIGHTS == 1, -1, 2 * WEIGHTS)}
+    )
+    assert_one_line(
+        call(*words, 1),
+        2,
+        "'t.csv', line 6, column 'w': the weight -1.0 is out of range; give a finite",
+    )
     write_csv(tmp_path / "t.csv", {**columns, "w": 2 * WEIGHTS})
-    assert_one_line(call("train", "--resume", "run", "--epochs", 5), 2, "values, weights, rows or their order have")
+    assert_one_line(
+        call("train", "--resume", "run", "--epochs", 5),
+        2,
+        "values, weights, rows or their order have",
+    )

@@ -1,4 +1,6 @@
-"""ONNX files in onnxruntime, which computes in its own way, against `predict` of the models that they are from."""
+"""ONNX files in onnxruntime, which computes in its own way, against `predict` of the
+models that they are from.
+"""
 
 import json
 import sys
@@ -26,18 +28,42 @@ from mlp_xp.parity.bounds import ULPS, gamma
 from mlp_xp.runs.checkpoints import RunError
 
 needs_onnx = pytest.mark.needs("onnx", "ndonnx", "onnxruntime")
-SHAPE, HIDDEN, OUTPUTS, ROWS = (3, 4), (7, 5), 3, 90  # from 64 rows on, softmax goes another way
+# from 64 rows on, softmax goes another way
+SHAPE, HIDDEN, OUTPUTS, ROWS = (3, 4), (7, 5), 3, 90
 STEEPEST = 1.2  # slope of an activation: gelu's
 
 
-def model_of(backend: Any, task: str, activation: Any, prepare: str, seed: int = 0, **changes: Any) -> Model:
+def model_of(
+    backend: Any,
+    task: str,
+    activation: Any,
+    prepare: str,
+    seed: int = 0,
+    **changes: Any,
+) -> Model:
     """Return an untrained model, of images of bytes or of floats, on a backend."""
-    network = initial_layers((12, *HIDDEN, OUTPUTS), np.random.RandomState(seed), "glorot")
+    network = initial_layers(
+        (12, *HIDDEN, OUTPUTS), np.random.RandomState(seed), "glorot"
+    )
     pairs = np.random.default_rng(5).uniform(0.5, 2, (2, 2, 12))
-    fitted, scaling = (tuple(backend.asarray(each, backend.dtype) for each in pair) for pair in (pairs[0], pairs[1]))
-    meaning = Preparation(PREPARATIONS[prepare], fitted if prepare == "standardize" else ()), TASKS[task]
+    fitted, scaling = (
+        tuple(backend.asarray(each, backend.dtype) for each in pair)
+        for pair in (pairs[0], pairs[1])
+    )
+    meaning = (
+        Preparation(PREPARATIONS[prepare], fitted if prepare == "standardize" else ()),
+        TASKS[task],
+    )
     scaling = tuple(each[:OUTPUTS] for each in scaling) if TASKS[task].floats else ()
-    model = Model(to_device(network, backend), backend, activation, *meaning, scaling, SHAPE, ("a", "b", "ü"))
+    model = Model(
+        to_device(network, backend),
+        backend,
+        activation,
+        *meaning,
+        scaling,
+        SHAPE,
+        ("a", "b", "ü"),
+    )
     return model._replace(**changes)
 
 
@@ -54,7 +80,13 @@ def run(path: Path, inputs: Any) -> dict[str, np.ndarray]:
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_outputs()]
-    return dict(zip(names, session.run(None, inputs if isinstance(inputs, dict) else {"X": inputs}), strict=True))
+    return dict(
+        zip(
+            names,
+            session.run(None, inputs if isinstance(inputs, dict) else {"X": inputs}),
+            strict=True,
+        )
+    )
 
 
 def metadata(path: Path) -> dict[str, str]:
@@ -64,15 +96,21 @@ def metadata(path: Path) -> dict[str, str]:
 
 
 def tolerance(model: Model, x: np.ndarray, dtype: str | None = None) -> float:
-    """Return how far two computations of a model's predictions, in the dtype or a wider one, may be apart.
+    """Return how far two computations of a model's predictions, in the dtype or a wider
+    one, may be apart.
 
-    x: features (n, features), as the network sees them. The bounds of operations are those of `parity.bounds`: a
-    product of n terms plus a bias is within gamma_(n+1) of the absolute values. A preparation, with shifts and scales
-    from 0.5 to 2, is within 8 eps of 1 + |x|. An activation is tanh or another function within 5 eps, and at most eight
-    operations within half an eps of values up to 1 + |z|; so is a link but for its sum. The matrices of absolute
-    weights, and the slope of an activation, pass an error on; no link has a slope above 1.
+    x: features (n, features), as the network sees them. The bounds of operations are
+    those of `parity.bounds`: a product of n terms plus a bias is within gamma_(n+1) of
+    the absolute values. A preparation, with shifts and scales from 0.5 to 2, is within
+    8 eps of 1 + |x|. An activation is tanh or another function within 5 eps, and at
+    most eight operations within half an eps of values up to 1 + |z|; so is a link but
+    for its sum. The matrices of absolute weights, and the slope of an activation, pass
+    an error on; no link has a slope above 1.
     """
-    eps, to_numpy = float(np.finfo(dtype or model.backend.dtype_name).eps), model.backend.to_numpy
+    eps, to_numpy = (
+        float(np.finfo(dtype or model.backend.dtype_name).eps),
+        model.backend.to_numpy,
+    )
     function = open_backend().activation(model.activation).function
     error = 8 * eps * (1 + np.abs(x))
     for i, layer in enumerate(model.network):
@@ -80,33 +118,54 @@ def tolerance(model: Model, x: np.ndarray, dtype: str | None = None) -> float:
         z, size = x @ weights + bias, np.abs(x) @ np.abs(weights) + np.abs(bias)
         error = error @ np.abs(weights) + gamma(len(weights) + 1, eps / 2) * size
         if i < len(model.network) - 1:
-            x, error = function(z, xp=np)[0], STEEPEST * error + (ULPS["tanh"] + 4) * eps * (1 + np.abs(z))
+            x, error = (
+                function(z, xp=np)[0],
+                STEEPEST * error + (ULPS["tanh"] + 4) * eps * (1 + np.abs(z)),
+            )
     scale = max([1.0, *np.ravel([*map(to_numpy, model.scaling)]).tolist()])
     link = (ULPS["tanh"] + 4) * eps + gamma(z.shape[1], eps / 2)
-    return 2 * scale * float((error + link * (1 + np.abs(z))).max())  # each of the two has this error
+    # each of the two has this error
+    return 2 * scale * float((error + link * (1 + np.abs(z))).max())
 
 
 def features_of(model: Model, X: np.ndarray) -> np.ndarray:
     prepare, to_numpy = model.prepare, model.backend.to_numpy
     fitted = map(to_numpy, prepare.fitted)
-    return np.reshape(prepare.function(X, *fitted, dtype=np.float64, xp=open_backend().xp), (len(X), -1))
+    return np.reshape(
+        prepare.function(X, *fitted, dtype=np.float64, xp=open_backend().xp),
+        (len(X), -1),
+    )
 
 
-def assert_same(model: Model, path: Path, X: np.ndarray, dtype: str | None = None) -> None:
-    """Assert that a file says what `Model.predict` says, for all rows at once and for one."""
+def assert_same(
+    model: Model, path: Path, X: np.ndarray, dtype: str | None = None
+) -> None:
+    """Assert that a file says what `Model.predict` says, for all rows at once and for
+    one.
+    """
     allowed = tolerance(model, features_of(model, X), dtype)
     given = X.astype(dtype) if dtype and X.dtype != np.uint8 else X
     for rows in (slice(None), slice(1)):
         found, expected = run(path, given[rows]), model.predict(X[rows])
-        assert [*found] == ["probabilities"] * (not model.task.floats) + [model.task.outputs_name]
-        assert {each.dtype for each in found.values()} <= {np.dtype(dtype or model.backend.dtype_name), np.dtype("i8")}
+        assert [*found] == ["probabilities"] * (not model.task.floats) + [
+            model.task.outputs_name
+        ]
+        assert {each.dtype for each in found.values()} <= {
+            np.dtype(dtype or model.backend.dtype_name),
+            np.dtype("i8"),
+        }
         answer = found[model.task.outputs_name]
         assert answer.shape == expected.shape
         if model.task.floats:
             assert np.abs(answer - expected).max() <= allowed
         else:
-            assert np.abs(found["probabilities"] - model.predict_proba(X[rows])).max() <= allowed
-            answer = np.array(model.class_names)[answer] if model.task.exclusive else answer
+            assert (
+                np.abs(found["probabilities"] - model.predict_proba(X[rows])).max()
+                <= allowed
+            )
+            answer = (
+                np.array(model.class_names)[answer] if model.task.exclusive else answer
+            )
             np.testing.assert_array_equal(answer, expected)
 
 
@@ -115,7 +174,12 @@ def assert_same(model: Model, path: Path, X: np.ndarray, dtype: str | None = Non
 def test_every_task_activation_and_preparation(i, task, tmp_path) -> None:
     """All pairs of these; not all three together."""
     for j, activation in enumerate(ACTIVATIONS):
-        model = model_of(open_backend(), task, activation, [*PREPARATIONS][(i + j) % len(PREPARATIONS)])
+        model = model_of(
+            open_backend(),
+            task,
+            activation,
+            [*PREPARATIONS][(i + j) % len(PREPARATIONS)],
+        )
         assert model.to_onnx(tmp_path / "m.onnx") == tmp_path / "m.onnx"
         assert_same(model, tmp_path / "m.onnx", inputs_of(model))
 
@@ -145,13 +209,15 @@ def test_numbers_that_float32_does_not_hold(where, tmp_path, random) -> None:
         model = model_for(from_arrays(given["X"], given["y"]))
         if shift == 1e9:
             with pytest.warns(
-                MlpXpWarning, match=r"^'the network': columns (1|'1'): .* that float32 rounds away; leave"
+                MlpXpWarning,
+                match=r"^'the network': columns (1|'1'): .* that float32 rounds away; leave",
             ) as told:
                 model.to_onnx(tmp_path / "m.onnx", dtype="float32")
             assert told[0].filename == __file__
             continue
         with pytest.raises(
-            MlpXpError, match=r"^'the network': float32 does not hold its numbers; export it in float64$"
+            MlpXpError,
+            match=r"^'the network': float32 does not hold its numbers; export it in float64$",
         ):
             model.to_onnx(tmp_path / "m.onnx", dtype="float32")
         model.to_onnx(tmp_path / "m.onnx")
@@ -163,7 +229,9 @@ def test_the_metadata_and_the_checker(tmp_path) -> None:
     import onnx
 
     names = ("a", "\udcff", "ü")  # a folder's name may have bytes that are not UTF-8
-    model_of(open_backend(), "labels", "relu", "bytes", class_names=names).to_onnx(tmp_path / "m.onnx")
+    model_of(open_backend(), "labels", "relu", "bytes", class_names=names).to_onnx(
+        tmp_path / "m.onnx"
+    )
     onnx.checker.check_model(str(tmp_path / "m.onnx"), full_check=True)
     facts = metadata(tmp_path / "m.onnx")
     assert json.loads(facts.pop("class_names")) == [*names]
@@ -180,7 +248,10 @@ def test_the_metadata_and_the_checker(tmp_path) -> None:
 def test_a_single_number_is_one_for_each_row(tmp_path) -> None:
     model = model_of(open_backend(), "regression", "tanh", "unchanged", scaling=())
     last = model.network[-1]
-    network = (*model.network[:-1], last._replace(weights=last.weights[:, :1], bias=last.bias[:1]))
+    network = (
+        *model.network[:-1],
+        last._replace(weights=last.weights[:, :1], bias=last.bias[:1]),
+    )
     model = model._replace(network=network, class_names=("y",))
     model.to_onnx(tmp_path / "m.onnx")
     assert_same(model, tmp_path / "m.onnx", inputs_of(model))
@@ -190,17 +261,31 @@ def test_a_single_number_is_one_for_each_row(tmp_path) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_an_ensemble_gives_the_mean(task, tmp_path) -> None:
     """Also of networks in two dtypes, one of which takes bytes as they are."""
-    models = [model_of(open_backend(), task, "sigmoid", "bytes", seed) for seed in range(3)]
-    models += [model_of(open_backend(dtype="float32"), task, "relu", "standardize", scaling=models[0].scaling)]
+    models = [
+        model_of(open_backend(), task, "sigmoid", "bytes", seed) for seed in range(3)
+    ]
+    models += [
+        model_of(
+            open_backend(dtype="float32"),
+            task,
+            "relu",
+            "standardize",
+            scaling=models[0].scaling,
+        )
+    ]
     X = inputs_of(models[0])
     mlp_xp.export_onnx(models, tmp_path / "m.onnx")
     found, expected = run(tmp_path / "m.onnx", X), mlp_xp.predict(models, X)
     first = next(iter(found.values()))
     assert first.dtype == np.float64
-    assert np.abs(first - expected.outputs).max() <= max(tolerance(each, features_of(each, X)) for each in models)
+    assert np.abs(first - expected.outputs).max() <= max(
+        tolerance(each, features_of(each, X)) for each in models
+    )
     if not TASKS[task].floats:
         answer = found[TASKS[task].outputs_name]
-        answer = np.array(models[0].class_names)[answer] if TASKS[task].exclusive else answer
+        answer = (
+            np.array(models[0].class_names)[answer] if TASKS[task].exclusive else answer
+        )
         np.testing.assert_array_equal(answer, expected.values)
 
 
@@ -208,31 +293,54 @@ def test_an_ensemble_gives_the_mean(task, tmp_path) -> None:
 def test_an_ensemble_of_arrays_with_names_in_another_order(tmp_path, random) -> None:
     X, y = random.standard_normal((50, 2)), np.arange(50) % 3
     swapped = from_arrays(X[:, ::-1], y, feature_names=["q", "p"])
-    models = [model_for(data) for data in (from_arrays(X, y, feature_names=["p", "q"]), swapped)]
+    models = [
+        model_for(data)
+        for data in (from_arrays(X, y, feature_names=["p", "q"]), swapped)
+    ]
     mlp_xp.export_onnx(models, tmp_path / "m.onnx")
     frame = pd.DataFrame(X, columns=["p", "q"])
-    found, expected = run(tmp_path / "m.onnx", X)["probabilities"], mlp_xp.predict(models, frame).outputs
-    allowed = max(tolerance(each, features_of(each, each.columns.features(frame))) for each in models)
+    found, expected = (
+        run(tmp_path / "m.onnx", X)["probabilities"],
+        mlp_xp.predict(models, frame).outputs,
+    )
+    allowed = max(
+        tolerance(each, features_of(each, each.columns.features(frame)))
+        for each in models
+    )
     assert np.abs(found - expected).max() <= allowed
-    assert json.loads(metadata(tmp_path / "m.onnx")["columns"]) == {"p": "number", "q": "number"}
+    assert json.loads(metadata(tmp_path / "m.onnx")["columns"]) == {
+        "p": "number",
+        "q": "number",
+    }
 
 
 def model_for(dataset: Dataset, seed: int = 0) -> Model:
     """Return an untrained model of a data set."""
     job = Job(TrainConfig(hidden=HIDDEN, warm_up_steps=0), dataset, open_backend())
-    return job.model(to_device(initial_layers(job.sizes, np.random.RandomState(seed), "glorot"), open_backend()))
+    return job.model(
+        to_device(
+            initial_layers(job.sizes, np.random.RandomState(seed), "glorot"),
+            open_backend(),
+        )
+    )
 
 
 def given_columns(model: Model, frame: Any) -> dict[str, np.ndarray]:
-    """Return the columns of a data frame of pandas as a file's inputs: text, floats, and days for dates."""
+    """Return the columns of a data frame of pandas as a file's inputs: text, floats,
+    and days for dates.
+    """
     found = {}
     for column in model.columns.columns:
         values = frame[column.name]
         if column.kind == "date":
             values = values.to_numpy("M8[us]") - np.datetime64("1970-01-01", "us")
-            found[column.name] = np.where(np.isnat(values), np.nan, values / np.timedelta64(1, "D"))
+            found[column.name] = np.where(
+                np.isnat(values), np.nan, values / np.timedelta64(1, "D")
+            )
         elif column.kind == "category":
-            found[column.name] = np.array(["NA" if each is None or each != each else str(each) for each in values])
+            found[column.name] = np.array(
+                ["NA" if each is None or each != each else str(each) for each in values]
+            )
         else:
             found[column.name] = values.to_numpy(np.float64, na_value=np.nan)
     return found
@@ -241,26 +349,37 @@ def given_columns(model: Model, frame: Any) -> dict[str, np.ndarray]:
 @needs_onnx
 @pytest.mark.parametrize("name", ["penguins", "titanic", "ames"])
 def test_a_table_has_an_input_for_each_column(name, tmp_path) -> None:
-    """With gaps, rare and unseen categories, dates, true and false, and the columns in another order."""
+    """With gaps, rare and unseen categories, dates, true and false, and the columns in
+    another order.
+    """
     table = mixed(name)
     frame, y = table.frame("pandas object"), table.columns[table.label]
-    models = [model_for(from_arrays(frame, y, 0.2, seed=seed), seed) for seed in range(2)]
+    models = [
+        model_for(from_arrays(frame, y, 0.2, seed=seed), seed) for seed in range(2)
+    ]
     model = models[0]
     other = frame[frame.columns[::-1]].copy()
-    texts = [column.name for column in model.columns.columns if column.kind == "category"]
+    texts = [
+        column.name for column in model.columns.columns if column.kind == "category"
+    ]
     other.loc[:4, texts], other.loc[5:9, texts] = "never seen", "n/A"
     assert any(column.flagged for column in model.columns.columns)
     X = given_columns(model, other)
     model.to_onnx(tmp_path / "m.onnx")
     mlp_xp.export_onnx(models, tmp_path / "both.onnx")
-    allowed = sum(tolerance(each, features_of(each, each.columns.features(other))) for each in models)
+    allowed = sum(
+        tolerance(each, features_of(each, each.columns.features(other)))
+        for each in models
+    )
     for path, which in (("m.onnx", models[:1]), ("both.onnx", models)):
         found, expected = run(tmp_path / path, X), mlp_xp.predict(which, other)
         answer = found[model.task.outputs_name]
         first = found.get("probabilities", np.reshape(answer, (len(other), -1)))
         assert np.abs(first - expected.outputs).max() <= allowed
         if model.task.exclusive:
-            np.testing.assert_array_equal(np.array(model.class_names)[answer], expected.values)
+            np.testing.assert_array_equal(
+                np.array(model.class_names)[answer], expected.values
+            )
     kinds = {column.name: column.kind for column in model.columns.columns}
     assert json.loads(metadata(tmp_path / "m.onnx")["columns"]) == kinds
 
@@ -275,7 +394,9 @@ def test_true_false_and_gaps_may_be_written_as_in_a_table(tmp_path) -> None:
     frame = pd.DataFrame({"answer": texts})
     expected = model.predict_proba(frame)
     assert len(np.unique(expected.round(9), axis=0)) == 5
-    assert np.abs(found - expected).max() <= tolerance(model, features_of(model, model.columns.features(frame)))
+    assert np.abs(found - expected).max() <= tolerance(
+        model, features_of(model, model.columns.features(frame))
+    )
 
 
 @needs_onnx
@@ -288,7 +409,11 @@ def test_a_table_of_numbers_is_a_matrix(tmp_path, random) -> None:
     found = run(tmp_path / "m.onnx", X)
     allowed = tolerance(model, features_of(model, model.columns.features(frame)))
     assert np.abs(found["probabilities"] - model.predict_proba(frame)).max() <= allowed
-    assert json.loads(metadata(tmp_path / "m.onnx")["columns"]) == {"long name": "number", "b": "number", "c": "number"}
+    assert json.loads(metadata(tmp_path / "m.onnx")["columns"]) == {
+        "long name": "number",
+        "b": "number",
+        "c": "number",
+    }
 
 
 def branches(z: Any, /, *, xp: Any) -> Any:
@@ -301,7 +426,9 @@ def counts(z: Any, /, *, xp: Any) -> Any:
 
 @needs_onnx
 @pytest.mark.parametrize("function", [branches, counts])
-def test_an_activation_that_cannot_be_recorded_writes_nothing(function, tmp_path) -> None:
+def test_an_activation_that_cannot_be_recorded_writes_nothing(
+    function, tmp_path
+) -> None:
     activation = Activation(function, lambda saved, *, xp: saved)
     model = model_of(open_backend(), "classes", activation, "bytes")
     assert model.predict(inputs_of(model)).shape == (ROWS,)
@@ -318,7 +445,9 @@ def test_an_activation_of_ones_own(tmp_path) -> None:
     def softsign(z: Any, /, *, xp: Any) -> Any:
         return z / (1 + xp.abs(z)), z
 
-    model = model_of(open_backend(), "classes", Activation(softsign, lambda z, *, xp: z), "bytes")
+    model = model_of(
+        open_backend(), "classes", Activation(softsign, lambda z, *, xp: z), "bytes"
+    )
     model.to_onnx(tmp_path / "m.onnx")
     assert_same(model, tmp_path / "m.onnx", inputs_of(model))
 
@@ -328,17 +457,34 @@ def test_models_that_are_no_graph_together_are_refused(tmp_path) -> None:
     table = mixed("penguins")
     frame = table.frame("pandas")
     model = model_for(from_arrays(frame, table.columns["species"]))
-    numbers = model_for(from_arrays(frame.assign(island=np.arange(len(frame)) % 7), table.columns["species"]))
-    with pytest.raises(MlpXpError, match="its column 'island' is a number, for others a category; export them"):
+    numbers = model_for(
+        from_arrays(
+            frame.assign(island=np.arange(len(frame)) % 7), table.columns["species"]
+        )
+    )
+    with pytest.raises(
+        MlpXpError,
+        match="its column 'island' is a number, for others a category; export them",
+    ):
         mlp_xp.export_onnx([model, numbers], tmp_path / "m.onnx")
-    for name in ("classes", "", "Where_0_output"):  # the last is that of a node in the graph
+    # the last is that of a node in the graph
+    for name in ("classes", "", "Where_0_output"):
         taken = frame.rename(columns={"bill_length_mm": name})
-        with pytest.raises(MlpXpError, match=rf"^'the network': the name of a column .*; rename it.* {name}"):
-            model_for(from_arrays(taken, table.columns["species"])).to_onnx(tmp_path / "m.onnx")
-    free = frame.rename(columns={"bill_length_mm": "probabilities"})  # of a regression, which has none
+        with pytest.raises(
+            MlpXpError,
+            match=rf"^'the network': the name of a column .*; rename it.* {name}",
+        ):
+            model_for(from_arrays(taken, table.columns["species"])).to_onnx(
+                tmp_path / "m.onnx"
+            )
+    # of a regression, which has none
+    free = frame.rename(columns={"bill_length_mm": "probabilities"})
     model_for(from_arrays(free, np.arange(len(free)) / 2)).to_onnx(tmp_path / "m.onnx")
     (tmp_path / "m.onnx").unlink()
-    with pytest.raises(MlpXpError, match=r"m.txt' is not the name of an ONNX file; give one that ends in \.onnx"):
+    with pytest.raises(
+        MlpXpError,
+        match=r"m.txt' is not the name of an ONNX file; give one that ends in \.onnx",
+    ):
         model.to_onnx(tmp_path / "m.txt")
     with pytest.raises(RunError, match="task labels, not classes"):
         mlp_xp.export_onnx([model, model._replace(task=LABELS)], tmp_path / "m.onnx")
@@ -354,10 +500,18 @@ def test_the_command(small_run, tmp_path) -> None:
     model = mlp_xp.load_run(small_run)
     X = np.random.default_rng(0).integers(0, 256, (80, 6, 6), np.uint8)
     assert_same(model, path, X, "float32")
-    assert_one_line(call("export", small_run, tmp_path), 2, f"'{tmp_path}' is not the name of an ONNX file")
+    assert_one_line(
+        call("export", small_run, tmp_path),
+        2,
+        f"'{tmp_path}' is not the name of an ONNX file",
+    )
     assert_one_line(call("export", path), 2, "give runs, and then a file to write")
-    assert_one_line(call("export", tmp_path, path), 2, "is not a run: it has no config.json")
-    assert_one_line(call("export", tmp_path / "no", path), 2, "is not a run: it does not exist")
+    assert_one_line(
+        call("export", tmp_path, path), 2, "is not a run: it has no config.json"
+    )
+    assert_one_line(
+        call("export", tmp_path / "no", path), 2, "is not a run: it does not exist"
+    )
     assert_one_line(
         call("export", small_run, tmp_path / "no" / "a.onnx"),
         1,
@@ -367,8 +521,13 @@ def test_the_command(small_run, tmp_path) -> None:
 
 def test_without_the_extra(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "ndonnx", None)
-    with pytest.raises(MlpXpError, match=r"need ndonnx, which is not installed; install it with: .*pip install ndonnx"):
-        model_of(open_backend(), "classes", "relu", "bytes").to_onnx(tmp_path / "m.onnx")
+    with pytest.raises(
+        MlpXpError,
+        match=r"need ndonnx, which is not installed; install it with: .*pip install ndonnx",
+    ):
+        model_of(open_backend(), "classes", "relu", "bytes").to_onnx(
+            tmp_path / "m.onnx"
+        )
 
 
 @needs_onnx
@@ -386,34 +545,48 @@ def test_the_estimators(kind, tmp_path, random) -> None:
     }[kind]
     given = pd.DataFrame(X, columns=[*"abcd"]) if kind == "two" else X
     kind_of = MLPRegressor if y.dtype.kind == "f" else MLPClassifier
-    estimator = kind_of(hidden_layer_sizes=(6,), activation="logistic", max_iter=2, random_state=0)
+    estimator = kind_of(
+        hidden_layer_sizes=(6,), activation="logistic", max_iter=2, random_state=0
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # after two epochs it has not converged
         estimator.fit(given, y)
     estimator.to_onnx(tmp_path / "m.onnx")
     layers = zip(estimator.coefs_, estimator.intercepts_, strict=True)
     network = to_device([*layers], open_backend())
-    allowed = tolerance(model_of(open_backend(), "classes", "sigmoid", "unchanged", network=network), X)
+    allowed = tolerance(
+        model_of(open_backend(), "classes", "sigmoid", "unchanged", network=network), X
+    )
     found, expected = run(tmp_path / "m.onnx", X), estimator.predict(given)
     if y.dtype.kind == "f":
         assert np.abs(found["outputs"] - expected).max() <= allowed
         return
-    assert np.abs(found["probabilities"] - estimator.predict_proba(given)).max() <= allowed
-    answer = found["labels"] if kind == "labels" else estimator.classes_[found["classes"]]
+    assert (
+        np.abs(found["probabilities"] - estimator.predict_proba(given)).max() <= allowed
+    )
+    answer = (
+        found["labels"] if kind == "labels" else estimator.classes_[found["classes"]]
+    )
     np.testing.assert_array_equal(answer, expected)
     facts = metadata(tmp_path / "m.onnx")
     assert json.loads(facts["class_names"]) == [*map(str, estimator.classes_)]
-    assert json.loads(facts["feature_names"]) == (["a", "b", "c", "d"] if kind == "two" else [])
+    assert json.loads(facts["feature_names"]) == (
+        ["a", "b", "c", "d"] if kind == "two" else []
+    )
 
 
 @needs_onnx
 @pytest.mark.repository
 def test_the_program_of_the_documentation(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    images = from_arrays(np.arange(4 * 784, dtype=np.uint8).reshape(4, 28, 28), ["no", "yes"] * 2)
+    images = from_arrays(
+        np.arange(4 * 784, dtype=np.uint8).reshape(4, 28, 28), ["no", "yes"] * 2
+    )
     model = model_for(images)
     model.to_onnx("model.onnx")
-    text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(
+        encoding="utf-8"
+    )
     exec(text.split("```python\n")[1].partition("```")[0], {})
     name, probability = capsys.readouterr().out.split()
     blank = np.zeros((1, 28, 28), np.uint8)
@@ -427,7 +600,10 @@ def test_the_program_of_the_documentation(tmp_path, monkeypatch, capsys) -> None
     frame = pd.DataFrame({"island": islands, "bill_length_mm": lengths, "day": days})
     model = model_for(from_arrays(frame, np.arange(80) % 3))
     model.to_onnx("penguins.onnx")
-    names: dict[str, Any] = {"np": np, "onnxruntime": pytest.importorskip("onnxruntime")}
+    names: dict[str, Any] = {
+        "np": np,
+        "onnxruntime": pytest.importorskip("onnxruntime"),
+    }
     exec(text.split("```python\n")[2].partition("```")[0], names)
     rows = {
         "island": ["Dream", None],

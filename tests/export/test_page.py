@@ -1,4 +1,6 @@
-"""The page in a real browser: what it computes and shows, and that it needs nothing but its file."""
+"""The page in a real browser: what it computes and shows, and that it needs nothing but
+its file.
+"""
 
 import base64
 from collections.abc import Iterator
@@ -32,11 +34,20 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.export import page as export
 from mlp_xp.show.numbers import percent
 
-UNLIMITED = ("--disable-frame-rate-limit", "--disable-gpu-vsync")  # an event of the mouse waits for the next frame
+# an event of the mouse waits for the next frame
+UNLIMITED = ("--disable-frame-rate-limit", "--disable-gpu-vsync")
 in_browser = pytest.mark.needs("browser")
-DRAWINGS = [line.split(": ") for line in Path(__file__).with_name("drawings.txt").read_text("utf-8").splitlines()]
+DRAWINGS = [
+    line.split(": ")
+    for line in Path(__file__).with_name("drawings.txt").read_text("utf-8").splitlines()
+]
 IMAGES = load_dataset("mnist").test_inputs[:200]
-NAMES = ("</script><script>alert(1)</script>", "<!--<script>", "Ankle boot with a rather long name", *"456789")
+NAMES = (
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    "Ankle boot with a rather long name",
+    *"456789",
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +55,20 @@ def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=browser(), args=["--no-sandbox", *UNLIMITED])
+        started = playwright.chromium.launch(
+            executable_path=browser(), args=["--no-sandbox", *UNLIMITED]
+        )
         yield started
         started.close()
 
 
 @contextmanager
-def opened(chromium: Any, file: Path, width: int = 1280, **settings: Any) -> Iterator[Any]:
-    """Open a page that must ask for nothing, report nothing on the console, and not scroll sideways."""
+def opened(
+    chromium: Any, file: Path, width: int = 1280, **settings: Any
+) -> Iterator[Any]:
+    """Open a page that must ask for nothing, report nothing on the console, and not
+    scroll sideways.
+    """
     context = chromium.new_context(viewport={"width": width, "height": 900}, **settings)
     said, asked, page = [], [], context.new_page()
     page.on("console", lambda message: said.append(message.text))
@@ -68,14 +85,29 @@ def opened(chromium: Any, file: Path, width: int = 1280, **settings: Any) -> Ite
 def digits(tmp_path_factory: pytest.TempPathFactory, no_pictures: None) -> Path:
     """A run on MNIST that writes its page."""
     folder = tmp_path_factory.mktemp("page") / "digits"
-    outcome = call("train", "--recipe", "small", "--epochs", 3, "--report-every", 60000, "--run-dir", folder, "--page")
+    outcome = call(
+        "train",
+        "--recipe",
+        "small",
+        "--epochs",
+        3,
+        "--report-every",
+        60000,
+        "--run-dir",
+        folder,
+        "--page",
+    )
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.endswith(f"written: {folder / 'page.html'}\n")
     return folder
 
 
 def trained(dataset: Any, **settings: Any) -> Model:
-    *_, report = train(TrainConfig(epochs=1, warm_up_steps=0, init="glorot", **settings), dataset, open_backend())
+    *_, report = train(
+        TrainConfig(epochs=1, warm_up_steps=0, init="glorot", **settings),
+        dataset,
+        open_backend(),
+    )
     return report.model
 
 
@@ -99,18 +131,24 @@ def probabilities(page: Any, images: np.ndarray) -> list[list[float]]:
       for (let i = 0; i < all.length; i += size) found.push(mlp_xp.predict(all.slice(i, i + size)));
       return found;
     }"""
-    return page.evaluate(script, [base64.b64encode(images.tobytes()).decode(), images[0].size])
+    return page.evaluate(
+        script, [base64.b64encode(images.tobytes()).decode(), images[0].size]
+    )
 
 
 def check_preparation(page: Any) -> None:
-    """Assert that the network sees what was drawn as `predict` would, within one grey level."""
+    """Assert that the network sees what was drawn as `predict` would, within one grey
+    level.
+    """
     script = """() => {
       const text = (bytes) => btoa(Array.from(bytes ?? [], (each) => String.fromCharCode(each)).join(""));
       const { width, height, data } = mlp_xp.state().drawn;
       return [height, width, text(data), text(mlp_xp.state().seen)];
     }"""  # as text, because Playwright takes seconds for lists of numbers
     *shape, drawn, found = page.evaluate(script)
-    picture, found = (np.frombuffer(base64.b64decode(text), np.uint8) for text in (drawn, found))
+    picture, found = (
+        np.frombuffer(base64.b64decode(text), np.uint8) for text in (drawn, found)
+    )
     check_alike(picture.reshape(shape), found.tolist())
 
 
@@ -118,7 +156,9 @@ def check_alike(picture: np.ndarray, found: list[int]) -> None:
     expected = prepare_image(picture)
     assert (expected is None) == (found == [])
     if expected is not None:
-        np.testing.assert_allclose(np.reshape(found, (28, 28)), expected, rtol=0, atol=1)
+        np.testing.assert_allclose(
+            np.reshape(found, (28, 28)), expected, rtol=0, atol=1
+        )
 
 
 # Pictures.
@@ -128,28 +168,46 @@ def check_alike(picture: np.ndarray, found: list[int]) -> None:
 def test_probabilities_are_those_of_the_model(chromium: Any, digits: Path) -> None:
     with opened(chromium, digits / "page.html") as page:
         found = probabilities(page, IMAGES)
-        np.testing.assert_allclose(found, load_run(digits).predict_proba(IMAGES), rtol=0, atol=1e-5)
-        assert "784-64-10 · 50 890 parameters · 9" in page.locator("#about").inner_text()
+        np.testing.assert_allclose(
+            found, load_run(digits).predict_proba(IMAGES), rtol=0, atol=1e-5
+        )
+        assert (
+            "784-64-10 · 50 890 parameters · 9" in page.locator("#about").inner_text()
+        )
 
 
 @in_browser
 @pytest.mark.parametrize("activation", [*ACTIVATIONS, "none"])
 def test_every_activation(chromium: Any, tmp_path: Path, activation: str) -> None:
     """none: without a hidden layer."""
-    how = {"hidden": ()} if activation == "none" else {"hidden": (7, 5), "activation": activation}
+    how = (
+        {"hidden": ()}
+        if activation == "none"
+        else {"hidden": (7, 5), "activation": activation}
+    )
     model = trained(TINY, **how)
     assert export_page(model, tmp_path / "a.html", data=TINY).stat().st_size < 100_000
     with opened(chromium, tmp_path / "a.html") as page:
         found = probabilities(page, TINY.test_inputs)
-    np.testing.assert_allclose(found, model.predict_proba(TINY.test_inputs), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        found, model.predict_proba(TINY.test_inputs), rtol=0, atol=1e-5
+    )
 
 
 @in_browser
-def test_drawn_digits_are_recognised_and_prepared_as_by_predict(chromium: Any, digits: Path) -> None:
+def test_drawn_digits_are_recognised_and_prepared_as_by_predict(
+    chromium: Any, digits: Path
+) -> None:
     right = 0
     with opened(chromium, digits / "page.html") as page:
         for digit, text in DRAWINGS:
-            stroke(page, [np.array(part.split(), float).reshape(-1, 2) for part in text.split(", ")])
+            stroke(
+                page,
+                [
+                    np.array(part.split(), float).reshape(-1, 2)
+                    for part in text.split(", ")
+                ],
+            )
             check_preparation(page)
             right += page.locator("#bars .best span").first.inner_text() == digit
             page.click("#clear")
@@ -157,16 +215,23 @@ def test_drawn_digits_are_recognised_and_prepared_as_by_predict(chromium: Any, d
 
 
 @in_browser
-def test_random_and_extreme_strokes_are_prepared_as_by_predict(chromium: Any, digits: Path, random: Any) -> None:
-    # The corners, lines along an edge, around all edges and across, a dot beside a stroke, and half of the square.
+def test_random_and_extreme_strokes_are_prepared_as_by_predict(
+    chromium: Any, digits: Path, random: Any
+) -> None:
+    # The corners, lines along an edge, around all edges and across, a dot beside a
+    # stroke, and half of the square.
     a, b, c, d = [1, 1], [99, 1], [99, 99], [1, 99]
     rows = [[[1, y], [99, y]] for y in range(1, 50, 7)]
     extreme = [[[[50, 50]]], [[a]], [[c]], [[b, c]], [[a, b, c, d, a]], [[a, b, c, d, a], [a, c], [b, d]],
                [[[20, 50], [60, 50]], [[90, 90]]], rows]  # fmt: skip
-    chance = [[random.uniform(-5, 105, (4, 2)) for _ in range(random.integers(1, 4))] for _ in range(6)]
+    chance = [
+        [random.uniform(-5, 105, (4, 2)) for _ in range(random.integers(1, 4))]
+        for _ in range(6)
+    ]
     for strokes in chance:
         for points in strokes:
-            points[0] = points[0].clip(2, 98)  # a stroke begins in the square, and may leave it
+            # a stroke begins in the square, and may leave it
+            points[0] = points[0].clip(2, 98)
     with opened(chromium, digits / "page.html") as page:
         for strokes in extreme + chance:
             stroke(page, [np.array(points) for points in strokes])
@@ -175,17 +240,27 @@ def test_random_and_extreme_strokes_are_prepared_as_by_predict(chromium: Any, di
 
 
 @in_browser
-def test_photos_are_prepared_as_by_predict(chromium: Any, digits: Path, random: Any) -> None:
-    """Noise, grey ink, light ink on dark paper, and dirt. For uneven light, there is predict."""
+def test_photos_are_prepared_as_by_predict(
+    chromium: Any, digits: Path, random: Any
+) -> None:
+    """Noise, grey ink, light ink on dark paper, and dirt. For uneven light, there is
+    predict.
+    """
     pictures = []
     for image in IMAGES[:6]:
         ink = np.asarray(Image.fromarray(image).resize((70, 70)).convert("F")) / 255
         ink = np.pad(ink, ((30, 20), (5, 15)))
-        pictures += [0.7 - 0.5 * ink + random.normal(0, 0.01, ink.shape), 0.2 + 0.6 * ink, 0.9 - 0.3 * ink]
+        pictures += [
+            0.7 - 0.5 * ink + random.normal(0, 0.01, ink.shape),
+            0.2 + 0.6 * ink,
+            0.9 - 0.3 * ink,
+        ]
         pictures[-1][5:8, 5:8] = 0.3
     pictures.append(pictures[0] - np.linspace(0, 0.4, 90))
     with opened(chromium, digits / "page.html") as page:
-        bytes_of = [np.rint(255 * each.clip(0, 1)).astype(np.uint8) for each in pictures]
+        bytes_of = [
+            np.rint(255 * each.clip(0, 1)).astype(np.uint8) for each in pictures
+        ]
         for picture in bytes_of:
             script = """text => [...(mlp_xp.prepare({ width: 90, height: 120,
               data: Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)) }) ?? [])]"""
@@ -196,16 +271,23 @@ def test_photos_are_prepared_as_by_predict(chromium: Any, digits: Path, random: 
 
 
 @in_browser
-def test_a_file_a_test_picture_undo_and_the_keyboard(chromium: Any, digits: Path, tmp_path: Path) -> None:
+def test_a_file_a_test_picture_undo_and_the_keyboard(
+    chromium: Any, digits: Path, tmp_path: Path
+) -> None:
     picture = tmp_path / "seven.png"
-    Image.fromarray(255 - np.pad(IMAGES[0], 20)).resize((400, 400)).convert("RGB").save(picture)
+    Image.fromarray(255 - np.pad(IMAGES[0], 20)).resize((400, 400)).convert("RGB").save(
+        picture
+    )
     with opened(chromium, digits / "page.html") as page:
         page.set_input_files("#file", picture)
         page.locator("#bars .best").wait_for()
         from_file = page.evaluate("mlp_xp.state().answer")
-        np.testing.assert_allclose(from_file, predict(digits, picture).outputs[0], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(
+            from_file, predict(digits, picture).outputs[0], rtol=0, atol=1e-5
+        )
         page.click("#clear")
-        page.evaluate("mlp_xp.refresh()")  # or else the bars of the old picture could be taken for those of the next
+        # or else the bars of the old picture could be taken for those of the next
+        page.evaluate("mlp_xp.refresh()")
         dropped = """text => {
           const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
           const dataTransfer = new DataTransfer();
@@ -224,9 +306,14 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(chromium: Any, digits: Path
         for number in range(20):
             buttons.nth(number).click()
             page.evaluate("mlp_xp.refresh()")
-            found, answer = page.evaluate("[[...mlp_xp.state().seen], mlp_xp.state().answer]")
+            found, answer = page.evaluate(
+                "[[...mlp_xp.state().seen], mlp_xp.state().answer]"
+            )
             np.testing.assert_allclose(
-                answer, model.predict_proba(np.reshape(found, (1, 28, 28)).astype(np.uint8))[0], rtol=0, atol=1e-5
+                answer,
+                model.predict_proba(np.reshape(found, (1, 28, 28)).astype(np.uint8))[0],
+                rtol=0,
+                atol=1e-5,
             )
             said_beside.append(page.locator("#verdict").inner_text())
             assert percent(max(answer)) in said_beside[-1]
@@ -235,7 +322,10 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(chromium: Any, digits: Path
         assert all(("is" in line) == (i >= 10) for i, line in enumerate(said_beside))
         assert [text for text, _ in said[:10]] == [*"0123456789"]
         assert all(text == str(best) for text, best in said[:10])
-        assert all(text.endswith(f"taken for {best}") and not text.startswith(f"is {best}") for text, best in said[10:])
+        assert all(
+            text.endswith(f"taken for {best}") and not text.startswith(f"is {best}")
+            for text, best in said[10:]
+        )
         page.click("#clear")
         assert page.evaluate("mlp_xp.refresh() ?? mlp_xp.state().answer") is None
         sureness = [float(line.split()[1]) for line in said_beside]
@@ -245,7 +335,13 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(chromium: Any, digits: Path
         assert page.evaluate("mlp_xp.refresh() ?? mlp_xp.state().answer") == from_file
         page.click("#clear")
         page.focus("#square")
-        for key in (*["ArrowUp"] * 9, "Space", *["ArrowDown"] * 18, "Space", *["ArrowLeft"] * 5):
+        for key in (
+            *["ArrowUp"] * 9,
+            "Space",
+            *["ArrowDown"] * 18,
+            "Space",
+            *["ArrowLeft"] * 5,
+        ):
             page.keyboard.press(key)
         page.evaluate("mlp_xp.refresh()")
         assert page.locator("#verdict").inner_text().startswith("1\n")
@@ -255,8 +351,12 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(chromium: Any, digits: Path
 
 
 @in_browser
-@pytest.mark.parametrize(("width", "scheme", "language"), [(360, "dark", "zh-CN"), (1920, "light", "en-US")])
-def test_names_of_any_kind_on_any_screen(chromium: Any, tmp_path: Path, width: int, scheme: str, language: str) -> None:
+@pytest.mark.parametrize(
+    ("width", "scheme", "language"), [(360, "dark", "zh-CN"), (1920, "light", "en-US")]
+)
+def test_names_of_any_kind_on_any_screen(
+    chromium: Any, tmp_path: Path, width: int, scheme: str, language: str
+) -> None:
     dataset = synthetic(400, 200, 28)._replace(class_names=(*NAMES, "数字"))
     export_page(trained(dataset, hidden=(16,)), tmp_path / "a.html", data=dataset)
     screen = {"color_scheme": scheme, "locale": language, "has_touch": True}
@@ -266,14 +366,17 @@ def test_names_of_any_kind_on_any_screen(chromium: Any, tmp_path: Path, width: i
         check_preparation(page)
         page.locator("#rows button").first.click()
         page.evaluate("mlp_xp.refresh()")
-        corner = (
-            "document.getElementById('seen').getContext('2d').getImageData(0, 0, 1, 1).data[0] + mlp_xp.state().seen[0]"
-        )
-        assert page.evaluate(corner) == 255  # no ink is white, which the dark mode inverts
+        context = "document.getElementById('seen').getContext('2d')"
+        corner = f"{context}.getImageData(0, 0, 1, 1).data[0] + mlp_xp.state().seen[0]"
+        # no ink is white, which the dark mode inverts
+        assert page.evaluate(corner) == 255
         shown = page.locator("#bars li span:first-child").all_inner_texts()
         assert shown == [*dataset.class_names]
         words = page.locator("h2").all_inner_texts()
-        assert ("画一画" in words, "Draw" in words) == (language == "zh-CN", language != "zh-CN")
+        assert ("画一画" in words, "Draw" in words) == (
+            language == "zh-CN",
+            language != "zh-CN",
+        )
         assert page.evaluate("document.documentElement.lang") == language[:2]
 
 
@@ -281,8 +384,12 @@ def test_names_of_any_kind_on_any_screen(chromium: Any, tmp_path: Path, width: i
 def test_pictures_as_they_are(chromium: Any, tmp_path: Path) -> None:
     """Of a folder of pictures: dark on light, wider than high, and resized."""
     dataset = synthetic(60, 20, 12)
-    images = [255 - each[:, :8] // 3 for each in (dataset.train_inputs, dataset.test_inputs)]
-    wide = dataset._replace(train_inputs=images[0], test_inputs=images[1], kind="resized pictures")
+    images = [
+        255 - each[:, :8] // 3 for each in (dataset.train_inputs, dataset.test_inputs)
+    ]
+    wide = dataset._replace(
+        train_inputs=images[0], test_inputs=images[1], kind="resized pictures"
+    )
     model = trained(wide, hidden=(8,))
     export_page(model, tmp_path / "a.html", data=wide)
     picture = Image.fromarray(images[1][0]).resize((40, 900))
@@ -291,9 +398,17 @@ def test_pictures_as_they_are(chromium: Any, tmp_path: Path) -> None:
         page.set_input_files("#file", tmp_path / "a.png")
         page.locator("#bars .best").wait_for()
         expected = read_image(tmp_path / "a.png", (8, 12)).astype(int)
-        assert np.abs(np.reshape(page.evaluate("[...mlp_xp.state().seen]"), (8, 12)) - expected).max() <= 1
+        assert (
+            np.abs(
+                np.reshape(page.evaluate("[...mlp_xp.state().seen]"), (8, 12))
+                - expected
+            ).max()
+            <= 1
+        )
         stroke(page, [np.array([[10, 10], [60, 30]])])
-        assert page.evaluate("[mlp_xp.state().seen[11], mlp_xp.state().seen[13] < 100]") == [255, True]
+        assert page.evaluate(
+            "[mlp_xp.state().seen[11], mlp_xp.state().seen[13] < 100]"
+        ) == [255, True]
 
 
 # Tables.
@@ -303,7 +418,9 @@ def filled(page: Any, number: int, value: Any) -> None:
     """Give a field a value: a text, a number, a date as text, or None for a gap."""
     field = page.locator("#fields .field").nth(number)
     if field.locator("select").count():
-        field.locator("select").select_option(label="no value" if value is None else value)
+        field.locator("select").select_option(
+            label="no value" if value is None else value
+        )
     elif value is None:
         field.locator("[type=checkbox]").check()
     else:
@@ -312,11 +429,18 @@ def filled(page: Any, number: int, value: Any) -> None:
 
 
 @in_browser
-@pytest.mark.parametrize(("name", "task"), [("penguins", "classes"), ("ames", "regression"), ("titanic", "labels")])
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [("penguins", "classes"), ("ames", "regression"), ("titanic", "labels")],
+)
 def test_tables(chromium: Any, tmp_path: Path, name: str, task: str) -> None:
     table = mixed(name)
     columns, labels = table.columns, np.array(table.columns[table.label])
-    labels = np.stack([labels, np.array(columns["Alone"]).astype(int)], axis=1) if task == "labels" else labels
+    labels = (
+        np.stack([labels, np.array(columns["Alone"]).astype(int)], axis=1)
+        if task == "labels"
+        else labels
+    )
     features = [each for each in columns if each not in (table.label, *table.ids)]
     dataset = from_arrays(table.frame("pandas object"), labels, test=0.2, task=task)
     model = trained(dataset, hidden=(8,), learning_rate=0.1)
@@ -329,20 +453,42 @@ def test_tables(chromium: Any, tmp_path: Path, name: str, task: str) -> None:
                 given = {each: columns[each][row] for each in features}
                 for number, column in enumerate(model.columns.columns):
                     value = given[column.name]
-                    if column.kind == "category" and value is not None and value not in column.levels:
-                        value = str(value).lower() if isinstance(value, bool) else "(another one)"
+                    if (
+                        column.kind == "category"
+                        and value is not None
+                        and value not in column.levels
+                    ):
+                        value = (
+                            str(value).lower()
+                            if isinstance(value, bool)
+                            else "(another one)"
+                        )
                     filled(page, number, value)
-                frame = data_frame("pandas object", {each: [value] for each, value in given.items()})
-                expected = model.predict(frame) if task == "regression" else model.predict_proba(frame)[0]
+                frame = data_frame(
+                    "pandas object", {each: [value] for each, value in given.items()}
+                )
+                expected = (
+                    model.predict(frame)
+                    if task == "regression"
+                    else model.predict_proba(frame)[0]
+                )
                 np.testing.assert_allclose(
-                    page.evaluate("mlp_xp.refresh() ?? mlp_xp.state().answer"), expected, rtol=1e-5, atol=1e-5
+                    page.evaluate("mlp_xp.refresh() ?? mlp_xp.state().answer"),
+                    expected,
+                    rtol=1e-5,
+                    atol=1e-5,
                 )
             verdict = page.locator("#verdict").inner_text()
     said = verdict.split("\n")[0]
     if task == "regression":
-        assert float(said) == pytest.approx(expected[0], abs=0.51)  # whole, for a range of 172 600
+        # whole, for a range of 172 600
+        assert float(said) == pytest.approx(expected[0], abs=0.51)
     else:
-        assert said in (model.class_names if task == "classes" else ["none of them", "0", "1", "0, 1"])
+        assert said in (
+            model.class_names
+            if task == "classes"
+            else ["none of them", "0", "1", "0, 1"]
+        )
 
 
 @in_browser
@@ -359,15 +505,24 @@ def test_sliders_and_plain_columns(chromium: Any, tmp_path: Path, random: Any) -
             for _ in range(steps):
                 slider.press("ArrowLeft")
         inputs = page.evaluate("mlp_xp.inputs()")
-        np.testing.assert_allclose(inputs, [dataset.train_inputs[:, 0].max(), 7], rtol=0, atol=0.005)
-        np.testing.assert_allclose(page.evaluate("mlp_xp.state().answer"), model.predict([inputs]), rtol=1e-5)
+        np.testing.assert_allclose(
+            inputs, [dataset.train_inputs[:, 0].max(), 7], rtol=0, atol=0.005
+        )
+        np.testing.assert_allclose(
+            page.evaluate("mlp_xp.state().answer"), model.predict([inputs]), rtol=1e-5
+        )
         page.locator("[type=number]").first.fill("")  # which predict would refuse
         assert page.evaluate("mlp_xp.state().answer") is None
         assert page.locator("#verdict").inner_text() == "no value"
         page.locator("[type=number]").first.fill("99")
-        assert "outside the training data" in page.locator("#fields label").first.inner_text()
         assert (
-            page.evaluate("() => { try { return mlp_xp.predict([NaN, 1]) } catch (error) { return error.name } }")
+            "outside the training data"
+            in page.locator("#fields label").first.inner_text()
+        )
+        assert (
+            page.evaluate(
+                "() => { try { return mlp_xp.predict([NaN, 1]) } catch (error) { return error.name } }"
+            )
             == "RangeError"
         )
 
@@ -375,7 +530,9 @@ def test_sliders_and_plain_columns(chromium: Any, tmp_path: Path, random: Any) -
 # What is stored, and what is refused.
 
 
-def test_many_weights_are_float16_if_predictions_stay_equal(digits: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_many_weights_are_float16_if_predictions_stay_equal(
+    digits: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
     size = (digits / "page.html").stat().st_size
     monkeypatch.setattr(export, "FLOAT32_UP_TO", 0)
     short = export_page(digits, tmp_path / "short.html")
@@ -383,22 +540,36 @@ def test_many_weights_are_float16_if_predictions_stay_equal(digits: Path, tmp_pa
 
 
 @in_browser
-def test_float16_in_the_browser(chromium: Any, digits: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_float16_in_the_browser(
+    chromium: Any, digits: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setattr(export, "FLOAT32_UP_TO", 0)
     export_page(digits, tmp_path / "a.html")
     model = load_run(digits)
-    arrays = (array.astype(np.float16).astype(np.float32) for layer in model.network for array in layer)
-    layers = tuple(layer._replace(weights=next(arrays), bias=next(arrays)) for layer in model.network)
+    arrays = (
+        array.astype(np.float16).astype(np.float32)
+        for layer in model.network
+        for array in layer
+    )
+    layers = tuple(
+        layer._replace(weights=next(arrays), bias=next(arrays))
+        for layer in model.network
+    )
     with opened(chromium, tmp_path / "a.html") as page:
         found = probabilities(page, IMAGES)
-    np.testing.assert_allclose(found, model._replace(network=layers).predict_proba(IMAGES), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        found, model._replace(network=layers).predict_proba(IMAGES), rtol=0, atol=1e-5
+    )
 
 
 def refused(model: Any, data: Any, path: Path, text: str) -> None:
     path.write_text("before", encoding="utf-8")
     with pytest.raises(MlpXpError, match=text):
         export_page(model, path, data=data)
-    assert (path.read_text(encoding="utf-8"), [*path.parent.iterdir()]) == ("before", [path])
+    assert (path.read_text(encoding="utf-8"), [*path.parent.iterdir()]) == (
+        "before",
+        [path],
+    )
 
 
 def test_what_makes_no_sense_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
@@ -406,20 +577,36 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, monkeypatch: Any) -> Non
     model = trained(TINY, hidden=(4,))
     refused([model, trained(TINY, hidden=(5,))], TINY, path, "an ensemble has no page")
     own = Activation(*ACTIVATIONS["relu"])
-    refused(trained(TINY, activation=own, hidden=(4,)), TINY, path, "a function of your own")
-    for shape, kind in (((4, 4, 3), "u1"), ((4, 6), "u1"), ((4, 4), float), ((201,), float)):
+    refused(
+        trained(TINY, activation=own, hidden=(4,)), TINY, path, "a function of your own"
+    )
+    for shape, kind in (
+        ((4, 4, 3), "u1"),
+        ((4, 6), "u1"),
+        ((4, 4), float),
+        ((201,), float),
+    ):
         X = np.random.default_rng(0).integers(0, 255, (40, *shape)).astype(kind)
         dataset = from_arrays(X, [0, 1] * 20, test=0.5)
-        refused(trained(dataset, hidden=(4,)), dataset, path, "a page is for grey pictures")
+        refused(
+            trained(dataset, hidden=(4,)), dataset, path, "a page is for grey pictures"
+        )
     monkeypatch.setattr(export, "LARGEST", 20_000)
     refused(model, TINY, path, "a page would have 0.0 MB")
 
 
 def test_refused_before_a_training(data_dir: Path, tmp_path: Path) -> None:
-    np.savez(tmp_path / "x.npz", X=np.arange(40 * 201).reshape(40, 201) % 7, y=[0, 1] * 20)
+    np.savez(
+        tmp_path / "x.npz", X=np.arange(40 * 201).reshape(40, 201) % 7, y=[0, 1] * 20
+    )
     given = ("--run-dir", tmp_path / "run", "--page", *options(small_settings()))
     outcome = call("train", "--data-dir", tmp_path / "x.npz", "--recipe", "own", *given)
-    assert_one_line(outcome, 2, "a page is for grey pictures", "this network takes samples of 201 features")
+    assert_one_line(
+        outcome,
+        2,
+        "a page is for grey pictures",
+        "this network takes samples of 201 features",
+    )
     outcome = call("train", "--data-dir", tmp_path / "x.npz", "--cv", 2, "--page")
     assert_one_line(outcome, 2, "--cv and --page: give only one")
     assert not (tmp_path / "run").exists()
@@ -429,9 +616,18 @@ def test_what_a_page_stores_is_finite(tmp_path: Path) -> None:
     model = trained(TINY, hidden=(4,))
     large = model.network[0]._replace(bias=np.full(4, 1e39))
     path = tmp_path / "a.html"
-    refused(model._replace(network=(large, *model.network[1:])), TINY, path, "too large for float32")
-    dataset = from_arrays(np.arange(40.0).reshape(20, 2) % 7, [0.0, 1.0] * 10, test=0.5, task="regression")
-    constant = dataset._replace(test_labels=dataset.test_labels[:1] + 0 * dataset.test_labels)
+    refused(
+        model._replace(network=(large, *model.network[1:])),
+        TINY,
+        path,
+        "too large for float32",
+    )
+    dataset = from_arrays(
+        np.arange(40.0).reshape(20, 2) % 7, [0.0, 1.0] * 10, test=0.5, task="regression"
+    )
+    constant = dataset._replace(
+        test_labels=dataset.test_labels[:1] + 0 * dataset.test_labels
+    )
     export_page(trained(dataset, hidden=(4,)), path, data=constant)
     assert "NaN" not in path.read_text("utf-8").partition("</script>")[0]
 
@@ -439,18 +635,39 @@ def test_what_a_page_stores_is_finite(tmp_path: Path) -> None:
 def test_command(small_run: Path, tmp_path: Path) -> None:
     outcome = call("page", small_run, tmp_path / "a.html")
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out == f"{tmp_path / 'a.html'}: {(tmp_path / 'a.html').stat().st_size / 1e6:.2f} MB\n"
-    assert "content=\"default-src 'none'; script-src 'unsafe-inline'" in (tmp_path / "a.html").read_text("utf-8")
+    assert (
+        outcome.out
+        == f"{tmp_path / 'a.html'}: {(tmp_path / 'a.html').stat().st_size / 1e6:.2f} MB\n"
+    )
+    assert "content=\"default-src 'none'; script-src 'unsafe-inline'" in (
+        tmp_path / "a.html"
+    ).read_text("utf-8")
     assert_one_line(call("page", tmp_path, tmp_path / "b.html"), 2, "is not a run")
-    assert_one_line(call("page", small_run, tmp_path / "no" / "b.html"), 1, "cannot write")
-    assert_one_line(call("page", small_run, tmp_path / "b.png"), 2, "is not the name of an HTML file")
+    assert_one_line(
+        call("page", small_run, tmp_path / "no" / "b.html"), 1, "cannot write"
+    )
+    assert_one_line(
+        call("page", small_run, tmp_path / "b.png"),
+        2,
+        "is not the name of an HTML file",
+    )
     assert [*tmp_path.iterdir()] == [tmp_path / "a.html"]
 
 
-def test_the_page_of_a_run_is_the_same_with_another_library(small_run: Path, tmp_path: Path, data_dir: Path) -> None:
-    given = ("--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(small_settings()))
+def test_the_page_of_a_run_is_the_same_with_another_library(
+    small_run: Path, tmp_path: Path, data_dir: Path
+) -> None:
+    given = (
+        "--data-dir",
+        data_dir,
+        "--run-dir",
+        tmp_path / "run",
+        *options(small_settings()),
+    )
     assert call("train", *given, "--backend", "array-api-strict", "--page").code == 0
     export_page(small_run, tmp_path / "a.html")
-    first, second = ((tmp_path / name).read_text("utf-8") for name in ("run/page.html", "a.html"))
+    first, second = (
+        (tmp_path / name).read_text("utf-8") for name in ("run/page.html", "a.html")
+    )
     assert len(first) == pytest.approx(len(second), abs=20)  # the last bits may differ
     assert first.partition('"weights"')[0] == second.partition('"weights"')[0]

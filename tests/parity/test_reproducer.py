@@ -14,7 +14,8 @@ from mlp_xp.parity.bounds import Verdict
 from mlp_xp.parity.reproducer import TO_NUMPY, write_reproducer
 from mlp_xp.parity.trace import tracing
 
-# How far long double's eps is below that of float64; 1 where it is no wider, as on Windows.
+# How far long double's eps is below that of float64; 1 where it is no wider, as on
+# Windows.
 WIDER = float(np.finfo(np.longdouble).eps / np.finfo(np.float64).eps)
 LIBRARIES = (
     NAMESPACE
@@ -80,7 +81,9 @@ def traced(data_dir: Path, name: str, *arguments: Any):
 
 
 def run(script: Path) -> tuple[int, str]:
-    done = subprocess.run([sys.executable, str(script)], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(script)], check=False, capture_output=True, text=True
+    )
     return done.returncode, done.stderr
 
 
@@ -90,7 +93,9 @@ def test_a_deviation_has_a_reproducer_that_was_run(data_dir):
                     "xp.tanh(float64 (1, 8)) deviates by ", " eps at [0, ", f"where {5 * (1 + WIDER):.3g} are allowed",
                     "called at mlp_xp/core/functional.py:", "(y = xp.tanh(0.5 * z))")  # fmt: skip
     script = Path("reproducers") / "strange_library-wrong-float64-tanh" / "reproduce.py"
-    assert f"reproducer: python {script} shows it in a process of its own: " in outcome.out
+    assert (
+        f"reproducer: python {script} shows it in a process of its own: " in outcome.out
+    )
     text = script.read_text()
     assert "mlp_xp" not in text
     assert len(text.splitlines()) <= 14
@@ -103,7 +108,9 @@ def test_an_operation_that_raises_has_one_too(data_dir):
     outcome = traced(data_dir, "strange_library:raising")
     assert_one_line(outcome, 3, "error: backend strange_library:raising: operation ", " xp.exp(float64 (1, 10)) at "
                     "mlp_xp/core/losses.py:", "raised RuntimeError: device lost")  # fmt: skip
-    script = Path("reproducers") / "strange_library-raising-float64-exp" / "reproduce.py"
+    script = (
+        Path("reproducers") / "strange_library-raising-float64-exp" / "reproduce.py"
+    )
     said = f"reproducer: python {script} shows it in a process of its own: RuntimeError: device lost"
     assert said in " ".join(outcome.out.split())
 
@@ -111,16 +118,29 @@ def test_an_operation_that_raises_has_one_too(data_dir):
 def test_a_changed_argument_is_shown(data_dir):
     outcome = traced(data_dir, "strange_library:changing")
     assert outcome.code == 1
-    assert "xp.exp(float64 (1, 10)) changes its argument 1, unless an earlier operation did" in outcome.err
-    assert "reproduce.py shows it in a process of its own: float64 (1, 10) " in outcome.out
+    assert (
+        "xp.exp(float64 (1, 10)) changes its argument 1, unless an earlier operation did"
+        in outcome.err
+    )
+    assert (
+        "reproduce.py shows it in a process of its own: float64 (1, 10) " in outcome.out
+    )
 
 
 def test_one_that_does_not_show_it_says_so(data_dir):
     outcome = traced(data_dir, "strange_library:sometimes")
     assert outcome.code == 1
-    assert "reproduce.py does NOT show it in a process of its own: float64 (60, 8) " in outcome.out
-    assert "; the fault may depend on earlier calls, on chance, or on an array's layout in memory" in outcome.out
-    (line,) = [line for line in outcome.out.splitlines() if line.startswith("also deviates: ")]
+    assert (
+        "reproduce.py does NOT show it in a process of its own: float64 (60, 8) "
+        in outcome.out
+    )
+    assert (
+        "; the fault may depend on earlier calls, on chance, or on an array's layout in memory"
+        in outcome.out
+    )
+    (line,) = [
+        line for line in outcome.out.splitlines() if line.startswith("also deviates: ")
+    ]
     assert "xp.argmax(float64 (60, 10), axis=1) deviates by" in line
 
 
@@ -128,26 +148,45 @@ def test_that_of_a_hook_uses_its_namespace_and_its_copy(data_dir, monkeypatch):
     """The library is array-api-strict on a device that NumPy cannot read."""
     monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent / "tests" / "tools"))
     fault = "xp = adapted(xp, tanh=lambda x: strict.tanh(x) + 1e-9)\n"
-    Path("strange_hook.py").write_text(f"from device_hook import *\n{fault}", encoding="utf-8")
+    Path("strange_hook.py").write_text(
+        f"from device_hook import *\n{fault}", encoding="utf-8"
+    )
     (info := Path("strange-1.dist-info")).mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: strange\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[mlp_xp.backends]\nstrange = strange_hook\n")
+    (info / "entry_points.txt").write_text(
+        "[mlp_xp.backends]\nstrange = strange_hook\n"
+    )
     outcome = traced(data_dir, "strange")
     assert outcome.code == 1
-    assert "reproduce.py shows it in a process of its own: float64 (1, 8) " in " ".join(outcome.out.split())
+    assert "reproduce.py shows it in a process of its own: float64 (1, 8) " in " ".join(
+        outcome.out.split()
+    )
     del sys.modules["strange_hook"], sys.modules["device_hook"]
 
 
-@pytest.mark.parametrize(("name", "said"), [("Hook", "deviates by "), ("InPlace", "changes its argument 1")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("Hook", "deviates by "), ("InPlace", "changes its argument 1")]
+)
 def test_a_fault_in_materialise_is_found_and_has_none(name, said, data_dir):
     outcome = traced(data_dir, f"strange_library:{name}")
-    assert_one_line(outcome, 1, f"materialise(float64 (36, 8)) {said}", "called at mlp_xp/core/")
-    assert "reproducer: none, because the hook's function is not one of the namespace" in outcome.out
+    assert_one_line(
+        outcome, 1, f"materialise(float64 (36, 8)) {said}", "called at mlp_xp/core/"
+    )
+    assert (
+        "reproducer: none, because the hook's function is not one of the namespace"
+        in outcome.out
+    )
 
 
-def test_that_of_another_run_is_in_a_folder_of_its_own_and_a_finding_is_not_lost_without(data_dir):
-    outcome = traced(data_dir, "strange_library:rare", "--all-operations", "--report-dir", "new")
-    assert_one_line(outcome, 1, "deviates: strange_library:rare: operation ", "xp.log1p(float64 ")
+def test_that_of_another_run_is_in_a_folder_of_its_own_and_a_finding_is_not_lost_without(
+    data_dir,
+):
+    outcome = traced(
+        data_dir, "strange_library:rare", "--all-operations", "--report-dir", "new"
+    )
+    assert_one_line(
+        outcome, 1, "deviates: strange_library:rare: operation ", "xp.log1p(float64 "
+    )
     assert [path.name for path in Path("new").iterdir()] == ["probe"]
     Path("file").touch()
     outcome = traced(data_dir, "strange_library:wrong", "--report-dir", "file")
@@ -168,7 +207,10 @@ def test_a_reproducer_runs_on_every_known_library(name, tmp_path):
     traced_backend.xp.max(x, axis=-1, keepdims=True)
     x -= x
     copied, highest, lowered = operations
-    value, change = Verdict(9, 1, (0, 0), (1, 2)), Verdict(problem="changes its argument 1", changed=1)
+    value, change = (
+        Verdict(9, 1, (0, 0), (1, 2)),
+        Verdict(problem="changes its argument 1", changed=1),
+    )
     for operation, verdict, shown in (
         (copied, value, "float32 (2, 3) 1.0"),
         (highest, value, "float32 (2, 1) 1.0"),
@@ -176,7 +218,10 @@ def test_a_reproducer_runs_on_every_known_library(name, tmp_path):
         (lowered, value, "float32 (2, 3) 0.0"),
     ):
         made = write_reproducer(backend, operation._replace(verdict=verdict), tmp_path)
-        assert f"reproduce.py does NOT show it in a process of its own: {shown} NumPy: {shown}; " in made
+        assert (
+            f"reproduce.py does NOT show it in a process of its own: {shown} NumPy: {shown}; "
+            in made
+        )
 
 
 def test_arrays_that_only_dlpack_reads_are_read():

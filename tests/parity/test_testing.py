@@ -28,13 +28,18 @@ def failing(x):
     raise RuntimeError("no tanh today")
 
 
-@pytest.mark.parametrize("library", [numpy, "array_api_compat:numpy", SimpleNamespace(xp=numpy)])
+@pytest.mark.parametrize(
+    "library", [numpy, "array_api_compat:numpy", SimpleNamespace(xp=numpy)]
+)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_namespace_that_agrees(library, dtype):
     assert_parity(library, dtype=dtype, config=CONFIG, dataset=TINY, steps=10)
 
 
-@pytest.mark.parametrize("library", [Namespace(tanh=inexact), replace(open_backend(), xp=Namespace(tanh=inexact))])
+@pytest.mark.parametrize(
+    "library",
+    [Namespace(tanh=inexact), replace(open_backend(), xp=Namespace(tanh=inexact))],
+)
 def test_a_mismatch_is_told_with_operation_quantity_and_step(library):
     """A backend that is given is the one that runs."""
     with pytest.raises(AssertionError) as caught:
@@ -55,10 +60,26 @@ def test_an_error_of_the_library_is_told():
 @pytest.mark.repository
 def test_the_documented_test_passes(tmp_path):
     text = (ROOT / "docs" / "parity.md").read_text("utf-8")
-    code = text[text.index("```python\nimport pytest\n") :].removeprefix("```python\n").partition("```")[0]
+    code = (
+        text[text.index("```python\nimport pytest\n") :]
+        .removeprefix("```python\n")
+        .partition("```")[0]
+    )
     (tmp_path / "test_theirs.py").write_text(code)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "float32-momentum", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "float32-momentum",
+        str(tmp_path),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tmp_path
+    )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "1 passed" in done.stdout
 
@@ -70,19 +91,28 @@ def test_the_steps_of_the_action(data_dir, tmp_path, monkeypatch):
     text = (ROOT / ".github" / "actions" / "parity" / "action.yml").read_text("utf-8")
     install, *commands = re.findall(r"^    - run: (.*)", text, re.MULTILINE)
     assert install == 'python -m pip install "$GITHUB_ACTION_PATH/../../..[plots]"'
-    assert (ROOT / ".github/actions/parity" / "../../.." / "pyproject.toml").exists(), "the checkout of the action"
+    assert (ROOT / ".github/actions/parity" / "../../.." / "pyproject.toml").exists(), (
+        "the checkout of the action"
+    )
     tanh = "tanh = lambda x: numpy.tanh(x) + 1e-7"
-    (tmp_path / "wrong.py").write_text(f"from array_api_compat.numpy import *\nimport numpy\n{tanh}")
+    (tmp_path / "wrong.py").write_text(
+        f"from array_api_compat.numpy import *\nimport numpy\n{tanh}"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("mlp_xp.parity.compare.ROUNDING_RUNS", 1)  # three take long
     inputs = {
         "BACKENDS": "array_api_compat:numpy wrong:", "DTYPE": "float64", "STEPS": "5", "REPORT": tmp_path / "parity",
         "ARGUMENTS": f"--batch-size 32 --optimizer adam --hidden 8 --data-dir {data_dir}",
     }  # fmt: skip
-    for command, said in zip(commands, ("mismatch: wrong: ", "deviates: wrong: operation "), strict=True):
+    for command, said in zip(
+        commands, ("mismatch: wrong: ", "deviates: wrong: operation "), strict=True
+    ):
         python, _, package, *words = shlex.split(Template(command).substitute(inputs))
         assert (python, package) == ("python", "mlp_xp")
         outcome = call(*words)
         assert outcome.code == 1, outcome
         assert outcome.err.startswith(said)
-    assert {path.name for path in (tmp_path / "parity").iterdir()} >= {"parity.json", "wrong-float64-tanh"}
+    assert {path.name for path in (tmp_path / "parity").iterdir()} >= {
+        "parity.json",
+        "wrong-float64-tanh",
+    }

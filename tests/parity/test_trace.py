@@ -1,4 +1,6 @@
-"""Trace: a healthy library gives no report, and every planted fault is named with its operation and its step."""
+"""Trace: a healthy library gives no report, and every planted fault is named with its
+operation and its step.
+"""
 
 import contextlib
 import math
@@ -30,7 +32,9 @@ PACKAGE = Path(mlp_xp.__file__).parent
 def assert_healthy(run: Tracer) -> None:
     found = [(str(each), each.what, each.place) for each in run.deviating.values()]
     assert (found, run.failure) == ([], None)
-    assert not any(each.deviates for verdicts in run.verdicts.values() for each in verdicts)
+    assert not any(
+        each.deviates for verdicts in run.verdicts.values() for each in verdicts
+    )
 
 
 # A healthy library.
@@ -41,13 +45,24 @@ def test_every_backend_is_healthy(backend):
     assert_healthy(run)
     assert run.steps == 7
     assert sum(map(len, run.verdicts.values())) == run.calls
-    assert {"tanh", "matmul", "isub", "getitem", "argmax", "mean", "take", "from_numpy"} <= run.verdicts.keys()
+    assert {
+        "tanh",
+        "matmul",
+        "isub",
+        "getitem",
+        "argmax",
+        "mean",
+        "take",
+        "from_numpy",
+    } <= run.verdicts.keys()
 
 
 def test_a_traced_run_has_the_same_bits():
     config, backend = replace(CONFIG, warm_up_steps=2), open_backend()
     traced = record(config, TINY, tracing(backend)[0], 12)
-    np.testing.assert_array_equal(traced.losses, record(config, TINY, replace(backend, functions=()), 12).losses)
+    np.testing.assert_array_equal(
+        traced.losses, record(config, TINY, replace(backend, functions=()), 12).losses
+    )
 
 
 def test_arrays_leave_the_library_only_by_to_numpy():
@@ -79,7 +94,9 @@ class Array(np.ndarray):
 class Library:
     """NumPy with one function or operator changed at some of its calls, counted from 1."""
 
-    def __init__(self, name: str, change: Callable[..., Any], when: Callable[[int], bool]) -> None:
+    def __init__(
+        self, name: str, change: Callable[..., Any], when: Callable[[int], bool]
+    ) -> None:
         self.name, self.change, self.when, self.calls = name, change, when, 0
         self.step, self.in_step, self.struck = 0, False, ""
         self.array = type("Array", (Array,), {"library": self})
@@ -91,7 +108,9 @@ class Library:
     def asarray(self, x: Any, /, **kwargs: Any) -> Any:
         return numpy_xp.asarray(x, **kwargs).view(self.array)
 
-    def operator(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def operator(
+        self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
         if name != self.name:
             return function(*args, **kwargs)
         self.calls += 1
@@ -100,7 +119,9 @@ class Library:
             result = self.change(function, *args, **kwargs)
             right = function(before, *args[1:], **kwargs)
             same = np.shape(result) == right.shape and np.array_equal(result, right)
-            if not self.struck and not (same and (np.array_equal(args[0], before) or args[0] is result)):
+            if not self.struck and not (
+                same and (np.array_equal(args[0], before) or args[0] is result)
+            ):
                 self.struck = f"{'in' if self.in_step else 'after'} step {self.step}"
             return result
         return function(*args, **kwargs)
@@ -143,25 +164,64 @@ def scribbling(function, x):
     return y
 
 
-# By name: the function or operator, its change, at which calls, the steps to trace, and what the trace says and where.
+# By name: the function or operator, its change, at which calls, the steps to trace, and
+# what the trace says and where.
 FAULTS = {
-    "tanh off by 1e-9": ("tanh", off_by, lambda n: n == 29, 60, "deviates by", "functional.py"),
+    "tanh off by 1e-9": (
+        "tanh",
+        off_by,
+        lambda n: n == 29,
+        60,
+        "deviates by",
+        "functional.py",
+    ),
     "matmul rounded to float32 once in 5000 calls": (
         *("matmul", rounded, lambda n: n == 5000, 1700, "deviates by", ".py"),
     ),
     "argmax wrong": (
-        *("argmax", lambda f, *args, **kwargs: numpy_xp.argmin(*args, **kwargs), lambda n: n == 1, 60),
+        *(
+            "argmax",
+            lambda f, *args, **kwargs: numpy_xp.argmin(*args, **kwargs),
+            lambda n: n == 1,
+            60,
+        ),
         *("instead of", "task.py"),
     ),
     "max ignores keepdims": (
-        *("max", without_keepdims, lambda n: n > 3, 20, "has shape (1,) instead of (1, 1)", "losses"),
+        *(
+            "max",
+            without_keepdims,
+            lambda n: n > 3,
+            20,
+            "has shape (1,) instead of (1, 1)",
+            "losses",
+        ),
     ),
     "sum returns float32": (
-        *("sum", lambda f, *args, **kwargs: np.asarray(f(*args, **kwargs), dtype=np.float32), lambda n: n == 30, 60),
+        *(
+            "sum",
+            lambda f, *args, **kwargs: np.asarray(f(*args, **kwargs), dtype=np.float32),
+            lambda n: n == 30,
+            60,
+        ),
         *("is float32 instead of float64", "losses.py"),
     ),
-    "-= does not write": ("isub", lambda f, x, y: x, lambda n: n == 77, 60, "deviates by", "optimizers.py"),
-    "exp changes its input": ("exp", scribbling, lambda n: n == 12, 60, "changes its argument 1", "losses.py"),
+    "-= does not write": (
+        "isub",
+        lambda f, x, y: x,
+        lambda n: n == 77,
+        60,
+        "deviates by",
+        "optimizers.py",
+    ),
+    "exp changes its input": (
+        "exp",
+        scribbling,
+        lambda n: n == 12,
+        60,
+        "changes its argument 1",
+        "losses.py",
+    ),
     "exp returns a float": (
         *("exp", lambda f, *args: float(np.max(f(*args))), lambda n: n == 12, 60),
         *("is a float, not an array", "losses.py"),
@@ -172,12 +232,18 @@ FAULTS = {
 LONG = "matmul rounded to float32 once in 5000 calls"
 
 
-@pytest.mark.parametrize("fault", [pytest.param(each, marks=[pytest.mark.slow] * (each == LONG)) for each in FAULTS])
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(each, marks=[pytest.mark.slow] * (each == LONG)) for each in FAULTS],
+)
 def test_a_fault_is_named_with_its_operation_and_its_step(fault):
-    """In which step it strikes is counted by the faulty library itself, in a run without the tracer."""
+    """In which step it strikes is counted by the faulty library itself, in a run
+    without the tracer.
+    """
     name, change, when, steps, what, file = FAULTS[fault]
     config, untraced = replace(CONFIG, warm_up_steps=2), Library(name, change, when)
-    with contextlib.suppress(ValueError, TypeError, AttributeError):  # of what follows the fault
+    # of what follows the fault
+    with contextlib.suppress(ValueError, TypeError, AttributeError):
         train_and_predict(config, TINY, untraced.backend(), steps)
     assert untraced.struck, "the fault changes nothing"
     run = trace(config, TINY, Library(name, change, when).backend(), steps)
@@ -192,7 +258,12 @@ def test_a_library_that_raises_is_one_line_with_code_3():
     def lost(function, x):
         raise RuntimeError("device lost\n  badly")
 
-    run = trace(replace(CONFIG, warm_up_steps=2), TINY, Library("exp", lost, lambda n: n == 1).backend(), 20)
+    run = trace(
+        replace(CONFIG, warm_up_steps=2),
+        TINY,
+        Library("exp", lost, lambda n: n == 1).backend(),
+        20,
+    )
     assert not run.deviating
     assert isinstance(run.failure, BackendFailure)
     assert run.failure.exit_code == 3
@@ -204,10 +275,20 @@ def test_a_library_that_raises_is_one_line_with_code_3():
 
 
 def test_what_fails_after_a_deviation_does_not_hide_it():
-    run = trace(replace(CONFIG, batch_size=7), TINY, Library("max", without_keepdims, lambda n: n > 3).backend(), 20)
+    run = trace(
+        replace(CONFIG, batch_size=7),
+        TINY,
+        Library("max", without_keepdims, lambda n: n > 3).backend(),
+        20,
+    )
     assert next(iter(run.deviating)) == "max"
     assert isinstance(run.failure, BackendFailure)
-    run = trace(CONFIG, TINY, Library("exp", lambda f, x: f(x) * math.nan, lambda n: n > 40).backend(), 60)
+    run = trace(
+        CONFIG,
+        TINY,
+        Library("exp", lambda f, x: f(x) * math.nan, lambda n: n > 40).backend(),
+        60,
+    )
     assert next(iter(run.deviating)) == "exp"
     assert isinstance(run.failure, DivergenceError)
 
@@ -226,13 +307,22 @@ def test_an_array_that_another_operation_overwrites_is_found():
         buffer[...] = function(x)
         return buffer
 
-    config = replace(CONFIG, hidden=(8, 8), activation="tanh", init="glorot", defer_updates=False)
+    config = replace(
+        CONFIG, hidden=(8, 8), activation="tanh", init="glorot", defer_updates=False
+    )
     run = trace(config, TINY, Library("tanh", reused, lambda n: True).backend(), 5)
     found = next(iter(run.deviating.values()))
-    assert re.fullmatch(r"changes its argument \d, unless an earlier operation did", found.what)
+    assert re.fullmatch(
+        r"changes its argument \d, unless an earlier operation did", found.what
+    )
 
 
 def test_an_operator_in_place_may_return_a_new_object_for_the_same_memory():
-    run = trace(CONFIG, TINY, Library("isub", lambda f, x, y: f(x, y)[...], lambda n: True).backend(), 5)
+    run = trace(
+        CONFIG,
+        TINY,
+        Library("isub", lambda f, x, y: f(x, y)[...], lambda n: True).backend(),
+        5,
+    )
     assert_healthy(run)
     assert run.verdicts["isub"]

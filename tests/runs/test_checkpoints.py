@@ -1,4 +1,6 @@
-"""Files of models and checkpoints: what is damaged, altered, or of another kind or format is refused in one line."""
+"""Files of models and checkpoints: what is damaged, altered, or of another kind or
+format is refused in one line.
+"""
 
 import json
 from contextlib import nullcontext
@@ -19,7 +21,12 @@ from mlp_xp.core.job import Job
 from mlp_xp.core.task import CLASSES, LABELS
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.columns import Column, Columns
-from mlp_xp.runs.checkpoints import check_fit, read_position, write_model, write_position
+from mlp_xp.runs.checkpoints import (
+    check_fit,
+    read_position,
+    write_model,
+    write_position,
+)
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder, load_run
 from mlp_xp.runs.settings import Settings, settings_of
@@ -39,13 +46,19 @@ def folder(tmp_path_factory) -> Path:
 
 
 def test_the_order_of_facts_and_a_second_write_change_nothing(tmp_path):
-    path, tensors, facts = tmp_path / "x", {"a": np.arange(3.0)}, {"one": 1, "two": ["2"], "three": None}
+    path, tensors, facts = (
+        tmp_path / "x",
+        {"a": np.arange(3.0)},
+        {"one": 1, "two": ["2"], "three": None},
+    )
     write_tensors(path, tensors, facts)
     content = path.read_bytes()
     with safe_open(path, framework="np") as file:
         record = json.loads(file.metadata()["mlp_xp"])
     assert record.keys() == {*facts, "format", "sha256"}
-    save_file(tensors, path, metadata={"mlp_xp": json.dumps(dict(reversed(record.items())))})
+    save_file(
+        tensors, path, metadata={"mlp_xp": json.dumps(dict(reversed(record.items())))}
+    )
     read, found = read_tensors(path)
     assert {**found, **facts} == found
     np.testing.assert_array_equal(read["a"], tensors["a"])
@@ -57,10 +70,17 @@ def test_the_order_of_facts_and_a_second_write_change_nothing(tmp_path):
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_a_checkpoint_with_any_byte_changed_or_cut_off_is_refused(folder, tmp_path_factory, data):
-    """Or it is read right, where the change is in a place without meaning, such as a space."""
+def test_a_checkpoint_with_any_byte_changed_or_cut_off_is_refused(
+    folder, tmp_path_factory, data
+):
+    """Or it is read right, where the change is in a place without meaning, such as a
+    space.
+    """
     path = folder / "checkpoint.safetensors"
-    content, place = bytearray(path.read_bytes()), tmp_path_factory.getbasetemp() / "changed.safetensors"
+    content, place = (
+        bytearray(path.read_bytes()),
+        tmp_path_factory.getbasetemp() / "changed.safetensors",
+    )
     tensors, facts = read_tensors(path)
     at = data.draw(st.integers(0, len(content) - 1))
     if data.draw(st.booleans()):
@@ -90,21 +110,41 @@ def test_a_checkpoint_with_any_byte_changed_or_cut_off_is_refused(folder, tmp_pa
     ],
 )
 def test_the_sum_covers_names_shapes_and_dtypes(change, tmp_path):
-    """The same bytes under other names, in another shape or of another dtype are another file."""
-    tensors, path = {"a": np.array([1.0, 2.0]), "b": np.array([3.0, 4.0])}, tmp_path / "some.safetensors"
+    """The same bytes under other names, in another shape or of another dtype are
+    another file.
+    """
+    tensors, path = (
+        {"a": np.array([1.0, 2.0]), "b": np.array([3.0, 4.0])},
+        tmp_path / "some.safetensors",
+    )
     write_tensors(path, tensors, {})
     with safe_open(path, framework="np") as file:
         metadata = file.metadata()
-    path.write_bytes(save({name: np.ascontiguousarray(each) for name, each in change(tensors).items()}, metadata))
-    with pytest.raises(RunError, match=r"was altered: its content does not match its SHA-256 sum"):
+    path.write_bytes(
+        save(
+            {
+                name: np.ascontiguousarray(each)
+                for name, each in change(tensors).items()
+            },
+            metadata,
+        )
+    )
+    with pytest.raises(
+        RunError, match=r"was altered: its content does not match its SHA-256 sum"
+    ):
         read_tensors(path)
 
 
-@pytest.mark.parametrize("metadata", [None, {"mlp_xp": "[]"}, {"mlp_xp": "{"}, {"mlp_xp": '{"format": 1}'}])
+@pytest.mark.parametrize(
+    "metadata", [None, {"mlp_xp": "[]"}, {"mlp_xp": "{"}, {"mlp_xp": '{"format": 1}'}]
+)
 def test_a_file_of_another_program_or_format_is_refused(metadata, tmp_path):
     path = tmp_path / "model.safetensors"
     save_file({"network.0.weights": np.zeros((2, 2))}, path, metadata)
-    with pytest.raises(RunError, match=r"model\.safetensors': (has format (None|1), but|is (damaged|not (a )?JSON))"):
+    with pytest.raises(
+        RunError,
+        match=r"model\.safetensors': (has format (None|1), but|is (damaged|not (a )?JSON))",
+    ):
         load_run(path)
 
 
@@ -115,10 +155,17 @@ def test_a_checkpoint_and_a_model_are_not_each_other(folder, tmp_path):
             "model.safetensors",
             lambda: read_position(tmp_path / "checkpoint.safetensors", open_backend()),
         ),
-        ("model.safetensors", "checkpoint.safetensors", lambda: load_run(tmp_path / "model.safetensors")),
+        (
+            "model.safetensors",
+            "checkpoint.safetensors",
+            lambda: load_run(tmp_path / "model.safetensors"),
+        ),
     ):
         (tmp_path / name).write_bytes((folder / other).read_bytes())
-        with pytest.raises(RunError, match=rf"{name}': (is not a model|is damaged: its field 'settings' is missing)"):
+        with pytest.raises(
+            RunError,
+            match=rf"{name}': (is not a model|is damaged: its field 'settings' is missing)",
+        ):
             reads()
 
 
@@ -126,10 +173,15 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(RunError, match=r"is not a run: it has no config\.json"):
         load_run(tmp_path)
     path = tmp_path / "model.safetensors"
-    with pytest.raises(RunError, match=r"model\.safetensors': cannot be read: No such file"):
+    with pytest.raises(
+        RunError, match=r"model\.safetensors': cannot be read: No such file"
+    ):
         load_run(path)
     path.mkdir()
-    with pytest.raises(RunError, match=r"model\.safetensors': cannot be read: (Is a directory|Permission denied)"):
+    with pytest.raises(
+        RunError,
+        match=r"model\.safetensors': cannot be read: (Is a directory|Permission denied)",
+    ):
         load_run(str(path))
     with pytest.raises(RunError, match=r"^path: 3 is not a path; give the folder"):
         load_run(3)
@@ -137,17 +189,37 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 def test_a_checkpoint_of_other_settings_is_refused(folder):
     """More epochs are none, and fewer are too few."""
-    with pytest.raises(ConfigError, match=r"seed: .*safetensors': a resumed run keeps its settings \(0, not 1\)"):
-        RunFolder(folder)._checkpoint(settings_of(SETTINGS, {"seed": 1}), open_backend())
+    with pytest.raises(
+        ConfigError,
+        match=r"seed: .*safetensors': a resumed run keeps its settings \(0, not 1\)",
+    ):
+        RunFolder(folder)._checkpoint(
+            settings_of(SETTINGS, {"seed": 1}), open_backend()
+        )
     RunFolder(folder)._checkpoint(settings_of(SETTINGS, {"epochs": 3}), open_backend())
     _, facts = read_tensors(folder / "checkpoint.safetensors")
-    write_tensors(folder / "checkpoint.safetensors", {}, {**facts, "position": {**facts["position"], "epoch": 1}})
-    with pytest.raises(RunError, match=r"epochs: 1 is too few: the run in .* has already come to epoch 2"):
+    write_tensors(
+        folder / "checkpoint.safetensors",
+        {},
+        {**facts, "position": {**facts["position"], "epoch": 1}},
+    )
+    with pytest.raises(
+        RunError,
+        match=r"epochs: 1 is too few: the run in .* has already come to epoch 2",
+    ):
         RunFolder(folder)._checkpoint(SETTINGS, open_backend())
 
 
 MODEL = Model(
-    (), open_backend(), "sigmoid", BYTES, CLASSES, (), (6, 6), ("a", "b", "c"), source="runs/one/model.safetensors"
+    (),
+    open_backend(),
+    "sigmoid",
+    BYTES,
+    CLASSES,
+    (),
+    (6, 6),
+    ("a", "b", "c"),
+    source="runs/one/model.safetensors",
 )
 
 
@@ -158,17 +230,33 @@ PQ = Columns((Column("p"), Column("q")))
     ("ours", "theirs", "message"),
     [
         ({}, {"class_names": ("0", "1", "2")}, ""),  # arrays may have no names
-        ({"class_names": ("0", "1", "2")}, {"class_names": ("1", "2", "3")}, "classes 0, 1, 2, not 1, 2, 3"),
+        (
+            {"class_names": ("0", "1", "2")},
+            {"class_names": ("1", "2", "3")},
+            "classes 0, 1, 2, not 1, 2, 3",
+        ),
         ({}, {"class_names": ("0", "1")}, "fit the table: classes a, b, c, not 0, 1;"),
-        ({}, {"class_names": ("x", "y", "z")}, "fit the table: classes a, b, c, not x, y, z;"),
+        (
+            {},
+            {"class_names": ("x", "y", "z")},
+            "fit the table: classes a, b, c, not x, y, z;",
+        ),
         ({}, {"task": LABELS}, "task classes, not labels"),
         ({"input_shape": (5, 6)}, {}, "inputs images of 5 x 6, not images of 6 x 6"),
-        ({"columns": PQ}, {"columns": Columns(PQ.columns[::-1])}, "columns p, q, not q, p"),
+        (
+            {"columns": PQ},
+            {"columns": Columns(PQ.columns[::-1])},
+            "columns p, q, not q, p",
+        ),
         ({"columns": PQ}, {}, ""),
     ],
 )
 def test_data_that_do_not_fit_a_model_are_refused(ours, theirs, message):
     model: Model = MODEL._replace(**ours)
     dataset: Dataset = TINY._replace(**{"class_names": model.class_names, **theirs})
-    with pytest.raises(RunError, match=f"runs/one/model.safetensors.*{message}") if message else nullcontext():
+    with (
+        pytest.raises(RunError, match=f"runs/one/model.safetensors.*{message}")
+        if message
+        else nullcontext()
+    ):
         check_fit(model, dataset, "the table")

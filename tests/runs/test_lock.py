@@ -1,4 +1,6 @@
-"""One run at a time writes to a folder, in whatever process; the others are refused before they read or write."""
+"""One run at a time writes to a folder, in whatever process; the others are refused
+before they read or write.
+"""
 
 import errno
 import os
@@ -11,7 +13,16 @@ from pathlib import Path
 import filelock
 import pytest
 from data_sets import TINY
-from helpers import assert_one_line, call, files, finish, options, small_settings, start, wait_until
+from helpers import (
+    assert_one_line,
+    call,
+    files,
+    finish,
+    options,
+    small_settings,
+    start,
+    wait_until,
+)
 
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.errors import MlpXpWarning
@@ -24,13 +35,22 @@ CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
 
 @pytest.mark.posix  # a process that is stopped
 def test_a_second_process_is_refused_until_the_first_is_killed(data_dir, tmp_path):
-    folder, settings = tmp_path / "run", options(small_settings(epochs=10**6, checkpoint_every=150))
+    folder, settings = (
+        tmp_path / "run",
+        options(small_settings(epochs=10**6, checkpoint_every=150)),
+    )
     process = start("train", "--data-dir", data_dir, "--run-dir", folder, *settings)
     try:
         wait_until((folder / "model.safetensors").exists, process)
         process.send_signal(signal.SIGSTOP)  # so its files stay as they are
         before = files(folder)
-        again = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(seed=1))]
+        again = [
+            "--data-dir",
+            data_dir,
+            "--run-dir",
+            folder,
+            *options(small_settings(seed=1)),
+        ]
         message = f"is in use by process {process.pid} on {platform.node()};"
         for arguments in (again, [*again, "--overwrite"], ["--resume", folder]):
             assert_one_line(call("train", *arguments), 2, f"'{folder}'", message)
@@ -41,13 +61,21 @@ def test_a_second_process_is_refused_until_the_first_is_killed(data_dir, tmp_pat
         process.kill()
         finish(process)
     assert (folder / ".holder").read_text().split()[0] == str(process.pid)
-    with pytest.raises(RunError) as caught, RunFolder(folder).locked(), RunFolder(folder).locked():
+    with (
+        pytest.raises(RunError) as caught,
+        RunFolder(folder).locked(),
+        RunFolder(folder).locked(),
+    ):
         pass
-    assert f"process {os.getpid()} on {platform.node()} (this process)" in str(caught.value)
+    assert f"process {os.getpid()} on {platform.node()} (this process)" in str(
+        caught.value
+    )
     assert not [*folder.glob(".*")], "what the killed process has left does no harm"
 
 
-def test_two_generators_in_one_process_are_refused_until_the_first_is_closed(tmp_path, monkeypatch):
+def test_two_generators_in_one_process_are_refused_until_the_first_is_closed(
+    tmp_path, monkeypatch
+):
     """And while its pictures are drawn."""
     failed = []
 
@@ -68,11 +96,16 @@ def test_two_generators_in_one_process_are_refused_until_the_first_is_closed(tmp
     assert not [*(tmp_path / "run").glob(".*")]
     assert len([*train(CONFIG, TINY, open_backend(), run_dir=tmp_path / "run")]) == 5
     assert len(failed) == 3
-    assert all(f"process {os.getpid()} on {platform.node()} (this process)" in text for text in failed)
+    assert all(
+        f"process {os.getpid()} on {platform.node()} (this process)" in text
+        for text in failed
+    )
     assert not [*(tmp_path / "run").glob(".*")]
 
 
-def test_a_lock_is_released_though_the_removal_of_its_files_is_interrupted(tmp_path, monkeypatch):
+def test_a_lock_is_released_though_the_removal_of_its_files_is_interrupted(
+    tmp_path, monkeypatch
+):
     """The exception has frames that keep the lock alive: only a release ends it."""
 
     def interrupted(*args, **kwargs):
@@ -95,13 +128,17 @@ DEAD, HERE, NAME = 2**22 + 1, uuid.getnode(), platform.node()
     ids=["no file", "too short", "no number", "dead", "dead, of another name"],
 )
 def test_a_lock_whose_holder_is_unknown_or_dead_names_nobody(content, tmp_path):
-    """Also of a machine that had another name when it was killed, as a network may give it one."""
+    """Also of a machine that had another name when it was killed, as a network may give
+    it one.
+    """
     with RunFolder(tmp_path).locked():
         (tmp_path / ".holder").unlink()
         if content is not None:
             (tmp_path / ".holder").write_text(content)
         with (
-            pytest.raises(RunError, match="is in use by another process; wait until it ends"),
+            pytest.raises(
+                RunError, match="is in use by another process; wait until it ends"
+            ),
             RunFolder(tmp_path).locked(),
         ):
             pass
@@ -123,15 +160,24 @@ def test_a_holder_that_may_be_alive_is_named(tmp_path):
         assert RunFolder(tmp_path).holder() == named
 
 
-REFUSALS = [OSError(number, os.strerror(number)) for number in (errno.ENOLCK, errno.ENOTSUP)]
+REFUSALS = [
+    OSError(number, os.strerror(number)) for number in (errno.ENOLCK, errno.ENOTSUP)
+]
 
 
 @pytest.mark.parametrize("fault", [*REFUSALS, NotImplementedError("none")])
-def test_a_file_system_without_locks_gives_a_warning_and_trains(fault, tmp_path, monkeypatch):
+def test_a_file_system_without_locks_gives_a_warning_and_trains(
+    fault, tmp_path, monkeypatch
+):
     def acquire(*_, **__):
         raise fault
 
     monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
-    with pytest.warns(MlpXpWarning, match=r"has no file locks \(.*\), so a second run in this folder is not refused"):
-        assert len([*train(CONFIG, TINY, open_backend(), run_dir=tmp_path / "run")]) == 5
+    with pytest.warns(
+        MlpXpWarning,
+        match=r"has no file locks \(.*\), so a second run in this folder is not refused",
+    ):
+        assert (
+            len([*train(CONFIG, TINY, open_backend(), run_dir=tmp_path / "run")]) == 5
+        )
     assert not [*(tmp_path / "run").glob(".*")]

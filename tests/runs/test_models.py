@@ -23,7 +23,9 @@ TARGETS: dict[str, np.ndarray] = {
     "labels": (X[:, :2] > 3).astype(int),
     "regression": X @ RANDOM.normal(size=(3, 2)),
 }
-CONFIG = TrainConfig(epochs=2, hidden=(4,), learning_rate=0.05, init="glorot", report_every=60)
+CONFIG = TrainConfig(
+    epochs=2, hidden=(4,), learning_rate=0.05, init="glorot", report_every=60
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +39,17 @@ def runs(tmp_path_factory, no_pictures):
 
 
 def formula(model: Model, x: np.ndarray) -> np.ndarray:
-    first, second = ([np.asarray(a, np.float64) for a in layer] for layer in model.network)
+    first, second = (
+        [np.asarray(a, np.float64) for a in layer] for layer in model.network
+    )
     z = 1 / (1 + np.exp(-(x @ first[0] + first[1]))) @ second[0] + second[1]
     if model.task is CLASSES:
         z = np.exp(z)
         return z / z.sum(axis=1, keepdims=True)
     if model.task is REGRESSION:
-        return z * TARGETS["regression"].std(axis=0) + TARGETS["regression"].mean(axis=0)
+        return z * TARGETS["regression"].std(axis=0) + TARGETS["regression"].mean(
+            axis=0
+        )
     return 1 / (1 + np.exp(-z))
 
 
@@ -52,8 +58,13 @@ def standard(x: np.ndarray) -> np.ndarray:
 
 
 def assert_kind(actual: Any, given: Any, backend: Backend) -> np.ndarray:
-    """Assert that an array is of the library and on the device of another one, and return it on the host."""
-    assert type(actual).__module__.partition(".")[0] == type(given).__module__.partition(".")[0]
+    """Assert that an array is of the library and on the device of another one, and
+    return it on the host.
+    """
+    assert (
+        type(actual).__module__.partition(".")[0]
+        == type(given).__module__.partition(".")[0]
+    )
     if hasattr(given, "device"):
         assert actual.device == given.device
     return backend.to_numpy(actual)
@@ -77,7 +88,9 @@ def test_the_result_is_an_array_of_the_same_kind(task, backend: Backend, runs):
     on_host = assert_kind(predicted, inputs, backend)
     if task == "regression":
         np.testing.assert_allclose(on_host, expected, rtol=1e-9, atol=1e-9)
-        with pytest.raises(MlpXpError, match="a regression has no probabilities; call predict"):
+        with pytest.raises(
+            MlpXpError, match="a regression has no probabilities; call predict"
+        ):
             model.predict_proba(inputs)
     else:
         p = assert_kind(model.predict_proba(inputs), inputs, backend)
@@ -86,7 +99,12 @@ def test_the_result_is_an_array_of_the_same_kind(task, backend: Backend, runs):
         assert on_host.tolist() == (expected > 0.5).astype(int).tolist()
     if task == "classes":
         numbers = expected.argmax(axis=1)
-        assert on_host.tolist() == (np.array(NAMES)[numbers] if backend.name == "numpy" else numbers).tolist()
+        assert (
+            on_host.tolist()
+            == (
+                np.array(NAMES)[numbers] if backend.name == "numpy" else numbers
+            ).tolist()
+        )
     assert max(transferred) == 1, "single values alone are copied to the host"
 
 
@@ -95,13 +113,23 @@ def test_images_are_bytes_in_any_integer_dtype(runs, backend: Backend):
     expected = formula(model, TINY.test_inputs.reshape(60, 36) / 255)
     for dtype in ("uint8", "int64"):
         inputs = backend.asarray(TINY.test_inputs.astype(dtype))
-        np.testing.assert_allclose(assert_kind(model.predict_proba(inputs), inputs, backend), expected, rtol=1e-9)
+        np.testing.assert_allclose(
+            assert_kind(model.predict_proba(inputs), inputs, backend),
+            expected,
+            rtol=1e-9,
+        )
     wrong = np.array(TINY.test_inputs, dtype="int64")
     wrong[3, 2, 1] = 300
-    with pytest.raises(DatasetError, match="X: there are values outside 0 to 255, but the network was trained on byt"):
+    with pytest.raises(
+        DatasetError,
+        match="X: there are values outside 0 to 255, but the network was trained on byt",
+    ):
         model.predict(backend.asarray(wrong))
     images = backend.xp.astype(backend.asarray(TINY.test_inputs), backend.dtype) / 255
-    with pytest.raises(DatasetError, match=r"the dtype is float64, but the network was trained on bytes; give whole"):
+    with pytest.raises(
+        DatasetError,
+        match=r"the dtype is float64, but the network was trained on bytes; give whole",
+    ):
         model.predict(images)
 
 
@@ -109,7 +137,10 @@ def test_what_does_not_fit_is_refused_in_one_line(runs, backend: Backend):
     bad = np.array(X)
     bad[7, 2] = np.inf
     for inputs, message in (
-        (X[0], "X: the shape is (3,), but the network was trained on (n, 3); give that; one sample is X[None"),
+        (
+            X[0],
+            "X: the shape is (3,), but the network was trained on (n, 3); give that; one sample is X[None",
+        ),
         (X[:, :2], "X: the shape is (60, 2), but the network was trained on (n, 3)"),
         (bad, "inf is not a finite number"),
     ):
@@ -133,5 +164,9 @@ def test_arrays_of_a_library_that_no_backend_names(runs):
     model = load_run(runs / "regression")
     opened = model.backend.like(X.view(Foreign))
     assert (opened.name, opened.xp) == ("elsewhere", NAMESPACE)
-    assert model.backend.like(X.view(Foreign)) is opened, "so that nothing is compiled again"
-    np.testing.assert_allclose(model.predict(X.view(Foreign)), formula(model, standard(X)), rtol=1e-9)
+    assert model.backend.like(X.view(Foreign)) is opened, (
+        "so that nothing is compiled again"
+    )
+    np.testing.assert_allclose(
+        model.predict(X.view(Foreign)), formula(model, standard(X)), rtol=1e-9
+    )

@@ -28,10 +28,14 @@ NOW = dt.datetime(2024, 2, 3, 4, 5, 6)
 CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
 
 
-def test_the_default_folder_says_data_recipe_backend_and_time_and_is_a_new_one(tmp_path, monkeypatch):
+def test_the_default_folder_says_data_recipe_backend_and_time_and_is_a_new_one(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     own = Settings(data_dir="/some/where/", backend="a.b:c.d")
-    assert RunFolder.named(own, "own", NOW).path == Path("runs/where-own-a.b-c.d-20240203-040506")
+    assert RunFolder.named(own, "own", NOW).path == Path(
+        "runs/where-own-a.b-c.d-20240203-040506"
+    )
     runs = [RunFolder.named(Settings(), Path("a/mine.json"), NOW) for _ in range(3)]
     assert not Path("runs").exists(), "nothing is created before a run begins"
     with runs[0].locked(), runs[1].locked(), runs[2].locked():
@@ -41,7 +45,9 @@ def test_the_default_folder_says_data_recipe_backend_and_time_and_is_a_new_one(t
     assert not [*Path("runs").iterdir()], "a folder of a run that did not begin goes"
 
 
-@pytest.mark.parametrize("kind", ["none", "empty", "run", "other", "another program", "file", "half"])
+@pytest.mark.parametrize(
+    "kind", ["none", "empty", "run", "other", "another program", "file", "half"]
+)
 @pytest.mark.parametrize("existing", [REFUSE, OVERWRITE])
 def test_where_a_new_run_may_be_written(kind, existing, tmp_path):
     path = tmp_path / "folder"
@@ -77,17 +83,31 @@ def test_the_library_goes_on_with_its_run_and_refuses_another(tmp_path):
         finished_run(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.png"]
     reports = finished_run(tmp_path / "run")
-    assert [(r.epoch, r.sample) for r in reports] == [(0, 0), (0, 100), (1, 0), (1, 100), (1, 200)]
+    assert [(r.epoch, r.sample) for r in reports] == [
+        (0, 0),
+        (0, 100),
+        (1, 0),
+        (1, 100),
+        (1, 200),
+    ]
     (again,) = finished_run(tmp_path / "run")
     assert again[:2] == reports[-1][:2]
     for a, b in zip(again.model.network, reports[-1].model.network, strict=True):
         assert_all_equal(a, b)
-    with pytest.raises(ConfigError, match=r"seed: .*config\.json': a resumed run keeps its settings \(0, not 3\)"):
-        finished_run(tmp_path / "run", TrainConfig(epochs=2, seed=3, hidden=(3,), report_every=100))
+    with pytest.raises(
+        ConfigError,
+        match=r"seed: .*config\.json': a resumed run keeps its settings \(0, not 3\)",
+    ):
+        finished_run(
+            tmp_path / "run",
+            TrainConfig(epochs=2, seed=3, hidden=(3,), report_every=100),
+        )
 
 
 def test_no_folder_is_made_for_what_cannot_be_trained_or_stored(tmp_path):
-    inverted = TINY._replace(prepare=Preparation(lambda images, **how: 1 - flatten_and_scale(images, **how)))
+    inverted = TINY._replace(
+        prepare=Preparation(lambda images, **how: 1 - flatten_and_scale(images, **how))
+    )
     for config, dataset, message in (
         (CONFIG, TINY._replace(train_labels=TINY.train_labels + 9), "train_labels"),
         (TrainConfig(batch_size=201), TINY, "batch_size"),
@@ -99,36 +119,71 @@ def test_no_folder_is_made_for_what_cannot_be_trained_or_stored(tmp_path):
 
 
 def a_report(**changes) -> Report:
-    values = {"epoch": 1, "sample": 100, "loss": 0.1 + 0.2, "seconds": 1.5, "train_loss": math.pi}
-    values |= {"samples_per_second": 1e6, "model": None, "test": Evaluation(5e-324, 1 / 3)}
+    values = {
+        "epoch": 1,
+        "sample": 100,
+        "loss": 0.1 + 0.2,
+        "seconds": 1.5,
+        "train_loss": math.pi,
+    }
+    values |= {
+        "samples_per_second": 1e6,
+        "model": None,
+        "test": Evaluation(5e-324, 1 / 3),
+    }
     return Report(**{**values, **changes})
 
 
 def test_metrics_are_appended_in_full_precision(tmp_path):
     run = RunFolder(tmp_path)
     assert run.reports() == []
-    reports = [a_report(), a_report(epoch=2, test=None, validation=Evaluation(0.25, r2=0.1 + 0.2))]
+    reports = [
+        a_report(),
+        a_report(epoch=2, test=None, validation=Evaluation(0.25, r2=0.1 + 0.2)),
+    ]
     for report in reports:
         run._append(report)
-    expected = [{k: v for k, v in report._asdict().items() if isinstance(v, int | float)} for report in reports]
+    expected = [
+        {k: v for k, v in report._asdict().items() if isinstance(v, int | float)}
+        for report in reports
+    ]
     expected[0] |= {"test_loss": 5e-324, "accuracy": 1 / 3}
     expected[1] |= {"validation_loss": 0.25, "validation_r2": 0.1 + 0.2}
     assert run.reports() == expected
-    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == expected
+    assert [
+        json.loads(line)
+        for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
+    ] == expected
 
 
 def test_each_figure_of_an_evaluation_is_reported():
-    names = ["loss", *(name for name, default in Evaluation._field_defaults.items() if default is None)]
+    names = [
+        "loss",
+        *(
+            name
+            for name, default in Evaluation._field_defaults.items()
+            if default is None
+        ),
+    ]
     figures = {name: i + 0.5 for i, name in enumerate(names)}
-    assert {*figures.values()} <= {*metrics_record(a_report(test=Evaluation(**figures))).values()}
+    assert {*figures.values()} <= {
+        *metrics_record(a_report(test=Evaluation(**figures))).values()
+    }
 
 
 def test_a_line_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
-    """And at the first line the name of the file, or a checkpoint could outlast the reports that it counts."""
+    """And at the first line the name of the file, or a checkpoint could outlast the
+    reports that it counts.
+    """
     synced = []
 
     def record(descriptor):
-        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), (tmp_path / "metrics.jsonl").read_bytes()))
+        synced.append(
+            (
+                stat.S_ISDIR(os.fstat(descriptor).st_mode),
+                (tmp_path / "metrics.jsonl").read_bytes(),
+            )
+        )
 
     monkeypatch.setattr("os.fsync", record)
     run = RunFolder(tmp_path)
@@ -161,5 +216,7 @@ def test_what_cannot_be_written_is_a_file_error(tmp_path):
         with pytest.raises(MlpXpError) as caught:
             finished_run(path)
         assert "\n" not in str(caught.value)
-    with pytest.raises(FileError, match=r"'.*metrics\.jsonl': cannot write: No such file"):
+    with pytest.raises(
+        FileError, match=r"'.*metrics\.jsonl': cannot write: No such file"
+    ):
         RunFolder(tmp_path / "gone")._append(a_report())

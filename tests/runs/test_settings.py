@@ -27,14 +27,22 @@ ODD = Settings(
     "cuda:1",
     data_dir="/some where/ä.csv",
     origin=Origin(test_fraction=0.1 + 0.2, picture_size=5, task="labels"),
-    train=TrainConfig(learning_rate=1e-30, weight_decay=1 / 3, hidden=(), validation=7, decay_bias=True),
+    train=TrainConfig(
+        learning_rate=1e-30,
+        weight_decay=1 / 3,
+        hidden=(),
+        validation=7,
+        decay_bias=True,
+    ),
 )
 
 
 @pytest.mark.parametrize("original", [*RECIPES.values(), ODD])
 def test_settings_survive_a_file(original):
     """Every field, bit for bit: a resumed run depends on it."""
-    assert unflatten(json.loads(json.dumps(flatten(original))), Path("here")) == original
+    assert (
+        unflatten(json.loads(json.dumps(flatten(original))), Path("here")) == original
+    )
 
 
 def test_the_record_is_flat_and_complete_and_what_it_lacks_has_its_default():
@@ -60,7 +68,10 @@ def test_recipes_are_valid_and_the_first_is_the_notebooks():
     [
         ({"optimizer": "adamw", "validation": 5, "learning_rate": 0.1}, {}),
         ({"optimizer": "sgd"}, {"weight_decay": 0.0}),
-        ({"optimizer": ("adam", "adamw"), "validation": (0, 0.1)}, {"weight_decay": 0.0, "patience": 0}),
+        (
+            {"optimizer": ("adam", "adamw"), "validation": (0, 0.1)},
+            {"weight_decay": 0.0, "patience": 0},
+        ),
         ({"validation": 0}, {"patience": 0}),
     ],
 )
@@ -88,13 +99,19 @@ def test_a_file_has_settings_alone_or_as_a_run_has_them(tmp_path):
         (b'{"epochs": 3, "epochs": 4}', "one of the fields epochs is there twice"),
         (b'{"learning_rate": NaN}', "NaN is not a number"),
         (b'{"learning_rate": 1e999}', "inf is out of range"),
-        (json.dumps(a_config({}, format=1)).encode(), "has format 1, but this version of mlp_xp reads format 3"),
+        (
+            json.dumps(a_config({}, format=1)).encode(),
+            "has format 1, but this version of mlp_xp reads format 3",
+        ),
         (
             json.dumps(a_config({}, train_samples="9")).encode(),
             "'train_samples' is missing or not of the right type",
         ),
         (json.dumps(a_config({}, train_samples=9.0)).encode(), "'train_samples'"),
-        (json.dumps(a_config({}, task="sorting")).encode(), "is damaged: 'sorting' is not a task"),
+        (
+            json.dumps(a_config({}, task="sorting")).encode(),
+            "is damaged: 'sorting' is not a task",
+        ),
         (b'{"format": 3, "settings": {}}', "its field 'threads' is missing"),
         (b'{"seed": -1}', "-1 is out of range"),
         (b'{"epoch": 2}', "'epoch' is not known (did you mean 'epochs'?)"),
@@ -109,7 +126,9 @@ def test_a_wrong_file_is_refused_in_one_line(content, message, tmp_path):
         parse_settings(path)
     assert f"'{path}'" in str(caught.value)
     assert message in str(caught.value)
-    assert caught.value.setting is None or f'"{caught.value.setting}"'.encode() in content
+    assert (
+        caught.value.setting is None or f'"{caught.value.setting}"'.encode() in content
+    )
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
 
@@ -117,7 +136,11 @@ def test_a_wrong_file_is_refused_in_one_line(content, message, tmp_path):
 @pytest.mark.parametrize(
     ("saved", "wanted", "changed"),
     [
-        ({}, {"backend": "jax", "device": "cpu", "data_dir": "elsewhere", "epochs": 9}, None),
+        (
+            {},
+            {"backend": "jax", "device": "cpu", "data_dir": "elsewhere", "epochs": 9},
+            None,
+        ),
         ({"data_dir": "a"}, {"data_dir": "b", "label": "x"}, None),
         ({}, {"dtype": "float32"}, ("dtype", "float64", "float32")),
         ({"schedule": "cosine"}, {"schedule": "cosine", "epochs": 9}, ("epochs", 5, 9)),
@@ -125,7 +148,9 @@ def test_a_wrong_file_is_refused_in_one_line(content, message, tmp_path):
     ],
 )
 def test_what_a_resumed_run_must_keep(saved, wanted, changed):
-    """Where it computes and reads may change, and the number of epochs if no step depends on it."""
+    """Where it computes and reads may change, and the number of epochs if no step
+    depends on it.
+    """
     one, other = (settings_of(Settings(), each) for each in (saved, wanted))
     with nullcontext() if changed is None else pytest.raises(ConfigError) as caught:
         check_unchanged(one, other)

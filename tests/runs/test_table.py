@@ -22,15 +22,29 @@ pytestmark = pytest.mark.usefixtures("eighty_columns")
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """Six runs: three finished, one interrupted after a report, one without reports, one damaged."""
+    """Six runs: three finished, one interrupted after a report, one without reports,
+    one damaged.
+    """
     folder = tmp_path / "runs"
     for name, settings, result in (
-        ("a", {"learning_rate": 0.1, "seed": 3}, {"accuracy": 0.91, "validation_accuracy": 0.92, "seconds": 7.5}),
-        ("b", {"learning_rate": 0.01, "optimizer": "adam"}, {"accuracy": 0.95, "validation_accuracy": 0.90}),
+        (
+            "a",
+            {"learning_rate": 0.1, "seed": 3},
+            {"accuracy": 0.91, "validation_accuracy": 0.92, "seconds": 7.5},
+        ),
+        (
+            "b",
+            {"learning_rate": 0.01, "optimizer": "adam"},
+            {"accuracy": 0.95, "validation_accuracy": 0.90},
+        ),
         ("c", {"learning_rate": 0.03, "hidden": [32, 16]}, {"accuracy": 0.93}),
     ):
         write_run(folder / name, settings, [a_report(0, 0)], result)
-    write_run(folder / "d", {"epochs": 9}, [a_report(0, 0, accuracy=0.1), a_report(0, 500, accuracy=0.4)])
+    write_run(
+        folder / "d",
+        {"epochs": 9},
+        [a_report(0, 0, accuracy=0.1), a_report(0, 500, accuracy=0.4)],
+    )
     write_run(folder / "e", {})
     write_run(folder / "f", {}, [], {"accuracy": 0.5})
     (folder / "f" / "result.json").write_text('{"epoch": 3}')
@@ -52,11 +66,20 @@ def test_a_row_has_what_the_files_say(runs):
         row = rows[name]
         assert row.settings == settings
         assert row.state == "finished"
-        assert [*map(row.figures.get, NAMES), row.figures.get("validation_accuracy")] == [
-            *(result[key] for key in ("accuracy", "train_loss", "test_loss", "seconds")),
+        assert [
+            *map(row.figures.get, NAMES),
+            row.figures.get("validation_accuracy"),
+        ] == [
+            *(
+                result[key]
+                for key in ("accuracy", "train_loss", "test_loss", "seconds")
+            ),
             result.get("validation_accuracy"),
         ]
-        assert abs(row.date.timestamp() - (runs / name / "result.json").stat().st_mtime) < 1e-3
+        assert (
+            abs(row.date.timestamp() - (runs / name / "result.json").stat().st_mtime)
+            < 1e-3
+        )
     assert (rows["d"].state, rows["d"].figures["test_accuracy"]) == ("interrupted", 0.4)
     assert (rows["e"].state, rows["e"].figures) == ("interrupted", {})
     assert rows["f"].state == "unreadable"
@@ -66,9 +89,15 @@ def test_a_row_has_what_the_files_say(runs):
 def test_a_run_in_use_is_shown_as_that_and_its_lock_is_not_touched(runs):
     with RunFolder(runs / "d").locked():
         row = by_name(runs)["d"]
-        assert (row.state, row.reason.startswith(f"in use by process {os.getpid()} on ")) == ("in use", True)
+        assert (
+            row.state,
+            row.reason.startswith(f"in use by process {os.getpid()} on "),
+        ) == ("in use", True)
         assert (runs / "d" / ".lock").exists()
-    (runs / "d" / ".holder").write_text(f"{2**22 + 1} {uuid.getnode()} {platform.node()}\n")  # of a killed process
+    # of a killed process
+    (runs / "d" / ".holder").write_text(
+        f"{2**22 + 1} {uuid.getnode()} {platform.node()}\n"
+    )
     assert by_name(runs)["d"].state == "interrupted"
 
 
@@ -78,12 +107,29 @@ def test_members_of_a_sweep_have_the_states_of_the_sweep(tmp_path):
         "0001": {"error": "DivergenceError", "reason": "the loss is nan"},
         "0002": {"error": "Killed", "reason": "out of memory"},
     }
-    folder = write_sweep(tmp_path / "s", members, [{"accuracy": 0.5}, None, None, None, None], failures=failures)
+    folder = write_sweep(
+        tmp_path / "s",
+        members,
+        [{"accuracy": 0.5}, None, None, None, None],
+        failures=failures,
+    )
     write_run(folder / "members" / "0004", {"seed": 4}, [a_report(0, 0)])
     rows = by_name(folder)
     assert [*rows] == ["0000", "0001", "0002", "0003", "0004"]
-    assert [row.state for row in rows.values()] == ["finished", "failed", "failed", "not run", "interrupted"]
-    assert [row.reason for row in rows.values()] == ["", "the loss is nan", "out of memory", "", ""]
+    assert [row.state for row in rows.values()] == [
+        "finished",
+        "failed",
+        "failed",
+        "not run",
+        "interrupted",
+    ]
+    assert [row.reason for row in rows.values()] == [
+        "",
+        "the loss is nan",
+        "out of memory",
+        "",
+        "",
+    ]
     assert [row.settings["seed"] for row in rows.values()] == [0, 1, 2, 3, 4]
     assert table.sweep_rows(SweepFolder(folder))[1] == ["learning_rate", "seed"]
     # Their names in the table can be pasted.
@@ -96,40 +142,72 @@ def test_members_of_a_sweep_have_the_states_of_the_sweep(tmp_path):
 
 def test_what_differs_is_found_from_the_settings(runs):
     rows = [*by_name(runs).values()]
-    assert table.differing(rows) == ["epochs", "learning_rate", "hidden", "seed", "optimizer"]
+    assert table.differing(rows) == [
+        "epochs",
+        "learning_rate",
+        "hidden",
+        "seed",
+        "optimizer",
+    ]
     assert table.differing(rows[4:]) == []
     assert table.labels(rows[:2]) == [
         "learning rate 0.1, seed 3, optimizer sgd",
         "learning rate 0.01, seed 0, optimizer adam",
     ]
     other = Path("elsewhere/b")
-    assert table.labels([rows[0], rows[0]._replace(folder=other)]) == [str(runs / "a"), str(other)]
+    assert table.labels([rows[0], rows[0]._replace(folder=other)]) == [
+        str(runs / "a"),
+        str(other),
+    ]
     assert table.labels([rows[0], rows[1], rows[1]._replace(folder=other)])[1:] == [
-        f"learning rate 0.01, seed 0, optimizer adam ({folder})" for folder in (runs / "b", other)
+        f"learning rate 0.01, seed 0, optimizer adam ({folder})"
+        for folder in (runs / "b", other)
     ]
 
 
 def test_your_own_data_are_named_by_their_file(tmp_path):
-    """Not as mnist, which config.json has as the default, nor by their whole path, unless they have one name."""
-    for name, path in (("one", "/a/prices.csv"), ("two", "/a/iris.csv"), ("three", "/b/iris.csv"), ("four", None)):
+    """Not as mnist, which config.json has as the default, nor by their whole path,
+    unless they have one name.
+    """
+    for name, path in (
+        ("one", "/a/prices.csv"),
+        ("two", "/a/iris.csv"),
+        ("three", "/b/iris.csv"),
+        ("four", None),
+    ):
         write_run(tmp_path / "r" / name, {"data_dir": path}, [], {})
     rows = by_name(tmp_path / "r")
-    assert [rows[name].settings["dataset"] for name in ("one", "two", "four")] == ["prices.csv", "iris.csv", "mnist"]
+    assert [rows[name].settings["dataset"] for name in ("one", "two", "four")] == [
+        "prices.csv",
+        "iris.csv",
+        "mnist",
+    ]
     for names, expected in (
         (("one", "two", "four"), ["dataset"]),
         (("two", "three"), ["data_dir"]),
         (rows, ["dataset", "data_dir"]),
     ):
         assert table.differing([rows[name] for name in names]) == expected
-    assert call("runs", tmp_path / "r", "--where", "dataset=iris.csv", "--csv").out.count("\n") == 3
-    write_sweep(tmp_path / "s", [{"data_dir": "/a/x.csv"}, {"data_dir": "/a/y.csv"}], [{}, None])
-    assert [row.settings["dataset"] for row in table.sweep_rows(SweepFolder(tmp_path / "s"))[0]] == ["x.csv", "y.csv"]
+    assert (
+        call("runs", tmp_path / "r", "--where", "dataset=iris.csv", "--csv").out.count(
+            "\n"
+        )
+        == 3
+    )
+    write_sweep(
+        tmp_path / "s", [{"data_dir": "/a/x.csv"}, {"data_dir": "/a/y.csv"}], [{}, None]
+    )
+    assert [
+        row.settings["dataset"]
+        for row in table.sweep_rows(SweepFolder(tmp_path / "s"))[0]
+    ] == ["x.csv", "y.csv"]
 
 
 @pytest.mark.parametrize(
     ("column", "order"),
     [
-        ("validation_accuracy", "abcdef"),  # the highest first; those without one keep their order
+        # the highest first; those without one keep their order
+        ("validation_accuracy", "abcdef"),
         ("learning-rate", "bdefca"),
         ("hidden", "cabdef"),
     ],
@@ -154,13 +232,27 @@ def test_rows_are_sorted(column, order, runs):
     ],
 )
 def test_rows_are_selected(conditions, left, runs):
-    assert "".join(row.name for row in table.select_rows([*by_name(runs).values()], conditions)) == left
+    assert (
+        "".join(
+            row.name for row in table.select_rows([*by_name(runs).values()], conditions)
+        )
+        == left
+    )
 
 
-@pytest.mark.parametrize("words", [["--sort", "test_accuracy"], ["--where", "test-loss<1"], ["--sort", "test-loss"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--sort", "test_accuracy"], ["--where", "test-loss<1"], ["--sort", "test-loss"]],
+)
 def test_no_run_is_chosen_by_the_test_set(words, runs):
     outcome = call("runs", runs, *words)
-    assert_one_line(outcome, 2, words[0], "looks better there than on new data", "validation_accuracy")
+    assert_one_line(
+        outcome,
+        2,
+        words[0],
+        "looks better there than on new data",
+        "validation_accuracy",
+    )
     assert outcome.out == ""
 
 
@@ -169,8 +261,20 @@ def test_the_table_shows_what_differs(runs):
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert lines[0].split("  ")[0] == "run"
-    assert lines[4].split()[:8] == [str(runs / "d"), "interrupted", "40.00", "9", "0.01", "64", "0", "sgd"]
-    assert lines[-1] == "unfinished runs: results of the last report; evaluate uses the checkpoint"
+    assert lines[4].split()[:8] == [
+        str(runs / "d"),
+        "interrupted",
+        "40.00",
+        "9",
+        "0.01",
+        "64",
+        "0",
+        "sgd",
+    ]
+    assert (
+        lines[-1]
+        == "unfinished runs: results of the last report; evaluate uses the checkpoint"
+    )
 
 
 def test_on_few_columns_settings_that_vary_stay(tmp_path, monkeypatch):
@@ -179,12 +283,22 @@ def test_on_few_columns_settings_that_vary_stay(tmp_path, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
     for i in range(3):
         name = f"fashion-mnist-array-api-strict-20261127-10301{i}"
-        write_run(tmp_path / "runs" / name, {"learning_rate": 0.1 * (i + 1)}, [], {"validation_accuracy": 0.9})
+        write_run(
+            tmp_path / "runs" / name,
+            {"learning_rate": 0.1 * (i + 1)},
+            [],
+            {"validation_accuracy": 0.9},
+        )
     lines = call("runs").out.splitlines()
     assert max(map(len, lines[-4:-1])) <= 80
     rows = [line.split() for line in lines if "90.00" in line]
-    names = [native(f"runs/fashion-mnist-array-api-strict-20261127-10301{i}") for i in range(3)]
-    assert rows == [[name, "90.00", "50.00", f"0.{i}"] for i, name in enumerate(names, 1)]
+    names = [
+        native(f"runs/fashion-mnist-array-api-strict-20261127-10301{i}")
+        for i in range(3)
+    ]
+    assert rows == [
+        [name, "90.00", "50.00", f"0.{i}"] for i, name in enumerate(names, 1)
+    ]
     assert "no room for: " in lines[-1]
     assert lines[-1].endswith(", date")
 
@@ -197,10 +311,16 @@ def test_csv_and_json_have_all_numbers_in_full(runs):
     assert [line["name"] for line in lines] == ["a", "b", "c"]
     for line in lines:
         row = rows[line["name"]]
-        assert [float(line[name]) for name in ("learning_rate", "test_accuracy", "train_loss", "seconds")] == [
+        assert [
+            float(line[name])
+            for name in ("learning_rate", "test_accuracy", "train_loss", "seconds")
+        ] == [
             *(
                 row.settings["learning_rate"],
-                *(row.figures[name] for name in ("test_accuracy", "train_loss", "seconds")),
+                *(
+                    row.figures[name]
+                    for name in ("test_accuracy", "train_loss", "seconds")
+                ),
             )
         ]
     records = json.loads(call("runs", runs, "--json", "--sort", "learning_rate").out)
@@ -214,12 +334,21 @@ def test_csv_and_json_have_all_numbers_in_full(runs):
     [
         (["nowhere"], "'nowhere': no such folder"),
         (["empty"], "'empty': contains no runs"),
-        (["good", "--sort", "speed"], "--sort: 'speed' is not a column (did you mean 'seed'?)"),
+        (
+            ["good", "--sort", "speed"],
+            "--sort: 'speed' is not a column (did you mean 'seed'?)",
+        ),
         (["good", "--where", "seed=x"], "'x' is not a number"),
         (["good", "--where", "hidden"], "'hidden' is not a condition"),
-        (["good", "--where", "hidden<64"], "hidden is not a number; compare it by = or !="),
+        (
+            ["good", "--where", "hidden<64"],
+            "hidden is not a number; compare it by = or !=",
+        ),
         (["good", "--json", "--csv"], "--json and --csv"),
-        (["good", "--summary", "--sort", "seed"], "--summary and --sort: give only one"),
+        (
+            ["good", "--summary", "--sort", "seed"],
+            "--summary and --sort: give only one",
+        ),
     ],
 )
 def test_bad_input_is_one_line(words, message, tmp_path, monkeypatch):
@@ -228,4 +357,5 @@ def test_bad_input_is_one_line(words, message, tmp_path, monkeypatch):
     Path("empty").mkdir()
     outcome = call("runs", *words)
     assert_one_line(outcome, 2, message)
-    assert not any(column in outcome.err for column in ("test_accuracy", "test_loss"))  # which would be refused too
+    # which would be refused too
+    assert not any(column in outcome.err for column in ("test_accuracy", "test_loss"))

@@ -1,4 +1,6 @@
-"""The pictures show the numbers that they are given, read back from the figures, and are drawn for every task."""
+"""The pictures show the numbers that they are given, read back from the figures, and
+are drawn for every task.
+"""
 
 import subprocess
 import sys
@@ -23,7 +25,12 @@ from mlp_xp.show.gallery import read_curves
 
 def records(count: int, start: float) -> list[dict]:
     return [
-        {"epoch": i // 3, "sample": i % 3 * 100, "train_loss": start / (i + 1), "test_loss": start / (i + 2)}
+        {
+            "epoch": i // 3,
+            "sample": i % 3 * 100,
+            "train_loss": start / (i + 1),
+            "test_loss": start / (i + 2),
+        }
         | {"accuracy": i / count}
         for i in range(count)
     ]
@@ -35,106 +42,202 @@ def xy(line: Any) -> tuple[list[float], list[float]]:
 
 def test_curves_are_at_the_samples_seen_and_in_the_same_axes() -> None:
     one, two = records(6, 2.0), records(4, 1.0)
-    figure = plots.draw_curves([plots.Curves("one", one, 300), plots.Curves("$two^{", two, 1000)])
+    figure = plots.draw_curves(
+        [plots.Curves("one", one, 300), plots.Curves("$two^{", two, 1000)]
+    )
     losses, accuracy = figure.axes
-    assert xy(accuracy.lines[0])[0] == [100, 200, 300, 400, 500], "without that of the untrained network"
+    assert xy(accuracy.lines[0])[0] == [100, 200, 300, 400, 500], (
+        "without that of the untrained network"
+    )
     assert xy(accuracy.lines[1])[0] == [100, 200, 1000]
-    np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [100 * record["accuracy"] for record in one[1:]])
-    np.testing.assert_allclose(losses.lines[3].get_ydata(), [record["test_loss"] for record in two])
-    assert accuracy.lines[0].get_color() == losses.lines[0].get_color() != accuracy.lines[1].get_color()
+    np.testing.assert_allclose(
+        accuracy.lines[0].get_ydata(), [100 * record["accuracy"] for record in one[1:]]
+    )
+    np.testing.assert_allclose(
+        losses.lines[3].get_ydata(), [record["test_loss"] for record in two]
+    )
+    assert (
+        accuracy.lines[0].get_color()
+        == losses.lines[0].get_color()
+        != accuracy.lines[1].get_color()
+    )
     assert accuracy.get_ylabel() == "accuracy (%)"
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["one", r"\$two^{"]
 
 
 def test_runs_differ_without_colours() -> None:
-    lines = plots.draw_curves([plots.Curves("a", records(4, 1.0), 300)] * 49).axes[1].lines
+    lines = (
+        plots.draw_curves([plots.Curves("a", records(4, 1.0), 300)] * 49).axes[1].lines
+    )
     assert len({line.get_marker() for line in lines[:7]}) == 7
     assert len({(line.get_marker(), line.get_color()) for line in lines}) == 49
 
 
 def test_equal_curves_are_both_seen() -> None:
-    """The later one is wider and below, and the legend says why; a curve that differs is as thin as the first."""
+    """The later one is wider and below, and the legend says why; a curve that differs
+    is as thin as the first.
+    """
     near, other = (
-        [{**each, "train_loss": each["train_loss"] * factor} for each in records(4, 1.0)] for factor in (1.0001, 1.0005)
+        [
+            {**each, "train_loss": each["train_loss"] * factor}
+            for each in records(4, 1.0)
+        ]
+        for factor in (1.0001, 1.0005)
     )
     runs = {"numpy": records(4, 1.0), "jax": near, "other": other}
-    losses, accuracy = plots.draw_curves([plots.Curves(name, each, 300) for name, each in runs.items()]).axes
+    losses, accuracy = plots.draw_curves(
+        [plots.Curves(name, each, 300) for name, each in runs.items()]
+    ).axes
     numpy, jax, other = losses.lines[::2]
     assert jax.get_linewidth() > 2 * numpy.get_linewidth() == 2 * other.get_linewidth()
     assert jax.get_zorder() < numpy.get_zorder()
-    assert len({line.get_linewidth() for line in accuracy.lines}) == 3, "where all are equal"
-    assert "wide: equal to another run" in [text.get_text() for text in losses.get_legend().get_texts()]
+    assert len({line.get_linewidth() for line in accuracy.lines}) == 3, (
+        "where all are equal"
+    )
+    assert "wide: equal to another run" in [
+        text.get_text() for text in losses.get_legend().get_texts()
+    ]
 
 
 def test_curves_with_held_out_samples_show_them() -> None:
-    """Of two reports at the same place the first counts, and the closing one is no point of its own."""
+    """Of two reports at the same place the first counts, and the closing one is no
+    point of its own.
+    """
     places = ((0, 0), (0, 50), (0, 100), (1, 0), (1, 50), (1, 100))
     reports = [
-        {"epoch": epoch, "sample": sample, "train_loss": 1 + i, "test_loss": 2.0, "accuracy": 0.5}
-        | ({"validation_loss": 3.0, "validation_accuracy": 0.25 + i / 10} if sample == 100 else {})
+        {
+            "epoch": epoch,
+            "sample": sample,
+            "train_loss": 1 + i,
+            "test_loss": 2.0,
+            "accuracy": 0.5,
+        }
+        | (
+            {"validation_loss": 3.0, "validation_accuracy": 0.25 + i / 10}
+            if sample == 100
+            else {}
+        )
         for i, (epoch, sample) in enumerate(places)
     ]
     closing = {**reports[2], "epoch": 1, "kept_epoch": 0}
-    losses, accuracy = plots.draw_curves([plots.Curves("a", [*reports, closing], 100)]).axes
+    losses, accuracy = plots.draw_curves(
+        [plots.Curves("a", [*reports, closing], 100)]
+    ).axes
     assert xy(losses.lines[0]) == ([0, 50, 100, 150, 200], [1, 2, 3, 5, 6])
     assert xy(losses.lines[2])[1] == [3.0, 3.0]
     test, held_out, ring = accuracy.lines
     assert xy(ring) == ([100], [45.0]), "the network that was kept"
-    assert losses.get_legend().get_texts()[-1].get_text() == "kept, by the held-out samples"
+    assert (
+        losses.get_legend().get_texts()[-1].get_text()
+        == "kept, by the held-out samples"
+    )
     assert xy(held_out) == ([100, 200], [45.0, 75.0])
     assert xy(test)[0] == [50, 100, 150, 200]
 
 
-def test_extreme_losses_no_reports_and_long_names_are_drawn_without_warnings(tmp_path: Path) -> None:
-    """Warnings are errors here. The axis of a logarithm ends beyond its numbers; a name may have no glyphs."""
+def test_extreme_losses_no_reports_and_long_names_are_drawn_without_warnings(
+    tmp_path: Path,
+) -> None:
+    """Warnings are errors here. The axis of a logarithm ends beyond its numbers; a name
+    may have no glyphs.
+    """
     names = ["数字" + "a" * 1000, "b " * 500]
     for loss in (1.7e308, 0.0):
         reports = [{**each, "train_loss": loss} for each in records(4, 1.0)]
-        runs = [plots.Curves(names[0], reports, 300), *[plots.Curves(names[1], [], 300)] * 6]
+        runs = [
+            plots.Curves(names[0], reports, 300),
+            *[plots.Curves(names[1], [], 300)] * 6,
+        ]
         plots.save(plots.draw_curves(runs), tmp_path / "a.png")
     plots.save(plots.draw_confusion(np.eye(2, dtype=int), names), tmp_path / "a.png")
-    mistakes = plots.draw_mistakes(np.zeros((2, 4, 4), np.uint8), np.array([0, 1]), np.eye(2)[::-1], names)
+    mistakes = plots.draw_mistakes(
+        np.zeros((2, 4, 4), np.uint8), np.array([0, 1]), np.eye(2)[::-1], names
+    )
     plots.save(mistakes, tmp_path / "a.png")
 
 
-def test_an_axis_of_accuracies_ends_at_100_and_one_of_r2_does_not_begin_far_below_0() -> None:
-    reports = [{**each, "accuracy": at} for each, at in zip(records(4, 1.0), (0.1, 0.95, 0.97, 1.0), strict=True)]
-    low, high = plots.draw_curves([plots.Curves("one", reports, 300)]).axes[1].get_ylim()
+def test_an_axis_of_accuracies_ends_at_100_and_one_of_r2_does_not_begin_far_below_0() -> (
+    None
+):
+    reports = [
+        {**each, "accuracy": at}
+        for each, at in zip(records(4, 1.0), (0.1, 0.95, 0.97, 1.0), strict=True)
+    ]
+    low, high = (
+        plots.draw_curves([plots.Curves("one", reports, 300)]).axes[1].get_ylim()
+    )
     assert 90 < low < 95
     assert 100 <= high < 101
-    reports = [{**each, "r2": at} for each, at in zip(records(4, 1.0), (-900, -80, 0.5, 0.9), strict=True)]
-    low, high = plots.draw_curves([plots.Curves("one", reports, 300, REGRESSION)]).axes[1].get_ylim()
+    reports = [
+        {**each, "r2": at}
+        for each, at in zip(records(4, 1.0), (-900, -80, 0.5, 0.9), strict=True)
+    ]
+    low, high = (
+        plots.draw_curves([plots.Curves("one", reports, 300, REGRESSION)])
+        .axes[1]
+        .get_ylim()
+    )
     assert low == 0 < 0.9 < high
 
 
 def test_confusion_counts_every_pair_and_colours_only_mistakes(tmp_path: Path) -> None:
     matrix = np.array([[50, 3, 0], [1, 40, 9], [0, 0, 60]])
     axes = plots.draw_confusion(matrix, ["T-shirt/top", "Ankle boot", "Bag"]).axes[0]
-    shown = {(text.get_position()[1], text.get_position()[0]): int(text.get_text()) for text in axes.texts}
+    shown = {
+        (text.get_position()[1], text.get_position()[0]): int(text.get_text())
+        for text in axes.texts
+    }
     assert shown == {(i, j): count for (i, j), count in np.ndenumerate(matrix) if count}
     mistakes = np.ma.filled(axes.images[0].get_array(), np.nan)
     assert np.isnan(np.diagonal(mistakes)).all()
     assert mistakes[1, 2] == 100 * 9 / 50, "of the images of a class"
-    assert axes.images[0].get_clim() == (0, 100 * 9 / 50), "the most frequent mistake is the darkest"
+    assert axes.images[0].get_clim() == (0, 100 * 9 / 50), (
+        "the most frequent mistake is the darkest"
+    )
     good = plots.draw_confusion(np.array([[999, 1], [0, 1000]]), "ab")
     assert good.axes[0].images[0].get_clim() == (0, 1), "but a rare one is pale"
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["T-shirt/top", "Ankle boot", "Bag"]
-    assert (axes.get_ylabel(), axes.get_title()) == ("true class", "150 of 163 right (92.02 %)")
-    long = plots.draw_confusion(matrix, [f"a class with a long name, {i}" for i in range(3)])
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [
+        "T-shirt/top",
+        "Ankle boot",
+        "Bag",
+    ]
+    assert (axes.get_ylabel(), axes.get_title()) == (
+        "true class",
+        "150 of 163 right (92.02 %)",
+    )
+    long = plots.draw_confusion(
+        matrix, [f"a class with a long name, {i}" for i in range(3)]
+    )
     plots.save(long, tmp_path / "a.png")
-    assert long.axes[0].title.get_window_extent().y1 <= long.bbox.y1, "the title is in the picture"
-    many = plots.draw_confusion(10 * np.eye(200, dtype=int), [f"a class with a long name, {i}" for i in range(200)])
+    assert long.axes[0].title.get_window_extent().y1 <= long.bbox.y1, (
+        "the title is in the picture"
+    )
+    many = plots.draw_confusion(
+        10 * np.eye(200, dtype=int),
+        [f"a class with a long name, {i}" for i in range(200)],
+    )
     assert not many.axes[0].texts
     assert max(many.get_size_inches()) < 13
 
 
 def test_mistakes_are_the_surest_wrong_answers() -> None:
     labels = np.array([0, 1, 2, 0, 1])
-    probabilities = np.array([[0.9, 0.1, 0], [0.6, 0.4, 0], [0.1, 0.8, 0.1], [0.2, 0.5, 0.3], [0.1, 0.9, 0.0]])
+    probabilities = np.array(
+        [
+            [0.9, 0.1, 0],
+            [0.6, 0.4, 0],
+            [0.1, 0.8, 0.1],
+            [0.2, 0.5, 0.3],
+            [0.1, 0.9, 0.0],
+        ]
+    )
     images = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
     figure = plots.draw_mistakes(images, labels, probabilities, "abc", count=2)
-    assert [axes.get_title() for axes in figure.axes] == ["is c\nsays b, 80.0 %", "is b\nsays a, 60.0 %"]
+    assert [axes.get_title() for axes in figure.axes] == [
+        "is c\nsays b, 80.0 %",
+        "is b\nsays a, 60.0 %",
+    ]
     for axes, i in zip(figure.axes, (2, 1), strict=True):
         (image,) = axes.images
         np.testing.assert_array_equal(image.get_array(), images[i])
@@ -153,76 +256,149 @@ def test_weights_show_each_unit_on_one_scale_about_zero() -> None:
     columns = (sheet.shape[1] + 1) // 6
     for unit in range(100):
         top, left = 5 * (unit // columns), 6 * (unit % columns)
-        np.testing.assert_array_equal(sheet[top : top + 4, left : left + 5], weights[:, unit].reshape(4, 5))
+        np.testing.assert_array_equal(
+            sheet[top : top + 4, left : left + 5], weights[:, unit].reshape(4, 5)
+        )
     low, high = image.get_clim()
     assert -low == high == np.quantile(np.abs(weights[:, :100]), 0.998)
     title, colours = figure.axes[0].get_title().split("\n")
-    assert title == "First-layer weights, an image for the first 100 of 120 hidden units"
+    assert (
+        title == "First-layer weights, an image for the first 100 of 120 hidden units"
+    )
     assert colours == "orange: the pixel excites the unit; purple: it inhibits it"
 
 
 @pytest.mark.parametrize("task", [CLASSES, LABELS])
-def test_probabilities_have_the_bins_of_scikit_learn(task: Task, random: np.random.Generator) -> None:
+def test_probabilities_have_the_bins_of_scikit_learn(
+    task: Task, random: np.random.Generator
+) -> None:
     z = random.normal(size=(300, 4))
-    labels = np.argmax(z + 0.1 * random.normal(size=z.shape), axis=1) if task.exclusive else (z > z[::-1]).astype(int)
+    labels = (
+        np.argmax(z + 0.1 * random.normal(size=z.shape), axis=1)
+        if task.exclusive
+        else (z > z[::-1]).astype(int)
+    )
     p = task.link(4 * z, xp=np)
     (axes,) = plots.draw_probabilities(task, p, labels).axes
-    sure, is_right = (p.max(axis=1), p.argmax(axis=1) == labels) if task.exclusive else (p.ravel(), labels.ravel())
+    sure, is_right = (
+        (p.max(axis=1), p.argmax(axis=1) == labels)
+        if task.exclusive
+        else (p.ravel(), labels.ravel())
+    )
     shares, means = calibration_curve(is_right, sure, n_bins=15)
-    np.testing.assert_allclose(axes.collections[0].get_offsets(), np.stack([means, shares], axis=1), rtol=1e-12)
+    np.testing.assert_allclose(
+        axes.collections[0].get_offsets(), np.stack([means, shares], axis=1), rtol=1e-12
+    )
 
 
 def test_deviations_hide_no_peak() -> None:
     deviations = np.full(5000, 1e-15)
     deviations[[0, 1234, 4999]] = 1e-3, 1e-9, 1e-6
-    figure = plots.draw_deviations({"jax": deviations, "exact": np.zeros(7)}, tolerance=np.full(5000, 1e-12))
+    figure = plots.draw_deviations(
+        {"jax": deviations, "exact": np.zeros(7)}, tolerance=np.full(5000, 1e-12)
+    )
     jax, exact, allowed = figure.axes[0].lines
     steps, values = np.array(jax.get_xdata()), np.array(jax.get_ydata())
     assert (values[0], values[-1], np.sum(values == 1e-9)) == (1e-3, 1e-6, 1)
-    assert steps[values == 1e-9][0] <= 1235 < steps[np.flatnonzero(values == 1e-9)[0] + 1]
+    assert (
+        steps[values == 1e-9][0] <= 1235 < steps[np.flatnonzero(values == 1e-9)[0] + 1]
+    )
     assert (np.array(exact.get_ydata()) > 0).all()
     assert allowed.get_label() == "tolerance"
 
 
-def test_a_run_on_images_has_its_pictures_with_its_numbers(tmp_path, monkeypatch) -> None:
+def test_a_run_on_images_has_its_pictures_with_its_numbers(
+    tmp_path, monkeypatch
+) -> None:
     """For the other tasks see test_tasks.py."""
-    names = ["curves.png", "confusion.png", "mistakes.png", "probabilities.png", "weights.png"]
+    names = [
+        "curves.png",
+        "confusion.png",
+        "mistakes.png",
+        "probabilities.png",
+        "weights.png",
+    ]
     figures: dict[str, Any] = {}
-    monkeypatch.setattr(plots, "save", lambda figure, path: figures.update({path.name: figure}))
+    monkeypatch.setattr(
+        plots, "save", lambda figure, path: figures.update({path.name: figure})
+    )
     backend, folder = open_backend(), tmp_path / "run"
-    *_, last = train(TrainConfig(epochs=2, hidden=(4,), report_every=50), TINY, backend, run_dir=folder)
+    *_, last = train(
+        TrainConfig(epochs=2, hidden=(4,), report_every=50),
+        TINY,
+        backend,
+        run_dir=folder,
+    )
     assert [*figures] == names
-    assert figures["confusion.png"].axes[0].get_title().endswith(f"({100 * last.test.accuracy:.2f} %)")
+    assert (
+        figures["confusion.png"]
+        .axes[0]
+        .get_title()
+        .endswith(f"({100 * last.test.accuracy:.2f} %)")
+    )
     added = figures["weights.png"]
-    assert added.axes[0].get_title().startswith("What training added to the first-layer weights, an image for each")
+    assert (
+        added.axes[0]
+        .get_title()
+        .startswith("What training added to the first-layer weights, an image for each")
+    )
     first = initial_layers((36, 4), np.random.RandomState(0), "notebook")[0].weights
     change = backend.to_numpy(last.model.network[0].weights) - first
     assert np.quantile(np.abs(change), 0.998) == added.axes[0].images[0].get_clim()[1]
-    with pytest.raises(MlpXpError, match=r"data: .*run': its data were in memory, or are not known"):
+    with pytest.raises(
+        MlpXpError, match=r"data: .*run': its data were in memory, or are not known"
+    ):
         plot_run(folder)
     assert plot_run(folder, data=TINY) == [folder / name for name in names]
 
 
-def test_a_run_on_deformed_images_shows_them_below_the_originals(tmp_path, monkeypatch) -> None:
+def test_a_run_on_deformed_images_shows_them_below_the_originals(
+    tmp_path, monkeypatch
+) -> None:
     figures: dict[str, Any] = {}
-    monkeypatch.setattr(plots, "save", lambda figure, path: figures.update({path.name: figure}))
-    [*train(TrainConfig(epochs=1, hidden=(4,), deform=True), TINY, open_backend(), run_dir=tmp_path / "run")]
+    monkeypatch.setattr(
+        plots, "save", lambda figure, path: figures.update({path.name: figure})
+    )
+    [
+        *train(
+            TrainConfig(epochs=1, hidden=(4,), deform=True),
+            TINY,
+            open_backend(),
+            run_dir=tmp_path / "run",
+        )
+    ]
     assert figures.keys() <= {*PICTURES}  # which `--overwrite` removes
     (shown,) = figures["deformed.png"].axes[0].images
-    rows = np.asarray(shown.get_array()).reshape(-1, 7, 12, 7)  # images of 6 x 6, with a line after each
-    np.testing.assert_array_equal(rows[0, :6, :, :6].swapaxes(0, 1), TINY.train_inputs[:12])
+    # images of 6 x 6, with a line after each
+    rows = np.asarray(shown.get_array()).reshape(-1, 7, 12, 7)
+    np.testing.assert_array_equal(
+        rows[0, :6, :, :6].swapaxes(0, 1), TINY.train_inputs[:12]
+    )
     assert len(rows) == 6
     assert all(np.abs(row - rows[0])[:6, :, :6].mean() > 1 for row in rows[1:])
 
 
-def test_curves_of_several_runs_are_named_by_what_differs(tmp_path: Path, monkeypatch) -> None:
+def test_curves_of_several_runs_are_named_by_what_differs(
+    tmp_path: Path, monkeypatch
+) -> None:
     drawn: list[plots.Curves] = []
     draw = plots.draw_curves
-    monkeypatch.setattr("mlp_xp.api.draw_curves", lambda curves: drawn.extend(curves) or draw(curves))
-    runs = [write_run(tmp_path / name, {"seed": i}, [a_report(0, 0)], {}) for i, name in enumerate("ab")]
-    assert plot_curves(runs, str(tmp_path / "c.png")).read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr(
+        "mlp_xp.api.draw_curves", lambda curves: drawn.extend(curves) or draw(curves)
+    )
+    runs = [
+        write_run(tmp_path / name, {"seed": i}, [a_report(0, 0)], {})
+        for i, name in enumerate("ab")
+    ]
+    assert (
+        plot_curves(runs, str(tmp_path / "c.png")).read_bytes().startswith(b"\x89PNG")
+    )
     assert [each.name for each in drawn] == ["seed 0", "seed 1"]
-    assert drawn[0].records == [a_report(0, 0), a_report(1, 1000)] == read_curves(RunFolder(runs[0])).records
+    assert (
+        drawn[0].records
+        == [a_report(0, 0), a_report(1, 1000)]
+        == read_curves(RunFolder(runs[0])).records
+    )
     drawn.clear()
     namesake = write_run(tmp_path / "x" / "a", {"seed": 0}, [a_report(0, 0)])
     plot_curves([runs[0], namesake], tmp_path / "c.png")
@@ -231,7 +407,10 @@ def test_curves_of_several_runs_are_named_by_what_differs(tmp_path: Path, monkey
 
 def test_without_matplotlib_the_message_says_how_to_get_it(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(plots.PlotError, match=r"not installed; install it with: .*pip install matplotlib$"):
+    with pytest.raises(
+        plots.PlotError,
+        match=r"not installed; install it with: .*pip install matplotlib$",
+    ):
         plots.draw_curves([])
 
 

@@ -1,4 +1,6 @@
-"""What a person sees: rows under their header, and a bar only where there is a terminal."""
+"""What a person sees: rows under their header, and a bar only where there is a
+terminal.
+"""
 
 import io
 import math
@@ -21,7 +23,9 @@ from mlp_xp.show.numbers import fraction, quantity, thousands
 from mlp_xp.show.terminal import describe, header, overfitting, report_line, watch
 
 HEADER = header(TrainConfig())
-CONFIG = TrainConfig(epochs=2, hidden=(5, 4), report_every=50, validation=20, batch_size=3)
+CONFIG = TrainConfig(
+    epochs=2, hidden=(5, 4), report_every=50, validation=20, batch_size=3
+)
 JOB = Job(CONFIG, TINY, open_backend())
 
 
@@ -32,69 +36,153 @@ losses = st.floats(0, 1e308)
     epoch=st.integers(0, 99999), sample=st.integers(0, 9999999), loss=losses, train_loss=losses, test_loss=losses,
     accuracy=st.floats(0, 1), speed=st.floats(0, 1e9),
 )  # fmt: skip
-def test_any_report_is_a_row_of_the_headers_width(epoch, sample, loss, train_loss, test_loss, accuracy, speed):
-    report = Report(epoch, sample, loss, 1.0, train_loss, speed, None, Evaluation(test_loss, accuracy))
+def test_any_report_is_a_row_of_the_headers_width(
+    epoch, sample, loss, train_loss, test_loss, accuracy, speed
+):
+    report = Report(
+        epoch,
+        sample,
+        loss,
+        1.0,
+        train_loss,
+        speed,
+        None,
+        Evaluation(test_loss, accuracy),
+    )
     row = report_line(report)
     assert len(HEADER) <= 80
     assert len(row) <= len(HEADER) + 1
     columns = row.split()
     assert len(columns) == 7
     assert [int(column) for column in columns[:2]] == [epoch, sample]
-    for shown, value in zip(columns[2:6], (loss, accuracy, train_loss, test_loss), strict=True):
+    for shown, value in zip(
+        columns[2:6], (loss, accuracy, train_loss, test_loss), strict=True
+    ):
         assert math.isclose(float(shown), value, rel_tol=1e-3, abs_tol=5.1e-5)
 
 
 def test_held_out_samples_and_the_best_epoch_have_columns_where_there_are_some():
     report = Report(3, 40000, 0.5, 1.0, 0.75, 9000.0, None, Evaluation(0.125, 0.25))
     best = Best((), 0.99, 2, 0.4)
-    row = report_line(report._replace(validation=Evaluation(0.5, 0.98765)), is_validated=True, best=best)
-    assert row.split() == ["3", "40000", "0.75000", "0.12500", "0.2500", "0.50000", "0.9877", "2"]
-    assert header(CONFIG).split()[-5:] == ["accuracy", "held-out", "loss", "accuracy", "kept"]
+    row = report_line(
+        report._replace(validation=Evaluation(0.5, 0.98765)),
+        is_validated=True,
+        best=best,
+    )
+    assert row.split() == [
+        "3",
+        "40000",
+        "0.75000",
+        "0.12500",
+        "0.2500",
+        "0.50000",
+        "0.9877",
+        "2",
+    ]
+    assert header(CONFIG).split()[-5:] == [
+        "accuracy",
+        "held-out",
+        "loss",
+        "accuracy",
+        "kept",
+    ]
     assert report_line(report, is_validated=True).split()[-3:] == ["-", "-", "-"]
     assert len(row) == len(header(CONFIG)) <= 80, "it ends under its name"
 
 
 def test_what_is_trained_is_described():
     settings = Settings(data_dir="/some/folder", train=CONFIG)
-    network, arrays, data, training = describe(settings, Job(CONFIG, TINY, open_backend())).splitlines()
-    assert network == f"network  36-5-4-10, sigmoid, {36 * 5 + 5 + 5 * 4 + 4 + 4 * 10 + 10} parameters, float64"
+    network, arrays, data, training = describe(
+        settings, Job(CONFIG, TINY, open_backend())
+    ).splitlines()
+    assert (
+        network
+        == f"network  36-5-4-10, sigmoid, {36 * 5 + 5 + 5 * 4 + 4 + 4 * 10 + 10} parameters, float64"
+    )
     assert arrays.endswith(" on cpu")
-    assert data == native("data     /some/folder: 180 training, 20 held-out and 60 test images of 6 x 6")
-    for part in ("2 epochs", "batches of 3", "sgd", "0.01", "constant", "layerwise", "10 warm-up steps"):
+    assert data == native(
+        "data     /some/folder: 180 training, 20 held-out and 60 test images of 6 x 6"
+    )
+    for part in (
+        "2 epochs",
+        "batches of 3",
+        "sgd",
+        "0.01",
+        "constant",
+        "layerwise",
+        "10 warm-up steps",
+    ):
         assert part in training
     assert len(training) <= 80
     patient = describe(settings, Job(replace(CONFIG, patience=7), TINY, open_backend()))
-    assert patient.endswith("\nstopping early, after 7 epochs without a better network on the held-out samples")
-    other = describe(Settings(), Job(TrainConfig(warm_up_steps=0, deform=True), TINY, open_backend()))
+    assert patient.endswith(
+        "\nstopping early, after 7 epochs without a better network on the held-out samples"
+    )
+    other = describe(
+        Settings(), Job(TrainConfig(warm_up_steps=0, deform=True), TINY, open_backend())
+    )
     assert "mnist: " in other
     assert other.endswith("layerwise, deformed")
 
 
-@pytest.mark.parametrize(("hidden", "batch_size", "enough"), [(64, 1, "1 657"), (64, 199, "1 657"), (25000, 5, None)])
-def test_small_steps_on_a_gpu_are_told_from_which_batch_size_on_a_gpu_is_of_use(hidden, batch_size, enough):
-    """5 000 000 / (36 * 64 + 64 + 64 * 10 + 10), rounded up: less than 5 million multiply-adds are a matter of µs."""
-    job = Job(TrainConfig(hidden=(hidden,), batch_size=batch_size), TINY, open_backend())
+@pytest.mark.parametrize(
+    ("hidden", "batch_size", "enough"),
+    [(64, 1, "1 657"), (64, 199, "1 657"), (25000, 5, None)],
+)
+def test_small_steps_on_a_gpu_are_told_from_which_batch_size_on_a_gpu_is_of_use(
+    hidden, batch_size, enough
+):
+    """5 000 000 / (36 * 64 + 64 + 64 * 10 + 10), rounded up: less than 5 million
+    multiply-adds are a matter of µs.
+    """
+    job = Job(
+        TrainConfig(hidden=(hidden,), batch_size=batch_size), TINY, open_backend()
+    )
     assert "launches" not in describe(Settings(), job)
     job.backend = replace(job.backend, on_gpu=True)
-    said = [line for line in describe(Settings(), job).splitlines() if "a chain of launches" in line]
-    assert [line.rpartition("batches below ")[2] for line in said] == ([f"{enough} (estimated)"] if enough else [])
+    said = [
+        line
+        for line in describe(Settings(), job).splitlines()
+        if "a chain of launches" in line
+    ]
+    assert [line.rpartition("batches below ")[2] for line in said] == (
+        [f"{enough} (estimated)"] if enough else []
+    )
 
 
 @pytest.mark.parametrize(
     ("train", "held_out", "samples", "said"),
     [
         ([0.9, 0.5, 0.3, 0.2, 0.1], [0.9, 0.6, 0.8, 0.9, 1.1], 100, True),
-        ([0.9, 0.5, 0.3, 0.2, 0.1], [0.9, 0.6, 0.8, 0.9, 0.65], 100, False),  # it came down again
-        ([0.9, 0.5, 0.5, 0.5, 0.5], [0.9, 0.6, 0.8, 0.9, 1.1], 100, False),  # the training did not go on
-        ([0.9, 0.5, 0.3, 0.2, 0.1], [0.9, 0.6, 0.8, 0.9, 1.1], 3, False),  # few samples say little
-        ([0.9, 0.5, 0.3, 0.2, 0.1], [9.0, 0.1, 0.2, 0.2, 0.3], 100, False),  # as good as nothing, beside the first
+        # it came down again
+        ([0.9, 0.5, 0.3, 0.2, 0.1], [0.9, 0.6, 0.8, 0.9, 0.65], 100, False),
+        # the training did not go on
+        ([0.9, 0.5, 0.5, 0.5, 0.5], [0.9, 0.6, 0.8, 0.9, 1.1], 100, False),
+        # few samples say little
+        ([0.9, 0.5, 0.3, 0.2, 0.1], [0.9, 0.6, 0.8, 0.9, 1.1], 3, False),
+        # as good as nothing, beside the first
+        ([0.9, 0.5, 0.3, 0.2, 0.1], [9.0, 0.1, 0.2, 0.2, 0.3], 100, False),
     ],
 )
 def test_a_run_that_overfits_is_told_what_to_try(train, held_out, samples, said):
-    reports = [{"train_loss": a, "validation_loss": b} for a, b in zip(train, held_out, strict=True)]
+    reports = [
+        {"train_loss": a, "validation_loss": b}
+        for a, b in zip(train, held_out, strict=True)
+    ]
     text = overfitting([{"train_loss": 5.0}, *reports], samples)
-    assert text.startswith("it overfits: after epoch 1 the held-out loss rose from 0.6 to 1.1, while") == said
-    assert all(each in text for each in ("from 0.5 to 0.1", "--hidden", "--weight-decay", "--dropout")) == said
+    assert (
+        text.startswith(
+            "it overfits: after epoch 1 the held-out loss rose from 0.6 to 1.1, while"
+        )
+        == said
+    )
+    assert (
+        all(
+            each in text
+            for each in ("from 0.5 to 0.1", "--hidden", "--weight-decay", "--dropout")
+        )
+        == said
+    )
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -117,7 +205,11 @@ def test_everything_is_passed_on_with_a_bar_on_a_terminal_alone(terminal):
     }
     assert {value: quantity(value) for value in shown} == shown
     assert quantity(1234.5678, 6) == "1 234.57"
-    assert [*map(fraction, (0.98765, -3.5, -9.123e180))] == ["0.9877", "-3.5000", "-9.12e+180"]
+    assert [*map(fraction, (0.98765, -3.5, -9.123e180))] == [
+        "0.9877",
+        "-3.5000",
+        "-9.12e+180",
+    ]
     if terminal:
         assert "epoch 1, 2 of 2" in said
         assert "100%" in said

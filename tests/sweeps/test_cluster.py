@@ -25,14 +25,30 @@ GOOD, BAD = ("0000", "0001", "0002", "0003"), ("0004", "0005", "0006", "0007")
 
 @pytest.fixture
 def processes(tmp_path) -> Iterator[list[subprocess.Popen]]:
-    """A scheduler and two workers of Dask, which see the sweep's folder, but work in another one."""
+    """A scheduler and two workers of Dask, which see the sweep's folder, but work in
+    another one.
+    """
     place = tmp_path / "elsewhere"
     place.mkdir()
-    common = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(tmp_path / "scheduler.json")]
+    common = [
+        "--host",
+        "127.0.0.1",
+        "--no-dashboard",
+        "--scheduler-file",
+        str(tmp_path / "scheduler.json"),
+    ]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": place}
-    kinds = [["scheduler", "--port", "0"], *2 * [["worker", "--nthreads", "1", "--no-nanny"]]]
+    kinds = [
+        ["scheduler", "--port", "0"],
+        *2 * [["worker", "--nthreads", "1", "--no-nanny"]],
+    ]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    found = [subprocess.Popen([sys.executable, "-m", "dask", *kind, *common], env=env, **quiet) for kind in kinds]
+    found = [
+        subprocess.Popen(
+            [sys.executable, "-m", "dask", *kind, *common], env=env, **quiet
+        )
+        for kind in kinds
+    ]
     yield found
     for process in found:
         process.kill()
@@ -47,8 +63,12 @@ def dask(processes, tmp_path) -> str:
 
 
 @contextlib.contextmanager
-def killed(doomed: list[subprocess.Popen], when: Callable[[], Any], other: subprocess.Popen) -> Iterator[None]:
-    """Kill processes as soon as a condition is true, while this one works and another one runs."""
+def killed(
+    doomed: list[subprocess.Popen], when: Callable[[], Any], other: subprocess.Popen
+) -> Iterator[None]:
+    """Kill processes as soon as a condition is true, while this one works and another
+    one runs.
+    """
 
     def kill() -> None:
         wait_until(when, other)
@@ -63,10 +83,14 @@ def killed(doomed: list[subprocess.Popen], when: Callable[[], Any], other: subpr
 
 @DASK
 @pytest.mark.slow
-def test_a_worker_is_killed_and_the_members_have_the_bits_of_train(dask, processes, data_dir, tmp_path):
+def test_a_worker_is_killed_and_the_members_have_the_bits_of_train(
+    dask, processes, data_dir, tmp_path
+):
     folder = tmp_path / "s"
     words = arguments(data_dir, folder, *WORDS, "--cluster", dask, epochs=5)
-    with killed(processes[1:2], lambda: [*folder.glob("members/*/result.json")], processes[0]):
+    with killed(
+        processes[1:2], lambda: [*folder.glob("members/*/result.json")], processes[0]
+    ):
         outcome = call("sweep", *words)
     assert outcome.code == 1, outcome
     assert {*SweepFolder(folder).failures()} == {*BAD}
@@ -79,17 +103,41 @@ def test_a_worker_is_killed_and_the_members_have_the_bits_of_train(dask, process
 
 @pytest.fixture
 def ray(tmp_path_factory) -> Iterator[str]:
-    """The address of a Ray cluster of one node, which sees the sweep's folder, but works in another one."""
+    """The address of a Ray cluster of one node, which sees the sweep's folder, but
+    works in another one.
+    """
     places = [tmp_path_factory.mktemp(name) for name in ("ray", "elsewhere")]
     with socket.socket() as one, socket.socket() as other:
         one.bind(("127.0.0.1", 0))
         other.bind(("127.0.0.1", 0))
         ports = one.getsockname()[1], other.getsockname()[1]
-    command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--head", "--block"]
-    command += ["--node-ip-address=127.0.0.1", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={places[0]}"]
-    command += [f"--port={ports[0]}", f"--ray-client-server-port={ports[1]}", "--object-store-memory=100000000"]
+    command = [
+        sys.executable,
+        "-c",
+        "from ray.scripts.scripts import main; main()",
+        "start",
+        "--head",
+        "--block",
+    ]
+    command += [
+        "--node-ip-address=127.0.0.1",
+        "--num-cpus=2",
+        "--include-dashboard=false",
+        f"--temp-dir={places[0]}",
+    ]
+    command += [
+        f"--port={ports[0]}",
+        f"--ray-client-server-port={ports[1]}",
+        "--object-store-memory=100000000",
+    ]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    process = subprocess.Popen(command, cwd=places[1], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(
+        command,
+        cwd=places[1],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     try:
         assert process.stdout
         assert any(b"Ray runtime started" in line for line in process.stdout)
@@ -101,10 +149,16 @@ def ray(tmp_path_factory) -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "library", [pytest.param("dask", marks=DASK), pytest.param("ray", marks=pytest.mark.needs("ray"))]
+    "library",
+    [
+        pytest.param("dask", marks=DASK),
+        pytest.param("ray", marks=pytest.mark.needs("ray")),
+    ],
 )
 @pytest.mark.usefixtures("inline")
-def test_ctrl_c_saves_the_members_on_the_cluster_and_they_go_on_here(library, request, data_dir, tmp_path):
+def test_ctrl_c_saves_the_members_on_the_cluster_and_they_go_on_here(
+    library, request, data_dir, tmp_path
+):
     folder = tmp_path / "s"
     words = arguments(data_dir, folder, "--hidden", 4, "--seed", "0..3", epochs=15)
     process = start("sweep", *words, "--cluster", request.getfixturevalue(library))
@@ -125,14 +179,18 @@ def test_without_its_scheduler_the_command_ends_and_trains_nothing_here(
     folder = tmp_path / "s"
     monkeypatch.setattr("mlp_xp.sweeps.workers.SAVING", 1)
     words = ["--hidden", 4, "--seed", "0..1", "--epochs", 5, ENDLESS, "--cluster", dask]
-    with killed(processes[::-1], (run_of(folder, "0000") / "result.json").exists, processes[0]):
+    with killed(
+        processes[::-1], (run_of(folder, "0000") / "result.json").exists, processes[0]
+    ):
         outcome = call("sweep", *arguments(data_dir, folder, *words, epochs=None))
     assert_one_line(outcome, 2, "--cluster: ", "the same command goes on")
 
 
 @DASK
 @pytest.mark.slow
-def test_a_member_that_ends_every_worker_has_failed_and_stops_no_other(data_dir, tmp_path, monkeypatch):
+def test_a_member_that_ends_every_worker_has_failed_and_stops_no_other(
+    data_dir, tmp_path, monkeypatch
+):
     """As one that needs more memory than there is."""
     import distributed
 
@@ -142,18 +200,30 @@ def test_a_member_that_ends_every_worker_has_failed_and_stops_no_other(data_dir,
 
     monkeypatch.setattr(workers, "train_member", die_or_train)
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        silence_logs=50,
     )
     with cluster:
         endings = mlp_xp.sweep(
-            {"seed": [0, 1, 2], "data_dir": [str(data_dir)], "epochs": [1], "hidden": [4]},
+            {
+                "seed": [0, 1, 2],
+                "data_dir": [str(data_dir)],
+                "epochs": [1],
+                "hidden": [4],
+            },
             Settings(),
             sweep_dir=tmp_path / "s",
             cluster=cluster.scheduler_address.replace("tcp", "dask"),
         )
         states = {ending.name: ending.state for ending in endings}
     assert states == {"0000": "finished", "0001": "failed", "0002": "finished"}
-    assert "its process was killed" in SweepFolder(tmp_path / "s").failures()["0001"]["reason"]
+    assert (
+        "its process was killed"
+        in SweepFolder(tmp_path / "s").failures()["0001"]["reason"]
+    )
 
 
 def die_or_train(work):
@@ -169,11 +239,17 @@ def die_or_train(work):
 
 
 @DASK
-def test_a_cluster_that_does_not_answer_is_refused_before_anything_is_written(data_dir, tmp_path, monkeypatch):
+def test_a_cluster_that_does_not_answer_is_refused_before_anything_is_written(
+    data_dir, tmp_path, monkeypatch
+):
     monkeypatch.setattr("mlp_xp.sweeps.workers.TIMEOUT", 0.5)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # nobody listens there
         address = f"dask://127.0.0.1:{taken.getsockname()[1]}"
-        outcome = call("sweep", *arguments(data_dir, tmp_path / "s", "--cluster", address))
-    assert_one_line(outcome, 2, "--cluster: no Dask scheduler with a worker answers at ")
+        outcome = call(
+            "sweep", *arguments(data_dir, tmp_path / "s", "--cluster", address)
+        )
+    assert_one_line(
+        outcome, 2, "--cluster: no Dask scheduler with a worker answers at "
+    )
     assert not (tmp_path / "s").exists()

@@ -1,4 +1,6 @@
-"""Cross-validation: folds are test sets once, members have the bits of `train`; their mean, and what is refused."""
+"""Cross-validation: folds are test sets once, members have the bits of `train`; their
+mean, and what is refused.
+"""
 
 import json
 import shutil
@@ -32,10 +34,17 @@ def test_every_row_is_tested_on_once_and_trained_on_otherwise(table):
     tested = []
     for fold in range(3):
         dataset = mlp_xp.load_dataset(table, label="kind", cv=3, fold=fold)
-        trained, held = ([np.argwhere((row == X).all(axis=1)).item() for row in part] for part in dataset[:3:2])
+        trained, held = (
+            [np.argwhere((row == X).all(axis=1)).item() for row in part]
+            for part in dataset[:3:2]
+        )
         assert sorted(trained + held) == [*range(len(X))]
-        expected = mlp_xp.from_arrays(X[trained], KINDS[trained], (X[held], KINDS[held]))
-        assert_all_equal(dataset[:4] + dataset.prepare.fitted, expected[:4] + expected.prepare.fitted)
+        expected = mlp_xp.from_arrays(
+            X[trained], KINDS[trained], (X[held], KINDS[held])
+        )
+        assert_all_equal(
+            dataset[:4] + dataset.prepare.fitted, expected[:4] + expected.prepare.fitted
+        )
         tested += held
     assert sorted(tested) == [*range(len(X))]
 
@@ -47,37 +56,68 @@ def test_folds_have_the_bits_of_train_and_a_mean_and_go_on(table, tmp_path):
     assert (outcome.code, outcome.err) == (0, "")
     assert call(*words, "--fold", 1, "--run-dir", tmp_path / "1").code == 0
     assert_same_run(run_of(folder, "0001"), tmp_path / "1")
-    tested = [json.loads((run_of(folder, f"000{fold}") / "result.json").read_text())["accuracy"] for fold in range(3)]
+    tested = [
+        json.loads((run_of(folder, f"000{fold}") / "result.json").read_text())[
+            "accuracy"
+        ]
+        for fold in range(3)
+    ]
     said = f"all runs: test % {100 * statistics.fmean(tested):.2f} ± {100 * statistics.stdev(tested):.2f}, test loss"
     assert said in outcome.out
     shutil.rmtree(run_of(folder, "0001"))
     assert said in call(*words, "--run-dir", folder).out
-    assert_one_line(call(*words, "--run-dir", folder, "--cv", 4), 2, "cv was 3, and is now 4")
+    assert_one_line(
+        call(*words, "--run-dir", folder, "--cv", 4), 2, "cv was 3, and is now 4"
+    )
 
 
 @pytest.mark.usefixtures("inline")
 def test_settings_are_compared_over_their_folds_and_seeds(table, tmp_path):
-    base = settings_of(RECIPES["own"], {"data_dir": str(table), "label": "kind", "epochs": 1, "cv": 3})
+    base = settings_of(
+        RECIPES["own"], {"data_dir": str(table), "label": "kind", "epochs": 1, "cv": 3}
+    )
     values = {"learning_rate": [0.01, 0.1], "seed": range(2), "validation": 6}
     assert len([*mlp_xp.sweep(values, base, sweep_dir=tmp_path / "s")]) == 12
     summary = summary_of(SweepFolder(tmp_path / "s"))
     assert summary.ranked
-    assert sorted((each.settings["learning_rate"], each.finished) for each in summary.groups) == [(0.01, 6), (0.1, 6)]
+    assert sorted(
+        (each.settings["learning_rate"], each.finished) for each in summary.groups
+    ) == [(0.01, 6), (0.1, 6)]
 
 
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["--cv", 48], ["--cv", "47 rows are too few for 48 folds with at least 1 in each"]),
-        (["--cv", 24, "--task", "regression", "--label", "x0"], ["--cv", "47 rows are too few for 24 folds"]),
-        (["--fold", 1], ["--fold", "1 is out of range; it must be below the number of folds, --cv"]),
+        (
+            ["--cv", 48],
+            ["--cv", "47 rows are too few for 48 folds with at least 1 in each"],
+        ),
+        (
+            ["--cv", 24, "--task", "regression", "--label", "x0"],
+            ["--cv", "47 rows are too few for 24 folds"],
+        ),
+        (
+            ["--fold", 1],
+            ["--fold", "1 is out of range; it must be below the number of folds, --cv"],
+        ),
         (["--cv", 3, "--fold", 3], ["--fold", "3 is out of range"]),
-        (["--cv", 3, "--test-fraction", 0.1], ["--cv and --test-fraction: give only one"]),
-        (["--cv", 3, "--data-dir", "parts.npz"], ["--cv", "have a test set of their own"]),
-        (["--cv", 3, "--dataset", "mnist"], ["--cv", "'mnist' holds images like MNIST's"]),
+        (
+            ["--cv", 3, "--test-fraction", 0.1],
+            ["--cv and --test-fraction: give only one"],
+        ),
+        (
+            ["--cv", 3, "--data-dir", "parts.npz"],
+            ["--cv", "have a test set of their own"],
+        ),
+        (
+            ["--cv", 3, "--dataset", "mnist"],
+            ["--cv", "'mnist' holds images like MNIST's"],
+        ),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_written(words, parts, table, tmp_path, monkeypatch):
+def test_bad_input_is_refused_before_anything_is_written(
+    words, parts, table, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     np.savez("parts.npz", x_train=X, y_train=KINDS, x_test=X[:9] + 1, y_test=KINDS[:9])
     own = ["--label", "kind"] * ("--label" not in words) + ["--data-dir", table]

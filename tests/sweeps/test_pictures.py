@@ -15,50 +15,90 @@ from mlp_xp.sweeps.summary import Group, Spread
 RATES, UNITS = (0.01, 0.1, 1.0), ([8], [64, 32])
 
 
-def curves(losses: list[float], accuracies: list[float], held_out: bool = True) -> Curves:
-    """A run with a report every 100 of 200 samples; that on held-out samples is known at the end of an epoch."""
+def curves(
+    losses: list[float], accuracies: list[float], held_out: bool = True
+) -> Curves:
+    """A run with a report every 100 of 200 samples; that on held-out samples is known
+    at the end of an epoch.
+    """
     reports = []
     for i, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True)):
-        report = {"epoch": i // 2, "sample": 100 * (i % 2 + 1), "train_loss": loss, "accuracy": accuracy}
-        reports.append({**report, "validation_accuracy": accuracy / 2} if held_out and i % 2 else report)
+        report = {
+            "epoch": i // 2,
+            "sample": 100 * (i % 2 + 1),
+            "train_loss": loss,
+            "accuracy": accuracy,
+        }
+        reports.append(
+            {**report, "validation_accuracy": accuracy / 2}
+            if held_out and i % 2
+            else report
+        )
     return Curves("a run", reports, 200)
 
 
 def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
     random = np.random.default_rng(4)
-    given = {name: [curves(random.uniform(0.5, 2, 4).tolist(), [0.6] * 4) for _ in range(3)] for name in "ab"}
-    figure = draw_bands(given, score="validation_accuracy", which="the best 2 of 7 settings")
+    given = {
+        name: [curves(random.uniform(0.5, 2, 4).tolist(), [0.6] * 4) for _ in range(3)]
+        for name in "ab"
+    }
+    figure = draw_bands(
+        given, score="validation_accuracy", which="the best 2 of 7 settings"
+    )
     losses, accuracy = figure.axes
     for i, runs in enumerate(given.values()):
-        values = np.array([[report["train_loss"] for report in run.records] for run in runs])
+        values = np.array(
+            [[report["train_loss"] for report in run.records] for run in runs]
+        )
         np.testing.assert_array_equal(losses.lines[i].get_xdata(), [100, 200, 300, 400])
-        np.testing.assert_allclose(losses.lines[i].get_ydata(), values.mean(axis=0), rtol=1e-14)
+        np.testing.assert_allclose(
+            losses.lines[i].get_ydata(), values.mean(axis=0), rtol=1e-14
+        )
         corners = losses.collections[i].get_paths()[0].vertices
         for j, x in enumerate((100, 200, 300, 400)):
             at = corners[corners[:, 0] == x, 1]
             assert (at.min(), at.max()) == (values[:, j].min(), values[:, j].max())
         np.testing.assert_array_equal(accuracy.lines[i].get_xdata(), [200, 400])
         np.testing.assert_allclose(accuracy.lines[i].get_ydata(), [30, 30])
-    assert (accuracy.get_xlabel(), accuracy.get_ylabel()) == ("training samples seen", "accuracy (%)")
+    assert (accuracy.get_xlabel(), accuracy.get_ylabel()) == (
+        "training samples seen",
+        "accuracy (%)",
+    )
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
-    assert losses.get_title() == "the best 2 of 7 settings; lines: mean over runs, bands: lowest to highest"
-    alone = draw_bands({"x": given["a"][:1]}, score="validation_accuracy", which="all settings")
+    assert (
+        losses.get_title()
+        == "the best 2 of 7 settings; lines: mean over runs, bands: lowest to highest"
+    )
+    alone = draw_bands(
+        {"x": given["a"][:1]}, score="validation_accuracy", which="all settings"
+    )
     assert alone.axes[0].get_title() == "all settings", "not a mean over one run"
     assert [line.get_color() for line in losses.lines] == [*COLOURS[:2]]
 
 
 def test_a_band_ends_with_the_shortest_run_and_one_point_is_visible() -> None:
     short = [curves([1, 2], [0.5, 0.5]), curves([3, 4, 5, 6], [0.5] * 4)]
-    losses, accuracy = draw_bands({"x": short}, score="validation_accuracy", which="all runs").axes
+    losses, accuracy = draw_bands(
+        {"x": short}, score="validation_accuracy", which="all runs"
+    ).axes
     np.testing.assert_array_equal(losses.lines[0].get_xydata(), [[100, 2], [200, 3]])
-    assert (len(accuracy.lines[0].get_xdata()), accuracy.lines[0].get_marker()) == (1, "o")
+    assert (len(accuracy.lines[0].get_xdata()), accuracy.lines[0].get_marker()) == (
+        1,
+        "o",
+    )
 
 
 def group(rate: float, units: list[int], accuracies: np.ndarray) -> Group:
     settings, name = {"learning_rate": rate, "hidden": units}, "validation_accuracy"
-    rows = tuple(Row("", Path(), settings, "finished", figures={name: each}) for each in accuracies)
-    return Group(settings, rows, {name: Spread(float(accuracies.mean()), None)} if rows else {})
+    rows = tuple(
+        Row("", Path(), settings, "finished", figures={name: each})
+        for each in accuracies
+    )
+    return Group(
+        settings, rows, {name: Spread(float(accuracies.mean()), None)} if rows else {}
+    )
 
 
 def test_a_heat_map_has_the_mean_of_each_pair() -> None:
@@ -66,16 +106,25 @@ def test_a_heat_map_has_the_mean_of_each_pair() -> None:
     accuracies = np.random.default_rng(4).uniform(0.5, 0.9, (3, 2, 3))
     pairs = [(x, y) for x in range(3) for y in range(2)][1:-1]
     given = [group(RATES[x], UNITS[y], accuracies[x, y]) for x, y in pairs]
-    figure = draw_heat_map([group(RATES[0], UNITS[0], np.empty(0)), *given], "validation_accuracy")
+    figure = draw_heat_map(
+        [group(RATES[0], UNITS[0], np.empty(0)), *given], "validation_accuracy"
+    )
     axes, bar = figure.axes
     texts = {text.get_position(): text.get_text() for text in axes.texts}
     assert texts == {(x, y): f"{100 * accuracies[x, y].mean():.2f}" for x, y in pairs}
     image = np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
-    np.testing.assert_allclose([image[y, x] for x, y in pairs], [100 * accuracies[each].mean() for each in pairs])
+    np.testing.assert_allclose(
+        [image[y, x] for x, y in pairs],
+        [100 * accuracies[each].mean() for each in pairs],
+    )
     assert np.isnan([image[0, 0], image[1, 2]]).all()
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("learning rate", "hidden")
     assert bar.get_ylabel() == "accuracy (%) on held-out samples"
-    assert draw_heat_map(given[:1] * 2, "validation_accuracy")._repr_png_().startswith(b"\x89PNG")
+    assert (
+        draw_heat_map(given[:1] * 2, "validation_accuracy")
+        ._repr_png_()
+        .startswith(b"\x89PNG")
+    )
 
 
 def a_sweep(folder: Path) -> Path:
@@ -85,7 +134,11 @@ def a_sweep(folder: Path) -> Path:
         for units in (4, 16)
         for seed in (0, 1)
     ]
-    return write_sweep(folder, members, [{"validation_accuracy": 0.5 + i / 100} for i in range(len(members))])
+    return write_sweep(
+        folder,
+        members,
+        [{"validation_accuracy": 0.5 + i / 100} for i in range(len(members))],
+    )
 
 
 def test_plot_draws_the_pictures_of_a_sweep(tmp_path) -> None:
@@ -108,8 +161,14 @@ def test_a_sweep_that_cannot_be_drawn_is_one_line(tmp_path) -> None:
     folder = write_sweep(tmp_path / "s", [{"seed": 1}], [None])
     assert_one_line(call("plot", folder), 1, "no member has finished")
     whole = write_sweep(tmp_path / "t", [{"seed": 0}, {"seed": 1}], [{}, {}])
-    assert [path.name for path in plot_run(whole)] == ["curves.png"], "no setting varies but the seed"
+    assert [path.name for path in plot_run(whole)] == ["curves.png"], (
+        "no setting varies but the seed"
+    )
     output = ("--output", tmp_path / "a.png")
-    assert_one_line(call("plot", whole, whole / "members" / "0001", *output), 1, f"'{whole}': is not a run")
+    assert_one_line(
+        call("plot", whole, whole / "members" / "0001", *output),
+        1,
+        f"'{whole}': is not a run",
+    )
     (whole / "members" / "0000" / "metrics.jsonl").write_text("{}\n")
     assert_one_line(call("plot", whole), 2, "metrics.jsonl', line 1: is damaged")

@@ -1,4 +1,6 @@
-"""The members of a sweep: all combinations of values, or samples; and what is refused before anything is written."""
+"""The members of a sweep: all combinations of values, or samples; and what is refused
+before anything is written.
+"""
 
 import itertools
 from dataclasses import replace
@@ -16,43 +18,76 @@ from mlp_xp.sweeps.plan import SweepOptions, examples, make_plan
 
 
 def test_a_grid_has_each_combination_once():
-    """A range of whole numbers has both ends, a number of units is a layer, and a single value does not vary.
+    """A range of whole numbers has both ends, a number of units is a layer, and a
+    single value does not vary.
 
     A value that is given twice counts once.
     """
-    values = {"seed": ["3..9", 4], "hidden": [64, (512, 256), ()], "dtype": ["float32"], "defer_updates": [True, False]}
+    values = {
+        "seed": ["3..9", 4],
+        "hidden": [64, (512, 256), ()],
+        "dtype": ["float32"],
+        "defer_updates": [True, False],
+    }
     plan = make_plan(Settings(), values)
-    combinations = itertools.product(range(3, 10), [(64,), (512, 256), ()], [True, False])
-    assert [tuple(member.settings.values()) for member in plan.members] == [*combinations]
+    combinations = itertools.product(
+        range(3, 10), [(64,), (512, 256), ()], [True, False]
+    )
+    assert [tuple(member.settings.values()) for member in plan.members] == [
+        *combinations
+    ]
     assert {*plan.members[0].settings} == {"seed", "hidden", "defer_updates"}
-    assert [member.name for member in plan.members] == [f"{i:04d}" for i in range(plan.total)]
+    assert [member.name for member in plan.members] == [
+        f"{i:04d}" for i in range(plan.total)
+    ]
     assert plan.base.dtype == "float32"
 
 
 def test_samples_are_different_and_in_their_ranges_and_have_each_seed_and_fold():
-    values = {"cv": 2, "seed": "3..5", "learning_rate": "0.01..0.02", "hidden": "8..64", "optimizer": ["sgd", "adam"]}
-    plan, again, other = (make_plan(Settings(), values, SweepOptions(random=9, sampling_seed=i)) for i in (1, 1, 2))
+    values = {
+        "cv": 2,
+        "seed": "3..5",
+        "learning_rate": "0.01..0.02",
+        "hidden": "8..64",
+        "optimizer": ["sgd", "adam"],
+    }
+    plan, again, other = (
+        make_plan(Settings(), values, SweepOptions(random=9, sampling_seed=i))
+        for i in (1, 1, 2)
+    )
     assert plan == again != other
     found = [dict(member.settings) for member in plan.members]
     repeats = [*itertools.product((3, 4, 5), (0, 1))]
     assert [(each.pop("seed"), each.pop("fold")) for each in found] == 9 * repeats
     assert all(found[::6] == found[i::6] for i in range(6))
     assert len({repr(each) for each in found}) == 9
-    assert all(0.01 <= each["learning_rate"] <= 0.02 and 8 <= each["hidden"][0] <= 64 for each in found)
+    assert all(
+        0.01 <= each["learning_rate"] <= 0.02 and 8 <= each["hidden"][0] <= 64
+        for each in found
+    )
     assert {each["optimizer"] for each in found} == {"sgd", "adam"}
 
 
 def test_a_learning_rate_is_drawn_log_uniformly_and_epochs_uniformly():
-    plan = make_plan(Settings(), {"learning_rate": "0.0001..1", "epochs": "1..9999"}, SweepOptions(random=2000))
+    plan = make_plan(
+        Settings(),
+        {"learning_rate": "0.0001..1", "epochs": "1..9999"},
+        SweepOptions(random=2000),
+    )
     for name, middle in (("learning_rate", 0.01), ("epochs", 5000)):
         below = sum(member.settings[name] < middle for member in plan.members)
-        assert abs(below - 1000) < 5 * (2000 / 4) ** 0.5, name  # five standard deviations of a fair coin
+        # five standard deviations of a fair coin
+        assert abs(below - 1000) < 5 * (2000 / 4) ** 0.5, name
 
 
 def test_the_largest_trial_that_optuna_may_choose_is_checked():
     """Its memory depends on several settings together."""
     values = {"hidden": "8..4096", "batch_size": [16, 8192], "seed": "0..9"}
-    plan = make_plan(replace(Settings(), train=TrainConfig(validation=100)), values, SweepOptions(optuna=3))
+    plan = make_plan(
+        replace(Settings(), train=TrainConfig(validation=100)),
+        values,
+        SweepOptions(optuna=3),
+    )
     checked = [each.train for _, each in examples(plan)]
     assert any((each.hidden, each.batch_size) == ((4096,), 8192) for each in checked)
 
@@ -66,20 +101,55 @@ def test_the_largest_trial_that_optuna_may_choose_is_checked():
             ["--learning-rate", "'1..inf' is not a range; give two finite numbers"],
         ),
         (["--seed", "0..4000000000"], ["the sweep has more than 100000 members"]),
-        (["--seed", "0..999", "--epochs", "1..999"], ["the sweep has more than 100000 members"]),
-        (["--learning-rate", "0.1..1"], ["--learning-rate", "the range 0.1..1.0 is to be sampled from"]),
-        (["--patience", 0, 1], ["--patience", "1 needs held-out samples", "in a member with patience 1"]),
-        (["--validation", 0, 300], ["--validation", "300 is out of range", "in a member with validation 300"]),
-        (["--epochs", 1, 2, "--random", 3], ["--random", "3 different settings are wanted, but there are only 2"]),
-        (["--seed", "0..9", "--random", 3], ["--random", "no setting but seed and fold has several values or a range"]),
-        (["--random", 1, "--optuna", 1], ["--random", "cannot be combined with --optuna"]),
-        (["--optuna", 3, "--epochs", 1, 2], ["--validation", "0 held-out samples, but Optuna"]),
-        (["--cluster", "host:1"], ["--cluster", "'host:1' is not an address such as dask://"]),
-        (["--cluster", "dask://h:1", "--jobs", 2], ["--cluster", "cannot be combined with --jobs"]),
-        (["--device", "cpu", "cuda:7"], ["device 'cuda:7' is not available", "in a member with device cuda:7"]),
+        (
+            ["--seed", "0..999", "--epochs", "1..999"],
+            ["the sweep has more than 100000 members"],
+        ),
+        (
+            ["--learning-rate", "0.1..1"],
+            ["--learning-rate", "the range 0.1..1.0 is to be sampled from"],
+        ),
+        (
+            ["--patience", 0, 1],
+            ["--patience", "1 needs held-out samples", "in a member with patience 1"],
+        ),
+        (
+            ["--validation", 0, 300],
+            ["--validation", "300 is out of range", "in a member with validation 300"],
+        ),
+        (
+            ["--epochs", 1, 2, "--random", 3],
+            ["--random", "3 different settings are wanted, but there are only 2"],
+        ),
+        (
+            ["--seed", "0..9", "--random", 3],
+            ["--random", "no setting but seed and fold has several values or a range"],
+        ),
+        (
+            ["--random", 1, "--optuna", 1],
+            ["--random", "cannot be combined with --optuna"],
+        ),
+        (
+            ["--optuna", 3, "--epochs", 1, 2],
+            ["--validation", "0 held-out samples, but Optuna"],
+        ),
+        (
+            ["--cluster", "host:1"],
+            ["--cluster", "'host:1' is not an address such as dask://"],
+        ),
+        (
+            ["--cluster", "dask://h:1", "--jobs", 2],
+            ["--cluster", "cannot be combined with --jobs"],
+        ),
+        (
+            ["--device", "cpu", "cuda:7"],
+            ["device 'cuda:7' is not available", "in a member with device cuda:7"],
+        ),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_written(words, parts, tmp_path, data_dir):
+def test_bad_input_is_refused_before_anything_is_written(
+    words, parts, tmp_path, data_dir
+):
     changes = {"epochs": None} if "--epochs" in words else {}
     outcome = call("sweep", *arguments(data_dir, tmp_path / "s", *words, **changes))
     assert_one_line(outcome, 2, *parts)
@@ -88,11 +158,20 @@ def test_bad_input_is_refused_before_anything_is_written(words, parts, tmp_path,
 
 @pytest.mark.parametrize(
     ("values", "setting"),
-    [({"sed": [1]}, "sed"), ({"seed": []}, "seed"), ({"seed": ["x"]}, "seed"), ({"activation": [0]}, "activation")],
+    [
+        ({"sed": [1]}, "sed"),
+        ({"seed": []}, "seed"),
+        ({"seed": ["x"]}, "seed"),
+        ({"activation": [0]}, "activation"),
+    ],
 )
-def test_a_sweep_of_the_library_is_checked_when_it_is_called(values, setting, tmp_path, monkeypatch):
+def test_a_sweep_of_the_library_is_checked_when_it_is_called(
+    values, setting, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    base = TrainConfig(activation=ACTIVATIONS["relu"]) if setting == "activation" else None
+    base = (
+        TrainConfig(activation=ACTIVATIONS["relu"]) if setting == "activation" else None
+    )
     values = {"seed": [0, 1]} if base else values
     with pytest.raises(ConfigError) as caught:
         mlp_xp.sweep(values, base)

@@ -1,4 +1,6 @@
-"""Members that Optuna chooses, one for each seed; what a killed sweep has left is all that Optuna has to know."""
+"""Members that Optuna chooses, one for each seed; what a killed sweep has left is all
+that Optuna has to know.
+"""
 
 import os
 import signal
@@ -17,14 +19,23 @@ from mlp_xp.sweeps.trials import Trials
 
 pytestmark = pytest.mark.needs("optuna")
 VALIDATION = 60
-VALUES = {"learning_rate": "0.01..0.1", "hidden": "2..9", "optimizer": ["sgd", "adam"], "seed": "3..4"}
-PLAN = make_plan(settings_of(Settings(), {"validation": VALIDATION}), VALUES, SweepOptions(optuna=3))
+VALUES = {
+    "learning_rate": "0.01..0.1",
+    "hidden": "2..9",
+    "optimizer": ["sgd", "adam"],
+    "seed": "3..4",
+}
+PLAN = make_plan(
+    settings_of(Settings(), {"validation": VALIDATION}), VALUES, SweepOptions(optuna=3)
+)
 
 
 def test_a_trial_has_each_seed_and_its_value_is_the_mean():
     trials = Trials(PLAN, ())
     first, second, *others = trials.ask() + trials.ask() + trials.ask()
-    assert [member.name for member in (first, second, *others)] == [f"{i:04d}" for i in range(6)]
+    assert [member.name for member in (first, second, *others)] == [
+        f"{i:04d}" for i in range(6)
+    ]
     assert [first.settings.pop("seed"), second.settings.pop("seed")] == [3, 4]
     assert first.settings == second.settings != others[0].settings
     assert 2 <= first.settings["hidden"][0] <= 9
@@ -34,7 +45,11 @@ def test_a_trial_has_each_seed_and_its_value_is_the_mean():
     assert trials._study.trials[0].value == 0.625
     trials.tell(others[0], 0.5)
     trials.tell(others[1], None)
-    assert [each.state.name for each in trials._study.trials] == ["COMPLETE", "FAIL", "RUNNING"]
+    assert [each.state.name for each in trials._study.trials] == [
+        "COMPLETE",
+        "FAIL",
+        "RUNNING",
+    ]
 
 
 def test_a_sweep_that_goes_on_tells_optuna_what_its_members_have_shown():
@@ -44,11 +59,15 @@ def test_a_sweep_that_goes_on_tells_optuna_what_its_members_have_shown():
         for i, member in enumerate(asked):
             trials.tell(member, 0.25 * i)
     one, other = (
-        [(each.params, each.value) for each in trials._study.get_trials(deepcopy=False)] for trials in (before, after)
+        [(each.params, each.value) for each in trials._study.get_trials(deepcopy=False)]
+        for trials in (before, after)
     )
-    assert [value for _, value in one] == [value for _, value in other] == [0.125, 0.625]
+    assert (
+        [value for _, value in one] == [value for _, value in other] == [0.125, 0.625]
+    )
     for (theirs, _), (ours, _) in zip(one, other, strict=True):
-        rate = pytest.approx(theirs["learning_rate"], rel=1e-3)  # a member's settings are rounded
+        # a member's settings are rounded
+        rate = pytest.approx(theirs["learning_rate"], rel=1e-3)
         assert ours == {**theirs, "learning_rate": rate}
     assert [member.name for member in after.ask()] == ["0004", "0005"]
 
@@ -57,10 +76,27 @@ def test_a_sweep_that_goes_on_tells_optuna_what_its_members_have_shown():
 @pytest.mark.usefixtures("no_pictures_elsewhere")
 def test_optuna_chooses_and_goes_on_after_a_kill(data_dir, tmp_path):
     folder, total = tmp_path / "s", 6
-    words = ["--hidden", "2..16", "--learning-rate", "0.0001..1", "--optuna", total // 2, "--seed", "0..1"]
-    settings = {"epochs": 6, "report_every": 20, "checkpoint_every": 20, "validation": VALIDATION, "seed": None}
+    words = [
+        "--hidden",
+        "2..16",
+        "--learning-rate",
+        "0.0001..1",
+        "--optuna",
+        total // 2,
+        "--seed",
+        "0..1",
+    ]
+    settings = {
+        "epochs": 6,
+        "report_every": 20,
+        "checkpoint_every": 20,
+        "validation": VALIDATION,
+        "seed": None,
+    }
     words = arguments(data_dir, folder, *words, **settings)
-    process = start("sweep", *words, start_new_session=True, stdout=DEVNULL, stderr=DEVNULL)
+    process = start(
+        "sweep", *words, start_new_session=True, stdout=DEVNULL, stderr=DEVNULL
+    )
     wait_until((run_of(folder, "0003") / "checkpoint.safetensors").exists, process)
     begun = SweepFolder(folder).read().members
     os.killpg(process.pid, signal.SIGKILL)
@@ -78,7 +114,9 @@ def test_optuna_chooses_and_goes_on_after_a_kill(data_dir, tmp_path):
 @pytest.mark.usefixtures("inline")
 def test_a_failed_trial_is_recorded_and_not_repeated(data_dir, tmp_path):
     words = ["--hidden", "2..9", "--learning-rate", 1e200, "--optuna", 2]
-    words = arguments(data_dir, tmp_path / "s", *words, validation=VALIDATION, learning_rate=None)
+    words = arguments(
+        data_dir, tmp_path / "s", *words, validation=VALIDATION, learning_rate=None
+    )
     for _ in range(2):
         outcome = call("sweep", *words)
         assert outcome.code == 1, outcome
@@ -89,7 +127,9 @@ def test_a_failed_trial_is_recorded_and_not_repeated(data_dir, tmp_path):
 def test_optuna_is_needed_for_its_option_alone(data_dir: Path, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     words = ["--hidden", "2..9", "--optuna", 1]
-    outcome = call("sweep", *arguments(data_dir, tmp_path / "s", *words, validation=VALIDATION))
+    outcome = call(
+        "sweep", *arguments(data_dir, tmp_path / "s", *words, validation=VALIDATION)
+    )
     assert outcome.code == 2
     assert "optuna is not installed; install it with: " in outcome.err
     assert not (tmp_path / "s").exists()
@@ -98,10 +138,37 @@ def test_optuna_is_needed_for_its_option_alone(data_dir: Path, tmp_path, monkeyp
 @pytest.mark.usefixtures("inline")
 def test_optuna_may_choose_data_that_were_not_loaded_before_the_first_trial(tmp_path):
     table = tmp_path / "t.csv"
-    table.write_text("\n".join(["x,a,b", *(f"{i}.5,{i % 2},{i // 2 % 2}" for i in range(60))]))
-    words = ["--label", "a", "b", "--test-fraction", 0.1, 0.2, "--dtype", "float64", "float32", "--optuna", 6]
-    words += ["--validation", 9, "--epochs", 1, "--hidden", 4, "--data-dir", table, "--sweep-dir", tmp_path / "s"]
+    table.write_text(
+        "\n".join(["x,a,b", *(f"{i}.5,{i % 2},{i // 2 % 2}" for i in range(60))])
+    )
+    words = [
+        "--label",
+        "a",
+        "b",
+        "--test-fraction",
+        0.1,
+        0.2,
+        "--dtype",
+        "float64",
+        "float32",
+        "--optuna",
+        6,
+    ]
+    words += [
+        "--validation",
+        9,
+        "--epochs",
+        1,
+        "--hidden",
+        4,
+        "--data-dir",
+        table,
+        "--sweep-dir",
+        tmp_path / "s",
+    ]
     outcome = call("sweep", *words)
     assert outcome.code == 0, outcome
     index = SweepFolder(tmp_path / "s").read()
-    assert {key_of(settings_of(index.base, member.settings)) for member in index.members} - index.sums.keys()
+    assert {
+        key_of(settings_of(index.base, member.settings)) for member in index.members
+    } - index.sums.keys()

@@ -1,4 +1,6 @@
-"""The processes of a sweep: kills, signals, and what the same command makes of what is left."""
+"""The processes of a sweep: kills, signals, and what the same command makes of what is
+left.
+"""
 
 import contextlib
 import os
@@ -17,7 +19,15 @@ from unittest.mock import Mock
 
 import pytest
 from helpers import PATIENCE, assert_one_line, finish, on_a_terminal, start, wait_until
-from sweeping import SMALL, arguments, assert_as_trained, process_of, reports_of, run_of, state_of_files
+from sweeping import (
+    SMALL,
+    arguments,
+    assert_as_trained,
+    process_of,
+    reports_of,
+    run_of,
+    state_of_files,
+)
 
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.run_folder import RunFolder
@@ -35,7 +45,8 @@ ENDLESS = 1_000_000
 NOBODY = SimpleNamespace(poll=lambda: None)  # a process that does not end
 
 
-# --- the loop, without processes --------------------------------------------------------------------------------------
+# --- the loop, without processes
+# --------------------------------------------------------------------------------------
 
 
 STOP = Path("/nowhere/stop")
@@ -48,14 +59,18 @@ def works(names: str, asked: list[str]) -> Iterator[Work]:
 
 
 class Stub:
-    """A place whose members end at once, unless `outcomes` has other endings, errors or futures of their attempts."""
+    """A place whose members end at once, unless `outcomes` has other endings, errors or
+    futures of their attempts.
+    """
 
     def __init__(self, **outcomes: list) -> None:
         self.outcomes, self.begun, self.has_ended = outcomes, [], False
 
     def submit(self, work: Work) -> Future:
         self.begun.append(work.name)
-        outcome, *self.outcomes[work.name] = self.outcomes.get(work.name) or [Ending(work.name, "finished")]
+        outcome, *self.outcomes[work.name] = self.outcomes.get(work.name) or [
+            Ending(work.name, "finished")
+        ]
         if isinstance(outcome, Future):
             return outcome
         future: Future = Future()
@@ -76,18 +91,31 @@ class Stub:
 def test_a_killed_member_goes_on_alone_after_the_others_and_fails_if_it_is_killed_again(
     case, data_dir, tmp_path, monkeypatch
 ):
-    """On a cluster it fails at once. A fault of a worker, such as a full disk, ends the command before it goes on."""
+    """On a cluster it fails at once. A fault of a worker, such as a full disk, ends the
+    command before it goes on.
+    """
     kill, folder, said = BrokenProcessPool("killed"), tmp_path / "s", []
     stub = Stub(**{"0000": [kill], "0002": [kill, kill]})
     if case == "full disk":
-        stub.outcomes["0003"] = [Ending("0003", "interrupted", error="FileError", reason="the disk is full")]
-    monkeypatch.setattr(running, "this_machine", lambda width: stub.place(None if case == "cluster" else width))
+        stub.outcomes["0003"] = [
+            Ending("0003", "interrupted", error="FileError", reason="the disk is full")
+        ]
+    monkeypatch.setattr(
+        running,
+        "this_machine",
+        lambda width: stub.place(None if case == "cluster" else width),
+    )
     plan = make_plan(
-        settings_of(Settings(data_dir=str(data_dir)), SMALL), {"seed": "0..3"}, SweepOptions(sweep_dir=folder, jobs=2)
+        settings_of(Settings(data_dir=str(data_dir)), SMALL),
+        {"seed": "0..3"},
+        SweepOptions(sweep_dir=folder, jobs=2),
     )
     endings = running.run(plan, say=said.append)
     if case == "full disk":
-        with pytest.raises(MlpXpError, match="member 0003: the disk is full; then the same command goes on"):
+        with pytest.raises(
+            MlpXpError,
+            match="member 0003: the disk is full; then the same command goes on",
+        ):
             list(endings)
         assert stub.begun == [*ALL]
         assert not SweepFolder(folder).failures()
@@ -95,7 +123,9 @@ def test_a_killed_member_goes_on_alone_after_the_others_and_fails_if_it_is_kille
     seen = [(each.name, each.state, len(stub.begun)) for each in endings]
     if case == "cluster":
         states = ["failed", "finished", "failed", "finished"]
-        assert seen == [(name, state, 4) for name, state in zip(ALL, states, strict=True)]
+        assert seen == [
+            (name, state, 4) for name, state in zip(ALL, states, strict=True)
+        ]
     else:  # the last two begin one after the other
         assert seen == [
             ("0001", "finished", 2),
@@ -103,10 +133,14 @@ def test_a_killed_member_goes_on_alone_after_the_others_and_fails_if_it_is_kille
             ("0000", "finished", 5),
             ("0002", "failed", 6),
         ]
-    assert [line.split()[4] for line in said if "was killed; it goes on later, alone" in line] == (
-        [] if case == "cluster" else ["0000", "0002"]
+    assert [
+        line.split()[4]
+        for line in said
+        if "was killed; it goes on later, alone" in line
+    ] == ([] if case == "cluster" else ["0000", "0002"])
+    assert {*SweepFolder(folder).failures()} == (
+        {"0000", "0002"} if case == "cluster" else {"0002"}
     )
-    assert {*SweepFolder(folder).failures()} == ({"0000", "0002"} if case == "cluster" else {"0002"})
     assert "its process was killed" in SweepFolder(folder).failures()["0002"]["reason"]
     assert not [*folder.glob(".stop*")]
 
@@ -128,20 +162,31 @@ def test_a_member_is_asked_for_only_when_there_is_room_and_the_ending_before_was
 def test_a_worker_without_the_package_is_one_line():
     """A worker with another version of it: see test_run.py."""
     place = Stub(a=[ModuleNotFoundError(name="mlp_xp")]).place(None)
-    with pytest.raises(MlpXpError, match="cluster: a worker has no module mlp_xp; install the same version"):
+    with pytest.raises(
+        MlpXpError,
+        match="cluster: a worker has no module mlp_xp; install the same version",
+    ):
         next(train_all(works("a", []), place, STOP))
 
 
 @pytest.mark.parametrize(
     ("answers", "waits"),
-    [([False], True), ([False, KeyboardInterrupt], True), ([False, True, KeyboardInterrupt], False)],
+    [
+        ([False], True),
+        ([False, KeyboardInterrupt], True),
+        ([False, True, KeyboardInterrupt], False),
+    ],
     ids=["closed", "interrupted", "interrupted twice"],
 )
-def test_who_leaves_waits_for_members_unless_they_were_asked_to_stop_before(answers, waits, tmp_path):
+def test_who_leaves_waits_for_members_unless_they_were_asked_to_stop_before(
+    answers, waits, tmp_path
+):
     """A second Ctrl-C ends the command at once."""
     stop_file, saved = tmp_path / "stop", Future()
     stub = Stub(b=[saved])
-    training = train_all(works("ab", []), stub.place(), stop_file, Mock(side_effect=answers))
+    training = train_all(
+        works("ab", []), stub.place(), stop_file, Mock(side_effect=answers)
+    )
     assert next(training).name == "a"
 
     def save() -> None:
@@ -161,7 +206,8 @@ def test_who_leaves_waits_for_members_unless_they_were_asked_to_stop_before(answ
     assert stub.has_ended
 
 
-# --- processes --------------------------------------------------------------------------------------------------------
+# --- processes
+# --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -172,14 +218,20 @@ def trained(tmp_path_factory) -> Path:
 
 def test_a_bug_in_a_member_is_a_traceback_with_its_place():
     with pytest.raises(TypeError) as caught:
-        next(train_all([Work("a", Settings(), False, None, "", STOP)], this_machine(1), STOP))
+        next(
+            train_all(
+                [Work("a", Settings(), False, None, "", STOP)], this_machine(1), STOP
+            )
+        )
     assert "member.py" in str(caught.value.__cause__)
 
 
 @pytest.fixture
 def words(data_dir, tmp_path, no_pictures_elsewhere) -> list:
     """The options of a sweep of some seconds."""
-    return arguments(data_dir, tmp_path / "s", "--hidden", "4", "--seed", "0..3", **LONG)
+    return arguments(
+        data_dir, tmp_path / "s", "--hidden", "4", "--seed", "0..3", **LONG
+    )
 
 
 def progress(folder: Path) -> int:
@@ -188,21 +240,35 @@ def progress(folder: Path) -> int:
 
 def finished(folder: Path) -> dict:
     """Return the files of the members that have ended, which must never change again."""
-    done = [run for run in (folder / "members").glob("*") if (run / "result.json").exists()]
-    return {path: content for run in done for path, content in state_of_files(run).items()}
+    done = [
+        run for run in (folder / "members").glob("*") if (run / "result.json").exists()
+    ]
+    return {
+        path: content for run in done for path, content in state_of_files(run).items()
+    }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("whom", ["the command", "all processes"])
-def test_a_sweep_that_is_killed_at_random_ends_in_the_same_bits(whom, words, tmp_path, trained):
+def test_a_sweep_that_is_killed_at_random_ends_in_the_same_bits(
+    whom, words, tmp_path, trained
+):
     folder, generator, done = tmp_path / "s", random.Random(whom), {}
     for _ in range(2):
-        process = start("sweep", *words, start_new_session=True, stdout=DEVNULL, stderr=DEVNULL)
+        process = start(
+            "sweep", *words, start_new_session=True, stdout=DEVNULL, stderr=DEVNULL
+        )
         goal = progress(folder) + generator.randrange(1, 150)
-        wait_until(lambda: process.poll() is not None or progress(folder) >= goal, NOBODY)  # noqa: B023
+
+        def is_far_enough(process=process, goal=goal) -> bool:
+            return process.poll() is not None or progress(folder) >= goal
+
+        wait_until(is_far_enough, NOBODY)
         time.sleep(generator.random() / 20)  # so that it may be anywhere
         with contextlib.suppress(ProcessLookupError):
-            (os.kill if whom == "the command" else os.killpg)(process.pid, signal.SIGKILL)
+            (os.kill if whom == "the command" else os.killpg)(
+                process.pid, signal.SIGKILL
+            )
         process.wait()
         assert done.items() <= finished(folder).items()
         done = finished(folder)
@@ -214,17 +280,30 @@ def test_a_sweep_that_is_killed_at_random_ends_in_the_same_bits(whom, words, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code", "reports"), [(signal.SIGINT, 130, 0), (signal.SIGTERM, 143, 10)])
-def test_a_signal_saves_all_members_and_the_command_goes_on(number, code, reports, words, tmp_path, trained):
-    """Ctrl-C reaches all processes, also while they start; they must leave it to the command."""
+@pytest.mark.parametrize(
+    ("number", "code", "reports"), [(signal.SIGINT, 130, 0), (signal.SIGTERM, 143, 10)]
+)
+def test_a_signal_saves_all_members_and_the_command_goes_on(
+    number, code, reports, words, tmp_path, trained
+):
+    """Ctrl-C reaches all processes, also while they start; they must leave it to the
+    command.
+    """
     folder = tmp_path / "s"
     process = start("sweep", *words, start_new_session=True)
-    wait_until(lambda: progress(folder) > reports if reports else (folder / "members").exists(), process)
+    wait_until(
+        lambda: (
+            progress(folder) > reports if reports else (folder / "members").exists()
+        ),
+        process,
+    )
     time.sleep(0 if reports else 0.3)
     # A terminal sends Ctrl-C to all processes.
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     outcome = finish(process)
-    assert_one_line(outcome, code, "interrupted after ", " of 4 members; the same command goes on")
+    assert_one_line(
+        outcome, code, "interrupted after ", " of 4 members; the same command goes on"
+    )
     assert all(has_saved(folder, name) for name in ALL if reports_of(folder, name))
     assert not SweepFolder(folder).failures()
     assert finish(start("sweep", *words)).code == 0
@@ -233,10 +312,14 @@ def test_a_signal_saves_all_members_and_the_command_goes_on(number, code, report
 
 @pytest.mark.slow
 def test_a_killed_process_costs_only_its_own_member(words, tmp_path, trained):
-    """The process of the other member goes on, and trains the next one; the killed one is resumed at the end."""
+    """The process of the other member goes on, and trains the next one; the killed one
+    is resumed at the end.
+    """
     folder = tmp_path / "s"
     process = start("sweep", *words, "--jobs", 2)
-    wait_until(lambda: reports_of(folder, "0001") > 5 and process_of(folder, "0001"), process)
+    wait_until(
+        lambda: reports_of(folder, "0001") > 5 and process_of(folder, "0001"), process
+    )
     metrics = run_of(folder, "0001") / "metrics.jsonl"
     before = metrics.read_bytes().splitlines()[0]
     other = process_of(folder, "0000")  # None if it has not begun yet
@@ -246,9 +329,12 @@ def test_a_killed_process_costs_only_its_own_member(words, tmp_path, trained):
     assert result.exists() or other in (None, process_of(folder, "0000"))
     outcome = finish(process)
     assert (outcome.code, outcome.err) == (0, ""), outcome
-    assert "the process of member 0001 was killed; it goes on later, alone" in outcome.out
+    assert (
+        "the process of member 0001 was killed; it goes on later, alone" in outcome.out
+    )
     assert outcome.out.count("was killed") == 1
-    assert metrics.read_bytes().startswith(before)  # with its time: the member was resumed
+    # with its time: the member was resumed
+    assert metrics.read_bytes().startswith(before)
     assert_as_trained(folder, trained, *ALL)
 
 
@@ -262,18 +348,42 @@ def has_saved(folder: Path, name: str) -> bool:
 def is_there(pid: int) -> bool:
     """Return whether a process runs; one that nobody has waited for does not."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+        return (
+            Path(f"/proc/{pid}/stat")
+            .read_text(encoding="utf-8")
+            .rpartition(")")[2]
+            .split()[0]
+            != "Z"
+        )
     return False
 
 
 @LINUX
 @pytest.mark.slow
-def test_without_the_process_of_the_sweep_its_members_save_and_their_processes_end(data_dir, tmp_path):
+def test_without_the_process_of_the_sweep_its_members_save_and_their_processes_end(
+    data_dir, tmp_path
+):
     folder = tmp_path / "s"
-    words = arguments(data_dir, folder, "--hidden", 4, "--seed", "0..1", "--jobs", 2, seed=None, epochs=ENDLESS)
+    words = arguments(
+        data_dir,
+        folder,
+        "--hidden",
+        4,
+        "--seed",
+        "0..1",
+        "--jobs",
+        2,
+        seed=None,
+        epochs=ENDLESS,
+    )
     process = start("sweep", *words, stdout=DEVNULL, stderr=DEVNULL)
     names = ALL[:2]
-    wait_until(lambda: all(reports_of(folder, name) > 5 and process_of(folder, name) for name in names), process)
+    wait_until(
+        lambda: all(
+            reports_of(folder, name) > 5 and process_of(folder, name) for name in names
+        ),
+        process,
+    )
     workers = [process_of(folder, name) for name in names]
     process.kill()
     process.wait(PATIENCE)

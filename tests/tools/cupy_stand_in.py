@@ -1,4 +1,6 @@
-"""The stand-in for CuPy (tests/tools/stand_in/cupy) as a test backend, in sys.modules only while a test needs it."""
+"""The stand-in for CuPy (tests/tools/stand_in/cupy) as a test backend, in sys.modules
+only while a test needs it.
+"""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -25,9 +27,11 @@ _open_cupy = _cupy.open_library
 
 
 def _taken_out() -> dict[str, ModuleType]:
-    """Remove the modules of CuPy and of its array-api-compat wrapper from sys.modules, and return them.
+    """Remove the modules of CuPy and of its array-api-compat wrapper from sys.modules,
+    and return them.
 
-    The other packages of CuPy go with them: they import parts of cupy when something looks at them, as `inspect` does.
+    The other packages of CuPy go with them: they import parts of cupy when something
+        looks at them, as `inspect` does.
     """
     packages = ("cupy.", "cupyx.", "cupy_backends.", "array_api_compat.cupy.")
     names = [name for name in sys.modules if f"{name}.".startswith(packages)]
@@ -35,7 +39,9 @@ def _taken_out() -> dict[str, ModuleType]:
 
 
 def _put_in(modules: dict[str, ModuleType]) -> None:
-    """Put modules into sys.modules, and set the package attribute that `import array_api_compat.cupy as xp` reads."""
+    """Put modules into sys.modules, and set the package attribute that `import
+    array_api_compat.cupy as xp` reads.
+    """
     sys.modules.update(modules)
     vars(array_api_compat).pop("cupy", None)
     if "array_api_compat.cupy" in modules:
@@ -43,7 +49,9 @@ def _put_in(modules: dict[str, ModuleType]) -> None:
 
 
 def _open_stand_in(device: str | None) -> Backend:
-    """Open the backend with the real opener, but forbid reading values in compiled functions."""
+    """Open the backend with the real opener, but forbid reading values in compiled
+    functions.
+    """
     from cupy._array import reading_forbidden
 
     backend = _open_cupy(device)
@@ -53,7 +61,8 @@ def _open_stand_in(device: str | None) -> Backend:
 
         @wraps(function)
         def on_device(*args: Any) -> Any:
-            # On one thread, like the other NumPy backends: two threads on a busy machine take many times longer.
+            # On one thread, like the other NumPy backends: two threads on a busy
+            # machine take many times longer.
             with reading_forbidden(), threadpool_limits(limits=1):
                 return compiled(*args)
 

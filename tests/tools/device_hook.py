@@ -8,7 +8,13 @@ import numpy as np
 from mlp_xp.backends.hooks import adapted
 
 DEVICE, HOST = strict.Device("device1"), strict.Device("CPU_DEVICE")
-xp = adapted(strict, **{name: partial(getattr(strict, name), device=DEVICE) for name in ("arange", "asarray")})
+xp = adapted(
+    strict,
+    **{
+        name: partial(getattr(strict, name), device=DEVICE)
+        for name in ("arange", "asarray")
+    },
+)
 
 
 def to_numpy(x):

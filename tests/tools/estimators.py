@@ -1,14 +1,26 @@
-"""Pairs of our estimators and scikit-learn's with equal settings, small data sets for them, and their comparison."""
+"""Pairs of our estimators and scikit-learn's with equal settings, small data sets for
+them, and their comparison.
+"""
 
 import numpy as np
 import pytest
 from sklearn import neural_network
-from sklearn.datasets import make_classification, make_multilabel_classification, make_regression
+from sklearn.datasets import (
+    make_classification,
+    make_multilabel_classification,
+    make_regression,
+)
 
 from mlp_xp.estimator import MLPClassifier, MLPRegressor
 
 TOLERANCE = 1e-8
-SHAPE = {"hidden_layer_sizes": (12, 7), "batch_size": 16, "max_iter": 8, "alpha": 0.3, "random_state": 5}
+SHAPE = {
+    "hidden_layer_sizes": (12, 7),
+    "batch_size": 16,
+    "max_iter": 8,
+    "alpha": 0.3,
+    "random_state": 5,
+}
 
 
 def data(task: str):
@@ -19,7 +31,9 @@ def data(task: str):
         X, y = make_regression(71, 6, n_targets=2, random_state=1)
         return X, y / 50
     classes = {"binary": 2, "multiclass": 3}[task]
-    return make_classification(71, 6, n_informative=4, n_classes=classes, random_state=1)
+    return make_classification(
+        71, 6, n_informative=4, n_classes=classes, random_state=1
+    )
 
 
 def pair(task: str, **settings):
@@ -31,11 +45,23 @@ def pair(task: str, **settings):
 
 def assert_equal(ours, theirs, tolerance: float = TOLERANCE) -> None:
     for name in ("coefs_", "intercepts_"):
-        for actual, expected in zip(getattr(ours, name), getattr(theirs, name), strict=True):
-            np.testing.assert_allclose(np.asarray(actual), expected, rtol=tolerance, atol=tolerance, err_msg=name)
-    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=tolerance, atol=tolerance)
+        for actual, expected in zip(
+            getattr(ours, name), getattr(theirs, name), strict=True
+        ):
+            np.testing.assert_allclose(
+                np.asarray(actual),
+                expected,
+                rtol=tolerance,
+                atol=tolerance,
+                err_msg=name,
+            )
+    np.testing.assert_allclose(
+        ours.loss_curve_, theirs.loss_curve_, rtol=tolerance, atol=tolerance
+    )
     for name in ("n_iter_", "n_layers_", "n_outputs_", "out_activation_", "t_"):
         assert getattr(ours, name) == getattr(theirs, name), name
     for name in ("loss_", "best_loss_", "best_validation_score_", "validation_scores_"):
         actual, expected = getattr(ours, name), getattr(theirs, name)
-        assert actual is expected or actual == pytest.approx(expected, rel=tolerance, abs=tolerance), name
+        assert actual is expected or actual == pytest.approx(
+            expected, rel=tolerance, abs=tolerance
+        ), name

@@ -1,4 +1,5 @@
-"""Execute the notebooks of docs/, all or some, and write them with their new outputs: `make notebooks`.
+"""Execute the notebooks of docs/, all or some, and write them with their new outputs:
+`make notebooks`.
 
 test_docs.py executes them as well, and compares the outputs with those that are stored.
 """
@@ -20,7 +21,8 @@ from nbformat import NotebookNode
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 NOTEBOOKS = sorted(DOCS.glob("*.ipynb"))
 PATIENCE = 300  # seconds, for a cell that takes a few
-# A cell whose numbers depend on the machine has this tag. Its text is compared without them.
+# A cell whose numbers depend on the machine has this tag. Its text is compared without
+# them.
 VARIES = "varies"
 # Share by which a number with decimals may differ: float32 on another processor.
 TOLERANCE = 0.02
@@ -32,14 +34,19 @@ METADATA = {
 
 
 def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
-    """Return a notebook with the outputs of a new kernel, whose current folder is a new one in `folder`.
+    """Return a notebook with the outputs of a new kernel, whose current folder is a new
+    one in `folder`.
 
-    The kernel has the running Python, and none of the user's settings. Raises CellExecutionError for a cell that fails
-    but has no tag `raises-exception`.
+    The kernel has the running Python, and none of the user's settings. Raises
+    CellExecutionError for a cell that fails but has no tag `raises-exception`.
     """
     done, current = copy.deepcopy(notebook), folder / "current"
     current.mkdir()
-    places = {"JUPYTER_DATA_DIR": "data", "JUPYTER_CONFIG_DIR": "config", "IPYTHONDIR": "ipython"}
+    places = {
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_CONFIG_DIR": "config",
+        "IPYTHONDIR": "ipython",
+    }
     environment = {name: str(folder / place) for name, place in places.items()}
     environment["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     with mock.patch.dict(os.environ, environment):
@@ -48,7 +55,8 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
             timeout=PATIENCE,
             kernel_name="python3",
             record_timing=False,
-            coalesce_streams=True,  # how a text is divided into messages depends on time
+            # how a text is divided into messages depends on time
+            coalesce_streams=True,
             extra_arguments=["--log-level=ERROR"],
             resources={"metadata": {"path": str(current)}},
         )
@@ -57,16 +65,21 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:
-    """Return a notebook without what is of the machine or the moment: versions, times, places in a traceback."""
+    """Return a notebook without what is of the machine or the moment: versions, times,
+    places in a traceback.
+    """
     notebook = copy.deepcopy(notebook)
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags")
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         if "outputs" in cell:
-            # What libraries log, such as Matplotlib where it makes its cache. A warning of Python is no log.
+            # What libraries log, such as Matplotlib where it makes its cache. A warning
+            # of Python is no log.
             cell.outputs = [
-                output for output in cell.outputs if output.get("name") != "stderr" or "Warning: " in output.text
+                output
+                for output in cell.outputs
+                if output.get("name") != "stderr" or "Warning: " in output.text
             ]
         for output in cell.get("outputs", ()):
             if "metadata" in output:
@@ -77,28 +90,42 @@ def clean(notebook: NotebookNode) -> NotebookNode:
 
 
 def differences(stored: NotebookNode, new: NotebookNode) -> Iterator[str]:
-    """Describe where new outputs differ from the stored ones. Of pictures, only their presence is compared."""
+    """Describe where new outputs differ from the stored ones. Of pictures, only their
+    presence is compared.
+    """
     for old_cell, new_cell in zip(stored.cells, new.cells, strict=True):
         if old_cell.cell_type != "code":
             continue
         before, after = (_text(cell) for cell in (old_cell, new_cell))
-        if not same_text(before, after, numbers=VARIES not in old_cell.metadata.get("tags", ())):
+        if not same_text(
+            before, after, numbers=VARIES not in old_cell.metadata.get("tags", ())
+        ):
             yield f"the cell\n{old_cell.source}\nhas the stored output\n{before}\nbut now gives\n{after}"
 
 
 def same_text(one: str, other: str, *, numbers: bool = True) -> bool:
-    """Return whether two texts are equal but for white space and the last digits of numbers, or for all numbers."""
+    """Return whether two texts are equal but for white space and the last digits of
+    numbers, or for all numbers.
+    """
     if "".join(NUMBER.sub("0", one).split()) != "".join(NUMBER.sub("0", other).split()):
         return False
-    return not numbers or all(map(_same_number, NUMBER.findall(one), NUMBER.findall(other)))
+    return not numbers or all(
+        map(_same_number, NUMBER.findall(one), NUMBER.findall(other))
+    )
 
 
 def _same_number(one: str, other: str) -> bool:
     if {".", "e"}.isdisjoint(one + other):
         return one == other
     # One unit of the last digit that is shown, or a share.
-    unit = 0 if "e" in one + other else 10.0 ** -min(len(text.partition(".")[2]) for text in (one, other))
-    return math.isclose(float(one), float(other), rel_tol=TOLERANCE, abs_tol=1.01 * unit)
+    unit = (
+        0
+        if "e" in one + other
+        else 10.0 ** -min(len(text.partition(".")[2]) for text in (one, other))
+    )
+    return math.isclose(
+        float(one), float(other), rel_tol=TOLERANCE, abs_tol=1.01 * unit
+    )
 
 
 def _text(cell: NotebookNode) -> str:
@@ -111,7 +138,10 @@ def _text(cell: NotebookNode) -> str:
             parts.append(f"[error] {output.ename}: {output.evalue}")
         else:
             data = sorted(output.data.items())
-            parts += [f"[{kind}] {'' if kind.startswith('image') else text}" for kind, text in data]
+            parts += [
+                f"[{kind}] {'' if kind.startswith('image') else text}"
+                for kind, text in data
+            ]
     return "\n".join(parts)
 
 

@@ -1,4 +1,6 @@
-"""Sweeps on TINY for tests: their options, members that are trained in this process, and what must not change."""
+"""Sweeps on TINY for tests: their options, members that are trained in this process,
+and what must not change.
+"""
 
 import contextlib
 import os
@@ -35,8 +37,12 @@ def inline(width: int) -> Place:
 
 
 def arguments(data_dir: Path, folder: Path, *more: object, **changes: object) -> list:
-    """Return the options of a sweep on TINY; a change with the value None leaves the option out."""
-    settings = {name: value for name, value in {**SMALL, **changes}.items() if value is not None}
+    """Return the options of a sweep on TINY; a change with the value None leaves the
+    option out.
+    """
+    settings = {
+        name: value for name, value in {**SMALL, **changes}.items() if value is not None
+    }
     return ["--data-dir", data_dir, "--sweep-dir", folder, *options(settings), *more]
 
 
@@ -46,7 +52,9 @@ def run_of(folder: Path, name: str) -> Path:
 
 
 def assert_as_trained(folder: Path, place: Path, *names: str) -> None:
-    """Assert that members are what `train` makes of the settings in their own config.json, in folders of its own."""
+    """Assert that members are what `train` makes of the settings in their own
+    config.json, in folders of its own.
+    """
     for name in names:
         expected, config = place / name, run_of(folder, name) / "config.json"
         if not expected.exists():
@@ -56,15 +64,22 @@ def assert_as_trained(folder: Path, place: Path, *names: str) -> None:
             assert outcome.code == 0, outcome
         # `train` records the task that it found in the data.
         one, other = (
-            settings_of(parse_settings(path)[0], {"task": None}) for path in (config, expected / "config.json")
+            settings_of(parse_settings(path)[0], {"task": None})
+            for path in (config, expected / "config.json")
         )
         assert one == other
         assert_same_run(run_of(folder, name), expected)
 
 
 def state_of_files(folder: Path) -> dict:
-    """Return times and contents of all files but those that every command writes anew, and locks."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.name not in (*ANEW, ".lock", ".holder")]
+    """Return times and contents of all files but those that every command writes anew,
+    and locks.
+    """
+    paths = [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in (*ANEW, ".lock", ".holder")
+    ]
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
 
 

@@ -1,4 +1,5 @@
-"""A fault at every call: SIGKILL before each call that changes a file, and an error of the disk in each.
+"""A fault at every call: SIGKILL before each call that changes a file, and an error of
+the disk in each.
 
 Each scenario is repeated with the fault at call 1, 2, 3, ... until it passes untouched.
 """
@@ -14,7 +15,10 @@ from typing import Any, NamedTuple
 import torture_process as base
 from torture_process import Session
 
-KILLS: dict[str, Any] = {"kill": {"number": signal.SIGKILL}, "torn": {"number": base.TORN}}
+KILLS: dict[str, Any] = {
+    "kill": {"number": signal.SIGKILL},
+    "torn": {"number": base.TORN},
+}
 ERRORS: dict[str, Any] = {
     f"{errno.errorcode[number]}{'+' * stays}": {"error": number, "stays": stays}
     for number in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS)
@@ -36,9 +40,20 @@ class Scene(NamedTuple):
 
 @functools.cache
 def make_scene(session: Session, name: str) -> Scene:
-    """Prepare a scenario, with settings with which all kinds of saves occur, in few calls."""
-    settings = base.draw_settings(random.Random(f"{session.options.seed}-calls"), session.backend)
-    settings |= {"epochs": 2, "batch_size": 16, "report_every": 97, "checkpoint_every": 0, "validation": 30, "seed": 0}
+    """Prepare a scenario, with settings with which all kinds of saves occur, in few
+    calls.
+    """
+    settings = base.draw_settings(
+        random.Random(f"{session.options.seed}-calls"), session.backend
+    )
+    settings |= {
+        "epochs": 2,
+        "batch_size": 16,
+        "report_every": 97,
+        "checkpoint_every": 0,
+        "validation": 30,
+        "seed": 0,
+    }
     expected, outcome = base.reference(session, settings, f"{name}-expected")
     assert outcome.code == 0, outcome
     if name == "new":
@@ -47,25 +62,51 @@ def make_scene(session: Session, name: str) -> Scene:
         start, _ = base.reference(session, {**settings, "seed": 1}, f"{name}-start")
         return Scene(start, settings, expected, old=start)
     session.start_from(None)
-    base.run(session, *base.command(session, settings), at=outcome.calls // 2, number=signal.SIGKILL)
-    return Scene(session.folder.rename(session.space / f"{name}-start"), settings, expected)
+    base.run(
+        session,
+        *base.command(session, settings),
+        at=outcome.calls // 2,
+        number=signal.SIGKILL,
+    )
+    return Scene(
+        session.folder.rename(session.space / f"{name}-start"), settings, expected
+    )
 
 
 def holds(folder: Path, old: Path) -> bool:
     """Return whether each file of an old run is in its folder, or moved aside there."""
-    names = ("model.safetensors", "checkpoint.safetensors", "result.json", "metrics.jsonl")
-    found = {name: [place for place in (folder, folder / ".replaced") if (place / name).exists()] for name in names}
-    return all((old / name).read_bytes() in [(p / name).read_bytes() for p in found[name]] for name in names)
+    names = (
+        "model.safetensors",
+        "checkpoint.safetensors",
+        "result.json",
+        "metrics.jsonl",
+    )
+    found = {
+        name: [
+            place for place in (folder, folder / ".replaced") if (place / name).exists()
+        ]
+        for name in names
+    }
+    return all(
+        (old / name).read_bytes() in [(p / name).read_bytes() for p in found[name]]
+        for name in names
+    )
 
 
 def check_state(session: Session, scene: Scene, before: int) -> None:
-    """Check what a fault has left, and what comes of it. before: the step that was saved."""
+    """Check what a fault has left, and what comes of it. before: the step that was
+    saved.
+    """
     base.check_whole(session.folder)
     reached = base.progress(session.folder)
     if scene.old is None:
-        assert reached >= before, f"the checkpoint of step {before} was complete, but now there is that of {reached}"
+        assert reached >= before, (
+            f"the checkpoint of step {before} was complete, but now there is that of {reached}"
+        )
     elif reached < 0:
-        assert holds(session.folder, scene.old), "neither the old run nor a checkpoint of the new one is left"
+        assert holds(session.folder, scene.old), (
+            "neither the old run nor a checkpoint of the new one is left"
+        )
     base.check_goes_on(session, scene.settings, scene.expected, scene.old)
 
 
@@ -76,17 +117,27 @@ def main(session: Session) -> None:
         scene = make_scene(session, name)
         session.start_from(scene.start)
         before = base.progress(session.folder)
-        outcome = base.run(session, *base.command(session, scene.settings, name), at=at, **{**KILLS, **ERRORS}[how])
+        outcome = base.run(
+            session,
+            *base.command(session, scene.settings, name),
+            at=at,
+            **{**KILLS, **ERRORS}[how],
+        )
         if outcome.calls < at:
             return False
         session.counts["kills" if how in KILLS else "errors"] += 1
         base.check_end(outcome, 0, -signal.SIGKILL if how in KILLS else 1)
-        if how in ERRORS and outcome.code == 0:  # the call did not matter, such as the removal of a temporary file
+        # the call did not matter, such as the removal of a temporary file
+        if how in ERRORS and outcome.code == 0:
             base.check_same(session.folder, scene.expected)
         check_state(session, scene, before)
         return True
 
-    # Kills at each call; errors at every STRIDE-th call of all scenarios, then at those between.
+    # Kills at each call; errors at every STRIDE-th call of all scenarios, then at those
+    # between.
     passes = [(name, how, 1, 1) for name, how in itertools.product(SCENARIOS, KILLS)]
-    passes += [(name, how, i, STRIDE) for i, name, how in itertools.product(range(1, STRIDE + 1), SCENARIOS, ERRORS)]
+    passes += [
+        (name, how, i, STRIDE)
+        for i, name, how in itertools.product(range(1, STRIDE + 1), SCENARIOS, ERRORS)
+    ]
     session.every_call(passes, attack)

@@ -1,4 +1,6 @@
-"""Faults to plant in the program, which the tools must find: `python tests/tools/torture.py calls --plant in-place`."""
+"""Faults to plant in the program, which the tools must find: `python
+tests/tools/torture.py calls --plant in-place`.
+"""
 
 import contextlib
 import os
@@ -14,8 +16,12 @@ from mlp_xp.runs.locked_folder import LockedFolder
 
 
 def replace(original: Callable[..., Any], other: Callable[..., Any]) -> None:
-    """Put another function in the place of one, in all modules of the package that have imported it."""
-    for module in [module for name, module in sys.modules.items() if name.startswith("mlp_xp")]:
+    """Put another function in the place of one, in all modules of the package that have
+    imported it.
+    """
+    for module in [
+        module for name, module in sys.modules.items() if name.startswith("mlp_xp")
+    ]:
         for attribute, value in [*vars(module).items()]:
             if value is original:
                 setattr(module, attribute, other)
@@ -31,7 +37,9 @@ def skip_steps() -> None:
 
     def read(*args: Any) -> Any:
         position, settings = read_position(*args)
-        return position._replace(sample=10**6) if position.step % 2 else position, settings
+        return position._replace(
+            sample=10**6
+        ) if position.step % 2 else position, settings
 
     replace(read_position, read)
 

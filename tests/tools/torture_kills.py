@@ -1,6 +1,8 @@
-"""Random kills: a run that is stopped again and again, and resumed each time, ends in the bits of an undisturbed one.
+"""Random kills: a run that is stopped again and again, and resumed each time, ends in
+the bits of an undisturbed one.
 
-A round draws the settings of a run, trains it undisturbed, then three times more with up to twelve stops each.
+A round draws the settings of a run, trains it undisturbed, then three times more with
+up to twelve stops each.
 """
 
 import itertools
@@ -16,23 +18,47 @@ from torture_process import Outcome, Session
 
 SEQUENCES, STOPS = 3, 12
 SIGNALS = {"INT": signal.SIGINT, "TERM": signal.SIGTERM, "HUP": signal.SIGHUP}
-# Signals that come before the training catches them end the process as usual. By this call the loop has begun.
+# Signals that come before the training catches them end the process as usual. By this
+# call the loop has begun.
 STARTED = 16
 
 
-def stop_once(session: Session, rng: random.Random, words: list[Any], calls: int) -> tuple[str, int, Outcome]:
-    """Run the training and stop it. Return how, at which call if at one, and the outcome."""
-    how = rng.choice(["KILL", "KILL", "KILL", "TORN", "time", "time", "INT", "TERM", "HUP"])
+def stop_once(
+    session: Session, rng: random.Random, words: list[Any], calls: int
+) -> tuple[str, int, Outcome]:
+    """Run the training and stop it. Return how, at which call if at one, and the
+    outcome.
+    """
+    how = rng.choice(
+        ["KILL", "KILL", "KILL", "TORN", "time", "time", "INT", "TERM", "HUP"]
+    )
     at = rng.randint(1, max(2, calls))
     if how == "time":
         process = base.fork(session, *words)
-        time.sleep(rng.random() * 0.2 if session.backend == "numpy" else rng.random() * 2)
+        time.sleep(
+            rng.random() * 0.2 if session.backend == "numpy" else rng.random() * 2
+        )
         os.kill(process.pid, signal.SIGKILL)
         return how, 0, base.wait(process)
-    return how, at, base.run(session, *words, at=at, number={"KILL": signal.SIGKILL, "TORN": base.TORN, **SIGNALS}[how])
+    return (
+        how,
+        at,
+        base.run(
+            session,
+            *words,
+            at=at,
+            number={"KILL": signal.SIGKILL, "TORN": base.TORN, **SIGNALS}[how],
+        ),
+    )
 
 
-def sequence(session: Session, rng: random.Random, settings: dict[str, Any], calls: int, expected: Path) -> None:
+def sequence(
+    session: Session,
+    rng: random.Random,
+    settings: dict[str, Any],
+    calls: int,
+    expected: Path,
+) -> None:
     """Stop and resume a run until it ends."""
     session.start_from(None)
     for _ in range(STOPS):
@@ -45,11 +71,15 @@ def sequence(session: Session, rng: random.Random, settings: dict[str, Any], cal
         codes = {-signal.SIGKILL}
         if how in SIGNALS:
             finished = (session.folder / "result.json").exists()
-            codes = {128 + SIGNALS[how]} | ({-SIGNALS[how]} if at < STARTED or finished else set())
+            codes = {128 + SIGNALS[how]} | (
+                {-SIGNALS[how]} if at < STARTED or finished else set()
+            )
         base.check_end(outcome, *codes)
         base.check_whole(session.folder)
         reached = base.progress(session.folder)
-        assert reached >= before, f"{how} at call {at}: the checkpoint went back from step {before} to {reached}"
+        assert reached >= before, (
+            f"{how} at call {at}: the checkpoint went back from step {before} to {reached}"
+        )
     base.check_goes_on(session, settings, expected)
 
 

@@ -1,7 +1,9 @@
-"""Loss of power: what a disk may hold when the computer stops, rebuilt from the log of a run's calls.
+"""Loss of power: what a disk may hold when the computer stops, rebuilt from the log of
+a run's calls.
 
-The model is a strict reading of POSIX, as SQLite's crash tests have it. Bytes are on the disk after fsync of the file,
-and names after fsync of the folder. All else may be there or not: names one by one, bytes cut off anywhere, or zeros.
+The model is a strict reading of POSIX, as SQLite's crash tests have it. Bytes are on
+the disk after fsync of the file, and names after fsync of the folder. All else may be
+there or not: names one by one, bytes cut off anywhere, or zeros.
 """
 
 import functools
@@ -42,7 +44,9 @@ def read_log(path: str) -> list[Call]:
 
 
 class File:
-    """The bytes of a file, as the processes see them and as they are on the disk at least."""
+    """The bytes of a file, as the processes see them and as they are on the disk at
+    least.
+    """
 
     def __init__(self, data: bytes = b"") -> None:
         self.now, self.safe = data, data
@@ -51,13 +55,19 @@ class File:
 Names = dict[str, File | None]
 """The names below one folder; None is a folder."""
 Change = tuple[str, str, File | None]
-"""The old and the new name of what is renamed; no old name for what is made, no new one for what is removed."""
+"""The old and the new name of what is renamed; no old name for what is made, no new one
+for what is removed.
+"""
 
 
 def change(names: Names, old: str, new: str, file: File | None) -> None:
-    """Change a name, or do nothing if the old one is not there. A folder takes along what it holds."""
+    """Change a name, or do nothing if the old one is not there. A folder takes along
+    what it holds.
+    """
     if old and new:
-        for each in [each for each in names if each == old or each.startswith(f"{old}/")]:
+        for each in [
+            each for each in names if each == old or each.startswith(f"{old}/")
+        ]:
             names[new + each[len(old) :]] = names.pop(each)
     elif new:
         names[new] = file
@@ -66,11 +76,16 @@ def change(names: Names, old: str, new: str, file: File | None) -> None:
 
 
 class Disk:
-    """Files and names below one folder: `names` as the processes see them, `pending` their changes that may be lost."""
+    """Files and names below one folder: `names` as the processes see them, `pending`
+    their changes that may be lost.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root, self.pending = root, list[Change]()
-        self.names: Names = {str(each): None if each.is_dir() else File(each.read_bytes()) for each in root.rglob("*")}
+        self.names: Names = {
+            str(each): None if each.is_dir() else File(each.read_bytes())
+            for each in root.rglob("*")
+        }
         self.safe = dict(self.names)
 
     def rename(self, old: str, new: str, file: File | None = None) -> None:
@@ -104,7 +119,9 @@ class Disk:
                         change(self.safe, *each)
 
     def after_a_loss(self, rng: random.Random, how: str) -> dict[str, bytes | None]:
-        """Return names and bytes that the disk may hold. how: nothing, names, zeros, or random."""
+        """Return names and bytes that the disk may hold. how: nothing, names, zeros, or
+        random.
+        """
         names, state = dict(self.safe), dict[str, bytes | None]()
         for each in self.pending:
             if how in ("names", "zeros") or (how == "random" and rng.random() < 0.5):
@@ -139,7 +156,9 @@ def write_state(session: Session, state: dict[str, bytes | None]) -> None:
 
 
 def reached_by(session: Session, disk: Disk, call: Call, reached: int) -> int:
-    """Return the step of the newest checkpoint that is saved: the program has gone on to another file after it."""
+    """Return the step of the newest checkpoint that is saved: the program has gone on
+    to another file after it.
+    """
     file = disk.names.get(str(session.folder / "checkpoint.safetensors"))
     if call.op != "O" or file is None:
         return reached
@@ -151,7 +170,9 @@ def reached_by(session: Session, disk: Disk, call: Call, reached: int) -> int:
 
 @functools.cache
 def prepare(session: Session, name: str) -> tuple[Scene, list[Call]]:
-    """Return a scenario and the log of its calls, which must give exactly what the run has left."""
+    """Return a scenario and the log of its calls, which must give exactly what the run
+    has left.
+    """
     scene, log = make_scene(session, name), str(session.space / "log")
     session.start_from(scene.start)
     disk = Disk(session.root)
@@ -161,7 +182,8 @@ def prepare(session: Session, name: str) -> tuple[Scene, list[Call]]:
     for call in calls:
         disk.apply(call)
     one, other = (
-        {(name, file and file.now) for name, file in each.names.items()} for each in (disk, Disk(session.root))
+        {(name, file and file.now) for name, file in each.names.items()}
+        for each in (disk, Disk(session.root))
     )
     names = [name for name, _ in one ^ other]
     # A call that the shim does not know, such as sendfile, or the model is wrong.
@@ -170,12 +192,19 @@ def prepare(session: Session, name: str) -> tuple[Scene, list[Call]]:
 
 
 def main(session: Session) -> None:
-    """Go through the calls of each scenario, with four states for each, then with further random ones."""
+    """Go through the calls of each scenario, with four states for each, then with
+    further random ones.
+    """
     seen: set[int] = set()
     wanted = session.options.only.split(":") if session.options.only else []
     # In the first turn the extreme states, in the others random ones.
     turns = [int(wanted[3])] if wanted else itertools.count()
-    passes = ((turn, name, how) for turn in turns for name in wanted[:1] or SCENARIOS for how in HOW[3 * (turn > 0) :])
+    passes = (
+        (turn, name, how)
+        for turn in turns
+        for name in wanted[:1] or SCENARIOS
+        for how in HOW[3 * (turn > 0) :]
+    )
     for turn, name, how in passes:
         scene, calls = prepare(session, name)
         session.start_from(scene.start)
@@ -187,7 +216,9 @@ def main(session: Session) -> None:
                 continue
             if not session.goes_on():
                 return
-            state = disk.after_a_loss(random.Random(f"{session.options.seed}-{name}-{i}-{how}-{turn}"), how)
+            state = disk.after_a_loss(
+                random.Random(f"{session.options.seed}-{name}-{i}-{how}-{turn}"), how
+            )
             has_ended = i == len(calls)
             session.counts["rounds"] += 1
             key = hash((name, reached, has_ended, *state.items()))

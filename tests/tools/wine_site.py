@@ -1,7 +1,8 @@
-"""Let NumPy and SciPy run below Wine: copied there as sitecustomize.py, which Python imports at its start.
+"""Let NumPy and SciPy run below Wine: copied there as sitecustomize.py, which Python
+imports at its start.
 
-Wine's C library lacks functions of complex numbers, and Wine ends a process that asks for
-the process that started it. A real Windows needs none of this.
+Wine's C library lacks functions of complex numbers, and Wine ends a process that asks
+for the process that started it. A real Windows needs none of this.
 """
 
 import cmath
@@ -50,15 +51,24 @@ def add_complex(name, function, arguments):
         return ctypes.cast(result, ctypes.c_void_p).value
 
     def of_floats(*words):
-        z = safely(function, *(complex(*struct.unpack("ff", struct.pack("Q", word))) for word in words))
+        z = safely(
+            function,
+            *(complex(*struct.unpack("ff", struct.pack("Q", word))) for word in words),
+        )
         try:
             packed = struct.pack("ff", z.real, z.imag)
         except OverflowError:
             packed = struct.pack("ff", float("inf"), float("nan"))
         return struct.unpack("Q", packed)[0]
 
-    add(f"c{name}", ctypes.CFUNCTYPE(ctypes.c_void_p, *[pointer] * (1 + arguments))(of_doubles))
-    add(f"c{name}f", ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * arguments)(of_floats))
+    add(
+        f"c{name}",
+        ctypes.CFUNCTYPE(ctypes.c_void_p, *[pointer] * (1 + arguments))(of_doubles),
+    )
+    add(
+        f"c{name}f",
+        ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * arguments)(of_floats),
+    )
 
 
 def add_real(name, function):
@@ -70,7 +80,10 @@ def add_real(name, function):
     def of_float(word):
         return function(complex(*struct.unpack("ff", struct.pack("Q", word))))
 
-    add(f"c{name}", ctypes.CFUNCTYPE(ctypes.c_double, ctypes.POINTER(ctypes.c_double))(of_double))
+    add(
+        f"c{name}",
+        ctypes.CFUNCTYPE(ctypes.c_double, ctypes.POINTER(ctypes.c_double))(of_double),
+    )
     add(f"c{name}f", ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_uint64)(of_float))
 
 
@@ -87,14 +100,20 @@ def make_functions(kernel):
 
 
 def complete(path):
-    """Let a library that is loaded call our functions for those that it imports and Wine lacks.
+    """Let a library that is loaded call our functions for those that it imports and
+    Wine lacks.
 
     The layout of a loaded library is that of Microsoft's "PE Format".
     """
     kernel = ctypes.WinDLL("kernel32")
     kernel.GetModuleHandleW.restype = kernel.VirtualAlloc.restype = ctypes.c_void_p
     kernel.GetModuleHandleW.argtypes = [ctypes.c_wchar_p]
-    kernel.VirtualAlloc.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint32, ctypes.c_uint32]
+    kernel.VirtualAlloc.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.c_uint32,
+        ctypes.c_uint32,
+    ]
     base = kernel.GetModuleHandleW(path)
     if not base:
         return
@@ -105,15 +124,20 @@ def complete(path):
         return ctypes.c_uint32.from_address(base + at).value
 
     headers = number(0x3C)
-    table = number(headers + 24 + 120)  # of imports, an entry of 20 bytes for each library
+    # of imports, an entry of 20 bytes for each library
+    table = number(headers + 24 + 120)
     while table and number(table + 12):
         names, slots = number(table), number(table + 16)
         while entry := ctypes.c_uint64.from_address(base + names).value:
             is_named = not entry >> 63
-            ours = _addresses.get(ctypes.string_at(base + entry + 2)) if is_named else None
+            ours = (
+                _addresses.get(ctypes.string_at(base + entry + 2)) if is_named else None
+            )
             if ours:
                 old, slot = ctypes.c_uint32(), ctypes.c_void_p(base + slots)
-                kernel.VirtualProtect(slot, ctypes.c_size_t(8), WRITE, ctypes.byref(old))
+                kernel.VirtualProtect(
+                    slot, ctypes.c_size_t(8), WRITE, ctypes.byref(old)
+                )
                 ctypes.c_uint64.from_address(base + slots).value = ours
                 kernel.VirtualProtect(slot, ctypes.c_size_t(8), old, ctypes.byref(old))
             names, slots = names + 8, slots + 8

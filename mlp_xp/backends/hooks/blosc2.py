@@ -1,4 +1,6 @@
-"""Blosc2: results of elementwise functions are expressions, which are computed when a chunk of steps ends."""
+"""Blosc2: results of elementwise functions are expressions, which are computed when a
+chunk of steps ends.
+"""
 
 import blosc2
 import numpy as np
@@ -8,7 +10,11 @@ from mlp_xp.backends.hooks import adapted
 
 def asarray(x, *, dtype=None, copy=None):
     """Make an array; without a dtype blosc2 makes one of float64."""
-    return blosc2.asarray(x[...] if isinstance(x, blosc2.LazyExpr) else x, dtype=dtype or x.dtype, copy=copy)
+    return blosc2.asarray(
+        x[...] if isinstance(x, blosc2.LazyExpr) else x,
+        dtype=dtype or x.dtype,
+        copy=copy,
+    )
 
 
 def to_numpy(x):

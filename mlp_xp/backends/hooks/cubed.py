@@ -1,6 +1,7 @@
 """Cubed: lazy, and made for arrays that fill many computers.
 
-Every operation of a step is a task, whose result is stored: here in memory, not compressed, one task after the other.
+Every operation of a step is a task, whose result is stored: here in memory, not
+    compressed, one task after the other.
 """
 
 import cubed
@@ -15,12 +16,20 @@ SPEC = cubed.Spec(allowed_mem="1GB", executor_name="single-threaded", **STORE)
 
 
 def asarray(x, *, dtype=None, copy=None):
-    """Make an array of a copy, or return the one that is given: no operation changes one in place."""
-    return x if isinstance(x, cubed.Array) else cubed.array_api.asarray(np.array(x, dtype=dtype), spec=SPEC)
+    """Make an array of a copy, or return the one that is given: no operation changes
+    one in place.
+    """
+    return (
+        x
+        if isinstance(x, cubed.Array)
+        else cubed.array_api.asarray(np.array(x, dtype=dtype), spec=SPEC)
+    )
 
 
 def reshape(x, shape):
-    """Reshape an array that is one chunk: Cubed refuses those whose chunks have several sizes."""
+    """Reshape an array that is one chunk: Cubed refuses those whose chunks have several
+    sizes.
+    """
     return cubed.array_api.reshape(cubed.rechunk(x, x.shape), shape)
 
 
@@ -31,7 +40,9 @@ def arange(stop, *, dtype=None):
 
 def materialise(*arrays):
     """Compute arrays, and make new ones of the values."""
-    return [asarray(value) for value in cubed.compute(*arrays, _return_in_memory_array=True)]
+    return [
+        asarray(value) for value in cubed.compute(*arrays, _return_in_memory_array=True)
+    ]
 
 
 xp = adapted(cubed.array_api, asarray=asarray, reshape=reshape, arange=arange)

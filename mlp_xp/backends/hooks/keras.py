@@ -12,8 +12,12 @@ from keras import ops
 
 
 def asarray(x, *, dtype=None, copy=None):
-    """Make a tensor, which nothing changes in place; of a copy, because JAX may use a NumPy array's memory."""
-    return ops.convert_to_tensor(np.array(x) if isinstance(x, np.ndarray) else x, dtype=dtype)
+    """Make a tensor, which nothing changes in place; of a copy, because JAX may use a
+    NumPy array's memory.
+    """
+    return ops.convert_to_tensor(
+        np.array(x) if isinstance(x, np.ndarray) else x, dtype=dtype
+    )
 
 
 xp = adapted(

@@ -1,4 +1,6 @@
-"""MLX: `--backends mlx.core:` works too, but here the arrays of a chunk of steps are computed together."""
+"""MLX: `--backends mlx.core:` works too, but here the arrays of a chunk of steps are
+computed together.
+"""
 
 import mlx.core as xp
 

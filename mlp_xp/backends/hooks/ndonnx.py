@@ -1,7 +1,8 @@
-"""ndonnx: arrays are nodes of an ONNX graph. NumPy does not know them, so `to_numpy` takes their values out.
+"""ndonnx: arrays are nodes of an ONNX graph. NumPy does not know them, so `to_numpy`
+takes their values out.
 
-Where all inputs are known, as here, ndonnx has ONNX Runtime compute every node at once. A product of matrices has many
-nodes, because ndonnx also lets it work on empty arrays.
+Where all inputs are known, as here, ndonnx has ONNX Runtime compute every node at once.
+A product of matrices has many nodes, because ndonnx also lets it work on empty arrays.
 """
 
 import ndonnx as xp

@@ -13,13 +13,19 @@ def asarray(x, *, dtype=None, copy=None):
 
 def arange(stop, *, dtype=None):
     """Count from 0; in bytes by way of int64."""
-    return paddle.arange(stop, dtype="int64").astype(dtype) if dtype is not None else paddle.arange(stop)
+    return (
+        paddle.arange(stop, dtype="int64").astype(dtype)
+        if dtype is not None
+        else paddle.arange(stop)
+    )
 
 
 def take(x, indices, *, axis):
     """Take rows by number; of bytes by way of int32."""
     if x.dtype == paddle.uint8:
-        return paddle.index_select(x.astype("int32"), indices, axis=axis).astype("uint8")
+        return paddle.index_select(x.astype("int32"), indices, axis=axis).astype(
+            "uint8"
+        )
     return paddle.index_select(x, indices, axis=axis)
 
 

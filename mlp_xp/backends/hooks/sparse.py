@@ -5,7 +5,10 @@ import sparse
 
 from mlp_xp.backends.hooks import adapted
 
-xp = adapted(sparse, arange=lambda stop, *, dtype=None: sparse.asarray(np.arange(stop, dtype=dtype)))
+xp = adapted(
+    sparse,
+    arange=lambda stop, *, dtype=None: sparse.asarray(np.arange(stop, dtype=dtype)),
+)
 
 
 def to_numpy(x):

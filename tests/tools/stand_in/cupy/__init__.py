@@ -1,11 +1,14 @@
-"""A stand-in for CuPy: NumPy behind an array class with CuPy's rules. For tests only; it shows nothing about a GPU.
+"""A stand-in for CuPy: NumPy behind an array class with CuPy's rules. For tests only;
+it shows nothing about a GPU.
 
-It exists because array-api-strict and JAX's compiler reject only some of what CuPy rejects: a device that cannot be
-hashed, no implicit conversion to NumPy, no operations with NumPy arrays, 0-dimensional arrays where NumPy returns
-scalars, index arrays that wrap around, no floating-point warnings, and a switch that forbids the host to read values.
+It exists because array-api-strict and JAX's compiler reject only some of what CuPy
+rejects: a device that cannot be hashed, no implicit conversion to NumPy, no operations
+with NumPy arrays, 0-dimensional arrays where NumPy returns scalars, index arrays that
+wrap around, no floating-point warnings, and a switch that forbids the host to read
+values.
 
-It has NumPy's functions, more than CuPy's. It cannot show a GPU's rounding, speed, kernels, libraries, asynchrony, or
-several devices.
+It has NumPy's functions, more than CuPy's. It cannot show a GPU's rounding, speed,
+kernels, libraries, asynchrony, or several devices.
 """
 
 import numpy as np
@@ -17,17 +20,29 @@ __version__ = "14.2.0+stand-in"
 _OWN = {"array", "asarray", "asnumpy", "cuda", "fft", "linalg", "ndarray", "take"}
 
 for _name, _value in vars(np).items():
-    if _name not in (*_OWN, "test") and not _name.startswith("_") and type(_value) is not type(np):
+    if (
+        _name not in (*_OWN, "test")
+        and not _name.startswith("_")
+        and type(_value) is not type(np)
+    ):
         if callable(_value) and not isinstance(_value, type):
             # The shape of the result of these depends on values.
-            _value = functions[_name] = on_device(_value, reads=_name in ("nonzero", "unique"))
+            _value = functions[_name] = on_device(
+                _value, reads=_name in ("nonzero", "unique")
+            )
         globals()[_name] = _value
-__all__ = [name for name in globals() if not name.startswith("_") and name not in ("functions", "np", "on_device")]
+__all__ = [
+    name
+    for name in globals()
+    if not name.startswith("_") and name not in ("functions", "np", "on_device")
+]
 __all__ += ["fft", "linalg", "take"]
 
 
 def take(a, indices, axis=None):
-    """Return elements along an axis; indices out of range wrap around (cupy/_core/_routines_indexing.pyx, `_take`)."""
+    """Return elements along an axis; indices out of range wrap around
+    (cupy/_core/_routines_indexing.pyx, `_take`).
+    """
     return on_device(np.take)(a, indices, axis=axis, mode="wrap")
 
 

@@ -13,18 +13,23 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from cupy.cuda import Device
 
-# NumPy's protocols find functions by name (cupy/_core/core.pyx, `__array_ufunc__` and `__array_function__`).
+# NumPy's protocols find functions by name (cupy/_core/core.pyx, `__array_ufunc__` and
+# `__array_function__`).
 functions: dict[str, Callable[..., Any]] = {}
 _thread = threading.local()
 
 
 class DeviceSynchronized(RuntimeError):  # noqa: N818
-    """The host read a device value while that is forbidden (cupy/_core/syncdetect.py, `DeviceSynchronized`)."""
+    """The host read a device value while that is forbidden (cupy/_core/syncdetect.py,
+    `DeviceSynchronized`).
+    """
 
 
 @contextmanager
 def reading_forbidden() -> Iterator[None]:
-    """Forbid the host to read device values in this thread, as CuPy's `cupyx.allow_synchronize(False)` does."""
+    """Forbid the host to read device values in this thread, as CuPy's
+    `cupyx.allow_synchronize(False)` does.
+    """
     before = getattr(_thread, "forbidden", False)
     _thread.forbidden = True
     try:
@@ -34,13 +39,19 @@ def reading_forbidden() -> Iterator[None]:
 
 
 def host_reads(what: str) -> None:
-    """Raise DeviceSynchronized if reading is forbidden (cupy/_core/syncdetect.py, `_declare_synchronize`)."""
+    """Raise DeviceSynchronized if reading is forbidden (cupy/_core/syncdetect.py,
+    `_declare_synchronize`).
+    """
     if getattr(_thread, "forbidden", False):
-        raise DeviceSynchronized(f"{what}: the host reads a value on the device while that is forbidden")
+        raise DeviceSynchronized(
+            f"{what}: the host reads a value on the device while that is forbidden"
+        )
 
 
 def wrap(result: Any) -> Any:
-    """Convert NumPy arrays and scalars, also in tuples, to device arrays; a scalar becomes a 0-dimensional array."""
+    """Convert NumPy arrays and scalars, also in tuples, to device arrays; a scalar
+    becomes a 0-dimensional array.
+    """
     if isinstance(result, np.ndarray | np.generic):
         array = ndarray.__new__(ndarray)
         array._host = np.asarray(result)
@@ -49,12 +60,14 @@ def wrap(result: Any) -> Any:
 
 
 def unwrap(argument: Any) -> Any:
-    """Return the host array of a device array, also in lists and tuples, and other arguments unchanged.
+    """Return the host array of a device array, also in lists and tuples, and other
+    arguments unchanged.
 
-    Raises TypeError for a NumPy array, as CuPy does in elementwise functions (cupy/_core/_kernel.pyx,
-    `_preprocess_arg`) and where Cython declares the argument as an array, as in `stack` and `matmul`. The stand-in is
-    stricter: some functions, such as `sum`, call the argument's own method and so compute on the host, and indexing
-    with a host array copies it to the device.
+    Raises TypeError for a NumPy array, as CuPy does in elementwise functions
+    (cupy/_core/_kernel.pyx, `_preprocess_arg`) and where Cython declares the argument
+    as an array, as in `stack` and `matmul`. The stand-in is stricter: some functions,
+    such as `sum`, call the argument's own method and so compute on the host, and
+    indexing with a host array copies it to the device.
     """
     if type(argument) is ndarray:
         return argument._host
@@ -66,9 +79,11 @@ def unwrap(argument: Any) -> Any:
 
 
 def on_device(function: Callable[..., Any], reads: bool = False) -> Callable[..., Any]:
-    """Return a function of NumPy for device arrays; a GPU gives no floating-point warnings.
+    """Return a function of NumPy for device arrays; a GPU gives no floating-point
+    warnings.
 
-    CuPy has NumPy's dtype rules (NEP 50; core_tests/test_nep50_examples.py). reads: whether the host must read values.
+    CuPy has NumPy's dtype rules (NEP 50; core_tests/test_nep50_examples.py). reads:
+    whether the host must read values.
     """
 
     def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
@@ -77,18 +92,24 @@ def on_device(function: Callable[..., Any], reads: bool = False) -> Callable[...
         if out is not None:
             kwargs["out"] = out
         with np.errstate(all="ignore"):
-            result = function(*map(unwrap, args), **{name: unwrap(value) for name, value in kwargs.items()})
+            result = function(
+                *map(unwrap, args),
+                **{name: unwrap(value) for name, value in kwargs.items()},
+            )
         return wrap(result) if out is None else out
 
     call.__name__ = call.__qualname__ = function.__name__
     return call
 
 
-def array(obj: Any, dtype: Any = None, copy: bool | None = True, order: str = "K") -> "ndarray":
-    """Return a device array from a device array, or a copy of host data (cupy/_core/core.pyx, `array`).
+def array(
+    obj: Any, dtype: Any = None, copy: bool | None = True, order: str = "K"
+) -> "ndarray":
+    """Return a device array from a device array, or a copy of host data
+    (cupy/_core/core.pyx, `array`).
 
-    With copy=False, a device array of the same dtype is returned itself. Raises ValueError for a dtype that CuPy does
-    not support.
+    With copy=False, a device array of the same dtype is returned itself. Raises
+    ValueError for a dtype that CuPy does not support.
     """
     if type(obj) is ndarray:
         return obj.astype(obj.dtype if dtype is None else dtype, copy=bool(copy))
@@ -101,7 +122,9 @@ def array(obj: Any, dtype: Any = None, copy: bool | None = True, order: str = "K
 
 
 def asarray(a: Any, dtype: Any = None, order: str | None = None) -> "ndarray":
-    """Like `array`, but do not copy a device array (cupy/_creation/from_data.py, `asarray`)."""
+    """Like `array`, but do not copy a device array (cupy/_creation/from_data.py,
+    `asarray`).
+    """
     return array(a, dtype, copy=False, order=order or "K")
 
 
@@ -113,8 +136,9 @@ def asnumpy(a: Any) -> np.ndarray:
 def wrapped_index(shape: tuple[int, ...], index: Any) -> tuple[Any, ...]:
     """Return an index for the host array that gives an array, never a scalar.
 
-    Elements of an index array wrap around if they are out of range (cupy/_core/core.pyx, `ndarray.__getitem__`). With
-    a boolean array, the host must know how many elements are true (cupy/_core/_routines_indexing.pyx,
+    Elements of an index array wrap around if they are out of range
+    (cupy/_core/core.pyx, `ndarray.__getitem__`). With a boolean array, the host must
+    know how many elements are true (cupy/_core/_routines_indexing.pyx,
     `_ndarray_argwhere`: "synchronize!").
     """
     parts = list(index) if isinstance(index, tuple) else [index]
@@ -130,14 +154,20 @@ def wrapped_index(shape: tuple[int, ...], index: Any) -> tuple[Any, ...]:
                 host = host % shape[axis]
         result.append(host)
         axis += len(shape) - used if part is Ellipsis else part is not None
-    return tuple(result) if advanced or any(part is Ellipsis for part in result) else (*result, Ellipsis)
+    return (
+        tuple(result)
+        if advanced or any(part is Ellipsis for part in result)
+        else (*result, Ellipsis)
+    )
 
 
 class ndarray(NDArrayOperatorsMixin):  # noqa: N801
-    """An array on the device (cupy/_core/core.pyx, `_ndarray_base`): a NumPy array with CuPy's rules.
+    """An array on the device (cupy/_core/core.pyx, `_ndarray_base`): a NumPy array with
+    CuPy's rules.
 
-    Operators are ufuncs, by `__array_ufunc__`. Values reach the host only through `get`, `asnumpy`, `item`, `tolist`,
-    and through `bool`, `int` and `float` of one element. There is no `__index__`.
+    Operators are ufuncs, by `__array_ufunc__`. Values reach the host only through
+    `get`, `asnumpy`, `item`, `tolist`, and through `bool`, `int` and `float` of one
+    element. There is no `__index__`.
     """
 
     __slots__ = ("_host",)
@@ -168,28 +198,49 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         """Reject implicit conversion (`_ndarray_base.__array__`)."""
-        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` instead.")
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. Please use `.get()` instead."
+        )
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """Return a CUDA device (`_ndarray_base.__dlpack_device__`)."""
         return 2, 0
 
     def __dlpack__(self, **_: Any) -> Any:
-        """Raise BufferError: CuPy exports device memory, which a library without a GPU cannot import."""
+        """Raise BufferError: CuPy exports device memory, which a library without a GPU
+        cannot import.
+        """
         raise BufferError("Unsupported device in DLTensor.")
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        """Call CuPy's ufunc of the same name, which rejects NumPy arrays (`_ndarray_base.__array_ufunc__`)."""
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any
+    ) -> Any:
+        """Call CuPy's ufunc of the same name, which rejects NumPy arrays
+        (`_ndarray_base.__array_ufunc__`).
+        """
         if method != "__call__" or ufunc.__name__ not in functions:
             return NotImplemented
         if "out" in kwargs:
             (kwargs["out"],) = kwargs["out"]
-        # When a NumPy scalar is compared with an array, NumPy passes a 0-dimensional array.
-        scalars = ufunc in (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)
-        inputs = tuple(x[()] if scalars and isinstance(x, np.ndarray) and not x.ndim else x for x in inputs)
+        # When a NumPy scalar is compared with an array, NumPy passes a 0-dimensional
+        # array.
+        scalars = ufunc in (
+            np.equal,
+            np.not_equal,
+            np.less,
+            np.less_equal,
+            np.greater,
+            np.greater_equal,
+        )
+        inputs = tuple(
+            x[()] if scalars and isinstance(x, np.ndarray) and not x.ndim else x
+            for x in inputs
+        )
         return functions[ufunc.__name__](*inputs, **kwargs)
 
-    def __array_function__(self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
+    def __array_function__(
+        self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any
+    ) -> Any:
         """Call CuPy's function of the same name (`_ndarray_base.__array_function__`)."""
         function = functions.get(func.__name__)
         return NotImplemented if function is None else function(*args, **kwargs)
@@ -203,14 +254,18 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: Any) -> "ndarray":
-        """Return a view for numbers, slices, None and Ellipsis, 0-dimensional for one element (`_simple_getitem`)."""
+        """Return a view for numbers, slices, None and Ellipsis, 0-dimensional for one
+        element (`_simple_getitem`).
+        """
         return wrap(self._host[wrapped_index(self._host.shape, index)])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._host[wrapped_index(self._host.shape, index)] = unwrap(value)
 
     def astype(self, dtype: Any, order: str = "K", copy: bool = True) -> "ndarray":
-        """Return a copy in a dtype; with copy=False the array itself if it has the dtype (`_ndarray_base.astype`)."""
+        """Return a copy in a dtype; with copy=False the array itself if it has the
+        dtype (`_ndarray_base.astype`).
+        """
         if not copy and np.dtype(dtype) == self._host.dtype:
             return self
         with np.errstate(all="ignore"):
@@ -220,6 +275,10 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
 _ATTRIBUTES = "dtype flags itemsize mT nbytes ndim shape size strides T"
 _METHODS = "all any argmax argmin argsort copy dot max mean min prod ravel reshape squeeze std sum transpose var view"
 for _name in _ATTRIBUTES.split():
-    setattr(ndarray, _name, property(lambda self, name=_name: wrap(getattr(self._host, name))))
+    setattr(
+        ndarray,
+        _name,
+        property(lambda self, name=_name: wrap(getattr(self._host, name))),
+    )
 for _name in _METHODS.split():
     setattr(ndarray, _name, on_device(getattr(np.ndarray, _name)))

@@ -1,9 +1,12 @@
-"""A single device, which is the CPU (cupy/cuda/device.pyx, cupy_backends/cuda/api/runtime.pyx)."""
+"""A single device, which is the CPU (cupy/cuda/device.pyx,
+cupy_backends/cuda/api/runtime.pyx).
+"""
 
 import sys
 from typing import Any
 
-device = sys.modules["cupy.cuda.device"] = sys.modules[__name__]  # CuPy's module of the class
+# CuPy's module of the class
+device = sys.modules["cupy.cuda.device"] = sys.modules[__name__]
 
 
 def is_available() -> bool:
@@ -14,8 +17,9 @@ def is_available() -> bool:
 class Device:
     """A device by its index.
 
-    Devices are compared by index, only with other devices, and have no hash: CuPy's class defines comparisons alone
-    (`Device.__richcmp__`). So a device cannot be a key of a dictionary, or an argument of a cached function.
+    Devices are compared by index, only with other devices, and have no hash: CuPy's
+    class defines comparisons alone (`Device.__richcmp__`). So a device cannot be a key
+    of a dictionary, or an argument of a cached function.
     """
 
     def __init__(self, device: Any = None) -> None:
@@ -33,9 +37,13 @@ class Device:
     __hash__ = None  # type: ignore[assignment]
 
     def use(self) -> None:
-        """Make this the current device. Raises CUDARuntimeError, a RuntimeError, for any other than device 0."""
+        """Make this the current device. Raises CUDARuntimeError, a RuntimeError, for
+        any other than device 0.
+        """
         if self.id:
-            raise runtime.CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+            raise runtime.CUDARuntimeError(
+                "cudaErrorInvalidDevice: invalid device ordinal"
+            )
 
     def __enter__(self) -> "Device":
         self.use()
