@@ -6,11 +6,10 @@ so the line is worded only when it is shown.
 """
 
 import difflib
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from mlp_xp.system import command_line
+from mlp_xp.system import python
 
 
 class Argument(NamedTuple):
@@ -136,7 +135,7 @@ def not_installed(requirement: str) -> str:
     """Return the end of a message about a missing library, with the install command for
     the running Python.
     """
-    return f"is not installed; install it with: {command_line([sys.executable])} -m pip install {requirement}"
+    return f"is not installed; install it with: {python()} -m pip install {requirement}"
 
 
 def one_line(error: BaseException) -> str:

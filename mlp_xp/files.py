@@ -16,6 +16,8 @@ ASIDE = ".aside"
 # Seconds in which another program may close a file that Windows does not replace or
 # remove while it is open there.
 PATIENCE = 10.0
+# The answers of file systems that cannot wait for a folder, or for the disk's cache.
+CANNOT_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOTTY)
 
 
 class FileError(MlpXpError):
@@ -35,12 +37,13 @@ def file_errors(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        how = (
-            "create"
-            if isinstance(error, FileNotFoundError)
-            else "free some space or fix"
-        )
-        remedy = f"{how} the folder, then try again"
+        if isinstance(error, FileNotFoundError):
+            how = "create the folder"
+        elif WINDOWS and isinstance(error, PermissionError):
+            how = "close the program that has it open, or fix its permissions"
+        else:
+            how = "free some space or fix the folder"
+        remedy = f"{how}, then try again"
         raise FileError(
             f"cannot {doing}: {error.strerror or error}", file=path, remedy=remedy
         ) from error
@@ -78,7 +81,7 @@ def append_line(path: Path, line: bytes) -> None:
     """
     with file_errors(path, "write"):
         is_new = not path.exists()
-        with path.open("ab") as file:
+        with patiently(path.open, "ab") as file:
             file.write(line + b"\n")
             file.flush()
             sync(file.fileno())
@@ -96,15 +99,16 @@ def remove(path: Path) -> None:
     patiently(path.unlink, missing_ok=True)
 
 
-def patiently(operation: Callable[..., Any], *args: Any, **options: Any) -> None:
-    """Call an operation on files. On Windows, repeat it while another program has one
-    of them open.
+def patiently(operation: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Call an operation on files, and return its result.
+
+    On Windows, it is repeated for up to PATIENCE seconds while permission is denied:
+    another program may have one of the files open.
     """
     end = time.monotonic() + PATIENCE
     while True:
         try:
-            operation(*args, **options)
-            return
+            return operation(*args, **options)
         except PermissionError:
             if not WINDOWS or time.monotonic() > end:
                 raise
@@ -113,15 +117,15 @@ def patiently(operation: Callable[..., Any], *args: Any, **options: Any) -> None
 
 def sync(descriptor: int) -> None:
     """Wait until an open file is on disk. Raises OSError."""
-    if sys.platform == "darwin":
+    os.fsync(descriptor)
+    if sys.platform == "darwin":  # where fsync leaves the data in the disk's cache
         import fcntl
 
-        # There, fsync leaves the data in the cache of the disk. A network share may
-        # refuse this.
-        with contextlib.suppress(OSError):
+        try:
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-            return
-    os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in CANNOT_SYNC:  # as of a network share
+                raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -134,7 +138,7 @@ def sync_folder(folder: Path) -> None:
     try:
         sync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+        if error.errno not in CANNOT_SYNC:
             raise
     finally:
         os.close(descriptor)

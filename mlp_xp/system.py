@@ -4,18 +4,49 @@ import contextlib
 import errno
 import multiprocessing
 import os
+import pathlib
+import re
 import shlex
+import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 
 WINDOWS = sys.platform == "win32"
+PLAIN_WORD = re.compile(r"[\w./\\:=+@~-]+")
 
 
 def command_line(words: Iterable[str]) -> str:
-    """Return words as one line that a shell of this system splits into the same words."""
-    return subprocess.list2cmdline(list(words)) if WINDOWS else shlex.join(words)
+    """Return words as one line that a shell of this system splits into the same words.
+
+    On Windows, both PowerShell and cmd do, except that they expand `%NAME%` and `$name`
+    where a variable has this name.
+    """
+    if WINDOWS:
+        return " ".join(map(_quoted_on_windows, words))
+    return shlex.join(words)
+
+
+def _quoted_on_windows(word: str) -> str:
+    if PLAIN_WORD.fullmatch(word):
+        return word
+    # A program halves the backslashes before a quotation mark.
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', word)
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
+    return f'"{escaped}"'
+
+
+def python() -> str:
+    """Return a word that starts this Python in a shell.
+
+    PowerShell starts no program whose path is quoted, so on Windows this is `python`
+    where that is this Python.
+    """
+    if WINDOWS:
+        found = shutil.which("python")
+        if found and pathlib.Path(found).samefile(sys.executable):
+            return "python"
+    return command_line([sys.executable])
 
 
 def exists(process: int) -> bool:
@@ -66,6 +97,12 @@ def starting_without_signals() -> Iterator[None]:
 
 def is_closed_pipe(error: OSError) -> bool:
     """Return whether an error says that the reader of the output has closed the pipe."""
-    if WINDOWS and error.errno == errno.EINVAL and error.filename is None:
+    if isinstance(error, BrokenPipeError):
         return True
-    return isinstance(error, BrokenPipeError)
+    # Windows has no error of its own for it, but what could not be written still waits.
+    if WINDOWS and error.errno == errno.EINVAL:
+        try:
+            sys.stdout.flush()
+        except OSError as again:
+            return again.errno == errno.EINVAL
+    return False

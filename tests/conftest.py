@@ -72,6 +72,8 @@ def pytest_collection_modifyitems(
         ]
         if sys.platform == "win32" and item.get_closest_marker("posix"):
             missing += ["a POSIX system"]
+        if sys.platform != "linux" and item.get_closest_marker("linux"):
+            missing += ["Linux"]
         if item.get_closest_marker("gpu"):
             # it would wrongly count as a test on a GPU
             if cupy_stand_in.NAME in item.nodeid:

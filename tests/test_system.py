@@ -12,7 +12,7 @@ import pytest
 from mlp_xp import system
 from mlp_xp.backends.memory import available_bytes
 from mlp_xp.commands import process
-from mlp_xp.system import command_line, exists, has_lost, is_closed_pipe
+from mlp_xp.system import command_line, exists, has_lost, is_closed_pipe, python
 
 DEAD = 2**22 + 1  # more than the largest number of a process
 
@@ -22,7 +22,26 @@ def test_a_command_line_is_quoted_for_the_shell_of_the_system(monkeypatch):
     monkeypatch.setattr(system, "WINDOWS", False)
     assert shlex.split(command_line(words)) == words
     monkeypatch.setattr(system, "WINDOWS", True)
-    assert command_line(words) == '"C:\\my runs\\a" it\'s "" b'
+    assert command_line(words) == '"C:\\my runs\\a" "it\'s" "" b'
+    for word in ("C:\\R&D\\run", "a;b", "(1)", "64,32", "a|b", "1>2", "^", "#1"):
+        assert command_line([word]) == f'"{word}"', "shells give these a meaning"
+    assert command_line(["C:\\a b\\", '\\"']) == '"C:\\a b\\\\" "\\\\\\""'
+
+
+def test_a_windows_shell_starts_this_python_by_a_word_without_quotes(
+    monkeypatch, tmp_path
+):
+    """PowerShell takes a quoted path for a text."""
+    folder = tmp_path / "with a space"
+    folder.mkdir()
+    (folder / "python").write_text("")
+    monkeypatch.setattr(system.sys, "executable", str(folder / "python"))
+    monkeypatch.setattr(system.shutil, "which", lambda name: folder / name)
+    assert python() == shlex.quote(str(folder / "python"))
+    monkeypatch.setattr(system, "WINDOWS", True)
+    assert python() == "python"
+    monkeypatch.setattr(system.shutil, "which", lambda name: None)
+    assert python() == f'"{folder / "python"}"'
 
 
 def test_a_process_exists_until_it_has_ended():
@@ -35,17 +54,19 @@ def test_a_process_exists_until_it_has_ended():
 
 
 def test_a_pipe_that_its_reader_closed_is_invalid_on_windows(monkeypatch):
-    invalid, of_a_file = (
-        OSError(errno.EINVAL, "Invalid argument"),
-        OSError(errno.EINVAL, "Invalid argument", "a?"),
-    )
+    invalid = OSError(errno.EINVAL, "Invalid argument")
     monkeypatch.setattr(system, "WINDOWS", False)
     assert is_closed_pipe(BrokenPipeError())
     assert not is_closed_pipe(invalid)
     monkeypatch.setattr(system, "WINDOWS", True)
     assert is_closed_pipe(BrokenPipeError())
+    assert not is_closed_pipe(invalid), "the output takes more"
+
+    def refuse():
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(system.sys.stdout, "flush", refuse)
     assert is_closed_pipe(invalid)
-    assert not is_closed_pipe(of_a_file)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from mlp_xp.errors import (
     not_installed,
     quoted,
 )
-from mlp_xp.system import WINDOWS, command_line, is_closed_pipe
+from mlp_xp.system import WINDOWS, command_line, is_closed_pipe, python
 
 BROKEN_PIPE = 128 + 13  # the exit code of a program that SIGPIPE ends
 # Modules that only some commands need, and what to install for each.
@@ -184,4 +184,5 @@ def silence_output() -> None:
 
 def called(name: str, *words: object) -> str:
     """Return the command line of another command, which works in any folder."""
-    return command_line(map(str, (sys.orig_argv[0], "-m", "mlp_xp", name, *words)))
+    start = python() if WINDOWS else command_line(sys.orig_argv[:1])
+    return f"{start} {command_line(['-m', 'mlp_xp', name, *map(str, words)])}"

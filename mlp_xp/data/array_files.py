@@ -45,6 +45,8 @@ def read_array_files(
             unused.append(file.stem)
             continue
         found, others = _load(file)
+        if twice := arrays.keys() & found:
+            raise _twice(twice.pop(), path)
         arrays |= found
         unused += others
 
@@ -52,10 +54,13 @@ def read_array_files(
         if (x in arrays) != (y in arrays):
             there, missing = (x, y) if x in arrays else (y, x)
             names = some(sorted([*arrays, *unused]))
-            fault = f"has {there} without {missing}; its arrays are {names}"
-            raise DatasetError(
-                fault, remedy="correct the names, or leave out the one", file=path
-            )
+            reason = f"has {there} without {missing}; its arrays are {names}"
+            remedy = f"correct the names, or remove {there}"
+            raise DatasetError(reason, remedy=remedy, file=path)
+    for pairs in (TRAIN, TEST):
+        given = [pair for pair in pairs if pair[0] in arrays]
+        for pair in given[1:]:
+            unused += pair
     train = _part(arrays, TRAIN, path)
     if train is None:
         remedy = "name the arrays x_train, y_train and, if there is a test set, x_test and y_test; or X and y"
@@ -66,6 +71,11 @@ def read_array_files(
             stacklevel=4,
         )
     return Samples(train, _part(arrays, TEST, path))
+
+
+def _twice(name: str, path: Path) -> DatasetError:
+    fault = f"has {name} twice, in small and in capital letters"
+    return DatasetError(fault, remedy="rename one", file=path)
 
 
 def _part(
@@ -91,10 +101,14 @@ def _load(path: Path) -> tuple[dict[str, Array], list[str]]:
             if isinstance(found, np.ndarray):
                 found = {path.stem: found}
             known = [name for name in found if name.lower() in KNOWN]
+            names = [name.lower() for name in known]
             arrays = {name.lower(): np.ascontiguousarray(found[name]) for name in known}
         # of many types, for a file that is damaged, not NumPy's, or holds a pickle
         except Exception as error:
             raise fault(error) from error
+    for name in names:
+        if names.count(name) > 1:
+            raise _twice(name, path)
     return arrays, [name for name in found if name not in known]
 
 

@@ -38,7 +38,8 @@ def row_sums(
         array.reshape(len(array), -1)
         for array in map(backend.to_numpy, (inputs, labels))
     ]
-    return np.frombuffer(b"".join(map(digest, *parts)), "<u8").astype(np.uint64)
+    sums = np.frombuffer(b"".join(map(digest, *parts)), "<u8")
+    return sums.astype(np.uint64)  # in this machine's byte order
 
 
 def write_fingerprints(path: Path, sums: np.ndarray) -> str:
@@ -58,9 +59,9 @@ def read_fingerprints(path: Path, checksum: str | None) -> np.ndarray:
     """Read the sums of the rows that a network was trained on, uint64 (n,).
 
     Args:
-        path: The file that `write_fingerprints` has written. checksum: The checksum in
-        the file of the model. None: its rows were not recorded,
-            and the result is empty.
+        path: The file that `write_fingerprints` has written.
+        checksum: The checksum in the file of the model. None: its rows were not
+            recorded, and the result is empty.
 
     Raises:
         RunError: The file is missing or damaged, or belongs to another model.
@@ -69,7 +70,7 @@ def read_fingerprints(path: Path, checksum: str | None) -> np.ndarray:
         return np.empty(0, np.uint64)
     tensors, facts = read_tensors(path)
     if facts["sha256"] != checksum:
-        fault = "has not the rows that the model was trained on"
+        fault = "does not have the rows that the model was trained on"
         raise RunError(fault, file=path, remedy=REMEDY)
     return tensors["rows"]
 

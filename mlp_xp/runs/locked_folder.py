@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import platform
+import sys
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -15,11 +16,13 @@ from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, make_folder, remove, write_whole
 from mlp_xp.runs.names import HOLDER, LOCK
 from mlp_xp.runs.records import RunError
-from mlp_xp.system import exists
+from mlp_xp.system import WINDOWS, exists
 
 # The answer of a file system without locks, such as a network mount without its lock
 # service. On Linux, the last two are the same.
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
+if WINDOWS:
+    NO_LOCKS.add(errno.EINVAL)  # as of a folder of Linux below Windows
 
 
 class InUseError(RunError):
@@ -57,19 +60,19 @@ class LockedFolder:
         lock, its name is missing for a moment.
         """
         try:
-            first, address, host = (
-                (self.path / HOLDER).read_text("utf-8").split(maxsplit=2)
-            )
-            number, host = int(first), host.strip()
-        except (OSError, ValueError):
+            words = (self.path / HOLDER).read_text("utf-8").split(maxsplit=2)
+            pid, address, host = int(words[0]), words[1], words[2].strip()
+            is_here = host == platform.node()
+            if sys.platform == "darwin":
+                # The name of a Mac changes with its network. Elsewhere, containers on
+                # several machines may have the same address.
+                is_here |= address == str(uuid.getnode())
+            if is_here and not exists(pid):
+                return None
+        except (OSError, ValueError, IndexError, OverflowError):
             return None
-        # The name of a machine may change with its network, and so may the address of
-        # its network card.
-        is_here = host == platform.node() or address == str(uuid.getnode())
-        if is_here and not exists(number):
-            return None
-        this = " (this process)" if is_here and number == os.getpid() else ""
-        return f"process {number} on {host}{this}"
+        note = " (this process)" if is_here and pid == os.getpid() else ""
+        return f"process {pid} on {host}{note}"
 
     @contextmanager
     def locked(self, wait: float = 0.0) -> Iterator[None]:
@@ -103,9 +106,9 @@ class LockedFolder:
         finally:
             try:
                 # The files go while the lock is held: filelock does not admit a process
-                # that opened the file before that.
+                # that opened the file before that. On Windows filelock removes its own.
                 with contextlib.suppress(OSError):
-                    (self.path / HOLDER).unlink(missing_ok=True)
+                    remove(self.path / HOLDER)
                     (self.path / LOCK).unlink()
             finally:
                 lock.release()

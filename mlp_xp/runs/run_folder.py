@@ -334,15 +334,15 @@ class RunFolder(LockedFolder):
                 trained = experiment.source_layers()
                 if existing == OVERWRITE and self.exists():
                     replacing.begin(self.path)
-                self._begin(experiment)
+                rows = self._begin(experiment)
             else:
                 trained = ()
-                self._continue(experiment, position)
+                rows = self._continue(experiment, position)
             for event in trajectory(job, position, trained=trained):
                 if event.report is not None and not event.closing:
                     self._append(event.report)
                 if event.checkpoint or (self._may_save(event.position) and save_now()):
-                    self._save(event.position, experiment)
+                    self._save(event.position, experiment, rows)
                     event = event._replace(checkpoint=True)
                 if event.report is not None and event.closing:
                     self._finish(event.report, event.position)
@@ -399,9 +399,9 @@ class RunFolder(LockedFolder):
             raise RunError(fault, remedy=remedy, setting="epochs")
         return position
 
-    def _begin(self, experiment: Experiment) -> None:
-        """Write the record of a new run, and the fingerprints of its rows."""
-        job, backend = experiment.job, experiment.backend
+    def _begin(self, experiment: Experiment) -> str | None:
+        """Write the record of a new run; return what `_write_rows` returns."""
+        backend = experiment.backend
         number, reason = backend.threads[:2]
         record = {
             "format": records.FORMAT,
@@ -424,16 +424,16 @@ class RunFolder(LockedFolder):
             **experiment.data_facts(),
         }
         replacing.clear(self.path)
-        if experiment.has_own_data():
-            sums = row_sums(*job.dataset[:2], backend)
-            write_fingerprints(self.path / FINGERPRINTS, sums)
+        rows = self._write_rows(experiment)
         self._write_json(CONFIG, record)
+        return rows
 
-    def _continue(self, experiment: Experiment, position: Position) -> None:
+    def _continue(self, experiment: Experiment, position: Position) -> str | None:
         """Drop reports after the checkpoint, and take over the number of epochs.
 
         If epochs are left to do, the result and pictures of the shorter run are removed
-        first: a longer run with a result would count as ended.
+        first: a longer run with a result would count as ended. Returns what
+        `_write_rows` returns.
         """
         self._keep_reports(position.reports)
         epochs = experiment.settings.train.epochs
@@ -445,6 +445,18 @@ class RunFolder(LockedFolder):
         if record["settings"]["epochs"] != epochs:
             record["settings"]["epochs"] = epochs
             self._write_json(CONFIG, record)
+        # Written again, because the file may be lost, or come from another run.
+        return self._write_rows(experiment)
+
+    def _write_rows(self, experiment: Experiment) -> str | None:
+        """Write the fingerprints of the rows to train on, and return their checksum.
+
+        None for a published data set, whose rows are not recorded.
+        """
+        if not experiment.has_own_data():
+            return None
+        sums = row_sums(*experiment.job.dataset[:2], experiment.backend)
+        return write_fingerprints(self.path / FINGERPRINTS, sums)
 
     def _append(self, report: Report) -> None:
         """Append a report to metrics.jsonl, and wait until it is on disk.
@@ -469,8 +481,10 @@ class RunFolder(LockedFolder):
         # stopped for that reason.
         return position.epoch != WARM_UP_EPOCH and not self.is_being_replaced()
 
-    def _save(self, position: Position, experiment: Experiment) -> None:
-        """Write a checkpoint and the model.
+    def _save(
+        self, position: Position, experiment: Experiment, rows: str | None
+    ) -> None:
+        """Write a checkpoint and the model, which names the checksum of its rows.
 
         The model is the best network on the held-out samples, or else the current one.
         With the first checkpoint, the run that this one replaces is gone.

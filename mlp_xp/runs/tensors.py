@@ -29,7 +29,7 @@ def write_tensors(
 
     Args:
         path: The file, which is replaced if it exists.
-        tensors: Contiguous arrays by name.
+        tensors: Arrays by name.
         facts: JSON values by name. The format and the checksum are added under `format`
             and `sha256`.
 
@@ -44,6 +44,8 @@ def write_tensors(
     # A single entry, because several entries have a random order. Equal arrays and
     # facts must give equal files.
     record = json.dumps({**facts, "sha256": checksum})
+    # safetensors writes the memory of an array as it is.
+    tensors = {name: np.ascontiguousarray(each) for name, each in tensors.items()}
     write_whole(path, save(tensors, metadata={"mlp_xp": record}))
     return checksum
 
@@ -98,7 +100,8 @@ def _read(
         fault = f"cannot be read: {error.strerror or error}"
         remedy = "if its run is training, wait for the first checkpoint, else resume the run, or train again"
         raise RunError(fault, file=path, remedy=remedy) from error
-    except (SafetensorError, ValueError) as error:
+    # The last two for a dtype that NumPy does not have.
+    except (SafetensorError, ValueError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise RunError(
             f"is truncated or altered: {reason}", file=path, remedy=REMEDY

@@ -97,6 +97,7 @@ def test_the_estimate_is_below_what_a_process_uses_but_not_far():
     assert measured / 3 < estimated <= measured
 
 
+@pytest.mark.linux
 def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
     """Cached files are dropped when their memory is needed, and a group's limit holds
     for the groups within it.

@@ -205,7 +205,7 @@ def test_an_output_on_a_full_disk_ends_training_with_everything_saved(
     assert_saved(outcome, 1, said, tmp_path / "run", monkeypatch)
 
 
-@pytest.mark.posix
+@pytest.mark.linux
 @pytest.mark.slow
 def test_ctrl_c_on_a_terminal_ends_with_one_line(forever, tmp_path, monkeypatch):
     code, said = on_a_terminal("train", *forever, interrupt_after=b"    2     150 ")
@@ -274,7 +274,7 @@ def test_a_pipe_that_breaks_after_training_loses_nothing(small_run, data_dir, tm
     assert (folder / "weights.png").exists()
 
 
-@pytest.mark.posix
+@pytest.mark.linux
 @pytest.mark.parametrize(
     "name",
     ["metrics.jsonl", "model.safetensors", "checkpoint.safetensors", "result.json"],

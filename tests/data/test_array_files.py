@@ -139,6 +139,24 @@ def test_a_warning_names_arrays_that_are_not_used(tmp_path: Path, write: Any) ->
         assert load_dataset(path, test_fraction=0).test_inputs is None
 
 
+def test_a_second_training_set_is_named_in_the_warning(
+    tmp_path: Path, write: Any
+) -> None:
+    path = write(tmp_path, x_train=X, y_train=Y, X=X + 1, y=Y)
+    with pytest.warns(MlpXpWarning, match="arrays that are not used: 'x', 'y'"):
+        dataset = load_dataset(path, test_fraction=0)
+    np.testing.assert_array_equal(dataset.train_inputs, X)
+
+
+@pytest.mark.posix
+def test_names_that_differ_in_case_alone_are_refused(
+    tmp_path: Path, write: Any
+) -> None:
+    path = write(tmp_path, X=X, x=X + 1, y=Y)
+    with pytest.raises(DatasetError, match="has x twice, in small and in capital"):
+        read_array_files(path)
+
+
 class Trap:
     """Unpickling it would be a fault."""
 

@@ -260,3 +260,24 @@ def test_data_that_do_not_fit_a_model_are_refused(ours, theirs, message):
         else nullcontext()
     ):
         check_fit(model, dataset, "the table")
+
+
+def test_an_array_is_saved_by_its_elements_however_they_lie_in_memory(tmp_path):
+    array = np.arange(12.0).reshape(3, 4)
+    arrays = {"columns": np.asfortranarray(array), "strided": array[::2, ::3]}
+    write_tensors(tmp_path / "some.safetensors", arrays, {})
+    found, _ = read_tensors(tmp_path / "some.safetensors")
+    for name, expected in arrays.items():
+        np.testing.assert_array_equal(found[name], expected)
+
+
+def test_a_file_with_a_dtype_that_numpy_lacks_is_refused(tmp_path):
+    path = tmp_path / "some.safetensors"
+    write_tensors(path, {"a": np.zeros(1)}, {})
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata()
+    array = {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}
+    text = json.dumps({"__metadata__": metadata, "a": array}).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"\0\0")
+    with pytest.raises(RunError, match="is truncated or altered"):
+        read_tensors(path)

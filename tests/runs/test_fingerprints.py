@@ -1,6 +1,7 @@
 """The rows that a network was trained on, in all forms of data and on all backends."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,6 @@ from mlp_xp import (
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs.fingerprints import read_fingerprints, row_sums, seen
-from mlp_xp.runs.records import RunError
 from mlp_xp.runs.tensors import read_tensors
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -205,7 +205,9 @@ def test_the_rows_of_another_run_are_refused(run, table, tmp_path):
     (run / "rows.safetensors").write_bytes((other / "rows.safetensors").read_bytes())
     outcome = call("evaluate", run, "--data-dir", table)
     assert_one_line(
-        outcome, 2, "rows.safetensors': has not the rows that the model was trained on"
+        outcome,
+        2,
+        "rows.safetensors': does not have the rows that the model was trained on",
     )
 
 
@@ -218,14 +220,20 @@ def test_the_record_of_the_settings_decides_nothing_about_rows(run, table):
             assert evaluate(run, table).result.samples == 12
 
 
-def test_a_resumed_run_without_its_rows_is_not_saved_as_one_of_published_data(
-    run, table
-):
-    """A model that knew no rows would be evaluated on those that it was trained on."""
+@pytest.mark.parametrize("content", ["lost", "of another run"])
+def test_a_resumed_run_knows_its_own_rows_again(content, run, table, tmp_path):
+    """A model that named other rows would be evaluated on its own training rows."""
+    own = (run / "rows.safetensors").read_bytes()
     (run / "rows.safetensors").unlink()
+    if content == "of another run":
+        data = load_dataset(table, label="y", split_seed=1)
+        other = train_run(tmp_path / "other", data)
+        shutil.copy(other / "rows.safetensors", run)
     config = TrainConfig(epochs=2, hidden=(3,), warm_up_steps=0)
-    with pytest.raises(RunError, match=r"rows\.safetensors': cannot be read"):
-        list(train(config, load_dataset(table, label="y"), open_backend(), run_dir=run))
+    list(train(config, load_dataset(table, label="y"), open_backend(), run_dir=run))
+    assert (run / "rows.safetensors").read_bytes() == own
+    with pytest.warns(MlpXpWarning, match="48 of 60 rows are left out"):
+        evaluate(run, table)
 
 
 def test_a_replaced_run_has_the_rows_of_the_new_one(table, tmp_path):
