@@ -4,13 +4,13 @@ import contextlib
 import errno
 import multiprocessing
 import os
-import pathlib
 import re
 import shlex
 import shutil
 import signal
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 WINDOWS = sys.platform == "win32"
 PLAIN_WORD = re.compile(r"[\w./\\:=+@~-]+")
@@ -44,7 +44,7 @@ def python() -> str:
     """
     if WINDOWS:
         found = shutil.which("python")
-        if found and pathlib.Path(found).samefile(sys.executable):
+        if found and Path(found).resolve() == Path(sys.executable).resolve():
             return "python"
     return command_line([sys.executable])
 
@@ -99,10 +99,11 @@ def is_closed_pipe(error: OSError) -> bool:
     """Return whether an error says that the reader of the output has closed the pipe."""
     if isinstance(error, BrokenPipeError):
         return True
-    # Windows has no error of its own for it, but what could not be written still waits.
-    if WINDOWS and error.errno == errno.EINVAL:
-        try:
-            sys.stdout.flush()
-        except OSError as again:
-            return again.errno == errno.EINVAL
-    return False
+    # The C library of Windows has no error of its own for it. Errors of Windows itself
+    # have a number in `winerror`.
+    return (
+        WINDOWS
+        and error.errno == errno.EINVAL
+        and error.filename is None
+        and getattr(error, "winerror", None) is None
+    )

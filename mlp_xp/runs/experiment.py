@@ -25,6 +25,7 @@ from mlp_xp.core.training import Event, trajectory
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.registry import DATASETS
+from mlp_xp.errors import quoted
 from mlp_xp.runs.checkpoints import facts_of, preparation_of
 from mlp_xp.runs.fingerprints import checksum
 from mlp_xp.runs.records import RunError, first_difference
@@ -220,9 +221,7 @@ class Experiment:
         )
         difference = first_difference(facts)
         if difference:
-            fault = (
-                f"the network of {str(source)!r} does not fit the new run: {difference}"
-            )
+            fault = f"the network of {quoted(source)} does not fit the new run: {difference}"
             raise RunError(fault, setting="start_from")
         layers = model.network[:-1]
         if (model.task, model.class_names) == (dataset.task, dataset.class_names):

@@ -235,6 +235,7 @@ def test_python_m_is_the_same_as_the_command(tmp_path):
 
 def test_a_command_that_is_named_works_in_any_folder(monkeypatch):
     monkeypatch.setattr(sys, "orig_argv", ["/my venv/python", "scripts/train.py"])
+    monkeypatch.setattr(sys, "executable", "/my venv/python")
     assert (
         called("evaluate", Path("a b"))
         == f"{QUOTED.replace('a b', '/my venv/python')} -m mlp_xp evaluate {QUOTED}"

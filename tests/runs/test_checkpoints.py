@@ -279,5 +279,5 @@ def test_a_file_with_a_dtype_that_numpy_lacks_is_refused(tmp_path):
     array = {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}
     text = json.dumps({"__metadata__": metadata, "a": array}).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + b"\0\0")
-    with pytest.raises(RunError, match="is truncated or altered"):
+    with pytest.raises(RunError, match="altered"):
         read_tensors(path)
