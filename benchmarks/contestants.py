@@ -16,9 +16,9 @@ from benchmarks.workloads import Job
 from mlp_xp.backends.hooks import known_hooks
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import choose_threads
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job as TrainingJob
-from mlp_xp.core.library import Backend
 from mlp_xp.core.network import count_parameters, initial_layers
 from mlp_xp.core.plan import chunk_lengths, cut
 from mlp_xp.core.step import initial_state

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import UNNAMED, Dataset, described
 from mlp_xp.core.functional import Activation as Activation  # noqa: PLC0414  (public, as the other names below)
-from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Report

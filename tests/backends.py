@@ -9,9 +9,9 @@ import cupy_stand_in
 import pytest
 
 from mlp_xp.backends import BACKENDS
-from mlp_xp.backends.common import BackendError
+from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.library import Backend
+from mlp_xp.core.backend import Backend
 
 NEEDS_GPU = {"cupy"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

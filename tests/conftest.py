@@ -20,8 +20,8 @@ from data_sets import TINY, write_idx_folder
 from helpers import call, options, small_settings
 
 from mlp_xp.backends import BACKENDS
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.library import Backend
 from mlp_xp.data.datasets import MNIST_DIR, load_dataset
 
 # One thread, as `make test` has it: on busy cores two BLAS threads wait for each other.

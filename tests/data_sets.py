@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.library import Backend
 from mlp_xp.parity.notebook import flat, one_hot
 
 IDX_NAMES = (

@@ -1,6 +1,7 @@
 """Helpers for tests of the commands, which run in this process or in a separate one."""
 
 import contextlib
+import copy
 import functools
 import inspect
 import io
@@ -21,10 +22,10 @@ import numpy as np
 
 from mlp_xp import commands
 from mlp_xp.commands.process import run
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import Job
-from mlp_xp.core.library import Backend
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.step import State, initial_state
 from mlp_xp.runs.experiment import Experiment
@@ -49,6 +50,13 @@ class Namespace:
 NAMESPACE = (
     f"import array_api_compat.numpy as numpy\n\n\n{inspect.getsource(Namespace)}"
 )
+
+
+def changed(backend: Backend, **attributes: Any) -> Backend:
+    """Return a copy of a backend with other attributes or methods."""
+    other = copy.copy(backend)
+    vars(other).update(attributes)
+    return other
 
 
 def native(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import array_api_extra.testing as xpx_testing
 import numpy as np
 
-from mlp_xp.core.library import Backend
+from mlp_xp.core.backend import Backend
 
 
 def assert_close(

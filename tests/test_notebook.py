@@ -10,10 +10,10 @@ from helpers import first_state
 from numerics import assert_near, trajectory_tolerance
 
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import Job
-from mlp_xp.core.library import Backend
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.parity import notebook
 from mlp_xp.parity.steps import start

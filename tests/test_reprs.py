@@ -6,8 +6,8 @@ import numpy as np
 from data_sets import on_device, synthetic
 
 from mlp_xp import TrainConfig, train
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.job import Job
-from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer
 from mlp_xp.core.training import trajectory
 from mlp_xp.runs.run_folder import load_run

@@ -18,11 +18,11 @@ import pytest
 from backends import open_for_test
 from data_sets import on_device, synthetic
 
-from mlp_xp.backends.common import BackendError, BackendFailure
+from mlp_xp.backends.failures import BackendError, BackendFailure
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job
-from mlp_xp.core.library import Backend
 from mlp_xp.core.losses import cross_entropy
 from mlp_xp.core.task import CLASSES, Task
 from mlp_xp.core.training import Event, trajectory

@@ -15,8 +15,8 @@ from numerics import assert_near, trajectory_tolerance
 from reference import Run, flat, plain_run
 
 from mlp_xp import TrainConfig, open_backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.job import Job
-from mlp_xp.core.library import Backend
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES
 from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import trajectory

@@ -5,20 +5,19 @@ them (see docs/libraries.md).
 import importlib.util
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from functools import wraps
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlp_xp.backends import BACKENDS, requirements
-from mlp_xp.backends.common import BackendError, Details, eager, line_of
+from mlp_xp.backends.failures import BackendError, line_of
 from mlp_xp.backends.hooks import known_hooks
+from mlp_xp.backends.library import LibraryBackend
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend
 from mlp_xp.errors import one_line, with_colon
 
 
@@ -74,108 +73,137 @@ def version_of(name: str, xp: Any) -> str:
     return str(getattr(xp, "__version__", "unknown"))
 
 
-def open_foreign(name: str, found: Any, dtype: str) -> Backend:
-    """Open a namespace, or a hook, which has one as `xp`.
+class ForeignBackend(LibraryBackend):
+    """A namespace that is known only by a name, or a hook for one.
 
-    Raises BackendError if it lacks something, or does not return a NumPy array as it
-    was given.
+    Args:
+        name: Its name.
+        hook: The hook, or None.
+        xp: The namespace.
+        dtype: `float64` or `float32`, which the namespace must have.
     """
-    try:
-        # which may have the library's functions too
-        hook = found if hasattr(found, "xp") else None
-        xp = found if hook is None else hook.xp
-        own, materialise, version = (
-            getattr(hook, each, None) for each in ("to_numpy", "materialise", "version")
-        )
+
+    # SystemExit too: a library that ends the process must not look like success.
+    errors = (Exception, SystemExit)
+
+    def __init__(self, name: str, hook: Any, xp: Any, dtype: str) -> None:
+        version = getattr(hook, "version", None) or version_of(name, xp)
+        super().__init__(name, " ".join(str(version).split()), xp, None, dtype)
+        self._own_to_numpy = getattr(hook, "to_numpy", None)
+        self.materialise = getattr(hook, "materialise", None)
+
+    def _copy_to_host(self, array: Array) -> np.ndarray:
+        if self._own_to_numpy is None:
+            return copy_to_host(array)
         # A hook may return the array's own memory, which an operation in place would
         # change.
-        to_numpy = copy_to_host if own is None else lambda x: np.array(own(x))
-        version = " ".join(str(version or version_of(name, xp)).split())
-        # SystemExit too: a library that ends the process must not look like success.
-        backend = eager(
-            name,
-            version,
-            xp,
-            None,
-            to_numpy,
-            Details((Exception, SystemExit), materialise=materialise),
-        )
-        if materialise:
-            backend = replace(backend, jit=materialising(backend.jit, materialise))
-        wanted = (*requirements.FUNCTIONS, *requirements.DTYPES, dtype)
-        lacking = ", ".join(each for each in wanted if not hasattr(xp, each))
-        standard = "it does not implement the array API standard: it lacks"
-        fault = f"{standard} {lacking}" if lacking else find_fault(backend, dtype)
-    # a foreign object may raise anything when it is asked what it has
-    except Exception as error:
-        raise BackendError(
-            f"backend {with_colon(name)} it cannot be opened: {line_of(error)}"
-        ) from error
-    if fault:
-        raise BackendError(f"backend {with_colon(name)} {fault}")
-    return backend
+        return np.array(self._own_to_numpy(array))
 
+    def _compile(
+        self,
+        function: Callable[..., Any],
+        donate: tuple[int, ...],
+        most_steps: int | None,
+    ) -> Callable[..., Any]:
+        eager = super()._compile(function, donate, most_steps)
+        if self.materialise is None:
+            return eager
 
-def find_fault(backend: Backend, dtype: str) -> str:
-    """Return what is wrong with copies to a namespace and back; empty if nothing is."""
-    # Large arrays too, which a library may treat in another way; Cubed takes no more
-    # than a megabyte.
-    for (kind, values), count in product(
-        (("uint8", [255, 0]), (dtype, [0.5, -1.5])), (2, 100_001)
-    ):
-        sample = np.resize(np.array(values, kind), count)
-        wanted, host = getattr(backend.xp, kind), sample.copy()
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                array = backend.asarray(host, wanted if kind == dtype else None)
-                made, back = array.dtype, backend.to_numpy(array)
-                host[...] = 1
-                later = backend.to_numpy(array)
-        except Exception as error:  # a foreign library may raise anything
-            fault = f"a NumPy array of {kind} cannot be copied to it and back: {line_of(error)}"
-            return f"{fault}; a hook with to_numpy may help (see docs/libraries.md)"
-        if (made, back.dtype) != (wanted, sample.dtype) or not np.array_equal(
-            back, sample
-        ):
-            fault = f"{values}{f', {count} numbers,' * (count > 2)} of {kind} becomes a {made} array there"
-            fault += f", and {back!r:.80} back on the host"
-            return (
-                f"{fault}; set it up for {kind} first, or give it a hook with to_numpy"
-            )
-        if not np.array_equal(later, back):
-            return f"its asarray(x, copy=True) does not copy: an array of {count} {kind} changes with the NumPy array x"
-    return ""
-
-
-def materialising(
-    own: Callable[..., Callable[..., Any]], materialise: Callable[..., Sequence[Array]]
-) -> Callable[..., Callable[..., Any]]:
-    """Return `Backend.jit`, given `own`, but with functions that have all arrays that
-    they return computed at once.
-
-    Without that, a lazy library's graph would never end. These functions raise
-    ValueError if `materialise` does not return as many arrays.
-    """
-
-    def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-        eager_function = own(function, **options)
-
+        # Without that, a lazy library's graph would never end.
         @wraps(function)
         def computed(*args: Any) -> Any:
-            result = eager_function(*args)
-            arrays: list[Array] = []
-            rebuild(result, arrays.append)
-            found = list(materialise(*arrays))
-            if len(found) != len(arrays):
-                raise ValueError(
-                    f"materialise returns {len(found)} arrays instead of {len(arrays)}"
-                )
-            remaining = iter(found)
-            return rebuild(result, lambda _: next(remaining))
+            return self._computed(eager(*args))
 
         return computed
 
-    return jit
+    def _computed(self, result: Any) -> Any:
+        """Have all arrays of a result computed at once by the hook's function.
+
+        Raises:
+            ValueError: It does not return as many arrays.
+        """
+        assert self.materialise is not None
+        arrays: list[Array] = []
+        rebuild(result, arrays.append)
+        found = list(self.materialise(*arrays))
+        if len(found) != len(arrays):
+            fault = f"materialise returns {len(found)} arrays instead of {len(arrays)}"
+            raise ValueError(fault)
+        remaining = iter(found)
+        return rebuild(result, lambda _: next(remaining))
+
+
+def open_foreign(name: str, found: Any, dtype: str) -> Backend:
+    """Open a namespace, or a hook, which has one as `xp`.
+
+    Raises:
+        BackendError: It lacks something, or does not return a NumPy array as it was
+            given.
+    """
+    start = f"backend {with_colon(name)}"
+    try:
+        # A hook may have the library's functions too.
+        hook = found if hasattr(found, "xp") else None
+        xp = found if hook is None else hook.xp
+        fault = find_lacking(xp, dtype)
+        if not fault:
+            backend = ForeignBackend(name, hook, xp, dtype)
+            fault = find_fault(backend, dtype)
+    # a foreign object may raise anything when it is asked what it has
+    except Exception as error:
+        reason = f"it cannot be opened: {line_of(error)}"
+        raise BackendError(f"{start} {reason}") from error
+    if fault:
+        raise BackendError(f"{start} {fault}")
+    return backend
+
+
+def find_lacking(xp: Any, dtype: str) -> str:
+    """Say what a namespace lacks; nothing if it lacks nothing."""
+    wanted = (*requirements.FUNCTIONS, *requirements.DTYPES, dtype)
+    lacking = [each for each in wanted if not hasattr(xp, each)]
+    if not lacking:
+        return ""
+    names = ", ".join(lacking)
+    return f"it does not implement the array API standard: it lacks {names}"
+
+
+def find_fault(backend: Backend, dtype: str) -> str:
+    """Say what is wrong with copies to a namespace and back; nothing if they are right.
+
+    Large arrays are tried too, because a library may treat them in another way. Cubed
+    takes no more than a megabyte.
+    """
+    for kind, values in (("uint8", [255, 0]), (dtype, [0.5, -1.5])):
+        for count in (2, 100_001):
+            sample = np.resize(np.array(values, kind), count)
+            wanted, host = getattr(backend.xp, kind), sample.copy()
+            try:
+                with warnings.catch_warnings(action="ignore"):
+                    array = backend.asarray(host, wanted if kind == dtype else None)
+                    made, back = array.dtype, backend.to_numpy(array)
+                    host[...] = 1
+                    later = backend.to_numpy(array)
+            except Exception as error:  # a foreign library may raise anything
+                said = line_of(error.__cause__ or error)
+                return (
+                    f"a NumPy array of {kind} cannot be copied to it and back: {said}; "
+                    "a hook with to_numpy may help (see docs/libraries.md)"
+                )
+            dtypes_fit = (made, back.dtype) == (wanted, sample.dtype)
+            if not dtypes_fit or not np.array_equal(back, sample):
+                many = f", {count} numbers," if count > 2 else ""
+                return (
+                    f"{values}{many} of {kind} becomes a {made} array there, and "
+                    f"{back!r:.80} back on the host; set it up for {kind} first, or "
+                    "give it a hook with to_numpy"
+                )
+            if not np.array_equal(later, back):
+                return (
+                    "its asarray(x, copy=True) does not copy: an array of "
+                    f"{count} {kind} changes with the NumPy array x"
+                )
+    return ""
 
 
 def rebuild(tree: Any, change: Callable[[Array], Any]) -> Any:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.library import Backend
 from mlp_xp.core.network import count_parameters
 from mlp_xp.core.optimizers import OPTIMIZERS
 from mlp_xp.errors import MlpXpError

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend
 from mlp_xp.core.task import Task
 from mlp_xp.errors import DatasetError, Words, more, nearest, some
 
@@ -191,8 +191,8 @@ def not_of(array: Any, backend: Backend) -> tuple[str, str] | None:
     return None
 
 
-class LibraryBackend(Backend):
-    """A backend that reads what a caller gives."""
+class ReadingBackend(Backend):
+    """A backend that reads inputs in any form, and checks inputs and labels."""
 
     def read(
         self, X: Any, shape: tuple[int, ...], is_bytes: bool, columns: Sequence[str]

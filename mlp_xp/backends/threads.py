@@ -9,17 +9,15 @@ together are faster. See docs/performance.md.
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import lru_cache
 from types import NoneType
 from typing import Any, NamedTuple
 
 from threadpoolctl import ThreadpoolController
 
-from mlp_xp.core.library import Backend
-from mlp_xp.declared import ConfigError, Setting, checked
+from mlp_xp.core.backend import Backend
+from mlp_xp.declared import Setting
 
 # Multiply-adds of a forward pass from which on a run uses all CPUs. If they have other
 # work, threads wait for each other: the shorter a step, the more it loses against one
@@ -95,50 +93,17 @@ def choose_threads(backend: Backend, work: int, before: int | None = None) -> Ba
     if backend.threads.number is not None or not backend.threads.adjustable:
         return backend
     if before is not None:
-        return on_threads(backend, before, "as when the run began")
+        return backend.on_threads(before, "as when the run began")
     if variables := threads_chosen():
         reason = ", ".join(f"{name}={value}" for name, value in variables.items())
-        return replace(
-            backend,
-            threads=backend.threads._replace(
-                number=backend.details.thread_count(), reason=reason
-            ),
-        )
+        return backend.on_threads(None, reason)
     shown = f"{work:,} multiply-adds".replace(",", " ")
     if work < LARGE_STEP:
-        return on_threads(
-            backend, 1, f"a forward pass of {shown} is too small for more"
-        )
+        reason = f"a forward pass of {shown} is too small for more"
+        return backend.on_threads(1, reason)
     number = available_cpus()
-    return on_threads(
-        backend,
-        number,
-        f"a forward pass has {shown}, and this process may use {number} CPUs",
-    )
-
-
-@lru_cache(maxsize=64)
-def on_threads(backend: Backend, number: int, reason: str) -> Backend:
-    """Return the backend with this thread count: the same object for the same one.
-
-    Python threads that compute on different numbers of threads at once wait for each
-    other, because the numbers are the process's. Raises ConfigError for an invalid
-    number, and where the library does not let one choose.
-    """
-    checked(THREADS, number)
-    if not backend.threads.adjustable:
-        if backend.threads.number == number:
-            return backend
-        fault = f"backend {backend.name} cannot compute on {number} threads: {backend.threads.reason}"
-        raise ConfigError(fault, remedy="leave the number out", setting="threads")
-    LIMITS.look()
-
-    def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-        return LIMITS.at(number)(backend.jit(function, **options))
-
-    return replace(
-        backend, jit=jit, threads=backend.threads._replace(number=number, reason=reason)
-    )
+    reason = f"a forward pass has {shown}, and this process may use {number} CPUs"
+    return backend.on_threads(number, reason)
 
 
 @contextmanager
@@ -188,12 +153,6 @@ class Limits:
             (each.get_num_threads() for each in self._found if each.user_api == "blas"),
             default=None,
         )
-
-    def controls(self) -> bool:
-        """Return whether there is a library whose threads can be chosen."""
-        if not self._found:
-            self.look()
-        return bool(self.others or self._found)
 
     @contextmanager
     def at(self, number: int | None = None) -> Iterator[None]:

@@ -18,13 +18,13 @@ from rich.progress import track
 
 from mlp_xp import __version__
 from mlp_xp.backends import BACKENDS
-from mlp_xp.backends.common import BackendError
+from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.commands.options import only_one, with_settings
 from mlp_xp.commands.process import print_line
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.library import Backend
 from mlp_xp.core.training import DivergenceError
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.declared import ConfigError, check_range

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.deferred import BLOCK_SAMPLES, can_defer, make_deferred_block
 from mlp_xp.core.deform import make_deform
 from mlp_xp.core.dropout import draw_masks
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES, Rates
 from mlp_xp.core.step import Batch, State, make_block
 from mlp_xp.core.task import Task

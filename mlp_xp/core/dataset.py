@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend
 from mlp_xp.core.task import CLASSES, Scaling, Task
 
 

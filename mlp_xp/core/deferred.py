@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer, Network, affine, backward, forward_from, gradient
 from mlp_xp.core.optimizers import OPTIMIZERS, Rates
 from mlp_xp.core.step import Batch, State, Step

@@ -39,10 +39,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, described
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend
 from mlp_xp.declared import ConfigError
 
 # adds 1 to the second word of Philox's key, where dropout has 0. The first word is the

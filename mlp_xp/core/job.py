@@ -8,12 +8,12 @@ from copy import copy
 
 import numpy as np
 
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.chunk import make_chunk, step_inputs
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, check_dataset
 from mlp_xp.core.deform import check_deformable, draw_deformations
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Network, count_parameters
 from mlp_xp.core.plan import Chunk, plan_epoch

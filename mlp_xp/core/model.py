@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import Preparation, described
 from mlp_xp.core.functional import Activation, Array
-from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer, Network, forward
 from mlp_xp.core.task import Evaluation, Scaling, Task, in_units
 from mlp_xp.errors import MlpXpError, quoted

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dropout import with_dropout
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer, Network, backward, forward, gradient
 from mlp_xp.core.optimizers import OPTIMIZERS, Rates, Slots, clip_by_norm
 from mlp_xp.core.task import Task

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
-from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model, all_finite, compiled, copy_network
 from mlp_xp.core.network import Network, initial_layers
 from mlp_xp.core.plan import Chunk

@@ -14,9 +14,9 @@ import numpy as np
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.reading import dtype_name, read_features
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import BYTES, PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend
 from mlp_xp.core.task import Scaling
 from mlp_xp.data.columns import Column, Columns, Table
 from mlp_xp.data.frames import table_of, take_labels

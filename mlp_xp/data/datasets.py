@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import UNNAMED, Dataset
-from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.data import array_files, mnist_files, pictures, tables
 from mlp_xp.data.arrays import check_index, to_dataset

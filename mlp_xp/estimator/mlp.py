@@ -29,9 +29,9 @@ from sklearn.utils.validation import (
 )
 
 from mlp_xp.backends import DTYPES
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import Preparation, unchanged
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model, compiled, copy_network, make_logits
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.optimizers import OPTIMIZERS

@@ -8,8 +8,8 @@ import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
 
 from mlp_xp.backends.opening import open_backend, open_backend_of
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend
 from mlp_xp.core.model import all_finite
 
 

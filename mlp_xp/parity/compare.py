@@ -4,24 +4,24 @@ assertion `assert_parity`.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.common import BackendFailure, reported
+from mlp_xp.backends.failures import BackendFailure
+from mlp_xp.backends.numpy_backend import NumpyBackend
 from mlp_xp.backends.opening import open_backend, open_namespace
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import layer_sizes
-from mlp_xp.core.library import Backend
 from mlp_xp.core.training import DivergenceError
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.declared import ConfigError
 from mlp_xp.errors import DatasetError, MlpXpError, with_colon
 from mlp_xp.parity import notebook
-from mlp_xp.parity.rounding import rounding_at_random
+from mlp_xp.parity.rounding import RandomRounding
 from mlp_xp.parity.steps import start
 from mlp_xp.parity.trace import probe, trace
 
@@ -227,6 +227,14 @@ def record(
     )
 
 
+class NotebookBackend(NumpyBackend):
+    """NumPy as the notebook uses it, under its name in reports."""
+
+    def __init__(self) -> None:
+        super().__init__("cpu", "float64")
+        self.name = "notebook"
+
+
 def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajectory:
     """Record the same run with the notebook's plain NumPy code in `parity.notebook`.
 
@@ -270,13 +278,10 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
     logits = np.stack([*looks, network.forward(data.test_inputs).output_input])
     hidden = network.weights_input_hidden, network.bias_input_hidden
     weights = (*hidden, network.weights_hidden_output, network.bias_hidden_output)
-    backend, predictions = (
-        replace(open_backend("numpy"), name="notebook"),
-        np.argmax(logits[-1], axis=1),
-    )
+    predictions = np.argmax(logits[-1], axis=1)
     steps_done, labels = np.array(report_steps, np.int64), dataset.test_labels
     return Trajectory(
-        backend,
+        NotebookBackend(),
         np.concatenate(losses),
         weights,
         steps_done,
@@ -371,7 +376,7 @@ def amplification(
             run = record(
                 config,
                 dataset,
-                rounding_at_random(dtype, seed),
+                RandomRounding(dtype, seed),
                 len(derived) - config.warm_up_steps,
             )
         except DivergenceError as error:
@@ -470,16 +475,16 @@ def check(
 
     yield compare(reference, reference, allowed("float64"))
     for backend in backends:
-        deviating = ()
+        deviating: tuple[str, ...] = ()
         try:
             # A foreign namespace may also fail at what is done with the arrays that it
             # returned.
-            deviating = (
-                ()
-                if fixed_tolerance
-                else reported(backend, probe_one, "the probe")(backend)
-            )
-            yield reported(backend, compare_one, "a comparison")(backend, deviating)
+            if not fixed_tolerance:
+                with backend.reporting("the probe"):
+                    deviating = probe_one(backend)
+            with backend.reporting("a comparison"):
+                comparison = compare_one(backend, deviating)
+            yield comparison
         except ConfigError:
             raise
         except MlpXpError as error:

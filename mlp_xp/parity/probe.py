@@ -13,8 +13,8 @@ import operator
 
 import numpy as np
 
-from mlp_xp.backends.common import BackendFailure
-from mlp_xp.core.library import Backend
+from mlp_xp.backends.failures import BackendFailure
+from mlp_xp.core.backend import Backend
 
 # a prime, so that neither a vector instruction nor a block ends at the last element
 LENGTH = 4099

@@ -14,7 +14,7 @@ import numpy as np
 
 from mlp_xp.backends.foreign import find
 from mlp_xp.backends.hooks import known_hooks
-from mlp_xp.core.library import Backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.errors import escaped
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.bounds import INPLACE, expect, refer
@@ -70,9 +70,8 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> st
         return "none, because NumPy has no result to compare with"
     if name == "materialise":
         return "none, because the hook's function is not one of the namespace"
-    if not (
-        backend.details.imports or ":" in backend.name or backend.name in known_hooks()
-    ):
+    imports = getattr(backend, "imports", "")
+    if not (imports or ":" in backend.name or backend.name in known_hooks()):
         return "none, because the library has no name by which it is imported"
     text, shown = expression(name, args, kwargs, word), operation.result
     body = f"{text}; return x0" if name in INPLACE else f"return {text}"
@@ -129,8 +128,8 @@ def _imports(backend: Backend) -> tuple[str, str]:
     """Return a line that imports the namespace of a backend as `xp`, and a function
     from its arrays to NumPy's.
     """
-    if backend.details.imports:
-        return backend.details.imports, TO_NUMPY
+    if imports := getattr(backend, "imports", ""):
+        return imports, TO_NUMPY
     hook = find(backend.name)
     name = (
         backend.name if ":" in backend.name else f"{known_hooks()[backend.name].value}:"

@@ -24,13 +24,11 @@ errors are relative and uniform:
 Nothing here depends on the library under test, or on its result.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.library import Backend
+from mlp_xp.backends.numpy_backend import NumpyBackend
 from mlp_xp.parity.bounds import ULPS
 
 UFUNCS = {"sub": np.subtract, "mul": np.multiply, "truediv": np.divide, "pow": np.power}
@@ -40,11 +38,31 @@ BOUNDS = {
 }
 
 
-def rounding_at_random(dtype: str, seed: int = 0) -> Backend:
-    """Return NumPy as a backend whose rounding errors are random. dtype: float64 or
-    float32.
+class RandomRounding(NumpyBackend):
+    """NumPy with rounding errors that are drawn at random.
+
+    Args:
+        dtype: `float64` or `float32`.
+        seed: Of the errors.
     """
-    random, eps = np.random.default_rng(seed), np.finfo(dtype).eps
+
+    def __init__(self, dtype: str, seed: int = 0) -> None:
+        super().__init__("cpu", dtype)
+        self.name = "random rounding"
+        eps = float(np.finfo(dtype).eps)
+        self._perturbed = perturbed_arrays(np.random.default_rng(seed), eps)
+
+    def _copy_to_device(self, array: np.ndarray, dtype: Any) -> np.ndarray:
+        return np.array(array, dtype=dtype).view(self._perturbed)
+
+
+def perturbed_arrays(random: np.random.Generator, eps: float) -> type[np.ndarray]:
+    """Return a class of arrays whose operations have rounding errors.
+
+    Args:
+        random: Draws the errors.
+        eps: The unit of the errors, of the arrays' dtype.
+    """
 
     def perturb(x: np.ndarray, bound: float) -> np.ndarray:
         """Change each element by a relative error within `bound` eps."""
@@ -53,29 +71,22 @@ def rounding_at_random(dtype: str, seed: int = 0) -> Backend:
         # favour one sign.
         return np.asarray(x + x * errors, x.dtype)
 
-    def is_real(x: Any) -> bool:
-        return isinstance(x, np.ndarray) and x.dtype.kind == "f"
+    def perturb_terms(x: np.ndarray, terms: float) -> np.ndarray:
+        return perturb(x, float(np.sqrt(terms)) / 2) if is_real(x) else x
 
     class Perturbed(np.ndarray):
         def __array_ufunc__(
             self, ufunc: Any, method: str, *args: Any, out: Any = None, **kwargs: Any
         ) -> Any:
-            plain = [
-                x.view(np.ndarray) if isinstance(x, Perturbed) else x for x in args
-            ]
+            plain = [plain_array(x) for x in args]
+            compute = getattr(ufunc, method)
+            if ufunc is np.matmul:
+                plain = [perturb_terms(x, plain[0].shape[-1]) for x in plain]
+            elif ufunc is np.add and method == "reduce":
+                sums = np.size(compute(*plain, **kwargs))
+                plain = [perturb_terms(x, plain[0].size / max(1, sums)) for x in plain]
+            result = np.asarray(compute(*plain, **kwargs))
             bound = BOUNDS.get(ufunc, 0) if method == "__call__" else 0
-            if ufunc is np.matmul or (ufunc is np.add and method == "reduce"):
-                exact = getattr(ufunc, method)(*plain, **kwargs)
-                terms = (
-                    plain[0].shape[-1]
-                    if ufunc is np.matmul
-                    else plain[0].size / max(1, np.size(exact))
-                )
-                plain = [
-                    perturb(x, float(np.sqrt(terms)) / 2) if is_real(x) else x
-                    for x in plain
-                ]
-            result = np.asarray(getattr(ufunc, method)(*plain, **kwargs))
             if bound and is_real(result):
                 result = perturb(result, bound)
             if out:
@@ -83,11 +94,14 @@ def rounding_at_random(dtype: str, seed: int = 0) -> Backend:
                 return out[0]
             return result.view(Perturbed)
 
-    def from_numpy(array: np.ndarray, dtype: Any) -> np.ndarray:
-        return np.array(array, dtype=dtype).view(Perturbed)
+    return Perturbed
 
-    return replace(
-        open_backend("numpy", dtype=dtype),
-        name="random rounding",
-        from_numpy=from_numpy,
-    )
+
+def plain_array(x: Any) -> Any:
+    """Return an array of a class of its own as an array of NumPy's class."""
+    return x.view(np.ndarray) if isinstance(x, np.ndarray) else x
+
+
+def is_real(x: Any) -> bool:
+    """Return whether x is an array of floats."""
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f"

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends.foreign import rebuild
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import Job
-from mlp_xp.core.library import Backend
 from mlp_xp.core.plan import Chunk
 from mlp_xp.core.training import Event, trajectory
 from mlp_xp.declared import check_range

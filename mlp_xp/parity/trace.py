@@ -1,9 +1,9 @@
 """Trace a run: find the first operation of an array library that deviates from NumPy's.
 
-`tracing(backend)` returns a backend whose arrays are of the class `Traced`. All that is
-done with them, functions and operators alike, is done by the library under test and by
-NumPy, from the same inputs, and compared (see `bounds`). The code of the package runs
-unchanged on such a backend: eagerly, also where the library compiles.
+The arrays of a `TracingBackend` are of the class `Traced`. All that is done with them,
+functions and operators alike, is done by the library under test and by NumPy, from the
+same inputs, and compared (see `bounds`). The code of the package runs unchanged on such
+a backend: eagerly, also where the library compiles.
 """
 
 import contextlib
@@ -13,25 +13,20 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import array_api_compat.numpy as numpy_xp
 import numpy as np
 
-from mlp_xp.backends.common import (
-    BackendFailure,
-    eager_jit,
-    eager_scan,
-    eager_scan_blocks,
-)
+from mlp_xp.backends.failures import BackendFailure
 from mlp_xp.backends.foreign import rebuild
+from mlp_xp.backends.library import LibraryBackend
 from mlp_xp.backends.threads import LIMITS
+from mlp_xp.core.backend import Backend, Carry
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend, Carry
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import one_line, with_colon
 from mlp_xp.parity.bounds import INPLACE, Verdict, check
@@ -42,8 +37,10 @@ PACKAGE = Path(__file__).resolve().parent.parent
 # Code that calls operations only on behalf of others, NumPy's errstate around it
 # included.
 _GO_BETWEENS = (
-    *(__file__, str(PACKAGE / "backends"), str(PACKAGE / "core" / "library.py")),
-    *(str(Path(np.__file__).parent), contextlib.__file__),
+    __file__,
+    str(PACKAGE / "backends"),
+    str(Path(np.__file__).parent),
+    contextlib.__file__,
 )
 BINARY = {
     "add": "+",
@@ -212,6 +209,16 @@ class Tracer:
             (np.dtype(name), getattr(xp, name)) for name in DTYPES if hasattr(xp, name)
         ]
 
+    @contextlib.contextmanager
+    def in_step(self) -> Iterator[None]:
+        """Count a step, which lasts as long as this context."""
+        self.steps += 1
+        self._in_step = True
+        try:
+            yield
+        finally:
+            self._in_step = False
+
     def call(
         self,
         name: str,
@@ -304,55 +311,6 @@ class Tracer:
         traced.host = host_result
         return traced
 
-    def from_numpy(self, array: np.ndarray, dtype: Any) -> Any:
-        """Copy a host array to the device, as `Backend.from_numpy`."""
-        return self.call(
-            "from_numpy",
-            self.backend.from_numpy,
-            np.array,
-            (np.array(array, order="C"), dtype),
-        )
-
-    def jit(self, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-        """Return the function itself, with each array that it returns computed by the
-        hook's `materialise`, if any.
-        """
-        materialise = self.backend.details.materialise
-        function = eager_jit(function, self.from_numpy, **options)
-        if materialise is None:
-            return function
-
-        def compute(array: Array) -> Array:
-            (computed,) = materialise(array)
-            return computed
-
-        return lambda *args: rebuild(
-            function(*args), lambda x: self.call("materialise", compute, np.array, (x,))
-        )
-
-    def to_numpy(self, x: Any) -> np.ndarray:
-        """Copy an array to the host. It is not checked, because this is what everything
-        is checked with.
-        """
-        return self.backend.to_numpy(_own(x))
-
-    def scan(
-        self,
-        step: Callable[..., tuple[Carry, Array]],
-        carry: Carry,
-        xs: tuple[Array, ...],
-    ) -> tuple[Carry, Any]:
-        """Scan eagerly, and count the steps: nothing else is scanned."""
-
-        def counted(carry: Carry, x: tuple[Array, ...]) -> tuple[Carry, Array]:
-            self.steps, self._in_step = self.steps + 1, True
-            try:
-                return step(carry, x)
-            finally:
-                self._in_step = False
-
-        return eager_scan(counted, carry, xs, xp=self.xp)
-
     def _numpy_dtype(self, x: Any) -> Any:
         """Return NumPy's dtype for a dtype of the library, and anything else as it is."""
         if (
@@ -369,24 +327,77 @@ class Tracer:
             self.deviating.setdefault(operation.name, operation)
 
 
-def tracing(backend: Backend) -> tuple[Backend, Tracer]:
-    """Return a backend that computes as the given one, operation by operation, and the
-    tracer that checks it.
+class TracingBackend(LibraryBackend):
+    """A backend that computes with another one, operation by operation, and checks each.
 
-    What a library computes by a function of its own (`Backend.functions`), it computes
-    by operations of the standard here, which NumPy can repeat.
+    What a library computes by a function of its own, such as PyTorch's sigmoid, is
+    computed by operations of the standard here, which NumPy can repeat.
+
+    Args:
+        inner: The backend under test.
     """
-    tracer = Tracer(backend)
-    own = {
-        name: getattr(tracer, name)
-        for name in ("xp", "from_numpy", "to_numpy", "scan", "jit")
-    }
-    own |= {
-        "scan_blocks": partial(eager_scan_blocks, xp=tracer.xp),
-        "like": lambda array: traced,
-    }
-    traced: Backend = replace(backend, **own, functions=())
-    return traced, tracer
+
+    errors = ()  # the tracer reports them
+
+    def __init__(self, inner: Backend) -> None:
+        self.inner = inner
+        self.tracer = Tracer(inner)
+        super().__init__(
+            inner.name, inner.version, self.tracer.xp, inner.device, inner.dtype_name
+        )
+        self.on_gpu = inner.on_gpu
+        self.threads = inner.threads
+        self.compiles = inner.compiles
+        self.block_bytes = inner.block_bytes
+
+    def scan(
+        self,
+        step: Callable[..., tuple[Carry, Array]],
+        carry: Carry,
+        xs: tuple[Array, ...],
+    ) -> tuple[Carry, Array]:
+        """Scan eagerly, and count the steps: nothing else is scanned."""
+
+        def counted(carry: Carry, x: tuple[Array, ...]) -> tuple[Carry, Array]:
+            with self.tracer.in_step():
+                return step(carry, x)
+
+        return super().scan(counted, carry, xs)
+
+    def like(self, array: Any) -> Backend:
+        """Return this backend, whatever the array."""
+        return self
+
+    def _copy_to_device(self, array: np.ndarray, dtype: Any) -> Any:
+        args = np.array(array, order="C"), dtype
+        return self.tracer.call("from_numpy", self.inner.asarray, np.array, args)
+
+    def _copy_to_host(self, array: Any) -> np.ndarray:
+        # Not checked, because this is what everything is checked with.
+        return self.inner.to_numpy(_own(array))
+
+    def _compile(
+        self,
+        function: Callable[..., Any],
+        donate: tuple[int, ...],
+        most_steps: int | None,
+    ) -> Callable[..., Any]:
+        """Return the function itself, with each array that it returns computed by the
+        hook's `materialise`, if there is one.
+        """
+        eager = super()._compile(function, donate, most_steps)
+        materialise = getattr(self.inner, "materialise", None)
+        if materialise is None:
+            return eager
+
+        def compute(array: Array) -> Array:
+            (computed,) = materialise(array)
+            return computed
+
+        def computed(array: Any) -> Any:
+            return self.tracer.call("materialise", compute, np.array, (array,))
+
+        return lambda *args: rebuild(eager(*args), computed)
 
 
 @np.errstate(all="ignore")
@@ -396,11 +407,10 @@ def probe(backend: Backend) -> Tracer:
     The standard says nothing of the error of APPROXIMATIONS, so half of their digits
     do. If the library raises, the tracer has the BackendFailure as its `failure`.
     """
-    traced, tracer = tracing(backend)
-    tracer.before, tracer.least = (
-        "in the probe",
-        float(np.finfo(backend.dtype_name).eps) ** -0.5,
-    )
+    traced = TracingBackend(backend)
+    tracer = traced.tracer
+    tracer.before = "in the probe"
+    tracer.least = float(np.finfo(backend.dtype_name).eps) ** -0.5
     try:
         with LIMITS.at(), warnings.catch_warnings(action="ignore"):
             operate(traced)
@@ -421,7 +431,8 @@ def trace(
     BackendFailure as its `failure`, and after an operation that deviates any other
     exception. Raises what `steps.start` raises, if no operation deviated before.
     """
-    traced, tracer = tracing(backend)
+    traced = TracingBackend(backend)
+    tracer = traced.tracer
     try:
         with LIMITS.at():
             train_and_predict(config, dataset, traced, steps)

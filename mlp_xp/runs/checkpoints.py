@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.step import State, to_device

@@ -15,10 +15,10 @@ import numpy as np
 from mlp_xp.backends.memory import check_memory
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import choose_threads, starting_on
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import UNNAMED, Dataset
 from mlp_xp.core.job import Job
-from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.training import Event, trajectory

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend
 from mlp_xp.runs.records import REMEDY, RunError
 from mlp_xp.runs.tensors import read_tensors, write_tensors
 

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlp_xp import __version__
-from mlp_xp.backends.common import BackendFailure
+from mlp_xp.backends.failures import BackendFailure
 from mlp_xp.backends.threads import cpus, threads_chosen
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.job import WARM_UP_EPOCH
-from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.training import Event, Position, Report, check_state, trajectory
 from mlp_xp.errors import Argument, MlpXpError, quoted

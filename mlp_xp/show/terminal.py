@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mlp_xp.backends.threads import LAUNCH_BOUND
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, described
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
-from mlp_xp.core.library import Backend
 from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.core.training import Best, Event, Report
 from mlp_xp.errors import more

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from mlp_xp import __version__
 from mlp_xp.backends.memory import NotEnoughMemoryError
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.backends.threads import on_threads, threads_chosen
+from mlp_xp.backends.threads import threads_chosen
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import WARM_UP_EPOCH
@@ -149,7 +149,7 @@ def _prepare(work: Work) -> Experiment:
         backend = open_backend(settings.backend, settings.device, settings.dtype)
         # on a cluster; in a process here these are chosen
         if backend.threads.adjustable and not threads_chosen():
-            backend = on_threads(backend, 1, "a member of a sweep")
+            backend = backend.on_threads(1, "a member of a sweep")
         dataset, crc32 = load(of_data(settings), work.cache_dir)
     # the process of the sweep has loaded the same data
     except (MlpXpError, ModuleNotFoundError) as error:

@@ -13,8 +13,8 @@ import jax
 import pytest
 from data_sets import TINY, on_device
 
-from mlp_xp.backends import _jax
-from mlp_xp.backends._jax import compile_cache
+from mlp_xp.backends import jax_backend
+from mlp_xp.backends.jax_backend import compile_cache
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job
@@ -93,7 +93,7 @@ def test_nobody_else_can_put_another_folder_in_its_place(
     assert (compile_cache("some") is not None) is usable
 
 
-FOLDER = f"jax-{_jax._threads().number}"
+FOLDER = f"jax-{jax_backend._threads().number}"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_what_the_user_has_chosen_stays(chosen, cache):
         config.update(name, value)
     try:
         with warnings.catch_warnings():
-            _jax._set_compile_cache(jax)
+            jax_backend._set_compile_cache(jax)
         assert {name: getattr(config, name) for name in chosen} == chosen
     finally:
         for name, value in before.items():

@@ -4,15 +4,14 @@ allocated or written.
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import assert_one_line, call
+from helpers import assert_one_line, call, changed
 
 from mlp_xp.backends import memory
-from mlp_xp.backends.common import BackendFailure, BackendOutOfMemory, reported
+from mlp_xp.backends.failures import BackendFailure, BackendOutOfMemory
 from mlp_xp.backends.memory import (
     NotEnoughMemoryError,
     available_bytes,
@@ -56,7 +55,7 @@ def test_the_memory_of_a_gpu_is_left_to_its_library(monkeypatch):
     config, backend = TrainConfig(hidden=(10,)), open_backend()
     with pytest.raises(NotEnoughMemoryError, match=r"but 0.00 GiB are available"):
         check_memory(config, (784, 10, 10), backend)
-    check_memory(config, (784, 10, 10), replace(backend, on_gpu=True))
+    check_memory(config, (784, 10, 10), changed(backend, on_gpu=True))
 
 
 PEAK = """
@@ -146,13 +145,13 @@ def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
     ],
 )
 def test_an_error_of_a_foreign_library_is_one_line(error, kind, start):
+    backend = changed(open_backend("array_api_compat:numpy"), name="foreign")
+
     def chunk() -> None:
         raise error
 
     with pytest.raises(kind) as caught:
-        reported(
-            replace(open_backend("array_api_compat:numpy"), name="foreign"), chunk
-        )()
+        backend.jit(chunk)()
     assert str(caught.value).startswith(start)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300

@@ -16,7 +16,7 @@ from helpers import NAMESPACE
 
 from mlp_xp import from_arrays, train
 from mlp_xp.backends import BACKENDS
-from mlp_xp.backends.common import BackendError, BackendFailure
+from mlp_xp.backends.failures import BackendError, BackendFailure
 from mlp_xp.backends.foreign import copy_to_host
 from mlp_xp.backends.opening import open_backend, open_backend_of, open_namespace
 from mlp_xp.core.config import TrainConfig

@@ -8,18 +8,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
-import array_api_compat.numpy as numpy_xp
 import numpy as np
 import pytest
 from backends import is_installed
 from data_sets import TINY, on_device, synthetic
+from helpers import changed
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from mlp_xp.backends.common import Details
-from mlp_xp.backends.common import eager as eager_backend
+from mlp_xp.backends.numpy_backend import NumpyBackend
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import (
     LARGE_STEP,
@@ -27,7 +25,6 @@ from mlp_xp.backends.threads import (
     ON_GPU,
     choose_threads,
     cpus,
-    on_threads,
 )
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job
@@ -202,26 +199,24 @@ def test_an_invalid_number_names_the_setting(number):
 
 
 def test_on_a_gpu_no_number_is_taken():
-    backend = replace(open_backend(), threads=ON_GPU, on_gpu=True)
+    backend = changed(open_backend(), threads=ON_GPU, on_gpu=True)
     assert choose_threads(backend, 10**12) is backend
     with pytest.raises(
         ConfigError,
         match=r"^threads: .* cannot compute on 2 threads: it computes on a GPU",
     ):
-        on_threads(backend, 2, "as given")
+        backend.on_threads(2, "as given")
 
 
 def test_a_library_that_cannot_be_asked_is_not_promised_a_number(monkeypatch):
     """As Apple's Accelerate, which threadpoolctl does not know."""
-    monkeypatch.setattr(LIMITS, "others", [])
-    monkeypatch.setattr(LIMITS, "_found", [])
+    found = [each for each in LIMITS._found if each.user_api != "blas"]
+    monkeypatch.setattr(LIMITS, "_found", found)
     monkeypatch.setattr(LIMITS, "look", lambda: None)
-    backend = eager_backend("numpy", "2", numpy_xp, None, np.array, Details())
+    backend = NumpyBackend("cpu", "float64")
     assert choose_threads(backend, 1) is backend
     assert backend.threads.number is None
-    said = describe(
-        Settings(), Job(TrainConfig(), TINY, replace(backend, dtype=np.float64))
-    )
+    said = describe(Settings(), Job(TrainConfig(), TINY, backend))
     assert (
         "\nthreads  the BLAS library decides, and cannot be asked; for Apple's, set VECLIB_MAXIMUM_THREADS"
         in said
@@ -229,7 +224,7 @@ def test_a_library_that_cannot_be_asked_is_not_promised_a_number(monkeypatch):
     with pytest.raises(
         ConfigError, match="cannot compute on 2 threads: the BLAS library decides"
     ):
-        on_threads(backend, 2, "as given")
+        backend.on_threads(2, "as given")
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from backends import open_for_test
 from data_sets import on_device, synthetic
 
 from mlp_xp import TrainConfig, open_backend, train
-from mlp_xp.backends.common import BackendOutOfMemory
+from mlp_xp.backends.failures import BackendOutOfMemory
 from mlp_xp.backends.reading import dtype_name
 from mlp_xp.core.dataset import Dataset, check_dataset
 from mlp_xp.core.job import Job

@@ -13,9 +13,9 @@ import pytest
 from numerics import assert_close
 
 from mlp_xp.core import functional, losses
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import flatten_and_scale
 from mlp_xp.core.functional import ACTIVATIONS
-from mlp_xp.core.library import Backend
 from mlp_xp.core.task import TASKS
 
 EDGES = [

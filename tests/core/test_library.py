@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numerics import assert_close
 
-from mlp_xp.core.library import Backend
+from mlp_xp.core.backend import Backend
 
 
 def step(carry, row):

@@ -14,6 +14,7 @@ from numerics import assert_all_equal, assert_close, assert_near, trajectory_tol
 import mlp_xp.core.model
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.reading import not_of
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import (
     BYTES,
     Preparation,
@@ -21,7 +22,6 @@ from mlp_xp.core.dataset import (
     standardize,
     unchanged,
 )
-from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer
 from mlp_xp.core.step import to_device

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import notebook_rows, on_device, synthetic
-from helpers import arrays_of, first_state
+from helpers import arrays_of, changed, first_state
 from numerics import assert_all_equal, assert_near, trajectory_tolerance
 
 import mlp_xp.core.chunk
@@ -125,7 +125,7 @@ def test_inputs_are_made_a_block_at_a_time(batch_size, most, backend):
             made.append(images.shape[0])
         return flatten_and_scale(images, **others)
 
-    backend = replace(backend, block_bytes=23 * PIXELS * 8)
+    backend = changed(backend, block_bytes=23 * PIXELS * 8)
     dataset = on_device(HOST._replace(prepare=Preparation(counted)), backend)
     for _ in trajectory(
         Job(configuration("layerwise", batch_size, warm_up_steps=0), dataset, backend)

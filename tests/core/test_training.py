@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import reference
 from data_sets import on_device, synthetic
-from helpers import arrays_of, first_state
+from helpers import arrays_of, changed, first_state
 from numerics import assert_all_equal, assert_near, trajectory_tolerance
 
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.chunk import make_chunk
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, flatten_and_scale
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
-from mlp_xp.core.library import Backend
 from mlp_xp.core.model import all_finite
 from mlp_xp.core.network import Layer
 from mlp_xp.core.plan import Chunk
@@ -159,12 +159,12 @@ def test_a_resumed_job_has_no_second_state_on_the_device():
     """Next to the state to resume from, whose memory may be half of what there is."""
     backend, placed = open_backend(), []
 
-    def counting(array, dtype):
+    def counting(array, dtype=None):
         placed.append(array.shape)
-        return backend.from_numpy(array, dtype)
+        return backend.asarray(array, dtype)
 
     job = Job(
-        configuration(), on_device(HOST, backend), replace(backend, from_numpy=counting)
+        configuration(), on_device(HOST, backend), changed(backend, asarray=counting)
     )
     events = trajectory(job)
     start = next(
@@ -465,7 +465,7 @@ def test_only_losses_leave_the_device_once_a_chunk(backend):
         return backend.to_numpy(array)
 
     job = Job(
-        configuration(), on_device(HOST, backend), replace(backend, to_numpy=counting)
+        configuration(), on_device(HOST, backend), changed(backend, to_numpy=counting)
     )
     state = first_state(job.config, job.sizes, backend)
     taken.clear()  # the check of the data reads some numbers

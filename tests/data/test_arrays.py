@@ -11,8 +11,8 @@ import pytest
 from numerics import assert_all_equal
 
 from mlp_xp import TrainConfig, open_backend, train
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import BYTES, check_dataset
-from mlp_xp.core.library import Backend
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.splitting import split
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning

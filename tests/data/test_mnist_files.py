@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from data_sets import csv_text, idx_bytes
 
-from mlp_xp.core.library import Backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.data.datasets import DATASETS, load_dataset
 from mlp_xp.data.mnist_files import read_csv, read_idx
 from mlp_xp.data.registry import IDX_FILES

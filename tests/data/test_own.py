@@ -15,9 +15,9 @@ from numerics import assert_all_equal
 
 from mlp_xp.api import evaluate, load_run, predict, train
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, Preparation, unchanged
-from mlp_xp.core.library import Backend
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.origin import Origin

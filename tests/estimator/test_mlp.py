@@ -18,8 +18,8 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils.class_weight import compute_sample_weight
 
-from mlp_xp.backends.common import BackendError
-from mlp_xp.core.library import Backend
+from mlp_xp.backends.failures import BackendError
+from mlp_xp.core.backend import Backend
 from mlp_xp.estimator import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

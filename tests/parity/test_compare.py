@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import TINY, synthetic
-from helpers import Namespace
+from helpers import Namespace, changed
 
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer
 from mlp_xp.core.step import State
 from mlp_xp.declared import ConfigError
@@ -51,7 +51,7 @@ def faulty(
     def scan(step, carry, xs):
         return backend.scan(lambda carry, x: change(*step(carry, x)), carry, xs)
 
-    return replace(backend, name="faulty", scan=scan)
+    return changed(backend, name="faulty", scan=scan)
 
 
 def at_step(
@@ -349,7 +349,7 @@ def negating(x, dtype):
 )
 def test_what_is_wrong_in_evaluation_alone_is_found(functions, found, unseen):
     wrong, data = (
-        replace(open_backend(), xp=Namespace(**functions)),
+        changed(open_backend(), xp=Namespace(**functions)),
         synthetic(200, 300, 6),
     )
     _, comparison = check(BATCHES, data, [wrong], 60)

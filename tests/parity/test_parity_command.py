@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import NAMESPACE, assert_one_line, call
 
-from mlp_xp.backends.common import BackendError
+from mlp_xp.backends.failures import BackendError
 from mlp_xp.parity import compare
 
 LIBRARIES = (
@@ -186,7 +186,9 @@ def one_usable(monkeypatch) -> None:
     monkeypatch.setattr(
         "mlp_xp.commands.parity.BACKENDS", ("numpy", "torch", "array-api-strict")
     )
-    monkeypatch.setattr("mlp_xp.backends._torch.open_library", unusable)
+    monkeypatch.setattr(
+        "mlp_xp.backends.torch_backend.TorchBackend.find_device", unusable
+    )
 
 
 def test_by_default_all_usable_take_part_and_the_others_are_listed(

@@ -12,7 +12,7 @@ from helpers import Namespace
 
 from mlp_xp import TrainConfig
 from mlp_xp.backends import requirements
-from mlp_xp.backends.common import BackendError
+from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.opening import open_namespace
 from mlp_xp.parity import assert_parity
 from mlp_xp.parity.compare import check

@@ -12,7 +12,7 @@ from helpers import NAMESPACE, SCRIPTS, assert_one_line, call, native
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.parity.bounds import Verdict
 from mlp_xp.parity.reproducer import TO_NUMPY, write_reproducer
-from mlp_xp.parity.trace import tracing
+from mlp_xp.parity.trace import TracingBackend
 
 # How far long double's eps is below that of float64; 1 where it is no wider, as on
 # Windows.
@@ -200,7 +200,8 @@ def test_that_of_another_run_is_in_a_folder_of_its_own_and_a_finding_is_not_lost
 def test_a_reproducer_runs_on_every_known_library(name, tmp_path):
     """The deviations are made up, so the library must be found not to show them."""
     backend = open_backend(name, dtype="float32")
-    traced_backend, tracer = tracing(backend)
+    traced_backend = TracingBackend(backend)
+    tracer = traced_backend.tracer
     operations = []
     tracer._add = operations.append
     x = traced_backend.asarray(np.ones((2, 3), np.float32))

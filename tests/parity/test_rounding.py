@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import TINY
-from helpers import Namespace
+from helpers import Namespace, changed
 
+from mlp_xp.backends.numpy_backend import NumpyBackend
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.library import Backend
 from mlp_xp.declared import ConfigError
 from mlp_xp.parity import compare as compare_module
 from mlp_xp.parity.compare import amplification, check, record, tolerance
-from mlp_xp.parity.rounding import BOUNDS, rounding_at_random
+from mlp_xp.parity.rounding import BOUNDS, RandomRounding
 
 AMPLIFYING = TrainConfig(
     hidden=(8,),
@@ -36,15 +37,19 @@ class Reordered(np.ndarray):
         return (np.asarray(self)[..., ::-1] @ np.asarray(other)[::-1]).view(Reordered)
 
 
+class ReorderedBackend(NumpyBackend):
+    """NumPy with such arrays."""
+
+    def _copy_to_device(self, array: np.ndarray, dtype: Any) -> np.ndarray:
+        return np.array(array, dtype=dtype).view(Reordered)
+
+
 def reordered(dtype: str = "float64") -> Backend:
-    return replace(
-        open_backend(dtype=dtype), name="reordered",
-        from_numpy=lambda array, dtype: np.array(array, dtype=dtype).view(Reordered),
-    )  # fmt: skip
+    return ReorderedBackend("cpu", dtype)
 
 
 def faulty(dtype: str = "float64", **functions: Any) -> Backend:
-    return replace(open_backend(dtype=dtype), name="faulty", xp=Namespace(**functions))
+    return changed(open_backend(dtype=dtype), name="faulty", xp=Namespace(**functions))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +107,7 @@ def test_random_rounding_has_the_size_of_rounding(dtype):
     """Within the bounds of single operations, both ways, and not at all where an
     operation is exact.
     """
-    backend, eps = rounding_at_random(dtype), np.finfo(dtype).eps
+    backend, eps = RandomRounding(dtype), np.finfo(dtype).eps
     values = np.random.default_rng(1).uniform(0.5, 2, (300, 50))
     x = backend.asarray(values, backend.dtype)
     plain = np.asarray(x).view(np.ndarray)
@@ -140,7 +145,7 @@ def test_a_run_that_rounding_alone_ends_is_refused(monkeypatch):
     def diverging(dtype: str, seed: int) -> Backend:
         return faulty(dtype, tanh=lambda x: x * np.inf)
 
-    monkeypatch.setattr(compare_module, "rounding_at_random", diverging)
+    monkeypatch.setattr(compare_module, "RandomRounding", diverging)
     with pytest.raises(
         ConfigError,
         match="dtype: rounding alone makes this training diverge in float32",

@@ -4,14 +4,13 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import replace
 from string import Template
 from types import SimpleNamespace
 
 import array_api_compat.numpy as numpy
 import pytest
 from data_sets import TINY
-from helpers import SCRIPTS, Namespace, call
+from helpers import SCRIPTS, Namespace, call, changed
 
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.parity import assert_parity
@@ -38,7 +37,7 @@ def test_a_namespace_that_agrees(library, dtype):
 
 @pytest.mark.parametrize(
     "library",
-    [Namespace(tanh=inexact), replace(open_backend(), xp=Namespace(tanh=inexact))],
+    [Namespace(tanh=inexact), changed(open_backend(), xp=Namespace(tanh=inexact))],
 )
 def test_a_mismatch_is_told_with_operation_quantity_and_step(library):
     """A backend that is given is the one that runs."""

@@ -15,15 +15,22 @@ import array_api_compat.numpy as numpy_xp
 import numpy as np
 import pytest
 from data_sets import TINY
+from helpers import changed
 
 import mlp_xp
-from mlp_xp.backends.common import BackendFailure, eager_scan
+from mlp_xp.backends.failures import BackendFailure
+from mlp_xp.backends.library import LibraryBackend
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.library import Backend
 from mlp_xp.core.training import DivergenceError
 from mlp_xp.parity.compare import record
-from mlp_xp.parity.trace import Tracer, trace, tracing, train_and_predict
+from mlp_xp.parity.trace import (
+    Tracer,
+    TracingBackend,
+    trace,
+    train_and_predict,
+)
 
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
 PACKAGE = Path(mlp_xp.__file__).parent
@@ -59,14 +66,14 @@ def test_every_backend_is_healthy(backend):
 
 def test_a_traced_run_has_the_same_bits():
     config, backend = replace(CONFIG, warm_up_steps=2), open_backend()
-    traced = record(config, TINY, tracing(backend)[0], 12)
+    traced = record(config, TINY, TracingBackend(backend), 12)
     np.testing.assert_array_equal(
-        traced.losses, record(config, TINY, replace(backend, functions=()), 12).losses
+        traced.losses, record(config, TINY, backend, 12).losses
     )
 
 
 def test_arrays_leave_the_library_only_by_to_numpy():
-    traced, _ = tracing(open_backend())
+    traced = TracingBackend(open_backend())
     x = traced.asarray(np.ones(2))
     for convert in (np.asarray, np.sum):
         with pytest.raises(TypeError):
@@ -136,14 +143,21 @@ class Library:
             self.in_step = False
             return result
 
-        return eager_scan(counted, carry, xs, xp=self)
+        return LibraryBackend.scan(self.opened, counted, carry, xs)
 
     def backend(self, dtype: str = "float64") -> Backend:
-        backend: Backend = replace(
-            open_backend(dtype=dtype), name="faulty", xp=self, scan=self.scan, like=lambda array: backend,
-            from_numpy=lambda array, dtype: self.asarray(array, dtype=dtype, copy=True),
-        )  # fmt: skip
-        return backend
+        def copy_to_device(array: np.ndarray, dtype: Any) -> np.ndarray:
+            return self.asarray(array, dtype=dtype, copy=True)
+
+        self.opened = changed(
+            open_backend(dtype=dtype),
+            name="faulty",
+            xp=self,
+            scan=self.scan,
+            like=lambda array: self.opened,
+            _copy_to_device=copy_to_device,
+        )
+        return self.opened
 
 
 def off_by(function, *args, **kwargs):

@@ -1,16 +1,15 @@
 """Load a trained network and predict from arrays of any library, against plain NumPy."""
 
 import re
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from data_sets import TINY
-from helpers import Namespace
+from helpers import Namespace, changed
 
 from mlp_xp import Model, TrainConfig, load_run, open_backend, train
-from mlp_xp.core.library import Backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.task import CLASSES, REGRESSION
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import DatasetError, MlpXpError
@@ -81,8 +80,8 @@ def test_the_result_is_an_array_of_the_same_kind(task, backend: Backend, runs):
 
     model, inputs = load_run(runs / task), backend.asarray(X)
     assert model.backend.like(inputs) is backend
-    watched = replace(backend, to_numpy=counting)
-    model = model._replace(backend=replace(model.backend, like=lambda _: watched))
+    watched = changed(backend, to_numpy=counting)
+    model = model._replace(backend=changed(model.backend, like=lambda _: watched))
     expected = formula(model, standard(X))
     predicted = model.predict(inputs)
     on_host = assert_kind(predicted, inputs, backend)

@@ -30,7 +30,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from mlp_xp import TrainConfig, open_backend
-from mlp_xp.core.library import Backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs.run_folder import RunFolder, load_run
 from mlp_xp.runs.settings import Settings

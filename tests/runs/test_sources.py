@@ -20,8 +20,8 @@ from helpers import (
 from numerics import assert_all_equal
 
 from mlp_xp import TrainConfig, load_dataset, load_run, open_backend, train
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import ConfigError
-from mlp_xp.core.library import Backend
 from mlp_xp.core.network import initial_layers
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.runs.records import RunError

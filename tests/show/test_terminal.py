@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from data_sets import TINY
-from helpers import native
+from helpers import changed, native
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -139,7 +139,7 @@ def test_small_steps_on_a_gpu_are_told_from_which_batch_size_on_a_gpu_is_of_use(
         TrainConfig(hidden=(hidden,), batch_size=batch_size), TINY, open_backend()
     )
     assert "launches" not in describe(Settings(), job)
-    job.backend = replace(job.backend, on_gpu=True)
+    job.backend = changed(job.backend, on_gpu=True)
     said = [
         line
         for line in describe(Settings(), job).splitlines()

@@ -5,7 +5,6 @@ only while a test needs it.
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from types import ModuleType
@@ -14,8 +13,8 @@ from typing import Any
 import array_api_compat
 from threadpoolctl import threadpool_limits
 
-from mlp_xp.backends import _cupy
-from mlp_xp.core.library import Backend
+from mlp_xp.backends import cupy_backend
+from mlp_xp.backends.cupy_backend import CupyBackend
 
 NAME = "cupy-stand-in"
 """Its parameter for the fixture `backend`. The backend's own name is cupy."""
@@ -23,7 +22,6 @@ FOLDER = Path(__file__).resolve().parent / "stand_in"
 """A process with this folder on PYTHONPATH imports the stand-in as cupy."""
 
 _modules: dict[str, ModuleType] = {}
-_open_cupy = _cupy.open_library
 
 
 def _taken_out() -> dict[str, ModuleType]:
@@ -48,27 +46,31 @@ def _put_in(modules: dict[str, ModuleType]) -> None:
         array_api_compat.cupy = modules["array_api_compat.cupy"]
 
 
-def _open_stand_in(device: str | None) -> Backend:
-    """Open the backend with the real opener, but forbid reading values in compiled
-    functions.
-    """
-    from cupy._array import reading_forbidden
+class StandInBackend(CupyBackend):
+    """CuPy's backend, which forbids to read values in compiled functions."""
 
-    backend = _open_cupy(device)
+    def __init__(self, device: Any, dtype: str) -> None:
+        super().__init__(device, dtype)
+        from cupy._array import reading_forbidden
 
-    def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-        compiled = backend.jit(function, **options)
+        self._reading_forbidden = reading_forbidden
+
+    def _compile(
+        self,
+        function: Callable[..., Any],
+        donate: tuple[int, ...],
+        most_steps: int | None,
+    ) -> Callable[..., Any]:
+        compiled = super()._compile(function, donate, most_steps)
 
         @wraps(function)
         def on_device(*args: Any) -> Any:
             # On one thread, like the other NumPy backends: two threads on a busy
             # machine take many times longer.
-            with reading_forbidden(), threadpool_limits(limits=1):
+            with self._reading_forbidden(), threadpool_limits(limits=1):
                 return compiled(*args)
 
         return on_device
-
-    return replace(backend, jit=jit)
 
 
 @contextmanager
@@ -77,9 +79,9 @@ def installed() -> Iterator[None]:
 
     A backend opened here keeps its namespace and still works afterwards. May be nested.
     """
-    before, opener = _taken_out(), _cupy.open_library
+    before, library = _taken_out(), cupy_backend.LIBRARY
     _put_in(_modules)
-    _cupy.open_library = _open_stand_in
+    cupy_backend.LIBRARY = StandInBackend
     sys.path.insert(0, str(FOLDER))
     try:
         import array_api_compat.cupy  # noqa: F401
@@ -90,6 +92,6 @@ def installed() -> Iterator[None]:
         yield
     finally:
         sys.path.remove(str(FOLDER))
-        _cupy.open_library = opener
+        cupy_backend.LIBRARY = library
         _taken_out()
         _put_in(before)
