@@ -96,9 +96,10 @@ class Program:
         """Return the mean cross-entropy on the first test images, in float64, of a
         network with sigmoids.
         """
-        data = load_dataset(self.job.data_dir)
-        labels = np.asarray(data.test_labels[:CHECK_SAMPLES]).astype(np.int64)
-        x = np.asarray(data.test_inputs[:CHECK_SAMPLES]).reshape(len(labels), -1) / 255
+        test = load_dataset(self.job.data_dir).test
+        assert test is not None
+        labels = np.asarray(test.labels[:CHECK_SAMPLES]).astype(np.int64)
+        x = np.asarray(test.inputs[:CHECK_SAMPLES]).reshape(len(labels), -1) / 255
         *hidden, (weights, bias) = (
             [array.astype(np.float64) for array in layer] for layer in self.network()
         )
@@ -149,7 +150,7 @@ class MlpXp(Program):
             warm_up_steps=0,
         )
         self.dataset = load_dataset(job.data_dir, self.backend)
-        self.samples = self.dataset.train_inputs.shape[0]
+        self.samples = len(self.dataset.train)
         self.order = np.arange(self.samples)
         sizes = (INPUTS, *workload.hidden, CLASSES)
         drawn = initial_layers(sizes, np.random.RandomState(config.seed), config.init)
@@ -185,11 +186,11 @@ class Rows(Program):
     def __init__(self, job: Job) -> None:
         self.job = job
         dataset = load_dataset(job.data_dir)
-        self.images: Any = dataset.train_inputs.reshape(
-            len(dataset.train_inputs), -1
+        self.images: Any = dataset.train.inputs.reshape(
+            len(dataset.train.inputs), -1
         ).astype(job.dtype)
         self.images /= 255
-        self.labels: Any = dataset.train_labels.astype(np.int64)
+        self.labels: Any = dataset.train.labels.astype(np.int64)
         self.samples = len(self.labels)
 
     def shuffle(self, permutation: np.ndarray) -> None:
@@ -235,9 +236,9 @@ class Notebook(Rows):
         check_one_hidden_layer(job)
         self.job = job
         # as float64, like the notebook
-        data = notebook.prepared(load_dataset(job.data_dir))
-        self.images = data.train_inputs.astype(job.dtype, copy=False)
-        self.labels = data.train_labels.astype(job.dtype, copy=False)
+        train = notebook.prepared(load_dataset(job.data_dir).train)
+        self.images = train.inputs.astype(job.dtype, copy=False)
+        self.labels = train.labels.astype(job.dtype, copy=False)
         self.samples = len(self.labels)
         self.model = notebook.Notebook(
             hidden_size=job.workload.hidden[0],

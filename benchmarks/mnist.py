@@ -297,12 +297,12 @@ def main() -> None:
         networks[NETWORKS[0]],
         [folder for folders in networks.values() for folder in folders],
     )
-    test = load_dataset("mnist")
-    outputs = predict(every, test.test_inputs).outputs
-    wrong = int(np.sum(np.argmax(outputs, axis=1) != test.test_labels))
-    picture = plots.draw_mistakes(
-        test.test_inputs, test.test_labels, outputs, test.class_names, count=wrong
-    )
+    dataset = load_dataset("mnist")
+    test, names = dataset.test, dataset.signature.outputs
+    assert test is not None
+    outputs = predict(every, test.inputs).outputs
+    wrong = int(np.sum(np.argmax(outputs, axis=1) != test.labels))
+    picture = plots.draw_mistakes(test.inputs, test.labels, outputs, names, count=wrong)
     plots.save(picture, PAGE.with_name("mnist-mistakes.png"))
     five = errors(one)
     rows = [row(*each) for each in networks.items()]

@@ -40,7 +40,7 @@ def split(name: str, task: str, seed: int) -> Dataset:
 
 def own(dataset: Dataset) -> tuple[float, int]:
     """Return the score of the recipe on the test set, and how many epochs it trained."""
-    settings = with_fitting_batches(RECIPES["own"], len(dataset.train_inputs))
+    settings = with_fitting_batches(RECIPES["own"], len(dataset.train))
     *_, last = train(settings.train, dataset, open_backend())
     assert last.test
     return last.test.score, last.epoch + 1
@@ -60,17 +60,17 @@ def others(dataset: Dataset) -> Iterator[float]:
         MLPClassifier(early_stopping=True, random_state=0),
         LogisticRegression(max_iter=5000),
     )
-    if dataset.task.floats:
+    if dataset.signature.task.floats:
         network = MLPRegressor(early_stopping=True, random_state=0)
         models = (
             TransformedTargetRegressor(network, transformer=StandardScaler()),
             Ridge(),
         )
+    train, test = dataset.train, dataset.test
+    assert test is not None
     for model in models:
-        fitted = make_pipeline(StandardScaler(), model).fit(
-            dataset.train_inputs, dataset.train_labels
-        )
-        yield fitted.score(dataset.test_inputs, dataset.test_labels)
+        fitted = make_pipeline(StandardScaler(), model).fit(train.inputs, train.labels)
+        yield fitted.score(test.inputs, test.labels)
 
 
 def compare(name: str, task: str, splits: range) -> str:
@@ -80,9 +80,7 @@ def compare(name: str, task: str, splits: range) -> str:
     network, linear = (
         median(each) for each in zip(*map(others, datasets), strict=True)
     )
-    rows = sum(
-        len(part) for part in (datasets[0].train_inputs, datasets[0].test_inputs)
-    )
+    rows = len(datasets[0].train) + len(datasets[0].test or ())
     return f"{name:14} {rows:5} {median(scores):11.4f} {median(epochs):11.0f} {network:8.4f} {linear:8.4f}"
 
 

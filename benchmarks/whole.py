@@ -33,18 +33,21 @@ class NotebookEpoch(Program):
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.data = notebook.prepared(load_dataset(job.data_dir))
-        self.samples = len(self.data.train_inputs)
+        data = load_dataset(job.data_dir)
+        assert data.test is not None
+        self.training = notebook.prepared(data.train)
+        self.testing = notebook.prepared(data.test)
+        self.samples = len(self.training)
         self.model = notebook.Notebook()
 
     def train(self, start: int, steps: int) -> None:
-        data, model = self.data, self.model
+        train, test, model = self.training, self.testing, self.model
 
         def report(*_: object) -> None:
-            notebook.accuracy(model, data.test_inputs, data.test_labels)
+            notebook.accuracy(model, test.inputs, test.labels)
 
         notebook.trajectory(
-            model, data.train_inputs, data.train_labels, self.samples, on_report=report
+            model, train.inputs, train.labels, self.samples, on_report=report
         )
 
     def network(self) -> Layers:
@@ -58,7 +61,7 @@ class MlpXpEpoch(Program):
         self.job = job
         self.backend = open_backend(backend, "cpu" if backend == "jax" else None)
         self.dataset = load_dataset(job.data_dir, self.backend)
-        self.samples = self.dataset.train_inputs.shape[0]
+        self.samples = len(self.dataset.train)
 
     def train(self, start: int, steps: int) -> None:
         *_, self.last = train(TrainConfig(epochs=1), self.dataset, self.backend)

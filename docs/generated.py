@@ -75,8 +75,8 @@ def functions() -> str:
     documentation: functions come first.
     """
     names = sorted(mlp_xp.__all__, key=lambda name: (name[0].isupper(), name))
-    shape = mlp_xp.load_dataset("mnist").train_inputs.shape
-    shown = f'from mlp_xp import load_dataset\n\nprint(load_dataset("mnist").train_inputs.shape)  # {shape}'
+    shape = mlp_xp.load_dataset("mnist").train.inputs.shape
+    shown = f'from mlp_xp import load_dataset\n\nprint(load_dataset("mnist").train.inputs.shape)  # {shape}'
     top = f"# Every function\n\n```python\n{shown}\n```\n\n"
     return top + "\n".join(
         f"::: {name}\n" for name in (*(f"mlp_xp.{name}" for name in names), *FURTHER)

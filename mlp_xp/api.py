@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +16,10 @@ import numpy as np
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import UNNAMED, Dataset, described
+from mlp_xp.core.dataset import UNNAMED, Dataset
 from mlp_xp.core.functional import Activation as Activation  # noqa: PLC0414  (public, as the other names below)
 from mlp_xp.core.model import Model
+from mlp_xp.core.signature import described
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Report
 from mlp_xp.data.arrays import from_arrays as from_arrays  # noqa: PLC0414
@@ -25,18 +27,22 @@ from mlp_xp.data.columns import Column, Columns
 from mlp_xp.data.datasets import is_own, load_dataset, load_to_evaluate
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.pictures import Pictures, read_pictures
-from mlp_xp.data.samples import Part, Samples
+from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.data.tables import is_table, read_tables
 from mlp_xp.declared import check_choice
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, quoted
 from mlp_xp.export import page
 from mlp_xp.files import FileError
-from mlp_xp.runs.checkpoints import check_fit
-from mlp_xp.runs.ensembles import evaluate_pooled, held_out, members_of, run_of
+from mlp_xp.runs.ensembles import (
+    check_fit,
+    evaluate_pooled,
+    held_out,
+    members_of,
+    run_of,
+)
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.figures import figures_of
 from mlp_xp.runs.fingerprints import checksum
-from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder, load_run
 from mlp_xp.runs.settings import RECIPES, Settings, of_recipe
 from mlp_xp.runs.sweep_folder import SweepFolder
@@ -160,12 +166,12 @@ def evaluate(
     found, datasets = _models(models, backend, device), dict[Any, Dataset]()
     given = [_data_of(model, data, cache_dir, datasets) for model in found]
     tests, runs, logits = held_out(found, given, same=data is not None), [], []
-    for model, dataset in zip(found, tests, strict=True):
-        runs.append(model.evaluate(dataset.test_inputs, dataset.test_labels))
+    for model, test in zip(found, tests, strict=True):
+        runs.append(model.evaluate(test.inputs, test.labels))
         if not math.isfinite(runs[-1].loss):
             raise model.not_finite()
-        logits.append(model.backend.to_numpy(model.logits(dataset.test_inputs)))
-    result, labels = runs[0], found[0].backend.to_numpy(tests[0].test_labels)
+        logits.append(model.backend.to_numpy(model.logits(test.inputs)))
+    result, labels = runs[0], found[0].backend.to_numpy(tests[0].labels)
     if len(found) > 1:
         result, pooled = evaluate_pooled(found, logits, labels)
         logits.append(pooled)
@@ -219,51 +225,61 @@ def predict(
     """
     found = _models(models, backend, device)
     samples, pictures = _read(found, inputs)
-    runs = np.empty((len(found), 0, len(found[0].class_names)))
+    task, outputs_names = found[0].signature.task, found[0].signature.outputs
+    runs = np.empty((len(found), 0, len(outputs_names)))
     if pictures is None or pictures.paths:
         with samples.naming(samples.train):
             runs = np.stack([_outputs(each, samples.train.inputs) for each in found])
     outputs = runs[0] if len(found) == 1 else np.mean(runs, axis=0)
-    values = found[0].task.decide(outputs, found[0].class_names, xp=open_backend().xp)
+    values = task.decide(outputs, outputs_names, xp=open_backend().xp)
     return Predicted(values, outputs, tuple(found), runs, pictures)
 
 
-def _read(models: Sequence[Model], inputs: Any) -> tuple[Samples, Pictures | None]:
+def _read(models: Sequence[Model], inputs: Any) -> tuple[RawSamples, Pictures | None]:
     """Read the inputs of `predict`, and say which are pictures. Raises DatasetError,
     MlpXpError if they cannot fit.
     """
     model, given = models[0], inputs if isinstance(inputs, list | tuple) else [inputs]
     if not given or not all(isinstance(each, str | os.PathLike) for each in given):
-        return Samples(Part(inputs, None)), None
-    paths, (rows, *others) = _paths(inputs), model.input_shape
+        return RawSamples(Part(inputs, None)), None
+    paths, (rows, *others) = _paths(inputs), model.signature.input_shape
     # As in training, a table may have any name.
     tables = [
         path
         for path in paths
-        if is_table(path.name) or (model.kind == "columns" and path.is_file())
+        if is_table(path.name) or (model.signature.form == "columns" and path.is_file())
     ]
     if tables and len(paths) > 1:
         raise MlpXpError("is a table; give it alone", file=tables[0])
-    is_square = others == [rows] and model.task.exclusive and model.prepare.takes_bytes
-    floats = " floats" * (len(others) > 0 and not model.prepare.takes_bytes)
+    is_square = (
+        others == [rows]
+        and model.signature.task.exclusive
+        and model.signature.preparation.takes_bytes
+    )
+    floats = " floats" * (
+        len(others) > 0 and not model.signature.preparation.takes_bytes
+    )
     if not (
-        model.kind == "columns" if tables else is_square or "pictures" in model.kind
+        model.signature.form == "columns"
+        if tables
+        else is_square or "pictures" in model.signature.form
     ):
         raise MlpXpError(
-            f"the network of {quoted(model.source)} takes {described(model.input_shape)}{floats}",
+            f"the network of {quoted(model.source)} takes {described(model.signature.input_shape)}{floats}",
             remedy=f"use a run that was trained on {'a table' if tables else 'pictures, or square images of bytes'}",
             file=paths[0],
         )
     if tables:
-        names = dict.fromkeys(name for each in models for name in each.columns.names)
-        commas = any(each.columns.decimal_commas for each in models)
+        known = [each.signature.columns for each in models]
+        names = dict.fromkeys(name for each in known for name in each.names)
+        commas = any(each.decimal_commas for each in known)
         return read_tables(
             tables[0],
             Origin(),
             Columns(tuple(map(Column, names)), decimal_commas=commas),
         ), None
-    pictures = read_pictures(paths, model.input_shape, model.kind)
-    return Samples(Part(pictures.images, None)), pictures
+    pictures = read_pictures(paths, model.signature.input_shape, model.signature.form)
+    return RawSamples(Part(pictures.images, None)), pictures
 
 
 def _outputs(model: Model, inputs: Any) -> np.ndarray:
@@ -302,7 +318,12 @@ def _models(given: Models, backend: str, device: str | None) -> list[Model]:
         )
     models = [*found.values()]
     for model in models:
-        check_fit(model, models[0], f"that of {quoted(models[0].source)}")
+        check_fit(
+            model,
+            models[0].signature,
+            f"that of {quoted(models[0].source)}",
+            together=True,
+        )
     return [
         model.on(open_backend(backend, device, model.backend.dtype_name))
         for model in models
@@ -351,9 +372,10 @@ def export_page(
     found, *others = _models(model, backend, device)
     if others:
         raise MlpXpError("an ensemble has no page; give one of its runs")
-    dataset = _data_of(found, data, cache_dir, {}, needs_test=False)
-    if dataset.test_inputs is not None:
-        (dataset,) = held_out([found], [dataset])
+    dataset = _data_of(found, data, cache_dir, {})
+    if dataset.test is not None:
+        (test,) = held_out([found], [dataset])
+        dataset = replace(dataset, test=test)
     page.write_page(Path(path), found, dataset)
     return Path(path)
 
@@ -375,8 +397,9 @@ def plot_run(
     if folder.exists():
         return draw_sweep(folder)
     (model,) = _models(run_dir, backend, device)
-    (dataset,) = held_out([model], [_data_of(model, data, cache_dir, {})])
-    return draw_run(RunFolder(run_dir), dataset, model.backend)
+    dataset = _data_of(model, data, cache_dir, {})
+    (test,) = held_out([model], [dataset])
+    return draw_run(RunFolder(run_dir), replace(dataset, test=test), model.backend)
 
 
 def plot_curves(
@@ -453,21 +476,16 @@ def _data_of(
     data: Any,
     cache_dir: str | Path | None,
     known: dict[Any, Dataset],
-    *,
-    needs_test: bool = True,
 ) -> Dataset:
     """Return the data to evaluate a network on, on its backend. Raises what `evaluate`
     does.
 
-    known: data that are loaded already, for other networks. needs_test: whether data
-        without a test set are refused.
+    known: data that are loaded already, for other networks.
     """
     if isinstance(data, Dataset):
-        dataset = (
-            data
-            if data.test_inputs is not None
-            else data._replace(test_inputs=data[0], test_labels=data[1])
-        )
+        dataset = data
+        if data.test is None:
+            dataset = replace(data, test=data.train)
     else:
         trained_in = run_of(model)
         settings = trained_in.settings() if trained_in else None
@@ -487,7 +505,7 @@ def _data_of(
             id(place) if in_memory else str(place),
             origin,
             model.backend,
-            model.columns,
+            model.signature.columns,
         )
         if key not in known:
             with warnings.catch_warnings():
@@ -503,10 +521,5 @@ def _data_of(
         dataset = known[key]
         if trained_in and data is None:
             trained_in.check_data({"data_crc32": checksum(dataset, model.backend)})
-    check_fit(model, dataset, f"the data set {quoted(dataset.name)}")
-    if dataset.test_inputs is None and needs_test:
-        raise RunError(
-            f"the data {quoted(dataset.name)} have no test set: all their samples are for training, and how well a "
-            "network does on those says nothing; give other data, or train with a test set"
-        )
+    check_fit(model, dataset.signature, f"the data set {quoted(dataset.name)}")
     return dataset

@@ -171,3 +171,23 @@ def more(names: Sequence[Any], most: int) -> str:
 def with_colon(name: str) -> str:
     """Return the start of a message about a backend: `module:` has its colon already."""
     return name if name.endswith(":") else f"{name}:"
+
+
+def first_difference(facts: Iterable[tuple[str, Any, Any]]) -> str:
+    """Describe the first fact that differs, as in `columns a, b, not c`. Empty if none
+    does.
+
+    Args:
+        facts: Of each fact its name, its value here, and its value there.
+    """
+    for name, here, there in facts:
+        if here != there:
+            said, other = _in_words(here), _in_words(there)
+            return f"{name.replace('_', ' ')} {said:.80}, not {other:.80}"
+    return ""
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)

@@ -3,6 +3,7 @@
 import csv
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from mlp_xp.core.backend import Backend
-from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.dataset import Dataset, Samples
+from mlp_xp.core.signature import Signature
 from mlp_xp.parity.notebook import flat, one_hot
 
 IDX_NAMES = (
@@ -39,28 +41,70 @@ def synthetic(
         images = patterns[labels] + random.integers(0, 128, (count, size, size))
         return images.astype(np.uint8), labels.astype(np.uint8)
 
-    return Dataset(
-        *part(samples), *part(test_samples), tuple(str(i) for i in range(classes))
-    )
+    outputs = tuple(str(i) for i in range(classes))
+    signature = Signature((size, size), outputs)
+    return Dataset(Samples(*part(samples)), Samples(*part(test_samples)), signature)
+
+
+def varied(one: Any, **changes: Any) -> Any:
+    """Return a data set or a model with other fields.
+
+    Args:
+        one: The data set or model.
+        changes: Its fields, fields of its signature, or arrays of a data set, such as
+            `train_inputs` or `weights`.
+    """
+    of_signature = {each.name for each in fields(Signature)}
+    signature, own = one.signature, {}
+    for name, value in changes.items():
+        part, _, field = name.partition("_")
+        if name in of_signature:
+            signature = replace(signature, **{name: value})
+        elif name == "weights":
+            own["train"] = replace(one.train, weights=value)
+        elif part in ("train", "test") and field:
+            before = own.get(part, getattr(one, part)) or Samples(None, None)
+            own[part] = replace(before, **{field: value})
+        else:
+            own[name] = value
+    if "input_shape" not in changes and "train_inputs" in changes:
+        shape = tuple(changes["train_inputs"].shape[1:])
+        signature = replace(signature, input_shape=shape)
+    return replace(one, signature=signature, **own)
+
+
+def arrays_in(dataset: Dataset) -> list[Any]:
+    """Return the inputs and labels of the training set, and of the test set, if any."""
+    parts = [part for part in (dataset.train, dataset.test) if part is not None]
+    return [array for part in parts for array in (part.inputs, part.labels)]
+
+
+ARRAYS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
+
+
+def array_of(dataset: Dataset, name: str) -> Any:
+    """Return one of ARRAYS; None for a test set that is not there."""
+    part, _, field = name.partition("_")
+    return getattr(getattr(dataset, part), field, None)
 
 
 def on_device(dataset: Dataset, backend: Backend) -> Dataset:
     """Copy the arrays of a data set from the host to the backend's device."""
-    fields = ("train_inputs", "train_labels", "test_inputs", "test_labels")
-    arrays = {field: getattr(dataset, field) for field in fields}
-    return dataset._replace(
-        **{
-            name: array if array is None else backend.asarray(array)
-            for name, array in arrays.items()
-        }
-    )
+
+    def place(samples: Samples) -> Samples:
+        arrays = samples.inputs, samples.labels
+        placed = [None if x is None else backend.asarray(x) for x in arrays]
+        return Samples(*placed, samples.weights)
+
+    test = None if dataset.test is None else place(dataset.test)
+    return replace(dataset, train=place(dataset.train), test=test)
 
 
 def notebook_rows(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Return the training data in the notebook's form, on the host: float64 rows and
     one-hot labels.
     """
-    return flat(dataset.train_inputs), one_hot(dataset.train_labels)
+    return flat(dataset.train.inputs), one_hot(dataset.train.labels)
 
 
 TINY = synthetic(200, 60, 6)
@@ -79,7 +123,7 @@ def idx_bytes(array: np.ndarray, code: int = 8) -> bytes:
 def write_idx_folder(folder: Path, dataset: Dataset) -> Path:
     """Write the four files of a host data set as plain IDX, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, array in zip(IDX_NAMES, dataset[:4], strict=True):
+    for name, array in zip(IDX_NAMES, arrays_in(dataset), strict=True):
         (folder / name).write_bytes(idx_bytes(array))
     return folder
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mlp_xp.core.signature import Signature
+from mlp_xp.core.task import TASKS
 from mlp_xp.runs.settings import Settings, flatten
 
 
@@ -31,17 +33,12 @@ def a_config(settings: dict[str, Any], **facts: Any) -> dict[str, Any]:
     """Return the content of config.json of a run with these settings, and defaults for
     all others.
     """
+    task = TASKS[settings.get("task") or "classes"]
+    signature = Signature((28, 28), tuple("0123456789"), task)
     data = {
-        "inputs": "arrays",
         "train_samples": 1000,
-        "image_shape": [28, 28],
-        "class_names": [*"0123456789"],
+        "signature": signature.record(),
         "data_crc32": "12345678",
-    }
-    data |= {
-        "task": settings.get("task") or "classes",
-        "preparation": "bytes",
-        "targets": "unchanged",
     }
     place = {
         "device": "cpu",

@@ -115,18 +115,15 @@ def retold(mnist_dir) -> np.ndarray:
     """Losses of the warm-up and of the first steps by the retelling, whose reports are
     compared on the way.
     """
-    data, network, reports = (
-        notebook.prepared(load_dataset(mnist_dir)),
-        notebook.Notebook(),
-        [],
-    )
+    dataset, network, reports = load_dataset(mnist_dir), notebook.Notebook(), []
+    train_set, test = map(notebook.prepared, (dataset.train, dataset.test))
 
     def report(epoch: int, sample: int, loss: float) -> None:
-        share = notebook.accuracy(network, data.test_inputs, data.test_labels)
+        share = notebook.accuracy(network, test.inputs, test.labels)
         reports.append(Figures(epoch, sample, loss, share))
 
     losses = notebook.trajectory(
-        network, data.train_inputs, data.train_labels, 10001, on_report=report
+        network, train_set.inputs, train_set.labels, 10001, on_report=report
     )
     np.testing.assert_allclose(losses[0], WARM_UP, rtol=1e-9)
     assert_printed(reports, REPORTS[:2])
@@ -142,7 +139,7 @@ def test_the_first_lines(mnist, backend, retold):
     output = (
         Job(TrainConfig(), mnist, backend)
         .model(state.network)
-        .predictions(mnist.train_inputs[:1, ...])
+        .predictions(mnist.train.inputs[:1, ...])
     )
     np.testing.assert_allclose(backend.to_numpy(output), [FIRST_OUTPUT], rtol=5e-9)
     is_fast = backend.name in FAST

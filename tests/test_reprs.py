@@ -3,7 +3,7 @@ every backend.
 """
 
 import numpy as np
-from data_sets import on_device, synthetic
+from data_sets import on_device, synthetic, varied
 
 from mlp_xp import TrainConfig, train
 from mlp_xp.core.backend import Backend
@@ -20,12 +20,12 @@ NETWORK = "(Layer(144 x 64 float64), Layer(64 x 10 float64))"
 
 def test_what_a_cell_shows(tmp_path, backend: Backend, monkeypatch) -> None:
     monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
-    dataset = on_device(synthetic(300, 100, 12)._replace(name="mine"), backend)
+    dataset = on_device(varied(synthetic(300, 100, 12), name="mine"), backend)
     assert (
         repr(dataset)
         == "Dataset('mine', 300 training and 100 test images of 12 x 12, 10 classes)"
     )
-    alone = dataset._replace(test_inputs=None, test_labels=None)
+    alone = varied(dataset, test=None)
     assert (
         repr(alone)
         == "Dataset('mine', 300 training and 0 test images of 12 x 12, 10 classes)"

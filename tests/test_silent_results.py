@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import on_device, synthetic, write_csv
+from data_sets import ARRAYS, array_of, on_device, synthetic, varied, write_csv
 from helpers import assert_one_line, call
 
 import mlp_xp
@@ -65,14 +65,14 @@ def test_one_changed_bit_anywhere_is_another_checksum(backend):
         ("train_labels", 12003),
         ("test_labels", 6001),
     ):
-        host = host._replace(**{name: random.integers(0, 10, shape, dtype=np.uint8)})
+        host = varied(host, **{name: random.integers(0, 10, shape, dtype=np.uint8)})
     expected = checksum(host, open_backend())
     assert checksum(on_device(host, backend), backend) == expected
-    for name in host._fields[:4]:
-        for place in np.linspace(0, getattr(host, name).size - 1, 31).astype(int):
-            array = getattr(host, name).copy()
+    for name in ARRAYS:
+        for place in np.linspace(0, array_of(host, name).size - 1, 31).astype(int):
+            array = array_of(host, name).copy()
             array.reshape(-1)[place] ^= 1
-            changed = on_device(host._replace(**{name: array}), backend)
+            changed = on_device(varied(host, **{name: array}), backend)
             assert checksum(changed, backend) != expected, (name, place)
 
 
@@ -156,7 +156,7 @@ def in_memory(place: Path, **changes: Any) -> Any:
 def held_out(place: Path, seed: int) -> set[tuple[float, ...]]:
     """Return the rows of the noise that a split holds out."""
     data = load_dataset(place / "noise.csv", label="y", task="classes", split_seed=seed)
-    return {*map(tuple, data.test_inputs.tolist())}
+    return {*map(tuple, data.test.inputs.tolist())}
 
 
 def test_runs_with_other_splits_are_evaluated_on_rows_that_none_was_trained_on(noise):

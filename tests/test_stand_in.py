@@ -16,7 +16,7 @@ import cupy_stand_in
 import numpy as np
 import pytest
 from backends import open_for_test
-from data_sets import on_device, synthetic
+from data_sets import on_device, synthetic, varied
 
 from mlp_xp.backends.failures import BackendError, BackendFailure
 from mlp_xp.backends.opening import open_backend
@@ -203,7 +203,7 @@ def train(backend: Backend, task: Task = CLASSES) -> list[Event]:
     config = TrainConfig(epochs=1, hidden=(4,), report_every=50)
     return list(
         trajectory(
-            Job(config, on_device(synthetic(60), backend)._replace(task=task), backend)
+            Job(config, varied(on_device(synthetic(60), backend), task=task), backend)
         )
     )
 

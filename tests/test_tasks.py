@@ -69,7 +69,7 @@ def test_evaluation_of_numbers(place: Path) -> None:
     )
     assert (
         load_run(place / "two").class_names,
-        load_run(place / "two").columns.names,
+        load_run(place / "two").signature.columns.names,
     ) == (names, tuple(NAMES))
     true = np.stack([PRICES[:, 0], (X[:, 2] * 3).astype(int)], axis=1)
     error, t = (predicted - true)[HELD_OUT], true[HELD_OUT]
@@ -221,7 +221,7 @@ def test_a_new_run_begins_with_the_same_predictions(
     )
     if scaled:
         other = from_arrays(X, y, standardize=False, scale_targets=False)
-        with pytest.raises(RunError, match="targets standardize, not unchanged"):
+        with pytest.raises(RunError, match="targets standardised, not unchanged"):
             list(
                 train(
                     replace(config, epochs=4), other, backend, run_dir=tmp_path / "old"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import reference
+from data_sets import varied
 from helpers import arrays_of
 from numerics import assert_near, trajectory_tolerance
 from reference import Run, flat, plain_run
@@ -62,7 +63,7 @@ def package_run(case: Case, backend: Backend) -> Run:
     )
     weights = None if case.weights is None else case.weights.astype(float)
     # plain_run holds out the last samples
-    dataset = dataset._replace(hold_out=None, weights=weights)
+    dataset = varied(dataset, hold_out=None, weights=weights)
     events = [*trajectory(Job(case.config, dataset, backend))]
     network = events[-1].position.state.network
     return Run(

@@ -12,7 +12,7 @@ import numpy as np
 
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
-from mlp_xp.core.task import Task
+from mlp_xp.core.signature import Signature
 from mlp_xp.errors import DatasetError, Words, more, nearest, some
 
 NUMBERS = Real | Decimal | np.bool_
@@ -194,94 +194,98 @@ def not_of(array: Any, backend: Backend) -> tuple[str, str] | None:
 class ReadingBackend(Backend):
     """A backend that reads inputs in any form, and checks inputs and labels."""
 
-    def read(
-        self, X: Any, shape: tuple[int, ...], is_bytes: bool, columns: Sequence[str]
-    ) -> Array:
-        """See `Backend.read`. X: an array on the device, or what NumPy reads.
+    def read(self, X: Any, signature: Signature) -> Array:
+        """See `Backend.read`.
 
-        With is_bytes, whole numbers from 0 to 255 are taken too.
+        For a network that was trained on bytes, whole numbers from 0 to 255 are taken
+        too.
         """
         if not_of(X, self):
             X = on_host("X", X, self)
         given = tuple(X.shape)
+        shape = signature.input_shape
         if given[1:] != shape or not given:
             one = "; one sample is X[None, ...]" if given == shape else ""
-            wanted = (
-                f"the network was trained on ({', '.join(map(str, ('n', *shape)))})"
-            )
+            wanted = ", ".join(map(str, ("n", *shape)))
             raise DatasetError(
-                f"the shape is {given}, but {wanted}",
+                f"the shape is {given}, but the network was trained on ({wanted})",
                 remedy=f"give that{one}",
                 setting="X",
             )
+        if signature.preparation.takes_bytes:
+            X = _as_bytes(X, self)
         try:
-            return read_features("X", _as_bytes(X, self) if is_bytes else X, self)
+            return read_features("X", X, self)
         except DatasetError as error:
-            if isinstance(error.column, int) and columns:
-                error.column = columns[error.column]
+            names = signature.feature_names
+            if isinstance(error.column, int) and names:
+                error.column = names[error.column]
             raise
 
     def check_inputs(
-        self, inputs: Any, shape: tuple[int, ...], is_bytes: bool, name: str = "inputs"
+        self, inputs: Any, signature: Signature, name: str = "inputs"
     ) -> None:
-        """See `Backend.check_inputs`. Bytes must be uint8: floats do not show whether
-        they are in [0, 1] already.
+        """See `Backend.check_inputs`.
+
+        Bytes must be uint8: floats do not show whether they are in [0, 1] already.
         """
         self._check_place(inputs, name)
-        found = tuple(inputs.shape)
+        found, shape = tuple(inputs.shape), signature.input_shape
         if found[1:] != shape or not shape or 0 in found:
             wanted = ", ".join(map(str, ("n", *(shape or ("features",)))))
-            raise DatasetError(
-                f"{name}: their shape is {found}; give one or more, ({wanted})"
-            )
-        if inputs.dtype != self.xp.uint8 and (is_bytes or inputs.dtype != self.dtype):
-            wanted = (
-                "uint8, which is scaled to [0, 1]"
-                if is_bytes
-                else f"uint8 or {self.dtype_name}"
-            )
-            raise DatasetError(
-                f"{name}: their dtype is {dtype_name(inputs)}; give {wanted}"
-            )
+            fault = f"{name}: their shape is {found}; give one or more, ({wanted})"
+            raise DatasetError(fault)
+        is_bytes = signature.preparation.takes_bytes
+        if inputs.dtype == self.xp.uint8 or (
+            inputs.dtype == self.dtype and not is_bytes
+        ):
+            return
+        wanted = f"uint8 or {self.dtype_name}"
+        if is_bytes:
+            wanted = "uint8, which is scaled to [0, 1]"
+        fault = f"{name}: their dtype is {dtype_name(inputs)}; give {wanted}"
+        raise DatasetError(fault)
 
     def check_labels(
-        self, labels: Any, samples: int, task: Task, outputs: int, name: str = "labels"
+        self, labels: Any, count: int, signature: Signature, name: str = "labels"
     ) -> np.ndarray:
         """See `Backend.check_labels`."""
         self._check_place(labels, name)
+        task, outputs = signature.task, len(signature.outputs)
         found, dtype = tuple(labels.shape), dtype_name(labels)
-        wanted = (samples,) if task.exclusive else (samples, outputs)
+        wanted = (count,) if task.exclusive else (count, outputs)
         if found != wanted or 0 in wanted:
             raise DatasetError(
-                f"{name}: their shape is {found}, where {wanted} is expected; give labels for each input"
+                f"{name}: their shape is {found}, where {wanted} is expected; "
+                "give labels for each input"
             )
-        if (
-            labels.dtype != self.dtype
-            if task.floats
-            else not dtype.startswith(("int", "uint"))
-        ):
-            kind = (
-                f"the backend's, {self.dtype_name}"
-                if task.floats
-                else "integers, such as uint8"
-            )
+        if task.floats:
+            is_right = labels.dtype == self.dtype
+            kind = f"the backend's, {self.dtype_name}"
+        else:
+            is_right = dtype.startswith(("int", "uint"))
+            kind = "integers, such as uint8"
+        if not is_right:
             raise DatasetError(f"{name}: their dtype is {dtype}; give {kind}")
         values = self.to_numpy(labels)
-        if not (
-            (values >= 0) & (values < outputs)
-            if task.exclusive
-            else task.allows(values)
-        ).all():
-            numbers = f"0 to {outputs - 1}, the numbers of the classes, each with a name in class_names"
-            kind = numbers if task.exclusive else task.wanted
-            raise DatasetError(
-                f"{name}: they range from {values.min()} to {values.max()}; give {kind}"
+        if task.exclusive:
+            allowed = (values >= 0) & (values < outputs)
+            kind = (
+                f"0 to {outputs - 1}, the numbers of the classes, each with a name in "
+                "the outputs of the signature"
             )
+        else:
+            allowed, kind = task.allows(values), task.wanted
+        if not allowed.all():
+            low, high = values.min(), values.max()
+            fault = f"{name}: they range from {low} to {high}; give {kind}"
+            raise DatasetError(fault)
         return values
 
     def _check_place(self, array: Any, name: str) -> None:
-        if wrong := not_of(array, self):
-            fault = f"{name}: they are {wrong[0]}, the backend is {wrong[1]}"
+        wrong = not_of(array, self)
+        if wrong:
             raise DatasetError(
-                f"{fault}; copy them with backend.asarray, or load the data set with this backend"
+                f"{name}: they are {wrong[0]}, the backend is {wrong[1]}; copy them "
+                "with backend.asarray, or load the data set with this backend"
             )

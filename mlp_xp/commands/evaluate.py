@@ -12,7 +12,7 @@ from rich.console import Console
 from mlp_xp import api
 from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only_one
 from mlp_xp.commands.process import called, print_line
-from mlp_xp.core.dataset import described
+from mlp_xp.core.signature import described
 from mlp_xp.errors import not_installed, quoted
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.sweep_folder import INTERRUPTED, SweepFolder
@@ -113,7 +113,11 @@ def flat(record: dict[str, Any]) -> dict[str, Any]:
 
 def show(found: api.Evaluated, folders: Sequence[Path], console: Console) -> None:
     """Print the figures of a network, or of several in `folders` and of their ensemble."""
-    model, names, whole = found.models[0], found.models[0].class_names, found.figures
+    model, names, whole = (
+        found.models[0],
+        found.models[0].signature.outputs,
+        found.figures,
+    )
     if folders:
         runs = [
             *labels([read_row(RunFolder(folder)) for folder in folders]),
@@ -128,11 +132,11 @@ def show(found: api.Evaluated, folders: Sequence[Path], console: Console) -> Non
         )
         print_table(("run", head, "loss"), scores, console)
         say(console, "\nthe ensemble:")
-    say(console, f"{described_result(found.result, model.input_shape)}\n")
-    parts = whole[model.task.outputs_name]
+    say(console, f"{described_result(found.result, model.signature.input_shape)}\n")
+    parts = whole[model.signature.task.outputs_name]
     heads = HEADS | {
-        "name": model.task.outputs_name,
-        "samples": described(model.input_shape).split()[0],
+        "name": model.signature.task.outputs_name,
+        "samples": described(model.signature.input_shape).split()[0],
     }
     rows = [[_cell(*item) for item in part.items()] for part in parts]
     for how in ("macro", "weighted"):

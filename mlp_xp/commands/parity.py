@@ -24,7 +24,7 @@ from mlp_xp.commands.options import only_one, with_settings
 from mlp_xp.commands.process import print_line
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.core.training import DivergenceError
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.declared import ConfigError, check_range
@@ -146,12 +146,11 @@ def parity(
         # installed
         new_figure(1, 1)
     dataset = load_dataset(data_dir or "mnist")
-    if test_samples is not None and dataset.test_inputs is not None:
+    if test_samples is not None and dataset.test is not None:
         check_range("test_samples", test_samples)
-        inputs, labels = (
-            each[:test_samples] for each in (dataset.test_inputs, dataset.test_labels)
-        )
-        dataset = dataset._replace(test_inputs=inputs, test_labels=labels)
+        inputs = dataset.test.inputs[:test_samples]
+        labels = dataset.test.labels[:test_samples]
+        dataset = replace(dataset, test=Samples(inputs, labels))
     if trace:
         traces = (
             trace_backend(config, dataset, each, steps, report_dir, all_operations)

@@ -98,12 +98,12 @@ def predict(
                         for value in array_of(values[i])
                     )
                     columns.append([heads[i], *texts])
-        if model.task.exclusive:
+        if model.signature.task.exclusive:
             columns += [["class", *found.values.tolist()]]
         columns += (
             [name, *each]
             for name, each in zip(
-                model.class_names, found.outputs.T.tolist(), strict=True
+                model.signature.outputs, found.outputs.T.tolist(), strict=True
             )
         )
         print_csv(zip(*columns, strict=True))
@@ -138,13 +138,13 @@ def predict(
 
 def as_record(outputs: np.ndarray, model: Model) -> dict[str, Any]:
     """Return an answer as JSON data."""
-    by_name = dict(zip(model.class_names, outputs.tolist(), strict=True))
-    if model.task.exclusive:
+    by_name = dict(zip(model.signature.outputs, outputs.tolist(), strict=True))
+    if model.signature.task.exclusive:
         return {
-            "class": model.class_names[int(np.argmax(outputs))],
+            "class": model.signature.outputs[int(np.argmax(outputs))],
             "probabilities": by_name,
         }
-    if not model.task.floats:
+    if not model.signature.task.floats:
         return {
             "labels": [name for name, share in by_name.items() if share > 0.5],
             "probabilities": by_name,
@@ -154,13 +154,13 @@ def as_record(outputs: np.ndarray, model: Model) -> dict[str, Any]:
 
 def in_words(outputs: np.ndarray, model: Model) -> str:
     """Return the most probable classes, or all outputs of another task."""
-    exclusive, names = model.task.exclusive, model.class_names
+    exclusive, names = model.signature.task.exclusive, model.signature.outputs
     order = (
         np.argsort(-outputs, kind="stable")[:LIKELIEST].tolist()
         if exclusive
         else range(len(outputs))
     )
-    if model.task.floats:
+    if model.signature.task.floats:
         return ", ".join(f"{names[i]} {quantity(outputs[i], 6)}" for i in order)
     return ", ".join(f"{names[i]} ({percent(outputs[i])})" for i in order)
 

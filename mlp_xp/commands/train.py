@@ -161,7 +161,7 @@ def _train(
     )
     with training as (experiment, events):
         if page:  # it would otherwise be refused at the end
-            check_page(experiment.dataset, experiment.job.sizes)
+            check_page(experiment.dataset.signature, experiment.job.sizes)
         description = terminal.describe(experiment.settings, experiment.job)
         stop.say(f"{description}\nrun      {run.path}\n")
         with stop.catching_signals():
@@ -182,7 +182,7 @@ def _show_events(
     job = experiment.job
     has_held_out = bool(job.held_out)
     watched = terminal.watch(events, job, stop.console)
-    head = f"{terminal.header(job.config, job.dataset.task)}\n"
+    head = f"{terminal.header(job.config, job.dataset.signature.task)}\n"
     line = ""
     try:
         for event in watched:

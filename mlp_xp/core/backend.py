@@ -9,14 +9,14 @@ fewer for deferred updates.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from mlp_xp.core.functional import ACTIVATIONS, Activation, Array
-from mlp_xp.core.task import Task
+from mlp_xp.core.signature import Signature
 
 Carry = Any
 """The arrays that a step changes and passes on to the next step."""
@@ -185,17 +185,16 @@ class Backend(ABC):
         return ACTIVATIONS[activation]
 
     @abstractmethod
-    def read(
-        self, X: Any, shape: tuple[int, ...], is_bytes: bool, columns: Sequence[str]
-    ) -> Array:
-        """Return inputs in any form as inputs of a network: (n, *shape) on the device.
+    def read(self, X: Any, signature: Signature) -> Array:
+        """Return inputs in any form as inputs of a network: (n, *input_shape) on the
+        device.
+
+        The result is uint8 for a network that was trained on bytes, otherwise uint8 or
+        the backend's floats.
 
         Args:
             X: An array of any library, or anything that NumPy reads.
-            shape: The shape of one input.
-            is_bytes: Whether the network was trained on bytes. The result is then
-                uint8, otherwise uint8 or the backend's floats.
-            columns: The names of the features, if they have any.
+            signature: The signature of the network.
 
         Raises:
             DatasetError: The inputs do not fit, or are not finite numbers.
@@ -203,7 +202,7 @@ class Backend(ABC):
 
     @abstractmethod
     def check_inputs(
-        self, inputs: Any, shape: tuple[int, ...], is_bytes: bool, name: str = "inputs"
+        self, inputs: Any, signature: Signature, name: str = "inputs"
     ) -> None:
         """Check the place, shape and dtype of inputs, which must be as `read` returns
         them.
@@ -216,18 +215,17 @@ class Backend(ABC):
 
     @abstractmethod
     def check_labels(
-        self, labels: Any, samples: int, task: Task, outputs: int, name: str = "labels"
+        self, labels: Any, count: int, signature: Signature, name: str = "labels"
     ) -> np.ndarray:
         """Return labels on the host, after a check that they are on the device and fit
         the task.
 
         Args:
-            labels: For classes, integers (samples,) from 0 to outputs - 1. For labels,
-                integers 0 and 1, (samples, outputs). For regression, finite numbers of
-                the backend's dtype, (samples, outputs).
-            samples: Their number.
-            task: The task.
-            outputs: The number of outputs of the network.
+            labels: For classes, integers (count,), each below the number of outputs.
+                For labels, integers 0 and 1, (count, outputs). For regression, finite
+                numbers of the backend's dtype, (count, outputs).
+            count: Their number.
+            signature: The signature of the network.
             name: The name of the labels in errors.
 
         Raises:

@@ -67,7 +67,7 @@ def make_chunk(
     """Return `chunk(state, data, steps) -> state, losses`, compiled where it can be.
 
     prepare: see `Preparation`. most_steps: the length of the longest chunk. data: the
-    inputs and labels to train on, `Preparation.fitted` and `Dataset.scaling`, on the
+    inputs and labels to train on, `Model.fitted` and the units, or None, on the
     device. steps: those of `step_inputs`, and of `draw_deformations` if there are any,
     on the host; `Backend.jit` copies them to the device, and may fill them up. losses:
     the loss of each step before its update, (k,), in which weights count. The state is
@@ -80,7 +80,7 @@ def make_chunk(
     def chunk(
         state: State, data: tuple[Any, ...], steps: tuple[Any, ...]
     ) -> tuple[State, Array]:
-        (inputs, labels, fitted, scaling), (numbers, kept, weights, rates, *drawn) = (
+        (inputs, labels, fitted, units), (numbers, kept, weights, rates, *drawn) = (
             data,
             steps,
         )
@@ -110,7 +110,7 @@ def make_chunk(
 
         taken = xp.take(labels, xp.reshape(numbers, (-1,)), axis=0)
         targets = task.encode(
-            taken, outputs, scaling, dtype=backend.dtype, device=backend.device, xp=xp
+            taken, outputs, units, dtype=backend.dtype, device=backend.device, xp=xp
         )
         targets = xp.reshape(targets, (k, batch_size, outputs))
         sample_bytes = features * np.dtype(backend.dtype_name).itemsize

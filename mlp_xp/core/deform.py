@@ -41,8 +41,8 @@ import numpy as np
 
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset, described
 from mlp_xp.core.functional import Array
+from mlp_xp.core.signature import Signature, described
 from mlp_xp.declared import ConfigError
 
 # adds 1 to the second word of Philox's key, where dropout has 0. The first word is the
@@ -54,17 +54,15 @@ MEAN, DEVIATION = 127.5, ((256**2 - 1) / 12) ** 0.5  # of a uniform byte
 ANGLE_BYTES = 16  # for the four numbers of an image's matrix, of 32 bits each
 
 
-def check_deformable(config: TrainConfig, dataset: Dataset) -> None:
+def check_deformable(config: TrainConfig, signature: Signature) -> None:
     """Raise ConfigError if inputs are to be deformed that are not grey images of bytes,
     (n, rows, columns).
 
     Floats are standardised pixel by pixel, so a stroke that moves to where there was
     none would be of any size.
     """
-    shape, takes_bytes = (
-        tuple(dataset.train_inputs.shape[1:]),
-        dataset.prepare.takes_bytes,
-    )
+    shape = signature.input_shape
+    takes_bytes = signature.preparation.takes_bytes
     if config.deform and not (len(shape) == 2 and takes_bytes):
         given = ("" if takes_bytes else "float ") + described(shape)
         fault = f"needs images in shades of grey, uint8 (n, rows, columns), not {given}"

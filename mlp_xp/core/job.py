@@ -13,10 +13,10 @@ from mlp_xp.core.chunk import make_chunk, step_inputs
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, check_dataset
 from mlp_xp.core.deform import check_deformable, draw_deformations
-from mlp_xp.core.functional import Array
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Network, count_parameters
 from mlp_xp.core.plan import Chunk, plan_epoch
+from mlp_xp.core.signature import Signature
 from mlp_xp.core.step import State
 from mlp_xp.errors import DatasetError
 
@@ -25,61 +25,63 @@ WARM_UP_EPOCH = -1  # the number that stands for the warm-up, which comes before
 
 
 class Job:
-    """What is trained, on which data and where.
+    """A configuration, a data set and a backend that fit together.
 
-    input_shape: that of one input. sizes: (n_0, ..., n_L), the features, the units of
-    each hidden layer, and the outputs. rows: the numbers of the training samples that
-    are trained on, int64 (n,). held_out: inputs and labels of the other ones, for
-    validation; empty without any. weights: those of all training samples, (samples, 1),
-    with a mean of 1 over `rows`; (samples, 0) if the data set has none. parameters: how
-    many weights and biases the network has. plan: the chunks of an epoch. total_steps:
-    the steps of the whole training, warm-up included. work: the multiply-adds of a
-    step's forward pass, samples x parameters.
+    Args:
+        config: The settings of training.
+        dataset: The data set, with arrays on the device of the backend.
+        backend: The array library.
+
+    Attributes:
+        sizes: (n_0, ..., n_L): the features, the units of each hidden layer, and the
+            outputs.
+        rows: The numbers of the training samples that are trained on, int64 (n,).
+        held_out: The other training samples, for validation; None if there are none.
+        weights: The weights of all training samples, (samples, 1), with a mean of 1
+            over `rows`; (samples, 0) if the data set has no weights.
+        parameters: The number of weights and biases of the network.
+        plan: The chunks of an epoch.
+        total_steps: The steps of the whole training, warm-up included.
+        work: The multiply-adds of a step's forward pass: samples x parameters.
+
+    Raises:
+        DatasetError: The data cannot be trained on; see `check_dataset`.
+        ConfigError: There are too few samples, or they cannot be deformed.
     """
 
     def __init__(self, config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
-        """Check that all of it fits together.
-
-        dataset: with arrays on the backend's device. Raises DatasetError for data that
-        cannot be trained on (see `check_dataset`), and ConfigError if there are too
-        few, or if they cannot be deformed.
-        """
         check_dataset(dataset, backend)
-        samples, *shape = dataset.train_inputs.shape
-        config.check_fits(samples)
-        check_deformable(config, dataset)
-        self.config, self.dataset, self.backend, self.input_shape = (
-            config,
-            dataset,
-            backend,
-            tuple(shape),
-        )
+        train = dataset.train
+        config.check_fits(len(train))
+        check_deformable(config, dataset.signature)
+        self.config = config
+        self.dataset = dataset
+        self.backend = backend
         self._step_config = config.compiled_settings()
-        self.sizes = layer_sizes(config, dataset)
+        self.sizes = layer_sizes(config, dataset.signature)
 
-        count = config.held_out(samples)
-        numbers = np.arange(samples - count, samples)
+        count = config.held_out(len(train))
+        numbers = np.arange(len(train) - count, len(train))
         if count and dataset.hold_out:
-            numbers = dataset.hold_out(
-                backend.to_numpy(dataset.train_labels), count, config.seed
-            )
-        self.rows = np.setdiff1d(np.arange(samples), numbers)
-        self.held_out: tuple[Array, ...] = ()
-        if len(numbers):
-            taken = backend.asarray(numbers)
-            self.held_out = tuple(
-                backend.xp.take(array, taken, axis=0) for array in dataset[:2]
-            )
+            labels = backend.to_numpy(train.labels)
+            numbers = dataset.hold_out(labels, count, config.seed)
+        self.rows = np.setdiff1d(np.arange(len(train)), numbers)
+        self.held_out = train.take(numbers, backend) if len(numbers) else None
 
-        self.weights = np.empty((samples, 0))
-        if dataset.weights is not None:
-            fits = dataset.weights.shape == (samples,) and dataset.weights.min() >= 0
-            mean = dataset.weights[self.rows].mean() if fits else 0.0
+        self.weights = np.empty((len(train), 0))
+        if train.weights is not None:
+            fits = train.weights.shape == (len(train),) and train.weights.min() >= 0
+            mean = train.weights[self.rows].mean() if fits else 0.0
             if not 0 < mean < math.inf:
                 raise DatasetError(
-                    "weights: give numbers of at least 0 for all samples, not all of them 0"
+                    "weights: give numbers of at least 0 for all samples, not all of "
+                    "them 0"
                 )
-            self.weights = dataset.weights[:, None] / mean
+            self.weights = train.weights[:, None] / mean
+
+        # The arrays of the signature, which are copied to the device once.
+        model = self.model(())
+        self._data = train.inputs, train.labels, model.fitted, model.units
 
         self.parameters = count_parameters(self.sizes)
         self.work = config.batch_size * self.parameters
@@ -96,17 +98,8 @@ class Job:
 
     def model(self, network: Network) -> Model:
         """Return a network of the job as a model."""
-        data = self.dataset
-        meaning = (
-            data.prepare,
-            data.task,
-            data.scaling,
-            self.input_shape,
-            data.class_names,
-            data.columns,
-            data.kind,
-        )
-        return Model(network, self.backend, self.config.activation, *meaning)
+        signature = self.dataset.signature
+        return Model(network, self.config.activation, signature, self.backend)
 
     def chunks(
         self, random: np.random.RandomState
@@ -141,33 +134,27 @@ class Job:
 
         first_step: the number of the first step in the job. The state is donated.
         """
-        dataset, backend = self.dataset, self.backend
+        signature, backend = self.dataset.signature, self.backend
         most_steps = max(chunk.steps for chunk in self.plan)
+        prepare = signature.preparation.function
         run_chunk = make_chunk(
-            self._step_config,
-            backend,
-            dataset.prepare.function,
-            dataset.task,
-            most_steps,
+            self._step_config, backend, prepare, signature.task, most_steps
         )
-        data = *dataset[:2], dataset.prepare.fitted, dataset.scaling
         dtype, (k, batch_size) = backend.dtype_name, samples.shape
         steps = step_inputs(
             self.config, dtype, samples, self.weights, first_step, self.total_steps
         )
         steps += draw_deformations(
-            self.config, dtype, self.input_shape, k, batch_size, first_step
+            self.config, dtype, signature.input_shape, k, batch_size, first_step
         )
-        state, losses = run_chunk(state, data, steps)
+        state, losses = run_chunk(state, self._data, steps)
         return state, backend.to_numpy(losses).astype(np.float64)
 
 
-def layer_sizes(config: TrainConfig, dataset: Dataset) -> tuple[int, ...]:
-    """Return (n_0, ..., n_L): the features, the units of each hidden layer, and the
-    outputs.
-    """
+def layer_sizes(config: TrainConfig, signature: Signature) -> tuple[int, ...]:
+    """Return the sizes of the layers, as `Job.sizes`."""
     return (
-        math.prod(dataset.train_inputs.shape[1:]),
+        math.prod(signature.input_shape),
         *config.hidden,
-        len(dataset.class_names),
+        len(signature.outputs),
     )

@@ -1,168 +1,211 @@
-"""A trained network with all that its numbers mean: how inputs become features, and
-what its outputs stand for.
+"""A trained network with its signature: how inputs become features, and what its
+outputs stand for.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial, update_wrapper
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache, partial, update_wrapper
+from typing import Any
 
 import numpy as np
 
 from mlp_xp.core.backend import Backend
-from mlp_xp.core.dataset import Preparation, described
 from mlp_xp.core.functional import Activation, Array
 from mlp_xp.core.network import Layer, Network, forward
-from mlp_xp.core.task import Evaluation, Scaling, Task, in_units
+from mlp_xp.core.signature import Preparation, Signature
+from mlp_xp.core.task import Evaluation, Units, in_units
 from mlp_xp.errors import MlpXpError, quoted
 
 
-class Model(NamedTuple):
-    """A trained network and everything that is needed to use it. All arrays are on the
-    device of its backend.
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained network, with everything that is needed to use it.
 
-    `mlp_xp.train` yields it in its reports, and `mlp_xp.load_run` reads it from the
+    `mlp_xp.train` gives it in its reports, and `mlp_xp.load_run` reads it from the
     folder of a run.
+
+    Example:
+        >>> model = load_run("runs/digits")
+        >>> model.predict(images[:3])
+        array(['7', '2', '1'], dtype='<U1')
     """
 
     network: Network
-    backend: Backend
+    """The weights and biases, on the device of the backend."""
     activation: str | Activation
-    prepare: Preparation
-    task: Task
-    scaling: Scaling
-    input_shape: tuple[int, ...]
-    """The shape of one input."""
-    class_names: tuple[str, ...]
-    columns: Any = None
-    kind: str = "arrays"
-    """This, the columns and the names are those of the `Dataset` that it was trained
-    on.
-    """
+    signature: Signature
+    """What its inputs and outputs are."""
+    backend: Backend
     source: str = "the network"
-    """What messages call it: the folder or file that it was read from."""
+    """Its name in messages: the folder or file that it was read from."""
     sha256: str = ""
     """The checksum in the file that it was read from; empty for a model in memory."""
 
     def __repr__(self) -> str:
-        many = f"{len(self.class_names)} {self.task.outputs_name}"
         return (
-            f"Model({quoted(self.source)}, network={self.network!r}, activation={self.activation!r}, "
-            f"{described(self.input_shape)}, {many})"
+            f"Model({quoted(self.source)}, network={self.network!r}, "
+            f"activation={self.activation!r}, {self.signature.in_words()})"
         )
 
-    def on(self, backend: Backend) -> "Model":
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each output: of a class, a label, or a number."""
+        return self.signature.outputs
+
+    @cached_property
+    def fitted(self) -> tuple[Array, ...]:
+        """The arrays of the preparation, on the device."""
+        fitted = self.signature.preparation.fitted
+        return tuple(self.backend.asarray(x, self.backend.dtype) for x in fitted)
+
+    @cached_property
+    def units(self) -> Units | None:
+        """The units of the numbers to predict, on the device."""
+        units = self.signature.units
+        if units is None:
+            return None
+        return Units(*(self.backend.asarray(x, self.backend.dtype) for x in units))
+
+    def on(self, backend: Backend) -> Model:
         """Return this model on another backend, whose dtype its numbers take."""
         if backend is self.backend:
             return self
-
-        def move(arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-            return tuple(
-                backend.asarray(self.backend.to_numpy(array), backend.dtype)
-                for array in arrays
-            )
-
-        network = tuple(Layer(*move(layer)) for layer in self.network)
-        prepare = self.prepare._replace(fitted=move(self.prepare.fitted))
-        return self._replace(
-            network=network,
-            backend=backend,
-            prepare=prepare,
-            scaling=move(self.scaling),
-        )
+        moved = []
+        for layer in self.network:
+            arrays = [self.backend.to_numpy(array) for array in layer]
+            moved.append(Layer(*(backend.asarray(x, backend.dtype) for x in arrays)))
+        return replace(self, network=tuple(moved), backend=backend)
 
     def predict(self, X: Any, /) -> Array:
-        """Predict from inputs X, (n, ...) as the network was trained on: NumPy arrays,
-        lists, or a library's arrays.
+        """Predict from inputs.
 
-        A library's array must be of one that `open_backend` knows, or have a namespace
-        of the standard. The computation is on its device, in the model's dtype, and so
-        is the result; all else is read by NumPy, for a NumPy array.
+        The computation is on the device of the inputs, in the model's dtype.
 
-        classes: the name of each sample's class, (n,); for other arrays than NumPy's,
-        which have no text, its number, int64: `class_names[number]` is the name.
-        labels: 0 or 1, int64 (n, labels). regression: numbers (n, outputs), or (n,) for
-        a single output.
+        Args:
+            X: Inputs (n, ...) as the network was trained on: a NumPy array, a list, or
+                an array of a library that `open_backend` knows, or that has a namespace
+                of the standard.
 
-        Raises DatasetError for a shape, dtype or range that does not fit, or a value
-        that is not finite, MlpXpError for outputs that are not finite, and
-        BackendError.
+        Returns:
+            For classes, the name of each sample's class, (n,). For other arrays than
+            NumPy's, which have no text, its number, int64: `class_names[number]` is the
+            name. For labels, 0 or 1, int64 (n, labels). For regression, numbers (n,
+            outputs), or (n,) for a single output. An array of the library of X, on its
+            device; a NumPy array for a list.
+
+        Raises:
+            DatasetError: A shape, dtype or range does not fit, or a value is not
+                finite.
+            MlpXpError: The outputs are not finite.
+            BackendError: The library of X cannot be used.
+
+        Example:
+            >>> load_run("runs/digits").predict(images[:3])
+            array(['7', '2', '1'], dtype='<U1')
         """
         model = self.on(self.backend.like(X))
-        return self.task.decide(
-            model.predictions(model.read(X)), self.class_names, xp=model.backend.xp
-        )
+        predictions = model.predictions(model.read(X))
+        names, xp = self.class_names, model.backend.xp
+        return self.signature.task.decide(predictions, names, xp=xp)
 
     def predict_proba(self, X: Any, /) -> Array:
-        """Return the probabilities of the classes, or of each label, (n, outputs), in
-        the order of `class_names`.
+        """Return the probabilities of the classes, or of each label.
 
-        X: as for `predict`. Raises as `predict` does, and MlpXpError for a regression.
+        Args:
+            X: Inputs, as for `predict`.
+
+        Returns:
+            Probabilities (n, outputs), in the order of `class_names`.
+
+        Raises:
+            MlpXpError: The network predicts numbers; or as for `predict`.
+
+        Example:
+            >>> load_run("runs/digits").predict_proba(images[:3]).shape
+            (3, 10)
         """
-        if self.task.floats:
-            raise MlpXpError(
-                f"a {self.task.name} has no probabilities; call predict for its numbers"
-            )
+        task = self.signature.task
+        if task.floats:
+            fault = f"a {task.name} has no probabilities"
+            raise MlpXpError(f"{fault}; call predict for its numbers")
         model = self.on(self.backend.like(X))
         return model.predictions(model.read(X))
 
     def read(self, X: Any, /) -> Array:
-        """Return X as inputs on the device of the model's backend. Raises DatasetError
-        as `predict` does.
+        """Return X as inputs on the device of the model's backend.
+
+        Raises:
+            DatasetError: As for `predict`.
         """
-        names, X = (
-            (self.columns.feature_names, self.columns.features(X))
-            if self.columns
-            else ((), X)
-        )
-        return self.backend.read(X, self.input_shape, self.prepare.takes_bytes, names)
+        if self.signature.columns:
+            X = self.signature.columns.features(X)
+        return self.backend.read(X, self.signature)
 
     def logits(self, inputs: Array, /) -> Array:
-        """Return the outputs of the last layer, (n, outputs) on the device; for classes
-        these are the logits.
+        """Return the outputs of the last layer; for classes these are the logits.
 
-        inputs: (n, *input_shape) on the device, bytes or what else `prepare` takes. A
-        function that a backend compiles may call this, and JAX can differentiate it;
-        PyTorch's autograd cannot, because it works in place. Raises DatasetError for
-        inputs of another dtype or shape, or not on the backend's device.
+        A function that a backend compiles may call this, and JAX can differentiate it.
+        PyTorch's autograd cannot, because it works in place.
+
+        Args:
+            inputs: Inputs (n, *input_shape) on the device, as the preparation takes
+                them.
+
+        Returns:
+            The outputs (n, outputs), on the device.
+
+        Raises:
+            DatasetError: The inputs have another dtype or shape, or are not on the
+                backend's device.
         """
-        self.backend.check_inputs(inputs, self.input_shape, self.prepare.takes_bytes)
-        logits = make_logits(self.activation, self.backend, self.prepare.function)
-        return logits(self.network, inputs, self.prepare.fitted)
+        self.backend.check_inputs(inputs, self.signature)
+        function = self.signature.preparation.function
+        logits = make_logits(self.activation, self.backend, function)
+        return logits(self.network, inputs, self.fitted)
 
     def predictions(self, inputs: Array, /) -> Array:
         """Return predictions (n, outputs) on the device: probabilities of the classes
-        or labels, or numbers.
+        or labels, or numbers in the units of the labels.
 
-        Numbers are in the units of the labels. inputs: as for `logits`. Raises as
-        `logits` does, and MlpXpError if the predictions are not finite.
+        Args:
+            inputs: As for `logits`.
+
+        Raises:
+            DatasetError: As for `logits`.
+            MlpXpError: The predictions are not finite.
         """
-        predictions = in_units(
-            compiled(self.task.link, self.backend)(self.logits(inputs)), self.scaling
-        )
+        link = compiled(self.signature.task.link, self.backend)
+        predictions = in_units(link(self.logits(inputs)), self.units)
         if not all_finite([predictions], self.backend):
             raise self.not_finite()
         return predictions
 
     def evaluate(self, inputs: Array, labels: Array, /) -> Evaluation:
-        """Return the loss and the figures of the task on inputs, as for `logits`, with
-        labels as in a `Dataset`.
+        """Return the loss and the figures of the task.
 
-        The loss of a network that has diverged is not finite. Raises as `logits` does,
-        and DatasetError for labels that are not the task's.
+        The loss of a network that has diverged is not finite.
+
+        Args:
+            inputs: As for `logits`.
+            labels: As in `Samples`.
+
+        Raises:
+            DatasetError: The inputs are as for `logits`, or the labels are not the
+                task's.
         """
-        backend, to_numpy = self.backend, self.backend.to_numpy
-        logits = to_numpy(self.logits(inputs))
-        values = backend.check_labels(
-            labels, inputs.shape[0], self.task, len(self.class_names)
-        )
-        return self.task.evaluate(logits, values, tuple(map(to_numpy, self.scaling)))
+        signature = self.signature
+        logits = self.backend.to_numpy(self.logits(inputs))
+        values = self.backend.check_labels(labels, inputs.shape[0], signature)
+        return signature.task.evaluate(logits, values, signature.units)
 
     def not_finite(self) -> MlpXpError:
         """Return the error for outputs, or a loss, that are not finite."""
         return MlpXpError(
-            "its outputs, or its loss, are not finite: an input or label is far outside the range of the training "
-            "data, or the training diverged",
+            "its outputs, or its loss, are not finite: an input or label is far "
+            "outside the range of the training data, or the training diverged",
             file=self.source,
             remedy="correct the data, or train again with a lower learning rate",
         )

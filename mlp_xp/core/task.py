@@ -21,10 +21,16 @@ from mlp_xp.core.losses import (
     softmax,
 )
 
-Scaling = tuple[Array, ...]
-"""For a network trained on standardised numbers: their mean and standard deviation,
-(outputs,) each. Otherwise ().
-"""
+
+class Units(NamedTuple):
+    """The units of numbers to predict, for a network that is trained on standardised
+    numbers: (number - mean) / deviation.
+    """
+
+    mean: Array
+    """Their mean over the training set, (outputs,)."""
+    deviation: Array
+    """Their standard deviation over the training set, (outputs,); 1 where it is 0."""
 
 
 class Evaluation(NamedTuple):
@@ -85,11 +91,11 @@ class Task(NamedTuple):
     link(z) - targets; see `losses`.
     """
     encode: Callable[..., Array]
-    """`encode(labels, outputs, scaling, dtype=, device=, xp=)`: a data set's labels to
+    """`encode(labels, outputs, units, dtype=, device=, xp=)`: a data set's labels to
     targets (n, outputs).
     """
     figures: Callable[..., dict[str, Any]]
-    """`figures(z, targets, scaling)`: fields of an `Evaluation`, from arrays on the
+    """`figures(z, targets, units)`: fields of an `Evaluation`, from arrays on the
     host.
     """
     decide: Callable[..., Array]
@@ -99,7 +105,7 @@ class Task(NamedTuple):
     pool: Callable[[np.ndarray], np.ndarray]
     """`pool(z)`: the z of several networks, float64 (networks, n, outputs) on the host,
     to the z of their ensemble, (n, outputs), whose predictions are the mean of theirs.
-    All networks must have the same scaling.
+    All networks must have the same units.
     """
     score_name: str
     """The field of an `Evaluation` of this task that is its `score`."""
@@ -124,16 +130,16 @@ class Task(NamedTuple):
         return f"<Task {self.name}>"
 
     def evaluate(
-        self, z: np.ndarray, labels: np.ndarray, scaling: Sequence[np.ndarray] = ()
+        self, z: np.ndarray, labels: np.ndarray, units: Units | None = None
     ) -> Evaluation:
         """Return the loss and the figures of z, (n, outputs), for labels as in a data
         set, all on the host.
         """
-        targets = self.encode(labels, z.shape[1], scaling, dtype=z.dtype, xp=np)
+        targets = self.encode(labels, z.shape[1], units, dtype=z.dtype, xp=np)
         # the loss shows it
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             loss = float(np.mean(self.loss(z, targets, xp=np)))
-            return Evaluation(loss, samples=len(z), **self.figures(z, targets, scaling))
+            return Evaluation(loss, samples=len(z), **self.figures(z, targets, units))
 
 
 # Classes: there is an output for each class, and each sample has one class.
@@ -142,7 +148,7 @@ class Task(NamedTuple):
 def one_hot(
     labels: Array,
     outputs: int,
-    scaling: Scaling = (),
+    units: Units | None = None,
     /,
     *,
     dtype: Any,
@@ -164,7 +170,7 @@ def one_hot(
 
 
 def _class_figures(
-    z: np.ndarray, targets: np.ndarray, _: Sequence[np.ndarray]
+    z: np.ndarray, targets: np.ndarray, _: Units | None
 ) -> dict[str, Any]:
     return {
         "accuracy": float(np.mean(np.argmax(z, axis=1) == np.argmax(targets, axis=1)))
@@ -205,18 +211,16 @@ CLASSES = Task(
 def as_numbers(
     labels: Array,
     outputs: int,
-    scaling: Scaling,
+    units: Units | None,
     /,
     *,
     dtype: Any,
     device: Any = None,
     xp: Any,
 ) -> Array:
-    """Return the labels t, (n, outputs), in a dtype, or (t - mean) / deviation with a
-    scaling.
-    """
+    """Return the labels t, (n, outputs), in a dtype, standardised if there are units."""
     t = xp.astype(labels, dtype)
-    return (t - scaling[0]) / scaling[1] if scaling else t
+    return (t - units.mean) / units.deviation if units else t
 
 
 def _probabilities(z: Array, /, *, xp: Any) -> Array:
@@ -224,7 +228,7 @@ def _probabilities(z: Array, /, *, xp: Any) -> Array:
 
 
 def _label_figures(
-    z: np.ndarray, targets: np.ndarray, _: Sequence[np.ndarray]
+    z: np.ndarray, targets: np.ndarray, _: Units | None
 ) -> dict[str, Any]:
     right = (z > 0) == (targets > 0)
     return {
@@ -273,15 +277,16 @@ def _unchanged(z: Array, /, *, xp: Any) -> Array:
     return z
 
 
-def in_units(predictions: Array, scaling: Scaling, /) -> Array:
-    """Undo the scaling of predictions, (n, outputs): predictions * deviation + mean;
-    without one they are unchanged.
+def in_units(predictions: Array, units: Units | None, /) -> Array:
+    """Return standardised predictions, (n, outputs), in their units.
+
+    Without units they are unchanged.
     """
-    return predictions * scaling[1] + scaling[0] if scaling else predictions
+    return predictions * units.deviation + units.mean if units else predictions
 
 
 def _number_figures(
-    z: np.ndarray, targets: np.ndarray, scaling: Sequence[np.ndarray]
+    z: np.ndarray, targets: np.ndarray, units: Units | None
 ) -> dict[str, Any]:
     # NumPy adds up float32 columns one by one
     z, targets = z.astype(np.float64), targets.astype(np.float64)
@@ -292,7 +297,7 @@ def _number_figures(
     residual, total = (np.sum(x * x, axis=0) for x in (error, centred))
     r2s = np.where(total > 0, 1 - residual / total, residual == 0)
     rmses = np.sqrt(residual / len(z)) * (
-        scaling[1].astype(np.float64) if scaling else 1.0
+        units.deviation.astype(np.float64) if units else 1.0
     )
     means = {"r2": float(np.mean(r2s)), "rmse": float(np.mean(rmses))}
     return {**means, "r2s": tuple(r2s.tolist()), "rmses": tuple(rmses.tolist())}

@@ -223,7 +223,7 @@ def _report(
         None,
     )
     if job.held_out and position.sample == len(job.rows):  # at the end of an epoch
-        validation = model.evaluate(*job.held_out)
+        validation = model.evaluate(job.held_out.inputs, job.held_out.labels)
 
         # the first number counts before the second
         def rank(result: Evaluation | Best) -> tuple[float, float]:
@@ -237,8 +237,8 @@ def _report(
             best = Best(
                 model.network, validation.score, position.epoch, validation.loss
             )
-    if data.test_inputs is not None:
-        test = model.evaluate(data.test_inputs, data.test_labels)
+    if data.test is not None:
+        test = model.evaluate(data.test.inputs, data.test.labels)
     for which, found in (("held-out", validation), ("test", test)):
         # the last update diverged, which no loss of a step shows
         if found and not math.isfinite(found.loss):

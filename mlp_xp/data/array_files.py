@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import fault, open_file
-from mlp_xp.data.samples import Format, Part, Samples, has_suffix
+from mlp_xp.data.samples import Format, Part, RawSamples, has_suffix
 from mlp_xp.errors import DatasetError, MlpXpWarning, some
 
 # The names of the arrays of each part, inputs before labels; a file may use any case.
@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 
 def read_array_files(
     path: Path, how: Origin | None = None, known: object = None
-) -> Samples:
+) -> RawSamples:
     """Read a .npz archive or a folder of .npy files.
 
     The arrays are x_train and y_train, and x_test and y_test if there is a test set.
@@ -70,7 +70,7 @@ def read_array_files(
             MlpXpWarning(f"arrays that are not used: {some(unused)}", file=path),
             stacklevel=4,
         )
-    return Samples(train, _part(arrays, TEST, path))
+    return RawSamples(train, _part(arrays, TEST, path))
 
 
 def _twice(name: str, path: Path) -> DatasetError:

@@ -1,4 +1,4 @@
-"""Samples to a data set: features, labels of a task, a test set, standardisation.
+"""RawSamples to a data set: features, labels of a task, a test set, standardisation.
 
 Everything that would train to nonsense is refused here, with its row and column: NaN, a
     single class, other lengths.
@@ -15,9 +15,16 @@ import numpy as np
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.reading import dtype_name, read_features
 from mlp_xp.core.backend import Backend
-from mlp_xp.core.dataset import BYTES, PREPARATIONS, Dataset, Preparation, described
+from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.core.functional import Array
-from mlp_xp.core.task import Scaling
+from mlp_xp.core.signature import (
+    BYTES,
+    PREPARATIONS,
+    Preparation,
+    Signature,
+    described,
+)
+from mlp_xp.core.task import Units
 from mlp_xp.data.columns import Column, Columns, Table
 from mlp_xp.data.frames import table_of, take_labels
 from mlp_xp.data.labels import (
@@ -29,7 +36,7 @@ from mlp_xp.data.labels import (
     read_labels,
 )
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.samples import Part, Samples
+from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.data.splitting import hold_out, split_as
 from mlp_xp.data.weights import balanced_weights, read_weights
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, some
@@ -122,7 +129,7 @@ def from_arrays(
     classes = None if class_names is None else tuple(map(str, class_names))
     known = Columns(tuple(map(Column, names))) if names and table is None else None
     part = Part(X if table is None else table, labels, weights=sample_weight)
-    samples = Samples(
+    samples = RawSamples(
         part,
         held,
         "arrays" if table is None else "columns",
@@ -163,7 +170,7 @@ def check_index(X: Any, y: Any, what: str) -> None:
 
 
 def to_dataset(
-    samples: Samples,
+    samples: RawSamples,
     backend: Backend,
     how: Origin,
     *,
@@ -248,64 +255,69 @@ def to_dataset(
             fault = f"all {len(y)} rows are of the class {meaning.names[int(y[0])]!r}"
             raise DatasetError(fault, remedy="give at least two classes", setting="y")
     is_image = x.dtype == backend.xp.uint8 and len(x.shape) > 2
-    prepare = BYTES if standardize is None else Preparation(PREPARATIONS["unchanged"])
+    preparation = BYTES
+    if standardize is not None:
+        preparation = Preparation(PREPARATIONS["unchanged"])
     if standardize or (standardize is None and not is_image):
-        fitted = _fit(samples, "X", backend.to_numpy(x), names, backend)
-        prepare = Preparation(PREPARATIONS["standardize"], fitted)
-    scaled = task.floats and how.scale_targets
-    dtype = backend.dtype if task.floats else None
-    return Dataset(
-        *(
-            x,
-            backend.asarray(y, dtype),
-            test_x,
-            None if test_y is None else backend.asarray(test_y, dtype),
-        ),
-        meaning.names,
-        prepare=prepare,
+        dtype = backend.dtype_name
+        fitted = _fit(samples, "X", backend.to_numpy(x), names, dtype)
+        preparation = Preparation(PREPARATIONS["standardize"], fitted)
+    units = None
+    if task.floats and how.scale_targets:
+        units = Units(*_fit(samples, "y", y, meaning.names, backend.dtype_name))
+    signature = Signature(
+        input_shape=tuple(x.shape[1:]),
+        outputs=meaning.names,
         task=task,
-        kind=samples.kind,
+        preparation=preparation,
         columns=samples.columns,
-        scaling=_fit(samples, "y", y, meaning.names, backend) if scaled else (),
-        hold_out=hold_out,
-        weights=weights,
+        units=units,
+        form=samples.form,
     )
+    label_dtype = backend.dtype if task.floats else None
+    train_part = Samples(x, backend.asarray(y, label_dtype), weights)
+    test_part = None
+    if test_y is not None:
+        test_part = Samples(test_x, backend.asarray(test_y, label_dtype))
+    return Dataset(train_part, test_part, signature, hold_out=hold_out)
 
 
 def _fit(
-    samples: Samples,
+    samples: RawSamples,
     what: str,
     values: np.ndarray,
     names: Sequence[str],
-    backend: Backend,
-) -> tuple[Array, Array]:
-    """Return the mean and the standard deviation of the columns of X or y on the
-    device; 1 for a deviation of 0.
+    dtype: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and the standard deviation of the columns of X or y in a dtype; 1
+    for a deviation of 0.
     """
-    mean, deviation = fit_scaling(values, backend.dtype_name, exact=what == "y")
+    mean, deviation = fit_scaling(values, dtype, exact=what == "y")
     file, setting = samples.train.file, None if samples.train.file else what
-    warn_if_rounded(
-        (mean, deviation), backend.dtype_name, names, file=file, setting=setting
-    )
-    return backend.asarray(mean, backend.dtype), backend.asarray(
-        np.where(deviation, deviation, 1.0), backend.dtype
-    )
+    warn_if_rounded(mean, deviation, dtype, names, file=file, setting=setting)
+    deviation = np.where(deviation, deviation, 1.0)
+    with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite
+        return mean.astype(dtype), deviation.astype(dtype)
 
 
 def warn_if_rounded(
-    scaling: Scaling, dtype: str, names: Sequence[str] | None, **place: Any
+    mean: np.ndarray,
+    deviation: np.ndarray,
+    dtype: str,
+    names: Sequence[str] | None,
+    **place: Any,
 ) -> None:
     """Warn of columns whose values are equal, or equal after rounding to a dtype.
 
-    scaling: their mean and deviation; empty: nothing is checked. place: where they are,
-        as the arguments of a `Fault`.
+    Args:
+        mean: The mean of each column.
+        deviation: The standard deviation of each column.
+        dtype: The dtype.
+        names: The names of the columns; None if they have none.
+        place: Where they are, as the arguments of an `MlpXpWarning`.
     """
-    if (
-        scaling
-        and (
-            lost := np.abs(scaling[0]) * np.finfo(dtype).eps >= COARSE * scaling[1]
-        ).any()
-    ):
+    lost = np.abs(mean) * np.finfo(dtype).eps >= COARSE * deviation
+    if lost.any():
         columns = [names[i] if names else i for i in np.flatnonzero(lost).tolist()]
         fault = f"columns {some(columns, SHOWN)}: the values are equal, or differ in digits that {dtype} rounds away"
         remedy = "leave these columns out" + ", use float64, or subtract the mean" * (
@@ -354,7 +366,9 @@ def fit_scaling(
     return np.ldexp(mean, exponents), np.where(least == most, 0.0, deviation)
 
 
-def _labels(samples: Samples, part: Part, meaning: Meaning, backend: Backend) -> Labels:
+def _labels(
+    samples: RawSamples, part: Part, meaning: Meaning, backend: Backend
+) -> Labels:
     """Return the labels of a part as `read_labels` does, one for each row of its table.
     Raises DatasetError.
     """
@@ -367,7 +381,7 @@ def _labels(samples: Samples, part: Part, meaning: Meaning, backend: Backend) ->
     return labels
 
 
-def _features(samples: Samples, part: Part, rows: int, backend: Backend) -> Array:
+def _features(samples: RawSamples, part: Part, rows: int, backend: Backend) -> Array:
     """Return the inputs of a part on the device. rows: the number of its labels. Raises
     DatasetError.
     """

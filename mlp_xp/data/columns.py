@@ -18,7 +18,14 @@ import numpy as np
 
 from mlp_xp.core.functional import Array
 from mlp_xp.data.reading import FLAGS, MISSING, number_of
-from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, Words, some
+from mlp_xp.errors import (
+    Argument,
+    DatasetError,
+    MlpXpWarning,
+    Words,
+    first_difference,
+    some,
+)
 
 TEXT = np.dtypes.StringDType()
 MOSTLY = 0.9  # text is one of numbers, or of dates, if this share of its values is
@@ -113,8 +120,7 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a table as features. `Dataset` and `Model` hold it; the core knows
-    `feature_names` and `features`.
+    """The columns of a table as features. A `Signature` holds it.
 
     Two are equal if they make the same features.
     """
@@ -129,6 +135,37 @@ class Columns:
     """As in the `Table`: other files are read in the same way, also if they have no
     decimals.
     """
+
+    def difference(self, other: Self) -> str:
+        """Describe the first difference that makes other features of the same table.
+        Empty if there is none.
+        """
+        kinds = [each.kind for each in self.columns]
+        other_kinds = [each.kind for each in other.columns]
+        fills = [each.fill for each in self.columns if each.flagged]
+        other_fills = [each.fill for each in other.columns if each.flagged]
+        return first_difference(
+            [
+                ("columns", self.feature_names, other.feature_names),
+                ("kinds of columns", kinds, other_kinds),
+                ("medians of columns with gaps", fills, other_fills),
+            ]
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Return the columns as JSON values."""
+        columns = []
+        for each in self.columns:
+            columns.append({**each._asdict(), "levels": list(each.levels)})
+        return {"columns": columns, "decimal_commas": self.decimal_commas}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Self:
+        """Return the columns of a record."""
+        columns = []
+        for each in record["columns"]:
+            columns.append(Column(**{**each, "levels": tuple(each["levels"])}))
+        return cls(tuple(columns), decimal_commas=record["decimal_commas"])
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import UNNAMED, Dataset
+from mlp_xp.core.functional import Array
 from mlp_xp.core.model import Model
 from mlp_xp.data import array_files, mnist_files, pictures, tables
 from mlp_xp.data.arrays import check_index, to_dataset
@@ -18,7 +19,7 @@ from mlp_xp.data.frames import columns_of, table_of, take_labels
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import visible_names
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.data.samples import Format, Part, Samples
+from mlp_xp.data.samples import Format, Part, RawSamples
 from mlp_xp.data.tables import split_names
 from mlp_xp.errors import DatasetError, nearest, quoted
 
@@ -88,23 +89,27 @@ def load_dataset(
         samples = mnist_files.read_files(files, source)
     else:
         name, samples = str(path.absolute()), row.read(path, origin, None)
-    dataset = to_dataset(samples, backend, origin)._replace(name=name)
-    x, test_x = dataset.train_inputs, dataset.test_inputs
-    if (
-        test_x is not None
-        and x.shape == test_x.shape
-        and bool((backend.to_numpy(x) == backend.to_numpy(test_x)).all())
-    ):
+    dataset = replace(to_dataset(samples, backend, origin), name=name)
+    if dataset.test is not None:
+        _check_test(dataset.train.inputs, dataset.test.inputs, backend, path)
+    if row.is_own:
+        return replace(dataset, origin=origin)
+    return replace(dataset, hold_out=None)
+
+
+def _check_test(
+    inputs: Array, test_inputs: Array, backend: Backend, path: Path
+) -> None:
+    """Raise DatasetError if the test set is the training set."""
+    if inputs.shape != test_inputs.shape:
+        return
+    if (backend.to_numpy(inputs) == backend.to_numpy(test_inputs)).all():
         raise DatasetError(
-            "the test set is the training set: testing on the training set says nothing about other samples",
+            "the test set is the training set: testing on the training set says "
+            "nothing about other samples",
             remedy="give a test set of its own",
             file=path,
         )
-    return (
-        dataset._replace(origin=origin)
-        if row.is_own
-        else dataset._replace(hold_out=None)
-    )
 
 
 def is_own(name_or_folder: str | os.PathLike[str], how: Origin) -> bool:
@@ -128,28 +133,23 @@ def load_to_evaluate(data: Any, model: Model, how: Origin) -> Dataset:
     unused: dict[str, Any] = dict.fromkeys(
         ("exclude", "cv", "fold", "sample_weight", "class_weight")
     )
-    how = replace(
-        how, task=model.task.name, test_fraction=0.0, scale_targets=False, **unused
-    )
+    task = model.signature.task.name
+    how = replace(how, task=task, test_fraction=0.0, scale_targets=False, **unused)
     path = Path(data) if isinstance(data, str | os.PathLike) else None
     samples = (
         _take_for(data, model, how) if path is None else _read_for(path, model, how)
     )
-    samples = replace(
-        samples, train=samples.test or samples.train, test=None, columns=model.columns
-    )
+    part = samples.test or samples.train
+    columns, outputs = model.signature.columns, model.signature.outputs
+    samples = replace(samples, train=part, test=None, columns=columns)
     dataset = to_dataset(
-        samples, model.backend, how, standardize=False, trained=model.class_names
+        samples, model.backend, how, standardize=False, trained=outputs
     )
-    inputs, labels = dataset[:2]
-    return dataset._replace(
-        test_inputs=inputs,
-        test_labels=labels,
-        name=str(path.absolute()) if path else UNNAMED,
-    )
+    name = str(path.absolute()) if path else UNNAMED
+    return replace(dataset, test=dataset.train, name=name)
 
 
-def _read_for(path: Path, model: Model, how: Origin) -> Samples:
+def _read_for(path: Path, model: Model, how: Origin) -> RawSamples:
     """Return samples in files in the form of a network's training data. Raises
     DatasetError.
     """
@@ -157,19 +157,18 @@ def _read_for(path: Path, model: Model, how: Origin) -> Samples:
     if _meaningless(row, how) or (row is tables.FORMAT and how.label is None):
         fault = f"holds {row.holds}, which cannot be read as the run's own data were"
         raise DatasetError(fault, remedy="give data in the same form", file=path)
-    return row.read(path, how, model.columns)
+    return row.read(path, how, model.signature.columns)
 
 
-def _take_for(data: Any, model: Model, how: Origin) -> Samples:
+def _take_for(data: Any, model: Model, how: Origin) -> RawSamples:
     """Return samples in memory for a network, by the names of the columns that it
     knows. Raises DatasetError.
     """
     if isinstance(data, tuple | list) and len(data) == 2:
         check_index(data[0], data[1], "y")
-        X, outputs = data[0], model.class_names
-        is_named = not model.task.exclusive and outputs != tuple(
-            map(str, range(len(outputs)))
-        )
+        X, outputs = data[0], model.signature.outputs
+        numbers = tuple(map(str, range(len(outputs))))
+        is_named = not model.signature.task.exclusive and outputs != numbers
         labels, names = take_labels("y", data[1], outputs if is_named else ())
     elif (found := columns_of(data)[0]) and how.label is not None:
         X, (labels, names) = (
@@ -180,10 +179,11 @@ def _take_for(data: Any, model: Model, how: Origin) -> Samples:
         raise DatasetError(
             "has no labels that are known", remedy="give (X, y)", setting="data"
         )
-    table = table_of(X, "X", model.columns.names) if model.columns else None
+    columns = model.signature.columns
+    table = table_of(X, "X", columns.names) if columns else None
     if table is None:
-        return Samples(Part(X, labels), label_names=names)
-    return Samples(Part(table, labels), kind="columns", label_names=names)
+        return RawSamples(Part(X, labels), label_names=names)
+    return RawSamples(Part(table, labels), form="columns", label_names=names)
 
 
 def _format_of(name_or_folder: str | os.PathLike[str], how: Origin) -> Format:

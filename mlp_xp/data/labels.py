@@ -18,7 +18,7 @@ from mlp_xp.backends.reading import NUMBERS, check_numbers, error_at, on_host
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, TASKS, Task
 from mlp_xp.data.reading import FLAGS, MISSING, in_order, number_of
-from mlp_xp.data.samples import Part, Samples
+from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, some
 
 SHOWN = 5  # names in a message
@@ -38,7 +38,7 @@ class Meaning(NamedTuple):
     texts: tuple[str, ...] = ()
 
 
-def labels_of(samples: Samples, part: Part, backend: Backend) -> Labels:
+def labels_of(samples: RawSamples, part: Part, backend: Backend) -> Labels:
     """Return the labels of a part on the host, text without spaces around it. Raises
     DatasetError for a missing one.
     """
@@ -65,7 +65,7 @@ def labels_of(samples: Samples, part: Part, backend: Backend) -> Labels:
     y = np.strings.strip(y) if y.dtype.kind == "U" else y
     texts = (
         np.unique(y).tolist()
-        if samples.kind == "columns" and part.file and y.dtype.kind == "U"
+        if samples.form == "columns" and part.file and y.dtype.kind == "U"
         else []
     )
     # A minus is a class beside a plus.
@@ -83,7 +83,10 @@ def labels_of(samples: Samples, part: Part, backend: Backend) -> Labels:
 
 
 def meaning_of(
-    samples: Samples, y: Labels, task: str | None, trained: Sequence[str] | None = None
+    samples: RawSamples,
+    y: Labels,
+    task: str | None,
+    trained: Sequence[str] | None = None,
 ) -> Meaning:
     """Return what labels mean. task: a key of TASKS; by default it is guessed. trained:
     the outputs of a network.

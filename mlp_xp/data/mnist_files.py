@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import fault, open_file, visible_names
 from mlp_xp.data.registry import DATASETS, IDX_FILES, Source
-from mlp_xp.data.samples import Format, Part, Samples, has_suffix
+from mlp_xp.data.samples import Format, Part, RawSamples, has_suffix
 from mlp_xp.data.tables import WORDS, find_table
 from mlp_xp.errors import DatasetError
 
@@ -28,13 +28,13 @@ Bytes = npt.NDArray[np.uint8]
 File = Path | zipfile.Path
 
 
-def read_files(files: Sequence[File], source: Source) -> Samples:
+def read_files(files: Sequence[File], source: Source) -> RawSamples:
     """Read four IDX files, or two CSV files, the training set first. Raises
     DatasetError, which names the file.
     """
     half = len(files) // 2
     train, test = (_read_part(part, source) for part in (files[:half], files[half:]))
-    return Samples(train, test, class_names=source.class_names)
+    return RawSamples(train, test, class_names=source.class_names)
 
 
 def _read_part(files: Sequence[File], source: Source) -> Part:
@@ -118,7 +118,7 @@ def _are_idx(names: Sequence[str]) -> bool:
     return any(f"{name.removesuffix('.gz')}.gz" in IDX_FILES for name in names)
 
 
-def _read_folder(folder: Path, how: Origin, known: object) -> Samples:
+def _read_folder(folder: Path, how: Origin, known: object) -> RawSamples:
     if _are_idx(visible_names(folder)):
         files = [
             file if file.exists() else file.with_suffix("")

@@ -13,7 +13,7 @@ import numpy as np
 from mlp_xp.data.ink import Bytes, prepare_image
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import fault, in_order, visible_names
-from mlp_xp.data.samples import Format, Part, Samples
+from mlp_xp.data.samples import Format, Part, RawSamples
 from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, quoted, some
 
 GIVE = (
@@ -25,7 +25,7 @@ GIVE = (
 # Folders of pictures as a data set.
 
 
-def read_picture_folder(folder: Path, how: Origin, known: object = None) -> Samples:
+def read_picture_folder(folder: Path, how: Origin, known: object = None) -> RawSamples:
     """Read a folder with a subfolder of pictures for each class, or with `train` and
     `test` that each are like that.
 
@@ -67,8 +67,10 @@ def read_picture_folder(folder: Path, how: Origin, known: object = None) -> Samp
             np.split(images, [len(labels[0])]), labels, places, strict=False
         )
     )
-    kind = "resized pictures" if how.picture_size else "pictures"
-    return Samples(train, test[0] if test else None, kind, class_names=tuple(parts[0]))
+    form = "resized pictures" if how.picture_size else "pictures"
+    return RawSamples(
+        train, test[0] if test else None, form, class_names=tuple(parts[0])
+    )
 
 
 def _pictures_by_class(folder: Path) -> dict[str, list[Path]]:
@@ -139,12 +141,12 @@ class Pictures(NamedTuple):
 
 
 def read_pictures(
-    paths: Sequence[Path], shape: tuple[int, ...], kind: str = "arrays"
+    paths: Sequence[Path], shape: tuple[int, ...], form: str = "arrays"
 ) -> Pictures:
     """Read picture files, and those in folders, as images uint8 of a shape, (rows,
     columns) or (rows, columns, 3).
 
-    kind: how the network's own were read, as in `Dataset.kind`. "pictures": as they
+    form: how the network's own were read, as in `Signature.form`. "pictures": as they
     are; another size is a fault, and so is a picture in colour where the shape is that
     of grey ones. "resized pictures": resized. Else as images of MNIST, see
     `ink.prepare_image`; a picture without ink is then a fault.
@@ -156,7 +158,7 @@ def read_pictures(
     """
 
     def read(path: Path) -> Bytes:
-        if "pictures" not in kind:
+        if "pictures" not in form:
             # white ink with nothing behind it shows on black alone
             for paper in ("white", "black"):
                 image = prepare_image(read_image(path, paper=paper), size=shape[0])
@@ -165,7 +167,7 @@ def read_pictures(
             fault = "has no ink that stands out from the paper"
             raise DatasetError(fault, remedy="give one digit or letter", file=path)
         image = read_image(
-            path, (shape[0], shape[1]) if kind == "resized pictures" else None
+            path, (shape[0], shape[1]) if form == "resized pictures" else None
         )
         if image.ndim < len(shape):
             image = np.broadcast_to(image[..., None], (*image.shape, 3))

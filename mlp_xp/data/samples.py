@@ -31,13 +31,13 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Samples:
+class RawSamples:
     """A training set, perhaps a test set, and what is known about both."""
 
     train: Part
     test: Part | None = None
-    kind: str = "arrays"
-    """arrays, columns of a table, or pictures: as in `Dataset.kind`."""
+    form: str = "arrays"
+    """As `Signature.form`."""
     columns: Columns | None = None
     """How the columns of a table become features, once that is known."""
     label_names: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ class Samples:
                 raise
             if error.setting != "X" and error.column is None and len(names) == 1:
                 error.column = names[0]
-            if error.row is not None and self.kind == "columns":
+            if error.row is not None and self.form == "columns":
                 lines = part.inputs.lines
                 error.line, error.row = (
                     (lines[error.row], None) if len(lines) else (None, error.row + 1)
@@ -91,7 +91,7 @@ class Format(NamedTuple):
     """`is_it(path, names, how)`: whether a path is in this form. names: those in the
     folder, or the file's own.
     """
-    read: Callable[[Path, Origin, Columns | None], Samples]
+    read: Callable[[Path, Origin, Columns | None], RawSamples]
     """`read(path, how, known)`. known: the columns of a table that a network was
     trained on; by default all.
     """

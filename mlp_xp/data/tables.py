@@ -30,7 +30,7 @@ from mlp_xp.data.reading import (
     open_file,
     visible_names,
 )
-from mlp_xp.data.samples import Format, Part, Samples, has_suffix
+from mlp_xp.data.samples import Format, Part, RawSamples, has_suffix
 from mlp_xp.errors import DatasetError, MlpXpWarning, some
 
 # A file is for training or for testing if its name has one of these words, between
@@ -53,7 +53,7 @@ MARKS = {
 BLOCK = 4096  # rows of CSV that are read at once
 
 
-def read_tables(path: Path, how: Origin, known: Columns | None = None) -> Samples:
+def read_tables(path: Path, how: Origin, known: Columns | None = None) -> RawSamples:
     """Read a table with a header, or a folder with two, for training and for testing,
     with the same columns.
 
@@ -110,7 +110,7 @@ def read_tables(path: Path, how: Origin, known: Columns | None = None) -> Sample
             else None
         )
     part = Part(table, y, path, weigh)
-    return Samples(
+    return RawSamples(
         part, None, "columns", label_names=tuple(labels), weight_names=tuple(weights)
     )
 

@@ -30,11 +30,11 @@ from sklearn.utils.validation import (
 
 from mlp_xp.backends import DTYPES
 from mlp_xp.core.backend import Backend
-from mlp_xp.core.dataset import Preparation, unchanged
 from mlp_xp.core.functional import Array
 from mlp_xp.core.model import Model, compiled, copy_network, make_logits
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.optimizers import OPTIMIZERS
+from mlp_xp.core.signature import Preparation, Signature, unchanged
 from mlp_xp.core.step import State
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION
 from mlp_xp.data.columns import Column, Columns
@@ -408,19 +408,16 @@ class _MLP(BaseEstimator):
             getattr(self, "feature_names_in_", ()),
         )
         known = Columns(tuple(map(Column, columns))) if len(columns) else None
-        facts = (
-            backend,
-            activation,
-            Preparation(unchanged),
-            task,
-            (),
-            (self.n_features_in_,),
-            tuple(names),
-            known,
+        signature = Signature(
+            input_shape=(self.n_features_in_,),
+            outputs=tuple(names),
+            task=task,
+            preparation=Preparation(unchanged),
+            columns=known,
         )
-        write_onnx(
-            [Model(network, *facts, source=type(self).__name__)], Path(path), dtype
-        )
+        name = type(self).__name__
+        model = Model(network, activation, signature, backend, source=name)
+        write_onnx([model], Path(path), dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         """Keep arrays as NumPy arrays, so that a model loads where its library or its

@@ -15,11 +15,11 @@ import numpy as np
 
 from mlp_xp import __version__
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.dataset import standardize
 from mlp_xp.core.functional import Array
 from mlp_xp.core.model import Model, logits_of
 from mlp_xp.core.network import Layer
-from mlp_xp.core.task import in_units
+from mlp_xp.core.signature import Preparation, standardize
+from mlp_xp.core.task import Units, in_units
 from mlp_xp.data.arrays import warn_if_rounded
 from mlp_xp.data.reading import FLAGS, MISSING
 from mlp_xp.errors import MlpXpError, not_installed, one_line, quoted
@@ -50,7 +50,7 @@ def write_onnx(models: Sequence[Model], path: Path, dtype: str | None = None) ->
     """Write networks, whose predictions are the mean of theirs, to an ONNX file,
     completely or not at all.
 
-    models: one or more that fit together, as `runs.checkpoints.check_fit` says. dtype:
+    models: one or more that fit together, as `runs.ensembles.check_fit` says. dtype:
     "float64" or "float32", for the computation; None for that of each model. Warns of
     columns whose values the dtype rounds away. Raises MlpXpError for a path without
     `.onnx`, a missing library, numbers that the dtype does not hold, or a graph that
@@ -81,9 +81,9 @@ def write_onnx(models: Sequence[Model], path: Path, dtype: str | None = None) ->
             for pair in zip(models, features, strict=True)
         ]
         predictions = sum(each[1:], each[0]) / len(each)
-        outputs = {} if first.task.floats else {"probabilities": predictions}
-        outputs[first.task.outputs_name] = first.task.decide(
-            predictions, first.class_names, xp=xp
+        outputs = {} if first.signature.task.floats else {"probabilities": predictions}
+        outputs[first.signature.task.outputs_name] = first.signature.task.decide(
+            predictions, first.signature.outputs, xp=xp
         )
         wrong = "the name of a column is empty, or that of another part of the graph; rename it, and train again"
         graph = xp.build(inputs, outputs)
@@ -103,22 +103,27 @@ def _in_dtype(model: Model, name: str) -> Model:
     """
     with np.errstate(all="ignore"):
         moved = model.on(open_backend("numpy", dtype=name))
-        fitted = moved.prepare.fitted if moved.prepare.function is standardize else ()
-        inverses = (1 / deviation for deviation in fitted[1:] + moved.scaling[1:])
-        numbers = (*chain(*moved.network), *fitted, *moved.scaling, *inverses)
+        preparation = moved.signature.preparation
+        fitted = moved.fitted if preparation.function is standardize else ()
+        pairs = [pair for pair in (fitted, moved.units) if pair]
+        numbers = [*chain(*moved.network)]
+        for shift, scale in pairs:
+            numbers += [shift, scale, 1 / scale]
     if name != model.backend.dtype_name:
         if not all(np.isfinite(each).all() for each in numbers):
             raise MlpXpError(
                 f"{quoted(model.source)}: {name} does not hold its numbers",
                 remedy="export it in float64",
             )
-        warn_if_rounded(
-            fitted,
-            name,
-            model.columns and model.columns.feature_names,
-            file=model.source,
-        )
-        warn_if_rounded(moved.scaling, name, model.class_names, file=model.source)
+        signature, source = model.signature, model.source
+        if fitted:
+            shift, scale = fitted
+            names = signature.feature_names
+            warn_if_rounded(shift, scale, name, names, file=source)
+        if moved.units:
+            mean, deviation = moved.units
+            names = signature.outputs
+            warn_if_rounded(mean, deviation, name, names, file=source)
     return moved
 
 
@@ -142,8 +147,8 @@ def _inputs(
             for name, each in dtypes.items()
         }
         return inputs, inputs
-    shape = (len(kinds),) if kinds else models[0].input_shape
-    takes_bytes = any(model.prepare.takes_bytes for model in models)
+    shape = (len(kinds),) if kinds else models[0].signature.input_shape
+    takes_bytes = any(model.signature.preparation.takes_bytes for model in models)
     matrix = xp.argument(shape=(ROWS, *shape), dtype=xp.uint8 if takes_bytes else dtype)
     return {MATRIX: matrix}, {name: matrix[:, i] for i, name in enumerate(kinds)}
 
@@ -155,10 +160,10 @@ def _kinds(models: Sequence[Model]) -> dict[str, str]:
     Raises MlpXpError for a column that models read in different ways.
     """
     kinds: dict[str, str] = {}
-    different = {model.columns for model in models}
-    if all(different) and (len(different) > 1 or models[0].kind == "columns"):
+    different = {model.signature.columns for model in models}
+    if all(different) and (len(different) > 1 or models[0].signature.form == "columns"):
         for model in models:
-            for column in model.columns.columns:
+            for column in model.signature.columns.columns:
                 if kinds.setdefault(column.name, column.kind) != column.kind:
                     fault = f"{quoted(model.source)}: its column {column.name!r} is a {column.kind}"
                     raise MlpXpError(
@@ -181,7 +186,7 @@ def _features(
     if not values:
         return inputs[MATRIX]
     parts = list[Array]()
-    for column in model.columns.columns:
+    for column in model.signature.columns.columns:
         raw = values[column.name]
         if column.kind == "category":
             places, other = column.places
@@ -217,32 +222,35 @@ def _predictions(model: Model, x: Array, xp: Any) -> Array:
         Layer(_Weights(weights, weights.dtype, weights.shape), bias)
         for weights, bias in layers
     )
-    prepare = model.prepare._replace(
-        fitted=tuple(map(xp.asarray, model.prepare.fitted))
-    )
+    function = model.signature.preparation.function
+    prepare = Preparation(function, tuple(map(xp.asarray, model.fitted)))
     logits = logits_of(
         network, x, prepare, model.backend.activation(model.activation), xp=xp
     )
-    return in_units(
-        model.task.link(logits, xp=xp), tuple(map(xp.asarray, model.scaling))
-    )
+    units = model.units and Units(*map(xp.asarray, model.units))
+    return in_units(model.signature.task.link(logits, xp=xp), units)
 
 
 def _metadata(models: Sequence[Model]) -> dict[str, str]:
     """Return what the file says about itself; lists and objects as JSON. A change of
     their meaning changes `format`.
     """
-    named = models if all(model.columns for model in models) else ()
+    named = models if all(model.signature.columns for model in models) else ()
     names = dict.fromkeys(
-        name for model in named for name in model.columns.feature_names
+        name for model in named for name in model.signature.columns.feature_names
     )
     facts = {
-        "class_names": models[0].class_names,
+        "class_names": models[0].signature.outputs,
         "feature_names": [*names],
         "columns": _kinds(models),
     }
     texts = {name: dumps(fact) for name, fact in facts.items()}
-    return {**texts, "task": models[0].task.name, "mlp_xp": __version__, "format": "1"}
+    return {
+        **texts,
+        "task": models[0].signature.task.name,
+        "mlp_xp": __version__,
+        "format": "1",
+    }
 
 
 def describe(path: Path) -> str:

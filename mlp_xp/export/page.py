@@ -9,18 +9,19 @@ import base64
 import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mlp_xp.core.dataset import UNNAMED, Dataset, described
+from mlp_xp.core.dataset import UNNAMED, Dataset, Samples
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, count_parameters
+from mlp_xp.core.signature import Signature, described
 from mlp_xp.data.columns import Column
 from mlp_xp.errors import MlpXpError, quoted
 from mlp_xp.files import write_whole
-from mlp_xp.runs.checkpoints import preparation_of
 
 TEMPLATE, PLACE = Path(__file__).with_name("page.html"), "NETWORK"
 LARGEST = 20_000_000  # bytes of a page
@@ -29,29 +30,37 @@ MOST_FIELDS = 200
 EXAMPLES = 10  # test pictures that are right, and as many mistakes
 
 
-def check_page(data: Model | Dataset, sizes: Sequence[int]) -> None:
-    """Raise MlpXpError unless there can be a page for a network that was, or will be,
-    trained on such data.
+def check_page(signature: Signature, sizes: Sequence[int]) -> None:
+    """Check that there can be a page for a network.
 
     A page is for grey pictures where `predict` takes pictures, and for at most
-    MOST_FIELDS columns. sizes: those of the network's layers, which must fit into
-    LARGEST bytes.
+    MOST_FIELDS columns.
+
+    Args:
+        signature: The signature of the network.
+        sizes: The sizes of its layers, which must fit into LARGEST bytes.
+
+    Raises:
+        MlpXpError: There can be no page.
     """
-    shape = (
-        data.input_shape
-        if isinstance(data, Model)
-        else tuple(data.train_inputs.shape[1:])
-    )
-    fields = len(data.columns.columns) if data.columns else shape[0]
-    is_drawn = len(shape) == 2 and data.prepare.takes_bytes and data.task.exclusive
-    is_drawn = is_drawn and ("pictures" in data.kind or shape[0] == shape[1])
-    if not is_drawn and (len(shape) > 1 or fields > MOST_FIELDS):
-        fault = f"a page is for grey pictures, in arrays square ones of bytes, or at most {MOST_FIELDS} columns"
+    shape = signature.input_shape
+    fields = len(signature.columns.columns) if signature.columns else shape[0]
+    if not _is_drawn(signature) and (len(shape) > 1 or fields > MOST_FIELDS):
         raise MlpXpError(
-            f"{fault}; this network takes {described(shape)}",
+            "a page is for grey pictures, in arrays square ones of bytes, or at most "
+            f"{MOST_FIELDS} columns; this network takes {described(shape)}",
             remedy="use predict instead",
         )
     _check_size(count_parameters(sizes) * 2 * 4 // 3)  # as float16, in base64
+
+
+def _is_drawn(signature: Signature) -> bool:
+    """Return whether the inputs are pictures that can be drawn in a square."""
+    shape = signature.input_shape
+    if len(shape) != 2 or not signature.preparation.takes_bytes:
+        return False
+    is_picture = "pictures" in signature.form or shape[0] == shape[1]
+    return is_picture and signature.task.exclusive
 
 
 def write_page(path: Path, model: Model, dataset: Dataset) -> None:
@@ -71,76 +80,71 @@ def write_page(path: Path, model: Model, dataset: Dataset) -> None:
             f"{quoted(path)} is not the name of an HTML file",
             remedy="give one that ends in .html",
         )
-    to_numpy, shape = model.backend.to_numpy, model.input_shape
-    sizes = [
-        model.network[0].weights.shape[0],
-        *(layer.bias.shape[0] for layer in model.network),
-    ]
-    check_page(model, sizes)
+    to_numpy, signature = model.backend.to_numpy, model.signature
+    shape, task = signature.input_shape, signature.task
+    sizes = [model.network[0].weights.shape[0]]
+    sizes += [layer.bias.shape[0] for layer in model.network]
+    check_page(signature, sizes)
     if not isinstance(model.activation, str):
         raise MlpXpError(
-            "its activation is a function of your own, which a page cannot have; use predict instead"
+            "its activation is a function of your own, which a page cannot have; use "
+            "predict instead"
         )
-    preparation_of(model.prepare)  # or else it is one of your own
+    if signature.preparation.name is None:
+        raise MlpXpError(
+            "its preparation is a function of your own, which a page cannot have; use "
+            "predict instead"
+        )
     # Features are (inputs - shift) / scale, and numbers in their units are z *
     # scaling[1] + scaling[0].
-    unfitted = (
-        np.zeros(sizes[0]),
-        np.full(sizes[0], 255 if model.prepare.takes_bytes else 1),
-    )
-    shift, scale = (
-        map(to_numpy, model.prepare.fitted) if model.prepare.fitted else unfitted
-    )
-    scaling = [*map(to_numpy, model.scaling)] or [
-        np.zeros(sizes[-1]),
-        np.ones(sizes[-1]),
-    ]
-    outputs = (
-        None
-        if dataset.test_inputs is None
-        else to_numpy(model.predictions(dataset.test_inputs))
-    )
-    weights = _weights(model, dataset, outputs)
+    fitted = signature.preparation.fitted
+    if not fitted:
+        divisor = 255 if signature.preparation.takes_bytes else 1
+        fitted = np.zeros(sizes[0]), np.full(sizes[0], divisor)
+    shift, scale = fitted
+    scaling = signature.units or (np.zeros(sizes[-1]), np.ones(sizes[-1]))
+    test, outputs = dataset.test, None
+    if test is not None:
+        outputs = to_numpy(model.predictions(test.inputs))
+    weights = _weights(model, test, outputs)
     record: dict[str, Any] = {
         "title": "mlp_xp" if dataset.name == UNNAMED else Path(dataset.name).name,
-        "names": model.class_names,
-        "exclusive": model.task.exclusive,
-        "floats": model.task.floats,
+        "names": signature.outputs,
+        "exclusive": task.exclusive,
+        "floats": task.floats,
         "sizes": sizes,
         "activation": model.activation,
         "dtype": weights.dtype.name,
         "weights": base64.b64encode(weights.tobytes()).decode(),
         "shift": shift,
         "scale": scale,
-        "scaling": scaling,
+        "scaling": [*scaling],
     }
-    if outputs is not None:
-        result = model.evaluate(dataset.test_inputs, dataset.test_labels)
-        score = (
-            f"{result.score:.4f}"
-            if model.task.floats
-            else f"{100 * result.score:.2f} %"
-        )
+    if test is not None:
+        result = model.evaluate(test.inputs, test.labels)
+        score = f"{result.score:.4f}" if task.floats else f"{100 * result.score:.2f} %"
         record |= {"score": score, "samples": result.samples}
-    if model.task.floats:
-        truth = to_numpy(dataset.train_labels)
+    if task.floats:
+        truth = to_numpy(dataset.train.labels)
         record["ranges"] = np.stack([truth.min(axis=0), truth.max(axis=0)], axis=1)
-    inputs = to_numpy(dataset.train_inputs)
+    inputs = to_numpy(dataset.train.inputs)
     # what most of the upper and lower edges show is taken for paper
     if len(shape) == 2:
         is_light = bool(np.median(inputs[:1000, [0, -1]]) > 127)
         record |= {
             "shape": shape,
-            "is_ink": "pictures" not in model.kind,
+            "is_ink": "pictures" not in model.signature.form,
             "is_light": is_light,
         }
-        if outputs is not None:
-            record |= _examples(
-                to_numpy(dataset.test_inputs), to_numpy(dataset.test_labels), outputs
-            )
+        if test is not None and outputs is not None:
+            images, labels = to_numpy(test.inputs), to_numpy(test.labels)
+            record |= _examples(images, labels, outputs)
     else:
         record["fields"] = _fields(
-            model.columns.columns if model.columns else [Column("")] * shape[0], inputs
+            model.signature.columns.columns
+            if model.signature.columns
+            else [Column("")] * shape[0],
+            inputs,
         )
     text = json.dumps(
         record, separators=(",", ":"), allow_nan=False, default=np.ndarray.tolist
@@ -161,11 +165,17 @@ def _check_size(size: int) -> None:
         raise MlpXpError(fault, remedy="train a network with fewer units")
 
 
-def _weights(model: Model, dataset: Dataset, outputs: np.ndarray | None) -> np.ndarray:
-    """Return all weights and biases in order, float32 or float16. outputs: the
-    predictions of the test set, or None.
+def _weights(
+    model: Model, test: Samples | None, outputs: np.ndarray | None
+) -> np.ndarray:
+    """Return all weights and biases in order, float32 or float16.
+
+    Args:
+        model: The network.
+        test: The test set, or None.
+        outputs: The predictions of the test set, or None.
     """
-    backend, decide = model.backend, model.task.decide
+    backend, decide = model.backend, model.signature.task.decide
     arrays = [backend.to_numpy(array) for layer in model.network for array in layer]
     with np.errstate(over="ignore"):
         single = np.concatenate([array.ravel() for array in arrays]).astype("<f4")
@@ -174,23 +184,20 @@ def _weights(model: Model, dataset: Dataset, outputs: np.ndarray | None) -> np.n
         raise MlpXpError(
             "its weights are too large for float32, in which a page has them; train it again"
         )
-    if (
-        single.nbytes > FLOAT32_UP_TO
-        and outputs is not None
-        and np.isfinite(half).all()
-    ):
+    if single.nbytes > FLOAT32_UP_TO and test is not None and np.isfinite(half).all():
         parts = np.split(half, np.cumsum([array.size for array in arrays])[:-1])
         pairs = zip(parts, arrays, strict=True)
         rounded = iter(
             backend.asarray(part.reshape(array.shape), backend.dtype)
             for part, array in pairs
         )
-        coarse = model._replace(
-            network=tuple(Layer(*pair) for pair in zip(rounded, rounded, strict=True))
+        coarse = replace(
+            model,
+            network=tuple(Layer(*pair) for pair in zip(rounded, rounded, strict=True)),
         )
-        found = backend.to_numpy(coarse.predictions(dataset.test_inputs))
+        found = backend.to_numpy(coarse.predictions(test.inputs))
         if np.array_equal(
-            *(decide(each, model.class_names, xp=np) for each in (found, outputs))
+            *(decide(each, model.signature.outputs, xp=np) for each in (found, outputs))
         ):
             return half
     return single

@@ -4,6 +4,7 @@ assertion `assert_parity`.
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -200,22 +201,23 @@ def record(
     and errors: see `start`.
     """
     job, events = start(config, dataset, backend, steps)
+    test = job.dataset.test
+    assert test is not None
+    assert dataset.test is not None
     losses, looks, report_steps = [], [], []
     for event in events:
         losses.append(event.losses)
         network = event.position.state.network
         if event.report:
             report_steps.append(event.position.step)
-            looks.append(
-                backend.to_numpy(event.report.model.logits(job.dataset.test_inputs))
-            )
-    last = job.model(network).logits(job.dataset.test_inputs)
+            looks.append(backend.to_numpy(event.report.model.logits(test.inputs)))
+    last = job.model(network).logits(test.inputs)
     predictions, logits = (
         backend.to_numpy(backend.xp.argmax(last, axis=1)),
         [*looks, backend.to_numpy(last)],
     )
     weights = [backend.to_numpy(array) for layer in network for array in layer]
-    steps_done, labels = np.array(report_steps, np.int64), dataset.test_labels
+    steps_done, labels = np.array(report_steps, np.int64), dataset.test.labels
     return Trajectory(
         backend,
         np.concatenate(losses),
@@ -257,29 +259,31 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
     ):
         if (value := getattr(config, name)) != (own := getattr(TrainConfig(), name)):
             raise ConfigError(f"the notebook has {own!r}, not {value!r}", setting=name)
-    data = notebook.prepared(dataset)
+    assert dataset.test is not None
+    train = notebook.prepared(dataset.train)
+    test = notebook.prepared(dataset.test)
     network = notebook.Notebook(
-        input_size=data.train_inputs.shape[1], hidden_size=config.hidden[0], output_size=len(dataset.class_names),
+        input_size=train.inputs.shape[1], hidden_size=config.hidden[0], output_size=len(dataset.signature.outputs),
         learning_rate=config.learning_rate, seed=config.seed, textbook=config.update_order == "simultaneous",
     )  # fmt: skip
     looks, report_steps = [], []
-    epoch_steps = math.ceil(data.train_inputs.shape[0] / config.batch_size)
+    epoch_steps = math.ceil(len(train) / config.batch_size)
 
     def report(epoch: int, sample: int, loss: float) -> None:
-        looks.append(network.forward(data.test_inputs).output_input)
+        looks.append(network.forward(test.inputs).output_input)
         report_steps.append(
             config.warm_up_steps + epoch * epoch_steps + sample // config.batch_size + 1
         )
 
     losses = notebook.trajectory(
-        network, data.train_inputs, data.train_labels, steps, batch_size=config.batch_size,
+        network, train.inputs, train.labels, steps, batch_size=config.batch_size,
         warm_up=config.warm_up_steps, report_every=config.report_every, on_report=report,
     )  # fmt: skip
-    logits = np.stack([*looks, network.forward(data.test_inputs).output_input])
+    logits = np.stack([*looks, network.forward(test.inputs).output_input])
     hidden = network.weights_input_hidden, network.bias_input_hidden
     weights = (*hidden, network.weights_hidden_output, network.bias_hidden_output)
     predictions = np.argmax(logits[-1], axis=1)
-    steps_done, labels = np.array(report_steps, np.int64), dataset.test_labels
+    steps_done, labels = np.array(report_steps, np.int64), dataset.test.labels
     return Trajectory(
         NotebookBackend(),
         np.concatenate(losses),
@@ -410,11 +414,11 @@ def check(
     too. Raises what `record` raises for the reference, such as DivergenceError, and
     what `amplification` and `record_notebook` do.
     """
-    if not dataset.task.exclusive or dataset.test_inputs is None:
+    if not dataset.signature.task.exclusive or dataset.test is None:
         raise DatasetError(
             "the parity check compares predicted classes of a test set; give data with both"
         )
-    length = max(*layer_sizes(config, dataset)[:-1], config.batch_size)
+    length = max(*layer_sizes(config, dataset.signature)[:-1], config.batch_size)
     reference = record(config, dataset, open_backend("numpy"), steps)
     numbers = np.arange(1, len(reference.losses) + 1)
 
@@ -535,11 +539,10 @@ def assert_parity(
     config = config or TrainConfig(report_every=100)
     if dataset is None:  # enough for reports in which every class occurs
         mnist = load_dataset()
-        parts = {
-            name: getattr(mnist, name)[: 2000 if "train" in name else 500]
-            for name in mnist._fields[:4]
-        }
-        dataset = mnist._replace(**parts)
+        host = open_backend()
+        train = mnist.train.take(np.arange(2000), host)
+        test = mnist.test and mnist.test.take(np.arange(500), host)
+        dataset = replace(mnist, train=train, test=test)
     _, result = check(config, dataset, [backend], steps)
     if isinstance(result, Failure):
         cause = find_operations(config, dataset, backend, steps)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.dataset import Samples
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -40,14 +40,11 @@ def flat(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return rows
 
 
-def prepared(dataset: Dataset) -> Dataset:
+def prepared(samples: Samples) -> Samples:
     """Return images of bytes and their labels as the notebook prepares them: rows in
     [0, 1], and one-hot labels.
     """
-    return dataset._replace(
-        train_inputs=flat(dataset.train_inputs), train_labels=one_hot(dataset.train_labels),
-        test_inputs=flat(dataset.test_inputs), test_labels=one_hot(dataset.test_labels),
-    )  # fmt: skip
+    return Samples(flat(samples.inputs), one_hot(samples.labels))
 
 
 def sigmoid(x: Array) -> Array:

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends.foreign import rebuild
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.core.job import Job
 from mlp_xp.core.plan import Chunk
 from mlp_xp.core.training import Event, trajectory
@@ -47,6 +46,18 @@ class _FirstSteps(Job):
                 return
 
 
+def _placed(samples: Samples, backend: Backend) -> Samples:
+    """Copy samples on the host to the device."""
+
+    def place(array: Any) -> Any:
+        if not isinstance(array, np.ndarray):  # it is on the device already
+            return array
+        dtype = backend.dtype if array.dtype.kind == "f" else None
+        return backend.asarray(array, dtype)
+
+    return Samples(place(samples.inputs), place(samples.labels), samples.weights)
+
+
 def start(
     config: TrainConfig, dataset: Dataset, backend: Backend, steps: int
 ) -> tuple[Job, Iterator[Event]]:
@@ -57,15 +68,8 @@ def start(
     """
     check_range("steps", steps)
 
-    def place(x: Any) -> Any:
-        is_array = isinstance(x, np.ndarray)
-        return (
-            backend.asarray(x, backend.dtype if x.dtype.kind == "f" else None)
-            if is_array
-            else x
-        )
-
-    data = rebuild(dataset, place)._replace(weights=dataset.weights)
+    test = None if dataset.test is None else _placed(dataset.test, backend)
+    data = replace(dataset, train=_placed(dataset.train, backend), test=test)
     # The number of epochs follows from the steps, not from the configuration.
     epoch_steps = math.ceil(len(Job(config, data, backend).rows) / config.batch_size)
     job = _FirstSteps(

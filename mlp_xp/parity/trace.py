@@ -452,8 +452,9 @@ def train_and_predict(
     job, events = start(config, dataset, backend, steps)
     for event in events:
         network = event.position.state.network
-    if job.dataset.test_inputs is not None:
-        job.model(network).predict(job.dataset.test_inputs)
+    test = job.dataset.test
+    if test is not None:
+        job.model(network).predict(test.inputs)
 
 
 def small_runs(backend: Backend) -> Iterator[tuple[str, Tracer]]:

@@ -3,29 +3,22 @@
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.backend import Backend
-from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation, described
-from mlp_xp.core.functional import Array
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
+from mlp_xp.core.signature import Signature
 from mlp_xp.core.step import State, to_device
-from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import Best, Position, Tally
-from mlp_xp.data.columns import Column, Columns
+from mlp_xp.data.columns import Columns
 from mlp_xp.runs.names import MODEL
-from mlp_xp.runs.records import TARGETS, RunError, check_fields, first_difference
+from mlp_xp.runs.records import RunError, check_fields
 from mlp_xp.runs.settings import Settings, flatten, unflatten
 from mlp_xp.runs.tensors import read_tensors, write_tensors
 
-# The names of arrays in the file of a model: those that were fitted to inputs, and the
-# mean and the deviation of standardised numbers.
-FITTED = ("shift", "scale")
-SCALING = ("target_shift", "target_scale")
 # The fields of a position that are plain numbers.
 NUMBERS = ("epoch", "sample", "step", "reports", "seconds", "loss")
 
@@ -42,20 +35,14 @@ def write_model(path: Path, model: Model, fingerprints: str | None = None) -> No
     Raises:
         FileError: The file cannot be written.
     """
-    facts: dict[str, Any] = {
+    facts = {
         "rows": fingerprints,
         "activation": model.activation,
         "dtype": model.backend.dtype_name,
-        "decimal_commas": bool(model.columns and model.columns.decimal_commas),
-        **facts_of(model, model.input_shape),
+        "signature": model.signature.record(),
     }
-    to_numpy = model.backend.to_numpy
     tensors = _tensors_of("network", model.network, model.backend)
-    for name, array in zip(FITTED, model.prepare.fitted, strict=False):
-        tensors[name] = to_numpy(array)
-    for name, array in zip(SCALING, model.scaling, strict=False):
-        tensors[name] = to_numpy(array)
-    write_tensors(path, tensors, facts)
+    write_tensors(path, {**tensors, **model.signature.arrays()}, facts)
 
 
 def read_model(path: Path, source: str, backend: Backend | None = None) -> Model:
@@ -73,26 +60,13 @@ def read_model(path: Path, source: str, backend: Backend | None = None) -> Model
     if "activation" not in facts:
         raise RunError("is not a model", file=path, remedy=f"give the {MODEL} of a run")
     place = backend or open_backend("numpy", dtype=facts["dtype"])
-
-    def placed(names: tuple[str, ...]) -> tuple[Array, ...]:
-        present = [name for name in names if name in tensors]
-        return tuple(place.asarray(tensors[name], place.dtype) for name in present)
-
-    columns = None
-    if facts["columns"]:
-        known = tuple(_column_of(record) for record in facts["columns"])
-        columns = Columns(known, decimal_commas=facts["decimal_commas"])
+    record = facts["signature"]
+    columns = record["columns"] and Columns.from_record(record["columns"])
     return Model(
         network=to_device(_network_of("network", tensors), place),
-        backend=place,
         activation=facts["activation"],
-        prepare=Preparation(PREPARATIONS[facts["preparation"]], placed(FITTED)),
-        task=TASKS[facts["task"]],
-        scaling=placed(SCALING),
-        input_shape=tuple(facts["image_shape"]),
-        class_names=tuple(facts["class_names"]),
-        columns=columns,
-        kind=facts["inputs"],
+        signature=Signature.from_record(record, tensors, columns),
+        backend=place,
         source=source,
         sha256=facts["sha256"],
     )
@@ -162,88 +136,6 @@ def read_position(path: Path, backend: Backend) -> tuple[Position, Settings]:
     return position, unflatten(facts["settings"], path)
 
 
-def facts_of(data: Model | Dataset, input_shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return the meaning of inputs and outputs as JSON values."""
-    columns = None
-    if data.columns:
-        columns = [
-            {**each._asdict(), "levels": [*each.levels]}
-            for each in data.columns.columns
-        ]
-    return {
-        "inputs": data.kind,
-        "image_shape": list(input_shape),
-        "class_names": list(data.class_names),
-        "columns": columns,
-        "task": data.task.name,
-        "preparation": preparation_of(data.prepare),
-        "targets": TARGETS[bool(data.scaling)],
-    }
-
-
-def preparation_of(prepare: Preparation) -> str:
-    """Return the name of a preparation, a key of PREPARATIONS.
-
-    Raises:
-        RunError: It is another function.
-    """
-    for name, function in PREPARATIONS.items():
-        if prepare.function is function:
-            return name
-    fault = "the data set has a prepare function of its own, which a run folder cannot store"
-    raise RunError(fault)
-
-
-def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
-    """Raise RunError unless another model, or a data set, has the model's task, inputs
-    and outputs.
-
-    whose: names the other one in the message. Columns without names fit all, and models
-    with names make features of a table each in its own way. Outputs of arrays that are
-    only numbered, from 0, fit outputs with names. They do not fit other numbers:
-    classes 1, 2, 3 are not the classes 0, 1, 2.
-    """
-    shape = (
-        other.input_shape
-        if isinstance(other, Model)
-        else tuple(other.train_inputs.shape[1:])
-    )
-    names = model.class_names, other.class_names
-    of_arrays = isinstance(other, Dataset) and "arrays" in (model.kind, other.kind)
-    are_numbers = tuple(map(str, range(len(names[0])))) in names and len(
-        names[0]
-    ) == len(names[1])
-    fit = (
-        of_arrays
-        and are_numbers
-        and any(not name.isdecimal() for side in names for name in side)
-    )
-    facts: list[tuple[str, Any, Any]] = [
-        ("task", model.task.name, other.task.name),
-        (model.task.outputs_name, names[1] if fit else names[0], names[1]),
-    ]
-    if isinstance(other, Dataset) or not (model.columns and other.columns):
-        facts.insert(1, ("inputs", described(model.input_shape), described(shape)))
-    if isinstance(other, Dataset) and model.columns and other.columns:
-        mine, theirs = model.columns, other.columns
-        kinds = [[each.kind for each in one.columns] for one in (mine, theirs)]
-        medians = [
-            [each.fill for each in one.columns if each.flagged]
-            for one in (mine, theirs)
-        ]
-        facts.insert(2, ("columns", mine.feature_names, theirs.feature_names))
-        facts += [
-            ("kinds of columns", kinds[0], kinds[1]),
-            ("medians of columns with gaps", medians[0], medians[1]),
-        ]
-    if difference := first_difference(facts):
-        raise RunError(
-            f"its network does not fit {whose}: {difference}",
-            file=model.source,
-            remedy="give data and runs with the same task, inputs and outputs",
-        )
-
-
 def _tensors_of(
     prefix: str, network: Network, backend: Backend
 ) -> dict[str, np.ndarray]:
@@ -264,7 +156,3 @@ def _network_of(prefix: str, tensors: Mapping[str, np.ndarray]) -> Network:
         start = f"{prefix}.{len(layers)}"
         layers.append(Layer(tensors[f"{start}.weights"], tensors[f"{start}.bias"]))
     return tuple(layers)
-
-
-def _column_of(record: dict[str, Any]) -> Column:
-    return Column(**{**record, "levels": tuple(record["levels"])})

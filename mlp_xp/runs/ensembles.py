@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.core.model import Model
+from mlp_xp.core.signature import Signature
 from mlp_xp.core.task import Evaluation, in_units
 from mlp_xp.errors import MlpXpWarning, quoted
 from mlp_xp.runs.fingerprints import checksum, row_sums, seen
@@ -58,36 +59,53 @@ def run_of(model: Model) -> RunFolder | None:
     return run
 
 
+def check_fit(
+    model: Model, other: Signature, whose: str, *, together: bool = False
+) -> None:
+    """Raise RunError unless a model fits another signature.
+
+    Args:
+        model: The model.
+        other: The signature of data, or of another model.
+        whose: Names the data or the other model in the message.
+        together: See `Signature.difference`.
+    """
+    difference = model.signature.difference(other, together=together)
+    if difference:
+        raise RunError(
+            f"its network does not fit {whose}: {difference}",
+            file=model.source,
+            remedy="give data and runs with the same task, inputs and outputs",
+        )
+
+
 def held_out(
     models: Sequence[Model], datasets: Sequence[Dataset], *, same: bool = False
-) -> list[Dataset]:
-    """Return data sets without the test rows that one of the networks was trained on,
-    with an MlpXpWarning if any is.
+) -> list[Samples]:
+    """Return the test sets without the rows that one of the networks was trained on.
 
-    datasets: one for each model, on its backend. same: whether all are of the same
-    rows, which are other features if the columns were fitted to other training sets.
-    Raises RunError if the test sets differ, or no row is left.
+    Gives an MlpXpWarning if there are such rows.
+
+    Args:
+        models: The networks.
+        datasets: For each network the data on its backend, with a test set.
+        same: Whether all are of the same rows. These are other features if the columns
+            were fitted to other training sets.
+
+    Raises:
+        RunError: The test sets differ, or no row is left.
     """
-    pairs = [*zip(models, datasets, strict=True)]
+    tests = [_test_of(dataset) for dataset in datasets]
     if not same and any(dataset is not datasets[0] for dataset in datasets):
-        # In float32, because runs in both dtypes may have the same data.
-        first, *others = (
-            row_sums(*dataset[2:4], model.backend, "float32")
-            for model, dataset in pairs
-        )
-        for model, sums in zip(models[1:], others, strict=True):
-            if not np.array_equal(sums, first):
-                raise RunError(
-                    f"has another test set than {quoted(models[0].source)}: it was trained on other data, or on "
-                    "another split of the same; give runs with the same split, or a single one, such as a fold",
-                    file=model.source,
-                )
-    count = datasets[0].test_labels.shape[0]
+        _check_same(models, tests)
+    count = len(tests[0])
     marks, unsure = np.zeros(count, np.bool_), 0
-    for model, dataset in pairs:
-        if len(trained := _trained_rows(model, dataset)):
-            found, more = seen(row_sums(*dataset[2:4], model.backend), trained)
-            marks, unsure = marks | found, max(unsure, more)
+    for model, dataset, test in zip(models, datasets, tests, strict=True):
+        trained = _trained_rows(model, dataset)
+        if len(trained):
+            found, more = seen(row_sums(test, model.backend), trained)
+            marks |= found
+            unsure = max(unsure, more)
     if marks.all():
         raise RunError(
             "there are no rows but those that the network was trained on; give other data"
@@ -96,17 +114,38 @@ def held_out(
         text = f"{unsure} of {count} rows count, and may be of the training set, which has such rows several times"
         warnings.warn(text, MlpXpWarning, stacklevel=3)
     if not marks.any():
-        return [*datasets]
+        return tests
     left_out = (
         f"{marks.sum()} of {count} rows are left out: the network was trained on them"
     )
     warnings.warn(left_out, MlpXpWarning, stacklevel=3)
-    rows, left = np.flatnonzero(~marks).astype(np.int64), []
-    for model, dataset in pairs:
-        take, numbers = model.backend.xp.take, model.backend.asarray(rows)
-        inputs, labels = (take(array, numbers, axis=0) for array in dataset[2:4])
-        left.append(dataset._replace(test_inputs=inputs, test_labels=labels))
-    return left
+    rows = np.flatnonzero(~marks).astype(np.int64)
+    pairs = zip(models, tests, strict=True)
+    return [test.take(rows, model.backend) for model, test in pairs]
+
+
+def _test_of(dataset: Dataset) -> Samples:
+    if dataset.test is None:
+        raise RunError(
+            f"the data {quoted(dataset.name)} have no test set: all their samples are "
+            "for training, and how well a network does on those says nothing; give "
+            "other data, or train with a test set"
+        )
+    return dataset.test
+
+
+def _check_same(models: Sequence[Model], tests: Sequence[Samples]) -> None:
+    """Raise RunError unless all test sets have the same rows."""
+    # In float32, because runs in both dtypes may have the same data.
+    first = row_sums(tests[0], models[0].backend, "float32")
+    for model, test in zip(models[1:], tests[1:], strict=True):
+        if not np.array_equal(row_sums(test, model.backend, "float32"), first):
+            raise RunError(
+                f"has another test set than {quoted(models[0].source)}: it was trained "
+                "on other data, or on another split of the same; give runs with the "
+                "same split, or a single one, such as a fold",
+                file=model.source,
+            )
 
 
 def _trained_rows(model: Model, dataset: Dataset) -> np.ndarray:
@@ -130,17 +169,12 @@ def evaluate_pooled(
     logits: those of each model, (n, outputs), on the host. labels: as in a `Dataset`,
     on the host. Numbers are standardised as those of the first model.
     """
-    task, xp = models[0].task, open_backend().xp
-    first, *_ = scalings = [
-        tuple(map(model.backend.to_numpy, model.scaling)) for model in models
-    ]
+    task, xp = models[0].signature.task, open_backend().xp
+    units = models[0].signature.units
     stacked = [each.astype(np.float64) for each in logits]
     if task.floats:
-        stacked = [
-            task.encode(
-                in_units(z, scaling), z.shape[1], first, dtype=np.float64, xp=xp
-            )
-            for z, scaling in zip(stacked, scalings, strict=True)
-        ]
+        for i, model in enumerate(models):
+            z = in_units(stacked[i], model.signature.units)
+            stacked[i] = task.encode(z, z.shape[1], units, dtype=np.float64, xp=xp)
     pooled = task.pool(np.stack(stacked))
-    return task.evaluate(pooled, labels, first), pooled
+    return task.evaluate(pooled, labels, units), pooled

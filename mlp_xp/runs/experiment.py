@@ -21,14 +21,14 @@ from mlp_xp.core.dataset import UNNAMED, Dataset
 from mlp_xp.core.job import Job
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
+from mlp_xp.core.task import Units
 from mlp_xp.core.training import Event, trajectory
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.errors import quoted
-from mlp_xp.runs.checkpoints import facts_of, preparation_of
+from mlp_xp.errors import first_difference, quoted
 from mlp_xp.runs.fingerprints import checksum
-from mlp_xp.runs.records import RunError, first_difference
+from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import load_run
 from mlp_xp.runs.settings import Settings, with_fitting_batches
 
@@ -82,8 +82,7 @@ class Experiment:
             how = vars(settings.origin)
             dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **how)
         if fit_batches:
-            samples = dataset.train_inputs.shape[0]
-            settings = with_fitting_batches(settings, samples)
+            settings = with_fitting_batches(settings, len(dataset.train))
         return cls(settings, Job(settings.train, dataset, backend))
 
     @classmethod
@@ -142,7 +141,7 @@ class Experiment:
         """Return facts about the data as JSON values. A resumed run must have the same."""
         return {
             "train_samples": len(self.job.rows),
-            **facts_of(self.dataset, self.job.input_shape),
+            "signature": self.dataset.signature.record(),
             "data_crc32": checksum(self.dataset, self.backend),
         }
 
@@ -159,7 +158,9 @@ class Experiment:
                 start from does not fit.
         """
         if in_folder:
-            preparation_of(self.dataset.prepare)
+            if self.dataset.signature.preparation.name is None:
+                fault = "the data set has a prepare function of its own, which a run folder cannot store"
+                raise RunError(fault)
             if not isinstance(self.settings.train.activation, str):
                 fault = "the activation is a pair of functions, which a run folder cannot store"
                 raise RunError(fault, remedy="name one")
@@ -204,54 +205,42 @@ class Experiment:
         except RunError as error:
             error.setting = "start_from"
             raise
-        config, dataset = self.job.config, self.dataset
-        names, wanted = (
-            each.columns.feature_names if each.columns else ()
-            for each in (model, dataset)
-        )
-        facts = (
-            ("inputs", model.network[0].weights.shape[0], self.job.sizes[0]),
-            ("columns", sorted(names or wanted), sorted(wanted or names)),
-            (
-                "hidden layers",
-                tuple(layer.bias.size for layer in model.network[:-1]),
-                config.hidden,
-            ),
+        config, signature = self.job.config, self.dataset.signature
+        hidden = tuple(layer.bias.size for layer in model.network[:-1])
+        facts = [
+            ("hidden layers", hidden, config.hidden),
             ("activation", model.activation, config.activation),
-        )
-        difference = first_difference(facts)
+        ]
+        difference = model.signature.features_difference(signature)
+        difference = difference or first_difference(facts)
         if difference:
             fault = f"the network of {quoted(source)} does not fit the new run: {difference}"
             raise RunError(fault, setting="start_from")
         layers = model.network[:-1]
-        if (model.task, model.class_names) == (dataset.task, dataset.class_names):
-            layers = _with_units_of(model, self.job)
+        if model.signature.has_outputs_of(signature):
+            layers = _with_units(model, signature.units)
         first, *others = layers
+        names, wanted = model.signature.feature_names, signature.feature_names
         if names and wanted:
             order = [names.index(name) for name in wanted]
             first = first._replace(weights=first.weights[order])
         return (first, *others)
 
 
-def _with_units_of(model: Model, job: Job) -> Network:
-    """Return the model's network with outputs that are standardised as those of a job
-    with the same names.
-    """
+def _with_units(model: Model, units: Units | None) -> Network:
+    """Return the model's network with outputs that are standardised by other units."""
     *before, last = model.network
-    mean, deviation = _units(model.scaling, model.backend)
-    new_mean, new_deviation = _units(job.dataset.scaling, job.backend)
+    mean, deviation = _on_host(model.signature.units)
+    new_mean, new_deviation = _on_host(units)
     ratio = deviation / new_deviation
     bias = last.bias * ratio + (mean - new_mean) / new_deviation
     weights = last.weights * ratio
-    return (
-        *before,
-        Layer(weights.astype(last.weights.dtype), bias.astype(last.bias.dtype)),
-    )
+    dtypes = last.weights.dtype, last.bias.dtype
+    return (*before, Layer(weights.astype(dtypes[0]), bias.astype(dtypes[1])))
 
 
-def _units(scaling: tuple[Any, ...], backend: Backend) -> tuple[Any, Any]:
-    """Return the mean and the deviation of numbers to predict, float64 on the host."""
-    if not scaling:
+def _on_host(units: Units | None) -> tuple[Any, Any]:
+    """Return the mean and the deviation of numbers to predict, in float64."""
+    if units is None:
         return 0.0, 1.0
-    mean, deviation = (backend.to_numpy(each).astype(np.float64) for each in scaling)
-    return mean, deviation
+    return units.mean.astype(np.float64), units.deviation.astype(np.float64)

@@ -33,9 +33,10 @@ def figures_of(
     def plain(value: Any) -> Any:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    task, scaling = model.task, tuple(map(model.backend.to_numpy, model.scaling))
-    predictions = in_units(task.link(z.astype(np.float64), xp=np), scaling)
-    truth = task.encode(labels, z.shape[1], (), dtype=np.float64, xp=np)
+    task = model.signature.task
+    z = z.astype(np.float64)
+    predictions = in_units(task.link(z, xp=np), model.signature.units)
+    truth = task.encode(labels, z.shape[1], None, dtype=np.float64, xp=np)
     totals: dict[str, Any] = {"samples": result.samples, **result._asdict()}
     columns: dict[str, Any] = {"r2": result.r2s, "rmse": result.rmses}
     if not task.floats:
@@ -55,7 +56,7 @@ def figures_of(
         if isinstance(value, int | float)
     }
     rows = zip(
-        model.class_names,
+        model.signature.outputs,
         *(np.asarray(values).tolist() for values in columns.values()),
         strict=True,
     )

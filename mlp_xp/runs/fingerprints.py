@@ -10,22 +10,27 @@ from pathlib import Path
 import numpy as np
 
 from mlp_xp.core.backend import Backend
-from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.functional import Array
+from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.runs.records import REMEDY, RunError
 from mlp_xp.runs.tensors import read_tensors, write_tensors
 
 
 @np.errstate(over="ignore")  # a number that is too large for the dtype becomes infinite
 def row_sums(
-    inputs: Array, labels: Array, backend: Backend, dtype: str | None = None
+    samples: Samples, backend: Backend, dtype: str | None = None
 ) -> np.ndarray:
-    """Return a checksum of each row and its label, uint64 (n,), which is the same on
-    every backend.
+    """Return a checksum of each row and its label, which is the same on every backend.
 
-    dtype: float32 or float64, in which numbers are compared; by default that of the
-    backend. A class counts by its number, which is the same in all data that fit one
-    network.
+    A class counts by its number, which is the same in all data that fit one network.
+
+    Args:
+        samples: The rows.
+        backend: The backend that they are on.
+        dtype: float32 or float64, in which numbers are compared; by default the dtype
+            of the backend.
+
+    Returns:
+        The checksums, uint64 (n,).
     """
     kind = np.dtype(dtype or backend.dtype_name).newbyteorder("<")
 
@@ -34,11 +39,9 @@ def row_sums(
         numbers = np.concatenate([row, label], dtype=kind, casting="unsafe") + 0
         return blake2b(numbers.tobytes(), digest_size=8).digest()
 
-    parts = [
-        array.reshape(len(array), -1)
-        for array in map(backend.to_numpy, (inputs, labels))
-    ]
-    sums = np.frombuffer(b"".join(map(digest, *parts)), "<u8")
+    rows = backend.to_numpy(samples.inputs).reshape(len(samples), -1)
+    labels = backend.to_numpy(samples.labels).reshape(len(samples), -1)
+    sums = np.frombuffer(b"".join(map(digest, rows, labels)), "<u8")
     return sums.astype(np.uint64)  # in this machine's byte order
 
 
@@ -102,11 +105,13 @@ def seen(sums: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, int]:
 
 def checksum(dataset: Dataset, backend: Backend) -> str:
     """Return a checksum of inputs, labels and weights, in hexadecimal."""
+    arrays = [dataset.train.inputs, dataset.train.labels]
+    if dataset.test is not None:
+        arrays += [dataset.test.inputs, dataset.test.labels]
+    on_host = [backend.to_numpy(array) for array in arrays]
+    if dataset.train.weights is not None:
+        on_host.append(dataset.train.weights)
     total = 0
-    for array in (
-        *(each if each is None else backend.to_numpy(each) for each in dataset[:4]),
-        dataset.weights,
-    ):
-        if array is not None:
-            total = zlib.crc32(np.ascontiguousarray(array).data, total)
+    for array in on_host:
+        total = zlib.crc32(np.ascontiguousarray(array).data, total)
     return f"{total:08x}"

@@ -1,7 +1,7 @@
 """What the JSON files of a run contain, and how they are read."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,15 +16,13 @@ from mlp_xp.runs.settings import Settings, unflatten
 # read raises it.
 FORMAT = 3
 REMEDY = "restore it from a copy, or train again"
-# whether a network is trained on standardised numbers
-TARGETS = ("unchanged", "standardize")
 CONFIG_FIELDS = {
     "settings": dict,
     "threads": dict,
     "train_samples": int,
-    "task": str,
-    "targets": str,
+    "signature": dict,
 }
+SIGNATURE_FIELDS = {"task": str, "targets": str}
 
 
 class Figure(NamedTuple):
@@ -90,12 +88,11 @@ def parse_settings(path: Path) -> tuple[Settings, dict[str, Any]]:
     if "settings" not in record:
         return unflatten(record, path), record
     check_format(record, path)
-    if check_fields(record, CONFIG_FIELDS, path)["task"] not in TASKS:
-        raise RunError(
-            f"is damaged: {record['task']!r:.60} is not a task",
-            file=path,
-            remedy=REMEDY,
-        )
+    check_fields(record, CONFIG_FIELDS, path)
+    task = check_fields(record["signature"], SIGNATURE_FIELDS, path)["task"]
+    if task not in TASKS:
+        fault = f"is damaged: {task!r:.60} is not a task"
+        raise RunError(fault, file=path, remedy=REMEDY)
     return unflatten(record["settings"], path), record
 
 
@@ -177,20 +174,6 @@ def parse(content: bytes | str, path: Path, line: int | None = None) -> Any:
         raise RunError(
             f"is not JSON: {error!s:.200}", file=path, line=line, remedy=REMEDY
         ) from error
-
-
-def first_difference(facts: Iterable[tuple[str, Any, Any]]) -> str:
-    """Return the first fact (name, one value, the other) that differs, as in `columns
-    a, b, not c`; "" without any.
-    """
-    for name, *both in facts:
-        if both[0] != both[1]:
-            lists = (
-                each if isinstance(each, list | tuple) else [each] for each in both
-            )
-            one, other = (", ".join(map(str, each)) for each in lists)
-            return f"{name.replace('_', ' ')} {one:.80}, not {other:.80}"
-    return ""
 
 
 def read_json(path: Path, kinds: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.job import WARM_UP_EPOCH
 from mlp_xp.core.model import Model
 from mlp_xp.core.training import Event, Position, Report, check_state, trajectory
-from mlp_xp.errors import Argument, MlpXpError, quoted
+from mlp_xp.errors import Argument, MlpXpError, first_difference, quoted
 from mlp_xp.files import (
     FileError,
     append_line,
@@ -55,7 +55,7 @@ from mlp_xp.runs.names import (
     REPLACED,
     RESULT,
 )
-from mlp_xp.runs.records import RunError, first_difference, parse_settings
+from mlp_xp.runs.records import RunError, parse_settings
 from mlp_xp.runs.settings import Settings, check_unchanged, flatten, with_absolute_paths
 from mlp_xp.runs.tensors import read_sha256, read_tensors
 
@@ -223,8 +223,10 @@ class RunFolder(LockedFolder):
             facts: Facts about the data, some of `data_facts`.
         """
         record = self.record()
-        pairs = [(name, record.get(name), value) for name, value in facts.items()]
-        difference = first_difference(pairs)
+        then, now = _flat(record), _flat(facts)
+        difference = first_difference(
+            [(name, then.get(name), value) for name, value in now.items()]
+        )
         if not difference:
             return
         if difference.startswith("data crc32"):
@@ -455,7 +457,7 @@ class RunFolder(LockedFolder):
         """
         if not experiment.has_own_data():
             return None
-        sums = row_sums(*experiment.job.dataset[:2], experiment.backend)
+        sums = row_sums(experiment.dataset.train, experiment.backend)
         return write_fingerprints(self.path / FINGERPRINTS, sums)
 
     def _append(self, report: Report) -> None:
@@ -590,6 +592,16 @@ def load_run(path: str | Path, backend: Backend | None = None) -> Model:
     if path.suffix == ".safetensors":
         return read_model(path, str(path), backend)
     return RunFolder(path).model(backend)
+
+
+def _flat(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return facts about data, with those of their signature beside the others."""
+    others = {name: value for name, value in facts.items() if name != "signature"}
+    flat = {**others, **facts.get("signature", {})}
+    if flat.get("columns"):
+        # Other files may write their numbers with other decimal points.
+        flat["columns"] = flat["columns"]["columns"]
+    return flat
 
 
 def metrics_record(report: Report) -> dict[str, Any]:

@@ -11,11 +11,12 @@ import numpy as np
 
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.core.deform import draw_deformations, make_deform
 from mlp_xp.core.functional import Array
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import initial_layers
+from mlp_xp.core.signature import STANDARDISED
 from mlp_xp.core.task import TASKS
 from mlp_xp.errors import quoted
 from mlp_xp.runs import table
@@ -33,13 +34,13 @@ def read_curves(run: RunFolder) -> plots.Curves:
     """
     record, closing = run.record(), run.result()
     reports = [*run.reports(), *([closing] if closing else [])]
-    standardised = record["targets"] == "standardize"
+    signature = record["signature"]
     return plots.Curves(
         run.path.resolve().name,
         reports,
         record["train_samples"],
-        TASKS[record["task"]],
-        standardised,
+        TASKS[signature["task"]],
+        signature["targets"] == STANDARDISED,
     )
 
 
@@ -85,12 +86,12 @@ def _figures(
     """Yield the names and figures of the pictures that fit the data."""
     model, settings = run.model(backend), run.settings()
     yield "curves.png", plots.draw_curves([read_curves(run)])
-    if dataset.test_inputs is not None:
-        yield from _test_figures(model, dataset, backend)
-    if len(model.input_shape) == 2:
-        ink = "pictures" not in model.kind
+    if dataset.test is not None:
+        yield from _test_figures(model, dataset.test, backend)
+    if len(model.signature.input_shape) == 2:
+        ink = "pictures" not in model.signature.form
         if settings.train.deform:
-            images = dataset.train_inputs[:SHOWN_DEFORMED, ...]
+            images = dataset.train.inputs[:SHOWN_DEFORMED, ...]
             copies = deformed_copies(settings.train, images, backend)
             yield (
                 "deformed.png",
@@ -104,7 +105,7 @@ def _figures(
             ].weights
         yield (
             "weights.png",
-            plots.draw_weights(weights, model.input_shape, initial=initial),
+            plots.draw_weights(weights, model.signature.input_shape, initial=initial),
         )
 
 
@@ -129,28 +130,28 @@ def deformed_copies(
 
 
 def _test_figures(
-    model: Model, dataset: Dataset, backend: Backend
+    model: Model, test: Samples, backend: Backend
 ) -> Iterator[tuple[str, Any]]:
     task, names, labels = (
-        model.task,
-        model.class_names,
-        backend.to_numpy(dataset.test_labels),
+        model.signature.task,
+        model.signature.outputs,
+        backend.to_numpy(test.labels),
     )
-    outputs = backend.to_numpy(model.predictions(dataset.test_inputs))
+    outputs = backend.to_numpy(model.predictions(test.inputs))
     if task.exclusive:
         matrix = confusion_matrix(labels, np.argmax(outputs, axis=1), len(names))
         yield "confusion.png", plots.draw_confusion(matrix, names)
-        if len(model.input_shape) == 2:
+        if len(model.signature.input_shape) == 2:
             images, ink = (
-                backend.to_numpy(dataset.test_inputs),
-                "pictures" not in model.kind,
+                backend.to_numpy(test.inputs),
+                "pictures" not in model.signature.form,
             )
             yield (
                 "mistakes.png",
                 plots.draw_mistakes(images, labels, outputs, names, ink=ink),
             )
     else:
-        result = model.evaluate(dataset.test_inputs, dataset.test_labels)
+        result = model.evaluate(test.inputs, test.labels)
         if task.floats:
             yield (
                 "predictions.png",

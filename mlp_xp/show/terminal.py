@@ -14,8 +14,9 @@ from rich.progress import Progress
 from mlp_xp.backends.threads import LAUNCH_BOUND
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset, described
+from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
+from mlp_xp.core.signature import described
 from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.core.training import Best, Event, Report
 from mlp_xp.errors import more
@@ -28,46 +29,77 @@ MOST_CLASSES = 10  # in a line
 
 def describe(settings: Settings, job: Job) -> str:
     """Describe the network, backend, data and training of a run in a few lines."""
-    config, dataset, backend = job.config, job.dataset, job.backend
-    samples, *shape = dataset.train_inputs.shape
-    test = 0 if dataset.test_inputs is None else dataset.test_inputs.shape[0]
+    config, backend = job.config, job.backend
+    sizes = "-".join(map(str, job.sizes))
+    parameters = f"{thousands(job.parameters)} parameters"
+    place = backend.device_name or "its default device"
+    lines = {
+        "network": f"{sizes}, {config.activation}, {parameters}, {settings.dtype}",
+        "arrays": f"{backend.name} {backend.version} on {place}",
+    }
+    if backend.on_gpu:
+        lines["speed"] = slow_on_gpu(job)
+    else:
+        number, reason = backend.threads.number, backend.threads.reason
+        lines["threads"] = reason if number is None else f"{number}: {reason}"
+    lines |= _describe_data(settings, job)
+    lines |= _describe_training(settings, job)
+    return "\n".join(f"{name:8} {text}" for name, text in lines.items() if text)
+
+
+def _describe_data(settings: Settings, job: Job) -> dict[str, str]:
+    """Return lines about the data by their titles; a line may be empty."""
+    dataset, signature = job.dataset, job.dataset.signature
+    test = 0 if dataset.test is None else len(dataset.test)
     counts = {
         "training": len(job.rows),
-        "held-out": samples - len(job.rows),
+        "held-out": len(dataset.train) - len(job.rows),
         "test": test,
     }
-    first, *others = [
-        f"{thousands(count)} {part}" for part, count in counts.items() if count
-    ]
-    parts = f"{', '.join([first, *others[:-1]])} and {others[-1]}" if others else first
+    parts = [f"{thousands(count)} {part}" for part, count in counts.items() if count]
+    text = f"{listed(parts)} {described(signature.input_shape)}"
+    if signature.units:
+        text += ", targets standardised"
+    if dataset.train.weights is not None:
+        text += ", weighted"
+    if not test:
+        text += ", no test set"
+    lines = {"data": f"{settings.data}: {text}"}
+    if signature.columns:
+        lines["columns"] = signature.columns.described
+    if dataset.hold_out and signature.task.exclusive:
+        lines["classes"] = counted(dataset, job.backend)
+    return lines
+
+
+def _describe_training(settings: Settings, job: Job) -> dict[str, str]:
+    """Return lines about the training by their titles."""
+    config = job.config
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
-    warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
-    targets = ", targets standardised" * bool(dataset.scaling) + ", weighted" * (
-        dataset.weights is not None
+    text = (
+        f"{epochs}, batches of {config.batch_size}, {config.optimizer} "
+        f"{config.learning_rate:g} {config.schedule}, {config.update_order}"
     )
-    number, reason = backend.threads[:2]
-    lines = {
-        "network": f"{'-'.join(map(str, job.sizes))}, {config.activation}, {thousands(job.parameters)} parameters, "
-        f"{settings.dtype}",
-        "arrays": f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}",
-        "threads": ""
-        if backend.on_gpu
-        else reason
-        if number is None
-        else f"{number}: {reason}",
-        "speed": slow_on_gpu(job) if backend.on_gpu else "",
-        "data": f"{settings.data}: {parts} {described(shape)}{targets}{'' if test else ', no test set'}",
-        "columns": dataset.columns.described if dataset.columns else "",
-        "classes": counted(dataset, backend)
-        if dataset.hold_out and dataset.task.exclusive
-        else "",
-        "training": f"{epochs}, batches of {config.batch_size}, {config.optimizer} {config.learning_rate:g} "
-        f"{config.schedule}, {config.update_order}{warm_up}{', deformed' * config.deform}",
-        "stopping": f"early, after {config.patience} epochs without a better network on the held-out samples"
-        * bool(config.patience),
-        "weights": f"taken from {settings.start_from}" if settings.start_from else "",
-    }
-    return "\n".join(f"{name:8} {text}" for name, text in lines.items() if text)
+    if config.warm_up_steps:
+        text += f", {config.warm_up_steps} warm-up steps"
+    if config.deform:
+        text += ", deformed"
+    lines = {"training": text}
+    if config.patience:
+        lines["stopping"] = (
+            f"early, after {config.patience} epochs without a better network on the "
+            "held-out samples"
+        )
+    if settings.start_from:
+        lines["weights"] = f"taken from {settings.start_from}"
+    return lines
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Return parts of a sentence as a list, with "and" before the last."""
+    if len(parts) == 1:
+        return parts[0]
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def slow_on_gpu(job: Job) -> str:
@@ -82,15 +114,13 @@ def slow_on_gpu(job: Job) -> str:
 
 def counted(dataset: Dataset, backend: Backend) -> str:
     """Return the classes of a data set with the number of their samples in both parts."""
-    labels = [
-        backend.to_numpy(each)
-        for each in (dataset.train_labels, dataset.test_labels)
-        if each is not None
-    ]
+    labels = [backend.to_numpy(dataset.train.labels)]
+    if dataset.test is not None:
+        labels.append(backend.to_numpy(dataset.test.labels))
     counts = np.bincount(np.concatenate(labels)).tolist()
     named = [
         f"{name} ({count})"
-        for name, count in zip(dataset.class_names, counts, strict=False)
+        for name, count in zip(dataset.signature.outputs, counts, strict=False)
     ]
     return ", ".join(named[:MOST_CLASSES]) + more(named, MOST_CLASSES)
 
@@ -151,7 +181,7 @@ def summary(report: Report) -> str:
     """Describe the closing report in one line."""
     result = f"training loss {report.train_loss:.4f}; there is no test set"
     if report.test:
-        result = described_result(report.test, report.model.input_shape)
+        result = described_result(report.test, report.model.signature.input_shape)
     return f"trained in {report.seconds:.1f} s; {result}"
 
 
@@ -177,10 +207,9 @@ def described_result(result: Evaluation, shape: Sequence[int]) -> str:
 
 def selected(best: Best, last_epoch: int, job: Job) -> str:
     """Describe in one line which network validation selected."""
-    task, (samples, *shape) = job.dataset.task, job.dataset.train_inputs.shape
-    held_out = (
-        f"{thousands(samples - len(job.rows))} held-out {described(shape).split()[0]}"
-    )
+    signature = job.dataset.signature
+    task, noun = signature.task, described(signature.input_shape).split()[0]
+    held_out = f"{thousands(len(job.held_out or ()))} held-out {noun}"
     on = (
         f"on {held_out}"
         if task.floats
@@ -230,15 +259,17 @@ def no_better_than_guessing(report: Report, job: Job) -> str:
     """Say that a network is no better than always naming the most frequent class; "" if
     it is.
     """
-    dataset = job.dataset
-    if report.test is None or not dataset.task.exclusive or dataset.weights is not None:
+    signature, train, test = job.dataset.signature, job.dataset.train, job.dataset.test
+    if report.test is None or test is None:
         return ""
-    counts = np.bincount(job.backend.to_numpy(dataset.test_labels))
+    if not signature.task.exclusive or train.weights is not None:
+        return ""
+    counts = np.bincount(job.backend.to_numpy(test.labels))
     share = counts.max() / counts.sum()
     if report.test.score > share:
         return ""
     return (
-        f"no better than always naming {dataset.class_names[counts.argmax()]}, the most frequent class "
+        f"no better than always naming {signature.outputs[counts.argmax()]}, the most frequent class "
         f"({100 * share:.2f} %); try a lower --learning-rate, more --epochs, or another --seed"
     )
 

@@ -115,16 +115,17 @@ def survey(
             on_host = replace(settings, backend="numpy", device=None)
             dataset, sums[key_of(settings)] = load(of_data(on_host), plan.how.cache_dir)
             if plan.fit_batches:
-                settings = with_fitting_batches(settings, len(dataset.train_inputs))
-            settings.train.check_fits(len(dataset.train_inputs))
+                settings = with_fitting_batches(settings, len(dataset.train))
+            settings.train.check_fits(len(dataset.train))
             start = settings.start_from
             if start and start not in sums and (is_new or Path(start).exists()):
                 sums[start] = load_run(start).sha256
         except MlpXpError as error:
             error.notes.append(place)
             raise
-        need = sum(array.nbytes for array in dataset[:4] if array is not None)
-        sizes = layer_sizes(settings.train, dataset)
+        parts = [part for part in (dataset.train, dataset.test) if part is not None]
+        need = sum(part.inputs.nbytes + part.labels.nbytes for part in parts)
+        sizes = layer_sizes(settings.train, dataset.signature)
         largest = max(
             largest, need + training_bytes(settings.train, sizes, settings.dtype)
         )

@@ -68,19 +68,20 @@ def by_the_notebook(
     """The losses of an epoch per permutation, and the loss on the test set after them,
     from the tests' oracle.
     """
-    data = notebook.prepared(load_dataset(folder))
+    dataset = load_dataset(folder)
+    train, test = map(notebook.prepared, (dataset.train, dataset.test))
     model = notebook.Notebook(
         hidden_size=16, learning_rate=workload.learning_rate, textbook=textbook
     )
-    images, labels = data.train_inputs, data.train_labels
+    images, labels = train.inputs, train.labels
     losses = []
     for order in orders:
         images, labels = images[order], labels[order]
         for start in range(0, STEPS * workload.batch_size, workload.batch_size):
             rows = slice(start, start + workload.batch_size)
             losses.append(float(np.mean(model.train_step(images[rows], labels[rows]))))
-    output = model.forward(data.test_inputs).output
-    return losses, float(notebook.cross_entropy_loss(data.test_labels, output))
+    output = model.forward(test.inputs).output
+    return losses, float(notebook.cross_entropy_loss(test.labels, output))
 
 
 @pytest.mark.filterwarnings("default")  # other libraries' warnings are not ours to mend

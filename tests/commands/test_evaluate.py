@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_sets import TINY, write_idx_folder
+from data_sets import ARRAYS, TINY, array_of, varied, write_idx_folder
 from helpers import assert_one_line, call
 from PIL import Image
 
@@ -27,10 +27,10 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A part of MNIST as files."""
     whole = load_dataset("mnist")
     parts = {
-        name: getattr(whole, name)[: 8000 if "train" in name else 1000]
-        for name in whole._fields[:4]
+        name: array_of(whole, name)[: 8000 if "train" in name else 1000]
+        for name in ARRAYS
     }
-    return write_idx_folder(tmp_path_factory.mktemp("data"), whole._replace(**parts))
+    return write_idx_folder(tmp_path_factory.mktemp("data"), varied(whole, **parts))
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,8 @@ def folder(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_evaluate_says_what_numpy_counts(folder, digits) -> None:
     dataset = load_dataset(digits)
-    predictions = load_run(folder).predict(dataset.test_inputs).astype(int)
-    right = predictions == dataset.test_labels
+    predictions = load_run(folder).predict(dataset.test.inputs).astype(int)
+    right = predictions == dataset.test.labels
 
     for backend in ("numpy", "array-api-strict"):
         code, out, err = call("evaluate", folder, "--backend", backend)
@@ -75,12 +75,12 @@ def test_evaluate_says_what_numpy_counts(folder, digits) -> None:
             flags=re.MULTILINE,
         )
         assert sevens
-        assert int(sevens[1]) == np.sum(dataset.test_labels == 7)
+        assert int(sevens[1]) == np.sum(dataset.test.labels == 7)
         assert float(sevens[2]) == round(right[predictions == 7].mean(), 4)
-        assert float(sevens[3]) == round(right[dataset.test_labels == 7].mean(), 4)
+        assert float(sevens[3]) == round(right[dataset.test.labels == 7].mean(), 4)
         row = re.findall(r"^7 .*$", out, flags=re.MULTILINE)[-1].split()[1:]
         confused = [
-            int(np.sum(predictions[dataset.test_labels == 7] == i)) for i in range(10)
+            int(np.sum(predictions[dataset.test.labels == 7] == i)) for i in range(10)
         ]
         assert [int(cell.replace(".", "0")) for cell in row] == confused
         assert max(map(len, out.splitlines())) <= 80
@@ -91,7 +91,7 @@ def pictures(tmp_path: Path) -> Path:
     """A folder with the first three test images, enlarged and dark on light, as PNG."""
     folder = tmp_path / "pictures"
     folder.mkdir()
-    for i, image in enumerate(load_dataset("mnist").test_inputs[:3]):
+    for i, image in enumerate(load_dataset("mnist").test.inputs[:3]):
         Image.fromarray(255 - image).resize((280, 280), Image.Resampling.BICUBIC).save(
             folder / f"{i}.png"
         )
@@ -205,7 +205,7 @@ def test_weights_that_are_not_a_function_of_the_seed_are_drawn_as_they_are(
     for run in (folder, copied):
         draw_run(
             RunFolder(run),
-            load_dataset("mnist")._replace(test_inputs=None, test_labels=None),
+            varied(load_dataset("mnist"), test=None),
             open_backend(),
         )
     assert [each is None for each in drawn] == [False, True]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_sets import TINY, write_idx_folder
+from data_sets import TINY, varied, write_idx_folder
 from helpers import call
 from PIL import Image
 from rich.cells import cell_len
@@ -26,7 +26,7 @@ def odd_run(tmp_path_factory, no_pictures) -> Path:
     """A run in a folder with an odd name, of classes with odd names."""
     folder = tmp_path_factory.mktemp("runs") / ODD.replace("/", "")
     names = (ODD, ":x:", "[red]", "[/]", *"456789")
-    dataset = TINY._replace(class_names=names, name=str(folder.parent / "data"))
+    dataset = varied(TINY, outputs=names, name=str(folder.parent / "data"))
     write_idx_folder(folder.parent / "data", dataset)
     for _ in train(
         TrainConfig(epochs=1, hidden=(4,)), dataset, open_backend(), run_dir=folder
@@ -139,14 +139,14 @@ def test_only_the_columns_that_are_too_wide_are_left_out():
 
 @odd_names
 def test_evaluate_on_data_without_some_classes(tmp_path, odd_run):
-    few = TINY._replace(test_inputs=TINY.test_inputs[TINY.test_labels < 2],
-                        test_labels=TINY.test_labels[TINY.test_labels < 2])  # fmt: skip
+    few = varied(TINY, test_inputs=TINY.test.inputs[TINY.test.labels < 2],
+                        test_labels=TINY.test.labels[TINY.test.labels < 2])  # fmt: skip
     outcome = call("evaluate", odd_run, "--data-dir", write_idx_folder(tmp_path, few))
     assert (outcome.code, outcome.err) == (0, "")
     assert "nan" not in outcome.out
     table = outcome.out.split("ROC AUC\n")[1].splitlines()[:10]
     assert [int(row.split()[-5]) for row in table] == [
-        np.sum(TINY.test_labels == i) * (i < 2) for i in range(10)
+        np.sum(TINY.test.labels == i) * (i < 2) for i in range(10)
     ]
     assert all(row.split()[-3] == row.split()[-1] == "-" for row in table[2:])
     rows = outcome.out.split("predicted class)\n")[1].splitlines()[1:]
@@ -167,7 +167,7 @@ def test_predict_names_each_picture_and_goes_on_after_a_bad_one(odd_run, tmp_pat
     pictures = tmp_path / ODD.replace("/", "")
     pictures.mkdir()
     for i in range(3):
-        image = Image.fromarray(255 - np.pad(TINY.test_inputs[i] // 200 * 255, 4))
+        image = Image.fromarray(255 - np.pad(TINY.test.inputs[i] // 200 * 255, 4))
         image.resize((140, 140)).save(pictures / f"{i}.png")
     content = (pictures / "1.png").read_bytes()
     (pictures / "1.png").write_bytes(content[: len(content) // 2])

@@ -66,12 +66,9 @@ def test_config_json_holds_all_settings_versions_device_and_threads(finished, da
     assert record["settings"] == json.loads(
         json.dumps(flatten(Settings(data_dir=str(data_dir), train=config)))
     )
-    assert (record["device"], record["train_samples"], record["image_shape"]) == (
-        "cpu",
-        200,
-        [6, 6],
-    )
-    assert record["class_names"] == [*"0123456789"]
+    assert (record["device"], record["train_samples"]) == ("cpu", 200)
+    assert record["signature"]["input_shape"] == [6, 6]
+    assert record["signature"]["outputs"] == [*"0123456789"]
     assert record["versions"]["array-api-compat"] == version("array-api-compat")
     assert {"mlp_xp", "python", "numpy"} <= record["versions"].keys()
     assert (record["threads"]["number"], record["threads"]["reason"]) == (1, REASON)
@@ -140,9 +137,9 @@ def test_the_kept_network_and_an_early_stop_are_told(data_dir, tmp_path):
         result["kept_epoch"],
         f"{100 * result['validation_accuracy']:.2f}",
     )
-    predicted = load_run(tmp_path / "run").predict(TINY.train_inputs[160:]).astype(int)
+    predicted = load_run(tmp_path / "run").predict(TINY.train.inputs[160:]).astype(int)
     assert result["validation_accuracy"] == np.mean(
-        predicted == TINY.train_labels[160:]
+        predicted == TINY.train.labels[160:]
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from backends import open_for_test
-from data_sets import on_device, synthetic
+from data_sets import ARRAYS, array_of, on_device, synthetic, varied
 
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.backends.failures import BackendOutOfMemory
@@ -39,19 +39,21 @@ def refusal(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
 
 
 def with_label(name: str, label: int, dtype: type) -> dict[str, Any]:
-    labels = getattr(HOST, name).astype(dtype)
+    labels = array_of(HOST, name).astype(dtype)
     labels[-1] = label
     return {name: labels}
 
 
-NUMBERS = HOST._replace(
-    train_inputs=HOST.train_inputs / 255,
-    train_labels=np.stack([HOST.train_labels, HOST.train_labels], axis=1) / 2,
-    test_inputs=None,
-    test_labels=None,
-    class_names=("a", "b"),
+NUMBERS = varied(
+    HOST,
+    train_inputs=HOST.train.inputs / 255,
+    train_labels=np.stack([HOST.train.labels, HOST.train.labels], axis=1) / 2,
+    test=None,
+    outputs=("a", "b"),
     task=REGRESSION,
-    prepare=from_arrays(np.eye(4), [0, 1, 0, 1], standardize=False).prepare,
+    preparation=from_arrays(
+        np.eye(4), [0, 1, 0, 1], standardize=False
+    ).signature.preparation,
 )
 
 
@@ -62,19 +64,19 @@ def changed(array: np.ndarray, value: float) -> np.ndarray:
 
 
 FAULTS: dict[str, tuple[Dataset, dict[str, Any], str]] = {
-    "label above": (HOST, with_label("train_labels", 10, np.uint8), "train_labels: they range from 0 to 10; give 0 to"),
-    "test label": (HOST, with_label("test_labels", -1, np.int8), "test_labels: they range from -1 to 9; give 0 to 9"),
-    "no classes": (HOST, {"class_names": ()}, "train_labels: they range from 0 to 9; give 0 to -1,"),
-    "float labels": (HOST, {"train_labels": HOST.train_labels.astype(float)}, "train_labels: their dtype is float64; "),
-    "one-hot labels": (HOST, {"train_labels": np.eye(10, dtype=np.uint8)[HOST.train_labels]}, "train_labels: their sh"),
-    "channels": (HOST, {"test_inputs": HOST.test_inputs[..., None]}, "test_inputs: their shape is (20, 6, 6, 1); give"),
-    "test labels alone": (HOST, {"test_inputs": None}, "test_inputs: they are builtins.NoneType, the backend is "),
-    "scaled images": (HOST, {"train_inputs": HOST.train_inputs / 255}, "train_inputs: their dtype is float64; give ui"),
-    "no images": (HOST, {"test_inputs": HOST.test_inputs[:0], "test_labels": HOST.test_labels[:0]}, "test_inputs: the"),
-    "float32": (NUMBERS, {"train_inputs": NUMBERS.train_inputs.astype(np.float32)}, "train_inputs: their dtype is flo"),
-    "one column": (NUMBERS, {"train_labels": NUMBERS.train_labels[:, :1]}, "train_labels: their shape is (60, 1)"),
-    "NaN": (NUMBERS, {"train_labels": changed(NUMBERS.train_labels, np.nan)}, "train_labels: they range from nan to n"),
-    "label 2": (NUMBERS, {"task": LABELS, "train_labels": np.full((60, 2), 2)}, "train_labels: they range from 2 to"),
+    "label above": (HOST, with_label("train_labels", 10, np.uint8), "train.labels: they range from 0 to 10; give 0 to"),
+    "test label": (HOST, with_label("test_labels", -1, np.int8), "test.labels: they range from -1 to 9; give 0 to 9"),
+    "no classes": (HOST, {"outputs": ()}, "train.labels: they range from 0 to 9; give 0 to -1,"),
+    "float labels": (HOST, {"train_labels": HOST.train.labels.astype(float)}, "train.labels: their dtype is float64; "),
+    "one-hot labels": (HOST, {"train_labels": np.eye(10, dtype=np.uint8)[HOST.train.labels]}, "train.labels: their sh"),
+    "channels": (HOST, {"test_inputs": HOST.test.inputs[..., None]}, "test.inputs: their shape is (20, 6, 6, 1); give"),
+    "test labels alone": (HOST, {"test_inputs": None}, "test.inputs: they are builtins.NoneType, the backend is "),
+    "scaled images": (HOST, {"train_inputs": HOST.train.inputs / 255}, "train.inputs: their dtype is float64; give ui"),
+    "no images": (HOST, {"test_inputs": HOST.test.inputs[:0], "test_labels": HOST.test.labels[:0]}, "test.inputs: the"),
+    "float32": (NUMBERS, {"train_inputs": NUMBERS.train.inputs.astype(np.float32)}, "train.inputs: their dtype is flo"),
+    "one column": (NUMBERS, {"train_labels": NUMBERS.train.labels[:, :1]}, "train.labels: their shape is (60, 1)"),
+    "NaN": (NUMBERS, {"train_labels": changed(NUMBERS.train.labels, np.nan)}, "train.labels: they range from nan to n"),
+    "label 2": (NUMBERS, {"task": LABELS, "train_labels": np.full((60, 2), 2)}, "train.labels: they range from 2 to"),
 }  # fmt: skip
 
 
@@ -87,17 +89,17 @@ def test_what_can_be_trained_on_passes(mnist, backend):
     check_dataset(NUMBERS, open_backend())
     for dtype in np.typecodes["AllInteger"]:
         labels = {
-            name: getattr(HOST, name).astype(dtype)
+            name: array_of(HOST, name).astype(dtype)
             for name in ("train_labels", "test_labels")
         }
-        check_dataset(HOST._replace(**labels), open_backend())
+        check_dataset(varied(HOST, **labels), open_backend())
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_would_train_to_nonsense_is_refused(fault, backend):
     """By the check, and so at the start of a run."""
     dataset, changes, part = FAULTS[fault]
-    dataset = on_device(dataset._replace(**changes), backend)
+    dataset = on_device(varied(dataset, **changes), backend)
     message = refusal(check_dataset, dataset, backend)
     assert message.startswith(part)
     assert refusal(next, train(CONFIG, dataset, backend)) == message
@@ -109,9 +111,7 @@ def test_more_classes_than_a_byte_counts(count):
     label would be two classes.
     """
     labels = np.arange(60, dtype=np.uint8)
-    dataset = HOST._replace(
-        train_labels=labels, class_names=tuple(map(str, range(count)))
-    )
+    dataset = varied(HOST, train_labels=labels, outputs=tuple(map(str, range(count))))
     job = Job(replace(CONFIG, batch_size=60), dataset, open_backend())
     targets = CLASSES.encode(labels, count, (), dtype=np.float64, xp=open_backend().xp)
     np.testing.assert_array_equal(targets, np.eye(60, count))
@@ -152,38 +152,37 @@ def test_arrays_of_every_library_for_every_backend(name, other, message, tmp_pat
     if not message:
         check_dataset(dataset, backend)
         return
-    assert refusal(check_dataset, dataset, backend).startswith(f"train_{message}")
+    assert refusal(check_dataset, dataset, backend).startswith(f"train.{message}")
     assert message in refusal(
         next, train(CONFIG, dataset, backend, run_dir=tmp_path / "run")
     )
     assert not (tmp_path / "run").exists()
-    assert refusal(backend.check_inputs, dataset.test_inputs, (6, 6), True).startswith(
-        message
-    )
+    assert refusal(
+        backend.check_inputs, dataset.test.inputs, HOST.signature
+    ).startswith(message)
 
 
-@pytest.mark.parametrize("field", Dataset._fields[:4])
+@pytest.mark.parametrize("field", ARRAYS)
 def test_one_array_elsewhere_is_named(field):
     backend = open_backend("array-api-strict", device="device1")
     elsewhere = open_backend("array-api-strict", device="device2")
-    wrong = on_device(HOST, backend)._replace(
-        **{field: elsewhere.asarray(getattr(HOST, field))}
-    )
+    array = elsewhere.asarray(array_of(HOST, field))
+    wrong = varied(on_device(HOST, backend), **{field: array})
     message = refusal(check_dataset, wrong, backend)
     assert message.startswith(
-        f"{field}: they are on array_api_strict.Device('device2'), the backend is on "
+        f"{field.replace('_', '.')}: they are on array_api_strict.Device('device2'), the backend is on "
     )
 
 
 def test_an_array_of_a_subclass_is_of_the_library(tmp_path):
     """A memory-mapped file, as large sets are kept in."""
     mapped = np.memmap(
-        tmp_path / "images", np.uint8, "w+", shape=HOST.train_inputs.shape
+        tmp_path / "images", np.uint8, "w+", shape=HOST.train.inputs.shape
     )
-    mapped[...] = HOST.train_inputs
-    check_dataset(HOST._replace(train_inputs=mapped), open_backend())
+    mapped[...] = HOST.train.inputs
+    check_dataset(varied(HOST, train_inputs=mapped), open_backend())
     message = refusal(
-        open_backend().check_inputs, HOST.train_inputs.tolist(), (6, 6), True
+        open_backend().check_inputs, HOST.train.inputs.tolist(), HOST.signature
     )
     assert message.startswith("inputs: they are builtins.list, the backend is numpy; ")
 

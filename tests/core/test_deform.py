@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference
-from data_sets import TINY, on_device
+from data_sets import TINY, on_device, varied
 from helpers import arrays_of, call
 from numerics import assert_near
 from scipy.ndimage import map_coordinates
@@ -227,8 +227,8 @@ def test_a_run_is_that_of_plain_numpy_on_images_deformed_one_by_one(
     config = TrainConfig(
         deform=True, epochs=2, hidden=(4,), init="glorot", report_every=30, **changes
     )
-    dataset = TINY._replace(
-        train_inputs=TINY.train_inputs[:64], train_labels=TINY.train_labels[:64]
+    dataset = varied(
+        TINY, train_inputs=TINY.train.inputs[:64], train_labels=TINY.train.labels[:64]
     )
     losses, parameters = deformed_run(config, dataset, backend)
     (layers, batches), count, rows = reference.start(config, (36, 4, 10), 64), 0, []
@@ -237,8 +237,8 @@ def test_a_run_is_that_of_plain_numpy_on_images_deformed_one_by_one(
         (noise,), (maps,) = draw_deformations(
             config, "float64", (6, 6), 1, len(batch), step
         )
-        images.append(expected(config, TINY.train_inputs[batch], noise, maps))
-        labels.append(TINY.train_labels[batch])
+        images.append(expected(config, TINY.train.inputs[batch], noise, maps))
+        labels.append(TINY.train.labels[batch])
         rows.append(np.arange(count, count := count + len(batch)))
     monkeypatch.setattr(reference, "start", lambda *_: (layers, rows))
     x = np.concatenate(images).reshape(count, -1) / 255

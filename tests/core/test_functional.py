@@ -14,8 +14,8 @@ from numerics import assert_close
 
 from mlp_xp.core import functional, losses
 from mlp_xp.core.backend import Backend
-from mlp_xp.core.dataset import flatten_and_scale
 from mlp_xp.core.functional import ACTIVATIONS
+from mlp_xp.core.signature import flatten_and_scale
 from mlp_xp.core.task import TASKS
 
 EDGES = [

@@ -4,6 +4,7 @@ and in which order all come.
 
 import numpy as np
 import pytest
+from data_sets import varied
 from helpers import arrays_of
 from numerics import assert_all_equal
 
@@ -24,14 +25,16 @@ CONFIG = TrainConfig(
 )
 
 
-def host(job: Job, arrays) -> list[np.ndarray]:
-    return [job.backend.to_numpy(array) for array in arrays]
+def held_out(job: Job) -> list[np.ndarray]:
+    """Return the inputs and labels that are held out, on the host."""
+    samples = job.held_out
+    return [job.backend.to_numpy(x) for x in (samples.inputs, samples.labels)]
 
 
 @pytest.mark.every_backend
 def test_own_data_are_held_out_by_lot_from_each_class(backend):
     job = Job(CONFIG, from_arrays(X, KINDS, backend=backend), backend)
-    inputs, labels = host(job, job.held_out)
+    inputs, labels = held_out(job)
     assert np.bincount(labels).tolist() == [10, 6, 2]
     rows = [int(np.flatnonzero((row == X).all(axis=1))[0]) for row in inputs]
     assert sorted([*rows, *job.rows]) == list(range(90)), "each sample is in one part"
@@ -65,7 +68,7 @@ def test_a_share_is_a_number_of_samples_but_never_all(share, samples, count):
         standardize=False,
         scale_targets=False,
     )
-    for dataset in (own, own._replace(hold_out=None)):
+    for dataset in (own, varied(own, hold_out=None)):
         rows = Job(config, dataset, open_backend()).rows
         expected = Job(
             TrainConfig(**{**vars(config), "validation": count}),
@@ -80,7 +83,7 @@ def test_numbers_are_held_out_by_lot_too():
     job = Job(
         CONFIG, from_arrays(X, np.arange(90.0), task="regression"), open_backend()
     )
-    _, labels = job.held_out
+    _, labels = held_out(job)
     assert len(labels) == 18
     assert labels.min() < 30
     assert labels.max() > 60
@@ -90,13 +93,13 @@ def test_the_held_out_samples_play_no_part_in_training():
     """Whatever their labels are, the same network is trained."""
     dataset = from_arrays(X, KINDS)
     job = Job(CONFIG, dataset, open_backend())
-    changed = dataset.train_labels.copy()
+    changed = dataset.train.labels.copy()
     held_out = np.setdiff1d(np.arange(90), job.rows)
-    kinds = dataset.train_labels[held_out]
+    kinds = dataset.train.labels[held_out]
     # as many of each class, so that the same samples are drawn
     changed[held_out] = np.roll(kinds, 1)
-    assert (changed != dataset.train_labels).any()
-    other = Job(CONFIG, dataset._replace(train_labels=changed), open_backend())
+    assert (changed != dataset.train.labels).any()
+    other = Job(CONFIG, varied(dataset, train_labels=changed), open_backend())
     other.rows, other.held_out = job.rows, job.held_out
     one, two = ([*trajectory(each)][-1].position.state.network for each in (job, other))
     assert_all_equal(arrays_of(one, np.asarray), arrays_of(two, np.asarray))
@@ -107,7 +110,7 @@ def test_weights_have_a_mean_of_1_over_the_samples_that_are_trained_on():
     rows = Job(CONFIG, dataset, open_backend()).rows
     held_out_only = np.ones(90)
     held_out_only[rows] = 0
-    job = Job(CONFIG, dataset._replace(weights=np.arange(90.0)), open_backend())
+    job = Job(CONFIG, varied(dataset, weights=np.arange(90.0)), open_backend())
     np.testing.assert_allclose(
         job.weights, np.arange(90.0)[:, None] / rows.mean(), rtol=1e-15
     )
@@ -122,4 +125,4 @@ def test_weights_have_a_mean_of_1_over_the_samples_that_are_trained_on():
             DatasetError,
             match="weights: give numbers of at least 0 for all samples, not all",
         ):
-            Job(CONFIG, dataset._replace(weights=wrong), open_backend())
+            Job(CONFIG, varied(dataset, weights=wrong), open_backend())

@@ -3,11 +3,12 @@ inputs.
 """
 
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import on_device, synthetic
+from data_sets import on_device, synthetic, varied
 from helpers import arrays_of
 from numerics import assert_all_equal, assert_close, assert_near, trajectory_tolerance
 
@@ -15,17 +16,17 @@ import mlp_xp.core.model
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.reading import not_of
 from mlp_xp.core.backend import Backend
-from mlp_xp.core.dataset import (
-    BYTES,
+from mlp_xp.core.model import Model
+from mlp_xp.core.network import Layer
+from mlp_xp.core.signature import (
     Preparation,
+    Signature,
     flatten_and_scale,
     standardize,
     unchanged,
 )
-from mlp_xp.core.model import Model
-from mlp_xp.core.network import Layer
 from mlp_xp.core.step import to_device
-from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, TASKS, Evaluation
+from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, TASKS, Evaluation, Units
 from mlp_xp.errors import MlpXpError
 
 SIZE = 12
@@ -48,8 +49,8 @@ def model_on(
     """A network on the backend; with `layers`, of these."""
     network = to_device(host_layers() if layers is None else layers, backend)
     names = tuple(map(str, range(network[-1].bias.shape[0])))
-    model = Model(network, backend, "tanh", BYTES, CLASSES, (), (SIZE, SIZE), names)
-    return model._replace(**changes)
+    model = Model(network, "tanh", Signature((SIZE, SIZE), names), backend)
+    return varied(model, **changes)
 
 
 def plain_logits(images: np.ndarray) -> np.ndarray:
@@ -75,33 +76,33 @@ def test_figures_and_predictions_are_plain_numpy(inputs_at_once, backend, monkey
     set_inputs_at_once(inputs_at_once, monkeypatch)
     dataset, model = on_device(HOST, backend), model_on(backend)
     logits, p = (
-        plain_logits(HOST.test_inputs),
-        plain_probabilities(plain_logits(HOST.test_inputs)),
+        plain_logits(HOST.test.inputs),
+        plain_probabilities(plain_logits(HOST.test.inputs)),
     )
     assert_close(
-        model.logits(dataset.test_inputs), logits, backend, rtol=ROUNDING, atol=ROUNDING
+        model.logits(dataset.test.inputs), logits, backend, rtol=ROUNDING, atol=ROUNDING
     )
     assert_close(
-        model.predictions(dataset.test_inputs), p, backend, rtol=ROUNDING, atol=ROUNDING
+        model.predictions(dataset.test.inputs), p, backend, rtol=ROUNDING, atol=ROUNDING
     )
     assert_close(
-        model.predictions(dataset.test_inputs[:1, ...]),
+        model.predictions(dataset.test.inputs[:1, ...]),
         p[:1],
         backend,
         rtol=ROUNDING,
         atol=ROUNDING,
     )
-    result = model.evaluate(dataset.test_inputs, dataset.test_labels)
+    result = model.evaluate(dataset.test.inputs, dataset.test.labels)
     loss, accuracy = result[:2]
     assert result == Evaluation(loss, accuracy, samples=103)
-    assert_near(loss, -np.log(p[np.arange(103), HOST.test_labels]).mean(), ROUNDING)
+    assert_near(loss, -np.log(p[np.arange(103), HOST.test.labels]).mean(), ROUNDING)
     assert (
-        accuracy == result.score == (p.argmax(axis=1) == HOST.test_labels).sum() / 103
+        accuracy == result.score == (p.argmax(axis=1) == HOST.test.labels).sum() / 103
     )
     assert type(loss) is type(accuracy) is float
     # Neither images nor network have changed.
     np.testing.assert_array_equal(
-        backend.to_numpy(dataset.test_inputs), HOST.test_inputs
+        backend.to_numpy(dataset.test.inputs), HOST.test.inputs
     )
     assert_all_equal(
         arrays_of(model.network, backend.to_numpy), arrays_of(host_layers(), np.asarray)
@@ -120,9 +121,9 @@ def test_memory_is_bounded_and_parts_are_even(inputs_at_once, monkeypatch):
         return 1 - flatten_and_scale(images, **others)
 
     set_inputs_at_once(inputs_at_once, monkeypatch)
-    model = model_on(open_backend(), prepare=Preparation(inverted))
-    p = plain_probabilities(plain_logits(255 - HOST.test_inputs))
-    assert_near(model.predictions(HOST.test_inputs), p, ROUNDING)
+    model = model_on(open_backend(), preparation=Preparation(inverted))
+    p = plain_probabilities(plain_logits(255 - HOST.test.inputs))
+    assert_near(model.predictions(HOST.test.inputs), p, ROUNDING)
     assert sum(sizes) == 103
     assert sizes[0] == max(sizes) <= inputs_at_once
     assert len(sizes) == -(-103 // inputs_at_once)
@@ -133,8 +134,8 @@ def test_memory_is_bounded_and_parts_are_even(inputs_at_once, monkeypatch):
         Layer(np.zeros(shape), np.zeros(shape[1]))
         for shape in ((PIXELS, 2 * PIXELS), (2 * PIXELS, 10))
     ]
-    model_on(open_backend(), wide, prepare=Preparation(inverted)).predictions(
-        HOST.test_inputs
+    model_on(open_backend(), wide, preparation=Preparation(inverted)).predictions(
+        HOST.test.inputs
     )
     assert max(sizes) <= max(1, inputs_at_once // 2)
 
@@ -142,34 +143,32 @@ def test_memory_is_bounded_and_parts_are_even(inputs_at_once, monkeypatch):
 def test_float32_figures_of_many_samples_are_those_of_float64():
     random = np.random.default_rng(0)
     z, targets = random.normal(size=(2, 10**6, 2)).astype(np.float32)
-    found = REGRESSION.evaluate(z, targets, ())
+    found = REGRESSION.evaluate(z, targets)
     expected = np.sqrt(np.mean((z.astype(np.float64) - targets) ** 2, axis=0))
     np.testing.assert_allclose(found.rmses, expected, rtol=1e-12)
 
 
 def test_float32_predicts_in_float32(backend32):
     rounding = trajectory_tolerance(1, PIXELS, np.float32)
-    logits = model_on(backend32).logits(backend32.asarray(HOST.test_inputs))
+    logits = model_on(backend32).logits(backend32.asarray(HOST.test.inputs))
     assert_close(
-        logits, plain_logits(HOST.test_inputs), backend32, rtol=rounding, atol=rounding
+        logits, plain_logits(HOST.test.inputs), backend32, rtol=rounding, atol=rounding
     )
 
 
 @pytest.mark.every_backend
 def test_a_model_moves_to_another_backend(backend):
     """All its arrays do, and they take the dtype of this backend."""
-    fitted, scaling = (
-        (np.full(PIXELS, 3.0), np.full(PIXELS, 2.0)),
-        (np.full(10, 5.0), np.full(10, 7.0)),
-    )
     there = model_on(
         open_backend(),
-        prepare=Preparation(standardize, fitted),
+        preparation=Preparation(
+            standardize, (np.full(PIXELS, 3.0), np.full(PIXELS, 2.0))
+        ),
         task=REGRESSION,
-        scaling=scaling,
+        units=Units(np.full(10, 5.0), np.full(10, 7.0)),
     )
     here, x = there.on(backend), np.random.default_rng(1).normal(size=(5, SIZE, SIZE))
-    for array in (*here.network[0], *here.prepare.fitted, *here.scaling):
+    for array in (*here.network[0], *here.fitted, *here.units):
         assert not_of(array, backend) is None
     # The outputs are 5 + 7 z, so errors of z, a sum of terms of order 1, are seven
     # times as large.
@@ -181,7 +180,8 @@ def test_a_model_moves_to_another_backend(backend):
         atol=7 * ROUNDING,
     )
     assert there.on(open_backend()) is there
-    assert there.on(open_backend(dtype="float32")).scaling[0].dtype == np.float32
+    single = there.on(open_backend(dtype="float32"))
+    assert (single.units.mean.dtype, single.fitted[0].dtype) == (np.float32, np.float32)
 
 
 @pytest.mark.parametrize(
@@ -234,8 +234,8 @@ def test_what_does_not_fit_the_network_is_refused(shape, dtype, message, backend
 def test_labels_of_another_shape_are_refused(change, backend):
     """They would broadcast: an accuracy of 7 is possible."""
     inputs, labels = (
-        backend.asarray(HOST.test_inputs),
-        backend.asarray(change(HOST.test_labels)),
+        backend.asarray(HOST.test.inputs),
+        backend.asarray(change(HOST.test.labels)),
     )
     with pytest.raises(
         MlpXpError, match=r"labels: their shape is .*, where \(103,\) is expected"
@@ -248,11 +248,11 @@ def test_logits_can_be_compiled(backend):
     """Nothing is read from the device: inside a compiled function there is nothing to
     read yet.
     """
-    model, inputs = model_on(backend), backend.asarray(HOST.test_inputs)
+    model, inputs = model_on(backend), backend.asarray(HOST.test.inputs)
     compiled = backend.jit(
-        lambda network, inputs: model._replace(network=network).logits(inputs)
+        lambda network, inputs: replace(model, network=network).logits(inputs)
     )
-    expected = plain_logits(HOST.test_inputs)
+    expected = plain_logits(HOST.test.inputs)
     assert_close(
         compiled(model.network, inputs), expected, backend, rtol=ROUNDING, atol=ROUNDING
     )
@@ -267,7 +267,7 @@ def test_what_is_not_finite_gives_no_warning(backend):
         on_device(HOST, backend),
         model_on(backend, [Layer(first.weights * np.inf, first.bias), second]),
     )
-    assert np.isnan(broken.evaluate(dataset.test_inputs, dataset.test_labels).loss)
+    assert np.isnan(broken.evaluate(dataset.test.inputs, dataset.test.labels).loss)
     layers = [
         Layer(np.full((784, 2), 1e308), np.zeros(2)),
         Layer(np.full((2, 3), 1e308), np.zeros(3)),
@@ -293,7 +293,7 @@ def test_r2_of_constant_numbers_is_one_if_all_are_hit_and_else_zero(samples, bac
     model = model_on(
         backend,
         layers,
-        prepare=Preparation(unchanged),
+        preparation=Preparation(unchanged),
         task=REGRESSION,
         input_shape=(1,),
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import notebook_rows, on_device, synthetic
+from data_sets import arrays_in, notebook_rows, on_device, synthetic, varied
 from helpers import arrays_of, changed, first_state
 from numerics import assert_all_equal, assert_near, trajectory_tolerance
 
@@ -14,7 +14,6 @@ from mlp_xp import train
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.chunk import make_chunk, step_inputs
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Preparation, flatten_and_scale
 from mlp_xp.core.deferred import (
     BLOCK_SAMPLES,
     LARGEST_BATCH,
@@ -26,6 +25,7 @@ from mlp_xp.core.functional import Activation, relu, sigmoid
 from mlp_xp.core.job import Job
 from mlp_xp.core.network import Layer
 from mlp_xp.core.optimizers import Rates
+from mlp_xp.core.signature import Preparation, flatten_and_scale
 from mlp_xp.core.step import Batch, State, make_step
 from mlp_xp.core.task import CLASSES
 from mlp_xp.core.training import trajectory
@@ -33,7 +33,7 @@ from mlp_xp.errors import DatasetError
 from mlp_xp.runs.records import RunError
 
 HOST = synthetic(300)
-PIXELS = HOST.train_inputs[0].size
+PIXELS = HOST.train.inputs[0].size
 HIDDEN = 16
 
 
@@ -121,12 +121,12 @@ def test_inputs_are_made_a_block_at_a_time(batch_size, most, backend):
     made = []
 
     def counted(images, **others):
-        if images.shape[0] != len(HOST.test_inputs):  # those are evaluated as a whole
+        if images.shape[0] != len(HOST.test.inputs):  # those are evaluated as a whole
             made.append(images.shape[0])
         return flatten_and_scale(images, **others)
 
     backend = changed(backend, block_bytes=23 * PIXELS * 8)
-    dataset = on_device(HOST._replace(prepare=Preparation(counted)), backend)
+    dataset = on_device(varied(HOST, preparation=Preparation(counted)), backend)
     for _ in trajectory(
         Job(configuration("layerwise", batch_size, warm_up_steps=0), dataset, backend)
     ):
@@ -202,7 +202,7 @@ def test_an_activation_of_ones_own_trains(backend, tmp_path):
     with pytest.raises(
         DatasetError, match=r"^dataset: is a list; make a Dataset by from_arrays$"
     ):
-        next(train(config, [*dataset], backend))
+        next(train(config, [dataset], backend))
     with pytest.raises(
         RunError,
         match="the activation is a pair of functions, which a run folder cannot store",
@@ -228,14 +228,14 @@ def test_training_changes_nothing_that_the_caller_owns(settings, backend):
         if event.report:
             reports.append(event.report)
             then.append(arrays_of(event.report.model.network, backend.to_numpy))
-    assert_all_equal(map(backend.to_numpy, dataset[:4]), HOST[:4])
+    assert_all_equal(map(backend.to_numpy, arrays_in(dataset)), arrays_in(HOST))
     assert len(reports) == 4
     for report, arrays in zip(reports, then, strict=True):
         assert_all_equal(arrays_of(report.model.network, backend.to_numpy), arrays)
     assert (then[0][0] != then[1][0]).any(), "they would differ if it were one array"
 
 
-def arrays_in(state: State) -> list:
+def arrays_of_state(state: State) -> list:
     layers: list[Layer] = [
         *state.network,
         *(layer for slots in state.slots for layer in slots),
@@ -258,8 +258,8 @@ def test_a_step_updates_in_place_where_the_library_can(batch_size, optimizer, ba
         )
     )
     rates = Rates(error=0.1, decay=0.0, step_size=0.1, epsilon=0.0)
-    before = arrays_in(state)
-    after = arrays_in(make_step(config, CLASSES, backend)(state, batch, rates)[0])
+    before = arrays_of_state(state)
+    after = arrays_of_state(make_step(config, CLASSES, backend)(state, batch, rates)[0])
     probe = changed = backend.asarray(np.zeros(1))
     changed += 1
     assert [a is b for a, b in zip(after, before, strict=True)] == [
@@ -284,7 +284,7 @@ def test_a_chunk_gives_its_arrays_away_where_the_library_can():
         2,
     )
     make_chunk(config, backend, flatten_and_scale, CLASSES, 2)(
-        state, (*dataset[:2], (), ()), steps
+        state, (dataset.train.inputs, dataset.train.labels, (), None), steps
     )
-    assert all(array.is_deleted() for array in arrays_in(state))
-    assert not any(array.is_deleted() for array in dataset[:4])
+    assert all(array.is_deleted() for array in arrays_of_state(state))
+    assert not any(array.is_deleted() for array in arrays_in(dataset))

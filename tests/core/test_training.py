@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from data_sets import on_device, synthetic
+from data_sets import on_device, synthetic, varied
 from helpers import arrays_of, changed, first_state
 from numerics import assert_all_equal, assert_near, trajectory_tolerance
 
@@ -19,11 +19,12 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.chunk import make_chunk
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset, flatten_and_scale
+from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.model import all_finite
 from mlp_xp.core.network import Layer
 from mlp_xp.core.plan import Chunk
+from mlp_xp.core.signature import flatten_and_scale
 from mlp_xp.core.task import CLASSES
 from mlp_xp.core.training import (
     DivergenceError,
@@ -35,7 +36,7 @@ from mlp_xp.core.training import (
 )
 
 HOST = synthetic(300)
-PIXELS = HOST.train_inputs[0].size
+PIXELS = HOST.train.inputs[0].size
 # One of each kind of step that there is: deferred or not, with and without an
 # optimiser's arrays.
 STEPS_OF_ALL_KINDS = [
@@ -58,15 +59,15 @@ def run(
 def plain_evaluation(
     arrays: list[np.ndarray], activation: str, host: Dataset = HOST
 ) -> tuple[float, float]:
-    a = host.test_inputs.reshape(len(host.test_inputs), -1) / 255
+    a = host.test.inputs.reshape(len(host.test.inputs), -1) / 255
     layers = list(zip(arrays[::2], arrays[1::2], strict=True))
     for weights, bias in layers[:-1]:
         a = reference.ACTIVATIONS[activation](a @ weights + bias)
     logits = a @ layers[-1][0] + layers[-1][1]
     losses, p = reference.losses_and_predictions(
-        logits, np.eye(10)[host.test_labels], "classes"
+        logits, np.eye(10)[host.test.labels], "classes"
     )
-    return losses.mean(), (p.argmax(axis=1) == host.test_labels).mean()
+    return losses.mean(), (p.argmax(axis=1) == host.test.labels).mean()
 
 
 @pytest.mark.parametrize("settings", STEPS_OF_ALL_KINDS)
@@ -208,8 +209,8 @@ def test_the_best_network_on_the_samples_held_out_is_kept(monitor):
         monitor=monitor,
         seed=1,
     )
-    held_out = HOST._replace(
-        test_inputs=HOST.train_inputs[240:], test_labels=HOST.train_labels[240:]
+    held_out = varied(
+        HOST, test_inputs=HOST.train.inputs[240:], test_labels=HOST.train.labels[240:]
     )
     events, scores, networks = [], [], []
     for event in trajectory(Job(config, on_device(HOST, backend), backend)):
@@ -432,8 +433,8 @@ def test_a_run_compiles_one_loop_for_each_size_of_a_batch_which_others_share():
         images = np.random.default_rng(0).integers(
             0, 256, (size, 12, 12), dtype=np.uint8
         )
-        host = HOST._replace(
-            train_inputs=images, train_labels=np.arange(size, dtype=np.uint8) % 10
+        host = varied(
+            HOST, train_inputs=images, train_labels=np.arange(size, dtype=np.uint8) % 10
         )
         make_chunk.cache_clear()
         most_steps = max(len(event.losses) for event in run(config, backend, host))

@@ -85,12 +85,12 @@ def test_labels(
     tmp_path: Path, write: Any, labels: np.ndarray, names: tuple[str, ...]
 ) -> None:
     dataset = load_dataset(write(tmp_path, X=X, y=labels), test_fraction=0)
-    assert dataset.class_names == names
+    assert dataset.signature.outputs == names
     flat = [
         each.decode() if isinstance(each, bytes) else str(each)
         for each in labels.ravel().tolist()
     ]
-    assert [names[i] for i in dataset.train_labels] == flat
+    assert [names[i] for i in dataset.train.labels] == flat
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_faults(tmp_path: Path, write: Any, arrays: dict[str, Any], fault: str) 
 def test_a_warning_names_arrays_that_are_not_used(tmp_path: Path, write: Any) -> None:
     path = write(tmp_path, X=X, y=Y, xtest=X, ytest=Y)
     with pytest.warns(MlpXpWarning, match="arrays that are not used: 'xtest', 'ytest'"):
-        assert load_dataset(path, test_fraction=0).test_inputs is None
+        assert load_dataset(path, test_fraction=0).test is None
 
 
 def test_a_second_training_set_is_named_in_the_warning(
@@ -145,7 +145,7 @@ def test_a_second_training_set_is_named_in_the_warning(
     path = write(tmp_path, x_train=X, y_train=Y, X=X + 1, y=Y)
     with pytest.warns(MlpXpWarning, match="arrays that are not used: 'x', 'y'"):
         dataset = load_dataset(path, test_fraction=0)
-    np.testing.assert_array_equal(dataset.train_inputs, X)
+    np.testing.assert_array_equal(dataset.train.inputs, X)
 
 
 @pytest.mark.posix

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from data_sets import arrays_in
 from numerics import assert_all_equal
 
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.core.backend import Backend
-from mlp_xp.core.dataset import BYTES, check_dataset
+from mlp_xp.core.dataset import check_dataset
+from mlp_xp.core.signature import BYTES
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.splitting import split
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
@@ -136,11 +138,11 @@ def test_arrays_of_the_device_give_the_same_numbers(backend: Backend):
         from_arrays(*device, 0.25, backend=backend),
         from_arrays(X, LABELS, 0.25),
     )
-    arrays = *dataset[:4], *dataset.prepare.fitted
+    arrays = arrays_in(dataset)
     assert {*map(type, arrays)} == {type(device[0])}
-    assert_all_equal(
-        map(backend.to_numpy, arrays), (*expected[:4], *expected.prepare.fitted)
-    )
+    assert_all_equal(map(backend.to_numpy, arrays), arrays_in(expected))
+    fitted = dataset.signature.preparation.fitted
+    assert_all_equal(fitted, expected.signature.preparation.fitted)
     device_x = backend.asarray(changed(X, (7, 2), np.nan))
     assert refusal(device_x, CLASSES, backend=backend).startswith(
         "X: row 7, column 2: nan is not a finite number"
@@ -166,11 +168,11 @@ def test_arrays_of_the_device_give_the_same_numbers(backend: Backend):
 )
 def test_labels_of_many_kinds(y, options, task, names):
     dataset = from_arrays(X.tolist(), y, **options)
-    assert (dataset.task.name, dataset.class_names) == (task, names)
+    assert (dataset.signature.task.name, dataset.signature.outputs) == (task, names)
     shown = (
-        dataset.train_labels
+        dataset.train.labels
         if task != "classes"
-        else np.array(names)[dataset.train_labels]
+        else np.array(names)[dataset.train.labels]
     )
     np.testing.assert_array_equal(
         shown.reshape(np.shape(y)), np.array(y).astype(shown.dtype)
@@ -189,11 +191,11 @@ def test_a_share_is_held_out_and_the_rest_is_fitted(
         0.25,
         0,
     )
-    np.testing.assert_array_equal(backend.to_numpy(dataset.test_inputs), X[held])
-    np.testing.assert_array_equal(backend.to_numpy(dataset.train_inputs), X[left])
-    pairs = [(dataset.prepare.fitted, X[left])]
+    np.testing.assert_array_equal(backend.to_numpy(dataset.test.inputs), X[held])
+    np.testing.assert_array_equal(backend.to_numpy(dataset.train.inputs), X[left])
+    pairs = [(dataset.signature.preparation.fitted, X[left])]
     if task == "regression":
-        pairs.append((dataset.scaling, NUMBERS[left]))
+        pairs.append((dataset.signature.units, NUMBERS[left]))
     for fitted, values in pairs:
         expected = [values.mean(axis=0), values.std(axis=0)]
         np.testing.assert_allclose(
@@ -216,8 +218,8 @@ def test_columns_of_a_test_set_are_found_by_their_names() -> None:
     dataset = from_arrays(
         frame(X[20:], NAMES), frame(NUMBERS[20:], ["price", "rent"]), turned
     )
-    assert_all_equal(dataset[:4], expected[:4])
-    assert (dataset.columns.feature_names, dataset.class_names) == (
+    assert_all_equal(arrays_in(dataset), arrays_in(expected))
+    assert (dataset.signature.columns.feature_names, dataset.signature.outputs) == (
         NAMES,
         ("price", "rent"),
     )
@@ -225,7 +227,7 @@ def test_columns_of_a_test_set_are_found_by_their_names() -> None:
         extra=[[1]] * 20
     )
     np.testing.assert_array_equal(
-        from_arrays(frame(X, NAMES), CLASSES, (more, CLASSES[:20])).test_inputs, X[:20]
+        from_arrays(frame(X, NAMES), CLASSES, (more, CLASSES[:20])).test.inputs, X[:20]
     )
 
 
@@ -241,18 +243,20 @@ def test_numbers_of_data_frames_are_the_numbers_they_are() -> None:
     ):
         found = from_arrays(each, CLASSES, 0.25)
         assert_all_equal(
-            (*found[:4], *found.prepare.fitted),
-            (*expected[:4], *expected.prepare.fitted),
+            (*arrays_in(found), *found.signature.preparation.fitted),
+            (*arrays_in(expected), *expected.signature.preparation.fitted),
         )
-        assert found.columns.feature_names == (*table,)
-        assert from_arrays(each, each["flag"]).class_names == ("False", "True")
-        assert from_arrays(each, pd.Series(["none", "some"] * 30)).class_names == (
+        assert found.signature.feature_names == (*table,)
+        assert from_arrays(each, each["flag"]).signature.outputs == ("False", "True")
+        assert from_arrays(
+            each, pd.Series(["none", "some"] * 30)
+        ).signature.outputs == (
             "none",
             "some",
         )
-        assert from_arrays(each, each[["age"]], feature_names=["area"]).class_names == (
-            "age",
-        )
+        assert from_arrays(
+            each, each[["age"]], feature_names=["area"]
+        ).signature.outputs == ("age",)
     with pytest.raises(
         DatasetError, match=r"^y: row 3: None is neither a number nor text"
     ):
@@ -278,8 +282,8 @@ def test_labels_of_pandas_in_another_order_than_their_rows_are_refused() -> None
 def test_features_of_any_dtype_have_their_values(dtype: str) -> None:
     x = (np.arange(72).reshape(24, 3)[::-1] % 5).astype(dtype)
     dataset = from_arrays(x, np.arange(24) % 3, standardize=False)
-    np.testing.assert_array_equal(dataset.train_inputs, x.astype(float))
-    fitted = from_arrays(x, np.arange(24) % 3).prepare.fitted
+    np.testing.assert_array_equal(dataset.train.inputs, x.astype(float))
+    fitted = from_arrays(x, np.arange(24) % 3).signature.preparation.fitted
     np.testing.assert_allclose(
         fitted, [x.astype(float).mean(axis=0), x.astype(float).std(axis=0)], rtol=1e-12
     )
@@ -300,7 +304,7 @@ def test_standardisation_is_fitted_to_the_training_part_alone(
         x[:9000], [0, 1] * 4500, (x[9000:] * 50, [0, 1] * 500), backend=backend32
     )
     shift, deviation = (
-        backend32.to_numpy(each).astype(float) for each in dataset.prepare.fitted
+        each.astype(float) for each in dataset.signature.preparation.fitted
     )
     kept = x[:9000].astype(np.float32).astype(float)
     np.testing.assert_allclose(deviation, kept.std(axis=0), rtol=1e-4)
@@ -319,27 +323,28 @@ def test_constant_features_are_named_and_become_exactly_zero(backend32: Backend)
     with pytest.warns(MlpXpWarning, match=message) as warned:
         dataset = from_arrays(x, np.arange(200) % 2, backend=backend32)
     assert [each.filename for each in warned] == [__file__], "of the caller"
-    function, fitted = dataset.prepare
+    function, fitted = dataset.signature.preparation
+    fitted = [*map(backend32.asarray, fitted)]
     rows = backend32.to_numpy(
-        function(dataset.train_inputs, *fitted, dtype=backend32.dtype, xp=backend32.xp)
+        function(dataset.train.inputs, *fitted, dtype=backend32.dtype, xp=backend32.xp)
     )
     np.testing.assert_array_equal(rows[:, 1:], 0)
     np.testing.assert_allclose(rows[:, 0].std(), 1, rtol=1e-5)
     with pytest.warns(MlpXpWarning, match="^X: columns 'age': the values are equal"):
         assert from_arrays(
             frame(changed(X, (slice(None), 1), 3.5)), CLASSES
-        ).columns.names == ("area", "age", "floor")
+        ).signature.columns.names == ("area", "age", "floor")
     with pytest.warns(MlpXpWarning, match="^y: columns '1': the values are equal"):
         # 60 * 0.03 / 60 is not 0.03
-        deviation = from_arrays(X, changed(NUMBERS, (slice(None), 1), 0.03)).scaling[1]
-    assert deviation[1] == 1
+        dataset = from_arrays(X, changed(NUMBERS, (slice(None), 1), 0.03))
+    assert dataset.signature.units.deviation[1] == 1
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1.0, 1e300])
 def test_numbers_to_predict_of_any_size_are_standardised(scale: float) -> None:
     """Also where their squares are no numbers."""
     numbers = NUMBERS / 1e5 * scale
-    shift, deviation = from_arrays(X, numbers).scaling
+    shift, deviation = from_arrays(X, numbers).signature.units
     np.testing.assert_allclose(shift, (NUMBERS / 1e5).mean(axis=0) * scale, rtol=1e-12)
     np.testing.assert_allclose(
         deviation, (NUMBERS / 1e5).std(axis=0) * scale, rtol=1e-12
@@ -359,9 +364,11 @@ def test_images_of_bytes_stay_bytes_and_all_else_is_standardised():
         (rows / 255, {"standardize": False}, ()),
     ):
         dataset = from_arrays(x, CLASSES, **options)
-        assert dataset.train_inputs.dtype == x.dtype
-        assert (dataset.prepare == BYTES) == (x is images and not options)
-        for one, other in zip(dataset.prepare.fitted, fitted, strict=True):
+        assert dataset.train.inputs.dtype == x.dtype
+        assert (dataset.signature.preparation == BYTES) == (x is images and not options)
+        for one, other in zip(
+            dataset.signature.preparation.fitted, fitted, strict=True
+        ):
             np.testing.assert_allclose(one, other)
     assert repr(from_arrays(images, CLASSES)).endswith(
         "60 training and 0 test images of 4 x 5 x 3, 3 classes)"

@@ -81,7 +81,9 @@ def test_features_are_those_of_scikit_learns_transformers(
         for path in paths
     )
     labels = np.unique(table.columns[table.label], return_inverse=True)[1]
-    held, left = split(labels if dataset.task.exclusive else None, len(labels), 0.2, 0)
+    held, left = split(
+        labels if dataset.signature.task.exclusive else None, len(labels), 0.2, 0
+    )
     expected = []
     for name, values in table.columns.items():
         if name in (table.label, *table.ids):
@@ -107,11 +109,11 @@ def test_features_are_those_of_scikit_learns_transformers(
         if gaps[left].any():
             expected.append(gaps)
     features = np.concatenate(expected, axis=1)
-    assert german.columns == dataset.columns
+    assert german.signature.columns == dataset.signature.columns
     for each in (dataset, german):
-        np.testing.assert_array_equal(each.train_inputs, features[left])
-        np.testing.assert_array_equal(each.test_inputs, features[held])
-        np.testing.assert_array_equal(each.train_labels, dataset.train_labels)
+        np.testing.assert_array_equal(each.train.inputs, features[left])
+        np.testing.assert_array_equal(each.test.inputs, features[held])
+        np.testing.assert_array_equal(each.train.labels, dataset.train.labels)
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -142,7 +144,10 @@ def test_a_run_reads_other_tables_by_the_names_of_their_columns(tmp_path: Path) 
     leave_out = command_line(["--exclude", "PassengerId,Name,Ticket"])
     assert outcome.err.endswith(f"to leave columns out, give {leave_out}\n")
     with pytest.warns(MlpXpWarning, match="PassengerId"):
-        assert load_run(run).columns == load_dataset(path, label=table.label).columns
+        assert (
+            load_run(run).signature.columns
+            == load_dataset(path, label=table.label).signature.columns
+        )
     renamed = {
         f"{name}_" if name in ("Age", "Fare") else name: each
         for name, each in table.columns.items()
@@ -426,7 +431,7 @@ def test_evaluate_takes_data_frames(run, kind: str) -> None:
     np.testing.assert_array_equal(model.predict(frame), predict(model, other).values)
     *_, last = train(
         CONFIG,
-        from_arrays(table.frame(kind), y, 0.2, task=model.task.name),
+        from_arrays(table.frame(kind), y, 0.2, task=model.signature.task.name),
         open_backend(),
     )
     np.testing.assert_array_equal(
@@ -436,7 +441,10 @@ def test_evaluate_takes_data_frames(run, kind: str) -> None:
 
 def test_tables_that_do_not_fit_are_refused(run) -> None:
     table, _, model = run
-    frame, first = table.frame("polars", table.columns), model.columns.names[0]
+    frame, first = (
+        table.frame("polars", table.columns),
+        model.signature.columns.names[0],
+    )
     for use in (
         model.predict,
         lambda X: predict(model, X),
@@ -451,7 +459,7 @@ def test_tables_that_do_not_fit_are_refused(run) -> None:
         evaluate(model, (rows, rows[table.label][::-1]))
     for each, fault in (
         (model, f"has no column '{table.label}'"),
-        (model._replace(source="x"), "has no labels that are"),
+        (replace(model, source="x"), "has no labels that are"),
     ):
         with pytest.raises(DatasetError, match=f"data: {fault}"):
             evaluate(each, frame.drop(table.label))

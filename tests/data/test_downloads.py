@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import idx_bytes
+from data_sets import arrays_in, idx_bytes
 from numerics import assert_all_equal
 
 from mlp_xp.data import downloads
@@ -299,11 +299,16 @@ def test_emnist(tmp_path: Path, mirrors: Any) -> None:
         ):
             mirrors(url, name=f"emnist-{split}", content=content)
             dataset = load_dataset(f"emnist-{split}", cache_dir=tmp_path)
-            assert dataset.class_names == tuple(names)
-            assert_all_equal(dataset[:4:2], images.values())
-            assert all(x.flags.c_contiguous for x in dataset[:4:2])
+            assert dataset.signature.outputs == tuple(names)
             assert_all_equal(
-                dataset[1:4:2],
+                [dataset.train.inputs, dataset.test.inputs], images.values()
+            )
+            assert all(
+                x.flags.c_contiguous
+                for x in [dataset.train.inputs, dataset.test.inputs]
+            )
+            assert_all_equal(
+                [dataset.train.labels, dataset.test.labels],
                 [np.arange(len(each)) % len(names) for each in images.values()],
             )
         assert requests == ["gzip.zip"]
@@ -320,4 +325,4 @@ def test_mnist_is_downloaded_only_where_there_is_no_repository(
         mirrors(url, name="mnist")
         dataset = load_dataset(cache_dir=tmp_path)
         assert len(requests) == 4
-    assert_all_equal(dataset[:4], ARRAYS)
+    assert_all_equal(arrays_in(dataset), ARRAYS)

@@ -10,7 +10,7 @@ import pytest
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.columns import Table
 from mlp_xp.data.labels import meaning_of, read_labels
-from mlp_xp.data.samples import Part, Samples
+from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.errors import DatasetError, MlpXpWarning
 
 
@@ -21,7 +21,7 @@ def meaning(
     y = np.array(labels)
     lines = range(len(y)) if written else ()
     found = meaning_of(
-        Samples(Part(Table((), (), lines), y), class_names=names), y, task
+        RawSamples(Part(Table((), (), lines), y), class_names=names), y, task
     )
     return found.task.name, found.names, read_labels(y, found).tolist()
 
@@ -68,7 +68,10 @@ def test_text_in_memory_is_never_a_number() -> None:
     """It has no spaces around it, as in a file, and a warning tells of names that
     hardly differ.
     """
-    assert from_arrays([[1.0], [2], [4]], ["a ", "a", " b"]).class_names == ("a", "b")
+    assert from_arrays([[1.0], [2], [4]], ["a ", "a", " b"]).signature.outputs == (
+        "a",
+        "b",
+    )
     with pytest.warns(
         MlpXpWarning,
         match="^classes whose names differ by capital letters alone: 'No', 'no'",
@@ -98,7 +101,7 @@ def test_whole_numbers_count_the_classes_unless_their_names_are_numbers() -> Non
     ):
         y = np.array([7, 3, 3], kind)
         for trained, given in ((names, None), (None, names)):
-            samples = Samples(Part(None, y), class_names=given)
+            samples = RawSamples(Part(None, y), class_names=given)
             if numbers is None:
                 with pytest.raises(
                     DatasetError,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import csv_text, idx_bytes
+from data_sets import arrays_in, csv_text, idx_bytes
 
 from mlp_xp.core.backend import Backend
 from mlp_xp.data.datasets import DATASETS, load_dataset
@@ -73,11 +73,14 @@ def test_folders_of_idx_and_of_csv_files(tmp_path: Path, backend: Backend) -> No
     (tables / "._mnist_train.csv").write_text("what a Mac leaves behind")
     for folder in (packed, str(plain), tables):
         dataset = load_dataset(folder, backend)
-        assert (dataset.class_names, dataset.hold_out) == (tuple("0123456789"), None)
-        for array, expected in zip(dataset[:4], ARRAYS, strict=True):
+        assert (dataset.signature.outputs, dataset.hold_out) == (
+            tuple("0123456789"),
+            None,
+        )
+        for array, expected in zip(arrays_in(dataset), ARRAYS, strict=True):
             assert array.dtype == backend.xp.uint8
             np.testing.assert_array_equal(backend.to_numpy(array), expected)
-    assert type(load_dataset(packed).train_inputs) is np.ndarray, (
+    assert type(load_dataset(packed).train.inputs) is np.ndarray, (
         "without a backend they are on the host"
     )
 
@@ -87,21 +90,21 @@ def test_a_name_goes_before_a_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_idx(Path("mnist"))
-    assert load_dataset("mnist").train_inputs.shape == (60000, 28, 28)
+    assert load_dataset("mnist").train.inputs.shape == (60000, 28, 28)
     for path in (Path("mnist"), "./mnist"):
-        assert load_dataset(path).train_inputs.shape == (30, 6, 6)
+        assert load_dataset(path).train.inputs.shape == (30, 6, 6)
 
 
 def test_the_repository_has_mnist() -> None:
     """Counts and the first ten labels as published: http://yann.lecun.com/exdb/mnist/."""
     dataset = load_dataset()
-    assert (len(dataset.train_inputs), len(dataset.test_inputs), dataset.hold_out) == (
+    assert (len(dataset.train.inputs), len(dataset.test.inputs), dataset.hold_out) == (
         60000,
         10000,
         None,
     )
-    assert dataset.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    assert dataset.test_labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert dataset.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert dataset.test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
 
 
 @pytest.mark.parametrize("name", ["mnsit", "gone.csv", "", "x" * 300])

@@ -5,11 +5,20 @@ them again, and faults.
 import csv
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from data_sets import write_csv, write_npz, write_pictures, write_samples
+from data_sets import (
+    ARRAYS,
+    array_of,
+    varied,
+    write_csv,
+    write_npz,
+    write_pictures,
+    write_samples,
+)
 from helpers import assert_one_line, assert_same_run, call, native
 from numerics import assert_all_equal
 
@@ -17,7 +26,8 @@ from mlp_xp.api import evaluate, load_run, predict, train
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset, Preparation, unchanged
+from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.signature import Preparation, unchanged
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.origin import Origin
@@ -47,13 +57,12 @@ WRITERS = {
     ".npz": write_npz,
     "": write_npy,
 }
-ARRAYS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
 
 
 def assert_same(one: Dataset, other: Dataset, backend: Backend) -> None:
     """All that a training sees is the same, bit for bit."""
     for name in ARRAYS:
-        mine, others = getattr(one, name), getattr(other, name)
+        mine, others = array_of(one, name), array_of(other, name)
         assert (mine is None) == (others is None)
         if mine is not None:
             assert mine.dtype == others.dtype
@@ -61,10 +70,13 @@ def assert_same(one: Dataset, other: Dataset, backend: Backend) -> None:
                 backend.to_numpy(mine), backend.to_numpy(others)
             )
     assert_all_equal(
-        *(map(backend.to_numpy, each.prepare.fitted) for each in (one, other))
+        one.signature.preparation.fitted, other.signature.preparation.fitted
     )
-    assert one.prepare.function is other.prepare.function
-    assert (one.class_names, one.task) == (other.class_names, other.task)
+    assert one.signature.preparation.function is other.signature.preparation.function
+    assert (one.signature.outputs, one.signature.task) == (
+        other.signature.outputs,
+        other.signature.task,
+    )
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -141,7 +153,7 @@ def test_a_run_reads_its_data_as_it_did(
         "",
     )
     assert_same_run(tmp_path / "again", tmp_path / "run")
-    assert load_run("run").columns.feature_names == ("x0", "x1", "x2", "x3")
+    assert load_run("run").signature.columns.feature_names == ("x0", "x1", "x2", "x3")
     moved = call(
         "evaluate", "again", "--data-dir", write_csv(tmp_path / "moved.csv", columns)
     )
@@ -309,7 +321,7 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(
     assert right == pytest.approx(evaluate(run, data=dataset).result.accuracy)
     assert call("predict", run, runs / name / "ant", "--show").code == 0
     # it knows alone how it reads pictures
-    model = load_run(run)._replace(source="the network", sha256="")
+    model = replace(load_run(run), source="the network", sha256="")
     one, other = (
         predict(model, str(runs / name / "ant")),
         predict(run, runs / name / "ant"),
@@ -352,8 +364,11 @@ def test_faults_of_predictions(
 
 def test_pictures_do_not_fit_square_images_of_floats(runs: Path) -> None:
     """Which numbers stand for white and black is not known."""
-    model = load_run(runs / "run-grey")._replace(
-        kind="arrays", prepare=Preparation(unchanged), input_shape=(5, 5)
+    model = varied(
+        load_run(runs / "run-grey"),
+        form="arrays",
+        preparation=Preparation(unchanged),
+        input_shape=(5, 5),
     )
     said = "takes images of 5 x 5 floats; use a run that was trained on pictures, or square images of b"
     with pytest.raises(MlpXpError, match=said):

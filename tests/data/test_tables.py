@@ -24,14 +24,14 @@ from mlp_xp.data.columns import Column, Columns
 from mlp_xp.data.labels import labels_of, meaning_of, read_labels
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import MISSING, number_of, open_file
-from mlp_xp.data.samples import Samples
+from mlp_xp.data.samples import RawSamples
 from mlp_xp.data.tables import read_rows, read_tables
 from mlp_xp.errors import DatasetError, MlpXpWarning
 
 
 def read(
     path: Path, label: str | None = "kind", known: Columns | None = None, **options: Any
-) -> Samples:
+) -> RawSamples:
     """Read a table, and refuse what a data set of it refuses."""
     samples = read_tables(path, Origin(label, **options), known)
     # of columns that differ in each row
@@ -49,7 +49,7 @@ def plain(names: Any) -> Columns:
 
 def read_text(
     tmp_path: Path, text: str | bytes, label: str | None = "kind", **options: Any
-) -> Samples:
+) -> RawSamples:
     path = tmp_path / "table.csv"
     path.write_bytes(
         text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
@@ -59,7 +59,7 @@ def read_text(
     return samples
 
 
-def columns_of(samples: Samples) -> dict[str, list[Any]]:
+def columns_of(samples: RawSamples) -> dict[str, list[Any]]:
     table = samples.train.inputs
     return {
         name: column.tolist()
@@ -67,7 +67,7 @@ def columns_of(samples: Samples) -> dict[str, list[Any]]:
     }
 
 
-def values_of(samples: Samples) -> list[Any]:
+def values_of(samples: RawSamples) -> list[Any]:
     return samples.train.labels.tolist()
 
 

@@ -38,9 +38,9 @@ def test_weights_are_those_of_rows_times_those_of_classes_in_the_training_part(
     """Balanced as in scikit-learn."""
     options = {"standardize": False, "sample_weight": WEIGHTS, "class_weight": given}
     dataset = from_arrays(np.arange(60.0)[:, None], labels, 0.3, **options)
-    rows = dataset.train_inputs[:, 0].astype(int)
+    rows = dataset.train.inputs[:, 0].astype(int)
     np.testing.assert_allclose(
-        dataset.weights, by_class(labels[rows]) * WEIGHTS[rows], rtol=1e-15
+        dataset.train.weights, by_class(labels[rows]) * WEIGHTS[rows], rtol=1e-15
     )
 
 

@@ -22,8 +22,8 @@ def test_features_are_those_of_from_arrays(name: str, kind: str) -> None:
     frame, y = table.frame(kind), table.columns[table.label]
     first = frame.slice(0, CUT) if kind in ("polars", "pyarrow") else frame[:CUT]
     encoder, data = TableEncoder().fit(first), from_arrays(first, y[:CUT], (frame, y))
-    np.testing.assert_array_equal(encoder.transform(frame), data.test_inputs)
-    assert encoder.get_feature_names_out().tolist() == [*data.columns.feature_names]
+    np.testing.assert_array_equal(encoder.transform(frame), data.test.inputs)
+    assert encoder.get_feature_names_out().tolist() == [*data.signature.feature_names]
 
 
 def test_a_pipeline_takes_a_raw_data_frame() -> None:

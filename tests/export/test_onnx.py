@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from data_sets import mixed
+from data_sets import mixed, varied
 from helpers import assert_one_line, call
 
 import mlp_xp
 from mlp_xp import Activation, TrainConfig, from_arrays, open_backend
-from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
+from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.job import Job
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import initial_layers
+from mlp_xp.core.signature import PREPARATIONS, Preparation, Signature
 from mlp_xp.core.step import to_device
-from mlp_xp.core.task import LABELS, TASKS
+from mlp_xp.core.task import LABELS, TASKS, Units
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.parity.bounds import ULPS, gamma
 from mlp_xp.runs.checkpoints import RunError
@@ -46,30 +47,22 @@ def model_of(
         (12, *HIDDEN, OUTPUTS), np.random.RandomState(seed), "glorot"
     )
     pairs = np.random.default_rng(5).uniform(0.5, 2, (2, 2, 12))
-    fitted, scaling = (
-        tuple(backend.asarray(each, backend.dtype) for each in pair)
-        for pair in (pairs[0], pairs[1])
-    )
-    meaning = (
-        Preparation(PREPARATIONS[prepare], fitted if prepare == "standardize" else ()),
-        TASKS[task],
-    )
-    scaling = tuple(each[:OUTPUTS] for each in scaling) if TASKS[task].floats else ()
-    model = Model(
-        to_device(network, backend),
-        backend,
-        activation,
-        *meaning,
-        scaling,
+    (shift, scale), units = pairs.astype(backend.dtype_name)
+    fitted = (shift, scale) if prepare == "standardize" else ()
+    signature = Signature(
         SHAPE,
         ("a", "b", "ü"),
+        TASKS[task],
+        Preparation(PREPARATIONS[prepare], fitted),
+        units=Units(*units[:, :OUTPUTS]) if TASKS[task].floats else None,
     )
-    return model._replace(**changes)
+    model = Model(to_device(network, backend), activation, signature, backend)
+    return varied(model, **changes)
 
 
 def inputs_of(model: Model, rows: int = ROWS) -> np.ndarray:
     random = np.random.default_rng(rows)
-    if model.prepare.takes_bytes:
+    if model.signature.preparation.takes_bytes:
         return random.integers(0, 256, (rows, *SHAPE), np.uint8)
     return random.standard_normal((rows, *SHAPE)).astype(model.backend.dtype_name)
 
@@ -122,19 +115,17 @@ def tolerance(model: Model, x: np.ndarray, dtype: str | None = None) -> float:
                 function(z, xp=np)[0],
                 STEEPEST * error + (ULPS["tanh"] + 4) * eps * (1 + np.abs(z)),
             )
-    scale = max([1.0, *np.ravel([*map(to_numpy, model.scaling)]).tolist()])
+    units = model.signature.units or ()
+    scale = max([1.0, *np.ravel(units).tolist()])
     link = (ULPS["tanh"] + 4) * eps + gamma(z.shape[1], eps / 2)
     # each of the two has this error
     return 2 * scale * float((error + link * (1 + np.abs(z))).max())
 
 
 def features_of(model: Model, X: np.ndarray) -> np.ndarray:
-    prepare, to_numpy = model.prepare, model.backend.to_numpy
-    fitted = map(to_numpy, prepare.fitted)
-    return np.reshape(
-        prepare.function(X, *fitted, dtype=np.float64, xp=open_backend().xp),
-        (len(X), -1),
-    )
+    function, fitted = model.signature.preparation
+    x = function(X, *fitted, dtype=np.float64, xp=open_backend().xp)
+    return np.reshape(x, (len(X), -1))
 
 
 def assert_same(
@@ -147,16 +138,16 @@ def assert_same(
     given = X.astype(dtype) if dtype and X.dtype != np.uint8 else X
     for rows in (slice(None), slice(1)):
         found, expected = run(path, given[rows]), model.predict(X[rows])
-        assert [*found] == ["probabilities"] * (not model.task.floats) + [
-            model.task.outputs_name
+        assert [*found] == ["probabilities"] * (not model.signature.task.floats) + [
+            model.signature.task.outputs_name
         ]
         assert {each.dtype for each in found.values()} <= {
             np.dtype(dtype or model.backend.dtype_name),
             np.dtype("i8"),
         }
-        answer = found[model.task.outputs_name]
+        answer = found[model.signature.task.outputs_name]
         assert answer.shape == expected.shape
-        if model.task.floats:
+        if model.signature.task.floats:
             assert np.abs(answer - expected).max() <= allowed
         else:
             assert (
@@ -164,7 +155,9 @@ def assert_same(
                 <= allowed
             )
             answer = (
-                np.array(model.class_names)[answer] if model.task.exclusive else answer
+                np.array(model.class_names)[answer]
+                if model.signature.task.exclusive
+                else answer
             )
             np.testing.assert_array_equal(answer, expected)
 
@@ -229,7 +222,7 @@ def test_the_metadata_and_the_checker(tmp_path) -> None:
     import onnx
 
     names = ("a", "\udcff", "ü")  # a folder's name may have bytes that are not UTF-8
-    model_of(open_backend(), "labels", "relu", "bytes", class_names=names).to_onnx(
+    model_of(open_backend(), "labels", "relu", "bytes", outputs=names).to_onnx(
         tmp_path / "m.onnx"
     )
     onnx.checker.check_model(str(tmp_path / "m.onnx"), full_check=True)
@@ -246,13 +239,13 @@ def test_the_metadata_and_the_checker(tmp_path) -> None:
 
 @needs_onnx
 def test_a_single_number_is_one_for_each_row(tmp_path) -> None:
-    model = model_of(open_backend(), "regression", "tanh", "unchanged", scaling=())
+    model = model_of(open_backend(), "regression", "tanh", "unchanged", units=None)
     last = model.network[-1]
     network = (
         *model.network[:-1],
         last._replace(weights=last.weights[:, :1], bias=last.bias[:1]),
     )
-    model = model._replace(network=network, class_names=("y",))
+    model = varied(model, network=network, outputs=("y",))
     model.to_onnx(tmp_path / "m.onnx")
     assert_same(model, tmp_path / "m.onnx", inputs_of(model))
 
@@ -270,7 +263,7 @@ def test_an_ensemble_gives_the_mean(task, tmp_path) -> None:
             task,
             "relu",
             "standardize",
-            scaling=models[0].scaling,
+            units=models[0].signature.units,
         )
     ]
     X = inputs_of(models[0])
@@ -304,7 +297,7 @@ def test_an_ensemble_of_arrays_with_names_in_another_order(tmp_path, random) -> 
         mlp_xp.predict(models, frame).outputs,
     )
     allowed = max(
-        tolerance(each, features_of(each, each.columns.features(frame)))
+        tolerance(each, features_of(each, each.signature.columns.features(frame)))
         for each in models
     )
     assert np.abs(found - expected).max() <= allowed
@@ -330,7 +323,7 @@ def given_columns(model: Model, frame: Any) -> dict[str, np.ndarray]:
     and days for dates.
     """
     found = {}
-    for column in model.columns.columns:
+    for column in model.signature.columns.columns:
         values = frame[column.name]
         if column.kind == "date":
             values = values.to_numpy("M8[us]") - np.datetime64("1970-01-01", "us")
@@ -360,27 +353,29 @@ def test_a_table_has_an_input_for_each_column(name, tmp_path) -> None:
     model = models[0]
     other = frame[frame.columns[::-1]].copy()
     texts = [
-        column.name for column in model.columns.columns if column.kind == "category"
+        column.name
+        for column in model.signature.columns.columns
+        if column.kind == "category"
     ]
     other.loc[:4, texts], other.loc[5:9, texts] = "never seen", "n/A"
-    assert any(column.flagged for column in model.columns.columns)
+    assert any(column.flagged for column in model.signature.columns.columns)
     X = given_columns(model, other)
     model.to_onnx(tmp_path / "m.onnx")
     mlp_xp.export_onnx(models, tmp_path / "both.onnx")
     allowed = sum(
-        tolerance(each, features_of(each, each.columns.features(other)))
+        tolerance(each, features_of(each, each.signature.columns.features(other)))
         for each in models
     )
     for path, which in (("m.onnx", models[:1]), ("both.onnx", models)):
         found, expected = run(tmp_path / path, X), mlp_xp.predict(which, other)
-        answer = found[model.task.outputs_name]
+        answer = found[model.signature.task.outputs_name]
         first = found.get("probabilities", np.reshape(answer, (len(other), -1)))
         assert np.abs(first - expected.outputs).max() <= allowed
-        if model.task.exclusive:
+        if model.signature.task.exclusive:
             np.testing.assert_array_equal(
                 np.array(model.class_names)[answer], expected.values
             )
-    kinds = {column.name: column.kind for column in model.columns.columns}
+    kinds = {column.name: column.kind for column in model.signature.columns.columns}
     assert json.loads(metadata(tmp_path / "m.onnx")["columns"]) == kinds
 
 
@@ -395,7 +390,7 @@ def test_true_false_and_gaps_may_be_written_as_in_a_table(tmp_path) -> None:
     expected = model.predict_proba(frame)
     assert len(np.unique(expected.round(9), axis=0)) == 5
     assert np.abs(found - expected).max() <= tolerance(
-        model, features_of(model, model.columns.features(frame))
+        model, features_of(model, model.signature.columns.features(frame))
     )
 
 
@@ -407,7 +402,9 @@ def test_a_table_of_numbers_is_a_matrix(tmp_path, random) -> None:
     model = model_for(from_arrays(frame, np.arange(50) % 3))
     model.to_onnx(tmp_path / "m.onnx")
     found = run(tmp_path / "m.onnx", X)
-    allowed = tolerance(model, features_of(model, model.columns.features(frame)))
+    allowed = tolerance(
+        model, features_of(model, model.signature.columns.features(frame))
+    )
     assert np.abs(found["probabilities"] - model.predict_proba(frame)).max() <= allowed
     assert json.loads(metadata(tmp_path / "m.onnx")["columns"]) == {
         "long name": "number",
@@ -487,7 +484,7 @@ def test_models_that_are_no_graph_together_are_refused(tmp_path) -> None:
     ):
         model.to_onnx(tmp_path / "m.txt")
     with pytest.raises(RunError, match="task labels, not classes"):
-        mlp_xp.export_onnx([model, model._replace(task=LABELS)], tmp_path / "m.onnx")
+        mlp_xp.export_onnx([model, varied(model, task=LABELS)], tmp_path / "m.onnx")
     assert not [*tmp_path.iterdir()]
 
 
@@ -611,5 +608,7 @@ def test_the_program_of_the_documentation(tmp_path, monkeypatch, capsys) -> None
         "day": pd.to_datetime(["2007-11-11", "2008-11-16"]),
     }
     frame = pd.DataFrame(rows)
-    allowed = tolerance(model, features_of(model, model.columns.features(frame)))
+    allowed = tolerance(
+        model, features_of(model, model.signature.columns.features(frame))
+    )
     assert np.abs(names["probabilities"] - model.predict_proba(frame)).max() <= allowed

@@ -5,13 +5,14 @@ its file.
 import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from backends import browser
-from data_sets import TINY, data_frame, mixed, synthetic
+from data_sets import TINY, data_frame, mixed, synthetic, varied
 from helpers import assert_one_line, call, options, small_settings
 from PIL import Image
 
@@ -41,7 +42,7 @@ DRAWINGS = [
     line.split(": ")
     for line in Path(__file__).with_name("drawings.txt").read_text("utf-8").splitlines()
 ]
-IMAGES = load_dataset("mnist").test_inputs[:200]
+IMAGES = load_dataset("mnist").test.inputs[:200]
 NAMES = (
     "</script><script>alert(1)</script>",
     "<!--<script>",
@@ -188,9 +189,9 @@ def test_every_activation(chromium: Any, tmp_path: Path, activation: str) -> Non
     model = trained(TINY, **how)
     assert export_page(model, tmp_path / "a.html", data=TINY).stat().st_size < 100_000
     with opened(chromium, tmp_path / "a.html") as page:
-        found = probabilities(page, TINY.test_inputs)
+        found = probabilities(page, TINY.test.inputs)
     np.testing.assert_allclose(
-        found, model.predict_proba(TINY.test_inputs), rtol=0, atol=1e-5
+        found, model.predict_proba(TINY.test.inputs), rtol=0, atol=1e-5
     )
 
 
@@ -357,7 +358,7 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(
 def test_names_of_any_kind_on_any_screen(
     chromium: Any, tmp_path: Path, width: int, scheme: str, language: str
 ) -> None:
-    dataset = synthetic(400, 200, 28)._replace(class_names=(*NAMES, "数字"))
+    dataset = varied(synthetic(400, 200, 28), outputs=(*NAMES, "数字"))
     export_page(trained(dataset, hidden=(16,)), tmp_path / "a.html", data=dataset)
     screen = {"color_scheme": scheme, "locale": language, "has_touch": True}
     with opened(chromium, tmp_path / "a.html", width, **screen) as page:
@@ -371,7 +372,7 @@ def test_names_of_any_kind_on_any_screen(
         # no ink is white, which the dark mode inverts
         assert page.evaluate(corner) == 255
         shown = page.locator("#bars li span:first-child").all_inner_texts()
-        assert shown == [*dataset.class_names]
+        assert shown == [*dataset.signature.outputs]
         words = page.locator("h2").all_inner_texts()
         assert ("画一画" in words, "Draw" in words) == (
             language == "zh-CN",
@@ -385,10 +386,10 @@ def test_pictures_as_they_are(chromium: Any, tmp_path: Path) -> None:
     """Of a folder of pictures: dark on light, wider than high, and resized."""
     dataset = synthetic(60, 20, 12)
     images = [
-        255 - each[:, :8] // 3 for each in (dataset.train_inputs, dataset.test_inputs)
+        255 - each[:, :8] // 3 for each in (dataset.train.inputs, dataset.test.inputs)
     ]
-    wide = dataset._replace(
-        train_inputs=images[0], test_inputs=images[1], kind="resized pictures"
+    wide = varied(
+        dataset, train_inputs=images[0], test_inputs=images[1], form="resized pictures"
     )
     model = trained(wide, hidden=(8,))
     export_page(model, tmp_path / "a.html", data=wide)
@@ -451,7 +452,7 @@ def test_tables(chromium: Any, tmp_path: Path, name: str, task: str) -> None:
             for row in rows:
                 page.click("[type=reset]")
                 given = {each: columns[each][row] for each in features}
-                for number, column in enumerate(model.columns.columns):
+                for number, column in enumerate(model.signature.columns.columns):
                     value = given[column.name]
                     if (
                         column.kind == "category"
@@ -506,7 +507,7 @@ def test_sliders_and_plain_columns(chromium: Any, tmp_path: Path, random: Any) -
                 slider.press("ArrowLeft")
         inputs = page.evaluate("mlp_xp.inputs()")
         np.testing.assert_allclose(
-            inputs, [dataset.train_inputs[:, 0].max(), 7], rtol=0, atol=0.005
+            inputs, [dataset.train.inputs[:, 0].max(), 7], rtol=0, atol=0.005
         )
         np.testing.assert_allclose(
             page.evaluate("mlp_xp.state().answer"), model.predict([inputs]), rtol=1e-5
@@ -558,7 +559,7 @@ def test_float16_in_the_browser(
     with opened(chromium, tmp_path / "a.html") as page:
         found = probabilities(page, IMAGES)
     np.testing.assert_allclose(
-        found, model._replace(network=layers).predict_proba(IMAGES), rtol=0, atol=1e-5
+        found, replace(model, network=layers).predict_proba(IMAGES), rtol=0, atol=1e-5
     )
 
 
@@ -617,7 +618,7 @@ def test_what_a_page_stores_is_finite(tmp_path: Path) -> None:
     large = model.network[0]._replace(bias=np.full(4, 1e39))
     path = tmp_path / "a.html"
     refused(
-        model._replace(network=(large, *model.network[1:])),
+        replace(model, network=(large, *model.network[1:])),
         TINY,
         path,
         "too large for float32",
@@ -625,8 +626,8 @@ def test_what_a_page_stores_is_finite(tmp_path: Path) -> None:
     dataset = from_arrays(
         np.arange(40.0).reshape(20, 2) % 7, [0.0, 1.0] * 10, test=0.5, task="regression"
     )
-    constant = dataset._replace(
-        test_labels=dataset.test_labels[:1] + 0 * dataset.test_labels
+    constant = varied(
+        dataset, test_labels=dataset.test.labels[:1] + 0 * dataset.test.labels
     )
     export_page(trained(dataset, hidden=(4,)), path, data=constant)
     assert "NaN" not in path.read_text("utf-8").partition("</script>")[0]

@@ -215,7 +215,7 @@ def test_exactly_so_many_steps_are_recorded(steps):
         [len(event.losses) for event in events]
     ).tolist()
     accuracies = [event.report.test.accuracy for event in events if event.report]
-    final = np.mean(trajectory.predictions == TINY.test_labels)
+    final = np.mean(trajectory.predictions == TINY.test.labels)
     np.testing.assert_array_equal(trajectory.accuracies, [*accuracies, final])
     longer = record(BATCHES, TINY, open_backend(), 35)
     np.testing.assert_array_equal(longer.losses[: WARM_UP + steps], trajectory.losses)

@@ -4,11 +4,12 @@ format is refused in one line.
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from data_sets import TINY
+from data_sets import TINY, varied
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -16,17 +17,17 @@ from safetensors.numpy import save, save_file
 
 from mlp_xp import Model, TrainConfig, open_backend
 from mlp_xp.core.config import ConfigError
-from mlp_xp.core.dataset import BYTES, Dataset
 from mlp_xp.core.job import Job
-from mlp_xp.core.task import CLASSES, LABELS
+from mlp_xp.core.signature import Signature
+from mlp_xp.core.task import LABELS
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.columns import Column, Columns
 from mlp_xp.runs.checkpoints import (
-    check_fit,
     read_position,
     write_model,
     write_position,
 )
+from mlp_xp.runs.ensembles import check_fit
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder, load_run
 from mlp_xp.runs.settings import Settings, settings_of
@@ -212,13 +213,9 @@ def test_a_checkpoint_of_other_settings_is_refused(folder):
 
 MODEL = Model(
     (),
-    open_backend(),
     "sigmoid",
-    BYTES,
-    CLASSES,
-    (),
-    (6, 6),
-    ("a", "b", "c"),
+    Signature((6, 6), ("a", "b", "c")),
+    open_backend(),
     source="runs/one/model.safetensors",
 )
 
@@ -229,16 +226,16 @@ PQ = Columns((Column("p"), Column("q")))
 @pytest.mark.parametrize(
     ("ours", "theirs", "message"),
     [
-        ({}, {"class_names": ("0", "1", "2")}, ""),  # arrays may have no names
+        ({}, {"outputs": ("0", "1", "2")}, ""),  # arrays may have no names
         (
-            {"class_names": ("0", "1", "2")},
-            {"class_names": ("1", "2", "3")},
+            {"outputs": ("0", "1", "2")},
+            {"outputs": ("1", "2", "3")},
             "classes 0, 1, 2, not 1, 2, 3",
         ),
-        ({}, {"class_names": ("0", "1")}, "fit the table: classes a, b, c, not 0, 1;"),
+        ({}, {"outputs": ("0", "1")}, "fit the table: classes a, b, c, not 0, 1;"),
         (
             {},
-            {"class_names": ("x", "y", "z")},
+            {"outputs": ("x", "y", "z")},
             "fit the table: classes a, b, c, not x, y, z;",
         ),
         ({}, {"task": LABELS}, "task classes, not labels"),
@@ -252,14 +249,14 @@ PQ = Columns((Column("p"), Column("q")))
     ],
 )
 def test_data_that_do_not_fit_a_model_are_refused(ours, theirs, message):
-    model: Model = MODEL._replace(**ours)
-    dataset: Dataset = TINY._replace(**{"class_names": model.class_names, **theirs})
+    model = varied(MODEL, **ours)
+    signature = replace(TINY.signature, **{"outputs": model.class_names, **theirs})
     with (
         pytest.raises(RunError, match=f"runs/one/model.safetensors.*{message}")
         if message
         else nullcontext()
     ):
-        check_fit(model, dataset, "the table")
+        check_fit(model, signature, "the table")
 
 
 def test_an_array_is_saved_by_its_elements_however_they_lie_in_memory(tmp_path):

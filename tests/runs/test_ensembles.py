@@ -80,13 +80,13 @@ def plain_probabilities(run_dir: Path, images: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", backend_params())
 def test_the_ensemble_is_the_mean_of_the_probabilities(name, runs):
     name = open_for_test(name).name
-    mean = np.mean([plain_probabilities(run, TINY.test_inputs) for run in runs], axis=0)
+    mean = np.mean([plain_probabilities(run, TINY.test.inputs) for run in runs], axis=0)
     found = evaluate(runs, backend=name)
     predictions, expected = mean.argmax(axis=1), np.zeros((10, 10), int)
-    np.add.at(expected, (TINY.test_labels, predictions), 1)
+    np.add.at(expected, (TINY.test.labels, predictions), 1)
     assert found.figures["confusion_matrix"] == expected.tolist()
-    assert found.result.accuracy == np.mean(predictions == TINY.test_labels)
-    loss = -np.mean(np.log(mean[np.arange(60), TINY.test_labels]))
+    assert found.result.accuracy == np.mean(predictions == TINY.test.labels)
+    loss = -np.mean(np.log(mean[np.arange(60), TINY.test.labels]))
     # one of them is in float32
     np.testing.assert_allclose(
         found.result.loss, loss, rtol=20 * np.finfo(np.float32).eps

@@ -13,21 +13,20 @@ import pytest
 from sklearn.calibration import calibration_curve
 
 from mlp_xp import open_backend
-from mlp_xp.core.dataset import Preparation
 from mlp_xp.core.model import Model
-from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Task
+from mlp_xp.core.signature import Signature
+from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Task, Units
 from mlp_xp.runs.figures import BINS, figures_of, reliability
 
 
 def figures(
-    task: Task, z: np.ndarray, labels: Any, scaling: tuple[np.ndarray, ...] = ()
+    task: Task, z: np.ndarray, labels: Any, units: Units | None = None
 ) -> dict[str, Any]:
     """Return all figures, with those of each output by name: a list, with NaN for None."""
     names, labels = tuple(f"name {i}" for i in range(z.shape[1])), np.array(labels)
-    model = Model(
-        (), open_backend(), "relu", Preparation(np.asarray), task, scaling, (1,), names
-    )
-    found = figures_of(model, task.evaluate(z, labels, scaling), z, labels)
+    signature = Signature((1,), names, task, units=units)
+    model = Model((), "relu", signature, open_backend())
+    found = figures_of(model, task.evaluate(z, labels, units), z, labels)
     json.dumps(found, allow_nan=False)
     parts = found[task.outputs_name]
     return found | {
@@ -107,10 +106,10 @@ def test_labels_counted_by_hand() -> None:
 
 def test_numbers_counted_by_hand() -> None:
     """In the units of the labels, which are 10 z + 50 and 100 z."""
-    scaling = np.array([50.0, 0]), np.array([10.0, 100])
+    units = Units(np.array([50.0, 0]), np.array([10.0, 100]))
     z = np.array([[0.0, 1], [1, 1], [-1, 1], [2, 1]])
     assert_figures(
-        figures(REGRESSION, z, [[51.0, 0], [63, 150], [40, 100], [60, 90]], scaling),
+        figures(REGRESSION, z, [[51.0, 0], [63, 150], [40, 100], [60, 90]], units),
         mae=[(1 + 3 + 0 + 10) / 4, (100 + 50 + 0 + 10) / 4],
         median_absolute_error=[2, 30],
     )
@@ -118,7 +117,7 @@ def test_numbers_counted_by_hand() -> None:
         REGRESSION,
         z[:, :1],
         [[51.0], [63], [40], [60]],
-        (scaling[0][:1], scaling[1][:1]),
+        Units(units.mean[:1], units.deviation[:1]),
     )
     assert (found["samples"], found["mae"], found["median_absolute_error"]) == (
         4,

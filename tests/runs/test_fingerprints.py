@@ -26,7 +26,7 @@ from mlp_xp import (
     open_backend,
     train,
 )
-from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs.fingerprints import read_fingerprints, row_sums, seen
 from mlp_xp.runs.tensors import read_tensors
@@ -50,24 +50,27 @@ def test_a_row_has_one_sum_on_each_backend(name):
     sum; -0 is 0.
     """
     home = open_backend()
-    sums = row_sums(X, Y, home)
+    sums = row_sums(Samples(X, Y), home)
     assert (sums.shape, sums.dtype, len({*sums.tolist()})) == ((60,), np.uint64, 60)
     for dtype in ("float64", "float32"):
         each = open_for_test(name, dtype)
         inputs, labels = each.asarray(X, each.dtype), each.asarray(Y.astype(np.uint8))
         assert np.array_equal(
-            row_sums(inputs, labels, each), row_sums(X, Y, home, dtype)
+            row_sums(Samples(inputs, labels), each),
+            row_sums(Samples(X, Y), home, dtype),
         )
-    assert not {*row_sums(X, (Y + 1) % 3, home).tolist()} & {*sums.tolist()}
-    assert not {*row_sums(X[:, ::-1], Y, home).tolist()} & {*sums.tolist()}
-    assert np.array_equal(row_sums(X * 0, Y, home), row_sums(X * -0.0, Y, home))
-    assert np.array_equal(row_sums(X, np.float64(Y[:, None]), home), sums), (
+    assert not {*row_sums(Samples(X, (Y + 1) % 3), home).tolist()} & {*sums.tolist()}
+    assert not {*row_sums(Samples(X[:, ::-1], Y), home).tolist()} & {*sums.tolist()}
+    assert np.array_equal(
+        row_sums(Samples(X * 0, Y), home), row_sums(Samples(X * -0.0, Y), home)
+    )
+    assert np.array_equal(row_sums(Samples(X, np.float64(Y[:, None])), home), sums), (
         "numbers to predict"
     )
     images = RANDOM.randint(0, 256, (60, 4, 5, 3)).astype(np.uint8)
     assert np.array_equal(
-        row_sums(images, Y, home),
-        row_sums(images.reshape(60, -1).astype(float), Y, home),
+        row_sums(Samples(images, Y), home),
+        row_sums(Samples(images.reshape(60, -1).astype(float), Y), home),
     )
 
 
@@ -144,9 +147,9 @@ def test_rows_are_known_again_in_each_form(tmp_path):
         with pytest.warns(MlpXpWarning, match="48 of 66 rows are left out"):
             result = evaluate(run, other).result
         said = np.concatenate(
-            [load_run(run).predict(rows) for rows in (data.test_inputs, new)]
+            [load_run(run).predict(rows) for rows in (data.test.inputs, new)]
         )
-        truth = np.array(data.class_names)[[*data.test_labels, *Y[:6]]]
+        truth = np.array(data.signature.outputs)[[*data.test.labels, *Y[:6]]]
         assert (result.samples, result.accuracy) == (18, np.mean(said == truth))
 
 
@@ -256,7 +259,7 @@ def test_a_replaced_run_has_the_rows_of_the_new_one(table, tmp_path):
     ):
         assert call("train", *words, *common).code == 0
         data = None if seed is None else load_dataset(table, label="y", split_seed=seed)
-        sums = row_sums(*data[:2], open_backend()) if data else ()
+        sums = row_sums(data.train, open_backend()) if data else ()
         _, facts = read_tensors(run / "model.safetensors")
         assert np.array_equal(
             read_fingerprints(run / "rows.safetensors", facts["rows"]), sums

@@ -1,6 +1,7 @@
 """Load a trained network and predict from arrays of any library, against plain NumPy."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,10 @@ def formula(model: Model, x: np.ndarray) -> np.ndarray:
         [np.asarray(a, np.float64) for a in layer] for layer in model.network
     )
     z = 1 / (1 + np.exp(-(x @ first[0] + first[1]))) @ second[0] + second[1]
-    if model.task is CLASSES:
+    if model.signature.task is CLASSES:
         z = np.exp(z)
         return z / z.sum(axis=1, keepdims=True)
-    if model.task is REGRESSION:
+    if model.signature.task is REGRESSION:
         return z * TARGETS["regression"].std(axis=0) + TARGETS["regression"].mean(
             axis=0
         )
@@ -81,7 +82,7 @@ def test_the_result_is_an_array_of_the_same_kind(task, backend: Backend, runs):
     model, inputs = load_run(runs / task), backend.asarray(X)
     assert model.backend.like(inputs) is backend
     watched = changed(backend, to_numpy=counting)
-    model = model._replace(backend=changed(model.backend, like=lambda _: watched))
+    model = replace(model, backend=changed(model.backend, like=lambda _: watched))
     expected = formula(model, standard(X))
     predicted = model.predict(inputs)
     on_host = assert_kind(predicted, inputs, backend)
@@ -109,22 +110,22 @@ def test_the_result_is_an_array_of_the_same_kind(task, backend: Backend, runs):
 
 def test_images_are_bytes_in_any_integer_dtype(runs, backend: Backend):
     model = load_run(runs / "bytes")
-    expected = formula(model, TINY.test_inputs.reshape(60, 36) / 255)
+    expected = formula(model, TINY.test.inputs.reshape(60, 36) / 255)
     for dtype in ("uint8", "int64"):
-        inputs = backend.asarray(TINY.test_inputs.astype(dtype))
+        inputs = backend.asarray(TINY.test.inputs.astype(dtype))
         np.testing.assert_allclose(
             assert_kind(model.predict_proba(inputs), inputs, backend),
             expected,
             rtol=1e-9,
         )
-    wrong = np.array(TINY.test_inputs, dtype="int64")
+    wrong = np.array(TINY.test.inputs, dtype="int64")
     wrong[3, 2, 1] = 300
     with pytest.raises(
         DatasetError,
         match="X: there are values outside 0 to 255, but the network was trained on byt",
     ):
         model.predict(backend.asarray(wrong))
-    images = backend.xp.astype(backend.asarray(TINY.test_inputs), backend.dtype) / 255
+    images = backend.xp.astype(backend.asarray(TINY.test.inputs), backend.dtype) / 255
     with pytest.raises(
         DatasetError,
         match=r"the dtype is float64, but the network was trained on bytes; give whole",

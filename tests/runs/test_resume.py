@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import TINY, on_device, write_idx_folder
+from data_sets import TINY, on_device, varied, write_idx_folder
 from helpers import (
     assert_one_line,
     assert_same_run,
@@ -231,8 +231,8 @@ def test_data_may_have_moved_but_must_be_the_runs(small_run, data_dir, tmp_path)
     folder = shutil.copytree(small_run, tmp_path / "run")
     moved = shutil.copytree(data_dir, tmp_path / "moved")
     assert call("train", "--resume", folder, "--data-dir", moved).code == 0
-    fewer = TINY._replace(
-        train_inputs=TINY.train_inputs[:150], train_labels=TINY.train_labels[:150]
+    fewer = varied(
+        TINY, train_inputs=TINY.train.inputs[:150], train_labels=TINY.train.labels[:150]
     )
     write_idx_folder(tmp_path / "fewer", fewer)
     assert_one_line(
@@ -241,9 +241,9 @@ def test_data_may_have_moved_but_must_be_the_runs(small_run, data_dir, tmp_path)
         "train samples 200",
         "150",
     )
-    images = TINY.train_inputs.copy()
+    images = TINY.train.inputs.copy()
     images[-1, -1, -1] ^= 1
-    write_idx_folder(tmp_path / "other", TINY._replace(train_inputs=images))
+    write_idx_folder(tmp_path / "other", varied(TINY, train_inputs=images))
     assert_one_line(
         call("train", "--resume", folder, "--data-dir", tmp_path / "other"),
         2,

@@ -8,13 +8,13 @@ import stat
 from pathlib import Path
 
 import pytest
-from data_sets import TINY
+from data_sets import TINY, varied
 from numerics import assert_all_equal
 from run_folders import a_config
 
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.core.config import ConfigError
-from mlp_xp.core.dataset import Preparation, flatten_and_scale
+from mlp_xp.core.signature import Preparation, flatten_and_scale
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Report
 from mlp_xp.errors import MlpXpError
@@ -105,11 +105,14 @@ def test_the_library_goes_on_with_its_run_and_refuses_another(tmp_path):
 
 
 def test_no_folder_is_made_for_what_cannot_be_trained_or_stored(tmp_path):
-    inverted = TINY._replace(
-        prepare=Preparation(lambda images, **how: 1 - flatten_and_scale(images, **how))
+    inverted = varied(
+        TINY,
+        preparation=Preparation(
+            lambda images, **how: 1 - flatten_and_scale(images, **how)
+        ),
     )
     for config, dataset, message in (
-        (CONFIG, TINY._replace(train_labels=TINY.train_labels + 9), "train_labels"),
+        (CONFIG, varied(TINY, train_labels=TINY.train.labels + 9), "train.labels"),
         (TrainConfig(batch_size=201), TINY, "batch_size"),
         (CONFIG, inverted, "prepare"),
     ):

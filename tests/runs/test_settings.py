@@ -109,7 +109,9 @@ def test_a_file_has_settings_alone_or_as_a_run_has_them(tmp_path):
         ),
         (json.dumps(a_config({}, train_samples=9.0)).encode(), "'train_samples'"),
         (
-            json.dumps(a_config({}, task="sorting")).encode(),
+            json.dumps(
+                a_config({}, signature={"task": "sorting", "targets": "unchanged"})
+            ).encode(),
             "is damaged: 'sorting' is not a task",
         ),
         (b'{"format": 3, "settings": {}}', "its field 'threads' is missing"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import TINY, on_device, write_idx_folder
+from data_sets import TINY, array_of, on_device, varied, write_idx_folder
 from helpers import (
     arrays_of,
     assert_one_line,
@@ -71,7 +71,7 @@ def test_the_first_weights_are_those_of_the_other_run(small_run, backend: Backen
 def test_for_other_classes_the_output_layer_is_drawn_by_the_seed(
     names, small_run, tmp_path
 ):
-    dataset = TINY._replace(class_names=names)
+    dataset = varied(TINY, outputs=names)
     *_, last = train(
         STILL,
         dataset,
@@ -178,8 +178,10 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(small_run, data_dir, tm
     has = f"--start-from: the network of '{small_run}' does not fit the new run"
     assert_one_line(attempt("--hidden", 5), 2, "hidden layers 4, not 5")
     assert_one_line(attempt("--activation", "relu"), 2, "activation sigmoid, not relu")
-    cut = {name: getattr(TINY, name)[:, 1:] for name in ("train_inputs", "test_inputs")}
-    other = write_idx_folder(tmp_path / "data", TINY._replace(**cut))
+    cut = {
+        name: array_of(TINY, name)[:, 1:] for name in ("train_inputs", "test_inputs")
+    }
+    other = write_idx_folder(tmp_path / "data", varied(TINY, **cut))
     assert_one_line(attempt(data=other), 2, f"{has}: inputs 36, not 30")
     nowhere = tmp_path / "nowhere"
     assert_one_line(

@@ -372,7 +372,7 @@ def test_a_run_on_deformed_images_shows_them_below_the_originals(
     # images of 6 x 6, with a line after each
     rows = np.asarray(shown.get_array()).reshape(-1, 7, 12, 7)
     np.testing.assert_array_equal(
-        rows[0, :6, :, :6].swapaxes(0, 1), TINY.train_inputs[:12]
+        rows[0, :6, :, :6].swapaxes(0, 1), TINY.train.inputs[:12]
     )
     assert len(rows) == 6
     assert all(np.abs(row - rows[0])[:6, :, :6].mean() > 1 for row in rows[1:])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_sets import write_samples
+from data_sets import arrays_in, write_samples
 from helpers import assert_one_line, assert_same_run, call
 from numerics import assert_all_equal
 from sweeping import run_of
@@ -36,14 +36,15 @@ def test_every_row_is_tested_on_once_and_trained_on_otherwise(table):
         dataset = mlp_xp.load_dataset(table, label="kind", cv=3, fold=fold)
         trained, held = (
             [np.argwhere((row == X).all(axis=1)).item() for row in part]
-            for part in dataset[:3:2]
+            for part in (dataset.train.inputs, dataset.test.inputs)
         )
         assert sorted(trained + held) == [*range(len(X))]
         expected = mlp_xp.from_arrays(
             X[trained], KINDS[trained], (X[held], KINDS[held])
         )
         assert_all_equal(
-            dataset[:4] + dataset.prepare.fitted, expected[:4] + expected.prepare.fitted
+            [*arrays_in(dataset), *dataset.signature.preparation.fitted],
+            [*arrays_in(expected), *expected.signature.preparation.fitted],
         )
         tested += held
     assert sorted(tested) == [*range(len(X))]

@@ -35,7 +35,7 @@ backend = open_backend("numpy")
 dataset = load_dataset("mnist", backend)
 config = TrainConfig(epochs=1, batch_size=100, hidden=(8,), report_every=60000)
 *_, report = train(config, dataset, backend)
-probabilities = report.model.predict_proba(dataset.test_inputs[:5])
+probabilities = report.model.predict_proba(dataset.test.inputs[:5])
 assert probabilities.shape == (5, 10), probabilities.shape
 print("trained")
 """

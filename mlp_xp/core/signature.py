@@ -1,0 +1,254 @@
+"""The inputs and outputs of a network, and their meaning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from mlp_xp.core.functional import Array
+from mlp_xp.core.task import CLASSES, TASKS, Task, Units
+from mlp_xp.errors import first_difference
+
+# The names of the arrays of a signature, in the file of a model.
+FITTED = ("shift", "scale")
+UNITS = ("target_shift", "target_scale")
+STANDARDISED = "standardised"  # the numbers to predict, in records
+
+
+def flatten_and_scale(images: Array, /, *, dtype: Any, xp: Any) -> Array:
+    """Turn images of bytes, shape (n, rows, columns[, channels]), into features in [0,
+    1], shape (n, features).
+    """
+    x = xp.astype(xp.reshape(images, (-1, math.prod(images.shape[1:]))), dtype)
+    # in place: a second array of this size makes a training step on NumPy take 2 to 4 %
+    # longer
+    x *= 1 / 255
+    return x
+
+
+def standardize(
+    inputs: Array, shift: Array, scale: Array, /, *, dtype: Any, xp: Any
+) -> Array:
+    """Turn inputs (n, ...) into features (x - shift) / scale, shape (n, features);
+    shift, scale: (features,).
+    """
+    x = xp.astype(xp.reshape(inputs, (-1, math.prod(inputs.shape[1:]))), dtype)
+    return (x - shift) / scale
+
+
+def unchanged(inputs: Array, /, *, dtype: Any, xp: Any) -> Array:
+    """Turn inputs into features of the dtype with the same values."""
+    return xp.astype(inputs, dtype)
+
+
+PREPARATIONS: dict[str, Callable[..., Array]] = {
+    "bytes": flatten_and_scale,
+    "standardize": standardize,
+    "unchanged": unchanged,
+}
+
+
+class Preparation(NamedTuple):
+    """How inputs become features: `function(inputs, *fitted, dtype=..., xp=...)`.
+
+    It returns n rows for n inputs, with as many numbers in each as in an input. It need
+    not flatten them: the caller does.
+    """
+
+    function: Callable[..., Array]
+    """A compiled function is made for each, so it must be hashable."""
+    fitted: tuple[np.ndarray, ...] = ()
+    """What was fitted to the training set: host arrays of the network's dtype,
+    (features,) each. With other values, nothing has to be compiled again.
+    """
+
+    @property
+    def name(self) -> str | None:
+        """The key of the function in PREPARATIONS. None for a function of the user's
+        own, which no file can store.
+        """
+        for name, function in PREPARATIONS.items():
+            if function is self.function:
+                return name
+        return None
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether inputs are images of bytes, which become features in [0, 1]."""
+        return self.function is flatten_and_scale
+
+
+BYTES = Preparation(flatten_and_scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Signature:
+    """The inputs and outputs of a network, and their meaning.
+
+    A data set has a signature, and each network that is trained on the data set keeps
+    it. All arrays in it are on the host.
+
+    Example:
+        >>> digits = load_dataset("mnist").signature
+        >>> digits
+        Signature(images of 28 x 28, 10 classes)
+        >>> digits.outputs
+        ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
+        >>> letters = replace(digits, outputs=tuple("abcdefghij"), form="pictures")
+        >>> digits.difference(letters, together=True)
+        'classes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, not a, b, c, d, e, f, g, h, i, j'
+    """
+
+    input_shape: tuple[int, ...]
+    """The shape of one input, such as (28, 28) or (13,)."""
+    outputs: tuple[str, ...]
+    """The name of each output of the network: of a class, a label, or a number."""
+    task: Task = CLASSES
+    """CLASSES (each sample has one), LABELS (each sample may have several), or
+    REGRESSION.
+    """
+    preparation: Preparation = BYTES
+    """How inputs become features."""
+    columns: Any = None
+    """How the columns of a table become features: `Columns` of `mlp_xp.data.columns`.
+    None for inputs without names.
+    """
+    units: Units | None = None
+    """The units of the numbers to predict, (outputs,) each, if the network is trained
+    on standardised numbers.
+    """
+    form: str = "arrays"
+    """What the inputs were read from: "arrays", "columns" of a table, "pictures", or
+    "resized pictures". It decides what `predict` reads for the network.
+    """
+
+    def __repr__(self) -> str:
+        return f"Signature({self.in_words()})"
+
+    def in_words(self) -> str:
+        """Describe the inputs and outputs, as in `images of 28 x 28, 10 classes`."""
+        many = f"{len(self.outputs)} {self.task.outputs_name}"
+        return f"{described(self.input_shape)}, {many}"
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of the features; () if they have none."""
+        return self.columns.feature_names if self.columns else ()
+
+    def difference(self, other: Signature, *, together: bool = False) -> str:
+        """Describe the first difference that keeps data, or a network, with the other
+        signature from being used with this one. Empty if there is none.
+
+        Outputs of arrays that are only numbered, from 0, fit outputs with names. They
+        do not fit other numbers: classes 1, 2, 3 are not the classes 0, 1, 2.
+
+        Args:
+            other: The other signature.
+            together: Whether both are of networks whose answers are averaged. Each
+                makes features of a table in its own way then, so their columns need not
+                be the same, but the names of their outputs must be.
+        """
+        both_have_columns = bool(self.columns and other.columns)
+        facts = [("task", self.task.name, other.task.name)]
+        if not (together and both_have_columns):
+            shapes = described(self.input_shape), described(other.input_shape)
+            facts.append(("inputs", *shapes))
+        difference = first_difference(facts)
+        if difference:
+            return difference
+        if both_have_columns and not together:
+            difference = self.columns.difference(other.columns)
+            if difference:
+                return difference
+        if not together and self._numbers_fit_names(other):
+            return ""
+        return first_difference([(self.task.outputs_name, self.outputs, other.outputs)])
+
+    def features_difference(self, other: Signature) -> str:
+        """Describe the first difference of the features, which may have another order.
+        Empty if there is none.
+        """
+        names = sorted(self.feature_names or other.feature_names)
+        other_names = sorted(other.feature_names or self.feature_names)
+        return first_difference(
+            [
+                ("inputs", math.prod(self.input_shape), math.prod(other.input_shape)),
+                ("columns", names, other_names),
+            ]
+        )
+
+    def has_outputs_of(self, other: Signature) -> bool:
+        """Return whether task and names of the outputs are the same."""
+        return self.task is other.task and self.outputs == other.outputs
+
+    def _numbers_fit_names(self, other: Signature) -> bool:
+        """Return whether the outputs of one are numbered from 0, those of the other are
+        named, and one of the two is of arrays, whose outputs have no names.
+        """
+        if "arrays" not in (self.form, other.form):
+            return False
+        if len(self.outputs) != len(other.outputs):
+            return False
+        numbers = tuple(map(str, range(len(self.outputs))))
+        names = [*self.outputs, *other.outputs]
+        has_names = any(not name.isdecimal() for name in names)
+        return has_names and numbers in (self.outputs, other.outputs)
+
+    # Files.
+
+    def record(self) -> dict[str, Any]:
+        """Return the signature as JSON values, without its arrays."""
+        return {
+            "form": self.form,
+            "input_shape": list(self.input_shape),
+            "preparation": self.preparation.name,
+            "columns": self.columns.record() if self.columns else None,
+            "task": self.task.name,
+            "outputs": list(self.outputs),
+            "targets": STANDARDISED if self.units else "unchanged",
+        }
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays of the signature by the names FITTED and UNITS."""
+        fitted = dict(zip(FITTED, self.preparation.fitted, strict=False))
+        units = dict(zip(UNITS, self.units or (), strict=False))
+        return {**fitted, **units}
+
+    @classmethod
+    def from_record(
+        cls, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray], columns: Any
+    ) -> Self:
+        """Return the signature of a record.
+
+        Args:
+            record: The result of `record`.
+            arrays: The result of `arrays`. Others may be there too.
+            columns: The columns of the record, or None.
+        """
+        function = PREPARATIONS[record["preparation"]]
+        fitted = tuple(arrays[name] for name in FITTED if name in arrays)
+        units = None
+        if record["targets"] == STANDARDISED:
+            units = Units(*(arrays[name] for name in UNITS))
+        return cls(
+            input_shape=tuple(record["input_shape"]),
+            outputs=tuple(record["outputs"]),
+            task=TASKS[record["task"]],
+            preparation=Preparation(function, fitted),
+            columns=columns,
+            units=units,
+            form=record["form"],
+        )
+
+
+def described(shape: Sequence[int]) -> str:
+    """Describe inputs by the shape of one: `images of 28 x 28` or `samples of 4
+    features`.
+    """
+    if len(shape) > 1:
+        return f"images of {' x '.join(map(str, shape))}"
+    return f"samples of {shape[0]} features"
