@@ -490,11 +490,15 @@ def _data_of(
         trained_in = run_of(model)
         settings = trained_in.settings() if trained_in else None
         in_memory = not isinstance(data, str | os.PathLike | None)
-        if not in_memory and (
-            not settings or (data is None and settings.data == UNNAMED)
-        ):
+        if not in_memory and settings is None:
             raise MlpXpError(
-                f"{quoted(model.source)}: its data were in memory, or are not known; give the same data",
+                f"{quoted(model.source)} does not say how its data were read",
+                remedy="give the folder of its run, or from Python (X, y)",
+                setting="models",
+            )
+        if data is None and settings and settings.data == UNNAMED:
+            raise MlpXpError(
+                f"{quoted(model.source)}: its data were in memory; give the same data",
                 setting="data",
             )
         origin = settings.origin if settings else Origin()

@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import os
+import shutil
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.system import WINDOWS
 
 ASIDE = ".aside"
+INVALID_NAME = 123  # Windows' number for it
 # Seconds in which another program may close a file that Windows does not replace or
 # remove while it is open there.
 PATIENCE = 10.0
@@ -37,16 +40,29 @@ def file_errors(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, FileNotFoundError):
-            how = "create the folder"
-        elif WINDOWS and isinstance(error, PermissionError):
-            how = "close the program that has it open, or fix its permissions"
-        else:
-            how = "free some space or fix the folder"
-        remedy = f"{how}, then try again"
-        raise FileError(
-            f"cannot {doing}: {error.strerror or error}", file=path, remedy=remedy
-        ) from error
+        raise _file_error(path, doing, error) from error
+
+
+def _file_error(path: Path, doing: str, error: OSError) -> FileError:
+    if isinstance(error, FileNotFoundError):
+        how = "create the folder"
+        if not Path(path.absolute().anchor).exists():
+            how = "choose a drive that is there"
+    elif WINDOWS and isinstance(error, PermissionError):
+        how = "close the program that has it open, or fix its permissions"
+    elif getattr(error, "winerror", None) == INVALID_NAME:
+        how = 'choose a name without < > : " | ? *'
+    else:
+        how = "free some space or fix the folder"
+    what = error.strerror or error
+    name = Path(str(error.filename or path))
+    if name != path and path in name.parents and name.suffix != ASIDE:
+        what = f"{name.name}: {what}"  # one of the files in a folder
+    remedy = f"{how}, then try again"
+    found = FileError(f"cannot {doing}: {what}", file=path, remedy=remedy)
+    if getattr(error, "winerror", None) == INVALID_NAME:
+        found.exit_code = 2
+    return found
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -91,12 +107,28 @@ def append_line(path: Path, line: bytes) -> None:
 
 def replace(source: Path, target: Path) -> None:
     """Rename a file, and replace the target if it exists. Raises OSError."""
+    _make_writable(target)
     patiently(source.replace, target)
 
 
 def remove(path: Path) -> None:
     """Remove a file if it exists. Raises OSError."""
+    _make_writable(path)
     patiently(path.unlink, missing_ok=True)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with all of its files. Raises OSError."""
+    for path in folder.rglob("*"):
+        _make_writable(path)
+    patiently(shutil.rmtree, folder)
+
+
+def _make_writable(path: Path) -> None:
+    """Let a file that is read-only be replaced and removed on Windows, as elsewhere."""
+    if WINDOWS:
+        with contextlib.suppress(OSError):
+            path.chmod(stat.S_IREAD | stat.S_IWRITE)
 
 
 def patiently(operation: Callable[..., Any], *args: Any, **options: Any) -> Any:

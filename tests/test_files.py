@@ -142,3 +142,42 @@ def test_a_file_system_that_cannot_sync_folders_can_be_used(
     write_whole(tmp_path / "file", b"content")
     make_folder(tmp_path / "a" / "b")
     assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def test_a_file_that_is_read_only_is_replaced_and_removed(tmp_path, monkeypatch):
+    """On Windows too, where it is not by itself."""
+    monkeypatch.setattr(files, "WINDOWS", True)
+    old, folder = tmp_path / "old", tmp_path / "folder"
+    folder.mkdir()
+    for path in (old, folder / "one"):
+        path.write_text("")
+        path.chmod(stat.S_IREAD)
+    write_whole(old, b"new")
+    old.chmod(stat.S_IREAD)
+    files.remove(old)
+    files.remove_tree(folder)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "code"),
+    [
+        (5, "close the program that has it open, or fix its permissions", 1),
+        (files.INVALID_NAME, 'choose a name without < > : " ', 2),
+    ],
+)
+def test_an_error_of_windows_says_what_to_do(number, said, code, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "WINDOWS", True)
+    error = PermissionError(13, "Denied") if number == 5 else OSError(22, "Invalid")
+    error.winerror = number
+    with pytest.raises(FileError, match=said) as caught, file_errors(tmp_path, "x"):
+        raise error
+    assert caught.value.exit_code == code
+
+
+def test_of_the_files_in_a_folder_the_one_is_named_that_cannot_be_changed(tmp_path):
+    with (
+        pytest.raises(FileError, match=r"cannot remove the run in: a\.png: Denied"),
+        file_errors(tmp_path, "remove the run in"),
+    ):
+        raise OSError(13, "Denied", str(tmp_path / "a.png"))

@@ -25,9 +25,10 @@ def base_settings(
     """Return the settings of a file or a recipe; by default of the recipe for the data.
 
     Args:
-        recipe: The name of a recipe, if one was typed. config: A file with settings, if
-        one was typed. given: The options that were typed, each a value or, of `sweep`,
-        a tuple of values.
+        recipe: The name of a recipe, if one was typed.
+        config: A file with settings, if one was typed.
+        given: The options that were typed, each a value or, of `sweep`, a tuple of
+            values.
 
     Raises:
         MlpXpError: The file cannot be read.

@@ -45,10 +45,11 @@ def evaluate(
     Args:
         run_dirs: The folder of a training run or of a sweep, or the folders of several.
         json: Print a JSON object with all figures and the confusion matrix; for an
-        ensemble also those of its runs. csv: Print a table in CSV with all figures, a
-        line per run, and a last one for an ensemble. data_dir: Evaluate on this data,
-        read as the run's own: on its test set, or on every sample if it has none. Rows
-            that the run was trained on are left out.
+            ensemble also those of its runs.
+        csv: Print a table in CSV with all figures, a line per run, and a last one for
+            an ensemble.
+        data_dir: Evaluate on this data, read as the run's own: on its test set, or on
+            every sample if it has none. Rows that the run was trained on are left out.
     """
     only_one(json=json, csv=csv)
     found = api.evaluate(

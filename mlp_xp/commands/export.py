@@ -21,8 +21,9 @@ def export(
     number of rows. docs/export.md shows how to use it in Python, JavaScript and C++.
 
     Args:
-        run_dir: The folder of a training run or of a sweep. others: More of them, if
-        any, and the file to write, such as model.onnx, which replaces an existing file.
+        run_dir: The folder of a training run or of a sweep.
+        others: More of them, if any, and the file to write, such as model.onnx, which
+            replaces an existing file.
         dtype: Of the computation. float32 halves the file. By default that of the run.
     """
     *more, output = (run_dir, *others)

@@ -25,9 +25,10 @@ def page(
     network says; see docs/page.md.
 
     Args:
-        run_dir: The folder of a training run. output: The HTML file to write, such as
-        digit.html, which replaces an existing file. data_dir: The data of the run, if
-        they have moved.
+        run_dir: The folder of a training run.
+        output: The HTML file to write, such as digit.html, which replaces an existing
+            file.
+        data_dir: The data of the run, if they have moved.
     """
     export_page(run_dir, output, backend, data=data_dir, cache_dir=cache_dir)
     warn_of_unfinished([run_dir])

@@ -63,25 +63,28 @@ def parity(
     """Train on several array libraries and compare each, step by step, with NumPy.
 
     Args:
-        recipe: Set of training settings and dtype to start from. backends: Names, or
-        `module:namespace` for any other module that implements the standard. By default
-        all usable
-            ones.
-        device: Devices, each as NAME=DEVICE, such as torch=cuda:0. steps: Update steps,
-        after the ten steps of the notebook's warm-up. dtype: Floating-point type to
-        compute with, by default that of the recipe. Both are compared with float64; for
-            float32 the tolerance follows from its larger eps.
+        recipe: Set of training settings and dtype to start from.
+        backends: Names, or `module:namespace` for any other module that implements the
+            standard. By default all usable ones.
+        device: Devices, each as NAME=DEVICE, such as torch=cuda:0.
+        steps: Update steps, after the ten steps of the notebook's warm-up.
+        dtype: Floating-point type to compute with, by default that of the recipe. Both
+            are compared with float64; for float32 the tolerance follows from its larger
+            eps.
         tolerance: Relative deviation to allow at every step, instead of the derived
-        tolerance. data_dir: Your own data instead of MNIST: images of classes, or with
-        --trace any data that can be trained on. test_samples: Evaluate on this many
-        test samples, the first ones, instead of all. notebook: Also compare the
-        notebook's own loop in plain NumPy (one hidden layer; batches must divide the
-        data). report_dir: Write parity.json and parity.png to this folder; with
-        --trace, the reproducers. trace: Compare every single operation with NumPy, from
-        the same inputs, and report the first one that deviates. all_operations: Like
-        --trace, but also trace small runs of other tasks and settings: together they
-        use all that
-            is required.
+            tolerance.
+        data_dir: Your own data instead of MNIST: images of classes, or with --trace any
+            data that can be trained on.
+        test_samples: Evaluate on this many test samples, the first ones, instead of
+            all.
+        notebook: Also compare the notebook's own loop in plain NumPy (one hidden layer;
+            batches must divide the data).
+        report_dir: Write parity.json and parity.png to this folder; with --trace, the
+            reproducers.
+        trace: Compare every single operation with NumPy, from the same inputs, and
+            report the first one that deviates.
+        all_operations: Like --trace, but also trace small runs of other tasks and
+            settings: together they use all that is required.
     """
     check_range("steps", steps)
     if tolerance is not None and not 0 < tolerance < math.inf:

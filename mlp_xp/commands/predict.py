@@ -52,12 +52,11 @@ def predict(
     Args:
         run_dir: The folder of a training run or of a sweep; more of them may follow.
         pictures: Picture files, or folders of them, also with a folder for each class;
-        or a table, such as CSV, with
-            the columns of the run's data.
+            or a table, such as CSV, with the columns of the run's data.
         show: Print each picture as the network sees it. Look at this first if the
-        network gets a picture wrong. json: Print one JSON object per picture or row,
-        with the probabilities of all classes or labels, or the numbers;
-            for an ensemble, those of its runs too.
+            network gets a picture wrong.
+        json: Print one JSON object per picture or row, with the probabilities of all
+            classes or labels, or the numbers; for an ensemble, those of its runs too.
         csv: Print a table in CSV, with a line per picture or row, and the probabilities
             of all classes or labels, or the numbers.
         keep: With --csv, repeat these columns of the table before the answers, such as

@@ -52,15 +52,16 @@ def runs(
     The exit code is 1 if a run cannot be read; the others are in the table.
 
     Args:
-        folders: Training runs, sweeps, or folders of them. By default runs. sort: Sort
-        by this column or setting, such as validation_accuracy, train_loss, seconds,
-        date or learning_rate.
-            Results on the test set are refused, because no run should be chosen by
-            them.
+        folders: Training runs, sweeps, or folders of them. By default runs.
+        sort: Sort by this column or setting, such as validation_accuracy, train_loss,
+            seconds, date or learning_rate. Results on the test set are refused, because
+            no run should be chosen by them.
         where: Show only runs that meet all these conditions, such as optimizer=adam
-        'learning_rate<0.1' state=finished. summary: Show one row per setting: the mean
-        and the standard deviation over its seeds and folds. json: Print JSON, with all
-        settings. csv: Print CSV.
+            "learning_rate<0.1" state=finished.
+        summary: Show one row per setting: the mean and the standard deviation over its
+            seeds and folds.
+        json: Print JSON, with all settings.
+        csv: Print CSV.
     """
     only_one(json=json, csv=csv)
     # settings are ranked by their held-out samples

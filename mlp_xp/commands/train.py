@@ -37,16 +37,17 @@ def train(
 
     Args:
         config: Start from the settings in this file instead, such as the config.json of
-        a run. resume: Continue this run with its own settings, on any backend. With a
-        constant schedule, --epochs trains a
-            finished run longer.
+            a run.
+        resume: Continue this run with its own settings, on any backend. With a constant
+            schedule, --epochs trains a finished run longer.
         run_dir: Folder to write the run to. By default
             runs/DATASET-RECIPE-BACKEND-DATE-TIME. With --cv, the folder of a sweep
             whose members are the folds; the same command continues it.
-        overwrite: Replace an existing run in --run-dir. threads: CPU threads to compute
-        on. auto: those of a resumed run, or what a variable such as OMP_NUM_THREADS
-            says, or one, or all CPUs for large steps. While other programs use the
-            CPUs, several threads can be ten times slower than one.
+        overwrite: Replace an existing run in --run-dir.
+        threads: CPU threads to compute on. auto: those of a resumed run, or what a
+            variable such as OMP_NUM_THREADS says, or one, or all CPUs for large steps.
+            While other programs use the CPUs, several threads can be ten times slower
+            than one.
         page: Write page.html into the run's folder at the end: see mlp-xp page --help.
     """
     from mlp_xp.commands.chosen import base_settings, recipe_for, resumed_settings
@@ -225,7 +226,7 @@ def _stop_at(event: "Event", run: "RunFolder", stop: "Stop", hint: str) -> None:
     if event.checkpoint:
         raise stop.error_at(f"{place}; {hint}")
     if (stop.signal and is_warm_up) or run.is_being_replaced():
-        raise stop.error_at(f"{place}; {run.what_is_kept()}")
+        raise stop.error_at(f"{place}; {run.give_up()}")
 
 
 def _show_end(

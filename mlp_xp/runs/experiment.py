@@ -59,14 +59,16 @@ class Experiment:
         """Open the backend and load the data that the settings name.
 
         Args:
-            settings: All settings of a run. backend: The backend of the settings, if it
-            is open already. dataset: The data set of the settings, if it is loaded
-            already. threads: The number of threads to compute on; by default
-            `choose_threads` chooses. threads_before: The number of threads of the run
-            to resume, on which JAX starts. cache_dir: Folder for downloads; see
-            `load_dataset`. fit_batches: Whether nobody has chosen the size of a batch.
-            Batches then become
-                as small as a small training set.
+            settings: All settings of a run.
+            backend: The backend of the settings, if it is open already.
+            dataset: The data set of the settings, if it is loaded already.
+            threads: The number of threads to compute on; by default `choose_threads`
+                chooses.
+            threads_before: The number of threads of the run to resume, on which JAX
+                starts.
+            cache_dir: Folder for downloads; see `load_dataset`.
+            fit_batches: Whether nobody has chosen the size of a batch. Batches then
+                become as small as a small training set.
 
         Raises:
             BackendError: The array library or the device is not available.

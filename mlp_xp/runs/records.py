@@ -9,7 +9,7 @@ from mlp_xp.backends.hooks import known_hooks
 from mlp_xp.core.task import TASKS
 from mlp_xp.declared import ConfigError
 from mlp_xp.errors import Argument, MlpXpError, quoted
-from mlp_xp.files import write_whole
+from mlp_xp.files import patiently, write_whole
 from mlp_xp.runs.settings import Settings, unflatten
 
 # Written to config.json, models and checkpoints. A change that an older version cannot
@@ -179,7 +179,7 @@ def parse(content: bytes | str, path: Path, line: int | None = None) -> Any:
 def read_json(path: Path, kinds: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Read a file with one JSON object, whose fields have these types. Raises RunError."""
     try:
-        content = path.read_bytes()
+        content = patiently(path.read_bytes)
     except OSError as error:
         raise RunError(
             f"cannot be read: {error.strerror or error}", file=path

@@ -12,15 +12,14 @@ folder's lock, and raise FileError.
 """
 
 import contextlib
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from mlp_xp.files import (
     file_errors,
     make_folder,
-    patiently,
     remove,
+    remove_tree,
     replace,
     sync_folder,
     write_whole,
@@ -55,7 +54,7 @@ def settle(folder: Path) -> None:
         if undone:
             sync_folder(folder)
             _move([CONFIG, *reversed(RUN_FILES)], old, folder)
-        patiently(shutil.rmtree, old)
+        remove_tree(old)
         sync_folder(folder)
 
 

@@ -234,9 +234,17 @@ class RunFolder(LockedFolder):
         fault = f"the run started with other data: {difference}"
         raise RunError(fault, file=self.path / CONFIG, remedy="give the run's own data")
 
-    def what_is_kept(self) -> str:
-        """Say what the folder has after an error in training."""
+    def give_up(self) -> str:
+        """Bring back a run that was to be replaced, and say what the folder has.
+
+        For a training that ends with an error, or before its first checkpoint.
+        """
+        was_replacing = self.is_being_replaced()
+        self._settle()
         if self.is_being_replaced():
+            place = quoted(self.path / REPLACED)
+            return f"the old run is in {place}; --resume brings it back"
+        if was_replacing:
             return f"the old run in {quoted(self.path)} is as it was"
         if self.has_checkpoint():
             return "the last checkpoint is kept"
@@ -350,14 +358,18 @@ class RunFolder(LockedFolder):
                     self._finish(event.report, event.position)
                 yield event
         except MlpXpError as error:
-            error.notes.append(self.what_is_kept())
-            if isinstance(error, FileError | BackendFailure) and self.has_checkpoint():
+            has_saved = self.has_checkpoint()
+            error.notes.append(self.give_up())
+            if isinstance(error, FileError | BackendFailure) and has_saved:
                 error.notes.append(how_to_resume)
             raise
         finally:
-            # The next command does it too, and the first error is the cause.
-            with contextlib.suppress(FileError):
-                replacing.settle(self.path)
+            self._settle()
+
+    def _settle(self) -> None:
+        """Complete or undo a replacement. The next command does it if this cannot."""
+        with contextlib.suppress(FileError):
+            replacing.settle(self.path)
 
     def _position(self, experiment: Experiment) -> Position | None:
         """Return the position of the run, or None if it has no checkpoint yet.
@@ -437,18 +449,19 @@ class RunFolder(LockedFolder):
         first: a longer run with a result would count as ended. Returns what
         `_write_rows` returns.
         """
+        # Written again, because the file may be lost, or come from another run.
+        rows = self._write_rows(experiment)
         self._keep_reports(position.reports)
         epochs = experiment.settings.train.epochs
         if position.epoch < epochs - 1:
             with file_errors(self.path, "remove the old result in"):
-                for name in (RESULT, *PICTURES):
+                for name in (*PICTURES, RESULT):
                     remove(self.path / name)
         record = self.record()
         if record["settings"]["epochs"] != epochs:
             record["settings"]["epochs"] = epochs
             self._write_json(CONFIG, record)
-        # Written again, because the file may be lost, or come from another run.
-        return self._write_rows(experiment)
+        return rows
 
     def _write_rows(self, experiment: Experiment) -> str | None:
         """Write the fingerprints of the rows to train on, and return their checksum.

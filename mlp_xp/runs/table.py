@@ -296,7 +296,7 @@ def select_rows(rows: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
 def _condition(text: str) -> Callable[[Row], bool]:
     found = CONDITION.fullmatch(text)
     if not found or not found[3]:
-        remedy = "give one such as optimizer=adam or 'learning_rate<0.1'"
+        remedy = 'give one such as optimizer=adam or "learning_rate<0.1"'
         raise MlpXpError(
             f"{text!r:.80} is not a condition", remedy=remedy, setting="where"
         )

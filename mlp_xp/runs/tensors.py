@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.files import write_whole
+from mlp_xp.files import patiently, write_whole
 from mlp_xp.runs.records import (
     FORMAT,
     REMEDY,
@@ -90,7 +90,7 @@ def _read(
 
     try:
         # safetensors reports any file that it cannot open as missing
-        path.open("rb").close()
+        patiently(path.open, "rb").close()
         with safe_open(path, framework="np") as file:
             record = (file.metadata() or {}).get("mlp_xp", "{}")
             facts = check_format(check_fields(parse(record, path), {}, path), path)

@@ -1,6 +1,9 @@
 """Reading the command line: what was typed, what is refused in one line, and the help."""
 
+import importlib
+import inspect
 import io
+import re
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -260,6 +263,15 @@ def test_the_help_lists_the_commands_and_each_has_its_own(monkeypatch):
         assert settings <= {*shown.out.split()}
         assert max(map(len, shown.out.splitlines())) <= 80
         assert top(name, "--version").out == "mlp-xp 0.1.0\n"
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_each_option_of_a_command_has_an_explanation(name):
+    command = getattr(importlib.import_module(f"mlp_xp.commands.{name}"), name)
+    explained = re.findall(r"^    (\w+): \S", inspect.getdoc(command), re.MULTILINE)
+    own = inspect.signature(inspect.unwrap(command)).parameters
+    shared = {*SETTINGS, "cache_dir"}  # which have their own
+    assert [each for each in own if each not in {*shared, *explained}] == []
 
 
 def test_an_unknown_command_is_refused():
