@@ -218,7 +218,7 @@ def test_a_model_beside_the_config_of_another_run_is_not_of_that_run(noise, tmp_
     """Its rows and data would be those of the other run."""
     shutil.copy(noise / "r0" / "model.safetensors", tmp_path)
     shutil.copy(noise / "r1" / "config.json", tmp_path)
-    with pytest.raises(MlpXpError, match="its data were in memory, or are not known"):
+    with pytest.raises(MlpXpError, match="does not say how its data were read"):
         evaluate(tmp_path / "model.safetensors", noise / "noise.csv")
 
 

@@ -346,7 +346,7 @@ def test_a_run_on_images_has_its_pictures_with_its_numbers(
     change = backend.to_numpy(last.model.network[0].weights) - first
     assert np.quantile(np.abs(change), 0.998) == added.axes[0].images[0].get_clim()[1]
     with pytest.raises(
-        MlpXpError, match=r"data: .*run': its data were in memory, or are not known"
+        MlpXpError, match=r"data: .*run': its data were in memory; give the same"
     ):
         plot_run(folder)
     assert plot_run(folder, data=TINY) == [folder / name for name in names]
