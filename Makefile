@@ -18,7 +18,7 @@ GPU_PARTS = "$(PYTEST) -m gpu" \
   "scripts/bench.py --rounds 5 --workloads one-float64 one-float32 batch-128" \
   "scripts/bench.py --rounds 5 --workloads batch-1024-deep --steps 20"
 
-.PHONY: train test test-all docs notebooks mutants torture gpu lint types check dist publishable smoke clean
+.PHONY: train test bare test-all docs notebooks mutants torture gpu lint types check dist publishable smoke clean
 
 train: .venv/plots
 	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
@@ -26,6 +26,12 @@ train: .venv/plots
 # One thread per process, so that they do not compete.
 test: .venv/test
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m 'not slow' $(ARGS)
+
+# The quick tests that need no extra, with the required packages alone, in an environment of its own.
+bare:
+	$(PYTHON) -m venv --clear .venv-bare
+	.venv-bare/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[checks]'
+	OMP_NUM_THREADS=1 .venv-bare/bin/python $(PYTEST) -m 'not slow' $(ARGS)
 
 # Adds what is marked slow, every backend that is installed, and the 20 slowest tests at the end. Some files have minutes
 # of slow tests: a process that has finished takes tests over from another one.

@@ -13,6 +13,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 WINDOWS = sys.platform == "win32"
+CACHE_VARIABLE = "MLP_XP_CACHE"
+GROUPS = Path("/sys/fs/cgroup")
+# Numbers of Windows: a right to open a process with, an exit code, and an error.
+QUERY_LIMITED_INFORMATION, STILL_ACTIVE, ACCESS_DENIED = 0x1000, 259, 5
 PLAIN_WORD = re.compile(r"[\w./\\:=+@~-]+")
 
 
@@ -51,9 +55,49 @@ def python() -> str:
 
 def exists(process: int) -> bool:
     """Return whether this machine has a process of this number, of any user."""
-    import psutil  # on Windows, os.kill with the signal 0 would send Ctrl-C
+    if sys.platform == "win32":  # where os.kill would send Ctrl-C
+        return _exists_on_windows(process)
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        pass
+    return True
 
-    return psutil.pid_exists(process)
+
+def _exists_on_windows(process: int) -> bool:
+    import ctypes
+
+    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined,unused-ignore]
+    handle = kernel.OpenProcess(QUERY_LIMITED_INFORMATION, False, process)
+    if not handle:
+        return bool(kernel.GetLastError() == ACCESS_DENIED)  # of another user
+    code = ctypes.c_ulong()
+    kernel.GetExitCodeProcess(handle, ctypes.byref(code))
+    kernel.CloseHandle(handle)
+    return code.value == STILL_ACTIVE
+
+
+def cache_folder() -> Path:
+    """Return the folder for files that can be made or fetched again.
+
+    This is MLP_XP_CACHE, or else `mlp_xp` in the user's cache folder of the system. It
+    need not exist.
+
+    Raises:
+        RuntimeError: The user has no home folder.
+    """
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    if WINDOWS:
+        place = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        place = Path.home() / "Library" / "Caches"
+    else:
+        place = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(place).absolute() / "mlp_xp"
 
 
 def has_lost(parent: int) -> bool:
@@ -107,3 +151,16 @@ def is_closed_pipe(error: OSError) -> bool:
         and error.filename is None
         and getattr(error, "winerror", None) is None
     )
+
+
+def control_groups() -> list[Path]:
+    """Return the folders of the control groups of Linux that this process is in.
+
+    A container is a control group. Its limits hold for the groups within it too.
+    """
+    try:
+        lines = Path("/proc/self/cgroup").read_text("utf-8")
+    except OSError:
+        return []
+    folder = GROUPS / lines.rpartition("0::")[2].strip().lstrip("/")
+    return [folder, *folder.parents]

@@ -2,16 +2,17 @@
 backend.
 """
 
+import ast
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import cupy_stand_in
-import hypothesis
 import numpy as np
 import pytest
 import sweeping
@@ -28,15 +29,46 @@ from mlp_xp.data.datasets import MNIST_DIR, load_dataset
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # before SciPy is imported: scikit-learn asks for it
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
-# The same examples each time: a test that fails by chance stops work that has nothing
-# to do with it.
-hypothesis.settings.register_profile("same", derandomize=True, database=None)
-hypothesis.settings.load_profile("same")
+with suppress(ModuleNotFoundError):
+    import hypothesis
+
+    # The same examples each time: a test that fails by chance stops work that has
+    # nothing to do with it.
+    hypothesis.settings.register_profile("same", derandomize=True, database=None)
+    hypothesis.settings.load_profile("same")
 # a test leaves nothing in the user's cache folder
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
 
 QUICK_BACKENDS = {"numpy", "array-api-strict"}
+OPTIONAL_BACKENDS = {"torch", "jax", "array-api-strict"}
+# What tests import that the package does not require.
+OPTIONAL = {
+    *("PIL", "hypothesis", "jax", "joblib", "matplotlib", "pandas", "polars", "pooch"),
+    *("psutil", "pyarrow", "requests", "scipy", "sklearn", "nbformat"),
+}
+# Modules of the repository that import such packages.
+IMPORTING = {"notebooks": "nbformat", "benchmarks": "psutil"}
 LEFT_OUT = pytest.StashKey[Counter]()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out a file of tests that imports something that is not installed."""
+    if not re.fullmatch(r"test_\w+\.py", collection_path.name):
+        return None
+    tree = ast.parse(collection_path.read_text("utf-8"))
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    packages = {name.partition(".")[0] for name in names}
+    packages |= {IMPORTING[name] for name in packages & {*IMPORTING}}
+    missing = {name for name in packages & OPTIONAL if not is_installed(name)}
+    if not missing:
+        return None
+    config.stash.setdefault(LEFT_OUT, Counter())[f"{min(missing)} (files)"] += 1
+    return True
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -58,8 +90,8 @@ def pytest_collection_modifyitems(
             else set()
         )
         for name in words & {*BACKENDS, cupy_stand_in.NAME}:
-            if name == "torch":
-                item.add_marker(pytest.mark.needs(name))
+            if name in OPTIONAL_BACKENDS:
+                item.add_marker(pytest.mark.needs(name.replace("-", "_")))
             if name not in QUICK_BACKENDS and not item.get_closest_marker(
                 "every_backend"
             ):
@@ -136,6 +168,8 @@ def strict_flags() -> None:
     """Disable all optional parts of the standard in array-api-strict, so that code that
     passes runs anywhere.
     """
+    if not is_installed("array_api_strict"):
+        return
     import array_api_strict
 
     array_api_strict.set_array_api_strict_flags(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import Dataset, Samples
@@ -176,6 +175,8 @@ def write_samples(
 
 def write_pictures(folder: Path, images: np.ndarray, labels: Any) -> Path:
     """Write a folder of pictures for each label."""
+    from PIL import Image
+
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
         (folder / str(label)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / str(label) / f"{number:05}.png")

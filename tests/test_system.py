@@ -5,12 +5,13 @@ Windows' own Python.
 import errno
 import os
 import shlex
+import sys
+from pathlib import Path
 
-import psutil
 import pytest
 
 from mlp_xp import system
-from mlp_xp.backends.memory import available_bytes
+from mlp_xp.backends import memory
 from mlp_xp.commands import process
 from mlp_xp.system import command_line, exists, has_lost, is_closed_pipe, python
 
@@ -84,9 +85,46 @@ def test_on_windows_a_file_gets_utf_8_unless_the_user_has_chosen(
         assert process.encoding_of(stream) == encoding
 
 
+@pytest.mark.needs("psutil")
 def test_memory_is_estimated_where_the_counters_of_swap_are_switched_off(monkeypatch):
+    import psutil
+
     def switched_off():
         raise RuntimeError("performance counters are disabled")
 
     monkeypatch.setattr(psutil, "swap_memory", switched_off)
-    assert available_bytes() > 0
+    assert 0 < memory._of_other_systems() < sys.maxsize
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    assert memory._of_other_systems() == sys.maxsize, "not known"
+
+
+@pytest.mark.linux
+@pytest.mark.needs("psutil")
+def test_the_memory_of_linux_is_that_of_psutil():
+    import psutil
+
+    expected = psutil.virtual_memory().available + psutil.swap_memory().free
+    assert memory._of_machine() == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "place"),
+    [
+        ("linux", {}, "~/.cache/mlp_xp"),
+        ("linux", {"XDG_CACHE_HOME": "/x"}, "/x/mlp_xp"),
+        ("darwin", {}, "~/Library/Caches/mlp_xp"),
+        ("win32", {}, "~/AppData/Local/mlp_xp"),
+        ("win32", {"LOCALAPPDATA": "/y"}, "/y/mlp_xp"),
+        ("win32", {"MLP_XP_CACHE": "~/z"}, "~/z"),
+    ],
+)
+def test_the_cache_is_in_the_users_folder_for_caches(
+    platform, variables, place, monkeypatch
+):
+    for name in ("MLP_XP_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(system, "WINDOWS", platform == "win32")
+    monkeypatch.setattr(system.sys, "platform", platform)
+    assert system.cache_folder() == Path(place).expanduser().absolute()

@@ -62,6 +62,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.needs("sklearn")
 def test_evaluation_of_numbers(place: Path) -> None:
     predicted, names = (
         predict(place / "two", place / "two.csv").values,
@@ -109,6 +110,7 @@ def test_evaluation_of_numbers(place: Path) -> None:
     )
 
 
+@pytest.mark.needs("sklearn")
 def test_evaluation_of_labels(place: Path) -> None:
     right = load_run(place / "three").predict(X[HELD_OUT]) == LABELS[HELD_OUT]
     first, _, head, *rows = call("evaluate", place / "three").out.splitlines()
@@ -232,6 +234,7 @@ def test_a_new_run_begins_with_the_same_predictions(
 # Pictures.
 
 
+@pytest.mark.needs("matplotlib")
 def test_pictures_fit_the_task(place: Path, tmp_path: Path) -> None:
     for name, pictures in (
         ("two", ["curves.png", "predictions.png"]),
@@ -259,6 +262,7 @@ def test_pictures_fit_the_task(place: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "both.png").exists()
 
 
+@pytest.mark.needs("matplotlib")
 def test_predictions_against_true_numbers() -> None:
     outputs, panels = 9, 6
     true = RANDOM.normal(size=(50, outputs)) * 10.0 ** np.arange(outputs)
@@ -292,6 +296,7 @@ def test_predictions_against_true_numbers() -> None:
     )._repr_png_()
 
 
+@pytest.mark.needs("matplotlib")
 def test_accuracy_of_each_label() -> None:
     count = 60
     accuracies, commoner = (

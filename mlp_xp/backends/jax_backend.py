@@ -18,6 +18,7 @@ from mlp_xp.backends.library import LibraryBackend
 from mlp_xp.backends.threads import ON_GPU, Threads, cpus
 from mlp_xp.core.backend import Carry
 from mlp_xp.core.functional import Array
+from mlp_xp.system import cache_folder
 
 # of the folder for compiled functions; those of one network take about 0.1 MB
 MOST_BYTES = 2**26
@@ -291,11 +292,8 @@ def compile_cache(name: str) -> Path | None:
     Whoever can write to this one, or put another one in its place, can run code in the
     processes that read it: this user and root alone may. Nothing is raised.
     """
-    from platformdirs import user_cache_dir
-
     try:
-        cache = Path(os.environ.get("MLP_XP_CACHE") or user_cache_dir("mlp_xp"))
-        folder = cache.expanduser().absolute() / name
+        folder = cache_folder() / name
         for each in (*reversed(folder.parents), folder):
             each.mkdir(mode=0o700, exist_ok=True)
         usable = os.access(folder, os.R_OK | os.X_OK)

@@ -6,6 +6,7 @@ that is far too large would end without a message.
 """
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,8 +17,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.network import count_parameters
 from mlp_xp.core.optimizers import OPTIMIZERS
 from mlp_xp.errors import MlpXpError
-
-GROUPS = Path("/sys/fs/cgroup")
+from mlp_xp.system import control_groups
 
 
 class NotEnoughMemoryError(MlpXpError):
@@ -60,41 +60,56 @@ def training_bytes(config: TrainConfig, sizes: tuple[int, ...], dtype: str) -> i
 def available_bytes() -> int:
     """Return how many bytes this process can still allocate: of the machine's memory,
     or less in a container.
-    """
-    import psutil
 
-    available = psutil.virtual_memory().available
+    Without psutil, this is known on Linux alone. Elsewhere it counts as unlimited, and
+    the system reports an allocation that fails.
+    """
+    available = _of_machine()
+    for group in control_groups():
+        with suppress(OSError, ValueError):  # it has no limit, or cannot be seen
+            available = min(available, _of_group(group))
+    return available
+
+
+def _of_machine() -> int:
+    """Return the memory that is left, swap included."""
+    try:
+        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
+    except OSError:
+        return _of_other_systems()
+    kilobytes = {line.partition(":")[0]: line.split()[1] for line in lines}
+    return 1024 * (int(kilobytes["MemAvailable"]) + int(kilobytes["SwapFree"]))
+
+
+def _of_other_systems() -> int:
+    try:
+        import psutil
+    except ModuleNotFoundError:
+        return sys.maxsize
+    available = int(psutil.virtual_memory().available)
     # On Windows, the swap file is read by performance counters, which may be switched
     # off.
     with suppress(OSError, RuntimeError):
-        available += psutil.swap_memory().free
-    try:  # a container is a control group, whose limit holds for the groups within it
-        path = (
-            Path("/proc/self/cgroup")
-            .read_text(encoding="utf-8")
-            .rpartition("0::")[2]
-            .strip()
-        )
-        folder = GROUPS / path.lstrip("/")
-    except OSError:
-        return available
-    for group in (folder, *folder.parents):
-        try:
-            limit, used = (
-                int((group / f"memory.{name}").read_text("utf-8"))
-                for name in ("max", "current")
-            )
-            files = dict(
-                each.split()
-                for each in (group / "memory.stat").read_text("utf-8").splitlines()
-            )
-        # there is no limit ("max"), or this container does not see the group
-        except (OSError, ValueError):
-            continue
-        # The system drops cached files when it needs their memory.
-        left = limit - used + int(files["inactive_file"]) + int(files["active_file"])
-        available = min(available, max(0, left))
+        available += int(psutil.swap_memory().free)
     return available
+
+
+def _of_group(group: Path) -> int:
+    """Return the memory that a control group has left.
+
+    Raises:
+        ValueError: It has no limit.
+        OSError: This container does not see it.
+    """
+    limit, used = (
+        int((group / f"memory.{name}").read_text("utf-8"))
+        for name in ("max", "current")
+    )
+    lines = (group / "memory.stat").read_text("utf-8").splitlines()
+    files = dict(line.split() for line in lines)
+    # The system drops cached files when it needs their memory.
+    cached = int(files["inactive_file"]) + int(files["active_file"])
+    return max(0, limit - used + cached)
 
 
 def share_devices() -> None:

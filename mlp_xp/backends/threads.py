@@ -6,11 +6,12 @@ machine a step takes over ten times longer. For wide layers and large batches, a
 together are faster. See docs/performance.md.
 """
 
+import math
 import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import NoneType
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from threadpoolctl import ThreadpoolController
 
 from mlp_xp.core.backend import Backend
 from mlp_xp.declared import Setting
+from mlp_xp.system import control_groups
 
 # Multiply-adds of a forward pass from which on a run uses all CPUs. If they have other
 # work, threads wait for each other: the shorter a step, the more it loses against one
@@ -67,18 +69,19 @@ def threads_chosen() -> dict[str, str]:
 
 def available_cpus() -> int:
     """Return how many CPUs' time this process may use: in a container, its share."""
-    from joblib import cpu_count
-
-    return int(cpu_count())
+    number = cpus()
+    for group in control_groups():
+        with suppress(OSError, ValueError):  # it has no limit, or cannot be seen
+            quota, period = (group / "cpu.max").read_text("utf-8").split()
+            number = min(number, math.ceil(int(quota) / int(period)))
+    return max(1, number)
 
 
 def cpus() -> int:
     """Return the number of CPUs on which this process may run."""
-    return (
-        len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1
-    )
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def choose_threads(backend: Backend, work: int, before: int | None = None) -> Backend:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.errors import MlpXpError, quoted
+from mlp_xp.system import CACHE_VARIABLE, cache_folder
 
-CACHE_VARIABLE = "MLP_XP_CACHE"
 TIMEOUT_SECONDS = 20.0  # without data, after which the next mirror is tried
 
 
@@ -39,8 +39,8 @@ def fetch(
     from requests import RequestException
 
     source = DATASETS[name]
-    cache = cache_dir or os.environ.get(CACHE_VARIABLE) or pooch.os_cache("mlp_xp")
-    folder = Path(cache).expanduser().absolute() / source.folder
+    cache = Path(cache_dir).expanduser().absolute() if cache_dir else cache_folder()
+    folder = cache / source.folder
     seen = sys.stderr is not None and sys.stderr.isatty()
     pooch.get_logger().setLevel("INFO" if seen else "WARNING")
     download = pooch.HTTPDownloader(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from helpers import assert_one_line, call, changed
 
+from mlp_xp import system
 from mlp_xp.backends import memory
 from mlp_xp.backends.failures import BackendFailure, BackendOutOfMemory
 from mlp_xp.backends.memory import (
@@ -109,7 +110,7 @@ def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
     )
     group = tmp_path / own.lstrip("/")
     group.mkdir(parents=True, exist_ok=True)
-    monkeypatch.setattr(memory, "GROUPS", tmp_path)
+    monkeypatch.setattr(system, "GROUPS", tmp_path)
     for name, content in {
         "max": "1000000",
         "current": "600000",

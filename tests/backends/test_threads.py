@@ -17,6 +17,7 @@ from data_sets import TINY, on_device, synthetic
 from helpers import changed
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from mlp_xp.backends import threads
 from mlp_xp.backends.numpy_backend import NumpyBackend
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import (
@@ -249,3 +250,14 @@ def test_jax_starts_on_the_number_that_is_given():
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("quota", "number"), [("100000 100000", 1), ("250000 100000", 3), ("max 100000", 8)]
+)
+def test_the_share_of_a_container_counts(quota, number, tmp_path, monkeypatch):
+    (tmp_path / "cpu.max").write_text(quota)
+    groups = [tmp_path / "not seen", tmp_path]
+    monkeypatch.setattr(threads, "control_groups", lambda: groups)
+    monkeypatch.setattr(threads, "cpus", lambda: 8)
+    assert threads.available_cpus() == number

@@ -212,6 +212,7 @@ def test_an_existing_run_is_refused_and_stays_if_the_new_one_cannot_begin(
         assert_same_run(folder, finished[0])
 
 
+@pytest.mark.needs("PIL")
 def test_a_run_finds_its_data_from_any_folder(data_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(data_dir.parent)
     words = [
@@ -298,6 +299,7 @@ def test_a_saved_configuration_is_a_start(finished, tmp_path):
     assert_one_line(other, 2, "--batch-size: 60001", "60000 training samples")
 
 
+@pytest.mark.needs("joblib")
 def test_a_batch_that_nobody_chose_is_not_larger_than_the_training_set(
     data_dir, tmp_path
 ):

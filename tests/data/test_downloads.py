@@ -22,6 +22,8 @@ from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.downloads import DownloadError, fetch
 from mlp_xp.data.registry import DATASETS, IDX_FILES
 
+pytestmark = pytest.mark.needs("pooch")
+
 RANDOM = np.random.default_rng(1)
 IMAGES = [
     RANDOM.integers(0, 256, (count, 28, 28), dtype=np.uint8) for count in (30, 10)
@@ -240,16 +242,12 @@ def test_where_the_cache_is(
     tmp_path: Path, mirrors: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The argument, or the variable, or the system's folder."""
-    import pooch
-
-    monkeypatch.setattr(pooch, "os_cache", (tmp_path / "system").joinpath)
+    monkeypatch.setattr(downloads, "cache_folder", lambda: tmp_path / "system")
     with serve() as (url, _):
         mirrors(url)
         assert {path.parent for path in fetch("kmnist")} == {
-            tmp_path / "system" / "mlp_xp" / "kmnist"
+            tmp_path / "system" / "kmnist"
         }
-        monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path / "a"))
-        assert {path.parent for path in fetch("kmnist")} == {tmp_path / "a" / "kmnist"}
         assert get(tmp_path / "b") == CONTENT
 
 

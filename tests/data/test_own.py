@@ -34,6 +34,8 @@ from mlp_xp.data.origin import Origin
 from mlp_xp.data.splitting import split
 from mlp_xp.errors import MlpXpError
 
+pytestmark = pytest.mark.needs("PIL")
+
 RANDOM = np.random.default_rng(7)
 NAMES = np.array(["ant", "bee", "cat"])
 LABELS = np.arange(90) % 3

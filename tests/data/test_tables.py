@@ -168,6 +168,7 @@ def test_decimal_marks(
     np.testing.assert_array_equal(np.transpose(found), expected)
 
 
+@pytest.mark.needs("pyarrow")
 def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
     """As the row numbers of pandas and R."""
     with pytest.warns(
@@ -253,6 +254,7 @@ def test_one_value_that_is_not_as_all_others_is_told(
         read_text(tmp_path, f"a;the b;kind\n\n{rows}1;{bad};x\n")
 
 
+@pytest.mark.needs("pyarrow")
 def test_a_label_that_marks_a_missing_value(tmp_path: Path) -> None:
     for mark in MISSING:
         text = refusal(tmp_path, f'a,kind\n1,cat\n1,"{mark.upper()}"\n')
@@ -269,6 +271,7 @@ def test_a_label_that_marks_a_missing_value(tmp_path: Path) -> None:
 # Parquet.
 
 
+@pytest.mark.needs("pyarrow")
 def test_parquet_is_read_as_written(tmp_path: Path) -> None:
     import pyarrow as pa
 
@@ -303,6 +306,7 @@ def test_parquet_is_read_as_written(tmp_path: Path) -> None:
             )
 
 
+@pytest.mark.needs("pyarrow")
 @pytest.mark.parametrize(
     ("columns", "fault"),
     [
@@ -335,6 +339,7 @@ def test_faulty_parquet(tmp_path: Path, columns: dict[str, Any], fault: str) -> 
         read(path, "kind")
 
 
+@pytest.mark.needs("pyarrow")
 def test_damaged_parquet(tmp_path: Path) -> None:
     path = write_csv(
         tmp_path / "t.parquet",
@@ -349,7 +354,9 @@ def test_damaged_parquet(tmp_path: Path) -> None:
         assert str(caught.value).startswith(f"'{path}': cannot be read: ")
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    "suffix", ["csv", pytest.param("parquet", marks=pytest.mark.needs("pyarrow"))]
+)
 def test_chosen_columns_in_their_order(tmp_path: Path, suffix: str) -> None:
     columns = {
         "text": ["?", "?"],

@@ -74,6 +74,7 @@ def verdicts(out: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.needs("matplotlib")
 def test_backends_that_agree(data_dir, tmp_path):
     folder = tmp_path / "new" / "reports"
     names = ["array-api-strict", "array_api_compat:numpy"]
@@ -107,6 +108,7 @@ def test_backends_that_agree(data_dir, tmp_path):
     assert {each["loss"]["first_step"] for each in record["backends"]} == {None}
 
 
+@pytest.mark.needs("matplotlib")
 def test_each_way_not_to_agree_has_its_line_and_leaves_the_others_their_rows(
     data_dir, tmp_path
 ):

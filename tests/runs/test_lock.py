@@ -12,7 +12,6 @@ import uuid
 from pathlib import Path
 
 import filelock
-import psutil
 import pytest
 from data_sets import TINY
 from helpers import (
@@ -159,7 +158,7 @@ def test_a_holder_that_may_be_alive_is_named(tmp_path, monkeypatch):
     several machines may have the same address.
     """
     monkeypatch.setattr(sys, "platform", "linux")
-    this, parent = os.getpid(), psutil.Process().parent().pid
+    this, parent = os.getpid(), os.getppid() or 1
     for holder, named in (
         (f"{this} {HERE} {NAME}", f"process {this} on {NAME} (this process)"),
         (f"{parent} 1 {NAME}", f"process {parent} on {NAME}"),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from helpers import assert_one_line, call
 from run_folders import write_sweep
 
@@ -11,6 +12,8 @@ from mlp_xp.runs.table import Row
 from mlp_xp.show.plots import COLOURS, Curves, draw_bands
 from mlp_xp.sweeps.pictures import draw_heat_map
 from mlp_xp.sweeps.summary import Group, Spread
+
+pytestmark = pytest.mark.needs("matplotlib")
 
 RATES, UNITS = (0.01, 0.1, 1.0), ([8], [64, 32])
 

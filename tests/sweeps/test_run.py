@@ -50,6 +50,7 @@ def whole(tmp_path_factory, data_dir):
         return folder, call("sweep", *arguments(data_dir, folder, *WORDS))
 
 
+@pytest.mark.needs("joblib")
 def test_members_have_the_bits_of_train(whole, tmp_path):
     folder, outcome = whole
     assert outcome.code == 1, outcome
@@ -62,6 +63,7 @@ def test_members_have_the_bits_of_train(whole, tmp_path):
         assert record["threads"]["number"] == 1
 
 
+@pytest.mark.needs("joblib")
 def test_failed_members_are_recorded_and_stop_no_other(whole):
     folder, outcome = whole
     failures = SweepFolder(folder).failures()
@@ -84,6 +86,7 @@ def test_failed_members_are_recorded_and_stop_no_other(whole):
     assert outcome.err == ""
 
 
+@pytest.mark.needs("joblib")
 @pytest.mark.usefixtures("inline")
 def test_the_same_command_repeats_nothing_but_failures_on_request(whole, data_dir):
     folder, _ = whole
@@ -104,6 +107,7 @@ def test_the_same_command_repeats_nothing_but_failures_on_request(whole, data_di
     }
 
 
+@pytest.mark.needs("joblib")
 @pytest.mark.parametrize(
     ("place", "words", "parts"),
     [
@@ -130,6 +134,7 @@ def test_a_folder_in_use_or_of_something_else_is_refused(
     assert state_of_files(folder) == before
 
 
+@pytest.mark.needs("joblib")
 @pytest.mark.usefixtures("inline")
 def test_the_library_does_the_same(whole, tmp_path):
     base = SweepFolder(whole[0]).read().base

@@ -216,6 +216,7 @@ def trained(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("trained")
 
 
+@pytest.mark.needs("joblib")
 def test_a_bug_in_a_member_is_a_traceback_with_its_place():
     with pytest.raises(TypeError) as caught:
         next(

@@ -2,8 +2,8 @@
 tests/tools/smoke.py [--tests] WHEEL`.
 
 It is not a pytest test because pip needs the network; `make smoke` builds the wheel and
-runs it. First without extras, then with `plots`, every command must work or say in one
-line what to install. The commands run without network access. With --tests, the quick
+runs it. First without extras, then with `commands`, every command must work or say in
+one line what to install. The commands run without network access. With --tests, the quick
 tests must pass there too: those that need no other file of the repository than tests/.
 """
 
@@ -129,9 +129,9 @@ def main() -> None:
         print("-- without extras", flush=True)
         installed.install(str(wheel))
         without_extras(installed, wheel.name.split("-")[1])
-        print("-- with plots", flush=True)
-        installed.install(f"{wheel}[plots]")
-        with_plots(installed)
+        print("-- with commands", flush=True)
+        installed.install(f"{wheel}[commands]")
+        with_commands(installed)
         if options:
             print("-- with test", flush=True)
             installed.install(f"{wheel}[test]")
@@ -191,14 +191,17 @@ def without_extras(installed: Installed, version: str) -> None:
         code=2,
     )
     run("mlp-xp train --backend jax", "pip install jax", code=2)
-    run("mlp-xp train --dataset kmnist", "check the network", code=2)
+    run("mlp-xp train --dataset kmnist", "pip install pooch[progress]", code=2)
+    run("mlp-xp sweep --seed 0..1 --epochs 1", "pip install joblib psutil", code=2)
     run(f"python -W error -c '{LIBRARY}'", "trained")
     run(f"python -c '{LINKS}'")
 
 
-def with_plots(installed: Installed) -> None:
-    """Run the commands that draw or read pictures."""
+def with_commands(installed: Installed) -> None:
+    """Run the commands that draw or read pictures, download, or train many networks."""
     run = installed.run
+    run("mlp-xp train --dataset kmnist", "check the network", code=2)
+    run("mlp-xp sweep --seed 0..1 --epochs 1 --recipe small", "2 of 2 members")
     run(f"mlp-xp train {' '.join(RUN)} --run-dir b", "drawn in b: curves.png")
     run("mlp-xp plot a", "a/curves.png")
     run("mlp-xp plot a b", "curves.png")
