@@ -133,7 +133,7 @@ def show(found: api.Evaluated, folders: Sequence[Path], console: Console) -> Non
         )
         print_table(("run", head, "loss"), scores, console)
         say(console, "\nthe ensemble:")
-    say(console, f"{described_result(found.result, model.signature.input_shape)}\n")
+    say(console, f"{described_result(found.result, model.signature)}\n")
     parts = whole[model.signature.task.outputs_name]
     heads = HEADS | {
         "name": model.signature.task.outputs_name,

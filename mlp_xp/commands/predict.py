@@ -5,6 +5,7 @@ Several runs, or a sweep, before the pictures or the table answer as an ensemble
 """
 
 import itertools
+from collections.abc import Iterator
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,20 +14,19 @@ import numpy as np
 from cyclopts import Parameter
 
 from mlp_xp import api
+from mlp_xp.api import Predicted
 from mlp_xp.backends.reading import find_columns
 from mlp_xp.commands.evaluate import warn_of_unfinished
 from mlp_xp.commands.options import BackendName, Device, only_one
 from mlp_xp.commands.process import end_with
-from mlp_xp.core.model import Model
 from mlp_xp.data.frames import array_of, columns_of
 from mlp_xp.data.tables import open_table, split_names
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.show.console import plain_console, print_csv, say
-from mlp_xp.show.numbers import percent, quantity
+from mlp_xp.show.presentation import presentation_of
 
-LIKELIEST = 3
 SHADES = " .:-=+*#%@"
 
 
@@ -63,114 +63,131 @@ def predict(
             an id; separate several with commas.
     """
     only_one(show=show, json=json, csv=csv)
-    others = tuple(
-        itertools.takewhile(
-            lambda path: RunFolder(path).exists() or SweepFolder(path).exists(),
-            pictures,
-        )
-    )
-    runs, files = (run_dir, *others), pictures[len(others) :]
+    runs, files = split_arguments(run_dir, pictures)
+    predicted = api.predict(runs, files, backend=backend, device=device)
+    folders = [Path(model.source) for model in predicted.models]
+    warn_of_unfinished(folders)
+
+    is_table = predicted.pictures is None
+    if keep and not (is_table and csv):
+        raise MlpXpError("is for a table and --csv; leave it out", setting="keep")
+    if csv:
+        kept = kept_columns(files[0], keep) if keep else []
+        print_csv(csv_rows(predicted, kept))
+    elif json:
+        is_ensemble = len(runs) > 1 or SweepFolder(run_dir).exists()
+        for record in json_records(predicted, folders if is_ensemble else []):
+            print(dumps(record))
+    else:
+        print_text(predicted, show=show)
+    return end_with(predicted.pictures.faults if predicted.pictures else ())
+
+
+def split_arguments(
+    run_dir: Path, others: tuple[Path, ...]
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Separate the folders of runs, which come first, from pictures or a table."""
+    more = tuple(itertools.takewhile(is_run_or_sweep, others))
+    files = others[len(more) :]
     if not files:
         raise MlpXpError(
-            "after the run, give at least one picture file, a folder of them, or a table"
+            "after the run, give at least one picture file, a folder of them, or a "
+            "table"
         )
-    found = api.predict(runs, files, backend=backend, device=device)
-    folders = [Path(each.source) for each in found.models]
-    warn_of_unfinished(folders)
-    if keep and (found.pictures is not None or not csv):
-        raise MlpXpError("is for a table and --csv; leave it out", setting="keep")
-    members = folders if others or SweepFolder(run_dir).exists() else []
-    model, kind = found.models[0], "row" if found.pictures is None else "picture"
-    names = (
-        [*map(str, found.pictures.paths)]
-        if found.pictures
-        else [*range(1, len(found.outputs) + 1)]
-    )
-    if csv:
-        columns = [[kind, *names]]
-        if keep:
-            with open_table(files[0]) as table:
-                heads, values = columns_of(table)
-                for i in find_columns(split_names(keep, heads), heads):
-                    texts = (
-                        "" if value is None else str(value)
-                        for value in array_of(values[i])
-                    )
-                    columns.append([heads[i], *texts])
-        if model.signature.task.exclusive:
-            columns += [["class", *found.values.tolist()]]
-        columns += (
-            [name, *each]
-            for name, each in zip(
-                model.signature.outputs, found.outputs.T.tolist(), strict=True
-            )
-        )
-        print_csv(zip(*columns, strict=True))
-    elif json:
-        for i, name in enumerate(names):
-            record = {kind: name, **as_record(found.outputs[i], model)}
-            each = [
-                {"run": str(run), **as_record(found.runs[j, i], model)}
-                for j, run in enumerate(members)
+    return (run_dir, *more), files
+
+
+def is_run_or_sweep(path: Path) -> bool:
+    """Return whether a folder has a run or a sweep."""
+    return RunFolder(path).exists() or SweepFolder(path).exists()
+
+
+def kept_columns(table: Path, keep: str) -> list[list[Any]]:
+    """Return columns of a table as text, each with its name first."""
+    columns = []
+    with open_table(table) as found:
+        names, values = columns_of(found)
+        for place in find_columns(split_names(keep, names), names):
+            texts = []
+            for value in array_of(values[place]):
+                texts.append("" if value is None else str(value))
+            columns.append([names[place], *texts])
+    return columns
+
+
+def csv_rows(predicted: Predicted, kept: list[list[Any]]) -> Iterator[tuple[Any, ...]]:
+    """Return the header and one line per picture or row."""
+    signature = predicted.models[0].signature
+    columns: list[list[Any]] = [[kind_of(predicted), *names_of(predicted)], *kept]
+    if presentation_of(signature.task).has_class_column:
+        columns.append(["class", *predicted.values.tolist()])
+    for name, outputs in zip(signature.outputs, predicted.outputs.T, strict=True):
+        columns.append([name, *outputs.tolist()])
+    return zip(*columns, strict=True)
+
+
+def json_records(predicted: Predicted, members: list[Path]) -> Iterator[dict[str, Any]]:
+    """Yield one record per picture or row.
+
+    Args:
+        predicted: The predictions.
+        members: The runs of an ensemble, whose own answers are added.
+    """
+    signature, kind = predicted.models[0].signature, kind_of(predicted)
+    as_record = presentation_of(signature.task).record
+    for i, name in enumerate(names_of(predicted)):
+        record = {kind: name, **as_record(signature.outputs, predicted.outputs[i])}
+        if members:
+            record["runs"] = [
+                {"run": str(run), **as_record(signature.outputs, outputs[i])}
+                for run, outputs in zip(members, predicted.runs, strict=True)
             ]
-            print(dumps({**record, "runs": each} if members else record))
-    else:
-        console, images = (
-            plain_console(),
-            found.pictures.images if show and found.pictures else None,
+        yield record
+
+
+def print_text(predicted: Predicted, *, show: bool) -> None:
+    """Print one line per picture or row, with `show` below the picture."""
+    signature, kind = predicted.models[0].signature, kind_of(predicted)
+    answer = presentation_of(signature.task).answer
+    console = plain_console()
+    images = predicted.pictures.images if show and predicted.pictures else None
+    if images is not None:
+        rows, columns = images.shape[1:3]
+        say(
+            console,
+            f"pictures as the network sees them, {rows} x {columns} pixels, from 0, a "
+            "space, to 255, @:",
         )
+    for i, name in enumerate(names_of(predicted)):
         if images is not None:
-            rows, columns = images.shape[1:3]
-            say(
-                console,
-                f"pictures as the network sees them, {rows} x {columns} pixels, from 0, a space, to 255, @:",
-            )
-        for i, name in enumerate(names):
-            if images is not None:
-                say(console, drawing(images[i]))
-            say(
-                console,
-                f"{f'row {name}' if kind == 'row' else name}: {in_words(found.outputs[i], model)}",
-            )
-    return end_with(found.pictures.faults if found.pictures else ())
+            say(console, drawing(images[i]))
+        label = f"row {name}" if kind == "row" else name
+        say(console, f"{label}: {answer(signature.outputs, predicted.outputs[i])}")
 
 
-def as_record(outputs: np.ndarray, model: Model) -> dict[str, Any]:
-    """Return an answer as JSON data."""
-    by_name = dict(zip(model.signature.outputs, outputs.tolist(), strict=True))
-    if model.signature.task.exclusive:
-        return {
-            "class": model.signature.outputs[int(np.argmax(outputs))],
-            "probabilities": by_name,
-        }
-    if not model.signature.task.floats:
-        return {
-            "labels": [name for name, share in by_name.items() if share > 0.5],
-            "probabilities": by_name,
-        }
-    return {"outputs": by_name}
+def kind_of(predicted: Predicted) -> str:
+    """Return the word for one input."""
+    return "row" if predicted.pictures is None else "picture"
 
 
-def in_words(outputs: np.ndarray, model: Model) -> str:
-    """Return the most probable classes, or all outputs of another task."""
-    exclusive, names = model.signature.task.exclusive, model.signature.outputs
-    order = (
-        np.argsort(-outputs, kind="stable")[:LIKELIEST].tolist()
-        if exclusive
-        else range(len(outputs))
-    )
-    if model.signature.task.floats:
-        return ", ".join(f"{names[i]} {quantity(outputs[i], 6)}" for i in order)
-    return ", ".join(f"{names[i]} ({percent(outputs[i])})" for i in order)
+def names_of(predicted: Predicted) -> list[Any]:
+    """Return the paths of the pictures, or the numbers of the rows from 1."""
+    if predicted.pictures is None:
+        return list(range(1, len(predicted.outputs) + 1))
+    return [str(path) for path in predicted.pictures.paths]
 
 
 def drawing(image: np.ndarray) -> str:
-    """Return an image, uint8 (rows, columns[, 3]), as text. A pixel is two characters
-    wide, to look square.
+    """Draw an image with characters, two for each pixel, which makes pixels square.
+
+    Args:
+        image: uint8 (rows, columns) or (rows, columns, 3).
     """
-    grey = image.astype(int) if image.ndim == 2 else image.mean(axis=2).astype(int)
-    lines = (
-        "".join(SHADES[shade] * 2 for shade in row)
-        for row in grey * (len(SHADES) - 1) // 255
-    )
-    return "\n".join(line.rstrip() for line in lines)
+    grey = image.astype(int)
+    if image.ndim == 3:
+        grey = image.mean(axis=2).astype(int)
+    lines = []
+    for row in grey * (len(SHADES) - 1) // 255:
+        line = "".join(SHADES[shade] * 2 for shade in row)
+        lines.append(line.rstrip())
+    return "\n".join(lines)

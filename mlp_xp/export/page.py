@@ -122,8 +122,7 @@ def write_page(path: Path, model: Model, dataset: Dataset) -> None:
     }
     if test is not None:
         result = model.evaluate(test.inputs, test.labels)
-        score = f"{result.score:.4f}" if task.floats else f"{100 * result.score:.2f} %"
-        record |= {"score": score, "samples": result.samples}
+        record |= {"score": result.score, "samples": result.samples}
     if task.floats:
         truth = to_numpy(dataset.train.labels)
         record["ranges"] = np.stack([truth.min(axis=0), truth.max(axis=0)], axis=1)

@@ -2,10 +2,10 @@
 mistakes, weights, and others.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,13 +17,14 @@ from mlp_xp.core.functional import Array
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.signature import STANDARDISED
-from mlp_xp.core.task import TASKS
+from mlp_xp.core.task import TASKS, Evaluation
 from mlp_xp.errors import quoted
 from mlp_xp.runs import table
 from mlp_xp.runs.figures import confusion_matrix
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.show import plots
+from mlp_xp.show.presentation import presentation_of
 
 SHOWN_DEFORMED = 12  # images
 
@@ -129,40 +130,83 @@ def deformed_copies(
     return np.stack([backend.to_numpy(deform(images, *each)) for each in of_steps])
 
 
+class Tested(NamedTuple):
+    """A network and its predictions for a test set, on the host."""
+
+    model: Model
+    result: Evaluation
+    inputs: np.ndarray
+    labels: np.ndarray
+    outputs: np.ndarray
+    """Probabilities, or numbers in their units, (n, outputs)."""
+
+    @property
+    def is_of_pictures(self) -> bool:
+        """Whether the inputs are images of one channel."""
+        return len(self.model.signature.input_shape) == 2
+
+    @property
+    def ink(self) -> bool:
+        """Whether they are ink on paper, as MNIST's are, and not pictures as such."""
+        return "pictures" not in self.model.signature.form
+
+
 def _test_figures(
     model: Model, test: Samples, backend: Backend
 ) -> Iterator[tuple[str, Any]]:
-    task, names, labels = (
-        model.signature.task,
-        model.signature.outputs,
+    """Yield the names and figures of the pictures of a test set."""
+    tested = Tested(
+        model,
+        model.evaluate(test.inputs, test.labels),
+        backend.to_numpy(test.inputs),
         backend.to_numpy(test.labels),
+        backend.to_numpy(model.predictions(test.inputs)),
     )
-    outputs = backend.to_numpy(model.predictions(test.inputs))
-    if task.exclusive:
-        matrix = confusion_matrix(labels, np.argmax(outputs, axis=1), len(names))
-        yield "confusion.png", plots.draw_confusion(matrix, names)
-        if len(model.signature.input_shape) == 2:
-            images, ink = (
-                backend.to_numpy(test.inputs),
-                "pictures" not in model.signature.form,
-            )
-            yield (
-                "mistakes.png",
-                plots.draw_mistakes(images, labels, outputs, names, ink=ink),
-            )
-    else:
-        result = model.evaluate(test.inputs, test.labels)
-        if task.floats:
-            yield (
-                "predictions.png",
-                plots.draw_predictions(labels, outputs, result, names),
-            )
-            return
-        share = np.mean(labels, axis=0, dtype=np.float64)
-        yield (
-            "labels.png",
-            plots.draw_labels(
-                result.label_accuracies, np.maximum(share, 1 - share).tolist(), names
-            ),
-        )
-    yield "probabilities.png", plots.draw_probabilities(task, outputs, labels)
+    for name in presentation_of(model.signature.task).pictures:
+        figure = PICTURES[name](tested)
+        if figure is not None:
+            yield name, figure
+
+
+def _confusion(tested: Tested) -> Any:
+    names = tested.model.signature.outputs
+    said = np.argmax(tested.outputs, axis=1)
+    return plots.draw_confusion(
+        confusion_matrix(tested.labels, said, len(names)), names
+    )
+
+
+def _mistakes(tested: Tested) -> Any:
+    if not tested.is_of_pictures:
+        return None
+    names = tested.model.signature.outputs
+    return plots.draw_mistakes(
+        tested.inputs, tested.labels, tested.outputs, names, ink=tested.ink
+    )
+
+
+def _probabilities(tested: Tested) -> Any:
+    task = tested.model.signature.task
+    return plots.draw_probabilities(task, tested.outputs, tested.labels)
+
+
+def _labels(tested: Tested) -> Any:
+    share = np.mean(tested.labels, axis=0, dtype=np.float64)
+    by_guessing = np.maximum(share, 1 - share).tolist()
+    names = tested.model.signature.outputs
+    return plots.draw_labels(tested.result.label_accuracies, by_guessing, names)
+
+
+def _predictions(tested: Tested) -> Any:
+    names = tested.model.signature.outputs
+    return plots.draw_predictions(tested.labels, tested.outputs, tested.result, names)
+
+
+PICTURES: dict[str, Callable[[Tested], Any]] = {
+    "confusion.png": _confusion,
+    "mistakes.png": _mistakes,
+    "probabilities.png": _probabilities,
+    "labels.png": _labels,
+    "predictions.png": _predictions,
+}
+"""The pictures of a test set: each returns a figure, or None if the data have none."""

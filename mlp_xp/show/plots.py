@@ -24,6 +24,7 @@ from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import write_whole
 from mlp_xp.runs.figures import reliability
 from mlp_xp.show.numbers import fraction, percent, quantity, thousands
+from mlp_xp.show.presentation import presentation_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -336,17 +337,14 @@ def _draw_lines(
         losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
         losses.yaxis.set(major_formatter="{x:.3g}", minor_formatter="")
     for axes in scores:
-        axes.set(
-            ylabel="R²"
-            if task.floats
-            else "accuracy (%)"
-            if task.exclusive
-            else "accuracy, all labels right (%)"
-        )
-        if not task.floats:
-            axes.set_ylim(top=min(axes.get_ylim()[1], 100.5))  # with room for a marker
-        elif axes.get_ylim()[1] > 0:  # R² far below 0 would flatten the curve
-            axes.set_ylim(bottom=max(axes.get_ylim()[0], 0))
+        presentation = presentation_of(task)
+        axes.set(ylabel=presentation.score_axis)
+        bottom, top = axes.get_ylim()
+        lowest, highest = presentation.score_range
+        if highest is not None:
+            axes.set_ylim(top=min(top, highest))
+        if lowest is not None and top > lowest:
+            axes.set_ylim(bottom=max(bottom, lowest))
     for axes in (losses, *scores):
         tidy(axes)
     axes.set(xlabel="training samples seen")
@@ -691,7 +689,7 @@ def draw_probabilities(
         linewidths=0,
     )
     line = axes.axline((0, 0), slope=1, color="#777777", linestyle="--", linewidth=0.8)
-    what = "predicted classes" if task.exclusive else "labels"
+    what = presentation_of(task).probabilities_of
     axes.set(
         xlabel=f"probability of the {what}",
         ylabel="share of them that is true",

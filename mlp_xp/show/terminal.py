@@ -16,13 +16,14 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
-from mlp_xp.core.signature import described
+from mlp_xp.core.signature import Signature, described
 from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.core.training import Best, Event, Report
 from mlp_xp.errors import more
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.console import plain_console
 from mlp_xp.show.numbers import fraction, quantity, score_text, thousands
+from mlp_xp.show.presentation import presentation_of
 
 MOST_CLASSES = 10  # in a line
 
@@ -127,7 +128,7 @@ def counted(dataset: Dataset, backend: Backend) -> str:
 
 def header(config: TrainConfig, task: Task = CLASSES) -> str:
     """Return the column names of the table of reports."""
-    score = "      R²" if task.floats else "accuracy"
+    score = f"{presentation_of(task).score_head:>8}"
     if config.validation:
         return f"epoch  sample  mean loss  test loss  {score}  held-out loss  {score}  kept"
     return f"epoch  sample       loss  {score}  mean loss  test loss  samples/s"
@@ -181,28 +182,14 @@ def summary(report: Report) -> str:
     """Describe the closing report in one line."""
     result = f"training loss {report.train_loss:.4f}; there is no test set"
     if report.test:
-        result = described_result(report.test, report.model.signature.input_shape)
+        result = described_result(report.test, report.model.signature)
     return f"trained in {report.seconds:.1f} s; {result}"
 
 
-def described_result(result: Evaluation, shape: Sequence[int]) -> str:
-    """Describe the result on a test set. shape: that of one sample.
-
-    A mean of errors in different units means nothing, so several outputs have none.
-    """
-    samples = thousands(result.samples)
-    if result.accuracy is None:
-        outputs = len(result.rmses)
-        more = (
-            f"mean of {outputs} outputs"
-            if outputs > 1
-            else f"root mean squared error {quantity(result.rmses[0])}"
-        )
-        return f"R² {fraction(result.score)}, {more}, on {samples} test samples"
-    text = f"{100 * result.accuracy:.2f} % of {samples} test {described(shape).split()[0]} right"
-    if result.label_accuracy is not None:
-        text += f" in all labels, {100 * result.label_accuracy:.2f} % of the labels"
-    return f"{text}, loss {result.loss:.4f}"
+def described_result(result: Evaluation, signature: Signature) -> str:
+    """Describe the result on a test set."""
+    noun = described(signature.input_shape).split()[0]
+    return presentation_of(signature.task).outcome(result, noun)
 
 
 def selected(best: Best, last_epoch: int, job: Job) -> str:
@@ -210,18 +197,12 @@ def selected(best: Best, last_epoch: int, job: Job) -> str:
     signature = job.dataset.signature
     task, noun = signature.task, described(signature.input_shape).split()[0]
     held_out = f"{thousands(len(job.held_out or ()))} held-out {noun}"
-    on = (
-        f"on {held_out}"
-        if task.floats
-        else f"of {held_out} right" + " in all labels" * (not task.exclusive)
-    )
-    early = (
-        f"; stopped early, after epoch {last_epoch}"
-        if last_epoch < job.config.epochs - 1
-        else ""
-    )
+    on = presentation_of(task).of_held_out.format(held_out)
     score = f"{score_text(task.score_name, best.score)} {on}, loss {best.loss:.4f}"
-    return f"kept the network of epoch {best.epoch}: {score}{early}"
+    text = f"kept the network of epoch {best.epoch}: {score}"
+    if last_epoch < job.config.epochs - 1:
+        text += f"; stopped early, after epoch {last_epoch}"
+    return text
 
 
 def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:

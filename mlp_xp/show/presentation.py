@@ -1,0 +1,157 @@
+"""One table of what is printed and drawn for classes, labels and numbers.
+
+A new task gets a row in PRESENTATIONS. Only the mathematics asks what kind of task it
+is.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Evaluation, Task
+from mlp_xp.show.numbers import fraction, percent, quantity, thousands
+
+LIKELIEST = 3  # classes in a printed prediction
+
+
+class Presentation(NamedTuple):
+    """How the results and predictions of a task are printed and drawn."""
+
+    score_head: str
+    """The head of the score's column in the table of reports."""
+    score_axis: str
+    """The label of the score's axis in a picture of curves."""
+    score_range: tuple[float | None, float | None]
+    """The lowest and the highest score on this axis; None: as the curves need."""
+    of_held_out: str
+    """The words after a score, where {} stands for the held-out samples."""
+    probabilities_of: str
+    """The outputs that a picture of probabilities counts; empty for numbers."""
+    pictures: tuple[str, ...]
+    """The pictures of a test set, names of `gallery.PICTURES`."""
+    outcome: Callable[[Evaluation, str], str]
+    """`outcome(result, noun)`: the result on a test set in words. The noun is "images"
+    or "samples".
+    """
+    answer: Callable[[Sequence[str], np.ndarray], str]
+    """`answer(names, outputs)`: a prediction in words. `outputs` are probabilities or
+    numbers, (outputs,), and `names` their names.
+    """
+    record: Callable[[Sequence[str], np.ndarray], dict[str, Any]]
+    """`record(names, outputs)`: a prediction as JSON values."""
+    has_class_column: bool = False
+    """Whether a CSV table of predictions has a column with the predicted class."""
+
+
+def presentation_of(task: Task) -> Presentation:
+    """Return the row of a task."""
+    return PRESENTATIONS[task.name]
+
+
+def _by_name(names: Sequence[str], outputs: np.ndarray) -> dict[str, float]:
+    return dict(zip(names, outputs.tolist(), strict=True))
+
+
+# Classes.
+
+
+def _right_classes(result: Evaluation, noun: str) -> str:
+    assert result.accuracy is not None
+    count, share = thousands(result.samples), 100 * result.accuracy
+    return f"{share:.2f} % of {count} test {noun} right, loss {result.loss:.4f}"
+
+
+def _likeliest(names: Sequence[str], outputs: np.ndarray) -> str:
+    order = np.argsort(-outputs, kind="stable")[:LIKELIEST].tolist()
+    return ", ".join(f"{names[i]} ({percent(outputs[i])})" for i in order)
+
+
+def _class_record(names: Sequence[str], outputs: np.ndarray) -> dict[str, Any]:
+    best = names[int(np.argmax(outputs))]
+    return {"class": best, "probabilities": _by_name(names, outputs)}
+
+
+# Labels.
+
+
+def _right_labels(result: Evaluation, noun: str) -> str:
+    assert result.accuracy is not None
+    assert result.label_accuracy is not None
+    count, share = thousands(result.samples), 100 * result.accuracy
+    of_labels = 100 * result.label_accuracy
+    return (
+        f"{share:.2f} % of {count} test {noun} right in all labels, "
+        f"{of_labels:.2f} % of the labels, loss {result.loss:.4f}"
+    )
+
+
+def _all_probabilities(names: Sequence[str], outputs: np.ndarray) -> str:
+    pairs = zip(names, outputs, strict=True)
+    return ", ".join(f"{name} ({percent(share)})" for name, share in pairs)
+
+
+def _label_record(names: Sequence[str], outputs: np.ndarray) -> dict[str, Any]:
+    probabilities = _by_name(names, outputs)
+    labels = [name for name, share in probabilities.items() if share > 0.5]
+    return {"labels": labels, "probabilities": probabilities}
+
+
+# Numbers.
+
+
+def _errors(result: Evaluation, noun: str) -> str:
+    """A mean of errors in different units means nothing, so several outputs have none."""
+    errors = f"mean of {len(result.rmses)} outputs"
+    if len(result.rmses) == 1:
+        errors = f"root mean squared error {quantity(result.rmses[0])}"
+    count = thousands(result.samples)
+    return f"R² {fraction(result.score)}, {errors}, on {count} test samples"
+
+
+def _all_numbers(names: Sequence[str], outputs: np.ndarray) -> str:
+    pairs = zip(names, outputs, strict=True)
+    return ", ".join(f"{name} {quantity(number, 6)}" for name, number in pairs)
+
+
+def _number_record(names: Sequence[str], outputs: np.ndarray) -> dict[str, Any]:
+    return {"outputs": _by_name(names, outputs)}
+
+
+# With room for a marker above 100 %.
+PRESENTATIONS = {
+    CLASSES.name: Presentation(
+        score_head="accuracy",
+        score_axis="accuracy (%)",
+        score_range=(None, 100.5),
+        of_held_out="of {} right",
+        probabilities_of="predicted classes",
+        pictures=("confusion.png", "mistakes.png", "probabilities.png"),
+        outcome=_right_classes,
+        answer=_likeliest,
+        record=_class_record,
+        has_class_column=True,
+    ),
+    LABELS.name: Presentation(
+        score_head="accuracy",
+        score_axis="accuracy, all labels right (%)",
+        score_range=(None, 100.5),
+        of_held_out="of {} right in all labels",
+        probabilities_of="labels",
+        pictures=("labels.png", "probabilities.png"),
+        outcome=_right_labels,
+        answer=_all_probabilities,
+        record=_label_record,
+    ),
+    REGRESSION.name: Presentation(
+        score_head="R²",
+        score_axis="R²",
+        score_range=(0.0, None),  # R² far below 0 would flatten the curve
+        of_held_out="on {}",
+        probabilities_of="",
+        pictures=("predictions.png",),
+        outcome=_errors,
+        answer=_all_numbers,
+        record=_number_record,
+    ),
+}
