@@ -30,7 +30,7 @@ from benchmarks.workloads import (
     Workload,
 )
 from mlp_xp import __version__
-from mlp_xp.commands.process import run
+from mlp_xp.commands.process import run_command
 from mlp_xp.data.datasets import MNIST_DIR
 from mlp_xp.declared import check_range
 from mlp_xp.errors import MlpXpError
@@ -228,4 +228,4 @@ def judge(workloads: list[Record], asked: list[str]) -> int:
 
 def main() -> None:
     """Run the benchmark and exit."""
-    run(bench)
+    run_command(bench)

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from mlp_xp.runs.sweep_index import FINISHED
-from mlp_xp.sweeps.grid import SweepOptions, make_plan
 
 from mlp_xp import RECIPES, evaluate, load_dataset, predict
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.show import plots
-from mlp_xp.sweeps.run import run
+from mlp_xp.sweeps.plan import SweepOptions, make_plan
+from mlp_xp.sweeps.run import run_sweep
 
 PAGE = Path("docs/mnist.md")
 RECIPE = RECIPES["deformed"]
@@ -150,7 +150,7 @@ def trained(folder: Path, **settings: Any) -> list[Path]:
     plan = make_plan(
         RECIPE, {"backend": "jax", **settings}, SweepOptions(sweep_dir=str(folder))
     )
-    for ending in run(plan, say=print):
+    for ending in run_sweep(plan, say=print):
         print(
             folder,
             ending.name,

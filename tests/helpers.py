@@ -21,7 +21,7 @@ import array_api_compat.numpy as numpy
 import numpy as np
 
 from mlp_xp import commands
-from mlp_xp.commands.process import run
+from mlp_xp.commands.process import run_command
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
@@ -89,7 +89,7 @@ def call_main(main: Callable[[], int | None], *argv: Any) -> Outcome:
         contextlib.redirect_stderr(err),
     ):
         try:
-            run(main)
+            run_command(main)
         except SystemExit as stop:
             code = stop.code
     return Outcome(code or 0, out.getvalue(), err.getvalue())

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mlp_xp.backends.failures import failure
-from mlp_xp.backends.reading import ReadingBackend
+from mlp_xp.backends.inputs import ReadingBackend
 from mlp_xp.backends.threads import (
     LIMITS,
     ON_GPU,

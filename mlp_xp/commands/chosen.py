@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlp_xp.data.datasets import is_own
-from mlp_xp.data.origin import Origin
+from mlp_xp.data.options import DataOptions
 from mlp_xp.runs.records import parse_settings
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import (
@@ -45,7 +45,7 @@ def recipe_for(recipe: str | None, given: Mapping[str, Any]) -> str:
     if recipe:
         return recipe
     data_dir, label = _first(given.get("data_dir")), _first(given.get("label"))
-    if data_dir is not None and is_own(Path(data_dir), Origin(label)):
+    if data_dir is not None and is_own(Path(data_dir), DataOptions(label)):
         return "own"
     return "notebook"
 

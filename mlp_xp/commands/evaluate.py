@@ -14,6 +14,7 @@ from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only
 from mlp_xp.commands.process import called, print_line
 from mlp_xp.core.signature import described
 from mlp_xp.errors import not_installed, quoted
+from mlp_xp.runs.evaluation import Evaluated
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.sweep_folder import INTERRUPTED, SweepFolder
 from mlp_xp.runs.table import IN_USE, labels, read_row
@@ -60,23 +61,23 @@ def evaluate(
     several = len(run_dirs) > 1 or SweepFolder(run_dirs[0]).exists()
     records = [
         {"run": str(folder), **each}
-        for folder, each in zip(folders, found.run_figures, strict=True)
+        for folder, each in zip(folders, found.run_metrics, strict=True)
     ]
-    if not {"log_loss", "mae"} & found.figures.keys():
+    if not {"log_loss", "mae"} & found.metrics.keys():
         print_line(
             "note",
             "more figures need scikit-learn, which " + not_installed("scikit-learn"),
         )
     if csv:
         last = (
-            [{"run": f"ensemble of {len(folders)}", **found.figures}] if several else []
+            [{"run": f"ensemble of {len(folders)}", **found.metrics}] if several else []
         )
         lines = [*map(flat, records + last)]
         print_csv([lines[0], *(line.values() for line in lines)])
     elif json:
         print(
             dumps(
-                {**found.figures, "runs": records} if several else records[0], indent=2
+                {**found.metrics, "runs": records} if several else records[0], indent=2
             )
         )
     else:
@@ -112,12 +113,12 @@ def flat(record: dict[str, Any]) -> dict[str, Any]:
     } | named
 
 
-def show(found: api.Evaluated, folders: Sequence[Path], console: Console) -> None:
+def show(found: Evaluated, folders: Sequence[Path], console: Console) -> None:
     """Print the figures of a network, or of several in `folders` and of their ensemble."""
     model, names, whole = (
         found.models[0],
         found.models[0].signature.outputs,
-        found.figures,
+        found.metrics,
     )
     if folders:
         runs = [

@@ -19,7 +19,7 @@ from cyclopts import App, Parameter, Token
 from docstring_parser.attrdoc import AttributeDocstrings
 
 from mlp_xp import __version__
-from mlp_xp.commands import COMMANDS
+from mlp_xp.commands.names import COMMANDS
 from mlp_xp.declared import Setting, declared
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.settings import RECIPES, SETTINGS, Settings, flatten

@@ -14,14 +14,14 @@ import numpy as np
 from cyclopts import Parameter
 
 from mlp_xp import api
-from mlp_xp.api import Predicted
-from mlp_xp.backends.reading import find_columns
+from mlp_xp.backends.inputs import find_columns
 from mlp_xp.commands.evaluate import warn_of_unfinished
 from mlp_xp.commands.options import BackendName, Device, only_one
 from mlp_xp.commands.process import end_with
 from mlp_xp.data.frames import array_of, columns_of
-from mlp_xp.data.tables import open_table, split_names
+from mlp_xp.data.table_files import open_table, split_names
 from mlp_xp.errors import MlpXpError
+from mlp_xp.runs.prediction import Predicted
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.show.console import plain_console, print_csv, say

@@ -28,7 +28,7 @@ EXTRAS |= {"joblib": "joblib psutil", "pooch": "pooch[progress]"}
 EXTRAS |= {"PIL": "pillow", "distributed": "dask[distributed]", "ray": "ray[client]"}
 
 
-def run(main: Callable[[], int | None]) -> None:
+def run_command(main: Callable[[], int | None]) -> None:
     r"""Run a command's main function and exit with the code that it returns, or 0 for None.
 
     An error that a user or the machine caused is printed as one line and gives its own exit code: see `fault_of`. Every

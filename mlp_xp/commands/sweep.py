@@ -27,7 +27,7 @@ from mlp_xp.show.numbers import score_text, thousands
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.plan import Plan, Span, SweepOptions, make_plan
-from mlp_xp.sweeps.run import run
+from mlp_xp.sweeps.run import run_sweep
 from mlp_xp.sweeps.summary import summary_of
 
 HEADER = "member  state     train loss   held out  seconds  settings"
@@ -73,7 +73,7 @@ def show(plan: Plan) -> int:
     stop.say(f"{describe(plan)}\nsweep    {folder.path}")
     with stop.catching_signals(), terminal.progress_bar(console) as bar:
         task = bar.add_task("", total=plan.total)
-        endings = run(plan, stop=lambda: bool(stop), say=stop.say)
+        endings = run_sweep(plan, stop=lambda: bool(stop), say=stop.say)
         with contextlib.closing(endings):
             for ending in endings:
                 states[ending.state] += 1

@@ -79,7 +79,7 @@ def train(
         settings = settings_of(base_settings(recipe, config, given), given)
         if config:
             check_foreign(settings, given.get("backend"), config)
-        if settings.origin.cv is not None and settings.origin.fold is None:
+        if settings.data_options.cv is not None and settings.data_options.fold is None:
             only_one(
                 cv=True,
                 test_fraction=given.get("test_fraction"),

@@ -73,8 +73,8 @@ class Dataset:
     """A key of DATASETS, or the path of the data set's file or folder; UNNAMED for data
     in memory.
     """
-    origin: Any = None
-    """How your own files were read: `Origin` of `mlp_xp.data.options`. None for other
+    options: Any = None
+    """How your own files were read: `DataOptions` of `mlp_xp.data.options`. None for other
     data.
     """
     hold_out: Callable[[np.ndarray, int, int], np.ndarray] | None = None

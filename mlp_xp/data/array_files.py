@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.data.origin import Origin
+from mlp_xp.data.options import DataOptions
 from mlp_xp.data.reading import fault, open_file
 from mlp_xp.data.samples import Format, Part, RawSamples, has_suffix
 from mlp_xp.errors import DatasetError, MlpXpWarning, some
@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 
 
 def read_array_files(
-    path: Path, how: Origin | None = None, known: object = None
+    path: Path, how: DataOptions | None = None, known: object = None
 ) -> RawSamples:
     """Read a .npz archive or a folder of .npy files.
 

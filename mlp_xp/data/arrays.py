@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from mlp_xp.backends.inputs import dtype_name, read_features
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.backends.reading import dtype_name, read_features
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.core.functional import Array
@@ -25,7 +25,7 @@ from mlp_xp.core.signature import (
     described,
 )
 from mlp_xp.core.task import Units
-from mlp_xp.data.columns import Column, Columns, Table
+from mlp_xp.data.columns import Column, Columns
 from mlp_xp.data.frames import table_of, take_labels
 from mlp_xp.data.labels import (
     SHOWN,
@@ -35,9 +35,10 @@ from mlp_xp.data.labels import (
     meaning_of,
     read_labels,
 )
-from mlp_xp.data.origin import Origin
+from mlp_xp.data.options import DataOptions
 from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.data.splitting import hold_out, split_as
+from mlp_xp.data.table import Table
 from mlp_xp.data.weights import balanced_weights, read_weights
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, some
 
@@ -138,7 +139,7 @@ def from_arrays(
         classes,
     )
     try:
-        how = Origin(
+        how = DataOptions(
             test_fraction=share,
             split_seed=seed,
             task=task,
@@ -172,7 +173,7 @@ def check_index(X: Any, y: Any, what: str) -> None:
 def to_dataset(
     samples: RawSamples,
     backend: Backend,
-    how: Origin,
+    how: DataOptions,
     *,
     standardize: bool | None = None,
     trained: Sequence[str] | None = None,

@@ -8,16 +8,17 @@ makes features of any other rows.
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from mlp_xp.core.functional import Array
+from mlp_xp.data.frames import table_of
 from mlp_xp.data.reading import FLAGS, MISSING, number_of
+from mlp_xp.data.table import TEXT, Table, as_text
 from mlp_xp.errors import (
     Argument,
     DatasetError,
@@ -27,7 +28,6 @@ from mlp_xp.errors import (
     some,
 )
 
-TEXT = np.dtypes.StringDType()
 MOSTLY = 0.9  # text is one of numbers, or of dates, if this share of its values is
 UNLIKE = 0.9  # text is not used if this share of its values are different ones
 # a category has a feature from this share of the rows on; so many categories have one
@@ -35,28 +35,6 @@ FREQUENT, MOST_LEVELS = 0.01, 30
 FEW = 20  # in fewer rows, whole numbers differ by chance
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_FIRST = re.compile(r"^(\d\d)\.(\d\d)\.(\d{4})$")
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """A table on the host, before anything is fitted to it."""
-
-    names: tuple[str, ...]
-    """The names of the columns."""
-    columns: tuple[np.ndarray, ...]
-    """The values of each, (n,): float64 (true and false are 1 and 0; NaN: no value), or
-    StringDType, for dates too ("", or one of `reading.MISSING`: no value).
-    """
-    lines: Sequence[int] = ()
-    """The line of a text file on which each row begins, from 1."""
-    notes: str = ""
-    """How the file was written, for people: "separated by ';', decimal commas"."""
-    decimal_commas: bool = False
-    """Whether numbers in the file have decimal commas, and points between thousands."""
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.columns[0]) if self.columns else 0
 
 
 class Column(NamedTuple):
@@ -238,8 +216,6 @@ class Columns:
         setting "X", which names all columns that are missing, or that have a wrong
         value.
         """
-        from mlp_xp.data.frames import table_of  # which imports this module
-
         if (table := table_of(X, "X", self.names)) is None:
             return X
         parts, wrong, unknown = (
@@ -285,15 +261,6 @@ class Columns:
 DIFFERS = "columns whose values all differ, as row numbers do"
 UNUSED = "columns that are empty, or text without a frequent value, which are not used"
 LIKE_NUMBERS = "columns of text that look like numbers or dates, which are written as 12, 3.5, 2020-01-16 or NA"
-
-
-def as_text(value: Any) -> str:
-    """Return a value as a file has it: a whole number without a decimal point, midnight
-    as a date; "" for None.
-    """
-    if isinstance(value, float | np.floating | Decimal) and float(value).is_integer():
-        return str(int(value))
-    return "" if value is None else str(value).strip().removesuffix(" 00:00:00")
 
 
 def as_number(text: str) -> float:

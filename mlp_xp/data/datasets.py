@@ -12,15 +12,15 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import UNNAMED, Dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.core.model import Model
-from mlp_xp.data import array_files, mnist_files, pictures, tables
+from mlp_xp.data import array_files, mnist_files, pictures, table_files
 from mlp_xp.data.arrays import check_index, to_dataset
 from mlp_xp.data.downloads import fetch
 from mlp_xp.data.frames import columns_of, table_of, take_labels
-from mlp_xp.data.origin import Origin
+from mlp_xp.data.options import DataOptions
 from mlp_xp.data.reading import visible_names
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Format, Part, RawSamples
-from mlp_xp.data.tables import split_names
+from mlp_xp.data.table_files import split_names
 from mlp_xp.errors import DatasetError, nearest, quoted
 
 # The forms in which data may be stored, one row each. The first one that fits a file or
@@ -28,7 +28,7 @@ from mlp_xp.errors import DatasetError, nearest, quoted
 FORMATS: tuple[Format, ...] = (
     mnist_files.FORMAT,
     array_files.FORMAT,
-    tables.FORMAT,
+    table_files.FORMAT,
     pictures.FORMAT,
 )
 # What is for data of your own, in any form; the default of each is None.
@@ -62,15 +62,15 @@ def load_dataset(
 
     A path, or a string that is not a name, holds data in one of the FORMATS, which
     docs/own_data.md describes: images like MNIST's, which become `uint8` with labels 0
-    to 9, or your own data. how: the fields of `Origin`, for your own data; a folder of
+    to 9, or your own data. how: the fields of `DataOptions`, for your own data; a folder of
     CSV files without `label` holds images like MNIST's.
 
     A test set that is the training set is rejected: its accuracy would mean nothing.
     Raises DatasetError, which names the file and the fault, or DownloadError.
     """
-    origin, backend = Origin(**how), backend or open_backend()
-    row, path = _format_of(name_or_folder, origin), Path(name_or_folder)
-    if wrong := _meaningless(row, origin):
+    options, backend = DataOptions(**how), backend or open_backend()
+    row, path = _format_of(name_or_folder, options), Path(name_or_folder)
+    if wrong := _meaningless(row, options):
         fault = (
             f"{quoted(name_or_folder)} holds {row.holds}, for which this means nothing"
         )
@@ -88,12 +88,12 @@ def load_dataset(
         )
         samples = mnist_files.read_files(files, source)
     else:
-        name, samples = str(path.absolute()), row.read(path, origin, None)
-    dataset = replace(to_dataset(samples, backend, origin), name=name)
+        name, samples = str(path.absolute()), row.read(path, options, None)
+    dataset = replace(to_dataset(samples, backend, options), name=name)
     if dataset.test is not None:
         _check_test(dataset.train.inputs, dataset.test.inputs, backend, path)
     if row.is_own:
-        return replace(dataset, origin=origin)
+        return replace(dataset, options=options)
     return replace(dataset, hold_out=None)
 
 
@@ -112,14 +112,14 @@ def _check_test(
         )
 
 
-def is_own(name_or_folder: str | os.PathLike[str], how: Origin) -> bool:
+def is_own(name_or_folder: str | os.PathLike[str], how: DataOptions) -> bool:
     """Return whether a file or folder has your own data; False for data like MNIST's,
     and if it does not exist.
     """
     return os.path.lexists(name_or_folder) and _format_of(name_or_folder, how).is_own
 
 
-def load_to_evaluate(data: Any, model: Model, how: Origin) -> Dataset:
+def load_to_evaluate(data: Any, model: Model, how: DataOptions) -> Dataset:
     """Load your own data to evaluate a trained network on: their test set, or all
     samples if they have none.
 
@@ -149,18 +149,18 @@ def load_to_evaluate(data: Any, model: Model, how: Origin) -> Dataset:
     return replace(dataset, test=dataset.train, name=name)
 
 
-def _read_for(path: Path, model: Model, how: Origin) -> RawSamples:
+def _read_for(path: Path, model: Model, how: DataOptions) -> RawSamples:
     """Return samples in files in the form of a network's training data. Raises
     DatasetError.
     """
     row = _format_of(path, how)
-    if _meaningless(row, how) or (row is tables.FORMAT and how.label is None):
+    if _meaningless(row, how) or (row is table_files.FORMAT and how.label is None):
         fault = f"holds {row.holds}, which cannot be read as the run's own data were"
         raise DatasetError(fault, remedy="give data in the same form", file=path)
     return row.read(path, how, model.signature.columns)
 
 
-def _take_for(data: Any, model: Model, how: Origin) -> RawSamples:
+def _take_for(data: Any, model: Model, how: DataOptions) -> RawSamples:
     """Return samples in memory for a network, by the names of the columns that it
     knows. Raises DatasetError.
     """
@@ -186,7 +186,7 @@ def _take_for(data: Any, model: Model, how: Origin) -> RawSamples:
     return RawSamples(Part(table, labels), form="columns", label_names=names)
 
 
-def _format_of(name_or_folder: str | os.PathLike[str], how: Origin) -> Format:
+def _format_of(name_or_folder: str | os.PathLike[str], how: DataOptions) -> Format:
     """Return the form of a published data set, or of a file or folder by the names in
     it. Raises DatasetError.
     """
@@ -204,7 +204,7 @@ def _format_of(name_or_folder: str | os.PathLike[str], how: Origin) -> Format:
     return next(row for row in FORMATS if row.is_it(path, names, how))
 
 
-def _meaningless(row: Format, how: Origin) -> list[str]:
+def _meaningless(row: Format, how: DataOptions) -> list[str]:
     """Return the options that are given, but mean nothing for data in a form."""
     known = (*OWN, *row.options) if row.is_own else ()
     return [

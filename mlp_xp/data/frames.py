@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends.reading import NUMBERS, find_columns
-from mlp_xp.data.columns import TEXT, Table, as_text
+from mlp_xp.backends.inputs import NUMBERS, find_columns
+from mlp_xp.data.table import TEXT, Table, as_text
 from mlp_xp.errors import DatasetError, some
 
 LIBRARIES = {"pandas", "polars", "pyarrow"}

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.reading import NUMBERS, check_numbers, error_at, on_host
+from mlp_xp.backends.inputs import NUMBERS, check_numbers, error_at, on_host
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, TASKS, Task
 from mlp_xp.data.reading import FLAGS, MISSING, in_order, number_of

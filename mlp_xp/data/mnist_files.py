@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.data.origin import Origin
+from mlp_xp.data.options import DataOptions
 from mlp_xp.data.reading import fault, open_file, visible_names
 from mlp_xp.data.registry import DATASETS, IDX_FILES, Source
 from mlp_xp.data.samples import Format, Part, RawSamples, has_suffix
-from mlp_xp.data.tables import WORDS, find_table
+from mlp_xp.data.table_files import WORDS, find_table
 from mlp_xp.errors import DatasetError
 
 # NumPy counts rows, where tables.py counts lines.
@@ -118,7 +118,7 @@ def _are_idx(names: Sequence[str]) -> bool:
     return any(f"{name.removesuffix('.gz')}.gz" in IDX_FILES for name in names)
 
 
-def _read_folder(folder: Path, how: Origin, known: object) -> RawSamples:
+def _read_folder(folder: Path, how: DataOptions, known: object) -> RawSamples:
     if _are_idx(visible_names(folder)):
         files = [
             file if file.exists() else file.with_suffix("")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_xp.data.ink import Bytes, prepare_image
-from mlp_xp.data.origin import Origin
+from mlp_xp.data.options import DataOptions
 from mlp_xp.data.reading import fault, in_order, visible_names
 from mlp_xp.data.samples import Format, Part, RawSamples
 from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, quoted, some
@@ -25,7 +25,9 @@ GIVE = (
 # Folders of pictures as a data set.
 
 
-def read_picture_folder(folder: Path, how: Origin, known: object = None) -> RawSamples:
+def read_picture_folder(
+    folder: Path, how: DataOptions, known: object = None
+) -> RawSamples:
     """Read a folder with a subfolder of pictures for each class, or with `train` and
     `test` that each are like that.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlp_xp.data.columns import Columns
-from mlp_xp.data.origin import Origin
+from mlp_xp.data.options import DataOptions
 from mlp_xp.errors import DatasetError
 
 
@@ -87,16 +87,16 @@ class Format(NamedTuple):
 
     holds: str
     """What such a file or folder holds, for messages."""
-    is_it: Callable[[Path, Sequence[str], Origin], bool]
+    is_it: Callable[[Path, Sequence[str], DataOptions], bool]
     """`is_it(path, names, how)`: whether a path is in this form. names: those in the
     folder, or the file's own.
     """
-    read: Callable[[Path, Origin, Columns | None], RawSamples]
+    read: Callable[[Path, DataOptions, Columns | None], RawSamples]
     """`read(path, how, known)`. known: the columns of a table that a network was
     trained on; by default all.
     """
     options: tuple[str, ...] = ()
-    """The fields of `Origin` that mean something for this form alone; their default is
+    """The fields of `DataOptions` that mean something for this form alone; their default is
     None.
     """
     is_own: bool = True

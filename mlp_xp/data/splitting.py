@@ -8,13 +8,13 @@ in proportion.
 import numpy as np
 
 from mlp_xp.core.task import Task
-from mlp_xp.data.origin import Origin
+from mlp_xp.data.options import DataOptions
 from mlp_xp.declared import ConfigError
 from mlp_xp.errors import Argument, DatasetError
 
 
 def split_as(
-    how: Origin, labels: np.ndarray, task: Task
+    how: DataOptions, labels: np.ndarray, task: Task
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of the samples to test on and of the others, as `split` or
     `split_fold` does.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends.reading import check_numbers, error_at, on_host
+from mlp_xp.backends.inputs import check_numbers, error_at, on_host
 from mlp_xp.core.backend import Backend
 from mlp_xp.data.labels import Labels, Meaning
 from mlp_xp.errors import DatasetError

@@ -12,8 +12,9 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from mlp_xp.data.columns import Columns, Table
+from mlp_xp.data.columns import Columns
 from mlp_xp.data.frames import as_table, table_of
+from mlp_xp.data.table import Table
 
 
 class TableEncoder(TransformerMixin, BaseEstimator):

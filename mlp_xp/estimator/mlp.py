@@ -38,14 +38,14 @@ from mlp_xp.core.signature import Preparation, Signature, unchanged
 from mlp_xp.core.step import State
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION
 from mlp_xp.data.columns import Column, Columns
-from mlp_xp.estimator.epochs import ACTIVATIONS, make_config, make_epoch
-from mlp_xp.estimator.places import (
+from mlp_xp.estimator.devices import (
     choose_backend,
     is_foreign,
     stand_in,
     to_host,
     transfer,
 )
+from mlp_xp.estimator.epochs import ACTIVATIONS, make_config, make_epoch
 from mlp_xp.export.onnx import write_onnx
 
 ADDED = ("dtype", "device", "backend")

@@ -2,9 +2,11 @@
 ensemble of one.
 """
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +15,61 @@ from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.core.model import Model
 from mlp_xp.core.signature import Signature
 from mlp_xp.core.task import Evaluation, in_units
-from mlp_xp.errors import MlpXpWarning, quoted
+from mlp_xp.errors import MlpXpError, MlpXpWarning, quoted
 from mlp_xp.runs.fingerprints import checksum, row_sums, seen
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import RunFolder
+from mlp_xp.runs.run_folder import RunFolder, load_run
 from mlp_xp.runs.sweep_folder import FINISHED, SweepFolder
 from mlp_xp.runs.table import sweep_rows
+
+Models = Model | str | Path | Sequence[Model | str | Path]
+"""A model; the folder of a run, or of a sweep, which stands for its finished members;
+or several of these, whose predictions are averaged.
+"""
+
+
+def open_models(given: Models, backend: str, device: str | None) -> list[Model]:
+    """Return the models of an argument on a backend, each in its own dtype.
+
+    A model that is given twice counts once.
+
+    Raises:
+        RunError: A folder has no model, or the models do not fit together.
+        MlpXpError: There is none.
+        BackendError: The array library or the device is not available.
+    """
+    several = [given] if isinstance(given, Model | str | os.PathLike) else given
+    found: dict[Any, Model] = {}
+    for each in several:
+        if isinstance(each, Model):
+            read = [each]
+        else:
+            read = [load_run(folder) for folder in members_of(Path(each))]
+        for model in read:
+            is_of_file = bool(model.sha256)
+            key = Path(model.source).resolve() if is_of_file else id(model)
+            found.setdefault(key, model)
+    if not found:
+        raise MlpXpError(
+            "there are none; give a run's folder, a model, or several in a list",
+            setting="models",
+        )
+    models = [*found.values()]
+    first = models[0]
+    for model in models:
+        whose = f"that of {quoted(first.source)}"
+        check_fit(model, first.signature, whose, together=True)
+    return [
+        model.on(open_backend(backend, device, model.backend.dtype_name))
+        for model in models
+    ]
+
+
+def paths_of(given: Any) -> list[Path]:
+    """Return several paths, or a single one, as a list."""
+    if isinstance(given, str | os.PathLike):
+        return [Path(given)]
+    return [Path(each) for each in given]
 
 
 def members_of(folder: Path) -> list[Path]:

@@ -24,7 +24,7 @@ from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.task import Units
 from mlp_xp.core.training import Event, trajectory
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.data.origin import Origin
+from mlp_xp.data.options import DataOptions
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.errors import first_difference, quoted
 from mlp_xp.runs.fingerprints import checksum
@@ -81,7 +81,7 @@ class Experiment:
                     settings.backend, settings.device, settings.dtype, threads
                 )
         if dataset is None:
-            how = vars(settings.origin)
+            how = vars(settings.data_options)
             dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **how)
         if fit_batches:
             settings = with_fitting_batches(settings, len(dataset.train))
@@ -115,7 +115,7 @@ class Experiment:
             backend=backend.name,
             device=backend.device_name,
             dtype=backend.dtype_name,
-            origin=dataset.origin or Origin(),
+            data_options=dataset.options or DataOptions(),
             start_from=None if start_from is None else str(start_from),
             train=config,
             **place,

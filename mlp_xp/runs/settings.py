@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.data.origin import Origin
+from mlp_xp.data.options import DataOptions
 from mlp_xp.declared import ConfigError, check_settings, declared, setting
 from mlp_xp.errors import Argument, nearest, quoted
 
@@ -40,7 +40,7 @@ class Settings:
     .npz archive, or a folder with pictures for each class, with two tables, .npy files,
     or IDX or CSV files like MNIST's.
     """
-    origin: Origin = field(default_factory=Origin)
+    data_options: DataOptions = field(default_factory=DataOptions)
     start_from: str | None = setting(None, is_path=True)
     """Begin with the trained weights of this run, which needs the same hidden layers.
     If the classes are others, the output layer is drawn as for a new run. Inputs are
@@ -273,7 +273,7 @@ def check_unchanged(
     """
     before, now = (flatten(with_absolute_paths(each)) for each in (saved, wanted))
     free = {name for name, each in SETTINGS.items() if each.may_change} | declared(
-        Origin
+        DataOptions
     ).keys()
     if saved.train.schedule == "constant":
         free.add("epochs")

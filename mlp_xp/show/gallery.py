@@ -20,7 +20,7 @@ from mlp_xp.core.signature import STANDARDISED
 from mlp_xp.core.task import TASKS, Evaluation
 from mlp_xp.errors import quoted
 from mlp_xp.runs import table
-from mlp_xp.runs.figures import confusion_matrix
+from mlp_xp.runs.metrics import confusion_matrix
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.show import plots

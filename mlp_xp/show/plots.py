@@ -22,7 +22,7 @@ import numpy as np
 from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import write_whole
-from mlp_xp.runs.figures import reliability
+from mlp_xp.runs.metrics import reliability
 from mlp_xp.show.numbers import fraction, percent, quantity, thousands
 from mlp_xp.show.presentation import presentation_of
 

@@ -169,12 +169,12 @@ def key_of(settings: Settings) -> str:
         return str(settings.data)
     # The floats of your own files have the member's dtype from the start, as in
     # `train`.
-    origin = (
+    options = (
         f"{name} {value}"
-        for name, value in vars(settings.origin).items()
+        for name, value in vars(settings.data_options).items()
         if value is not None
     )
-    return ", ".join([settings.data_dir, settings.dtype, *origin])
+    return ", ".join([settings.data_dir, settings.dtype, *options])
 
 
 def of_data(settings: Settings) -> Settings:
@@ -191,6 +191,6 @@ def load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
     """
     backend = open_backend(settings.backend, settings.device, settings.dtype)
     dataset = load_dataset(
-        settings.data, backend, cache_dir=cache_dir, **vars(settings.origin)
+        settings.data, backend, cache_dir=cache_dir, **vars(settings.data_options)
     )
     return dataset, checksum(dataset, backend)

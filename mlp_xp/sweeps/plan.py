@@ -16,14 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mlp_xp.core.config import TrainConfig
 from mlp_xp.declared import ConfigError, check_choice, check_settings, setting
-from mlp_xp.errors import Argument
+from mlp_xp.errors import Argument, MlpXpError
 from mlp_xp.runs import records
 from mlp_xp.runs.settings import (
+    RECIPES,
     SETTINGS,
     Settings,
     described,
     flatten,
+    of_recipe,
     settings_of,
     with_absolute_paths,
 )
@@ -220,6 +223,38 @@ class Plan(NamedTuple):
         )
 
 
+def plan_of(
+    base: Settings | TrainConfig | str | None,
+    values: Mapping[str, Any],
+    options: SweepOptions,
+) -> Plan:
+    """Return the plan of a sweep; see `mlp_xp.sweep`.
+
+    Args:
+        base: All other settings, or the settings of training, or the name of a recipe.
+        values: For each setting its values, or the text of a range.
+        options: How to train the members.
+
+    Raises:
+        ConfigError: There is no such recipe, or a setting is out of range.
+        MlpXpError: The base is something else.
+    """
+    is_recipe = isinstance(base, str)
+    if isinstance(base, str):
+        check_choice("base", base, RECIPES)
+        base = of_recipe(RECIPES[base], values)
+    elif base is None:
+        base = Settings()
+    elif isinstance(base, TrainConfig):
+        base = Settings(train=base)
+    if not isinstance(base, Settings):
+        fault = (
+            f"{base!r:.80} is neither Settings nor a TrainConfig nor a recipe's name"
+        )
+        raise MlpXpError(fault, setting="base")
+    return make_plan(base, values, options, is_recipe=is_recipe)
+
+
 def make_plan(
     base: Settings,
     given: Mapping[str, Any],
@@ -257,8 +292,8 @@ def make_plan(
         raise ConfigError(
             "is another data set than data_dir; give one of the two", setting="dataset"
         )
-    if base.origin.cv and base.origin.fold is None:
-        options.setdefault("fold", tuple(range(base.origin.cv)))
+    if base.data_options.cv and base.data_options.fold is None:
+        options.setdefault("fold", tuple(range(base.data_options.cv)))
     varied = {name: values for name, values in options.items() if name not in fixed}
     plan = Plan(base, varied, how, is_recipe and "batch_size" not in given)
     if plan.samples and not plan.sampled:

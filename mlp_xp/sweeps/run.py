@@ -39,7 +39,7 @@ from mlp_xp.sweeps.workers import KILLED, Place, connect, this_machine, train_al
 OF_A_PROCESS = 100 << 20
 
 
-def run(
+def run_sweep(
     plan: Plan,
     *,
     stop: Callable[[], bool] = lambda: False,

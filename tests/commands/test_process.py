@@ -16,7 +16,7 @@ from helpers import SCRIPTS, assert_one_line, call, call_main, finish, popen, st
 
 import mlp_xp
 from mlp_xp import commands
-from mlp_xp.commands.process import called, run
+from mlp_xp.commands.process import called, run_command
 from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, not_installed
 from mlp_xp.files import FileError
 
@@ -42,7 +42,7 @@ def raising(error):
 
 def program(body: str, **options) -> subprocess.Popen:
     """A process that runs a main function."""
-    code = f"import sys\nfrom mlp_xp.commands.process import run\ndef main():\n    {body}\nrun(main)"
+    code = f"import sys\nfrom mlp_xp.commands.process import run_command\ndef main():\n    {body}\nrun_command(main)"
     env = {
         name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"
     }
@@ -115,7 +115,7 @@ def test_every_end_has_its_code_and_at_most_one_line(main, code, line):
 )
 def test_a_bug_keeps_its_traceback(error):
     with pytest.raises(type(error)):
-        run(raising(error))
+        run_command(raising(error))
 
 
 def test_debug_shows_the_traceback_with_all_causes():

@@ -14,7 +14,7 @@ from data_sets import ARRAYS, array_of, on_device, synthetic, varied
 
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.backends.failures import BackendOutOfMemory
-from mlp_xp.backends.reading import dtype_name
+from mlp_xp.backends.inputs import dtype_name
 from mlp_xp.core.dataset import Dataset, check_dataset
 from mlp_xp.core.job import Job
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION

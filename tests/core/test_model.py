@@ -13,8 +13,8 @@ from helpers import arrays_of
 from numerics import assert_all_equal, assert_close, assert_near, trajectory_tolerance
 
 import mlp_xp.core.model
+from mlp_xp.backends.inputs import not_of
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.backends.reading import not_of
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer

@@ -30,7 +30,7 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.signature import Preparation, unchanged
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.data.origin import Origin
+from mlp_xp.data.options import DataOptions
 from mlp_xp.data.splitting import split
 from mlp_xp.errors import MlpXpError
 
@@ -91,9 +91,9 @@ def test_arrays_are_those_of_memory(
     assert_same(
         loaded, from_arrays(TABLE, NAMES[LABELS], 0.3, backend=backend, seed=5), backend
     )
-    assert (loaded.name, loaded.origin) == (
+    assert (loaded.name, loaded.options) == (
         str(path),
-        Origin(label, test_fraction=0.3, split_seed=5),
+        DataOptions(label, test_fraction=0.3, split_seed=5),
     )
     whole = load_dataset(path, backend, label=label, test_fraction=0)
     assert_same(whole, from_arrays(TABLE, NAMES[LABELS], backend=backend), backend)

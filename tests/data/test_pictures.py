@@ -16,7 +16,7 @@ from PIL import Image
 
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.ink import prepare_image
-from mlp_xp.data.origin import Origin
+from mlp_xp.data.options import DataOptions
 from mlp_xp.data.pictures import read_image, read_picture_folder, read_pictures
 from mlp_xp.errors import DatasetError, MlpXpWarning
 
@@ -44,7 +44,7 @@ def read(folder: Path) -> tuple[Any, Any, Any]:
     """The images and labels of the training set, those of the test set or None, and the
     names of the classes.
     """
-    samples = read_picture_folder(folder, Origin())
+    samples = read_picture_folder(folder, DataOptions())
     return samples.train[:2], samples.test and samples.test[:2], samples.class_names
 
 

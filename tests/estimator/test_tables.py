@@ -113,7 +113,7 @@ def test_figures_are_equal(
     *_, last = train(TrainConfig(**recipe), dataset, open_backend())
     assert said == {
         "run": str(tmp_path / "run"),
-        **evaluate(last.model, dataset).figures,
+        **evaluate(last.model, dataset).metrics,
     }
 
     encoder, scaler = make_pipeline(TableEncoder(), StandardScaler()), StandardScaler()

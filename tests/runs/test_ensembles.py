@@ -22,7 +22,7 @@ from mlp_xp import TrainConfig, evaluate, load_dataset, open_backend, predict, t
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs.ensembles import run_of
-from mlp_xp.runs.figures import confusion_matrix
+from mlp_xp.runs.metrics import confusion_matrix
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -84,7 +84,7 @@ def test_the_ensemble_is_the_mean_of_the_probabilities(name, runs):
     found = evaluate(runs, backend=name)
     predictions, expected = mean.argmax(axis=1), np.zeros((10, 10), int)
     np.add.at(expected, (TINY.test.labels, predictions), 1)
-    assert found.figures["confusion_matrix"] == expected.tolist()
+    assert found.metrics["confusion_matrix"] == expected.tolist()
     assert found.result.accuracy == np.mean(predictions == TINY.test.labels)
     loss = -np.mean(np.log(mean[np.arange(60), TINY.test.labels]))
     # one of them is in float32

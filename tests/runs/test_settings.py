@@ -8,7 +8,7 @@ import pytest
 from run_folders import a_config
 
 from mlp_xp.core.config import ConfigError, TrainConfig
-from mlp_xp.data.origin import Origin
+from mlp_xp.data.options import DataOptions
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.records import parse_settings
 from mlp_xp.runs.settings import (
@@ -26,7 +26,7 @@ ODD = Settings(
     "a.b:c",
     "cuda:1",
     data_dir="/some where/ä.csv",
-    origin=Origin(test_fraction=0.1 + 0.2, picture_size=5, task="labels"),
+    data_options=DataOptions(test_fraction=0.1 + 0.2, picture_size=5, task="labels"),
     train=TrainConfig(
         learning_rate=1e-30,
         weight_decay=1 / 3,

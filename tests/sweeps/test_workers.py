@@ -110,7 +110,7 @@ def test_a_killed_member_goes_on_alone_after_the_others_and_fails_if_it_is_kille
         {"seed": "0..3"},
         SweepOptions(sweep_dir=folder, jobs=2),
     )
-    endings = running.run(plan, say=said.append)
+    endings = running.run_sweep(plan, say=said.append)
     if case == "full disk":
         with pytest.raises(
             MlpXpError,

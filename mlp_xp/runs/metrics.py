@@ -19,7 +19,7 @@ from mlp_xp.core.task import Evaluation, Task, in_units
 BINS = 15
 
 
-def figures_of(
+def metrics_of(
     model: Model, result: Evaluation, z: np.ndarray, labels: np.ndarray
 ) -> dict[str, Any]:
     """Return all figures as JSON data, those of single classes, labels or outputs in a

@@ -16,7 +16,7 @@ from mlp_xp import open_backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.signature import Signature
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Task, Units
-from mlp_xp.runs.figures import BINS, figures_of, reliability
+from mlp_xp.runs.metrics import BINS, metrics_of, reliability
 
 
 def figures(
@@ -26,7 +26,7 @@ def figures(
     names, labels = tuple(f"name {i}" for i in range(z.shape[1])), np.array(labels)
     signature = Signature((1,), names, task, units=units)
     model = Model((), "relu", signature, open_backend())
-    found = figures_of(model, task.evaluate(z, labels, units), z, labels)
+    found = metrics_of(model, task.evaluate(z, labels, units), z, labels)
     json.dumps(found, allow_nan=False)
     parts = found[task.outputs_name]
     return found | {

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends.reading import find_columns
-from mlp_xp.data.columns import MOSTLY, TEXT, Column, Columns, Table
+from mlp_xp.backends.inputs import find_columns
+from mlp_xp.data.columns import MOSTLY, Column, Columns
 from mlp_xp.data.frames import columns_of, table_of, take_labels
-from mlp_xp.data.origin import Origin
+from mlp_xp.data.options import DataOptions
 from mlp_xp.data.reading import (
     MISSING,
     Stream,
@@ -31,6 +31,7 @@ from mlp_xp.data.reading import (
     visible_names,
 )
 from mlp_xp.data.samples import Format, Part, RawSamples, has_suffix
+from mlp_xp.data.table import TEXT, Table
 from mlp_xp.errors import DatasetError, MlpXpWarning, some
 
 # A file is for training or for testing if its name has one of these words, between
@@ -53,7 +54,9 @@ MARKS = {
 BLOCK = 4096  # rows of CSV that are read at once
 
 
-def read_tables(path: Path, how: Origin, known: Columns | None = None) -> RawSamples:
+def read_tables(
+    path: Path, how: DataOptions, known: Columns | None = None
+) -> RawSamples:
     """Read a table with a header, or a folder with two, for training and for testing,
     with the same columns.
 

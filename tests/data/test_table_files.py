@@ -22,10 +22,10 @@ from data_sets import write_csv
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.data.columns import Column, Columns
 from mlp_xp.data.labels import labels_of, meaning_of, read_labels
-from mlp_xp.data.origin import Origin
+from mlp_xp.data.options import DataOptions
 from mlp_xp.data.reading import MISSING, number_of, open_file
 from mlp_xp.data.samples import RawSamples
-from mlp_xp.data.tables import read_rows, read_tables
+from mlp_xp.data.table_files import read_rows, read_tables
 from mlp_xp.errors import DatasetError, MlpXpWarning
 
 
@@ -33,7 +33,7 @@ def read(
     path: Path, label: str | None = "kind", known: Columns | None = None, **options: Any
 ) -> RawSamples:
     """Read a table, and refuse what a data set of it refuses."""
-    samples = read_tables(path, Origin(label, **options), known)
+    samples = read_tables(path, DataOptions(label, **options), known)
     # of columns that differ in each row
     with samples.naming(samples.train), warnings.catch_warnings(action="ignore"):
         Columns.fit(samples.train.inputs).features(samples.train.inputs)
@@ -104,7 +104,7 @@ def test_several_labels(tmp_path: Path) -> None:
 def test_fields_are_text_as_they_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlp_xp.data.tables.BLOCK", 2)
+    monkeypatch.setattr("mlp_xp.data.table_files.BLOCK", 2)
     text = "a,b,kind\n01, 2 ,x\n,NA,x\n1.0,'2',y\n"
     assert columns_of(read_text(tmp_path, text)) == {
         "a": ["01", "", "1.0"],

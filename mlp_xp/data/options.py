@@ -8,7 +8,7 @@ from mlp_xp.declared import BELOW_ONE, check_settings, out_of_range, setting
 
 
 @dataclass(frozen=True)
-class Origin:
+class DataOptions:
     """How `load_dataset` reads your own files, so that a run can read them again.
     Raises ConfigError.
     """

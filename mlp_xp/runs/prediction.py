@@ -1,0 +1,162 @@
+"""Predict by a network, or by several together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.model import Model
+from mlp_xp.core.signature import described
+from mlp_xp.data.columns import Column, Columns
+from mlp_xp.data.options import DataOptions
+from mlp_xp.data.pictures import Pictures, read_pictures
+from mlp_xp.data.samples import Part, RawSamples
+from mlp_xp.data.table_files import is_table, read_tables
+from mlp_xp.errors import MlpXpError, quoted
+from mlp_xp.runs.ensembles import Models, open_models, paths_of
+
+
+class Predicted(NamedTuple):
+    """The predictions of networks, together and each alone. The arrays are NumPy's."""
+
+    values: np.ndarray
+    """classes: their names, (n,). labels: 0 or 1, int64 (n, labels). regression:
+    numbers (n, outputs), or (n,) for a single output.
+    """
+    outputs: np.ndarray
+    """float64 (n, outputs): probabilities of the classes or labels, or numbers. For
+    several networks, their mean.
+    """
+    models: tuple[Model, ...]
+    """The networks."""
+    runs: np.ndarray
+    """The outputs of each network alone, float64 (models, n, outputs)."""
+    pictures: Pictures | None = None
+    """The pictures as the networks see them, a row of the outputs for each of
+    `pictures.paths`, and the faults of pictures that cannot be read. None for other
+    inputs.
+    """
+
+
+def predict(
+    models: Models, inputs: Any, *, backend: str = "numpy", device: str | None = None
+) -> Predicted:
+    """Predict by a network, or by several together, whose probabilities or numbers are
+    averaged.
+
+    A picture that cannot be read does not stop the others; see `Pictures.faults`.
+
+    Args:
+        models: A model, the folder of a run or of a sweep, or a list of these, which
+            need the same task, inputs and outputs.
+        inputs: Arrays, as `Model.predict` takes them. Arrays of another library than
+            NumPy are used where they are. Or a table with the columns of the training
+            data, in any order and among others: the path of a file, or a data frame. Or
+            the path of a picture, of a folder of pictures, or several of these in a
+            list. Pictures are read as the run's own pictures were, if it was trained on
+            a folder of pictures, and otherwise prepared as MNIST's were.
+        backend: Name of the array library to compute with.
+        device: Device of that library; by default its own default device.
+
+    Returns:
+        The predictions.
+
+    Raises:
+        DatasetError: A table does not fit.
+        MlpXpError: The networks do not fit together, take other inputs, or have outputs
+            that are not finite.
+        BackendError: The array library or the device is not available.
+
+    Example:
+        >>> predict("runs/digits", images[:3]).values
+        array(['7', '2', '1'], dtype='<U1')
+    """
+    found = open_models(models, backend, device)
+    samples, pictures = _read(found, inputs)
+    signature = found[0].signature
+    runs = np.empty((len(found), 0, len(signature.outputs)))
+    if pictures is None or pictures.paths:
+        with samples.naming(samples.train):
+            runs = np.stack([_outputs(each, samples.train.inputs) for each in found])
+    outputs = runs[0] if len(found) == 1 else np.mean(runs, axis=0)
+    xp = open_backend().xp
+    values = signature.task.decide(outputs, signature.outputs, xp=xp)
+    return Predicted(values, outputs, tuple(found), runs, pictures)
+
+
+def _read(models: Sequence[Model], inputs: Any) -> tuple[RawSamples, Pictures | None]:
+    """Read the inputs of `predict`, and say which are pictures.
+
+    Raises:
+        DatasetError: A table cannot be read.
+        MlpXpError: The networks take other inputs.
+    """
+    given = inputs if isinstance(inputs, list | tuple) else [inputs]
+    if not given or not all(isinstance(each, str | os.PathLike) for each in given):
+        return RawSamples(Part(inputs, None)), None
+    model, paths = models[0], paths_of(inputs)
+    tables = [path for path in paths if _is_table_for(path, model)]
+    if tables:
+        if len(paths) > 1:
+            raise MlpXpError("is a table; give it alone", file=tables[0])
+        return _read_table(models, tables[0]), None
+    signature = model.signature
+    if not _takes_pictures(model):
+        wanted = "pictures, or square images of bytes"
+        raise _other_inputs(model, paths[0], wanted)
+    pictures = read_pictures(paths, signature.input_shape, signature.form)
+    return RawSamples(Part(pictures.images, None)), pictures
+
+
+def _is_table_for(path: Path, model: Model) -> bool:
+    """Return whether a path is of a table. As in training, a table may have any name."""
+    takes_table = model.signature.form == "columns"
+    return is_table(path.name) or (takes_table and path.is_file())
+
+
+def _read_table(models: Sequence[Model], path: Path) -> RawSamples:
+    if models[0].signature.form != "columns":
+        raise _other_inputs(models[0], path, "a table")
+    known = [model.signature.columns for model in models]
+    names = dict.fromkeys(name for columns in known for name in columns.names)
+    commas = any(columns.decimal_commas for columns in known)
+    columns = Columns(tuple(map(Column, names)), decimal_commas=commas)
+    return read_tables(path, DataOptions(), columns)
+
+
+def _takes_pictures(model: Model) -> bool:
+    """Return whether pictures become inputs: as the run's own, or as MNIST's."""
+    signature = model.signature
+    if "pictures" in signature.form:
+        return True
+    rows, *others = signature.input_shape
+    is_square_image = others == [rows] and signature.preparation.takes_bytes
+    return is_square_image and signature.task.exclusive
+
+
+def _other_inputs(model: Model, path: Path, wanted: str) -> MlpXpError:
+    signature = model.signature
+    takes = described(signature.input_shape)
+    if len(signature.input_shape) > 1 and not signature.preparation.takes_bytes:
+        takes += " floats"
+    fault = f"the network of {quoted(model.source)} takes {takes}"
+    return MlpXpError(
+        fault, remedy=f"use a run that was trained on {wanted}", file=path
+    )
+
+
+def _outputs(model: Model, inputs: Any) -> np.ndarray:
+    """Return the outputs of a network, float64 (n, outputs).
+
+    It computes on the device of the inputs, or on the model's if they are on the host.
+    """
+    place = model.backend.like(inputs)
+    if place is not open_backend(dtype=model.backend.dtype_name):
+        model = model.on(place)
+    predictions = model.predictions(model.read(inputs))
+    return model.backend.to_numpy(predictions).astype(np.float64)
