@@ -18,18 +18,12 @@ from mkdocs.structure.pages import Page
 from nbconvert import MarkdownExporter
 
 import mlp_xp
+from mlp_xp import estimator, parity
 from mlp_xp.commands import COMMANDS
 from mlp_xp.commands.options import make_app
 
 ROOT = Path(__file__).resolve().parent.parent
-FURTHER = (
-    "mlp_xp.core.training.Report",
-    "mlp_xp.core.task.Evaluation",
-    "mlp_xp.estimator.MLPClassifier",
-    "mlp_xp.estimator.MLPRegressor",
-    "mlp_xp.estimator.TableEncoder",
-    "mlp_xp.parity.assert_parity",
-)
+PUBLIC = (mlp_xp, parity, estimator)
 SOURCE = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"][
     "Repository"
 ]
@@ -74,13 +68,15 @@ def functions() -> str:
     """Return the page of all public names, from which mkdocstrings makes their
     documentation: functions come first.
     """
-    names = sorted(mlp_xp.__all__, key=lambda name: (name[0].isupper(), name))
+    names = []
+    for module in PUBLIC:
+        own = sorted(module.__all__, key=lambda name: (name[0].isupper(), name))
+        names += [f"{module.__name__}.{name}" for name in own]
+    rule = "\n\n".join(mlp_xp.__doc__.split("\n\n")[1:])
     shape = mlp_xp.load_dataset("mnist").train.inputs.shape
     shown = f'from mlp_xp import load_dataset\n\nprint(load_dataset("mnist").train.inputs.shape)  # {shape}'
-    top = f"# Every function\n\n```python\n{shown}\n```\n\n"
-    return top + "\n".join(
-        f"::: {name}\n" for name in (*(f"mlp_xp.{name}" for name in names), *FURTHER)
-    )
+    top = f"# Every function\n\n```python\n{shown}\n```\n\n{rule}\n\n"
+    return top + "\n".join(f"::: {name}\n" for name in names)
 
 
 def on_page_markdown(

@@ -1,5 +1,13 @@
 """A teaching notebook's MNIST network, written once against the Python array API
 standard.
+
+The public names are those in `__all__` of this module, of `mlp_xp.parity` and of
+`mlp_xp.estimator`, with their documented arguments and attributes. All other names may
+change in any release; `mlp_xp.core` is for reading.
+
+A public name keeps its meaning in all releases with the same first number above 0, and
+before version 1 in all with the same first two. Before it changes or goes, at least one
+release gives a DeprecationWarning that names the replacement.
 """
 
 import importlib
@@ -17,21 +25,34 @@ if TYPE_CHECKING:
         train,
     )
     from mlp_xp.backends.opening import open_backend
+    from mlp_xp.core.backend import Backend
     from mlp_xp.core.config import TrainConfig
-    from mlp_xp.core.dataset import Dataset
+    from mlp_xp.core.dataset import Dataset, Samples
     from mlp_xp.core.functional import Activation
     from mlp_xp.core.model import Model
+    from mlp_xp.core.signature import Signature
+    from mlp_xp.core.task import Evaluation
+    from mlp_xp.core.training import Report
     from mlp_xp.data.arrays import from_arrays
     from mlp_xp.data.datasets import load_dataset
+    from mlp_xp.errors import MlpXpError, MlpXpWarning
     from mlp_xp.runs.run_folder import load_run
-    from mlp_xp.runs.settings import RECIPES
+    from mlp_xp.runs.settings import RECIPES, Settings
 
 __version__ = "0.1.0"
 __all__ = [
     "RECIPES",
     "Activation",
+    "Backend",
     "Dataset",
+    "Evaluation",
+    "MlpXpError",
+    "MlpXpWarning",
     "Model",
+    "Report",
+    "Samples",
+    "Settings",
+    "Signature",
     "TrainConfig",
     "evaluate",
     "export_onnx",

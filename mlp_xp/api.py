@@ -14,12 +14,16 @@ from mlp_xp.backends.opening import open_backend as open_backend  # noqa: PLC041
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.dataset import Samples as Samples  # noqa: PLC0414
 from mlp_xp.core.functional import Activation as Activation  # noqa: PLC0414
 from mlp_xp.core.model import Model
+from mlp_xp.core.signature import Signature as Signature  # noqa: PLC0414
+from mlp_xp.core.task import Evaluation as Evaluation  # noqa: PLC0414
 from mlp_xp.core.training import Report
 from mlp_xp.data.arrays import from_arrays as from_arrays  # noqa: PLC0414
 from mlp_xp.data.datasets import load_dataset as load_dataset  # noqa: PLC0414
 from mlp_xp.errors import DatasetError, MlpXpError
+from mlp_xp.errors import MlpXpWarning as MlpXpWarning  # noqa: PLC0414
 from mlp_xp.export.page import write_page
 from mlp_xp.files import FileError
 from mlp_xp.runs.ensembles import Models, held_out, open_models, paths_of
@@ -80,9 +84,13 @@ def train(
             does not fit.
         FileError: The folder cannot be written.
 
-    Example:
+    Examples:
         >>> for report in train(TrainConfig(epochs=1), dataset, open_backend("numpy")):
         ...     print(report.sample, report.loss)
+        0 8.2199...
+        10000 1.2390...
+        ...
+        60000 0.0019...
     """
     if not isinstance(dataset, Dataset):
         raise DatasetError(
@@ -134,7 +142,7 @@ def export_onnx(models: Models, path: str | Path, *, dtype: str | None = None) -
         ConfigError: There is no such dtype.
         FileError: The file cannot be written.
 
-    Example:
+    Examples:
         >>> export_onnx("runs/digits", "digits.onnx")
         PosixPath('digits.onnx')
     """
@@ -175,7 +183,7 @@ def export_page(
         DatasetError: As for `evaluate`.
         FileError: The file cannot be written.
 
-    Example:
+    Examples:
         >>> export_page("runs/digits", "digits.html")
         PosixPath('digits.html')
     """
@@ -216,9 +224,10 @@ def plot_run(
         DatasetError: As for `evaluate`.
         FileError: A file cannot be written.
 
-    Example:
-        >>> [path.name for path in plot_run("runs/digits")][:2]
-        ['confusion.png', 'curves.png']
+    Examples:
+        >>> paths = plot_run("runs/digits")
+        >>> paths[0].name
+        'curves.png'
     """
     sweep = SweepFolder(run_dir)
     if sweep.exists():
@@ -248,7 +257,7 @@ def plot_curves(
         PlotError: Matplotlib is missing.
         FileError: The file cannot be written.
 
-    Example:
+    Examples:
         >>> plot_curves(["runs/digits"], "curves.png")
         PosixPath('curves.png')
     """
@@ -292,7 +301,7 @@ def sweep(
         RunError: The folder is in use or belongs to something else.
         FileError: The folder cannot be written.
 
-    Example:
+    Examples:
         >>> endings = sweep({"seed": range(2)}, TrainConfig(epochs=1), sweep_dir="s")
         >>> sorted(ending.name for ending in endings)
         ['0000', '0001']

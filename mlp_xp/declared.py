@@ -17,7 +17,7 @@ from mlp_xp.errors import MlpXpError, nearest
 
 # Whole numbers below 2**31 fit an int32, and the product of two of them, such as the
 # steps of a run, an int64.
-MOST = 2**31 - 1
+_MOST = 2**31 - 1
 # At a factor of 1 a running mean would keep its first value forever; closer to 1,
 # float32 holds few factors.
 BELOW_ONE = 0.999999
@@ -42,7 +42,7 @@ class Setting(NamedTuple):
     """What it may be instead: None, or an object that only Python has."""
     default: Any
     least: float = 0
-    most: float = MOST
+    most: float = _MOST
     choices: tuple[str, ...] = ()
     compiled_in: bool = True
     """Whether it is a constant of a compiled training step: see
@@ -148,7 +148,7 @@ def checked(setting: Setting, value: Any) -> Any:
     raise ConfigError(f"{value!r:.80} is not {wanted}", setting=name)
 
 
-def check_range(name: str, value: float, least: float = 1, most: float = MOST) -> None:
+def check_range(name: str, value: float, least: float = 1, most: float = _MOST) -> None:
     """Raise ConfigError unless a number is from `least` to `most`."""
     if not least <= value <= most:
         # A lower limit such as 1e-30 keeps digits; whoever meets it has given 0 or

@@ -26,7 +26,7 @@ class Argument(NamedTuple):
 Words = str | tuple[str | Argument, ...]
 
 
-def in_python(argument: Argument) -> str:
+def _in_python(argument: Argument) -> str:
     """Name a setting as Python code does: `task="classes"`, or `learning_rate`."""
     name, value = argument
     return (
@@ -94,22 +94,34 @@ class Fault(Exception):  # noqa: N818  (the base of warnings too)
         """Return the line with settings named as in Python: `learning_rate: -1 is out
         of range`.
         """
-        return self.worded(in_python)
+        return self.worded(_in_python)
 
 
 class MlpXpError(Fault):
-    """An error in input or usage, which ends a command with one line and this exit
-    code.
+    """An error in input or usage, which ends a command with one line and an exit code.
+
+    Examples:
+        >>> try:
+        ...     load_dataset("minst")
+        ... except MlpXpError as error:
+        ...     print(error)
+        dataset: 'minst': no such folder, file or data set (did you mean 'mnist'?); ...
     """
 
     exit_code = 2
+    """The exit code."""
     kind = "error"
     """What a command prints before the line and a colon."""
 
 
 class MlpXpWarning(Fault, UserWarning):
-    """Something that runs, but probably not as intended. Commands print it as one line
-    and continue.
+    """Something that runs, but probably not as intended.
+
+    Commands print it as one line and continue.
+
+    Examples:
+        >>> import warnings
+        >>> warnings.simplefilter("error", MlpXpWarning)
     """
 
 

@@ -20,7 +20,7 @@ INVALID_NAME = 123  # Windows' number for it
 # remove while it is open there.
 PATIENCE = 10.0
 # The answers of file systems that cannot wait for a folder, or for the disk's cache.
-CANNOT_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOTTY)
+_CANNOT_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOTTY)
 
 
 class FileError(MlpXpError):
@@ -156,7 +156,7 @@ def sync(descriptor: int) -> None:
         try:
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
         except OSError as error:
-            if error.errno not in CANNOT_SYNC:  # as of a network share
+            if error.errno not in _CANNOT_SYNC:  # as of a network share
                 raise
 
 
@@ -170,7 +170,7 @@ def sync_folder(folder: Path) -> None:
     try:
         sync(descriptor)
     except OSError as error:
-        if error.errno not in CANNOT_SYNC:
+        if error.errno not in _CANNOT_SYNC:
             raise
     finally:
         os.close(descriptor)

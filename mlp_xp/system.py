@@ -17,7 +17,7 @@ CACHE_VARIABLE = "MLP_XP_CACHE"
 GROUPS = Path("/sys/fs/cgroup")
 # Numbers of Windows: a right to open a process with, an exit code, and an error.
 QUERY_LIMITED_INFORMATION, STILL_ACTIVE, ACCESS_DENIED = 0x1000, 259, 5
-PLAIN_WORD = re.compile(r"[\w./\\:=+@~-]+")
+_PLAIN_WORD = re.compile(r"[\w./\\:=+@~-]+")
 
 
 def command_line(words: Iterable[str]) -> str:
@@ -32,7 +32,7 @@ def command_line(words: Iterable[str]) -> str:
 
 
 def _quoted_on_windows(word: str) -> str:
-    if PLAIN_WORD.fullmatch(word):
+    if _PLAIN_WORD.fullmatch(word):
         return word
     # A program halves the backslashes before a quotation mark.
     escaped = re.sub(r'(\\*)"', r'\1\1\\"', word)

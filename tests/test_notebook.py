@@ -16,7 +16,7 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import Job
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.parity import notebook
-from mlp_xp.parity.steps import start
+from mlp_xp.parity._steps import start
 
 
 class Figures(NamedTuple):

@@ -9,7 +9,7 @@ from mlp_xp.backends.failures import BackendError, import_library, line_of, no_d
 from mlp_xp.backends.library import LibraryBackend
 from mlp_xp.core.functional import Array
 
-REQUIREMENT = (
+_REQUIREMENT = (
     '"cupy-cuda12x[ctk]" (CUDA 12 driver) or "cupy-cuda13x[ctk]" (CUDA 13 driver)'
 )
 
@@ -37,7 +37,7 @@ class CupyBackend(LibraryBackend):
         Raises:
             BackendError: There is no such GPU, or it cannot be used.
         """
-        cupy = import_library("cupy", REQUIREMENT)
+        cupy = import_library("cupy", _REQUIREMENT)
         try:
             return _use_device(cupy, device)
         except BackendError:

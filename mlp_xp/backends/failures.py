@@ -10,13 +10,13 @@ from mlp_xp.errors import MlpXpError, not_installed, one_line, with_colon
 
 # Parts of the messages of XLA and PyTorch, in lower case. Other libraries have an
 # exception for it.
-OUT_OF_MEMORY = (
+_OUT_OF_MEMORY = (
     "resource_exhausted",
     "out of memory",
     "not enough memory",
     "can't allocate memory",
 )
-LONGEST_LINE = 200  # characters of a library's message that are shown
+_LONGEST_LINE = 200  # characters of a library's message that are shown
 PACKAGE = Path(__file__).parent.parent
 
 
@@ -78,7 +78,7 @@ def failure(name: str, doing: str, error: BaseException) -> BackendFailure:
     """
     said = line_of(error)
     is_memory = isinstance(error, MemoryError)
-    if is_memory or any(words in said.lower() for words in OUT_OF_MEMORY):
+    if is_memory or any(words in said.lower() for words in _OUT_OF_MEMORY):
         fault = f"out of memory: backend {name}, in {doing}: {said}"
         return BackendOutOfMemory(fault, remedy="choose smaller sizes")
     fault = f"backend {with_colon(name)} failed in {doing}{_place(error)}: {said}"
@@ -103,4 +103,4 @@ def line_of(error: BaseException) -> str:
     its beginning.
     """
     line = one_line(error)
-    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 3]}..."
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 3]}..."

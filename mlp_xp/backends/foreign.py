@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends import BACKENDS, requirements
+from mlp_xp.backends import BACKENDS, _requirements
 from mlp_xp.backends.failures import BackendError, line_of
 from mlp_xp.backends.hooks import known_hooks
 from mlp_xp.backends.library import LibraryBackend
@@ -57,7 +57,7 @@ def import_foreign(name: str, device: str | None) -> Any:
     return found
 
 
-def version_of(name: str, xp: Any) -> str:
+def _version_of(name: str, xp: Any) -> str:
     """Return the version of the package that holds a foreign namespace, which may
     itself name another's.
     """
@@ -87,7 +87,7 @@ class ForeignBackend(LibraryBackend):
     errors = (Exception, SystemExit)
 
     def __init__(self, name: str, hook: Any, xp: Any, dtype: str) -> None:
-        version = getattr(hook, "version", None) or version_of(name, xp)
+        version = getattr(hook, "version", None) or _version_of(name, xp)
         super().__init__(name, " ".join(str(version).split()), xp, None, dtype)
         self._own_to_numpy = getattr(hook, "to_numpy", None)
         self.materialise = getattr(hook, "materialise", None)
@@ -145,10 +145,10 @@ def open_foreign(name: str, found: Any, dtype: str) -> Backend:
         # A hook may have the library's functions too.
         hook = found if hasattr(found, "xp") else None
         xp = found if hook is None else hook.xp
-        fault = find_lacking(xp, dtype)
+        fault = _find_lacking(xp, dtype)
         if not fault:
             backend = ForeignBackend(name, hook, xp, dtype)
-            fault = find_fault(backend, dtype)
+            fault = _find_fault(backend, dtype)
     # a foreign object may raise anything when it is asked what it has
     except Exception as error:
         reason = f"it cannot be opened: {line_of(error)}"
@@ -158,9 +158,9 @@ def open_foreign(name: str, found: Any, dtype: str) -> Backend:
     return backend
 
 
-def find_lacking(xp: Any, dtype: str) -> str:
+def _find_lacking(xp: Any, dtype: str) -> str:
     """Say what a namespace lacks; nothing if it lacks nothing."""
-    wanted = (*requirements.FUNCTIONS, *requirements.DTYPES, dtype)
+    wanted = (*_requirements.FUNCTIONS, *_requirements.DTYPES, dtype)
     lacking = [each for each in wanted if not hasattr(xp, each)]
     if not lacking:
         return ""
@@ -168,7 +168,7 @@ def find_lacking(xp: Any, dtype: str) -> str:
     return f"it does not implement the array API standard: it lacks {names}"
 
 
-def find_fault(backend: Backend, dtype: str) -> str:
+def _find_fault(backend: Backend, dtype: str) -> str:
     """Say what is wrong with copies to a namespace and back; nothing if they are right.
 
     Large arrays are tried too, because a library may treat them in another way. Cubed

@@ -24,11 +24,11 @@ from mlp_xp.system import cache_folder
 MOST_BYTES = 2**26
 # XLA's older code for elementwise operations, not cut into parts for many compiling
 # threads.
-QUICK_TO_COMPILE = {
+_QUICK_TO_COMPILE = {
     "xla_cpu_use_fusion_emitters": False,
     "xla_cpu_parallel_codegen_split_count": 1,
 }
-Loop = Callable[..., tuple[Carry, Array]]
+_Loop = Callable[..., tuple[Carry, Array]]
 """A step or a block; see `Backend.scan` and `Backend.scan_blocks`."""
 
 
@@ -85,7 +85,7 @@ class JaxBackend(LibraryBackend):
             raise no_device("jax", device, known) from error
 
     def scan(
-        self, step: Loop, carry: Carry, xs: tuple[Array, ...]
+        self, step: _Loop, carry: Carry, xs: tuple[Array, ...]
     ) -> tuple[Carry, Array]:
         """See `Backend.scan`."""
         if _count.get() is None:
@@ -99,7 +99,7 @@ class JaxBackend(LibraryBackend):
         return self.scan_blocks(block, carry, xs, 1)
 
     def scan_blocks(
-        self, block: Loop, carry: Carry, xs: tuple[Array, ...], size: int
+        self, block: _Loop, carry: Carry, xs: tuple[Array, ...], size: int
     ) -> tuple[Carry, Array]:
         """See `Backend.scan_blocks`."""
         size = min(size, xs[0].shape[0])
@@ -109,7 +109,7 @@ class JaxBackend(LibraryBackend):
         return self._scan_some_blocks(block, carry, xs, size, count)
 
     def _scan_all_blocks(
-        self, block: Loop, carry: Carry, xs: tuple[Array, ...], size: int
+        self, block: _Loop, carry: Carry, xs: tuple[Array, ...], size: int
     ) -> tuple[Carry, Array]:
         """Take all whole blocks in one loop, which is compiled once, and then the rest."""
         jnp = self._jax.numpy
@@ -127,7 +127,7 @@ class JaxBackend(LibraryBackend):
         return carry, ys
 
     def _scan_some_blocks(
-        self, block: Loop, carry: Carry, xs: tuple[Array, ...], size: int, count: Array
+        self, block: _Loop, carry: Carry, xs: tuple[Array, ...], size: int, count: Array
     ) -> tuple[Carry, Array]:
         """Take blocks until `count` rows are taken, which is known only at run time."""
         lax, jnp = self._jax.lax, self._jax.numpy
@@ -176,7 +176,7 @@ class JaxBackend(LibraryBackend):
         compiled: Callable[..., Any] = self._jax.jit(function, donate_argnums=donate)
         if donate or self.on_gpu:
             return compiled
-        quickly = self._jax.jit(function, compiler_options=QUICK_TO_COMPILE)
+        quickly = self._jax.jit(function, compiler_options=_QUICK_TO_COMPILE)
 
         @wraps(function)
         def call(*args: Any) -> Any:

@@ -63,7 +63,7 @@ def open_backend(
         BackendError: The library or the device is not available.
         ConfigError: There is no such dtype, or the thread count is invalid.
 
-    Example:
+    Examples:
         >>> open_backend("numpy", dtype="float32")
         Backend('numpy', ..., cpu, float32)
     """

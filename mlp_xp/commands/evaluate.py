@@ -23,7 +23,7 @@ from mlp_xp.show.numbers import figure, quantity
 from mlp_xp.show.terminal import described_result
 
 HEADS = {"r2": "R²", "rmse": "RMSE", "mae": "MAE", "f1": "F1", "roc_auc": "ROC AUC"}
-PROBABLE = ("log_loss", "calibration_error")
+_PROBABLE = ("log_loss", "calibration_error")
 UNITS = ("rmse", "mae", "median_absolute_error")  # figures in the units of the labels
 
 
@@ -152,7 +152,7 @@ def show(found: Evaluated, folders: Sequence[Path], console: Console) -> None:
     )
     if said := [
         f"{name.replace('_', ' ')} {whole[name]:.4f}"
-        for name in PROBABLE
+        for name in _PROBABLE
         if name in whole
     ]:
         say(console, f"\n{', '.join(said)}")

@@ -25,7 +25,7 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.settings import RECIPES, SETTINGS, Settings, flatten
 from mlp_xp.show.console import plain_console
 
-RANGE = ".."  # between the ends of a range
+_RANGE = ".."  # between the ends of a range
 
 
 @cache
@@ -160,7 +160,7 @@ def _convert_swept(
     kind = tuple[int, ...] if setting.kind is tuple else get_args(hint)[0]
 
     def value(token: Token) -> Any:
-        if RANGE in token.value and setting.kind in (int, float, tuple):
+        if _RANGE in token.value and setting.kind in (int, float, tuple):
             return token.value
         found = convert(kind, [token.evolve(index=0)])
         return found == "true" if setting.kind is bool else found

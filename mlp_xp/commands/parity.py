@@ -32,15 +32,15 @@ from mlp_xp.errors import MlpXpError, one_line, with_colon
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.compare import Comparison, Failure, check
 from mlp_xp.parity.reproducer import write_reproducer
-from mlp_xp.parity.trace import Tracer, probe, small_runs, trace
+from mlp_xp.parity.tracing import Tracer, probe, small_runs, trace
 from mlp_xp.runs.settings import RECIPES
 from mlp_xp.show.console import plain_console, print_table, say
 from mlp_xp.system import command_line
 
 QUANTITIES = ("loss", "logits", "weights")
 COLUMNS = ("backend", "verdict", *QUANTITIES, "head-room", "version", "device")
-TRACE_COLUMNS = ("operation", "calls", "deviation in eps", "/ bound", "deviate")
-WORST_FIRST = (1, 3, 2, 0)  # exit codes
+_TRACE_COLUMNS = ("operation", "calls", "deviation in eps", "/ bound", "deviate")
+_WORST_FIRST = (1, 3, 2, 0)  # exit codes
 
 
 @with_settings(TrainConfig)
@@ -156,10 +156,10 @@ def parity(
         dataset = replace(dataset, test=Samples(inputs, labels))
     if trace:
         traces = (
-            trace_backend(config, dataset, each, steps, report_dir, all_operations)
+            _trace_backend(config, dataset, each, steps, report_dir, all_operations)
             for each in compared
         )
-        code = min(chain.from_iterable(traces), key=WORST_FIRST.index)
+        code = min(chain.from_iterable(traces), key=_WORST_FIRST.index)
     else:
         results = check(
             config, dataset, compared, steps, tolerance, with_notebook=notebook
@@ -220,7 +220,7 @@ def parity(
                     "failures": records[len(comparisons) :],
                     "mismatches": faults,
                 }
-                write_report(report_dir, comparisons, record)
+                _write_report(report_dir, comparisons, record)
         code = (
             1 if not all(each.agrees for each in comparisons) else 3 if failures else 0
         )
@@ -293,7 +293,7 @@ def cells(record: dict[str, Any]) -> Iterator[str]:
             yield value
 
 
-def write_report(
+def _write_report(
     folder: Path, comparisons: Sequence[Comparison], record: dict[str, Any]
 ) -> None:
     """Write parity.json and parity.png. Raises FileError."""
@@ -317,7 +317,7 @@ def write_report(
     save(draw_deviations(curves, tolerance=largest), folder / "parity.png")
 
 
-def trace_backend(
+def _trace_backend(
     config: TrainConfig,
     dataset: Dataset,
     backend: Backend,
@@ -383,11 +383,11 @@ def trace_backend(
         yield 1 if names else getattr(failure, "exit_code", 0)
     for title, run in traced:
         say(console, f"\n{title}")
-        print_table(TRACE_COLUMNS, rows_of(run), console)
+        print_table(_TRACE_COLUMNS, rows_of(run), console)
 
 
 def rows_of(run: Tracer) -> Iterator[tuple[str, ...]]:
-    """Yield the cells for TRACE_COLUMNS of each operation, the most frequent first."""
+    """Yield the cells for _TRACE_COLUMNS of each operation, the most frequent first."""
     for name, verdicts in sorted(run.verdicts.items(), key=lambda item: -len(item[1])):
         largest = max(each.deviation for each in verdicts)
         used = max(each.deviation / (each.bound or math.inf) for each in verdicts)

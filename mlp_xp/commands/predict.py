@@ -27,7 +27,7 @@ from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.show.console import plain_console, print_csv, say
 from mlp_xp.show.presentation import presentation_of
 
-SHADES = " .:-=+*#%@"
+_SHADES = " .:-=+*#%@"
 
 
 def predict(
@@ -63,7 +63,7 @@ def predict(
             an id; separate several with commas.
     """
     only_one(show=show, json=json, csv=csv)
-    runs, files = split_arguments(run_dir, pictures)
+    runs, files = _split_arguments(run_dir, pictures)
     predicted = api.predict(runs, files, backend=backend, device=device)
     folders = [Path(model.source) for model in predicted.models]
     warn_of_unfinished(folders)
@@ -72,22 +72,22 @@ def predict(
     if keep and not (is_table and csv):
         raise MlpXpError("is for a table and --csv; leave it out", setting="keep")
     if csv:
-        kept = kept_columns(files[0], keep) if keep else []
-        print_csv(csv_rows(predicted, kept))
+        kept = _kept_columns(files[0], keep) if keep else []
+        print_csv(_csv_rows(predicted, kept))
     elif json:
         is_ensemble = len(runs) > 1 or SweepFolder(run_dir).exists()
-        for record in json_records(predicted, folders if is_ensemble else []):
+        for record in _json_records(predicted, folders if is_ensemble else []):
             print(dumps(record))
     else:
-        print_text(predicted, show=show)
+        _print_text(predicted, show=show)
     return end_with(predicted.pictures.faults if predicted.pictures else ())
 
 
-def split_arguments(
+def _split_arguments(
     run_dir: Path, others: tuple[Path, ...]
 ) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Separate the folders of runs, which come first, from pictures or a table."""
-    more = tuple(itertools.takewhile(is_run_or_sweep, others))
+    more = tuple(itertools.takewhile(_is_run_or_sweep, others))
     files = others[len(more) :]
     if not files:
         raise MlpXpError(
@@ -97,12 +97,12 @@ def split_arguments(
     return (run_dir, *more), files
 
 
-def is_run_or_sweep(path: Path) -> bool:
+def _is_run_or_sweep(path: Path) -> bool:
     """Return whether a folder has a run or a sweep."""
     return RunFolder(path).exists() or SweepFolder(path).exists()
 
 
-def kept_columns(table: Path, keep: str) -> list[list[Any]]:
+def _kept_columns(table: Path, keep: str) -> list[list[Any]]:
     """Return columns of a table as text, each with its name first."""
     columns = []
     with open_table(table) as found:
@@ -115,10 +115,10 @@ def kept_columns(table: Path, keep: str) -> list[list[Any]]:
     return columns
 
 
-def csv_rows(predicted: Predicted, kept: list[list[Any]]) -> Iterator[tuple[Any, ...]]:
+def _csv_rows(predicted: Predicted, kept: list[list[Any]]) -> Iterator[tuple[Any, ...]]:
     """Return the header and one line per picture or row."""
     signature = predicted.models[0].signature
-    columns: list[list[Any]] = [[kind_of(predicted), *names_of(predicted)], *kept]
+    columns: list[list[Any]] = [[kind_of(predicted), *_names_of(predicted)], *kept]
     if presentation_of(signature.task).has_class_column:
         columns.append(["class", *predicted.values.tolist()])
     for name, outputs in zip(signature.outputs, predicted.outputs.T, strict=True):
@@ -126,7 +126,9 @@ def csv_rows(predicted: Predicted, kept: list[list[Any]]) -> Iterator[tuple[Any,
     return zip(*columns, strict=True)
 
 
-def json_records(predicted: Predicted, members: list[Path]) -> Iterator[dict[str, Any]]:
+def _json_records(
+    predicted: Predicted, members: list[Path]
+) -> Iterator[dict[str, Any]]:
     """Yield one record per picture or row.
 
     Args:
@@ -135,7 +137,7 @@ def json_records(predicted: Predicted, members: list[Path]) -> Iterator[dict[str
     """
     signature, kind = predicted.models[0].signature, kind_of(predicted)
     as_record = presentation_of(signature.task).record
-    for i, name in enumerate(names_of(predicted)):
+    for i, name in enumerate(_names_of(predicted)):
         record = {kind: name, **as_record(signature.outputs, predicted.outputs[i])}
         if members:
             record["runs"] = [
@@ -145,7 +147,7 @@ def json_records(predicted: Predicted, members: list[Path]) -> Iterator[dict[str
         yield record
 
 
-def print_text(predicted: Predicted, *, show: bool) -> None:
+def _print_text(predicted: Predicted, *, show: bool) -> None:
     """Print one line per picture or row, with `show` below the picture."""
     signature, kind = predicted.models[0].signature, kind_of(predicted)
     answer = presentation_of(signature.task).answer
@@ -158,7 +160,7 @@ def print_text(predicted: Predicted, *, show: bool) -> None:
             f"pictures as the network sees them, {rows} x {columns} pixels, from 0, a "
             "space, to 255, @:",
         )
-    for i, name in enumerate(names_of(predicted)):
+    for i, name in enumerate(_names_of(predicted)):
         if images is not None:
             say(console, drawing(images[i]))
         label = f"row {name}" if kind == "row" else name
@@ -170,7 +172,7 @@ def kind_of(predicted: Predicted) -> str:
     return "row" if predicted.pictures is None else "picture"
 
 
-def names_of(predicted: Predicted) -> list[Any]:
+def _names_of(predicted: Predicted) -> list[Any]:
     """Return the paths of the pictures, or the numbers of the rows from 1."""
     if predicted.pictures is None:
         return list(range(1, len(predicted.outputs) + 1))
@@ -187,7 +189,7 @@ def drawing(image: np.ndarray) -> str:
     if image.ndim == 3:
         grey = image.mean(axis=2).astype(int)
     lines = []
-    for row in grey * (len(SHADES) - 1) // 255:
-        line = "".join(SHADES[shade] * 2 for shade in row)
+    for row in grey * (len(_SHADES) - 1) // 255:
+        line = "".join(_SHADES[shade] * 2 for shade in row)
         lines.append(line.rstrip())
     return "\n".join(lines)

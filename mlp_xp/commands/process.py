@@ -23,15 +23,16 @@ from mlp_xp.system import WINDOWS, command_line, is_closed_pipe, python
 
 BROKEN_PIPE = 128 + 13  # the exit code of a program that SIGPIPE ends
 # Modules that only some commands need, and what to install for each.
-EXTRAS = {each: each for each in ("scipy", "pyarrow", "optuna")}
-EXTRAS |= {"joblib": "joblib psutil", "pooch": "pooch[progress]"}
-EXTRAS |= {"PIL": "pillow", "distributed": "dask[distributed]", "ray": "ray[client]"}
+_EXTRAS = {each: each for each in ("scipy", "pyarrow", "optuna")}
+_EXTRAS |= {"joblib": "joblib psutil", "pooch": "pooch[progress]"}
+_EXTRAS |= {"PIL": "pillow", "distributed": "dask[distributed]", "ray": "ray[client]"}
 
 
 def run_command(main: Callable[[], int | None]) -> None:
     r"""Run a command's main function and exit with the code that it returns, or 0 for None.
 
-    An error that a user or the machine caused is printed as one line and gives its own exit code: see `fault_of`. Every
+    An error that a user or the machine caused is printed as one line and gives its own
+    exit code: see `_fault_of`. Every
     other exception is a bug and keeps its traceback. With --debug, the traceback of each is printed first.
 
     If the reader of the output or of the errors has closed the pipe, as `head` does, the code is 141 and nothing more
@@ -52,7 +53,7 @@ def run_command(main: Callable[[], int | None]) -> None:
                 code = main() or 0
             sys.stdout.flush()
         except (Exception, KeyboardInterrupt) as error:
-            fault = fault_of(error)
+            fault = _fault_of(error)
             if fault is None:
                 raise
             if "--debug" in sys.argv:
@@ -80,7 +81,7 @@ def encoding_of(stream: TextIO) -> str:
     )
 
 
-def fault_of(error: BaseException) -> MlpXpError | None:
+def _fault_of(error: BaseException) -> MlpXpError | None:
     """Return what to say about an exception; None for a bug and for a closed pipe."""
     match error:
         case MlpXpError():
@@ -93,7 +94,7 @@ def fault_of(error: BaseException) -> MlpXpError | None:
                 else name
             )
             return MlpXpError(
-                f"{name} {not_installed(EXTRAS.get(name.partition('.')[0], own))}"
+                f"{name} {not_installed(_EXTRAS.get(name.partition('.')[0], own))}"
             )
         case KeyboardInterrupt():
             return ended("interrupted", 130, kind="")

@@ -34,7 +34,7 @@ from mlp_xp.show.numbers import figure
 from mlp_xp.sweeps.summary import Group, Summary, as_csv, as_json, summarise
 from mlp_xp.system import command_line
 
-DEFAULT = Path("runs")
+_DEFAULT = Path("runs")
 HEADS = {"name": "run"} | {name: each.head for name, each in FIGURES.items()}
 
 
@@ -68,7 +68,7 @@ def runs(
     only_one(summary=summary, sort=sort)
     column = check_column(sort, "sort") if sort else ""
     select_rows([], where)  # a wrong condition is found before any run is read
-    found = find_runs(folders or (DEFAULT,))
+    found = find_runs(folders or (_DEFAULT,))
     faults = [row.reason for row in found if row.state == UNREADABLE]
     rows, console = select_rows(found, where), plain_console()
     rows = sort_rows(rows, column) if column else rows
@@ -80,17 +80,17 @@ def runs(
             )
         )
     elif csv:
-        print(as_csv(whole), end="") if whole else print_csv(csv_lines(rows))
+        print(as_csv(whole), end="") if whole else print_csv(_csv_lines(rows))
     elif not (whole.groups if whole else rows):
         say(console, "no runs")
     elif whole:
         show_summary(whole, console)
     else:
-        show_runs(rows, console)
+        _show_runs(rows, console)
     return end_with(faults)
 
 
-def csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
+def _csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
     """Yield the lines of a table as CSV: a header, then one for each run, its numbers
     in full precision.
     """
@@ -106,7 +106,7 @@ def csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
         ]
 
 
-def show_runs(rows: Sequence[Row], console: Console) -> None:
+def _show_runs(rows: Sequence[Row], console: Console) -> None:
     """Print runs as a table, with the most important columns first: those that do not
     fit are left out.
     """

@@ -81,7 +81,7 @@ def show(plan: Plan) -> int:
                 said = f"{done} of {plan.total} done, {states[FAILED]} failed"
                 bar.update(task, completed=done, description=said)
                 if not ending.earlier:
-                    stop.say(header + member_line(ending))
+                    stop.say(header + _member_line(ending))
                     header = ""
     if stop:
         raise stop.error_at(
@@ -124,7 +124,7 @@ def describe(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def member_line(ending: Ending) -> str:
+def _member_line(ending: Ending) -> str:
     """Format how a member has ended as a row under the header. Its score is that on
     held-out samples.
     """

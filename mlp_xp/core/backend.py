@@ -27,6 +27,12 @@ class Backend(ABC):
 
     Backends are compared and hashed by identity, because their contents need not be
     hashable: CuPy's devices are not.
+
+    Examples:
+        >>> backend = open_backend("numpy", dtype="float32")
+        >>> x = backend.asarray(np.ones(2), backend.dtype)
+        >>> backend.xp.exp(x).dtype
+        dtype('float32')
     """
 
     name: str

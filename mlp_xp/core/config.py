@@ -20,11 +20,22 @@ from mlp_xp.errors import Argument, Words
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What is trained and how. The defaults are the notebook's.
+    """The settings of training. The defaults are the notebook's.
 
-    Raises ConfigError for a value of the wrong type or out of range, so that no invalid
-    configuration exists. An activation may also be an `Activation`, a pair of functions
-    of your own, which a run folder cannot store.
+    An activation may also be an `Activation`, a pair of functions of your own, which a
+    run folder cannot store.
+
+    Raises:
+        ConfigError: A value has the wrong type or is out of range, so that no invalid
+            configuration exists.
+
+    Examples:
+        >>> TrainConfig(hidden=(256, 128), activation="relu").epochs
+        5
+        >>> TrainConfig(batch_size=0)
+        Traceback (most recent call last):
+        ...
+        mlp_xp.declared.ConfigError: batch_size: 0 is out of range; it must be at least 1
 
     A field is declared with its default and other facts, which `declared.Setting`
     explains. A number is at least 0 unless `least` says otherwise. `compiled_in=False`

@@ -47,11 +47,11 @@ from mlp_xp.declared import ConfigError
 
 # adds 1 to the second word of Philox's key, where dropout has 0. The first word is the
 # seed
-STREAM = 2**64
+_STREAM = 2**64
 PER_COUNT = 32  # random bytes that one value of its counter gives
-BEYOND = 3  # points of the grid beyond each edge
+_BEYOND = 3  # points of the grid beyond each edge
 MEAN, DEVIATION = 127.5, ((256**2 - 1) / 12) ** 0.5  # of a uniform byte
-ANGLE_BYTES = 16  # for the four numbers of an image's matrix, of 32 bits each
+_ANGLE_BYTES = 16  # for the four numbers of an image's matrix, of 32 bits each
 
 
 def check_deformable(config: TrainConfig, signature: Signature) -> None:
@@ -91,10 +91,10 @@ def draw_deformations(
     points = [
         len(smoothing(size, config.deform_smoothness)) for size in reversed(shape)
     ]
-    size = ANGLE_BYTES + 2 * points[0] * points[1]
+    size = _ANGLE_BYTES + 2 * points[0] * points[1]
     # Each step has as many values of the counter as a full batch needs.
     counts = -(-config.batch_size * size // PER_COUNT)
-    random = np.random.Philox(key=config.seed + STREAM, counter=first_step * counts)
+    random = np.random.Philox(key=config.seed + _STREAM, counter=first_step * counts)
     drawn = (
         random.random_raw(steps * counts * PER_COUNT // 8)
         .astype("<u8", copy=False)
@@ -104,8 +104,8 @@ def draw_deformations(
         steps, batch_size, size
     )
     # in [-1, 1)
-    numbers = np.ascontiguousarray(drawn[..., :ANGLE_BYTES]).view("<u4") / 2.0**31 - 1
-    noise = np.ascontiguousarray(drawn[..., ANGLE_BYTES:]).reshape(
+    numbers = np.ascontiguousarray(drawn[..., :_ANGLE_BYTES]).view("<u4") / 2.0**31 - 1
+    noise = np.ascontiguousarray(drawn[..., _ANGLE_BYTES:]).reshape(
         steps, batch_size, 2, *points
     )
     return noise, (matrices(config, numbers) - np.eye(2)).astype(dtype)
@@ -138,7 +138,7 @@ def smoothing(size: int, deviation: float) -> np.ndarray:
     with columns of unit norm.
     """
     step = max(1.0, deviation)  # a grid finer than pixels would be of no use
-    points = step * np.arange(-BEYOND, np.ceil((size - 1) / step) + BEYOND + 1)
+    points = step * np.arange(-_BEYOND, np.ceil((size - 1) / step) + _BEYOND + 1)
     g = np.exp(-0.5 * ((np.arange(size) - points[:, None]) / deviation) ** 2)
     return g / np.linalg.norm(g, axis=0)
 

@@ -110,7 +110,16 @@ def identity_derivative(y: Array, /, *, xp: Any) -> Array:
 
 
 class Activation(NamedTuple):
-    """An activation function and its derivative."""
+    """An activation function and its derivative.
+
+    Examples:
+        >>> def cube(z, /, *, xp):
+        ...     return z**3, z
+        >>> def cube_derivative(z, /, *, xp):
+        ...     return 3 * z * z
+        >>> TrainConfig(activation=Activation(cube, cube_derivative)).hidden
+        (64,)
+    """
 
     function: Callable[..., tuple[Array, Any]]
     """`function(z, xp=)`: its value y, and `saved`, any arrays."""

@@ -20,7 +20,7 @@ from mlp_xp.core.signature import Signature
 from mlp_xp.core.step import State
 from mlp_xp.errors import DatasetError
 
-WARM_UP_SAMPLE = 1  # the second, counted from 0
+_WARM_UP_SAMPLE = 1  # the second, counted from 0
 WARM_UP_EPOCH = -1  # the number that stands for the warm-up, which comes before epoch 0
 
 
@@ -111,8 +111,8 @@ class Job:
         for _ in range(self.config.warm_up_steps):
             yield (
                 WARM_UP_EPOCH,
-                Chunk(WARM_UP_SAMPLE, 1, 1),
-                np.array([[order[WARM_UP_SAMPLE]]]),
+                Chunk(_WARM_UP_SAMPLE, 1, 1),
+                np.array([[order[_WARM_UP_SAMPLE]]]),
             )
         for epoch in range(self.config.epochs):
             # As the notebook does: an epoch shuffles the order that the last one left.

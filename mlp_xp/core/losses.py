@@ -30,7 +30,7 @@ from mlp_xp.core.functional import Array
 MANY = 64  # with this many samples or more, softmax is faster on the transposed array
 
 
-def by_output(x: Array, /, *, xp: Any) -> Array:
+def _by_output(x: Array, /, *, xp: Any) -> Array:
     """Return outputs (..., n) as (n, samples), because NumPy sums a few long rows
     faster than many short ones.
     """
@@ -48,7 +48,7 @@ def softmax(x: Array, /, *, xp: Any) -> Array:
     """
     # the standard: None if not yet known
     if len(x.shape) == 2 and (x.shape[0] or 0) >= MANY:
-        z = by_output(x, xp=xp)
+        z = _by_output(x, xp=xp)
         e = xp.exp(z - xp.max(z, axis=0))
         e /= xp.sum(e, axis=0)
         return e.T
@@ -73,7 +73,7 @@ def cross_entropy(logits: Array, targets: Array, /, *, xp: Any) -> Array:
     probabilities, because t log p is infinite or NaN once a probability underflows to
     0.
     """
-    z, t = by_output(logits, xp=xp), by_output(targets, xp=xp)
+    z, t = _by_output(logits, xp=xp), _by_output(targets, xp=xp)
     z = z - xp.max(z, axis=0)
     return xp.reshape(
         xp.log(xp.sum(xp.exp(z), axis=0)) - xp.sum(t * z, axis=0), logits.shape[:-1]

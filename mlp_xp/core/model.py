@@ -27,7 +27,7 @@ class Model:
     `mlp_xp.train` gives it in its reports, and `mlp_xp.load_run` reads it from the
     folder of a run.
 
-    Example:
+    Examples:
         >>> model = load_run("runs/digits")
         >>> model.predict(images[:3])
         array(['7', '2', '1'], dtype='<U1')
@@ -102,7 +102,7 @@ class Model:
             MlpXpError: The outputs are not finite.
             BackendError: The library of X cannot be used.
 
-        Example:
+        Examples:
             >>> load_run("runs/digits").predict(images[:3])
             array(['7', '2', '1'], dtype='<U1')
         """
@@ -123,7 +123,7 @@ class Model:
         Raises:
             MlpXpError: The network predicts numbers; or as for `predict`.
 
-        Example:
+        Examples:
             >>> load_run("runs/digits").predict_proba(images[:3]).shape
             (3, 10)
         """

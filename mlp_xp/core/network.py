@@ -49,7 +49,7 @@ class Layer(NamedTuple):
 
 
 Network = tuple[Layer, ...]
-Tape = list[tuple[Array, Any]]
+_Tape = list[tuple[Array, Any]]
 """(a_l, saved) for each layer: its input, (B, n_l), and what the activation that made
 it returned as `saved`; None for the first layer.
 """
@@ -104,7 +104,7 @@ def affine(layer: Layer, a: Array, /) -> Array:
 
 def forward_from(
     z: Array, above: Sequence[Layer], activations: Sequence[Activation], /, *, xp: Any
-) -> tuple[Array, Tape]:
+) -> tuple[Array, _Tape]:
     """Return the logits and the tape of the layers above the first, given its z_0, (B,
     n_1).
     """
@@ -118,7 +118,7 @@ def forward_from(
 
 def forward(
     network: Sequence[Layer], x: Array, activations: Sequence[Activation], /, *, xp: Any
-) -> tuple[Array, Tape]:
+) -> tuple[Array, _Tape]:
     """Return the logits (B, n_L) for inputs x (B, n_0), and the tape. activations: one
     for each hidden layer.
     """
@@ -128,7 +128,7 @@ def forward(
 
 def backward(
     network: Sequence[Layer],
-    tape: Tape,
+    tape: _Tape,
     error: Array,
     activations: Sequence[Activation],
     /,

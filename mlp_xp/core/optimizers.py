@@ -20,7 +20,7 @@ Slots = tuple[Layer, ...]
 """What an optimiser keeps for a layer, one `Layer` per slot: (), (velocity,) or (m, v),
 each with weights and bias.
 """
-Changed = tuple[Array, Sequence[Array]]
+_Changed = tuple[Array, Sequence[Array]]
 
 
 class Rates(NamedTuple):
@@ -56,7 +56,7 @@ def sgd(
     /,
     *,
     xp: Any,
-) -> Changed:
+) -> _Changed:
     """Gradient descent: w - g, where g has the learning rate in it, by rates.error."""
     w -= g
     return w, slots
@@ -71,7 +71,7 @@ def momentum(
     /,
     *,
     xp: Any,
-) -> Changed:
+) -> _Changed:
     """Gradient descent with momentum m: v = m v + g, then w - rate v; with Nesterov's
     variant, w - rate (g + m v).
 
@@ -93,7 +93,7 @@ def adam(
     /,
     *,
     xp: Any,
-) -> Changed:
+) -> _Changed:
     """Adam (Kingma and Ba, 2015, algorithm 1): w - rate m / (sqrt(v) + epsilon), with
     moments m and v of the gradient.
 
@@ -143,7 +143,7 @@ def adam_rates(rate: np.ndarray, t: np.ndarray, settings: Any) -> tuple[Any, ...
 class Optimizer(NamedTuple):
     """An optimiser: how it changes an array, and at which rates."""
 
-    change: Callable[..., Changed]
+    change: Callable[..., _Changed]
     own_rates: Callable[[np.ndarray, np.ndarray, Any], tuple[Any, ...]]
     """`own_rates(rate, t, settings)`: error, step_size and epsilon of steps t, counted
     from 1, with these learning rates; arrays (n,), or a number for all steps.
@@ -179,7 +179,7 @@ class Optimizer(NamedTuple):
 
         def changed(
             w: Array, g: Array, slots: Sequence[Array], rates: Rates, *, decays: bool
-        ) -> Changed:
+        ) -> _Changed:
             if decays and self.decoupled:
                 w *= 1 - rates.decay
             elif decays:

@@ -92,13 +92,13 @@ class Signature:
     A data set has a signature, and each network that is trained on the data set keeps
     it. All arrays in it are on the host.
 
-    Example:
+    Examples:
         >>> digits = load_dataset("mnist").signature
         >>> digits
         Signature(images of 28 x 28, 10 classes)
         >>> digits.outputs
         ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
-        >>> letters = replace(digits, outputs=tuple("abcdefghij"), form="pictures")
+        >>> letters = Signature((28, 28), tuple("abcdefghij"))
         >>> digits.difference(letters, together=True)
         'classes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, not a, b, c, d, e, f, g, h, i, j'
     """

@@ -26,6 +26,11 @@ class DivergenceError(MlpXpError):
 class Report(NamedTuple):
     """Figures about the run right after one step.
 
+    Examples:
+        >>> *_, last = train(TrainConfig(epochs=1), dataset, open_backend())
+        >>> last.epoch, last.sample, last.test.accuracy
+        (0, 60000, 0.8891)
+
     The closing report is about the last step too; but if samples are held out, its
     model and the results on the test set and the held-out samples are those of the best
     network.

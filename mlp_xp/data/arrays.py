@@ -25,9 +25,7 @@ from mlp_xp.core.signature import (
     described,
 )
 from mlp_xp.core.task import Units
-from mlp_xp.data.columns import Column, Columns
-from mlp_xp.data.frames import table_of, take_labels
-from mlp_xp.data.labels import (
+from mlp_xp.data._labels import (
     SHOWN,
     Labels,
     Meaning,
@@ -35,16 +33,18 @@ from mlp_xp.data.labels import (
     meaning_of,
     read_labels,
 )
+from mlp_xp.data._splitting import hold_out, split_as
+from mlp_xp.data._weights import balanced_weights, read_weights
+from mlp_xp.data.columns import Column, Columns
+from mlp_xp.data.frames import table_of, take_labels
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.samples import Part, RawSamples
-from mlp_xp.data.splitting import hold_out, split_as
 from mlp_xp.data.table import Table
-from mlp_xp.data.weights import balanced_weights, read_weights
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, some
 
-PIECE = 4096  # rows that are added up together, so that no copy of all of them is made
+_PIECE = 4096  # rows that are added up together, so that no copy of all of them is made
 # the largest distance of neighbouring numbers of a dtype, in standard deviations
-COARSE = 1e-3
+_COARSE = 1e-3
 
 
 def from_arrays(
@@ -66,47 +66,61 @@ def from_arrays(
     """Make a data set of features X and labels y.
 
     Both may be NumPy arrays, lists, data frames of pandas, polars or pyarrow, or arrays
-    on the backend's device. Bytes in arrays stay bytes on the device; everything else
-    becomes the backend's floats.
+    on the backend's device. Bytes in arrays stay bytes on the device. Everything else
+    becomes the backend's floats. Columns of data frames are found by their names, and
+    rows of X and y belong together by their position.
 
-    X: integers or floats, (n, features) or (n, rows, columns[, channels]); or a data
-    frame of numbers, text, dates and gaps, which become features as
-    `data.columns.Columns` describes, fitted to all rows but the test set. y: integers
-    or strings (n,) for classes; integers 0 and 1 (n, labels) for several labels at
-    once; floats (n,) or (n, outputs) for regression; or a data frame or a column of
-    one. task: "classes", "labels" or "regression", if it is another one than y looks
-    like. Many whole numbers, such as prices, and few with a decimal point may be
-    either, and need it.
+    Gives an MlpXpWarning for columns to standardise whose values are equal, or differ
+    in digits that the backend's dtype rounds away.
 
-    test: the test set as (X, y); or the share of the samples, above 0 and below 1, that
-    a shuffle with `seed` selects for it; None for no test set. Columns of data frames
-    are found by their names; rows of X and y belong together by their position.
-    stratify: select this share of each class; a class with two samples or more is in
-    both parts, and a single sample is trained on.
+    Args:
+        X: Integers or floats, (n, features) or (n, rows, columns[, channels]). Or a
+            data frame of numbers, text, dates and gaps, which become features as
+            `data.columns.Columns` describes, fitted to all rows but the test set.
+        y: Integers or strings (n,) for classes; integers 0 and 1 (n, labels) for
+            several labels at once; floats (n,) or (n, outputs) for regression. Or a
+            data frame, or a column of one.
+        test: The test set as (X, y). Or the share of the samples, above 0 and below 1,
+            that a shuffle with `seed` selects for it. None for no test set.
+        backend: Where the arrays are; by default NumPy in float64.
+        task: "classes", "labels" or "regression", if it is not the one that y looks
+            like. Many whole numbers, such as prices, and few with a decimal point may
+            be either, and need it.
+        class_names: The names of the classes 0, 1, ... If y has strings, or all names
+            are numbers, the values in y in the order of the classes. For labels and
+            numbers, a name for each column. By default the distinct values in y,
+            sorted, or the columns of y.
+        standardize: Whether to subtract each feature's mean over the training set and
+            divide by its standard deviation. By default all features are, except
+            images of bytes, which are divided by 255.
+        seed: The seed of the shuffle that selects the test set.
+        feature_names: Names for the columns of an array X, or the columns of a data
+            frame to use.
+        scale_targets: For regression, whether to train on standardised numbers too.
+            Labels, predictions and errors stay in their own units. Only the loss is in
+            units of the standard deviations.
+        stratify: Whether to select this share of each class for the test set. A class
+            with two samples or more is in both parts, and a single sample is trained
+            on.
+        sample_weight: Weights of the rows of X, at least 0, (n,). In training, a
+            sample's gradient and loss are multiplied by its weight, divided by the mean
+            weight. Results on test and held-out samples, and the standardisation, are
+            not weighted.
+        class_weight: "balanced" for weights that make all classes count the same. They
+            are multiplied by `sample_weight`.
 
-    class_names: the names of the classes 0, 1, ...; or, if y has strings, or all names
-    are numbers, the values in y in the order of the classes; for labels and numbers, a
-    name for each column. By default the distinct values in y, sorted, or the columns of
-    y. feature_names: names for the columns of an array X, or which columns of a data
-    frame to use. backend: by default NumPy in float64.
+    Returns:
+        The data set.
 
-    standardize: whether to subtract each feature's mean over the training set and
-    divide by its standard deviation. By default all features are, except images of
-    bytes, which are divided by 255. False: the features as they are. scale_targets: for
-    regression, train on standardised numbers too. Labels, predictions and errors stay
-    in their own units; only the loss is in units of the standard deviations.
+    Raises:
+        DatasetError: A value is NaN or infinite, arrays do not fit together, a weight
+            is negative, or there is a single class. The error names the row and column.
+        ConfigError: The task or class_weight is unknown, or the seed is out of range.
 
-    sample_weight: weights of the rows of X, at least 0, (n,). class_weight: "balanced",
-    for weights that make all classes count the same; both are multiplied. In training,
-    a sample's gradient and loss are multiplied by its weight, divided by the mean
-    weight. Results on test and held-out samples, and the standardisation, are not
-    weighted.
-
-    Raises DatasetError, which names the row and column, for a value that is NaN or
-    infinite, for arrays that do not fit together, for a negative weight, and for a
-    single class; ConfigError for an unknown task or class_weight, or a seed out of
-    range. Gives an MlpXpWarning for columns to standardise whose values are equal, or
-    differ in digits that the backend's dtype rounds away.
+    Examples:
+        >>> X = np.random.default_rng(0).normal(size=(100, 4))
+        >>> from_arrays(X, X[:, 0] > 0, test=0.2)
+        Dataset('unnamed', 80 training and 20 test samples of 4 features, 2 classes)
     """
     names = () if feature_names is None else tuple(map(str, feature_names))
     table, (labels, label_names) = table_of(X, "X", names or None), take_labels("y", y)
@@ -293,7 +307,7 @@ def _fit(
     """Return the mean and the standard deviation of the columns of X or y in a dtype; 1
     for a deviation of 0.
     """
-    mean, deviation = fit_scaling(values, dtype, exact=what == "y")
+    mean, deviation = _fit_scaling(values, dtype, exact=what == "y")
     file, setting = samples.train.file, None if samples.train.file else what
     warn_if_rounded(mean, deviation, dtype, names, file=file, setting=setting)
     deviation = np.where(deviation, deviation, 1.0)
@@ -317,7 +331,7 @@ def warn_if_rounded(
         names: The names of the columns; None if they have none.
         place: Where they are, as the arguments of an `MlpXpWarning`.
     """
-    lost = np.abs(mean) * np.finfo(dtype).eps >= COARSE * deviation
+    lost = np.abs(mean) * np.finfo(dtype).eps >= _COARSE * deviation
     if lost.any():
         columns = [names[i] if names else i for i in np.flatnonzero(lost).tolist()]
         fault = f"columns {some(columns, SHOWN)}: the values are equal, or differ in digits that {dtype} rounds away"
@@ -329,7 +343,7 @@ def warn_if_rounded(
         warnings.warn(warning, stacklevel=5)
 
 
-def fit_scaling(
+def _fit_scaling(
     values: np.ndarray, dtype: str, *, exact: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean and the standard deviation of each column, float64 (columns,)
@@ -341,7 +355,7 @@ def fit_scaling(
     """
     rows = len(values)
     columns = values.reshape(rows, -1)
-    piece, dtype = (rows, "float64") if exact else (PIECE, dtype)
+    piece, dtype = (rows, "float64") if exact else (_PIECE, dtype)
     least, most = (
         columns.min(axis=0).astype(np.float64),
         columns.max(axis=0).astype(np.float64),

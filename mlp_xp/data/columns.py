@@ -29,12 +29,12 @@ from mlp_xp.errors import (
 )
 
 MOSTLY = 0.9  # text is one of numbers, or of dates, if this share of its values is
-UNLIKE = 0.9  # text is not used if this share of its values are different ones
+_UNLIKE = 0.9  # text is not used if this share of its values are different ones
 # a category has a feature from this share of the rows on; so many categories have one
 FREQUENT, MOST_LEVELS = 0.01, 30
-FEW = 20  # in fewer rows, whole numbers differ by chance
+_FEW = 20  # in fewer rows, whole numbers differ by chance
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-DAY_FIRST = re.compile(r"^(\d\d)\.(\d\d)\.(\d{4})$")
+_DAY_FIRST = re.compile(r"^(\d\d)\.(\d\d)\.(\d{4})$")
 
 
 class Column(NamedTuple):
@@ -89,7 +89,7 @@ class Column(NamedTuple):
         values: (n,), numbers with NaN for a gap; or, for a category, the place of each
         value, from `places`. An array holds numbers, or booleans for 1 and 0.
         """
-        if self.kind not in READERS:
+        if self.kind not in _READERS:
             return [values[:, None] == xp.arange(len(self.feature_names))]
         gaps = xp.isnan(values)
         filled = values if self.fill is None else xp.where(gaps, self.fill, values)
@@ -182,7 +182,7 @@ class Columns:
                 name
                 for why, names in remarks.items()
                 for name in names
-                if why != LIKE_NUMBERS
+                if why != _LIKE_NUMBERS
             )
             remedy: Words = (
                 ("to leave columns out, give ", Argument("exclude", useless))
@@ -224,7 +224,7 @@ class Columns:
             list[str](),
         )
         for column, values in zip(self.columns, table.columns, strict=True):
-            if column.kind in READERS:
+            if column.kind in _READERS:
                 found = _numbers(column.kind, values)
                 wrong += [
                     (column, row, values.item(row))
@@ -259,11 +259,11 @@ class Columns:
 
 
 DIFFERS = "columns whose values all differ, as row numbers do"
-UNUSED = "columns that are empty, or text without a frequent value, which are not used"
-LIKE_NUMBERS = "columns of text that look like numbers or dates, which are written as 12, 3.5, 2020-01-16 or NA"
+_UNUSED = "columns that are empty, or text without a frequent value, which are not used"
+_LIKE_NUMBERS = "columns of text that look like numbers or dates, which are written as 12, 3.5, 2020-01-16 or NA"
 
 
-def as_number(text: str) -> float:
+def _as_number(text: str) -> float:
     """Return the number that a text is, or else infinity; true is 1, and false 0."""
     number = number_of(FLAGS.get(text.lower(), text))
     return np.inf if np.isnan(number) else number
@@ -274,7 +274,7 @@ def as_days(text: str) -> float:
     infinity for other text.
     """
     try:
-        moment = datetime.fromisoformat(DAY_FIRST.sub(r"\3-\2-\1", text))
+        moment = datetime.fromisoformat(_DAY_FIRST.sub(r"\3-\2-\1", text))
     except ValueError:
         return np.inf
     return (
@@ -282,7 +282,7 @@ def as_days(text: str) -> float:
     ) / timedelta(days=1)
 
 
-READERS: dict[str, Callable[[str], float]] = {"number": as_number, "date": as_days}
+_READERS: dict[str, Callable[[str], float]] = {"number": _as_number, "date": as_days}
 
 
 def _numbers(kind: str, values: np.ndarray) -> np.ndarray:
@@ -292,7 +292,7 @@ def _numbers(kind: str, values: np.ndarray) -> np.ndarray:
     if values.dtype == TEXT:
         texts = values.tolist()
         numbers = {
-            text: np.nan if text.lower() in MISSING else READERS[kind](text)
+            text: np.nan if text.lower() in MISSING else _READERS[kind](text)
             for text in {*texts}
         }
         return np.array([numbers[text] for text in texts])
@@ -316,7 +316,7 @@ def _fit(name: str, values: np.ndarray) -> tuple[Column, str]:
     """Return how a column of the training rows becomes features, and a remark to warn
     with, or "".
     """
-    for kind in READERS:
+    for kind in _READERS:
         numbers = _numbers(kind, values)
         gaps, finite = np.isnan(numbers), numbers[np.isfinite(numbers)]
         if not gaps.all() and (
@@ -325,7 +325,7 @@ def _fit(name: str, values: np.ndarray) -> tuple[Column, str]:
             whole = kind == "number" and bool((finite % 1 == 0).all())
             remark = (
                 DIFFERS
-                if whole and FEW <= len(finite) == len(np.unique(finite))
+                if whole and _FEW <= len(finite) == len(np.unique(finite))
                 else ""
             )
             return Column(
@@ -337,13 +337,13 @@ def _fit(name: str, values: np.ndarray) -> tuple[Column, str]:
     counts = Counter(_texts(values))
     has_gaps = counts.pop("", 0) > 0
     if not counts:
-        return Column(name, "category"), UNUSED
+        return Column(name, "category"), _UNUSED
     frequent = sorted(
         (-n, text) for text, n in counts.items() if n >= max(2, FREQUENT * len(values))
     )[:MOST_LEVELS]
     levels = (
         tuple(sorted(text for _, text in frequent))
-        if len(counts) < UNLIKE * counts.total()
+        if len(counts) < _UNLIKE * counts.total()
         else ()
     )
     column = Column(
@@ -353,5 +353,5 @@ def _fit(name: str, values: np.ndarray) -> tuple[Column, str]:
         2 * sum(n for text, n in counts.items() if re.match(r"[+-]?\d", text))
         >= counts.total()
     ):
-        return column, LIKE_NUMBERS
-    return column, "" if levels else UNUSED
+        return column, _LIKE_NUMBERS
+    return column, "" if levels else _UNUSED

@@ -12,9 +12,9 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import UNNAMED, Dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.core.model import Model
-from mlp_xp.data import array_files, mnist_files, pictures, table_files
+from mlp_xp.data import _array_files, _mnist_files, pictures, table_files
+from mlp_xp.data._downloads import fetch
 from mlp_xp.data.arrays import check_index, to_dataset
-from mlp_xp.data.downloads import fetch
 from mlp_xp.data.frames import columns_of, table_of, take_labels
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.reading import visible_names
@@ -26,8 +26,8 @@ from mlp_xp.errors import DatasetError, nearest, quoted
 # The forms in which data may be stored, one row each. The first one that fits a file or
 # folder reads it.
 FORMATS: tuple[Format, ...] = (
-    mnist_files.FORMAT,
-    array_files.FORMAT,
+    _mnist_files.FORMAT,
+    _array_files.FORMAT,
     table_files.FORMAT,
     pictures.FORMAT,
 )
@@ -54,19 +54,32 @@ def load_dataset(
     cache_dir: str | os.PathLike[str] | None = None,
     **how: Any,
 ) -> Dataset:
-    """Load a data set by its name in DATASETS, or your own from a file or folder.
+    """Load a published data set by its name, or your own from a file or folder.
 
-    The arrays are on the backend's device; without a backend they are NumPy arrays on
-    the host. MNIST is read from the package or the repository if it is there. Others
-    are downloaded once; see `downloads.fetch` for `cache_dir`.
+    MNIST is read from the package or the repository if it is there. Other published
+    data are downloaded once. A test set that is the training set is rejected: its
+    accuracy would mean nothing.
 
-    A path, or a string that is not a name, holds data in one of the FORMATS, which
-    docs/own_data.md describes: images like MNIST's, which become `uint8` with labels 0
-    to 9, or your own data. how: the fields of `DataOptions`, for your own data; a folder of
-    CSV files without `label` holds images like MNIST's.
+    Args:
+        name_or_folder: A key of DATASETS, such as "mnist" or "fashion-mnist". Or the
+            path of your own data in one of the forms that docs/own_data.md describes,
+            or of images in the form of MNIST's files.
+        backend: Where the arrays are; by default NumPy arrays on the host.
+        cache_dir: Folder for downloads; by default MLP_XP_CACHE, or the cache folder of
+            the system.
+        how: The fields of `DataOptions`, for your own data. A folder of CSV files
+            without `label` holds images like MNIST's.
 
-    A test set that is the training set is rejected: its accuracy would mean nothing.
-    Raises DatasetError, which names the file and the fault, or DownloadError.
+    Returns:
+        The data set.
+
+    Raises:
+        DatasetError: The data cannot be read. The error names the file and the fault.
+        DownloadError: A file cannot be downloaded.
+
+    Examples:
+        >>> load_dataset("mnist")
+        Dataset('mnist', 60000 training and 10000 test images of 28 x 28, 10 classes)
     """
     options, backend = DataOptions(**how), backend or open_backend()
     row, path = _format_of(name_or_folder, options), Path(name_or_folder)
@@ -86,7 +99,7 @@ def load_dataset(
             if is_here
             else fetch(name, cache_dir=cache_dir)
         )
-        samples = mnist_files.read_files(files, source)
+        samples = _mnist_files.read_files(files, source)
     else:
         name, samples = str(path.absolute()), row.read(path, options, None)
     dataset = replace(to_dataset(samples, backend, options), name=name)
@@ -192,7 +205,7 @@ def _format_of(name_or_folder: str | os.PathLike[str], how: DataOptions) -> Form
     """
     text, path = str(name_or_folder), Path(name_or_folder)
     if name_or_folder in DATASETS:  # a string; a Path is a folder, whatever its name
-        return mnist_files.FORMAT
+        return _mnist_files.FORMAT
     if not os.path.lexists(name_or_folder):
         known = nearest(text, DATASETS)
         raise DatasetError(

@@ -17,7 +17,7 @@ from mlp_xp.data.table import TEXT, Table, as_text
 from mlp_xp.errors import DatasetError, some
 
 LIBRARIES = {"pandas", "polars", "pyarrow"}
-REFUSED = (bytes, complex, timedelta, list, tuple, set, dict, np.ndarray)
+_REFUSED = (bytes, complex, timedelta, list, tuple, set, dict, np.ndarray)
 
 
 def table_of(
@@ -144,7 +144,7 @@ def _meant(array: np.ndarray) -> np.ndarray | None:
     if (
         array.ndim > 1
         or array.dtype.kind not in "OUM"
-        or any(issubclass(kind, REFUSED) for kind in kinds)
+        or any(issubclass(kind, _REFUSED) for kind in kinds)
     ):
         return None
     values = [None if value != value else value for value in values]  # NaN

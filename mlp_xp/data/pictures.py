@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp_xp.data.ink import Bytes, prepare_image
+from mlp_xp.data._ink import Bytes, prepare_image
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.reading import fault, in_order, visible_names
 from mlp_xp.data.samples import Format, Part, RawSamples

@@ -14,7 +14,7 @@ from typing import Any
 
 from mlp_xp.errors import DatasetError, escaped
 
-GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_MAGIC = b"\x1f\x8b"
 # How pandas, R and spreadsheets write a missing value, in small letters.
 MISSING = {
     "",
@@ -49,7 +49,7 @@ def open_file(path: Path | zipfile.Path) -> Iterator[Stream]:
     try:
         opened: Any = path.open("rb")  # IO[bytes] for mypy, which lacks peek
         with opened as file:
-            if file.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC):
+            if file.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC):
                 with gzip.GzipFile(fileobj=file) as stream:
                     yield stream
             else:

@@ -9,8 +9,8 @@ IDX_FILES = (
     "t10k-labels-idx1-ubyte.gz",
 )
 DIGITS = tuple("0123456789")
-LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-CLOTHES = (
+_LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_CLOTHES = (
     "T-shirt/top",
     "Trouser",
     "Pullover",
@@ -92,7 +92,7 @@ DATASETS: dict[str, Source] = {
         "mnist",
     ),
     "fashion-mnist": Source(
-        CLOTHES,
+        _CLOTHES,
         "https://github.com/zalandoresearch/fashion-mnist",
         (
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -124,5 +124,5 @@ DATASETS: dict[str, Source] = {
         "kmnist",
     ),
     "emnist-digits": _emnist("digits", DIGITS),
-    "emnist-letters": _emnist("letters", LETTERS, first_label=1),
+    "emnist-letters": _emnist("letters", _LETTERS, first_label=1),
 }

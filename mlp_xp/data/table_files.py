@@ -40,11 +40,11 @@ WORDS = {"train": "train", "test": "test|t10k"}
 # No name, or what pandas calls row numbers in Parquet.
 NAMELESS = "$|__index_level_"
 
-SEPARATORS = {",": "", ";": "separated by ';'", "\t": "separated by tabs"}
-SNIFFED = 20  # lines of CSV by which the separator is known
+_SEPARATORS = {",": "", ";": "separated by ';'", "\t": "separated by tabs"}
+_SNIFFED = 20  # lines of CSV by which the separator is known
 # Numbers by the mark before their decimals, such as 1.234,5 and 1,234.5, with the other
 # one between thousands.
-MARKS = {
+_MARKS = {
     mark: re.compile(
         rf"[+-]?([1-9]\d{{0,2}}([{other}]\d{{3}})+|\d+|(?=[{mark}]\d))([{mark}]\d*)?(e[+-]?\d+)?",
         re.I,
@@ -134,7 +134,7 @@ def open_table(path: Path) -> Iterator[Any]:
 
 def is_table(name: str) -> bool:
     """Return whether a file is a table by its name."""
-    return has_suffix([name], SUFFIXES)
+    return has_suffix([name], _SUFFIXES)
 
 
 def find_table(folder: Path, part: str) -> Path:
@@ -197,7 +197,7 @@ def _marks_of(values: np.ndarray) -> dict[str, str]:
     """
     texts = [text for text in values.tolist() if text.lower() not in MISSING]
     marks = {
-        text: "".join(mark for mark, form in MARKS.items() if form.fullmatch(text))
+        text: "".join(mark for mark, form in _MARKS.items() if form.fullmatch(text))
         for text in {*texts}
     }
     are_numbers = sum(marks[text] != "" for text in texts) >= MOSTLY * len(texts)
@@ -221,18 +221,18 @@ def _with_points(table: Table, places: Sequence[int], mark: str) -> Table:
     for i in places:
         texts, own = columns[i].tolist(), min(shown[i], default=mark)
         between = {text.strip("+-0123456789") for text in numbers[i]}
-        if not own and len(between) == 1 and between <= MARKS.keys():
+        if not own and len(between) == 1 and between <= _MARKS.keys():
             own = min(between)
         for row, text in enumerate(texts):
             marks = numbers[i].get(text)
-            if marks and (own not in marks if own else {*MARKS} & {*text}):
+            if marks and (own not in marks if own else {*_MARKS} & {*text}):
                 fault = f"the decimal mark of {text!r:.60} is not clear"
                 remedy = "write all numbers with the same one, and no other marks"
                 raise DatasetError(
                     fault, remedy=remedy, line=table.lines[row], column=table.names[i]
                 )
         if own:
-            other = min(MARKS.keys() - {own})
+            other = min(_MARKS.keys() - {own})
             points = {
                 text: text.replace(other, "").replace(own, ".") for text in numbers[i]
             }
@@ -245,8 +245,8 @@ def _with_points(table: Table, places: Sequence[int], mark: str) -> Table:
 
 def _read_csv(stream: Stream) -> Table:
     with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as file:
-        head = [*islice(file, SNIFFED)]
-        rows = read_rows(chain(head, file), separator := separator_of(head))
+        head = [*islice(file, _SNIFFED)]
+        rows = read_rows(chain(head, file), separator := _separator_of(head))
         names = [name.strip() for name in next(rows, (0, []))[1]]
         if not names:
             raise DatasetError(
@@ -261,10 +261,10 @@ def _read_csv(stream: Stream) -> Table:
     columns = [np.concatenate(each) for each in zip(*blocks, strict=True)] or [
         np.empty(0, TEXT) for _ in names
     ]
-    return Table(tuple(names), tuple(columns), lines, SEPARATORS[separator])
+    return Table(tuple(names), tuple(columns), lines, _SEPARATORS[separator])
 
 
-def separator_of(lines: Sequence[str]) -> str:
+def _separator_of(lines: Sequence[str]) -> str:
     """Return the separator with which the first lines of a table have the same number
     of columns, and the most.
     """
@@ -278,10 +278,10 @@ def separator_of(lines: Sequence[str]) -> str:
             ]
         except csv.Error:
             return False, 0
-        widths = widths[:-1] if len(lines) == SNIFFED else widths  # the last may go on
+        widths = widths[:-1] if len(lines) == _SNIFFED else widths  # the last may go on
         return len({*widths}) == 1 < widths[0], widths[0] if widths else 0
 
-    return max(SEPARATORS, key=fit)
+    return max(_SEPARATORS, key=fit)
 
 
 def read_rows(
@@ -324,10 +324,10 @@ def _read_parquet(stream: Stream) -> Any:
         raise fault(error) from error
 
 
-SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
+_SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 FORMAT = Format(
     "a table",
-    lambda path, names, how: not path.is_dir() or has_suffix(names, SUFFIXES),
+    lambda path, names, how: not path.is_dir() or has_suffix(names, _SUFFIXES),
     read_tables,
     options=("label", "exclude", "sample_weight"),
 )

@@ -2,7 +2,7 @@
 Needs the extra `sklearn`.
 """
 
-from mlp_xp.estimator.encoder import TableEncoder
-from mlp_xp.estimator.mlp import MLPClassifier, MLPRegressor
+from mlp_xp.estimator._encoder import TableEncoder
+from mlp_xp.estimator._mlp import MLPClassifier, MLPRegressor
 
 __all__ = ["MLPClassifier", "MLPRegressor", "TableEncoder"]

@@ -26,7 +26,7 @@ from mlp_xp.errors import MlpXpError, not_installed, one_line, quoted
 from mlp_xp.files import write_whole
 
 ROWS = "n"  # the name of the first axis, whose length is free
-MATRIX = "X"  # the name of the input, unless there is one for each column of a table
+_MATRIX = "X"  # the name of the input, unless there is one for each column of a table
 
 
 class _Weights(NamedTuple):
@@ -150,7 +150,7 @@ def _inputs(
     shape = (len(kinds),) if kinds else models[0].signature.input_shape
     takes_bytes = any(model.signature.preparation.takes_bytes for model in models)
     matrix = xp.argument(shape=(ROWS, *shape), dtype=xp.uint8 if takes_bytes else dtype)
-    return {MATRIX: matrix}, {name: matrix[:, i] for i, name in enumerate(kinds)}
+    return {_MATRIX: matrix}, {name: matrix[:, i] for i, name in enumerate(kinds)}
 
 
 def _kinds(models: Sequence[Model]) -> dict[str, str]:
@@ -184,7 +184,7 @@ def _features(
     columns, (n, features).
     """
     if not values:
-        return inputs[MATRIX]
+        return inputs[_MATRIX]
     parts = list[Array]()
     for column in model.signature.columns.columns:
         raw = values[column.name]

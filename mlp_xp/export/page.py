@@ -26,15 +26,15 @@ from mlp_xp.files import write_whole
 TEMPLATE, PLACE = Path(__file__).with_name("page.html"), "NETWORK"
 LARGEST = 20_000_000  # bytes of a page
 FLOAT32_UP_TO = 2_000_000  # bytes of weights; float16 is tried for more
-MOST_FIELDS = 200
-EXAMPLES = 10  # test pictures that are right, and as many mistakes
+_MOST_FIELDS = 200
+_EXAMPLES = 10  # test pictures that are right, and as many mistakes
 
 
 def check_page(signature: Signature, sizes: Sequence[int]) -> None:
     """Check that there can be a page for a network.
 
     A page is for grey pictures where `predict` takes pictures, and for at most
-    MOST_FIELDS columns.
+    _MOST_FIELDS columns.
 
     Args:
         signature: The signature of the network.
@@ -45,10 +45,10 @@ def check_page(signature: Signature, sizes: Sequence[int]) -> None:
     """
     shape = signature.input_shape
     fields = len(signature.columns.columns) if signature.columns else shape[0]
-    if not _is_drawn(signature) and (len(shape) > 1 or fields > MOST_FIELDS):
+    if not _is_drawn(signature) and (len(shape) > 1 or fields > _MOST_FIELDS):
         raise MlpXpError(
             "a page is for grey pictures, in arrays square ones of bytes, or at most "
-            f"{MOST_FIELDS} columns; this network takes {described(shape)}",
+            f"{_MOST_FIELDS} columns; this network takes {described(shape)}",
             remedy="use predict instead",
         )
     _check_size(count_parameters(sizes) * 2 * 4 // 3)  # as float16, in base64
@@ -221,8 +221,8 @@ def _examples(
     )
     wrong = np.flatnonzero(said != labels)
     rows = [
-        *itertools.islice(in_turn, EXAMPLES),
-        *wrong[np.argsort(-sureness[wrong], kind="stable")][:EXAMPLES],
+        *itertools.islice(in_turn, _EXAMPLES),
+        *wrong[np.argsort(-sureness[wrong], kind="stable")][:_EXAMPLES],
     ]
     return {
         "examples": [[int(labels[row]), int(said[row])] for row in rows],

@@ -1,5 +1,10 @@
-"""Compare backends step by step. `assert_parity` does so in a test."""
+"""Compare array libraries step by step.
 
-from mlp_xp.parity.compare import assert_parity
+`assert_parity` does so in a test, `check` for several libraries, and `trace` finds the
+first operation that deviates.
+"""
 
-__all__ = ["assert_parity"]
+from mlp_xp.parity.compare import assert_parity, check
+from mlp_xp.parity.tracing import trace
+
+__all__ = ["assert_parity", "check", "trace"]

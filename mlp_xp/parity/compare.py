@@ -22,9 +22,9 @@ from mlp_xp.data.datasets import load_dataset
 from mlp_xp.declared import ConfigError
 from mlp_xp.errors import DatasetError, MlpXpError, with_colon
 from mlp_xp.parity import notebook
+from mlp_xp.parity._steps import start
 from mlp_xp.parity.rounding import RandomRounding
-from mlp_xp.parity.steps import start
-from mlp_xp.parity.trace import probe, trace
+from mlp_xp.parity.tracing import probe, trace
 
 SAFETY = 10
 # Runs with random rounding, as many as stochastic arithmetic usually takes, and how
@@ -61,7 +61,7 @@ class Trajectory(NamedTuple):
         return np.mean(np.argmax(self.logits, axis=2) == self.labels, axis=1)
 
 
-class Quantity(NamedTuple):
+class _Quantity(NamedTuple):
     """The deviation of one quantity from the reference, compared with its tolerance."""
 
     largest: float
@@ -78,7 +78,7 @@ class Comparison(NamedTuple):
     """The comparison of one run with the reference."""
 
     trajectory: Trajectory
-    quantities: dict[str, Quantity]
+    quantities: dict[str, _Quantity]
     """Everything that must be within its tolerance: loss, logits, weights and
     predictions (see `measure`).
     """
@@ -346,7 +346,7 @@ def compare(run: Trajectory, reference: Trajectory, allowed: np.ndarray) -> Comp
                 np.min(there[is_some] / deviations[is_some], initial=math.inf)
             )
         first = next(iter(steps[deviations > there].tolist()), None)
-        quantities[name] = Quantity(float(np.max(deviations)), head_room, first)
+        quantities[name] = _Quantity(float(np.max(deviations)), head_room, first)
     accuracies_differ = int(np.sum(run.accuracies[:-1] != reference.accuracies[:-1]))
     predictions_differ = int(np.sum(run.predictions != reference.predictions))
     return Comparison(
@@ -403,16 +403,36 @@ def check(
     *,
     with_notebook: bool = False,
 ) -> Iterator[Comparison | Failure]:
-    """Probe every backend and compare it, in its own dtype, with NumPy in float64;
-    first the reference with itself.
+    """Compare backends, each in its own dtype, with NumPy in float64.
 
-    dataset: arrays on the host. A backend that fails, or has a loss that is not finite
-    where the reference is finite, gives a Failure. One that deviates by more than the
-    derived tolerance is compared again with what rounding does to this training (see
-    `amplification`). fixed_tolerance: the relative deviation to allow instead of all
-    this, without the probe. with_notebook: at the end compare the notebook's own loop
-    too. Raises what `record` raises for the reference, such as DivergenceError, and
-    what `amplification` and `record_notebook` do.
+    Args:
+        config: The settings of training.
+        dataset: The data, with arrays on the host: classes, with a test set.
+        backends: The backends to compare.
+        steps: The number of steps after the warm-up.
+        fixed_tolerance: The relative deviation to allow, instead of the derived
+            tolerance and without the probe. A backend that deviates by more than the
+            derived tolerance is compared again with the effect of rounding on this
+            training; see `amplification`.
+        with_notebook: Whether to compare the notebook's own loop too, at the end.
+
+    Yields:
+        The comparison of the reference with itself, and then the result for each
+        backend: a `Failure` if it fails, or has a loss that is not finite where the
+        reference is finite.
+
+    Raises:
+        DatasetError: The data have no classes or no test set.
+        DivergenceError: The reference diverges.
+        ConfigError: Rounding alone changes this training so much that nothing can be
+            compared, or the notebook does not have a setting.
+
+    Examples:
+        >>> from mlp_xp.parity import check
+        >>> backends = [open_backend("numpy", dtype="float32")]
+        >>> itself, single = check(TrainConfig(), dataset, backends, steps=20)
+        >>> single.agrees
+        True
     """
     if not dataset.signature.task.exclusive or dataset.test is None:
         raise DatasetError(
@@ -513,19 +533,29 @@ def assert_parity(
     config: TrainConfig | None = None,
     dataset: Dataset | None = None,
 ) -> None:
-    """Train on an array library and on NumPy, and raise AssertionError unless every
-    step agrees.
+    """Train on an array library and on NumPy, and assert that every step agrees.
 
-    library: an array namespace, a hook (see docs/libraries.md), a name for
-    `open_backend` such as "my_library:xp", or a backend, which has its own dtype.
-    dtype: float64 or float32. steps: at least 1, after the warm-up. config: by default
-    the notebook's network, with batches of one. dataset: arrays on the host; by default
-    the first images of MNIST.
+    Args:
+        library: An array namespace, a hook (see docs/libraries.md), a name for
+            `open_backend` such as "my_library:xp", or a backend, which has its own
+            dtype.
+        dtype: "float64" or "float32".
+        steps: The number of steps after the warm-up, at least 1.
+        config: The settings of training; by default the notebook's network, with
+            batches of one.
+        dataset: The data, with arrays on the host; by default the first images of
+            MNIST.
 
-    The error names the operations that deviate, found by a trace up to the first step
-    that does, then each quantity and its first step, or the library's own error. Raises
-    BackendError for a library that lacks something, and ConfigError for settings that
-    do not fit the data.
+    Raises:
+        AssertionError: A step does not agree. The error names the operations that
+            deviate, found by a trace up to the first step that does, then each quantity
+            and its first step; or the library's own error.
+        BackendError: The library lacks something.
+        ConfigError: The settings do not fit the data.
+
+    Examples:
+        >>> import array_api_compat.numpy
+        >>> assert_parity(array_api_compat.numpy, steps=20)
     """
     __tracebackhide__ = True  # pytest shows the caller's line
     if isinstance(library, Backend):
@@ -545,18 +575,18 @@ def assert_parity(
         dataset = replace(mnist, train=train, test=test)
     _, result = check(config, dataset, [backend], steps)
     if isinstance(result, Failure):
-        cause = find_operations(config, dataset, backend, steps)
+        cause = _find_operations(config, dataset, backend, steps)
         raise AssertionError("\n".join([cause, *result.deviating, result.reason]))
     if not result.agrees:
         firsts = [
             each.first_step for each in result.quantities.values() if each.first_step
         ]
         wanted = max(1, min(firsts) - config.warm_up_steps) if firsts else 0
-        causes = [find_operations(config, dataset, backend, wanted)] if firsts else []
+        causes = [_find_operations(config, dataset, backend, wanted)] if firsts else []
         raise AssertionError("\n".join([*causes, *result.mismatches(), str(result)]))
 
 
-def find_operations(
+def _find_operations(
     config: TrainConfig, dataset: Dataset, backend: Backend, steps: int
 ) -> str:
     """Trace a run, and return a line for each operation that deviates or raises.

@@ -70,14 +70,14 @@ def sigmoid_derivative(x: Array) -> Array:
     return x * (1 - x)
 
 
-def softmax_and_cross_entropy_derivative(y: Array, y_hat: Array) -> Array:
+def _softmax_and_cross_entropy_derivative(y: Array, y_hat: Array) -> Array:
     """Return the derivative of the loss (sum, not mean) with respect to the input of
     the softmax.
     """
     return y_hat - y
 
 
-def matrix_derivative(x: Array, delta: Array) -> Array:
+def _matrix_derivative(x: Array, delta: Array) -> Array:
     """Return the gradient of a layer's weights from the layer's input and its error."""
     gradient: Array = np.dot(x.T, delta)
     return gradient
@@ -142,16 +142,16 @@ class Notebook:
             else self.weights_hidden_output
         )
 
-        delta_hidden_output = softmax_and_cross_entropy_derivative(y, output)
+        delta_hidden_output = _softmax_and_cross_entropy_derivative(y, output)
         if not single:
             delta_hidden_output = delta_hidden_output / x.shape[0]
-        self.weights_hidden_output -= self.learning_rate * matrix_derivative(
+        self.weights_hidden_output -= self.learning_rate * _matrix_derivative(
             hidden_output, delta_hidden_output
         )
         if single:
             # The notebook computes the same difference again, and its squeeze only
             # works for a single row.
-            bias_hidden_output_gradient = softmax_and_cross_entropy_derivative(
+            bias_hidden_output_gradient = _softmax_and_cross_entropy_derivative(
                 y, output
             )
             self.bias_hidden_output -= (
@@ -166,7 +166,7 @@ class Notebook:
         delta_input_hidden = np.dot(
             delta_hidden_output, weights_for_error.T
         ) * sigmoid_derivative(hidden_output)
-        self.weights_input_hidden -= self.learning_rate * matrix_derivative(
+        self.weights_input_hidden -= self.learning_rate * _matrix_derivative(
             x, delta_input_hidden
         )
         self.bias_input_hidden -= self.learning_rate * delta_input_hidden.sum(axis=0)

@@ -17,11 +17,11 @@ from mlp_xp.backends.hooks import known_hooks
 from mlp_xp.core.backend import Backend
 from mlp_xp.errors import escaped
 from mlp_xp.files import file_errors, write_whole
-from mlp_xp.parity.bounds import INPLACE, expect, refer
-from mlp_xp.parity.trace import Operation, expression
+from mlp_xp.parity._bounds import INPLACE, expect, refer
+from mlp_xp.parity.tracing import Operation, expression
 from mlp_xp.system import command_line
 
-SCRIPT = """\
+_SCRIPT = """\
 # {title}
 import sys, numpy as np
 sys.path.append("")
@@ -92,7 +92,7 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> st
         dtype = shown.dtype
     shape, at = operation.result.shape, operation.verdict.at
     imports, to_numpy = _imports(backend)
-    text = SCRIPT.format(
+    text = _SCRIPT.format(
         title=escaped(f"{backend.name} {backend.version}: {operation} {operation.what}"), imports=imports,
         names=", ".join(inputs), body=body, to_numpy=to_numpy, dtype=dtype.name,
         at=0 if problem or not shape else int(np.ravel_multi_index(at, shape)),

@@ -29,12 +29,17 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends.numpy_backend import NumpyBackend
-from mlp_xp.parity.bounds import ULPS
+from mlp_xp.parity._bounds import ULPS
 
-UFUNCS = {"sub": np.subtract, "mul": np.multiply, "truediv": np.divide, "pow": np.power}
+_UFUNCS = {
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "truediv": np.divide,
+    "pow": np.power,
+}
 # Bounds in eps of single operations, as in `bounds`.
 BOUNDS = {
-    UFUNCS.get(name) or getattr(np, name): ulps + 1 for name, ulps in ULPS.items()
+    _UFUNCS.get(name) or getattr(np, name): ulps + 1 for name, ulps in ULPS.items()
 }
 
 
@@ -50,13 +55,13 @@ class RandomRounding(NumpyBackend):
         super().__init__("cpu", dtype)
         self.name = "random rounding"
         eps = float(np.finfo(dtype).eps)
-        self._perturbed = perturbed_arrays(np.random.default_rng(seed), eps)
+        self._perturbed = _perturbed_arrays(np.random.default_rng(seed), eps)
 
     def _copy_to_device(self, array: np.ndarray, dtype: Any) -> np.ndarray:
         return np.array(array, dtype=dtype).view(self._perturbed)
 
 
-def perturbed_arrays(random: np.random.Generator, eps: float) -> type[np.ndarray]:
+def _perturbed_arrays(random: np.random.Generator, eps: float) -> type[np.ndarray]:
     """Return a class of arrays whose operations have rounding errors.
 
     Args:
@@ -72,13 +77,13 @@ def perturbed_arrays(random: np.random.Generator, eps: float) -> type[np.ndarray
         return np.asarray(x + x * errors, x.dtype)
 
     def perturb_terms(x: np.ndarray, terms: float) -> np.ndarray:
-        return perturb(x, float(np.sqrt(terms)) / 2) if is_real(x) else x
+        return perturb(x, float(np.sqrt(terms)) / 2) if _is_real(x) else x
 
     class Perturbed(np.ndarray):
         def __array_ufunc__(
             self, ufunc: Any, method: str, *args: Any, out: Any = None, **kwargs: Any
         ) -> Any:
-            plain = [plain_array(x) for x in args]
+            plain = [_plain_array(x) for x in args]
             compute = getattr(ufunc, method)
             if ufunc is np.matmul:
                 plain = [perturb_terms(x, plain[0].shape[-1]) for x in plain]
@@ -87,7 +92,7 @@ def perturbed_arrays(random: np.random.Generator, eps: float) -> type[np.ndarray
                 plain = [perturb_terms(x, plain[0].size / max(1, sums)) for x in plain]
             result = np.asarray(compute(*plain, **kwargs))
             bound = BOUNDS.get(ufunc, 0) if method == "__call__" else 0
-            if bound and is_real(result):
+            if bound and _is_real(result):
                 result = perturb(result, bound)
             if out:
                 out[0].view(np.ndarray)[...] = result
@@ -97,11 +102,11 @@ def perturbed_arrays(random: np.random.Generator, eps: float) -> type[np.ndarray
     return Perturbed
 
 
-def plain_array(x: Any) -> Any:
+def _plain_array(x: Any) -> Any:
     """Return an array of a class of its own as an array of NumPy's class."""
     return x.view(np.ndarray) if isinstance(x, np.ndarray) else x
 
 
-def is_real(x: Any) -> bool:
+def _is_real(x: Any) -> bool:
     """Return whether x is an array of floats."""
     return isinstance(x, np.ndarray) and x.dtype.kind == "f"

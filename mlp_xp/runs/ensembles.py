@@ -44,7 +44,7 @@ def open_models(given: Models, backend: str, device: str | None) -> list[Model]:
         if isinstance(each, Model):
             read = [each]
         else:
-            read = [load_run(folder) for folder in members_of(Path(each))]
+            read = [load_run(folder) for folder in _members_of(Path(each))]
         for model in read:
             is_of_file = bool(model.sha256)
             key = Path(model.source).resolve() if is_of_file else id(model)
@@ -72,7 +72,7 @@ def paths_of(given: Any) -> list[Path]:
     return [Path(each) for each in given]
 
 
-def members_of(folder: Path) -> list[Path]:
+def _members_of(folder: Path) -> list[Path]:
     """Return the folder of a run, or the folders of the finished members of a sweep.
 
     Gives an MlpXpWarning for a sweep with other members. Raises RunError for one

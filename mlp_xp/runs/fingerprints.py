@@ -11,8 +11,8 @@ import numpy as np
 
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import Dataset, Samples
+from mlp_xp.runs._tensors import read_tensors, write_tensors
 from mlp_xp.runs.records import REMEDY, RunError
-from mlp_xp.runs.tensors import read_tensors, write_tensors
 
 
 @np.errstate(over="ignore")  # a number that is too large for the dtype becomes infinite

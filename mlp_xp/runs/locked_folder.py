@@ -20,9 +20,9 @@ from mlp_xp.system import WINDOWS, exists
 
 # The answer of a file system without locks, such as a network mount without its lock
 # service. On Linux, the last two are the same.
-NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 if WINDOWS:
-    NO_LOCKS.add(errno.EINVAL)  # as of a folder of Linux below Windows
+    _NO_LOCKS.add(errno.EINVAL)  # as of a folder of Linux below Windows
 
 
 class InUseError(RunError):
@@ -155,7 +155,7 @@ class LockedFolder:
                 remedy = "wait until it ends, or choose another folder"
                 raise InUseError(fault, file=self.path, remedy=remedy) from error
             except (OSError, NotImplementedError) as error:
-                if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+                if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                     raise
                 reason = getattr(error, "strerror", None) or error
                 text = f"its file system has no file locks ({reason}), so a second run in this folder is not refused"

@@ -72,7 +72,7 @@ def predict(
             that are not finite.
         BackendError: The array library or the device is not available.
 
-    Example:
+    Examples:
         >>> predict("runs/digits", images[:3]).values
         array(['7', '2', '1'], dtype='<U1')
     """

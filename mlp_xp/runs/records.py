@@ -16,13 +16,13 @@ from mlp_xp.runs.settings import Settings, unflatten
 # read raises it.
 FORMAT = 3
 REMEDY = "restore it from a copy, or train again"
-CONFIG_FIELDS = {
+_CONFIG_FIELDS = {
     "settings": dict,
     "threads": dict,
     "train_samples": int,
     "signature": dict,
 }
-SIGNATURE_FIELDS = {"task": str, "targets": str}
+_SIGNATURE_FIELDS = {"task": str, "targets": str}
 
 
 class Figure(NamedTuple):
@@ -88,8 +88,8 @@ def parse_settings(path: Path) -> tuple[Settings, dict[str, Any]]:
     if "settings" not in record:
         return unflatten(record, path), record
     check_format(record, path)
-    check_fields(record, CONFIG_FIELDS, path)
-    task = check_fields(record["signature"], SIGNATURE_FIELDS, path)["task"]
+    check_fields(record, _CONFIG_FIELDS, path)
+    task = check_fields(record["signature"], _SIGNATURE_FIELDS, path)["task"]
     if task not in TASKS:
         fault = f"is damaged: {task!r:.60} is not a task"
         raise RunError(fault, file=path, remedy=REMEDY)

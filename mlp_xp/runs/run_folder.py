@@ -36,13 +36,14 @@ from mlp_xp.files import (
     remove,
     write_whole,
 )
-from mlp_xp.runs import records, replacing
-from mlp_xp.runs.checkpoints import (
+from mlp_xp.runs import _replacing, records
+from mlp_xp.runs._checkpoints import (
     read_model,
     read_position,
     write_model,
     write_position,
 )
+from mlp_xp.runs._tensors import read_sha256, read_tensors
 from mlp_xp.runs.fingerprints import read_fingerprints, row_sums, write_fingerprints
 from mlp_xp.runs.locked_folder import LockedFolder
 from mlp_xp.runs.names import (
@@ -57,7 +58,6 @@ from mlp_xp.runs.names import (
 )
 from mlp_xp.runs.records import RunError, parse_settings
 from mlp_xp.runs.settings import Settings, check_unchanged, flatten, with_absolute_paths
-from mlp_xp.runs.tensors import read_sha256, read_tensors
 
 if TYPE_CHECKING:
     from mlp_xp.runs.experiment import Experiment
@@ -72,10 +72,14 @@ class RunFolder(LockedFolder):
     Args:
         path: The folder. It need not exist.
 
-    Example:
+    Examples:
+        >>> experiment = Experiment.from_data(TrainConfig(), dataset, open_backend())
+        >>> run = RunFolder("runs/longer")
+        >>> with run.training(lambda: experiment) as (running, events):
+        ...     first = next(events)
+        >>> run.exists(), run.has_ended()
+        (True, False)
         >>> run = RunFolder("runs/digits")
-        >>> with run.training(lambda: experiment) as (experiment, events):
-        ...     reports = [event.report for event in events if event.report]
         >>> run.has_ended()
         True
         >>> run.model().predict(images[:1])
@@ -322,7 +326,7 @@ class RunFolder(LockedFolder):
             FileError: The folder cannot be created or changed.
         """
         with self.locked(wait):
-            replacing.settle(self.path)
+            _replacing.settle(self.path)
             if self.exists():
                 self._config()  # refuses the record of another program
                 if existing == REFUSE:
@@ -343,7 +347,7 @@ class RunFolder(LockedFolder):
             if position is None:
                 trained = experiment.source_layers()
                 if existing == OVERWRITE and self.exists():
-                    replacing.begin(self.path)
+                    _replacing.begin(self.path)
                 rows = self._begin(experiment)
             else:
                 trained = ()
@@ -369,7 +373,7 @@ class RunFolder(LockedFolder):
     def _settle(self) -> None:
         """Complete or undo a replacement. The next command does it if this cannot."""
         with contextlib.suppress(FileError):
-            replacing.settle(self.path)
+            _replacing.settle(self.path)
 
     def _position(self, experiment: Experiment) -> Position | None:
         """Return the position of the run, or None if it has no checkpoint yet.
@@ -437,7 +441,7 @@ class RunFolder(LockedFolder):
             "machine": f"{platform.system()} {platform.machine()}",
             **experiment.data_facts(),
         }
-        replacing.clear(self.path)
+        _replacing.clear(self.path)
         rows = self._write_rows(experiment)
         self._write_json(CONFIG, record)
         return rows
@@ -513,7 +517,7 @@ class RunFolder(LockedFolder):
         # The checkpoint first: so a run that has a model but no checkpoint has lost it.
         write_position(self.path / CHECKPOINT, position, experiment.settings, backend)
         write_model(self.path / MODEL, experiment.job.model(network), rows)
-        replacing.settle(self.path)
+        _replacing.settle(self.path)
 
     def _finish(self, report: Report, position: Position) -> None:
         record = metrics_record(report)
@@ -594,7 +598,7 @@ def load_run(path: str | Path, backend: Backend | None = None) -> Model:
     Raises:
         RunError: The folder is not a run or has no model yet, or the file is damaged.
 
-    Example:
+    Examples:
         >>> load_run("runs/digits").predict(images[:3])
         array(['7', '2', '1'], dtype='<U1')
     """

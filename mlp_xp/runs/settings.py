@@ -15,10 +15,18 @@ from mlp_xp.errors import Argument, nearest, quoted
 
 @dataclass(frozen=True)
 class Settings:
-    """A training configuration, a backend and a data set. Raises ConfigError.
+    """A training configuration, a backend and a data set.
 
     With `data_dir`, `dataset` becomes None: a record of both would not say where the
-        data are from.
+    data are from.
+
+    Raises:
+        ConfigError: A value has the wrong type or is out of range.
+
+    Examples:
+        >>> settings = Settings(backend="jax", train=TrainConfig(epochs=1))
+        >>> settings.dataset, settings.dtype
+        ('mnist', 'float64')
     """
 
     backend: str = setting("numpy", may_change=True)

@@ -23,7 +23,7 @@ from mlp_xp.runs.settings import Settings, flatten, shown, unflatten
 
 FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
 INDEX, MEMBERS, FAILURES, STOP = "sweep.json", "members", "failures.json", ".stop-"
-FIELDS = {
+_FIELDS = {
     "random": int | None,
     "optuna": int | None,
     "sampling_seed": int,
@@ -64,7 +64,7 @@ class SweepFolder(LockedFolder):
     Args:
         path: The folder. It need not exist.
 
-    Example:
+    Examples:
         >>> sweep = SweepFolder("runs/sweep-mnist-numpy-1f2a3b4c")
         >>> [sweep.run(member).result() for member in sweep.read().members]
     """
@@ -156,7 +156,7 @@ class SweepFolder(LockedFolder):
                 f"is not a sweep: it has no {INDEX}", file=self.path, remedy=remedy
             )
         record = records.check_format(records.read_json(path), path)
-        return records.check_fields(record, FIELDS, path)
+        return records.check_fields(record, _FIELDS, path)
 
     def _check_same(self, wanted: dict[str, Any]) -> None:
         """Raise RunError, which names the difference, unless the folder has the wanted

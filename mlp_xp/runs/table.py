@@ -30,7 +30,7 @@ COMPARISONS = {
     "<": "lt",
     ">": "gt",
 }
-CONDITION = re.compile(
+_CONDITION = re.compile(
     rf"\s*([A-Za-z_-]+)\s*({'|'.join(COMPARISONS)})\s*(.*?)\s*", re.DOTALL
 )
 
@@ -294,7 +294,7 @@ def select_rows(rows: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
 
 
 def _condition(text: str) -> Callable[[Row], bool]:
-    found = CONDITION.fullmatch(text)
+    found = _CONDITION.fullmatch(text)
     if not found or not found[3]:
         remedy = 'give one such as optimizer=adam or "learning_rate<0.1"'
         raise MlpXpError(

@@ -13,9 +13,9 @@ from rich.table import Table
 
 from mlp_xp.errors import escaped
 
-GAP = 2  # between the columns of a table
+_GAP = 2  # between the columns of a table
 # in fewer columns, help is unreadable, and a terminal breaks the lines itself
-NARROWEST = 40
+_NARROWEST = 40
 
 
 class _Console(Console):
@@ -28,12 +28,12 @@ class _Console(Console):
 
 def plain_console(**options: Any) -> Console:
     """Return a console as wide as the terminal, or as COLUMNS says, but at least
-    NARROWEST.
+    _NARROWEST.
 
     It prints text unchanged: no markup, no `:emoji:` names, no highlighting.
     """
     console = _Console(highlight=False, markup=False, emoji=False, **options)
-    console.width = max(console.width, NARROWEST)
+    console.width = max(console.width, _NARROWEST)
     return console
 
 
@@ -70,16 +70,16 @@ def print_table(
     columns = (
         [*head.split("\n"), *cells] for head, *cells in zip(lines, *rows, strict=True)
     )
-    first, *others = (max(map(cell_len, column)) + GAP for column in columns)
+    first, *others = (max(map(cell_len, column)) + _GAP for column in columns)
     longest = max(
         (cell_len(word) for row in rows for word in row[0].split()), default=0
     )
-    fitting, end = [0], min(first, max(width // 2, width - sum(others), longest + GAP))
+    fitting, end = [0], min(first, max(width // 2, width - sum(others), longest + _GAP))
     for i, more in enumerate(others, 1):
-        if end + more - GAP <= width:
+        if end + more - _GAP <= width:
             fitting, end = [*fitting, i], end + more
-    look: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, GAP, 0, 0)}
-    table = Table(width=end - GAP, **look)
+    look: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, _GAP, 0, 0)}
+    table = Table(width=end - _GAP, **look)
     for i in fitting:
         justify: JustifyMethod = "left" if i < left else "right"
         table.add_column(

@@ -26,7 +26,7 @@ from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.show import plots
 from mlp_xp.show.presentation import presentation_of
 
-SHOWN_DEFORMED = 12  # images
+_SHOWN_DEFORMED = 12  # images
 
 
 def read_curves(run: RunFolder) -> plots.Curves:
@@ -92,8 +92,8 @@ def _figures(
     if len(model.signature.input_shape) == 2:
         ink = "pictures" not in model.signature.form
         if settings.train.deform:
-            images = dataset.train.inputs[:SHOWN_DEFORMED, ...]
-            copies = deformed_copies(settings.train, images, backend)
+            images = dataset.train.inputs[:_SHOWN_DEFORMED, ...]
+            copies = _deformed_copies(settings.train, images, backend)
             yield (
                 "deformed.png",
                 plots.draw_deformed(backend.to_numpy(images), copies, ink=ink),
@@ -110,7 +110,7 @@ def _figures(
         )
 
 
-def deformed_copies(
+def _deformed_copies(
     config: TrainConfig, images: Array, backend: Backend, copies: int = 5
 ) -> np.ndarray:
     """Return several deformed copies of some images on the device, (copies, n, rows,

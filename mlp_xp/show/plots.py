@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, distinct for every kind of colour vision; without yellow,
 # which is too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-DPI = 130
+_DPI = 130
 # characters in a legend, on an axis, and above an image
 LONGEST_NAME, LONGEST_CLASS, LONGEST_ABOVE = 100, 24, 10
-LEGEND: dict[str, Any] = {"framealpha": 0.8, "edgecolor": "none", "fontsize": 9}
-BELOW: Any = "outside lower center"  # the axes
-MOST_MARKERS = 40  # on a line; more would hide whether it is dashed or dotted
+_LEGEND: dict[str, Any] = {"framealpha": 0.8, "edgecolor": "none", "fontsize": 9}
+_BELOW: Any = "outside lower center"  # the axes
+_MOST_MARKERS = 40  # on a line; more would hide whether it is dashed or dotted
 # classes beside a confusion matrix; with more, numbers and some of the names are left
 # out
-MOST_NAMED = 60
+_MOST_NAMED = 60
 
 
 class PlotError(MlpXpError):
@@ -87,7 +87,7 @@ def new_figure(width: float, height: float) -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
     # For a notebook, which by itself displays a figure only if pyplot is imported.
     figure._repr_png_ = partial(png, figure)  # type: ignore[attr-defined]
     return figure
@@ -149,7 +149,7 @@ def factor_of(name: str) -> int:
     return 100 if name.endswith("accuracy") else 1
 
 
-def in_thousands(value: float, _: int) -> str:
+def _in_thousands(value: float, _: int) -> str:
     """Format a tick as in 250 000."""
     return quantity(value, 10)
 
@@ -290,7 +290,7 @@ def _draw_lines(
                     [*mean],
                     [*mean.values()],
                     linestyle=line,
-                    markevery=-(-len(mean) // MOST_MARKERS),
+                    markevery=-(-len(mean) // _MOST_MARKERS),
                     **look,
                 )
                 if len(runs) > 1:
@@ -348,12 +348,14 @@ def _draw_lines(
     for axes in (losses, *scores):
         tidy(axes)
     axes.set(xlabel="training samples seen")
-    axes.xaxis.set_major_formatter(in_thousands)
-    losses.legend([*styles.values()], [*styles], **LEGEND)
+    axes.xaxis.set_major_formatter(_in_thousands)
+    losses.legend([*styles.values()], [*styles], **_LEGEND)
     if len(groups) == 1:
         losses.set_title(text(groups[0][0]), fontsize=11)
     else:
-        figure.legend(handles, [text(name) for name, _ in groups], loc=BELOW, **LEGEND)
+        figure.legend(
+            handles, [text(name) for name, _ in groups], loc=_BELOW, **_LEGEND
+        )
         figure.set_figheight(figure.get_figheight() + 0.2 * len(groups))
     return figure
 
@@ -415,7 +417,9 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
     figure.colorbar(shown, ax=axes, label="mistakes, % of the true class", shrink=0.8)
     cell = 72 * (size - 2) / classes  # points
     font = min(12, 1.36 * cell / max(4, len(str(matrix.max()))))
-    for (row, column), count in np.ndenumerate(matrix) if classes <= MOST_NAMED else ():
+    for (row, column), count in (
+        np.ndenumerate(matrix) if classes <= _MOST_NAMED else ()
+    ):
         if count:
             dark = row != column and norm(shares[row, column]) > 0.7
             look: dict[str, Any] = {
@@ -434,7 +438,7 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
             )
             # measuring all of them would take a fifth of the time
             label.set_in_layout(False)
-    step = math.ceil(classes / MOST_NAMED)
+    step = math.ceil(classes / _MOST_NAMED)
     named = range(0, classes, step)
     names, font = (
         [text(class_names[i], LONGEST_CLASS) for i in named],
@@ -606,15 +610,15 @@ def draw_predictions(
         figures = f"R² {fraction(result.r2s[i])}, root mean squared error {quantity(result.rmses[i])}"
         axes.set_title(f"{text(names[i], LONGEST_CLASS)}\n{figures}", fontsize=9)
         axes.locator_params(axis="x", nbins=4)  # long numbers would overlap
-        axes.xaxis.set_major_formatter(in_thousands)
-        axes.yaxis.set_major_formatter(in_thousands)
+        axes.xaxis.set_major_formatter(_in_thousands)
+        axes.yaxis.set_major_formatter(_in_thousands)
         tidy(axes)
     left_out = (
         f", the first {outputs} of {len(names)} outputs" if outputs < len(names) else ""
     )
     samples = f"{thousands(len(true))} test samples{left_out}"
     figure.legend(
-        [dots, line], [samples, "predicted = true"], loc=BELOW, ncols=2, **LEGEND
+        [dots, line], [samples, "predicted = true"], loc=_BELOW, ncols=2, **_LEGEND
     )
     return figure
 
@@ -662,7 +666,7 @@ def draw_labels(
         f"{which}mean over all labels {100 * float(np.mean(accuracies)):.2f} %",
         fontsize=10,
     )
-    figure.legend(loc=BELOW, ncols=2, **LEGEND)
+    figure.legend(loc=_BELOW, ncols=2, **_LEGEND)
     tidy(axes)
     return figure
 
@@ -700,7 +704,7 @@ def draw_probabilities(
         ylim=(-0.05, 1.05),
     )
     names = f"{what}; larger: more of them", "as often true as the probability says"
-    figure.legend([dots, line], names, loc=BELOW, **LEGEND)
+    figure.legend([dots, line], names, loc=_BELOW, **_LEGEND)
     tidy(axes)
     return figure
 
@@ -737,6 +741,6 @@ def draw_deviations(
         title="Deviation from NumPy in float64, step by step (0 is drawn at 1e-17)",
     )  # fmt: skip
     axes.set_ylim(bottom=floor / 2)
-    axes.legend(**LEGEND)
+    axes.legend(**_LEGEND)
     tidy(axes)
     return figure

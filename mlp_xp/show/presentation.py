@@ -12,7 +12,7 @@ import numpy as np
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Evaluation, Task
 from mlp_xp.show.numbers import fraction, percent, quantity, thousands
 
-LIKELIEST = 3  # classes in a printed prediction
+_LIKELIEST = 3  # classes in a printed prediction
 
 
 class Presentation(NamedTuple):
@@ -63,7 +63,7 @@ def _right_classes(result: Evaluation, noun: str) -> str:
 
 
 def _likeliest(names: Sequence[str], outputs: np.ndarray) -> str:
-    order = np.argsort(-outputs, kind="stable")[:LIKELIEST].tolist()
+    order = np.argsort(-outputs, kind="stable")[:_LIKELIEST].tolist()
     return ", ".join(f"{names[i]} ({percent(outputs[i])})" for i in order)
 
 

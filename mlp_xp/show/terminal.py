@@ -25,7 +25,7 @@ from mlp_xp.show.console import plain_console
 from mlp_xp.show.numbers import fraction, quantity, score_text, thousands
 from mlp_xp.show.presentation import presentation_of
 
-MOST_CLASSES = 10  # in a line
+_MOST_CLASSES = 10  # in a line
 
 
 def describe(settings: Settings, job: Job) -> str:
@@ -39,7 +39,7 @@ def describe(settings: Settings, job: Job) -> str:
         "arrays": f"{backend.name} {backend.version} on {place}",
     }
     if backend.on_gpu:
-        lines["speed"] = slow_on_gpu(job)
+        lines["speed"] = _slow_on_gpu(job)
     else:
         number, reason = backend.threads.number, backend.threads.reason
         lines["threads"] = reason if number is None else f"{number}: {reason}"
@@ -103,7 +103,7 @@ def listed(parts: Sequence[str]) -> str:
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def slow_on_gpu(job: Job) -> str:
+def _slow_on_gpu(job: Job) -> str:
     """Say that a CPU is faster for small steps, and from which batch size on it is not;
     "" for large steps.
     """
@@ -123,7 +123,7 @@ def counted(dataset: Dataset, backend: Backend) -> str:
         f"{name} ({count})"
         for name, count in zip(dataset.signature.outputs, counts, strict=False)
     ]
-    return ", ".join(named[:MOST_CLASSES]) + more(named, MOST_CLASSES)
+    return ", ".join(named[:_MOST_CLASSES]) + more(named, _MOST_CLASSES)
 
 
 def header(config: TrainConfig, task: Task = CLASSES) -> str:

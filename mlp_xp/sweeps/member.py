@@ -30,7 +30,7 @@ from mlp_xp.system import has_lost
 
 # Seconds that a process of a killed sweep may still hold a member's folder; it stops at
 # its next chunk.
-HANDOVER = 60.0
+_HANDOVER = 60.0
 
 
 class WorkerError(MlpXpError):
@@ -121,7 +121,9 @@ def _train(work: Work) -> Ending:
     if work.stopped():
         return Ending(work.name, INTERRUPTED)
     run = SweepFolder(work.sweep_dir).run(work.name)
-    with run.training(lambda: _prepare(work), wait=HANDOVER, save_now=work.stopped) as (
+    with run.training(
+        lambda: _prepare(work), wait=_HANDOVER, save_now=work.stopped
+    ) as (
         _,
         events,
     ):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CURVES, HEAT_MAP = "curves.png", "heatmap.png"
-MOST_BANDS = 5  # more of them on top of one another cannot be told apart
+_MOST_BANDS = 5  # more of them on top of one another cannot be told apart
 
 
 def draw_sweep(sweep: SweepFolder) -> list[Path]:
@@ -55,7 +55,7 @@ def draw_sweep(sweep: SweepFolder) -> list[Path]:
             for row in group.members
             if row.state == FINISHED
         ]
-        for group in groups[:MOST_BANDS]
+        for group in groups[:_MOST_BANDS]
     }
     which = f"the {'best' if summary.ranked else 'first'} {len(curves)} of {len(groups)} settings"
     which = (

@@ -35,9 +35,9 @@ from mlp_xp.runs.sweep_folder import Member, SweepFolder, numbered
 # What repeats a setting: its runs are summarised together.
 REPEATS = "seed", "fold"
 # All members are named in one file.
-MOST_MEMBERS = 100_000
+_MOST_MEMBERS = 100_000
 DIGITS = 4  # significant digits of a sampled number, to keep tables legible
-DOTS = ".."
+_DOTS = ".."
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class SweepOptions:
                 raise ConfigError(fault, setting=one)
 
 
-NO_OPTIONS = SweepOptions()
+_NO_OPTIONS = SweepOptions()
 
 
 class Span(NamedTuple):
@@ -105,7 +105,7 @@ class Span(NamedTuple):
     last: float
 
     def __str__(self) -> str:
-        return f"{self.first}{DOTS}{self.last}"
+        return f"{self.first}{_DOTS}{self.last}"
 
     @property
     def whole(self) -> bool:
@@ -120,7 +120,7 @@ class Span(NamedTuple):
     def value(self, number: float) -> Any:
         """Return a number, rounded and within the span, as a value of the setting."""
         rounded = round(number) if self.whole else float(f"{number:.{DIGITS}g}")
-        return as_value(self.name, min(max(rounded, self.first), self.last))
+        return _as_value(self.name, min(max(rounded, self.first), self.last))
 
     def draw(self, generator: random.Random) -> Any:
         """Return a random value."""
@@ -258,7 +258,7 @@ def plan_of(
 def make_plan(
     base: Settings,
     given: Mapping[str, Any],
-    how: SweepOptions = NO_OPTIONS,
+    how: SweepOptions = _NO_OPTIONS,
     *,
     is_recipe: bool = False,
 ) -> Plan:
@@ -299,9 +299,9 @@ def make_plan(
     if plan.samples and not plan.sampled:
         fault = "no setting but seed and fold has several values or a range, so there is nothing to choose from"
         raise ConfigError(fault, setting="random" if how.random else "optuna")
-    if plan.total > MOST_MEMBERS:
+    if plan.total > _MOST_MEMBERS:
         raise ConfigError(
-            f"the sweep has more than {MOST_MEMBERS} members; give fewer values"
+            f"the sweep has more than {_MOST_MEMBERS} members; give fewer values"
         )
     found = []
     if how.random:
@@ -338,7 +338,7 @@ def examples(plan: Plan) -> Iterator[tuple[str, Settings]]:
         yield place, found
 
 
-def as_value(name: str, value: Any) -> Any:
+def _as_value(name: str, value: Any) -> Any:
     """Return a value of the setting `name` in its own form: for `hidden`, 64 means one
     layer of 64 units.
     """
@@ -360,13 +360,13 @@ def _read(name: str, value: Any, *, sampled: bool) -> Values:
     for part in parts:
         span = _span(name, part)
         if span is None:
-            values.append(as_value(name, part))
+            values.append(_as_value(name, part))
         elif sampled and len(parts) == 1:
             return span
         elif span.whole:
             # One more than all members may be, so that too many are refused without a
             # list of them all.
-            last = min(int(span.last), int(span.first) + MOST_MEMBERS)
+            last = min(int(span.last), int(span.first) + _MOST_MEMBERS)
             values += [
                 span.value(number) for number in range(int(span.first), last + 1)
             ]
@@ -385,10 +385,14 @@ def _span(name: str, word: Any) -> Span | None:
     Raises ConfigError.
     """
     kind = SETTINGS[name].kind
-    if not isinstance(word, str) or DOTS not in word or kind not in (int, tuple, float):
+    if (
+        not isinstance(word, str)
+        or _DOTS not in word
+        or kind not in (int, tuple, float)
+    ):
         return None
     try:
-        first, last = map(float if kind is float else int, word.split(DOTS))
+        first, last = map(float if kind is float else int, word.split(_DOTS))
         if -math.inf < first < last < math.inf:
             return Span(name, first, last)
     except ValueError:

@@ -28,11 +28,11 @@ from mlp_xp.runs.sweep_folder import (
     Member,
     SweepFolder,
 )
+from mlp_xp.sweeps._trials import Trials
+from mlp_xp.sweeps._workers import KILLED, Place, connect, this_machine, train_all
 from mlp_xp.sweeps.member import Ending, Work, key_of, load, of_data
 from mlp_xp.sweeps.plan import Plan, examples
 from mlp_xp.sweeps.summary import write_summary
-from mlp_xp.sweeps.trials import Trials
-from mlp_xp.sweeps.workers import KILLED, Place, connect, this_machine, train_all
 
 # Bytes of the interpreter and the libraries of a process, which `survey` does not
 # count.

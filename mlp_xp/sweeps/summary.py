@@ -31,8 +31,8 @@ from mlp_xp.sweeps.plan import REPEATS
 CSV, JSON = "summary.csv", "summary.json"
 T = TypeVar("T")
 # Settings that decide what is predicted, and by which samples it is measured.
-PREDICTED = {*DATA, "label", "task"}
-MEASURED_ON = {"validation", "test_fraction", "split_seed", "stratify", "cv"}
+_PREDICTED = {*DATA, "label", "task"}
+_MEASURED_ON = {"validation", "test_fraction", "split_seed", "stratify", "cv"}
 QUANTITIES = tuple(name for name in FIGURES if name != "seconds")
 
 
@@ -171,11 +171,11 @@ def _why_not_ranked(groups: Sequence[Group], names: Sequence[str], score: str) -
     faults = {
         "no run has finished": not finished,
         "there is one setting only": len(groups) == 1,
-        "results on different data do not compare": bool(PREDICTED & {*names}),
+        "results on different data do not compare": bool(_PREDICTED & {*names}),
         "not all settings hold samples out, and the best on the test set would look better there than on new data; use "
         "--validation": any(score not in group.results for group in finished),
         "results on different held-out samples do not compare": bool(
-            MEASURED_ON & {*names}
+            _MEASURED_ON & {*names}
         ),
     }
     return next((fault for fault, is_there in faults.items() if is_there), "")

@@ -7,11 +7,11 @@ from typing import Any
 
 from data_sets import TINY
 
-from mlp_xp.backends import requirements
+from mlp_xp.backends import _requirements as requirements
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.parity import trace
-from mlp_xp.parity.trace import Namespace, Traced, Tracer
+from mlp_xp.parity import tracing
+from mlp_xp.parity.tracing import SYMBOLS, Namespace, Traced, Tracer
 
 INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
 BASE = TrainConfig(epochs=1, hidden=(3,), validation=20, report_every=100)
@@ -26,7 +26,7 @@ CONFIGS = (
     ),
     replace(BASE, update_order="simultaneous", dropout=0.5, clip_norm=1.0, deform=True),
 )
-SIGNS = trace.SYMBOLS | {"getitem": "x[]", "neg": "-x"}
+SIGNS = SYMBOLS | {"getitem": "x[]", "neg": "-x"}
 
 
 def test_the_lists_are_what_runs_of_all_settings_use(monkeypatch):
@@ -55,8 +55,8 @@ def test_the_lists_are_what_runs_of_all_settings_use(monkeypatch):
     for kind in (Traced, Namespace):
         monkeypatch.setattr(kind, "__getattr__", noted(kind.__getattr__))
     for config in CONFIGS:
-        trace.trace(config, TINY, open_backend(), 60)
-    for _ in trace.small_runs(open_backend()):  # the other tasks
+        tracing.trace(config, TINY, open_backend(), 60)
+    for _ in tracing.small_runs(open_backend()):  # the other tasks
         pass
     functions.pop("from_numpy")
     functions["asarray"] |= {"copy", "dtype"}  # of `Backend.from_numpy`

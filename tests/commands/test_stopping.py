@@ -36,7 +36,7 @@ from mlp_xp.api import train
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.commands.stopping import PATIENCE, Stop
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.runs import tensors
+from mlp_xp.runs import _tensors as tensors
 from mlp_xp.runs.run_folder import RunFolder, metrics_record
 from mlp_xp.show.console import plain_console
 

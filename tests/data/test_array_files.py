@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlp_xp.data.array_files import read_array_files
+from mlp_xp.data._array_files import read_array_files
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.errors import DatasetError, MlpXpWarning
 

@@ -15,8 +15,8 @@ from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import check_dataset
 from mlp_xp.core.signature import BYTES
+from mlp_xp.data._splitting import split
 from mlp_xp.data.arrays import from_arrays
-from mlp_xp.data.splitting import split
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
 
 RANDOM = np.random.default_rng(5)

@@ -29,8 +29,8 @@ from mlp_xp import (
     predict,
     train,
 )
+from mlp_xp.data._splitting import split
 from mlp_xp.data.columns import Column, Columns
-from mlp_xp.data.splitting import split
 from mlp_xp.data.table import TEXT, Table
 from mlp_xp.errors import DatasetError, MlpXpWarning
 from mlp_xp.runs.records import RunError

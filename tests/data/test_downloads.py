@@ -17,9 +17,9 @@ import pytest
 from data_sets import arrays_in, idx_bytes
 from numerics import assert_all_equal
 
-from mlp_xp.data import downloads
+from mlp_xp.data import _downloads as downloads
+from mlp_xp.data._downloads import DownloadError, fetch
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.data.downloads import DownloadError, fetch
 from mlp_xp.data.registry import DATASETS, IDX_FILES
 
 pytestmark = pytest.mark.needs("pooch")

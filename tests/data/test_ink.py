@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from mlp_xp.data._ink import find_ink, paper, prepare_image
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.data.ink import find_ink, paper, prepare_image
 
 FONTS = Path(mpl.get_data_path()) / "fonts" / "ttf"
 

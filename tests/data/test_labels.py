@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlp_xp.data._labels import meaning_of, read_labels
 from mlp_xp.data.arrays import from_arrays
-from mlp_xp.data.labels import meaning_of, read_labels
 from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.data.table import Table
 from mlp_xp.errors import DatasetError, MlpXpWarning

@@ -13,8 +13,8 @@ import pytest
 from data_sets import arrays_in, csv_text, idx_bytes
 
 from mlp_xp.core.backend import Backend
+from mlp_xp.data._mnist_files import read_csv, read_idx
 from mlp_xp.data.datasets import DATASETS, load_dataset
-from mlp_xp.data.mnist_files import read_csv, read_idx
 from mlp_xp.data.registry import IDX_FILES
 from mlp_xp.errors import DatasetError
 

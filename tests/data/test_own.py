@@ -28,10 +28,10 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.signature import Preparation, unchanged
+from mlp_xp.data._splitting import split
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.options import DataOptions
-from mlp_xp.data.splitting import split
 from mlp_xp.errors import MlpXpError
 
 pytestmark = pytest.mark.needs("PIL")

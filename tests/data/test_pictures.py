@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mlp_xp.data._ink import prepare_image
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.data.ink import prepare_image
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.pictures import read_image, read_picture_folder, read_pictures
 from mlp_xp.errors import DatasetError, MlpXpWarning

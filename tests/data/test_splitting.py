@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from mlp_xp import TrainConfig, from_arrays, open_backend
 from mlp_xp.core.job import Job
-from mlp_xp.data.splitting import hold_out, split, split_fold
+from mlp_xp.data._splitting import hold_out, split, split_fold
 from mlp_xp.errors import DatasetError
 
 

@@ -20,8 +20,8 @@ import pytest
 from data_sets import write_csv
 
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.data._labels import labels_of, meaning_of, read_labels
 from mlp_xp.data.columns import Column, Columns
-from mlp_xp.data.labels import labels_of, meaning_of, read_labels
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.reading import MISSING, number_of, open_file
 from mlp_xp.data.samples import RawSamples

@@ -25,8 +25,8 @@ from mlp_xp.core.signature import PREPARATIONS, Preparation, Signature
 from mlp_xp.core.step import to_device
 from mlp_xp.core.task import LABELS, TASKS, Units
 from mlp_xp.errors import MlpXpError, MlpXpWarning
-from mlp_xp.parity.bounds import ULPS, gamma
-from mlp_xp.runs.checkpoints import RunError
+from mlp_xp.parity._bounds import ULPS, gamma
+from mlp_xp.runs._checkpoints import RunError
 
 needs_onnx = pytest.mark.needs("onnx", "ndonnx", "onnxruntime")
 # from 64 rows on, softmax goes another way

@@ -29,7 +29,7 @@ from mlp_xp import (
 )
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.model import Model
-from mlp_xp.data.ink import prepare_image
+from mlp_xp.data._ink import prepare_image
 from mlp_xp.data.pictures import read_image
 from mlp_xp.errors import MlpXpError
 from mlp_xp.export import page as export

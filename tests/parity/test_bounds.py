@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlp_xp.parity import bounds
-from mlp_xp.parity.bounds import check, gamma
+from mlp_xp.parity import _bounds as bounds
+from mlp_xp.parity._bounds import check, gamma
 
 
 def verdict_of(name: str, result: Any, *args: Any, **kwargs: Any) -> bounds.Verdict:

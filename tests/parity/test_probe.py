@@ -11,12 +11,12 @@ from data_sets import TINY
 from helpers import Namespace
 
 from mlp_xp import TrainConfig
-from mlp_xp.backends import requirements
+from mlp_xp.backends import _requirements as requirements
 from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.opening import open_namespace
 from mlp_xp.parity import assert_parity
 from mlp_xp.parity.compare import check
-from mlp_xp.parity.trace import SYMBOLS, probe
+from mlp_xp.parity.tracing import SYMBOLS, probe
 
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
 LONG = 1000

@@ -10,9 +10,9 @@ import pytest
 from helpers import NAMESPACE, SCRIPTS, assert_one_line, call, native
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.parity.bounds import Verdict
+from mlp_xp.parity._bounds import Verdict
 from mlp_xp.parity.reproducer import TO_NUMPY, write_reproducer
-from mlp_xp.parity.trace import TracingBackend
+from mlp_xp.parity.tracing import TracingBackend
 
 # How far long double's eps is below that of float64; 1 where it is no wider, as on
 # Windows.

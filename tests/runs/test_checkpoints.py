@@ -22,16 +22,16 @@ from mlp_xp.core.signature import Signature
 from mlp_xp.core.task import LABELS
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.columns import Column, Columns
-from mlp_xp.runs.checkpoints import (
+from mlp_xp.runs._checkpoints import (
     read_position,
     write_model,
     write_position,
 )
+from mlp_xp.runs._tensors import read_tensors, write_tensors
 from mlp_xp.runs.ensembles import check_fit
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder, load_run
 from mlp_xp.runs.settings import Settings, settings_of
-from mlp_xp.runs.tensors import read_tensors, write_tensors
 
 SETTINGS = Settings(train=TrainConfig(epochs=1, hidden=(2,), optimizer="momentum"))
 

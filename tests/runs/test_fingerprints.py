@@ -28,8 +28,8 @@ from mlp_xp import (
 )
 from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.errors import MlpXpWarning
+from mlp_xp.runs._tensors import read_tensors
 from mlp_xp.runs.fingerprints import read_fingerprints, row_sums, seen
-from mlp_xp.runs.tensors import read_tensors
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 RANDOM = np.random.RandomState(0)

@@ -25,7 +25,7 @@ from helpers import (
 
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.errors import MlpXpWarning
-from mlp_xp.runs import replacing
+from mlp_xp.runs import _replacing as replacing
 from mlp_xp.runs.names import CHECKPOINT
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder, load_run

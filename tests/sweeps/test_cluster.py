@@ -177,7 +177,7 @@ def test_without_its_scheduler_the_command_ends_and_trains_nothing_here(
     dask, processes, data_dir, tmp_path, monkeypatch
 ):
     folder = tmp_path / "s"
-    monkeypatch.setattr("mlp_xp.sweeps.workers.SAVING", 1)
+    monkeypatch.setattr("mlp_xp.sweeps._workers.SAVING", 1)
     words = ["--hidden", 4, "--seed", "0..1", "--epochs", 5, ENDLESS, "--cluster", dask]
     with killed(
         processes[::-1], (run_of(folder, "0000") / "result.json").exists, processes[0]
@@ -196,7 +196,7 @@ def test_a_member_that_ends_every_worker_has_failed_and_stops_no_other(
 
     import mlp_xp
     from mlp_xp.runs.settings import Settings
-    from mlp_xp.sweeps import workers
+    from mlp_xp.sweeps import _workers as workers
 
     monkeypatch.setattr(workers, "train_member", die_or_train)
     cluster = distributed.LocalCluster(
@@ -242,7 +242,7 @@ def die_or_train(work):
 def test_a_cluster_that_does_not_answer_is_refused_before_anything_is_written(
     data_dir, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("mlp_xp.sweeps.workers.TIMEOUT", 0.5)
+    monkeypatch.setattr("mlp_xp.sweeps._workers.TIMEOUT", 0.5)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # nobody listens there
         address = f"dask://127.0.0.1:{taken.getsockname()[1]}"

@@ -13,9 +13,9 @@ from sweeping import arguments, assert_as_trained, run_of
 
 from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_folder import SweepFolder
+from mlp_xp.sweeps._trials import Trials
 from mlp_xp.sweeps.member import key_of
 from mlp_xp.sweeps.plan import SweepOptions, make_plan
-from mlp_xp.sweeps.trials import Trials
 
 pytestmark = pytest.mark.needs("optuna")
 VALIDATION = 60

@@ -34,9 +34,9 @@ from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.sweeps import run as running
+from mlp_xp.sweeps._workers import Place, this_machine, train_all
 from mlp_xp.sweeps.member import Ending, Work
 from mlp_xp.sweeps.plan import SweepOptions, make_plan
-from mlp_xp.sweeps.workers import Place, this_machine, train_all
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
 LONG = {"epochs": 8, "report_every": 20, "checkpoint_every": 20}

@@ -12,8 +12,8 @@ from helpers import assert_same_run, call, options, small_settings
 
 from mlp_xp.runs.records import parse_settings
 from mlp_xp.runs.settings import settings_of
+from mlp_xp.sweeps._workers import Place
 from mlp_xp.sweeps.member import Ending, Work, train_member
-from mlp_xp.sweeps.workers import Place
 
 SMALL = {name: value for name, value in small_settings().items() if name != "hidden"}
 # Diverges in the warm-up or at the first report.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlp_xp.files import file_errors, write_whole
-from mlp_xp.runs.checkpoints import read_position
+from mlp_xp.runs._checkpoints import read_position
 from mlp_xp.runs.locked_folder import LockedFolder
 
 

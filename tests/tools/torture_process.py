@@ -29,7 +29,7 @@ import helpers
 from data_sets import TINY, write_idx_folder
 
 from mlp_xp import commands, load_run
-from mlp_xp.runs.tensors import read_tensors
+from mlp_xp.runs._tensors import read_tensors
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 120  # seconds, for what a process does in less than ten

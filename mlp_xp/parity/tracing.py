@@ -29,9 +29,9 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import one_line, with_colon
-from mlp_xp.parity.bounds import INPLACE, Verdict, check
-from mlp_xp.parity.probe import operate
-from mlp_xp.parity.steps import start
+from mlp_xp.parity._bounds import INPLACE, Verdict, check
+from mlp_xp.parity._probe import operate
+from mlp_xp.parity._steps import start
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # Code that calls operations only on behalf of others, NumPy's errstate around it
@@ -42,7 +42,7 @@ _GO_BETWEENS = (
     str(Path(np.__file__).parent),
     contextlib.__file__,
 )
-BINARY = {
+_BINARY = {
     "add": "+",
     "sub": "-",
     "mul": "*",
@@ -52,12 +52,12 @@ BINARY = {
 }
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 SYMBOLS = (
-    BINARY
+    _BINARY
     | COMPARISONS
-    | {name: f"{BINARY[plain]}=" for name, plain in INPLACE.items()}
+    | {name: f"{_BINARY[plain]}=" for name, plain in INPLACE.items()}
 )
 # The standard: "calculates an implementation-dependent approximation".
-APPROXIMATIONS = {"exp", "log", "log1p", "tanh"}
+_APPROXIMATIONS = {"exp", "log", "log1p", "tanh"}
 ATTRIBUTES = ("shape", "dtype", "device", "ndim", "size")
 DTYPES = (
     "float64",
@@ -66,7 +66,7 @@ DTYPES = (
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
 )
 SMALL = TrainConfig(hidden=(3,), warm_up_steps=0, report_every=40)
-SMALL_RICH = replace(
+_SMALL_RICH = replace(
     SMALL, batch_size=8, report_every=8, activation="relu", optimizer="adam", update_order="simultaneous",
     clip_norm=1.0, weight_decay=0.01, dropout=0.2, deform=True,
 )  # fmt: skip
@@ -150,7 +150,7 @@ def _operator(name: str, *, reflected: bool = False) -> Callable[..., Any]:
 
 for _name in (*SYMBOLS, "getitem", "neg"):
     setattr(Traced, f"__{_name}__", _operator(_name))
-for _name in BINARY:
+for _name in _BINARY:
     setattr(Traced, f"__r{_name}__", _operator(_name, reflected=True))
 
 
@@ -188,7 +188,7 @@ class Tracer:
     failure: what ended the run early. raised: the operation that did, if the library
     raised in one. steps, calls: the numbers of steps begun, warm-up included, and of
     operations. before: what it is called before the first step. least: the smallest
-    bound of APPROXIMATIONS, in eps.
+    bound of _APPROXIMATIONS, in eps.
     """
 
     backend: Backend
@@ -299,7 +299,7 @@ class Tracer:
             verdict = check(
                 name, operation.reference, operation.args, operation.kwargs, host_result
             )
-            if name in APPROXIMATIONS:
+            if name in _APPROXIMATIONS:
                 verdict = verdict._replace(bound=max(verdict.bound, self.least))
         self._add(operation._replace(result=host_result, verdict=verdict))
         if not is_array:
@@ -404,7 +404,7 @@ class TracingBackend(LibraryBackend):
 def probe(backend: Backend) -> Tracer:
     """Check operations on inputs that training never has; see `parity.probe`.
 
-    The standard says nothing of the error of APPROXIMATIONS, so half of their digits
+    The standard says nothing of the error of _APPROXIMATIONS, so half of their digits
     do. If the library raises, the tracer has the BackendFailure as its `failure`.
     """
     traced = TracingBackend(backend)
@@ -424,12 +424,27 @@ def probe(backend: Backend) -> Tracer:
 def trace(
     config: TrainConfig, dataset: Dataset, backend: Backend, steps: int
 ) -> Tracer:
-    """Train for `steps` steps after the warm-up, with reports, predict for the test
-    set, and check every operation.
+    """Train, predict for the test set, and check every operation against NumPy.
 
-    dataset: arrays on the host. If the library raises, the tracer has the
-    BackendFailure as its `failure`, and after an operation that deviates any other
-    exception. Raises what `steps.start` raises, if no operation deviated before.
+    Args:
+        config: The settings of training.
+        dataset: The data, with arrays on the host.
+        backend: The backend under test.
+        steps: The number of steps after the warm-up.
+
+    Returns:
+        The tracer. If the library raises, its `failure` is the BackendFailure, and
+        after an operation that deviates any other exception.
+
+    Raises:
+        DatasetError: No operation deviated before, and the data cannot be trained on.
+        ConfigError: No operation deviated before, and a setting does not fit.
+
+    Examples:
+        >>> from mlp_xp.parity import trace
+        >>> tracer = trace(TrainConfig(), dataset, open_backend("numpy"), steps=2)
+        >>> tracer.deviating, tracer.failure
+        ({}, None)
     """
     traced = TracingBackend(backend)
     tracer = traced.tracer
@@ -467,7 +482,7 @@ def small_runs(backend: Backend) -> Iterator[tuple[str, Tracer]]:
         random.standard_normal((60, 3)),
     )
     for task, X, y, config in (
-        ("classes", images, np.arange(60) % 3, SMALL_RICH),
+        ("classes", images, np.arange(60) % 3, _SMALL_RICH),
         ("labels", features, features > 0, SMALL),
         ("regression", features, features, SMALL),
     ):

@@ -18,22 +18,32 @@ from mlp_xp.data.table import Table
 
 
 class TableEncoder(TransformerMixin, BaseEstimator):
-    """Turn a table of numbers, text, dates and gaps into features, those that `mlp-xp
-    train` and `from_arrays` make.
+    """Turn a table of numbers, text, dates and gaps into features.
 
-    All of it is fitted to the training rows; see `data.columns.Columns`. Features are
-    not scaled:
+    The features are those of `mlp-xp train` and `from_arrays`. They are fitted to the
+    training rows, and not scaled. X is a data frame of pandas, polars or pyarrow, or an
+    array, (n, columns), which may hold text and NaN. As everywhere in scikit-learn, a
+    data frame must have the columns of the training data in their order.
 
-        make_pipeline(TableEncoder(), StandardScaler(), MLPClassifier()).fit(frame, y)
+    Gives an MlpXpWarning for columns that differ in every row.
 
-    X: a data frame of pandas, polars or pyarrow, or an array, (n, columns), which may
-        hold text and NaN.
+    Attributes:
+        columns_: How each column becomes features.
+        n_features_in_: The number of columns.
+        feature_names_in_: Their names, if X is a data frame.
 
-    Attributes: `columns_`, how each column becomes features, and scikit-learn's
-    `n_features_in_` and `feature_names_in_`. As everywhere in scikit-learn, a data
-    frame must have the columns of the training data in their order. Raises ValueError
-    for other columns, and DatasetError for values that are neither numbers, text nor
-    dates; gives an MlpXpWarning for columns that differ in every row.
+    Raises:
+        ValueError: X has other columns than the training data.
+        DatasetError: A value is neither a number, text nor a date.
+
+    Examples:
+        >>> from sklearn.pipeline import make_pipeline
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> X = [["red", 1.0], ["green", 2.0], ["red", 3.0], ["green", 4.0]] * 5
+        >>> network = MLPClassifier((5,), tol=0.1, random_state=0)
+        >>> pipeline = make_pipeline(TableEncoder(), StandardScaler(), network)
+        >>> pipeline.fit(X, [0, 1] * 10).predict(X[:2]).shape
+        (2,)
     """
 
     def fit(self, X: Any, y: Any = None) -> Self:

@@ -14,10 +14,10 @@ from mlp_xp.core.signature import Signature
 from mlp_xp.core.step import State, to_device
 from mlp_xp.core.training import Best, Position, Tally
 from mlp_xp.data.columns import Columns
+from mlp_xp.runs._tensors import read_tensors, write_tensors
 from mlp_xp.runs.names import MODEL
 from mlp_xp.runs.records import RunError, check_fields
 from mlp_xp.runs.settings import Settings, flatten, unflatten
-from mlp_xp.runs.tensors import read_tensors, write_tensors
 
 # The fields of a position that are plain numbers.
 NUMBERS = ("epoch", "sample", "step", "reports", "seconds", "loss")

@@ -38,14 +38,14 @@ from mlp_xp.core.signature import Preparation, Signature, unchanged
 from mlp_xp.core.step import State
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION
 from mlp_xp.data.columns import Column, Columns
-from mlp_xp.estimator.devices import (
+from mlp_xp.estimator._devices import (
     choose_backend,
     is_foreign,
     stand_in,
     to_host,
     transfer,
 )
-from mlp_xp.estimator.epochs import ACTIVATIONS, make_config, make_epoch
+from mlp_xp.estimator._epochs import ACTIVATIONS, make_config, make_epoch
 from mlp_xp.export.onnx import write_onnx
 
 ADDED = ("dtype", "device", "backend")
@@ -447,6 +447,12 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
     may live elsewhere. Predictions are of X's kind. Not supported: solver="lbfgs",
     sparse X, momentum=1.
 
+    Examples:
+        >>> X = np.random.default_rng(0).normal(size=(100, 4))
+        >>> y = X[:, 0] > 0
+        >>> MLPClassifier((5,), tol=0.1, random_state=0).fit(X, y).predict(X[:3]).shape
+        (3,)
+
     These differ:
 
     - Losses are exact, and so is `predict_log_proba`. scikit-learn takes logarithms of
@@ -544,8 +550,14 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
 class MLPRegressor(_MLP, neural_network.MLPRegressor):
     """A multi-layer perceptron for regression, for arrays of any library.
 
-    As `MLPClassifier`, with the parameters of `sklearn.neural_network.MLPRegressor`.
-        loss: only "squared_error".
+    As `MLPClassifier`, with the parameters of `sklearn.neural_network.MLPRegressor`,
+    but `loss` is only "squared_error".
+
+    Examples:
+        >>> X = np.random.default_rng(0).normal(size=(100, 4))
+        >>> network = MLPRegressor(hidden_layer_sizes=(5,), tol=0.1)
+        >>> network.fit(X, X @ [1, 2, 3, 4]).predict(X[:3]).shape
+        (3,)
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {

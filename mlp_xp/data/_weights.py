@@ -8,7 +8,7 @@ import numpy as np
 
 from mlp_xp.backends.inputs import check_numbers, error_at, on_host
 from mlp_xp.core.backend import Backend
-from mlp_xp.data.labels import Labels, Meaning
+from mlp_xp.data._labels import Labels, Meaning
 from mlp_xp.errors import DatasetError
 
 

@@ -25,7 +25,7 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.training import DivergenceError
 from mlp_xp.parity.compare import record
-from mlp_xp.parity.trace import (
+from mlp_xp.parity.tracing import (
     Tracer,
     TracingBackend,
     trace,
