@@ -143,8 +143,8 @@ def export_onnx(models: Models, path: str | Path, *, dtype: str | None = None) -
         FileError: The file cannot be written.
 
     Examples:
-        >>> export_onnx("runs/digits", "digits.onnx")
-        PosixPath('digits.onnx')
+        >>> export_onnx("runs/digits", "digits.onnx").name
+        'digits.onnx'
     """
     from mlp_xp.export.onnx import write_onnx
 
@@ -184,8 +184,8 @@ def export_page(
         FileError: The file cannot be written.
 
     Examples:
-        >>> export_page("runs/digits", "digits.html")
-        PosixPath('digits.html')
+        >>> export_page("runs/digits", "digits.html").name
+        'digits.html'
     """
     found, *others = open_models(model, backend, device)
     if others:

@@ -3,6 +3,7 @@
 import doctest
 import inspect
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,13 @@ PUBLIC = [
 ]
 OTHERS = [("RunFolder", RunFolder)]
 PLAIN = {"mlp_xp.RECIPES"}  # a dictionary has no docstring of its own
+NEEDED = {
+    "mlp_xp.export_onnx": ("onnx", "ndonnx"),
+    "mlp_xp.plot_curves": ("matplotlib",),
+    "mlp_xp.plot_run": ("matplotlib",),
+    "mlp_xp.sweep": ("joblib",),
+}
+"""The libraries without which an example cannot run."""
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -70,9 +78,15 @@ def names(
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "found"), [*PUBLIC, *OTHERS], ids=[name for name, _ in [*PUBLIC, *OTHERS]]
-)
+def cases() -> Iterator[Any]:
+    """Yield a case for each name, with a mark for the libraries that it needs."""
+    for name, found in [*PUBLIC, *OTHERS]:
+        libraries = NEEDED.get(name)
+        marks = pytest.mark.needs(*libraries) if libraries else ()
+        yield pytest.param(name, found, id=name, marks=marks)
+
+
+@pytest.mark.parametrize(("name", "found"), cases())
 def test_the_examples_are_right(name, found, names):
     if name in PLAIN:
         return
