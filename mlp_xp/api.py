@@ -258,8 +258,8 @@ def plot_curves(
         FileError: The file cannot be written.
 
     Examples:
-        >>> plot_curves(["runs/digits"], "curves.png")
-        PosixPath('curves.png')
+        >>> plot_curves(["runs/digits"], "curves.png").name
+        'curves.png'
     """
     runs = [RunFolder(path) for path in paths_of(run_dirs)]
     save(draw_curves(compared(runs)), output)
