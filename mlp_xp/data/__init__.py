@@ -1,3 +1,1 @@
-"""Load a `Dataset` from files, folders and downloads, and prepare pictures as MNIST's
-were prepared.
-"""
+"""Load data sets from arrays, files, folders and downloads."""

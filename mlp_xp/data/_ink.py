@@ -34,15 +34,16 @@ EDGE = 0.02
 
 
 def prepare_image(image: Bytes, *, size: int = SIZE) -> Bytes | None:
-    """Convert a picture to the form of MNIST's images: uint8 (size, size), or None if
-    it has no ink.
+    """Convert a picture to the form of MNIST's images, uint8 (size, size).
 
-    image: uint8 (rows, columns[, 3]), as `pictures.read_image` returns it. Paper
-    becomes 0, ink up to 255. Ink is what differs from paper, and the border of the
-    picture is mostly paper. The ink is scaled with antialiasing so that its longer side
-    has 20 pixels, or the same share of another `size`. It is then moved by whole pixels
-    so that its centre of mass is within half a pixel of pixel (size / 2, size / 2), as
-    in every image of MNIST, or as close as the picture's edges allow.
+    Returns None if the picture has no ink. Ink differs from paper, and the border of
+    the picture is mostly paper. Paper becomes 0, ink up to 255. The ink is scaled, with
+    antialiasing, until its longer side has 20 pixels, or the same share of another
+    `size`. It is then moved by whole pixels until its centre of mass is within half a
+    pixel of pixel (size / 2, size / 2), as in every image of MNIST, or as close as the
+    picture's edges allow.
+
+    image: uint8 (rows, columns[, 3]), as `pictures.read_image` returns it.
     """
     from PIL import Image
     from scipy import ndimage
@@ -53,39 +54,40 @@ def prepare_image(image: Bytes, *, size: int = SIZE) -> Bytes | None:
     if ink is None:
         return None
     ink = _without_dirt(ink)
-    ink = ink[ndimage.find_objects((ink >= EDGE).astype(np.uint8))[0]]
-    scale = round(size * FITTED / SIZE) / max(ink.shape)
-    fitted_size = (
-        max(1, round(ink.shape[1] * scale)),
-        max(1, round(ink.shape[0] * scale)),
-    )
+    # one label, so one object
+    (extent,) = ndimage.find_objects((ink >= EDGE).astype(np.uint8))
+    ink = ink[extent]
+    rows, columns = ink.shape
+    scale = round(size * FITTED / SIZE) / max(rows, columns)
+    rows, columns = max(1, round(rows * scale)), max(1, round(columns * scale))
     resized = Image.fromarray(ink.astype(np.float32)).resize(
-        fitted_size, Image.Resampling.LANCZOS
+        (columns, rows), Image.Resampling.LANCZOS
     )
     fitted = np.asarray(resized, np.float64)
     fitted = np.clip(fitted * (255 / fitted.max()), 0, 255)
-    # To six digits first: what is half-way between two pixels must not depend on the
-    # last bits of a sum.
-    row, column = (
-        min(max(round(round(size / 2 - centre, 6)), 0), size - length)
-        for centre, length in zip(
-            ndimage.center_of_mass(fitted), fitted.shape, strict=True
-        )
-    )
+    centre_row, centre_column = ndimage.center_of_mass(fitted)
+    top = _margin(centre_row, rows, size)
+    left = _margin(centre_column, columns, size)
     canvas = np.zeros((size, size), np.uint8)
-    canvas[row : row + fitted.shape[0], column : column + fitted.shape[1]] = np.rint(
-        fitted
-    )
+    canvas[top : top + rows, left : left + columns] = np.rint(fitted)
     return canvas
 
 
-def find_ink(grey: Floats) -> Floats | None:
-    """Return the amount of ink, 0 to 1, at each of the grey values (rows, columns), 0
-    to 1; None if there is no ink.
+def _margin(centre: float, length: int, size: int) -> int:
+    """Return how many pixels before the ink move its centre of mass to the middle."""
+    # To six digits first: a centre half-way between two pixels must not depend on the
+    # last bits of a sum.
+    margin = round(round(size / 2 - centre, 6))
+    return min(max(margin, 0), size - length)
 
-    Paper is what most of the border shows. Ink is either darker or lighter than paper:
-    whichever differs more. Otsu's threshold (1979) separates the two and gives the
-    strength of the ink and the noise of the paper.
+
+def find_ink(grey: Floats) -> Floats | None:
+    """Return the amount of ink at each pixel, 0 to 1; None if there is no ink.
+
+    grey: the brightness of the pixels, (rows, columns), 0 to 1. Most of the border
+    shows paper. Ink is either darker or lighter than paper, whichever differs more.
+    Otsu's threshold (1979) separates the two and gives the strength of the ink and the
+    noise of the paper.
     """
     difference = grey - paper(grey)
     difference *= np.sign(np.sum(difference * difference**2))
@@ -100,13 +102,12 @@ def find_ink(grey: Floats) -> Floats | None:
 
 
 def paper(grey: Floats) -> Floats:
-    """Return the brightness of the paper, (rows, columns) or (1, 1), from the border of
-    grey values (rows, columns).
+    """Return the brightness of the paper, (rows, columns) or (1, 1), from the border.
 
-    It is one value if most of the border has it. Otherwise it is a polynomial of degree
-    2 in both coordinates, to model lamps, shadows and lenses. It is fitted with least
-    absolute deviations (iteratively reweighted least squares), which ink at the border
-    changes little.
+    The brightness is one value if most of the border has it. Otherwise it is a
+    polynomial of degree 2 in both coordinates, to model lamps, shadows and lenses. It
+    is fitted with least absolute deviations (iteratively reweighted least squares),
+    which ink at the border changes little.
     """
     rows, columns = grey.shape
     width = max(1, round(0.05 * min(rows, columns)))
@@ -117,9 +118,8 @@ def paper(grey: Floats) -> Floats:
     if np.mean(np.abs(shade - most) <= EVEN) > 0.5 or min(rows, columns) < 8:
         return np.full((1, 1), most)
     y, x = np.linspace(-1, 1, rows), np.linspace(-1, 1, columns)
-    at_row, at_column = (
-        indices[:: 1 + shade.size // 1000] for indices in np.nonzero(border)
-    )
+    some = np.argwhere(border)[:: 1 + shade.size // 1000]
+    at_row, at_column = some.T
     shade = grey[at_row, at_column]
     powers = [(i, j) for i in range(3) for j in range(3 - i)]
     terms = np.stack([y[at_row] ** i * x[at_column] ** j for i, j in powers], axis=1)
@@ -135,11 +135,10 @@ def paper(grey: Floats) -> Floats:
 
 
 def otsu(values: Floats) -> float:
-    """Return the threshold between the two classes with the largest variance between
-    their means (Otsu, 1979).
+    """Return the threshold with the largest variance between two classes (Otsu, 1979).
 
-    The values must not all be equal. At least one value is above the threshold, and one
-    is not.
+    The values must not all be equal. At least one value is above the threshold, and at
+    least one is not.
     """
     counts, edges = np.histogram(values, bins=256)
     centres = (edges[:-1] + edges[1:]) / 2
@@ -151,14 +150,13 @@ def otsu(values: Floats) -> float:
 
 
 def _without_dirt(ink: Floats) -> Floats:
-    """Return ink (rows, columns) without pieces that have very little of it, which
-    would change the crop.
-    """
+    """Return ink without very small pieces, which would change the crop."""
     from scipy import ndimage
 
     rows, columns = ink.shape
     # Coarse cells join pieces that are a few pixels apart, also diagonally.
-    cell, near = -(-max(rows, columns) // 100), np.ones((3, 3))
+    cell = -(-max(rows, columns) // 100)
+    near = np.ones((3, 3))
     padded = np.pad(ink, ((0, -rows % cell), (0, -columns % cell)))
     cells = padded.reshape(padded.shape[0] // cell, cell, padded.shape[1] // cell, cell)
     occupied = cells.max(axis=(1, 3)) > 0.25

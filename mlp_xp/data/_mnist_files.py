@@ -1,5 +1,6 @@
-"""Data in the form of MNIST: four IDX files, or two CSV files with an image per line
-and the label first.
+"""Data in the form of MNIST: four IDX files, or two CSV files.
+
+Each line of the CSV files has a label first, and then the pixels of an image.
 """
 
 import io
@@ -21,34 +22,37 @@ from mlp_xp.data.samples import Format, Part, RawSamples, has_suffix
 from mlp_xp.data.table_files import WORDS, find_table
 from mlp_xp.errors import DatasetError
 
-# NumPy counts rows, where tables.py counts lines.
-NOT_A_TABLE = "rows are counted without names and empty lines; name the labels' column if this table has a header"
+# NumPy counts rows, and table_files.py counts lines.
+NOT_A_TABLE = (
+    "rows are counted without names and empty lines; name the labels' column if this "
+    "table has a header"
+)
 
 Bytes = npt.NDArray[np.uint8]
 File = Path | zipfile.Path
 
 
 def read_files(files: Sequence[File], source: Source) -> RawSamples:
-    """Read four IDX files, or two CSV files, the training set first. Raises
-    DatasetError, which names the file.
+    """Read four IDX files, or two CSV files, the training set first.
+
+    Raises DatasetError with the name of the file.
     """
     half = len(files) // 2
-    train, test = (_read_part(part, source) for part in (files[:half], files[half:]))
+    train = _read_part(files[:half], source)
+    test = _read_part(files[half:], source)
     return RawSamples(train, test, class_names=source.class_names)
 
 
 def _read_part(files: Sequence[File], source: Source) -> Part:
-    images, labels = (
-        read_csv(files[0])
-        if len(files) == 1
-        else (read_idx(files[0], 3), read_idx(files[1], 1))
-    )
+    file = files[-1]
+    if len(files) == 1:
+        images, labels = read_csv(file)
+    else:
+        images, labels = read_idx(files[0], 3), read_idx(file, 1)
     labels -= np.uint8(source.first_label)
-    return Part(
-        np.ascontiguousarray(images.swapaxes(1, 2)) if source.transposed else images,
-        labels,
-        files[-1],
-    )
+    if source.transposed:
+        images = np.ascontiguousarray(images.swapaxes(1, 2))
+    return Part(images, labels, file)
 
 
 def read_idx(path: File, ndim: int) -> Bytes:
@@ -60,57 +64,67 @@ def read_idx(path: File, ndim: int) -> Bytes:
 
     ndim: 1 for labels, 3 for images (n, rows, columns). Returns a writable uint8 array
     of the header's shape. Raises DatasetError if the file cannot be read, has another
-    number of dimensions, or not as many values as its header says.
+    number of dimensions, or has not as many values as its header says.
     """
     with open_file(path) as stream:
         magic, wanted = stream.read(4), bytes([0, 0, 8, ndim])
         if magic != wanted:
             content = "images" if ndim == 3 else "labels"
-            fault = f"starts with {magic!r}, where an IDX file of {content} starts with {wanted!r}"
             raise DatasetError(
-                fault,
+                f"starts with {magic!r}, where an IDX file of {content} starts with "
+                f"{wanted!r}",
                 remedy="check that the files are not swapped, or fetch the file again",
             )
-        sizes, body = stream.read(4 * ndim), bytearray()
+        sizes = stream.read(4 * ndim)
+        body = bytearray()
         # a read of the whole file would copy it twice
         while piece := stream.read(1 << 20):
             body += piece
         shape = struct.unpack(f">{ndim}I", sizes) if len(sizes) == 4 * ndim else ()
         if not shape or len(body) != math.prod(shape):
-            fault = f"its header promises {' x '.join(map(str, shape))} values, and {len(body)} were found"
-            raise DatasetError(fault, remedy="fetch the file again")
+            promised = " x ".join(map(str, shape))
+            raise DatasetError(
+                f"its header promises {promised} values, and {len(body)} were found",
+                remedy="fetch the file again",
+            )
         return np.frombuffer(body, np.uint8).reshape(shape)
 
 
 def read_csv(path: File) -> tuple[Bytes, Bytes]:
     """Read a CSV file of labelled images, gzipped or plain.
 
-    Each row holds one sample: the label, then the pixels of a square image, row by row,
-        all whole numbers from 0 to
-    255. The first row may contain names of columns.
+    Each row holds one sample, all whole numbers from 0 to 255: the label, then the
+    pixels of a square image, row by row. The first row may contain names of columns.
 
     Returns the images, uint8 (n, side, side), and the labels, uint8 (n,). Raises
-    DatasetError, which names the file, the row and the column.
+    DatasetError with the name of the file, the row and the column.
     """
     with open_file(path) as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a file without rows
         # 1.5 as a whole number, in older versions of NumPy
         warnings.simplefilter("error", DeprecationWarning)
         text = io.TextIOWrapper(stream, encoding="utf-8-sig")
-        names = next(filter(str.strip, text), "").replace('"', "").strip().split(",")
-        # pandas numbers columns that have no names.
-        has_names = names[0][:1].isalpha() or names == [*map(str, range(len(names)))]
-        rows = text if has_names else itertools.chain([",".join(names)], text)
+        first_line = next(filter(str.strip, text), "")
+        first_row = first_line.replace('"', "").strip().split(",")
+        # pandas numbers columns without names
+        numbers = [*map(str, range(len(first_row)))]
+        has_names = first_row[0][:1].isalpha() or first_row == numbers
+        rows = text if has_names else itertools.chain([",".join(first_row)], text)
         try:
             values = np.loadtxt(
                 rows, np.uint8, delimiter=",", quotechar='"', comments=None, ndmin=2
             )
         except ValueError as error:
             raise fault(error, remedy=NOT_A_TABLE) from error
-        side = math.isqrt(max(values.shape[1] - 1, 0))
-        if not values.size or not side or side * side != values.shape[1] - 1:
-            wrong = f"its {len(values)} rows of {values.shape[1]} numbers are not labels and pixels of square images"
-            raise DatasetError(wrong, remedy=NOT_A_TABLE)
+        count, width = values.shape
+        pixels = width - 1
+        side = math.isqrt(max(pixels, 0))
+        if not values.size or not side or side * side != pixels:
+            raise DatasetError(
+                f"its {count} rows of {width} numbers are not labels and pixels of "
+                "square images",
+                remedy=NOT_A_TABLE,
+            )
     return values[:, 1:].copy().reshape(-1, side, side), values[:, 0].copy()
 
 
@@ -118,26 +132,22 @@ def _are_idx(names: Sequence[str]) -> bool:
     return any(f"{name.removesuffix('.gz')}.gz" in IDX_FILES for name in names)
 
 
+def _is_like_mnist(path: Path, names: Sequence[str], how: DataOptions) -> bool:
+    if not path.is_dir():
+        return False
+    are_csv = how.label is None and has_suffix(names, (".csv", ".csv.gz"))
+    return are_csv or _are_idx(names)
+
+
 def _read_folder(folder: Path, how: DataOptions, known: object) -> RawSamples:
-    if _are_idx(visible_names(folder)):
-        files = [
-            file if file.exists() else file.with_suffix("")
-            for file in map(folder.joinpath, IDX_FILES)
-        ]
-    else:
+    if not _are_idx(visible_names(folder)):
         files = [find_table(folder, part) for part in WORDS]
+        return read_files(files, DATASETS["mnist"])
+    files = []
+    for name in IDX_FILES:
+        gzipped = folder / name
+        files.append(gzipped if gzipped.exists() else gzipped.with_suffix(""))
     return read_files(files, DATASETS["mnist"])
 
 
-FORMAT = Format(
-    "images like MNIST's",
-    lambda path, names, how: (
-        path.is_dir()
-        and (
-            _are_idx(names)
-            or (how.label is None and has_suffix(names, (".csv", ".csv.gz")))
-        )
-    ),
-    _read_folder,
-    is_own=False,
-)
+FORMAT = Format("images like MNIST's", _is_like_mnist, _read_folder, is_own=False)

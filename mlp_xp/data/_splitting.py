@@ -1,7 +1,6 @@
-"""Which of your own samples a network is not trained on: a test set, and samples held
-out for validation.
+"""Choose the samples to test on, and the samples to hold out for validation.
 
-Own data may be sorted, so samples are drawn from all of them, and of classes from each
+Your own data may be sorted, so samples are drawn from all of them, and from each class
 in proportion.
 """
 
@@ -16,26 +15,29 @@ from mlp_xp.errors import Argument, DatasetError
 def split_as(
     how: DataOptions, labels: np.ndarray, task: Task
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the samples to test on and of the others, as `split` or
-    `split_fold` does.
+    """Return the numbers of the samples to test on, and of the others.
 
-    labels: those of a `Dataset`, on the host. Raises DatasetError and ConfigError if no
-        such split is possible.
+    This is `split_fold` with how.cv, and otherwise `split`. labels: as in a `Dataset`,
+    but on the host. Raises DatasetError and ConfigError if the split is not possible.
     """
-    rows, classes = len(labels), labels if how.stratify and task.exclusive else None
+    rows = len(labels)
+    classes = labels if how.stratify and task.exclusive else None
     if how.cv is None:
         if not 0 < round(how.test_fraction * rows) < rows:
-            fault = f"{how.test_fraction!r:.80} of {rows} rows leaves one part empty"
             raise DatasetError(
-                fault, remedy="give another share", setting="test_fraction"
+                f"{how.test_fraction!r:.80} of {rows} rows leaves one part empty",
+                remedy="give another share",
+                setting="test_fraction",
             )
         return split(classes, rows, how.test_fraction, how.split_seed)
     # R² of a single sample would always be 0
-    if rows < how.cv * (least := 2 if task.floats else 1):
-        fault = (
-            f"{rows} rows are too few for {how.cv} folds with at least {least} in each"
+    least = 2 if task.floats else 1
+    if rows < how.cv * least:
+        raise DatasetError(
+            f"{rows} rows are too few for {how.cv} folds with at least {least} in each",
+            remedy="give fewer folds",
+            setting="cv",
         )
-        raise DatasetError(fault, remedy="give fewer folds", setting="cv")
     if how.fold is None:
         raise ConfigError(
             "is missing",
@@ -48,74 +50,82 @@ def split_as(
 def split(
     classes: np.ndarray | None, rows: int, share: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the samples to test on and of the others, int64 (n,) each,
-    in the order of one shuffle.
+    """Return the numbers of the samples to test on, and of the others, int64 (n,) each.
 
-    NumPy's RandomState shuffles, the same on every machine. classes: whole numbers
-    (rows,), to stratify: each class then has its share of the test samples, rounded so
-    that all together are as many as without classes if that is possible: a class of two
-    samples or more has at least one in each part, and a single sample is not tested on.
-    None: the first samples of the shuffle. Raises DatasetError if no class has two
-    samples.
+    Both are in the order of one shuffle by NumPy's RandomState, which is the same on
+    every machine. classes: whole numbers (rows,), to stratify: each class has its share
+    of the test samples, see `_counts_to_test`. None: the first samples of the shuffle.
+    Raises DatasetError if no class has two samples.
     """
-    order = np.random.RandomState(seed).permutation(rows).astype(np.int64)
+    order = _shuffled(rows, seed)
     wanted = round(share * rows)
     if classes is None:
         return order[:wanted], order[wanted:]
-    counts = np.bincount(classes)
-    most = np.maximum(counts - 1, 0)
-    quotas = share * counts
-    taken = np.clip(np.floor(quotas).astype(np.int64), np.minimum(most, 1), most)
-    # The largest remainders first, as seats are given to parties; equal ones in the
-    # order of the classes.
-    for which in np.argsort(taken - quotas, kind="stable"):
-        taken[which] += taken.sum() < wanted and taken[which] < most[which]
-    if not taken.any():
+    counts = _counts_to_test(np.bincount(classes), share, wanted)
+    if not counts.any():
+        regression = Argument("task", "regression")
+        tail = " if they are quantities, or hold out no test set"
         raise DatasetError(
-            f"all {rows} labels differ, so no class has two samples, one to train and one to test on",
-            remedy=(
-                "give ",
-                Argument("task", "regression"),
-                " if they are quantities, or hold out no test set",
-            ),
+            f"all {rows} labels differ, so no class has two samples, "
+            "one to train and one to test on",
+            remedy=("give ", regression, tail),
             setting="y",
         )
     chosen = np.zeros(rows, np.bool_)
     shuffled = classes[order]
-    for which, count in enumerate(taken):
-        chosen[np.flatnonzero(shuffled == which)[:count]] = True
+    for label, count in enumerate(counts):
+        chosen[np.flatnonzero(shuffled == label)[:count]] = True
     return order[chosen], order[~chosen]
+
+
+def _counts_to_test(counts: np.ndarray, share: float, wanted: int) -> np.ndarray:
+    """Return the number of samples to test on of each class, int64 (classes,).
+
+    They are rounded to preserve the total, `wanted`, if possible. A class with two
+    samples or more has at least one in each part. A single sample is not tested on.
+    """
+    most = np.maximum(counts - 1, 0)
+    quotas = share * counts
+    taken = np.clip(np.floor(quotas).astype(np.int64), np.minimum(most, 1), most)
+    # The largest remainders first, as seats are given to parties; equal remainders in
+    # the order of the classes.
+    for label in np.argsort(taken - quotas, kind="stable"):
+        if taken.sum() < wanted and taken[label] < most[label]:
+            taken[label] += 1
+    return taken
 
 
 def split_fold(
     classes: np.ndarray | None, rows: int, folds: int, fold: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the samples in a fold and of the others, as `split` does;
-    the folds are disjoint.
+    """Return the numbers of the samples in a fold, and of the others, as `split` does.
 
-    classes: to stratify. The shuffled samples, class by class, are dealt to the folds
-    like cards. So the sizes of two folds differ by one at most, and so do the numbers
-    of samples that they have of each class.
+    The folds are disjoint. classes: to stratify. The shuffled samples, class by class,
+    are dealt to the folds like cards. So the sizes of two folds differ by at most one,
+    and so do their numbers of samples of each class.
     """
-    order = np.random.RandomState(seed).permutation(rows).astype(np.int64)
-    dealt = (
-        np.arange(rows)
-        if classes is None
-        else np.argsort(classes[order], kind="stable")
-    )
+    order = _shuffled(rows, seed)
+    dealt = np.arange(rows)
+    if classes is not None:
+        dealt = np.argsort(classes[order], kind="stable")
     chosen = np.zeros(rows, np.bool_)
     chosen[dealt[fold::folds]] = True
     return order[chosen], order[~chosen]
 
 
 def hold_out(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Return the numbers of `count` samples to hold out, int64 (count,), in ascending
-    order: see `Dataset.hold_out`.
+    """Return the numbers of the samples to hold out: see `Dataset.hold_out`.
 
-    labels: those of a `Dataset`, on the host. Each class keeps a sample to train on, so
-        there may be fewer.
+    They are ascending, int64 (count,). There are fewer if a class would have no sample
+    to train on. labels: as in a `Dataset`, but on the host.
     """
-    rows, classes = len(labels), labels if labels.ndim == 1 else None
+    rows = len(labels)
+    classes = labels if labels.ndim == 1 else None
     if classes is not None and len(np.unique(classes)) == rows:
         classes = None  # no class can be in both parts
-    return np.sort(split(classes, rows, count / rows, seed)[0][:count])
+    held, _ = split(classes, rows, count / rows, seed)
+    return np.sort(held[:count])
+
+
+def _shuffled(rows: int, seed: int) -> np.ndarray:
+    return np.random.RandomState(seed).permutation(rows).astype(np.int64)

@@ -1,6 +1,4 @@
-"""Weights of the training samples: given for each sample or each class, or both, which
-are then multiplied.
-"""
+"""Weights of the training samples, given for each sample, for each class, or both."""
 
 from typing import Any
 
@@ -18,30 +16,34 @@ def read_weights(values: Any, rows: int, backend: Backend) -> np.ndarray:
     Raises DatasetError, about the setting "sample_weight", with the row of a weight
     that is missing, negative or not finite.
     """
-    what = "sample_weight"
-    weights = check_numbers(what, on_host(what, values, backend)).astype(np.float64)
+    name = "sample_weight"
+    numbers = check_numbers(name, on_host(name, values, backend))
+    weights = numbers.astype(np.float64)
     if weights.shape != (rows,):
         raise DatasetError(
             f"the shape is {weights.shape}",
             remedy=f"give ({rows},), one for each row",
-            setting=what,
+            setting=name,
         )
-    if not (right := (weights >= 0) & np.isfinite(weights)).all():
-        row = np.argwhere(~right)[0]
-        fault = f"the weight {weights[row].item()} is out of range"
+    is_right = (weights >= 0) & np.isfinite(weights)
+    if not is_right.all():
+        row = np.argwhere(~is_right)[0]
         raise error_at(
-            what, row, fault, "give a finite number of at least 0, or leave out the row"
+            name,
+            row,
+            f"the weight {weights[row].item()} is out of range",
+            "give a finite number of at least 0, or leave out the row",
         )
     return weights
 
 
 def balanced_weights(labels: Labels, meaning: Meaning) -> np.ndarray:
-    """Return weights of samples, float64 (n,), that make all classes count the same.
-    labels: those of a `Dataset`.
+    """Return weights of samples, float64 (n,), with which all classes count the same.
 
-    They are n / (classes * samples of the class), as in scikit-learn's
-    `compute_class_weight`; for several labels, the product over these. Raises
-    DatasetError, about the setting "class_weight", if there are no classes.
+    labels: as in a `Dataset`. The weight of a sample is n / (classes * samples of its
+    class), as in scikit-learn's `compute_class_weight`; for several labels, the product
+    over the labels. Raises DatasetError, about the setting "class_weight", if there are
+    no classes.
     """
     if meaning.task.floats:
         raise DatasetError(

@@ -1,7 +1,8 @@
-"""RawSamples to a data set: features, labels of a task, a test set, standardisation.
+"""Make data sets of arrays and tables.
 
-Everything that would train to nonsense is refused here, with its row and column: NaN, a
-    single class, other lengths.
+Features are read and standardised, labels get a task, and a test set is chosen.
+Everything that would train to nonsense is refused here with its row and column, such as
+NaN, a single class, or different lengths.
 """
 
 import math
@@ -42,7 +43,7 @@ from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.data.table import Table
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, some
 
-_PIECE = 4096  # rows that are added up together, so that no copy of all of them is made
+_PIECE = 4096  # rows to add up together, so that only a part of the rows is copied
 # the largest distance of neighbouring numbers of a dtype, in standard deviations
 _COARSE = 1e-3
 
@@ -123,34 +124,34 @@ def from_arrays(
         Dataset('unnamed', 80 training and 20 test samples of 4 features, 2 classes)
     """
     names = () if feature_names is None else tuple(map(str, feature_names))
-    table, (labels, label_names) = table_of(X, "X", names or None), take_labels("y", y)
-    held, share = None, 0.0
+    table = table_of(X, "X", names or None)
+    labels, label_names = take_labels("y", y)
+    test_part, share = None, 0.0
     if isinstance(test, tuple | list) and len(test) == 2:
-        X_test, y_test = (f"{name} of the test set" for name in "Xy")
         wanted = names if table is None else table.names
-        inputs = table_of(test[0], X_test, wanted) if wanted else None
-        held = Part(
-            test[0] if inputs is None else inputs,
-            take_labels(y_test, test[1], label_names)[0],
-        )
-        check_index(*test, y_test)
+        test_part = _test_part(*test, wanted, label_names)
     elif isinstance(test, float | np.floating) and 0 < test < 1:
         share = float(test)
     elif test is not None:
-        fault = "is neither a share above 0 and below 1 nor a test set, (X, y)"
-        raise DatasetError(fault, remedy="give one of these, or None", setting="test")
+        raise DatasetError(
+            "is neither a share above 0 and below 1 nor a test set, (X, y)",
+            remedy="give one of these, or None",
+            setting="test",
+        )
     check_index(X, y, "y")
     check_index(X, sample_weight, "sample_weight")
-    classes = None if class_names is None else tuple(map(str, class_names))
-    known = Columns(tuple(map(Column, names))) if names and table is None else None
-    part = Part(X if table is None else table, labels, weights=sample_weight)
+    inputs, form, columns = X, "arrays", None
+    if table is not None:
+        inputs, form = table, "columns"
+    elif names:
+        columns = _as_they_are(names)
     samples = RawSamples(
-        part,
-        held,
-        "arrays" if table is None else "columns",
-        known,
+        Part(inputs, labels, weights=sample_weight),
+        test_part,
+        form,
+        columns,
         label_names,
-        classes,
+        class_names=None if class_names is None else tuple(map(str, class_names)),
     )
     try:
         how = DataOptions(
@@ -159,29 +160,50 @@ def from_arrays(
             task=task,
             stratify=stratify,
             scale_targets=scale_targets,
+            class_weight=class_weight,
         )
-        how = replace(how, class_weight=class_weight)
         return to_dataset(
             samples, backend or open_backend(), how, standardize=standardize
         )
     except MlpXpError as error:
-        error.setting = {"test_fraction": "test", "split_seed": "seed"}.get(
-            error.setting or "", error.setting
-        )
+        renamed = {"test_fraction": "test", "split_seed": "seed"}
+        error.setting = renamed.get(error.setting or "", error.setting)
         raise
 
 
+def _test_part(
+    X: Any, y: Any, wanted: Sequence[str], label_names: Sequence[str]
+) -> Part:
+    X_name, y_name = "X of the test set", "y of the test set"
+    table = table_of(X, X_name, wanted) if wanted else None
+    labels, _ = take_labels(y_name, y, label_names)
+    check_index(X, y, y_name)
+    return Part(X if table is None else table, labels)
+
+
+def _as_they_are(names: Sequence[str]) -> Columns:
+    """Return columns of numbers to which nothing is fitted."""
+    return Columns(tuple(map(Column, names)))
+
+
 def check_index(X: Any, y: Any, what: str) -> None:
-    """Raise DatasetError if both are of pandas and have the same index in another
-    order: their rows go by position.
+    """Refuse data of pandas with the same index in another order.
+
+    Their rows belong together by position. Raises DatasetError.
     """
-    ours, theirs = ([*each.index] if hasattr(each, "iloc") else [] for each in (y, X))
-    if ours != theirs and {*ours} == {*theirs}:
+    ours, theirs = _index_of(y), _index_of(X)
+    if ours != theirs and set(ours) == set(theirs):
         name = what.partition(" ")[0]
-        remedy = f"give {name}.loc[X.index], or {name}.to_numpy() if the rows belong together as they are"
+        choice = f"give {name}.loc[X.index], or {name}.to_numpy()"
         raise DatasetError(
-            "the index has another order than that of X", remedy=remedy, setting=what
+            "the index has another order than that of X",
+            remedy=f"{choice} if the rows belong together as they are",
+            setting=what,
         )
+
+
+def _index_of(values: Any) -> list[Any]:
+    return list(values.index) if hasattr(values, "iloc") else []
 
 
 def to_dataset(
@@ -195,94 +217,67 @@ def to_dataset(
     """Make a data set of samples; see `from_arrays`.
 
     how: the split, the task, its scaling, and the weights of classes. trained: the
-    outputs of a network that is evaluated on the samples; they need not have all its
-    classes.
+    outputs of a network that is evaluated on the samples. The samples need not have all
+    its classes.
     """
     train, test = samples.train, samples.test
     with samples.naming(train):
-        meaning = meaning_of(
-            samples, labels_of(samples, train, backend), how.task, trained
-        )
-        task, y = meaning.task, _labels(samples, train, meaning, backend)
-        weights = (
-            None
-            if train.weights is None
-            else read_weights(train.weights, len(y), backend)
-        )
-        is_split = test is None and (how.cv or how.test_fraction)
-        held, left = (
-            split_as(how, y, task)
-            if is_split
-            else (np.zeros(0, np.int64), np.arange(len(y)))
-        )
-        weights = weights if weights is None else weights[left]
+        raw_labels = labels_of(samples, train, backend)
+        meaning = meaning_of(samples, raw_labels, how.task, trained)
+        task, outputs = meaning.task, meaning.names
+        y = _labels(raw_labels, train, meaning, backend)
+        weights = train.weights
+        if weights is not None:
+            weights = read_weights(weights, len(y), backend)
+        test_rows, train_rows = None, np.arange(len(y))
+        if test is None and (how.cv or how.test_fraction):
+            test_rows, train_rows = split_as(how, y, task)
+        if weights is not None:
+            weights = weights[train_rows]
         if how.class_weight:
-            weights = balanced_weights(y[left], meaning) * (
-                1.0 if weights is None else weights
-            )
-        if isinstance(table := train.inputs, Table) and samples.columns is None:
-            # for a network that was trained on arrays
-            plain = Columns(tuple(map(Column, table.names)))
-            samples = replace(
-                samples,
-                columns=Columns.fit(table, left, train.file)
-                if trained is None
-                else plain,
-            )
+            balanced = balanced_weights(y[train_rows], meaning)
+            weights = balanced if weights is None else balanced * weights
+        if samples.columns is None and isinstance(train.inputs, Table):
+            if trained is None:
+                columns = Columns.fit(train.inputs, train_rows, train.file)
+            else:
+                # the network was trained on arrays
+                columns = _as_they_are(train.inputs.names)
+            samples = replace(samples, columns=columns)
     x = _features(samples, train, len(y), backend)
-    names = samples.columns.feature_names if samples.columns else ()
-    if names and len(names) != (features := math.prod(x.shape[1:])):
-        fault = f"there are {len(names)} for {features} features"
-        raise DatasetError(fault, remedy="give one each", setting="feature_names")
+    feature_names = _feature_names(samples, x)
+
     test_x, test_y = None, None
     if test is not None:
-        if how.cv is not None:
-            remedy = "give the training set alone, such as its file"
-            raise DatasetError(
-                "the data have a test set of their own",
-                remedy=remedy,
-                setting="cv",
-                file=test.file,
-            )
-        with samples.naming(test):
-            test_y = _labels(samples, test, meaning, backend)
-        test_x = _features(samples, test, len(test_y), backend)
-        theirs, ours = (
-            f"{described(inputs.shape[1:])} as {dtype_name(inputs)}, with {labels[:1].size} labels each"
-            for inputs, labels in ((test_x, test_y), (x, y))
-        )
-        if theirs != ours:
-            setting, fault = (
-                None if test.file else "test",
-                f"the test set has {theirs}, the training set {ours}",
-            )
-            raise DatasetError(
-                fault, remedy="give the same", setting=setting, file=test.file
-            )
-    elif is_split:
-        parts = (
-            (backend.xp.take(x, backend.asarray(which), axis=0), y[which])
-            for which in (held, left)
-        )
-        (test_x, test_y), (x, y) = parts
+        test_x, test_y = _read_test(samples, test, how, meaning, backend)
+        _check_test(test, _in_words(test_x, test_y), _in_words(x, y))
+    elif test_rows is not None:
+        take, numbers = backend.xp.take, backend.asarray
+        test_x, test_y = take(x, numbers(test_rows), axis=0), y[test_rows]
+        x, y = take(x, numbers(train_rows), axis=0), y[train_rows]
     if trained is None and task.exclusive and (y == y[0]).all():
         with samples.naming(train):
-            fault = f"all {len(y)} rows are of the class {meaning.names[int(y[0])]!r}"
-            raise DatasetError(fault, remedy="give at least two classes", setting="y")
+            raise DatasetError(
+                f"all {len(y)} rows are of the class {outputs[int(y[0])]!r}",
+                remedy="give at least two classes",
+                setting="y",
+            )
+
     is_image = x.dtype == backend.xp.uint8 and len(x.shape) > 2
-    preparation = BYTES
-    if standardize is not None:
-        preparation = Preparation(PREPARATIONS["unchanged"])
+    dtype = backend.dtype_name
     if standardize or (standardize is None and not is_image):
-        dtype = backend.dtype_name
-        fitted = _fit(samples, "X", backend.to_numpy(x), names, dtype)
+        fitted = _fit(samples, "X", backend.to_numpy(x), feature_names, dtype)
         preparation = Preparation(PREPARATIONS["standardize"], fitted)
+    elif standardize is None:
+        preparation = BYTES
+    else:
+        preparation = Preparation(PREPARATIONS["unchanged"])
     units = None
     if task.floats and how.scale_targets:
-        units = Units(*_fit(samples, "y", y, meaning.names, backend.dtype_name))
+        units = Units(*_fit(samples, "y", y, outputs, dtype))
     signature = Signature(
         input_shape=tuple(x.shape[1:]),
-        outputs=meaning.names,
+        outputs=outputs,
         task=task,
         preparation=preparation,
         columns=samples.columns,
@@ -297,6 +292,57 @@ def to_dataset(
     return Dataset(train_part, test_part, signature, hold_out=hold_out)
 
 
+def _feature_names(samples: RawSamples, x: Array) -> Sequence[str]:
+    """Return the names of the features, () if they have none. Raises DatasetError."""
+    names = samples.columns.feature_names if samples.columns else ()
+    count = math.prod(x.shape[1:])
+    if names and len(names) != count:
+        raise DatasetError(
+            f"there are {len(names)} for {count} features",
+            remedy="give one each",
+            setting="feature_names",
+        )
+    return names
+
+
+def _read_test(
+    samples: RawSamples,
+    test: Part,
+    how: DataOptions,
+    meaning: Meaning,
+    backend: Backend,
+) -> tuple[Array, Labels]:
+    """Return the inputs and labels of a test set. Raises DatasetError."""
+    if how.cv is not None:
+        raise DatasetError(
+            "the data have a test set of their own",
+            remedy="give the training set alone, such as its file",
+            setting="cv",
+            file=test.file,
+        )
+    with samples.naming(test):
+        raw_labels = labels_of(samples, test, backend)
+        y = _labels(raw_labels, test, meaning, backend)
+    return _features(samples, test, len(y), backend), y
+
+
+def _check_test(test: Part, theirs: str, ours: str) -> None:
+    """Raise DatasetError if the arrays of the test set are of another kind."""
+    if theirs != ours:
+        raise DatasetError(
+            f"the test set has {theirs}, the training set {ours}",
+            remedy="give the same",
+            setting=None if test.file else "test",
+            file=test.file,
+        )
+
+
+def _in_words(x: Array, y: Labels) -> str:
+    """Describe arrays, as in `images of 28 x 28 as uint8, with 1 labels each`."""
+    inputs = f"{described(x.shape[1:])} as {dtype_name(x)}"
+    return f"{inputs}, with {y[:1].size} labels each"
+
+
 def _fit(
     samples: RawSamples,
     what: str,
@@ -304,11 +350,13 @@ def _fit(
     names: Sequence[str],
     dtype: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and the standard deviation of the columns of X or y in a dtype; 1
-    for a deviation of 0.
+    """Return the mean and standard deviation of each column of X or y, in a dtype.
+
+    A deviation of 0 becomes 1.
     """
     mean, deviation = _fit_scaling(values, dtype, exact=what == "y")
-    file, setting = samples.train.file, None if samples.train.file else what
+    file = samples.train.file
+    setting = None if file else what
     warn_if_rounded(mean, deviation, dtype, names, file=file, setting=setting)
     deviation = np.where(deviation, deviation, 1.0)
     with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite
@@ -324,20 +372,21 @@ def warn_if_rounded(
 ) -> None:
     """Warn of columns whose values are equal, or equal after rounding to a dtype.
 
-    Args:
-        mean: The mean of each column.
-        deviation: The standard deviation of each column.
-        dtype: The dtype.
-        names: The names of the columns; None if they have none.
-        place: Where they are, as the arguments of an `MlpXpWarning`.
+    names: the names of the columns, if they have any. place: where the columns are, as
+    arguments of an `MlpXpWarning`.
     """
     lost = np.abs(mean) * np.finfo(dtype).eps >= _COARSE * deviation
     if lost.any():
-        columns = [names[i] if names else i for i in np.flatnonzero(lost).tolist()]
-        fault = f"columns {some(columns, SHOWN)}: the values are equal, or differ in digits that {dtype} rounds away"
-        remedy = "leave these columns out" + ", use float64, or subtract the mean" * (
-            dtype == "float32"
+        columns: list[Any] = np.flatnonzero(lost).tolist()
+        if names:
+            columns = [names[i] for i in columns]
+        fault = (
+            f"columns {some(columns, SHOWN)}: the values are equal, or differ in "
+            f"digits that {dtype} rounds away"
         )
+        remedy = "leave these columns out"
+        if dtype == "float32":
+            remedy += ", use float64, or subtract the mean"
         warning = MlpXpWarning(fault, remedy=remedy, **place)
         # for the caller of from_arrays, load_dataset, or export_onnx
         warnings.warn(warning, stacklevel=5)
@@ -346,20 +395,19 @@ def warn_if_rounded(
 def _fit_scaling(
     values: np.ndarray, dtype: str, *, exact: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and the standard deviation of each column, float64 (columns,)
-    each.
+    """Return the mean and standard deviation of each column, float64 (columns,) each.
 
-    values: host numbers (rows, ...); the columns are those of (rows, -1). The sums are
-    computed in the dtype, "float32" or "float64"; exact: in float64 and without
+    values: numbers on the host, (rows, ...), as columns of shape (rows, -1). The sums
+    are computed in the dtype, "float32" or "float64". exact: in float64 and without
     rounding, which is slower. The deviation of equal values is 0.
     """
     rows = len(values)
     columns = values.reshape(rows, -1)
-    piece, dtype = (rows, "float64") if exact else (_PIECE, dtype)
-    least, most = (
-        columns.min(axis=0).astype(np.float64),
-        columns.max(axis=0).astype(np.float64),
-    )
+    piece = _PIECE
+    if exact:
+        piece, dtype = rows, "float64"
+    least = columns.min(axis=0).astype(np.float64)
+    most = columns.max(axis=0).astype(np.float64)
     # In units of a power of two near the largest number of the column, so that no
     # square over- or underflows.
     exponents = np.frexp(np.maximum(np.abs(least), np.abs(most)))[1]
@@ -373,8 +421,8 @@ def _fit_scaling(
             sums.append([*map(math.fsum, terms.T)] if exact else terms.sum(axis=0))
         return np.stack(sums).astype(np.float64).sum(axis=0) / rows
 
-    # From the least value: of large numbers that differ little, a sum would round away
-    # the differences, and that of equal ones would not be their mean.
+    # From the least value. A sum of large numbers that differ little would round away
+    # their differences, and equal numbers would not have themselves as their mean.
     origin = np.zeros(len(least)) if exact else np.ldexp(least, -exponents)
     mean = origin + mean_from(origin, 1)
     deviation = np.ldexp(np.sqrt(mean_from(mean, 2)), exponents)
@@ -382,12 +430,13 @@ def _fit_scaling(
 
 
 def _labels(
-    samples: RawSamples, part: Part, meaning: Meaning, backend: Backend
+    raw_labels: Labels, part: Part, meaning: Meaning, backend: Backend
 ) -> Labels:
     """Return the labels of a part as `read_labels` does, one for each row of its table.
+
     Raises DatasetError.
     """
-    labels = read_labels(labels_of(samples, part, backend), meaning)
+    labels = read_labels(raw_labels, meaning)
     if meaning.task.floats:
         # refuses numbers that the dtype does not hold
         read_features("y", labels, backend)
@@ -397,19 +446,23 @@ def _labels(
 
 
 def _features(samples: RawSamples, part: Part, rows: int, backend: Backend) -> Array:
-    """Return the inputs of a part on the device. rows: the number of its labels. Raises
-    DatasetError.
+    """Return the inputs of a part on the device.
+
+    rows: the number of its labels. Raises DatasetError.
     """
     with samples.naming(part):
-        known = isinstance(part.inputs, Table) and samples.columns
-        inputs = read_features(
-            "X", known.features(part.inputs) if known else part.inputs, backend
-        )
-        _check_rows(inputs.shape[0], rows)
-    return inputs
+        inputs = part.inputs
+        if samples.columns and isinstance(inputs, Table):
+            inputs = samples.columns.features(inputs)
+        x = read_features("X", inputs, backend)
+        _check_rows(x.shape[0], rows)
+    return x
 
 
 def _check_rows(rows: int, labels: int) -> None:
     if labels != rows:
-        fault = f"it has {rows} rows, but there are {labels} labels"
-        raise DatasetError(fault, remedy="give one for each row", setting="X")
+        raise DatasetError(
+            f"it has {rows} rows, but there are {labels} labels",
+            remedy="give one for each row",
+            setting="X",
+        )

@@ -1,8 +1,7 @@
-"""Tables as they are, and how their columns become features: numbers, dates and
-categories, with and without gaps.
+"""How the columns of tables become features: numbers, dates and categories.
 
-A `Table` is raw. `Columns` says what the training rows taught about its columns, and
-makes features of any other rows.
+A `Table` is raw. `Columns` are fitted to its training rows, and make features of any
+other rows.
 """
 
 import re
@@ -23,15 +22,14 @@ from mlp_xp.errors import (
     Argument,
     DatasetError,
     MlpXpWarning,
-    Words,
     first_difference,
     some,
 )
 
-MOSTLY = 0.9  # text is one of numbers, or of dates, if this share of its values is
-_UNLIKE = 0.9  # text is not used if this share of its values are different ones
-# a category has a feature from this share of the rows on; so many categories have one
-FREQUENT, MOST_LEVELS = 0.01, 30
+MOSTLY = 0.9  # text becomes numbers, or dates, if at least this share of it can be read
+_UNLIKE = 0.9  # text is not used if at least this share is distinct
+FREQUENT = 0.01  # a value in at least this share of the rows has a feature
+MOST_LEVELS = 30  # so many values of a category have features
 _FEW = 20  # in fewer rows, whole numbers differ by chance
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_FIRST = re.compile(r"^(\d\d)\.(\d\d)\.(\d{4})$")
@@ -44,56 +42,54 @@ class Column(NamedTuple):
     kind: str = "number"
     """number, date (days since 1970-01-01, UTC), or category."""
     fill: float | None = None
-    """What a number or a date without a value becomes: the median. None: such a row is
-    refused.
-    """
+    """The median, which replaces a gap in numbers or dates. None: gaps are refused."""
     flagged: bool = False
-    """Whether a feature `NAME is missing`, 1 or 0, follows: the training rows had gaps.
+    """Whether there is a feature `NAME is missing`, 1 or 0: the training rows had gaps.
     """
     levels: tuple[str, ...] = ()
     """The frequent values of a category, in the order of their features `NAME=LEVEL`,
     which are 1 or 0.
     """
     other: bool = False
-    """Whether a feature `NAME is other` stands for rare values, and for those that the
-    training rows did not have.
-    """
+    """Whether there is a feature `NAME is other`, for rare and unknown values."""
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """The name of each of its features; none for text that differs in every row."""
-        values = (
-            [f"{self.name}={level}" for level in self.levels]
-            if self.kind == "category"
-            else [self.name]
-        )
-        return (
-            *values,
-            *[f"{self.name} is other"] * self.other,
-            *[f"{self.name} is missing"] * self.flagged,
-        )
+        """The name of each feature; none for text with a new value in every row."""
+        names = [self.name]
+        if self.kind == "category":
+            names = [f"{self.name}={level}" for level in self.levels]
+        if self.other:
+            names.append(f"{self.name} is other")
+        if self.flagged:
+            names.append(f"{self.name} is missing")
+        return tuple(names)
 
     @property
     def places(self) -> tuple[dict[str, int], int]:
-        """The place of each value of a category among its features, "" for a gap; and
-        that of others, or -1.
+        """The place of each value of a category among its features, and of others.
+
+        "" is a gap. The place of others is -1 if they have no feature.
         """
         places = {text: place for place, text in enumerate(self.levels)}
-        gap = {"": len(self.feature_names) - 1} if self.flagged else {}
-        return places | gap, len(places) if self.other else -1
+        other = len(places) if self.other else -1
+        if self.flagged:
+            places[""] = len(self.feature_names) - 1
+        return places, other
 
     def encode(self, values: Array, /, *, xp: Any) -> list[Array]:
-        """Return the features of n rows as arrays, (n, ...) each, whose columns stand
-        side by side.
+        """Return the features of n rows as arrays, (n, ...) each, to be concatenated.
 
-        values: (n,), numbers with NaN for a gap; or, for a category, the place of each
-        value, from `places`. An array holds numbers, or booleans for 1 and 0.
+        An array holds numbers, or booleans for 1 and 0. values: (n,), numbers with NaN
+        for a gap. For a category, the place of each value, from `places`.
         """
         if self.kind not in _READERS:
             return [values[:, None] == xp.arange(len(self.feature_names))]
         gaps = xp.isnan(values)
         filled = values if self.fill is None else xp.where(gaps, self.fill, values)
-        return [filled[:, None], gaps[:, None]][: 1 + self.flagged]
+        if self.flagged:
+            return [filled[:, None], gaps[:, None]]
+        return [filled[:, None]]
 
 
 @dataclass(frozen=True)
@@ -104,20 +100,17 @@ class Columns:
     """
 
     columns: tuple[Column, ...]
-    """Those that have features."""
+    """The columns with features."""
     described: str = field(default="", compare=False)
-    """What was found, for people: "number: 4, category: 2, date: 1"; "" for numbers
-    alone.
+    """The kinds of columns, for people: "number: 4, category: 2, date: 1". "" if all
+    are numbers.
     """
     decimal_commas: bool = field(default=False, compare=False)
-    """As in the `Table`: other files are read in the same way, also if they have no
-    decimals.
+    """As in the `Table`. Other files are read in the same way, even without decimals.
     """
 
     def difference(self, other: Self) -> str:
-        """Describe the first difference that makes other features of the same table.
-        Empty if there is none.
-        """
+        """Describe the first difference in the features of a table, or return ""."""
         kinds = [each.kind for each in self.columns]
         other_kinds = [each.kind for each in other.columns]
         fills = [each.fill for each in self.columns if each.flagged]
@@ -162,196 +155,203 @@ class Columns:
         """Return how the columns of a table become features.
 
         rows: the numbers of the training rows; by default all. file: where the table is
-            from, for the warning.
+        from, for the warning.
 
-        Gives one MlpXpWarning that names the columns that differ in every row, as row
-        numbers and most text do. Raises DatasetError if no column can be used. A value
-        that is not of the kind of its column is an error of `features`.
+        Gives one MlpXpWarning for columns that differ in every row, as row numbers and
+        most text do. Raises DatasetError if no column can be used. Values of another
+        kind than their column are only refused by `features`.
         """
         columns, remarks = list[Column](), dict[str, list[str]]()
         for name, values in zip(table.names, table.columns, strict=True):
             column, remark = _fit(name, values if rows is None else values[rows])
-            columns += [column] * bool(column.feature_names)
+            if column.feature_names:
+                columns.append(column)
             if remark:
                 remarks.setdefault(remark, []).append(name)
         if remarks:
-            fault = "; ".join(f"{why}: {some(names)}" for why, names in remarks.items())
-            if not columns:
-                raise DatasetError(f"no column can be used; {fault}", setting="X")
-            useless = ",".join(
-                name
-                for why, names in remarks.items()
-                for name in names
-                if why != _LIKE_NUMBERS
-            )
-            remedy: Words = (
-                ("to leave columns out, give ", Argument("exclude", useless))
-                if useless and file
-                else ""
-            )
-            warning = MlpXpWarning(
-                fault, remedy=remedy, file=file, setting=None if file else "X"
-            )
-            # for the caller of from_arrays, or load_dataset
-            warnings.warn(warning, stacklevel=4)
+            _report(remarks, file, none_left=not columns)
         counts = Counter(column.kind for column in columns)
-        kinds = ", ".join(
-            f"{kind}: {count}"
-            for kind, count in counts.items()
-            if [*counts] != ["number"]
-        )
-        return cls(
-            tuple(columns),
-            "; ".join(filter(None, (kinds, table.notes))),
-            table.decimal_commas,
-        )
+        kinds = ""
+        if list(counts) != ["number"]:
+            kinds = ", ".join(f"{kind}: {count}" for kind, count in counts.items())
+        described = "; ".join(filter(None, (kinds, table.notes)))
+        return cls(tuple(columns), described, table.decimal_commas)
 
     def features(self, X: Any) -> Any:
-        """Return the features of a `Table`, or of a data frame that `frames.table_of`
-        knows: float64 (n, features).
+        """Return the features of a table, float64 (n, features).
 
-        Columns are found by their names; others are ignored. An array, or a list, is
-        returned as it is: it has features already. Gives an MlpXpWarning that names
-        columns without a known category or number. Raises DatasetError, about the
-        setting "X", which names all columns that are missing, or that have a wrong
-        value.
+        X: a `Table`, or a data frame, see `frames.table_of`. Columns are found by their
+        names. Others are ignored. An array or a list has features already and is
+        returned as it is. Gives an MlpXpWarning for columns without a known category or
+        number. Raises DatasetError, about the setting "X", with the names of all
+        columns that are missing, or have a wrong value.
         """
-        if (table := table_of(X, "X", self.names)) is None:
+        table = table_of(X, "X", self.names)
+        if table is None:
             return X
-        parts, wrong, unknown = (
-            [np.empty((len(table), 0))],
-            list[tuple[Column, int, Any]](),
-            list[str](),
-        )
+        parts = [np.empty((len(table), 0))]
+        wrong, unknown = list[tuple[Column, int, Any]](), list[str]()
         for column, values in zip(self.columns, table.columns, strict=True):
-            if column.kind in _READERS:
-                found = _numbers(column.kind, values)
-                wrong += [
-                    (column, row, values.item(row))
-                    for row in np.flatnonzero(np.isinf(found))[:1].tolist()
-                ]
-                is_known = (
-                    column.fill is None or column.flagged or not np.isnan(found).all()
-                )
-            else:
-                texts, (places, other) = _texts(values), column.places
-                found = np.array([places.get(text, other) for text in texts])
-                is_known = not column.levels or not places.keys().isdisjoint(texts)
-            unknown += [column.name] * (not is_known)
+            found, is_known = _read(column, values)
+            if not is_known:
+                unknown.append(column.name)
+            wrong_rows = np.flatnonzero(np.isinf(found))
+            if len(wrong_rows):
+                row = int(wrong_rows[0])
+                wrong.append((column, row, values.item(row)))
             parts += column.encode(found, xp=np)
         if wrong:
-            (column, row, value), *others = wrong
-            fault = f"{value!r:.60} is not a {'finite ' * isinstance(value, float)}{column.kind}"
-            remedy = "correct it, or train without the column"
-            error = DatasetError(
-                fault, remedy=remedy, setting="X", row=row, column=column.name
-            )
-            error.notes = [
-                f"there are wrong values in {some([each.name for each, *_ in others])} too"
-            ] * bool(others)
-            raise error
+            raise _wrong_values(wrong)
         if unknown:
-            fault = f"none of the values of these columns is known from the training: {some(unknown)}"
-            warnings.warn(
-                MlpXpWarning(fault, remedy="check how they are written"), stacklevel=3
+            fault = (
+                "none of the values of these columns is known from the training: "
+                f"{some(unknown)}"
             )
+            warning = MlpXpWarning(fault, remedy="check how they are written")
+            warnings.warn(warning, stacklevel=3)
         return np.concatenate(parts, axis=1, dtype=np.float64)
 
 
 DIFFERS = "columns whose values all differ, as row numbers do"
 _UNUSED = "columns that are empty, or text without a frequent value, which are not used"
-_LIKE_NUMBERS = "columns of text that look like numbers or dates, which are written as 12, 3.5, 2020-01-16 or NA"
+_LIKE_NUMBERS = (
+    "columns of text that look like numbers or dates, which are written as 12, 3.5, "
+    "2020-01-16 or NA"
+)
+
+
+def _report(remarks: dict[str, list[str]], file: object, *, none_left: bool) -> None:
+    """Warn of columns, by remark. Raises DatasetError if none can be used."""
+    fault = "; ".join(f"{why}: {some(names)}" for why, names in remarks.items())
+    if none_left:
+        raise DatasetError(f"no column can be used; {fault}", setting="X")
+    useless = [
+        name for why, names in remarks.items() for name in names if why != _LIKE_NUMBERS
+    ]
+    warning = MlpXpWarning(fault, file=file, setting=None if file else "X")
+    if useless and file:
+        exclude = Argument("exclude", ",".join(useless))
+        warning.remedy = ("to leave columns out, give ", exclude)
+    # for the caller of from_arrays, or load_dataset
+    warnings.warn(warning, stacklevel=5)
+
+
+def _wrong_values(wrong: list[tuple[Column, int, Any]]) -> DatasetError:
+    """Return an error about the first wrong value, and the columns of the others."""
+    (column, row, value), *others = wrong
+    kind = f"finite {column.kind}" if isinstance(value, float) else column.kind
+    error = DatasetError(
+        f"{value!r:.60} is not a {kind}",
+        remedy="correct it, or train without the column",
+        setting="X",
+        row=row,
+        column=column.name,
+    )
+    if others:
+        names = [other.name for other, *_ in others]
+        error.notes.append(f"there are wrong values in {some(names)} too")
+    return error
+
+
+def _read(column: Column, values: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return values for `Column.encode`, and whether any is known from the training.
+
+    Infinity stands for a wrong value.
+    """
+    if column.kind in _READERS:
+        numbers = _numbers(column.kind, values)
+        takes_gaps = column.fill is None or column.flagged
+        return numbers, takes_gaps or not np.isnan(numbers).all()
+    texts = _texts(values)
+    places, other = column.places
+    is_known = not column.levels or not places.keys().isdisjoint(texts)
+    return np.array([places.get(text, other) for text in texts]), is_known
 
 
 def _as_number(text: str) -> float:
-    """Return the number that a text is, or else infinity; true is 1, and false 0."""
+    """Return the number in a text, or infinity; true is 1, and false 0."""
     number = number_of(FLAGS.get(text.lower(), text))
     return np.inf if np.isnan(number) else number
 
 
 def as_days(text: str) -> float:
-    """Return the days since 1970-01-01 to a date, in ISO 8601 or as 31.12.2024;
-    infinity for other text.
+    """Return the days since 1970-01-01 to a date, or infinity for other text.
+
+    The date is in ISO 8601, or as 31.12.2024.
     """
     try:
         moment = datetime.fromisoformat(_DAY_FIRST.sub(r"\3-\2-\1", text))
     except ValueError:
         return np.inf
-    return (
-        (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH
-    ) / timedelta(days=1)
+    if not moment.tzinfo:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - EPOCH) / timedelta(days=1)
 
 
 _READERS: dict[str, Callable[[str], float]] = {"number": _as_number, "date": as_days}
 
 
 def _numbers(kind: str, values: np.ndarray) -> np.ndarray:
-    """Return values as numbers or days, float64 (n,), NaN for a gap, infinite for what
-    is neither.
+    """Return values as numbers or days, float64 (n,).
+
+    A gap is NaN, and anything else infinity.
     """
-    if values.dtype == TEXT:
-        texts = values.tolist()
-        numbers = {
-            text: np.nan if text.lower() in MISSING else _READERS[kind](text)
-            for text in {*texts}
-        }
-        return np.array([numbers[text] for text in texts])
-    return values if kind == "number" else np.where(np.isnan(values), np.nan, np.inf)
+    if values.dtype != TEXT:
+        if kind == "number":
+            return values
+        return np.where(np.isnan(values), np.nan, np.inf)
+    texts, read = values.tolist(), _READERS[kind]
+    numbers = {}
+    for text in set(texts):
+        numbers[text] = np.nan if text.lower() in MISSING else read(text)
+    return np.array([numbers[text] for text in texts])
 
 
 def _texts(values: np.ndarray) -> list[str]:
     """Return values as categories: "" for a gap, true and false in small letters."""
-    found = (
-        values.tolist() if values.dtype == TEXT else [*map(as_text, values.tolist())]
-    )
-    small = {text: text.lower() for text in {*found}}
-    plain = {
-        text: "" if low in MISSING else low if low in FLAGS else text
-        for text, low in small.items()
-    }
-    return [plain[text] for text in found]
+    texts = values.tolist()
+    if values.dtype != TEXT:
+        texts = [*map(as_text, texts)]
+    categories = {}
+    for text in set(texts):
+        small = text.lower()
+        if small in MISSING:
+            categories[text] = ""
+        else:
+            categories[text] = small if small in FLAGS else text
+    return [categories[text] for text in texts]
 
 
 def _fit(name: str, values: np.ndarray) -> tuple[Column, str]:
-    """Return how a column of the training rows becomes features, and a remark to warn
-    with, or "".
-    """
+    """Return how a column of the training rows becomes features, and a remark."""
     for kind in _READERS:
         numbers = _numbers(kind, values)
         gaps, finite = np.isnan(numbers), numbers[np.isfinite(numbers)]
-        if not gaps.all() and (
-            values.dtype != TEXT or len(finite) >= MOSTLY * (~gaps).sum()
-        ):
-            whole = kind == "number" and bool((finite % 1 == 0).all())
-            remark = (
-                DIFFERS
-                if whole and _FEW <= len(finite) == len(np.unique(finite))
-                else ""
-            )
-            return Column(
-                name,
-                kind,
-                float(np.median(finite)) if len(finite) else None,
-                bool(gaps.any()),
-            ), remark
-    counts = Counter(_texts(values))
+        is_kind = values.dtype != TEXT or len(finite) >= MOSTLY * (~gaps).sum()
+        if gaps.all() or not is_kind:
+            continue
+        fill = float(np.median(finite)) if len(finite) else None
+        column = Column(name, kind, fill, flagged=bool(gaps.any()))
+        are_whole = kind == "number" and bool((finite % 1 == 0).all())
+        if are_whole and _FEW <= len(finite) == len(np.unique(finite)):
+            return column, DIFFERS
+        return column, ""
+    return _fit_category(name, _texts(values))
+
+
+def _fit_category(name: str, texts: list[str]) -> tuple[Column, str]:
+    counts = Counter(texts)
     has_gaps = counts.pop("", 0) > 0
     if not counts:
         return Column(name, "category"), _UNUSED
-    frequent = sorted(
-        (-n, text) for text, n in counts.items() if n >= max(2, FREQUENT * len(values))
-    )[:MOST_LEVELS]
-    levels = (
-        tuple(sorted(text for _, text in frequent))
-        if len(counts) < _UNLIKE * counts.total()
-        else ()
-    )
-    column = Column(
-        name, "category", None, has_gaps, levels, other=0 < len(levels) < len(counts)
-    )
-    if (
-        2 * sum(n for text, n in counts.items() if re.match(r"[+-]?\d", text))
-        >= counts.total()
-    ):
+    total, least = counts.total(), max(2, FREQUENT * len(texts))
+    levels: list[str] = []
+    if len(counts) < _UNLIKE * total:
+        frequent = sorted((-n, text) for text, n in counts.items() if n >= least)
+        levels = sorted(text for _, text in frequent[:MOST_LEVELS])
+    other = 0 < len(levels) < len(counts)
+    column = Column(name, "category", None, has_gaps, tuple(levels), other)
+    numeric = sum(n for text, n in counts.items() if re.match(r"[+-]?\d", text))
+    if 2 * numeric >= total:
         return column, _LIKE_NUMBERS
     return column, "" if levels else _UNUSED

@@ -1,8 +1,7 @@
-"""Load data sets on a backend's device: by name, from files like MNIST's, or from your
-own files.
-"""
+"""Load data sets on a backend's device, by name or from files."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,20 +30,16 @@ FORMATS: tuple[Format, ...] = (
     table_files.FORMAT,
     pictures.FORMAT,
 )
-# What is for data of your own, in any form; the default of each is None.
+# The options for data of your own, in any form. Their default is None.
 OWN = "task", "cv", "fold", "class_weight"
-OPTIONS = (*OWN, *(option for row in FORMATS for option in row.options))
+OPTIONS = (*OWN, *(option for form in FORMATS for option in form.options))
 
 _HERE = Path(__file__).resolve().parent
-# Next to this file in an installed package; at the top of the repository in a clone.
-MNIST_DIR = next(
-    (
-        d
-        for d in (_HERE / "mnist", _HERE.parent.parent / "data" / "mnist")
-        if d.is_dir()
-    ),
-    _HERE / "mnist",
-)
+# Next to this file in an installed package, at the top of the repository in a clone.
+_INSTALLED, _CLONED = _HERE / "mnist", _HERE.parent.parent / "data" / "mnist"
+MNIST_DIR = _INSTALLED
+if _CLONED.is_dir() and not _INSTALLED.is_dir():
+    MNIST_DIR = _CLONED
 
 
 def load_dataset(
@@ -81,33 +76,38 @@ def load_dataset(
         >>> load_dataset("mnist")
         Dataset('mnist', 60000 training and 10000 test images of 28 x 28, 10 classes)
     """
-    options, backend = DataOptions(**how), backend or open_backend()
-    row, path = _format_of(name_or_folder, options), Path(name_or_folder)
-    if wrong := _meaningless(row, options):
-        fault = (
-            f"{quoted(name_or_folder)} holds {row.holds}, for which this means nothing"
+    options = DataOptions(**how)
+    backend = backend or open_backend()
+    path = Path(name_or_folder)
+    form = _format_of(name_or_folder, options)
+    wrong = _inapplicable(form, options)
+    if wrong:
+        raise DatasetError(
+            f"{quoted(name_or_folder)} holds {form.holds}, to which this option does "
+            "not apply",
+            remedy="leave it out",
+            setting=wrong[0],
         )
-        raise DatasetError(fault, remedy="leave it out", setting=wrong[0])
     if name_or_folder in DATASETS:
-        name, source, is_here = (
-            path.name,
-            DATASETS[path.name],
-            path.name == "mnist" and MNIST_DIR.is_dir(),
-        )
-        files = (
-            [MNIST_DIR / file for file in source.files]
-            if is_here
-            else fetch(name, cache_dir=cache_dir)
-        )
-        samples = _mnist_files.read_files(files, source)
+        name = path.name
+        samples = _read_published(name, cache_dir)
     else:
-        name, samples = str(path.absolute()), row.read(path, options, None)
+        name = str(path.absolute())
+        samples = form.read(path, options, None)
     dataset = replace(to_dataset(samples, backend, options), name=name)
     if dataset.test is not None:
         _check_test(dataset.train.inputs, dataset.test.inputs, backend, path)
-    if row.is_own:
+    if form.is_own:
         return replace(dataset, options=options)
     return replace(dataset, hold_out=None)
+
+
+def _read_published(name: str, cache_dir: str | os.PathLike[str] | None) -> RawSamples:
+    source = DATASETS[name]
+    if name == "mnist" and MNIST_DIR.is_dir():
+        files = [MNIST_DIR / file for file in source.files]
+        return _mnist_files.read_files(files, source)
+    return _mnist_files.read_files(fetch(name, cache_dir=cache_dir), source)
 
 
 def _check_test(
@@ -126,87 +126,98 @@ def _check_test(
 
 
 def is_own(name_or_folder: str | os.PathLike[str], how: DataOptions) -> bool:
-    """Return whether a file or folder has your own data; False for data like MNIST's,
-    and if it does not exist.
+    """Return whether a file or folder exists and has your own data.
+
+    Data like MNIST's are not your own.
     """
     return os.path.lexists(name_or_folder) and _format_of(name_or_folder, how).is_own
 
 
 def load_to_evaluate(data: Any, model: Model, how: DataOptions) -> Dataset:
-    """Load your own data to evaluate a trained network on: their test set, or all
-    samples if they have none.
+    """Load your own data to evaluate a trained network on.
 
-    Both parts of the data set are these samples. data: a path; (X, y), as `from_arrays`
-    takes them; or a data frame with the columns of labels that `how` names. how: how to
-    read them; there is no split. The network's classes need not all be there; labels
-    are matched with their names by their text. The columns of a table may be in another
-    order and among others. Raises as `load_dataset` does, also for data that do not fit
-    the network.
+    These are their test set, or all samples if there is none. Both parts of the data
+    set are these samples, because there is no split. Some of the network's classes may
+    be missing. Labels are matched with the names of the classes by their text. The
+    columns of a table may be in another order and among others.
+
+    data: a path, or (X, y), as `from_arrays` takes them. Or a data frame with the
+    columns of labels in how.label. how: how to read them. Raises as `load_dataset`
+    does, also for data that do not fit the network.
     """
+    signature = model.signature
     unused: dict[str, Any] = dict.fromkeys(
         ("exclude", "cv", "fold", "sample_weight", "class_weight")
     )
-    task = model.signature.task.name
+    task = signature.task.name
     how = replace(how, task=task, test_fraction=0.0, scale_targets=False, **unused)
-    path = Path(data) if isinstance(data, str | os.PathLike) else None
-    samples = (
-        _take_for(data, model, how) if path is None else _read_for(path, model, how)
-    )
+    if isinstance(data, str | os.PathLike):
+        path = Path(data)
+        name = str(path.absolute())
+        samples = _read_for(path, model, how)
+    else:
+        name = UNNAMED
+        samples = _take_for(data, model, how)
     part = samples.test or samples.train
-    columns, outputs = model.signature.columns, model.signature.outputs
-    samples = replace(samples, train=part, test=None, columns=columns)
+    samples = replace(samples, train=part, test=None, columns=signature.columns)
     dataset = to_dataset(
-        samples, model.backend, how, standardize=False, trained=outputs
+        samples, model.backend, how, standardize=False, trained=signature.outputs
     )
-    name = str(path.absolute()) if path else UNNAMED
     return replace(dataset, test=dataset.train, name=name)
 
 
 def _read_for(path: Path, model: Model, how: DataOptions) -> RawSamples:
-    """Return samples in files in the form of a network's training data. Raises
-    DatasetError.
-    """
-    row = _format_of(path, how)
-    if _meaningless(row, how) or (row is table_files.FORMAT and how.label is None):
-        fault = f"holds {row.holds}, which cannot be read as the run's own data were"
-        raise DatasetError(fault, remedy="give data in the same form", file=path)
-    return row.read(path, how, model.signature.columns)
+    """Read files in the form of a network's training data. Raises DatasetError."""
+    form = _format_of(path, how)
+    has_no_labels = form is table_files.FORMAT and how.label is None
+    if has_no_labels or _inapplicable(form, how):
+        raise DatasetError(
+            f"holds {form.holds}, which cannot be read as the run's own data were",
+            remedy="give data in the same form",
+            file=path,
+        )
+    return form.read(path, how, model.signature.columns)
 
 
 def _take_for(data: Any, model: Model, how: DataOptions) -> RawSamples:
-    """Return samples in memory for a network, by the names of the columns that it
-    knows. Raises DatasetError.
+    """Take samples in memory for a network, columns by their names.
+
+    Raises DatasetError.
     """
+    signature = model.signature
     if isinstance(data, tuple | list) and len(data) == 2:
-        check_index(data[0], data[1], "y")
-        X, outputs = data[0], model.signature.outputs
-        numbers = tuple(map(str, range(len(outputs))))
-        is_named = not model.signature.task.exclusive and outputs != numbers
-        labels, names = take_labels("y", data[1], outputs if is_named else ())
-    elif (found := columns_of(data)[0]) and how.label is not None:
-        X, (labels, names) = (
-            data,
-            take_labels("data", data, split_names(how.label, found)),
-        )
+        X, y = data
+        check_index(X, y, "y")
+        numbers = tuple(map(str, range(len(signature.outputs))))
+        has_names = not signature.task.exclusive and signature.outputs != numbers
+        wanted: Sequence[str] = signature.outputs if has_names else ()
+        labels, label_names = take_labels("y", y, wanted)
     else:
-        raise DatasetError(
-            "has no labels that are known", remedy="give (X, y)", setting="data"
-        )
-    columns = model.signature.columns
+        X = data
+        names, _ = columns_of(data)
+        if not names or how.label is None:
+            raise DatasetError(
+                "has no labels that are known", remedy="give (X, y)", setting="data"
+            )
+        wanted = split_names(how.label, names)
+        labels, label_names = take_labels("data", data, wanted)
+    columns = signature.columns
     table = table_of(X, "X", columns.names) if columns else None
     if table is None:
-        return RawSamples(Part(X, labels), label_names=names)
-    return RawSamples(Part(table, labels), form="columns", label_names=names)
+        return RawSamples(Part(X, labels), label_names=label_names)
+    return RawSamples(Part(table, labels), form="columns", label_names=label_names)
 
 
 def _format_of(name_or_folder: str | os.PathLike[str], how: DataOptions) -> Format:
-    """Return the form of a published data set, or of a file or folder by the names in
-    it. Raises DatasetError.
+    """Return the form of a published data set, or of a file or folder.
+
+    The names of the files decide. Raises DatasetError.
     """
-    text, path = str(name_or_folder), Path(name_or_folder)
+    path = Path(name_or_folder)
     if name_or_folder in DATASETS:  # a string; a Path is a folder, whatever its name
         return _mnist_files.FORMAT
     if not os.path.lexists(name_or_folder):
+        text = str(name_or_folder)
         known = nearest(text, DATASETS)
         raise DatasetError(
             f"{quoted(text)}: no such folder, file or data set{known}",
@@ -214,14 +225,14 @@ def _format_of(name_or_folder: str | os.PathLike[str], how: DataOptions) -> Form
             setting="dataset" if known else "data",
         )
     names = visible_names(path) if path.is_dir() else [path.name]
-    return next(row for row in FORMATS if row.is_it(path, names, how))
+    return next(form for form in FORMATS if form.is_it(path, names, how))
 
 
-def _meaningless(row: Format, how: DataOptions) -> list[str]:
-    """Return the options that are given, but mean nothing for data in a form."""
-    known = (*OWN, *row.options) if row.is_own else ()
+def _inapplicable(form: Format, how: DataOptions) -> list[str]:
+    """Return the options that are given, but do not apply to data in a form."""
+    applicable = (*OWN, *form.options) if form.is_own else ()
     return [
         option
         for option in OPTIONS
-        if getattr(how, option) is not None and option not in known
+        if option not in applicable and getattr(how, option) is not None
     ]

@@ -1,5 +1,6 @@
-"""Picture files: each as it is, or as MNIST's images were made; and folders with a
-subfolder for each class.
+"""Read picture files, as they are or prepared like MNIST's images.
+
+A folder with a subfolder of pictures for each class is a data set.
 """
 
 import os
@@ -17,8 +18,8 @@ from mlp_xp.data.samples import Format, Part, RawSamples
 from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, quoted, some
 
 GIVE = (
-    "a table (such as CSV) and its label, a .npz archive, or a folder of pictures for each class, of .npy files, or of "
-    "IDX or CSV files like MNIST's"
+    "a table (such as CSV) and its label, a .npz archive, or a folder of pictures for "
+    "each class, of .npy files, or of IDX or CSV files like MNIST's"
 )
 
 
@@ -28,96 +29,87 @@ GIVE = (
 def read_picture_folder(
     folder: Path, how: DataOptions, known: object = None
 ) -> RawSamples:
-    """Read a folder with a subfolder of pictures for each class, or with `train` and
-    `test` that each are like that.
+    """Read a folder with a subfolder of pictures for each class.
 
-    The classes are the names of the subfolders (of `train`), by number if all are
-    numbers, else by name; pictures are in the order of their names, and each is read by
+    It may have two folders `train` and `test` instead, each with such subfolders. The
+    classes are the names of the subfolders (of `train`), sorted by number if all are
+    numbers, else by name. Pictures are in the order of their names, each read by
     `read_image`. An MlpXpWarning names files that Pillow does not read. All pictures
-    must have one size, unless how.picture_size gives the side of a square to resize
-    them to.
+    must have the same size, unless they are resized to squares of how.picture_size.
 
     The images are uint8 (n, rows, columns) if all pictures of both parts are grey, else
-    (n, rows, columns, 3); the labels are the names of the classes, (n,). Raises
-    DatasetError, which names the picture or folder.
+    (n, rows, columns, 3). The labels are the names of the classes, (n,). Raises
+    DatasetError with the name of the picture or folder.
     """
-    places = [folder / "train", folder / "test"]
-    places = places if all(place.is_dir() for place in places) else [folder]
-    parts = [_pictures_by_class(place) for place in places]
-    if not parts[0]:
+    folders = [folder / "train", folder / "test"]
+    if not all(each.is_dir() for each in folders):
+        folders = [folder]
+    by_class = list(map(_pictures_by_class, folders))
+    classes = by_class[0]
+    if not classes:
         raise DatasetError(
             "has no data that are known here", remedy=f"give {GIVE}", file=folder
         )
-    for name, pictures in parts[0].items():
-        if not pictures:
+    for name, paths in classes.items():
+        if not paths:
             raise DatasetError(
                 "has no pictures",
                 remedy="add some, or remove this folder",
-                file=places[0] / name,
+                file=folders[0] / name,
             )
-    images = _read_alike(
-        [path for part in parts for pictures in part.values() for path in pictures],
-        how.picture_size,
-    )
-    labels = [
-        np.array([name for name, pictures in part.items() for _ in pictures])
-        for part in parts
-    ]
-    train, *test = (
-        Part(*each)
-        for each in zip(
-            np.split(images, [len(labels[0])]), labels, places, strict=False
-        )
-    )
+    # All together, because a picture in colour makes all images three-dimensional.
+    every = [path for each in by_class for paths in each.values() for path in paths]
+    images = _read_alike(every, how.picture_size)
+    labels = _class_of_each(classes)
+    train_size = len(labels)
+    train, test = Part(images[:train_size], labels, folders[0]), None
+    if len(folders) > 1:
+        test_labels = _class_of_each(by_class[1])
+        test = Part(images[train_size:], test_labels, folders[1])
     form = "resized pictures" if how.picture_size else "pictures"
-    return RawSamples(
-        train, test[0] if test else None, form, class_names=tuple(parts[0])
-    )
+    return RawSamples(train, test, form, class_names=tuple(classes))
+
+
+def _class_of_each(pictures: dict[str, list[Path]]) -> np.ndarray:
+    return np.array([name for name, paths in pictures.items() for _ in paths])
 
 
 def _pictures_by_class(folder: Path) -> dict[str, list[Path]]:
-    """Return the pictures in each subfolder, by its name. Gives an MlpXpWarning if
-    there are other files in one.
-    """
+    """Return the pictures in each subfolder, by its name; warn of other files."""
     names = in_order(name for name in visible_names(folder) if (folder / name).is_dir())
-    files = {
-        name: [folder / name / each for each in visible_names(folder / name)]
-        for name in names
-    }
-    every = [path for paths in files.values() for path in paths if path.is_file()]
-    if others := [
-        path.relative_to(folder).as_posix()
-        for path in every
-        if not is_picture(path.name)
-    ]:
+    pictures: dict[str, list[Path]] = {name: [] for name in names}
+    others = []
+    for name in names:
+        for file_name in visible_names(folder / name):
+            path = folder / name / file_name
+            if is_picture(file_name):
+                pictures[name].append(path)
+            elif path.is_file():
+                others.append(f"{name}/{file_name}")
+    if others:
         text = f"files that Pillow does not read are left out: {some(others, 3)}"
-        warnings.warn(MlpXpWarning(text, file=folder), stacklevel=2)
-    return {
-        name: [path for path in paths if is_picture(path.name)]
-        for name, paths in files.items()
-    }
+        # for the caller of load_dataset
+        warnings.warn(MlpXpWarning(text, file=folder), stacklevel=4)
+    return pictures
 
 
-def _read_alike(paths: list[Path], side: int | None) -> Bytes:
-    """Return all pictures as one array, uint8 (n, rows, columns) or (n, rows, columns,
-    3).
-    """
+def _read_alike(paths: Sequence[Path], side: int | None) -> Bytes:
+    """Return pictures as one array, uint8 (n, rows, columns[, 3])."""
+    size = None if side is None else (side, side)
     images: list[Bytes] = []
     for path in paths:
-        images.append(read_image(path, None if side is None else (side, side)))
-        if images[-1].shape[:2] != images[0].shape[:2]:
-            fault = f"has {_size(images[-1].shape[:2])}, {quoted(paths[0])} has {_size(images[0].shape[:2])}"
-            remedy = (
-                "resize the pictures to one size, as ",
-                Argument("picture_size"),
-                " does",
+        image = read_image(path, size)
+        images.append(image)
+        here, there = image.shape[:2], images[0].shape[:2]
+        if here != there:
+            option = Argument("picture_size")
+            raise DatasetError(
+                f"has {_in_words(here)}, {quoted(paths[0])} has {_in_words(there)}",
+                remedy=("resize the pictures to one size, as ", option, " does"),
+                file=path,
             )
-            raise DatasetError(fault, remedy=remedy, file=path)
     if any(image.ndim == 3 for image in images):
-        images = [
-            np.broadcast_to(np.atleast_3d(image), (*image.shape[:2], 3))
-            for image in images
-        ]
+        images = [_in_colour(image) for image in images]
     return np.stack(images)
 
 
@@ -145,66 +137,74 @@ class Pictures(NamedTuple):
 def read_pictures(
     paths: Sequence[Path], shape: tuple[int, ...], form: str = "arrays"
 ) -> Pictures:
-    """Read picture files, and those in folders, as images uint8 of a shape, (rows,
-    columns) or (rows, columns, 3).
+    """Read picture files, and those in folders, as images for a network.
 
-    form: how the network's own were read, as in `Signature.form`. "pictures": as they
-    are; another size is a fault, and so is a picture in colour where the shape is that
-    of grey ones. "resized pictures": resized. Else as images of MNIST, see
-    `ink.prepare_image`; a picture without ink is then a fault.
+    The pictures of a folder are in the order of their names, then the pictures of each
+    folder inside it. Hidden files and folders are ignored. Files that cannot be read,
+    and folders without pictures, are skipped and reported in `faults`. Needs Pillow,
+    and SciPy for images like MNIST's.
 
-    The pictures of a folder are in the order of their names, then those of each folder
-    in it; hidden files and folders are ignored. What cannot be read, and a folder
-    without pictures, is skipped and reported in `faults`. Needs Pillow, and SciPy for
-    images like MNIST's.
+    shape: the shape of the images, (rows, columns) or (rows, columns, 3). form: how the
+    network's own images were read, as in `Signature.form`. "pictures": as they are. A
+    picture of another size is a fault, and a picture in colour where the shape is grey.
+    "resized pictures": resized. Any other form: prepared like MNIST's images, see
+    `_ink.prepare_image`. A picture without ink is a fault.
     """
-
-    def read(path: Path) -> Bytes:
-        if "pictures" not in form:
-            # white ink with nothing behind it shows on black alone
-            for paper in ("white", "black"):
-                image = prepare_image(read_image(path, paper=paper), size=shape[0])
-                if image is not None:
-                    return image
-            fault = "has no ink that stands out from the paper"
-            raise DatasetError(fault, remedy="give one digit or letter", file=path)
-        image = read_image(
-            path, (shape[0], shape[1]) if form == "resized pictures" else None
-        )
-        if image.ndim < len(shape):
-            image = np.broadcast_to(image[..., None], (*image.shape, 3))
-        if image.shape != shape:
-            fault = f"has {_size(image.shape)}, and the network was trained on {_size(shape)}"
-            raise DatasetError(fault, remedy="convert it", file=path)
-        return image
-
     files, images, faults = list[Path](), list[Bytes](), list[DatasetError]()
     for path in paths:
-        found = [*_pictures_below(path)] if next(os.walk(path), None) else [path]
+        found = [path]
+        if next(os.walk(path), None):
+            found = list(_pictures_below(path))
         if not found:
+            wrong = "contains no picture files"
             remedy = "give a folder of PNG or JPEG files"
-            faults.append(
-                DatasetError("contains no picture files", remedy=remedy, file=path)
-            )
+            faults.append(DatasetError(wrong, remedy=remedy, file=path))
         for file in found:
             try:
-                images.append(read(file))
+                images.append(_read_in_form(file, shape, form))
                 files.append(file)
             except DatasetError as error:
                 faults.append(error)
-    return Pictures(
-        tuple(files), np.array(images, np.uint8).reshape(-1, *shape), tuple(faults)
+    stacked = np.array(images, np.uint8).reshape(-1, *shape)
+    return Pictures(tuple(files), stacked, tuple(faults))
+
+
+def _read_in_form(path: Path, shape: tuple[int, ...], form: str) -> Bytes:
+    if "pictures" not in form:
+        return _read_like_mnist(path, shape[0])
+    size = (shape[0], shape[1]) if form == "resized pictures" else None
+    image = read_image(path, size)
+    if image.ndim < len(shape):
+        image = _in_colour(image)
+    if image.shape != shape:
+        raise DatasetError(
+            f"has {_in_words(image.shape)}, and the network was trained on "
+            f"{_in_words(shape)}",
+            remedy="convert it",
+            file=path,
+        )
+    return image
+
+
+def _read_like_mnist(path: Path, side: int) -> Bytes:
+    # white ink with nothing behind it shows on black alone
+    for paper in ("white", "black"):
+        image = prepare_image(read_image(path, paper=paper), size=side)
+        if image is not None:
+            return image
+    raise DatasetError(
+        "has no ink that stands out from the paper",
+        remedy="give one digit or letter",
+        file=path,
     )
 
 
 def _pictures_below(folder: Path) -> Iterator[Path]:
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (
-            Path(place, name)
-            for name in sorted(files)
-            if is_picture(name) and not name.startswith(".")
-        )
+        for name in sorted(files):
+            if is_picture(name) and not name.startswith("."):
+                yield Path(place, name)
 
 
 # Files.
@@ -219,8 +219,9 @@ def is_picture(name: str) -> bool:
 
 
 def _formats() -> list[str]:
-    """Return Pillow's formats, the common ones first, but not EPS, for which it runs a
-    program, Ghostscript.
+    """Return Pillow's formats, the common ones first.
+
+    EPS is left out, because Pillow runs a program for it, Ghostscript.
     """
     from PIL import Image
 
@@ -232,12 +233,12 @@ def _formats() -> list[str]:
 def read_image(
     path: Path, size: tuple[int, int] | None = None, *, paper: str = "white"
 ) -> Bytes:
-    """Read a picture: uint8 (rows, columns) if every pixel is grey, else with 3
-    channels.
+    """Read a picture as uint8 (rows, columns), or (rows, columns, 3) if it has colours.
 
-    Any format that Pillow reads will do, except EPS. The EXIF orientation is applied;
-    an animation gives its first frame; 16 bits become 8. size: rows and columns, to
-    resize it to. paper: the colour behind transparent pixels. Raises DatasetError.
+    Any format that Pillow reads will do, except EPS. The EXIF orientation is applied.
+    An animation gives its first frame. 16 bits become 8. size: rows and columns to
+    resize the picture to. paper: the colour behind transparent pixels. Raises
+    DatasetError.
     """
     from PIL import Image, ImageOps
 
@@ -252,22 +253,33 @@ def read_image(
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image)
         if image.mode == "F" or values.min() < 0 or values.max() >= 1 << 16:
-            wrong = "has values of 32 bits, whose white is not known"
-            raise DatasetError(wrong, remedy="save it with 8 or 16 bits", file=path)
+            raise DatasetError(
+                "has values of 32 bits, whose white is not known",
+                remedy="save it with 8 or 16 bits",
+                file=path,
+            )
         image = Image.fromarray((values // 256).astype(np.uint8))
     if image.has_transparency_data:
-        image = Image.alpha_composite(
-            Image.new("RGBA", image.size, paper), image.convert("RGBA")
-        )
+        behind = Image.new("RGBA", image.size, paper)
+        image = Image.alpha_composite(behind, image.convert("RGBA"))
     image = image.convert("RGB")
     red, green, blue = image.split()
-    image = red if red.tobytes() == green.tobytes() == blue.tobytes() else image
-    # Rows first: which comes first depends on Pillow's version otherwise, and each
-    # rounds to whole bytes.
-    for shape in () if size is None else ((size[1], image.height), (size[1], size[0])):
-        image = image.resize(shape, Image.Resampling.LANCZOS)
+    if red.tobytes() == green.tobytes() == blue.tobytes():
+        image = red
+    if size is not None:
+        rows, columns = size
+        # The width first, and then the height. Each rounds to whole bytes, and in a
+        # single call their order depends on Pillow's version.
+        for pixels in ((columns, image.height), (columns, rows)):
+            image = image.resize(pixels, Image.Resampling.LANCZOS)
     return np.asarray(image)
 
 
-def _size(shape: Sequence[int]) -> str:
-    return f"{shape[1]} x {shape[0]} pixels{' in colour' * (len(shape) > 2)}"
+def _in_colour(image: Bytes) -> Bytes:
+    return np.broadcast_to(np.atleast_3d(image), (*image.shape[:2], 3))
+
+
+def _in_words(shape: Sequence[int]) -> str:
+    rows, columns, *channels = shape
+    size = f"{columns} x {rows} pixels"
+    return f"{size} in colour" if channels else size

@@ -1,5 +1,6 @@
-"""Open files for reading, gzipped or plain, and report every fault of a file as an
-error that names it.
+"""Open files for reading, gzipped or plain, and read numbers and names from text.
+
+Every fault of a file becomes an error with the name of the file.
 """
 
 import gzip
@@ -32,7 +33,7 @@ MISSING = {
     "<na>",
     "nat",
 }
-# What counts as true and false, in small letters.
+# How true and false are written, in small letters, and how they are read.
 FLAGS = {"true": "1", "false": "0"}
 
 Stream = io.BufferedReader | gzip.GzipFile
@@ -40,11 +41,10 @@ Stream = io.BufferedReader | gzip.GzipFile
 
 @contextmanager
 def open_file(path: Path | zipfile.Path) -> Iterator[Stream]:
-    """Open a file, gzipped or plain (detected by content, not by name), and close it at
-    the end.
+    """Open a file, gzipped or plain (detected by content, not by name).
 
-    Errors in opening, reading and decompressing become a DatasetError, which names the
-    file. A DatasetError that is raised in the `with` block gets the name too.
+    Errors in opening, reading and decompressing become a DatasetError with the name of
+    the file. A DatasetError raised in the `with` block gets the name too.
     """
     try:
         opened: Any = path.open("rb")  # IO[bytes] for mypy, which lacks peek
@@ -58,8 +58,11 @@ def open_file(path: Path | zipfile.Path) -> Iterator[Stream]:
         error.file = path
         raise
     except UnicodeDecodeError as error:
-        remedy = "save a table as UTF-8 (in Excel: CSV UTF-8)"
-        raise DatasetError("is not text in UTF-8", remedy=remedy, file=path) from error
+        raise DatasetError(
+            "is not text in UTF-8",
+            remedy="save a table as UTF-8 (in Excel: CSV UTF-8)",
+            file=path,
+        ) from error
     except (OSError, EOFError, zlib.error, MemoryError) as error:
         raise fault(error, path) from error
 
@@ -67,34 +70,31 @@ def open_file(path: Path | zipfile.Path) -> Iterator[Stream]:
 def fault(
     error: Exception, path: object = None, remedy: str = "check the path and the file"
 ) -> DatasetError:
-    """Return what the system or a library said about a file as an error; `open_file`
-    adds the path.
+    """Return an error of the system or of a library about a file as a DatasetError.
+
+    Without a path, `open_file` adds it.
     """
-    text = (
-        str(getattr(error, "strerror", None) or error)
-        .replace(f" {path!r}", "")
-        .replace(f" {str(path)!r}", "")
-    )
-    said = escaped(" ".join(text.split()))[:200]
+    text = str(getattr(error, "strerror", None) or error)
+    for shown in (repr(path), repr(str(path))):
+        text = text.replace(f" {shown}", "")
+    line = escaped(" ".join(text.split()))[:200]
     # NumPy goes on with advice to unpickle
-    reason = said.partition(". ")[0].removesuffix(".") or type(error).__name__
+    first_sentence, *_ = line.split(". ")
+    reason = first_sentence.removesuffix(".") or type(error).__name__
     return DatasetError(f"cannot be read: {reason}", remedy=remedy, file=path)
 
 
 def visible_names(folder: Path) -> list[str]:
-    """Return the names of what is in a folder, sorted, without hidden files. Raises
-    DatasetError.
-    """
+    """Return the names in a folder, sorted, but no hidden ones. Raises DatasetError."""
     try:
-        return sorted(
-            path.name for path in folder.iterdir() if not path.name.startswith(".")
-        )
+        names = [path.name for path in folder.iterdir()]
     except OSError as error:
         raise fault(error, folder) from error
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def number_of(text: str) -> float:
-    """Return the number that a text is, or NaN. 1_000 is a number for Python alone."""
+    """Return the number in a text, or NaN. 1_000 is a number only in Python."""
     try:
         return math.nan if "_" in text else float(text)
     except ValueError:
@@ -102,12 +102,8 @@ def number_of(text: str) -> float:
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Return names in the order of their numbers if all are numbers, otherwise in that
-    of their letters.
-    """
+    """Return names in the order of their numbers if all are numbers, else sorted."""
     names = sorted(names)
-    return (
-        names
-        if any(math.isnan(number_of(name)) for name in names)
-        else sorted(names, key=number_of)
-    )
+    if any(math.isnan(number_of(name)) for name in names):
+        return names
+    return sorted(names, key=number_of)

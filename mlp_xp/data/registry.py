@@ -31,18 +31,17 @@ class Source(NamedTuple):
     home: str
     """The page where its authors describe it."""
     mirrors: tuple[str, ...]
-    """URLs that end in a slash, each with all the files; the best mirror comes first.
-    """
+    """URLs with a slash at the end. Each has all the files. The best comes first."""
     checksums: dict[str, str]
     """The SHA-256 of each file to download."""
     folder: str
-    """Its folder inside the cache folder."""
+    """The name of its folder inside the cache folder."""
     files: tuple[str, ...] = IDX_FILES
-    """Training images and labels, test images and labels: downloaded, or in the folder
-    `gzip` of the archive.
+    """Training images and labels, test images and labels. They are downloaded, or in
+    the folder `gzip` of the archive.
     """
     archive: str | None = None
-    """The ZIP archive to download if the four files are in one."""
+    """The ZIP archive to download, if it contains the four files."""
     first_label: int = 0
     """The label of the first class."""
     transposed: bool = False
@@ -50,20 +49,21 @@ class Source(NamedTuple):
 
 
 def _emnist(split: str, class_names: tuple[str, ...], first_label: int = 0) -> Source:
+    names = [file.replace("t10k", "test") for file in IDX_FILES]
     return Source(
-        class_names,
-        "https://www.nist.gov/itl/products-and-services/emnist-dataset",
-        (
+        class_names=class_names,
+        home="https://www.nist.gov/itl/products-and-services/emnist-dataset",
+        mirrors=(
             "https://biometrics.nist.gov/cs_links/EMNIST/",
             "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/",
         ),
-        {
+        checksums={
             "gzip.zip": "fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e"
         },
-        "emnist",
-        tuple(f"emnist-{split}-{file.replace('t10k', 'test')}" for file in IDX_FILES),
-        "gzip.zip",
-        first_label,
+        folder="emnist",
+        files=tuple(f"emnist-{split}-{name}" for name in names),
+        archive="gzip.zip",
+        first_label=first_label,
         transposed=True,
     )
 
@@ -72,56 +72,55 @@ def _checksums(*sums: str) -> dict[str, str]:
     return dict(zip(IDX_FILES, sums, strict=True))
 
 
-# The checksums are those that TensorFlow Datasets records for the same files
-# (tensorflow_datasets/url_checksums); MNIST's are also those of the files in
-# data/mnist.
+# The checksums are from TensorFlow Datasets (tensorflow_datasets/url_checksums).
+# MNIST's also match the files in data/mnist.
 DATASETS: dict[str, Source] = {
     "mnist": Source(
-        DIGITS,
-        "http://yann.lecun.com/exdb/mnist/",
-        (
+        class_names=DIGITS,
+        home="http://yann.lecun.com/exdb/mnist/",
+        mirrors=(
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
         ),
-        _checksums(
+        checksums=_checksums(
             "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
             "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
             "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
             "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
         ),
-        "mnist",
+        folder="mnist",
     ),
     "fashion-mnist": Source(
-        _CLOTHES,
-        "https://github.com/zalandoresearch/fashion-mnist",
-        (
+        class_names=_CLOTHES,
+        home="https://github.com/zalandoresearch/fashion-mnist",
+        mirrors=(
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
             "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
             "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
         ),
-        _checksums(
+        checksums=_checksums(
             "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
             "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
             "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
             "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
         ),
-        "fashion-mnist",
+        folder="fashion-mnist",
     ),
     "kmnist": Source(
-        ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
-        "https://github.com/rois-codh/kmnist",
+        class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+        home="https://github.com/rois-codh/kmnist",
         # The only known host, with either scheme.
-        (
+        mirrors=(
             "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
             "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
         ),
-        _checksums(
+        checksums=_checksums(
             "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
             "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
             "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
             "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
         ),
-        "kmnist",
+        folder="kmnist",
     ),
     "emnist-digits": _emnist("digits", DIGITS),
     "emnist-letters": _emnist("letters", _LETTERS, first_label=1),

@@ -1,5 +1,6 @@
-"""What every format reads: samples as they are in a file, before a task gives their
-labels a meaning.
+"""Samples as they are in a file, before a task gives their labels a meaning.
+
+Every format reads `RawSamples`.
 """
 
 import zipfile
@@ -18,16 +19,14 @@ class Part(NamedTuple):
     """A training set or a test set."""
 
     inputs: Any
-    """A `Table`, or (n, ...), anything that `from_arrays` takes; once they have been
-    read, an array on the device.
-    """
+    """A `Table`, or anything (n, ...) that `from_arrays` takes."""
     labels: Any
     """(n,), or (n, columns) for several columns of labels; None if none were asked for.
     """
     file: Path | zipfile.Path | None = None
-    """Where they come from; None for arrays in memory."""
+    """The file that was read; None for arrays in memory."""
     weights: Any = None
-    """The weights of the samples of a training set, (n,); None for equal ones."""
+    """The weights of the samples of a training set, (n,); None for equal weights."""
 
 
 @dataclass(frozen=True)
@@ -39,74 +38,75 @@ class RawSamples:
     form: str = "arrays"
     """As `Signature.form`."""
     columns: Columns | None = None
-    """How the columns of a table become features, once that is known."""
+    """How the columns of a table become features; None until they are fitted."""
     label_names: tuple[str, ...] = ()
-    """Its columns of labels."""
+    """The columns of labels of a table."""
     class_names: tuple[str, ...] | None = None
     """The names of the classes 0, 1, ...; None where the labels themselves are names or
     numbers.
     """
     weight_names: tuple[str, ...] = ()
-    """Its column of weights, if any."""
+    """The column of weights of a table, if any."""
 
     @contextmanager
     def naming(self, part: Part) -> Iterator[None]:
-        """Have errors about the arrays of a part, X and y, name its file, the line, and
-        the column.
-        """
+        """Name the file, line and column of a part in errors about its arrays."""
         try:
             yield
         except DatasetError as error:
-            features = self.columns.feature_names if self.columns else ()
-            columns = {
-                "X": features,
-                "y": self.label_names,
-                "sample_weight": self.weight_names,
-            }
-            if error.setting not in columns:
-                raise
-            names = columns[error.setting]
-            if names and isinstance(error.column, int):
-                error.column = names[error.column]
-            if part.file is None:
-                error.setting += " of the test set" * (part is self.test)
-                raise
-            if error.setting != "X" and error.column is None and len(names) == 1:
-                error.column = names[0]
-            if error.row is not None and self.form == "columns":
-                lines = part.inputs.lines
-                error.line, error.row = (
-                    (lines[error.row], None) if len(lines) else (None, error.row + 1)
-                )
-            error.file, error.setting = part.file, None
+            self._add_place(error, part)
             raise
+
+    def _add_place(self, error: DatasetError, part: Part) -> None:
+        names_of = {
+            "X": self.columns.feature_names if self.columns else (),
+            "y": self.label_names,
+            "sample_weight": self.weight_names,
+        }
+        array = error.setting
+        if array not in names_of:
+            return
+        names = names_of[array]
+        if names and isinstance(error.column, int):
+            error.column = names[error.column]
+        if part.file is None:
+            if part is self.test:
+                error.setting = f"{array} of the test set"
+            return
+        if array != "X" and error.column is None and len(names) == 1:
+            error.column = names[0]
+        if error.row is not None and self.form == "columns":
+            lines = part.inputs.lines
+            if len(lines):
+                error.line, error.row = lines[error.row], None
+            else:
+                error.row += 1  # rows of a table count from 1
+        error.file, error.setting = part.file, None
 
 
 class Format(NamedTuple):
     """A form in which data may be stored: a row in `datasets.FORMATS`."""
 
     holds: str
-    """What such a file or folder holds, for messages."""
+    """The content of a file or folder in this form, for messages."""
     is_it: Callable[[Path, Sequence[str], DataOptions], bool]
-    """`is_it(path, names, how)`: whether a path is in this form. names: those in the
-    folder, or the file's own.
+    """`is_it(path, names, how)`: whether a path is in this form. names: the names of
+    the files in the folder, or the file's own name.
     """
     read: Callable[[Path, DataOptions, Columns | None], RawSamples]
     """`read(path, how, known)`. known: the columns of a table that a network was
-    trained on; by default all.
+    trained on; None for all.
     """
     options: tuple[str, ...] = ()
-    """The fields of `DataOptions` that mean something for this form alone; their default is
-    None.
+    """The fields of `DataOptions` that only apply to this form. Their default is None.
     """
     is_own: bool = True
-    """Whether these are data of your own; otherwise they are images in the form of
-    MNIST.
-    """
+    """Whether these are data of your own, and not images in the form of MNIST."""
 
 
 def has_suffix(names: Sequence[str], suffixes: tuple[str, ...]) -> bool:
-    """Return whether one of several names ends with one of several suffixes, in small
-    or capital letters.
+    """Return whether one of several names ends with one of several suffixes.
+
+    The case of letters is ignored.
     """
     return any(name.lower().endswith(suffixes) for name in names)

@@ -1,4 +1,4 @@
-"""A table as it is, before anything is fitted to it."""
+"""Tables, before anything is fitted to them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +17,15 @@ class Table:
     names: tuple[str, ...]
     """The names of the columns."""
     columns: tuple[np.ndarray, ...]
-    """The values of each, (n,): float64 (true and false are 1 and 0; NaN: no value), or
-    StringDType, for dates too ("", or one of `reading.MISSING`: no value).
+    """The values of each column, (n,): numbers or text.
+
+    Numbers are float64, true and false are 1 and 0, and NaN is a gap. Text, also of
+    dates, is StringDType, and "" or any of `reading.MISSING` is a gap.
     """
     lines: Sequence[int] = ()
-    """The line of a text file on which each row begins, from 1."""
+    """The line of a text file where each row begins, from 1; () for other tables."""
     notes: str = ""
-    """How the file was written, for people: "separated by ';', decimal commas"."""
+    """How the file is written, for people: "separated by ';', decimal commas"."""
     decimal_commas: bool = False
     """Whether numbers in the file have decimal commas, and points between thousands."""
 
@@ -33,9 +35,12 @@ class Table:
 
 
 def as_text(value: Any) -> str:
-    """Return a value as a file has it: a whole number without a decimal point, midnight
-    as a date; "" for None.
+    """Return a value as in a file; "" for None.
+
+    A whole number has no decimal point, and midnight is a date.
     """
+    if value is None:
+        return ""
     if isinstance(value, float | np.floating | Decimal) and float(value).is_integer():
         return str(int(value))
-    return "" if value is None else str(value).strip().removesuffix(" 00:00:00")
+    return str(value).strip().removesuffix(" 00:00:00")

@@ -135,8 +135,10 @@ def test_faults(tmp_path: Path, write: Any, arrays: dict[str, Any], fault: str) 
 
 def test_a_warning_names_arrays_that_are_not_used(tmp_path: Path, write: Any) -> None:
     path = write(tmp_path, X=X, y=Y, xtest=X, ytest=Y)
-    with pytest.warns(MlpXpWarning, match="arrays that are not used: 'xtest', 'ytest'"):
+    message = "arrays that are not used: 'xtest', 'ytest'"
+    with pytest.warns(MlpXpWarning, match=message) as warned:
         assert load_dataset(path, test_fraction=0).test is None
+    assert [each.filename for each in warned] == [__file__], "of the caller"
 
 
 def test_a_second_training_set_is_named_in_the_warning(

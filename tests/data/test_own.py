@@ -513,7 +513,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (
             "good.csv",
             "--label kind --picture-size 9",
-            "--picture-size: 'good.csv' holds a table, for which this means",
+            "--picture-size: 'good.csv' holds a table, to which this option does not",
         ),
         (
             "good.csv",
@@ -523,12 +523,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (
             "good.npz",
             "--label kind",
-            "--label: 'good.npz' holds arrays, for which this means nothing; leave it o",
+            "--label: 'good.npz' holds arrays, to which this option does not apply; leave it out",
         ),
         (
             "pictures",
             "--exclude kind",
-            "--exclude: 'pictures' holds pictures, for which this means nothing; leave it",
+            "--exclude: 'pictures' holds pictures, to which this option does not apply; leave it",
         ),
         (
             "other",
@@ -543,7 +543,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (
             None,
             "--label kind",
-            "--label: 'mnist' holds images like MNIST's, for which t",
+            "--label: 'mnist' holds images like MNIST's, to which t",
         ),
     ],
 )

@@ -176,8 +176,9 @@ def test_other_files_are_left_out(tmp_path: Path) -> None:
     with pytest.warns(
         MlpXpWarning,
         match="files that Pillow does not read are left out: 'a/Thumbs.db', 'b/desktop.ini'",
-    ):
+    ) as warned:
         assert numbers(read(tmp_path)[0][0]) == [0, 0, 1]
+    assert [each.filename for each in warned] == [__file__], "of the caller"
 
 
 def message(folder: Path) -> str:

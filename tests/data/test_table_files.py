@@ -22,6 +22,7 @@ from data_sets import write_csv
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.data._labels import labels_of, meaning_of, read_labels
 from mlp_xp.data.columns import Column, Columns
+from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.reading import MISSING, number_of, open_file
 from mlp_xp.data.samples import RawSamples
@@ -184,6 +185,15 @@ def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
     )
     with pytest.warns(MlpXpWarning, match="column 2 has no name"):
         assert columns_of(read(path)) == {"x": [1, 3]}
+
+
+def test_a_warning_about_a_folder_is_of_the_caller(tmp_path: Path) -> None:
+    for part, x in (("train", 5), ("test", 6)):
+        text = f"x,,kind\n1,2,a\n3,4,b\n{x},6,a\n"
+        (tmp_path / f"{part}.csv").write_text(text, encoding="utf-8")
+    with pytest.warns(MlpXpWarning, match="column 2 has no name") as warned:
+        load_dataset(tmp_path, label="kind")
+    assert [each.filename for each in warned] == [__file__]
 
 
 # What is refused.
