@@ -25,7 +25,6 @@ from mlp_xp.data.datasets import load_dataset as load_dataset  # noqa: PLC0414
 from mlp_xp.errors import DatasetError, MlpXpError
 from mlp_xp.errors import MlpXpWarning as MlpXpWarning  # noqa: PLC0414
 from mlp_xp.export.page import write_page
-from mlp_xp.files import FileError
 from mlp_xp.runs.ensembles import Models, held_out, open_models, paths_of
 from mlp_xp.runs.evaluation import data_for
 from mlp_xp.runs.evaluation import evaluate as evaluate  # noqa: PLC0414
@@ -37,7 +36,7 @@ from mlp_xp.runs.settings import RECIPES as RECIPES  # noqa: PLC0414
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.show.gallery import compared, draw_run
-from mlp_xp.show.plots import PlotError, draw_curves, save
+from mlp_xp.show.plots import draw_curves, save
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.plan import SweepOptions, plan_of
@@ -112,7 +111,7 @@ def train(
         for event in events:
             if run is not None and event.closing:
                 # a run without pictures is complete
-                with suppress(PlotError, FileError):
+                with suppress(MlpXpError):
                     draw_run(run, dataset, backend)
             if event.report is not None:
                 yield event.report

@@ -16,7 +16,7 @@ from mlp_xp.data.columns import Columns
 from mlp_xp.runs._tensors import read_tensors, write_tensors
 from mlp_xp.runs.names import MODEL
 from mlp_xp.runs.records import RunError, check_fields
-from mlp_xp.runs.settings import Settings, flatten, unflatten
+from mlp_xp.runs.settings import Settings, flatten, unflatten, with_absolute_paths
 
 # The fields of a position with plain numbers.
 NUMBERS = ("epoch", "sample", "step", "reports", "seconds", "loss")
@@ -77,13 +77,13 @@ def write_position(
     for j, slot in enumerate(zip(*layers_slots, strict=True)):
         tensors |= _tensors_of(f"kept.{j}", slot, backend)
     record = {name: getattr(position, name) for name in NUMBERS}
-    record["tally"] = list(position.tally)
+    record["tally"] = position.tally._asdict()
     record["best"] = None
     if position.best:
-        best_network, *best_figures = position.best
-        tensors |= _tensors_of("best", best_network, backend)
-        record["best"] = best_figures
-    write_tensors(path, tensors, {"settings": flatten(settings), "position": record})
+        record["best"] = position.best._asdict()
+        tensors |= _tensors_of("best", record["best"].pop("network"), backend)
+    saved = flatten(with_absolute_paths(settings))
+    write_tensors(path, tensors, {"settings": saved, "position": record})
 
 
 def read_position(path: Path, backend: Backend) -> tuple[Position, Settings]:
@@ -104,11 +104,12 @@ def read_position(path: Path, backend: Backend) -> tuple[Position, Settings]:
     )
     best = None
     if record["best"]:
-        best = Best(to_device(_network_of("best", tensors), backend), *record["best"])
+        best_network = to_device(_network_of("best", tensors), backend)
+        best = Best(best_network, **record["best"])
     position = Position(
         **{name: record[name] for name in NUMBERS},
         state=State(network, layers_slots),
-        tally=Tally(*record["tally"]),
+        tally=Tally(**record["tally"]),
         best=best,
     )
     return position, unflatten(facts["settings"], path)

@@ -18,6 +18,7 @@ from mlp_xp.core.signature import Signature
 from mlp_xp.core.task import Evaluation, in_units
 from mlp_xp.errors import MlpXpError, MlpXpWarning, quoted
 from mlp_xp.runs.fingerprints import checksum, row_sums, seen
+from mlp_xp.runs.names import MODEL
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder, load_run
 from mlp_xp.runs.sweep_folder import FINISHED, SweepFolder
@@ -44,9 +45,7 @@ def open_models(given: Models, backend: str, device: str | None) -> list[Model]:
     found: dict[Any, Model] = {}
     for each in several:
         for model in _models_of(each):
-            is_of_file = bool(model.sha256)
-            key = Path(model.source).resolve() if is_of_file else id(model)
-            found.setdefault(key, model)
+            found.setdefault(_identity(model), model)
     if not found:
         raise MlpXpError(
             "there are none; give a run's folder, a model, or several in a list",
@@ -84,6 +83,16 @@ def _models_of(given: Model | str | Path) -> list[Model]:
         fault = f"{counts} have finished; the others are left out"
         warnings.warn(MlpXpWarning(fault, file=folder), stacklevel=2)
     return [load_run(row.folder) for row in finished]
+
+
+def _identity(model: Model) -> Any:
+    """Return a key that is equal for one network of one run, however it is named."""
+    if not model.sha256:
+        return id(model)
+    source = Path(model.source).resolve()
+    if source.name == MODEL:
+        source = source.parent
+    return source, model.sha256
 
 
 def paths_of(given: Any) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -146,6 +147,7 @@ class Experiment:
             "train_samples": len(self.job.rows),
             "signature": self.dataset.signature.record(),
             "data_crc32": checksum(self.dataset, self.backend),
+            "rows_crc32": zlib.crc32(np.asarray(self.job.rows, np.int64).tobytes()),
         }
 
     def check(self, *, in_folder: bool = True, needs_source: bool = True) -> None:
@@ -192,6 +194,15 @@ class Experiment:
         """
         backend = choose_threads(self.backend, self.job.work, before)
         return replace(self, job=self.job.on(backend))
+
+    def source_sha256(self) -> str | None:
+        """Return the checksum of the model to start from, or None without one.
+
+        Raises:
+            RunError: The run to start from has no model.
+        """
+        source = self.settings.start_from
+        return None if source is None else load_run(source).sha256
 
     def source_layers(self) -> Network:
         """Return the layers of the run to start from, on the host, or () without one.

@@ -62,6 +62,7 @@ from mlp_xp.runs.settings import Settings, check_unchanged, flatten, with_absolu
 if TYPE_CHECKING:
     from mlp_xp.runs.experiment import Experiment
 
+CHECKSUMS = ("data_crc32", "rows_crc32")  # of the facts about data
 RESUME, REFUSE, OVERWRITE = "resume", "refuse", "overwrite"
 """How `RunFolder.training` treats a run already in the folder."""
 
@@ -122,7 +123,7 @@ class RunFolder(LockedFolder):
         return self._has(CHECKPOINT)
 
     def has_ended(self) -> bool:
-        """Return whether the run has trained all of its epochs."""
+        """Return whether the run has ended, so that a resume would do nothing."""
         return self._has(RESULT) and self._has(CHECKPOINT)
 
     def is_being_replaced(self) -> bool:
@@ -223,12 +224,12 @@ class RunFolder(LockedFolder):
             facts: All or some of `Experiment.data_facts`.
         """
         then, now = _flat(self.record()), _flat(facts)
-        difference = first_difference(
-            (name, then.get(name), value) for name, value in now.items()
-        )
-        if not difference:
+        changed = [name for name, value in now.items() if value != then.get(name)]
+        if not changed:
             return
-        if difference.startswith("data crc32"):
+        name = changed[0]
+        difference = first_difference([(name, then.get(name), now[name])])
+        if name in CHECKSUMS:
             difference = "values, weights, rows or their order have changed since"
         fault = f"the run started with other data: {difference}"
         raise RunError(fault, file=self.path / CONFIG, remedy="give the run's own data")
@@ -384,6 +385,12 @@ class RunFolder(LockedFolder):
         self.result()  # refuses a damaged result
         if self.has_checkpoint():
             return self._checkpoint(settings, experiment.backend)
+        if self.record().get("start_from_sha256") != experiment.source_sha256():
+            fault = (
+                f"{quoted(settings.start_from)} has another network now than when "
+                "this run began"
+            )
+            raise RunError(fault, file=self.path, remedy="begin a new run")
         for name in (RESULT, MODEL):
             if self._has(name):
                 fault = (
@@ -445,9 +452,9 @@ class RunFolder(LockedFolder):
             _replacing.begin(self.path)
         record = _new_record(experiment)
         _replacing.clear(self.path)
-        rows_sha256 = self._write_rows(experiment)
+        # First, because a folder with other files and without it is not a run.
         records.write_json(self.path / CONFIG, record)
-        return rows_sha256
+        return self._write_rows(experiment)
 
     def _write_rows(self, experiment: Experiment) -> str | None:
         """Write the fingerprints of the training rows, and return their checksum.
@@ -619,6 +626,7 @@ def _new_record(experiment: Experiment) -> dict[str, Any]:
         "versions": versions,
         "threads": threads,
         "machine": f"{platform.system()} {platform.machine()}",
+        "start_from_sha256": experiment.source_sha256(),
         **experiment.data_facts(),
     }
 
