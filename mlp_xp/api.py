@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mlp_xp.backends.opening import as_backend
 from mlp_xp.backends.opening import open_backend as open_backend  # noqa: PLC0414  (public, as the other names below)
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
@@ -22,7 +23,7 @@ from mlp_xp.core.task import Evaluation as Evaluation  # noqa: PLC0414
 from mlp_xp.core.training import Report
 from mlp_xp.data.arrays import from_arrays as from_arrays  # noqa: PLC0414
 from mlp_xp.data.datasets import load_dataset as load_dataset  # noqa: PLC0414
-from mlp_xp.errors import DatasetError, MlpXpError
+from mlp_xp.errors import DatasetError, MlpXpError, as_path, check_type
 from mlp_xp.errors import MlpXpWarning as MlpXpWarning  # noqa: PLC0414
 from mlp_xp.export.page import write_page
 from mlp_xp.runs.ensembles import Models, held_out, open_models, paths_of
@@ -35,6 +36,7 @@ from mlp_xp.runs.run_folder import load_run as load_run  # noqa: PLC0414
 from mlp_xp.runs.settings import RECIPES as RECIPES  # noqa: PLC0414
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_folder import SweepFolder
+from mlp_xp.show import objects as objects  # noqa: PLC0414  (the texts of all objects)
 from mlp_xp.show.gallery import compared, draw_run
 from mlp_xp.show.plots import draw_curves, save
 from mlp_xp.sweeps.member import Ending
@@ -46,7 +48,7 @@ from mlp_xp.sweeps.run import run_sweep
 def train(
     config: TrainConfig,
     dataset: Dataset,
-    backend: Backend,
+    backend: Backend | str = "numpy",
     *,
     run_dir: str | Path | None = None,
     start_from: str | Path | None = None,
@@ -59,8 +61,9 @@ def train(
     Args:
         config: The settings of training.
         dataset: The data to train on, with arrays on the device of `backend`.
-        backend: The array library to compute with. Unless it was opened with a number
-            of threads, a rule chooses the number.
+        backend: The array library to compute with: a backend, or the name of a
+            library. Unless it was opened with a number of threads, a rule chooses the
+            number.
         run_dir: Folder to write the run to, with its pictures at the end. A run that is
             there already is resumed, to the same bits as if it had not been
             interrupted. With a constant schedule, the configuration may have more
@@ -84,24 +87,22 @@ def train(
         FileError: The folder cannot be written.
 
     Examples:
-        >>> for report in train(TrainConfig(epochs=1), dataset, open_backend("numpy")):
+        >>> for report in train(TrainConfig(epochs=1), dataset):
         ...     print(report.sample, report.loss)
         0 8.2199...
         10000 1.2390...
         ...
         60000 0.0019...
     """
-    if not isinstance(dataset, Dataset):
-        raise DatasetError(
-            f"is a {type(dataset).__name__}",
-            remedy="make a Dataset by from_arrays",
-            setting="dataset",
-        )
+    check_type(config, TrainConfig, "config", "give a TrainConfig")
+    remedy = "make a Dataset by from_arrays"
+    check_type(dataset, Dataset, "dataset", remedy, DatasetError)
+    backend = as_backend(backend)
     experiment = Experiment.from_data(config, dataset, backend, start_from=start_from)
     run = None
     training = experiment.training()
     if run_dir is not None:
-        run = RunFolder(run_dir)
+        run = RunFolder(as_path(run_dir, "run_dir"))
         training = run.training(lambda: experiment)
     with training as (running, events):
         if bar:
@@ -147,8 +148,9 @@ def export_onnx(models: Models, path: str | Path, *, dtype: str | None = None) -
     """
     from mlp_xp.export.onnx import write_onnx
 
-    write_onnx(open_models(models, "numpy", None), Path(path), dtype)
-    return Path(path)
+    path = as_path(path, "path")
+    write_onnx(open_models(models, "numpy", None), path, dtype)
+    return path
 
 
 Model.to_onnx = export_onnx  # type: ignore[attr-defined]  # not in the core, which exports nothing
@@ -186,6 +188,7 @@ def export_page(
         >>> export_page("runs/digits", "digits.html").name
         'digits.html'
     """
+    path = as_path(path, "path")
     found, *others = open_models(model, backend, device)
     if others:
         raise MlpXpError("an ensemble has no page; give one of its runs")
@@ -193,8 +196,8 @@ def export_page(
     if dataset.test is not None:
         (test,) = held_out([found], [dataset])
         dataset = replace(dataset, test=test)
-    write_page(Path(path), found, dataset)
-    return Path(path)
+    write_page(path, found, dataset)
+    return path
 
 
 def plot_run(
@@ -228,6 +231,7 @@ def plot_run(
         >>> paths[0].name
         'curves.png'
     """
+    run_dir = as_path(run_dir, "run_dir")
     sweep = SweepFolder(run_dir)
     if sweep.exists():
         return draw_sweep(sweep)
@@ -260,9 +264,10 @@ def plot_curves(
         >>> plot_curves(["runs/digits"], "curves.png").name
         'curves.png'
     """
+    output = as_path(output, "output")
     runs = [RunFolder(path) for path in paths_of(run_dirs)]
     save(draw_curves(compared(runs)), output)
-    return Path(output)
+    return output
 
 
 def sweep(
@@ -305,4 +310,6 @@ def sweep(
         >>> sorted(ending.name for ending in endings)
         ['0000', '0001']
     """
+    remedy = "give a dictionary with the values of each setting"
+    check_type(values, Mapping, "values", remedy)
     return run_sweep(plan_of(base, values, SweepOptions(**options)))

@@ -1,7 +1,7 @@
 """The texts that `print` and a notebook show of an object.
 
-A class of the core sets `__str__ = as_text` and `_repr_html_ = as_html`. How it is shown
-is no matter of the core: the module `show.objects` registers the texts of each class.
+The methods `__str__` and `_repr_html_` of a class return `as_text` and `as_html`. How it
+is shown is no matter of the class: the module `show.objects` registers its texts.
 """
 
 from collections.abc import Callable

@@ -55,8 +55,9 @@ class LibraryBackend(ReadingBackend):
     """
     materialise: Callable[..., Sequence[Array]] | None = None
     """The hook's function to compute lazy arrays."""
+    open_backend: ClassVar[Callable[..., Backend]]
     open_backend_like: ClassVar[Callable[[Any, str], Backend]]
-    """`opening.open_backend_like`. `opening` imports this module, and sets it here."""
+    """The functions of `opening`, which imports this module and sets them here."""
 
     def __init__(
         self,
@@ -209,6 +210,10 @@ class LibraryBackend(ReadingBackend):
     def like(self, array: Any) -> Backend:
         """See `Backend.like`."""
         return LibraryBackend.open_backend_like(array, self.dtype_name)
+
+    def named(self, name: str) -> Backend:
+        """See `Backend.named`."""
+        return LibraryBackend.open_backend(name, dtype=self.dtype_name)
 
     @contextmanager
     def reporting(self, doing: str) -> Iterator[None]:

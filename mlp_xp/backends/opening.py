@@ -18,7 +18,7 @@ from mlp_xp.backends.threads import LIMITS, THREADS, starting_on
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
 from mlp_xp.declared import check_choice, checked
-from mlp_xp.errors import nearest
+from mlp_xp.errors import check_type, nearest
 
 _opened: dict[tuple[str, int, str, str], tuple[Backend, Any]] = {}
 
@@ -67,6 +67,7 @@ def open_backend(
         >>> open_backend("numpy", dtype="float32")
         Backend('numpy', ..., cpu, float32)
     """
+    check_type(name, str, "backend", "give the name of a library")
     check_choice("dtype", dtype, DTYPES)
     threads = checked(THREADS, threads)
     if name in BACKENDS:
@@ -82,6 +83,21 @@ def open_backend(
         fault = f"{name!r} is not known{suggestion}"
         raise BackendError(fault, remedy=remedy, setting="backend")
     return backend if threads is None else backend.on_threads(threads, "as given")
+
+
+def as_backend(given: Backend | str | None) -> Backend:
+    """Return a given backend, or open one by its name, or NumPy for None.
+
+    Raises:
+        BackendError: The library is not available.
+        MlpXpError: The argument is neither a backend nor a name.
+    """
+    if given is None:
+        return open_backend()
+    if isinstance(given, str):
+        return open_backend(given)
+    check_type(given, Backend, "backend", "give a backend, or the name of a library")
+    return given
 
 
 def open_backend_of(array: Array, dtype: str = "float64") -> Backend:
@@ -144,6 +160,7 @@ def open_backend_like(array: Any, dtype: str) -> Backend:
         return open_backend("numpy", dtype=dtype)
 
 
+LibraryBackend.open_backend = staticmethod(open_backend)
 LibraryBackend.open_backend_like = staticmethod(open_backend_like)
 
 

@@ -1,10 +1,10 @@
-"""The settings of a training run.
+"""The settings of training.
 
-The activations, initialisers, optimisers and schedules that a setting may name are in
-the files about them.
+The activations are in `functional.py`, the initialisers in `network.py`, and the
+optimisers and schedules in `optimizers.py`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from mlp_xp.core.functional import ACTIVATIONS, Activation
 from mlp_xp.declared import (
@@ -15,19 +15,20 @@ from mlp_xp.declared import (
     out_of_range,
     setting,
 )
-from mlp_xp.errors import Argument, Words
+from mlp_xp.errors import Argument
+from mlp_xp.printing import as_html, as_text
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """The settings of training. The defaults are the notebook's.
 
-    An activation may also be an `Activation`, a pair of functions of your own, which a
-    run folder cannot store.
+    The activation may also be an `Activation`, a pair of functions of your own. A run
+    folder cannot store it.
 
     Raises:
-        ConfigError: A value has the wrong type or is out of range, so that no invalid
-            configuration exists.
+        ConfigError: A value has the wrong type or is out of range. No invalid
+            configuration can exist.
 
     Examples:
         >>> TrainConfig(hidden=(256, 128), activation="relu").epochs
@@ -36,22 +37,22 @@ class TrainConfig:
         Traceback (most recent call last):
         ...
         mlp_xp.declared.ConfigError: batch_size: 0 is out of range; it must be at least 1
-
-    A field is declared with its default and other facts, which `declared.Setting`
-    explains. A number is at least 0 unless `least` says otherwise. `compiled_in=False`
-    marks what a compiled training step does not contain: an input of the step, such as
-    the learning rate, or what it never sees, such as the number of epochs. `by_ratio`
-    and `aliases` only concern sweeps and the command line.
     """
+
+    # A field is declared by its default and the facts of `declared.Setting`. A number
+    # is at least 0 unless `least` says otherwise. `compiled_in=False` marks settings
+    # that are not compiled into the training step. They are inputs of the step, such as
+    # the learning rate, or unknown to it, such as the number of epochs. `by_ratio` and
+    # `aliases` matter only for sweeps and the command line.
 
     epochs: int = setting(5, least=1, compiled_in=False, aliases=("-e",))
     """Passes over the training set."""
     batch_size: int = setting(1, least=1, by_ratio=True, aliases=("-b", "--bs"))
-    """Samples per training step; the gradient is their mean. The last batch of an epoch
+    """Samples per training step. The gradient is their mean. The last batch of an epoch
     may be smaller.
     """
-    # A smaller rate, over the batch size, would lose digits in float32; a larger one
-    # would overflow with Adam.
+    # A smaller rate, divided by the batch size, would lose digits in float32. A larger
+    # rate would overflow with Adam.
     learning_rate: float = setting(
         0.01,
         least=1e-30,
@@ -99,8 +100,7 @@ class TrainConfig:
         compiled_in=False,
         aliases=("--lr-schedule", "--lr-scheduler"),
     )
-    """How the learning rate changes. cosine: it falls to 0 at the end of the training.
-    """
+    """How the learning rate changes. cosine: it falls to 0 at the end of training."""
     weight_decay: float = setting(0.0, most=1e30, by_ratio=True, aliases=("--wd",))
     """Pull the weights towards 0: add this multiple of them to their gradients. With
     adamw, subtract this multiple, times the learning rate, from the weights instead.
@@ -148,14 +148,14 @@ class TrainConfig:
     """
     validation: float = setting(0, compiled_in=False, is_share_or_count=True)
     """Hold out this many training samples, or this share of them if below 1, such as
-    0.1. The network is evaluated on them after every epoch, and the best one is kept.
-    Your own data are drawn from at random, in proportion from each class; of a named
-    data set, the last samples are held out.
+    0.1. The network is evaluated on them after every epoch, and the best network is
+    kept. From your own data, samples are drawn at random, in proportion from each
+    class. From a named data set, the last samples are taken.
     """
     monitor: str = setting("loss", choices=("loss", "accuracy"), compiled_in=False)
-    """What makes a network the best one on the held-out samples: the lowest loss, or
-    the highest accuracy, or R² for numbers. Ties go to the better one by the other
-    figure, then to the earlier epoch.
+    """How the best network on the held-out samples is chosen: by the lowest loss, or by
+    the highest accuracy, or R² for numbers. Ties are decided by the other figure, then
+    by the earlier epoch.
     """
     patience: int = setting(0, compiled_in=False)
     """Stop after this many epochs without a better network on the held-out samples; 0:
@@ -170,60 +170,82 @@ class TrainConfig:
     numbers are the same up to rounding.
     """
 
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str | None:
+        return as_html(self)
+
+    def __repr__(self) -> str:
+        changed = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                changed.append(f"{field.name}={value!r}")
+        return f"TrainConfig({', '.join(changed)})"
+
     def __post_init__(self) -> None:
         check_settings(self)
-        remedy: Words
-        for name, fits, fault, remedy in (
-            ("patience", self.validation, f"{self.patience} needs held-out samples",
-             ("hold some out with ", Argument("validation"))),
-            ("nesterov", self.optimizer == "momentum", f"is not possible with {self.optimizer}",
-             ("use ", Argument("optimizer", "momentum"))),
-            ("clip_norm", self.update_order == "simultaneous", "needs all gradients before any update",
-             ("use ", Argument("update_order", "simultaneous"))),
-            ("dropout", self.hidden, "needs a hidden layer", "add one, or leave this at 0"),
-        ):  # fmt: skip
-            if getattr(self, name) and not fits:
-                raise ConfigError(fault, remedy=remedy, setting=name)
+        if self.patience and not self.validation:
+            raise ConfigError(
+                f"{self.patience} needs held-out samples",
+                remedy=("hold some out with ", Argument("validation")),
+                setting="patience",
+            )
+        if self.nesterov and self.optimizer != "momentum":
+            raise ConfigError(
+                f"is not possible with {self.optimizer}",
+                remedy=("use ", Argument("optimizer", "momentum")),
+                setting="nesterov",
+            )
+        if self.clip_norm and self.update_order != "simultaneous":
+            raise ConfigError(
+                "needs all gradients before any update",
+                remedy=("use ", Argument("update_order", "simultaneous")),
+                setting="clip_norm",
+            )
+        if self.dropout and not self.hidden:
+            raise ConfigError(
+                "needs a hidden layer",
+                remedy="add one, or leave this at 0",
+                setting="dropout",
+            )
 
     def compiled_settings(self) -> "TrainConfig":
-        """Return the settings that are constants of a compiled step; all others have
-        their defaults.
+        """Return these settings, with defaults for all that are not compiled in.
 
-        Runs that differ only in the others share compiled code. About the weight decay,
-        a step has to know only whether there is any.
+        Runs with the same compiled settings share compiled code. A compiled step only
+        needs to know whether weights decay, so `weight_decay` is 0 or 1.
         """
-        others = {
+        defaults = {
             each.name: each.default
             for each in declared(TrainConfig).values()
             if not each.compiled_in
         }
-        return replace(self, **others, weight_decay=float(self.weight_decay > 0))
+        return replace(self, **defaults, weight_decay=float(self.weight_decay > 0))
 
     def held_out(self, samples: int) -> int:
-        """Return how many of `samples` training samples to hold out: of a share at
-        least one, but never all.
+        """Return how many of `samples` training samples to hold out.
+
+        A share is at least one sample, but never all.
         """
         if 0 < self.validation < 1:
             return min(max(1, round(self.validation * samples)), samples - 1)
         return int(self.validation)
 
     def check_fits(self, samples: int) -> None:
-        """Raise ConfigError unless `samples` training samples are enough for
-        validation, a batch and the warm-up.
+        """Check that `samples` training samples suffice for these settings.
+
+        Raises:
+            ConfigError: The held-out samples, a batch or the warm-up need more.
         """
         left = samples - self.held_out(samples)
-        for name, fits, wanted in (
-            ("validation", left > 0, f"below the {samples} training samples"),
-            (
-                "batch_size",
-                self.batch_size <= left,
-                f"at most the {left} training samples",
-            ),
-            (
-                "warm_up_steps",
-                not self.warm_up_steps or left > 1,
-                "0 for a single training sample",
-            ),
-        ):
-            if not fits:
-                raise out_of_range(name, getattr(self, name), wanted)
+        if left <= 0:
+            wanted = f"below the {samples} training samples"
+            raise out_of_range("validation", self.validation, wanted)
+        if self.batch_size > left:
+            wanted = f"at most the {left} training samples"
+            raise out_of_range("batch_size", self.batch_size, wanted)
+        if self.warm_up_steps and left == 1:
+            wanted = "0 for a single training sample"
+            raise out_of_range("warm_up_steps", self.warm_up_steps, wanted)

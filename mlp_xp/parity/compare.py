@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_xp.backends.failures import BackendFailure
-from mlp_xp.backends.opening import open_backend
+from mlp_xp.backends.opening import as_backend, open_backend
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import layer_sizes
 from mlp_xp.core.training import DivergenceError
 from mlp_xp.declared import ConfigError
-from mlp_xp.errors import DatasetError, MlpXpError, with_colon
+from mlp_xp.errors import DatasetError, MlpXpError, check_type, with_colon
 from mlp_xp.parity._trajectory import Trajectory, measure, record, record_notebook
 from mlp_xp.parity.tolerances import MARGIN, amplification, tolerance
 from mlp_xp.parity.tracing import probe
@@ -233,7 +233,7 @@ class _Judge:
 def check(
     config: TrainConfig,
     dataset: Dataset,
-    backends: Sequence[Backend],
+    backends: Sequence[Backend | str],
     steps: int,
     fixed_tolerance: float | None = None,
     *,
@@ -244,7 +244,7 @@ def check(
     Args:
         config: The settings of training.
         dataset: The data, with arrays on the host: classes, with a test set.
-        backends: The backends to compare.
+        backends: The backends to compare, or the names of libraries.
         steps: The number of steps after the warm-up.
         fixed_tolerance: The relative deviation to allow, instead of the derived
             tolerance and without the probe. By default, a backend beyond the derived
@@ -270,6 +270,9 @@ def check(
         >>> single.agrees
         True
     """
+    check_type(config, TrainConfig, "config", "give a TrainConfig")
+    check_type(dataset, Dataset, "dataset", "make a Dataset by from_arrays")
+    opened = [as_backend(backend) for backend in backends]
     if not dataset.signature.task.exclusive or dataset.test is None:
         raise DatasetError(
             "the parity check compares predicted classes of a test set; give data with "
@@ -278,7 +281,7 @@ def check(
     judge = _Judge(config, dataset, steps, fixed_tolerance)
     reference = judge.reference
     yield compare(reference, reference, judge.allowed("float64"))
-    for backend in backends:
+    for backend in opened:
         yield judge.judge_backend(backend)
     if with_notebook:
         run = record_notebook(config, dataset, steps)

@@ -15,12 +15,14 @@ import numpy as np
 from mlp_xp.backends.failures import BackendFailure
 from mlp_xp.backends.foreign import rebuild
 from mlp_xp.backends.library import LibraryBackend
+from mlp_xp.backends.opening import as_backend
 from mlp_xp.backends.threads import LIMITS
 from mlp_xp.core.backend import Backend, Carry
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.data.arrays import from_arrays
+from mlp_xp.errors import check_type
 from mlp_xp.parity._probe import operate
 from mlp_xp.parity._steps import start
 from mlp_xp.parity.operations import SYMBOLS as SYMBOLS  # noqa: PLC0414
@@ -162,14 +164,14 @@ def probe(backend: Backend) -> StepTracer:
 
 
 def trace(
-    config: TrainConfig, dataset: Dataset, backend: Backend, steps: int
+    config: TrainConfig, dataset: Dataset, backend: Backend | str, steps: int
 ) -> StepTracer:
     """Train, predict for the test set, and compare every operation with NumPy.
 
     Args:
         config: The settings of training.
         dataset: The data, with arrays on the host.
-        backend: The backend under test.
+        backend: The backend under test, or the name of a library.
         steps: The number of steps after the warm-up.
 
     Returns:
@@ -186,7 +188,9 @@ def trace(
         >>> tracer.deviating, tracer.failure
         ({}, None)
     """
-    traced = TracingBackend(backend)
+    check_type(config, TrainConfig, "config", "give a TrainConfig")
+    check_type(dataset, Dataset, "dataset", "make a Dataset by from_arrays")
+    traced = TracingBackend(as_backend(backend))
     tracer = traced.tracer
     try:
         with LIMITS.at():

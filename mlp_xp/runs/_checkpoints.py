@@ -39,17 +39,16 @@ def write_model(path: Path, model: Model, fingerprints: str | None = None) -> No
     write_tensors(path, tensors, facts)
 
 
-def read_model(path: Path, source: str, backend: Backend | None = None) -> Model:
-    """Read a model. Raises RunError if the file is missing or damaged, or has no model.
+def read_model(path: Path, source: str) -> Model:
+    """Read a model, with arrays of NumPy. Messages call the model `source`.
 
-    Messages call the model `source`. By default its arrays are NumPy's, in the model's
-    dtype.
+    Raises:
+        RunError: The file is missing or damaged, or has no model.
     """
     tensors, facts = read_tensors(path)
     if "activation" not in facts:
         raise RunError("is not a model", file=path, remedy=f"give the {MODEL} of a run")
-    if backend is None:
-        backend = open_backend("numpy", dtype=facts["dtype"])
+    backend = open_backend("numpy", dtype=facts["dtype"])
     record = facts["signature"]
     columns = record["columns"]
     if columns:

@@ -5,7 +5,7 @@ A single run is an ensemble of one.
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,13 @@ from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.core.model import Model
 from mlp_xp.core.signature import Signature
 from mlp_xp.core.task import Evaluation, in_units
-from mlp_xp.errors import MlpXpError, MlpXpWarning, quoted
+from mlp_xp.errors import (
+    MlpXpError,
+    MlpXpWarning,
+    as_path,
+    check_type,
+    quoted,
+)
 from mlp_xp.runs.fingerprints import checksum, row_sums, seen
 from mlp_xp.runs.names import MODEL
 from mlp_xp.runs.records import RunError
@@ -41,16 +47,15 @@ def open_models(given: Models, backend: str, device: str | None) -> list[Model]:
         MlpXpError: No model is given.
         BackendError: The array library or the device is not available.
     """
+    remedy = "give a run's folder, a model, or several in a list"
+    check_type(given, Iterable | Model | os.PathLike, "models", remedy)
     several = [given] if isinstance(given, Model | str | os.PathLike) else given
     found: dict[Any, Model] = {}
     for each in several:
         for model in _models_of(each):
             found.setdefault(_identity(model), model)
     if not found:
-        raise MlpXpError(
-            "there are none; give a run's folder, a model, or several in a list",
-            setting="models",
-        )
+        raise MlpXpError("there are none", remedy=remedy, setting="models")
     models = [*found.values()]
     first = models[0]
     for model in models:
@@ -69,7 +74,7 @@ def _models_of(given: Model | str | Path) -> list[Model]:
     """
     if isinstance(given, Model):
         return [given]
-    folder = Path(given)
+    folder = as_path(given, "models", "give a run's folder or a model")
     sweep = SweepFolder(folder)
     if not sweep.exists():
         return [load_run(folder)]
@@ -99,7 +104,9 @@ def paths_of(given: Any) -> list[Path]:
     """Return one path or several as a list."""
     if isinstance(given, str | os.PathLike):
         return [Path(given)]
-    return [Path(each) for each in given]
+    remedy = "give the folder of a run, or several in a list"
+    check_type(given, Iterable, "run_dirs", remedy)
+    return [as_path(each, "run_dirs", remedy) for each in given]
 
 
 def run_of(model: Model) -> RunFolder | None:

@@ -15,6 +15,7 @@ from mlp_xp.core.task import Evaluation
 from mlp_xp.data.datasets import is_own, load_dataset, load_to_evaluate
 from mlp_xp.data.options import DataOptions
 from mlp_xp.errors import MlpXpError, MlpXpWarning, quoted
+from mlp_xp.printing import as_html, as_text
 from mlp_xp.runs.ensembles import (
     Models,
     check_fit,
@@ -45,6 +46,15 @@ class Evaluated(NamedTuple):
     """
     run_metrics: tuple[dict[str, Any], ...]
     """All metrics of each network."""
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str | None:
+        return as_html(self)
+
+    def __repr__(self) -> str:
+        return f"Evaluated({self.result!r}, networks={len(self.models)})"
 
 
 def evaluate(

@@ -18,6 +18,7 @@ from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.data.table_files import is_table, read_tables
 from mlp_xp.errors import MlpXpError, quoted
+from mlp_xp.printing import as_html, as_text
 from mlp_xp.runs.ensembles import Models, open_models, paths_of
 
 
@@ -40,6 +41,16 @@ class Predicted(NamedTuple):
     """The pictures as the networks see them, and the faults of unreadable pictures. The
     outputs have one row for each of `pictures.paths`. None for other inputs.
     """
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str | None:
+        return as_html(self)
+
+    def __repr__(self) -> str:
+        shape = " x ".join(str(size) for size in self.outputs.shape)
+        return f"Predicted({shape} outputs, networks={len(self.models)})"
 
 
 def predict(

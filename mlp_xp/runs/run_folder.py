@@ -27,7 +27,7 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.job import WARM_UP_EPOCH
 from mlp_xp.core.model import Model
 from mlp_xp.core.training import Event, Position, Report, check_state, trajectory
-from mlp_xp.errors import Argument, MlpXpError, first_difference, quoted
+from mlp_xp.errors import Argument, MlpXpError, as_path, first_difference, quoted
 from mlp_xp.files import (
     FileError,
     append_line,
@@ -178,14 +178,16 @@ class RunFolder(LockedFolder):
         """Return the network saved last.
 
         Args:
-            backend: The backend of its arrays. By default NumPy, in the model's dtype.
+            backend: The backend of its arrays, or the name of a library. By default NumPy,
+            in the model's dtype.
 
         Raises:
             RunError: The folder has no run, or the run has no model yet, or a damaged
                 one.
         """
         self._config()
-        return read_model(self.path / MODEL, str(self.path), backend)
+        model = read_model(self.path / MODEL, str(self.path))
+        return model if backend is None else model.on(backend)
 
     def model_sha256(self) -> str:
         """Return the checksum of the model, as in `Model.sha256`. Raises RunError."""
@@ -563,12 +565,13 @@ class RunFolder(LockedFolder):
         )
 
 
-def load_run(path: str | Path, backend: Backend | None = None) -> Model:
+def load_run(path: str | Path, backend: Backend | str | None = None) -> Model:
     """Load the trained network of a run.
 
     Args:
         path: The folder of a run, or a model.safetensors file.
-        backend: The backend of its arrays. By default NumPy, in the model's dtype.
+        backend: The backend of its arrays, or the name of a library. By default NumPy,
+            in the model's dtype.
 
     Returns:
         The network with the meaning of its inputs and outputs. See `Model.predict`.
@@ -580,13 +583,12 @@ def load_run(path: str | Path, backend: Backend | None = None) -> Model:
         >>> load_run("runs/digits").predict(images[:3])
         array(['7', '2', '1'], dtype='<U1')
     """
-    if not isinstance(path, str | os.PathLike):
-        remedy = "give the folder of a run"
-        raise RunError(f"{path!r:.80} is not a path", remedy=remedy, setting="path")
-    path = Path(path)
+    path = as_path(path, "path", "give the folder of a run")
     if path.suffix == ".safetensors":
-        return read_model(path, str(path), backend)
-    return RunFolder(path).model(backend)
+        model = read_model(path, str(path))
+    else:
+        model = RunFolder(path).model()
+    return model if backend is None else model.on(backend)
 
 
 def metrics_record(report: Report) -> dict[str, Any]:

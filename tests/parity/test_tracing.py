@@ -224,7 +224,7 @@ FAULTS = {
         lambda n: n == 77,
         60,
         "deviates by",
-        "optimizers.py",
+        "deferred.py",
     ),
     "exp changes its input": (
         "exp",
