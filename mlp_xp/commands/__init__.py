@@ -27,7 +27,7 @@ def call(words: list[str]) -> int | None:
         from mlp_xp.backends.opening import compile_afresh
 
         compile_afresh()
-    # see `process.run` for --debug
+    # see `process.run_command` for --debug
     words = [word for word in words if word not in ("--debug", "--no-compile-cache")]
     code: int | None = options.call(options.make_app(words[:1]), words)
     return code

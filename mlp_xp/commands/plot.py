@@ -21,10 +21,15 @@ def plot(
     data_dir: Path | None = None,
     cache_dir: CacheDir = None,
 ) -> int:
-    """Draw the pictures of a run or a sweep into its folder, or the curves of several
-    runs in one figure.
+    """Draw the pictures of a run or a sweep into its folder.
 
-    If one of several runs cannot be read, the others are drawn, and the exit code is 1.
+    The curves of several runs are drawn in one figure. If one of the runs cannot be
+    read, the others are drawn, and the exit code is 1.
+
+    ```
+    mlp-xp plot runs/digits
+    mlp-xp plot runs/a runs/b --output compared.png
+    ```
 
     Args:
         run_dirs: The folder of a run or a sweep, or the folders of several runs.

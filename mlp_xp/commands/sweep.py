@@ -1,8 +1,8 @@
 """Train many networks: `python scripts/sweep.py --recipe small --seed 0..7
 --learning-rate 0.01 0.1 --validation 5000`.
 
-Every member is a run in a folder of its own, as `train` writes it. The same command
-goes on with what is not done.
+Every member is a run in a folder of its own, as `train` writes it. Run the same command
+again to continue a sweep.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from mlp_xp.sweeps.plan import Plan, Span, SweepOptions, make_plan
 from mlp_xp.sweeps.run import run_sweep
 from mlp_xp.sweeps.summary import summary_of
 
-HEADER = "member  state     train loss   held out  seconds  settings"
+_HEADER = "member  state     train loss   held out  seconds  settings"
 
 
 @with_settings(Settings, several=True)
@@ -39,60 +39,53 @@ def sweep(*, recipe: Recipe = None, config: Path | None = None, **given: Any) ->
     """Train a network for every combination of settings, several at once.
 
     Every setting of `train` takes several values. A range such as 0..31 stands for all
-    whole numbers in it. --hidden 64 256 is two values, of one layer each; --hidden
-    512,256 64 is two values, of two layers and of one.
+    whole numbers in it. --hidden 64 256 is two values, of one layer each. --hidden
+    512,256 64 is two values, of two layers and of one layer.
 
     Repeat the command to continue with the members that have not ended. If a member
     fails, the others continue, and the exit code is 1.
+
+    ```
+    mlp-xp sweep --recipe small --seed 0..7 --validation 5000 --jobs 2
+    mlp-xp sweep --recipe small --learning-rate 0.01 0.1 --hidden 64 256
+    mlp-xp sweep --data-dir prices.csv --label price --random 20
+    ```
 
     Args:
         config: Start from the settings in this file instead, such as the config.json of
             a run.
     """
     only_one(recipe=recipe, config=config)
-    options = SweepOptions(
-        **{name: given.pop(name) for name in declared(SweepOptions) if name in given}
-    )
+    how = {name: given.pop(name) for name in declared(SweepOptions) if name in given}
     base = base_settings(recipe, config, given)
     if config:
         named = given.get("backend")
         for backend in named or (base.backend,):
             check_foreign(Settings(backend=backend), named and backend, config)
-    return show(make_plan(base, given, options, is_recipe=not config))
+    plan = make_plan(base, given, SweepOptions(**how), is_recipe=not config)
+    return show(plan)
 
 
 def show(plan: Plan) -> int:
-    """Train the members and show how each one ends. Returns 1 if a member failed."""
-    console, folder, states, header = (
-        plain_console(),
-        plan.folder(),
-        Counter[str](),
-        f"{HEADER}\n",
-    )
-    stop, done = Stop(console), 0
-    stop.say(f"{describe(plan)}\nsweep    {folder.path}")
-    with stop.catching_signals(), terminal.progress_bar(console) as bar:
-        task = bar.add_task("", total=plan.total)
-        endings = run_sweep(plan, stop=lambda: bool(stop), say=stop.say)
-        with contextlib.closing(endings):
-            for ending in endings:
-                states[ending.state] += 1
-                done = states.total() - states[INTERRUPTED]
-                said = f"{done} of {plan.total} done, {states[FAILED]} failed"
-                bar.update(task, completed=done, description=said)
-                if not ending.earlier:
-                    stop.say(header + _member_line(ending))
-                    header = ""
+    """Train the members of a sweep, and show how each one ends.
+
+    Returns:
+        The exit code: 1 if a member has failed or cannot be read, and else 0.
+    """
+    console = plain_console()
+    folder = plan.folder()
+    stop = Stop(console)
+    stop.say(f"{_described_plan(plan)}\nsweep    {folder.path}")
+    states = _show_endings(plan, stop)
     if stop:
-        raise stop.error_at(
-            f"after {done} of {plan.total} members; the same command goes on"
-        )
-    others = (
-        f", {number} {state}" for state, number in states.items() if state != FINISHED
-    )
-    stop.say(
-        f"\n{states[FINISHED]} of {plan.total} members finished{''.join(others)}\n"
-    )
+        done = _number_done(states)
+        place = f"after {done} of {plan.total} members"
+        raise stop.error_at(f"{place}; run the same command again to continue")
+    finished = f"\n{states[FINISHED]} of {plan.total} members finished"
+    for state, number in states.items():
+        if state != FINISHED:
+            finished += f", {number} {state}"
+    stop.say(f"{finished}\n")
     summary = summary_of(folder)
     if states[FINISHED]:
         with stop.printing():
@@ -105,39 +98,62 @@ def show(plan: Plan) -> int:
     return 1 if states[FAILED] else unreadable
 
 
-def describe(plan: Plan) -> str:
-    """Describe what varies in a sweep, and the number of its members."""
-    how = (
-        "chosen by Optuna"
-        if plan.how.optuna
-        else "drawn at random"
-        if plan.how.random
-        else "all combinations"
-    )
+def _show_endings(plan: Plan, stop: Stop) -> Counter[str]:
+    """Train the members, print a line for each, and return how many ended how."""
+    states = Counter[str]()
+    header = f"{_HEADER}\n"
+    with stop.catching_signals(), terminal.progress_bar(stop.console) as bar:
+        task = bar.add_task("", total=plan.total)
+        endings = run_sweep(plan, stop=lambda: bool(stop), say=stop.say)
+        with contextlib.closing(endings):
+            for ending in endings:
+                states[ending.state] += 1
+                done = _number_done(states)
+                said = f"{done} of {plan.total} done, {states[FAILED]} failed"
+                bar.update(task, completed=done, description=said)
+                if not ending.earlier:
+                    stop.say(header + _member_line(ending))
+                    header = ""
+    return states
+
+
+def _number_done(states: Counter[str]) -> int:
+    return states.total() - states[INTERRUPTED]
+
+
+def _described_plan(plan: Plan) -> str:
+    """Return the number of members of a sweep and the settings that vary, in lines."""
+    how = "all combinations"
+    if plan.how.optuna:
+        how = "chosen by Optuna"
+    elif plan.how.random:
+        how = "drawn at random"
     if plan.samples and len(plan.repeats) > 1:
         how = f"{thousands(plan.samples)} {how}, with {len(plan.repeats)} runs each"
     lines = [f"members  {thousands(plan.total)}, {how}"]
     for name, values in plan.options.items():
-        lines.append(
-            f"         {words(name)}: {values if isinstance(values, Span) else some(values)}"
-        )
+        listed = values if isinstance(values, Span) else some(values)
+        lines.append(f"         {words(name)}: {listed}")
     return "\n".join(lines)
 
 
 def _member_line(ending: Ending) -> str:
-    """Format how a member has ended as a row under the header. Its score is that on
-    held-out samples.
+    """Format the end of a member as a row under the header.
+
+    The score of a member is its score on held-out samples.
     """
-    result = ending.result or {}
-    score = next(
-        (
-            score_text(name, result[name])
-            for name in HELD_OUT
-            if result.get(name) is not None
-        ),
-        "",
+    loss = score = ""
+    if ending.result:
+        loss = f"{ending.result['train_loss']:.5f}"
+        for name in HELD_OUT:
+            value = ending.result.get(name)
+            if value is not None:
+                score = score_text(name, value)
+                break
+    line = (
+        f"{ending.name:>6}  {ending.state:9}{loss:>11} {score:>10} "
+        f"{ending.seconds:8.1f}  {described(ending.settings)}"
     )
-    loss = f"{result['train_loss']:.5f}" if result else ""
-    reason = f"; {ending.reason}" if ending.reason else ""
-    figures = f"{loss:>11} {score:>10} {ending.seconds:8.1f}"
-    return f"{ending.name:>6}  {ending.state:9}{figures}  {described(ending.settings)}{reason}"
+    if ending.reason:
+        line += f"; {ending.reason}"
+    return line
