@@ -62,6 +62,8 @@ class Setting(NamedTuple):
     """Whether a value may name several columns, as in a,b."""
     aliases: tuple[str, ...] = ()
     """Other names on the command line, as used by other programs."""
+    group: str = ""
+    """The heading above its option in the help."""
 
 
 def setting(default: Any, **facts: Any) -> Any:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import cyclopts
-from cyclopts import App, Parameter, Token
+from cyclopts import App, Group, Parameter, Token
 from docstring_parser.attrdoc import AttributeDocstrings
 
 from mlp_xp import __version__
@@ -25,6 +25,18 @@ from mlp_xp.runs.settings import RECIPES, SETTINGS, Settings, flatten
 from mlp_xp.show.console import plain_console
 
 _RANGE = ".."  # between the ends of a range
+_HEADINGS = (
+    "Sweep",
+    "Run",
+    "Data",
+    "Network",
+    "Optimiser",
+    "Regularisation",
+    "Deformation",
+    "Backend",
+)
+GROUPS = {name: Group(name, sort_key=i) for i, name in enumerate(_HEADINGS)}
+"""The headings of the options of `train` and `sweep`, in the order of the help."""
 
 
 @cache
@@ -190,7 +202,7 @@ def _given_last(tokens: Sequence[Token]) -> Sequence[Token]:
 
 
 def with_settings(
-    kind: type, *, several: bool = False, group: str = "Settings"
+    kind: type, *, several: bool = False, group: str = "Run"
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that gives a command an option for each setting of a dataclass.
 
@@ -200,7 +212,7 @@ def with_settings(
         kind: The dataclass that declares the settings.
         several: Whether each option takes several values and ranges. The option then
             gives a tuple of values and of words such as 0..31.
-        group: The heading of these options in the help.
+        group: The heading in the help of settings without one of their own.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -231,7 +243,8 @@ def _option(
         hint = Literal["true", "false"]
     if several or setting.kind is tuple:
         hint = tuple[hint, ...]
-    more: dict[str, Any] = {"group": group, "alias": setting.aliases}
+    heading = GROUPS[setting.group or group]
+    more: dict[str, Any] = {"group": heading, "alias": setting.aliases}
     if several:
         more["converter"] = partial(_convert_swept, setting)
     elif setting.kind is bool:

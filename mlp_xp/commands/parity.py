@@ -70,6 +70,12 @@ def parity(
 ) -> int:
     """Train on several array libraries and compare each, step by step, with NumPy.
 
+    ```
+    mlp-xp parity
+    mlp-xp parity --backends jax torch --steps 2000 --dtype float32
+    mlp-xp parity --backends my_library:xp --trace --report-dir report
+    ```
+
     Args:
         recipe: Set of training settings and dtype to start from.
         backends: Names, or `module:namespace` for any other module that implements the

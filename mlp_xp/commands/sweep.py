@@ -8,10 +8,12 @@ again to continue a sweep.
 import contextlib
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from mlp_xp.commands.chosen import base_settings
-from mlp_xp.commands.options import Recipe, only_one, with_settings
+from mlp_xp.commands.options import GROUPS, Recipe, only_one, with_settings
 from mlp_xp.commands.process import end_with
 from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop
@@ -34,8 +36,13 @@ _HEADER = "member  state     train loss   held out  seconds  settings"
 
 
 @with_settings(Settings, several=True)
-@with_settings(SweepOptions, group="Parameters")
-def sweep(*, recipe: Recipe = None, config: Path | None = None, **given: Any) -> int:
+@with_settings(SweepOptions, group="Sweep")
+def sweep(
+    *,
+    recipe: Annotated[Recipe, Parameter(group=GROUPS["Run"])] = None,
+    config: Annotated[Path | None, Parameter(group=GROUPS["Run"])] = None,
+    **given: Any,
+) -> int:
     """Train a network for every combination of settings, several at once.
 
     Every setting of `train` takes several values. A range such as 0..31 stands for all

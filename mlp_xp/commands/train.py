@@ -7,9 +7,11 @@ run is written to a folder, and `--resume` resumes it from there.
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from mlp_xp.commands.options import CacheDir, Recipe, only_one, with_settings
+from cyclopts import Parameter
+
+from mlp_xp.commands.options import GROUPS, CacheDir, Recipe, only_one, with_settings
 from mlp_xp.runs.settings import Settings
 
 # functions import these where they use them, so that `--help` is quick
@@ -20,17 +22,22 @@ if TYPE_CHECKING:
     from mlp_xp.runs.run_folder import RunFolder
 
 
+_RUN = Parameter(group=GROUPS["Run"])
+
+
 @with_settings(Settings)
 def train(
     *,
-    recipe: Recipe = None,
-    config: Path | None = None,
-    resume: Path | None = None,
-    run_dir: Path | None = None,
-    overwrite: bool = False,
-    cache_dir: CacheDir = None,
-    threads: int | Literal["auto"] = "auto",
-    page: bool = False,
+    recipe: Annotated[Recipe, _RUN] = None,
+    config: Annotated[Path | None, _RUN] = None,
+    resume: Annotated[Path | None, _RUN] = None,
+    run_dir: Annotated[Path | None, _RUN] = None,
+    overwrite: Annotated[bool, _RUN] = False,
+    cache_dir: Annotated[CacheDir, Parameter(group=GROUPS["Data"])] = None,
+    threads: Annotated[
+        int | Literal["auto"], Parameter(group=GROUPS["Backend"])
+    ] = "auto",
+    page: Annotated[bool, _RUN] = False,
     **given: Any,
 ) -> int:
     """Train a network with hand-written backpropagation, on any array library.

@@ -45,9 +45,11 @@ class TrainConfig:
     # the learning rate, or unknown to it, such as the number of epochs. `by_ratio` and
     # `aliases` matter only for sweeps and the command line.
 
-    epochs: int = setting(5, least=1, compiled_in=False, aliases=("-e",))
+    epochs: int = setting(5, least=1, compiled_in=False, aliases=("-e",), group="Run")
     """Passes over the training set."""
-    batch_size: int = setting(1, least=1, by_ratio=True, aliases=("-b", "--bs"))
+    batch_size: int = setting(
+        1, least=1, by_ratio=True, aliases=("-b", "--bs"), group="Optimiser"
+    )
     """Samples per training step. The gradient is their mean. The last batch of an epoch
     may be smaller.
     """
@@ -60,112 +62,135 @@ class TrainConfig:
         compiled_in=False,
         by_ratio=True,
         aliases=("--lr",),
+        group="Optimiser",
     )
     """How far an update follows the gradient."""
     hidden: tuple[int, ...] = setting(
-        (64,), least=1, by_ratio=True, aliases=("--layers", "--units")
+        (64,), least=1, by_ratio=True, aliases=("--layers", "--units"), group="Network"
     )
     """Units of each hidden layer, such as 512 256 for two layers. None makes a network
     without hidden layers.
     """
-    seed: int = setting(0, most=2**32 - 1, compiled_in=False)
+    seed: int = setting(0, most=2**32 - 1, compiled_in=False, group="Run")
     """Random seed, 0 to 2**32 - 1, for the initial weights, the order of the samples,
     dropout and deformations. They are the same on every backend, because NumPy draws
     them.
     """
-    report_every: int = setting(10000, least=1, compiled_in=False)
+    report_every: int = setting(10000, least=1, compiled_in=False, group="Run")
     """Samples between two reports. Each epoch begins with one."""
-    warm_up_steps: int = setting(10, compiled_in=False)
+    warm_up_steps: int = setting(10, compiled_in=False, group="Optimiser")
     """Steps on the second training sample alone, before the first epoch. The notebook
     takes ten, and its numbers depend on them.
     """
-    update_order: str = setting("layerwise", choices=("layerwise", "simultaneous"))
+    update_order: str = setting(
+        "layerwise", choices=("layerwise", "simultaneous"), group="Optimiser"
+    )
     """layerwise: update a layer before the error passes down through it, as the
     notebook does. simultaneous: compute all gradients at the same weights, as textbooks
     do.
     """
-    activation: str | Activation = setting("sigmoid", choices=tuple(ACTIVATIONS))
+    activation: str | Activation = setting(
+        "sigmoid", choices=tuple(ACTIVATIONS), group="Network"
+    )
     """Activation of the hidden layers."""
     init: str = setting(
-        "notebook", choices=("notebook", "glorot", "he"), compiled_in=False
+        "notebook",
+        choices=("notebook", "glorot", "he"),
+        compiled_in=False,
+        group="Network",
     )
     """Standard deviation of the initial weights. notebook: 1. glorot and he: smaller
     for wider layers.
     """
-    optimizer: str = setting("sgd", choices=("sgd", "momentum", "adam", "adamw"))
+    optimizer: str = setting(
+        "sgd", choices=("sgd", "momentum", "adam", "adamw"), group="Optimiser"
+    )
     """How gradients change the weights."""
     schedule: str = setting(
         "constant",
         choices=("constant", "cosine"),
         compiled_in=False,
         aliases=("--lr-schedule", "--lr-scheduler"),
+        group="Optimiser",
     )
     """How the learning rate changes. cosine: it falls to 0 at the end of training."""
-    weight_decay: float = setting(0.0, most=1e30, by_ratio=True, aliases=("--wd",))
+    weight_decay: float = setting(
+        0.0, most=1e30, by_ratio=True, aliases=("--wd",), group="Regularisation"
+    )
     """Pull the weights towards 0: add this multiple of them to their gradients. With
     adamw, subtract this multiple, times the learning rate, from the weights instead.
     """
-    decay_bias: bool = setting(True)
+    decay_bias: bool = setting(True, group="Regularisation")
     """Apply weight decay to biases too."""
-    momentum: float = setting(0.9, most=BELOW_ONE)
+    momentum: float = setting(0.9, most=BELOW_ONE, group="Optimiser")
     """For the optimizer momentum: the share of the velocity that a step keeps."""
-    nesterov: bool = setting(False)
+    nesterov: bool = setting(False, group="Optimiser")
     """For the optimizer momentum: use Nesterov's variant."""
-    beta_1: float = setting(0.9, most=BELOW_ONE)
+    beta_1: float = setting(0.9, most=BELOW_ONE, group="Optimiser")
     """For adam and adamw: the share of the mean gradient that a step keeps."""
-    beta_2: float = setting(0.999, most=BELOW_ONE)
+    beta_2: float = setting(0.999, most=BELOW_ONE, group="Optimiser")
     """For adam and adamw: the share of the mean squared gradient that a step keeps."""
-    epsilon: float = setting(1e-8, least=1e-30, most=1e30, compiled_in=False)
+    epsilon: float = setting(
+        1e-8, least=1e-30, most=1e30, compiled_in=False, group="Optimiser"
+    )
     """For adam and adamw: a small number added to the denominator of an update."""
-    dropout: float = setting(0.0, most=BELOW_ONE)
+    dropout: float = setting(0.0, most=BELOW_ONE, group="Regularisation")
     """Probability with which a step ignores each hidden unit of each sample."""
-    deform: bool = setting(False)
+    deform: bool = setting(False, group="Deformation")
     """Train on grey images of bytes that are deformed at random, each time in another
     way: bent, rotated, scaled and sheared. Images for validation and test stay as they
     are.
     """
-    deform_pixels: float = setting(1.1, most=1e6)
+    deform_pixels: float = setting(1.1, most=1e6, group="Deformation")
     """For --deform: how far pixels are displaced, as the standard deviation down and
     across, in pixels.
     """
-    deform_smoothness: float = setting(5.5, least=1e-3, most=1e6)
+    deform_smoothness: float = setting(5.5, least=1e-3, most=1e6, group="Deformation")
     """For --deform: the standard deviation in pixels of the Gaussian that smooths
     random displacements. A smaller one bends an image more.
     """
-    deform_degrees: float = setting(10.0, most=180, compiled_in=False)
+    deform_degrees: float = setting(
+        10.0, most=180, compiled_in=False, group="Deformation"
+    )
     """For --deform: rotate by up to this angle, to either side."""
-    deform_scaling: float = setting(0.15, most=0.9, compiled_in=False)
+    deform_scaling: float = setting(
+        0.15, most=0.9, compiled_in=False, group="Deformation"
+    )
     """For --deform: multiply the height, and the width, by a factor of 1 plus or minus
     up to this.
     """
-    deform_shear: float = setting(0.2, most=10, compiled_in=False)
+    deform_shear: float = setting(0.2, most=10, compiled_in=False, group="Deformation")
     """For --deform: shear by up to this ratio of a row's shift to its distance from the
     middle row.
     """
-    clip_norm: float = setting(0.0, most=1e30)
+    clip_norm: float = setting(0.0, most=1e30, group="Optimiser")
     """Scale the gradient of all parameters down to this norm if it is longer; 0: never.
     Needs --update-order simultaneous.
     """
-    validation: float = setting(0, compiled_in=False, is_share_or_count=True)
+    validation: float = setting(
+        0, compiled_in=False, is_share_or_count=True, group="Regularisation"
+    )
     """Hold out this many training samples, or this share of them if below 1, such as
     0.1. The network is evaluated on them after every epoch, and the best network is
     kept. From your own data, samples are drawn at random, in proportion from each
     class. From a named data set, the last samples are taken.
     """
-    monitor: str = setting("loss", choices=("loss", "accuracy"), compiled_in=False)
+    monitor: str = setting(
+        "loss", choices=("loss", "accuracy"), compiled_in=False, group="Regularisation"
+    )
     """How the best network on the held-out samples is chosen: by the lowest loss, or by
     the highest accuracy, or R² for numbers. Ties are decided by the other figure, then
     by the earlier epoch.
     """
-    patience: int = setting(0, compiled_in=False)
+    patience: int = setting(0, compiled_in=False, group="Regularisation")
     """Stop after this many epochs without a better network on the held-out samples; 0:
     never.
     """
-    checkpoint_every: int = setting(0, compiled_in=False)
+    checkpoint_every: int = setting(0, compiled_in=False, group="Run")
     """Samples between two checkpoints, from which a run can be resumed; 0: only at the
     end of each epoch.
     """
-    defer_updates: bool = setting(True)
+    defer_updates: bool = setting(True, group="Optimiser")
     """Use a faster algorithm for plain gradient descent with few samples in a step. Its
     numbers are the same up to rounding.
     """

@@ -27,27 +27,27 @@ class Settings:
         ('mnist', 'float64')
     """
 
-    backend: str = setting("numpy", may_change=True)
+    backend: str = setting("numpy", may_change=True, group="Backend")
     """Array library to compute with: numpy, cupy, jax, torch, array-api-strict, or
     `module:namespace` for any other that follows the array API standard.
     """
-    device: str | None = setting(None, may_change=True)
+    device: str | None = setting(None, may_change=True, group="Backend")
     """Device to compute on, in the library's notation, such as cuda:1. By default the
     library's own default.
     """
-    dtype: str = setting("float64", choices=("float64", "float32"))
+    dtype: str = setting("float64", choices=("float64", "float32"), group="Backend")
     """Floating-point type to compute with."""
-    dataset: str | None = setting("mnist", may_change=True)
+    dataset: str | None = setting("mnist", may_change=True, group="Data")
     """Data set: mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters. All but
     mnist are downloaded once.
     """
-    data_dir: str | None = setting(None, may_change=True, is_path=True)
+    data_dir: str | None = setting(None, may_change=True, is_path=True, group="Data")
     """Your own data instead of a named data set: a table with a header, such as CSV, a
     .npz archive, or a folder with pictures for each class, with two tables, .npy files,
     or IDX or CSV files like MNIST's.
     """
     data_options: DataOptions = field(default_factory=DataOptions)
-    start_from: str | None = setting(None, is_path=True)
+    start_from: str | None = setting(None, is_path=True, group="Run")
     """Begin with the trained weights of this run, which needs the same hidden layers.
     If the classes differ, the output layer is drawn as for a new run. Inputs are
     prepared as the new data require.
