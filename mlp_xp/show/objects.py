@@ -264,7 +264,7 @@ def _register_blocks(kind: type, blocks_of: Callable[[Any], Iterable[Block]]) ->
 
     def plain(value: Any) -> str:
         file = StringIO()
-        print_blocks(blocks_of(value), plain_console(file=file))
+        print_blocks(blocks_of(value), plain_console(file=file, force_jupyter=False))
         return file.getvalue().rstrip("\n")
 
     def as_html(value: Any) -> str:
