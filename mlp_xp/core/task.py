@@ -128,10 +128,11 @@ class Task(NamedTuple):
     label per output, (n, outputs).
     """
     floats: bool
-    """True: labels are floats and predictions are numbers. By default, `from_arrays`
-    and `load_dataset` standardise the labels for training. False: labels are integers
+    """True: labels are floats and predictions are numbers. False: labels are integers
     and predictions are probabilities.
     """
+    standardizes: bool = False
+    """Whether labels are standardised for training by default."""
     allows: Callable[[np.ndarray], np.ndarray] = np.isfinite
     """`allows(labels)`: whether each value can be a label. Unused if `exclusive`."""
     wanted: str = "finite numbers"
@@ -346,5 +347,6 @@ REGRESSION = Task(
     outputs_name="outputs",
     exclusive=False,
     floats=True,
+    standardizes=True,
 )
 TASKS = {task.name: task for task in (CLASSES, LABELS, REGRESSION)}

@@ -272,7 +272,7 @@ def to_dataset(
     else:
         preparation = Preparation(PREPARATIONS["unchanged"])
     units = None
-    if task.floats and how.scale_targets:
+    if task.standardizes and how.scale_targets:
         units = Units(*_fit(samples, "y", y, outputs, dtype))
     signature = Signature(
         input_shape=tuple(x.shape[1:]),

@@ -14,15 +14,34 @@ from mlp_xp.declared import ConfigError
 from mlp_xp.parity import notebook
 from mlp_xp.parity._steps import start
 
-_NOT_IN_NOTEBOOK = (
-    "activation",
-    "init",
-    "optimizer",
-    "schedule",
-    "weight_decay",
-    "clip_norm",
-    "dropout",
-    "deform",
+_TAKEN_BY_NOTEBOOK = (
+    "hidden",
+    "learning_rate",
+    "seed",
+    "batch_size",
+    "update_order",
+    "warm_up_steps",
+    "report_every",
+)
+# Settings that do not matter in a comparison of steps, or only beside other settings.
+_WITHOUT_EFFECT = (
+    "epochs",
+    "checkpoint_every",
+    "defer_updates",
+    "validation",
+    "monitor",
+    "patience",
+    "decay_bias",
+    "momentum",
+    "nesterov",
+    "beta_1",
+    "beta_2",
+    "epsilon",
+    "deform_pixels",
+    "deform_smoothness",
+    "deform_degrees",
+    "deform_scaling",
+    "deform_shear",
 )
 
 
@@ -95,9 +114,10 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
     if len(config.hidden) != 1:
         fault = f"the notebook has one hidden layer, not {len(config.hidden)}"
         raise ConfigError(fault, setting="hidden")
-    for name in _NOT_IN_NOTEBOOK:
-        own, value = getattr(TrainConfig(), name), getattr(config, name)
-        if value != own:
+    defaults = TrainConfig()
+    for name, value in vars(config).items():
+        own = getattr(defaults, name)
+        if value != own and name not in (*_TAKEN_BY_NOTEBOOK, *_WITHOUT_EFFECT):
             raise ConfigError(f"the notebook has {own!r}, not {value!r}", setting=name)
     assert dataset.test is not None
     train, test = notebook.prepared(dataset.train), notebook.prepared(dataset.test)
