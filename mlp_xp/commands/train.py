@@ -124,23 +124,22 @@ def _resume(
 
     with run.opened():
         settings = resumed_settings(run, given)
-        threads_before = run.threads(settings.backend)
-    check_foreign(settings, given.get("backend"), run.path)
-    has_no_more_epochs = run.settings().train.epochs == settings.train.epochs
-    if run.has_ended() and has_no_more_epochs and "data_dir" not in given:
-        _say_that_it_has_ended(run, page=page)
-        return
+        check_foreign(settings, given.get("backend"), run.path)
+        has_no_more_epochs = run.settings().train.epochs == settings.train.epochs
+        if run.has_ended() and has_no_more_epochs and "data_dir" not in given:
+            _say_that_it_has_ended(run, page=page)
+            return
 
-    def make() -> Experiment:
-        return Experiment.from_settings(
-            settings,
-            threads=threads,
-            threads_before=threads_before,
-            cache_dir=cache_dir,
-            fit_batches=False,
-        )
+        def make() -> Experiment:
+            return Experiment.from_settings(
+                settings,
+                threads=threads,
+                threads_before=run.threads(settings.backend),
+                cache_dir=cache_dir,
+                fit_batches=False,
+            )
 
-    _train(run, make, RESUME, page=page)
+        _train(run, make, RESUME, page=page)
 
 
 def _say_that_it_has_ended(run: "RunFolder", *, page: bool) -> None:

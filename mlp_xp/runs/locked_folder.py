@@ -48,6 +48,7 @@ class LockedFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._is_held = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
@@ -84,10 +85,11 @@ class LockedFolder:
     def locked(self, wait: float = 0.0) -> Iterator[None]:
         """Create the folder if it is missing, and hold its lock.
 
-        At the end, a new folder is removed again if it still has no index file.
+        At the end, a new folder is removed again if it still has no index file. An
+        object that holds the lock already goes on holding it.
 
-        The system drops the lock when the process ends, however it ends. A second run
-        in the same process or thread is refused too. On NFS the lock is valid between
+        The system drops the lock when the process ends, however it ends. A second
+        object in the same process or thread is refused too. On NFS the lock is valid between
         machines, unless the folder is mounted with `nolock` or `local_lock`. After a
         kill, two small files remain and do no harm. On a file system without locks, a
         warning is given and no lock is held.
@@ -101,14 +103,19 @@ class LockedFolder:
             RunError: The folder has another purpose.
             FileError: The folder cannot be created or locked.
         """
+        if self._is_held:
+            yield
+            return
         self._check_purpose()
         is_new = self._create()
         lock = self._acquire(wait)
+        self._is_held = True
         try:
             self._write_holder()
             self._remove_temporary_files()
             yield
         finally:
+            self._is_held = False
             try:
                 # The files go while the lock is held: filelock does not admit a process
                 # through a removed lock file. On Windows filelock removes it itself.
