@@ -19,6 +19,7 @@ from mlp_xp.core.functional import Array
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, count_parameters
 from mlp_xp.core.signature import Signature, described
+from mlp_xp.core.task import CLASSES, LABELS, REGRESSION
 from mlp_xp.data.columns import Column
 from mlp_xp.errors import MlpXpError, quoted
 from mlp_xp.files import write_whole
@@ -37,6 +38,9 @@ def check_page(signature: Signature, sizes: Sequence[int]) -> None:
     _MOST_FIELDS columns. sizes: the layer sizes, whose weights must fit into LARGEST
     bytes.
     """
+    if signature.task not in (CLASSES, LABELS, REGRESSION):
+        task = signature.task.name
+        raise MlpXpError(f"there is no page for the task {task}; use predict instead")
     shape = signature.input_shape
     fields = shape[0]
     if signature.columns:
@@ -129,6 +133,7 @@ def _record(model: Model, dataset: Dataset, sizes: Sequence[int]) -> dict[str, A
     record: dict[str, Any] = {
         "title": "mlp_xp" if dataset.name == UNNAMED else Path(dataset.name).name,
         "names": signature.outputs,
+        "task": task.name,
         "exclusive": task.exclusive,
         "floats": task.floats,
         "sizes": sizes,
