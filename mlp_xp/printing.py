@@ -1,7 +1,8 @@
 """The texts that `print` and a notebook show of an object.
 
-The methods `__str__` and `_repr_html_` of a class return `as_text` and `as_html`. How it
-is shown is no matter of the class: the module `show.objects` registers its texts.
+The methods `__str__` and `_repr_html_` of a class return `as_text` and `as_html`. The
+module `show.objects` registers the texts of each class, so that no class of the core
+depends on the presentation.
 """
 
 from collections.abc import Callable

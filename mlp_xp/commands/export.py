@@ -14,9 +14,9 @@ def export(
     """Write the network of a run to an ONNX file.
 
     The file takes the inputs of `predict`, any number of rows. It contains preparation,
-    units and names. Several runs, or a sweep, become one network, whose probabilities or
-    numbers are means over the runs. docs/export.md shows how to use the file in Python,
-    JavaScript and C++. The command needs the extra `onnx`.
+    units and names. Several runs, or a sweep, become one network, whose probabilities
+    or numbers are means over the runs. docs/export.md shows how to use the file in
+    Python, JavaScript and C++. The command needs the extra `onnx`.
 
     ```
     mlp-xp export runs/digits digits.onnx

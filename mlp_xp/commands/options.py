@@ -204,7 +204,7 @@ def _given_last(tokens: Sequence[Token]) -> Sequence[Token]:
 def with_settings(
     kind: type, *, several: bool = False, group: str = "Run"
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return a decorator that gives a command an option for each setting of a dataclass.
+    """Return a decorator that adds an option for each setting of a dataclass.
 
     The command takes these options as `**given`.
 

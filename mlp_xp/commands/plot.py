@@ -1,6 +1,4 @@
-"""Draw the pictures of a run or a sweep, or the curves of several runs: `python
-scripts/plot.py RUN_DIR ...`.
-"""
+"""Draw the pictures of runs and sweeps: `python scripts/plot.py RUN_DIR ...`."""
 
 from pathlib import Path
 
@@ -49,8 +47,9 @@ def plot(
             setting="output",
         )
     if output and output.suffix.lower() != ".png":
-        fault = f"{quoted(output)} is not the name of a PNG file; give one that ends in .png"
-        raise MlpXpError(fault, setting="output")
+        fault = f"{quoted(output)} is not the name of a PNG file"
+        remedy = "give one that ends in .png"
+        raise MlpXpError(fault, remedy=remedy, setting="output")
     if not others:
         paths = plot_run(folder, backend, data=data_dir, cache_dir=cache_dir)
         warn_of_unfinished([folder])

@@ -70,7 +70,7 @@ def run_command(main: Callable[[], int | None]) -> None:
 
 
 def _prepare_output() -> None:
-    """Let output and errors take every character, also if the caller has closed them."""
+    """Let output and errors take every character, even if the caller closed them."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -144,7 +144,7 @@ def ended(text: str, code: int, kind: str = "error") -> MlpXpError:
 
 
 def as_option(argument: Argument) -> str:
-    """Name a setting as the command line does: `--task classes`, or `--learning-rate`."""
+    """Name a setting as on the command line: `--task classes`, `--learning-rate`."""
     option = f"--{argument.name.replace('_', '-')}"
     # the argument `data` of Python's functions may also be a `Dataset`
     if argument.name == "data":

@@ -1,5 +1,4 @@
-"""Train many networks: `python scripts/sweep.py --recipe small --seed 0..7
---learning-rate 0.01 0.1 --validation 5000`.
+"""Train many networks: `python scripts/sweep.py --recipe small --seed 0..7`.
 
 Every member is a run in a folder of its own, as `train` writes it. Run the same command
 again to continue a sweep.

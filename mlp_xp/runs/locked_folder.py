@@ -89,10 +89,10 @@ class LockedFolder:
         object that holds the lock already goes on holding it.
 
         The system drops the lock when the process ends, however it ends. A second
-        object in the same process or thread is refused too. On NFS the lock is valid between
-        machines, unless the folder is mounted with `nolock` or `local_lock`. After a
-        kill, two small files remain and do no harm. On a file system without locks, a
-        warning is given and no lock is held.
+        object in the same process or thread is refused too. On NFS the lock is valid
+        between machines, unless the folder is mounted with `nolock` or `local_lock`.
+        After a kill, two small files remain and do no harm. On a file system without
+        locks, a warning is given and no lock is held.
 
         Args:
             wait: Seconds in which the holder may give up the folder.

@@ -178,8 +178,7 @@ class RunFolder(LockedFolder):
         """Return the network saved last.
 
         Args:
-            backend: The backend of its arrays, or the name of a library. By default NumPy,
-            in the model's dtype.
+            backend: The backend of its arrays. By default NumPy, in the model's dtype.
 
         Raises:
             RunError: The folder has no run, or the run has no model yet, or a damaged

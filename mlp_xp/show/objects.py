@@ -127,7 +127,7 @@ def _of_members(found: Evaluated, names: Sequence[str]) -> Cells:
 
 
 def _of_parts(figures: dict[str, Any], signature: Signature) -> Cells:
-    """Return a table with the figures of each class, label or output, and their means."""
+    """Return a table of figures for each class, label or output, and of their means."""
     outputs_name = signature.task.outputs_name
     parts = figures[outputs_name]
     columns = [*parts[0]]
