@@ -1,7 +1,6 @@
 """The functions of the library, each a call of the objects that do the work.
 
-`mlp_xp` gives the names of this module on demand. `parity.assert_parity` and the
-estimators are apart.
+`mlp_xp` imports the names of this module when they are first used.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from mlp_xp.data.datasets import load_dataset as load_dataset  # noqa: PLC0414
 from mlp_xp.errors import DatasetError, MlpXpError, as_path, check_type
 from mlp_xp.errors import MlpXpWarning as MlpXpWarning  # noqa: PLC0414
 from mlp_xp.export.page import write_page
-from mlp_xp.runs.ensembles import Models, held_out, open_models, paths_of
+from mlp_xp.runs.ensembles import Models, open_models, paths_of, without_training_rows
 from mlp_xp.runs.evaluation import data_for
 from mlp_xp.runs.evaluation import evaluate as evaluate  # noqa: PLC0414
 from mlp_xp.runs.experiment import Experiment
@@ -56,7 +55,8 @@ def train(
 ) -> Iterator[Report]:
     """Train, and yield a report every `config.report_every` samples and one at the end.
 
-    This is a generator: draw the reports as they come, or stop at any time.
+    This is a generator: draw the reports as they come, or stop at any time. Nothing is
+    checked or trained until the first report is asked for.
 
     Args:
         config: The settings of training.
@@ -100,8 +100,9 @@ def train(
     backend = as_backend(backend)
     experiment = Experiment.from_data(config, dataset, backend, start_from=start_from)
     run = None
-    training = experiment.training()
-    if run_dir is not None:
+    if run_dir is None:
+        training = experiment.training()
+    else:
         run = RunFolder(as_path(run_dir, "run_dir"))
         training = run.training(lambda: experiment)
     with training as (running, events):
@@ -157,7 +158,7 @@ Model.to_onnx = export_onnx  # type: ignore[attr-defined]  # not in the core, wh
 
 
 def export_page(
-    model: Models,
+    model: Model | str | Path,
     path: str | Path,
     backend: str = "numpy",
     device: str | None = None,
@@ -194,7 +195,7 @@ def export_page(
         raise MlpXpError("an ensemble has no page; give one of its runs")
     dataset = data_for(found, data, cache_dir, {})
     if dataset.test is not None:
-        (test,) = held_out([found], [dataset])
+        (test,) = without_training_rows([found], [dataset])
         dataset = replace(dataset, test=test)
     write_page(path, found, dataset)
     return path
@@ -237,7 +238,7 @@ def plot_run(
         return draw_sweep(sweep)
     (model,) = open_models(run_dir, backend, device)
     dataset = data_for(model, data, cache_dir, {})
-    (test,) = held_out([model], [dataset])
+    (test,) = without_training_rows([model], [dataset])
     return draw_run(RunFolder(run_dir), replace(dataset, test=test), model.backend)
 
 
@@ -298,8 +299,8 @@ def sweep(
     Raises:
         ConfigError: A setting is out of range.
         TypeError: An option does not exist.
-        DatasetError: The generator raises it, as all that follow, before anything is
-            written: the data cannot be read.
+        DatasetError: The data cannot be read. This error and the following errors are
+            raised when the first ending is asked for, before anything is written.
         BackendError: The array library is not available.
         ClusterError: The cluster is not available.
         RunError: The folder is in use or belongs to something else.

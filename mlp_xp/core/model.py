@@ -41,8 +41,10 @@ class Model:
     backend: Backend
     source: str = "the network"
     """The name of the model in messages: the folder or file it was read from."""
+    file: str = ""
+    """The absolute path of the file it was read from. Empty for a model in memory."""
     sha256: str = ""
-    """The checksum of the file it was read from. Empty for a model in memory."""
+    """The checksum of this file."""
 
     def __str__(self) -> str:
         return as_text(self)

@@ -22,14 +22,14 @@ from mlp_xp.runs.settings import Settings, flatten, unflatten, with_absolute_pat
 NUMBERS = ("epoch", "sample", "step", "reports", "seconds", "loss")
 
 
-def write_model(path: Path, model: Model, fingerprints: str | None = None) -> None:
+def write_model(path: Path, model: Model, rows_sha256: str | None = None) -> None:
     """Write the file of a model, which is enough to use it. Raises FileError.
 
-    `fingerprints` is the checksum of the file with the model's training rows, or None
-    if the rows are not recorded.
+    `rows_sha256` is the checksum of the file with the model's training rows, or None if
+    the rows are not recorded.
     """
     facts = {
-        "rows": fingerprints,
+        "rows": rows_sha256,
         "activation": model.activation,
         "dtype": model.backend.dtype_name,
         "signature": model.signature.record(),
@@ -59,6 +59,7 @@ def read_model(path: Path, source: str) -> Model:
         signature=Signature.from_record(record, tensors, columns),
         backend=backend,
         source=source,
+        file=str(path.absolute()),
         sha256=facts["sha256"],
     )
 

@@ -92,12 +92,9 @@ def _models_of(given: Model | str | Path) -> list[Model]:
 
 def _identity(model: Model) -> Any:
     """Return a key that is equal for one network of one run, however it is named."""
-    if not model.sha256:
+    if not model.file:
         return id(model)
-    source = Path(model.source).resolve()
-    if source.name == MODEL:
-        source = source.parent
-    return source, model.sha256
+    return Path(model.file).resolve(), model.sha256
 
 
 def paths_of(given: Any) -> list[Path]:
@@ -114,8 +111,9 @@ def run_of(model: Model) -> RunFolder | None:
 
     Raises RunError if the folder has another model now.
     """
-    run = RunFolder(model.source)
-    if not model.sha256 or not run.exists():
+    path = Path(model.file)
+    run = RunFolder(path.parent)
+    if path.name != MODEL or not run.exists():
         return None
     if run.model_sha256() != model.sha256:
         fault = "the run has been trained since this model was read; read it again"
@@ -143,7 +141,7 @@ def check_fit(
         )
 
 
-def held_out(
+def without_training_rows(
     models: Sequence[Model], datasets: Sequence[Dataset], *, same: bool = False
 ) -> list[Samples]:
     """Return the test sets without training rows of any of the networks.

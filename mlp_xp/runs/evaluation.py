@@ -20,9 +20,9 @@ from mlp_xp.runs.ensembles import (
     Models,
     check_fit,
     evaluate_pooled,
-    held_out,
     open_models,
     run_of,
+    without_training_rows,
 )
 from mlp_xp.runs.fingerprints import checksum
 from mlp_xp.runs.metrics import metrics_of
@@ -67,12 +67,11 @@ def evaluate(
 ) -> Evaluated:
     """Evaluate a network, or several together, on a test set.
 
-    Training rows in other data are left out, with an MlpXpWarning. In a run's own
-    table, in any order, this leaves the test rows. A row is known by its numbers and
-    its label. A new row may equal a repeated row of the training set by chance. So such
-    rows count, with a warning, unless the data have all training rows. Rows are not
-    compared for a published data set, for data in its form, and for a model without the
-    folder of a run.
+    Rows that a network was trained on are left out, with an MlpXpWarning. A row is
+    known by its numbers and its label. A row that the training set has several times
+    may be in other data by chance. Such a row is left out only if the data have all
+    training rows. Otherwise it counts, with a warning. Rows are not compared for a
+    published data set and for a model without the folder of a run.
 
     Args:
         models: A model, the folder of a run or of a sweep, or a list of these. All need
@@ -106,7 +105,7 @@ def evaluate(
     found = open_models(models, backend, device)
     known: dict[Any, Dataset] = {}
     datasets = [data_for(model, data, cache_dir, known) for model in found]
-    tests = held_out(found, datasets, same=data is not None)
+    tests = without_training_rows(found, datasets, same=data is not None)
     labels = found[0].backend.to_numpy(tests[0].labels)
     results, logits, metrics = [], [], []
     for model, test in zip(found, tests, strict=True):

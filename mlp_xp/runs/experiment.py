@@ -208,8 +208,9 @@ class Experiment:
         """Return the layers of the run to start from, on the host, or () without one.
 
         The output layer is left out if the task or the names of the outputs differ. If
-        the numbers to predict are standardised differently, the output layer is changed
-        to keep its predictions. Features of a table are found by their names.
+        the numbers to predict are standardised differently, the output layer is
+        changed to the new units. The first layer is not changed if the inputs are
+        standardised differently. Features of a table are found by their names.
 
         Raises:
             RunError: The run has no model, or its inputs, hidden layers or activation

@@ -19,7 +19,8 @@ def row_sums(
 ) -> np.ndarray:
     """Return a checksum of each row with its label, the same on every backend.
 
-    A class counts by its number. All data that fit one network have the same numbers.
+    A label enters as the number of its class, which is the same in all data that fit a
+    network.
 
     Args:
         samples: The rows.
@@ -33,7 +34,7 @@ def row_sums(
     kind = np.dtype(dtype or backend.dtype_name).newbyteorder("<")
 
     def digest(row: np.ndarray, label: np.ndarray) -> bytes:
-        # -0 becomes 0.
+        # Equal numbers must give equal bytes: adding 0 makes 0 of -0.
         numbers = np.concatenate([row, label], dtype=kind, casting="unsafe") + 0
         return blake2b(numbers.tobytes(), digest_size=8).digest()
 

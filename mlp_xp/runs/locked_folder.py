@@ -153,6 +153,7 @@ class LockedFolder:
             raise RunError(fault, file=self.path, remedy="choose another folder")
 
     def _acquire(self, wait: float) -> BaseFileLock:
+        """Return the lock. On a file system without locks, it is not held."""
         from filelock import FileLock, Timeout
 
         # A new object for each call, because a shared one would admit a second run in

@@ -10,7 +10,7 @@ from mlp_xp.core.task import TASKS
 from mlp_xp.declared import ConfigError
 from mlp_xp.errors import Argument, MlpXpError, quoted
 from mlp_xp.files import patiently, write_whole
-from mlp_xp.runs.settings import Settings, unflatten
+from mlp_xp.runs.settings import SETTINGS, Settings, unflatten
 
 # Written to config.json, models and checkpoints. Raise it if an older version cannot
 # read the files any more.
@@ -96,6 +96,10 @@ def parse_settings(path: Path) -> tuple[Settings, dict[str, Any]]:
     task = signature["task"]
     if task not in TASKS:
         fault = f"is damaged: {task!r:.60} is not a task"
+        raise RunError(fault, file=path, remedy=REMEDY)
+    missing = SETTINGS.keys() - record["settings"].keys()
+    if missing:
+        fault = f"lacks the settings {', '.join(sorted(missing))}"
         raise RunError(fault, file=path, remedy=REMEDY)
     return unflatten(record["settings"], path), record
 

@@ -432,8 +432,12 @@ class RunFolder(LockedFolder):
                 for name in (*PICTURES, RESULT):
                     remove(self.path / name)
         record = self.record()
-        if record["settings"]["epochs"] != epochs:
-            record["settings"]["epochs"] = epochs
+        now = flatten(with_absolute_paths(experiment.settings))
+        kept = {"epochs": now["epochs"]}
+        if now["data_dir"]:
+            kept["data_dir"] = now["data_dir"]
+        if record["settings"] != {**record["settings"], **kept}:
+            record["settings"] |= kept
             records.write_json(self.path / CONFIG, record)
         return rows_sha256
 
@@ -449,9 +453,10 @@ class RunFolder(LockedFolder):
 
     def _begin(self, experiment: Experiment, existing: str) -> str | None:
         """Write the record of a new run, and return the result of `_write_rows`."""
+        # Before the old run is moved, because the new run may start from its weights.
+        record = _new_record(experiment)
         if existing == OVERWRITE and self.exists():
             _replacing.begin(self.path)
-        record = _new_record(experiment)
         _replacing.clear(self.path)
         # First, because a folder with other files and without it is not a run.
         records.write_json(self.path / CONFIG, record)

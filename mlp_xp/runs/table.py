@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mlp_xp.declared import check_choice
 from mlp_xp.errors import Argument, MlpXpError, nearest
 from mlp_xp.files import file_errors
 from mlp_xp.runs.names import CONFIG, METRICS, RESULT
@@ -29,7 +30,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
 }
 _CONDITION = re.compile(
-    rf"\s*(?P<column>[A-Za-z_-]+)\s*(?P<comparison>{'|'.join(COMPARISONS)})"
+    rf"\s*(?P<column>[A-Za-z][\w-]*)\s*(?P<comparison>{'|'.join(COMPARISONS)})"
     r"\s*(?P<value>.*?)\s*",
     re.DOTALL,
 )
@@ -297,19 +298,40 @@ def _condition(text: str) -> Callable[[Row], bool]:
     if not has_order and compare not in (operator.eq, operator.ne):
         fault = f"{text!r:.80}: {column} is not a number; compare it by = or !="
         raise MlpXpError(fault, setting="where")
-    wanted: Any = word
-    if is_number and word != "none":
-        try:
-            wanted = float(word)
-        except ValueError as error:
-            fault = f"{text!r:.80}: {word!r:.60} is not a number"
-            raise MlpXpError(fault, setting="where") from error
+    wanted = None if word == "none" else _wanted(column, word, text)
 
     def is_met(row: Row) -> bool:
         value = value_of(row, column)
-        if value is None or word == "none":
-            is_equal = value is None and word == "none"
+        if value is None or wanted is None:
+            is_equal = value is None and wanted is None
             return compare is (operator.eq if is_equal else operator.ne)
-        return bool(compare(value if is_number else shown(value), wanted))
+        if column == "date":
+            value = value.date()
+        elif not is_number:
+            value = shown(value)
+        return bool(compare(value, wanted))
 
     return is_met
+
+
+def _wanted(column: str, word: str, condition: str) -> Any:
+    """Return the value of a condition: a number, a date, or the text of a setting."""
+    setting = SETTINGS.get(column)
+    is_number = column in FIGURES
+    if setting is not None:
+        is_number = setting.kind in (int, float)
+        if setting.kind is bool:
+            word = word.lower()
+            check_choice("where", word, ("true", "false"))
+        elif setting.choices:
+            check_choice("where", word, setting.choices)
+    try:
+        if is_number:
+            return float(word)
+        if column == "date":
+            return dt.date.fromisoformat(word)
+    except ValueError as error:
+        kind = "number" if is_number else "date such as 2026-01-31"
+        fault = f"{condition!r:.80}: {word!r:.60} is not a {kind}"
+        raise MlpXpError(fault, setting="where") from error
+    return word

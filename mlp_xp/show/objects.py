@@ -191,7 +191,8 @@ def _of_model(model: Model) -> dict[str, str]:
     sizes.append(str(model.network[-1].weights.shape[1]))
     activation = model.activation
     if not isinstance(activation, str):
-        activation = activation.function.__name__
+        function = activation.function
+        activation = getattr(function, "__name__", repr(function))
     values = {
         "network": f"{'-'.join(sizes)}, {activation}",
         "arrays": f"{model.backend.name}, {model.backend.dtype_name}",

@@ -16,6 +16,7 @@ from run_folders import a_config
 
 from mlp_xp import (
     TrainConfig,
+    evaluate,
     from_arrays,
     load_run,
     open_backend,
@@ -27,8 +28,9 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.signature import Preparation, flatten_and_scale
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Report
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
+from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RunFolder, metrics_record
 from mlp_xp.runs.settings import Settings
@@ -304,3 +306,36 @@ def test_networks_of_one_run_before_and_after_more_training_are_two(tmp_path):
     assert len(pooled.models) == 2
     model_file = tmp_path / "model.safetensors"
     assert len(predict([tmp_path, load_run(model_file)], images).models) == 1
+
+
+def test_a_model_file_is_evaluated_like_the_folder_of_its_run(tmp_path, monkeypatch):
+    """Training rows are left out, also after a change of the current folder."""
+    random = np.random.RandomState(0)
+    data = random.randn(60, 3), np.arange(60) % 3
+    monkeypatch.chdir(tmp_path)
+    [*train(CONFIG, from_arrays(*data, 0.2), "numpy", run_dir="run")]
+    model = load_run("run/model.safetensors")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir("other")
+    with pytest.warns(MlpXpWarning, match="48 of 60 rows are left out"):
+        assert evaluate(model, data).result.samples == 12
+
+
+def test_a_run_may_be_replaced_by_a_run_that_starts_from_it(tmp_path):
+    finished_run(tmp_path)
+    before = load_run(tmp_path).sha256
+    experiment = Experiment.from_data(CONFIG, TINY, open_backend(), start_from=tmp_path)
+    training = RunFolder(tmp_path).training(lambda: experiment, existing=OVERWRITE)
+    with training as (_, events):
+        list(events)
+    assert load_run(tmp_path).sha256 != before
+    assert RunFolder(tmp_path).record()["start_from_sha256"] == before
+
+
+def test_a_record_without_a_setting_is_damaged(tmp_path):
+    finished_run(tmp_path)
+    record = json.loads((tmp_path / "config.json").read_text())
+    del record["settings"]["optimizer"]
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match="optimizer"):
+        RunFolder(tmp_path).settings()
