@@ -1,6 +1,6 @@
 """The entry point of all commands: `mlp-xp`, `python -m mlp_xp` and the scripts.
 
-Everything else is imported inside `run`, so that an interrupt or a missing library
+Everything else is imported inside `call`, so that an interrupt or a missing library
 during the imports is also reported in one line.
 """
 

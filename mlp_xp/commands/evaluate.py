@@ -1,18 +1,19 @@
 """Evaluate a network on its test set: `python scripts/evaluate.py RUN_DIR ...`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
 from typing import Any
 
 from mlp_xp import api
 from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only_one
-from mlp_xp.commands.process import called, print_line
-from mlp_xp.errors import not_installed, quoted
+from mlp_xp.commands.process import print_line
+from mlp_xp.commands.unfinished import warn_of_unfinished
+from mlp_xp.errors import not_installed
 from mlp_xp.runs.evaluation import Evaluated
 from mlp_xp.runs.run_folder import RunFolder
-from mlp_xp.runs.sweep_folder import INTERRUPTED, SweepFolder
-from mlp_xp.runs.table import IN_USE, labels, read_row
+from mlp_xp.runs.sweep_folder import SweepFolder
+from mlp_xp.runs.table import labels, read_row
 from mlp_xp.show.console import plain_console, print_csv
 from mlp_xp.show.objects import of_evaluated, print_blocks
 
@@ -66,22 +67,6 @@ def evaluate(
         _print_json(found, folders, is_ensemble=is_ensemble)
     else:
         _print_text(found, folders, is_ensemble=is_ensemble)
-
-
-def warn_of_unfinished(folders: Iterable[Path]) -> None:
-    """Print a warning for each run that has not ended.
-
-    The network of an unfinished run is the network of its last checkpoint.
-    """
-    for folder in folders:
-        row = read_row(RunFolder(folder))
-        if row.state not in (INTERRUPTED, IN_USE):
-            continue
-        reason = row.reason or INTERRUPTED
-        text = f"{quoted(folder)}: {reason}; its network is that of its last checkpoint"
-        if row.state == INTERRUPTED:
-            text += f"; resume with: {called('train', '--resume', folder)}"
-        print_line("warning", text)
 
 
 def _records(found: Evaluated, folders: Sequence[Path]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlp_xp.api import export_onnx
-from mlp_xp.commands.evaluate import warn_of_unfinished
+from mlp_xp.commands.unfinished import warn_of_unfinished
 from mlp_xp.errors import MlpXpError, quoted
 
 

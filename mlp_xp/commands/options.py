@@ -31,6 +31,7 @@ _HEADINGS = (
     "Data",
     "Network",
     "Optimiser",
+    "Validation",
     "Regularisation",
     "Deformation",
     "Backend",
@@ -98,7 +99,7 @@ def only_one(**options: Any) -> None:
     """Raise MlpXpError if more than one of these options is given."""
     names = []
     for name, value in options.items():
-        if value not in (None, False):
+        if value is not None and value is not False:
             names.append(_option_name(name))
     if len(names) > 1:
         raise MlpXpError(f"{' and '.join(names)}: give only one of these options")
@@ -127,6 +128,8 @@ def make_app(wanted: Container[str] = COMMANDS) -> App:
             negative=(),
             show_default=_default_text,
         ),
+        group_parameters=Group("Options"),
+        group_arguments=Group("Arguments"),
         suppress_keyboard_interrupt=False,
         exit_on_error=False,
         print_error=False,
@@ -173,6 +176,11 @@ def convert(hint: Any, tokens: Sequence[Token]) -> Any:
     return cyclopts.convert(hint, tokens, converter=lambda kind, word: kind(word))
 
 
+def _convert_path(hint: Any, tokens: Sequence[Token]) -> str:
+    """Return a path as text, as settings have it."""
+    return _given_last(tokens)[-1].value
+
+
 def _convert_swept(
     setting: Setting, hint: Any, tokens: Sequence[Token]
 ) -> tuple[Any, ...]:
@@ -191,6 +199,8 @@ def _convert_swept(
         value = convert(kind, [token.evolve(index=0)])
         if setting.kind is bool:
             value = value == "true"
+        elif setting.is_path:
+            value = str(value)
         values.append(value)
     return tuple(values)
 
@@ -202,7 +212,11 @@ def _given_last(tokens: Sequence[Token]) -> Sequence[Token]:
 
 
 def with_settings(
-    kind: type, *, several: bool = False, group: str = "Run"
+    kind: type,
+    *,
+    several: bool = False,
+    group: str = "Run",
+    without: Container[str] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that adds an option for each setting of a dataclass.
 
@@ -213,6 +227,7 @@ def with_settings(
         several: Whether each option takes several values and ranges. The option then
             gives a tuple of values and of words such as 0..31.
         group: The heading in the help of settings without one of their own.
+        without: The names of settings without an option.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -223,6 +238,8 @@ def with_settings(
                 parameters.append(parameter)
         texts = docstrings(kind)
         for setting in declared(kind).values():
+            if setting.name in without:
+                continue
             parameters.append(_option(setting, texts[setting.name], several, group))
         command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         return command
@@ -235,7 +252,9 @@ def _option(
 ) -> inspect.Parameter:
     """Return the option of a setting as a parameter of a command."""
     hint: Any = setting.kind
-    if setting.choices:
+    if setting.is_path:  # a shell completes the paths of files
+        hint = Path
+    elif setting.choices:
         hint = Literal[setting.choices]
     elif setting.kind is tuple:
         hint = int
@@ -245,6 +264,8 @@ def _option(
         hint = tuple[hint, ...]
     heading = GROUPS[setting.group or group]
     more: dict[str, Any] = {"group": heading, "alias": setting.aliases}
+    if setting.is_path:
+        more["converter"] = _convert_path
     if several:
         more["converter"] = partial(_convert_swept, setting)
     elif setting.kind is bool:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from mlp_xp.api import export_page
-from mlp_xp.commands.evaluate import warn_of_unfinished
 from mlp_xp.commands.options import BackendName, CacheDir
+from mlp_xp.commands.unfinished import warn_of_unfinished
 
 
 def page(

@@ -51,7 +51,7 @@ _TRACE_COLUMNS = ("operation", "calls", "deviation in eps", "/ bound", "deviate"
 _WORST_FIRST = (1, 3, 2, 0)  # exit codes
 
 
-@with_settings(TrainConfig)
+@with_settings(TrainConfig, without=("epochs",))
 def parity(
     *,
     recipe: Literal["notebook", "standard", "small", "deformed"] = "notebook",
@@ -106,17 +106,13 @@ def parity(
             f"{tolerance} is out of range; it must be finite and above 0",
             setting="tolerance",
         )
+    traced = {"all_operations": True} if all_operations else {"trace": trace}
+    only_one(**traced, notebook=notebook)
+    only_one(**traced, tolerance=tolerance)
     trace = trace or all_operations
-    only_one(trace=trace, notebook=notebook)
-    only_one(trace=trace, tolerance=tolerance)
     preset = RECIPES[recipe]
     float_type = dtype or preset.dtype
     config = replace(preset.train, **given)
-    if config.epochs != preset.train.epochs:
-        raise ConfigError(
-            "the check runs for a number of steps; give --steps instead",
-            setting="epochs",
-        )
 
     console = plain_console()
     opened, missed = _open_backends(backends, device, float_type, console)

@@ -14,9 +14,9 @@ from cyclopts import Parameter
 
 from mlp_xp import api
 from mlp_xp.backends.inputs import find_columns
-from mlp_xp.commands.evaluate import warn_of_unfinished
 from mlp_xp.commands.options import BackendName, Device, only_one
 from mlp_xp.commands.process import end_with
+from mlp_xp.commands.unfinished import warn_of_unfinished
 from mlp_xp.data.frames import array_of, columns_of
 from mlp_xp.data.table_files import open_table, split_names
 from mlp_xp.errors import MlpXpError
@@ -74,6 +74,8 @@ def predict(
     warn_of_unfinished(folders)
 
     is_table = predicted.pictures is None
+    if show and is_table:
+        raise MlpXpError("is for pictures; leave it out", setting="show")
     if keep and not (is_table and csv):
         raise MlpXpError("is for a table and --csv; leave it out", setting="keep")
     if csv:

@@ -15,7 +15,7 @@ from rich.console import Console
 from mlp_xp.commands.options import only_one
 from mlp_xp.commands.process import end_with
 from mlp_xp.errors import escaped
-from mlp_xp.runs.records import FIGURES
+from mlp_xp.runs.records import FIGURES, HELD_OUT
 from mlp_xp.runs.settings import shown, words
 from mlp_xp.runs.sweep_folder import FINISHED
 from mlp_xp.runs.table import (
@@ -183,9 +183,9 @@ def show_summary(summary: Summary, console: Console) -> None:
         counted = ", ".join(f"{number} {state}" for state, number in states.items())
         say(console, f"{counted}; only finished runs count")
     for group in summary.groups:
-        if summary.test_score not in group.results:
-            continue
         tested = [name for name in group.results if name.startswith("test")]
+        if not tested:
+            continue
         results = [f"{_head(name)} {_spread(name, group)}" for name in tested]
         line = f"{group.name}: {', '.join(results)}"
         if summary.ranked:
@@ -197,13 +197,17 @@ def _summary_columns(summary: Summary) -> dict[str, list[str]]:
     """Return the columns of a summary's table that have at least one entry."""
     groups = summary.groups
     settings = [*groups[0].settings]
-    score = summary.test_score
-    if any(summary.score in group.results for group in groups):
-        score = summary.score
+    shown_results = {name for group in groups for name in group.results}
+    scores = [name for name in HELD_OUT if name in shown_results]
+    if not scores:
+        scores = [
+            name for name in ("test_accuracy", "test_r2") if name in shown_results
+        ]
     columns = {}
     if summary.ranked:
         columns["rank"] = [str(group.rank or "-") for group in groups]
-    columns[score] = [_spread(score, group) for group in groups]
+    for score in scores:
+        columns[score] = [_spread(score, group) for group in groups]
     columns["runs"] = [str(group.finished) for group in groups]
     for name in settings:
         columns[name] = [shown(group.settings[name]) for group in groups]

@@ -17,9 +17,9 @@ from mlp_xp.commands.process import end_with
 from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop
 from mlp_xp.declared import declared
-from mlp_xp.errors import MlpXpError, some
+from mlp_xp.errors import MlpXpError, more
 from mlp_xp.runs.records import HELD_OUT, check_foreign
-from mlp_xp.runs.settings import Settings, described, words
+from mlp_xp.runs.settings import Settings, described, shown, words
 from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED
 from mlp_xp.runs.table import UNREADABLE
 from mlp_xp.show import terminal
@@ -31,6 +31,7 @@ from mlp_xp.sweeps.plan import Plan, Span, SweepOptions, make_plan
 from mlp_xp.sweeps.run import run_sweep
 from mlp_xp.sweeps.summary import summary_of
 
+_MOST_VALUES = 12  # of a setting, in a line
 _HEADER = "member  state     train loss   held out  seconds  settings"
 
 
@@ -54,12 +55,12 @@ def sweep(
     ```
     mlp-xp sweep --recipe small --seed 0..7 --validation 5000 --jobs 2
     mlp-xp sweep --recipe small --learning-rate 0.01 0.1 --hidden 64 256
-    mlp-xp sweep --data-dir prices.csv --label price --random 20
+    mlp-xp sweep --data-dir a.csv --label y --learning-rate 0.001..0.1 --random 9
     ```
 
     Args:
-        config: Start from the settings in this file instead, such as the config.json of
-            a run.
+        config: Start from the settings in this file instead of a recipe. The file may
+            be the config.json of a run.
     """
     only_one(recipe=recipe, config=config)
     how = {name: given.pop(name) for name in declared(SweepOptions) if name in given}
@@ -138,7 +139,10 @@ def _described_plan(plan: Plan) -> str:
         how = f"{thousands(plan.samples)} {how}, with {len(plan.repeats)} runs each"
     lines = [f"members  {thousands(plan.total)}, {how}"]
     for name, values in plan.options.items():
-        listed = values if isinstance(values, Span) else some(values)
+        listed = str(values)
+        if not isinstance(values, Span):
+            texts = [shown(value) for value in values]
+            listed = " ".join(texts[:_MOST_VALUES]) + more(texts, _MOST_VALUES)
         lines.append(f"         {words(name)}: {listed}")
     return "\n".join(lines)
 

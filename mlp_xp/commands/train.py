@@ -49,8 +49,8 @@ def train(
     ```
 
     Args:
-        config: Start from the settings in this file instead, such as the config.json of
-            a run.
+        config: Start from the settings in this file instead of a recipe. The file may
+            be the config.json of a run.
         resume: Continue this run with its own settings, on any backend. With a constant
             schedule, --epochs trains a finished run longer.
         run_dir: Folder to write the run to. By default
@@ -85,13 +85,14 @@ def train(
     fit_batches = not (config or "batch_size" in given)
     data_options = settings.data_options
     if data_options.cv is not None and data_options.fold is None:
-        only_one(
-            cv=True,
-            test_fraction=given.get("test_fraction"),
-            overwrite=overwrite,
-            threads=number,
-            page=page,
-        )
+        not_with_folds = {
+            "test_fraction": given.get("test_fraction"),
+            "overwrite": overwrite,
+            "threads": number,
+            "page": page,
+        }
+        for option, value in not_with_folds.items():
+            only_one(cv=True, **{option: value})
         return _train_folds(settings, run_dir, cache_dir, fit_batches=fit_batches)
     if run_dir:
         run = RunFolder(run_dir)
@@ -143,7 +144,7 @@ def _resume(
 
 
 def _say_that_it_has_ended(run: "RunFolder", *, page: bool) -> None:
-    from mlp_xp.commands.process import called
+    from mlp_xp.api import export_page
     from mlp_xp.runs.names import PAGE
     from mlp_xp.show.console import plain_console, say
 
@@ -151,7 +152,7 @@ def _say_that_it_has_ended(run: "RunFolder", *, page: bool) -> None:
     text = f"the run in {run.path} has ended"
     say(console, f"{text}; with a constant schedule, --epochs N trains it longer")
     if page:
-        say(console, f"for its page: {called('page', run.path, PAGE)}")
+        say(console, f"written: {export_page(run.path, run.path / PAGE)}")
 
 
 def _train_folds(
@@ -294,7 +295,7 @@ def _show_end(
             write_page(path, run.model(job.backend), job.dataset)
             stop.say(f"written: {path}")
         except MlpXpError as error:
-            stop.say(f"no page: {error}; then: {called('page', run.path, PAGE)}")
+            stop.say(f"no page: {error}; then: {called('page', run.path, path)}")
     if stop.error:
         complete = f"the run in {quoted(run.path)} is complete"
         raise stop.error_at(f"after the end of the training; {complete}")

@@ -68,8 +68,8 @@ class TrainConfig:
     hidden: tuple[int, ...] = setting(
         (64,), least=1, by_ratio=True, aliases=("--layers", "--units"), group="Network"
     )
-    """Units of each hidden layer, such as 512 256 for two layers. None makes a network
-    without hidden layers.
+    """Units of each hidden layer, such as 512 256 for two layers. Without a number, the
+    network has no hidden layer.
     """
     seed: int = setting(0, most=2**32 - 1, compiled_in=False, group="Run")
     """Random seed, 0 to 2**32 - 1, for the initial weights, the order of the samples,
@@ -168,7 +168,7 @@ class TrainConfig:
     Needs --update-order simultaneous.
     """
     validation: float = setting(
-        0, compiled_in=False, is_share_or_count=True, group="Regularisation"
+        0, compiled_in=False, is_share_or_count=True, group="Validation"
     )
     """Hold out this many training samples, or this share of them if below 1, such as
     0.1. The network is evaluated on them after every epoch, and the best network is
@@ -176,13 +176,13 @@ class TrainConfig:
     class. From a named data set, the last samples are taken.
     """
     monitor: str = setting(
-        "loss", choices=("loss", "accuracy"), compiled_in=False, group="Regularisation"
+        "loss", choices=("loss", "accuracy"), compiled_in=False, group="Validation"
     )
     """How the best network on the held-out samples is chosen: by the lowest loss, or by
     the highest accuracy, or R² for numbers. Ties are decided by the other figure, then
     by the earlier epoch.
     """
-    patience: int = setting(0, compiled_in=False, group="Regularisation")
+    patience: int = setting(0, compiled_in=False, group="Validation")
     """Stop after this many epochs without a better network on the held-out samples; 0:
     never.
     """
@@ -190,7 +190,7 @@ class TrainConfig:
     """Samples between two checkpoints, from which a run can be resumed; 0: only at the
     end of each epoch.
     """
-    defer_updates: bool = setting(True, group="Optimiser")
+    defer_updates: bool = setting(True, group="Backend")
     """Use a faster algorithm for plain gradient descent with few samples in a step. Its
     numbers are the same up to rounding.
     """

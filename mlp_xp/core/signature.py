@@ -131,6 +131,11 @@ class Signature:
     def __repr__(self) -> str:
         return f"Signature({self.in_words()})"
 
+    @property
+    def noun(self) -> str:
+        """The word for several inputs: images or samples."""
+        return _noun(self.input_shape)
+
     def in_words(self) -> str:
         """Describe the inputs and outputs, as in `images of 28 x 28, 10 classes`."""
         many = f"{len(self.outputs)} {self.task.outputs_name}"
@@ -253,5 +258,9 @@ class Signature:
 def described(shape: Sequence[int]) -> str:
     """Describe inputs of a shape: `images of 28 x 28` or `samples of 4 features`."""
     if len(shape) > 1:
-        return f"images of {' x '.join(map(str, shape))}"
-    return f"samples of {shape[0]} features"
+        return f"{_noun(shape)} of {' x '.join(map(str, shape))}"
+    return f"{_noun(shape)} of {shape[0]} features"
+
+
+def _noun(shape: Sequence[int]) -> str:
+    return "images" if len(shape) > 1 else "samples"

@@ -131,7 +131,7 @@ def _of_parts(figures: dict[str, Any], signature: Signature) -> Cells:
     outputs_name = signature.task.outputs_name
     parts = figures[outputs_name]
     columns = [*parts[0]]
-    heads = {"name": outputs_name, "samples": _noun(signature)} | _HEADS
+    heads = {"name": outputs_name, "samples": signature.noun} | _HEADS
     rows = []
     for part in parts:
         rows.append([_cell(column, part[column]) for column in columns])
@@ -153,11 +153,6 @@ def _cell(name: str, value: Any) -> str:
     return quantity(value) if name in _IN_UNITS else f"{value:.4f}"
 
 
-def _noun(signature: Signature) -> str:
-    """Return the word for several inputs: images or samples."""
-    return described(signature.input_shape).split()[0]
-
-
 def answers(predicted: Predicted) -> Iterator[str]:
     """Yield a line for each picture or row."""
     signature = predicted.models[0].signature
@@ -173,7 +168,8 @@ def _of_predicted(predicted: Predicted) -> Iterator[Block]:
     lines: list[str] = []
     for line in answers(predicted):
         if len(lines) == _MOST_ROWS:
-            lines.append(f"... {thousands(len(predicted.outputs))} rows in all")
+            kind = "rows" if predicted.pictures is None else "pictures"
+            lines.append(f"... {thousands(len(predicted.outputs))} {kind} in all")
             break
         lines.append(line)
     yield Lines("\n".join(lines))

@@ -197,12 +197,7 @@ def summary(report: Report) -> str:
 
 def described_result(result: Evaluation, signature: Signature) -> str:
     """Describe the result on a test set."""
-    return presentation_of(signature.task).outcome(result, _noun(signature))
-
-
-def _noun(signature: Signature) -> str:
-    """Return "images" or "samples"."""
-    return described(signature.input_shape).split()[0]
+    return presentation_of(signature.task).outcome(result, signature.noun)
 
 
 def selected(best: Best, last_epoch: int, job: Job) -> str:
@@ -210,7 +205,7 @@ def selected(best: Best, last_epoch: int, job: Job) -> str:
     signature = job.dataset.signature
     task = signature.task
     count = thousands(len(job.held_out or ()))
-    held_out = f"{count} held-out {_noun(signature)}"
+    held_out = f"{count} held-out {signature.noun}"
     on = presentation_of(task).of_held_out.format(held_out)
     score = f"{score_text(task.score_name, best.score)} {on}, loss {best.loss:.4f}"
     text = f"kept the network of epoch {best.epoch}: {score}"
