@@ -95,7 +95,7 @@ def train(
         60000 0.0019...
     """
     check_type(config, TrainConfig, "config", "give a TrainConfig")
-    remedy = "make a Dataset by from_arrays"
+    remedy = "make a Dataset by load_dataset or from_arrays"
     check_type(dataset, Dataset, "dataset", remedy, DatasetError)
     backend = as_backend(backend)
     experiment = Experiment.from_data(config, dataset, backend, start_from=start_from)
@@ -160,7 +160,7 @@ Model.to_onnx = export_onnx  # type: ignore[attr-defined]  # not in the core, wh
 def export_page(
     model: Model | str | Path,
     path: str | Path,
-    backend: str = "numpy",
+    backend: Backend | str = "numpy",
     device: str | None = None,
     *,
     data: Any = None,
@@ -171,8 +171,8 @@ def export_page(
     Args:
         model: A model, or the folder of a run.
         path: The file to write, which ends in .html. An existing file is replaced.
-        backend: Name of the array library to compute with.
-        device: Device of that library; by default its own default device.
+        backend: The array library to compute with: a backend, or the name of a library.
+        device: Device of a library given by its name. By default its own default.
         data: The data, as for `evaluate`. They may have no test set.
         cache_dir: Folder for downloads; see `load_dataset`.
 
@@ -203,7 +203,7 @@ def export_page(
 
 def plot_run(
     run_dir: str | Path,
-    backend: str = "numpy",
+    backend: Backend | str = "numpy",
     device: str | None = None,
     *,
     data: Any = None,
@@ -213,8 +213,8 @@ def plot_run(
 
     Args:
         run_dir: The folder. A sweep has pictures of its own, which need no data.
-        backend: Name of the array library to compute with.
-        device: Device of that library; by default its own default device.
+        backend: The array library to compute with: a backend, or the name of a library.
+        device: Device of a library given by its name. By default its own default.
         data: The data, as for `evaluate`.
         cache_dir: Folder for downloads; see `load_dataset`.
 

@@ -13,7 +13,7 @@ from functools import cache
 from numbers import Integral, Real
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
-from mlp_xp.errors import MlpXpError, nearest
+from mlp_xp.errors import MlpXpError, check_type, nearest
 
 # Whole numbers below 2**31 fit an int32. The product of two, such as the number of
 # steps of a run, fits an int64.
@@ -105,9 +105,15 @@ def check_settings(settings: Any) -> None:
         ConfigError: A value cannot be a value of its setting.
     """
     known = declared(settings.__class__)
-    for name in vars(settings).keys() & known.keys():
-        value = checked(known[name], getattr(settings, name))
-        object.__setattr__(settings, name, value)  # The dataclass is frozen.
+    hints = get_type_hints(settings.__class__)
+    for name, value in vars(settings).items():
+        if name in known:
+            value = checked(known[name], value)
+            object.__setattr__(settings, name, value)  # The dataclass is frozen.
+        else:
+            kind = hints[name]
+            remedy = f"give a {kind.__name__}"
+            check_type(value, kind, name, remedy, ConfigError)
 
 
 def checked(setting: Setting, value: Any) -> Any:
@@ -181,13 +187,14 @@ def out_of_range(name: str, value: Any, wanted: str) -> ConfigError:
     return ConfigError(fault, setting=name)
 
 
-def check_choice(name: str, value: str, choices: Any) -> None:
+def check_choice(name: str, value: Any, choices: Any) -> None:
     """Check that a value is one of the choices.
 
     Raises:
         ConfigError: It is not. The error has the closest choice.
     """
     if value not in choices:
-        fault = f"{value!r} is not known{nearest(value, choices)}"
+        suggestion = nearest(value, choices) if isinstance(value, str) else ""
+        fault = f"{value!r:.80} is not known{suggestion}"
         remedy = f"choose one of {', '.join(choices)}"
         raise ConfigError(fault, remedy=remedy, setting=name)

@@ -123,7 +123,9 @@ class MlpXpWarning(Fault, UserWarning):
 
     Examples:
         >>> import warnings
-        >>> warnings.simplefilter("error", MlpXpWarning)
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore", MlpXpWarning)
+        ...     result = evaluate("runs/digits").result
     """
 
 

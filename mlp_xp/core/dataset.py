@@ -43,6 +43,13 @@ class Samples:
     weight, divided by the mean weight of the samples that are trained on.
     """
 
+    def __repr__(self) -> str:
+        arrays = [("inputs", self.inputs), ("labels", self.labels)]
+        if self.weights is not None:
+            arrays.append(("weights", self.weights))
+        shapes = [f"{name} {each.shape} {each.dtype}" for name, each in arrays]
+        return f"Samples({', '.join(shapes)})"
+
     def __len__(self) -> int:
         """Return the number of samples."""
         return int(self.inputs.shape[0])

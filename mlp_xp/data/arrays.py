@@ -41,7 +41,7 @@ from mlp_xp.data.frames import table_of, take_labels
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.data.table import Table
-from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, some
+from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, check_type, some
 
 _PIECE = 4096  # rows to add up together, so that only a part of the rows is copied
 # the largest distance of neighbouring numbers of a dtype, in standard deviations
@@ -163,6 +163,8 @@ def from_arrays(
             scale_targets=scale_targets,
             class_weight=class_weight,
         )
+        remedy = "give True, False or None"
+        check_type(standardize, bool | None, "standardize", remedy)
         return to_dataset(samples, as_backend(backend), how, standardize=standardize)
     except MlpXpError as error:
         renamed = {"test_fraction": "test", "split_seed": "seed"}

@@ -233,7 +233,7 @@ class _Judge:
 def check(
     config: TrainConfig,
     dataset: Dataset,
-    backends: Sequence[Backend | str],
+    backends: Backend | str | Sequence[Backend | str],
     steps: int,
     fixed_tolerance: float | None = None,
     *,
@@ -272,6 +272,9 @@ def check(
     """
     check_type(config, TrainConfig, "config", "give a TrainConfig")
     check_type(dataset, Dataset, "dataset", "make a Dataset by from_arrays")
+    if isinstance(backends, Backend | str):
+        backends = [backends]
+    check_type(backends, Sequence, "backends", "give a list of names or backends")
     opened = [as_backend(backend) for backend in backends]
     if not dataset.signature.task.exclusive or dataset.test is None:
         raise DatasetError(

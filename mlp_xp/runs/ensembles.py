@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.core.model import Model
 from mlp_xp.core.signature import Signature
 from mlp_xp.core.task import Evaluation, in_units
+from mlp_xp.core.training import Report
 from mlp_xp.errors import (
     MlpXpError,
     MlpXpWarning,
@@ -37,7 +39,9 @@ A sweep stands for its finished members. The predictions of several models are a
 """
 
 
-def open_models(given: Models, backend: str, device: str | None) -> list[Model]:
+def open_models(
+    given: Models, backend: Backend | str, device: str | None
+) -> list[Model]:
     """Return the given models on a backend, each in its own dtype.
 
     A model given twice counts once.
@@ -49,6 +53,8 @@ def open_models(given: Models, backend: str, device: str | None) -> list[Model]:
     """
     remedy = "give a run's folder, a model, or several in a list"
     check_type(given, Iterable | Model | os.PathLike, "models", remedy)
+    if isinstance(given, Report):
+        raise MlpXpError("is a Report", remedy="give its model", setting="models")
     several = [given] if isinstance(given, Model | str | os.PathLike) else given
     found: dict[Any, Model] = {}
     for each in several:
@@ -61,6 +67,8 @@ def open_models(given: Models, backend: str, device: str | None) -> list[Model]:
     for model in models:
         whose = f"the network of {quoted(first.source)}"
         check_fit(model, first.signature, whose, together=True)
+    if isinstance(backend, Backend):
+        return [model.on(backend) for model in models]
     return [
         model.on(open_backend(backend, device, model.backend.dtype_name))
         for model in models
@@ -103,7 +111,10 @@ def paths_of(given: Any) -> list[Path]:
         return [Path(given)]
     remedy = "give the folder of a run, or several in a list"
     check_type(given, Iterable, "run_dirs", remedy)
-    return [as_path(each, "run_dirs", remedy) for each in given]
+    paths = [as_path(each, "run_dirs", remedy) for each in given]
+    if not paths:
+        raise MlpXpError("there are none", remedy=remedy, setting="run_dirs")
+    return paths
 
 
 def run_of(model: Model) -> RunFolder | None:

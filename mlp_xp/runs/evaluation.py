@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import UNNAMED, Dataset
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
@@ -61,7 +62,7 @@ def evaluate(
     models: Models,
     data: Any = None,
     *,
-    backend: str = "numpy",
+    backend: Backend | str = "numpy",
     device: str | None = None,
     cache_dir: str | Path | None = None,
 ) -> Evaluated:
@@ -84,7 +85,7 @@ def evaluate(
             device. Data are needed if the run's data were in memory, and for a model
             without the folder of a run. If other data have no test set, all samples are
             used. Other data need not have all classes.
-        backend: Name of the array library to compute with.
+        backend: The array library to compute with: a backend, or the name of a library.
         device: Device of the library. By default the library's own default device.
         cache_dir: Folder for downloads. See `load_dataset`.
 

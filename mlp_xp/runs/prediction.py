@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.signature import described
 from mlp_xp.data.columns import Column, Columns
@@ -54,7 +55,11 @@ class Predicted(NamedTuple):
 
 
 def predict(
-    models: Models, inputs: Any, *, backend: str = "numpy", device: str | None = None
+    models: Models,
+    inputs: Any,
+    *,
+    backend: Backend | str = "numpy",
+    device: str | None = None,
 ) -> Predicted:
     """Predict with a network, or with several whose outputs are averaged.
 
@@ -69,7 +74,7 @@ def predict(
             the path of a picture, of a folder of pictures, or several of these in a
             list. If the run was trained on a folder of pictures, pictures are read like
             its own. Otherwise they are prepared like MNIST's.
-        backend: Name of the array library to compute with.
+        backend: The array library to compute with: a backend, or the name of a library.
         device: Device of the library. By default the library's own default device.
 
     Returns:

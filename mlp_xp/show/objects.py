@@ -172,6 +172,8 @@ def _of_predicted(predicted: Predicted) -> Iterator[Block]:
             lines.append(f"... {thousands(len(predicted.outputs))} {kind} in all")
             break
         lines.append(line)
+    if predicted.pictures is not None:
+        lines += [f"not read: {fault}" for fault in predicted.pictures.faults]
     yield Lines("\n".join(lines))
 
 
@@ -203,7 +205,7 @@ def _of_signature(signature: Signature) -> dict[str, str]:
         "inputs": described(signature.input_shape),
         signature.task.outputs_name: _listed(signature.outputs),
     }
-    if signature.columns:
+    if signature.columns and signature.columns.described:
         values["columns"] = signature.columns.described
     return values
 
