@@ -42,8 +42,9 @@ def backend_params() -> list:
 
 @cache
 def is_installed(name: str) -> bool:
-    """Return whether a package can be imported. `browser` is what tests in a browser
-    need: Chromium and Playwright.
+    """Return whether a package can be imported.
+
+    `browser` stands for Chromium and Playwright.
     """
     if name == "browser":
         return browser() is not None and is_installed("playwright")
@@ -66,8 +67,9 @@ def has_gpu() -> bool:
 
 
 def open_for_test(name: str, dtype: str = "float64") -> Backend:
-    """Open a backend or the stand-in for CuPy. A test on PyTorch needs the mark
-    `needs("torch")`.
+    """Open a backend or the stand-in for CuPy.
+
+    A test on PyTorch needs the mark `needs("torch")`.
     """
     if name == cupy_stand_in.NAME:
         with cupy_stand_in.installed():

@@ -1,6 +1,4 @@
-"""Fixtures and hooks. A test with the fixture `backend` or `xp` runs on every usable
-backend.
-"""
+"""Fixtures and hooks. A test with the fixture `backend` runs on each usable backend."""
 
 import ast
 import os
@@ -18,7 +16,7 @@ import pytest
 import sweeping
 from backends import backend_params, has_gpu, is_installed, open_for_test
 from data_sets import TINY, write_idx_folder
-from helpers import call, options, small_settings
+from helpers import imported, output_of, small_settings
 
 from mlp_xp.backends import BACKENDS
 from mlp_xp.core.backend import Backend
@@ -32,8 +30,7 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")
 with suppress(ModuleNotFoundError):
     import hypothesis
 
-    # The same examples each time: a test that fails by chance stops work that has
-    # nothing to do with it.
+    # The same examples each time: a failure by chance would stop unrelated work.
     hypothesis.settings.register_profile("same", derandomize=True, database=None)
     hypothesis.settings.load_profile("same")
 # a test leaves nothing in the user's cache folder
@@ -41,30 +38,23 @@ os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
 
 QUICK_BACKENDS = {"numpy", "array-api-strict"}
 OPTIONAL_BACKENDS = {"torch", "jax", "array-api-strict"}
-# What tests import that the package does not require.
+# Packages of the tests, not required by the package.
 OPTIONAL = {
     *("PIL", "hypothesis", "jax", "joblib", "matplotlib", "pandas", "polars", "pooch"),
     *("psutil", "pyarrow", "requests", "scipy", "sklearn", "nbformat"),
 }
-# Modules of the repository that import such packages.
+# Modules of the repository, and the packages they import.
 IMPORTING = {"notebooks": "nbformat", "benchmarks": "psutil"}
 LEFT_OUT = pytest.StashKey[Counter]()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out a file of tests that imports something that is not installed."""
+    """Leave out a file of tests with an import of a missing package."""
     if not re.fullmatch(r"test_\w+\.py", collection_path.name):
         return None
-    tree = ast.parse(collection_path.read_text("utf-8"))
-    names = set()
-    for node in tree.body:
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-    packages = {name.partition(".")[0] for name in names}
-    packages |= {IMPORTING[name] for name in packages & {*IMPORTING}}
-    missing = {name for name in packages & OPTIONAL if not is_installed(name)}
+    names = imported(ast.parse(collection_path.read_text("utf-8")).body)
+    names |= {IMPORTING[name] for name in names & {*IMPORTING}}
+    missing = {name for name in names & OPTIONAL if not is_installed(name)}
     if not missing:
         return None
     config.stash.setdefault(LEFT_OUT, Counter())[f"{min(missing)} (files)"] += 1
@@ -75,54 +65,62 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Mark tests on slower backends as slow, and leave out those that need something
-    this machine does not have.
-
-    A test on another backend than QUICK_BACKENDS is slow, unless it is marked
-    `every_backend`.
-    """
+    """Mark slow tests, and leave out tests this machine cannot run."""
     kept, left_out = [], config.stash.setdefault(LEFT_OUT, Counter())
     for item in items:
-        callspec = getattr(item, "callspec", None)
-        words = (
-            {x for x in callspec.params.values() if isinstance(x, str)}
-            if callspec
-            else set()
-        )
-        for name in words & {*BACKENDS, cupy_stand_in.NAME}:
-            if name in OPTIONAL_BACKENDS:
-                item.add_marker(pytest.mark.needs(name.replace("-", "_")))
-            if name not in QUICK_BACKENDS and not item.get_closest_marker(
-                "every_backend"
-            ):
-                item.add_marker(pytest.mark.slow)
-        missing = [
-            name
-            for marker in item.iter_markers("needs")
-            for name in marker.args
-            if not is_installed(name)
-        ]
-        if sys.platform == "win32" and item.get_closest_marker("posix"):
-            missing += ["a POSIX system"]
-        if sys.platform != "linux" and item.get_closest_marker("linux"):
-            missing += ["Linux"]
-        if item.get_closest_marker("gpu"):
-            # it would wrongly count as a test on a GPU
-            if cupy_stand_in.NAME in item.nodeid:
-                raise pytest.UsageError(
-                    f"{item.nodeid}: runs on the stand-in for CuPy; do not mark it gpu"
-                )
-            missing += [] if has_gpu() else ["a GPU with CuPy"]
-        if missing:
-            left_out[missing[0]] += 1
+        mark_by_backend(item)
+        lacks = missing_for(item)
+        if lacks:
+            left_out[lacks[0]] += 1
         else:
             kept.append(item)
     items[:] = kept
 
 
+def mark_by_backend(item: pytest.Item) -> None:
+    """Add the mark for the library of a test's backend, and mark slow tests.
+
+    A test on another backend than QUICK_BACKENDS is slow, unless it is marked
+    `every_backend`.
+    """
+    for name in texts_of(item) & {*BACKENDS, cupy_stand_in.NAME}:
+        if name in OPTIONAL_BACKENDS:
+            item.add_marker(pytest.mark.needs(name.replace("-", "_")))
+        is_wanted = name in QUICK_BACKENDS or item.get_closest_marker("every_backend")
+        if not is_wanted:
+            item.add_marker(pytest.mark.slow)
+
+
+def missing_for(item: pytest.Item) -> list[str]:
+    """Return the needs of a test this machine does not meet."""
+    needed = [name for mark in item.iter_markers("needs") for name in mark.args]
+    missing = [name for name in needed if not is_installed(name)]
+    if sys.platform == "win32" and item.get_closest_marker("posix"):
+        missing.append("a POSIX system")
+    if sys.platform != "linux" and item.get_closest_marker("linux"):
+        missing.append("Linux")
+    if item.get_closest_marker("gpu"):
+        # it would wrongly count as a test on a GPU
+        if cupy_stand_in.NAME in item.nodeid:
+            raise pytest.UsageError(
+                f"{item.nodeid}: runs on the stand-in for CuPy; do not mark it gpu"
+            )
+        if not has_gpu():
+            missing.append("a GPU with CuPy")
+    return missing
+
+
+def texts_of(item: pytest.Item) -> set[str]:
+    """Return the text parameters of a test."""
+    callspec = getattr(item, "callspec", None)
+    params = callspec.params.values() if callspec else ()
+    return {each for each in params if isinstance(each, str)}
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Send what a process of pytest-xdist has left out, which is the same in each, to
-    the main one.
+    """Send the counts of a process of pytest-xdist to the main process.
+
+    The counts are the same in each process.
     """
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["left_out"] = dict(
@@ -132,7 +130,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take what a process of pytest-xdist has left out."""
+    """Take the counts of a process of pytest-xdist."""
     node.config.stash[LEFT_OUT] = Counter(
         getattr(node, "workeroutput", {}).get("left_out", {})
     )
@@ -141,7 +139,7 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print one line about the tests that were left out."""
+    """Print one line about the tests left out."""
     if left_out := config.stash.get(LEFT_OUT, None):
         words = ", ".join(
             f"{number} need {name}" for name, number in left_out.most_common()
@@ -153,20 +151,17 @@ def pytest_terminal_summary(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Install the stand-in as cupy for tests on it, and only for these."""
-    callspec = getattr(item, "callspec", None)
-    params = callspec.params.values() if callspec else ()
-    stands_in = any(
-        isinstance(param, str) and param == cupy_stand_in.NAME for param in params
-    )
+    """Install the stand-in as cupy for the tests on it only."""
+    stands_in = cupy_stand_in.NAME in texts_of(item)
     with cupy_stand_in.installed() if stands_in else nullcontext():
         return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def strict_flags() -> None:
-    """Disable all optional parts of the standard in array-api-strict, so that code that
-    passes runs anywhere.
+    """Disable all optional parts of the standard in array-api-strict.
+
+    Tested code then runs anywhere.
     """
     if not is_installed("array_api_strict"):
         return
@@ -197,8 +192,9 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def no_pictures() -> Iterator[None]:
-    """Training without pictures, which take long and have their own tests; has no
-    effect on other processes.
+    """Training in this process without pictures.
+
+    Pictures take long and have their own tests.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlp_xp.show.gallery.draw_run", lambda *_: [])
@@ -210,27 +206,22 @@ def no_pictures() -> Iterator[None]:
 def small_run(
     data_dir: Path, tmp_path_factory: pytest.TempPathFactory, no_pictures: None
 ) -> Path:
-    """A run that `train` has finished, with small settings on the small data set."""
+    """A finished run with small settings on the small data set."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    outcome = call(
-        "train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings())
-    )
-    assert (outcome.code, outcome.err) == (0, "")
+    output_of("train", **small_settings(data_dir=data_dir, run_dir=folder))
     return folder
 
 
 @pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sweeps train their members in this process, and draw nothing, which both is
-    quicker.
-    """
+    """Sweeps train their members in this process, and draw nothing: both is quicker."""
     monkeypatch.setattr("mlp_xp.sweeps.run.this_machine", sweeping.inline)
     monkeypatch.setattr("mlp_xp.commands.sweep.draw_sweep", lambda *_: [])
 
 
 @pytest.fixture
 def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal of 80 columns for what is printed in this process."""
+    """A terminal of 80 columns for the output of this process."""
     monkeypatch.setenv("COLUMNS", "80")
 
 
@@ -238,18 +229,13 @@ def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_pictures_elsewhere(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Training in other processes without Matplotlib, whose pictures take longer than
-    all else in a short run.
+    """Training in other processes without Matplotlib.
+
+    Its pictures take longer than all else in a short run.
     """
     folder = tmp_path_factory.mktemp("modules")
     (folder / "matplotlib.py").write_text("raise ImportError")
     monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
-
-
-@pytest.fixture
-def xp(backend: Backend):
-    """The namespace of each usable backend."""
-    return backend.xp
 
 
 @pytest.fixture(scope="session")
@@ -265,6 +251,6 @@ def mnist(backend: Backend) -> Dataset:
 
 
 @pytest.fixture
-def random() -> Iterator[np.random.Generator]:
+def random() -> np.random.Generator:
     """A random generator with the same seed for every test."""
     return np.random.default_rng(20)

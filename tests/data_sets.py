@@ -26,8 +26,9 @@ IDX_NAMES = (
 def synthetic(
     samples: int = 300, test_samples: int = 100, size: int = 12, classes: int = 10
 ) -> Dataset:
-    """Return small host images that a network can learn: a random pattern for each
-    class, plus noise.
+    """Return small images on the host, easy to learn.
+
+    Each class has a random pattern, with noise added.
     """
     random = np.random.default_rng(samples)
     patterns = random.integers(0, 128, (classes, size, size))
@@ -82,7 +83,7 @@ ARRAYS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
 
 
 def array_of(dataset: Dataset, name: str) -> Any:
-    """Return one of ARRAYS; None for a test set that is not there."""
+    """Return one of ARRAYS, or None without a test set."""
     part, _, field = name.partition("_")
     return getattr(getattr(dataset, part), field, None)
 
@@ -100,8 +101,9 @@ def on_device(dataset: Dataset, backend: Backend) -> Dataset:
 
 
 def notebook_rows(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return the training data in the notebook's form, on the host: float64 rows and
-    one-hot labels.
+    """Return the training data as the notebook has them.
+
+    They are on the host: float64 rows and one-hot labels.
     """
     return flat(dataset.train.inputs), one_hot(dataset.train.labels)
 
@@ -132,22 +134,17 @@ def csv_text(
 ) -> str:
     """Return images and labels as CSV: the label first, then the pixels, row by row."""
     rows, columns = images.shape[1:]
-    lines = [
-        ",".join(map(str, (label, *image.ravel())))
-        for image, label in zip(images, labels, strict=True)
-    ]
-    names = ",".join(
-        [
-            "label",
-            *(f"{i}x{j}" for i in range(1, rows + 1) for j in range(1, columns + 1)),
-        ]
-    )
-    return "".join(line + ending for line in ([names] if header else []) + lines)
+    names = [f"{i + 1}x{j + 1}" for i in range(rows) for j in range(columns)]
+    lines = [["label", *names]] if header else []
+    for image, label in zip(images, labels, strict=True):
+        lines.append([label, *image.ravel()])
+    return "".join(",".join(map(str, line)) + ending for line in lines)
 
 
 def write_csv(path: Path, columns: Mapping[str, Iterable[Any]]) -> Path:
-    """Write a table with a header, its columns by name: as Parquet where the path ends
-    like that, else as CSV.
+    """Write a table with a header, its columns by name.
+
+    The file is Parquet if the path ends in .parquet, else CSV.
     """
     if path.suffix == ".parquet":
         import pyarrow as pa
@@ -190,29 +187,26 @@ def write_npz(path: Path, features: np.ndarray, labels: np.ndarray) -> Path:
 
 
 class Mixed(NamedTuple):
-    """A table as people have it: text, dates, numbers, true and false, ids, and gaps."""
+    """A table as people have it: text, dates, numbers, true and false, ids, gaps."""
 
     columns: dict[str, list[Any]]
     """Its columns by name, of plain values; None: no value."""
     label: str
     ids: tuple[str, ...] = ()
-    """The columns that differ in every row, or in nearly every one."""
+    """The columns with another value in every row, or in nearly every row."""
 
     def frame(self, kind: str, names: Iterable[str] | None = None) -> Any:
-        """Return some of the columns, by default the features, as a data frame of a
-        kind of FRAMES.
-        """
-        names = (
-            [name for name in self.columns if name not in (self.label, *self.ids)]
-            if names is None
-            else names
-        )
+        """Return columns, by default the features, as a frame of a kind of FRAMES."""
+        if names is None:
+            others = (self.label, *self.ids)
+            names = [name for name in self.columns if name not in others]
         return data_frame(kind, {name: self.columns[name] for name in names})
 
 
 def mixed(name: str, rows: int = 150) -> Mixed:
-    """Return a table of MIXED. It can be learned and resembles the known one, but every
-    value is made up.
+    """Return a table of MIXED.
+
+    It can be learned and resembles the known table, but every value is made up.
     """
     return MIXED[name](rows, np.random.default_rng(rows))
 
@@ -223,23 +217,22 @@ def _gaps(
     return [None if random.random() < share else value for value in values]
 
 
+def _named(numbers: Iterable[int], *names: str) -> list[str]:
+    return [names[i] for i in numbers]
+
+
 def _penguins(rows: int, random: np.random.Generator) -> Mixed:
     species, sex = random.integers(0, 3, rows), random.integers(0, 2, rows)
     means = np.array([[38.8, 190], [48.8, 196], [47.5, 217]])
-    sizes = means[species] * (
-        1 + 0.02 * random.standard_normal((rows, 2)) + 0.04 * sex[:, None]
-    )
+    noise = 0.02 * random.standard_normal((rows, 2))
+    bills, flippers = (means[species] * (1 + noise + 0.04 * sex[:, None])).T
+    island = np.where(random.random(rows) < 0.3, 2, species)
     columns = {
-        "species": [("Adelie", "Chinstrap", "Gentoo")[i] for i in species],
-        "island": [
-            ("Torgersen", "Dream", "Biscoe")[i]
-            for i in np.where(random.random(rows) < 0.3, 2, species)
-        ],
-        "bill_length_mm": _gaps(sizes[:, 0].round(1).tolist(), 0.02, random),
-        "flipper_length_mm": _gaps(
-            sizes[:, 1].round().astype(int).tolist(), 0.02, random
-        ),
-        "sex": _gaps((("female", "male")[i] for i in sex), 0.05, random),
+        "species": _named(species, "Adelie", "Chinstrap", "Gentoo"),
+        "island": _named(island, "Torgersen", "Dream", "Biscoe"),
+        "bill_length_mm": _gaps(bills.round(1).tolist(), 0.02, random),
+        "flipper_length_mm": _gaps(flippers.round().astype(int).tolist(), 0.02, random),
+        "sex": _gaps(_named(sex, "female", "male"), 0.05, random),
     }
     return Mixed(columns, "species")
 
@@ -247,18 +240,17 @@ def _penguins(rows: int, random: np.random.Generator) -> Mixed:
 def _titanic(rows: int, random: np.random.Generator) -> Mixed:
     sex, grade = random.integers(0, 2, rows), random.integers(1, 4, rows)
     fares = (90 / grade**2 * np.exp(0.4 * random.standard_normal(rows))).round(4)
+    survived = 3 * sex - grade + random.standard_normal(rows) > 0
+    titles = _named(sex, "Mr.", "Mrs.")
     columns = {
         "PassengerId": list(range(1, rows + 1)),
-        "Survived": (3 * sex - grade + random.standard_normal(rows) > 0)
-        .astype(int)
-        .tolist(),
+        "Survived": survived.astype(int).tolist(),
         "Pclass": grade.tolist(),
         "Name": [
-            f'{("Mr.", "Mrs.")[i]} "{chr(65 + n % 26)}", No {n}'
-            for n, i in enumerate(sex)
+            f'{title} "{chr(65 + n % 26)}", No {n}' for n, title in enumerate(titles)
         ],
-        "Sex": [("male", "female")[i] for i in sex],
-        "Age": _gaps((random.gamma(6, 5, rows).round(1)).tolist(), 0.2, random),
+        "Sex": _named(sex, "male", "female"),
+        "Age": _gaps(random.gamma(6, 5, rows).round(1).tolist(), 0.2, random),
         "SibSp": random.poisson(0.5, rows).tolist(),
         "Ticket": [
             f"PC {n}" if n % 3 else str(n)
@@ -277,26 +269,19 @@ def _titanic(rows: int, random: np.random.Generator) -> Mixed:
 
 
 def _ames(rows: int, random: np.random.Generator) -> Mixed:
-    area, built = (
-        random.normal(1500, 400, rows).clip(400),
-        random.integers(1900, 2010, rows),
-    )
+    area = random.normal(1500, 400, rows).clip(400)
+    built = random.integers(1900, 2010, rows)
     # Zipf's law: a few districts are frequent, and several have a single house.
     districts = (random.zipf(1.6, rows) - 1).clip(max=20)
-    price = (
-        60 * area
-        + 400 * (built - 1900)
-        - 3000 * districts
-        + random.normal(0, 8000, rows)
-    )
+    value = 60 * area + 400 * (built - 1900) - 3000 * districts
+    price = value + random.normal(0, 8000, rows)
+    days = random.integers(0, 1600, rows).tolist()
+    alleys = random.choice(["Grvl", "Pave"], rows).tolist()
     columns = {
         "Id": [5_000_000 + 7 * n for n in range(rows)],
-        "Sold": [
-            date(2006, 1, 1) + timedelta(int(days))
-            for days in random.integers(0, 1600, rows)
-        ],
+        "Sold": [date(2006, 1, 1) + timedelta(each) for each in days],
         "District": [f"District {n}" for n in districts],
-        "Alley": _gaps(random.choice(["Grvl", "Pave"], rows).tolist(), 0.85, random),
+        "Alley": _gaps(alleys, 0.85, random),
         "Area": area.round().astype(int).tolist(),
         "Built": built.tolist(),
         "GarageBuilt": _gaps(
@@ -324,7 +309,7 @@ FRAMES = (
     "polars",
     "pyarrow",
 )
-"""The kinds of data frames that `data_frame` makes."""
+"""The kinds of `data_frame`."""
 
 
 def data_frame(kind: str, columns: Mapping[str, Any]) -> Any:

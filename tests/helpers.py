@@ -1,5 +1,6 @@
-"""Helpers for tests of the commands, which run in this process or in a separate one."""
+"""Helpers for tests of the commands, in this process or in a separate one."""
 
+import ast
 import contextlib
 import copy
 import functools
@@ -8,17 +9,17 @@ import io
 import itertools
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
 import array_api_compat.numpy as numpy
 import numpy as np
+from processes import PATIENCE, popen, run_on_a_terminal
 
 from mlp_xp import commands
 from mlp_xp.commands.process import run_command
@@ -33,35 +34,9 @@ from mlp_xp.runs.run_folder import OVERWRITE, RESUME, RunFolder
 from mlp_xp.runs.settings import Settings
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
-PATIENCE = 60  # seconds, for what a process should do at once
 
 
-class Namespace:
-    """A library of a test's own: NumPy, but for some functions."""
-
-    def __init__(self, **functions):
-        self.__dict__.update(functions)
-
-    def __getattr__(self, name):
-        return getattr(numpy, name)
-
-
-# The start of a module with such libraries.
-NAMESPACE = (
-    f"import array_api_compat.numpy as numpy\n\n\n{inspect.getsource(Namespace)}"
-)
-
-
-def changed(backend: Backend, **attributes: Any) -> Backend:
-    """Return a copy of a backend with other attributes or methods."""
-    other = copy.copy(backend)
-    vars(other).update(attributes)
-    return other
-
-
-def native(text: str) -> str:
-    """Return a text with the paths in it as this system writes them."""
-    return text.replace("/", os.sep)
+# Commands in this process.
 
 
 class Outcome(NamedTuple):
@@ -72,11 +47,33 @@ class Outcome(NamedTuple):
     err: str
 
 
-def call(name: str, *args: Any) -> Outcome:
-    """Run a command in this process, like its script."""
+def call(command: str, *words: Any, **settings: Any) -> Outcome:
+    """Run a command in this process, like its script.
+
+    `call("train --recipe small", run_dir=folder)` is
+    `python scripts/train.py --recipe small --run-dir FOLDER`.
+
+    command: its name, and options whose values have no spaces. words: further words of
+    the command line. settings: see `options`.
+    """
+    name, *first = command.split()
     return call_main(
-        lambda: commands.call([name, *sys.argv[1:]]), SCRIPTS / f"{name}.py", *args
+        lambda: commands.call([name, *sys.argv[1:]]),
+        SCRIPTS / f"{name}.py",
+        *first,
+        *words,
+        *options(settings),
     )
+
+
+def output_of(command: str, *words: Any, **settings: Any) -> str:
+    """Run a command like `call`, and return its output.
+
+    Assert that it succeeds without a warning.
+    """
+    outcome = call(command, *words, **settings)
+    assert (outcome.code, outcome.err) == (0, ""), outcome
+    return outcome.out
 
 
 def call_main(main: Callable[[], int | None], *argv: Any) -> Outcome:
@@ -95,54 +92,83 @@ def call_main(main: Callable[[], int | None], *argv: Any) -> Outcome:
     return Outcome(code or 0, out.getvalue(), err.getvalue())
 
 
-@contextlib.contextmanager
-def not_ignored() -> Iterator[None]:
-    """Give SIGINT and SIGHUP their usual effect, in what is started too: `nohup make
-    test &` runs with both ignored.
+def options(settings: Mapping[str, Any]) -> list[str]:
+    """Return settings as command line options. True is an option without a value."""
+    words = []
+    for name, value in settings.items():
+        words.append(f"--{name.replace('_', '-')}")
+        if isinstance(value, list):
+            words += map(str, value)
+        elif value is not True:
+            words.append(str(value))
+    return words
+
+
+def small_settings(**changes: Any) -> dict[str, Any]:
+    """Return settings of a very short run on TINY, as a flat record.
+
+    Reports and checkpoints are at odd places.
     """
-    usual: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
-    if hasattr(signal, "SIGHUP"):
-        usual[signal.SIGHUP] = signal.SIG_DFL
-    ignored = [number for number in usual if signal.getsignal(number) is signal.SIG_IGN]
-    for number in ignored:
-        signal.signal(number, usual[number])
-    try:
-        yield
-    finally:
-        for number in ignored:
-            signal.signal(number, signal.SIG_IGN)
+    return {
+        "epochs": 3,
+        "hidden": [4],
+        "learning_rate": 0.05,
+        "report_every": 50,
+        "checkpoint_every": 70,
+        **changes,
+    }
+
+
+def small_config(**changes: Any) -> TrainConfig:
+    """Return the configuration of `small_settings`."""
+    settings = small_settings(**changes)
+    return TrainConfig(**{**settings, "hidden": tuple(settings["hidden"])})
+
+
+def assert_one_line(outcome: Outcome, code: int, *parts: str) -> None:
+    """Assert this exit code, and a single line on standard error with all parts."""
+    assert outcome.code == code, outcome
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert outcome.err.endswith("\n")
+    assert "Traceback" not in outcome.out + outcome.err
+    for part in parts:
+        assert part in outcome.err
+
+
+def native(text: str) -> str:
+    """Return a text with the paths in it as this system writes them."""
+    return text.replace("/", os.sep)
+
+
+# Commands in processes of their own.
 
 
 def start(name: str, *args: Any, first: str = "", **options: Any) -> subprocess.Popen:
-    """Start a command in a separate process, with its output in pipes unless the
-    options say otherwise.
+    """Start a command in a separate process.
 
-    first: Python code that the process runs before the command. (A preexec_fn would
-    fork this process, in which threads of JAX may hold a lock.)
+    Its output goes to pipes unless the options say otherwise.
+
+    first: Python code to run in the process before the command. (A preexec_fn would
+    fork this process, and threads of JAX may hold a lock.)
     """
-    env = {k: v for k, v in os.environ.items() if k != "FORCE_COLOR"}
-    options = {
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.PIPE,
-        "encoding": "utf-8",
-        **options,
-    }
-    env = {**env, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
-    command = [sys.executable, "-m", "mlp_xp", name, *map(str, args)]
+    env = {**environment(), **options.pop("env", {})}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+    command = command_of(name, *args)
     if first:
-        command = [
-            sys.executable,
-            "-c",
-            f"import os, sys; {first}; os.execv(sys.argv[1], sys.argv[1:])",
-            *command,
-        ]
-    return popen(command, env=env, **options)
+        code = f"import os, sys; {first}; os.execv(sys.argv[1], sys.argv[1:])"
+        command = [sys.executable, "-c", code, *command]
+    return popen(command, env=env, **{**pipes, **options})
 
 
-def popen(command: list[str], **options: Any) -> subprocess.Popen:
-    """Start a process on which SIGINT and SIGHUP have their usual effect."""
-    with not_ignored():
-        return subprocess.Popen(command, **options)
+def environment() -> dict[str, str]:
+    """Return the environment of a process: with one thread, and colours as usual."""
+    others = {name: os.environ[name] for name in os.environ if name != "FORCE_COLOR"}
+    return {**others, "OMP_NUM_THREADS": "1"}
+
+
+def command_of(name: str, *args: Any) -> list[str]:
+    """Return the command line of a process for a command."""
+    return [sys.executable, "-m", "mlp_xp", name, *map(str, args)]
 
 
 def finish(process: subprocess.Popen) -> Outcome:
@@ -159,43 +185,14 @@ def finish(process: subprocess.Popen) -> Outcome:
 def on_a_terminal(
     name: str, *args: Any, interrupt_after: bytes = b""
 ) -> tuple[int, bytes]:
-    """Run a script on a terminal of 80 columns. Return its exit code and its output.
+    """Run a command on a terminal. Return its exit code and its output.
 
     interrupt_after: press Ctrl-C when the output contains this.
     """
-    import pty  # POSIX alone has these
-    import select
-
-    ours, its = pty.openpty()
-    env = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
-    control = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
-    process = start(
-        name,
-        *args,
-        stdin=its,
-        stdout=its,
-        stderr=its,
-        env=env,
-        start_new_session=True,
-        first=control,
+    command = command_of(name, *args)
+    return run_on_a_terminal(
+        command, interrupt_after=interrupt_after, env=environment()
     )
-    os.close(its)
-    said, end = b"", time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if select.select([ours], [], [], 1)[0]:
-            try:
-                piece = os.read(ours, 1 << 16)
-            except OSError:  # on Linux: the other side is closed
-                break
-            if not piece:
-                break
-            said += piece
-        if interrupt_after and interrupt_after in said:
-            os.write(ours, b"\x03")  # Ctrl-C
-            interrupt_after = b""
-    process.wait(PATIENCE)
-    os.close(ours)
-    return process.returncode, said
 
 
 def wait_until(true: Callable[[], Any], process: subprocess.Popen) -> None:
@@ -207,16 +204,7 @@ def wait_until(true: Callable[[], Any], process: subprocess.Popen) -> None:
         time.sleep(0.005)
 
 
-def assert_one_line(outcome: Outcome, code: int, *parts: str) -> None:
-    """Assert that a script failed with this code and a single line on standard error
-    that contains all parts.
-    """
-    assert outcome.code == code, outcome
-    assert outcome.err.count("\n") == 1, outcome.err
-    assert outcome.err.endswith("\n")
-    assert "Traceback" not in outcome.out + outcome.err
-    for part in parts:
-        assert part in outcome.err
+# Runs and their files.
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
@@ -226,27 +214,27 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def result(folder: Path) -> dict[str, Any]:
+    """Return the closing record of a run, result.json."""
+    return json.loads((folder / "result.json").read_text())
+
+
 def without_times(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record without times, which differ between equal runs."""
-    return {
-        name: value
-        for name, value in record.items()
-        if name not in ("seconds", "samples_per_second")
-    }
+    """Return a record without times: they differ between equal runs."""
+    times = ("seconds", "samples_per_second")
+    return {name: value for name, value in record.items() if name not in times}
+
+
+def timeless(folder: Path) -> list[dict[str, Any]]:
+    """Return all records of a finished run without times."""
+    return [without_times(record) for record in [*metrics(folder), result(folder)]]
 
 
 def assert_same_run(folder: Path, expected: Path) -> None:
     """Assert that two finished runs are identical, bit by bit."""
-    assert [*map(without_times, metrics(folder))] == [
-        *map(without_times, metrics(expected))
-    ]
-    assert (folder / "model.safetensors").read_bytes() == (
-        expected / "model.safetensors"
-    ).read_bytes()
-    results = [
-        json.loads((each / "result.json").read_text()) for each in (folder, expected)
-    ]
-    assert without_times(results[0]) == without_times(results[1])
+    assert timeless(folder) == timeless(expected)
+    name = "model.safetensors"
+    assert (folder / name).read_bytes() == (expected / name).read_bytes()
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -254,13 +242,30 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
+def record_run(
+    folder: Path,
+    settings: Settings,
+    dataset: Dataset,
+    backend: Backend,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Train in a folder, as the command does."""
+    existing = OVERWRITE if overwrite else RESUME
+    experiment = Experiment(settings, Job(settings.train, dataset, backend))
+    training = RunFolder(folder).training(lambda: experiment, existing=existing)
+    with training as (_, events):
+        for _ in events:
+            pass
+
+
+# Networks, backends, packages.
+
+
 def first_state(config: TrainConfig, sizes: tuple[int, ...], backend: Backend) -> State:
-    """Return the state with which training starts, on the device."""
-    return initial_state(
-        config,
-        initial_layers(sizes, np.random.RandomState(config.seed), config.init),
-        backend,
-    )
+    """Return the state at the start of a training, on the device."""
+    random = np.random.RandomState(config.seed)
+    return initial_state(config, initial_layers(sizes, random, config.init), backend)
 
 
 def arrays_of(network: Any, to_numpy: Callable[[Any], np.ndarray]) -> list[np.ndarray]:
@@ -268,34 +273,47 @@ def arrays_of(network: Any, to_numpy: Callable[[Any], np.ndarray]) -> list[np.nd
     return [to_numpy(array) for layer in network for array in layer]
 
 
-def small_settings(**changes: Any) -> dict[str, Any]:
-    """Return settings of a very short run on TINY, as a flat record; reports and
-    checkpoints are at odd places.
-    """
-    return {
-        "epochs": 3,
-        "hidden": [4],
-        "learning_rate": 0.05,
-        "report_every": 50,
-        "checkpoint_every": 70,
-        **changes,
-    }
+def changed(backend: Backend, **attributes: Any) -> Backend:
+    """Return a copy of a backend with other attributes or methods."""
+    other = copy.copy(backend)
+    vars(other).update(attributes)
+    return other
 
 
-def options(settings: Mapping[str, Any]) -> list[str]:
-    """Return settings as command line options."""
-    words = []
-    for name, value in settings.items():
-        words += [
-            f"--{name.replace('_', '-')}",
-            *(map(str, value) if isinstance(value, list) else [str(value)]),
-        ]
-    return words
+def imported(statements: Iterable[ast.AST]) -> set[str]:
+    """Return the packages in the import statements among these statements."""
+    names: set[str] = set()
+    for node in statements:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return {name.partition(".")[0] for name in names}
+
+
+class Namespace:
+    """A library of a test's own: NumPy, but for some functions."""
+
+    def __init__(self, **functions):
+        self.__dict__.update(functions)
+
+    def __getattr__(self, name):
+        return getattr(numpy, name)
+
+
+# The start of a module with such libraries.
+NAMESPACE = (
+    f"import array_api_compat.numpy as numpy\n\n\n{inspect.getsource(Namespace)}"
+)
+
+
+# Interruptions.
 
 
 def die_at(monkeypatch: Any, original: Callable[..., Any], calls: int) -> None:
-    """Patch a function or a method to raise KeyboardInterrupt after its work, from call
-    number `calls` on.
+    """Patch a function or method to raise KeyboardInterrupt after its work.
+
+    It does so from call number `calls` on.
     """
     counter = itertools.count(1)
 
@@ -315,10 +333,11 @@ class Killed(BaseException):
 
 @contextlib.contextmanager
 def killed_at(number: int) -> Iterator[list[str]]:
-    """Let operation `number` on files and all later ones raise Killed; the list
-    receives the names of those before it.
+    """Let operation `number` on files and all later operations raise Killed.
 
-    Waits for the disk are left out: a kill loses nothing that was written.
+    The list receives the names of the earlier operations.
+
+    Waits for the disk are left out: a kill loses no written data.
     """
     done: list[str] = []
 
@@ -339,22 +358,3 @@ def killed_at(number: int) -> Iterator[list[str]]:
         patches.enter_context(mock.patch.object(io, "open", dying("io.open", io.open)))
         with contextlib.suppress(Killed):
             yield done
-
-
-def record_run(
-    folder: Path,
-    settings: Settings,
-    dataset: Dataset,
-    backend: Backend,
-    *,
-    overwrite: bool = False,
-) -> None:
-    """Train in a folder, as the command does."""
-    existing = OVERWRITE if overwrite else RESUME
-    experiment = Experiment(settings, Job(settings.train, dataset, backend))
-    with RunFolder(folder).training(lambda: experiment, existing=existing) as (
-        _,
-        events,
-    ):
-        for _ in events:
-            pass

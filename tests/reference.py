@@ -1,5 +1,6 @@
-"""A whole training run in plain NumPy, written from the papers: the oracle for
-everything that a step may do.
+"""A whole training run in plain NumPy, written from the papers.
+
+It is the oracle for every setting of a step.
 """
 
 from itertools import pairwise
@@ -40,15 +41,16 @@ def flat(layers) -> np.ndarray:
 
 
 def slope(activation: str, z: np.ndarray) -> np.ndarray:
-    """The derivative by a complex step, which is right to the last digit."""
+    """The derivative by a complex step, right to the last digit."""
     return ACTIVATIONS[activation](z + 1e-30j).imag / 1e-30
 
 
 def start(
     config: TrainConfig, sizes: tuple[int, ...], samples: int
 ) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
-    """The layers, each a matrix and a bias, and the samples of every step of the run,
-    as the notebook draws them.
+    """The layers, and the samples of every step, as the notebook draws them.
+
+    A layer is a matrix and a bias.
     """
     random = np.random.RandomState(config.seed)
     layers = [
@@ -69,7 +71,10 @@ def start(
 def losses_and_predictions(
     z: np.ndarray, t: np.ndarray, task: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The loss of each sample, and what the error at the output is the distance from."""
+    """The loss of each sample, and the prediction.
+
+    The error at the output is the prediction minus the target.
+    """
     if task == "regression":
         return 0.5 * ((z - t) ** 2).sum(axis=1), z
     if task == "labels":
@@ -79,6 +84,45 @@ def losses_and_predictions(
     return -np.log((p * t).sum(axis=1)), p
 
 
+def masks_of(config: TrainConfig, samples: int, step: int) -> list[np.ndarray]:
+    """The factors of dropout for the units of each hidden layer, for each sample."""
+    if not config.dropout:
+        return [np.ones((samples, 1))] * len(config.hidden)
+    units = draw_masks(config, 1, samples, step)[0] / (1 - config.dropout)
+    return np.split(units, np.cumsum(config.hidden)[:-1], axis=1)
+
+
+def update(
+    config: TrainConfig, parameter: np.ndarray, g: np.ndarray, kept: np.ndarray,
+    step: int, steps: int, is_bias: bool,
+) -> None:  # fmt: skip
+    """Change a parameter by its gradient g, and the moments kept by the optimizer.
+
+    Kingma and Ba, 2015; Loshchilov and Hutter, 2019; momentum as in Sutskever et al.,
+    2013.
+    """
+    rate = config.learning_rate
+    if config.schedule == "cosine":
+        rate *= (1 + np.cos(np.pi * step / steps)) / 2
+    decay = 0.0 if is_bias and not config.decay_bias else config.weight_decay
+    if config.optimizer == "adamw":
+        parameter -= rate * decay * parameter
+    else:
+        g = g + decay * parameter
+    m, v = kept
+    if config.optimizer == "sgd":
+        parameter -= rate * g
+    elif config.optimizer == "momentum":
+        v[...] = config.momentum * v + g
+        parameter -= rate * (g + config.momentum * v if config.nesterov else v)
+    else:
+        m[...] = config.beta_1 * m + (1 - config.beta_1) * g
+        v[...] = config.beta_2 * v + (1 - config.beta_2) * g**2
+        root = np.sqrt(v / (1 - config.beta_2 ** (step + 1)))
+        mean = rate * m / (1 - config.beta_1 ** (step + 1))
+        parameter -= mean / (root + config.epsilon)
+
+
 def plain_run(
     config: TrainConfig,
     x: np.ndarray,
@@ -86,8 +130,9 @@ def plain_run(
     task: str = "classes",
     weights: np.ndarray | None = None,
 ) -> Run:
-    """Train on features x (n, features) and targets t (n, outputs), one-hot for
-    classes.
+    """Train on features x (n, features) and targets t (n, outputs).
+
+    For classes, the targets are one-hot.
 
     weights: how often each sample counts, whole numbers (n,). A step repeats it, with
     its dropout, as often, and its sums over the samples are divided by as many as a
@@ -97,49 +142,17 @@ def plain_run(
     kept = [[np.zeros((2, *array.shape)) for array in layer] for layer in layers]
     losses = []
 
-    def update(i: int, gradients: list[np.ndarray], step: int) -> None:
-        """Kingma and Ba, 2015; Loshchilov and Hutter, 2019; momentum as in Sutskever et
-        al., 2013.
-        """
-        rate = config.learning_rate
-        if config.schedule == "cosine":
-            rate *= (1 + np.cos(np.pi * step / len(batches))) / 2
-        for is_bias, (w, g, (m, v)) in enumerate(
-            zip(layers[i], gradients, kept[i], strict=True)
+    def update_layer(i: int, gradients: list[np.ndarray], step: int) -> None:
+        for array, g, own, is_bias in zip(
+            layers[i], gradients, kept[i], (False, True), strict=True
         ):
-            decay = 0.0 if is_bias and not config.decay_bias else config.weight_decay
-            if config.optimizer == "adamw":
-                w -= rate * decay * w
-            else:
-                g = g + decay * w
-            if config.optimizer == "sgd":
-                w -= rate * g
-            elif config.optimizer == "momentum":
-                v[...] = config.momentum * v + g
-                w -= rate * (g + config.momentum * v if config.nesterov else v)
-            else:
-                m[...] = config.beta_1 * m + (1 - config.beta_1) * g
-                v[...] = config.beta_2 * v + (1 - config.beta_2) * g**2
-                root = np.sqrt(v / (1 - config.beta_2 ** (step + 1)))
-                w -= (
-                    rate
-                    * m
-                    / (1 - config.beta_1 ** (step + 1))
-                    / (root + config.epsilon)
-                )
+            update(config, array, g, own, step, len(batches), is_bias)
 
     for step, rows in enumerate(batches):
-        masks = [np.ones(1)] * len(config.hidden)
-        if config.dropout:
-            units = draw_masks(config, 1, len(rows), step)[0] / (1 - config.dropout)
-            masks = np.split(units, np.cumsum(config.hidden)[:-1], axis=1)
-        count = len(rows)
+        masks, count = masks_of(config, len(rows), step), len(rows)
         if weights is not None:
             count *= weights[: len(x) - config.validation].mean()
-            masks = [
-                np.repeat(mask, weights[rows], axis=0) if config.dropout else mask
-                for mask in masks
-            ]
+            masks = [np.repeat(mask, weights[rows], axis=0) for mask in masks]
             rows = np.repeat(rows, weights[rows])
         inputs, zs = [x[rows]], []
         for i, (w, b) in enumerate(layers):
@@ -153,17 +166,13 @@ def plain_run(
             gradients.insert(0, [inputs[i].T @ error, error.sum(axis=0)])
             # the error passes down through the new weights
             if config.update_order == "layerwise":
-                update(i, gradients[0], step)
+                update_layer(i, gradients[0], step)
             if i:
-                error = (
-                    error
-                    @ layers[i][0].T
-                    * masks[i - 1]
-                    * slope(config.activation, zs[i - 1])
-                )
+                below = slope(config.activation, zs[i - 1])
+                error = error @ layers[i][0].T * masks[i - 1] * below
         if config.update_order == "simultaneous":
             norm = np.sqrt(sum((g**2).sum() for pair in gradients for g in pair))
             factor = config.clip_norm / norm if 0 < config.clip_norm < norm else 1.0
             for i, pair in enumerate(gradients):
-                update(i, [factor * g for g in pair], step)
+                update_layer(i, [factor * g for g in pair], step)
     return Run(np.array(losses), flat(layers))

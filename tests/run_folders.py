@@ -1,5 +1,6 @@
-"""Folders of runs and sweeps that were never trained: only their records, written as
-`train` writes them.
+"""Folders of runs and sweeps without a training.
+
+They hold only the records, as `train` writes them.
 """
 
 import json
@@ -13,44 +14,36 @@ from mlp_xp.runs.settings import Settings, flatten
 
 
 def a_report(epoch: int, sample: int, **results: float) -> dict[str, Any]:
-    rest = {
+    """Return a report with these results, and defaults for all others."""
+    return {
+        "epoch": epoch,
+        "sample": sample,
         "loss": 1.0,
         "accuracy": 0.5,
         "seconds": 1.0,
         "train_loss": 1.0,
         "test_loss": 1.0,
-    }
-    return {
-        "epoch": epoch,
-        "sample": sample,
-        **rest,
         "samples_per_second": 100.0,
         **results,
     }
 
 
 def a_config(settings: dict[str, Any], **facts: Any) -> dict[str, Any]:
-    """Return the content of config.json of a run with these settings, and defaults for
-    all others.
+    """Return the content of config.json of a run with these settings.
+
+    All other settings have their defaults.
     """
     task = TASKS[settings.get("task") or "classes"]
-    signature = Signature((28, 28), tuple("0123456789"), task)
-    data = {
-        "train_samples": 1000,
-        "signature": signature.record(),
-        "data_crc32": "12345678",
-    }
-    place = {
+    return {
+        "format": 3,
+        "settings": {**flatten(Settings()), **settings},
         "device": "cpu",
         "versions": {},
         "threads": {"number": 1},
         "machine": "Linux x86_64",
-    }
-    return {
-        "format": 3,
-        "settings": {**flatten(Settings()), **settings},
-        **place,
-        **data,
+        "train_samples": 1000,
+        "signature": Signature((28, 28), tuple("0123456789"), task).record(),
+        "data_crc32": "12345678",
         **facts,
     }
 
@@ -61,8 +54,9 @@ def write_run(
     reports: Sequence[dict[str, Any]] = (),
     result: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a run's records. result: the results in its closing report; None for an
-    unfinished run.
+    """Write the records of a run.
+
+    result: the results in its closing report; None for an unfinished run.
     """
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(a_config(settings)))
@@ -82,46 +76,47 @@ def write_sweep(
     common: dict[str, Any] | None = None,
     failures: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a sweep of runs. members: the settings of each that vary; results: None for
-    one that has not run.
+    """Write the records of a sweep.
+
+    members: the varying settings of each member; results: None for a member without a
+    run.
     """
     common = {**flatten(Settings()), **(common or {})}
-    named = [{"name": f"{i:04d}", "settings": each} for i, each in enumerate(members)]
     folder.mkdir()
-    options = {
-        name: [each.get(name) for each in members] for each in members for name in each
-    }
+    names = {name: None for each in members for name in each}
     plan = {
         "format": 3,
         "random": None,
         "optuna": None,
         "sampling_seed": 0,
         "settings": common,
+        "options": {name: [each.get(name) for each in members] for name in names},
+        "sums": {},
+        "members": [*members],
     }
-    plan |= {"options": options, "sums": {}}
-    (folder / "sweep.json").write_text(json.dumps({**plan, "members": [*members]}))
+    (folder / "sweep.json").write_text(json.dumps(plan))
     if failures:
         (folder / "failures.json").write_text(json.dumps(failures))
-    for member, result in zip(named, results, strict=True):
+    for i, (settings, result) in enumerate(zip(members, results, strict=True)):
         if result is not None:
-            reports = [
-                a_report(
-                    epoch,
-                    sample,
-                    train_loss=result.get("train_loss", 1.0)
-                    + 1
-                    - epoch / 2
-                    - sample / 2000,
-                )
-                for epoch, sample in ((0, 0), (0, 500), (1, 0), (1, 500))
-            ]
-            if "validation_accuracy" in result:
-                reports[1]["validation_accuracy"] = result["validation_accuracy"] / 2
-                reports[3]["validation_accuracy"] = result["validation_accuracy"]
-            write_run(
-                folder / "members" / member["name"],
-                {**common, **member["settings"]},
-                reports,
-                result,
-            )
+            run = folder / "members" / f"{i:04d}"
+            write_run(run, {**common, **settings}, reports_before(result), result)
     return folder
+
+
+def reports_before(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return four reports before these results.
+
+    The loss falls, and accuracies on held-out samples rise.
+    """
+    last_loss = result.get("train_loss", 1.0)
+    reports = [
+        a_report(epoch, sample, train_loss=last_loss + 1 - epoch / 2 - sample / 2000)
+        for epoch in (0, 1)
+        for sample in (0, 500)
+    ]
+    accuracy = result.get("validation_accuracy")
+    if accuracy is not None:
+        reports[1]["validation_accuracy"] = accuracy / 2
+        reports[3]["validation_accuracy"] = accuracy
+    return reports

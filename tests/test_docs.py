@@ -1,5 +1,6 @@
-"""Notebooks and the code in README.md and docs/ run and give what they show; commands
-and links in them are right.
+"""The notebooks and pages of the documentation are right.
+
+Their code runs and gives the shown output. Commands and links in them are right.
 """
 
 import base64
@@ -9,6 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 
 import pytest
+from nbformat import NotebookNode
 from notebooks import NOTEBOOKS, clean, differences, execute, read, same_text
 
 from mlp_xp import TrainConfig, load_dataset, open_backend, train
@@ -35,25 +37,30 @@ def test_a_notebook_gives_its_stored_outputs(path: Path, tmp_path: Path) -> None
 def test_a_notebook_is_stored_without_its_machine(path: Path) -> None:
     stored = read(path)
     assert stored == clean(stored), "written by Jupyter; run: make notebooks"
-    cells = [cell for cell in stored.cells if cell.cell_type == "code"]
-    outputs = [output for cell in cells for output in cell.outputs]
+    cells = code_cells(path)
     assert [cell.execution_count for cell in cells] == [*range(1, len(cells) + 1)]
-    pictures = [
-        output.data.pop("image/png")
-        for output in outputs
-        if "image/png" in output.get("data", {})
-    ]
-    assert pictures
-    assert sum(len(base64.b64decode(picture)) for picture in pictures) <= MOST_BYTES
-    assert not re.search(r"/(home|root|tmp|Users|work)/|ipykernel|\x1b", str(outputs))
+    shown = [output for cell in cells for output in cell.outputs]
+    pictures = [each.data.pop("image/png") for each in shown if has_picture(each)]
+    assert 0 < sum(len(base64.b64decode(each)) for each in pictures) <= MOST_BYTES
+    assert not re.search(r"/(home|root|tmp|Users|work)/|ipykernel|\x1b", str(shown))
+
+
+@each_notebook
+def test_a_notebook_fails_in_one_cell_on_purpose(path: Path) -> None:
     failed = [
-        cell
-        for cell in cells
+        cell.metadata.get("tags")
+        for cell in code_cells(path)
         if any(output.output_type == "error" for output in cell.outputs)
     ]
-    assert [cell.metadata.get("tags") for cell in failed] == [["raises-exception"]], (
-        "on purpose"
-    )
+    assert failed == [["raises-exception"]]
+
+
+def code_cells(path: Path) -> list[NotebookNode]:
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def has_picture(output: NotebookNode) -> bool:
+    return "image/png" in output.get("data", {})
 
 
 @pytest.mark.parametrize(
@@ -69,26 +76,25 @@ def test_a_notebook_is_stored_without_its_machine(path: Path) -> None:
 )
 def test_texts_are_compared_to_a_few_digits(one: str, other: str, same: bool) -> None:
     assert same_text(one, other) is same_text(other, one) is same
-    assert same_text(
-        "in 3.2 s, largest 1e-15", "in 0.45 s, largest 2.4e-14", numbers=False
-    )
+
+
+def test_numbers_that_depend_on_the_machine_are_not_compared() -> None:
+    one, other = "in 3.2 s, largest 1e-15", "in 0.45 s, largest 2.4e-14"
+    assert same_text(one, other, numbers=False)
 
 
 # The pages: README.md, docs/ and others.
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [
-    ROOT / name
-    for name in (
-        "README.md",
-        "README.zh-CN.md",
-        "CHANGELOG.md",
-        "CONTRIBUTING.md",
-        "data/README.md",
-    )
+NAMES = [
+    "README.md",
+    "README.zh-CN.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "data/README.md",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
 ]
-PAGES += sorted((ROOT / "docs").rglob("*.md"))
-NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
+TRANSLATIONS = [name for name in NAMES if ".zh" in name]
 BLOCK = re.compile(
     r"^```(\w*)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL
 )
@@ -98,87 +104,86 @@ ELSEWHERE = {
     "docs/export.md": "tests/export/test_onnx.py executes it",
     "docs/parity.md": "tests/parity/test_testing.py executes it",
     "docs/sweeps.md": "it needs SLURM",
-    **dict.fromkeys(
-        (name for name in NAMES if ".zh" in name), "it equals that of the English page"
-    ),
+    **dict.fromkeys(TRANSLATIONS, "it equals that of the English page"),
 }
 SHORT = {"epochs": 1, "batch_size": 5000, "report_every": 60000}
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
+each_page = pytest.mark.parametrize("name", NAMES)
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@each_page
+def test_links_lead_somewhere(name: str):
+    prose = re.sub(r"`[^`\n]*`", "", BLOCK.sub("", text_of(name)))
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if link.startswith(("http://", "https://")):
+            continue
+        page, _, anchor = link.partition("#")
+        target = (ROOT / name).parent / page if page else ROOT / name
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)", target.read_text("utf-8"), re.MULTILINE)
+            assert anchor in map(slug, headings), link
 
 
 def slug(heading: str) -> str:
-    """The anchor of a heading, on GitHub and on the site."""
-    return (
-        re.sub(r"[^\w\s-]", "", re.sub(r"\]\(.*?\)", "", heading))
-        .strip()
-        .lower()
-        .replace(" ", "-")
-    )
+    """Return the anchor of a heading, on GitHub and on the site."""
+    words = re.sub(r"[^\w\s-]", "", re.sub(r"\]\(.*?\)", "", heading))
+    return words.strip().lower().replace(" ", "-")
 
 
 @each_page
-def test_links_lead_somewhere(page: Path):
-    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
-    for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", text)):
-        if link.startswith(("http://", "https://")):
-            continue
-        name, _, anchor = link.partition("#")
-        target = (page.parent / name) if name else page
-        assert target.exists(), link
-        assert not anchor or anchor in map(
-            slug, re.findall(r"^#+ (.*)", target.read_text("utf-8"), re.MULTILINE)
-        ), link
-
-
-@each_page
-def test_commands_are_understood(page: Path):
-    """Every line of a block that calls `mlp-xp`, or a script, has options and values
-    that the command line takes.
-    """
-    for language, block, _ in BLOCK.findall(page.read_text(encoding="utf-8")):
+def test_commands_are_understood(name: str):
+    """The command line takes every call of `mlp-xp` or a script in a block."""
+    for language, block, _ in BLOCK.findall(text_of(name)):
         if language not in ("", "sh", "console"):
             continue
         for line in block.replace("\\\n", " ").splitlines():
             found = re.match(r"(?:\$ )?(?:mlp-xp|python scripts/(\w+)\.py) (.*)", line)
             if not found or found[1] in ("bench", "libraries"):
                 continue
-            words = shlex.shlex(found[2], posix=True, punctuation_chars=True)
+            script, rest = found.groups()
+            words = shlex.shlex(rest, posix=True, punctuation_chars=True)
             words.whitespace_split = True
             command = [*takewhile(lambda word: not set(word) <= set("<>|&;"), words)]
-            parse([found[1], *command] if found[1] else command)
+            parse([script, *command] if script else command)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if ".zh" in name])
+def parse(words: list[str]) -> None:
+    """Read a command line, without the common options."""
+    common = ("--debug", "--no-compile-cache")
+    make_app(words[:1]).parse_args([word for word in words if word not in common])
+
+
+@pytest.mark.parametrize("name", TRANSLATIONS)
 def test_a_translation_has_the_same_code_and_figures(name: str) -> None:
-    """Part by part: code except for its comments; of prose the numbers, names, formulas
-    and links, in any order.
+    """Part by part: the code but its comments, and the facts of the prose.
+
+    Facts are numbers, names, formulas and links, in any order.
     """
-    texts = [
-        (ROOT / path).read_text("utf-8")
-        for path in (re.sub(r"\.zh(-CN)?", "", name), name)
-    ]
-    english, chinese = ([*map(facts, parts(text))] for text in texts)
-    assert len(chinese) == len(english)
-    assert [
-        (i, *pair)
-        for i, pair in enumerate(zip(english, chinese, strict=True))
-        if pair[0] != pair[1]
-    ] == []
+    english = [*map(facts, parts(text_of(re.sub(r"\.zh(-CN)?", "", name))))]
+    translated = [*map(facts, parts(text_of(name)))]
+    assert len(translated) == len(english)
+    pairs = enumerate(zip(english, translated, strict=True))
+    assert [(i, *pair) for i, pair in pairs if pair[0] != pair[1]] == []
 
 
 def parts(text: str) -> list[str]:
-    """Blocks of code, paragraphs, cells of tables."""
-    code = re.compile(r"^(```.*?^```)$", re.MULTILINE | re.DOTALL)
-    pieces = enumerate(code.split(text))
-    return [
-        part
-        for i, piece in pieces
-        for part in ([piece] if i % 2 else re.split(r"\n\n| \| |\n[|-]", piece))
-    ]
+    """Return blocks of code, paragraphs and cells of tables."""
+    found = []
+    for piece in re.split(r"^(```.*?^```)$", text, flags=re.MULTILINE | re.DOTALL):
+        if piece.startswith("```"):
+            found.append(piece)
+        else:
+            found += re.split(r"\n\n| \| |\n[|-]", piece)
+    return found
 
 
 def facts(part: str) -> list[str]:
+    """Return the facts for a translation to repeat."""
     if part.startswith("```"):
         return re.sub(
             r"(?<=\s)# .*", lambda found: " ".join(re.findall(NUMBER, found[0])), part
@@ -189,45 +194,27 @@ def facts(part: str) -> list[str]:
     )
 
 
-def parse(words: list[str]) -> None:
-    app = make_app(words[:1])
-    app.parse_args(
-        [word for word in words if word not in ("--debug", "--no-compile-cache")]
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [
-        name
-        for name in NAMES
-        if name not in ELSEWHERE and "```python" in (ROOT / name).read_text("utf-8")
-    ],
+    [name for name in NAMES if name not in ELSEWHERE and "```python" in text_of(name)],
 )
 def test_code_runs_and_prints_what_it_shows(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    """In the current folder, in which there is a short run as `make train` writes it."""
+    """In a folder with a short run, as `make train` writes it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: None)
-    text = (ROOT / name).read_text(encoding="utf-8")
+    text = text_of(name)
     if "load_run(latest)" in text:
         config = TrainConfig(**SHORT, hidden=(8,), warm_up_steps=0)
-        assert [
-            *train(
-                config,
-                load_dataset(),
-                open_backend(),
-                run_dir="runs/mnist-notebook-numpy-20261126-034049",
-            )
-        ]
+        run_dir = "runs/mnist-notebook-numpy-20261126-034049"
+        assert [*train(config, load_dataset(), open_backend(), run_dir=run_dir)]
+    quick = "(epochs=1, batch_size=10, learning_rate=0.1)"
     for language, block, shown in BLOCK.findall(text):
         if language == "python":
             code = block.replace("TrainConfig()", f"TrainConfig(**{SHORT})")
-            code = code.replace(
-                "(epochs=1)", "(epochs=1, batch_size=10, learning_rate=0.1)"
-            )
+            code = code.replace("(epochs=1)", quick)
             exec(compile(code, name, "exec"), {"__name__": "__main__"})
             printed = capsys.readouterr().out
             assert not shown or same_text(printed, shown)

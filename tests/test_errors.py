@@ -1,6 +1,4 @@
-"""The base class of all errors that a user can cause: what it holds, and how front ends
-word it.
-"""
+"""The base class of all errors a user can cause, and its wording by front ends."""
 
 import copy
 import pickle
@@ -24,15 +22,20 @@ QUANTITIES = MlpXpError(
     line=3,
     column="x",
 )
+PLACE = "'a.csv', line 3, column 'x': many whole numbers"
 
 
-def test_python_names_the_argument_and_the_command_line_the_option():
-    place = "'a.csv', line 3, column 'x'"
-    text = f'{place}: many whole numbers, but no task; give task="regression" or test_fraction=0'
-    assert str(QUANTITIES) == f"data_dir: {text}"
-    assert QUANTITIES.worded(as_option) == (
-        f"--data-dir: {place}: many whole numbers, but no --task; give --task regression or --test-fraction 0"
-    )
+def test_python_names_the_argument():
+    remedy = 'but no task; give task="regression" or test_fraction=0'
+    assert str(QUANTITIES) == f"data_dir: {PLACE}, {remedy}"
+
+
+def test_the_command_line_names_the_option():
+    remedy = "but no --task; give --task regression or --test-fraction 0"
+    assert QUANTITIES.worded(as_option) == f"--data-dir: {PLACE}, {remedy}"
+
+
+def test_a_text_alone_is_the_same_for_both():
     error = MlpXpError("'x': is damaged")
     assert str(error) == error.worded(as_option) == "'x': is damaged"
 
@@ -48,11 +51,8 @@ def test_what_is_known_later_is_added():
     "copied", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))]
 )
 def test_a_copy_says_the_same_and_has_the_same_exit_code(copied):
-    """As an error that a process hands to another is one."""
+    """Processes hand copies of errors to one another."""
     assert str(copied(QUANTITIES)) == str(QUANTITIES)
     again = copied(FileError("cannot be made", setting="run_dir"))
-    assert (type(again), str(again), again.exit_code) == (
-        FileError,
-        "run_dir: cannot be made",
-        1,
-    )
+    assert type(again) is FileError
+    assert (str(again), again.exit_code) == ("run_dir: cannot be made", 1)

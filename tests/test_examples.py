@@ -3,7 +3,6 @@
 import doctest
 import inspect
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +33,32 @@ NEEDED = {
     "mlp_xp.plot_run": ("matplotlib",),
     "mlp_xp.sweep": ("joblib",),
 }
-"""The libraries without which an example cannot run."""
+"""The libraries an example needs."""
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
-def examples_of(name: str, found: Any) -> list[doctest.DocTest]:
-    """Return the examples of a function, or of a class and its methods."""
-    tests = doctest.DocTestFinder().find(found, name, module=inspect.getmodule(found))
-    return [test for test in tests if test.examples]
+CASES = [
+    pytest.param(name, found, id=name, marks=[pytest.mark.needs(*NEEDED.get(name, ()))])
+    for name, found in [*PUBLIC, *OTHERS]
+    if name not in PLAIN
+]
+
+
+@pytest.mark.parametrize(("name", "found"), CASES)
+def test_the_examples_are_right(name, found, names):
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    tests = finder.find(found, name, module=inspect.getmodule(found))
+    assert any(test.examples for test in tests), f"{name} has no example"
+    for test in tests:
+        test.globs = dict(names)
+        said: list[str] = []
+        doctest.DocTestRunner(optionflags=FLAGS).run(test, out=said.append)
+        assert not said, "".join(said)
 
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    """MNIST, which the examples call `dataset`."""
+    """MNIST, called `dataset` in the examples."""
     return load_dataset()
 
 
@@ -63,7 +75,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset) -> Path
 def names(
     prepared: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, Any]:
-    """The names that examples use, in a copy of the folder as current folder."""
+    """The names in the examples, with a copy of the folder as current folder."""
     shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     assert dataset.test is not None
@@ -76,24 +88,3 @@ def names(
         "dataset": dataset,
         "images": dataset.test.inputs,
     }
-
-
-def cases() -> Iterator[Any]:
-    """Yield a case for each name, with a mark for the libraries that it needs."""
-    for name, found in [*PUBLIC, *OTHERS]:
-        libraries = NEEDED.get(name)
-        marks = pytest.mark.needs(*libraries) if libraries else ()
-        yield pytest.param(name, found, id=name, marks=marks)
-
-
-@pytest.mark.parametrize(("name", "found"), [*cases()])
-def test_the_examples_are_right(name, found, names):
-    if name in PLAIN:
-        return
-    tests = examples_of(name, found)
-    assert tests, f"{name} has no example"
-    for test in tests:
-        test.globs = dict(names)
-        said: list[str] = []
-        doctest.DocTestRunner(optionflags=FLAGS).run(test, out=said.append)
-        assert not said, "".join(said)

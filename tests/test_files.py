@@ -1,9 +1,9 @@
 """Whole files only: the old one or the new one, whatever happens in between."""
 
 import errno
-import itertools
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,19 +19,14 @@ def path(tmp_path) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.iterdir())
+    return sorted(each.name for each in folder.iterdir())
 
 
 def test_writes_a_new_file_and_replaces_an_old_one(path):
-    write_whole(path, b"new")
-    write_whole(path.with_name("other"), b"")
-    assert path.read_bytes() == b"new"
-    assert path.with_name("other").read_bytes() == b""
+    for each in (path, path.with_name("other")):
+        write_whole(each, b"new")
+        assert each.read_bytes() == b"new"
     assert names(path.parent) == ["model.bin", "other"]
-
-
-def fail(*_: object, **__: object) -> None:
-    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize(
@@ -40,10 +35,13 @@ def fail(*_: object, **__: object) -> None:
 def test_a_full_disk_at_any_step_leaves_the_old_file_and_no_other(
     step, path, monkeypatch
 ):
-    monkeypatch.setattr(step, fail)
-    with pytest.raises(FileError) as caught:
-        write_whole(path, b"new")
-    monkeypatch.undo()
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step, fail)
+        with pytest.raises(FileError) as caught:
+            write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert names(path.parent) == ["model.bin"]
     message = str(caught.value)
@@ -55,78 +53,93 @@ def test_a_full_disk_at_any_step_leaves_the_old_file_and_no_other(
 def test_the_bytes_are_on_the_disk_before_the_name_and_the_name_before_it_returns(
     path, monkeypatch
 ):
-    """In this order, or a loss of power could leave an empty file under the old name."""
+    """Or a loss of power could leave an empty file under the old name."""
     calls = []
-    fsync, replace = os.fsync, Path.replace
 
-    def watched_fsync(descriptor):
+    def watched_fsync(descriptor, fsync=os.fsync):
         calls.append(("fsync", os.fstat(descriptor).st_ino, path.read_bytes()))
         fsync(descriptor)
 
-    def watched_replace(self, target):
+    def watched_replace(self, target, replace=Path.replace):
         calls.append(("replace", self.stat().st_ino, self.read_bytes()))
         return replace(self, target)
 
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(Path, "replace", watched_replace)
     write_whole(path, b"new")
-    here, folder = path.stat().st_ino, path.parent.stat().st_ino
-    expected = [
-        ("fsync", here, b"old"),
-        ("replace", here, b"new"),
-        ("fsync", folder, b"new"),
-    ]
-    # Windows opens no folder
-    assert calls == expected[: 3 if os.name == "posix" else 2]
+    file, folder = path.stat().st_ino, path.parent.stat().st_ino
+    expected = [("fsync", file, b"old"), ("replace", file, b"new")]
+    if os.name == "posix":  # Windows opens no folder
+        expected.append(("fsync", folder, b"new"))
+    assert calls == expected
 
 
-def test_a_file_that_another_program_has_open_is_replaced_when_that_is_over(
-    path, monkeypatch
+@pytest.fixture
+def refuse(monkeypatch) -> Callable[[int], None]:
+    """Let another program have a file open for so many attempts to replace it.
+
+    A viewer, a virus scanner or `evaluate` may do so on Windows.
+    """
+
+    def refuse(times: int) -> None:
+        refusals = [PermissionError(13, "Access is denied")] * times
+
+        def busy(self, target, replace=Path.replace):
+            if refusals:
+                raise refusals.pop()
+            return replace(self, target)
+
+        monkeypatch.setattr(Path, "replace", busy)
+
+    return refuse
+
+
+def test_on_windows_an_open_file_is_replaced_when_it_is_closed(
+    path, refuse, monkeypatch
 ):
-    """As a viewer, a virus scanner or `evaluate` may, on Windows."""
-    monkeypatch.setattr(files, "WINDOWS", False)
-    refusals, replace = (
-        iter([PermissionError(13, "Access is denied")] * 3),
-        Path.replace,
-    )
-
-    def busy(self, target):
-        for error in refusals:
-            raise error
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", busy)
-    with pytest.raises(FileError, match="Access is denied"):
-        write_whole(path, b"new")
     monkeypatch.setattr(files, "WINDOWS", True)
+    refuse(3)
     write_whole(path, b"new")
     assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(("windows", "times"), [(False, 1), (True, 10**6)])
+def test_a_file_that_cannot_be_replaced_is_an_error(
+    windows, times, path, refuse, monkeypatch
+):
+    """At once on POSIX, and after a while on Windows."""
+    monkeypatch.setattr(files, "WINDOWS", windows)
     monkeypatch.setattr(files, "PATIENCE", 0.1)
-    refusals = itertools.repeat(PermissionError(13, "Access is denied"))
+    refuse(times)
     with pytest.raises(FileError, match="Access is denied"):
-        write_whole(path, b"newer")
-    assert path.read_bytes() == b"new"
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
 
 
-def test_missing_parents_are_created_and_a_missing_drive_is_an_error(tmp_path):
-    make_folder(tmp_path / "a" / "b" / "c")
-    make_folder(tmp_path / "a" / "b" / "c")
-    assert (tmp_path / "a" / "b" / "c").is_dir()
+def test_missing_parents_are_created(tmp_path):
+    folder = tmp_path / "a" / "b" / "c"
+    for _ in range(2):
+        make_folder(folder)
+        assert folder.is_dir()
     with pytest.raises(FileExistsError):
         make_folder(tmp_path / "a", exist_ok=False)
-    if os.name == "nt":
-        with pytest.raises(OSError, match="'q:"):
-            make_folder(Path("q:/a/b"))
+
+
+@pytest.mark.skipif(os.name != "nt", reason="drives are Windows'")
+def test_a_missing_drive_is_an_error():
+    with pytest.raises(OSError, match="'q:"):
+        make_folder(Path("q:/a/b"))
 
 
 def test_only_the_systems_errors_are_turned(tmp_path):
     with pytest.raises(ZeroDivisionError), file_errors(tmp_path, "read"):
         _ = 1 / 0
+    error = OSError("just so")
     with (
         pytest.raises(FileError, match="cannot read: just so"),
         file_errors(tmp_path, "read"),
     ):
-        raise OSError("just so")
+        raise error
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EBADF, errno.ENOTSUP])
@@ -160,15 +173,21 @@ def test_a_file_that_is_read_only_is_replaced_and_removed(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("number", "said", "code"),
+    ("error", "number", "said", "code"),
     [
-        (5, "close the program that has it open, or fix its permissions", 1),
-        (files.INVALID_NAME, 'choose a name without < > : " ', 2),
+        (PermissionError(13, "Denied"), 5, "close the program that has it open, or", 1),
+        (
+            OSError(22, "Invalid"),
+            files.INVALID_NAME,
+            'choose a name without < > : "',
+            2,
+        ),
     ],
 )
-def test_an_error_of_windows_says_what_to_do(number, said, code, tmp_path, monkeypatch):
+def test_an_error_of_windows_says_what_to_do(
+    error, number, said, code, tmp_path, monkeypatch
+):
     monkeypatch.setattr(files, "WINDOWS", True)
-    error = PermissionError(13, "Denied") if number == 5 else OSError(22, "Invalid")
     error.winerror = number
     with pytest.raises(FileError, match=said) as caught, file_errors(tmp_path, "x"):
         raise error
@@ -176,8 +195,10 @@ def test_an_error_of_windows_says_what_to_do(number, said, code, tmp_path, monke
 
 
 def test_of_the_files_in_a_folder_the_one_is_named_that_cannot_be_changed(tmp_path):
+    error = OSError(13, "Denied", str(tmp_path / "a.png"))
+    said = r"cannot remove the run in: a\.png: Denied"
     with (
-        pytest.raises(FileError, match=r"cannot remove the run in: a\.png: Denied"),
+        pytest.raises(FileError, match=said),
         file_errors(tmp_path, "remove the run in"),
     ):
-        raise OSError(13, "Denied", str(tmp_path / "a.png"))
+        raise error

@@ -1,6 +1,4 @@
-"""What the package declares: dependencies, version, authors, licences; and what `import
-mlp_xp` brings in.
-"""
+"""The declarations of the package, and the modules it imports."""
 
 import ast
 import re
@@ -11,96 +9,123 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from helpers import SCRIPTS
+from helpers import SCRIPTS, imported
 
 import mlp_xp
 
 ROOT, PACKAGE = SCRIPTS.parent, Path(mlp_xp.__file__).parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 
 def test_every_import_is_a_declared_dependency():
-    """By the name in pyproject.toml, mostly that of the module. A hook is used by those
-    who have its library.
+    """By the name in pyproject.toml, mostly the name of the module.
+
+    Users of a hook have its library.
     """
     names = {"PIL": "pillow", "cupy": "cupy-cuda12x", "sklearn": "scikit-learn"}
-    extras = PROJECT["project"]["optional-dependencies"].values()
+    groups = [
+        PROJECT["dependencies"],
+        *PROJECT["optional-dependencies"].values(),
+    ]
     declared = {
         re.split(r"[^\w.-]", requirement)[0].replace("_", "-")
-        for requirement in (
-            *PROJECT["project"]["dependencies"],
-            *(each for extra in extras for each in extra),
-        )
+        for group in groups
+        for requirement in group
     }
-    imported = set()
+    modules = set()
     for path in {*PACKAGE.rglob("*.py")} - {*PACKAGE.glob("backends/hooks/*.py")}:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                imported.add(str(node.module))
-    modules = (
-        {name.partition(".")[0] for name in imported}
-        - sys.stdlib_module_names
-        - {"mlp_xp"}
-    )
+        modules |= imported(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    modules -= {"mlp_xp", *sys.stdlib_module_names}
     assert {"numpy", "requests", "PIL"} <= modules
-    assert {
-        names.get(module, module).replace("_", "-") for module in modules
-    } <= declared
+    needed = {names.get(module, module).replace("_", "-") for module in modules}
+    assert needed <= declared
 
 
 @pytest.mark.repository
 def test_the_files_about_the_package_agree():
-    """CITATION.cff knows no AND between licences: that of the code, and those of what
-    it contains.
+    """CITATION.cff knows no AND between licences.
+
+    It lists the licence of the code and the licences of its parts.
     """
-    project, text = (
-        PROJECT["project"],
-        (ROOT / "CITATION.cff").read_text(encoding="utf-8"),
-    )
-    assert project["version"] == mlp_xp.__version__
-    assert re.findall(r"^ *license: (.*)", text, re.MULTILINE) == project[
-        "license"
-    ].split(" AND ")
-    for line in (
-        f"version: {mlp_xp.__version__}",
-        f"repository-code: {project['urls']['Repository']}",
-    ):
-        assert f"\n{line}\n" in text
-    for author in project["authors"]:
-        assert f"  - name: {author['name']}\n" in text
-        assert author["name"] in (ROOT / "LICENSE").read_text(encoding="utf-8")
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    licence = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert PROJECT["version"] == mlp_xp.__version__
+    licences = re.findall(r"^ *license: (.*)", citation, re.MULTILINE)
+    assert licences == PROJECT["license"].split(" AND ")
+    assert f"\nversion: {mlp_xp.__version__}\n" in citation
+    assert f"\nrepository-code: {PROJECT['urls']['Repository']}\n" in citation
+    for author in PROJECT["authors"]:
+        assert f"  - name: {author['name']}\n" in citation
+        assert author["name"] in licence
 
 
 # `import mlp_xp` is quick, and usable where next to nothing is installed.
 
 
-HEAVY = (
-    *(
-        "jax",
-        "jaxlib",
-        "torch",
-        "cupy",
-        "array_api_strict",
-        "array_api_compat.torch",
-        "array_api_compat.cupy",
-    ),
-    *(
-        "matplotlib",
-        "PIL",
-        "pooch",
-        "rich",
-        "cyclopts",
-        "docstring_parser",
-        "safetensors",
-    ),
-    *("joblib", "optuna", "distributed", "sklearn"),
+HEAVY = {
+    "jax",
+    "jaxlib",
+    "torch",
+    "cupy",
+    "array_api_strict",
+    "array_api_compat.torch",
+    "array_api_compat.cupy",
+    "matplotlib",
+    "PIL",
+    "pooch",
+    "rich",
+    "cyclopts",
+    "docstring_parser",
+    "safetensors",
+    "joblib",
+    "optuna",
+    "distributed",
+    "sklearn",
+}
+
+
+@pytest.mark.parametrize(
+    ("statement", "needed", "excluded"),
+    [
+        (
+            "from mlp_xp import *\nopen_backend('numpy')",
+            {"mlp_xp.core.training", "numpy", "array_api_compat.numpy"},
+            HEAVY,
+        ),
+        # the version, the help and whatever goes wrong with an import come at once
+        (
+            "import mlp_xp, mlp_xp.commands",
+            {"mlp_xp"},
+            {"numpy", "array_api_compat", *HEAVY},
+        ),
+        ("import mlp_xp.commands.train", {"mlp_xp"}, {"numpy"}),
+    ],
 )
+def test_importing_brings_in_nothing_heavy(statement, needed, excluded):
+    modules = modules_after(statement)
+    assert needed <= modules
+    assert not {
+        module
+        for module in modules
+        for name in excluded
+        if f"{module}.".startswith(f"{name}.")
+    }
+
+
+def test_what_is_promised_is_there():
+    for name in mlp_xp.__all__:
+        assert name in dir(mlp_xp)
+        assert getattr(mlp_xp, name) is not None
+    assert mlp_xp.__version__ == version("mlp_xp")
+
+
+def test_a_mistyped_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'mlp_xp' has no attribute 'tarin'"):
+        mlp_xp.tarin  # noqa: B018
 
 
 def modules_after(statement: str) -> set[str]:
-    """The modules that a fresh process has imported after a statement."""
+    """Return the modules imported by a fresh process after a statement."""
     code = f"import sys\n{statement}\nprint(*sys.modules)"
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
@@ -110,33 +135,3 @@ def modules_after(statement: str) -> set[str]:
     )
     assert run.stderr == ""
     return set(run.stdout.split())
-
-
-def test_importing_brings_in_nothing_heavy():
-    """The version, the help and whatever goes wrong with an import come at once: these
-    need no library.
-    """
-    modules = modules_after("from mlp_xp import *\nopen_backend('numpy')")
-    assert {"mlp_xp.core.training", "numpy", "array_api_compat.numpy"} <= modules
-    assert not {
-        each
-        for each in modules
-        for name in HEAVY
-        if each == name or each.startswith(f"{name}.")
-    }
-    modules = modules_after("import mlp_xp, mlp_xp.commands")
-    assert not {module.partition(".")[0] for module in modules} & {
-        "numpy",
-        "array_api_compat",
-        *HEAVY,
-    }
-    assert "numpy" not in modules_after("import mlp_xp.commands.train")
-
-
-def test_what_is_promised_is_there():
-    for name in mlp_xp.__all__:
-        assert name in dir(mlp_xp)
-        assert getattr(mlp_xp, name) is not None
-    with pytest.raises(AttributeError, match="'mlp_xp' has no attribute 'tarin'"):
-        mlp_xp.tarin  # noqa: B018
-    assert mlp_xp.__version__ == version("mlp_xp")

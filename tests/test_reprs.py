@@ -1,6 +1,4 @@
-"""In a notebook the last value of a cell is shown: a line or two, whatever is in it, on
-every backend.
-"""
+"""The value of a notebook's cell is shown in a line or two, on every backend."""
 
 import numpy as np
 from data_sets import on_device, synthetic, varied
@@ -18,32 +16,34 @@ CONFIG = TrainConfig(
 NETWORK = "(Layer(144 x 64 float64), Layer(64 x 10 float64))"
 
 
-def test_what_a_cell_shows(tmp_path, backend: Backend, monkeypatch) -> None:
-    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
-    dataset = on_device(varied(synthetic(300, 100, 12), name="mine"), backend)
-    assert (
-        repr(dataset)
-        == "Dataset('mine', 300 training and 100 test images of 12 x 12, 10 classes)"
-    )
+def test_a_data_set_shows_its_name_and_sizes() -> None:
+    dataset = varied(synthetic(300, 100, 12), name="mine")
+    images = "images of 12 x 12, 10 classes)"
+    assert repr(dataset) == f"Dataset('mine', 300 training and 100 test {images}"
     alone = varied(dataset, test=None)
-    assert (
-        repr(alone)
-        == "Dataset('mine', 300 training and 0 test images of 12 x 12, 10 classes)"
-    )
-    *_, report = train(CONFIG, dataset, backend, run_dir=str(tmp_path / "run"))
+    assert repr(alone) == f"Dataset('mine', 300 training and 0 test {images}"
+
+
+def test_a_layer_shows_its_shape_and_dtype() -> None:
+    layer = Layer(np.zeros((2, 3), np.float32), np.zeros(3, np.float32))
+    assert repr(layer) == "Layer(2 x 3 float32)"
+
+
+def test_what_training_returns_shows_its_network(
+    tmp_path, backend: Backend, monkeypatch
+) -> None:
+    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
+    dataset, run = on_device(synthetic(300, 100, 12), backend), str(tmp_path / "run")
+    *_, report = train(CONFIG, dataset, backend, run_dir=run)
     *_, event = trajectory(Job(CONFIG, dataset, backend))
-    for value, start in (
-        (report, "Report(epoch=0, sample=280, loss="),
-        (event.position.state, "State("),
-        (load_run(str(tmp_path / "run")), "Model("),
+    model = repr(load_run(run))
+    for text, start in (
+        (repr(report), "Report(epoch=0, sample=280, loss="),
+        (repr(event.position.state), "State("),
+        (model, "Model("),
     ):
-        text = repr(value)
         assert text.startswith(start)
         assert NETWORK in text
         assert "array(" not in text
         assert len(text) < 1000
-    assert text.endswith("images of 12 x 12, 10 classes)")
-    assert (
-        repr(Layer(np.zeros((2, 3), np.float32), np.zeros(3, np.float32)))
-        == "Layer(2 x 3 float32)"
-    )
+    assert model.endswith("images of 12 x 12, 10 classes)")

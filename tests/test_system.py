@@ -1,5 +1,6 @@
-"""What differs between Windows and POSIX systems; tests/tools/wine.py runs the rest on
-Windows' own Python.
+"""The differences between Windows and POSIX systems.
+
+tests/tools/wine.py runs the other tests on Windows' own Python.
 """
 
 import errno
@@ -24,26 +25,29 @@ def test_a_command_line_is_quoted_for_the_shell_of_the_system(monkeypatch):
     assert shlex.split(command_line(words)) == words
     monkeypatch.setattr(system, "WINDOWS", True)
     assert command_line(words) == '"C:\\my runs\\a" "it\'s" "" b'
-    for word in ("C:\\R&D\\run", "a;b", "(1)", "64,32", "a|b", "1>2", "^", "#1"):
-        assert command_line([word]) == f'"{word}"', "shells give these a meaning"
     assert command_line(["C:\\a b\\", '\\"']) == '"C:\\a b\\\\" "\\\\\\""'
 
 
-def test_a_windows_shell_starts_this_python_by_a_word_without_quotes(
-    monkeypatch, tmp_path
-):
-    """PowerShell takes a quoted path for a text."""
-    folder = tmp_path / "with a space"
-    folder.mkdir()
-    (folder / "python").write_text("")
-    monkeypatch.setattr(system, "WINDOWS", False)
-    monkeypatch.setattr(system.sys, "executable", str(folder / "python"))
-    monkeypatch.setattr(system.shutil, "which", lambda name: folder / name)
-    assert python() == shlex.quote(str(folder / "python"))
+@pytest.mark.parametrize(
+    "word", ["C:\\R&D\\run", "a;b", "(1)", "64,32", "a|b", "1>2", "^", "#1"]
+)
+def test_a_word_that_shells_of_windows_give_a_meaning_is_quoted(word, monkeypatch):
     monkeypatch.setattr(system, "WINDOWS", True)
-    assert python() == "python"
+    assert command_line([word]) == f'"{word}"'
+
+
+@pytest.mark.parametrize("windows", [True, False])
+def test_a_shell_starts_this_python_by_a_word(windows, monkeypatch, tmp_path):
+    """PowerShell takes a quoted path for a text."""
+    path = tmp_path / "with a space" / "python"
+    path.parent.mkdir()
+    path.write_text("")
+    monkeypatch.setattr(system, "WINDOWS", windows)
+    monkeypatch.setattr(system.sys, "executable", str(path))
+    monkeypatch.setattr(system.shutil, "which", path.with_name)
+    assert python() == ("python" if windows else shlex.quote(str(path)))
     monkeypatch.setattr(system.shutil, "which", lambda name: None)
-    assert python() == f'"{folder / "python"}"'
+    assert python() == (f'"{path}"' if windows else shlex.quote(str(path)))
 
 
 def test_a_process_exists_until_it_has_ended():
@@ -55,17 +59,15 @@ def test_a_process_exists_until_it_has_ended():
     )
 
 
-def test_a_pipe_that_its_reader_closed_is_invalid_on_windows(monkeypatch):
-    invalid = OSError(errno.EINVAL, "Invalid argument")
-    monkeypatch.setattr(system, "WINDOWS", False)
+@pytest.mark.parametrize("windows", [True, False])
+def test_a_pipe_that_its_reader_closed_is_invalid_on_windows(windows, monkeypatch):
+    monkeypatch.setattr(system, "WINDOWS", windows)
     assert is_closed_pipe(BrokenPipeError())
-    assert not is_closed_pipe(invalid)
-    monkeypatch.setattr(system, "WINDOWS", True)
-    assert is_closed_pipe(BrokenPipeError())
-    assert is_closed_pipe(invalid)
-    assert not is_closed_pipe(OSError(errno.EINVAL, "Invalid argument", "a?"))
+    assert is_closed_pipe(OSError(errno.EINVAL, "Invalid argument")) is windows
+    of_a_file = OSError(errno.EINVAL, "Invalid argument", "a?")
     of_windows = OSError(errno.EINVAL, "Incorrect function")
     of_windows.winerror = 1
+    assert not is_closed_pipe(of_a_file)
     assert not is_closed_pipe(of_windows)
 
 
@@ -76,7 +78,7 @@ def test_a_pipe_that_its_reader_closed_is_invalid_on_windows(monkeypatch):
 def test_on_windows_a_file_gets_utf_8_unless_the_user_has_chosen(
     windows, chosen, encoding, monkeypatch, tmp_path
 ):
-    """A Chinese Windows has cp936, in which no table can be read again."""
+    """A Chinese Windows has cp936, and no table can be read again in it."""
     monkeypatch.setattr(process, "WINDOWS", windows)
     monkeypatch.delenv("PYTHONIOENCODING", raising=False)
     if chosen:

@@ -1,7 +1,6 @@
-"""The torture tools run, find no fault in the program, and find each fault that is
-planted in it.
+"""The torture tools run, find no fault in the program, and find each planted fault.
 
-`make torture` runs them for longer; docs/reliability.md says what they do.
+`make torture` runs them for longer. docs/reliability.md describes them.
 """
 
 import os
@@ -28,7 +27,7 @@ pytestmark = [
         ("kills", "--rounds 2", ""),
         ("calls", "--rounds 5", ""),
         ("calls", "--only overwrite:kill:9", ""),
-        # also proves that the shim's log gives what a run has left
+        # also proves that the shim's log gives the files of the run
         ("power", "--rounds 20", ""),
         ("pairs", "--only resume:overwrite:12", ""),
         ("kills", "--plant skip-steps --rounds 3", "fault: kills "),

@@ -1,17 +1,15 @@
-"""The folder for compiled functions: where it is, that it stays small and whole, and
-that it never stops a run.
-"""
+"""The folder for compiled functions is private and whole, and never stops a run."""
 
 import os
 import subprocess
 import sys
-import warnings
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
-import jax
 import pytest
 from data_sets import TINY, on_device
+from helpers import arrays_of
 
 from mlp_xp.backends import jax_backend
 from mlp_xp.backends.jax_backend import compile_cache
@@ -20,11 +18,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job
 from mlp_xp.core.training import trajectory
 
-
-@pytest.fixture
-def cache(monkeypatch, tmp_path) -> Path:
-    monkeypatch.setenv("MLP_XP_CACHE", str(tmp_path / "new" / "cache"))
-    return tmp_path / "new" / "cache"
+HERE = Path(__file__).parent
 
 
 def test_the_folder_is_made_for_this_user_alone(cache):
@@ -34,109 +28,120 @@ def test_the_folder_is_made_for_this_user_alone(cache):
         assert (cache / "some").stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize(
-    "what",
-    [
-        "a file",
-        *(
-            pytest.param(each, marks=pytest.mark.posix)
-            for each in ("others may write", "another's", "no home")
-        ),
-    ],
-)
-def test_a_folder_that_cannot_be_used_is_none(what, cache, monkeypatch):
-    if what == "a file":
-        cache.parent.mkdir()
-        cache.write_text("")
-    elif what == "others may write":
-        (cache / "some").mkdir(parents=True)
-        (cache / "some").chmod(0o770)
-    elif what == "another's":
-        monkeypatch.setattr(os, "getuid", lambda: 12345)
-    elif what == "no home":
-        monkeypatch.setenv("MLP_XP_CACHE", "~nobody-of-this-name/cache")
+def test_a_file_is_no_folder(cache):
+    cache.parent.mkdir()
+    cache.write_text("")
+    assert compile_cache("some") is None
+
+
+@pytest.mark.posix
+def test_a_folder_of_a_user_without_a_home_is_none(monkeypatch):
+    monkeypatch.setenv("MLP_XP_CACHE", "~nobody-of-this-name/cache")
+    assert compile_cache("some") is None
+
+
+@pytest.mark.posix
+def test_a_folder_of_another_user_is_not_used(cache, monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    assert compile_cache("some") is None
+
+
+@pytest.mark.posix
+def test_a_folder_that_others_may_write_is_not_used(cache):
+    (cache / "some").mkdir(parents=True)
+    (cache / "some").chmod(0o770)
     assert compile_cache("some") is None
 
 
 @pytest.mark.posix
 @pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.parametrize(
-    ("what", "usable"),
+    ("mode", "foreign", "usable"),
     [
-        ("mine", True),
-        ("others may write", False),
-        ("as /tmp", True),
-        ("another's", False),
-        ("another's link", False),
+        (0o755, "", True),
+        (0o777, "", False),
+        (0o1777, "", True),  # as /tmp
+        (0o755, "the folder", False),
+        (0o755, "the path", False),
     ],
 )
 def test_nobody_else_can_put_another_folder_in_its_place(
-    what, usable, linked, cache, monkeypatch
+    mode, foreign, usable, linked, cache, monkeypatch
 ):
-    """Whether the path leads there itself, or by a link."""
-    above = cache.parent / "real" if linked else cache
-    above.mkdir(parents=True, mode=0o700)
+    """Whether the path leads to the folder itself, or by a link."""
+    folder = cache.parent / "real" if linked else cache
+    folder.mkdir(parents=True, mode=0o700)
+    folder.chmod(mode)
     if linked:
         cache.symlink_to("real")
-    above.chmod({"others may write": 0o777, "as /tmp": 0o1777}.get(what, 0o755))
-    foreign = {"another's": above, "another's link": cache}.get(what)
+    others = {"the folder": folder, "the path": cache}.get(foreign)
 
-    def lstat(path: Path) -> os.stat_result:
+    def lstat(path: Path) -> SimpleNamespace:
         status = os.lstat(path)
-        return (
-            os.stat_result((*status[:4], 12345, *status[5:]))
-            if path == foreign
-            else status
-        )
+        owner = 12345 if path == others else status.st_uid
+        return SimpleNamespace(st_mode=status.st_mode, st_uid=owner)
 
     monkeypatch.setattr(Path, "lstat", lstat)
     assert (compile_cache("some") is not None) is usable
 
 
-FOLDER = f"jax-{jax_backend._threads().number}"
-
-
-@pytest.mark.parametrize(
-    "chosen",
-    [{"jax_compilation_cache_dir": "mine"}, {"jax_enable_compilation_cache": False}],
-    ids=["folder", "off"],
-)
-def test_what_the_user_has_chosen_stays(chosen, cache):
-    config, before = jax.config, {}
-    chosen = {
-        "jax_enable_compilation_cache": True,
-        "jax_compilation_cache_dir": None,
-    } | chosen
-    for name, value in chosen.items():
-        before[name] = getattr(config, name)
-        config.update(name, value)
-    try:
-        with warnings.catch_warnings():
-            jax_backend._set_compile_cache(jax)
-        assert {name: getattr(config, name) for name in chosen} == chosen
-    finally:
-        for name, value in before.items():
-            config.update(name, value)
+@pytest.mark.parametrize(("folder", "enabled"), [("mine", True), (None, False)])
+def test_the_users_choice_of_a_cache_stays(folder, enabled, cache):
+    config = SimpleNamespace(
+        jax_compilation_cache_dir=folder, jax_enable_compilation_cache=enabled
+    )
+    # A change would fail, because there is no `update`.
+    jax_backend._set_compile_cache(SimpleNamespace(config=config))
     assert not cache.exists()
 
 
 # Whole runs.
 
 
+@pytest.mark.slow
+@pytest.mark.needs("jax")
+def test_runs_share_compiled_code_and_have_the_bits_of_runs_without(cache):
+    """Whether the folder, which runs with as many threads share, is empty or damaged."""
+    expected = train()
+    assert run_program() == (expected, 0)
+    folder = cache / f"jax-{jax_backend._threads().number}"
+    entries = sorted(folder.glob("*-cache"))
+    first, second, third, *_ = entries
+    # One is incomplete, one has a wrong byte, one cannot be read. The byte is one of
+    # the checksum: some others may change and leave the same data, where a distance of
+    # zlib's then names an equal copy.
+    first.write_bytes(first.read_bytes()[:-9])
+    data = bytearray(second.read_bytes())
+    data[-1] ^= 1
+    second.write_bytes(data)
+    third.unlink()
+    third.mkdir()
+    assert run_program() == (expected, len(entries) - 3)
+
+
 def train() -> str:
-    """Train for an epoch on JAX, and return a checksum of all losses, weights and the
+    """Train for an epoch on JAX. Return a checksum of all losses and weights, and the
     accuracy.
     """
     backend = open_backend("jax")
     config = TrainConfig(epochs=1, hidden=(), report_every=200, defer_updates=False)
-    numbers = sha256()
-    for event in trajectory(Job(config, on_device(TINY, backend), backend)):
-        numbers.update(event.losses.tobytes())
-    assert event.report is not None
-    for layer in event.report.model.network:
-        for array in layer:
-            numbers.update(backend.to_numpy(array).tobytes())
-    return f"{numbers.hexdigest()} {event.report.test}"
+    events = [*trajectory(Job(config, on_device(TINY, backend), backend))]
+    report = events[-1].report
+    arrays = [event.losses for event in events]
+    arrays += arrays_of(report.model.network, backend.to_numpy)
+    numbers = b"".join(array.tobytes() for array in arrays)
+    return f"{sha256(numbers).hexdigest()} {report.test}"
+
+
+def run_program() -> tuple[str, int]:
+    """Train in another process. Return the checksum, and the hits in the cache."""
+    env = {k: v for k, v in os.environ.items() if k != "JAX_ENABLE_COMPILATION_CACHE"}
+    folders = HERE, HERE.parent, HERE.parent / "tools"
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, *folders]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert (run.returncode, run.stderr) == (0, "")
+    said, _, hits = run.stdout.strip().rpartition(" ")
+    return said, int(hits)
 
 
 PROGRAM = """
@@ -150,42 +155,9 @@ print(train(), len(hits))
 """
 
 
-@pytest.mark.slow
-def test_runs_share_what_is_compiled_and_have_the_bits_of_those_without(cache):
-    """Whether the folder, which those with as many threads share, is empty or damaged."""
-    expected = train()
-    env = {k: v for k, v in os.environ.items() if k != "JAX_ENABLE_COMPILATION_CACHE"}
-
-    def run_program() -> tuple[str, int]:
-        here = Path(__file__).parent
-        command = [
-            sys.executable,
-            "-W",
-            "error",
-            "-c",
-            PROGRAM,
-            here,
-            here.parent,
-            here.parent / "tools",
-        ]
-        run = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=env
-        )
-        assert (run.returncode, run.stderr) == (0, "")
-        said, _, hits = run.stdout.strip().rpartition(" ")
-        return said, int(hits)
-
-    assert run_program() == (expected, 0)
-    folder = cache / FOLDER
-    entries = sorted(folder.glob("*-cache"))
-    first, second, third = entries[:3]
-    # One is incomplete, one has a wrong byte, one cannot be read. The byte is one of
-    # the checksum: some others may change and leave the same data, where a distance of
-    # zlib's then names an equal copy.
-    first.write_bytes(first.read_bytes()[:-9])
-    data = bytearray(second.read_bytes())
-    data[-1] ^= 1
-    second.write_bytes(data)
-    third.unlink()
-    third.mkdir()
-    assert run_program() == (expected, len(entries) - 3)
+@pytest.fixture
+def cache(monkeypatch, tmp_path) -> Path:
+    """The folder of all caches, which does not exist yet."""
+    folder = tmp_path / "new" / "cache"
+    monkeypatch.setenv("MLP_XP_CACHE", str(folder))
+    return folder

@@ -1,21 +1,155 @@
-"""Reading the command line: what was typed, what is refused in one line, and the help."""
+"""Reading the command line, and the help.
+
+For refused command lines see test_messages.py.
+"""
 
 import io
 import re
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import pytest
-from helpers import assert_one_line, call_main
+from helpers import call_main
 
 from mlp_xp import commands
 from mlp_xp.commands.options import call as call_app
 from mlp_xp.commands.options import make_app, with_settings
 from mlp_xp.declared import setting
-from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.settings import SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        ("", {}),
+        (
+            "--learning-rate 1e-3 --no-nested --units 3",
+            {"learning_rate": 1e-3, "nested": False, "units": (3,)},
+        ),
+        ("--units 2,3 4", {"units": (2, 3, 4)}),
+        # The last of a repeated option counts.
+        ("--learning-rate 0.5 --lr=0.25", {"learning_rate": 0.25}),
+        ("--nested --no-nested", {"nested": False}),
+        ("--units 1 2 --units 7", {"units": (7,)}),
+        ("--units 1 --units", {"units": ()}),
+    ],
+)
+def test_a_command_gets_the_settings_that_were_typed_and_no_others(words, given):
+    assert typed(f"go a {words}").given == given
+
+
+def test_of_a_commands_own_options_the_last_counts_too():
+    options = typed("go a --count 4 --names x --count=5 --names y z").options
+    assert (options["count"], options["names"]) == (5, ("y", "z"))
+
+
+@pytest.mark.parametrize(
+    "words", ["--loud a b,c d", "a --loud b,c d", "a b,c --loud d"]
+)
+def test_options_may_stand_anywhere_between_the_places(words):
+    place, files, options, _ = typed(f"go {words}")
+    assert (place, files) == (Path("a"), (Path("b,c"), Path("d")))
+    assert options["loud"] is True
+
+
+def test_what_comes_after_two_dashes_is_no_option():
+    assert typed("go -- --loud").place == Path("--loud")
+
+
+def test_a_comma_is_a_part_of_a_path_or_a_name():
+    place, files, options, _ = typed("go a,b c,d --names hidden=5,4")
+    assert (place, files) == (Path("a,b"), (Path("c,d"),))
+    assert options["names"] == ("hidden=5,4",)
+
+
+def test_settings_of_a_sweep_take_values_and_ranges():
+    words = "--units 3 5,4 --learning-rate 0.1 1..2 --nested true false --label a,b"
+    assert typed(f"many {words} --kind fast slow") == {
+        "units": ((3,), (5, 4)),
+        "learning_rate": (0.1, "1..2"),
+        "nested": (True, False),
+        "label": ("a,b",),
+        "kind": ("fast", "slow"),
+    }
+
+
+def test_help_has_the_docstrings_types_names_and_defaults(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    out = io.StringIO()
+    with redirect_stdout(out):
+        typed("go --help")
+    said = " ".join(out.getvalue().replace("│", " ").split())
+    for part in (
+        "go [OPTIONS] PLACE",
+        "Do something.",
+        "PLACE Where. [required]",
+        "--count INT How often. [default: 3]",
+        "--learning-rate --lr",
+        "How fast. In two paragraphs. FLOAT [default: 0.5]",
+        "How many. [default: 1 2]",
+        "--nested --no-nested",
+    ):
+        assert part in said, said
+    assert "None" not in said
+    assert "--no-loud" not in said
+    assert max(map(len, out.getvalue().splitlines())) <= 60
+
+
+# The commands of the package.
+
+
+@pytest.mark.parametrize("words", [[], ["-h"], ["--help"]])
+def test_the_help_lists_the_commands(words):
+    wanted = {*commands.COMMANDS, "--debug", "--no-compile-cache", "--version"}
+    assert wanted <= {*shown(*words).split()}
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_each_command_has_its_own_help_and_the_version(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    said = shown(name, "--help")
+    if name in ("train", "sweep"):
+        settings = {f"--{each.replace('_', '-')}" for each in SETTINGS}
+        assert settings <= {*said.split()}
+    assert max(map(len, said.splitlines())) <= 80
+    assert shown(name, "--version") == "mlp-xp 0.1.0\n"
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_each_option_of_a_command_has_an_explanation(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    rows = [line for line in shown(name, "--help").splitlines() if "│ --" in line]
+    texts = [re.split(r"\s{2,}", row.strip("│ "))[1:] for row in rows]
+    assert rows or name == "completion"
+    assert all(texts), [row for row, text in zip(rows, texts, strict=True) if not text]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_commands_and_options(shell):
+    said = shown("completion", shell)
+    assert all(word in said for word in ("mlp-xp", "evaluate", "learning-rate"))
+
+
+def shown(*words: str) -> str:
+    """Run `mlp-xp WORDS` in this process, and return the output."""
+    outcome = call_main(
+        lambda: commands.call([*words]), "/somewhere/bin/mlp-xp", *words
+    )
+    assert (outcome.code, outcome.err) == (0, "")
+    return outcome.out
+
+
+# Two commands with settings of their own, `go` and `many`.
+
+
+def typed(line: str) -> Any:
+    """Call one of them, and return its arguments."""
+    app = make_app()
+    app.command(go)
+    app.command(many)
+    return call_app(app, line.split())
 
 
 @dataclass(frozen=True)
@@ -43,6 +177,15 @@ class Settings:
     inner: Inner = field(default_factory=Inner)
 
 
+class Typed(NamedTuple):
+    """The arguments of `go`."""
+
+    place: Path
+    files: tuple[Path, ...]
+    options: dict[str, Any]
+    given: dict[str, Any]
+
+
 @with_settings(Settings)
 def go(
     place: Path,
@@ -50,241 +193,21 @@ def go(
     *files: Path,
     count: int = 3,
     names: tuple[str, ...] = (),
-    shell: Literal["bash", "zsh"] = "zsh",
     output: Path | None = None,
     loud: bool = False,
     **given: Any,
-) -> tuple[Any, ...]:
+) -> Typed:
     """Do something.
 
     Args:
         place: Where.
         count: How often.
     """
-    return (
-        place,
-        files,
-        {"count": count, "names": names, "loud": loud, "output": output},
-        given,
-    )
+    options = {"count": count, "names": names, "loud": loud, "output": output}
+    return Typed(place, files, options, given)
 
 
 @with_settings(Settings, several=True)
-def sweep(**given: Any) -> dict[str, Any]:
+def many(**given: Any) -> dict[str, Any]:
     """Do much."""
     return given
-
-
-def typed(*words: str) -> Any:
-    app = make_app()
-    app.command(go)
-    app.command(sweep, name="many")
-    return call_app(app, words)
-
-
-def test_a_command_gets_the_settings_that_were_typed_and_no_others():
-    assert typed("go", "a")[3] == {}
-    assert typed("go", "a", "--learning-rate", "1e-3", "--no-nested", "--units", "3")[
-        3
-    ] == {
-        "learning_rate": 1e-3,
-        "nested": False,
-        "units": (3,),
-    }
-    assert typed("go", "a", "--learning-rate", "0.5", "--lr=0.25")[3] == {
-        "learning_rate": 0.25
-    }
-
-
-def test_options_may_stand_anywhere_between_the_places():
-    for words in (
-        ["--loud", "a", "b,c", "d"],
-        ["a", "--loud", "b,c", "d"],
-        ["a", "b,c", "--loud", "d"],
-    ):
-        place, files, options, _ = typed("go", *words)
-        assert (place, files, options["loud"]) == (
-            Path("a"),
-            (Path("b,c"), Path("d")),
-            True,
-        )
-    assert typed("go", "--", "--loud")[0] == Path("--loud")
-
-
-def test_the_last_of_a_repeated_option_counts_and_replaces_a_list():
-    words = [
-        "--count",
-        "4",
-        "--units",
-        "1",
-        "2",
-        "--names",
-        "x",
-        "--count=5",
-        "--units",
-        "7",
-        "--names",
-        "y",
-        "z",
-    ]
-    _, _, options, given = typed("go", "a", *words)
-    assert (options["count"], options["names"], given) == (
-        5,
-        ("y", "z"),
-        {"units": (7,)},
-    )
-    assert typed("go", "a", "--units", "1", "--units")[3] == {"units": ()}
-    assert typed("go", "a", "--nested", "--no-nested")[3] == {"nested": False}
-
-
-def test_a_comma_separates_numbers_but_not_parts_of_a_path_or_a_name():
-    _, files, options, given = typed(
-        "go", "a,b", "c,d", "--units", "2,3", "4", "--names", "hidden=5,4"
-    )
-    assert (files, given["units"], options["names"]) == (
-        (Path("c,d"),),
-        (2, 3, 4),
-        ("hidden=5,4",),
-    )
-
-
-def test_settings_of_a_sweep_take_values_and_ranges():
-    words = [
-        "--units",
-        "3",
-        "5,4",
-        "--learning-rate",
-        "0.1",
-        "1..2",
-        "--nested",
-        "true",
-        "false",
-        "--label",
-        "a,b",
-    ]
-    words += ["--kind", "fast", "slow"]
-    assert typed("many", *words) == {
-        "units": ((3,), (5, 4)),
-        "learning_rate": (0.1, "1..2"),
-        "nested": (True, False),
-        "label": ("a,b",),
-        "kind": ("fast", "slow"),
-    }
-
-
-@pytest.mark.parametrize(
-    ("words", "parts"),
-    [
-        (["a", "--cuont", "4"], ["--cuont", "Did you mean --count?"]),
-        # no abbreviations: they may change meaning
-        (["a", "--cou", "4"], ["--cou", "Did you mean --count?"]),
-        (["a", "--count"], ["--count requires an argument"]),
-        (["a", "--count", "many"], ["--count: ", '"many"']),
-        (["a", "--count", "2.5"], ["--count: ", '"2.5"']),
-        (["a", "--count", "9" * 5000], ["--count: ", '"999']),
-        (["a", "--lr", "fast"], ["--lr: ", '"fast"']),
-        (
-            ["a", "--shell", "zhs"],
-            ["--shell", '"zhs"', 'Did you mean "zsh"?', '"bash", "zsh"'],
-        ),
-        (["a", "--output="], ["--output=: is empty"]),
-        (["a", "--output", ""], ["--output: is empty"]),
-        (["a", "--label", "x", "--label", "y"], ["--label specified multiple times"]),
-        ([], ["PLACE requires an argument"]),
-    ],
-)
-def test_a_wrong_command_line_is_refused_in_one_line(words, parts):
-    with pytest.raises(MlpXpError) as caught:
-        typed("go", *words)
-    message = str(caught.value)
-    assert message.isprintable()
-    assert not set(message) & set("│╭╮╰╯─")
-    for part in parts:
-        assert part in message
-    with pytest.raises(
-        MlpXpError,
-        match=r'Invalid value "yes" for --nested\. Choose from: "true", "false"',
-    ):
-        typed("many", "--nested", "yes")
-
-
-def test_help_has_the_docstrings_types_names_and_defaults(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "60")
-    out = io.StringIO()
-    with redirect_stdout(out):
-        typed("go", "--help")
-    said = " ".join(out.getvalue().replace("│", " ").split())
-    for part in (
-        *(
-            "go [OPTIONS] PLACE",
-            "Do something.",
-            "PLACE Where. [required]",
-            "--count INT How often. [default: 3]",
-        ),
-        *(
-            "--learning-rate --lr",
-            "How fast. In two paragraphs. FLOAT [default: 0.5]",
-            "How many. [default: 1 2]",
-        ),
-        "--nested --no-nested",
-    ):
-        assert part in said, said
-    assert "None" not in said
-    assert "--no-loud" not in said
-    assert max(map(len, out.getvalue().splitlines())) <= 60
-
-
-# The commands.
-
-
-def top(*words: str):
-    """`mlp-xp` in this process."""
-    return call_main(lambda: commands.call([*words]), "/somewhere/bin/mlp-xp", *words)
-
-
-def test_the_help_lists_the_commands_and_each_has_its_own(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    for words in ([], ["-h"], ["--help"]):
-        shown = top(*words)
-        assert (shown.code, shown.err) == (0, "")
-        assert {*commands.COMMANDS, "--debug", "--no-compile-cache", "--version"} <= {
-            *shown.out.split()
-        }
-    for name in commands.COMMANDS:
-        shown = top(name, "--help")
-        assert (shown.code, shown.err) == (0, "")
-        settings = {
-            f"--{each.replace('_', '-')}"
-            for each in SETTINGS
-            if name in ("train", "sweep")
-        }
-        assert settings <= {*shown.out.split()}
-        assert max(map(len, shown.out.splitlines())) <= 80
-        assert top(name, "--version").out == "mlp-xp 0.1.0\n"
-
-
-@pytest.mark.parametrize("name", commands.COMMANDS)
-def test_each_option_of_a_command_has_an_explanation(name, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    rows = [line for line in top(name, "--help").out.splitlines() if "│ --" in line]
-    texts = [re.split(r"\s{2,}", row.strip("│ "))[1:] for row in rows]
-    assert rows or name == "completion"
-    assert all(texts), [row for row, text in zip(rows, texts, strict=True) if not text]
-
-
-def test_an_unknown_command_is_refused():
-    assert_one_line(
-        top("tarin", "--epochs", "3"),
-        2,
-        'error: Unknown command "tarin". Did you mean "train"?',
-    )
-    assert_one_line(top("--epochs", "3"), 2, 'error: Unknown command "--epochs".')
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_knows_commands_and_options(shell):
-    shown = top("completion", shell)
-    assert (shown.code, shown.err) == (0, "")
-    for word in ("mlp-xp", "evaluate", "learning-rate"):
-        assert word in shown.out
-    assert_one_line(top("completion", "tcsh"), 2, "tcsh", '"bash", "zsh", "fish"')

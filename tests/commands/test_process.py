@@ -1,6 +1,4 @@
-"""How a command ends: an exit code for each way, one line for each error, and outputs
-that are closed.
-"""
+"""The ends of a command: exit codes, lines for errors, and closed outputs."""
 
 import contextlib
 import os
@@ -12,7 +10,8 @@ import warnings
 from pathlib import Path
 
 import pytest
-from helpers import SCRIPTS, assert_one_line, call, call_main, finish, popen, start
+from helpers import SCRIPTS, Outcome, assert_one_line, call, call_main, finish, start
+from processes import popen
 
 import mlp_xp
 from mlp_xp import commands
@@ -21,97 +20,73 @@ from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, not_installed
 from mlp_xp.files import FileError
 
 ROOT = SCRIPTS.parent
-PIPES = {
-    "stdin": subprocess.PIPE,
-    "stdout": subprocess.PIPE,
-    "stderr": subprocess.PIPE,
-    "text": True,
-}
 QUOTED = '"a b"' if sys.platform == "win32" else "'a b'"  # for a shell
-needs_full = pytest.mark.skipif(
-    not Path("/dev/full").exists(), reason="there is no /dev/full"
-)
-
-
-def raising(error):
-    def main():
-        raise error
-
-    return main
-
-
-def program(body: str, **options) -> subprocess.Popen:
-    """A process that runs a main function."""
-    code = f"import sys\nfrom mlp_xp.commands.process import run_command\ndef main():\n    {body}\nrun_command(main)"
-    env = {
-        name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"
-    }
-    return popen([sys.executable, "-c", code], env=env, **{**PIPES, **options})
 
 
 @pytest.mark.repository
 def test_the_documents_list_every_code():
     text = (ROOT / "docs" / "environment.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| ([\d, ]+) \| (\w.*) \|$", text, flags=re.MULTILINE)
-    assert {0, 1, 2, 3, 129, 130, 143, 141} <= {
-        int(code) for row, _ in rows for code in row.split(", ")
-    }
+    rows = re.findall(r"^\| ([\d, ]+) \| \w.* \|$", text, flags=re.MULTILINE)
+    codes = {int(code) for row in rows for code in row.split(", ")}
+    assert {0, 1, 2, 3, 129, 130, 143, 141} <= codes
 
 
 @pytest.mark.parametrize(
-    ("main", "code", "line"),
+    ("error", "code", "line"),
     [
-        (lambda: None, 0, ""),
-        (lambda: 1, 1, ""),
-        (raising(MlpXpError("no such thing")), 2, "error: no such thing"),
+        (MlpXpError("no such thing"), 2, "error: no such thing"),
         (
-            raising(MlpXpError("-1 is low", setting="learning_rate")),
+            MlpXpError("-1 is low", setting="learning_rate"),
             2,
             "error: --learning-rate: -1 is low",
         ),
         (
-            raising(MlpXpError("no", remedy=("give ", Argument("task", "a b")))),
+            MlpXpError("no", remedy=("give ", Argument("task", "a b"))),
             2,
             f"error: no; give --task {QUOTED}",
         ),
-        (raising(FileError("disk full")), 1, "error: disk full"),
-        (raising(KeyboardInterrupt), 130, "interrupted"),
+        (FileError("disk full"), 1, "error: disk full"),
+        (KeyboardInterrupt, 130, "interrupted"),
         (
-            raising(PermissionError(13, "Permission denied", "a/b")),
+            PermissionError(13, "Permission denied", "a/b"),
             1,
             "error: 'a/b': Permission denied; fix the",
         ),
         (
-            raising(ModuleNotFoundError("no", name="numpy.linalg")),
+            ModuleNotFoundError("no", name="numpy.linalg"),
             2,
             "error: numpy.linalg is not installed; ",
         ),
         (
-            raising(ModuleNotFoundError("no", name="PIL.Image")),
+            ModuleNotFoundError("no", name="PIL.Image"),
             2,
             f"error: PIL.Image {not_installed('pillow')}",
         ),
-        (raising(MemoryError()), 2, "error: out of memory: "),
-        (
-            lambda: warnings.warn("odd\n", MlpXpWarning, stacklevel=1),
-            0,
-            r"warning: odd\n",
-        ),
+        (MemoryError(), 2, "error: out of memory: "),
     ],
 )
-def test_every_end_has_its_code_and_at_most_one_line(main, code, line):
-    outcome = call_main(main, "mlp-xp")
-    assert (outcome.code, outcome.out) == (code, "")
+def test_every_error_has_its_code_and_one_line(error, code, line):
+    outcome = call_main(raising(error), "mlp-xp")
+    assert_one_line(outcome, code)
     assert outcome.err.startswith(line)
-    assert outcome.err.count("\n") == bool(line)
+    assert outcome.out == ""
+
+
+@pytest.mark.parametrize(("returned", "code"), [(None, 0), (1, 1)])
+def test_a_command_without_an_error_says_nothing(returned, code):
+    assert call_main(lambda: returned, "mlp-xp") == (code, "", "")
+
+
+def test_a_warning_is_one_line_and_no_error():
+    def main():
+        warnings.warn("odd\n", MlpXpWarning, stacklevel=1)
+
+    assert call_main(main, "mlp-xp") == (0, "", "warning: odd\\n\n")
 
 
 @pytest.mark.parametrize(
     "error",
-    [
-        ZeroDivisionError(),
-        ModuleNotFoundError("no", name="mlp_xp.nowhere"),
-    ],
+    [ZeroDivisionError(), ModuleNotFoundError("no", name="mlp_xp.nowhere")],
 )
 def test_a_bug_keeps_its_traceback(error):
     with pytest.raises(type(error)):
@@ -135,9 +110,9 @@ def test_debug_shows_the_traceback_with_all_causes():
 def test_no_compile_cache_reaches_jax_and_all_workers(monkeypatch):
     name = "JAX_ENABLE_COMPILATION_CACHE"
     monkeypatch.setenv(name, "")
-    call("evaluate", "nowhere")
+    call("evaluate nowhere")
     assert os.environ[name] == ""
-    call("evaluate", "nowhere", "--no-compile-cache")
+    call("evaluate nowhere --no-compile-cache")
     assert os.environ[name] == "false"
 
 
@@ -157,25 +132,23 @@ def test_a_signal_ends_a_command_as_it_ends_any_program(name):
 
 
 @pytest.mark.parametrize(
-    ("body", "code", "last"),
+    "body",
     [
-        ("while True: print('more')", 141, ""),
-        ("input(); print('more')", 141, ""),  # which only the end flushes
-        ("input(); print('x'); 1 / 0", 1, "ZeroDivisionError: division by zero\n"),
+        "while True: print('more')",
+        "input(); print('more')",  # flushed at the end only
     ],
 )
-def test_a_reader_who_leaves_ends_a_command_quietly_but_no_bug(body, code, last):
-    process = program(body)
-    process.stdout.close()
-    process.stdout = None
-    process.stdin.write("\n")
-    outcome = finish(process)
-    assert outcome.code == code
-    assert outcome.err.endswith(last)
-    assert last or not outcome.err
+def test_a_reader_who_leaves_ends_a_command_quietly(body):
+    assert left_by_its_reader(body) == (141, "", "")
 
 
-# Outputs that are closed or full.
+def test_a_reader_who_leaves_hides_no_bug():
+    outcome = left_by_its_reader("input(); print('x'); 1 / 0")
+    assert outcome.code == 1
+    assert outcome.err.endswith("ZeroDivisionError: division by zero\n")
+
+
+# Closed and full outputs.
 
 
 @pytest.mark.posix
@@ -184,15 +157,12 @@ def test_a_closed_output_is_no_fault():
     assert finish(start("train", "--epohcs", first="os.close(2)")) == (2, "", "")
 
 
-@needs_full
-def test_outputs_on_a_full_disk():
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_said_where_that_can_be_said():
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         outcome = finish(program("print('more')", stdout=full))
-        assert_one_line(
-            outcome,
-            1,
-            "error: the output: No space left on device; fix the file or folder",
-        )
+        said = "error: the output: No space left on device; fix the file or folder"
+        assert_one_line(outcome, 1, said)
         assert finish(start("train", "--epohcs", stderr=full)) == (1, "", "")
 
 
@@ -208,47 +178,87 @@ def test_what_an_encoding_lacks_is_printed_as_an_escape():
 
 def test_an_interrupt_while_a_command_imports_is_one_line(tmp_path):
     (tmp_path / "numpy.py").write_text("raise KeyboardInterrupt")
-    outcome = finish(start("train", env={"PYTHONPATH": str(tmp_path)}))
-    assert (outcome.code, outcome.out, outcome.err) == (130, "", "interrupted\n")
+    process = start("train", env={"PYTHONPATH": str(tmp_path)})
+    assert finish(process) == (130, "", "interrupted\n")
 
 
 @pytest.mark.repository
 @pytest.mark.parametrize(("path", "missing"), [("", "mlp_xp"), (str(ROOT), r"\w+")])
 def test_a_python_without_the_dependencies_says_what_to_type(path, missing, tmp_path):
-    """-S: without what is installed."""
-    command = [sys.executable, "-S", str(SCRIPTS / "train.py")]
-    outcome = finish(
-        popen(command, env={**os.environ, "PYTHONPATH": path}, cwd=tmp_path, **PIPES)
-    )
-    python = re.escape(sys.executable)
-    line = rf"error: ({missing}) is not installed.*: {python} -m pip install -e {re.escape(str(ROOT))}\n"
+    """-S: without the installed packages."""
+    process = python("-S", SCRIPTS / "train.py", env={"PYTHONPATH": path}, cwd=tmp_path)
+    outcome = finish(process)
+    install = re.escape(f"{sys.executable} -m pip install -e {ROOT}")
+    line = rf"error: ({missing}) is not installed.*: {install}\n"
     assert outcome.code == 2
     assert re.fullmatch(line, outcome.err), outcome.err
 
 
 def test_python_m_is_the_same_as_the_command(tmp_path):
-    process = popen(
-        [sys.executable, "-m", "mlp_xp", "--version"], cwd=tmp_path, **PIPES
-    )
+    process = python("-m", "mlp_xp", "--version", cwd=tmp_path)
     assert finish(process) == (0, f"mlp-xp {mlp_xp.__version__}\n", "")
 
 
 def test_a_command_that_is_named_works_in_any_folder(monkeypatch):
     monkeypatch.setattr(sys, "orig_argv", ["/my venv/python", "scripts/train.py"])
     monkeypatch.setattr(sys, "executable", "/my venv/python")
-    assert (
-        called("evaluate", Path("a b"))
-        == f"{QUOTED.replace('a b', '/my venv/python')} -m mlp_xp evaluate {QUOTED}"
-    )
+    start = QUOTED.replace("a b", "/my venv/python")
+    assert called("evaluate", Path("a b")) == f"{start} -m mlp_xp evaluate {QUOTED}"
 
 
 @pytest.mark.repository
 def test_the_scripts_run_the_commands(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
     for path in SCRIPTS.glob("*.py"):
         if path.stem in commands.COMMANDS:
             seen = []
             monkeypatch.setattr(commands, "main", seen.append)
             with contextlib.suppress(SystemExit):
-                monkeypatch.syspath_prepend(SCRIPTS)
                 exec(compile(path.read_text(), path, "exec"), {"__name__": "__main__"})
             assert seen == [path.stem]
+
+
+# Programs with an end of each kind.
+
+
+def raising(error):
+    """Return a main function that raises an error."""
+
+    def main():
+        raise error
+
+    return main
+
+
+def program(body: str, **options) -> subprocess.Popen:
+    """Start a process with a main function of this body."""
+    lines = (
+        "import sys",
+        "from mlp_xp.commands.process import run_command",
+        "def main():",
+        f"    {body}",
+        "run_command(main)",
+    )
+    return python("-c", "\n".join(lines), **options)
+
+
+def left_by_its_reader(body: str) -> Outcome:
+    """Close the output of such a process, give its input, and return its end."""
+    process = program(body)
+    process.stdout.close()
+    process.stdout = None
+    process.stdin.write("\n")
+    return finish(process)
+
+
+def python(*words: object, env: dict[str, str] | None = None, **options):
+    """Start Python with pipes. Its output is not flushed at once."""
+    own = {
+        name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"
+    }
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return popen(
+        [sys.executable, *map(str, words)],
+        env={**own, **(env or {})},
+        **{**pipes, "text": True, **options},
+    )

@@ -1,6 +1,4 @@
-"""Training from the command line: the run folder, where settings come from, what is
-refused, and what is shown.
-"""
+"""scripts/train.py: the run folder, the source of the settings, and the output."""
 
 import dataclasses
 import json
@@ -19,7 +17,11 @@ from helpers import (
     metrics,
     on_a_terminal,
     options,
+    output_of,
+    result,
+    small_config,
     small_settings,
+    timeless,
     without_times,
 )
 from safetensors.numpy import load_file
@@ -38,23 +40,13 @@ REASON = "a forward pass of 198 multiply-adds is too small for more"
 
 @pytest.fixture(scope="module")
 def finished(data_dir, tmp_path_factory) -> tuple[Path, str]:
-    """A run that came to its end, and what it printed. The number of threads is chosen
-    by the rule.
-    """
+    """A finished run, and its output. The number of threads is chosen by the rule."""
     folder = tmp_path_factory.mktemp("finished") / "a" / "run"
     with pytest.MonkeyPatch.context() as patch:
         for name in threads_chosen():
             patch.delenv(name)
-        outcome = call(
-            "train",
-            "--data-dir",
-            data_dir,
-            "--run-dir",
-            folder,
-            *options(small_settings()),
-        )
-    assert (outcome.code, outcome.err) == (0, "")
-    return folder, outcome.out
+        settings = small_settings(data_dir=data_dir, run_dir=folder)
+        return folder, output_of("train", **settings)
 
 
 # The run folder.
@@ -62,10 +54,8 @@ def finished(data_dir, tmp_path_factory) -> tuple[Path, str]:
 
 def test_config_json_holds_all_settings_versions_device_and_threads(finished, data_dir):
     record = json.loads((finished[0] / "config.json").read_text())
-    config = TrainConfig(**{**small_settings(), "hidden": (4,)})
-    assert record["settings"] == json.loads(
-        json.dumps(flatten(Settings(data_dir=str(data_dir), train=config)))
-    )
+    settings = flatten(Settings(data_dir=str(data_dir), train=small_config()))
+    assert record["settings"] == as_json(settings)
     assert (record["device"], record["train_samples"]) == ("cpu", 200)
     assert record["signature"]["input_shape"] == [6, 6]
     assert record["signature"]["outputs"] == [*"0123456789"]
@@ -75,372 +65,225 @@ def test_config_json_holds_all_settings_versions_device_and_threads(finished, da
 
 
 def test_the_files_hold_what_the_library_measures(finished):
-    """Whose numbers are those of the notebook: see test_notebook.py."""
+    """test_notebook.py compares these numbers with the notebook's."""
     folder, _ = finished
-    reports = [
-        *train(
-            TrainConfig(**{**small_settings(), "hidden": (4,)}), TINY, open_backend()
-        )
+    reports = [*train(small_config(), TINY, open_backend())]
+    records = [metrics_record(report) for report in reports]
+    assert timeless(folder) == [*map(without_times, records)]
+    assert [each.keys() for each in metrics(folder)] == [
+        each.keys() for each in records[:-1]
     ]
-    result = json.loads((folder / "result.json").read_text())
-    for record, report in zip(
-        [*metrics(folder), result], map(metrics_record, reports), strict=True
-    ):
-        assert (record.keys(), without_times(record)) == (
-            report.keys(),
-            without_times(report),
-        )
     tensors = load_file(folder / "model.safetensors")
     for number, layer in enumerate(reports[-1].model.network):
-        np.testing.assert_array_equal(
-            tensors[f"network.{number}.weights"], layer.weights
-        )
-        np.testing.assert_array_equal(tensors[f"network.{number}.bias"], layer.bias)
+        for name, array in layer._asdict().items():
+            np.testing.assert_array_equal(tensors[f"network.{number}.{name}"], array)
 
 
 def test_what_is_printed_is_what_was_measured(finished):
     """For the formats see test_terminal.py."""
     folder, out = finished
-    lines = out.splitlines()
-    assert {
-        "network  36-4-10, sigmoid, 198 parameters, float64",
-        f"threads  1: {REASON}",
-        f"run      {folder}",
-    } <= {*lines}
-    rows = [row.split() for row in lines[lines.index(header(TrainConfig())) + 1 :]][:13]
-    places = [[each["epoch"], each["sample"]] for each in metrics(folder)]
-    assert [[*map(int, row[:2])] for row in rows] == [*places, [2, 200]], (
-        "the last row is the end"
-    )
-    assert [float(row[3]) for row in rows[:-1]] == [
-        round(each["accuracy"], 4) for each in metrics(folder)
-    ]
-    result = json.loads((folder / "result.json").read_text())
-    assert f"{100 * result['accuracy']:.2f} % of 60 test images right" in lines[-2]
+    lines, records = out.splitlines(), metrics(folder)
+    network = "network  36-4-10, sigmoid, 198 parameters, float64"
+    assert {network, f"threads  1: {REASON}", f"run      {folder}"} <= {*lines}
+    begin = lines.index(header(TrainConfig())) + 1
+    rows = [row.split() for row in lines[begin : begin + len(records) + 1]]
+    places = [[str(each["epoch"]), str(each["sample"])] for each in records]
+    assert [row[:2] for row in rows] == [*places, ["2", "200"]], "the last is the end"
+    accuracies = [f"{each['accuracy']:.4f}" for each in records]
+    assert [row[3] for row in rows[:-1]] == accuracies
+    share = f"{100 * result(folder)['accuracy']:.2f} % of 60 test images right"
+    assert share in lines[-2]
 
 
 def test_the_kept_network_and_an_early_stop_are_told(data_dir, tmp_path):
+    run = tmp_path / "run"
     settings = small_settings(epochs=50, learning_rate=5.0, validation=40, patience=1)
-    outcome = call(
-        "train",
-        "--data-dir",
-        data_dir,
-        "--run-dir",
-        tmp_path / "run",
-        *options(settings),
-    )
-    said = r"kept the network of epoch (\d+): ([\d.]+) % of 40 held-out .*; stopped early, after epoch (\d+)\n"
-    kept, share, last = re.search(said, outcome.out).groups()
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert int(last) == int(kept) + 1 == metrics(tmp_path / "run")[-1]["epoch"] < 49
-    assert (int(kept), share) == (
-        result["kept_epoch"],
-        f"{100 * result['validation_accuracy']:.2f}",
-    )
-    predicted = load_run(tmp_path / "run").predict(TINY.train.inputs[160:]).astype(int)
-    assert result["validation_accuracy"] == np.mean(
-        predicted == TINY.train.labels[160:]
-    )
+    out = call("train", data_dir=data_dir, run_dir=run, **settings).out
+    kept = r"kept the network of epoch (\d+): ([\d.]+) % of 40 held-out"
+    stopped = r"stopped early, after epoch (\d+)\n"
+    kept, share, last = re.search(f"{kept} .*; {stopped}", out).groups()
+    record = result(run)
+    assert int(last) == int(kept) + 1 == metrics(run)[-1]["epoch"] < 49
+    assert int(kept) == record["kept_epoch"]
+    assert share == f"{100 * record['validation_accuracy']:.2f}"
+    predicted = load_run(run).predict(TINY.train.inputs[160:]).astype(int)
+    right = np.mean(predicted == TINY.train.labels[160:])
+    assert record["validation_accuracy"] == right
 
 
 @pytest.mark.parametrize("validation", [0.25, 0])
 def test_of_many_short_epochs_some_have_rows(validation, tmp_path):
-    table = write_samples(
-        tmp_path / "t.csv", np.arange(80.0).reshape(40, 2), ["a", "b"] * 20
-    )
-    words = [
-        "--data-dir",
-        table,
-        "--label",
-        "kind",
-        "--validation",
-        validation,
-        "--epochs",
-        31,
-        "--patience",
-        0,
-    ]
-    out = call("train", *words, "--run-dir", tmp_path / "run").out
+    run, features = tmp_path / "run", np.arange(80.0).reshape(40, 2)
+    table = write_samples(tmp_path / "t.csv", features, ["a", "b"] * 20)
+    command = "train --label kind --epochs 31 --patience 0"
+    out = call(command, data_dir=table, validation=validation, run_dir=run).out
     rows = re.findall(r"^ +(\d+) +\d+ ", out, re.MULTILINE)
     assert rows == [*map(str, [*range(10), 10, 20, 30])] + ["30"] * (not validation)
-    assert len(metrics(tmp_path / "run")) >= 31
+    assert len(metrics(run)) >= 31
 
 
 def test_a_run_that_overfits_says_so(tmp_path):
-    """Labels by lot: all that a network can learn of them is wrong for others. See also
-    test_terminal.py.
+    """The labels are random: everything a network learns of them is wrong for others.
+
+    See also test_terminal.py.
     """
     random = np.random.default_rng(0)
-    table = write_samples(
-        tmp_path / "t.csv", random.normal(size=(80, 5)), random.choice(["a", "b"], 80)
-    )
-    words = [
-        "--data-dir",
-        table,
-        "--label",
-        "kind",
-        "--validation",
-        0.25,
-        "--patience",
-        0,
-        "--weight-decay",
-        0,
-    ]
-    words += ["--epochs", 31, "--learning-rate", 0.03, "--hidden", 32]
-    outcome = call("train", *words, "--run-dir", tmp_path / "run")
-    said = r"\nkept the network of epoch (\d+): .*\nit overfits: after epoch \1 the .*\nfell from .*\n"
-    assert re.search(said, outcome.out)
-    assert sum("held-out" in line for line in outcome.out.splitlines()) == 4, (
-        "the data, the head, the network, advice"
-    )
+    labels, path = random.choice(["a", "b"], 80), tmp_path / "t.csv"
+    table = write_samples(path, random.normal(size=(80, 5)), labels)
+    command = "train --label kind --validation 0.25 --patience 0 --weight-decay 0"
+    learning = "--epochs 31 --learning-rate 0.03 --hidden 32"
+    out = call(f"{command} {learning}", data_dir=table, run_dir=tmp_path / "run").out
+    kept = r"\nkept the network of epoch (\d+): .*\n"
+    assert re.search(kept + r"it overfits: after epoch \1 the .*\nfell from .*\n", out)
+    places = sum("held-out" in line for line in out.splitlines())
+    assert places == 4, "the data, the head, the network, advice"
 
 
-def test_an_existing_run_is_refused_and_stays_if_the_new_one_cannot_begin(
-    finished, data_dir, tmp_path
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "run': already contains a run ... --overwrite"),
+        # late faults, in the data or the backend
+        ("--overwrite --data-dir none", "'none'"),
+        ("--overwrite --batch-size 201", "--batch-size"),
+        ("--overwrite --device cuda:7", "cuda:7"),
+    ],
+)
+def test_an_existing_run_stays_if_the_new_one_cannot_begin(
+    words, said, finished, data_dir, tmp_path
 ):
-    """--overwrite with a fault that shows late: in the data or the backend. See also
-    test_replacing.py.
-    """
+    """See also test_replacing.py."""
     folder = shutil.copytree(finished[0], tmp_path / "run")
-    for arguments, parts in (
-        (["--data-dir", data_dir], [f"'{folder}'", "--overwrite"]),
-        (["--data-dir", tmp_path / "none", "--overwrite"], []),
-        (["--data-dir", data_dir, "--batch-size", 201, "--overwrite"], []),
-        (["--data-dir", data_dir, "--device", "cuda:7", "--overwrite"], []),
-    ):
-        assert_one_line(call("train", *arguments, "--run-dir", folder), 2, *parts)
-        assert_same_run(folder, finished[0])
+    outcome = call("train", "--data-dir", data_dir, *words.split(), run_dir=folder)
+    assert_one_line(outcome, 2, *said.split(" ... "))
+    assert_same_run(folder, finished[0])
 
 
 @pytest.mark.needs("PIL")
 def test_a_run_finds_its_data_from_any_folder(data_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(data_dir.parent)
-    words = [
-        "--data-dir",
-        data_dir.name,
-        "--run-dir",
-        tmp_path / "run",
-        *options(small_settings(epochs=1)),
-    ]
-    assert call("train", *words).code == 0
+    settings = small_settings(epochs=1, run_dir=tmp_path / "run")
+    output_of("train", data_dir=data_dir.name, **settings)
     monkeypatch.chdir(tmp_path)
-    assert call("evaluate", "run")[::2] == (0, "")
+    output_of("evaluate run")
 
 
 # Where settings come from.
 
 
-def settings_of(folder: Path) -> dict:
-    return json.loads((folder / "config.json").read_text())["settings"]
-
-
 def test_options_override_the_recipe_and_config_json_has_the_result(data_dir, tmp_path):
-    arguments = [
-        "--recipe",
-        "small",
-        "--epochs",
-        1,
-        "--hidden",
-        5,
-        4,
-        "--seed",
-        3,
-        "--init",
-        "glorot",
-    ]
-    outcome = call(
-        "train", *arguments, "--data-dir", data_dir, "--run-dir", tmp_path / "run"
-    )
-    assert outcome.code == 0
+    command = "train --recipe small --epochs 1 --hidden 5 4 --seed 3 --init glorot"
+    output_of(command, data_dir=data_dir, run_dir=tmp_path / "run")
     small = RECIPES["small"]
     config = dataclasses.replace(
         small.train, epochs=1, hidden=(5, 4), seed=3, init="glorot"
     )
     expected = flatten(dataclasses.replace(small, data_dir=str(data_dir), train=config))
-    assert settings_of(tmp_path / "run") == json.loads(json.dumps(expected))
-    assert expected["optimizer"] == "momentum"
-    assert expected["dtype"] == "float32"
+    assert settings_of(tmp_path / "run") == as_json(expected)
+    assert (expected["optimizer"], expected["dtype"]) == ("momentum", "float32")
 
 
-def test_a_saved_configuration_is_a_start(finished, tmp_path):
-    """A run's own file gives the same run again; options come before it; a file may
-    hold a few fields only.
-    """
-    folder, _ = finished
-    again = ["--config", folder / "config.json", "--run-dir"]
-    assert call("train", *again, tmp_path / "again").code == 0
-    assert_same_run(tmp_path / "again", folder)
-    some = {"epochs": 1, "hidden": [3], "data_dir": settings_of(folder)["data_dir"]}
-    (tmp_path / "some.json").write_text(json.dumps(some))
-    assert (
-        call(
-            "train",
-            "--config",
-            tmp_path / "some.json",
-            "--run-dir",
-            tmp_path / "some",
-            "--seed",
-            5,
-        ).code
-        == 0
-    )
-    defaults = {**json.loads(json.dumps(flatten(Settings()))), "dataset": None}
-    assert settings_of(tmp_path / "some") == {**defaults, **some, "seed": 5}
-    other = call(
-        "train",
-        *again,
-        tmp_path / "other",
-        "--dataset",
-        "mnist",
-        "--batch-size",
-        60_001,
-    )
-    # instead of the file's data
-    assert_one_line(other, 2, "--batch-size: 60001", "60000 training samples")
+def test_a_runs_own_configuration_gives_the_same_run_again(finished, tmp_path):
+    config = finished[0] / "config.json"
+    output_of("train", config=config, run_dir=tmp_path / "again")
+    assert_same_run(tmp_path / "again", finished[0])
+
+
+def test_a_configuration_may_hold_a_few_settings_and_options_come_before_it(
+    data_dir, tmp_path
+):
+    config, run = tmp_path / "some.json", tmp_path / "some"
+    some = {"epochs": 1, "hidden": [3], "data_dir": str(data_dir)}
+    config.write_text(json.dumps(some))
+    output_of("train --seed 5", config=config, run_dir=run)
+    defaults = as_json(flatten(Settings()))
+    assert settings_of(run) == {**defaults, "dataset": None, **some, "seed": 5}
+
+
+def test_a_named_data_set_replaces_the_data_of_a_configuration(finished, tmp_path):
+    config, run = finished[0] / "config.json", tmp_path / "run"
+    command = "train --dataset mnist --batch-size 60001"
+    outcome = call(command, config=config, run_dir=run)
+    assert_one_line(outcome, 2, "--batch-size: 60001", "60000 training samples")
 
 
 @pytest.mark.needs("joblib")
 def test_a_batch_that_nobody_chose_is_not_larger_than_the_training_set(
     data_dir, tmp_path
 ):
-    words = [
-        "--data-dir",
-        data_dir,
-        "--epochs",
-        1,
-        "--recipe",
-        "standard",
-        "--hidden",
-        4,
-        "--validation",
-        0.4,
-    ]
-    assert call("train", *words, "--run-dir", tmp_path / "fits").code == 0
+    words = "--epochs 1 --recipe standard --hidden 4 --validation 0.4"
+    output_of(f"train {words}", data_dir=data_dir, run_dir=tmp_path / "fits")
     assert settings_of(tmp_path / "fits")["batch_size"] == 120
-    assert (
-        call("sweep", *words, "--seed", 0, "--sweep-dir", tmp_path / "sweep").code == 0
-    )
-    assert_same_run(tmp_path / "sweep" / "members" / "0000", tmp_path / "fits")
-    (tmp_path / "chosen.json").write_text('{"batch_size": 128, "validation": 80}')
-    for chosen in (
-        [*words, "--batch-size", 128],
-        ["--data-dir", data_dir, "--config", tmp_path / "chosen.json"],
-    ):
-        assert_one_line(
-            call("train", *chosen), 2, "--batch-size: 128", "120 training samples"
-        )
+    sweep = tmp_path / "sweep"
+    assert call(f"sweep {words} --seed 0", data_dir=data_dir, sweep_dir=sweep).code == 0
+    assert_same_run(sweep / "members" / "0000", tmp_path / "fits")
+
+
+def test_a_chosen_batch_that_is_larger_than_the_training_set_is_refused(
+    data_dir, tmp_path
+):
+    config = tmp_path / "chosen.json"
+    config.write_text('{"batch_size": 128, "validation": 80}')
+    for settings in ({"validation": 0.4, "batch_size": 128}, {"config": config}):
+        outcome = call("train", data_dir=data_dir, **settings)
+        assert_one_line(outcome, 2, "--batch-size: 128", "120 training samples")
 
 
 def test_a_module_is_imported_only_if_the_command_line_names_it(finished, tmp_path):
-    """A file, which may be anybody's, must not choose what code runs."""
+    """A file may be anybody's. It must not choose the code to run."""
     record = json.loads((finished[0] / "config.json").read_text())
     record["settings"]["backend"] = "array_api_compat:numpy"
-    (tmp_path / "config.json").write_text(json.dumps(record))
-    words = ["--config", tmp_path / "config.json", "--run-dir", tmp_path / "run"]
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(record))
     named = "--backend array_api_compat:numpy"
-    assert_one_line(
-        call("train", *words),
-        2,
-        "--backend: ",
-        "is imported only if you name it too",
-        named,
-    )
-    assert_one_line(
-        call("sweep", *words[:2], "--seed", "0..1"), 2, "--backend: ", named
-    )
-    assert_one_line(call("train", "--resume", tmp_path), 2, "--backend: ", named)
-    assert call("train", *words, *named.split()).code == 0
+    for outcome in (
+        call("train", config=config, run_dir=tmp_path / "run"),
+        call("sweep --seed 0..1", config=config),
+        call("train", resume=tmp_path),
+    ):
+        said = ("--backend: ", "is imported only if you name it too", named)
+        assert_one_line(outcome, 2, *said)
+    output_of(f"train {named}", config=config, run_dir=tmp_path / "run")
 
 
 def test_data_that_moved_are_asked_for(finished, data_dir, tmp_path):
     run, gone = shutil.copytree(finished[0], tmp_path / "run"), str(tmp_path / "gone")
     record = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(
-        json.dumps({**record, "settings": {**record["settings"], "data_dir": gone}})
-    )
-    for words in (["evaluate", run], ["train", "--epochs", 4, "--resume", run]):
+    record["settings"]["data_dir"] = gone
+    (run / "config.json").write_text(json.dumps(record))
+    for words in (["evaluate", run], ["train --epochs 4 --resume", run]):
         assert_one_line(call(*words), 2, "--data-dir: ", f"'{gone}'")
-        assert_one_line(
-            call(*words, "--data-dir", tmp_path / "x"),
-            2,
-            "--data-dir: ",
-            "no such folder",
-        )
+        outcome = call(*words, "--data-dir", tmp_path / "x")
+        assert_one_line(outcome, 2, "--data-dir: ", "no such folder")
         assert call(*words, "--data-dir", data_dir).code == 0
 
 
-# What is refused. The folder of data is not there: the value's error comes before
-# anyone looks for it.
+def settings_of(folder: Path) -> dict:
+    """The settings in config.json."""
+    return json.loads((folder / "config.json").read_text())["settings"]
 
 
-@pytest.mark.parametrize(
-    ("words", "parts"),
-    [
-        (
-            ["--patience", "2"],
-            ["--patience: 2 needs held-out samples; hold some out with --validation"],
-        ),
-        (["--threads", "two"], ["--threads: ", '"two"']),
-        (["--device", "cuda:0"], ["numpy: device 'cuda:0'"]),
-        (["--config", "none.json"], ["'none.json'", "No such file"]),
-        (
-            ["--config", "none.json", "--recipe", "small"],
-            ["--config and --recipe: give only one of these options"],
-        ),
-        (
-            ["--dataset", "kmnist"],
-            ["--dataset and --data-dir: give only one of these options"],
-        ),
-        (["--resume", "x"], ["--resume and --run-dir: give only one of these options"]),
-        (
-            ["--resume", "x", "--recipe", "small"],
-            ["--resume and --recipe: give only one of these options"],
-        ),
-    ],
-)
-def test_wrong_values_are_refused_before_any_data_is_loaded(words, parts, tmp_path):
-    outcome = call(
-        "train",
-        "--data-dir",
-        tmp_path / "nowhere",
-        "--run-dir",
-        tmp_path / "run",
-        *words,
-    )
-    assert_one_line(outcome, 2, *parts)
-    assert words[0] == "--dataset" or "nowhere" not in outcome.err
-    assert outcome.out == ""
-    assert not (tmp_path / "run").exists()
+def as_json(value: object) -> object:
+    """A value as a file of JSON gives it back."""
+    return json.loads(json.dumps(value))
 
 
-# On a terminal, and in a pipe.
+# On a terminal.
 
 
 @pytest.mark.posix
 def test_on_a_terminal_there_is_a_bar_and_lines_that_fit(
     data_dir, tmp_path, no_pictures_elsewhere
 ):
-    arguments = [
-        "--data-dir",
-        data_dir,
-        "--run-dir",
-        tmp_path / "run",
-        *options(small_settings(epochs=6)),
-    ]
-    code, said = on_a_terminal("train", *arguments)
+    run = tmp_path / "run"
+    settings = small_settings(data_dir=data_dir, run_dir=run, epochs=6)
+    code, said = on_a_terminal("train", *options(settings))
     assert code == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.decode())
-    bars = [
-        line
-        for line in re.split(r"[\r\n]+", text)
-        if re.search(r"epoch \d+, \d+ of 6", line)
-    ]
+    lines = re.split(r"[\r\n]+", text)
+    bars = [line for line in lines if re.search(r"epoch \d+, \d+ of 6", line)]
     assert any("%" in bar and re.search(r"\d+:\d\d|-:--", bar) for bar in bars)
-    rows = [
-        line
-        for line in re.split(r"[\r\n]+", text)
-        if re.match(r" +\d+ +\d+ +\d+\.\d{5} ", line)
-    ]
+    rows = [line for line in lines if re.match(r" +\d+ +\d+ +\d+\.\d{5} ", line)]
     assert len(rows) == 25
     assert max(map(len, rows)) <= 80
     assert "test images right" in text

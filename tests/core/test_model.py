@@ -1,6 +1,4 @@
-"""What a model says and how good it is, against plain NumPy, whatever the number of
-inputs.
-"""
+"""Predictions and figures of a model against plain NumPy, for any number of inputs."""
 
 import pickle
 from dataclasses import replace
@@ -8,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import on_device, synthetic, varied
+from data_sets import synthetic, varied
 from helpers import arrays_of
 from numerics import assert_all_equal, assert_close, assert_near, trajectory_tolerance
 
@@ -23,90 +21,51 @@ from mlp_xp.core.signature import (
     Signature,
     flatten_and_scale,
     standardize,
-    unchanged,
 )
 from mlp_xp.core.step import to_device
-from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, TASKS, Evaluation, Units
+from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, TASKS, Units
 from mlp_xp.errors import MlpXpError
 
 SIZE = 12
 PIXELS = SIZE * SIZE
-HOST = synthetic(20, 103, size=SIZE)
-ROUNDING = trajectory_tolerance(1, PIXELS)
-
-
-def host_layers() -> list[Layer]:
-    random = np.random.default_rng(9)
-    return [
-        Layer(random.normal(size=s) / 4, random.normal(size=s[1]))
-        for s in ((PIXELS, 8), (8, 10))
-    ]
-
-
-def model_on(
-    backend: Backend, layers: list[Layer] | None = None, **changes: Any
-) -> Model:
-    """A network on the backend; with `layers`, of these."""
-    network = to_device(host_layers() if layers is None else layers, backend)
-    names = tuple(map(str, range(network[-1].bias.shape[0])))
-    model = Model(network, "tanh", Signature((SIZE, SIZE), names), backend)
-    return varied(model, **changes)
-
-
-def plain_logits(images: np.ndarray) -> np.ndarray:
-    first, second = host_layers()
-    x = images.reshape(len(images), -1) / 255
-    return np.tanh(x @ first.weights + first.bias) @ second.weights + second.bias
-
-
-def plain_probabilities(logits: np.ndarray) -> np.ndarray:
-    e = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
-
-
-def set_inputs_at_once(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mlp_xp.core.model, "PART_BYTES", count * PIXELS * 8)
-    # the size of a part is a part of what is compiled
-    mlp_xp.core.model.make_logits.cache_clear()
+TEST = synthetic(20, 103, size=SIZE).test
+ARRAYS = TEST.inputs, TEST.labels
+RANDOM = np.random.default_rng(9)
+FIRST = Layer(RANDOM.normal(size=(PIXELS, 8)) / 4, RANDOM.normal(size=8))
+LAST = Layer(RANDOM.normal(size=(8, 10)) / 4, RANDOM.normal(size=10))
 
 
 @pytest.mark.every_backend
 @pytest.mark.parametrize("inputs_at_once", [50, 10**6])
-def test_figures_and_predictions_are_plain_numpy(inputs_at_once, backend, monkeypatch):
+def test_predictions_are_those_of_plain_numpy(inputs_at_once, backend, monkeypatch):
     set_inputs_at_once(inputs_at_once, monkeypatch)
-    dataset, model = on_device(HOST, backend), model_on(backend)
-    logits, p = (
-        plain_logits(HOST.test.inputs),
-        plain_probabilities(plain_logits(HOST.test.inputs)),
-    )
-    assert_close(
-        model.logits(dataset.test.inputs), logits, backend, rtol=ROUNDING, atol=ROUNDING
-    )
-    assert_close(
-        model.predictions(dataset.test.inputs), p, backend, rtol=ROUNDING, atol=ROUNDING
-    )
-    assert_close(
-        model.predictions(dataset.test.inputs[:1, ...]),
-        p[:1],
-        backend,
-        rtol=ROUNDING,
-        atol=ROUNDING,
-    )
-    result = model.evaluate(dataset.test.inputs, dataset.test.labels)
-    loss, accuracy = result[:2]
-    assert result == Evaluation(loss, accuracy, samples=103)
-    assert_near(loss, -np.log(p[np.arange(103), HOST.test.labels]).mean(), ROUNDING)
-    assert (
-        accuracy == result.score == (p.argmax(axis=1) == HOST.test.labels).sum() / 103
-    )
-    assert type(loss) is type(accuracy) is float
+    model, inputs = model_on(backend), backend.asarray(TEST.inputs)
+    logits = plain_logits(TEST.inputs)
+    p = plain_probabilities(logits)
+    assert_same(model.logits(inputs), logits, backend)
+    assert_same(model.predictions(inputs), p, backend)
+    assert_same(model.predictions(inputs[:1, ...]), p[:1], backend)
     # Neither images nor network have changed.
-    np.testing.assert_array_equal(
-        backend.to_numpy(dataset.test.inputs), HOST.test.inputs
+    np.testing.assert_array_equal(backend.to_numpy(inputs), TEST.inputs)
+    assert_all_equal(arrays_of(model.network, backend.to_numpy), [*FIRST, *LAST])
+
+
+def test_predictions_are_in_float32_too(backend32):
+    logits = model_on(backend32).logits(backend32.asarray(TEST.inputs))
+    assert_same(logits, plain_logits(TEST.inputs), backend32)
+
+
+@pytest.mark.every_backend
+def test_logits_can_be_compiled(backend):
+    """Nothing is read from the device. Inside a compiled function there is nothing to
+    read yet.
+    """
+    model = model_on(backend)
+    compiled = backend.jit(
+        lambda network, inputs: replace(model, network=network).logits(inputs)
     )
-    assert_all_equal(
-        arrays_of(model.network, backend.to_numpy), arrays_of(host_layers(), np.asarray)
-    )
+    logits = compiled(model.network, backend.asarray(TEST.inputs))
+    assert_same(logits, plain_logits(TEST.inputs), backend)
 
 
 @pytest.mark.parametrize("inputs_at_once", [1, 7, 50, 103, 10**6])
@@ -114,51 +73,26 @@ def test_memory_is_bounded_and_parts_are_even(inputs_at_once, monkeypatch):
     """At most two sizes, each of which is a compilation. Images are seen through the
     data set's own preparation.
     """
-    sizes = []
-
-    def inverted(images, **others):
-        sizes.append(len(images))
-        return 1 - flatten_and_scale(images, **others)
-
     set_inputs_at_once(inputs_at_once, monkeypatch)
-    model = model_on(open_backend(), preparation=Preparation(inverted))
-    p = plain_probabilities(plain_logits(255 - HOST.test.inputs))
-    assert_near(model.predictions(HOST.test.inputs), p, ROUNDING)
+    sizes, predictions = parts_of_inverted(FIRST, LAST)
+    p = plain_probabilities(plain_logits(255 - TEST.inputs))
+    assert_near(predictions, p, tolerance_on(open_backend()))
     assert sum(sizes) == 103
     assert sizes[0] == max(sizes) <= inputs_at_once
     assert len(sizes) == -(-103 // inputs_at_once)
     assert len(set(sizes[:-1])) <= 1
     assert max(sizes) - min(sizes) < len(sizes)
-    sizes.clear()
-    wide = [
-        Layer(np.zeros(shape), np.zeros(shape[1]))
-        for shape in ((PIXELS, 2 * PIXELS), (2 * PIXELS, 10))
-    ]
-    model_on(open_backend(), wide, preparation=Preparation(inverted)).predictions(
-        HOST.test.inputs
-    )
+
+
+@pytest.mark.parametrize("inputs_at_once", [1, 50])
+def test_the_widest_layer_counts(inputs_at_once, monkeypatch):
+    set_inputs_at_once(inputs_at_once, monkeypatch)
+    sizes, _ = parts_of_inverted(full(PIXELS, 2 * PIXELS), full(2 * PIXELS, 10))
     assert max(sizes) <= max(1, inputs_at_once // 2)
 
 
-def test_float32_figures_of_many_samples_are_those_of_float64():
-    random = np.random.default_rng(0)
-    z, targets = random.normal(size=(2, 10**6, 2)).astype(np.float32)
-    found = REGRESSION.evaluate(z, targets)
-    expected = np.sqrt(np.mean((z.astype(np.float64) - targets) ** 2, axis=0))
-    np.testing.assert_allclose(found.rmses, expected, rtol=1e-12)
-
-
-def test_float32_predicts_in_float32(backend32):
-    rounding = trajectory_tolerance(1, PIXELS, np.float32)
-    logits = model_on(backend32).logits(backend32.asarray(HOST.test.inputs))
-    assert_close(
-        logits, plain_logits(HOST.test.inputs), backend32, rtol=rounding, atol=rounding
-    )
-
-
 @pytest.mark.every_backend
-def test_a_model_moves_to_another_backend(backend):
-    """All its arrays do, and they take the dtype of this backend."""
+def test_a_model_moves_to_another_backend_with_all_its_arrays(backend):
     there = model_on(
         open_backend(),
         preparation=Preparation(
@@ -167,180 +101,172 @@ def test_a_model_moves_to_another_backend(backend):
         task=REGRESSION,
         units=Units(np.full(10, 5.0), np.full(10, 7.0)),
     )
-    here, x = there.on(backend), np.random.default_rng(1).normal(size=(5, SIZE, SIZE))
+    x = np.random.default_rng(1).normal(size=(5, SIZE, SIZE))
+    here = there.on(backend)
     for array in (*here.network[0], *here.fitted, *here.units):
         assert not_of(array, backend) is None
     # The outputs are 5 + 7 z, so errors of z, a sum of terms of order 1, are seven
     # times as large.
-    assert_close(
-        here.predictions(backend.asarray(x)),
-        there.predictions(x),
-        backend,
-        rtol=ROUNDING,
-        atol=7 * ROUNDING,
-    )
+    predictions = here.predictions(backend.asarray(x))
+    assert_same(predictions, there.predictions(x), backend, terms=7)
     assert there.on(open_backend()) is there
     single = there.on(open_backend(dtype="float32"))
     assert (single.units.mean.dtype, single.fitted[0].dtype) == (np.float32, np.float32)
 
 
-@pytest.mark.parametrize(
-    ("shape", "dtype", "message"),
-    [
-        (
-            (3, 10, 11),
-            "uint8",
-            r"inputs: their shape is \(3, 10, 11\); give one or more, \(n, 12, 12\)",
-        ),
-        (
-            (0, 12, 12),
-            "uint8",
-            r"inputs: their shape is \(0, 12, 12\); give one or more, \(n, 12, 12\)",
-        ),
-        (
-            (12, 12),
-            "uint8",
-            r"inputs: their shape is \(12, 12\); give one or more, \(n, 12, 12\)",
-        ),
-        # Nothing is guessed: the same pixels scaled, or as integers, are refused by
-        # their dtype.
-        (
-            (3, 12, 12),
-            "float64",
-            r"inputs: their dtype is float64; give uint8, which is scaled",
-        ),
-        (
-            (3, 12, 12),
-            "int64",
-            r"inputs: their dtype is int64; give uint8, which is scaled",
-        ),
-    ],
-)
-def test_what_does_not_fit_the_network_is_refused(shape, dtype, message, backend):
-    model, inputs = model_on(backend), backend.asarray(np.zeros(shape, dtype))
-    labels = backend.asarray(np.zeros(shape[0], np.uint8))
+# Refusals, and numbers that are not finite. Warnings are errors here.
+
+
+def test_inputs_of_another_shape_are_refused(backend):
+    """tests/core/test_checks.py has the other faults."""
+    model, inputs = model_on(backend), backend.asarray(np.zeros((3, 10, 11), np.uint8))
+    labels = backend.asarray(TEST.labels[:3])
     for call in (
         model.logits,
         model.predictions,
         lambda inputs: model.evaluate(inputs, labels),
     ):
-        with pytest.raises(MlpXpError, match=f"^{message}"):
+        words = r"^inputs: their shape is \(3, 10, 11\); give one or more, \(n, 12, 12"
+        with pytest.raises(MlpXpError, match=words):
             call(inputs)
 
 
-@pytest.mark.parametrize(
-    "change", [lambda labels: labels[:1], lambda labels: labels[:, None]]
-)
-def test_labels_of_another_shape_are_refused(change, backend):
+@pytest.mark.parametrize("labels", [TEST.labels[:1], TEST.labels[:, None]])
+def test_labels_of_another_shape_are_refused(labels, backend):
     """They would broadcast: an accuracy of 7 is possible."""
-    inputs, labels = (
-        backend.asarray(HOST.test.inputs),
-        backend.asarray(change(HOST.test.labels)),
-    )
-    with pytest.raises(
-        MlpXpError, match=r"labels: their shape is .*, where \(103,\) is expected"
-    ):
-        model_on(backend).evaluate(inputs, labels)
+    arrays = backend.asarray(TEST.inputs), backend.asarray(labels)
+    words = r"labels: their shape is .*, where \(103,\) is expected"
+    with pytest.raises(MlpXpError, match=words):
+        model_on(backend).evaluate(*arrays)
 
 
-@pytest.mark.every_backend
-def test_logits_can_be_compiled(backend):
-    """Nothing is read from the device: inside a compiled function there is nothing to
-    read yet.
-    """
-    model, inputs = model_on(backend), backend.asarray(HOST.test.inputs)
-    compiled = backend.jit(
-        lambda network, inputs: replace(model, network=network).logits(inputs)
-    )
-    expected = plain_logits(HOST.test.inputs)
-    assert_close(
-        compiled(model.network, inputs), expected, backend, rtol=ROUNDING, atol=ROUNDING
-    )
-
-
-def test_what_is_not_finite_gives_no_warning(backend):
-    """Training looks at the loss; warnings are errors here. In whole parts, and in a
-    part that is left.
-    """
-    first, second = host_layers()
-    dataset, broken = (
-        on_device(HOST, backend),
-        model_on(backend, [Layer(first.weights * np.inf, first.bias), second]),
-    )
-    assert np.isnan(broken.evaluate(dataset.test.inputs, dataset.test.labels).loss)
-    layers = [
-        Layer(np.full((784, 2), 1e308), np.zeros(2)),
-        Layer(np.full((2, 3), 1e308), np.zeros(3)),
-    ]
-    large = model_on(open_backend(), layers, activation="relu", input_shape=(28, 28))
-    for samples in (1004, 1005):
-        images = np.full((samples, 28, 28), 255, np.uint8)
-        assert not np.isfinite(large.logits(images)).any()
-        with pytest.raises(
-            MlpXpError, match="its outputs, or its loss, are not finite"
-        ):
-            large.predictions(images)
+def test_an_evaluation_that_is_not_finite_gives_no_warning(backend):
+    """Training looks at the loss."""
+    broken = model_on(backend, full(PIXELS, 8, np.inf), LAST)
+    assert np.isnan(broken.evaluate(*map(backend.asarray, ARRAYS)).loss)
     assert REGRESSION.evaluate(np.full((2, 1), 1e200), np.zeros((2, 1))).loss == np.inf
 
 
-@pytest.mark.parametrize("samples", [7, 1000])
-def test_r2_of_constant_numbers_is_one_if_all_are_hit_and_else_zero(samples, backend):
-    """The mean of 0.1 is not always 0.1, and a share of its rounding error means
-    nothing.
-    """
-    x, y = (backend.asarray(np.full((samples, columns), 0.1)) for columns in (1, 2))
-    layers = [Layer(np.zeros((1, 2)), np.array([0.1, 0.3]))]
-    model = model_on(
-        backend,
-        layers,
-        preparation=Preparation(unchanged),
-        task=REGRESSION,
-        input_shape=(1,),
-    )
-    assert model.evaluate(x, y).r2s == (1, 0)
+@pytest.mark.parametrize("inputs_at_once", [52, 103])
+def test_predictions_that_are_not_finite_are_refused(inputs_at_once, monkeypatch):
+    """In parts of one size or of two."""
+    set_inputs_at_once(inputs_at_once, monkeypatch)
+    layers = full(PIXELS, 2, 1e308), full(2, 3, 1e308)
+    large = model_on(open_backend(), *layers, activation="relu")
+    assert not np.isfinite(large.logits(TEST.inputs)).any()
+    words = "its outputs, or its loss, are not finite"
+    with pytest.raises(MlpXpError, match=words):
+        large.predictions(TEST.inputs)
 
 
 # Tasks.
+
+
+@pytest.mark.parametrize("samples", [7, 1000])
+def test_r2_of_constant_numbers_is_one_if_all_are_hit_and_else_zero(samples):
+    """The mean of 0.1 is not always 0.1, and a share of its rounding error means
+    nothing.
+    """
+    z, labels = np.tile([0.1, 0.3], (samples, 1)), np.full((samples, 2), 0.1)
+    assert REGRESSION.evaluate(z, labels).r2s == (1, 0)
+
+
+def test_r2_does_not_depend_on_the_unit():
+    labels = np.array([[0.0], [0.1], [0.2]])
+    expected = 1 - 3 * 0.05**2 / 0.02
+    assert REGRESSION.evaluate(labels + 0.05, labels).r2 == pytest.approx(expected)
+
+
+def test_figures_of_many_float32_numbers_are_those_of_float64():
+    random = np.random.default_rng(0)
+    z, targets = random.normal(size=(2, 10**6, 2)).astype(np.float32)
+    rmses = np.sqrt(np.mean((z.astype(np.float64) - targets) ** 2, axis=0))
+    found = REGRESSION.evaluate(z, targets)
+    np.testing.assert_allclose(found.rmses, rmses, rtol=1e-12)
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_the_predictions_of_an_ensemble_are_the_mean_of_its_members(task):
     z = np.random.RandomState(0).normal(size=(3, 5, 4)) * 20
     members = [task.link(each, xp=np) for each in z]
-    np.testing.assert_allclose(
-        task.link(task.pool(z), xp=np), np.mean(members, axis=0), rtol=1e-13, atol=1e-15
-    )
+    pooled = task.link(task.pool(z), xp=np)
+    np.testing.assert_allclose(pooled, np.mean(members, axis=0), rtol=1e-13, atol=1e-15)
 
 
 @pytest.mark.parametrize("task", [CLASSES, LABELS], ids=repr)
 def test_the_loss_of_an_ensemble_is_finite_where_probabilities_underflow(task):
-    z = np.zeros((2, 1, 3))
-    z[:, 0, 0] = 3000.0, 4000.0  # so sure of what is wrong
+    """Both members are sure of a wrong answer."""
+    z = np.array([[[3000.0, 0, 0]], [[4000.0, 0, 0]]])
     targets = np.array([[0.0, 1.0, 0.0]])
     assert 2000 < task.loss(task.pool(z), targets, xp=np)[0] < 4001
 
 
-def test_decisions():
-    p = np.array([[0.2, 0.7, 0.1], [0.6, 0.3, 0.1]])
-    assert CLASSES.decide(p, ("a", "b", "c"), xp=np).tolist() == ["b", "a"]
-    assert LABELS.decide(p, ("a", "b", "c"), xp=np).tolist() == [[0, 1, 0], [1, 0, 0]]
-    assert REGRESSION.decide(p, ("a", "b", "c"), xp=np).tolist() == p.tolist()
-    assert REGRESSION.decide(p[:, :1], ("a",), xp=np).tolist() == [0.2, 0.6]
-    # a probability of 1/2 says no, in the answer and in the figures
+def test_a_probability_of_one_half_says_no_in_the_answer_and_in_the_figures():
     z = np.zeros((1, 2))
     assert LABELS.decide(LABELS.link(z, xp=np), ("a", "b"), xp=np).tolist() == [[0, 0]]
     assert LABELS.evaluate(z, np.array([[0, 1]])).label_accuracies == (1.0, 0.0)
 
 
-def test_r2_does_not_depend_on_the_unit():
-    labels = np.array([[0.0], [0.1], [0.2]])
-    assert REGRESSION.evaluate(labels + 0.05, labels).r2 == pytest.approx(
-        1 - 3 * 0.05**2 / 0.02
-    )
-
-
 def test_a_task_survives_a_pickle_and_can_be_a_key():
-    assert [pickle.loads(pickle.dumps(task)) for task in TASKS.values()] == [
-        *TASKS.values()
-    ]
-    assert {*TASKS.values()} == {CLASSES, LABELS, REGRESSION}
+    tasks = {*TASKS.values()}
+    assert pickle.loads(pickle.dumps(tasks)) == tasks == {CLASSES, LABELS, REGRESSION}
+
+
+# Models, and the same in plain NumPy.
+
+
+def model_on(backend: Backend, *layers: Layer, **changes: Any) -> Model:
+    """Return a network on the backend, by default of FIRST and LAST."""
+    network = to_device(layers or (FIRST, LAST), backend)
+    names = tuple(map(str, range(network[-1].bias.shape[0])))
+    model = Model(network, "tanh", Signature((SIZE, SIZE), names), backend)
+    return varied(model, **changes)
+
+
+def full(inputs: int, outputs: int, value: float = 0.0) -> Layer:
+    """Return a layer whose weights all have a value."""
+    return Layer(np.full((inputs, outputs), value), np.zeros(outputs))
+
+
+def plain_logits(images: np.ndarray) -> np.ndarray:
+    x = images.reshape(len(images), -1) / 255
+    return np.tanh(x @ FIRST.weights + FIRST.bias) @ LAST.weights + LAST.bias
+
+
+def plain_probabilities(logits: np.ndarray) -> np.ndarray:
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def tolerance_on(backend: Backend) -> float:
+    return trajectory_tolerance(1, PIXELS, backend.dtype_name)
+
+
+def assert_same(
+    actual: Any, expected: np.ndarray, backend: Backend, terms: float = 1
+) -> None:
+    """Compare outputs of a network with those of NumPy, for sums of terms up to this
+    size.
+    """
+    rounding = tolerance_on(backend)
+    assert_close(actual, expected, backend, rtol=rounding, atol=terms * rounding)
+
+
+def set_inputs_at_once(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlp_xp.core.model, "PART_BYTES", count * PIXELS * 8)
+    # The size of a part is compiled in.
+    mlp_xp.core.model.make_logits.cache_clear()
+
+
+def parts_of_inverted(*layers: Layer) -> tuple[list[int], np.ndarray]:
+    """Return the sizes of the parts in which inverted images are prepared, and the
+    predictions of a network of these layers.
+    """
+    sizes = []
+
+    def inverted(images: np.ndarray, **others: Any) -> np.ndarray:
+        sizes.append(len(images))
+        return 1 - flatten_and_scale(images, **others)
+
+    model = model_on(open_backend(), *layers, preparation=Preparation(inverted))
+    return sizes, model.predictions(TEST.inputs)

@@ -1,8 +1,9 @@
-"""The network's gradients against JAX's autograd; `test_trajectories.py` compares its
-first weights.
+"""The network's gradients against JAX's autograd.
+
+tests/test_trajectories.py compares its first weights.
 """
 
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 from numerics import assert_close
 
-from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.dropout import Dropout
+from mlp_xp import open_backend
+from mlp_xp.backends.foreign import rebuild
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.network import (
     FEW_OUTPUTS,
@@ -25,102 +26,40 @@ from mlp_xp.core.network import (
 )
 from mlp_xp.core.task import TASKS
 
-CASES = [
-    ("sigmoid", (6, 5, 4), 7),
-    ("tanh", (6, 5, 3, 5, 4), 1),
-    ("relu", (6, 5, 3, 5, 4), 7),
-    ("gelu", (6, 5, 3, 4), 7),
-    ("identity", (6, 4), 1),
-]
-
-
-def make_case(
-    sizes: tuple[int, ...], batch_size: int
-) -> tuple[list[Layer], np.ndarray, np.ndarray, list]:
-    """A network with biases that are not 0, a batch, one-hot targets, and masks as of
-    dropout.
-    """
-    random = np.random.default_rng([len(sizes), batch_size])
-    layers = [
-        Layer(random.normal(size=shape), random.normal(size=shape[1]))
-        for shape in pairwise(sizes)
-    ]
-    targets = np.eye(sizes[-1])[random.integers(0, sizes[-1], batch_size)]
-    masks = [random.integers(0, 2, (batch_size, units)) / 0.7 for units in sizes[1:-1]]
-    return layers, random.normal(size=(batch_size, sizes[0])), targets, masks
-
-
-def mean_loss(
-    network: Any, x: Any, t: Any, activations: list, task: str, xp: Any
-) -> tuple[Any, Any, Any]:
-    logits, tape = forward(network, x, activations, xp=xp)
-    return xp.mean(TASKS[task].loss(logits, t, xp=xp)), logits, tape
-
-
-@cache
-def autograd(case: int, task: str, dropped: bool) -> list[np.ndarray]:
-    """The gradients of the loss, whose values other tests know, by JAX."""
-    xp = open_backend("jax").xp
-    activation, sizes, batch_size = CASES[case]
-    layers, x, targets, masks = make_case(sizes, batch_size)
-    activations = activations_of(activation, masks if dropped else [], len(sizes) - 2)
-    network, x, t = (
-        [Layer(*map(xp.asarray, layer)) for layer in layers],
-        xp.asarray(x),
-        xp.asarray(targets),
-    )
-    found = jax.jit(
-        jax.grad(lambda network: mean_loss(network, x, t, activations, task, xp)[0])
-    )(network)
-    return [np.array(array) for layer in found for array in layer]
-
-
-def activations_of(name: str, masks: list, count: int) -> list:
-    return [Dropout(ACTIVATIONS[name], mask) for mask in masks] or [
-        ACTIVATIONS[name]
-    ] * count
-
-
-def test_a_bias_is_a_parameter():
-    assert count_parameters((784, 64, 10)) == 784 * 64 + 64 + 64 * 10 + 10
-
 
 @pytest.mark.every_backend
-@pytest.mark.parametrize("task", TASKS)
-def test_gradients_are_those_of_autograd(task, backend):
-    """For every loss and activation, with dropout and without."""
-    xp = backend.xp
-    for case, (activation, sizes, batch_size) in enumerate(
-        CASES[: 5 if task == "classes" else 1]
-    ):
-        layers, x, targets, masks = make_case(sizes, batch_size)
+@pytest.mark.parametrize(
+    ("task", "activation", "sizes", "batch_size"),
+    [
+        ("classes", "sigmoid", (6, 5, 4), 7),
+        ("classes", "tanh", (6, 5, 3, 5, 4), 1),
+        ("classes", "relu", (6, 5, 3, 5, 4), 7),
+        ("classes", "gelu", (6, 5, 3, 4), 7),
+        ("classes", "identity", (6, 4), 1),
+        ("labels", "sigmoid", (6, 5, 4), 7),
+        ("regression", "sigmoid", (6, 5, 4), 7),
+    ],
+)
+def test_gradients_are_those_of_autograd(task, activation, sizes, batch_size, backend):
+    """For every loss and activation."""
+    xp, activations = backend.xp, [ACTIVATIONS[activation]] * (len(sizes) - 2)
 
-        def gradients(
-            network: Any, x: Any, t: Any, masks: list, activation: str = activation
-        ) -> list:
-            activations = activations_of(activation, masks, len(network) - 1)
-            _, logits, tape = mean_loss(network, x, t, activations, task, xp)
-            error = (TASKS[task].link(logits, xp=xp) - t) / x.shape[0]
-            return [
-                gradient(a, e, xp=xp)
-                for _, a, e in backward(network, tape, error, activations, xp=xp)
-            ][::-1]
+    def gradients(network, x, targets):
+        logits, tape = forward(network, x, activations, xp=xp)
+        error = (TASKS[task].link(logits, xp=xp) - targets) / batch_size
+        errors = backward(network, tape, error, activations, xp=xp)
+        return tuple(gradient(a, e, xp=xp) for _, a, e in errors)[::-1]
 
-        network = [Layer(*map(backend.asarray, layer)) for layer in layers]
-        # used twice: they must be left as they are
-        arrays = backend.asarray(x), backend.asarray(targets)
-        for used in (masks, []):
-            found = backend.jit(gradients)(
-                network, *arrays, [*map(backend.asarray, used)]
-            )
-            actual = [array for layer in found for array in layer]
-            # A few dozen operations a value, on sums of at most seven terms of order 1
-            # to 10.
-            rounding = 1000 * float(xp.finfo(backend.dtype).eps)
-            for one, expected in zip(
-                actual, autograd(case, task, bool(used)), strict=True
-            ):
-                assert_close(one, expected, backend, rtol=rounding, atol=rounding)
+    arrays = rebuild(make_case(sizes, batch_size), backend.asarray)
+    compiled = backend.jit(gradients)
+    compiled(*arrays)
+    found = compiled(*arrays)  # again, because the arrays must be left as they are
+    # A few dozen operations a value, on sums of at most seven terms of order 1 to 10.
+    rounding = 1000 * float(xp.finfo(backend.dtype).eps)
+    expected = autograd(task, activation, sizes, batch_size)
+    for layer, other in zip(found, expected, strict=True):
+        for one, wanted in zip(layer, other, strict=True):
+            assert_close(one, wanted, backend, rtol=rounding, atol=rounding)
 
 
 @pytest.mark.parametrize(
@@ -133,20 +72,53 @@ def test_gradients_are_those_of_autograd(task, backend):
         (MANY_SAMPLES, FEW_OUTPUTS),
     ],
 )
-def test_a_gradient_is_a_sum_over_the_samples(samples, outputs, backend):
-    """For one sample, and where the product is computed the other way round, as for all
-    others.
-    """
-    random = np.random.default_rng(samples)
+def test_a_gradient_is_a_sum_over_the_samples(samples, outputs, backend, random):
+    """For one sample, and where the product is computed the other way round."""
     a, error = random.normal(size=(samples, 5)), random.normal(size=(samples, outputs))
     layer = gradient(*map(backend.asarray, (a, error)), xp=backend.xp)
-    # Higham's gamma_n for terms of order 1 to 4
-    tolerance = 8 * samples * float(backend.xp.finfo(backend.dtype).eps)
-    assert_close(
-        layer.weights,
-        np.einsum("si,sj->ij", a, error),
-        backend,
+    # Higham's gamma_n for terms of order 1 to 4.
+    close = partial(
+        assert_close,
+        backend=backend,
         rtol=0.0,
-        atol=tolerance,
+        atol=8 * samples * float(backend.xp.finfo(backend.dtype).eps),
     )
-    assert_close(layer.bias, error.sum(axis=0), backend, rtol=0.0, atol=tolerance)
+    close(layer.weights, np.einsum("si,sj->ij", a, error))
+    close(layer.bias, error.sum(axis=0))
+
+
+def test_a_bias_is_a_parameter():
+    assert count_parameters((784, 64, 10)) == 784 * 64 + 64 + 64 * 10 + 10
+
+
+def make_case(
+    sizes: tuple[int, ...], batch_size: int
+) -> tuple[tuple[Layer, ...], np.ndarray, np.ndarray]:
+    """Return a network with biases that are not 0, and inputs and one-hot targets."""
+    random = np.random.default_rng([len(sizes), batch_size])
+    layers = [
+        Layer(random.normal(size=shape), random.normal(size=shape[1]))
+        for shape in pairwise(sizes)
+    ]
+    targets = np.eye(sizes[-1])[random.integers(0, sizes[-1], batch_size)]
+    return tuple(layers), random.normal(size=(batch_size, sizes[0])), targets
+
+
+@cache
+def autograd(
+    task: str, activation: str, sizes: tuple[int, ...], batch_size: int
+) -> tuple[Layer, ...]:
+    """Return the gradients by JAX, from the mean loss, whose values other tests
+    compare.
+    """
+    xp, activations = (
+        open_backend("jax").xp,
+        [ACTIVATIONS[activation]] * (len(sizes) - 2),
+    )
+    network, x, targets = make_case(sizes, batch_size)
+
+    def loss(network: Any) -> Any:
+        logits, _ = forward(network, x, activations, xp=xp)
+        return xp.mean(TASKS[task].loss(logits, targets, xp=xp))
+
+    return rebuild(jax.jit(jax.grad(loss))(network), np.asarray)

@@ -1,11 +1,13 @@
-"""Clipping, and the masks of dropout; `test_trajectories.py` compares whole runs, with
-all optimisers and schedules.
+"""Clipped gradients, and the masks of dropout.
+
+tests/test_trajectories.py compares whole runs, with all optimisers and schedules.
 """
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from numerics import assert_all_equal
 
 from mlp_xp import TrainConfig
 from mlp_xp.core.dropout import draw_masks, with_dropout
@@ -14,21 +16,25 @@ from mlp_xp.core.network import Layer
 from mlp_xp.core.optimizers import clip_by_norm
 
 
-def test_a_short_gradient_is_not_clipped_and_one_that_overflows_is_no_number(backend32):
-    """A gradient clipped to 0 would learn nothing in silence; this way the run ends as
+@pytest.mark.parametrize(
+    ("size", "limit", "factor"),
+    [(3.0, 1e6, 1.0), (1e20, 1.0, np.nan)],
+    ids=["short", "overflows"],
+)
+def test_a_short_gradient_is_not_clipped_and_one_that_overflows_is_no_number(
+    size, limit, factor, backend32
+):
+    """A gradient clipped to 0 would learn nothing in silence. This way the run ends as
     diverged.
     """
-    for size, limit, factor in ((3.0, 1e6, 1.0), (1e20, 1.0, np.nan)):
-        weights, bias, limit = map(backend32.asarray, (np.full((3, 2), size, np.float32), np.ones(2, np.float32),
-                                                       np.array(limit, np.float32)))  # fmt: skip
-        with np.errstate(over="ignore", invalid="ignore"):  # as in training
-            ((_, clipped),) = clip_by_norm(
-                [(0, Layer(weights, bias))], limit, xp=backend32.xp
-            )
-        for actual, given in zip(clipped, (weights, bias), strict=True):
-            np.testing.assert_array_equal(
-                backend32.to_numpy(actual), factor * backend32.to_numpy(given)
-            )
+    given = Layer(np.full((3, 2), size, np.float32), np.ones(2, np.float32))
+    layer, limit = Layer(*map(backend32.asarray, given)), np.array(limit, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # as in training
+        ((_, clipped),) = clip_by_norm(
+            [(0, layer)], backend32.asarray(limit), xp=backend32.xp
+        )
+    expected = [factor * array for array in given]
+    assert_all_equal(map(backend32.to_numpy, clipped), expected)
 
 
 # Dropout.
@@ -36,34 +42,34 @@ def test_a_short_gradient_is_not_clipped_and_one_that_overflows_is_no_number(bac
 CONFIG = TrainConfig(batch_size=7, hidden=(9, 4), dropout=0.3)
 
 
-def test_masks_are_a_function_of_seed_and_step():
+def test_masks_depend_on_seed_and_step_alone():
     """However a run is cut into chunks, and for a smaller last batch too."""
     whole = draw_masks(CONFIG, 10, 7, 100)
     assert (whole.shape, whole.dtype) == ((10, 7, 13), np.uint8)
-    for first, steps in ((0, 3), (3, 6), (9, 1)):
-        np.testing.assert_array_equal(
-            draw_masks(CONFIG, steps, 7, 100 + first), whole[first : first + steps]
-        )
-    np.testing.assert_array_equal(draw_masks(CONFIG, 1, 2, 100)[0], whole[0, :2])
-    assert not np.array_equal(draw_masks(replace(CONFIG, seed=1), 10, 7, 100), whole)
-    assert len({each.tobytes() for each in whole}) == 10
-    assert draw_masks(replace(CONFIG, dropout=0.0), 10, 7, 100).shape == (10, 7, 0)
+    for first, steps, size in ((0, 3, 7), (3, 6, 7), (9, 1, 7), (0, 1, 2)):
+        part = draw_masks(CONFIG, steps, size, 100 + first)
+        np.testing.assert_array_equal(part, whole[first : first + steps, :size])
+    assert len(np.unique(whole, axis=0)) == 10
+    other = draw_masks(replace(CONFIG, seed=1), 10, 7, 100)
+    assert not np.array_equal(other, whole)
+
+
+def test_masks_are_empty_without_dropout():
+    assert draw_masks(TrainConfig(), 10, 7, 100).shape == (10, 7, 0)
 
 
 @pytest.mark.parametrize("p", [0.01, 0.3, 0.999])
-def test_the_share_of_units_that_is_dropped(p):
-    """Within five standard deviations, for every unit and in all; the kept ones make up
-    for the others.
-    """
-    config = replace(CONFIG, dropout=p)
-    kept = draw_masks(config, 4000, 7, 0)
-    assert abs(kept.mean() - (1 - p)) <= 5 * (p * (1 - p) / kept.size) ** 0.5
-    assert (
-        np.abs(kept.mean(axis=(0, 1)) - (1 - p)).max()
-        <= 5 * (p * (1 - p) / (kept.size / 13)) ** 0.5
-    )
-    layers = with_dropout([ACTIVATIONS["relu"]] * 2, kept[0], config, float, xp=np)
-    np.testing.assert_array_equal(
-        np.concatenate([layer.mask for layer in layers], axis=1), kept[0] / (1 - p)
-    )
-    assert [layer.mask.shape for layer in layers] == [(7, 9), (7, 4)]
+def test_dropout_keeps_the_share_in_the_settings_of_every_unit(p):
+    """Within five standard deviations, and in all."""
+    kept = draw_masks(replace(CONFIG, dropout=p), 4000, 7, 0)
+    error = 5 * (p * (1 - p) / kept.size) ** 0.5
+    assert abs(kept.mean() - (1 - p)) <= error
+    of_units = kept.mean(axis=(0, 1))
+    assert np.abs(of_units - (1 - p)).max() <= error * 13**0.5
+
+
+def test_units_that_are_kept_make_up_for_the_others():
+    (kept,) = draw_masks(CONFIG, 1, 7, 0)
+    layers = with_dropout([ACTIVATIONS["relu"]] * 2, kept, CONFIG, float, xp=np)
+    expected = kept / (1 - 0.3)
+    assert_all_equal([layer.mask for layer in layers], np.split(expected, [9], axis=1))

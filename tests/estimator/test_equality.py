@@ -2,6 +2,8 @@
 initial weights and batches.
 """
 
+from typing import Any
+
 import numpy as np
 import pytest
 from estimators import TOLERANCE, assert_equal, data, pair
@@ -10,20 +12,11 @@ from scipy.special import logsumexp
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-
-def sgd(schedule: str, *, nesterov: bool) -> dict:
-    # A tolerance that no epoch meets makes the adaptive rate fall several times.
-    stops = (
-        {"tol": 0.5, "n_iter_no_change": 2}
-        if schedule == "adaptive"
-        else {"tol": 1e-4, "n_iter_no_change": 50}
-    )
-    rate = {"learning_rate": schedule, "learning_rate_init": 0.05}
-    return {"solver": "sgd", "nesterovs_momentum": nesterov, **rate, **stops}
-
-
 ADAM = {"solver": "adam", "learning_rate_init": 0.01}
-STOPS = {"early_stopping": True, "n_iter_no_change": 2}
+SGD = {"solver": "sgd", "learning_rate_init": 0.05, "tol": 1e-4, "n_iter_no_change": 50}
+PLAIN = {**SGD, "nesterovs_momentum": False}
+# A tolerance that no epoch meets makes the adaptive rate fall several times.
+ADAPTIVE = {"learning_rate": "adaptive", "tol": 0.5, "n_iter_no_change": 2}
 
 
 @pytest.mark.parametrize(
@@ -32,13 +25,21 @@ STOPS = {"early_stopping": True, "n_iter_no_change": 2}
         ("binary", ADAM),
         ("regression", ADAM),
         ("multilabel", {**ADAM, "epsilon": 0.1, "beta_1": 0.7, "beta_2": 0.9}),
-        ("regression", sgd("constant", nesterov=True)),
-        ("multiclass", sgd("constant", nesterov=False)),
-        ("regression", sgd("invscaling", nesterov=True)),
-        ("multiclass", sgd("invscaling", nesterov=False)),
-        ("multilabel", sgd("adaptive", nesterov=True)),
-        ("binary", sgd("adaptive", nesterov=False)),
-        ("binary", {**STOPS, "max_iter": 30, "learning_rate_init": 0.03}),
+        ("regression", SGD),
+        ("multiclass", PLAIN),
+        ("regression", {**SGD, "learning_rate": "invscaling"}),
+        ("multiclass", {**PLAIN, "learning_rate": "invscaling"}),
+        ("multilabel", {**SGD, **ADAPTIVE}),
+        ("binary", {**PLAIN, **ADAPTIVE}),
+        (
+            "binary",
+            {
+                "early_stopping": True,
+                "n_iter_no_change": 2,
+                "max_iter": 30,
+                "learning_rate_init": 0.03,
+            },
+        ),
         (
             "regression",
             {
@@ -73,15 +74,14 @@ STOPS = {"early_stopping": True, "n_iter_no_change": 2}
         ),
     ],
 )
-def test_a_fit_is_scikit_learns(task: str, settings: dict) -> None:
+def test_a_fit_is_scikit_learns(task: str, settings: dict[str, Any]) -> None:
     X, y = data(task)
     ours, theirs = pair(task, **settings)
     assert_equal(ours.fit(X, y), theirs.fit(X, y))
-    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), atol=1e-6)
-    if task != "regression":
-        np.testing.assert_allclose(
-            ours.predict_proba(X), theirs.predict_proba(X), atol=1e-6
-        )
+    methods = ["predict"] if task == "regression" else ["predict", "predict_proba"]
+    for name in methods:
+        actual, expected = getattr(ours, name)(X), getattr(theirs, name)(X)
+        np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
@@ -89,45 +89,42 @@ def test_losses_are_exact_where_scikit_learn_clips_them(task: str) -> None:
     """By the formulas with logits, for a network that does not change."""
     X, y = data(task)
     X = 300 * X
-    settings = {
-        "hidden_layer_sizes": (),
-        "batch_size": len(X),
-        "alpha": 0,
-        "learning_rate_init": 1e-30,
-        "max_iter": 1,
-    }
-    ours, theirs = (estimator.fit(X, y) for estimator in pair(task, **settings))
+    ours, theirs = pair(
+        task,
+        hidden_layer_sizes=(),
+        batch_size=len(X),
+        alpha=0,
+        learning_rate_init=1e-30,
+        max_iter=1,
+    )
+    ours.fit(X, y)
+    theirs.fit(X, y)
     logits = X @ theirs.coefs_[0] + theirs.intercepts_[0]
     if task == "multiclass":
-        log_probabilities = logits - logsumexp(logits, axis=1, keepdims=True)
-        losses = -log_probabilities[np.arange(len(y)), y, None]
+        expected = logits - logsumexp(logits, axis=1, keepdims=True)
+        losses = -expected[np.arange(len(y)), y, None]
     else:
-        losses = np.logaddexp(
-            0, np.where(y.reshape(logits.shape) == 1, -logits, logits)
-        )
-        log_probabilities = -np.logaddexp(
-            0, -logits if task == "multilabel" else np.hstack([logits, -logits])
-        )
+        losses = np.logaddexp(0, logits * (1 - 2 * y.reshape(logits.shape)))
+        both = logits if task == "multilabel" else np.hstack([-logits, logits])
+        expected = -np.logaddexp(0, -both)
     assert losses.max() > 100
     assert ours.loss_ == pytest.approx(losses.sum(axis=1).mean(), rel=TOLERANCE)
-    np.testing.assert_allclose(
-        ours.predict_log_proba(X), log_probabilities, rtol=TOLERANCE, atol=1e-12
-    )
-    largest = -np.log(np.finfo(float).eps)
-    assert theirs.loss_ == pytest.approx(
-        np.minimum(losses, largest).sum(axis=1).mean(), rel=0.02
-    )
+    actual = ours.predict_log_proba(X)
+    np.testing.assert_allclose(actual, expected, rtol=TOLERANCE, atol=1e-12)
+    clipped = np.minimum(losses, -np.log(np.finfo(float).eps))
+    assert theirs.loss_ == pytest.approx(clipped.sum(axis=1).mean(), rel=0.02)
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
 def test_a_warm_start_that_finds_no_better_network_keeps_the_best(task: str) -> None:
     X, y = data(task)
-    ours, _ = pair(
+    estimator, _ = pair(
         task, warm_start=True, early_stopping=True, max_iter=60, learning_rate_init=0.03
     )
-    best = [each.copy() for each in [*ours.fit(X, y).coefs_, *ours.intercepts_]]
-    score = ours.best_validation_score_
-    ours.set_params(solver="sgd", learning_rate_init=0.5, max_iter=3)
-    ours.fit(X, np.flip(y, axis=0))
-    assert ours.best_validation_score_ == score
-    assert_all_equal([*ours.coefs_, *ours.intercepts_], best)
+    estimator.fit(X, y)
+    score = estimator.best_validation_score_
+    best = [each.copy() for each in (*estimator.coefs_, *estimator.intercepts_)]
+    estimator.set_params(solver="sgd", learning_rate_init=0.5, max_iter=3)
+    estimator.fit(X, np.flip(y, axis=0))
+    assert estimator.best_validation_score_ == score
+    assert_all_equal([*estimator.coefs_, *estimator.intercepts_], best)

@@ -1,4 +1,4 @@
-"""scripts/parity.py: what it says, writes and returns."""
+"""scripts/parity.py: its output, its files, and its exit codes."""
 
 import json
 import re
@@ -7,10 +7,224 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import NAMESPACE, assert_one_line, call
+from helpers import NAMESPACE, Outcome, assert_one_line, call, output_of
 
 from mlp_xp.backends.failures import BackendError
 from mlp_xp.parity import tolerances
+
+COMMON = "parity --hidden 8"
+STEPS = f"{COMMON} --steps 60 --backends"
+
+
+def verdicts(out: str) -> dict[str, str]:
+    """Return the second column of the table, by backend."""
+    _, _, table = out.partition("verdict")
+    rows = [line.split() for line in table.splitlines()]
+    known = ("reference", "agrees", "DIFFERS", "FAILED")
+    return {row[0]: row[1] for row in rows if len(row) > 1 and row[1] in known}
+
+
+@pytest.mark.needs("matplotlib")
+def test_backends_that_agree(data_dir, tmp_path):
+    folder = tmp_path / "new" / "reports"
+    names = ["numpy", "array-api-strict", "array_api_compat:numpy", "notebook"]
+    command = f"{STEPS} {' '.join(names[:3])} --notebook"
+    out = output_of(command, data_dir=data_dir, report_dir=folder)
+    expected = {**dict.fromkeys(names, "agrees"), "numpy": "reference"}
+    assert verdicts(out) == expected
+    assert out.count("; 0 of 60 predictions and 0 of ") == 3
+    assert "\x1b" not in out
+    assert {path.name for path in folder.iterdir()} == {"parity.json", "parity.png"}
+    text = (folder / "parity.json").read_text()
+    assert "Infinity" not in text, "JSON does not have it"
+    record = json.loads(text)
+    assert record["arguments"]["steps"] == 60
+    assert record["arguments"]["hidden"] == [8]
+    assert record["mismatches"] == []
+    assert [each["backend"] for each in record["backends"]] == names
+    assert {each["loss"]["first_step"] for each in record["backends"]} == {None}
+
+
+def test_a_backend_that_fails_has_its_line_and_leaves_the_others_their_rows(data_dir):
+    names = "lib:failing lib:right lib:diverging lib:exiting"
+    outcome = call(f"{STEPS} {names} no_such_module:xp", data_dir=data_dir)
+    assert outcome.code == 3
+    assert verdicts(outcome.out) == {
+        "numpy": "reference",
+        "lib:failing": "FAILED",
+        "lib:right": "agrees",
+        "lib:diverging": "FAILED",
+        "lib:exiting": "FAILED",
+    }
+    failing, diverging, exiting, missing = outcome.err.splitlines()
+    begin = "error: backend lib:"
+    place = r"mlp_xp/core/functional\.py:\d+ \(y = xp\.tanh\(0\.5 \* z\)\)"
+    said = rf"{begin}failing: failed in chunk, at {place}: OSError: lost the device"
+    assert re.fullmatch(said, failing)
+    said = f"{begin}diverging: training diverged: the loss at sample "
+    assert diverging.startswith(said)
+    # a library that ends the process is no success
+    assert exiting.endswith(": SystemExit: 0")
+    assert missing.startswith("error: backend no_such_module:xp: ")
+    advice = "add: --trace --backends lib:failing lib:diverging lib:exiting\n"
+    assert advice in outcome.out
+    assert "learning rate" not in outcome.err + outcome.out
+
+
+@pytest.mark.parametrize(("name", "code"), [("blind", 1), ("blind_failing", 3)])
+def test_no_trace_is_advised_for_an_operation_that_the_probe_has_named(
+    name, code, data_dir
+):
+    outcome = call(f"{STEPS} lib:{name}", data_dir=data_dir)
+    assert outcome.code == code
+    assert "add: --trace" not in outcome.out
+    assert f"mismatch: lib:{name}: operation " in outcome.err
+
+
+@pytest.mark.needs("matplotlib")
+def test_a_mismatch_is_told_by_quantity_and_comes_before_a_failure(data_dir, tmp_path):
+    command = f"{STEPS} lib:right lib:wrong lib:failing"
+    outcome = call(command, data_dir=data_dir, report_dir=tmp_path)
+    assert outcome.code == 1
+    *lines, _ = outcome.err.splitlines()
+    loss = "mismatch: lib:wrong: loss above the tolerance, first at step 37, warm-up"
+    assert lines[0].startswith(loss)
+    assert [line.split()[2] for line in lines] == ["loss", "logits", "weights"]
+    record = json.loads((tmp_path / "parity.json").read_text())
+    found = [each["verdict"] for each in record["backends"]]
+    assert found == ["reference", "agrees", "DIFFERS"]
+    assert record["backends"][2]["loss"]["first_step"] == 37
+    assert len(record["failures"]) == 1
+    assert [f"mismatch: {each}" for each in record["mismatches"]] == lines
+
+
+def test_a_tolerance_may_be_given(data_dir):
+    assert call(f"{STEPS} lib:wrong --tolerance 1e-3", data_dir=data_dir).code == 0
+
+
+REASON = "backend torch: it is broken here; mend it"
+
+
+@pytest.fixture
+def one_usable(monkeypatch) -> None:
+    """Of the known backends, array-api-strict is usable besides NumPy, and torch is
+    not.
+    """
+
+    def unusable(device):
+        raise BackendError(REASON)
+
+    known = ("numpy", "torch", "array-api-strict")
+    monkeypatch.setattr("mlp_xp.commands.parity.BACKENDS", known)
+    place = "mlp_xp.backends.torch_backend.TorchBackend.find_device"
+    monkeypatch.setattr(place, unusable)
+
+
+def test_by_default_all_usable_take_part_and_the_others_are_listed(
+    data_dir, one_usable
+):
+    out = output_of(f"{COMMON} --steps 60", data_dir=data_dir)
+    assert verdicts(out) == {"numpy": "reference", "array-api-strict": "agrees"}
+    assert f"not run: {REASON}" in out.splitlines()
+
+
+@pytest.mark.parametrize("words", ["--device torch=cpu", "--backends torch"])
+def test_a_backend_that_is_named_must_be_usable(words, data_dir, one_usable):
+    outcome = call(f"{COMMON} {words}", data_dir=data_dir)
+    assert_one_line(outcome, 2, f"error: {REASON}")
+
+
+def test_without_a_usable_backend_there_is_nothing_to_compare(
+    data_dir, one_usable, monkeypatch
+):
+    monkeypatch.setattr("mlp_xp.commands.parity.BACKENDS", ("numpy", "torch"))
+    outcome = call(COMMON, data_dir=data_dir)
+    assert_one_line(outcome, 2, "--backends: nothing to compare")
+
+
+def test_options_reach_the_computation(data_dir):
+    command = (
+        "parity --backends array-api-strict --device array-api-strict=CPU_DEVICE "
+        "--batch-size 7 --hidden 5 4 --steps 9 --test-samples 7 --recipe small "
+        "--dtype float64"
+    )
+    out = output_of(command, data_dir=data_dir)
+    assert "9 steps, float64, batches of 7" in out
+    assert "0 of 7 predictions" in out
+    assert " CPU_DEVICE\n" in out
+
+
+# What is typed, and the words that matter in the answer.
+REFUSED = [
+    ("--steps 0", "--steps: 0 ... at least 1"),
+    ("--tolerance nan", "--tolerance: nan"),
+    ("--dtype float16", '"float16" for --dtype'),
+    ("--backends nunpy", "--backends: 'nunpy' ... did you mean 'numpy'?"),
+    ("--backends numpy", "nothing to compare"),
+    ("--backends numpy --device jax=cpu", "--device: 'jax' is not one of the compared"),
+    (
+        "--backends numpy --trace --tolerance 1",
+        "--trace and --tolerance: give only one",
+    ),
+    (
+        "--backends numpy --all-operations --notebook",
+        "--all-operations and --notebook: give only one",
+    ),
+]
+
+
+@pytest.mark.parametrize(("typed", "said"), REFUSED)
+def test_a_wrong_command_line_is_refused_before_any_data_is_loaded(
+    typed, said, tmp_path
+):
+    outcome = call(f"parity {typed}", data_dir=tmp_path / "nowhere")
+    assert_one_line(outcome, 2, *said.split(" ... "))
+    assert "nowhere" not in outcome.err
+
+
+# --trace
+
+
+def traced(data: Path, words: str) -> Outcome:
+    return call(f"{COMMON} --steps 20 --trace --backends {words}", data_dir=data)
+
+
+def test_a_trace_of_a_healthy_library_lists_all_operations(tmp_path):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    np.savez(tmp_path / "reg.npz", X=X, y=np.stack([X.sum(axis=1), X[:, 0]], axis=1))
+    outcome = traced(tmp_path / "reg.npz", "lib:right")
+    assert (outcome.code, outcome.err) == (0, "")
+    run, probe, blank, *table = outcome.out.splitlines()
+    said = "operations in 30 steps, warm-up included; no operation deviates"
+    assert re.search(rf"float64: \d+ {said}", run)
+    assert re.fullmatch(r"probe: \d+ operations; no operation deviates", probe)
+    assert blank == ""
+    names = {line.partition(" ")[0] for line in table}
+    assert names >= {"tanh", "mean", "astype"}
+
+
+def test_a_trace_leaves_out_a_library_that_cannot_be_used(
+    data_dir, one_usable, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    words = "torch numpy --dtype float32 --batch-size 7"
+    outcome = traced(data_dir, words)
+    assert_one_line(outcome, 2, f"error: {REASON}")
+    assert "on cpu, float32: " in outcome.out
+
+
+def test_a_trace_of_several_libraries_returns_the_worst_code(
+    data_dir, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    outcome = traced(data_dir, "lib:failing lib:wrong --steps 30")
+    assert outcome.code == 1
+    raised, deviates = outcome.err.splitlines()
+    assert raised.startswith("error: backend lib:failing: operation ")
+    assert deviates.startswith("deviates: lib:wrong: operation ")
+
+
+# The libraries.
 
 LIBRARIES = (
     NAMESPACE
@@ -52,260 +266,3 @@ def libraries(tmp_path, monkeypatch) -> None:
     monkeypatch.delitem(sys.modules, "lib", raising=False)
     monkeypatch.setattr(tolerances, "ROUNDING_RUNS", 1)
     monkeypatch.setenv("COLUMNS", "120")
-
-
-def parity(data_dir: Path, *arguments: object):
-    return call(
-        "parity", "--data-dir", data_dir, "--steps", "60", "--hidden", "8", *arguments
-    )
-
-
-def verdicts(out: str) -> dict[str, str]:
-    """The second column of the table, by backend."""
-    lines = [line.split() for line in out.splitlines()]
-    table = lines[
-        next(i for i, line in enumerate(lines) if line[:2] == ["backend", "verdict"])
-        + 1 :
-    ]
-    return {
-        row[0]: row[1]
-        for row in table
-        if row[1] in ("reference", "agrees", "DIFFERS", "FAILED")
-    }
-
-
-@pytest.mark.needs("matplotlib")
-def test_backends_that_agree(data_dir, tmp_path):
-    folder = tmp_path / "new" / "reports"
-    names = ["array-api-strict", "array_api_compat:numpy"]
-    outcome = parity(
-        data_dir, "--backends", "numpy", *names, "--notebook", "--report-dir", folder
-    )
-    assert (outcome.code, outcome.err) == (0, "")
-    assert verdicts(outcome.out) == {
-        "numpy": "reference",
-        **dict.fromkeys([*names, "notebook"], "agrees"),
-    }
-    assert outcome.out.count("; 0 of 60 predictions and 0 of ") == 3
-    assert "\x1b" not in outcome.out
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "parity.json",
-        "parity.png",
-    ]
-    text = (folder / "parity.json").read_text()
-    assert "Infinity" not in text, "JSON does not have it"
-    record = json.loads(text)
-    assert (
-        record["arguments"]["steps"],
-        record["arguments"]["hidden"],
-        record["mismatches"],
-    ) == (60, [8], [])
-    assert [each["backend"] for each in record["backends"]] == [
-        "numpy",
-        *names,
-        "notebook",
-    ]
-    assert {each["loss"]["first_step"] for each in record["backends"]} == {None}
-
-
-@pytest.mark.needs("matplotlib")
-def test_each_way_not_to_agree_has_its_line_and_leaves_the_others_their_rows(
-    data_dir, tmp_path
-):
-    names = ["lib:failing", "lib:right", "lib:diverging", "lib:exiting"]
-    outcome = parity(data_dir, "--backends", *names, "no_such_module:xp")
-    assert outcome.code == 3
-    expected = ["reference", "FAILED", "agrees", "FAILED", "FAILED"]
-    assert verdicts(outcome.out) == dict(zip(["numpy", *names], expected, strict=True))
-    failing, diverging, exiting, missing = outcome.err.splitlines()
-    assert failing.startswith(
-        "error: backend lib:failing: failed in chunk, at mlp_xp/core/functional.py:"
-    )
-    assert failing.endswith("(y = xp.tanh(0.5 * z)): OSError: lost the device")
-    assert diverging.startswith(
-        "error: backend lib:diverging: training diverged: the loss at sample "
-    )
-    assert exiting.endswith(": SystemExit: 0"), (
-        "a library that ends the process is no success"
-    )
-    assert missing.startswith("error: backend no_such_module:xp: ")
-    assert (
-        "to find the first operation that deviates, add: --trace --backends lib:failing lib:diverging lib:exiting\n"
-        in outcome.out
-    )
-    assert "learning rate" not in outcome.err + outcome.out
-
-    for name, code in ("lib:blind", 1), ("lib:blind_failing", 3):
-        outcome = parity(data_dir, "--backends", name)
-        assert (outcome.code, "add: --trace" in outcome.out) == (code, False), (
-            "the probe has named the operation"
-        )
-        assert f"mismatch: {name}: operation " in outcome.err
-
-    del sys.modules["lib"]  # so that it counts anew
-    outcome = parity(
-        data_dir,
-        "--backends",
-        "lib:right",
-        "lib:wrong",
-        "lib:failing",
-        "--report-dir",
-        tmp_path,
-    )
-    assert outcome.code == 1, "a mismatch is more important"
-    *lines, _ = outcome.err.splitlines()
-    assert lines[0].startswith(
-        "mismatch: lib:wrong: loss above the tolerance, first at step 37, warm-up included; "
-    )
-    assert [line.split()[2] for line in lines] == ["loss", "logits", "weights"]
-    record = json.loads((tmp_path / "parity.json").read_text())
-    assert [each["verdict"] for each in record["backends"]] == [
-        "reference",
-        "agrees",
-        "DIFFERS",
-    ]
-    assert (
-        record["backends"][2]["loss"]["first_step"],
-        len(record["failures"]),
-        record["mismatches"],
-    ) == (
-        *(37, 1),
-        [line.removeprefix("mismatch: ") for line in lines],
-    )
-    del sys.modules["lib"]
-    assert parity(data_dir, "--backends", "lib:wrong", "--tolerance", "1e-3").code == 0
-
-
-@pytest.fixture
-def one_usable(monkeypatch) -> None:
-    """Of the backends that the project knows, one is usable besides NumPy, and one is
-    not.
-    """
-
-    def unusable(device):
-        raise BackendError("backend torch: it is broken here; mend it")
-
-    monkeypatch.setattr(
-        "mlp_xp.commands.parity.BACKENDS", ("numpy", "torch", "array-api-strict")
-    )
-    monkeypatch.setattr(
-        "mlp_xp.backends.torch_backend.TorchBackend.find_device", unusable
-    )
-
-
-def test_by_default_all_usable_take_part_and_the_others_are_listed(
-    data_dir, one_usable, monkeypatch
-):
-    reason = "backend torch: it is broken here; mend it"
-    outcome = parity(data_dir)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert verdicts(outcome.out) == {"numpy": "reference", "array-api-strict": "agrees"}
-    assert f"not run: {reason}" in outcome.out.splitlines()
-    for words in (["--device", "torch=cpu"], ["--backends", "torch"]):
-        assert_one_line(parity(data_dir, *words), 2, f"error: {reason}")
-    assert_one_line(
-        parity(data_dir, "--backends", "nunpy"),
-        2,
-        "error: --backends: 'nunpy'",
-        "did you mean 'numpy'?",
-    )
-    monkeypatch.setattr("mlp_xp.commands.parity.BACKENDS", ("numpy", "torch"))
-    assert_one_line(parity(data_dir), 2, "--backends: nothing to compare")
-
-
-def test_options_reach_the_computation(data_dir):
-    outcome = call(
-        "parity", "--data-dir", data_dir, "--backends", "array-api-strict", "--device", "array-api-strict=CPU_DEVICE",
-        "--batch-size", "7", "--hidden", "5", "4", "--steps", "9", "--test-samples", "7", "--recipe", "small",
-        "--dtype", "float64",
-    )  # fmt: skip
-    assert (outcome.code, outcome.err) == (0, "")
-    assert "9 steps, float64, batches of 7" in outcome.out
-    assert "0 of 7 predictions" in outcome.out
-    assert " CPU_DEVICE\n" in outcome.out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "parts"),
-    [
-        (["--steps", "0"], ["--steps: 0", "at least 1"]),
-        (["--tolerance", "nan"], ["--tolerance: nan"]),
-        (
-            ["--backends", "numpy", "--trace", "--tolerance", "1"],
-            ["--trace and --tolerance: give only one"],
-        ),
-        (
-            ["--backends", "numpy", "--all-operations", "--notebook"],
-            ["--all-operations and --notebook: give only one"],
-        ),
-        (["--dtype", "float16"], ['"float16" for --dtype']),
-        (
-            ["--backends", "numpy", "--device", "jax=cpu"],
-            ["--device: 'jax' is not one of the compared backends"],
-        ),
-        (["--backends", "numpy"], ["nothing to compare"]),
-    ],
-)
-def test_wrong_values_are_refused_before_any_data_is_loaded(arguments, parts, tmp_path):
-    outcome = call("parity", "--data-dir", tmp_path / "nowhere", *arguments)
-    assert_one_line(outcome, 2, *parts)
-    assert "nowhere" not in outcome.err
-
-
-# --trace
-
-
-def traced(data_dir: Path, *arguments: object):
-    return call(
-        "parity",
-        "--data-dir",
-        data_dir,
-        "--hidden",
-        "8",
-        "--steps",
-        "20",
-        "--trace",
-        *arguments,
-    )
-
-
-def test_a_trace_of_a_healthy_library_lists_all_operations(tmp_path):
-    X = np.random.default_rng(0).normal(size=(60, 3))
-    np.savez(tmp_path / "reg.npz", X=X, y=np.stack([X.sum(axis=1), X[:, 0]], axis=1))
-    outcome = traced(tmp_path / "reg.npz", "--backends", "lib:right")
-    assert (outcome.code, outcome.err) == (0, "")
-    verdict, probe, blank, *tables = outcome.out.splitlines()
-    assert re.search(
-        r"float64: \d+ operations in 30 steps, warm-up included; no operation deviates",
-        verdict,
-    )
-    assert (re.sub(r"\d+", "N", probe), blank) == (
-        "probe: N operations; no operation deviates",
-        "",
-    )
-    assert {"tanh", "mean", "astype"} <= {line.partition(" ")[0] for line in tables}
-
-
-def test_a_trace_of_several_libraries_returns_the_worst_code(
-    data_dir, one_usable, monkeypatch, tmp_path
-):
-    monkeypatch.chdir(tmp_path)
-    outcome = traced(
-        data_dir,
-        "--backends",
-        "torch",
-        "numpy",
-        "--dtype",
-        "float32",
-        "--batch-size",
-        "7",
-    )
-    assert_one_line(outcome, 2, "error: backend torch: it is broken here; mend it")
-    assert "on cpu, float32: " in outcome.out, "the others are traced all the same"
-    outcome = traced(
-        data_dir, "--backends", "lib:failing", "lib:wrong", "--steps", "30"
-    )
-    assert outcome.code == 1
-    raised, deviates = outcome.err.splitlines()
-    assert raised.startswith("error: backend lib:failing: operation ")
-    assert deviates.startswith("deviates: lib:wrong: operation ")

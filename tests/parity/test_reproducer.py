@@ -7,16 +7,172 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import NAMESPACE, SCRIPTS, assert_one_line, call, native
+from helpers import NAMESPACE, SCRIPTS, Outcome, assert_one_line, call, native
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.parity._bounds import Verdict
 from mlp_xp.parity.reproducer import TO_NUMPY, write_reproducer
 from mlp_xp.parity.tracing import TracingBackend
 
-# How far long double's eps is below that of float64; 1 where it is no wider, as on
+# How far long double's eps is below the eps of float64; 1 where it is no wider, as on
 # Windows.
 WIDER = float(np.finfo(np.longdouble).eps / np.finfo(np.float64).eps)
+SHOWN = "shows it in a process of its own: "
+NOT_SHOWN = "reproduce.py does NOT show it in a process of its own: "
+
+
+def traced(data_dir: Path, backend: str, **options: Any) -> Outcome:
+    command = f"parity --hidden 8 --steps 20 --trace --backends {backend}"
+    return call(command, data_dir=data_dir, **options)
+
+
+def script_of(name: str) -> Path:
+    return Path("reproducers", f"strange_library-{name}", "reproduce.py")
+
+
+def test_a_deviation_has_a_reproducer_that_was_run(data_dir):
+    outcome = traced(data_dir, "strange_library:wrong")
+    assert_one_line(
+        outcome,
+        1,
+        "deviates: strange_library:wrong: operation ",
+        ", in step 1: xp.tanh(float64 (1, 8)) deviates by ",
+        " eps at [0, ",
+        f"where {5 * (1 + WIDER):.3g} are allowed",
+        "called at mlp_xp/core/functional.py:",
+        "(y = xp.tanh(0.5 * z))",
+    )
+    script = script_of("wrong-float64-tanh")
+    assert f"reproducer: python {script} {SHOWN}" in outcome.out
+    text = script.read_text()
+    assert "mlp_xp" not in text
+    assert len(text.splitlines()) <= 14
+    assert run(script) == (1, "DEVIATES\n")
+    script.write_text(text.replace("import wrong as xp", "import right as xp"))
+    assert run(script) == (0, "")
+
+
+def run(script: Path) -> tuple[int, str]:
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+def test_an_operation_that_raises_has_a_reproducer_too(data_dir):
+    outcome = traced(data_dir, "strange_library:raising")
+    place = " xp.exp(float64 (1, 10)) at mlp_xp/core/losses.py:"
+    begin = "error: backend strange_library:raising: operation "
+    assert_one_line(outcome, 3, begin, place, "raised RuntimeError: device lost")
+    script = script_of("raising-float64-exp")
+    said = f"reproducer: python {script} {SHOWN}RuntimeError: device lost"
+    assert said in " ".join(outcome.out.split())
+
+
+def test_a_changed_argument_is_shown(data_dir):
+    outcome = traced(data_dir, "strange_library:changing")
+    said = "xp.exp(float64 (1, 10)) changes its argument 1, unless an earlier operation"
+    assert_one_line(outcome, 1, said)
+    assert f"reproduce.py {SHOWN}float64 (1, 10) " in outcome.out
+
+
+def test_a_reproducer_that_does_not_show_the_fault_says_so(data_dir):
+    outcome = traced(data_dir, "strange_library:sometimes")
+    assert outcome.code == 1
+    assert f"{NOT_SHOWN}float64 (60, 8) " in outcome.out
+    assert "; the fault may depend on earlier calls, on chance, or on" in outcome.out
+    (line,) = [line for line in outcome.out.splitlines() if "also deviates: " in line]
+    assert "xp.argmax(float64 (60, 10), axis=1) deviates by" in line
+
+
+@pytest.mark.parametrize("entry_point", ["strange_hook", "strange_package:hook"])
+def test_the_reproducer_of_a_hook_uses_its_namespace_and_its_copy(
+    entry_point, data_dir, monkeypatch
+):
+    """The library is array-api-strict on a device that NumPy cannot read."""
+    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent / "tests" / "tools"))
+    fault = "xp = adapted(xp, tanh=lambda x: strict.tanh(x) + 1e-9)\n"
+    info = Path("strange-1.dist-info")
+    info.mkdir()
+    for path, text in {
+        Path("strange_hook.py"): f"from device_hook import *\n{fault}",
+        Path("strange_package.py"): "import strange_hook as hook\n",
+        info / "METADATA": "Metadata-Version: 2.1\nName: strange\nVersion: 1\n",
+        info / "entry_points.txt": f"[mlp_xp.backends]\nstrange = {entry_point}\n",
+    }.items():
+        path.write_text(text, encoding="utf-8")
+    outcome = traced(data_dir, "strange")
+    assert outcome.code == 1
+    said = f"reproduce.py {SHOWN}float64 (1, 8) "
+    assert said in " ".join(outcome.out.split())
+    for module in ("strange_hook", "strange_package", "device_hook"):
+        sys.modules.pop(module, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("Hook", "deviates by "), ("InPlace", "changes its argument 1")]
+)
+def test_a_fault_in_materialise_is_found_and_has_no_reproducer(name, said, data_dir):
+    outcome = traced(data_dir, f"strange_library:{name}")
+    operation = f"materialise(float64 (36, 8)) {said}"
+    assert_one_line(outcome, 1, operation, "called at mlp_xp/core/")
+    reason = "none, because the hook's function is not one of the namespace"
+    assert f"reproducer: {reason}" in outcome.out
+
+
+def test_the_reproducer_of_another_run_is_in_a_folder_of_its_own(data_dir):
+    options = {"all_operations": True, "report_dir": "new"}
+    outcome = traced(data_dir, "strange_library:rare", **options)
+    begin = "deviates: strange_library:rare: operation "
+    assert_one_line(outcome, 1, begin, "xp.log1p(float64 ")
+    assert [path.name for path in Path("new").iterdir()] == ["probe"]
+
+
+def test_a_finding_is_not_lost_where_no_reproducer_can_be_written(data_dir):
+    Path("file").touch()
+    outcome = traced(data_dir, "strange_library:wrong", report_dir="file")
+    assert outcome.code == 1
+    deviates, error = outcome.err.splitlines()
+    assert deviates.startswith("deviates: strange_library:wrong: operation ")
+    assert error.startswith(native("error: 'file/"))
+
+
+@pytest.mark.parametrize("name", ["jax", "torch", "array-api-strict"])
+def test_a_reproducer_runs_on_every_known_library(name, tmp_path):
+    """The deviations are made up, so the library must be found not to show them."""
+    backend, operations = open_backend(name, dtype="float32"), []
+    traced_backend = TracingBackend(backend)
+    traced_backend.tracer._add = operations.append
+    x = traced_backend.asarray(np.ones((2, 3), np.float32))
+    traced_backend.xp.max(x, axis=-1, keepdims=True)
+    x -= x
+    copied, highest, lowered = operations
+    value = Verdict(9, 1, (0, 0), (1, 2))
+    change = Verdict(problem="changes its argument 1", changed=1)
+    for operation, verdict, shown in (
+        (copied, value, "float32 (2, 3) 1.0"),
+        (highest, value, "float32 (2, 1) 1.0"),
+        (highest, change, "float32 (2, 3) 1.0"),
+        (lowered, value, "float32 (2, 3) 0.0"),
+    ):
+        made = write_reproducer(backend, operation._replace(verdict=verdict), tmp_path)
+        assert f"{NOT_SHOWN}{shown} NumPy: {shown}; " in made
+
+
+def test_arrays_that_only_dlpack_reads_are_read():
+    array = np.arange(3.0)
+
+    class Sealed:
+        def __dlpack__(self, **_: Any) -> Any:
+            return array.__dlpack__()
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return array.__dlpack_device__()
+
+    np.testing.assert_array_equal(eval(TO_NUMPY)(Sealed()), array)
+
+
+# The libraries.
+
 LIBRARIES = (
     NAMESPACE
     + """
@@ -73,173 +229,3 @@ def libraries(tmp_path, monkeypatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "strange_library", raising=False)
     monkeypatch.chdir(tmp_path)
-
-
-def traced(data_dir: Path, name: str, *arguments: Any):
-    words = ["--hidden", "8", "--steps", "20", "--trace", "--backends", name]
-    return call("parity", "--data-dir", data_dir, *words, *arguments)
-
-
-def run(script: Path) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, str(script)], check=False, capture_output=True, text=True
-    )
-    return done.returncode, done.stderr
-
-
-def test_a_deviation_has_a_reproducer_that_was_run(data_dir):
-    outcome = traced(data_dir, "strange_library:wrong")
-    assert_one_line(outcome, 1, "deviates: strange_library:wrong: operation ", ", in step 1: ",
-                    "xp.tanh(float64 (1, 8)) deviates by ", " eps at [0, ", f"where {5 * (1 + WIDER):.3g} are allowed",
-                    "called at mlp_xp/core/functional.py:", "(y = xp.tanh(0.5 * z))")  # fmt: skip
-    script = Path("reproducers") / "strange_library-wrong-float64-tanh" / "reproduce.py"
-    assert (
-        f"reproducer: python {script} shows it in a process of its own: " in outcome.out
-    )
-    text = script.read_text()
-    assert "mlp_xp" not in text
-    assert len(text.splitlines()) <= 14
-    assert run(script) == (1, "DEVIATES\n")
-    script.write_text(text.replace("import wrong as xp", "import right as xp"))
-    assert run(script) == (0, "")
-
-
-def test_an_operation_that_raises_has_one_too(data_dir):
-    outcome = traced(data_dir, "strange_library:raising")
-    assert_one_line(outcome, 3, "error: backend strange_library:raising: operation ", " xp.exp(float64 (1, 10)) at "
-                    "mlp_xp/core/losses.py:", "raised RuntimeError: device lost")  # fmt: skip
-    script = (
-        Path("reproducers") / "strange_library-raising-float64-exp" / "reproduce.py"
-    )
-    said = f"reproducer: python {script} shows it in a process of its own: RuntimeError: device lost"
-    assert said in " ".join(outcome.out.split())
-
-
-def test_a_changed_argument_is_shown(data_dir):
-    outcome = traced(data_dir, "strange_library:changing")
-    assert outcome.code == 1
-    assert (
-        "xp.exp(float64 (1, 10)) changes its argument 1, unless an earlier operation did"
-        in outcome.err
-    )
-    assert (
-        "reproduce.py shows it in a process of its own: float64 (1, 10) " in outcome.out
-    )
-
-
-def test_one_that_does_not_show_it_says_so(data_dir):
-    outcome = traced(data_dir, "strange_library:sometimes")
-    assert outcome.code == 1
-    assert (
-        "reproduce.py does NOT show it in a process of its own: float64 (60, 8) "
-        in outcome.out
-    )
-    assert (
-        "; the fault may depend on earlier calls, on chance, or on an array's layout in memory"
-        in outcome.out
-    )
-    (line,) = [
-        line for line in outcome.out.splitlines() if line.startswith("also deviates: ")
-    ]
-    assert "xp.argmax(float64 (60, 10), axis=1) deviates by" in line
-
-
-@pytest.mark.parametrize("entry_point", ["strange_hook", "strange_package:hook"])
-def test_that_of_a_hook_uses_its_namespace_and_its_copy(
-    entry_point, data_dir, monkeypatch
-):
-    """The library is array-api-strict on a device that NumPy cannot read."""
-    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent / "tests" / "tools"))
-    fault = "xp = adapted(xp, tanh=lambda x: strict.tanh(x) + 1e-9)\n"
-    Path("strange_hook.py").write_text(
-        f"from device_hook import *\n{fault}", encoding="utf-8"
-    )
-    Path("strange_package.py").write_text(
-        "import strange_hook as hook\n", encoding="utf-8"
-    )
-    (info := Path("strange-1.dist-info")).mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: strange\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(
-        f"[mlp_xp.backends]\nstrange = {entry_point}\n"
-    )
-    outcome = traced(data_dir, "strange")
-    assert outcome.code == 1
-    assert "reproduce.py shows it in a process of its own: float64 (1, 8) " in " ".join(
-        outcome.out.split()
-    )
-    for module in ("strange_hook", "strange_package", "device_hook"):
-        sys.modules.pop(module, None)
-
-
-@pytest.mark.parametrize(
-    ("name", "said"), [("Hook", "deviates by "), ("InPlace", "changes its argument 1")]
-)
-def test_a_fault_in_materialise_is_found_and_has_none(name, said, data_dir):
-    outcome = traced(data_dir, f"strange_library:{name}")
-    assert_one_line(
-        outcome, 1, f"materialise(float64 (36, 8)) {said}", "called at mlp_xp/core/"
-    )
-    assert (
-        "reproducer: none, because the hook's function is not one of the namespace"
-        in outcome.out
-    )
-
-
-def test_that_of_another_run_is_in_a_folder_of_its_own_and_a_finding_is_not_lost_without(
-    data_dir,
-):
-    outcome = traced(
-        data_dir, "strange_library:rare", "--all-operations", "--report-dir", "new"
-    )
-    assert_one_line(
-        outcome, 1, "deviates: strange_library:rare: operation ", "xp.log1p(float64 "
-    )
-    assert [path.name for path in Path("new").iterdir()] == ["probe"]
-    Path("file").touch()
-    outcome = traced(data_dir, "strange_library:wrong", "--report-dir", "file")
-    assert outcome.code == 1
-    deviates, error = outcome.err.splitlines()
-    assert deviates.startswith("deviates: strange_library:wrong: operation ")
-    assert error.startswith(native("error: 'file/"))
-
-
-@pytest.mark.parametrize("name", ["jax", "torch", "array-api-strict"])
-def test_a_reproducer_runs_on_every_known_library(name, tmp_path):
-    """The deviations are made up, so the library must be found not to show them."""
-    backend = open_backend(name, dtype="float32")
-    traced_backend = TracingBackend(backend)
-    tracer = traced_backend.tracer
-    operations = []
-    tracer._add = operations.append
-    x = traced_backend.asarray(np.ones((2, 3), np.float32))
-    traced_backend.xp.max(x, axis=-1, keepdims=True)
-    x -= x
-    copied, highest, lowered = operations
-    value, change = (
-        Verdict(9, 1, (0, 0), (1, 2)),
-        Verdict(problem="changes its argument 1", changed=1),
-    )
-    for operation, verdict, shown in (
-        (copied, value, "float32 (2, 3) 1.0"),
-        (highest, value, "float32 (2, 1) 1.0"),
-        (highest, change, "float32 (2, 3) 1.0"),
-        (lowered, value, "float32 (2, 3) 0.0"),
-    ):
-        made = write_reproducer(backend, operation._replace(verdict=verdict), tmp_path)
-        assert (
-            f"reproduce.py does NOT show it in a process of its own: {shown} NumPy: {shown}; "
-            in made
-        )
-
-
-def test_arrays_that_only_dlpack_reads_are_read():
-    array = np.arange(3.0)
-
-    class Sealed:
-        def __dlpack__(self, **_: Any) -> Any:
-            return array.__dlpack__()
-
-        def __dlpack_device__(self) -> tuple[int, int]:
-            return array.__dlpack_device__()
-
-    np.testing.assert_array_equal(eval(TO_NUMPY)(Sealed()), array)

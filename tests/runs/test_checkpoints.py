@@ -1,11 +1,9 @@
-"""Files of models and checkpoints: what is damaged, altered, or of another kind or
-format is refused in one line.
-"""
+"""Files of models and checkpoints: read as they were written, or refused."""
 
 import json
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from data_sets import TINY, varied
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.numpy import save, save_file
+from safetensors.numpy import save_file
 
 from mlp_xp import Model, TrainConfig, open_backend
 from mlp_xp.core.config import ConfigError
@@ -22,16 +20,77 @@ from mlp_xp.core.signature import Signature
 from mlp_xp.core.task import LABELS
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.columns import Column, Columns
-from mlp_xp.runs._checkpoints import (
-    read_position,
-    write_model,
-    write_position,
-)
+from mlp_xp.errors import MlpXpError
+from mlp_xp.runs._checkpoints import read_position, write_model, write_position
 from mlp_xp.runs._tensors import read_tensors, write_tensors
 from mlp_xp.runs.ensembles import check_fit
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder, load_run
 from mlp_xp.runs.settings import Settings, settings_of
+
+# Arrays and facts in a file.
+
+TENSORS = {"a": np.array([1.0, 2.0]), "b": np.array([3.0, 4.0])}
+FACTS = {"one": 1, "two": ["2"], "three": None}
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    """A file of these."""
+    write_tensors(tmp_path / "some.safetensors", TENSORS, FACTS)
+    return tmp_path / "some.safetensors"
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="np") as file:
+        return file.metadata()
+
+
+def test_a_file_that_was_read_is_written_again_to_the_same_bytes(path):
+    content = path.read_bytes()
+    write_tensors(path, *read_tensors(path))
+    assert path.read_bytes() == content
+
+
+def test_the_order_of_facts_does_not_matter(path):
+    record = json.loads(metadata_of(path)["mlp_xp"])
+    backwards = json.dumps(dict(reversed(record.items())))
+    save_file(TENSORS, path, {"mlp_xp": backwards})
+    np.testing.assert_equal(read_tensors(path), (TENSORS, record))
+    assert FACTS.items() <= record.items()
+
+
+def test_an_array_is_saved_by_its_elements_however_they_lie_in_memory(path):
+    array = np.arange(12.0).reshape(3, 4)
+    arrays = {"columns": np.asfortranarray(array), "strided": array[::2, ::3]}
+    write_tensors(path, arrays, {})
+    np.testing.assert_equal(read_tensors(path)[0], arrays)
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [
+        pytest.param({"a": TENSORS["b"], "b": TENSORS["a"]}, id="exchanged"),
+        pytest.param({"a": TENSORS["a"], "c": TENSORS["b"]}, id="renamed"),
+        pytest.param({**TENSORS, "a": TENSORS["a"].reshape(2, 1)}, id="reshaped"),
+        pytest.param({**TENSORS, "a": TENSORS["a"].view(np.int64)}, id="retyped"),
+    ],
+)
+def test_the_same_bytes_with_another_name_shape_or_dtype_are_refused(altered, path):
+    save_file(altered, path, metadata_of(path))
+    with pytest.raises(RunError, match="content does not match its SHA-256 sum"):
+        read_tensors(path)
+
+
+def test_a_dtype_that_numpy_lacks_is_refused(path):
+    array = {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}
+    text = json.dumps({"__metadata__": metadata_of(path), "a": array}).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"\0\0")
+    with pytest.raises(RunError, match="altered"):
+        read_tensors(path)
+
+
+# The files of a run.
 
 SETTINGS = Settings(train=TrainConfig(epochs=1, hidden=(2,), optimizer="momentum"))
 
@@ -46,235 +105,127 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_order_of_facts_and_a_second_write_change_nothing(tmp_path):
-    path, tensors, facts = (
-        tmp_path / "x",
-        {"a": np.arange(3.0)},
-        {"one": 1, "two": ["2"], "three": None},
-    )
-    write_tensors(path, tensors, facts)
-    content = path.read_bytes()
-    with safe_open(path, framework="np") as file:
-        record = json.loads(file.metadata()["mlp_xp"])
-    assert record.keys() == {*facts, "format", "sha256"}
-    save_file(
-        tensors, path, metadata={"mlp_xp": json.dumps(dict(reversed(record.items())))}
-    )
-    read, found = read_tensors(path)
-    assert {**found, **facts} == found
-    np.testing.assert_array_equal(read["a"], tensors["a"])
-    write_tensors(path, tensors, found)
-    assert read_tensors(path)[1] == found
-    write_tensors(path, tensors, facts)
-    assert path.read_bytes() == content
-
-
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_a_checkpoint_with_any_byte_changed_or_cut_off_is_refused(
     folder, tmp_path_factory, data
 ):
-    """Or it is read right, where the change is in a place without meaning, such as a
+    """Or it is read right, if the change is in a place without meaning, such as a
     space.
     """
     path = folder / "checkpoint.safetensors"
-    content, place = (
-        bytearray(path.read_bytes()),
-        tmp_path_factory.getbasetemp() / "changed.safetensors",
-    )
-    tensors, facts = read_tensors(path)
-    at = data.draw(st.integers(0, len(content) - 1))
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
     if data.draw(st.booleans()):
-        content[at] ^= data.draw(st.integers(1, 255))
+        content[place] ^= data.draw(st.integers(1, 255))
     else:
-        content = content[:at]
-    place.write_bytes(content)
+        del content[place:]
+    damaged = tmp_path_factory.getbasetemp() / "damaged.safetensors"
+    damaged.write_bytes(content)
     try:
-        read, found = read_tensors(place)
+        found = read_tensors(damaged)
     except RunError as error:
-        message = str(error)
+        said = str(error)
     else:
-        assert found == facts
-        assert all((read[name] == tensors[name]).all() for name in tensors)
+        np.testing.assert_equal(found, read_tensors(path))
         return
-    assert f"'{place}'" in message
-    assert "\n" not in message
+    assert f"'{damaged}'" in said
+    assert "\n" not in said
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("metadata", "said"),
     [
-        lambda tensors: {"a": tensors["b"], "b": tensors["a"]},
-        lambda tensors: {"a": tensors["a"], "c": tensors["b"]},
-        lambda tensors: {**tensors, "a": tensors["a"].reshape(2, 1)},
-        lambda tensors: {**tensors, "a": tensors["a"].view(np.int64)},
+        (None, "has format None"),
+        ({"mlp_xp": '{"format": 1}'}, "has format 1"),
+        ({"mlp_xp": "[]"}, "is not a JSON object"),
+        ({"mlp_xp": "{"}, "is not JSON"),
     ],
 )
-def test_the_sum_covers_names_shapes_and_dtypes(change, tmp_path):
-    """The same bytes under other names, in another shape or of another dtype are
-    another file.
-    """
-    tensors, path = (
-        {"a": np.array([1.0, 2.0]), "b": np.array([3.0, 4.0])},
-        tmp_path / "some.safetensors",
-    )
-    write_tensors(path, tensors, {})
-    with safe_open(path, framework="np") as file:
-        metadata = file.metadata()
-    path.write_bytes(
-        save(
-            {
-                name: np.ascontiguousarray(each)
-                for name, each in change(tensors).items()
-            },
-            metadata,
-        )
-    )
-    with pytest.raises(
-        RunError, match=r"was altered: its content does not match its SHA-256 sum"
-    ):
-        read_tensors(path)
+def test_a_file_of_another_program_or_format_is_refused(metadata, said, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({"network.0.weights": np.zeros((2, 2))}, path, metadata)
+    with pytest.raises(RunError, match=rf"model\.safetensors': {said}"):
+        load_run(path)
+
+
+def test_a_checkpoint_is_not_read_as_a_model(folder):
+    with pytest.raises(RunError, match=r"checkpoint\.safetensors': is not a model"):
+        load_run(folder / "checkpoint.safetensors")
+
+
+def test_a_model_is_not_read_as_a_checkpoint(folder):
+    with pytest.raises(RunError, match=r"model\.safetensors': .*'settings' is missing"):
+        read_position(folder / "model.safetensors", open_backend())
 
 
 @pytest.mark.parametrize(
-    "metadata", [None, {"mlp_xp": "[]"}, {"mlp_xp": "{"}, {"mlp_xp": '{"format": 1}'}]
+    ("name", "said"),
+    [
+        ("", r"is not a run: it has no config\.json"),
+        ("none.safetensors", "cannot be read: No such file"),
+        ("folder.safetensors", "cannot be read: (Is a directory|Permission denied)"),
+    ],
 )
-def test_a_file_of_another_program_or_format_is_refused(metadata, tmp_path):
-    path = tmp_path / "model.safetensors"
-    save_file({"network.0.weights": np.zeros((2, 2))}, path, metadata)
-    with pytest.raises(
-        RunError,
-        match=r"model\.safetensors': (has format (None|1), but|is (damaged|not (a )?JSON))",
-    ):
-        load_run(path)
+def test_a_model_that_is_not_there_is_refused(name, said, tmp_path):
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(RunError, match=f"{name}': {said}"):
+        load_run(str(tmp_path / name))
 
 
-def test_a_checkpoint_and_a_model_are_not_each_other(folder, tmp_path):
-    for name, other, reads in (
-        (
-            "checkpoint.safetensors",
-            "model.safetensors",
-            lambda: read_position(tmp_path / "checkpoint.safetensors", open_backend()),
-        ),
-        (
-            "model.safetensors",
-            "checkpoint.safetensors",
-            lambda: load_run(tmp_path / "model.safetensors"),
-        ),
-    ):
-        (tmp_path / name).write_bytes((folder / other).read_bytes())
-        with pytest.raises(
-            RunError,
-            match=rf"{name}': (is not a model|is damaged: its field 'settings' is missing)",
-        ):
-            reads()
-
-
-def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(RunError, match=r"is not a run: it has no config\.json"):
-        load_run(tmp_path)
-    path = tmp_path / "model.safetensors"
-    with pytest.raises(
-        RunError, match=r"model\.safetensors': cannot be read: No such file"
-    ):
-        load_run(path)
-    path.mkdir()
-    with pytest.raises(
-        RunError,
-        match=r"model\.safetensors': cannot be read: (Is a directory|Permission denied)",
-    ):
-        load_run(str(path))
-    with pytest.raises(RunError, match=r"^path: 3 is not a path; give the folder"):
+def test_a_model_is_not_given_by_a_number():
+    with pytest.raises(MlpXpError, match=r"^path: .*3.* give the folder"):
         load_run(3)
 
 
-def test_a_checkpoint_of_other_settings_is_refused(folder):
-    """More epochs are none, and fewer are too few."""
-    with pytest.raises(
-        ConfigError,
-        match=r"seed: .*safetensors': a resumed run keeps its settings \(0, not 1\)",
-    ):
-        RunFolder(folder)._checkpoint(
-            settings_of(SETTINGS, {"seed": 1}), open_backend()
-        )
-    RunFolder(folder)._checkpoint(settings_of(SETTINGS, {"epochs": 3}), open_backend())
-    _, facts = read_tensors(folder / "checkpoint.safetensors")
-    write_tensors(
-        folder / "checkpoint.safetensors",
-        {},
-        {**facts, "position": {**facts["position"], "epoch": 1}},
-    )
-    with pytest.raises(
-        RunError,
-        match=r"epochs: 1 is too few: the run in .* has already come to epoch 2",
-    ):
-        RunFolder(folder)._checkpoint(SETTINGS, open_backend())
+def test_a_checkpoint_fits_more_epochs(folder):
+    longer = settings_of(SETTINGS, {"epochs": 3})
+    assert RunFolder(folder)._checkpoint(longer, open_backend()).epoch == 0
 
 
-MODEL = Model(
-    (),
-    "sigmoid",
-    Signature((6, 6), ("a", "b", "c")),
-    open_backend(),
-    source="runs/one/model.safetensors",
-)
+def test_a_checkpoint_does_not_fit_other_settings(folder):
+    other = settings_of(SETTINGS, {"seed": 1})
+    said = r"seed: .*safetensors': a resumed run keeps its settings \(0, not 1\)"
+    with pytest.raises(ConfigError, match=said):
+        RunFolder(folder)._checkpoint(other, open_backend())
 
+
+# A model and other data.
 
 PQ = Columns((Column("p"), Column("q")))
+QP = Columns((Column("q"), Column("p")))
+
+
+def fit(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Check a model of three classes against data with its class names, both changed."""
+    signature = Signature((6, 6), ("a", "b", "c"))
+    model = varied(Model((), "sigmoid", signature, open_backend(), "runs/one"), **ours)
+    other = replace(TINY.signature, **{"outputs": model.class_names, **theirs})
+    check_fit(model, other, "the table")
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "message"),
+    ("ours", "theirs"), [({}, {"outputs": ("0", "1", "2")}), ({"columns": PQ}, {})]
+)
+def test_arrays_without_names_fit_any_names(ours, theirs):
+    fit(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "said"),
     [
-        ({}, {"outputs": ("0", "1", "2")}, ""),  # arrays may have no names
+        ({}, {"outputs": ("0", "1")}, "classes a, b, c, not 0, 1;"),
+        ({}, {"outputs": ("x", "y", "z")}, "classes a, b, c, not x, y, z;"),
         (
             {"outputs": ("0", "1", "2")},
             {"outputs": ("1", "2", "3")},
-            "classes 0, 1, 2, not 1, 2, 3",
+            "classes 0, 1, 2, not 1, 2, 3;",
         ),
-        ({}, {"outputs": ("0", "1")}, "fit the table: classes a, b, c, not 0, 1;"),
-        (
-            {},
-            {"outputs": ("x", "y", "z")},
-            "fit the table: classes a, b, c, not x, y, z;",
-        ),
-        ({}, {"task": LABELS}, "task classes, not labels"),
-        ({"input_shape": (5, 6)}, {}, "inputs images of 5 x 6, not images of 6 x 6"),
-        (
-            {"columns": PQ},
-            {"columns": Columns(PQ.columns[::-1])},
-            "columns p, q, not q, p",
-        ),
-        ({"columns": PQ}, {}, ""),
+        ({}, {"task": LABELS}, "task classes, not labels;"),
+        ({"input_shape": (5, 6)}, {}, "images of 5 x 6, not images of 6 x 6;"),
+        ({"columns": PQ}, {"columns": QP}, "columns p, q, not q, p;"),
     ],
 )
-def test_data_that_do_not_fit_a_model_are_refused(ours, theirs, message):
-    model = varied(MODEL, **ours)
-    signature = replace(TINY.signature, **{"outputs": model.class_names, **theirs})
-    with (
-        pytest.raises(RunError, match=f"runs/one/model.safetensors.*{message}")
-        if message
-        else nullcontext()
-    ):
-        check_fit(model, signature, "the table")
-
-
-def test_an_array_is_saved_by_its_elements_however_they_lie_in_memory(tmp_path):
-    array = np.arange(12.0).reshape(3, 4)
-    arrays = {"columns": np.asfortranarray(array), "strided": array[::2, ::3]}
-    write_tensors(tmp_path / "some.safetensors", arrays, {})
-    found, _ = read_tensors(tmp_path / "some.safetensors")
-    for name, expected in arrays.items():
-        np.testing.assert_array_equal(found[name], expected)
-
-
-def test_a_file_with_a_dtype_that_numpy_lacks_is_refused(tmp_path):
-    path = tmp_path / "some.safetensors"
-    write_tensors(path, {"a": np.zeros(1)}, {})
-    with safe_open(path, framework="np") as file:
-        metadata = file.metadata()
-    array = {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}
-    text = json.dumps({"__metadata__": metadata, "a": array}).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + b"\0\0")
-    with pytest.raises(RunError, match="altered"):
-        read_tensors(path)
+def test_data_that_do_not_fit_a_model_are_refused(ours, theirs, said):
+    with pytest.raises(RunError, match=f"runs/one.* does not fit the table: .*{said}"):
+        fit(ours, theirs)

@@ -4,8 +4,7 @@ are counted by hand.
 
 import json
 import sys
-from itertools import pairwise
-from math import log, nan
+from math import log, nan, sqrt
 from typing import Any
 
 import numpy as np
@@ -16,43 +15,16 @@ from mlp_xp import open_backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.signature import Signature
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Task, Units
-from mlp_xp.runs.metrics import BINS, metrics_of, reliability
-
-
-def figures(
-    task: Task, z: np.ndarray, labels: Any, units: Units | None = None
-) -> dict[str, Any]:
-    """Return all figures, with those of each output by name: a list, with NaN for None."""
-    names, labels = tuple(f"name {i}" for i in range(z.shape[1])), np.array(labels)
-    signature = Signature((1,), names, task, units=units)
-    model = Model((), "relu", signature, open_backend())
-    found = metrics_of(model, task.evaluate(z, labels, units), z, labels)
-    json.dumps(found, allow_nan=False)
-    parts = found[task.outputs_name]
-    return found | {
-        name: np.array([each[name] for each in parts], float).tolist()
-        for name in [*parts[0]][1:]
-    }
-
-
-def assert_figures(found: dict[str, Any], **expected: Any) -> None:
-    for name, value in expected.items():
-        assert found[name] == pytest.approx(value, rel=1e-12, nan_ok=True), name
+from mlp_xp.runs.metrics import BINS, confusion_matrix, metrics_of, reliability
 
 
 def test_classes_counted_by_hand() -> None:
     """Four samples of a and two of b; c is predicted once, d neither there nor
     predicted.
     """
-    p = (
-        np.array([[8, 1, 1], [7, 2, 1], [3, 6, 1], [2, 3, 5], [6, 3.5, 0.5], [1, 8, 1]])
-        / 10
-    )
-    found = figures(
-        CLASSES,
-        np.log(np.concatenate([p, np.full((6, 1), 1e-300)], axis=1)),
-        [0, 0, 0, 0, 1, 1],
-    )
+    tenths = [[8, 1, 1], [7, 2, 1], [3, 6, 1], [2, 3, 5], [6, 3.5, 0.5], [1, 8, 1]]
+    p = np.concatenate([np.array(tenths) / 10, np.full((6, 1), 1e-300)], axis=1)
+    found = figures(CLASSES, np.log(p), [0, 0, 0, 0, 1, 1])
     assert_figures(
         found,
         samples=[4, 2, 0, 0],
@@ -97,75 +69,92 @@ def test_labels_counted_by_hand() -> None:
         f1_weighted=(2 / 3 + 4 / 5) / 2,
         roc_auc_macro=2 / 3,
     )
-    one = figures(LABELS, np.array([[2.0], [-1]]), [[1], [1]])  # which all samples have
-    assert_figures(
-        one, precision=[1], recall=[1 / 2], f1=[2 / 3], f1_macro=2 / 3, roc_auc=[nan]
-    )
-    assert one["roc_auc_macro"] is None
+
+
+def test_a_label_that_all_samples_have_has_no_area_under_the_curve() -> None:
+    found = figures(LABELS, np.array([[2.0], [-1]]), [[1], [1]])
+    assert_figures(found, precision=[1], recall=[1 / 2], f1=[2 / 3], f1_macro=2 / 3)
+    assert_figures(found, roc_auc=[nan])
+    assert found["roc_auc_macro"] is None
 
 
 def test_numbers_counted_by_hand() -> None:
     """In the units of the labels, which are 10 z + 50 and 100 z."""
     units = Units(np.array([50.0, 0]), np.array([10.0, 100]))
     z = np.array([[0.0, 1], [1, 1], [-1, 1], [2, 1]])
+    labels = [[51.0, 0], [63, 150], [40, 100], [60, 90]]
     assert_figures(
-        figures(REGRESSION, z, [[51.0, 0], [63, 150], [40, 100], [60, 90]], units),
+        figures(REGRESSION, z, labels, units),
+        samples=4,
         mae=[(1 + 3 + 0 + 10) / 4, (100 + 50 + 0 + 10) / 4],
         median_absolute_error=[2, 30],
-    )
-    found = figures(
-        REGRESSION,
-        z[:, :1],
-        [[51.0], [63], [40], [60]],
-        Units(units.mean[:1], units.deviation[:1]),
-    )
-    assert (found["samples"], found["mae"], found["median_absolute_error"]) == (
-        4,
-        [3.5],
-        [2],
+        rmse=[sqrt(110 / 4), sqrt(12600 / 4)],
+        r2=[1 - 110 / 321, 1 - 12600 / 11700],
     )
 
 
-@pytest.mark.parametrize("task", [CLASSES, LABELS])
 def test_the_calibration_error_is_that_of_scikit_learns_bins(
-    task: Task, random: np.random.Generator
+    random: np.random.Generator,
 ) -> None:
-    p = task.link(random.normal(size=(400, 5)).round(1), xp=np)
-    labels = (
-        random.integers(0, 5, 400)
-        if task.exclusive
-        else (random.random(p.shape) < 0.4).astype(int)
-    )
-    sure, right = (
-        (p.max(axis=1), p.argmax(axis=1) == labels)
-        if task.exclusive
-        else (p.ravel(), labels.ravel())
-    )
-    shares, means = calibration_curve(right, sure, n_bins=BINS)
-    counts = [
-        np.sum((sure > low) & (sure <= high))
-        for low, high in pairwise(np.linspace(0, 1, BINS + 1))
-    ]
-    expected = np.average(
-        np.abs(shares - means), weights=[count for count in counts if count]
-    )
-    assert reliability(task, p, labels)[0] == pytest.approx(expected, rel=1e-12)
+    """Of all labels of all samples."""
+    p = LABELS.link(random.normal(size=(400, 5)).round(1), xp=np)
+    labels = (random.random(p.shape) < 0.4).astype(int)
+    shares, means = calibration_curve(labels.ravel(), p.ravel(), n_bins=BINS)
+    edges, column = np.linspace(0, 1, BINS + 1), p.reshape(-1, 1)
+    counts = np.sum((column > edges[:-1]) & (column <= edges[1:]), axis=0)
+    expected = np.average(np.abs(shares - means), weights=counts[counts > 0])
+    assert reliability(LABELS, p, labels)[0] == pytest.approx(expected, rel=1e-12)
 
 
+def test_the_confusion_matrix_is_that_of_a_loop(random: np.random.Generator) -> None:
+    """200 classes: the pairs do not fit into the bytes of the labels."""
+    labels, predictions = random.integers(0, 200, (2, 5000), dtype=np.uint8)
+    expected = np.zeros((200, 200), np.int64)
+    for label, prediction in zip(labels, predictions, strict=True):
+        expected[label, prediction] += 1
+    matrix = confusion_matrix(labels, predictions, 200)
+    assert matrix.dtype == np.int64
+    np.testing.assert_array_equal(matrix, expected)
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "names"),
+    [
+        (CLASSES, [0, 1], ["samples"]),
+        (LABELS, [[1, 0], [1, 1]], ["samples", "accuracy"]),
+        (REGRESSION, [[1, 0], [1, 1]], ["r2", "rmse"]),
+    ],
+)
 def test_without_scikit_learn_there_are_the_figures_of_training(
-    monkeypatch: pytest.MonkeyPatch,
+    task: Task, labels: Any, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    z, parts = (
-        np.array([[2.0, 0], [1, 2]]),
-        {
-            CLASSES: ["samples"],
-            LABELS: ["samples", "accuracy"],
-            REGRESSION: ["r2", "rmse"],
-        },
-    )
-    for task, names in parts.items():
-        found = figures(task, z, [0, 1] if task.exclusive else [[1, 0], [1, 1]])
-        assert [*found[task.outputs_name][0]] == ["name", *names]
-        assert "loss" in found
-        assert not {"f1_macro", "log_loss"} & {*found}
+    found = figures(task, np.array([[2.0, 0], [1, 2]]), labels)
+    assert [*found[task.outputs_name][0]] == ["name", *names]
+    assert "loss" in found
+    assert not {"f1_macro", "log_loss"} & {*found}
+
+
+def figures(
+    task: Task, z: np.ndarray, labels: Any, units: Units | None = None
+) -> dict[str, Any]:
+    """Return all figures, and the figures of each output by name: a list, with NaN for
+    None.
+    """
+    names, labels = tuple(f"name {i}" for i in range(z.shape[1])), np.array(labels)
+    signature = Signature((1,), names, task, units=units)
+    model = Model((), "relu", signature, open_backend())
+    result = task.evaluate(z, labels, units)
+    found = metrics_of(model, result, z, labels)
+    for name in ("samples", "loss", "accuracy", "label_accuracy", "r2", "rmse"):
+        assert found.get(name) == getattr(result, name)
+    json.dumps(found, allow_nan=False)
+    parts = found[task.outputs_name]
+    for name in [*parts[0]][1:]:
+        found[name] = np.array([each[name] for each in parts], float).tolist()
+    return found
+
+
+def assert_figures(found: dict[str, Any], **expected: Any) -> None:
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-12, nan_ok=True), name

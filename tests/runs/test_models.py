@@ -1,7 +1,8 @@
-"""Load a trained network and predict from arrays of any library, against plain NumPy."""
+"""A trained network predicts from arrays of any library as plain NumPy does."""
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,135 +18,149 @@ from mlp_xp.errors import DatasetError, MlpXpError
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(3, 2, (60, 3))
-NAMES = ("ash", "beech", "cedar")
+STANDARD = (X - X.mean(axis=0)) / X.std(axis=0)
+NAMES = np.array(["ash", "beech", "cedar"])
 TARGETS: dict[str, np.ndarray] = {
-    "classes": np.array(NAMES)[np.arange(60) % 3],
+    "classes": NAMES[np.arange(60) % 3],
     "labels": (X[:, :2] > 3).astype(int),
     "regression": X @ RANDOM.normal(size=(3, 2)),
 }
-CONFIG = TrainConfig(
-    epochs=2, hidden=(4,), learning_rate=0.05, init="glorot", report_every=60
-)
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, no_pictures):
-    """A run for each task, and one on images of bytes."""
+def runs(tmp_path_factory, no_pictures) -> Path:
+    """A run for each task, and a run on images of bytes."""
     folder = tmp_path_factory.mktemp("models")
+    config = TrainConfig(
+        epochs=2, hidden=(4,), learning_rate=0.05, init="glorot", report_every=60
+    )
     data = {task: from_arrays(X, y) for task, y in TARGETS.items()} | {"bytes": TINY}
     for name, dataset in data.items():
-        list(train(CONFIG, dataset, open_backend(), run_dir=folder / name))
+        list(train(config, dataset, open_backend(), run_dir=folder / name))
     return folder
 
 
-def formula(model: Model, x: np.ndarray) -> np.ndarray:
-    first, second = (
-        [np.asarray(a, np.float64) for a in layer] for layer in model.network
-    )
-    z = 1 / (1 + np.exp(-(x @ first[0] + first[1]))) @ second[0] + second[1]
+def plain_outputs(model: Model, x: np.ndarray) -> np.ndarray:
+    """Return probabilities, or numbers in their units, by plain NumPy."""
+    (weights, bias), (last_weights, last_bias) = model.network
+    hidden = 1 / (1 + np.exp(-(x @ weights + bias)))
+    z = hidden @ last_weights + last_bias
     if model.signature.task is CLASSES:
-        z = np.exp(z)
-        return z / z.sum(axis=1, keepdims=True)
+        powers = np.exp(z)
+        return powers / powers.sum(axis=1, keepdims=True)
     if model.signature.task is REGRESSION:
-        return z * TARGETS["regression"].std(axis=0) + TARGETS["regression"].mean(
-            axis=0
-        )
+        numbers = TARGETS["regression"]
+        return z * numbers.std(axis=0) + numbers.mean(axis=0)
     return 1 / (1 + np.exp(-z))
 
 
-def standard(x: np.ndarray) -> np.ndarray:
-    return (x - X.mean(axis=0)) / X.std(axis=0)
+def answers(
+    run: Path, method: str, backend: Backend, inputs: Any = X, x: np.ndarray = STANDARD
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the answer of a run to inputs on a backend, and `plain_outputs` of x.
 
-
-def assert_kind(actual: Any, given: Any, backend: Backend) -> np.ndarray:
-    """Assert that an array is of the library and on the device of another one, and
-    return it on the host.
+    The answer must be of the library of the inputs, and on their device.
     """
-    assert (
-        type(actual).__module__.partition(".")[0]
-        == type(given).__module__.partition(".")[0]
-    )
+    model, given = load_run(run), backend.asarray(inputs)
+    found = getattr(model, method)(given)
+    packages = [type(array).__module__.partition(".")[0] for array in (found, given)]
+    assert packages[0] == packages[1]
     if hasattr(given, "device"):
-        assert actual.device == given.device
-    return backend.to_numpy(actual)
+        assert found.device == given.device
+    return backend.to_numpy(found), plain_outputs(model, x)
+
+
+# Predictions.
+
+
+def test_classes_are_predicted_by_name_or_where_arrays_have_no_text_by_number(
+    backend: Backend, runs
+):
+    found, p = answers(runs / "classes", "predict", backend)
+    numbers = p.argmax(axis=1)
+    expected = NAMES[numbers] if backend.name == "numpy" else numbers
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_labels_are_predicted_as_0_or_1(backend: Backend, runs):
+    found, p = answers(runs / "labels", "predict", backend)
+    np.testing.assert_array_equal(found, p > 0.5)
+
+
+def test_numbers_are_predicted_in_their_units(backend: Backend, runs):
+    found, numbers = answers(runs / "regression", "predict", backend)
+    np.testing.assert_allclose(found, numbers, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("task", ["classes", "labels"])
+def test_probabilities_are_those_of_plain_numpy(task, backend: Backend, runs):
+    found, p = answers(runs / task, "predict_proba", backend)
+    np.testing.assert_allclose(found, p, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64"])
+def test_images_are_bytes_in_any_integer_dtype(dtype, runs, backend: Backend):
+    images = TINY.test.inputs
+    rows = images.reshape(60, 36) / 255
+    run, inputs = runs / "bytes", images.astype(dtype)
+    found, p = answers(run, "predict_proba", backend, inputs, rows)
+    np.testing.assert_allclose(found, p, rtol=1e-9)
+
+
+def test_a_regression_has_no_probabilities(runs):
+    model = load_run(runs / "regression")
+    with pytest.raises(MlpXpError, match="no probabilities; call predict"):
+        model.predict_proba(X)
 
 
 @pytest.mark.parametrize("task", TARGETS)
-def test_the_result_is_an_array_of_the_same_kind(task, backend: Backend, runs):
-    transferred = []
+def test_only_single_values_are_copied_to_the_host(task, backend: Backend, runs):
+    sizes = []
 
     def counting(array: Any) -> np.ndarray:
         host = backend.to_numpy(array)
-        transferred.append(host.size)
+        sizes.append(host.size)
         return host
 
     model, inputs = load_run(runs / task), backend.asarray(X)
     assert model.backend.like(inputs) is backend
     watched = changed(backend, to_numpy=counting)
     model = replace(model, backend=changed(model.backend, like=lambda _: watched))
-    expected = formula(model, standard(X))
-    predicted = model.predict(inputs)
-    on_host = assert_kind(predicted, inputs, backend)
-    if task == "regression":
-        np.testing.assert_allclose(on_host, expected, rtol=1e-9, atol=1e-9)
-        with pytest.raises(
-            MlpXpError, match="a regression has no probabilities; call predict"
-        ):
-            model.predict_proba(inputs)
-    else:
-        p = assert_kind(model.predict_proba(inputs), inputs, backend)
-        np.testing.assert_allclose(p, expected, rtol=1e-9, atol=1e-9)
-    if task == "labels":
-        assert on_host.tolist() == (expected > 0.5).astype(int).tolist()
-    if task == "classes":
-        numbers = expected.argmax(axis=1)
-        assert (
-            on_host.tolist()
-            == (
-                np.array(NAMES)[numbers] if backend.name == "numpy" else numbers
-            ).tolist()
-        )
-    assert max(transferred) == 1, "single values alone are copied to the host"
+    model.predict(inputs)
+    if task != "regression":
+        model.predict_proba(inputs)
+    assert max(sizes) == 1
 
 
-def test_images_are_bytes_in_any_integer_dtype(runs, backend: Backend):
-    model = load_run(runs / "bytes")
-    expected = formula(model, TINY.test.inputs.reshape(60, 36) / 255)
-    for dtype in ("uint8", "int64"):
-        inputs = backend.asarray(TINY.test.inputs.astype(dtype))
-        np.testing.assert_allclose(
-            assert_kind(model.predict_proba(inputs), inputs, backend),
-            expected,
-            rtol=1e-9,
-        )
-    wrong = np.array(TINY.test.inputs, dtype="int64")
-    wrong[3, 2, 1] = 300
-    with pytest.raises(
-        DatasetError,
-        match="X: there are values outside 0 to 255, but the network was trained on byt",
-    ):
-        model.predict(backend.asarray(wrong))
-    images = backend.xp.astype(backend.asarray(TINY.test.inputs), backend.dtype) / 255
-    with pytest.raises(
-        DatasetError,
-        match=r"the dtype is float64, but the network was trained on bytes; give whole",
-    ):
-        model.predict(images)
+# Other inputs.
 
 
-def test_what_does_not_fit_is_refused_in_one_line(runs, backend: Backend):
-    bad = np.array(X)
-    bad[7, 2] = np.inf
-    for inputs, message in (
+def with_value(inputs: np.ndarray, value: float) -> np.ndarray:
+    inputs = inputs.copy()
+    inputs[-1, -1] = value
+    return inputs
+
+
+@pytest.mark.parametrize(
+    ("run", "inputs", "said"),
+    [
+        ("classes", X[0], "X: the shape is (3,) ... (n, 3) ... one sample is X[None"),
+        ("classes", X[:, :2], "X: the shape is (60, 2) ... trained on (n, 3)"),
+        ("classes", with_value(X, np.inf), "inf is not a finite number"),
         (
-            X[0],
-            "X: the shape is (3,), but the network was trained on (n, 3); give that; one sample is X[None",
+            "bytes",
+            with_value(TINY.test.inputs.astype("int64"), 300),
+            "X: there are values outside 0 to 255 ... trained on bytes",
         ),
-        (X[:, :2], "X: the shape is (60, 2), but the network was trained on (n, 3)"),
-        (bad, "inf is not a finite number"),
-    ):
-        with pytest.raises(DatasetError, match=re.escape(message)):
-            load_run(runs / "classes").predict(backend.asarray(inputs))
+        ("bytes", TINY.test.inputs / 255, "float64 ... trained on bytes; give whole"),
+    ],
+)
+def test_inputs_unlike_those_of_the_training_are_refused_in_one_line(
+    run, inputs, said, runs, backend: Backend
+):
+    pattern = ".*".join(map(re.escape, said.split(" ... ")))
+    with pytest.raises(DatasetError, match=pattern):
+        load_run(runs / run).predict(backend.asarray(inputs))
 
 
 class Foreign(np.ndarray):
@@ -161,12 +176,9 @@ NAMESPACE = Namespace(__name__="elsewhere")
 
 
 def test_arrays_of_a_library_that_no_backend_names(runs):
-    model = load_run(runs / "regression")
-    opened = model.backend.like(X.view(Foreign))
+    model, inputs = load_run(runs / "regression"), X.view(Foreign)
+    opened = model.backend.like(inputs)
     assert (opened.name, opened.xp) == ("elsewhere", NAMESPACE)
-    assert model.backend.like(X.view(Foreign)) is opened, (
-        "so that nothing is compiled again"
-    )
-    np.testing.assert_allclose(
-        model.predict(X.view(Foreign)), formula(model, standard(X)), rtol=1e-9
-    )
+    assert model.backend.like(inputs) is opened, "so that nothing is compiled again"
+    expected = plain_outputs(model, STANDARD)
+    np.testing.assert_allclose(model.predict(inputs), expected, rtol=1e-9)

@@ -1,5 +1,6 @@
-"""A run that was killed, or ended, goes on: to the same bits, and on any backend. What
-does not fit it is refused.
+"""A run that was killed, or ended, goes on: to the same bits, and on any backend.
+
+Refusals are in test_messages.py.
 """
 
 import json
@@ -12,16 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import TINY, on_device, varied, write_idx_folder
+from data_sets import TINY, on_device
 from helpers import (
     assert_one_line,
     assert_same_run,
     call,
     die_at,
-    files,
     killed_at,
     metrics,
-    options,
+    output_of,
     record_run,
     small_settings,
 )
@@ -63,62 +63,60 @@ configs = st.builds(
     patience=st.integers(0, 1),
 )
 def test_a_run_that_is_killed_anywhere_ends_in_the_same_bits(config, kills, patience):
-    """Between any two operations on files, once after another; also while it is
-    extended by epochs.
+    """Between any two operations on files, once after another. It is killed in its
+    first epoch, and while it is extended by more, where epochs may be added.
     """
-    settings, backend = (
-        Settings(train=replace(config, patience=patience * (config.validation > 0))),
-        open_backend(),
-    )
-    longer = config.schedule == "constant" and not settings.train.patience
-    short = (
-        replace(settings, train=replace(settings.train, epochs=1))
-        if longer
-        else settings
-    )
+    if config.validation:
+        config = replace(config, patience=patience)
+    may_grow = config.schedule == "constant" and not config.patience
+    short = replace(config, epochs=1) if may_grow else config
+
+    def record(folder: Path, config: TrainConfig) -> None:
+        record_run(folder, Settings(train=config), TINY, open_backend())
+
     with (
         TemporaryDirectory() as place,
         warnings.catch_warnings(action="ignore", category=MlpXpWarning),
     ):
         whole, folder = Path(place) / "whole", Path(place) / "run"
         with killed_at(10**9) as done:  # it is not
-            record_run(whole, settings, TINY, backend)
+            record(whole, config)
         for i, kill in enumerate(kills):
             with killed_at(kill * len(done) // 1000):
-                record_run(folder, short if i < 2 else settings, TINY, backend)
-            if longer and i == 1 and not (folder / "result.json").exists():
-                record_run(folder, short, TINY, backend)
-        record_run(folder, settings, TINY, backend)
-        assert_same_run(folder, whole)
-        # it is over: the same end is said again
-        record_run(folder, settings, TINY, backend)
-        assert_same_run(folder, whole)
+                record(folder, short if i < 2 else config)
+            if may_grow and i == 1:
+                record(folder, short)
+        for _ in range(2):  # when it is over, the same end is said again
+            record(folder, config)
+            assert_same_run(folder, whole)
         assert not [*folder.glob(".*")]
-
-
-SETTINGS = {"batch_size": 20, "report_every": 200, "checkpoint_every": 0, "optimizer": "adam", "validation": 40,
-            "deform": True}  # fmt: skip
 
 
 @pytest.mark.every_backend
 def test_a_run_on_any_backend_goes_on_to_the_same_bits_and_on_numpy_to_almost_the_same(
     backend: Backend, tmp_path
 ):
-    config, dataset = (
-        TrainConfig(hidden=(4,), epochs=3, **SETTINGS),
-        on_device(TINY, backend),
+    config = TrainConfig(
+        hidden=(4,),
+        epochs=3,
+        batch_size=20,
+        report_every=200,
+        checkpoint_every=0,
+        optimizer="adam",
+        validation=40,
+        deform=True,
     )
-    record_run(
-        tmp_path / "whole", Settings(backend.name, train=config), dataset, backend
-    )
-    short = replace(config, epochs=2)
-    record_run(tmp_path / "run", Settings(backend.name, train=short), dataset, backend)
+    short, dataset = replace(config, epochs=2), on_device(TINY, backend)
+    for name, first in (("whole", config), ("run", short)):
+        record_run(
+            tmp_path / name, Settings(backend.name, train=first), dataset, backend
+        )
     shutil.copytree(tmp_path / "run", tmp_path / "numpy")
     record_run(tmp_path / "run", Settings(backend.name, train=config), dataset, backend)
     assert_same_run(tmp_path / "run", tmp_path / "whole")
     record_run(tmp_path / "numpy", Settings(train=config), TINY, open_backend())
-    here, there = (load_run(tmp_path / name).network for name in ("whole", "numpy"))
-    for one, other in zip(here, there, strict=True):
+    here, there = load_run(tmp_path / "whole"), load_run(tmp_path / "numpy")
+    for one, other in zip(here.network, there.network, strict=True):
         np.testing.assert_allclose(one.weights, other.weights, rtol=1e-9, atol=1e-12)
 
 
@@ -126,174 +124,99 @@ def test_a_run_on_any_backend_goes_on_to_the_same_bits_and_on_numpy_to_almost_th
 
 
 @pytest.fixture(scope="module")
-def shorter_run(data_dir, tmp_path_factory, no_pictures) -> Path:
+def finished_shorter(data_dir, tmp_path_factory, no_pictures) -> Path:
     """As `small_run`, but of two epochs."""
     folder = tmp_path_factory.mktemp("shorter") / "run"
-    arguments = [
-        "--data-dir",
-        data_dir,
-        "--run-dir",
-        folder,
-        *options(small_settings(epochs=2)),
-    ]
-    assert call("train", *arguments).code == 0
+    output_of("train", **small_settings(epochs=2, data_dir=data_dir, run_dir=folder))
     return folder
 
 
-def record_of(folder: Path, name: str = "config.json") -> dict[str, Any]:
-    return json.loads((folder / name).read_text())
+@pytest.fixture
+def shorter_run(finished_shorter, tmp_path) -> Path:
+    return shutil.copytree(finished_shorter, tmp_path / "run")
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "config.json").read_text())
+
+
+def write_config(folder: Path, record: dict[str, Any]) -> None:
+    (folder / "config.json").write_text(json.dumps(record))
 
 
 def test_a_killed_command_resumes_to_the_same_files(
     small_run, data_dir, tmp_path, monkeypatch
 ):
-    """Killed before the first checkpoint, where it starts over, and right after one."""
+    """Killed before the first checkpoint, where it starts over, and right after a
+    later one.
+    """
     folder = tmp_path / "run"
-    arguments = [
-        "--data-dir",
-        data_dir,
-        "--run-dir",
-        folder,
-        *options(small_settings()),
-    ]
+    settings = small_settings(data_dir=data_dir, run_dir=folder)
     for write, calls in ((RunFolder._append, 1), (RunFolder._save, 4)):
         with monkeypatch.context() as patch:
             die_at(patch, write, calls)
-            assert_one_line(call("train", *arguments), 130, "interrupted")
-        arguments = ["--resume", folder]
+            assert_one_line(call("train", **settings), 130, "interrupted")
+        settings = {"resume": folder}
     assert len(metrics(folder)) > 3
     (folder / ".checkpoint.safetensors.123.aside").write_text("half")
     # the same settings may be given again
-    outcome = call("train", *arguments, "--epochs", 3, "--hidden", 4)
-    assert (outcome.code, outcome.err) == (0, "")
+    output_of("train --epochs 3 --hidden 4", resume=folder)
     assert_same_run(folder, small_run)
-    assert record_of(folder)["settings"] == record_of(small_run)["settings"]
-    assert record_of(folder)["format"] == 3
+    assert config_of(folder)["settings"] == config_of(small_run)["settings"]
     assert not [*folder.glob(".*")]
-    (tmp_path / "run" / "config.json").write_text(
-        json.dumps(record_of(folder)).replace(str(data_dir), "/moved")
-    )
-    assert call("train", *arguments) == (
-        0,
-        f"the run in {folder} has ended; with a constant schedule, --epochs N trains it longer\n",
-        "",
-    )
-    assert_same_run(folder, small_run)
 
 
-def test_a_finished_run_is_trained_longer_to_the_same_bits(
-    small_run, shorter_run, tmp_path
-):
-    folder = shutil.copytree(shorter_run, tmp_path / "run")
-    (folder / "curves.png").write_bytes(b"of the shorter run")
-    outcome = call("train", "--resume", folder, "--epochs", 3)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert_same_run(folder, small_run)
-    assert not (folder / "curves.png").exists()
-    config, old = record_of(folder), record_of(shorter_run)
-    assert config["settings"].pop("epochs") == 3
-    old["settings"].pop("epochs")
-    assert config == old, "all else is as it was"
-
-
-def test_the_backend_may_be_another_with_a_device_of_its_own(
-    small_run, shorter_run, data_dir, tmp_path
-):
-    folder = shutil.copytree(shorter_run, tmp_path / "run")
-    record = record_of(folder)
-    record["settings"] |= {"backend": "jax", "device": "cpu:0"}
-    (folder / "config.json").write_text(json.dumps(record))
-    outcome = call(
-        "train", "--resume", folder, "--epochs", 3, "--backend", "array-api-strict"
-    )
-    assert (outcome.code, outcome.err) == (0, "")
-    there, here = metrics(folder), metrics(small_run)
-    np.testing.assert_allclose(
-        [r["loss"] for r in there], [r["loss"] for r in here], rtol=1e-10
-    )
-    assert [r["accuracy"] for r in there] == [r["accuracy"] for r in here]
-
-
-def test_a_run_goes_on_with_its_threads_or_those_given(shorter_run, tmp_path):
-    folder = shutil.copytree(shorter_run, tmp_path / "run")
-    record = record_of(folder)
-    record["threads"]["number"] = 3
-    (folder / "config.json").write_text(json.dumps(record))
-    outcome = call("train", "--resume", folder, "--epochs", 3)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert "\nthreads  3: as when the run began\n" in outcome.out
-    outcome = call("train", "--resume", folder, "--threads", 2, "--epochs", 4)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert "\nthreads  2: as given\n" in outcome.out
-
-
-def test_data_may_have_moved_but_must_be_the_runs(small_run, data_dir, tmp_path):
+def test_a_run_that_has_ended_says_so_without_its_data(small_run, tmp_path):
     folder = shutil.copytree(small_run, tmp_path / "run")
-    moved = shutil.copytree(data_dir, tmp_path / "moved")
-    assert call("train", "--resume", folder, "--data-dir", moved).code == 0
-    fewer = varied(
-        TINY, train_inputs=TINY.train.inputs[:150], train_labels=TINY.train.labels[:150]
-    )
-    write_idx_folder(tmp_path / "fewer", fewer)
-    assert_one_line(
-        call("train", "--resume", folder, "--data-dir", tmp_path / "fewer"),
-        2,
-        "train samples 200",
-        "150",
-    )
-    images = TINY.train.inputs.copy()
-    images[-1, -1, -1] ^= 1
-    write_idx_folder(tmp_path / "other", varied(TINY, train_inputs=images))
-    assert_one_line(
-        call("train", "--resume", folder, "--data-dir", tmp_path / "other"),
-        2,
-        "the run started with other data",
-    )
+    record = config_of(folder)
+    record["settings"]["data_dir"] = "/moved"
+    write_config(folder, record)
+    said = "has ended; with a constant schedule, --epochs N trains it longer\n"
+    assert output_of("train --resume", folder) == f"the run in {folder} {said}"
+    assert_same_run(folder, small_run)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "parts"),
-    [
-        (
-            ["--epochs", "2"],
-            [
-                "--epochs: 2 is too few: the run in ",
-                "has already come to epoch 3; give at least as m",
-            ],
-        ),
-        (["--learning-rate", "0.1"], ["--learning-rate", "(0.05, not 0.1)"]),
-        (["--start-from", "elsewhere"], ["--start-from"]),
-        (["--overwrite"], ["--resume and --overwrite: give only one"]),
-    ],
-)
-def test_a_changed_setting_is_refused(arguments, parts, small_run):
-    before = files(small_run)
-    assert_one_line(call("train", "--resume", small_run, *arguments), 2, *parts)
-    assert files(small_run) == before
+def test_a_finished_run_is_trained_longer_to_the_same_bits(small_run, shorter_run):
+    expected = config_of(shorter_run)
+    expected["settings"]["epochs"] = 3
+    (shorter_run / "curves.png").write_bytes(b"of the shorter run")
+    output_of("train --epochs 3 --resume", shorter_run)
+    assert_same_run(shorter_run, small_run)
+    assert not (shorter_run / "curves.png").exists()
+    assert config_of(shorter_run) == expected
 
 
-@pytest.mark.parametrize("lost", [["result.json"], ["model.safetensors"]])
-def test_a_run_that_lost_its_checkpoint_is_not_started_over(
-    lost, shorter_run, tmp_path
+def test_a_killed_extension_is_not_taken_for_a_run_that_has_ended(
+    small_run, shorter_run, monkeypatch
 ):
-    folder = shutil.copytree(shorter_run, tmp_path / "run")
-    for name in ("checkpoint.safetensors", *lost):
-        (folder / name).unlink()
-    before = files(folder)
-    left = "model.safetensors" if lost == ["result.json"] else "result.json"
-    assert_one_line(
-        call("train", "--resume", folder),
-        2,
-        f"has {left} but no checkpoint.safetensors",
-        "restore",
-    )
-    assert files(folder) == before
+    with monkeypatch.context() as patch:
+        die_at(patch, RunFolder._append, 1)
+        assert call("train --epochs 3 --resume", shorter_run).code == 130
+    output_of("train --resume", shorter_run)
+    assert_same_run(shorter_run, small_run)
 
 
-def test_a_damaged_result_is_told_before_it_is_replaced(shorter_run, tmp_path):
-    folder = shutil.copytree(shorter_run, tmp_path / "run")
-    (folder / "result.json").write_text("{")
-    assert_one_line(
-        call("train", "--resume", folder, "--epochs", 4), 2, "result.json': is not JSON"
-    )
-    assert (folder / "result.json").read_text() == "{"
+def test_the_backend_may_be_another_with_a_device_of_its_own(small_run, shorter_run):
+    record = config_of(shorter_run)
+    record["settings"] |= {"backend": "jax", "device": "cpu:0"}
+    write_config(shorter_run, record)
+    output_of("train --epochs 3 --backend array-api-strict --resume", shorter_run)
+    for there, here in zip(metrics(shorter_run), metrics(small_run), strict=True):
+        assert there["loss"] == pytest.approx(here["loss"], rel=1e-10)
+        assert there["accuracy"] == here["accuracy"]
+
+
+def test_a_run_goes_on_with_its_threads_or_those_given(shorter_run):
+    record = config_of(shorter_run)
+    record["threads"]["number"] = 3
+    write_config(shorter_run, record)
+    out = output_of("train --epochs 3 --resume", shorter_run)
+    assert "\nthreads  3: as when the run began\n" in out
+    out = output_of("train --epochs 4 --threads 2 --resume", shorter_run)
+    assert "\nthreads  2: as given\n" in out
+
+
+def test_data_may_have_moved(small_run, shorter_run, data_dir, tmp_path):
+    moved = shutil.copytree(data_dir, tmp_path / "moved")
+    output_of("train --epochs 3 --resume", shorter_run, data_dir=moved)
+    assert_same_run(shorter_run, small_run)

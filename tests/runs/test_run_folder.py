@@ -1,4 +1,6 @@
-"""The run folder's functions: names, what may be written where, metrics."""
+"""The folder of a run: its name, where it may be written, its reports, and how the
+library goes on with it.
+"""
 
 import datetime as dt
 import json
@@ -7,10 +9,12 @@ import os
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from data_sets import TINY, varied
+from helpers import arrays_of
 from numerics import assert_all_equal
 from run_folders import a_config
 
@@ -36,18 +40,33 @@ from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RunFolder, metrics_record
 from mlp_xp.runs.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
-NOW = dt.datetime(2024, 2, 3, 4, 5, 6)
 CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
+LONGER = replace(CONFIG, epochs=4)
 
 
-def test_the_default_folder_says_data_recipe_backend_and_time_and_is_a_new_one(
-    tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
+def trained(
+    folder: Path | str,
+    config: TrainConfig = CONFIG,
+    dataset: Dataset = TINY,
+    **options: Any,
+) -> list[Report]:
+    """Train in a folder, and return all reports."""
+    return [*train(config, dataset, open_backend(), run_dir=folder, **options)]
+
+
+# Where a run is written.
+
+NOW = dt.datetime(2024, 2, 3, 4, 5, 6)
+
+
+def test_the_default_folder_says_data_recipe_backend_and_time():
     own = Settings(data_dir="/some/where/", backend="a.b:c.d")
-    assert RunFolder.named(own, "own", NOW).path == Path(
-        "runs/where-own-a.b-c.d-20240203-040506"
-    )
+    expected = Path("runs/where-own-a.b-c.d-20240203-040506")
+    assert RunFolder.named(own, "own", NOW).path == expected
+
+
+def test_the_default_folder_is_a_new_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     runs = [RunFolder.named(Settings(), Path("a/mine.json"), NOW) for _ in range(3)]
     assert not Path("runs").exists(), "nothing is created before a run begins"
     with runs[0].locked(), runs[1].locked(), runs[2].locked():
@@ -57,80 +76,82 @@ def test_the_default_folder_says_data_recipe_backend_and_time_and_is_a_new_one(
     assert not [*Path("runs").iterdir()], "a folder of a run that did not begin goes"
 
 
+RUN = {"config.json": json.dumps(a_config({}))}
+KILLED_EARLY = {".config.json.77.aside": "{", ".lock": ""}
+
+
+def write_files(folder: Path, files: dict[str, str]) -> None:
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+
 @pytest.mark.parametrize(
-    "kind", ["none", "empty", "run", "other", "another program", "file", "half"]
+    ("files", "existing"),
+    [({}, REFUSE), (KILLED_EARLY, REFUSE), (KILLED_EARLY, OVERWRITE), (RUN, OVERWRITE)],
 )
-@pytest.mark.parametrize("existing", [REFUSE, OVERWRITE])
-def test_where_a_new_run_may_be_written(kind, existing, tmp_path):
-    path = tmp_path / "folder"
-    if kind == "file":
-        path.write_text("")
-    elif kind != "none":
-        path.mkdir()
-    if kind == "run":
-        (path / "config.json").write_text(json.dumps(a_config({})))
-    if kind == "another program":
-        (path / "config.json").write_text("{}")
-    if kind == "other":
-        (path / "thesis.tex").write_text("mine")
-    if kind == "half":  # killed while it began
-        (path / ".config.json.77.aside").write_text("{")
-        (path / ".lock").write_text("")
-    if kind in ("none", "empty", "half") or (kind == "run" and existing == OVERWRITE):
-        with RunFolder(path).opened(existing):
-            pass
-    else:
-        with pytest.raises(RunError) as caught, RunFolder(path).opened(existing):
-            pass
-        assert str(path) in str(caught.value)
+def test_a_run_may_be_written_into_an_empty_folder_or_over_a_run(
+    files, existing, tmp_path
+):
+    write_files(tmp_path / "folder", files)
+    with RunFolder(tmp_path / "folder").opened(existing):
+        pass
 
 
-def finished_run(folder: Path, config: TrainConfig = CONFIG) -> list[Report]:
-    return [*train(config, TINY, open_backend(), run_dir=folder)]
+@pytest.mark.parametrize(
+    ("files", "existing"),
+    [
+        (RUN, REFUSE),
+        ({"config.json": "{}"}, OVERWRITE),  # of another program
+        ({"thesis.tex": "mine"}, REFUSE),
+        ({"thesis.tex": "mine"}, OVERWRITE),
+    ],
+)
+def test_a_run_is_not_written_over_anything_else(files, existing, tmp_path):
+    folder = tmp_path / "folder"
+    write_files(folder, files)
+    with pytest.raises(RunError) as caught, RunFolder(folder).opened(existing):
+        pass
+    assert str(folder) in str(caught.value)
 
 
-def test_the_library_goes_on_with_its_run_and_refuses_another(tmp_path):
+def test_a_folder_with_other_files_is_refused_and_stays_as_it_is(tmp_path):
     (tmp_path / "holiday.png").write_bytes(b"dear")
     with pytest.raises(RunError, match="neither empty nor a run"):
-        finished_run(tmp_path)
+        trained(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.png"]
-    reports = finished_run(tmp_path / "run")
-    assert [(r.epoch, r.sample) for r in reports] == [
-        (0, 0),
-        (0, 100),
-        (1, 0),
-        (1, 100),
-        (1, 200),
-    ]
-    (again,) = finished_run(tmp_path / "run")
-    assert again[:2] == reports[-1][:2]
-    for a, b in zip(again.model.network, reports[-1].model.network, strict=True):
-        assert_all_equal(a, b)
-    with pytest.raises(
-        ConfigError,
-        match=r"seed: .*config\.json': a resumed run keeps its settings \(0, not 3\)",
-    ):
-        finished_run(
-            tmp_path / "run",
-            TrainConfig(epochs=2, seed=3, hidden=(3,), report_every=100),
-        )
 
 
-def test_no_folder_is_made_for_what_cannot_be_trained_or_stored(tmp_path):
-    inverted = varied(
-        TINY,
-        preparation=Preparation(
-            lambda images, **how: 1 - flatten_and_scale(images, **how)
-        ),
-    )
-    for config, dataset, message in (
+@pytest.mark.parametrize("path", ["file", "file/run"])
+def test_a_file_in_the_place_of_the_folder_is_an_error_in_one_line(path, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MlpXpError) as caught:
+        trained(tmp_path / path)
+    assert str(tmp_path / "file") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def inverted(images: Any, **how: Any) -> Any:
+    return 1 - flatten_and_scale(images, **how)
+
+
+@pytest.mark.parametrize(
+    ("config", "dataset", "said"),
+    [
         (CONFIG, varied(TINY, train_labels=TINY.train.labels + 9), "train.labels"),
         (TrainConfig(batch_size=201), TINY, "batch_size"),
-        (CONFIG, inverted, "prepare"),
-    ):
-        with pytest.raises(MlpXpError, match=message):
-            next(train(config, dataset, open_backend(), run_dir=tmp_path / "run"))
+        (CONFIG, varied(TINY, preparation=Preparation(inverted)), "prepare"),
+    ],
+)
+def test_no_folder_is_made_for_a_run_that_cannot_be_trained_or_stored(
+    config, dataset, said, tmp_path
+):
+    with pytest.raises(MlpXpError, match=said):
+        trained(tmp_path / "run", config, dataset)
     assert not (tmp_path / "run").exists()
+
+
+# Reports.
 
 
 def a_report(**changes) -> Report:
@@ -140,8 +161,6 @@ def a_report(**changes) -> Report:
         "loss": 0.1 + 0.2,
         "seconds": 1.5,
         "train_loss": math.pi,
-    }
-    values |= {
         "samples_per_second": 1e6,
         "model": None,
         "test": Evaluation(5e-324, 1 / 3),
@@ -149,180 +168,145 @@ def a_report(**changes) -> Report:
     return Report(**{**values, **changes})
 
 
-def test_metrics_are_appended_in_full_precision(tmp_path):
-    run = RunFolder(tmp_path)
+def test_reports_are_appended_in_full_precision(tmp_path):
+    run, held_out = RunFolder(tmp_path), Evaluation(0.25, r2=0.1 + 0.2)
     assert run.reports() == []
-    reports = [
-        a_report(),
-        a_report(epoch=2, test=None, validation=Evaluation(0.25, r2=0.1 + 0.2)),
-    ]
-    for report in reports:
-        run._append(report)
+    run._append(a_report())
+    run._append(a_report(epoch=2, test=None, validation=held_out))
+    common = {"sample": 100, "loss": 0.1 + 0.2, "seconds": 1.5, "train_loss": math.pi}
+    common["samples_per_second"] = 1e6
     expected = [
-        {k: v for k, v in report._asdict().items() if isinstance(v, int | float)}
-        for report in reports
+        {**common, "epoch": 1, "test_loss": 5e-324, "accuracy": 1 / 3},
+        {**common, "epoch": 2, "validation_loss": 0.25, "validation_r2": 0.1 + 0.2},
     ]
-    expected[0] |= {"test_loss": 5e-324, "accuracy": 1 / 3}
-    expected[1] |= {"validation_loss": 0.25, "validation_r2": 0.1 + 0.2}
     assert run.reports() == expected
-    assert [
-        json.loads(line)
-        for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
-    ] == expected
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [*map(json.loads, lines)] == expected
 
 
 def test_each_figure_of_an_evaluation_is_reported():
-    names = [
-        "loss",
-        *(
-            name
-            for name, default in Evaluation._field_defaults.items()
-            if default is None
-        ),
-    ]
+    defaults = Evaluation._field_defaults.items()
+    names = ["loss", *(name for name, default in defaults if default is None)]
     figures = {name: i + 0.5 for i, name in enumerate(names)}
-    assert {*figures.values()} <= {
-        *metrics_record(a_report(test=Evaluation(**figures))).values()
-    }
+    record = metrics_record(a_report(test=Evaluation(**figures)))
+    assert {*figures.values()} <= {*record.values()}
 
 
 def test_a_line_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
     """And at the first line the name of the file, or a checkpoint could outlast the
     reports that it counts.
     """
-    synced = []
+    path, run, synced = tmp_path / "metrics.jsonl", RunFolder(tmp_path), []
 
     def record(descriptor):
-        synced.append(
-            (
-                stat.S_ISDIR(os.fstat(descriptor).st_mode),
-                (tmp_path / "metrics.jsonl").read_bytes(),
-            )
-        )
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        synced.append((is_folder, path.read_bytes()))
 
     monkeypatch.setattr("os.fsync", record)
-    run = RunFolder(tmp_path)
     run._append(a_report())
-    first = (tmp_path / "metrics.jsonl").read_bytes()
+    first = path.read_bytes()
     assert first.endswith(b"}\n")
     assert b"\r" not in first
-    assert synced == [(False, first)] + [(True, first)] * (os.name == "posix")
-    synced.clear()
     run._append(a_report())
-    assert synced == [(False, (tmp_path / "metrics.jsonl").read_bytes())]
+    expected = [(False, first), (True, first), (False, path.read_bytes())]
+    if os.name != "posix":
+        del expected[1]
+    assert synced == expected
 
 
-def test_metrics_are_cut_back_to_what_a_checkpoint_knows(tmp_path):
-    path = tmp_path / "metrics.jsonl"
+def test_a_report_that_cannot_be_written_names_the_file(tmp_path):
+    said = r"'.*metrics\.jsonl': cannot write: No such file"
+    with pytest.raises(FileError, match=said):
+        RunFolder(tmp_path / "gone")._append(a_report())
+
+
+def test_reports_are_cut_back_to_those_that_a_checkpoint_counts(tmp_path):
+    path, run = tmp_path / "metrics.jsonl", RunFolder(tmp_path)
     path.write_bytes(b"1\n2\n3\n4")
-    run = RunFolder(tmp_path)
     with pytest.raises(RunError, match="has 3 reports, the checkpoint expects 4"):
         run._keep_reports(4)
     run._keep_reports(2)
     assert path.read_bytes() == b"1\n2\n"
-    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
+    assert [*tmp_path.iterdir()] == [path]
     path.unlink()
     run._keep_reports(0)
 
 
-def test_what_cannot_be_written_is_a_file_error(tmp_path):
-    (tmp_path / "file").write_text("")
-    for path in (tmp_path / "file" / "run", tmp_path / "file"):
-        with pytest.raises(MlpXpError) as caught:
-            finished_run(path)
-        assert "\n" not in str(caught.value)
-    with pytest.raises(
-        FileError, match=r"'.*metrics\.jsonl': cannot write: No such file"
-    ):
-        RunFolder(tmp_path / "gone")._append(a_report())
+# The library goes on with a run.
 
 
-# What a run remembers of its beginning.
+def test_a_run_that_has_ended_gives_its_last_report_again(tmp_path):
+    reports = trained(tmp_path)
+    places = [(report.epoch, report.sample) for report in reports]
+    assert places == [(0, 0), (0, 100), (1, 0), (1, 100), (1, 200)]
+    (again,) = trained(tmp_path)
+    assert again[:2] == reports[-1][:2]
+    expected = arrays_of(reports[-1].model.network, np.asarray)
+    assert_all_equal(arrays_of(again.model.network, np.asarray), expected)
 
 
+def test_a_run_does_not_go_on_with_other_settings(tmp_path):
+    trained(tmp_path)
+    said = r"seed: .*config\.json': a resumed run keeps its settings \(0, not 3\)"
+    with pytest.raises(ConfigError, match=said):
+        trained(tmp_path, replace(CONFIG, seed=3))
+
+
+@pytest.fixture
 def own_data() -> Dataset:
     inputs = np.random.RandomState(0).randn(60, 3)
     return from_arrays(inputs, np.arange(60) % 3, 0.2)
 
 
 def test_a_run_that_was_stopped_before_its_rows_were_written_begins_again(
-    tmp_path, monkeypatch
+    own_data, tmp_path, monkeypatch
 ):
     """The record is written first: a folder without it would not be a run."""
 
     def full(*args: object) -> None:
         raise FileError("No space left on device", file="rows.safetensors")
 
-    folder = tmp_path / "run"
     with monkeypatch.context() as patched:
         patched.setattr("mlp_xp.runs.run_folder.write_fingerprints", full)
         with pytest.raises(FileError):
-            [*train(CONFIG, own_data(), open_backend(), run_dir=folder)]
-    assert [*train(CONFIG, own_data(), open_backend(), run_dir=folder)][-1].epoch == 1
+            trained(tmp_path, CONFIG, own_data)
+    assert trained(tmp_path, CONFIG, own_data)[-1].epoch == 1
 
 
 def test_a_run_with_relative_paths_resumes_in_another_folder(tmp_path, monkeypatch):
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "first")
-    finished_run(Path("source"))
-    backend, longer = open_backend(), replace(CONFIG, epochs=3)
-    [*train(CONFIG, TINY, backend, run_dir="run", start_from="source")]
+    trained("source")
+    trained("run", start_from="source")
     monkeypatch.chdir(tmp_path / "second")
-    source, folder = Path("../first/source"), Path("../first/run")
-    *_, last = train(longer, TINY, backend, run_dir=folder, start_from=source)
-    assert last.epoch == 2
+    reports = trained("../first/run", LONGER, start_from="../first/source")
+    assert reports[-1].epoch == 3
 
 
-def test_a_resume_that_would_hold_out_other_rows_is_refused(tmp_path):
-    dataset, backend = own_data(), open_backend()
+def test_a_resume_that_would_hold_out_other_rows_is_refused(own_data, tmp_path):
     config = replace(CONFIG, validation=12)
-    [*train(config, dataset, backend, run_dir=tmp_path)]
-    others = replace(dataset, hold_out=lambda _, count, seed: np.arange(count))
+    trained(tmp_path, config, own_data)
+    others = replace(own_data, hold_out=lambda _, count, seed: np.arange(count))
     with pytest.raises(RunError, match="rows or their order have changed"):
-        [*train(replace(config, epochs=3), others, backend, run_dir=tmp_path)]
+        trained(tmp_path, replace(config, epochs=3), others)
 
 
 def test_a_resume_without_a_checkpoint_needs_the_network_that_it_began_with(tmp_path):
     source, folder = tmp_path / "source", tmp_path / "run"
-    finished_run(source)
-    backend = open_backend()
-    begun = train(CONFIG, TINY, backend, run_dir=folder, start_from=source)
+    trained(source)
+    begun = train(CONFIG, TINY, open_backend(), run_dir=folder, start_from=source)
     next(begun)
     begun.close()
     for path in folder.glob("*.safetensors"):
         path.unlink()
-    finished_run(source, replace(CONFIG, epochs=4))
+    trained(source, LONGER)
     with pytest.raises(RunError, match="has another network now"):
-        [*train(CONFIG, TINY, backend, run_dir=folder, start_from=source)]
-
-
-def test_networks_of_one_run_before_and_after_more_training_are_two(tmp_path):
-    finished_run(tmp_path)
-    before = load_run(tmp_path)
-    finished_run(tmp_path, replace(CONFIG, epochs=4))
-    images = TINY.test.inputs
-    pooled = predict([before, load_run(tmp_path)], images)
-    assert len(pooled.models) == 2
-    model_file = tmp_path / "model.safetensors"
-    assert len(predict([tmp_path, load_run(model_file)], images).models) == 1
-
-
-def test_a_model_file_is_evaluated_like_the_folder_of_its_run(tmp_path, monkeypatch):
-    """Training rows are left out, also after a change of the current folder."""
-    random = np.random.RandomState(0)
-    data = random.randn(60, 3), np.arange(60) % 3
-    monkeypatch.chdir(tmp_path)
-    [*train(CONFIG, from_arrays(*data, 0.2), "numpy", run_dir="run")]
-    model = load_run("run/model.safetensors")
-    (tmp_path / "other").mkdir()
-    monkeypatch.chdir("other")
-    with pytest.warns(MlpXpWarning, match="48 of 60 rows are left out"):
-        assert evaluate(model, data).result.samples == 12
+        trained(folder, start_from=source)
 
 
 def test_a_run_may_be_replaced_by_a_run_that_starts_from_it(tmp_path):
-    finished_run(tmp_path)
+    trained(tmp_path)
     before = load_run(tmp_path).sha256
     experiment = Experiment.from_data(CONFIG, TINY, open_backend(), start_from=tmp_path)
     training = RunFolder(tmp_path).training(lambda: experiment, existing=OVERWRITE)
@@ -333,9 +317,40 @@ def test_a_run_may_be_replaced_by_a_run_that_starts_from_it(tmp_path):
 
 
 def test_a_record_without_a_setting_is_damaged(tmp_path):
-    finished_run(tmp_path)
+    trained(tmp_path)
     record = json.loads((tmp_path / "config.json").read_text())
     del record["settings"]["optimizer"]
     (tmp_path / "config.json").write_text(json.dumps(record))
     with pytest.raises(RunError, match="optimizer"):
         RunFolder(tmp_path).settings()
+
+
+# Its network.
+
+
+def test_networks_of_one_run_before_and_after_more_training_are_two(tmp_path):
+    trained(tmp_path)
+    before = load_run(tmp_path)
+    trained(tmp_path, LONGER)
+    pooled = predict([before, load_run(tmp_path)], TINY.test.inputs)
+    assert len(pooled.models) == 2
+
+
+def test_a_network_given_by_its_file_and_by_its_folder_is_one(tmp_path):
+    trained(tmp_path)
+    model = load_run(tmp_path / "model.safetensors")
+    assert len(predict([tmp_path, model], TINY.test.inputs).models) == 1
+
+
+def test_a_model_file_is_evaluated_like_the_folder_of_its_run(
+    own_data, tmp_path, monkeypatch
+):
+    """Training rows are left out, also after a change of the current folder."""
+    monkeypatch.chdir(tmp_path)
+    trained("run", CONFIG, own_data)
+    model = load_run("run/model.safetensors")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir("other")
+    data = np.random.RandomState(0).randn(60, 3), np.arange(60) % 3
+    with pytest.warns(MlpXpWarning, match="48 of 60 rows are left out"):
+        assert evaluate(model, data).result.samples == 12

@@ -1,5 +1,6 @@
-"""The stand-in for CuPy (tests/tools/stand_in/cupy) as a test backend, in sys.modules
-only while a test needs it.
+"""The stand-in for CuPy (tests/tools/stand_in/cupy) as a test backend.
+
+It is in sys.modules only while a test needs it.
 """
 
 import sys
@@ -25,8 +26,9 @@ _modules: dict[str, ModuleType] = {}
 
 
 def _taken_out() -> dict[str, ModuleType]:
-    """Remove the modules of CuPy and of its array-api-compat wrapper from sys.modules,
-    and return them.
+    """Remove CuPy and its array-api-compat wrapper from sys.modules.
+
+    Return the removed modules.
 
     The other packages of CuPy go with them: they import parts of cupy when something
         looks at them, as `inspect` does.
@@ -37,8 +39,10 @@ def _taken_out() -> dict[str, ModuleType]:
 
 
 def _put_in(modules: dict[str, ModuleType]) -> None:
-    """Put modules into sys.modules, and set the package attribute that `import
-    array_api_compat.cupy as xp` reads.
+    """Put modules into sys.modules.
+
+    Also set the attribute of the package that belongs to `import array_api_compat.cupy
+    as xp`.
     """
     sys.modules.update(modules)
     vars(array_api_compat).pop("cupy", None)
@@ -47,7 +51,7 @@ def _put_in(modules: dict[str, ModuleType]) -> None:
 
 
 class StandInBackend(CupyBackend):
-    """CuPy's backend, which forbids to read values in compiled functions."""
+    """CuPy's backend, without reading of values in compiled functions."""
 
     def __init__(self, device: Any, dtype: str) -> None:
         super().__init__(device, dtype)

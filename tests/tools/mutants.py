@@ -1,8 +1,9 @@
-"""Mutation testing of the core with mutmut: `python tests/tools/mutants.py
-[MUTANTS...]`, as in `mlp_xp.core.plan.*`.
+"""Mutation testing of the core: `python tests/tools/mutants.py [MUTANTS...]`.
 
-`make mutants` runs all of them, which takes long, so this is not a test of pytest's.
-docs/mutants.md says more.
+MUTANTS is a pattern of mutmut's, as in `mlp_xp.core.plan.*`.
+
+`make mutants` runs all of them. This takes long, so it is not a pytest test. See
+docs/mutants.md.
 """
 
 import os
@@ -18,8 +19,9 @@ PARTS = ("mlp_xp", "tests", "scripts", "data", "pyproject.toml")
 
 
 class Undecorate(cst.CSTTransformer):
-    """Turn `@decorator def f` outside classes into `def f` and `f = decorator(f)`:
-    mutmut skips the former.
+    """Turn `@decorator def f` outside classes into `def f` and `f = decorator(f)`.
+
+    mutmut skips functions with decorators.
     """
 
     def visit_ClassDef(self, node: cst.ClassDef) -> bool:  # noqa: N802
@@ -43,33 +45,36 @@ class Undecorate(cst.CSTTransformer):
 
 
 def copy() -> None:
-    """Bring the copy up to date. A file that has not changed stays as it is: mutmut
-    goes by its time.
+    """Bring the copy up to date.
+
+    An unchanged file is not written again, because mutmut goes by its time.
     """
     for part in PARTS:
         source = ROOT / part
-        for path in (
-            [source]
-            if source.is_file()
-            else (p for p in source.rglob("*") if p.is_file())
-        ):
-            if "__pycache__" in path.parts:
-                continue
-            content = path.read_bytes()
-            if part == "mlp_xp" and path.suffix == ".py":
-                content = cst.parse_module(content).visit(Undecorate()).bytes
-            target = COPY / path.relative_to(ROOT)
-            if not target.exists() or target.read_bytes() != content:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
+        paths = [source] if source.is_file() else source.rglob("*")
+        for path in paths:
+            if path.is_file() and "__pycache__" not in path.parts:
+                copy_file(path)
 
 
-if __name__ == "__main__":
+def copy_file(path: Path) -> None:
+    """Copy a file of the project, of the package without decorators, if it differs."""
+    content = path.read_bytes()
+    if path.suffix == ".py" and path.is_relative_to(ROOT / "mlp_xp"):
+        content = cst.parse_module(content).visit(Undecorate()).bytes
+    target = COPY / path.relative_to(ROOT)
+    if not target.exists() or target.read_bytes() != content:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+
+
+def main() -> int:
     copy()
     env = {**os.environ, "MLP_XP_TEST_BACKENDS": "numpy", "OMP_NUM_THREADS": "1"}
     mutmut = Path(sys.executable).with_name("mutmut")
-    sys.exit(
-        subprocess.run(
-            [mutmut, "run", *sys.argv[1:]], check=False, cwd=COPY, env=env
-        ).returncode
-    )
+    command = [mutmut, "run", *sys.argv[1:]]
+    return subprocess.run(command, check=False, cwd=COPY, env=env).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,7 +1,6 @@
-"""Execute the notebooks of docs/, all or some, and write them with their new outputs:
-`make notebooks`.
+"""Execute the notebooks of docs/ and write their new outputs: `make notebooks`.
 
-test_docs.py executes them as well, and compares the outputs with those that are stored.
+test_docs.py executes them too, and compares the outputs with the stored outputs.
 """
 
 import copy
@@ -34,11 +33,11 @@ METADATA = {
 
 
 def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
-    """Return a notebook with the outputs of a new kernel, whose current folder is a new
-    one in `folder`.
+    """Return a notebook with the outputs of a new kernel, run in a folder in `folder`.
 
-    The kernel has the running Python, and none of the user's settings. Raises
-    CellExecutionError for a cell that fails but has no tag `raises-exception`.
+    The kernel has the running Python, and none of the user's settings.
+
+    Raises CellExecutionError for a failing cell without the tag `raises-exception`.
     """
     done, current = copy.deepcopy(notebook), folder / "current"
     current.mkdir()
@@ -65,8 +64,9 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:
-    """Return a notebook without what is of the machine or the moment: versions, times,
-    places in a traceback.
+    """Return a notebook without traces of the machine or the moment.
+
+    Such traces are versions, times, and places in a traceback.
     """
     notebook = copy.deepcopy(notebook)
     notebook.metadata = nbformat.from_dict(METADATA)
@@ -74,7 +74,7 @@ def clean(notebook: NotebookNode) -> NotebookNode:
         tags = cell.metadata.get("tags")
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         if "outputs" in cell:
-            # What libraries log, such as Matplotlib where it makes its cache. A warning
+            # Logs of libraries, such as Matplotlib where it makes its cache. A warning
             # of Python is no log.
             cell.outputs = [
                 output
@@ -90,46 +90,50 @@ def clean(notebook: NotebookNode) -> NotebookNode:
 
 
 def differences(stored: NotebookNode, new: NotebookNode) -> Iterator[str]:
-    """Describe where new outputs differ from the stored ones. Of pictures, only their
-    presence is compared.
+    """Describe where new outputs differ from the stored ones.
+
+    Of pictures, only their presence is compared.
     """
     for old_cell, new_cell in zip(stored.cells, new.cells, strict=True):
         if old_cell.cell_type != "code":
             continue
-        before, after = (_text(cell) for cell in (old_cell, new_cell))
-        if not same_text(
-            before, after, numbers=VARIES not in old_cell.metadata.get("tags", ())
-        ):
-            yield f"the cell\n{old_cell.source}\nhas the stored output\n{before}\nbut now gives\n{after}"
+        before, after = _text(old_cell), _text(new_cell)
+        varies = VARIES in old_cell.metadata.get("tags", ())
+        if not same_text(before, after, numbers=not varies):
+            yield (
+                f"the cell\n{old_cell.source}\nhas the stored output\n{before}\n"
+                f"but now gives\n{after}"
+            )
 
 
 def same_text(one: str, other: str, *, numbers: bool = True) -> bool:
-    """Return whether two texts are equal but for white space and the last digits of
-    numbers, or for all numbers.
+    """Return whether two texts are equal but for white space and last digits.
+
+    numbers: compare numbers at all.
     """
-    if "".join(NUMBER.sub("0", one).split()) != "".join(NUMBER.sub("0", other).split()):
+    texts = [NUMBER.sub("0", text).split() for text in (one, other)]
+    if "".join(texts[0]) != "".join(texts[1]):
         return False
-    return not numbers or all(
-        map(_same_number, NUMBER.findall(one), NUMBER.findall(other))
-    )
+    if not numbers:
+        return True
+    return all(map(_same_number, NUMBER.findall(one), NUMBER.findall(other)))
 
 
 def _same_number(one: str, other: str) -> bool:
     if {".", "e"}.isdisjoint(one + other):
         return one == other
-    # One unit of the last digit that is shown, or a share.
-    unit = (
-        0
-        if "e" in one + other
-        else 10.0 ** -min(len(text.partition(".")[2]) for text in (one, other))
-    )
+    # One unit of the last shown digit, or a share.
+    unit = 0.0
+    if "e" not in one + other:
+        decimals = min(len(text.partition(".")[2]) for text in (one, other))
+        unit = 10.0**-decimals
     return math.isclose(
         float(one), float(other), rel_tol=TOLERANCE, abs_tol=1.01 * unit
     )
 
 
 def _text(cell: NotebookNode) -> str:
-    """Return all that a cell's outputs say, with the kinds of its pictures."""
+    """Return the text of a cell's outputs, with the kinds of its pictures."""
     parts = []
     for output in cell.outputs:
         if output.output_type == "stream":
@@ -137,11 +141,10 @@ def _text(cell: NotebookNode) -> str:
         elif output.output_type == "error":
             parts.append(f"[error] {output.ename}: {output.evalue}")
         else:
-            data = sorted(output.data.items())
-            parts += [
-                f"[{kind}] {'' if kind.startswith('image') else text}"
-                for kind, text in data
-            ]
+            for kind, text in sorted(output.data.items()):
+                parts.append(
+                    f"[{kind}]" if kind.startswith("image") else f"[{kind}] {text}"
+                )
     return "\n".join(parts)
 
 

@@ -1,5 +1,6 @@
-"""Sweeps on TINY for tests: their options, members that are trained in this process,
-and what must not change.
+"""Sweeps on TINY for tests.
+
+Their options, members trained in this process, and files without a change.
 """
 
 import contextlib
@@ -8,25 +9,23 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from helpers import assert_same_run, call, options, small_settings
+from helpers import assert_same_run, options, output_of, small_settings
 
 from mlp_xp.runs.records import parse_settings
-from mlp_xp.runs.settings import settings_of
+from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.sweeps._workers import Place
 from mlp_xp.sweeps.member import Ending, Work, train_member
 
 SMALL = {name: value for name, value in small_settings().items() if name != "hidden"}
 # Diverges in the warm-up or at the first report.
 TOO_FAST = "1e200"
-# What every command writes anew.
+# Written anew by every command.
 ANEW = {"summary.csv", "summary.json", "curves.png", "heatmap.png"}
-
-
 PARENT = os.getppid()
 
 
 def train_inline(work: Work) -> Future[Ending]:
-    """Train a member in this process, which is quicker than in others."""
+    """Train a member in this process: this is quicker."""
     future: Future[Ending] = Future()
     future.set_result(train_member(work._replace(parent=PARENT)))
     return future
@@ -37,13 +36,14 @@ def inline(width: int) -> Place:
 
 
 def arguments(data_dir: Path, folder: Path, *more: object, **changes: object) -> list:
-    """Return the options of a sweep on TINY; a change with the value None leaves the
-    option out.
+    """Return the options of a sweep on TINY.
+
+    A change with the value None leaves the option out.
     """
-    settings = {
-        name: value for name, value in {**SMALL, **changes}.items() if value is not None
-    }
-    return ["--data-dir", data_dir, "--sweep-dir", folder, *options(settings), *more]
+    places = {"data_dir": data_dir, "sweep_dir": folder}
+    settings = {**places, **SMALL, **changes}
+    given = {name: value for name, value in settings.items() if value is not None}
+    return [*options(given), *more]
 
 
 def run_of(folder: Path, name: str) -> Path:
@@ -52,35 +52,33 @@ def run_of(folder: Path, name: str) -> Path:
 
 
 def assert_as_trained(folder: Path, place: Path, *names: str) -> None:
-    """Assert that members are what `train` makes of the settings in their own
-    config.json, in folders of its own.
+    """Assert that `train` makes the same runs as the members.
+
+    It trains with the settings in their own config.json, in other folders.
     """
     for name in names:
         expected, config = place / name, run_of(folder, name) / "config.json"
         if not expected.exists():
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("mlp_xp.show.gallery.draw_run", lambda *_: [])
-                outcome = call("train", "--config", config, "--run-dir", expected)
-            assert outcome.code == 0, outcome
-        # `train` records the task that it found in the data.
-        one, other = (
-            settings_of(parse_settings(path)[0], {"task": None})
-            for path in (config, expected / "config.json")
-        )
-        assert one == other
+                output_of("train", config=config, run_dir=expected)
+        assert taskless(config) == taskless(expected / "config.json")
         assert_same_run(run_of(folder, name), expected)
 
 
+def taskless(config: Path) -> Settings:
+    """Return settings without the task: `train` records the task of the data."""
+    return settings_of(parse_settings(config)[0], {"task": None})
+
+
 def state_of_files(folder: Path) -> dict:
-    """Return times and contents of all files but those that every command writes anew,
-    and locks.
-    """
-    paths = [
-        path
+    """Return times and contents of all files except ANEW and locks."""
+    others = (*ANEW, ".lock", ".holder")
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes())
         for path in folder.rglob("*")
-        if path.is_file() and path.name not in (*ANEW, ".lock", ".holder")
-    ]
-    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
+        if path.is_file() and path.name not in others
+    }
 
 
 def reports_of(folder: Path, name: str) -> int:
@@ -91,7 +89,7 @@ def reports_of(folder: Path, name: str) -> int:
 
 
 def process_of(folder: Path, name: str) -> int | None:
-    """Return the process that trains a member."""
+    """Return the process of a member."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         return int((run_of(folder, name) / ".holder").read_text().split()[0])
     return None

@@ -1,9 +1,10 @@
-"""Attack training until something breaks: `make torture`, or `python
-tests/tools/torture.py [PART...] [OPTIONS]`.
+"""Attack training until something breaks: `make torture`.
 
-docs/reliability.md says what each part does and which promise it tests. A fault is
-printed with the command that shows it again, its folder is kept, and the exit code is
-1. Linux and a C compiler are required.
+Or `python tests/tools/torture.py [PART...] [OPTIONS]`.
+
+docs/reliability.md describes each part and its promise. A fault is printed with the
+command to repeat it, its folder is kept, and the exit code is 1. Linux and a C compiler
+are required.
 """
 
 import argparse
@@ -29,31 +30,18 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="torture.py", description=__doc__.splitlines()[0]
     )
-    parser.add_argument(
-        "parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; by default all"
-    )
-    parser.add_argument(
-        "--backends",
-        nargs="+",
-        help=f"{', '.join(BACKENDS)}; by default those installed",
-    )
-    parser.add_argument(
-        "--minutes", type=float, default=20, help="for all parts together"
-    )
-    parser.add_argument(
-        "--rounds", type=int, default=0, help="at most this many rounds of each part"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--only", default="", help="a single round, as a fault names it"
-    )
-    parser.add_argument(
-        "--plant",
-        default="",
-        help="a fault to plant in the program, from torture_faults.py",
-    )
+    add = parser.add_argument
+    parts, backends = ", ".join(PARTS), ", ".join(BACKENDS)
+    add("parts", nargs="*", metavar="PART", help=f"{parts}; by default all")
+    add("--backends", nargs="+", help=f"{backends}; by default those installed")
+    add("--minutes", type=float, default=20, help="for all parts together")
+    add("--rounds", type=int, default=0, help="at most this many rounds of each part")
+    add("--seed", type=int, default=0)
+    add("--only", default="", help="a single round, as a fault names it")
+    add("--plant", default="", help="a fault of torture_faults.py to plant")
     options = parser.parse_args()
-    options.rounds = 1 if options.only else options.rounds
+    if options.only:
+        options.rounds = 1
     return options
 
 
@@ -64,10 +52,8 @@ def with_shim() -> None:
         return
     BUILD.mkdir(exist_ok=True)
     aside = shim.with_suffix(f".{os.getpid()}")
-    subprocess.run(
-        ["cc", "-shared", "-fPIC", "-O1", "-w", "-o", aside, HERE / "torture_shim.c"],
-        check=True,
-    )
+    command = ["cc", "-shared", "-fPIC", "-O1", "-w", "-o", aside]
+    subprocess.run([*command, HERE / "torture_shim.c"], check=True)
     aside.replace(shim)
     env = {
         **os.environ,
@@ -85,10 +71,10 @@ def with_shim() -> None:
 def run_part(
     part: str, backend: str, options: argparse.Namespace, minutes: float
 ) -> int:
-    """Run one part, and print what it has done. Return 1 if it has found a fault."""
+    """Run one part, and print its figures. Return 1 if it has found a fault."""
     from torture_process import Session, preload
 
-    # In memory where possible: a killed process loses nothing that the kernel has.
+    # In memory where possible: the kernel keeps the files of a killed process.
     memory = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
     began = time.monotonic()
     with tempfile.TemporaryDirectory(
@@ -98,29 +84,22 @@ def run_part(
         session = Session(Path(space).resolve(), part, backend, options, end)
         preload(session)
         if options.plant:
-            getattr(
-                importlib.import_module("torture_faults"),
-                options.plant.replace("-", "_"),
-            )()
+            faults = importlib.import_module("torture_faults")
+            getattr(faults, options.plant.replace("-", "_"))()
         importlib.import_module(f"torture_{part}").main(session)
     counts = ", ".join(f"{name} {n}" for name, n in session.counts.items())
-    seconds = time.monotonic() - began
-    print(
-        f"{part} on {backend}: {seconds:.0f} s, {counts}, faults {session.faults}",
-        flush=True,
-    )
+    seconds = f"{time.monotonic() - began:.0f} s"
+    print(f"{part} on {backend}: {seconds}, {counts}, faults {session.faults}")
     return min(session.faults, 1)
 
 
 def main() -> int:
-    """Run each part in a process of its own, because a library that has started threads
-    cannot be forked.
-    """
+    """Run each part in its own process: a process with threads cannot be forked."""
     options = parse()
     with_shim()
-    backends = options.backends or [
-        name for name in BACKENDS if importlib.util.find_spec(name)
-    ]
+    backends = options.backends
+    if not backends:
+        backends = [name for name in BACKENDS if importlib.util.find_spec(name)]
     jobs = [
         (part, name)
         for part in options.parts or PARTS
@@ -129,12 +108,14 @@ def main() -> int:
     ]
     end, failed = time.monotonic() + 60 * options.minutes, 0
     for i, (part, backend) in enumerate(jobs):
-        # a part that has done all ends earlier
+        # a finished part ends earlier
         minutes = (end - time.monotonic()) / 60 / len(jobs[i:])
+        sys.stdout.flush()
         child = os.fork()
         if child == 0:
             return run_part(part, backend, options, minutes)
-        failed |= os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
+        _, status = os.waitpid(child, 0)
+        failed |= os.waitstatus_to_exitcode(status) != 0
     return int(failed)
 
 

@@ -1,5 +1,4 @@
-"""A fault at every call: SIGKILL before each call that changes a file, and an error of
-the disk in each.
+"""A fault at every call that changes a file: SIGKILL, or an error of the disk.
 
 Each scenario is repeated with the fault at call 1, 2, 3, ... until it passes untouched.
 """
@@ -29,20 +28,18 @@ SCENARIOS = ("new", "resume", "overwrite")
 
 
 class Scene(NamedTuple):
-    """A run as it is before the command, and what the command should make of it."""
+    """A run before the command, and the expected run after it."""
 
     start: Path | None
     settings: dict[str, Any]
     expected: Path
     old: Path | None = None
-    """The finished run that the command replaces."""
+    """The finished run to replace."""
 
 
 @functools.cache
 def make_scene(session: Session, name: str) -> Scene:
-    """Prepare a scenario, with settings with which all kinds of saves occur, in few
-    calls.
-    """
+    """Prepare a scenario with all kinds of saves in few calls."""
     settings = base.draw_settings(
         random.Random(f"{session.options.seed}-calls"), session.backend
     )
@@ -62,46 +59,34 @@ def make_scene(session: Session, name: str) -> Scene:
         start, _ = base.reference(session, {**settings, "seed": 1}, f"{name}-start")
         return Scene(start, settings, expected, old=start)
     session.start_from(None)
-    base.run(
-        session,
-        *base.command(session, settings),
-        at=outcome.calls // 2,
-        number=signal.SIGKILL,
-    )
-    return Scene(
-        session.folder.rename(session.space / f"{name}-start"), settings, expected
-    )
+    words = base.command(session, settings)
+    base.run(session, *words, at=outcome.calls // 2, number=signal.SIGKILL)
+    start = session.folder.rename(session.space / f"{name}-start")
+    return Scene(start, settings, expected)
 
 
 def holds(folder: Path, old: Path) -> bool:
     """Return whether each file of an old run is in its folder, or moved aside there."""
-    names = (
+    for name in (
         "model.safetensors",
         "checkpoint.safetensors",
         "result.json",
         "metrics.jsonl",
-    )
-    found = {
-        name: [
-            place for place in (folder, folder / ".replaced") if (place / name).exists()
-        ]
-        for name in names
-    }
-    return all(
-        (old / name).read_bytes() in [(p / name).read_bytes() for p in found[name]]
-        for name in names
-    )
+    ):
+        paths = [folder / name, folder / ".replaced" / name]
+        contents = [path.read_bytes() for path in paths if path.exists()]
+        if (old / name).read_bytes() not in contents:
+            return False
+    return True
 
 
 def check_state(session: Session, scene: Scene, before: int) -> None:
-    """Check what a fault has left, and what comes of it. before: the step that was
-    saved.
-    """
+    """Check the files after a fault, and the rest of the run. before: a saved step."""
     base.check_whole(session.folder)
     reached = base.progress(session.folder)
     if scene.old is None:
         assert reached >= before, (
-            f"the checkpoint of step {before} was complete, but now there is that of {reached}"
+            f"the checkpoint of step {before} was complete, but now it is of {reached}"
         )
     elif reached < 0:
         assert holds(session.folder, scene.old), (
@@ -117,12 +102,8 @@ def main(session: Session) -> None:
         scene = make_scene(session, name)
         session.start_from(scene.start)
         before = base.progress(session.folder)
-        outcome = base.run(
-            session,
-            *base.command(session, scene.settings, name),
-            at=at,
-            **{**KILLS, **ERRORS}[how],
-        )
+        words = base.command(session, scene.settings, name)
+        outcome = base.run(session, *words, at=at, **{**KILLS, **ERRORS}[how])
         if outcome.calls < at:
             return False
         session.counts["kills" if how in KILLS else "errors"] += 1

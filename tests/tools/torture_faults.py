@@ -1,5 +1,6 @@
-"""Faults to plant in the program, which the tools must find: `python
-tests/tools/torture.py calls --plant in-place`.
+"""Faults to plant in the program, and to be found by the tools.
+
+As in `python tests/tools/torture.py calls --plant in-place`.
 """
 
 import contextlib
@@ -8,6 +9,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from mlp_xp.files import file_errors, write_whole
@@ -16,12 +18,9 @@ from mlp_xp.runs.locked_folder import LockedFolder
 
 
 def replace(original: Callable[..., Any], other: Callable[..., Any]) -> None:
-    """Put another function in the place of one, in all modules of the package that have
-    imported it.
-    """
-    for module in [
-        module for name, module in sys.modules.items() if name.startswith("mlp_xp")
-    ]:
+    """Put another function in the place of one, in all modules of the package."""
+    own = [sys.modules[name] for name in sys.modules if name.startswith("mlp_xp")]
+    for module in own:
         for attribute, value in [*vars(module).items()]:
             if value is original:
                 setattr(module, attribute, other)
@@ -37,9 +36,9 @@ def skip_steps() -> None:
 
     def read(*args: Any) -> Any:
         position, settings = read_position(*args)
-        return position._replace(
-            sample=10**6
-        ) if position.step % 2 else position, settings
+        if position.step % 2:
+            position = position._replace(sample=10**6)
+        return position, settings
 
     replace(read_position, read)
 
@@ -52,7 +51,8 @@ def no_folder_sync() -> None:
 
 def no_lock() -> None:
     """The lock of a folder does not lock."""
-    LockedFolder.locked = lambda self, wait=0.0: contextlib.nullcontext()
+    unlocked = SimpleNamespace(release=lambda: None)
+    LockedFolder._acquire = lambda self, wait: unlocked
 
 
 @contextlib.contextmanager

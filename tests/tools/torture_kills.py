@@ -1,5 +1,4 @@
-"""Random kills: a run that is stopped again and again, and resumed each time, ends in
-the bits of an undisturbed one.
+"""Random kills: a run, stopped and resumed again and again, ends in the same bits.
 
 A round draws the settings of a run, trains it undisturbed, then three times more with
 up to twelve stops each.
@@ -18,7 +17,7 @@ from torture_process import Outcome, Session
 
 SEQUENCES, STOPS = 3, 12
 SIGNALS = {"INT": signal.SIGINT, "TERM": signal.SIGTERM, "HUP": signal.SIGHUP}
-# Signals that come before the training catches them end the process as usual. By this
+# Signals before the training catches them end the process as usual. By this
 # call the loop has begun.
 STARTED = 16
 
@@ -26,8 +25,9 @@ STARTED = 16
 def stop_once(
     session: Session, rng: random.Random, words: list[Any], calls: int
 ) -> tuple[str, int, Outcome]:
-    """Run the training and stop it. Return how, at which call if at one, and the
-    outcome.
+    """Run the training and stop it.
+
+    Return how, the number of the call or 0, and the outcome.
     """
     how = rng.choice(
         ["KILL", "KILL", "KILL", "TORN", "time", "time", "INT", "TERM", "HUP"]
@@ -35,21 +35,12 @@ def stop_once(
     at = rng.randint(1, max(2, calls))
     if how == "time":
         process = base.fork(session, *words)
-        time.sleep(
-            rng.random() * 0.2 if session.backend == "numpy" else rng.random() * 2
-        )
+        longest = 0.2 if session.backend == "numpy" else 2
+        time.sleep(rng.random() * longest)
         os.kill(process.pid, signal.SIGKILL)
         return how, 0, base.wait(process)
-    return (
-        how,
-        at,
-        base.run(
-            session,
-            *words,
-            at=at,
-            number={"KILL": signal.SIGKILL, "TORN": base.TORN, **SIGNALS}[how],
-        ),
-    )
+    numbers = {"KILL": signal.SIGKILL, "TORN": base.TORN, **SIGNALS}
+    return how, at, base.run(session, *words, at=at, number=numbers[how])
 
 
 def sequence(
@@ -68,19 +59,25 @@ def sequence(
             break
         session.counts["stops"] += 1
         session.counts[f"stops by {how}"] += 1
-        codes = {-signal.SIGKILL}
-        if how in SIGNALS:
-            finished = (session.folder / "result.json").exists()
-            codes = {128 + SIGNALS[how]} | (
-                {-SIGNALS[how]} if at < STARTED or finished else set()
-            )
-        base.check_end(outcome, *codes)
+        has_ended = (session.folder / "result.json").exists()
+        base.check_end(outcome, *codes_of(how, at < STARTED or has_ended))
         base.check_whole(session.folder)
         reached = base.progress(session.folder)
         assert reached >= before, (
-            f"{how} at call {at}: the checkpoint went back from step {before} to {reached}"
+            f"{how} at call {at}: the checkpoint went back from {before} to {reached}"
         )
     base.check_goes_on(session, settings, expected)
+
+
+def codes_of(how: str, is_outside: bool) -> list[int]:
+    """Return the possible exit codes of a stop.
+
+    is_outside: it may have come before or after the training.
+    """
+    if how not in SIGNALS:
+        return [-signal.SIGKILL]
+    number = SIGNALS[how]
+    return [128 + number, -number] if is_outside else [128 + number]
 
 
 def main(session: Session) -> None:

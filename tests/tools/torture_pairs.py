@@ -1,5 +1,7 @@
-"""Two processes in one folder: one is stopped before its call 1, 2, 3, ..., and a
-second one tries the same folder.
+"""Two processes in one folder.
+
+One process is stopped before its call 1, 2, 3, ..., and a second process tries the same
+folder.
 
 It must be refused once the first has begun to write the run. Then the first is
 continued, or killed.
@@ -24,7 +26,7 @@ FILES = {
     "result.json",
 }
 STRIDE = 7
-# What the first process does and what the second one.
+# The commands of the first process and of the second.
 COMBINATIONS = [
     ("new", "new"),
     ("new", "resume"),
@@ -35,28 +37,19 @@ COMBINATIONS = [
 def stopped_round(
     session: Session, scene: Scene, pair: tuple[str, str], at: int
 ) -> bool:
-    """Stop the first process before a call and start the second. Return whether it
-    stopped.
+    """Stop the first process before a call and start the second.
+
+    Return whether it stopped.
     """
-    log = str(session.space / "log")
-    first = base.fork(
-        session,
-        *base.command(session, scene.settings, pair[0]),
-        at=at,
-        number=signal.SIGSTOP,
-        log=log,
-    )
+    log, settings = str(session.space / "log"), scene.settings
+    one = base.command(session, settings, pair[0])
+    first = base.fork(session, *one, at=at, number=signal.SIGSTOP, log=log)
     state = os.waitid(os.P_PID, first.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
     if not state or state.si_code != os.CLD_STOPPED:
         base.check_end(base.wait(first), 0)
         return False
-    calls = [call for call in read_log(log) if call.op in "WRUT"]
-    paths = [Path(path) for call in calls for path in (call.one, call.two)]
-    written = {
-        path.name for path in paths if path.is_relative_to(session.folder)
-    } & FILES
-    has_ended = any(call.two == str(session.folder / "result.json") for call in calls)
-    second = base.run(session, *base.command(session, scene.settings, pair[1]))
+    written, has_ended = written_by(session, log)
+    second = base.run(session, *base.command(session, settings, pair[1]))
     session.counts["second processes refused"] += second.code == 2
     is_killed = at % 2 == 0
     os.kill(first.pid, signal.SIGKILL if is_killed else signal.SIGCONT)
@@ -66,30 +59,42 @@ def stopped_round(
         f"the second is not refused, but the first has written {written}"
     )
     if second.code == 2 and written:
-        named = str(first.pid) in second.err and platform.node() in second.err
-        # A new run is also refused because there is one, and one that ends takes its
-        # name away before the lock.
-        named = named or (pair[1] == "new" and "already contains a run" in second.err)
-        named = named or (has_ended and "in use by another process" in second.err)
-        assert named, f"the refusal names no process and machine: {second.err}"
+        is_told = names_process(second.err, first.pid)
+        # A new run is also refused because of the old run, and a process at its end
+        # takes its name away before the lock.
+        if pair[1] == "new":
+            is_told |= "already contains a run" in second.err
+        if has_ended:
+            is_told |= "in use by another process" in second.err
+        assert is_told, f"the refusal names no process and machine: {second.err}"
     base.check_end(ended, 0, -signal.SIGKILL if is_killed else 2)
     check_state(session, scene, -1)
     return True
+
+
+def written_by(session: Session, log: str) -> tuple[set[str], bool]:
+    """Return the files written by a process, and whether it has ended the run."""
+    calls = [call for call in read_log(log) if call.op in "WRUT"]
+    paths = [Path(path) for call in calls for path in (call.one, call.two)]
+    names = {path.name for path in paths if path.is_relative_to(session.folder)}
+    result = str(session.folder / "result.json")
+    return names & FILES, any(call.two == result for call in calls)
+
+
+def names_process(line: str, pid: int) -> bool:
+    return str(pid) in line and platform.node() in line
 
 
 def main(session: Session) -> None:
     """Go through all combinations, or as far as the time allows."""
 
     def attack(first: str, second: str, at: int) -> bool:
-        scene = make_scene(
-            session, "overwrite" if "overwrite" in (first, second) else first
-        )
+        name = "overwrite" if "overwrite" in (first, second) else first
+        scene = make_scene(session, name)
         session.start_from(scene.start)
         return stopped_round(session, scene, (first, second), at)
 
     # Every STRIDE-th call of all combinations, then those between: a short time sees
     # something of each.
-    session.every_call(
-        [(*pair, i, STRIDE) for i in range(1, STRIDE + 1) for pair in COMBINATIONS],
-        attack,
-    )
+    passes = [(*pair, i, STRIDE) for i in range(1, STRIDE + 1) for pair in COMBINATIONS]
+    session.every_call(passes, attack)

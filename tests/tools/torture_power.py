@@ -1,5 +1,4 @@
-"""Loss of power: what a disk may hold when the computer stops, rebuilt from the log of
-a run's calls.
+"""Loss of power: the possible content of a disk, rebuilt from the log of a run.
 
 The model is a strict reading of POSIX, as SQLite's crash tests have it. Bytes are on
 the disk after fsync of the file, and names after fsync of the folder. All else may be
@@ -22,7 +21,7 @@ HOW = ("nothing", "names", "zeros", "random")
 
 
 class Call(NamedTuple):
-    """One call of the shim's log. op: Open, Write, Fsync, Rename, Unlink, Mkdir, Lock."""
+    """A call in the shim's log. op: Open, Write, Fsync, Rename, Unlink, Mkdir, Lock."""
 
     op: str
     one: str
@@ -33,7 +32,7 @@ class Call(NamedTuple):
 
 
 def read_log(path: str) -> list[Call]:
-    """Read the calls that succeeded."""
+    """Read the successful calls."""
     calls = []
     with Path(path).open("rb") as file:
         while head := file.read(40):
@@ -44,9 +43,7 @@ def read_log(path: str) -> list[Call]:
 
 
 class File:
-    """The bytes of a file, as the processes see them and as they are on the disk at
-    least.
-    """
+    """The bytes of a file: as processes see them, and as they are safe on the disk."""
 
     def __init__(self, data: bytes = b"") -> None:
         self.now, self.safe = data, data
@@ -55,20 +52,20 @@ class File:
 Names = dict[str, File | None]
 """The names below one folder; None is a folder."""
 Change = tuple[str, str, File | None]
-"""The old and the new name of what is renamed; no old name for what is made, no new one
-for what is removed.
+"""The old and the new name, and the file. A new file has no old name, and a removed
+file no new name.
 """
 
 
 def change(names: Names, old: str, new: str, file: File | None) -> None:
-    """Change a name, or do nothing if the old one is not there. A folder takes along
-    what it holds.
+    """Change a name, or do nothing if the old name is missing.
+
+    A folder takes its content along.
     """
     if old and new:
-        for each in [
-            each for each in names if each == old or each.startswith(f"{old}/")
-        ]:
-            names[new + each[len(old) :]] = names.pop(each)
+        for each in [*names]:
+            if f"{each}/".startswith(f"{old}/"):
+                names[new + each.removeprefix(old)] = names.pop(each)
     elif new:
         names[new] = file
     else:
@@ -76,8 +73,9 @@ def change(names: Names, old: str, new: str, file: File | None) -> None:
 
 
 class Disk:
-    """Files and names below one folder: `names` as the processes see them, `pending`
-    their changes that may be lost.
+    """Files and names below one folder.
+
+    `names` are as the processes see them, `pending` the changes not yet on the disk.
     """
 
     def __init__(self, root: Path) -> None:
@@ -88,13 +86,17 @@ class Disk:
         }
         self.safe = dict(self.names)
 
+    def contents(self) -> set[tuple[str, bytes | None]]:
+        """Return all names and bytes as the processes see them."""
+        return {(name, file and file.now) for name, file in self.names.items()}
+
     def rename(self, old: str, new: str, file: File | None = None) -> None:
-        """Change a name, which is not on the disk yet."""
+        """Change a name, but not yet on the disk."""
         change(self.names, old, new, file)
         self.pending.append((old, new, file))
 
     def apply(self, call: Call) -> None:
-        """Do what a call did."""
+        """Repeat a call."""
         file, number = self.names.get(call.one), call.number
         match call.op:
             case "O" if not file and number & os.O_CREAT:
@@ -119,8 +121,9 @@ class Disk:
                         change(self.safe, *each)
 
     def after_a_loss(self, rng: random.Random, how: str) -> dict[str, bytes | None]:
-        """Return names and bytes that the disk may hold. how: nothing, names, zeros, or
-        random.
+        """Return possible names and bytes on the disk.
+
+        how: nothing, names, zeros, or random.
         """
         names, state = dict(self.safe), dict[str, bytes | None]()
         for each in self.pending:
@@ -134,10 +137,10 @@ class Disk:
 
 
 def bytes_of(file: File, rng: random.Random, how: str) -> bytes:
-    """Return the bytes of a file that the disk may hold."""
+    """Return possible bytes of a file on the disk."""
     if file.now == file.safe or how == "nothing":
         return file.safe
-    # Appending does not endanger what was safe, but writing over it does.
+    # Appending does not endanger safe bytes, but writing over them does.
     kept = len(file.safe) if file.now.startswith(file.safe) else 0
     if how in ("names", "zeros"):
         return file.now[:kept] + bytes(len(file.now) - kept if how == "zeros" else 0)
@@ -146,9 +149,9 @@ def bytes_of(file: File, rng: random.Random, how: str) -> bytes:
 
 
 def write_state(session: Session, state: dict[str, bytes | None]) -> None:
-    """Replace what is below the root by a state of the disk."""
+    """Replace the content of the root by a state of the disk."""
     session.start_from(None)
-    for name, data in state.items():  # a folder comes before what it holds
+    for name, data in state.items():  # a folder comes before its content
         if data is None:
             Path(name).mkdir()
         else:
@@ -156,8 +159,9 @@ def write_state(session: Session, state: dict[str, bytes | None]) -> None:
 
 
 def reached_by(session: Session, disk: Disk, call: Call, reached: int) -> int:
-    """Return the step of the newest checkpoint that is saved: the program has gone on
-    to another file after it.
+    """Return the step of the newest saved checkpoint.
+
+    It is saved when the program has gone on to another file.
     """
     file = disk.names.get(str(session.folder / "checkpoint.safetensors"))
     if call.op != "O" or file is None:
@@ -170,8 +174,9 @@ def reached_by(session: Session, disk: Disk, call: Call, reached: int) -> int:
 
 @functools.cache
 def prepare(session: Session, name: str) -> tuple[Scene, list[Call]]:
-    """Return a scenario and the log of its calls, which must give exactly what the run
-    has left.
+    """Return a scenario and the log of its calls.
+
+    The log must give exactly the files of the run.
     """
     scene, log = make_scene(session, name), str(session.space / "log")
     session.start_from(scene.start)
@@ -181,53 +186,59 @@ def prepare(session: Session, name: str) -> tuple[Scene, list[Call]]:
     calls = read_log(log)
     for call in calls:
         disk.apply(call)
-    one, other = (
-        {(name, file and file.now) for name, file in each.names.items()}
-        for each in (disk, Disk(session.root))
-    )
-    names = [name for name, _ in one ^ other]
-    # A call that the shim does not know, such as sendfile, or the model is wrong.
+    names = [name for name, _ in disk.contents() ^ Disk(session.root).contents()]
+    # The shim misses a call, such as sendfile, or the model is wrong.
     assert not names, f"the log does not give what the run has left: {names}"
     return scene, calls
 
 
 def main(session: Session) -> None:
-    """Go through the calls of each scenario, with four states for each, then with
-    further random ones.
+    """Go through the calls of each scenario.
+
+    First with four states for each, then with further random states.
     """
     seen: set[int] = set()
-    wanted = session.options.only.split(":") if session.options.only else []
-    # In the first turn the extreme states, in the others random ones.
-    turns = [int(wanted[3])] if wanted else itertools.count()
-    passes = (
-        (turn, name, how)
-        for turn in turns
-        for name in wanted[:1] or SCENARIOS
-        for how in HOW[3 * (turn > 0) :]
-    )
-    for turn, name, how in passes:
-        scene, calls = prepare(session, name)
-        session.start_from(scene.start)
-        disk, reached = Disk(session.root), -1
-        for i, call in enumerate(calls, 1):
-            disk.apply(call)
-            reached = -1 if scene.old else reached_by(session, disk, call, reached)
-            if wanted and [str(i), how] != wanted[1:3]:
-                continue
+    if session.options.only:
+        name, at, how, turn = session.options.only.split(":")
+        lose_power(session, seen, name, how, int(turn), only=int(at))
+        return
+    for turn in itertools.count():
+        # In the first turn the extreme states, in the others random ones.
+        for name, how in itertools.product(SCENARIOS, HOW if turn == 0 else HOW[-1:]):
             if not session.goes_on():
                 return
-            state = disk.after_a_loss(
-                random.Random(f"{session.options.seed}-{name}-{i}-{how}-{turn}"), how
-            )
-            has_ended = i == len(calls)
-            session.counts["rounds"] += 1
-            key = hash((name, reached, has_ended, *state.items()))
-            if key in seen:
-                continue
-            seen.add(key)
-            session.counts["different states"] += 1
-            write_state(session, state)
-            with session.judged(f"{name}:{i}:{how}:{turn}"):
-                if has_ended:
-                    base.check_same(session.folder, scene.expected)
-                check_state(session, scene, reached)
+            lose_power(session, seen, name, how, turn)
+
+
+def lose_power(
+    session: Session, seen: set[int], name: str, how: str, turn: int, only: int = 0
+) -> None:
+    """Lose power after each call of a scenario, or after one.
+
+    Check the new states of the disk.
+    """
+    scene, calls = prepare(session, name)
+    session.start_from(scene.start)
+    disk, reached = Disk(session.root), -1
+    for i, call in enumerate(calls, 1):
+        disk.apply(call)
+        if not scene.old:
+            reached = reached_by(session, disk, call, reached)
+        if only and i != only:
+            continue
+        if not session.goes_on():
+            return
+        rng = random.Random(f"{session.options.seed}-{name}-{i}-{how}-{turn}")
+        state = disk.after_a_loss(rng, how)
+        has_ended = i == len(calls)
+        session.counts["rounds"] += 1
+        key = hash((name, reached, has_ended, *state.items()))
+        if key in seen:
+            continue
+        seen.add(key)
+        session.counts["different states"] += 1
+        write_state(session, state)
+        with session.judged(f"{name}:{i}:{how}:{turn}"):
+            if has_ended:
+                base.check_same(session.folder, scene.expected)
+            check_state(session, scene, reached)

@@ -1,8 +1,7 @@
-"""What the torture tools share: processes that are forked, counted and killed, and the
-checks of what they leave.
+"""Shared by the torture tools: processes to kill, and checks of their files.
 
-Every process is forked from one that has imported all that a training needs, because
-that takes a hundred times as long as a training of two hundred samples.
+Every process is forked from a process with all imports of a training. The imports take
+a hundred times as long as a training on two hundred samples.
 """
 
 import contextlib
@@ -32,14 +31,14 @@ from mlp_xp import commands, load_run
 from mlp_xp.runs._tensors import read_tensors
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 120  # seconds, for what a process does in less than ten
+PATIENCE = 120  # seconds, for an action of less than ten
 TORN = 1000  # as in the shim
 TRACEBACK = "Traceback (most recent call last)"
 
 
 @dataclass(eq=False)
 class Session:
-    """What a part works with."""
+    """The state of a part."""
 
     space: Path
     """An empty folder."""
@@ -48,36 +47,31 @@ class Session:
     options: Namespace
     """Of the command line."""
     end: float
-    """The time, by time.monotonic, after which no new round begins."""
+    """The latest start of a new round, by time.monotonic."""
     counts: Counter[str] = field(default_factory=Counter)
     faults: int = 0
 
     def __post_init__(self) -> None:
-        self.root, self.data = (
-            self.space / "root",
-            write_idx_folder(self.space / "data", TINY),
-        )
+        self.data = write_idx_folder(self.space / "data", TINY)
+        self.root = self.space / "root"
         self.folder = self.root / "run"
         self.root.mkdir()
 
     def goes_on(self) -> bool:
         """Return whether there is time for another round."""
-        return (
-            time.monotonic() < self.end
-            and not self.counts["rounds"] >= self.options.rounds > 0
-        )
+        has_done_all = self.counts["rounds"] >= self.options.rounds > 0
+        return time.monotonic() < self.end and not has_done_all
 
     def every_call(
         self,
         passes: Iterable[tuple[str, str, int, int]],
         attack: Callable[[str, str, int], bool],
     ) -> None:
-        """Attack at the call of --only, or at those of each pass, until the time is
-        over.
+        """Attack at the call of --only, or at the calls of each pass, while time lasts.
 
-        passes: two words, the first call and the distance to the next one. attack:
+        passes: two words, the first call, and the distance to the next call. attack:
         called with the words and the number of the call; returns whether there was such
-        a call. A pass ends with the first that there is not.
+        a call. A pass ends after its last call.
         """
         if self.options.only:
             one, other, at = self.options.only.split(":")
@@ -100,36 +94,37 @@ class Session:
 
     @contextlib.contextmanager
     def judged(self, only: str) -> Iterator[None]:
-        """Report an exception as a fault: what is wrong, the command that shows it
-        again, and the root as it is.
+        """Report an exception as a fault, with the command to repeat it.
+
+        The root is kept as it is.
         """
         try:
             yield
         except Exception as error:
-            what = str(error) or traceback.extract_tb(error.__traceback__)[-1].line
-            words = f"python tests/tools/torture.py {self.part} --backends {self.backend} --seed {self.options.seed}"
-            words += (
-                f" --plant {self.options.plant}" if self.options.plant else ""
-            ) + f" --only {only}"
-            kept = (
-                ROOT
-                / "build"
-                / "torture"
-                / f"{self.part}-{self.backend}-{only.replace(':', '-')}"
-            )
-            shutil.rmtree(kept, ignore_errors=True)
-            shutil.copytree(self.root, kept)
             self.faults += 1
-            print(
-                f"fault: {self.part} {only}: {type(error).__name__} {what}\n  {words}\n  {kept}",
-                flush=True,
-            )
+            what = str(error) or traceback.extract_tb(error.__traceback__)[-1].line
+            print(f"fault: {self.part} {only}: {type(error).__name__} {what}")
+            print(f"  {self.command(only)}")
+            print(f"  {self.keep(only)}", flush=True)
+
+    def command(self, only: str) -> str:
+        """Return the command to repeat a round."""
+        words = f"python tests/tools/torture.py {self.part} --backends {self.backend}"
+        words += f" --seed {self.options.seed}"
+        if self.options.plant:
+            words += f" --plant {self.options.plant}"
+        return f"{words} --only {only}"
+
+    def keep(self, only: str) -> Path:
+        """Copy the root to a permanent folder, and return this folder."""
+        name = f"{self.part}-{self.backend}-{only.replace(':', '-')}"
+        kept = ROOT / "build" / "torture" / name
+        shutil.rmtree(kept, ignore_errors=True)
+        return shutil.copytree(self.root, kept)
 
 
 class Outcome(NamedTuple):
-    """The end of a process. code: the exit code, or minus the number of the signal that
-    killed it.
-    """
+    """The end of a process. code: the exit code, or minus a deadly signal."""
 
     code: int
     err: str
@@ -137,7 +132,7 @@ class Outcome(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A process that was forked."""
+    """A forked process."""
 
     pid: int
     err: Path
@@ -145,41 +140,24 @@ class Process(NamedTuple):
 
 
 def preload(session: Session) -> None:
-    """Import what a training process needs, by a whole training, and start no thread.
+    """Import the modules of a training by a whole training, and start no thread.
+
     There are no pictures.
     """
     sys.modules["matplotlib"] = None  # type: ignore[assignment]
-    first = helpers.call(
-        "train",
-        "--data-dir",
-        session.data,
-        "--epochs",
-        1,
-        "--run-dir",
-        session.space / "first",
-    )
+    places = {"data_dir": session.data, "run_dir": session.space / "first"}
+    first = helpers.call("train --epochs 1", **places)
     assert first.code == 0, first
-    for name in {
+    libraries = {
         "jax": ["jax", "jax.numpy"],
         "torch": ["torch", "array_api_compat.torch"],
-    }.get(session.backend, []):
+    }
+    for name in libraries.get(session.backend, []):
         importlib.import_module(name)
 
 
-def fork(
-    session: Session,
-    *words: Any,
-    at: int = 0,
-    number: int = 0,
-    error: int = 0,
-    stays: bool = False,
-    log: str = "",
-) -> Process:
-    """Start a command of the package in a process of its own.
-
-    Before its call number `at` it gets the signal `number`, or that call fails with
-    `error` (`stays`: and all after it). log: for the calls.
-    """
+def fork(session: Session, *words: Any, **control: Any) -> Process:
+    """Start a command of the package in a process of its own. control: see `arm`."""
     err = session.space / f"process-{time.monotonic_ns()}"
     counter = mmap.mmap(-1, mmap.PAGESIZE)
     sys.stdout.flush()
@@ -189,22 +167,11 @@ def fork(
         try:
             for fd, path in ((1, os.devnull), (2, err)):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), fd)
-            signal.alarm(PATIENCE)  # kills a process that hangs
+            signal.alarm(PATIENCE)  # kills a hanging process
             # the caller may ignore them, as nohup does
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
-            logfd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) if log else -1
-            address = ctypes.addressof(ctypes.c_int64.from_buffer(counter))
-            arm = ctypes.CDLL(os.environ["LD_PRELOAD"]).torture_arm
-            arm.argtypes = [
-                ctypes.c_char_p,
-                ctypes.c_void_p,
-                ctypes.c_long,
-                *[ctypes.c_int] * 4,
-            ]
-            arm(
-                os.fsencode(session.root), address, at, int(number), error, stays, logfd
-            )
+            arm(session.root, counter, **control)
             sys.argv = [*map(str, words)]
             commands.main(sys.argv[0])
         except SystemExit as stop:
@@ -215,6 +182,29 @@ def fork(
             sys.stderr.flush()
             os._exit(code)
     return Process(pid, err, counter)
+
+
+def arm(
+    root: Path,
+    counter: mmap.mmap,
+    *,
+    at: int = 0,
+    number: int = 0,
+    error: int = 0,
+    stays: bool = False,
+    log: str = "",
+) -> None:
+    """Let the shim count this process's changes of files below a folder.
+
+    Before its call number `at` it gets the signal `number`, or that call fails with
+    `error` (`stays`: and all after it). log: for the calls.
+    """
+    logfd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) if log else -1
+    address = ctypes.addressof(ctypes.c_int64.from_buffer(counter))
+    shim = ctypes.CDLL(os.environ["LD_PRELOAD"])
+    places = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_long]
+    shim.torture_arm.argtypes = places + [ctypes.c_int] * 4
+    shim.torture_arm(os.fsencode(root), address, at, int(number), error, stays, logfd)
 
 
 def wait(process: Process) -> Outcome:
@@ -250,65 +240,50 @@ CHOICES: dict[str, list[Any]] = {
 def draw_settings(rng: random.Random, backend: str) -> dict[str, Any]:
     """Return the settings of a small run."""
     held_out = rng.choice([{}, {"validation": 30, "patience": rng.choice([0, 1, 2])}])
-    return {
-        "backend": backend,
-        **held_out,
-        **{name: rng.choice(values) for name, values in CHOICES.items()},
-    }
+    drawn = {name: rng.choice(values) for name, values in CHOICES.items()}
+    return {"backend": backend, **held_out, **drawn}
 
 
 def command(session: Session, settings: dict[str, Any], how: str = "new") -> list[Any]:
-    """Return the command that starts a run, replaces one (overwrite) or goes on with it
-    (resume).
-    """
+    """Return the command to start, replace (overwrite) or continue (resume) a run."""
     if how == "resume":
         return ["train", "--resume", session.folder]
-    words = [
-        "train",
-        *helpers.options(settings),
-        "--data-dir",
-        session.data,
-        "--run-dir",
-        session.folder,
-    ]
+    places = {"data_dir": session.data, "run_dir": session.folder}
+    words = ["train", *helpers.options({**settings, **places})]
     return [*words, "--overwrite"] if how == "overwrite" else words
 
 
 def go_on(session: Session, settings: dict[str, Any]) -> list[Any]:
-    """Return the command with which a person continues: the first one if there is no
-    run yet.
-    """
-    return command(
-        session,
-        settings,
-        "resume" if (session.folder / "config.json").exists() else "new",
-    )
+    """Return the command for a person to continue, or to start a missing run."""
+    there = (session.folder / "config.json").exists()
+    return command(session, settings, "resume" if there else "new")
 
 
 def reference(
     session: Session, settings: dict[str, Any], name: str = "expected"
 ) -> tuple[Path, Outcome]:
-    """Train an undisturbed run, and move it out of the root. Return its folder, and how
-    the training ended.
+    """Train an undisturbed run, and move it out of the root.
+
+    Return its folder, and the outcome of the training.
     """
     session.start_from(None)
-    outcome, kept = run(session, *command(session, settings)), session.space / name
+    outcome = run(session, *command(session, settings))
+    kept = session.space / name
     shutil.rmtree(kept, ignore_errors=True)
     if outcome.code == 0:
         session.folder.rename(kept)
     return kept, outcome
 
 
-# Checks, which raise AssertionError or, for a file that cannot be read, the package's
+# Checks. They raise AssertionError or, for an unreadable file, the package's
 # own error.
 
 
 def checkpoint(folder: Path) -> tuple[dict[str, bytes], Any]:
     """Return the tensors of a run's checkpoint, and its position."""
     tensors, facts = read_tensors(folder / "checkpoint.safetensors")
-    return {name: tensor.tobytes() for name, tensor in tensors.items()}, facts[
-        "position"
-    ]
+    contents = {name: tensor.tobytes() for name, tensor in tensors.items()}
+    return contents, facts["position"]
 
 
 def progress(folder: Path) -> int:
@@ -332,53 +307,52 @@ def check_whole(folder: Path) -> None:
     there = {path.name for path in folder.iterdir()}
     saved = there & {"model.safetensors", "checkpoint.safetensors", "result.json"}
     assert "config.json" in there or not saved, f"no config.json, but {saved}"
-    assert "checkpoint.safetensors" in there or "result.json" not in there, (
-        "a result without a checkpoint"
-    )
     for name in there & {"config.json", "result.json"}:
         json.loads((folder / name).read_text())
     if "model.safetensors" in there:
         load_run(folder)
-    if "checkpoint.safetensors" in there:
-        lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
-        reports = [json.loads(line) for line in lines if line.endswith("\n")]
-        assert len(reports) >= checkpoint(folder)[1]["reports"], (
-            "metrics.jsonl has less reports than the checkpoint"
-        )
+    if "checkpoint.safetensors" not in there:
+        assert "result.json" not in there, "a result without a checkpoint"
+        return
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    reports = [json.loads(line) for line in lines if line.endswith("\n")]
+    known = checkpoint(folder)[1]["reports"]
+    assert len(reports) >= known, "metrics.jsonl has less reports than the checkpoint"
 
 
 def is_replaced(folder: Path) -> bool:
-    """Return whether a new run without a checkpoint is to replace an old one. Commands
-    refuse such a folder.
+    """Return whether a new run without a checkpoint is to replace an old one.
+
+    Commands refuse such a folder.
     """
-    return (folder / ".replaced").is_dir() and not (
-        folder / "checkpoint.safetensors"
-    ).exists()
+    has_checkpoint = (folder / "checkpoint.safetensors").exists()
+    return (folder / ".replaced").is_dir() and not has_checkpoint
 
 
 def check_end(outcome: Outcome, *codes: int) -> None:
-    """Check that a process ended with one of these codes, and with one line on standard
-    error for an error.
+    """Check that a process ended with one of these codes.
+
+    An error must be one line on standard error.
     """
+    is_short = outcome.code not in (1, 2) or "\n" not in outcome.err
     is_right = outcome.code in codes and TRACEBACK not in outcome.err
-    is_right = is_right and (outcome.code not in (1, 2) or "\n" not in outcome.err)
-    assert is_right, (
-        f"exit code {outcome.code} instead of {' or '.join(map(str, codes))}: {outcome.err[-300:]}"
+    expected = " or ".join(map(str, codes))
+    assert is_right and is_short, (  # noqa: PT018
+        f"exit code {outcome.code} instead of {expected}: {outcome.err[-300:]}"
     )
 
 
 def check_goes_on(
     session: Session, settings: dict[str, Any], expected: Path, old: Path | None = None
 ) -> None:
-    """Check that a run goes on to the expected end, or is still the old one that it was
-    to replace.
-    """
+    """Check that a run goes on to the expected end, or is still the old run."""
     outcome = run(session, *go_on(session, settings))
     assert outcome.code == 0, f"cannot go on: {outcome.err}"
     check_whole(session.folder)
-    is_old = (
-        old
-        and (old / "config.json").read_bytes()
-        == (session.folder / "config.json").read_bytes()
-    )
-    check_same(session.folder, old if old and is_old else expected)
+    if old and has_equal_file(old, session.folder, "config.json"):
+        expected = old
+    check_same(session.folder, expected)
+
+
+def has_equal_file(folder: Path, other: Path, name: str) -> bool:
+    return (folder / name).read_bytes() == (other / name).read_bytes()

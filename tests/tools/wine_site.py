@@ -1,8 +1,9 @@
-"""Let NumPy and SciPy run below Wine: copied there as sitecustomize.py, which Python
-imports at its start.
+"""Let NumPy and SciPy run below Wine.
 
-Wine's C library lacks functions of complex numbers, and Wine ends a process that asks
-for the process that started it. A real Windows needs none of this.
+wine.py copies this file as sitecustomize.py, for the start of Python.
+
+Wine's C library lacks functions of complex numbers, and Wine ends a process if it asks
+for its parent. A real Windows needs none of this.
 """
 
 import cmath
@@ -24,7 +25,7 @@ FUNCTIONS += tuple(f"{name}h" for name in FUNCTIONS[3:])
 LIBRARIES = ("_multiarray_umath", "_ufuncs", "_special_ufuncs")
 PAGE, COMMIT, EXECUTE, WRITE = 4096, 0x3000, 0x40, 4
 
-_kept = []  # what C code calls must not be collected
+_kept = []  # functions called by C code must not be collected
 _addresses: dict[bytes, int] = {}
 
 
@@ -100,10 +101,9 @@ def make_functions(kernel):
 
 
 def complete(path):
-    """Let a library that is loaded call our functions for those that it imports and
-    Wine lacks.
+    """Let a loaded library call our functions in the place of imports missing in Wine.
 
-    The layout of a loaded library is that of Microsoft's "PE Format".
+    For the layout of a loaded library see Microsoft's "PE Format".
     """
     kernel = ctypes.WinDLL("kernel32")
     kernel.GetModuleHandleW.restype = kernel.VirtualAlloc.restype = ctypes.c_void_p
@@ -161,4 +161,4 @@ def getppid():
 
 
 importlib.machinery.ExtensionFileLoader.create_module = create_module
-os.getppid = getppid  # Wine ends the process that calls Windows' own
+os.getppid = getppid  # Wine ends a process that calls Windows' own

@@ -1,0 +1,60 @@
+"""A wrong command line is refused in one line, before anything is read or written."""
+
+import shlex
+
+import pytest
+from helpers import assert_one_line, call
+
+# Command lines, and the important words of the answer. RUN is a finished run.
+REFUSED = [
+    # The command and the names of options.
+    ("tarin --epochs 3", 'Unknown command "tarin". Did you mean "train"?'),
+    ("--epochs 3", 'Unknown command "--epochs".'),
+    ("train --epcohs 4", "--epcohs ... Did you mean --epochs?"),
+    # no abbreviations: they may change meaning
+    ("train --epo 4", "--epo ... Did you mean --epochs?"),
+    ("evaluate", "RUN_DIR requires an argument ... --help"),
+    ("predict RUN", "after the run, give at least one picture file"),
+    # Values.
+    ("train --epochs", "--epochs requires an argument"),
+    ("train --epochs many", '--epochs: ... "many"'),
+    ("train --epochs 2.5", '--epochs: ... "2.5"'),
+    (f"train --epochs {'9' * 5000}", '--epochs: ... "999'),
+    ("train --lr fast", '--lr: ... "fast"'),
+    ("train --threads two", '--threads: ... "two"'),
+    ("train --label x --label y", "--label specified multiple times"),
+    ("sweep --nesterov yes", '"yes" for --nesterov. Choose from: "true", "false"'),
+    ("completion zhs", 'SHELL ... "bash", "zsh", "fish" ... Did you mean "zsh"?'),
+    ("plot RUN --output=", "--output=: is empty"),
+    ("plot RUN --output ''", "--output: is empty"),
+    ("evaluate nowhere", "'nowhere': is not a run"),
+    ("evaluate RUN --backend nunpy", "did you mean 'numpy'?"),
+    ("evaluate RUN --data-dir nowhere", "--data-dir: 'nowhere': no such folder"),
+    ("train --patience 2", "--patience: 2 needs held-out samples ... --validation"),
+    ("train --device cuda:0", "numpy: device 'cuda:0'"),
+    ("train --config none.json", "'none.json' ... No such file"),
+    # Options with a contradiction.
+    ("train --config x --recipe small", "--config and --recipe: give only one"),
+    ("train --dataset kmnist --data-dir x", "--dataset and --data-dir: give only one"),
+    ("train --resume x --run-dir y", "--resume and --run-dir: give only one"),
+    ("train --resume x --recipe small", "--resume and --recipe: give only one"),
+    ("predict RUN x.png --json --show", "--show and --json: give only one"),
+    ("plot RUN --output x.png", "--output: is for the curves of several runs"),
+    ("plot RUN RUN --data-dir x", "--data-dir: is for a single run"),
+    ("plot RUN RUN --output x.jpg", "'x.jpg' is not the name of a PNG file"),
+]
+
+
+@pytest.mark.parametrize(("typed", "said"), REFUSED, ids=lambda text: text[:40])
+def test_a_wrong_command_line_is_refused_in_one_line(
+    typed, said, small_run, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delattr("mlp_xp.runs.experiment.load_dataset")
+    words = [small_run if word == "RUN" else word for word in shlex.split(typed)]
+    outcome = call(*words)
+    assert_one_line(outcome, 2, "error: ", *said.split(" ... "))
+    assert outcome.err[:-1].isprintable()
+    assert not set(outcome.err) & set("│╭╮╰╯─"), "no box around it"
+    assert outcome.out == ""
+    assert not [*tmp_path.iterdir()], "no run was begun"
