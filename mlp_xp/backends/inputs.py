@@ -37,7 +37,7 @@ def read_features(what: str, X: Any, backend: Backend) -> Array:
         X = check_numbers(what, on_host(what, X, backend))
         with np.errstate(over="ignore"):  # reported below
             x = backend.asarray(
-                X if X.dtype == np.uint8 else X.astype(backend.dtype_name)
+                X if X.dtype == np.uint8 else X.astype(backend.dtype_name, copy=False)
             )
     elif "complex" in dtype_name(X):
         raise DatasetError(

@@ -10,7 +10,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from mlp_xp.core.functional import Array
 from mlp_xp.data.frames import table_of
-from mlp_xp.data.reading import FLAGS, MISSING, number_of
+from mlp_xp.data.reading import FLAGS, LONGEST_WORD, MISSING, number_of
 from mlp_xp.data.table import Table, Values, as_text, import_polars, is_text
 from mlp_xp.errors import (
     Argument,
@@ -35,6 +35,7 @@ MOSTLY = 0.9  # text becomes numbers, or dates, if at least this share of it can
 _UNLIKE = 0.9  # text is not used if at least this share is distinct
 FREQUENT = 0.01  # a value in at least this share of the rows has a feature
 MOST_LEVELS = 30  # so many values of a category have features
+_PIECE = 1024  # rows to write at once
 _FEW = 20  # in fewer rows, whole numbers differ by chance
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_FIRST = re.compile(r"^(\d\d)\.(\d\d)\.(\d{4})$")
@@ -166,9 +167,22 @@ class Columns:
         most text do. Raises DatasetError if no column can be used. Values of another
         kind than their column are only refused by `features`.
         """
+        return cls.fit_table(table, rows, file)[0]
+
+    @classmethod
+    def fit_table(
+        cls, table: Table, rows: np.ndarray | None = None, file: object = None
+    ) -> tuple[Self, Table]:
+        """Return what `fit` returns, and the table with the numbers that it has read.
+
+        Numbers take less memory than their text, and are not read twice. The text of
+        columns with wrong values stays, for errors.
+        """
         columns, remarks = list[Column](), dict[str, list[str]]()
+        found = list[Values]()
         for name, values in zip(table.names, table.columns, strict=True):
-            column, remark = _fit(name, values, rows)
+            column, remark, read = _fit(name, values, rows)
+            found.append(read)
             if column.feature_names:
                 columns.append(column)
             if remark:
@@ -180,7 +194,8 @@ class Columns:
         if list(counts) != ["number"]:
             kinds = ", ".join(f"{kind}: {count}" for kind, count in counts.items())
         described = "; ".join(filter(None, (kinds, table.notes)))
-        return cls(tuple(columns), described, table.decimal_commas)
+        fitted = cls(tuple(columns), described, table.decimal_commas)
+        return fitted, replace(table, columns=tuple(found))
 
     def features(self, X: Any) -> Any:
         """Return the features of a table, float64 (n, features).
@@ -194,8 +209,7 @@ class Columns:
         table = table_of(X, "X", self.names)
         if table is None:
             return X
-        features, place = np.empty((len(table), len(self.feature_names))), 0
-        wrong, unknown = list[tuple[Column, int, Any]](), list[str]()
+        read, wrong, unknown = [], list[tuple[Column, int, Any]](), list[str]()
         for column, values in zip(self.columns, table.columns, strict=True):
             found, is_known = _read(column, values)
             if not is_known:
@@ -205,10 +219,7 @@ class Columns:
                 row = int(wrong_rows[0])
                 value = values[row] if is_text(values) else values.item(row)
                 wrong.append((column, row, value))
-            for part in column.encode(found, xp=np):
-                end = place + part.shape[1]
-                features[:, place:end] = part
-                place = end
+            read.append(found)
         if wrong:
             raise _wrong_values(wrong)
         if unknown:
@@ -218,6 +229,14 @@ class Columns:
             )
             warning = MlpXpWarning(fault, remedy="check how they are written")
             warnings.warn(warning, stacklevel=3)
+        features = np.empty((len(table), len(self.feature_names)))
+        # a few rows at a time, because writing whole columns is slow
+        for start in range(0, len(table), _PIECE):
+            rows = slice(start, start + _PIECE)
+            parts = [features[rows, :0]]
+            for column, found in zip(self.columns, read, strict=True):
+                parts += column.encode(found[rows], xp=np)
+            np.concatenate(parts, axis=1, out=features[rows])
         return features
 
 
@@ -306,12 +325,36 @@ def as_days(text: str) -> float:
 
 
 _READERS: dict[str, Callable[[str], float]] = {"number": _as_number, "date": as_days}
-# What Python's readers may take: a quick test, for columns of many different texts.
+
+
+def _quick_numbers(texts: pl.Series) -> np.ndarray:
+    """Return the numbers that polars reads, which are Python's to the last bit."""
+    return texts.cast(import_polars().Float64, strict=False).to_numpy().copy()
+
+
+def _quick_days(texts: pl.Series) -> np.ndarray:
+    """Return the days to moments in full, which may differ in every row.
+
+    Dates have few different values. Seconds of years far from now are not exact.
+    """
+    form = "^(1[89]|20)[0-9]{2}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9]$"
+    days = np.full(len(texts), np.nan)
+    rows = np.flatnonzero(texts.str.contains(form))
+    if len(rows):
+        moments = texts.gather(rows).str.replace("T", " ", literal=True)
+        times = moments.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False)
+        seconds = times.dt.epoch("s").cast(import_polars().Float64)
+        days[rows] = seconds.to_numpy() / 86400
+    return days
+
+
+# Readers of columns of text. They return NaN for what Python may read.
+_QUICK_READERS = {"number": _quick_numbers, "date": _quick_days}
+# What Python may read: a quick test, for columns of many different texts.
 _FORMS = {
     "number": r"(?i)^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|^[+-]?inf",
     "date": r"^(\d{4}...|\d\d\.\d\d\.\d{4}$)",
 }
-_LONGEST_WORD = max(map(len, (*MISSING, *FLAGS)))
 
 
 def _numbers(kind: str, values: Values) -> np.ndarray:
@@ -323,17 +366,13 @@ def _numbers(kind: str, values: Values) -> np.ndarray:
         if kind == "number":
             return values
         return np.where(np.isnan(values), np.nan, np.inf)
-    numbers = np.full(len(values), np.nan)
-    if kind == "number":
-        pl = import_polars()
-        # polars reads the numbers that Python reads, to the last bit, or none
-        numbers = values.cast(pl.Float64, strict=False).to_numpy().copy()
+    numbers = _QUICK_READERS[kind](values)
     rows = np.flatnonzero(~np.isfinite(numbers))
     if len(rows):
         others = values.gather(rows)
         different = others.unique()
         may_be = different.str.contains(_FORMS[kind])
-        may_be |= different.str.len_chars() <= _LONGEST_WORD
+        may_be |= different.str.len_chars() <= LONGEST_WORD
         read, known = _READERS[kind], {}
         for text in different.filter(may_be):
             known[text] = np.nan if text.lower() in MISSING else read(text)
@@ -348,7 +387,7 @@ def _categories(values: Values) -> pl.Series:
         values = pl.Series([*map(as_text, values.tolist())], dtype=pl.String)
     words = values.unique()
     new = {}
-    for text in words.filter(words.str.len_chars() <= _LONGEST_WORD):
+    for text in words.filter(words.str.len_chars() <= LONGEST_WORD):
         small = text.lower()
         if small in MISSING:
             new[text] = ""
@@ -357,27 +396,34 @@ def _categories(values: Values) -> pl.Series:
     return values.replace(new) if new else values
 
 
-def _fit(name: str, values: Values, rows: np.ndarray | None) -> tuple[Column, str]:
-    """Return how a column becomes features, and a remark.
+def _fit(
+    name: str, values: Values, rows: np.ndarray | None
+) -> tuple[Column, str, Values]:
+    """Return how a column becomes features, a remark, and its values for `fit_table`.
 
     rows: the training rows; None for all.
     """
     for kind in _READERS:
-        numbers = _numbers(kind, values)
-        if rows is not None:
-            numbers = numbers[rows]
+        read = _numbers(kind, values)
+        numbers = read if rows is None else read[rows]
         gaps, finite = np.isnan(numbers), numbers[np.isfinite(numbers)]
         is_kind = not is_text(values) or len(finite) >= MOSTLY * (~gaps).sum()
         if gaps.all() or not is_kind:
             continue
         fill = float(np.median(finite)) if len(finite) else None
-        column = Column(name, kind, fill, flagged=bool(gaps.any()))
-        are_whole = kind == "number" and bool((finite % 1 == 0).all())
-        if are_whole and _FEW <= len(finite) == len(np.unique(finite)):
-            return column, DIFFERS
-        return column, ""
+        column, remark = Column(name, kind, fill, flagged=bool(gaps.any())), ""
+        if kind == "number":
+            are_whole = bool((finite % 1 == 0).all())
+            if are_whole and _FEW <= len(finite) == len(np.unique(finite)):
+                remark = DIFFERS
+            if not np.isinf(read).any():
+                values = read
+        return column, remark, values
     texts = _categories(values)
-    return _fit_category(name, texts if rows is None else texts.gather(rows))
+    if rows is not None:
+        texts = texts.gather(rows)
+    column, remark = _fit_category(name, texts)
+    return column, remark, values
 
 
 def _fit_category(name: str, texts: pl.Series) -> tuple[Column, str]:

@@ -146,12 +146,25 @@ def _values_of(column: Any) -> Values | None:
         return texts.str.strip_suffix(" 00:00:00")
     if not (kind.is_temporal() or kind.is_decimal()):
         return _values_of_array(array_of(series))
+    if kind == pl.Datetime:
+        return _moments(series)
     different = series.drop_nulls().unique()
     values = _values_of_array(array_of(different))
     if values is None:
         return None
     found = series.replace_strict(different, pl.Series(values))
     return found.fill_null("") if kind.is_temporal() else found.to_numpy()
+
+
+def _moments(series: Any) -> Any:
+    """Return moments of polars as text, as Python writes them: midnight is a date."""
+    times = series.dt.cast_time_unit("us").dt.replace_time_zone(None)
+    if series.dtype.time_zone:
+        times = series.dt.cast_time_unit("us").dt.convert_time_zone("UTC")
+    fractions = times.dt.microsecond() > 0
+    seconds = times.dt.strftime("%Y-%m-%d %H:%M:%S")
+    texts = times.dt.strftime("%Y-%m-%d %H:%M:%S%.6f").zip_with(fractions, seconds)
+    return texts.fill_null("").str.strip_suffix(" 00:00:00")
 
 
 def _values_of_array(array: np.ndarray) -> Values | None:

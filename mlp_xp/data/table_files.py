@@ -17,6 +17,7 @@ from mlp_xp.data.columns import MOSTLY, Column, Columns
 from mlp_xp.data.frames import columns_of, table_of, take_labels
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.reading import (
+    LONGEST_WORD,
     MISSING,
     Stream,
     fault,
@@ -204,7 +205,8 @@ def _marks_of(texts: pl.Series) -> _Marks | None:
     if (point & ~comma).any():
         shown.add(".")
     marks = _Marks(allowed, shown)
-    gaps = texts.str.to_lowercase().is_in(list(MISSING)).sum()
+    words = texts.filter(texts.str.len_bytes() <= LONGEST_WORD)
+    gaps = words.str.to_lowercase().is_in([*MISSING]).sum()
     are_mostly = marks.are_numbers.sum() >= MOSTLY * (len(texts) - gaps)
     return marks if are_mostly else None
 
@@ -242,14 +244,14 @@ def _with_points(table: Table, places: Sequence[int], mark: str) -> Table:
 
 def _column_with_points(texts: pl.Series, marks: _Marks, mark: str) -> pl.Series:
     """Return a column with decimal points. mark: the mark of the other columns, or ""."""
-    numbers = texts.filter(marks.are_numbers)
-    own = min(marks.shown, default=mark)
-    between = set(numbers.str.strip_chars("+-0123456789").unique())
-    if not own and len(between) == 1 and between <= _MARKS.keys():
-        own = min(between)
-    has_mark = texts.str.contains("[,.]")
-    is_clear = marks.allowed[own] if own else ~has_mark
-    unclear = marks.are_numbers & ~is_clear
+    own, are_numbers = min(marks.shown, default=mark), marks.are_numbers
+    if not own:
+        numbers = texts.filter(are_numbers)
+        between = set(numbers.str.strip_chars("+-0123456789").unique())
+        if len(between) == 1 and between <= _MARKS.keys():
+            own = min(between)
+    is_clear = marks.allowed[own] if own else ~texts.str.contains("[,.]")
+    unclear = are_numbers & ~is_clear
     if unclear.any():
         row = unclear.arg_max()
         raise DatasetError(
@@ -260,9 +262,12 @@ def _column_with_points(texts: pl.Series, marks: _Marks, mark: str) -> pl.Series
     if not own:
         return texts
     thousands = min(_MARKS.keys() - {own})
-    whole = texts.str.replace_all(thousands, "", literal=True)
-    points = whole.str.replace_all(own, ".", literal=True)
-    return points.zip_with(marks.are_numbers, texts)
+    points = texts
+    if texts.str.contains(thousands, literal=True).any():
+        points = points.str.replace_all(thousands, "", literal=True)
+    if own != ".":
+        points = points.str.replace(own, ".", literal=True)
+    return points if are_numbers.all() else points.zip_with(are_numbers, texts)
 
 
 def _read_parquet(stream: Stream) -> Any:
