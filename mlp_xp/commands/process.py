@@ -23,7 +23,7 @@ from mlp_xp.system import WINDOWS, command_line, is_closed_pipe, python
 
 BROKEN_PIPE = 128 + 13  # the exit code of a program that SIGPIPE ends
 # Modules that only some commands need, and what to install for each.
-_EXTRAS = {each: each for each in ("scipy", "pyarrow", "optuna")}
+_EXTRAS = {each: each for each in ("scipy", "optuna")}
 _EXTRAS |= {"joblib": "joblib psutil", "pooch": "pooch[progress]"}
 _EXTRAS |= {"PIL": "pillow", "distributed": "dask[distributed]", "ray": "ray[client]"}
 

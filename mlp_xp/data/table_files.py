@@ -228,7 +228,7 @@ def _with_points(table: Table, places: Sequence[int], mark: str) -> Table:
         mark = of_file.pop() if len(of_file) == 1 else ""
     columns = list(table.columns)
     for i in places:
-        marks, texts = marks_of[i], columns[i]
+        marks, texts = marks_of[i], table.columns[i]
         if marks is None or not is_text(texts):
             continue
         try:

@@ -20,13 +20,13 @@ import pytest
 from data_sets import write_csv
 
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.data._csv_files import read_rows
 from mlp_xp.data._labels import labels_of, meaning_of, read_labels
 from mlp_xp.data.columns import Column, Columns
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.reading import MISSING, number_of, open_file
 from mlp_xp.data.samples import RawSamples
-from mlp_xp.data._csv_files import read_rows
 from mlp_xp.data.table_files import read_tables
 from mlp_xp.errors import DatasetError, MlpXpWarning
 
@@ -64,8 +64,7 @@ def read_text(
 def columns_of(samples: RawSamples) -> dict[str, list[Any]]:
     table = samples.train.inputs
     return {
-        name: [*column]
-        for name, column in zip(table.names, table.columns, strict=True)
+        name: [*column] for name, column in zip(table.names, table.columns, strict=True)
     }
 
 
@@ -398,7 +397,9 @@ def test_tables_need_polars_and_say_so(tmp_path: Path) -> None:
         command = [sys.executable, "-c", code, *words]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (run.returncode, run.stdout) == (2, "")
-        assert run.stderr.startswith("error: tables need polars, which is not installed")
+        assert run.stderr.startswith(
+            "error: tables need polars, which is not installed"
+        )
         assert run.stderr.endswith(" -m pip install polars\n")
 
 
