@@ -19,7 +19,7 @@ import numpy as np
 from mlp_xp.core.functional import Array
 from mlp_xp.data.frames import table_of
 from mlp_xp.data.reading import FLAGS, LONGEST_WORD, MISSING, number_of
-from mlp_xp.data.table import Table, Values, as_text, import_polars, is_text
+from mlp_xp.data.table import Table, Values, as_text, import_polars
 from mlp_xp.errors import (
     Argument,
     DatasetError,
@@ -217,7 +217,8 @@ class Columns:
             wrong_rows = np.flatnonzero(np.isinf(found))
             if len(wrong_rows):
                 row = int(wrong_rows[0])
-                value = values[row] if is_text(values) else values.item(row)
+                is_text = not isinstance(values, np.ndarray)
+                value = values[row] if is_text else values.item(row)
                 wrong.append((column, row, value))
             read.append(found)
         if wrong:
@@ -335,7 +336,7 @@ def _quick_numbers(texts: pl.Series) -> np.ndarray:
 def _quick_days(texts: pl.Series) -> np.ndarray:
     """Return the days to moments in full, which may differ in every row.
 
-    Dates have few different values. Seconds of years far from now are not exact.
+    Dates have few different values, and Python reads them, and years far from now.
     """
     form = "^(1[89]|20)[0-9]{2}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9]$"
     days = np.full(len(texts), np.nan)
@@ -362,7 +363,7 @@ def _numbers(kind: str, values: Values) -> np.ndarray:
 
     A gap is NaN, and anything else infinity.
     """
-    if not is_text(values):
+    if isinstance(values, np.ndarray):
         if kind == "number":
             return values
         return np.where(np.isnan(values), np.nan, np.inf)
@@ -382,9 +383,10 @@ def _numbers(kind: str, values: Values) -> np.ndarray:
 
 def _categories(values: Values) -> pl.Series:
     """Return values as categories: "" for a gap, true and false in small letters."""
-    if not is_text(values):
+    if isinstance(values, np.ndarray):
         pl = import_polars()
-        values = pl.Series([*map(as_text, values.tolist())], dtype=pl.String)
+        texts = pl.Series([*map(as_text, values.tolist())], dtype=pl.String)
+        return _categories(texts)
     words = values.unique()
     new = {}
     for text in words.filter(words.str.len_chars() <= LONGEST_WORD):
@@ -407,7 +409,9 @@ def _fit(
         read = _numbers(kind, values)
         numbers = read if rows is None else read[rows]
         gaps, finite = np.isnan(numbers), numbers[np.isfinite(numbers)]
-        is_kind = not is_text(values) or len(finite) >= MOSTLY * (~gaps).sum()
+        is_kind = (
+            isinstance(values, np.ndarray) or len(finite) >= MOSTLY * (~gaps).sum()
+        )
         if gaps.all() or not is_kind:
             continue
         fill = float(np.median(finite)) if len(finite) else None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -44,11 +44,6 @@ class Table:
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.columns[0]) if self.columns else 0
-
-
-def is_text(values: Values) -> TypeGuard[pl.Series]:
-    """Return whether a column of a `Table` is text."""
-    return not isinstance(values, np.ndarray)
 
 
 def import_polars() -> Any:

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from mlp_xp.backends.inputs import find_columns
 from mlp_xp.data._csv_files import read_csv
 from mlp_xp.data.columns import MOSTLY, Column, Columns
@@ -26,7 +28,7 @@ from mlp_xp.data.reading import (
     visible_names,
 )
 from mlp_xp.data.samples import Format, Part, RawSamples, has_suffix
-from mlp_xp.data.table import Table, import_polars, is_text
+from mlp_xp.data.table import Table, Values, import_polars
 from mlp_xp.errors import DatasetError, MlpXpWarning, some
 
 if TYPE_CHECKING:
@@ -195,8 +197,10 @@ class _Marks(NamedTuple):
         return comma | point
 
 
-def _marks_of(texts: pl.Series) -> _Marks | None:
+def _marks_of(texts: Values) -> _Marks | None:
     """Return the decimal marks of a column, None if most texts are not numbers."""
+    if isinstance(texts, np.ndarray):
+        return None
     allowed = {mark: texts.str.contains(form) for mark, form in _MARKS.items()}
     comma, point = allowed.values()
     shown = set()
@@ -207,7 +211,7 @@ def _marks_of(texts: pl.Series) -> _Marks | None:
     marks = _Marks(allowed, shown)
     words = texts.filter(texts.str.len_bytes() <= LONGEST_WORD)
     gaps = words.str.to_lowercase().is_in([*MISSING]).sum()
-    are_mostly = marks.are_numbers.sum() >= MOSTLY * (len(texts) - gaps)
+    are_mostly = marks.are_numbers.sum() >= MOSTLY * float(len(texts) - gaps)
     return marks if are_mostly else None
 
 
@@ -222,14 +226,14 @@ def _with_points(table: Table, places: Sequence[int], mark: str) -> Table:
 
     places: the columns that are used.
     """
-    marks_of = [_marks_of(values) for values in table.columns if is_text(values)]
+    marks_of = [_marks_of(values) for values in table.columns]
     of_file = {mark for marks in marks_of if marks for mark in marks.shown}
     if of_file:
         mark = of_file.pop() if len(of_file) == 1 else ""
     columns = list(table.columns)
     for i in places:
         marks, texts = marks_of[i], table.columns[i]
-        if marks is None or not is_text(texts):
+        if marks is None or isinstance(texts, np.ndarray):
             continue
         try:
             columns[i] = _column_with_points(texts, marks, mark)
@@ -252,8 +256,8 @@ def _column_with_points(texts: pl.Series, marks: _Marks, mark: str) -> pl.Series
             own = min(between)
     is_clear = marks.allowed[own] if own else ~texts.str.contains("[,.]")
     unclear = are_numbers & ~is_clear
-    if unclear.any():
-        row = unclear.arg_max()
+    row = unclear.arg_max()
+    if row is not None and unclear[row]:
         raise DatasetError(
             f"the decimal mark of {texts[row]!r:.60} is not clear",
             remedy="write all numbers with the same one, and no other marks",
