@@ -124,50 +124,31 @@ def _regular_rows(piece: bytes, line: int, layout: _Layout) -> _Rows | None:
     """Return the rows of a piece as polars reads them, without the header.
 
     None if the csv module might read something else. line: the number of the first
-    line.
+    line. Raises UnicodeDecodeError.
     """
-    pl = import_polars()
-    if b"\r" in piece:
-        if piece.count(b"\r") != piece.count(b"\r\n"):
-            return None
-        if _outside(piece, ord("\r")).sum() != piece.count(b"\r"):
-            return None
-        piece = piece.replace(b"\r\n", b"\n")
-    if not _has_plain_quotes(piece, layout.separator):
+    plain = _plain(piece, layout.separator)
+    if plain is None:
         return None
-    piece.decode("utf-8")  # raises UnicodeDecodeError
-
-    ends = np.flatnonzero(_outside(piece, _NEWLINE))
+    plain.decode("utf-8")
+    ends = np.flatnonzero(_outside(plain, _NEWLINE))
     starts = np.concatenate([[0], ends[:-1] + 1])
-    separators = np.flatnonzero(_outside(piece, ord(layout.separator)))
-    widths = np.diff(np.searchsorted(separators, ends), prepend=0) + 1
-    is_row = widths == layout.width
-    for i in np.flatnonzero(~is_row):
-        if piece[starts[i] : ends[i]].decode("utf-8").strip():
-            return None
-    if layout.width == 1:
-        is_row = starts < ends
+    separators = np.flatnonzero(_outside(plain, ord(layout.separator)))
     marks = np.sort(np.concatenate([separators, ends]))
     if np.diff(marks, prepend=-1).max() > csv.field_size_limit():
         return None
-    newlines = ends
-    if b'"' in piece:
-        newlines = np.flatnonzero(np.frombuffer(piece, np.uint8) == _NEWLINE)
+    widths = np.diff(np.searchsorted(separators, ends), prepend=0) + 1
+    is_row = widths == layout.width
+    for i in np.flatnonzero(~is_row):
+        if plain[starts[i] : ends[i]].decode("utf-8").strip():
+            return None
+    if layout.width == 1:
+        is_row = starts < ends
+
+    newlines = np.flatnonzero(np.frombuffer(plain, np.uint8) == _NEWLINE)
     lines = line + np.searchsorted(newlines, starts)
     body = int(np.searchsorted(lines, layout.header_line, side="right"))
     is_row, lines = is_row[body:], lines[body:]
-
-    # polars takes some letters at the start, such as x^, for a compressed file
-    start = b"0" + layout.separator.encode() * (layout.width - 1) + b"\n"
-    offset = int(starts[body]) if body < len(starts) else len(piece)
-    fields = pl.read_csv(
-        start + piece[offset:],
-        has_header=False,
-        separator=layout.separator,
-        quote_char='"' if b'"' in piece else None,
-        schema={str(i): pl.String for i in range(layout.width)},
-        infer_schema=False,
-    ).slice(1)
+    fields = _split(plain[starts[body] :] if body < len(starts) else b"", layout)
     if len(fields) != len(is_row):
         return None
     if not is_row.all():
@@ -175,19 +156,41 @@ def _regular_rows(piece: bytes, line: int, layout: _Layout) -> _Rows | None:
     return _Rows(fields, lines)
 
 
-def _has_plain_quotes(piece: bytes, separator: str) -> bool:
-    """Return whether all quotes are around whole fields, or doubled in these."""
-    if b'"' not in piece:
-        return True
+def _plain(piece: bytes, separator: str) -> bytes | None:
+    r"""Return a piece with \n at the end of each line.
+
+    None if another \r is in it, or a quote that is neither around a whole field nor
+    doubled in one.
+    """
+    if b"\r" in piece:
+        count = piece.count(b"\r")
+        if piece.count(b"\r\n") != count or _outside(piece, ord("\r")).sum() != count:
+            return None
+        piece = piece.replace(b"\r\n", b"\n")
     codes = np.frombuffer(piece, np.uint8)
     quotes = np.flatnonzero(codes == _QUOTE)
     if len(quotes) % 2:
-        return False
+        return None
     between = [ord(separator), _NEWLINE, _QUOTE]
-    opening, closing = quotes[::2], quotes[1::2]
-    opening = opening[opening > 0]
-    are_around = np.isin(codes[opening - 1], between).all()
-    return bool(are_around and np.isin(codes[closing + 1], between).all())
+    before, after = quotes[::2] - 1, quotes[1::2] + 1
+    around = np.concatenate([before[before >= 0], after])
+    return piece if np.isin(codes[around], between).all() else None
+
+
+def _split(content: bytes, layout: _Layout) -> Any:
+    """Return the fields of lines as a DataFrame, with a row for each."""
+    pl = import_polars()
+    # polars takes some letters at the start, such as x^, for a compressed file
+    start = b"0" + layout.separator.encode() * (layout.width - 1) + b"\n"
+    fields = pl.read_csv(
+        start + content,
+        has_header=False,
+        separator=layout.separator,
+        quote_char='"' if b'"' in content else None,
+        schema={str(i): pl.String for i in range(layout.width)},
+        infer_schema=False,
+    )
+    return fields.slice(1)
 
 
 def _irregular_rows(

@@ -30,6 +30,8 @@ from mlp_xp.data.samples import RawSamples
 from mlp_xp.data.table_files import read_tables
 from mlp_xp.errors import DatasetError, MlpXpWarning
 
+pytestmark = pytest.mark.needs("polars")
+
 
 def read(
     path: Path, label: str | None = "kind", known: Columns | None = None, **options: Any
