@@ -165,14 +165,14 @@ def show_summary(summary: Summary, console: Console) -> None:
     """
     groups = summary.groups
     names = [*groups[0].settings]
-    quantity = (
-        summary.score
-        if any(summary.score in each.results for each in groups)
-        else summary.test_score
-    )
+    quantities = [summary.score, summary.test_score]
+    if not summary.ranked and "fold" in summary.varied:
+        quantities.reverse()  # the result of a cross-validation comes first
+    elif any(summary.score in each.results for each in groups):
+        quantities.pop()
     columns = {
         "rank": [str(each.rank or "-") for each in groups] if summary.ranked else [],
-        quantity: [_spread(quantity, each) for each in groups],
+        **{name: [_spread(name, each) for each in groups] for name in quantities},
         "runs": [str(each.finished) for each in groups],
         **{name: [shown(each.settings[name]) for each in groups] for name in names},
         "setting": [] if names else [each.name for each in groups],
@@ -181,6 +181,11 @@ def show_summary(summary: Summary, console: Console) -> None:
     columns = {name: cells for name, cells in columns.items() if any(cells)}
     print_table(map(head, columns), zip(*columns.values(), strict=True), console)
     say(console, f"\n{summary.note}")
+    if quantities == [summary.test_score, summary.score] and summary.score in columns:
+        say(
+            console,
+            "held-out samples chose the epoch of each network: their figures flatter it",
+        )
     states = Counter(row.state for row in summary.rows)
     if {*states} - {FINISHED}:
         say(

@@ -7,6 +7,7 @@ goes on with what is not done.
 
 import contextlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop
 from mlp_xp.declared import declared
 from mlp_xp.errors import MlpXpError, some
-from mlp_xp.runs.records import HELD_OUT, check_foreign
+from mlp_xp.runs.records import HELD_OUT, TESTED, check_foreign
 from mlp_xp.runs.settings import Settings, described, words
 from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED
 from mlp_xp.runs.table import UNREADABLE
@@ -26,11 +27,13 @@ from mlp_xp.show.console import plain_console
 from mlp_xp.show.numbers import score_text, thousands
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
-from mlp_xp.sweeps.plan import Plan, Span, SweepOptions, make_plan
+from mlp_xp.sweeps.plan import REPEATS, Plan, Span, SweepOptions, make_plan
 from mlp_xp.sweeps.run import run_sweep
 from mlp_xp.sweeps.summary import summary_of
 
 HEADER = "member  state     train loss   held out  seconds  settings"
+# Of a cross-validation of one setting, where nothing is chosen by the results.
+TEST_HEADER = HEADER.replace("held out", "    test")
 
 
 @with_settings(Settings, several=True)
@@ -63,12 +66,10 @@ def sweep(*, recipe: Recipe = None, config: Path | None = None, **given: Any) ->
 
 def show(plan: Plan) -> int:
     """Train the members and show how each one ends. Returns 1 if a member failed."""
-    console, folder, states, header = (
-        plain_console(),
-        plan.folder(),
-        Counter[str](),
-        f"{HEADER}\n",
-    )
+    console, folder, states = plain_console(), plan.folder(), Counter[str]()
+    only_folds = "fold" in plan.options and not {*plan.options} - {*REPEATS}
+    header = f"{TEST_HEADER if only_folds else HEADER}\n"
+    scores = TESTED if only_folds else HELD_OUT
     stop, done = Stop(console), 0
     stop.say(f"{describe(plan)}\nsweep    {folder.path}")
     with stop.catching_signals(), terminal.progress_bar(console) as bar:
@@ -81,7 +82,7 @@ def show(plan: Plan) -> int:
                 said = f"{done} of {plan.total} done, {states[FAILED]} failed"
                 bar.update(task, completed=done, description=said)
                 if not ending.earlier:
-                    stop.say(header + _member_line(ending))
+                    stop.say(header + _member_line(ending, scores))
                     header = ""
     if stop:
         raise stop.error_at(
@@ -124,19 +125,15 @@ def describe(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _member_line(ending: Ending) -> str:
-    """Format how a member has ended as a row under the header. Its score is that on
-    held-out samples.
+def _member_line(ending: Ending, scores: Sequence[str]) -> str:
+    """Format how a member has ended as a row under the header.
+
+    scores: the names of the figures of which one is shown.
     """
-    result = ending.result or {}
-    score = next(
-        (
-            score_text(name, result[name])
-            for name in HELD_OUT
-            if result.get(name) is not None
-        ),
-        "",
-    )
+    result, score = ending.result or {}, ""
+    for name in scores:
+        if result.get(name) is not None:
+            score = score_text(name, result[name])
     loss = f"{result['train_loss']:.5f}" if result else ""
     reason = f"; {ending.reason}" if ending.reason else ""
     figures = f"{loss:>11} {score:>10} {ending.seconds:8.1f}"

@@ -66,6 +66,8 @@ FIGURES = {each.column: each for each in RESULTS if each.head}
 HELD_OUT = tuple(
     name for name, each in FIGURES.items() if each.part == "validation" and each.high
 )
+# The same figures on the test set, by their names in a result.
+TESTED = tuple(name.removeprefix("validation_") for name in HELD_OUT)
 # The fields of a line of metrics.jsonl, and of result.json. A whole number may stand
 # for a float.
 REPORT_FIELDS = {

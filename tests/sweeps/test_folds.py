@@ -3,6 +3,7 @@ mean, and what is refused.
 """
 
 import json
+import re
 import shutil
 import statistics
 from pathlib import Path
@@ -72,6 +73,20 @@ def test_folds_have_the_bits_of_train_and_a_mean_and_go_on(table, tmp_path):
     assert_one_line(
         call(*words, "--run-dir", folder, "--cv", 4), 2, "cv was 3, and is now 4"
     )
+
+
+@pytest.mark.needs("polars")
+@pytest.mark.usefixtures("inline", "no_pictures")
+def test_the_test_set_comes_first_and_held_out_samples_are_explained(table, tmp_path):
+    words = ["train", "--data-dir", table, *SHORT, "--cv", 3, "--validation", 6]
+    out = call(*words, "--run-dir", tmp_path / "s").out
+    summary = summary_of(SweepFolder(tmp_path / "s"))
+    lines = [line for line in out.splitlines() if "finished  " in line]
+    for line, row in zip(lines, summary.rows, strict=True):
+        assert f" {100 * row.figures['test_accuracy']:.2f} % " in line
+    assert "train loss       test  seconds  settings\n" in out
+    assert re.search(r"\ntest % +held out % +runs", out)
+    assert "\nheld-out samples chose the epoch of each network: their fig" in out
 
 
 @pytest.mark.needs("polars")
