@@ -82,9 +82,13 @@ def write_table(folder: Path, rows: int) -> None:
     table.write_parquet(folder / "t.parquet")
 
 
-def cost_of(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
-    """Return the CPU seconds and the largest memory in MB of a process."""
-    process = subprocess.Popen(command, env={**os.environ, **environment})
+def cost_of(command: list[str], root: str) -> tuple[float, float]:
+    """Return the CPU seconds and the largest memory in MB of a process.
+
+    root: the folder from which it imports.
+    """
+    environment = {**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONPATH": root}
+    process = subprocess.Popen(command, env=environment, cwd=root)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -125,8 +129,7 @@ def main() -> None:
             costs: dict[str, list[tuple[float, float]]] = {}
             for _ in range(options.rounds):
                 for reader, command, root, suffix in readers(options.older):
-                    environment = {"PYTHONPATH": root, **dict.fromkeys(THREADS, "1")}
-                    cost = cost_of([*command, f"{name}/t.{suffix}"], environment)
+                    cost = cost_of([*command, f"{name}/t.{suffix}"], root)
                     costs.setdefault(reader, []).append(cost)
         for reader, each in costs.items():
             seconds, memory = (median(values) for values in zip(*each, strict=True))

@@ -144,7 +144,7 @@ def _values_of(column: Any) -> Values | None:
     if kind in (pl.String, pl.Categorical, pl.Enum):
         texts = stripped(series.cast(pl.String).fill_null(""))
         return texts.str.strip_suffix(" 00:00:00")
-    if not (kind.is_temporal() or kind.is_decimal()):
+    if not kind.is_temporal():
         return _values_of_array(array_of(series))
     if kind == pl.Datetime:
         return _moments(series)
@@ -152,8 +152,8 @@ def _values_of(column: Any) -> Values | None:
     values = _values_of_array(array_of(different))
     if values is None:
         return None
-    found = series.replace_strict(different, pl.Series(values))
-    return found.fill_null("") if kind.is_temporal() else found.to_numpy()
+    texts = series.replace_strict(different, pl.Series(values, dtype=pl.String))
+    return texts.fill_null("")
 
 
 def _moments(series: Any) -> Any:
