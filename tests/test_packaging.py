@@ -95,7 +95,7 @@ HEAVY = (
         "docstring_parser",
         "safetensors",
     ),
-    *("joblib", "optuna", "distributed", "sklearn"),
+    *("joblib", "optuna", "distributed", "sklearn", "polars", "pandas", "pyarrow"),
 )
 
 
@@ -131,6 +131,16 @@ def test_importing_brings_in_nothing_heavy():
         *HEAVY,
     }
     assert "numpy" not in modules_after("import mlp_xp.commands.train")
+
+
+def test_training_on_mnist_reads_no_tables():
+    code = (
+        "from mlp_xp import TrainConfig, load_dataset, open_backend, train\n"
+        "backend = open_backend('numpy')\n"
+        "next(iter(train(TrainConfig(epochs=1), load_dataset('mnist', backend), backend)))"
+    )
+    modules = {module.partition(".")[0] for module in modules_after(code)}
+    assert not modules & {"polars", "pandas", "pyarrow"}
 
 
 def test_what_is_promised_is_there():

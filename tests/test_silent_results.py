@@ -76,6 +76,7 @@ def test_one_changed_bit_anywhere_is_another_checksum(backend):
             assert checksum(changed, backend) != expected, (name, place)
 
 
+@pytest.mark.needs("polars")
 def test_masked_inputs_are_refused_by_a_model(runs):
     model, X = mlp_xp.load_run(runs / "numbers"), np.ma.array(ROWS)
     assert np.array_equal(model.predict(X), model.predict(ROWS))
@@ -84,6 +85,7 @@ def test_masked_inputs_are_refused_by_a_model(runs):
         model.predict(X)
 
 
+@pytest.mark.needs("polars")
 def test_rows_of_files_are_counted_as_in_the_file(tmp_path, runs):
     rows = ROWS.copy()
     rows[2, 0] = 1e300
@@ -159,6 +161,7 @@ def held_out(place: Path, seed: int) -> set[tuple[float, ...]]:
     return {*map(tuple, data.test.inputs.tolist())}
 
 
+@pytest.mark.needs("polars")
 def test_runs_with_other_splits_are_evaluated_on_rows_that_none_was_trained_on(noise):
     """Alone each has chance on its own rows; together, on those that all of them hold
     out, or they are refused.
@@ -196,11 +199,13 @@ def test_runs_with_other_splits_are_evaluated_on_rows_that_none_was_trained_on(n
         assert evaluate(runs, in_memory(noise, seed=0)).result.samples == len(neither)
 
 
+@pytest.mark.needs("polars")
 def test_a_model_counts_once_however_it_is_given(noise):
     given = [noise / "r0", load_run(noise / "r0"), str(noise / "r0")]
     assert len(evaluate(given).runs) == 1
 
 
+@pytest.mark.needs("polars")
 def test_a_model_is_not_evaluated_on_the_rows_of_a_newer_run_in_its_folder(
     noise, tmp_path
 ):
@@ -214,6 +219,7 @@ def test_a_model_is_not_evaluated_on_the_rows_of_a_newer_run_in_its_folder(
         evaluate(model)
 
 
+@pytest.mark.needs("polars")
 def test_a_model_beside_the_config_of_another_run_is_not_of_that_run(noise, tmp_path):
     """Its rows and data would be those of the other run."""
     shutil.copy(noise / "r0" / "model.safetensors", tmp_path)
@@ -222,6 +228,7 @@ def test_a_model_beside_the_config_of_another_run_is_not_of_that_run(noise, tmp_
         evaluate(tmp_path / "model.safetensors", noise / "noise.csv")
 
 
+@pytest.mark.needs("polars")
 def test_one_table_in_two_dtypes_is_the_same_data(noise):
     found = evaluate([noise / "r0", noise / "single", noise / "again"])
     assert [run.samples for run in found.runs] == [16] * 3

@@ -140,6 +140,7 @@ def test_evaluation_of_labels(place: Path) -> None:
     )
 
 
+@pytest.mark.needs("polars")
 def test_predictions_of_several_labels(place: Path, tmp_path: Path) -> None:
     """The columns of a table may be in another order, and more than were asked for."""
     names, model = ("sick", "big, or so"), load_run(place / "flags")
@@ -158,6 +159,7 @@ def test_predictions_of_several_labels(place: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.needs("polars")
 def test_validation_of_numbers_is_by_r2(place: Path) -> None:
     model, held = (
         load_run(place / "held-out"),

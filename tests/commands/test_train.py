@@ -143,6 +143,7 @@ def test_the_kept_network_and_an_early_stop_are_told(data_dir, tmp_path):
     )
 
 
+@pytest.mark.needs("polars")
 @pytest.mark.parametrize("validation", [0.25, 0])
 def test_of_many_short_epochs_some_have_rows(validation, tmp_path):
     table = write_samples(
@@ -166,6 +167,7 @@ def test_of_many_short_epochs_some_have_rows(validation, tmp_path):
     assert len(metrics(tmp_path / "run")) >= 31
 
 
+@pytest.mark.needs("polars")
 def test_a_run_that_overfits_says_so(tmp_path):
     """Labels by lot: all that a network can learn of them is wrong for others. See also
     test_terminal.py.
