@@ -128,7 +128,7 @@ def open_namespace(namespace: Any, dtype: str = "float64", name: str = "") -> Ba
     return _once(key, namespace, lambda: open_foreign(name, namespace, dtype))
 
 
-def open_library(library: Any, device: str | None = None) -> Backend:
+def open_library(library: Any, device: str | None = None) -> LibraryBackend:
     """Open an array library for a program that need not be a network.
 
     Unlike `open_namespace`, it asks for no functions.
@@ -140,7 +140,7 @@ def open_library(library: Any, device: str | None = None) -> Backend:
     Raises:
         BackendError: The library or the device is not available.
     """
-    if isinstance(library, Backend):
+    if isinstance(library, LibraryBackend):
         return library
     name = library
     if not isinstance(library, str):
@@ -148,10 +148,12 @@ def open_library(library: Any, device: str | None = None) -> Backend:
         known = name.removeprefix("array_api_compat.").partition(".")[0]
         name = known.replace("_", "-") if isinstance(library, ModuleType) else name
     if name in BACKENDS:
-        return open_backend(name, device)
+        opened = open_backend(name, device)
+        assert isinstance(opened, LibraryBackend)
+        return opened
     if isinstance(library, str):
         if ":" not in name and name not in known_hooks():
-            return open_backend(name)  # raises, with the known names
+            open_backend(name)  # raises, with the known names
         library = import_foreign(name, device)
     xp = getattr(library, "xp", library)
     hook = None if xp is library else library

@@ -10,6 +10,7 @@ COMMANDS = {
     "page": "Write a web page to draw in, or to move sliders, with the network of a run.",
     "runs": "Compare runs in a table, or their settings over all seeds.",
     "parity": "Train on several array libraries, and compare each, step by step, with NumPy.",
+    "lockstep": "Run any array program on array libraries, and each operation on NumPy too.",
     "completion": "Print a script with which a shell completes commands, options and paths.",
 }
 """Each command, with its line in the help."""

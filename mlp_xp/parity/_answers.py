@@ -31,6 +31,7 @@ from functools import cache
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
+from mlp_xp.backends.library import LibraryBackend
 from mlp_xp.parity.tracer import Namespace, Traced, Tracer
 
 _HELPERS = "array_api_compat.common._helpers"
@@ -62,18 +63,24 @@ class SeenThrough(Traced):
         return tracer.call(name, function, None, tuple(args), kwargs, outside=True)
 
     def __jax_array__(self) -> Any:
-        self._tracer.notice("escaped", "jax_function(array)")
-        return self.array
+        return escape(self)
+
+
+def escape(array: Traced) -> Any:
+    """Return the library's array for a function that is called past the tracer."""
+    array._tracer.notice("escaped", "function_of_the_library(array)")
+    return array.array
 
 
 @cache
-def class_of(own: type) -> type[SeenThrough]:
+def class_of(own: type, backend: LibraryBackend) -> type[SeenThrough]:
     """Return the class of traced arrays for a class of the library."""
     names = {"__slots__": (), "__module__": own.__module__}
     if own.__hash__ is not None:
         names["__hash__"] = object.__hash__  # type: ignore[assignment]
     made = type(own.__name__, (SeenThrough,), names)
     _owners[made] = own
+    backend.adopt(made, escape)
     return made
 
 
@@ -116,9 +123,13 @@ def answering(tracer: Tracer) -> Iterator[None]:
 
 
 def _see_through(original: Callable[..., bool]) -> Callable[..., bool]:
+    def owners(classes: Any) -> Any:
+        if isinstance(classes, tuple):
+            return tuple(map(owners, classes))
+        return _owners.get(classes, classes) if isinstance(classes, type) else classes
+
     def issubclass(cls: Any, classes: Any, /) -> bool:
-        own = _owners.get(cls, cls) if isinstance(cls, type) else cls
-        return original(own, classes)
+        return original(owners(cls), owners(classes))
 
     return issubclass
 
@@ -128,7 +139,9 @@ def _traced_namespaces(
 ) -> Callable[..., Any]:
     def namespace(cls: type, *args: Any, **kwargs: Any) -> Any:
         xp, information = original(_owners.get(cls, cls), *args, **kwargs)
-        if cls in _owners and xp is not None:
+        # A function that escaped the trace returns the library's own arrays. Operations
+        # with these are traced too.
+        if xp is not None and (cls in _owners or cls in _owners.values()):
             xp = tracer.namespace(xp)
         return xp, information
 

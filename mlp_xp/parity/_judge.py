@@ -21,6 +21,7 @@ from typing import Any
 import array_api_compat.numpy as numpy_xp
 import numpy as np
 
+from mlp_xp.errors import one_line
 from mlp_xp.parity import _rules
 from mlp_xp.parity._bounds import (
     ANY_INTEGER,
@@ -62,7 +63,8 @@ FLOATING = (ULPS.keys() | SUMS) - _ARITHMETIC - _INTEGERS_TOO | {"var", "std"}
 BOTH_KINDS = {"and_", "or_", "xor", "take", "take_along_axis", "repeat"}
 BOTH_KINDS |= {"searchsorted", "getitem", "setitem", "full_like", "lshift", "rshift"}
 BOTH_KINDS |= {"astype", "from_numpy", "asarray"}
-INSPECTION = {"can_cast", "finfo", "iinfo", "isdtype", "result_type"}
+INSPECTION = {"broadcast_shapes", "can_cast", "finfo", "iinfo", "isdtype"}
+INSPECTION |= {"result_type", "__array_namespace_info__"}
 STANDARD = frozenset(
     EXACT
     | ULPS.keys()
@@ -72,7 +74,7 @@ STANDARD = frozenset(
     | UNIQUE
     | INSPECTION
     | FACTORISATIONS
-    | {*_WITHOUT_BOUND.split(), "broadcast_shapes", "__array_namespace_info__"}
+    | {*_WITHOUT_BOUND.split()}
 )
 """The names of the standard's functions, by their kinds."""
 _KINDS = "biufc"  # of NumPy's dtypes, from the lowest
@@ -108,6 +110,11 @@ def judge(
         return Verdict(unjudged=f"NumPy's own raises {error}")
     except (AttributeError, NotImplementedError) as error:
         return Verdict(unjudged=f"NumPy has none: {error}")
+    except TypeError as error:  # such as a keyword of the library's own
+        return Verdict(unjudged=f"NumPy raises {one_line(error)}", outside=True)
+    except (ValueError, IndexError) as error:
+        problem = f"returns something where NumPy raises {one_line(error)}"
+        return Verdict(problem=problem)
 
 
 def _judge_one(
@@ -131,14 +138,7 @@ def _compare_one(
     kwargs: dict[str, Any],
     result: np.ndarray,
 ) -> Verdict:
-    try:
-        expected = expect(name, function, args, kwargs)
-    except (TypeError, ValueError, IndexError) as error:
-        raised = f"{type(error).__name__}: {error}"
-        problem = f"returns something where NumPy raises {raised}"
-        if isinstance(error, TypeError):  # such as a keyword of the library's own
-            return Verdict(unjudged=problem, outside=True)
-        return Verdict(problem=problem)
+    expected = expect(name, function, args, kwargs)
     given = kwargs.get("dtype")
     if name in CREATION and given is None and not _has_array(args):
         pair = expected.dtype.kind + result.dtype.kind
@@ -355,19 +355,21 @@ def _norm(matrix: np.ndarray) -> np.ndarray:
 
 
 def inspect(function: Callable[..., Any], args: tuple[Any, ...], result: Any) -> str:
-    """Compare the result of an inspection function with NumPy's, on dtypes of NumPy.
+    """Compare the result of an inspection function with NumPy's.
 
-    Return the fault, or an empty string.
+    Return the fault, or an empty string. Arguments and result are NumPy's.
     """
     try:
         expected = function(*args)
     except Exception:  # whatever NumPy raises
         return ""
-    if isinstance(result, bool | np.dtype) and result != expected:
+    if isinstance(result, bool | np.dtype | tuple):
+        if result == expected:
+            return ""
         return f"is {result!r} instead of {expected!r}"
     for name in ("bits", "eps", "max", "min", "smallest_normal"):
         got, wanted = getattr(result, name, 0), getattr(expected, name, 0)
-        if not isinstance(result, bool | np.dtype) and float(got) != float(wanted):
+        if float(got) != float(wanted):
             return f"has {name} {got!r} instead of {wanted!r}"
     return ""
 

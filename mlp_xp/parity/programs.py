@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import importlib
 import sys
 import time
 import traceback
@@ -14,15 +13,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_xp.backends.foreign import find
+from mlp_xp.backends.library import LibraryBackend
 from mlp_xp.backends.opening import open_library
 from mlp_xp.backends.settings import restored
-from mlp_xp.core.backend import Backend
-from mlp_xp.errors import one_line
+from mlp_xp.errors import MlpXpError, one_line
 from mlp_xp.parity import _answers
 from mlp_xp.parity._answers import answering, class_of
 from mlp_xp.parity.operations import Operation
 from mlp_xp.parity.reproducer import write_reproducer
-from mlp_xp.parity.tracer import Namespace, Traced, Tracer, line_text
+from mlp_xp.parity.tracer import PACKAGE, Namespace, Traced, Tracer, line_text
 
 FINDINGS = (
     "deviations",
@@ -139,15 +139,23 @@ class Run:
 class ProgramTracer(Tracer):
     """A tracer of any program, which keeps the findings by kind."""
 
-    go_betweens = (*Tracer.go_betweens, __file__, _answers.__file__)
+    go_betweens = (
+        *Tracer.go_betweens,
+        __file__,
+        _answers.__file__,
+        str(PACKAGE / "backends"),
+    )
 
-    def __init__(self, backend: Backend) -> None:
+    backend: LibraryBackend
+
+    def __init__(self, backend: LibraryBackend) -> None:
         super().__init__(backend)
         self.when = "in the program"
         self.records: dict[str, dict[tuple[str, ...], Record]] = {}
         self.first: Operation | None = None
         """The first operation that deviates."""
-        modules = {type(backend.xp.asarray(0.0)).__module__.partition(".")[0]}
+        names = (type(backend.xp.asarray(0.0)).__module__, self.xp.__name__)
+        modules = {name.partition(".")[0] for name in names}
         folders = [
             str(Path(file).parent)
             for module in modules
@@ -161,7 +169,7 @@ class ProgramTracer(Tracer):
 
     def wrap(self, array: Any, host: np.ndarray) -> Traced:
         """Return an array that answers as the library's own."""
-        return class_of(type(array))(array, self, host)
+        return class_of(type(array), self.backend)(array, self, host)
 
     def namespace_of(self, array: Traced, api_version: str | None) -> Namespace:
         """Return the namespace that the library's array would give."""
@@ -171,8 +179,9 @@ class ProgramTracer(Tracer):
         return self.namespace(own(api_version=api_version))
 
     def notice(self, kind: str, what: str) -> None:
-        """Keep an event, unless array_api_compat causes it to be portable."""
-        if kind == "outside" and _COMPAT in _caller_file():
+        """Keep an event, unless array_api_compat or the library itself causes it."""
+        is_attribute = what.startswith("array.")
+        if kind == "outside" and is_attribute and self.is_go_between(_caller_file()):
             return
         name = what.removeprefix("array.").partition("(")[0].removeprefix("xp.")
         self._keep(kind, Record(name, what, self.place()))
@@ -376,7 +385,7 @@ def _changed(tree: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def _unwrapped(x: Any) -> Any:
-    return x.array if issubclass(type(x), Traced) else x
+    return x.array if isinstance(x, Traced) else x
 
 
 def _copied(tree: Any) -> Any:
@@ -426,7 +435,7 @@ def _error_record(error: Exception, tracer: ProgramTracer) -> Record:
 
 
 def _compare_ends(
-    function: Callable[..., Any], args: Any, result: Any, backend: Backend
+    function: Callable[..., Any], args: Any, result: Any, backend: LibraryBackend
 ) -> str:
     """Say how far a result lies from NumPy's whole run."""
     positional, named = args
@@ -475,16 +484,17 @@ def _distance(got: np.ndarray, wanted: np.ndarray) -> float | str:
     return float(distance) / scale / float(np.finfo(wanted.dtype).eps)
 
 
-def load_program(name: str) -> tuple[Callable[..., Any], tuple[Any, ...], dict]:
-    """Import `module:program`, and call it for a function and its arguments.
+def load_program(name: str) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """Import `module:function`, and call it for a function and its arguments.
 
     Modules of the current folder are found too. The program returns `(function, args)`
-    or `(function, args, kwargs)`.
+    or `(function, args, kwargs)`. Raises MlpXpError if there is no such program.
     """
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.append(folder)
-    module, _, attribute = name.partition(":")
-    found = getattr(importlib.import_module(module), attribute)()
-    function, args, *named = found
-    return function, tuple(args), dict(*named)
+    try:
+        function, args, *named = find(name)()
+        return function, tuple(args), dict(*named)
+    except Exception as error:  # a program may raise anything
+        raise MlpXpError(
+            f"{name} gives no program: {one_line(error)}",
+            remedy="name a function that returns a program and a tuple of arguments",
+        ) from error

@@ -158,6 +158,7 @@ class Tracer:
                 kwargs=kwargs,
                 place=self.place(),
                 reference=reference,
+                result=(),
                 verdict=Verdict(problem=problem),
             )
             self._add(operation)
