@@ -31,7 +31,6 @@ import sklearn.linear_model
 import sklearn.metrics
 import sklearn.metrics.pairwise
 import sklearn.mixture
-import sklearn.model_selection
 import sklearn.naive_bayes
 import sklearn.preprocessing
 from array_api_compat import array_namespace

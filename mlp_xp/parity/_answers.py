@@ -50,8 +50,8 @@ class SeenThrough(Traced):
 
     __slots__ = ()
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         return _owners[type(self)]
 
     @classmethod
@@ -139,6 +139,8 @@ def _traced_namespaces(
 ) -> Callable[..., Any]:
     def namespace(cls: type, *args: Any, **kwargs: Any) -> Any:
         xp, information = original(_owners.get(cls, cls), *args, **kwargs)
+        if tracer.is_calling:  # a function of the library asks about its own arrays
+            return xp, information
         # A function that escaped the trace returns the library's own arrays. Operations
         # with these are traced too.
         if xp is not None and (cls in _owners or cls in _owners.values()):

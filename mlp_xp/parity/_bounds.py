@@ -101,8 +101,7 @@ SUMS = {
     "trace",
     "matrix_power",
 }
-EXACT = set(
-    """
+_EXACT_NAMES = """
     T all any argmax argmin argsort asarray astype abs and_ bitwise_and
     bitwise_invert bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor
     broadcast_arrays broadcast_to ceil clip concat conj copysign count_nonzero diagonal
@@ -115,8 +114,8 @@ EXACT = set(
     searchsorted setitem sign signbit sort squeeze stack take take_along_axis tile
     to_device tril triu trunc unique_all unique_counts unique_inverse unique_values
     unstack where xor zeros zeros_like
-    """.split()
-)
+"""
+EXACT = set(_EXACT_NAMES.split())
 """They select, compare, convert or move, and so do not round."""
 INPLACE = {
     "iadd": "add",
@@ -342,9 +341,7 @@ class Widened(NamedTuple):
 
     def on_absolute_values(self) -> np.ndarray:
         """Return the result of the operation on absolute values."""
-        positive = [
-            np.abs(x) if isinstance(x, np.ndarray) else x for x in self.args
-        ]
+        positive = [np.abs(x) if isinstance(x, np.ndarray) else x for x in self.args]
         return np.abs(self.function(*positive, **self.kwargs))
 
 

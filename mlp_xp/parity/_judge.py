@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import array_api_compat.numpy as numpy_xp
+import array_api_compat.numpy
 import numpy as np
 
 from mlp_xp.errors import one_line
@@ -77,6 +77,7 @@ STANDARD = frozenset(
     | {*_WITHOUT_BOUND.split()}
 )
 """The names of the standard's functions, by their kinds."""
+numpy_xp: Any = array_api_compat.numpy
 _KINDS = "biufc"  # of NumPy's dtypes, from the lowest
 
 

@@ -58,13 +58,13 @@ class Record(NamedTuple):
     """The line of the program, as `file:line (text)`."""
     detail: str = ""
     """What is wrong, where the kind of the finding does not say it."""
-    count: int = 1
+    times: int = 1
     """How often this happened at this line."""
 
     def __str__(self) -> str:
-        times = f" ({self.count} times)" if self.count > 1 else ""
+        often = f" ({self.times} times)" if self.times > 1 else ""
         detail = f" {self.detail}" if self.detail else ""
-        return f"{self.call}{detail}; at {self.place}{times}"
+        return f"{self.call}{detail}; at {self.place}{often}"
 
 
 @dataclass
@@ -111,7 +111,7 @@ class Run:
             return f"{start} deviates: {self.deviations[0]}"
         if self.error:
             return f"{start} error: {self.error}"
-        unjudged = sum(each.count for each in self.unjudged)
+        unjudged = sum(each.times for each in self.unjudged)
         but = f", {unjudged} of them not judged" if unjudged else ""
         return f"{start} no operation deviates, of {self.operations}{but}"
 
@@ -125,10 +125,10 @@ class Run:
     def __str__(self) -> str:
         lines = [self.verdict]
         for kind, words in _WORDS.items():
-            for record in self.findings(kind):
-                line = f"  {words}: {record}"
-                if record != (self.deviations or [self.error])[0]:
-                    lines.append(line)
+            records = self.findings(kind)
+            if kind == "deviations" or (kind == "error" and not self.deviations):
+                records = records[1:]  # the first is the verdict
+            lines += [f"  {words}: {record}" for record in records]
         if self.end:
             lines.append(f"  the result: {self.end}")
         if self.reproducer:
@@ -169,14 +169,18 @@ class ProgramTracer(Tracer):
 
     def wrap(self, array: Any, host: np.ndarray) -> Traced:
         """Return an array that answers as the library's own."""
-        return class_of(type(array), self.backend)(array, self, host)
+        kind: Any = type(array)
+        return class_of(kind, self.backend)(array, self, host)
 
     def namespace_of(self, array: Traced, api_version: str | None) -> Namespace:
         """Return the namespace that the library's array would give."""
         own = getattr(array.array, "__array_namespace__", None)
         if own is None:
             return self.xp
-        return self.namespace(own(api_version=api_version))
+        found = own(api_version=api_version)
+        # A namespace under test may have another library's arrays.
+        same = found.__name__.partition(".")[0] == self.xp.__name__.partition(".")[0]
+        return self.namespace(found) if same else self.xp
 
     def notice(self, kind: str, what: str) -> None:
         """Keep an event, unless array_api_compat or the library itself causes it."""
@@ -188,11 +192,13 @@ class ProgramTracer(Tracer):
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """See `Tracer.call`. The library itself asks no questions to be answered."""
-        watcher = sys.gettrace()
+        watcher, was_calling = sys.gettrace(), self.is_calling
         sys.settrace(None)
+        self.is_calling = True
         try:
             return super().call(name, *args, **kwargs)
         finally:
+            self.is_calling = was_calling
             sys.settrace(watcher)
 
     def _add(self, operation: Operation) -> None:
@@ -220,7 +226,7 @@ class ProgramTracer(Tracer):
         key = (record.name, record.place)
         known = records.get(key)
         if known:
-            record = known._replace(count=known.count + 1)
+            record = known._replace(times=known.times + 1)
         records[key] = record
 
 
@@ -484,7 +490,9 @@ def _distance(got: np.ndarray, wanted: np.ndarray) -> float | str:
     return float(distance) / scale / float(np.finfo(wanted.dtype).eps)
 
 
-def load_program(name: str) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+def load_program(
+    name: str,
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     """Import `module:function`, and call it for a function and its arguments.
 
     Modules of the current folder are found too. The program returns `(function, args)`

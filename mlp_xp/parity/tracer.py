@@ -68,6 +68,8 @@ class Tracer:
     """The exception at an early end of the program, set by its caller."""
     error: BaseException | None = None
     """The exception of `raised`."""
+    is_calling: bool = False
+    """Whether the library computes, and not the program."""
     writes: int = 0
     """The number of operations that may have changed arrays through a view."""
     go_betweens: ClassVar[tuple[str, ...]] = (
@@ -393,7 +395,7 @@ class Namespace(ModuleType):
             return Namespace(tracer, own, f"{full_name}.", outside=outside)
         if name in DTYPES or isinstance(own, type) or not callable(own):
             return own
-        reference = numpy_xp
+        reference: Any = numpy_xp
         for part in full_name.split("."):
             reference = getattr(reference, part, None)
         kind = full_name.removeprefix("linalg.")
@@ -470,6 +472,8 @@ class Traced:
     def __dlpack_device__(self) -> Any:
         return self.array.__dlpack_device__()
 
+    __getitem__: Callable[..., Any]
+
     def __setitem__(self, key: Any, value: Any) -> None:
         self._tracer.call("setitem", operator.setitem, _assigned, (self, key, value))
 
@@ -511,8 +515,7 @@ class Traced:
         return self.__deepcopy__({})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Traced":
-        copied = self._tracer.xp.asarray(self, copy=True)
-        return copied  # type: ignore[no-any-return]
+        return self._tracer.xp.asarray(self, copy=True)
 
     def _synchronised(self, kind: str) -> Array:
         self._tracer.notice("syncs", f"{kind}(array)")
@@ -574,9 +577,9 @@ def _operator(name: str, *, reflected: bool = False) -> Callable[..., Any]:
 
     def call(self: Traced, *others: Any) -> Any:
         args = (*others, self) if reflected else (self, *others)
-        if any(other is None or isinstance(other, str) for other in others):
-            if name != "getitem":
-                return function(*map(_own, args))
+        is_word = any(x is None or isinstance(x, str) for x in others)
+        if is_word and name != "getitem":  # such as x == "auto"
+            return function(*map(_own, args))
         return self._tracer.call(name, function, None, args)
 
     return call
