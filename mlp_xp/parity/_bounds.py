@@ -203,6 +203,10 @@ class Reference(NamedTuple):
         # A result beyond the largest number of the narrower dtype is inf, but the wider
         # reference is finite.
         same |= result == self.value.astype(result.dtype)
+        if result.dtype.kind == "c":
+            # The parts of complex numbers that are not finite are left to the library.
+            narrow = self.value.astype(result.dtype)
+            same |= ~np.isfinite(result) & ~np.isfinite(narrow)
         beyond = np.abs(result - self.value) - self.floor
         in_eps = np.where(beyond <= 0, 0, beyond / (self.eps * self.scale))
         in_eps = np.where(np.isnan(in_eps), np.inf, in_eps)

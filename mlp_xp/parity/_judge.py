@@ -59,6 +59,7 @@ _ARITHMETIC = {"add", "sub", "subtract", "mul", "multiply"}
 _INTEGERS_TOO = {"pow", "square", "sum", "matmul", "tensordot", "vecdot", "trace"}
 _INTEGERS_TOO |= {"cumulative_sum", "matrix_power"}
 FLOATING = (ULPS.keys() | SUMS) - _ARITHMETIC - _INTEGERS_TOO | {"var", "std"}
+FLOATING |= {"copysign", "logaddexp", "nextafter", "signbit"}
 """Kinds of operations that the standard defines for floats alone."""
 BOTH_KINDS = {"and_", "or_", "xor", "take", "take_along_axis", "repeat"}
 BOTH_KINDS |= {"searchsorted", "getitem", "setitem", "full_like", "lshift", "rshift"}
@@ -150,7 +151,7 @@ def _compare_one(
             return _check_order(args[0], kwargs, result)
         case "unique_values":
             return check("sort", np.sort, (expected,), {}, np.sort(result))
-        case "sort" | "argsort" if is_real(args[0]) and np.isnan(args[0]).any():
+        case "sort" | "argsort" | "searchsorted" if _has_nan(args):
             raise Unjudged("the standard leaves the order of NaN to the library")
         case "astype":
             return _check_conversion(function, args, kwargs, result)
@@ -192,14 +193,13 @@ def _undefined(name: str, args: tuple[Any, ...]) -> str:
     kind = kind_of(name)
     operands = args[1:] if kind == "where" else args
     arrays = [x for x in operands if isinstance(x, np.ndarray | np.generic)]
+    if kind in ("concat", "stack") and isinstance(args[0], list | tuple):
+        arrays = list(args[0])
     kinds = {"i" if x.dtype.kind == "u" else x.dtype.kind for x in arrays}
     if not kinds or kind in BOTH_KINDS:
         return ""
     if kind in FLOATING and not kinds & {"f", "c"}:
         return f"{kind} is defined for floats alone"
-    lists = [x for x in args if isinstance(x, list | tuple)]
-    if kind in ("concat", "stack") and lists:
-        kinds = {x.dtype.kind for x in lists[0] if isinstance(x, np.ndarray)}
     if len(kinds) > 1 and not kinds <= {"f", "c"}:
         return "the standard does not define operands of several kinds"
     highest = max(_KINDS.index(each) for each in kinds)
@@ -222,6 +222,10 @@ def _is_index(kind: str, x: Any) -> bool:
 
 def _has_array(args: tuple[Any, ...]) -> bool:
     return any(isinstance(x, np.ndarray | np.generic) for x in args)
+
+
+def _has_nan(args: tuple[Any, ...]) -> bool:
+    return any(is_real(x) and bool(np.isnan(x).any()) for x in args)
 
 
 def _check_empty(
@@ -259,7 +263,7 @@ def _check_conversion(
 def _check_order(x: np.ndarray, kwargs: dict[str, Any], result: np.ndarray) -> Verdict:
     """Check the indices of an `argsort` in which equal elements have no order."""
     axis, descending = kwargs.get("axis", -1), kwargs.get("descending", False)
-    if is_real(x) and np.isnan(x).any():
+    if _has_nan((x,)):
         raise Unjudged("the standard leaves the order of NaN to the library")
     if result.shape != x.shape or result.dtype.kind not in "iu":
         return Verdict(problem=f"is {result.dtype} {result.shape}")
@@ -363,6 +367,8 @@ def inspect(function: Callable[..., Any], args: tuple[Any, ...], result: Any) ->
     try:
         expected = function(*args)
     except Exception:  # whatever NumPy raises
+        return ""
+    if result != expected and _undefined("add", args):
         return ""
     if isinstance(result, bool | np.dtype | tuple):
         if result == expected:

@@ -450,6 +450,9 @@ def _compare_ends(
             expected = function(*positional, **named)
     except Exception as error:
         return f"NumPy's own run raises {one_line(error)}"
+    given = [x for x in _leaves(args) if isinstance(x, np.ndarray)]
+    # the least precise argument decides how many digits there are
+    eps = max((np.finfo(x.dtype).eps for x in given if x.dtype.kind in "fc"), default=0)
     got, wanted = _leaves(result), _leaves(expected)
     if len(got) != len(wanted):
         return f"{len(got)} values instead of {len(wanted)}"
@@ -457,7 +460,7 @@ def _compare_ends(
     for own, host in zip(got, wanted, strict=True):
         try:
             x = own if _is_host(own) else backend.to_numpy(own)
-            distance = _distance(np.asarray(x), np.asarray(host))
+            distance = _distance(np.asarray(x), np.asarray(host), float(eps))
         except Exception:  # no arrays of numbers
             continue
         if isinstance(distance, str):
@@ -476,8 +479,11 @@ def _leaves(tree: Any) -> list[Any]:
     return found
 
 
-def _distance(got: np.ndarray, wanted: np.ndarray) -> float | str:
-    """Return the distance in eps of the largest element, or a fault in words."""
+def _distance(got: np.ndarray, wanted: np.ndarray, eps: float) -> float | str:
+    """Return the distance in eps of the largest element, or a fault in words.
+
+    The unit is `eps` or, if it is larger, the eps of the result.
+    """
     if got.shape != wanted.shape:
         return f"shape {got.shape} instead of {wanted.shape}"
     if wanted.dtype.kind not in "fc":
@@ -487,7 +493,7 @@ def _distance(got: np.ndarray, wanted: np.ndarray) -> float | str:
     scale = float(np.max(np.abs(wanted), initial=0, where=np.isfinite(wanted))) or 1.0
     same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))
     distance = np.max(np.where(same, 0, np.abs(got - wanted)), initial=0)
-    return float(distance) / scale / float(np.finfo(wanted.dtype).eps)
+    return float(distance) / scale / max(eps, float(np.finfo(wanted.dtype).eps))
 
 
 def load_program(
