@@ -95,6 +95,14 @@ def _window(x: Any) -> Any:
     return x * scipy.signal.windows.hann(x.shape[-1], xp=xp)
 
 
+def _rest(x: Any, y: Any) -> Any:
+    return x % y
+
+
+def _sum(x: Any) -> Any:
+    return array_namespace(x).sum(x)
+
+
 def programs(dtype: str) -> Iterator[tuple[str, Program, tuple[Any, ...]]]:
     """Yield the name, the function and the arguments of each program."""
     random = np.random.default_rng(0)
@@ -213,6 +221,10 @@ def programs(dtype: str) -> Iterator[tuple[str, Program, tuple[Any, ...]]]:
         (_where, X),
     ):
         yield f"xpx {function.__name__.lstrip('_')}", function, tuple(args)
+
+    large, small = np.full(64, 1e30, dtype), np.full(64, 1e-30, dtype)
+    yield "standard 1e30 % 1e-30", _rest, (large, small)
+    yield "standard sum of uint8", _sum, (np.ones(3, np.uint8),)
 
 
 def untraced(

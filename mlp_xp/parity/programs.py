@@ -492,7 +492,8 @@ def _distance(got: np.ndarray, wanted: np.ndarray, eps: float) -> float | str:
         return f"{got.dtype} instead of {wanted.dtype}"
     scale = float(np.max(np.abs(wanted), initial=0, where=np.isfinite(wanted))) or 1.0
     same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))
-    distance = np.max(np.where(same, 0, np.abs(got - wanted)), initial=0)
+    distances = np.where(same, 0, np.abs(got - wanted))
+    distance = np.max(np.where(np.isnan(distances), np.inf, distances), initial=0)
     return float(distance) / scale / max(eps, float(np.finfo(wanted.dtype).eps))
 
 

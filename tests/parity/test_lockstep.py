@@ -19,6 +19,7 @@ from mlp_xp.backends.opening import open_library
 from mlp_xp.parity import assert_lockstep, lockstep
 from mlp_xp.parity.programs import FINDINGS, Run
 
+pytestmark = pytest.mark.needs("torch", "jax", "array_api_strict")
 LIBRARIES = ("torch", "array-api-strict", "jax")
 each_library = pytest.mark.parametrize("library", LIBRARIES)
 each_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -27,7 +28,8 @@ each_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.fixture(autouse=True)
 def whole_standard():
     """array-api-strict with all of the standard, which other tests restrict."""
-    strict = pytest.importorskip("array_api_strict")
+    import array_api_strict as strict
+
     flags = strict.get_array_api_strict_flags()
     strict.reset_array_api_strict_flags()
     yield
@@ -113,6 +115,7 @@ def test_a_healthy_library_gives_no_alarm(library, dtype):
     assert run.end.endswith("eps from NumPy's whole run")
 
 
+@pytest.mark.slow
 def test_a_healthy_jax_gives_no_alarm():
     def without_assignment(x: Any, square: Any) -> Any:
         xp = array_namespace(x)
@@ -255,7 +258,6 @@ OPERATORS = {
 }
 
 
-@pytest.mark.needs("torch")
 @pytest.mark.parametrize("name", FUNCTIONS)
 @each_dtype
 def test_a_faulty_function_comes_first(name, dtype, monkeypatch):
@@ -271,7 +273,6 @@ def test_a_faulty_function_comes_first(name, dtype, monkeypatch):
     assert {each.name for each in run.deviations} == {name}
 
 
-@pytest.mark.needs("torch")
 @pytest.mark.parametrize("method", [*OPERATORS, "__setitem__"])
 def test_a_faulty_operator_comes_first(method, monkeypatch):
     import torch
@@ -300,7 +301,6 @@ def test_a_faulty_operator_comes_first(method, monkeypatch):
     assert [each.name for each in run.deviations][:1] == [expected]
 
 
-@pytest.mark.needs("torch")
 def test_a_function_that_changes_its_argument_is_found(monkeypatch):
     import array_api_compat.torch as xp
 
@@ -394,7 +394,6 @@ def test_questions_are_answered_as_for_the_librarys_own_array(library):
     assert with_trace == answers(xp.asarray(host))
 
 
-@pytest.mark.needs("torch")
 def test_what_is_not_answered_is_escaped():
     def program(x: Any) -> Any:
         import torch
@@ -541,8 +540,9 @@ def test_a_device_is_chosen_by_its_name():
 
 
 def test_global_settings_are_restored():
-    jax = pytest.importorskip("jax")
-    strict = pytest.importorskip("array_api_strict")
+    import array_api_strict as strict
+    import jax
+
     flags, before = strict.get_array_api_strict_flags(), jax.config.jax_enable_x64
     replaced = issubclass
     jax.config.update("jax_enable_x64", False)
@@ -630,7 +630,6 @@ def test_an_assertion_begins_with_the_verdict():
         assert_lockstep(program, args, allow={"transfer": True})
 
 
-@pytest.mark.needs("torch")
 def test_expected_deviations_are_allowed_by_operation(monkeypatch):
     import array_api_compat.torch as xp
 
