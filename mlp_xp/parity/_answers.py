@@ -32,7 +32,7 @@ from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 from mlp_xp.backends.library import LibraryBackend
-from mlp_xp.parity.tracer import Namespace, Traced, Tracer
+from mlp_xp.parity.tracer import Traced, Tracer
 
 _HELPERS = "array_api_compat.common._helpers"
 _QUESTION = re.compile(
@@ -219,6 +219,3 @@ def _questions(file: str) -> dict[int, list[str]]:
             if names:
                 found[number] = names
     return found
-
-
-__all__ = ["Namespace", "answering", "class_of"]

@@ -207,7 +207,7 @@ class Reference(NamedTuple):
         if result.dtype.kind == "c":
             # The parts of complex numbers that are not finite are left to the library.
             narrow = self.value.astype(result.dtype)
-            same |= ~np.isfinite(result) & ~np.isfinite(narrow)
+            same |= ~np.isfinite(narrow)
         beyond = np.abs(result - self.value) - self.floor
         in_eps = np.where(beyond <= 0, 0, beyond / (self.eps * self.scale))
         in_eps = np.where(np.isnan(in_eps), np.inf, in_eps)

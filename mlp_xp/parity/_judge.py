@@ -24,7 +24,6 @@ import numpy as np
 from mlp_xp.errors import one_line
 from mlp_xp.parity import _rules
 from mlp_xp.parity._bounds import (
-    ANY_INTEGER,
     EXACT,
     RULES,
     SUMS,
@@ -173,6 +172,8 @@ def _judge_several(
     if len(result) != len(expected):
         return Verdict(problem=f"has {len(result)} results instead of {len(expected)}")
     if name in UNIQUE:
+        if _has_nan(args):  # each is a value of its own
+            raise Unjudged("the standard leaves the order of NaN to the library")
         result = _in_order(name, result)
         expected = _in_order(name, expected)
     for part, (got, wanted) in enumerate(zip(result, expected, strict=True)):
@@ -379,6 +380,3 @@ def inspect(function: Callable[..., Any], args: tuple[Any, ...], result: Any) ->
         if float(got) != float(wanted):
             return f"has {name} {got!r} instead of {wanted!r}"
     return ""
-
-
-__all__ = ["ANY_INTEGER", "STANDARD", "inspect", "judge"]

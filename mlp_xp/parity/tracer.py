@@ -42,8 +42,11 @@ DTYPES = (
     "complex128",
 )
 EXTENSIONS = ("linalg", "fft")
-TRANSFERS = {"tolist", "numpy", "cpu", "get", "to_local", "block_until_ready"}
-"""Methods that copy an array to the host."""
+METHOD_KINDS = {
+    **dict.fromkeys(("tolist", "numpy", "cpu", "get"), "transfers"),
+    **dict.fromkeys(("item", "block_until_ready"), "syncs"),
+}
+"""The kinds of notices about methods that are not `outside`."""
 
 
 @dataclass
@@ -125,8 +128,7 @@ class Tracer:
         if callable(own):
 
             def method(*args: Any, **kwargs: Any) -> Any:
-                kind = "transfers" if name in TRANSFERS else "outside"
-                self.notice("syncs" if name == "item" else kind, f"{called}()")
+                self.notice(METHOD_KINDS.get(name, "outside"), f"{called}()")
 
                 def function(x: Array, *args: Any, **kwargs: Any) -> Any:
                     return getattr(x, name)(*args, **kwargs)
