@@ -3,7 +3,7 @@
 # `make train ARGS="--epochs 1"`.
 PYTHON ?= python3
 BIN = .venv/bin
-# Tests in one file share expensive fixtures, so one process runs all of them.
+# Tests in one file share expensive fixtures, so one process runs all tests of a file.
 PYTEST = -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile
 
 # `make gpu` installs into .venv-gpu for the newest CUDA that the driver supports, or for CUDA=12 or CUDA=13. INSTALL=no
@@ -23,41 +23,42 @@ GPU_PARTS = "$(PYTEST) -m gpu" \
 train: .venv/plots
 	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
 
-# One thread per process, so that they do not compete.
+# One thread per process, so that the processes do not compete.
 test: .venv/test
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m 'not slow' $(ARGS)
 
-# The quick tests that need no extra, with the required packages alone, in an environment of its own.
+# The quick tests that need no extra, in an environment with only the required packages.
 bare:
 	$(PYTHON) -m venv --clear .venv-bare
 	.venv-bare/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[checks]'
 	OMP_NUM_THREADS=1 .venv-bare/bin/python $(PYTEST) -m 'not slow' $(ARGS)
 
-# Adds what is marked slow, every backend that is installed, and the 20 slowest tests at the end. Some files have minutes
-# of slow tests: a process that has finished takes tests over from another one.
+# Adds the slow tests and every installed backend, and lists the 20 slowest tests at the end. Some files have minutes of
+# slow tests, so a process that has finished takes over tests from another process.
 test-all: .venv/test
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) --dist=worksteal --durations=20 $(ARGS)
 
-# The documentation as a site in build/site; `.venv/bin/mkdocs serve` shows it while it is written. MkDocs 2, of which
-# Material warns, cannot be installed: see the extra.
+# The documentation as a site in build/site. `.venv/bin/mkdocs serve` shows it while you write it. Material warns of
+# MkDocs 2. The warning is switched off, because the extra `docs` excludes MkDocs 2.
 docs: .venv/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
-# Executes docs/*.ipynb and writes their outputs, which `make test` compares.
+# Executes docs/*.ipynb and writes their outputs. `make test-all` compares them.
 notebooks: .venv/test
 	$(BIN)/python tests/tools/notebooks.py $(ARGS)
 
-# The core with two thousand small faults, one at a time: which does no test notice? `make mutants ARGS="mlp_xp.core.plan.*"`.
+# Tests the core with thousands of small faults, one at a time, to find faults that no test notices: docs/mutants.md.
+# `make mutants ARGS="mlp_xp.core.plan.*"` tests some of them.
 mutants: .venv/mutation
 	$(BIN)/python tests/tools/mutants.py $(ARGS)
 
-# Kills, faults of the disk, loss of power, two processes in one folder: docs/reliability.md. At most 20
-# minutes; `make torture ARGS="--minutes 60"`, `make torture ARGS="kills --backends numpy"`.
+# Kills, faults of the disk, loss of power, two processes in one folder: docs/reliability.md. It takes at most 20 minutes.
+# Examples: `make torture ARGS="--minutes 60"`, `make torture ARGS="kills --backends numpy"`.
 torture: .venv/test
 	$(BIN)/python tests/tools/torture.py $(ARGS)
 
-# Tests, parity check and benchmark on an NVIDIA GPU. All parts run, also if one fails. No TF32, which multiplies float32
-# with ten bits; and JAX leaves memory to the others.
+# Tests, parity check and benchmark on an NVIDIA GPU. All parts run, even if one fails. TF32 is off, because it multiplies
+# float32 with ten bits. JAX leaves memory to the other libraries.
 gpu: SHELL = bash
 gpu: export NVIDIA_TF32_OVERRIDE = 0
 gpu: export XLA_PYTHON_CLIENT_PREALLOCATE = false
@@ -100,7 +101,7 @@ dist: .venv/dist
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
 
-# Checks them with the libraries of the action that will publish them.
+# Checks the wheel and the sdist with the libraries of the action that publishes them.
 ACTION = $(shell sed -nE 's/.*gh-action-pypi-publish@([0-9a-f]{40}).*/\1/p' .github/workflows/release.yml)
 PINS = https://raw.githubusercontent.com/pypa/gh-action-pypi-publish/$(ACTION)/requirements/runtime.txt
 publishable: dist
@@ -113,15 +114,15 @@ publishable: dist
 smoke: dist
 	$(BIN)/python tests/tools/smoke.py dist/*.whl
 
-# A venv whose creation failed may have a python but no pip. It is removed, because make would take it as complete.
+# A venv whose creation failed may have a python but no pip. It is removed, because make would take it for complete.
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "mlp_xp needs Python 3.11 or newer; choose one with: make PYTHON=python3.13"; exit 1; }
 	@$(PYTHON) -m venv --clear .venv || \
 	  { rm -rf .venv; echo "$(PYTHON) cannot create a virtual environment (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
 
-# .venv/NAME: the extra NAME of pyproject.toml is installed. Without bytecode, which Python writes for what it imports: to
-# compile all takes as long as the rest.
+# .venv/NAME: the extra NAME of pyproject.toml is installed. pip compiles no bytecode, because compiling everything takes as
+# long as the rest. Python compiles each module when it is first imported.
 .venv/%: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[$*]'
 	@touch $@

@@ -1,5 +1,4 @@
-"""A teaching notebook's MNIST network, written once against the Python array API
-standard.
+"""A teaching notebook's MNIST network, written once for every array library.
 
 The public names are those in `__all__` of this module, of `mlp_xp.parity` and of
 `mlp_xp.estimator`, with their documented arguments and attributes. All other names may

@@ -1,7 +1,6 @@
 """The functions of the library, each a call of the objects that do the work.
 
-`mlp_xp` gives the names of this module on demand. `parity.assert_parity` and the
-estimators are apart.
+`mlp_xp` imports the names of this module when they are first used.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mlp_xp.backends.opening import as_backend
 from mlp_xp.backends.opening import open_backend as open_backend  # noqa: PLC0414  (public, as the other names below)
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
@@ -22,11 +22,10 @@ from mlp_xp.core.task import Evaluation as Evaluation  # noqa: PLC0414
 from mlp_xp.core.training import Report
 from mlp_xp.data.arrays import from_arrays as from_arrays  # noqa: PLC0414
 from mlp_xp.data.datasets import load_dataset as load_dataset  # noqa: PLC0414
-from mlp_xp.errors import DatasetError, MlpXpError
+from mlp_xp.errors import DatasetError, MlpXpError, as_path, check_type
 from mlp_xp.errors import MlpXpWarning as MlpXpWarning  # noqa: PLC0414
 from mlp_xp.export.page import write_page
-from mlp_xp.files import FileError
-from mlp_xp.runs.ensembles import Models, held_out, open_models, paths_of
+from mlp_xp.runs.ensembles import Models, open_models, paths_of, without_training_rows
 from mlp_xp.runs.evaluation import data_for
 from mlp_xp.runs.evaluation import evaluate as evaluate  # noqa: PLC0414
 from mlp_xp.runs.experiment import Experiment
@@ -36,8 +35,9 @@ from mlp_xp.runs.run_folder import load_run as load_run  # noqa: PLC0414
 from mlp_xp.runs.settings import RECIPES as RECIPES  # noqa: PLC0414
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_folder import SweepFolder
+from mlp_xp.show import objects as objects  # noqa: PLC0414  (the texts of all objects)
 from mlp_xp.show.gallery import compared, draw_run
-from mlp_xp.show.plots import PlotError, draw_curves, save
+from mlp_xp.show.plots import draw_curves, save
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.plan import SweepOptions, plan_of
@@ -47,7 +47,7 @@ from mlp_xp.sweeps.run import run_sweep
 def train(
     config: TrainConfig,
     dataset: Dataset,
-    backend: Backend,
+    backend: Backend | str = "numpy",
     *,
     run_dir: str | Path | None = None,
     start_from: str | Path | None = None,
@@ -55,13 +55,15 @@ def train(
 ) -> Iterator[Report]:
     """Train, and yield a report every `config.report_every` samples and one at the end.
 
-    This is a generator: draw the reports as they come, or stop at any time.
+    This is a generator: draw the reports as they come, or stop at any time. Nothing is
+    checked or trained until the first report is asked for.
 
     Args:
         config: The settings of training.
         dataset: The data to train on, with arrays on the device of `backend`.
-        backend: The array library to compute with. Unless it was opened with a number
-            of threads, a rule chooses the number.
+        backend: The array library to compute with: a backend, or the name of a
+            library. Unless it was opened with a number of threads, a rule chooses the
+            number.
         run_dir: Folder to write the run to, with its pictures at the end. A run that is
             there already is resumed, to the same bits as if it had not been
             interrupted. With a constant schedule, the configuration may have more
@@ -85,24 +87,23 @@ def train(
         FileError: The folder cannot be written.
 
     Examples:
-        >>> for report in train(TrainConfig(epochs=1), dataset, open_backend("numpy")):
+        >>> for report in train(TrainConfig(epochs=1), dataset):
         ...     print(report.sample, report.loss)
         0 8.2199...
         10000 1.2390...
         ...
         60000 0.0019...
     """
-    if not isinstance(dataset, Dataset):
-        raise DatasetError(
-            f"is a {type(dataset).__name__}",
-            remedy="make a Dataset by from_arrays",
-            setting="dataset",
-        )
+    check_type(config, TrainConfig, "config", "give a TrainConfig")
+    remedy = "make a Dataset by load_dataset or from_arrays"
+    check_type(dataset, Dataset, "dataset", remedy, DatasetError)
+    backend = as_backend(backend)
     experiment = Experiment.from_data(config, dataset, backend, start_from=start_from)
     run = None
-    training = experiment.training()
-    if run_dir is not None:
-        run = RunFolder(run_dir)
+    if run_dir is None:
+        training = experiment.training()
+    else:
+        run = RunFolder(as_path(run_dir, "run_dir"))
         training = run.training(lambda: experiment)
     with training as (running, events):
         if bar:
@@ -112,7 +113,7 @@ def train(
         for event in events:
             if run is not None and event.closing:
                 # a run without pictures is complete
-                with suppress(PlotError, FileError):
+                with suppress(MlpXpError):
                     draw_run(run, dataset, backend)
             if event.report is not None:
                 yield event.report
@@ -148,17 +149,18 @@ def export_onnx(models: Models, path: str | Path, *, dtype: str | None = None) -
     """
     from mlp_xp.export.onnx import write_onnx
 
-    write_onnx(open_models(models, "numpy", None), Path(path), dtype)
-    return Path(path)
+    path = as_path(path, "path")
+    write_onnx(open_models(models, "numpy", None), path, dtype)
+    return path
 
 
 Model.to_onnx = export_onnx  # type: ignore[attr-defined]  # not in the core, which exports nothing
 
 
 def export_page(
-    model: Models,
+    model: Model | str | Path,
     path: str | Path,
-    backend: str = "numpy",
+    backend: Backend | str = "numpy",
     device: str | None = None,
     *,
     data: Any = None,
@@ -169,8 +171,8 @@ def export_page(
     Args:
         model: A model, or the folder of a run.
         path: The file to write, which ends in .html. An existing file is replaced.
-        backend: Name of the array library to compute with.
-        device: Device of that library; by default its own default device.
+        backend: The array library to compute with: a backend, or the name of a library.
+        device: Device of a library given by its name. By default its own default.
         data: The data, as for `evaluate`. They may have no test set.
         cache_dir: Folder for downloads; see `load_dataset`.
 
@@ -187,20 +189,21 @@ def export_page(
         >>> export_page("runs/digits", "digits.html").name
         'digits.html'
     """
+    path = as_path(path, "path")
     found, *others = open_models(model, backend, device)
     if others:
         raise MlpXpError("an ensemble has no page; give one of its runs")
     dataset = data_for(found, data, cache_dir, {})
     if dataset.test is not None:
-        (test,) = held_out([found], [dataset])
+        (test,) = without_training_rows([found], [dataset])
         dataset = replace(dataset, test=test)
-    write_page(Path(path), found, dataset)
-    return Path(path)
+    write_page(path, found, dataset)
+    return path
 
 
 def plot_run(
     run_dir: str | Path,
-    backend: str = "numpy",
+    backend: Backend | str = "numpy",
     device: str | None = None,
     *,
     data: Any = None,
@@ -210,8 +213,8 @@ def plot_run(
 
     Args:
         run_dir: The folder. A sweep has pictures of its own, which need no data.
-        backend: Name of the array library to compute with.
-        device: Device of that library; by default its own default device.
+        backend: The array library to compute with: a backend, or the name of a library.
+        device: Device of a library given by its name. By default its own default.
         data: The data, as for `evaluate`.
         cache_dir: Folder for downloads; see `load_dataset`.
 
@@ -229,12 +232,13 @@ def plot_run(
         >>> paths[0].name
         'curves.png'
     """
+    run_dir = as_path(run_dir, "run_dir")
     sweep = SweepFolder(run_dir)
     if sweep.exists():
         return draw_sweep(sweep)
     (model,) = open_models(run_dir, backend, device)
     dataset = data_for(model, data, cache_dir, {})
-    (test,) = held_out([model], [dataset])
+    (test,) = without_training_rows([model], [dataset])
     return draw_run(RunFolder(run_dir), replace(dataset, test=test), model.backend)
 
 
@@ -261,9 +265,10 @@ def plot_curves(
         >>> plot_curves(["runs/digits"], "curves.png").name
         'curves.png'
     """
+    output = as_path(output, "output")
     runs = [RunFolder(path) for path in paths_of(run_dirs)]
     save(draw_curves(compared(runs)), output)
-    return Path(output)
+    return output
 
 
 def sweep(
@@ -294,8 +299,8 @@ def sweep(
     Raises:
         ConfigError: A setting is out of range.
         TypeError: An option does not exist.
-        DatasetError: The generator raises it, as all that follow, before anything is
-            written: the data cannot be read.
+        DatasetError: The data cannot be read. This error and the following errors are
+            raised when the first ending is asked for, before anything is written.
         BackendError: The array library is not available.
         ClusterError: The cluster is not available.
         RunError: The folder is in use or belongs to something else.
@@ -306,4 +311,6 @@ def sweep(
         >>> sorted(ending.name for ending in endings)
         ['0000', '0001']
     """
+    remedy = "give a dictionary with the values of each setting"
+    check_type(values, Mapping, "values", remedy)
     return run_sweep(plan_of(base, values, SweepOptions(**options)))

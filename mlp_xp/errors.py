@@ -1,51 +1,62 @@
-"""The base class of all errors that a user can cause, and how a front end words them.
+"""The base class of all errors that a user can cause, and parts of their messages.
 
-An error holds what is wrong, where, and what to do about it, each for itself. Python
-and the command line name settings differently (`task="classes"` and `--task classes`),
-so the line is worded only when it is shown.
+An error keeps the fault, its place and the remedy apart. Python and the command line
+name settings differently (`task="classes"` and `--task classes`), so the message is put
+together only when it is shown.
 """
 
 import difflib
+import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlp_xp.system import python
 
 
 class Argument(NamedTuple):
-    """A setting that a message mentions, with the value to give it; None mentions the
-    name alone.
-    """
+    """A setting in a message, perhaps with the value to give it."""
 
     name: str
     value: Any = None
 
 
-# A text, or its parts where it mentions settings: `("give ", Argument("task",
-# "classes"), " for classes")`.
+# A text, or the parts of a text with settings: `("give ", Argument("task", "classes"),
+# " for classes")`.
 Words = str | tuple[str | Argument, ...]
 
 
 def _in_python(argument: Argument) -> str:
     """Name a setting as Python code does: `task="classes"`, or `learning_rate`."""
     name, value = argument
-    return (
-        name
-        if value is None
-        else f'{name}="{value}"'
-        if isinstance(value, str)
-        else f"{name}={value}"
-    )
+    if value is None:
+        return name
+    if isinstance(value, str):
+        return f'{name}="{value}"'
+    return f"{name}={value}"
+
+
+def _joined(words: Words, name: Callable[[Argument], str]) -> str:
+    """Return a text, with a name for each setting."""
+    return "".join(name(word) if isinstance(word, Argument) else word for word in words)
 
 
 class Fault(Exception):  # noqa: N818  (the base of warnings too)
-    """What an error or a warning says.
+    """The content of an error or a warning.
 
-    fault: what is wrong. remedy: what to do about it. setting: the Python name of the
-    wrong argument, if a single argument is wrong. file, line, row, column: where the
-    fault is; a row of an array counts from 0, a row or line of a table from 1. notes:
-    what else to say, such as what has been saved. Each may be changed until the line is
-    shown.
+    Each attribute may be changed until the message is shown.
+
+    Args:
+        fault: What is wrong.
+        remedy: What to do about it.
+        setting: The Python name of the wrong argument, if a single argument is wrong.
+        file: The file or folder with the fault.
+        line: The line of a file, from 1.
+        row: The row of a table, from 1, or of an array, from 0.
+        column: The name or number of a column.
+
+    Attributes:
+        notes: Further sentences, such as what has been saved.
     """
 
     def __init__(
@@ -65,40 +76,31 @@ class Fault(Exception):  # noqa: N818  (the base of warnings too)
         self.notes: list[Words] = []
 
     def worded(self, name: Callable[[Argument], str]) -> str:
-        """Return the line: `setting: 'file', line 3, column 'a': what is wrong; what to
-        do; notes`.
+        """Return the message as one line, with names for settings from a front end.
 
-        name: how the front end names a setting.
+        A full message is `setting: 'file', line 3, column 'a': fault; remedy; notes`.
         """
-
-        def joined(words: Words) -> str:
-            return "".join(
-                name(word) if isinstance(word, Argument) else word for word in words
-            )
-
         setting = name(Argument(self.setting)) if self.setting else ""
-        file = "" if self.file is None else quoted(self.file)
-        numbers = [
-            f"{kind} {value}"
-            for kind, value in (("line", self.line), ("row", self.row))
-            if value is not None
-        ]
-        column = "" if self.column is None else f"column {self.column!r}"
-        place = ", ".join(filter(None, (file, *numbers, column)))
-        said = "; ".join(
-            joined(words) for words in (self.fault, self.remedy, *self.notes) if words
-        )
-        return ": ".join(filter(None, (setting, place, said)))
+        place = []
+        if self.file is not None:
+            place.append(quoted(self.file))
+        if self.line is not None:
+            place.append(f"line {self.line}")
+        if self.row is not None:
+            place.append(f"row {self.row}")
+        if self.column is not None:
+            place.append(f"column {self.column!r}")
+        texts = (_joined(each, name) for each in (self.fault, self.remedy, *self.notes))
+        parts = (setting, ", ".join(place), "; ".join(filter(None, texts)))
+        return ": ".join(filter(None, parts))
 
     def __str__(self) -> str:
-        """Return the line with settings named as in Python: `learning_rate: -1 is out
-        of range`.
-        """
+        """Return the message, with settings named as in Python: `task="classes"`."""
         return self.worded(_in_python)
 
 
 class MlpXpError(Fault):
-    """An error in input or usage, which ends a command with one line and an exit code.
+    """An error in input or usage. It ends a command with one line and an exit code.
 
     Examples:
         >>> try:
@@ -111,17 +113,19 @@ class MlpXpError(Fault):
     exit_code = 2
     """The exit code."""
     kind = "error"
-    """What a command prints before the line and a colon."""
+    """A command prints this word and a colon before the line."""
 
 
 class MlpXpWarning(Fault, UserWarning):
-    """Something that runs, but probably not as intended.
+    """A warning of something that runs, but probably not as intended.
 
     Commands print it as one line and continue.
 
     Examples:
         >>> import warnings
-        >>> warnings.simplefilter("error", MlpXpWarning)
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore", MlpXpWarning)
+        ...     result = evaluate("runs/digits").result
     """
 
 
@@ -130,30 +134,32 @@ class DatasetError(MlpXpError):
 
 
 def quoted(path: object) -> str:
-    """Return a path in quotes, as messages show it: control characters are escapes, but
-    a backslash is itself.
+    """Return a path in quotes, for a message.
+
+    Control characters are escaped, but a backslash stays a single backslash.
     """
     return repr(str(path)).replace("\\\\", "\\")
 
 
 def escaped(text: str) -> str:
-    """Return text with the characters that control a terminal, and others that it
-    cannot show, written as escapes.
+    """Return text with escapes for all characters that a terminal should not get.
+
+    These are characters that control it, or that it cannot show.
     """
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def not_installed(requirement: str) -> str:
-    """Return the end of a message about a missing library, with the install command for
-    the running Python.
+    """Return the end of a message about a missing library.
+
+    It contains the command to install the library for the running Python.
     """
     return f"is not installed; install it with: {python()} -m pip install {requirement}"
 
 
 def one_line(error: BaseException) -> str:
-    """Return the type and the message of an exception in one line; another library's
-    may raise when it is read.
-    """
+    """Return the type and the message of an exception in one line."""
+    # The message of another library's exception may raise an exception of its own.
     try:
         message = str(error)
     except Exception:
@@ -162,40 +168,71 @@ def one_line(error: BaseException) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return `" (did you mean 'numpy'?)"` for the known word closest to a mistyped one,
-    or an empty string.
+    """Return `" (did you mean 'numpy'?)"` for a mistyped word.
+
+    The result is empty if no known word is close.
     """
     names = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), names, n=1)
     return f" (did you mean {names[close[0]]!r}?)" if close else ""
 
 
+def check_type(
+    value: Any,
+    kind: Any,
+    setting: str,
+    remedy: str,
+    error: type[MlpXpError] = MlpXpError,
+) -> None:
+    """Raise an error unless an argument is an instance of a class.
+
+    Args:
+        value: The argument.
+        kind: The class, or a union of classes.
+        setting: The name of the argument.
+        remedy: The advice for the user.
+        error: The class of the error.
+    """
+    if isinstance(value, kind):
+        return
+    given = f"a {type(value).__name__}"
+    if isinstance(value, int | float | str | None):
+        given = repr(value)
+    raise error(f"is {given:.80}", remedy=remedy, setting=setting)
+
+
+def as_path(value: Any, setting: str, remedy: str = "give a path") -> Path:
+    """Return an argument as a path. Raises MlpXpError if it cannot be a path."""
+    check_type(value, str | os.PathLike, setting, remedy)
+    return Path(value)
+
+
 def some(names: Sequence[Any], most: int = 12) -> str:
-    """Return the first of several names or values, for a message."""
+    """Return the first few of several names or values, for a message."""
     return ", ".join(f"{name!r:.60}" for name in names[:most]) + more(names, most)
 
 
 def more(names: Sequence[Any], most: int) -> str:
     """Return how many names a message leaves out, or an empty string."""
-    return f" and {len(names) - most} more" if len(names) > most else ""
+    left_out = len(names) - most
+    return f" and {left_out} more" if left_out > 0 else ""
 
 
 def with_colon(name: str) -> str:
-    """Return the start of a message about a backend: `module:` has its colon already."""
+    """Return a backend's name with a colon, which a name like `module:` has already."""
     return name if name.endswith(":") else f"{name}:"
 
 
 def first_difference(facts: Iterable[tuple[str, Any, Any]]) -> str:
-    """Describe the first fact that differs, as in `columns a, b, not c`. Empty if none
-    does.
+    """Describe the first fact that differs, as in `columns a, b, not c`.
 
-    Args:
-        facts: Of each fact its name, its value here, and its value there.
+    A fact is its name, its value here, and its value there. The result is empty if no
+    fact differs.
     """
     for name, here, there in facts:
         if here != there:
-            said, other = _in_words(here), _in_words(there)
-            return f"{name.replace('_', ' ')} {said:.80}, not {other:.80}"
+            name = name.replace("_", " ")
+            return f"{name} {_in_words(here):.80}, not {_in_words(there):.80}"
     return ""
 
 

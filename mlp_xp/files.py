@@ -1,4 +1,4 @@
-"""Atomic file writes: at any time the old or the new file is there, and it is complete."""
+"""Atomic file writes: at any time, the old or the new file is there, and complete."""
 
 import contextlib
 import errno
@@ -15,11 +15,11 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.system import WINDOWS
 
 ASIDE = ".aside"
-INVALID_NAME = 123  # Windows' number for it
-# Seconds in which another program may close a file that Windows does not replace or
-# remove while it is open there.
+INVALID_NAME = 123  # The error number of Windows.
+# Seconds to wait for another program to close a file. Windows replaces and removes no
+# open files.
 PATIENCE = 10.0
-# The answers of file systems that cannot wait for a folder, or for the disk's cache.
+# The errors of file systems that cannot sync a folder, or the cache of the disk.
 _CANNOT_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOTTY)
 
 
@@ -31,11 +31,9 @@ class FileError(MlpXpError):
 
 @contextlib.contextmanager
 def file_errors(path: Path, doing: str) -> Iterator[None]:
-    """Turn an OSError into a FileError, which names the file.
+    """Turn an OSError into a FileError with the name of the file or folder.
 
-    Args:
-        path: The file or folder.
-        doing: The verb in the message, such as "write".
+    `doing` is the verb in the message, such as "write".
     """
     try:
         yield
@@ -44,23 +42,25 @@ def file_errors(path: Path, doing: str) -> Iterator[None]:
 
 
 def _file_error(path: Path, doing: str, error: OSError) -> FileError:
+    has_invalid_name = getattr(error, "winerror", None) == INVALID_NAME
     if isinstance(error, FileNotFoundError):
         how = "create the folder"
         if not Path(path.absolute().anchor).exists():
             how = "choose a drive that is there"
     elif WINDOWS and isinstance(error, PermissionError):
         how = "close the program that has it open, or fix its permissions"
-    elif getattr(error, "winerror", None) == INVALID_NAME:
+    elif has_invalid_name:
         how = 'choose a name without < > : " | ? *'
     else:
         how = "free some space or fix the folder"
-    what = error.strerror or error
+    reason = error.strerror or error
     name = Path(str(error.filename or path))
     if name != path and path in name.parents and name.suffix != ASIDE:
-        what = f"{name.name}: {what}"  # one of the files in a folder
-    remedy = f"{how}, then try again"
-    found = FileError(f"cannot {doing}: {what}", file=path, remedy=remedy)
-    if getattr(error, "winerror", None) == INVALID_NAME:
+        reason = f"{name.name}: {reason}"  # The name of the file in a folder.
+    found = FileError(
+        f"cannot {doing}: {reason}", file=path, remedy=f"{how}, then try again"
+    )
+    if has_invalid_name:
         found.exit_code = 2
     return found
 
@@ -74,23 +74,24 @@ def write_whole(path: Path, data: bytes) -> None:
     aside = path.parent / f".{path.name}.{os.getpid()}{ASIDE}"
     try:
         with file_errors(path, "write"):
-            # Never through a link that is there under this name, in a folder that may
-            # come from anybody.
+            # Somebody may have left a link with this name in the folder. Never write
+            # through it.
             aside.unlink(missing_ok=True)
             with aside.open("xb") as file:
                 file.write(data)
                 file.flush()
                 sync(file.fileno())
             replace(aside, path)
-            sync_folder(path.parent)  # the rename must be on disk too
+            sync_folder(path.parent)  # The rename must be on disk too.
     finally:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Append a line to a file, which is created if it is missing, and wait until it is
-    on disk.
+    """Append a line to a file, and wait until it is on disk.
+
+    A missing file is created.
 
     Raises:
         FileError: The file cannot be written.
@@ -125,7 +126,7 @@ def remove_tree(folder: Path) -> None:
 
 
 def _make_writable(path: Path) -> None:
-    """Let a file that is read-only be replaced and removed on Windows, as elsewhere."""
+    """Let Windows replace and remove a read-only file, as other systems do."""
     if WINDOWS:
         with contextlib.suppress(OSError):
             path.chmod(stat.S_IREAD | stat.S_IWRITE)
@@ -134,8 +135,8 @@ def _make_writable(path: Path) -> None:
 def patiently(operation: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """Call an operation on files, and return its result.
 
-    On Windows, it is repeated for up to PATIENCE seconds while permission is denied:
-    another program may have one of the files open.
+    On Windows, while permission is denied, the operation is repeated for up to PATIENCE
+    seconds, because another program may have one of the files open.
     """
     end = time.monotonic() + PATIENCE
     while True:
@@ -150,21 +151,23 @@ def patiently(operation: Callable[..., Any], *args: Any, **options: Any) -> Any:
 def sync(descriptor: int) -> None:
     """Wait until an open file is on disk. Raises OSError."""
     os.fsync(descriptor)
-    if sys.platform == "darwin":  # where fsync leaves the data in the disk's cache
+    if sys.platform == "darwin":
+        # On macOS, fsync leaves the data in the cache of the disk.
         import fcntl
 
         try:
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
         except OSError as error:
-            if error.errno not in _CANNOT_SYNC:  # as of a network share
+            if error.errno not in _CANNOT_SYNC:
                 raise
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on disk, where the system can do this for
-    folders. Raises OSError.
+    """Wait until the names in a folder are on disk. Raises OSError.
+
+    Nothing is done on systems that cannot sync folders.
     """
-    if WINDOWS:  # it opens no folder
+    if WINDOWS:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -177,10 +180,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path, *, exist_ok: bool = True) -> None:
-    """Create a folder and its missing parents, each of which is then on disk.
+    """Create a folder and its missing parents, and wait until they are on disk.
 
-    Without waiting for the parent, a power failure can take away the folder with
-    everything that was saved in it.
+    Without waiting, a loss of power could remove the folder with everything saved in
+    it.
 
     Raises:
         OSError: A folder cannot be created, or it exists and `exist_ok` is False.

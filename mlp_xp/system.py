@@ -15,7 +15,7 @@ from pathlib import Path
 WINDOWS = sys.platform == "win32"
 CACHE_VARIABLE = "MLP_XP_CACHE"
 GROUPS = Path("/sys/fs/cgroup")
-# Numbers of Windows: a right to open a process with, an exit code, and an error.
+# Numbers of Windows: an access right for a process, an exit code, and an error.
 QUERY_LIMITED_INFORMATION, STILL_ACTIVE, ACCESS_DENIED = 0x1000, 259, 5
 _PLAIN_WORD = re.compile(r"[\w./\\:=+@~-]+")
 
@@ -23,8 +23,8 @@ _PLAIN_WORD = re.compile(r"[\w./\\:=+@~-]+")
 def command_line(words: Iterable[str]) -> str:
     """Return words as one line that a shell of this system splits into the same words.
 
-    On Windows, both PowerShell and cmd do, except that they expand `%NAME%` and `$name`
-    where a variable has this name.
+    On Windows, this holds for PowerShell and cmd. But both expand `%NAME%` or `$name`
+    if a variable has this name.
     """
     if WINDOWS:
         return " ".join(map(_quoted_on_windows, words))
@@ -43,8 +43,8 @@ def _quoted_on_windows(word: str) -> str:
 def python() -> str:
     """Return a word that starts this Python in a shell.
 
-    PowerShell starts no program whose path is quoted, so on Windows this is `python`
-    where that is this Python.
+    PowerShell cannot start a program by a quoted path. So on Windows, the result is
+    `python` if this word starts this Python.
     """
     if WINDOWS:
         found = shutil.which("python")
@@ -55,13 +55,13 @@ def python() -> str:
 
 def exists(process: int) -> bool:
     """Return whether this machine has a process of this number, of any user."""
-    if sys.platform == "win32":  # where os.kill would send Ctrl-C
-        return _exists_on_windows(process)
+    if WINDOWS:  # There os.kill would send Ctrl-C.
+        return process < 2**32 and _exists_on_windows(process)
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # of another user
+    except PermissionError:  # It belongs to another user.
         pass
     return True
 
@@ -72,7 +72,8 @@ def _exists_on_windows(process: int) -> bool:
     kernel = ctypes.windll.kernel32  # type: ignore[attr-defined,unused-ignore]
     handle = kernel.OpenProcess(QUERY_LIMITED_INFORMATION, False, process)
     if not handle:
-        return bool(kernel.GetLastError() == ACCESS_DENIED)  # of another user
+        # It may belong to another user.
+        return bool(kernel.GetLastError() == ACCESS_DENIED)
     code = ctypes.c_ulong()
     kernel.GetExitCodeProcess(handle, ctypes.byref(code))
     kernel.CloseHandle(handle)
@@ -82,7 +83,7 @@ def _exists_on_windows(process: int) -> bool:
 def cache_folder() -> Path:
     """Return the folder for files that can be made or fetched again.
 
-    This is MLP_XP_CACHE, or else `mlp_xp` in the user's cache folder of the system. It
+    This is MLP_XP_CACHE, or else `mlp_xp` in the system's cache folder for the user. It
     need not exist.
 
     Raises:
@@ -103,10 +104,10 @@ def cache_folder() -> Path:
 def has_lost(parent: int) -> bool:
     """Return whether the process that started this one has ended.
 
-    Args:
-        parent: The number of that process. On Windows it stays the parent's number
-            after its end, and may become another process's.
+    `parent` is the number of that process.
     """
+    # On Windows, the number of the parent does not change after its end, and another
+    # process may get this number.
     if WINDOWS:
         process = multiprocessing.parent_process()
         return process is not None and not process.is_alive()
@@ -115,17 +116,16 @@ def has_lost(parent: int) -> bool:
 
 @contextlib.contextmanager
 def starting_without_signals() -> Iterator[None]:
-    """Keep Ctrl-C, and requests to end, from processes that are started in this
-    context.
+    """Keep Ctrl-C, and requests to end, from processes started in this context.
 
-    A terminal sends Ctrl-C to all of its processes. A process inherits the signals that
-    the process that starts it has blocked.
+    A terminal sends Ctrl-C to all of its processes. A new process blocks the signals
+    that are blocked in the process that starts it.
     """
     if sys.platform == "win32":
         import ctypes
 
         console = ctypes.windll.kernel32
-        console.SetConsoleCtrlHandler(None, True)  # ignores Ctrl-C
+        console.SetConsoleCtrlHandler(None, True)  # Ignore Ctrl-C.
         try:
             yield
         finally:
@@ -140,11 +140,11 @@ def starting_without_signals() -> Iterator[None]:
 
 
 def is_closed_pipe(error: OSError) -> bool:
-    """Return whether an error says that the reader of the output has closed the pipe."""
+    """Return whether an error means that the reader of the output closed the pipe."""
     if isinstance(error, BrokenPipeError):
         return True
-    # The C library of Windows has no error of its own for it. Errors of Windows itself
-    # have a number in `winerror`.
+    # The C library of Windows reports EINVAL. Errors of Windows itself have a number in
+    # `winerror`.
     return (
         WINDOWS
         and error.errno == errno.EINVAL
@@ -154,7 +154,7 @@ def is_closed_pipe(error: OSError) -> bool:
 
 
 def control_groups() -> list[Path]:
-    """Return the folders of the control groups of Linux that this process is in.
+    """Return the folders of the Linux control groups of this process, inner first.
 
     A container is a control group. Its limits hold for the groups within it too.
     """

@@ -86,7 +86,7 @@ def cases() -> Iterator[Any]:
         yield pytest.param(name, found, id=name, marks=marks)
 
 
-@pytest.mark.parametrize(("name", "found"), cases())
+@pytest.mark.parametrize(("name", "found"), [*cases()])
 def test_the_examples_are_right(name, found, names):
     if name in PLAIN:
         return

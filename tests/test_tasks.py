@@ -194,9 +194,7 @@ def test_validation_of_numbers_is_by_r2(place: Path) -> None:
         f"the data '{place / 'two.csv'}' have no test set: all their samples are for",
     )
     outcome = call("evaluate", place / "neither", "--data-dir", place / "two.csv")
-    assert_one_line(
-        outcome, 2, "there are no rows but those that the network was trained on"
-    )
+    assert_one_line(outcome, 2, "every row was in the training set; give other data")
 
 
 @pytest.mark.parametrize("scaled", [True, False])
@@ -258,7 +256,7 @@ def test_pictures_fit_the_task(place: Path, tmp_path: Path) -> None:
     assert_one_line(
         outcome,
         2,
-        f"'{place / 'two'}': its task is regression, but that of",
+        f"'{place / 'two'}': its task is regression, but the task of",
         str(place / "three"),
     )
     assert not (tmp_path / "both.png").exists()

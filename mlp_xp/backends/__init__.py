@@ -1,11 +1,16 @@
-"""The array libraries. This is the only package with code that depends on which library
-it is.
+"""The array libraries.
 
-`opening` opens them, `threads` chooses on how many threads they compute, `memory`
-estimates what training needs. To add a library, add its name to BACKENDS, and write its
-module with a subclass of `LibraryBackend`, as in `torch_backend.py`.
+Only this package has code for particular libraries. `opening` opens a library,
+`threads` chooses the number of threads it computes on, and `memory` estimates the
+memory for training.
+
+To add a library, add its name to BACKENDS and write a module for it, with a subclass of
+`LibraryBackend`, as in `torch_backend.py`.
 """
 
 BACKENDS = ("numpy", "cupy", "jax", "torch", "array-api-strict")
-"""The module of `array-api-strict` is `array_api_strict_backend`, and so on."""
+"""The names of the libraries.
+
+The module of `array-api-strict` is `array_api_strict_backend`, and so on.
+"""
 DTYPES = ("float64", "float32")

@@ -10,11 +10,13 @@ from mlp_xp.core.functional import Array
 
 
 class StrictBackend(LibraryBackend):
-    """array-api-strict, by default on a device that refuses NumPy's functions, as a GPU
-    library does.
+    """array-api-strict on one of its devices.
+
+    The default device refuses NumPy's functions, as a GPU library does.
     """
 
-    # A script uses its CPU device, which computes the same and which NumPy can read.
+    # Scripts use the library's CPU device. Results are the same there, and NumPy can
+    # read its arrays.
     imports = "import array_api_strict as xp"
 
     def __init__(self, device: Any, dtype: str) -> None:
@@ -25,7 +27,11 @@ class StrictBackend(LibraryBackend):
 
     @staticmethod
     def find_device(device: str | None) -> Any:
-        """Return the library's object for a device. Raises BackendError."""
+        """Return the library's object for a device.
+
+        Raises:
+            BackendError: There is no such device.
+        """
         xp = import_library("array-api-strict", "array-api-strict")
         try:
             return xp.Device(device or "device1")

@@ -17,7 +17,7 @@ _REQUIREMENT = (
 class CupyBackend(LibraryBackend):
     """CuPy on a GPU."""
 
-    # CuPy derives all errors of CUDA and its libraries from RuntimeError.
+    # All errors of CUDA and its libraries are RuntimeErrors in CuPy.
     errors = (RuntimeError, MemoryError)
 
     def __init__(self, device: Any, dtype: str) -> None:
@@ -32,17 +32,17 @@ class CupyBackend(LibraryBackend):
 
     @staticmethod
     def find_device(device: str | None) -> Any:
-        """Return CuPy's object for a GPU, such as cuda:1, and make it the current one.
+        """Return CuPy's object for a GPU, such as cuda:1, and make the GPU current.
 
         Raises:
-            BackendError: There is no such GPU, or it cannot be used.
+            BackendError: There is no such GPU, or the GPU cannot be used.
         """
         cupy = import_library("cupy", _REQUIREMENT)
         try:
             return _use_device(cupy, device)
         except BackendError:
             raise
-        # Driver, compiler and library loader each have exceptions of their own.
+        # The driver, the compiler and the library loader raise different exceptions.
         except Exception as error:
             raise BackendError(
                 f"backend cupy: CuPy {cupy.__version__} is installed but finds no "
@@ -64,8 +64,8 @@ def _use_device(cupy: ModuleType, device: str | None) -> Any:
         raise no_device("cupy", wanted, known)
     place = cupy.cuda.Device(int(wanted.partition(":")[2]))
     place.use()
-    # A missing CUDA library shows only at first use, and kernels and cuBLAS come from
-    # different ones.
+    # A missing CUDA library is noticed only at first use. Kernels and matrix products
+    # need different libraries.
     probe = cupy.full((2, 2), 0.5)
     cupy.matmul(probe + 0.5, probe).sum().get()
     return place

@@ -1,4 +1,7 @@
-"""Failures of array libraries, which may have any type and any message, in one line."""
+"""Failures of array libraries, in one line.
+
+Libraries may raise exceptions of any type, with any message.
+"""
 
 import importlib
 import traceback
@@ -8,27 +11,26 @@ from types import ModuleType
 
 from mlp_xp.errors import MlpXpError, not_installed, one_line, with_colon
 
-# Parts of the messages of XLA and PyTorch, in lower case. Other libraries have an
-# exception for it.
+# Parts of the messages of XLA and PyTorch, in lower case. Other libraries raise
+# MemoryError.
 _OUT_OF_MEMORY = (
     "resource_exhausted",
     "out of memory",
     "not enough memory",
     "can't allocate memory",
 )
-_LONGEST_LINE = 200  # characters of a library's message that are shown
+_LONGEST_LINE = 200  # the most characters shown of a library's message
 PACKAGE = Path(__file__).parent.parent
 
 
 class BackendError(MlpXpError):
-    """A backend that is unknown, not installed or not usable here, or a device or dtype
-    that it does not have.
-    """
+    """A backend cannot be opened, or lacks the device or dtype."""
 
 
 class BackendFailure(MlpXpError):  # noqa: N818
-    """An array library failed while it computed or copied. The message has its own
-    error, in one line.
+    """An array library failed while it computed or copied.
+
+    The message contains the library's own error.
     """
 
     exit_code = 3
@@ -41,19 +43,19 @@ class BackendOutOfMemory(BackendFailure):
 
 
 def import_library(name: str, requirement: str) -> ModuleType:
-    """Import a library.
+    """Import the library of a backend.
 
     Args:
-        name: Its name in BACKENDS.
-        requirement: What pip installs.
+        name: The backend's name in BACKENDS.
+        requirement: The requirement to install with pip.
 
     Raises:
-        BackendError: It is not installed, or cannot be imported.
+        BackendError: The library is not installed, or cannot be imported.
     """
     module = name.replace("-", "_")
     try:
         return importlib.import_module(module)
-    # ValueError: JAX, for one of its variables, which it names
+    # JAX raises ValueError for an invalid environment variable.
     except (ImportError, ValueError) as error:
         if isinstance(error, ModuleNotFoundError) and error.name == module:
             reason = not_installed(requirement)
@@ -63,32 +65,33 @@ def import_library(name: str, requirement: str) -> ModuleType:
 
 
 def no_device(name: str, device: str | None, known: Sequence[str]) -> BackendError:
-    """Return the error for a device that the library does not have."""
+    """Return the error for a device the library does not have."""
     fault = f"backend {name}: device {device!r} is not available"
     return BackendError(fault, remedy=f"choose one of {', '.join(known)}")
 
 
 def failure(name: str, doing: str, error: BaseException) -> BackendFailure:
-    """Return the error for a failure of a library.
+    """Return the error for an exception raised by a library.
 
     Args:
         name: The name of the backend.
-        doing: The work in which it failed, such as "a transfer to the host".
+        doing: The failed work, such as "a transfer to the host".
         error: The library's own exception.
     """
-    said = line_of(error)
-    is_memory = isinstance(error, MemoryError)
-    if is_memory or any(words in said.lower() for words in _OUT_OF_MEMORY):
-        fault = f"out of memory: backend {name}, in {doing}: {said}"
+    message = line_of(error)
+    words = message.lower()
+    if isinstance(error, MemoryError) or any(each in words for each in _OUT_OF_MEMORY):
+        fault = f"out of memory: backend {name}, in {doing}: {message}"
         return BackendOutOfMemory(fault, remedy="choose smaller sizes")
-    fault = f"backend {with_colon(name)} failed in {doing}{_place(error)}: {said}"
+    fault = f"backend {with_colon(name)} failed in {doing}{_place(error)}: {message}"
     remedy = "try another backend or device, or see more with --debug"
     return BackendFailure(fault, remedy=remedy)
 
 
 def _place(error: BaseException) -> str:
-    """Return the line of the package that called the library, as `, at file:line
-    (source)`, if there is one.
+    """Return the line of this package that called the library, or an empty string.
+
+    The line is in the form `, at file:line (source)`.
     """
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
@@ -99,8 +102,8 @@ def _place(error: BaseException) -> str:
 
 
 def line_of(error: BaseException) -> str:
-    """Return the type and the message of an exception as one line; of a long message
-    its beginning.
-    """
+    """Return the type and message of an exception as one line, shortened if long."""
     line = one_line(error)
-    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 3]}..."
+    if len(line) > _LONGEST_LINE:
+        return f"{line[: _LONGEST_LINE - 3]}..."
+    return line

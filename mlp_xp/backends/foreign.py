@@ -1,5 +1,6 @@
-"""Array namespaces that are known only by a name which the user gives, and hooks for
-them (see docs/libraries.md).
+"""Array namespaces named by the user, and hooks for them.
+
+Nothing else is known about these libraries. See docs/libraries.md.
 """
 
 import importlib.util
@@ -22,17 +23,20 @@ from mlp_xp.errors import one_line, with_colon
 
 
 def find(name: str) -> Any:
-    """Import what `module:attributes`, or the entry point of that name, stands for.
+    """Import the object named by `module:attributes` or by an entry point.
 
     Modules of the current folder are found too, after all others.
     """
-    if (folder := str(Path.cwd())) not in sys.path:
+    folder = str(Path.cwd())
+    if folder not in sys.path:
         sys.path.append(folder)
     if ":" not in name:
         return known_hooks()[name].load()
     module, _, attributes = name.partition(":")
     found: Any = importlib.import_module(module)
-    for attribute in attributes.split(".") if attributes else []:
+    if not attributes:
+        return found
+    for attribute in attributes.split("."):
         if not hasattr(found, attribute):
             importlib.import_module(f"{found.__name__}.{attribute}")
         found = getattr(found, attribute)
@@ -40,63 +44,69 @@ def find(name: str) -> Any:
 
 
 def import_foreign(name: str, device: str | None) -> Any:
-    """Import `module:namespace` or the entry point of that name. Raises BackendError."""
+    """Import `module:namespace` or the entry point of that name.
+
+    Raises:
+        BackendError: The import fails, or a device is given.
+    """
     start = f"backend {with_colon(name)}"
     try:
         found = find(name)
-    # a foreign module may raise anything while it is imported
+    # A foreign module may raise anything while it is imported.
     except (Exception, SystemExit) as error:
         raise BackendError(
             f"{start} no such array namespace can be imported: {line_of(error)}"
         ) from error
     if device is not None:
         raise BackendError(
-            f"{start} a device can be chosen only for {', '.join(BACKENDS)}, not {device!r}",
-            remedy="give a hook whose namespace makes arrays there (see docs/libraries.md)",
+            f"{start} a device can be chosen only for {', '.join(BACKENDS)}, "
+            f"not {device!r}",
+            remedy="give a hook whose namespace makes arrays there "
+            "(see docs/libraries.md)",
         )
     return found
 
 
 def _version_of(name: str, xp: Any) -> str:
-    """Return the version of the package that holds a foreign namespace, which may
-    itself name another's.
+    """Return the version of the package that holds a foreign namespace.
+
+    The package has priority over the namespace's `__version__`, because a module that
+    imports all of NumPy's names has NumPy's version.
     """
     from importlib.metadata import packages_distributions, version
 
-    module = str(getattr(xp, "__name__", "") or name.partition(":")[0]).partition(".")[
-        0
-    ]
-    # The package first: a module that imports all of NumPy's names has NumPy's
-    # `__version__` too.
-    for package in packages_distributions().get(module, []):
-        return version(package)
+    module = str(getattr(xp, "__name__", "") or name.partition(":")[0])
+    packages = packages_distributions().get(module.partition(".")[0])
+    if packages:
+        return version(packages[0])
     return str(getattr(xp, "__version__", "unknown"))
 
 
 class ForeignBackend(LibraryBackend):
-    """A namespace that is known only by a name, or a hook for one.
+    """A namespace named by the user, with or without a hook.
 
     Args:
-        name: Its name.
+        name: The name the user gave.
         hook: The hook, or None.
         xp: The namespace.
         dtype: `float64` or `float32`, which the namespace must have.
     """
 
-    # SystemExit too: a library that ends the process must not look like success.
+    # SystemExit too, because a library ending the process must not look like success.
     errors = (Exception, SystemExit)
 
     def __init__(self, name: str, hook: Any, xp: Any, dtype: str) -> None:
         version = getattr(hook, "version", None) or _version_of(name, xp)
-        super().__init__(name, " ".join(str(version).split()), xp, None, dtype)
+        one_line_version = " ".join(str(version).split())
+        super().__init__(name, one_line_version, xp, None, dtype)
         self._own_to_numpy = getattr(hook, "to_numpy", None)
         self.materialise = getattr(hook, "materialise", None)
 
     def _copy_to_host(self, array: Array) -> np.ndarray:
         if self._own_to_numpy is None:
             return copy_to_host(array)
-        # A hook may return the array's own memory, which an operation in place would
-        # change.
+        # A hook may return the array's own memory. An operation in place would change
+        # the result.
         return np.array(self._own_to_numpy(array))
 
     def _compile(
@@ -109,7 +119,7 @@ class ForeignBackend(LibraryBackend):
         if self.materialise is None:
             return eager
 
-        # Without that, a lazy library's graph would never end.
+        # Otherwise the graph of a lazy library would grow with every step.
         @wraps(function)
         def computed(*args: Any) -> Any:
             return self._computed(eager(*args))
@@ -117,14 +127,14 @@ class ForeignBackend(LibraryBackend):
         return computed
 
     def _computed(self, result: Any) -> Any:
-        """Have all arrays of a result computed at once by the hook's function.
+        """Let the hook compute all arrays of a result at once.
 
         Raises:
-            ValueError: It does not return as many arrays.
+            ValueError: The hook returns more or fewer arrays.
         """
         assert self.materialise is not None
         arrays: list[Array] = []
-        rebuild(result, arrays.append)
+        rebuild(result, arrays.append)  # only collects the arrays
         found = list(self.materialise(*arrays))
         if len(found) != len(arrays):
             fault = f"materialise returns {len(found)} arrays instead of {len(arrays)}"
@@ -134,11 +144,11 @@ class ForeignBackend(LibraryBackend):
 
 
 def open_foreign(name: str, found: Any, dtype: str) -> Backend:
-    """Open a namespace, or a hook, which has one as `xp`.
+    """Open an array namespace, or a hook with a namespace as its `xp`.
 
     Raises:
-        BackendError: It lacks something, or does not return a NumPy array as it was
-            given.
+        BackendError: The namespace lacks something, or NumPy arrays do not come back
+            unchanged from it.
     """
     start = f"backend {with_colon(name)}"
     try:
@@ -148,8 +158,8 @@ def open_foreign(name: str, found: Any, dtype: str) -> Backend:
         fault = _find_lacking(xp, dtype)
         if not fault:
             backend = ForeignBackend(name, hook, xp, dtype)
-            fault = _find_fault(backend, dtype)
-    # a foreign object may raise anything when it is asked what it has
+            fault = _find_copying_fault(backend, dtype)
+    # A foreign object may raise anything, even when it is asked for an attribute.
     except Exception as error:
         reason = f"it cannot be opened: {line_of(error)}"
         raise BackendError(f"{start} {reason}") from error
@@ -159,7 +169,7 @@ def open_foreign(name: str, found: Any, dtype: str) -> Backend:
 
 
 def _find_lacking(xp: Any, dtype: str) -> str:
-    """Say what a namespace lacks; nothing if it lacks nothing."""
+    """Name everything a namespace lacks; an empty string if nothing."""
     wanted = (*_requirements.FUNCTIONS, *_requirements.DTYPES, dtype)
     lacking = [each for each in wanted if not hasattr(xp, each)]
     if not lacking:
@@ -168,41 +178,54 @@ def _find_lacking(xp: Any, dtype: str) -> str:
     return f"it does not implement the array API standard: it lacks {names}"
 
 
-def _find_fault(backend: Backend, dtype: str) -> str:
-    """Say what is wrong with copies to a namespace and back; nothing if they are right.
+def _find_copying_fault(backend: Backend, dtype: str) -> str:
+    """Describe the first sample not copied correctly to a namespace and back.
 
-    Large arrays are tried too, because a library may treat them in another way. Cubed
-    takes no more than a megabyte.
+    Return an empty string if there is none. Large samples are tried too, because a
+    library may treat them differently. They are below one megabyte, the limit of Cubed.
     """
     for kind, values in (("uint8", [255, 0]), (dtype, [0.5, -1.5])):
         for count in (2, 100_001):
             sample = np.resize(np.array(values, kind), count)
-            wanted, host = getattr(backend.xp, kind), sample.copy()
-            try:
-                with warnings.catch_warnings(action="ignore"):
-                    array = backend.asarray(host, wanted if kind == dtype else None)
-                    made, back = array.dtype, backend.to_numpy(array)
-                    host[...] = 1
-                    later = backend.to_numpy(array)
-            except Exception as error:  # a foreign library may raise anything
-                said = line_of(error.__cause__ or error)
-                return (
-                    f"a NumPy array of {kind} cannot be copied to it and back: {said}; "
-                    "a hook with to_numpy may help (see docs/libraries.md)"
-                )
-            dtypes_fit = (made, back.dtype) == (wanted, sample.dtype)
-            if not dtypes_fit or not np.array_equal(back, sample):
-                many = f", {count} numbers," if count > 2 else ""
-                return (
-                    f"{values}{many} of {kind} becomes a {made} array there, and "
-                    f"{back!r:.80} back on the host; set it up for {kind} first, or "
-                    "give it a hook with to_numpy"
-                )
-            if not np.array_equal(later, back):
-                return (
-                    "its asarray(x, copy=True) does not copy: an array of "
-                    f"{count} {kind} changes with the NumPy array x"
-                )
+            fault = _copying_fault(backend, sample)
+            if fault:
+                return fault
+    return ""
+
+
+def _copying_fault(backend: Backend, sample: np.ndarray) -> str:
+    kind = sample.dtype.name
+    wanted = getattr(backend.xp, kind)
+    host = sample.copy()
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            # Data are copied without a dtype, parameters with one.
+            array = backend.asarray(host, None if kind == "uint8" else wanted)
+            made = array.dtype
+            back = backend.to_numpy(array)
+            host[...] = 1
+            later = backend.to_numpy(array)
+    except Exception as error:  # a foreign library may raise anything
+        reason = line_of(error.__cause__ or error)
+        return (
+            f"a NumPy array of {kind} cannot be copied to it and back: {reason}; "
+            "a hook with to_numpy may help (see docs/libraries.md)"
+        )
+    count = len(sample)
+    dtypes_fit = (made, back.dtype) == (wanted, sample.dtype)
+    if not dtypes_fit or not np.array_equal(back, sample):
+        values = f"{sample[:2].tolist()}"
+        if count > 2:
+            values += f", {count} numbers,"
+        return (
+            f"{values} of {kind} becomes a {made} array there, and {back!r:.80} back "
+            f"on the host; set it up for {kind} first, or give it a hook with to_numpy"
+        )
+    if not np.array_equal(later, back):
+        return (
+            "its asarray(x, copy=True) does not copy: an array of "
+            f"{count} {kind} changes with the NumPy array x"
+        )
     return ""
 
 
@@ -215,15 +238,17 @@ def rebuild(tree: Any, change: Callable[[Array], Any]) -> Any:
 
 
 def copy_to_host(x: Array) -> np.ndarray:
-    """Copy an array of an unknown library to the host. Raises TypeError if NumPy cannot
-    read it.
+    """Copy an array of an unknown library to the host.
+
+    Raises:
+        TypeError: NumPy cannot read the array.
     """
     refusals = []
     for device in (None, "cpu"):  # "cpu" asks for a copy
         try:
             return np.array(np.from_dlpack(x, device=device))
-        # What the standard allows it to raise, and what libraries of older versions of
-        # the standard do.
+        # The standard allows some of these, and libraries of older versions of the
+        # standard raise the others.
         except (
             AttributeError,
             TypeError,
@@ -233,9 +258,9 @@ def copy_to_host(x: Array) -> np.ndarray:
         ) as error:
             refusals.append(one_line(error))
     array = np.array(x)
-    if array.dtype == object:  # NumPy's answer for what it does not know
-        reason = f": {refusals[0]}" if hasattr(x, "__dlpack__") else ""
-        raise TypeError(
-            f"NumPy cannot read a {type(x).__module__}.{type(x).__name__}{reason}"
-        )
+    if array.dtype == object:  # NumPy wraps objects it does not know
+        fault = f"NumPy cannot read a {type(x).__module__}.{type(x).__name__}"
+        if hasattr(x, "__dlpack__"):
+            fault += f": {refusals[0]}"
+        raise TypeError(fault)
     return array

@@ -1,6 +1,4 @@
-"""What a caller gives as inputs or labels, as arrays: what is taken, and what is
-refused.
-"""
+"""Inputs and labels as a caller gives them: conversion to arrays, and checks."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,175 +18,214 @@ NUMBERS = Real | Decimal | np.bool_
 
 def dtype_name(array: Array) -> str:
     """Return the name of an array's dtype, such as float64."""
-    # Libraries write it as `library.uint8` or `<dtype: 'uint8'>` too.
-    return (
-        str(array.dtype).rpartition(".")[2].removeprefix("<dtype: '").removesuffix("'>")
-    )
+    # Libraries also write it as `library.uint8` or `<dtype: 'uint8'>`.
+    name = str(array.dtype).rpartition(".")[-1]
+    return name.removeprefix("<dtype: '").removesuffix("'>")
 
 
 def read_features(what: str, X: Any, backend: Backend) -> Array:
-    """Return features (n, ...) on the device: uint8 as it is, everything else as the
-    backend's floats.
+    """Return features (n, ...) on the device: uint8 or the backend's floats.
 
-    what: the name of X in errors. Raises DatasetError, with the row and column, counted
-    from 0, unless X is an array of finite numbers, (n, features) or images.
+    Bytes stay bytes, and all other numbers become floats.
+
+    Args:
+        what: The name of X in errors.
+        X: An array of any library, or anything that NumPy reads.
+        backend: The backend of the result.
+
+    Raises:
+        DatasetError: X is not an array of finite numbers, (n, features) or images. The
+            error has the row and the column, counted from 0.
     """
     if isinstance(X, np.ndarray) or not_of(X, backend):
         X = check_numbers(what, on_host(what, X, backend))
-        with np.errstate(over="ignore"):  # reported below
-            x = backend.asarray(
-                X if X.dtype == np.uint8 else X.astype(backend.dtype_name, copy=False)
-            )
-    elif "complex" in dtype_name(X):
-        raise DatasetError(
-            f"the dtype is {dtype_name(X)}",
-            remedy="give integers or floats",
-            setting=what,
-        )
-    else:
-        x = X if dtype_name(X) == "uint8" else backend.xp.astype(X, backend.dtype)
-    shape, xp = tuple(x.shape), backend.xp
+    x = _as_bytes_or_floats(what, X, backend)
+    shape = tuple(x.shape)
     if not 2 <= len(shape) <= 4 or 0 in shape:
-        wanted = (
+        remedy = (
             "give samples, (n, features), or images, (n, rows, columns[, channels])"
         )
-        raise DatasetError(f"the shape is {shape}", remedy=wanted, setting=what)
+        raise DatasetError(f"the shape is {shape}", remedy=remedy, setting=what)
+    xp = backend.xp
     if x.dtype != xp.uint8 and not backend.to_numpy(xp.all(xp.isfinite(x))):
-        place = np.argwhere(~np.isfinite(backend.to_numpy(x)))[0]
-        value = on_host(what, X, backend)[tuple(place)]
-        reason = (
-            f"is too large for {backend.dtype_name}"
-            if np.isfinite(value)
-            else "is not a finite number"
-        )
-        raise error_at(what, place, f"{value} {reason}", "remove or replace it")
+        index = np.argwhere(~np.isfinite(backend.to_numpy(x)))[0]
+        value = on_host(what, X, backend)[tuple(index)]
+        reason = "is not a finite number"
+        if np.isfinite(value):
+            reason = f"is too large for {backend.dtype_name}"
+        raise error_at(what, index, f"{value} {reason}", "remove or replace it")
     return x
 
 
+def _as_bytes_or_floats(what: str, X: Array, backend: Backend) -> Array:
+    """Return numbers on the device, given as an array of NumPy or the backend."""
+    if isinstance(X, np.ndarray):
+        # A number too large for float32 becomes infinite, which the caller reports.
+        with np.errstate(over="ignore"):
+            host = X
+            if X.dtype != np.uint8:
+                # asarray copies it
+                host = X.astype(backend.dtype_name, copy=False)
+            return backend.asarray(host)
+    dtype = dtype_name(X)
+    if "complex" in dtype:
+        raise DatasetError(
+            f"the dtype is {dtype}", remedy="give integers or floats", setting=what
+        )
+    return X if dtype == "uint8" else backend.xp.astype(X, backend.dtype)
+
+
 def _as_bytes(X: Array, backend: Backend) -> Array:
-    name, xp = dtype_name(X), np if isinstance(X, np.ndarray) else backend.xp
-    if name == "uint8":
+    """Return whole numbers from 0 to 255 as uint8, where they are."""
+    dtype = dtype_name(X)
+    if dtype == "uint8":
         return X
-    fault = f"the dtype is {name}"
-    if name.startswith(("int", "uint")):
+    fault = f"the dtype is {dtype}"
+    if dtype.startswith(("int", "uint")):
+        xp = np if isinstance(X, np.ndarray) else backend.xp
         values = xp.astype(X, xp.int64)
         x = xp.astype(values, xp.uint8)
         if bool(xp.all(x == values)):
             return x
         fault = "there are values outside 0 to 255"
-    remedy = "give whole numbers from 0 to 255, as uint8"
     raise DatasetError(
-        f"{fault}, but the network was trained on bytes", remedy=remedy, setting="X"
+        f"{fault}, but the network was trained on bytes",
+        remedy="give whole numbers from 0 to 255, as uint8",
+        setting="X",
     )
 
 
 def find_columns(
     wanted: Sequence[str], names: Sequence[str], what: str | None = None
 ) -> list[int]:
-    """Return the places of the wanted names among names of columns.
+    """Return the positions of the wanted names among the names of columns.
 
-    Raises DatasetError, which names all that are missing, or there twice.
+    Raises:
+        DatasetError: Names are missing, or several columns have the same name. The
+            error lists these names.
     """
-    places, counts = {name: i for i, name in enumerate(names)}, Counter(names)
-    if twice := [name for name in wanted if counts[name] > 1]:
-        fault = f"has {counts[twice[0]]} columns named {some([*dict.fromkeys(twice)])}"
+    positions = {name: i for i, name in enumerate(names)}
+    counts = Counter(names)
+    repeated = [name for name in wanted if counts[name] > 1]
+    if repeated:
+        count = counts[repeated[0]]
+        fault = f"has {count} columns named {some([*dict.fromkeys(repeated)])}"
         raise DatasetError(fault, remedy="rename them", setting=what)
-    if missing := [name for name in wanted if not counts[name]]:
-        fault = f"has no column {', '.join(f'{name!r:.60}{nearest(name, names)}' for name in missing[:12])}"
+    missing = [name for name in wanted if name not in counts]
+    if missing:
+        shown = [f"{name!r:.60}{nearest(name, names)}" for name in missing[:12]]
         raise DatasetError(
-            f"{fault}{more(missing, 12)}",
+            f"has no column {', '.join(shown)}{more(missing, 12)}",
             remedy=f"its columns are {some(names)}",
             setting=what,
         )
-    return [places[name] for name in wanted]
+    return [positions[name] for name in wanted]
 
 
 def on_host(what: str, values: Any, backend: Backend) -> np.ndarray:
-    """Return a host array of a list, a table, a NumPy array without masked values, or
-    an array of the backend.
+    """Return a list, a table, a NumPy array or an array of the backend on the host.
+
+    Raises:
+        DatasetError: The values cannot be read as an array, or some are masked.
     """
-    if (
-        isinstance(values, np.ma.MaskedArray)
-        and (masked := np.ma.getmaskarray(values)).any()
-    ):
-        raise error_at(
-            what,
-            np.argwhere(masked)[0],
-            "the value is masked",
-            "fill it in, or leave out the row",
-        )
+    if isinstance(values, np.ma.MaskedArray):
+        masked = np.argwhere(np.ma.getmaskarray(values))
+        if len(masked):
+            remedy = "fill it in, or leave out the row"
+            raise error_at(what, masked[0], "the value is masked", remedy)
     try:
-        is_host = isinstance(values, np.ndarray) or not_of(values, backend)
-        array = np.asarray(values) if is_host else backend.to_numpy(values)
+        if isinstance(values, np.ndarray) or not_of(values, backend):
+            array = np.asarray(values)
+        else:
+            array = backend.to_numpy(values)
         if not array.ndim:
             raise ValueError("it is a single value")
         return np.strings.decode(array, "utf-8") if array.dtype.kind == "S" else array
-    # rows of several lengths, or another library's array
+    # Rows may differ in length, and another library may refuse.
     except (ValueError, TypeError, RuntimeError) as error:
-        fault = f"cannot be read as an array ({' '.join(str(error).split())[:200]})"
-        remedy = "give a value or a row for each sample, rows of one length, and text in UTF-8"
-        raise DatasetError(fault, remedy=remedy, setting=what) from error
+        reason = " ".join(str(error).split())[:200]
+        raise DatasetError(
+            f"cannot be read as an array ({reason})",
+            remedy="give a value or a row for each sample, rows of one length, and "
+            "text in UTF-8",
+            setting=what,
+        ) from error
 
 
 def check_numbers(what: str, array: np.ndarray) -> np.ndarray:
-    """Return a host array of integers, floats or booleans; objects that all are such,
-    as pandas has them, as floats.
+    """Return a host array of integers, floats or booleans.
 
-    Raises DatasetError for other values.
+    An array of objects, as pandas has it, becomes floats if all objects are numbers.
+
+    Raises:
+        DatasetError: A value is not a number.
     """
     if array.dtype.kind in "biuf":
         return array
-    for place, value in np.ndenumerate(array):
+    for index, value in np.ndenumerate(array):
         if not isinstance(value, NUMBERS):
+            # NumPy's strings have a longer repr.
             shown = str(value) if isinstance(value, str) else value
-            raise error_at(
-                what,
-                place,
-                f"{shown!r:.60} is not a number",
-                "encode text as numbers first",
-            )
+            fault = f"{shown!r:.60} is not a number"
+            raise error_at(what, index, fault, "encode text as numbers first")
     return array.astype(np.float64)
 
 
 def error_at(
     what: str, index: Sequence[int], fault: str, remedy: Words
 ) -> DatasetError:
-    """Return an error about a value of an array, by its index."""
+    """Return an error about one value of an array.
+
+    Args:
+        what: The name of the array in the error.
+        index: The index of the value: a row, and a column or pixel if there are any.
+        fault: What is wrong.
+        remedy: What to do about it.
+    """
     row, *place = map(int, index)
-    column = place[0] if len(place) == 1 else None
-    pixel = f"pixel ({', '.join(map(str, place))}): " if len(place) > 1 else ""
-    return DatasetError(
-        f"{pixel}{fault}", remedy=remedy, setting=what, row=row, column=column
-    )
+    column = None
+    if len(place) == 1:
+        column = place[0]
+    elif place:
+        fault = f"pixel ({', '.join(map(str, place))}): {fault}"
+    return DatasetError(fault, remedy=remedy, setting=what, row=row, column=column)
 
 
 def _namespace_name(array: Any) -> str:
     namespace = getattr(array, "__array_namespace__", None)
-    return getattr(namespace(), "__name__", "").partition(".")[0] if namespace else ""
+    if namespace is None:
+        return ""
+    return getattr(namespace(), "__name__", "").partition(".")[0]
 
 
 def not_of(array: Any, backend: Backend) -> tuple[str, str] | None:
-    """Return a description of the array and one of the backend if they do not match;
-    None if they match.
+    """Return None if an array belongs to a backend, otherwise how the two differ.
 
-    The array is compared with one that the backend creates, because a namespace or a
-    device object alone does not show which arrays belong to it: two namespaces may
-    share an array type, and `cuda` means `cuda:0`. In a compiled function arrays have
-    another type with the same namespace, and their device may be unknown.
+    The array is compared with an array of the backend. A namespace or a device object
+    does not show which arrays belong to it: two namespaces may share an array type, and
+    `cuda` means `cuda:0`. In a compiled function, arrays have another type with the
+    same namespace, and their device may be unknown.
+
+    Returns:
+        Where the array is and where the backend is, in words, or None.
     """
     own = backend.asarray(np.zeros(1, np.uint8))
-    name = _namespace_name(own)
-    if not isinstance(array, type(own)) and not (
-        name and _namespace_name(array) == name
-    ):
-        return (
-            f"{type(array).__module__.partition('.')[0]}.{type(array).__name__}",
-            backend.name,
-        )
-    place, wanted = getattr(array, "device", None), getattr(own, "device", None)
-    if place is not None and wanted is not None and place != wanted:
-        return f"on {place}", f"on {wanted}"
+    if not isinstance(array, type(own)):
+        name = _namespace_name(own)
+        if not name or _namespace_name(array) != name:
+            kind = type(array)
+            package = kind.__module__.partition(".")[0]
+            return f"{package}.{kind.__name__}", backend.name
+    device = getattr(array, "device", None)
+    own_device = getattr(own, "device", None)
+    if device is not None and own_device is not None and device != own_device:
+        return f"on {device}", f"on {own_device}"
     return None
+
+
+def _batch_shape(shape: Sequence[int | str]) -> str:
+    """Return the shape of n samples as text, such as `(n, 28, 28)`."""
+    return f"({', '.join(['n', *map(str, shape)])})"
 
 
 class ReadingBackend(Backend):
@@ -197,19 +234,20 @@ class ReadingBackend(Backend):
     def read(self, X: Any, signature: Signature) -> Array:
         """See `Backend.read`.
 
-        For a network that was trained on bytes, whole numbers from 0 to 255 are taken
-        too.
+        A network trained on bytes also takes other integers from 0 to 255.
         """
         if not_of(X, self):
             X = on_host("X", X, self)
         given = tuple(X.shape)
         shape = signature.input_shape
         if given[1:] != shape or not given:
-            one = "; one sample is X[None, ...]" if given == shape else ""
-            wanted = ", ".join(map(str, ("n", *shape)))
+            wanted = _batch_shape(shape)
+            remedy = "give that"
+            if given == shape:
+                remedy += "; one sample is X[None, ...]"
             raise DatasetError(
-                f"the shape is {given}, but the network was trained on ({wanted})",
-                remedy=f"give that{one}",
+                f"the shape is {given}, but the network was trained on {wanted}",
+                remedy=remedy,
                 setting="X",
             )
         if signature.preparation.takes_bytes:
@@ -227,22 +265,22 @@ class ReadingBackend(Backend):
     ) -> None:
         """See `Backend.check_inputs`.
 
-        Bytes must be uint8: floats do not show whether they are in [0, 1] already.
+        Bytes must be uint8, because floats may already be scaled to [0, 1].
         """
         self._check_place(inputs, name)
-        found, shape = tuple(inputs.shape), signature.input_shape
+        found = tuple(inputs.shape)
+        shape = signature.input_shape
         if found[1:] != shape or not shape or 0 in found:
-            wanted = ", ".join(map(str, ("n", *(shape or ("features",)))))
-            fault = f"{name}: their shape is {found}; give one or more, ({wanted})"
+            wanted = _batch_shape(shape or ["features"])
+            fault = f"{name}: their shape is {found}; give one or more, {wanted}"
             raise DatasetError(fault)
-        is_bytes = signature.preparation.takes_bytes
-        if inputs.dtype == self.xp.uint8 or (
-            inputs.dtype == self.dtype and not is_bytes
-        ):
+        if inputs.dtype == self.xp.uint8:
             return
-        wanted = f"uint8 or {self.dtype_name}"
-        if is_bytes:
-            wanted = "uint8, which is scaled to [0, 1]"
+        wanted = "uint8, which is scaled to [0, 1]"
+        if not signature.preparation.takes_bytes:
+            if inputs.dtype == self.dtype:
+                return
+            wanted = f"uint8 or {self.dtype_name}"
         fault = f"{name}: their dtype is {dtype_name(inputs)}; give {wanted}"
         raise DatasetError(fault)
 
@@ -251,41 +289,45 @@ class ReadingBackend(Backend):
     ) -> np.ndarray:
         """See `Backend.check_labels`."""
         self._check_place(labels, name)
-        task, outputs = signature.task, len(signature.outputs)
-        found, dtype = tuple(labels.shape), dtype_name(labels)
-        wanted = (count,) if task.exclusive else (count, outputs)
-        if found != wanted or 0 in wanted:
+        task = signature.task
+        outputs = len(signature.outputs)
+        shape = tuple(labels.shape)
+        wanted_shape = (count,) if task.exclusive else (count, outputs)
+        if shape != wanted_shape or 0 in wanted_shape:
             raise DatasetError(
-                f"{name}: their shape is {found}, where {wanted} is expected; "
+                f"{name}: their shape is {shape}, where {wanted_shape} is expected; "
                 "give labels for each input"
             )
+        dtype = dtype_name(labels)
         if task.floats:
-            is_right = labels.dtype == self.dtype
-            kind = f"the backend's, {self.dtype_name}"
+            dtype_fits = labels.dtype == self.dtype
+            wanted = f"the backend's, {self.dtype_name}"
         else:
-            is_right = dtype.startswith(("int", "uint"))
-            kind = "integers, such as uint8"
-        if not is_right:
-            raise DatasetError(f"{name}: their dtype is {dtype}; give {kind}")
+            dtype_fits = dtype.startswith(("int", "uint"))
+            wanted = "integers, such as uint8"
+        if not dtype_fits:
+            raise DatasetError(f"{name}: their dtype is {dtype}; give {wanted}")
         values = self.to_numpy(labels)
         if task.exclusive:
             allowed = (values >= 0) & (values < outputs)
-            kind = (
+            wanted = (
                 f"0 to {outputs - 1}, the numbers of the classes, each with a name in "
                 "the outputs of the signature"
             )
         else:
-            allowed, kind = task.allows(values), task.wanted
+            allowed = task.allows(values)
+            wanted = task.wanted
         if not allowed.all():
             low, high = values.min(), values.max()
-            fault = f"{name}: they range from {low} to {high}; give {kind}"
+            fault = f"{name}: they range from {low} to {high}; give {wanted}"
             raise DatasetError(fault)
         return values
 
     def _check_place(self, array: Any, name: str) -> None:
-        wrong = not_of(array, self)
-        if wrong:
+        difference = not_of(array, self)
+        if difference:
+            here, there = difference
             raise DatasetError(
-                f"{name}: they are {wrong[0]}, the backend is {wrong[1]}; copy them "
-                "with backend.asarray, or load the data set with this backend"
+                f"{name}: they are {here}, the backend is {there}; copy them with "
+                "backend.asarray, or load the data set with this backend"
             )

@@ -20,16 +20,31 @@ from mlp_xp.core.backend import Carry
 from mlp_xp.core.functional import Array
 from mlp_xp.system import cache_folder
 
-# of the folder for compiled functions; those of one network take about 0.1 MB
+# The limit of the folder for compiled functions. A network takes about 0.1 MB.
 MOST_BYTES = 2**26
-# XLA's older code for elementwise operations, not cut into parts for many compiling
-# threads.
+# XLA's older code for elementwise operations, not split for many compiling threads.
 _QUICK_TO_COMPILE = {
     "xla_cpu_use_fusion_emitters": False,
     "xla_cpu_parallel_codegen_split_count": 1,
 }
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _Loop = Callable[..., tuple[Carry, Array]]
-"""A step or a block; see `Backend.scan` and `Backend.scan_blocks`."""
+"""A step or a block. See `Backend.scan` and `Backend.scan_blocks`."""
+
+_count: ContextVar[Array | None] = ContextVar("_count", default=None)
+"""The number of rows to take in the loops JAX is tracing. None: all rows.
+
+A chunk is compiled once, for the longest chunk, so shorter chunks must stop earlier.
+"""
+
+
+@contextmanager
+def _taking(count: Array) -> Iterator[None]:
+    token = _count.set(count)
+    try:
+        yield
+    finally:
+        _count.reset(token)
 
 
 class JaxBackend(LibraryBackend):
@@ -63,24 +78,24 @@ class JaxBackend(LibraryBackend):
             BackendError: JAX cannot start, or has no such device.
         """
         jax = import_library("jax", "jax")
-        # Without this JAX turns every float64 into float32. It must be set before the
-        # first array is made.
+        # Otherwise JAX turns every float64 into float32. This must come before the
+        # first array.
         jax.config.update("jax_enable_x64", True)
         if jax.config.jax_default_matmul_precision is None:
-            # On a GPU the default may be TF32, whose products have 10 bits: less than
-            # float32 promises.
+            # On a GPU the default may be TF32, which multiplies float32 with 10 bits.
             jax.config.update("jax_default_matmul_precision", "highest")
         _set_compile_cache(jax)
         try:
             known = [f"{each.platform}:{each.id}" for each in jax.devices()]
-        # a RuntimeError, or an AssertionError for a platform without its plugin
+        # Usually a RuntimeError; an AssertionError for a platform without its plugin.
         except Exception as error:
-            said = line_of(error)
             fault = f"backend jax: JAX {jax.__version__} is installed but cannot start"
-            raise BackendError(f"{fault}: {said}") from error
-        platform, _, index = (device or "").partition(":")
+            raise BackendError(f"{fault}: {line_of(error)}") from error
+        platform, _, number = (device or "").partition(":")
         try:
-            return dict(enumerate(jax.devices(platform or None)))[int(index or 0)]
+            # A list would accept negative numbers.
+            devices = dict(enumerate(jax.devices(platform or None)))
+            return devices[int(number or 0)]
         except (RuntimeError, ValueError, KeyError, AssertionError) as error:
             raise no_device("jax", device, known) from error
 
@@ -93,7 +108,8 @@ class JaxBackend(LibraryBackend):
             return carry, ys
 
         def block(carry: Carry, rows: tuple[Array, ...]) -> tuple[Carry, Array]:
-            carry, y = step(carry, tuple(x[0] for x in rows))
+            row = tuple(x[0] for x in rows)
+            carry, y = step(carry, row)
             return carry, y[None]
 
         return self.scan_blocks(block, carry, xs, 1)
@@ -111,16 +127,17 @@ class JaxBackend(LibraryBackend):
     def _scan_all_blocks(
         self, block: _Loop, carry: Carry, xs: tuple[Array, ...], size: int
     ) -> tuple[Carry, Array]:
-        """Take all whole blocks in one loop, which is compiled once, and then the rest."""
+        """Take all whole blocks in one compiled loop, and then the remaining rows."""
         jnp = self._jax.numpy
         n = xs[0].shape[0]
-        rest = n % size
+        block_count, rest = divmod(n, size)
         whole = n - rest
         blocks = tuple(
-            jnp.reshape(x[:whole], (n // size, size, *x.shape[1:])) for x in xs
+            jnp.reshape(x[:whole], (block_count, size, *x.shape[1:])) for x in xs
         )
         carry, ys = self._jax.lax.scan(block, carry, blocks)
-        ys = jnp.reshape(ys, (whole, *ys.shape[2:]))
+        _, _, *y_shape = ys.shape
+        ys = jnp.reshape(ys, (whole, *y_shape))
         if rest:
             carry, y = block(carry, tuple(x[whole:] for x in xs))
             ys = jnp.concatenate([ys, y])
@@ -132,11 +149,15 @@ class JaxBackend(LibraryBackend):
         """Take blocks until `count` rows are taken, which is known only at run time."""
         lax, jnp = self._jax.lax, self._jax.numpy
         n = xs[0].shape[0]
-        missing = -n % size
-        arrays = [jnp.pad(x, [(0, missing), *[(0, 0)] * (x.ndim - 1)]) for x in xs]
-        arrays = [jnp.reshape(x, (n + missing, *_squeezed(x))) for x in arrays]
+        missing = -n % size  # rows to make the last block whole
+        arrays = []
+        for x in xs:
+            padding = [(0, missing), *[(0, 0)] * (x.ndim - 1)]
+            padded = jnp.pad(x, padding)
+            arrays.append(jnp.reshape(padded, (n + missing, *_squeezed(x))))
 
         def take(first: Array, carry: Carry) -> tuple[Carry, Array]:
+            """Take the block beginning with the row `first`."""
             rows = []
             for array, x in zip(arrays, xs, strict=True):
                 piece = lax.dynamic_slice_in_dim(array, first, size)
@@ -144,23 +165,23 @@ class JaxBackend(LibraryBackend):
             with _taking(jnp.minimum(count - first, size)):
                 return block(carry, tuple(rows))
 
-        def take_next(i: Array, both: tuple[Carry, Array]) -> tuple[Carry, Array]:
-            carry, ys = both
+        def take_next(i: Array, results: tuple[Carry, Array]) -> tuple[Carry, Array]:
+            carry, ys = results
             carry, y = take(i * size, carry)
             y = jnp.reshape(y, (size, *_squeezed(y)))
             return carry, lax.dynamic_update_slice_in_dim(ys, y, i * size, 0)
 
-        # The number of a step is unsigned, because JAX would look for each array
-        # whether it is negative.
+        # Unsigned, because JAX would check for each array whether the number of a row
+        # is negative.
         zero = jnp.uint32(0)
-        y = self._jax.eval_shape(take, zero, carry)[1]
+        _, y = self._jax.eval_shape(take, zero, carry)
         ys = jnp.zeros((n + missing, *_squeezed(y)), y.dtype)
-        blocks = (count + (size - 1)) // size
-        carry, ys = lax.fori_loop(zero, blocks, take_next, (carry, ys))
+        block_count = (count + (size - 1)) // size
+        carry, ys = lax.fori_loop(zero, block_count, take_next, (carry, ys))
         return carry, jnp.reshape(ys[:n], (n, *y.shape[1:]))
 
     def _copy_to_device(self, array: np.ndarray, dtype: Any) -> Array:
-        # JAX may use the memory of the copy.
+        # JAX may keep using the memory of its argument, hence the copy.
         return self._jax.device_put(np.array(array, dtype), self.device)
 
     def _compile(
@@ -169,8 +190,8 @@ class JaxBackend(LibraryBackend):
         donate: tuple[int, ...],
         most_steps: int | None,
     ) -> Callable[..., Any]:
-        # Not on a GPU, where the host may have to wait for each step to see whether it
-        # is the last one.
+        # On a GPU, the host might have to wait after each step to know whether it was
+        # the last.
         if most_steps and not self.on_gpu:
             return _filling_up(self._jax, function, donate, most_steps)
         compiled: Callable[..., Any] = self._jax.jit(function, donate_argnums=donate)
@@ -180,10 +201,10 @@ class JaxBackend(LibraryBackend):
 
         @wraps(function)
         def call(*args: Any) -> Any:
+            # This fails if XLA lacks one of the options, or inside another compiled
+            # function, which allows no options. Any other failure is repeated below.
             with suppress(self._jax.errors.JaxRuntimeError, ValueError):
                 return quickly(*args)
-            # This XLA lacks one of the options, or the call is in another compiled
-            # function, which allows none. Any other failure comes again.
             return compiled(*args)
 
         return call
@@ -192,23 +213,10 @@ class JaxBackend(LibraryBackend):
         return ON_GPU if self.on_gpu else _threads()
 
 
-_count: ContextVar[Array | None] = ContextVar("_count", default=None)
-"""How many rows the loops take that JAX traces now, in a function from `_filling_up`.
-"""
-
-
-@contextmanager
-def _taking(count: Array) -> Iterator[None]:
-    token = _count.set(count)
-    try:
-        yield
-    finally:
-        _count.reset(token)
-
-
 def _squeezed(x: Array) -> tuple[int, ...]:
-    """Return the shape of a row without axes of length 1, for which XLA would copy
-    arrays to another layout.
+    """Return the shape of a row without axes of length 1.
+
+    With these axes, XLA would copy arrays to another layout.
     """
     return tuple(length for length in x.shape[1:] if length != 1)
 
@@ -216,8 +224,10 @@ def _squeezed(x: Array) -> tuple[int, ...]:
 def _filling_up(
     jax: ModuleType, chunk: Callable[..., Any], donate: tuple[int, ...], most_steps: int
 ) -> Callable[..., Any]:
-    """Compile a chunk once for all numbers of steps. A call fills its arrays up with
-    zeros, and counts its steps.
+    """Compile a chunk once for all numbers of steps.
+
+    Each call fills up the arrays of its steps to the longest length, and passes the
+    true number of steps.
     """
 
     @wraps(chunk)
@@ -228,37 +238,37 @@ def _filling_up(
 
     compiled = jax.jit(counted, donate_argnums=donate)
 
-    def filled(x: np.ndarray) -> np.ndarray:  # np.pad takes 0.1 ms
-        array = np.zeros((max(len(x), most_steps), *x.shape[1:]), x.dtype)
-        array[: len(x)] = x
-        return array
-
     @wraps(compiled)
     def call(*args: Any) -> Any:
         *others, steps = args
-        k = len(steps[0])
-        carry, ys = compiled(*others, (tuple(map(filled, steps)), np.uint32(k)))
-        return carry, np.asarray(ys)[:k]
+        count = len(steps[0])
+        filled = tuple(_filled(x, max(count, most_steps)) for x in steps)
+        carry, ys = compiled(*others, (filled, np.uint32(count)))
+        return carry, np.asarray(ys)[:count]
 
     return call
 
 
-@lru_cache(maxsize=1)  # it cannot change
+def _filled(x: np.ndarray, length: int) -> np.ndarray:
+    """Return an array with zeros appended along the first axis."""
+    array = np.zeros((length, *x.shape[1:]), x.dtype)  # np.pad would take 0.1 ms
+    array[: len(x)] = x
+    return array
+
+
+@lru_cache(maxsize=1)  # the number cannot change
 def _threads() -> Threads:
-    word = os.environ.get("NPROC", "")
-    number = int(word) if word.isdecimal() and int(word) else cpus()
-    return Threads(
-        number, f"JAX took {number} when it started, and keeps that", adjustable=False
-    )
+    chosen = os.environ.get("NPROC", "")
+    number = int(chosen) if chosen.isdecimal() else 0
+    number = number or cpus()
+    reason = f"JAX took {number} when it started, and keeps that"
+    return Threads(number, reason, adjustable=False)
 
 
 def _set_compile_cache(jax: ModuleType) -> None:
-    """Let JAX keep what it compiles, unless the user has chosen a folder or switched
-    its cache off.
-    """
-    # Any failure to read or write an entry is a warning, and JAX compiles. Added in
-    # front again at each call, because `catch_warnings` of a caller may have removed
-    # it.
+    """Switch on JAX's compilation cache, unless the user has configured it."""
+    # If an entry cannot be read or written, JAX warns and compiles. The filter is added
+    # at each call, because `catch_warnings` of a caller may have removed it.
     warnings.filterwarnings(
         "ignore",
         "Error (reading|writing) persistent compilation cache entry",
@@ -267,30 +277,33 @@ def _set_compile_cache(jax: ModuleType) -> None:
     config = jax.config
     if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
         return
-    # A folder for each number of threads, on which the compiled code and its last bits
-    # depend: JAX's keys leave it out. Older versions may not keep entries of different
-    # processors apart.
-    name = f"jax-{_threads().number}"
-    if jax.version.__version_info__ >= (0, 10) and (folder := compile_cache(name)):
-        # By default only what takes a second to compile is kept. XLA's own caches may
-        # stop a process that cannot write them.
-        for name, value in (
-            ("jax_persistent_cache_min_compile_time_secs", 0.0),
-            ("jax_persistent_cache_min_entry_size_bytes", -1),
-            ("jax_compilation_cache_max_size", MOST_BYTES),
-            ("jax_persistent_cache_enable_xla_caches", "none"),
-            ("jax_compilation_cache_dir", str(folder)),
-        ):
-            config.update(name, value)
+    # Older versions may confuse entries of different processors.
+    if jax.version.__version_info__ < (0, 10):
+        return
+    # Compiled code and the last bits of its results depend on the number of threads,
+    # which is not part of JAX's keys.
+    folder = compile_cache(f"jax-{_threads().number}")
+    if folder is None:
+        return
+    settings = {
+        # By default, only functions that take a second to compile are kept.
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+        "jax_compilation_cache_max_size": MOST_BYTES,
+        # XLA's own caches may stop a process without permission to write them.
+        "jax_persistent_cache_enable_xla_caches": "none",
+        "jax_compilation_cache_dir": str(folder),
+    }
+    for name, value in settings.items():
+        config.update(name, value)
 
 
 def compile_cache(name: str) -> Path | None:
-    """Return the folder of this name for compiled functions in the user's cache folder,
-    or None if it cannot be used.
+    """Return a folder for compiled functions, or None if it cannot be used.
 
-    The cache folder is MLP_XP_CACHE, else the system's. Missing folders are made.
-    Whoever can write to this one, or put another one in its place, can run code in the
-    processes that read it: this user and root alone may. Nothing is raised.
+    The folder has this name, and is in MLP_XP_CACHE or the user's cache folder. Missing
+    folders are made. Whoever can write to the folder, or replace it, can run code in
+    the processes that read it, so only this user and root may.
     """
     try:
         folder = cache_folder() / name
@@ -299,29 +312,27 @@ def compile_cache(name: str) -> Path | None:
         usable = os.access(folder, os.R_OK | os.X_OK)
         if hasattr(os, "getuid"):
             status = folder.stat()
-            usable &= (
-                status.st_uid == os.getuid()
-                and not status.st_mode & 0o022
-                and _is_private(folder)
-            )
-    # RuntimeError: no home; ValueError: a null character in the name
+            is_own = status.st_uid == os.getuid()
+            is_open = status.st_mode & _WRITABLE_BY_OTHERS
+            usable = usable and is_own and not is_open and _is_private(folder)
+    # RuntimeError: the user has no home. ValueError: the name has a null character.
     except (OSError, RuntimeError, ValueError):
         return None
     return folder if usable else None
 
 
 def _is_private(path: Path) -> bool:
-    """Return whether this user and root alone decide what an absolute path leads to:
-    all its folders and links count.
+    """Return whether only this user and root decide where an absolute path leads.
 
-    In a folder with the sticky bit, such as /tmp, others can add names, but not replace
-    those of this user.
+    All folders and links of the path count. In a folder with the sticky bit, such as
+    /tmp, others can add names, but not replace the names of this user.
     """
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
         safe = _is_private(path.parent / path.readlink())
     else:
-        safe = bool(status.st_mode & stat.S_ISVTX) or not status.st_mode & 0o022
+        is_sticky = bool(status.st_mode & stat.S_ISVTX)
+        safe = is_sticky or not status.st_mode & _WRITABLE_BY_OTHERS
     owned = status.st_uid in (0, os.getuid())
     return owned and safe and (path == path.parent or _is_private(path.parent))
 

@@ -1,4 +1,4 @@
-"""The backend of a library that computes at once; other libraries override parts of it."""
+"""The backend of a library that computes at once, which other backends extend."""
 
 from __future__ import annotations
 
@@ -27,38 +27,37 @@ from mlp_xp.core.functional import Array
 from mlp_xp.declared import ConfigError, checked
 from mlp_xp.errors import MlpXpError
 
-KEPT_BYTES = 31 * 2**20  # glibc's largest threshold is 32 MiB
+KEPT_BYTES = 31 * 2**20  # see `LibraryBackend.__init__`; glibc's limit is 32 MiB
 
 
 class LibraryBackend(ReadingBackend):
     """An array library that computes at once, such as NumPy.
 
-    The methods whose names begin with an underscore are those that a library with ways
-    of its own overrides. JAX, which compiles, overrides the loops too. Around them, the
-    methods of `Backend` choose the threads, and turn failures of the library into
-    `BackendFailure`.
+    Subclasses override methods with a leading underscore. The methods of `Backend` call
+    them on the chosen threads, and turn failures of the library into `BackendFailure`.
+    JAX, which compiles, also overrides the loops.
 
     Args:
         name: The name of the backend.
         version: The version of the library.
         xp: The namespace.
-        device: The library's object for the device; None: its default device.
+        device: The library's object for the device. None: the default device.
         dtype: `float64` or `float32`.
-        on_gpu: Whether that device is a GPU.
+        on_gpu: Whether the device is a GPU.
     """
 
     errors: tuple[type[BaseException], ...] = (MemoryError,)
-    """The exceptions that the library raises if it fails through no fault of the
-    caller.
-    """
+    """The exceptions raised for failures of the library itself."""
     imports: str = ""
-    """A line of Python that imports the namespace as `xp` in a script of its own, with
-    the device and the settings made here. Empty for a foreign namespace.
+    """A line of Python with which a script imports the namespace as `xp`.
+
+    The line also chooses the same device and settings. Empty for a foreign namespace.
     """
     materialise: Callable[..., Sequence[Array]] | None = None
-    """The function of a hook that computes lazy arrays."""
+    """The hook's function to compute lazy arrays."""
+    open_backend: ClassVar[Callable[..., Backend]]
     open_backend_like: ClassVar[Callable[[Any, str], Backend]]
-    """The function of `opening`, which imports this module, and sets it here."""
+    """The functions of `opening`, which imports this module and sets them here."""
 
     def __init__(
         self,
@@ -80,19 +79,19 @@ class LibraryBackend(ReadingBackend):
         self.on_gpu = on_gpu
         self.threads = self._threads_at_first()
         self._limit: int | None = None
-        # glibc gives freed memory back to the system, and fetches it again at every
-        # step, page by page, until it has once freed a block as large as this. Then it
-        # keeps up to twice as much.
+        # glibc returns freed memory to the system, and each step would fetch it again,
+        # page by page. Once a block of this size has been freed, glibc keeps up to
+        # twice as much.
         np.empty(KEPT_BYTES, np.uint8)
 
-    # What a library may do differently.
+    # Methods that a library may override.
 
     def _copy_to_device(self, array: np.ndarray, dtype: Any) -> Array:
-        """Copy a contiguous host array; None keeps its dtype."""
+        """Copy a contiguous host array, in its own dtype if `dtype` is None."""
         if dtype is None:
-            # MLX makes float32 of float64 unless it is told.
+            # Without a dtype, MLX turns float64 into float32.
             dtype = getattr(self.xp, array.dtype.name, None)
-        # Not every library has the keyword.
+        # Not every library has the keyword `device`.
         place = {} if self.device is None else {"device": self.device}
         return self.xp.asarray(array, dtype=dtype, copy=True, **place)
 
@@ -109,13 +108,15 @@ class LibraryBackend(ReadingBackend):
         donate: tuple[int, ...],
         most_steps: int | None,
     ) -> Callable[..., Any]:
-        """Return the function of `jit`, without threads and failures."""
+        """Return the function of `jit`, without the threads and the failures."""
         if most_steps:
             function = self._with_copied_steps(function)
-        # NumPy would warn of an overflow, which the caller sees in the result.
+        # The caller sees an overflow in the result, so NumPy need not warn.
         return np.errstate(over="ignore", invalid="ignore")(function)
 
     def _with_copied_steps(self, chunk: Callable[..., Any]) -> Callable[..., Any]:
+        """Let a chunk copy the arrays of its steps to the device."""
+
         @wraps(chunk)
         def call(*args: Any) -> Any:
             *others, steps = args
@@ -124,7 +125,7 @@ class LibraryBackend(ReadingBackend):
         return call
 
     def _thread_count(self) -> int | None:
-        """Return the number of threads of the library now; None if it is unknown."""
+        """Return the library's current number of threads, or None if unknown."""
         return LIMITS.count()
 
     def _threads_at_first(self) -> Threads:
@@ -132,7 +133,7 @@ class LibraryBackend(ReadingBackend):
             return ON_GPU
         return UNKNOWN if self._thread_count() is None else UNDECIDED
 
-    # The interface.
+    # The interface of `Backend`.
 
     def asarray(self, array: Any, dtype: Any = None) -> Array:
         """See `Backend.asarray`."""
@@ -154,10 +155,11 @@ class LibraryBackend(ReadingBackend):
         """See `Backend.scan`."""
         columns = []
         for x in xs:
-            # An empty array, such as the masks without dropout, is the same in every
-            # step.
-            is_empty = not math.prod(x.shape)
-            columns.append([x[0, ...]] * x.shape[0] if is_empty else self._rows(x))
+            if math.prod(x.shape):
+                columns.append(self._rows(x))
+            else:
+                # All rows are equal if they are empty, as masks without dropout are.
+                columns.append([x[0, ...]] * x.shape[0])
         ys = []
         for row in zip(*columns, strict=True):
             carry, y = step(carry, row)
@@ -200,8 +202,8 @@ class LibraryBackend(ReadingBackend):
     def on_threads(self, number: int | None, reason: str) -> Backend:
         """See `Backend.on_threads`.
 
-        Python threads that compute on different numbers of threads at once wait for
-        each other, because the numbers are the process's.
+        The number holds for the whole process. Python threads that need different
+        numbers wait for each other.
         """
         return _on_threads(self, number, reason)
 
@@ -209,13 +211,17 @@ class LibraryBackend(ReadingBackend):
         """See `Backend.like`."""
         return LibraryBackend.open_backend_like(array, self.dtype_name)
 
+    def named(self, name: str) -> Backend:
+        """See `Backend.named`."""
+        return LibraryBackend.open_backend(name, dtype=self.dtype_name)
+
     @contextmanager
     def reporting(self, doing: str) -> Iterator[None]:
         """See `Backend.reporting`."""
         try:
             yield
         except self.errors as error:
-            # A foreign namespace may raise anything, so all is caught.
+            # The errors of a foreign namespace are all exceptions, ours included.
             if isinstance(error, MlpXpError):
                 raise
             raise failure(self.name, doing, error) from error

@@ -1,8 +1,7 @@
-"""An estimate of the memory that training needs, compared with what is available,
-before anything is allocated.
+"""A check that training has enough memory, before anything is allocated.
 
-Linux grants more memory than there is and kills the process that uses it, so a network
-that is far too large would end without a message.
+Linux grants more memory than there is, and kills a process when the memory is used.
+Without this check, training a network far too large would end without a message.
 """
 
 import os
@@ -25,54 +24,66 @@ class NotEnoughMemoryError(MlpXpError):
 
 
 def check_memory(config: TrainConfig, sizes: tuple[int, ...], backend: Backend) -> None:
-    """Raise NotEnoughMemoryError if training needs more memory than the machine or the
-    container has left.
+    """Check that the machine, or the container, has enough memory for training.
 
-    sizes: (n_0, ..., n_L). Memory of a GPU is not checked, because its library reports
-        an allocation that fails.
+    The memory of a GPU is not checked, because its library reports failed allocations.
+
+    Args:
+        config: The settings of training.
+        sizes: The sizes of the layers, (n_0, ..., n_L).
+        backend: The backend of the training.
+
+    Raises:
+        NotEnoughMemoryError: Training needs more memory than is available.
     """
-    need, available = (
-        training_bytes(config, sizes, backend.dtype_name),
-        available_bytes(),
-    )
-    if not backend.on_gpu and need > available:
-        fault = f"training needs about {in_units(need)} of memory, but {in_units(available)} are available"
+    if backend.on_gpu:
+        return
+    needed = training_bytes(config, sizes, backend.dtype_name)
+    available = available_bytes()
+    if needed > available:
         raise NotEnoughMemoryError(
-            fault, remedy="choose fewer hidden units or smaller batches"
+            f"training needs about {in_units(needed)} of memory, but "
+            f"{in_units(available)} are available",
+            remedy="choose fewer hidden units or smaller batches",
         )
 
 
 def training_bytes(config: TrainConfig, sizes: tuple[int, ...], dtype: str) -> int:
-    """Return a lower bound of the bytes that training allocates, in addition to the
-    data set and the libraries.
+    """Return a lower bound of the bytes that training allocates.
 
-    These are the weights, the optimiser's slots and one more copy (in float64 at the
-    start, a gradient or a report later), the best network if samples are held out, and
-    the values of all layers for one batch. sizes: (n_0, ..., n_L). dtype: the name of
-    the dtype of all these arrays.
+    The data set and the libraries are not included.
+
+    Args:
+        config: The settings of training.
+        sizes: The sizes of the layers, (n_0, ..., n_L).
+        dtype: The name of the dtype.
     """
-    copies = 2 + OPTIMIZERS[config.optimizer].slot_count + bool(config.validation)
-    return np.dtype(dtype).itemsize * (
-        copies * count_parameters(sizes) + config.batch_size * sum(sizes)
-    )
+    # The network and one more copy: in float64 at the start, a gradient or a report
+    # later.
+    copies = 2 + OPTIMIZERS[config.optimizer].slot_count
+    if config.validation:
+        copies += 1  # the best network
+    numbers = copies * count_parameters(sizes)
+    numbers += config.batch_size * sum(sizes)  # the values of all layers
+    return np.dtype(dtype).itemsize * numbers
 
 
 def available_bytes() -> int:
-    """Return how many bytes this process can still allocate: of the machine's memory,
-    or less in a container.
+    """Return how many bytes this process can still allocate.
 
-    Without psutil, this is known on Linux alone. Elsewhere it counts as unlimited, and
-    the system reports an allocation that fails.
+    A container may have less memory than the machine. On systems other than Linux, the
+    number is known only with psutil. Without psutil it counts as unlimited, and the
+    system reports failed allocations.
     """
     available = _of_machine()
     for group in control_groups():
-        with suppress(OSError, ValueError):  # it has no limit, or cannot be seen
+        with suppress(OSError, ValueError):
             available = min(available, _of_group(group))
     return available
 
 
 def _of_machine() -> int:
-    """Return the memory that is left, swap included."""
+    """Return the available memory of the machine, swap included."""
     try:
         lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
     except OSError:
@@ -87,36 +98,32 @@ def _of_other_systems() -> int:
     except ModuleNotFoundError:
         return sys.maxsize
     available = int(psutil.virtual_memory().available)
-    # On Windows, the swap file is read by performance counters, which may be switched
-    # off.
+    # On Windows, the swap file needs performance counters, which may be switched off.
     with suppress(OSError, RuntimeError):
         available += int(psutil.swap_memory().free)
     return available
 
 
 def _of_group(group: Path) -> int:
-    """Return the memory that a control group has left.
+    """Return the available memory of a control group.
 
     Raises:
-        ValueError: It has no limit.
-        OSError: This container does not see it.
+        ValueError: The group has no limit.
+        OSError: The group is invisible in this container.
     """
-    limit, used = (
-        int((group / f"memory.{name}").read_text("utf-8"))
-        for name in ("max", "current")
-    )
+    limit = int((group / "memory.max").read_text("utf-8"))
+    used = int((group / "memory.current").read_text("utf-8"))
     lines = (group / "memory.stat").read_text("utf-8").splitlines()
-    files = dict(line.split() for line in lines)
+    statistics = dict(line.split() for line in lines)
     # The system drops cached files when it needs their memory.
-    cached = int(files["inactive_file"]) + int(files["active_file"])
+    cached = int(statistics["inactive_file"]) + int(statistics["active_file"])
     return max(0, limit - used + cached)
 
 
 def share_devices() -> None:
-    """Let this process and those that it starts share a GPU, most of whose memory JAX
-    takes by default.
+    """Let this process and its child processes share a GPU.
 
-    Call it before JAX is imported.
+    By default, JAX takes most of the memory of a GPU. Call this before JAX is imported.
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 

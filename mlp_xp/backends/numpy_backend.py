@@ -17,7 +17,11 @@ class NumpyBackend(LibraryBackend):
 
     @staticmethod
     def find_device(device: str | None) -> str:
-        """Return the device for its name. Raises BackendError."""
+        """Return the device of this name.
+
+        Raises:
+            BackendError: The name is not `cpu`.
+        """
         if device not in (None, "cpu"):
             raise no_device("numpy", device, ["cpu"])
         return "cpu"

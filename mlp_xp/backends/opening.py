@@ -1,4 +1,4 @@
-"""Open array libraries by name, or by an array."""
+"""Open an array library by name, or by one of its arrays."""
 
 import importlib
 import os
@@ -18,7 +18,7 @@ from mlp_xp.backends.threads import LIMITS, THREADS, starting_on
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
 from mlp_xp.declared import check_choice, checked
-from mlp_xp.errors import nearest
+from mlp_xp.errors import check_type, nearest
 
 _opened: dict[tuple[str, int, str, str], tuple[Backend, Any]] = {}
 
@@ -31,30 +31,30 @@ def open_backend(
 ) -> Backend:
     """Open an array library.
 
-    Opening it again with the same arguments returns the same object.
+    Opening a library again with the same arguments returns the same object.
 
-    Opening JAX switches on 64-bit floats in the whole process and, unless you have set
-    them, full precision of products on a GPU, and a compilation cache: JAX then keeps
-    what it compiles in this process in a private folder below MLP_XP_CACHE, or the
-    user's cache folder. JAX_ENABLE_COMPILATION_CACHE=false switches the cache off.
-    JAX_COMPILATION_CACHE_DIR names another folder. An unknown flag in XLA_FLAGS makes
-    JAX end the process, with a line that names the flag.
+    Opening JAX switches on 64-bit floats in the whole process. Unless you have set
+    them, it also switches on full precision of products on a GPU, and a compilation
+    cache. The cache is a private folder below MLP_XP_CACHE or the user's cache folder.
+    JAX_COMPILATION_CACHE_DIR chooses another folder, and
+    JAX_ENABLE_COMPILATION_CACHE=false switches the cache off. With an unknown flag in
+    XLA_FLAGS, JAX ends the process and names the flag.
 
-    Several Python threads may train at once. A process that has used PyTorch or JAX
-    must not be forked: their threads do not exist in the child, which waits for them
-    forever. Start worker processes with `multiprocessing.get_context("spawn")`.
+    Several Python threads may train at once. Do not fork a process that has used
+    PyTorch or JAX: the child would wait forever for threads it does not have. Start
+    worker processes with `multiprocessing.get_context("spawn")`.
 
     Args:
-        name: One of `BACKENDS`; or `module:namespace` for any other module that
-            implements the array API standard, such as `array_api_compat:numpy`; or the
-            name of a hook, such as `dask` (see docs/libraries.md).
-        device: The library's own name of a device, such as `cuda:1`; by default its
-            default device.
+        name: One of `BACKENDS`, or the name of a hook, such as `dask`. Any other module
+            that implements the array API standard is named `module:namespace`, such as
+            `array_api_compat:numpy`. See docs/libraries.md.
+        device: The library's own name of a device, such as `cuda:1`. The default is the
+            library's default device.
         dtype: "float64" or "float32", for parameters and arithmetic.
-        threads: How many CPU threads to compute on, 1 to 1024; by default a rule
-            chooses for each run (see docs/performance.md). JAX takes its threads when
-            it starts, so the number must be given at its first use; by default it takes
-            all CPUs.
+        threads: The number of CPU threads to compute on, 1 to 1024. By default a rule
+            chooses it for each run (see docs/performance.md). JAX takes its threads
+            when it starts, by default one per CPU, so it needs the number at its first
+            use.
 
     Returns:
         The backend.
@@ -67,6 +67,7 @@ def open_backend(
         >>> open_backend("numpy", dtype="float32")
         Backend('numpy', ..., cpu, float32)
     """
+    check_type(name, str, "backend", "give the name of a library")
     check_choice("dtype", dtype, DTYPES)
     threads = checked(THREADS, threads)
     if name in BACKENDS:
@@ -75,30 +76,47 @@ def open_backend(
         backend = open_namespace(import_foreign(name, device), dtype, name)
     else:
         known = [*BACKENDS, *known_hooks()]
-        remedy, meant = f"choose one of {', '.join(known)}", nearest(name, known)
-        if not meant:
+        suggestion = nearest(name, known)
+        remedy = f"choose one of {', '.join(known)}"
+        if not suggestion:
             remedy += f", or name any other module as {name}:"
-        fault = f"{name!r} is not known{meant}"
+        fault = f"{name!r} is not known{suggestion}"
         raise BackendError(fault, remedy=remedy, setting="backend")
     return backend if threads is None else backend.on_threads(threads, "as given")
 
 
-def open_backend_of(array: Array, dtype: str = "float64") -> Backend:
-    """Open the library that an array belongs to, on the array's device.
-
-    A namespace that is not in `BACKENDS` is opened as by `open_namespace`.
+def as_backend(given: Backend | str | None) -> Backend:
+    """Return a given backend, or open one by its name, or NumPy for None.
 
     Raises:
-        TypeError: It is not an array of the standard.
+        BackendError: The library is not available.
+        MlpXpError: The argument is neither a backend nor a name.
+    """
+    if given is None:
+        return open_backend()
+    if isinstance(given, str):
+        return open_backend(given)
+    check_type(given, Backend, "backend", "give a backend, or the name of a library")
+    return given
+
+
+def open_backend_of(array: Array, dtype: str = "float64") -> Backend:
+    """Open the library of an array, on the device of the array.
+
+    A library that is not in `BACKENDS` is opened as by `open_namespace`.
+
+    Raises:
+        TypeError: The object is not an array of the standard.
         BackendError: The library cannot be opened.
     """
-    # The array's own first: array_api_compat takes a subclass of NumPy's array for
-    # NumPy's.
+    # array_api_compat takes any subclass of NumPy's array for NumPy's, so the array is
+    # asked first.
     own = getattr(array, "__array_namespace__", None)
     xp = array_namespace(array) if own is None else own()
-    name = str(getattr(xp, "__name__", "")).removeprefix("array_api_compat.")
-    module = name.partition(".")[0]
-    if (name := module.replace("_", "-")) in BACKENDS:
+    full_name = str(getattr(xp, "__name__", "")).removeprefix("array_api_compat.")
+    module = full_name.partition(".")[0]
+    name = module.replace("_", "-")
+    if name in BACKENDS:
         return open_backend(name, name_of(device_of(array)), dtype)
     return open_namespace(xp, dtype, module)
 
@@ -109,16 +127,16 @@ def open_namespace(namespace: Any, dtype: str = "float64", name: str = "") -> Ba
     Args:
         namespace: The namespace or the hook.
         dtype: "float64" or "float32".
-        name: Its name in messages; by default its own.
+        name: The name in messages. The default is the namespace's own name.
 
     Raises:
-        BackendError: The namespace lacks something, or does not return a NumPy array as
-            it was given.
+        BackendError: The namespace lacks something, or NumPy arrays do not come back
+            unchanged from it.
         ConfigError: There is no such dtype.
     """
     check_choice("dtype", dtype, DTYPES)
     if not name:
-        # Not the `__name__` of any other object: a proxy would report the wrapped
+        # Other objects are not asked for `__name__`: a proxy would report the wrapped
         # module's name.
         is_named = isinstance(namespace, ModuleType | type)
         name = namespace.__name__ if is_named else type(namespace).__name__
@@ -127,20 +145,22 @@ def open_namespace(namespace: Any, dtype: str = "float64", name: str = "") -> Ba
 
 
 def compile_afresh() -> None:
-    """Have JAX neither read nor keep compiled functions, here and in processes started
-    here. Call it before others.
+    """Switch off JAX's compilation cache, here and in child processes.
+
+    Call this before any other function.
     """
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 
 def open_backend_like(array: Any, dtype: str) -> Backend:
-    """Open the library of an array; NumPy for lists and anything else."""
+    """Open the library of an array, or NumPy for lists and anything else."""
     try:
         return open_backend_of(array, dtype)
     except TypeError:  # it has no namespace
         return open_backend("numpy", dtype=dtype)
 
 
+LibraryBackend.open_backend = staticmethod(open_backend)
 LibraryBackend.open_backend_like = staticmethod(open_backend_like)
 
 
@@ -159,12 +179,12 @@ def _open_known(
 def _once(
     key: tuple[str, int, str, str], found: object, make: Callable[[], Backend]
 ) -> Backend:
-    """Return what was made for a key, or make it.
+    """Return the backend made earlier for a key, or make it.
 
     Args:
-        key: Its second part is the id of `found`.
-        found: Held, so that no other object has its id.
-        make: Makes the backend.
+        key: The second part is the id of `found`.
+        found: Kept alive, because another object might get its id.
+        make: The function to make the backend.
     """
     if key not in _opened:
         LIMITS.look()

@@ -1,9 +1,8 @@
-"""The threads on which array libraries compute: how many, why, and a context in which
-they use that many.
+"""The number of threads for array libraries.
 
-For a small network, passing work between threads costs more than it saves: on a busy
-machine a step takes over ten times longer. For wide layers and large batches, all CPUs
-together are faster. See docs/performance.md.
+For a small network, one thread is best. Passing work between threads costs more than it
+saves, and on a busy machine a step takes over ten times longer. For wide layers and
+large batches, all CPUs are faster. See docs/performance.md.
 """
 
 import math
@@ -21,17 +20,16 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.declared import Setting
 from mlp_xp.system import control_groups
 
-# Multiply-adds of a forward pass from which on a run uses all CPUs. If they have other
-# work, threads wait for each other: the shorter a step, the more it loses against one
-# thread, up to 16 times. From here on it loses a factor of 1.2 to 2.4; see
-# docs/performance.md.
+# Multiply-adds of a forward pass from which on a run uses all CPUs. If the CPUs have
+# other work, threads wait for each other. Short steps are then up to 16 times slower
+# than on one thread, steps of this size 1.2 to 2.4 times; see docs/performance.md.
 LARGE_STEP = 4 * 10**9
 # Multiply-adds of a forward pass up to which a step takes longer on a GPU than on one
-# CPU core. A step is a chain of some 25 launches, each of which takes CuPy 10 µs (its
-# pull request 3298). In that time a core does a step of 5 million: docs/performance.md
-# has 319 µs for 6.5 million. No GPU was measured.
+# CPU core. A step has about 25 launches, which take CuPy 10 µs each (its pull request
+# 3298). Meanwhile a core finishes a step of 5 million: docs/performance.md has 319 µs
+# for 6.5 million. No GPU was measured.
 LAUNCH_BOUND = 5 * 10**6
-# The number may exceed the CPUs, but OpenMP ends the process if it cannot start a
+# There may be more threads than CPUs, but OpenMP ends the process if it cannot start a
 # thread.
 THREADS = Setting("threads", int, (NoneType,), None, least=1, most=1024)
 VARIABLES = tuple(
@@ -40,38 +38,41 @@ VARIABLES = tuple(
 
 
 class Threads(NamedTuple):
-    """The CPU threads on which a backend computes."""
+    """The CPU threads of a backend."""
 
     number: int | None = None
-    """None: not chosen yet, unknown, or of no importance, as on a GPU."""
+    """None if it is not chosen yet, unknown, or irrelevant, as on a GPU."""
     reason: str = ""
     """Where the number comes from."""
     adjustable: bool = True
-    """Whether a number can be chosen, and changed while the library runs."""
+    """Whether the number can be chosen, and changed while the library runs."""
 
 
 UNDECIDED = Threads()
 ON_GPU = Threads(None, "it computes on a GPU", adjustable=False)
-# Apple's Accelerate, which NumPy's wheels for macOS use, is one that cannot be asked.
+# Apple's Accelerate, which NumPy's wheels for macOS use, cannot be asked.
 UNKNOWN = Threads(
     None,
-    "the BLAS library decides, and cannot be asked; for Apple's, set VECLIB_MAXIMUM_THREADS before the start",
+    "the BLAS library decides, and cannot be asked; for Apple's, set "
+    "VECLIB_MAXIMUM_THREADS before the start",
     adjustable=False,
 )
 
 
 def threads_chosen() -> dict[str, str]:
-    """Return the environment variables that set the thread count of BLAS and OpenMP,
-    such as OMP_NUM_THREADS.
-    """
-    return {name: value for name in VARIABLES if (value := os.environ.get(name))}
+    """Return the environment variables that set the threads of BLAS and OpenMP."""
+    return {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
 
 
 def available_cpus() -> int:
-    """Return how many CPUs' time this process may use: in a container, its share."""
+    """Return the number of CPUs whose time this process may use.
+
+    In a container, this is the container's share.
+    """
     number = cpus()
     for group in control_groups():
-        with suppress(OSError, ValueError):  # it has no limit, or cannot be seen
+        # The group may have no limit, or be invisible.
+        with suppress(OSError, ValueError):
             quota, period = (group / "cpu.max").read_text("utf-8").split()
             number = min(number, math.ceil(int(quota) / int(period)))
     return max(1, number)
@@ -85,38 +86,45 @@ def cpus() -> int:
 
 
 def choose_threads(backend: Backend, work: int, before: int | None = None) -> Backend:
-    """Choose a thread count for steps of this size; return the backend unchanged if one
-    is already chosen.
+    """Choose the number of threads for steps of this size.
 
-    The number with which `open_backend` was called comes first, then `before`, that of
-    a run to resume, then environment variables, and then a rule: one thread, or for
-    large steps all CPUs. work: samples of a step x parameters, the multiply-adds of a
-    forward pass.
+    A number given to `open_backend` has priority, then `before`, then environment
+    variables. Otherwise a rule applies: all CPUs for large steps, else one thread.
+
+    Args:
+        backend: The backend.
+        work: The multiply-adds of a forward pass: samples of a step x parameters.
+        before: The number of threads of the run to resume.
+
+    Returns:
+        The backend on the chosen number of threads.
     """
     if backend.threads.number is not None or not backend.threads.adjustable:
         return backend
     if before is not None:
         return backend.on_threads(before, "as when the run began")
-    if variables := threads_chosen():
+    variables = threads_chosen()
+    if variables:
         reason = ", ".join(f"{name}={value}" for name, value in variables.items())
         return backend.on_threads(None, reason)
-    shown = f"{work:,} multiply-adds".replace(",", " ")
+    size = f"{work:,} multiply-adds".replace(",", " ")
     if work < LARGE_STEP:
-        reason = f"a forward pass of {shown} is too small for more"
+        reason = f"a forward pass of {size} is too small for more"
         return backend.on_threads(1, reason)
     number = available_cpus()
-    reason = f"a forward pass has {shown}, and this process may use {number} CPUs"
+    reason = f"a forward pass has {size}, and this process may use {number} CPUs"
     return backend.on_threads(number, reason)
 
 
 @contextmanager
 def starting_on(threads: int | None) -> Iterator[None]:
-    """Let JAX start on this many threads in this context, unless it has started before.
-    None: as it does anyway.
+    """Let JAX start on this many threads, if it starts in this context.
+
+    None: JAX decides.
     """
     before = os.environ.get("NPROC")
     if threads is not None and "jax" not in sys.modules:
-        # XLA reads it when it makes its pool of threads
+        # XLA reads NPROC when it makes its pool of threads.
         os.environ["NPROC"] = str(threads)
     try:
         yield
@@ -127,13 +135,12 @@ def starting_on(threads: int | None) -> Iterator[None]:
 
 
 class Limits:
-    """The thread counts of the libraries in this process, and a context in which all
-    have the same one.
+    """The numbers of threads of the libraries in this process.
 
-    BLAS libraries and PyTorch have one number for the whole process. So one Python
-    thread at a time is in the context: if another one left it earlier and restored the
-    old number, the last bits of the first would change. In a context within another
-    one, the outer number holds.
+    BLAS libraries and PyTorch have one number for the whole process, so only one Python
+    thread at a time is inside the context `at`. Otherwise a second thread might restore
+    the old number while the first still computes, and the last bits of the first would
+    change.
     """
 
     def __init__(self) -> None:
@@ -141,17 +148,15 @@ class Limits:
         self._is_inside = False
         self._found: list[Any] = []
         self.others: list[Any] = []
-        """What has `get_num_threads()` and `set_num_threads(number)` of its own, such
-        as PyTorch.
-        """
+        """Other libraries with `get_num_threads` and `set_num_threads`: PyTorch."""
 
     def look(self) -> None:
-        """Find the libraries that are loaded now, which takes milliseconds."""
+        """Find the BLAS libraries loaded now. This takes milliseconds."""
         with self._lock:
             self._found = ThreadpoolController().lib_controllers
 
     def count(self) -> int | None:
-        """Return the largest thread count of a BLAS library; None if there is none."""
+        """Return the largest number of threads of a BLAS library, or None."""
         return max(
             (each.get_num_threads() for each in self._found if each.user_api == "blas"),
             default=None,
@@ -159,11 +164,11 @@ class Limits:
 
     @contextmanager
     def at(self, number: int | None = None) -> Iterator[None]:
-        """Let the libraries compute on this many threads in this context, or in a
-        function that this decorates.
+        """Let the libraries compute on this many threads in this context.
 
-        By default that is one, or what environment variables say (see
-        `threads_chosen`).
+        The default is one thread, unless environment variables set a number (see
+        `threads_chosen`). Inside another context, the outer number holds. This is also
+        a decorator.
         """
         if number is None and threads_chosen():
             yield
@@ -185,13 +190,14 @@ class Limits:
 
 def _set_threads(libraries: Sequence[Any], numbers: Sequence[int]) -> None:
     for library, number in zip(libraries, numbers, strict=True):
-        # Newer versions of threadpoolctl let only one Python thread set the number of
-        # OpenBLAS, until that is cleared, and ignore the others. Here the lock of
-        # Limits sees to the order.
+        # Newer versions of threadpoolctl let only one Python thread control the number
+        # of OpenBLAS until it gives up the control, and ignore the other threads. Here
+        # the lock of Limits orders the threads.
         release = getattr(library, "clear_controlling_thread", lambda force: None)
         release(force=True)
         library.set_num_threads(number)
         release(force=True)
 
 
-LIMITS = Limits()  # one, because all backends share the libraries
+LIMITS = Limits()
+"""The only instance, because all backends share the libraries."""

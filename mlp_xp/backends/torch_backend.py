@@ -14,7 +14,7 @@ from mlp_xp.core.functional import Activation, Array, sigmoid
 class TorchBackend(LibraryBackend):
     """PyTorch on a device."""
 
-    # PyTorch has no type of its own for most errors.
+    # Most errors of PyTorch are plain RuntimeErrors.
     errors = (RuntimeError, MemoryError)
 
     def __init__(self, device: Any, dtype: str) -> None:
@@ -41,7 +41,7 @@ class TorchBackend(LibraryBackend):
         try:
             place = torch.device(device or "cpu")
             torch.ones(2, device=place).sum().item()
-        # AssertionError: a build without CUDA
+        # A build without CUDA raises AssertionError.
         except (RuntimeError, AssertionError) as error:
             known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
             fault = f"{no_device('torch', device, known)} ({line_of(error)})"
@@ -49,14 +49,14 @@ class TorchBackend(LibraryBackend):
         return place
 
     def activation(self, activation: str | Activation) -> Activation:
-        """See `Backend.activation`. PyTorch has a sigmoid of its own."""
+        """See `Backend.activation`. The sigmoid is PyTorch's."""
         found = super().activation(activation)
         if found.function is sigmoid:
             found = found._replace(function=self._sigmoid)
         return found
 
     def _sigmoid(self, z: Array, /, *, xp: Any) -> tuple[Array, Array]:
-        """Return the sigmoid twice, as `sigmoid` does, in a fifth of the time."""
+        """Like `sigmoid`, but in a fifth of the time."""
         y = self._torch.sigmoid(z)
         return y, y
 
@@ -74,8 +74,8 @@ class TorchBackend(LibraryBackend):
         most_steps: int | None,
     ) -> Callable[..., Any]:
         eager = super()._compile(function, donate, most_steps)
-        # Data with requires_grad would have PyTorch keep a graph that grows with each
-        # step.
+        # With data that require gradients, PyTorch would keep a graph that grows with
+        # each step.
         without_grad: Callable[..., Any] = self._torch.no_grad()(eager)
         return without_grad
 

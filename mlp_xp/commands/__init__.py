@@ -1,6 +1,6 @@
 """The entry point of all commands: `mlp-xp`, `python -m mlp_xp` and the scripts.
 
-Everything else is imported inside `run`, so that an interrupt or a missing library
+Everything else is imported inside `call`, so that an interrupt or a missing library
 during the imports is also reported in one line.
 """
 
@@ -27,7 +27,7 @@ def call(words: list[str]) -> int | None:
         from mlp_xp.backends.opening import compile_afresh
 
         compile_afresh()
-    # see `process.run` for --debug
+    # see `process.run_command` for --debug
     words = [word for word in words if word not in ("--debug", "--no-compile-cache")]
     code: int | None = options.call(options.make_app(words[:1]), words)
     return code

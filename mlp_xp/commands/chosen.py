@@ -1,6 +1,4 @@
-"""The settings that a command line chooses: of a file, a recipe or a run, with the
-options that were typed.
-"""
+"""The settings of a command: a file, a recipe or a run, with the options given."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,13 +20,12 @@ from mlp_xp.runs.settings import (
 def base_settings(
     recipe: str | None, config: Path | None, given: Mapping[str, Any]
 ) -> Settings:
-    """Return the settings of a file or a recipe; by default of the recipe for the data.
+    """Return the settings of a file or a recipe, by default the recipe for the data.
 
     Args:
-        recipe: The name of a recipe, if one was typed.
-        config: A file with settings, if one was typed.
-        given: The options that were typed, each a value or, of `sweep`, a tuple of
-            values.
+        recipe: The name of a recipe, if one is given.
+        config: A file with settings, if one is given.
+        given: The options given, each a value or, in a sweep, a tuple of values.
 
     Raises:
         MlpXpError: The file cannot be read.
@@ -39,12 +36,11 @@ def base_settings(
 
 
 def recipe_for(recipe: str | None, given: Mapping[str, Any]) -> str:
-    """Return the name of a recipe, by default `own` for data of one's own and else
-    `notebook`.
-    """
+    """Return the name of the recipe: by default `own` for own data, else `notebook`."""
     if recipe:
         return recipe
-    data_dir, label = _first(given.get("data_dir")), _first(given.get("label"))
+    data_dir = _first(given.get("data_dir"))
+    label = _first(given.get("label"))
     if data_dir is not None and is_own(Path(data_dir), DataOptions(label)):
         return "own"
     return "notebook"

@@ -8,6 +8,10 @@ from mlp_xp.commands.options import make_app
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
     """Print a script with which a shell completes commands, options and paths.
 
+    ```
+    mlp-xp completion bash > ~/.local/share/bash-completion/completions/mlp-xp
+    ```
+
     Args:
         shell: bash, zsh or fish.
     """

@@ -1,30 +1,34 @@
-"""Write a run's network, or an ensemble, to an ONNX file: `mlp-xp export RUN_DIR ...
-model.onnx`.
-"""
+"""Write a network to an ONNX file: `mlp-xp export RUN_DIR ... model.onnx`."""
 
 from pathlib import Path
 from typing import Literal
 
 from mlp_xp.api import export_onnx
-from mlp_xp.commands.evaluate import warn_of_unfinished
+from mlp_xp.commands.unfinished import warn_of_unfinished
 from mlp_xp.errors import MlpXpError, quoted
 
 
 def export(
     run_dir: Path, /, *others: Path, dtype: Literal["float64", "float32"] | None = None
 ) -> None:
-    """Write the network of a run to an ONNX file, which takes what `predict` takes.
-    Needs the extra `onnx`.
+    """Write the network of a run to an ONNX file.
 
-    Several runs, or a sweep, become one network, whose probabilities or numbers are the
-    mean of theirs. Preparation, units and names are in the file, and it takes any
-    number of rows. docs/export.md shows how to use it in Python, JavaScript and C++.
+    The file takes the inputs of `predict`, any number of rows. It contains preparation,
+    units and names. Several runs, or a sweep, become one network, whose probabilities
+    or numbers are means over the runs. docs/export.md shows how to use the file in
+    Python, JavaScript and C++. The command needs the extra `onnx`.
+
+    ```
+    mlp-xp export runs/digits digits.onnx
+    mlp-xp export runs/a runs/b both.onnx --dtype float32
+    ```
 
     Args:
         run_dir: The folder of a training run or of a sweep.
-        others: More of them, if any, and the file to write, such as model.onnx, which
-            replaces an existing file.
-        dtype: Of the computation. float32 halves the file. By default that of the run.
+        others: More folders, if any, and then the file to write, such as model.onnx,
+            which replaces an existing file.
+        dtype: The dtype of the computation, by default the dtype of the run. float32
+            halves the file.
     """
     *more, output = (run_dir, *others)
     if not more:

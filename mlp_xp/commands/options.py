@@ -1,9 +1,8 @@
-"""The command line, read by cyclopts: a command is a function, and its parameters are
-the options.
+"""The command line, as cyclopts reads it: a command is a function with its options.
 
-A command marked `with_settings` also has an option for every setting that a dataclass
-declares. It gets the settings that were typed, and no others, as keywords: what was not
-typed comes from a recipe, a file or a run, which only the command knows.
+A command marked `with_settings` also has an option for every setting of a dataclass.
+The command gets only the options that the user typed, as keywords. All other settings
+come from a recipe, a file or a run, which only the command knows.
 """
 
 import inspect
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import cyclopts
-from cyclopts import App, Parameter, Token
+from cyclopts import App, Group, Parameter, Token
 from docstring_parser.attrdoc import AttributeDocstrings
 
 from mlp_xp import __version__
@@ -26,17 +25,30 @@ from mlp_xp.runs.settings import RECIPES, SETTINGS, Settings, flatten
 from mlp_xp.show.console import plain_console
 
 _RANGE = ".."  # between the ends of a range
+_HEADINGS = (
+    "Sweep",
+    "Run",
+    "Data",
+    "Network",
+    "Optimiser",
+    "Validation",
+    "Regularisation",
+    "Deformation",
+    "Backend",
+)
+GROUPS = {name: Group(name, sort_key=i) for i, name in enumerate(_HEADINGS)}
+"""The headings of the options of `train` and `sweep`, in the order of the help."""
 
 
 @cache
 def docstrings(kind: type) -> dict[str, str]:
-    """Return the docstring below each setting of a dataclass, and of those that it
-    contains, as one line.
+    """Return the docstring of each setting of a dataclass as one line.
+
+    The settings of dataclasses in its fields are included.
     """
-    found = {
-        name: " ".join(text.split())
-        for name, (text, *_) in AttributeDocstrings().get_attr_docs(kind).items()
-    }
+    found = {}
+    for name, (text, *_) in AttributeDocstrings().get_attr_docs(kind).items():
+        found[name] = " ".join(text.split())
     for hint in get_type_hints(kind).values():
         if is_dataclass(hint):
             found |= docstrings(hint)  # type: ignore[arg-type]
@@ -49,53 +61,65 @@ RunDirs = Annotated[Path, Parameter(name="RUN_DIR", required=True)]
 CacheDir = Annotated[
     Path | None,
     Parameter(
-        help="Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."
+        help="Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache "
+        "folder of the system."
     ),
 ]
 BackendName = Annotated[str, Parameter(help=docstrings(Settings)["backend"])]
 Device = Annotated[str | None, Parameter(help=docstrings(Settings)["device"])]
-_changed = {
-    name: value
-    for name, value in flatten(RECIPES["own"]).items()
-    if value != SETTINGS[name].default
-}
-OWN = " ".join(
-    f"--{name.replace('_', '-')} {value}" for name, value in _changed.items()
-)
+
+
+def _option_name(name: str) -> str:
+    """Return the option of a parameter: `--batch-size` for batch_size."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _own_options() -> str:
+    """Return the options that give the settings of the recipe `own`."""
+    words = []
+    for name, value in flatten(RECIPES["own"]).items():
+        if value != SETTINGS[name].default:
+            words.append(f"{_option_name(name)} {value}")
+    return " ".join(words)
+
+
 Recipe = Annotated[
     str | None,
     Parameter(
         choices=tuple(RECIPES),
-        help="Settings to start from; other options override them. By default notebook, whose values this help shows, "
-        f"or for your own data own: {OWN}. A recipe's batches become as small as a small training set.",
+        help="Settings to start from. Other options override them. The default is "
+        "notebook, whose values this help shows. The default for your own data is own: "
+        f"{_own_options()}. A recipe's batches become as small as a small training "
+        "set.",
     ),
 ]
 
 
 def only_one(**options: Any) -> None:
     """Raise MlpXpError if more than one of these options is given."""
-    names = [
-        f"--{name.replace('_', '-')}"
-        for name, value in options.items()
-        if value not in (None, False)
-    ]
+    names = []
+    for name, value in options.items():
+        if value is not None and value is not False:
+            names.append(_option_name(name))
     if len(names) > 1:
         raise MlpXpError(f"{' and '.join(names)}: give only one of these options")
 
 
 def make_app(wanted: Container[str] = COMMANDS) -> App:
-    """Return the command line of all commands. Those that are not in `wanted` have only
-    their line in the help.
+    """Return the command line of all commands.
 
-    For that line nothing is imported.
+    Args:
+        wanted: The commands to import. The others have only their line in the help,
+            which needs no import.
     """
     app = App(
         name="mlp-xp",
         version=f"mlp-xp {__version__}",
         help="Train small networks, written once for any array library.",
         help_format="markdown",
-        help_epilogue="All commands: --debug shows the traceback of an error, --no-compile-cache makes JAX compile "
-        "again and keep no compiled code on disk, --version shows the version.",
+        help_epilogue="All commands: --debug shows the traceback of an error, "
+        "--no-compile-cache makes JAX compile again and keep no compiled code on disk, "
+        "--version shows the version.",
         console=plain_console(),
         default_parameter=Parameter(
             converter=convert,
@@ -104,26 +128,27 @@ def make_app(wanted: Container[str] = COMMANDS) -> App:
             negative=(),
             show_default=_default_text,
         ),
+        group_parameters=Group("Options"),
+        group_arguments=Group("Arguments"),
         suppress_keyboard_interrupt=False,
         exit_on_error=False,
         print_error=False,
         result_action="return_value",
     )
     for name, line in COMMANDS.items():
-        app.command(
-            f"mlp_xp.commands.{name}:{name}",
-            name=name,
-            help=None if name in wanted else line,
-        )
+        text = None if name in wanted else line
+        app.command(f"mlp_xp.commands.{name}:{name}", name=name, help=text)
     return app
 
 
 def call(app: App, words: Sequence[str]) -> Any:
-    """Run the command that the words name, and return what it returns. Raises
-    MlpXpError.
+    """Run the command that the words name, and return its exit code.
 
-    An empty word is refused: as a path it would mean the current folder, and it is
-        usually a shell's unset variable.
+    An empty word is refused. As a path it would mean the current folder, and usually it
+    is a shell's unset variable.
+
+    Raises:
+        MlpXpError: The words are no command line, or the command raises the error.
     """
     for before, word in pairwise(["an argument", *words]):
         if not word or (word.startswith("--") and word.endswith("=")):
@@ -137,65 +162,86 @@ def call(app: App, words: Sequence[str]) -> Any:
 
 
 def convert(hint: Any, tokens: Sequence[Token]) -> Any:
-    """Convert the words of an option to its type. Several numbers may stand in one
-    word: 64,32 means 64 32.
+    """Convert the words of an option to its type.
+
+    Several numbers may stand in one word: 64,32 means 64 32.
     """
     tokens = _given_last(tokens)
     if get_origin(hint) is tuple and get_args(hint)[0] in (int, float):
-        tokens = [
-            token.evolve(value=part)
-            for token in tokens
-            for part in token.value.split(",")
-        ]
-    # By itself, cyclopts rounds numbers where a whole one is wanted.
+        parts = []
+        for token in tokens:
+            parts += [token.evolve(value=part) for part in token.value.split(",")]
+        tokens = parts
+    # cyclopts itself would round numbers where an integer is wanted
     return cyclopts.convert(hint, tokens, converter=lambda kind, word: kind(word))
+
+
+def _convert_path(hint: Any, tokens: Sequence[Token]) -> str:
+    """Return a path as text, as settings have it."""
+    return _given_last(tokens)[-1].value
 
 
 def _convert_swept(
     setting: Setting, hint: Any, tokens: Sequence[Token]
 ) -> tuple[Any, ...]:
-    """Convert the values of a setting of a sweep. A range such as 0..31 stays a word;
-    64,32 is one value.
+    """Convert the values of a setting of a sweep.
+
+    A range such as 0..31 stays a word. The word 64,32 is one value, of two layers.
     """
-    kind = tuple[int, ...] if setting.kind is tuple else get_args(hint)[0]
-
-    def value(token: Token) -> Any:
+    kind = get_args(hint)[0]
+    if setting.kind is tuple:
+        kind = tuple[int, ...]
+    values = []
+    for token in _given_last(tokens):
         if _RANGE in token.value and setting.kind in (int, float, tuple):
-            return token.value
-        found = convert(kind, [token.evolve(index=0)])
-        return found == "true" if setting.kind is bool else found
-
-    return tuple(map(value, _given_last(tokens)))
+            values.append(token.value)
+            continue
+        value = convert(kind, [token.evolve(index=0)])
+        if setting.kind is bool:
+            value = value == "true"
+        elif setting.is_path:
+            value = str(value)
+        values.append(value)
+    return tuple(values)
 
 
 def _given_last(tokens: Sequence[Token]) -> Sequence[Token]:
-    """Return the words after the last place of a repeated option, which alone count."""
-    return tokens[max(i for i, token in enumerate(tokens) if token.index == 0) :]
+    """Return the words after the last place of a repeated option: only these count."""
+    starts = [i for i, token in enumerate(tokens) if token.index == 0]
+    return tokens[starts[-1] :]
 
 
 def with_settings(
-    kind: type, *, several: bool = False, group: str = "Settings"
+    kind: type,
+    *,
+    several: bool = False,
+    group: str = "Run",
+    without: Container[str] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return a decorator that gives a command with `**given` an option for each setting
-    that a dataclass declares.
+    """Return a decorator that adds an option for each setting of a dataclass.
 
-    several: each option takes several values and ranges, and gives a tuple of values,
-    and of words such as 0..31. group: the heading of these options in the help.
+    The command takes these options as `**given`.
+
+    Args:
+        kind: The dataclass that declares the settings.
+        several: Whether each option takes several values and ranges. The option then
+            gives a tuple of values and of words such as 0..31.
+        group: The heading in the help of settings without one of their own.
+        without: The names of settings without an option.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(command)
-        own = [
-            each
-            for each in signature.parameters.values()
-            if each.kind is not each.VAR_KEYWORD
-        ]
+        parameters = []
+        for parameter in signature.parameters.values():
+            if parameter.kind is not parameter.VAR_KEYWORD:
+                parameters.append(parameter)
         texts = docstrings(kind)
-        options = [
-            _option(each, texts[each.name], several, group)
-            for each in declared(kind).values()
-        ]
-        command.__signature__ = signature.replace(parameters=own + options)  # type: ignore[attr-defined]
+        for setting in declared(kind).values():
+            if setting.name in without:
+                continue
+            parameters.append(_option(setting, texts[setting.name], several, group))
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         return command
 
     return decorate
@@ -205,23 +251,27 @@ def _option(
     setting: Setting, text: str, several: bool, group: str
 ) -> inspect.Parameter:
     """Return the option of a setting as a parameter of a command."""
-    hint: Any = (
-        Literal[setting.choices]
-        if setting.choices
-        else int
-        if setting.kind is tuple
-        else setting.kind
-    )
-    more: dict[str, Any] = {"group": group, "alias": setting.aliases}
-    if several:
-        hint = Literal["true", "false"] if setting.kind is bool else hint
-        more["converter"] = partial(_convert_swept, setting)
-    elif setting.kind is bool:
-        more["negative"] = f"--no-{setting.name.replace('_', '-')}"
-    if setting.names_columns:  # of two such options, the first would be lost in silence
-        more["allow_repeating"] = False
+    hint: Any = setting.kind
+    if setting.is_path:  # a shell completes the paths of files
+        hint = Path
+    elif setting.choices:
+        hint = Literal[setting.choices]
+    elif setting.kind is tuple:
+        hint = int
+    elif setting.kind is bool and several:
+        hint = Literal["true", "false"]
     if several or setting.kind is tuple:
         hint = tuple[hint, ...]
+    heading = GROUPS[setting.group or group]
+    more: dict[str, Any] = {"group": heading, "alias": setting.aliases}
+    if setting.is_path:
+        more["converter"] = _convert_path
+    if several:
+        more["converter"] = partial(_convert_swept, setting)
+    elif setting.kind is bool:
+        more["negative"] = _option_name(f"no_{setting.name}")
+    if setting.names_columns:  # of two such options, the first would be lost in silence
+        more["allow_repeating"] = False
     annotation = Annotated[hint, Parameter(help=text, **more)]
     return inspect.Parameter(
         setting.name,
@@ -234,4 +284,6 @@ def _option(
 def _default_text(default: Any) -> str | None:
     if default is None or default is False or default == ():
         return None
-    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    if isinstance(default, tuple):
+        return " ".join(map(str, default))
+    return str(default)

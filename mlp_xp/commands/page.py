@@ -1,12 +1,10 @@
-"""Write a web page with a run's network, in which people draw or move sliders: `mlp-xp
-page RUN_DIR digit.html`.
-"""
+"""Write a web page with the network of a run: `mlp-xp page RUN_DIR digit.html`."""
 
 from pathlib import Path
 
 from mlp_xp.api import export_page
-from mlp_xp.commands.evaluate import warn_of_unfinished
 from mlp_xp.commands.options import BackendName, CacheDir
+from mlp_xp.commands.unfinished import warn_of_unfinished
 
 
 def page(
@@ -18,11 +16,15 @@ def page(
     data_dir: Path | None = None,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Write a web page with the network of a run: one file, which any browser opens
-    without a server or internet.
+    """Write a web page with the network of a run.
 
-    People draw in it, or move sliders for the columns of a table, and see what the
-    network says; see docs/page.md.
+    The page is one file, which any browser opens without a server or internet. People
+    draw in it, or move sliders for the columns of a table, and see the answer of the
+    network. See docs/page.md.
+
+    ```
+    mlp-xp page runs/digits digit.html
+    ```
 
     Args:
         run_dir: The folder of a training run.

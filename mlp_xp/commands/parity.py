@@ -1,19 +1,19 @@
 """Check that all backends give the same trajectory: `python scripts/parity.py`.
 
 It trains one configuration on several array libraries and compares each, step by step,
-with NumPy in float64. With --trace, it reports the first single operation that deviates
-instead. docs/parity.md lists the exit codes.
+with NumPy in float64. With --trace, it reports the first deviating operation instead.
+docs/parity.md lists the exit codes.
 """
 
 import json
 import math
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.console import Console
 from rich.progress import track
 
 from mlp_xp import __version__
@@ -32,18 +32,26 @@ from mlp_xp.errors import MlpXpError, one_line, with_colon
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.compare import Comparison, Failure, check
 from mlp_xp.parity.reproducer import write_reproducer
-from mlp_xp.parity.tracing import Tracer, probe, small_runs, trace
+from mlp_xp.parity.tracing import StepTracer, probe, small_runs, trace
 from mlp_xp.runs.settings import RECIPES
 from mlp_xp.show.console import plain_console, print_table, say
 from mlp_xp.system import command_line
 
 QUANTITIES = ("loss", "logits", "weights")
 COLUMNS = ("backend", "verdict", *QUANTITIES, "head-room", "version", "device")
+_FACTS = (
+    "deviating",
+    "head_room",
+    "compared_steps",
+    "accuracies_differ",
+    "predictions_differ",
+    "amplified",
+)
 _TRACE_COLUMNS = ("operation", "calls", "deviation in eps", "/ bound", "deviate")
 _WORST_FIRST = (1, 3, 2, 0)  # exit codes
 
 
-@with_settings(TrainConfig)
+@with_settings(TrainConfig, without=("epochs",))
 def parity(
     *,
     recipe: Literal["notebook", "standard", "small", "deformed"] = "notebook",
@@ -61,6 +69,12 @@ def parity(
     **given: Any,
 ) -> int:
     """Train on several array libraries and compare each, step by step, with NumPy.
+
+    ```
+    mlp-xp parity
+    mlp-xp parity --backends jax torch --steps 2000 --dtype float32
+    mlp-xp parity --backends my_library:xp --trace --report-dir report
+    ```
 
     Args:
         recipe: Set of training settings and dtype to start from.
@@ -92,61 +106,33 @@ def parity(
             f"{tolerance} is out of range; it must be finite and above 0",
             setting="tolerance",
         )
+    traced = {"all_operations": True} if all_operations else {"trace": trace}
+    only_one(**traced, notebook=notebook)
+    only_one(**traced, tolerance=tolerance)
     trace = trace or all_operations
-    only_one(trace=trace, notebook=notebook)
-    only_one(trace=trace, tolerance=tolerance)
     preset = RECIPES[recipe]
     float_type = dtype or preset.dtype
     config = replace(preset.train, **given)
-    if config.epochs != preset.train.epochs:
-        raise ConfigError(
-            "the check runs for a number of steps; give --steps instead",
-            setting="epochs",
-        )
+
     console = plain_console()
-    devices, names = (
-        dict(pair.partition("=")[::2] for pair in device),
-        backends or BACKENDS,
-    )
-    for name, place in devices.items():
-        if name not in names or not place:
-            raise ConfigError(
-                f"{name!r} is not one of the compared backends; give NAME=DEVICE",
-                setting="device",
-            )
-    opened, missed = list[Backend](), list[BackendError]()
-    for name in names:
-        try:
-            opened.append(open_backend(name, devices.get(name), float_type))
-        except BackendError as error:
-            if error.setting:  # a name that is not known
-                error.setting = "backends"
-                raise
-            if backends or name in devices:
-                missed.append(error)
-            else:
-                say(console, f"not run: {error}")
-    # NumPy in float64 is the reference; it is not compared with itself.
-    compared = [
-        backend
-        for backend in opened
-        if trace or (backend.name, float_type) != ("numpy", "float64")
-    ]
+    opened, missed = _open_backends(backends, device, float_type, console)
+    compared = opened
+    if not trace:
+        # The reference is not compared with itself.
+        reference = ("numpy", "float64")
+        compared = [each for each in opened if (each.name, float_type) != reference]
     if not compared and not notebook:
-        fault, remedy = (
+        if missed:
+            raise missed[0]
+        raise ConfigError(
             "nothing to compare with NumPy in float64",
-            "install or name another library, such as jax",
-        )
-        raise (
-            missed[0]
-            if missed
-            else ConfigError(fault, remedy=remedy, setting="backends")
+            remedy="install or name another library, such as jax",
+            setting="backends",
         )
     if report_dir and not trace:
         from mlp_xp.show.plots import new_figure
 
-        # raises an error now, not after an hour of training, if Matplotlib is not
-        # installed
+        # A missing Matplotlib is an error now, not after an hour of training.
         new_figure(1, 1)
     dataset = load_dataset(data_dir or "mnist")
     if test_samples is not None and dataset.test is not None:
@@ -154,54 +140,27 @@ def parity(
         inputs = dataset.test.inputs[:test_samples]
         labels = dataset.test.labels[:test_samples]
         dataset = replace(dataset, test=Samples(inputs, labels))
+
     if trace:
-        traces = (
-            _trace_backend(config, dataset, each, steps, report_dir, all_operations)
+        folder = report_dir or Path("reproducers")
+        codes = [
+            _trace_backend(config, dataset, each, steps, folder, all_operations)
             for each in compared
-        )
-        code = min(chain.from_iterable(traces), key=_WORST_FIRST.index)
-    else:
-        results = check(
-            config, dataset, compared, steps, tolerance, with_notebook=notebook
-        )
-        hidden, total = not console.is_terminal, 1 + len(compared) + notebook
-        found = [
-            *track(
-                results,
-                "comparing",
-                total,
-                console=console,
-                transient=True,
-                disable=hidden,
-            )
         ]
-        comparisons = [each for each in found if isinstance(each, Comparison)]
-        failures = [each for each in found if isinstance(each, Failure)]
-        records = [*map(as_record, chain[Comparison | Failure](comparisons, failures))]
-        records[0]["verdict"] = "reference"
-        faults = [fault for each in comparisons for fault in each.mismatches()]
-        faults += [fault for each in failures for fault in each.deviating]
+        code = min(codes, key=_WORST_FIRST.index)
+    else:
+        found = track(
+            check(config, dataset, compared, steps, tolerance, with_notebook=notebook),
+            "comparing",
+            1 + len(compared) + notebook,
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        results = _Results(found)
+        about = f"{steps} steps, {float_type}, batches of {config.batch_size}"
         try:
-            about = f"{steps} steps, {float_type}, batches of {config.batch_size}"
-            say(console, f"{about}: largest relative deviations from NumPy in float64")
-            print_table(COLUMNS, ([*cells(each)] for each in records), console, left=2)
-            for comparison in comparisons[1:]:
-                say(console, str(comparison))
-            # Where the probe has named an operation, there is nothing to find.
-            unknown = [each for each in records if not each.get("deviating")]
-            wrong = {
-                each["backend"]: None
-                for each in unknown
-                if each["verdict"] in ("DIFFERS", "FAILED")
-            }
-            wrong.pop("notebook", None)
-            if wrong:
-                more = command_line(["--trace", "--backends", *wrong])
-                say(console, f"to find the first operation that deviates, add: {more}")
-            for fault in faults:
-                print_line("mismatch", fault)
-            for failure in failures:
-                print_line("error", failure.reason)
+            results.print(about, console)
         finally:  # also if nobody reads the output any more: the work is done
             if report_dir:
                 asked = {
@@ -210,71 +169,157 @@ def parity(
                     "data_dir": data_dir,
                     "test_samples": test_samples,
                 }
-                record = {
-                    "arguments": asked | asdict(config),
-                    "versions": {
-                        "mlp_xp": __version__,
-                        "python": platform.python_version(),
-                    },
-                    "backends": records[: len(comparisons)],
-                    "failures": records[len(comparisons) :],
-                    "mismatches": faults,
-                }
-                _write_report(report_dir, comparisons, record)
-        code = (
-            1 if not all(each.agrees for each in comparisons) else 3 if failures else 0
-        )
+                results.write(report_dir, asked | asdict(config))
+        code = results.exit_code
     for each in missed:
         print_line("error", str(each))
     return code or (2 if missed else 0)
 
 
-def as_record(result: Comparison | Failure) -> dict[str, Any]:
-    """Return a result as JSON data, without the trajectory. What is infinite is None."""
-    backend = (
-        result.backend if isinstance(result, Failure) else result.trajectory.backend
-    )
-    device = backend.device_name or "default"
-    about = {
+def _open_backends(
+    chosen: tuple[str, ...], pairs: tuple[str, ...], dtype: str, console: Console
+) -> tuple[list[Backend], list[BackendError]]:
+    """Open the chosen backends, or all usable ones.
+
+    The pairs are NAME=DEVICE. If a backend cannot be used, its error is returned if the
+    user chose it by name or by device, and is printed as a remark otherwise.
+    """
+    names = chosen or BACKENDS
+    devices = {}
+    for pair in pairs:
+        name, _, device = pair.partition("=")
+        devices[name] = device
+    for name, device in devices.items():
+        if name not in names or not device:
+            raise ConfigError(
+                f"{name!r} is not one of the compared backends; give NAME=DEVICE",
+                setting="device",
+            )
+    opened: list[Backend] = []
+    missed: list[BackendError] = []
+    for name in names:
+        try:
+            opened.append(open_backend(name, devices.get(name), dtype))
+        except BackendError as error:
+            if error.setting:  # an unknown name
+                error.setting = "backends"
+                raise
+            if chosen or name in devices:
+                missed.append(error)
+            else:
+                say(console, f"not run: {error}")
+    return opened, missed
+
+
+class _Results:
+    """The results of a check: comparisons, the reference first, and failures."""
+
+    def __init__(self, results: Iterable[Comparison | Failure]) -> None:
+        found = list(results)
+        self.comparisons = [each for each in found if isinstance(each, Comparison)]
+        self.failures = [each for each in found if isinstance(each, Failure)]
+        self._compared = [_comparison_record(each) for each in self.comparisons]
+        self._compared[0]["verdict"] = "reference"
+        self._failed = [_failure_record(each) for each in self.failures]
+        self._mismatches: list[str] = []
+        for comparison in self.comparisons:
+            self._mismatches += comparison.mismatches()
+        for failure in self.failures:
+            self._mismatches += failure.deviating
+
+    @property
+    def exit_code(self) -> int:
+        """1 if a comparison differs, 3 if a backend failed, else 0."""
+        if not all(each.agrees for each in self.comparisons):
+            return 1
+        return 3 if self.failures else 0
+
+    def print(self, about: str, console: Console) -> None:
+        """Print a table, a line for each comparison, and a line for each fault."""
+        say(console, f"{about}: largest relative deviations from NumPy in float64")
+        records = self._compared + self._failed
+        rows = [list(cells(each)) for each in records]
+        print_table(COLUMNS, rows, console, left=2)
+        for comparison in self.comparisons[1:]:
+            say(console, str(comparison))
+        unexplained = {}
+        for each in records:
+            # Where the probe has named an operation, there is nothing to find.
+            if each["verdict"] in ("DIFFERS", "FAILED") and not each["deviating"]:
+                unexplained[each["backend"]] = each
+        unexplained.pop("notebook", None)
+        if unexplained:
+            more = command_line(["--trace", "--backends", *unexplained])
+            say(console, f"to find the first operation that deviates, add: {more}")
+        for mismatch in self._mismatches:
+            print_line("mismatch", mismatch)
+        for failure in self.failures:
+            print_line("error", failure.reason)
+
+    def write(self, folder: Path, arguments: dict[str, Any]) -> None:
+        """Write parity.json and parity.png. Raises FileError."""
+        from mlp_xp.show.plots import draw_deviations, save
+
+        record = {
+            "arguments": arguments,
+            "versions": {"mlp_xp": __version__, "python": platform.python_version()},
+            "backends": self._compared,
+            "failures": self._failed,
+            "mismatches": self._mismatches,
+        }
+        with file_errors(folder, "create"):
+            folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(record, indent=2, default=str)
+        write_whole(folder / "parity.json", f"{text}\n".encode())
+        curves = {}
+        for comparison in self.comparisons[1:]:
+            backend = comparison.trajectory.backend
+            name = f"{backend.name}, {backend.dtype_name}"
+            curves[name] = comparison.deviations
+        largest = max(
+            (each.allowed for each in self.comparisons),
+            key=lambda allowed: float(allowed[-1]),
+        )
+        save(draw_deviations(curves, tolerance=largest), folder / "parity.png")
+
+
+def _comparison_record(comparison: Comparison) -> dict[str, Any]:
+    """Return a comparison as JSON data, without the trajectory."""
+    verdict = "DIFFERS"
+    if comparison.agrees:
+        verdict = "agrees"
+        if comparison.compared_steps < len(comparison.allowed):
+            verdict += f" to step {comparison.compared_steps}"
+    record = _about(comparison.trajectory.backend, verdict)
+    record["accuracy"] = float(comparison.trajectory.accuracies[-1])
+    for name, quantity in comparison.quantities.items():
+        record[name] = _finite(quantity._asdict())
+    facts = {name: getattr(comparison, name) for name in _FACTS}
+    return record | _finite(facts)
+
+
+def _failure_record(failure: Failure) -> dict[str, Any]:
+    """Return a failure as JSON data."""
+    return _about(failure.backend, "FAILED") | {
+        "reason": failure.reason,
+        "deviating": failure.deviating,
+    }
+
+
+def _about(backend: Backend, verdict: str) -> dict[str, Any]:
+    return {
         "backend": backend.name,
         "version": backend.version,
-        "device": device,
+        "device": backend.device_name or "default",
         "dtype": backend.dtype_name,
+        "verdict": verdict,
     }
-    if isinstance(result, Failure):
-        return {
-            **about,
-            "verdict": "FAILED",
-            "reason": result.reason,
-            "deviating": result.deviating,
-        }
-    later = f" to step {result.compared_steps}" * (
-        result.compared_steps < len(result.allowed)
-    )
 
-    def finite(numbers: dict[str, Any]) -> dict[str, Any]:
-        return {
-            name: None if value == math.inf else value
-            for name, value in numbers.items()
-        }
 
-    facts = (
-        "deviating",
-        "head_room",
-        "compared_steps",
-        "accuracies_differ",
-        "predictions_differ",
-        "amplified",
-    )
+def _finite(numbers: dict[str, Any]) -> dict[str, Any]:
+    """Replace infinity, which JSON lacks, by None."""
     return {
-        **about,
-        "verdict": f"agrees{later}" if result.agrees else "DIFFERS",
-        "accuracy": float(result.trajectory.accuracies[-1]),
-        **{
-            name: finite(quantity._asdict())
-            for name, quantity in result.quantities.items()
-        },
-        **finite({name: getattr(result, name) for name in facts}),
+        name: None if value == math.inf else value for name, value in numbers.items()
     }
 
 
@@ -286,35 +331,10 @@ def cells(record: dict[str, Any]) -> Iterator[str]:
             largest = math.inf if value["largest"] is None else value["largest"]
             yield f"{largest:.1e}" if largest else "0"
         elif name == "head-room":
-            yield (
-                f"{room:.3g} x" if (room := record.get("head_room")) is not None else ""
-            )
+            head_room = record.get("head_room")
+            yield "" if head_room is None else f"{head_room:.3g} x"
         else:
             yield value
-
-
-def _write_report(
-    folder: Path, comparisons: Sequence[Comparison], record: dict[str, Any]
-) -> None:
-    """Write parity.json and parity.png. Raises FileError."""
-    from mlp_xp.show.plots import draw_deviations, save
-
-    with file_errors(folder, "create"):
-        folder.mkdir(parents=True, exist_ok=True)
-    write_whole(
-        folder / "parity.json",
-        f"{json.dumps(record, indent=2, default=str)}\n".encode(),
-    )
-    backends = [each.trajectory.backend for each in comparisons]
-    names = [f"{each.name}, {each.dtype_name}" for each in backends]
-    curves = {
-        name: each.deviations
-        for name, each in zip(names[1:], comparisons[1:], strict=True)
-    }
-    largest = max(
-        (each.allowed for each in comparisons), key=lambda allowed: float(allowed[-1])
-    )
-    save(draw_deviations(curves, tolerance=largest), folder / "parity.png")
 
 
 def _trace_backend(
@@ -322,73 +342,88 @@ def _trace_backend(
     dataset: Dataset,
     backend: Backend,
     steps: int,
-    folder: Path | None,
+    folder: Path,
     all_operations: bool,
-) -> Iterator[int]:
-    """Trace the probe and a run, print a verdict and write a reproducer for each, yield
-    its exit code, print tables.
+) -> int:
+    """Trace a run and the probe, print the results, and return the worst exit code.
 
-    folder: for the reproducers. all_operations: whether to trace `small_runs` too. The
-    code is 1 if an operation deviates, 3 if none does but the library raises (2: it is
-    out of memory), else 0.
+    The folder is for reproducers. `all_operations` adds the `small_runs`.
     """
-    console, folder = plain_console(), folder or Path("reproducers")
-    where = f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}, {backend.dtype_name}"
+    device = backend.device_name or "its default device"
+    about = f"{backend.name} {backend.version} on {device}, {backend.dtype_name}"
+    report = _TraceReport(backend)
+    report.add(about, trace(config, dataset, backend, steps), folder)
+    report.add("probe", probe(backend), folder / "probe")
+    if all_operations:
+        for name, tracer in small_runs(backend):
+            report.add(name, tracer, folder / name.replace(" ", "-"))
+    report.print_tables()
+    return report.code
 
-    def runs() -> Iterator[tuple[str, Tracer]]:
-        yield "", trace(config, dataset, backend, steps)
-        yield "probe", probe(backend)
-        yield from small_runs(backend) if all_operations else ()
 
-    start, traced, known = (
-        with_colon(backend.name),
-        list[tuple[str, Tracer]](),
-        set[str](),
-    )
-    for name, run in runs():
-        steps_taken = f" in {run.steps} steps, warm-up included" * bool(run.steps)
-        title = f"{name or where}: {run.calls} operations{steps_taken}"
-        failure, names = run.failure, ", ".join(run.deviating)
-        verdict = (
-            f"deviating: {names}"
-            if names
-            else "it fails"
-            if failure
-            else "no operation deviates"
-        )
-        say(console, f"{title}; {verdict}")
-        # An operation that an earlier run has shown is not shown again.
-        new = [
-            each
-            for each in (*run.deviating.values(), run.raised)
-            if each and each.name not in known
-        ]
-        known |= {each.name for each in new}
-        lines = [f"{start} {each.report}" for each in new if each is not run.raised]
+class _TraceReport:
+    """Prints the traces of a backend."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.code = 0
+        """The exit code: 1 if an operation deviates, else 3 (or 2) if a run fails."""
+        self._start = with_colon(backend.name)
+        self._console = plain_console()
+        self._tables: list[tuple[str, StepTracer]] = []
+        self._shown: set[str] = set()
+
+    def add(self, about: str, tracer: StepTracer, folder: Path) -> None:
+        """Print the verdict of a run and its operations, but none twice.
+
+        A reproducer of the first new operation is written to the folder.
+        """
+        title = f"{about}: {tracer.calls} operations"
+        if tracer.steps:
+            title += f" in {tracer.steps} steps, warm-up included"
+        verdict, code = "no operation deviates", 0
+        if tracer.deviating:
+            verdict, code = f"deviating: {', '.join(tracer.deviating)}", 1
+        elif tracer.failure:
+            verdict, code = "it fails", getattr(tracer.failure, "exit_code", 0)
+        say(self._console, f"{title}; {verdict}")
+        self._tables.append((title, tracer))
+        self.code = min(self.code, code, key=_WORST_FIRST.index)
+
+        start, failure, raised = self._start, tracer.failure, tracer.raised
+        deviating = tracer.deviating.values()
+        new = [each for each in deviating if each.name not in self._shown]
+        lines = [f"{start} {each.report}" for each in new]
         if lines:
             print_line("deviates", lines[0])
         for line in lines[1:]:
-            say(console, f"also deviates: {line}")
-        if isinstance(failure, DivergenceError):
-            failure.remedy = ""  # of no use to a library that computed something wrong
-        if failure and (run.raised is None or run.raised in new):
-            own = f"backend {start} {one_line(failure)}"
-            print_line(
-                "error", str(failure) if isinstance(failure, MlpXpError) else own
-            )
+            say(self._console, f"also deviates: {line}")
+        is_known = raised is not None and raised.name in self._shown
+        if raised and not is_known:
+            new.append(raised)
+        if failure and not is_known:
+            if isinstance(failure, DivergenceError):
+                failure.remedy = ""  # useless for a library with wrong results
+            said = f"backend {start} {one_line(failure)}"
+            if isinstance(failure, MlpXpError):
+                said = str(failure)
+            print_line("error", said)
         if new:
-            said = write_reproducer(backend, new[0], folder / name.replace(" ", "-"))
-            say(console, f"reproducer: {said}")
-        traced.append((title, run))
-        yield 1 if names else getattr(failure, "exit_code", 0)
-    for title, run in traced:
-        say(console, f"\n{title}")
-        print_table(_TRACE_COLUMNS, rows_of(run), console)
+            self._shown |= {each.name for each in new}
+            said = write_reproducer(self.backend, new[0], folder)
+            say(self._console, f"reproducer: {said}")
+
+    def print_tables(self) -> None:
+        """Print a table of all operations for each run."""
+        for title, tracer in self._tables:
+            say(self._console, f"\n{title}")
+            print_table(_TRACE_COLUMNS, rows_of(tracer), self._console)
 
 
-def rows_of(run: Tracer) -> Iterator[tuple[str, ...]]:
+def rows_of(tracer: StepTracer) -> Iterator[tuple[str, ...]]:
     """Yield the cells for _TRACE_COLUMNS of each operation, the most frequent first."""
-    for name, verdicts in sorted(run.verdicts.items(), key=lambda item: -len(item[1])):
+    operations = sorted(tracer.verdicts.items(), key=lambda item: -len(item[1]))
+    for name, verdicts in operations:
         largest = max(each.deviation for each in verdicts)
         used = max(each.deviation / (each.bound or math.inf) for each in verdicts)
         deviating = sum(each.deviates for each in verdicts)

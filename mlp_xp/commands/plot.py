@@ -1,13 +1,11 @@
-"""Draw the pictures of a run or a sweep, or the curves of several runs: `python
-scripts/plot.py RUN_DIR ...`.
-"""
+"""Draw the pictures of runs and sweeps: `python scripts/plot.py RUN_DIR ...`."""
 
 from pathlib import Path
 
 from mlp_xp.api import plot_curves, plot_run
-from mlp_xp.commands.evaluate import warn_of_unfinished
 from mlp_xp.commands.options import BackendName, CacheDir, RunDirs
 from mlp_xp.commands.process import end_with
+from mlp_xp.commands.unfinished import warn_of_unfinished
 from mlp_xp.errors import MlpXpError, quoted
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.sweep_folder import SweepFolder
@@ -21,10 +19,15 @@ def plot(
     data_dir: Path | None = None,
     cache_dir: CacheDir = None,
 ) -> int:
-    """Draw the pictures of a run or a sweep into its folder, or the curves of several
-    runs in one figure.
+    """Draw the pictures of a run or a sweep into its folder.
 
-    If one of several runs cannot be read, the others are drawn, and the exit code is 1.
+    The curves of several runs are drawn in one figure. If one of the runs cannot be
+    read, the others are drawn, and the exit code is 1.
+
+    ```
+    mlp-xp plot runs/digits
+    mlp-xp plot runs/a runs/b --output compared.png
+    ```
 
     Args:
         run_dirs: The folder of a run or a sweep, or the folders of several runs.
@@ -44,8 +47,9 @@ def plot(
             setting="output",
         )
     if output and output.suffix.lower() != ".png":
-        fault = f"{quoted(output)} is not the name of a PNG file; give one that ends in .png"
-        raise MlpXpError(fault, setting="output")
+        fault = f"{quoted(output)} is not the name of a PNG file"
+        remedy = "give one that ends in .png"
+        raise MlpXpError(fault, remedy=remedy, setting="output")
     if not others:
         paths = plot_run(folder, backend, data=data_dir, cache_dir=cache_dir)
         warn_of_unfinished([folder])
@@ -59,5 +63,6 @@ def plot(
         except (MlpXpError, OSError) as error:
             faults.append(error)
     if folders:
+        warn_of_unfinished(folders)
         print(plot_curves(folders, output or Path("curves.png")))
     return end_with(faults)

@@ -1,7 +1,6 @@
-"""Predict from your own pictures, or a table, with the network of a run: `python
-scripts/predict.py RUN a.png ...`.
+"""Predict from pictures or a table: `python scripts/predict.py RUN a.png ...`.
 
-Several runs, or a sweep, before the pictures or the table answer as an ensemble.
+Several runs, or a sweep, before the pictures or the table are an ensemble.
 """
 
 import itertools
@@ -15,9 +14,9 @@ from cyclopts import Parameter
 
 from mlp_xp import api
 from mlp_xp.backends.inputs import find_columns
-from mlp_xp.commands.evaluate import warn_of_unfinished
 from mlp_xp.commands.options import BackendName, Device, only_one
 from mlp_xp.commands.process import end_with
+from mlp_xp.commands.unfinished import warn_of_unfinished
 from mlp_xp.data.frames import array_of, columns_of
 from mlp_xp.data.table_files import open_table, split_names
 from mlp_xp.errors import MlpXpError
@@ -25,6 +24,7 @@ from mlp_xp.runs.prediction import Predicted
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.show.console import plain_console, print_csv, say
+from mlp_xp.show.objects import answers
 from mlp_xp.show.presentation import presentation_of
 
 _SHADES = " .:-=+*#%@"
@@ -41,26 +41,31 @@ def predict(
     backend: BackendName = "numpy",
     device: Device = None,
 ) -> int:
-    """Predict classes, labels or numbers from pictures, or from the rows of a table,
-    with the network of a run.
+    """Predict by the network of a run, from pictures or from the rows of a table.
 
-    Percentages are rounded, but only certainty is 100.0 %. With several runs, or a
-    sweep, the answer is that of the ensemble, whose probabilities or numbers are the
-    mean of theirs. If a picture cannot be read, the others are classified, and the exit
-    code is 1.
+    Percentages are rounded, but only certainty is 100.0 %. Several runs, or a sweep,
+    are an ensemble: its probabilities or numbers are means over the runs. If a picture
+    cannot be read, the others are classified, and the exit code is 1.
+
+    ```
+    mlp-xp predict runs/digits photo.png --show
+    mlp-xp predict runs/prices new.csv --csv --keep id
+    mlp-xp predict runs/a runs/b folder --json
+    ```
 
     Args:
-        run_dir: The folder of a training run or of a sweep; more of them may follow.
-        pictures: Picture files, or folders of them, also with a folder for each class;
-            or a table, such as CSV, with the columns of the run's data.
+        run_dir: The folder of a training run or of a sweep. More folders may follow.
+        pictures: Picture files, or folders of pictures, also with a folder for each
+            class; or a table, such as CSV, with the columns of the run's data.
         show: Print each picture as the network sees it. Look at this first if the
             network gets a picture wrong.
         json: Print one JSON object per picture or row, with the probabilities of all
-            classes or labels, or the numbers; for an ensemble, those of its runs too.
+            classes or labels, or the numbers. For an ensemble, the object has the
+            answers of its runs too.
         csv: Print a table in CSV, with a line per picture or row, and the probabilities
             of all classes or labels, or the numbers.
         keep: With --csv, repeat these columns of the table before the answers, such as
-            an id; separate several with commas.
+            an id. Separate several with commas.
     """
     only_one(show=show, json=json, csv=csv)
     runs, files = _split_arguments(run_dir, pictures)
@@ -69,6 +74,8 @@ def predict(
     warn_of_unfinished(folders)
 
     is_table = predicted.pictures is None
+    if show and is_table:
+        raise MlpXpError("is for pictures; leave it out", setting="show")
     if keep and not (is_table and csv):
         raise MlpXpError("is for a table and --csv; leave it out", setting="keep")
     if csv:
@@ -149,8 +156,6 @@ def _json_records(
 
 def _print_text(predicted: Predicted, *, show: bool) -> None:
     """Print one line per picture or row, with `show` below the picture."""
-    signature, kind = predicted.models[0].signature, kind_of(predicted)
-    answer = presentation_of(signature.task).answer
     console = plain_console()
     images = predicted.pictures.images if show and predicted.pictures else None
     if images is not None:
@@ -160,11 +165,10 @@ def _print_text(predicted: Predicted, *, show: bool) -> None:
             f"pictures as the network sees them, {rows} x {columns} pixels, from 0, a "
             "space, to 255, @:",
         )
-    for i, name in enumerate(_names_of(predicted)):
+    for i, line in enumerate(answers(predicted)):
         if images is not None:
             say(console, drawing(images[i]))
-        label = f"row {name}" if kind == "row" else name
-        say(console, f"{label}: {answer(signature.outputs, predicted.outputs[i])}")
+        say(console, line)
 
 
 def kind_of(predicted: Predicted) -> str:

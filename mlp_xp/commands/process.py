@@ -1,6 +1,4 @@
-"""Run a command as a process, with one line for each error and an exit code for each
-way to end.
-"""
+"""Run a command as a process: an error is one line, and every end has an exit code."""
 
 import contextlib
 import os
@@ -22,29 +20,31 @@ from mlp_xp.errors import (
 from mlp_xp.system import WINDOWS, command_line, is_closed_pipe, python
 
 BROKEN_PIPE = 128 + 13  # the exit code of a program that SIGPIPE ends
-# Modules that only some commands need, and what to install for each.
-_EXTRAS = {each: each for each in ("scipy", "optuna")}
-_EXTRAS |= {"joblib": "joblib psutil", "pooch": "pooch[progress]"}
-_EXTRAS |= {"PIL": "pillow", "distributed": "dask[distributed]", "ray": "ray[client]"}
+_PACKAGES = {
+    "scipy": "scipy",
+    "optuna": "optuna",
+    "joblib": "joblib psutil",
+    "pooch": "pooch[progress]",
+    "PIL": "pillow",
+    "distributed": "dask[distributed]",
+    "ray": "ray[client]",
+}
+"""The modules that only some commands need, with the packages to install for them."""
 
 
 def run_command(main: Callable[[], int | None]) -> None:
-    r"""Run a command's main function and exit with the code that it returns, or 0 for None.
+    r"""Run a command's main function and exit with its return value, or 0 for None.
 
-    An error that a user or the machine caused is printed as one line and gives its own
-    exit code: see `_fault_of`. Every
-    other exception is a bug and keeps its traceback. With --debug, the traceback of each is printed first.
+    An error that a user or the machine caused is printed as one line and has its own
+    exit code: see `_fault_of`. Every other exception is a bug and keeps its traceback.
+    With --debug, every traceback is printed, before the line.
 
-    If the reader of the output or of the errors has closed the pipe, as `head` does, the code is 141 and nothing more
-    is printed. Output that the caller has closed, as in `>&-`, is discarded. What the encoding of the output cannot
-    express is printed as an escape such as \xe9.
+    If the reader of the output or of the errors has closed the pipe, as `head` does,
+    the code is 141 and nothing more is printed. Output that the caller has closed, as
+    in `>&-`, is discarded. Characters that the encoding of the output lacks are printed
+    as escapes such as \xe9.
     """
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name) or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
-        setattr(sys, name, stream)
-        # captured output, as in a test, has no such method
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding=encoding_of(stream), errors="backslashreplace")
+    _prepare_output()
     try:
         try:
             with warnings.catch_warnings():
@@ -68,56 +68,74 @@ def run_command(main: Callable[[], int | None]) -> None:
     sys.exit(code)
 
 
+def _prepare_output() -> None:
+    """Let output and errors take every character, even if the caller closed them."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+            setattr(sys, name, stream)
+        # captured output, as in a test, has no such method
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding=encoding_of(stream), errors="backslashreplace")
+
+
 def encoding_of(stream: TextIO) -> str:
     """Return the encoding for an output stream: on Windows, UTF-8 for files and pipes.
 
     Python would take the code page of the system there, which lacks many characters,
-    and in which `--data-dir` reads no table. A terminal, and what the user has chosen,
-    stay.
+    and in which `--data-dir` reads no table. The encoding of a terminal does not
+    change, nor an encoding that the user has chosen.
     """
     chosen = os.environ.get("PYTHONIOENCODING")
-    return (
-        "utf-8" if WINDOWS and not chosen and not stream.isatty() else stream.encoding
-    )
+    if WINDOWS and not chosen and not stream.isatty():
+        return "utf-8"
+    return stream.encoding
 
 
 def _fault_of(error: BaseException) -> MlpXpError | None:
-    """Return what to say about an exception; None for a bug and for a closed pipe."""
+    """Return the error to print for an exception; None for a bug or a closed pipe."""
     match error:
         case MlpXpError():
             return error
         case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != "mlp_xp":
-            clone = Path(__file__).resolve().parents[2]
-            own = (
-                command_line(["-e", str(clone)])
-                if (clone / "pyproject.toml").exists()
-                else name
-            )
-            return MlpXpError(
-                f"{name} {not_installed(_EXTRAS.get(name.partition('.')[0], own))}"
-            )
+            return _missing(name)
         case KeyboardInterrupt():
             return ended("interrupted", 130, kind="")
         case OSError() if not is_closed_pipe(error):
-            place = (
-                "the output"
-                if error.filename is None
-                else quoted(os.fspath(error.filename))
-            )
-            return ended(
-                f"{place}: {error.strerror or error}; fix the file or folder, or use another one",
-                1,
-            )
+            place = "the output"
+            if error.filename is not None:
+                place = quoted(os.fspath(error.filename))
+            fault = f"{place}: {error.strerror or error}"
+            return ended(f"{fault}; fix the file or folder, or use another one", 1)
         case MemoryError():
-            return MlpXpError(
-                f"out of memory: {str(error) or 'the sizes are too large'}; choose smaller sizes"
-            )
+            fault = str(error) or "the sizes are too large"
+            return MlpXpError(f"out of memory: {fault}; choose smaller sizes")
     return None
 
 
+def _missing(module: str) -> MlpXpError:
+    """Return the error for a module that cannot be imported.
+
+    A module that is not optional is missing if this package is used from a clone
+    without an installation. The clone is then to be installed.
+    """
+    packages = _PACKAGES.get(module.partition(".")[0])
+    if packages is None:
+        packages = module
+        clone = Path(__file__).resolve().parents[2]
+        if (clone / "pyproject.toml").exists():
+            packages = command_line(["-e", str(clone)])
+    return MlpXpError(f"{module} {not_installed(packages)}")
+
+
 def ended(text: str, code: int, kind: str = "error") -> MlpXpError:
-    """Return an error that ends a command with an exit code. kind: what is printed
-    before the text.
+    """Return an error that ends a command with an exit code.
+
+    Args:
+        text: The text to print.
+        code: The exit code.
+        kind: The word to print before the text.
     """
     error = MlpXpError(text)
     error.exit_code, error.kind = code, kind
@@ -125,25 +143,23 @@ def ended(text: str, code: int, kind: str = "error") -> MlpXpError:
 
 
 def as_option(argument: Argument) -> str:
-    """Name a setting as the command line does: `--task classes`, or `--learning-rate`."""
-    # What Python's functions call `data` may also be a `Dataset`.
-    option = (
-        "--data-dir"
-        if argument.name == "data"
-        else f"--{argument.name.replace('_', '-')}"
-    )
-    return (
-        option
-        if argument.value is None
-        else command_line([option, str(argument.value)])
-    )
+    """Name a setting as on the command line: `--task classes`, `--learning-rate`."""
+    option = f"--{argument.name.replace('_', '-')}"
+    # the argument `data` of Python's functions may also be a `Dataset`
+    if argument.name == "data":
+        option = "--data-dir"
+    if argument.value is None:
+        return option
+    return command_line([option, str(argument.value)])
 
 
 def end_with(faults: Iterable[object]) -> int:
-    """Print errors below all output, and return the exit code: 1 if there are any, or
-    else 0.
+    """Print errors below all output, and return the exit code.
+
+    Returns:
+        1 if there are any errors, and else 0.
     """
-    lines = [*map(str, faults)]
+    lines = [str(fault) for fault in faults]
     sys.stdout.flush()
     for line in lines:
         print_line("error", line)
@@ -156,15 +172,16 @@ def print_line(kind: str, text: str) -> None:
     The line is not wrapped, so that a command in it can be copied from a terminal.
     Control characters are shown as escapes.
     """
-    print(f"{kind}{': ' if kind else ''}{escaped(text)}", file=sys.stderr)
+    line = escaped(text)
+    if kind:
+        line = f"{kind}: {line}"
+    print(line, file=sys.stderr)
 
 
 def _show_warning(
     message: Warning | str, category: type[Warning], *place: Any, **others: Any
 ) -> None:
-    """Print one of the package's own warnings as one line on stderr; all others as
-    Python does.
-    """
+    """Print a warning of this package as one line, and all others as Python does."""
     if isinstance(message, MlpXpWarning):
         print_line("warning", message.worded(as_option))
     else:
@@ -172,8 +189,9 @@ def _show_warning(
 
 
 def silence_output() -> None:
-    """Discard output that cannot be written: Python would flush it again at exit, and
-    report the same error again.
+    """Discard output that cannot be written.
+
+    Python would flush it again at exit, and report the same error again.
     """
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -186,5 +204,7 @@ def silence_output() -> None:
 
 def called(name: str, *words: object) -> str:
     """Return the command line of another command, which works in any folder."""
-    start = python() if WINDOWS else command_line(sys.orig_argv[:1])
+    start = command_line(sys.orig_argv[:1])
+    if WINDOWS:
+        start = python()
     return f"{start} {command_line(['-m', 'mlp_xp', name, *map(str, words)])}"

@@ -15,7 +15,7 @@ from rich.console import Console
 from mlp_xp.commands.options import only_one
 from mlp_xp.commands.process import end_with
 from mlp_xp.errors import escaped
-from mlp_xp.runs.records import FIGURES
+from mlp_xp.runs.records import FIGURES, HELD_OUT
 from mlp_xp.runs.settings import shown, words
 from mlp_xp.runs.sweep_folder import FINISHED
 from mlp_xp.runs.table import (
@@ -35,7 +35,7 @@ from mlp_xp.sweeps.summary import Group, Summary, as_csv, as_json, summarise
 from mlp_xp.system import command_line
 
 _DEFAULT = Path("runs")
-HEADS = {"name": "run"} | {name: each.head for name, each in FIGURES.items()}
+_HEADS = {"name": "run"} | {name: each.head for name, each in FIGURES.items()}
 
 
 def runs(
@@ -46,10 +46,16 @@ def runs(
     json: bool = False,
     csv: bool = False,
 ) -> int:
-    """Compare runs in a table: the settings in which they differ, their results, times
-    and dates.
+    """Compare runs in a table.
 
-    The exit code is 1 if a run cannot be read; the others are in the table.
+    The table has the settings in which the runs differ, their results, times and dates.
+    If a run cannot be read, the others are shown, and the exit code is 1.
+
+    ```
+    mlp-xp runs
+    mlp-xp runs sweeps/one --sort validation_accuracy
+    mlp-xp runs --where optimizer=adam "learning_rate<0.1" --summary
+    ```
 
     Args:
         folders: Training runs, sweeps, or folders of them. By default runs.
@@ -70,63 +76,68 @@ def runs(
     select_rows([], where)  # a wrong condition is found before any run is read
     found = find_runs(folders or (_DEFAULT,))
     faults = [row.reason for row in found if row.state == UNREADABLE]
-    rows, console = select_rows(found, where), plain_console()
-    rows = sort_rows(rows, column) if column else rows
-    whole = summarise(rows) if summary else None
-    if json:
-        print(
-            dumps(
-                as_json(whole) if whole else [as_record(row) for row in rows], indent=2
-            )
-        )
-    elif csv:
-        print(as_csv(whole), end="") if whole else print_csv(_csv_lines(rows))
-    elif not (whole.groups if whole else rows):
-        say(console, "no runs")
-    elif whole:
-        show_summary(whole, console)
+    rows = select_rows(found, where)
+    if summary:
+        _print_summary(summarise(rows), json=json, csv=csv)
     else:
-        _show_runs(rows, console)
+        if column:
+            rows = sort_rows(rows, column)
+        _print_runs(rows, json=json, csv=csv)
     return end_with(faults)
 
 
+def _print_runs(rows: Sequence[Row], *, json: bool, csv: bool) -> None:
+    if json:
+        print(dumps([as_record(row) for row in rows], indent=2))
+    elif csv:
+        print_csv(_csv_lines(rows))
+    elif rows:
+        _show_runs(rows, plain_console())
+    else:
+        say(plain_console(), "no runs")
+
+
+def _print_summary(summary: Summary, *, json: bool, csv: bool) -> None:
+    if json:
+        print(dumps(as_json(summary), indent=2))
+    elif csv:
+        print(as_csv(summary), end="")
+    elif summary.groups:
+        show_summary(summary, plain_console())
+    else:
+        say(plain_console(), "no runs")
+
+
 def _csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
-    """Yield the lines of a table as CSV: a header, then one for each run, its numbers
-    in full precision.
-    """
+    """Yield a header, then a line for each run with its numbers in full precision."""
     names = ["name", "folder", "state", *differing(rows), *FIGURES, "date", "reason"]
     yield names
     for row in rows:
-        record = {
-            name: shown(value) for name, value in row.settings.items()
-        } | as_record(row)
-        yield [
-            "" if record.get(name) is None else escaped(str(record[name]))
-            for name in names
-        ]
+        settings = {name: shown(value) for name, value in row.settings.items()}
+        record = settings | as_record(row)
+        cells = []
+        for name in names:
+            value = record.get(name)
+            cells.append("" if value is None else escaped(str(value)))
+        yield cells
 
 
 def _show_runs(rows: Sequence[Row], console: Console) -> None:
-    """Print runs as a table, with the most important columns first: those that do not
-    fit are left out.
+    """Print runs as a table, the most important columns first.
+
+    The columns that do not fit are left out.
     """
-    settings = differing(rows)
-    states = ["state"] if any(row.state != FINISHED for row in rows) else []
     figures = [name for name in FIGURES if any(name in row.figures for row in rows)]
-    scores = [name for name in figures if FIGURES[name].high]
-    names = [
-        "name",
-        *states,
-        *scores,
-        *settings,
-        *(name for name in figures if name not in scores),
-        "date",
-    ]
-    print_table(
-        map(head, names),
-        ([_cell(row, name) for name in names] for row in rows),
-        console,
-    )
+    columns = ["name"]
+    if any(row.state != FINISHED for row in rows):
+        columns.append("state")
+    columns += [name for name in figures if FIGURES[name].high]
+    columns += differing(rows)
+    columns += [name for name in figures if not FIGURES[name].high]
+    columns.append("date")
+    heads = [_head(column) for column in columns]
+    cells = [[_cell(row, column) for column in columns] for row in rows]
+    print_table(heads, cells, console)
     if any(row.state != FINISHED and row.figures for row in rows):
         say(
             console,
@@ -137,9 +148,9 @@ def _show_runs(rows: Sequence[Row], console: Console) -> None:
             say(console, f"{row.folder}: {row.reason}")
 
 
-def head(column: str) -> str:
+def _head(column: str) -> str:
     """Return the head of a column of a table of runs."""
-    return HEADS.get(column, words(column))
+    return _HEADS.get(column, words(column))
 
 
 def _cell(row: Row, column: str) -> str:
@@ -150,64 +161,77 @@ def _cell(row: Row, column: str) -> str:
         return shown(value)
     if column in FIGURES:
         return figure(column, value)
-    return (
-        ""
-        if value is None
-        else f"{value:%Y-%m-%d %H:%M}"
-        if column == "date"
-        else value
-    )
+    if value is None:
+        return ""
+    if column == "date":
+        return f"{value:%Y-%m-%d %H:%M}"
+    return str(value)
 
 
 def show_summary(summary: Summary, console: Console) -> None:
-    """Print the settings of a summary as a table, and what the best one, or each if
-    none is, does on the test set.
+    """Print the settings of a summary as a table, then results on the test set.
+
+    The results on the test set are those of the best setting, or of each setting if
+    none is the best.
     """
-    groups = summary.groups
-    names = [*groups[0].settings]
-    quantities = [summary.score, summary.test_score]
-    if not summary.ranked and "fold" in summary.varied:
-        quantities.reverse()  # the result of a cross-validation comes first
-    elif any(summary.score in each.results for each in groups):
-        quantities.pop()
-    columns = {
-        "rank": [str(each.rank or "-") for each in groups] if summary.ranked else [],
-        **{name: [_spread(name, each) for each in groups] for name in quantities},
-        "runs": [str(each.finished) for each in groups],
-        **{name: [shown(each.settings[name]) for each in groups] for name in names},
-        "setting": [] if names else [each.name for each in groups],
-        "train_loss": [_spread("train_loss", each) for each in groups],
-    }
-    columns = {name: cells for name, cells in columns.items() if any(cells)}
-    print_table(map(head, columns), zip(*columns.values(), strict=True), console)
+    columns = _summary_columns(summary)
+    heads = [_head(column) for column in columns]
+    print_table(heads, zip(*columns.values(), strict=True), console)
     say(console, f"\n{summary.note}")
-    if quantities == [summary.test_score, summary.score] and summary.score in columns:
-        say(
-            console,
-            "held-out samples chose the epoch of each network: their figures flatter it",
-        )
+    if _is_cross_validation(summary) and not columns.keys().isdisjoint(HELD_OUT):
+        reason = "held-out samples chose the epoch of each network"
+        say(console, f"{reason}, so the results on them are optimistic")
     states = Counter(row.state for row in summary.rows)
     if {*states} - {FINISHED}:
-        say(
-            console,
-            f"{', '.join(f'{number} {state}' for state, number in states.items())}; only finished runs count",
-        )
-    for group in groups:
-        if summary.test_score in group.results:
-            said = [
-                f"{head(name)} {_spread(name, group)}"
-                for name in group.results
-                if name.startswith("test")
-            ]
-            say(console, f"{'best: ' * summary.ranked}{group.name}: {', '.join(said)}")
+        counted = ", ".join(f"{number} {state}" for state, number in states.items())
+        say(console, f"{counted}; only finished runs count")
+    for group in summary.groups:
+        tested = [name for name in group.results if name.startswith("test")]
+        if not tested:
+            continue
+        results = [f"{_head(name)} {_spread(name, group)}" for name in tested]
+        line = f"{group.name}: {', '.join(results)}"
+        if summary.ranked:
+            line = f"best: {line}"
+        say(console, line)
+
+
+def _is_cross_validation(summary: Summary) -> bool:
+    """Return whether the test sets are folds by which no setting is chosen."""
+    return "fold" in summary.varied and not summary.ranked
+
+
+def _summary_columns(summary: Summary) -> dict[str, list[str]]:
+    """Return the columns of a summary's table that have at least one entry."""
+    groups = summary.groups
+    settings = [*groups[0].settings]
+    shown_results = {name for group in groups for name in group.results}
+    scores: list[str] = [name for name in HELD_OUT if name in shown_results]
+    tests: list[str] = [
+        name for name in ("test_accuracy", "test_r2") if name in shown_results
+    ]
+    if _is_cross_validation(summary):
+        scores = tests + scores
+    elif not scores:
+        scores = tests
+    columns = {}
+    if summary.ranked:
+        columns["rank"] = [str(group.rank or "-") for group in groups]
+    for score in scores:
+        columns[score] = [_spread(score, group) for group in groups]
+    columns["runs"] = [str(group.finished) for group in groups]
+    for name in settings:
+        columns[name] = [shown(group.settings[name]) for group in groups]
+    if not settings:
+        columns["setting"] = [group.name for group in groups]
+    columns["train_loss"] = [_spread("train_loss", group) for group in groups]
+    return {name: cells for name, cells in columns.items() if any(cells)}
 
 
 def _spread(quantity: str, group: Group) -> str:
-    """Return the mean of a figure over the runs of a setting and its standard
-    deviation, as in `97.37 ± 0.23`.
+    """Return the mean of a figure and its standard deviation, as in `97.37 ± 0.23`.
+
+    Both are over the runs of a setting.
     """
-    return " ± ".join(
-        figure(quantity, each)
-        for each in group.results.get(quantity, ())
-        if each is not None
-    )
+    spread = group.results.get(quantity, ())
+    return " ± ".join(figure(quantity, each) for each in spread if each is not None)

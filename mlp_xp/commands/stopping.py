@@ -1,6 +1,4 @@
-"""Stop a training where it can be resumed: after a signal, or where its output cannot
-be written.
-"""
+"""Stop training after a signal, or when its output fails, where it can be resumed."""
 
 import contextlib
 import signal
@@ -15,43 +13,44 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.show.console import say
 from mlp_xp.system import is_closed_pipe
 
-# Seconds after which a second Ctrl-C does not wait for the end of the chunk.
 PATIENCE = 1.0
+"""Seconds after which a second Ctrl-C does not wait for the end of the chunk."""
 
 
 class Stop:
-    """Why training is to stop at the next chunk: the first signal, or else the first
-    error of the output.
+    """The reason to stop training at the next chunk: true if there is one.
+
+    The reason is the first signal, or else the first error of the output.
     """
 
     def __init__(self, console: Console) -> None:
-        self.console, self.signal, self.since = console, 0, 0.0
+        self.console = console
+        self.signal = 0
+        self.since = 0.0
         self.error: OSError | None = None
 
     def __bool__(self) -> bool:
         return bool(self.signal or self.error)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Keep the number of the first signal. SIGINT after PATIENCE seconds stops at
-        once, without saving.
+        """Keep the first signal. SIGINT after PATIENCE seconds stops at once, unsaved.
 
-        Other signals do not, and not SIGINT at the same time: a terminal that closes
-        may send SIGHUP twice, a batch system SIGTERM and SIGHUP, and people press
-        Ctrl-C twice.
+        Other signals do not stop at once, nor does an earlier SIGINT. A terminal that
+        closes may send SIGHUP twice, a batch system sends SIGTERM and SIGHUP, and
+        people press Ctrl-C twice.
         """
-        if (
-            self.signal
-            and number == signal.SIGINT
-            and time.monotonic() > self.since + PATIENCE
-        ):
-            raise KeyboardInterrupt
+        now = time.monotonic()
         if not self.signal:
-            self.signal, self.since = number, time.monotonic()
+            self.signal = number
+            self.since = now
+        elif number == signal.SIGINT and now > self.since + PATIENCE:
+            raise KeyboardInterrupt
 
     @contextlib.contextmanager
     def printing(self) -> Iterator[None]:
-        """Keep an error of the output, such as a pipe that its reader closed, and
-        discard all further output.
+        """Keep the first error of the output, and discard all further output.
+
+        The usual error is a pipe that its reader closed.
         """
         try:
             yield
@@ -65,34 +64,34 @@ class Stop:
             say(self.console, text)
 
     def error_at(self, place: str) -> MlpXpError:
-        """Return the error that ends the command. place: where training stopped and
-        what to do.
+        """Return the error that ends the command.
+
+        Args:
+            place: The place where training stopped, and the way to continue.
         """
         if self.signal or self.error is None:
-            # it is what was asked for
+            # the user asked for it: not an error
             return ended(f"interrupted {place}", 128 + self.signal, kind="")
         if is_closed_pipe(self.error):
-            return ended(
-                f"the reader of the output closed the pipe {place}", BROKEN_PIPE
-            )
-        return ended(
-            f"the output cannot be written ({self.error.strerror or self.error}) {place}",
-            1,
-        )
+            fault = f"the reader of the output closed the pipe {place}"
+            return ended(fault, BROKEN_PIPE)
+        reason = self.error.strerror or self.error
+        return ended(f"the output cannot be written ({reason}) {place}", 1)
 
     @contextlib.contextmanager
     def catching_signals(self) -> Iterator[None]:
-        """Note Ctrl-C, SIGTERM, SIGHUP, and on Windows Ctrl-Break and a closed window,
-        instead of ending at once.
+        """Keep signals that would end the program: Ctrl-C, SIGTERM and SIGHUP.
 
-        One that is ignored stays so: SIGHUP under nohup, and SIGINT in a background job
-            of a shell script.
+        On Windows, Ctrl-Break and a closed window are such signals too. A signal that
+        is ignored stays ignored: SIGHUP under nohup, and SIGINT in a background job of
+        a shell script.
         """
         names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
         known = [getattr(signal, name) for name in names if hasattr(signal, name)]
         old = {number: signal.getsignal(number) for number in known}
-        for number in (number for number in known if old[number] is not signal.SIG_IGN):
-            signal.signal(number, self.handle)
+        for number, handler in old.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, self.handle)
         try:
             yield
         finally:

@@ -5,11 +5,13 @@ run is written to a folder, and `--resume` resumes it from there.
 """
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from mlp_xp.commands.options import CacheDir, Recipe, only_one, with_settings
+from cyclopts import Parameter
+
+from mlp_xp.commands.options import GROUPS, CacheDir, Recipe, only_one, with_settings
 from mlp_xp.runs.settings import Settings
 
 # functions import these where they use them, so that `--help` is quick
@@ -20,40 +22,51 @@ if TYPE_CHECKING:
     from mlp_xp.runs.run_folder import RunFolder
 
 
+_RUN = Parameter(group=GROUPS["Run"])
+
+
 @with_settings(Settings)
 def train(
     *,
-    recipe: Recipe = None,
-    config: Path | None = None,
-    resume: Path | None = None,
-    run_dir: Path | None = None,
-    overwrite: bool = False,
-    cache_dir: CacheDir = None,
-    threads: int | Literal["auto"] = "auto",
-    page: bool = False,
+    recipe: Annotated[Recipe, _RUN] = None,
+    config: Annotated[Path | None, _RUN] = None,
+    resume: Annotated[Path | None, _RUN] = None,
+    run_dir: Annotated[Path | None, _RUN] = None,
+    overwrite: Annotated[bool, _RUN] = False,
+    cache_dir: Annotated[CacheDir, Parameter(group=GROUPS["Data"])] = None,
+    threads: Annotated[
+        int | Literal["auto"], Parameter(group=GROUPS["Backend"])
+    ] = "auto",
+    page: Annotated[bool, _RUN] = False,
     **given: Any,
 ) -> int:
     """Train a network with hand-written backpropagation, on any array library.
 
+    ```
+    mlp-xp train                             # the notebook's network on MNIST
+    mlp-xp train --data-dir prices.csv --label price
+    mlp-xp train --backend jax --recipe deformed --seed 1
+    ```
+
     Args:
-        config: Start from the settings in this file instead, such as the config.json of
-            a run.
+        config: Start from the settings in this file instead of a recipe. The file may
+            be the config.json of a run.
         resume: Continue this run with its own settings, on any backend. With a constant
             schedule, --epochs trains a finished run longer.
         run_dir: Folder to write the run to. By default
             runs/DATASET-RECIPE-BACKEND-DATE-TIME. With --cv, the folder of a sweep
             whose members are the folds; the same command continues it.
         overwrite: Replace an existing run in --run-dir.
-        threads: CPU threads to compute on. auto: those of a resumed run, or what a
-            variable such as OMP_NUM_THREADS says, or one, or all CPUs for large steps.
-            While other programs use the CPUs, several threads can be ten times slower
-            than one.
-        page: Write page.html into the run's folder at the end: see mlp-xp page --help.
+        threads: Number of CPU threads to compute with. auto takes the number of a
+            resumed run, or of a variable such as OMP_NUM_THREADS, and otherwise one, or
+            all CPUs for large steps. While other programs use the CPUs, several threads
+            can be ten times slower than one.
+        page: Write page.html into the run's folder at the end. See mlp-xp page --help.
     """
-    from mlp_xp.commands.chosen import base_settings, recipe_for, resumed_settings
+    from mlp_xp.commands.chosen import base_settings, recipe_for
     from mlp_xp.runs.experiment import Experiment
     from mlp_xp.runs.records import check_foreign
-    from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RESUME, RunFolder
+    from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RunFolder
     from mlp_xp.runs.settings import settings_of
 
     only_one(resume=resume, config=config, recipe=recipe)
@@ -63,67 +76,83 @@ def train(
     if "dataset" in given:  # instead of the files that a configuration names
         given["data_dir"] = None
     number = None if threads == "auto" else threads
-    fit_batches = not (resume or config or "batch_size" in given)
-    existing = REFUSE
-    before = None
     if resume:
-        run, existing = RunFolder(resume), RESUME
-        with run.opened():
-            settings = resumed_settings(run, given)
-            before = run.threads(settings.backend)
-        check_foreign(settings, given.get("backend"), resume)
-        if "data_dir" not in given and _has_ended(run, settings):
-            _say_that_it_has_ended(run, page=page)
-            return 0
+        _resume(RunFolder(resume), given, number, cache_dir, page=page)
+        return 0
+    settings = settings_of(base_settings(recipe, config, given), given)
+    if config:
+        check_foreign(settings, given.get("backend"), config)
+    fit_batches = not (config or "batch_size" in given)
+    data_options = settings.data_options
+    if data_options.cv is not None and data_options.fold is None:
+        not_with_folds = {
+            "test_fraction": given.get("test_fraction"),
+            "overwrite": overwrite,
+            "threads": number,
+            "page": page,
+        }
+        for option, value in not_with_folds.items():
+            only_one(cv=True, **{option: value})
+        return _train_folds(settings, run_dir, cache_dir, fit_batches=fit_batches)
+    if run_dir:
+        run = RunFolder(run_dir)
     else:
-        settings = settings_of(base_settings(recipe, config, given), given)
-        if config:
-            check_foreign(settings, given.get("backend"), config)
-        if settings.data_options.cv is not None and settings.data_options.fold is None:
-            only_one(
-                cv=True,
-                test_fraction=given.get("test_fraction"),
-                overwrite=overwrite,
-                threads=number,
-                page=page,
-            )
-            return _train_folds(settings, run_dir, cache_dir, fit_batches=fit_batches)
-        run = RunFolder.named(
-            settings, config or recipe_for(recipe, given), dt.datetime.now()
-        )
-        if run_dir:
-            run = RunFolder(run_dir)
-        if overwrite:
-            existing = OVERWRITE
+        name = config or recipe_for(recipe, given)
+        run = RunFolder.named(settings, name, dt.datetime.now())
 
     def make() -> Experiment:
         return Experiment.from_settings(
-            settings,
-            threads=number,
-            threads_before=before,
-            cache_dir=cache_dir,
-            fit_batches=fit_batches,
+            settings, threads=number, cache_dir=cache_dir, fit_batches=fit_batches
         )
 
-    _train(run, make, existing, page=page)
+    _train(run, make, OVERWRITE if overwrite else REFUSE, page=page)
     return 0
 
 
-def _has_ended(run: "RunFolder", settings: Settings) -> bool:
-    """Return whether a run has ended, and has no more epochs in these settings."""
-    return run.has_ended() and run.settings().train.epochs == settings.train.epochs
+def _resume(
+    run: "RunFolder",
+    given: Mapping[str, Any],
+    threads: int | None,
+    cache_dir: Path | None,
+    *,
+    page: bool,
+) -> None:
+    """Continue a run with its own settings, and with the options that may change."""
+    from mlp_xp.commands.chosen import resumed_settings
+    from mlp_xp.runs.experiment import Experiment
+    from mlp_xp.runs.records import check_foreign
+    from mlp_xp.runs.run_folder import RESUME
+
+    with run.opened():
+        settings = resumed_settings(run, given)
+        check_foreign(settings, given.get("backend"), run.path)
+        has_no_more_epochs = run.settings().train.epochs == settings.train.epochs
+        if run.has_ended() and has_no_more_epochs and "data_dir" not in given:
+            _say_that_it_has_ended(run, page=page)
+            return
+
+        def make() -> Experiment:
+            return Experiment.from_settings(
+                settings,
+                threads=threads,
+                threads_before=run.threads(settings.backend),
+                cache_dir=cache_dir,
+                fit_batches=False,
+            )
+
+        _train(run, make, RESUME, page=page)
 
 
 def _say_that_it_has_ended(run: "RunFolder", *, page: bool) -> None:
-    from mlp_xp.commands.process import called
+    from mlp_xp.api import export_page
     from mlp_xp.runs.names import PAGE
     from mlp_xp.show.console import plain_console, say
 
     console = plain_console()
-    text = f"the run in {run.path} has ended; with a constant schedule, --epochs N trains it longer"
-    say(console, text)
+    text = f"the run in {run.path} has ended"
+    say(console, f"{text}; with a constant schedule, --epochs N trains it longer")
     if page:
-        say(console, f"for its page: {called('page', run.path, PAGE)}")
+        say(console, f"written: {export_page(run.path, run.path / PAGE)}")
 
 
 def _train_folds(
@@ -137,8 +166,8 @@ def _train_folds(
     from mlp_xp.commands import sweep
     from mlp_xp.sweeps.plan import SweepOptions, make_plan
 
-    folder = None if sweep_dir is None else str(sweep_dir)
-    cache = None if cache_dir is None else str(cache_dir)
+    folder = str(sweep_dir) if sweep_dir else None
+    cache = str(cache_dir) if cache_dir else None
     options = SweepOptions(folder, cache_dir=cache)
     return sweep.show(make_plan(settings, {}, options, is_recipe=fit_batches))
 
@@ -146,8 +175,9 @@ def _train_folds(
 def _train(
     run: "RunFolder", make: Callable[[], "Experiment"], existing: str, *, page: bool
 ) -> None:
-    """Train in the folder of a run, and show it. A signal or a closed output saves and
-    stops the run.
+    """Train in the folder of a run, and show the training.
+
+    A signal or a closed output saves and stops the run.
     """
     from mlp_xp.commands.process import called
     from mlp_xp.commands.stopping import Stop
@@ -161,7 +191,7 @@ def _train(
         make, existing=existing, save_now=lambda: bool(stop), how_to_resume=hint
     )
     with training as (experiment, events):
-        if page:  # it would otherwise be refused at the end
+        if page:  # otherwise the page would be refused at the end
             check_page(experiment.dataset.signature, experiment.job.sizes)
         description = terminal.describe(experiment.settings, experiment.job)
         stop.say(f"{description}\nrun      {run.path}\n")
@@ -188,15 +218,13 @@ def _show_events(
     try:
         for event in watched:
             report = event.report
-            # With samples held out, the closing report is about the best network, not
-            # about the end.
+            # with samples held out, the closing report is about the best network
             if report and not (event.closing and has_held_out):
                 best = event.position.best
                 line = terminal.report_line(
                     report, is_validated=has_held_out, best=best
                 )
-            # The header comes with the first line, so that warnings of the start stand
-            # above the table.
+            # the header comes with the first line, below the warnings of the start
             if report and line and (event.closing or terminal.is_shown(report, job)):
                 stop.say(head + line)
                 head = line = ""
@@ -212,17 +240,16 @@ def _show_events(
 def _stop_at(event: "Event", run: "RunFolder", stop: "Stop", hint: str) -> None:
     """Raise MlpXpError if the training can stop after this event.
 
-    It stops at a checkpoint. In the warm-up, and in a run that is to replace another
-    one, none is saved: there it stops after a signal.
+    The training stops at a checkpoint. There is no checkpoint in the warm-up, nor in a
+    run that is to replace another one. There the training stops after a signal.
     """
     from mlp_xp.core.job import WARM_UP_EPOCH
 
-    is_warm_up = event.position.epoch == WARM_UP_EPOCH
-    place = "in the warm-up"
-    if not is_warm_up:
-        place = (
-            f"in epoch {event.position.epoch}, after {event.position.sample} samples"
-        )
+    epoch, sample = event.position.epoch, event.position.sample
+    is_warm_up = epoch == WARM_UP_EPOCH
+    place = f"in epoch {epoch}, after {sample} samples"
+    if is_warm_up:
+        place = "in the warm-up"
     if event.checkpoint:
         raise stop.error_at(f"{place}; {hint}")
     if (stop.signal and is_warm_up) or run.is_being_replaced():
@@ -241,38 +268,34 @@ def _show_end(
     from mlp_xp.commands.process import called
     from mlp_xp.errors import MlpXpError, quoted
     from mlp_xp.export.page import write_page
-    from mlp_xp.files import FileError
     from mlp_xp.runs.names import PAGE
     from mlp_xp.show import terminal
     from mlp_xp.show.gallery import draw_run
-    from mlp_xp.show.plots import PlotError
 
-    job, report = experiment.job, event.report
+    job, report, best = experiment.job, event.report, event.position.best
     assert report
     stop.say(f"\n{terminal.summary(report)}")
-    if event.position.best:
-        stop.say(terminal.selected(event.position.best, event.position.epoch, job))
+    if best:
         assert report.validation
-        said = terminal.overfitting(run.reports(), report.validation.samples)
-        if said:
-            stop.say(said)
-    said = terminal.no_better_than_guessing(report, job)
-    if said:
-        stop.say(said)
+        stop.say(terminal.selected(best, event.position.epoch, job))
+        overfitting = terminal.overfitting(run.reports(), report.validation.samples)
+        if overfitting:
+            stop.say(overfitting)
+    guessing = terminal.no_better_than_guessing(report, job)
+    if guessing:
+        stop.say(guessing)
     try:  # a run without pictures is complete
         paths = draw_run(run, job.dataset, job.backend)
         stop.say(f"drawn in {run.path}: {', '.join(path.name for path in paths)}")
-    except (PlotError, FileError) as error:
-        stop.say(f"no pictures: {error}, then: {called('plot', run.path)}")
+    except MlpXpError as error:
+        stop.say(f"no pictures: {error}; then: {called('plot', run.path)}")
     if page:
         path = run.path / PAGE
         try:
             write_page(path, run.model(job.backend), job.dataset)
             stop.say(f"written: {path}")
         except MlpXpError as error:
-            stop.say(f"no page: {error}; then: {called('page', run.path, PAGE)}")
+            stop.say(f"no page: {error}; then: {called('page', run.path, path)}")
     if stop.error:
-        place = (
-            f"after the end of the training; the run in {quoted(run.path)} is complete"
-        )
-        raise stop.error_at(place)
+        complete = f"the run in {quoted(run.path)} is complete"
+        raise stop.error_at(f"after the end of the training; {complete}")

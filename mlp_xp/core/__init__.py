@@ -1,3 +1,4 @@
-"""The network, its training step, its loop and its run; read in the order that the
-README gives.
+"""The network, its training step and its training runs.
+
+docs/how_it_is_built.md gives the order in which to read these files.
 """

@@ -1,9 +1,9 @@
 """The interface between the core and an array library.
 
-`mlp_xp.backends` implements it for each library. A chunk is many steps of training,
-which run as one function. A block is the part of a chunk whose inputs become features
-together: as many steps as fit in `Backend.block_bytes` of features, at least one, or
-fewer for deferred updates.
+`mlp_xp.backends` implements it for each library. A chunk is a function that takes many
+steps of training. Within a chunk, the inputs of a block of steps become features
+together. A block has as many steps as fit in `Backend.block_bytes` of features, but at
+least one. With deferred updates it has fewer.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from mlp_xp.core.functional import ACTIVATIONS, Activation, Array
 from mlp_xp.core.signature import Signature
 
 Carry = Any
-"""The arrays that a step changes and passes on to the next step."""
+"""The arrays that one step changes and passes on to the next."""
 
 
 class Backend(ABC):
     """An array library on one device, with one floating-point dtype.
 
     Backends are compared and hashed by identity, because their contents need not be
-    hashable: CuPy's devices are not.
+    hashable. CuPy's devices are not.
 
     Examples:
         >>> backend = open_backend("numpy", dtype="float32")
@@ -38,36 +38,36 @@ class Backend(ABC):
     name: str
     version: str
     xp: Any
-    """The array API namespace, which functions take as keyword `xp`."""
+    """The array API namespace. Functions take it as keyword `xp`."""
     device: Any
     """A device object of the library, for the `device` argument of its creation
-    functions. None: the default.
+    functions. None for the default device.
     """
     device_name: str | None
-    """The device's name as `open_backend` takes it. None for a foreign namespace, whose
-    default device is used.
+    """The name of the device, as for `open_backend`. None for a foreign namespace,
+    whose default device is used.
     """
     dtype: Any
     """The namespace's float64 or float32."""
     dtype_name: str
-    """`float64` or `float32`: the name that was asked for. A foreign namespace may name
-    its dtypes otherwise.
+    """`float64` or `float32`. A foreign namespace may have other names for its dtypes.
     """
     threads: Any
-    """The CPU threads on which functions from `jit` compute: `Threads` of
+    """The CPU threads of functions from `jit`, a `Threads` of
     `mlp_xp.backends.threads`.
     """
     on_gpu: bool = False
-    """Whether it computes on a GPU, which has its own memory."""
+    """Whether the device is a GPU, with its own memory."""
     compiles: bool = False
-    """Whether `jit` compiles a function as a whole, so that operations on small arrays
+    """Whether `jit` compiles functions as a whole, so that operations on small arrays
     cost little.
     """
     block_bytes: int = 3 * 2**20
     """The most bytes of features in a block of steps.
 
-    In compiled code, they stay in a processor core's own cache until their last use.
-    Without compilation a larger block is better, because each block has a fixed cost.
+    In compiled code, the features stay in the own cache of a processor core until their
+    last use. Without compilation a larger block is better, because each block has a
+    fixed cost.
     """
 
     def __repr__(self) -> str:
@@ -78,11 +78,11 @@ class Backend(ABC):
     def asarray(self, array: Any, dtype: Any = None) -> Array:
         """Copy a NumPy array to the device.
 
-        A value that is too large for float32 becomes infinite, without a warning.
+        A value too large for float32 becomes infinite, without a warning.
 
         Args:
             array: A host array in native byte order.
-            dtype: A dtype of the namespace; by default the array's own.
+            dtype: A dtype of the namespace. By default, the dtype of the array.
         """
 
     @abstractmethod
@@ -102,10 +102,10 @@ class Backend(ABC):
 
         Args:
             step: The function to call.
-            carry: Passed from step to step. It is donated: a step may update its arrays
-                in place, so callers must use the returned arrays.
-            xs: Arrays whose first axes all have the same length n >= 1. A row is the
-                tuple of their i-th elements along that axis.
+            carry: The arrays that are passed from step to step. They are donated: a
+                step may update them in place, so callers must use the returned arrays.
+            xs: Arrays with the same length n >= 1 along their first axes. A row is the
+                tuple of their i-th elements along this axis.
 
         Returns:
             The last carry, and the y, whose first axis has length n.
@@ -119,10 +119,10 @@ class Backend(ABC):
         xs: tuple[Array, ...],
         size: int,
     ) -> tuple[Carry, Array]:
-        """Call `carry, y = block(carry, rows)` for each `size` rows of `xs`, and
-        concatenate the y.
+        """Call `carry, y = block(carry, rows)` for every `size` rows, and join the y.
 
-        The last block may have fewer rows. A block may `scan` its rows.
+        `carry` and `xs` are as for `scan`, and a block may `scan` its rows. The last
+        block may have fewer rows. The y are concatenated along their first axis.
         """
 
     @abstractmethod
@@ -132,21 +132,21 @@ class Backend(ABC):
         donate: tuple[int, ...] = (),
         most_steps: int | None = None,
     ) -> Callable[..., Any]:
-        """Return a function that computes the same, compiled if the library compiles.
+        """Return a function with the same results, compiled if the library compiles.
 
-        An overflow in it gives no warning.
+        An overflow in the function gives no warning.
 
         Args:
             function: A function of arrays.
-            donate: The positions of the arguments that the function may overwrite. If
-                nothing is donated, the function is called rarely, so it may be compiled
-                quickly rather than well.
-            most_steps: For a chunk only, the length of the longest chunk. The last
-                argument of the returned function is then a tuple of host arrays with a
-                row for each step, which it copies to the device. It may fill them up to
-                the longest length, so that chunks of all lengths are compiled once.
-                `scan` and `scan_blocks` then stop at the true number of steps, and the
-                results are cut to it.
+            donate: The positions of the arguments that the function may overwrite. A
+                function without donated arguments is called rarely, so it may be
+                compiled quickly rather than well.
+            most_steps: For a chunk only, the number of steps of the longest chunk. The
+                last argument of the returned function is then a tuple of host arrays
+                with a row for each step. The function copies them to the device. To
+                compile chunks of all lengths only once, it may fill the arrays up to
+                the longest chunk. `scan` and `scan_blocks` then stop at the true number
+                of steps, and the results are cut to this number.
         """
 
     @abstractmethod
@@ -162,29 +162,34 @@ class Backend(ABC):
 
     @abstractmethod
     def on_threads(self, number: int | None, reason: str) -> Backend:
-        """Return this backend with a number of CPU threads: the same object for the
-        same number and reason.
+        """Return this backend with a number of CPU threads.
+
+        For the same number and reason, this is the same object.
 
         Args:
-            number: The threads on which functions from `jit` compute. None: the numbers
-                of the libraries stay as they are.
-            reason: Where the number comes from, for people.
+            number: The number of threads for functions from `jit`. None leaves the
+                numbers of the libraries as they are.
+            reason: Where the number comes from, in words.
 
         Raises:
-            ConfigError: The number is invalid, or the library does not let one choose.
+            ConfigError: The number is invalid, or the library offers no choice.
         """
 
     @abstractmethod
     def like(self, array: Any) -> Backend:
-        """Return the backend of an array's library on its device, in this dtype.
+        """Return the backend of an array's library, on its device and in this dtype.
 
-        For lists, and anything else that NumPy reads, this is NumPy's.
+        For lists, and anything else that NumPy reads, this is the backend of NumPy.
         """
+
+    @abstractmethod
+    def named(self, name: str) -> Backend:
+        """Return the backend of the library with this name, in this dtype."""
 
     def activation(self, activation: str | Activation) -> Activation:
         """Return an activation, given by its name or as it is.
 
-        A library may have a faster function of its own for it.
+        A library may have a faster function of its own.
         """
         if isinstance(activation, Activation):
             return activation
@@ -192,15 +197,15 @@ class Backend(ABC):
 
     @abstractmethod
     def read(self, X: Any, signature: Signature) -> Array:
-        """Return inputs in any form as inputs of a network: (n, *input_shape) on the
-        device.
-
-        The result is uint8 for a network that was trained on bytes, otherwise uint8 or
-        the backend's floats.
+        """Return inputs in any form as inputs of a network, on the device.
 
         Args:
             X: An array of any library, or anything that NumPy reads.
             signature: The signature of the network.
+
+        Returns:
+            Inputs (n, *input_shape). They are uint8 for a network that was trained on
+            bytes, otherwise uint8 or the floats of the backend.
 
         Raises:
             DatasetError: The inputs do not fit, or are not finite numbers.
@@ -210,30 +215,28 @@ class Backend(ABC):
     def check_inputs(
         self, inputs: Any, signature: Signature, name: str = "inputs"
     ) -> None:
-        """Check the place, shape and dtype of inputs, which must be as `read` returns
-        them.
+        """Check that inputs have a device, shape and dtype as `read` returns them.
 
         Nothing is read from the device, so this may run inside a compiled function.
 
         Raises:
-            DatasetError: They differ. The error calls them `name`.
+            DatasetError: They differ. `name` is the name of the inputs in the error.
         """
 
     @abstractmethod
     def check_labels(
         self, labels: Any, count: int, signature: Signature, name: str = "labels"
     ) -> np.ndarray:
-        """Return labels on the host, after a check that they are on the device and fit
-        the task.
+        """Check labels on the device, and return them on the host.
 
         Args:
             labels: For classes, integers (count,), each below the number of outputs.
                 For labels, integers 0 and 1, (count, outputs). For regression, finite
                 numbers of the backend's dtype, (count, outputs).
-            count: Their number.
+            count: The number of samples.
             signature: The signature of the network.
             name: The name of the labels in errors.
 
         Raises:
-            DatasetError: They do not fit.
+            DatasetError: The labels are on another device, or do not fit the task.
         """

@@ -1,10 +1,10 @@
-"""The settings of a training run.
+"""The settings of training.
 
-The activations, initialisers, optimisers and schedules that a setting may name are in
-the files about them.
+The activations are in `functional.py`, the initialisers in `network.py`, and the
+optimisers and schedules in `optimizers.py`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from mlp_xp.core.functional import ACTIVATIONS, Activation
 from mlp_xp.declared import (
@@ -15,19 +15,20 @@ from mlp_xp.declared import (
     out_of_range,
     setting,
 )
-from mlp_xp.errors import Argument, Words
+from mlp_xp.errors import Argument
+from mlp_xp.printing import as_html, as_text
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """The settings of training. The defaults are the notebook's.
 
-    An activation may also be an `Activation`, a pair of functions of your own, which a
-    run folder cannot store.
+    The activation may also be an `Activation`, a pair of functions of your own. A run
+    folder cannot store it.
 
     Raises:
-        ConfigError: A value has the wrong type or is out of range, so that no invalid
-            configuration exists.
+        ConfigError: A value has the wrong type or is out of range. No invalid
+            configuration can exist.
 
     Examples:
         >>> TrainConfig(hidden=(256, 128), activation="relu").epochs
@@ -36,22 +37,24 @@ class TrainConfig:
         Traceback (most recent call last):
         ...
         mlp_xp.declared.ConfigError: batch_size: 0 is out of range; it must be at least 1
-
-    A field is declared with its default and other facts, which `declared.Setting`
-    explains. A number is at least 0 unless `least` says otherwise. `compiled_in=False`
-    marks what a compiled training step does not contain: an input of the step, such as
-    the learning rate, or what it never sees, such as the number of epochs. `by_ratio`
-    and `aliases` only concern sweeps and the command line.
     """
 
-    epochs: int = setting(5, least=1, compiled_in=False, aliases=("-e",))
+    # A field is declared by its default and the facts of `declared.Setting`. A number
+    # is at least 0 unless `least` says otherwise. `compiled_in=False` marks settings
+    # that are not compiled into the training step. They are inputs of the step, such as
+    # the learning rate, or unknown to it, such as the number of epochs. `by_ratio` and
+    # `aliases` matter only for sweeps and the command line.
+
+    epochs: int = setting(5, least=1, compiled_in=False, aliases=("-e",), group="Run")
     """Passes over the training set."""
-    batch_size: int = setting(1, least=1, by_ratio=True, aliases=("-b", "--bs"))
-    """Samples per training step; the gradient is their mean. The last batch of an epoch
+    batch_size: int = setting(
+        1, least=1, by_ratio=True, aliases=("-b", "--bs"), group="Optimiser"
+    )
+    """Samples per training step. The gradient is their mean. The last batch of an epoch
     may be smaller.
     """
-    # A smaller rate, over the batch size, would lose digits in float32; a larger one
-    # would overflow with Adam.
+    # A smaller rate, divided by the batch size, would lose digits in float32. A larger
+    # rate would overflow with Adam.
     learning_rate: float = setting(
         0.01,
         least=1e-30,
@@ -59,171 +62,215 @@ class TrainConfig:
         compiled_in=False,
         by_ratio=True,
         aliases=("--lr",),
+        group="Optimiser",
     )
     """How far an update follows the gradient."""
     hidden: tuple[int, ...] = setting(
-        (64,), least=1, by_ratio=True, aliases=("--layers", "--units")
+        (64,), least=1, by_ratio=True, aliases=("--layers", "--units"), group="Network"
     )
-    """Units of each hidden layer, such as 512 256 for two layers. None makes a network
-    without hidden layers.
+    """Units of each hidden layer, such as 512 256 for two layers. Without a number, the
+    network has no hidden layer.
     """
-    seed: int = setting(0, most=2**32 - 1, compiled_in=False)
+    seed: int = setting(0, most=2**32 - 1, compiled_in=False, group="Run")
     """Random seed, 0 to 2**32 - 1, for the initial weights, the order of the samples,
     dropout and deformations. They are the same on every backend, because NumPy draws
     them.
     """
-    report_every: int = setting(10000, least=1, compiled_in=False)
+    report_every: int = setting(10000, least=1, compiled_in=False, group="Run")
     """Samples between two reports. Each epoch begins with one."""
-    warm_up_steps: int = setting(10, compiled_in=False)
+    warm_up_steps: int = setting(10, compiled_in=False, group="Optimiser")
     """Steps on the second training sample alone, before the first epoch. The notebook
     takes ten, and its numbers depend on them.
     """
-    update_order: str = setting("layerwise", choices=("layerwise", "simultaneous"))
+    update_order: str = setting(
+        "layerwise", choices=("layerwise", "simultaneous"), group="Optimiser"
+    )
     """layerwise: update a layer before the error passes down through it, as the
     notebook does. simultaneous: compute all gradients at the same weights, as textbooks
     do.
     """
-    activation: str | Activation = setting("sigmoid", choices=tuple(ACTIVATIONS))
+    activation: str | Activation = setting(
+        "sigmoid", choices=tuple(ACTIVATIONS), group="Network"
+    )
     """Activation of the hidden layers."""
     init: str = setting(
-        "notebook", choices=("notebook", "glorot", "he"), compiled_in=False
+        "notebook",
+        choices=("notebook", "glorot", "he"),
+        compiled_in=False,
+        group="Network",
     )
     """Standard deviation of the initial weights. notebook: 1. glorot and he: smaller
     for wider layers.
     """
-    optimizer: str = setting("sgd", choices=("sgd", "momentum", "adam", "adamw"))
+    optimizer: str = setting(
+        "sgd", choices=("sgd", "momentum", "adam", "adamw"), group="Optimiser"
+    )
     """How gradients change the weights."""
     schedule: str = setting(
         "constant",
         choices=("constant", "cosine"),
         compiled_in=False,
         aliases=("--lr-schedule", "--lr-scheduler"),
+        group="Optimiser",
     )
-    """How the learning rate changes. cosine: it falls to 0 at the end of the training.
-    """
-    weight_decay: float = setting(0.0, most=1e30, by_ratio=True, aliases=("--wd",))
+    """How the learning rate changes. cosine: it falls to 0 at the end of training."""
+    weight_decay: float = setting(
+        0.0, most=1e30, by_ratio=True, aliases=("--wd",), group="Regularisation"
+    )
     """Pull the weights towards 0: add this multiple of them to their gradients. With
     adamw, subtract this multiple, times the learning rate, from the weights instead.
     """
-    decay_bias: bool = setting(True)
+    decay_bias: bool = setting(True, group="Regularisation")
     """Apply weight decay to biases too."""
-    momentum: float = setting(0.9, most=BELOW_ONE)
+    momentum: float = setting(0.9, most=BELOW_ONE, group="Optimiser")
     """For the optimizer momentum: the share of the velocity that a step keeps."""
-    nesterov: bool = setting(False)
+    nesterov: bool = setting(False, group="Optimiser")
     """For the optimizer momentum: use Nesterov's variant."""
-    beta_1: float = setting(0.9, most=BELOW_ONE)
+    beta_1: float = setting(0.9, most=BELOW_ONE, group="Optimiser")
     """For adam and adamw: the share of the mean gradient that a step keeps."""
-    beta_2: float = setting(0.999, most=BELOW_ONE)
+    beta_2: float = setting(0.999, most=BELOW_ONE, group="Optimiser")
     """For adam and adamw: the share of the mean squared gradient that a step keeps."""
-    epsilon: float = setting(1e-8, least=1e-30, most=1e30, compiled_in=False)
+    epsilon: float = setting(
+        1e-8, least=1e-30, most=1e30, compiled_in=False, group="Optimiser"
+    )
     """For adam and adamw: a small number added to the denominator of an update."""
-    dropout: float = setting(0.0, most=BELOW_ONE)
+    dropout: float = setting(0.0, most=BELOW_ONE, group="Regularisation")
     """Probability with which a step ignores each hidden unit of each sample."""
-    deform: bool = setting(False)
+    deform: bool = setting(False, group="Deformation")
     """Train on grey images of bytes that are deformed at random, each time in another
     way: bent, rotated, scaled and sheared. Images for validation and test stay as they
     are.
     """
-    deform_pixels: float = setting(1.1, most=1e6)
+    deform_pixels: float = setting(1.1, most=1e6, group="Deformation")
     """For --deform: how far pixels are displaced, as the standard deviation down and
     across, in pixels.
     """
-    deform_smoothness: float = setting(5.5, least=1e-3, most=1e6)
+    deform_smoothness: float = setting(5.5, least=1e-3, most=1e6, group="Deformation")
     """For --deform: the standard deviation in pixels of the Gaussian that smooths
     random displacements. A smaller one bends an image more.
     """
-    deform_degrees: float = setting(10.0, most=180, compiled_in=False)
+    deform_degrees: float = setting(
+        10.0, most=180, compiled_in=False, group="Deformation"
+    )
     """For --deform: rotate by up to this angle, to either side."""
-    deform_scaling: float = setting(0.15, most=0.9, compiled_in=False)
+    deform_scaling: float = setting(
+        0.15, most=0.9, compiled_in=False, group="Deformation"
+    )
     """For --deform: multiply the height, and the width, by a factor of 1 plus or minus
     up to this.
     """
-    deform_shear: float = setting(0.2, most=10, compiled_in=False)
+    deform_shear: float = setting(0.2, most=10, compiled_in=False, group="Deformation")
     """For --deform: shear by up to this ratio of a row's shift to its distance from the
     middle row.
     """
-    clip_norm: float = setting(0.0, most=1e30)
+    clip_norm: float = setting(0.0, most=1e30, group="Optimiser")
     """Scale the gradient of all parameters down to this norm if it is longer; 0: never.
     Needs --update-order simultaneous.
     """
-    validation: float = setting(0, compiled_in=False, is_share_or_count=True)
+    validation: float = setting(
+        0, compiled_in=False, is_share_or_count=True, group="Validation"
+    )
     """Hold out this many training samples, or this share of them if below 1, such as
-    0.1. The network is evaluated on them after every epoch, and the best one is kept.
-    Your own data are drawn from at random, in proportion from each class; of a named
-    data set, the last samples are held out.
+    0.1. The network is evaluated on them after every epoch, and the best network is
+    kept. From your own data, samples are drawn at random, in proportion from each
+    class. From a named data set, the last samples are taken.
     """
-    monitor: str = setting("loss", choices=("loss", "accuracy"), compiled_in=False)
-    """What makes a network the best one on the held-out samples: the lowest loss, or
-    the highest accuracy, or R² for numbers. Ties go to the better one by the other
-    figure, then to the earlier epoch.
+    monitor: str = setting(
+        "loss", choices=("loss", "accuracy"), compiled_in=False, group="Validation"
+    )
+    """How the best network on the held-out samples is chosen: by the lowest loss, or by
+    the highest accuracy, or R² for numbers. Ties are decided by the other figure, then
+    by the earlier epoch.
     """
-    patience: int = setting(0, compiled_in=False)
+    patience: int = setting(0, compiled_in=False, group="Validation")
     """Stop after this many epochs without a better network on the held-out samples; 0:
     never.
     """
-    checkpoint_every: int = setting(0, compiled_in=False)
+    checkpoint_every: int = setting(0, compiled_in=False, group="Run")
     """Samples between two checkpoints, from which a run can be resumed; 0: only at the
     end of each epoch.
     """
-    defer_updates: bool = setting(True)
+    defer_updates: bool = setting(True, group="Backend")
     """Use a faster algorithm for plain gradient descent with few samples in a step. Its
     numbers are the same up to rounding.
     """
 
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str | None:
+        return as_html(self)
+
+    def __repr__(self) -> str:
+        changed = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                changed.append(f"{field.name}={value!r}")
+        return f"TrainConfig({', '.join(changed)})"
+
     def __post_init__(self) -> None:
         check_settings(self)
-        remedy: Words
-        for name, fits, fault, remedy in (
-            ("patience", self.validation, f"{self.patience} needs held-out samples",
-             ("hold some out with ", Argument("validation"))),
-            ("nesterov", self.optimizer == "momentum", f"is not possible with {self.optimizer}",
-             ("use ", Argument("optimizer", "momentum"))),
-            ("clip_norm", self.update_order == "simultaneous", "needs all gradients before any update",
-             ("use ", Argument("update_order", "simultaneous"))),
-            ("dropout", self.hidden, "needs a hidden layer", "add one, or leave this at 0"),
-        ):  # fmt: skip
-            if getattr(self, name) and not fits:
-                raise ConfigError(fault, remedy=remedy, setting=name)
+        if self.patience and not self.validation:
+            raise ConfigError(
+                f"{self.patience} needs held-out samples",
+                remedy=("hold some out with ", Argument("validation")),
+                setting="patience",
+            )
+        if self.nesterov and self.optimizer != "momentum":
+            raise ConfigError(
+                f"is not possible with {self.optimizer}",
+                remedy=("use ", Argument("optimizer", "momentum")),
+                setting="nesterov",
+            )
+        if self.clip_norm and self.update_order != "simultaneous":
+            raise ConfigError(
+                "needs all gradients before any update",
+                remedy=("use ", Argument("update_order", "simultaneous")),
+                setting="clip_norm",
+            )
+        if self.dropout and not self.hidden:
+            raise ConfigError(
+                "needs a hidden layer",
+                remedy="add one, or leave this at 0",
+                setting="dropout",
+            )
 
     def compiled_settings(self) -> "TrainConfig":
-        """Return the settings that are constants of a compiled step; all others have
-        their defaults.
+        """Return these settings, with defaults for all that are not compiled in.
 
-        Runs that differ only in the others share compiled code. About the weight decay,
-        a step has to know only whether there is any.
+        Runs with the same compiled settings share compiled code. A compiled step only
+        needs to know whether weights decay, so `weight_decay` is 0 or 1.
         """
-        others = {
+        defaults = {
             each.name: each.default
             for each in declared(TrainConfig).values()
             if not each.compiled_in
         }
-        return replace(self, **others, weight_decay=float(self.weight_decay > 0))
+        return replace(self, **defaults, weight_decay=float(self.weight_decay > 0))
 
     def held_out(self, samples: int) -> int:
-        """Return how many of `samples` training samples to hold out: of a share at
-        least one, but never all.
+        """Return how many of `samples` training samples to hold out.
+
+        A share is at least one sample, but never all.
         """
         if 0 < self.validation < 1:
             return min(max(1, round(self.validation * samples)), samples - 1)
         return int(self.validation)
 
     def check_fits(self, samples: int) -> None:
-        """Raise ConfigError unless `samples` training samples are enough for
-        validation, a batch and the warm-up.
+        """Check that `samples` training samples suffice for these settings.
+
+        Raises:
+            ConfigError: The held-out samples, a batch or the warm-up need more.
         """
         left = samples - self.held_out(samples)
-        for name, fits, wanted in (
-            ("validation", left > 0, f"below the {samples} training samples"),
-            (
-                "batch_size",
-                self.batch_size <= left,
-                f"at most the {left} training samples",
-            ),
-            (
-                "warm_up_steps",
-                not self.warm_up_steps or left > 1,
-                "0 for a single training sample",
-            ),
-        ):
-            if not fits:
-                raise out_of_range(name, getattr(self, name), wanted)
+        if left <= 0:
+            wanted = f"below the {samples} training samples"
+            raise out_of_range("validation", self.validation, wanted)
+        if self.batch_size > left:
+            wanted = f"at most the {left} training samples"
+            raise out_of_range("batch_size", self.batch_size, wanted)
+        if self.warm_up_steps and left == 1:
+            wanted = "0 for a single training sample"
+            raise out_of_range("warm_up_steps", self.warm_up_steps, wanted)

@@ -1,4 +1,4 @@
-"""Samples on a device, and the data set of a training and a test set."""
+"""Samples on a device, and data sets of training and test samples."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
 from mlp_xp.core.signature import Signature
+from mlp_xp.printing import as_html, as_text
 
 UNNAMED = "unnamed"
 
@@ -19,7 +20,7 @@ UNNAMED = "unnamed"
 class Samples:
     """Inputs and labels of the same length, and perhaps a weight for each sample.
 
-    Images stay bytes on the device: 47 MB for MNIST, where float64 takes 376 MB.
+    Images stay bytes on the device: 47 MB for MNIST, instead of 376 MB as float64.
 
     Examples:
         >>> train_set = load_dataset("mnist").train
@@ -29,18 +30,25 @@ class Samples:
 
     inputs: Array
     """Images on the device, uint8 (n, rows, columns[, channels]), 0 to 255. For another
-    preparation than BYTES they may also be the backend's floats, of any shape (n, ...).
+    preparation than BYTES, also the backend's floats, of any shape (n, ...).
     """
     labels: Array
-    """Labels on the device. classes: integers (n,), each below the number of classes,
-    uint8 from `load_dataset`. labels: 0 or 1, integers (n, outputs). regression: floats
-    (n, outputs), in their own units.
+    """Labels on the device. For classes, integers (n,), each below the number of
+    classes, uint8 from `load_dataset`. For labels, integers 0 or 1, (n, outputs). For
+    regression, floats (n, outputs), in their own units.
     """
     weights: np.ndarray | None = None
-    """Weights of training samples, at least 0, float64 (n,) on the host; None for equal
-    weights. A sample's gradient and loss in training are multiplied by its weight over
-    the mean weight of the samples that are trained on.
+    """Weights of training samples, at least 0, float64 (n,) on the host. None for equal
+    weights. The gradient and the training loss of a sample are multiplied by its
+    weight, divided by the mean weight of the samples that are trained on.
     """
+
+    def __repr__(self) -> str:
+        arrays = [("inputs", self.inputs), ("labels", self.labels)]
+        if self.weights is not None:
+            arrays.append(("weights", self.weights))
+        shapes = [f"{name} {each.shape} {each.dtype}" for name, each in arrays]
+        return f"Samples({', '.join(shapes)})"
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -50,14 +58,13 @@ class Samples:
         """Return some of the samples, without weights.
 
         Args:
-            rows: Their numbers, int64 (k,).
-            backend: The backend that the samples are on.
+            rows: The numbers of these samples, int64 (k,).
+            backend: The backend of the samples.
         """
         numbers = backend.asarray(rows)
-        take = backend.xp.take
-        return Samples(
-            take(self.inputs, numbers, axis=0), take(self.labels, numbers, axis=0)
-        )
+        inputs = backend.xp.take(self.inputs, numbers, axis=0)
+        labels = backend.xp.take(self.labels, numbers, axis=0)
+        return Samples(inputs, labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,20 +82,27 @@ class Dataset:
     test: Samples | None
     signature: Signature
     name: str = UNNAMED
-    """A key of DATASETS, or the path of the data set's file or folder; UNNAMED for data
-    in memory.
+    """The name of a published data set, or the path of a file or folder. UNNAMED for
+    data in memory.
     """
     options: Any = None
-    """How your own files were read: `DataOptions` of `mlp_xp.data.options`. None for other
-    data.
+    """How your own files were read, a `DataOptions` of `mlp_xp.data.options`. None for
+    other data.
     """
     hold_out: Callable[[np.ndarray, int, int], np.ndarray] | None = None
-    """`hold_out(labels, count, seed)` gets the labels on the host and returns the
-    numbers of the training samples to hold out for validation, int64 (count,),
-    ascending; fewer if otherwise a class had none to train on. Your own data have it,
-    because they may be sorted. If it is None, as for published data and files in their
-    form, the last samples are held out.
+    """`hold_out(labels, count, seed)` chooses the training samples to hold out for
+    validation, for labels on the host. It returns their numbers, int64 (count,),
+    ascending. There are fewer if a class would have no samples left to train on.
+
+    Your own data have this function, because they may be sorted. None, as for published
+    data and files of the same form, holds out the last samples.
     """
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str | None:
+        return as_html(self)
 
     def __repr__(self) -> str:
         test = 0 if self.test is None else len(self.test)
@@ -97,15 +111,14 @@ class Dataset:
 
 
 def check_dataset(dataset: Dataset, backend: Backend) -> None:
-    """Check that the arrays of a data set are as `Samples` documents, with samples in
-    each part.
+    """Check that each part of a data set has samples, as `Samples` documents them.
 
-    What is refused here would otherwise fail inside the array library, or give a wrong
+    Without this check, training would fail inside the array library, or give a wrong
     result silently.
 
     Raises:
-        DatasetError: An array is on another device, or of another shape or dtype, or a
-            label cannot be one.
+        DatasetError: A part is empty. Or an array is on another device, has another
+            shape or dtype, or has values that cannot be labels.
     """
     signature = dataset.signature
     for part, samples in (("train", dataset.train), ("test", dataset.test)):

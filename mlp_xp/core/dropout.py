@@ -1,14 +1,14 @@
-"""Dropout: in training, each hidden unit is switched off with a probability p, and the
-others are divided by 1 - p.
+"""Dropout: training switches off each hidden unit with probability p.
 
-Srivastava et al., 2014, in the inverted form, which leaves the network as it is in
-evaluation. NumPy draws on the host which units are kept, one byte per unit, sample and
-step, so that they are the same on every backend.
+The other units are divided by 1 - p. This inverted form (Srivastava et al., 2014)
+leaves the network unchanged in evaluation. NumPy draws on the host whether a unit is
+kept, one byte per unit, sample and step, so that the units are the same on every
+backend.
 
-The units of a step are a function of the settings and the step's number alone, so a
-resumed run needs no saved state, and they do not depend on how a run is cut into
-chunks: Philox (Salmon et al., 2011) is a function of a key and a counter. Weights and
-shuffles are those of a run without dropout.
+The units of a step depend only on the settings and the number of the step, because the
+generator Philox (Salmon et al., 2011) is a function of a key and a counter. A resumed
+run therefore needs no saved state, and the chunks of a run do not matter. Weights and
+shuffles are the same as without dropout.
 """
 
 from collections.abc import Sequence
@@ -20,35 +20,42 @@ import numpy as np
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Activation, Array
 
-PER_COUNT = 8  # random numbers of 32 bits that one value of the counter gives
+_COUNT_BYTES = 32  # Random bytes for one value of the counter.
+
+
+def random_bytes(key: int, first_step: int, steps: int, step_bytes: int) -> np.ndarray:
+    """Return random bytes for some steps, uint8 (steps, at least `step_bytes`).
+
+    The bytes of a step depend only on the key, the number of the step, and the number
+    of bytes per step.
+    """
+    counts = -(-step_bytes // _COUNT_BYTES)
+    random = np.random.Philox(key=key, counter=first_step * counts)
+    words = random.random_raw(steps * counts * _COUNT_BYTES // 8)
+    return words.astype("<u8", copy=False).view(np.uint8).reshape(steps, -1)
 
 
 def draw_masks(
     config: TrainConfig, steps: int, batch_size: int, first_step: int
 ) -> np.ndarray:
-    """Return which hidden units are kept, uint8 (steps, B, n_1 + ... + n_{L-1}): 1 with
-    probability 1 - dropout.
+    """Return which hidden units are kept, uint8 (steps, B, n_1 + ... + n_{L-1}).
 
-    Without dropout, (steps, B, 0). first_step: the number of the first of the steps,
-    from 0 at the start of training. batch_size: B, at most that of the configuration.
+    An element is 1 with probability 1 - dropout. Without dropout, the shape is (steps,
+    B, 0). `batch_size`, B, is at most the batch size in the settings. `first_step` is
+    the number of the first step, from 0 at the start of training.
     """
     units = sum(config.hidden) if config.dropout else 0
-    # Each step has as many values of the counter as a full batch needs. A raw number of
-    # 64 bits is two of 32.
-    counts = -(-config.batch_size * units // PER_COUNT)
-    random = np.random.Philox(key=config.seed, counter=first_step * counts)
-    numbers = (
-        random.random_raw(steps * counts * PER_COUNT // 2).astype("<u8").view("<u4")
-    )
-    kept = (
-        numbers.reshape(steps, -1)[:, : batch_size * units] >= config.dropout * 2.0**32
-    )
+    # A number of 32 bits for each unit, and the same bytes for a smaller last batch.
+    full_bytes = 4 * config.batch_size * units
+    numbers = random_bytes(config.seed, first_step, steps, full_bytes).view("<u4")
+    kept = numbers[:, : batch_size * units] >= config.dropout * 2.0**32
     return kept.astype(np.uint8).reshape(steps, batch_size, units)
 
 
 class Dropout(NamedTuple):
-    """An activation with dropout after it, used as an `Activation` is: y = f(z) * mask,
-    so dy / dz = f'(z) * mask.
+    """An activation f followed by dropout, with the methods of an `Activation`.
+
+    y = f(z) * mask, so dy / dz = f'(z) * mask.
     """
 
     activation: Activation
@@ -56,7 +63,7 @@ class Dropout(NamedTuple):
     """(B, n_l): 0 or 1 / (1 - p)."""
 
     def function(self, z: Array, /, *, xp: Any) -> tuple[Array, Any]:
-        """Return y, and what the activation saves."""
+        """Return y, and the arrays that the activation saves."""
         y, saved = self.activation.function(z, xp=xp)
         return y * self.mask, saved
 
@@ -74,12 +81,13 @@ def with_dropout(
     *,
     xp: Any,
 ) -> list[Dropout]:
-    """Return the activations of the hidden layers with dropout. kept: for one step, (B,
-    n_1 + ... + n_{L-1}).
+    """Return the activations of the hidden layers, each followed by dropout.
+
+    `kept` is from `draw_masks`, for one step: (B, n_1 + ... + n_{L-1}).
     """
     masks = xp.astype(kept, dtype) * (1 / (1 - config.dropout))
     columns = pairwise([0, *accumulate(config.hidden)])
     return [
-        Dropout(f, masks[:, first:stop])
-        for f, (first, stop) in zip(activations, columns, strict=True)
+        Dropout(activation, masks[:, first:stop])
+        for activation, (first, stop) in zip(activations, columns, strict=True)
     ]

@@ -1,20 +1,20 @@
-"""Activation functions, each with its derivative beside it.
+"""Activation functions, each followed by its derivative.
 
-Conventions of the whole package, used here for the first time:
+This file introduces the conventions of the whole package:
 
 - `Array` is an array of any library that implements the Python array API standard:
   NumPy, CuPy, JAX, PyTorch, ...
-- `xp` is that library's namespace, such as `numpy`: `xp.exp(x)` works on whichever
-  library `x` belongs to. The caller passes it as a keyword, because looking it up from
-  `x` takes a microsecond or more at each call. Operators (`+`, `*`, `@`) need no `xp`.
-- An in-place operator such as `y *= 0.5` changes the array on NumPy, CuPy and PyTorch,
-  and makes a new one on JAX, whose arrays cannot change. A function works in place only
-  on arrays that it made, or that are donated to it: its caller must not use those
-  again, but what the function returns.
+- `xp` is the namespace of the array's library, such as `numpy`. The call `xp.exp(x)`
+  then works on every library. Callers pass `xp` as a keyword, because looking it up
+  from `x` takes a microsecond or more. Operators (`+`, `*`, `@`) need no `xp`.
+- An in-place operator such as `y *= 0.5` changes the array on NumPy, CuPy and PyTorch.
+  On JAX, whose arrays cannot change, it makes a new array. A function works in place
+  only on arrays that it made itself, or that its caller donates. After a donation,
+  callers must use the returned arrays, not the originals.
 
 An activation takes an array z of any shape. It returns its value, with the shape and
-dtype of z, and what its derivative is computed from: often the value itself, which
-backpropagation has at hand.
+dtype of z, and the arrays that its derivative is computed from. Often the derivative is
+computed from the value, which backpropagation has at hand.
 """
 
 from collections.abc import Callable
@@ -24,12 +24,11 @@ Array = Any  # The standard has no published static type for arrays yet.
 
 
 def sigmoid(z: Array, /, *, xp: Any) -> tuple[Array, Array]:
-    """Return y = 1 / (1 + exp(-z)), in [0, 1], twice: the derivative is computed from
-    it.
+    """Return y = 1 / (1 + exp(-z)), in [0, 1], and y again for the derivative.
 
-    Computed as (1 + tanh(z / 2)) / 2, which does not overflow for any z. The absolute
-    error is a few eps, so small results have a large relative error; in float64 the
-    result is 0 below about z = -38.
+    y is computed as (1 + tanh(z / 2)) / 2, which does not overflow for any z. The
+    absolute error is a few eps, so small values have a large relative error. In float64
+    the value is 0 below about z = -38.
     """
     y = xp.tanh(0.5 * z)
     y *= 0.5
@@ -45,7 +44,7 @@ def sigmoid_derivative(y: Array, /, *, xp: Any) -> Array:
 
 
 def tanh(z: Array, /, *, xp: Any) -> tuple[Array, Array]:
-    """Return the hyperbolic tangent y, in [-1, 1], twice."""
+    """Return the hyperbolic tangent y, in [-1, 1], and y again for the derivative."""
     y = xp.tanh(z)
     return y, y
 
@@ -56,10 +55,11 @@ def tanh_derivative(y: Array, /, *, xp: Any) -> Array:
 
 
 def relu(z: Array, /, *, xp: Any) -> tuple[Array, Array]:
-    """Return y = max(z, 0), twice. NaN and -inf become NaN, so that a diverged network
-    does not pass for a good one.
+    """Return y = max(z, 0), and y again for the derivative.
 
-    Computed as (|z| + z) / 2, which is exact, and infinite where 2 z is. NumPy's
+    NaN and -inf become NaN, so that a diverged network does not pass for a good one.
+
+    y is computed as (|z| + z) / 2, which is exact, and infinite where 2 z is. NumPy's
     `where` takes several times as long for large arrays, because a processor cannot
     predict the signs.
     """
@@ -70,8 +70,9 @@ def relu(z: Array, /, *, xp: Any) -> tuple[Array, Array]:
 
 
 def relu_derivative(y: Array, /, *, xp: Any) -> Array:
-    """Return dy / dz, 1 where y is above 0, else 0. At z = 0 it is taken as 0, as in
-    PyTorch and JAX.
+    """Return dy / dz: 1 where y is above 0, else 0.
+
+    At z = 0, where the derivative does not exist, 0 is also PyTorch's and JAX's choice.
     """
     return xp.astype(y > 0, y.dtype)
 
@@ -80,27 +81,25 @@ GELU_SCALE = (2 / 3.141592653589793) ** 0.5
 
 
 def gelu(z: Array, /, *, xp: Any) -> tuple[Array, tuple[Array, Array]]:
-    """Return z (1 + t) / 2, t = tanh(sqrt(2 / pi) (z + 0.044715 z^3)) (Hendrycks and
-    Gimpel, 2016), and (z, t).
+    """Return y = z (1 + t) / 2, and (z, t) for the derivative.
 
-    This is their approximation of z Phi(z), within 5e-4, because the array API standard
-    has no error function. The value does not determine the derivative, since gelu is
-    not monotonic.
+    Here t = tanh(sqrt(2 / pi) (z + 0.044715 z^3)), and y approximates z Phi(z) within
+    5e-4 (Hendrycks and Gimpel, 2016). The array API standard has no error function for
+    the exact value. Because gelu is not monotonic, y does not determine the derivative.
     """
     t = xp.tanh(GELU_SCALE * (z + 0.044715 * (z * z * z)))
     return 0.5 * z * (1 + t), (z, t)
 
 
 def gelu_derivative(saved: tuple[Array, Array], /, *, xp: Any) -> Array:
-    """Return d gelu / dz from z and t."""
+    """Return dy / dz from z and t."""
     z, t = saved
-    return 0.5 * (1 + t) + 0.5 * z * (1 - t * t) * (
-        GELU_SCALE * (1 + 3 * 0.044715 * (z * z))
-    )
+    inner = GELU_SCALE * (1 + 3 * 0.044715 * (z * z))
+    return 0.5 * (1 + t) + 0.5 * z * (1 - t * t) * inner
 
 
 def identity(z: Array, /, *, xp: Any) -> tuple[Array, Array]:
-    """Return z, twice."""
+    """Return z, and z again for the derivative."""
     return z, z
 
 
@@ -122,13 +121,14 @@ class Activation(NamedTuple):
     """
 
     function: Callable[..., tuple[Array, Any]]
-    """`function(z, xp=)`: its value y, and `saved`, any arrays."""
+    """`function(z, xp=)` returns its value y, and any arrays `saved`."""
     derivative: Callable[..., Array]
-    """`derivative(saved, xp=)`: dy / dz."""
+    """`derivative(saved, xp=)` returns dy / dz."""
 
     def chain(self, error: Array, saved: Any, /, *, xp: Any) -> Array:
-        """Return dL / dz, given `error` = dL / dy of any loss L, which this may
-        overwrite: the chain rule.
+        """Return dL / dz by the chain rule, for any loss L.
+
+        `error` is dL / dy, and is donated.
         """
         error *= self.derivative(saved, xp=xp)
         return error

@@ -1,6 +1,4 @@
-"""A configuration, a data set and a backend that fit together, with everything that
-follows from them.
-"""
+"""A job: a configuration, a data set and a backend that fit together."""
 
 import math
 from collections.abc import Iterator
@@ -20,12 +18,12 @@ from mlp_xp.core.signature import Signature
 from mlp_xp.core.step import State
 from mlp_xp.errors import DatasetError
 
-_WARM_UP_SAMPLE = 1  # the second, counted from 0
-WARM_UP_EPOCH = -1  # the number that stands for the warm-up, which comes before epoch 0
+_WARM_UP_SAMPLE = 1  # The second sample, counted from 0.
+WARM_UP_EPOCH = -1  # Stands for the warm-up, which comes before epoch 0.
 
 
 class Job:
-    """A configuration, a data set and a backend that fit together.
+    """A configuration, a data set and a backend, with everything derived from them.
 
     Args:
         config: The settings of training.
@@ -33,19 +31,20 @@ class Job:
         backend: The array library.
 
     Attributes:
-        sizes: (n_0, ..., n_L): the features, the units of each hidden layer, and the
-            outputs.
-        rows: The numbers of the training samples that are trained on, int64 (n,).
-        held_out: The other training samples, for validation; None if there are none.
+        sizes: (n_0, ..., n_L): the number of features, of the units of each hidden
+            layer, and of outputs.
+        rows: The numbers of the training samples to train on, int64 (n,).
+        held_out: The other training samples, for validation. None if there are none.
         weights: The weights of all training samples, (samples, 1), with a mean of 1
-            over `rows`; (samples, 0) if the data set has no weights.
+            over `rows`. (samples, 0) if the data set has no weights.
         parameters: The number of weights and biases of the network.
         plan: The chunks of an epoch.
-        total_steps: The steps of the whole training, warm-up included.
-        work: The multiply-adds of a step's forward pass: samples x parameters.
+        total_steps: The steps of the whole training, including the warm-up.
+        work: The multiply-adds of the forward pass of a step: samples x parameters.
 
     Raises:
-        DatasetError: The data cannot be trained on; see `check_dataset`.
+        DatasetError: The data cannot be trained on, as `check_dataset` finds, or the
+            weights are not valid.
         ConfigError: There are too few samples, or they cannot be deformed.
     """
 
@@ -60,35 +59,20 @@ class Job:
         self._step_config = config.compiled_settings()
         self.sizes = layer_sizes(config, dataset.signature)
 
-        count = config.held_out(len(train))
-        numbers = np.arange(len(train) - count, len(train))
-        if count and dataset.hold_out:
-            labels = backend.to_numpy(train.labels)
-            numbers = dataset.hold_out(labels, count, config.seed)
-        self.rows = np.setdiff1d(np.arange(len(train)), numbers)
-        self.held_out = train.take(numbers, backend) if len(numbers) else None
+        held_out = _held_out_rows(config, dataset, backend)
+        self.held_out = train.take(held_out, backend) if len(held_out) else None
+        self.rows = np.setdiff1d(np.arange(len(train)), held_out)
+        self.weights = _scaled_weights(train.weights, len(train), self.rows)
 
-        self.weights = np.empty((len(train), 0))
-        if train.weights is not None:
-            fits = train.weights.shape == (len(train),) and train.weights.min() >= 0
-            mean = train.weights[self.rows].mean() if fits else 0.0
-            if not 0 < mean < math.inf:
-                raise DatasetError(
-                    "weights: give numbers of at least 0 for all samples, not all of "
-                    "them 0"
-                )
-            self.weights = train.weights[:, None] / mean
-
-        # The arrays of the signature, which are copied to the device once.
+        # A model keeps the arrays of its signature on the device, copied only once.
         model = self.model(())
         self._data = train.inputs, train.labels, model.fitted, model.units
 
         self.parameters = count_parameters(self.sizes)
         self.work = config.batch_size * self.parameters
         self.plan = plan_epoch(len(self.rows), config, self.parameters)
-        self.total_steps = config.warm_up_steps + config.epochs * math.ceil(
-            len(self.rows) / config.batch_size
-        )
+        epoch_steps = math.ceil(len(self.rows) / config.batch_size)
+        self.total_steps = config.warm_up_steps + config.epochs * epoch_steps
 
     def on(self, backend: Backend) -> "Job":
         """Return the job on the same backend with another number of threads."""
@@ -104,57 +88,77 @@ class Job:
     def chunks(
         self, random: np.random.RandomState
     ) -> Iterator[tuple[int, Chunk, np.ndarray]]:
-        """Yield each epoch, chunk and its samples, int64 (steps, B). random: the
-        generator that drew the weights.
+        """Yield each epoch, chunk and the numbers of its samples, int64 (steps, B).
+
+        `random` is the generator that drew the weights.
         """
         order = self.rows
         for _ in range(self.config.warm_up_steps):
-            yield (
-                WARM_UP_EPOCH,
-                Chunk(_WARM_UP_SAMPLE, 1, 1),
-                np.array([[order[_WARM_UP_SAMPLE]]]),
-            )
+            warm_up = Chunk(_WARM_UP_SAMPLE, steps=1, batch_size=1)
+            yield WARM_UP_EPOCH, warm_up, np.array([[order[_WARM_UP_SAMPLE]]])
         for epoch in range(self.config.epochs):
-            # As the notebook does: an epoch shuffles the order that the last one left.
+            # Each epoch shuffles the order of the epoch before, as in the notebook.
             order = order[random.permutation(len(order))]
             for chunk in self.plan:
-                yield (
-                    epoch,
-                    chunk,
-                    order[chunk.start : chunk.stop].reshape(
-                        chunk.steps, chunk.batch_size
-                    ),
-                )
+                samples = order[chunk.start : chunk.stop]
+                yield epoch, chunk, samples.reshape(chunk.steps, chunk.batch_size)
 
     def run(
         self, state: State, samples: np.ndarray, first_step: int
     ) -> tuple[State, np.ndarray]:
-        """Take a step on each row of samples, (k, B): return the state, and the losses,
-        float64 (k,) on the host.
+        """Take a step on each row of samples, (k, B).
 
-        first_step: the number of the first step in the job. The state is donated.
+        `first_step` is the number of the first step in the job. The state is donated.
+
+        Returns:
+            The new state, and the losses of the steps, float64 (k,) on the host.
         """
-        signature, backend = self.dataset.signature, self.backend
-        most_steps = max(chunk.steps for chunk in self.plan)
+        config, signature, backend = self.config, self.dataset.signature, self.backend
         prepare = signature.preparation.function
+        most_steps = max(chunk.steps for chunk in self.plan)
         run_chunk = make_chunk(
             self._step_config, backend, prepare, signature.task, most_steps
         )
-        dtype, (k, batch_size) = backend.dtype_name, samples.shape
-        steps = step_inputs(
-            self.config, dtype, samples, self.weights, first_step, self.total_steps
+        dtype = backend.dtype_name
+        steps, batch_size = samples.shape
+        inputs = step_inputs(
+            config, dtype, samples, self.weights, first_step, self.total_steps
         )
-        steps += draw_deformations(
-            self.config, dtype, signature.input_shape, k, batch_size, first_step
+        inputs += draw_deformations(
+            config, dtype, signature.input_shape, steps, batch_size, first_step
         )
-        state, losses = run_chunk(state, self._data, steps)
+        state, losses = run_chunk(state, self._data, inputs)
         return state, backend.to_numpy(losses).astype(np.float64)
 
 
 def layer_sizes(config: TrainConfig, signature: Signature) -> tuple[int, ...]:
     """Return the sizes of the layers, as `Job.sizes`."""
-    return (
-        math.prod(signature.input_shape),
-        *config.hidden,
-        len(signature.outputs),
+    features = math.prod(signature.input_shape)
+    return (features, *config.hidden, len(signature.outputs))
+
+
+def _held_out_rows(
+    config: TrainConfig, dataset: Dataset, backend: Backend
+) -> np.ndarray:
+    """Return the numbers of the training samples to hold out, int64."""
+    samples = len(dataset.train)
+    count = config.held_out(samples)
+    if count and dataset.hold_out:
+        labels = backend.to_numpy(dataset.train.labels)
+        return dataset.hold_out(labels, count, config.seed)
+    return np.arange(samples - count, samples)
+
+
+def _scaled_weights(
+    weights: np.ndarray | None, samples: int, rows: np.ndarray
+) -> np.ndarray:
+    """Return weights (samples, 1) with a mean of 1 over `rows`, or (samples, 0)."""
+    if weights is None:
+        return np.empty((samples, 0))
+    if weights.shape == (samples,) and weights.min() >= 0:
+        mean = weights[rows].mean()
+        if 0 < mean < math.inf:
+            return weights[:, None] / mean
+    raise DatasetError(
+        "weights: give numbers of at least 0 for all samples, not all of them 0"
     )

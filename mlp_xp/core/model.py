@@ -1,6 +1,4 @@
-"""A trained network with its signature: how inputs become features, and what its
-outputs stand for.
-"""
+"""A trained network with its signature: the meaning of its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -16,16 +14,18 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Activation, Array
 from mlp_xp.core.network import Layer, Network, forward
 from mlp_xp.core.signature import Preparation, Signature
+from mlp_xp.core.step import to_device
 from mlp_xp.core.task import Evaluation, Units, in_units
-from mlp_xp.errors import MlpXpError, quoted
+from mlp_xp.errors import MlpXpError, check_type, quoted
+from mlp_xp.printing import as_html, as_text
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A trained network, with everything that is needed to use it.
+    """A trained network, with everything needed to use it.
 
-    `mlp_xp.train` gives it in its reports, and `mlp_xp.load_run` reads it from the
-    folder of a run.
+    The reports of `mlp_xp.train` contain models, and `mlp_xp.load_run` reads a model
+    from the folder of a run.
 
     Examples:
         >>> model = load_run("runs/digits")
@@ -37,12 +37,20 @@ class Model:
     """The weights and biases, on the device of the backend."""
     activation: str | Activation
     signature: Signature
-    """What its inputs and outputs are."""
+    """The inputs and outputs of the network, and their meaning."""
     backend: Backend
     source: str = "the network"
-    """Its name in messages: the folder or file that it was read from."""
+    """The name of the model in messages: the folder or file it was read from."""
+    file: str = ""
+    """The absolute path of the file it was read from. Empty for a model in memory."""
     sha256: str = ""
-    """The checksum in the file that it was read from; empty for a model in memory."""
+    """The checksum of this file."""
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str | None:
+        return as_html(self)
 
     def __repr__(self) -> str:
         return (
@@ -52,7 +60,7 @@ class Model:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The name of each output: of a class, a label, or a number."""
+        """The name of each output: a class, a label, or a number."""
         return self.signature.outputs
 
     @cached_property
@@ -69,32 +77,38 @@ class Model:
             return None
         return Units(*(self.backend.asarray(x, self.backend.dtype) for x in units))
 
-    def on(self, backend: Backend) -> Model:
-        """Return this model on another backend, whose dtype its numbers take."""
+    def on(self, backend: Backend | str) -> Model:
+        """Return this model on another backend, in the dtype of this backend.
+
+        The name of a library stands for its backend in the dtype of the model.
+        """
+        if isinstance(backend, str):
+            backend = self.backend.named(backend)
+        remedy = "give a backend, or the name of a library"
+        check_type(backend, Backend, "backend", remedy)
         if backend is self.backend:
             return self
-        moved = []
-        for layer in self.network:
-            arrays = [self.backend.to_numpy(array) for array in layer]
-            moved.append(Layer(*(backend.asarray(x, backend.dtype) for x in arrays)))
-        return replace(self, network=tuple(moved), backend=backend)
+        on_host = tuple(
+            Layer(*map(self.backend.to_numpy, layer)) for layer in self.network
+        )
+        return replace(self, network=to_device(on_host, backend), backend=backend)
 
     def predict(self, X: Any, /) -> Array:
         """Predict from inputs.
 
-        The computation is on the device of the inputs, in the model's dtype.
+        The computation is on the device of the inputs, in the dtype of the model.
 
         Args:
-            X: Inputs (n, ...) as the network was trained on: a NumPy array, a list, or
-                an array of a library that `open_backend` knows, or that has a namespace
+            X: Inputs (n, ...) like the inputs of the training: a NumPy array, a list,
+                or an array of a library that `open_backend` knows, or with a namespace
                 of the standard.
 
         Returns:
-            For classes, the name of each sample's class, (n,). For other arrays than
-            NumPy's, which have no text, its number, int64: `class_names[number]` is the
-            name. For labels, 0 or 1, int64 (n, labels). For regression, numbers (n,
-            outputs), or (n,) for a single output. An array of the library of X, on its
-            device; a NumPy array for a list.
+            An array of the library of X, on the device of X. For a list, a NumPy array.
+            For classes, the name of each sample's class, (n,). Only NumPy's arrays have
+            text, so other libraries return numbers of classes, int64, and
+            `class_names[number]` is the name. For labels, 0 or 1, int64 (n, labels).
+            For regression, numbers (n, outputs), or (n,) for a single output.
 
         Raises:
             DatasetError: A shape, dtype or range does not fit, or a value is not
@@ -121,7 +135,7 @@ class Model:
             Probabilities (n, outputs), in the order of `class_names`.
 
         Raises:
-            MlpXpError: The network predicts numbers; or as for `predict`.
+            MlpXpError: The network predicts numbers. Otherwise as for `predict`.
 
         Examples:
             >>> load_run("runs/digits").predict_proba(images[:3]).shape
@@ -135,7 +149,10 @@ class Model:
         return model.predictions(model.read(X))
 
     def read(self, X: Any, /) -> Array:
-        """Return X as inputs on the device of the model's backend.
+        """Return X as inputs on the device of the model.
+
+        Args:
+            X: Inputs, as for `predict`, or for a network of a table a data frame.
 
         Raises:
             DatasetError: As for `predict`.
@@ -145,21 +162,20 @@ class Model:
         return self.backend.read(X, self.signature)
 
     def logits(self, inputs: Array, /) -> Array:
-        """Return the outputs of the last layer; for classes these are the logits.
+        """Return the outputs of the last layer. For classes, these are the logits.
 
-        A function that a backend compiles may call this, and JAX can differentiate it.
-        PyTorch's autograd cannot, because it works in place.
+        A compiled function may call this method, and JAX can differentiate it.
+        PyTorch's autograd cannot, because the method works in place.
 
         Args:
-            inputs: Inputs (n, *input_shape) on the device, as the preparation takes
-                them.
+            inputs: Inputs (n, *input_shape) on the device, as from `read`.
 
         Returns:
             The outputs (n, outputs), on the device.
 
         Raises:
-            DatasetError: The inputs have another dtype or shape, or are not on the
-                backend's device.
+            DatasetError: The inputs have another dtype or shape, or are on another
+                device.
         """
         self.backend.check_inputs(inputs, self.signature)
         function = self.signature.preparation.function
@@ -167,11 +183,14 @@ class Model:
         return logits(self.network, inputs, self.fitted)
 
     def predictions(self, inputs: Array, /) -> Array:
-        """Return predictions (n, outputs) on the device: probabilities of the classes
-        or labels, or numbers in the units of the labels.
+        """Return predictions (n, outputs) on the device.
 
         Args:
             inputs: As for `logits`.
+
+        Returns:
+            Probabilities of the classes or labels, or numbers in the units of the
+            labels.
 
         Raises:
             DatasetError: As for `logits`.
@@ -193,8 +212,7 @@ class Model:
             labels: As in `Samples`.
 
         Raises:
-            DatasetError: The inputs are as for `logits`, or the labels are not the
-                task's.
+            DatasetError: As for `logits`, or the labels do not fit the task.
         """
         signature = self.signature
         logits = self.backend.to_numpy(self.logits(inputs))
@@ -220,16 +238,16 @@ def logits_of(
     *,
     xp: Any,
 ) -> Array:
-    """Return the outputs of the last layer, (n, outputs), for inputs (n, ...) as
-    `prepare` takes them.
-    """
-    x = prepare.function(inputs, *prepare.fitted, dtype=network[0].weights.dtype, xp=xp)
-    # the standard: None if not yet known
-    x = xp.reshape(x, (inputs.shape[0] or -1, network[0].weights.shape[0]))
-    return forward(network, x, [activation] * (len(network) - 1), xp=xp)[0]
+    """Return the outputs of the last layer, (n, outputs), for inputs (n, ...)."""
+    first = network[0].weights
+    x = prepare.function(inputs, *prepare.fitted, dtype=first.dtype, xp=xp)
+    # In the standard, a length is None while it is not known.
+    x = xp.reshape(x, (inputs.shape[0] or -1, first.shape[0]))
+    logits, _ = forward(network, x, [activation] * (len(network) - 1), xp=xp)
+    return logits
 
 
-# maximum bytes of the widest layer in a forward pass, in float64
+# The most bytes of the widest layer in a forward pass, in float64.
 PART_BYTES = 6 * 2**20
 
 
@@ -237,50 +255,50 @@ PART_BYTES = 6 * 2**20
 def make_logits(
     activation: str | Activation, backend: Backend, prepare: Callable[..., Array]
 ) -> Callable[..., Array]:
-    """Return `logits(network, inputs, fitted)`, (n, outputs), compiled where the
-    library compiles.
+    """Return `logits(network, inputs, fitted)`, (n, outputs), compiled where it can be.
 
-    prepare, fitted: see `Preparation`. The inputs go through the network in parts of
-        bounded memory.
+    `prepare` and `fitted` are the fields of a `Preparation`. The inputs go through the
+    network in parts of bounded memory.
     """
     xp, function = backend.xp, backend.activation(activation)
 
     def logits(network: Network, inputs: Array, fitted: tuple[Array, ...]) -> Array:
-        widest = max(max(layer.weights.shape) for layer in network)
+        preparation = Preparation(prepare, fitted)
 
         def part(_: Any, rows: tuple[Array, ...]) -> tuple[Any, Array]:
-            return (), logits_of(
-                network, rows[0], Preparation(prepare, fitted), function, xp=xp
-            )
+            (inputs,) = rows
+            return (), logits_of(network, inputs, preparation, function, xp=xp)
 
-        # As equal as possible; only the last may be smaller, so that a forward pass is
-        # compiled for at most two sizes.
-        parts = math.ceil(inputs.shape[0] / max(1, PART_BYTES // (8 * widest)))
-        return backend.scan_blocks(
-            part, (), (inputs,), math.ceil(inputs.shape[0] / parts)
-        )[1]
+        # The parts are as equal as possible, and only the last may be smaller. So a
+        # forward pass is compiled for at most two sizes.
+        widest = max(max(layer.weights.shape) for layer in network)
+        samples = inputs.shape[0]
+        parts = math.ceil(samples / max(1, PART_BYTES // (8 * widest)))
+        _, outputs = backend.scan_blocks(
+            part, (), (inputs,), math.ceil(samples / parts)
+        )
+        return outputs
 
     return backend.jit(logits)
 
 
 @lru_cache(maxsize=64)
 def compiled(function: Callable[..., Any], backend: Backend) -> Callable[..., Any]:
-    """Return the function without its keyword xp, compiled where the library compiles."""
+    """Return a function without its keyword `xp`, compiled where it can be."""
     return backend.jit(update_wrapper(partial(function, xp=backend.xp), function))
 
 
 def copy_network(network: Network, /, *, xp: Any) -> Network:
-    """Copy a network on the device. Later steps, which may work in place, do not change
-    the copy.
-    """
+    """Copy a network on the device, so that later steps do not change the copy."""
     return tuple(
         Layer(*(xp.asarray(array, copy=True) for array in layer)) for layer in network
     )
 
 
 def all_finite(arrays: Sequence[Array], backend: Backend) -> bool:
-    """Return whether all numbers of some floats are finite. If their sum is, only this
-    number is copied to the host.
+    """Return whether all numbers in some arrays of floats are finite.
+
+    If their sum is finite, only the sum is copied to the host.
     """
     total = backend.to_numpy(compiled(_sum_of_all, backend)(tuple(arrays)))
     return bool(np.isfinite(total)) or all(

@@ -1,24 +1,29 @@
-"""The network: a tuple of fully connected layers. Initialisation, forward pass and
-backpropagation.
+"""The network, a tuple of fully connected layers, with its forward and backward pass.
 
 Notation, for a batch of B samples. The inputs are a_0 = x, shape (B, n_0). Layer l has
-weights W_l, shape (n_l, n_{l+1}), and a bias b_l, shape (n_{l+1},):
+weights W_l, shape (n_l, n_{l+1}), and a bias b_l, shape (n_{l+1},). With an activation
+f,
 
-    z_l = a_l W_l + b_l            a_{l+1} = f(z_l), where f is the activation; the last
-    z are the logits.
+    z_l = a_l W_l + b_l
+    a_{l+1} = f(z_l)
+
+The last z are the logits.
 
 The loss L is the mean of a task's loss over the samples. Backpropagation (Rumelhart,
 Hinton and Williams, 1986) applies the chain rule from the last layer to the first. The
 error of layer l is e_l = dL/dz_l, shape (B, n_{l+1}):
 
-    last layer     e = (link(logits) - targets) / B              (derived in `losses`)
-    weights        dL/dW_l = a_l^T e_l        because dz_l[s, j] / dW_l[i, j] = a_l[s,
-    i] bias           dL/db_l = sum_s e_l[s]     because dz_l[s, j] / db_l[j] = 1 layer
-    below    e_{l-1} = (e_l W_l^T) * f'(z_{l-1})           because dz_l[s, j] / da_l[s,
-    i] = W_l[i, j]
+    last layer     e = (link(logits) - targets) / B
+                   derived in losses.py
+    weights        dL/dW_l = a_l^T e_l
+                   because dz_l[s, j] / dW_l[i, j] = a_l[s, i]
+    bias           dL/db_l = sum_s e_l[s]
+                   because dz_l[s, j] / db_l[j] = 1
+    layer below    e_{l-1} = (e_l W_l^T) * f'(z_{l-1})
+                   because dz_l[s, j] / da_l[s, i] = W_l[i, j]
 
 At given weights, all of this is linear in the error: multiplying the last error by a
-factor multiplies every gradient by it. That is why the learning rate may be multiplied
+factor multiplies every gradient by it. Therefore the learning rate may be multiplied
 into the last error.
 """
 
@@ -32,8 +37,9 @@ from mlp_xp.core.functional import Activation, Array
 
 
 class Layer(NamedTuple):
-    """A fully connected layer. Also used for gradients and optimiser state, which have
-    the same shapes.
+    """A fully connected layer, or arrays of the same shapes.
+
+    Gradients and the state of optimisers have these shapes.
     """
 
     weights: Array
@@ -42,24 +48,23 @@ class Layer(NamedTuple):
     """(outputs,)."""
 
     def __repr__(self) -> str:
-        """Its shape and dtype, as in `Layer(784 x 64 float64)`: the numbers would fill
-        pages.
-        """
-        return f"Layer({' x '.join(map(str, self.weights.shape))} {str(self.weights.dtype).rpartition('.')[2]})"
+        """Return shape and dtype, as in `Layer(784 x 64 float64)`, without numbers."""
+        shape = " x ".join(map(str, self.weights.shape))
+        dtype = str(self.weights.dtype).rpartition(".")[-1]
+        return f"Layer({shape} {dtype})"
 
 
 Network = tuple[Layer, ...]
 _Tape = list[tuple[Array, Any]]
-"""(a_l, saved) for each layer: its input, (B, n_l), and what the activation that made
-it returned as `saved`; None for the first layer.
+"""(a_l, saved) for each layer. a_l, (B, n_l), is its input. `saved` is from the
+activation that made the input, and None for the first layer.
 """
 
-# From this many samples on, the gradient of a layer with few outputs is computed as the
-# transpose of (e^T a).
+# For at least MANY_SAMPLES samples and fewer than FEW_OUTPUTS outputs, the gradient of
+# the weights is computed as (e^T a)^T.
 MANY_SAMPLES, FEW_OUTPUTS = 128, 32
 
-# Standard deviation of the initial weights, from the number of a layer's inputs and
-# outputs.
+# The standard deviation of a layer's initial weights, from its inputs and outputs.
 INITIALISERS: dict[str, Callable[[int, int], float]] = {
     "notebook": lambda inputs, outputs: 1.0,
     # Glorot and Bengio, 2010, eq. 12
@@ -69,9 +74,7 @@ INITIALISERS: dict[str, Callable[[int, int], float]] = {
 
 
 def count_parameters(sizes: Sequence[int]) -> int:
-    """Return the number of weights and biases of a network with layer sizes (n_0, ...,
-    n_L).
-    """
+    """Return the number of weights and biases for layer sizes (n_0, ..., n_L)."""
     return sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
 
 
@@ -80,19 +83,16 @@ def initial_layers(
 ) -> Network:
     """Return initial layers on the host, float64, for layer sizes (n_0, ..., n_L).
 
-    Weights are normal with the standard deviation that `init` (a key of INITIALISERS)
-    gives, one draw per layer, from the first layer on. Biases are zero. `random` is
-    NumPy's legacy generator on every backend: its numbers never change, and the
-    notebook used it.
+    Weights are normal, with the standard deviation of `init`, a key of INITIALISERS.
+    They are drawn layer by layer, from the first layer on. Biases are zero. `random` is
+    NumPy's legacy generator, which the notebook used. Its numbers never change.
     """
-    return tuple(
-        Layer(
-            random.standard_normal((inputs, outputs))
-            * INITIALISERS[init](inputs, outputs),
-            np.zeros(outputs),
-        )
-        for inputs, outputs in pairwise(sizes)
-    )
+    layers = []
+    for inputs, outputs in pairwise(sizes):
+        deviation = INITIALISERS[init](inputs, outputs)
+        weights = random.standard_normal((inputs, outputs)) * deviation
+        layers.append(Layer(weights, np.zeros(outputs)))
+    return tuple(layers)
 
 
 def affine(layer: Layer, a: Array, /) -> Array:
@@ -105,8 +105,9 @@ def affine(layer: Layer, a: Array, /) -> Array:
 def forward_from(
     z: Array, above: Sequence[Layer], activations: Sequence[Activation], /, *, xp: Any
 ) -> tuple[Array, _Tape]:
-    """Return the logits and the tape of the layers above the first, given its z_0, (B,
-    n_1).
+    """Return the logits and the tape of the layers above the first.
+
+    z is z_0 of the first layer, (B, n_1).
     """
     tape = []
     for layer, activation in zip(above, activations, strict=True):
@@ -119,8 +120,9 @@ def forward_from(
 def forward(
     network: Sequence[Layer], x: Array, activations: Sequence[Activation], /, *, xp: Any
 ) -> tuple[Array, _Tape]:
-    """Return the logits (B, n_L) for inputs x (B, n_0), and the tape. activations: one
-    for each hidden layer.
+    """Return the logits (B, n_L) for inputs x (B, n_0), and the tape.
+
+    `activations` has one activation for each hidden layer.
     """
     logits, tape = forward_from(affine(network[0], x), network[1:], activations, xp=xp)
     return logits, [(x, None), *tape]
@@ -135,14 +137,15 @@ def backward(
     *,
     xp: Any,
 ) -> Iterator[tuple[int, Array, Array]]:
-    """Yield l, a_l and e_l of each layer, from the last to the first. `gradient(a, e)`
-    then is the layer's gradient.
+    """Yield l, a_l and e_l of each layer, from the last layer to the first.
 
-    error: that of the last layer, (B, n_L). This is a generator: it computes the next
-    error only when it is asked for it, with the weights that `network` holds at that
-    moment. If `network` is a list whose caller replaces `network[l]` as soon as it gets
-    l, this is the notebook's layerwise order; if it collects all values first, textbook
-    order.
+    `error` is the error of the last layer, (B, n_L). The gradient of a layer is then
+    `gradient(a, e)`.
+
+    This generator computes the next error only when it is asked for it, with the
+    weights that `network` holds at this moment. If the caller replaces `network[l]` in
+    a list as soon as it gets l, this is the notebook's layerwise order. If it collects
+    all errors first, this is the order of textbooks.
     """
     for i in reversed(range(len(network))):
         a, saved = tape[i]
@@ -152,17 +155,21 @@ def backward(
 
 
 def gradient(a: Array, error: Array, /, *, xp: Any) -> Layer:
-    """Return a layer's gradient, Layer(a^T e, 1^T e), from its input a (B, n_l) and its
-    error e (B, n_{l+1}).
+    """Return a layer's gradient, Layer(a^T e, 1^T e).
+
+    a is the input of the layer, (B, n_l), and e its error, (B, n_{l+1}).
     """
     samples, outputs = error.shape
     if samples == 1:
-        # One sample: nothing to sum, and (n_l, 1) * (1, n_{l+1}) is the outer product.
-        # NumPy takes half the time of @.
+        # There is nothing to sum: (n_l, 1) * (1, n_{l+1}) is the outer product. On
+        # NumPy, it takes half the time of @.
         return Layer(a.T * error, error[0, ...])
-    # PyTorch's BLAS takes up to 30 times as long for a^T e (1024 samples, 2048 inputs,
-    # 10 outputs).
-    narrow = samples >= MANY_SAMPLES and outputs < FEW_OUTPUTS
-    # As a product, NumPy computes the sum over the samples in a third of the time.
+    if samples >= MANY_SAMPLES and outputs < FEW_OUTPUTS:
+        # PyTorch's BLAS takes up to 30 times as long for a^T e (1024 samples, 2048
+        # inputs, 10 outputs).
+        weights = (error.T @ a).T
+    else:
+        weights = a.T @ error
+    # On NumPy, this product takes a third of the time of a sum over the samples.
     ones = xp.ones_like(error[:, 0])
-    return Layer((error.T @ a).T if narrow else a.T @ error, ones @ error)
+    return Layer(weights, ones @ error)

@@ -1,11 +1,11 @@
 """Optimisers and learning-rate schedules: how gradients change the weights.
 
-An optimiser has a function that changes one array of a layer, its weights or its bias:
-`change(w, g, slots, rates, settings, xp=)` returns the new w and slots. g is the
-gradient of w, and the slots are arrays that the optimiser keeps for w from step to
-step, of the shape of w: none, a velocity, or two moments. w and the slots are donated;
-g must not change, because the caller may need it. `settings` is a `TrainConfig`. What
-changes from step to step, such as the learning rate, is in `rates`.
+An optimiser has a function to change one array of a layer, its weights or its bias:
+`change(w, g, slots, rates, config, xp=)` returns the new w and slots. g is the gradient
+of w. The slots are arrays of the shape of w that the optimiser keeps from step to step:
+none, a velocity, or two moments. w and the slots are donated. g must not change,
+because the caller may need it. Numbers that change from step to step, such as the
+learning rate, are in `rates`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,100 +13,85 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Array
 from mlp_xp.core.network import Layer
 
 Slots = tuple[Layer, ...]
-"""What an optimiser keeps for a layer, one `Layer` per slot: (), (velocity,) or (m, v),
-each with weights and bias.
+"""The arrays that an optimiser keeps for a layer, one `Layer` per slot: (), (velocity,)
+or (m, v).
 """
-_Changed = tuple[Array, Sequence[Array]]
+_Arrays = Sequence[Array]
+_Changed = tuple[Array, _Arrays]
 
 
 class Rates(NamedTuple):
-    """The numbers that change from step to step, arrays () for a step, (k,) for k
-    steps. Unused ones are 0.
+    """The numbers that change from step to step. Unused numbers are 0.
+
+    They are scalar arrays for one step, and arrays (k,) for k steps.
     """
 
     error: Array
-    """Factor of the error at the output, and so of all gradients, which are linear in
-    it: r / B. r is the learning rate for gradient descent, 1 for momentum and 1 -
-    beta_1 for Adam; 1 / B makes the gradient of a batch a mean. For the notebook's
-    network this takes 10 multiplications per sample; in the gradients, r would take 50
-    000. `Optimizer.rates` returns r, and `step_inputs` divides it.
+    """Factor of the error at the output, r / B. Gradients are linear in the error, so
+    it is a factor of all gradients too. 1 / B makes the gradient of a batch a mean. r
+    is the learning rate for gradient descent, 1 for momentum and 1 - beta_1 for Adam.
+
+    For the notebook's network, this takes 10 multiplications per sample. Multiplying
+    the gradients by r would take 50 000.
     """
     decay: Array
-    """Factor of the parameters, for weight decay. `Optimizer.rates` sets it for all
-    optimisers.
-    """
+    """Factor of the parameters, for weight decay."""
     step_size: Array
-    """Factor of what momentum or Adam subtracts: the learning rate, for Adam with the
+    """Factor of the update of momentum or Adam: the learning rate, for Adam with the
     bias correction.
     """
     epsilon: Array
-    """What Adam adds to the root of the mean squared gradient."""
+    """Adam adds it to the root of the mean squared gradient."""
 
 
 def sgd(
-    w: Array,
-    g: Array,
-    slots: Sequence[Array],
-    rates: Rates,
-    settings: Any,
-    /,
-    *,
-    xp: Any,
+    w: Array, g: Array, slots: _Arrays, rates: Rates, config: TrainConfig, /, *, xp: Any
 ) -> _Changed:
-    """Gradient descent: w - g, where g has the learning rate in it, by rates.error."""
+    """Gradient descent: w - g. The learning rate is in g already, by rates.error."""
     w -= g
     return w, slots
 
 
 def momentum(
-    w: Array,
-    g: Array,
-    slots: Sequence[Array],
-    rates: Rates,
-    settings: Any,
-    /,
-    *,
-    xp: Any,
+    w: Array, g: Array, slots: _Arrays, rates: Rates, config: TrainConfig, /, *, xp: Any
 ) -> _Changed:
-    """Gradient descent with momentum m: v = m v + g, then w - rate v; with Nesterov's
-    variant, w - rate (g + m v).
+    """Gradient descent with momentum m: v = m v + g, then w - rate v.
 
-    Sutskever et al., 2013, in the form that PyTorch uses. The rate is rates.step_size.
+    With Nesterov's variant, w - rate (g + m v). Sutskever et al., 2013, in the form
+    that PyTorch uses. The rate is rates.step_size.
     """
     (v,) = slots
-    v *= settings.momentum
+    v *= config.momentum
     v += g
-    w -= rates.step_size * (g + settings.momentum * v if settings.nesterov else v)
+    if config.nesterov:
+        w -= rates.step_size * (g + config.momentum * v)
+    else:
+        w -= rates.step_size * v
     return w, (v,)
 
 
 def adam(
-    w: Array,
-    g: Array,
-    slots: Sequence[Array],
-    rates: Rates,
-    settings: Any,
-    /,
-    *,
-    xp: Any,
+    w: Array, g: Array, slots: _Arrays, rates: Rates, config: TrainConfig, /, *, xp: Any
 ) -> _Changed:
-    """Adam (Kingma and Ba, 2015, algorithm 1): w - rate m / (sqrt(v) + epsilon), with
-    moments m and v of the gradient.
+    """Adam: w - rate m / (sqrt(v) + epsilon), with moments m and v of the gradient.
 
-    The rate and epsilon contain the bias correction: see `adam_rates`, which also sets
-    rates.error to 1 - beta_1. With the gradient G, this g is therefore (1 - beta_1) G,
-    so that m = beta_1 m + g, and v = beta_2 v + (1 - beta_2) G * G takes a multiple of
-    g * g.
+    Kingma and Ba, 2015, algorithm 1. The rate and epsilon contain the bias correction.
+    `adam_rates` computes them, and sets rates.error to 1 - beta_1. For the gradient G,
+    therefore, g = (1 - beta_1) G, and
+
+        m = beta_1 m + (1 - beta_1) G     = beta_1 m + g
+        v = beta_2 v + (1 - beta_2) G^2   = beta_2 v + (1 - beta_2) / (1 - beta_1)^2 g^2
     """
     m, v = slots
-    beta_1, beta_2 = settings.beta_1, settings.beta_2
-    # This works in place where it can, and with few arrays at a time. On NumPy, that
-    # takes two thirds of the time, because every new array of this size costs as much
-    # as the arithmetic in it. An array that takes the place of another, just deleted,
+    beta_1, beta_2 = config.beta_1, config.beta_2
+    # These lines work in place where they can, and with few arrays at a time. On NumPy,
+    # this takes two thirds of the time, because a new array of this size costs as much
+    # as the arithmetic in it. A new array that takes the place of an array just deleted
     # is in the cache already.
     m *= beta_1
     m += g
@@ -124,103 +109,120 @@ def adam(
     return w, (m, v)
 
 
-def adam_rates(rate: np.ndarray, t: np.ndarray, settings: Any) -> tuple[Any, ...]:
-    """Return error, step_size and epsilon of Adam's steps t, counted from 1; see
-    `Optimizer.own_rates`.
+def adam_rates(
+    learning_rates: np.ndarray, t: np.ndarray, config: TrainConfig
+) -> tuple[Any, ...]:
+    """Return error, step_size and epsilon of Adam, as `Optimizer.own_rates`.
 
-    The bias correction is that of section 2 of the paper, "the efficiency of algorithm
-    1": with c = sqrt(1 - beta_2^t), the step size is rate c / (1 - beta_1^t), and
-    epsilon c is added.
+    The bias correction is in the efficient form of section 2 of the paper: with c =
+    sqrt(1 - beta_2^t), the step size is rate c / (1 - beta_1^t), and epsilon c is added
+    instead of epsilon.
     """
-    c = np.sqrt(1 - settings.beta_2**t)
-    return (
-        1 - settings.beta_1,
-        rate * c / (1 - settings.beta_1**t),
-        settings.epsilon * c,
-    )
+    c = np.sqrt(1 - config.beta_2**t)
+    step_sizes = learning_rates * c / (1 - config.beta_1**t)
+    return 1 - config.beta_1, step_sizes, config.epsilon * c
 
 
 class Optimizer(NamedTuple):
     """An optimiser: how it changes an array, and at which rates."""
 
     change: Callable[..., _Changed]
-    own_rates: Callable[[np.ndarray, np.ndarray, Any], tuple[Any, ...]]
-    """`own_rates(rate, t, settings)`: error, step_size and epsilon of steps t, counted
-    from 1, with these learning rates; arrays (n,), or a number for all steps.
+    own_rates: Callable[[np.ndarray, np.ndarray, TrainConfig], tuple[Any, ...]]
+    """`own_rates(learning_rates, t, config)`: error, step_size and epsilon of steps t,
+    counted from 1. Each is an array (n,), or one number for all steps. The error is
+    still without its factor 1 / B.
     """
     slot_count: int
-    """How many arrays it keeps for each array of a layer."""
+    """The number of slots."""
     decoupled: bool
     """How weights decay. True: w is multiplied by 1 - learning rate * weight_decay,
     apart from the update (Loshchilov and Hutter, 2019). False: weight_decay * w is
-    added to the gradient. For gradient descent both are the same.
+    added to the gradient. For gradient descent, both are the same.
     """
 
     def rates(
-        self, learning_rates: np.ndarray, step_numbers: np.ndarray, settings: Any
+        self, learning_rates: np.ndarray, step_numbers: np.ndarray, config: TrainConfig
     ) -> Rates:
-        """Return the rates, float64 (n,) each, of n steps with these learning rates and
-        numbers, from 0, (n,) each.
+        """Return the rates of n steps, float64 (n,) each.
+
+        The error is still without its factor 1 / B. The numbers of the steps count from
+        0.
         """
         error, step_size, epsilon = self.own_rates(
-            learning_rates, step_numbers + 1, settings
+            learning_rates, step_numbers + 1, config
         )
-        # What reaches `change` is r times the mean gradient, so the pull weight_decay *
-        # w gets the factor r too.
-        decay = settings.weight_decay * (learning_rates if self.decoupled else error)
+        # `change` gets r times the mean gradient, so weight_decay * w, which is added
+        # to it, needs the factor r too.
+        decay = config.weight_decay * (learning_rates if self.decoupled else error)
         return Rates(*np.broadcast_arrays(error, decay, step_size, epsilon))
 
-    def make_update(
-        self, settings: Any, *, xp: Any
-    ) -> Callable[..., tuple[Layer, Slots]]:
-        """Return `update(layer, gradient, slots, rates) -> layer, slots`, with weight
-        decay. layer, slots: donated.
+    def update(
+        self,
+        layer: Layer,
+        gradient: Layer,
+        slots: Slots,
+        rates: Rates,
+        config: TrainConfig,
+        /,
+        *,
+        xp: Any,
+    ) -> tuple[Layer, Slots]:
+        """Return the layer and its slots after a step, with weight decay.
+
+        The layer and the slots are donated.
         """
+        # Whether weights decay is a constant of a compiled step. How much is not.
+        decays = config.weight_decay > 0
+        weights, weights_slots = self._changed(
+            layer.weights,
+            gradient.weights,
+            [slot.weights for slot in slots],
+            rates,
+            config,
+            decays=decays,
+            xp=xp,
+        )
+        bias, bias_slots = self._changed(
+            layer.bias,
+            gradient.bias,
+            [slot.bias for slot in slots],
+            rates,
+            config,
+            decays=decays and config.decay_bias,
+            xp=xp,
+        )
+        return Layer(weights, bias), tuple(map(Layer, weights_slots, bias_slots))
 
-        def changed(
-            w: Array, g: Array, slots: Sequence[Array], rates: Rates, *, decays: bool
-        ) -> _Changed:
-            if decays and self.decoupled:
-                w *= 1 - rates.decay
-            elif decays:
-                pull = rates.decay * w
-                pull += g
-                g = pull
-            return self.change(w, g, slots, rates, settings, xp=xp)
-
-        # a step asks only whether: rates.decay says how much
-        weights_decay = settings.weight_decay > 0
-        bias_decays = weights_decay and settings.decay_bias
-
-        def update(
-            layer: Layer, gradient: Layer, slots: Slots, rates: Rates, /
-        ) -> tuple[Layer, Slots]:
-            for_weights, for_bias = (
-                [slot.weights for slot in slots],
-                [slot.bias for slot in slots],
-            )
-            weights, slots_w = changed(
-                layer.weights,
-                gradient.weights,
-                for_weights,
-                rates,
-                decays=weights_decay,
-            )
-            bias, slots_b = changed(
-                layer.bias, gradient.bias, for_bias, rates, decays=bias_decays
-            )
-            return Layer(weights, bias), tuple(map(Layer, slots_w, slots_b))
-
-        return update
+    def _changed(
+        self,
+        w: Array,
+        g: Array,
+        slots: _Arrays,
+        rates: Rates,
+        config: TrainConfig,
+        *,
+        decays: bool,
+        xp: Any,
+    ) -> _Changed:
+        if decays and self.decoupled:
+            w *= 1 - rates.decay
+        elif decays:
+            pull = rates.decay * w
+            pull += g
+            g = pull
+        return self.change(w, g, slots, rates, config, xp=xp)
 
 
 OPTIMIZERS = {
     "sgd": Optimizer(
-        sgd, lambda rate, t, settings: (rate, 0.0, 0.0), slot_count=0, decoupled=True
+        sgd,
+        lambda learning_rates, t, config: (learning_rates, 0.0, 0.0),
+        slot_count=0,
+        decoupled=True,
     ),
     "momentum": Optimizer(
         momentum,
-        lambda rate, t, settings: (1.0, rate, 0.0),
+        lambda learning_rates, t, config: (1.0, learning_rates, 0.0),
         slot_count=1,
         decoupled=False,
     ),
@@ -232,18 +234,16 @@ OPTIMIZERS = {
 def clip_by_norm(
     gradients: Iterable[tuple[int, Layer]], limit: Array, /, *, xp: Any
 ) -> list[tuple[int, Layer]]:
-    """Return gradients with their layers' numbers, multiplied by limit / norm if their
-    common norm is above the limit.
+    """Return gradients scaled by limit / norm if their common norm is above the limit.
 
-    limit: a scalar array. Pascanu, Mikolov and Bengio, 2013, algorithm 1. NaN if the
-        norm overflows.
+    Each gradient comes with the number of its layer. `limit` is a scalar array. If the
+    norm overflows, all results are NaN. Pascanu, Mikolov and Bengio, 2013, algorithm 1.
     """
     in_order = sorted(gradients, key=lambda pair: pair[0])
-    norm = xp.sqrt(
-        sum(xp.sum(array * array) for _, gradient in in_order for array in gradient)
-    )
-    # 0 times an infinite norm is NaN: else the factor would be 0, and the network would
-    # silently stop learning.
+    squares = (xp.sum(array * array) for _, layer in in_order for array in layer)
+    norm = xp.sqrt(sum(squares))
+    # For an infinite norm, the first term is 0. The network would silently stop
+    # learning, so the second term makes the factor NaN: 0 times infinity.
     factor = limit / xp.where(norm > limit, norm, limit) + 0 * norm
     return [
         (i, Layer(factor * gradient.weights, factor * gradient.bias))
@@ -252,15 +252,14 @@ def clip_by_norm(
 
 
 def constant(rate: float, step_numbers: np.ndarray, total: int) -> np.ndarray:
-    """Return the same rate for each step: float64 (n,) for numbers of steps (n,) in a
-    run of `total` steps.
-    """
+    """Return the same rate for each step: float64 (n,) for n numbers of steps."""
     return np.full(step_numbers.shape, rate)
 
 
 def cosine(rate: float, step_numbers: np.ndarray, total: int) -> np.ndarray:
-    """Return rate (1 + cos(pi t / total)) / 2, t from 0: Loshchilov and Hutter, 2017,
-    eq. 5, without restarts.
+    """Return rate (1 + cos(pi t / total)) / 2, for steps t of `total`, from 0.
+
+    Loshchilov and Hutter, 2017, equation 5, without restarts.
     """
     return rate * (1 + np.cos(np.pi * step_numbers / total)) / 2
 

@@ -13,19 +13,19 @@ from mlp_xp.core.functional import Array
 from mlp_xp.core.task import CLASSES, TASKS, Task, Units
 from mlp_xp.errors import first_difference
 
-# The names of the arrays of a signature, in the file of a model.
+# The names of a signature's arrays in the file of a model.
 FITTED = ("shift", "scale")
 UNITS = ("target_shift", "target_scale")
-STANDARDISED = "standardised"  # the numbers to predict, in records
+STANDARDISED = "standardised"  # The word for numbers to predict with units, in records.
 
 
 def flatten_and_scale(images: Array, /, *, dtype: Any, xp: Any) -> Array:
-    """Turn images of bytes, shape (n, rows, columns[, channels]), into features in [0,
-    1], shape (n, features).
+    """Turn images of bytes into features in [0, 1], shape (n, features).
+
+    The images have the shape (n, rows, columns[, channels]).
     """
     x = xp.astype(xp.reshape(images, (-1, math.prod(images.shape[1:]))), dtype)
-    # in place: a second array of this size makes a training step on NumPy take 2 to 4 %
-    # longer
+    # A second array of this size would make a training step on NumPy 2 to 4 % longer.
     x *= 1 / 255
     return x
 
@@ -33,15 +33,16 @@ def flatten_and_scale(images: Array, /, *, dtype: Any, xp: Any) -> Array:
 def standardize(
     inputs: Array, shift: Array, scale: Array, /, *, dtype: Any, xp: Any
 ) -> Array:
-    """Turn inputs (n, ...) into features (x - shift) / scale, shape (n, features);
-    shift, scale: (features,).
+    """Turn inputs x (n, ...) into features (x - shift) / scale, shape (n, features).
+
+    `shift` and `scale` have the shape (features,).
     """
     x = xp.astype(xp.reshape(inputs, (-1, math.prod(inputs.shape[1:]))), dtype)
     return (x - shift) / scale
 
 
 def unchanged(inputs: Array, /, *, dtype: Any, xp: Any) -> Array:
-    """Turn inputs into features of the dtype with the same values."""
+    """Turn inputs into features with the same values."""
     return xp.astype(inputs, dtype)
 
 
@@ -55,21 +56,22 @@ PREPARATIONS: dict[str, Callable[..., Array]] = {
 class Preparation(NamedTuple):
     """How inputs become features: `function(inputs, *fitted, dtype=..., xp=...)`.
 
-    It returns n rows for n inputs, with as many numbers in each as in an input. It need
-    not flatten them: the caller does.
+    A row of the result has as many numbers as an input. The function need not flatten
+    the rows, because its caller does.
     """
 
     function: Callable[..., Array]
-    """A compiled function is made for each, so it must be hashable."""
+    """It must be hashable, because a training step is compiled for each function."""
     fitted: tuple[np.ndarray, ...] = ()
-    """What was fitted to the training set: host arrays of the network's dtype,
-    (features,) each. With other values, nothing has to be compiled again.
+    """Host arrays (features,) in the network's dtype, fitted to the training set. They
+    are not compiled in, so other values need no compilation.
     """
 
     @property
     def name(self) -> str | None:
-        """The key of the function in PREPARATIONS. None for a function of the user's
-        own, which no file can store.
+        """The key of the function in PREPARATIONS.
+
+        None for a function of the user, which no file can store.
         """
         for name, function in PREPARATIONS.items():
             if function is self.function:
@@ -78,7 +80,7 @@ class Preparation(NamedTuple):
 
     @property
     def takes_bytes(self) -> bool:
-        """Whether inputs are images of bytes, which become features in [0, 1]."""
+        """Whether inputs are images of bytes, to become features in [0, 1]."""
         return self.function is flatten_and_scale
 
 
@@ -89,8 +91,8 @@ BYTES = Preparation(flatten_and_scale)
 class Signature:
     """The inputs and outputs of a network, and their meaning.
 
-    A data set has a signature, and each network that is trained on the data set keeps
-    it. All arrays in it are on the host.
+    A data set has a signature, and every network trained on the data set keeps it. All
+    arrays of a signature are on the host.
 
     Examples:
         >>> digits = load_dataset("mnist").signature
@@ -106,7 +108,7 @@ class Signature:
     input_shape: tuple[int, ...]
     """The shape of one input, such as (28, 28) or (13,)."""
     outputs: tuple[str, ...]
-    """The name of each output of the network: of a class, a label, or a number."""
+    """The name of each output of the network: a class, a label, or a number."""
     task: Task = CLASSES
     """CLASSES (each sample has one), LABELS (each sample may have several), or
     REGRESSION.
@@ -114,20 +116,25 @@ class Signature:
     preparation: Preparation = BYTES
     """How inputs become features."""
     columns: Any = None
-    """How the columns of a table become features: `Columns` of `mlp_xp.data.columns`.
+    """How the columns of a table become features, a `Columns` of `mlp_xp.data.columns`.
     None for inputs without names.
     """
     units: Units | None = None
-    """The units of the numbers to predict, (outputs,) each, if the network is trained
-    on standardised numbers.
+    """The units of the numbers to predict. None unless the network is trained on
+    standardised numbers.
     """
     form: str = "arrays"
-    """What the inputs were read from: "arrays", "columns" of a table, "pictures", or
-    "resized pictures". It decides what `predict` reads for the network.
+    """The source of the inputs: "arrays", "columns" of a table, "pictures", or "resized
+    pictures". `predict` reads inputs from the same kind of source.
     """
 
     def __repr__(self) -> str:
         return f"Signature({self.in_words()})"
+
+    @property
+    def noun(self) -> str:
+        """The word for several inputs: images or samples."""
+        return _noun(self.input_shape)
 
     def in_words(self) -> str:
         """Describe the inputs and outputs, as in `images of 28 x 28, 10 classes`."""
@@ -140,17 +147,18 @@ class Signature:
         return self.columns.feature_names if self.columns else ()
 
     def difference(self, other: Signature, *, together: bool = False) -> str:
-        """Describe the first difference that keeps data, or a network, with the other
-        signature from being used with this one. Empty if there is none.
+        """Describe the first difference that keeps two signatures from use together.
 
-        Outputs of arrays that are only numbered, from 0, fit outputs with names. They
-        do not fit other numbers: classes 1, 2, 3 are not the classes 0, 1, 2.
+        The result is empty if data, or a network, with the other signature fit this
+        signature. Arrays have no names for their outputs, only numbers from 0. These
+        numbers fit any names, but no other numbers: classes 1, 2, 3 are not classes 0,
+        1, 2.
 
         Args:
             other: The other signature.
-            together: Whether both are of networks whose answers are averaged. Each
-                makes features of a table in its own way then, so their columns need not
-                be the same, but the names of their outputs must be.
+            together: Whether the signatures are those of networks whose answers are
+                averaged. Each network then makes its own features of a table, so the
+                columns may differ. The names of the outputs must be the same.
         """
         both_have_columns = bool(self.columns and other.columns)
         facts = [("task", self.task.name, other.task.name)]
@@ -169,8 +177,9 @@ class Signature:
         return first_difference([(self.task.outputs_name, self.outputs, other.outputs)])
 
     def features_difference(self, other: Signature) -> str:
-        """Describe the first difference of the features, which may have another order.
-        Empty if there is none.
+        """Describe the first difference of the features, in any order.
+
+        The result is empty if there is none.
         """
         names = sorted(self.feature_names or other.feature_names)
         other_names = sorted(other.feature_names or self.feature_names)
@@ -182,12 +191,13 @@ class Signature:
         )
 
     def has_outputs_of(self, other: Signature) -> bool:
-        """Return whether task and names of the outputs are the same."""
+        """Return whether the task and the names of the outputs are the same."""
         return self.task is other.task and self.outputs == other.outputs
 
     def _numbers_fit_names(self, other: Signature) -> bool:
-        """Return whether the outputs of one are numbered from 0, those of the other are
-        named, and one of the two is of arrays, whose outputs have no names.
+        """Return whether one signature numbers its outputs and the other names them.
+
+        One of the two must be the signature of arrays, whose outputs have no names.
         """
         if "arrays" not in (self.form, other.form):
             return False
@@ -226,7 +236,7 @@ class Signature:
 
         Args:
             record: The result of `record`.
-            arrays: The result of `arrays`. Others may be there too.
+            arrays: The result of `arrays`. Further arrays are ignored.
             columns: The columns of the record, or None.
         """
         function = PREPARATIONS[record["preparation"]]
@@ -246,9 +256,11 @@ class Signature:
 
 
 def described(shape: Sequence[int]) -> str:
-    """Describe inputs by the shape of one: `images of 28 x 28` or `samples of 4
-    features`.
-    """
+    """Describe inputs of a shape: `images of 28 x 28` or `samples of 4 features`."""
     if len(shape) > 1:
-        return f"images of {' x '.join(map(str, shape))}"
-    return f"samples of {shape[0]} features"
+        return f"{_noun(shape)} of {' x '.join(map(str, shape))}"
+    return f"{_noun(shape)} of {shape[0]} features"
+
+
+def _noun(shape: Sequence[int]) -> str:
+    return "images" if len(shape) > 1 else "samples"

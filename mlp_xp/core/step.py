@@ -15,39 +15,39 @@ from mlp_xp.core.task import Task
 
 
 class State(NamedTuple):
-    """What a step changes."""
+    """The arrays that a step changes."""
 
     network: Network
     slots: tuple[Slots, ...]
-    """What the optimiser keeps for each layer."""
+    """The slots of the optimiser for each layer."""
 
 
 class Batch(NamedTuple):
-    """What a step learns from."""
+    """The samples that a step learns from."""
 
     x: Array
     """Features, (B, n_0)."""
     targets: Array
     """(B, n_L)."""
     kept: Array
-    """Which hidden units dropout keeps, uint8 (B, units) from `draw_masks`; (B, 0)
+    """The hidden units that dropout keeps, uint8 (B, units) from `draw_masks`. (B, 0)
     without dropout.
     """
     weights: Array
-    """Factors of the samples' errors, (B, 1); (B, 0) where all are 1."""
+    """Factors of the samples' errors, (B, 1). (B, 0) if all are 1."""
 
 
 Step = Callable[[State, Batch, Rates], tuple[State, Array]]
 
 
 def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
-    """Return `step(state, batch, rates) -> state, logits`, which trains the network on
-    a batch.
+    """Return `step(state, batch, rates) -> state, logits`, one step on a batch.
 
-    logits: (B, n_L), from before the update. The state is donated.
+    The logits, (B, n_L), are from before the update. The state is donated.
     """
-    xp, activation = backend.xp, backend.activation(config.activation)
-    update = OPTIMIZERS[config.optimizer].make_update(config, xp=xp)
+    xp = backend.xp
+    activation = backend.activation(config.activation)
+    optimizer = OPTIMIZERS[config.optimizer]
 
     def step(state: State, batch: Batch, rates: Rates) -> tuple[State, Array]:
         layers, slots = list(state.network), list(state.slots)
@@ -59,14 +59,14 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
 
         logits, tape = forward(layers, batch.x, activations, xp=xp)
         error = task.link(logits, xp=xp) - batch.targets
-        # it holds 1 / B, and for gradient descent the learning rate
+        # The factor contains 1 / B, and for gradient descent the learning rate.
         error *= rates.error
         if batch.weights.shape[1]:
             error *= batch.weights
 
-        # `backward` computes the error of a layer when it is asked for. The notebook
-        # has updated the layer above by then, so that the error comes down through new
-        # weights. In textbooks all errors come before any update.
+        # `backward` computes the error of a layer when the loop below asks for it. By
+        # then the loop has updated the layer above, so the error comes down through new
+        # weights, as in the notebook. In textbooks, all errors come before any update.
         errors: Iterable[tuple[int, Array, Array]] = backward(
             layers, tape, error, activations, xp=xp
         )
@@ -75,37 +75,40 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
         gradients: Iterable[tuple[int, Layer]] = (
             (i, gradient(a, e, xp=xp)) for i, a, e in errors
         )
-        # g is r times the mean gradient, see `Rates.error`, so the limit is r times
-        # clip_norm
         if config.clip_norm:
-            gradients = clip_by_norm(
-                gradients, config.clip_norm * batch.x.shape[0] * rates.error, xp=xp
-            )
+            # With r of `Rates.error`, gradients are r times the mean gradient, and B
+            # rates.error is r.
+            limit = config.clip_norm * batch.x.shape[0] * rates.error
+            gradients = clip_by_norm(gradients, limit, xp=xp)
         for i, g in gradients:
-            layers[i], slots[i] = update(layers[i], g, slots[i], rates)
+            layers[i], slots[i] = optimizer.update(
+                layers[i], g, slots[i], rates, config, xp=xp
+            )
         return State(tuple(layers), tuple(slots)), logits
 
     return step
 
 
 def make_block(config: TrainConfig, task: Task, backend: Backend) -> Step:
-    """Return `block(state, batch, rates) -> state, logits`, which takes K steps, one
-    after the other.
+    """Return `block(state, batch, rates) -> state, logits`, K steps one after another.
 
-    The arrays of batch and rates, and the logits, have an additional first axis, of
-    length K. The state is donated.
+    The arrays of the batch and the rates, and the logits, have an additional first axis
+    of length K. The state is donated.
     """
     step = make_step(config, task, backend)
 
-    def take(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
+    def step_on_row(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
         x, targets, kept, weights, *rates = row
         return step(state, Batch(x, targets, kept, weights), Rates(*rates))
 
-    return lambda state, batch, rates: backend.scan(take, state, (*batch, *rates))
+    def block(state: State, batch: Batch, rates: Rates) -> tuple[State, Array]:
+        return backend.scan(step_on_row, state, (*batch, *rates))
+
+    return block
 
 
 def to_device(network: Network, backend: Backend) -> Network:
-    """Copy a network on the host to the backend's device, in the backend's dtype."""
+    """Copy a network on the host to the device, in the dtype of the backend."""
     return tuple(
         Layer(*(backend.asarray(array, backend.dtype) for array in layer))
         for layer in network
@@ -113,13 +116,14 @@ def to_device(network: Network, backend: Backend) -> Network:
 
 
 def initial_state(config: TrainConfig, network: Network, backend: Backend) -> State:
-    """Return the state before the first step on the device: a network, given on the
-    host, and slots of zeros.
+    """Return the state before the first step, for a network on the host.
+
+    All arrays are copied to the device. The slots are zeros.
     """
-    count = OPTIMIZERS[config.optimizer].slot_count
-    # JAX would compile something for each shape
-    zeros = (Layer(*map(np.zeros_like, each)) for each in network)
-    return State(
-        to_device(network, backend),
-        tuple(to_device((each,) * count, backend) for each in zeros),
-    )
+    slot_count = OPTIMIZERS[config.optimizer].slot_count
+    slots = []
+    for layer in network:
+        # Made on the host, because JAX would compile a function for each shape.
+        zeros = Layer(np.zeros_like(layer.weights), np.zeros_like(layer.bias))
+        slots.append(to_device((zeros,) * slot_count, backend))
+    return State(to_device(network, backend), tuple(slots))

@@ -1,9 +1,7 @@
-"""What a network is trained for: to choose a class, to tell which labels apply, or to
-predict numbers.
+"""The three tasks: to choose a class, to say which labels apply, or to predict numbers.
 
-A `Task` holds everything that differs between these three. The rest of the package uses
-its fields and never asks for its name, so another kind of task is another value in this
-file.
+A `Task` holds everything in which the tasks differ. The rest of the package uses its
+fields and never asks for its name. To add a kind of task, add a `Task` to this file.
 """
 
 import math
@@ -23,20 +21,21 @@ from mlp_xp.core.losses import (
 
 
 class Units(NamedTuple):
-    """The units of numbers to predict, for a network that is trained on standardised
-    numbers: (number - mean) / deviation.
+    """The units of numbers to predict, if a network is trained on standardised numbers.
+
+    A standardised number is (number - mean) / deviation.
     """
 
     mean: Array
-    """Their mean over the training set, (outputs,)."""
+    """The mean of the numbers over the training set, (outputs,)."""
     deviation: Array
-    """Their standard deviation over the training set, (outputs,); 1 where it is 0."""
+    """Their standard deviation over the training set, (outputs,). 1 where it is 0."""
 
 
 class Evaluation(NamedTuple):
     """The result of a network on a set of samples with labels.
 
-    Figures of other tasks are None, or ().
+    Figures of the other tasks are None, or ().
 
     Examples:
         >>> result = evaluate("runs/digits").result
@@ -45,92 +44,99 @@ class Evaluation(NamedTuple):
     """
 
     loss: float
-    """Mean over the samples; see `losses`. It is that of standardised numbers if the
-    network was trained on these.
+    """The mean loss of the samples, as `core/losses.py` defines it. For a network that
+    was trained on standardised numbers, the loss of standardised numbers.
     """
     accuracy: float | None = None
-    """Classes: share of the samples whose most probable class is their label. Labels:
-    share of the samples that have all their labels right, with the threshold 1/2. In
-    [0, 1].
+    """Classes: the share of samples whose most probable class is their label. Labels:
+    the share of samples with all labels right, at a threshold of 1/2. In [0, 1].
     """
     label_accuracy: float | None = None
-    """Labels: share of all labels that are right, in [0, 1]."""
+    """Labels: the share of all labels that are right, in [0, 1]."""
     r2: float | None = None
-    """Regression: the coefficient of determination R² = 1 - sum (t - p)² / sum (t -
-    mean t)², mean over the outputs, at most 1. An output whose t are all equal counts
-    as 1 if it is exact, else as 0.
+    """Regression: the coefficient of determination, at most 1. For one output with
+    targets t and predictions p, it is R² = 1 - sum (t - p)² / sum (t - mean t)². If all
+    t are equal, R² is 1 for exact predictions, else 0. This is the mean over the
+    outputs.
     """
     rmse: float | None = None
     """Regression: the root of the mean squared error, mean over the outputs, in the
     units of the labels.
     """
     label_accuracies: tuple[float, ...] = ()
-    """Labels: the accuracy of each label alone. Their mean is `label_accuracy`."""
+    """Labels: the accuracy of each label. The mean is `label_accuracy`."""
     r2s: tuple[float, ...] = ()
+    """Regression: R² of each output."""
     rmses: tuple[float, ...] = ()
-    """Regression: R² and the root of the mean squared error of each output alone."""
+    """Regression: the root of the mean squared error of each output."""
     samples: int = 0
+
+    def __repr__(self) -> str:
+        figures = []
+        for name, value in self._asdict().items():
+            if value not in (None, ()):
+                figures.append(f"{name}={value!r}")
+        return f"Evaluation({', '.join(figures)})"
 
     @property
     def score(self) -> float:
-        """The accuracy, or R² for regression. Of two networks, the one with the higher
-        score is better.
-        """
+        """The accuracy, or R² for regression. The better network has a higher score."""
         score = self.r2 if self.accuracy is None else self.accuracy
         assert score is not None
         return score
 
 
 class Task(NamedTuple):
-    """A kind of task. `z` are the outputs of the network's last layer, (n, outputs),
-    also called logits.
+    """A kind of task.
+
+    `z` are the outputs of the network's last layer, also called logits, (n, outputs).
     """
 
     name: str
     """The key in TASKS, under which files store the task."""
     loss: Callable[..., Array]
-    """`loss(z, targets, xp=)`: the loss of each sample, (..., outputs) to (...). See
-    `losses`.
+    """`loss(z, targets, xp=)`: the loss of each sample, (..., outputs) to (...), from
+    `losses.py`.
     """
     link: Callable[..., Array]
-    """`link(z, xp=)`: predictions (n, outputs). The derivative of the loss by z is
-    link(z) - targets; see `losses`.
+    """`link(z, xp=)`: predictions (n, outputs). As `losses.py` shows, the derivative of
+    the loss by z is link(z) - targets.
     """
     encode: Callable[..., Array]
-    """`encode(labels, outputs, units, dtype=, device=, xp=)`: a data set's labels to
-    targets (n, outputs).
+    """`encode(labels, outputs, units, dtype=, device=, xp=)`: targets (n, outputs) from
+    the labels of a data set.
     """
     figures: Callable[..., dict[str, Any]]
     """`figures(z, targets, units)`: fields of an `Evaluation`, from arrays on the
     host.
     """
     decide: Callable[..., Array]
-    """`decide(predictions, names, xp=)`: the answer for each sample. `names` are those
-    of the outputs.
+    """`decide(predictions, names, xp=)`: the answer for each sample. `names` are the
+    names of the outputs.
     """
     pool: Callable[[np.ndarray], np.ndarray]
-    """`pool(z)`: the z of several networks, float64 (networks, n, outputs) on the host,
-    to the z of their ensemble, (n, outputs), whose predictions are the mean of theirs.
-    All networks must have the same units.
+    """`pool(z)`: the z of an ensemble, (n, outputs), from the z of its networks,
+    float64 (networks, n, outputs) on the host. The predictions of the ensemble are the
+    mean of the networks' predictions. All networks must have the same units.
     """
     score_name: str
     """The field of an `Evaluation` of this task that is its `score`."""
     outputs_name: str
-    """What the outputs of the network are called: "classes", "labels" or "outputs"."""
+    """The word for the outputs of the network: "classes", "labels" or "outputs"."""
     exclusive: bool
-    """Whether each sample has one of the outputs as its label, (n,); otherwise one
+    """True: the label of a sample is one of the outputs, (n,). False: a sample has one
     label per output, (n, outputs).
     """
     floats: bool
-    """True: labels are floats, which `from_arrays` and `load_dataset` standardise for
-    training unless told otherwise, and predictions are numbers. False: labels are
-    integers, and predictions are probabilities.
+    """True: labels are floats and predictions are numbers. False: labels are integers
+    and predictions are probabilities.
     """
+    standardizes: bool = False
+    """Whether labels are standardised for training by default."""
     allows: Callable[[np.ndarray], np.ndarray] = np.isfinite
-    """`allows(labels)`: whether each can be a label, for a task that is not exclusive;
-    `wanted` says it in words.
-    """
+    """`allows(labels)`: whether each value can be a label. Unused if `exclusive`."""
     wanted: str = "finite numbers"
+    """The values that `allows` accepts, in words."""
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -138,17 +144,18 @@ class Task(NamedTuple):
     def evaluate(
         self, z: np.ndarray, labels: np.ndarray, units: Units | None = None
     ) -> Evaluation:
-        """Return the loss and the figures of z, (n, outputs), for labels as in a data
-        set, all on the host.
+        """Return the loss and the figures of z, (n, outputs), all on the host.
+
+        The labels are those of a data set.
         """
         targets = self.encode(labels, z.shape[1], units, dtype=z.dtype, xp=np)
-        # the loss shows it
+        # A loss that is not finite says enough.
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             loss = float(np.mean(self.loss(z, targets, xp=np)))
             return Evaluation(loss, samples=len(z), **self.figures(z, targets, units))
 
 
-# Classes: there is an output for each class, and each sample has one class.
+# Classes: the network has an output for each class, and each sample has one class.
 
 
 def one_hot(
@@ -161,38 +168,38 @@ def one_hot(
     device: Any = None,
     xp: Any,
 ) -> Array:
-    """Turn labels 0 to outputs - 1, shape (n,), into rows that are 1 at the label and 0
-    elsewhere, (n, outputs).
+    """Return rows (n, outputs) with 1 at the label and 0 elsewhere.
 
-    By comparison, because assignment by index is not in the standard for integer
-    arrays, and JAX has none at all.
+    The labels are 0 to outputs - 1, shape (n,). They are compared, because the standard
+    has no assignment by an array of integers, and JAX has no assignment at all.
     """
-    # not every library has the keyword
+    # Not every library has the keyword `device`.
     place = {} if device is None else {"device": device}
-    labels = xp.astype(labels, xp.int64)  # a byte cannot count more than 256 classes
-    return xp.astype(
-        labels[..., None] == xp.arange(outputs, dtype=xp.int64, **place), dtype
-    )
+    labels = xp.astype(labels, xp.int64)  # A byte cannot count more than 256 classes.
+    classes = xp.arange(outputs, dtype=xp.int64, **place)
+    return xp.astype(labels[..., None] == classes, dtype)
 
 
 def _class_figures(
     z: np.ndarray, targets: np.ndarray, _: Units | None
 ) -> dict[str, Any]:
-    return {
-        "accuracy": float(np.mean(np.argmax(z, axis=1) == np.argmax(targets, axis=1)))
-    }
+    right = np.argmax(z, axis=1) == np.argmax(targets, axis=1)
+    return {"accuracy": float(np.mean(right))}
 
 
 def _most_probable(predictions: Array, names: Sequence[str], /, *, xp: Any) -> Array:
-    """Return the name of each sample's class, (n,), or its number, int64, for a library
-    that has no text.
+    """Return the name of each sample's class, (n,).
+
+    Only NumPy has text. For other libraries, return the number of the class, int64.
     """
     numbers = xp.astype(xp.argmax(predictions, axis=1), xp.int64)
-    return np.array(names)[numbers] if isinstance(numbers, np.ndarray) else numbers
+    if isinstance(numbers, np.ndarray):
+        return np.array(names)[numbers]
+    return numbers
 
 
 def _pool_classes(z: np.ndarray) -> np.ndarray:
-    # Probabilities are added, as logarithms, because these do not underflow.
+    # The sum of the probabilities, as logarithms, which do not underflow.
     return np.logaddexp.reduce(log_softmax(z, xp=np), axis=0) - math.log(len(z))
 
 
@@ -211,7 +218,7 @@ CLASSES = Task(
 )
 
 
-# Labels: there is an output for each label, and each sample may have any of them.
+# Labels: the network has an output for each label, and a sample may have several.
 
 
 def as_numbers(
@@ -224,9 +231,11 @@ def as_numbers(
     device: Any = None,
     xp: Any,
 ) -> Array:
-    """Return the labels t, (n, outputs), in a dtype, standardised if there are units."""
-    t = xp.astype(labels, dtype)
-    return (t - units.mean) / units.deviation if units else t
+    """Return the labels, (n, outputs), in a dtype, standardised if there are units."""
+    numbers = xp.astype(labels, dtype)
+    if not units:
+        return numbers
+    return (numbers - units.mean) / units.deviation
 
 
 def _probabilities(z: Array, /, *, xp: Any) -> Array:
@@ -254,9 +263,9 @@ def _likely(predictions: Array, names: Sequence[str], /, *, xp: Any) -> Array:
 
 
 def _pool_labels(z: np.ndarray) -> np.ndarray:
-    # log p and log(1 - p); z = log p - log(1 - p)
-    yes, no = -np.logaddexp(0, -z), -np.logaddexp(0, z)
-    return np.logaddexp.reduce(yes, axis=0) - np.logaddexp.reduce(no, axis=0)
+    log_p, log_not_p = -np.logaddexp(0, -z), -np.logaddexp(0, z)
+    # z = log p - log(1 - p)
+    return np.logaddexp.reduce(log_p, axis=0) - np.logaddexp.reduce(log_not_p, axis=0)
 
 
 LABELS = Task(
@@ -284,34 +293,42 @@ def _unchanged(z: Array, /, *, xp: Any) -> Array:
 
 
 def in_units(predictions: Array, units: Units | None, /) -> Array:
-    """Return standardised predictions, (n, outputs), in their units.
-
-    Without units they are unchanged.
-    """
-    return predictions * units.deviation + units.mean if units else predictions
+    """Return predictions (n, outputs), in their units if they are standardised."""
+    if not units:
+        return predictions
+    return predictions * units.deviation + units.mean
 
 
 def _number_figures(
     z: np.ndarray, targets: np.ndarray, units: Units | None
 ) -> dict[str, Any]:
-    # NumPy adds up float32 columns one by one
+    # Along columns, NumPy's sum of float32 adds the numbers one by one, which rounds
+    # much.
     z, targets = z.astype(np.float64), targets.astype(np.float64)
-    # The first target is subtracted first, because the mean of equal floats need not
-    # equal them exactly.
-    apart = targets - targets[:1]
-    error, centred = z - targets, apart - np.mean(apart, axis=0)
-    residual, total = (np.sum(x * x, axis=0) for x in (error, centred))
+    error = z - targets
+    residual = np.sum(error * error, axis=0)
+    # The mean of equal floats may differ from them in the last digit. After subtracting
+    # the first target, it is exactly 0.
+    shifted = targets - targets[:1]
+    centred = shifted - np.mean(shifted, axis=0)
+    total = np.sum(centred * centred, axis=0)
     r2s = np.where(total > 0, 1 - residual / total, residual == 0)
-    rmses = np.sqrt(residual / len(z)) * (
-        units.deviation.astype(np.float64) if units else 1.0
-    )
-    means = {"r2": float(np.mean(r2s)), "rmse": float(np.mean(rmses))}
-    return {**means, "r2s": tuple(r2s.tolist()), "rmses": tuple(rmses.tolist())}
+    rmses = np.sqrt(residual / len(z))
+    if units:
+        rmses *= units.deviation.astype(np.float64)
+    return {
+        "r2": float(np.mean(r2s)),
+        "rmse": float(np.mean(rmses)),
+        "r2s": tuple(r2s.tolist()),
+        "rmses": tuple(rmses.tolist()),
+    }
 
 
 def _numbers(predictions: Array, names: Sequence[str], /, *, xp: Any) -> Array:
     """Return the numbers (n, outputs), or (n,) for a single output."""
-    return predictions[:, 0] if len(names) == 1 else predictions
+    if len(names) == 1:
+        return predictions[:, 0]
+    return predictions
 
 
 def _pool_numbers(z: np.ndarray) -> np.ndarray:
@@ -330,5 +347,6 @@ REGRESSION = Task(
     outputs_name="outputs",
     exclusive=False,
     floats=True,
+    standardizes=True,
 )
 TASKS = {task.name: task for task in (CLASSES, LABELS, REGRESSION)}

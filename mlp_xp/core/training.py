@@ -15,54 +15,60 @@ from mlp_xp.core.plan import Chunk
 from mlp_xp.core.step import State, initial_state
 from mlp_xp.core.task import Evaluation
 from mlp_xp.errors import MlpXpError
+from mlp_xp.printing import as_html, as_text
 
 
 class DivergenceError(MlpXpError):
-    """A loss, or a number of the network or its optimiser state, that is not finite."""
+    """A loss, or a number of the network or the optimiser state, that is not finite."""
 
     exit_code = 1
 
 
 class Report(NamedTuple):
-    """Figures about the run right after one step.
+    """Figures about a run right after one step.
+
+    The closing report follows the last step too. But if samples are held out, its model
+    and its results are from the best network.
 
     Examples:
         >>> *_, last = train(TrainConfig(epochs=1), dataset, open_backend())
         >>> last.epoch, last.sample, last.test.accuracy
         (0, 60000, 0.8891)
-
-    The closing report is about the last step too; but if samples are held out, its
-    model and the results on the test set and the held-out samples are those of the best
-    network.
     """
 
     epoch: int
     """The number of the epoch, from 0."""
     sample: int
-    """The multiple of `report_every` that the step contains, counted in the epoch's
-    order. If it contains none, because this is the report at the end of an epoch, and
-    in the closing report: the number of training samples.
+    """The multiple of `report_every` in the step, counting samples of the epoch. In the
+    closing report, and at the end of an epoch if the step contains no multiple, this is
+    the number of training samples.
     """
     loss: float
-    """The loss of the step, before its update. Weights of samples count in this and in
-    `train_loss` alone.
+    """The loss of the step, before its update. Of the figures, only this and
+    `train_loss` depend on the weights of samples.
     """
     seconds: float
     """Time since the start of training, including everything."""
     train_loss: float
-    """The mean loss of the samples since the last report. If the closing report has no
-    further samples, this and the speed are those of the last report.
+    """The mean loss of the samples since the last report. If no samples follow the last
+    report, the closing report repeats this figure and the speed.
     """
     samples_per_second: float
     """The speed of training since the last report, without evaluation."""
     model: Model
     """A copy of the network after the update."""
     test: Evaluation | None = None
-    """The result on the test set, after the update; None without a test set."""
+    """The result on the test set, after the update. None without a test set."""
     validation: Evaluation | None = None
     """The result on the held-out samples, at the end of an epoch and in the closing
-    report.
+    report. None in other reports.
     """
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str | None:
+        return as_html(self)
 
 
 class Tally(NamedTuple):
@@ -72,14 +78,13 @@ class Tally(NamedTuple):
     samples: int = 0
     seconds: float = 0.0
     complete: bool = False
-    """True after a report and in the warm-up: the next chunk then starts from zero
-    instead of adding.
-    """
+    """Whether the next chunk starts from zero, as after a report and in the warm-up."""
 
 
 class Best(NamedTuple):
-    """The best network on the held-out samples so far, by `TrainConfig.monitor`; of
-    equal ones the earliest.
+    """The best network on the held-out samples so far, by `TrainConfig.monitor`.
+
+    Of equal networks, this is the earliest.
     """
 
     network: Network
@@ -87,21 +92,26 @@ class Best(NamedTuple):
     epoch: int
     loss: float
 
+    def rank(self, monitor: str) -> tuple[float, float]:
+        """Return two numbers to compare networks by. The better network has more."""
+        if monitor == "loss":
+            return -self.loss, self.score
+        return self.score, -self.loss
+
 
 class Position(NamedTuple):
-    """How far a job has come: everything that is needed to resume it."""
+    """How far a job has come: everything needed to resume it."""
 
     state: State
-    """Valid until the generator continues, which donates it to the next step."""
+    """Valid until `trajectory` continues and donates it to the next step."""
     epoch: int = WARM_UP_EPOCH
-    """The number of the epoch, from 0; WARM_UP_EPOCH during the warm-up."""
+    """The number of the epoch, from 0. WARM_UP_EPOCH during the warm-up."""
     sample: int = 0
-    """How many samples of the epoch are done; 0 during the warm-up."""
+    """The samples done in this epoch. 0 during the warm-up."""
     step: int = 0
-    """The steps that are done since the start of training."""
+    """The steps since the start of training."""
     reports: int = 0
-    """The reports that were given since the start of training, without the closing one.
-    """
+    """The reports since the start of training, without the closing report."""
     seconds: float = 0.0
     """Time since the start of training."""
     loss: float = math.nan
@@ -113,94 +123,92 @@ class Position(NamedTuple):
     def after(
         self, epoch: int, chunk: Chunk, state: State, losses: np.ndarray, seconds: float
     ) -> "Position":
-        """Return the position after a chunk, whose steps left this state, had these
-        losses and took this time.
+        """Return the position after a chunk that left this state and these losses.
+
+        `seconds` is the time of the chunk.
         """
-        is_warm_up, has_report, size = (
-            epoch == WARM_UP_EPOCH,
-            chunk.report is not None,
-            chunk.batch_size,
-        )
-        old = Tally() if self.tally.complete else self.tally
-        loss, samples = (
-            old.loss + float(losses.sum()) * size,
-            old.samples + losses.size * size,
-        )
+        is_warm_up = epoch == WARM_UP_EPOCH
+        has_report = chunk.report is not None
+        before = Tally() if self.tally.complete else self.tally
         tally = Tally(
-            loss, samples, old.seconds + seconds, complete=has_report or is_warm_up
-        )
-        sample, step, reports = (
-            0 if is_warm_up else chunk.stop,
-            self.step + chunk.steps,
-            self.reports + has_report,
+            loss=before.loss + float(losses.sum()) * chunk.batch_size,
+            samples=before.samples + losses.size * chunk.batch_size,
+            seconds=before.seconds + seconds,
+            complete=has_report or is_warm_up,
         )
         return self._replace(
             state=state,
             epoch=epoch,
-            sample=sample,
-            step=step,
-            reports=reports,
+            sample=0 if is_warm_up else chunk.stop,
+            step=self.step + chunk.steps,
+            reports=self.reports + has_report,
             loss=float(losses[-1]),
             tally=tally,
         )
 
 
 class Event(NamedTuple):
-    """What `trajectory` yields after every chunk of steps, and once at the end."""
+    """The news after a chunk of steps, or at the end, as `trajectory` yields it."""
 
     position: Position
     losses: np.ndarray
-    """The losses of the chunk's steps, float64 (n,); empty in the closing event."""
+    """The losses of the chunk's steps, float64 (n,). Empty in the closing event."""
     report: Report | None
     checkpoint: bool
-    """Whether to save a checkpoint here. A job can be resumed after any whole chunk
-    except those of the warm-up.
+    """Whether to save a checkpoint here. A job can be resumed after every chunk, except
+    in the warm-up.
     """
     closing: bool = False
-    """Whether the job has ended; the report is then the closing one."""
+    """Whether the job has ended. The report is then the closing report."""
 
 
 def trajectory(
     job: Job, start: Position | None = None, *, trained: Network = ()
 ) -> Iterator[Event]:
-    """Train, and yield an event after every chunk of steps. All their losses together
-    are the job's loss trajectory.
+    """Train, and yield an event after every chunk of steps, and at the end.
 
-    start: the position to resume from, with its state on the device, which is donated.
-    On the same backend the rest then has the same bits as if training had not been
-    interrupted. trained: layers on the host, which replace the first of those that the
-    seed draws.
+    All losses of the events together are the loss trajectory of the job.
 
-    Raises DivergenceError at the first loss that is not finite, of training, validation
-    or test, and before a report if the state is not finite, and BackendFailure where
-    the array library fails.
+    Args:
+        job: The job.
+        start: The position to resume from, with its state on the device. The state is
+            donated. On the same backend, the rest of the training has the same bits as
+            without the interruption.
+        trained: Layers on the host. They replace as many of the first layers that the
+            seed draws.
+
+    Raises:
+        DivergenceError: A loss of training, validation or test is not finite, or the
+            state before a report.
+        BackendFailure: The array library failed.
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
-    config, random = job.config, np.random.RandomState(job.config.seed)
-    # also if resumed: the shuffles continue the stream
+    config = job.config
+    random = np.random.RandomState(config.seed)
+    # Drawn even for a resumed job, because the shuffles continue the stream.
     drawn = initial_layers(job.sizes, random, config.init)
-    position = start or Position(
-        initial_state(config, (*trained, *drawn[len(trained) :]), job.backend)
-    )
+    if start is None:
+        network = (*trained, *drawn[len(trained) :])
+        position = Position(initial_state(config, network, job.backend))
+    else:
+        position = start
+
     for epoch, chunk, samples in job.chunks(random):
+        # A chunk done before the interruption is drawn again all the same, so that
+        # later shuffles are the same.
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
-            # done before; drawn again all the same, so that the later shuffles are the
-            # same
             continue
-        if (
-            config.patience
-            and position.best
-            and epoch - 1 - position.best.epoch >= config.patience
-        ):
+        # More epochs than `patience` have passed without a better network.
+        if position.best and 0 < config.patience < epoch - position.best.epoch:
             break
 
         chunk_began = time.perf_counter()
         state, losses = job.run(position.state, samples, position.step)
         check_losses(losses, epoch, chunk)
-        now, report = time.perf_counter(), None
-        position = position.after(
-            epoch, chunk, state, losses, now - chunk_began
-        )._replace(seconds=now - began)
+        now = time.perf_counter()
+        position = position.after(epoch, chunk, state, losses, now - chunk_began)
+        position = position._replace(seconds=now - began)
+        report = None
         if chunk.report is not None:
             position, report = _report(
                 job, position, state.network, chunk.report, began
@@ -215,43 +223,29 @@ def trajectory(
 def _report(
     job: Job, position: Position, network: Network, sample: int, began: float
 ) -> tuple[Position, Report]:
-    """Return the report about a network, and the position with the best network so far.
-    Raises DivergenceError.
+    """Return the position with the best network so far, and the report on a network.
+
+    Raises:
+        DivergenceError: The state, or a loss of the evaluation, is not finite.
     """
     check_state(position, job.backend)
     model = job.model(compiled(copy_network, job.backend)(network))
-    data, best, tally, validation, test = (
-        job.dataset,
-        position.best,
-        position.tally,
-        None,
-        None,
-    )
-    if job.held_out and position.sample == len(job.rows):  # at the end of an epoch
+    best, validation, test = position.best, None, None
+    is_end_of_epoch = position.sample == len(job.rows)
+    if job.held_out and is_end_of_epoch:
         validation = model.evaluate(job.held_out.inputs, job.held_out.labels)
-
-        # the first number counts before the second
-        def rank(result: Evaluation | Best) -> tuple[float, float]:
-            return (
-                (-result.loss, result.score)
-                if job.config.monitor == "loss"
-                else (result.score, -result.loss)
-            )
-
-        if best is None or rank(validation) > rank(best):
-            best = Best(
-                model.network, validation.score, position.epoch, validation.loss
-            )
-    if data.test is not None:
-        test = model.evaluate(data.test.inputs, data.test.labels)
-    for which, found in (("held-out", validation), ("test", test)):
-        # the last update diverged, which no loss of a step shows
-        if found and not math.isfinite(found.loss):
-            raise _diverged(
-                f"{which} loss after {position.sample} samples",
-                position.epoch,
-                found.loss,
-            )
+        this = Best(model.network, validation.score, position.epoch, validation.loss)
+        monitor = job.config.monitor
+        if best is None or this.rank(monitor) > best.rank(monitor):
+            best = this
+    if job.dataset.test is not None:
+        test = model.evaluate(job.dataset.test.inputs, job.dataset.test.labels)
+    for name, result in (("held-out", validation), ("test", test)):
+        # The last update diverged, but no loss of a step shows it.
+        if result and not math.isfinite(result.loss):
+            subject = f"{name} loss after {position.sample} samples"
+            raise _diverged(subject, position.epoch, result.loss)
+    tally = position.tally
     report = Report(
         epoch=position.epoch,
         sample=sample,
@@ -267,35 +261,37 @@ def _report(
 
 
 def check_losses(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:
-    """Raise DivergenceError, which names the first sample of the first bad batch,
-    unless all losses are finite.
+    """Check that all losses of a chunk are finite.
+
+    Raises:
+        DivergenceError: A loss is not. The error names the first sample of its batch.
     """
-    if not np.isfinite(losses).all():
-        i = int(np.argmin(np.isfinite(losses)))
-        raise _diverged(
-            f"loss at sample {chunk.start + i * chunk.batch_size}", epoch, losses[i]
-        )
+    is_finite = np.isfinite(losses)
+    if not is_finite.all():
+        i = int(np.argmin(is_finite))
+        sample = chunk.start + i * chunk.batch_size
+        raise _diverged(f"loss at sample {sample}", epoch, losses[i])
 
 
 def check_state(position: Position, backend: Backend) -> None:
-    """Raise DivergenceError unless the network and the optimiser state are finite.
-    Reads one value from the device.
+    """Check that the network and the optimiser state are finite.
 
-    An update can overflow without a trace in any loss: a saturated unit has a finite
-        output, whatever its weights.
+    An update can overflow while all losses stay finite, because a saturated unit has a
+    finite output for any weights. If all is well, one value is read from the device.
+
+    Raises:
+        DivergenceError: A number is not finite.
     """
-    layers = [
-        *position.state.network,
-        *(slot for slots in position.state.slots for slot in slots),
-    ]
+    slots = (slot for slots in position.state.slots for slot in slots)
+    layers = [*position.state.network, *slots]
     if not all_finite([array for layer in layers for array in layer], backend):
-        what = f"network or optimiser state after {position.sample} samples"
-        raise _diverged(what, position.epoch, "not finite")
+        subject = f"network or optimiser state after {position.sample} samples"
+        raise _diverged(subject, position.epoch, "not finite")
 
 
-def _diverged(what: str, epoch: int, value: object) -> DivergenceError:
+def _diverged(subject: str, epoch: int, value: object) -> DivergenceError:
     place = "the warm-up" if epoch == WARM_UP_EPOCH else f"epoch {epoch}"
     return DivergenceError(
-        f"training diverged: the {what} of {place} is {value}",
+        f"training diverged: the {subject} of {place} is {value}",
         remedy="lower the learning rate or choose another initialisation",
     )

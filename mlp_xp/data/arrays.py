@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends.inputs import dtype_name, read_features
-from mlp_xp.backends.opening import open_backend
+from mlp_xp.backends.opening import as_backend
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.core.functional import Array
@@ -41,7 +41,7 @@ from mlp_xp.data.frames import table_of, take_labels
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.data.table import Table
-from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, some
+from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, check_type, some
 
 _PIECE = 4096  # rows to add up together, so that only a part of the rows is copied
 # the largest distance of neighbouring numbers of a dtype, in standard deviations
@@ -53,7 +53,7 @@ def from_arrays(
     y: Any,
     test: float | tuple[Any, Any] | None = None,
     *,
-    backend: Backend | None = None,
+    backend: Backend | str | None = None,
     task: str | None = None,
     class_names: Sequence[str] | None = None,
     standardize: bool | None = None,
@@ -83,7 +83,8 @@ def from_arrays(
             data frame, or a column of one.
         test: The test set as (X, y). Or the share of the samples, above 0 and below 1,
             that a shuffle with `seed` selects for it. None for no test set.
-        backend: Where the arrays are; by default NumPy in float64.
+        backend: Where the arrays are: a backend, or the name of a library. By default
+            they are NumPy's, in float64.
         task: "classes", "labels" or "regression", if it is not the one that y looks
             like. Many whole numbers, such as prices, and few with a decimal point may
             be either, and need it.
@@ -162,9 +163,9 @@ def from_arrays(
             scale_targets=scale_targets,
             class_weight=class_weight,
         )
-        return to_dataset(
-            samples, backend or open_backend(), how, standardize=standardize
-        )
+        remedy = "give True, False or None"
+        check_type(standardize, bool | None, "standardize", remedy)
+        return to_dataset(samples, as_backend(backend), how, standardize=standardize)
     except MlpXpError as error:
         renamed = {"test_fraction": "test", "split_seed": "seed"}
         error.setting = renamed.get(error.setting or "", error.setting)
@@ -280,7 +281,7 @@ def to_dataset(
     else:
         preparation = Preparation(PREPARATIONS["unchanged"])
     units = None
-    if task.floats and how.scale_targets:
+    if task.standardizes and how.scale_targets:
         units = Units(*_fit(samples, "y", y, outputs, dtype))
     signature = Signature(
         input_shape=tuple(x.shape[1:]),

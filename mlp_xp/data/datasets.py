@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlp_xp.backends.opening import open_backend
+from mlp_xp.backends.opening import as_backend
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import UNNAMED, Dataset
 from mlp_xp.core.functional import Array
@@ -20,7 +20,7 @@ from mlp_xp.data.reading import visible_names
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Format, Part, RawSamples
 from mlp_xp.data.table_files import split_names
-from mlp_xp.errors import DatasetError, nearest, quoted
+from mlp_xp.errors import DatasetError, as_path, nearest, quoted
 
 # The forms in which data may be stored, one row each. The first one that fits a file or
 # folder reads it.
@@ -44,7 +44,7 @@ if _CLONED.is_dir() and not _INSTALLED.is_dir():
 
 def load_dataset(
     name_or_folder: str | os.PathLike[str] = "mnist",
-    backend: Backend | None = None,
+    backend: Backend | str | None = None,
     *,
     cache_dir: str | os.PathLike[str] | None = None,
     **how: Any,
@@ -59,7 +59,8 @@ def load_dataset(
         name_or_folder: A key of DATASETS, such as "mnist" or "fashion-mnist". Or the
             path of your own data in one of the forms that docs/own_data.md describes,
             or of images in the form of MNIST's files.
-        backend: Where the arrays are; by default NumPy arrays on the host.
+        backend: Where the arrays are: a backend, or the name of a library. By default
+            they are NumPy arrays on the host.
         cache_dir: Folder for downloads; by default MLP_XP_CACHE, or the cache folder of
             the system.
         how: The fields of `DataOptions`, for your own data. A folder of CSV files
@@ -77,8 +78,8 @@ def load_dataset(
         Dataset('mnist', 60000 training and 10000 test images of 28 x 28, 10 classes)
     """
     options = DataOptions(**how)
-    backend = backend or open_backend()
-    path = Path(name_or_folder)
+    backend = as_backend(backend)
+    path = as_path(name_or_folder, "dataset", "give a data set's name or a path")
     form = _format_of(name_or_folder, options)
     wrong = _inapplicable(form, options)
     if wrong:

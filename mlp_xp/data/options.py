@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mlp_xp.core.task import TASKS
 from mlp_xp.declared import BELOW_ONE, check_settings, out_of_range, setting
 
 
@@ -12,46 +13,46 @@ class DataOptions:
     Raises ConfigError.
     """
 
-    label: str | None = setting(None, names_columns=True)
+    label: str | None = setting(None, names_columns=True, group="Data")
     """Column with the labels, if --data-dir has tables with a header. Separate several
     with commas, to predict several numbers or several labels, each 0 or 1.
     """
-    exclude: str | None = setting(None, names_columns=True)
+    exclude: str | None = setting(None, names_columns=True, group="Data")
     """Columns to ignore, such as a row id. Separate several with commas."""
-    test_fraction: float = setting(0.2, most=BELOW_ONE)
+    test_fraction: float = setting(0.2, most=BELOW_ONE, group="Data")
     """Share of the samples to test on, if --data-dir has no test set. 0 for no test."""
-    split_seed: int = setting(0, most=2**32 - 1)
+    split_seed: int = setting(0, most=2**32 - 1, group="Data")
     """Random seed to choose the samples to test on, 0 to 2**32 - 1."""
-    cv: int | None = setting(None, least=2)
+    cv: int | None = setting(None, least=2, group="Data")
     """Cross-validate: divide all samples into this many folds, and train a network for
     each, tested on its fold and trained on the other folds.
     """
-    fold: int | None = setting(None)
+    fold: int | None = setting(None, group="Data")
     """Train only the network of one fold of --cv. Folds count from 0."""
-    picture_size: int | None = setting(None, least=1, most=2048)
+    picture_size: int | None = setting(None, least=1, most=2048, group="Data")
     """Resize the pictures in --data-dir to squares with this many pixels on a side. By
     default all must have the same size.
     """
-    task: str | None = setting(None, choices=("classes", "labels", "regression"))
+    task: str | None = setting(None, choices=tuple(TASKS), group="Data")
     """Predict one class of each sample, several labels that apply or not, or numbers
     (regression). By default regression if the labels in --data-dir have a decimal
     point, labels if each sample has several, and otherwise classes. Many different
     whole numbers may be classes or quantities, and need this option.
     """
-    sample_weight: str | None = setting(None, names_columns=True)
+    sample_weight: str | None = setting(None, names_columns=True, group="Data")
     """Column of a table with the weight of each training sample, a number of at least
     0. The column is not a feature. Gradients and training losses are multiplied by the
     weights. Results on held-out and test samples are not weighted.
     """
-    class_weight: str | None = setting(None, choices=("balanced",))
+    class_weight: str | None = setting(None, choices=("balanced",), group="Data")
     """balanced: weigh training samples to make all classes count the same, as in
     scikit-learn. The weights are multiplied by --sample-weight.
     """
-    stratify: bool = setting(True)
+    stratify: bool = setting(True, group="Data")
     """Choose the samples to test on in proportion from each class, and at least one of
     each class with two samples or more.
     """
-    scale_targets: bool = setting(True)
+    scale_targets: bool = setting(True, group="Data")
     """For regression: train on numbers with mean 0 and standard deviation 1.
     Predictions and errors stay in the units of the data. Only the loss is in standard
     deviations.

@@ -1,5 +1,6 @@
 """scikit-learn estimators for arrays of any library, and a transformer for tables.
-Needs the extra `sklearn`.
+
+They need the extra `sklearn`.
 """
 
 from mlp_xp.estimator._encoder import TableEncoder

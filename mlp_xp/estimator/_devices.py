@@ -1,6 +1,4 @@
-"""Where arrays live: which library and device an input belongs to, and the way from one
-to another.
-"""
+"""The libraries and devices of arrays, and copies from one to another."""
 
 from typing import Any
 
@@ -14,17 +12,19 @@ from mlp_xp.core.model import all_finite
 
 
 def is_foreign(array: Any) -> bool:
-    """Return whether this is an array of another library than NumPy. Lists and tables,
-    which become NumPy, are not.
+    """Return whether an object is an array of another library than NumPy.
+
+    Lists and tables, which become NumPy arrays, are not foreign.
     """
     return is_array_api_obj(array) and not is_numpy_array(array)
 
 
 def to_host(array: Any) -> Any:
-    """Return an array of another library as a NumPy array, and anything else as it is.
+    """Return a foreign array as a NumPy array, and any other object unchanged.
 
-    Raises ValueError for masked values, because scikit-learn's checks take what is
-    below the mask.
+    Raises:
+        ValueError: There are masked values. scikit-learn's checks would use the values
+            below the mask.
     """
     if np.ma.is_masked(array):
         raise ValueError(
@@ -39,37 +39,49 @@ def choose_backend(
     device: str | None = None,
     dtype: str | None = None,
 ) -> Backend:
-    """Open the backend that computes with X: X's own library, device and dtype, unless
-    they are given.
+    """Open the backend that computes with X.
 
-    Everything but float32 becomes float64. Raises BackendError as `open_backend` does.
+    By default this is X's own library, on its device and in its dtype. All dtypes but
+    float32 become float64.
+
+    Raises:
+        BackendError: The library, the device or the dtype is not available.
     """
-    dtype = dtype or ("float32" if str(X.dtype).endswith("float32") else "float64")
+    if dtype is None:
+        dtype = "float32" if str(X.dtype).endswith("float32") else "float64"
     if name is None and device is None:
         return open_backend_of(X, dtype)
     return open_backend(name or open_backend_of(X, dtype).name, device, dtype)
 
 
-# a value beyond float32 becomes inf without a warning, as on other libraries
+def place_of(array: Array) -> str:
+    """Return the library and the device of an array, in words."""
+    backend = choose_backend(array)
+    return f"{backend.name} on {backend.device_name}"
+
+
+# NumPy would warn of a number that is too large for float32. Other libraries do not.
 @np.errstate(over="ignore")
 def transfer(array: Array, backend: Backend, dtype: Any = None) -> Array:
-    """Return an array of any library on the backend's device; not a copy if it is
-    there. None keeps its dtype.
+    """Return an array of any library on the backend's device.
+
+    An array that is there already is not copied. Without a dtype, it keeps its own.
     """
     source = open_backend_of(array)
     if (source.name, source.device_name) == (backend.name, backend.device_name):
         return backend.xp.astype(array, dtype or array.dtype, copy=False)
-    return backend.asarray(
-        array if is_numpy_array(array) else source.to_numpy(array), dtype
-    )
+    host = array if is_numpy_array(array) else source.to_numpy(array)
+    return backend.asarray(host, dtype)
 
 
 def stand_in(X: Any) -> Any:
-    """Return what scikit-learn's checks read: X, or for another library zeros of X's
-    shape, which take no memory.
+    """Return an object for scikit-learn's checks to read in place of X.
 
-    Raises ValueError for masked values, and for numbers of another library that are not
-    finite.
+    For a foreign array, these are zeros of the same shape, which take no memory.
+
+    Raises:
+        ValueError: There are masked values, or numbers of a foreign array that are not
+            finite.
     """
     if not is_foreign(X):
         return to_host(X)

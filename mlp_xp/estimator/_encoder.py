@@ -1,6 +1,4 @@
-"""TableEncoder: what `train` makes of a table of numbers, text, dates and gaps, as a
-transformer of scikit-learn.
-"""
+"""TableEncoder: the features of a table, as a transformer of scikit-learn."""
 
 from typing import Any, Self
 
@@ -20,17 +18,18 @@ from mlp_xp.data.table import Table
 class TableEncoder(TransformerMixin, BaseEstimator):
     """Turn a table of numbers, text, dates and gaps into features.
 
-    The features are those of `mlp-xp train` and `from_arrays`. They are fitted to the
-    training rows, and not scaled. X is a data frame of pandas, polars or pyarrow, or an
-    array, (n, columns), which may hold text and NaN. As everywhere in scikit-learn, a
-    data frame must have the columns of the training data in their order.
+    `mlp-xp train` and `from_arrays` make the same features. They are fitted to the
+    training rows, and not scaled. Columns that differ in every row give an
+    MlpXpWarning.
 
-    Gives an MlpXpWarning for columns that differ in every row.
+    X is a data frame of pandas, polars or pyarrow, or an array (n, columns), which may
+    hold text and NaN. A data frame must have the columns of the training data, in the
+    same order.
 
     Attributes:
         columns_: How each column becomes features.
         n_features_in_: The number of columns.
-        feature_names_in_: Their names, if X is a data frame.
+        feature_names_in_: The names of the columns, if X is a data frame.
 
     Raises:
         ValueError: X has other columns than the training data.
@@ -47,48 +46,66 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     """
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn from the training rows how columns become features. y is ignored."""
+        """Learn from the training rows how columns become features.
+
+        Args:
+            X: The table of the training rows.
+            y: Ignored.
+
+        Returns:
+            The transformer itself.
+        """
         self.columns_ = Columns.fit(self._table(X, reset=True))
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Return the features of other rows, float64 (n, features)."""
+        """Return the features of a table.
+
+        Args:
+            X: A table with the columns of the training rows.
+
+        Returns:
+            The features, float64 (n, features).
+        """
         check_is_fitted(self)
         return self.columns_.features(self._table(X, reset=False))
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the features, such as `sex=female` and `age is missing`:
-        objects, (features,).
+        """Return the names of the features, such as `sex=female` and `age is missing`.
 
-        input_features: the names of the columns, where X was an array.
+        Args:
+            input_features: The names of the columns, if X was an array.
+
+        Returns:
+            The names, an array of objects (features,).
         """
         check_is_fitted(self)
-        known, given = (
-            _check_feature_names_in(self, names) for names in (None, input_features)
-        )
+        known = _check_feature_names_in(self, None)
+        given = _check_feature_names_in(self, input_features)
         names = dict(zip(known, given, strict=True))
-        # Older versions of scikit-learn do not know the names of polars' columns; they
-        # stay as they are.
-        columns = (
-            each._replace(name=str(names.get(each.name, each.name)))
-            for each in self.columns_.columns
-        )
-        renamed = Columns(tuple(columns))
-        return np.array(renamed.feature_names, object)
+        renamed = []
+        for column in self.columns_.columns:
+            # Older versions of scikit-learn do not know the names of polars' columns.
+            name = names.get(column.name, column.name)
+            renamed.append(column._replace(name=str(name)))
+        return np.array(Columns(tuple(renamed)).feature_names, object)
 
     def _table(self, X: Any, *, reset: bool) -> Table:
-        if (table := table_of(X)) is None:
+        """Return X as a table, after scikit-learn's checks of its columns."""
+        table = table_of(X)
+        if table is None:
             X = validate_data(
                 self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan"
             )
-            return as_table([f"x{i}" for i in range(X.shape[1])], [*X.T])
+            columns = list(X.T)
+            return as_table([f"x{i}" for i in range(len(columns))], columns)
         validate_data(self, X, reset=reset, skip_check_array=True)
         return table
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = tags.input_tags.categorical = (
-            tags.input_tags.string
-        ) = True
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = []
         return tags

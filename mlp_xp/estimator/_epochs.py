@@ -1,29 +1,28 @@
-"""An epoch of an estimator: the core's chunks, with the batches and coefficients of
-scikit-learn's MLP.
+"""Epochs of an estimator: the core's steps, with the coefficients of scikit-learn.
 
-Three things differ from the core's own runs, and all three are numbers that enter a
-step:
+scikit-learn's MLP differs from the core's own runs in three ways. Each is a matter of
+numbers that enter a step:
 
-- L2 regularisation. The loss has alpha / (2 n) times the sum of all squared weights, n
-  being the samples of the batch (or the sum of their weights). Its gradient alpha / n W
-  is weight decay, whose factor depends on the batch.
+- L2 regularisation. The loss has alpha / (2 n) times the sum of all squared weights,
+  where n is the number of samples in the batch, or the sum of their weights. The
+  gradient alpha / n W is weight decay, whose factor depends on the batch.
 - Momentum. scikit-learn's velocity is u = m u - rate g, and the update w + u, or with
-  Nesterov's w + m u - rate g. The core's is v = m v + g, and w - rate v or w - rate (g
-  + m v). If the rate is put into the gradient instead, G = rate g, and the core's own
-  rate is 1, then v = -u in every step, also where the rate changes, and the updates are
-  the same.
-- Adam. scikit-learn's update is rate c_t m / (sqrt(v) + epsilon), c_t = sqrt(1 -
-  beta_2^t) / (1 - beta_1^t). This is the core's with epsilon itself where the core has
-  epsilon sqrt(1 - beta_2^t).
+  Nesterov's variant w + m u - rate g. The core's velocity is v = m v + g, and the
+  update w - rate v, or w - rate (g + m v). With the gradient G = rate g and the rate 1
+  in the core, v = -u in every step, and the updates are equal, even if the rate
+  changes.
+- Adam. scikit-learn's update is rate c_t m / (sqrt(v) + epsilon), where c_t = sqrt(1 -
+  beta_2^t) / (1 - beta_1^t). The core's own runs have epsilon sqrt(1 - beta_2^t) in
+  place of epsilon.
 
 The last batch of an epoch may be smaller than the others. It is filled up with samples
 of weight 0, because a library that compiles would compile all steps again for another
 size.
 """
 
-from collections.abc import Callable
-from functools import lru_cache, partial
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
@@ -31,9 +30,12 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Array
-from mlp_xp.core.optimizers import Rates
+from mlp_xp.core.model import compiled, copy_network
+from mlp_xp.core.network import Layer, Network
+from mlp_xp.core.optimizers import OPTIMIZERS, Rates
 from mlp_xp.core.step import Batch, State, make_step
 from mlp_xp.core.task import Task
+from mlp_xp.estimator._devices import transfer
 
 ACTIVATIONS = {
     "identity": "identity",
@@ -41,23 +43,27 @@ ACTIVATIONS = {
     "tanh": "tanh",
     "relu": "relu",
 }
-"""scikit-learn's names of activations, and the core's."""
+"""The core's names of scikit-learn's activations."""
 
 
 def make_config(activation: str, optimizer: Any, *, decays: bool) -> TrainConfig:
-    """Return what steps depend on, apart from the rate and the regularisation, which
-    are numbers that enter them.
+    """Return the settings that a step is compiled for.
 
-    activation: scikit-learn's name. optimizer: scikit-learn's. decays: whether there is
-        regularisation.
+    Rates and regularisation are not among them. They enter a step as numbers.
+
+    Args:
+        activation: scikit-learn's name of the activation.
+        optimizer: scikit-learn's optimiser.
+        decays: Whether there is regularisation.
     """
     if isinstance(optimizer, AdamOptimizer):
-        facts = {
+        settings: dict[str, Any] = {
             "optimizer": "adam",
-            **{name: getattr(optimizer, name) for name in ("beta_1", "beta_2")},
+            "beta_1": optimizer.beta_1,
+            "beta_2": optimizer.beta_2,
         }
     else:
-        facts = {
+        settings = {
             "optimizer": "momentum",
             "momentum": optimizer.momentum,
             "nesterov": optimizer.nesterov,
@@ -68,32 +74,43 @@ def make_config(activation: str, optimizer: Any, *, decays: bool) -> TrainConfig
         weight_decay=float(decays),
         decay_bias=False,
         defer_updates=False,
-        **facts,
+        **settings,
     )
 
 
-def make_rates(optimizer: Any, size: int, decay: np.ndarray) -> Rates:
-    """Return the rates of the next steps on batches of `size` samples, float64 (steps,)
-    each; Adam counts the steps.
+def make_rates(optimizer: Any, batch_size: int, decay: np.ndarray) -> Rates:
+    """Return the rates of the next steps, float64 (steps,) each.
 
-    decay: the factor of the weights in the gradient, (steps,).
+    scikit-learn's Adam counts the steps, but an epoch as one step. The missing steps
+    are added here.
+
+    Args:
+        optimizer: scikit-learn's optimiser.
+        batch_size: The samples of a step.
+        decay: The factor of the weights in the gradient of each step, (steps,).
     """
     ones = np.ones_like(decay)
     if isinstance(optimizer, AdamOptimizer):
         t = optimizer.t + np.arange(1, len(decay) + 1)
-        optimizer.t += len(decay) - 1  # scikit-learn counts an epoch as one step itself
-        update = (
+        optimizer.t += len(decay) - 1
+        step_size = (
             optimizer.learning_rate_init
             * np.sqrt(1 - optimizer.beta_2**t)
             / (1 - optimizer.beta_1**t)
         )
         share = 1 - optimizer.beta_1
         return Rates(
-            ones * (share / size), share * decay, update, ones * optimizer.epsilon
+            error=ones * (share / batch_size),
+            decay=share * decay,
+            step_size=step_size,
+            epsilon=ones * optimizer.epsilon,
         )
     rate = optimizer.learning_rate
     return Rates(
-        error=ones * (rate / size), decay=rate * decay, step_size=ones, epsilon=0 * ones
+        error=ones * (rate / batch_size),
+        decay=rate * decay,
+        step_size=ones,
+        epsilon=0 * ones,
     )
 
 
@@ -101,13 +118,18 @@ def make_rates(optimizer: Any, size: int, decay: np.ndarray) -> Rates:
 def make_chunk(
     config: TrainConfig, backend: Backend, task: Task
 ) -> Callable[..., tuple[State, Array]]:
-    """Return `chunk(state, X, labels, samples, weights, penalties, rates) -> state,
-    losses`.
+    """Return a function that takes k steps on batches of B samples.
 
-    samples: int64 (steps, B). weights: those of the samples, (steps, B). penalties: the
-    factor of half the sum of all squared weights in each loss, (steps,). rates:
-    (steps,) each. losses: (steps,), of each step before its update. The state is
-    donated.
+    The function is `chunk(state, X, labels, samples, weights, penalties, rates) ->
+    state, losses`, compiled where the library compiles:
+
+    - state: The network and the slots of the optimiser. They are donated.
+    - X, labels: The data.
+    - samples: The numbers of the samples, int64 (k, B).
+    - weights: The weights of the samples, (k, B).
+    - penalties: The factor of half the sum of squared weights in each loss, (k,).
+    - rates: The rates of each step, (k,) each.
+    - losses: The loss of each step before its update, (k,).
     """
     xp = backend.xp
     step = make_step(config, task, backend)
@@ -121,79 +143,168 @@ def make_chunk(
         penalties: Array,
         rates: Rates,
     ) -> tuple[State, Array]:
-        steps, size = samples.shape
+        steps, batch_size = samples.shape
         outputs = state.network[-1].bias.shape[0]
         labels = xp.take(labels, xp.reshape(samples, (-1,)), axis=0)
         targets = task.encode(
             labels, outputs, (), dtype=backend.dtype, device=backend.device, xp=xp
         )
-        targets = xp.reshape(targets, (steps, size, outputs))
+        targets = xp.reshape(targets, (steps, batch_size, outputs))
 
         def take(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
             samples, targets, weights, *numbers = row
-            # before the update
+            # The loss has the squares before the update.
             flat = [xp.reshape(layer.weights, (-1,)) for layer in state.network]
             squares = sum(each @ each for each in flat)
-            state, logits = step(
-                state,
-                Batch(xp.take(X, samples, axis=0), targets, None, weights),
-                Rates(*numbers),
-            )
-            return state, xp.concat(
-                [xp.reshape(logits, (-1,)), xp.reshape(squares, (1,))]
-            )
+            batch = Batch(xp.take(X, samples, axis=0), targets, None, weights)
+            state, logits = step(state, batch, Rates(*numbers))
+            # A scan stacks one array of each step.
+            result = [xp.reshape(logits, (-1,)), xp.reshape(squares, (1,))]
+            return state, xp.concat(result)
 
-        state, rows = backend.scan(
-            take, state, (samples, targets, weights[..., None], *rates)
-        )
-        logits = xp.reshape(rows[:, :-1], (steps, size, outputs))
+        columns = (samples, targets, weights[..., None], *rates)
+        state, results = backend.scan(take, state, columns)
+        logits = xp.reshape(results[:, :-1], (steps, batch_size, outputs))
         losses = xp.mean(task.loss(logits, targets, xp=xp) * weights, axis=-1)
-        return state, losses + 0.5 * penalties * rows[:, -1]
+        return state, losses + 0.5 * penalties * results[:, -1]
 
     return backend.jit(chunk, donate=(0,))
 
 
-def make_epoch(
-    config: TrainConfig,
-    backend: Backend,
-    task: Task,
-    X: Array,
-    labels: Array,
-    weights_of: np.ndarray | None,
-    size: int,
-    alpha: float,
-    optimizer: Any,
-) -> Callable[[State, np.ndarray], tuple[State, float]]:
-    """Return `epoch(state, order) -> state, loss`.
+class Best(NamedTuple):
+    """The best network on the held-out samples so far."""
 
-    X: features, (n, features). weights_of: those of the samples, (n,), on the host.
-    order: the samples of the epoch, int64 (n,) on the host, cut into batches of `size`;
-    the last one may be smaller. loss: the mean over the samples, from before each
-    update, with the regularisation; for regression also the mean over the outputs. The
-    state is donated. Raises ValueError for a batch whose weights sum to 0.
+    network: Network
+    loss: float
+    """The loss of its epoch. NaN before the first epoch."""
+
+
+class Training:
+    """A network in training on the device.
+
+    Args:
+        network: The network, which is copied.
+        X: Features, (n, features).
+        labels: Labels as the task encodes them, (n, ...).
+        weights: The weights of the samples on the host, (n,), or None.
+        task: The task.
+        batch_size: The samples of a step.
+        backend: The backend of all arrays except the weights.
+
+    Attributes:
+        state: The network and the optimiser's slots now.
+        best: The best network so far, with early stopping.
+        optimizer: scikit-learn's optimiser; None until `begin`.
     """
-    run_chunk = make_chunk(config, backend, task)
-    place = partial(backend.asarray, dtype=backend.dtype)
 
-    @np.errstate(over="ignore")  # of alpha by tiny weights, which the loss shows
-    def epoch(state: State, order: np.ndarray) -> tuple[State, float]:
-        outputs = state.network[-1].bias.shape[0] if task.floats else 1
+    def __init__(
+        self,
+        network: Network,
+        X: Array,
+        labels: Array,
+        weights: np.ndarray | None,
+        *,
+        task: Task,
+        batch_size: int,
+        backend: Backend,
+    ) -> None:
+        self.X = X
+        self.labels = labels
+        self.weights = weights
+        self.task = task
+        self.batch_size = batch_size
+        self.backend = backend
+        self.state = State(self._copied(network), ())
+        self.best = Best(self._copied(network), np.nan)
+        self.optimizer: Any = None
+
+    def _copied(self, network: Network) -> Network:
+        """Return a copy of layers, which no step changes in place."""
+        return compiled(copy_network, self.backend)(network)
+
+    def begin(
+        self, activation: str, optimizer: Any, alpha: float, kept: Sequence[Array]
+    ) -> None:
+        """Begin to train with an optimiser.
+
+        Args:
+            activation: scikit-learn's name of the activation.
+            optimizer: scikit-learn's optimiser.
+            alpha: The factor of the regularisation.
+            kept: The arrays of the optimiser's slots from earlier training: of each
+                layer and slot, those of the weights and the bias. Empty for zeros.
+        """
+        config = make_config(activation, optimizer, decays=alpha > 0)
+        self.optimizer = optimizer
+        self._alpha = alpha
+        self._chunk = make_chunk(config, self.backend, self.task)
+        count = OPTIMIZERS[config.optimizer].slot_count
+        network = self.state.network
+        if not kept:
+            # Made on the host, where nothing has to be compiled.
+            kept = [
+                np.zeros(array.shape)
+                for layer in network
+                for array in list(layer) * count
+            ]
+        there = (transfer(array, self.backend, self.backend.dtype) for array in kept)
+        slots = []
+        for _ in network:
+            pairs = tuple(Layer(next(there), next(there)) for _ in range(count))
+            slots.append(self._copied(pairs))
+        self.state = State(network, tuple(slots))
+
+    # alpha divided by tiny weights may overflow, which the loss shows.
+    @np.errstate(over="ignore")
+    def epoch(self, order: np.ndarray) -> float:
+        """Train for an epoch, and return its loss.
+
+        The loss is the mean over the samples before each update, with the
+        regularisation. For regression it is also the mean over the outputs.
+
+        Args:
+            order: The numbers of the samples, int64 (n,) on the host, in the order of
+                the batches. The last batch may be smaller.
+
+        Raises:
+            ValueError: The weights of a batch sum to 0.
+        """
+        backend, size = self.backend, self.batch_size
         filling = -len(order) % size
-        rows = np.concatenate([order, np.repeat(order[-1:], filling)]).reshape(-1, size)
-        weights = np.ones(rows.shape) if weights_of is None else weights_of[rows]
+        filled = np.concatenate([order, np.repeat(order[-1:], filling)])
+        samples = filled.reshape(-1, size)
+        weights = np.ones(samples.shape)
+        if self.weights is not None:
+            weights = self.weights[samples]
         weights[-1, size - filling :] = 0
         sums = weights.sum(axis=1)
         if not (sums > 0).all():
             raise ValueError(
-                "the sample weights of a batch sum to 0; drop samples of weight 0, or use larger batches"
+                "the sample weights of a batch sum to 0; drop samples of weight 0, or "
+                "use larger batches"
             )
-        decay = alpha / sums
-        rates = Rates(*map(place, make_rates(optimizer, size, decay)))
-        numbers = place(weights * (size / sums[:, None])), place(outputs * decay), rates
-        state, losses = run_chunk(state, X, labels, backend.asarray(rows), *numbers)
-        sizes = np.full(len(rows), float(size))
+        decay = self._alpha / sums
+        outputs = 1
+        if self.task.floats:
+            outputs = self.state.network[-1].bias.shape[0]
+
+        def there(numbers: np.ndarray) -> Array:
+            return backend.asarray(numbers, backend.dtype)
+
+        self.state, losses = self._chunk(
+            self.state,
+            self.X,
+            self.labels,
+            backend.asarray(samples),
+            there(weights * (size / sums[:, None])),
+            there(outputs * decay),
+            Rates(*map(there, make_rates(self.optimizer, size, decay))),
+        )
+        sizes = np.full(len(samples), float(size))
         sizes[-1] -= filling
         total = float(sizes @ backend.to_numpy(losses).astype(np.float64))
-        return state, total / (outputs * len(order))
+        return total / (outputs * len(order))
 
-    return epoch
+    def keep_best(self, loss: float) -> None:
+        """Keep the network, whose epoch had this loss, as the best so far."""
+        self.best = Best(self._copied(self.state.network), loss)

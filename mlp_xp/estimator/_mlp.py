@@ -1,6 +1,4 @@
-"""MLPClassifier and MLPRegressor: scikit-learn's own, trained by the package's steps
-where the arrays are.
-"""
+"""MLPClassifier and MLPRegressor: scikit-learn's estimators with the core's steps."""
 
 import inspect
 import math
@@ -9,7 +7,6 @@ from contextlib import contextmanager
 from copy import copy
 from numbers import Real
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -31,9 +28,8 @@ from sklearn.utils.validation import (
 from mlp_xp.backends import DTYPES
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
-from mlp_xp.core.model import Model, compiled, copy_network, make_logits
+from mlp_xp.core.model import Model, make_logits
 from mlp_xp.core.network import Layer, Network
-from mlp_xp.core.optimizers import OPTIMIZERS
 from mlp_xp.core.signature import Preparation, Signature, unchanged
 from mlp_xp.core.step import State
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION
@@ -41,45 +37,48 @@ from mlp_xp.data.columns import Column, Columns
 from mlp_xp.estimator._devices import (
     choose_backend,
     is_foreign,
+    place_of,
     stand_in,
     to_host,
     transfer,
 )
-from mlp_xp.estimator._epochs import ACTIVATIONS, make_config, make_epoch
+from mlp_xp.estimator._epochs import ACTIVATIONS, Training
 from mlp_xp.export.onnx import write_onnx
 
 ADDED = ("dtype", "device", "backend")
-# For scikit-learn's names of the function at the outputs.
 TASKS = {"softmax": CLASSES, "logistic": LABELS, "identity": REGRESSION}
+"""The tasks for scikit-learn's names of the function at the outputs."""
 
 
 def with_parameters_of(theirs: Callable[..., None], *more: str) -> Callable[..., None]:
-    """Return an `__init__` with scikit-learn's parameters and defaults, and with `more`
-    and ADDED, which are None.
+    """Return an `__init__` with scikit-learn's parameters, `more` and ADDED.
+
+    Those of scikit-learn keep their defaults. The others are None by default.
     """
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    added = (inspect.Parameter(name, keyword, default=None) for name in (*more, *ADDED))
-    signature = inspect.Signature(
-        [*inspect.signature(theirs).parameters.values(), *added]
-    )
+    parameters = list(inspect.signature(theirs).parameters.values())
+    for name in (*more, *ADDED):
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter(name, keyword, default=None))
+    signature = inspect.Signature(parameters)
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         given = signature.bind(self, *args, **kwargs)
         given.apply_defaults()
-        vars(self).update(
-            {name: value for name, value in given.arguments.items() if name != "self"}
-        )
+        values = dict(given.arguments)
+        del values["self"]
+        vars(self).update(values)
 
-    __init__.__signature__ = signature  # type: ignore[attr-defined]  # which `get_params` and `help` read
+    # `get_params` and `help` read the signature.
+    __init__.__signature__ = signature  # type: ignore[attr-defined]
     return __init__
 
 
 class _MLP(BaseEstimator):
-    """What replaces the computation in scikit-learn's classes, which do the rest.
+    """The computation of the estimators. scikit-learn's classes do the rest.
 
-    scikit-learn's own loop runs the training. It is given the numbers of the samples
-    instead of their features, and takes all of them as one batch, on which `_backprop`
-    trains for an epoch, in batches of `batch_size`.
+    scikit-learn's own loop runs the training. The loop is given the numbers of the
+    samples in place of their features, and takes all samples as one batch. For this
+    batch it calls `_backprop`, which trains for an epoch in batches of `batch_size`.
     """
 
     _constraints: ClassVar[dict[str, list[Any]]] = {
@@ -95,14 +94,11 @@ class _MLP(BaseEstimator):
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
-        """Restore all attributes if training fails: the model is that of the last fit,
-        or not fitted.
-        """
-        changed = list | BaseOptimizer
-        before = {
-            name: copy(value) if isinstance(value, changed) else value
-            for name, value in vars(self).items()
-        }
+        """Restore all attributes if training fails: the last fit stays valid."""
+        before = {}
+        for name, value in vars(self).items():
+            changes_in_place = isinstance(value, list | BaseOptimizer)
+            before[name] = copy(value) if changes_in_place else value
         try:
             yield
         except BaseException:
@@ -113,65 +109,44 @@ class _MLP(BaseEstimator):
     def _fit(
         self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False
     ) -> Self:
+        """Train the network. scikit-learn's `fit` and `partial_fit` call this."""
         with self._all_or_nothing():
             sizes = np.atleast_1d(self.hidden_layer_sizes).tolist()
             if min(sizes, default=1) <= 0:
                 raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-            first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-            X, y = self._validate_input(X, to_host(y), incremental, first)
+            continues = self.warm_start or incremental
+            is_first = not (continues and hasattr(self, "coefs_"))
+            X, y = self._validate_input(X, to_host(y), incremental, is_first)
             y = y.reshape(len(y), -1)
             self.n_outputs_ = y.shape[1]
             weights = self._weights(y, to_host(sample_weight))
             backend = choose_backend(X, self.backend, self.device, self.dtype)
             self._random_state = check_random_state(self.random_state)
-            shape = {
-                "hidden_layer_sizes": sizes,
-                "activation": self.activation,
-                "outputs": y.shape[1],
-            }
-            # whose scores a warm start compares
-            shape["early_stopping"] = self.early_stopping
-            if first:
-                self._initialize(y, [X.shape[1], *sizes, y.shape[1]], np.float64)
-                self._shape = shape
-            elif shape != self._shape:
-                raise ValueError(
-                    f"the network in training has {self._shape}, not {shape}; set the parameters back, or train a new "
-                    "network with fit and warm_start=False"
-                )
-            if not (incremental and hasattr(self, "_optimizer")):
+            if is_first:
+                self._initialize(y, [X.shape[1], *sizes, self.n_outputs_], np.float64)
+            self._check_shape(sizes, is_first)
+            if not incremental or not hasattr(self, "_optimizer"):
                 self._slots: list[Array] = []
-            there = transfer(X, backend, backend.dtype)
-            (network, slots), loss = self._train(
-                there, y, weights, backend, incremental
-            )
-            # Adam's infinite slots let no weight change. With early stopping they are
-            # later than the network.
-            layers = [
-                *network,
-                *(slot for each in slots for slot in each if not self.early_stopping),
-            ]
-            # On the host, because there nothing has to be compiled.
-            arrays = [backend.to_numpy(array) for layer in layers for array in layer]
-            if not (
-                np.isfinite(loss) and all(np.isfinite(each).all() for each in arrays)
-            ):
-                raise ValueError(
-                    "training diverged: the loss, the weights or the optimizer's state are not finite; scale the "
-                    "features and targets, or lower learning_rate_init"
-                )
+            features = transfer(X, backend, backend.dtype)
+            state, loss = self._train(features, y, weights, backend, incremental)
+            self._check_finite(state, loss, backend)
             home = choose_backend(X)
-            self.coefs_ = [transfer(layer.weights, home) for layer in network]
-            self.intercepts_ = [transfer(layer.bias, home) for layer in network]
-            self._slots = [array for each in slots for slot in each for array in slot]
+            self.coefs_ = [transfer(layer.weights, home) for layer in state.network]
+            self.intercepts_ = [transfer(layer.bias, home) for layer in state.network]
+            self._slots = []
+            for slots in state.slots:
+                for slot in slots:
+                    self._slots += slot
         return self
 
-    @np.errstate(over="ignore", invalid="ignore")  # scikit-learn adds up all numbers
+    # scikit-learn adds up all numbers, to see whether they are finite.
+    @np.errstate(over="ignore", invalid="ignore")
     def _validate_input(
         self, X: Any, y: Any, incremental: bool, reset: bool
     ) -> tuple[Array, np.ndarray]:
-        """Return X where it lives, (n, features), and targets on the host: numbers, or
-        classes as 0 and 1.
+        """Return X on its device, (n, features), and the targets on the host.
+
+        The targets are numbers, or 0 and 1 for classes.
         """
         if issparse(X):
             raise TypeError("sparse X is not supported; give X.toarray()")
@@ -179,20 +154,53 @@ class _MLP(BaseEstimator):
         return X if is_foreign(X) else checked, y
 
     def _weights(self, y: np.ndarray, given: Any) -> Any:
-        """Return the weights of the samples, float64 (n,), or None for equal ones."""
+        """Return the samples' weights, float64 (n,), or None for equal weights."""
         if given is None:
             return None
         return _check_sample_weight(
             given, np.empty((len(y), 1)), dtype=np.float64, ensure_non_negative=True
         )
 
+    def _check_shape(self, sizes: list[int], is_first: bool) -> None:
+        """Check that the parameters are those of the network in training, if any."""
+        shape = {
+            "hidden_layer_sizes": sizes,
+            "activation": self.activation,
+            "outputs": self.n_outputs_,
+            # A warm start compares its scores with those of the earlier fit.
+            "early_stopping": self.early_stopping,
+        }
+        if is_first:
+            self._shape = shape
+        elif shape != self._shape:
+            raise ValueError(
+                f"the network in training has {self._shape}, not {shape}; set the "
+                "parameters back, or train a new network with fit and warm_start=False"
+            )
+
+    def _check_finite(self, state: State, loss: float, backend: Backend) -> None:
+        layers = list(state.network)
+        # With infinite slots, Adam changes no weight, so the weights do not show them.
+        # With early stopping, the slots are from a later epoch than the network.
+        if not self.early_stopping:
+            for slots in state.slots:
+                layers += slots
+        # On the host, where nothing has to be compiled.
+        arrays = [backend.to_numpy(array) for layer in layers for array in layer]
+        if not np.isfinite(loss) or not all(np.isfinite(x).all() for x in arrays):
+            raise ValueError(
+                "training diverged: the loss, the weights or the optimizer's state are "
+                "not finite; scale the features and targets, or lower "
+                "learning_rate_init"
+            )
+
     def _network(self, backend: Backend) -> Network:
-        """Return the network on the backend; not a copy if it is there."""
-        pairs = zip(self.coefs_, self.intercepts_, strict=True)
-        return tuple(
-            Layer(*(transfer(array, backend, backend.dtype) for array in pair))
-            for pair in pairs
-        )
+        """Return the network on the backend, not copied if it is there already."""
+        layers = []
+        for pair in zip(self.coefs_, self.intercepts_, strict=True):
+            arrays = (transfer(array, backend, backend.dtype) for array in pair)
+            layers.append(Layer(*arrays))
+        return tuple(layers)
 
     def _train(
         self,
@@ -202,95 +210,57 @@ class _MLP(BaseEstimator):
         backend: Backend,
         incremental: bool,
     ) -> tuple[State, float]:
-        """Return what training leaves, with the loss of the epoch that its network is
-        from.
+        """Train on the backend, in scikit-learn's loop.
+
+        Return the network with the optimiser's slots, and the loss of the epoch that
+        the network is from.
         """
         task = TASKS[self.out_activation_]
         labels = np.argmax(y, axis=1) if task.exclusive else y
-        network, rows = (
-            compiled(copy_network, backend)(self._network(backend)),
-            np.arange(len(y)),
-        )
-        run = self._run = SimpleNamespace(
-            backend=backend, weights=weights, epoch=None, state=State(network, ())
-        )
-        run.X, run.labels = (
+        held_out = 0
+        if self.early_stopping:
+            held_out = math.ceil(self.validation_fraction * len(y))
+        count = max(1, len(y) - held_out)
+        given = self.batch_size
+        batch_size = 200 if given == "auto" else int(given)
+        training = self._training = Training(
+            self._network(backend),
             X,
             backend.asarray(labels, backend.dtype if task.floats else None),
+            weights,
+            task=task,
+            batch_size=min(batch_size, count),
+            backend=backend,
         )
-        # of an earlier fit
-        is_result = self.early_stopping and np.isfinite(self.best_validation_score_)
-        run.best = (
-            compiled(copy_network, backend)(network),
-            0.0 if is_result else np.nan,
-        )
-        held_out = (
-            math.ceil(self.validation_fraction * len(y)) if self.early_stopping else 0
-        )
-        given, self.batch_size = self.batch_size, max(1, len(y) - held_out)
-        run.size = min(200 if given == "auto" else int(given), self.batch_size)
-        # scikit-learn's loop keeps no arrays.
-        self.coefs_ = self._best_coefs = self.intercepts_ = self._best_intercepts = (
-            list[Array]()
-        )
-        self._fit_stochastic(rows, y, weights, [None], [], [], [], [], incremental)
+        if self.early_stopping and np.isfinite(self.best_validation_score_):
+            # The network of an earlier fit is the result unless an epoch is better.
+            training.best = training.best._replace(loss=0.0)
+        # The loop takes all samples as one batch, and updates no arrays.
+        self.batch_size = count
+        no_arrays: list[Array] = []
+        self.coefs_ = self.intercepts_ = no_arrays
+        self._best_coefs = self._best_intercepts = no_arrays
+        samples = np.arange(len(y))
+        self._fit_stochastic(samples, y, weights, [None], [], [], [], [], incremental)
         if not self.n_iter_:
-            raise KeyboardInterrupt  # in the first epoch
+            # scikit-learn turns Ctrl-C into a warning, but no epoch has ended yet.
+            raise KeyboardInterrupt
         self.batch_size = given
-        del self._run, self._best_coefs, self._best_intercepts
-        best, loss = run.best
-        return (
-            (run.state._replace(network=best), loss)
-            if self.early_stopping
-            else (run.state, self.loss_)
-        )
+        del self._training, self._best_coefs, self._best_intercepts
+        if self.early_stopping:
+            best, loss = training.best
+            return training.state._replace(network=best), loss
+        return training.state, self.loss_
 
     def _backprop(
-        self, rows: np.ndarray, *_: Any
+        self, samples: np.ndarray, *_: Any
     ) -> tuple[float, list[Any], list[Any]]:
-        """Train for an epoch on the samples with these numbers. Returns its loss, and
-        no gradients.
-        """
-        run = self._run
-        if run.epoch is None:  # the optimiser is new
-            config = make_config(
-                self.activation, self._optimizer, decays=self.alpha > 0
-            )
-            facts = (
-                run.X,
-                run.labels,
-                run.weights,
-                run.size,
-                float(self.alpha),
-                self._optimizer,
-            )
-            run.epoch = make_epoch(
-                config, run.backend, TASKS[self.out_activation_], *facts
-            )
-            slots, network = OPTIMIZERS[config.optimizer].slot_count, run.state.network
-            # Weights and bias of each slot of each layer; on the host, where nothing
-            # has to be compiled.
-            zeros = [
-                np.zeros(array.shape)
-                for layer in network
-                for array in (*layer,) * slots
-            ]
-            arrays = iter(
-                [
-                    transfer(array, run.backend, run.backend.dtype)
-                    for array in self._slots or zeros
-                ]
-            )
-            pairs = (
-                tuple(Layer(next(arrays), next(arrays)) for _ in range(slots))
-                for _ in network
-            )
-            run.state = State(
-                network,
-                tuple(compiled(copy_network, run.backend)(each) for each in pairs),
-            )
-        run.state, loss = run.epoch(run.state, rows)
-        return loss, [], []
+        """Train for an epoch on these samples. Return its loss, and no gradients."""
+        training = self._training
+        if training.optimizer is None:
+            alpha = float(self.alpha)
+            training.begin(self.activation, self._optimizer, alpha, self._slots)
+        return training.epoch(samples), [], []
 
     def _update_no_improvement_count(
         self, early_stopping: bool, *held_out: Any
@@ -298,19 +268,18 @@ class _MLP(BaseEstimator):
         before = self.best_validation_score_
         super()._update_no_improvement_count(early_stopping, *held_out)
         if early_stopping and self.best_validation_score_ > before:
-            self._run.best = (
-                compiled(copy_network, self._run.backend)(self._run.state.network),
-                self.loss_,
-            )
+            self._training.keep_best(self.loss_)
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> np.ndarray:
-        """Return the outputs, (n, outputs) on the host. X: features; in training the
-        numbers of samples.
+        """Return the outputs, (n, outputs) on the host.
+
+        In training, scikit-learn calls this with the numbers of samples as X.
         """
-        if hasattr(self, "_run"):
-            backend = self._run.backend
-            X = backend.xp.take(self._run.X, backend.asarray(X), axis=0)
-            logits = self._logits_of(X, self._run.state.network, backend)
+        if hasattr(self, "_training"):
+            training = self._training
+            backend = training.backend
+            X = backend.xp.take(training.X, backend.asarray(X), axis=0)
+            logits = self._logits_of(X, training.state.network, backend)
         else:
             logits = self._logits(X)
         return TASKS[self.out_activation_].link(logits, xp=np)
@@ -319,133 +288,164 @@ class _MLP(BaseEstimator):
         logits = make_logits(ACTIVATIONS[self._shape["activation"]], backend, unchanged)
         return backend.to_numpy(logits(network, X, ()))
 
-    @np.errstate(over="ignore", invalid="ignore")  # as in `_validate_input`
+    @np.errstate(over="ignore", invalid="ignore")  # see `_validate_input`
     def _logits(self, X: Any) -> np.ndarray:
-        """Return the outputs before the last function, (n, outputs) on the host. They
-        are computed where X lives.
-        """
+        """Return the logits of features, (n, outputs) on the host."""
         checked = validate_data(
             self, stand_in(X), dtype=(np.float64, np.float32), reset=False
         )
         X = X if is_foreign(X) else checked
         backend = choose_backend(X, self.backend, self.device, self.dtype)
-        logits = self._logits_of(
-            transfer(X, backend, backend.dtype), self._network(backend), backend
-        )
-        if not np.isfinite(logits).all():
-            row = int(np.argmin(np.isfinite(logits).all(axis=1)))
+        features = transfer(X, backend, backend.dtype)
+        logits = self._logits_of(features, self._network(backend), backend)
+        finite = np.isfinite(logits)
+        if not finite.all():
+            row = int(np.argmin(finite.all(axis=1)))
             raise ValueError(
-                f"X: the outputs for row {row} are not finite in {backend.dtype_name}; scale X as in training, or "
-                "correct this row"
+                f"X: the outputs for row {row} are not finite in {backend.dtype_name}; "
+                "scale X as in training, or correct this row"
             )
         return logits
 
     def _answer(
         self, X: Any, method: str, compute: Callable[[Any], np.ndarray]
     ) -> Array:
-        """Return what `compute` makes of X, in the library and on the device of X;
-        names of classes on the host.
+        """Return an answer of the network in the library and on the device of X.
 
-        Raises ValueError for X of another library than in training, where
-        scikit-learn's array_api_dispatch asks for it; else the network is copied to
-        where X lives, as is one that NumPy arrays hold.
+        Names of classes stay on the host. The network is copied to where X is, unless
+        scikit-learn's `array_api_dispatch` forbids it.
+
+        Raises:
+            ValueError: With `array_api_dispatch`, X is elsewhere than in training.
         """
         check_is_fitted(self)
-        if get_config()["array_api_dispatch"] and is_foreign(self.coefs_[0]):
-            arrays = self.coefs_[0], X if is_foreign(X) else np.empty(0)
-            fitted, given = (
-                f"{each.name} on {each.device_name}"
-                for each in map(choose_backend, arrays)
-            )
-            if fitted != given:
+        weights = self.coefs_[0]
+        if get_config()["array_api_dispatch"] and is_foreign(weights):
+            fitted = place_of(weights)
+            if place_of(X if is_foreign(X) else np.empty(0)) != fitted:
                 raise ValueError(
-                    f"Inputs passed to {type(self).__name__}.{method}() must use the same namespace and the same "
-                    f"device as those passed to fit(): {fitted}"
+                    f"Inputs passed to {type(self).__name__}.{method}() must use the "
+                    "same namespace and the same device as those passed to fit(): "
+                    f"{fitted}"
                 )
-        found = compute(X)
-        return (
-            transfer(found, choose_backend(X))
-            if is_foreign(X) and found.dtype.kind in "biuf"
-            else found
-        )
+        answer = compute(X)
+        if is_foreign(X) and answer.dtype.kind in "biuf":
+            return transfer(answer, choose_backend(X))
+        return answer
 
     def predict(self, X: Any) -> Array:
-        """Return numbers, (n,), or (n, outputs) for several; or classes (n,), or 0 and
-        1 for labels (n, labels).
+        """Predict from features.
 
-        Names of classes are a NumPy array.
+        Args:
+            X: Features (n, features).
+
+        Returns:
+            For regression, numbers (n,), or (n, outputs) for several outputs. For
+            classification, classes (n,), or 0 and 1 for several labels, (n, labels).
+            The result is in the library and on the device of X, but names of classes
+            are a NumPy array.
+
+        Raises:
+            ValueError: X does not fit, or the outputs are not finite.
         """
         return self._answer(X, "predict", super().predict)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy, the share of samples that have their class, or all their
-        labels, right; or R².
+        """Return the accuracy, or R² for regression.
+
+        For several labels, a sample counts as right if all its labels are.
+
+        Args:
+            X: Features (n, features).
+            y: The true values.
+            sample_weight: Weights of the samples, (n,).
         """
-        predicted, truth, weights = map(to_host, (self.predict(X), y, sample_weight))
-        return float(self._metric(truth, predicted, sample_weight=weights))
+        predicted = to_host(self.predict(X))
+        weights = to_host(sample_weight)
+        return float(self._metric(to_host(y), predicted, sample_weight=weights))
 
     def to_onnx(self, path: str | Path, *, dtype: str | None = None) -> None:
-        """Write the network to an ONNX file, for features (n, features), as
-        `mlp_xp.export_onnx` does.
+        """Write the network to an ONNX file.
 
-        Of two classes, the file gives both probabilities. dtype: by default that of the
-            network.
+        The file takes features (n, features), and is otherwise as `mlp_xp.export_onnx`
+        writes it. For two classes, it has both probabilities.
+
+        Args:
+            path: The file.
+            dtype: "float64" or "float32". The default is the dtype of the network.
         """
         check_is_fitted(self)
         backend = choose_backend(self.coefs_[0], "numpy", dtype=self.dtype)
-        task, network = TASKS[self.out_activation_], self._network(backend)
-        names = [*map(str, getattr(self, "classes_", range(self.n_outputs_)))]
-        # of two classes: with another output, 0, softmax is the logistic function
-        if len(names) > self.n_outputs_:
-            weights, bias = network[-1]
-            pair = (
-                np.stack([np.zeros_like(array), array], axis=-1)
-                for array in (weights[:, 0], bias[0])
-            )
-            task, network = CLASSES, (*network[:-1], Layer(*pair))
-        activation, columns = (
-            ACTIVATIONS[self._shape["activation"]],
-            getattr(self, "feature_names_in_", ()),
-        )
-        known = Columns(tuple(map(Column, columns))) if len(columns) else None
+        network = self._network(backend)
+        task = TASKS[self.out_activation_]
+        outputs = [
+            str(name) for name in getattr(self, "classes_", range(self.n_outputs_))
+        ]
+        if len(outputs) > self.n_outputs_:
+            # With another output, 0, softmax is the logistic function.
+            *hidden, last = network
+            pair = (np.concatenate([np.zeros_like(x), x], axis=-1) for x in last)
+            network = (*hidden, Layer(*pair))
+            task = CLASSES
+        columns = None
+        if hasattr(self, "feature_names_in_"):
+            columns = Columns(tuple(map(Column, self.feature_names_in_)))
         signature = Signature(
             input_shape=(self.n_features_in_,),
-            outputs=tuple(names),
+            outputs=tuple(outputs),
             task=task,
             preparation=Preparation(unchanged),
-            columns=known,
+            columns=columns,
         )
+        activation = ACTIVATIONS[self._shape["activation"]]
         name = type(self).__name__
         model = Model(network, activation, signature, backend, source=name)
         write_onnx([model], Path(path), dtype)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Keep arrays as NumPy arrays, so that a model loads where its library or its
-        GPU is missing.
+        """Return the state with NumPy arrays.
+
+        A model then loads where its library or its GPU is missing.
         """
         state = dict(super().__getstate__())
-        lists = ("coefs_", "intercepts_", "_slots")
-        return {
-            **state,
-            **{name: [*map(to_host, state[name])] for name in lists if name in state},
-        }
+        for name in ("coefs_", "intercepts_", "_slots"):
+            if name in state:
+                state[name] = [to_host(array) for array in state[name]]
+        return state
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.array_api_support, tags.input_tags.sparse = True, False
+        tags.array_api_support = True
+        tags.input_tags.sparse = False
         return tags
 
 
 class MLPClassifier(_MLP, neural_network.MLPClassifier):
-    """A multi-layer perceptron for classes or several labels, for arrays of any
-    library.
+    """A multi-layer perceptron for classes or several labels, for any array library.
 
-    Parameters, defaults, attributes and numbers are those of
-    `sklearn.neural_network.MLPClassifier`; given the same random_state, so are the
-    weights, up to rounding. It trains where X lives: NumPy arrays on NumPy, CuPy arrays
-    on their GPU, PyTorch tensors on their device, JAX arrays compiled; y and weights
-    may live elsewhere. Predictions are of X's kind. Not supported: solver="lbfgs",
-    sparse X, momentum=1.
+    Parameters, defaults and attributes are the same as in
+    `sklearn.neural_network.MLPClassifier`, except that `solver="lbfgs"` and
+    `momentum=1` are not supported. With the same random_state, the weights are equal up
+    to rounding.
+
+    The network is trained where X is: NumPy arrays on NumPy, CuPy arrays on their GPU,
+    PyTorch tensors on their device, and JAX arrays compiled. Labels and weights may be
+    elsewhere. Predictions are arrays of the library of X. X may not be sparse.
+
+    Args:
+        class_weight (dict | list | str | None): The weights of the classes, {class:
+            weight}, or "balanced". For several labels, a list with a dictionary for
+            each. None: equal weights.
+        dtype (str | None): "float64" or "float32", for parameters and arithmetic. None:
+            float32 if X is float32, else float64.
+        device (str | None): The device to compute on, as for `mlp_xp.open_backend`.
+            None: the device of X.
+        backend (str | None): The library to compute with, as for `mlp_xp.open_backend`.
+            None: the library of X.
+
+    Raises:
+        ValueError: The training diverges, or values are masked; or as in scikit-learn.
+        BackendError: A backend, device or dtype is not available.
 
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(100, 4))
@@ -453,31 +453,19 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
         >>> MLPClassifier((5,), tol=0.1, random_state=0).fit(X, y).predict(X[:3]).shape
         (3,)
 
-    These differ:
+    There are four differences from scikit-learn:
 
-    - Losses are exact, and so is `predict_log_proba`. scikit-learn takes logarithms of
-      rounded probabilities, and for losses clips them at eps: no output of a sample has
-      a loss above 36, or 16 in float32, so that a fit that ends because the loss stays
-      the same may end earlier.
+    - Losses and `predict_log_proba` are exact. scikit-learn takes logarithms of rounded
+      probabilities. For losses it also clips them, so that no output of a sample has a
+      loss above 36, or 16 in float32. A fit may end earlier there, because the loss
+      seems to stay the same.
     - With warm_start and early_stopping, another fit ends with the best network so far.
-      That of scikit-learn (1.9) ends with the last one if no score is better, because
-      it trains the arrays in which it keeps the best one.
-    - A loss that is not finite is an error. scikit-learn returns the network as long as
-      its weights are finite.
-    - After an error the estimator is what it was before. With warm_start and in
-      partial_fit, another network than that in training is a ValueError, as is another
-      early_stopping.
-
-    Further parameters:
-
-    class_weight: weights of the classes, {class: weight} or "balanced"; None for equal
-    ones. dtype: "float64" or "float32", for parameters and arithmetic; None for float32
-    if X is, else float64. backend, device: the array library and device to compute
-    with, as `mlp_xp.open_backend` takes them, instead of X's own.
-
-    Besides scikit-learn's errors, `fit` raises ValueError for training that diverges
-    and for masked values, and `BackendError` for a backend, device or dtype that is not
-    available.
+      In scikit-learn 1.9 it ends with the last network if no score is better, because
+      the best network is kept in the arrays that are trained.
+    - A loss that is not finite is an error. scikit-learn returns the network if the
+      weights are finite.
+    - After an error, the estimator is unchanged. With warm_start and in partial_fit, it
+      is a ValueError to change the network or early_stopping.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -491,29 +479,52 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
     ) -> Self:
-        """Train for one epoch, from where the last call of `fit` or `partial_fit`
-        ended.
+        """Train for one epoch, from where the last fit or partial_fit ended.
 
-        classes: all classes there will be, (classes,); needed in the first call. The
-        optimiser's parameters, from `solver` to `epsilon`, are those of the first call;
-        another network raises ValueError. Otherwise as `fit`.
+        The parameters of the optimiser, from `solver` to `epsilon`, stay as in the
+        first call.
+
+        Args:
+            X: Features (n, features).
+            y: Classes (n,), or 0 and 1 for several labels, (n, labels).
+            sample_weight: Weights of the samples, (n,).
+            classes: All classes, (classes,). Needed in the first call.
+
+        Returns:
+            The estimator itself.
+
+        Raises:
+            ValueError: The parameters describe another network; or as for `fit`.
         """
         if self.class_weight == "balanced":
             raise ValueError(
-                "class_weight='balanced' is not supported for partial_fit; weigh each class"
+                "class_weight='balanced' is not supported for partial_fit; weigh each "
+                "class"
             )
         with self._all_or_nothing():
             return super().partial_fit(X, to_host(y), sample_weight, to_host(classes))
 
     def predict_proba(self, X: Any) -> Array:
-        """Return the probabilities of the classes in `classes_`, or of each of several
-        labels, (n, classes).
+        """Return the probabilities of the classes, or of each of several labels.
+
+        Args:
+            X: Features (n, features).
+
+        Returns:
+            The probabilities (n, classes), in the order of `classes_`.
         """
         return self._answer(X, "predict_proba", super().predict_proba)
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Return the logarithms of `predict_proba`, which are finite even where a
-        probability underflows to 0.
+        """Return the logarithms of the probabilities.
+
+        They are finite even where a probability underflows to 0.
+
+        Args:
+            X: Features (n, features).
+
+        Returns:
+            The logarithms (n, classes), in the order of `classes_`.
         """
         return self._answer(X, "predict_log_proba", self._log_probabilities)
 
@@ -521,37 +532,43 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
         logits = self._logits(X)
         if self.out_activation_ == "softmax":
             return log_softmax(logits, axis=1)
-        return log_expit(
-            np.hstack([-logits, logits]) if self.n_outputs_ == 1 else logits
-        )
+        if self.n_outputs_ == 1:
+            logits = np.hstack([-logits, logits])
+        return log_expit(logits)
 
     def _weights(self, y: np.ndarray, given: Any) -> Any:
         weights = super()._weights(y, given)
         if self.class_weight is None:
             return weights
-        labels = self._label_binarizer.inverse_transform(
-            y[:, 0] if self.n_outputs_ == 1 else y
-        )
-        known = labels[:0]
-        # a batch of partial_fit may lack some classes
+        targets = y[:, 0] if self.n_outputs_ == 1 else y
+        labels = self._label_binarizer.inverse_transform(targets)
+        added = labels[:0]
         if self.class_weight != "balanced":
-            known = (
-                self.classes_
-                if labels.ndim == 1
-                else np.repeat([[0], [1]], y.shape[1], axis=1)
-            )
-        of_samples = compute_sample_weight(
-            self.class_weight, np.concatenate([known, labels])
-        )[len(known) :]
-        of_samples = super()._weights(y, of_samples)
-        return of_samples if weights is None else of_samples * weights
+            # A batch of partial_fit may lack classes that have a weight.
+            added = self.classes_
+            if labels.ndim == 2:
+                added = np.repeat([[0], [1]], y.shape[1], axis=1)
+        every = np.concatenate([added, labels])
+        by_class = compute_sample_weight(self.class_weight, every)[len(added) :]
+        by_class = super()._weights(y, by_class)
+        return by_class if weights is None else by_class * weights
 
 
 class MLPRegressor(_MLP, neural_network.MLPRegressor):
-    """A multi-layer perceptron for regression, for arrays of any library.
+    """A multi-layer perceptron for regression, for any array library.
 
-    As `MLPClassifier`, with the parameters of `sklearn.neural_network.MLPRegressor`,
-    but `loss` is only "squared_error".
+    Parameters, defaults and attributes are the same as in
+    `sklearn.neural_network.MLPRegressor`, but `loss` must be "squared_error". All else
+    is as for `MLPClassifier`.
+
+    Args:
+        dtype (str | None): As for `MLPClassifier`.
+        device (str | None): As for `MLPClassifier`.
+        backend (str | None): As for `MLPClassifier`.
+
+    Raises:
+        ValueError: As for `MLPClassifier`.
+        BackendError: As for `MLPClassifier`.
 
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(100, 4))

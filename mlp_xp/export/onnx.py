@@ -1,13 +1,14 @@
-"""A trained network as an ONNX file: the package's own forward pass, called with arrays
-that record a graph.
+"""Write a trained network as an ONNX file.
 
-The graph takes what `predict` takes, and holds the preparation, the network and the
-units. See docs/export.md.
+The forward pass of the package is called with arrays that record a graph. The graph
+takes the inputs of `predict`, and holds the preparation, the network and the units. See
+docs/export.md.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, product
-from json import dumps
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,12 +31,13 @@ _MATRIX = "X"  # the name of the input, unless there is one for each column of a
 
 
 class _Weights(NamedTuple):
-    """Weights in a graph. Their product is a single node; that of ndonnx is a graph of
-    38 kB.
+    """Weights in a graph, whose product is a single node.
+
+    The product of ndonnx is a graph of 38 kB.
     """
 
     array: Array
-    """ndonnx's, (inputs, outputs)."""
+    """An array of ndonnx, (inputs, outputs)."""
     dtype: Any
     shape: tuple[int, ...]
 
@@ -47,14 +49,16 @@ class _Weights(NamedTuple):
 
 
 def write_onnx(models: Sequence[Model], path: Path, dtype: str | None = None) -> None:
-    """Write networks, whose predictions are the mean of theirs, to an ONNX file,
-    completely or not at all.
+    """Write networks as one to an ONNX file, completely or not at all.
 
-    models: one or more that fit together, as `runs.ensembles.check_fit` says. dtype:
-    "float64" or "float32", for the computation; None for that of each model. Warns of
-    columns whose values the dtype rounds away. Raises MlpXpError for a path without
-    `.onnx`, a missing library, numbers that the dtype does not hold, or a graph that
-    cannot be made; ConfigError for another dtype, and FileError.
+    The predictions of the file are the mean of the networks' predictions. Warns of
+    columns whose values the dtype rounds away.
+
+    models: one or more, checked by `runs.ensembles.check_fit`. dtype: "float64" or
+    "float32", for the computation; by default the dtype of each model. Raises
+    MlpXpError for a path without `.onnx`, a missing library, numbers too large for the
+    dtype, or a function that cannot be recorded; ConfigError for another dtype, and
+    FileError.
     """
     if path.suffix.lower() != ".onnx":
         raise MlpXpError(
@@ -70,201 +74,221 @@ def write_onnx(models: Sequence[Model], path: Path, dtype: str | None = None) ->
         ) from error
 
     names = [dtype or model.backend.dtype_name for model in models]
-    models = [*map(_in_dtype, models, names)]
-    first, wide = models[0], xp.float64 if "float64" in names else xp.float32
-    inputs, values = _inputs(models, wide, xp)
-    try:
-        wrong = "its activation or preparation may only call the functions of `xp`, and not read values"
-        features = [_features(model, inputs, values, wide, xp) for model in models]
-        each = [
-            xp.astype(_predictions(*pair, xp), wide)
-            for pair in zip(models, features, strict=True)
-        ]
-        predictions = sum(each[1:], each[0]) / len(each)
-        outputs = {} if first.signature.task.floats else {"probabilities": predictions}
-        outputs[first.signature.task.outputs_name] = first.signature.task.decide(
-            predictions, first.signature.outputs, xp=xp
-        )
-        wrong = "the name of a column is empty, or that of another part of the graph; rename it, and train again"
+    # Python 3.11 calls a comprehension, and a warning would count the call.
+    models = list(map(_in_dtype, models, names))
+    wide = xp.float64 if "float64" in names else xp.float32
+    inputs, columns = _inputs(models, wide, xp)
+    source = models[0].source
+    with _recording(
+        source,
+        "its activation or preparation may only call the functions of `xp`, and not "
+        "read values",
+    ):
+        outputs = _outputs(models, inputs, columns, wide, xp)
+    with _recording(
+        source,
+        "the name of a column is empty, or that of another part of the graph; rename "
+        "it, and train again",
+    ):
         graph = xp.build(inputs, outputs)
         onnx.checker.check_model(graph, full_check=True)
-    except Exception as error:  # functions of one's own may do anything
-        raise MlpXpError(
-            f"{quoted(first.source)}: {wrong}; ndonnx says: {one_line(error)[:300]}"
-        ) from error
     onnx.helper.set_model_props(graph, _metadata(models))
     graph.producer_name, graph.producer_version = "mlp_xp", __version__
     write_whole(path, graph.SerializeToString())
 
 
+@contextmanager
+def _recording(source: str, fault: str) -> Iterator[None]:
+    """Raise MlpXpError with a probable fault if recording or building a graph fails."""
+    try:
+        yield
+    except Exception as error:  # functions of one's own may do anything
+        reason = one_line(error)[:300]
+        raise MlpXpError(f"{quoted(source)}: {fault}; ndonnx says: {reason}") from error
+
+
 def _in_dtype(model: Model, name: str) -> Model:
-    """Return a model on NumPy in a dtype. Raises MlpXpError if the dtype does not hold
-    its numbers, and warns.
+    """Return a model on NumPy in a dtype, and warn of columns lost by rounding.
+
+    Raises MlpXpError if the dtype does not hold the numbers of the model.
     """
     with np.errstate(all="ignore"):
         moved = model.on(open_backend("numpy", dtype=name))
         preparation = moved.signature.preparation
         fitted = moved.fitted if preparation.function is standardize else ()
         pairs = [pair for pair in (fitted, moved.units) if pair]
-        numbers = [*chain(*moved.network)]
+        numbers = list(chain.from_iterable(moved.network))
         for shift, scale in pairs:
             numbers += [shift, scale, 1 / scale]
-    if name != model.backend.dtype_name:
-        if not all(np.isfinite(each).all() for each in numbers):
-            raise MlpXpError(
-                f"{quoted(model.source)}: {name} does not hold its numbers",
-                remedy="export it in float64",
-            )
-        signature, source = model.signature, model.source
-        if fitted:
-            shift, scale = fitted
-            names = signature.feature_names
-            warn_if_rounded(shift, scale, name, names, file=source)
-        if moved.units:
-            mean, deviation = moved.units
-            names = signature.outputs
-            warn_if_rounded(mean, deviation, name, names, file=source)
+    if name == model.backend.dtype_name:
+        return moved
+    source, signature = model.source, model.signature
+    if not all(np.isfinite(each).all() for each in numbers):
+        raise MlpXpError(
+            f"{quoted(source)}: {name} does not hold its numbers",
+            remedy="export it in float64",
+        )
+    if fitted:
+        shift, scale = fitted
+        warn_if_rounded(shift, scale, name, signature.feature_names, file=source)
+    if moved.units:
+        warn_if_rounded(*moved.units, name, signature.outputs, file=source)
     return moved
 
 
 def _inputs(
     models: Sequence[Model], dtype: Any, xp: Any
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return the inputs of the graph by name, and the columns among them that models
-    read by name, (n,) each.
+    """Return the inputs of the graph, and the columns among them, (n,) each, by name.
 
     There is one input, (n, ...). Only a table with text has an input for each column,
     because an array has one dtype.
     """
     kinds = _kinds(models)
     if "category" in kinds.values():
-        dtypes = {
-            name: xp.utf8 if kind == "category" else dtype
-            for name, kind in kinds.items()
-        }
-        inputs = {
-            name: xp.argument(shape=(ROWS,), dtype=each)
-            for name, each in dtypes.items()
-        }
+        inputs = {}
+        for name, kind in kinds.items():
+            column_dtype = xp.utf8 if kind == "category" else dtype
+            inputs[name] = xp.argument(shape=(ROWS,), dtype=column_dtype)
         return inputs, inputs
     shape = (len(kinds),) if kinds else models[0].signature.input_shape
-    takes_bytes = any(model.signature.preparation.takes_bytes for model in models)
-    matrix = xp.argument(shape=(ROWS, *shape), dtype=xp.uint8 if takes_bytes else dtype)
+    if any(model.signature.preparation.takes_bytes for model in models):
+        dtype = xp.uint8
+    matrix = xp.argument(shape=(ROWS, *shape), dtype=dtype)
     return {_MATRIX: matrix}, {name: matrix[:, i] for i, name in enumerate(kinds)}
 
 
 def _kinds(models: Sequence[Model]) -> dict[str, str]:
-    """Return the columns that models read by name, and their kinds; none if all take
-    the same features as they are.
+    """Return the kinds of the columns to read by name.
 
-    Raises MlpXpError for a column that models read in different ways.
+    There are none if all models take the same features as they are. Raises MlpXpError
+    if models read a column in different ways.
     """
+    tables = {model.signature.columns for model in models}
+    is_by_name = len(tables) > 1 or models[0].signature.form == "columns"
     kinds: dict[str, str] = {}
-    different = {model.signature.columns for model in models}
-    if all(different) and (len(different) > 1 or models[0].signature.form == "columns"):
-        for model in models:
-            for column in model.signature.columns.columns:
-                if kinds.setdefault(column.name, column.kind) != column.kind:
-                    fault = f"{quoted(model.source)}: its column {column.name!r} is a {column.kind}"
-                    raise MlpXpError(
-                        f"{fault}, for others a {kinds[column.name]}",
-                        remedy="export them one by one",
-                    )
+    if not (all(tables) and is_by_name):
+        return kinds
+    for model in models:
+        for column in model.signature.columns.columns:
+            kind = kinds.setdefault(column.name, column.kind)
+            if kind != column.kind:
+                raise MlpXpError(
+                    f"{quoted(model.source)}: its column {column.name!r} is a "
+                    f"{column.kind}, for others a {kind}",
+                    remedy="export them one by one",
+                )
     return kinds
+
+
+def _outputs(
+    models: Sequence[Model],
+    inputs: dict[str, Array],
+    columns: dict[str, Array],
+    dtype: Any,
+    xp: Any,
+) -> dict[str, Array]:
+    """Return the outputs of the graph by name."""
+    each = []
+    for model in models:
+        features = _features(model, inputs, columns, dtype, xp)
+        each.append(xp.astype(_predictions(model, features, xp), dtype))
+    first, *others = each
+    predictions = sum(others, first) / len(each)
+    signature = models[0].signature
+    task = signature.task
+    outputs = {} if task.floats else {"probabilities": predictions}
+    outputs[task.outputs_name] = task.decide(predictions, signature.outputs, xp=xp)
+    return outputs
 
 
 def _features(
     model: Model,
     inputs: dict[str, Array],
-    values: dict[str, Array],
+    columns: dict[str, Array],
     dtype: Any,
     xp: Any,
 ) -> Array:
-    """Return what a model's preparation takes: the input, or the features of the
-    columns, (n, features).
-    """
-    if not values:
+    """Return the input, or the features of a model's columns, (n, features)."""
+    if not columns:
         return inputs[_MATRIX]
     parts = list[Array]()
     for column in model.signature.columns.columns:
-        raw = values[column.name]
+        values = columns[column.name]
         if column.kind == "category":
             places, other = column.places
-            spelled = {
-                each: place
-                for text, place in places.items()
-                for each in _spellings(text)
-            }
-            raw = xp.extensions.static_map(raw, spelled, default=other)
-        parts += [xp.astype(part, dtype) for part in column.encode(raw, xp=xp)]
+            spelled: dict[str, int] = {}
+            for text, place in places.items():
+                spelled |= dict.fromkeys(_spellings(text), place)
+            values = xp.extensions.static_map(values, spelled, default=other)
+        parts += [xp.astype(part, dtype) for part in column.encode(values, xp=xp)]
     return xp.concat(parts, axis=1)
 
 
 def _spellings(text: str) -> list[str]:
-    """Return the ways to write a value of a category: those of a gap, true and false
-    have small and large letters.
+    """Return the ways to write a value of a category.
+
+    A gap, true and false have small and large letters.
     """
-    words = MISSING if not text else [text] if text in FLAGS else ()
-    return [
-        text,
-        *(
-            "".join(each)
-            for word in words
-            for each in product(*({c, c.upper()} for c in word))
-        ),
-    ]
+    words = [text] if text in FLAGS else []
+    if not text:
+        words = sorted(MISSING)  # a set would give other bytes in each process
+    found = [text]
+    for word in words:
+        cases = product(*((letter, letter.upper()) for letter in word))
+        found += ["".join(letters) for letters in cases]
+    return found
 
 
 def _predictions(model: Model, x: Array, xp: Any) -> Array:
     """Return the predictions of a model on NumPy, (n, outputs), as arrays of `xp`."""
-    layers = [[*map(xp.asarray, layer)] for layer in model.network]
-    network = tuple(
-        Layer(_Weights(weights, weights.dtype, weights.shape), bias)
-        for weights, bias in layers
-    )
+    layers = []
+    for layer in model.network:
+        weights = xp.asarray(layer.weights)
+        wrapped = _Weights(weights, weights.dtype, weights.shape)
+        layers.append(Layer(wrapped, xp.asarray(layer.bias)))
     function = model.signature.preparation.function
     prepare = Preparation(function, tuple(map(xp.asarray, model.fitted)))
-    logits = logits_of(
-        network, x, prepare, model.backend.activation(model.activation), xp=xp
-    )
+    activation = model.backend.activation(model.activation)
+    logits = logits_of(tuple(layers), x, prepare, activation, xp=xp)
     units = model.units and Units(*map(xp.asarray, model.units))
     return in_units(model.signature.task.link(logits, xp=xp), units)
 
 
 def _metadata(models: Sequence[Model]) -> dict[str, str]:
-    """Return what the file says about itself; lists and objects as JSON. A change of
-    their meaning changes `format`.
+    """Return the facts in the file about itself, with lists and objects as JSON.
+
+    A change of their meaning changes `format`.
     """
-    named = models if all(model.signature.columns for model in models) else ()
-    names = dict.fromkeys(
-        name for model in named for name in model.signature.columns.feature_names
-    )
-    facts = {
-        "class_names": models[0].signature.outputs,
-        "feature_names": [*names],
-        "columns": _kinds(models),
-    }
-    texts = {name: dumps(fact) for name, fact in facts.items()}
+    signatures = [model.signature for model in models]
+    names: list[str] = []
+    if all(signature.columns for signature in signatures):
+        names = [name for each in signatures for name in each.columns.feature_names]
+    first, *_ = signatures
     return {
-        **texts,
-        "task": models[0].signature.task.name,
+        "class_names": json.dumps(first.outputs),
+        "feature_names": json.dumps(list(dict.fromkeys(names))),
+        "columns": json.dumps(_kinds(models)),
+        "task": first.task.name,
         "mlp_xp": __version__,
         "format": "1",
     }
 
 
 def describe(path: Path) -> str:
-    """Return what a file takes and gives: `X uint8 (n, 28, 28) -> probabilities float
-    (n, 10), classes int64 (n)`.
-    """
+    """Return the names, dtypes and shapes of the inputs and outputs of a file."""
     import onnx
 
-    def one(value: Any) -> str:
-        tensor = value.type.tensor_type
-        lengths = ", ".join(str(each.dim_value or ROWS) for each in tensor.shape.dim)
-        return f"{value.name} {onnx.TensorProto.DataType.Name(tensor.elem_type).lower()} ({lengths})"
+    def listed(values: Any) -> str:
+        parts = []
+        for value in values:
+            tensor = value.type.tensor_type
+            dtype = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+            lengths = ", ".join(
+                str(axis.dim_value or ROWS) for axis in tensor.shape.dim
+            )
+            parts.append(f"{value.name} {dtype} ({lengths})")
+        return ", ".join(parts)
 
     graph = onnx.load(path).graph
-    return " -> ".join(
-        ", ".join(map(one, values)) for values in (graph.input, graph.output)
-    )
+    return f"{listed(graph.input)} -> {listed(graph.output)}"

@@ -1,10 +1,11 @@
 """Compare array libraries step by step.
 
-`assert_parity` does so in a test, `check` for several libraries, and `trace` finds the
-first operation that deviates.
+`assert_parity` compares a library with NumPy in a test, and `check` compares several.
+`trace` finds the first deviating operation.
 """
 
-from mlp_xp.parity.compare import assert_parity, check
+from mlp_xp.parity._assertion import assert_parity
+from mlp_xp.parity.compare import check
 from mlp_xp.parity.tracing import trace
 
 __all__ = ["assert_parity", "check", "trace"]

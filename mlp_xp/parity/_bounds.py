@@ -1,8 +1,7 @@
-"""How far the result of a single operation may be from NumPy's: all bounds, and where
-they come from.
+"""How far the result of a single operation may be from NumPy's, and why.
 
-NumPy repeats an operation on host copies of the same inputs, so that errors do not
-accumulate. Let eps be the spacing of the dtype's numbers at 1 and u = eps / 2 its unit
+NumPy repeats an operation on host copies of the same inputs, so errors do not
+accumulate. Let eps be the spacing of the dtype's numbers at 1, and u = eps / 2 its unit
 roundoff. A deviation is |result - reference| / (eps * scale):
 
 | operations (`x -= y` counts as `x - y`) | scale | bound in eps |
@@ -11,10 +10,10 @@ roundoff. A deviation is |result - reference| / (eps * scale):
 | sum, mean, matmul of n terms | the same operation on absolute values | (gamma_(n+1) + gamma'_(n+1)) / eps |
 | all others: they select, compare, convert or move | abs(reference) | 0 |
 
-- ULPS are the largest errors that the OpenCL C specification allows a conforming device
-  (section "Relative Error as ULPs"). They are what independent vendors of processors
-  and GPUs agreed on. Where single and double precision differ, it is the larger one.
-  One ulp of a number x is at most eps * x.
+- ULPS are the largest errors of a conforming device in the OpenCL C specification
+  (section "Relative Error as ULPs"). Independent vendors of processors and GPUs agreed
+  on them. Where single and double precision differ, ULPS has the larger error. One ulp
+  of a number x is at most eps * x.
 - The reference is computed in the next wider dtype, with eps': float64 for float32,
   long double for float64. It may err by as many of its own ulps. Where long double is
   not wider, as on Windows and on Apple's processors, eps' / eps is 1, and the bound is
@@ -23,15 +22,15 @@ roundoff. A deviation is |result - reference| / (eps * scale):
   (Higham, Accuracy and Stability of Numerical Algorithms, 2002, eq. 3.2 and 3.13). One
   more rounding is the division of a mean. gamma' is the same for the reference. Only a
   matrix product in float64 has a reference in float64, because NumPy has no fast wider
-  one.
-- A library may treat subnormal numbers as zero, as XLA does on a CPU. Below the
-  smallest normal number, per term, no deviation counts; a deviation beyond its bound is
+  product.
+- A library may treat subnormal numbers as zero, as XLA does on a CPU. Deviations below
+  the smallest normal number, per term, do not count. A deviation beyond its bound is
   judged again with subnormal inputs set to zero.
-- Shape and dtype must be NumPy's. The standard leaves only the integer dtype of argmax
-  to the library, and what it makes of a NaN. Where the standard has NaN for `max`, XLA
-  on a CPU returns another number (JAX 0.10.2). This is not judged, because nothing in
-  the package depends on it.
-- Integers and booleans have eps = scale = 1: they must be equal, and a deviation is
+- Shape and dtype must be NumPy's. The standard leaves the integer dtype of `argmax` to
+  the library, and its result for a NaN. The `max` of a NaN is NaN in the standard, but
+  XLA on a CPU returns another number (JAX 0.10.2). This is not judged, because nothing
+  in the package depends on it.
+- Integers and booleans have eps = scale = 1. They must be equal, and a deviation is
   their difference.
 """
 
@@ -42,75 +41,84 @@ from typing import Any, NamedTuple
 import numpy as np
 
 ULPS = {
-    **{
-        "add": 0.5,
-        "sub": 0.5,
-        "mul": 0.5,
-        "truediv": 2.5,
-        "pow": 16.0,
-        "square": 0.5,
-        "sqrt": 3.0,
-    },
-    **{"exp": 3.0, "expm1": 3.0, "log": 3.0, "log1p": 2.0, "tanh": 5.0},
+    "add": 0.5,
+    "sub": 0.5,
+    "mul": 0.5,
+    "truediv": 2.5,
+    "pow": 16.0,
+    "square": 0.5,
+    "sqrt": 3.0,
+    "exp": 3.0,
+    "expm1": 3.0,
+    "log": 3.0,
+    "log1p": 2.0,
+    "tanh": 5.0,
 }
 SUMS = {"sum", "mean", "matmul"}
 INPLACE = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "truediv"}
 
 
 class Verdict(NamedTuple):
-    """The result of an operation compared with NumPy's."""
+    """The result of an operation, compared with NumPy's."""
 
     deviation: float = 0.0
-    """In eps, at the element that is furthest beyond its bound or nearest to it."""
+    """The deviation of the worst element, in eps."""
     bound: float = 0.0
-    """In eps."""
+    """Its bound, in eps."""
     at: tuple[int, ...] = ()
-    """Index of that element."""
+    """The index of the worst element."""
     values: tuple[float, float] = (0.0, 0.0)
-    """The result and the reference at that element."""
+    """The result and the reference there."""
     problem: str = ""
-    """What is wrong besides values, such as the shape, in words; empty if nothing is.
-    """
+    """A fault other than a value, such as a wrong shape, in words; empty if none."""
     changed: int = 0
-    """The number of the argument that the operation changes, from 1; 0 if none."""
+    """The number of the argument changed by the operation, from 1; 0 if none."""
 
     @property
     def deviates(self) -> bool:
         """Whether the operation is beyond its bound."""
         return bool(self.problem) or not self.deviation <= self.bound
 
+    def __str__(self) -> str:
+        if self.problem:
+            return self.problem
+        got, expected = self.values
+        return (
+            f"deviates by {self.deviation:.3g} eps at {list(self.at)}, "
+            f"where {self.bound:.3g} are allowed: {got!r} instead of {expected!r}"
+        )
+
 
 class Reference(NamedTuple):
-    """NumPy's result; arrays of one shape, and the rest as in the module's docstring."""
+    """NumPy's result and its bound: see the docstring of this module."""
 
     value: np.ndarray
     scale: np.ndarray
     eps: float
     bound: float
     floor: float
-    """Deviations below this are those of subnormal numbers."""
+    """Deviations below this are due to subnormal numbers."""
 
     @property
     def allowed(self) -> np.ndarray:
-        """The absolute deviation that is allowed for each element, float64."""
+        """The allowed absolute deviation of each element, float64."""
         with np.errstate(all="ignore"):
             return (self.eps * self.bound * self.scale + self.floor).astype(np.float64)
 
     def deviations(self, result: np.ndarray) -> np.ndarray:
-        """Return the deviation of each element in eps; infinite where one is not finite
-        and the other differs.
+        """Return the deviation of each element in eps.
+
+        It is infinite where one of result and reference is not finite and the other
+        differs.
         """
         same = (result == self.value) | (np.isnan(result) & np.isnan(self.value))
-        # A result beyond the largest number of the narrower dtype is inf, which the
-        # wider reference is not.
+        # A result beyond the largest number of the narrower dtype is inf, but the wider
+        # reference is finite.
         same |= result == self.value.astype(result.dtype)
         beyond = np.abs(result - self.value) - self.floor
-        in_eps = np.where(
-            beyond > 0,
-            beyond / (self.eps * self.scale),
-            np.where(np.isnan(beyond), np.inf, 0),
-        )
-        return np.where(same, 0, np.where(np.isnan(in_eps), np.inf, in_eps))
+        in_eps = np.where(beyond <= 0, 0, beyond / (self.eps * self.scale))
+        in_eps = np.where(np.isnan(in_eps), np.inf, in_eps)
+        return np.where(same, 0, in_eps)
 
 
 @np.errstate(all="ignore")
@@ -121,41 +129,41 @@ def check(
     kwargs: dict[str, Any],
     result: np.ndarray,
 ) -> Verdict:
-    """Compare the result of an operation, a host array, with `function(*args,
-    **kwargs)` of NumPy.
+    """Compare the result of an operation with NumPy's `function(*args, **kwargs)`.
 
-    args, kwargs: host arrays, NumPy dtypes and Python values. The arguments are not
-        changed.
+    The result is a host array. The arguments are host arrays, NumPy dtypes and Python
+    values, and are not changed.
     """
     try:
         expected = expect(name, function, args, kwargs)
     except (TypeError, ValueError, IndexError) as error:
-        return Verdict(
-            problem=f"returns something where NumPy raises {type(error).__name__}: {error}"
-        )
+        raised = f"{type(error).__name__}: {error}"
+        return Verdict(problem=f"returns something where NumPy raises {raised}")
     if result.shape != expected.shape:
         return Verdict(problem=f"has shape {result.shape} instead of {expected.shape}")
     any_integer = name == "argmax" and result.dtype.kind in "iu"
     if result.dtype != expected.dtype and not any_integer:
         return Verdict(problem=f"is {result.dtype} instead of {expected.dtype}")
     if name in ("max", "argmax"):
-        unspecified = np.isnan(args[0]).any(
-            axis=kwargs.get("axis"), keepdims=kwargs.get("keepdims", False)
-        )
-        result = np.where(unspecified, expected, result)
+        axis, keepdims = kwargs.get("axis"), kwargs.get("keepdims", False)
+        has_nan = np.isnan(args[0]).any(axis=axis, keepdims=keepdims)
+        result = np.where(has_nan, expected, result)
     if np.array_equal(result, expected, equal_nan=True):
         return Verdict()
+
     reference = refer(name, function, args, kwargs)
     deviations = reference.deviations(result)
     if (deviations > reference.bound).any():
-        flushed = refer(name, function, tuple(map(_flush, args)), kwargs)
+        flushed_args = tuple(_flush(each) for each in args)
+        flushed = refer(name, function, flushed_args, kwargs)
         deviations = np.minimum(deviations, flushed.deviations(result))
-    worst = int(np.argmax(deviations))
-    deviation, got, wanted = (
-        float(x.ravel()[worst]) for x in (deviations, result, reference.value)
+    worst = np.unravel_index(int(np.argmax(deviations)), result.shape)
+    return Verdict(
+        deviation=float(deviations[worst]),
+        bound=reference.bound,
+        at=tuple(map(int, worst)),
+        values=(float(result[worst]), float(reference.value[worst])),
     )
-    index = tuple(map(int, np.unravel_index(worst, result.shape)))
-    return Verdict(deviation, reference.bound, index, (got, wanted))
 
 
 @np.errstate(all="ignore")
@@ -165,13 +173,12 @@ def expect(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> np.ndarray:
-    """Return NumPy's result in the dtype of the inputs, which are not changed."""
-    # NumPy takes a large operand that nothing else refers to for a temporary, and
-    # computes into it.
-    held = [*args]
-    return np.asarray(
-        function(*((args[0].copy(), *args[1:]) if name in INPLACE else held), **kwargs)
-    )
+    """Return NumPy's result in the dtype of the inputs, without changing the inputs."""
+    # The list holds the operands: NumPy may overwrite a large one that nobody holds.
+    operands = list(args)
+    if name in INPLACE:
+        operands[0] = operands[0].copy()
+    return np.asarray(function(*operands, **kwargs))
 
 
 @np.errstate(all="ignore")
@@ -181,43 +188,31 @@ def refer(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Reference:
-    """Return the reference for an operation. Arguments: see `check`."""
+    """Return the reference for an operation, whose arguments are as for `check`."""
     expected = expect(name, function, args, kwargs)
-    kind, dtype = INPLACE.get(name, name).removeprefix("xp."), expected.dtype
+    kind = INPLACE.get(name, name).removeprefix("xp.")
+    dtype = expected.dtype
     if dtype.kind != "f":
         value = expected.astype(np.float64)
-        return Reference(value, np.ones_like(value), 1.0, 0.0, 0.0)
+        return Reference(value, np.ones_like(value), eps=1.0, bound=0.0, floor=0.0)
     eps, tiny = float(np.finfo(dtype).eps), float(np.finfo(dtype).smallest_normal)
     if kind not in ULPS and kind not in SUMS:
-        return Reference(expected, np.abs(expected), eps, 0.0, tiny)
+        return Reference(expected, np.abs(expected), eps, bound=0.0, floor=tiny)
+
     wide = np.float64 if dtype == np.float32 or kind == "matmul" else np.longdouble
-
-    def widened(x: Any) -> Any:
-        # becomes a number of the array's dtype first, as the standard says
-        if isinstance(x, float):
-            return wide(dtype.type(x))
-        return (
-            x.astype(wide) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
-        )
-
-    wider = tuple(map(widened, args))
-    value = np.asarray(function(*wider, **kwargs))
+    wide_eps = float(np.finfo(wide).eps)
+    wide_args = [_widen(each, dtype, wide) for each in args]
+    value = np.asarray(function(*wide_args, **kwargs))
     if kind in ULPS:
-        return Reference(
-            value,
-            np.abs(value),
-            eps,
-            ULPS[kind] * (1 + float(np.finfo(wide).eps) / eps),
-            tiny,
-        )
-    terms = (
-        args[0].shape[-1] if kind == "matmul" else args[0].size // max(1, expected.size)
-    )
-    scale = np.asarray(function(*map(np.abs, wider), **kwargs))
-    bound = (
-        gamma(terms + 1, eps / 2) + gamma(terms + 1, float(np.finfo(wide).eps) / 2)
-    ) / eps
-    return Reference(value, scale, eps, bound, terms * tiny)
+        bound = ULPS[kind] * (1 + wide_eps / eps)
+        return Reference(value, np.abs(value), eps, bound, floor=tiny)
+    if kind == "matmul":
+        terms = args[0].shape[-1]
+    else:
+        terms = args[0].size // max(1, expected.size)
+    scale = np.asarray(function(*map(np.abs, wide_args), **kwargs))
+    bound = (gamma(terms + 1, eps / 2) + gamma(terms + 1, wide_eps / 2)) / eps
+    return Reference(value, scale, eps, bound, floor=terms * tiny)
 
 
 def gamma(n: int, u: float) -> float:
@@ -225,7 +220,21 @@ def gamma(n: int, u: float) -> float:
     return n * u / (1 - n * u) if n * u < 1 else math.inf
 
 
+def _widen(x: Any, dtype: np.dtype, wide: Any) -> Any:
+    """Convert floats to a wider dtype."""
+    # The standard makes a Python float a number of the array's dtype first.
+    if isinstance(x, float):
+        return wide(dtype.type(x))
+    return x.astype(wide) if is_real(x) else x
+
+
 def _flush(x: Any) -> Any:
-    if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
+    """Set subnormal numbers to zero."""
+    if not is_real(x):
         return x
     return np.where(np.abs(x) < np.finfo(x.dtype).smallest_normal, 0, x).astype(x.dtype)
+
+
+def is_real(x: Any) -> bool:
+    """Return whether x is an array of floats."""
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f"

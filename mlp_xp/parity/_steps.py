@@ -1,6 +1,4 @@
-"""A training run that ends after a number of steps, which is what is compared and
-traced.
-"""
+"""A training run of a given number of steps, for comparisons and traces."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ from mlp_xp.declared import check_range
 
 
 class _FirstSteps(Job):
-    """A job that is cut off after `last` steps, perhaps within a chunk."""
+    """A job of `last` steps, perhaps cut off within a chunk."""
 
     last: int
 
@@ -30,20 +28,39 @@ class _FirstSteps(Job):
         left = self.last
         for epoch, chunk, samples in super().chunks(random):
             if left < chunk.steps:
-                # and nothing follows it
-                chunk, samples = (
-                    Chunk(chunk.start, left, chunk.batch_size),
-                    samples[:left],
-                )
+                # nothing follows a part of a chunk, such as a report
+                chunk = Chunk(chunk.start, left, chunk.batch_size)
+                samples = samples[:left]
             left -= chunk.steps
             yield epoch, chunk, samples
 
     def events(self) -> Iterator[Event]:
-        """Yield the events of these steps."""
+        """Yield the events up to the last step."""
         for event in trajectory(self):
             yield event
             if event.position.step == self.last:
                 return
+
+
+def start(
+    config: TrainConfig, dataset: Dataset, backend: Backend, steps: int
+) -> tuple[Job, Iterator[Event]]:
+    """Return a job, and the events of its first `steps` steps after the warm-up.
+
+    The data set has its arrays on the host. Raises ConfigError for fewer than one step,
+    and the errors of `Job` and `trajectory`.
+    """
+    check_range("steps", steps)
+
+    test = None if dataset.test is None else _placed(dataset.test, backend)
+    dataset = replace(dataset, train=_placed(dataset.train, backend), test=test)
+    # The number of epochs follows from the steps, not from the configuration.
+    rows = Job(config, dataset, backend).rows
+    epochs = math.ceil(steps / math.ceil(len(rows) / config.batch_size))
+    config = replace(config, epochs=epochs, patience=0)
+    job = _FirstSteps(config, dataset, backend)
+    job.last = config.warm_up_steps + steps
+    return job, job.events()
 
 
 def _placed(samples: Samples, backend: Backend) -> Samples:
@@ -56,26 +73,3 @@ def _placed(samples: Samples, backend: Backend) -> Samples:
         return backend.asarray(array, dtype)
 
     return Samples(place(samples.inputs), place(samples.labels), samples.weights)
-
-
-def start(
-    config: TrainConfig, dataset: Dataset, backend: Backend, steps: int
-) -> tuple[Job, Iterator[Event]]:
-    """Return a job, and the events of its first `steps` steps after the warm-up.
-
-    dataset: arrays on the host. Raises ConfigError for fewer than one step, and what
-        `Job` and `trajectory` raise.
-    """
-    check_range("steps", steps)
-
-    test = None if dataset.test is None else _placed(dataset.test, backend)
-    data = replace(dataset, train=_placed(dataset.train, backend), test=test)
-    # The number of epochs follows from the steps, not from the configuration.
-    epoch_steps = math.ceil(len(Job(config, data, backend).rows) / config.batch_size)
-    job = _FirstSteps(
-        replace(config, epochs=math.ceil(steps / epoch_steps), patience=0),
-        data,
-        backend,
-    )
-    job.last = config.warm_up_steps + steps
-    return job, job.events()

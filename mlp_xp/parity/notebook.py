@@ -1,10 +1,10 @@
-"""The notebook's code in plain NumPy: the reference of the tests and the baseline of
-the benchmark.
+"""The notebook's code in plain NumPy, for the tests and the benchmark.
 
-Every step performs the notebook's operations, in the notebook's order, oddities
-included, so that both the numbers and the time of a step are the notebook's. Only its
-global variables are attributes here. Functions are kept even if they are one operation,
-because their calls are part of the time of a step.
+It is the reference of the tests and the baseline of the benchmark. Every step performs
+the notebook's operations, in the notebook's order, oddities included. So both the
+numbers and the time of a step are the notebook's. Only its global variables are
+attributes here. A function stays even if it is one operation, because its call is part
+of the time of a step.
 """
 
 from collections.abc import Callable
@@ -41,9 +41,7 @@ def flat(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
 
 
 def prepared(samples: Samples) -> Samples:
-    """Return images of bytes and their labels as the notebook prepares them: rows in
-    [0, 1], and one-hot labels.
-    """
+    """Return images of bytes as rows in [0, 1], and their labels as one-hot rows."""
     return Samples(flat(samples.inputs), one_hot(samples.labels))
 
 
@@ -71,9 +69,7 @@ def sigmoid_derivative(x: Array) -> Array:
 
 
 def _softmax_and_cross_entropy_derivative(y: Array, y_hat: Array) -> Array:
-    """Return the derivative of the loss (sum, not mean) with respect to the input of
-    the softmax.
-    """
+    """Return the derivative of the summed loss by the input of the softmax."""
     return y_hat - y
 
 
@@ -84,18 +80,24 @@ def _matrix_derivative(x: Array, delta: Array) -> Array:
 
 
 class Notebook:
-    """The notebook's network: its parameters, and the random number generator that also
-    shuffles.
+    """The notebook's network: its parameters, and the generator that also shuffles.
 
-    The defaults are the notebook's. With `textbook` the hidden error is computed with
-    the output weights of the forward pass; the notebook has already updated them at
-    that point.
+    The defaults are the notebook's. The notebook updates the output weights before it
+    computes the hidden error with them. With `textbook`, the hidden error is computed
+    with the output weights of the forward pass.
     """
 
     def __init__(
-        self, *, input_size: int = 28 * 28, hidden_size: int = 64, output_size: int = 10, learning_rate: float = 0.01,
-        seed: int = 0, dtype: npt.DTypeLike = np.float64, textbook: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        input_size: int = 28 * 28,
+        hidden_size: int = 64,
+        output_size: int = 10,
+        learning_rate: float = 0.01,
+        seed: int = 0,
+        dtype: npt.DTypeLike = np.float64,
+        textbook: bool = False,
+    ) -> None:
         """Draw the weights like the notebook."""
         # The same numbers as np.random.seed and np.random.randn give. The shuffles
         # continue their sequence.
@@ -104,12 +106,10 @@ class Notebook:
         # a Python number, which does not promote float32 arrays
         self.learning_rate = float(learning_rate)
         self.textbook = textbook
-        self.weights_input_hidden: Array = self.random.randn(
-            input_size, hidden_size
-        ).astype(self.dtype)
-        self.weights_hidden_output: Array = self.random.randn(
-            hidden_size, output_size
-        ).astype(self.dtype)
+        weights = self.random.randn(input_size, hidden_size)
+        self.weights_input_hidden: Array = weights.astype(self.dtype)
+        weights = self.random.randn(hidden_size, output_size)
+        self.weights_hidden_output: Array = weights.astype(self.dtype)
         self.bias_input_hidden: Array = np.zeros(hidden_size, self.dtype)
         self.bias_hidden_output: Array = np.zeros(output_size, self.dtype)
 
@@ -125,22 +125,18 @@ class Notebook:
         return Layers(hidden_input, hidden_output, output_input, softmax(output_input))
 
     def train_step(self, x: Array, y: Array) -> np.floating[Any]:
-        """Take one step, update the parameters in place, and return the loss before the
-        update.
+        """Take one step in place, and return the loss before the update.
 
-        The notebook only takes steps on one row. For more rows, the gradient is that of
-        the mean loss.
+        The notebook only takes steps on one row. For more rows, the gradient is of the
+        mean loss.
         """
         _, hidden_output, _, output = self.forward(x)
         loss = cross_entropy_loss(y, output)
         single = x.shape[0] == 1
-        # A copy keeps the weights of the forward pass, because the updates below are in
-        # place.
-        weights_for_error = (
-            self.weights_hidden_output.copy()
-            if self.textbook
-            else self.weights_hidden_output
-        )
+        weights_for_error = self.weights_hidden_output
+        if self.textbook:
+            # the weights of the forward pass, because the updates below are in place
+            weights_for_error = weights_for_error.copy()
 
         delta_hidden_output = _softmax_and_cross_entropy_derivative(y, output)
         if not single:
@@ -180,20 +176,25 @@ def accuracy(network: Notebook, images: Array, labels: Array) -> float:
 
 
 def trajectory(
-    network: Notebook, images: Array, labels: Array, steps: int, *, batch_size: int = 1, warm_up: int = 10,
-    on_report: Callable[[int, int, float], None] | None = None, report_every: int = 10000,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:  # fmt: skip
-    """Train like the notebook, in place, and return the losses of the warm-up and of
-    the steps after it.
+    network: Notebook,
+    images: Array,
+    labels: Array,
+    steps: int,
+    *,
+    batch_size: int = 1,
+    warm_up: int = 10,
+    on_report: Callable[[int, int, float], None] | None = None,
+    report_every: int = 10000,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Train like the notebook, and return the losses of warm-up and later steps.
 
     The warm-up consists of steps on sample 1 only, for any batch size. Epochs follow
     until all steps are done. Each epoch is shuffled first, and its last batch may be
     short. `on_report` is called with the epoch, the index of the batch's first sample,
     and the loss, after every step whose index is a multiple of `report_every`.
     """
-    images, labels = (
-        each.astype(network.dtype, copy=False) for each in (images, labels)
-    )
+    images = images.astype(network.dtype, copy=False)
+    labels = labels.astype(network.dtype, copy=False)
     warm_up_losses, losses = np.empty(warm_up), np.empty(steps)
     for step in range(warm_up):
         warm_up_losses[step] = network.train_step(images[1:2], labels[1:2])

@@ -1,6 +1,4 @@
-"""Write a folder that shows a deviation with NumPy and the library alone: the inputs,
-and a script of ten lines.
-"""
+"""Write a script that shows a deviation with NumPy and the library alone."""
 
 import io
 import os
@@ -9,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.errors import escaped
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity._bounds import INPLACE, expect, refer
-from mlp_xp.parity.tracing import Operation, expression
+from mlp_xp.parity.operations import Operation, expression
 from mlp_xp.system import command_line
 
 _SCRIPT = """\
@@ -36,110 +35,155 @@ got, wanted = (x.ravel()[{at}:][:1] for x in (result, expected))
 print(result.dtype, result.shape, *got, "NumPy:", {dtype!r}, expected.shape, *wanted)
 sys.exit(0 if close and result.dtype == {dtype!r} else "DEVIATES")
 """
-# CuPy's arrays have get, PyTorch's cpu; NumPy reads what is on the host.
+# CuPy's arrays have get, PyTorch's cpu. NumPy reads arrays on the host.
 TO_NUMPY = (
     'lambda x: np.from_dlpack(x) if not hasattr(x, "__array__") else '
     'np.asarray(x.get() if hasattr(x, "get") else x.cpu() if hasattr(x, "cpu") else x)'
 )
 
 
+class _Reproducer(NamedTuple):
+    """A script and its files."""
+
+    script: str
+    inputs: dict[str, np.ndarray]
+    """Its arrays, and the absolute deviation `allowed`."""
+    shown: np.ndarray
+    """The library's result, for the script to repeat."""
+
+
 def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> str:
-    """Write the reproducer of an operation that deviates or raised, run it, and return
-    what it shows, in a sentence.
+    """Write a script for an operation that deviates or raised, run it, and report.
 
-    It is a folder in `folder` with `reproduce.py` and `inputs.npz`. If a script is not
-    possible, return why. It uses the backend's device, or the default device of a
-    foreign namespace, and finds modules of the current folder if it is started there.
-    Raises FileError if the folder cannot be written.
+    `reproduce.py` and `inputs.npz` are in a new folder in `folder`. The script uses the
+    device of the backend, or the default device of a foreign namespace. It finds
+    modules of the current folder if it is started there.
+
+    Return the outcome in a sentence, or why no script is possible. Raises FileError if
+    the folder cannot be written.
     """
-    inputs: dict[str, np.ndarray] = {}
-
-    def word(x: np.ndarray) -> str:
-        inputs[name := f"x{len(inputs)}"] = x
-        return name
-
-    name, args, kwargs, problem = (
-        operation.name,
-        operation.args,
-        operation.kwargs,
-        operation.verdict.problem,
-    )
     try:
-        expected = expect(name, operation.reference, args, kwargs)
+        expected = expect(
+            operation.name, operation.reference, operation.args, operation.kwargs
+        )
     except Exception:  # whatever NumPy raises
         return "none, because NumPy has no result to compare with"
-    if name == "materialise":
+    if operation.name == "materialise":
         return "none, because the hook's function is not one of the namespace"
-    imports = getattr(backend, "imports", "")
-    if not (imports or ":" in backend.name or backend.name in known_hooks()):
+    has_own_import = bool(getattr(backend, "imports", ""))
+    if not (has_own_import or ":" in backend.name or backend.name in known_hooks()):
         return "none, because the library has no name by which it is imported"
-    text, shown = expression(name, args, kwargs, word), operation.result
-    body = f"{text}; return x0" if name in INPLACE else f"return {text}"
-    # Also for a wrong dtype or shape, so that the script is content with a library that
-    # was repaired.
-    allowed = refer(name, operation.reference, args, kwargs).allowed
-    allowed = (
-        allowed.max() if allowed.size and allowed.max() == allowed.min() else allowed
-    )
-    dtype = (expected if problem else shown).dtype
-    if operation.verdict.changed:
-        changed = f"x{operation.verdict.changed - 1}"
-        body, shown, allowed = (
-            f"{text}; return {changed}",
-            inputs[changed],
-            np.asarray(0.0),
-        )
-        dtype = shown.dtype
-    shape, at = operation.result.shape, operation.verdict.at
-    imports, to_numpy = _imports(backend)
-    text = _SCRIPT.format(
-        title=escaped(f"{backend.name} {backend.version}: {operation} {operation.what}"), imports=imports,
-        names=", ".join(inputs), body=body, to_numpy=to_numpy, dtype=dtype.name,
-        at=0 if problem or not shape else int(np.ravel_multi_index(at, shape)),
-    )  # fmt: skip
-    folder /= re.sub(r"\W+", "-", f"{backend.name}-{backend.dtype_name}-{name}")
+
+    made = _make(backend, operation, expected)
+    name = f"{backend.name}-{backend.dtype_name}-{operation.name}"
+    folder /= re.sub(r"\W+", "-", name)
+    script = folder / "reproduce.py"
     file = io.BytesIO()
-    np.savez(file, **inputs, allowed=allowed)  # type: ignore[arg-type]
+    np.savez(file, **made.inputs)  # type: ignore[arg-type]
     with file_errors(folder, "create"):
         folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "inputs.npz", file.getvalue())
-    script = folder / "reproduce.py"
-    write_whole(script, text.encode(errors="backslashreplace"))
-    done = subprocess.run(
-        [sys.executable, str(script)], check=False, capture_output=True, encoding="utf-8", errors="replace",
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-    )  # fmt: skip
-    said, last = done.stdout.strip(), done.stderr.strip().rpartition("\n")[2]
-    shows = last == "DEVIATES" and said.startswith(f"{shown.dtype} {shown.shape} ")
-    if problem.startswith("raised"):
-        kind = problem.removeprefix("raised ").partition(":")[0]
-        found = re.search(rf"^(\w+\.)*{re.escape(kind)}\b.*", done.stderr, re.MULTILINE)
-        shows, last = found is not None, found[0] if found else last
-    why = (
-        ""
-        if shows
-        else "; the fault may depend on earlier calls, on chance, or on an array's layout in memory"
+    write_whole(script, made.script.encode(errors="backslashreplace"))
+    return _run(script, operation.verdict.problem, made.shown)
+
+
+def _make(backend: Backend, operation: Operation, expected: np.ndarray) -> _Reproducer:
+    """Make the script for an operation. `expected` is NumPy's result."""
+    name, args, kwargs = operation.name, operation.args, operation.kwargs
+    verdict, result = operation.verdict, operation.result
+    inputs: dict[str, np.ndarray] = {}
+
+    def word(array: np.ndarray) -> str:
+        variable = f"x{len(inputs)}"
+        inputs[variable] = array
+        return variable
+
+    source = expression(name, args, kwargs, word)
+    if verdict.changed:
+        # the argument must stay as it is
+        returned = f"x{verdict.changed - 1}"
+        body = f"{source}; return {returned}"
+        shown = inputs[returned]
+        dtype, allowed = shown.dtype, np.asarray(0.0)
+    else:
+        body = f"{source}; return x0" if name in INPLACE else f"return {source}"
+        shown = result
+        # NumPy's dtype where the library's may be wrong: a repaired library passes.
+        dtype = expected.dtype if verdict.problem else result.dtype
+        allowed = refer(name, operation.reference, args, kwargs).allowed
+        if allowed.size and allowed.max() == allowed.min():
+            allowed = allowed.max()
+    at = 0
+    if result.shape and not verdict.problem:
+        at = int(np.ravel_multi_index(verdict.at, result.shape))
+    imports, to_numpy = _imports(backend)
+    script = _SCRIPT.format(
+        title=escaped(f"{backend.name} {backend.version}: {operation} {verdict}"),
+        imports=imports,
+        names=", ".join(inputs),
+        body=body,
+        to_numpy=to_numpy,
+        dtype=dtype.name,
+        at=at,
     )
-    says = f"{'shows' if shows else 'does NOT show'} it in a process of its own: {said} {last}".rstrip()
-    return f"{command_line(['python', str(script)])} {says}{why}"
+    return _Reproducer(script, inputs | {"allowed": allowed}, shown)
+
+
+def _run(script: Path, problem: str, shown: np.ndarray) -> str:
+    """Run a script in a process of its own, and say whether it shows the fault."""
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        check=False,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )
+    printed = done.stdout.strip()
+    _, _, last_line = done.stderr.strip().rpartition("\n")
+    start = f"{shown.dtype} {shown.shape} "
+    shows = last_line == "DEVIATES" and printed.startswith(start)
+    if problem.startswith("raised"):
+        error, _, _ = problem.removeprefix("raised ").partition(":")
+        pattern = rf"^(\w+\.)*{re.escape(error)}\b.*"
+        found = re.search(pattern, done.stderr, re.MULTILINE)
+        shows = found is not None
+        if found:
+            last_line = found[0]
+    verb = "shows" if shows else "does NOT show"
+    told = f"{verb} it in a process of its own: {printed} {last_line}".rstrip()
+    if not shows:
+        told += (
+            "; the fault may depend on earlier calls, on chance, or on an array's "
+            "layout in memory"
+        )
+    return f"{command_line(['python', str(script)])} {told}"
 
 
 def _imports(backend: Backend) -> tuple[str, str]:
-    """Return a line that imports the namespace of a backend as `xp`, and a function
-    from its arrays to NumPy's.
+    """Return the source of an import and of a function, for a script.
+
+    The import names the namespace of a backend `xp`. The function converts its arrays
+    to NumPy's.
     """
-    if imports := getattr(backend, "imports", ""):
-        return imports, TO_NUMPY
+    own = getattr(backend, "imports", "")
+    if own:
+        return own, TO_NUMPY
     hook = find(backend.name)
-    name = (
-        backend.name if ":" in backend.name else f"{known_hooks()[backend.name].value}:"
-    )
-    module, _, attributes = f"{name}{'.xp' * (hook is not backend.xp)}".replace(
-        ":.", ":"
-    ).partition(":")
-    first, _, others = attributes.partition(".")
-    line = f"from {module} import {first} as xp" if first else f"import {module} as xp"
-    line += f"; xp = xp.{others}" * bool(others)
+    name = backend.name
+    if ":" not in name:
+        name = known_hooks()[name].value
+    module, _, attributes = name.partition(":")
+    path = attributes.split(".") if attributes else []
+    if hook is not backend.xp:
+        path.append("xp")
+    if not path:
+        line = f"import {module} as xp"
+    else:
+        first, *others = path
+        line = f"from {module} import {first} as xp"
+        if others:
+            line += f"; xp = xp.{'.'.join(others)}"
     if isinstance(hook, ModuleType) and hasattr(hook, "to_numpy"):
         return f"import {hook.__name__}; {line}", f"{hook.__name__}.to_numpy"
     return line, TO_NUMPY

@@ -1,3 +1,1 @@
-"""A run as a folder: its settings, its metrics, its model, and a checkpoint to resume
-from.
-"""
+"""Runs as folders of settings, metrics, a model and a checkpoint to resume from."""

@@ -1,6 +1,5 @@
-"""The files of models and of checkpoints: their tensors, and what these mean."""
+"""The files of models and checkpoints: their tensors, and how they are read."""
 
-import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,41 +16,31 @@ from mlp_xp.data.columns import Columns
 from mlp_xp.runs._tensors import read_tensors, write_tensors
 from mlp_xp.runs.names import MODEL
 from mlp_xp.runs.records import RunError, check_fields
-from mlp_xp.runs.settings import Settings, flatten, unflatten
+from mlp_xp.runs.settings import Settings, flatten, unflatten, with_absolute_paths
 
-# The fields of a position that are plain numbers.
+# The fields of a position with plain numbers.
 NUMBERS = ("epoch", "sample", "step", "reports", "seconds", "loss")
 
 
-def write_model(path: Path, model: Model, fingerprints: str | None = None) -> None:
-    """Write the file of a model, which is enough to use the model again.
+def write_model(path: Path, model: Model, rows_sha256: str | None = None) -> None:
+    """Write the file of a model, which is enough to use it. Raises FileError.
 
-    Args:
-        path: The file.
-        model: The network, and what its inputs and outputs mean.
-        fingerprints: The checksum of the file with the rows that the model was trained
-            on; None if they are not recorded.
-
-    Raises:
-        FileError: The file cannot be written.
+    `rows_sha256` is the checksum of the file with the model's training rows, or None if
+    the rows are not recorded.
     """
     facts = {
-        "rows": fingerprints,
+        "rows": rows_sha256,
         "activation": model.activation,
         "dtype": model.backend.dtype_name,
         "signature": model.signature.record(),
     }
     tensors = _tensors_of("network", model.network, model.backend)
-    write_tensors(path, {**tensors, **model.signature.arrays()}, facts)
+    tensors |= model.signature.arrays()
+    write_tensors(path, tensors, facts)
 
 
-def read_model(path: Path, source: str, backend: Backend | None = None) -> Model:
-    """Read the file of a model.
-
-    Args:
-        path: The file.
-        source: What messages call the model.
-        backend: Where its arrays are; by default NumPy in the model's dtype.
+def read_model(path: Path, source: str) -> Model:
+    """Read a model, with arrays of NumPy. Messages call the model `source`.
 
     Raises:
         RunError: The file is missing or damaged, or has no model.
@@ -59,15 +48,18 @@ def read_model(path: Path, source: str, backend: Backend | None = None) -> Model
     tensors, facts = read_tensors(path)
     if "activation" not in facts:
         raise RunError("is not a model", file=path, remedy=f"give the {MODEL} of a run")
-    place = backend or open_backend("numpy", dtype=facts["dtype"])
+    backend = open_backend("numpy", dtype=facts["dtype"])
     record = facts["signature"]
-    columns = record["columns"] and Columns.from_record(record["columns"])
+    columns = record["columns"]
+    if columns:
+        columns = Columns.from_record(columns)
     return Model(
-        network=to_device(_network_of("network", tensors), place),
+        network=to_device(_network_of("network", tensors), backend),
         activation=facts["activation"],
         signature=Signature.from_record(record, tensors, columns),
-        backend=place,
+        backend=backend,
         source=source,
+        file=str(path.absolute()),
         sha256=facts["sha256"],
     )
 
@@ -75,40 +67,27 @@ def read_model(path: Path, source: str, backend: Backend | None = None) -> Model
 def write_position(
     path: Path, position: Position, settings: Settings, backend: Backend
 ) -> None:
-    """Write a checkpoint, from which a run can be resumed bit for bit.
+    """Write a checkpoint, to resume a run bit for bit. Raises FileError.
 
-    Args:
-        path: The file.
-        position: How far the run has come, with its state on the device.
-        settings: The settings of the run.
-        backend: The backend that the state is on.
-
-    Raises:
-        FileError: The file cannot be written.
+    The state of the position is on the device of the backend.
     """
-    network, slots = position.state
+    network, layers_slots = position.state
     tensors = _tensors_of("network", network, backend)
-    for j in range(len(slots[0])):
-        of_slot = tuple(layer_slots[j] for layer_slots in slots)
-        tensors |= _tensors_of(f"kept.{j}", of_slot, backend)
-    best = None
-    if position.best:
-        tensors |= _tensors_of("best", position.best.network, backend)
-        best = list(position.best[1:])
+    # Slot j of all layers is stored like a network of its own.
+    for j, slot in enumerate(zip(*layers_slots, strict=True)):
+        tensors |= _tensors_of(f"kept.{j}", slot, backend)
     record = {name: getattr(position, name) for name in NUMBERS}
-    record |= {"tally": list(position.tally), "best": best}
-    write_tensors(path, tensors, {"settings": flatten(settings), "position": record})
+    record["tally"] = position.tally._asdict()
+    record["best"] = None
+    if position.best:
+        record["best"] = position.best._asdict()
+        tensors |= _tensors_of("best", record["best"].pop("network"), backend)
+    saved = flatten(with_absolute_paths(settings))
+    write_tensors(path, tensors, {"settings": saved, "position": record})
 
 
 def read_position(path: Path, backend: Backend) -> tuple[Position, Settings]:
-    """Read a checkpoint.
-
-    Args:
-        path: The file.
-        backend: The backend that the state shall be on.
-
-    Returns:
-        The position, with its state on the device, and the settings of the run.
+    """Read the position in a checkpoint, onto the device, and the settings of the run.
 
     Raises:
         RunError: The file is missing or damaged.
@@ -117,20 +96,20 @@ def read_position(path: Path, backend: Backend) -> tuple[Position, Settings]:
     check_fields(facts, {"settings": dict, "position": dict}, path)
     record = facts["position"]
     network = to_device(_network_of("network", tensors), backend)
-    slots = []
-    for j in itertools.count():
-        of_slot = _network_of(f"kept.{j}", tensors)
-        if not of_slot:
-            break
-        slots.append(to_device(of_slot, backend))
-    of_layers = tuple(tuple(slot[i] for slot in slots) for i in range(len(network)))
+    slots: list[Network] = []
+    while slot := _network_of(f"kept.{len(slots)}", tensors):
+        slots.append(to_device(slot, backend))
+    layers_slots = tuple(
+        tuple(slot[layer] for slot in slots) for layer in range(len(network))
+    )
     best = None
     if record["best"]:
-        best = Best(to_device(_network_of("best", tensors), backend), *record["best"])
+        best_network = to_device(_network_of("best", tensors), backend)
+        best = Best(best_network, **record["best"])
     position = Position(
         **{name: record[name] for name in NUMBERS},
-        state=State(network, of_layers),
-        tally=Tally(*record["tally"]),
+        state=State(network, layers_slots),
+        tally=Tally(**record["tally"]),
         best=best,
     )
     return position, unflatten(facts["settings"], path)
@@ -139,7 +118,7 @@ def read_position(path: Path, backend: Backend) -> tuple[Position, Settings]:
 def _tensors_of(
     prefix: str, network: Network, backend: Backend
 ) -> dict[str, np.ndarray]:
-    """Return the arrays of a network on the host, by names such as `network.0.weights`."""
+    """Return a network's arrays on the host, by names like `network.0.weights`."""
     tensors = {}
     for i, layer in enumerate(network):
         for field, array in layer._asdict().items():
@@ -148,9 +127,7 @@ def _tensors_of(
 
 
 def _network_of(prefix: str, tensors: Mapping[str, np.ndarray]) -> Network:
-    """Return the network with these names, on the host; without layers if there is
-    none.
-    """
+    """Return the host network whose arrays have this prefix, or () if none do."""
     layers: list[Layer] = []
     while f"{prefix}.{len(layers)}.bias" in tensors:
         start = f"{prefix}.{len(layers)}"

@@ -1,14 +1,13 @@
-"""Replace a run by another one in the same folder: whenever the process is killed, one
-of the two is whole.
+"""Replace the run in a folder. Whenever the process is killed, one run is whole.
 
-The files of the old run are moved into the folder `.replaced`, the checkpoint first,
-and the new run is written as any other. The checkpoint decides: if the run's folder has
-one, the new run has begun, and `.replaced` is removed; otherwise the old run is moved
-back, its checkpoint last. Until then `RunFolder.settings` refuses the run.
+The files of the old run are moved into the folder `.replaced`, the checkpoint first.
+The new run is then written like any other run. The first checkpoint of the new run
+decides: once it exists, `.replaced` is removed. Before, the old run can be moved back,
+its checkpoint last. Meanwhile `RunFolder.settings` refuses the run.
 
-While `.replaced` has a config.json, it has the whole old run, and all other files are
-the new run's. Each change is on the disk before the next one. All functions need the
-folder's lock, and raise FileError.
+While `.replaced` has a config.json, it has the whole old run, and all run files outside
+belong to the new run. Each change is on disk before the next one begins. Every function
+needs the folder's lock, and raises FileError.
 """
 
 import contextlib
@@ -28,34 +27,47 @@ from mlp_xp.runs.names import CHECKPOINT, CONFIG, REPLACED, RUN_FILES
 
 
 def begin(folder: Path) -> None:
-    """Move a run aside. config.json is copied, because a folder without one does not
-    count as a run.
+    """Move the old run aside.
+
+    config.json is copied, because a folder without one does not count as a run.
     """
+    aside = folder / REPLACED
     with file_errors(folder, "move the old run aside in"):
-        make_folder(folder / REPLACED)
-        _move(RUN_FILES, folder, folder / REPLACED)
+        make_folder(aside)
+        _move(RUN_FILES, folder, aside)
         config = (folder / CONFIG).read_bytes()
-    write_whole(folder / REPLACED / CONFIG, config)
+    write_whole(aside / CONFIG, config)
 
 
 def settle(folder: Path) -> None:
     """Complete a replacement if the new run has a checkpoint, or else undo it.
 
-    Does nothing if no run is being replaced. It may be killed anywhere, and is then
-    repeated.
+    Does nothing if no run is being replaced. If the process is killed in this function,
+    the next call finishes the work.
     """
-    old = folder / REPLACED
-    if not old.is_dir():
+    aside = folder / REPLACED
+    if not aside.is_dir():
         return
-    undone = not (folder / CHECKPOINT).exists()
-    if undone and (old / CONFIG).exists():
+    new_run_has_begun = (folder / CHECKPOINT).exists()
+    if not new_run_has_begun and (aside / CONFIG).exists():
         clear(folder)
     with file_errors(folder, "replace the run in"):
-        if undone:
+        if not new_run_has_begun:
+            # The new run's files are gone before the first old file returns.
             sync_folder(folder)
-            _move([CONFIG, *reversed(RUN_FILES)], old, folder)
-        remove_tree(old)
+            _move([CONFIG, *reversed(RUN_FILES)], aside, folder)
+        remove_tree(aside)
         sync_folder(folder)
+
+
+def clear(folder: Path) -> None:
+    """Remove all files of a run except config.json, the checkpoint first.
+
+    config.json is only ever replaced, so that a kill leaves no run without settings.
+    """
+    with file_errors(folder, "remove the old run in"):
+        for name in RUN_FILES:
+            remove(folder / name)
 
 
 def _move(names: Iterable[str], source: Path, target: Path) -> None:
@@ -64,14 +76,3 @@ def _move(names: Iterable[str], source: Path, target: Path) -> None:
             replace(source / name, target / name)
             sync_folder(target)
             sync_folder(source)
-
-
-def clear(folder: Path) -> None:
-    """Remove all files of a run except config.json, the checkpoint first.
-
-    config.json is only replaced, never removed: a process that is killed here must not
-        leave a folder without settings.
-    """
-    with file_errors(folder, "remove the old run in"):
-        for name in RUN_FILES:
-            remove(folder / name)

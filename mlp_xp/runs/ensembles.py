@@ -1,112 +1,134 @@
-"""Several networks as one, whose predictions are the mean of theirs. A single run is an
-ensemble of one.
+"""Several networks as one, which predicts the mean of their predictions.
+
+A single run is an ensemble of one.
 """
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.core.model import Model
 from mlp_xp.core.signature import Signature
 from mlp_xp.core.task import Evaluation, in_units
-from mlp_xp.errors import MlpXpError, MlpXpWarning, quoted
+from mlp_xp.core.training import Report
+from mlp_xp.errors import (
+    MlpXpError,
+    MlpXpWarning,
+    as_path,
+    check_type,
+    quoted,
+)
 from mlp_xp.runs.fingerprints import checksum, row_sums, seen
+from mlp_xp.runs.names import MODEL
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder, load_run
 from mlp_xp.runs.sweep_folder import FINISHED, SweepFolder
 from mlp_xp.runs.table import sweep_rows
 
 Models = Model | str | Path | Sequence[Model | str | Path]
-"""A model; the folder of a run, or of a sweep, which stands for its finished members;
-or several of these, whose predictions are averaged.
+"""A model, the folder of a run or of a sweep, or several of these.
+
+A sweep stands for its finished members. The predictions of several models are averaged.
 """
 
 
-def open_models(given: Models, backend: str, device: str | None) -> list[Model]:
-    """Return the models of an argument on a backend, each in its own dtype.
+def open_models(
+    given: Models, backend: Backend | str, device: str | None
+) -> list[Model]:
+    """Return the given models on a backend, each in its own dtype.
 
-    A model that is given twice counts once.
+    A model given twice counts once.
 
     Raises:
         RunError: A folder has no model, or the models do not fit together.
-        MlpXpError: There is none.
+        MlpXpError: No model is given.
         BackendError: The array library or the device is not available.
     """
+    remedy = "give a run's folder, a model, or several in a list"
+    check_type(given, Iterable | Model | os.PathLike, "models", remedy)
+    if isinstance(given, Report):
+        raise MlpXpError("is a Report", remedy="give its model", setting="models")
     several = [given] if isinstance(given, Model | str | os.PathLike) else given
     found: dict[Any, Model] = {}
     for each in several:
-        if isinstance(each, Model):
-            read = [each]
-        else:
-            read = [load_run(folder) for folder in _members_of(Path(each))]
-        for model in read:
-            is_of_file = bool(model.sha256)
-            key = Path(model.source).resolve() if is_of_file else id(model)
-            found.setdefault(key, model)
+        for model in _models_of(each):
+            found.setdefault(_identity(model), model)
     if not found:
-        raise MlpXpError(
-            "there are none; give a run's folder, a model, or several in a list",
-            setting="models",
-        )
+        raise MlpXpError("there are none", remedy=remedy, setting="models")
     models = [*found.values()]
     first = models[0]
     for model in models:
-        whose = f"that of {quoted(first.source)}"
+        whose = f"the network of {quoted(first.source)}"
         check_fit(model, first.signature, whose, together=True)
+    if isinstance(backend, Backend):
+        return [model.on(backend) for model in models]
     return [
         model.on(open_backend(backend, device, model.backend.dtype_name))
         for model in models
     ]
 
 
-def paths_of(given: Any) -> list[Path]:
-    """Return several paths, or a single one, as a list."""
-    if isinstance(given, str | os.PathLike):
-        return [Path(given)]
-    return [Path(each) for each in given]
+def _models_of(given: Model | str | Path) -> list[Model]:
+    """Return a model, the model of a run, or the models of a sweep's finished members.
 
-
-def _members_of(folder: Path) -> list[Path]:
-    """Return the folder of a run, or the folders of the finished members of a sweep.
-
-    Gives an MlpXpWarning for a sweep with other members. Raises RunError for one
-    without a finished member, and MlpXpError for one whose index is damaged.
+    Gives an MlpXpWarning for a sweep with unfinished members.
     """
+    if isinstance(given, Model):
+        return [given]
+    folder = as_path(given, "models", "give a run's folder or a model")
     sweep = SweepFolder(folder)
     if not sweep.exists():
-        return [folder]
-    rows = sweep_rows(sweep)[0]
-    members = [row.folder for row in rows if row.state == FINISHED]
-    if not members:
-        raise RunError(
-            "no member of this sweep has finished; start the sweep again", file=folder
-        )
-    if len(members) < len(rows):
-        text = f"only {len(members)} of {len(rows)} members of this sweep have finished, and count"
-        warnings.warn(MlpXpWarning(text, file=folder), stacklevel=2)
-    return members
+        return [load_run(folder)]
+    rows, _ = sweep_rows(sweep)
+    finished = [row for row in rows if row.state == FINISHED]
+    if not finished:
+        fault = "no member of this sweep has finished; start the sweep again"
+        raise RunError(fault, file=folder)
+    if len(finished) < len(rows):
+        counts = f"only {len(finished)} of {len(rows)} members of this sweep"
+        fault = f"{counts} have finished; the others are left out"
+        warnings.warn(MlpXpWarning(fault, file=folder), stacklevel=2)
+    return [load_run(row.folder) for row in finished]
+
+
+def _identity(model: Model) -> Any:
+    """Return a key that is equal for one network of one run, however it is named."""
+    if not model.file:
+        return id(model)
+    return Path(model.file).resolve(), model.sha256
+
+
+def paths_of(given: Any) -> list[Path]:
+    """Return one path or several as a list."""
+    if isinstance(given, str | os.PathLike):
+        return [Path(given)]
+    remedy = "give the folder of a run, or several in a list"
+    check_type(given, Iterable, "run_dirs", remedy)
+    paths = [as_path(each, "run_dirs", remedy) for each in given]
+    if not paths:
+        raise MlpXpError("there are none", remedy=remedy, setting="run_dirs")
+    return paths
 
 
 def run_of(model: Model) -> RunFolder | None:
-    """Return the run that a model was read from; None for another model, and for one
-    from a mere file.
+    """Return the run from whose folder a model was read, or None.
 
-    Raises RunError if the run has another model by now.
+    Raises RunError if the folder has another model now.
     """
-    run = RunFolder(model.source)
-    if not model.sha256 or not run.exists():
+    path = Path(model.file)
+    run = RunFolder(path.parent)
+    if path.name != MODEL or not run.exists():
         return None
     if run.model_sha256() != model.sha256:
-        raise RunError(
-            "the run has been trained since this model was read; read it again",
-            file=model.source,
-        )
+        fault = "the run has been trained since this model was read; read it again"
+        raise RunError(fault, file=model.source)
     return run
 
 
@@ -118,7 +140,7 @@ def check_fit(
     Args:
         model: The model.
         other: The signature of data, or of another model.
-        whose: Names the data or the other model in the message.
+        whose: The data or the other model in the message.
         together: See `Signature.difference`.
     """
     difference = model.signature.difference(other, together=together)
@@ -130,18 +152,18 @@ def check_fit(
         )
 
 
-def held_out(
+def without_training_rows(
     models: Sequence[Model], datasets: Sequence[Dataset], *, same: bool = False
 ) -> list[Samples]:
-    """Return the test sets without the rows that one of the networks was trained on.
+    """Return the test sets without training rows of any of the networks.
 
-    Gives an MlpXpWarning if there are such rows.
+    Gives an MlpXpWarning if rows are left out, or may be training rows.
 
     Args:
         models: The networks.
         datasets: For each network the data on its backend, with a test set.
-        same: Whether all are of the same rows. These are other features if the columns
-            were fitted to other training sets.
+        same: Whether all data sets have the same rows. Their features differ if the
+            columns were fitted to different training sets.
 
     Raises:
         RunError: The test sets differ, or no row is left.
@@ -149,28 +171,28 @@ def held_out(
     tests = [_test_of(dataset) for dataset in datasets]
     if not same and any(dataset is not datasets[0] for dataset in datasets):
         _check_same(models, tests)
-    count = len(tests[0])
-    marks, unsure = np.zeros(count, np.bool_), 0
+    count, unsure = len(tests[0]), 0
+    is_training_row = np.zeros(count, np.bool_)
     for model, dataset, test in zip(models, datasets, tests, strict=True):
         trained = _trained_rows(model, dataset)
         if len(trained):
-            found, more = seen(row_sums(test, model.backend), trained)
-            marks |= found
+            marks, more = seen(row_sums(test, model.backend), trained)
+            is_training_row |= marks
             unsure = max(unsure, more)
-    if marks.all():
-        raise RunError(
-            "there are no rows but those that the network was trained on; give other data"
-        )
+    if is_training_row.all():
+        raise RunError("every row was in the training set; give other data")
     if unsure:
-        text = f"{unsure} of {count} rows count, and may be of the training set, which has such rows several times"
+        text = (
+            f"{unsure} of {count} rows count, but may be training rows: "
+            "the training set has such rows several times"
+        )
         warnings.warn(text, MlpXpWarning, stacklevel=3)
-    if not marks.any():
+    if not is_training_row.any():
         return tests
-    left_out = (
-        f"{marks.sum()} of {count} rows are left out: the network was trained on them"
-    )
-    warnings.warn(left_out, MlpXpWarning, stacklevel=3)
-    rows = np.flatnonzero(~marks).astype(np.int64)
+    known = f"{is_training_row.sum()} of {count} rows"
+    text = f"{known} are left out: the network was trained on them"
+    warnings.warn(text, MlpXpWarning, stacklevel=3)
+    rows = np.flatnonzero(~is_training_row).astype(np.int64)
     pairs = zip(models, tests, strict=True)
     return [test.take(rows, model.backend) for model, test in pairs]
 
@@ -179,8 +201,8 @@ def _test_of(dataset: Dataset) -> Samples:
     if dataset.test is None:
         raise RunError(
             f"the data {quoted(dataset.name)} have no test set: all their samples are "
-            "for training, and how well a network does on those says nothing; give "
-            "other data, or train with a test set"
+            "for training, and results on training samples say nothing about new data; "
+            "give other data, or train with a test set"
         )
     return dataset.test
 
@@ -200,13 +222,14 @@ def _check_same(models: Sequence[Model], tests: Sequence[Samples]) -> None:
 
 
 def _trained_rows(model: Model, dataset: Dataset) -> np.ndarray:
-    """Return the sums of the rows that a network was trained on; none if the data set
-    is the one of its run.
+    """Return the checksums of a network's training rows.
+
+    None are returned for the data set of the network's own run.
     """
     run = run_of(model)
-    if run is None or checksum(dataset, model.backend) == run.record().get(
-        "data_crc32"
-    ):
+    if run is None:
+        return np.empty(0, np.uint64)
+    if checksum(dataset, model.backend) == run.record().get("data_crc32"):
         return np.empty(0, np.uint64)
     return run.trained_rows()
 
@@ -214,11 +237,17 @@ def _trained_rows(model: Model, dataset: Dataset) -> np.ndarray:
 def evaluate_pooled(
     models: Sequence[Model], logits: Sequence[np.ndarray], labels: np.ndarray
 ) -> tuple[Evaluation, np.ndarray]:
-    """Return the figures and the logits, float64 (n, outputs), of the mean of several
-    networks' predictions.
+    """Evaluate the mean of the predictions of several networks.
 
-    logits: those of each model, (n, outputs), on the host. labels: as in a `Dataset`,
-    on the host. Numbers are standardised as those of the first model.
+    Numbers are standardised in the units of the first network.
+
+    Args:
+        models: The networks.
+        logits: The logits of each network, (n, outputs), on the host.
+        labels: Labels as in `Samples`, on the host.
+
+    Returns:
+        The result, and the logits of the mean, float64 (n, outputs).
     """
     task, xp = models[0].signature.task, open_backend().xp
     units = models[0].signature.units

@@ -1,9 +1,8 @@
-"""Settings with everything that they name: a backend, a data set, and the job of
-training on it.
-"""
+"""Settings with their backend and their data set, as a job that can be trained."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -35,9 +34,9 @@ from mlp_xp.runs.settings import Settings, with_fitting_batches
 
 @dataclass(frozen=True)
 class Experiment:
-    """Settings, and the job that they stand for.
+    """Settings, and the job they stand for.
 
-    The command line, the library, the members of a sweep and the tests make one by
+    The command line, the library and the members of a sweep make an experiment by
     `from_settings` or `from_data`, and train it by `RunFolder.training`.
     """
 
@@ -56,19 +55,19 @@ class Experiment:
         cache_dir: str | Path | None = None,
         fit_batches: bool = False,
     ) -> Self:
-        """Open the backend and load the data that the settings name.
+        """Open the backend and load the data of the settings.
 
         Args:
             settings: All settings of a run.
             backend: The backend of the settings, if it is open already.
             dataset: The data set of the settings, if it is loaded already.
-            threads: The number of threads to compute on; by default `choose_threads`
+            threads: The number of threads to compute on. By default `choose_threads`
                 chooses.
-            threads_before: The number of threads of the run to resume, on which JAX
-                starts.
-            cache_dir: Folder for downloads; see `load_dataset`.
-            fit_batches: Whether nobody has chosen the size of a batch. Batches then
-                become as small as a small training set.
+            threads_before: The number of threads of the run to resume. JAX starts on
+                it.
+            cache_dir: Folder for downloads. See `load_dataset`.
+            fit_batches: Whether batches may become as small as a small training set,
+                because nobody has chosen their size.
 
         Raises:
             BackendError: The array library or the device is not available.
@@ -81,8 +80,10 @@ class Experiment:
                     settings.backend, settings.device, settings.dtype, threads
                 )
         if dataset is None:
-            how = vars(settings.data_options)
-            dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **how)
+            options = vars(settings.data_options)
+            dataset = load_dataset(
+                settings.data, backend, cache_dir=cache_dir, **options
+            )
         if fit_batches:
             settings = with_fitting_batches(settings, len(dataset.train))
         return cls(settings, Job(settings.train, dataset, backend))
@@ -96,21 +97,22 @@ class Experiment:
         *,
         start_from: str | Path | None = None,
     ) -> Self:
-        """Use a data set and a backend that are there already.
+        """Use a loaded data set and an open backend.
 
         Args:
             config: The settings of training.
             dataset: The data set, with arrays on the device of `backend`.
             backend: The array library.
-            start_from: The run whose trained weights to begin with.
+            start_from: The run with the trained weights to begin with.
 
         Raises:
             DatasetError: The data cannot be trained on.
             ConfigError: The data set is too small for the configuration.
         """
         job = Job(config, dataset, backend)
-        is_named = dataset.name in (*DATASETS, UNNAMED)
-        place = {"dataset" if is_named else "data_dir": dataset.name}
+        place = {"data_dir": dataset.name}
+        if dataset.name in (*DATASETS, UNNAMED):
+            place = {"dataset": dataset.name}
         settings = Settings(
             backend=backend.name,
             device=backend.device_name,
@@ -124,47 +126,53 @@ class Experiment:
 
     @property
     def backend(self) -> Backend:
-        """The backend on which the job trains."""
+        """The backend of the job."""
         return self.job.backend
 
     @property
     def dataset(self) -> Dataset:
-        """The data set on which the job trains."""
+        """The data set of the job."""
         return self.job.dataset
 
     def has_own_data(self) -> bool:
-        """Return whether the data are somebody's own, and not published ones.
+        """Return whether the data are the user's own, and not a published data set.
 
-        Fingerprints of the rows of own data are kept with the run.
+        For own data, a run keeps fingerprints of the training rows.
         """
         return self.dataset.hold_out is not None
 
     def data_facts(self) -> dict[str, Any]:
-        """Return facts about the data as JSON values. A resumed run must have the same."""
+        """Return facts as JSON values. They must be the same when a run is resumed."""
         return {
             "train_samples": len(self.job.rows),
             "signature": self.dataset.signature.record(),
             "data_crc32": checksum(self.dataset, self.backend),
+            "rows_crc32": zlib.crc32(np.asarray(self.job.rows, np.int64).tobytes()),
         }
 
     def check(self, *, in_folder: bool = True, needs_source: bool = True) -> None:
-        """Check that the job can begin.
+        """Raise an error unless the job can begin.
 
         Args:
             in_folder: Whether the run is written to a folder.
-            needs_source: Whether the run to start from must be there.
+            needs_source: Whether to check the run to start from.
 
         Raises:
             NotEnoughMemoryError: Training needs more memory than there is.
-            RunError: A folder cannot store a function of the user's own, or the run to
+            RunError: A folder cannot store the user's own functions, or the run to
                 start from does not fit.
         """
         if in_folder:
             if self.dataset.signature.preparation.name is None:
-                fault = "the data set has a prepare function of its own, which a run folder cannot store"
-                raise RunError(fault)
+                raise RunError(
+                    "the data set has a prepare function of its own, "
+                    "which a run folder cannot store"
+                )
             if not isinstance(self.settings.train.activation, str):
-                fault = "the activation is a pair of functions, which a run folder cannot store"
+                fault = (
+                    "the activation is a pair of functions, "
+                    "which a run folder cannot store"
+                )
                 raise RunError(fault, remedy="name one")
         check_memory(self.job.config, self.job.sizes, self.backend)
         if needs_source:
@@ -172,14 +180,14 @@ class Experiment:
 
     @contextmanager
     def training(self) -> Iterator[tuple[Self, Iterator[Event]]]:
-        """Train without a folder: see `RunFolder.training`."""
+        """Train without a folder. See `RunFolder.training`."""
         self.check(in_folder=False, needs_source=False)
         trained = self.source_layers()
         experiment = self.on_threads(None)
         yield experiment, trajectory(experiment.job, trained=trained)
 
     def on_threads(self, before: int | None) -> Self:
-        """Return the experiment on the threads that `choose_threads` chooses.
+        """Return the experiment on the threads of `choose_threads`.
 
         Args:
             before: The number of threads of the run to resume, if any.
@@ -187,17 +195,26 @@ class Experiment:
         backend = choose_threads(self.backend, self.job.work, before)
         return replace(self, job=self.job.on(backend))
 
+    def source_sha256(self) -> str | None:
+        """Return the checksum of the model to start from, or None without one.
+
+        Raises:
+            RunError: The run to start from has no model.
+        """
+        source = self.settings.start_from
+        return None if source is None else load_run(source).sha256
+
     def source_layers(self) -> Network:
-        """Return the layers of the run to start from, on the host; none without one.
+        """Return the layers of the run to start from, on the host, or () without one.
 
         The output layer is left out if the task or the names of the outputs differ. If
-        the numbers to predict are standardised differently, the output layer is changed
-        so that its predictions stay the same. Features of a table are found by their
-        names.
+        the numbers to predict are standardised differently, the output layer is
+        changed to the new units. The first layer is not changed if the inputs are
+        standardised differently. Features of a table are found by their names.
 
         Raises:
             RunError: The run has no model, or its inputs, hidden layers or activation
-                differ from those of the job.
+                differ from the job.
         """
         source = self.settings.start_from
         if source is None:
@@ -207,20 +224,19 @@ class Experiment:
         except RunError as error:
             error.setting = "start_from"
             raise
-        config, signature = self.job.config, self.dataset.signature
-        hidden = tuple(layer.bias.size for layer in model.network[:-1])
-        facts = [
-            ("hidden layers", hidden, config.hidden),
-            ("activation", model.activation, config.activation),
-        ]
-        difference = model.signature.features_difference(signature)
-        difference = difference or first_difference(facts)
+        signature = self.dataset.signature
+        difference = self._difference_from(model)
         if difference:
-            fault = f"the network of {quoted(source)} does not fit the new run: {difference}"
+            fault = (
+                f"the network of {quoted(source)} does not fit the new run: "
+                f"{difference}"
+            )
             raise RunError(fault, setting="start_from")
         layers = model.network[:-1]
         if model.signature.has_outputs_of(signature):
             layers = _with_units(model, signature.units)
+        if not layers:
+            return ()
         first, *others = layers
         names, wanted = model.signature.feature_names, signature.feature_names
         if names and wanted:
@@ -228,21 +244,35 @@ class Experiment:
             first = first._replace(weights=first.weights[order])
         return (first, *others)
 
+    def _difference_from(self, model: Model) -> str:
+        """Describe the first difference that prevents a start from a model."""
+        config = self.job.config
+        difference = model.signature.features_difference(self.dataset.signature)
+        if difference:
+            return difference
+        hidden = tuple(layer.bias.size for layer in model.network[:-1])
+        return first_difference(
+            [
+                ("hidden layers", hidden, config.hidden),
+                ("activation", model.activation, config.activation),
+            ]
+        )
+
 
 def _with_units(model: Model, units: Units | None) -> Network:
-    """Return the model's network with outputs that are standardised by other units."""
+    """Return the model's network with outputs standardised by other units."""
     *before, last = model.network
     mean, deviation = _on_host(model.signature.units)
     new_mean, new_deviation = _on_host(units)
     ratio = deviation / new_deviation
     bias = last.bias * ratio + (mean - new_mean) / new_deviation
     weights = last.weights * ratio
-    dtypes = last.weights.dtype, last.bias.dtype
-    return (*before, Layer(weights.astype(dtypes[0]), bias.astype(dtypes[1])))
+    new = Layer(weights.astype(last.weights.dtype), bias.astype(last.bias.dtype))
+    return (*before, new)
 
 
 def _on_host(units: Units | None) -> tuple[Any, Any]:
-    """Return the mean and the deviation of numbers to predict, in float64."""
+    """Return the mean and the deviation of the numbers to predict, in float64."""
     if units is None:
         return 0.0, 1.0
     return units.mean.astype(np.float64), units.deviation.astype(np.float64)

@@ -1,6 +1,4 @@
-"""Fingerprints of data: of each row that a network is trained on, and of a data set as
-a whole.
-"""
+"""Fingerprints of data: of each row for training, and of a data set as a whole."""
 
 import zlib
 from collections import Counter
@@ -15,19 +13,20 @@ from mlp_xp.runs._tensors import read_tensors, write_tensors
 from mlp_xp.runs.records import REMEDY, RunError
 
 
-@np.errstate(over="ignore")  # a number that is too large for the dtype becomes infinite
+@np.errstate(over="ignore")  # a number too large for the dtype becomes infinite
 def row_sums(
     samples: Samples, backend: Backend, dtype: str | None = None
 ) -> np.ndarray:
-    """Return a checksum of each row and its label, which is the same on every backend.
+    """Return a checksum of each row with its label, the same on every backend.
 
-    A class counts by its number, which is the same in all data that fit one network.
+    A label enters as the number of its class, which is the same in all data that fit a
+    network.
 
     Args:
         samples: The rows.
-        backend: The backend that they are on.
-        dtype: float32 or float64, in which numbers are compared; by default the dtype
-            of the backend.
+        backend: The backend of the rows.
+        dtype: The type of the compared numbers, float32 or float64. By default the
+            dtype of the backend.
 
     Returns:
         The checksums, uint64 (n,).
@@ -35,7 +34,7 @@ def row_sums(
     kind = np.dtype(dtype or backend.dtype_name).newbyteorder("<")
 
     def digest(row: np.ndarray, label: np.ndarray) -> bytes:
-        # -0 becomes 0
+        # Equal numbers must give equal bytes: adding 0 makes 0 of -0.
         numbers = np.concatenate([row, label], dtype=kind, casting="unsafe") + 0
         return blake2b(numbers.tobytes(), digest_size=8).digest()
 
@@ -46,25 +45,21 @@ def row_sums(
 
 
 def write_fingerprints(path: Path, sums: np.ndarray) -> str:
-    """Write the sums of the rows that a network is trained on, and return the file's
-    checksum.
+    """Write the checksums of the training rows, and return the checksum of the file.
 
-    The file of the model holds this checksum, so the two cannot come from different
-    runs.
-
-    Raises:
-        FileError: The file cannot be written.
+    The file of the model holds this checksum, so the two files cannot come from
+    different runs. Raises FileError.
     """
     return write_tensors(path, {"rows": sums}, {})
 
 
 def read_fingerprints(path: Path, checksum: str | None) -> np.ndarray:
-    """Read the sums of the rows that a network was trained on, uint64 (n,).
+    """Read the checksums of the training rows, uint64 (n,).
 
     Args:
-        path: The file that `write_fingerprints` has written.
-        checksum: The checksum in the file of the model. None: its rows were not
-            recorded, and the result is empty.
+        path: The file of `write_fingerprints`.
+        checksum: The checksum in the file of the model. None if the rows were not
+            recorded. The result is then empty.
 
     Raises:
         RunError: The file is missing or damaged, or belongs to another model.
@@ -79,28 +74,35 @@ def read_fingerprints(path: Path, checksum: str | None) -> np.ndarray:
 
 
 def seen(sums: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return which rows a network was trained on, bool (n,), and how many others may be
-    such rows.
+    """Mark the training rows in a data set, and count the unsure rows.
 
-    If all rows that it was trained on are in the data, these are its own table, which
-    may have grown: a row that was there n times is marked n times. Otherwise only rows
-    that were there once are marked. A row that was there several times, as in a table
-    of few categories, may be a new one that equals it by chance.
+    If the data set has all training rows, it is the network's own table, perhaps with
+    new rows. A row with n copies in the training set is then marked n times.
+
+    In other data, only rows with a single copy in the training set are marked. A row
+    with several copies, as in a table of few categories, may be new and equal by
+    chance. These rows are the unsure ones.
+
+    Args:
+        sums: The checksums of the rows of the data set.
+        trained: The checksums of the training rows.
+
+    Returns:
+        The marks, bool (n,), and the number of unsure rows.
     """
-    known, given = Counter(trained.tolist()), Counter(sums.tolist())
-    repeated = (
-        set()
-        if known <= given
-        else {each for each, count in known.items() if count > 1}
-    )
-    known = Counter(
-        {each: count for each, count in known.items() if each not in repeated}
-    )
+    left = Counter(trained.tolist())
+    given = Counter(sums.tolist())
+    unsure = 0
+    if not left <= given:
+        repeated = [each for each, count in left.items() if count > 1]
+        for each in repeated:
+            del left[each]
+            unsure += given[each]
     marks = np.zeros(len(sums), np.bool_)
     for place, each in enumerate(sums.tolist()):
-        known[each] -= 1
-        marks[place] = known[each] >= 0
-    return marks, sum(given[each] for each in repeated)
+        left[each] -= 1
+        marks[place] = left[each] >= 0
+    return marks, unsure
 
 
 def checksum(dataset: Dataset, backend: Backend) -> str:

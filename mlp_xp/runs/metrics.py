@@ -1,9 +1,8 @@
-"""All figures of a network on samples with labels: in total, and for each class, label
-or output.
+"""The metrics of a network on labelled samples, in total and for each output.
 
-They are those of training, the calibration error and, where scikit-learn is installed,
-what its functions return. A figure that does not exist, such as the precision of a
-class that is never predicted, is None in the result.
+They are the results of training, the calibration error and, if scikit-learn is
+installed, results of its functions. An undefined metric, such as the precision of a
+class without predictions, is None.
 """
 
 import math
@@ -22,153 +21,168 @@ BINS = 15
 def metrics_of(
     model: Model, result: Evaluation, z: np.ndarray, labels: np.ndarray
 ) -> dict[str, Any]:
-    """Return all figures as JSON data, those of single classes, labels or outputs in a
-    list under `outputs_name`.
+    """Return all metrics as JSON data, by the names in docs/runs.md.
 
-    z: what the model's last layer, or an ensemble's, says, (n, outputs). labels: as in
-    a `Dataset`. Both are on the host. result: the evaluation of z. docs/runs.md defines
-    the names.
+    The metrics of single classes, labels or outputs are in a list under `outputs_name`.
+
+    Args:
+        model: The network, or the first network of an ensemble.
+        result: The evaluation of `z`.
+        z: The outputs of the last layer, or of an ensemble, (n, outputs), on the host.
+        labels: Labels as in `Samples`, on the host.
     """
-
-    def plain(value: Any) -> Any:
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
     task = model.signature.task
     z = z.astype(np.float64)
     predictions = in_units(task.link(z, xp=np), model.signature.units)
     truth = task.encode(labels, z.shape[1], None, dtype=np.float64, xp=np)
     totals: dict[str, Any] = {"samples": result.samples, **result._asdict()}
-    columns: dict[str, Any] = {"r2": result.r2s, "rmse": result.rmses}
-    if not task.floats:
-        columns = {"samples": np.sum(truth, axis=0, dtype=np.int64)}
-        columns |= {} if task.exclusive else {"accuracy": result.label_accuracies}
-        totals["calibration_error"] = reliability(task, predictions, labels)[0]
+    columns: dict[str, Any] = {}
+    if task.floats:
+        columns |= {"r2": result.r2s, "rmse": result.rmses}
+    else:
+        columns["samples"] = np.sum(truth, axis=0, dtype=np.int64)
+        if not task.exclusive:
+            columns["accuracy"] = result.label_accuracies
+        totals["calibration_error"], _ = reliability(task, predictions, labels)
     if find_spec("sklearn"):  # the import takes seconds
-        each, whole = (
-            _errors(predictions, truth)
-            if task.floats
-            else _rates(task, predictions, truth)
-        )
-        columns, totals = columns | each, totals | whole
-    found = {
-        name: plain(value)
-        for name, value in totals.items()
-        if isinstance(value, int | float)
-    }
-    rows = zip(
-        model.signature.outputs,
-        *(np.asarray(values).tolist() for values in columns.values()),
-        strict=True,
-    )
-    found[task.outputs_name] = [
-        dict(zip(("name", *columns), map(plain, row), strict=True)) for row in rows
-    ]
+        if task.floats:
+            of_outputs, in_total = _errors(predictions, truth)
+        else:
+            of_outputs, in_total = _rates(task, predictions, truth)
+        columns |= of_outputs
+        totals |= in_total
+
+    record = {}
+    for name, value in totals.items():
+        if isinstance(value, int | float):
+            record[name] = _finite_or_none(value)
+    record[task.outputs_name] = _rows(model.signature.outputs, columns)
     if task.exclusive:
-        found["confusion_matrix"] = confusion_matrix(
-            labels, np.argmax(z, axis=1), z.shape[1]
-        ).tolist()
-    return found
+        matrix = confusion_matrix(labels, np.argmax(z, axis=1), z.shape[1])
+        record["confusion_matrix"] = matrix.tolist()
+    return record
+
+
+def _rows(outputs: Sequence[str], columns: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return one record for each output, from columns with a value for each output."""
+    rows: list[dict[str, Any]] = [{"name": name} for name in outputs]
+    for name, values in columns.items():
+        for row, value in zip(rows, np.asarray(values).tolist(), strict=True):
+            row[name] = _finite_or_none(value)
+    return rows
+
+
+def _finite_or_none(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def _errors(
     predictions: np.ndarray, truth: np.ndarray
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the figures of scikit-learn by name: for each output, (outputs,), and in
-    total; so does `_rates`.
-    """
+    """Return errors of numbers by name, for each output, (outputs,), and in total."""
     from sklearn import metrics
 
     functions = {
         "mae": metrics.mean_absolute_error,
         "median_absolute_error": metrics.median_absolute_error,
     }
-    each = {
-        name: function(truth, predictions, multioutput="raw_values")
-        for name, function in functions.items()
-    }
-    return each, {name: float(np.mean(values)) for name, values in each.items()}
+    of_outputs, in_total = {}, {}
+    for name, function in functions.items():
+        of_outputs[name] = function(truth, predictions, multioutput="raw_values")
+        in_total[name] = float(np.mean(of_outputs[name]))
+    return of_outputs, in_total
 
 
 def _rates(
     task: Task, predictions: np.ndarray, truth: np.ndarray
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the figures of classes or labels, as `_errors` does. truth: 1 or 0 for
-    each, (n, outputs).
+    """Return rates of classes or labels by name, like `_errors`.
+
+    `truth` is 1 or 0 for each class or label of each sample, (n, outputs).
     """
     from sklearn import metrics
 
-    outputs, names = range(truth.shape[1]), ("precision", "recall", "f1", "roc_auc")
+    outputs = range(truth.shape[1])
     if task.exclusive:
-        # that is, those that occur
-        pair, in_means = (
-            [np.argmax(each, axis=1) for each in (truth, predictions)],
-            None,
-        )
-        log_loss = metrics.log_loss(pair[0], predictions, labels=outputs)
+        true = np.argmax(truth, axis=1)
+        predicted = np.argmax(predictions, axis=1)
+        in_means = None  # the classes that occur
+        log_loss = metrics.log_loss(true, predictions, labels=outputs)
     else:
-        # A further column, which does not count, because scikit-learn takes a single
-        # one for two classes.
-        pair, in_means = (
-            [
-                np.pad(flags, ((0, 0), (0, 1)))
-                for flags in (truth == 1, predictions > 0.5)
-            ],
-            outputs,
-        )
+        # A further column, left out of the scores, because scikit-learn would take a
+        # single column for two classes.
+        further = ((0, 0), (0, 1))
+        true = np.pad(truth == 1, further)
+        predicted = np.pad(predictions > 0.5, further)
+        in_means = outputs
         log_loss = metrics.log_loss(truth.ravel(), predictions.ravel(), labels=[0, 1])
-    both = truth.any(axis=0) & ~truth.all(axis=0)  # an area needs samples of both kinds
+    # An area under the curve needs samples of both kinds.
+    both = truth.any(axis=0) & ~truth.all(axis=0)
 
     def scores(
-        how: str | None, labels: Sequence[int] | None, undefined: float
-    ) -> tuple[Any, ...]:
-        rates = metrics.precision_recall_fscore_support(
-            *pair, labels=labels, average=how, zero_division=undefined
+        average: str | None, labels: Sequence[int] | None, undefined: float
+    ) -> dict[str, Any]:
+        precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+            true, predicted, labels=labels, average=average, zero_division=undefined
         )
-        area = (
-            metrics.roc_auc_score(truth[:, both], predictions[:, both], average=how)
-            if both.any()
-            else math.nan
-        )
-        return *rates[:3], area
+        area = math.nan
+        if both.any():
+            area = metrics.roc_auc_score(
+                truth[:, both], predictions[:, both], average=average
+            )
+        return {"precision": precision, "recall": recall, "f1": f1, "roc_auc": area}
 
-    *rates, areas = scores(None, outputs, math.nan)
-    each = dict(zip(names, (*rates, np.full(len(outputs), math.nan)), strict=True))
-    each["roc_auc"][both] = areas
-    means = {
-        how: zip(names, scores(how, in_means, 0), strict=True)
-        for how in ("macro", "weighted")
-    }
-    whole = {
-        f"{name}_{how}": float(value)
-        for how, found in means.items()
-        for name, value in found
-    }
-    return each, {"log_loss": log_loss, **whole}
+    of_outputs = scores(None, outputs, math.nan)
+    areas = np.full(len(outputs), math.nan)
+    areas[both] = of_outputs["roc_auc"]
+    of_outputs["roc_auc"] = areas
+    in_total = {"log_loss": log_loss}
+    for average in ("macro", "weighted"):
+        for name, value in scores(average, in_means, 0).items():
+            in_total[f"{name}_{average}"] = float(value)
+    return of_outputs, in_total
 
 
 def reliability(
     task: Task, predictions: np.ndarray, labels: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    """Return the expected calibration error, and for each bin the count, mean
-    probability and share that is true.
+    """Return the expected calibration error, and the bins of a reliability diagram.
 
     The error is the mean of |share - probability|, weighted by the counts: Guo, Pleiss,
     Sun, Weinberger, "On calibration of modern neural networks", ICML 2017, equation 3.
-    The bins, (3, n), are BINS of equal width, without the empty ones. Exclusive tasks
-    count the class that is predicted for each sample, others all labels of all samples.
-    predictions: probabilities, (n, outputs). labels: as in a `Dataset`.
+    Exclusive tasks count the predicted class of each sample, other tasks all labels of
+    all samples.
+
+    Args:
+        task: The task.
+        predictions: Probabilities, (n, outputs).
+        labels: Labels as in `Samples`.
+
+    Returns:
+        The error, and for each bin the count, the mean probability and the true share,
+        (3, n). There are BINS bins of equal width. Empty bins are left out.
     """
-    sure, right = predictions.ravel(), labels.ravel()
     if task.exclusive:
-        sure, right = predictions.max(axis=1), predictions.argmax(axis=1) == labels
-    # an edge belongs to the bin below
-    numbers = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], sure)
+        probability = predictions.max(axis=1)
+        is_true = predictions.argmax(axis=1) == labels
+    else:
+        probability, is_true = predictions.ravel(), labels.ravel()
+    # An edge belongs to the bin below.
+    inner_edges = np.linspace(0, 1, BINS + 1)[1:-1]
+    bin_numbers = np.searchsorted(inner_edges, probability)
     sums = np.stack(
-        [np.bincount(numbers, weights, BINS) for weights in (None, sure, right)]
+        [
+            np.bincount(bin_numbers, minlength=BINS),
+            np.bincount(bin_numbers, probability, BINS),
+            np.bincount(bin_numbers, is_true, BINS),
+        ]
     )
     bins = sums[:, sums[0] > 0]
     bins[1:] = bins[1:] / bins[0]
-    return float(np.average(np.abs(bins[2] - bins[1]), weights=bins[0])), bins
+    count, mean, share = bins
+    return float(np.average(np.abs(share - mean), weights=count)), bins
 
 
 def confusion_matrix(
@@ -176,7 +190,7 @@ def confusion_matrix(
 ) -> np.ndarray:
     """Return the confusion matrix, int64 (classes, classes), of host arrays (n,).
 
-    Rows: true class; columns: predicted class.
+    Rows are true classes, and columns are predicted classes.
     """
     pairs = labels.astype(np.int64) * classes + predictions.astype(np.int64)
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)

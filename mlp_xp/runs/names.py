@@ -1,4 +1,4 @@
-"""The names of the files in the folder of a run."""
+"""The names of the files in a run folder."""
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -19,12 +19,12 @@ PICTURES = (
     PAGE,
 )
 
-# All files but config.json, in the order in which they are removed or moved aside. The
-# checkpoint comes first, because a run without one has not begun.
+# All files except config.json, in the order in which they are removed or moved aside.
+# The checkpoint comes first, because a run without one counts as not begun.
 RUN_FILES = (CHECKPOINT, MODEL, RESULT, METRICS, FINGERPRINTS, *PICTURES)
 
-# The lock, and the process that holds it: see `lock`.
+# The lock, and the process that holds it: see `locked_folder`.
 LOCK = ".lock"
 HOLDER = ".holder"
-# The folder of a run that is being replaced: see `replacing`.
+# The old run, while a new run replaces it: see `_replacing`.
 REPLACED = ".replaced"

@@ -1,4 +1,4 @@
-"""Predict by a network, or by several together."""
+"""Predict with a network, or with several together."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.signature import described
 from mlp_xp.data.columns import Column, Columns
@@ -18,15 +19,16 @@ from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.data.table_files import is_table, read_tables
 from mlp_xp.errors import MlpXpError, quoted
+from mlp_xp.printing import as_html, as_text
 from mlp_xp.runs.ensembles import Models, open_models, paths_of
 
 
 class Predicted(NamedTuple):
-    """The predictions of networks, together and each alone. The arrays are NumPy's."""
+    """The predictions of networks, together and for each network, as NumPy arrays."""
 
     values: np.ndarray
-    """classes: their names, (n,). labels: 0 or 1, int64 (n, labels). regression:
-    numbers (n, outputs), or (n,) for a single output.
+    """For classes, their names, (n,). For labels, 0 or 1, int64 (n, labels). For
+    regression, numbers (n, outputs), or (n,) for a single output.
     """
     outputs: np.ndarray
     """float64 (n, outputs): probabilities of the classes or labels, or numbers. For
@@ -35,41 +37,53 @@ class Predicted(NamedTuple):
     models: tuple[Model, ...]
     """The networks."""
     runs: np.ndarray
-    """The outputs of each network alone, float64 (models, n, outputs)."""
+    """The outputs of each network, float64 (models, n, outputs)."""
     pictures: Pictures | None = None
-    """The pictures as the networks see them, a row of the outputs for each of
-    `pictures.paths`, and the faults of pictures that cannot be read. None for other
-    inputs.
+    """The pictures as the networks see them, and the faults of unreadable pictures. The
+    outputs have one row for each of `pictures.paths`. None for other inputs.
     """
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str | None:
+        return as_html(self)
+
+    def __repr__(self) -> str:
+        shape = " x ".join(str(size) for size in self.outputs.shape)
+        return f"Predicted({shape} outputs, networks={len(self.models)})"
 
 
 def predict(
-    models: Models, inputs: Any, *, backend: str = "numpy", device: str | None = None
+    models: Models,
+    inputs: Any,
+    *,
+    backend: Backend | str = "numpy",
+    device: str | None = None,
 ) -> Predicted:
-    """Predict by a network, or by several together, whose probabilities or numbers are
-    averaged.
+    """Predict with a network, or with several whose outputs are averaged.
 
-    A picture that cannot be read does not stop the others; see `Pictures.faults`.
+    An unreadable picture does not stop the others. See `Pictures.faults`.
 
     Args:
-        models: A model, the folder of a run or of a sweep, or a list of these, which
-            need the same task, inputs and outputs.
+        models: A model, the folder of a run or of a sweep, or a list of these. All need
+            the same task, inputs and outputs.
         inputs: Arrays, as `Model.predict` takes them. Arrays of another library than
             NumPy are used where they are. Or a table with the columns of the training
             data, in any order and among others: the path of a file, or a data frame. Or
             the path of a picture, of a folder of pictures, or several of these in a
-            list. Pictures are read as the run's own pictures were, if it was trained on
-            a folder of pictures, and otherwise prepared as MNIST's were.
-        backend: Name of the array library to compute with.
-        device: Device of that library; by default its own default device.
+            list. If the run was trained on a folder of pictures, pictures are read like
+            its own. Otherwise they are prepared like MNIST's.
+        backend: The array library to compute with: a backend, or the name of a library.
+        device: Device of the library. By default the library's own default device.
 
     Returns:
         The predictions.
 
     Raises:
         DatasetError: A table does not fit.
-        MlpXpError: The networks do not fit together, take other inputs, or have outputs
-            that are not finite.
+        MlpXpError: The networks do not fit together, take other inputs, or have
+            non-finite outputs.
         BackendError: The array library or the device is not available.
 
     Examples:
@@ -90,7 +104,7 @@ def predict(
 
 
 def _read(models: Sequence[Model], inputs: Any) -> tuple[RawSamples, Pictures | None]:
-    """Read the inputs of `predict`, and say which are pictures.
+    """Read the inputs of `predict`, with their pictures if they are pictures.
 
     Raises:
         DatasetError: A table cannot be read.
@@ -105,21 +119,22 @@ def _read(models: Sequence[Model], inputs: Any) -> tuple[RawSamples, Pictures | 
         if len(paths) > 1:
             raise MlpXpError("is a table; give it alone", file=tables[0])
         return _read_table(models, tables[0]), None
-    signature = model.signature
     if not _takes_pictures(model):
         wanted = "pictures, or square images of bytes"
         raise _other_inputs(model, paths[0], wanted)
+    signature = model.signature
     pictures = read_pictures(paths, signature.input_shape, signature.form)
     return RawSamples(Part(pictures.images, None)), pictures
 
 
 def _is_table_for(path: Path, model: Model) -> bool:
-    """Return whether a path is of a table. As in training, a table may have any name."""
+    """Return whether a file is a table. As in training, it may have any name."""
     takes_table = model.signature.form == "columns"
     return is_table(path.name) or (takes_table and path.is_file())
 
 
 def _read_table(models: Sequence[Model], path: Path) -> RawSamples:
+    """Read the columns that any of the networks needs."""
     if models[0].signature.form != "columns":
         raise _other_inputs(models[0], path, "a table")
     known = [model.signature.columns for model in models]
@@ -130,7 +145,7 @@ def _read_table(models: Sequence[Model], path: Path) -> RawSamples:
 
 
 def _takes_pictures(model: Model) -> bool:
-    """Return whether pictures become inputs: as the run's own, or as MNIST's."""
+    """Return whether pictures can be inputs, like the run's own or like MNIST's."""
     signature = model.signature
     if "pictures" in signature.form:
         return True
@@ -140,20 +155,20 @@ def _takes_pictures(model: Model) -> bool:
 
 
 def _other_inputs(model: Model, path: Path, wanted: str) -> MlpXpError:
+    """Return the error for inputs of another kind than the network takes."""
     signature = model.signature
     takes = described(signature.input_shape)
     if len(signature.input_shape) > 1 and not signature.preparation.takes_bytes:
         takes += " floats"
     fault = f"the network of {quoted(model.source)} takes {takes}"
-    return MlpXpError(
-        fault, remedy=f"use a run that was trained on {wanted}", file=path
-    )
+    remedy = f"use a run that was trained on {wanted}"
+    return MlpXpError(fault, remedy=remedy, file=path)
 
 
 def _outputs(model: Model, inputs: Any) -> np.ndarray:
     """Return the outputs of a network, float64 (n, outputs).
 
-    It computes on the device of the inputs, or on the model's if they are on the host.
+    The network computes on the device of the inputs, or on its own for host inputs.
     """
     place = model.backend.like(inputs)
     if place is not open_backend(dtype=model.backend.dtype_name):

@@ -1,4 +1,4 @@
-"""What the JSON files of a run contain, and how they are read."""
+"""The content of a run's JSON files, and how they are read."""
 
 import json
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from mlp_xp.core.task import TASKS
 from mlp_xp.declared import ConfigError
 from mlp_xp.errors import Argument, MlpXpError, quoted
 from mlp_xp.files import patiently, write_whole
-from mlp_xp.runs.settings import Settings, unflatten
+from mlp_xp.runs.settings import SETTINGS, Settings, unflatten
 
-# Written to config.json, models and checkpoints. A change that an older version cannot
-# read raises it.
+# Written to config.json, models and checkpoints. Raise it if an older version cannot
+# read the files any more.
 FORMAT = 3
 REMEDY = "restore it from a copy, or train again"
 _CONFIG_FIELDS = {
@@ -29,22 +29,25 @@ class Figure(NamedTuple):
     """A result of a run, in its reports and in the table of runs."""
 
     name: str
-    """In metrics.jsonl and result.json."""
+    """Its name in metrics.jsonl and result.json."""
     part: str = ""
-    """The samples that it is of, "test" or "validation"; a figure of neither is in
-    every report.
-    """
+    """Its samples, "test" or "validation". Empty for a figure in every report."""
     head: str = ""
-    """The head of its column in the table of runs; empty if it has no column."""
+    """The head of its column in the table of runs. Empty if it has no column."""
     high: bool = False
-    """Whether a higher one is better."""
+    """Whether a higher value is better."""
 
     @property
     def column(self) -> str:
-        """The name of its column, which begins with the part."""
-        return (
-            self.name if self.name.startswith(self.part) else f"{self.part}_{self.name}"
-        )
+        """The name of its column. It begins with the part."""
+        if self.name.startswith(self.part):
+            return self.name
+        return f"{self.part}_{self.name}"
+
+    @property
+    def kind(self) -> Any:
+        """The type of its JSON value. A whole number may stand for a float."""
+        return int | float | None if self.part else int | float
 
 
 RESULTS = (
@@ -61,18 +64,19 @@ RESULTS = (
     Figure("samples_per_second", high=True),
     Figure("seconds", "", "time (s)"),
 )
-# Those of the table of runs, by the names of their columns, in its order.
-FIGURES = {each.column: each for each in RESULTS if each.head}
+# The figures in the table of runs, by the names of their columns, in its order.
+FIGURES = {figure.column: figure for figure in RESULTS if figure.head}
 HELD_OUT = tuple(
     name for name, each in FIGURES.items() if each.part == "validation" and each.high
 )
 # The same figures on the test set, by their names in a result.
 TESTED = tuple(name.removeprefix("validation_") for name in HELD_OUT)
-# The fields of a line of metrics.jsonl, and of result.json. A whole number may stand
-# for a float.
+# The fields of a line of metrics.jsonl, and of result.json.
 REPORT_FIELDS = {
-    **{"epoch": int, "sample": int, "kept_epoch": int | None},
-    **{each.name: int | float | None if each.part else int | float for each in RESULTS},
+    "epoch": int,
+    "sample": int,
+    "kept_epoch": int | None,
+    **{figure.name: figure.kind for figure in RESULTS},
 }
 
 
@@ -81,39 +85,45 @@ class RunError(MlpXpError):
 
 
 def parse_settings(path: Path) -> tuple[Settings, dict[str, Any]]:
-    """Return the settings in a JSON file, a run's config.json or settings alone, and
-    the file's record.
+    """Return the settings in a JSON file, and the whole record. Raises MlpXpError.
 
-    Raises MlpXpError.
+    The file is the config.json of a run, or has settings only.
     """
     record = read_json(path)
     if "settings" not in record:
         return unflatten(record, path), record
     check_format(record, path)
     check_fields(record, _CONFIG_FIELDS, path)
-    task = check_fields(record["signature"], _SIGNATURE_FIELDS, path)["task"]
+    signature = check_fields(record["signature"], _SIGNATURE_FIELDS, path)
+    task = signature["task"]
     if task not in TASKS:
         fault = f"is damaged: {task!r:.60} is not a task"
+        raise RunError(fault, file=path, remedy=REMEDY)
+    missing = SETTINGS.keys() - record["settings"].keys()
+    if missing:
+        fault = f"lacks the settings {', '.join(sorted(missing))}"
         raise RunError(fault, file=path, remedy=REMEDY)
     return unflatten(record["settings"], path), record
 
 
 def check_foreign(settings: Settings, named: str | None, file: Path) -> None:
-    """Raise ConfigError if settings from a file name a foreign backend that the user
-    has not named too.
+    """Raise ConfigError if only a file, and not the user, names a foreign backend.
 
-    named: the backend that the user gave, or None. To open a foreign backend is to
-    import a module, which may run any code; a file, which may come from anybody, must
-    not decide that alone.
+    Opening a foreign backend imports a module, and may so run any code. The file may
+    come from anybody, so it must not decide this alone.
+
+    Args:
+        settings: The settings in the file.
+        named: The backend that the user gave, if any.
+        file: The file, for the message.
     """
-    if (":" in settings.backend or settings.backend in known_hooks()) and named is None:
+    is_foreign = ":" in settings.backend or settings.backend in known_hooks()
+    if is_foreign and named is None:
+        argument = Argument("backend", settings.backend)
         raise ConfigError(
-            f"{quoted(file)} wants the module {settings.backend!r}, which is imported only if you name it too",
-            remedy=(
-                "give ",
-                Argument("backend", settings.backend),
-                " to allow it, or another backend",
-            ),
+            f"{quoted(file)} wants the module {settings.backend!r}, "
+            "which is imported only if you name it too",
+            remedy=("give ", argument, " to allow it, or another backend"),
             setting="backend",
         )
 
@@ -121,71 +131,64 @@ def check_foreign(settings: Settings, named: str | None, file: Path) -> None:
 def check_fields(
     record: Any, kinds: Mapping[str, Any], path: Path, line: int | None = None
 ) -> dict[str, Any]:
-    """Return a record if it is a JSON object with fields of these types. Raises
-    RunError, which names the field.
+    """Return a record if it is a JSON object with fields of these types.
 
-    A field may be missing if its type includes None. Other fields may be there, and are
-    ignored.
+    A field may be missing if its type includes None. Other fields are ignored. Raises
+    RunError, which names the wrong field.
     """
-    found: dict[str, Any] = record if isinstance(record, dict) else {}
-    wrong = [
-        f"its field {name!r}"
-        for name, kind in kinds.items()
-        if not isinstance(found.get(name), kind)
-    ]
-    if wrong or found is not record:
-        fault = (
-            f"is damaged: {wrong[0]} is missing or not of the right type"
-            if wrong
-            else "is not a JSON object"
-        )
-        raise RunError(fault, file=path, line=line, remedy=REMEDY)
-    return found
+    if not isinstance(record, dict):
+        raise RunError("is not a JSON object", file=path, line=line, remedy=REMEDY)
+    for name, kind in kinds.items():
+        if not isinstance(record.get(name), kind):
+            fault = f"its field {name!r} is missing or not of the right type"
+            raise RunError(f"is damaged: {fault}", file=path, line=line, remedy=REMEDY)
+    return record
 
 
 def check_format(record: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return a record if it has the format that this version reads. Raises RunError."""
-    if record.get("format") != FORMAT:
-        raise RunError(
-            f"has format {record.get('format')!r:.60}, but this version of mlp_xp reads format {FORMAT}",
-            file=path,
-            remedy="use the version that wrote it, or train again",
+    """Return a record if this version reads its format. Raises RunError."""
+    found = record.get("format")
+    if found != FORMAT:
+        fault = (
+            f"has format {found!r:.60}, "
+            f"but this version of mlp_xp reads format {FORMAT}"
         )
+        remedy = "use the version that wrote it, or train again"
+        raise RunError(fault, file=path, remedy=remedy)
     return record
 
 
 def parse(content: bytes | str, path: Path, line: int | None = None) -> Any:
-    """Parse one JSON value as the standard defines it: no NaN, and no field twice.
-    Raises RunError.
-    """
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        record = dict(pairs)
-        if len(record) < len(pairs):
-            raise ValueError(
-                f"one of the fields {', '.join(record):.60} is there twice"
-            )
-        return record
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is not a number")
-
+    """Parse one JSON value. NaN and repeated fields are refused. Raises RunError."""
     try:
-        return json.loads(content, object_pairs_hook=once, parse_constant=refuse)
+        return json.loads(
+            content,
+            object_pairs_hook=_without_repeats,
+            parse_constant=_refuse_constant,
+        )
     except (ValueError, RecursionError) as error:
-        raise RunError(
-            f"is not JSON: {error!s:.200}", file=path, line=line, remedy=REMEDY
-        ) from error
+        fault = f"is not JSON: {error!s:.200}"
+        raise RunError(fault, file=path, line=line, remedy=REMEDY) from error
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise ValueError(f"one of the fields {', '.join(record):.60} is there twice")
+    return record
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
 
 
 def read_json(path: Path, kinds: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Read a file with one JSON object, whose fields have these types. Raises RunError."""
+    """Read a file with one JSON object and fields of these types. Raises RunError."""
     try:
         content = patiently(path.read_bytes)
     except OSError as error:
-        raise RunError(
-            f"cannot be read: {error.strerror or error}", file=path
-        ) from error
+        fault = f"cannot be read: {error.strerror or error}"
+        raise RunError(fault, file=path) from error
     return check_fields(parse(content, path), kinds or {}, path)
 
 

@@ -1,7 +1,7 @@
-"""The folder of a run: what is in it, and what may happen to it.
+"""The folder of a run: its content, and how a run is trained in it.
 
 The module `names` lists the files. Each file is whole at any time, and the checkpoint
-decides from where a run resumes.
+decides where a run resumes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.job import WARM_UP_EPOCH
 from mlp_xp.core.model import Model
 from mlp_xp.core.training import Event, Position, Report, check_state, trajectory
-from mlp_xp.errors import Argument, MlpXpError, first_difference, quoted
+from mlp_xp.errors import Argument, MlpXpError, as_path, first_difference, quoted
 from mlp_xp.files import (
     FileError,
     append_line,
@@ -62,8 +62,9 @@ from mlp_xp.runs.settings import Settings, check_unchanged, flatten, with_absolu
 if TYPE_CHECKING:
     from mlp_xp.runs.experiment import Experiment
 
+CHECKSUMS = ("data_crc32", "rows_crc32")  # of the facts about data
 RESUME, REFUSE, OVERWRITE = "resume", "refuse", "overwrite"
-"""What `RunFolder.training` does if the folder has a run already."""
+"""How `RunFolder.training` treats a run already in the folder."""
 
 
 class RunFolder(LockedFolder):
@@ -99,15 +100,15 @@ class RunFolder(LockedFolder):
     ) -> RunFolder:
         """Return a new folder `runs/<data>-<recipe>-<backend>-<date-time>`.
 
-        If its name is taken when it is created, -2, -3, ... is appended: two runs that
-        start in the same second get two folders.
+        If the name is taken when the folder is created, -2, -3, ... is appended. So two
+        runs started in the same second get two folders.
 
         Args:
             settings: The settings of the run.
             recipe: The name of a recipe, or the file with the settings.
             now: The time in the name.
         """
-        # a data set's name may be the path of a folder
+        # The name of a data set may be the path of a folder.
         data = Path(settings.data).resolve().name
         backend = settings.backend.replace(":", "-")
         name = f"{data}-{Path(recipe).stem}-{backend}-{now:%Y%m%d-%H%M%S}"
@@ -115,60 +116,58 @@ class RunFolder(LockedFolder):
         folder._may_be_renamed = True
         return folder
 
-    # What is in the folder.
+    # The state and the content of the folder.
 
     def has_checkpoint(self) -> bool:
         """Return whether the run has saved a checkpoint."""
         return self._has(CHECKPOINT)
 
     def has_ended(self) -> bool:
-        """Return whether the run has trained all of its epochs."""
+        """Return whether the run has ended, so that a resume would do nothing."""
         return self._has(RESULT) and self._has(CHECKPOINT)
 
     def is_being_replaced(self) -> bool:
-        """Return whether the run was moved aside for a new one, which has no checkpoint
-        yet.
-        """
+        """Return whether a new run, without a checkpoint so far, replaces this run."""
         return (self.path / REPLACED).is_dir() and not self.has_checkpoint()
 
     def settings(self) -> Settings:
         """Return the settings of the run.
 
         Raises:
-            RunError: The folder has no run, or its record is damaged.
+            RunError: The folder has no run, or config.json is damaged.
         """
-        return self._config()[0]
+        settings, _ = self._config()
+        return settings
 
     def record(self) -> dict[str, Any]:
         """Return the content of config.json: settings, data, versions and machine.
 
         Raises:
-            RunError: The folder has no run, or its record is damaged.
+            RunError: The folder has no run, or config.json is damaged.
         """
-        return self._config()[1]
+        _, record = self._config()
+        return record
 
     def reports(self) -> list[dict[str, Any]]:
-        """Return the reports of the run, oldest first, without the closing one.
+        """Return the reports of the run, oldest first, without the closing report.
 
-        A last line that is incomplete, as a kill leaves it, is ignored.
+        An incomplete last line, which a kill may leave, is ignored.
 
         Raises:
             RunError: A line is not a report. The error names the line and the field.
         """
-        path = self.path / METRICS
+        path, kinds = self.path / METRICS, records.REPORT_FIELDS
         reports = []
         for number, line in enumerate(self._lines(), 1):
             report = records.parse(line, path, number)
-            reports.append(
-                records.check_fields(report, records.REPORT_FIELDS, path, number)
-            )
+            reports.append(records.check_fields(report, kinds, path, number))
         return reports
 
     def result(self) -> dict[str, Any] | None:
         """Return the closing report of the run, or None if it has not ended.
 
         Raises:
-            RunError: The file is damaged.
+            RunError: result.json is damaged.
         """
         path = self.path / RESULT
         if not os.path.lexists(path):
@@ -176,29 +175,28 @@ class RunFolder(LockedFolder):
         return records.read_json(path, records.REPORT_FIELDS)
 
     def model(self, backend: Backend | None = None) -> Model:
-        """Return the trained network: the one that was saved last.
+        """Return the network saved last.
 
         Args:
-            backend: Where its arrays are; by default NumPy in the model's dtype.
+            backend: The backend of its arrays. By default NumPy, in the model's dtype.
 
         Raises:
-            RunError: The folder has no run, the run has no model yet, or its file is
-                damaged.
+            RunError: The folder has no run, or the run has no model yet, or a damaged
+                one.
         """
         self._config()
-        return read_model(self.path / MODEL, str(self.path), backend)
+        model = read_model(self.path / MODEL, str(self.path))
+        return model if backend is None else model.on(backend)
 
     def model_sha256(self) -> str:
-        """Return the checksum of the model's file, which `Model.sha256` has too. Raises
-        RunError.
-        """
+        """Return the checksum of the model, as in `Model.sha256`. Raises RunError."""
         return read_sha256(self.path / MODEL)
 
     def trained_rows(self) -> np.ndarray:
-        """Return the fingerprints of the rows that the model was trained on, uint64
-        (n,).
+        """Return the fingerprints of the model's training rows, uint64 (n,).
 
-        Empty for a published data set. Raises RunError if a file is missing or damaged.
+        The array is empty for a published data set. Raises RunError if a file is
+        missing or damaged.
         """
         _, facts = read_tensors(self.path / MODEL)
         return read_fingerprints(self.path / FINGERPRINTS, facts["rows"])
@@ -206,11 +204,11 @@ class RunFolder(LockedFolder):
     def threads(self, backend: str) -> int | None:
         """Return the number of threads on which the run began.
 
-        The last bits of its numbers depend on it. None if it began with another array
-        library than `backend`, whose last bits differ anyway, or has no checkpoint.
+        The last bits of its numbers depend on it. None if the run has no checkpoint, or
+        began with another array library than `backend`, whose last bits differ anyway.
 
         Raises:
-            RunError: The folder has no run, or its record is damaged.
+            RunError: The folder has no run, or config.json is damaged.
         """
         if not self.has_checkpoint():
             return None
@@ -221,25 +219,24 @@ class RunFolder(LockedFolder):
         return number
 
     def check_data(self, facts: dict[str, Any]) -> None:
-        """Raise RunError, which names the difference, if data are not those of the run.
+        """Raise RunError if facts about data differ from the data of the run.
 
         Args:
-            facts: Facts about the data, some of `data_facts`.
+            facts: All or some of `Experiment.data_facts`.
         """
-        record = self.record()
-        then, now = _flat(record), _flat(facts)
-        difference = first_difference(
-            [(name, then.get(name), value) for name, value in now.items()]
-        )
-        if not difference:
+        then, now = _flat(self.record()), _flat(facts)
+        changed = [name for name, value in now.items() if value != then.get(name)]
+        if not changed:
             return
-        if difference.startswith("data crc32"):
+        name = changed[0]
+        difference = first_difference([(name, then.get(name), now[name])])
+        if name in CHECKSUMS:
             difference = "values, weights, rows or their order have changed since"
         fault = f"the run started with other data: {difference}"
         raise RunError(fault, file=self.path / CONFIG, remedy="give the run's own data")
 
     def give_up(self) -> str:
-        """Bring back a run that was to be replaced, and say what the folder has.
+        """Bring back a run that was being replaced, and say which run the folder has.
 
         For a training that ends with an error, or before its first checkpoint.
         """
@@ -252,11 +249,12 @@ class RunFolder(LockedFolder):
             return f"the old run in {quoted(self.path)} is as it was"
         if self.has_checkpoint():
             return "the last checkpoint is kept"
+        said = "no checkpoint was saved yet"
         if self.exists():
-            return "no checkpoint was saved yet; --resume starts the run from its beginning"
-        return "no checkpoint was saved yet"
+            said += "; --resume starts the run from its beginning"
+        return said
 
-    # What may happen to it.
+    # Training.
 
     @contextmanager
     def training(
@@ -268,32 +266,29 @@ class RunFolder(LockedFolder):
         save_now: Callable[[], bool] = lambda: False,
         how_to_resume: str = "",
     ) -> Iterator[tuple[Experiment, Iterator[Event]]]:
-        """Train in the folder: check everything, hold the folder's lock, and give the
-        events.
+        """Hold the folder's lock, and train in the folder while events are drawn.
 
-        A run that is there already is locked before the experiment is made, because to
-        load data may take long. A new folder is created after all checks, so that a run
-        that cannot begin leaves none.
+        An existing run is locked before the experiment is made, because loading data
+        may take long. A new folder is created after all checks, so that a run that
+        cannot begin leaves no folder.
 
         Args:
             make: Returns the experiment to train.
-            existing: What to do with a run that is there already: RESUME it, REFUSE to
-                train, or OVERWRITE it. The old run is kept until the new one has its
-                first checkpoint.
-            wait: Seconds in which another process may give up the folder. save_now:
-            Asked after every chunk of steps whether to save a checkpoint there.
-                It is not asked in the warm-up, nor before a new run replaces an old
-                one.
-            how_to_resume: Ends the message of an error after which the run can be
-                resumed.
+            existing: RESUME an existing run, REFUSE to train, or OVERWRITE the run. An
+                old run is kept until the first checkpoint of the new run.
+            wait: Seconds in which another process may give up the folder.
+            save_now: Called after every chunk of steps, and returns whether to save a
+                checkpoint there. It is not called in the warm-up, nor while an old run
+                is being replaced.
+            how_to_resume: Added to an error if the run can be resumed after it.
 
         Yields:
-            The experiment, on the threads on which it trains, and the events of
-            `trajectory`. Reports and checkpoints are on disk before their event comes.
+            The experiment, on its threads, and the events of `trajectory`. Reports and
+            checkpoints are on disk before their event comes.
 
         Raises:
-            RunError: The folder is in use, has something else, or has a run that cannot
-                be resumed.
+            RunError: The folder is in use, has another purpose, or its run cannot be
+                resumed.
             MlpXpError: The experiment cannot be made, or cannot begin.
             FileError: The folder cannot be written.
         """
@@ -301,12 +296,7 @@ class RunFolder(LockedFolder):
             is_run = self.exists()
             if is_run:
                 held.enter_context(self.opened(existing, wait))
-            experiment = make()
-            resumes = existing == RESUME and self.has_checkpoint()
-            experiment.check(needs_source=not resumes)
-            experiment = experiment.on_threads(
-                self.threads(experiment.backend.name) if resumes else None
-            )
+            experiment = self._checked(make(), existing)
             if not is_run:
                 held.enter_context(self.opened(existing, wait))
             events = self._train(experiment, existing, save_now, how_to_resume)
@@ -314,11 +304,10 @@ class RunFolder(LockedFolder):
 
     @contextmanager
     def opened(self, existing: str = RESUME, wait: float = 0.0) -> Iterator[None]:
-        """Hold the folder's lock, and complete or undo a change that a kill has left
-        undone.
+        """Hold the folder's lock, and complete or undo an interrupted replacement.
 
         Args:
-            existing: REFUSE refuses a folder that has a run already.
+            existing: REFUSE refuses a folder that already has a run.
             wait: Seconds in which another process may give up the folder.
 
         Raises:
@@ -333,6 +322,13 @@ class RunFolder(LockedFolder):
                     raise self._already_there()
             yield
 
+    def _checked(self, experiment: Experiment, existing: str) -> Experiment:
+        """Check that an experiment can begin or resume, and choose its threads."""
+        resumes = existing == RESUME and self.has_checkpoint()
+        experiment.check(needs_source=not resumes)
+        before = self.threads(experiment.backend.name) if resumes else None
+        return experiment.on_threads(before)
+
     def _train(
         self,
         experiment: Experiment,
@@ -340,23 +336,20 @@ class RunFolder(LockedFolder):
         save_now: Callable[[], bool],
         how_to_resume: str,
     ) -> Generator[Event, None, None]:
-        """Resume the run or begin a new one, and yield the events of `trajectory`."""
-        job = experiment.job
+        """Begin or resume the run, and yield each event once it is on disk."""
         position = self._position(experiment) if existing == RESUME else None
         try:
             if position is None:
                 trained = experiment.source_layers()
-                if existing == OVERWRITE and self.exists():
-                    _replacing.begin(self.path)
-                rows = self._begin(experiment)
+                rows_sha256 = self._begin(experiment, existing)
             else:
                 trained = ()
-                rows = self._continue(experiment, position)
-            for event in trajectory(job, position, trained=trained):
+                rows_sha256 = self._continue(experiment, position)
+            for event in trajectory(experiment.job, position, trained=trained):
                 if event.report is not None and not event.closing:
                     self._append(event.report)
                 if event.checkpoint or (self._may_save(event.position) and save_now()):
-                    self._save(event.position, experiment, rows)
+                    self._save(event.position, experiment, rows_sha256)
                     event = event._replace(checkpoint=True)
                 if event.report is not None and event.closing:
                     self._finish(event.report, event.position)
@@ -368,12 +361,15 @@ class RunFolder(LockedFolder):
                 error.notes.append(how_to_resume)
             raise
         finally:
+            # Also if the events are closed before the first checkpoint.
             self._settle()
 
     def _settle(self) -> None:
-        """Complete or undo a replacement. The next command does it if this cannot."""
+        """Complete or undo a replacement. If this fails, the next command does it."""
         with contextlib.suppress(FileError):
             _replacing.settle(self.path)
+
+    # Resuming a run.
 
     def _position(self, experiment: Experiment) -> Position | None:
         """Return the position of the run, or None if it has no checkpoint yet.
@@ -387,9 +383,15 @@ class RunFolder(LockedFolder):
         settings = experiment.settings
         check_unchanged(self.settings(), settings, self.path / CONFIG)
         self.check_data(experiment.data_facts())
-        self.result()  # refuses a damaged one
+        self.result()  # refuses a damaged result
         if self.has_checkpoint():
             return self._checkpoint(settings, experiment.backend)
+        if self.record().get("start_from_sha256") != experiment.source_sha256():
+            fault = (
+                f"{quoted(settings.start_from)} has another network now than when "
+                "this run began"
+            )
+            raise RunError(fault, file=self.path, remedy="begin a new run")
         for name in (RESULT, MODEL):
             if self._has(name):
                 fault = (
@@ -401,9 +403,7 @@ class RunFolder(LockedFolder):
         return None
 
     def _checkpoint(self, settings: Settings, backend: Backend) -> Position:
-        """Return the position in the checkpoint, which must be of a run with these
-        settings.
-        """
+        """Return the position in the checkpoint of a run with these settings."""
         path = self.path / CHECKPOINT
         position, saved = read_position(path, backend)
         check_unchanged(saved, settings, path)
@@ -417,60 +417,55 @@ class RunFolder(LockedFolder):
             raise RunError(fault, remedy=remedy, setting="epochs")
         return position
 
-    def _begin(self, experiment: Experiment) -> str | None:
-        """Write the record of a new run; return what `_write_rows` returns."""
-        backend = experiment.backend
-        number, reason = backend.threads[:2]
-        record = {
-            "format": records.FORMAT,
-            "settings": flatten(with_absolute_paths(experiment.settings)),
-            "device": backend.device_name,
-            "versions": {
-                "mlp_xp": __version__,
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "array-api-compat": importlib.metadata.version("array-api-compat"),
-                backend.name: backend.version,
-            },
-            "threads": {
-                "number": number,
-                "reason": reason,
-                "cpus": cpus(),
-                **threads_chosen(),
-            },
-            "machine": f"{platform.system()} {platform.machine()}",
-            **experiment.data_facts(),
-        }
-        _replacing.clear(self.path)
-        rows = self._write_rows(experiment)
-        self._write_json(CONFIG, record)
-        return rows
-
     def _continue(self, experiment: Experiment, position: Position) -> str | None:
-        """Drop reports after the checkpoint, and take over the number of epochs.
+        """Make the files fit the checkpoint and the number of epochs.
 
-        If epochs are left to do, the result and pictures of the shorter run are removed
-        first: a longer run with a result would count as ended. Returns what
-        `_write_rows` returns.
+        Returns the result of `_write_rows`.
         """
         # Written again, because the file may be lost, or come from another run.
-        rows = self._write_rows(experiment)
+        rows_sha256 = self._write_rows(experiment)
         self._keep_reports(position.reports)
         epochs = experiment.settings.train.epochs
         if position.epoch < epochs - 1:
+            # Before config.json: a longer run with a result would count as ended.
             with file_errors(self.path, "remove the old result in"):
                 for name in (*PICTURES, RESULT):
                     remove(self.path / name)
         record = self.record()
-        if record["settings"]["epochs"] != epochs:
-            record["settings"]["epochs"] = epochs
-            self._write_json(CONFIG, record)
-        return rows
+        now = flatten(with_absolute_paths(experiment.settings))
+        kept = {"epochs": now["epochs"]}
+        if now["data_dir"]:
+            kept["data_dir"] = now["data_dir"]
+        if record["settings"] != {**record["settings"], **kept}:
+            record["settings"] |= kept
+            records.write_json(self.path / CONFIG, record)
+        return rows_sha256
+
+    def _keep_reports(self, count: int) -> None:
+        """Keep the first reports in metrics.jsonl, as many as the checkpoint counts."""
+        path, lines = self.path / METRICS, self._lines()
+        if len(lines) < count:
+            fault = f"has {len(lines)} reports, the checkpoint expects {count}"
+            raise RunError(fault, file=path, remedy=records.REMEDY)
+        write_whole(path, b"".join(line + b"\n" for line in lines[:count]))
+
+    # Writing a run.
+
+    def _begin(self, experiment: Experiment, existing: str) -> str | None:
+        """Write the record of a new run, and return the result of `_write_rows`."""
+        # Before the old run is moved, because the new run may start from its weights.
+        record = _new_record(experiment)
+        if existing == OVERWRITE and self.exists():
+            _replacing.begin(self.path)
+        _replacing.clear(self.path)
+        # First, because a folder with other files and without it is not a run.
+        records.write_json(self.path / CONFIG, record)
+        return self._write_rows(experiment)
 
     def _write_rows(self, experiment: Experiment) -> str | None:
-        """Write the fingerprints of the rows to train on, and return their checksum.
+        """Write the fingerprints of the training rows, and return their checksum.
 
-        None for a published data set, whose rows are not recorded.
+        The rows of a published data set are not recorded. Returns None for them.
         """
         if not experiment.has_own_data():
             return None
@@ -480,50 +475,38 @@ class RunFolder(LockedFolder):
     def _append(self, report: Report) -> None:
         """Append a report to metrics.jsonl, and wait until it is on disk.
 
-        The name of a new file is on disk too. Otherwise a checkpoint could outlast the
-        reports that it counts.
+        The name of a new file is on disk too. Otherwise a checkpoint could outlast its
+        reports.
         """
         line = json.dumps(metrics_record(report))
         append_line(self.path / METRICS, line.encode())
 
-    def _keep_reports(self, count: int) -> None:
-        """Keep the first lines of metrics.jsonl, those from before the checkpoint."""
-        lines = self._lines()
-        if len(lines) < count:
-            fault = f"has {len(lines)} reports, the checkpoint expects {count}"
-            raise RunError(fault, file=self.path / METRICS, remedy=records.REMEDY)
-        kept = b"".join(line + b"\n" for line in lines[:count])
-        write_whole(self.path / METRICS, kept)
-
     def _may_save(self, position: Position) -> bool:
-        # A run that is to replace another one may have been started by mistake, and be
-        # stopped for that reason.
+        # A run that replaces an old one may have been started by mistake. Unless it is
+        # saved, stopping it brings the old run back.
         return position.epoch != WARM_UP_EPOCH and not self.is_being_replaced()
 
     def _save(
-        self, position: Position, experiment: Experiment, rows: str | None
+        self, position: Position, experiment: Experiment, rows_sha256: str | None
     ) -> None:
-        """Write a checkpoint and the model, which names the checksum of its rows.
+        """Write a checkpoint and the model, with the checksum of its training rows.
 
-        The model is the best network on the held-out samples, or else the current one.
-        With the first checkpoint, the run that this one replaces is gone.
+        The model is the best network on the held-out samples, or else the current
+        network. The first checkpoint completes the replacement of an old run.
         """
-        backend = experiment.backend
+        backend, settings = experiment.backend, experiment.settings
         check_state(position, backend)
-        rows = (
-            read_sha256(self.path / FINGERPRINTS) if experiment.has_own_data() else None
-        )
         network = position.best.network if position.best else position.state.network
-        # The checkpoint first: so a run that has a model but no checkpoint has lost it.
-        write_position(self.path / CHECKPOINT, position, experiment.settings, backend)
-        write_model(self.path / MODEL, experiment.job.model(network), rows)
+        # The checkpoint first, so a run with a model but no checkpoint has lost it.
+        write_position(self.path / CHECKPOINT, position, settings, backend)
+        write_model(self.path / MODEL, experiment.job.model(network), rows_sha256)
         _replacing.settle(self.path)
 
     def _finish(self, report: Report, position: Position) -> None:
         record = metrics_record(report)
         if position.best:
             record["kept_epoch"] = position.best.epoch
-        self._write_json(RESULT, record)
+        records.write_json(self.path / RESULT, record)
 
     # Files.
 
@@ -531,18 +514,19 @@ class RunFolder(LockedFolder):
         return (self.path / name).exists()
 
     def _config(self) -> tuple[Settings, dict[str, Any]]:
-        """Return the settings of the run, and the record that they are in."""
+        """Return the settings and the whole record in config.json."""
         path = self.path / CONFIG
         if not self._has(CONFIG):
             why = f"it has no {CONFIG}" if self.path.exists() else "it does not exist"
             remedy = "give the folder of a training run"
             raise RunError(f"is not a run: {why}", file=self.path, remedy=remedy)
         if self.is_being_replaced():
-            raise RunError(
-                "is being replaced by a new run, which has no checkpoint yet",
-                file=self.path,
-                remedy="wait for it, or, if it was interrupted, bring the old run back: resume it",
+            fault = "is being replaced by a new run, which has no checkpoint yet"
+            remedy = (
+                "wait for it, or, if it was interrupted, "
+                "bring the old run back: resume it"
             )
+            raise RunError(fault, file=self.path, remedy=remedy)
         settings, record = parse_settings(path)
         if "settings" not in record:
             fault = "is of another program, not of a run"
@@ -550,13 +534,13 @@ class RunFolder(LockedFolder):
         return settings, record
 
     def _lines(self) -> list[bytes]:
-        """Return the complete lines of metrics.jsonl; none if it is missing."""
+        """Return the complete lines of metrics.jsonl, or none if it is missing."""
         path = self.path / METRICS
         with file_errors(path, "read"):
-            return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-
-    def _write_json(self, name: str, record: dict[str, Any]) -> None:
-        records.write_json(self.path / name, record)
+            if not path.exists():
+                return []
+            *lines, _ = path.read_bytes().split(b"\n")
+        return lines
 
     def _create(self) -> bool:
         if not self._may_be_renamed:
@@ -565,35 +549,36 @@ class RunFolder(LockedFolder):
         with file_errors(wanted, "create"):
             make_folder(wanted.parent)
             for number in itertools.count(2):
-                with contextlib.suppress(FileExistsError):
+                try:
                     make_folder(self.path, exist_ok=False)
                     break
-                self.path = wanted.with_name(f"{wanted.name}-{number}")
+                except FileExistsError:
+                    self.path = wanted.with_name(f"{wanted.name}-{number}")
         self._may_be_renamed = False
         return True
 
     def _already_there(self) -> RunError:
-        resume, overwrite = Argument("resume"), Argument("overwrite")
         remedy = (
             "resume it with ",
-            resume,
+            Argument("resume"),
             ", choose another folder, or replace it with ",
-            overwrite,
+            Argument("overwrite"),
         )
         return RunError(
             "already contains a run", file=self.path, remedy=remedy, setting="run_dir"
         )
 
 
-def load_run(path: str | Path, backend: Backend | None = None) -> Model:
+def load_run(path: str | Path, backend: Backend | str | None = None) -> Model:
     """Load the trained network of a run.
 
     Args:
         path: The folder of a run, or a model.safetensors file.
-        backend: Where its arrays are; by default NumPy in the model's dtype.
+        backend: The backend of its arrays, or the name of a library. By default NumPy,
+            in the model's dtype.
 
     Returns:
-        The network with the meaning of its inputs and outputs: see `Model.predict`.
+        The network with the meaning of its inputs and outputs. See `Model.predict`.
 
     Raises:
         RunError: The folder is not a run or has no model yet, or the file is damaged.
@@ -602,33 +587,61 @@ def load_run(path: str | Path, backend: Backend | None = None) -> Model:
         >>> load_run("runs/digits").predict(images[:3])
         array(['7', '2', '1'], dtype='<U1')
     """
-    if not isinstance(path, str | os.PathLike):
-        remedy = "give the folder of a run"
-        raise RunError(f"{path!r:.80} is not a path", remedy=remedy, setting="path")
-    path = Path(path)
+    path = as_path(path, "path", "give the folder of a run")
     if path.suffix == ".safetensors":
-        return read_model(path, str(path), backend)
-    return RunFolder(path).model(backend)
-
-
-def _flat(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return facts about data, with those of their signature beside the others."""
-    others = {name: value for name, value in facts.items() if name != "signature"}
-    flat = {**others, **facts.get("signature", {})}
-    if flat.get("columns"):
-        # Other files may write their numbers with other decimal points.
-        flat["columns"] = flat["columns"]["columns"]
-    return flat
+        model = read_model(path, str(path))
+    else:
+        model = RunFolder(path).model()
+    return model if backend is None else model.on(backend)
 
 
 def metrics_record(report: Report) -> dict[str, Any]:
-    """Return a report as its record in metrics.jsonl: every one of RESULTS that has a
-    value.
-    """
+    """Return a report as a record for metrics.jsonl, with all of its RESULTS."""
     parts = {"": report, "test": report.test, "validation": report.validation}
     record: dict[str, Any] = {"epoch": report.epoch, "sample": report.sample}
-    for each in records.RESULTS:
-        part = parts[each.part]
-        if part is not None:
-            record[each.name] = getattr(part, each.name.removeprefix(f"{each.part}_"))
-    return {name: value for name, value in record.items() if value is not None}
+    for figure in records.RESULTS:
+        part = parts[figure.part]
+        if part is None:
+            continue
+        value = getattr(part, figure.name.removeprefix(f"{figure.part}_"))
+        if value is not None:
+            record[figure.name] = value
+    return record
+
+
+def _new_record(experiment: Experiment) -> dict[str, Any]:
+    """Return the content of config.json for a new run."""
+    backend = experiment.backend
+    versions = {
+        "mlp_xp": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "array-api-compat": importlib.metadata.version("array-api-compat"),
+        backend.name: backend.version,
+    }
+    threads = {
+        "number": backend.threads.number,
+        "reason": backend.threads.reason,
+        "cpus": cpus(),
+        **threads_chosen(),
+    }
+    return {
+        "format": records.FORMAT,
+        "settings": flatten(with_absolute_paths(experiment.settings)),
+        "device": backend.device_name,
+        "versions": versions,
+        "threads": threads,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "start_from_sha256": experiment.source_sha256(),
+        **experiment.data_facts(),
+    }
+
+
+def _flat(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return facts about data, with the facts of the signature at the same level."""
+    flat = {**facts, **facts.get("signature", {})}
+    flat.pop("signature", None)
+    if flat.get("columns"):
+        # Other files may write the same numbers with other decimal points.
+        flat["columns"] = flat["columns"]["columns"]
+    return flat

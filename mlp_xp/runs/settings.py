@@ -1,6 +1,4 @@
-"""All settings of a run: training, backend and data. Also recipes to start from, and
-settings as one flat record.
-"""
+"""The settings of a run, recipes to start from, and settings as one flat record."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -17,8 +15,8 @@ from mlp_xp.errors import Argument, nearest, quoted
 class Settings:
     """A training configuration, a backend and a data set.
 
-    With `data_dir`, `dataset` becomes None: a record of both would not say where the
-    data are from.
+    If `data_dir` is given, `dataset` becomes None, so that a record names one source of
+    data.
 
     Raises:
         ConfigError: A value has the wrong type or is out of range.
@@ -29,29 +27,29 @@ class Settings:
         ('mnist', 'float64')
     """
 
-    backend: str = setting("numpy", may_change=True)
+    backend: str = setting("numpy", may_change=True, group="Backend")
     """Array library to compute with: numpy, cupy, jax, torch, array-api-strict, or
     `module:namespace` for any other that follows the array API standard.
     """
-    device: str | None = setting(None, may_change=True)
+    device: str | None = setting(None, may_change=True, group="Backend")
     """Device to compute on, in the library's notation, such as cuda:1. By default the
     library's own default.
     """
-    dtype: str = setting("float64", choices=("float64", "float32"))
+    dtype: str = setting("float64", choices=("float64", "float32"), group="Backend")
     """Floating-point type to compute with."""
-    dataset: str | None = setting("mnist", may_change=True)
+    dataset: str | None = setting("mnist", may_change=True, group="Data")
     """Data set: mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters. All but
     mnist are downloaded once.
     """
-    data_dir: str | None = setting(None, may_change=True, is_path=True)
+    data_dir: str | None = setting(None, may_change=True, is_path=True, group="Data")
     """Your own data instead of a named data set: a table with a header, such as CSV, a
     .npz archive, or a folder with pictures for each class, with two tables, .npy files,
     or IDX or CSV files like MNIST's.
     """
     data_options: DataOptions = field(default_factory=DataOptions)
-    start_from: str | None = setting(None, is_path=True)
+    start_from: str | None = setting(None, is_path=True, group="Run")
     """Begin with the trained weights of this run, which needs the same hidden layers.
-    If the classes are others, the output layer is drawn as for a new run. Inputs are
+    If the classes differ, the output layer is drawn as for a new run. Inputs are
     prepared as the new data require.
     """
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -67,16 +65,14 @@ class Settings:
 
     @property
     def data(self) -> str | Path:
-        """The name of the data set, or the path of your own data, as `load_dataset`
-        takes it.
-        """
+        """The name of the data set, or the path of your own data."""
         return Path(self.data_dir) if self.data_dir else str(self.dataset)
 
 
 SETTINGS = declared(Settings)
 """All settings of a run, by name, in the order of the command line."""
 
-# Sets of settings to start from. Except for the notebook's, they use what is common
+# Recipes are settings to start from. All except the notebook's use choices common
 # today.
 _MODERN = TrainConfig(
     warm_up_steps=0,
@@ -103,7 +99,7 @@ RECIPES = {
         dtype="float32",
         train=replace(_MODERN, epochs=8, batch_size=32, learning_rate=0.02),
     ),
-    # For grey images such as digits. With JAX it takes ten minutes on two cores;
+    # For grey images such as digits. With JAX it takes ten minutes on two cores.
     # benchmarks/mnist.py measures it.
     "deformed": Settings(
         dtype="float32",
@@ -123,8 +119,8 @@ RECIPES = {
             deform_smoothness=7.0,
         ),
     ),
-    # For tables from some twenty rows on, with a schedule that lets a run be trained
-    # longer. benchmarks/own_recipe.py measures it.
+    # For tables of about twenty rows or more. With the constant schedule, a run can be
+    # trained longer. benchmarks/own_recipe.py measures it.
     "own": Settings(
         train=replace(
             _MODERN,
@@ -143,49 +139,47 @@ RECIPES = {
 
 
 def flatten(settings: Any) -> dict[str, Any]:
-    """Return the settings as one flat record, as in config.json and on the command
-    line.
-    """
+    """Return settings as one flat record, as in config.json and on the command line."""
     record: dict[str, Any] = {}
     for each in fields(settings):
         value = getattr(settings, each.name)
-        record |= flatten(value) if is_dataclass(value) else {each.name: value}
+        if is_dataclass(value):
+            record |= flatten(value)
+        else:
+            record[each.name] = value
     return record
 
 
 def settings_of(base: Settings, changes: Mapping[str, Any]) -> Settings:
-    """Return settings with some of them changed, which are given by name. Raises
-    ConfigError.
-    """
+    """Return settings with changes, given by name. Raises ConfigError."""
+    settings: Settings = _changed(base, changes)
+    return settings
 
-    def changed(part: Any) -> Any:
-        values = {each.name: getattr(part, each.name) for each in fields(part)}
-        inner = {
-            name: changed(value)
-            for name, value in values.items()
-            if is_dataclass(value)
-        }
-        return replace(
-            part,
-            **inner,
-            **{name: changes[name] for name in values.keys() & changes.keys()},
-        )
 
-    found: Settings = changed(base)
-    return found
+def _changed(part: Any, changes: Mapping[str, Any]) -> Any:
+    """Return a dataclass with changes to its fields, and to dataclasses in them."""
+    values = {}
+    for each in fields(part):
+        value = getattr(part, each.name)
+        if is_dataclass(value):
+            values[each.name] = _changed(value, changes)
+        elif each.name in changes:
+            values[each.name] = changes[each.name]
+    return replace(part, **values)
 
 
 def unflatten(record: Mapping[str, Any], file: Path) -> Settings:
-    """Return the settings of a flat record in a file. Raises ConfigError, which names
-    the file and the field.
+    """Return the settings of a flat record in a file.
+
+    Raises:
+        ConfigError: A field is unknown, or its value is wrong. The error names the file
+            and the field.
     """
     for name in record:
         if name not in SETTINGS:
-            raise ConfigError(
-                f"the field {name!r:.60} is not known{nearest(name[:99], SETTINGS)}",
-                file=file,
-                remedy=f"choose one of {', '.join(SETTINGS)}",
-            )
+            fault = f"the field {name!r:.60} is not known{nearest(name[:99], SETTINGS)}"
+            remedy = f"choose one of {', '.join(SETTINGS)}"
+            raise ConfigError(fault, file=file, remedy=remedy)
     try:
         return settings_of(Settings(), record)
     except ConfigError as error:
@@ -194,72 +188,59 @@ def unflatten(record: Mapping[str, Any], file: Path) -> Settings:
 
 
 def with_absolute_paths(settings: Settings) -> Settings:
-    """Return settings whose paths do not depend on the current folder, as config.json
-    has them.
-    """
-    record = flatten(settings)
-    paths = [
-        each.name for each in SETTINGS.values() if each.is_path and record[each.name]
-    ]
-    return settings_of(
-        settings, {name: str(Path(record[name]).resolve()) for name in paths}
-    )
+    """Return settings with absolute paths, as config.json has them."""
+    paths = {}
+    for name, value in flatten(settings).items():
+        if value and SETTINGS[name].is_path:
+            paths[name] = str(Path(value).resolve())
+    return settings_of(settings, paths)
 
 
 def of_recipe(recipe: Settings, given: Mapping[str, Any]) -> Settings:
-    """Return a recipe for options that override some of it, by name, each a value or
-    several of them.
+    """Return a recipe without settings that do not suit the given options.
 
-    What would not fit them is 0, unless it is given too: the weight decay with an
-    optimizer for which the number means another thing, and the patience without
-    held-out samples.
+    The caller still has to apply the options, each a value or several values. The
+    weight decay becomes 0 if an option changes between AdamW and other optimizers,
+    because the number has another meaning there. The patience becomes 0 if no samples
+    are held out.
     """
-    values = (
-        given.get(name, getattr(recipe.train, name))
-        for name in ("optimizer", "validation")
-    )
-    optimizers, held_out = (
-        value if isinstance(value, list | tuple) else [value] for value in values
-    )
-    another_meaning = (
-        len({name == "adamw" for name in (recipe.train.optimizer, *optimizers)}) > 1
-    )
-    changes = {"weight_decay": another_meaning, "patience": 0 in held_out}
-    return settings_of(
-        recipe, {name: 0 for name, is_changed in changes.items() if is_changed}
-    )
+    train = recipe.train
+    optimizers = _as_list(given.get("optimizer", train.optimizer))
+    decay_meanings = {name == "adamw" for name in [train.optimizer, *optimizers]}
+    changes = {}
+    if len(decay_meanings) > 1:
+        changes["weight_decay"] = 0
+    if 0 in _as_list(given.get("validation", train.validation)):
+        changes["patience"] = 0
+    return settings_of(recipe, changes)
+
+
+def _as_list(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, list | tuple) else [values]
 
 
 def with_fitting_batches(settings: Settings, samples: int) -> Settings:
-    """Return settings whose batches, which nobody chose, are not larger than the
-    training set.
-    """
+    """Return settings with batches not larger than the training set."""
     left = samples - settings.train.held_out(samples)
-    return (
-        settings_of(settings, {"batch_size": left})
-        if 0 < left < settings.train.batch_size
-        else settings
-    )
+    if 0 < left < settings.train.batch_size:
+        return settings_of(settings, {"batch_size": left})
+    return settings
 
 
 def words(name: str) -> str:
-    """Return the name of a setting or a column as words: learning_rate is `learning
-    rate`.
-    """
+    """Return a setting or column in words: `learning rate` for learning_rate."""
     return name.replace("_", " ")
 
 
 def shown(value: Any) -> str:
-    """Return the value of a setting as text: as on the command line, and a float
-    without needless digits.
-    """
+    """Return a value as text, as on the command line and without needless digits."""
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     if isinstance(value, float):
         return f"{value:.12g}"
-    return (
-        str(value).lower() if value is None or isinstance(value, bool) else str(value)
-    )
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
 
 
 def described(settings: Mapping[str, Any]) -> str:
@@ -272,28 +253,33 @@ def described(settings: Mapping[str, Any]) -> str:
 def check_unchanged(
     saved: Settings, wanted: Settings, file: Path | None = None
 ) -> None:
-    """Raise ConfigError if a setting differs that a resumed run must keep. file: where
-    the saved ones are.
+    """Raise ConfigError if a setting differs that a resumed run must keep.
 
-    How the data are read may change: `RunFolder.check_data` compares the data
-    themselves. The number of epochs may differ where no step depends on it: the run
-    then becomes a longer or a shorter one.
+    Settings of the reading of data may differ, because `RunFolder.check_data` compares
+    the data. The number of epochs may differ if no step depends on it. The run then
+    becomes longer or shorter.
+
+    Args:
+        saved: The settings of the run.
+        wanted: The settings to resume it with.
+        file: The file with the saved settings, for the message.
     """
-    before, now = (flatten(with_absolute_paths(each)) for each in (saved, wanted))
-    free = {name for name, each in SETTINGS.items() if each.may_change} | declared(
-        DataOptions
-    ).keys()
+    before = flatten(with_absolute_paths(saved))
+    now = flatten(with_absolute_paths(wanted))
+    may_change = {name for name, each in SETTINGS.items() if each.may_change}
+    may_change.update(declared(DataOptions))
     if saved.train.schedule == "constant":
-        free.add("epochs")
+        may_change.add("epochs")
     for name, value in now.items():
-        if name not in free and before[name] != value:
-            texts = [
-                quoted(each) if isinstance(each, str) else repr(each)
-                for each in (before[name], value)
-            ]
+        if name not in may_change and before[name] != value:
+            was, is_now = _in_message(before[name]), _in_message(value)
             raise ConfigError(
-                f"a resumed run keeps its settings ({texts[0]}, not {texts[1]})",
+                f"a resumed run keeps its settings ({was}, not {is_now})",
                 remedy=("leave it out, or start a new run with ", Argument("config")),
                 file=file,
                 setting=name,
             )
+
+
+def _in_message(value: Any) -> str:
+    return quoted(value) if isinstance(value, str) else repr(value)

@@ -1,9 +1,9 @@
-"""The folder of a sweep: many runs, and the plan that they follow.
+"""The folder of a sweep: a plan, and many runs.
 
-sweep.json      the plan and all members, written whole before the first one starts
-members/NAME/   the run of a member, as `mlp-xp train` writes it failures.json   {name:
-{"error": class, "reason": line}} of the members that failed .stop-NAME      is there
-from when members are asked to save and stop until the next command
+- sweep.json has the plan and all members. It is written before the first member starts.
+- members/NAME/ is the run of a member, as `mlp-xp train` writes it.
+- failures.json has {name: {"error": class, "reason": line}} for failed members.
+- .stop-NAME asks members to save and stop. It exists until the next command.
 """
 
 import json
@@ -44,17 +44,17 @@ class Member(NamedTuple):
 
 
 def numbered(settings: Iterable[dict[str, Any]], first: int = 0) -> tuple[Member, ...]:
-    """Return a member for each of these settings, named by its number."""
+    """Return a member for each of several settings, named by numbers from `first`."""
     return tuple(Member(f"{i:04d}", each) for i, each in enumerate(settings, first))
 
 
 class Index(NamedTuple):
-    """The runs of a sweep, as sweep.json has them."""
+    """The plan of a sweep, as in sweep.json."""
 
     base: Settings
     """The settings that do not vary."""
     sums: dict[str, str]
-    """The checksums of the data and of the models that members begin with, by name."""
+    """The checksums of the data, and of the models to start from, by name."""
     members: tuple[Member, ...]
 
 
@@ -73,7 +73,7 @@ class SweepFolder(LockedFolder):
     index = INDEX
 
     def read(self) -> Index:
-        """Return the runs of the sweep.
+        """Return the plan of the sweep.
 
         Raises:
             RunError: The folder has no sweep, or sweep.json is damaged.
@@ -89,9 +89,7 @@ class SweepFolder(LockedFolder):
         return Index(base, record["sums"], numbered(members))
 
     def failures(self) -> dict[str, dict[str, str]]:
-        """Return the error and the reason of each member that failed, by name. Raises
-        RunError.
-        """
+        """Return the error and the reason of each failed member. Raises RunError."""
         path = self.path / FAILURES
         if not path.exists():
             return {}
@@ -107,13 +105,13 @@ class SweepFolder(LockedFolder):
 
     @contextmanager
     def opened(self, record: dict[str, Any]) -> Iterator[Index]:
-        """Hold the folder's lock, and check that it has this sweep, or begin it.
+        """Hold the folder's lock, and begin a sweep or check the one in the folder.
 
         Args:
             record: The content of sweep.json for a new sweep, with all members.
 
         Yields:
-            The runs of the sweep.
+            The plan of the sweep.
 
         Raises:
             RunError: The folder is in use, has another purpose, or has another sweep.
@@ -121,7 +119,7 @@ class SweepFolder(LockedFolder):
         """
         with self.locked():
             if self.exists():
-                self.read()  # refuses a damaged one
+                self.read()  # refuses a damaged sweep.json
                 self._check_same(json.loads(json.dumps(record)))
             else:
                 self.write(record)
@@ -136,50 +134,48 @@ class SweepFolder(LockedFolder):
         records.write_json(self.path / INDEX, record)
 
     def write_failures(self, failures: dict[str, dict[str, str]]) -> None:
-        """Write failures.json, with the members in their order. Raises FileError."""
+        """Write failures.json, in the order of the members. Raises FileError."""
         records.write_json(self.path / FAILURES, dict(sorted(failures.items())))
 
     def new_stop_file(self) -> Path:
-        """Return the path of a file that does not exist; members save and stop while it
-        does.
+        """Return the path of a new file.
 
-        Its name is new, because a machine of a cluster may see a removed file for a
-        while.
+        While the file exists, members save and stop. Its name is always new, because a
+        machine of a cluster may still see a removed file for a while.
         """
         return self.path.resolve() / f"{STOP}{uuid.uuid4().hex[:8]}"
 
     def _record(self) -> dict[str, Any]:
         path = self.path / INDEX
         if not self.exists():
-            remedy = "give the folder of a sweep"
-            raise RunError(
-                f"is not a sweep: it has no {INDEX}", file=self.path, remedy=remedy
-            )
+            fault = f"is not a sweep: it has no {INDEX}"
+            raise RunError(fault, file=self.path, remedy="give the folder of a sweep")
         record = records.check_format(records.read_json(path), path)
         return records.check_fields(record, _FIELDS, path)
 
     def _check_same(self, wanted: dict[str, Any]) -> None:
-        """Raise RunError, which names the difference, unless the folder has the wanted
-        sweep.
-        """
+        """Raise RunError, which names the difference, unless the sweep is the same."""
         saved = _by_name(self._record())
         for name, value in _by_name(wanted).items():
             if saved.get(name) != value:
-                was = shown(saved.get(name))
-                fault = f"belongs to another sweep: {name} was {was}, and is now {shown(value)}"
-                remedy = "give the same options, data and weights as before, or choose another folder"
-                raise RunError(fault, file=self.path, remedy=remedy)
+                was, is_now = shown(saved.get(name)), shown(value)
+                raise RunError(
+                    f"belongs to another sweep: {name} was {was}, and is now {is_now}",
+                    file=self.path,
+                    remedy=(
+                        "give the same options, data and weights as before, "
+                        "or choose another folder"
+                    ),
+                )
 
 
 def _by_name(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the plan and the data in a record of sweep.json, without nesting."""
-    plain = {
-        name: value
-        for name, value in record.items()
-        if not isinstance(value, dict | list)
-    }
-    sums = {
-        f"the checksum of {quoted(name)}": value
-        for name, value in record["sums"].items()
-    }
-    return {**plain, **record["settings"], **record["options"], **sums}
+    """Return the values in the record of a sweep at one level, without the members."""
+    values = {}
+    for name, value in record.items():
+        if not isinstance(value, dict | list):
+            values[name] = value
+    values |= {**record["settings"], **record["options"]}
+    for name, value in record["sums"].items():
+        values[f"the checksum of {quoted(name)}"] = value
+    return values

@@ -1,6 +1,4 @@
-"""Several runs as the rows of a table: their settings, results and states, and what
-tells them apart.
-"""
+"""Runs as the rows of a table: settings, results, states, and how the runs differ."""
 
 import datetime as dt
 import json
@@ -10,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mlp_xp.declared import check_choice
 from mlp_xp.errors import Argument, MlpXpError, nearest
 from mlp_xp.files import file_errors
 from mlp_xp.runs.names import CONFIG, METRICS, RESULT
@@ -21,17 +20,19 @@ from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED, SweepFolder
 IN_USE, NOT_RUN, UNREADABLE = "in use", "not run", "unreadable"
 COLUMNS = ("name", "state", *FIGURES, "date")
 DATA = ("dataset", "data_dir")
-COMPARISONS = {
-    "!=": "ne",
-    "<=": "le",
-    ">=": "ge",
-    "==": "eq",
-    "=": "eq",
-    "<": "lt",
-    ">": "gt",
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "!=": operator.ne,
+    "<=": operator.le,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "=": operator.eq,
+    "<": operator.lt,
+    ">": operator.gt,
 }
 _CONDITION = re.compile(
-    rf"\s*([A-Za-z_-]+)\s*({'|'.join(COMPARISONS)})\s*(.*?)\s*", re.DOTALL
+    rf"\s*(?P<column>[A-Za-z][\w-]*)\s*(?P<comparison>{'|'.join(COMPARISONS)})"
+    r"\s*(?P<value>.*?)\s*",
+    re.DOTALL,
 )
 
 
@@ -46,127 +47,118 @@ class Row(NamedTuple):
     of your own data is the name of their file or folder.
     """
     state: str
-    """finished: with a result; interrupted: without a result, but perhaps with reports;
-    in use: a process trains it; failed or not run: a member of a sweep; unreadable:
-    missing or damaged files.
+    """finished: with a result. interrupted: without a result, but perhaps with reports.
+    in use: a process trains it. failed or not run: a member of a sweep. unreadable:
+    with missing or damaged files.
     """
     reason: str = ""
-    """The error of a failed or unreadable run, or who uses a run in use."""
+    """The error of a failed or unreadable run, or the user of a run in use."""
     figures: Mapping[str, float] = {}
-    """The results, by the names in FIGURES, and how long the training took. An
-    unfinished run has those of its last report.
+    """The results and the duration of the training, by the names in FIGURES. An
+    unfinished run has the results of its last report.
     """
     date: dt.datetime | None = None
-    """When the last record was written."""
+    """The time when the last record was written."""
 
 
 def as_record(row: Row) -> dict[str, Any]:
     """Return a row as JSON data."""
-    figures = {name: row.figures.get(name) for name in FIGURES}
-    record = {
+    date = None
+    if row.date:
+        date = row.date.isoformat(timespec="seconds")
+    return {
         "name": row.name,
         "folder": str(row.folder),
         "settings": dict(row.settings),
         "state": row.state,
-    }
-    return {
-        **record,
         "reason": row.reason,
-        **figures,
-        "date": row.date and row.date.isoformat(timespec="seconds"),
+        **{name: row.figures.get(name) for name in FIGURES},
+        "date": date,
     }
 
 
 def find_runs(folders: Sequence[Path]) -> list[Row]:
-    """Return a row for each run in some folders, each a run, a sweep, or a folder that
-    contains such folders.
+    """Return a row for each run in some folders.
 
-    A folder that is given twice counts once. A damaged run is a row with its reason.
-    Raises RunError for a folder without a run, and FileError.
+    Each folder is a run, a sweep, or a folder with runs and sweeps. A folder given
+    twice counts once. A damaged run has a row with its reason.
+
+    Raises:
+        RunError: A folder has no run.
+        FileError: A folder cannot be read.
     """
     rows: dict[Path, Row] = {}
     for folder in folders:
-        is_one = (
-            RunFolder(folder).exists()
-            or SweepFolder(folder).exists()
-            or not folder.is_dir()
-        )
-        with file_errors(folder, "read"):
-            inside = [folder] if is_one else sorted(folder.iterdir())
-        found = [row for each in inside for row in _rows_of(each)]
+        found = _rows_of(folder)
+        if not found and folder.is_dir():
+            with file_errors(folder, "read"):
+                inside = sorted(folder.iterdir())
+            found = [row for each in inside for row in _rows_of(each)]
         if not found:
             fault = "contains no runs" if folder.exists() else "no such folder"
-            raise RunError(
-                fault, file=folder, remedy="give a training run, or a folder of runs"
-            )
+            remedy = "give a training run, or a folder of runs"
+            raise RunError(fault, file=folder, remedy=remedy)
         rows |= {row.folder.resolve(): row for row in found}
     return [*rows.values()]
 
 
 def _rows_of(folder: Path) -> list[Row]:
+    """Return the rows of a sweep or of a run, or none for another folder."""
     sweep, run = SweepFolder(folder), RunFolder(folder)
     if sweep.exists():
         try:
-            return sweep_rows(sweep)[0]
+            rows, _ = sweep_rows(sweep)
         except MlpXpError as error:
             return [Row(folder.name, folder, {}, UNREADABLE, str(error))]
-    return [read_row(run)] if run.exists() else []
+        return rows
+    if run.exists():
+        return [read_row(run)]
+    return []
 
 
 def read_row(run: RunFolder, name: str | None = None) -> Row:
-    """Return a run's row. A run that is missing or damaged is a row too, with the error
-    as its reason.
-    """
+    """Return a run's row. A missing or damaged run has the error as its reason."""
     folder = run.path
     row = Row(folder.resolve().name if name is None else name, folder, {}, UNREADABLE)
     try:
         row = row._replace(settings=_plain(flatten(run.settings())))
         result = run.result()
-        report = result or next(iter(run.reports()[-1:]), {})
+        reports = [result] if result else run.reports()
     except MlpXpError as error:
         return row._replace(reason=str(error))
-    figures = {
-        name: report[each.name]
-        for name, each in FIGURES.items()
-        if report.get(each.name) is not None
-    }
-    written = next(
-        path
-        for path in (folder / RESULT, folder / METRICS, folder / CONFIG)
-        if path.exists()
-    )
+    last = reports[-1] if reports else {}
+    figures = {}
+    for column, figure in FIGURES.items():
+        if last.get(figure.name) is not None:
+            figures[column] = last[figure.name]
+    files = [folder / file for file in (RESULT, METRICS, CONFIG)]
+    written = next(file for file in files if file.exists())
     date = dt.datetime.fromtimestamp(written.stat().st_mtime).astimezone()
-    # A run with a result is finished, whoever holds the folder: perhaps a process of
-    # another host that was killed.
-    user = None if result else run.holder()
-    state = FINISHED if result else IN_USE if user else INTERRUPTED
-    return row._replace(
-        state=state,
-        reason=f"in use by {user}" if user else "",
-        figures=figures,
-        date=date,
-    )
+    row = row._replace(state=INTERRUPTED, figures=figures, date=date)
+    if result:
+        # Even if somebody seems to hold the folder: perhaps a killed process elsewhere.
+        return row._replace(state=FINISHED)
+    user = run.holder()
+    if user:
+        return row._replace(state=IN_USE, reason=f"in use by {user}")
+    return row
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return flat settings as JSON has them, with the name of your own data as their
-    dataset.
-    """
-    name = (
-        {"dataset": Path(settings["data_dir"]).name} if settings.get("data_dir") else {}
-    )
-    return {
-        name: [*value] if isinstance(value, tuple) else value
-        for name, value in (settings | name).items()
-    }
+    """Return flat settings as in JSON, with the name of your own data as dataset."""
+    plain: dict[str, Any] = {}
+    for name, value in settings.items():
+        plain[name] = list(value) if isinstance(value, tuple) else value
+    if plain.get("data_dir"):
+        plain["dataset"] = Path(plain["data_dir"]).name
+    return plain
 
 
 def sweep_rows(sweep: SweepFolder) -> tuple[list[Row], list[str]]:
-    """Return a row for each member of a sweep, whether it has run or not, and the
-    settings that vary.
+    """Return a row for each member of a sweep, and the names of varying settings.
 
-    The rows are in the sweep's order, the settings in that of the command line. Raises
-    MlpXpError.
+    Members without a run have a row too. The rows are in the order of the sweep, the
+    settings in the order of the command line. Raises MlpXpError.
     """
     index = sweep.read()
     common = flatten(index.base)
@@ -187,41 +179,44 @@ def sweep_rows(sweep: SweepFolder) -> tuple[list[Row], list[str]]:
 def differing(rows: Sequence[Row]) -> list[str]:
     """Return the settings in which rows differ, in the order of the command line.
 
-    The path of the data is not among them where the names of the data tell them apart.
+    The path of the data is left out if the names tell the data apart.
     """
     known = [row.settings for row in rows]
-    found = [
-        name
-        for name in SETTINGS
-        if len({json.dumps(each[name]) for each in known if name in each}) > 1
-    ]
-    names, both = (
-        {tuple(map(each.get, keys)) for each in known} for keys in (DATA[:1], DATA)
-    )
-    return [name for name in found if name != "data_dir" or len(names) < len(both)]
+    found = []
+    for name in SETTINGS:
+        values = {json.dumps(each[name]) for each in known if name in each}
+        if len(values) > 1:
+            found.append(name)
+    names = {each.get("dataset") for each in known}
+    places = {tuple(map(each.get, DATA)) for each in known}
+    if "data_dir" in found and len(names) == len(places):
+        found.remove("data_dir")
+    return found
 
 
 def labels(rows: Sequence[Row]) -> list[str]:
-    """Return a name for each row: the settings in which it differs, as in `learning
-    rate 0.1, seed 3`.
+    """Return a label for each row, such as `learning rate 0.1, seed 3`.
 
-    Where this does not tell rows apart, the path of the folder is added.
+    A label has the settings in which the rows differ. If a label is empty or not
+    unique, the path of the folder is added.
     """
     names = differing(rows)
     found = [
         described({name: row.settings[name] for name in names if name in row.settings})
         for row in rows
     ]
-    return [
-        f"{label} ({row.folder})"
-        if label and found.count(label) > 1
-        else label or str(row.folder)
-        for label, row in zip(found, rows, strict=True)
-    ]
+    unique = []
+    for label, row in zip(found, rows, strict=True):
+        if not label:
+            label = str(row.folder)
+        elif found.count(label) > 1:
+            label = f"{label} ({row.folder})"
+        unique.append(label)
+    return unique
 
 
 def value_of(row: Row, column: str) -> Any:
-    """Return the value of a setting or of one of COLUMNS; None where the row has none."""
+    """Return the value of a setting, or of one of COLUMNS. None if the row has none."""
     fields = {
         **row.settings,
         **row.figures,
@@ -233,22 +228,20 @@ def value_of(row: Row, column: str) -> Any:
 
 
 def check_column(name: str, option: str) -> str:
-    """Return the name of a setting or column, with `_` for `-`. option: for errors.
+    """Return the name of a setting or column, with `_` for `-`.
 
-    Raises MlpXpError for an unknown one, and for results on the test set, by which runs
-    are never chosen.
+    Raises MlpXpError for an unknown name, and for results on the test set, because no
+    run should be chosen by them. Messages name the option.
     """
     column = name.strip().replace("-", "_").lower()
-    of_test_set = {
-        each
-        for name, figure in FIGURES.items()
-        if figure.part == "test"
-        for each in (name, figure.name)
-    }
-    known = [each for each in (*COLUMNS, *SETTINGS) if each not in of_test_set]
+    of_test_set: set[str] = set()
+    for figure in FIGURES.values():
+        if figure.part == "test":
+            of_test_set |= {figure.column, figure.name}
     if column in of_test_set:
         raise MlpXpError(
-            f"{column}: chosen as the best on the test set, a run looks better there than on new data",
+            f"{column}: chosen as the best on the test set, "
+            "a run looks better there than on new data",
             remedy=(
                 "hold out samples with ",
                 Argument("validation"),
@@ -256,76 +249,89 @@ def check_column(name: str, option: str) -> str:
             ),
             setting=option,
         )
+    known = [each for each in (*COLUMNS, *SETTINGS) if each not in of_test_set]
     if column not in known:
+        fault = f"{name!r:.80} is not a column{nearest(column, known)}"
         remedy = f"choose one of {', '.join(known)}"
-        raise MlpXpError(
-            f"{name!r:.80} is not a column{nearest(column, known)}",
-            remedy=remedy,
-            setting=option,
-        )
+        raise MlpXpError(fault, remedy=remedy, setting=option)
     return column
 
 
 def sort_rows(rows: Sequence[Row], column: str) -> list[Row]:
-    """Return rows sorted by a setting or column: accuracies from the highest, all else
-    from the lowest.
+    """Return rows sorted by a column, from the highest score or the lowest other value.
 
-    Rows without a value come last; rows with equal values keep their order. Raises what
-    `check_column` raises.
+    Rows without a value come last. Rows with equal values keep their order. Raises
+    MlpXpError, like `check_column`.
     """
     column = check_column(column, "sort")
     present = [row for row in rows if value_of(row, column) is not None]
-    ordered = sorted(
-        present,
-        key=lambda row: value_of(row, column),
-        reverse=column in FIGURES and FIGURES[column].high,
-    )
-    return [*ordered, *(row for row in rows if value_of(row, column) is None)]
+    missing = [row for row in rows if value_of(row, column) is None]
+    is_score = column in FIGURES and FIGURES[column].high
+    present.sort(key=lambda row: value_of(row, column), reverse=is_score)
+    return present + missing
 
 
 def select_rows(rows: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
-    """Return the rows that meet all conditions, such as `optimizer=adam`,
-    `learning_rate<0.1`, `hidden=512,256`.
+    """Return the rows for which all conditions are true.
 
-    A row without a value meets only `!=`. Raises MlpXpError for an invalid condition.
+    Examples of conditions are `optimizer=adam`, `learning_rate<0.1` and
+    `hidden=512,256`. A row without a value meets only `!=`. Raises MlpXpError for an
+    invalid condition.
     """
     tests = [_condition(text) for text in conditions]
     return [row for row in rows if all(test(row) for test in tests)]
 
 
 def _condition(text: str) -> Callable[[Row], bool]:
+    """Return a function that tests whether a row meets a condition."""
     found = _CONDITION.fullmatch(text)
-    if not found or not found[3]:
+    if not found or not found["value"]:
+        fault = f"{text!r:.80} is not a condition"
         remedy = 'give one such as optimizer=adam or "learning_rate<0.1"'
-        raise MlpXpError(
-            f"{text!r:.80} is not a condition", remedy=remedy, setting="where"
-        )
-    column, comparison, word = (
-        check_column(found[1], "where"),
-        COMPARISONS[found[2]],
-        found[3],
-    )
+        raise MlpXpError(fault, remedy=remedy, setting="where")
+    column, word = check_column(found["column"], "where"), found["value"]
+    compare = COMPARISONS[found["comparison"]]
     is_number = column in FIGURES or (
         column in SETTINGS and SETTINGS[column].kind in (int, float)
     )
-    if not is_number and column != "date" and comparison not in ("eq", "ne"):
-        raise MlpXpError(
-            f"{text!r:.80}: {column} is not a number; compare it by = or !=",
-            setting="where",
-        )
-    try:
-        wanted: Any = float(word) if is_number and word != "none" else word
-    except ValueError as error:
-        raise MlpXpError(
-            f"{text!r:.80}: {word!r:.60} is not a number", setting="where"
-        ) from error
+    has_order = is_number or column == "date"
+    if not has_order and compare not in (operator.eq, operator.ne):
+        fault = f"{text!r:.80}: {column} is not a number; compare it by = or !="
+        raise MlpXpError(fault, setting="where")
+    wanted = None if word == "none" else _wanted(column, word, text)
 
-    def test(row: Row) -> bool:
+    def is_met(row: Row) -> bool:
         value = value_of(row, column)
-        if value is None or word == "none":
-            return comparison == ("eq" if value is None and word == "none" else "ne")
-        return bool(
-            getattr(operator, comparison)(value if is_number else shown(value), wanted)
-        )
+        if value is None or wanted is None:
+            is_equal = value is None and wanted is None
+            return compare is (operator.eq if is_equal else operator.ne)
+        if column == "date":
+            value = value.date()
+        elif not is_number:
+            value = shown(value)
+        return bool(compare(value, wanted))
 
-    return test
+    return is_met
+
+
+def _wanted(column: str, word: str, condition: str) -> Any:
+    """Return the value of a condition: a number, a date, or the text of a setting."""
+    setting = SETTINGS.get(column)
+    is_number = column in FIGURES
+    if setting is not None:
+        is_number = setting.kind in (int, float)
+        if setting.kind is bool:
+            word = word.lower()
+            check_choice("where", word, ("true", "false"))
+        elif setting.choices:
+            check_choice("where", word, setting.choices)
+    try:
+        if is_number:
+            return float(word)
+        if column == "date":
+            return dt.date.fromisoformat(word)
+    except ValueError as error:
+        kind = "number" if is_number else "date such as 2026-01-31"
+        fault = f"{condition!r:.80}: {word!r:.60} is not a {kind}"
+        raise MlpXpError(fault, setting="where") from error
+    return word

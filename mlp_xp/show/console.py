@@ -1,10 +1,8 @@
-"""What commands print on: a console as wide as the terminal, lines of text, tables, and
-CSV.
-"""
+"""Print lines of text, tables and CSV, on a console as wide as the terminal."""
 
+import csv
 import sys
 from collections.abc import Iterable, Sequence
-from csv import writer
 from typing import Any
 
 from rich.cells import cell_len
@@ -14,21 +12,21 @@ from rich.table import Table
 from mlp_xp.errors import escaped
 
 _GAP = 2  # between the columns of a table
-# in fewer columns, help is unreadable, and a terminal breaks the lines itself
+# In fewer columns, help is unreadable, and a terminal breaks the lines itself.
 _NARROWEST = 40
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Leave a closed pipe to the command, which ends with the exit code for it;
-        rich would exit with 1.
+        """Leave a closed pipe to the command, which has an exit code for it.
+
+        The console of rich would exit with 1.
         """
         raise  # noqa: PLE0704  (rich calls this while it handles the BrokenPipeError)
 
 
 def plain_console(**options: Any) -> Console:
-    """Return a console as wide as the terminal, or as COLUMNS says, but at least
-    _NARROWEST.
+    """Return a console as wide as the terminal, or as COLUMNS says.
 
     It prints text unchanged: no markup, no `:emoji:` names, no highlighting.
     """
@@ -38,13 +36,13 @@ def plain_console(**options: Any) -> Console:
 
 
 def say(console: Console, text: str) -> None:
-    """Print text in whole lines. A terminal wraps them itself, and copies a wrapped
-    path as one word.
+    """Print text in whole lines, with control characters as escapes.
 
-    Control characters are shown as escapes: a name from a file may have some, which
-        would act on the terminal.
+    A terminal wraps lines itself, and copies a wrapped path as one word. A name from a
+    file may have control characters, which would act on the terminal.
     """
-    console.print("\n".join(map(escaped, text.split("\n"))), soft_wrap=True)
+    lines = [escaped(line) for line in text.split("\n")]
+    console.print("\n".join(lines), soft_wrap=True)
 
 
 def print_table(
@@ -54,47 +52,59 @@ def print_table(
     *,
     left: int = 1,
 ) -> None:
-    """Print a table.
+    """Print a table, whose first columns, `left` of them, are aligned to the left.
 
-    On a terminal, the words of heads stand below each other. If it is too narrow, the
-    first column takes half of it at most, or its longest word, and the columns that do
-    not fit are left out, which a line below the table names.
-
-    left: how many columns, the first ones, are aligned to the left.
+    On a terminal, the words of a head stand below each other. Columns for which the
+    terminal is too narrow are left out, and a line below the table names them.
     """
-    rows, heads = [[*map(escaped, row)] for row in rows], [*map(escaped, heads)]
-    width, separator = (
-        (console.width, "\n") if console.is_terminal else (sys.maxsize, " ")
-    )
-    lines = [head.replace(" ", separator) for head in heads]
-    columns = (
-        [*head.split("\n"), *cells] for head, *cells in zip(lines, *rows, strict=True)
-    )
-    first, *others = (max(map(cell_len, column)) + _GAP for column in columns)
-    longest = max(
-        (cell_len(word) for row in rows for word in row[0].split()), default=0
-    )
-    fitting, end = [0], min(first, max(width // 2, width - sum(others), longest + _GAP))
-    for i, more in enumerate(others, 1):
-        if end + more - _GAP <= width:
-            fitting, end = [*fitting, i], end + more
-    look: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, _GAP, 0, 0)}
-    table = Table(width=end - _GAP, **look)
-    for i in fitting:
+    names = [escaped(head) for head in heads]
+    cells = [[escaped(cell) for cell in row] for row in rows]
+    room, separator = sys.maxsize, " "
+    if console.is_terminal:
+        room, separator = console.width, "\n"
+    titles = [name.replace(" ", separator) for name in names]
+    shown, width = _fitting(titles, cells, room)
+    table = Table(width=width, box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
+    for i in shown:
         justify: JustifyMethod = "left" if i < left else "right"
         table.add_column(
-            lines[i], justify=justify, vertical="bottom", no_wrap=i > 0, overflow="fold"
+            titles[i],
+            justify=justify,
+            vertical="bottom",
+            no_wrap=i > 0,
+            overflow="fold",
         )
-    for row in rows:
-        table.add_row(*(row[i] for i in fitting))
+    for row in cells:
+        table.add_row(*[row[i] for i in shown])
     console.print(table, soft_wrap=True)
-    if len(fitting) < len(heads):
-        say(
-            console,
-            f"no room for: {', '.join(head for i, head in enumerate(heads) if i not in fitting)}",
-        )
+    left_out = [name for i, name in enumerate(names) if i not in shown]
+    if left_out:
+        say(console, f"no room for: {', '.join(left_out)}")
+
+
+def _fitting(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], room: int
+) -> tuple[list[int], int]:
+    """Return the columns of a table that fit into a width, and the table's own width.
+
+    If the room is short, the first column takes half of it, or its longest word.
+    """
+    widths = []
+    for column in zip(titles, *rows, strict=True):
+        lines = [line for cell in column for line in cell.split("\n")]
+        widths.append(max(map(cell_len, lines)) + _GAP)
+    first, *others = widths
+    words = [word for row in rows for word in row[0].split()]
+    longest_word = max(map(cell_len, words), default=0)
+    least = max(room // 2, room - sum(others), longest_word + _GAP)
+    shown, end = [0], min(first, least)
+    for i, width in enumerate(others, 1):
+        if end + width - _GAP <= room:
+            shown.append(i)
+            end += width
+    return shown, end - _GAP
 
 
 def print_csv(lines: Iterable[Iterable[Any]]) -> None:
     """Print the lines of a table as CSV."""
-    writer(sys.stdout, lineterminator="\n").writerows(lines)
+    csv.writer(sys.stdout, lineterminator="\n").writerows(lines)

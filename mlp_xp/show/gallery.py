@@ -1,6 +1,4 @@
-"""Draw the pictures of a run from its folder: curves, confusion, probabilities,
-mistakes, weights, and others.
-"""
+"""Draw the pictures of a run from its folder."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -16,25 +14,30 @@ from mlp_xp.core.deform import draw_deformations, make_deform
 from mlp_xp.core.functional import Array
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import initial_layers
-from mlp_xp.core.signature import STANDARDISED
+from mlp_xp.core.signature import STANDARDISED, Signature
 from mlp_xp.core.task import TASKS, Evaluation
 from mlp_xp.errors import quoted
 from mlp_xp.runs import table
 from mlp_xp.runs.metrics import confusion_matrix
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder
+from mlp_xp.runs.settings import Settings
 from mlp_xp.show import plots
 from mlp_xp.show.presentation import presentation_of
 
 _SHOWN_DEFORMED = 12  # images
+_COPIES = 5  # of each deformed image
 
 
 def read_curves(run: RunFolder) -> plots.Curves:
-    """Return the reports of a run for `draw_curves`. Raises RunError if its files are
-    missing or damaged.
+    """Return the reports of a run for `draw_curves`.
+
+    Raises RunError if a file is missing or damaged.
     """
     record, closing = run.record(), run.result()
-    reports = [*run.reports(), *([closing] if closing else [])]
+    reports = list(run.reports())
+    if closing:
+        reports.append(closing)
     signature = record["signature"]
     return plots.Curves(
         run.path.resolve().name,
@@ -46,16 +49,17 @@ def read_curves(run: RunFolder) -> plots.Curves:
 
 
 def compared(runs: Sequence[RunFolder]) -> list[plots.Curves]:
-    """Return the curves of several runs for one picture, each named by the settings in
-    which its run differs.
+    """Return the curves of runs for one picture, named by the settings that differ.
 
     Raises RunError for runs of different tasks, whose losses and scores do not compare.
     """
     curves = [read_curves(run) for run in runs]
+    first = curves[0].task
     for each, run in zip(curves, runs, strict=True):
-        if each.task != curves[0].task:
+        if each.task != first:
             raise RunError(
-                f"its task is {each.task.name}, but that of {quoted(runs[0].path)} is {curves[0].task.name}",
+                f"its task is {each.task.name}, but the task of "
+                f"{quoted(runs[0].path)} is {first.name}",
                 file=run.path,
                 remedy="draw runs of the same task in one picture",
             )
@@ -66,18 +70,19 @@ def compared(runs: Sequence[RunFolder]) -> list[plots.Curves]:
 def draw_run(run: RunFolder, dataset: Dataset, backend: Backend) -> list[Path]:
     """Draw the pictures of a run into its folder, and return their paths.
 
-    All runs have curves.png. With a test set, classes have confusion.png and
-    mistakes.png, regression has predictions.png, labels have labels.png, and both
-    classes and labels have probabilities.png. Images of one channel have weights.png,
-    and deformed.png if they are deformed in training; mistakes.png needs them too.
-    dataset: arrays on the backend's device. Raises RunError if the folder has no model,
-    or its outputs are not finite, and PlotError without a working Matplotlib, and
-    FileError: the run itself is complete and intact.
+    All runs have curves.png. With a test set, a run also has the pictures of its task:
+    see PRESENTATIONS. mistakes.png needs images of one channel. Runs on such images
+    also have weights.png, and deformed.png if training deforms the images.
+
+    dataset: arrays on the device of the backend. An error leaves the run complete.
+    Raises RunError if the folder has no model, or its outputs are not finite, PlotError
+    without a working Matplotlib, and FileError.
     """
     paths = []
     for name, figure in _figures(run, dataset, backend):
-        paths.append(run.path / name)
-        plots.save(figure, paths[-1])
+        path = run.path / name
+        plots.save(figure, path)
+        paths.append(path)
     return paths
 
 
@@ -89,66 +94,72 @@ def _figures(
     yield "curves.png", plots.draw_curves([read_curves(run)])
     if dataset.test is not None:
         yield from _test_figures(model, dataset.test, backend)
-    if len(model.signature.input_shape) == 2:
-        ink = "pictures" not in model.signature.form
+    if _is_of_images(model.signature):
         if settings.train.deform:
-            images = dataset.train.inputs[:_SHOWN_DEFORMED, ...]
-            copies = _deformed_copies(settings.train, images, backend)
-            yield (
-                "deformed.png",
-                plots.draw_deformed(backend.to_numpy(images), copies, ink=ink),
-            )
-        weights, initial = backend.to_numpy(model.network[0].weights), None
-        if not settings.start_from:  # otherwise they are those of another run
-            random = np.random.RandomState(settings.train.seed)
-            initial = initial_layers(weights.shape, random, settings.train.init)[
-                0
-            ].weights
-        yield (
-            "weights.png",
-            plots.draw_weights(weights, model.signature.input_shape, initial=initial),
-        )
+            yield "deformed.png", _deformed(settings.train, model, dataset, backend)
+        yield "weights.png", _weights(settings, model, backend)
+
+
+def _is_of_images(signature: Signature) -> bool:
+    """Return whether the inputs are images of one channel."""
+    return len(signature.input_shape) == 2
+
+
+def _is_ink(signature: Signature) -> bool:
+    """Return whether images are ink on paper, as in MNIST, and not pictures as such."""
+    return "pictures" not in signature.form
+
+
+def _deformed(
+    config: TrainConfig, model: Model, dataset: Dataset, backend: Backend
+) -> Any:
+    images = dataset.train.inputs[:_SHOWN_DEFORMED, ...]
+    copies = _deformed_copies(config, images, backend)
+    ink = _is_ink(model.signature)
+    return plots.draw_deformed(backend.to_numpy(images), copies, ink=ink)
 
 
 def _deformed_copies(
-    config: TrainConfig, images: Array, backend: Backend, copies: int = 5
+    config: TrainConfig, images: Array, backend: Backend
 ) -> np.ndarray:
-    """Return several deformed copies of some images on the device, (copies, n, rows,
-    columns) on the host.
-    """
+    """Return deformed copies of images, (copies, n, rows, columns), on the host."""
     n, shape = images.shape[0], tuple(images.shape[1:])
     drawn = draw_deformations(
         replace(config, batch_size=n),
         backend.dtype_name,
         shape,
-        copies,
+        _COPIES,
         n,
         first_step=0,
     )
     deform = backend.jit(make_deform(config, shape, backend))
-    of_steps = (map(backend.asarray, each) for each in zip(*drawn, strict=True))
-    return np.stack([backend.to_numpy(deform(images, *each)) for each in of_steps])
+    copies = []
+    for arrays in zip(*drawn, strict=True):
+        deformed = deform(images, *map(backend.asarray, arrays))
+        copies.append(backend.to_numpy(deformed))
+    return np.stack(copies)
+
+
+def _weights(settings: Settings, model: Model, backend: Backend) -> Any:
+    weights = backend.to_numpy(model.network[0].weights)
+    initial = None
+    # A run that starts from another one has no initial weights of its own.
+    if not settings.start_from:
+        config = settings.train
+        random = np.random.RandomState(config.seed)
+        initial = initial_layers(weights.shape, random, config.init)[0].weights
+    return plots.draw_weights(weights, model.signature.input_shape, initial=initial)
 
 
 class Tested(NamedTuple):
     """A network and its predictions for a test set, on the host."""
 
-    model: Model
+    signature: Signature
     result: Evaluation
     inputs: np.ndarray
     labels: np.ndarray
     outputs: np.ndarray
     """Probabilities, or numbers in their units, (n, outputs)."""
-
-    @property
-    def is_of_pictures(self) -> bool:
-        """Whether the inputs are images of one channel."""
-        return len(self.model.signature.input_shape) == 2
-
-    @property
-    def ink(self) -> bool:
-        """Whether they are ink on paper, as MNIST's are, and not pictures as such."""
-        return "pictures" not in self.model.signature.form
 
 
 def _test_figures(
@@ -156,7 +167,7 @@ def _test_figures(
 ) -> Iterator[tuple[str, Any]]:
     """Yield the names and figures of the pictures of a test set."""
     tested = Tested(
-        model,
+        model.signature,
         model.evaluate(test.inputs, test.labels),
         backend.to_numpy(test.inputs),
         backend.to_numpy(test.labels),
@@ -169,36 +180,39 @@ def _test_figures(
 
 
 def _confusion(tested: Tested) -> Any:
-    names = tested.model.signature.outputs
-    said = np.argmax(tested.outputs, axis=1)
-    return plots.draw_confusion(
-        confusion_matrix(tested.labels, said, len(names)), names
-    )
+    names = tested.signature.outputs
+    predicted = np.argmax(tested.outputs, axis=1)
+    matrix = confusion_matrix(tested.labels, predicted, len(names))
+    return plots.draw_confusion(matrix, names)
 
 
 def _mistakes(tested: Tested) -> Any:
-    if not tested.is_of_pictures:
+    signature = tested.signature
+    if not _is_of_images(signature):
         return None
-    names = tested.model.signature.outputs
     return plots.draw_mistakes(
-        tested.inputs, tested.labels, tested.outputs, names, ink=tested.ink
+        tested.inputs,
+        tested.labels,
+        tested.outputs,
+        signature.outputs,
+        ink=_is_ink(signature),
     )
 
 
 def _probabilities(tested: Tested) -> Any:
-    task = tested.model.signature.task
+    task = tested.signature.task
     return plots.draw_probabilities(task, tested.outputs, tested.labels)
 
 
 def _labels(tested: Tested) -> Any:
     share = np.mean(tested.labels, axis=0, dtype=np.float64)
     by_guessing = np.maximum(share, 1 - share).tolist()
-    names = tested.model.signature.outputs
+    names = tested.signature.outputs
     return plots.draw_labels(tested.result.label_accuracies, by_guessing, names)
 
 
 def _predictions(tested: Tested) -> Any:
-    names = tested.model.signature.outputs
+    names = tested.signature.outputs
     return plots.draw_predictions(tested.labels, tested.outputs, tested.result, names)
 
 
@@ -209,4 +223,4 @@ PICTURES: dict[str, Callable[[Tested], Any]] = {
     "labels.png": _labels,
     "predictions.png": _predictions,
 }
-"""The pictures of a test set: each returns a figure, or None if the data have none."""
+"""The pictures of a test set. Each returns a figure, or None if the data have none."""

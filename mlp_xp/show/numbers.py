@@ -7,45 +7,39 @@ def thousands(number: int) -> str:
 
 
 def percent(share: float) -> str:
-    """Format a share in [0, 1] as in `99.9 %`. 100.0 % means all: what is less is at
-    most 99.9 %.
-    """
-    return f"{min(100 * share, 99.9 if share < 1 else 100):.1f} %"
+    """Format a share in [0, 1] as in `99.9 %`. Only exactly 1 prints as 100.0 %."""
+    highest = 99.9 if share < 1 else 100
+    return f"{min(100 * share, highest):.1f} %"
 
 
 def quantity(value: float, digits: int = 4) -> str:
-    """Format a number with so many digits that count, as in 0.01234, 2.5 and 32 540."""
-    return f"{float(f'{value:.{digits}g}'):,.15g}".replace(",", " ")
+    """Format a number to `digits` significant digits, as in 0.01234 and 32 540."""
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:,.15g}".replace(",", " ")
 
 
 def fraction(value: float) -> str:
-    """Format R², or an accuracy as a share, with four decimals, as in 0.9877, and
-    shorter where R² is far below 0.
+    """Format R², or an accuracy as a share, with four decimals, as in 0.9877.
+
+    Where R² is far below 0, the text is shorter.
     """
     return f"{value:.4f}" if value > -1e4 else f"{value:.2e}"
 
 
 def figure(name: str, value: float | None) -> str:
-    """Format a result by its name: accuracies in percent, R², losses and seconds as
-    numbers, nothing for None.
-    """
+    """Format a result by its name: an accuracy in percent, and nothing for None."""
     if value is None:
         return ""
     if name.endswith("accuracy"):
         return f"{100 * value:.2f}"
-    return (
-        fraction(value)
-        if name.endswith("r2")
-        else f"{value:.1f}"
-        if name == "seconds"
-        else quantity(value)
-    )
+    if name.endswith("r2"):
+        return fraction(value)
+    if name == "seconds":
+        return f"{value:.1f}"
+    return quantity(value)
 
 
 def score_text(name: str, value: float) -> str:
     """Format an accuracy as in `98.77 %`, and R² as in `R² 0.9877`."""
-    return (
-        f"R² {figure(name, value)}"
-        if name.endswith("r2")
-        else f"{figure(name, value)} %"
-    )
+    text = figure(name, value)
+    return f"R² {text}" if name.endswith("r2") else f"{text} %"

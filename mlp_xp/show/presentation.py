@@ -1,7 +1,7 @@
-"""One table of what is printed and drawn for classes, labels and numbers.
+"""How the results of each task are printed and drawn.
 
-A new task gets a row in PRESENTATIONS. Only the mathematics asks what kind of task it
-is.
+A new task gets a row in PRESENTATIONS. Code that prints or draws does not ask for the
+kind of a task.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,33 +19,33 @@ class Presentation(NamedTuple):
     """How the results and predictions of a task are printed and drawn."""
 
     score_head: str
-    """The head of the score's column in the table of reports."""
+    """The head of the score in the table of reports."""
     score_axis: str
-    """The label of the score's axis in a picture of curves."""
+    """The label of the axis of scores in a picture of curves."""
     score_range: tuple[float | None, float | None]
-    """The lowest and the highest score on this axis; None: as the curves need."""
+    """The lowest and the highest score on this axis; None for no limit."""
     of_held_out: str
-    """The words after a score, where {} stands for the held-out samples."""
+    """The words after a score. {} stands for the held-out samples."""
     probabilities_of: str
-    """The outputs that a picture of probabilities counts; empty for numbers."""
+    """The outputs counted by a picture of probabilities; empty for numbers."""
     pictures: tuple[str, ...]
-    """The pictures of a test set, names of `gallery.PICTURES`."""
+    """The pictures of a test set, by their names in `gallery.PICTURES`."""
     outcome: Callable[[Evaluation, str], str]
-    """`outcome(result, noun)`: the result on a test set in words. The noun is "images"
-    or "samples".
+    """`outcome(result, noun)` returns a result on the test set in words. The noun is
+    "images" or "samples".
     """
     answer: Callable[[Sequence[str], np.ndarray], str]
-    """`answer(names, outputs)`: a prediction in words. `outputs` are probabilities or
-    numbers, (outputs,), and `names` their names.
+    """`answer(names, outputs)` returns a prediction in words. The outputs are
+    probabilities or numbers, (outputs,).
     """
     record: Callable[[Sequence[str], np.ndarray], dict[str, Any]]
-    """`record(names, outputs)`: a prediction as JSON values."""
+    """`record(names, outputs)` returns a prediction as JSON values."""
     has_class_column: bool = False
     """Whether a CSV table of predictions has a column with the predicted class."""
 
 
 def presentation_of(task: Task) -> Presentation:
-    """Return the row of a task."""
+    """Return how the results of a task are printed and drawn."""
     return PRESENTATIONS[task.name]
 
 
@@ -101,7 +101,7 @@ def _label_record(names: Sequence[str], outputs: np.ndarray) -> dict[str, Any]:
 
 
 def _errors(result: Evaluation, noun: str) -> str:
-    """A mean of errors in different units means nothing, so several outputs have none."""
+    # The errors of several outputs have different units, so they have no mean.
     errors = f"mean of {len(result.rmses)} outputs"
     if len(result.rmses) == 1:
         errors = f"root mean squared error {quantity(result.rmses[0])}"
@@ -118,12 +118,13 @@ def _number_record(names: Sequence[str], outputs: np.ndarray) -> dict[str, Any]:
     return {"outputs": _by_name(names, outputs)}
 
 
-# With room for a marker above 100 %.
+_UP_TO_100 = None, 100.5  # with room for a marker above 100 %
+
 PRESENTATIONS = {
     CLASSES.name: Presentation(
         score_head="accuracy",
         score_axis="accuracy (%)",
-        score_range=(None, 100.5),
+        score_range=_UP_TO_100,
         of_held_out="of {} right",
         probabilities_of="predicted classes",
         pictures=("confusion.png", "mistakes.png", "probabilities.png"),
@@ -135,7 +136,7 @@ PRESENTATIONS = {
     LABELS.name: Presentation(
         score_head="accuracy",
         score_axis="accuracy, all labels right (%)",
-        score_range=(None, 100.5),
+        score_range=_UP_TO_100,
         of_held_out="of {} right in all labels",
         probabilities_of="labels",
         pictures=("labels.png", "probabilities.png"),

@@ -1,6 +1,4 @@
-"""Show a training run on the terminal: its settings, a progress bar, one line per
-report, a summary.
-"""
+"""Show a training run on the terminal: settings, a progress bar, reports, a summary."""
 
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -49,7 +47,7 @@ def describe(settings: Settings, job: Job) -> str:
 
 
 def _describe_data(settings: Settings, job: Job) -> dict[str, str]:
-    """Return lines about the data by their titles; a line may be empty."""
+    """Return lines about the data by their titles. A line may be empty."""
     dataset, signature = job.dataset, job.dataset.signature
     test = 0 if dataset.test is None else len(dataset.test)
     counts = {
@@ -97,24 +95,28 @@ def _describe_training(settings: Settings, job: Job) -> dict[str, str]:
 
 
 def listed(parts: Sequence[str]) -> str:
-    """Return parts of a sentence as a list, with "and" before the last."""
+    """Join parts of a sentence by commas, with "and" before the last."""
     if len(parts) == 1:
         return parts[0]
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _slow_on_gpu(job: Job) -> str:
-    """Say that a CPU is faster for small steps, and from which batch size on it is not;
-    "" for large steps.
+    """Return a line that says below which batch size a CPU is faster.
+
+    The line is empty if the batches are large enough.
     """
     if job.work >= LAUNCH_BOUND:
         return ""
-    enough = math.ceil(LAUNCH_BOUND / job.parameters)
-    return f"a step is a chain of launches: a CPU is faster with batches below {thousands(enough)} (estimated)"
+    enough = thousands(math.ceil(LAUNCH_BOUND / job.parameters))
+    return (
+        "a step is a chain of launches: a CPU is faster with batches below "
+        f"{enough} (estimated)"
+    )
 
 
 def counted(dataset: Dataset, backend: Backend) -> str:
-    """Return the classes of a data set with the number of their samples in both parts."""
+    """Return the classes of a data set with their numbers of samples in both parts."""
     labels = [backend.to_numpy(dataset.train.labels)]
     if dataset.test is not None:
         labels.append(backend.to_numpy(dataset.test.labels))
@@ -130,7 +132,8 @@ def header(config: TrainConfig, task: Task = CLASSES) -> str:
     """Return the column names of the table of reports."""
     score = f"{presentation_of(task).score_head:>8}"
     if config.validation:
-        return f"epoch  sample  mean loss  test loss  {score}  held-out loss  {score}  kept"
+        losses = "epoch  sample  mean loss  test loss"
+        return f"{losses}  {score}  held-out loss  {score}  kept"
     return f"epoch  sample       loss  {score}  mean loss  test loss  samples/s"
 
 
@@ -141,41 +144,47 @@ def report_line(
 
     is_validated: whether samples are held out. best: the best network on them so far.
     """
-    test, held_out = report.test, report.validation
-    loss, train_loss, test_loss, held_out_loss = (
-        "-"
-        if value is None
-        else f"{value:.5f}"
-        if value < 1e3
-        else f"{value:.1f}"
-        if value < 1e7
-        else f"{value:.3e}"
-        for value in (
-            report.loss,
-            report.train_loss,
-            test and test.loss,
-            held_out and held_out.loss,
-        )
-    )
-    score, held_out_score = (
-        fraction(result.score) if result else "-" for result in (test, held_out)
-    )
     start = f"{report.epoch:5d} {report.sample:7d}"
+    train_loss = _loss(report.train_loss)
+    test_loss, score = _loss_and_score(report.test)
     if is_validated:
-        parts = f"{score:>9} {held_out_loss:>14} {held_out_score:>9} {best.epoch if best else '-':>5}"
-        return f"{start} {train_loss:>10} {test_loss:>10} {parts}"
-    return f"{start} {loss:>10} {score:>9} {train_loss:>10} {test_loss:>10} {report.samples_per_second:10.0f}"
+        held_out_loss, held_out_score = _loss_and_score(report.validation)
+        kept = best.epoch if best else "-"
+        held_out = f"{held_out_loss:>14} {held_out_score:>9} {kept:>5}"
+        return f"{start} {train_loss:>10} {test_loss:>10} {score:>9} {held_out}"
+    losses = f"{train_loss:>10} {test_loss:>10}"
+    speed = f"{report.samples_per_second:10.0f}"
+    return f"{start} {_loss(report.loss):>10} {score:>9} {losses} {speed}"
+
+
+def _loss_and_score(result: Evaluation | None) -> tuple[str, str]:
+    if result is None:
+        return "-", "-"
+    return _loss(result.loss), fraction(result.score)
+
+
+def _loss(value: float | None) -> str:
+    """Format a loss in at most nine characters."""
+    if value is None:
+        return "-"
+    if value < 1e3:
+        return f"{value:.5f}"
+    if value < 1e7:
+        return f"{value:.1f}"
+    return f"{value:.3e}"
 
 
 def is_shown(report: Report, job: Job) -> bool:
-    """Return whether a report has a row. Of short epochs, only 0 to 9, 10, 20, ...,
-    100, 200, ... have one.
+    """Return whether a report has a row in the table.
 
-    With held-out samples it is that at the end of the epoch, which has their figures.
+    Short epochs have one report, and only the epochs 0 to 9, 10, 20, ..., 100, 200, ...
+    have a row. With held-out samples, this is the report at the end of the epoch.
     """
+    if job.config.report_every < len(job.rows):
+        return True
     is_round = report.epoch % 10 ** (len(str(report.epoch)) - 1) == 0
     has_all_figures = report.validation is not None or not job.held_out
-    return job.config.report_every < len(job.rows) or (is_round and has_all_figures)
+    return is_round and has_all_figures
 
 
 def summary(report: Report) -> str:
@@ -188,15 +197,15 @@ def summary(report: Report) -> str:
 
 def described_result(result: Evaluation, signature: Signature) -> str:
     """Describe the result on a test set."""
-    noun = described(signature.input_shape).split()[0]
-    return presentation_of(signature.task).outcome(result, noun)
+    return presentation_of(signature.task).outcome(result, signature.noun)
 
 
 def selected(best: Best, last_epoch: int, job: Job) -> str:
     """Describe in one line which network validation selected."""
     signature = job.dataset.signature
-    task, noun = signature.task, described(signature.input_shape).split()[0]
-    held_out = f"{thousands(len(job.held_out or ()))} held-out {noun}"
+    task = signature.task
+    count = thousands(len(job.held_out or ()))
+    held_out = f"{count} held-out {signature.noun}"
     on = presentation_of(task).of_held_out.format(held_out)
     score = f"{score_text(task.score_name, best.score)} {on}, loss {best.loss:.4f}"
     text = f"kept the network of epoch {best.epoch}: {score}"
@@ -206,39 +215,41 @@ def selected(best: Best, last_epoch: int, job: Job) -> str:
 
 
 def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:
-    """Say in two lines that a run overfits and what to try; "" if it does not.
+    """Return two lines that say that a run overfits, or an empty text if it does not.
 
-    reports: those of metrics.jsonl. samples: how many are held out. A run overfits if
-    in the last third of the epochs since the lowest held-out loss, this loss was on
-    average higher by more than its noise, a share of the first one, and the training
-    loss much lower.
+    Only the last third of the epochs since the lowest held-out loss counts. A run
+    overfits if its held-out loss was there higher than the lowest by more than the
+    noise, and its training loss much lower. reports: the records of metrics.jsonl.
+    samples: the number of held-out samples.
     """
     epochs = [each for each in reports if "validation_loss" in each]
-    train, held_out = (
-        [each[name] for each in epochs] for name in ("train_loss", "validation_loss")
-    )
+    train = [each["train_loss"] for each in epochs]
+    held_out = [each["validation_loss"] for each in epochs]
     best = held_out.index(min(held_out))
-    last = slice(len(epochs) - (len(epochs) - 1 - best) // 3, None)
-    noise = (0.05 + 1 / math.sqrt(samples)) * held_out[0]
-    if (
-        not epochs[last]
-        or fmean(held_out[last]) < held_out[best] + noise
-        or fmean(train[last]) > 0.7 * train[best]
-    ):
+    third = (len(epochs) - 1 - best) // 3
+    if not third:
         return ""
-    rose, fell = (
-        f"from {quantity(losses[best])} to {quantity(losses[-1])}"
-        for losses in (held_out, train)
-    )
+    noise = (0.05 + 1 / math.sqrt(samples)) * held_out[0]
+    if fmean(held_out[-third:]) < held_out[best] + noise:
+        return ""
+    if fmean(train[-third:]) > 0.7 * train[best]:
+        return ""
+    rose, fell = _change(held_out, best), _change(train, best)
     return (
-        f"it overfits: after epoch {best} the held-out loss rose {rose}, while the training loss\nfell {fell}; try "
-        "fewer units (--hidden), a higher --weight-decay, or --dropout"
+        f"it overfits: after epoch {best} the held-out loss rose {rose}, while the "
+        f"training loss\nfell {fell}; try fewer units (--hidden), a higher "
+        "--weight-decay, or --dropout"
     )
+
+
+def _change(losses: Sequence[float], epoch: int) -> str:
+    return f"from {quantity(losses[epoch])} to {quantity(losses[-1])}"
 
 
 def no_better_than_guessing(report: Report, job: Job) -> str:
-    """Say that a network is no better than always naming the most frequent class; "" if
-    it is.
+    """Return a line if a network is no better than always naming the commonest class.
+
+    It is empty if the network is better, and without a test set or single classes.
     """
     signature, train, test = job.dataset.signature, job.dataset.train, job.dataset.test
     if report.test is None or test is None:
@@ -249,21 +260,21 @@ def no_better_than_guessing(report: Report, job: Job) -> str:
     share = counts.max() / counts.sum()
     if report.test.score > share:
         return ""
+    commonest = signature.outputs[counts.argmax()]
     return (
-        f"no better than always naming {signature.outputs[counts.argmax()]}, the most frequent class "
-        f"({100 * share:.2f} %); try a lower --learning-rate, more --epochs, or another --seed"
+        f"no better than always naming {commonest}, the most frequent class "
+        f"({100 * share:.2f} %); try a lower --learning-rate, more --epochs, or "
+        "another --seed"
     )
 
 
 def progress_bar(console: Console) -> Progress:
-    """Return a bar below the other output, removed at its end, on a terminal or in a
-    notebook; nothing elsewhere.
+    """Return a progress bar below the other output, which is removed at its end.
+
+    It is only shown on a terminal or in a notebook.
     """
-    return Progress(
-        console=console,
-        transient=True,
-        disable=not (console.is_terminal or console.is_jupyter),
-    )
+    is_shown = console.is_terminal or console.is_jupyter
+    return Progress(console=console, transient=True, disable=not is_shown)
 
 
 def watch(
@@ -277,7 +288,6 @@ def watch(
             epoch, sample = event.position.epoch, event.position.sample
             if epoch != WARM_UP_EPOCH:
                 description = f"epoch {epoch}, {epoch + 1} of {epochs}"
-                bar.update(
-                    task, completed=epoch * samples + sample, description=description
-                )
+                seen = epoch * samples + sample
+                bar.update(task, completed=seen, description=description)
             yield event

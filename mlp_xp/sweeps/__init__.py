@@ -1,1 +1,1 @@
-"""Many runs as one: grids of settings, the folder of a sweep, and what comes out of it."""
+"""Train many runs as one sweep, and summarise and draw their results."""

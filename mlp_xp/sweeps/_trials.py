@@ -1,8 +1,8 @@
-"""Settings that Optuna chooses by the results of those before.
+"""Settings that Optuna chooses by the results of earlier ones.
 
-A trial is a setting, which has a member for each seed and fold; its value is the mean
-over them. The study is kept in memory: sweep.json and the members' results contain all
-that it has to know, so a killed sweep needs no other file.
+A trial is a setting with a member for each seed and fold. Its value is the mean over
+the members. The study is kept in memory, and made again from sweep.json and the results
+of the members. So a killed sweep needs no other file.
 """
 
 import warnings
@@ -11,60 +11,63 @@ from statistics import fmean
 from typing import Any
 
 from mlp_xp.runs.sweep_folder import Member, numbered
-from mlp_xp.sweeps.plan import Plan, Span
+from mlp_xp.sweeps.plan import Plan, Span, Values
 
 
 class Trials:
-    """The trials of a sweep. With s seeds or folds, members i s to i s + s - 1 are
-    those of trial i.
+    """The trials of a sweep.
+
+    With s seeds or folds, trial i has the members i s to i s + s - 1.
     """
 
     def __init__(self, plan: Plan, begun: Sequence[Member]) -> None:
-        """Begin the trials of these members again, in their order."""
+        """Begin the trials of members again, in their order."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._plan, self._failed = plan, optuna.trial.TrialState.FAIL
-        self._distributions: dict[str, Any] = {}
-        kinds = optuna.distributions
-        for name, values in plan.sampled.items():
-            if not isinstance(values, Span):
-                self._distributions[name] = kinds.CategoricalDistribution(
-                    range(len(values))
-                )
-            else:
-                kind: Any = (
-                    kinds.IntDistribution if values.whole else kinds.FloatDistribution
-                )
-                self._distributions[name] = kind(
-                    values.first, values.last, log=values.by_ratio
-                )
-        # A sweep that goes on does not draw the same random numbers again.
-        sampler = optuna.samplers.TPESampler(seed=plan.how.sampling_seed + len(begun))
+        self._plan = plan
+        self._failed = optuna.trial.TrialState.FAIL
+        self._distributions = {
+            name: _distribution(values) for name, values in plan.sampled.items()
+        }
+        # A continued sweep does not draw the same random numbers again.
+        seed = plan.how.sampling_seed + len(begun)
+        sampler = optuna.samplers.TPESampler(seed=seed)
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
-        # of the members of each trial that have ended
+        # For each trial, the scores of its ended members.
         self._scores: list[list[Any]] = []
         for member in begun[:: len(plan.repeats)]:
-            self._study.enqueue_trial(
-                {
-                    name: self._parameter(name, member.settings[name])
-                    for name in plan.sampled
-                }
-            )
+            params = {}
+            for name, values in plan.sampled.items():
+                params[name] = _as_parameter(values, member.settings[name])
+            self._study.enqueue_trial(params)
             self._begin()
 
     def ask(self) -> tuple[Member, ...]:
         """Begin another trial, and return its members."""
-        first, params = len(self._scores) * len(self._plan.repeats), self._begin()
-        settings = {
-            name: values.value(params[name])
-            if isinstance(values, Span)
-            else values[params[name]]
-            for name, values in self._plan.sampled.items()
-        }
-        return numbered(
-            [{**settings, **repeat} for repeat in self._plan.repeats], first
-        )
+        repeats = self._plan.repeats
+        first = len(self._scores) * len(repeats)
+        params = self._begin()
+        settings = {}
+        for name, values in self._plan.sampled.items():
+            settings[name] = _from_parameter(values, params[name])
+        return numbered([{**settings, **repeat} for repeat in repeats], first)
+
+    def tell(self, member: Member, score: float | None) -> None:
+        """Note the score of a member on held-out samples, or None if it has failed.
+
+        The last member ends the trial.
+        """
+        members = len(self._plan.repeats)
+        number = int(member.name) // members
+        scores = self._scores[number]
+        scores.append(score)
+        if len(scores) < members:
+            return
+        if None in scores:
+            self._study.tell(number, state=self._failed)
+        else:
+            self._study.tell(number, fmean(scores))
 
     def _begin(self) -> dict[str, Any]:
         self._scores.append([])
@@ -72,21 +75,24 @@ class Trials:
             params: dict[str, Any] = self._study.ask(self._distributions).params
         return params
 
-    def _parameter(self, name: str, value: Any) -> Any:
-        values = self._plan.options[name]
-        if isinstance(values, Span):
-            return value[0] if isinstance(value, tuple) else value
-        return values.index(value)
 
-    def tell(self, member: Member, score: float | None) -> None:
-        """Note the score of a member on held-out samples; None if it failed. The last
-        member ends the trial.
-        """
-        number = int(member.name) // len(self._plan.repeats)
-        scores = self._scores[number]
-        scores.append(score)
-        if len(scores) == len(self._plan.repeats):
-            value, state = (
-                (None, self._failed) if None in scores else (fmean(scores), None)
-            )
-            self._study.tell(number, value, state=state)
+def _distribution(values: Values) -> Any:
+    """Return a distribution over the numbers of a span, or the places of values."""
+    from optuna import distributions
+
+    if not isinstance(values, Span):
+        return distributions.CategoricalDistribution(range(len(values)))
+    kind: Any = distributions.FloatDistribution
+    if values.whole:
+        kind = distributions.IntDistribution
+    return kind(values.first, values.last, log=values.by_ratio)
+
+
+def _as_parameter(values: Values, value: Any) -> Any:
+    if isinstance(values, Span):
+        return value[0] if isinstance(value, tuple) else value
+    return values.index(value)
+
+
+def _from_parameter(values: Values, parameter: Any) -> Any:
+    return values.value(parameter) if isinstance(values, Span) else values[parameter]

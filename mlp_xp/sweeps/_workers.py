@@ -1,8 +1,7 @@
-"""Where members are trained: in processes of this machine, started by joblib's loky, or
-on a cluster of Dask or Ray.
+"""Train members in processes of this machine, or on a cluster of Dask or Ray.
 
-A killed process breaks loky's whole pool, so each pool here has one process, and its
-end costs only its own member.
+The processes are started by loky, a part of joblib. A killed process breaks its whole
+pool, so each pool here has one process, and its end costs only its own member.
 """
 
 import contextlib
@@ -25,15 +24,16 @@ from mlp_xp.runs.sweep_folder import FAILED
 from mlp_xp.sweeps.member import Ending, Work, train_member
 from mlp_xp.system import WINDOWS, starting_without_signals
 
-# Seconds: to wait for a scheduler and its first worker; between two looks at whether to
-# stop; for members of a cluster to save, after which those that no worker has begun are
-# given up; until a process without work ends.
-TIMEOUT, LOOK_EVERY, SAVING, IDLE = 10, 0.1, 30, 60
+# Seconds.
+TIMEOUT = 10  # to wait for a scheduler and its first worker
+LOOK_EVERY = 0.1  # between two looks at whether to stop
+SAVING = 30  # for members of a cluster to save; some may not have begun, and never end
+IDLE = 60  # until a process without work ends
 KILLED = "its process was killed; probably it needs more memory than there is"
 
 
 class ClusterError(MlpXpError):
-    """A cluster that cannot be used."""
+    """A cluster cannot be used."""
 
     def __init__(self, fault: str) -> None:
         super().__init__(fault, setting="cluster")
@@ -45,14 +45,14 @@ class Place(NamedTuple):
     submit: Callable[[Work], "Future[Ending]"]
     """Begins to train a member."""
     lost: tuple[type[BaseException], ...]
-    """The errors of the future of a member whose process was killed."""
+    """The errors in the future of a member whose process was killed."""
     width: int | None = None
-    """How many members are trained at once. None for a cluster, whose workers come and
-    go: it gets all of them.
+    """The number of members at once. None for a cluster: it gets all members, because
+    its workers come and go.
     """
     shutdown: Callable[[], object] = lambda: None
-    """Ends all processes at once; `submit` starts new ones. A cluster starts and ends
-    its processes itself.
+    """Ends all processes at once. Then `submit` starts new ones. A cluster starts and
+    ends its processes itself.
     """
 
 
@@ -62,53 +62,39 @@ def train_all(
     stop_file: Path,
     asked: Callable[[], bool] = lambda: False,
 ) -> Generator[Ending, None, None]:
-    """Train members, and yield how each one ends. One whose process is killed has
-    failed, with the reason KILLED.
+    """Train members, and yield how each one ends.
 
-    The next one is taken from `works` when there is room, after the ending before it
-    was yielded. asked: called several times a second; returns whether the members are
-    to save and stop, which `stop_file` tells them. If the generator is closed while
-    members are trained, it tells them too, and waits for them; a KeyboardInterrupt
-    after that request ends them at once. Raises MlpXpError if no process starts,
-    ClusterError, and the error of a bug.
+    The next member is taken from `works` when there is room, after the last ending was
+    yielded. A member whose process is killed has failed, with the reason KILLED.
+
+    asked: called several times a second. It returns whether the members are to save and
+    stop. They see the request by `stop_file`. If the generator is closed while members
+    are trained, it requests the same, and waits for them. A KeyboardInterrupt after the
+    request ends them at once. Raises MlpXpError if no process starts, ClusterError, and
+    the error of a bug.
     """
-    works, running, waits = iter(works), dict[Future[Ending], Work](), True
-
-    def request() -> None:
-        with contextlib.suppress(OSError):
-            stop_file.touch()
-
+    works, running = iter(works), dict[Future[Ending], Work]()
+    waits = True
     try:
         while True:
-            for work in itertools.islice(
-                works, place.width and place.width - len(running)
-            ):
+            room = None if place.width is None else place.width - len(running)
+            for work in itertools.islice(works, room):
                 running[place.submit(work)] = work
             if not running:
                 return
             wait(running, LOOK_EVERY, FIRST_COMPLETED)
             if asked():
-                request()
+                _request_stop(stop_file)
             for future in [each for each in running if each.done()]:
                 work = running.pop(future)
-                try:
-                    ending = future.result()
-                except place.lost:
-                    ending = Ending(work.name, FAILED, error="Killed", reason=KILLED)
-                except ModuleNotFoundError as error:  # of what it was sent
-                    lacks = f"a worker has no module {error.name}; install the same version of mlp_xp there"
-                    raise ClusterError(lacks) from error
-                except CancelledError as error:
-                    lost = "the cluster's scheduler is gone; when it is well, the same command goes on"
-                    raise ClusterError(lost) from error
-                yield ending
+                yield _ending_of(work, future, place)
     except KeyboardInterrupt:
         waits = not stop_file.exists()
         raise
     finally:
         try:
             if running and waits:
-                request()
+                _request_stop(stop_file)
                 end = math.inf if place.width else time.monotonic() + SAVING
                 # In short pieces: on Windows, Ctrl-C does not end a wait.
                 while wait(running, LOOK_EVERY).not_done and time.monotonic() < end:
@@ -117,9 +103,31 @@ def train_all(
             place.shutdown()
 
 
+def _request_stop(stop_file: Path) -> None:
+    with contextlib.suppress(OSError):
+        stop_file.touch()
+
+
+def _ending_of(work: Work, future: "Future[Ending]", place: Place) -> Ending:
+    """Return how a member has ended. Raises ClusterError, and the error of a bug."""
+    try:
+        return future.result()
+    except place.lost:
+        return Ending(work.name, FAILED, error="Killed", reason=KILLED)
+    except ModuleNotFoundError as error:  # the worker cannot read its work
+        raise ClusterError(
+            f"a worker has no module {error.name}; install the same version of mlp_xp "
+            "there"
+        ) from error
+    except CancelledError as error:
+        raise ClusterError(
+            "the cluster's scheduler is gone; when it is back, run the same command "
+            "again to continue"
+        ) from error
+
+
 def this_machine(width: int) -> Place:
-    """Return processes of this machine, in pools of joblib's loky with one process
-    each.
+    """Return processes of this machine, each in a pool of loky.
 
     Their libraries have one thread unless variables say otherwise. A process without
     work ends after a while.
@@ -127,51 +135,53 @@ def this_machine(width: int) -> Place:
     from joblib.externals.loky import ProcessPoolExecutor
 
     number = next(iter(threads_chosen().values()), "1").partition(",")[0]
-    env = {
-        name: os.environ.get(name, number)
-        for name in (*VARIABLES, "VECLIB_MAXIMUM_THREADS", "NPROC")
-    }
+    names = (*VARIABLES, "VECLIB_MAXIMUM_THREADS", "NPROC")
+    env = {name: os.environ.get(name, number) for name in names}
     if not WINDOWS:
         from multiprocessing import resource_tracker
 
-        # when it starts, it unblocks the signals that `submit` blocks
+        # Its start would unblock the signals blocked by `submit`.
         resource_tracker.ensure_running()
-    pools: dict[Any, Future[Ending]] = {}  # with the member that each has trained last
+    pools: dict[Any, Future[Ending]] = {}  # with the last member of each
+
+    def idle_pool() -> Any:
+        for pool, last in pools.items():
+            if last.done() and not last.exception():
+                return pool
+        return ProcessPoolExecutor(max_workers=1, timeout=IDLE, env=env)
 
     def submit(work: Work) -> "Future[Ending]":
-        idle = (
-            pool for pool, last in pools.items() if last.done() and not last.exception()
-        )
-        pool = next(idle, None) or ProcessPoolExecutor(
-            max_workers=1, timeout=IDLE, env=env
-        )
+        pool = idle_pool()
         try:
-            # This process handles Ctrl-C. The others look for the file that tells them.
+            # This process handles Ctrl-C. The others look at the stop file.
             with starting_without_signals():
                 pools[pool] = pool.submit(train_member, work)
         except OSError as error:
-            fault = f"cannot start a process for a member: {error.strerror}"
             raise MlpXpError(
-                fault, remedy="try again when there is room, or with fewer jobs"
+                f"cannot start a process for a member: {error.strerror}",
+                remedy="try again when there is room, or with fewer jobs",
             ) from error
         return pools[pool]
 
     def shutdown() -> None:
         while pools:
-            pools.popitem()[0].shutdown(kill_workers=True)
+            pool, _ = pools.popitem()
+            pool.shutdown(kill_workers=True)
 
     return Place(submit, (BrokenProcessPool,), width, shutdown)
 
 
 def connect(address: str) -> contextlib.AbstractContextManager[Place]:
-    """Connect to a cluster, such as `dask://host:8786`. Raises ClusterError if it
-    cannot be used.
+    """Connect to a cluster, such as `dask://host:8786`.
+
+    Raises ClusterError if it cannot be used.
     """
     scheme, _, place = address.partition("://")
     opened = {"dask": _dask, "ray": _ray}.get(scheme)
     if opened is None or not place:
         raise ClusterError(
-            f"{address!r:.80} is not an address such as dask://host:8786 or ray://host:10001"
+            f"{address!r:.80} is not an address such as dask://host:8786 or "
+            "ray://host:10001"
         )
     return opened(place)
 
@@ -185,21 +195,21 @@ def _dask(place: str) -> Iterator[Place]:
         for name in ("distributed.client", "tornado.application"):
             log = logging.getLogger(name)
             held.callback(log.setLevel, log.level)
-            log.setLevel(logging.CRITICAL)  # our own line says that a scheduler is gone
+            log.setLevel(logging.CRITICAL)  # our own line reports a lost scheduler
+        address = f"tcp://{place}"
         try:
             client = held.enter_context(
-                library.Client(f"tcp://{place}", timeout=TIMEOUT, set_as_default=False)
+                library.Client(address, timeout=TIMEOUT, set_as_default=False)
             )
             client.wait_for_workers(1, timeout=TIMEOUT)
         except (OSError, ValueError, TimeoutError) as error:
             raise ClusterError(
-                f"no Dask scheduler with a worker answers at {place!r:.80} within {TIMEOUT} s; check the address, that "
-                f"`dask scheduler` runs there, and start `dask worker --nthreads 1 {place:.80}`"
+                f"no Dask scheduler with a worker answers at {place!r:.80} within "
+                f"{TIMEOUT} s; check the address, that `dask scheduler` runs there, "
+                f"and start `dask worker --nthreads 1 {place:.80}`"
             ) from error
-        executor = client.get_executor(pure=False)
-        yield Place(
-            partial(executor.submit, train_member), (library.scheduler.KilledWorker,)
-        )
+        submit = partial(client.get_executor(pure=False).submit, train_member)
+        yield Place(submit, lost=(library.scheduler.KilledWorker,))
 
 
 @contextlib.contextmanager

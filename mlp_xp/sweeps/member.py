@@ -1,6 +1,4 @@
-"""Train one member of a sweep, in a process of its own on this machine or on another
-one.
-"""
+"""Train one member of a sweep, in a process of this machine or of a cluster."""
 
 import functools
 import os
@@ -28,34 +26,32 @@ from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED, SweepFolder
 from mlp_xp.system import has_lost
 
-# Seconds that a process of a killed sweep may still hold a member's folder; it stops at
-# its next chunk.
+# Seconds in which a process of a killed sweep gives up the folder of a member. It stops
+# at its next chunk.
 _HANDOVER = 60.0
 
 
 class WorkerError(MlpXpError):
-    """Something that this worker lacks. The member has not failed: another worker can
-    train it.
-    """
+    """A fault of this worker. The member has not failed: another one can train it."""
 
 
 class Work(NamedTuple):
-    """What a worker has to do."""
+    """A member to train, and where its data and its folder are."""
 
     name: str
-    """The member."""
+    """The name of the member."""
     settings: Settings
     fit_batches: bool
     """See `Plan`."""
     sweep_dir: Path
-    """The path of the sweep's folder, absolute."""
+    """The absolute path of the folder of the sweep."""
     crc32: str | None
-    """The checksum of the data set; None if it has not been loaded before."""
+    """The checksum of the data set. None if it has not been loaded before."""
     stop_file: Path
     """While this file exists, members save and stop."""
     cache_dir: str | None = None
     parent: int | None = None
-    """The process of the sweep, whose end ends the member too; None on a cluster."""
+    """The process of the sweep, whose end ends the member too. None on a cluster."""
     version: str = __version__
 
     def stopped(self) -> bool:
@@ -72,48 +68,45 @@ class Ending(NamedTuple):
 
     name: str
     state: str
-    """FINISHED, FAILED, or INTERRUPTED, in which case the same command resumes it."""
+    """FINISHED, FAILED, or INTERRUPTED. The same command resumes an interrupted one."""
     result: dict[str, Any] | None = None
     """The record in result.json of a finished member."""
     error: str = ""
     """The class of the error of a failed member."""
     reason: str = ""
-    """Why it failed, or what its worker lacked, as one line."""
+    """Why it failed, or the fault of its worker, as one line."""
     seconds: float = 0.0
     settings: dict[str, Any] = {}  # noqa: RUF012  (never changed)
-    """The settings that vary."""
+    """The varied settings."""
     earlier: bool = False
     """Whether it had ended before this call."""
 
 
 def train_member(work: Work) -> Ending:
-    """Train or resume one member, and say how it ended. Exceptions that are not
-    MlpXpError are bugs, and pass.
+    """Train or resume one member, and return how it ended.
+
+    Exceptions other than MlpXpError are bugs, and pass.
     """
     began = time.perf_counter()
     try:
-        # the process of the sweep has given them
+        # The process of the sweep has given the warnings.
         with warnings.catch_warnings(action="ignore", category=MlpXpWarning):
             ending = _train(work)
     except (MlpXpError, MemoryError) as error:
         if isinstance(error, MlpXpError):
             error.notes.clear()  # they say how to resume a single run
+        is_of_worker = isinstance(error, FileError | InUseError | WorkerError)
         # Another machine may have the memory.
-        passing = (
-            FileError,
-            InUseError,
-            WorkerError,
-            *(() if work.parent else (NotEnoughMemoryError, MemoryError)),
-        )
-        state = INTERRUPTED if isinstance(error, passing) else FAILED
+        if not work.parent and isinstance(error, NotEnoughMemoryError | MemoryError):
+            is_of_worker = True
         ending = Ending(
             work.name,
-            state,
+            INTERRUPTED if is_of_worker else FAILED,
             error=type(error).__name__,
             reason=str(error) or "out of memory",
         )
     if work.is_alone():
-        os._exit(1)  # loky's worker would wait for another task
+        os._exit(1)  # the worker of loky would wait for another task
     return ending._replace(seconds=time.perf_counter() - began)
 
 
@@ -121,12 +114,10 @@ def _train(work: Work) -> Ending:
     if work.stopped():
         return Ending(work.name, INTERRUPTED)
     run = SweepFolder(work.sweep_dir).run(work.name)
-    with run.training(
+    training = run.training(
         lambda: _prepare(work), wait=_HANDOVER, save_now=work.stopped
-    ) as (
-        _,
-        events,
-    ):
+    )
+    with training as (_, events):
         if run.result() is None:  # else a process of a killed sweep has just ended it
             for event in events:
                 can_stop = event.checkpoint or event.position.epoch == WARM_UP_EPOCH
@@ -136,11 +127,15 @@ def _train(work: Work) -> Ending:
 
 
 def _prepare(work: Work) -> Experiment:
-    """Return the experiment of a member. Raises WorkerError for what this worker lacks."""
+    """Return the experiment of a member.
+
+    Raises WorkerError for a fault of this worker.
+    """
     settings, here = work.settings, platform.node()
     if work.version != __version__:
         raise WorkerError(
-            f"{here} has mlp_xp {__version__}, and the sweep {work.version}; install the same version"
+            f"{here} has mlp_xp {__version__}, and the sweep {work.version}",
+            remedy="install the same version",
         )
     if not SweepFolder(work.sweep_dir).exists():
         raise WorkerError(
@@ -149,16 +144,17 @@ def _prepare(work: Work) -> Experiment:
         )
     try:
         backend = open_backend(settings.backend, settings.device, settings.dtype)
-        # on a cluster; in a process here these are chosen
+        # In a process of this machine, the threads are chosen already.
         if backend.threads.adjustable and not threads_chosen():
             backend = backend.on_threads(1, "a member of a sweep")
         dataset, crc32 = load(of_data(settings), work.cache_dir)
-    # the process of the sweep has loaded the same data
+    # The process of the sweep has loaded the same data, so the fault is here.
     except (MlpXpError, ModuleNotFoundError) as error:
         raise WorkerError(f"on {here}: {error}") from error
     if work.crc32 not in (None, crc32):
         raise WorkerError(
-            f"the data have changed since the sweep's command began, or {here} has others"
+            "the data have changed since the command of the sweep began, or "
+            f"{here} has other data"
         )
     return Experiment.from_settings(
         settings, backend=backend, dataset=dataset, fit_batches=work.fit_batches
@@ -166,33 +162,30 @@ def _prepare(work: Work) -> Experiment:
 
 
 def key_of(settings: Settings) -> str:
-    """Return a text that names the data set of a member."""
+    """Return a name for the data set of a member."""
     if not settings.data_dir:
         return str(settings.data)
-    # The floats of your own files have the member's dtype from the start, as in
+    # The floats of your own files have the dtype of the member from the start, as in
     # `train`.
-    options = (
-        f"{name} {value}"
-        for name, value in vars(settings.data_options).items()
-        if value is not None
-    )
-    return ", ".join([settings.data_dir, settings.dtype, *options])
+    parts = [settings.data_dir, settings.dtype]
+    for name, value in vars(settings.data_options).items():
+        if value is not None:
+            parts.append(f"{name} {value}")
+    return ", ".join(parts)
 
 
 def of_data(settings: Settings) -> Settings:
-    """Return settings that are the same for all members on the same data."""
+    """Return settings without training. They are equal for members on the same data."""
     return replace(settings, train=TrainConfig(), start_from=None)
 
 
 @functools.lru_cache(maxsize=1)
 def load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
-    """Return a data set with its checksum; the one that this process used last is
-    loaded already.
+    """Return a data set with its checksum. The last one of this process is kept.
 
     settings: see `of_data`.
     """
     backend = open_backend(settings.backend, settings.device, settings.dtype)
-    dataset = load_dataset(
-        settings.data, backend, cache_dir=cache_dir, **vars(settings.data_options)
-    )
+    options = vars(settings.data_options)
+    dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **options)
     return dataset, checksum(dataset, backend)

@@ -1,6 +1,7 @@
 """Draw the pictures of a sweep into its folder: curves with bands, and a heat map."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,12 +31,11 @@ _MOST_BANDS = 5  # more of them on top of one another cannot be told apart
 
 
 def draw_sweep(sweep: SweepFolder) -> list[Path]:
-    """Draw curves.png and heatmap.png into a sweep's folder, and return the paths of
-    those drawn.
+    """Draw curves.png and heatmap.png into a sweep's folder, and return their paths.
 
-    heatmap.png needs two settings that vary besides seed and fold, with at least half
-    of the pairs of their values. Raises PlotError without Matplotlib or a finished
-    member, RunError and FileError.
+    heatmap.png is only drawn if two settings vary besides seed and fold, and at least
+    half of the pairs of their values have runs. Raises PlotError without Matplotlib or
+    a finished member, RunError and FileError.
     """
     summary = summary_of(sweep)
     groups = [group for group in summary.groups if group.finished]
@@ -43,84 +43,73 @@ def draw_sweep(sweep: SweepFolder) -> list[Path]:
         raise PlotError(
             "no member has finished, so there is nothing to draw", file=sweep.path
         )
-    score = (
-        summary.score
-        if all(summary.score in group.results for group in groups)
-        else summary.test_score
-    )
-    # The curves of thousands take long to read.
-    curves = {
-        group.name: [
-            read_curves(RunFolder(row.folder))
-            for row in group.members
-            if row.state == FINISHED
-        ]
-        for group in groups[:_MOST_BANDS]
-    }
-    which = f"the {'best' if summary.ranked else 'first'} {len(curves)} of {len(groups)} settings"
-    which = (
-        which
-        if len(curves) < len(groups)
-        else "all settings"
-        if len(groups) > 1
-        else groups[0].name
-    )
-    figures = {
-        CURVES: draw_bands(curves, score=score.removeprefix("test_"), which=which)
-    }
-    names = [*groups[0].settings]
-    if len(names) == 2:
-        one, other = (len(_values(summary.groups, name)) for name in names)
-        if min(one, other) > 1 and 2 * len(summary.groups) >= one * other:
-            figures[HEAT_MAP] = draw_heat_map(summary.groups, score)
+    score = summary.test_score
+    if all(summary.score in group.results for group in groups):
+        score = summary.score
+    figures = {CURVES: _draw_curves(groups, score, ranked=summary.ranked)}
+    values = [_values(summary.groups, name) for name in groups[0].settings]
+    sizes = [len(each) for each in values]
+    is_full = 2 * len(summary.groups) >= math.prod(sizes)
+    if len(sizes) == 2 and min(sizes) > 1 and is_full:
+        figures[HEAT_MAP] = draw_heat_map(summary.groups, score)
     for name, figure in figures.items():
         save(figure, sweep.path / name)
     return [sweep.path / name for name in figures]
 
 
+def _draw_curves(groups: Sequence[Group], score: str, *, ranked: bool) -> "Figure":
+    """Draw the curves of the first settings, over their finished members."""
+    shown_groups = groups[:_MOST_BANDS]  # the curves of thousands take long to read
+    curves = {}
+    for group in shown_groups:
+        finished = [row for row in group.members if row.state == FINISHED]
+        curves[group.name] = [read_curves(RunFolder(row.folder)) for row in finished]
+    which = "all settings"
+    if len(curves) < len(groups):
+        place = "best" if ranked else "first"
+        which = f"the {place} {len(curves)} of {len(groups)} settings"
+    elif len(groups) == 1:
+        which = groups[0].name
+    return draw_bands(curves, score=score.removeprefix("test_"), which=which)
+
+
 @drawing()
 def draw_heat_map(groups: Sequence[Group], score: str) -> "Figure":
-    """Draw the mean accuracy (or R²) over runs for each pair of values of the two
-    settings that vary.
+    """Draw the mean accuracy (or R²) for each pair of values of two settings.
 
-    score: a figure of `Row`, which at least one run must have. A pair without it is
-        blank.
+    The mean is over the runs of the pair. A pair without the score is blank. score: a
+    figure of `Row`, known for at least one run.
     """
     horizontal, vertical = groups[0].settings
     across, up = _values(groups, horizontal), _values(groups, vertical)
+    factor = factor_of(score)
     means = np.full((len(up), len(across)), np.nan)
-    percent = factor_of(score) == 100
-    for each in groups:
-        if score in each.results:
-            place = (
-                up.index(each.settings[vertical]),
-                across.index(each.settings[horizontal]),
-            )
-            means[place] = factor_of(score) * each.results[score].mean
-    figure = plots.new_figure(
-        max(5.5, 0.9 * len(across) + 2.6), max(3.4, 0.6 * len(up) + 2.4)
-    )
+    for group in groups:
+        if score in group.results:
+            row = up.index(group.settings[vertical])
+            column = across.index(group.settings[horizontal])
+            means[row, column] = factor * group.results[score].mean
+    width, height = 0.9 * len(across) + 2.6, 0.6 * len(up) + 2.4
+    figure = plots.new_figure(max(5.5, width), max(3.4, height))
     axes = figure.subplots()
-    name, part = (
-        "accuracy (%)" if percent else "R²",
-        "held-out" if score.startswith("validation_") else "test",
-    )
+    name, digits = ("accuracy (%)", 2) if factor == 100 else ("R²", 3)
+    part = "held-out" if score.startswith("validation_") else "test"
     image = axes.imshow(means, cmap="cividis", origin="lower", aspect="auto")
     figure.colorbar(image, ax=axes, label=f"{name} on {part} samples")
+    middle = 0.45 * np.nanmin(means) + 0.55 * np.nanmax(means)
     for row, column in np.argwhere(np.isfinite(means)):
-        is_dark = means[row, column] < 0.45 * np.nanmin(means) + 0.55 * np.nanmax(means)
-        said, colour = (
-            f"{means[row, column]:.{2 if percent else 3}f}",
-            "white" if is_dark else "black",
+        mean = means[row, column]
+        axes.text(
+            column,
+            row,
+            f"{mean:.{digits}f}",
+            ha="center",
+            va="center",
+            color="white" if mean < middle else "black",
+            fontsize=9,
         )
-        axes.text(column, row, said, ha="center", va="center", color=colour, fontsize=9)
-    axes.set_xticks(
-        range(len(across)),
-        _labels(across),
-        rotation=40,
-        ha="right",
-        rotation_mode="anchor",
-    )
+    labels, places = _labels(across), range(len(across))
+    axes.set_xticks(places, labels, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(up)), _labels(up))
     axes.set(xlabel=words(horizontal), ylabel=words(vertical))
     if any(group.finished > 1 for group in groups):
@@ -129,19 +118,15 @@ def draw_heat_map(groups: Sequence[Group], score: str) -> "Figure":
 
 
 def _values(groups: Sequence[Group], name: str) -> list[Any]:
-    """Return the different values of a setting; numbers in their order, all else as
-    given.
-    """
-    values = [
-        *{
-            json.dumps(each.settings[name]): each.settings[name] for each in groups
-        }.values()
-    ]
-    return (
-        sorted(values)
-        if all(type(value) in (int, float) for value in values)
-        else values
-    )
+    """Return the different values of a setting, with numbers in their order."""
+    by_text = {}
+    for group in groups:
+        value = group.settings[name]
+        by_text[json.dumps(value)] = value
+    values = list(by_text.values())
+    if all(type(value) in (int, float) for value in values):
+        values.sort()
+    return values
 
 
 def _labels(values: Sequence[Any]) -> list[str]:

@@ -1,9 +1,9 @@
-"""The members of a sweep: every combination of the given values, or samples of them.
-Nothing here touches a file.
+"""The members of a sweep: every combination of values, or samples of them.
 
 A setting has values, or a span such as 0..31. In a grid, a span of whole numbers stands
-for each of them; any other span is sampled from. Seeds and folds are never sampled:
-each sample is trained with every one, so that it has a mean and a standard deviation.
+for each of them. Any other span is sampled from. Seeds and folds are never sampled:
+each sample is trained with all of them, for a mean and a standard deviation.
+Nothing here touches a file.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import json
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,47 +33,47 @@ from mlp_xp.runs.settings import (
 )
 from mlp_xp.runs.sweep_folder import Member, SweepFolder, numbered
 
-# What repeats a setting: its runs are summarised together.
-REPEATS = "seed", "fold"
-# All members are named in one file.
-_MOST_MEMBERS = 100_000
+REPEATS = "seed", "fold"  # runs that differ in them alone are summarised together
+_MOST_MEMBERS = 100_000  # all are listed in one file
 DIGITS = 4  # significant digits of a sampled number, to keep tables legible
 _DOTS = ".."
 
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """What a sweep does with the values of its settings, where, and how. Raises
-    ConfigError.
+    """How the members of a sweep are chosen, and where they are trained.
+
+    Raises:
+        ConfigError: An option is out of its range, or two options exclude each other.
     """
 
     sweep_dir: str | None = setting(None, is_path=True, aliases=("--run-dir",))
-    """Folder of the sweep. By default one below runs, named after the settings."""
+    """Folder of the sweep. By default a folder below runs, named after the settings."""
     random: int | None = setting(None, least=1)
     """Draw this many settings at random instead of taking all combinations, and train
-    each with every --seed and --fold. Of several values, one is drawn. From a range,
-    also one of fractions such as 0.001..0.1, a number is drawn: log-uniformly for
-    learning-rate, weight-decay, batch-size and hidden if it starts above 0, and
-    otherwise uniformly.
+    each with every --seed and --fold. One of several values is drawn, or a number from
+    a range, which may have fractions, such as 0.001..0.1. The numbers of learning-rate,
+    weight-decay, batch-size and hidden are log-uniform if the range starts above 0. All
+    others are uniform.
     """
     optuna: int | None = setting(None, least=1)
     """Let Optuna choose this many settings by the accuracy (or R²) on held-out samples.
     Seeds and ranges are as for --random. Needs --validation.
     """
     sampling_seed: int = setting(0, most=2**32 - 1)
-    """Random seed of --random and --optuna. What Optuna chooses also depends on the
+    """Random seed of --random and --optuna. The choices of Optuna also depend on the
     order in which members end, unless --jobs is 1.
     """
     jobs: int | None = setting(None, least=1)
     """Processes at once, each with one thread. By default one per core, or as many as
-    the memory admits; one on a GPU.
+    the memory admits, and one on a GPU.
     """
     cluster: str | None = setting(None)
-    """Train on a cluster instead, such as dask://host:8786, whose machines share the
-    sweep's folder.
+    """Train on a cluster instead, such as dask://host:8786. Its machines share the
+    folder of the sweep.
     """
     retry_failed: bool = setting(False)
-    """Train members again that have failed."""
+    """Train failed members again."""
     cache_dir: str | None = setting(None, is_path=True)
     """Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of
     the system.
@@ -80,18 +81,12 @@ class SweepOptions:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        for one, other in (
-            ("random", "optuna"),
-            ("cluster", "optuna"),
-            ("cluster", "jobs"),
-        ):
+        exclusive = (("random", "optuna"), ("cluster", "optuna"), ("cluster", "jobs"))
+        for one, other in exclusive:
             if getattr(self, one) and getattr(self, other):
-                fault = (
-                    "cannot be combined with ",
-                    Argument(other),
-                    "; leave out one of the two",
-                )
-                raise ConfigError(fault, setting=one)
+                fault = ("cannot be combined with ", Argument(other))
+                remedy = "leave out one of the two"
+                raise ConfigError(fault, remedy=remedy, setting=one)
 
 
 _NO_OPTIONS = SweepOptions()
@@ -125,42 +120,36 @@ class Span(NamedTuple):
     def draw(self, generator: random.Random) -> Any:
         """Return a random value."""
         if self.by_ratio:
-            return self.value(
-                math.exp(generator.uniform(math.log(self.first), math.log(self.last)))
-            )
-        ends = self.first, self.last
-        return self.value(
-            generator.randint(*map(int, ends))
-            if self.whole
-            else generator.uniform(*ends)
-        )
+            exponent = generator.uniform(math.log(self.first), math.log(self.last))
+            return self.value(math.exp(exponent))
+        if self.whole:
+            return self.value(generator.randint(int(self.first), int(self.last)))
+        return self.value(generator.uniform(self.first, self.last))
 
 
 Values = tuple[Any, ...] | Span
 
 
 class Plan(NamedTuple):
-    """What a sweep trains."""
+    """The settings of all members of a sweep."""
 
     base: Settings
-    """The settings that do not vary."""
+    """The settings of all members, before their own values."""
     options: dict[str, Values]
-    """The settings that vary: their values, or the span that they are sampled from."""
+    """The varied settings: their values, or the span to sample from."""
     how: SweepOptions
     fit_batches: bool
-    """Whether batches, whose size nobody chose, become as small as a small training
-    set.
-    """
+    """Whether batches shrink to a small training set, if nobody chose their size."""
     members: tuple[Member, ...] = ()
-    """All members of a grid or of random samples; none for Optuna, which chooses each
-    by the results before it.
+    """All members of a grid or of random samples. Optuna has none yet, and chooses
+    each member by the results before it.
     """
 
     def folder(self) -> SweepFolder:
-        """Return the folder of the sweep: the given one, or
-        `runs/sweep-<data>-<backend>-<digest>`.
+        """Return the folder of the sweep.
 
-        The same plan has the same folder, so that it can go on.
+        By default it is `runs/sweep-<data>-<backend>-<digest>`. The same plan has the
+        same folder, and can be continued there.
         """
         if self.how.sweep_dir:
             return SweepFolder(self.how.sweep_dir)
@@ -174,9 +163,7 @@ class Plan(NamedTuple):
     ) -> dict[str, Any]:
         """Return the content of sweep.json.
 
-        Args:
-            sums: The checksums of data and of models to start from, by name.
-            members: The members, each with the settings that vary.
+        sums: the checksums of data and of models to start from, by name.
         """
         options = {}
         for name, values in self.options.items():
@@ -194,33 +181,31 @@ class Plan(NamedTuple):
 
     @property
     def samples(self) -> int | None:
-        """How many settings are sampled, each with every seed; None for a grid."""
+        """The number of sampled settings, each with every seed; None for a grid."""
         return self.how.optuna or self.how.random
 
     @property
     def total(self) -> int:
-        """Number of members."""
-        return (
-            self.samples * len(self.repeats)
-            if self.samples
-            else math.prod(map(len, self.options.values()))
-        )
+        """The number of members."""
+        if self.samples:
+            return self.samples * len(self.repeats)
+        return math.prod(map(len, self.options.values()))
 
     @property
     def sampled(self) -> dict[str, Values]:
-        """The settings that vary, without seeds and folds."""
+        """The varied settings without seeds and folds."""
         return {
             name: values for name, values in self.options.items() if name not in REPEATS
         }
 
     @property
     def repeats(self) -> list[dict[str, Any]]:
-        """What each sample is trained with: every seed and fold as settings; one empty
-        setting if neither varies.
+        """Every seed and fold as settings, to train each sample with.
+
+        If neither varies, this is one setting without values.
         """
-        return _combinations(
-            {name: values for name, values in self.options.items() if name in REPEATS}
-        )
+        options = {name: self.options[name] for name in self.options if name in REPEATS}
+        return _combinations(options)
 
 
 def plan_of(
@@ -230,14 +215,9 @@ def plan_of(
 ) -> Plan:
     """Return the plan of a sweep; see `mlp_xp.sweep`.
 
-    Args:
-        base: All other settings, or the settings of training, or the name of a recipe.
-        values: For each setting its values, or the text of a range.
-        options: How to train the members.
-
-    Raises:
-        ConfigError: There is no such recipe, or a setting is out of range.
-        MlpXpError: The base is something else.
+    base: all other settings, the settings of training, or the name of a recipe. values:
+    for each setting its values, or the text of a range. Raises ConfigError if there is
+    no such recipe, or a setting is out of range, and MlpXpError for any other base.
     """
     is_recipe = isinstance(base, str)
     if isinstance(base, str):
@@ -262,27 +242,48 @@ def make_plan(
     *,
     is_recipe: bool = False,
 ) -> Plan:
-    """Return the plan of a sweep. The settings of every member are checked, but not yet
-    with its data.
+    """Return the plan of a sweep, with the settings of every member checked.
 
-    given: for each setting a sequence of values, in which texts such as "0..31" are
-    spans, or a single value. A value of `hidden` is a number, for one layer, or a
-    tuple. `cv` alone stands for all its folds. is_recipe: whether the base is a recipe,
-    whose batches become as small as a small training set, as in `train`. Raises
-    ConfigError, which names the setting, and the member if only some fail.
+    The settings are not yet checked with the data of the member. given: for each
+    setting a single value, or several. Texts such as "0..31" are spans. A value of
+    `hidden` is a number, for one layer, or a tuple. `cv` without `fold` stands for all
+    its folds. is_recipe: whether the base is a recipe, whose batches shrink to a small
+    training set, as in `train`. Raises ConfigError, with the setting, and with the
+    member if only some fail.
     """
+    is_sampled = bool(how.random or how.optuna)
     options: dict[str, Values] = {}
     for name, value in given.items():
         check_choice(name, name, SETTINGS)
-        options[name] = _read(
-            name, value, sampled=bool(how.random or how.optuna) and name not in REPEATS
-        )
-    fixed = {
-        name: values[0]
-        for name, values in options.items()
-        if not isinstance(values, Span) and len(values) == 1
-    }
+        options[name] = _read(name, value, sampled=is_sampled and name not in REPEATS)
+    fixed = {}
+    for name, values in options.items():
+        if not isinstance(values, Span) and len(values) == 1:
+            fixed[name] = values[0]
     base = with_absolute_paths(settings_of(base, fixed))
+    _check_base(base, given)
+    if base.data_options.cv and base.data_options.fold is None:
+        options.setdefault("fold", tuple(range(base.data_options.cv)))
+    varied = {name: values for name, values in options.items() if name not in fixed}
+    plan = Plan(base, varied, how, is_recipe and "batch_size" not in given)
+    if plan.samples and not plan.sampled:
+        fault = (
+            "no setting but seed and fold has several values or a range, so there is "
+            "nothing to choose from"
+        )
+        raise ConfigError(fault, setting="random" if how.random else "optuna")
+    if plan.total > _MOST_MEMBERS:
+        fault = f"the sweep has more than {_MOST_MEMBERS} members"
+        raise ConfigError(fault, remedy="give fewer values")
+    plan = plan._replace(members=_members(plan))
+    for _, settings in examples(plan):  # raises for wrong settings
+        if how.optuna and settings.train.validation == 0:
+            fault = "0 held-out samples, but Optuna chooses by the accuracy on them"
+            raise ConfigError(fault, remedy="hold some out", setting="validation")
+    return plan
+
+
+def _check_base(base: Settings, given: Mapping[str, Any]) -> None:
     if not isinstance(base.train.activation, str):
         raise ConfigError(
             "it is a pair of functions, which a run folder cannot store; name one",
@@ -292,55 +293,40 @@ def make_plan(
         raise ConfigError(
             "is another data set than data_dir; give one of the two", setting="dataset"
         )
-    if base.data_options.cv and base.data_options.fold is None:
-        options.setdefault("fold", tuple(range(base.data_options.cv)))
-    varied = {name: values for name, values in options.items() if name not in fixed}
-    plan = Plan(base, varied, how, is_recipe and "batch_size" not in given)
-    if plan.samples and not plan.sampled:
-        fault = "no setting but seed and fold has several values or a range, so there is nothing to choose from"
-        raise ConfigError(fault, setting="random" if how.random else "optuna")
-    if plan.total > _MOST_MEMBERS:
-        raise ConfigError(
-            f"the sweep has more than {_MOST_MEMBERS} members; give fewer values"
-        )
-    found = []
-    if how.random:
-        found = [
-            {**drawn, **repeat}
-            for drawn in _sample(plan.sampled, how)
-            for repeat in plan.repeats
-        ]
-    elif not how.optuna:
-        found = _combinations(varied)
-    plan = plan._replace(members=numbered(found))
-    for _, settings in examples(plan):  # which checks them
-        if how.optuna and settings.train.validation == 0:
-            fault = "0 held-out samples, but Optuna chooses by the accuracy on them; hold some out"
-            raise ConfigError(fault, setting="validation")
-    return plan
+
+
+def _members(plan: Plan) -> tuple[Member, ...]:
+    """Return the members of a grid or of random samples."""
+    found: list[dict[str, Any]] = []
+    if plan.how.random:
+        for drawn in _sample(plan.sampled, plan.how):
+            found += [{**drawn, **repeat} for repeat in plan.repeats]
+    elif not plan.how.optuna:
+        found = _combinations(plan.options)
+    return numbered(found)
 
 
 def examples(plan: Plan) -> Iterator[tuple[str, Settings]]:
-    """Yield the settings of all members, or extreme ones of those that Optuna may
-    choose, after a text that names each.
+    """Yield the settings of all members, after a text with the name of the member.
 
-    Raises ConfigError for settings that are wrong together, which names the member.
+    Optuna has not chosen its members yet. Their most extreme settings stand for them.
+    Raises ConfigError, with the member, for settings that are wrong together.
     """
-    for settings in [member.settings for member in plan.members] or _extremes(
-        plan.options
-    ):
-        place = f"in a member with {described(settings)}" if settings else ""
+    found = [member.settings for member in plan.members]
+    for changes in found or _extremes(plan.options):
+        place = f"in a member with {described(changes)}" if changes else ""
         try:
-            found = settings_of(plan.base, settings)
+            settings = settings_of(plan.base, changes)
         except ConfigError as error:
             error.notes.append(place)
             raise
-        yield place, found
+        yield place, settings
 
 
 def _as_value(name: str, value: Any) -> Any:
-    """Return a value of the setting `name` in its own form: for `hidden`, 64 means one
-    layer of 64 units.
+    """Return a value of a setting in the form of the setting.
+
+    For `hidden`, 64 means one layer of 64 units.
     """
     if SETTINGS[name].is_path:  # a worker may have another current folder
         return value and str(Path(value).resolve())
@@ -351,11 +337,8 @@ def _as_value(name: str, value: Any) -> Any:
 
 def _read(name: str, value: Any, *, sampled: bool) -> Values:
     """Return the different values of a setting, or the span to sample from."""
-    parts = (
-        value
-        if isinstance(value, Sequence) and not isinstance(value, str | bytes)
-        else [value]
-    )
+    is_several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    parts = value if is_several else [value]
     values: list[Any] = []
     for part in parts:
         span = _span(name, part)
@@ -364,15 +347,14 @@ def _read(name: str, value: Any, *, sampled: bool) -> Values:
         elif sampled and len(parts) == 1:
             return span
         elif span.whole:
-            # One more than all members may be, so that too many are refused without a
-            # list of them all.
-            last = min(int(span.last), int(span.first) + _MOST_MEMBERS)
-            values += [
-                span.value(number) for number in range(int(span.first), last + 1)
-            ]
+            # One value too many is enough to refuse them, without a list of them all.
+            first = int(span.first)
+            last = min(int(span.last), first + _MOST_MEMBERS)
+            values += [span.value(number) for number in range(first, last + 1)]
         else:
             raise ConfigError(
-                f"the range {span} is to be sampled from: give it alone, and random or optuna with a number of members",
+                f"the range {span} is to be sampled from: give it alone, and random or "
+                "optuna with a number of members",
                 setting=name,
             )
     if not values:
@@ -381,24 +363,22 @@ def _read(name: str, value: Any, *, sampled: bool) -> Values:
 
 
 def _span(name: str, word: Any) -> Span | None:
-    """Return the span that a word such as `0..31` means; None for any other value.
-    Raises ConfigError.
+    """Return the span of a word such as `0..31`, or None for any other value.
+
+    Raises ConfigError for any other word with dots.
     """
     kind = SETTINGS[name].kind
-    if (
-        not isinstance(word, str)
-        or _DOTS not in word
-        or kind not in (int, tuple, float)
-    ):
+    if not isinstance(word, str) or _DOTS not in word:
         return None
-    try:
+    if kind not in (int, tuple, float):
+        return None
+    with suppress(ValueError):
         first, last = map(float if kind is float else int, word.split(_DOTS))
         if -math.inf < first < last < math.inf:
             return Span(name, first, last)
-    except ValueError:
-        pass
-    fault = f"{word!r:.80} is not a range; give two finite numbers, the smaller first, as in 0..31"
-    raise ConfigError(fault, setting=name)
+    fault = f"{word!r:.80} is not a range"
+    remedy = "give two finite numbers, the smaller first, as in 0..31"
+    raise ConfigError(fault, remedy=remedy, setting=name)
 
 
 def _combinations(options: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -409,18 +389,18 @@ def _combinations(options: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _extremes(options: Mapping[str, Values]) -> list[dict[str, Any]]:
-    """Return settings in which every value and both ends of every span occur, the last
-    ones of all of them together.
+    """Return settings with every value and both ends of every span.
+
+    The last one has the last value of each setting.
     """
-    ends = {
-        name: [values.value(values.first), values.value(values.last)]
-        if isinstance(values, Span)
-        else values
-        for name, values in options.items()
-    }
-    longest = max(map(len, ends.values()))
+    extremes: dict[str, Sequence[Any]] = {}
+    for name, values in options.items():
+        extremes[name] = values
+        if isinstance(values, Span):
+            extremes[name] = [values.value(values.first), values.value(values.last)]
+    longest = max(map(len, extremes.values()))
     return [
-        {name: values[min(i, len(values) - 1)] for name, values in ends.items()}
+        {name: values[min(i, len(values) - 1)] for name, values in extremes.items()}
         for i in range(longest)
     ]
 
@@ -430,16 +410,17 @@ def _sample(options: Mapping[str, Values], how: SweepOptions) -> list[dict[str, 
     generator, wanted = random.Random(how.sampling_seed), how.random or 0
     found: dict[str, dict[str, Any]] = {}
     for _ in range(1000 * wanted):
-        settings = {
-            name: values.draw(generator)
-            if isinstance(values, Span)
-            else generator.choice(values)
-            for name, values in options.items()
-        }
+        settings = {}
+        for name, values in options.items():
+            if isinstance(values, Span):
+                settings[name] = values.draw(generator)
+            else:
+                settings[name] = generator.choice(values)
         found.setdefault(repr(settings), settings)
         if len(found) == wanted:
-            return [*found.values()]
+            return list(found.values())
     raise ConfigError(
-        f"{wanted} different settings are wanted, but there are only {len(found)}; take fewer, or a grid",
+        f"{wanted} different settings are wanted, but there are only {len(found)}",
+        remedy="take fewer, or a grid",
         setting="random",
     )

@@ -14,12 +14,13 @@ from mlp_xp.backends.memory import (
 )
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import available_cpus
+from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import layer_sizes
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs.records import HELD_OUT, RunError
 from mlp_xp.runs.run_folder import load_run
-from mlp_xp.runs.settings import settings_of, with_fitting_batches
+from mlp_xp.runs.settings import Settings, settings_of, with_fitting_batches
 from mlp_xp.runs.sweep_folder import (
     FAILED,
     FINISHED,
@@ -34,8 +35,7 @@ from mlp_xp.sweeps.member import Ending, Work, key_of, load, of_data
 from mlp_xp.sweeps.plan import Plan, examples
 from mlp_xp.sweeps.summary import write_summary
 
-# Bytes of the interpreter and the libraries of a process, which `survey` does not
-# count.
+# Bytes of the interpreter and the libraries of a process, beside its data and training.
 OF_A_PROCESS = 100 << 20
 
 
@@ -45,15 +45,14 @@ def run_sweep(
     stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Generator[Ending, None, None]:
-    """Train the members that have not ended, and yield how each one ends; first those
-    that had ended before.
+    """Train the members of a sweep, and yield how each one ends.
 
-    stop: asked several times a second whether all members are to save and stop. say:
-    called with lines about the sweep as a whole.
+    Members from earlier calls come first. stop: asked several times a second whether
+    all members are to save and stop. say: called with lines about the whole sweep.
 
-    Raises the errors of the plan's data and backends before anything is written,
-    RunError for a folder that is in use, belongs to something else, or began with other
-    data, FileError if a file cannot be written, and ClusterError.
+    Raises the errors of the data and backends before anything is written, RunError for
+    a folder in use, of something else, or of a sweep with other data, FileError if a
+    file cannot be written, and ClusterError.
     """
     folder, how = plan.folder(), plan.how
     if how.optuna:
@@ -62,56 +61,60 @@ def run_sweep(
         if not how.cluster:
             share_devices()
         sums, jobs = survey(plan, say, is_new=not folder.exists())
-        place = (
-            held.enter_context(connect(how.cluster))
-            if how.cluster
-            else this_machine(jobs)
-        )
+        if how.cluster:
+            place = held.enter_context(connect(how.cluster))
+            where = f"on {how.cluster}"
+        else:
+            place = this_machine(jobs)
+            where = "in processes of their own"
         index = held.enter_context(folder.opened(plan.record(sums, plan.members)))
         sweep = _Sweep(plan, folder, index, stop)
-        earlier = [*sweep.earlier()]
+        earlier = list(sweep.earlier())
         left = plan.total - len(earlier)
         if left:
-            where = f"on {how.cluster}" if how.cluster else "in processes of their own"
             say(f"at once  {min(place.width or left, left)} of them, {where}\n")
         yield from earlier
         yield from sweep.train(place, say)
         say(f"written: {', '.join(map(str, write_summary(folder)))}")
-        if sweep.fault:
-            kind = FileError if sweep.fault.error == FileError.__name__ else RunError
+        fault = sweep.fault
+        if fault:
+            kind = FileError if fault.error == FileError.__name__ else RunError
             raise kind(
-                f"member {sweep.fault.name}: {sweep.fault.reason}; then the same command goes on"
+                f"member {fault.name}: {fault.reason}; then run the same command again "
+                "to continue"
             )
 
 
 def survey(
     plan: Plan, say: Callable[[str], None] = lambda line: None, *, is_new: bool = True
 ) -> tuple[dict[str, str], int]:
-    """Check that each member can be trained on its own, with its data and on its
-    backend.
+    """Check each member with its data and on its backend, before any is trained.
 
-    Each data set is loaded once, with NumPy. The backends are those of this machine, so
-    they are not opened for a cluster. is_new: whether the weights to start from must
-    all be there; members that have begun do not need them.
+    Each data set is loaded once, with NumPy. The backends of a cluster are not checked,
+    because they are on other machines. is_new: whether the weights to start from must
+    all be there. Members that have begun do not need them.
 
-    Returns the checksums of the data, by `key_of`, and of the models to start from; and
-    how many members to train at once on this machine: one per core, or as many as the
-    memory admits, and one on a GPU. Raises DatasetError, ConfigError, BackendError,
-    RunError and what `load_dataset` does.
+    Returns the checksums of the data, by `key_of`, and of the models to start from, and
+    the number of members to train at once on this machine: one per core, or as many as
+    the memory admits, and one on a GPU. Raises DatasetError, ConfigError, BackendError,
+    RunError, and the errors of `load_dataset`.
     """
     sums: dict[str, str] = {}
     largest, on_gpu = 0, False
     load.cache_clear()  # the files may have changed
-    # Members on the same data follow one another, so that one data set is in memory at
-    # a time.
-    for place, settings in sorted(examples(plan), key=lambda member: key_of(member[1])):
+
+    def data_of(example: tuple[str, Settings]) -> str:
+        _, settings = example
+        return key_of(settings)
+
+    # Members on the same data follow one another: one data set is in memory at a time.
+    for place, settings in sorted(examples(plan), key=data_of):
         try:
-            on_gpu |= (
-                not plan.how.cluster
-                and open_backend(
+            if not plan.how.cluster:
+                backend = open_backend(
                     settings.backend, settings.device, settings.dtype
-                ).on_gpu
-            )
+                )
+                on_gpu = on_gpu or backend.on_gpu
             on_host = replace(settings, backend="numpy", device=None)
             dataset, sums[key_of(settings)] = load(of_data(on_host), plan.how.cache_dir)
             if plan.fit_batches:
@@ -123,25 +126,31 @@ def survey(
         except MlpXpError as error:
             error.notes.append(place)
             raise
-        parts = [part for part in (dataset.train, dataset.test) if part is not None]
-        need = sum(part.inputs.nbytes + part.labels.nbytes for part in parts)
-        sizes = layer_sizes(settings.train, dataset.signature)
-        largest = max(
-            largest, need + training_bytes(settings.train, sizes, settings.dtype)
-        )
+        largest = max(largest, _bytes_of(dataset, settings))
     load.cache_clear()
     jobs = plan.how.jobs or (1 if on_gpu else available_cpus())
     need, available = largest + OF_A_PROCESS, available_bytes()
     admitted = max(1, available // need)
     if admitted < jobs and not plan.how.cluster:
         say(
-            f"memory   {in_units(available)}, for {admitted} at once of about {in_units(need)} each"
+            f"memory   {in_units(available)}, for {admitted} at once of about "
+            f"{in_units(need)} each"
         )
     return sums, min(jobs, admitted)
 
 
+def _bytes_of(dataset: Dataset, settings: Settings) -> int:
+    """Return how many bytes the data and the training of a member take."""
+    sizes = layer_sizes(settings.train, dataset.signature)
+    total = training_bytes(settings.train, sizes, settings.dtype)
+    for part in (dataset.train, dataset.test):
+        if part is not None:
+            total += part.inputs.nbytes + part.labels.nbytes
+    return total
+
+
 class _Sweep:
-    """What is known about the members of a running sweep."""
+    """The members of a running sweep, and how they have ended."""
 
     def __init__(
         self, plan: Plan, folder: SweepFolder, index: Index, stop: Callable[[], bool]
@@ -157,101 +166,101 @@ class _Sweep:
         self._ended: set[str] = set()
 
     def earlier(self) -> Iterator[Ending]:
-        """Yield the members that have ended before."""
+        """Yield the endings of members from earlier calls."""
         for name in self.members:
-            failure = self.failures.get(name)
-            try:
-                result = self.folder.run(name).result()
-            except MlpXpError as error:  # not a success, but it stops no other member
-                result, failure = (
-                    None,
-                    {"error": type(error).__name__, "reason": str(error)},
-                )
-            if result:
-                yield self._note(Ending(name, FINISHED, result, earlier=True))
-            elif failure:
-                yield self._note(
-                    Ending(
-                        name,
-                        FAILED,
-                        None,
-                        failure["error"],
-                        failure["reason"],
-                        earlier=True,
-                    )
-                )
+            ending = self._earlier(name)
+            if ending:
+                yield self._note(ending._replace(earlier=True))
 
     def train(self, place: Place, say: Callable[[str], None]) -> Iterator[Ending]:
         """Train members, and yield how each one ends.
 
-        One whose process is killed, for example by the system when memory is short,
-        goes on after the rest, with no other one beside it. If it is killed again, it
-        has failed. A cluster has tried several times itself.
+        The system may kill a process, for example when memory is short. Its member is
+        then resumed after the rest, with no other one beside it. If it is killed again,
+        it has failed. A cluster has tried several times itself.
         """
         stop_file = self.folder.new_stop_file()
         killed: list[Member] = []
-        for members, where in (
-            (self._left(), place),
-            (iter(killed), place._replace(width=1)),
-        ):
-            training = train_all(
-                self._works(members, stop_file), where, stop_file, self.stop
-            )
-            with contextlib.closing(training) as endings:
-                for ending in endings:
-                    member = self.members[ending.name]
-                    if ending.reason == KILLED and place.width and member not in killed:
-                        killed.append(member)
-                        say(
-                            f"the process of member {member.name} was killed; it goes on later, alone"
-                        )
-                    else:
-                        yield self._note(ending)
+        with self._training(self._left(), place, stop_file) as endings:
+            for ending in endings:
+                if ending.reason == KILLED and place.width:
+                    killed.append(self.members[ending.name])
+                    say(
+                        f"the process of member {ending.name} was killed; the member "
+                        "is resumed later, alone"
+                    )
+                else:
+                    yield self._note(ending)
+        alone = place._replace(width=1)
+        with self._training(iter(killed), alone, stop_file) as endings:
+            for ending in endings:
+                yield self._note(ending)
+
+    def _earlier(self, name: str) -> Ending | None:
+        failure = self.failures.get(name)
+        try:
+            result = self.folder.run(name).result()
+        except MlpXpError as error:  # not a success, but it stops no other member
+            return Ending(name, FAILED, None, type(error).__name__, str(error))
+        if result:
+            return Ending(name, FINISHED, result)
+        if failure:
+            return Ending(name, FAILED, None, failure["error"], failure["reason"])
+        return None
+
+    def _training(
+        self, members: Iterator[Member], place: Place, stop_file: Path
+    ) -> contextlib.closing[Generator[Ending, None, None]]:
+        works = self._works(members, stop_file)
+        return contextlib.closing(train_all(works, place, stop_file, self.stop))
 
     def _left(self) -> Iterator[Member]:
-        """Yield the members that have not ended. Optuna chooses the next one only when
-        it is asked for.
+        """Yield the members without an ending.
+
+        Optuna chooses a member only when it is asked for.
         """
-        yield from [
-            member for member in self.members.values() if member.name not in self._ended
-        ]
+        members = list(self.members.values())
+        yield from [member for member in members if member.name not in self._ended]
         while self.trials and len(self.members) < self.plan.total:
             asked = self.trials.ask()
             self.members |= {member.name: member for member in asked}
-            self.folder.write(self.plan.record(self.sums, [*self.members.values()]))
+            members = list(self.members.values())
+            self.folder.write(self.plan.record(self.sums, members))
             yield from asked
 
     def _works(self, members: Iterator[Member], stop_file: Path) -> Iterator[Work]:
-        """Yield what is to be done for each member, until none is to begin any more."""
-        how, parent = self.plan.how, None if self.plan.how.cluster else os.getpid()
-        while not (self.stop() or self.fault) and (member := next(members, None)):
+        """Yield the work for each member, until no more is to begin."""
+        how = self.plan.how
+        while not (self.stop() or self.fault):
+            member = next(members, None)
+            if member is None:
+                return
             settings = settings_of(self.plan.base, member.settings)
-            place = (
+            yield Work(
+                member.name,
+                settings,
+                self.plan.fit_batches,
                 self.folder.path.resolve(),
                 self.sums.get(key_of(settings)),
                 stop_file,
                 how.cache_dir,
-                parent,
+                parent=None if how.cluster else os.getpid(),
             )
-            yield Work(member.name, settings, self.plan.fit_batches, *place)
 
     def _note(self, ending: Ending) -> Ending:
-        """Record how a member has ended, and add its settings."""
+        """Record how a member has ended, and return it with the varied settings."""
         member = self.members[ending.name]
         if ending.state == INTERRUPTED:
-            self.fault = self.fault or (ending if ending.reason else None)
+            if ending.reason and not self.fault:
+                self.fault = ending
         else:
             self._ended.add(ending.name)
             if self.trials:
                 result = ending.result or {}
-                self.trials.tell(
-                    member,
-                    next((result[name] for name in HELD_OUT if name in result), None),
-                )
+                scores = [result[name] for name in HELD_OUT if name in result]
+                self.trials.tell(member, scores[0] if scores else None)
         if ending.state == FAILED and not ending.earlier:
-            self.failures[ending.name] = {
-                "error": ending.error,
-                "reason": ending.reason,
-            }
+            failure = {"error": ending.error, "reason": ending.reason}
+            self.failures[ending.name] = failure
             self.folder.write_failures(self.failures)
         return ending._replace(settings=member.settings)

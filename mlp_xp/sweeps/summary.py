@@ -1,19 +1,16 @@
-"""The results of a sweep: its settings, each over seeds and folds, ranked by held-out
-samples; summary.csv and .json.
+"""The results of a sweep: its settings, ranked over seeds and folds.
 
-A setting is everything that varies in the sweep except the seed and the fold of a
+A setting is one choice of all varied values, except the seed and the fold of a
 cross-validation. Settings are ranked by their mean accuracy, or R² for regression, on
-the held-out samples, and never by the test set: the best of many on the test set looks
-better there than it is on new data. Test results therefore appear only for the best
-setting; they never choose it. Without held-out samples, nothing is ranked, because the
-loss on the training samples would prefer what overfits. Then the test results of all
-settings are given.
+the held-out samples. They are never ranked by the test set: the best of many on the
+test set looks better there than it is on new data. Therefore only the best setting has
+test results. Without held-out samples, nothing is ranked, because the loss on the
+training samples would prefer overfitting. Then all settings have test results.
 """
 
 import csv
 import datetime as dt
 import io
-import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -30,37 +27,34 @@ from mlp_xp.sweeps.plan import REPEATS
 
 CSV, JSON = "summary.csv", "summary.json"
 T = TypeVar("T")
-# Settings that decide what is predicted, and by which samples it is measured.
+# Settings of the outputs, and of the samples to measure them by.
 _PREDICTED = {*DATA, "label", "task"}
 _MEASURED_ON = {"validation", "test_fraction", "split_seed", "stratify", "cv"}
 QUANTITIES = tuple(name for name in FIGURES if name != "seconds")
 
 
 class Spread(NamedTuple):
-    """The mean of a figure over runs, and its standard deviation with divisor n - 1;
-    None for one run.
-    """
+    """The mean of a figure over runs, and its standard deviation."""
 
     mean: float
     sd: float | None
+    """With divisor n - 1. None for one run."""
 
 
 class Group(NamedTuple):
-    """The runs of one setting, which differ in their seeds and folds."""
+    """The runs of one setting, with different seeds and folds."""
 
     settings: dict[str, Any]
-    """What varies, without seed and fold."""
+    """The varied values, without seed and fold."""
     members: tuple[Row, ...]
     results: dict[str, Spread]
-    """By quantity, over the finished members; without those that some of them lack."""
+    """By quantity, over the finished members. Each of them has the quantity."""
     rank: int | None = None
-    """From 1, if the settings are ranked and the setting has a finished member."""
+    """From 1. None if settings are not ranked, or this one has no finished member."""
 
     @property
     def name(self) -> str:
-        """What tells the setting from the others, such as `learning rate 0.1, hidden
-        64`.
-        """
+        """The values of the setting in words, as in `learning rate 0.1, hidden 64`."""
         return described(self.settings) or "all runs"
 
     @property
@@ -70,21 +64,22 @@ class Group(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """The settings of several runs, each with the runs that have it. If ranked, only
-    the best one has test results.
+    """The settings of several runs, each with its runs.
+
+    If they are ranked, only the best setting has test results.
     """
 
     varied: tuple[str, ...]
-    """The settings that vary, with seed and fold."""
+    """The names of the varied settings, with seed and fold."""
     rows: tuple[Row, ...]
-    """The runs, in the order in which they were given."""
+    """The runs, in the given order."""
     groups: tuple[Group, ...]
-    """The settings; the best first if they are ranked."""
+    """The settings. If they are ranked, the best comes first."""
     ranked: bool
     note: str
-    """What they are ranked by, or why they are not."""
+    """How they are ranked, or why they are not."""
     score: str
-    """What they are ranked by if they can be: one of HELD_OUT."""
+    """The figure that ranks them if possible: one of HELD_OUT."""
 
     @property
     def test_score(self) -> str:
@@ -93,57 +88,70 @@ class Summary(NamedTuple):
 
 
 def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summary:
-    """Summarise runs by their settings. names: the settings that vary; by default all
-    in which the runs differ.
+    """Summarise runs by their settings.
 
-    A setting with failed members comes after those without: its other members, which
-    did not diverge, are not a fair sample. Members that have not run yet are only
-    missing. Runs whose settings cannot be read are in no group.
+    A setting with failed members comes after all settings without, because its other
+    members, the lucky ones, are not a fair sample. Members without a run are only
+    missing. Runs whose settings cannot be read belong to no setting. names: the varied
+    settings; by default all in which the runs differ.
     """
     names = differing(rows) if names is None else names
     keys = [name for name in names if name not in REPEATS]
     members: dict[str, list[Row]] = {}
     for row in rows:
         if row.settings:
-            members.setdefault(
-                json.dumps([row.settings.get(name) for name in keys]), []
-            ).append(row)
-    groups = [_group(keys, rows) for rows in members.values()]
-    score = HELD_OUT[
-        any({"validation_r2", "test_r2"} & row.figures.keys() for row in rows)
-    ]
+            key = json.dumps([row.settings.get(name) for name in keys])
+            members.setdefault(key, []).append(row)
+    groups = [_group(keys, same) for same in members.values()]
+    of_classes, of_numbers = HELD_OUT
+    score = of_classes
+    if any({of_numbers, "test_r2"} & row.figures.keys() for row in rows):
+        score = of_numbers
     why = _why_not_ranked(groups, keys, score)
-    if why:
-        return Summary(
-            tuple(names),
-            tuple(rows),
-            tuple(groups),
-            ranked=False,
-            note=f"not ranked: {why}",
-            score=score,
+    note = f"not ranked: {why}"
+    if not why:
+        groups = _ranked(groups, score)
+        best = groups[0].members
+        rows = [
+            row if row in best else row._replace(figures=_untested(row.figures))
+            for row in rows
+        ]
+        name = "R²" if score == of_numbers else "accuracy"
+        note = (
+            f"ranked by the mean {name} on the held-out samples, never by the test set"
         )
+    return Summary(
+        tuple(names), tuple(rows), tuple(groups), ranked=not why, note=note, score=score
+    )
+
+
+def _group(names: Sequence[str], members: Sequence[Row]) -> Group:
+    results = {}
+    finished = [row.figures for row in members if row.state == FINISHED]
+    for name in QUANTITIES:
+        if finished and all(name in figures for figures in finished):
+            values = [figures[name] for figures in finished]
+            deviation = stdev(values) if len(values) > 1 else None
+            results[name] = Spread(fmean(values), deviation)
+    settings = {name: members[0].settings.get(name) for name in names}
+    return Group(settings, tuple(members), results)
+
+
+def _ranked(groups: Sequence[Group], score: str) -> list[Group]:
+    """Return settings by their ranks. Only the first one keeps its test results."""
 
     def order(group: Group) -> tuple[float, float]:
         if not group.results:
             return math.inf, 0.0
-        return any(row.state == FAILED for row in group.members), -group.results[
-            score
-        ].mean
+        has_failed = any(row.state == FAILED for row in group.members)
+        return has_failed, -group.results[score].mean
 
-    groups.sort(key=order)
-    best = groups[0].members
-    rows = [
-        row if row in best else row._replace(figures=_untested(row.figures))
-        for row in rows
-    ]
-    for i, group in enumerate(groups):
-        results = group.results if i == 0 else _untested(group.results)
-        groups[i] = group._replace(results=results, rank=i + 1 if results else None)
-    name = "R²" if score.endswith("r2") else "accuracy"
-    note = f"ranked by the mean {name} on the held-out samples, never by the test set"
-    return Summary(
-        tuple(names), tuple(rows), tuple(groups), ranked=True, note=note, score=score
-    )
+    best, *others = sorted(groups, key=order)
+    ranked = [best._replace(rank=1)]
+    for rank, group in enumerate(others, 2):
+        results = _untested(group.results)
+        ranked.append(group._replace(results=results, rank=rank if results else None))
+    return ranked
 
 
 def _untested(figures: Mapping[str, T]) -> dict[str, T]:
@@ -152,49 +160,40 @@ def _untested(figures: Mapping[str, T]) -> dict[str, T]:
     }
 
 
-def _group(names: Sequence[str], members: Sequence[Row]) -> Group:
-    results, finished = {}, [row.figures for row in members if row.state == FINISHED]
-    for name in QUANTITIES:
-        if finished and all(name in figures for figures in finished):
-            values = [figures[name] for figures in finished]
-            results[name] = Spread(
-                fmean(values), stdev(values) if len(values) > 1 else None
-            )
-    return Group(
-        {name: members[0].settings.get(name) for name in names}, tuple(members), results
-    )
-
-
 def _why_not_ranked(groups: Sequence[Group], names: Sequence[str], score: str) -> str:
     """Return why settings cannot be ranked, or an empty string."""
     finished = [group for group in groups if group.results]
-    faults = {
-        "no run has finished": not finished,
-        "there is one setting only": len(groups) == 1,
-        "results on different data do not compare": bool(_PREDICTED & {*names}),
-        "not all settings hold samples out, and the best on the test set would look better there than on new data; use "
-        "--validation": any(score not in group.results for group in finished),
-        "results on different held-out samples do not compare": bool(
-            _MEASURED_ON & {*names}
-        ),
-    }
-    return next((fault for fault, is_there in faults.items() if is_there), "")
+    if not finished:
+        return "no run has finished"
+    if len(groups) == 1:
+        return "there is one setting only"
+    if _PREDICTED & {*names}:
+        return "results on different data do not compare"
+    if any(score not in group.results for group in finished):
+        return (
+            "not all settings hold samples out, and the best on the test set would "
+            "look better there than on new data; use --validation"
+        )
+    if _MEASURED_ON & {*names}:
+        return "results on different held-out samples do not compare"
+    return ""
 
 
 def summary_of(sweep: SweepFolder) -> Summary:
-    """Return the summary of a sweep. Raises MlpXpError if its index is missing or
-    damaged.
+    """Return the summary of a sweep.
+
+    Raises MlpXpError if its index is missing or damaged.
     """
-    return summarise(*sweep_rows(sweep))
+    rows, names = sweep_rows(sweep)
+    return summarise(rows, names)
 
 
 def write_summary(sweep: SweepFolder) -> list[Path]:
     """Write summary.csv and summary.json into a sweep's folder, and return their paths.
-    Raises RunError and FileError.
 
     summary.csv depends only on the results of the members, wherever and in whatever
-    order they ran. The members themselves, with times, dates and reasons of failures,
-    are in summary.json.
+    order they ran. summary.json also has the members themselves, with times, dates and
+    reasons of failures. Raises RunError and FileError.
     """
     summary = summary_of(sweep)
     texts = {CSV: as_csv(summary), JSON: json.dumps(as_json(summary), indent=2) + "\n"}
@@ -204,59 +203,48 @@ def write_summary(sweep: SweepFolder) -> list[Path]:
 
 
 def as_csv(summary: Summary) -> str:
-    """Return the settings of a summary as CSV, best first: their means, and their
-    standard deviations (`_sd`).
-    """
-    file, names = (
-        io.StringIO(),
-        [name for name in summary.varied if name not in REPEATS],
-    )
+    """Return the settings of a summary as CSV, with means and deviations (`_sd`)."""
+    names = [name for name in summary.varied if name not in REPEATS]
+    figures = []
+    for name in QUANTITIES:
+        if any(name in group.results for group in summary.groups):
+            figures.append(name)
+    heads = ["rank", "name", *names, "runs", "finished"]
+    for name in figures:
+        heads += [name, f"{name}_sd"]
+    file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    figures = [
-        name
-        for name in QUANTITIES
-        if any(name in group.results for group in summary.groups)
-    ]
-    heads = [head for name in figures for head in (name, f"{name}_sd")]
-    writer.writerow(["rank", "name", *names, "runs", "finished", *heads])
+    writer.writerow(heads)
     for group in summary.groups:
-        values = [shown(group.settings[name]) for name in names]
-        found = itertools.chain(
-            *(group.results.get(name, (None, None)) for name in figures)
-        )
+        cells: list[Any] = [group.rank, group.name]
+        cells += [shown(group.settings[name]) for name in names]
+        cells += [len(group.members), group.finished]
+        for name in figures:
+            cells += group.results.get(name, (None, None))
         # `csv` writes all digits of a number, and None as an empty cell.
-        writer.writerow(
-            [
-                group.rank,
-                group.name,
-                *values,
-                len(group.members),
-                group.finished,
-                *found,
-            ]
-        )
+        writer.writerow(cells)
     return file.getvalue()
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
     """Return a summary as a JSON object."""
-    groups = [
-        {
+    settings = []
+    for group in summary.groups:
+        record = {
             "rank": group.rank,
             "name": group.name,
             "settings": group.settings,
             "runs": len(group.members),
             "finished": group.finished,
-            **{name: each._asdict() for name, each in group.results.items()},
         }
-        for group in summary.groups
-    ]
+        record |= {name: each._asdict() for name, each in group.results.items()}
+        settings.append(record)
     return {
         "format": 1,
         "written": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "ranked_by": summary.score if summary.ranked else None,
         "note": summary.note,
         "varied": list(summary.varied),
-        "settings": groups,
+        "settings": settings,
         "runs": [as_record(row) for row in summary.rows],
     }

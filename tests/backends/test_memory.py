@@ -73,7 +73,7 @@ for event in trajectory(job): pass
 before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 config = TrainConfig(hidden=(6000,), epochs=1, batch_size=100, optimizer="adam", warm_up_steps=1, learning_rate=1e-6)
 for event in trajectory(Job(config, dataset, backend)): pass
-print(training_bytes(config, layer_sizes(config, dataset), "float64"))
+print(training_bytes(config, layer_sizes(config, dataset.signature), "float64"))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
 """
 

@@ -24,6 +24,7 @@ from mlp_xp.core.network import initial_layers
 from mlp_xp.core.signature import PREPARATIONS, Preparation, Signature
 from mlp_xp.core.step import to_device
 from mlp_xp.core.task import LABELS, TASKS, Units
+from mlp_xp.data.reading import MISSING
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.parity._bounds import ULPS, gamma
 from mlp_xp.runs._checkpoints import RunError
@@ -392,6 +393,21 @@ def test_true_false_and_gaps_may_be_written_as_in_a_table(tmp_path) -> None:
     assert np.abs(found - expected).max() <= tolerance(
         model, features_of(model, model.signature.columns.features(frame))
     )
+
+
+@needs_onnx
+def test_the_bytes_do_not_depend_on_the_order_of_a_set(tmp_path, monkeypatch) -> None:
+    """The order of the texts in a set is another one in each process."""
+    table = mixed("titanic")
+    model = model_for(from_arrays(table.frame("pandas"), table.columns[table.label]))
+    kinds = [each.kind for each in model.signature.columns.columns if each.flagged]
+    assert "category" in kinds
+    written = []
+    for missing in (sorted(MISSING), sorted(MISSING, reverse=True)):
+        monkeypatch.setattr("mlp_xp.export.onnx.MISSING", missing)
+        model.to_onnx(tmp_path / "m.onnx")
+        written.append((tmp_path / "m.onnx").read_bytes())
+    assert written[0] == written[1]
 
 
 @needs_onnx

@@ -19,17 +19,10 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.network import Layer
 from mlp_xp.core.step import State
 from mlp_xp.declared import ConfigError
-from mlp_xp.parity.compare import (
-    SAFETY,
-    Comparison,
-    Trajectory,
-    check,
-    compare,
-    record,
-    record_notebook,
-    start,
-    tolerance,
-)
+from mlp_xp.parity._steps import start
+from mlp_xp.parity._trajectory import Trajectory, record, record_notebook
+from mlp_xp.parity.compare import Comparison, check, compare
+from mlp_xp.parity.tolerances import SAFETY, tolerance
 
 WARM_UP, STEPS = 10, 130
 CONFIG = TrainConfig(hidden=(8,), learning_rate=0.05, report_every=50)

@@ -10,7 +10,7 @@ import pytest
 from helpers import NAMESPACE, assert_one_line, call
 
 from mlp_xp.backends.failures import BackendError
-from mlp_xp.parity import compare
+from mlp_xp.parity import tolerances
 
 LIBRARIES = (
     NAMESPACE
@@ -50,7 +50,7 @@ def libraries(tmp_path, monkeypatch) -> None:
     (tmp_path / "lib.py").write_text(LIBRARIES)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "lib", raising=False)
-    monkeypatch.setattr(compare, "ROUNDING_RUNS", 1)
+    monkeypatch.setattr(tolerances, "ROUNDING_RUNS", 1)
     monkeypatch.setenv("COLUMNS", "120")
 
 
@@ -230,14 +230,13 @@ def test_options_reach_the_computation(data_dir):
     [
         (["--steps", "0"], ["--steps: 0", "at least 1"]),
         (["--tolerance", "nan"], ["--tolerance: nan"]),
-        (["--epochs", "3"], ["give --steps instead"]),
         (
             ["--backends", "numpy", "--trace", "--tolerance", "1"],
             ["--trace and --tolerance: give only one"],
         ),
         (
             ["--backends", "numpy", "--all-operations", "--notebook"],
-            ["--trace and --notebook: give only one"],
+            ["--all-operations and --notebook: give only one"],
         ),
         (["--dtype", "float16"], ['"float16" for --dtype']),
         (

@@ -16,7 +16,8 @@ from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.opening import open_namespace
 from mlp_xp.parity import assert_parity
 from mlp_xp.parity.compare import check
-from mlp_xp.parity.tracing import SYMBOLS, probe
+from mlp_xp.parity.operations import SYMBOLS
+from mlp_xp.parity.tracing import probe
 
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
 LONG = 1000
@@ -267,3 +268,11 @@ def test_a_tolerance_that_is_given_allows_everything():
         for result in check(CONFIG, TINY, [library], 1, tolerance)
     ]
     assert results == [True, False, True, True]
+
+
+def test_a_tolerance_of_0_allows_no_deviation():
+    library = open_namespace(Namespace(tanh=lambda x: numpy.tanh(x) * (1 + 1e-15)))
+    itself, result = check(CONFIG, TINY, [library], 1, 0.0)
+    assert itself.agrees
+    assert not result.agrees
+    assert result.head_room == 0

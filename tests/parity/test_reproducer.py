@@ -144,24 +144,31 @@ def test_one_that_does_not_show_it_says_so(data_dir):
     assert "xp.argmax(float64 (60, 10), axis=1) deviates by" in line
 
 
-def test_that_of_a_hook_uses_its_namespace_and_its_copy(data_dir, monkeypatch):
+@pytest.mark.parametrize("entry_point", ["strange_hook", "strange_package:hook"])
+def test_that_of_a_hook_uses_its_namespace_and_its_copy(
+    entry_point, data_dir, monkeypatch
+):
     """The library is array-api-strict on a device that NumPy cannot read."""
     monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent / "tests" / "tools"))
     fault = "xp = adapted(xp, tanh=lambda x: strict.tanh(x) + 1e-9)\n"
     Path("strange_hook.py").write_text(
         f"from device_hook import *\n{fault}", encoding="utf-8"
     )
+    Path("strange_package.py").write_text(
+        "import strange_hook as hook\n", encoding="utf-8"
+    )
     (info := Path("strange-1.dist-info")).mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: strange\nVersion: 1\n")
     (info / "entry_points.txt").write_text(
-        "[mlp_xp.backends]\nstrange = strange_hook\n"
+        f"[mlp_xp.backends]\nstrange = {entry_point}\n"
     )
     outcome = traced(data_dir, "strange")
     assert outcome.code == 1
     assert "reproduce.py shows it in a process of its own: float64 (1, 8) " in " ".join(
         outcome.out.split()
     )
-    del sys.modules["strange_hook"], sys.modules["device_hook"]
+    for module in ("strange_hook", "strange_package", "device_hook"):
+        sys.modules.pop(module, None)
 
 
 @pytest.mark.parametrize(

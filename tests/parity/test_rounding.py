@@ -15,9 +15,11 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.declared import ConfigError
-from mlp_xp.parity import compare as compare_module
-from mlp_xp.parity.compare import amplification, check, record, tolerance
+from mlp_xp.parity import tolerances
+from mlp_xp.parity._trajectory import record
+from mlp_xp.parity.compare import check
 from mlp_xp.parity.rounding import BOUNDS, RandomRounding
+from mlp_xp.parity.tolerances import amplification, tolerance
 
 AMPLIFYING = TrainConfig(
     hidden=(8,),
@@ -81,7 +83,7 @@ def test_another_order_of_summation_agrees_and_a_fault_does_not(
 @pytest.fixture
 def one_run(monkeypatch) -> None:
     """One run with random rounding instead of three, which take long."""
-    monkeypatch.setattr(compare_module, "ROUNDING_RUNS", 1)
+    monkeypatch.setattr(tolerances, "ROUNDING_RUNS", 1)
 
 
 def test_what_is_allowed_grows_with_what_rounding_does(one_run):
@@ -145,7 +147,7 @@ def test_a_run_that_rounding_alone_ends_is_refused(monkeypatch):
     def diverging(dtype: str, seed: int) -> Backend:
         return faulty(dtype, tanh=lambda x: x * np.inf)
 
-    monkeypatch.setattr(compare_module, "RandomRounding", diverging)
+    monkeypatch.setattr(tolerances, "RandomRounding", diverging)
     with pytest.raises(
         ConfigError,
         match="dtype: rounding alone makes this training diverge in float32",
@@ -157,7 +159,7 @@ def test_a_comparison_that_proves_nothing_after_the_warm_up_is_refused(
     monkeypatch, one_run
 ):
     """With a larger margin a short run is as bad as one with a far higher rate."""
-    monkeypatch.setattr(compare_module, "MARGIN", 1e9)
+    monkeypatch.setattr(tolerances, "MARGIN", 1e9)
     with pytest.raises(
         ConfigError,
         match=r"^dtype: rounding alone changes this training so much that in float32 ",

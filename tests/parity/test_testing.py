@@ -98,7 +98,7 @@ def test_the_steps_of_the_action(data_dir, tmp_path, monkeypatch):
         f"from array_api_compat.numpy import *\nimport numpy\n{tanh}"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("mlp_xp.parity.compare.ROUNDING_RUNS", 1)  # three take long
+    monkeypatch.setattr("mlp_xp.parity.tolerances.ROUNDING_RUNS", 1)  # three take long
     inputs = {
         "BACKENDS": "array_api_compat:numpy wrong:", "DTYPE": "float64", "STEPS": "5", "REPORT": tmp_path / "parity",
         "ARGUMENTS": f"--batch-size 32 --optimizer adam --hidden 8 --data-dir {data_dir}",

@@ -24,20 +24,18 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.training import DivergenceError
-from mlp_xp.parity.compare import record
-from mlp_xp.parity.tracing import (
-    Tracer,
-    TracingBackend,
-    trace,
-    train_and_predict,
-)
+from mlp_xp.parity._trajectory import record
+from mlp_xp.parity.tracer import Tracer
+from mlp_xp.parity.tracing import TracingBackend, trace, train_and_predict
 
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
 PACKAGE = Path(mlp_xp.__file__).parent
 
 
 def assert_healthy(run: Tracer) -> None:
-    found = [(str(each), each.what, each.place) for each in run.deviating.values()]
+    found = [
+        (str(each), str(each.verdict), each.place) for each in run.deviating.values()
+    ]
     assert (found, run.failure) == ([], None)
     assert not any(
         each.deviates for verdicts in run.verdicts.values() for each in verdicts
@@ -226,7 +224,7 @@ FAULTS = {
         lambda n: n == 77,
         60,
         "deviates by",
-        "optimizers.py",
+        "deferred.py",
     ),
     "exp changes its input": (
         "exp",
@@ -264,7 +262,7 @@ def test_a_fault_is_named_with_its_operation_and_its_step(fault):
     (found,) = run.deviating.values()
     assert found.name == name
     assert found.when == untraced.struck
-    assert what in found.what
+    assert what in str(found.verdict)
     assert file in found.place
 
 
@@ -327,8 +325,23 @@ def test_an_array_that_another_operation_overwrites_is_found():
     run = trace(config, TINY, Library("tanh", reused, lambda n: True).backend(), 5)
     found = next(iter(run.deviating.values()))
     assert re.fullmatch(
-        r"changes its argument \d, unless an earlier operation did", found.what
+        r"changes its argument \d, unless an earlier operation did", str(found.verdict)
     )
+
+
+def test_arguments_with_names_are_numbered_after_the_others():
+    def add(x: Any, *, other: Any) -> Any:
+        return x + other
+
+    def scribbling_add(x: Any, *, other: Any) -> Any:
+        result = x + other
+        x += 1
+        return result
+
+    traced = TracingBackend(open_backend())
+    x, y = traced.asarray(np.ones(2)), traced.asarray(np.ones(2))
+    traced.tracer.call("add", scribbling_add, add, (x,), {"other": y})
+    assert traced.tracer.deviating["add"].verdict.changed == 1
 
 
 def test_an_operator_in_place_may_return_a_new_object_for_the_same_memory():

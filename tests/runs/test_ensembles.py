@@ -169,13 +169,16 @@ def test_runs_that_do_not_fit_together_are_refused(runs, picture, tables, tmp_pa
     (labels, _), new, _ = tables["labels"]
     (regression, _), _, _ = tables["regression"]
     for words, message in (
-        (("evaluate", runs[0], fewer), "its network does not fit that of"),
+        (("evaluate", runs[0], fewer), "its network does not fit the network of"),
         (
             ("predict", runs[0], large, picture),
             "inputs images of 7 x 7, not images of 6 x 6",
         ),
         (("evaluate", runs[0], other), "has another test set than"),
-        (("predict", runs[0], fewer, picture), "its network does not fit that of"),
+        (
+            ("predict", runs[0], fewer, picture),
+            "its network does not fit the network of",
+        ),
         (("evaluate", labels, regression), "task regression, not labels"),
         (("predict", labels, regression, new), "task regression, not labels"),
         (

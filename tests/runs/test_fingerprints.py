@@ -104,7 +104,7 @@ def test_new_rows_of_a_table_with_few_different_ones_count(tmp_path):
     run = train_run(tmp_path / "run", from_arrays(old, old[:, 0] > 0, 0.2))
     with pytest.warns(
         MlpXpWarning,
-        match="200 of 200 rows count, and may be of the training set, which has",
+        match="200 of 200 rows count, but may be training rows: the training set has",
     ):
         assert evaluate(run, from_arrays(new, new[:, 0] > 0)).result.samples == 200
     both = np.vstack([new, old])
@@ -237,6 +237,24 @@ def test_a_resumed_run_knows_its_own_rows_again(content, run, table, tmp_path):
     assert (run / "rows.safetensors").read_bytes() == own
     with pytest.warns(MlpXpWarning, match="48 of 60 rows are left out"):
         evaluate(run, table)
+
+
+def test_rows_of_another_run_that_appear_while_it_trains_are_refused(
+    run, table, tmp_path
+):
+    """Its model names the rows that it was trained on, whatever file lies there."""
+    data = load_dataset(table, label="y", split_seed=1)
+    config = TrainConfig(epochs=1, hidden=(3,), warm_up_steps=0)
+    reports = train(config, data, open_backend(), run_dir=tmp_path / "new")
+    next(reports)
+    shutil.copy(run / "rows.safetensors", tmp_path / "new")
+    list(reports)
+    outcome = call("evaluate", tmp_path / "new", "--data-dir", table)
+    assert_one_line(
+        outcome,
+        2,
+        "rows.safetensors': does not have the rows that the model was trained on",
+    )
 
 
 def test_a_replaced_run_has_the_rows_of_the_new_one(table, tmp_path):

@@ -5,20 +5,32 @@ import json
 import math
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from data_sets import TINY, varied
 from numerics import assert_all_equal
 from run_folders import a_config
 
-from mlp_xp import TrainConfig, open_backend, train
+from mlp_xp import (
+    TrainConfig,
+    evaluate,
+    from_arrays,
+    load_run,
+    open_backend,
+    predict,
+    train,
+)
 from mlp_xp.core.config import ConfigError
+from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.signature import Preparation, flatten_and_scale
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Report
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
+from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RunFolder, metrics_record
 from mlp_xp.runs.settings import Settings
@@ -223,3 +235,107 @@ def test_what_cannot_be_written_is_a_file_error(tmp_path):
         FileError, match=r"'.*metrics\.jsonl': cannot write: No such file"
     ):
         RunFolder(tmp_path / "gone")._append(a_report())
+
+
+# What a run remembers of its beginning.
+
+
+def own_data() -> Dataset:
+    inputs = np.random.RandomState(0).randn(60, 3)
+    return from_arrays(inputs, np.arange(60) % 3, 0.2)
+
+
+def test_a_run_that_was_stopped_before_its_rows_were_written_begins_again(
+    tmp_path, monkeypatch
+):
+    """The record is written first: a folder without it would not be a run."""
+
+    def full(*args: object) -> None:
+        raise FileError("No space left on device", file="rows.safetensors")
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr("mlp_xp.runs.run_folder.write_fingerprints", full)
+        with pytest.raises(FileError):
+            [*train(CONFIG, own_data(), open_backend(), run_dir=folder)]
+    assert [*train(CONFIG, own_data(), open_backend(), run_dir=folder)][-1].epoch == 1
+
+
+def test_a_run_with_relative_paths_resumes_in_another_folder(tmp_path, monkeypatch):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "first")
+    finished_run(Path("source"))
+    backend, longer = open_backend(), replace(CONFIG, epochs=3)
+    [*train(CONFIG, TINY, backend, run_dir="run", start_from="source")]
+    monkeypatch.chdir(tmp_path / "second")
+    source, folder = Path("../first/source"), Path("../first/run")
+    *_, last = train(longer, TINY, backend, run_dir=folder, start_from=source)
+    assert last.epoch == 2
+
+
+def test_a_resume_that_would_hold_out_other_rows_is_refused(tmp_path):
+    dataset, backend = own_data(), open_backend()
+    config = replace(CONFIG, validation=12)
+    [*train(config, dataset, backend, run_dir=tmp_path)]
+    others = replace(dataset, hold_out=lambda _, count, seed: np.arange(count))
+    with pytest.raises(RunError, match="rows or their order have changed"):
+        [*train(replace(config, epochs=3), others, backend, run_dir=tmp_path)]
+
+
+def test_a_resume_without_a_checkpoint_needs_the_network_that_it_began_with(tmp_path):
+    source, folder = tmp_path / "source", tmp_path / "run"
+    finished_run(source)
+    backend = open_backend()
+    begun = train(CONFIG, TINY, backend, run_dir=folder, start_from=source)
+    next(begun)
+    begun.close()
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    finished_run(source, replace(CONFIG, epochs=4))
+    with pytest.raises(RunError, match="has another network now"):
+        [*train(CONFIG, TINY, backend, run_dir=folder, start_from=source)]
+
+
+def test_networks_of_one_run_before_and_after_more_training_are_two(tmp_path):
+    finished_run(tmp_path)
+    before = load_run(tmp_path)
+    finished_run(tmp_path, replace(CONFIG, epochs=4))
+    images = TINY.test.inputs
+    pooled = predict([before, load_run(tmp_path)], images)
+    assert len(pooled.models) == 2
+    model_file = tmp_path / "model.safetensors"
+    assert len(predict([tmp_path, load_run(model_file)], images).models) == 1
+
+
+def test_a_model_file_is_evaluated_like_the_folder_of_its_run(tmp_path, monkeypatch):
+    """Training rows are left out, also after a change of the current folder."""
+    random = np.random.RandomState(0)
+    data = random.randn(60, 3), np.arange(60) % 3
+    monkeypatch.chdir(tmp_path)
+    [*train(CONFIG, from_arrays(*data, 0.2), "numpy", run_dir="run")]
+    model = load_run("run/model.safetensors")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir("other")
+    with pytest.warns(MlpXpWarning, match="48 of 60 rows are left out"):
+        assert evaluate(model, data).result.samples == 12
+
+
+def test_a_run_may_be_replaced_by_a_run_that_starts_from_it(tmp_path):
+    finished_run(tmp_path)
+    before = load_run(tmp_path).sha256
+    experiment = Experiment.from_data(CONFIG, TINY, open_backend(), start_from=tmp_path)
+    training = RunFolder(tmp_path).training(lambda: experiment, existing=OVERWRITE)
+    with training as (_, events):
+        list(events)
+    assert load_run(tmp_path).sha256 != before
+    assert RunFolder(tmp_path).record()["start_from_sha256"] == before
+
+
+def test_a_record_without_a_setting_is_damaged(tmp_path):
+    finished_run(tmp_path)
+    record = json.loads((tmp_path / "config.json").read_text())
+    del record["settings"]["optimizer"]
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match="optimizer"):
+        RunFolder(tmp_path).settings()

@@ -90,6 +90,17 @@ def test_for_other_classes_the_output_layer_is_drawn_by_the_seed(
     assert load_run(tmp_path / "run").class_names == names
 
 
+def test_without_hidden_layers_and_for_other_classes_all_layers_are_drawn(tmp_path):
+    config = TrainConfig(epochs=1, hidden=(), batch_size=10, warm_up_steps=0)
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    two, three = (from_arrays(x, np.arange(30) % classes) for classes in (2, 3))
+    list(train(config, two, open_backend(), run_dir=tmp_path / "run"))
+    *_, new = train(config, three, open_backend())
+    *_, last = train(config, three, open_backend(), start_from=tmp_path / "run")
+    for one, other in zip(last.model.network, new.model.network, strict=True):
+        assert_all_equal(one, other)
+
+
 @pytest.mark.parametrize("backend", ["numpy", "jax"])
 def test_killed_it_is_resumed_without_the_other_run(
     backend, small_run, data_dir, tmp_path, monkeypatch

@@ -165,7 +165,7 @@ def test_ctrl_c_saves_the_members_on_the_cluster_and_they_go_on_here(
     wait_until((run_of(folder, "0000") / "checkpoint.safetensors").exists, process)
     process.send_signal(signal.SIGINT)
     outcome = finish(process)
-    assert_one_line(outcome, 130, "interrupted after ", "the same command goes on")
+    assert_one_line(outcome, 130, "interrupted after ", "run the same command again")
     assert not [*folder.glob("members/*/.lock")]
     assert call("sweep", *words).code == 0
     assert_as_trained(folder, tmp_path / "trained", "0000", "0003")
@@ -183,7 +183,7 @@ def test_without_its_scheduler_the_command_ends_and_trains_nothing_here(
         processes[::-1], (run_of(folder, "0000") / "result.json").exists, processes[0]
     ):
         outcome = call("sweep", *arguments(data_dir, folder, *words, epochs=None))
-    assert_one_line(outcome, 2, "--cluster: ", "the same command goes on")
+    assert_one_line(outcome, 2, "--cluster: ", "run the same command again")
 
 
 @DASK

@@ -26,7 +26,7 @@ from sweeping import (
 
 import mlp_xp
 from mlp_xp.backends.memory import NotEnoughMemoryError
-from mlp_xp.commands.sweep import HEADER
+from mlp_xp.commands.sweep import _HEADER as HEADER
 from mlp_xp.data.arrays import DatasetError
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
@@ -329,7 +329,9 @@ def test_what_a_worker_lacks_fails_no_member_and_ends_the_command(
         patch.setattr(place, effect)
         patch.setattr("sweeping.PARENT", None)
         outcome = call("sweep", *words)
-    assert_one_line(outcome, code, "member 0000: ", said, "the same command goes on")
+    assert_one_line(
+        outcome, code, "member 0000: ", said, "then run the same command again"
+    )
     assert SweepFolder(tmp_path / "s").failures() == {}
     assert call("sweep", *words).code == 0
 

@@ -114,7 +114,7 @@ def test_a_killed_member_goes_on_alone_after_the_others_and_fails_if_it_is_kille
     if case == "full disk":
         with pytest.raises(
             MlpXpError,
-            match="member 0003: the disk is full; then the same command goes on",
+            match="member 0003: the disk is full; then run the same command again",
         ):
             list(endings)
         assert stub.begun == [*ALL]
@@ -136,7 +136,7 @@ def test_a_killed_member_goes_on_alone_after_the_others_and_fails_if_it_is_kille
     assert [
         line.split()[4]
         for line in said
-        if "was killed; it goes on later, alone" in line
+        if "was killed; the member is resumed later, alone" in line
     ] == ([] if case == "cluster" else ["0000", "0002"])
     assert {*SweepFolder(folder).failures()} == (
         {"0000", "0002"} if case == "cluster" else {"0002"}
@@ -303,7 +303,10 @@ def test_a_signal_saves_all_members_and_the_command_goes_on(
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     outcome = finish(process)
     assert_one_line(
-        outcome, code, "interrupted after ", " of 4 members; the same command goes on"
+        outcome,
+        code,
+        "interrupted after ",
+        " of 4 members; run the same command again to continue",
     )
     assert all(has_saved(folder, name) for name in ALL if reports_of(folder, name))
     assert not SweepFolder(folder).failures()
@@ -331,7 +334,8 @@ def test_a_killed_process_costs_only_its_own_member(words, tmp_path, trained):
     outcome = finish(process)
     assert (outcome.code, outcome.err) == (0, ""), outcome
     assert (
-        "the process of member 0001 was killed; it goes on later, alone" in outcome.out
+        "the process of member 0001 was killed; the member is resumed later, alone"
+        in outcome.out
     )
     assert outcome.out.count("was killed") == 1
     # with its time: the member was resumed

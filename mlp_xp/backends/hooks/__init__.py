@@ -1,7 +1,7 @@
-"""Hooks for array libraries that need more than their namespace, a module for each:
-`--backends dask` uses `dask.py`.
+"""Hooks for array libraries that need more than their namespace, a module for each.
 
-docs/libraries.md says what a hook is. Each is short: read one before you write yours.
+For example, `--backends dask` uses `dask.py`. docs/libraries.md explains hooks. Read a
+short one before you write your own.
 """
 
 from pathlib import Path
@@ -11,8 +11,9 @@ GROUP = "mlp_xp.backends"
 
 
 def known_hooks() -> dict[str, Any]:
-    """Return the hooks of this package, and the entry points of GROUP that installed
-    packages have, by name.
+    """Return the hooks of this package and of installed packages, by name.
+
+    Other packages have hooks as entry points of GROUP.
     """
     from importlib.metadata import EntryPoint, entry_points
 
@@ -22,9 +23,7 @@ def known_hooks() -> dict[str, Any]:
 
 
 def adapted(library: Any, **others: Any) -> Any:
-    """Return a namespace that has all that a library has, and these names of the
-    standard besides or instead.
-    """
+    """Return the namespace of a library with some names added or replaced."""
 
     class Namespace:
         def __getattr__(self, name: str) -> Any:

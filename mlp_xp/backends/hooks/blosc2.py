@@ -1,5 +1,6 @@
-"""Blosc2: results of elementwise functions are expressions, which are computed when a
-chunk of steps ends.
+"""Blosc2: results of elementwise functions are expressions.
+
+They are computed when a chunk of steps ends.
 """
 
 import blosc2
@@ -9,12 +10,10 @@ from mlp_xp.backends.hooks import adapted
 
 
 def asarray(x, *, dtype=None, copy=None):
-    """Make an array; without a dtype blosc2 makes one of float64."""
-    return blosc2.asarray(
-        x[...] if isinstance(x, blosc2.LazyExpr) else x,
-        dtype=dtype or x.dtype,
-        copy=copy,
-    )
+    """Make an array, in the dtype of `x`, where blosc2 alone would take float64."""
+    if isinstance(x, blosc2.LazyExpr):
+        x = x[...]
+    return blosc2.asarray(x, dtype=dtype or x.dtype, copy=copy)
 
 
 def to_numpy(x):

@@ -1,7 +1,7 @@
 """Cubed: lazy, and made for arrays that fill many computers.
 
-Every operation of a step is a task, whose result is stored: here in memory, not
-    compressed, one task after the other.
+Every operation of a step is a task with a stored result. Here results are in memory,
+not compressed, and tasks run one after the other.
 """
 
 import cubed
@@ -16,20 +16,14 @@ SPEC = cubed.Spec(allowed_mem="1GB", executor_name="single-threaded", **STORE)
 
 
 def asarray(x, *, dtype=None, copy=None):
-    """Make an array of a copy, or return the one that is given: no operation changes
-    one in place.
-    """
-    return (
-        x
-        if isinstance(x, cubed.Array)
-        else cubed.array_api.asarray(np.array(x, dtype=dtype), spec=SPEC)
-    )
+    """Make an array of a copy. An array of Cubed never changes and needs no copy."""
+    if isinstance(x, cubed.Array):
+        return x
+    return cubed.array_api.asarray(np.array(x, dtype=dtype), spec=SPEC)
 
 
 def reshape(x, shape):
-    """Reshape an array that is one chunk: Cubed refuses those whose chunks have several
-    sizes.
-    """
+    """Reshape an array as one chunk. Cubed refuses chunks of several sizes."""
     return cubed.array_api.reshape(cubed.rechunk(x, x.shape), shape)
 
 

@@ -1,8 +1,7 @@
-"""Dask: its arrays are lazy, so the arrays of a chunk of steps are computed together
-when the chunk ends.
+"""Dask: its lazy arrays are computed together when a chunk of steps ends.
 
-Without `materialise` the graph grows from the first step to the last, and every loss is
-computed from the beginning.
+Without `materialise`, the graph would grow from the first step to the last, and every
+loss would be computed from the beginning.
 """
 
 import array_api_compat.dask.array as xp  # noqa: F401

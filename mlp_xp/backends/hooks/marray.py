@@ -1,5 +1,6 @@
-"""marray: arrays with a mask, made from another library's namespace. Training masks
-nothing, so the data are all.
+"""marray: arrays with a mask, made from another library's namespace.
+
+Training masks nothing, so the data are the whole array.
 """
 
 import array_api_compat.numpy

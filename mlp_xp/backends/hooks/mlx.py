@@ -1,5 +1,6 @@
-"""MLX: `--backends mlx.core:` works too, but here the arrays of a chunk of steps are
-computed together.
+"""MLX: its lazy arrays are computed together when a chunk of steps ends.
+
+`--backends mlx.core:` works too, without this hook.
 """
 
 import mlx.core as xp

@@ -1,8 +1,8 @@
-"""ndonnx: arrays are nodes of an ONNX graph. NumPy does not know them, so `to_numpy`
-takes their values out.
+"""ndonnx: arrays are nodes of an ONNX graph.
 
-Where all inputs are known, as here, ndonnx has ONNX Runtime compute every node at once.
-A product of matrices has many nodes, because ndonnx also lets it work on empty arrays.
+NumPy does not know these arrays, so `to_numpy` takes their values out. Here all inputs
+are known, so ndonnx lets ONNX Runtime compute every node at once. A product of matrices
+has many nodes, because it has to work on empty arrays too.
 """
 
 import ndonnx as xp

@@ -1,6 +1,4 @@
-"""TensorFlow's NumPy: tf.experimental.numpy with the names of the standard that it
-lacks.
-"""
+"""TensorFlow's NumPy: tf.experimental.numpy with the missing names of the standard."""
 
 import tensorflow as tf
 import tensorflow.experimental.numpy as tnp
@@ -9,8 +7,18 @@ from mlp_xp.backends.hooks import adapted
 
 # operators and attributes of tensors like NumPy's
 tnp.experimental_enable_numpy_behavior()
+
+
+def asarray(x, *, dtype=None, copy=None):
+    """Make a tensor that shares no memory."""
+    return tnp.array(x, dtype=dtype, copy=True)
+
+
 xp = adapted(
-    tnp, uint8=tf.uint8, astype=tf.cast, concat=tnp.concatenate, permute_dims=tnp.transpose,
-    # which shares no memory
-    asarray=lambda x, *, dtype=None, copy=None: tnp.array(x, dtype=dtype, copy=True),
-)  # fmt: skip
+    tnp,
+    uint8=tf.uint8,
+    asarray=asarray,
+    astype=tf.cast,
+    concat=tnp.concatenate,
+    permute_dims=tnp.transpose,
+)

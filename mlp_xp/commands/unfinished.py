@@ -1,0 +1,26 @@
+"""Warn of runs that have not ended."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from mlp_xp.commands.process import called, print_line
+from mlp_xp.errors import quoted
+from mlp_xp.runs.run_folder import RunFolder
+from mlp_xp.runs.sweep_folder import INTERRUPTED
+from mlp_xp.runs.table import IN_USE, read_row
+
+
+def warn_of_unfinished(folders: Iterable[Path]) -> None:
+    """Print a warning for each run that has not ended.
+
+    The network of an unfinished run is the network of its last checkpoint.
+    """
+    for folder in folders:
+        row = read_row(RunFolder(folder))
+        if row.state not in (INTERRUPTED, IN_USE):
+            continue
+        reason = row.reason or INTERRUPTED
+        text = f"{quoted(folder)}: {reason}; its network is that of its last checkpoint"
+        if row.state == INTERRUPTED:
+            text += f"; resume with: {called('train', '--resume', folder)}"
+        print_line("warning", text)

@@ -1,0 +1,114 @@
+"""An operation of a traced program, and its Python source."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_xp.parity._bounds import INPLACE, Verdict
+
+BINARY = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "truediv": "/",
+    "matmul": "@",
+    "pow": "**",
+}
+COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+SYMBOLS = (
+    BINARY
+    | COMPARISONS
+    | {name: f"{BINARY[plain]}=" for name, plain in INPLACE.items()}
+)
+"""The operators with two operands, by their names in the module `operator`."""
+
+
+class Operation(NamedTuple):
+    """An operation of a traced program.
+
+    Arrays are host copies from before the operation, and dtypes are NumPy's.
+    """
+
+    number: int
+    """From 1."""
+    when: str
+    """The state of the program in words, such as `in step 3`."""
+    name: str
+    """The name of a function of the namespace, or of an operator.
+
+    `xp.matmul` is the function whose operator is `matmul`. `T`, `from_numpy` and
+    `materialise` are no functions of the namespace.
+    """
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    place: str
+    """The line of the program with the call, as `file:line (text)`."""
+    reference: Callable[..., Any]
+    """NumPy's operation."""
+    result: np.ndarray = np.empty(0)
+    verdict: Verdict = Verdict()
+
+    def __str__(self) -> str:
+        """Return it with shapes and dtypes, as in `xp.tanh(float64 (1, 64))`."""
+
+        def describe(array: np.ndarray) -> str:
+            return f"{array.dtype} {array.shape}"
+
+        return expression(self.name, self.args, self.kwargs, describe)
+
+    @property
+    def report(self) -> str:
+        """One line: number, time, operation, deviation and place."""
+        return (
+            f"operation {self.number}, {self.when}: {self} {self.verdict}; "
+            f"called at {self.place}"
+        )
+
+
+def expression(
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    word: Callable[[np.ndarray], str],
+) -> str:
+    """Return an operation as Python source, such as `x -= y` or `xp.tanh(x)`.
+
+    `word` returns the name of an array. It is called once for each.
+    """
+
+    def text(x: Any) -> str:
+        if isinstance(x, np.ndarray):
+            return word(x)
+        if isinstance(x, np.dtype):
+            return f"xp.{x.name}"
+        if isinstance(x, slice):
+            ends = (x.start, x.stop)
+            return ":".join("" if end is None else str(end) for end in ends)
+        if isinstance(x, list):
+            return f"[{joined(x)}]"
+        if isinstance(x, tuple):
+            return f"({joined(x)},)" if len(x) == 1 else f"({joined(x)})"
+        return "..." if x is Ellipsis else repr(x)
+
+    def joined(values: Iterable[Any]) -> str:
+        return ", ".join(map(text, values))
+
+    if name == "getitem":
+        array, index = args
+        keys = index if isinstance(index, tuple) else (index,)
+        return f"{text(array)}[{joined(keys)}]"
+    words = [text(each) for each in args]
+    words += [f"{key}={text(value)}" for key, value in kwargs.items()]
+    if name in SYMBOLS:
+        return f"{words[0]} {SYMBOLS[name]} {words[1]}"
+    match name:
+        case "neg":
+            return f"-{words[0]}"
+        case "T":
+            return f"{words[0]}.T"
+        case "materialise":
+            return f"materialise({words[0]})"
+        case "from_numpy":
+            return f"xp.asarray({words[0]}, dtype={words[1]}, copy=True)"
+    return f"xp.{name.removeprefix('xp.')}({', '.join(words)})"

@@ -1,0 +1,129 @@
+"""Figures of Matplotlib: their style, names and files, and the errors of drawing."""
+
+import io
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlp_xp.errors import MlpXpError, not_installed
+from mlp_xp.files import write_whole
+from mlp_xp.show.numbers import quantity
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# The colours of Okabe and Ito, distinct for every kind of colour vision. Their yellow
+# is left out, because it is too pale on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_DPI = 130
+# Characters in a legend, on an axis, and above an image.
+LONGEST_NAME, LONGEST_CLASS, LONGEST_ABOVE = 100, 24, 10
+LEGEND: dict[str, Any] = {"framealpha": 0.8, "edgecolor": "none", "fontsize": 9}
+BELOW_AXES: Any = "outside lower center"  # where the legend of a whole figure is
+
+
+class PlotError(MlpXpError):
+    """A picture that cannot be drawn. The exit code is 2 if a library is missing."""
+
+    exit_code = 1
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Use the style of Matplotlib, not the caller's, in a `with` block or a function.
+
+    With settings of the caller, such as `text.usetex`, a picture could look wrong, or
+    need a missing program. Raises PlotError for an error that the machine causes.
+    """
+    try:
+        from matplotlib import style
+
+        # Matplotlib computes limits and ticks beyond the data. For the largest losses
+        # they overflow.
+        with style.context("default"), np.errstate(over="ignore", invalid="ignore"):
+            yield
+    except ModuleNotFoundError as error:
+        missing = PlotError(
+            f"pictures need Matplotlib, which {not_installed('matplotlib')}"
+        )
+        missing.exit_code = 2
+        raise missing from error
+    # The font library raises RuntimeError.
+    except (OSError, MemoryError, ImportError, RuntimeError) as error:
+        reason = " ".join(f"{error}".split()) or "out of memory"
+        raise PlotError(
+            f"pictures cannot be drawn: {reason}; fix that, or install Matplotlib again"
+        ) from error
+
+
+@drawing()
+def new_figure(width: float, height: float) -> "Figure":
+    """Return an empty figure of a size in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    # A notebook displays a figure by itself only if pyplot is imported.
+    figure._repr_png_ = partial(png, figure)  # type: ignore[attr-defined]
+    return figure
+
+
+@drawing()
+def png(figure: "Figure") -> bytes:
+    """Return a figure as the content of a PNG file."""
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        # A name may have letters that no installed font has, or leave no room for the
+        # axes.
+        warnings.filterwarnings(
+            "ignore", "Glyph|constrained_layout not applied", UserWarning
+        )
+        figure.savefig(file, format="png", backend="agg")
+    return file.getvalue()
+
+
+def save(figure: "Figure", path: str | Path) -> None:
+    """Write a figure to a PNG file, completely or not at all.
+
+    Raises PlotError, and FileError if the file cannot be written.
+    """
+    write_whole(Path(path), png(figure))
+
+
+def text(name: str, longest: int = LONGEST_NAME) -> str:
+    """Return a name as Matplotlib draws it: shortened, and without mathematics.
+
+    The name of a folder may have bytes that are not UTF-8. Matplotlib refuses them, so
+    they are escaped.
+    """
+    if len(name) > longest:
+        name = f"{name[: longest // 2]}...{name[-longest // 2 :]}"
+    return name.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
+
+
+def tidy(axes: Any) -> None:
+    """Draw a grid below the data, and no frame on two sides."""
+    axes.set_axisbelow(True)
+    axes.grid(visible=True, color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def panels(count: int, columns: int, size: float) -> tuple["Figure", list[Any]]:
+    """Return a figure with axes of `size` inches, at most `columns` of them a row."""
+    columns = min(count, columns)
+    rows = math.ceil(count / columns)
+    figure = new_figure(max(5.5, size * columns), size * rows)
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    return figure, grid[:count]
+
+
+def in_thousands(value: float, _: float) -> str:
+    """Format a tick as in 250 000."""
+    return quantity(value, 10)

@@ -1,0 +1,38 @@
+"""The help of each command: its examples, and the headings of its options."""
+
+import inspect
+import re
+import shlex
+
+import pytest
+
+from mlp_xp.commands import COMMANDS
+from mlp_xp.commands.options import GROUPS, make_app
+
+APP = make_app(COMMANDS)
+
+
+def examples_of(name: str) -> list[list[str]]:
+    """Return the words of each command line in the docstring of a command."""
+    text = inspect.getdoc(APP[name].default_command) or ""
+    lines = re.findall(r"^mlp-xp (.*)$", text, re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.mark.parametrize("name", [*COMMANDS])
+def test_a_command_has_examples_and_understands_them(name):
+    examples = examples_of(name)
+    assert examples
+    for words in examples:
+        end = words.index(">") if ">" in words else None
+        command, bound, _ = APP.parse_args(
+            words[:end], exit_on_error=False, print_error=False
+        )
+        assert command is APP[name].default_command
+        assert bound.arguments or len(words) == 1
+
+
+def test_the_options_of_a_training_stand_under_headings_in_their_order(capsys):
+    APP(["train", "--help"])
+    headings = re.findall(r"^╭─ (\w+) ─", capsys.readouterr().out, re.MULTILINE)
+    assert headings == [name for name in GROUPS if name != "Sweep"]
