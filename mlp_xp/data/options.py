@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from mlp_xp.core.task import TASKS
 from mlp_xp.declared import BELOW_ONE, check_settings, out_of_range, setting
 
 
@@ -33,7 +32,9 @@ class DataOptions:
     """Resize the pictures in --data-dir to squares with this many pixels on a side. By
     default all must have the same size.
     """
-    task: str | None = setting(None, choices=tuple(TASKS), group="Data")
+    task: str | None = setting(
+        None, choices=("classes", "labels", "regression"), group="Data"
+    )
     """Predict one class of each sample, several labels that apply or not, or numbers
     (regression). By default regression if the labels in --data-dir have a decimal
     point, labels if each sample has several, and otherwise classes. Many different

@@ -126,6 +126,8 @@ def run_of(model: Model) -> RunFolder | None:
     run = RunFolder(path.parent)
     if path.name != MODEL or not run.exists():
         return None
+    if Path(model.source).absolute() == path.parent:
+        run = RunFolder(model.source)  # for messages, the name that the user gave
     if run.model_sha256() != model.sha256:
         fault = "the run has been trained since this model was read; read it again"
         raise RunError(fault, file=model.source)

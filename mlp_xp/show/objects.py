@@ -8,9 +8,7 @@ import html
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from io import StringIO
-from typing import Any, NamedTuple
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlp_xp import printing
 from mlp_xp.core.config import TrainConfig
@@ -22,10 +20,12 @@ from mlp_xp.errors import escaped, more
 from mlp_xp.runs.evaluation import Evaluated
 from mlp_xp.runs.prediction import Predicted
 from mlp_xp.runs.settings import shown, words
-from mlp_xp.show.console import plain_console, print_table, say
 from mlp_xp.show.numbers import figure, quantity, score_text, thousands
 from mlp_xp.show.presentation import presentation_of
-from mlp_xp.show.terminal import described_result
+
+# rich is imported where something is printed, so that `import mlp_xp` is quick
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _HEADS = {"r2": "R²", "rmse": "RMSE", "mae": "MAE", "f1": "F1", "roc_auc": "ROC AUC"}
 _OF_PROBABILITIES = ("log_loss", "calibration_error")
@@ -39,8 +39,10 @@ class Lines(NamedTuple):
 
     text: str
 
-    def print_on(self, console: Console) -> None:
+    def print_on(self, console: "Console") -> None:
         """Print the text."""
+        from mlp_xp.show.console import say
+
         say(console, self.text)
 
     def html(self) -> str:
@@ -54,8 +56,10 @@ class Cells(NamedTuple):
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
 
-    def print_on(self, console: Console) -> None:
+    def print_on(self, console: "Console") -> None:
         """Print the table."""
+        from mlp_xp.show.console import print_table
+
         print_table(self.heads, self.rows, console)
 
     def html(self) -> str:
@@ -78,7 +82,7 @@ def escaped_lines(text: str) -> str:
 Block = Lines | Cells
 
 
-def print_blocks(blocks: Iterable[Block], console: Console) -> None:
+def print_blocks(blocks: Iterable[Block], console: "Console") -> None:
     """Print the description of an object."""
     for block in blocks:
         block.print_on(console)
@@ -98,7 +102,8 @@ def of_evaluated(found: Evaluated, names: Sequence[str] = ()) -> Iterator[Block]
     if len(found.models) > 1 or names:
         yield _of_members(found, names or [model.source for model in found.models])
         yield Lines("\nthe ensemble:")
-    yield Lines(f"{described_result(found.result, signature)}\n")
+    outcome = presentation_of(signature.task).outcome(found.result, signature.noun)
+    yield Lines(f"{outcome}\n")
     yield _of_parts(figures, signature)
     probable = [name for name in _OF_PROBABILITIES if name in figures]
     if probable:
@@ -262,6 +267,8 @@ def _register_blocks(kind: type, blocks_of: Callable[[Any], Iterable[Block]]) ->
     """Show the objects of a class as blocks of text and tables."""
 
     def plain(value: Any) -> str:
+        from mlp_xp.show.console import plain_console
+
         file = StringIO()
         print_blocks(blocks_of(value), plain_console(file=file, force_jupyter=False))
         return file.getvalue().rstrip("\n")

@@ -460,7 +460,7 @@ def test_tables_that_do_not_fit_are_refused(run) -> None:
         evaluate(model, (rows, rows[table.label][::-1]))
     for each, fault in (
         (model, f"has no column '{table.label}'"),
-        (replace(model, source="x"), "has no labels that are"),
+        (replace(model, file=""), "has no labels that are"),
     ):
         with pytest.raises(DatasetError, match=f"data: {fault}"):
             evaluate(each, frame.drop(table.label))

@@ -323,7 +323,7 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(
     assert right == pytest.approx(evaluate(run, data=dataset).result.accuracy)
     assert call("predict", run, runs / name / "ant", "--show").code == 0
     # it knows alone how it reads pictures
-    model = replace(load_run(run), source="the network", sha256="")
+    model = replace(load_run(run), source="the network", file="")
     one, other = (
         predict(model, str(runs / name / "ant")),
         predict(run, runs / name / "ant"),
