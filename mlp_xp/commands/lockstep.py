@@ -17,6 +17,13 @@ def lockstep(
 ) -> int:
     """Run any array program on libraries, and repeat each operation on NumPy.
 
+    If an operation deviates, the exit code is 1. If the program fails, it is 3.
+
+    ```
+    mlp-xp lockstep my_module:program
+    mlp-xp lockstep my_module:program --backends torch jax --report-dir report
+    ```
+
     Args:
         program: `module:function`, also in the current folder. The function returns a
             program and its arguments as a tuple, with NumPy arrays, and perhaps keyword

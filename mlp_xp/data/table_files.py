@@ -247,7 +247,10 @@ def _with_points(table: Table, places: Sequence[int], mark: str) -> Table:
 
 
 def _column_with_points(texts: pl.Series, marks: _Marks, mark: str) -> pl.Series:
-    """Return a column with decimal points. `mark` is the mark of the other columns."""
+    """Return a column with decimal points.
+
+    mark: the mark of the other columns, or "".
+    """
     own, are_numbers = min(marks.shown, default=mark), marks.are_numbers
     if not own:
         numbers = texts.filter(are_numbers)

@@ -128,6 +128,8 @@ def run_of(model: Model) -> RunFolder | None:
         return None
     if Path(model.source).absolute() == path.parent:
         run = RunFolder(model.source)  # for messages, the name that the user gave
+    elif not run.has_checkpoint():
+        return None  # the model may have been copied beside the record of another run
     if run.model_sha256() != model.sha256:
         fault = "the run has been trained since this model was read; read it again"
         raise RunError(fault, file=model.source)

@@ -86,7 +86,7 @@ def test_the_test_set_comes_first_and_held_out_samples_are_explained(table, tmp_
         assert f" {100 * row.figures['test_accuracy']:.2f} % " in line
     assert "train loss       test  seconds  settings\n" in out
     assert re.search(r"\ntest % +held out % +runs", out)
-    assert "\nheld-out samples chose the epoch of each network: their fig" in out
+    assert "\nheld-out samples chose the epoch of each network, so" in out
 
 
 @pytest.mark.needs("polars")
