@@ -81,6 +81,9 @@ HEAVY = {
     "optuna",
     "distributed",
     "sklearn",
+    "polars",
+    "pandas",
+    "pyarrow",
 }
 
 
@@ -110,6 +113,15 @@ def test_importing_brings_in_nothing_heavy(statement, needed, excluded):
         for name in excluded
         if f"{module}.".startswith(f"{name}.")
     }
+
+
+def test_training_on_mnist_reads_no_tables():
+    code = (
+        "from mlp_xp import TrainConfig, load_dataset, train\n"
+        "next(iter(train(TrainConfig(epochs=1), load_dataset('mnist'))))"
+    )
+    modules = {module.partition(".")[0] for module in modules_after(code)}
+    assert not modules & {"polars", "pandas", "pyarrow"}
 
 
 def test_what_is_promised_is_there():

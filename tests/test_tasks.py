@@ -169,6 +169,7 @@ def test_the_evaluation_of_labels_is_plain_numpy(place: Path) -> None:
     assert kept in (place / "three.txt").read_text()
 
 
+@pytest.mark.needs("polars")
 def test_predictions_of_several_labels(place: Path, tmp_path: Path) -> None:
     """The columns of a table may be in another order, and more than were asked for."""
     names, shares = ("sick", "big, or so"), load_run(place / "flags").predict_proba(X)

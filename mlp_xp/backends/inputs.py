@@ -62,7 +62,9 @@ def _as_bytes_or_floats(what: str, X: Array, backend: Backend) -> Array:
     if isinstance(X, np.ndarray):
         # A number too large for float32 becomes infinite, which the caller reports.
         with np.errstate(over="ignore"):
-            host = X if X.dtype == np.uint8 else X.astype(backend.dtype_name)
+            host = X
+            if X.dtype != np.uint8:
+                host = X.astype(backend.dtype_name, copy=False)
             return backend.asarray(host)
     dtype = dtype_name(X)
     if "complex" in dtype:

@@ -99,6 +99,14 @@ class JaxBackend(LibraryBackend):
         except (RuntimeError, ValueError, KeyError, AssertionError) as error:
             raise no_device("jax", device, known) from error
 
+    def adopt(self, wrapper: type, unwrap: Callable[[Any], Array]) -> None:
+        """See `LibraryBackend.adopt`. Compiled functions get the array that is held."""
+        self._jax.tree_util.register_pytree_node(
+            wrapper,
+            lambda held: ((unwrap(held),), None),
+            lambda _, arrays: arrays[0],
+        )
+
     def scan(
         self, step: _Loop, carry: Carry, xs: tuple[Array, ...]
     ) -> tuple[Carry, Array]:

@@ -11,7 +11,7 @@ from array_api_compat import device as device_of
 
 from mlp_xp.backends import BACKENDS, DTYPES
 from mlp_xp.backends.failures import BackendError
-from mlp_xp.backends.foreign import import_foreign, open_foreign
+from mlp_xp.backends.foreign import ForeignBackend, import_foreign, open_foreign
 from mlp_xp.backends.hooks import known_hooks
 from mlp_xp.backends.library import LibraryBackend, name_of
 from mlp_xp.backends.threads import LIMITS, THREADS, starting_on
@@ -142,6 +142,39 @@ def open_namespace(namespace: Any, dtype: str = "float64", name: str = "") -> Ba
         name = namespace.__name__ if is_named else type(namespace).__name__
     key = (name, id(namespace), "", dtype)
     return _once(key, namespace, lambda: open_foreign(name, namespace, dtype))
+
+
+def open_library(library: Any, device: str | None = None) -> LibraryBackend:
+    """Open an array library for a program that need not be a network.
+
+    Unlike `open_namespace`, it asks for no functions.
+
+    Args:
+        library: A name for `open_backend`, an array namespace, or a hook.
+        device: The library's own name of a device.
+
+    Raises:
+        BackendError: The library or the device is not available.
+    """
+    if isinstance(library, LibraryBackend):
+        return library
+    name = library
+    if not isinstance(library, str):
+        name = str(getattr(library, "__name__", "") or type(library).__name__)
+        known = name.removeprefix("array_api_compat.").partition(".")[0]
+        name = known.replace("_", "-") if isinstance(library, ModuleType) else name
+    if name in BACKENDS:
+        opened = open_backend(name, device)
+        assert isinstance(opened, LibraryBackend)
+        return opened
+    if isinstance(library, str):
+        if ":" not in name and name not in known_hooks():
+            open_backend(name)  # raises, with the known names
+        library = import_foreign(name, device)
+    xp = getattr(library, "xp", library)
+    hook = None if xp is library else library
+    dtype = "float64" if hasattr(xp, "float64") else "float32"
+    return ForeignBackend(name, hook, xp, dtype)
 
 
 def compile_afresh() -> None:

@@ -61,7 +61,8 @@ class TorchBackend(LibraryBackend):
         return y, y
 
     def _copy_to_host(self, array: Array) -> np.ndarray:
-        return np.array(array.detach().cpu().numpy())
+        # Complex tensors may be conjugated only when they are read.
+        return np.array(array.numpy(force=True))
 
     def _rows(self, x: Array) -> Sequence[Array]:
         rows: Sequence[Array] = self._torch.unbind(x)

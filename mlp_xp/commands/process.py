@@ -22,7 +22,6 @@ from mlp_xp.system import WINDOWS, command_line, is_closed_pipe, python
 BROKEN_PIPE = 128 + 13  # the exit code of a program that SIGPIPE ends
 _PACKAGES = {
     "scipy": "scipy",
-    "pyarrow": "pyarrow",
     "optuna": "optuna",
     "joblib": "joblib psutil",
     "pooch": "pooch[progress]",

@@ -178,6 +178,9 @@ def show_summary(summary: Summary, console: Console) -> None:
     heads = [_head(column) for column in columns]
     print_table(heads, zip(*columns.values(), strict=True), console)
     say(console, f"\n{summary.note}")
+    if _is_cross_validation(summary) and columns.keys() & {*HELD_OUT}:
+        fault = "held-out samples chose the epoch of each network"
+        say(console, f"{fault}: their figures flatter it")
     states = Counter(row.state for row in summary.rows)
     if {*states} - {FINISHED}:
         counted = ", ".join(f"{number} {state}" for state, number in states.items())
@@ -198,11 +201,13 @@ def _summary_columns(summary: Summary) -> dict[str, list[str]]:
     groups = summary.groups
     settings = [*groups[0].settings]
     shown_results = {name for group in groups for name in group.results}
-    scores = [name for name in HELD_OUT if name in shown_results]
-    if not scores:
-        scores = [
-            name for name in ("test_accuracy", "test_r2") if name in shown_results
-        ]
+    tests = "test_accuracy", "test_r2"
+    tested: list[str] = [name for name in tests if name in shown_results]
+    held_out = [name for name in HELD_OUT if name in shown_results]
+    if _is_cross_validation(summary):
+        scores = tested + held_out  # the result of a cross-validation comes first
+    else:
+        scores = held_out or tested
     columns = {}
     if summary.ranked:
         columns["rank"] = [str(group.rank or "-") for group in groups]
@@ -215,6 +220,11 @@ def _summary_columns(summary: Summary) -> dict[str, list[str]]:
         columns["setting"] = [group.name for group in groups]
     columns["train_loss"] = [_spread("train_loss", group) for group in groups]
     return {name: cells for name, cells in columns.items() if any(cells)}
+
+
+def _is_cross_validation(summary: Summary) -> bool:
+    """Return whether nothing is chosen among the runs, which are folds."""
+    return not summary.ranked and "fold" in summary.varied
 
 
 def _spread(quantity: str, group: Group) -> str:

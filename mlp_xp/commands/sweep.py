@@ -6,6 +6,7 @@ again to continue a sweep.
 
 import contextlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop
 from mlp_xp.declared import declared
 from mlp_xp.errors import MlpXpError, more
-from mlp_xp.runs.records import HELD_OUT, check_foreign
+from mlp_xp.runs.records import HELD_OUT, TESTED, check_foreign
 from mlp_xp.runs.settings import Settings, described, shown, words
 from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED
 from mlp_xp.runs.table import UNREADABLE
@@ -27,12 +28,14 @@ from mlp_xp.show.console import plain_console
 from mlp_xp.show.numbers import score_text, thousands
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
-from mlp_xp.sweeps.plan import Plan, Span, SweepOptions, make_plan
+from mlp_xp.sweeps.plan import REPEATS, Plan, Span, SweepOptions, make_plan
 from mlp_xp.sweeps.run import run_sweep
 from mlp_xp.sweeps.summary import summary_of
 
 _MOST_VALUES = 12  # of a setting, in a line
 _HEADER = "member  state     train loss   held out  seconds  settings"
+# Of a cross-validation of one combination, where nothing is chosen by the results.
+_TEST_HEADER = _HEADER.replace("held out", "    test")
 
 
 @with_settings(Settings, several=True)
@@ -108,7 +111,10 @@ def show(plan: Plan) -> int:
 def _show_endings(plan: Plan, stop: Stop) -> Counter[str]:
     """Train the members, print a line for each, and return how many ended how."""
     states = Counter[str]()
-    header = f"{_HEADER}\n"
+    only_folds = "fold" in plan.options and not {*plan.options} - {*REPEATS}
+    header, scores = f"{_HEADER}\n", HELD_OUT
+    if only_folds:
+        header, scores = f"{_TEST_HEADER}\n", TESTED
     with stop.catching_signals(), terminal.progress_bar(stop.console) as bar:
         task = bar.add_task("", total=plan.total)
         endings = run_sweep(plan, stop=lambda: bool(stop), say=stop.say)
@@ -119,7 +125,7 @@ def _show_endings(plan: Plan, stop: Stop) -> Counter[str]:
                 said = f"{done} of {plan.total} done, {states[FAILED]} failed"
                 bar.update(task, completed=done, description=said)
                 if not ending.earlier:
-                    stop.say(header + _member_line(ending))
+                    stop.say(header + _member_line(ending, scores))
                     header = ""
     return states
 
@@ -147,15 +153,17 @@ def _described_plan(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _member_line(ending: Ending) -> str:
+def _member_line(ending: Ending, scores: Sequence[str]) -> str:
     """Format the end of a member as a row under the header.
 
-    The score of a member is its score on held-out samples.
+    Args:
+        ending: The end of the member.
+        scores: The names of results. The first result of the member is shown.
     """
     loss = score = ""
     if ending.result:
         loss = f"{ending.result['train_loss']:.5f}"
-        for name in HELD_OUT:
+        for name in scores:
             value = ending.result.get(name)
             if value is not None:
                 score = score_text(name, value)

@@ -284,18 +284,24 @@ def numbers_of(y: Labels) -> Labels:
     texts = [FLAGS.get(text.lower(), text) for text in values]
     if all(map(WHOLE.fullmatch, texts)):
         return np.array([int(text) for text in texts])[places].reshape(y.shape)
-    numbers = [number_of(text) for text in texts]
+    numbers = _numbers_in(texts)
     words = [values[i] for i in np.flatnonzero(~np.isfinite(numbers))]
     if words:
         start = "correct it, or leave out the row; if these are names of classes, give "
         fault = "is not a finite number"
         raise _error_at_first(y, words, fault, (start, AS_CLASSES))
-    return np.array(numbers)[places].reshape(y.shape)
+    return numbers[places].reshape(y.shape)
 
 
 def _most_are_numbers(texts: Labels) -> bool:
-    numbers = [number_of(text) for text in texts.tolist()]
-    return 2 * np.isnan(numbers).sum() <= len(texts)
+    values, counts = np.unique(texts, return_counts=True)
+    are_words = np.isnan(_numbers_in(values.tolist()))
+    return 2 * counts[are_words].sum() <= len(texts)
+
+
+def _numbers_in(texts: Sequence[str]) -> np.ndarray:
+    """Return the numbers in texts, NaN for other texts."""
+    return np.array([number_of(text) for text in texts], np.float64)
 
 
 def _error_at_first(

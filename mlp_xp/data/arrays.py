@@ -240,12 +240,19 @@ def to_dataset(
             weights = balanced if weights is None else balanced * weights
         if samples.columns is None and isinstance(train.inputs, Table):
             if trained is None:
-                columns = Columns.fit(train.inputs, train_rows, train.file)
+                columns, table = Columns.fit_table(train.inputs, train_rows, train.file)
+                train = train._replace(inputs=table)
             else:
                 # the network was trained on arrays
                 columns = _as_they_are(train.inputs.names)
-            samples = replace(samples, columns=columns)
-    x = _features(samples, train, len(y), backend)
+            samples = replace(samples, train=train, columns=columns)
+    features = _host_features(samples, train)
+    if train.file is not None and isinstance(train.inputs, Table):
+        # The text of a file takes more memory than all else. Errors need its lines.
+        train = train._replace(inputs=replace(train.inputs, columns=()))
+        samples = replace(samples, train=train)
+    x = _on_device(samples, train, features, len(y), backend)
+    del features
     feature_names = _feature_names(samples, x)
 
     test_x, test_y = None, None
@@ -324,7 +331,8 @@ def _read_test(
     with samples.naming(test):
         raw_labels = labels_of(samples, test, backend)
         y = _labels(raw_labels, test, meaning, backend)
-    return _features(samples, test, len(y), backend), y
+    features = _host_features(samples, test)
+    return _on_device(samples, test, features, len(y), backend), y
 
 
 def _check_test(test: Part, theirs: str, ours: str) -> None:
@@ -417,7 +425,9 @@ def _fit_scaling(
         """Return the mean of (x / unit - origin) ** power."""
         sums = []
         for start in range(0, rows, piece):
-            x = np.ldexp(columns[start : start + piece].astype(dtype), -exponents)
+            x = np.ldexp(
+                columns[start : start + piece].astype(dtype, copy=False), -exponents
+            )
             terms = (x - origin.astype(dtype)) ** power
             sums.append([*map(math.fsum, terms.T)] if exact else terms.sum(axis=0))
         return np.stack(sums).astype(np.float64).sum(axis=0) / rows
@@ -446,16 +456,26 @@ def _labels(
     return labels
 
 
-def _features(samples: RawSamples, part: Part, rows: int, backend: Backend) -> Array:
-    """Return the inputs of a part on the device.
+def _host_features(samples: RawSamples, part: Part) -> Any:
+    """Return the features of a table, and other inputs of a part as they are.
+
+    Raises DatasetError.
+    """
+    with samples.naming(part):
+        if samples.columns and isinstance(part.inputs, Table):
+            return samples.columns.features(part.inputs)
+        return part.inputs
+
+
+def _on_device(
+    samples: RawSamples, part: Part, features: Any, rows: int, backend: Backend
+) -> Array:
+    """Return the features of a part on the device.
 
     rows: the number of its labels. Raises DatasetError.
     """
     with samples.naming(part):
-        inputs = part.inputs
-        if samples.columns and isinstance(inputs, Table):
-            inputs = samples.columns.features(inputs)
-        x = read_features("X", inputs, backend)
+        x = read_features("X", features, backend)
         _check_rows(x.shape[0], rows)
     return x
 

@@ -4,20 +4,22 @@ A `Table` is raw. `Columns` are fitted to its training rows, and make features o
 other rows.
 """
 
+from __future__ import annotations
+
 import re
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
 from mlp_xp.core.functional import Array
 from mlp_xp.data.frames import table_of
-from mlp_xp.data.reading import FLAGS, MISSING, number_of
-from mlp_xp.data.table import TEXT, Table, as_text
+from mlp_xp.data.reading import FLAGS, LONGEST_WORD, MISSING, number_of
+from mlp_xp.data.table import Table, Values, as_text, import_polars
 from mlp_xp.errors import (
     Argument,
     DatasetError,
@@ -26,10 +28,14 @@ from mlp_xp.errors import (
     some,
 )
 
+if TYPE_CHECKING:
+    import polars as pl
+
 MOSTLY = 0.9  # text becomes numbers, or dates, if at least this share of it can be read
 _UNLIKE = 0.9  # text is not used if at least this share is distinct
 FREQUENT = 0.01  # a value in at least this share of the rows has a feature
 MOST_LEVELS = 30  # so many values of a category have features
+_PIECE = 1024  # rows to write at once
 _FEW = 20  # in fewer rows, whole numbers differ by chance
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_FIRST = re.compile(r"^(\d\d)\.(\d\d)\.(\d{4})$")
@@ -161,9 +167,22 @@ class Columns:
         most text do. Raises DatasetError if no column can be used. Values of another
         kind than their column are only refused by `features`.
         """
+        return cls.fit_table(table, rows, file)[0]
+
+    @classmethod
+    def fit_table(
+        cls, table: Table, rows: np.ndarray | None = None, file: object = None
+    ) -> tuple[Self, Table]:
+        """Return what `fit` returns, and the table with the numbers that it has read.
+
+        Numbers take less memory than their text, and are not read twice. The text of
+        columns with wrong values stays, for errors.
+        """
         columns, remarks = list[Column](), dict[str, list[str]]()
+        found = list[Values]()
         for name, values in zip(table.names, table.columns, strict=True):
-            column, remark = _fit(name, values if rows is None else values[rows])
+            column, remark, read = _fit(name, values, rows)
+            found.append(read)
             if column.feature_names:
                 columns.append(column)
             if remark:
@@ -175,7 +194,8 @@ class Columns:
         if list(counts) != ["number"]:
             kinds = ", ".join(f"{kind}: {count}" for kind, count in counts.items())
         described = "; ".join(filter(None, (kinds, table.notes)))
-        return cls(tuple(columns), described, table.decimal_commas)
+        fitted = cls(tuple(columns), described, table.decimal_commas)
+        return fitted, replace(table, columns=tuple(found))
 
     def features(self, X: Any) -> Any:
         """Return the features of a table, float64 (n, features).
@@ -189,8 +209,7 @@ class Columns:
         table = table_of(X, "X", self.names)
         if table is None:
             return X
-        parts = [np.empty((len(table), 0))]
-        wrong, unknown = list[tuple[Column, int, Any]](), list[str]()
+        read, wrong, unknown = [], list[tuple[Column, int, Any]](), list[str]()
         for column, values in zip(self.columns, table.columns, strict=True):
             found, is_known = _read(column, values)
             if not is_known:
@@ -198,8 +217,10 @@ class Columns:
             wrong_rows = np.flatnonzero(np.isinf(found))
             if len(wrong_rows):
                 row = int(wrong_rows[0])
-                wrong.append((column, row, values.item(row)))
-            parts += column.encode(found, xp=np)
+                is_text = not isinstance(values, np.ndarray)
+                value = values[row] if is_text else values.item(row)
+                wrong.append((column, row, value))
+            read.append(found)
         if wrong:
             raise _wrong_values(wrong)
         if unknown:
@@ -209,7 +230,15 @@ class Columns:
             )
             warning = MlpXpWarning(fault, remedy="check how they are written")
             warnings.warn(warning, stacklevel=3)
-        return np.concatenate(parts, axis=1, dtype=np.float64)
+        features = np.empty((len(table), len(self.feature_names)))
+        # a few rows at a time, because writing whole columns is slow
+        for start in range(0, len(table), _PIECE):
+            rows = slice(start, start + _PIECE)
+            parts = [features[rows, :0]]
+            for column, found in zip(self.columns, read, strict=True):
+                parts += column.encode(found[rows], xp=np)
+            np.concatenate(parts, axis=1, out=features[rows])
+        return features
 
 
 DIFFERS = "columns whose values all differ, as row numbers do"
@@ -253,7 +282,7 @@ def _wrong_values(wrong: list[tuple[Column, int, Any]]) -> DatasetError:
     return error
 
 
-def _read(column: Column, values: np.ndarray) -> tuple[np.ndarray, bool]:
+def _read(column: Column, values: Values) -> tuple[np.ndarray, bool]:
     """Return values for `Column.encode`, and whether any is known from the training.
 
     Infinity stands for a wrong value.
@@ -262,10 +291,18 @@ def _read(column: Column, values: np.ndarray) -> tuple[np.ndarray, bool]:
         numbers = _numbers(column.kind, values)
         takes_gaps = column.fill is None or column.flagged
         return numbers, takes_gaps or not np.isnan(numbers).all()
-    texts = _texts(values)
+    texts = _categories(values)
     places, other = column.places
-    is_known = not column.levels or not places.keys().isdisjoint(texts)
-    return np.array([places.get(text, other) for text in texts]), is_known
+    is_known = not column.levels or bool(texts.is_in([*places]).any())
+    return _replaced(texts, places, other), is_known
+
+
+def _replaced(texts: pl.Series, new: dict[str, Any], default: float) -> np.ndarray:
+    """Return the value of each text, (n,), or the default."""
+    if not new:
+        return np.full(len(texts), default)
+    found = texts.replace_strict([*new], [*new.values()], default=default)
+    return found.to_numpy()
 
 
 def _as_number(text: str) -> float:
@@ -291,67 +328,123 @@ def as_days(text: str) -> float:
 _READERS: dict[str, Callable[[str], float]] = {"number": _as_number, "date": as_days}
 
 
-def _numbers(kind: str, values: np.ndarray) -> np.ndarray:
+def _quick_numbers(texts: pl.Series) -> np.ndarray:
+    """Return the numbers that polars reads, which are Python's to the last bit."""
+    return texts.cast(import_polars().Float64, strict=False).to_numpy().copy()
+
+
+def _quick_days(texts: pl.Series) -> np.ndarray:
+    """Return the days to moments in full, which may differ in every row.
+
+    Dates have few different values, and Python reads them, and years far from now.
+    """
+    form = "^(1[89]|20)[0-9]{2}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9]$"
+    days = np.full(len(texts), np.nan)
+    rows = np.flatnonzero(texts.str.contains(form))
+    if len(rows):
+        moments = texts.gather(rows).str.replace("T", " ", literal=True)
+        times = moments.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False)
+        seconds = times.dt.epoch("s").cast(import_polars().Float64)
+        days[rows] = seconds.to_numpy() / 86400
+    return days
+
+
+# Readers of columns of text. They return NaN for what Python may read.
+_QUICK_READERS = {"number": _quick_numbers, "date": _quick_days}
+# What Python may read: a quick test, for columns of many different texts.
+_FORMS = {
+    "number": r"(?i)^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|^[+-]?inf",
+    "date": r"^(\d{4}...|\d\d\.\d\d\.\d{4}$)",
+}
+
+
+def _numbers(kind: str, values: Values) -> np.ndarray:
     """Return values as numbers or days, float64 (n,).
 
     A gap is NaN, and anything else infinity.
     """
-    if values.dtype != TEXT:
+    if isinstance(values, np.ndarray):
         if kind == "number":
             return values
         return np.where(np.isnan(values), np.nan, np.inf)
-    texts, read = values.tolist(), _READERS[kind]
-    numbers = {}
-    for text in set(texts):
-        numbers[text] = np.nan if text.lower() in MISSING else read(text)
-    return np.array([numbers[text] for text in texts])
+    numbers = _QUICK_READERS[kind](values)
+    rows = np.flatnonzero(~np.isfinite(numbers))
+    if len(rows):
+        others = values.gather(rows)
+        different = others.unique()
+        may_be = different.str.contains(_FORMS[kind])
+        may_be |= different.str.len_chars() <= LONGEST_WORD
+        read, known = _READERS[kind], {}
+        for text in different.filter(may_be):
+            known[text] = np.nan if text.lower() in MISSING else read(text)
+        numbers[rows] = _replaced(others, known, np.inf)
+    return numbers
 
 
-def _texts(values: np.ndarray) -> list[str]:
+def _categories(values: Values) -> pl.Series:
     """Return values as categories: "" for a gap, true and false in small letters."""
-    texts = values.tolist()
-    if values.dtype != TEXT:
-        texts = [*map(as_text, texts)]
-    categories = {}
-    for text in set(texts):
+    if isinstance(values, np.ndarray):
+        pl = import_polars()
+        texts = pl.Series([*map(as_text, values.tolist())], dtype=pl.String)
+        return _categories(texts)
+    words = values.unique()
+    new = {}
+    for text in words.filter(words.str.len_chars() <= LONGEST_WORD):
         small = text.lower()
         if small in MISSING:
-            categories[text] = ""
-        else:
-            categories[text] = small if small in FLAGS else text
-    return [categories[text] for text in texts]
+            new[text] = ""
+        elif small in FLAGS:
+            new[text] = small
+    return values.replace(new) if new else values
 
 
-def _fit(name: str, values: np.ndarray) -> tuple[Column, str]:
-    """Return how a column of the training rows becomes features, and a remark."""
+def _fit(
+    name: str, values: Values, rows: np.ndarray | None
+) -> tuple[Column, str, Values]:
+    """Return how a column becomes features, a remark, and its values for `fit_table`.
+
+    rows: the training rows; None for all.
+    """
     for kind in _READERS:
-        numbers = _numbers(kind, values)
+        read = _numbers(kind, values)
+        numbers = read if rows is None else read[rows]
         gaps, finite = np.isnan(numbers), numbers[np.isfinite(numbers)]
-        is_kind = values.dtype != TEXT or len(finite) >= MOSTLY * (~gaps).sum()
+        is_kind = (
+            isinstance(values, np.ndarray) or len(finite) >= MOSTLY * (~gaps).sum()
+        )
         if gaps.all() or not is_kind:
             continue
         fill = float(np.median(finite)) if len(finite) else None
-        column = Column(name, kind, fill, flagged=bool(gaps.any()))
-        are_whole = kind == "number" and bool((finite % 1 == 0).all())
-        if are_whole and _FEW <= len(finite) == len(np.unique(finite)):
-            return column, DIFFERS
-        return column, ""
-    return _fit_category(name, _texts(values))
+        column, remark = Column(name, kind, fill, flagged=bool(gaps.any())), ""
+        if kind == "number":
+            are_whole = bool((finite % 1 == 0).all())
+            if are_whole and _FEW <= len(finite) == len(np.unique(finite)):
+                remark = DIFFERS
+            if not np.isinf(read).any():
+                values = read
+        return column, remark, values
+    texts = _categories(values)
+    if rows is not None:
+        texts = texts.gather(rows)
+    column, remark = _fit_category(name, texts)
+    return column, remark, values
 
 
-def _fit_category(name: str, texts: list[str]) -> tuple[Column, str]:
-    counts = Counter(texts)
-    has_gaps = counts.pop("", 0) > 0
-    if not counts:
+def _fit_category(name: str, texts: pl.Series) -> tuple[Column, str]:
+    values = texts.filter(texts != "").alias("text")
+    counts = values.value_counts(name="n")
+    has_gaps = len(values) < len(texts)
+    if not len(values):
         return Column(name, "category"), _UNUSED
-    total, least = counts.total(), max(2, FREQUENT * len(texts))
+    total, least = len(values), max(2, FREQUENT * len(texts))
     levels: list[str] = []
     if len(counts) < _UNLIKE * total:
-        frequent = sorted((-n, text) for text, n in counts.items() if n >= least)
-        levels = sorted(text for _, text in frequent[:MOST_LEVELS])
+        ordered = counts.sort("n", "text", descending=[True, False])
+        frequent = ordered.filter(ordered["n"] >= least)["text"]
+        levels = sorted(frequent.head(MOST_LEVELS))
     other = 0 < len(levels) < len(counts)
     column = Column(name, "category", None, has_gaps, tuple(levels), other)
-    numeric = sum(n for text, n in counts.items() if re.match(r"[+-]?\d", text))
+    numeric = values.str.contains(r"^[+-]?\d").sum()
     if 2 * numeric >= total:
         return column, _LIKE_NUMBERS
     return column, "" if levels else _UNUSED

@@ -91,11 +91,12 @@ def load_dataset(
         )
     if name_or_folder in DATASETS:
         name = path.name
-        samples = _read_published(name, cache_dir)
+        dataset = to_dataset(_read_published(name, cache_dir), backend, options)
     else:
         name = str(path.absolute())
-        samples = form.read(path, options, None)
-    dataset = replace(to_dataset(samples, backend, options), name=name)
+        # no name for the samples here, so that their text ends with its last use
+        dataset = to_dataset(form.read(path, options, None), backend, options)
+    dataset = replace(dataset, name=name)
     if dataset.test is not None:
         _check_test(dataset.train.inputs, dataset.test.inputs, backend, path)
     if form.is_own:

@@ -4,6 +4,8 @@ A column means the same as in a file, whatever the name of its dtype: pandas' nu
 and Arrow types, categories, Decimals, and objects of Python.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends.inputs import NUMBERS, find_columns
-from mlp_xp.data.table import TEXT, Table, as_text
+from mlp_xp.data.table import Table, Values, as_text, import_polars, stripped
 from mlp_xp.errors import DatasetError, some
 
 LIBRARIES = {"pandas", "polars", "pyarrow"}
@@ -36,31 +38,33 @@ def table_of(
     if not names:
         return None
     places = find_columns(names if wanted is None else wanted, names, what)
-    arrays = [array_of(columns[i]) for i in places]
-    table = as_table([names[i] for i in places], arrays, what)
+    names, columns = [names[i] for i in places], [columns[i] for i in places]
     if isinstance(X, Table):
-        return replace(X, names=table.names, columns=table.columns)
-    return table
+        return replace(X, names=tuple(names), columns=tuple(columns))
+    return as_table(names, columns, what)
 
 
 def as_table(
-    names: Sequence[str], arrays: Sequence[np.ndarray], what: str | None = "X"
+    names: Sequence[str], columns: Sequence[Any], what: str | None = "X"
 ) -> Table:
-    """Return host arrays, (n,) each, as a table. Raises as `table_of` does."""
-    columns, refused = list[np.ndarray](), []
-    for name, array in zip(names, arrays, strict=True):
-        values = _values_of(array)
+    """Return columns as a table: host arrays, (n,) each, or columns of data frames.
+
+    Raises as `table_of` does.
+    """
+    found, refused = list[Values](), []
+    for name, column in zip(names, columns, strict=True):
+        values = _values_of(column)
         if values is None:
             refused.append(name)
         else:
-            columns.append(values)
+            found.append(values)
     if refused:
         raise DatasetError(
             f"columns {some(refused)} hold bytes, lists, durations or the like",
             remedy="give numbers, text, true and false, or dates",
             setting=what,
         )
-    return Table(tuple(names), tuple(columns))
+    return Table(tuple(names), tuple(found))
 
 
 def take_labels(
@@ -81,10 +85,10 @@ def take_labels(
         name = getattr(y, "name", None)
         return array_of(y), () if name in (None, "") else (str(name),)
     places = find_columns(wanted or names, names, what)
-    arrays = []
-    for i in places:
-        array = array_of(columns[i])
-        arrays.append(np.array(array.tolist()) if array.dtype == TEXT else array)
+    if isinstance(y, Table):
+        arrays = [np.array(columns[i].to_list()) for i in places]
+    else:
+        arrays = [array_of(columns[i]) for i in places]
     labels = arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=1)
     return labels, tuple(names[i] for i in places)
 
@@ -121,11 +125,50 @@ def array_of(column: Any) -> np.ndarray:
     return np.asarray(column)
 
 
-def _values_of(array: np.ndarray) -> np.ndarray | None:
-    """Return the values of a column as in a `Table`; None for other kinds of values."""
+def _values_of(column: Any) -> Values | None:
+    """Return the values of a column as in a `Table`; None for other kinds of values.
+
+    Columns of polars and pyarrow are read by polars. The objects of pandas may be of
+    several types, and are read by Python.
+    """
+    if isinstance(column, np.ndarray) or hasattr(column, "isna"):
+        return _values_of_array(array_of(column))
+    pl = import_polars()
+    try:
+        series = pl.Series(column)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        return None
+    kind = series.dtype
+    if kind.is_integer() or kind.is_float() or kind == pl.Boolean:
+        return series.cast(pl.Float64).to_numpy()
+    if kind in (pl.String, pl.Categorical, pl.Enum):
+        texts = stripped(series.cast(pl.String).fill_null(""))
+        return texts.str.strip_suffix(" 00:00:00")
+    if not kind.is_temporal():
+        return _values_of_array(array_of(series))
+    if kind == pl.Datetime:
+        return _moments(series)
+    different = series.drop_nulls().unique()
+    values = _values_of_array(array_of(different))
+    if values is None:
+        return None
+    texts = series.replace_strict(different, pl.Series(values, dtype=pl.String))
+    return texts.fill_null("")
+
+
+def _moments(series: Any) -> Any:
+    """Return moments of polars as text, as Python writes them: midnight is a date."""
+    times = series.dt.cast_time_unit("us").dt.replace_time_zone(None)
+    if series.dtype.time_zone:
+        times = series.dt.cast_time_unit("us").dt.convert_time_zone("UTC")
+    fractions = times.dt.microsecond() > 0
+    seconds = times.dt.strftime("%Y-%m-%d %H:%M:%S")
+    texts = times.dt.strftime("%Y-%m-%d %H:%M:%S%.6f").zip_with(fractions, seconds)
+    return texts.fill_null("").str.strip_suffix(" 00:00:00")
+
+
+def _values_of_array(array: np.ndarray) -> Values | None:
     kind = array.dtype.kind
-    if array.dtype == TEXT:
-        return array
     if array.ndim > 1:
         return None
     if kind in "biuf":
@@ -142,4 +185,5 @@ def _values_of(array: np.ndarray) -> np.ndarray | None:
     if kinds and all(issubclass(each, NUMBERS) for each in kinds):
         numbers = [np.nan if value is None else value for value in values]
         return np.array(numbers, np.float64)
-    return np.array([*map(as_text, values)], TEXT)
+    pl = import_polars()
+    return pl.Series([*map(as_text, values)], dtype=pl.String)

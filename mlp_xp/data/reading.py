@@ -35,6 +35,7 @@ MISSING = {
 }
 # How true and false are written, in small letters, and how they are read.
 FLAGS = {"true": "1", "false": "0"}
+LONGEST_WORD = max(map(len, (*MISSING, *FLAGS)))
 
 Stream = io.BufferedReader | gzip.GzipFile
 

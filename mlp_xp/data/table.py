@@ -1,13 +1,24 @@
-"""Tables, before anything is fitted to them."""
+"""Tables, before anything is fitted to them, and polars, which holds their text."""
 
+from __future__ import annotations
+
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-TEXT = np.dtypes.StringDType()
+from mlp_xp.errors import MlpXpError, not_installed
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Values: TypeAlias = "np.ndarray | pl.Series"
+"""The values of a column, (n,): numbers in NumPy, or text in polars."""
+# What Python strips from text, which is more than polars does.
+_SPACES = "".join(re.findall(r"\s", "".join(map(chr, range(0x3001)))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,13 +27,14 @@ class Table:
 
     names: tuple[str, ...]
     """The names of the columns."""
-    columns: tuple[np.ndarray, ...]
+    columns: tuple[Values, ...]
     """The values of each column, (n,): numbers or text.
 
     Numbers are float64, true and false are 1 and 0, and NaN is a gap. Text, also of
-    dates, is StringDType, and "" or any of `reading.MISSING` is a gap.
+    dates, is a Series of strings without nulls, and "" or any of `reading.MISSING` is a
+    gap.
     """
-    lines: Sequence[int] = ()
+    lines: Sequence[int] | np.ndarray = ()
     """The line of a text file where each row begins, from 1; () for other tables."""
     notes: str = ""
     """How the file is written, for people: "separated by ';', decimal commas"."""
@@ -32,6 +44,21 @@ class Table:
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.columns[0]) if self.columns else 0
+
+
+def import_polars() -> Any:
+    """Return the module polars. Raises MlpXpError where it is not installed."""
+    try:
+        import polars as pl
+    except ModuleNotFoundError as error:
+        fault = f"tables need polars, which {not_installed('polars')}"
+        raise MlpXpError(fault) from error
+    return pl
+
+
+def stripped(texts: Any) -> Any:
+    """Return a Series or an expression of polars without the spaces around its text."""
+    return texts.str.strip_chars(_SPACES)
 
 
 def as_text(value: Any) -> str:

@@ -1,28 +1,25 @@
-"""Tables with a header: CSV, by the standard library, and Parquet, by pyarrow.
+"""Tables with a header: CSV, as text, and Parquet."""
 
-CSV is read as text first, which takes more time: type inference would turn the label 01
-into 1, and pandas, polars and pyarrow do not tell the line and column of a fault.
-"""
+from __future__ import annotations
 
 import csv
-import io
 import re
 import warnings
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mlp_xp.backends.inputs import find_columns
+from mlp_xp.data._csv_files import read_csv
 from mlp_xp.data.columns import MOSTLY, Column, Columns
 from mlp_xp.data.frames import columns_of, table_of, take_labels
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.reading import (
+    LONGEST_WORD,
     MISSING,
     Stream,
     fault,
@@ -31,8 +28,11 @@ from mlp_xp.data.reading import (
     visible_names,
 )
 from mlp_xp.data.samples import Format, Part, RawSamples, has_suffix
-from mlp_xp.data.table import TEXT, Table
+from mlp_xp.data.table import Table, Values, import_polars
 from mlp_xp.errors import DatasetError, MlpXpWarning, some
+
+if TYPE_CHECKING:
+    import polars as pl
 
 # A file is for training or for testing if its name has one of these words, between
 # characters other than letters.
@@ -40,15 +40,11 @@ WORDS = {"train": "train", "test": "test|t10k"}
 # No name, or pandas' name of row numbers in Parquet.
 NAMELESS = "$|__index_level_"
 
-_SEPARATORS = {",": "", ";": "separated by ';'", "\t": "separated by tabs"}
-_SNIFFED = 20  # lines of CSV to find the separator
-BLOCK = 4096  # rows of CSV to read at once
 
-
-def _number_with(mark: str, between: str) -> re.Pattern[str]:
+def _number_with(mark: str, between: str) -> str:
     """Return a pattern of numbers with a decimal mark, and a mark between thousands."""
-    whole = rf"[1-9]\d{{0,2}}([{between}]\d{{3}})+|\d+|(?=[{mark}]\d)"
-    return re.compile(rf"[+-]?({whole})([{mark}]\d*)?(e[+-]?\d+)?", re.I)
+    whole = rf"[1-9]\d{{0,2}}([{between}]\d{{3}})+|\d+"
+    return rf"(?i)^[+-]?(({whole})([{mark}]\d*)?|[{mark}]\d+)(e[+-]?\d+)?$"
 
 
 # Numbers such as 1.234,5 and 1,234.5, by their decimal mark.
@@ -125,12 +121,12 @@ def open_table(path: Path) -> Iterator[Any]:
     """Read a table as it is, in a `with` block where errors name its file.
 
     CSV, gzipped or plain, becomes a `Table` of text without spaces around it. Parquet
-    becomes a table of pyarrow. The kind is detected by content, not by name. Raises
+    becomes a data frame of polars. The kind is detected by content, not by name. Raises
     DatasetError with the name of the file and the line.
     """
     with open_file(path) as stream:
         is_parquet = stream.peek(4).startswith(b"PAR1")
-        yield _read_parquet(stream) if is_parquet else _read_csv(stream)
+        yield _read_parquet(stream) if is_parquet else read_csv(stream)
 
 
 def is_table(name: str) -> bool:
@@ -186,16 +182,37 @@ def split_names(given: str, names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in parts))
 
 
-def _marks_of(values: np.ndarray) -> dict[str, str]:
-    """Return the possible decimal marks of each number, {} if most are not numbers."""
-    texts = [text for text in values.tolist() if text.lower() not in MISSING]
-    marks = {}
-    for text in set(texts):
-        fitting = [mark for mark, form in _MARKS.items() if form.fullmatch(text)]
-        if fitting:
-            marks[text] = "".join(fitting)
-    count = sum(text in marks for text in texts)
-    return marks if count >= MOSTLY * len(texts) else {}
+class _Marks(NamedTuple):
+    """What the numbers of a column of text may mean: booleans, (n,), for each mark."""
+
+    allowed: dict[str, pl.Series]
+    """By decimal mark: whether a text is a number with this mark."""
+    shown: set[str]
+    """The decimal marks of numbers that have no other meaning."""
+
+    @property
+    def are_numbers(self) -> pl.Series:
+        """Whether a text is a number with any mark."""
+        comma, point = self.allowed.values()
+        return comma | point
+
+
+def _marks_of(texts: Values) -> _Marks | None:
+    """Return the decimal marks of a column, None if most texts are not numbers."""
+    if isinstance(texts, np.ndarray):
+        return None
+    allowed = {mark: texts.str.contains(form) for mark, form in _MARKS.items()}
+    comma, point = allowed.values()
+    shown = set()
+    if (comma & ~point).any():
+        shown.add(",")
+    if (point & ~comma).any():
+        shown.add(".")
+    marks = _Marks(allowed, shown)
+    words = texts.filter(texts.str.len_bytes() <= LONGEST_WORD)
+    gaps = words.str.to_lowercase().is_in([*MISSING]).sum()
+    are_mostly = marks.are_numbers.sum() >= MOSTLY * float(len(texts) - gaps)
+    return marks if are_mostly else None
 
 
 def _with_points(table: Table, places: Sequence[int], mark: str) -> Table:
@@ -210,119 +227,61 @@ def _with_points(table: Table, places: Sequence[int], mark: str) -> Table:
     places: the columns that are used.
     """
     marks_of = [_marks_of(values) for values in table.columns]
-    shown = [{marks for marks in each.values() if len(marks) == 1} for each in marks_of]
-    of_file = set[str]().union(*shown)
+    of_file = {mark for marks in marks_of if marks for mark in marks.shown}
     if of_file:
         mark = of_file.pop() if len(of_file) == 1 else ""
     columns = list(table.columns)
     for i in places:
-        texts, numbers = columns[i].tolist(), marks_of[i]
-        own = min(shown[i], default=mark)
-        between = {text.strip("+-0123456789") for text in numbers}
-        if not own and len(between) == 1 and between <= _MARKS.keys():
-            own = min(between)
-        unclear = set()
-        for text, marks in numbers.items():
-            is_clear = own in marks if own else _MARKS.keys().isdisjoint(text)
-            if not is_clear:
-                unclear.add(text)
-        if unclear:
-            row = next(row for row, text in enumerate(texts) if text in unclear)
-            raise DatasetError(
-                f"the decimal mark of {texts[row]!r:.60} is not clear",
-                remedy="write all numbers with the same one, and no other marks",
-                line=table.lines[row],
-                column=table.names[i],
-            )
-        if own:
-            thousands = min(_MARKS.keys() - {own})
-            points = {}
-            for text in numbers:
-                points[text] = text.replace(thousands, "").replace(own, ".")
-            columns[i] = np.array([points.get(text, text) for text in texts], TEXT)
+        marks, texts = marks_of[i], table.columns[i]
+        if marks is None or isinstance(texts, np.ndarray):
+            continue
+        try:
+            columns[i] = _column_with_points(texts, marks, mark)
+        except DatasetError as error:
+            error.line, error.row = int(table.lines[error.row or 0]), None
+            error.column = table.names[i]
+            raise
     commas = mark == ","
     notes = f"{table.notes}, decimal commas" if commas else table.notes
     return replace(table, columns=tuple(columns), notes=notes, decimal_commas=commas)
 
 
-def _read_csv(stream: Stream) -> Table:
-    with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as file:
-        head = list(islice(file, _SNIFFED))
-        separator = _separator_of(head)
-        rows = read_rows(chain(head, file), separator)
-        _, header = next(rows, (0, []))
-        names = [name.strip() for name in header]
-        if not names:
-            raise DatasetError(
-                "is empty",
-                remedy="give a table with the names of its columns in the first line",
-            )
-        lines, blocks = array("q"), list[list[np.ndarray]]()
-        while block := list(islice(rows, BLOCK)):
-            fields = zip(*(row for _, row in block), strict=True)
-            blocks.append([np.strings.strip(np.array(each, TEXT)) for each in fields])
-            lines.extend(number for number, _ in block)
-    columns: list[np.ndarray] = [np.empty(0, TEXT) for _ in names]
-    if blocks:
-        columns = [np.concatenate(each) for each in zip(*blocks, strict=True)]
-    return Table(tuple(names), tuple(columns), lines, _SEPARATORS[separator])
+def _column_with_points(texts: pl.Series, marks: _Marks, mark: str) -> pl.Series:
+    """Return a column with decimal points.
 
-
-def _separator_of(lines: Sequence[str]) -> str:
-    """Return the separator with the most columns, and as many in each of the lines."""
-
-    def fit(separator: str) -> tuple[bool, int]:
-        reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
-        try:
-            widths = [len(row) for row in reader if row]
-        except csv.Error:
-            return False, 0
-        if len(lines) == _SNIFFED:
-            del widths[-1:]  # the last may go on
-        if not widths:
-            return False, 0
-        return len(set(widths)) == 1 < widths[0], widths[0]
-
-    return max(_SEPARATORS, key=fit)
-
-
-def read_rows(
-    lines: Iterable[str], separator: str = ","
-) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a CSV file with the number of their first line, from 1.
-
-    Empty rows are left out. lines: text, whose fields may be quoted as in RFC 4180.
-    Raises DatasetError for other text, and for a row with more or fewer fields than the
-    first.
+    mark: the mark of the other columns, or "".
     """
-    number, width = 1, 0
-    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
-    try:
-        for row in reader:
-            if row and (len(row) > 1 or row[0].strip() or width == 1):
-                width = width or len(row)
-                if len(row) != width:
-                    raise DatasetError(
-                        f"has {len(row)} columns, the first row has {width}",
-                        remedy="check the separators and quotes from there on",
-                        line=number,
-                    )
-                yield number, row
-            number = reader.line_num + 1
-    except csv.Error as error:
+    own, are_numbers = min(marks.shown, default=mark), marks.are_numbers
+    if not own:
+        numbers = texts.filter(are_numbers)
+        between = set(numbers.str.strip_chars("+-0123456789").unique())
+        if len(between) == 1 and between <= _MARKS.keys():
+            own = min(between)
+    is_clear = marks.allowed[own] if own else ~texts.str.contains("[,.]")
+    unclear = are_numbers & ~is_clear
+    row = unclear.arg_max()
+    if row is not None and unclear[row]:
         raise DatasetError(
-            str(error), remedy="check the quotes from there on", line=number
-        ) from error
+            f"the decimal mark of {texts[row]!r:.60} is not clear",
+            remedy="write all numbers with the same one, and no other marks",
+            row=row,
+        )
+    if not own:
+        return texts
+    thousands = min(_MARKS.keys() - {own})
+    points = texts
+    if texts.str.contains(thousands, literal=True).any():
+        points = points.str.replace_all(thousands, "", literal=True)
+    if own != ".":
+        points = points.str.replace(own, ".", literal=True)
+    return points if are_numbers.all() else points.zip_with(are_numbers, texts)
 
 
 def _read_parquet(stream: Stream) -> Any:
-    import pyarrow as pa
-    from pyarrow import parquet
-
+    pl = import_polars()
     try:
-        with parquet.ParquetFile(stream) as file:
-            return file.read()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        return pl.read_parquet(stream)
+    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         raise fault(error) from error
 
 

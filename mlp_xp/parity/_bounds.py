@@ -8,21 +8,26 @@ roundoff. A deviation is |result - reference| / (eps * scale):
 | --- | --- | --- |
 | + - * / sqrt exp log tanh and so on | abs(reference) | ULPS of the operation, times 1 + eps' / eps |
 | sum, mean, matmul of n terms | the same operation on absolute values | (gamma_(n+1) + gamma'_(n+1)) / eps |
-| all others: they select, compare, convert or move | abs(reference) | 0 |
+| prod, cumulative_prod of n terms | abs(reference) | (gamma_n + gamma'_n) / eps |
+| EXACT: they select, compare, convert or move | abs(reference) | 0 |
+| all others | see `_rules` |  |
 
 - ULPS are the largest errors of a conforming device in the OpenCL C specification
   (section "Relative Error as ULPs"). Independent vendors of processors and GPUs agreed
   on them. Where single and double precision differ, ULPS has the larger error. One ulp
-  of a number x is at most eps * x.
+  of a number x is at most eps * x. A complex number has a bound for its modulus: of a
+  product sqrt(2) gamma_2 and of a quotient sqrt(2) gamma_7 (Higham, Lemma 3.5), of
+  abs the error of hypot, of exp the errors of exp, sin, cos and a product.
 - The reference is computed in the next wider dtype, with eps': float64 for float32,
   long double for float64. It may err by as many of its own ulps. Where long double is
   not wider, as on Windows and on Apple's processors, eps' / eps is 1, and the bound is
   twice as large.
 - gamma_n = n u / (1 - n u) bounds the error of a sum of n rounded terms in any order
   (Higham, Accuracy and Stability of Numerical Algorithms, 2002, eq. 3.2 and 3.13). One
-  more rounding is the division of a mean. gamma' is the same for the reference. Only a
-  matrix product in float64 has a reference in float64, because NumPy has no fast wider
-  product.
+  more rounding is the division of a mean. gamma' is the same for the reference. A
+  matrix product and linear algebra in float64 have a reference in float64, because
+  NumPy has no wider ones.
+- An operation without a bound is not judged: `Unjudged` has the reason.
 - A library may treat subnormal numbers as zero, as XLA does on a CPU. Deviations below
   the smallest normal number, per term, do not count. A deviation beyond its bound is
   judged again with subnormal inputs set to zero.
@@ -35,6 +40,7 @@ roundoff. A deviation is |result - reference| / (eps * scale):
 """
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -53,9 +59,86 @@ ULPS = {
     "log": 3.0,
     "log1p": 2.0,
     "tanh": 5.0,
+    "subtract": 0.5,
+    "multiply": 0.5,
+    "divide": 2.5,
+    "reciprocal": 2.5,
+    "log2": 3.0,
+    "log10": 3.0,
+    "hypot": 4.0,
+    "sin": 4.0,
+    "cos": 4.0,
+    "tan": 5.0,
+    "asin": 4.0,
+    "acos": 4.0,
+    "atan": 5.0,
+    "atan2": 6.0,
+    "sinh": 4.0,
+    "cosh": 4.0,
+    "asinh": 4.0,
+    "acosh": 4.0,
+    "atanh": 5.0,
 }
-SUMS = {"sum", "mean", "matmul"}
-INPLACE = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "truediv"}
+COMPLEX_ULPS = {
+    "add": 0.5,
+    "sub": 0.5,
+    "subtract": 0.5,
+    "mul": 1.5,
+    "multiply": 1.5,
+    "square": 1.5,
+    "truediv": 5.0,
+    "divide": 5.0,
+    "reciprocal": 5.0,
+    "abs": 4.0,
+    "exp": 8.5,
+}
+SUMS = {
+    "sum",
+    "mean",
+    "matmul",
+    "cumulative_sum",
+    "tensordot",
+    "vecdot",
+    "trace",
+    "matrix_power",
+}
+_EXACT_NAMES = """
+    T all any argmax argmin argsort asarray astype abs and_ bitwise_and
+    bitwise_invert bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor
+    broadcast_arrays broadcast_to ceil clip concat conj copysign count_nonzero diagonal
+    empty empty_like eq equal expand_dims eye fft.fftshift fft.ifftshift flip floor
+    from_dlpack from_numpy full full_like ge getitem greater greater_equal gt imag
+    invert isfinite isin isinf isnan le less less_equal logical_and logical_not
+    logical_or logical_xor lshift lt mT materialise matrix_transpose max maximum
+    meshgrid min minimum moveaxis ne neg negative nextafter nonzero not_equal ones
+    ones_like or_ permute_dims pos positive real repeat reshape roll round rshift
+    searchsorted setitem sign signbit sort squeeze stack take take_along_axis tile
+    to_device tril triu trunc unique_all unique_counts unique_inverse unique_values
+    unstack where xor zeros zeros_like
+"""
+EXACT = set(_EXACT_NAMES.split())
+"""They select, compare, convert or move, and so do not round."""
+INPLACE = {
+    "iadd": "add",
+    "isub": "sub",
+    "imul": "mul",
+    "itruediv": "truediv",
+    "ifloordiv": "floordiv",
+    "imod": "mod",
+    "ipow": "pow",
+    "imatmul": "matmul",
+    "iand": "and_",
+    "ior": "or_",
+    "ixor": "xor",
+    "ilshift": "lshift",
+    "irshift": "rshift",
+}
+ANY_INTEGER = {"argmax", "argmin", "argsort", "searchsorted", "count_nonzero"}
+"""Their integer dtype is left to the library."""
+
+
+class Unjudged(Exception):  # noqa: N818
+    """An operation has no bound; the message says why."""
 
 
 class Verdict(NamedTuple):
@@ -67,12 +150,18 @@ class Verdict(NamedTuple):
     """Its bound, in eps."""
     at: tuple[int, ...] = ()
     """The index of the worst element."""
-    values: tuple[float, float] = (0.0, 0.0)
+    values: tuple[complex, complex] = (0.0, 0.0)
     """The result and the reference there."""
     problem: str = ""
     """A fault other than a value, such as a wrong shape, in words; empty if none."""
     changed: int = 0
     """The number of the argument changed by the operation, from 1; 0 if none."""
+    part: int | None = None
+    """The number of the deviating result, from 0, of an operation with several."""
+    unjudged: str = ""
+    """Why the operation is not judged; empty if it is."""
+    outside: bool = False
+    """Whether the standard leaves the result of these operands to the library."""
 
     @property
     def deviates(self) -> bool:
@@ -115,6 +204,10 @@ class Reference(NamedTuple):
         # A result beyond the largest number of the narrower dtype is inf, but the wider
         # reference is finite.
         same |= result == self.value.astype(result.dtype)
+        if result.dtype.kind == "c":
+            # The parts of complex numbers that are not finite are left to the library.
+            narrow = self.value.astype(result.dtype)
+            same |= ~np.isfinite(narrow)
         beyond = np.abs(result - self.value) - self.floor
         in_eps = np.where(beyond <= 0, 0, beyond / (self.eps * self.scale))
         in_eps = np.where(np.isnan(in_eps), np.inf, in_eps)
@@ -141,10 +234,10 @@ def check(
         return Verdict(problem=f"returns something where NumPy raises {raised}")
     if result.shape != expected.shape:
         return Verdict(problem=f"has shape {result.shape} instead of {expected.shape}")
-    any_integer = name == "argmax" and result.dtype.kind in "iu"
+    any_integer = name in ANY_INTEGER and result.dtype.kind in "iu"
     if result.dtype != expected.dtype and not any_integer:
         return Verdict(problem=f"is {result.dtype} instead of {expected.dtype}")
-    if name in ("max", "argmax"):
+    if name in ("max", "min", "argmax", "argmin") and is_real(args[0]):
         axis, keepdims = kwargs.get("axis"), kwargs.get("keepdims", False)
         has_nan = np.isnan(args[0]).any(axis=axis, keepdims=keepdims)
         result = np.where(has_nan, expected, result)
@@ -157,12 +250,15 @@ def check(
         flushed_args = tuple(_flush(each) for each in args)
         flushed = refer(name, function, flushed_args, kwargs)
         deviations = np.minimum(deviations, flushed.deviations(result))
+        # The wider reference may differ, as for (-inf) ** 0.5.
+        same = (result == expected) | (np.isnan(result) & np.isnan(expected))
+        deviations = np.where(same, 0, deviations)
     worst = np.unravel_index(int(np.argmax(deviations)), result.shape)
     return Verdict(
         deviation=float(deviations[worst]),
         bound=reference.bound,
         at=tuple(map(int, worst)),
-        values=(float(result[worst]), float(reference.value[worst])),
+        values=(_number(result[worst]), _number(reference.value[worst])),
     )
 
 
@@ -188,31 +284,121 @@ def refer(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Reference:
-    """Return the reference for an operation, whose arguments are as for `check`."""
+    """Return the reference for an operation, whose arguments are as for `check`.
+
+    Raises Unjudged if it has no bound.
+    """
     expected = expect(name, function, args, kwargs)
-    kind = INPLACE.get(name, name).removeprefix("xp.")
+    kind = kind_of(name)
     dtype = expected.dtype
-    if dtype.kind != "f":
+    has_rule = kind in RULES
+    if dtype.kind not in "fc":
+        if not (has_rule or kind in EXACT or kind in ULPS or kind in SUMS):
+            raise Unjudged("no bound is known")
         value = expected.astype(np.float64)
         return Reference(value, np.ones_like(value), eps=1.0, bound=0.0, floor=0.0)
+    is_complex = any(isinstance(x, np.ndarray) and x.dtype.kind == "c" for x in args)
+    ulps: float | None = ULPS.get(kind)
+    if is_complex:
+        ulps = COMPLEX_ULPS.get(kind)
+        if ulps is None and (kind in ULPS or kind == "sign"):
+            raise Unjudged("no bound is known for complex numbers")
     eps, tiny = float(np.finfo(dtype).eps), float(np.finfo(dtype).smallest_normal)
-    if kind not in ULPS and kind not in SUMS:
+    if kind in EXACT and ulps is None:
         return Reference(expected, np.abs(expected), eps, bound=0.0, floor=tiny)
+    if not (has_rule or kind in SUMS or ulps is not None):
+        raise Unjudged("no bound is known")
 
-    wide = np.float64 if dtype == np.float32 or kind == "matmul" else np.longdouble
+    is_linear = kind in ("matmul", "tensordot", "vecdot", "matrix_power")
+    in_double = is_linear or name.startswith("linalg.")
+    wide: Any = np.longdouble
+    # NumPy's power of float64 has NaN where the standard has infinity.
+    if in_double or (eps > np.finfo(np.float64).eps and kind != "pow"):
+        wide = np.float64
     wide_eps = float(np.finfo(wide).eps)
-    wide_args = [_widen(each, dtype, wide) for each in args]
+    if function is operator.pow:  # which takes the square root for ** 0.5
+        function = np.power
+    wide_args = tuple(_widen(each, expected.real.dtype, wide) for each in args)
+    if "dtype" in kwargs:  # the result is wider
+        kwargs = {key: value for key, value in kwargs.items() if key != "dtype"}
     value = np.asarray(function(*wide_args, **kwargs))
-    if kind in ULPS:
-        bound = ULPS[kind] * (1 + wide_eps / eps)
+    if ulps is not None:
+        bound = ulps * (1 + wide_eps / eps)
         return Reference(value, np.abs(value), eps, bound, floor=tiny)
-    if kind == "matmul":
-        terms = args[0].shape[-1]
-    else:
-        terms = args[0].size // max(1, expected.size)
-    scale = np.asarray(function(*map(np.abs, wide_args), **kwargs))
-    bound = (gamma(terms + 1, eps / 2) + gamma(terms + 1, wide_eps / 2)) / eps
+    operation = Widened(function, wide_args, kwargs, value, eps, wide_eps)
+    rule = RULES.get(kind, _sum_of(kind))
+    scale, bound, terms = rule(operation)
+    if not math.isfinite(bound):
+        raise Unjudged("it is too ill-conditioned for any digit to be certain")
     return Reference(value, scale, eps, bound, floor=terms * tiny)
+
+
+class Widened(NamedTuple):
+    """An operation in a wider dtype, for the rules of bounds."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    value: np.ndarray
+    """NumPy's result."""
+    eps: float
+    """The eps of the library's result."""
+    wide_eps: float
+    """The eps of the reference."""
+
+    def bound(self, n: int) -> float:
+        """Return the bound, in eps, of n roundings in the result and the reference."""
+        u, wide_u = self.eps / 2, self.wide_eps / 2
+        return (gamma(n, u) + gamma(n, wide_u)) / self.eps
+
+    def on_absolute_values(self) -> np.ndarray:
+        """Return the result of the operation on absolute values."""
+        positive = [np.abs(x) if isinstance(x, np.ndarray) else x for x in self.args]
+        return np.abs(self.function(*positive, **self.kwargs))
+
+
+Rule = Callable[[Widened], tuple[np.ndarray, float, int]]
+"""Returns the scale of a bound, the bound in eps, and the number of terms."""
+RULES: dict[str, Rule] = {}
+"""The rules of `_rules`, which fills it in."""
+
+
+def _sum_of(kind: str) -> Rule:
+    """Return the rule for one of SUMS."""
+
+    def rule(operation: Widened) -> tuple[np.ndarray, float, int]:
+        args, result = operation.args, operation.value
+        size = max(1, result.size)
+        match kind:
+            case "matmul":
+                terms = args[0].shape[-1]
+            case "cumulative_sum":
+                axis = operation.kwargs.get("axis")
+                terms = args[0].shape[axis or 0]
+            case "tensordot":
+                terms = math.isqrt(args[0].size * args[1].size // size)
+            case "vecdot":
+                terms = args[0].shape[operation.kwargs.get("axis", -1)]
+            case "trace":
+                terms = min(args[0].shape[-2:])
+            case "matrix_power":
+                terms = args[0].shape[-1] * abs(args[1])
+                if args[1] < 0:
+                    raise Unjudged("no bound is known for negative powers")
+            case _:
+                terms = args[0].size // size
+        # a product of complex numbers rounds twice more
+        bound = operation.bound(terms + 1)
+        if result.dtype.kind == "c":
+            bound = math.sqrt(2) * operation.bound(terms + 3)
+        return operation.on_absolute_values(), bound, max(1, terms)
+
+    return rule
+
+
+def kind_of(name: str) -> str:
+    """Return the name of an operation without the place of its function."""
+    return INPLACE.get(name, name).removeprefix("xp.").removeprefix("linalg.")
 
 
 def gamma(n: int, u: float) -> float:
@@ -225,7 +411,15 @@ def _widen(x: Any, dtype: np.dtype, wide: Any) -> Any:
     # The standard makes a Python float a number of the array's dtype first.
     if isinstance(x, float):
         return wide(dtype.type(x))
+    if isinstance(x, list | tuple):
+        return type(x)([_widen(each, dtype, wide) for each in x])
+    if isinstance(x, np.ndarray) and x.dtype.kind == "c":
+        return x.astype(np.result_type(wide, np.complex64))
     return x.astype(wide) if is_real(x) else x
+
+
+def _number(x: Any) -> float | complex:
+    return complex(x) if np.iscomplexobj(x) else float(x)
 
 
 def _flush(x: Any) -> Any:

@@ -14,8 +14,16 @@ BINARY = {
     "truediv": "/",
     "matmul": "@",
     "pow": "**",
+    "floordiv": "//",
+    "mod": "%",
+    "and_": "&",
+    "or_": "|",
+    "xor": "^",
+    "lshift": "<<",
+    "rshift": ">>",
 }
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+UNARY = {"neg": "-", "pos": "+", "invert": "~"}
 SYMBOLS = (
     BINARY
     | COMPARISONS
@@ -37,8 +45,9 @@ class Operation(NamedTuple):
     name: str
     """The name of a function of the namespace, or of an operator.
 
-    `xp.matmul` is the function whose operator is `matmul`. `T`, `from_numpy` and
-    `materialise` are no functions of the namespace.
+    `xp.matmul` is the function whose operator is `matmul`. `T`, `mT`, `getitem`,
+    `setitem`, `to_device`, `from_numpy` and `materialise` are no functions of the
+    namespace. `array.sum` is a method outside the standard.
     """
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -46,7 +55,8 @@ class Operation(NamedTuple):
     """The line of the program with the call, as `file:line (text)`."""
     reference: Callable[..., Any]
     """NumPy's operation."""
-    result: np.ndarray = np.empty(0)
+    result: Any = np.empty(0)
+    """A host array, or a tuple of them."""
     verdict: Verdict = Verdict()
 
     def __str__(self) -> str:
@@ -83,8 +93,10 @@ def expression(
         if isinstance(x, np.dtype):
             return f"xp.{x.name}"
         if isinstance(x, slice):
-            ends = (x.start, x.stop)
-            return ":".join("" if end is None else str(end) for end in ends)
+            ends = [x.start, x.stop]
+            if x.step is not None:
+                ends.append(x.step)
+            return ":".join("" if end is None else text(end) for end in ends)
         if isinstance(x, list):
             return f"[{joined(x)}]"
         if isinstance(x, tuple):
@@ -94,21 +106,27 @@ def expression(
     def joined(values: Iterable[Any]) -> str:
         return ", ".join(map(text, values))
 
-    if name == "getitem":
-        array, index = args
-        keys = index if isinstance(index, tuple) else (index,)
-        return f"{text(array)}[{joined(keys)}]"
+    if name in ("getitem", "setitem"):
+        array, index, *values = args
+        keys = index if isinstance(index, tuple) and index else (index,)
+        source = f"{text(array)}[{joined(keys)}]"
+        return f"{source} = {text(values[0])}" if values else source
     words = [text(each) for each in args]
     words += [f"{key}={text(value)}" for key, value in kwargs.items()]
     if name in SYMBOLS:
         return f"{words[0]} {SYMBOLS[name]} {words[1]}"
+    if name in UNARY:
+        return f"{UNARY[name]}{words[0]}"
     match name:
-        case "neg":
-            return f"-{words[0]}"
-        case "T":
-            return f"{words[0]}.T"
+        case "T" | "mT":
+            return f"{words[0]}.{name}"
         case "materialise":
             return f"materialise({words[0]})"
         case "from_numpy":
             return f"xp.asarray({words[0]}, dtype={words[1]}, copy=True)"
-    return f"xp.{name.removeprefix('xp.')}({', '.join(words)})"
+    method = name.removeprefix("array.")
+    if method != name or name == "to_device":
+        return f"{words[0]}.{method}({', '.join(words[1:])})"
+    if not name.startswith(("numpy.", "torch.")):
+        name = f"xp.{name.removeprefix('xp.')}"
+    return f"{name}({', '.join(words)})"

@@ -11,9 +11,10 @@ import contextlib
 import linecache
 import operator
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import array_api_compat.numpy as numpy_xp
@@ -22,9 +23,10 @@ import numpy as np
 from mlp_xp.backends.failures import BackendFailure
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
-from mlp_xp.errors import one_line, with_colon
-from mlp_xp.parity._bounds import INPLACE, Verdict, check
-from mlp_xp.parity.operations import BINARY, SYMBOLS, Operation
+from mlp_xp.errors import one_line
+from mlp_xp.parity._bounds import INPLACE, Verdict
+from mlp_xp.parity._judge import INSPECTION, STANDARD, inspect, judge
+from mlp_xp.parity.operations import BINARY, SYMBOLS, UNARY, Operation
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # The standard: "calculates an implementation-dependent approximation".
@@ -35,7 +37,16 @@ DTYPES = (
     "float32",
     "bool",
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    "float16",
+    "complex64",
+    "complex128",
 )
+EXTENSIONS = ("linalg", "fft")
+METHOD_KINDS = {
+    **dict.fromkeys(("tolist", "numpy", "cpu", "get"), "transfers"),
+    **dict.fromkeys(("item", "block_until_ready"), "syncs"),
+}
+"""The kinds of notices about methods that are not `outside`."""
 
 
 @dataclass
@@ -58,19 +69,116 @@ class Tracer:
     """The operation in which the library raised, if any."""
     failure: Exception | None = None
     """The exception at an early end of the program, set by its caller."""
+    error: BaseException | None = None
+    """The exception of `raised`."""
+    is_calling: bool = False
+    """Whether the library computes, and not the program."""
+    writes: int = 0
+    """The number of operations that may have changed arrays through a view."""
     go_betweens: ClassVar[tuple[str, ...]] = (
         __file__,
         contextlib.__file__,  # decorators such as np.errstate
         str(Path(np.__file__).parent),
     )
     """Files and folders whose code calls operations on behalf of a program."""
+    has_views: ClassVar[bool] = True
+    """Whether a change of one array may change others that share its memory."""
 
     def __post_init__(self) -> None:
         xp = self.backend.xp
-        self.xp = Namespace(self)
+        self._namespaces: dict[int, Namespace] = {}
+        self.xp = self.namespace(xp)
         self._dtypes = [
             (np.dtype(name), getattr(xp, name)) for name in DTYPES if hasattr(xp, name)
         ]
+
+    def namespace(self, xp: Any) -> "Namespace":
+        """Return the traced namespace for one of the library's."""
+        if id(xp) not in self._namespaces:
+            self._namespaces[id(xp)] = Namespace(self, xp)
+        return self._namespaces[id(xp)]
+
+    def wrap(self, array: Array, host: np.ndarray) -> "Traced":
+        """Return an array of the library as a traced array."""
+        return Traced(array, self, host)
+
+    def notice(self, kind: str, what: str) -> None:
+        """Take note of an event that is no operation of the standard.
+
+        Args:
+            kind: `transfers`, `syncs`, `outside` or `escaped`.
+            what: The event as Python text.
+        """
+
+    def namespace_of(self, array: "Traced", api_version: str | None) -> "Namespace":
+        """Return the namespace for which an array is asked."""
+        return self.xp
+
+    def attribute(self, array: "Traced", name: str) -> Any:
+        """Return an attribute of an array as the library has it.
+
+        An attribute outside the standard is noted: a method when it is called.
+        """
+        own = getattr(array.array, name)
+        if name in ATTRIBUTES:
+            return own
+        if name.startswith("__array_"):  # a way to the memory, past the tracer
+            raise AttributeError(name)
+        called = f"array.{name}"
+        if callable(own):
+
+            def method(*args: Any, **kwargs: Any) -> Any:
+                self.notice(METHOD_KINDS.get(name, "outside"), f"{called}()")
+
+                def function(x: Array, *args: Any, **kwargs: Any) -> Any:
+                    return getattr(x, name)(*args, **kwargs)
+
+                args = (array, *args)
+                return self.call(called, function, None, args, kwargs, outside=True)
+
+            return method
+        self.notice("outside", called)
+        if is_array(own):
+            function = operator.attrgetter(name)
+            return self.call(called, function, None, (array,), outside=True)
+        has_items = hasattr(own, "__getitem__") and not isinstance(own, tuple | str)
+        return Held(own, self, called) if has_items else own
+
+    def inspecting(
+        self, name: str, function: Callable[..., Any], reference: Any
+    ) -> Callable[..., Any]:
+        """Return an inspection function that compares its results with NumPy's."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = function(*_map(_own, args), **_map(_own, kwargs))
+            host_args = _map(self._on_host, args)
+            problem = inspect(reference, host_args, self._on_host(result))
+            self.calls += 1
+            operation = Operation(
+                number=self.calls,
+                when=self.when,
+                name=name,
+                args=host_args,
+                kwargs=kwargs,
+                place=self.place(),
+                reference=reference,
+                result=(),
+                verdict=Verdict(problem=problem),
+            )
+            self._add(operation)
+            return result
+
+        return call
+
+    @staticmethod
+    def cause(error: BaseException) -> BaseException:
+        """Return the error of the library itself.
+
+        The backend's own methods turn an error of the library into a BackendFailure.
+        """
+        if isinstance(error, BackendFailure) and error.__cause__:
+            return error.__cause__
+        return error
 
     def call(
         self,
@@ -79,14 +187,21 @@ class Tracer:
         reference: Callable[..., Any] | None,
         args: tuple[Any, ...],
         kwargs: dict[str, Any] | None = None,
+        *,
+        outside: bool = False,
     ) -> Any:
         """Call a function of the library, and return its result after the comparison.
 
         `reference` is NumPy's function. It is None if the function takes NumPy's arrays
-        too. Raises BackendFailure if the library raises.
+        too. A function outside the standard is not compared. Raises what the library
+        raises.
         """
         kwargs = kwargs or {}
         host_kwargs = {key: value for key, value in kwargs.items() if key != "device"}
+        operands = [x for x in _leaves((args, kwargs)) if isinstance(x, Traced)]
+        in_place = name in INPLACE or name == "setitem"
+        for operand in operands:
+            self._look(operand)
         self.calls += 1
         operation = Operation(
             number=self.calls,
@@ -94,24 +209,29 @@ class Tracer:
             name=name,
             args=_map(self._on_host, args),
             kwargs=_map(self._on_host, host_kwargs),
-            place=self._place(),
+            place=self.place(),
             reference=reference or function,
         )
-        operands = [x for x in _leaves((args, kwargs)) if isinstance(x, Traced)]
         try:
             result = function(*_map(_own, args), **_map(_own, kwargs))
-            is_array = hasattr(result, "shape") and hasattr(result, "dtype")
-            if is_array:
-                host_result = self.backend.to_numpy(result)
-            else:
-                host_result = np.asarray(result)
+            if name == "setitem":
+                result = args[0].array
+            host_result = self._results_on_host(result)
+            if self.has_views and (in_place or outside):
+                self.writes += 1
             changed = self._refresh(operands, name, result, host_result)
         except (Exception, SystemExit) as error:  # a library may raise anything
-            raise self._failure(operation, error) from error
+            problem = f"raised {one_line(self.cause(error))}"
+            self.raised = operation._replace(verdict=Verdict(problem=problem))
+            self.error = error
+            raise
 
+        if outside:
+            return self._wrap_results(result, host_result, operands, kwargs)
         operation = operation._replace(result=host_result)
-        if not is_array:
+        if host_result is None:
             problem = f"is a {type(result).__name__}, not an array"
+            operation = operation._replace(result=np.asarray(result))
             verdict = Verdict(problem=problem)
         elif changed:
             problem = f"changes its argument {changed}, unless an earlier operation did"
@@ -119,25 +239,57 @@ class Tracer:
         else:
             verdict = self._compare(operation)
         self._add(operation._replace(verdict=verdict))
-        if not is_array:
+        if name == "setitem":
+            return None
+        return self._wrap_results(result, host_result, operands, kwargs)
+
+    def _results_on_host(self, result: Any) -> Any:
+        """Copy an array, or a tuple of arrays, to the host. None: it is neither."""
+        if is_array(result):
+            return self.backend.to_numpy(result)
+        if isinstance(result, tuple | list) and result and all(map(is_array, result)):
+            return tuple(self.backend.to_numpy(each) for each in result)
+        return None
+
+    def _wrap_results(
+        self, result: Any, host: Any, operands: list["Traced"], kwargs: dict[str, Any]
+    ) -> Any:
+        """Return the result of an operation with traced arrays."""
+        if host is None:
             return result
+        if isinstance(host, tuple):
+            parts = [
+                self._wrap_results(part, host_part, operands, kwargs)
+                for part, host_part in zip(result, host, strict=True)
+            ]
+            if hasattr(result, "_fields"):
+                return type(result)(*parts)
+            return type(result)(parts)
         for operand in operands:
             # An operator in place returns its changed operand. A copy is another array,
             # whatever the library returns.
             if operand.array is result and not kwargs.get("copy"):
-                operand.host = host_result
+                operand.host = host
                 return operand
-        return Traced(result, self, host_result)
+        return self.wrap(result, host)
+
+    def _look(self, operand: "Traced") -> None:
+        """Copy an operand to the host again if another one may share its memory."""
+        if operand.writes != self.writes:
+            operand.host = self.backend.to_numpy(operand.array)
+            operand.writes = self.writes
 
     def _on_host(self, x: Any) -> Any:
         """Return NumPy's array or dtype for one of the library, and all else as is."""
         if isinstance(x, Traced):
             return x.host
-        plain = (bool, int, float, slice, np.ndarray)
+        plain = (bool, int, float, complex, str, np.ndarray, np.generic)
         if x is None or x is Ellipsis or isinstance(x, plain):
             return x
+        if is_array(x):
+            return self.backend.to_numpy(x)
         for dtype, own in self._dtypes:
-            if own == x:
+            if type(own) is type(x) and own == x:
                 return dtype
         return x
 
@@ -145,8 +297,8 @@ class Tracer:
         self,
         operands: list["Traced"],
         name: str,
-        result: Array,
-        host_result: np.ndarray,
+        result: Any,
+        host_result: Any,
     ) -> int:
         """Copy the operands to the host again, and look for changes.
 
@@ -156,31 +308,24 @@ class Tracer:
         for number, operand in enumerate(operands, 1):
             before = operand.host
             operand.host = self.backend.to_numpy(operand.array)
+            shares_memory = operand.writes != self.writes
+            operand.writes = self.writes
             # An operation in place may return a new object for the changed memory.
-            in_place = name in INPLACE and (
-                operand.array is result
-                or (number == 1 and _equal(host_result, operand.host))
+            in_place = shares_memory or (
+                name in INPLACE
+                and (
+                    operand.array is result
+                    or (number == 1 and _equal(host_result, operand.host))
+                )
             )
             if not (first_changed or in_place or _equal(before, operand.host)):
                 first_changed = number
         return first_changed
 
-    def _failure(self, operation: Operation, error: BaseException) -> BackendFailure:
-        """Keep an operation whose library raised, and return the error."""
-        # The backend's own methods turn an error of the library into a BackendFailure.
-        if isinstance(error, BackendFailure) and error.__cause__:
-            error = error.__cause__
-        problem = f"raised {one_line(error)}"
-        self.raised = operation._replace(verdict=Verdict(problem=problem))
-        return BackendFailure(
-            f"backend {with_colon(self.backend.name)} operation {operation.number}, "
-            f"{operation.when}, {operation} at {operation.place} {problem}"
-        )
-
     def _compare(self, operation: Operation) -> Verdict:
         """Compare the result of an operation with NumPy's."""
         name, args, kwargs = operation.name, operation.args, operation.kwargs
-        verdict = check(name, operation.reference, args, kwargs, operation.result)
+        verdict = judge(name, operation.reference, args, kwargs, operation.result)
         if name in APPROXIMATIONS:
             verdict = verdict._replace(bound=max(verdict.bound, self.least_bound))
         return verdict
@@ -190,38 +335,98 @@ class Tracer:
         if operation.verdict.deviates:
             self.deviating.setdefault(operation.name, operation)
 
-    def _place(self) -> str:
+    def place(self) -> str:
         """Return the line of the program under trace, as `file:line (text)`."""
         frame = sys._getframe()
-        while frame.f_code.co_filename.startswith(self.go_betweens) and frame.f_back:
+        while frame.f_back and self.is_go_between(frame.f_code.co_filename):
             frame = frame.f_back
-        file, line = frame.f_code.co_filename, frame.f_lineno
-        path = Path(file)
-        if PACKAGE in path.parents:
-            path = path.relative_to(PACKAGE.parent)
-        return f"{path.as_posix()}:{line} ({linecache.getline(file, line).strip()})"
+        return line_text(frame.f_code.co_filename, frame.f_lineno)
+
+    def is_go_between(self, file: str) -> bool:
+        """Return whether the code of a file is no part of the program."""
+        return file.startswith(self.go_betweens)
 
 
-class Namespace:
-    """The namespace of a library, whose functions go through a tracer."""
+def line_text(file: str, line: int) -> str:
+    """Return a line as `file:line (text)`, with the file as imports find it."""
+    path = Path(file)
+    folders = [PACKAGE.parent, *(Path(each).resolve() for each in sys.path)]
+    # the folder of the packages, not the one of a virtual environment
+    for folder in sorted(folders, key=lambda folder: -len(folder.parts)):
+        if folder in path.parents:
+            path = path.relative_to(folder)
+            break
+    return f"{path.as_posix()}:{line} ({linecache.getline(file, line).strip()})"
 
-    def __init__(self, tracer: Tracer) -> None:
+
+class Namespace(ModuleType):
+    """A namespace of a library, whose functions go through a tracer.
+
+    Args:
+        tracer: The tracer.
+        xp: The namespace of the library.
+        prefix: The name of an extension with a full stop, such as `linalg.`.
+        outside: Whether the namespace is outside the standard.
+    """
+
+    def __init__(
+        self, tracer: Tracer, xp: Any, prefix: str = "", *, outside: bool = False
+    ) -> None:
+        name = getattr(xp, "__name__", "") or type(xp).__name__
+        super().__init__(str(name), getattr(xp, "__doc__", None))
         self._tracer = tracer
+        self._own = xp
+        self._prefix = prefix
+        self._outside = outside
 
     def __getattr__(self, name: str) -> Any:
+        own = getattr(self._own, name)
+        found = self._traced(name, own)
+        if not name.startswith("__"):
+            self.__dict__[name] = found
+        return found
+
+    def __dir__(self) -> list[str]:
+        return dir(self._own)
+
+    def _traced(self, name: str, own: Any) -> Any:
         tracer = self._tracer
-        function = getattr(tracer.backend.xp, name)
-        if name in DTYPES or not callable(function):
-            return function
+        full_name = self._prefix + name
+        if isinstance(own, ModuleType):
+            outside = self._outside or name not in EXTENSIONS
+            return Namespace(tracer, own, f"{full_name}.", outside=outside)
+        if name in DTYPES or isinstance(own, type) or not callable(own):
+            return own
+        reference: Any = numpy_xp
+        for part in full_name.split("."):
+            reference = getattr(reference, part, None)
+        kind = full_name.removeprefix("linalg.")
+        if self._outside or not {kind, full_name} & STANDARD:
+
+            def call_outside(*args: Any, **kwargs: Any) -> Any:
+                tracer.notice("outside", f"xp.{full_name}")
+                return tracer.call(full_name, own, None, args, kwargs, outside=True)
+
+            return call_outside
+        if full_name in INSPECTION:
+            return tracer.inspecting(full_name, own, reference)
         # The function `matmul` is not the operator of that name.
-        recorded = f"xp.{name}" if name in SYMBOLS else name
+        recorded = f"xp.{full_name}" if full_name in SYMBOLS else full_name
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            reference = getattr(numpy_xp, name)
-            return tracer.call(recorded, function, reference, args, kwargs)
+            function = reference or _missing(full_name)
+            return tracer.call(recorded, own, function, args, kwargs)
 
-        self.__dict__[name] = call
         return call
+
+
+def _missing(name: str) -> Callable[..., Any]:
+    """Return a reference for a function that NumPy lacks."""
+
+    def raises(*args: Any, **kwargs: Any) -> Any:
+        raise AttributeError(name)
+
+    return raises
 
 
 class Traced:
@@ -233,27 +438,139 @@ class Traced:
         host: A copy of the last known content of the array.
     """
 
-    __slots__ = ("_tracer", "array", "host")
-    __array_ufunc__ = None  # NumPy's scalars leave operators to this class
-    __hash__ = __bool__ = None  # type: ignore[assignment]
+    __slots__ = ("__weakref__", "_tracer", "array", "host", "writes")
+    __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, array: Array, tracer: Tracer, host: np.ndarray) -> None:
         self.array = array
         self.host = host
+        self.writes = tracer.writes
         self._tracer = tracer
 
     def __array_namespace__(self, api_version: str | None = None) -> Namespace:
-        return self._tracer.xp
+        return self._tracer.namespace_of(self, api_version)
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        raise TypeError("a traced array becomes a NumPy array only by Backend.to_numpy")
+        self._tracer.notice("transfers", "numpy.asarray(array)")
+        return np.asarray(self.array, *args, **kwargs)
+
+    def __array_ufunc__(
+        self, ufunc: Any, method: str, *args: Any, **kwargs: Any
+    ) -> Any:
+        # An operator of NumPy's scalars and arrays comes here.
+        name = _UFUNCS.get(ufunc.__name__)
+        if name and method == "__call__" and len(args) == 2 and not kwargs:
+            return self._tracer.call(name, getattr(operator, name), None, args)
+        self._tracer.notice("outside", f"numpy.{ufunc.__name__}")
+        function = getattr(ufunc, method)
+        return self._tracer.call(
+            f"numpy.{ufunc.__name__}", function, None, args, kwargs, outside=True
+        )
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        self._tracer.notice("transfers", "array.__dlpack__()")
+        return self.array.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
+
+    __getitem__: Callable[..., Any]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._tracer.call("setitem", operator.setitem, _assigned, (self, key, value))
+
+    def __iter__(self) -> Iterator[Any]:
+        iter(self.array)  # not every library has it
+        return (self[i] for i in range(self.array.shape[0]))
+
+    def __contains__(self, value: Any) -> bool:
+        return operator.contains(self._synchronised("contains"), _own(value))
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __bool__(self) -> bool:
+        return bool(self._synchronised("bool"))
+
+    def __float__(self) -> float:
+        return float(self._synchronised("float"))
+
+    def __int__(self) -> int:
+        return int(self._synchronised("int"))
+
+    def __complex__(self) -> complex:
+        return complex(self._synchronised("complex"))
+
+    def __index__(self) -> int:
+        return operator.index(self._synchronised("index"))
+
+    def __repr__(self) -> str:
+        return repr(self.array)
+
+    def __str__(self) -> str:
+        return str(self._synchronised("str"))
+
+    def __format__(self, spec: str) -> str:
+        return format(self._synchronised("format"), spec)
+
+    def __copy__(self) -> "Traced":
+        return self.__deepcopy__({})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Traced":
+        return self._tracer.xp.asarray(self, copy=True)
+
+    def _synchronised(self, kind: str) -> Array:
+        self._tracer.notice("syncs", f"{kind}(array)")
+        return self.array
+
+    def to_device(self, device: Any, /, **kwargs: Any) -> Any:
+        """Copy the array to another device, as the library does."""
+        if str(device).lower().startswith(("cpu", "tfrt_cpu")):
+            own = str(getattr(self.array, "device", "cpu")).lower()
+            if "cpu" not in own:
+                self._tracer.notice("transfers", f"array.to_device({device})")
+
+        def move(array: Array, device: Any, **kwargs: Any) -> Array:
+            return array.to_device(device, **kwargs)
+
+        def keep(array: np.ndarray, *args: Any, **kwargs: Any) -> np.ndarray:
+            return array
+
+        return self._tracer.call("to_device", move, keep, (self, device), kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "T":
-            return self._tracer.call("T", operator.attrgetter("T"), None, (self,))
-        if name in ATTRIBUTES:
-            return getattr(self.array, name)
-        raise AttributeError(f"{name}: not every library has it; use a function of xp")
+        if name in ("T", "mT"):
+            function = operator.attrgetter(name)
+            return self._tracer.call(name, function, None, (self,))
+        return self._tracer.attribute(self, name)
+
+
+def _assigned(array: np.ndarray, key: Any, value: Any) -> np.ndarray:
+    copied = array.copy()
+    copied[key] = value
+    return copied
+
+
+_UFUNCS = {
+    "add": "add",
+    "subtract": "sub",
+    "multiply": "mul",
+    "divide": "truediv",
+    "true_divide": "truediv",
+    "power": "pow",
+    "floor_divide": "floordiv",
+    "remainder": "mod",
+    "matmul": "matmul",
+    "bitwise_and": "and_",
+    "bitwise_or": "or_",
+    "bitwise_xor": "xor",
+    "less": "lt",
+    "less_equal": "le",
+    "greater": "gt",
+    "greater_equal": "ge",
+    "equal": "eq",
+    "not_equal": "ne",
+}
 
 
 def _operator(name: str, *, reflected: bool = False) -> Callable[..., Any]:
@@ -262,15 +579,53 @@ def _operator(name: str, *, reflected: bool = False) -> Callable[..., Any]:
 
     def call(self: Traced, *others: Any) -> Any:
         args = (*others, self) if reflected else (self, *others)
+        is_word = any(x is None or isinstance(x, str) for x in others)
+        if is_word and name != "getitem":  # such as x == "auto"
+            return function(*map(_own, args))
         return self._tracer.call(name, function, None, args)
 
     return call
 
 
-for _name in (*SYMBOLS, "getitem", "neg"):
-    setattr(Traced, f"__{_name}__", _operator(_name))
+for _name in (*SYMBOLS, *UNARY, "getitem", "abs"):
+    setattr(Traced, f"__{_name.rstrip('_')}__", _operator(_name))
 for _name in BINARY:
-    setattr(Traced, f"__r{_name}__", _operator(_name, reflected=True))
+    _method = _operator(_name, reflected=True)
+    setattr(Traced, f"__r{_name.rstrip('_')}__", _method)
+
+
+class Held:
+    """An object of a library that holds an array, such as `x.at` of JAX.
+
+    Args:
+        own: The object.
+        tracer: The tracer.
+        name: The object as Python text.
+    """
+
+    def __init__(self, own: Any, tracer: Tracer, name: str) -> None:
+        self._held = own
+        self._tracer = tracer
+        self._name = name
+
+    def __getitem__(self, key: Any) -> "Held":
+        return Held(self._held[_map(_own, key)], self._tracer, f"{self._name}[...]")
+
+    def __getattr__(self, name: str) -> Any:
+        own = getattr(self._held, name)
+        if not callable(own):
+            return own
+
+        def method(*args: Any, **kwargs: Any) -> Any:
+            full_name = f"{self._name}.{name}"
+            return self._tracer.call(full_name, own, None, args, kwargs, outside=True)
+
+        return method
+
+
+def is_array(x: Any) -> bool:
+    """Return whether an object of a library looks like an array."""
+    return hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, type)
 
 
 def _map(function: Callable[[Any], Any], tree: Any) -> Any:
@@ -279,6 +634,9 @@ def _map(function: Callable[[Any], Any], tree: Any) -> Any:
         return {key: _map(function, value) for key, value in tree.items()}
     if type(tree) in (tuple, list):
         return type(tree)([_map(function, each) for each in tree])
+    if type(tree) is slice:
+        ends = (tree.start, tree.stop, tree.step)
+        return slice(*(_map(function, each) for each in ends))
     return function(tree)
 
 

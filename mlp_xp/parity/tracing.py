@@ -22,11 +22,11 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.data.arrays import from_arrays
-from mlp_xp.errors import check_type
+from mlp_xp.errors import check_type, with_colon
 from mlp_xp.parity._probe import operate
 from mlp_xp.parity._steps import start
 from mlp_xp.parity.operations import SYMBOLS as SYMBOLS  # noqa: PLC0414
-from mlp_xp.parity.tracer import PACKAGE, Traced, Tracer
+from mlp_xp.parity.tracer import ATTRIBUTES, PACKAGE, Traced, Tracer
 from mlp_xp.parity.tracer import Namespace as Namespace  # noqa: PLC0414
 
 SMALL = TrainConfig(hidden=(3,), warm_up_steps=0, report_every=40)
@@ -55,6 +55,7 @@ class StepTracer(Tracer):
     steps: int = 0
     """The number of steps begun, warm-up included."""
     go_betweens = (*Tracer.go_betweens, __file__, str(PACKAGE / "backends"))
+    has_views = False
 
     @contextlib.contextmanager
     def step(self) -> Iterator[None]:
@@ -65,6 +66,30 @@ class StepTracer(Tracer):
             yield
         finally:
             self.when = f"after step {self.steps}"
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """See `Tracer.call`. Raises BackendFailure if the library raises."""
+        try:
+            return super().call(*args, **kwargs)
+        except (Exception, SystemExit) as error:
+            if error is not self.error or self.raised is None:
+                raise
+            operation = self.raised
+            raise BackendFailure(
+                f"backend {with_colon(self.backend.name)} operation "
+                f"{operation.number}, {operation.when}, {operation} at "
+                f"{operation.place} {operation.verdict.problem}"
+            ) from self.cause(error)
+
+    def notice(self, kind: str, what: str) -> None:
+        """Refuse it: the network uses the standard, and `Backend.to_numpy`."""
+        raise TypeError(f"{what}: arrays leave the library only by Backend.to_numpy")
+
+    def attribute(self, array: Traced, name: str) -> Any:
+        """Return an attribute that every library has."""
+        if name in ATTRIBUTES:
+            return getattr(array.array, name)
+        raise AttributeError(f"{name}: not every library has it; use a function of xp")
 
 
 class TracingBackend(LibraryBackend):

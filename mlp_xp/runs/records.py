@@ -69,6 +69,8 @@ FIGURES = {figure.column: figure for figure in RESULTS if figure.head}
 HELD_OUT = tuple(
     name for name, each in FIGURES.items() if each.part == "validation" and each.high
 )
+# The same figures on the test set, by their names in a result.
+TESTED = tuple(name.removeprefix("validation_") for name in HELD_OUT)
 # The fields of a line of metrics.jsonl, and of result.json.
 REPORT_FIELDS = {
     "epoch": int,

@@ -111,6 +111,7 @@ def test_the_kept_network_and_an_early_stop_are_told(data_dir, tmp_path):
     assert record["validation_accuracy"] == right
 
 
+@pytest.mark.needs("polars")
 @pytest.mark.parametrize("validation", [0.25, 0])
 def test_of_many_short_epochs_some_have_rows(validation, tmp_path):
     run, features = tmp_path / "run", np.arange(80.0).reshape(40, 2)
@@ -122,6 +123,7 @@ def test_of_many_short_epochs_some_have_rows(validation, tmp_path):
     assert len(metrics(run)) >= 31
 
 
+@pytest.mark.needs("polars")
 def test_a_run_that_overfits_says_so(tmp_path):
     """The labels are random: everything a network learns of them is wrong for others.
 

@@ -31,7 +31,7 @@ from mlp_xp import (
 )
 from mlp_xp.data._splitting import split
 from mlp_xp.data.columns import Column, Columns
-from mlp_xp.data.table import TEXT, Table
+from mlp_xp.data.table import Table
 from mlp_xp.errors import DatasetError, MlpXpWarning
 from mlp_xp.runs.records import RunError
 from mlp_xp.system import command_line
@@ -39,8 +39,8 @@ from mlp_xp.system import command_line
 SWAPPED = str.maketrans(",.", ".,")
 
 
-def text(values: Any) -> np.ndarray:
-    return np.array([*values], TEXT)
+def text(values: Any) -> pl.Series:
+    return pl.Series([*values], dtype=pl.String)
 
 
 def fitted(values: np.ndarray) -> Column:

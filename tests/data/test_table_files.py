@@ -20,14 +20,17 @@ import pytest
 from data_sets import write_csv
 
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.data._csv_files import read_rows
 from mlp_xp.data._labels import labels_of, meaning_of, read_labels
 from mlp_xp.data.columns import Column, Columns
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.reading import MISSING, number_of, open_file
 from mlp_xp.data.samples import RawSamples
-from mlp_xp.data.table_files import read_rows, read_tables
+from mlp_xp.data.table_files import read_tables
 from mlp_xp.errors import DatasetError, MlpXpWarning
+
+pytestmark = pytest.mark.needs("polars")
 
 
 def read(
@@ -63,8 +66,7 @@ def read_text(
 def columns_of(samples: RawSamples) -> dict[str, list[Any]]:
     table = samples.train.inputs
     return {
-        name: column.tolist()
-        for name, column in zip(table.names, table.columns, strict=True)
+        name: [*column] for name, column in zip(table.names, table.columns, strict=True)
     }
 
 
@@ -105,7 +107,7 @@ def test_several_labels(tmp_path: Path) -> None:
 def test_fields_are_text_as_they_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlp_xp.data.table_files.BLOCK", 2)
+    monkeypatch.setattr("mlp_xp.data._csv_files.PIECE", 9)
     text = "a,b,kind\n01, 2 ,x\n,NA,x\n1.0,'2',y\n"
     assert columns_of(read_text(tmp_path, text)) == {
         "a": ["01", "", "1.0"],
@@ -165,7 +167,7 @@ def test_decimal_marks(
     table = read_text(
         tmp_path, "\n".join(";".join(row) for row in rows), known=known
     ).train.inputs
-    found = [[number_of(text) for text in values.tolist()] for values in table.columns]
+    found = [[*map(number_of, values)] for values in table.columns]
     np.testing.assert_array_equal(np.transpose(found), expected)
 
 
@@ -385,17 +387,22 @@ def test_chosen_columns_in_their_order(tmp_path: Path, suffix: str) -> None:
         read(path, known=plain("bcd"))
 
 
-def test_a_csv_file_needs_no_library(tmp_path: Path) -> None:
+def test_tables_need_polars_and_say_so(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,kind\n1,x\n2,y\n")
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     code = (
-        "import sys; sys.modules['pyarrow'] = None; from mlp_xp import load_dataset\n"
-        "for path in sys.argv[1:]: print(load_dataset(path, label='kind', test_fraction=0))"
+        "import sys; sys.modules['polars'] = None\n"
+        "from mlp_xp.commands import main; main()"
     )
-    command = [sys.executable, "-c", code, tmp_path / "t.csv", tmp_path / "t.parquet"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.stdout.startswith("Dataset('")
-    assert "ModuleNotFoundError: import of pyarrow halted" in run.stderr
+    for name in ("t.csv", "t.parquet"):
+        words = ("train", "--data-dir", tmp_path / name, "--label", "kind")
+        command = [sys.executable, "-c", code, *words]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (run.returncode, run.stdout) == (2, "")
+        assert run.stderr.startswith(
+            "error: tables need polars, which is not installed"
+        )
+        assert run.stderr.endswith(" -m pip install polars\n")
 
 
 # Files and rows of CSV.

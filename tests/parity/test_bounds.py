@@ -98,7 +98,7 @@ def test_a_sum_in_any_order_is_within_its_bound(dtype, seed, n):
 X = np.array([1.0, 2.0, 3.0])
 TINY = np.finfo(np.float64).smallest_normal
 SMALL, NORMAL = np.array([TINY / 8, 1.0]), np.array([TINY * 8, 1.0])
-LARGE = np.array([100], np.float32)
+LARGE = np.array([100, 1], np.float32)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,8 @@ LARGE = np.array([100], np.float32)
         # A result that is not finite must be right.
         ("sum", nan, (np.ones(3),), True),
         ("sum", inf, (np.ones(3),), True),
-        ("exp", np.array([inf], np.float32), (LARGE,), False),
+        # beyond the largest float32, but not beyond the reference
+        ("exp", np.array([inf, 2.718282], np.float32), (LARGE,), False),
         # Subnormal numbers may be zero, normal ones not.
         ("gt", [False, True], (SMALL, 0.0), False),
         ("gt", [False, True], (NORMAL, 0.0), True),

@@ -3,6 +3,7 @@ mean, and what is refused.
 """
 
 import json
+import re
 import shutil
 import statistics
 from pathlib import Path
@@ -29,6 +30,7 @@ def table(tmp_path_factory) -> Path:
     return write_samples(tmp_path_factory.mktemp("own") / "own.csv", X, KINDS)
 
 
+@pytest.mark.needs("polars")
 def test_every_row_is_tested_on_once_and_trained_on_otherwise(table):
     """What is fitted to the training rows is fitted to those of the fold alone."""
     tested = []
@@ -50,6 +52,7 @@ def test_every_row_is_tested_on_once_and_trained_on_otherwise(table):
     assert sorted(tested) == [*range(len(X))]
 
 
+@pytest.mark.needs("polars")
 @pytest.mark.usefixtures("inline", "no_pictures")
 def test_folds_have_the_bits_of_train_and_a_mean_and_go_on(table, tmp_path):
     words, folder = ["train", "--data-dir", table, *SHORT, "--cv", 3], tmp_path / "s"
@@ -72,6 +75,21 @@ def test_folds_have_the_bits_of_train_and_a_mean_and_go_on(table, tmp_path):
     )
 
 
+@pytest.mark.needs("polars")
+@pytest.mark.usefixtures("inline", "no_pictures")
+def test_the_test_set_comes_first_and_held_out_samples_are_explained(table, tmp_path):
+    words = ["train", "--data-dir", table, *SHORT, "--cv", 3, "--validation", 6]
+    out = call(*words, "--run-dir", tmp_path / "s").out
+    summary = summary_of(SweepFolder(tmp_path / "s"))
+    lines = [line for line in out.splitlines() if "finished  " in line]
+    for line, row in zip(lines, summary.rows, strict=True):
+        assert f" {100 * row.figures['test_accuracy']:.2f} % " in line
+    assert "train loss       test  seconds  settings\n" in out
+    assert re.search(r"\ntest % +held out % +runs", out)
+    assert "\nheld-out samples chose the epoch of each network, so" in out
+
+
+@pytest.mark.needs("polars")
 @pytest.mark.usefixtures("inline")
 def test_settings_are_compared_over_their_folds_and_seeds(table, tmp_path):
     base = settings_of(
@@ -86,6 +104,7 @@ def test_settings_are_compared_over_their_folds_and_seeds(table, tmp_path):
     ) == [(0.01, 6), (0.1, 6)]
 
 
+@pytest.mark.needs("polars")
 @pytest.mark.parametrize(
     ("words", "parts"),
     [

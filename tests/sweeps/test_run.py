@@ -157,6 +157,7 @@ def test_the_library_does_the_same(whole, tmp_path):
         mlp_xp.sweep({"seed": [1, 2]}, {"epochs": 1})
 
 
+@pytest.mark.needs("polars")
 @pytest.mark.usefixtures("inline")
 @pytest.mark.parametrize(
     "backend", ["numpy", pytest.param("jax", marks=pytest.mark.slow)]
@@ -216,6 +217,7 @@ def write(path: Path, lines: list[str]) -> Path:
     return path
 
 
+@pytest.mark.needs("polars")
 @pytest.mark.usefixtures("inline", "no_pictures")
 def test_a_sweep_does_not_go_on_with_other_data_or_weights(tmp_path):
     """Its results would be of several data sets, and no member would tell."""

@@ -1,0 +1,221 @@
+"""Answer questions about the type of a traced array as for the library's own array.
+
+Programs ask, and take different branches:
+
+| question | answered by |
+| --- | --- |
+| `isinstance(x, torch.Tensor)` | the attribute `__class__` |
+| `issubclass(type(x), torch.Tensor)` | the built-in `issubclass`, replaced meanwhile |
+| `type(x).__name__`, `type(x).__module__` | the class, which has these names |
+| `type(x) is type(y)` | one class for each class of the library |
+| `hash(x)` | as the library's class: by identity, or an error |
+| `is_torch_array(x)`, `is_lazy_array(x)`, ... of any array_api_compat | `issubclass` |
+| `array_namespace(x)` of any array_api_compat | its `_cls_to_namespace`, replaced |
+| `is_torch_namespace(xp)`, `xp.__name__` | the namespace, which has the same name |
+| `x.device`, `x.dtype`, `hasattr(x, ...)` | the library's array |
+| `torch.sin(x)` of PyTorch's own | `__torch_function__`; noted as `outside` |
+
+What is not answered is noted as `escaped`: `type(x) is C` and the like, and functions
+of JAX or NumPy that take the library's array from a traced one.
+"""
+
+import builtins
+import contextlib
+import importlib.abc
+import importlib.machinery
+import linecache
+import re
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from types import CodeType, FrameType, ModuleType
+from typing import Any
+
+from mlp_xp.backends.library import LibraryBackend
+from mlp_xp.parity.tracer import Traced, Tracer
+
+_HELPERS = "array_api_compat.common._helpers"
+_QUESTION = re.compile(
+    r"(?<!\w)type\((\w+)\)\s*(?:is|in|not|==|!=)(?![^\n]*\btype\()"
+    r"|(?:\bis|\bnot|==|!=)\s*type\((\w+)\)"
+)
+"""A comparison of a type, such as `type(x) is C`, but not of two types of arrays."""
+_owners: dict[type, type] = {}
+"""The library's class for each class of traced arrays."""
+_active: list[Tracer] = []
+
+
+class SeenThrough(Traced):
+    """A traced array that answers as the library's own array."""
+
+    __slots__ = ()
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return _owners[type(self)]
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        tracer, name = _active[-1], f"torch.{getattr(function, '__name__', '?')}"
+        tracer.notice("outside", name)
+        return tracer.call(name, function, None, tuple(args), kwargs, outside=True)
+
+    def __jax_array__(self) -> Any:
+        return escape(self)
+
+
+def escape(array: Traced) -> Any:
+    """Return the library's array for a function that is called past the tracer."""
+    array._tracer.notice("escaped", "function_of_the_library(array)")
+    return array.array
+
+
+@cache
+def class_of(own: type, backend: LibraryBackend) -> type[SeenThrough]:
+    """Return the class of traced arrays for a class of the library."""
+    names = {"__slots__": (), "__module__": own.__module__}
+    if own.__hash__ is not None:
+        names["__hash__"] = object.__hash__  # type: ignore[assignment]
+    made = type(own.__name__, (SeenThrough,), names)
+    _owners[made] = own
+    backend.adopt(made, escape)
+    return made
+
+
+@contextlib.contextmanager
+def answering(tracer: Tracer) -> Iterator[None]:
+    """Let the questions be answered, on behalf of a tracer."""
+    undo: list[tuple[Any, str, Any]] = []
+
+    def replace(owner: Any, name: str, value: Any) -> None:
+        undo.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, value)
+
+    def teach(helpers: ModuleType) -> None:
+        """Let a copy of array_api_compat find the traced namespace."""
+        original = getattr(helpers, "_cls_to_namespace", None)
+        if original is None:  # before version 1.12
+            tracer.notice("escaped", f"{helpers.__name__}.array_namespace(array)")
+        else:
+            replace(helpers, "_cls_to_namespace", _traced_namespaces(original, tracer))
+
+    for name in [name for name in sys.modules if name.endswith(_HELPERS)]:
+        teach(sys.modules[name])
+    replace(builtins, "issubclass", _see_through(issubclass))
+    finder = _Imports(teach)
+    sys.meta_path.insert(0, finder)
+    watches = sys.gettrace() is None  # neither a debugger nor a coverage tool
+    if watches:
+        sys.settrace(_watcher(tracer))
+    _active.append(tracer)
+    try:
+        yield
+    finally:
+        _active.pop()
+        if watches:
+            sys.settrace(None)
+        sys.meta_path.remove(finder)
+        for owner, name, value in reversed(undo):
+            setattr(owner, name, value)
+        _forget_namespaces()
+
+
+def _see_through(original: Callable[..., bool]) -> Callable[..., bool]:
+    def owners(classes: Any) -> Any:
+        if isinstance(classes, tuple):
+            return tuple(map(owners, classes))
+        return _owners.get(classes, classes) if isinstance(classes, type) else classes
+
+    def issubclass(cls: Any, classes: Any, /) -> bool:
+        return original(owners(cls), owners(classes))
+
+    return issubclass
+
+
+def _traced_namespaces(
+    original: Callable[..., Any], tracer: Tracer
+) -> Callable[..., Any]:
+    def namespace(cls: type, *args: Any, **kwargs: Any) -> Any:
+        xp, information = original(_owners.get(cls, cls), *args, **kwargs)
+        if tracer.is_calling:  # a function of the library asks about its own arrays
+            return xp, information
+        # A function that escaped the trace returns the library's own arrays. Operations
+        # with these are traced too.
+        if xp is not None and (cls in _owners or cls in _owners.values()):
+            xp = tracer.namespace(xp)
+        return xp, information
+
+    return namespace
+
+
+def _forget_namespaces() -> None:
+    """Let the caches of array_api_compat not keep a tracer alive."""
+    for name, module in list(sys.modules.items()):
+        if name.endswith(_HELPERS):
+            for function in vars(module).values():
+                if hasattr(function, "cache_clear"):
+                    function.cache_clear()
+
+
+class _Imports(importlib.abc.MetaPathFinder):
+    """Finds copies of array_api_compat that a program imports while it runs."""
+
+    def __init__(self, teach: Callable[[ModuleType], None]) -> None:
+        self._teach = teach
+
+    def find_spec(
+        self, name: str, path: Any, target: Any = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Find the module with the questions, and teach it once it is imported."""
+        if not name.endswith(_HELPERS):
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                self._teach(module)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def _watcher(tracer: Tracer) -> Callable[..., Any]:
+    """Return a trace function that notes comparisons of a traced array's type."""
+
+    def watch_line(frame: FrameType, event: str, _: Any) -> Any:
+        names = _questions(frame.f_code.co_filename).get(frame.f_lineno, ())
+        values = [frame.f_locals.get(name) for name in names]
+        if event == "line" and any(type(value) in _owners for value in values):
+            tracer.notice("escaped", "type(array)")
+        return watch_line
+
+    def watch_call(frame: FrameType, event: str, _: Any) -> Any:
+        code = frame.f_code
+        asks = _has_question(code) and not tracer.is_go_between(code.co_filename)
+        return watch_line if asks else None
+
+    return watch_call
+
+
+@cache
+def _has_question(code: CodeType) -> bool:
+    questions = _questions(code.co_filename)
+    return bool(questions) and any(
+        line in questions for _, _, line in code.co_lines() if line
+    )
+
+
+@cache
+def _questions(file: str) -> dict[int, list[str]]:
+    """Return the names in the comparisons of types in a file, by line."""
+    found = {}
+    if not file.startswith("<") and _HELPERS.replace(".", "/") not in file:
+        for number, line in enumerate(linecache.getlines(file), 1):
+            names = [one or other for one, other in _QUESTION.findall(line)]
+            if names:
+                found[number] = names
+    return found

@@ -1,0 +1,515 @@
+"""Run any array program on a library and, in lockstep, on NumPy."""
+
+import contextlib
+import copy
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_xp.backends.foreign import find
+from mlp_xp.backends.library import LibraryBackend
+from mlp_xp.backends.opening import open_library
+from mlp_xp.backends.settings import restored
+from mlp_xp.errors import MlpXpError, one_line
+from mlp_xp.parity import _answers
+from mlp_xp.parity._answers import answering, class_of
+from mlp_xp.parity.operations import Operation
+from mlp_xp.parity.reproducer import write_reproducer
+from mlp_xp.parity.tracer import PACKAGE, Namespace, Traced, Tracer, line_text
+
+FINDINGS = (
+    "deviations",
+    "error",
+    "transfers",
+    "syncs",
+    "upcasts",
+    "outside",
+    "escaped",
+)
+"""The findings that `assert_lockstep` refuses."""
+_WORDS = {
+    "deviations": "deviates",
+    "error": "error",
+    "transfers": "copy to the host",
+    "syncs": "wait for a value",
+    "upcasts": "float32 becomes float64",
+    "outside": "outside the standard",
+    "escaped": "not answered as for the library's own array",
+    "unjudged": "not judged",
+}
+_COMPAT = "/array_api_compat/"
+
+
+class Record(NamedTuple):
+    """A finding about one operation at one line of a program."""
+
+    name: str
+    """The operation, such as `mean`, `linalg.svd`, `setitem` or `add`."""
+    call: str
+    """The first call as Python text."""
+    place: str
+    """The line of the program, as `file:line (text)`."""
+    detail: str = ""
+    """What is wrong, where the kind of the finding does not say it."""
+    times: int = 1
+    """How often this happened at this line."""
+
+    def __str__(self) -> str:
+        often = f" ({self.times} times)" if self.times > 1 else ""
+        detail = f" {self.detail}" if self.detail else ""
+        return f"{self.call}{detail}; at {self.place}{often}"
+
+
+@dataclass
+class Run:
+    """A program that ran in lockstep with NumPy: see `lockstep`."""
+
+    library: str
+    """The name and version of the library."""
+    deviations: list[Record] = field(default_factory=list)
+    """Operations whose result deviates from NumPy's, the cause first."""
+    error: Record | None = None
+    """The operation that raised, or None."""
+    transfers: list[Record] = field(default_factory=list)
+    """Copies to the host."""
+    syncs: list[Record] = field(default_factory=list)
+    """`bool`, `float`, `int` or `index` of an array."""
+    upcasts: list[Record] = field(default_factory=list)
+    """Operations with a float32 operand and a float64 result."""
+    outside: list[Record] = field(default_factory=list)
+    """Functions, methods and operands outside the standard."""
+    unjudged: list[Record] = field(default_factory=list)
+    """Operations without a known bound."""
+    escaped: list[Record] = field(default_factory=list)
+    """Questions about the type of an array that were not answered as for the library's
+    own."""
+    result: Any = None
+    """What the program returned, with the library's own arrays."""
+    end: str = ""
+    """How far the result lies from NumPy's whole run, in words."""
+    operations: int = 0
+    """The number of operations."""
+    seconds: float = 0.0
+    """The time of the traced run."""
+    exception: Exception | None = None
+    """The exception of `error`."""
+    reproducer: str = ""
+    """The outcome of the reproducer, if one was asked for."""
+
+    @property
+    def verdict(self) -> str:
+        """One line: the cause of a deviation, else the error, else agreement."""
+        start = f"{self.library}:"
+        if self.deviations:
+            return f"{start} deviates: {self.deviations[0]}"
+        if self.error:
+            return f"{start} error: {self.error}"
+        unjudged = sum(each.times for each in self.unjudged)
+        but = f", {unjudged} of them not judged" if unjudged else ""
+        return f"{start} no operation deviates, of {self.operations}{but}"
+
+    def findings(self, kind: str) -> list[Record]:
+        """Return the records of a kind, such as `syncs`."""
+        found = getattr(self, kind)
+        if isinstance(found, Record):
+            return [found]
+        return list(found or [])
+
+    def __str__(self) -> str:
+        lines = [self.verdict]
+        for kind, words in _WORDS.items():
+            records = self.findings(kind)
+            if kind == "deviations" or (kind == "error" and not self.deviations):
+                records = records[1:]  # the first is the verdict
+            lines += [f"  {words}: {record}" for record in records]
+        if self.end:
+            lines.append(f"  the result: {self.end}")
+        if self.reproducer:
+            lines.append(f"  reproducer: {self.reproducer}")
+        return "\n".join(lines)
+
+
+class ProgramTracer(Tracer):
+    """A tracer of any program, which keeps the findings by kind."""
+
+    go_betweens = (
+        *Tracer.go_betweens,
+        __file__,
+        _answers.__file__,
+        str(PACKAGE / "backends"),
+    )
+
+    backend: LibraryBackend
+
+    def __init__(self, backend: LibraryBackend) -> None:
+        super().__init__(backend)
+        self.when = "in the program"
+        self.records: dict[str, dict[tuple[str, ...], Record]] = {}
+        self.first: Operation | None = None
+        """The first operation that deviates."""
+        names = (type(backend.xp.asarray(0.0)).__module__, self.xp.__name__)
+        modules = {name.partition(".")[0] for name in names}
+        folders = [
+            str(Path(file).parent)
+            for module in modules
+            if (file := getattr(sys.modules.get(module), "__file__", None))
+        ]
+        self.go_betweens = (*self.go_betweens, *folders)  # type: ignore[misc]
+
+    def is_go_between(self, file: str) -> bool:
+        """See `Tracer.is_go_between`."""
+        return super().is_go_between(file) or _COMPAT in file
+
+    def wrap(self, array: Any, host: np.ndarray) -> Traced:
+        """Return an array that answers as the library's own."""
+        kind: Any = type(array)
+        return class_of(kind, self.backend)(array, self, host)
+
+    def namespace_of(self, array: Traced, api_version: str | None) -> Namespace:
+        """Return the namespace that the library's array would give."""
+        own = getattr(array.array, "__array_namespace__", None)
+        if own is None:
+            return self.xp
+        found = own(api_version=api_version)
+        # A namespace under test may have another library's arrays.
+        same = found.__name__.partition(".")[0] == self.xp.__name__.partition(".")[0]
+        return self.namespace(found) if same else self.xp
+
+    def notice(self, kind: str, what: str) -> None:
+        """Keep an event, unless array_api_compat or the library itself causes it."""
+        is_attribute = what.startswith("array.")
+        if kind == "outside" and is_attribute and self.is_go_between(_caller_file()):
+            return
+        name = what.removeprefix("array.").partition("(")[0].removeprefix("xp.")
+        self._keep(kind, Record(name, what, self.place()))
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """See `Tracer.call`. The library itself asks no questions to be answered."""
+        watcher, was_calling = sys.gettrace(), self.is_calling
+        sys.settrace(None)
+        self.is_calling = True
+        try:
+            return super().call(name, *args, **kwargs)
+        finally:
+            self.is_calling = was_calling
+            sys.settrace(watcher)
+
+    def _add(self, operation: Operation) -> None:
+        verdict = operation.verdict
+        name = operation.name.removeprefix("xp.")
+        record = Record(name, str(operation), operation.place)
+        if verdict.outside:
+            self._keep("outside", record._replace(detail=f"({verdict.unjudged})"))
+        elif verdict.unjudged:
+            self._keep("unjudged", record._replace(detail=f"({verdict.unjudged})"))
+        elif verdict.deviates:
+            self._keep("deviations", record._replace(detail=str(verdict)))
+            self.first = self.first or operation
+        arrays = [x for x in _arrays(operation.args) if x.dtype.kind in "fc"]
+        single = any(x.dtype in ("float32", "complex64") for x in arrays)
+        results = _arrays(operation.result)
+        double = any(x.dtype in ("float64", "complex128") for x in results)
+        # these return each array in its own dtype
+        moves = name in ("broadcast_arrays", "meshgrid")
+        if single and double and not moves:
+            self._keep("upcasts", record)
+
+    def _keep(self, kind: str, record: Record) -> None:
+        records = self.records.setdefault(kind, {})
+        key = (record.name, record.place)
+        known = records.get(key)
+        if known:
+            record = known._replace(times=known.times + 1)
+        records[key] = record
+
+
+def lockstep(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    library: Any = "torch",
+    device: str | None = None,
+    reproducers: str | Path | None = None,
+) -> Run:
+    """Run a program on an array library, and repeat each operation on NumPy.
+
+    Every function and operator of the standard gets the same operands on NumPy, so that
+    errors do not add up and the first deviation is the cause. Bounds are derived: see
+    `mlp_xp.parity._bounds`. Global settings of the library, such as 64-bit floats of
+    JAX, are restored at the end.
+
+    Args:
+        function: The program. It gets the namespace from its arrays.
+        args: Its arguments. NumPy arrays, also in lists, tuples and dictionaries,
+            become arrays of the library.
+        kwargs: Its keyword arguments, likewise.
+        library: A name that `--backends` takes, such as "torch" or "my_library:xp", or
+            an array namespace.
+        device: The library's own name of a device, by default its default device.
+        reproducers: A folder for a script that shows the first deviation with NumPy and
+            the library alone.
+
+    Returns:
+        The findings. `print` shows the verdict in the first line.
+
+    Raises:
+        BackendError: The library or the device is not available.
+
+    Examples:
+        >>> import array_api_compat
+        >>> def center(x):
+        ...     xp = array_api_compat.array_namespace(x)
+        ...     return x - xp.mean(x, axis=0)
+        >>> run = lockstep(center, (np.ones((3, 2)),), library="numpy")
+        >>> print(run)
+        numpy ...: no operation deviates, of 2
+          the result: 0 eps from NumPy's whole run
+        >>> run.result.shape
+        (3, 2)
+    """
+    given = dict(kwargs or {})
+    with restored(library):
+        backend = open_library(library, device)
+        tracer = ProgramTracer(backend)
+        run = Run(f"{backend.name} {backend.version}")
+        own_args = _copied((tuple(args), given))
+        moved = _moved((tuple(args), given), tracer, on_device=device is not None)
+        start = time.perf_counter()
+        with answering(tracer), warnings.catch_warnings():
+            try:
+                positional, named = moved
+                result = function(*positional, **named)
+            except Exception as error:
+                run.exception = error
+                run.error = _error_record(error, tracer)
+        run.seconds = time.perf_counter() - start
+        for kind in _WORDS:
+            if kind != "error":
+                records = tracer.records.get(kind, {})
+                setattr(run, kind, list(records.values()))
+        run.operations = tracer.calls
+        if run.error is None:
+            run.result = _changed(result, _unwrapped)
+            run.end = _compare_ends(function, own_args, run.result, backend)
+        shown = tracer.first or (tracer.raised if run.error else None)
+        if reproducers is not None and shown:
+            run.reproducer = write_reproducer(backend, shown, Path(reproducers))
+    return run
+
+
+def assert_lockstep(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    library: Any = "torch",
+    device: str | None = None,
+    allow: Mapping[str, Any] | None = None,
+) -> None:
+    """Run a program in lockstep with NumPy, and assert that nothing was found.
+
+    Args:
+        function: The program, as for `lockstep`.
+        args: Its arguments.
+        kwargs: Its keyword arguments.
+        library: The library, as for `lockstep`.
+        device: The device.
+        allow: Findings that are expected, by their kind: `deviations`, `error`,
+            `transfers`, `syncs`, `upcasts`, `outside` or `escaped`. True allows all of
+            the kind. A list has words, of which one must be the operation's name or a
+            part of its place. A dictionary has a reason for each such word.
+
+    Raises:
+        AssertionError: There are other findings. The first line is the verdict.
+        ValueError: `allow` has an unknown kind.
+        BackendError: The library or the device is not available.
+
+    Examples:
+        >>> def root(x):
+        ...     return x**0.5 if bool((x >= 0).all()) else x
+        >>> allow = {"syncs": True, "outside": {"all": "arrays have this method"}}
+        >>> assert_lockstep(root, (np.ones(3),), library="numpy", allow=allow)
+    """
+    __tracebackhide__ = True  # pytest shows the caller's line
+    allow = allow or {}
+    unknown = [kind for kind in allow if kind not in FINDINGS]
+    if unknown:
+        raise ValueError(f"allow: {unknown[0]!r} is none of {', '.join(FINDINGS)}")
+    run = lockstep(function, args, kwargs, library=library, device=device)
+    lines = []
+    for kind in FINDINGS:
+        for record in run.findings(kind):
+            if not _is_allowed(record, allow.get(kind, ())):
+                lines.append(f"{run.library}: {_WORDS[kind]}: {record}")
+    if lines:
+        raise AssertionError("\n".join([*lines, "", str(run)])) from run.exception
+
+
+def _is_allowed(record: Record, allowed: Any) -> bool:
+    if allowed is True:
+        return True
+    return any(word == record.name or word in record.place for word in allowed or ())
+
+
+def _caller_file() -> str:
+    """Return the file of the first frame that is none of these modules."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_code.co_filename.startswith(
+        ProgramTracer.go_betweens
+    ):
+        frame = frame.f_back
+    return frame.f_code.co_filename
+
+
+def _arrays(tree: Any) -> Iterator[np.ndarray]:
+    if isinstance(tree, np.ndarray):
+        yield tree
+    elif isinstance(tree, tuple | list):
+        for each in tree:
+            yield from _arrays(each)
+
+
+def _changed(tree: Any, change: Callable[[Any], Any]) -> Any:
+    """Return nested tuples, lists and dictionaries with everything else changed."""
+    if isinstance(tree, dict):
+        return {key: _changed(value, change) for key, value in tree.items()}
+    if isinstance(tree, tuple | list):
+        parts = [_changed(each, change) for each in tree]
+        if hasattr(tree, "_fields"):
+            with contextlib.suppress(TypeError):
+                return type(tree)(*parts)
+        return tuple(parts) if isinstance(tree, tuple) else parts
+    return change(tree)
+
+
+def _unwrapped(x: Any) -> Any:
+    return x.array if isinstance(x, Traced) else x
+
+
+def _copied(tree: Any) -> Any:
+    """Copy arguments for NumPy's run; an object that cannot be copied is shared."""
+
+    def copied(x: Any) -> Any:
+        with contextlib.suppress(Exception):
+            return copy.deepcopy(x)
+        return x
+
+    return _changed(tree, copied)
+
+
+def _moved(tree: Any, tracer: Tracer, *, on_device: bool) -> Any:
+    """Copy NumPy arrays to the library, and copy other objects."""
+    backend = tracer.backend
+
+    def move(x: Any) -> Any:
+        if not isinstance(x, np.ndarray) or x.dtype.kind not in "biufc":
+            return x
+        host = np.array(x, order="C")
+        if on_device:
+            array = backend.asarray(host, getattr(backend.xp, x.dtype.name))
+        else:
+            dtype = getattr(backend.xp, x.dtype.name)
+            array = backend.xp.asarray(host, dtype=dtype, copy=True)
+        return tracer.wrap(array, backend.to_numpy(array))
+
+    return _changed(tree, move)
+
+
+def _error_record(error: Exception, tracer: ProgramTracer) -> Record:
+    """Return the operation that raised, or the line of the program that did."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if chain is tracer.error and tracer.raised is not None:
+            name = tracer.raised.name.removeprefix("xp.")
+            detail = tracer.raised.verdict.problem
+            return Record(name, str(tracer.raised), tracer.raised.place, detail)
+        chain = chain.__cause__ or chain.__context__
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
+        if not tracer.is_go_between(file):
+            place = line_text(file, line)
+    return Record(type(error).__name__, f"raised {one_line(error)}", place)
+
+
+def _compare_ends(
+    function: Callable[..., Any], args: Any, result: Any, backend: LibraryBackend
+) -> str:
+    """Say how far a result lies from NumPy's whole run."""
+    positional, named = args
+    try:
+        with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
+            expected = function(*positional, **named)
+    except Exception as error:
+        return f"NumPy's own run raises {one_line(error)}"
+    given = [x for x in _leaves(args) if isinstance(x, np.ndarray)]
+    # the least precise argument decides how many digits there are
+    eps = max((np.finfo(x.dtype).eps for x in given if x.dtype.kind in "fc"), default=0)
+    got, wanted = _leaves(result), _leaves(expected)
+    if len(got) != len(wanted):
+        return f"{len(got)} values instead of {len(wanted)}"
+    largest = 0.0
+    for own, host in zip(got, wanted, strict=True):
+        try:
+            x = own if _is_host(own) else backend.to_numpy(own)
+            distance = _distance(np.asarray(x), np.asarray(host), float(eps))
+        except Exception:  # no arrays of numbers
+            continue
+        if isinstance(distance, str):
+            return distance
+        largest = max(largest, distance)
+    return f"{largest:.3g} eps from NumPy's whole run"
+
+
+def _is_host(x: Any) -> bool:
+    return isinstance(x, np.ndarray | np.generic | bool | int | float | complex)
+
+
+def _leaves(tree: Any) -> list[Any]:
+    found: list[Any] = []
+    _changed(tree, found.append)
+    return found
+
+
+def _distance(got: np.ndarray, wanted: np.ndarray, eps: float) -> float | str:
+    """Return the distance in eps of the largest element, or a fault in words.
+
+    The unit is `eps` or, if it is larger, the eps of the result.
+    """
+    if got.shape != wanted.shape:
+        return f"shape {got.shape} instead of {wanted.shape}"
+    if wanted.dtype.kind not in "fc":
+        return 0.0 if np.array_equal(got, wanted) else "integers or booleans differ"
+    if got.dtype != wanted.dtype:
+        return f"{got.dtype} instead of {wanted.dtype}"
+    scale = float(np.max(np.abs(wanted), initial=0, where=np.isfinite(wanted))) or 1.0
+    same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))
+    distances = np.where(same, 0, np.abs(got - wanted))
+    distance = np.max(np.where(np.isnan(distances), np.inf, distances), initial=0)
+    return float(distance) / scale / max(eps, float(np.finfo(wanted.dtype).eps))
+
+
+def load_program(
+    name: str,
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """Import `module:function`, and call it for a function and its arguments.
+
+    Modules of the current folder are found too. The program returns `(function, args)`
+    or `(function, args, kwargs)`. Raises MlpXpError if there is no such program.
+    """
+    try:
+        function, args, *named = find(name)()
+        return function, tuple(args), dict(*named)
+    except Exception as error:  # a program may raise anything
+        raise MlpXpError(
+            f"{name} gives no program: {one_line(error)}",
+            remedy="name a function that returns a program and a tuple of arguments",
+        ) from error

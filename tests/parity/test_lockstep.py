@@ -1,0 +1,680 @@
+"""Lockstep of any program: a healthy library gives no alarm, a planted fault is named
+first, and a traced program takes the same branches as without the trace.
+"""
+
+import math
+import operator
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from array_api_compat import array_namespace, is_torch_array
+from helpers import assert_one_line, call_main
+
+from mlp_xp import commands
+from mlp_xp.backends.failures import BackendError
+from mlp_xp.backends.opening import open_library
+from mlp_xp.parity import assert_lockstep, lockstep
+from mlp_xp.parity.programs import FINDINGS, Run
+
+pytestmark = pytest.mark.needs("torch", "jax", "array_api_strict")
+LIBRARIES = ("torch", "array-api-strict", "jax")
+each_library = pytest.mark.parametrize("library", LIBRARIES)
+each_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
+
+
+@pytest.fixture(autouse=True)
+def whole_standard():
+    """array-api-strict with all of the standard, which other tests restrict."""
+    import array_api_strict as strict
+
+    flags = strict.get_array_api_strict_flags()
+    strict.reset_array_api_strict_flags()
+    yield
+    strict.set_array_api_strict_flags(**flags)
+
+
+def inputs(dtype: str = "float64") -> tuple[np.ndarray, np.ndarray]:
+    """A matrix with ties, and a positive definite one."""
+    random = np.random.default_rng(1)
+    x = random.normal(size=(12, 5)).astype(dtype)
+    x[3] = x[7]
+    return x, (x.T @ x + np.eye(5)).astype(dtype)
+
+
+def everything(x: Any, square: Any) -> list[Any]:
+    """A program of many operations, each once."""
+    xp = array_namespace(x, square)
+    positive = xp.abs(x) + 0.5
+    results = [
+        getattr(xp, name)(positive)
+        for name in ("exp", "log", "sqrt", "tanh", "sin", "atan", "log1p", "sinh")
+    ]
+    for name in ("sum", "mean", "max", "min", "prod", "std", "var"):
+        results.append(getattr(xp, name)(x, axis=0))
+    results += [
+        xp.argmax(xp.round(x), axis=0),
+        xp.argsort(x, axis=0),
+        xp.sort(x, axis=0),
+        xp.cumulative_sum(x, axis=0),
+        xp.clip(x, -1, 1),
+        xp.where(x > 0, x, -x),
+        xp.take(x, xp.asarray([0, 11]), axis=0),
+        xp.unique_values(xp.round(x)),
+        xp.floor(x),
+        xp.floor_divide(x, positive),
+        xp.remainder(x, positive),
+        xp.sign(x),
+        xp.isfinite(x),
+        xp.nonzero(x > 0)[0],
+        xp.searchsorted(xp.sort(positive[:, 0]), positive[0, :3]),
+        xp.concat([x, x], axis=1),
+        xp.permute_dims(x, (1, 0)),
+        xp.astype(x * 10, xp.int32),
+        xp.linspace(0.0, 1.0, 7, dtype=x.dtype),
+        xp.matmul(x, square),
+        xp.tensordot(x, square, axes=1),
+        xp.linalg.solve(square, square[0, :]),
+        xp.linalg.inv(square),
+        xp.linalg.det(square),
+        xp.linalg.cholesky(square),
+        xp.linalg.vector_norm(x, axis=0),
+        xp.linalg.svdvals(x),
+        xp.fft.fft(xp.astype(x, xp.complex128), axis=0),
+        xp.fft.rfft(x, axis=0),
+    ]
+    for parts in (
+        xp.linalg.svd(x, full_matrices=False),
+        xp.linalg.qr(x),
+        xp.linalg.eigh(square),
+    ):
+        results += parts
+    total = x + positive
+    total -= positive
+    total = 2 - total * 3 / positive // 0.5
+    total[0, :] = positive[0, :]
+    return [*results, total, x @ square, x**2, -x, x % positive, x == positive]
+
+
+def clean(run: Run) -> None:
+    assert (run.deviations, run.error, run.escaped) == ([], None, [])
+
+
+# A healthy library.
+
+
+@each_dtype
+@pytest.mark.parametrize("library", ["numpy", "torch", "array-api-strict"])
+def test_a_healthy_library_gives_no_alarm(library, dtype):
+    run = lockstep(everything, inputs(dtype), library=library)
+    clean(run)
+    assert (run.transfers, run.syncs, run.outside, run.unjudged) == ([], [], [], [])
+    assert run.operations > 70
+    assert run.end.endswith("eps from NumPy's whole run")
+
+
+@pytest.mark.slow
+def test_a_healthy_jax_gives_no_alarm():
+    def without_assignment(x: Any, square: Any) -> Any:
+        xp = array_namespace(x)
+        values = xp.linalg.eigh(square)[0]
+        total = x + 1
+        total += x
+        return values, xp.std(x, axis=0), xp.fft.rfft(x), xp.unique_counts(x), total
+
+    run = lockstep(without_assignment, inputs(), library="jax")
+    clean(run)
+    assert run.operations == 6
+
+
+@pytest.mark.parametrize("seed", range(4))
+@each_dtype
+def test_rounding_stays_within_the_derived_bounds(dtype, seed):
+    random = np.random.default_rng(seed)
+    sizes = random.integers(2, 40, 3)
+
+    def program(x: Any, y: Any, square: Any) -> list[Any]:
+        xp = array_namespace(x)
+        n = square.shape[0]
+        return [
+            xp.linalg.solve(square, y[:n, ...]),
+            xp.linalg.inv(square),
+            xp.linalg.det(square),
+            xp.linalg.qr(x),
+            xp.linalg.svd(x),
+            xp.linalg.cholesky(square @ square.T),
+            xp.fft.fft(xp.astype(y, xp.complex128)),
+            xp.fft.irfft(xp.fft.rfft(y)),
+            xp.fft.fftn(xp.astype(x, xp.complex64)),
+            xp.var(x * 1e-3 + 5, axis=0),
+            xp.std(x, correction=1),
+            xp.prod(x, axis=1),
+            xp.cumulative_sum(x, axis=1),
+            xp.vecdot(x, x),
+            xp.logaddexp(x, -x),
+            xp.linalg.vector_norm(x, ord=3, axis=0),
+            xp.linalg.matrix_norm(x),
+            xp.linalg.trace(square),
+            xp.linalg.outer(y, y),
+            xp.hypot(x, x * 1e3) + xp.atan2(x, -x),
+            x * 1j + xp.exp(x * 1j),
+        ]
+
+    x = random.normal(size=sizes[:2]) * 10.0 ** random.uniform(-3, 3)
+    y = random.normal(size=int(sizes.max()) + 40)
+    square = random.normal(size=(sizes[2], sizes[2]))
+    args = [each.astype(dtype) for each in (x, y, square)]
+    run = lockstep(program, args, library="torch")
+    assert [str(each) for each in run.deviations] == []
+    assert run.error is None
+
+
+# Planted faults, one operation each.
+
+
+def scaled(function):
+    return lambda *args, **kwargs: function(*args, **kwargs) * (1 + 1e-4)
+
+
+def last_part(function):
+    def faulty(*args, **kwargs):
+        *parts, last = function(*args, **kwargs)
+        return (*parts, last * (1 + 3e-2))
+
+    return faulty
+
+
+def shifted(function):
+    def faulty(x, *args, **kwargs):
+        import torch
+
+        return torch.roll(function(x, *args, **kwargs), 1)
+
+    return faulty
+
+
+def negated(function):
+    return lambda *args, **kwargs: ~function(*args, **kwargs)
+
+
+def truncated(function):
+    def faulty(x, y):
+        import torch
+
+        return torch.trunc(x / y)
+
+    return faulty
+
+
+def double(function):
+    def faulty(*args, **kwargs):
+        import torch
+
+        return function(*args, **kwargs).to(torch.complex64)
+
+    return faulty
+
+
+FUNCTIONS = {
+    "exp": scaled,
+    "tanh": scaled,
+    "sin": scaled,
+    "sum": scaled,
+    "mean": scaled,
+    "std": scaled,
+    "var": scaled,
+    "prod": scaled,
+    "cumulative_sum": scaled,
+    "matmul": scaled,
+    "tensordot": scaled,
+    "argmax": shifted,
+    "argsort": shifted,
+    "sort": shifted,
+    "take": shifted,
+    "isfinite": negated,
+    "floor_divide": truncated,
+    "clip": scaled,
+    "linspace": scaled,
+    "unique_values": scaled,
+    "linalg.solve": scaled,
+    "linalg.inv": scaled,
+    "linalg.cholesky": scaled,
+    "linalg.svdvals": scaled,
+    "linalg.svd": last_part,
+    "linalg.qr": last_part,
+    "linalg.eigh": last_part,
+    "fft.fft": double,
+    "fft.rfft": scaled,
+}
+OPERATORS = {
+    "__iadd__": "iadd",
+    "__isub__": "isub",
+    "__matmul__": "matmul",
+    "__neg__": "neg",
+    "__mod__": "mod",
+    "__rsub__": "sub",
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@each_dtype
+def test_a_faulty_function_comes_first(name, dtype, monkeypatch):
+    import array_api_compat.torch as xp
+
+    *parents, last = name.split(".")
+    owner = operator.attrgetter(*parents)(xp) if parents else xp
+    monkeypatch.setattr(owner, last, FUNCTIONS[name](getattr(owner, last)))
+    run = lockstep(everything, inputs(dtype))
+    first = run.deviations[0]
+    assert first.name == name
+    assert "test_lockstep.py:" in first.place
+    assert {each.name for each in run.deviations} == {name}
+
+
+@pytest.mark.parametrize("method", [*OPERATORS, "__setitem__"])
+def test_a_faulty_operator_comes_first(method, monkeypatch):
+    import torch
+
+    right = getattr(torch.Tensor, method)
+
+    def wrong(self, *others):
+        if method == "__setitem__":
+            key, value = others
+            return right(self, key, value + 1)
+        result = right(self, *others)
+        if method.startswith("__i"):
+            return result.mul_(1 + 1e-4)
+        return result * (1 + 1e-4)
+
+    def program(x: Any) -> Any:
+        y = x + 1
+        y -= x
+        y += x
+        y[0, :] = x[0, :]
+        return -y + (2 - x) % 3, x @ x.T
+
+    monkeypatch.setattr(torch.Tensor, method, wrong)
+    run = lockstep(program, inputs()[:1])
+    expected = {**OPERATORS, "__setitem__": "setitem"}[method]
+    assert [each.name for each in run.deviations][:1] == [expected]
+
+
+def test_a_function_that_changes_its_argument_is_found(monkeypatch):
+    import array_api_compat.torch as xp
+
+    right = xp.sqrt
+    monkeypatch.setattr(xp, "sqrt", lambda x: right(x.abs_()))
+    run = lockstep(lambda x: array_namespace(x).sqrt(x), inputs()[:1])
+    assert "changes its argument 1" in run.deviations[0].detail
+
+
+# Programs.
+
+
+def test_operators_indices_and_assignments_have_the_same_bits_as_without_the_trace():
+    def program(x: Any) -> Any:
+        xp = array_namespace(x)
+        y = 2.0**x - 1 / (1 + abs(x)) + (3 - x) * (x // 2) % 3
+        n = xp.astype(xp.round(x * 5), xp.int64)
+        n = (n & 7 | 1 ^ n) << 1 >> 1
+        y[1:3, ...] = 0.25
+        y[y > 1] = 1.0
+        y += x
+        y **= 2
+        n //= 2
+        part = y[:, 0]
+        y[:, 0] = part * 2
+        rows = [float(row[0]) for row in y]
+        return y, n, ~(y == x), y.T, y[::2, 1], y[..., None], rows, +y <= -x
+
+    for library in ("torch", "numpy"):
+        x = inputs()[0]
+        run = lockstep(program, (x,), library=library)
+        clean(run)
+        xp = open_library(library).xp
+        for got, wanted in zip(run.result, program(xp.asarray(x)), strict=True):
+            np.testing.assert_array_equal(np.asarray(got), np.asarray(wanted))
+
+
+@pytest.mark.parametrize("library", ["torch", "numpy", "array-api-strict"])
+def test_a_change_through_a_view_is_no_fault(library):
+    def program(x: Any) -> Any:
+        row = x[0, :]
+        x[0, 0] = 5.0
+        other = x[1, :]
+        x += 1
+        return row * 2 + other
+
+    clean(lockstep(program, inputs()[:1], library=library))
+
+
+def test_arguments_stay_as_they_are():
+    def program(x: Any, more: Any, *, scale: Any) -> Any:
+        x += more["y"][0]
+        return x * scale
+
+    x, y = np.ones(3), np.full(3, 2.0)
+    run = lockstep(program, (x, {"y": [y]}), {"scale": np.asarray(2.0)})
+    assert (x == 1).all()
+    assert run.result.tolist() == [6, 6, 6]
+    assert run.end == "0 eps from NumPy's whole run"
+
+
+@each_library
+def test_questions_are_answered_as_for_the_librarys_own_array(library):
+    def answers(x: Any) -> list[Any]:
+        found: list[Any] = []
+        for name in (
+            "array_api_compat",
+            "scipy._lib.array_api_compat",
+            "sklearn.externals.array_api_compat",
+        ):
+            compat = pytest.importorskip(name)
+            xp = compat.array_namespace(x)
+            found += [xp.__name__, str(compat.device(x)), compat.size(x)]
+            for each in ("array", "namespace"):
+                for kind in ("numpy", "torch", "jax", "dask", "cupy"):
+                    ask = getattr(compat, f"is_{kind}_{each}")
+                    found.append(ask(x if each == "array" else xp))
+            found += [compat.is_writeable_array(x), compat.is_lazy_array(x)]
+            found.append(compat.is_array_api_obj(x))
+        own = type(xp.asarray(x))
+        found += [isinstance(x, own), issubclass(type(x), own), type(x).__name__]
+        found += [type(x) is type(x + 1), str(x.dtype), tuple(x.shape)]
+        found += [hasattr(x, "sum"), hasattr(x, "at"), hasattr(x, "nothing")]
+        return found
+
+    host = np.ones((3, 2))
+    run = lockstep(answers, (host,), library=library)
+    clean(run)
+    with_trace = run.result
+    xp = open_library(library).xp
+    assert with_trace == answers(xp.asarray(host))
+
+
+def test_what_is_not_answered_is_escaped():
+    def program(x: Any) -> Any:
+        import torch
+
+        if type(x) is torch.Tensor:
+            return x
+        return x + 1
+
+    run = lockstep(program, inputs()[:1])
+    (found,) = run.escaped
+    assert found.place.endswith("(if type(x) is torch.Tensor:)")
+
+
+def test_functions_of_the_library_itself_are_outside():
+    def program(x: Any) -> Any:
+        import torch
+
+        xp = array_namespace(x)
+        return torch.sin(x) + xp.relu(x) + x.cumsum(0) + torch.stack([x, x])[0]
+
+    run = lockstep(program, inputs()[:1])
+    clean(run)
+    calls = [each.call for each in run.outside]
+    assert calls == ["torch.sin", "xp.relu", "array.cumsum()", "torch.stack"]
+    assert run.end == "NumPy's own run raises " + run.end.partition("raises ")[2]
+
+
+def test_jax_functions_escape_with_the_right_result():
+    def program(x: Any) -> Any:
+        import jax
+
+        y = jax.scipy.special.logsumexp(x) + jax.jit(lambda y: y * 2)(x)
+        return array_namespace(x, y).sum(y)
+
+    run = lockstep(program, inputs()[:1], library="jax")
+    assert (run.error, run.deviations) == (None, [])
+    assert all("test_lockstep.py" in each.place for each in run.escaped)
+    assert len(run.escaped) >= 1
+
+
+@each_library
+def test_copies_to_the_host_and_waits_are_found(library):
+    def program(x: Any) -> Any:
+        xp = array_namespace(x)
+        np.asarray(x)
+        host = np.from_dlpack(x)
+        if xp.any(x > 0) and float(x[0, 0]) and int(x[0, 0]) < 9:
+            return list(range(9))[xp.argmax(x[:, 0])], host.sum()
+        return None
+
+    run = lockstep(program, inputs()[:1], library=library)
+    clean(run)
+    assert [each.call for each in run.transfers] == [
+        "numpy.asarray(array)",
+        "array.__dlpack__()",
+    ]
+    assert [each.name for each in run.syncs] == ["bool", "float", "int", "index"]
+    assert run.transfers[0].place.endswith("(np.asarray(x))")
+
+
+def test_upcasts_are_found():
+    def program(x: Any) -> Any:
+        xp = array_namespace(x)
+        return x * xp.ones(5, dtype=xp.float64)
+
+    run = lockstep(program, inputs("float32")[:1])
+    (found,) = run.upcasts
+    assert found.name == "mul"
+    assert found.call == "float32 (12, 5) * float64 (5,)"
+
+
+def test_an_error_of_the_program_is_the_programs():
+    def assigns(x: Any) -> Any:
+        x[0, 0] = 1.0
+
+    run = lockstep(assigns, inputs()[:1], library="jax")
+    assert run.error.name == "setitem"
+    assert run.error.call == "float64 (12, 5)[0, 0] = 1.0"
+    assert run.error.place.endswith("(x[0, 0] = 1.0)")
+    assert isinstance(run.exception, TypeError)
+
+    def refuses(x: Any) -> Any:
+        raise ValueError("too small")
+
+    run = lockstep(refuses, inputs()[:1], library="numpy")
+    assert run.error.name == "ValueError"
+    assert run.error.place.endswith('(raise ValueError("too small"))')
+
+    def recovers(x: Any) -> Any:
+        try:
+            return array_namespace(x).reshape(x, (7, 7))
+        except (ValueError, RuntimeError):
+            return x
+
+    assert lockstep(recovers, inputs()[:1]).error is None
+
+
+def test_what_has_no_bound_is_not_judged():
+    run = lockstep(lambda x: array_namespace(x).linalg.pinv(x), inputs()[:1])
+    (found,) = run.unjudged
+    assert (found.name, found.detail) == ("linalg.pinv", "(no bound is known)")
+
+    def ill(x: Any) -> Any:
+        return array_namespace(x).linalg.inv(x)
+
+    hilbert = 1 / (np.arange(14)[:, None] + np.arange(1, 15))
+    assert "ill-conditioned" in lockstep(ill, (hilbert,)).unjudged[0].detail
+
+
+def test_what_the_standard_leaves_open_is_no_deviation():
+    def program(x: Any) -> Any:
+        xp = array_namespace(x)
+        whole = xp.astype(x, xp.int32)
+        return (
+            xp.zeros(3) + xp.asarray([1.5, 2.0, 3.0]),
+            whole / whole,
+            xp.mean(xp.linspace(0, 1, 5)),
+            xp.unique_all(xp.round(x)) if not is_torch_array(x) else x,
+            xp.argsort(xp.round(x[:, 0]), stable=False),
+            xp.empty(3),
+            x + whole,
+        )
+
+    run = lockstep(program, inputs()[:1])
+    assert run.deviations == []
+    assert {each.name for each in run.outside} == {"truediv", "add"} - {"add"}
+
+
+def test_a_namespace_needs_no_function_that_a_network_needs():
+    few = SimpleNamespace(asarray=np.asarray, float64=np.float64, sum=np.sum)
+    run = lockstep(lambda x: x.__array_namespace__().sum(x), (np.ones(3),), library=few)
+    assert (run.deviations, float(run.result)) == ([], 3.0)
+    with pytest.raises(BackendError):
+        lockstep(abs, (np.ones(3),), library="no_such_library")
+
+
+def test_a_device_is_chosen_by_its_name():
+    def program(x: Any) -> Any:
+        return str(x.device), np.asarray(x)
+
+    run = lockstep(program, (np.ones(3),), library="array-api-strict", device="device1")
+    assert "device1" in str(run.exception)
+    assert run.error is not None
+
+
+def test_global_settings_are_restored():
+    import array_api_strict as strict
+    import jax
+
+    flags, before = strict.get_array_api_strict_flags(), jax.config.jax_enable_x64
+    replaced = issubclass
+    jax.config.update("jax_enable_x64", False)
+    try:
+        run = lockstep(lambda x: x * 2, (np.ones(3),), library="jax")
+        assert run.result.dtype == np.float64
+        assert not jax.config.jax_enable_x64
+    finally:
+        jax.config.update("jax_enable_x64", before)
+
+    def changes(x: Any) -> Any:
+        strict.set_array_api_strict_flags(boolean_indexing=False)
+        return x
+
+    lockstep(changes, (np.ones(3),), library="array-api-strict")
+    assert strict.get_array_api_strict_flags() == flags
+    assert issubclass is replaced
+    assert sys.gettrace() is None
+
+
+@pytest.mark.needs("sklearn")
+def test_estimators_run_with_the_same_results(monkeypatch):
+    import sklearn
+    from sklearn.decomposition import PCA
+
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+
+    def program(x: Any) -> Any:
+        with sklearn.config_context(array_api_dispatch=True):
+            return PCA(2, svd_solver="full").fit_transform(x)
+
+    for library in ("torch", "array-api-strict"):
+        run = lockstep(program, inputs()[:1], library=library)
+        clean(run)
+        backend = open_library(library)
+        own = program(backend.xp.asarray(inputs()[0]))
+        np.testing.assert_array_equal(*map(backend.to_numpy, (run.result, own)))
+        assert any(each.place.startswith("sklearn/") for each in run.syncs)
+
+
+STRANGE = """
+import numpy
+from numpy import *
+
+
+def tanh(x):
+    return numpy.tanh(x) + 1e-9
+"""
+
+
+def test_a_reproducer_shows_the_deviation(tmp_path, monkeypatch):
+    (tmp_path / "strange.py").write_text(STRANGE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def program(x: Any) -> Any:
+        return x.__array_namespace__().tanh(x)
+
+    run = lockstep(program, (np.ones(3),), library="strange:", reproducers="folder")
+    del sys.modules["strange"]
+    assert run.deviations[0].name == "tanh"
+    assert "shows it in a process of its own" in run.reproducer
+
+
+# Assertions and the command.
+
+
+def test_an_assertion_begins_with_the_verdict():
+    def program(x: Any) -> Any:
+        return np.asarray(x) if bool(x[0, 0] < 9) else x
+
+    args = inputs()[:1]
+    with pytest.raises(AssertionError) as caught:
+        assert_lockstep(program, args)
+    first, second, *_ = str(caught.value).splitlines()
+    assert first.startswith("torch ")
+    assert ": copy to the host: numpy.asarray(array); at " in first
+    assert ": wait for a value: bool(array); at " in second
+    allow = {"syncs": True, "transfers": ["test_lockstep.py"]}
+    assert_lockstep(program, args, allow=allow)
+    assert_lockstep(program, args, allow={**allow, "transfers": {"numpy.asarray": "?"}})
+    with pytest.raises(AssertionError):
+        assert_lockstep(program, args, allow={"syncs": True, "transfers": ["scipy"]})
+    with pytest.raises(ValueError, match="'transfer' is none of deviations"):
+        assert_lockstep(program, args, allow={"transfer": True})
+
+
+def test_expected_deviations_are_allowed_by_operation(monkeypatch):
+    import array_api_compat.torch as xp
+
+    monkeypatch.setattr(xp, "exp", scaled(xp.exp))
+    program = lambda x: array_namespace(x).exp(x)  # noqa: E731
+    reason = "its exp has half of the digits"
+    assert_lockstep(program, inputs()[:1], allow={"deviations": {"exp": reason}})
+    with pytest.raises(AssertionError, match=r"^torch \S+: deviates: xp.exp\(float64"):
+        assert_lockstep(program, inputs()[:1], allow={"deviations": ["log"]})
+    assert set(FINDINGS) >= {"deviations"}
+    assert math.isfinite(lockstep(program, inputs()[:1]).seconds)
+
+
+PROGRAM = """
+import numpy as np
+from array_api_compat import array_namespace
+
+def root(x):
+    xp = array_namespace(x)
+    return xp.sqrt(x)
+
+def program():
+    return root, (np.ones(3),)
+
+def failing():
+    return root, (-np.ones(3), 2)
+"""
+
+
+def test_the_command_has_a_report_for_each_library(tmp_path, monkeypatch):
+    (tmp_path / "my_program.py").write_text(PROGRAM)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def lockstep_command(*words: str) -> Any:
+        return call_main(lambda: commands.call(["lockstep", *words]), "mlp-xp")
+
+    shown = lockstep_command(
+        "my_program:program", "--backends", "torch", "array-api-strict"
+    )
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.count("no operation deviates, of 1") == 2
+    shown = lockstep_command("my_program:failing", "--backends", "torch")
+    assert shown.code == 3
+    assert "raised TypeError" in shown.out
+    assert_one_line(lockstep_command("my_program:other"), 2, "my_program:other")
+    assert_one_line(lockstep_command("no_such_module:program"), 2, "no_such_module")
+    del sys.modules["my_program"]
