@@ -179,8 +179,8 @@ def show_summary(summary: Summary, console: Console) -> None:
     print_table(heads, zip(*columns.values(), strict=True), console)
     say(console, f"\n{summary.note}")
     if _is_cross_validation(summary) and columns.keys() & {*HELD_OUT}:
-        fault = "held-out samples chose the epoch of each network"
-        say(console, f"{fault}: their figures flatter it")
+        reason = "held-out samples chose the epoch of each network"
+        say(console, f"{reason}, so the results on them are optimistic")
     states = Counter(row.state for row in summary.rows)
     if {*states} - {FINISHED}:
         counted = ", ".join(f"{number} {state}" for state, number in states.items())

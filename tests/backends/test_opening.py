@@ -64,7 +64,7 @@ def test_a_missing_library_is_told_with_the_pip_line(name, monkeypatch):
     requirement = '"cupy-cuda12x[ctk]"' if name == "cupy" else name
     line = f"{sys.executable} -m pip install {requirement}"
     words = f"{module} is not installed; install it with: {line}"
-    assert refusal(name) == f"backend {name}: {words}"
+    assert refusal(name).startswith(f"backend {name}: {words}")
 
 
 def test_a_broken_library_is_not_called_missing(tmp_path, monkeypatch, forget):

@@ -123,11 +123,12 @@ def test_random_rounding_is_within_the_bound_of_an_operation_and_goes_both_ways(
 
 
 @every_dtype
-def test_random_rounding_of_a_matrix_product_has_the_size_of_rounding(dtype):
+@pytest.mark.parametrize("function", [lambda x: x @ x.T, lambda x: np.sum(x, axis=1)])
+def test_random_rounding_of_a_sum_has_the_size_of_rounding(function, dtype):
     x, numbers = random_numbers(dtype)
-    right = plain(numbers) @ plain(numbers).T
-    errors = (plain(x @ x.T) / right - 1) / np.finfo(dtype).eps
-    assert 0.1 < np.abs(errors).max() < 50
+    errors = plain(function(x)) / function(plain(numbers)) - 1
+    assert 0.1 < np.abs(errors / np.finfo(dtype).eps).max() < 50
+    assert (function(x) != function(x)).any(), "the errors are drawn anew"
 
 
 @every_dtype
