@@ -1,5 +1,6 @@
-"""Libraries that agree in every step of training, each with a fault that only the probe
-shows. docs/parity.md has a table of some.
+"""Faults in libraries that agree in every step of training. Only the probe shows them.
+
+docs/parity.md has a table of some.
 """
 
 import array_api_compat.numpy as numpy
@@ -82,8 +83,7 @@ def narrow_range(stop, /, *, dtype):
     return numpy.arange(stop, dtype=dtype).view(Narrow)
 
 
-# The function that is faulty, its replacement, and the operation and its result as they
-# are reported.
+# The faulty function, its replacement, and the words of the report.
 BLIND_SPOTS = {
     "argmax with ties": (
         "argmax",

@@ -114,7 +114,9 @@ def test_data_that_would_train_to_nonsense_are_refused(words, given, backend):
 
 def test_a_list_is_no_data_set():
     message = refusal(next, train(CONFIG, [HOST], open_backend()))
-    assert message == "dataset: is a list; make a Dataset by load_dataset or from_arrays"
+    assert (
+        message == "dataset: is a list; make a Dataset by load_dataset or from_arrays"
+    )
 
 
 @pytest.mark.every_backend

@@ -44,7 +44,7 @@ def deviates(name: str, result: Any, *args: Any, **kwargs: Any) -> bool:
 def test_an_elementwise_operation_may_deviate_by_its_ulps_and_no_more(
     name, operands, is_exact, dtype
 ):
-    """An operation that is rounded correctly may not be off by two."""
+    """A correctly rounded operation may not be off by two."""
     values = np.array([[0.3, 1.7, 2.9], [0.9, 0.2, 1.1]], dtype)[:operands]
     args = values.copy()
     right = function_of(name)(*values.copy())
@@ -109,7 +109,7 @@ LARGE = np.array([100, 1], np.float32)
         ("lt", [True, True, False], (X, 2.0), True),
         ("lt", [True, False, False], (X, 2.0), False),
         ("sum", 7, (np.array([1, 2, 3]),), True),
-        # A result that is not finite must be right.
+        # Infinity and NaN must be right.
         ("sum", nan, (np.ones(3),), True),
         ("sum", inf, (np.ones(3),), True),
         # beyond the largest float32, but not beyond the reference

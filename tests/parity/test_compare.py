@@ -105,7 +105,7 @@ def compared(number: int, change: Change, batch_size: int) -> Comparison:
     """Compare NumPy with a fault: a step is done right, and its `carry, logits` are
     changed. The steps are counted from 1 with the first step of the warm-up.
 
-    Without random rounding of this training, which takes long.
+    Random rounding of this training is left out, because it takes long.
     """
     backend, count = open_backend(), 0
 
@@ -290,7 +290,7 @@ def test_a_prediction_may_change_only_where_two_logits_are_close(prediction, mar
     assert comparison.agrees is is_allowed
 
 
-# Namespaces that are wrong in evaluation only. The first once agreed with an accuracy
+# Namespaces with a fault in evaluation only. The first once agreed with an accuracy
 # of 5.84 % instead of 37.50 %.
 
 

@@ -63,7 +63,7 @@ def test_a_backend_that_fails_has_its_line_and_leaves_the_others_their_rows(data
     assert re.fullmatch(said, failing)
     said = f"{begin}diverging: training diverged: the loss at sample "
     assert diverging.startswith(said)
-    # a library that ends the process is no success
+    # the end of the process by a library is no success
     assert exiting.endswith(": SystemExit: 0")
     assert missing.startswith("error: backend no_such_module:xp: ")
     advice = "add: --trace --backends lib:failing lib:diverging lib:exiting\n"
@@ -154,7 +154,7 @@ def test_options_reach_the_computation(data_dir):
     assert " CPU_DEVICE\n" in out
 
 
-# What is typed, and the words that matter in the answer.
+# A command line, and the words of the answer with the facts.
 REFUSED = [
     ("--steps 0", "--steps: 0 ... at least 1"),
     ("--tolerance nan", "--tolerance: nan"),

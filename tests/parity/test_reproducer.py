@@ -1,4 +1,4 @@
-"""The reproducers that `parity --trace` writes and runs."""
+"""The reproducers of `parity --trace`, which it writes and runs."""
 
 import subprocess
 import sys
@@ -88,7 +88,7 @@ def test_a_reproducer_that_does_not_show_the_fault_says_so(data_dir):
 def test_the_reproducer_of_a_hook_uses_its_namespace_and_its_copy(
     entry_point, data_dir, monkeypatch
 ):
-    """The library is array-api-strict on a device that NumPy cannot read."""
+    """The library is array-api-strict on a device unreadable for NumPy."""
     monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent / "tests" / "tools"))
     fault = "xp = adapted(xp, tanh=lambda x: strict.tanh(x) + 1e-9)\n"
     info = Path("strange-1.dist-info")

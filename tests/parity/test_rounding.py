@@ -74,7 +74,7 @@ def faulty(dtype: str = "float64", **functions: Any) -> Backend:
 
 @pytest.fixture
 def one_run(monkeypatch) -> None:
-    """One run with random rounding instead of three, which take long."""
+    """One run with random rounding instead of three, to save time."""
     monkeypatch.setattr(tolerances, "ROUNDING_RUNS", 1)
 
 

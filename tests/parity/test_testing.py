@@ -32,7 +32,7 @@ INEXACT = Namespace(tanh=lambda x: numpy.tanh(x) + 1e-7)
 
 @pytest.mark.parametrize("library", [INEXACT, changed(open_backend(), xp=INEXACT)])
 def test_a_mismatch_is_told_with_operation_quantity_and_step(library):
-    """A backend that is given is the backend that runs."""
+    """A given backend runs itself, not a new one of its name."""
     with pytest.raises(AssertionError) as caught:
         assert_parity(library, config=CONFIG, dataset=TINY, steps=10)
     operation, *lines, last = str(caught.value).splitlines()

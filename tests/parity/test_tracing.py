@@ -96,7 +96,7 @@ def scribbling(function, x):
     return y
 
 
-# The function or operator, its change, the call that is changed, and the words of the
+# The function or operator, its change, the changed call, and the words of the
 # trace on the fault and on its place.
 FAULTS = {
     "tanh off by 1e-9": ("tanh", off, 29, "deviates by", "functional.py"),

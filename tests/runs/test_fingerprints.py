@@ -93,9 +93,12 @@ def test_equal_numbers_have_one_sum(one, other):
     ],
 )
 def test_rows_are_marked_as_often_as_they_were_seen(given, trained, marked, unsure):
-    rows, known = (np.array([*map(ord, text)], np.uint64) for text in (given, trained))
-    marks, more = seen(rows, known)
+    marks, more = seen(letters(given), letters(trained))
     assert ("".join(sorted(np.array([*given])[marks])), more) == (marked, unsure)
+
+
+def letters(text: str) -> np.ndarray:
+    return np.array([*map(ord, text)], np.uint64)
 
 
 # Evaluation leaves training rows out.
@@ -128,7 +131,7 @@ def test_new_rows_of_a_table_with_few_different_ones_count(tmp_path):
     assert evaluated(run, both, "160 of 400 rows are left out").samples == 240
 
 
-# 60 rows that a run was trained and tested on, and 6 new rows.
+# The 60 rows of a run, for training and testing, and 6 new rows.
 MORE, LABELS = np.vstack([X, X[:6] + 5]), np.append(Y, Y[:6])
 COLUMNS = {f"x{i}": MORE[:, i].tolist() for i in (2, 0, 1)}
 
@@ -260,7 +263,7 @@ def test_a_resumed_run_replaces_rows_that_are_lost_or_of_another_run(
 def test_rows_of_another_run_that_appear_while_it_trains_are_refused(
     other, table, tmp_path
 ):
-    """The model names the rows that it was trained on, whatever file lies there."""
+    """The model names its training rows, whatever file lies there."""
     config = TrainConfig(epochs=1, hidden=(3,), warm_up_steps=0)
     data, new = load_dataset(table, label="y"), tmp_path / "new"
     reports = train(config, data, open_backend(), run_dir=new)

@@ -44,7 +44,7 @@ def reports_in(folder: Path) -> Iterator[Report]:
     return train(config, TINY, open_backend(), run_dir=folder)
 
 
-@pytest.mark.posix  # a process that is stopped
+@pytest.mark.posix  # a stopped process
 def test_a_second_process_is_refused_until_the_first_is_killed(data_dir, tmp_path):
     folder = tmp_path / "run"
     common = {"data_dir": data_dir, "run_dir": folder}
@@ -108,7 +108,7 @@ def test_the_lock_is_held_while_pictures_are_drawn(tmp_path, monkeypatch):
 def test_a_lock_is_released_though_the_removal_of_its_files_is_interrupted(
     tmp_path, monkeypatch
 ):
-    """The exception has frames that keep the lock alive: only a release ends it."""
+    """The frames of the exception keep the lock alive: only a release ends it."""
 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt

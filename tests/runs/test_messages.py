@@ -1,4 +1,4 @@
-"""A command that cannot do its work says so in one line, and changes no file."""
+"""A refused command says why in one line, and changes no file."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,8 @@ from mlp_xp.runs.names import CHECKPOINT, MODEL, RESULT
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
-# What is typed in the folder of the fixture `place`, and the words that matter.
+# A command line, typed in the folder of the fixture `place`, and the words of the
+# answer with the facts.
 REFUSED = [
     # Resume a run.
     ("train --resume run --epochs 2", "--epochs: 2 is too few ... come to epoch 3"),
@@ -74,7 +75,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("typed", "said"), REFUSED)
-def test_a_command_that_cannot_do_its_work_says_so_and_changes_no_file(
+def test_a_refused_command_says_why_in_one_line_and_changes_no_file(
     typed, said, place, monkeypatch
 ):
     monkeypatch.chdir(place)

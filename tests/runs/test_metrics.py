@@ -1,5 +1,5 @@
-"""The figures of `evaluate`, most of which are scikit-learn's, against small cases that
-are counted by hand.
+"""The figures of `evaluate`, mostly by scikit-learn, against small cases counted by
+hand.
 """
 
 import json
@@ -79,7 +79,7 @@ def test_a_label_that_all_samples_have_has_no_area_under_the_curve() -> None:
 
 
 def test_numbers_counted_by_hand() -> None:
-    """In the units of the labels, which are 10 z + 50 and 100 z."""
+    """In the units of the labels: 10 z + 50 and 100 z."""
     units = Units(np.array([50.0, 0]), np.array([10.0, 100]))
     z = np.array([[0.0, 1], [1, 1], [-1, 1], [2, 1]])
     labels = [[51.0, 0], [63, 150], [40, 100], [60, 90]]

@@ -164,7 +164,7 @@ def test_inputs_unlike_those_of_the_training_are_refused_in_one_line(
 
 
 class Foreign(np.ndarray):
-    """An array of a library that no backend names."""
+    """An array of a library without a backend of its own."""
 
     __module__ = "elsewhere"
 
@@ -175,7 +175,7 @@ class Foreign(np.ndarray):
 NAMESPACE = Namespace(__name__="elsewhere")
 
 
-def test_arrays_of_a_library_that_no_backend_names(runs):
+def test_a_model_predicts_from_arrays_of_a_library_without_a_backend(runs):
     model, inputs = load_run(runs / "regression"), X.view(Foreign)
     opened = model.backend.like(inputs)
     assert (opened.name, opened.xp) == ("elsewhere", NAMESPACE)

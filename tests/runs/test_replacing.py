@@ -85,7 +85,7 @@ def test_killed_between_any_two_operations_the_old_or_the_new_run_is_whole(
 
 
 def old_or_new(folder: Path, runs: Runs) -> str:
-    """Return which of the runs the next command finds. The run must be whole."""
+    """Return `old` or `new`, the run found by the next command. It must be whole."""
     with (
         warnings.catch_warnings(action="ignore", category=MlpXpWarning),
         RunFolder(folder).opened(),
@@ -96,7 +96,7 @@ def old_or_new(folder: Path, runs: Runs) -> str:
     if settings == RunFolder(runs.old).settings():
         assert files(folder) == files(runs.old)
         return "old"
-    # a write that was killed leaves a file
+    # a killed write leaves a file
     visible = {name for name in left if not name.startswith(".")}
     later = {RESULT, MODEL}  # than the first checkpoint
     assert visible - later == {*files(runs.new), "notes.txt"} - later
@@ -163,7 +163,7 @@ def test_a_run_that_is_being_replaced_is_told_and_resumed_as_it_was(
     assert not [*folder.glob(".*")]
 
 
-@pytest.mark.posix  # which syncs folders
+@pytest.mark.posix  # it syncs folders
 @pytest.mark.parametrize("full", [False, True])
 def test_a_run_that_stops_before_its_first_checkpoint_leaves_the_old_run(
     full, small_run, data_dir, tmp_path, monkeypatch

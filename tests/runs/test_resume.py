@@ -1,4 +1,4 @@
-"""A run that was killed, or ended, goes on: to the same bits, and on any backend.
+"""A run goes on after a kill or after its end: to the same bits, on any backend.
 
 Refusals are in test_messages.py.
 """

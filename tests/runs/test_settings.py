@@ -1,4 +1,4 @@
-"""Settings in JSON: to a file and back, recipes, and files that are wrong."""
+"""Settings in JSON: to a file and back, recipes, and wrong files."""
 
 import json
 from pathlib import Path

@@ -32,7 +32,7 @@ from mlp_xp.runs.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 # Steps that change no weight, and a bias of 0 by less than 1e-28: the trained network
-# is the network that a run begins with.
+# is the network at the beginning.
 STILL = TrainConfig(
     epochs=1, hidden=(4,), learning_rate=1e-30, batch_size=10, warm_up_steps=0, seed=7
 )
@@ -102,7 +102,7 @@ def test_features_with_other_names_are_refused(on_ab):
 
 @pytest.fixture
 def settings(data_dir, tmp_path) -> dict[str, Any]:
-    """Settings of a run that starts from another run."""
+    """Settings of a run with the weights of another run."""
     return small_settings(
         epochs=2,
         seed=5,

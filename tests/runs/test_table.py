@@ -143,7 +143,7 @@ def test_a_label_has_the_settings_that_differ_and_where_needed_the_folder(runs):
 
 @pytest.fixture
 def own(tmp_path) -> Path:
-    """Runs on files, two of which have one name, and on a published data set."""
+    """Runs on three files, two with the same name, and on a published data set."""
     files = {
         "one": "/a/prices.csv",
         "two": "/a/iris.csv",
@@ -171,7 +171,7 @@ def test_your_own_data_differ_by_their_name_or_where_it_is_the_same_by_their_pat
 
 
 def test_your_own_data_are_named_by_their_file(own):
-    """Not as mnist, which config.json has as the default."""
+    """Not as mnist, the default in config.json."""
     names = {name: row.settings["dataset"] for name, row in by_name(own).items()}
     iris = dict.fromkeys(("two", "three"), "iris.csv")
     assert names == {"one": "prices.csv", **iris, "four": "mnist"}
