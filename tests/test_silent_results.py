@@ -15,6 +15,8 @@ from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
 from mlp_xp.runs.fingerprints import checksum
 from mlp_xp.runs.records import RunError
 
+pytestmark = pytest.mark.needs("polars")  # most read tables
+
 ROWS = np.random.RandomState(0).randn(24, 2)
 CLASSES = ["cat", "dog"] * 12
 
@@ -168,13 +170,11 @@ def test_runs_with_other_splits_have_no_test_set_in_common(noise):
     assert_one_line(outcome, 2, "has another test set than", "same split")
 
 
-@pytest.mark.needs("polars")
 def test_a_model_counts_once_however_it_is_given(noise):
     given = [noise / "r0", load_run(noise / "r0"), str(noise / "r0")]
     assert len(evaluate(given).runs) == 1
 
 
-@pytest.mark.needs("polars")
 def test_a_model_is_not_evaluated_on_the_rows_of_a_newer_run_in_its_folder(
     noise, tmp_path
 ):
@@ -206,7 +206,6 @@ def test_a_model_among_files_of_another_run_is_refused(names, said, noise, tmp_p
         evaluate(tmp_path / "model.safetensors", noise / "noise.csv")
 
 
-@pytest.mark.needs("polars")
 def test_one_table_in_two_dtypes_is_the_same_data(noise):
     r0, single = noise / "r0", noise / "single"
     found = evaluate([r0, single, noise / "again"]).runs

@@ -19,6 +19,8 @@ from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
 from mlp_xp.show.numbers import quantity
 
+pytestmark = pytest.mark.needs("polars")  # most read tables
+
 RANDOM = np.random.default_rng(3)
 X = RANDOM.normal(size=(200, 4))
 NUMBERS = np.stack([2 * X[:, 0] - X[:, 1], X[:, 2] ** 2], axis=1)
@@ -169,7 +171,6 @@ def test_the_evaluation_of_labels_is_plain_numpy(place: Path) -> None:
     assert kept in (place / "three.txt").read_text()
 
 
-@pytest.mark.needs("polars")
 def test_predictions_of_several_labels(place: Path, tmp_path: Path) -> None:
     """The columns of a table may be in another order, and more than were asked for."""
     names, shares = ("sick", "big, or so"), load_run(place / "flags").predict_proba(X)
