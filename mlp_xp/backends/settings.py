@@ -44,16 +44,13 @@ def _keep_jax(jax: Any) -> Restore:
 
 
 def _keep_torch(torch: Any) -> Restore:
-    dtype, precision = torch.get_default_dtype(), torch.get_float32_matmul_precision()
-    device = torch.get_default_device()
+    names = ("default_dtype", "float32_matmul_precision", "default_device")
+    before = {name: getattr(torch, f"get_{name}")() for name in names}
 
     def restore() -> None:
-        if torch.get_default_dtype() != dtype:
-            torch.set_default_dtype(dtype)
-        if torch.get_float32_matmul_precision() != precision:
-            torch.set_float32_matmul_precision(precision)
-        if torch.get_default_device() != device:
-            torch.set_default_device(device)
+        for name, value in before.items():
+            if getattr(torch, f"get_{name}")() != value:
+                getattr(torch, f"set_{name}")(value)
 
     return restore
 
