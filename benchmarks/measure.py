@@ -48,6 +48,7 @@ POOLS = (
         "MKL_NUM_THREADS",
         "NUMEXPR_NUM_THREADS",
         "NUMBA_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
     ),
     "NPROC",
 )
@@ -210,7 +211,9 @@ def measure(
         for name in names
     }
     with ExitStack() as held:
-        caches = Path(held.enter_context(tempfile.TemporaryDirectory()))
+        caches = Path(
+            held.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        )
         workers: dict[str, Worker] = {}
 
         def start(name: str, cache: str = "") -> Worker:

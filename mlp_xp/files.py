@@ -15,12 +15,20 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.system import WINDOWS
 
 ASIDE = ".aside"
-INVALID_NAME = 123  # The error number of Windows.
+# Error numbers of Windows.
+INVALID_NAME, NOT_EMPTY = 123, 145
+LONGEST_PATH = 259  # Characters, unless Windows is told to admit longer paths.
 # Seconds to wait for another program to close a file. Windows replaces and removes no
 # open files.
 PATIENCE = 10.0
 # The errors of file systems that cannot sync a folder, or the cache of the disk.
-_CANNOT_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOTTY)
+_CANNOT_SYNC = (
+    errno.EINVAL,
+    errno.EBADF,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOTTY,
+)
 
 
 class FileError(MlpXpError):
@@ -43,10 +51,13 @@ def file_errors(path: Path, doing: str) -> Iterator[None]:
 
 def _file_error(path: Path, doing: str, error: OSError) -> FileError:
     has_invalid_name = getattr(error, "winerror", None) == INVALID_NAME
+    name = Path(str(error.filename or path))
     if isinstance(error, FileNotFoundError):
         how = "create the folder"
         if not Path(path.absolute().anchor).exists():
             how = "choose a drive that is there"
+        elif WINDOWS and len(str(name.absolute())) > LONGEST_PATH:
+            how = "choose a folder with a shorter path"
     elif WINDOWS and isinstance(error, PermissionError):
         how = "close the program that has it open, or fix its permissions"
     elif has_invalid_name:
@@ -54,7 +65,6 @@ def _file_error(path: Path, doing: str, error: OSError) -> FileError:
     else:
         how = "free some space or fix the folder"
     reason = error.strerror or error
-    name = Path(str(error.filename or path))
     if name != path and path in name.parents and name.suffix != ASIDE:
         reason = f"{name.name}: {reason}"  # The name of the file in a folder.
     found = FileError(
@@ -136,14 +146,19 @@ def patiently(operation: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """Call an operation on files, and return its result.
 
     On Windows, while permission is denied, the operation is repeated for up to PATIENCE
-    seconds, because another program may have one of the files open.
+    seconds, because another program may have one of the files open. A folder from which
+    such a file was removed is not empty until the program closes the file.
     """
     end = time.monotonic() + PATIENCE
     while True:
         try:
             return operation(*args, **options)
-        except PermissionError:
-            if not WINDOWS or time.monotonic() > end:
+        except OSError as error:
+            is_open_elsewhere = (
+                isinstance(error, PermissionError)
+                or getattr(error, "winerror", None) == NOT_EMPTY
+            )
+            if not (WINDOWS and is_open_elsewhere) or time.monotonic() > end:
                 raise
         time.sleep(0.05)
 
@@ -188,9 +203,13 @@ def make_folder(folder: Path, *, exist_ok: bool = True) -> None:
     Raises:
         OSError: A folder cannot be created, or it exists and `exist_ok` is False.
     """
-    missing = [parent for parent in folder.parents if not parent.exists()]
+    missing = []
     if not folder.is_dir() or not exist_ok:
-        missing.insert(0, folder)
+        missing.append(folder)
+    for parent in folder.parents:
+        if parent.exists():
+            break
+        missing.append(parent)
     for each in reversed(missing):
         each.mkdir(exist_ok=exist_ok or each != folder)
         sync_folder(each.parent)

@@ -17,14 +17,15 @@ CACHE_VARIABLE = "MLP_XP_CACHE"
 GROUPS = Path("/sys/fs/cgroup")
 # Numbers of Windows: an access right for a process, an exit code, and an error.
 QUERY_LIMITED_INFORMATION, STILL_ACTIVE, ACCESS_DENIED = 0x1000, 259, 5
-_PLAIN_WORD = re.compile(r"[\w./\\:=+@~-]+")
+_PLAIN_WORD = re.compile(r"[\w./\\:=+-][\w./\\:=+~-]*")
 
 
 def command_line(words: Iterable[str]) -> str:
     """Return words as one line that a shell of this system splits into the same words.
 
-    On Windows, this holds for PowerShell and cmd. But both expand `%NAME%` or `$name`
-    if a variable has this name.
+    On Windows, this holds in PowerShell and cmd for usual names. PowerShell splits a
+    word with a quotation mark, and both expand `%NAME%` or `$name` if a variable has
+    this name.
     """
     if WINDOWS:
         return " ".join(map(_quoted_on_windows, words))
@@ -119,7 +120,8 @@ def starting_without_signals() -> Iterator[None]:
     """Keep Ctrl-C, and requests to end, from processes started in this context.
 
     A terminal sends Ctrl-C to all of its processes. A new process blocks the signals
-    that are blocked in the process that starts it.
+    that are blocked in the process that starts it. On Windows, only Ctrl-C can be kept
+    in this way: see `ignore_ctrl_break`.
     """
     if sys.platform == "win32":
         import ctypes
@@ -137,6 +139,15 @@ def starting_without_signals() -> Iterator[None]:
             yield
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_ctrl_break() -> None:
+    """Let this process ignore Ctrl-Break, if it has it: only Windows does.
+
+    A console sends Ctrl-Break to all of its processes.
+    """
+    if sys.platform == "win32":
+        signal.signal(signal.SIGBREAK, signal.SIG_IGN)
 
 
 def is_closed_pipe(error: OSError) -> bool:

@@ -32,6 +32,10 @@ with suppress(ModuleNotFoundError):
 
     # The same examples each time: a failure by chance would stop unrelated work.
     hypothesis.settings.register_profile("same", derandomize=True, database=None)
+    # `make mutants` needs to know only whether a test fails, not its smallest example.
+    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
+    same = hypothesis.settings.get_profile("same")
+    hypothesis.settings.register_profile("unshrunk", same, phases=phases)
     hypothesis.settings.load_profile("same")
 # a test leaves nothing in the user's cache folder
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")

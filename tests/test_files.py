@@ -116,6 +116,26 @@ def test_a_file_that_cannot_be_replaced_is_an_error(
     assert path.read_bytes() == b"old"
 
 
+def test_on_windows_a_folder_is_removed_when_its_last_file_is_closed(
+    tmp_path, monkeypatch
+):
+    """Windows calls the folder not empty as long as a program has the file open."""
+    monkeypatch.setattr(files, "WINDOWS", True)
+    error = OSError(errno.ENOTEMPTY, "The directory is not empty")
+    error.winerror = files.NOT_EMPTY
+    refusals = [error] * 3
+
+    def rmdir(folder, rmtree=files.shutil.rmtree):
+        if refusals:
+            raise refusals.pop()
+        rmtree(folder)
+
+    monkeypatch.setattr(files.shutil, "rmtree", rmdir)
+    (tmp_path / "folder").mkdir()
+    files.remove_tree(tmp_path / "folder")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_missing_parents_are_created(tmp_path):
     folder = tmp_path / "a" / "b" / "c"
     for _ in range(2):
@@ -176,6 +196,7 @@ def test_a_file_that_is_read_only_is_replaced_and_removed(tmp_path, monkeypatch)
     ("error", "number", "said", "code"),
     [
         (PermissionError(13, "Denied"), 5, "close the program that has it open, or", 1),
+        (FileNotFoundError(2, "No", "/a" * 150), 3, "a folder with a shorter path", 1),
         (
             OSError(22, "Invalid"),
             files.INVALID_NAME,

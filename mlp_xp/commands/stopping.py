@@ -82,9 +82,9 @@ class Stop:
     def catching_signals(self) -> Iterator[None]:
         """Keep signals that would end the program: Ctrl-C, SIGTERM and SIGHUP.
 
-        On Windows, Ctrl-Break and a closed window are such signals too. A signal that
-        is ignored stays ignored: SIGHUP under nohup, and SIGINT in a background job of
-        a shell script.
+        On Windows, Ctrl-Break is such a signal too. When its window is closed, Windows
+        ends the process before it can save. A signal that is ignored stays ignored:
+        SIGHUP under nohup, and SIGINT in a background job of a shell script.
         """
         names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
         known = [getattr(signal, name) for name in names if hasattr(signal, name)]

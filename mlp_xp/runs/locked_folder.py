@@ -26,8 +26,16 @@ if TYPE_CHECKING:
 # The answers of a file system without locks, such as a network mount without its lock
 # service. On Linux, the last two are the same.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
-if WINDOWS:
-    _NO_LOCKS.add(errno.EINVAL)  # as for a Linux folder below Windows
+# Windows answers ERROR_INVALID_FUNCTION or ERROR_NOT_SUPPORTED for a folder of Linux
+# below Windows. Python calls both EINVAL, and sometimes leaves their number out. Other
+# errors that Python calls EINVAL are faults of a network.
+_NO_LOCKS_ON_WINDOWS = (None, 1, 50)
+
+
+def _says_no_locks(error: OSError) -> bool:
+    if WINDOWS and error.errno == errno.EINVAL:
+        return getattr(error, "winerror", None) in _NO_LOCKS_ON_WINDOWS
+    return error.errno in _NO_LOCKS
 
 
 class InUseError(RunError):
@@ -168,7 +176,7 @@ class LockedFolder:
                 remedy = "wait until it ends, or choose another folder"
                 raise InUseError(fault, file=self.path, remedy=remedy) from error
             except (OSError, NotImplementedError) as error:
-                if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+                if isinstance(error, OSError) and not _says_no_locks(error):
                     raise
                 reason = getattr(error, "strerror", None) or error
                 fault = (

@@ -22,7 +22,7 @@ from mlp_xp.backends.threads import VARIABLES, threads_chosen
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.sweep_folder import FAILED
 from mlp_xp.sweeps.member import Ending, Work, train_member
-from mlp_xp.system import WINDOWS, starting_without_signals
+from mlp_xp.system import WINDOWS, ignore_ctrl_break, starting_without_signals
 
 # Seconds.
 TIMEOUT = 10  # to wait for a scheduler and its first worker
@@ -148,7 +148,9 @@ def this_machine(width: int) -> Place:
         for pool, last in pools.items():
             if last.done() and not last.exception():
                 return pool
-        return ProcessPoolExecutor(max_workers=1, timeout=IDLE, env=env)
+        return ProcessPoolExecutor(
+            max_workers=1, timeout=IDLE, env=env, initializer=ignore_ctrl_break
+        )
 
     def submit(work: Work) -> "Future[Ending]":
         pool = idle_pool()

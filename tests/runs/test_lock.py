@@ -29,6 +29,8 @@ from helpers import (
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.core.training import Report
 from mlp_xp.errors import MlpXpWarning
+from mlp_xp.files import FileError
+from mlp_xp.runs import locked_folder
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder
 
@@ -136,6 +138,22 @@ def test_a_file_system_without_locks_gives_a_warning_and_trains(
     with pytest.warns(MlpXpWarning, match=said):
         assert len([*reports_in(tmp_path)]) == 5
     assert not [*tmp_path.glob(".*")]
+
+
+def test_a_network_that_fails_on_windows_is_not_a_file_system_without_locks(
+    tmp_path, monkeypatch
+):
+    """Python calls both EINVAL. Without a lock, two runs would share a folder."""
+    error = OSError(errno.EINVAL, "An unexpected network error occurred")
+    error.winerror = 59
+
+    def acquire(*_, **__):
+        raise error
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    monkeypatch.setattr(locked_folder, "WINDOWS", True)
+    with pytest.raises(FileError, match="cannot lock"), RunFolder(tmp_path).locked():
+        pass
 
 
 # Who holds it.
