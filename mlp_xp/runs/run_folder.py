@@ -127,7 +127,7 @@ class RunFolder(LockedFolder):
         return self._has(RESULT) and self._has(CHECKPOINT)
 
     def is_being_replaced(self) -> bool:
-        """Return whether a new run, without a checkpoint so far, replaces this run."""
+        """Return whether a new or longer run, without a checkpoint yet, replaces it."""
         return (self.path / REPLACED).is_dir() and not self.has_checkpoint()
 
     def settings(self) -> Settings:
@@ -348,7 +348,12 @@ class RunFolder(LockedFolder):
             for event in trajectory(experiment.job, position, trained=trained):
                 if event.report is not None and not event.closing:
                     self._append(event.report)
-                if event.checkpoint or (self._may_save(event.position) and save_now()):
+                may_save = event.position.epoch != WARM_UP_EPOCH
+                if position is None:
+                    # The run may have been started by mistake. Unless it is saved,
+                    # stopping it brings the old run back.
+                    may_save &= not self.is_being_replaced()
+                if event.checkpoint or (may_save and save_now()):
                     self._save(event.position, experiment, rows_sha256)
                     event = event._replace(checkpoint=True)
                 if event.report is not None and event.closing:
@@ -422,32 +427,32 @@ class RunFolder(LockedFolder):
 
         Returns the result of `_write_rows`.
         """
-        # Written again, because the file may be lost, or come from another run.
-        rows_sha256 = self._write_rows(experiment)
-        self._keep_reports(position.reports)
-        epochs = experiment.settings.train.epochs
-        if position.epoch < epochs - 1:
-            # Before config.json: a longer run with a result would count as ended.
-            with file_errors(self.path, "remove the old result in"):
-                for name in (*PICTURES, RESULT):
-                    remove(self.path / name)
-        record = self.record()
+        record, lines = self.record(), self._kept_lines(position.reports)
+        before = record["settings"]
         now = flatten(with_absolute_paths(experiment.settings))
-        kept = {"epochs": now["epochs"]}
+        settings = {**before, "epochs": now["epochs"]}
         if now["data_dir"]:
-            kept["data_dir"] = now["data_dir"]
-        if record["settings"] != {**record["settings"], **kept}:
-            record["settings"] |= kept
-            records.write_json(self.path / CONFIG, record)
-        return rows_sha256
+            settings["data_dir"] = now["data_dir"]
+        if not self._has(RESULT):
+            with file_errors(self.path, "remove the old pictures in"):
+                for name in PICTURES:
+                    remove(self.path / name)
+        elif settings["epochs"] > before["epochs"]:
+            # The finished run stays whole until the longer run has a checkpoint.
+            _replacing.begin(self.path)
+        if settings != before:
+            records.write_json(self.path / CONFIG, {**record, "settings": settings})
+        write_whole(self.path / METRICS, b"".join(line + b"\n" for line in lines))
+        # Written again, because the file may be lost, or come from another run.
+        return self._write_rows(experiment)
 
-    def _keep_reports(self, count: int) -> None:
-        """Keep the first reports in metrics.jsonl, as many as the checkpoint counts."""
-        path, lines = self.path / METRICS, self._lines()
+    def _kept_lines(self, count: int) -> list[bytes]:
+        """Return the first lines of metrics.jsonl, as many as the checkpoint counts."""
+        lines = self._lines()
         if len(lines) < count:
             fault = f"has {len(lines)} reports, the checkpoint expects {count}"
-            raise RunError(fault, file=path, remedy=records.REMEDY)
-        write_whole(path, b"".join(line + b"\n" for line in lines[:count]))
+            raise RunError(fault, file=self.path / METRICS, remedy=records.REMEDY)
+        return lines[:count]
 
     # Writing a run.
 
@@ -480,11 +485,6 @@ class RunFolder(LockedFolder):
         """
         line = json.dumps(metrics_record(report))
         append_line(self.path / METRICS, line.encode())
-
-    def _may_save(self, position: Position) -> bool:
-        # A run that replaces an old one may have been started by mistake. Unless it is
-        # saved, stopping it brings the old run back.
-        return position.epoch != WARM_UP_EPOCH and not self.is_being_replaced()
 
     def _save(
         self, position: Position, experiment: Experiment, rows_sha256: str | None
@@ -521,7 +521,7 @@ class RunFolder(LockedFolder):
             remedy = "give the folder of a training run"
             raise RunError(f"is not a run: {why}", file=self.path, remedy=remedy)
         if self.is_being_replaced():
-            fault = "is being replaced by a new run, which has no checkpoint yet"
+            fault = "is being replaced by a run that has no checkpoint yet"
             remedy = (
                 "wait for it, or, if it was interrupted, "
                 "bring the old run back: resume it"

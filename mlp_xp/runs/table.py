@@ -5,6 +5,7 @@ import json
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,12 +48,14 @@ class Row(NamedTuple):
     of your own data is the name of their file or folder.
     """
     state: str
-    """finished: with a result. interrupted: without a result, but perhaps with reports.
-    in use: a process trains it. failed or not run: a member of a sweep. unreadable:
-    with missing or damaged files.
+    """finished: with a result. interrupted: without a result, but perhaps with reports,
+    or stopped while it was being replaced. in use: a process trains or replaces it.
+    failed or not run: a member of a sweep. unreadable: with missing or damaged files.
     """
     reason: str = ""
-    """The error of a failed or unreadable run, or the user of a run in use."""
+    """The error of a failed or unreadable run, the user of a run in use, or how to
+    bring back a run that was being replaced.
+    """
     figures: Mapping[str, float] = {}
     """The results and the duration of the training, by the names in FIGURES. An
     unfinished run has the results of its last report.
@@ -112,36 +115,51 @@ def _rows_of(folder: Path) -> list[Row]:
             return [Row(folder.name, folder, {}, UNREADABLE, str(error))]
         return rows
     if run.exists():
-        return [read_row(run)]
+        row = read_row(run)
+        if row.state != UNREADABLE or run.exists():  # else it was deleted meanwhile
+            return [row]
     return []
 
 
 def read_row(run: RunFolder, name: str | None = None) -> Row:
-    """Return a run's row. A missing or damaged run has the error as its reason."""
+    """Return a run's row. A missing or damaged run has the error as its reason.
+
+    Another process may write, replace or delete the run meanwhile.
+    """
     folder = run.path
-    row = Row(folder.resolve().name if name is None else name, folder, {}, UNREADABLE)
+    row = Row(folder.resolve().name if name is None else name, folder, {}, INTERRUPTED)
+    # First, because a run may end after this line: then it has a result.
+    user = run.holder()
+    if user:
+        row = row._replace(state=IN_USE, reason=f"in use by {user}")
     try:
         row = row._replace(settings=_plain(flatten(run.settings())))
         result = run.result()
         reports = [result] if result else run.reports()
     except MlpXpError as error:
-        return row._replace(reason=str(error))
+        if user:  # which replaces the run
+            return row
+        state = INTERRUPTED if run.is_being_replaced() else UNREADABLE
+        return row._replace(state=state, reason=str(error))
     last = reports[-1] if reports else {}
     figures = {}
     for column, figure in FIGURES.items():
         if last.get(figure.name) is not None:
             figures[column] = last[figure.name]
-    files = [folder / file for file in (RESULT, METRICS, CONFIG)]
-    written = next(file for file in files if file.exists())
-    date = dt.datetime.fromtimestamp(written.stat().st_mtime).astimezone()
-    row = row._replace(state=INTERRUPTED, figures=figures, date=date)
+    row = row._replace(figures=figures, date=_date_of(folder))
     if result:
         # Even if somebody seems to hold the folder: perhaps a killed process elsewhere.
-        return row._replace(state=FINISHED)
-    user = run.holder()
-    if user:
-        return row._replace(state=IN_USE, reason=f"in use by {user}")
+        return row._replace(state=FINISHED, reason="")
     return row
+
+
+def _date_of(folder: Path) -> dt.datetime | None:
+    """Return the time of the last record, or None if the run was deleted meanwhile."""
+    for name in (RESULT, METRICS, CONFIG):
+        with suppress(FileNotFoundError):
+            seconds = (folder / name).stat().st_mtime
+            return dt.datetime.fromtimestamp(seconds).astimezone()
+    return None
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
