@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from mlp_xp import api
 from mlp_xp.backends.inputs import find_columns
 from mlp_xp.commands.options import BackendName, Device, only_one
-from mlp_xp.commands.process import end_with
+from mlp_xp.commands.process import print_errors
 from mlp_xp.commands.unfinished import warn_of_unfinished
 from mlp_xp.data.frames import array_of, columns_of
 from mlp_xp.data.table_files import open_table, split_names
@@ -87,7 +87,7 @@ def predict(
             print(dumps(record))
     else:
         _print_text(predicted, show=show)
-    return end_with(predicted.pictures.faults if predicted.pictures else ())
+    return print_errors(predicted.pictures.faults if predicted.pictures else ())
 
 
 def _split_arguments(

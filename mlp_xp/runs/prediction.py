@@ -170,8 +170,8 @@ def _outputs(model: Model, inputs: Any) -> np.ndarray:
 
     The network computes on the device of the inputs, or on its own for host inputs.
     """
-    place = model.backend.like(inputs)
-    if place is not open_backend(dtype=model.backend.dtype_name):
-        model = model.on(place)
+    backend = model.backend.like(inputs)
+    if backend is not open_backend(dtype=model.backend.dtype_name):
+        model = model.on(backend)
     predictions = model.predictions(model.read(inputs))
     return model.backend.to_numpy(predictions).astype(np.float64)

@@ -243,8 +243,8 @@ class RunFolder(LockedFolder):
         was_replacing = self.is_being_replaced()
         self._settle()
         if self.is_being_replaced():
-            place = quoted(self.path / REPLACED)
-            return f"the old run is in {place}; --resume brings it back"
+            aside = quoted(self.path / REPLACED)
+            return f"the old run is in {aside}; --resume brings it back"
         if was_replacing:
             return f"the old run in {quoted(self.path)} is as it was"
         if self.has_checkpoint():
@@ -596,16 +596,16 @@ def load_run(path: str | Path, backend: Backend | str | None = None) -> Model:
 
 
 def metrics_record(report: Report) -> dict[str, Any]:
-    """Return a report as a record for metrics.jsonl, with all of its RESULTS."""
+    """Return a report as a record for metrics.jsonl, with all of its REPORTED."""
     parts = {"": report, "test": report.test, "validation": report.validation}
     record: dict[str, Any] = {"epoch": report.epoch, "sample": report.sample}
-    for figure in records.RESULTS:
-        part = parts[figure.part]
+    for metric in records.REPORTED:
+        part = parts[metric.part]
         if part is None:
             continue
-        value = getattr(part, figure.name.removeprefix(f"{figure.part}_"))
+        value = getattr(part, metric.name.removeprefix(f"{metric.part}_"))
         if value is not None:
-            record[figure.name] = value
+            record[metric.name] = value
     return record
 
 

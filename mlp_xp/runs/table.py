@@ -13,13 +13,13 @@ from mlp_xp.declared import check_choice
 from mlp_xp.errors import Argument, MlpXpError, nearest
 from mlp_xp.files import file_errors
 from mlp_xp.runs.names import CONFIG, METRICS, RESULT
-from mlp_xp.runs.records import FIGURES, HELD_OUT, RunError
+from mlp_xp.runs.records import HELD_OUT, METRIC_COLUMNS, RunError
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import SETTINGS, described, flatten, shown
 from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED, SweepFolder
 
 IN_USE, NOT_RUN, UNREADABLE = "in use", "not run", "unreadable"
-COLUMNS = ("name", "state", *FIGURES, "date")
+COLUMNS = ("name", "state", *METRIC_COLUMNS, "date")
 DATA = ("dataset", "data_dir")
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne,
@@ -56,8 +56,8 @@ class Row(NamedTuple):
     """The error of a failed or unreadable run, the user of a run in use, or how to
     bring back a run that was being replaced.
     """
-    figures: Mapping[str, float] = {}
-    """The results and the duration of the training, by the names in FIGURES. An
+    metrics: Mapping[str, float] = {}
+    """The results and the duration of the training, by the names in METRIC_COLUMNS. An
     unfinished run has the results of its last report.
     """
     date: dt.datetime | None = None
@@ -75,7 +75,7 @@ def as_record(row: Row) -> dict[str, Any]:
         "settings": dict(row.settings),
         "state": row.state,
         "reason": row.reason,
-        **{name: row.figures.get(name) for name in FIGURES},
+        **{name: row.metrics.get(name) for name in METRIC_COLUMNS},
         "date": date,
     }
 
@@ -142,11 +142,11 @@ def read_row(run: RunFolder, name: str | None = None) -> Row:
         state = INTERRUPTED if run.is_being_replaced() else UNREADABLE
         return row._replace(state=state, reason=str(error))
     last = reports[-1] if reports else {}
-    figures = {}
-    for column, figure in FIGURES.items():
-        if last.get(figure.name) is not None:
-            figures[column] = last[figure.name]
-    row = row._replace(figures=figures, date=_date_of(folder))
+    metrics = {}
+    for column, metric in METRIC_COLUMNS.items():
+        if last.get(metric.name) is not None:
+            metrics[column] = last[metric.name]
+    row = row._replace(metrics=metrics, date=_date_of(folder))
     if result:
         # Even if somebody seems to hold the folder: perhaps a killed process elsewhere.
         return row._replace(state=FINISHED, reason="")
@@ -206,8 +206,8 @@ def differing(rows: Sequence[Row]) -> list[str]:
         if len(values) > 1:
             found.append(name)
     names = {each.get("dataset") for each in known}
-    places = {tuple(map(each.get, DATA)) for each in known}
-    if "data_dir" in found and len(names) == len(places):
+    data = {tuple(map(each.get, DATA)) for each in known}
+    if "data_dir" in found and len(names) == len(data):
         found.remove("data_dir")
     return found
 
@@ -237,7 +237,7 @@ def value_of(row: Row, column: str) -> Any:
     """Return the value of a setting, or of one of COLUMNS. None if the row has none."""
     fields = {
         **row.settings,
-        **row.figures,
+        **row.metrics,
         "name": row.name,
         "state": row.state,
         "date": row.date,
@@ -253,9 +253,9 @@ def check_column(name: str, option: str) -> str:
     """
     column = name.strip().replace("-", "_").lower()
     of_test_set: set[str] = set()
-    for figure in FIGURES.values():
-        if figure.part == "test":
-            of_test_set |= {figure.column, figure.name}
+    for metric in METRIC_COLUMNS.values():
+        if metric.part == "test":
+            of_test_set |= {metric.column, metric.name}
     if column in of_test_set:
         raise MlpXpError(
             f"{column}: chosen as the best on the test set, "
@@ -284,7 +284,7 @@ def sort_rows(rows: Sequence[Row], column: str) -> list[Row]:
     column = check_column(column, "sort")
     present = [row for row in rows if value_of(row, column) is not None]
     missing = [row for row in rows if value_of(row, column) is None]
-    is_score = column in FIGURES and FIGURES[column].high
+    is_score = column in METRIC_COLUMNS and METRIC_COLUMNS[column].high
     present.sort(key=lambda row: value_of(row, column), reverse=is_score)
     return present + missing
 
@@ -309,7 +309,7 @@ def _condition(text: str) -> Callable[[Row], bool]:
         raise MlpXpError(fault, remedy=remedy, setting="where")
     column, word = check_column(found["column"], "where"), found["value"]
     compare = COMPARISONS[found["comparison"]]
-    is_number = column in FIGURES or (
+    is_number = column in METRIC_COLUMNS or (
         column in SETTINGS and SETTINGS[column].kind in (int, float)
     )
     has_order = is_number or column == "date"
@@ -335,7 +335,7 @@ def _condition(text: str) -> Callable[[Row], bool]:
 def _wanted(column: str, word: str, condition: str) -> Any:
     """Return the value of a condition: a number, a date, or the text of a setting."""
     setting = SETTINGS.get(column)
-    is_number = column in FIGURES
+    is_number = column in METRIC_COLUMNS
     if setting is not None:
         is_number = setting.kind in (int, float)
         if setting.kind is bool:

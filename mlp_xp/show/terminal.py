@@ -31,10 +31,10 @@ def describe(settings: Settings, job: Job) -> str:
     config, backend = job.config, job.backend
     sizes = "-".join(map(str, job.sizes))
     parameters = f"{thousands(job.parameters)} parameters"
-    place = backend.device_name or "its default device"
+    device = backend.device_name or "its default device"
     lines = {
         "network": f"{sizes}, {config.activation}, {parameters}, {settings.dtype}",
-        "arrays": f"{backend.name} {backend.version} on {place}",
+        "arrays": f"{backend.name} {backend.version} on {device}",
     }
     if backend.on_gpu:
         lines["speed"] = _slow_on_gpu(job)

@@ -51,7 +51,7 @@ def test_a_row_has_what_the_files_say(runs):
     assert [*rows] == [*"abcdef"]
     record = json.loads((runs / "a" / "config.json").read_text())
     assert rows["a"].settings == record["settings"]
-    assert rows["a"].figures == {
+    assert rows["a"].metrics == {
         "test_accuracy": 0.91,
         "validation_accuracy": 0.92,
         "train_loss": 1.0,
@@ -70,8 +70,8 @@ def test_a_row_has_the_state_of_its_run(runs):
         **dict.fromkeys("de", "interrupted"),
         "f": "unreadable",
     }
-    assert rows["d"].figures["test_accuracy"] == 0.4
-    assert rows["e"].figures == {}
+    assert rows["d"].metrics["test_accuracy"] == 0.4
+    assert rows["e"].metrics == {}
     assert "result.json': is damaged: its field 'sample' is missing" in rows["f"].reason
 
 
@@ -283,7 +283,7 @@ def test_csv_has_all_numbers_in_full(runs):
     assert [line["name"] for line in lines] == ["a", "b", "c"]
     for line in lines:
         row = rows[line["name"]]
-        numbers = {"learning_rate": row.settings["learning_rate"], **row.figures}
+        numbers = {"learning_rate": row.settings["learning_rate"], **row.metrics}
         assert {name: float(line[name]) for name in numbers} == numbers
 
 
