@@ -59,7 +59,7 @@ def works(names: str, asked: list[str]) -> Iterator[Work]:
 
 
 class Stub:
-    """A workers whose members end at once, unless `outcomes` has other endings, errors or
+    """Workers whose members end at once, unless `outcomes` has other endings, errors or
     futures of their attempts.
     """
 
