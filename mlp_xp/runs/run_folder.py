@@ -391,11 +391,14 @@ class RunFolder(LockedFolder):
         self.result()  # refuses a damaged result
         if self.has_checkpoint():
             return self._checkpoint(settings, experiment.backend)
+        self._check_start_over(experiment)
+        return None
+
+    def _check_start_over(self, experiment: Experiment) -> None:
+        """Raise RunError unless a run without a checkpoint can begin again."""
         if self.record().get("start_from_sha256") != experiment.source_sha256():
-            fault = (
-                f"{quoted(settings.start_from)} has another network now than when "
-                "this run began"
-            )
+            source = quoted(experiment.settings.start_from)
+            fault = f"{source} has another network now than when this run began"
             raise RunError(fault, file=self.path, remedy="begin a new run")
         for name in (RESULT, MODEL):
             if self._has(name):
@@ -405,7 +408,6 @@ class RunFolder(LockedFolder):
                 )
                 remedy = f"restore {CHECKPOINT}, or train in another folder"
                 raise RunError(fault, file=self.path, remedy=remedy)
-        return None
 
     def _checkpoint(self, settings: Settings, backend: Backend) -> Position:
         """Return the position in the checkpoint of a run with these settings."""
