@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mlp_xp.core.training import Report
     from mlp_xp.data.arrays import from_arrays
     from mlp_xp.data.datasets import load_dataset
+    from mlp_xp.data.options import DataOptions
     from mlp_xp.errors import MlpXpError, MlpXpWarning
     from mlp_xp.runs.run_folder import load_run
     from mlp_xp.runs.settings import RECIPES, Settings
@@ -46,6 +47,7 @@ __all__ = [
     "RECIPES",
     "Activation",
     "Backend",
+    "DataOptions",
     "Dataset",
     "Evaluation",
     "MlpXpError",

@@ -22,6 +22,7 @@ from mlp_xp.core.task import Evaluation as Evaluation  # noqa: PLC0414
 from mlp_xp.core.training import Report
 from mlp_xp.data.arrays import from_arrays as from_arrays  # noqa: PLC0414
 from mlp_xp.data.datasets import load_dataset as load_dataset  # noqa: PLC0414
+from mlp_xp.data.options import DataOptions as DataOptions  # noqa: PLC0414
 from mlp_xp.errors import (
     DatasetError,
     MlpXpError,
@@ -297,7 +298,7 @@ def sweep(
             stands for its five folds, a cross-validation.
         base: All other settings, or the settings of training, or the name of a recipe.
         options: sweep_dir, random, optuna, sampling_seed, jobs, cluster, retry_failed
-            and cache_dir, as `mlp-xp sweep --help` describes them; see `SweepOptions`.
+            and cache_dir, as `mlp-xp sweep --help` describes them.
 
     Returns:
         A generator of endings.
