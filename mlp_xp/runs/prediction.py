@@ -68,8 +68,8 @@ def predict(
 ) -> Predicted:
     """Predict with a network, or with several whose outputs are averaged.
 
-    An unreadable picture does not stop the others. A PictureWarning names the first one,
-    and `pictures.faults` of the result has all of them.
+    An unreadable picture does not stop the others. A PictureWarning names the first
+    one, and `pictures.faults` of the result has all of them.
 
     Args:
         models: A model, the folder of a run or of a sweep, or a list of these. All need

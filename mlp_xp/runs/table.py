@@ -176,7 +176,10 @@ def sweep_rows(sweep: SweepFolder) -> tuple[list[Row], list[str]]:
     """Return a row for each member of a sweep, and the names of varying settings.
 
     Members without a run have a row too. The rows are in the order of the sweep, the
-    settings in the order of the command line. Raises MlpXpError.
+    settings in the order of the command line.
+
+    Raises:
+        MlpXpError: The index of the sweep is missing or damaged.
     """
     index = sweep.read()
     common = flatten(index.base)
@@ -248,8 +251,11 @@ def value_of(row: Row, column: str) -> Any:
 def check_column(name: str, option: str) -> str:
     """Return the name of a setting or column, with `_` for `-`.
 
-    Raises MlpXpError for an unknown name, and for results on the test set, because no
-    run should be chosen by them. Messages name the option.
+    Messages name the option.
+
+    Raises:
+        MlpXpError: The name is unknown, or is a metric of the test set, because no run
+            should be chosen by it.
     """
     column = name.strip().replace("-", "_").lower()
     of_test_set: set[str] = set()
@@ -278,8 +284,10 @@ def check_column(name: str, option: str) -> str:
 def sort_rows(rows: Sequence[Row], column: str) -> list[Row]:
     """Return rows sorted by a column, from the highest score or the lowest other value.
 
-    Rows without a value come last. Rows with equal values keep their order. Raises
-    MlpXpError, like `check_column`.
+    Rows without a value come last. Rows with equal values keep their order.
+
+    Raises:
+        MlpXpError: As for `check_column`.
     """
     column = check_column(column, "sort")
     present = [row for row in rows if value_of(row, column) is not None]
@@ -293,8 +301,10 @@ def select_rows(rows: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
     """Return the rows for which all conditions are true.
 
     Examples of conditions are `optimizer=adam`, `learning_rate<0.1` and
-    `hidden=512,256`. A row without a value meets only `!=`. Raises MlpXpError for an
-    invalid condition.
+    `hidden=512,256`. A row without a value meets only `!=`.
+
+    Raises:
+        MlpXpError: A condition is invalid.
     """
     tests = [_condition(text) for text in conditions]
     return [row for row in rows if all(test(row) for test in tests)]

@@ -380,7 +380,8 @@ def _read(name: str, value: Any, *, sampled: bool) -> Values:
 def _span(name: str, word: Any) -> Span | None:
     """Return the span of a word such as `0..31`, or None for any other value.
 
-    Raises ConfigError for any other word with dots.
+    Raises:
+        ConfigError: Another word with dots is given.
     """
     kind = SETTINGS[name].kind
     if not isinstance(word, str) or _DOTS not in word:
