@@ -15,7 +15,10 @@ def main(name: str | None = None) -> None:
 
     Without a name, the first command-line argument names the command.
     """
-    run_command(lambda: call([*([name] if name else []), *sys.argv[1:]]))
+    words = sys.argv[1:]
+    if name:
+        words.insert(0, name)
+    run_command(lambda: call(words))
 
 
 def call(words: list[str]) -> int | None:

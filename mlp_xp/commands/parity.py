@@ -154,7 +154,9 @@ def parity(
         code = results.exit_code
     for each in missed:
         print_line("error", str(each))
-    return code or (2 if missed else 0)
+    if missed and code == 0:
+        return 2
+    return code
 
 
 def _without_reference(backends: Sequence[Backend]) -> list[Backend]:

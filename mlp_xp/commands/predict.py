@@ -90,7 +90,9 @@ def predict(
             print(dumps(record))
     else:
         _print_text(predicted, show=show)
-    return print_errors(predicted.pictures.faults if predicted.pictures else ())
+    if predicted.pictures is None:
+        return 0
+    return print_errors(predicted.pictures.faults)
 
 
 def _split_arguments(

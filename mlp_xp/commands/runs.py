@@ -188,11 +188,11 @@ def show_summary(summary: Summary, console: Console) -> None:
     heads = [_head(column) for column in columns]
     print_table(heads, zip(*columns.values(), strict=True), console)
     say(console, f"\n{summary.note}")
-    if _is_cross_validation(summary) and columns.keys() & {*HELD_OUT}:
+    if _is_cross_validation(summary) and columns.keys() & set(HELD_OUT):
         reason = "held-out samples chose the epoch of each network"
         say(console, f"{reason}, so the results on them are optimistic")
     states = Counter(row.state for row in summary.rows)
-    if {*states} - {FINISHED}:
+    if states.keys() != {FINISHED}:
         counted = ", ".join(f"{number} {state}" for state, number in states.items())
         say(console, f"{counted}; only finished runs count")
     for group in summary.groups:
@@ -209,7 +209,7 @@ def show_summary(summary: Summary, console: Console) -> None:
 def _summary_columns(summary: Summary) -> dict[str, list[str]]:
     """Return the columns of a summary's table that have at least one entry."""
     groups = summary.groups
-    settings = [*groups[0].settings]
+    settings = groups[0].settings
     known = {name for group in groups for name in group.metrics}
     tests = "test_accuracy", "test_r2"
     tested: list[str] = [name for name in tests if name in known]

@@ -112,7 +112,7 @@ def train_members(plan: Plan) -> int:
 def _train_and_print(plan: Plan, stop: Stop) -> Counter[str]:
     """Train the members, print a line for each, and return how many ended how."""
     states = Counter[str]()
-    only_folds = "fold" in plan.varied and not {*plan.varied} - {*REPEATS}
+    only_folds = "fold" in plan.varied and plan.varied.keys() <= set(REPEATS)
     header, scores = f"{_HEADER}\n", HELD_OUT
     if only_folds:
         header, scores = f"{_TEST_HEADER}\n", TESTED

@@ -62,7 +62,7 @@ def open_models(
             found.setdefault(_identity(model), model)
     if not found:
         raise MlpXpError("there are none", remedy=remedy, setting="models")
-    models = [*found.values()]
+    models = list(found.values())
     first = models[0]
     for model in models:
         whose = f"the network of {quoted(first.source)}"

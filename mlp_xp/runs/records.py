@@ -47,7 +47,9 @@ class Metric(NamedTuple):
     @property
     def kind(self) -> Any:
         """The type of its JSON value. A whole number may stand for a float."""
-        return int | float | None if self.part else int | float
+        if self.part:
+            return int | float | None
+        return int | float
 
 
 REPORTED = (

@@ -102,7 +102,7 @@ def find_runs(folders: Sequence[Path]) -> list[Row]:
             remedy = "give a training run, or a folder of runs"
             raise RunError(fault, file=folder, remedy=remedy)
         rows |= {row.folder.resolve(): row for row in found}
-    return [*rows.values()]
+    return list(rows.values())
 
 
 def _rows_of(folder: Path) -> list[Row]:
@@ -331,8 +331,9 @@ def _condition(text: str) -> Callable[[Row], bool]:
     def is_met(row: Row) -> bool:
         value = value_of(row, column)
         if value is None or wanted is None:
-            is_equal = value is None and wanted is None
-            return compare is (operator.eq if is_equal else operator.ne)
+            if value is wanted:
+                return compare is operator.eq
+            return compare is operator.ne
         if column == "date":
             value = value.date()
         elif not is_number:

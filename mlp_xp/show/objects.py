@@ -135,7 +135,7 @@ def _of_parts(metrics: dict[str, Any], signature: Signature) -> Cells:
     """Return a table of metrics for each class, label or output, and of their means."""
     outputs_name = signature.task.outputs_name
     parts = metrics[outputs_name]
-    columns = [*parts[0]]
+    columns = list(parts[0])
     heads = {"name": outputs_name, "samples": signature.noun} | _HEADS
     rows = []
     for part in parts:
@@ -258,7 +258,7 @@ def _register_values(
         return in_text(values_of(value))
 
     def as_html(value: Any) -> str:
-        return Cells(["", ""], [[*pair] for pair in values_of(value).items()]).html()
+        return Cells(["", ""], list(values_of(value).items())).html()
 
     printing.register(kind, plain, as_html)
 

@@ -388,8 +388,9 @@ def _span(name: str, word: Any) -> Span | None:
         return None
     if kind not in (int, tuple, float):
         return None
+    number = float if kind is float else int
     with suppress(ValueError):
-        first, last = map(float if kind is float else int, word.split(_DOTS))
+        first, last = map(number, word.split(_DOTS))
         if -math.inf < first < last < math.inf:
             return Span(name, first, last)
     fault = f"{word!r:.80} is not a range"

@@ -151,7 +151,9 @@ def survey(
             raise
         largest = max(largest, _bytes_of(dataset, settings))
     load.cache_clear()
-    jobs = plan.options.jobs or (1 if on_gpu else available_cpus())
+    jobs = plan.options.jobs
+    if jobs is None:
+        jobs = 1 if on_gpu else available_cpus()
     need, available = largest + OF_A_PROCESS, available_bytes()
     admitted = max(1, available // need)
     if admitted < jobs and not plan.options.cluster:

@@ -172,14 +172,14 @@ def _why_not_ranked(groups: Sequence[Group], names: Sequence[str], score: str) -
         return "no run has finished"
     if len(groups) == 1:
         return "there is only one combination"
-    if _PREDICTED & {*names}:
+    if _PREDICTED.intersection(names):
         return "results on different data do not compare"
     if any(score not in group.metrics for group in finished):
         return (
             "not all combinations hold samples out, and the best on the test set would "
             "look better there than on new data; use --validation"
         )
-    if _MEASURED_ON & {*names}:
+    if _MEASURED_ON.intersection(names):
         return "results on different held-out samples do not compare"
     return ""
 
