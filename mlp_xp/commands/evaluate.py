@@ -99,13 +99,13 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
     The parts are classes, labels or outputs. The confusion matrix is left out.
     """
     numbers: dict[str, Any] = {}
-    lists = []
+    parts = []
     for name, value in record.items():
-        if isinstance(value, list):
-            lists.append(value)
-        else:
+        if not isinstance(value, list):
             numbers[name] = value
-    for part in lists[0]:
+        elif name != "confusion_matrix":
+            parts = value
+    for part in parts:
         for name, value in part.items():
             if name != "name":
                 numbers[f"{name} {part['name']}"] = value

@@ -70,9 +70,7 @@ def sweep(
     options = SweepOptions(**{name: given.pop(name) for name in names})
     base = base_settings(recipe, config, given)
     if config:
-        named = given.get("backend")
-        for backend in named or (base.backend,):
-            check_foreign(Settings(backend=backend), named and backend, config)
+        check_foreign(base, given, config)
     return train_members(make_plan(base, given, options, is_recipe=not config))
 
 

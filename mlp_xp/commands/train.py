@@ -81,7 +81,7 @@ def train(
         return 0
     settings = settings_of(base_settings(recipe, config, given), given)
     if config:
-        check_foreign(settings, given.get("backend"), config)
+        check_foreign(settings, given, config)
     fit_batches = not (config or "batch_size" in given)
     data_options = settings.data_options
     if data_options.cv is not None and data_options.fold is None:
@@ -125,7 +125,7 @@ def _resume(
 
     with run.opened():
         settings = resumed_settings(run, given)
-        check_foreign(settings, given.get("backend"), run.path)
+        check_foreign(settings, given, run.path)
         has_no_more_epochs = run.settings().train.epochs == settings.train.epochs
         if run.has_ended() and has_no_more_epochs and "data_dir" not in given:
             _say_that_it_has_ended(run, page=page)

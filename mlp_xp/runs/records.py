@@ -110,7 +110,7 @@ def parse_settings(path: Path) -> tuple[Settings, dict[str, Any]]:
     return unflatten(record["settings"], path), record
 
 
-def check_foreign(settings: Settings, named: str | None, file: Path) -> None:
+def check_foreign(settings: Settings, given: Mapping[str, Any], file: Path) -> None:
     """Raise ConfigError if only a file, and not the user, names a foreign backend.
 
     Opening a foreign backend imports a module, and may so run any code. The file may
@@ -118,11 +118,11 @@ def check_foreign(settings: Settings, named: str | None, file: Path) -> None:
 
     Args:
         settings: The settings in the file.
-        named: The backend that the user gave, if any.
+        given: The settings that the user gave.
         file: The file, for the message.
     """
     is_foreign = ":" in settings.backend or settings.backend in known_hooks()
-    if is_foreign and named is None:
+    if is_foreign and "backend" not in given:
         argument = Argument("backend", settings.backend)
         raise ConfigError(
             f"{quoted(file)} wants the module {settings.backend!r}, "

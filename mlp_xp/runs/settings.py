@@ -208,10 +208,9 @@ def of_recipe(recipe: Settings, given: Mapping[str, Any]) -> Settings:
     are held out.
     """
     train = recipe.train
-    optimizers = _as_list(given.get("optimizer", train.optimizer))
-    decay_meanings = {name == "adamw" for name in [train.optimizer, *optimizers]}
+    optimizers = [train.optimizer, *_as_list(given.get("optimizer", []))]
     changes = {}
-    if len(decay_meanings) > 1:
+    if 0 < optimizers.count("adamw") < len(optimizers):
         changes["weight_decay"] = 0
     if 0 in _as_list(given.get("validation", train.validation)):
         changes["patience"] = 0

@@ -326,7 +326,9 @@ def _condition(text: str) -> Callable[[Row], bool]:
     if not has_order and compare not in (operator.eq, operator.ne):
         fault = f"{text!r:.80}: {column} is not a number; compare it by = or !="
         raise MlpXpError(fault, setting="where")
-    wanted = None if word == "none" else _wanted(column, word, text)
+    wanted = None
+    if word != "none":
+        wanted = _wanted(column, word, text, is_number=is_number)
 
     def is_met(row: Row) -> bool:
         value = value_of(row, column)
@@ -343,17 +345,14 @@ def _condition(text: str) -> Callable[[Row], bool]:
     return is_met
 
 
-def _wanted(column: str, word: str, condition: str) -> Any:
+def _wanted(column: str, word: str, condition: str, *, is_number: bool) -> Any:
     """Return the value of a condition: a number, a date, or the text of a setting."""
     setting = SETTINGS.get(column)
-    is_number = column in METRIC_COLUMNS
-    if setting is not None:
-        is_number = setting.kind in (int, float)
-        if setting.kind is bool:
-            word = word.lower()
-            check_choice("where", word, ("true", "false"))
-        elif setting.choices:
-            check_choice("where", word, setting.choices)
+    if setting is not None and setting.kind is bool:
+        word = word.lower()
+        check_choice("where", word, ("true", "false"))
+    elif setting is not None and setting.choices:
+        check_choice("where", word, setting.choices)
     try:
         if is_number:
             return float(word)

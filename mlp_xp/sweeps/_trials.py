@@ -36,7 +36,7 @@ class Trials:
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         # For each trial, the scores of its ended members.
         self._scores: list[list[Any]] = []
-        for member in begun[:: len(plan.repeats)]:
+        for member in begun[:: len(plan.repeats)]:  # the first of each trial
             params = {}
             for name, values in plan.sampled.items():
                 params[name] = _as_parameter(values, member.settings[name])

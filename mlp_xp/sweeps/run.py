@@ -154,14 +154,21 @@ def survey(
     jobs = plan.options.jobs
     if jobs is None:
         jobs = 1 if on_gpu else available_cpus()
-    need, available = largest + OF_A_PROCESS, available_bytes()
+    if not plan.options.cluster:
+        jobs = _fitting_jobs(jobs, largest + OF_A_PROCESS, say)
+    return sums, jobs
+
+
+def _fitting_jobs(jobs: int, need: int, say: Callable[[str], None]) -> int:
+    """Return as many jobs as fit into memory, each with a need of so many bytes."""
+    available = available_bytes()
     admitted = max(1, available // need)
-    if admitted < jobs and not plan.options.cluster:
+    if admitted < jobs:
         say(
             f"memory   {in_units(available)}, for {admitted} at once of about "
             f"{in_units(need)} each"
         )
-    return sums, min(jobs, admitted)
+    return min(jobs, admitted)
 
 
 def _bytes_of(dataset: Dataset, settings: Settings) -> int:
@@ -180,7 +187,10 @@ class _Sweep:
     def __init__(
         self, plan: Plan, folder: SweepFolder, index: Index, stop: Callable[[], bool]
     ) -> None:
-        self.plan, self.folder, self.sums, self.stop = plan, folder, index.sums, stop
+        self.plan = plan
+        self.folder = folder
+        self.sums = index.sums
+        self.stop = stop
         self.members = {member.name: member for member in index.members}
         self.trials = Trials(plan, index.members) if plan.options.optuna else None
         self.failures = folder.failures()
@@ -226,11 +236,13 @@ class _Sweep:
         try:
             result = self.folder.run(name).result()
         except MlpXpError as error:  # not a success, but it stops no other member
-            return Ending(name, FAILED, None, type(error).__name__, str(error))
+            kind = type(error).__name__
+            return Ending(name, FAILED, error=kind, reason=str(error))
         if result:
             return Ending(name, FINISHED, result)
         if failure:
-            return Ending(name, FAILED, None, failure["error"], failure["reason"])
+            kind, reason = failure["error"], failure["reason"]
+            return Ending(name, FAILED, error=kind, reason=reason)
         return None
 
     def _training(
@@ -262,30 +274,31 @@ class _Sweep:
                 return
             settings = settings_of(self.plan.base, member.settings)
             yield Work(
-                member.name,
-                settings,
-                self.plan.fit_batches,
-                self.folder.path.resolve(),
-                self.sums.get(key_of(settings)),
-                stop_file,
-                options.cache_dir,
+                name=member.name,
+                settings=settings,
+                fit_batches=self.plan.fit_batches,
+                sweep_dir=self.folder.path.resolve(),
+                crc32=self.sums.get(key_of(settings)),
+                stop_file=stop_file,
+                cache_dir=options.cache_dir,
                 parent=None if options.cluster else os.getpid(),
             )
 
     def _note(self, ending: Ending) -> Ending:
         """Record how a member has ended, and return it with the varied settings."""
         member = self.members[ending.name]
+        ending = ending._replace(settings=member.settings)
         if ending.state == INTERRUPTED:
             if ending.reason and not self.fault:
                 self.fault = ending
-        else:
-            self._ended.add(ending.name)
-            if self.trials:
-                result = ending.result or {}
-                scores = [result[name] for name in HELD_OUT if name in result]
-                self.trials.tell(member, scores[0] if scores else None)
+            return ending
+        self._ended.add(ending.name)
+        if self.trials:
+            result = ending.result or {}
+            scores = [result[name] for name in HELD_OUT if name in result]
+            self.trials.tell(member, scores[0] if scores else None)
         if ending.state == FAILED and not ending.earlier:
             failure = {"error": ending.error, "reason": ending.reason}
             self.failures[ending.name] = failure
             self.folder.write_failures(self.failures)
-        return ending._replace(settings=member.settings)
+        return ending
