@@ -139,8 +139,10 @@ def read_row(run: RunFolder, name: str | None = None) -> Row:
     except MlpXpError as error:
         if user:  # which replaces the run
             return row
-        state = INTERRUPTED if run.is_being_replaced() else UNREADABLE
-        return row._replace(state=state, reason=str(error))
+        if run.is_being_replaced():
+            error.file = None  # the row has the folder
+            return row._replace(reason=str(error))
+        return row._replace(state=UNREADABLE, reason=str(error))
     last = reports[-1] if reports else {}
     metrics = {}
     for column, metric in METRIC_COLUMNS.items():

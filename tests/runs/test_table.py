@@ -96,8 +96,8 @@ def test_a_run_that_is_being_replaced_is_in_use_or_interrupted(runs):
         assert by_name(runs)["d"].state == "in use"
     row = by_name(runs)["d"]
     assert row.state == "interrupted"
-    assert row.reason.endswith("bring the old run back: resume it")
-    assert "in use" not in call("runs", folder).err
+    assert row.reason.startswith("is being replaced by a run that has no checkpoint")
+    assert f"{folder}: {row.reason}" in output_of("runs", folder)
 
 
 def test_a_run_that_ends_while_it_is_read_is_finished(runs, monkeypatch):
