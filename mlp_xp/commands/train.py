@@ -85,14 +85,10 @@ def train(
     fit_batches = not (config or "batch_size" in given)
     data_options = settings.data_options
     if data_options.cv is not None and data_options.fold is None:
-        not_with_folds = {
-            "test_fraction": given.get("test_fraction"),
-            "overwrite": overwrite,
-            "threads": number,
-            "page": page,
-        }
-        for option, value in not_with_folds.items():
-            only_one(cv=True, **{option: value})
+        only_one(cv=True, test_fraction=given.get("test_fraction"))
+        only_one(cv=True, overwrite=overwrite)
+        only_one(cv=True, threads=number)
+        only_one(cv=True, page=page)
         return _train_folds(settings, run_dir, cache_dir, fit_batches=fit_batches)
     if run_dir:
         run = RunFolder(run_dir)
@@ -224,7 +220,8 @@ def _train_and_print(
                 line = terminal.report_line(
                     report, is_validated=has_held_out, best=best
                 )
-            # the header comes with the first line, below the warnings of the start
+            # The header comes with the first line, below the warnings of the start. The
+            # last line is printed at the end, if it was left out before.
             if report and line and (event.closing or terminal.is_shown(report, job)):
                 stop.say(head + line)
                 head = line = ""

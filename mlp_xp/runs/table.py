@@ -121,13 +121,13 @@ def _rows_of(folder: Path) -> list[Row]:
     return []
 
 
-def read_row(run: RunFolder, name: str | None = None) -> Row:
+def read_row(run: RunFolder) -> Row:
     """Return a run's row. A missing or damaged run has the error as its reason.
 
     Another process may write, replace or delete the run meanwhile.
     """
     folder = run.path
-    row = Row(folder.resolve().name if name is None else name, folder, {}, INTERRUPTED)
+    row = Row(folder.resolve().name, folder, {}, INTERRUPTED)
     # First, because a run may end after this line: then it has a result.
     user = run.holder()
     if user:
@@ -189,7 +189,9 @@ def sweep_rows(sweep: SweepFolder) -> tuple[list[Row], list[str]]:
     rows = []
     for name, settings in index.members:
         run = sweep.run(name)
-        row = read_row(run, name) if run.exists() else Row(name, run.path, {}, NOT_RUN)
+        row = Row(name, run.path, {}, NOT_RUN)
+        if run.exists():
+            row = read_row(run)
         if not row.settings:
             row = row._replace(settings=_plain({**common, **settings}))
         if name in failures and row.state not in (FINISHED, IN_USE):

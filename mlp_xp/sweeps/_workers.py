@@ -80,7 +80,7 @@ def train_all(
         ClusterError: The cluster cannot be used.
     """
     works, running = iter(works), dict[Future[Ending], Work]()
-    waits = True
+    must_wait = True
     try:
         while True:
             room = None if workers.width is None else workers.width - len(running)
@@ -95,11 +95,11 @@ def train_all(
                 work = running.pop(future)
                 yield _ending_of(work, future, workers)
     except KeyboardInterrupt:
-        waits = not stop_file.exists()
+        must_wait = not stop_file.exists()
         raise
     finally:
         try:
-            if running and waits:
+            if running and must_wait:
                 _request_stop(stop_file)
                 end = math.inf if workers.width else time.monotonic() + SAVING
                 # In short pieces: on Windows, Ctrl-C does not end a wait.

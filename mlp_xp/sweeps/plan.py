@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.declared import ConfigError, check_choice, check_settings, setting
-from mlp_xp.errors import Argument, MlpXpError
+from mlp_xp.errors import Argument, check_type
 from mlp_xp.runs import records
 from mlp_xp.runs.settings import (
     RECIPES,
@@ -216,20 +216,15 @@ def plan_of(
         ConfigError: There is no such recipe, or a setting is out of range.
         MlpXpError: The base is something else.
     """
-    is_recipe = isinstance(base, str)
     if isinstance(base, str):
         check_choice("base", base, RECIPES)
-        base = of_recipe(RECIPES[base], values)
-    elif base is None:
-        base = Settings()
-    elif isinstance(base, TrainConfig):
+        settings = of_recipe(RECIPES[base], values)
+        return make_plan(settings, values, options, is_recipe=True)
+    if isinstance(base, TrainConfig):
         base = Settings(train=base)
-    if not isinstance(base, Settings):
-        fault = (
-            f"{base!r:.80} is neither Settings nor a TrainConfig nor a recipe's name"
-        )
-        raise MlpXpError(fault, setting="base")
-    return make_plan(base, values, options, is_recipe=is_recipe)
+    remedy = "give Settings, a TrainConfig, or the name of a recipe"
+    check_type(base, Settings | None, "base", remedy)
+    return make_plan(base or Settings(), values, options)
 
 
 def make_plan(
