@@ -4,6 +4,9 @@ The public names are those in `__all__` of this module, of `mlp_xp.parity` and o
 `mlp_xp.estimator`, with their documented arguments and attributes. All other names may
 change in any release; `mlp_xp.core` is for reading.
 
+`help` does not show the descriptions of attributes. They stand below each attribute in
+the source, and in the reference on the site.
+
 A public name keeps its meaning in all releases with the same first number above 0, and
 before version 1 in all with the same first two. Before it changes or goes, at least one
 release gives a DeprecationWarning that names the replacement.
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from mlp_xp.core.training import Report
     from mlp_xp.data.arrays import from_arrays
     from mlp_xp.data.datasets import load_dataset
+    from mlp_xp.data.options import DataOptions
     from mlp_xp.errors import MlpXpError, MlpXpWarning
     from mlp_xp.runs.run_folder import load_run
     from mlp_xp.runs.settings import RECIPES, Settings
@@ -43,6 +47,7 @@ __all__ = [
     "RECIPES",
     "Activation",
     "Backend",
+    "DataOptions",
     "Dataset",
     "Evaluation",
     "MlpXpError",

@@ -3,8 +3,8 @@
 `mlp_xp` imports the names of this module when they are first used.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,15 @@ from mlp_xp.core.task import Evaluation as Evaluation  # noqa: PLC0414
 from mlp_xp.core.training import Report
 from mlp_xp.data.arrays import from_arrays as from_arrays  # noqa: PLC0414
 from mlp_xp.data.datasets import load_dataset as load_dataset  # noqa: PLC0414
-from mlp_xp.errors import DatasetError, MlpXpError, as_path, check_type
-from mlp_xp.errors import MlpXpWarning as MlpXpWarning  # noqa: PLC0414
+from mlp_xp.data.options import DataOptions as DataOptions  # noqa: PLC0414
+from mlp_xp.errors import (
+    DatasetError,
+    MlpXpError,
+    MlpXpWarning,
+    as_path,
+    check_type,
+    quoted,
+)
 from mlp_xp.export.page import write_page
 from mlp_xp.runs.ensembles import Models, open_models, paths_of, without_training_rows
 from mlp_xp.runs.evaluation import data_for
@@ -64,11 +71,12 @@ def train(
         backend: The array library to compute with: a backend, or the name of a
             library. Unless it was opened with a number of threads, a rule chooses the
             number.
-        run_dir: Folder to write the run to, with its pictures at the end. A run that is
-            there already is resumed, to the same bits as if it had not been
-            interrupted. With a constant schedule, the configuration may have more
-            epochs than a finished run, which is then trained longer. No other run can
-            use the folder until the generator ends or is closed.
+        run_dir: Folder to write the run to, with its pictures at the end. If they
+            cannot be drawn, an MlpXpWarning says why. A run that is there already is
+            resumed, to the same bits as if it had not been interrupted. With a constant
+            schedule, the configuration may have more epochs than a finished run, which
+            is then trained longer. No other run can use the folder until the generator
+            ends or is closed.
         start_from: Folder of a run whose trained weights to begin with. It must have
             the same hidden layers. Its output layer is not taken if the outputs have
             other names. Until the first checkpoint, a resume needs this run too.
@@ -112,15 +120,17 @@ def train(
             events = watch(events, running.job)
         for event in events:
             if run is not None and event.closing:
-                # a run without pictures is complete
-                with suppress(MlpXpError):
+                try:
                     draw_run(run, dataset, backend)
+                except MlpXpError as error:  # a run without pictures is complete
+                    fault = f"the run in {quoted(run.path)} has no pictures: {error}"
+                    warnings.warn(fault, MlpXpWarning, stacklevel=2)
             if event.report is not None:
                 yield event.report
 
 
 def export_onnx(models: Models, path: str | Path, *, dtype: str | None = None) -> Path:
-    """Write a network, or several as one, to an ONNX file; `Model.to_onnx` does so too.
+    """Write a network, or several as one, to an ONNX file.
 
     The graph takes the inputs of `predict`: images of bytes, features, or a table's
     columns in their units, with any number of rows. For the columns see docs/export.md.
@@ -152,9 +162,6 @@ def export_onnx(models: Models, path: str | Path, *, dtype: str | None = None) -
     path = as_path(path, "path")
     write_onnx(open_models(models, "numpy", None), path, dtype)
     return path
-
-
-Model.to_onnx = export_onnx  # type: ignore[attr-defined]  # not in the core, which exports nothing
 
 
 def export_page(
@@ -291,7 +298,7 @@ def sweep(
             stands for its five folds, a cross-validation.
         base: All other settings, or the settings of training, or the name of a recipe.
         options: sweep_dir, random, optuna, sampling_seed, jobs, cluster, retry_failed
-            and cache_dir, as `mlp-xp sweep --help` describes them; see `SweepOptions`.
+            and cache_dir, as `mlp-xp sweep --help` describes them.
 
     Returns:
         A generator of endings.

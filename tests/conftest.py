@@ -52,6 +52,12 @@ IMPORTING = {"notebooks": "nbformat", "benchmarks": "psutil"}
 LEFT_OUT = pytest.StashKey[Counter]()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Expect the warning of `train`, which draws nothing without Matplotlib."""
+    if not is_installed("matplotlib"):
+        config.addinivalue_line("filterwarnings", "ignore:.*has no pictures")
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out a file of tests with an import of a missing package."""
     if not re.fullmatch(r"test_\w+\.py", collection_path.name):

@@ -3,11 +3,12 @@
 import numpy as np
 from data_sets import on_device, synthetic, varied
 
-from mlp_xp import TrainConfig, train
+from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.job import Job
 from mlp_xp.core.network import Layer
 from mlp_xp.core.training import trajectory
+from mlp_xp.parity import check, trace
 from mlp_xp.runs.run_folder import load_run
 
 CONFIG = TrainConfig(
@@ -27,6 +28,16 @@ def test_a_data_set_shows_its_name_and_sizes() -> None:
 def test_a_layer_shows_its_shape_and_dtype() -> None:
     layer = Layer(np.zeros((2, 3), np.float32), np.zeros(3, np.float32))
     assert repr(layer) == "Layer(2 x 3 float32)"
+
+
+def test_what_parity_returns_shows_its_outcome() -> None:
+    dataset = synthetic(40, 20, 6)
+    _, comparison = check(TrainConfig(hidden=(4,)), dataset, [open_backend()], 5)
+    assert repr(comparison.trajectory) == "Trajectory('numpy', 15 steps)"
+    said = "Comparison(Trajectory('numpy', 15 steps), agrees=True, head_room="
+    assert repr(comparison).startswith(said)
+    tracer = trace(TrainConfig(hidden=(4,)), dataset, open_backend(), 5)
+    assert repr(tracer) == f"StepTracer('numpy', calls={tracer.calls}, deviating=[])"
 
 
 def test_what_training_returns_shows_its_network(

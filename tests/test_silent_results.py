@@ -9,7 +9,15 @@ import pytest
 from data_sets import ARRAYS, array_of, on_device, synthetic, varied, write_csv
 from helpers import assert_one_line, call, output_of
 
-from mlp_xp import evaluate, from_arrays, load_run, open_backend
+from mlp_xp import (
+    TrainConfig,
+    evaluate,
+    from_arrays,
+    load_run,
+    open_backend,
+    predict,
+    train,
+)
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
 from mlp_xp.runs.fingerprints import checksum
@@ -67,6 +75,32 @@ def runs(tmp_path_factory: pytest.TempPathFactory, no_pictures: None) -> Path:
 def write(path: Path, labels: Any, rows: np.ndarray = ROWS) -> Path:
     a, b = rows.T.tolist()
     return write_csv(path, {"a": a, "b": b, "y": labels})
+
+
+def test_bytes_are_refused_by_a_model_of_floats_up_to_one(backend):
+    """Bytes are as good as other numbers for a model of larger numbers."""
+    images = np.random.RandomState(0).randint(0, 256, (24, 3, 3)).astype(np.uint8)
+    images[0, 0, 0] = 255
+    config = TrainConfig(epochs=1, hidden=(2,), warm_up_steps=0)
+    given = backend.asarray(images)
+    *_, report = train(config, from_arrays(images / 255, CLASSES))
+    said = "X: its bytes go up to 255, but the network was trained on floats of about 0"
+    with pytest.raises(DatasetError, match=said):
+        report.model.predict(given)
+    *_, report = train(config, from_arrays(images.astype(float), CLASSES))
+    expected = report.model.predict_proba(images.astype(float))
+    found = backend.to_numpy(report.model.predict_proba(given))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_pictures_without_a_prediction_are_told(tmp_path):
+    (tmp_path / "3.png").write_text("not a picture")
+    images = np.zeros((4, 28, 28), np.uint8)
+    config = TrainConfig(epochs=1, hidden=(2,), warm_up_steps=0)
+    *_, report = train(config, from_arrays(images, [0, 1] * 2))
+    said = r"pictures or folders without a prediction: 1, such as '.*3\.png': cannot be"
+    with pytest.warns(MlpXpWarning, match=said):
+        assert len(predict(report.model, tmp_path).values) == 0
 
 
 def test_masked_inputs_are_refused_by_a_model(runs):

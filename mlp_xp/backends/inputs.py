@@ -14,6 +14,8 @@ from mlp_xp.core.signature import Signature
 from mlp_xp.errors import DatasetError, Words, more, nearest, some
 
 NUMBERS = Real | Decimal | np.bool_
+# No number has this many standard deviations of at most 1 from a mean of at most 1.
+_MOST_STANDARDISED = 100
 
 
 def dtype_name(array: Array) -> str:
@@ -251,6 +253,8 @@ class ReadingBackend(Backend):
             )
         if signature.preparation.takes_bytes:
             X = _as_bytes(X, self)
+        elif dtype_name(X) == "uint8":
+            self._check_scaled(X, signature)
         try:
             return read_features("X", X, self)
         except DatasetError as error:
@@ -258,6 +262,20 @@ class ReadingBackend(Backend):
             if isinstance(error.column, int) and names:
                 error.column = names[error.column]
             raise
+
+    def _check_scaled(self, X: Any, signature: Signature) -> None:
+        """Raise DatasetError for bytes if the network was trained on floats up to 1."""
+        fitted = signature.preparation.fitted
+        if not fitted or max(array.max() for array in fitted) > 1:
+            return
+        largest = on_host("X", X, self).max(initial=0)
+        if largest > _MOST_STANDARDISED:
+            raise DatasetError(
+                f"its bytes go up to {largest}, but the network was trained on floats "
+                "of about 0 to 1",
+                remedy="scale them as in the training, such as X / 255",
+                setting="X",
+            )
 
     def check_inputs(
         self, inputs: Any, signature: Signature, name: str = "inputs"

@@ -13,10 +13,12 @@ from mlp_xp.commands.process import run_command
 def main(name: str | None = None) -> None:
     """Run a command with the arguments of this process, and exit.
 
-    name: the command to run. Without it, the first command-line argument names the
-        command.
+    Without a name, the first command-line argument names the command.
     """
-    run_command(lambda: call([*([name] if name else []), *sys.argv[1:]]))
+    words = sys.argv[1:]
+    if name:
+        words.insert(0, name)
+    run_command(lambda: call(words))
 
 
 def call(words: list[str]) -> int | None:

@@ -31,7 +31,7 @@ def evaluate(
 
     The results are printed in total and for each class, label or output. With several
     runs, or a sweep, each run is evaluated, and the ensemble: its probabilities or
-    numbers are the means over the runs. Most figures need scikit-learn. docs/runs.md
+    numbers are the means over the runs. Most metrics need scikit-learn. docs/runs.md
     defines them.
 
     ```
@@ -42,9 +42,9 @@ def evaluate(
 
     Args:
         run_dirs: The folder of a training run or of a sweep, or several folders.
-        json: Print a JSON object with all figures and the confusion matrix. An ensemble
+        json: Print a JSON object with all metrics and the confusion matrix. An ensemble
             has an object for each of its runs too.
-        csv: Print a table in CSV with all figures. It has a line for each run, and a
+        csv: Print a table in CSV with all metrics. It has a line for each run, and a
             last line for an ensemble.
         data_dir: Evaluate on this data, read as the run's own: on its test set, or on
             every sample if it has none. Rows that the run was trained on are left out.
@@ -58,7 +58,7 @@ def evaluate(
     is_ensemble = len(run_dirs) > 1 or SweepFolder(run_dirs[0]).exists()
     if not {"log_loss", "mae"} & found.metrics.keys():
         missing = (
-            f"more figures need scikit-learn, which {not_installed('scikit-learn')}"
+            f"more metrics need scikit-learn, which {not_installed('scikit-learn')}"
         )
         print_line("note", missing)
     if csv:
@@ -70,10 +70,10 @@ def evaluate(
 
 
 def _records(found: Evaluated, folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the figures of each run, with its folder first."""
+    """Return the metrics of each run, with its folder first."""
     records = []
-    for folder, figures in zip(folders, found.run_metrics, strict=True):
-        records.append({"run": str(folder), **figures})
+    for folder, metrics in zip(folders, found.run_metrics, strict=True):
+        records.append({"run": str(folder), **metrics})
     return records
 
 
@@ -99,13 +99,13 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
     The parts are classes, labels or outputs. The confusion matrix is left out.
     """
     numbers: dict[str, Any] = {}
-    lists = []
+    parts = []
     for name, value in record.items():
-        if isinstance(value, list):
-            lists.append(value)
-        else:
+        if not isinstance(value, list):
             numbers[name] = value
-    for part in lists[0]:
+        elif name != "confusion_matrix":
+            parts = value
+    for part in parts:
         for name, value in part.items():
             if name != "name":
                 numbers[f"{name} {part['name']}"] = value

@@ -8,7 +8,7 @@ docs/parity.md lists the exit codes.
 import json
 import math
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -111,53 +111,34 @@ def parity(
     only_one(**traced, tolerance=tolerance)
     trace = trace or all_operations
     preset = RECIPES[recipe]
-    float_type = dtype or preset.dtype
-    config = replace(preset.train, **given)
+    config, float_type = replace(preset.train, **given), dtype or preset.dtype
 
     console = plain_console()
     opened, missed = _open_backends(backends, device, float_type, console)
-    compared = opened
-    if not trace:
-        # The reference is not compared with itself.
-        reference = ("numpy", "float64")
-        compared = [each for each in opened if (each.name, float_type) != reference]
+    compared = opened if trace else _without_reference(opened)
+    if missed and not compared and not notebook:
+        raise missed[0]
     if not compared and not notebook:
-        if missed:
-            raise missed[0]
         raise ConfigError(
             "nothing to compare with NumPy in float64",
             remedy="install or name another library, such as jax",
             setting="backends",
         )
-    if report_dir and not trace:
-        from mlp_xp.show.plots import new_figure
-
-        # A missing Matplotlib is an error now, not after an hour of training.
-        new_figure(1, 1)
-    dataset = load_dataset(data_dir or "mnist")
-    if test_samples is not None and dataset.test is not None:
-        check_range("test_samples", test_samples)
-        inputs = dataset.test.inputs[:test_samples]
-        labels = dataset.test.labels[:test_samples]
-        dataset = replace(dataset, test=Samples(inputs, labels))
-
     if trace:
+        dataset = _load(data_dir, test_samples)
         folder = report_dir or Path("reproducers")
-        codes = [
-            _trace_backend(config, dataset, each, steps, folder, all_operations)
-            for each in compared
-        ]
-        code = min(codes, key=_WORST_FIRST.index)
+        code = _trace_all(config, dataset, compared, steps, folder, all_operations)
     else:
-        found = track(
-            check(config, dataset, compared, steps, tolerance, with_notebook=notebook),
-            "comparing",
-            1 + len(compared) + notebook,
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
+        if report_dir:
+            from mlp_xp.show.plots import new_figure
+
+            # A missing Matplotlib is an error now, not after an hour of training.
+            new_figure(1, 1)
+        dataset = _load(data_dir, test_samples)
+        found = check(
+            config, dataset, compared, steps, tolerance, with_notebook=notebook
         )
-        results = _Results(found)
+        results = _Results(_with_bar(found, 1 + len(compared) + notebook, console))
         about = f"{steps} steps, {float_type}, batches of {config.batch_size}"
         try:
             results.print(about, console)
@@ -173,7 +154,40 @@ def parity(
         code = results.exit_code
     for each in missed:
         print_line("error", str(each))
-    return code or (2 if missed else 0)
+    if missed and code == 0:
+        return 2
+    return code
+
+
+def _without_reference(backends: Sequence[Backend]) -> list[Backend]:
+    """Leave out NumPy in float64, which is not compared with itself."""
+    reference = ("numpy", "float64")
+    return [each for each in backends if (each.name, each.dtype_name) != reference]
+
+
+def _load(data_dir: Path | None, test_samples: int | None) -> Dataset:
+    """Load the data, with at most this many test samples."""
+    dataset = load_dataset(data_dir or "mnist")
+    if test_samples is None or dataset.test is None:
+        return dataset
+    check_range("test_samples", test_samples)
+    inputs = dataset.test.inputs[:test_samples]
+    labels = dataset.test.labels[:test_samples]
+    return replace(dataset, test=Samples(inputs, labels))
+
+
+def _with_bar(
+    found: Iterable[Comparison | Failure], total: int, console: Console
+) -> Iterable[Comparison | Failure]:
+    """Show a progress bar in a terminal while results are found."""
+    return track(
+        found,
+        "comparing",
+        total,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 def _open_backends(
@@ -337,28 +351,31 @@ def cells(record: dict[str, Any]) -> Iterator[str]:
             yield value
 
 
-def _trace_backend(
+def _trace_all(
     config: TrainConfig,
     dataset: Dataset,
-    backend: Backend,
+    backends: Sequence[Backend],
     steps: int,
     folder: Path,
     all_operations: bool,
 ) -> int:
-    """Trace a run and the probe, print the results, and return the worst exit code.
+    """Trace a run and the probe on each backend, and return the worst exit code.
 
     The folder is for reproducers. `all_operations` adds the `small_runs`.
     """
-    device = backend.device_name or "its default device"
-    about = f"{backend.name} {backend.version} on {device}, {backend.dtype_name}"
-    report = _TraceReport(backend)
-    report.add(about, trace(config, dataset, backend, steps), folder)
-    report.add("probe", probe(backend), folder / "probe")
-    if all_operations:
-        for name, tracer in small_runs(backend):
-            report.add(name, tracer, folder / name.replace(" ", "-"))
-    report.print_tables()
-    return report.code
+    codes = []
+    for backend in backends:
+        device = backend.device_name or "its default device"
+        about = f"{backend.name} {backend.version} on {device}, {backend.dtype_name}"
+        report = _TraceReport(backend)
+        report.add(about, trace(config, dataset, backend, steps), folder)
+        report.add("probe", probe(backend), folder / "probe")
+        if all_operations:
+            for name, tracer in small_runs(backend):
+                report.add(name, tracer, folder / name.replace(" ", "-"))
+        report.print_tables()
+        codes.append(report.code)
+    return min(codes, key=_WORST_FIRST.index)
 
 
 class _TraceReport:
@@ -378,6 +395,21 @@ class _TraceReport:
 
         A reproducer of the first new operation is written to the folder.
         """
+        self._print_verdict(about, tracer)
+        deviating = tracer.deviating.values()
+        new = [each for each in deviating if each.name not in self._shown]
+        self._print_deviating([each.report for each in new])
+        raised = tracer.raised
+        if raised is None or raised.name not in self._shown:
+            self._print_failure(tracer.failure)
+            if raised:
+                new.append(raised)
+        if new:
+            self._shown |= {each.name for each in new}
+            said = write_reproducer(self.backend, new[0], folder)
+            say(self._console, f"reproducer: {said}")
+
+    def _print_verdict(self, about: str, tracer: StepTracer) -> None:
         title = f"{about}: {tracer.calls} operations"
         if tracer.steps:
             title += f" in {tracer.steps} steps, warm-up included"
@@ -390,28 +422,23 @@ class _TraceReport:
         self._tables.append((title, tracer))
         self.code = min(self.code, code, key=_WORST_FIRST.index)
 
-        start, failure, raised = self._start, tracer.failure, tracer.raised
-        deviating = tracer.deviating.values()
-        new = [each for each in deviating if each.name not in self._shown]
-        lines = [f"{start} {each.report}" for each in new]
+    def _print_deviating(self, reports: Sequence[str]) -> None:
+        """Print the first one as the fault, and the others below it."""
+        lines = [f"{self._start} {report}" for report in reports]
         if lines:
             print_line("deviates", lines[0])
         for line in lines[1:]:
             say(self._console, f"also deviates: {line}")
-        is_known = raised is not None and raised.name in self._shown
-        if raised and not is_known:
-            new.append(raised)
-        if failure and not is_known:
-            if isinstance(failure, DivergenceError):
-                failure.remedy = ""  # useless for a library with wrong results
-            said = f"backend {start} {one_line(failure)}"
-            if isinstance(failure, MlpXpError):
-                said = str(failure)
-            print_line("error", said)
-        if new:
-            self._shown |= {each.name for each in new}
-            said = write_reproducer(self.backend, new[0], folder)
-            say(self._console, f"reproducer: {said}")
+
+    def _print_failure(self, failure: BaseException | None) -> None:
+        if failure is None:
+            return
+        if isinstance(failure, DivergenceError):
+            failure.remedy = ""  # useless for a library with wrong results
+        said = f"backend {self._start} {one_line(failure)}"
+        if isinstance(failure, MlpXpError):
+            said = str(failure)
+        print_line("error", said)
 
     def print_tables(self) -> None:
         """Print a table of all operations for each run."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mlp_xp.api import plot_curves, plot_run
 from mlp_xp.commands.options import BackendName, CacheDir, RunDirs
-from mlp_xp.commands.process import end_with
+from mlp_xp.commands.process import print_errors
 from mlp_xp.commands.unfinished import warn_of_unfinished
 from mlp_xp.errors import MlpXpError, quoted
 from mlp_xp.runs.run_folder import RunFolder
@@ -65,4 +65,4 @@ def plot(
     if folders:
         warn_of_unfinished(folders)
         print(plot_curves(folders, output or Path("curves.png")))
-    return end_with(faults)
+    return print_errors(faults)

@@ -4,6 +4,7 @@ Several runs, or a sweep, before the pictures or the table are an ensemble.
 """
 
 import itertools
+import warnings
 from collections.abc import Iterator
 from json import dumps
 from pathlib import Path
@@ -15,12 +16,12 @@ from cyclopts import Parameter
 from mlp_xp import api
 from mlp_xp.backends.inputs import find_columns
 from mlp_xp.commands.options import BackendName, Device, only_one
-from mlp_xp.commands.process import end_with
+from mlp_xp.commands.process import print_errors
 from mlp_xp.commands.unfinished import warn_of_unfinished
 from mlp_xp.data.frames import array_of, columns_of
 from mlp_xp.data.table_files import open_table, split_names
 from mlp_xp.errors import MlpXpError
-from mlp_xp.runs.prediction import Predicted
+from mlp_xp.runs.prediction import PictureWarning, Predicted
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.show.console import plain_console, print_csv, say
@@ -69,7 +70,9 @@ def predict(
     """
     only_one(show=show, json=json, csv=csv)
     runs, files = _split_arguments(run_dir, pictures)
-    predicted = api.predict(runs, files, backend=backend, device=device)
+    # each picture that cannot be read is an error below the output
+    with warnings.catch_warnings(action="ignore", category=PictureWarning):
+        predicted = api.predict(runs, files, backend=backend, device=device)
     folders = [Path(model.source) for model in predicted.models]
     warn_of_unfinished(folders)
 
@@ -87,7 +90,9 @@ def predict(
             print(dumps(record))
     else:
         _print_text(predicted, show=show)
-    return end_with(predicted.pictures.faults if predicted.pictures else ())
+    if predicted.pictures is None:
+        return 0
+    return print_errors(predicted.pictures.faults)
 
 
 def _split_arguments(

@@ -101,13 +101,15 @@ def _fault_of(error: BaseException) -> MlpXpError | None:
         case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != "mlp_xp":
             return _missing(name)
         case KeyboardInterrupt():
-            return ended("interrupted", 130, kind="")
+            return error_with_code("interrupted", 130, kind="")
         case OSError() if not is_closed_pipe(error):
-            place = "the output"
+            file = "the output"
             if error.filename is not None:
-                place = quoted(os.fspath(error.filename))
-            fault = f"{place}: {error.strerror or error}"
-            return ended(f"{fault}; fix the file or folder, or use another one", 1)
+                file = quoted(os.fspath(error.filename))
+            fault = f"{file}: {error.strerror or error}"
+            return error_with_code(
+                f"{fault}; fix the file or folder, or use another one", 1
+            )
         case MemoryError():
             fault = str(error) or "the sizes are too large"
             return MlpXpError(f"out of memory: {fault}; choose smaller sizes")
@@ -129,13 +131,10 @@ def _missing(module: str) -> MlpXpError:
     return MlpXpError(f"{module} {not_installed(packages)}")
 
 
-def ended(text: str, code: int, kind: str = "error") -> MlpXpError:
+def error_with_code(text: str, code: int, kind: str = "error") -> MlpXpError:
     """Return an error that ends a command with an exit code.
 
-    Args:
-        text: The text to print.
-        code: The exit code.
-        kind: The word to print before the text.
+    The kind is the word to print before the text.
     """
     error = MlpXpError(text)
     error.exit_code, error.kind = code, kind
@@ -153,12 +152,8 @@ def as_option(argument: Argument) -> str:
     return command_line([option, str(argument.value)])
 
 
-def end_with(faults: Iterable[object]) -> int:
-    """Print errors below all output, and return the exit code.
-
-    Returns:
-        1 if there are any errors, and else 0.
-    """
+def print_errors(faults: Iterable[object]) -> int:
+    """Print errors below all output, and return the exit code: 1 if there are any."""
     lines = [str(fault) for fault in faults]
     sys.stdout.flush()
     for line in lines:
@@ -202,7 +197,7 @@ def silence_output() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def called(name: str, *words: object) -> str:
+def shell_command(name: str, *words: object) -> str:
     """Return the command line of another command, which works in any folder."""
     start = command_line(sys.orig_argv[:1])
     if WINDOWS:

@@ -1,7 +1,7 @@
 """Compare runs in a table: `python scripts/runs.py [FOLDER ...]`.
 
 The table has the settings in which the runs differ, their results, times and dates.
-With --summary it has one row per setting, over all seeds.
+With --summary it has one row per combination, over all seeds and folds.
 """
 
 from collections import Counter
@@ -13,9 +13,9 @@ from typing import Any
 from rich.console import Console
 
 from mlp_xp.commands.options import only_one
-from mlp_xp.commands.process import end_with
+from mlp_xp.commands.process import print_errors
 from mlp_xp.errors import escaped
-from mlp_xp.runs.records import FIGURES, HELD_OUT
+from mlp_xp.runs.records import HELD_OUT, METRIC_COLUMNS
 from mlp_xp.runs.settings import shown, words
 from mlp_xp.runs.sweep_folder import FINISHED
 from mlp_xp.runs.table import (
@@ -30,12 +30,12 @@ from mlp_xp.runs.table import (
     value_of,
 )
 from mlp_xp.show.console import plain_console, print_csv, print_table, say
-from mlp_xp.show.numbers import figure
+from mlp_xp.show.numbers import metric_text
 from mlp_xp.sweeps.summary import Group, Summary, as_csv, as_json, summarise
 from mlp_xp.system import command_line
 
 _DEFAULT = Path("runs")
-_HEADS = {"name": "run"} | {name: each.head for name, each in FIGURES.items()}
+_HEADS = {"name": "run"} | {name: each.head for name, each in METRIC_COLUMNS.items()}
 
 
 def runs(
@@ -64,13 +64,13 @@ def runs(
             no run should be chosen by them.
         where: Show only runs that meet all these conditions, such as optimizer=adam
             "learning_rate<0.1" state=finished.
-        summary: Show one row per setting: the mean and the standard deviation over its
-            seeds and folds.
+        summary: Show one row for each combination of settings: the mean and the
+            standard deviation over its seeds and folds.
         json: Print JSON, with all settings.
         csv: Print CSV.
     """
     only_one(json=json, csv=csv)
-    # settings are ranked by their held-out samples
+    # combinations are ranked by their held-out samples
     only_one(summary=summary, sort=sort)
     column = check_column(sort, "sort") if sort else ""
     select_rows([], where)  # a wrong condition is found before any run is read
@@ -83,7 +83,7 @@ def runs(
         if column:
             rows = sort_rows(rows, column)
         _print_runs(rows, json=json, csv=csv)
-    return end_with(faults)
+    return print_errors(faults)
 
 
 def _print_runs(rows: Sequence[Row], *, json: bool, csv: bool) -> None:
@@ -110,7 +110,15 @@ def _print_summary(summary: Summary, *, json: bool, csv: bool) -> None:
 
 def _csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
     """Yield a header, then a line for each run with its numbers in full precision."""
-    names = ["name", "folder", "state", *differing(rows), *FIGURES, "date", "reason"]
+    names = [
+        "name",
+        "folder",
+        "state",
+        *differing(rows),
+        *METRIC_COLUMNS,
+        "date",
+        "reason",
+    ]
     yield names
     for row in rows:
         settings = {name: shown(value) for name, value in row.settings.items()}
@@ -127,18 +135,20 @@ def _show_runs(rows: Sequence[Row], console: Console) -> None:
 
     The columns that do not fit are left out.
     """
-    figures = [name for name in FIGURES if any(name in row.figures for row in rows)]
+    metrics = [
+        name for name in METRIC_COLUMNS if any(name in row.metrics for row in rows)
+    ]
     columns = ["name"]
     if any(row.state != FINISHED for row in rows):
         columns.append("state")
-    columns += [name for name in figures if FIGURES[name].high]
+    columns += [name for name in metrics if METRIC_COLUMNS[name].high]
     columns += differing(rows)
-    columns += [name for name in figures if not FIGURES[name].high]
+    columns += [name for name in metrics if not METRIC_COLUMNS[name].high]
     columns.append("date")
     heads = [_head(column) for column in columns]
     cells = [[_cell(row, column) for column in columns] for row in rows]
     print_table(heads, cells, console)
-    if any(row.state != FINISHED and row.figures for row in rows):
+    if any(row.state != FINISHED and row.metrics for row in rows):
         say(
             console,
             "unfinished runs: results of the last report; evaluate uses the checkpoint",
@@ -159,8 +169,8 @@ def _cell(row: Row, column: str) -> str:
     value = value_of(row, column)
     if column in row.settings:
         return shown(value)
-    if column in FIGURES:
-        return figure(column, value)
+    if column in METRIC_COLUMNS:
+        return metric_text(column, value)
     if value is None:
         return ""
     if column == "date":
@@ -171,22 +181,22 @@ def _cell(row: Row, column: str) -> str:
 def show_summary(summary: Summary, console: Console) -> None:
     """Print the settings of a summary as a table, then results on the test set.
 
-    The results on the test set are those of the best setting, or of each setting if
-    none is the best.
+    The results on the test set are those of the best combination, or of each
+    combination if none is the best.
     """
     columns = _summary_columns(summary)
     heads = [_head(column) for column in columns]
     print_table(heads, zip(*columns.values(), strict=True), console)
     say(console, f"\n{summary.note}")
-    if _is_cross_validation(summary) and columns.keys() & {*HELD_OUT}:
+    if _is_cross_validation(summary) and columns.keys() & set(HELD_OUT):
         reason = "held-out samples chose the epoch of each network"
         say(console, f"{reason}, so the results on them are optimistic")
     states = Counter(row.state for row in summary.rows)
-    if {*states} - {FINISHED}:
+    if states.keys() != {FINISHED}:
         counted = ", ".join(f"{number} {state}" for state, number in states.items())
         say(console, f"{counted}; only finished runs count")
     for group in summary.groups:
-        tested = [name for name in group.results if name.startswith("test")]
+        tested = [name for name in group.metrics if name.startswith("test")]
         if not tested:
             continue
         results = [f"{_head(name)} {_spread(name, group)}" for name in tested]
@@ -199,11 +209,11 @@ def show_summary(summary: Summary, console: Console) -> None:
 def _summary_columns(summary: Summary) -> dict[str, list[str]]:
     """Return the columns of a summary's table that have at least one entry."""
     groups = summary.groups
-    settings = [*groups[0].settings]
-    shown_results = {name for group in groups for name in group.results}
+    settings = groups[0].settings
+    known = {name for group in groups for name in group.metrics}
     tests = "test_accuracy", "test_r2"
-    tested: list[str] = [name for name in tests if name in shown_results]
-    held_out = [name for name in HELD_OUT if name in shown_results]
+    tested: list[str] = [name for name in tests if name in known]
+    held_out = [name for name in HELD_OUT if name in known]
     if _is_cross_validation(summary):
         scores = tested + held_out  # the result of a cross-validation comes first
     else:
@@ -217,7 +227,7 @@ def _summary_columns(summary: Summary) -> dict[str, list[str]]:
     for name in settings:
         columns[name] = [shown(group.settings[name]) for group in groups]
     if not settings:
-        columns["setting"] = [group.name for group in groups]
+        columns["combination"] = [group.name for group in groups]
     columns["train_loss"] = [_spread("train_loss", group) for group in groups]
     return {name: cells for name, cells in columns.items() if any(cells)}
 
@@ -227,10 +237,10 @@ def _is_cross_validation(summary: Summary) -> bool:
     return not summary.ranked and "fold" in summary.varied
 
 
-def _spread(quantity: str, group: Group) -> str:
-    """Return the mean of a figure and its standard deviation, as in `97.37 ± 0.23`.
+def _spread(metric: str, group: Group) -> str:
+    """Return the mean of a metric and its standard deviation, as in `97.37 ± 0.23`.
 
-    Both are over the runs of a setting.
+    Both are over the runs of a combination.
     """
-    spread = group.results.get(quantity, ())
-    return " ± ".join(figure(quantity, each) for each in spread if each is not None)
+    spread = group.metrics.get(metric, ())
+    return " ± ".join(metric_text(metric, each) for each in spread if each is not None)

@@ -8,7 +8,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from mlp_xp.commands.process import BROKEN_PIPE, ended, silence_output
+from mlp_xp.commands.process import BROKEN_PIPE, error_with_code, silence_output
 from mlp_xp.errors import MlpXpError
 from mlp_xp.show.console import say
 from mlp_xp.system import is_closed_pipe
@@ -63,20 +63,22 @@ class Stop:
         with self.printing():
             say(self.console, text)
 
-    def error_at(self, place: str) -> MlpXpError:
+    def error_at(self, progress: str) -> MlpXpError:
         """Return the error that ends the command.
 
         Args:
-            place: The place where training stopped, and the way to continue.
+            progress: Where the training stopped, and how to continue.
         """
         if self.signal or self.error is None:
             # the user asked for it: not an error
-            return ended(f"interrupted {place}", 128 + self.signal, kind="")
+            return error_with_code(
+                f"interrupted {progress}", 128 + self.signal, kind=""
+            )
         if is_closed_pipe(self.error):
-            fault = f"the reader of the output closed the pipe {place}"
-            return ended(fault, BROKEN_PIPE)
+            fault = f"the reader of the output closed the pipe {progress}"
+            return error_with_code(fault, BROKEN_PIPE)
         reason = self.error.strerror or self.error
-        return ended(f"the output cannot be written ({reason}) {place}", 1)
+        return error_with_code(f"the output cannot be written ({reason}) {progress}", 1)
 
     @contextlib.contextmanager
     def catching_signals(self) -> Iterator[None]:

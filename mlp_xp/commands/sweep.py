@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from mlp_xp.commands.chosen import base_settings
 from mlp_xp.commands.options import GROUPS, Recipe, only_one, with_settings
-from mlp_xp.commands.process import end_with
+from mlp_xp.commands.process import print_errors
 from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop
 from mlp_xp.declared import declared
@@ -66,18 +66,16 @@ def sweep(
             be the config.json of a run.
     """
     only_one(recipe=recipe, config=config)
-    how = {name: given.pop(name) for name in declared(SweepOptions) if name in given}
+    names = [name for name in declared(SweepOptions) if name in given]
+    options = SweepOptions(**{name: given.pop(name) for name in names})
     base = base_settings(recipe, config, given)
     if config:
-        named = given.get("backend")
-        for backend in named or (base.backend,):
-            check_foreign(Settings(backend=backend), named and backend, config)
-    plan = make_plan(base, given, SweepOptions(**how), is_recipe=not config)
-    return show(plan)
+        check_foreign(base, given, config)
+    return train_members(make_plan(base, given, options, is_recipe=not config))
 
 
-def show(plan: Plan) -> int:
-    """Train the members of a sweep, and show how each one ends.
+def train_members(plan: Plan) -> int:
+    """Train the members of a sweep, and print how each one ends and the summary.
 
     Returns:
         The exit code: 1 if a member has failed or cannot be read, and else 0.
@@ -86,11 +84,10 @@ def show(plan: Plan) -> int:
     folder = plan.folder()
     stop = Stop(console)
     stop.say(f"{_described_plan(plan)}\nsweep    {folder.path}")
-    states = _show_endings(plan, stop)
+    states = _train_and_print(plan, stop)
     if stop:
-        done = _number_done(states)
-        place = f"after {done} of {plan.total} members"
-        raise stop.error_at(f"{place}; run the same command again to continue")
+        done = f"after {_number_done(states)} of {plan.total} members"
+        raise stop.error_at(f"{done}; run the same command again to continue")
     finished = f"\n{states[FINISHED]} of {plan.total} members finished"
     for state, number in states.items():
         if state != FINISHED:
@@ -104,14 +101,16 @@ def show(plan: Plan) -> int:
             stop.say(f"drawn    {', '.join(map(str, draw_sweep(folder)))}")
         except MlpXpError as error:  # the results are complete without pictures
             stop.say(f"not drawn: {error}")
-    unreadable = end_with(row.reason for row in summary.rows if row.state == UNREADABLE)
+    unreadable = print_errors(
+        row.reason for row in summary.rows if row.state == UNREADABLE
+    )
     return 1 if states[FAILED] else unreadable
 
 
-def _show_endings(plan: Plan, stop: Stop) -> Counter[str]:
+def _train_and_print(plan: Plan, stop: Stop) -> Counter[str]:
     """Train the members, print a line for each, and return how many ended how."""
     states = Counter[str]()
-    only_folds = "fold" in plan.options and not {*plan.options} - {*REPEATS}
+    only_folds = "fold" in plan.varied and plan.varied.keys() <= set(REPEATS)
     header, scores = f"{_HEADER}\n", HELD_OUT
     if only_folds:
         header, scores = f"{_TEST_HEADER}\n", TESTED
@@ -136,15 +135,16 @@ def _number_done(states: Counter[str]) -> int:
 
 def _described_plan(plan: Plan) -> str:
     """Return the number of members of a sweep and the settings that vary, in lines."""
-    how = "all combinations"
-    if plan.how.optuna:
-        how = "chosen by Optuna"
-    elif plan.how.random:
-        how = "drawn at random"
+    choice = "all combinations"
+    if plan.options.optuna:
+        choice = "chosen by Optuna"
+    elif plan.options.random:
+        choice = "drawn at random"
     if plan.samples and len(plan.repeats) > 1:
-        how = f"{thousands(plan.samples)} {how}, with {len(plan.repeats)} runs each"
-    lines = [f"members  {thousands(plan.total)}, {how}"]
-    for name, values in plan.options.items():
+        runs = len(plan.repeats)
+        choice = f"{thousands(plan.samples)} {choice}, with {runs} runs each"
+    lines = [f"members  {thousands(plan.total)}, {choice}"]
+    for name, values in plan.varied.items():
         listed = str(values)
         if not isinstance(values, Span):
             texts = [shown(value) for value in values]

@@ -81,18 +81,14 @@ def train(
         return 0
     settings = settings_of(base_settings(recipe, config, given), given)
     if config:
-        check_foreign(settings, given.get("backend"), config)
+        check_foreign(settings, given, config)
     fit_batches = not (config or "batch_size" in given)
     data_options = settings.data_options
     if data_options.cv is not None and data_options.fold is None:
-        not_with_folds = {
-            "test_fraction": given.get("test_fraction"),
-            "overwrite": overwrite,
-            "threads": number,
-            "page": page,
-        }
-        for option, value in not_with_folds.items():
-            only_one(cv=True, **{option: value})
+        only_one(cv=True, test_fraction=given.get("test_fraction"))
+        only_one(cv=True, overwrite=overwrite)
+        only_one(cv=True, threads=number)
+        only_one(cv=True, page=page)
         return _train_folds(settings, run_dir, cache_dir, fit_batches=fit_batches)
     if run_dir:
         run = RunFolder(run_dir)
@@ -125,7 +121,7 @@ def _resume(
 
     with run.opened():
         settings = resumed_settings(run, given)
-        check_foreign(settings, given.get("backend"), run.path)
+        check_foreign(settings, given, run.path)
         has_no_more_epochs = run.settings().train.epochs == settings.train.epochs
         if run.has_ended() and has_no_more_epochs and "data_dir" not in given:
             _say_that_it_has_ended(run, page=page)
@@ -169,24 +165,24 @@ def _train_folds(
     folder = str(sweep_dir) if sweep_dir else None
     cache = str(cache_dir) if cache_dir else None
     options = SweepOptions(folder, cache_dir=cache)
-    return sweep.show(make_plan(settings, {}, options, is_recipe=fit_batches))
+    return sweep.train_members(make_plan(settings, {}, options, is_recipe=fit_batches))
 
 
 def _train(
     run: "RunFolder", make: Callable[[], "Experiment"], existing: str, *, page: bool
 ) -> None:
-    """Train in the folder of a run, and show the training.
+    """Train in the folder of a run, and print the training and its end.
 
     A signal or a closed output saves and stops the run.
     """
-    from mlp_xp.commands.process import called
+    from mlp_xp.commands.process import shell_command
     from mlp_xp.commands.stopping import Stop
     from mlp_xp.export.page import check_page
     from mlp_xp.show import terminal
     from mlp_xp.show.console import plain_console
 
     stop = Stop(plain_console())
-    hint = f"resume with: {called('train', '--resume', run.path)}"
+    hint = f"resume with: {shell_command('train', '--resume', run.path)}"
     training = run.training(
         make, existing=existing, save_now=lambda: bool(stop), how_to_resume=hint
     )
@@ -196,18 +192,18 @@ def _train(
         description = terminal.describe(experiment.settings, experiment.job)
         stop.say(f"{description}\nrun      {run.path}\n")
         with stop.catching_signals():
-            last = _show_events(run, experiment, events, stop, hint)
-        _show_end(run, experiment, last, stop, page=page)
+            last = _train_and_print(run, experiment, events, stop, hint)
+        _finish(run, experiment, last, stop, page=page)
 
 
-def _show_events(
+def _train_and_print(
     run: "RunFolder",
     experiment: "Experiment",
     events: "Iterator[Event]",
     stop: "Stop",
     hint: str,
 ) -> "Event":
-    """Print the table of reports as they come, and return the closing event."""
+    """Train, print the table of reports as they come, and return the closing event."""
     from mlp_xp.show import terminal
 
     job = experiment.job
@@ -224,7 +220,8 @@ def _show_events(
                 line = terminal.report_line(
                     report, is_validated=has_held_out, best=best
                 )
-            # the header comes with the first line, below the warnings of the start
+            # The header comes with the first line, below the warnings of the start. The
+            # last line is printed at the end, if it was left out before.
             if report and line and (event.closing or terminal.is_shown(report, job)):
                 stop.say(head + line)
                 head = line = ""
@@ -247,16 +244,16 @@ def _stop_at(event: "Event", run: "RunFolder", stop: "Stop", hint: str) -> None:
 
     epoch, sample = event.position.epoch, event.position.sample
     is_warm_up = epoch == WARM_UP_EPOCH
-    place = f"in epoch {epoch}, after {sample} samples"
+    progress = f"in epoch {epoch}, after {sample} samples"
     if is_warm_up:
-        place = "in the warm-up"
+        progress = "in the warm-up"
     if event.checkpoint:
-        raise stop.error_at(f"{place}; {hint}")
+        raise stop.error_at(f"{progress}; {hint}")
     if (stop.signal and is_warm_up) or run.is_being_replaced():
-        raise stop.error_at(f"{place}; {run.give_up()}")
+        raise stop.error_at(f"{progress}; {run.give_up()}")
 
 
-def _show_end(
+def _finish(
     run: "RunFolder",
     experiment: "Experiment",
     event: "Event",
@@ -265,7 +262,7 @@ def _show_end(
     page: bool,
 ) -> None:
     """Print the summary of a run that has ended, and draw its pictures and its page."""
-    from mlp_xp.commands.process import called
+    from mlp_xp.commands.process import shell_command
     from mlp_xp.errors import MlpXpError, quoted
     from mlp_xp.export.page import write_page
     from mlp_xp.runs.names import PAGE
@@ -288,14 +285,14 @@ def _show_end(
         paths = draw_run(run, job.dataset, job.backend)
         stop.say(f"drawn in {run.path}: {', '.join(path.name for path in paths)}")
     except MlpXpError as error:
-        stop.say(f"no pictures: {error}; then: {called('plot', run.path)}")
+        stop.say(f"no pictures: {error}; then: {shell_command('plot', run.path)}")
     if page:
         path = run.path / PAGE
         try:
             write_page(path, run.model(job.backend), job.dataset)
             stop.say(f"written: {path}")
         except MlpXpError as error:
-            stop.say(f"no page: {error}; then: {called('page', run.path, path)}")
+            stop.say(f"no page: {error}; then: {shell_command('page', run.path, path)}")
     if stop.error:
         complete = f"the run in {quoted(run.path)} is complete"
         raise stop.error_at(f"after the end of the training; {complete}")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from mlp_xp.commands.process import called, print_line
+from mlp_xp.commands.process import print_line, shell_command
 from mlp_xp.errors import quoted
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.sweep_folder import INTERRUPTED
@@ -22,5 +22,5 @@ def warn_of_unfinished(folders: Iterable[Path]) -> None:
         reason = row.reason or INTERRUPTED
         text = f"{quoted(folder)}: {reason}; its network is that of its last checkpoint"
         if row.state == INTERRUPTED:
-            text += f"; resume with: {called('train', '--resume', folder)}"
+            text += f"; resume with: {shell_command('train', '--resume', folder)}"
         print_line("warning", text)

@@ -9,7 +9,15 @@ from mlp_xp.declared import BELOW_ONE, check_settings, out_of_range, setting
 class DataOptions:
     """How `load_dataset` reads your own files, so that a run can read them again.
 
-    Raises ConfigError.
+    `Settings` take these options together. `load_dataset` takes each as an argument.
+
+    Raises:
+        ConfigError: A value has the wrong type or is out of range.
+
+    Examples:
+        >>> options = DataOptions(label="price", test_fraction=0.1)
+        >>> Settings(data_dir="prices.csv", data_options=options).dataset is None
+        True
     """
 
     label: str | None = setting(None, names_columns=True, group="Data")

@@ -54,11 +54,17 @@ def write_onnx(models: Sequence[Model], path: Path, dtype: str | None = None) ->
     The predictions of the file are the mean of the networks' predictions. Warns of
     columns whose values the dtype rounds away.
 
-    models: one or more, checked by `runs.ensembles.check_fit`. dtype: "float64" or
-    "float32", for the computation; by default the dtype of each model. Raises
-    MlpXpError for a path without `.onnx`, a missing library, numbers too large for the
-    dtype, or a function that cannot be recorded; ConfigError for another dtype, and
-    FileError.
+    Args:
+        models: One or more, checked by `runs.ensembles.check_fit`.
+        path: The file to write, which ends in .onnx.
+        dtype: "float64" or "float32", for the computation. By default the dtype of each
+            model.
+
+    Raises:
+        MlpXpError: A library is missing, numbers are too large for the dtype, or a
+            function cannot be recorded.
+        ConfigError: There is no such dtype.
+        FileError: The file cannot be written.
     """
     if path.suffix.lower() != ".onnx":
         raise MlpXpError(
@@ -110,7 +116,8 @@ def _recording(source: str, fault: str) -> Iterator[None]:
 def _in_dtype(model: Model, name: str) -> Model:
     """Return a model on NumPy in a dtype, and warn of columns lost by rounding.
 
-    Raises MlpXpError if the dtype does not hold the numbers of the model.
+    Raises:
+        MlpXpError: The dtype does not hold the numbers of the model.
     """
     with np.errstate(all="ignore"):
         moved = model.on(open_backend("numpy", dtype=name))
@@ -161,8 +168,10 @@ def _inputs(
 def _kinds(models: Sequence[Model]) -> dict[str, str]:
     """Return the kinds of the columns to read by name.
 
-    There are none if all models take the same features as they are. Raises MlpXpError
-    if models read a column in different ways.
+    There are none if all models take the same features as they are.
+
+    Raises:
+        MlpXpError: Models read a column in different ways.
     """
     tables = {model.signature.columns for model in models}
     is_by_name = len(tables) > 1 or models[0].signature.form == "columns"
@@ -216,10 +225,10 @@ def _features(
     for column in model.signature.columns.columns:
         values = columns[column.name]
         if column.kind == "category":
-            places, other = column.places
+            numbers, other = column.places
             spelled: dict[str, int] = {}
-            for text, place in places.items():
-                spelled |= dict.fromkeys(_spellings(text), place)
+            for text, number in numbers.items():
+                spelled |= dict.fromkeys(_spellings(text), number)
             values = xp.extensions.static_map(values, spelled, default=other)
         parts += [xp.astype(part, dtype) for part in column.encode(values, xp=xp)]
     return xp.concat(parts, axis=1)

@@ -35,7 +35,7 @@ def check_page(signature: Signature, sizes: Sequence[int]) -> None:
     """Raise MlpXpError if there can be no page for a network.
 
     A page is for grey pictures where `predict` takes pictures, and for at most
-    _MOST_FIELDS columns. sizes: the layer sizes, whose weights must fit into LARGEST
+    _MOST_FIELDS columns. The weights of layers of these sizes must fit into LARGEST
     bytes.
     """
     if signature.task not in (CLASSES, LABELS, REGRESSION):
@@ -78,11 +78,17 @@ def write_page(path: Path, model: Model, dataset: Dataset) -> None:
     Weights are float32. If they have more than FLOAT32_UP_TO bytes, they are float16,
     unless this changes a prediction for the test set.
 
-    dataset: the data of the training, on the backend of the model. The fields of a
-    table have the ranges of the training set. Pictures to click are from the test set,
-    if there is one. Raises MlpXpError as `check_page` does, for a path without `.html`,
-    for a page of more than LARGEST bytes, and for an activation or a preparation of
-    your own, and FileError.
+    Args:
+        path: The file to write, which ends in .html.
+        model: The network.
+        dataset: The data of the training, on the backend of the model. The fields of a
+            table have the ranges of the training set. Pictures to click are from the
+            test set, if there is one.
+
+    Raises:
+        MlpXpError: There can be no page, as in `check_page`, or the page is larger than
+            LARGEST, or the activation or the preparation is a function of the user.
+        FileError: The file cannot be written.
     """
     if path.suffix.lower() != ".html":
         raise MlpXpError(
@@ -178,7 +184,7 @@ def _weights(
 ) -> np.ndarray:
     """Return all weights and biases in order, float32 or float16.
 
-    outputs: the predictions for the test set.
+    `outputs` are the predictions for the test set.
     """
     backend, signature = model.backend, model.signature
     arrays = [backend.to_numpy(array) for layer in model.network for array in layer]

@@ -68,6 +68,9 @@ class Trajectory(NamedTuple):
     labels: np.ndarray
     """The true classes of the test images, (n,)."""
 
+    def __repr__(self) -> str:
+        return f"Trajectory({self.backend.name!r}, {len(self.losses)} steps)"
+
     @property
     def accuracies(self) -> np.ndarray:
         """The test accuracy at every report and at the end, float64 (reports + 1,)."""

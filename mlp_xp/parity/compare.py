@@ -74,6 +74,12 @@ class Comparison(NamedTuple):
             quantity.first_step is None for quantity in self.quantities.values()
         )
 
+    def __repr__(self) -> str:
+        return (
+            f"Comparison({self.trajectory!r}, agrees={self.agrees}, "
+            f"head_room={self.head_room:.3g})"
+        )
+
     def __str__(self) -> str:
         """Return the accuracy, and how many predictions and accuracies differ.
 

@@ -49,7 +49,7 @@ METHOD_KINDS = {
 """The kinds of notices about methods that are not `outside`."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Tracer:
     """Calls the operations of a library, and compares each with NumPy's."""
 
@@ -91,6 +91,12 @@ class Tracer:
         self._dtypes = [
             (np.dtype(name), getattr(xp, name)) for name in DTYPES if hasattr(xp, name)
         ]
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.backend.name!r}, calls={self.calls}, "
+            f"deviating={[*self.deviating]})"
+        )
 
     def namespace(self, xp: Any) -> "Namespace":
         """Return the traced namespace for one of the library's."""

@@ -44,7 +44,7 @@ _SMALL_RICH = replace(
 )
 
 
-@dataclass
+@dataclass(repr=False)
 class StepTracer(Tracer):
     """A tracer of training that counts the steps.
 

@@ -3,7 +3,8 @@
 The files of the old run are moved into the folder `.replaced`, the checkpoint first.
 The new run is then written like any other run. The first checkpoint of the new run
 decides: once it exists, `.replaced` is removed. Before, the old run can be moved back,
-its checkpoint last. Meanwhile `RunFolder.settings` refuses the run.
+its checkpoint last. Meanwhile `RunFolder.settings` refuses the run. A finished run that
+is trained longer is replaced by the longer run in the same way.
 
 While `.replaced` has a config.json, it has the whole old run, and all run files outside
 belong to the new run. Each change is on disk before the next one begins. Every function

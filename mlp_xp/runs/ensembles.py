@@ -62,7 +62,7 @@ def open_models(
             found.setdefault(_identity(model), model)
     if not found:
         raise MlpXpError("there are none", remedy=remedy, setting="models")
-    models = [*found.values()]
+    models = list(found.values())
     first = models[0]
     for model in models:
         whose = f"the network of {quoted(first.source)}"
@@ -120,7 +120,8 @@ def paths_of(given: Any) -> list[Path]:
 def run_of(model: Model) -> RunFolder | None:
     """Return the run from whose folder a model was read, or None.
 
-    Raises RunError if the folder has another model now.
+    Raises:
+        RunError: The folder has another model now.
     """
     path = Path(model.file)
     run = RunFolder(path.parent)

@@ -27,7 +27,6 @@ from mlp_xp.runs.ensembles import (
 )
 from mlp_xp.runs.fingerprints import checksum
 from mlp_xp.runs.metrics import metrics_of
-from mlp_xp.runs.run_folder import RunFolder
 
 
 class Evaluated(NamedTuple):
@@ -151,55 +150,64 @@ def data_for(
     """
     if isinstance(data, Dataset):
         dataset = data if data.test is not None else replace(data, test=data.train)
+    elif data is None:
+        dataset = _own_data(model, cache_dir, known)
     else:
-        run = run_of(model)
-        dataset = _load_for(model, run, data, cache_dir, known)
-        if run and data is None:
-            run.check_data({"data_crc32": checksum(dataset, model.backend)})
+        dataset = _other_data(model, data, cache_dir, known)
     check_fit(model, dataset.signature, f"the data set {quoted(dataset.name)}")
     return dataset
 
 
-def _load_for(
-    model: Model,
-    run: RunFolder | None,
-    data: Any,
-    cache_dir: str | Path | None,
-    known: dict[Any, Dataset],
+def _own_data(
+    model: Model, cache_dir: str | Path | None, known: dict[Any, Dataset]
 ) -> Dataset:
-    """Load the run's own data, or read other data like them."""
-    is_in_memory = not isinstance(data, str | os.PathLike | None)
-    options, place = DataOptions(), data
-    if run is not None:
-        settings = run.settings()
-        options = settings.data_options
-        if data is None:
-            place = settings.data
-    elif not is_in_memory:
-        raise MlpXpError(
-            f"{quoted(model.source)} does not say how its data were read",
-            remedy="give the folder of its run, or from Python (X, y)",
-            setting="models",
-        )
-    if data is None and place == UNNAMED:
+    """Load the data of a network's run, which must not have changed."""
+    run = run_of(model)
+    if run is None:
+        raise _not_said(model)
+    settings = run.settings()
+    if settings.data == UNNAMED:
         raise MlpXpError(
             f"{quoted(model.source)}: its data were in memory; give the same data",
             setting="data",
         )
-    is_own_data = is_in_memory or is_own(place, options)
-    if not is_own_data:
+    options = settings.data_options
+    if not is_own(settings.data, options):
         options = DataOptions()
-    name = id(place) if is_in_memory else str(place)
+    key = str(settings.data), options, model.backend, model.signature.columns
+    if key not in known:
+        # The training has given the warnings already.
+        with warnings.catch_warnings(action="ignore", category=MlpXpWarning):
+            known[key] = load_dataset(
+                settings.data, model.backend, cache_dir=cache_dir, **vars(options)
+            )
+    run.check_data({"data_crc32": checksum(known[key], model.backend)})
+    return known[key]
+
+
+def _other_data(
+    model: Model, data: Any, cache_dir: str | Path | None, known: dict[Any, Dataset]
+) -> Dataset:
+    """Load other data, read like the data of a network's run."""
+    is_in_memory = not isinstance(data, str | os.PathLike)
+    run = run_of(model)
+    if run is None and not is_in_memory:
+        raise _not_said(model)
+    options = DataOptions() if run is None else run.settings().data_options
+    name = id(data) if is_in_memory else str(data)
     key = name, options, model.backend, model.signature.columns
     if key not in known:
-        with warnings.catch_warnings():
-            if data is None:
-                # The training has given these warnings already.
-                warnings.simplefilter("ignore", MlpXpWarning)
-            if is_own_data and data is not None:
-                known[key] = load_to_evaluate(place, model, options)
-            else:
-                known[key] = load_dataset(
-                    place, model.backend, cache_dir=cache_dir, **vars(options)
-                )
+        if is_in_memory or is_own(data, options):
+            known[key] = load_to_evaluate(data, model, options)
+        else:
+            known[key] = load_dataset(data, model.backend, cache_dir=cache_dir)
     return known[key]
+
+
+def _not_said(model: Model) -> MlpXpError:
+    """Return the error for a network without the folder of its run."""
+    return MlpXpError(
+        f"{quoted(model.source)} does not say how its data were read",
+        remedy="give the folder of its run, or from Python (X, y)",
+        setting="models",
+    )

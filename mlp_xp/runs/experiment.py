@@ -110,9 +110,9 @@ class Experiment:
             ConfigError: The data set is too small for the configuration.
         """
         job = Job(config, dataset, backend)
-        place = {"data_dir": dataset.name}
+        source = "data_dir"
         if dataset.name in (*DATASETS, UNNAMED):
-            place = {"dataset": dataset.name}
+            source = "dataset"
         settings = Settings(
             backend=backend.name,
             device=backend.device_name,
@@ -120,7 +120,7 @@ class Experiment:
             data_options=dataset.options or DataOptions(),
             start_from=None if start_from is None else str(start_from),
             train=config,
-            **place,
+            **{source: dataset.name},
         )
         return cls(settings, job)
 

@@ -99,9 +99,9 @@ def seen(sums: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, int]:
             del left[each]
             unsure += given[each]
     marks = np.zeros(len(sums), np.bool_)
-    for place, each in enumerate(sums.tolist()):
+    for row, each in enumerate(sums.tolist()):
         left[each] -= 1
-        marks[place] = left[each] >= 0
+        marks[row] = left[each] >= 0
     return marks, unsure
 
 

@@ -118,31 +118,50 @@ def _rates(
         predicted = np.pad(predictions > 0.5, further)
         in_means = outputs
         log_loss = metrics.log_loss(truth.ravel(), predictions.ravel(), labels=[0, 1])
-    # An area under the curve needs samples of both kinds.
-    both = truth.any(axis=0) & ~truth.all(axis=0)
-
-    def scores(
-        average: str | None, labels: Sequence[int] | None, undefined: float
-    ) -> dict[str, Any]:
-        precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-            true, predicted, labels=labels, average=average, zero_division=undefined
-        )
-        area = math.nan
-        if both.any():
-            area = metrics.roc_auc_score(
-                truth[:, both], predictions[:, both], average=average
-            )
-        return {"precision": precision, "recall": recall, "f1": f1, "roc_auc": area}
-
-    of_outputs = scores(None, outputs, math.nan)
-    areas = np.full(len(outputs), math.nan)
-    areas[both] = of_outputs["roc_auc"]
-    of_outputs["roc_auc"] = areas
+    of_outputs = _scores(true, predicted, outputs, None, math.nan)
+    of_outputs["roc_auc"] = _areas(truth, predictions, None)
     in_total = {"log_loss": log_loss}
     for average in ("macro", "weighted"):
-        for name, value in scores(average, in_means, 0).items():
+        scores = _scores(true, predicted, in_means, average, 0)
+        scores["roc_auc"] = _areas(truth, predictions, average)
+        for name, value in scores.items():
             in_total[f"{name}_{average}"] = float(value)
     return of_outputs, in_total
+
+
+def _scores(
+    true: np.ndarray,
+    predicted: np.ndarray,
+    labels: Sequence[int] | None,
+    average: str | None,
+    undefined: float,
+) -> dict[str, Any]:
+    """Return precision, recall and F1 of each output, or their means."""
+    from sklearn import metrics
+
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        true, predicted, labels=labels, average=average, zero_division=undefined
+    )
+    return {"precision": precision, "recall": recall, "f1": f1}
+
+
+def _areas(truth: np.ndarray, predictions: np.ndarray, average: str | None) -> Any:
+    """Return the area under the ROC curve of each output, or the mean of the areas.
+
+    Without samples of both kinds, an area is NaN, and does not count in the mean.
+    """
+    from sklearn import metrics
+
+    areas = np.full(truth.shape[1], math.nan)
+    both = truth.any(axis=0) & ~truth.all(axis=0)
+    if both.any():
+        known = metrics.roc_auc_score(
+            truth[:, both], predictions[:, both], average=average
+        )
+        if average is not None:
+            return known
+        areas[both] = known
+    return math.nan if average is not None else areas
 
 
 def reliability(

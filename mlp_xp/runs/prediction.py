@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +19,13 @@ from mlp_xp.data.options import DataOptions
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.data.table_files import is_table, read_tables
-from mlp_xp.errors import MlpXpError, quoted
+from mlp_xp.errors import MlpXpError, MlpXpWarning, quoted
 from mlp_xp.printing import as_html, as_text
 from mlp_xp.runs.ensembles import Models, open_models, paths_of
+
+
+class PictureWarning(MlpXpWarning):
+    """Pictures that cannot be read."""
 
 
 class Predicted(NamedTuple):
@@ -63,7 +68,8 @@ def predict(
 ) -> Predicted:
     """Predict with a network, or with several whose outputs are averaged.
 
-    An unreadable picture does not stop the others. See `Pictures.faults`.
+    An unreadable picture does not stop the others. A PictureWarning names the first
+    one, and `pictures.faults` of the result has all of them.
 
     Args:
         models: A model, the folder of a run or of a sweep, or a list of these. All need
@@ -92,6 +98,10 @@ def predict(
     """
     found = open_models(models, backend, device)
     samples, pictures = _read(found, inputs)
+    if pictures is not None and pictures.faults:
+        count, first = len(pictures.faults), pictures.faults[0]
+        fault = f"pictures or folders without a prediction: {count}, such as {first}"
+        warnings.warn(PictureWarning(fault), stacklevel=2)
     signature = found[0].signature
     runs = np.empty((len(found), 0, len(signature.outputs)))
     if pictures is None or pictures.paths:
@@ -170,8 +180,8 @@ def _outputs(model: Model, inputs: Any) -> np.ndarray:
 
     The network computes on the device of the inputs, or on its own for host inputs.
     """
-    place = model.backend.like(inputs)
-    if place is not open_backend(dtype=model.backend.dtype_name):
-        model = model.on(place)
+    backend = model.backend.like(inputs)
+    if backend is not open_backend(dtype=model.backend.dtype_name):
+        model = model.on(backend)
     predictions = model.predictions(model.read(inputs))
     return model.backend.to_numpy(predictions).astype(np.float64)

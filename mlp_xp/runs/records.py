@@ -25,13 +25,13 @@ _CONFIG_FIELDS = {
 _SIGNATURE_FIELDS = {"task": str, "targets": str}
 
 
-class Figure(NamedTuple):
+class Metric(NamedTuple):
     """A result of a run, in its reports and in the table of runs."""
 
     name: str
     """Its name in metrics.jsonl and result.json."""
     part: str = ""
-    """Its samples, "test" or "validation". Empty for a figure in every report."""
+    """Its samples, "test" or "validation". Empty for a metric in every report."""
     head: str = ""
     """The head of its column in the table of runs. Empty if it has no column."""
     high: bool = False
@@ -47,36 +47,40 @@ class Figure(NamedTuple):
     @property
     def kind(self) -> Any:
         """The type of its JSON value. A whole number may stand for a float."""
-        return int | float | None if self.part else int | float
+        if self.part:
+            return int | float | None
+        return int | float
 
 
-RESULTS = (
-    Figure("loss"),
-    Figure("validation_accuracy", "validation", "held out %", high=True),
-    Figure("validation_r2", "validation", "held out R²", high=True),
-    Figure("validation_loss", "validation", "held-out loss"),
-    Figure("accuracy", "test", "test %", high=True),
-    Figure("label_accuracy", "test", high=True),
-    Figure("r2", "test", "test R²", high=True),
-    Figure("rmse", "test", "test rmse"),
-    Figure("train_loss", "", "train loss"),
-    Figure("test_loss", "test", "test loss"),
-    Figure("samples_per_second", high=True),
-    Figure("seconds", "", "time (s)"),
+REPORTED = (
+    Metric("loss"),
+    Metric("validation_accuracy", "validation", "held out %", high=True),
+    Metric("validation_r2", "validation", "held out R²", high=True),
+    Metric("validation_loss", "validation", "held-out loss"),
+    Metric("accuracy", "test", "test %", high=True),
+    Metric("label_accuracy", "test", high=True),
+    Metric("r2", "test", "test R²", high=True),
+    Metric("rmse", "test", "test rmse"),
+    Metric("train_loss", "", "train loss"),
+    Metric("test_loss", "test", "test loss"),
+    Metric("samples_per_second", high=True),
+    Metric("seconds", "", "time (s)"),
 )
-# The figures in the table of runs, by the names of their columns, in its order.
-FIGURES = {figure.column: figure for figure in RESULTS if figure.head}
+# The metrics in the table of runs, by the names of their columns, in its order.
+METRIC_COLUMNS = {metric.column: metric for metric in REPORTED if metric.head}
 HELD_OUT = tuple(
-    name for name, each in FIGURES.items() if each.part == "validation" and each.high
+    name
+    for name, each in METRIC_COLUMNS.items()
+    if each.part == "validation" and each.high
 )
-# The same figures on the test set, by their names in a result.
+# The same metrics on the test set, by their names in a result.
 TESTED = tuple(name.removeprefix("validation_") for name in HELD_OUT)
 # The fields of a line of metrics.jsonl, and of result.json.
 REPORT_FIELDS = {
     "epoch": int,
     "sample": int,
     "kept_epoch": int | None,
-    **{figure.name: figure.kind for figure in RESULTS},
+    **{metric.name: metric.kind for metric in REPORTED},
 }
 
 
@@ -106,7 +110,7 @@ def parse_settings(path: Path) -> tuple[Settings, dict[str, Any]]:
     return unflatten(record["settings"], path), record
 
 
-def check_foreign(settings: Settings, named: str | None, file: Path) -> None:
+def check_foreign(settings: Settings, given: Mapping[str, Any], file: Path) -> None:
     """Raise ConfigError if only a file, and not the user, names a foreign backend.
 
     Opening a foreign backend imports a module, and may so run any code. The file may
@@ -114,11 +118,11 @@ def check_foreign(settings: Settings, named: str | None, file: Path) -> None:
 
     Args:
         settings: The settings in the file.
-        named: The backend that the user gave, if any.
+        given: The settings that the user gave.
         file: The file, for the message.
     """
     is_foreign = ":" in settings.backend or settings.backend in known_hooks()
-    if is_foreign and named is None:
+    if is_foreign and "backend" not in given:
         argument = Argument("backend", settings.backend)
         raise ConfigError(
             f"{quoted(file)} wants the module {settings.backend!r}, "

@@ -127,7 +127,7 @@ class RunFolder(LockedFolder):
         return self._has(RESULT) and self._has(CHECKPOINT)
 
     def is_being_replaced(self) -> bool:
-        """Return whether a new run, without a checkpoint so far, replaces this run."""
+        """Return whether a new or longer run, without a checkpoint yet, replaces it."""
         return (self.path / REPLACED).is_dir() and not self.has_checkpoint()
 
     def settings(self) -> Settings:
@@ -243,8 +243,8 @@ class RunFolder(LockedFolder):
         was_replacing = self.is_being_replaced()
         self._settle()
         if self.is_being_replaced():
-            place = quoted(self.path / REPLACED)
-            return f"the old run is in {place}; --resume brings it back"
+            aside = quoted(self.path / REPLACED)
+            return f"the old run is in {aside}; --resume brings it back"
         if was_replacing:
             return f"the old run in {quoted(self.path)} is as it was"
         if self.has_checkpoint():
@@ -348,7 +348,12 @@ class RunFolder(LockedFolder):
             for event in trajectory(experiment.job, position, trained=trained):
                 if event.report is not None and not event.closing:
                     self._append(event.report)
-                if event.checkpoint or (self._may_save(event.position) and save_now()):
+                may_save = event.position.epoch != WARM_UP_EPOCH
+                if position is None:
+                    # The run may have been started by mistake. Unless it is saved,
+                    # stopping it brings the old run back.
+                    may_save &= not self.is_being_replaced()
+                if event.checkpoint or (may_save and save_now()):
                     self._save(event.position, experiment, rows_sha256)
                     event = event._replace(checkpoint=True)
                 if event.report is not None and event.closing:
@@ -386,11 +391,14 @@ class RunFolder(LockedFolder):
         self.result()  # refuses a damaged result
         if self.has_checkpoint():
             return self._checkpoint(settings, experiment.backend)
+        self._check_start_over(experiment)
+        return None
+
+    def _check_start_over(self, experiment: Experiment) -> None:
+        """Raise RunError unless a run without a checkpoint can begin again."""
         if self.record().get("start_from_sha256") != experiment.source_sha256():
-            fault = (
-                f"{quoted(settings.start_from)} has another network now than when "
-                "this run began"
-            )
+            source = quoted(experiment.settings.start_from)
+            fault = f"{source} has another network now than when this run began"
             raise RunError(fault, file=self.path, remedy="begin a new run")
         for name in (RESULT, MODEL):
             if self._has(name):
@@ -400,7 +408,6 @@ class RunFolder(LockedFolder):
                 )
                 remedy = f"restore {CHECKPOINT}, or train in another folder"
                 raise RunError(fault, file=self.path, remedy=remedy)
-        return None
 
     def _checkpoint(self, settings: Settings, backend: Backend) -> Position:
         """Return the position in the checkpoint of a run with these settings."""
@@ -422,32 +429,32 @@ class RunFolder(LockedFolder):
 
         Returns the result of `_write_rows`.
         """
-        # Written again, because the file may be lost, or come from another run.
-        rows_sha256 = self._write_rows(experiment)
-        self._keep_reports(position.reports)
-        epochs = experiment.settings.train.epochs
-        if position.epoch < epochs - 1:
-            # Before config.json: a longer run with a result would count as ended.
-            with file_errors(self.path, "remove the old result in"):
-                for name in (*PICTURES, RESULT):
-                    remove(self.path / name)
-        record = self.record()
+        record, lines = self.record(), self._kept_lines(position.reports)
+        before = record["settings"]
         now = flatten(with_absolute_paths(experiment.settings))
-        kept = {"epochs": now["epochs"]}
+        settings = {**before, "epochs": now["epochs"]}
         if now["data_dir"]:
-            kept["data_dir"] = now["data_dir"]
-        if record["settings"] != {**record["settings"], **kept}:
-            record["settings"] |= kept
-            records.write_json(self.path / CONFIG, record)
-        return rows_sha256
+            settings["data_dir"] = now["data_dir"]
+        if not self._has(RESULT):
+            with file_errors(self.path, "remove the old pictures in"):
+                for name in PICTURES:
+                    remove(self.path / name)
+        elif settings["epochs"] > before["epochs"]:
+            # The finished run stays whole until the longer run has a checkpoint.
+            _replacing.begin(self.path)
+        if settings != before:
+            records.write_json(self.path / CONFIG, {**record, "settings": settings})
+        write_whole(self.path / METRICS, b"".join(line + b"\n" for line in lines))
+        # Written again, because the file may be lost, or come from another run.
+        return self._write_rows(experiment)
 
-    def _keep_reports(self, count: int) -> None:
-        """Keep the first reports in metrics.jsonl, as many as the checkpoint counts."""
-        path, lines = self.path / METRICS, self._lines()
+    def _kept_lines(self, count: int) -> list[bytes]:
+        """Return the first lines of metrics.jsonl, as many as the checkpoint counts."""
+        lines = self._lines()
         if len(lines) < count:
             fault = f"has {len(lines)} reports, the checkpoint expects {count}"
-            raise RunError(fault, file=path, remedy=records.REMEDY)
-        write_whole(path, b"".join(line + b"\n" for line in lines[:count]))
+            raise RunError(fault, file=self.path / METRICS, remedy=records.REMEDY)
+        return lines[:count]
 
     # Writing a run.
 
@@ -480,11 +487,6 @@ class RunFolder(LockedFolder):
         """
         line = json.dumps(metrics_record(report))
         append_line(self.path / METRICS, line.encode())
-
-    def _may_save(self, position: Position) -> bool:
-        # A run that replaces an old one may have been started by mistake. Unless it is
-        # saved, stopping it brings the old run back.
-        return position.epoch != WARM_UP_EPOCH and not self.is_being_replaced()
 
     def _save(
         self, position: Position, experiment: Experiment, rows_sha256: str | None
@@ -521,7 +523,7 @@ class RunFolder(LockedFolder):
             remedy = "give the folder of a training run"
             raise RunError(f"is not a run: {why}", file=self.path, remedy=remedy)
         if self.is_being_replaced():
-            fault = "is being replaced by a new run, which has no checkpoint yet"
+            fault = "is being replaced by a run that has no checkpoint yet"
             remedy = (
                 "wait for it, or, if it was interrupted, "
                 "bring the old run back: resume it"
@@ -596,16 +598,16 @@ def load_run(path: str | Path, backend: Backend | str | None = None) -> Model:
 
 
 def metrics_record(report: Report) -> dict[str, Any]:
-    """Return a report as a record for metrics.jsonl, with all of its RESULTS."""
+    """Return a report as a record for metrics.jsonl, with all of its REPORTED."""
     parts = {"": report, "test": report.test, "validation": report.validation}
     record: dict[str, Any] = {"epoch": report.epoch, "sample": report.sample}
-    for figure in records.RESULTS:
-        part = parts[figure.part]
+    for metric in records.REPORTED:
+        part = parts[metric.part]
         if part is None:
             continue
-        value = getattr(part, figure.name.removeprefix(f"{figure.part}_"))
+        value = getattr(part, metric.name.removeprefix(f"{metric.part}_"))
         if value is not None:
-            record[figure.name] = value
+            record[metric.name] = value
     return record
 
 

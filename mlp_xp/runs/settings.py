@@ -151,7 +151,15 @@ def flatten(settings: Any) -> dict[str, Any]:
 
 
 def settings_of(base: Settings, changes: Mapping[str, Any]) -> Settings:
-    """Return settings with changes, given by name. Raises ConfigError."""
+    """Return settings with changes, given by name.
+
+    Raises:
+        ConfigError: A name is unknown, or a value is wrong.
+    """
+    for name in changes:
+        if name not in SETTINGS:
+            fault = f"the field {name!r:.60} is not known{nearest(name[:99], SETTINGS)}"
+            raise ConfigError(fault, remedy=f"choose one of {', '.join(SETTINGS)}")
     settings: Settings = _changed(base, changes)
     return settings
 
@@ -175,11 +183,6 @@ def unflatten(record: Mapping[str, Any], file: Path) -> Settings:
         ConfigError: A field is unknown, or its value is wrong. The error names the file
             and the field.
     """
-    for name in record:
-        if name not in SETTINGS:
-            fault = f"the field {name!r:.60} is not known{nearest(name[:99], SETTINGS)}"
-            remedy = f"choose one of {', '.join(SETTINGS)}"
-            raise ConfigError(fault, file=file, remedy=remedy)
     try:
         return settings_of(Settings(), record)
     except ConfigError as error:
@@ -205,10 +208,9 @@ def of_recipe(recipe: Settings, given: Mapping[str, Any]) -> Settings:
     are held out.
     """
     train = recipe.train
-    optimizers = _as_list(given.get("optimizer", train.optimizer))
-    decay_meanings = {name == "adamw" for name in [train.optimizer, *optimizers]}
+    optimizers = [train.optimizer, *_as_list(given.get("optimizer", []))]
     changes = {}
-    if len(decay_meanings) > 1:
+    if 0 < optimizers.count("adamw") < len(optimizers):
         changes["weight_decay"] = 0
     if 0 in _as_list(given.get("validation", train.validation)):
         changes["patience"] = 0

@@ -66,7 +66,7 @@ class SweepFolder(LockedFolder):
 
     Examples:
         >>> sweep = SweepFolder("runs/sweep-mnist-numpy-1f2a3b4c")
-        >>> [sweep.run(member).result() for member in sweep.read().members]
+        >>> [sweep.run(member.name).result() for member in sweep.read().members]
     """
 
     purpose = "sweep"
@@ -98,9 +98,8 @@ class SweepFolder(LockedFolder):
             records.check_fields(failure, {"error": str, "reason": str}, path)
         return failures
 
-    def run(self, member: Member | str) -> RunFolder:
+    def run(self, name: str) -> RunFolder:
         """Return the folder of a member's run."""
-        name = member if isinstance(member, str) else member.name
         return RunFolder(self.path / MEMBERS / name)
 
     @contextmanager

@@ -5,6 +5,7 @@ import json
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,13 +13,13 @@ from mlp_xp.declared import check_choice
 from mlp_xp.errors import Argument, MlpXpError, nearest
 from mlp_xp.files import file_errors
 from mlp_xp.runs.names import CONFIG, METRICS, RESULT
-from mlp_xp.runs.records import FIGURES, HELD_OUT, RunError
+from mlp_xp.runs.records import HELD_OUT, METRIC_COLUMNS, RunError
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import SETTINGS, described, flatten, shown
 from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED, SweepFolder
 
 IN_USE, NOT_RUN, UNREADABLE = "in use", "not run", "unreadable"
-COLUMNS = ("name", "state", *FIGURES, "date")
+COLUMNS = ("name", "state", *METRIC_COLUMNS, "date")
 DATA = ("dataset", "data_dir")
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne,
@@ -47,14 +48,16 @@ class Row(NamedTuple):
     of your own data is the name of their file or folder.
     """
     state: str
-    """finished: with a result. interrupted: without a result, but perhaps with reports.
-    in use: a process trains it. failed or not run: a member of a sweep. unreadable:
-    with missing or damaged files.
+    """finished: with a result. interrupted: without a result, but perhaps with reports,
+    or stopped while it was being replaced. in use: a process trains or replaces it.
+    failed or not run: a member of a sweep. unreadable: with missing or damaged files.
     """
     reason: str = ""
-    """The error of a failed or unreadable run, or the user of a run in use."""
-    figures: Mapping[str, float] = {}
-    """The results and the duration of the training, by the names in FIGURES. An
+    """The error of a failed or unreadable run, the user of a run in use, or how to
+    bring back a run that was being replaced.
+    """
+    metrics: Mapping[str, float] = {}
+    """The results and the duration of the training, by the names in METRIC_COLUMNS. An
     unfinished run has the results of its last report.
     """
     date: dt.datetime | None = None
@@ -72,7 +75,7 @@ def as_record(row: Row) -> dict[str, Any]:
         "settings": dict(row.settings),
         "state": row.state,
         "reason": row.reason,
-        **{name: row.figures.get(name) for name in FIGURES},
+        **{name: row.metrics.get(name) for name in METRIC_COLUMNS},
         "date": date,
     }
 
@@ -99,7 +102,7 @@ def find_runs(folders: Sequence[Path]) -> list[Row]:
             remedy = "give a training run, or a folder of runs"
             raise RunError(fault, file=folder, remedy=remedy)
         rows |= {row.folder.resolve(): row for row in found}
-    return [*rows.values()]
+    return list(rows.values())
 
 
 def _rows_of(folder: Path) -> list[Row]:
@@ -112,36 +115,53 @@ def _rows_of(folder: Path) -> list[Row]:
             return [Row(folder.name, folder, {}, UNREADABLE, str(error))]
         return rows
     if run.exists():
-        return [read_row(run)]
+        row = read_row(run)
+        if row.state != UNREADABLE or run.exists():  # else it was deleted meanwhile
+            return [row]
     return []
 
 
-def read_row(run: RunFolder, name: str | None = None) -> Row:
-    """Return a run's row. A missing or damaged run has the error as its reason."""
+def read_row(run: RunFolder) -> Row:
+    """Return a run's row. A missing or damaged run has the error as its reason.
+
+    Another process may write, replace or delete the run meanwhile.
+    """
     folder = run.path
-    row = Row(folder.resolve().name if name is None else name, folder, {}, UNREADABLE)
+    row = Row(folder.resolve().name, folder, {}, INTERRUPTED)
+    # First, because a run may end after this line: then it has a result.
+    user = run.holder()
+    if user:
+        row = row._replace(state=IN_USE, reason=f"in use by {user}")
     try:
         row = row._replace(settings=_plain(flatten(run.settings())))
         result = run.result()
         reports = [result] if result else run.reports()
     except MlpXpError as error:
-        return row._replace(reason=str(error))
+        if user:  # which replaces the run
+            return row
+        if run.is_being_replaced():
+            error.file = None  # the row has the folder
+            return row._replace(reason=str(error))
+        return row._replace(state=UNREADABLE, reason=str(error))
     last = reports[-1] if reports else {}
-    figures = {}
-    for column, figure in FIGURES.items():
-        if last.get(figure.name) is not None:
-            figures[column] = last[figure.name]
-    files = [folder / file for file in (RESULT, METRICS, CONFIG)]
-    written = next(file for file in files if file.exists())
-    date = dt.datetime.fromtimestamp(written.stat().st_mtime).astimezone()
-    row = row._replace(state=INTERRUPTED, figures=figures, date=date)
+    metrics = {}
+    for column, metric in METRIC_COLUMNS.items():
+        if last.get(metric.name) is not None:
+            metrics[column] = last[metric.name]
+    row = row._replace(metrics=metrics, date=_date_of(folder))
     if result:
         # Even if somebody seems to hold the folder: perhaps a killed process elsewhere.
-        return row._replace(state=FINISHED)
-    user = run.holder()
-    if user:
-        return row._replace(state=IN_USE, reason=f"in use by {user}")
+        return row._replace(state=FINISHED, reason="")
     return row
+
+
+def _date_of(folder: Path) -> dt.datetime | None:
+    """Return the time of the last record, or None if the run was deleted meanwhile."""
+    for name in (RESULT, METRICS, CONFIG):
+        with suppress(FileNotFoundError):
+            seconds = (folder / name).stat().st_mtime
+            return dt.datetime.fromtimestamp(seconds).astimezone()
+    return None
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
@@ -158,7 +178,10 @@ def sweep_rows(sweep: SweepFolder) -> tuple[list[Row], list[str]]:
     """Return a row for each member of a sweep, and the names of varying settings.
 
     Members without a run have a row too. The rows are in the order of the sweep, the
-    settings in the order of the command line. Raises MlpXpError.
+    settings in the order of the command line.
+
+    Raises:
+        MlpXpError: The index of the sweep is missing or damaged.
     """
     index = sweep.read()
     common = flatten(index.base)
@@ -166,7 +189,9 @@ def sweep_rows(sweep: SweepFolder) -> tuple[list[Row], list[str]]:
     rows = []
     for name, settings in index.members:
         run = sweep.run(name)
-        row = read_row(run, name) if run.exists() else Row(name, run.path, {}, NOT_RUN)
+        row = Row(name, run.path, {}, NOT_RUN)
+        if run.exists():
+            row = read_row(run)
         if not row.settings:
             row = row._replace(settings=_plain({**common, **settings}))
         if name in failures and row.state not in (FINISHED, IN_USE):
@@ -188,8 +213,8 @@ def differing(rows: Sequence[Row]) -> list[str]:
         if len(values) > 1:
             found.append(name)
     names = {each.get("dataset") for each in known}
-    places = {tuple(map(each.get, DATA)) for each in known}
-    if "data_dir" in found and len(names) == len(places):
+    data = {tuple(map(each.get, DATA)) for each in known}
+    if "data_dir" in found and len(names) == len(data):
         found.remove("data_dir")
     return found
 
@@ -219,7 +244,7 @@ def value_of(row: Row, column: str) -> Any:
     """Return the value of a setting, or of one of COLUMNS. None if the row has none."""
     fields = {
         **row.settings,
-        **row.figures,
+        **row.metrics,
         "name": row.name,
         "state": row.state,
         "date": row.date,
@@ -230,14 +255,17 @@ def value_of(row: Row, column: str) -> Any:
 def check_column(name: str, option: str) -> str:
     """Return the name of a setting or column, with `_` for `-`.
 
-    Raises MlpXpError for an unknown name, and for results on the test set, because no
-    run should be chosen by them. Messages name the option.
+    Messages name the option.
+
+    Raises:
+        MlpXpError: The name is unknown, or is a metric of the test set, because no run
+            should be chosen by it.
     """
     column = name.strip().replace("-", "_").lower()
     of_test_set: set[str] = set()
-    for figure in FIGURES.values():
-        if figure.part == "test":
-            of_test_set |= {figure.column, figure.name}
+    for metric in METRIC_COLUMNS.values():
+        if metric.part == "test":
+            of_test_set |= {metric.column, metric.name}
     if column in of_test_set:
         raise MlpXpError(
             f"{column}: chosen as the best on the test set, "
@@ -260,13 +288,15 @@ def check_column(name: str, option: str) -> str:
 def sort_rows(rows: Sequence[Row], column: str) -> list[Row]:
     """Return rows sorted by a column, from the highest score or the lowest other value.
 
-    Rows without a value come last. Rows with equal values keep their order. Raises
-    MlpXpError, like `check_column`.
+    Rows without a value come last. Rows with equal values keep their order.
+
+    Raises:
+        MlpXpError: As for `check_column`.
     """
     column = check_column(column, "sort")
     present = [row for row in rows if value_of(row, column) is not None]
     missing = [row for row in rows if value_of(row, column) is None]
-    is_score = column in FIGURES and FIGURES[column].high
+    is_score = column in METRIC_COLUMNS and METRIC_COLUMNS[column].high
     present.sort(key=lambda row: value_of(row, column), reverse=is_score)
     return present + missing
 
@@ -275,8 +305,10 @@ def select_rows(rows: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
     """Return the rows for which all conditions are true.
 
     Examples of conditions are `optimizer=adam`, `learning_rate<0.1` and
-    `hidden=512,256`. A row without a value meets only `!=`. Raises MlpXpError for an
-    invalid condition.
+    `hidden=512,256`. A row without a value meets only `!=`.
+
+    Raises:
+        MlpXpError: A condition is invalid.
     """
     tests = [_condition(text) for text in conditions]
     return [row for row in rows if all(test(row) for test in tests)]
@@ -291,20 +323,23 @@ def _condition(text: str) -> Callable[[Row], bool]:
         raise MlpXpError(fault, remedy=remedy, setting="where")
     column, word = check_column(found["column"], "where"), found["value"]
     compare = COMPARISONS[found["comparison"]]
-    is_number = column in FIGURES or (
+    is_number = column in METRIC_COLUMNS or (
         column in SETTINGS and SETTINGS[column].kind in (int, float)
     )
     has_order = is_number or column == "date"
     if not has_order and compare not in (operator.eq, operator.ne):
         fault = f"{text!r:.80}: {column} is not a number; compare it by = or !="
         raise MlpXpError(fault, setting="where")
-    wanted = None if word == "none" else _wanted(column, word, text)
+    wanted = None
+    if word != "none":
+        wanted = _wanted(column, word, text, is_number=is_number)
 
     def is_met(row: Row) -> bool:
         value = value_of(row, column)
         if value is None or wanted is None:
-            is_equal = value is None and wanted is None
-            return compare is (operator.eq if is_equal else operator.ne)
+            if value is wanted:
+                return compare is operator.eq
+            return compare is operator.ne
         if column == "date":
             value = value.date()
         elif not is_number:
@@ -314,17 +349,14 @@ def _condition(text: str) -> Callable[[Row], bool]:
     return is_met
 
 
-def _wanted(column: str, word: str, condition: str) -> Any:
+def _wanted(column: str, word: str, condition: str, *, is_number: bool) -> Any:
     """Return the value of a condition: a number, a date, or the text of a setting."""
     setting = SETTINGS.get(column)
-    is_number = column in FIGURES
-    if setting is not None:
-        is_number = setting.kind in (int, float)
-        if setting.kind is bool:
-            word = word.lower()
-            check_choice("where", word, ("true", "false"))
-        elif setting.choices:
-            check_choice("where", word, setting.choices)
+    if setting is not None and setting.kind is bool:
+        word = word.lower()
+        check_choice("where", word, ("true", "false"))
+    elif setting is not None and setting.choices:
+        check_choice("where", word, setting.choices)
     try:
         if is_number:
             return float(word)

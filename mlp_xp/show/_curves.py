@@ -106,12 +106,16 @@ def draw_curves(runs: Sequence[Curves]) -> "Figure":
 def draw_bands(
     curves: Mapping[str, Sequence[Curves]], *, score: str, which: str
 ) -> "Figure":
-    """Draw training loss and a score, with a band over the runs of each setting.
+    """Draw training loss and a score, with a band over the runs of each combination.
 
     The line is the mean of the runs. The band extends from the lowest to the highest of
-    them. If the runs of a setting have different lengths, its curve ends with the
-    shortest. curves: the runs of each setting, by its name. score: the field of a
-    report, such as "validation_accuracy". which: the title.
+    them. If the runs of a combination have different lengths, its curve ends with the
+    shortest.
+
+    Args:
+        curves: The runs of each combination, by its name.
+        score: The field of a report, such as "validation_accuracy".
+        which: The combinations in the title.
     """
     figure = _draw(list(curves.items()), ("train_loss", score))
     title = which
@@ -126,7 +130,7 @@ def _draw(
 ) -> "Figure":
     """Draw the mean of the runs in each group, with the name of the group.
 
-    wanted: the fields of a report to draw; by default all.
+    `wanted` has the fields of a report to draw, by default all.
     """
     runs = [run for _, members in groups for run in members]
     chart = _Chart(runs, wanted, is_single=len(groups) == 1)

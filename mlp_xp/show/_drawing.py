@@ -90,7 +90,9 @@ def png(figure: "Figure") -> bytes:
 def save(figure: "Figure", path: str | Path) -> None:
     """Write a figure to a PNG file, completely or not at all.
 
-    Raises PlotError, and FileError if the file cannot be written.
+    Raises:
+        PlotError: The picture cannot be drawn.
+        FileError: The file cannot be written.
     """
     write_whole(Path(path), png(figure))
 

@@ -32,7 +32,8 @@ _COPIES = 5  # of each deformed image
 def read_curves(run: RunFolder) -> plots.Curves:
     """Return the reports of a run for `draw_curves`.
 
-    Raises RunError if a file is missing or damaged.
+    Raises:
+        RunError: A file is missing or damaged.
     """
     record, closing = run.record(), run.result()
     reports = list(run.reports())
@@ -51,7 +52,8 @@ def read_curves(run: RunFolder) -> plots.Curves:
 def compared(runs: Sequence[RunFolder]) -> list[plots.Curves]:
     """Return the curves of runs for one picture, named by the settings that differ.
 
-    Raises RunError for runs of different tasks, whose losses and scores do not compare.
+    Raises:
+        RunError: The runs have different tasks, so that their losses do not compare.
     """
     curves = [read_curves(run) for run in runs]
     first = curves[0].task
@@ -74,9 +76,15 @@ def draw_run(run: RunFolder, dataset: Dataset, backend: Backend) -> list[Path]:
     see PRESENTATIONS. mistakes.png needs images of one channel. Runs on such images
     also have weights.png, and deformed.png if training deforms the images.
 
-    dataset: arrays on the device of the backend. An error leaves the run complete.
-    Raises RunError if the folder has no model, or its outputs are not finite, PlotError
-    without a working Matplotlib, and FileError.
+    Args:
+        run: The run. An error leaves it complete.
+        dataset: The data, with arrays on the device of the backend.
+        backend: The backend to compute with.
+
+    Raises:
+        RunError: The folder has no model, or its outputs are not finite.
+        PlotError: Matplotlib is missing, or does not work.
+        FileError: A picture cannot be written.
     """
     paths = []
     for name, figure in _figures(run, dataset, backend):

@@ -26,7 +26,7 @@ def fraction(value: float) -> str:
     return f"{value:.4f}" if value > -1e4 else f"{value:.2e}"
 
 
-def figure(name: str, value: float | None) -> str:
+def metric_text(name: str, value: float | None) -> str:
     """Format a result by its name: an accuracy in percent, and nothing for None."""
     if value is None:
         return ""
@@ -41,5 +41,5 @@ def figure(name: str, value: float | None) -> str:
 
 def score_text(name: str, value: float) -> str:
     """Format an accuracy as in `98.77 %`, and R² as in `R² 0.9877`."""
-    text = figure(name, value)
+    text = metric_text(name, value)
     return f"R² {text}" if name.endswith("r2") else f"{text} %"

@@ -20,7 +20,7 @@ from mlp_xp.errors import escaped, more
 from mlp_xp.runs.evaluation import Evaluated
 from mlp_xp.runs.prediction import Predicted
 from mlp_xp.runs.settings import shown, words
-from mlp_xp.show.numbers import figure, quantity, score_text, thousands
+from mlp_xp.show.numbers import metric_text, quantity, score_text, thousands
 from mlp_xp.show.presentation import presentation_of
 
 # rich is imported where something is printed, so that `import mlp_xp` is quick
@@ -98,18 +98,18 @@ def of_evaluated(found: Evaluated, names: Sequence[str] = ()) -> Iterator[Block]
         found: The results.
         names: The names of the networks of an ensemble, by default their folders.
     """
-    signature, figures = found.models[0].signature, found.metrics
+    signature, metrics = found.models[0].signature, found.metrics
     if len(found.models) > 1 or names:
         yield _of_members(found, names or [model.source for model in found.models])
         yield Lines("\nthe ensemble:")
     outcome = presentation_of(signature.task).outcome(found.result, signature.noun)
     yield Lines(f"{outcome}\n")
-    yield _of_parts(figures, signature)
-    probable = [name for name in _OF_PROBABILITIES if name in figures]
+    yield _of_parts(metrics, signature)
+    probable = [name for name in _OF_PROBABILITIES if name in metrics]
     if probable:
-        texts = [f"{words(name)} {figures[name]:.4f}" for name in probable]
+        texts = [f"{words(name)} {metrics[name]:.4f}" for name in probable]
         yield Lines(f"\n{', '.join(texts)}")
-    matrix = figures.get("confusion_matrix")
+    matrix = metrics.get("confusion_matrix")
     if matrix:
         title = "confusion matrix (rows: true class; columns: predicted class)"
         yield Lines(f"\n{title}")
@@ -127,15 +127,15 @@ def _of_members(found: Evaluated, names: Sequence[str]) -> Cells:
     all_names = [*names, f"ensemble of {len(found.models)}"]
     rows = []
     for name, result in zip(all_names, [*found.runs, found.result], strict=True):
-        rows.append([name, figure(kind, result.score), f"{result.loss:.4f}"])
+        rows.append([name, metric_text(kind, result.score), f"{result.loss:.4f}"])
     return Cells(["run", head, "loss"], rows)
 
 
-def _of_parts(figures: dict[str, Any], signature: Signature) -> Cells:
-    """Return a table of figures for each class, label or output, and of their means."""
+def _of_parts(metrics: dict[str, Any], signature: Signature) -> Cells:
+    """Return a table of metrics for each class, label or output, and of their means."""
     outputs_name = signature.task.outputs_name
-    parts = figures[outputs_name]
-    columns = [*parts[0]]
+    parts = metrics[outputs_name]
+    columns = list(parts[0])
     heads = {"name": outputs_name, "samples": signature.noun} | _HEADS
     rows = []
     for part in parts:
@@ -144,7 +144,7 @@ def _of_parts(figures: dict[str, Any], signature: Signature) -> Cells:
         means = []
         for column in columns[1:]:
             name = f"{column}_{kind}"
-            means.append(_cell(name, figures[name]) if name in figures else "")
+            means.append(_cell(name, metrics[name]) if name in metrics else "")
         if any(means):
             rows.append([f"{kind} mean", *means])
     return Cells([heads.get(column, words(column)) for column in columns], rows)
@@ -258,7 +258,7 @@ def _register_values(
         return in_text(values_of(value))
 
     def as_html(value: Any) -> str:
-        return Cells(["", ""], [[*pair] for pair in values_of(value).items()]).html()
+        return Cells(["", ""], list(values_of(value).items())).html()
 
     printing.register(kind, plain, as_html)
 

@@ -137,9 +137,13 @@ def draw_mistakes(
 ) -> "Figure":
     """Draw the wrong predictions with the highest probabilities, the highest first.
 
-    images: (n, rows, columns); uint8 from 0 to 255, or floats from the least to the
-    largest of all. labels: (n,). probabilities: (n, classes). ink: whether 0 is white,
-    as in MNIST; in the pictures of a folder it is black.
+    Args:
+        images: uint8 or floats (n, rows, columns).
+        labels: The numbers of the classes, (n,).
+        probabilities: The predictions, (n, classes).
+        class_names: The names of the classes.
+        count: The most images to draw.
+        ink: Whether 0 is white, as in MNIST. In the pictures of a folder it is black.
     """
     predictions = np.argmax(probabilities, axis=1)
     confidences = np.max(probabilities, axis=1)
@@ -167,9 +171,12 @@ def draw_mistakes(
 def draw_deformed(
     images: np.ndarray, copies: np.ndarray, *, ink: bool = True
 ) -> "Figure":
-    """Draw training images, (n, rows, columns), each above its deformed copies.
+    """Draw training images, each above its deformed copies.
 
-    copies: (copies, n, rows, columns). ink: see `draw_mistakes`.
+    Args:
+        images: The images, (n, rows, columns).
+        copies: Their copies, (copies, n, rows, columns).
+        ink: Whether 0 is white, as in `draw_mistakes`.
     """
     every = np.concatenate([images[None], copies])
     shown = _sheet(every.reshape(-1, *images.shape[1:]), across=len(images))
@@ -193,11 +200,17 @@ def draw_weights(
     initial: np.ndarray | None = None,
     most: int = 100,
 ) -> "Figure":
-    """Draw first-layer weights, (rows * columns, units), as an image for each unit.
+    """Draw first-layer weights as an image for each unit.
 
-    Only the first `most` units are drawn. The few largest weights have the same colour.
-    initial: the weights before training, of the same shape. With them, the change by
-    training is drawn, because initial weights are random, and the notebook's are large.
+    The few largest weights have the same colour.
+
+    Args:
+        weights: The weights, (rows * columns, units).
+        image_shape: (rows, columns).
+        initial: The weights before training, of the same shape. With them, the change
+            by training is drawn, because initial weights are random, and the
+            notebook's are large.
+        most: The most units to draw, the first ones.
     """
     units = min(weights.shape[1], most)
     values = weights[:, :units]
@@ -231,7 +244,10 @@ def draw_weights(
 
 
 def _shades(images: np.ndarray, ink: bool) -> dict[str, Any]:
-    """Return how `imshow` draws images. ink: see `draw_mistakes`."""
+    """Return how `imshow` draws images, with `ink` as in `draw_mistakes`.
+
+    Bytes have shades from 0 to 255, and floats from the least to the largest.
+    """
     if images.dtype == np.uint8:
         least, largest = 0, 255
     else:
@@ -259,10 +275,16 @@ def draw_predictions(
     *,
     most: int = 6,
 ) -> "Figure":
-    """Draw predicted against true numbers, (n, outputs) each, in a panel per output.
+    """Draw predicted against true numbers, in a panel for each output.
 
-    A perfect prediction lies on the diagonal. Only the first `most` outputs are drawn.
-    result: the evaluation of the predictions.
+    A perfect prediction lies on the diagonal.
+
+    Args:
+        true: The labels, (n, outputs).
+        predicted: The predictions, (n, outputs).
+        result: The evaluation of the predictions.
+        names: The names of the outputs.
+        most: The most outputs to draw, the first ones.
     """
     outputs = min(len(names), most)
     figure, grid = panels(outputs, 3, 4)
@@ -300,10 +322,14 @@ def draw_labels(
     *,
     most: int = 40,
 ) -> "Figure":
-    """Draw the accuracy of each label in [0, 1] as a bar.
+    """Draw the accuracy of each label as a bar.
 
-    Only the `most` least accurate labels are drawn. commoner: the accuracy of always
-    answering the commoner of 0 and 1, drawn as a mark on the bar.
+    Args:
+        accuracies: The accuracies, in [0, 1].
+        commoner: The accuracies of always answering the commoner of 0 and 1, each drawn
+            as a mark on the bar.
+        names: The names of the labels.
+        most: The most labels to draw, the least accurate ones.
     """
     chosen = sorted(np.argsort(accuracies, kind="stable")[:most].tolist())
     figure = new_figure(7, 1.6 + 0.28 * len(chosen))
@@ -338,10 +364,10 @@ def draw_labels(
 def draw_probabilities(
     task: Task, probabilities: np.ndarray, labels: np.ndarray
 ) -> "Figure":
-    """Draw the reliability diagram of probabilities, (n, outputs).
+    """Draw the reliability diagram of probabilities. See `reliability`.
 
     It shows the share of right answers in each bin of probability, which should equal
-    the probability. See `reliability`. labels: as in a `Dataset`.
+    the probability.
     """
     error, (counts, means, shares) = reliability(task, probabilities, labels)
     figure = new_figure(5.2, 5.6)
@@ -369,11 +395,15 @@ def draw_probabilities(
 def draw_deviations(
     series: Mapping[str, np.ndarray], *, tolerance: np.ndarray | None = None
 ) -> "Figure":
-    """Draw how far the loss of each backend, float (steps,), is from the reference.
+    """Draw how far the loss of each backend is from the reference.
 
     The axes are logarithmic, and a deviation of 0 is drawn as 1e-17. In long runs each
     point is the largest deviation in a range of steps, so that no large deviation is
-    hidden. tolerance: (steps,), also drawn.
+    hidden.
+
+    Args:
+        series: The deviations of each backend, (steps,), by its name.
+        tolerance: The largest allowed deviations, (steps,), if there are any.
     """
     figure = new_figure(8, 4.8)
     axes = figure.subplots()

@@ -31,10 +31,10 @@ def describe(settings: Settings, job: Job) -> str:
     config, backend = job.config, job.backend
     sizes = "-".join(map(str, job.sizes))
     parameters = f"{thousands(job.parameters)} parameters"
-    place = backend.device_name or "its default device"
+    device = backend.device_name or "its default device"
     lines = {
         "network": f"{sizes}, {config.activation}, {parameters}, {settings.dtype}",
-        "arrays": f"{backend.name} {backend.version} on {place}",
+        "arrays": f"{backend.name} {backend.version} on {device}",
     }
     if backend.on_gpu:
         lines["speed"] = _slow_on_gpu(job)
@@ -140,9 +140,12 @@ def header(config: TrainConfig, task: Task = CLASSES) -> str:
 def report_line(
     report: Report, *, is_validated: bool = False, best: Best | None = None
 ) -> str:
-    """Format a report as a row under the header, with dashes for missing figures.
+    """Format a report as a row under the header, with dashes for missing metrics.
 
-    is_validated: whether samples are held out. best: the best network on them so far.
+    Args:
+        report: The report.
+        is_validated: Whether samples are held out.
+        best: The best network on them so far.
     """
     start = f"{report.epoch:5d} {report.sample:7d}"
     train_loss = _loss(report.train_loss)
@@ -183,8 +186,8 @@ def is_shown(report: Report, job: Job) -> bool:
     if job.config.report_every < len(job.rows):
         return True
     is_round = report.epoch % 10 ** (len(str(report.epoch)) - 1) == 0
-    has_all_figures = report.validation is not None or not job.held_out
-    return is_round and has_all_figures
+    has_all_metrics = report.validation is not None or not job.held_out
+    return is_round and has_all_metrics
 
 
 def summary(report: Report) -> str:
@@ -219,8 +222,11 @@ def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:
 
     Only the last third of the epochs since the lowest held-out loss counts. A run
     overfits if its held-out loss was there higher than the lowest by more than the
-    noise, and its training loss much lower. reports: the records of metrics.jsonl.
-    samples: the number of held-out samples.
+    noise, and its training loss much lower.
+
+    Args:
+        reports: The records of metrics.jsonl.
+        samples: The number of held-out samples.
     """
     epochs = [each for each in reports if "validation_loss" in each]
     train = [each["train_loss"] for each in epochs]

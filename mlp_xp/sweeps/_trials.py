@@ -1,8 +1,8 @@
-"""Settings that Optuna chooses by the results of earlier ones.
+"""Combinations of values that Optuna chooses by the results of earlier ones.
 
-A trial is a setting with a member for each seed and fold. Its value is the mean over
-the members. The study is kept in memory, and made again from sweep.json and the results
-of the members. So a killed sweep needs no other file.
+A trial is a combination with a member for each seed and fold. Its value is the mean
+over the members. The study is kept in memory, and made again from sweep.json and the
+results of the members. So a killed sweep needs no other file.
 """
 
 import warnings
@@ -31,12 +31,12 @@ class Trials:
             name: _distribution(values) for name, values in plan.sampled.items()
         }
         # A continued sweep does not draw the same random numbers again.
-        seed = plan.how.sampling_seed + len(begun)
+        seed = plan.options.sampling_seed + len(begun)
         sampler = optuna.samplers.TPESampler(seed=seed)
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         # For each trial, the scores of its ended members.
         self._scores: list[list[Any]] = []
-        for member in begun[:: len(plan.repeats)]:
+        for member in begun[:: len(plan.repeats)]:  # the first of each trial
             params = {}
             for name, values in plan.sampled.items():
                 params[name] = _as_parameter(values, member.settings[name])
@@ -77,7 +77,7 @@ class Trials:
 
 
 def _distribution(values: Values) -> Any:
-    """Return a distribution over the numbers of a span, or the places of values."""
+    """Return a distribution over the numbers of a span, or the indices of values."""
     from optuna import distributions
 
     if not isinstance(values, Span):

@@ -39,8 +39,8 @@ class ClusterError(MlpXpError):
         super().__init__(fault, setting="cluster")
 
 
-class Place(NamedTuple):
-    """Where members are trained."""
+class Workers(NamedTuple):
+    """The processes that train members, on this machine or on a cluster."""
 
     submit: Callable[[Work], "Future[Ending]"]
     """Begins to train a member."""
@@ -58,28 +58,34 @@ class Place(NamedTuple):
 
 def train_all(
     works: Iterable[Work],
-    place: Place,
+    workers: Workers,
     stop_file: Path,
     asked: Callable[[], bool] = lambda: False,
 ) -> Generator[Ending, None, None]:
     """Train members, and yield how each one ends.
 
     The next member is taken from `works` when there is room, after the last ending was
-    yielded. A member whose process is killed has failed, with the reason KILLED.
+    yielded. A member whose process is killed has failed, with the reason KILLED. If the
+    generator is closed while members are trained, it asks them to save and stop, and
+    waits for them. A KeyboardInterrupt after this request ends them at once.
 
-    asked: called several times a second. It returns whether the members are to save and
-    stop. They see the request by `stop_file`. If the generator is closed while members
-    are trained, it requests the same, and waits for them. A KeyboardInterrupt after the
-    request ends them at once. Raises MlpXpError if no process starts, ClusterError, and
-    the error of a bug.
+    Args:
+        works: The members.
+        workers: The processes.
+        stop_file: Its existence asks the members to save and stop.
+        asked: Called several times a second. Returns whether to ask the members.
+
+    Raises:
+        MlpXpError: No process starts.
+        ClusterError: The cluster cannot be used.
     """
     works, running = iter(works), dict[Future[Ending], Work]()
-    waits = True
+    must_wait = True
     try:
         while True:
-            room = None if place.width is None else place.width - len(running)
+            room = None if workers.width is None else workers.width - len(running)
             for work in itertools.islice(works, room):
-                running[place.submit(work)] = work
+                running[workers.submit(work)] = work
             if not running:
                 return
             wait(running, LOOK_EVERY, FIRST_COMPLETED)
@@ -87,20 +93,20 @@ def train_all(
                 _request_stop(stop_file)
             for future in [each for each in running if each.done()]:
                 work = running.pop(future)
-                yield _ending_of(work, future, place)
+                yield _ending_of(work, future, workers)
     except KeyboardInterrupt:
-        waits = not stop_file.exists()
+        must_wait = not stop_file.exists()
         raise
     finally:
         try:
-            if running and waits:
+            if running and must_wait:
                 _request_stop(stop_file)
-                end = math.inf if place.width else time.monotonic() + SAVING
+                end = math.inf if workers.width else time.monotonic() + SAVING
                 # In short pieces: on Windows, Ctrl-C does not end a wait.
                 while wait(running, LOOK_EVERY).not_done and time.monotonic() < end:
                     pass
         finally:
-            place.shutdown()
+            workers.shutdown()
 
 
 def _request_stop(stop_file: Path) -> None:
@@ -108,11 +114,11 @@ def _request_stop(stop_file: Path) -> None:
         stop_file.touch()
 
 
-def _ending_of(work: Work, future: "Future[Ending]", place: Place) -> Ending:
-    """Return how a member has ended. Raises ClusterError, and the error of a bug."""
+def _ending_of(work: Work, future: "Future[Ending]", workers: Workers) -> Ending:
+    """Return how a member has ended. Raises ClusterError, or the exception of a bug."""
     try:
         return future.result()
-    except place.lost:
+    except workers.lost:
         return Ending(work.name, FAILED, error="Killed", reason=KILLED)
     except ModuleNotFoundError as error:  # the worker cannot read its work
         raise ClusterError(
@@ -126,7 +132,7 @@ def _ending_of(work: Work, future: "Future[Ending]", place: Place) -> Ending:
         ) from error
 
 
-def this_machine(width: int) -> Place:
+def this_machine(width: int) -> Workers:
     """Return processes of this machine, each in a pool of loky.
 
     Their libraries have one thread unless variables say otherwise. A process without
@@ -170,26 +176,27 @@ def this_machine(width: int) -> Place:
             pool, _ = pools.popitem()
             pool.shutdown(kill_workers=True)
 
-    return Place(submit, (BrokenProcessPool,), width, shutdown)
+    return Workers(submit, (BrokenProcessPool,), width, shutdown)
 
 
-def connect(address: str) -> contextlib.AbstractContextManager[Place]:
+def connect(address: str) -> contextlib.AbstractContextManager[Workers]:
     """Connect to a cluster, such as `dask://host:8786`.
 
-    Raises ClusterError if it cannot be used.
+    Raises:
+        ClusterError: The cluster cannot be used.
     """
-    scheme, _, place = address.partition("://")
+    scheme, _, host = address.partition("://")
     opened = {"dask": _dask, "ray": _ray}.get(scheme)
-    if opened is None or not place:
+    if opened is None or not host:
         raise ClusterError(
             f"{address!r:.80} is not an address such as dask://host:8786 or "
             "ray://host:10001"
         )
-    return opened(place)
+    return opened(host)
 
 
 @contextlib.contextmanager
-def _dask(place: str) -> Iterator[Place]:
+def _dask(host: str) -> Iterator[Workers]:
     import distributed
 
     library: Any = distributed
@@ -198,7 +205,7 @@ def _dask(place: str) -> Iterator[Place]:
             log = logging.getLogger(name)
             held.callback(log.setLevel, log.level)
             log.setLevel(logging.CRITICAL)  # our own line reports a lost scheduler
-        address = f"tcp://{place}"
+        address = f"tcp://{host}"
         try:
             client = held.enter_context(
                 library.Client(address, timeout=TIMEOUT, set_as_default=False)
@@ -206,29 +213,29 @@ def _dask(place: str) -> Iterator[Place]:
             client.wait_for_workers(1, timeout=TIMEOUT)
         except (OSError, ValueError, TimeoutError) as error:
             raise ClusterError(
-                f"no Dask scheduler with a worker answers at {place!r:.80} within "
+                f"no Dask scheduler with a worker answers at {host!r:.80} within "
                 f"{TIMEOUT} s; check the address, that `dask scheduler` runs there, "
-                f"and start `dask worker --nthreads 1 {place:.80}`"
+                f"and start `dask worker --nthreads 1 {host:.80}`"
             ) from error
         submit = partial(client.get_executor(pure=False).submit, train_member)
-        yield Place(submit, lost=(library.scheduler.KilledWorker,))
+        yield Workers(submit, lost=(library.scheduler.KilledWorker,))
 
 
 @contextlib.contextmanager
-def _ray(place: str) -> Iterator[Place]:
+def _ray(host: str) -> Iterator[Workers]:
     import ray as library
 
     ray: Any = library
     try:
         with warnings.catch_warnings(action="ignore"):  # the line below says it
-            ray.init(f"ray://{place}", logging_level="ERROR")
+            ray.init(f"ray://{host}", logging_level="ERROR")
     except (ConnectionError, OSError, RuntimeError) as error:
         raise ClusterError(
-            f"no Ray cluster answers at {place!r:.80}; check the address"
+            f"no Ray cluster answers at {host!r:.80}; check the address"
         ) from error
     function, errors = ray.remote(train_member), ray.exceptions
     try:
         lost = errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError
-        yield Place(lambda work: function.remote(work).future(), lost)
+        yield Workers(lambda work: function.remote(work).future(), lost)
     finally:
         ray.shutdown()

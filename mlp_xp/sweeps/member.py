@@ -127,10 +127,7 @@ def _train(work: Work) -> Ending:
 
 
 def _prepare(work: Work) -> Experiment:
-    """Return the experiment of a member.
-
-    Raises WorkerError for a fault of this worker.
-    """
+    """Return the experiment of a member. Raises WorkerError if this worker cannot."""
     settings, here = work.settings, platform.node()
     if work.version != __version__:
         raise WorkerError(
@@ -181,9 +178,9 @@ def of_data(settings: Settings) -> Settings:
 
 @functools.lru_cache(maxsize=1)
 def load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
-    """Return a data set with its checksum. The last one of this process is kept.
+    """Return the data set of some settings of `of_data`, with its checksum.
 
-    settings: see `of_data`.
+    The last data set of this process is kept.
     """
     backend = open_backend(settings.backend, settings.device, settings.dtype)
     options = vars(settings.data_options)

@@ -34,8 +34,12 @@ def draw_sweep(sweep: SweepFolder) -> list[Path]:
     """Draw curves.png and heatmap.png into a sweep's folder, and return their paths.
 
     heatmap.png is only drawn if two settings vary besides seed and fold, and at least
-    half of the pairs of their values have runs. Raises PlotError without Matplotlib or
-    a finished member, RunError and FileError.
+    half of the pairs of their values have runs.
+
+    Raises:
+        PlotError: Matplotlib is missing, or no member has finished.
+        RunError: The index of the sweep, or a run, is damaged.
+        FileError: A picture cannot be written.
     """
     summary = summary_of(sweep)
     groups = [group for group in summary.groups if group.finished]
@@ -44,7 +48,7 @@ def draw_sweep(sweep: SweepFolder) -> list[Path]:
             "no member has finished, so there is nothing to draw", file=sweep.path
         )
     score = summary.test_score
-    if all(summary.score in group.results for group in groups):
+    if all(summary.score in group.metrics for group in groups):
         score = summary.score
     figures = {CURVES: _draw_curves(groups, score, ranked=summary.ranked)}
     values = [_values(summary.groups, name) for name in groups[0].settings]
@@ -58,16 +62,16 @@ def draw_sweep(sweep: SweepFolder) -> list[Path]:
 
 
 def _draw_curves(groups: Sequence[Group], score: str, *, ranked: bool) -> "Figure":
-    """Draw the curves of the first settings, over their finished members."""
+    """Draw the curves of the first combinations, over their finished members."""
     shown_groups = groups[:_MOST_BANDS]  # the curves of thousands take long to read
     curves = {}
     for group in shown_groups:
         finished = [row for row in group.members if row.state == FINISHED]
         curves[group.name] = [read_curves(RunFolder(row.folder)) for row in finished]
-    which = "all settings"
+    which = "all combinations"
     if len(curves) < len(groups):
-        place = "best" if ranked else "first"
-        which = f"the {place} {len(curves)} of {len(groups)} settings"
+        order = "best" if ranked else "first"
+        which = f"the {order} {len(curves)} of {len(groups)} combinations"
     elif len(groups) == 1:
         which = groups[0].name
     return draw_bands(curves, score=score.removeprefix("test_"), which=which)
@@ -77,18 +81,21 @@ def _draw_curves(groups: Sequence[Group], score: str, *, ranked: bool) -> "Figur
 def draw_heat_map(groups: Sequence[Group], score: str) -> "Figure":
     """Draw the mean accuracy (or R²) for each pair of values of two settings.
 
-    The mean is over the runs of the pair. A pair without the score is blank. score: a
-    figure of `Row`, known for at least one run.
+    The mean is over the runs of the pair. A pair without the score is blank.
+
+    Args:
+        groups: The combinations of the values of two settings.
+        score: A metric that at least one combination has.
     """
     horizontal, vertical = groups[0].settings
     across, up = _values(groups, horizontal), _values(groups, vertical)
     factor = factor_of(score)
     means = np.full((len(up), len(across)), np.nan)
     for group in groups:
-        if score in group.results:
+        if score in group.metrics:
             row = up.index(group.settings[vertical])
             column = across.index(group.settings[horizontal])
-            means[row, column] = factor * group.results[score].mean
+            means[row, column] = factor * group.metrics[score].mean
     width, height = 0.9 * len(across) + 2.6, 0.6 * len(up) + 2.4
     figure = plots.new_figure(max(5.5, width), max(3.4, height))
     axes = figure.subplots()
@@ -113,7 +120,7 @@ def draw_heat_map(groups: Sequence[Group], score: str) -> "Figure":
     axes.set_yticks(range(len(up)), _labels(up))
     axes.set(xlabel=words(horizontal), ylabel=words(vertical))
     if any(group.finished > 1 for group in groups):
-        axes.set_title("Mean over the runs of each setting", fontsize=11)
+        axes.set_title("Mean over the runs of each combination", fontsize=11)
     return figure
 
 

@@ -1,9 +1,9 @@
-"""The members of a sweep: every combination of values, or samples of them.
+"""The members of a sweep: all combinations of values, or some of them.
 
-A setting has values, or a span such as 0..31. In a grid, a span of whole numbers stands
-for each of them. Any other span is sampled from. Seeds and folds are never sampled:
-each sample is trained with all of them, for a mean and a standard deviation.
-Nothing here touches a file.
+A setting has values, or a span such as 0..31. In a sweep of all combinations, a span of
+whole numbers stands for each of them. Any other span is sampled from. Seeds and folds
+are never sampled: each sampled combination is trained with all of them, for a mean and
+a standard deviation. Nothing here touches a file.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.declared import ConfigError, check_choice, check_settings, setting
-from mlp_xp.errors import Argument, MlpXpError
+from mlp_xp.errors import Argument, check_type
 from mlp_xp.runs import records
 from mlp_xp.runs.settings import (
     RECIPES,
@@ -33,7 +33,7 @@ from mlp_xp.runs.settings import (
 )
 from mlp_xp.runs.sweep_folder import Member, SweepFolder, numbered
 
-REPEATS = "seed", "fold"  # runs that differ in them alone are summarised together
+REPEATS = "seed", "fold"  # runs of one combination differ only in these
 _MOST_MEMBERS = 100_000  # all are listed in one file
 DIGITS = 4  # significant digits of a sampled number, to keep tables legible
 _DOTS = ".."
@@ -41,24 +41,20 @@ _DOTS = ".."
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """How the members of a sweep are chosen, and where they are trained.
-
-    Raises:
-        ConfigError: An option is out of its range, or two options exclude each other.
-    """
+    """How the members of a sweep are chosen, and where they are trained."""
 
     sweep_dir: str | None = setting(None, is_path=True, aliases=("--run-dir",))
     """Folder of the sweep. By default a folder below runs, named after the settings."""
     random: int | None = setting(None, least=1)
-    """Draw this many settings at random instead of taking all combinations, and train
-    each with every --seed and --fold. One of several values is drawn, or a number from
-    a range, which may have fractions, such as 0.001..0.1. The numbers of learning-rate,
+    """Draw this many combinations at random instead of taking all, and train each with
+    every --seed and --fold. One of several values is drawn, or a number from a range,
+    which may have fractions, such as 0.001..0.1. The numbers of learning-rate,
     weight-decay, batch-size and hidden are log-uniform if the range starts above 0. All
     others are uniform.
     """
     optuna: int | None = setting(None, least=1)
-    """Let Optuna choose this many settings by the accuracy (or R²) on held-out samples.
-    Seeds and ranges are as for --random. Needs --validation.
+    """Let Optuna choose this many combinations by the accuracy (or R²) on held-out
+    samples. Seeds and ranges are as for --random. Needs --validation.
     """
     sampling_seed: int = setting(0, most=2**32 - 1)
     """Random seed of --random and --optuna. The choices of Optuna also depend on the
@@ -135,15 +131,13 @@ class Plan(NamedTuple):
 
     base: Settings
     """The settings of all members, before their own values."""
-    options: dict[str, Values]
+    varied: dict[str, Values]
     """The varied settings: their values, or the span to sample from."""
-    how: SweepOptions
+    options: SweepOptions
     fit_batches: bool
     """Whether batches shrink to a small training set, if nobody chose their size."""
     members: tuple[Member, ...] = ()
-    """All members of a grid or of random samples. Optuna has none yet, and chooses
-    each member by the results before it.
-    """
+    """All members, unless Optuna chooses each one by the results before it."""
 
     def folder(self) -> SweepFolder:
         """Return the folder of the sweep.
@@ -151,8 +145,8 @@ class Plan(NamedTuple):
         By default it is `runs/sweep-<data>-<backend>-<digest>`. The same plan has the
         same folder, and can be continued there.
         """
-        if self.how.sweep_dir:
-            return SweepFolder(self.how.sweep_dir)
+        if self.options.sweep_dir:
+            return SweepFolder(self.options.sweep_dir)
         text = json.dumps(self.record({}, ()), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         data, backend = Path(self.base.data).name, self.base.backend.replace(":", "-")
@@ -163,49 +157,52 @@ class Plan(NamedTuple):
     ) -> dict[str, Any]:
         """Return the content of sweep.json.
 
-        sums: the checksums of data and of models to start from, by name.
+        Args:
+            sums: The checksums of the data and of models to start from, by name.
+            members: The members chosen so far.
         """
-        options = {}
-        for name, values in self.options.items():
-            options[name] = str(values) if isinstance(values, Span) else values
+        varied = {}
+        for name, values in self.varied.items():
+            varied[name] = str(values) if isinstance(values, Span) else values
         return {
             "format": records.FORMAT,
-            "random": self.how.random,
-            "optuna": self.how.optuna,
-            "sampling_seed": self.how.sampling_seed,
+            "random": self.options.random,
+            "optuna": self.options.optuna,
+            "sampling_seed": self.options.sampling_seed,
             "settings": flatten(self.base),
-            "options": options,
+            "options": varied,
             "sums": dict(sums),
             "members": [member.settings for member in members],
         }
 
     @property
     def samples(self) -> int | None:
-        """The number of sampled settings, each with every seed; None for a grid."""
-        return self.how.optuna or self.how.random
+        """The number of sampled combinations, or None if all are trained."""
+        return self.options.optuna or self.options.random
 
     @property
     def total(self) -> int:
         """The number of members."""
         if self.samples:
             return self.samples * len(self.repeats)
-        return math.prod(map(len, self.options.values()))
+        return math.prod(map(len, self.varied.values()))
 
     @property
     def sampled(self) -> dict[str, Values]:
-        """The varied settings without seeds and folds."""
+        """The varied settings without seed and fold."""
         return {
-            name: values for name, values in self.options.items() if name not in REPEATS
+            name: values for name, values in self.varied.items() if name not in REPEATS
         }
 
     @property
     def repeats(self) -> list[dict[str, Any]]:
-        """Every seed and fold as settings, to train each sample with.
+        """The seeds and folds, with all of which each sampled combination is trained.
 
-        If neither varies, this is one setting without values.
+        If neither varies, this is one empty combination.
         """
-        options = {name: self.options[name] for name in self.options if name in REPEATS}
-        return _combinations(options)
+        return _combinations(
+            {name: values for name, values in self.varied.items() if name in REPEATS}
+        )
 
 
 def plan_of(
@@ -213,74 +210,84 @@ def plan_of(
     values: Mapping[str, Any],
     options: SweepOptions,
 ) -> Plan:
-    """Return the plan of a sweep; see `mlp_xp.sweep`.
+    """Return the plan of a sweep, with the arguments of `mlp_xp.sweep`.
 
-    base: all other settings, the settings of training, or the name of a recipe. values:
-    for each setting its values, or the text of a range. Raises ConfigError if there is
-    no such recipe, or a setting is out of range, and MlpXpError for any other base.
+    Raises:
+        ConfigError: There is no such recipe, or a setting is out of range.
+        MlpXpError: The base is something else.
     """
-    is_recipe = isinstance(base, str)
     if isinstance(base, str):
         check_choice("base", base, RECIPES)
-        base = of_recipe(RECIPES[base], values)
-    elif base is None:
-        base = Settings()
-    elif isinstance(base, TrainConfig):
+        settings = of_recipe(RECIPES[base], values)
+        return make_plan(settings, values, options, is_recipe=True)
+    if isinstance(base, TrainConfig):
         base = Settings(train=base)
-    if not isinstance(base, Settings):
-        fault = (
-            f"{base!r:.80} is neither Settings nor a TrainConfig nor a recipe's name"
-        )
-        raise MlpXpError(fault, setting="base")
-    return make_plan(base, values, options, is_recipe=is_recipe)
+    remedy = "give Settings, a TrainConfig, or the name of a recipe"
+    check_type(base, Settings | None, "base", remedy)
+    return make_plan(base or Settings(), values, options)
 
 
 def make_plan(
     base: Settings,
     given: Mapping[str, Any],
-    how: SweepOptions = _NO_OPTIONS,
+    options: SweepOptions = _NO_OPTIONS,
     *,
     is_recipe: bool = False,
 ) -> Plan:
     """Return the plan of a sweep, with the settings of every member checked.
 
-    The settings are not yet checked with the data of the member. given: for each
-    setting a single value, or several. Texts such as "0..31" are spans. A value of
-    `hidden` is a number, for one layer, or a tuple. `cv` without `fold` stands for all
-    its folds. is_recipe: whether the base is a recipe, whose batches shrink to a small
-    training set, as in `train`. Raises ConfigError, with the setting, and with the
-    member if only some fail.
+    The settings are not yet checked with the data of the member.
+
+    Args:
+        base: The settings that do not vary.
+        given: For each setting a single value, or several. Texts such as "0..31" are
+            spans. A value of `hidden` is a number, for one layer, or a tuple. `cv`
+            without `fold` stands for all its folds.
+        options: The options of the sweep.
+        is_recipe: Whether the base is a recipe, whose batches shrink to a small
+            training set, as in `train`.
+
+    Raises:
+        ConfigError: A setting is wrong, in all members or in the named one.
     """
-    is_sampled = bool(how.random or how.optuna)
-    options: dict[str, Values] = {}
-    for name, value in given.items():
-        check_choice(name, name, SETTINGS)
-        options[name] = _read(name, value, sampled=is_sampled and name not in REPEATS)
-    fixed = {}
-    for name, values in options.items():
-        if not isinstance(values, Span) and len(values) == 1:
-            fixed[name] = values[0]
+    fixed, varied = _split(given, options)
     base = with_absolute_paths(settings_of(base, fixed))
     _check_base(base, given)
     if base.data_options.cv and base.data_options.fold is None:
-        options.setdefault("fold", tuple(range(base.data_options.cv)))
-    varied = {name: values for name, values in options.items() if name not in fixed}
-    plan = Plan(base, varied, how, is_recipe and "batch_size" not in given)
+        varied.setdefault("fold", tuple(range(base.data_options.cv)))
+    plan = Plan(base, varied, options, is_recipe and "batch_size" not in given)
     if plan.samples and not plan.sampled:
         fault = (
             "no setting but seed and fold has several values or a range, so there is "
             "nothing to choose from"
         )
-        raise ConfigError(fault, setting="random" if how.random else "optuna")
+        raise ConfigError(fault, setting="random" if options.random else "optuna")
     if plan.total > _MOST_MEMBERS:
         fault = f"the sweep has more than {_MOST_MEMBERS} members"
         raise ConfigError(fault, remedy="give fewer values")
     plan = plan._replace(members=_members(plan))
     for _, settings in examples(plan):  # raises for wrong settings
-        if how.optuna and settings.train.validation == 0:
+        if options.optuna and settings.train.validation == 0:
             fault = "0 held-out samples, but Optuna chooses by the accuracy on them"
             raise ConfigError(fault, remedy="hold some out", setting="validation")
     return plan
+
+
+def _split(
+    given: Mapping[str, Any], options: SweepOptions
+) -> tuple[dict[str, Any], dict[str, Values]]:
+    """Separate the settings with one value from those that vary."""
+    is_sampled = bool(options.random or options.optuna)
+    fixed: dict[str, Any] = {}
+    varied: dict[str, Values] = {}
+    for name, value in given.items():
+        check_choice(name, name, SETTINGS)
+        values = _read(name, value, sampled=is_sampled and name not in REPEATS)
+        if isinstance(values, Span) or len(values) > 1:
+            varied[name] = values
+        else:
+            fixed[name] = values[0]
+    return fixed, varied
 
 
 def _check_base(base: Settings, given: Mapping[str, Any]) -> None:
@@ -296,31 +303,34 @@ def _check_base(base: Settings, given: Mapping[str, Any]) -> None:
 
 
 def _members(plan: Plan) -> tuple[Member, ...]:
-    """Return the members of a grid or of random samples."""
+    """Return the members of all combinations, or of combinations drawn at random."""
     found: list[dict[str, Any]] = []
-    if plan.how.random:
-        for drawn in _sample(plan.sampled, plan.how):
+    options = plan.options
+    if options.random:
+        for drawn in _sample(plan.sampled, options.sampling_seed, options.random):
             found += [{**drawn, **repeat} for repeat in plan.repeats]
-    elif not plan.how.optuna:
-        found = _combinations(plan.options)
+    elif not options.optuna:
+        found = _combinations(plan.varied)
     return numbered(found)
 
 
 def examples(plan: Plan) -> Iterator[tuple[str, Settings]]:
-    """Yield the settings of all members, after a text with the name of the member.
+    """Yield the settings of all members, after a note that says which member it is.
 
     Optuna has not chosen its members yet. Their most extreme settings stand for them.
-    Raises ConfigError, with the member, for settings that are wrong together.
+
+    Raises:
+        ConfigError: The settings of a member are wrong together.
     """
     found = [member.settings for member in plan.members]
-    for changes in found or _extremes(plan.options):
-        place = f"in a member with {described(changes)}" if changes else ""
+    for changes in found or _extremes(plan.varied):
+        note = f"in a member with {described(changes)}" if changes else ""
         try:
             settings = settings_of(plan.base, changes)
         except ConfigError as error:
-            error.notes.append(place)
+            error.notes.append(note)
             raise
-        yield place, settings
+        yield note, settings
 
 
 def _as_value(name: str, value: Any) -> Any:
@@ -365,15 +375,17 @@ def _read(name: str, value: Any, *, sampled: bool) -> Values:
 def _span(name: str, word: Any) -> Span | None:
     """Return the span of a word such as `0..31`, or None for any other value.
 
-    Raises ConfigError for any other word with dots.
+    Raises:
+        ConfigError: Another word with dots is given.
     """
     kind = SETTINGS[name].kind
     if not isinstance(word, str) or _DOTS not in word:
         return None
     if kind not in (int, tuple, float):
         return None
+    number = float if kind is float else int
     with suppress(ValueError):
-        first, last = map(float if kind is float else int, word.split(_DOTS))
+        first, last = map(number, word.split(_DOTS))
         if -math.inf < first < last < math.inf:
             return Span(name, first, last)
     fault = f"{word!r:.80} is not a range"
@@ -381,20 +393,20 @@ def _span(name: str, word: Any) -> Span | None:
     raise ConfigError(fault, remedy=remedy, setting=name)
 
 
-def _combinations(options: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _combinations(varied: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
-        dict(zip(options, values, strict=True))
-        for values in itertools.product(*options.values())
+        dict(zip(varied, values, strict=True))
+        for values in itertools.product(*varied.values())
     ]
 
 
-def _extremes(options: Mapping[str, Values]) -> list[dict[str, Any]]:
+def _extremes(varied: Mapping[str, Values]) -> list[dict[str, Any]]:
     """Return settings with every value and both ends of every span.
 
     The last one has the last value of each setting.
     """
     extremes: dict[str, Sequence[Any]] = {}
-    for name, values in options.items():
+    for name, values in varied.items():
         extremes[name] = values
         if isinstance(values, Span):
             extremes[name] = [values.value(values.first), values.value(values.last)]
@@ -405,13 +417,15 @@ def _extremes(options: Mapping[str, Values]) -> list[dict[str, Any]]:
     ]
 
 
-def _sample(options: Mapping[str, Values], how: SweepOptions) -> list[dict[str, Any]]:
-    """Return different settings, each value drawn independently of the others."""
-    generator, wanted = random.Random(how.sampling_seed), how.random or 0
+def _sample(
+    sampled: Mapping[str, Values], seed: int, wanted: int
+) -> list[dict[str, Any]]:
+    """Return different combinations, each value drawn independently of the others."""
+    generator = random.Random(seed)
     found: dict[str, dict[str, Any]] = {}
     for _ in range(1000 * wanted):
         settings = {}
-        for name, values in options.items():
+        for name, values in sampled.items():
             if isinstance(values, Span):
                 settings[name] = values.draw(generator)
             else:
@@ -420,7 +434,7 @@ def _sample(options: Mapping[str, Values], how: SweepOptions) -> list[dict[str, 
         if len(found) == wanted:
             return list(found.values())
     raise ConfigError(
-        f"{wanted} different settings are wanted, but there are only {len(found)}",
-        remedy="take fewer, or a grid",
+        f"{wanted} different combinations are wanted, but there are only {len(found)}",
+        remedy="take fewer, or leave it out for all combinations",
         setting="random",
     )

@@ -30,7 +30,7 @@ from mlp_xp.runs.sweep_folder import (
     SweepFolder,
 )
 from mlp_xp.sweeps._trials import Trials
-from mlp_xp.sweeps._workers import KILLED, Place, connect, this_machine, train_all
+from mlp_xp.sweeps._workers import KILLED, Workers, connect, this_machine, train_all
 from mlp_xp.sweeps.member import Ending, Work, key_of, load, of_data
 from mlp_xp.sweeps.plan import Plan, examples
 from mlp_xp.sweeps.summary import write_summary
@@ -47,34 +47,44 @@ def run_sweep(
 ) -> Generator[Ending, None, None]:
     """Train the members of a sweep, and yield how each one ends.
 
-    Members from earlier calls come first. stop: asked several times a second whether
-    all members are to save and stop. say: called with lines about the whole sweep.
+    Members from earlier calls come first.
 
-    Raises the errors of the data and backends before anything is written, RunError for
-    a folder in use, of something else, or of a sweep with other data, FileError if a
-    file cannot be written, and ClusterError.
+    Args:
+        plan: The members.
+        stop: Called several times a second. Returns whether all members are to save
+            and stop.
+        say: Called with lines about the whole sweep.
+
+    Raises:
+        DatasetError: The data cannot be read. This error and the next one are raised
+            before anything is written.
+        BackendError: The array library is not available.
+        RunError: The folder is in use, belongs to something else, or has a sweep with
+            other data.
+        FileError: A file cannot be written.
+        ClusterError: The cluster cannot be used.
     """
-    folder, how = plan.folder(), plan.how
-    if how.optuna:
+    folder, options = plan.folder(), plan.options
+    if options.optuna:
         import optuna  # noqa: F401  # where it is missing, nothing is written
     with contextlib.ExitStack() as held:
-        if not how.cluster:
+        if not options.cluster:
             share_devices()
         sums, jobs = survey(plan, say, is_new=not folder.exists())
-        if how.cluster:
-            place = held.enter_context(connect(how.cluster))
-            where = f"on {how.cluster}"
+        if options.cluster:
+            workers = held.enter_context(connect(options.cluster))
+            where = f"on {options.cluster}"
         else:
-            place = this_machine(jobs)
+            workers = this_machine(jobs)
             where = "in processes of their own"
         index = held.enter_context(folder.opened(plan.record(sums, plan.members)))
         sweep = _Sweep(plan, folder, index, stop)
         earlier = list(sweep.earlier())
         left = plan.total - len(earlier)
         if left:
-            say(f"at once  {min(place.width or left, left)} of them, {where}\n")
+            say(f"at once  {min(workers.width or left, left)} of them, {where}\n")
         yield from earlier
-        yield from sweep.train(place, say)
+        yield from sweep.train(workers, say)
         say(f"written: {', '.join(map(str, write_summary(folder)))}")
         fault = sweep.fault
         if fault:
@@ -91,13 +101,24 @@ def survey(
     """Check each member with its data and on its backend, before any is trained.
 
     Each data set is loaded once, with NumPy. The backends of a cluster are not checked,
-    because they are on other machines. is_new: whether the weights to start from must
-    all be there. Members that have begun do not need them.
+    because they are on other machines.
 
-    Returns the checksums of the data, by `key_of`, and of the models to start from, and
-    the number of members to train at once on this machine: one per core, or as many as
-    the memory admits, and one on a GPU. Raises DatasetError, ConfigError, BackendError,
-    RunError, and the errors of `load_dataset`.
+    Args:
+        plan: The members.
+        say: Called with a line if the memory limits the number of members at once.
+        is_new: Whether the weights to start from must all be there. Members that have
+            begun do not need them.
+
+    Returns:
+        The checksums of the data, by `key_of`, and of the models to start from, and the
+        number of members to train at once on this machine: one per core, or as many as
+        the memory admits, and one on a GPU.
+
+    Raises:
+        DatasetError: The data cannot be read.
+        ConfigError: The data set is too small for the settings.
+        BackendError: The array library is not available.
+        RunError: A run to start from has no model.
     """
     sums: dict[str, str] = {}
     largest, on_gpu = 0, False
@@ -108,15 +129,17 @@ def survey(
         return key_of(settings)
 
     # Members on the same data follow one another: one data set is in memory at a time.
-    for place, settings in sorted(examples(plan), key=data_of):
+    for note, settings in sorted(examples(plan), key=data_of):
         try:
-            if not plan.how.cluster:
+            if not plan.options.cluster:
                 backend = open_backend(
                     settings.backend, settings.device, settings.dtype
                 )
                 on_gpu = on_gpu or backend.on_gpu
             on_host = replace(settings, backend="numpy", device=None)
-            dataset, sums[key_of(settings)] = load(of_data(on_host), plan.how.cache_dir)
+            dataset, sums[key_of(settings)] = load(
+                of_data(on_host), plan.options.cache_dir
+            )
             if plan.fit_batches:
                 settings = with_fitting_batches(settings, len(dataset.train))
             settings.train.check_fits(len(dataset.train))
@@ -124,19 +147,28 @@ def survey(
             if start and start not in sums and (is_new or Path(start).exists()):
                 sums[start] = load_run(start).sha256
         except MlpXpError as error:
-            error.notes.append(place)
+            error.notes.append(note)
             raise
         largest = max(largest, _bytes_of(dataset, settings))
     load.cache_clear()
-    jobs = plan.how.jobs or (1 if on_gpu else available_cpus())
-    need, available = largest + OF_A_PROCESS, available_bytes()
+    jobs = plan.options.jobs
+    if jobs is None:
+        jobs = 1 if on_gpu else available_cpus()
+    if not plan.options.cluster:
+        jobs = _fitting_jobs(jobs, largest + OF_A_PROCESS, say)
+    return sums, jobs
+
+
+def _fitting_jobs(jobs: int, need: int, say: Callable[[str], None]) -> int:
+    """Return as many jobs as fit into memory, each with a need of so many bytes."""
+    available = available_bytes()
     admitted = max(1, available // need)
-    if admitted < jobs and not plan.how.cluster:
+    if admitted < jobs:
         say(
             f"memory   {in_units(available)}, for {admitted} at once of about "
             f"{in_units(need)} each"
         )
-    return sums, min(jobs, admitted)
+    return min(jobs, admitted)
 
 
 def _bytes_of(dataset: Dataset, settings: Settings) -> int:
@@ -155,11 +187,14 @@ class _Sweep:
     def __init__(
         self, plan: Plan, folder: SweepFolder, index: Index, stop: Callable[[], bool]
     ) -> None:
-        self.plan, self.folder, self.sums, self.stop = plan, folder, index.sums, stop
+        self.plan = plan
+        self.folder = folder
+        self.sums = index.sums
+        self.stop = stop
         self.members = {member.name: member for member in index.members}
-        self.trials = Trials(plan, index.members) if plan.how.optuna else None
+        self.trials = Trials(plan, index.members) if plan.options.optuna else None
         self.failures = folder.failures()
-        if plan.how.retry_failed and self.failures:
+        if plan.options.retry_failed and self.failures:
             self.failures = {}
             folder.write_failures({})
         self.fault: Ending | None = None
@@ -172,7 +207,7 @@ class _Sweep:
             if ending:
                 yield self._note(ending._replace(earlier=True))
 
-    def train(self, place: Place, say: Callable[[str], None]) -> Iterator[Ending]:
+    def train(self, workers: Workers, say: Callable[[str], None]) -> Iterator[Ending]:
         """Train members, and yield how each one ends.
 
         The system may kill a process, for example when memory is short. Its member is
@@ -181,9 +216,9 @@ class _Sweep:
         """
         stop_file = self.folder.new_stop_file()
         killed: list[Member] = []
-        with self._training(self._left(), place, stop_file) as endings:
+        with self._training(self._left(), workers, stop_file) as endings:
             for ending in endings:
-                if ending.reason == KILLED and place.width:
+                if ending.reason == KILLED and workers.width:
                     killed.append(self.members[ending.name])
                     say(
                         f"the process of member {ending.name} was killed; the member "
@@ -191,7 +226,7 @@ class _Sweep:
                     )
                 else:
                     yield self._note(ending)
-        alone = place._replace(width=1)
+        alone = workers._replace(width=1)
         with self._training(iter(killed), alone, stop_file) as endings:
             for ending in endings:
                 yield self._note(ending)
@@ -201,18 +236,20 @@ class _Sweep:
         try:
             result = self.folder.run(name).result()
         except MlpXpError as error:  # not a success, but it stops no other member
-            return Ending(name, FAILED, None, type(error).__name__, str(error))
+            kind = type(error).__name__
+            return Ending(name, FAILED, error=kind, reason=str(error))
         if result:
             return Ending(name, FINISHED, result)
         if failure:
-            return Ending(name, FAILED, None, failure["error"], failure["reason"])
+            kind, reason = failure["error"], failure["reason"]
+            return Ending(name, FAILED, error=kind, reason=reason)
         return None
 
     def _training(
-        self, members: Iterator[Member], place: Place, stop_file: Path
+        self, members: Iterator[Member], workers: Workers, stop_file: Path
     ) -> contextlib.closing[Generator[Ending, None, None]]:
         works = self._works(members, stop_file)
-        return contextlib.closing(train_all(works, place, stop_file, self.stop))
+        return contextlib.closing(train_all(works, workers, stop_file, self.stop))
 
     def _left(self) -> Iterator[Member]:
         """Yield the members without an ending.
@@ -230,37 +267,38 @@ class _Sweep:
 
     def _works(self, members: Iterator[Member], stop_file: Path) -> Iterator[Work]:
         """Yield the work for each member, until no more is to begin."""
-        how = self.plan.how
+        options = self.plan.options
         while not (self.stop() or self.fault):
             member = next(members, None)
             if member is None:
                 return
             settings = settings_of(self.plan.base, member.settings)
             yield Work(
-                member.name,
-                settings,
-                self.plan.fit_batches,
-                self.folder.path.resolve(),
-                self.sums.get(key_of(settings)),
-                stop_file,
-                how.cache_dir,
-                parent=None if how.cluster else os.getpid(),
+                name=member.name,
+                settings=settings,
+                fit_batches=self.plan.fit_batches,
+                sweep_dir=self.folder.path.resolve(),
+                crc32=self.sums.get(key_of(settings)),
+                stop_file=stop_file,
+                cache_dir=options.cache_dir,
+                parent=None if options.cluster else os.getpid(),
             )
 
     def _note(self, ending: Ending) -> Ending:
         """Record how a member has ended, and return it with the varied settings."""
         member = self.members[ending.name]
+        ending = ending._replace(settings=member.settings)
         if ending.state == INTERRUPTED:
             if ending.reason and not self.fault:
                 self.fault = ending
-        else:
-            self._ended.add(ending.name)
-            if self.trials:
-                result = ending.result or {}
-                scores = [result[name] for name in HELD_OUT if name in result]
-                self.trials.tell(member, scores[0] if scores else None)
+            return ending
+        self._ended.add(ending.name)
+        if self.trials:
+            result = ending.result or {}
+            scores = [result[name] for name in HELD_OUT if name in result]
+            self.trials.tell(member, scores[0] if scores else None)
         if ending.state == FAILED and not ending.earlier:
             failure = {"error": ending.error, "reason": ending.reason}
             self.failures[ending.name] = failure
             self.folder.write_failures(self.failures)
-        return ending._replace(settings=member.settings)
+        return ending

@@ -1,11 +1,11 @@
-"""The results of a sweep: its settings, ranked over seeds and folds.
+"""The results of a sweep: its combinations of values, ranked over seeds and folds.
 
-A setting is one choice of all varied values, except the seed and the fold of a
-cross-validation. Settings are ranked by their mean accuracy, or R² for regression, on
-the held-out samples. They are never ranked by the test set: the best of many on the
-test set looks better there than it is on new data. Therefore only the best setting has
-test results. Without held-out samples, nothing is ranked, because the loss on the
-training samples would prefer overfitting. Then all settings have test results.
+The runs of a combination differ only in their seeds and folds. Combinations are ranked
+by their mean accuracy, or R² for regression, on the held-out samples. They are never
+ranked by the test set: the best of many on the test set looks better there than it is
+on new data. Therefore only the best combination has test results. Without held-out
+samples, nothing is ranked, because the loss on the training samples would prefer
+overfitting. Then all combinations have test results.
 """
 
 import csv
@@ -19,7 +19,7 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple, TypeVar
 
 from mlp_xp.files import write_whole
-from mlp_xp.runs.records import FIGURES, HELD_OUT
+from mlp_xp.runs.records import HELD_OUT, METRIC_COLUMNS
 from mlp_xp.runs.settings import described, shown
 from mlp_xp.runs.sweep_folder import FAILED, FINISHED, SweepFolder
 from mlp_xp.runs.table import DATA, Row, as_record, differing, sweep_rows
@@ -30,11 +30,11 @@ T = TypeVar("T")
 # Settings of the outputs, and of the samples to measure them by.
 _PREDICTED = {*DATA, "label", "task"}
 _MEASURED_ON = {"validation", "test_fraction", "split_seed", "stratify", "cv"}
-QUANTITIES = tuple(name for name in FIGURES if name != "seconds")
+_SUMMARISED = tuple(name for name in METRIC_COLUMNS if name != "seconds")
 
 
 class Spread(NamedTuple):
-    """The mean of a figure over runs, and its standard deviation."""
+    """The mean of a metric over runs, and its standard deviation."""
 
     mean: float
     sd: float | None
@@ -42,19 +42,19 @@ class Spread(NamedTuple):
 
 
 class Group(NamedTuple):
-    """The runs of one setting, with different seeds and folds."""
+    """The runs of one combination of values, with different seeds and folds."""
 
     settings: dict[str, Any]
     """The varied values, without seed and fold."""
     members: tuple[Row, ...]
-    results: dict[str, Spread]
-    """By quantity, over the finished members. Each of them has the quantity."""
+    metrics: dict[str, Spread]
+    """The metrics that all finished members have, by their names in METRIC_COLUMNS."""
     rank: int | None = None
-    """From 1. None if settings are not ranked, or this one has no finished member."""
+    """From 1. None if nothing is ranked, or no member has finished."""
 
     @property
     def name(self) -> str:
-        """The values of the setting in words, as in `learning rate 0.1, hidden 64`."""
+        """The combination in words, as in `learning rate 0.1, hidden 64`."""
         return described(self.settings) or "all runs"
 
     @property
@@ -64,9 +64,9 @@ class Group(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """The settings of several runs, each with its runs.
+    """Several runs, grouped by their combinations of values.
 
-    If they are ranked, only the best setting has test results.
+    If the groups are ranked, only the best one has test results.
     """
 
     varied: tuple[str, ...]
@@ -74,26 +74,29 @@ class Summary(NamedTuple):
     rows: tuple[Row, ...]
     """The runs, in the given order."""
     groups: tuple[Group, ...]
-    """The settings. If they are ranked, the best comes first."""
+    """The combinations. If they are ranked, the best comes first."""
     ranked: bool
     note: str
     """How they are ranked, or why they are not."""
     score: str
-    """The figure that ranks them if possible: one of HELD_OUT."""
+    """The metric that ranks them if possible: one of HELD_OUT."""
 
     @property
     def test_score(self) -> str:
-        """The same figure on the test set."""
+        """The same metric on the test set."""
         return self.score.replace("validation", "test")
 
 
 def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summary:
-    """Summarise runs by their settings.
+    """Summarise runs by their combinations of values.
 
-    A setting with failed members comes after all settings without, because its other
-    members, the lucky ones, are not a fair sample. Members without a run are only
-    missing. Runs whose settings cannot be read belong to no setting. names: the varied
-    settings; by default all in which the runs differ.
+    A combination with failed members comes after all combinations without, because its
+    other members, the lucky ones, are not a fair sample. Members without a run are only
+    missing. Runs whose settings cannot be read belong to no combination.
+
+    Args:
+        rows: The runs.
+        names: The varied settings, by default all in which the runs differ.
     """
     names = differing(rows) if names is None else names
     keys = [name for name in names if name not in REPEATS]
@@ -105,7 +108,7 @@ def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summar
     groups = [_group(keys, same) for same in members.values()]
     of_classes, of_numbers = HELD_OUT
     score = of_classes
-    if any({of_numbers, "test_r2"} & row.figures.keys() for row in rows):
+    if any({of_numbers, "test_r2"} & row.metrics.keys() for row in rows):
         score = of_numbers
     why = _why_not_ranked(groups, keys, score)
     note = f"not ranked: {why}"
@@ -113,7 +116,7 @@ def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summar
         groups = _ranked(groups, score)
         best = groups[0].members
         rows = [
-            row if row in best else row._replace(figures=_untested(row.figures))
+            row if row in best else row._replace(metrics=_untested(row.metrics))
             for row in rows
         ]
         name = "R²" if score == of_numbers else "accuracy"
@@ -126,55 +129,57 @@ def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summar
 
 
 def _group(names: Sequence[str], members: Sequence[Row]) -> Group:
-    results = {}
-    finished = [row.figures for row in members if row.state == FINISHED]
-    for name in QUANTITIES:
-        if finished and all(name in figures for figures in finished):
-            values = [figures[name] for figures in finished]
+    spreads = {}
+    finished = [row.metrics for row in members if row.state == FINISHED]
+    for name in _SUMMARISED:
+        if finished and all(name in metrics for metrics in finished):
+            values = [metrics[name] for metrics in finished]
             deviation = stdev(values) if len(values) > 1 else None
-            results[name] = Spread(fmean(values), deviation)
+            spreads[name] = Spread(fmean(values), deviation)
     settings = {name: members[0].settings.get(name) for name in names}
-    return Group(settings, tuple(members), results)
+    return Group(settings, tuple(members), spreads)
 
 
 def _ranked(groups: Sequence[Group], score: str) -> list[Group]:
-    """Return settings by their ranks. Only the first one keeps its test results."""
+    """Return combinations by their ranks. Only the first one keeps its test results."""
 
     def order(group: Group) -> tuple[float, float]:
-        if not group.results:
+        if not group.metrics:
             return math.inf, 0.0
         has_failed = any(row.state == FAILED for row in group.members)
-        return has_failed, -group.results[score].mean
+        return has_failed, -group.metrics[score].mean
 
     best, *others = sorted(groups, key=order)
     ranked = [best._replace(rank=1)]
     for rank, group in enumerate(others, 2):
-        results = _untested(group.results)
-        ranked.append(group._replace(results=results, rank=rank if results else None))
+        metrics = _untested(group.metrics)
+        ranked.append(group._replace(metrics=metrics, rank=rank if metrics else None))
     return ranked
 
 
-def _untested(figures: Mapping[str, T]) -> dict[str, T]:
+def _untested(metrics: Mapping[str, T]) -> dict[str, T]:
     return {
-        name: each for name, each in figures.items() if FIGURES[name].part != "test"
+        name: each
+        for name, each in metrics.items()
+        if METRIC_COLUMNS[name].part != "test"
     }
 
 
 def _why_not_ranked(groups: Sequence[Group], names: Sequence[str], score: str) -> str:
-    """Return why settings cannot be ranked, or an empty string."""
-    finished = [group for group in groups if group.results]
+    """Return why combinations cannot be ranked, or an empty string."""
+    finished = [group for group in groups if group.metrics]
     if not finished:
         return "no run has finished"
     if len(groups) == 1:
-        return "there is one setting only"
-    if _PREDICTED & {*names}:
+        return "there is only one combination"
+    if _PREDICTED.intersection(names):
         return "results on different data do not compare"
-    if any(score not in group.results for group in finished):
+    if any(score not in group.metrics for group in finished):
         return (
-            "not all settings hold samples out, and the best on the test set would "
+            "not all combinations hold samples out, and the best on the test set would "
             "look better there than on new data; use --validation"
         )
-    if _MEASURED_ON & {*names}:
+    if _MEASURED_ON.intersection(names):
         return "results on different held-out samples do not compare"
     return ""
 
@@ -182,7 +187,8 @@ def _why_not_ranked(groups: Sequence[Group], names: Sequence[str], score: str) -
 def summary_of(sweep: SweepFolder) -> Summary:
     """Return the summary of a sweep.
 
-    Raises MlpXpError if its index is missing or damaged.
+    Raises:
+        MlpXpError: The index of the sweep is missing or damaged.
     """
     rows, names = sweep_rows(sweep)
     return summarise(rows, names)
@@ -193,7 +199,11 @@ def write_summary(sweep: SweepFolder) -> list[Path]:
 
     summary.csv depends only on the results of the members, wherever and in whatever
     order they ran. summary.json also has the members themselves, with times, dates and
-    reasons of failures. Raises RunError and FileError.
+    reasons of failures.
+
+    Raises:
+        RunError: The index of the sweep is missing or damaged.
+        FileError: A file cannot be written.
     """
     summary = summary_of(sweep)
     texts = {CSV: as_csv(summary), JSON: json.dumps(as_json(summary), indent=2) + "\n"}
@@ -203,14 +213,12 @@ def write_summary(sweep: SweepFolder) -> list[Path]:
 
 
 def as_csv(summary: Summary) -> str:
-    """Return the settings of a summary as CSV, with means and deviations (`_sd`)."""
+    """Return a line of CSV per combination, with means and deviations (`_sd`)."""
     names = [name for name in summary.varied if name not in REPEATS]
-    figures = []
-    for name in QUANTITIES:
-        if any(name in group.results for group in summary.groups):
-            figures.append(name)
+    known = [each for group in summary.groups for each in group.metrics]
+    metrics = [name for name in _SUMMARISED if name in known]
     heads = ["rank", "name", *names, "runs", "finished"]
-    for name in figures:
+    for name in metrics:
         heads += [name, f"{name}_sd"]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -219,8 +227,8 @@ def as_csv(summary: Summary) -> str:
         cells: list[Any] = [group.rank, group.name]
         cells += [shown(group.settings[name]) for name in names]
         cells += [len(group.members), group.finished]
-        for name in figures:
-            cells += group.results.get(name, (None, None))
+        for name in metrics:
+            cells += group.metrics.get(name, (None, None))
         # `csv` writes all digits of a number, and None as an empty cell.
         writer.writerow(cells)
     return file.getvalue()
@@ -228,7 +236,7 @@ def as_csv(summary: Summary) -> str:
 
 def as_json(summary: Summary) -> dict[str, Any]:
     """Return a summary as a JSON object."""
-    settings = []
+    groups = []
     for group in summary.groups:
         record = {
             "rank": group.rank,
@@ -237,14 +245,14 @@ def as_json(summary: Summary) -> dict[str, Any]:
             "runs": len(group.members),
             "finished": group.finished,
         }
-        record |= {name: each._asdict() for name, each in group.results.items()}
-        settings.append(record)
+        record |= {name: each._asdict() for name, each in group.metrics.items()}
+        groups.append(record)
     return {
         "format": 1,
         "written": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "ranked_by": summary.score if summary.ranked else None,
         "note": summary.note,
         "varied": list(summary.varied),
-        "settings": settings,
+        "settings": groups,
         "runs": [as_record(row) for row in summary.rows],
     }

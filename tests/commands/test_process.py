@@ -15,7 +15,7 @@ from processes import popen
 
 import mlp_xp
 from mlp_xp import commands
-from mlp_xp.commands.process import called, run_command
+from mlp_xp.commands.process import run_command, shell_command
 from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, not_installed
 from mlp_xp.files import FileError
 
@@ -203,7 +203,9 @@ def test_a_command_that_is_named_works_in_any_folder(monkeypatch):
     monkeypatch.setattr(sys, "orig_argv", ["/my venv/python", "scripts/train.py"])
     monkeypatch.setattr(sys, "executable", "/my venv/python")
     start = QUOTED.replace("a b", "/my venv/python")
-    assert called("evaluate", Path("a b")) == f"{start} -m mlp_xp evaluate {QUOTED}"
+    assert (
+        shell_command("evaluate", Path("a b")) == f"{start} -m mlp_xp evaluate {QUOTED}"
+    )
 
 
 @pytest.mark.repository

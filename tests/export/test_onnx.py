@@ -15,7 +15,7 @@ from data_sets import mixed, varied
 from helpers import assert_one_line, call
 
 import mlp_xp
-from mlp_xp import Activation, TrainConfig, from_arrays, open_backend
+from mlp_xp import Activation, TrainConfig, export_onnx, from_arrays, open_backend
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.job import Job
@@ -174,14 +174,14 @@ def test_every_task_activation_and_preparation(i, task, tmp_path) -> None:
             activation,
             [*PREPARATIONS][(i + j) % len(PREPARATIONS)],
         )
-        assert model.to_onnx(tmp_path / "m.onnx") == tmp_path / "m.onnx"
+        assert export_onnx(model, tmp_path / "m.onnx") == tmp_path / "m.onnx"
         assert_same(model, tmp_path / "m.onnx", inputs_of(model))
 
 
 @needs_onnx
 def test_models_of_every_backend(backend, tmp_path) -> None:
     model = model_of(backend, "classes", "gelu", "standardize")
-    model.to_onnx(tmp_path / "m.onnx")
+    export_onnx(model, tmp_path / "m.onnx")
     assert_same(model, tmp_path / "m.onnx", inputs_of(model))
 
 
@@ -189,7 +189,7 @@ def test_models_of_every_backend(backend, tmp_path) -> None:
 def test_in_another_dtype(tmp_path) -> None:
     for task, prepare in zip(TASKS, PREPARATIONS, strict=True):
         model = model_of(open_backend(), task, "sigmoid", prepare)
-        model.to_onnx(tmp_path / "m.onnx", dtype="float32")
+        export_onnx(model, tmp_path / "m.onnx", dtype="float32")
         assert_same(model, tmp_path / "m.onnx", inputs_of(model), "float32")
 
 
@@ -206,15 +206,15 @@ def test_numbers_that_float32_does_not_hold(where, tmp_path, random) -> None:
                 MlpXpWarning,
                 match=r"^'the network': columns (1|'1'): .* that float32 rounds away; leave",
             ) as told:
-                model.to_onnx(tmp_path / "m.onnx", dtype="float32")
+                export_onnx(model, tmp_path / "m.onnx", dtype="float32")
             assert told[0].filename == __file__
             continue
         with pytest.raises(
             MlpXpError,
             match=r"^'the network': float32 does not hold its numbers; export it in float64$",
         ):
-            model.to_onnx(tmp_path / "m.onnx", dtype="float32")
-        model.to_onnx(tmp_path / "m.onnx")
+            export_onnx(model, tmp_path / "m.onnx", dtype="float32")
+        export_onnx(model, tmp_path / "m.onnx")
         (tmp_path / "m.onnx").unlink()
 
 
@@ -223,8 +223,9 @@ def test_the_metadata_and_the_checker(tmp_path) -> None:
     import onnx
 
     names = ("a", "\udcff", "ü")  # a folder's name may have bytes that are not UTF-8
-    model_of(open_backend(), "labels", "relu", "bytes", outputs=names).to_onnx(
-        tmp_path / "m.onnx"
+    export_onnx(
+        model_of(open_backend(), "labels", "relu", "bytes", outputs=names),
+        tmp_path / "m.onnx",
     )
     onnx.checker.check_model(str(tmp_path / "m.onnx"), full_check=True)
     facts = metadata(tmp_path / "m.onnx")
@@ -247,7 +248,7 @@ def test_a_single_number_is_one_for_each_row(tmp_path) -> None:
         last._replace(weights=last.weights[:, :1], bias=last.bias[:1]),
     )
     model = varied(model, network=network, outputs=("y",))
-    model.to_onnx(tmp_path / "m.onnx")
+    export_onnx(model, tmp_path / "m.onnx")
     assert_same(model, tmp_path / "m.onnx", inputs_of(model))
 
 
@@ -361,7 +362,7 @@ def test_a_table_has_an_input_for_each_column(name, tmp_path) -> None:
     other.loc[:4, texts], other.loc[5:9, texts] = "never seen", "n/A"
     assert any(column.flagged for column in model.signature.columns.columns)
     X = given_columns(model, other)
-    model.to_onnx(tmp_path / "m.onnx")
+    export_onnx(model, tmp_path / "m.onnx")
     mlp_xp.export_onnx(models, tmp_path / "both.onnx")
     allowed = sum(
         tolerance(each, features_of(each, each.signature.columns.features(other)))
@@ -384,7 +385,7 @@ def test_a_table_has_an_input_for_each_column(name, tmp_path) -> None:
 def test_true_false_and_gaps_may_be_written_as_in_a_table(tmp_path) -> None:
     frame = pd.DataFrame({"answer": ["True", "False", "maybe", "NaN"] * 20})
     model = model_for(from_arrays(frame, [0, 1, 2, 3] * 20))
-    model.to_onnx(tmp_path / "m.onnx")
+    export_onnx(model, tmp_path / "m.onnx")
     texts = ["TRUE", "true", "false", "fALSE", "maybe", "MAYBE", "", "null", "<na>"]
     found = run(tmp_path / "m.onnx", {"answer": np.array(texts)})["probabilities"]
     frame = pd.DataFrame({"answer": texts})
@@ -405,7 +406,7 @@ def test_the_bytes_do_not_depend_on_the_order_of_a_set(tmp_path, monkeypatch) ->
     written = []
     for missing in (sorted(MISSING), sorted(MISSING, reverse=True)):
         monkeypatch.setattr("mlp_xp.export.onnx.MISSING", missing)
-        model.to_onnx(tmp_path / "m.onnx")
+        export_onnx(model, tmp_path / "m.onnx")
         written.append((tmp_path / "m.onnx").read_bytes())
     assert written[0] == written[1]
 
@@ -416,7 +417,7 @@ def test_a_table_of_numbers_is_a_matrix(tmp_path, random) -> None:
     X[random.random(X.shape) < 0.2] = np.nan
     frame = pd.DataFrame(X, columns=["long name", "b", "c"])
     model = model_for(from_arrays(frame, np.arange(50) % 3))
-    model.to_onnx(tmp_path / "m.onnx")
+    export_onnx(model, tmp_path / "m.onnx")
     found = run(tmp_path / "m.onnx", X)
     allowed = tolerance(
         model, features_of(model, model.signature.columns.features(frame))
@@ -448,7 +449,7 @@ def test_an_activation_that_cannot_be_recorded_writes_nothing(
     (tmp_path / "m.onnx").write_text("old")
     said = r"^'the network': its activation or preparation may only call [^\n]*; ndonnx says: \w+: "
     with pytest.raises(MlpXpError, match=said) as caught:
-        model.to_onnx(tmp_path / "m.onnx")
+        export_onnx(model, tmp_path / "m.onnx")
     assert "\n" not in str(caught.value)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
@@ -461,7 +462,7 @@ def test_an_activation_of_ones_own(tmp_path) -> None:
     model = model_of(
         open_backend(), "classes", Activation(softsign, lambda z, *, xp: z), "bytes"
     )
-    model.to_onnx(tmp_path / "m.onnx")
+    export_onnx(model, tmp_path / "m.onnx")
     assert_same(model, tmp_path / "m.onnx", inputs_of(model))
 
 
@@ -487,18 +488,21 @@ def test_models_that_are_no_graph_together_are_refused(tmp_path) -> None:
             MlpXpError,
             match=rf"^'the network': the name of a column .*; rename it.* {name}",
         ):
-            model_for(from_arrays(taken, table.columns["species"])).to_onnx(
-                tmp_path / "m.onnx"
+            export_onnx(
+                model_for(from_arrays(taken, table.columns["species"])),
+                tmp_path / "m.onnx",
             )
     # of a regression, which has none
     free = frame.rename(columns={"bill_length_mm": "probabilities"})
-    model_for(from_arrays(free, np.arange(len(free)) / 2)).to_onnx(tmp_path / "m.onnx")
+    export_onnx(
+        model_for(from_arrays(free, np.arange(len(free)) / 2)), tmp_path / "m.onnx"
+    )
     (tmp_path / "m.onnx").unlink()
     with pytest.raises(
         MlpXpError,
         match=r"m.txt' is not the name of an ONNX file; give one that ends in \.onnx",
     ):
-        model.to_onnx(tmp_path / "m.txt")
+        export_onnx(model, tmp_path / "m.txt")
     with pytest.raises(RunError, match="task labels, not classes"):
         mlp_xp.export_onnx([model, varied(model, task=LABELS)], tmp_path / "m.onnx")
     assert not [*tmp_path.iterdir()]
@@ -538,8 +542,8 @@ def test_without_the_extra(tmp_path, monkeypatch) -> None:
         MlpXpError,
         match=r"need ndonnx, which is not installed; install it with: .*pip install ndonnx",
     ):
-        model_of(open_backend(), "classes", "relu", "bytes").to_onnx(
-            tmp_path / "m.onnx"
+        export_onnx(
+            model_of(open_backend(), "classes", "relu", "bytes"), tmp_path / "m.onnx"
         )
 
 
@@ -596,7 +600,7 @@ def test_the_program_of_the_documentation(tmp_path, monkeypatch, capsys) -> None
         np.arange(4 * 784, dtype=np.uint8).reshape(4, 28, 28), ["no", "yes"] * 2
     )
     model = model_for(images)
-    model.to_onnx("model.onnx")
+    export_onnx(model, "model.onnx")
     text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(
         encoding="utf-8"
     )
@@ -612,7 +616,7 @@ def test_the_program_of_the_documentation(tmp_path, monkeypatch, capsys) -> None
     lengths[3], islands[5] = np.nan, None
     frame = pd.DataFrame({"island": islands, "bill_length_mm": lengths, "day": days})
     model = model_for(from_arrays(frame, np.arange(80) % 3))
-    model.to_onnx("penguins.onnx")
+    export_onnx(model, "penguins.onnx")
     names: dict[str, Any] = {
         "np": np,
         "onnxruntime": pytest.importorskip("onnxruntime"),

@@ -188,7 +188,7 @@ def test_without_scikit_learn_a_line_says_how_to_get_more(
     runs, _ = tables[task]
     outcome = call(f"evaluate {how}", *runs)
     how_to = "-m pip install scikit-learn"
-    assert_one_line(outcome, 0, "note: more figures need scikit-learn", how_to)
+    assert_one_line(outcome, 0, "note: more metrics need scikit-learn", how_to)
 
 
 # Runs and their data.

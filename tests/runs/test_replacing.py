@@ -112,7 +112,7 @@ def check_while_it_is_replaced(folder: Path, runs: Runs, again: Iterable[int]) -
     saved = files(folder).get(CHECKPOINT)
     expected = "old"
     if saved is None:
-        with pytest.raises(RunError, match="is being replaced by a new run"):
+        with pytest.raises(RunError, match="is being replaced by a run that"):
             RunFolder(folder).settings()
     else:
         RunFolder(folder).settings()
@@ -156,7 +156,7 @@ def test_a_run_that_is_being_replaced_is_told_and_resumed_as_it_was(
     (folder / ".replaced").mkdir()
     for name in (CHECKPOINT, MODEL, RESULT):
         (folder / name).rename(folder / ".replaced" / name)
-    said = "is being replaced by a new run, which has no checkpoint yet"
+    said = "is being replaced by a run that has no checkpoint yet"
     assert_one_line(call("evaluate", folder), 2, said)
     output_of("train --resume", folder)
     assert_same_run(folder, small_run)

@@ -19,6 +19,7 @@ from helpers import (
     assert_same_run,
     call,
     die_at,
+    files,
     killed_at,
     metrics,
     output_of,
@@ -32,8 +33,10 @@ from hypothesis import strategies as st
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.core.backend import Backend
 from mlp_xp.errors import MlpXpWarning
+from mlp_xp.runs.experiment import Experiment
+from mlp_xp.runs.names import CHECKPOINT
 from mlp_xp.runs.run_folder import RunFolder, load_run
-from mlp_xp.runs.settings import Settings
+from mlp_xp.runs.settings import Settings, settings_of
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 configs = st.builds(
@@ -186,12 +189,64 @@ def test_a_finished_run_is_trained_longer_to_the_same_bits(small_run, shorter_ru
     assert config_of(shorter_run) == expected
 
 
-def test_a_killed_extension_is_not_taken_for_a_run_that_has_ended(
-    small_run, shorter_run, monkeypatch
+@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_run_killed_while_it_is_trained_longer_is_finished_or_goes_on(step, tmp_path):
+    """Up to the first new checkpoint it is the finished run, with its result and its
+    pictures. Later it is the longer run, which goes on to the same bits.
+    """
+    config = TrainConfig(epochs=2, hidden=(4,), batch_size=50, report_every=100)
+    short = Settings(train=replace(config, epochs=1))
+    finished, whole = tmp_path / "finished", tmp_path / "whole"
+    record_run(finished, short, TINY, open_backend())
+    (finished / "curves.png").write_bytes(b"of the shorter run")
+    record_run(whole, Settings(train=config), TINY, open_backend())
+    found = []
+    for number in range(0, 10**6, step):
+        folder = shutil.copytree(finished, tmp_path / str(number))
+        with killed_at(number) as done:
+            record_run(folder, Settings(train=config), TINY, open_backend())
+        if len(done) < number:  # it came to its end
+            break
+        with (
+            warnings.catch_warnings(action="ignore", category=MlpXpWarning),
+            RunFolder(folder).opened(),
+        ):
+            epochs = RunFolder(folder).settings().train.epochs
+        found.append(epochs)
+        if epochs == 1:
+            assert files(folder) == files(finished)
+            continue
+        assert files(folder)[CHECKPOINT] != files(finished)[CHECKPOINT]
+        if number % 2 == 0:
+            record_run(folder, Settings(train=config), TINY, open_backend())
+            assert_same_run(folder, whole)
+    assert found == sorted(found)
+    assert min(found.count(1), found.count(2)) > 30 // step
+
+
+def test_a_command_that_ends_before_the_first_new_checkpoint_leaves_the_finished_run(
+    small_run, shorter_run, finished_shorter, monkeypatch
 ):
     with monkeypatch.context() as patch:
         die_at(patch, RunFolder._append, 1)
         assert call("train --epochs 3 --resume", shorter_run).code == 130
+    assert files(shorter_run) == files(finished_shorter)
+    output_of("train --epochs 3 --resume", shorter_run)
+    assert_same_run(shorter_run, small_run)
+
+
+def test_a_longer_run_saves_where_it_is_stopped_in_its_first_new_epoch(
+    small_run, shorter_run
+):
+    """Unlike a run that replaces another one, which may have been started by mistake."""
+    run = RunFolder(shorter_run)
+    settings = settings_of(run.settings(), {"epochs": 3})
+    training = run.training(
+        lambda: Experiment.from_settings(settings), save_now=lambda: True
+    )
+    with training as (_, events):
+        assert next(events).checkpoint
+    assert not run.has_ended()
     output_of("train --resume", shorter_run)
     assert_same_run(shorter_run, small_run)
 

@@ -218,12 +218,10 @@ def test_reports_are_cut_back_to_those_that_a_checkpoint_counts(tmp_path):
     path, run = tmp_path / "metrics.jsonl", RunFolder(tmp_path)
     path.write_bytes(b"1\n2\n3\n4")
     with pytest.raises(RunError, match="has 3 reports, the checkpoint expects 4"):
-        run._keep_reports(4)
-    run._keep_reports(2)
-    assert path.read_bytes() == b"1\n2\n"
-    assert [*tmp_path.iterdir()] == [path]
+        run._kept_lines(4)
+    assert run._kept_lines(2) == [b"1", b"2"]
     path.unlink()
-    run._keep_reports(0)
+    assert run._kept_lines(0) == []
 
 
 # The library goes on with a run.

@@ -1,6 +1,7 @@
 """Settings in JSON: to a file and back, recipes, and wrong files."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,12 @@ def test_settings_survive_a_file(original):
     """Every field, bit for bit: a resumed run depends on it."""
     text = json.dumps(flatten(original))
     assert unflatten(json.loads(text), FILE) == original
+
+
+def test_a_change_with_an_unknown_name_is_refused():
+    said = "the field 'epoch' is not known (did you mean 'epochs'?); choose one of "
+    with pytest.raises(ConfigError, match=f"^{re.escape(said)}"):
+        settings_of(Settings(), {"epoch": 2})
 
 
 def test_the_record_is_flat_and_complete():

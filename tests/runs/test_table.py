@@ -5,6 +5,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import uuid
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from helpers import assert_one_line, call, native, output_of
 from run_folders import a_report, write_run, write_sweep
 
-from mlp_xp.runs import table
+from mlp_xp.runs import _replacing, table
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.sweep_folder import SweepFolder
 
@@ -50,7 +51,7 @@ def test_a_row_has_what_the_files_say(runs):
     assert [*rows] == [*"abcdef"]
     record = json.loads((runs / "a" / "config.json").read_text())
     assert rows["a"].settings == record["settings"]
-    assert rows["a"].figures == {
+    assert rows["a"].metrics == {
         "test_accuracy": 0.91,
         "validation_accuracy": 0.92,
         "train_loss": 1.0,
@@ -69,8 +70,8 @@ def test_a_row_has_the_state_of_its_run(runs):
         **dict.fromkeys("de", "interrupted"),
         "f": "unreadable",
     }
-    assert rows["d"].figures["test_accuracy"] == 0.4
-    assert rows["e"].figures == {}
+    assert rows["d"].metrics["test_accuracy"] == 0.4
+    assert rows["e"].metrics == {}
     assert "result.json': is damaged: its field 'sample' is missing" in rows["f"].reason
 
 
@@ -86,6 +87,46 @@ def test_a_run_of_a_killed_process_is_interrupted(runs):
     holder = f"{2**22 + 1} {uuid.getnode()} {platform.node()}\n"
     (runs / "d" / ".holder").write_text(holder)
     assert by_name(runs)["d"].state == "interrupted"
+
+
+def test_a_run_that_is_being_replaced_is_in_use_or_interrupted(runs):
+    folder = runs / "d"
+    _replacing.begin(folder)
+    with RunFolder(folder).locked():
+        assert by_name(runs)["d"].state == "in use"
+    row = by_name(runs)["d"]
+    assert row.state == "interrupted"
+    assert row.reason.startswith("is being replaced by a run that has no checkpoint")
+    assert f"{folder}: {row.reason}" in output_of("runs", folder)
+
+
+def test_a_run_that_ends_while_it_is_read_is_finished(runs, monkeypatch):
+    holder = RunFolder.holder
+
+    def ends(run):
+        user = holder(run)
+        shutil.copy(runs / "a" / "result.json", run.path / "result.json")
+        return user
+
+    with RunFolder(runs / "d").locked():
+        monkeypatch.setattr(RunFolder, "holder", ends)
+        row = table.read_row(RunFolder(runs / "d"))
+    assert (row.state, row.reason) == ("finished", "")
+
+
+@pytest.mark.parametrize("reads", ["settings", "result", "reports"])
+def test_a_run_that_is_deleted_while_it_is_read_is_left_out(reads, runs, monkeypatch):
+    read = getattr(RunFolder, reads)
+
+    def deleted(run):
+        if run.path.name == "d":
+            shutil.rmtree(run.path)
+        return read(run)
+
+    monkeypatch.setattr(RunFolder, reads, deleted)
+    row = by_name(runs).get("d")
+    # after its settings and its result were read, it is a run without reports
+    assert row is None or (row.state, row.date) == ("interrupted", None)
 
 
 def test_members_of_a_sweep_have_the_states_of_the_sweep(tmp_path):
@@ -242,7 +283,7 @@ def test_csv_has_all_numbers_in_full(runs):
     assert [line["name"] for line in lines] == ["a", "b", "c"]
     for line in lines:
         row = rows[line["name"]]
-        numbers = {"learning_rate": row.settings["learning_rate"], **row.figures}
+        numbers = {"learning_rate": row.settings["learning_rate"], **row.metrics}
         assert {name: float(line[name]) for name in numbers} == numbers
 
 

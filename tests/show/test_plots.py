@@ -16,7 +16,7 @@ from sklearn.calibration import calibration_curve
 from mlp_xp import TrainConfig, open_backend, plot_curves, plot_run, train
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Task
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs.names import PICTURES
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.show import plots
@@ -350,6 +350,20 @@ def test_a_run_on_images_has_its_pictures_with_its_numbers(
     ):
         plot_run(folder)
     assert plot_run(folder, data=TINY) == [folder / name for name in names]
+
+
+def test_a_run_without_matplotlib_is_complete_and_a_warning_says_so(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    folder = tmp_path / "run"
+    config = TrainConfig(epochs=1, hidden=(4,), report_every=1000)
+    said = "has no pictures: pictures need Matplotlib, which is not installed"
+    with pytest.warns(MlpXpWarning, match=said):
+        *_, report = train(config, TINY, run_dir=folder)
+    assert RunFolder(folder).has_ended()
+    assert not [*folder.glob("*.png")]
+    assert RunFolder(folder).result()["accuracy"] == report.test.accuracy
 
 
 def test_a_run_on_deformed_images_shows_them_below_the_originals(

@@ -83,7 +83,7 @@ def test_the_test_set_comes_first_and_held_out_samples_are_explained(table, tmp_
     summary = summary_of(SweepFolder(tmp_path / "s"))
     lines = [line for line in out.splitlines() if "finished  " in line]
     for line, row in zip(lines, summary.rows, strict=True):
-        assert f" {100 * row.figures['test_accuracy']:.2f} % " in line
+        assert f" {100 * row.metrics['test_accuracy']:.2f} % " in line
     assert "train loss       test  seconds  settings\n" in out
     assert re.search(r"\ntest % +held out % +runs", out)
     assert "\nheld-out samples chose the epoch of each network, so" in out

@@ -47,7 +47,7 @@ def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
         for name in "ab"
     }
     figure = draw_bands(
-        given, score="validation_accuracy", which="the best 2 of 7 settings"
+        given, score="validation_accuracy", which="the best 2 of 7 combinations"
     )
     losses, accuracy = figure.axes
     for i, runs in enumerate(given.values()):
@@ -72,12 +72,12 @@ def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
     assert (
         losses.get_title()
-        == "the best 2 of 7 settings; lines: mean over runs, bands: lowest to highest"
+        == "the best 2 of 7 combinations; lines: mean over runs, bands: lowest to highest"
     )
     alone = draw_bands(
-        {"x": given["a"][:1]}, score="validation_accuracy", which="all settings"
+        {"x": given["a"][:1]}, score="validation_accuracy", which="all combinations"
     )
-    assert alone.axes[0].get_title() == "all settings", "not a mean over one run"
+    assert alone.axes[0].get_title() == "all combinations", "not a mean over one run"
     assert [line.get_color() for line in losses.lines] == [*COLOURS[:2]]
 
 
@@ -96,7 +96,7 @@ def test_a_band_ends_with_the_shortest_run_and_one_point_is_visible() -> None:
 def group(rate: float, units: list[int], accuracies: np.ndarray) -> Group:
     settings, name = {"learning_rate": rate, "hidden": units}, "validation_accuracy"
     rows = tuple(
-        Row("", Path(), settings, "finished", figures={name: each})
+        Row("", Path(), settings, "finished", metrics={name: each})
         for each in accuracies
     )
     return Group(

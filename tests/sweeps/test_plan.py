@@ -119,7 +119,7 @@ def test_the_largest_trial_that_optuna_may_choose_is_checked():
         ),
         (
             ["--epochs", 1, 2, "--random", 3],
-            ["--random", "3 different settings are wanted, but there are only 2"],
+            ["--random", "3 different combinations are wanted, but there are only 2"],
         ),
         (
             ["--seed", "0..9", "--random", 3],

@@ -45,8 +45,8 @@ def runs_of(folder: Path) -> list[dict]:
     return json.loads((folder / "summary.json").read_text())["runs"]
 
 
-def test_each_setting_and_each_member_has_its_figures(tmp_path):
-    """The best setting alone has figures of the test set."""
+def test_each_combination_and_each_member_has_its_metrics(tmp_path):
+    """The best combination alone has metrics of the test set."""
     folder = a_sweep(tmp_path / "s")
     assert write_summary(SweepFolder(folder)) == [
         folder / "summary.csv",
@@ -109,9 +109,9 @@ def test_each_setting_and_each_member_has_its_figures(tmp_path):
         (
             [{"validation": 0}, {"validation": 100}],
             [None, 0.5],
-            "not all settings hold samples out, and the best on the test set would look better there",
+            "not all combinations hold samples out, and the best on the test set would look better there",
         ),
-        ([{"seed": 1}, {"seed": 2}], [0.5, 0.5], "one setting only"),
+        ([{"seed": 1}, {"seed": 2}], [0.5, 0.5], "only one combination"),
     ],
 )
 def test_settings_that_do_not_compare_are_not_ranked(members, results, note, tmp_path):
@@ -168,7 +168,7 @@ def test_a_setting_with_failed_members_comes_after_those_without(tmp_path):
         (0.01, 1),
         (0.1, 1),
     ]
-    assert groups[1].results["validation_accuracy"] == (0.24, None), (
+    assert groups[1].metrics["validation_accuracy"] == (0.24, None), (
         "one value has no deviation"
     )
     write_summary(SweepFolder(folder))

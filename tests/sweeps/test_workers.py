@@ -34,7 +34,7 @@ from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.sweeps import run as running
-from mlp_xp.sweeps._workers import Place, this_machine, train_all
+from mlp_xp.sweeps._workers import Workers, this_machine, train_all
 from mlp_xp.sweeps.member import Ending, Work
 from mlp_xp.sweeps.plan import SweepOptions, make_plan
 
@@ -59,7 +59,7 @@ def works(names: str, asked: list[str]) -> Iterator[Work]:
 
 
 class Stub:
-    """A place whose members end at once, unless `outcomes` has other endings, errors or
+    """Workers whose members end at once, unless `outcomes` has other endings, errors or
     futures of their attempts.
     """
 
@@ -83,8 +83,8 @@ class Stub:
     def shutdown(self) -> None:
         self.has_ended = True
 
-    def place(self, width: int | None = 2) -> Place:
-        return Place(self.submit, (BrokenProcessPool,), width, self.shutdown)
+    def workers(self, width: int | None = 2) -> Workers:
+        return Workers(self.submit, (BrokenProcessPool,), width, self.shutdown)
 
 
 @pytest.mark.parametrize("case", ["here", "full disk", "cluster"])
@@ -103,7 +103,7 @@ def test_a_killed_member_goes_on_alone_after_the_others_and_fails_if_it_is_kille
     monkeypatch.setattr(
         running,
         "this_machine",
-        lambda width: stub.place(None if case == "cluster" else width),
+        lambda width: stub.workers(None if case == "cluster" else width),
     )
     plan = make_plan(
         settings_of(Settings(data_dir=str(data_dir)), SMALL),
@@ -150,7 +150,7 @@ def test_a_member_is_asked_for_only_when_there_is_room_and_the_ending_before_was
     asked: list[str] = []
     slow: Future = Future()
     stub, seen = Stub(a=[slow]), ""
-    for ending in train_all(works("abcde", asked), stub.place(), STOP):
+    for ending in train_all(works("abcde", asked), stub.workers(), STOP):
         seen += ending.name
         if len(asked) > len(seen) + 1 or seen == "bcde":
             slow.set_result(Ending("a", "finished"))
@@ -161,12 +161,12 @@ def test_a_member_is_asked_for_only_when_there_is_room_and_the_ending_before_was
 
 def test_a_worker_without_the_package_is_one_line():
     """A worker with another version of it: see test_run.py."""
-    place = Stub(a=[ModuleNotFoundError(name="mlp_xp")]).place(None)
+    workers = Stub(a=[ModuleNotFoundError(name="mlp_xp")]).workers(None)
     with pytest.raises(
         MlpXpError,
         match="cluster: a worker has no module mlp_xp; install the same version",
     ):
-        next(train_all(works("a", []), place, STOP))
+        next(train_all(works("a", []), workers, STOP))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_who_leaves_waits_for_members_unless_they_were_asked_to_stop_before(
     stop_file, saved = tmp_path / "stop", Future()
     stub = Stub(b=[saved])
     training = train_all(
-        works("ab", []), stub.place(), stop_file, Mock(side_effect=answers)
+        works("ab", []), stub.workers(), stop_file, Mock(side_effect=answers)
     )
     assert next(training).name == "a"
 

@@ -13,7 +13,7 @@ from helpers import assert_same_run, options, output_of, small_settings
 
 from mlp_xp.runs.records import parse_settings
 from mlp_xp.runs.settings import Settings, settings_of
-from mlp_xp.sweeps._workers import Place
+from mlp_xp.sweeps._workers import Workers
 from mlp_xp.sweeps.member import Ending, Work, train_member
 
 SMALL = {name: value for name, value in small_settings().items() if name != "hidden"}
@@ -31,8 +31,8 @@ def train_inline(work: Work) -> Future[Ending]:
     return future
 
 
-def inline(width: int) -> Place:
-    return Place(train_inline, (), width)
+def inline(width: int) -> Workers:
+    return Workers(train_inline, (), width)
 
 
 def arguments(data_dir: Path, folder: Path, *more: object, **changes: object) -> list:
