@@ -214,6 +214,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("runs")
     write_samples(place / "table.csv", TABLE, NAMES[LABELS])
     write_samples(place / "numbers.csv", TABLE[:, :3], TABLE[:, 3] * 2)
+    write_csv(place / "rows.csv", {f"x{i}": TABLE[:9, i].tolist() for i in range(4)})
     write_pictures(place / "grey", IMAGES, NAMES[LABELS])
     write_pictures(
         place / "colour",
@@ -245,6 +246,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
+@pytest.mark.filterwarnings("ignore:.*outside the training range")
 def test_predictions_of_a_table_are_those_of_the_evaluation(
     runs: Path, tmp_path: Path
 ) -> None:
@@ -275,6 +277,7 @@ def test_predictions_of_a_table_are_those_of_the_evaluation(
     }
 
 
+@pytest.mark.filterwarnings("ignore:.*outside the training range")
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_predictions_repeat_columns_as_they_are_written(
     runs: Path, tmp_path: Path, suffix: str
@@ -347,8 +350,8 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(
             "'table.csv': is a table; give it alone",
         ),
         (
-            ["run-table.csv", "table.csv", "--csv", "--keep", "id,x1,nr"],
-            "'table.csv': has no column 'id' (did you mean 'ki",
+            ["run-table.csv", "rows.csv", "--csv", "--keep", "kinds,x1,nr"],
+            "'rows.csv': has no column 'kinds', 'nr'; its columns are 'x0', 'x1'",
         ),
         (["run-grey", "grey/ant", "--keep", "id"], "--keep: is for a table and --csv"),
         (
