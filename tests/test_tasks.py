@@ -100,6 +100,7 @@ def test_the_evaluation_of_numbers_is_plain_numpy(place: Path) -> None:
         assert re.split(r" {2,}", rows[i]) == [name, f"{r2[i]:.4f}", *figures]
 
 
+@pytest.mark.filterwarnings("ignore:.*the label, ", "ignore:.*outside the")
 def test_the_predictions_of_numbers_are_named(place: Path) -> None:
     table, model = place / "two.csv", load_run(place / "two")
     assert model.class_names == ("price", "rooms")
@@ -107,9 +108,9 @@ def test_the_predictions_of_numbers_are_named(place: Path) -> None:
     predicted = predict(place / "two", table).values
     np.testing.assert_allclose(predicted, model.predict(X), rtol=1e-12)
     price, rooms = (quantity(number, 6) for number in predicted[0])
-    said = output_of("predict", place / "two", table)
+    said = call("predict", place / "two", table).out
     assert said.startswith(f"row 1: price {price}, rooms {rooms}\n")
-    said = output_of("predict --csv", place / "two", table)
+    said = call("predict --csv", place / "two", table).out
     assert said.startswith("row,price,rooms\n1,")
 
 
@@ -171,6 +172,7 @@ def test_the_evaluation_of_labels_is_plain_numpy(place: Path) -> None:
     assert kept in (place / "three.txt").read_text()
 
 
+@pytest.mark.filterwarnings("ignore:.*outside the training range")
 def test_predictions_of_several_labels(place: Path, tmp_path: Path) -> None:
     """The columns of a table may be in another order, and more than were asked for."""
     names, shares = ("sick", "big, or so"), load_run(place / "flags").predict_proba(X)
@@ -182,7 +184,7 @@ def test_predictions_of_several_labels(place: Path, tmp_path: Path) -> None:
     assert found.models[0].class_names == names
     np.testing.assert_array_equal(found.outputs, shares)
     np.testing.assert_array_equal(found.values, shares > 0.5)
-    lines = output_of("predict --json", place / "flags", path).splitlines()
+    lines = call("predict", "--json", place / "flags", path).out.splitlines()
     for i, (line, row) in enumerate(zip(lines, shares.tolist(), strict=True), 1):
         each = dict(zip(names, row, strict=True))
         likely = [name for name, share in each.items() if share > 0.5]

@@ -54,8 +54,8 @@ def train(
         resume: Continue this run with its own settings, on any backend. With a constant
             schedule, --epochs trains a finished run longer.
         run_dir: Folder to write the run to. By default
-            runs/DATASET-RECIPE-BACKEND-DATE-TIME. With --cv, the folder of a sweep
-            whose members are the folds; the same command continues it.
+            runs/DATASET-LABEL-RECIPE-BACKEND-DATE-TIME. With --cv, the folder of a
+            sweep whose members are the folds; the same command continues it.
         overwrite: Replace an existing run in --run-dir.
         threads: Number of CPU threads to compute with. auto takes the number of a
             resumed run, or of a variable such as OMP_NUM_THREADS, and otherwise one, or

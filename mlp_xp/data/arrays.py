@@ -7,7 +7,7 @@ NaN, a single class, or different lengths.
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -116,7 +116,8 @@ def from_arrays(
 
     Raises:
         DatasetError: A value is NaN or infinite, arrays do not fit together, a weight
-            is negative, or there is a single class. The error names the row and column.
+            is negative, names are not in a list, or there is a single class. The error
+            names the row and column.
         ConfigError: The task or class_weight is unknown, or the seed is out of range.
 
     Examples:
@@ -124,7 +125,7 @@ def from_arrays(
         >>> from_arrays(X, X[:, 0] > 0, test=0.2)
         Dataset('unnamed', 80 training and 20 test samples of 4 features, 2 classes)
     """
-    names = () if feature_names is None else tuple(map(str, feature_names))
+    names = _names("feature_names", feature_names) or ()
     table = table_of(X, "X", names or None)
     labels, label_names = take_labels("y", y)
     test_part, share = None, 0.0
@@ -152,7 +153,7 @@ def from_arrays(
         form,
         columns,
         label_names,
-        class_names=None if class_names is None else tuple(map(str, class_names)),
+        class_names=_names("class_names", class_names),
     )
     try:
         how = DataOptions(
@@ -180,6 +181,17 @@ def _test_part(
     labels, _ = take_labels(y_name, y, label_names)
     check_index(X, y, y_name)
     return Part(X if table is None else table, labels)
+
+
+def _names(setting: str, given: Any) -> tuple[str, ...] | None:
+    """Return names as text. Raises DatasetError for names without an order."""
+    if given is None:
+        return None
+    has_no_order = isinstance(given, str | bytes | Mapping | set | frozenset)
+    if has_no_order or not isinstance(given, Iterable):
+        fault = f"{given!r:.60} is not a list"
+        raise DatasetError(fault, remedy="give the names in a list", setting=setting)
+    return tuple(map(str, given))
 
 
 def _as_they_are(names: Sequence[str]) -> Columns:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,7 @@ MOSTLY = 0.9  # text becomes numbers, or dates, if at least this share of it can
 _UNLIKE = 0.9  # text is not used if at least this share is distinct
 FREQUENT = 0.01  # a value in at least this share of the rows has a feature
 MOST_LEVELS = 30  # so many values of a category have features
+_MOST_RARE = 10_000  # rare values of a category to be known again
 _PIECE = 1024  # rows to write at once
 _FEW = 20  # in fewer rows, whole numbers differ by chance
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -83,6 +85,12 @@ class Column(NamedTuple):
             places[""] = len(self.feature_names) - 1
         return places, other
 
+    def shown(self, value: float) -> str:
+        """Return a number for people, or the day of a date."""
+        if self.kind == "date":
+            return str(np.datetime64(int(value // 1), "D"))
+        return f"{value:.6g}"
+
     def encode(self, values: Array, /, *, xp: Any) -> list[Array]:
         """Return the features of n rows as arrays, (n, ...) each, to be concatenated.
 
@@ -96,6 +104,93 @@ class Column(NamedTuple):
         if self.flagged:
             return [filled[:, None], gaps[:, None]]
         return [filled[:, None]]
+
+
+class Seen(NamedTuple):
+    """The values of a column in the training rows."""
+
+    low: float | None = None
+    """The lowest number or date; None if there is none."""
+    high: float | None = None
+    """The highest number or date."""
+    rare: frozenset[str] | None = frozenset()
+    """The checksums of the rare values of a category, which have no feature.
+
+    A value itself may be the name of a person, and is not kept. None if new values are
+    to be expected: the column has no features, or more than _MOST_RARE rare values.
+    """
+
+
+class Reading(NamedTuple):
+    """The values of a column in other rows."""
+
+    column: Column
+    seen: Seen
+    values: Values
+    found: np.ndarray
+    """The values for `Column.encode`, (n,). Infinity stands for a wrong value."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether any value, or gap, is known from the training."""
+        column, found = self.column, self.found
+        if column.kind in _READERS:
+            takes_gaps = column.fill is None or column.flagged
+            return takes_gaps or not np.isnan(found).all()
+        _, other = column.places
+        if not column.levels or (found != other).any():
+            return True
+        return not (self.new_gaps | self.new_values).all()
+
+    @property
+    def new_gaps(self) -> np.ndarray:
+        """The rows with a gap, bool (n,), if the training rows had none."""
+        column = self.column
+        is_number = column.kind in _READERS
+        if column.flagged or (is_number and column.fill is None):
+            return np.zeros(len(self.found), np.bool_)
+        if is_number:
+            return np.isnan(self.found)
+        _, other = column.places
+        is_gap = self.found == other
+        if is_gap.any():
+            is_gap &= (_categories(self.values) == "").to_numpy()
+        return is_gap
+
+    @property
+    def new_values(self) -> np.ndarray:
+        """The rows with a value outside the training range, or with a new category.
+
+        Numbers are compared as float32, because another table may hold them so.
+        """
+        column, seen = self.column, self.seen
+        if column.kind in _READERS:
+            is_new = np.zeros(len(self.found), np.bool_)
+            if seen.low is not None and seen.high is not None:
+                with np.errstate(over="ignore"):
+                    numbers = self.found.astype(np.float32)
+                    is_new |= numbers < np.float32(seen.low)
+                    is_new |= numbers > np.float32(seen.high)
+            return is_new
+        _, other = column.places
+        is_new = self.found == other
+        if seen.rare is None or not is_new.any():
+            return np.zeros(len(is_new), np.bool_)
+        texts = _categories(self.values)
+        known = {"", *column.levels}
+        for text in self.categories(np.flatnonzero(is_new)):
+            if _checksum(text) in seen.rare:
+                known.add(text)
+        return is_new & ~texts.is_in([*known]).to_numpy()
+
+    def categories(self, rows: np.ndarray) -> list[str]:
+        """Return the different values of a category in some rows, in their order."""
+        texts = _categories(self.values).gather(rows)
+        return texts.unique(maintain_order=True).to_list()
+
+
+def _checksum(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 @dataclass(frozen=True)
@@ -114,6 +209,8 @@ class Columns:
     decimal_commas: bool = field(default=False, compare=False)
     """As in the `Table`. Other files are read in the same way, even without decimals.
     """
+    seen: tuple[Seen, ...] = field(default=(), compare=False)
+    """The values of each column in the training rows. () if nothing was fitted."""
 
     def difference(self, other: Self) -> str:
         """Describe the first difference in the features of a table, or return ""."""
@@ -134,7 +231,15 @@ class Columns:
         columns = []
         for each in self.columns:
             columns.append({**each._asdict(), "levels": list(each.levels)})
-        return {"columns": columns, "decimal_commas": self.decimal_commas}
+        seen = []
+        for low, high, rare in self.seen:
+            sums = None if rare is None else " ".join(sorted(rare))
+            seen.append([low, high, sums])
+        return {
+            "columns": columns,
+            "decimal_commas": self.decimal_commas,
+            "seen": seen,
+        }
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:
@@ -142,7 +247,12 @@ class Columns:
         columns = []
         for each in record["columns"]:
             columns.append(Column(**{**each, "levels": tuple(each["levels"])}))
-        return cls(tuple(columns), decimal_commas=record["decimal_commas"])
+        seen = []
+        for low, high, sums in record.get("seen", ()):
+            rare = None if sums is None else frozenset(sums.split())
+            seen.append(Seen(low, high, rare))
+        decimal_commas = record["decimal_commas"]
+        return cls(tuple(columns), decimal_commas=decimal_commas, seen=tuple(seen))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -179,12 +289,13 @@ class Columns:
         columns with wrong values stays, for errors.
         """
         columns, remarks = list[Column](), dict[str, list[str]]()
-        found = list[Values]()
+        found, seen = list[Values](), list[Seen]()
         for name, values in zip(table.names, table.columns, strict=True):
             column, remark, read = _fit(name, values, rows)
             found.append(read)
             if column.feature_names:
                 columns.append(column)
+                seen.append(_seen(column, read, rows))
             if remark:
                 remarks.setdefault(remark, []).append(name)
         if remarks:
@@ -194,7 +305,7 @@ class Columns:
         if list(counts) != ["number"]:
             kinds = ", ".join(f"{kind}: {count}" for kind, count in counts.items())
         described = "; ".join(filter(None, (kinds, table.notes)))
-        fitted = cls(tuple(columns), described, table.decimal_commas)
+        fitted = cls(tuple(columns), described, table.decimal_commas, tuple(seen))
         return fitted, replace(table, columns=tuple(found))
 
     def features(self, X: Any) -> Any:
@@ -209,20 +320,8 @@ class Columns:
         table = table_of(X, "X", self.names)
         if table is None:
             return X
-        read, wrong, unknown = [], list[tuple[Column, int, Any]](), list[str]()
-        for column, values in zip(self.columns, table.columns, strict=True):
-            found, is_known = _read(column, values)
-            if not is_known:
-                unknown.append(column.name)
-            wrong_rows = np.flatnonzero(np.isinf(found))
-            if len(wrong_rows):
-                row = int(wrong_rows[0])
-                is_text = not isinstance(values, np.ndarray)
-                value = values[row] if is_text else values.item(row)
-                wrong.append((column, row, value))
-            read.append(found)
-        if wrong:
-            raise _wrong_values(wrong)
+        features, readings = self.read(table)
+        unknown = [each.column.name for each in readings if not each.is_known]
         if unknown:
             fault = (
                 "none of the values of these columns is known from the training: "
@@ -230,15 +329,39 @@ class Columns:
             )
             warning = MlpXpWarning(fault, remedy="check how they are written")
             warnings.warn(warning, stacklevel=3)
+        return features
+
+    def read(self, X: Any) -> tuple[np.ndarray, list[Reading]]:
+        """Return the features of a table, and the values of each column.
+
+        X: a `Table` or a data frame. Raises as `features` does.
+        """
+        table = table_of(X, "X", self.names)
+        assert table is not None
+        readings, wrong = list[Reading](), list[tuple[Column, int, Any]]()
+        seen = self.seen or [Seen(rare=None)] * len(self.columns)
+        for column, its_seen, values in zip(
+            self.columns, seen, table.columns, strict=True
+        ):
+            reading = Reading(column, its_seen, values, _read(column, values))
+            wrong_rows = np.flatnonzero(np.isinf(reading.found))
+            if len(wrong_rows):
+                row = int(wrong_rows[0])
+                is_text = not isinstance(values, np.ndarray)
+                value = values[row] if is_text else values.item(row)
+                wrong.append((column, row, value))
+            readings.append(reading)
+        if wrong:
+            raise _wrong_values(wrong)
         features = np.empty((len(table), len(self.feature_names)))
         # a few rows at a time, because writing whole columns is slow
         for start in range(0, len(table), _PIECE):
             rows = slice(start, start + _PIECE)
             parts = [features[rows, :0]]
-            for column, found in zip(self.columns, read, strict=True):
+            for column, *_, found in readings:
                 parts += column.encode(found[rows], xp=np)
             np.concatenate(parts, axis=1, out=features[rows])
-        return features
+        return features, readings
 
 
 DIFFERS = "columns whose values all differ, as row numbers do"
@@ -282,19 +405,32 @@ def _wrong_values(wrong: list[tuple[Column, int, Any]]) -> DatasetError:
     return error
 
 
-def _read(column: Column, values: Values) -> tuple[np.ndarray, bool]:
-    """Return values for `Column.encode`, and whether any is known from the training.
-
-    Infinity stands for a wrong value.
-    """
+def _read(column: Column, values: Values) -> np.ndarray:
+    """Return values for `Column.encode`. Infinity stands for a wrong value."""
     if column.kind in _READERS:
-        numbers = _numbers(column.kind, values)
-        takes_gaps = column.fill is None or column.flagged
-        return numbers, takes_gaps or not np.isnan(numbers).all()
-    texts = _categories(values)
+        return _numbers(column.kind, values)
     places, other = column.places
-    is_known = not column.levels or bool(texts.is_in([*places]).any())
-    return _replaced(texts, places, other), is_known
+    return _replaced(_categories(values), places, other)
+
+
+def _seen(column: Column, values: Values, rows: np.ndarray | None) -> Seen:
+    """Return what is kept of the training rows of a column. rows: see `_fit`."""
+    if column.kind in _READERS:
+        read = _numbers(column.kind, values)
+        numbers = read if rows is None else read[rows]
+        finite = numbers[np.isfinite(numbers)]
+        return Seen(float(finite.min()), float(finite.max())) if len(finite) else Seen()
+    if not column.levels:
+        return Seen(rare=None)
+    if not column.other:
+        return Seen()
+    texts = _categories(values)
+    if rows is not None:
+        texts = texts.gather(rows)
+    rare = texts.filter(~texts.is_in(["", *column.levels])).unique()
+    if len(rare) > _MOST_RARE:
+        return Seen(rare=None)
+    return Seen(rare=frozenset(map(_checksum, rare)))
 
 
 def _replaced(texts: pl.Series, new: dict[str, Any], default: float) -> np.ndarray:

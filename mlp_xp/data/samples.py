@@ -47,6 +47,8 @@ class RawSamples:
     """
     weight_names: tuple[str, ...] = ()
     """The column of weights of a table, if any."""
+    other_names: tuple[str, ...] = ()
+    """The columns of a table that are not features."""
 
     @contextmanager
     def naming(self, part: Part) -> Iterator[None]:

@@ -113,6 +113,7 @@ def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSampl
         form="columns",
         label_names=tuple(labels),
         weight_names=tuple(weights),
+        other_names=tuple(name for name in names if name not in features),
     )
 
 

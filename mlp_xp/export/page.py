@@ -20,7 +20,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, count_parameters
 from mlp_xp.core.signature import Signature, described
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION
-from mlp_xp.data.columns import Column
+from mlp_xp.data.columns import Column, Columns, Seen
 from mlp_xp.errors import MlpXpError, quoted
 from mlp_xp.files import write_whole
 
@@ -168,9 +168,7 @@ def _record(model: Model, dataset: Dataset, sizes: Sequence[int]) -> dict[str, A
             images, labels = to_numpy(test.inputs), to_numpy(test.labels)
             record |= _examples(images, labels, outputs)
     else:
-        columns = [Column("")] * sizes[0]
-        if signature.columns:
-            columns = signature.columns.columns
+        columns = signature.columns or Columns((Column(""),) * sizes[0])
         record["fields"] = _fields(columns, inputs)
     return record
 
@@ -242,16 +240,21 @@ def _examples(
     }
 
 
-def _fields(columns: Sequence[Column], inputs: np.ndarray) -> list[dict[str, Any]]:
+def _fields(columns: Columns, inputs: np.ndarray) -> list[dict[str, Any]]:
     """Return each column with the range and a typical value of its training features.
 
-    The typical value is the median, or the most frequent value of a category.
+    The range of a column of a table is that of which `predict` warns. The typical value
+    is the median, or the most frequent value of a category.
     """
-    ends = np.cumsum([len(column.feature_names) for column in columns])
+    ends = np.cumsum([len(column.feature_names) for column in columns.columns])
     features = np.split(inputs.astype(np.float64), ends[:-1], axis=1)
+    seen = columns.seen or [Seen()] * len(features)
     fields = []
-    for column, values in zip(columns, features, strict=True):
+    for column, its_seen, values in zip(columns.columns, seen, features, strict=True):
         first = values[:, 0]
+        low, high = its_seen.low, its_seen.high
+        if low is None or high is None:
+            low, high = float(first.min()), float(first.max())
         if column.kind == "category":
             start = float(np.argmax(np.mean(values, axis=0)))
         else:
@@ -259,8 +262,8 @@ def _fields(columns: Sequence[Column], inputs: np.ndarray) -> list[dict[str, Any
         fields.append(
             {
                 **column._asdict(),
-                "low": float(first.min()),
-                "high": float(first.max()),
+                "low": low,
+                "high": high,
                 "is_whole": bool(np.all(first % 1 == 0)),
                 "start": start,
             }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,14 +15,19 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.signature import described
-from mlp_xp.data.columns import Column, Columns
+from mlp_xp.data.columns import Column, Columns, Reading
+from mlp_xp.data.frames import columns_of, table_of
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.samples import Part, RawSamples
-from mlp_xp.data.table_files import is_table, read_tables
-from mlp_xp.errors import MlpXpError, MlpXpWarning, quoted
+from mlp_xp.data.table_files import is_table, read_tables, split_names
+from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, quoted, some
 from mlp_xp.printing import as_html, as_text
 from mlp_xp.runs.ensembles import Models, open_models, paths_of
+from mlp_xp.runs.run_folder import RunFolder
+
+_MOST_WARNED = 12  # columns with a warning of their own
+_MOST_NEW = 3  # new categories in a warning
 
 
 class PictureWarning(MlpXpWarning):
@@ -71,6 +77,12 @@ def predict(
     An unreadable picture does not stop the others. A PictureWarning names the first
     one, and `pictures.faults` of the result has all of them.
 
+    For a table, an MlpXpWarning names each column with numbers outside the range of the
+    training rows, with categories that they did not have, or with gaps where they had
+    none, and the number of rows. An ensemble knows the training rows of all its
+    networks. Another warning says that an array has no names of columns, or that the
+    column of the label is ignored.
+
     Args:
         models: A model, the folder of a run or of a sweep, or a list of these. All need
             the same task, inputs and outputs.
@@ -87,7 +99,8 @@ def predict(
         The predictions.
 
     Raises:
-        DatasetError: A table does not fit.
+        DatasetError: A table does not fit, or an array has the features of some of the
+            networks alone.
         MlpXpError: The networks do not fit together, take other inputs, or have
             non-finite outputs.
         BackendError: The array library or the device is not available.
@@ -106,7 +119,10 @@ def predict(
     runs = np.empty((len(found), 0, len(signature.outputs)))
     if pictures is None or pictures.paths:
         with samples.naming(samples.train):
-            runs = np.stack([_outputs(each, samples.train.inputs) for each in found])
+            inputs_of, remarks = _inputs_of(found, samples)
+            runs = np.stack(list(map(_outputs, found, inputs_of)))
+        for remark in remarks:
+            warnings.warn(remark, stacklevel=2)
     outputs = runs[0] if len(found) == 1 else np.mean(runs, axis=0)
     xp = open_backend().xp
     values = signature.task.decide(outputs, signature.outputs, xp=xp)
@@ -154,6 +170,32 @@ def _read_table(models: Sequence[Model], path: Path) -> RawSamples:
     return read_tables(path, DataOptions(), columns)
 
 
+def _inputs_of(
+    models: Sequence[Model], samples: RawSamples
+) -> tuple[Sequence[Any], list[MlpXpWarning]]:
+    """Return the inputs of each network, and remarks about them.
+
+    The inputs are the features of a table, or else the array. Raises DatasetError.
+    """
+    X = samples.train.inputs
+    unchanged = [X] * len(models)
+    known = [model.signature.columns for model in models]
+    if not all(known):
+        return unchanged, []
+    wanted = dict.fromkeys(name for columns in known for name in columns.names)
+    table = table_of(X, "X", [*wanted])
+    if table is None:
+        of_tables = any(model.signature.form == "columns" for model in models)
+        return unchanged, [_order_of(X, known)] if of_tables else []
+    read = [columns.read(table) for columns in known]
+    readings = [reading for _, of_model in read for reading in of_model]
+    others = samples.other_names or columns_of(X)[0]
+    faults = [*_label_faults(models, others), *_new_faults(readings)]
+    file = samples.train.file
+    remarks = [MlpXpWarning(fault, file=file, column=name) for name, fault in faults]
+    return [features for features, _ in read], remarks
+
+
 def _takes_pictures(model: Model) -> bool:
     """Return whether pictures can be inputs, like the run's own or like MNIST's."""
     signature = model.signature
@@ -173,6 +215,102 @@ def _other_inputs(model: Model, path: Path, wanted: str) -> MlpXpError:
     fault = f"the network of {quoted(model.source)} takes {takes}"
     remedy = f"use a run that was trained on {wanted}"
     return MlpXpError(fault, remedy=remedy, file=path)
+
+
+def _order_of(X: Any, known: Sequence[Columns]) -> MlpXpWarning:
+    """Return the remark that columns of an array are taken in the order of features.
+
+    Raises DatasetError if the array cannot have the features of all networks.
+    """
+    names, fault = known[0].feature_names, ""
+    shape = tuple(getattr(X, "shape", (0, len(names))))
+    if shape[1:] != (len(names),):
+        fault = f"the shape is {shape}, and a table has {len(names)} features"
+    if any(columns.feature_names != names for columns in known):
+        fault = "an array has no names, and the networks have different features"
+    if fault:
+        remedy = f"give a data frame with the columns {some(known[0].names)}"
+        raise DatasetError(fault, remedy=remedy, setting="X")
+    remedy = "give a data frame, whose columns are found by their names"
+    fault = f"an array has no names; its columns are taken as {some(names)}"
+    return MlpXpWarning(fault, remedy=remedy, setting="X")
+
+
+def _label_faults(
+    models: Sequence[Model], names: Sequence[str]
+) -> Iterator[tuple[None, str]]:
+    """Yield the fault that labels are among the columns, in the form of `_new_faults`.
+
+    Args:
+        models: The networks.
+        names: The names of the columns.
+    """
+    labels = dict[str, None]()
+    for model in models:
+        run = RunFolder(Path(model.file).parent)
+        if not model.signature.task.exclusive:
+            labels |= dict.fromkeys(model.signature.outputs)
+        elif model.file:
+            with suppress(MlpXpError):
+                label = run.settings().data_options.label or ""
+                labels |= dict.fromkeys(split_names(label, names))
+    there = [label for label in labels if label in names]
+    if there:
+        fault = f"the label, {some(there)}, is among the columns, and is ignored"
+        yield None, f"{fault}; evaluate compares it with the predictions"
+
+
+def _new_faults(readings: Sequence[Reading]) -> Iterator[tuple[str | None, str]]:
+    """Yield each column with values that no network has seen, and a remark.
+
+    Args:
+        readings: The columns, as each network reads them.
+    """
+    columns: dict[str, list[Reading]] = {}
+    for reading in readings:
+        columns.setdefault(reading.column.name, []).append(reading)
+    found = []
+    for name, same in columns.items():
+        remarks = "; ".join(filter(None, (_new_values(same), _new_gaps(same))))
+        if remarks:
+            found.append((name, remarks))
+    yield from found[:_MOST_WARNED]
+    others = [name for name, _ in found[_MOST_WARNED:]]
+    if others:
+        yield None, f"there are such values in {some(others)} too"
+
+
+def _new_values(same: Sequence[Reading]) -> str:
+    """Return how many rows have a new value in a column, or an empty text."""
+    rows = np.flatnonzero(np.all([each.new_values for each in same], axis=0))
+    if not len(rows):
+        return ""
+    count, column = _rows(len(rows), len(same[0].found)), same[0].column
+    if column.kind == "category":
+        new = some(same[0].categories(rows), _MOST_NEW)
+        return f"{count} a value that training did not have: {new}"
+    low = min(each.seen.low for each in same if each.seen.low is not None)
+    high = max(each.seen.high for each in same if each.seen.high is not None)
+    span = f"{column.shown(low)} to {column.shown(high)}"
+    first = column.shown(same[0].found[rows[0]])
+    return f"{count} a value outside the training range, {span}, such as {first}"
+
+
+def _new_gaps(same: Sequence[Reading]) -> str:
+    """Return how many rows have a gap in a column without gaps in training, or ""."""
+    count = int(np.all([each.new_gaps for each in same], axis=0).sum())
+    if not count:
+        return ""
+    column = same[0].column
+    text = f"{_rows(count, len(same[0].found))} no value, unlike the training rows"
+    if column.fill is None:
+        return f"{text}; this counts as a new value"
+    return f"{text}; the median {column.shown(column.fill)} is used"
+
+
+def _rows(count: int, total: int) -> str:
+    """Return the beginning of a remark about rows."""
+    return f"{count} of {total} rows {'has' if count == 1 else 'have'}"
 
 
 def _outputs(model: Model, inputs: Any) -> np.ndarray:

@@ -55,6 +55,8 @@ from mlp_xp.runs.names import (
     PICTURES,
     REPLACED,
     RESULT,
+    default_folder,
+    in_folder_name,
 )
 from mlp_xp.runs.records import RunError, parse_settings
 from mlp_xp.runs.settings import Settings, check_unchanged, flatten, with_absolute_paths
@@ -98,7 +100,7 @@ class RunFolder(LockedFolder):
     def named(
         cls, settings: Settings, recipe: str | Path, now: dt.datetime
     ) -> RunFolder:
-        """Return a new folder `runs/<data>-<recipe>-<backend>-<date-time>`.
+        """Return a new folder `runs/<data>-<label>-<recipe>-<backend>-<date-time>`.
 
         If the name is taken when the folder is created, -2, -3, ... is appended. So two
         runs started in the same second get two folders.
@@ -110,9 +112,10 @@ class RunFolder(LockedFolder):
         """
         # The name of a data set may be the path of a folder.
         data = Path(settings.data).resolve().name
+        label = in_folder_name(settings.data_options.label)
         backend = settings.backend.replace(":", "-")
-        name = f"{data}-{Path(recipe).stem}-{backend}-{now:%Y%m%d-%H%M%S}"
-        folder = cls(Path("runs") / name)
+        time = f"{now:%Y%m%d-%H%M%S}"
+        folder = cls(default_folder(data, label, Path(recipe).stem, backend, time))
         folder._may_be_renamed = True
         return folder
 

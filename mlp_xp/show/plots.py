@@ -60,6 +60,8 @@ __all__ = [
 ]
 
 _GREY = "#777777"
+_RIGHT = "#cfe3f2"  # a pale blue, for right answers
+_DARKEST = 10  # mistakes in a class of mean size, which have the darkest colour
 # Classes beside a confusion matrix. With more of them, numbers and some of the names
 # are left out.
 _MOST_NAMED = 60
@@ -69,11 +71,13 @@ _MOST_NAMED = 60
 def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
     """Draw a confusion matrix, int (n, n). Rows: true class; columns: predicted class.
 
-    The colour of a mistake is its share of the samples of the true class. The darkest
-    colour stands for the largest share, but at least for 1 %. With many classes, the
-    numbers and some of the names are left out.
+    Cells without samples are white, and right answers are blue. The colour of a mistake
+    is its share of the samples of the true class. The darkest colour stands for the
+    largest share, but at least for _DARKEST samples of a class of mean size. With many
+    classes, the numbers and some of the names are left out.
     """
-    from matplotlib.colors import PowerNorm
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap, PowerNorm
 
     classes = len(class_names)
     size = min(max(6.0, 0.42 * classes + 2), 12.0)
@@ -83,12 +87,23 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
     samples = np.maximum(matrix.sum(axis=1), 1)[:, None]
     shares = np.where(matrix > 0, 100 * matrix / samples, np.nan)
     np.fill_diagonal(shares, np.nan)
+    darkest = min(100, 100 * _DARKEST * classes / max(matrix.sum(), 1))
     # Not linear, so that the small shares beside a large one are told apart.
-    norm = PowerNorm(0.6, vmin=0, vmax=np.nanmax(shares, initial=1))
+    norm = PowerNorm(0.7, vmin=0, vmax=np.nanmax(shares, initial=darkest))
+    # Without the palest colours, which look like the white of no samples.
+    orange = ListedColormap(colormaps["Oranges"](np.linspace(0.12, 1, 256)))
     # With square cells, long names would push the title out of the picture.
-    image = axes.imshow(shares, cmap="Blues", norm=norm, aspect="auto")
-    figure.colorbar(image, ax=axes, label="mistakes, % of the true class", shrink=0.8)
+    image = axes.imshow(shares, cmap=orange, norm=norm, aspect="auto")
+    right_answers = np.where(np.eye(classes) * matrix > 0, 1.0, np.nan)
+    axes.imshow(right_answers, cmap=ListedColormap([_RIGHT]), aspect="auto")
+    label = "mistakes, % of the true class (blue: right)"
+    figure.colorbar(image, ax=axes, label=label, shrink=0.8)
     if classes <= _MOST_NAMED:
+        edges = np.arange(1, classes) - 0.5
+        axes.set_xticks(edges, minor=True)
+        axes.set_yticks(edges, minor=True)
+        axes.grid(which="minor", color="#cccccc", linewidth=0.6)
+        axes.tick_params(which="minor", length=0)
         digits = max(4, len(str(matrix.max())))
         is_dark = norm(shares).filled(0) > 0.7
         _write_counts(axes, matrix, is_dark, fontsize=min(12, 1.36 * cell / digits))

@@ -24,6 +24,7 @@ from mlp_xp.show.numbers import fraction, quantity, score_text, thousands
 from mlp_xp.show.presentation import presentation_of
 
 _MOST_CLASSES = 10  # in a line
+_UNBALANCED = 0.75  # the share of the most frequent class
 
 
 def describe(settings: Settings, job: Job) -> str:
@@ -253,9 +254,9 @@ def _change(losses: Sequence[float], epoch: int) -> str:
 
 
 def no_better_than_guessing(report: Report, job: Job) -> str:
-    """Return a line if a network is no better than always naming the commonest class.
+    """Return lines if a network is no better than always naming the commonest class.
 
-    It is empty if the network is better, and without a test set or single classes.
+    They are empty if the network is better, and without a test set or single classes.
     """
     signature, train, test = job.dataset.signature, job.dataset.train, job.dataset.test
     if report.test is None or test is None:
@@ -263,12 +264,21 @@ def no_better_than_guessing(report: Report, job: Job) -> str:
     if not signature.task.exclusive or train.weights is not None:
         return ""
     counts = np.bincount(job.backend.to_numpy(test.labels))
-    share = counts.max() / counts.sum()
+    shares = counts[counts > 0] / counts.sum()
+    share = shares.max()
     if report.test.score > share:
         return ""
     commonest = signature.outputs[counts.argmax()]
+    guessing = f"no better than always naming {commonest}"
+    loss_of_shares = -np.sum(shares * np.log(shares))
+    if share >= _UNBALANCED and report.test.loss < 2 * loss_of_shares:
+        return (
+            f"{guessing} ({100 * share:.2f} %): the classes are unbalanced;\n"
+            "evaluate shows recall and ROC AUC of each class, and --class-weight\n"
+            "balanced finds more of the rare classes, with a lower accuracy"
+        )
     return (
-        f"no better than always naming {commonest}, the most frequent class "
+        f"{guessing}, the most frequent class "
         f"({100 * share:.2f} %); try a lower --learning-rate, more --epochs, or "
         "another --seed"
     )

@@ -21,6 +21,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.declared import ConfigError, check_choice, check_settings, setting
 from mlp_xp.errors import Argument, check_type
 from mlp_xp.runs import records
+from mlp_xp.runs.names import default_folder, in_folder_name
 from mlp_xp.runs.settings import (
     RECIPES,
     SETTINGS,
@@ -142,15 +143,16 @@ class Plan(NamedTuple):
     def folder(self) -> SweepFolder:
         """Return the folder of the sweep.
 
-        By default it is `runs/sweep-<data>-<backend>-<digest>`. The same plan has the
-        same folder, and can be continued there.
+        By default it is `runs/sweep-<data>-<label>-<backend>-<digest>`. The same plan
+        has the same folder, and can be continued there.
         """
         if self.options.sweep_dir:
             return SweepFolder(self.options.sweep_dir)
         text = json.dumps(self.record({}, ()), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         data, backend = Path(self.base.data).name, self.base.backend.replace(":", "-")
-        return SweepFolder(Path("runs") / f"sweep-{data}-{backend}-{digest}")
+        label = in_folder_name(self.base.data_options.label)
+        return SweepFolder(default_folder("sweep", data, label, backend, digest))
 
     def record(
         self, sums: Mapping[str, str], members: Sequence[Member]

@@ -282,6 +282,7 @@ def test_other_rows() -> None:
         columns.features(days)
 
 
+@pytest.mark.filterwarnings("ignore:.*the label", "ignore:.*outside the training")
 @pytest.mark.usefixtures("no_pictures")
 def test_a_file_is_read_as_the_training_file(tmp_path: Path) -> None:
     """With decimal commas, whichever columns are there; and a resumed run, or a data
@@ -410,6 +411,7 @@ def run(request, tmp_path_factory):
     return table, path, load_run(folder / "run")
 
 
+@pytest.mark.filterwarnings("ignore:.*column")  # as in tests/runs/test_new_values.py
 @pytest.mark.parametrize("kind", FRAMES)
 def test_evaluate_takes_data_frames(run, kind: str) -> None:
     """Columns may be in another order and among others; the rows that the network was

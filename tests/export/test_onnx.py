@@ -341,6 +341,7 @@ def given_columns(model: Model, frame: Any) -> dict[str, np.ndarray]:
     return found
 
 
+@pytest.mark.filterwarnings("ignore:column .* training")
 @needs_onnx
 @pytest.mark.parametrize("name", ["penguins", "titanic", "ames"])
 def test_a_table_has_an_input_for_each_column(name, tmp_path) -> None:

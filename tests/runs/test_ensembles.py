@@ -166,11 +166,12 @@ def test_evaluate_prints_all_figures_for_programs(task, tables):
     assert [float(row["loss"]) for row in rows] == losses
 
 
+@pytest.mark.filterwarnings("ignore:.*the label, ", "ignore:.*outside the")
 @every_task
 def test_predict_prints_all_outputs_for_programs(task, tables):
     runs, table = tables[task]
     predicted = predict(runs, table)
-    lines = output_of("predict --json", *runs, table).splitlines()
+    lines = call("predict --json", *runs, table).out.splitlines()
     kind = "outputs" if task == "regression" else "probabilities"
     records = [json.loads(line) for line in lines]
     assert [[*each[kind].values()] for each in records] == predicted.outputs.tolist()

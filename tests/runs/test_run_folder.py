@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import math
 import os
+import re
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -32,12 +33,14 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.signature import Preparation, flatten_and_scale
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Report
+from mlp_xp.data.options import DataOptions
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RunFolder, metrics_record
 from mlp_xp.runs.settings import Settings
+from mlp_xp.sweeps.plan import SweepOptions, make_plan
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
@@ -63,6 +66,37 @@ def test_the_default_folder_says_data_recipe_backend_and_time():
     own = Settings(data_dir="/some/where/", backend="a.b:c.d")
     expected = Path("runs/where-own-a.b-c.d-20240203-040506")
     assert RunFolder.named(own, "own", NOW).path == expected
+
+
+@pytest.mark.parametrize(
+    ("label", "part"),
+    [
+        ("price", "price"),
+        ("sale price (€)", "sale_price_€"),
+        ("a,b", "a_b"),
+        ('<>:"/\\|?*\n\t', ""),
+        ("..", ""),
+        ("房价，元/平方米", "房价，元_平方米"),
+        ("ग्रेड", "ग्रेड"),
+        ("\u200b\ud800ok\x00 ", "ok"),
+        ("x" * 99, "x" * 30),
+        ("価" * 99, "価" * 30),
+        (None, ""),
+    ],
+)
+def test_default_folders_of_tables_have_the_label(label, part):
+    """In characters that Windows allows, and shells take without quotes."""
+    settings = Settings(data_dir="t.csv", data_options=DataOptions(label=label))
+    middle = f"-{part}" if part else ""
+    run = RunFolder.named(settings, "own", NOW).path
+    assert run == Path(f"runs/t.csv{middle}-own-numpy-20240203-040506")
+    plan = make_plan(settings, {"seed": [0, 1]}, SweepOptions(), is_recipe=True)
+    name = plan.folder().path.name
+    assert re.fullmatch(rf"sweep-t\.csv{re.escape(middle)}-numpy-[0-9a-f]{{8}}", name)
+    for path in (run, plan.folder().path):
+        assert not {*path.name} & {*'<>:"/\\|?* '}
+        assert path.name.isprintable()
+        assert len(path.name.encode()) < 255
 
 
 def test_the_default_folder_is_a_new_one(tmp_path, monkeypatch):

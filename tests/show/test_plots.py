@@ -2,6 +2,7 @@
 are drawn for every task.
 """
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import TINY
+from PIL import Image
 from run_folders import a_report, write_run
 from sklearn.calibration import calibration_curve
 
@@ -192,7 +194,8 @@ def test_confusion_counts_every_pair_and_colours_only_mistakes(tmp_path: Path) -
     mistakes = np.ma.filled(axes.images[0].get_array(), np.nan)
     assert np.isnan(np.diagonal(mistakes)).all()
     assert mistakes[1, 2] == 100 * 9 / 50, "of the images of a class"
-    assert axes.images[0].get_clim() == (0, 100 * 9 / 50), (
+    most = plots.draw_confusion(10 * matrix, "abc").axes[0].images[0]
+    assert most.get_clim() == (0, 100 * 9 / 50), (
         "the most frequent mistake is the darkest"
     )
     good = plots.draw_confusion(np.array([[999, 1], [0, 1000]]), "ab")
@@ -219,6 +222,41 @@ def test_confusion_counts_every_pair_and_colours_only_mistakes(tmp_path: Path) -
     )
     assert not many.axes[0].texts
     assert max(many.get_size_inches()) < 13
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        np.array([[40, 2], [0, 30]]),
+        np.array([[12, 0, 0], [1, 13, 0], [0, 2, 10]]),
+        np.diag([19] * 10) + np.eye(10, k=4, dtype=int),
+        np.diag([1000] * 10) + np.arange(100).reshape(10, 10) % 17,
+    ],
+)
+def test_confusion_has_different_colours_for_none_right_and_wrong(
+    matrix: np.ndarray,
+) -> None:
+    """In the pixels of the picture: white, pale blue, and orange. A few mistakes of a
+    small table are pale, and many of one kind are dark.
+    """
+    figure = plots.draw_confusion(matrix, [str(i) for i in range(len(matrix))])
+    pixels = np.asarray(Image.open(io.BytesIO(figure._repr_png_())).convert("RGB"))
+    axes = figure.axes[0]
+    light = np.array([0.299, 0.587, 0.114])
+    for (row, column), count in np.ndenumerate(matrix):
+        x, y = axes.transData.transform((column - 0.4, row - 0.4))
+        red, green, blue = pixels[len(pixels) - 1 - int(y), int(x)] / 255
+        brightness = light @ [red, green, blue]
+        if row == column:
+            assert red < green < blue
+            assert brightness > 0.8
+        elif count == 0:
+            assert red == green == blue == 1
+        else:
+            assert red > green > blue
+            assert brightness < 0.95
+            assert brightness > 0.65 or count > 2
+            assert brightness < 0.35 or count < 15
 
 
 def test_mistakes_are_the_surest_wrong_answers() -> None:
