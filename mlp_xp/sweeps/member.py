@@ -55,8 +55,11 @@ class Work(NamedTuple):
     version: str = __version__
 
     def stopped(self) -> bool:
-        """Return whether to save and stop."""
-        return self.is_alone() or self.stop_file.exists()
+        """Return whether to save and stop.
+
+        A share that cannot be asked for the moment does not stop a member.
+        """
+        return self.is_alone() or Path(self.stop_file).exists()
 
     def is_alone(self) -> bool:
         """Return whether the process of the sweep has gone."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlp_xp.backends.memory import (
+    NotEnoughMemoryError,
     available_bytes,
     in_units,
     share_devices,
@@ -37,6 +38,7 @@ from mlp_xp.sweeps.summary import write_summary
 
 # Bytes of the interpreter and the libraries of a process, beside its data and training.
 OF_A_PROCESS = 100 << 20
+_SHORT_OF_MEMORY = (MemoryError.__name__, NotEnoughMemoryError.__name__)
 
 
 def run_sweep(
@@ -211,23 +213,27 @@ class _Sweep:
         """Train members, and yield how each one ends.
 
         The system may kill a process, for example when memory is short. Its member is
-        then resumed after the rest, with no other one beside it. If it is killed again,
-        it has failed. A cluster has tried several times itself.
+        then resumed after the rest, with no other one beside it. So is a member that
+        found too little memory beside others. If the same happens again, the member has
+        failed. A cluster has tried several times itself.
         """
         stop_file = self.folder.new_stop_file()
-        killed: list[Member] = []
+        set_aside: list[Member] = []
         with self._training(self._left(), workers, stop_file) as endings:
             for ending in endings:
-                if ending.reason == KILLED and workers.width:
-                    killed.append(self.members[ending.name])
-                    say(
-                        f"the process of member {ending.name} was killed; the member "
-                        "is resumed later, alone"
-                    )
-                else:
+                reason = ""
+                if workers.width and ending.reason == KILLED:
+                    reason = f"the process of member {ending.name} was killed"
+                elif (workers.width or 1) > 1 and ending.error in _SHORT_OF_MEMORY:
+                    reason = f"member {ending.name} found too little memory"
+                if not reason:
                     yield self._note(ending)
+                    continue
+                set_aside.append(self.members[ending.name])
+                if not self.stop():
+                    say(f"{reason}; the member is resumed later, alone")
         alone = workers._replace(width=1)
-        with self._training(iter(killed), alone, stop_file) as endings:
+        with self._training(iter(set_aside), alone, stop_file) as endings:
             for ending in endings:
                 yield self._note(ending)
 

@@ -145,6 +145,23 @@ def test_a_killed_member_goes_on_alone_after_the_others_and_fails_if_it_is_kille
     assert not [*folder.glob(".stop*")]
 
 
+@pytest.mark.parametrize(("jobs", "states"), [(2, "finished"), (1, "failed")])
+def test_a_member_that_found_too_little_memory_beside_others_is_trained_alone(
+    jobs, states, data_dir, tmp_path, monkeypatch
+):
+    """With one job there were no others, so it has failed."""
+    short = Ending("0000", "failed", error="MemoryError", reason="out of memory")
+    stub = Stub(**{"0000": [short]})
+    monkeypatch.setattr(running, "this_machine", stub.workers)
+    plan = make_plan(
+        settings_of(Settings(data_dir=str(data_dir)), SMALL),
+        {"seed": "0..1"},
+        SweepOptions(sweep_dir=tmp_path / "s", jobs=jobs),
+    )
+    endings = {each.name: each.state for each in running.run_sweep(plan)}
+    assert endings == {"0000": states, "0001": "finished"}
+
+
 def test_a_member_is_asked_for_only_when_there_is_room_and_the_ending_before_was_seen():
     """So Optuna knows all results when it chooses."""
     asked: list[str] = []
