@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mlp_xp.data.datasets import load_dataset
     from mlp_xp.data.options import DataOptions
     from mlp_xp.errors import MlpXpError, MlpXpWarning
-    from mlp_xp.runs.run_folder import load_run
+    from mlp_xp.runs.loading import load_run
     from mlp_xp.runs.settings import RECIPES, Settings
 
 __version__ = "0.1.0"

@@ -36,9 +36,9 @@ from mlp_xp.runs.ensembles import Models, open_models, paths_of, without_trainin
 from mlp_xp.runs.evaluation import data_for
 from mlp_xp.runs.evaluation import evaluate as evaluate  # noqa: PLC0414
 from mlp_xp.runs.experiment import Experiment
+from mlp_xp.runs.loading import load_run as load_run  # noqa: PLC0414
 from mlp_xp.runs.prediction import predict as predict  # noqa: PLC0414
 from mlp_xp.runs.run_folder import RunFolder
-from mlp_xp.runs.run_folder import load_run as load_run  # noqa: PLC0414
 from mlp_xp.runs.settings import RECIPES as RECIPES  # noqa: PLC0414
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_folder import SweepFolder

@@ -9,7 +9,7 @@ from mlp_xp.core.job import Job
 from mlp_xp.core.network import Layer
 from mlp_xp.core.training import trajectory
 from mlp_xp.parity import check, trace
-from mlp_xp.runs.run_folder import load_run
+from mlp_xp.runs.loading import load_run
 
 CONFIG = TrainConfig(
     epochs=1, batch_size=20, hidden=(64,), report_every=100, validation=20

@@ -26,9 +26,10 @@ from mlp_xp.errors import (
     quoted,
 )
 from mlp_xp.runs.fingerprints import checksum, row_sums, seen
+from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.names import MODEL
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import RunFolder, load_run
+from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.sweep_folder import FINISHED, SweepFolder
 from mlp_xp.runs.table import sweep_rows
 

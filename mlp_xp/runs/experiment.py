@@ -27,8 +27,8 @@ from mlp_xp.data.options import DataOptions
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.errors import first_difference, quoted
 from mlp_xp.runs.fingerprints import checksum
+from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import load_run
 from mlp_xp.runs.settings import Settings, with_fitting_batches
 
 

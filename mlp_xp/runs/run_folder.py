@@ -16,7 +16,7 @@ import platform
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.job import WARM_UP_EPOCH
 from mlp_xp.core.model import Model
 from mlp_xp.core.training import Event, Position, Report, check_state, trajectory
-from mlp_xp.errors import Argument, MlpXpError, as_path, first_difference, quoted
+from mlp_xp.errors import Argument, MlpXpError, first_difference, quoted
 from mlp_xp.files import (
     FileError,
     append_line,
@@ -38,13 +38,14 @@ from mlp_xp.files import (
 )
 from mlp_xp.runs import _replacing, records
 from mlp_xp.runs._checkpoints import (
-    read_model,
     read_position,
     write_model,
     write_position,
 )
 from mlp_xp.runs._tensors import read_sha256, read_tensors
+from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.fingerprints import read_fingerprints, row_sums, write_fingerprints
+from mlp_xp.runs.loading import is_being_replaced, load_run, read_config
 from mlp_xp.runs.locked_folder import LockedFolder
 from mlp_xp.runs.names import (
     CHECKPOINT,
@@ -58,11 +59,8 @@ from mlp_xp.runs.names import (
     default_folder,
     in_folder_name,
 )
-from mlp_xp.runs.records import RunError, parse_settings
+from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings, check_unchanged, flatten, with_absolute_paths
-
-if TYPE_CHECKING:
-    from mlp_xp.runs.experiment import Experiment
 
 CHECKSUMS = ("data_crc32", "rows_crc32")  # of the facts about data
 RESUME, REFUSE, OVERWRITE = "resume", "refuse", "overwrite"
@@ -131,7 +129,7 @@ class RunFolder(LockedFolder):
 
     def is_being_replaced(self) -> bool:
         """Return whether a new or longer run, without a checkpoint yet, replaces it."""
-        return (self.path / REPLACED).is_dir() and not self.has_checkpoint()
+        return is_being_replaced(self.path)
 
     def settings(self) -> Settings:
         """Return the settings of the run.
@@ -139,7 +137,7 @@ class RunFolder(LockedFolder):
         Raises:
             RunError: The folder has no run, or config.json is damaged.
         """
-        settings, _ = self._config()
+        settings, _ = read_config(self.path)
         return settings
 
     def record(self) -> dict[str, Any]:
@@ -148,7 +146,7 @@ class RunFolder(LockedFolder):
         Raises:
             RunError: The folder has no run, or config.json is damaged.
         """
-        _, record = self._config()
+        _, record = read_config(self.path)
         return record
 
     def reports(self) -> list[dict[str, Any]]:
@@ -187,9 +185,7 @@ class RunFolder(LockedFolder):
             RunError: The folder has no run, or the run has no model yet, or a damaged
                 one.
         """
-        self._config()
-        model = read_model(self.path / MODEL, str(self.path))
-        return model if backend is None else model.on(backend)
+        return load_run(self.path, backend)
 
     def model_sha256(self) -> str:
         """Return the checksum of the model, as in `Model.sha256`. Raises RunError."""
@@ -215,7 +211,7 @@ class RunFolder(LockedFolder):
         """
         if not self.has_checkpoint():
             return None
-        settings, record = self._config()
+        settings, record = read_config(self.path)
         if settings.backend != backend:
             return None
         number: int | None = record["threads"].get("number")
@@ -320,7 +316,7 @@ class RunFolder(LockedFolder):
         with self.locked(wait):
             _replacing.settle(self.path)
             if self.exists():
-                self._config()  # refuses the record of another program
+                read_config(self.path)  # refuses the record of another program
                 if existing == REFUSE:
                     raise self._already_there()
             yield
@@ -518,26 +514,6 @@ class RunFolder(LockedFolder):
     def _has(self, name: str) -> bool:
         return (self.path / name).exists()
 
-    def _config(self) -> tuple[Settings, dict[str, Any]]:
-        """Return the settings and the whole record in config.json."""
-        path = self.path / CONFIG
-        if not self._has(CONFIG):
-            why = f"it has no {CONFIG}" if self.path.exists() else "it does not exist"
-            remedy = "give the folder of a training run"
-            raise RunError(f"is not a run: {why}", file=self.path, remedy=remedy)
-        if self.is_being_replaced():
-            fault = "is being replaced by a run that has no checkpoint yet"
-            remedy = (
-                "wait for it, or, if it was interrupted, "
-                "bring the old run back: resume it"
-            )
-            raise RunError(fault, file=self.path, remedy=remedy)
-        settings, record = parse_settings(path)
-        if "settings" not in record:
-            fault = "is of another program, not of a run"
-            raise RunError(fault, file=path, remedy="choose another folder")
-        return settings, record
-
     def _lines(self) -> list[bytes]:
         """Return the complete lines of metrics.jsonl, or none if it is missing."""
         path = self.path / METRICS
@@ -572,32 +548,6 @@ class RunFolder(LockedFolder):
         return RunError(
             "already contains a run", file=self.path, remedy=remedy, setting="run_dir"
         )
-
-
-def load_run(path: str | Path, backend: Backend | str | None = None) -> Model:
-    """Load the trained network of a run.
-
-    Args:
-        path: The folder of a run, or a model.safetensors file.
-        backend: The backend of its arrays, or the name of a library. By default NumPy,
-            in the model's dtype.
-
-    Returns:
-        The network with the meaning of its inputs and outputs. See `Model.predict`.
-
-    Raises:
-        RunError: The folder is not a run or has no model yet, or the file is damaged.
-
-    Examples:
-        >>> load_run("runs/digits").predict(images[:3])
-        array(['7', '2', '1'], dtype='<U1')
-    """
-    path = as_path(path, "path", "give the folder of a run")
-    if path.suffix == ".safetensors":
-        model = read_model(path, str(path))
-    else:
-        model = RunFolder(path).model()
-    return model if backend is None else model.on(backend)
 
 
 def metrics_record(report: Report) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import layer_sizes
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
+from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.records import HELD_OUT, RunError
-from mlp_xp.runs.run_folder import load_run
 from mlp_xp.runs.settings import Settings, settings_of, with_fitting_batches
 from mlp_xp.runs.sweep_folder import (
     FAILED,

@@ -17,8 +17,9 @@ from helpers import assert_one_line, call, output_of
 from PIL import Image
 
 from mlp_xp import TrainConfig, load_dataset, open_backend, train
+from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.names import CONFIG
-from mlp_xp.runs.run_folder import RunFolder, load_run
+from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.show.gallery import draw_run
 
 pytestmark = pytest.mark.usefixtures("eighty_columns")

@@ -24,8 +24,9 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.runs._checkpoints import read_position, write_model, write_position
 from mlp_xp.runs._tensors import read_tensors, write_tensors
 from mlp_xp.runs.ensembles import check_fit
+from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import RunFolder, load_run
+from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import Settings, settings_of
 
 # Arrays and facts in a file.

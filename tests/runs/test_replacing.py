@@ -27,9 +27,10 @@ from helpers import (
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs import _replacing as replacing
+from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.names import CHECKPOINT, CONFIG, MODEL, RESULT
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import RunFolder, load_run
+from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import Settings, settings_of
 
 pytestmark = [

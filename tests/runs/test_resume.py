@@ -34,8 +34,9 @@ from mlp_xp import TrainConfig, open_backend
 from mlp_xp.core.backend import Backend
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs.experiment import Experiment
+from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.names import CHECKPOINT
-from mlp_xp.runs.run_folder import RunFolder, load_run
+from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import Settings, settings_of
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
