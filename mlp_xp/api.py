@@ -5,7 +5,6 @@
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,9 @@ from mlp_xp.errors import (
     quoted,
 )
 from mlp_xp.export.page import write_page
-from mlp_xp.runs.ensembles import Models, open_models, paths_of, without_training_rows
-from mlp_xp.runs.evaluation import data_for
+from mlp_xp.runs.ensembles import Models, open_models, paths_of
 from mlp_xp.runs.evaluation import evaluate as evaluate  # noqa: PLC0414
+from mlp_xp.runs.evaluation import unseen_data
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.loading import load_run as load_run  # noqa: PLC0414
 from mlp_xp.runs.prediction import predict as predict  # noqa: PLC0414
@@ -200,11 +199,7 @@ def export_page(
     found, *others = open_models(model, backend, device)
     if others:
         raise MlpXpError("an ensemble has no page; give one of its runs")
-    dataset = data_for(found, data, cache_dir, {})
-    if dataset.test is not None:
-        (test,) = without_training_rows([found], [dataset])
-        dataset = replace(dataset, test=test)
-    write_page(path, found, dataset)
+    write_page(path, found, unseen_data(found, data, cache_dir))
     return path
 
 
@@ -222,7 +217,7 @@ def plot_run(
         run_dir: The folder. A sweep has pictures of its own, which need no data.
         backend: The array library to compute with: a backend, or the name of a library.
         device: Device of a library given by its name. By default its own default.
-        data: The data, as for `evaluate`.
+        data: The data, as for `evaluate`. They may have no test set.
         cache_dir: Folder for downloads; see `load_dataset`.
 
     Returns:
@@ -244,9 +239,8 @@ def plot_run(
     if sweep.exists():
         return draw_sweep(sweep)
     (model,) = open_models(run_dir, backend, device)
-    dataset = data_for(model, data, cache_dir, {})
-    (test,) = without_training_rows([model], [dataset])
-    return draw_run(RunFolder(run_dir), replace(dataset, test=test), model.backend)
+    dataset = unseen_data(model, data, cache_dir)
+    return draw_run(RunFolder(run_dir), dataset, model.backend)
 
 
 def plot_curves(

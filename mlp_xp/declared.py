@@ -87,7 +87,9 @@ def declared(kind: type) -> dict[str, Setting]:
         if "facts" not in each.metadata:
             found |= declared(hint)
             continue
-        types = (tuple,) if get_origin(hint) is tuple else get_args(hint) or (hint,)
+        types = get_args(hint) or (hint,)
+        if get_origin(hint) is tuple:
+            types = (tuple,)
         plain = next(one for one in types if one in KINDS)
         or_else = tuple(one for one in types if one is not plain)
         found[each.name] = Setting(

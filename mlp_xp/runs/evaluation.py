@@ -158,6 +158,15 @@ def data_for(
     return dataset
 
 
+def unseen_data(model: Model, data: Any, cache_dir: str | Path | None) -> Dataset:
+    """Return the data of `data_for`, without training rows in the test set, if any."""
+    dataset = data_for(model, data, cache_dir, {})
+    if dataset.test is None:
+        return dataset
+    (test,) = without_training_rows([model], [dataset])
+    return replace(dataset, test=test)
+
+
 def _own_data(
     model: Model, cache_dir: str | Path | None, known: dict[Any, Dataset]
 ) -> Dataset:

@@ -74,7 +74,7 @@ def predict(
 ) -> Predicted:
     """Predict with a network, or with several whose outputs are averaged.
 
-    An unreadable picture does not stop the others. A PictureWarning names the first
+    An unreadable picture does not stop the others. An MlpXpWarning names the first
     one, and `pictures.faults` of the result has all of them.
 
     For a table, an MlpXpWarning names each column with numbers outside the range of the

@@ -15,7 +15,14 @@ from PIL import Image
 from run_folders import a_report, write_run
 from sklearn.calibration import calibration_curve
 
-from mlp_xp import TrainConfig, open_backend, plot_curves, plot_run, train
+from mlp_xp import (
+    TrainConfig,
+    load_dataset,
+    open_backend,
+    plot_curves,
+    plot_run,
+    train,
+)
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Task
 from mlp_xp.errors import MlpXpError, MlpXpWarning
@@ -388,6 +395,16 @@ def test_a_run_on_images_has_its_pictures_with_its_numbers(
     ):
         plot_run(folder)
     assert plot_run(folder, data=TINY) == [folder / name for name in names]
+
+
+def test_a_run_without_a_test_set_is_drawn_again(tmp_path):
+    data = tmp_path / "data.npz"
+    np.savez(data, X=TINY.train.inputs, y=TINY.train.labels)
+    dataset, folder = load_dataset(data, test_fraction=0), tmp_path / "run"
+    assert [*train(TrainConfig(epochs=1, hidden=(4,)), dataset, run_dir=folder)]
+    drawn = sorted(folder.glob("*.png"))
+    assert [path.name for path in drawn] == ["curves.png", "weights.png"]
+    assert sorted(plot_run(folder)) == drawn
 
 
 def test_a_run_without_matplotlib_is_complete_and_a_warning_says_so(

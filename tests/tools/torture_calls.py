@@ -24,7 +24,7 @@ ERRORS: dict[str, Any] = {
     for stays in (False, True)
 }
 STRIDE = 5
-SCENARIOS = ("new", "resume", "overwrite")
+SCENARIOS = ("new", "resume", "overwrite", "longer")
 
 
 class Scene(NamedTuple):
@@ -34,7 +34,7 @@ class Scene(NamedTuple):
     settings: dict[str, Any]
     expected: Path
     old: Path | None = None
-    """The finished run to replace."""
+    """The finished run to replace, or to train longer."""
 
 
 @functools.cache
@@ -51,12 +51,17 @@ def make_scene(session: Session, name: str) -> Scene:
         "validation": 30,
         "seed": 0,
     }
+    if name == "longer":
+        settings |= {"schedule": "constant", "patience": 0}
     expected, outcome = base.reference(session, settings, f"{name}-expected")
     assert outcome.code == 0, outcome
     if name == "new":
         return Scene(None, settings, expected)
     if name == "overwrite":
         start, _ = base.reference(session, {**settings, "seed": 1}, f"{name}-start")
+        return Scene(start, settings, expected, old=start)
+    if name == "longer":
+        start, _ = base.reference(session, {**settings, "epochs": 1}, f"{name}-start")
         return Scene(start, settings, expected, old=start)
     session.start_from(None)
     words = base.command(session, settings)

@@ -245,9 +245,15 @@ def draw_settings(rng: random.Random, backend: str) -> dict[str, Any]:
 
 
 def command(session: Session, settings: dict[str, Any], how: str = "new") -> list[Any]:
-    """Return the command to start, replace (overwrite) or continue (resume) a run."""
+    """Return the command to start, replace (overwrite) or continue (resume) a run.
+
+    `longer` continues a finished run with more epochs.
+    """
     if how == "resume":
         return ["train", "--resume", session.folder]
+    if how == "longer":
+        epochs = settings["epochs"]
+        return ["train", "--resume", session.folder, "--epochs", epochs]
     places = {"data_dir": session.data, "run_dir": session.folder}
     words = ["train", *helpers.options({**settings, **places})]
     return [*words, "--overwrite"] if how == "overwrite" else words
