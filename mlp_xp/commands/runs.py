@@ -31,6 +31,7 @@ from mlp_xp.runs.table import (
 )
 from mlp_xp.show.console import plain_console, print_csv, print_table, say
 from mlp_xp.show.numbers import figure
+from mlp_xp.sweeps.plan import REPEATS
 from mlp_xp.sweeps.summary import Group, Summary, as_csv, as_json, summarise
 from mlp_xp.system import command_line
 
@@ -131,8 +132,12 @@ def _show_runs(rows: Sequence[Row], console: Console) -> None:
     columns = ["name"]
     if any(row.state != FINISHED for row in rows):
         columns.append("state")
-    columns += [name for name in figures if FIGURES[name].high]
-    columns += differing(rows)
+    scores = [name for name in figures if FIGURES[name].high]
+    varied = differing(rows)
+    if "fold" in varied and {*varied} <= {*REPEATS}:
+        # folds are not chosen by their held-out samples
+        scores.sort(key=lambda name: FIGURES[name].part != "test")
+    columns += scores + varied
     columns += [name for name in figures if not FIGURES[name].high]
     columns.append("date")
     heads = [_head(column) for column in columns]
@@ -177,10 +182,16 @@ def show_summary(summary: Summary, console: Console) -> None:
     columns = _summary_columns(summary)
     heads = [_head(column) for column in columns]
     print_table(heads, zip(*columns.values(), strict=True), console)
-    say(console, f"\n{summary.note}")
+    note = summary.note
+    if _is_cross_validation(summary) and len(summary.groups) == 1:
+        note = (
+            "mean ± standard deviation over the runs, each tested on a fold that it\n"
+        )
+        note += "has not seen; nothing was chosen by the test results"
+    say(console, f"\n{note}")
     if _is_cross_validation(summary) and columns.keys() & {*HELD_OUT}:
         reason = "held-out samples chose the epoch of each network"
-        say(console, f"{reason}, so the results on them are optimistic")
+        say(console, f"{reason}; results on them are optimistic")
     states = Counter(row.state for row in summary.rows)
     if {*states} - {FINISHED}:
         counted = ", ".join(f"{number} {state}" for state, number in states.items())
