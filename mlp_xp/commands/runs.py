@@ -31,6 +31,7 @@ from mlp_xp.runs.table import (
 )
 from mlp_xp.show.console import plain_console, print_csv, print_table, say
 from mlp_xp.show.numbers import metric_text
+from mlp_xp.sweeps.plan import REPEATS
 from mlp_xp.sweeps.summary import Group, Summary, as_csv, as_json, summarise
 from mlp_xp.system import command_line
 
@@ -141,9 +142,13 @@ def _show_runs(rows: Sequence[Row], console: Console) -> None:
     columns = ["name"]
     if any(row.state != FINISHED for row in rows):
         columns.append("state")
-    columns += [name for name in metrics if METRIC_COLUMNS[name].high]
-    columns += differing(rows)
-    columns += [name for name in metrics if not METRIC_COLUMNS[name].high]
+    scores = [name for name in metrics if METRIC_COLUMNS[name].high]
+    varied = differing(rows)
+    if "fold" in varied and set(varied) <= set(REPEATS):
+        # folds are not chosen by their held-out samples
+        scores.sort(key=lambda name: METRIC_COLUMNS[name].part != "test")
+    columns += scores + varied
+    columns += [name for name in figures if not METRIC_COLUMNS[name].high]
     columns.append("date")
     heads = [_head(column) for column in columns]
     cells = [[_cell(row, column) for column in columns] for row in rows]
@@ -187,10 +192,16 @@ def show_summary(summary: Summary, console: Console) -> None:
     columns = _summary_columns(summary)
     heads = [_head(column) for column in columns]
     print_table(heads, zip(*columns.values(), strict=True), console)
-    say(console, f"\n{summary.note}")
+    note = summary.note
+    if _is_cross_validation(summary) and len(summary.groups) == 1:
+        note = (
+            "mean ± standard deviation over the runs, each tested on a fold that it\n"
+        )
+        note += "has not seen; nothing was chosen by the test results"
+    say(console, f"\n{note}")
     if _is_cross_validation(summary) and columns.keys() & set(HELD_OUT):
         reason = "held-out samples chose the epoch of each network"
-        say(console, f"{reason}, so the results on them are optimistic")
+        say(console, f"{reason}; results on them are optimistic")
     states = Counter(row.state for row in summary.rows)
     if states.keys() != {FINISHED}:
         counted = ", ".join(f"{number} {state}" for state, number in states.items())

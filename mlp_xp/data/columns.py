@@ -291,11 +291,11 @@ class Columns:
         columns, remarks = list[Column](), dict[str, list[str]]()
         found, seen = list[Values](), list[Seen]()
         for name, values in zip(table.names, table.columns, strict=True):
-            column, remark, read = _fit(name, values, rows)
+            column, its_seen, remark, read = _fit(name, values, rows)
             found.append(read)
             if column.feature_names:
                 columns.append(column)
-                seen.append(_seen(column, read, rows))
+                seen.append(its_seen)
             if remark:
                 remarks.setdefault(remark, []).append(name)
         if remarks:
@@ -413,20 +413,12 @@ def _read(column: Column, values: Values) -> np.ndarray:
     return _replaced(_categories(values), places, other)
 
 
-def _seen(column: Column, values: Values, rows: np.ndarray | None) -> Seen:
-    """Return what is kept of the training rows of a column. rows: see `_fit`."""
-    if column.kind in _READERS:
-        read = _numbers(column.kind, values)
-        numbers = read if rows is None else read[rows]
-        finite = numbers[np.isfinite(numbers)]
-        return Seen(float(finite.min()), float(finite.max())) if len(finite) else Seen()
+def _seen_texts(column: Column, texts: pl.Series) -> Seen:
+    """Return what is kept of the training rows of a category."""
     if not column.levels:
         return Seen(rare=None)
     if not column.other:
         return Seen()
-    texts = _categories(values)
-    if rows is not None:
-        texts = texts.gather(rows)
     rare = texts.filter(~texts.is_in(["", *column.levels])).unique()
     if len(rare) > _MOST_RARE:
         return Seen(rare=None)
@@ -536,7 +528,7 @@ def _categories(values: Values) -> pl.Series:
 
 def _fit(
     name: str, values: Values, rows: np.ndarray | None
-) -> tuple[Column, str, Values]:
+) -> tuple[Column, Seen, str, Values]:
     """Return how a column becomes features, a remark, and its values for `fit_table`.
 
     rows: the training rows; None for all.
@@ -550,7 +542,10 @@ def _fit(
         )
         if gaps.all() or not is_kind:
             continue
-        fill = float(np.median(finite)) if len(finite) else None
+        fill, seen = None, Seen()
+        if len(finite):
+            fill = float(np.median(finite))
+            seen = Seen(float(finite.min()), float(finite.max()))
         column, remark = Column(name, kind, fill, flagged=bool(gaps.any())), ""
         if kind == "number":
             are_whole = bool((finite % 1 == 0).all())
@@ -558,12 +553,12 @@ def _fit(
                 remark = DIFFERS
             if not np.isinf(read).any():
                 values = read
-        return column, remark, values
+        return column, seen, remark, values
     texts = _categories(values)
     if rows is not None:
         texts = texts.gather(rows)
     column, remark = _fit_category(name, texts)
-    return column, remark, values
+    return column, _seen_texts(column, texts), remark, values
 
 
 def _fit_category(name: str, texts: pl.Series) -> tuple[Column, str]:

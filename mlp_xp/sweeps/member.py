@@ -22,8 +22,10 @@ from mlp_xp.files import FileError
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.fingerprints import checksum
 from mlp_xp.runs.locked_folder import InUseError
-from mlp_xp.runs.settings import Settings
+from mlp_xp.runs.records import HELD_OUT, TESTED
+from mlp_xp.runs.settings import Settings, described
 from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED, SweepFolder
+from mlp_xp.show.numbers import score_text
 from mlp_xp.system import has_lost
 
 # Seconds in which a process of a killed sweep gives up the folder of a member. It stops
@@ -83,6 +85,16 @@ class Ending(NamedTuple):
     """The varied settings."""
     earlier: bool = False
     """Whether it had ended before this call."""
+
+    def __str__(self) -> str:
+        """Describe the member in a line: its settings, then its results, test first."""
+        parts = [f"{self.name} {self.state}", described(self.settings), self.reason]
+        for part, names in (("test", TESTED), ("held out", HELD_OUT)):
+            for name in names:
+                value = (self.result or {}).get(name)
+                if value is not None:
+                    parts.append(f"{part} {score_text(name, value)}")
+        return ", ".join(filter(None, parts))
 
 
 def train_member(work: Work) -> Ending:

@@ -2,6 +2,7 @@
 table. Python's sets of the values are the reference.
 """
 
+import json
 import re
 import warnings
 from datetime import date, timedelta
@@ -13,7 +14,15 @@ import pytest
 from data_sets import FRAMES, data_frame, varied, write_csv
 from helpers import call
 
-from mlp_xp import TrainConfig, from_arrays, load_dataset, load_run, predict, train
+from mlp_xp import (
+    TrainConfig,
+    export_page,
+    from_arrays,
+    load_dataset,
+    load_run,
+    predict,
+    train,
+)
 from mlp_xp.data._splitting import split
 from mlp_xp.data.columns import Columns
 from mlp_xp.errors import DatasetError, MlpXpWarning
@@ -211,7 +220,25 @@ def test_the_model_file_has_no_rare_values(run: Path) -> None:
         if path.is_file():
             assert b"rare 7" not in path.read_bytes(), path.name
     columns = load_run(run).signature.columns
-    assert Columns.from_record(columns.record()).seen == columns.seen
+    record = columns.record()
+    assert Columns.from_record(record).seen == columns.seen
+    record.pop("seen")  # as runs had it before
+    assert Columns.from_record(record) == columns
+
+
+def test_the_page_has_the_ranges_of_the_warnings(run: Path, tmp_path: Path) -> None:
+    page = export_page(run, tmp_path / "page.html").read_text("utf-8")
+    (text,) = re.findall(
+        r'<script id="network" type="application/json">(.*)</script>', page
+    )
+    fields = {field["name"]: field for field in json.loads(text)["fields"]}
+    trained = of_training()
+    for name in ("size", "age", "holes"):
+        values = [value for value in trained[name] if value is not None]
+        assert (fields[name]["low"], fields[name]["high"]) == (min(values), max(values))
+    first = (min(trained["day"]) - date(1970, 1, 1)).days
+    assert fields["day"]["low"] == first
+    assert "rare" not in text
 
 
 def test_an_array_for_a_table_is_taken_in_the_order_of_its_columns() -> None:

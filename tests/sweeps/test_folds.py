@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_sets import arrays_in, write_samples
-from helpers import assert_one_line, assert_same_run, call
+from helpers import assert_one_line, assert_same_run, call, output_of
 from numerics import assert_all_equal
 from sweeping import run_of
 
@@ -86,7 +86,33 @@ def test_the_test_set_comes_first_and_held_out_samples_are_explained(table, tmp_
         assert f" {100 * row.metrics['test_accuracy']:.2f} % " in line
     assert "train loss       test  seconds  settings\n" in out
     assert re.search(r"\ntest % +held out % +runs", out)
-    assert "\nheld-out samples chose the epoch of each network, so" in out
+    *_, table, explained = out.partition("members finished\n")[2].split("\n\n")
+    assert explained.startswith(
+        "mean ± standard deviation over the runs, each tested on"
+    )
+    assert "\nheld-out samples chose the epoch of each network; results on" in explained
+    assert "not ranked" not in out
+    lines = [*out.partition("\nsweep ")[2].splitlines()[2:-1]]
+    assert all(len(line) <= 80 or "written: " in line for line in lines)
+    each = output_of("runs", tmp_path / "s").splitlines()
+    assert re.match(r"run +test % +held out % +fold", each[0])
+    for line, row in zip(each[1:], summary.rows, strict=True):
+        assert f"  {100 * row.figures['test_accuracy']:.2f}  " in line
+
+
+@pytest.mark.needs("polars")
+@pytest.mark.usefixtures("inline")
+def test_an_ending_is_printed_with_the_test_set_first(table, tmp_path):
+    values = {"cv": 3, "validation": 6}
+    base = settings_of(RECIPES["own"], {"data_dir": str(table), "label": "kind"})
+    for ending in mlp_xp.sweep(values, base, sweep_dir=tmp_path / "s"):
+        result = ending.result
+        tested, held_out = result["accuracy"], result["validation_accuracy"]
+        assert str(ending) == (
+            f"{ending.name} finished, fold {ending.settings['fold']}, "
+            f"test {100 * tested:.2f} %, held out {100 * held_out:.2f} %"
+        )
+        assert repr(ending).startswith("Ending(name='000")
 
 
 @pytest.mark.needs("polars")
