@@ -26,6 +26,7 @@ _WHOLE_AS_FLOAT = re.compile(r"^([+-]?[0-9]{1,18})\.0*$")
 # Which whole numbers are classes. Chosen on 1112 columns of 750 published tables.
 _FEW = 10  # so many different numbers may be classes
 _MANY = 100  # so many, if all are about as frequent
+_FIRST = 2  # many begin with this, or less
 _LEAST_EACH = 5  # rows with each of many classes
 _SPREAD = 2  # the largest number for each of them, at most
 _COUNTS = 5  # so many numbers show whether they are counts
@@ -282,16 +283,22 @@ def are_class_numbers(y: Labels) -> bool:
         return False
     if count <= _FEW:
         return not (count >= _COUNTS and _have_a_tail(rows))
+    if count > _MANY or values[0] > _FIRST:
+        return False
     mean = rows.mean()
-    return bool(count <= _MANY and mean >= _LEAST_EACH and rows.min() >= mean / 2)
+    return bool(mean >= _LEAST_EACH and rows.min() >= mean / 2)
 
 
 def _have_a_tail(rows: np.ndarray) -> bool:
-    """Return whether frequencies rise to a peak and fall to a thin tail."""
+    """Return whether frequencies rise to a peak and fall to a thin tail.
+
+    Steps the other way count if they are larger than chance, the root of a frequency.
+    """
     peak = rows.argmax()
-    rises = (np.diff(rows[: peak + 1]) >= 0).all()
-    falls = (np.diff(rows[peak:]) <= 0).all()
-    return bool(rises and falls and rows.min() < _THIN * rows.sum())
+    steps = np.diff(rows)
+    steps[peak:] *= -1
+    noise = np.sqrt(np.maximum(rows[1:], rows[:-1]))
+    return bool((steps >= -noise).all() and rows.min() < _THIN * rows.sum())
 
 
 def read_labels(y: Labels, meaning: Meaning) -> Labels:
