@@ -329,7 +329,7 @@ def _labelled(part: Part, rows: np.ndarray, warned: bool) -> Part:
     if warned:
         fault = f"{left_out} of {count} rows are left out: they have no label"
         # for the caller of evaluate
-        warnings.warn(MlpXpWarning(fault, file=part.file), stacklevel=7)
+        warnings.warn(MlpXpWarning(fault, file=part.file), stacklevel=8)
     notes = f"{left_out} rows without a label left out"
     if table.notes:
         notes = f"{table.notes}, {notes}"

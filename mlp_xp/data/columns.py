@@ -44,7 +44,7 @@ _FEW = 20  # in fewer rows, numbers count the rows by chance
 _SPARSE = 2  # the last of numbers that count the rows, for each row at most
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_FIRST = re.compile(r"^(\d\d)\.(\d\d)\.(\d{4})$")
-_WITH_SLASHES = r"^(\d{1,2})/(\d{1,2})/(\d{4})$"
+_WITH_SLASHES = re.compile(r"^(\d{1,2})/(\d{1,2})/(\d{4})$")
 _LOST = 0.5  # text is said to look like numbers if more of its rows have no feature
 _SHOWN = 3  # columns in a line
 # Numbers with signs around them, and dates and times.
@@ -474,13 +474,13 @@ def _fit(name: str, values: Values, rows: np.ndarray | None) -> _Fitted:
 
     rows: the training rows; None for all.
     """
-    day_first = None
+    dates, day_first = values, None
     if not isinstance(values, np.ndarray):
         day_first = _order_of_dates(values)
         if day_first is not None:
-            values = _with_iso_dates(values, day_first=day_first)
+            dates = _with_iso_dates(values, day_first=day_first)
     for kind in _READERS:
-        read = _numbers(kind, values)
+        read = _numbers(kind, dates)
         numbers = read if rows is None else read[rows]
         gaps, finite = np.isnan(numbers), numbers[np.isfinite(numbers)]
         is_kind = (
@@ -514,11 +514,13 @@ def _order_of_dates(texts: pl.Series) -> bool | None:
 
     None without such dates, or if they do not tell.
     """
-    pl = import_polars()
-    parts = texts.str.extract_groups(_WITH_SLASHES).struct.unnest()
-    numbers = parts.select(pl.all().cast(pl.Int32))
-    is_day_first = (numbers["1"] > 12).any()
-    is_month_first = (numbers["2"] > 12).any()
+    with_slashes = texts.filter(texts.str.contains("/", literal=True))
+    is_day_first = is_month_first = False
+    for text in with_slashes.unique():
+        found = _WITH_SLASHES.match(text)
+        if found:
+            is_day_first |= int(found[1]) > 12
+            is_month_first |= int(found[2]) > 12
     return None if is_day_first == is_month_first else is_day_first
 
 
@@ -528,7 +530,7 @@ def _with_iso_dates(values: Values, *, day_first: bool) -> Values:
         return values
     new = {}
     for text in values.unique():
-        found = re.match(_WITH_SLASHES, text)
+        found = _WITH_SLASHES.match(text)
         if found:
             day, month, year = found.groups()
             if not day_first:
