@@ -89,17 +89,24 @@ def _are_missing(samples: RawSamples, part: Part, y: Labels) -> np.ndarray:
         return np.isnan(y)
     if y.dtype.kind not in "OU":
         return np.zeros(y.shape, np.bool_)
-    values = y.ravel().tolist()
+    if y.dtype.kind == "U":
+        different, places = np.unique(y, return_inverse=True)
+        return _marked(samples, part, different.tolist())[places].reshape(y.shape)
+    return _marked(samples, part, y.ravel().tolist()).reshape(y.shape)
+
+
+def _marked(samples: RawSamples, part: Part, values: Sequence[Any]) -> np.ndarray:
+    """Return which values mark a missing label, booleans (n,)."""
     texts = {value for value in values if isinstance(value, str)}
     marks = set[str]()
     if samples.form == "columns" and part.file is not None:
         # A minus is a class beside a plus.
         known = MISSING - {"-"} if "+" in map(str.strip, texts) else MISSING
         marks = {text for text in texts if text.strip().lower() in known}
-    found = [
-        value in marks if isinstance(value, str) else _is_gap(value) for value in values
-    ]
-    return np.array(found, np.bool_).reshape(y.shape)
+    found = []
+    for value in values:
+        found.append(value in marks if isinstance(value, str) else _is_gap(value))
+    return np.array(found, np.bool_)
 
 
 def _is_gap(value: Any) -> bool:

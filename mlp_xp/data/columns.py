@@ -343,8 +343,7 @@ def _read(column: Column, values: Values) -> tuple[np.ndarray, bool]:
 
     Infinity stands for a wrong value.
     """
-    if column.day_first is not None:
-        values = _with_iso_dates(values, day_first=column.day_first)
+    values = _with_iso_dates(values, day_first=column.day_first)
     if column.kind in _READERS:
         numbers = _numbers(column.kind, values)
         takes_gaps = column.fill is None or column.flagged
@@ -474,13 +473,12 @@ def _fit(name: str, values: Values, rows: np.ndarray | None) -> _Fitted:
 
     rows: the training rows; None for all.
     """
-    dates, day_first = values, None
-    if not isinstance(values, np.ndarray):
-        day_first = _order_of_dates(values)
-        if day_first is not None:
-            dates = _with_iso_dates(values, day_first=day_first)
     for kind in _READERS:
-        read = _numbers(kind, dates)
+        texts, day_first = values, None
+        if kind == "date":
+            day_first = _order_of_dates(values)
+            texts = _with_iso_dates(values, day_first=day_first)
+        read = _numbers(kind, texts)
         numbers = read if rows is None else read[rows]
         gaps, finite = np.isnan(numbers), numbers[np.isfinite(numbers)]
         is_kind = (
@@ -509,11 +507,13 @@ def _count_rows(numbers: np.ndarray) -> bool:
     return bool((numbers % 1 == 0).all() and (np.diff(numbers) >= 1).all())
 
 
-def _order_of_dates(texts: pl.Series) -> bool | None:
+def _order_of_dates(texts: Values) -> bool | None:
     """Return whether the day is first in dates with slashes.
 
     None without such dates, or if they do not tell.
     """
+    if isinstance(texts, np.ndarray):
+        return None
     with_slashes = texts.filter(texts.str.contains("/", literal=True))
     is_day_first = is_month_first = False
     for text in with_slashes.unique():
@@ -524,9 +524,9 @@ def _order_of_dates(texts: pl.Series) -> bool | None:
     return None if is_day_first == is_month_first else is_day_first
 
 
-def _with_iso_dates(values: Values, *, day_first: bool) -> Values:
+def _with_iso_dates(values: Values, *, day_first: bool | None) -> Values:
     """Return text with dates such as 16/1/2020, or 1/16/2020, as 2020-01-16."""
-    if isinstance(values, np.ndarray):
+    if day_first is None or isinstance(values, np.ndarray):
         return values
     new = {}
     for text in values.unique():
