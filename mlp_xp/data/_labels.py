@@ -194,7 +194,8 @@ def _classes(
     given = trained or samples.class_names
     found = [str(value) for value in np.unique(y).tolist()]
     whole = list(map(_without_point, found))
-    if all(map(WHOLE.fullmatch, whole)):
+    are_numbers = is_written or y.dtype.kind == "f"
+    if are_numbers and all(map(WHOLE.fullmatch, whole)):
         found = list(dict.fromkeys(whole))
     in_data = in_order(found) if is_written else found
     names = tuple(name.strip() for name in given or in_data)

@@ -88,7 +88,7 @@ def from_arrays(
             they are NumPy's, in float64.
         task: "classes", "labels" or "regression", if it is not the one that y looks
             like. Whole numbers look like classes if they are few and count from 0 or 1,
-            as `data._labels.are_class_numbers` describes, and else like quantities.
+            and else like quantities. docs/own_data.md has the details.
         class_names: The names of the classes 0, 1, ... If y has strings, or all names
             are numbers, the values in y in the order of the classes. For labels and
             numbers, a name for each column. By default the distinct values in y,

@@ -161,7 +161,10 @@ def test_few_numbers_from_0_or_1_are_classes_and_others_are_quantities(
 
 
 def test_numbers_are_the_same_class_with_a_point_and_without() -> None:
-    """Text that is no whole number keeps its point, and so do classes with names."""
+    """Text in memory keeps its point, and so do classes with names, and text that is no
+    whole number.
+    """
+    assert meaning(["1.0", "2.0"], written=False)[1] == ("1.0", "2.0")
     assert meaning(["1.0", "1", "0.", "-1"]) == (
         "classes",
         ("-1", "0", "1"),
