@@ -163,6 +163,7 @@ def test_a_column_may_be_read_as_text(tmp_path: Path, suffix: str) -> None:
         load_dataset(path, label="y", text="rian")
 
 
+@pytest.mark.filterwarnings("ignore::mlp_xp.MlpXpWarning")
 @pytest.mark.usefixtures("no_pictures")
 def test_text_is_read_as_in_training(tmp_path: Path) -> None:
     """Neither a point between thousands nor a decimal comma is meant in it."""
@@ -191,6 +192,7 @@ def test_text_is_read_as_in_training(tmp_path: Path) -> None:
 # A run says what it took, and reads its table, and others, in the same way.
 
 
+@pytest.mark.filterwarnings("ignore::mlp_xp.MlpXpWarning")
 @pytest.mark.usefixtures("no_pictures")
 def test_a_run_says_what_it_took_and_reads_in_the_same_way(tmp_path: Path) -> None:
     kids = [(0, 1, 1, 2, 0, 3, 1, 2, 4, 2)[i % 10] for i in range(ROWS)]
