@@ -31,9 +31,9 @@ def _in_python(argument: Argument) -> str:
     name, value = argument
     if value is None:
         return name
-    if isinstance(value, str):
+    if isinstance(value, str) and '"' not in value:
         return f'{name}="{value}"'
-    return f"{name}={value}"
+    return f"{name}={value!r}"
 
 
 def _joined(words: Words, name: Callable[[Argument], str]) -> str:

@@ -147,7 +147,7 @@ def as_option(argument: Argument) -> str:
     # the argument `data` of Python's functions may also be a `Dataset`
     if argument.name == "data":
         option = "--data-dir"
-    if argument.value is None:
+    if argument.value in (None, True):
         return option
     return command_line([option, str(argument.value)])
 

@@ -148,7 +148,7 @@ def _show_runs(rows: Sequence[Row], console: Console) -> None:
         # folds are not chosen by their held-out samples
         scores.sort(key=lambda name: METRIC_COLUMNS[name].part != "test")
     columns += scores + varied
-    columns += [name for name in figures if not METRIC_COLUMNS[name].high]
+    columns += [name for name in metrics if not METRIC_COLUMNS[name].high]
     columns.append("date")
     heads = [_head(column) for column in columns]
     cells = [[_cell(row, column) for column in columns] for row in rows]

@@ -16,14 +16,21 @@ import numpy as np
 from mlp_xp.backends.inputs import NUMBERS, check_numbers, error_at, on_host
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, TASKS, Task
-from mlp_xp.data.reading import FLAGS, MISSING, in_order, number_of
+from mlp_xp.data.reading import FLAGS, MISSING, WHOLE, in_order, number_of
 from mlp_xp.data.samples import Part, RawSamples
-from mlp_xp.data.table import as_text
+from mlp_xp.data.table import Table, as_text
 from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, Words, some
 
 SHOWN = 5  # names in a message
-MOST_GUESSED = 20  # up to so many distinct whole numbers are taken for classes
-WHOLE = re.compile("[+-]?[0-9]{1,18}")
+_WHOLE_AS_FLOAT = re.compile(r"^([+-]?[0-9]{1,18})\.0*$")
+# Which whole numbers are classes. Chosen on 1002 columns of published tables.
+_FEW = 10  # so many different numbers may be classes
+_MANY = 100  # so many, if all are about as frequent
+_FIRST = 2  # many begin with this, or less
+_LEAST_EACH = 5  # rows with each of many classes
+_SPREAD = 2  # the largest number for each of them, at most
+_COUNTS = 5  # so many numbers show whether they are counts
+_THIN = 0.05  # counts have a value in a smaller share of the rows
 AS_CLASSES, AS_NUMBERS = Argument("task", "classes"), Argument("task", "regression")
 
 Labels = np.ndarray[Any, Any]
@@ -44,35 +51,88 @@ def labels_of(samples: RawSamples, part: Part, backend: Backend) -> Labels:
     Raises DatasetError for a missing label.
     """
     y = on_host("y", part.labels, backend)
+    is_missing = _are_missing(samples, part, y)
+    if is_missing.any():
+        raise _missing_label(part, y, is_missing)
     if y.dtype.kind == "O" and y.size:  # of pandas, or of pyarrow
         y = _without_objects(y)
     if y.dtype.kind == "f":
         is_finite = np.isfinite(y)
         if not is_finite.all():
             place = tuple(np.argwhere(~is_finite)[0])
-            raise error_at(
-                "y",
-                place,
-                f"the label {y[place]} is not a finite number",
-                "remove the row",
-            )
-    if y.dtype.kind != "U":
-        return y
-    y = np.strings.strip(y)
-    if samples.form == "columns" and part.file:
-        texts = np.unique(y).tolist()
+            fault = f"the label {y[place]} is not a finite number"
+            raise error_at("y", place, fault, "remove the row")
+    return np.strings.strip(y) if y.dtype.kind == "U" else y
+
+
+def labelled_rows(samples: RawSamples, part: Part, backend: Backend) -> np.ndarray:
+    """Return the numbers of the rows of a part with all their labels, int64 (n,).
+
+    Raises DatasetError if there is none.
+    """
+    y = on_host("y", part.labels, backend)
+    is_missing = _are_missing(samples, part, y)
+    rows = np.flatnonzero(~is_missing.reshape(len(y), -1).any(axis=1))
+    if len(y) and not len(rows):
+        raise DatasetError(
+            "no row has a label", remedy="give another column", setting="y"
+        )
+    return rows
+
+
+def _are_missing(samples: RawSamples, part: Part, y: Labels) -> np.ndarray:
+    """Return which labels are missing, booleans of the shape of y.
+
+    In the columns of a file, text may mark a missing label.
+    """
+    if y.dtype.kind == "f":
+        return np.isnan(y)
+    if y.dtype.kind not in "OU":
+        return np.zeros(y.shape, np.bool_)
+    if y.dtype.kind == "U":
+        different, places = np.unique(y, return_inverse=True)
+        return _marked(samples, part, different.tolist())[places].reshape(y.shape)
+    return _marked(samples, part, y.ravel().tolist()).reshape(y.shape)
+
+
+def _marked(samples: RawSamples, part: Part, values: Sequence[Any]) -> np.ndarray:
+    """Return which values mark a missing label, booleans (n,)."""
+    texts = {value for value in values if isinstance(value, str)}
+    marks = set[str]()
+    if samples.form == "columns" and part.file is not None:
         # A minus is a class beside a plus.
-        missing = MISSING - {"-"} if "+" in texts else MISSING
-        marks = [text for text in texts if text.lower() in missing]
-        if marks:
-            raise _error_at_first(
-                y,
-                marks,
-                "marks a missing label",
-                "fill it in, or leave out the row; "
-                "if it is a class, give that another name",
-            )
-    return y
+        known = MISSING - {"-"} if "+" in map(str.strip, texts) else MISSING
+        marks = {text for text in texts if text.strip().lower() in known}
+    found = []
+    for value in values:
+        found.append(value in marks if isinstance(value, str) else _is_gap(value))
+    return np.array(found, np.bool_)
+
+
+def _is_gap(value: Any) -> bool:
+    """Return whether a value that is no text is None or NaN."""
+    return value is None or (isinstance(value, NUMBERS) and value != value)
+
+
+def _missing_label(part: Part, y: Labels, is_missing: np.ndarray) -> DatasetError:
+    """Return the error for the first missing label."""
+    place = tuple(np.argwhere(is_missing)[0])
+    count = int(is_missing.reshape(len(y), -1).any(axis=1).sum())
+    value = y[place].item() if isinstance(y[place], np.generic) else y[place]
+    if isinstance(value, str):
+        value = value.strip()
+    fault = f"{value!r:.60} marks a missing label"
+    if count > 1:
+        fault += f", as in {count} of {len(y)} rows"
+    rows = "this row" if count == 1 else "these rows"
+    remedy: Words = f"fill it in, or leave {rows} out"
+    if part.file is not None and isinstance(part.inputs, Table):
+        option = Argument("drop_unlabelled", True)
+        remedy = ("fill it in, or give ", option, f" to leave {rows} out")
+    error = error_at("y", place, fault, remedy)
+    if isinstance(value, str):
+        error.notes.append("if it is a class, give that another name")
+    return error
 
 
 def _without_objects(y: Labels) -> Labels:
@@ -100,8 +160,7 @@ def meaning_of(
 
     Classes have the text of their labels as names, unless the names are given or come
     from a trained network. task: a key of TASKS; by default it is guessed. trained: the
-    outputs of a network. Raises DatasetError, also where either of two tasks may be
-    meant.
+    outputs of a network. Raises DatasetError.
     """
     # in a text file, where numbers are text too
     is_written = len(getattr(samples.train.inputs, "lines", ())) > 0
@@ -134,6 +193,10 @@ def _classes(
     """Return the names of classes, and the text of the labels of each."""
     given = trained or samples.class_names
     found = [str(value) for value in np.unique(y).tolist()]
+    whole = list(map(_without_point, found))
+    are_numbers = is_written or y.dtype.kind == "f"
+    if are_numbers and all(map(WHOLE.fullmatch, whole)):
+        found = list(dict.fromkeys(whole))
     in_data = in_order(found) if is_written else found
     names = tuple(name.strip() for name in given or in_data)
     if len(set(names)) < len(names):
@@ -150,6 +213,11 @@ def _classes(
         # for the caller of from_arrays, or load_dataset
         warnings.warn(MlpXpWarning(text, file=samples.train.file), stacklevel=5)
     return names, names
+
+
+def _without_point(text: str) -> str:
+    """Return a whole number such as 1.0 as 1, and other text as it is."""
+    return _WHOLE_AS_FLOAT.sub(r"\1", text)
 
 
 def _texts_of(names: tuple[str, ...], y: Labels) -> tuple[str, ...]:
@@ -177,48 +245,68 @@ def _texts_of(names: tuple[str, ...], y: Labels) -> tuple[str, ...]:
 def guess_task(y: Labels, class_names: Sequence[str] | None = None) -> Task:
     """Return the task of labels.
 
-    Floats are for regression, several columns are labels, and anything else is classes.
-    Raises DatasetError, with the option to give, where two tasks may be meant:
-
-    - for classes in one-hot form,
-    - for a few whole numbers with a decimal point,
-    - for many integers, unless they are all integers from 0 or 1 up to the largest, or
-      the classes have names.
+    Numbers with decimals are for regression, also if they are in several columns.
+    Several columns of 0 and 1 are labels. Whole numbers are classes if
+    `are_class_numbers` says so, or if the classes have names, and else quantities.
+    Raises DatasetError, with the option to give, for classes in one-hot form.
     """
     is_float = y.dtype.kind == "f"
-    if is_float:
-        task = REGRESSION
-    else:
-        task = LABELS if y.ndim == 2 else CLASSES
-    if 0 in y.shape:
-        return task
-    if y.ndim == 2 and y.shape[1] > 1:
-        if ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all():
+    if y.ndim == 2:
+        return _task_of_columns(y)
+    if is_float and (y != np.floor(y)).any():
+        return REGRESSION
+    if y.dtype.kind == "b" or (class_names is not None and not is_float):
+        return CLASSES
+    return CLASSES if are_class_numbers(y) else REGRESSION
+
+
+def _task_of_columns(y: Labels) -> Task:
+    """Return the task of labels (n, columns). Raises as `guess_task` does."""
+    if ((y == 0) | (y == 1)).all():
+        if y.shape[1] > 1 and y.size and (y.sum(axis=1) == 1).all():
             start = "give the numbers of the classes, y.argmax(axis=1), or else "
             raise DatasetError(
                 "each row has a single 1, as if the columns were classes",
-                remedy=(start, Argument("task", task.name)),
+                remedy=(start, Argument("task", LABELS.name)),
                 setting="y",
             )
-        return task
-    values = np.unique(y)
-    are_few = len(values) <= MOST_GUESSED
-    if is_float:
-        is_unclear = are_few and bool((values == np.floor(values)).all())
-    elif are_few or y.dtype.kind == "b" or class_names is not None:
-        is_unclear = False
-    else:
-        least, most = values[0], values[-1]
-        is_unclear = least not in (0, 1) or most - least >= len(values)
-    if is_unclear:
-        count = f"{len(values)} different whole numbers in {len(y)} rows"
-        middle = " to predict them as quantities, or "
-        raise DatasetError(
-            f"{count} may be quantities or classes",
-            remedy=("give ", AS_NUMBERS, middle, AS_CLASSES),
-            setting="y",
-        )
-    return task
+        return LABELS
+    is_quantity = y.shape[1] == 1 and not are_class_numbers(y[:, 0])
+    return REGRESSION if y.dtype.kind == "f" or is_quantity else LABELS
+
+
+def are_class_numbers(y: Labels) -> bool:
+    """Return whether whole numbers, (n,), are more likely classes than quantities.
+
+    Two different numbers are classes. More are classes if they count from 0 or 1 and
+    leave out few numbers, and if they are few, or many that are about as frequent.
+    Few numbers whose frequencies rise to a peak and fall to a thin tail, as numbers of
+    children do, are quantities.
+    """
+    values, rows = np.unique(y, return_counts=True)
+    count = len(values)
+    if count <= 2:
+        return True
+    if values[0] < -1 or values[-1] > _SPREAD * count + 1:
+        return False
+    if count <= _FEW:
+        return not (count >= _COUNTS and _have_a_tail(rows))
+    if count > _MANY or values[0] > _FIRST:
+        return False
+    mean = rows.mean()
+    return bool(mean >= _LEAST_EACH and rows.min() >= mean / 2)
+
+
+def _have_a_tail(rows: np.ndarray) -> bool:
+    """Return whether frequencies rise to a peak and fall to a thin tail.
+
+    Steps the other way count if they are larger than chance, the root of a frequency.
+    """
+    peak = rows.argmax()
+    steps = np.diff(rows)
+    steps[peak:] *= -1
+    noise = np.sqrt(np.maximum(rows[1:], rows[:-1]))
+    return bool((steps >= -noise).all() and rows.min() < _THIN * rows.sum())
 
 
 def read_labels(y: Labels, meaning: Meaning) -> Labels:
@@ -257,7 +345,10 @@ def _class_numbers(y: Labels, class_texts: Sequence[str]) -> Labels:
         )
     numbers = {text: number for number, text in enumerate(class_texts)}
     values, places = np.unique(y, return_inverse=True)
-    texts = [str(value) for value in values.tolist()]
+    texts = []
+    for value in values.tolist():
+        text = str(value)
+        texts.append(text if text in numbers else _without_point(text))
     unknown = [i for i, text in enumerate(texts) if text not in numbers]
     if unknown:
         row = int(np.argmax(np.isin(places, unknown)))

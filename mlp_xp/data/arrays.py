@@ -30,6 +30,7 @@ from mlp_xp.data._labels import (
     SHOWN,
     Labels,
     Meaning,
+    labelled_rows,
     labels_of,
     meaning_of,
     read_labels,
@@ -86,8 +87,8 @@ def from_arrays(
         backend: Where the arrays are: a backend, or the name of a library. By default
             they are NumPy's, in float64.
         task: "classes", "labels" or "regression", if it is not the one that y looks
-            like. Many whole numbers, such as prices, and few with a decimal point may
-            be either, and need it.
+            like. Whole numbers look like classes if they are few and count from 0 or 1,
+            and else like quantities. docs/own_data.md has the details.
         class_names: The names of the classes 0, 1, ... If y has strings, or all names
             are numbers, the values in y in the order of the classes. For labels and
             numbers, a name for each column. By default the distinct values in y,
@@ -233,6 +234,8 @@ def to_dataset(
     outputs of a network that is evaluated on the samples. The samples need not have all
     its classes.
     """
+    if how.drop_unlabelled:
+        samples = _with_labels(samples, backend, warned=trained is not None)
     train, test = samples.train, samples.test
     with samples.naming(train):
         raw_labels = labels_of(samples, train, backend)
@@ -258,7 +261,7 @@ def to_dataset(
                 # the network was trained on arrays
                 columns = _as_they_are(train.inputs.names)
             samples = replace(samples, train=train, columns=columns)
-    features = _host_features(samples, train)
+    features = _host_features(samples, train, is_new=trained is None)
     if train.file is not None and isinstance(train.inputs, Table):
         # The text of a file takes more memory than all else. Errors need its lines.
         train = train._replace(inputs=replace(train.inputs, columns=()))
@@ -312,6 +315,44 @@ def to_dataset(
     return Dataset(train_part, test_part, signature, hold_out=hold_out)
 
 
+def _with_labels(samples: RawSamples, backend: Backend, *, warned: bool) -> RawSamples:
+    """Return samples without the rows of tables that have no label.
+
+    warned: whether an MlpXpWarning says how many these are. Otherwise the notes of the
+    table do. Raises DatasetError if no row is left.
+    """
+    parts = list[Part | None]()
+    for part in (samples.train, samples.test):
+        if part is not None and isinstance(part.inputs, Table):
+            with samples.naming(part):
+                part = _labelled(part, labelled_rows(samples, part, backend), warned)
+        parts.append(part)
+    train, test = parts
+    assert train
+    return replace(samples, train=train, test=test)
+
+
+def _labelled(part: Part, rows: np.ndarray, warned: bool) -> Part:
+    """Return some rows of a part with a table."""
+    table, count = part.inputs, len(part.labels)
+    left_out = count - len(rows)
+    if not left_out or len(table) != count:
+        return part
+    if warned:
+        fault = f"{left_out} of {count} rows are left out: they have no label"
+        # for the caller of evaluate
+        warnings.warn(MlpXpWarning(fault, file=part.file), stacklevel=8)
+    notes = f"{left_out} rows without a label left out"
+    if table.notes:
+        notes = f"{table.notes}, {notes}"
+    weights = part.weights
+    if weights is not None:
+        weights = np.asarray(weights)[rows]
+    labels = np.asarray(part.labels)[rows]
+    table = replace(table.take(rows), notes=notes)
+    return part._replace(inputs=table, labels=labels, weights=weights)
+
+
 def _feature_names(samples: RawSamples, x: Array) -> Sequence[str]:
     """Return the names of the features, () if they have none. Raises DatasetError."""
     names = samples.columns.feature_names if samples.columns else ()
@@ -343,7 +384,7 @@ def _read_test(
     with samples.naming(test):
         raw_labels = labels_of(samples, test, backend)
         y = _labels(raw_labels, test, meaning, backend)
-    features = _host_features(samples, test)
+    features = _host_features(samples, test, is_new=True)
     return _on_device(samples, test, features, len(y), backend), y
 
 
@@ -468,14 +509,15 @@ def _labels(
     return labels
 
 
-def _host_features(samples: RawSamples, part: Part) -> Any:
+def _host_features(samples: RawSamples, part: Part, *, is_new: bool) -> Any:
     """Return the features of a table, and other inputs of a part as they are.
 
-    Raises DatasetError.
+    is_new: whether a network will be trained on them. Raises DatasetError.
     """
     with samples.naming(part):
         if samples.columns and isinstance(part.inputs, Table):
-            return samples.columns.features(part.inputs)
+            has_options = is_new and part.file is not None
+            return samples.columns.features(part.inputs, has_options=has_options)
         return part.inputs
 
 

@@ -6,11 +6,12 @@ other rows.
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -25,7 +26,9 @@ from mlp_xp.errors import (
     Argument,
     DatasetError,
     MlpXpWarning,
+    Words,
     first_difference,
+    more,
     some,
 )
 
@@ -34,13 +37,21 @@ if TYPE_CHECKING:
 
 MOSTLY = 0.9  # text becomes numbers, or dates, if at least this share of it can be read
 _UNLIKE = 0.9  # text is not used if at least this share is distinct
-FREQUENT = 0.01  # a value in at least this share of the rows has a feature
-MOST_LEVELS = 30  # so many values of a category have features
+FREQUENT = 5  # a value of a category in so many rows has a feature
+FREQUENT_SHARE = 0.03  # or in this share of fewer rows, and in two
+MOST_LEVELS = 250  # so many values of a category have features
 _MOST_RARE = 10_000  # rare values of a category to be known again
 _PIECE = 1024  # rows to write at once
-_FEW = 20  # in fewer rows, whole numbers differ by chance
+_FEW = 20  # in fewer rows, numbers count the rows by chance
+_SPARSE = 2  # the last of numbers that count the rows, for each row at most
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_FIRST = re.compile(r"^(\d\d)\.(\d\d)\.(\d{4})$")
+_WITH_SLASHES = re.compile(r"^(\d{1,2})/(\d{1,2})/(\d{4})$")
+_LOST = 0.5  # text is said to look like numbers if more of its rows have no feature
+_SHOWN = 3  # columns in a line
+# Numbers with signs around them, and dates and times.
+_NUMBER_IN_TEXT = r"^[$€£¥]?0[^\d-]{0,8}$"
+_MOMENT = r"^(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b|([01]?\d|2[0-4]):[0-5]\d\b)"
 
 
 class Column(NamedTuple):
@@ -60,6 +71,10 @@ class Column(NamedTuple):
     """
     other: bool = False
     """Whether there is a feature `NAME is other`, for rare and unknown values."""
+    day_first: bool | None = None
+    """Whether dates such as 5/1/2024 begin with the day, and not with the month. None
+    if these are not read.
+    """
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -273,9 +288,9 @@ class Columns:
         rows: the numbers of the training rows; by default all. file: where the table is
         from, for the warning.
 
-        Gives one MlpXpWarning for columns that differ in every row, as row numbers and
-        most text do. Raises DatasetError if no column can be used. Values of another
-        kind than their column are only refused by `features`.
+        Gives one MlpXpWarning for columns that count the rows, and for text that is not
+        used, or looks like numbers. Raises DatasetError if no column can be used.
+        Values of another kind than their column are only refused by `features`.
         """
         return cls.fit_table(table, rows, file)[0]
 
@@ -289,38 +304,45 @@ class Columns:
         columns with wrong values stays, for errors.
         """
         columns, remarks = list[Column](), dict[str, list[str]]()
-        found, seen = list[Values](), list[Seen]()
+        found, merged, seen = list[Values](), list[_Fitted](), list[Seen]()
         for name, values in zip(table.names, table.columns, strict=True):
-            column, its_seen, remark, read = _fit(name, values, rows)
-            found.append(read)
-            if column.feature_names:
-                columns.append(column)
-                seen.append(its_seen)
-            if remark:
-                remarks.setdefault(remark, []).append(name)
+            if name in table.text_names:
+                fitted = _fit_text(name, values, rows, is_chosen=True)
+            else:
+                fitted = _fit(name, values, rows)
+            found.append(fitted.values)
+            if fitted.column.feature_names:
+                columns.append(fitted.column)
+                seen.append(fitted.seen)
+            if fitted.column.other:
+                merged.append(fitted)
+            if fitted.remark:
+                remarks.setdefault(fitted.remark, []).append(name)
         if remarks:
             _report(remarks, file, none_left=not columns)
         counts = Counter(column.kind for column in columns)
         kinds = ""
         if list(counts) != ["number"]:
             kinds = ", ".join(f"{kind}: {count}" for kind, count in counts.items())
-        described = "; ".join(filter(None, (kinds, table.notes)))
-        fitted = cls(tuple(columns), described, table.decimal_commas, tuple(seen))
-        return fitted, replace(table, columns=tuple(found))
+        notes = (kinds, table.notes, _merged_in_words(merged))
+        described = "; ".join(filter(None, notes))
+        all_columns = cls(tuple(columns), described, table.decimal_commas, tuple(seen))
+        return all_columns, replace(table, columns=tuple(found))
 
-    def features(self, X: Any) -> Any:
+    def features(self, X: Any, *, has_options: bool = False) -> Any:
         """Return the features of a table, float64 (n, features).
 
         X: a `Table`, or a data frame, see `frames.table_of`. Columns are found by their
         names. Others are ignored. An array or a list has features already and is
-        returned as it is. Gives an MlpXpWarning for columns without a known category or
-        number. Raises DatasetError, about the setting "X", with the names of all
-        columns that are missing, or have a wrong value.
+        returned as it is. has_options: whether the options for files may be given.
+        Gives an MlpXpWarning for columns without a known category or number. Raises
+        DatasetError, about the setting "X", with the names of all columns that are
+        missing, or have a wrong value.
         """
         table = table_of(X, "X", self.names)
         if table is None:
             return X
-        features, readings = self.read(table)
+        features, readings = self.read(table, has_options=has_options)
         unknown = [each.column.name for each in readings if not each.is_known]
         if unknown:
             fault = (
@@ -331,7 +353,9 @@ class Columns:
             warnings.warn(warning, stacklevel=3)
         return features
 
-    def read(self, X: Any) -> tuple[np.ndarray, list[Reading]]:
+    def read(
+        self, X: Any, *, has_options: bool = False
+    ) -> tuple[np.ndarray, list[Reading]]:
         """Return the features of a table, and the values of each column.
 
         X: a `Table` or a data frame. Raises as `features` does.
@@ -352,7 +376,7 @@ class Columns:
                 wrong.append((column, row, value))
             readings.append(reading)
         if wrong:
-            raise _wrong_values(wrong)
+            raise _wrong_values(wrong, has_options=has_options)
         features = np.empty((len(table), len(self.feature_names)))
         # a few rows at a time, because writing whole columns is slow
         for start in range(0, len(table), _PIECE):
@@ -364,12 +388,14 @@ class Columns:
         return features, readings
 
 
-DIFFERS = "columns whose values all differ, as row numbers do"
+COUNTS = "columns that count the rows, as row numbers do, and are used as numbers"
 _UNUSED = "columns that are empty, or text without a frequent value, which are not used"
 _LIKE_NUMBERS = (
-    "columns of text that look like numbers or dates, which are written as 12, 3.5, "
+    "columns of text that look like numbers or dates, but are not written as 12, 3.5, "
     "2020-01-16 or NA"
 )
+_LIKE_UNUSED = f"{_LIKE_NUMBERS}, and are not used"
+_LIKE_RARE = f"{_LIKE_NUMBERS}, and of which only the frequent values are used"
 
 
 def _report(remarks: dict[str, list[str]], file: object, *, none_left: bool) -> None:
@@ -378,35 +404,68 @@ def _report(remarks: dict[str, list[str]], file: object, *, none_left: bool) -> 
     if none_left:
         raise DatasetError(f"no column can be used; {fault}", setting="X")
     useless = [
-        name for why, names in remarks.items() for name in names if why != _LIKE_NUMBERS
+        name for why, names in remarks.items() for name in names if why != _LIKE_RARE
     ]
     warning = MlpXpWarning(fault, file=file, setting=None if file else "X")
     if useless and file:
-        exclude = Argument("exclude", ",".join(useless))
+        exclude = Argument("exclude", _listed(useless))
         warning.remedy = ("to leave columns out, give ", exclude)
     # for the caller of from_arrays, or load_dataset
     warnings.warn(warning, stacklevel=5)
 
 
-def _wrong_values(wrong: list[tuple[Column, int, Any]]) -> DatasetError:
+def _listed(names: Sequence[str]) -> str:
+    """Return names of columns for an option, as in `id,"a,b"`."""
+    quoted_names = []
+    for name in names:
+        doubled = name.replace('"', '""')
+        needs_quotes = len(names) > 1 and set(name) & set(',"')
+        quoted_names.append(f'"{doubled}"' if needs_quotes else name)
+    return ",".join(quoted_names)
+
+
+def _merged_in_words(merged: Sequence[_Fitted]) -> str:
+    """Describe in which columns rare values are put together, the most rows first."""
+    parts = []
+    for each in sorted(merged, key=lambda each: each.other_rows, reverse=True):
+        values = each.other_values + len(each.column.levels)
+        share = f"{100 * each.other_rows:.2g} % of the rows"
+        parts.append(f"{each.column.name} {each.other_values} of {values} ({share})")
+    if not parts:
+        return ""
+    shown = ", ".join(parts[:_SHOWN]) + more(parts, _SHOWN)
+    return f"rare values put together: {shown}"
+
+
+def _wrong_values(
+    wrong: Sequence[tuple[Column, int, Any]], *, has_options: bool
+) -> DatasetError:
     """Return an error about the first wrong value, and the columns of the others."""
     (column, row, value), *others = wrong
     kind = f"finite {column.kind}" if isinstance(value, float) else column.kind
+    remedy: Words = "correct it, or train without the column"
+    if has_options and isinstance(value, str):
+        names = _listed([each.name for each, *_ in wrong])
+        text, exclude = Argument("text", names), Argument("exclude", names)
+        it = "them" if others else "it"
+        as_text, end = f" to read {it} as text, or ", f" to leave {it} out"
+        remedy = ("correct it, or train with ", text, as_text, exclude, end)
     error = DatasetError(
         f"{value!r:.60} is not a {kind}",
-        remedy="correct it, or train without the column",
+        remedy=remedy,
         setting="X",
         row=row,
         column=column.name,
     )
     if others:
-        names = [other.name for other, *_ in others]
-        error.notes.append(f"there are wrong values in {some(names)} too")
+        too = some([other.name for other, *_ in others])
+        error.notes.append(f"there are wrong values in {too} too")
     return error
 
 
 def _read(column: Column, values: Values) -> np.ndarray:
     """Return values for `Column.encode`. Infinity stands for a wrong value."""
+    values = _with_iso_dates(values, day_first=column.day_first)
     if column.kind in _READERS:
         return _numbers(column.kind, values)
     places, other = column.places
@@ -526,15 +585,31 @@ def _categories(values: Values) -> pl.Series:
     return values.replace(new) if new else values
 
 
-def _fit(
-    name: str, values: Values, rows: np.ndarray | None
-) -> tuple[Column, Seen, str, Values]:
-    """Return how a column becomes features, a remark, and its values for `fit_table`.
+class _Fitted(NamedTuple):
+    """How a column becomes features, and what is to be said about it."""
+
+    column: Column
+    seen: Seen
+    values: Values
+    """The values for `fit_table`."""
+    remark: str = ""
+    other_values: int = 0
+    """The number of different rare values of a category."""
+    other_rows: float = 0.0
+    """The share of the rows with these."""
+
+
+def _fit(name: str, values: Values, rows: np.ndarray | None) -> _Fitted:
+    """Return how a column becomes features.
 
     rows: the training rows; None for all.
     """
     for kind in _READERS:
-        read = _numbers(kind, values)
+        texts, day_first = values, None
+        if kind == "date":
+            day_first = _order_of_dates(values)
+            texts = _with_iso_dates(values, day_first=day_first)
+        read = _numbers(kind, texts)
         numbers = read if rows is None else read[rows]
         gaps, finite = np.isnan(numbers), numbers[np.isfinite(numbers)]
         is_kind = (
@@ -546,36 +621,98 @@ def _fit(
         if len(finite):
             fill = float(np.median(finite))
             seen = Seen(float(finite.min()), float(finite.max()))
-        column, remark = Column(name, kind, fill, flagged=bool(gaps.any())), ""
-        if kind == "number":
-            are_whole = bool((finite % 1 == 0).all())
-            if are_whole and _FEW <= len(finite) == len(np.unique(finite)):
-                remark = DIFFERS
-            if not np.isinf(read).any():
-                values = read
-        return column, seen, remark, values
+        column = Column(name, kind, fill, flagged=bool(gaps.any()), day_first=day_first)
+        remark = COUNTS if kind == "number" and _count_rows(read) else ""
+        if kind == "number" and not np.isinf(read).any():
+            values = read
+        return _Fitted(column, seen, values, remark)
+    return _fit_text(name, values, rows)
+
+
+def _count_rows(numbers: np.ndarray) -> bool:
+    """Return whether numbers count the rows of a table, of which some may be left out.
+
+    They are whole, rise from row to row, and are no larger than row numbers.
+    """
+    if len(numbers) < _FEW or not np.isfinite(numbers).all():
+        return False
+    if numbers[0] < 0 or numbers[-1] > _SPARSE * len(numbers):
+        return False
+    return bool((numbers % 1 == 0).all() and (np.diff(numbers) >= 1).all())
+
+
+def _order_of_dates(texts: Values) -> bool | None:
+    """Return whether the day is first in dates with slashes.
+
+    None without such dates, or if they do not tell.
+    """
+    if isinstance(texts, np.ndarray):
+        return None
+    with_slashes = texts.filter(texts.str.contains("/", literal=True))
+    is_day_first = is_month_first = False
+    for text in with_slashes.unique():
+        found = _WITH_SLASHES.match(text)
+        if found:
+            is_day_first |= int(found[1]) > 12
+            is_month_first |= int(found[2]) > 12
+    return None if is_day_first == is_month_first else is_day_first
+
+
+def _with_iso_dates(values: Values, *, day_first: bool | None) -> Values:
+    """Return text with dates such as 16/1/2020, or 1/16/2020, as 2020-01-16."""
+    if day_first is None or isinstance(values, np.ndarray):
+        return values
+    new = {}
+    for text in values.unique():
+        found = _WITH_SLASHES.match(text)
+        if found:
+            day, month, year = found.groups()
+            if not day_first:
+                month, day = day, month
+            new[text] = f"{year}-{month:0>2}-{day:0>2}"
+    return values.replace(new) if new else values
+
+
+def _fit_text(
+    name: str, values: Values, rows: np.ndarray | None, *, is_chosen: bool = False
+) -> _Fitted:
+    """Return how a column of categories becomes features.
+
+    rows: as in `_fit`. is_chosen: whether the user said that it is text.
+    """
     texts = _categories(values)
     if rows is not None:
         texts = texts.gather(rows)
-    column, remark = _fit_category(name, texts)
-    return column, _seen_texts(column, texts), remark, values
-
-
-def _fit_category(name: str, texts: pl.Series) -> tuple[Column, str]:
-    values = texts.filter(texts != "").alias("text")
-    counts = values.value_counts(name="n")
-    has_gaps = len(values) < len(texts)
-    if not len(values):
-        return Column(name, "category"), _UNUSED
-    total, least = len(values), max(2, FREQUENT * len(texts))
+    filled = texts.filter(texts != "").alias("text")
+    counts = filled.value_counts(name="n")
+    if not len(filled):
+        return _Fitted(Column(name, "category"), Seen(rare=None), values, _UNUSED)
+    least = max(2, min(FREQUENT, math.ceil(FREQUENT_SHARE * len(texts))))
     levels: list[str] = []
-    if len(counts) < _UNLIKE * total:
+    other_rows = 1.0
+    if len(counts) < _UNLIKE * len(filled):
         ordered = counts.sort("n", "text", descending=[True, False])
-        frequent = ordered.filter(ordered["n"] >= least)["text"]
-        levels = sorted(frequent.head(MOST_LEVELS))
+        frequent = ordered.filter(ordered["n"] >= least).head(MOST_LEVELS)
+        levels = sorted(frequent["text"])
+        other_rows = 1 - int(frequent["n"].sum()) / len(filled)
+    has_gaps = len(filled) < len(texts)
     other = 0 < len(levels) < len(counts)
     column = Column(name, "category", None, has_gaps, tuple(levels), other)
-    numeric = values.str.contains(r"^[+-]?\d").sum()
-    if 2 * numeric >= total:
-        return column, _LIKE_NUMBERS
-    return column, "" if levels else _UNUSED
+    remark = "" if levels else _UNUSED
+    if not is_chosen and other_rows > _LOST and _look_like_numbers(filled):
+        remark = _LIKE_RARE if levels else _LIKE_UNUSED
+    seen = _seen_texts(column, texts)
+    return _Fitted(column, seen, values, remark, len(counts) - len(levels), other_rows)
+
+
+def _look_like_numbers(texts: pl.Series) -> bool:
+    """Return whether half of some texts are numbers or dates in another form.
+
+    These are numbers between other signs, such as $1,200 or 12 kg, times, and dates of
+    three numbers. Numbers in a code differ in the signs around them.
+    """
+    signs = texts.str.replace_all(r"[+-]?\d[\d,.']*", "0")
+    numbers = signs.filter(signs.str.contains(_NUMBER_IN_TEXT))
+    largest = max(numbers.value_counts(name="n")["n"], default=0)
+    moments = int(texts.str.contains(_MOMENT).sum())
+    return 2 * max(largest, moments) >= len(texts)

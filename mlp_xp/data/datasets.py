@@ -141,7 +141,8 @@ def load_to_evaluate(data: Any, model: Model, how: DataOptions) -> Dataset:
     These are their test set, or all samples if there is none. Both parts of the data
     set are these samples, because there is no split. Some of the network's classes may
     be missing. Labels are matched with the names of the classes by their text. The
-    columns of a table may be in another order and among others.
+    columns of a table may be in another order and among others. Its rows without a
+    label are left out, with an MlpXpWarning.
 
     data: a path, or (X, y), as `from_arrays` takes them. Or a data frame with the
     columns of labels in how.label. how: how to read them. Raises as `load_dataset`
@@ -149,7 +150,7 @@ def load_to_evaluate(data: Any, model: Model, how: DataOptions) -> Dataset:
     """
     signature = model.signature
     unused: dict[str, Any] = dict.fromkeys(
-        ("exclude", "cv", "fold", "sample_weight", "class_weight")
+        ("exclude", "text", "cv", "fold", "sample_weight", "class_weight")
     )
     task = signature.task.name
     how = replace(how, task=task, test_fraction=0.0, scale_targets=False, **unused)
@@ -162,6 +163,7 @@ def load_to_evaluate(data: Any, model: Model, how: DataOptions) -> Dataset:
         samples = _take_for(data, model, how)
     part = samples.test or samples.train
     samples = replace(samples, train=part, test=None, columns=signature.columns)
+    how = replace(how, drop_unlabelled=True)
     dataset = to_dataset(
         samples, model.backend, how, standardize=False, trained=signature.outputs
     )

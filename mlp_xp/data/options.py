@@ -26,6 +26,12 @@ class DataOptions:
     """
     exclude: str | None = setting(None, names_columns=True, group="Data")
     """Columns to ignore, such as a row id. Separate several with commas."""
+    text: str | None = setting(None, names_columns=True, group="Data")
+    """Columns of a table to read as text, whose values are categories, even if most of
+    them are numbers or dates. Separate several with commas.
+    """
+    drop_unlabelled: bool | None = setting(None, group="Data")
+    """Leave out the rows of a table without a label."""
     test_fraction: float = setting(0.2, most=BELOW_ONE, group="Data")
     """Share of the samples to test on, if --data-dir has no test set. 0 for no test."""
     split_seed: int = setting(0, most=2**32 - 1, group="Data")
@@ -44,9 +50,9 @@ class DataOptions:
         None, choices=("classes", "labels", "regression"), group="Data"
     )
     """Predict one class of each sample, several labels that apply or not, or numbers
-    (regression). By default regression if the labels in --data-dir have a decimal
-    point, labels if each sample has several, and otherwise classes. Many different
-    whole numbers may be classes or quantities, and need this option.
+    (regression). By default text means classes, and numbers with decimals mean
+    regression. Several columns of 0 and 1 mean labels. Whole numbers mean classes if
+    they are few and count from 0 or 1, and else regression.
     """
     sample_weight: str | None = setting(None, names_columns=True, group="Data")
     """Column of a table with the weight of each training sample, a number of at least

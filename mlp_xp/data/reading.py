@@ -6,6 +6,7 @@ Every fault of a file becomes an error with the name of the file.
 import gzip
 import io
 import math
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -35,6 +36,7 @@ MISSING = {
 }
 # How true and false are written, in small letters, and how they are read.
 FLAGS = {"true": "1", "false": "0"}
+WHOLE = re.compile("[+-]?[0-9]{1,18}")  # a whole number
 LONGEST_WORD = max(map(len, (*MISSING, *FLAGS)))
 
 Stream = io.BufferedReader | gzip.GzipFile

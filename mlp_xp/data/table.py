@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -40,10 +40,23 @@ class Table:
     """How the file is written, for people: "separated by ';', decimal commas"."""
     decimal_commas: bool = False
     """Whether numbers in the file have decimal commas, and points between thousands."""
+    text_names: tuple[str, ...] = ()
+    """The columns whose values are categories, even if they are numbers."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.columns[0]) if self.columns else 0
+
+    def take(self, rows: np.ndarray) -> Table:
+        """Return some rows, by their numbers."""
+        columns = list[Values]()
+        for values in self.columns:
+            if isinstance(values, np.ndarray):
+                columns.append(values[rows])
+            else:
+                columns.append(values.gather(rows))
+        lines = np.asarray(self.lines)[rows] if len(self.lines) else self.lines
+        return replace(self, columns=tuple(columns), lines=lines)
 
 
 def import_polars() -> Any:

@@ -57,9 +57,9 @@ def read_tables(
     """Read a table with a header, or a folder with two, for training and for testing.
 
     The labels in CSV are text, whatever they mean. Other tables are returned as they
-    are. how: the columns of labels, of weights, and to ignore. known: the columns that
-    a network was trained on, found by their names. By default all other columns are
-    features, and labels are needed.
+    are. how: the columns of labels, of weights, of text, and to ignore. known: the
+    columns that a network was trained on, found by their names. By default all other
+    columns are features, and labels are needed.
 
     Gives an MlpXpWarning for columns without a name, which are left out. Raises
     DatasetError with the name of the file, the line (CSV) or row, counted from 1, and
@@ -83,6 +83,7 @@ def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSampl
         labels = split_names(how.label, names) if how.label else []
         ignored = split_names(how.exclude, names) if how.exclude else []
         weights = [how.sample_weight] if how.sample_weight else []
+        text_names = split_names(how.text, names) if how.text else []
         if not (known or labels):
             raise DatasetError(
                 f"needs the name of the column with the labels: {some(names)}",
@@ -91,13 +92,18 @@ def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSampl
         needed = [*labels, *weights]
         if known:
             features: Sequence[str] = known.names
+            for column in known.columns:
+                if column.kind == "category":
+                    text_names.append(column.name)
         else:
             needed += ignored
             features = _features(names, needed)
+            find_columns(text_names, names)
         places = find_columns([*needed, *features], names)
         if isinstance(found, Table) and found.notes:
             has_commas = known and known.decimal_commas
-            found = _with_points(found, places, "," if has_commas else "")
+            mark = "," if has_commas else ""
+            found = _with_points(found, places, text_names, mark)
         table = table_of(found, None, features)
         if not table:
             raise DatasetError(
@@ -108,6 +114,7 @@ def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSampl
         if weights:
             texts, _ = take_labels("y", found, weights)
             weight_values = [number_of(str(value)) for value in texts.tolist()]
+    table = replace(table, text_names=tuple(text_names))
     return RawSamples(
         Part(table, label_values, path, weight_values),
         form="columns",
@@ -216,7 +223,9 @@ def _marks_of(texts: Values) -> _Marks | None:
     return marks if are_mostly else None
 
 
-def _with_points(table: Table, places: Sequence[int], mark: str) -> Table:
+def _with_points(
+    table: Table, places: Sequence[int], texts: Sequence[str], mark: str
+) -> Table:
     """Return a table with decimal points, and nothing between thousands.
 
     12,5 and 0,382 show their decimal mark, but 1,001 does not. In a column where no
@@ -225,19 +234,21 @@ def _with_points(table: Table, places: Sequence[int], mark: str) -> Table:
     numbers of a column is a decimal mark. Raises DatasetError for other numbers with
     two meanings.
 
-    places: the columns that are used.
+    places: the columns that are used. texts: the columns that are no numbers.
     """
-    marks_of = [_marks_of(values) for values in table.columns]
+    marks_of = list[_Marks | None]()
+    for name, values in zip(table.names, table.columns, strict=True):
+        marks_of.append(None if name in texts else _marks_of(values))
     of_file = {mark for marks in marks_of if marks for mark in marks.shown}
     if of_file:
         mark = of_file.pop() if len(of_file) == 1 else ""
     columns = list(table.columns)
     for i in places:
-        marks, texts = marks_of[i], table.columns[i]
-        if marks is None or isinstance(texts, np.ndarray):
+        marks, values = marks_of[i], table.columns[i]
+        if marks is None or isinstance(values, np.ndarray):
             continue
         try:
-            columns[i] = _column_with_points(texts, marks, mark)
+            columns[i] = _column_with_points(values, marks, mark)
         except DatasetError as error:
             error.line, error.row = int(table.lines[error.row or 0]), None
             error.column = table.names[i]
@@ -291,5 +302,5 @@ FORMAT = Format(
     "a table",
     lambda path, names, how: not path.is_dir() or has_suffix(names, _SUFFIXES),
     read_tables,
-    options=("label", "exclude", "sample_weight"),
+    options=("label", "exclude", "text", "drop_unlabelled", "sample_weight"),
 )

@@ -19,8 +19,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     """Turn a table of numbers, text, dates and gaps into features.
 
     `mlp-xp train` and `from_arrays` make the same features. They are fitted to the
-    training rows, and not scaled. Columns that differ in every row give an
-    MlpXpWarning.
+    training rows, and not scaled. Columns that count the rows, or have text without a
+    frequent value, give an MlpXpWarning.
 
     X is a data frame of pandas, polars or pyarrow, or an array (n, columns), which may
     hold text and NaN. A data frame must have the columns of the training data, in the

@@ -15,7 +15,7 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.signature import described
-from mlp_xp.data.columns import Column, Columns, Reading
+from mlp_xp.data.columns import Columns, Reading
 from mlp_xp.data.frames import columns_of, table_of
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.pictures import Pictures, read_pictures
@@ -164,9 +164,9 @@ def _read_table(models: Sequence[Model], path: Path) -> RawSamples:
     if models[0].signature.form != "columns":
         raise _other_inputs(models[0], path, "a table")
     known = [model.signature.columns for model in models]
-    names = dict.fromkeys(name for columns in known for name in columns.names)
+    by_name = {each.name: each for columns in known for each in columns.columns}
     commas = any(columns.decimal_commas for columns in known)
-    columns = Columns(tuple(map(Column, names)), decimal_commas=commas)
+    columns = Columns(tuple(by_name.values()), decimal_commas=commas)
     return read_tables(path, DataOptions(), columns)
 
 

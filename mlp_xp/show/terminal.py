@@ -17,6 +17,7 @@ from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.signature import Signature, described
 from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.core.training import Best, Event, Report
+from mlp_xp.data.reading import WHOLE
 from mlp_xp.errors import more
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.console import plain_console
@@ -67,6 +68,8 @@ def _describe_data(settings: Settings, job: Job) -> dict[str, str]:
     lines = {"data": f"{settings.data}: {text}"}
     if signature.columns:
         lines["columns"] = signature.columns.described
+    if dataset.hold_out and settings.data_options.task is None:
+        lines["task"] = taken_as(dataset, job.backend)
     if dataset.hold_out and signature.task.exclusive:
         lines["classes"] = counted(dataset, job.backend)
     return lines
@@ -127,6 +130,25 @@ def counted(dataset: Dataset, backend: Backend) -> str:
         for name, count in zip(dataset.signature.outputs, counts, strict=False)
     ]
     return ", ".join(named[:_MOST_CLASSES]) + more(named, _MOST_CLASSES)
+
+
+def taken_as(dataset: Dataset, backend: Backend) -> str:
+    """Describe the task of labels that are whole numbers, and may mean another task.
+
+    The text is empty for other labels, and for two different numbers.
+    """
+    signature = dataset.signature
+    task, names = signature.task, signature.outputs
+    if task.exclusive:
+        if len(names) <= 2 or not all(map(WHOLE.fullmatch, names)):
+            return ""
+        reason = f"classes, for {len(names)} different whole numbers"
+        return f"{reason}; if these are quantities, give --task regression"
+    labels = backend.to_numpy(dataset.train.labels)
+    if not task.floats or len(names) > 1 or (labels % 1).any():
+        return ""
+    reason = f"regression, for {len(np.unique(labels))} different whole numbers"
+    return f"{reason}; if these are classes, give --task classes"
 
 
 def header(config: TrainConfig, task: Task = CLASSES) -> str:

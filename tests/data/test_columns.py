@@ -3,6 +3,7 @@ become, in files and data frames.
 """
 
 import csv
+import math
 import shutil
 import warnings
 from dataclasses import replace
@@ -72,8 +73,8 @@ def write(path: Path, columns: dict[str, list[Any]]) -> Path:
 def test_features_are_those_of_scikit_learns_transformers(
     tmp_path: Path, name: str
 ) -> None:
-    """Fitted to the training rows: the median of numbers, and categories in at least 1
-    % of the rows, and in two.
+    """Fitted to the training rows: the median of numbers, and categories in at least 3
+    % of 120 rows.
     """
     table = mixed(name)
     paths = [write(tmp_path / each, table.columns) for each in ("t.csv", "german.csv")]
@@ -93,7 +94,7 @@ def test_features_are_those_of_scikit_learns_transformers(
         if any(isinstance(value, str) for value in values):
             words = np.array(values, object)[:, None]
             encoder = OneHotEncoder(
-                min_frequency=2,
+                min_frequency=math.ceil(0.03 * len(left)),
                 handle_unknown="infrequent_if_exist",
                 sparse_output=False,
             )
@@ -136,8 +137,8 @@ def test_a_run_reads_other_tables_by_the_names_of_their_columns(tmp_path: Path) 
         run,
     )
     assert (
-        "\ncolumns  number: 6, category: 3; separated by ';', decimal commas\n"
-        in outcome.out
+        "\ncolumns  number: 6, category: 3; separated by ';', decimal commas; rare values "
+        "put together: Cabin " in outcome.out
     )
     labels = table.columns["Survived"]
     assert f"\nclasses  0 ({labels.count(0)}), 1 ({labels.count(1)})\n" in outcome.out
@@ -202,15 +203,32 @@ def test_a_run_reads_other_tables_by_the_names_of_their_columns(tmp_path: Path) 
             Column("a", "category", None, False, ("a", "b"), other=True),
         ),
         (
-            text([f"{i:02}x" for i in range(40) for _ in range(2 + (i > 5))]),
+            text(f"{i:03}x" for i in range(300) for _ in range(5 + (i > 80))),
             Column(
                 "a",
                 "category",
                 None,
                 False,
-                tuple(f"{i:02}x" for i in range(6, 36)),
+                tuple(f"{i:03}x" for i in range(300) if i < 31 or i > 80),
                 other=True,
             ),
+        ),
+        (
+            text(["12/31/2019", "1/2/2020", "NA"]),
+            Column("a", "date", 18262.0, flagged=True, day_first=False),
+        ),
+        (
+            text(["1/2/2020", "02/01/2020", "31/12/2019"]),
+            Column("a", "date", 18263.0, day_first=True),
+        ),
+        # which of the two is the day is not known, or differs
+        (
+            text(["1/2/2020", "2/1/2020"] * 2),
+            Column("a", "category", levels=("1/2/2020", "2/1/2020")),
+        ),
+        (
+            text(["12/31/2019", "31/12/2019"] * 2),
+            Column("a", "category", levels=("12/31/2019", "31/12/2019")),
         ),
     ],
 )
@@ -221,30 +239,111 @@ def test_what_a_column_is(values: np.ndarray, expected: Column) -> None:
     assert fitted(values) == expected
 
 
-def test_columns_that_differ_in_every_row_are_named_at_once() -> None:
-    """Row numbers, whole numbers in any order, and text; but neither quantities with a
-    fraction nor few rows.
-    """
-    n = np.arange(20.0)
-    words = {"name": text(f"x{i}" for i in n), "word": text("xy" * 10)}
-    words["day"] = text(["16/01/2020"] * 11 + ["open"] * 9)
-    columns = {
-        "id": n[::-1] * 7,
-        "size": n / 8,
-        **words,
-        "half": np.where(n < 10, n, np.nan),
-    }
-    table = Table(tuple(columns), tuple(columns.values()))
-    with pytest.warns(
-        MlpXpWarning, match="do: 'id'; .* used: 'name'; .* look like numbers .*: 'day'$"
-    ) as warned:
+# What is said of columns. What it is said of comes from tables that people have.
+
+COUNTS = "columns that count the rows, as row numbers do, and are used as numbers"
+UNUSED = "columns that are empty, or text without a frequent value, which are not used"
+OTHERWISE = (
+    "columns of text that look like numbers or dates, but are not written as 12, 3.5, "
+    "2020-01-16 or NA, and"
+)
+N = np.arange(1.0, 101)
+SHUFFLED = np.random.default_rng(2).permutation(100)
+
+
+def said(values: Any) -> str:
+    """Return the warning of a column, without its name, or an empty text."""
+    table = Table(("a", "b"), (values, N % 7 / 2))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         Columns.fit(table)
-    assert len(warned) == 1
+    remarks = [str(each.message) for each in caught]
+    assert all(each.endswith(": 'a'") for each in remarks)
+    return "".join(each.removeprefix("X: ").removesuffix(": 'a'") for each in remarks)
+
+
+@pytest.mark.parametrize(
+    ("values", "remark"),
+    [
+        (N, COUNTS),
+        (N - 1, COUNTS),
+        (N + (N > 40) + (N > 70), COUNTS),  # rows were left out
+        (N + 1928, ""),  # years
+        (N[SHUFFLED], ""),  # ranks
+        (N**2, ""),
+        (N * 1000 + SHUFFLED, ""),  # populations
+        (np.where(N == 9, np.nan, N), ""),
+        (text(f"Rue {i}" for i in N), UNUSED),
+        (text([""] * 100), UNUSED),
+        (text(f"R-{i % 90}" for i in SHUFFLED), UNUSED),
+        (text(f"25/11/{i}" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"${i:,}" for i in 977 * SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"{i} kg" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (
+            text(["none yet"] * 30 + [f"{i / 8}" for i in SHUFFLED[:70]]),
+            f"{OTHERWISE} of which only the frequent values are used",
+        ),
+        # codes, whose numbers are no quantities
+        (text(f"{i}-{i % 7}" for i in SHUFFLED), UNUSED),
+        (text(f"ID{i}" for i in SHUFFLED), UNUSED),
+        (text(f"{i}{'abcdefgh'[i % 8]}" for i in SHUFFLED), UNUSED),
+        # every value has its feature
+        (text(["1. Never Married", "2. Married"] * 50), ""),
+        (text(["40-49", "50-59", "60+", "<40"] * 25), ""),
+        (text(["1st", "2nd", "3rd", "Crew"] * 25), ""),
+        (text(["12 kg", "15 kg"] * 50), ""),
+        (text(["2/2", "1/2", "1/1", ""] * 25), ""),
+    ],
+)
+def test_a_column_is_warned_of_if_that_is_right(values: Any, remark: str) -> None:
+    assert said(values) == remark
+
+
+def test_a_few_rows_are_counted_by_chance() -> None:
+    with warnings.catch_warnings(action="error"):
+        Columns.fit(Table(("a",), (N[:19],)))
+
+
+def test_all_columns_are_warned_of_at_once_with_what_to_type(tmp_path: Path) -> None:
+    """In a file, which has options. Without any column left, it is an error."""
+    columns = {
+        "id": N.tolist(),
+        "name, all": [f"x{i}" for i in N],
+        "size": (N / 8).tolist(),
+        "kind": ["a", "b"] * 50,
+    }
+    path = write_csv(tmp_path / "t.csv", columns)
+    with pytest.warns(MlpXpWarning) as warned:
+        dataset = load_dataset(path, label="kind")
+    (warning,) = warned
+    assert str(warning.message) == (
+        f"'{path}': {COUNTS}: 'id'; {UNUSED}: 'name, all'; to leave columns out, give "
+        """exclude='id,"name, all"'"""
+    )
+    assert dataset.signature.feature_names == ("id", "size")
+    load_dataset(path, label="kind", exclude='id,"name, all"')
     with pytest.raises(
         DatasetError,
         match=r"X: no column can be used; columns that are empty, or text .*: 'name'$",
     ):
-        Columns.fit(Table(("name",), (words["name"],)))
+        Columns.fit(Table(("name",), (text(f"x{i}" for i in N),)))
+
+
+def test_rare_values_that_are_put_together_are_counted() -> None:
+    """In the first lines of a run, for the columns with the most such rows."""
+    rare = [f"r{i}" for i in range(12)]
+    columns = {
+        "city": text(["Rome"] * 60 + ["Oslo"] * 28 + rare),
+        "all": text(["x", "y"] * 50),
+        "b": text(["x"] * 98 + ["y", "z"]),
+        "c": text(["x"] * 99 + ["z"]),
+        "d": text(["x"] * 97 + ["", "y", "z"]),
+    }
+    fitted = Columns.fit(Table(tuple(columns), tuple(columns.values())))
+    assert fitted.described == (
+        "category: 5; rare values put together: city 12 of 14 (12 % of the rows), "
+        "d 2 of 3 (2 % of the rows), b 2 of 3 (2 % of the rows) and 1 more"
+    )
 
 
 def test_other_rows() -> None:

@@ -113,6 +113,91 @@ def test_whole_numbers_count_the_classes_unless_their_names_are_numbers() -> Non
             assert (found.names, read_labels(y, found).tolist()) == (names, numbers)
 
 
+# Numbers in published tables, with their frequencies, by what people say that they are.
+CLASSES = {
+    "sick": ([0, 1], [444, 239]),
+    "side": ([-1, 1], [30, 40]),
+    "left or right": ([2, 9], [30, 1]),
+    "digits": (range(10), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]),
+    "glass": ([1, 2, 3, 5, 6, 7], [70, 76, 17, 13, 9, 29]),
+    "thal": ([3, 6, 7], [152, 14, 104]),
+    "texture": ([2, 3, 4, 6, 7, 8, 9, 10, 12, 13, 14], [500] * 11),
+    "forest": (range(1, 8), [2118, 2833, 357, 27, 94, 173, 205]),
+    "shuttle": (range(1, 8), [45586, 50, 171, 8903, 3267, 10, 13]),
+    "letter": (range(26), [789, 766, 736, 805, 768, 775, 773, 734, 755, 747, 739, 761, 792, 787, 753, 803, 783, 758, 748, 796, 813, 764, 752, 787, 786, 734]),
+    "faces": (range(40), [10] * 40),
+    "race": ([1, 2, 3], [96, 26, 67]),
+    "skin": (range(1, 7), [112, 61, 72, 49, 52, 20]),
+}  # fmt: skip
+QUANTITIES = {
+    "kids": (range(7), [1233, 1342, 1663, 808, 202, 55, 17]),
+    "visits": (range(10), [4141, 782, 174, 30, 24, 9, 12, 12, 5, 1]),
+    "doctor": ([*range(10), 48], [277, 95, 53, 24, 13, 7, 4, 3, 2, 3, 4]),
+    "goals": (range(13), [2976, 4393, 3400, 1925, 847, 326, 106, 27, 12, 3, 1, 1, 1]),
+    "spell": (range(1, 29), [294, 282, 169, 244, 157, 122, 200, 91, 135, 64, 72, 61, 95, 103, 66, 31, 43, 22, 16, 21, 17, 14, 12, 6, 5, 4, 10, 7]),
+    "cylinders": ([4, 6, 8, 12], [49, 31, 20, 2]),
+    "schooling": ([9, 12, 14, 16, 17, 18, 20], [7, 44, 154, 115, 89, 112, 80]),
+    "age": (range(25, 65), [100] * 40),
+    "rank": (range(86), [1] * 86),
+    "rings": (range(1, 30), [1, 1, 15, 57, 115, 259, 391, 568, 689, 634, 487, 267, 203, 126, 103, 67, 58, 42, 32, 26, 14, 6, 9, 2, 1, 1, 2, 1, 1]),
+    "year": ([1987, 1990, 1993], [51, 51, 51]),
+    "price": ([150, 157, 164], [5, 5, 5]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [int, float, str, object])
+def test_few_numbers_from_0_or_1_are_classes_and_others_are_quantities(
+    kind: type,
+) -> None:
+    """Whether they are whole numbers, as pandas writes those beside gaps, or text."""
+    for task, tables in (("classes", CLASSES), ("regression", QUANTITIES)):
+        for name, (values, rows) in tables.items():
+            y = np.repeat([*values], rows)
+            labels = [f"{value}.0" for value in y] if kind is str else y.astype(kind)
+            found, names, _ = meaning(labels)
+            assert (name, found) == (name, task)
+            if task == "classes":
+                assert names == tuple(map(str, values))
+
+
+def test_numbers_are_the_same_class_with_a_point_and_without() -> None:
+    """Text in memory keeps its point, and so do classes with names, and text that is no
+    whole number.
+    """
+    assert meaning(["1.0", "2.0"], written=False)[1] == ("1.0", "2.0")
+    assert meaning(["1.0", "1", "0.", "-1"]) == (
+        "classes",
+        ("-1", "0", "1"),
+        [2, 2, 1, 0],
+    )
+    assert meaning(["2.0", "2.5"], "classes")[1] == ("2.0", "2.5")
+    trained = ("1", "2.5", "x")
+    for y, expected in ((["1.0", "x"], [0, 2]), ([1.0, 2.5], [0, 1])):
+        labels = np.array(y)
+        samples = RawSamples(Part(Table((), (), range(2)), labels))
+        if labels.dtype.kind == "f":
+            trained = ("1", "2.5")
+        found = meaning_of(samples, labels, "classes", trained)
+        assert read_labels(labels, found).tolist() == expected
+    labels, names = np.array(["2.0", "1.0"]), ("1.0", "1.1", "2.0")
+    found = meaning_of(RawSamples(Part(None, labels)), labels, "classes", names)
+    assert read_labels(labels, found).tolist() == [2, 0]
+
+
+def test_several_columns_are_labels_or_quantities() -> None:
+    flags, sizes = np.array([[0, 1], [1, 1], [0, 0]]), np.array([[12, 3], [80, 1]])
+    for y, task in (
+        (flags, "labels"),
+        (flags * 1.0, "labels"),
+        (flags[:, :1], "labels"),
+        (sizes * 1.0, "regression"),
+        (sizes[:, :1] * np.arange(1, 21), "labels"),
+        ((17 * np.arange(1, 21))[:, None], "regression"),
+    ):
+        found = meaning_of(RawSamples(Part(None, y)), y, None)
+        assert found.task.name == task
+
+
 @pytest.mark.parametrize(
     ("labels", "task", "fault"),
     [

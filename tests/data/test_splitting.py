@@ -125,7 +125,8 @@ def test_a_class_keeps_a_sample_to_train_on(classes, wanted):
         90 - len({*classes}),
         (np.bincount(classes) == 1).sum(),
     )
-    dataset, backend = from_arrays(np.arange(90.0)[:, None], labels), open_backend()
+    dataset = from_arrays(np.arange(90.0)[:, None], labels, task="classes")
+    backend = open_backend()
     for seed in range(5):
         trained = labels[
             Job(

@@ -328,11 +328,11 @@ def test_parquet_is_read_as_written(tmp_path: Path) -> None:
         ),
         (
             {"x": [1, 2], "kind": ["a", None]},
-            ", row 2, column 'kind': None is neither a",
+            ", row 2, column 'kind': None marks a missing label; fill it in, or give drop",
         ),
         (
             {"x": [1, 2], "kind": [0.5, math.nan]},
-            ", row 2, column 'kind': the label nan is not",
+            ", row 2, column 'kind': nan marks a missing label; fill",
         ),
         (
             {"x": [1, 2], "kind": [[1], [2]]},

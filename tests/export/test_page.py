@@ -430,6 +430,7 @@ def filled(page: Any, number: int, value: Any) -> None:
 
 
 @in_browser
+@pytest.mark.filterwarnings("ignore:none of the values of these columns is known")
 @pytest.mark.parametrize(
     ("name", "task"),
     [("penguins", "classes"), ("ames", "regression"), ("titanic", "labels")],

@@ -1,0 +1,260 @@
+"""Tables as people have them, by options: rows without a label, columns of text, and
+what the first lines of a run say. Files and data frames give the same.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from data_sets import data_frame, write_csv
+from helpers import assert_one_line, call, native
+
+from mlp_xp import evaluate, from_arrays, load_dataset, load_run, predict
+from mlp_xp.core.dataset import Dataset
+from mlp_xp.errors import DatasetError, MlpXpWarning
+
+pytestmark = [pytest.mark.needs("polars"), pytest.mark.needs("pyarrow")]
+
+ROWS = 40
+SUFFIXES = ("csv", "parquet")
+RANDOM = np.random.default_rng(3)
+AREA = RANDOM.uniform(30, 120, ROWS).round(1).tolist()
+KIND = [("flat", "house", "villa")[i % 3] for i in range(ROWS)]
+PRICE = [round(3 * area + 40 * (i % 3) + 0.25, 2) for i, area in enumerate(AREA)]
+UNLABELLED = [3, 4, 17, 39]
+
+
+def without(values: list[Any], rows: list[int] = UNLABELLED) -> list[Any]:
+    return [value for i, value in enumerate(values) if i not in rows]
+
+
+def with_gaps(values: list[Any]) -> list[Any]:
+    return [None if i in UNLABELLED else value for i, value in enumerate(values)]
+
+
+def write(path: Path, columns: dict[str, list[Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".csv":
+        columns = {
+            name: ["" if value is None else value for value in values]
+            for name, values in columns.items()
+        }
+    return write_csv(path, columns)
+
+
+def assert_same(one: Dataset, other: Dataset) -> None:
+    """Assert that the same is trained on and tested on."""
+    assert one.signature.outputs == other.signature.outputs
+    assert one.signature.task is other.signature.task
+    assert one.signature.columns == other.signature.columns
+    for mine, others in ((one.train, other.train), (one.test, other.test)):
+        assert (mine is None) == (others is None)
+        if mine is not None:
+            np.testing.assert_array_equal(mine.inputs, others.inputs)
+            np.testing.assert_array_equal(mine.labels, others.labels)
+            np.testing.assert_array_equal(mine.weights, others.weights)
+
+
+# Rows without a label.
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"y": KIND},
+        {"y": PRICE},
+        {"y": [i % 2 for i in range(ROWS)]},
+        {"y": [i % 2 for i in range(ROWS)], "z": [i // 2 % 2 for i in range(ROWS)]},
+    ],
+)
+def test_rows_without_a_label_are_left_out(
+    tmp_path: Path, suffix: str, labels: dict[str, list[Any]]
+) -> None:
+    """The others are as in a table without these rows."""
+    gaps, whole = dict(labels), {name: without(each) for name, each in labels.items()}
+    gaps["y"] = with_gaps(labels["y"])
+    weights = [1.0 + i % 4 for i in range(ROWS)]
+    path = write(tmp_path / f"gaps.{suffix}", {"area": AREA, **gaps, "w": weights})
+    columns = {"area": without(AREA), **whole, "w": without(weights)}
+    other = write(tmp_path / f"whole.{suffix}", columns)
+    how = {"label": ",".join(labels), "sample_weight": "w"}
+    with pytest.raises(DatasetError) as caught:
+        load_dataset(path, **how)
+    place = "line 5" if suffix == "csv" else "row 4"
+    message = str(caught.value)
+    assert message.startswith(f"'{path}', {place}, column 'y': ")
+    assert re.search(
+        r" marks a missing label, as in 4 of 40 rows; fill it in, or give "
+        r"drop_unlabelled=True to leave these rows out",
+        message,
+    )
+    dataset = load_dataset(path, drop_unlabelled=True, **how)
+    assert_same(dataset, load_dataset(other, **how))
+    notes = "4 rows without a label left out"
+    assert dataset.signature.columns.described.endswith(notes)
+
+
+def test_a_fault_in_the_rows_that_are_left_has_its_line(tmp_path: Path) -> None:
+    area = [*AREA[:20], "many", *AREA[21:]]
+    path = write(tmp_path / "t.csv", {"area": area, "y": with_gaps(KIND)})
+    with pytest.raises(DatasetError, match="line 22, column 'area': 'many' is not a"):
+        load_dataset(path, label="y", drop_unlabelled=True)
+    path = write(tmp_path / "t.csv", {"area": AREA, "y": [None] * ROWS})
+    with pytest.raises(DatasetError, match="column 'y': no row has a label"):
+        load_dataset(path, label="y", drop_unlabelled=True)
+
+
+def test_rows_without_a_label_are_left_out_of_both_tables(tmp_path: Path) -> None:
+    for folder, make in (("gaps", list), ("whole", without)):
+        kinds = with_gaps(KIND) if folder == "gaps" else without(KIND)
+        for part, add in (("train", 0.0), ("test", 0.5)):
+            area = make([area + add for area in AREA])
+            write(tmp_path / folder / f"{part}.csv", {"area": area, "y": kinds})
+    dataset = load_dataset(tmp_path / "gaps", label="y", drop_unlabelled=True)
+    assert_same(dataset, load_dataset(tmp_path / "whole", label="y"))
+
+
+def test_numbers_that_pandas_writes_beside_gaps_are_classes(tmp_path: Path) -> None:
+    """Files and frames have the same names of classes, with a point and without."""
+    sick = [i // 2 % 2 for i in range(ROWS)]
+    frame = data_frame("pandas", {"area": AREA, "sick": with_gaps(sick)})
+    assert frame["sick"].dtype == float
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_parquet(tmp_path / "t.parquet")
+    found = frame[frame["sick"].notna()]
+    expected = from_arrays(found[["area"]], found["sick"], 0.2)
+    assert expected.signature.outputs == ("0", "1")
+    for suffix in SUFFIXES:
+        path = tmp_path / f"t.{suffix}"
+        dataset = load_dataset(path, label="sick", drop_unlabelled=True)
+        assert_same(dataset, expected)
+    whole = write(tmp_path / "whole.csv", {"area": AREA, "sick": sick})
+    assert load_dataset(whole, label="sick").signature.outputs == ("0", "1")
+
+
+# Columns of text.
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_column_may_be_read_as_text(tmp_path: Path, suffix: str) -> None:
+    """The message about one odd value says how, for all such columns."""
+    codes = [f"{i % 5}" for i in range(ROWS)]
+    rain = ["T", *(f"{i % 4}.5" for i in range(1, ROWS))]
+    columns = {"code": codes, "rain": rain, "area": AREA, "y": KIND}
+    path = write(tmp_path / f"t.{suffix}", columns)
+    with pytest.raises(DatasetError) as caught:
+        load_dataset(path, label="y")
+    assert str(caught.value).endswith(
+        "column 'rain': 'T' is not a number; correct it, or train with text=\"rain\" "
+        'to read it as text, or exclude="rain" to leave it out'
+    )
+    names = load_dataset(path, label="y", text="rain,code").signature.feature_names
+    levels = ["code=0", "code=1", "code=2", "code=3", "code=4"]
+    rains = ["rain=0.5", "rain=1.5", "rain=2.5", "rain=3.5", "rain is other"]
+    assert names == (*levels, *rains, "area")
+    path = write(tmp_path / f"t.{suffix}", {**columns, "code": list(map(int, codes))})
+    assert load_dataset(path, label="y", text="code,rain").signature.feature_names == (
+        names
+    )
+    with pytest.raises(DatasetError, match=r"has no column 'rian' \(did you mean 'ra"):
+        load_dataset(path, label="y", text="rian")
+
+
+@pytest.mark.filterwarnings("ignore::mlp_xp.MlpXpWarning")
+@pytest.mark.usefixtures("no_pictures")
+def test_text_is_read_as_in_training(tmp_path: Path) -> None:
+    """Neither a point between thousands nor a decimal comma is meant in it."""
+    codes = ["1.234", "5,5", "1.234", "7.100"] * 10
+    area = [str(value).replace(".", ",") for value in AREA]
+    lines = [";".join(row) for row in zip(codes, area, KIND, strict=True)]
+    path, run = tmp_path / "t.csv", tmp_path / "run"
+    path.write_text("\n".join(["code;area;y", *lines]), encoding="utf-8")
+    words = ("--data-dir", path, "--label", "y", "--text", "code", "--epochs", 1)
+    assert call("train", *words, "--run-dir", run).code == 0
+    assert load_run(run).signature.feature_names == (
+        "code=1.234",
+        "code=5,5",
+        "code=7.100",
+        "area",
+    )
+    frame = data_frame("polars", {"code": codes, "area": AREA})
+    expected = predict(run, frame).outputs
+    np.testing.assert_array_equal(predict(run, path).outputs, expected)
+    with pytest.warns(MlpXpWarning, match="32 of 40 rows are left out"):
+        assert evaluate(run, data=path).result.loss == pytest.approx(
+            evaluate(run).result.loss
+        )
+
+
+# A run says what it took, and reads its table, and others, in the same way.
+
+
+@pytest.mark.filterwarnings("ignore::mlp_xp.MlpXpWarning")
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_says_what_it_took_and_reads_in_the_same_way(tmp_path: Path) -> None:
+    kids = [(0, 1, 1, 2, 0, 3, 1, 2, 4, 2)[i % 10] for i in range(ROWS)]
+    sold = [f"{1 + i % 12}/{1 + i % 28}/2019" for i in range(ROWS)]
+    rain = ["T", *(f"{i % 4}.5" for i in range(1, ROWS))]
+    columns = {"area": AREA, "sold": sold, "rain": rain, "kids": with_gaps(kids)}
+    path, run = write(tmp_path / "t.csv", columns), tmp_path / "run"
+    options = ("--label", "kids", "--text", "rain", "--epochs", 1)
+    words = ("train", "--data-dir", path, *options, "--run-dir", run)
+    assert_one_line(
+        call(*words),
+        2,
+        "column 'kids': '' marks a missing label, as in 4 of 40 rows; fill it in, or "
+        "give --drop-unlabelled to leave these rows out",
+    )
+    outcome = call(*words, "--drop-unlabelled")
+    assert (outcome.code, outcome.err) == (0, "")
+    first_lines = outcome.out.partition("\n\n")[0]
+    assert "\ncolumns  number: 1, date: 1, category: 1; 4 rows without a label" in (
+        first_lines
+    )
+    assert (
+        "\ntask     classes, for 5 different whole numbers; if these are quantities, "
+        "give --task regression\n"
+    ) in first_lines
+    assert load_run(run).signature.outputs == ("0", "1", "2", "3", "4")
+    result = evaluate(run).result
+    assert call("train", "--resume", run, "--epochs", 2).code == 0
+    again = call("train", "--config", run / "config.json", "--run-dir", f"{run}2")
+    assert again.code == 0
+
+    # in another table, rows have no label, and dates do not tell which is the day
+    run = tmp_path / "run2"
+    assert evaluate(run).result.samples == result.samples == 7
+    few = {name: values[:10] for name, values in columns.items()}
+    new = write(tmp_path / "new.csv", {**few, "area": [7.5 * i for i in range(10)]})
+    with pytest.warns(MlpXpWarning) as warned:
+        assert evaluate(run, data=new).result.samples == 8
+    texts = [str(each.message) for each in warned]
+    assert f"'{new}': 2 of 10 rows are left out: they have no label" in texts
+    iso = {**few, "area": [7.5 * i for i in range(10)]}
+    iso["sold"] = [f"2019-{1 + i % 12:02}-{1 + i % 28:02}" for i in range(10)]
+    np.testing.assert_array_equal(
+        predict(run, new).outputs, predict(run, data_frame("pandas", iso)).outputs
+    )
+
+    prices = {**columns, "kids": [1000 * i for i in range(ROWS)]}
+    path = write(tmp_path / "u.csv", prices)
+    outcome = call(
+        "train", "--data-dir", path, *options, "--run-dir", tmp_path / "run3"
+    )
+    assert (
+        "\ntask     regression, for 32 different whole numbers; if these are classes, "
+        "give --task classes\n"
+    ) in outcome.out
+
+
+def test_options_of_tables_are_for_tables(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", X=np.eye(4), y=[0, 1, 0, 1])
+    for option in (["--drop-unlabelled"], ["--text", "a"]):
+        outcome = call(
+            "train", "--data-dir", tmp_path / "t.npz", *option, "--run-dir", "run"
+        )
+        fault = f"{option[0]}: '{tmp_path / 't.npz'}' holds arrays, to which this opt"
+        assert_one_line(outcome, 2, native(fault))
