@@ -81,12 +81,14 @@ X, Y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 2
 @pytest.fixture
 def on_ab(tmp_path) -> Path:
     """A run on features with the names a and b."""
-    trained(STILL, from_arrays(X, Y, feature_names="ab"), run_dir=tmp_path / "run")
+    trained(
+        STILL, from_arrays(X, Y, feature_names=list("ab")), run_dir=tmp_path / "run"
+    )
     return tmp_path / "run"
 
 
 def test_features_are_found_by_their_names(on_ab):
-    exchanged = from_arrays(X[:, ::-1], Y, feature_names="ba")
+    exchanged = from_arrays(X[:, ::-1], Y, feature_names=list("ba"))
     p = trained(STILL, exchanged, start_from=on_ab).predict_proba(X[:, ::-1])
     np.testing.assert_allclose(p, load_run(on_ab).predict_proba(X), rtol=1e-12)
 
@@ -94,7 +96,7 @@ def test_features_are_found_by_their_names(on_ab):
 def test_features_with_other_names_are_refused(on_ab):
     said = "start_from: .* does not fit the new run: columns a, b, not a, c"
     with pytest.raises(RunError, match=said):
-        trained(STILL, from_arrays(X, Y, feature_names="ac"), start_from=on_ab)
+        trained(STILL, from_arrays(X, Y, feature_names=list("ac")), start_from=on_ab)
 
 
 # The command.
