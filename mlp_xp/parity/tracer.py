@@ -77,7 +77,8 @@ class Tracer:
     """The number of operations that may have changed arrays through a view."""
     go_betweens: ClassVar[tuple[str, ...]] = (
         __file__,
-        contextlib.__file__,  # decorators such as np.errstate
+        # decorators such as np.errstate
+        contextlib.contextmanager.__code__.co_filename,
         str(Path(np.__file__).parent),
     )
     """Files and folders whose code calls operations on behalf of a program."""
@@ -350,6 +351,8 @@ class Tracer:
 def line_text(file: str, line: int) -> str:
     """Return a line as `file:line (text)`, with the file as imports find it."""
     path = Path(file)
+    if path.exists():  # unlike "<string>"
+        path = path.resolve()
     folders = [PACKAGE.parent, *(Path(each).resolve() for each in sys.path)]
     # the folder of the packages, not the one of a virtual environment
     for folder in sorted(folders, key=lambda folder: -len(folder.parts)):

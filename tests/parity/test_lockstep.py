@@ -5,7 +5,7 @@ first, and a traced program takes the same branches as without the trace.
 import math
 import operator
 import sys
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.opening import open_library
 from mlp_xp.parity import assert_lockstep, lockstep
 from mlp_xp.parity.programs import FINDINGS, Run
+from mlp_xp.parity.tracer import Namespace
 
 pytestmark = pytest.mark.needs("torch", "jax", "array_api_strict")
 LIBRARIES = ("torch", "array-api-strict", "jax")
@@ -392,6 +393,50 @@ def test_questions_are_answered_as_for_the_librarys_own_array(library):
     with_trace = run.result
     xp = open_library(library).xp
     assert with_trace == answers(xp.asarray(host))
+
+
+OLD_COPY = """
+import sys
+
+
+def is_torch_array(x):
+    return isinstance(x, sys.modules["torch"].Tensor)
+
+
+def array_namespace(*xs, api_version=None, use_compat=None):
+    namespaces = set()
+    for x in xs:
+        if is_torch_array(x):
+            import array_api_compat.torch as xp
+
+            namespaces.add(xp)
+        else:
+            namespaces.add(x.__array_namespace__(api_version=api_version))
+    (xp,) = namespaces
+    return xp
+"""
+
+
+@pytest.mark.parametrize("library", ["torch", "array-api-strict"])
+def test_old_copies_of_array_api_compat_are_answered_too(library, monkeypatch):
+    name = "package.array_api_compat.common._helpers"
+    helpers = ModuleType(name)
+    exec(OLD_COPY, vars(helpers))
+    monkeypatch.setitem(sys.modules, name, helpers)
+    imported = helpers.array_namespace
+
+    def program(x: Any) -> Any:
+        xp = imported(x, x + 1, use_compat=None)
+        return xp.exp(xp.asarray(2.0)), xp.__name__
+
+    x = inputs()[0]
+    own = open_library(library).xp.asarray(x)
+    run = lockstep(program, (x,), library=library)
+    clean(run)
+    assert (run.outside, run.operations) == ([], 3)
+    assert run.result[1] == imported(own).__name__
+    assert not isinstance(imported(own), Namespace)
+    assert lockstep(lambda x: x + 1, (x,), library=library).escaped == []
 
 
 def test_what_is_not_answered_is_escaped():
