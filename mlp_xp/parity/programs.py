@@ -154,7 +154,8 @@ class ProgramTracer(Tracer):
         self.records: dict[str, dict[tuple[str, ...], Record]] = {}
         self.first: Operation | None = None
         """The first operation that deviates."""
-        names = (type(backend.xp.asarray(0.0)).__module__, self.xp.__name__)
+        self._kind = type(backend.xp.asarray(0.0))
+        names = (self._kind.__module__, self.xp.__name__)
         modules = {name.partition(".")[0] for name in names}
         folders = [
             str(Path(file).parent)
@@ -200,6 +201,12 @@ class ProgramTracer(Tracer):
         finally:
             self.is_calling = was_calling
             sys.settrace(watcher)
+
+    def _results_on_host(self, result: Any) -> Any:
+        """See `Tracer`. NumPy's arrays, such as `x.numpy()`, are not the library's."""
+        if type(result) is np.ndarray and self._kind is not np.ndarray:
+            return None
+        return super()._results_on_host(result)
 
     def _add(self, operation: Operation) -> None:
         verdict = operation.verdict
