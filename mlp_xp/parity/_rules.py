@@ -259,7 +259,7 @@ def _of_inverse(operation: Widened) -> Bound:
 
 def _of_determinant(operation: Widened) -> Bound:
     n = operation.args[0].shape[-1]
-    bound = math.expm1(n * _elimination(operation)) / operation.eps
+    bound = float(np.expm1(n * _elimination(operation))) / operation.eps
     return np.abs(operation.value), bound + operation.bound(n), n
 
 
