@@ -56,6 +56,11 @@ class SeenThrough(Traced):
     def __class__(self) -> type:
         return _owners[type(self)]
 
+    @property
+    def __array_namespace__(self) -> Any:
+        _ = self.array.__array_namespace__  # not every library has it
+        return super().__array_namespace__
+
     @classmethod
     def __torch_function__(
         cls, function: Any, types: Any, args: Any = (), kwargs: Any = None

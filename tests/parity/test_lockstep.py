@@ -388,7 +388,8 @@ def test_questions_are_answered_as_for_the_librarys_own_array(library):
         own = type(xp.asarray(x))
         found += [isinstance(x, own), issubclass(type(x), own), type(x).__name__]
         found += [type(x) is type(x + 1), str(x.dtype), tuple(x.shape)]
-        found += [hasattr(x, "sum"), hasattr(x, "at"), hasattr(x, "nothing")]
+        names = ("sum", "at", "nothing", "__array_namespace__")
+        found += [hasattr(x, name) for name in names]
         return found
 
     host = np.ones((3, 2))
