@@ -133,6 +133,13 @@ def answering(tracer: Tracer) -> Iterator[None]:
 
 
 def _see_through(original: Callable[..., bool]) -> Callable[..., bool]:
+    """Return an `issubclass` for which a traced class is the library's own.
+
+    Python has no hook for this. `__subclasscheck__` belongs to the class of the
+    library, which is often written in C. A class of traced arrays cannot inherit from
+    it either: NumPy and PyTorch would read the memory of its arrays past the trace.
+    """
+
     def owners(classes: Any) -> Any:
         if isinstance(classes, tuple):
             return tuple(map(owners, classes))
