@@ -13,7 +13,7 @@ roundoff. A deviation is |result - reference| / (eps * scale):
 | all others | see `_rules` |  |
 
 - ULPS are the largest errors of a conforming device in the OpenCL C specification
-  (section "Relative Error as ULPs"). Independent vendors of processors and GPUs agreed
+  (3.0, section 7.4, "Relative Error as ULPs", full profile). Independent vendors of processors and GPUs agreed
   on them. Where single and double precision differ, ULPS has the larger error. One ulp
   of a number x is at most eps * x. A complex number has a bound for its modulus: of a
   product sqrt(2) gamma_2 and of a quotient sqrt(2) gamma_7 (Higham, Lemma 3.5), of

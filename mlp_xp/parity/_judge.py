@@ -142,7 +142,7 @@ def _check_one(
             return check("sort", np.sort, (expected,), {}, np.sort(result))
         case "sort" | "argsort" | "searchsorted":
             _refuse_nan(args)
-            if not kwargs.get("stable", True):
+            if name == "argsort" and not kwargs.get("stable", True):
                 return _check_order(args[0], kwargs, result)
         case "astype":
             _refuse_beyond(args[0], result.dtype)
@@ -179,6 +179,8 @@ def _undefined(name: str, args: tuple[Any, ...]) -> str:
     Return an empty string if it does.
     """
     kind = kind_of(name)
+    if kind in CREATION - {"asarray"} and _has_array(args):
+        return f"{kind} is defined for Python numbers alone"
     operands = args[1:] if kind == "where" else args
     if kind in ("concat", "stack"):
         operands = args[0]
