@@ -13,8 +13,8 @@ roundoff. A deviation is |result - reference| / (eps * scale):
 | all others | see `_rules` |  |
 
 - ULPS are the largest errors of a conforming device in the OpenCL C specification
-  (3.0, section 7.4, "Relative Error as ULPs", full profile). Independent vendors of processors and GPUs agreed
-  on them. Where single and double precision differ, ULPS has the larger error. One ulp
+  (3.0, section 7.4, "Relative Error as ULPs", full profile). Independent vendors of
+  processors and GPUs agreed on them. Where single and double precision differ, ULPS has the larger error. One ulp
   of a number x is at most eps * x. A complex number has a bound for its modulus: of a
   product sqrt(2) gamma_2 and of a quotient sqrt(2) gamma_7 (Higham, Lemma 3.5), of
   abs the error of hypot, of exp the errors of exp, sin, cos and a product.
@@ -156,8 +156,6 @@ class Verdict(NamedTuple):
     """A fault other than a value, such as a wrong shape, in words; empty if none."""
     changed: int = 0
     """The number of the argument changed by the operation, from 1; 0 if none."""
-    part: int | None = None
-    """The number of the deviating result, from 0, of an operation with several."""
     unjudged: str = ""
     """Why the operation is not judged; empty if it is."""
     outside: bool = False

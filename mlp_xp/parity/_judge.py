@@ -164,12 +164,12 @@ def _check_several(
     if name in UNIQUE:
         _refuse_nan(args)  # each is a value of its own
         result, expected = _in_order(name, result), _in_order(name, expected)
-    for part, (got, wanted) in enumerate(zip(result, expected, strict=True)):
+    for got, wanted in zip(result, expected, strict=True):
         is_index = name in UNIQUE or name == "nonzero"
         kind = "argsort" if is_index and got.dtype.kind in "iu" else name
         verdict = check(kind, np.asarray, (wanted,), {}, got)
         if verdict.deviates:
-            return verdict._replace(part=part)
+            return verdict
     return Verdict()
 
 
@@ -248,7 +248,7 @@ def _check_factors(
     for part, (got, wanted) in enumerate(zip(result, expected, strict=True)):
         problem = mismatch(got, wanted)
         if problem:
-            return Verdict(problem=f"result {part} {problem}", part=part)
+            return Verdict(problem=f"result {part} {problem}")
     x = args[0]
     if not np.isfinite(x).all():
         raise Unjudged("the matrix is not finite")
@@ -282,7 +282,7 @@ def _check_factors(
         deviation = float(np.max(found, initial=0)) / eps
         if not deviation <= bound:
             problem = f"{fault} is off by {deviation:.3g} eps, allowed are {bound:.3g}"
-            return Verdict(deviation, bound, problem=problem, part=0)
+            return Verdict(deviation, bound, problem=problem)
     return Verdict()
 
 
