@@ -96,10 +96,9 @@ def judge(
         name: The name of the operation.
         function: NumPy's operation.
         args: Host arrays, NumPy dtypes and Python values.
-        kwargs: Further arguments by name.
+        kwargs: Further arguments by name, without the device.
         result: A host array, or a tuple of them.
     """
-    kwargs = {key: value for key, value in kwargs.items() if key != "device"}
     if name in ("empty", "empty_like"):  # shape and dtype
         name = name.replace("empty", "zeros")
         function, result = getattr(numpy_xp, name), np.zeros_like(result)

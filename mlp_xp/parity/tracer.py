@@ -152,20 +152,9 @@ class Tracer:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             result = function(*map_tree(unwrapped, args), **map_tree(unwrapped, kwargs))
-            host_args = map_tree(self._on_host, args)
-            problem = inspect(reference, host_args, self._on_host(result))
-            self.calls += 1
-            operation = Operation(
-                number=self.calls,
-                when=self.when,
-                name=name,
-                args=host_args,
-                kwargs=kwargs,
-                place=self.place(),
-                reference=reference,
-                result=(),
-                verdict=Verdict(problem=problem),
-            )
+            operation = self._operation(name, reference, args, kwargs)
+            problem = inspect(reference, operation.args, self._on_host(result))
+            operation = operation._replace(result=(), verdict=Verdict(problem=problem))
             self._add(operation)
             return result
 
@@ -198,21 +187,11 @@ class Tracer:
         raises.
         """
         kwargs = kwargs or {}
-        host_kwargs = {key: value for key, value in kwargs.items() if key != "device"}
         operands = [x for x in leaves((args, kwargs)) if isinstance(x, Traced)]
         in_place = name in INPLACE or name == "setitem"
         for operand in operands:
             self._look(operand)
-        self.calls += 1
-        operation = Operation(
-            number=self.calls,
-            when=self.when,
-            name=name,
-            args=map_tree(self._on_host, args),
-            kwargs=map_tree(self._on_host, host_kwargs),
-            place=self.place(),
-            reference=reference or function,
-        )
+        operation = self._operation(name, reference or function, args, kwargs)
         try:
             result = function(*map_tree(unwrapped, args), **map_tree(unwrapped, kwargs))
             if name == "setitem":
@@ -243,6 +222,26 @@ class Tracer:
         if name == "setitem":
             return None
         return self._wrap_results(result, host_result, operands, kwargs)
+
+    def _operation(
+        self,
+        name: str,
+        reference: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Operation:
+        """Return the next operation, with operands on the host."""
+        self.calls += 1
+        host_kwargs = {key: value for key, value in kwargs.items() if key != "device"}
+        return Operation(
+            number=self.calls,
+            when=self.when,
+            name=name,
+            args=map_tree(self._on_host, args),
+            kwargs=map_tree(self._on_host, host_kwargs),
+            place=self.place(),
+            reference=reference,
+        )
 
     def _results_on_host(self, result: Any) -> Any:
         """Copy an array, or a tuple of arrays, to the host. None: it is neither."""
