@@ -284,9 +284,9 @@ def untraced(
 
 
 def _moved(x: Any, xp: Any) -> Any:
-    """Copy an array to a library, also in a list."""
-    if isinstance(x, list):
-        return [_moved(each, xp) for each in x]
+    """Copy an array to a library, also in a list or a tuple."""
+    if isinstance(x, list | tuple):
+        return type(x)([_moved(each, xp) for each in x])
     if not isinstance(x, np.ndarray):
         return x
     return xp.asarray(x.copy(), dtype=getattr(xp, x.dtype.name), copy=True)

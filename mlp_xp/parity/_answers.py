@@ -4,7 +4,7 @@ Programs ask, and take different branches:
 
 | question | answered by |
 | --- | --- |
-| `isinstance(x, torch.Tensor)` | the attribute `__class__` |
+| `isinstance(x, torch.Tensor)`, `singledispatch` | the attribute `__class__` |
 | `issubclass(type(x), torch.Tensor)` | the built-in `issubclass`, replaced meanwhile |
 | `type(x).__name__`, `type(x).__module__` | the class, which has these names |
 | `type(x) is type(y)` | one class for each class of the library |

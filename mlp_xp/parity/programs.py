@@ -466,7 +466,7 @@ def _distance(got: np.ndarray, wanted: np.ndarray, eps: float) -> float | str:
         return 0.0 if np.array_equal(got, wanted) else "integers or booleans differ"
     problem = mismatch(got, wanted)
     if problem:
-        return problem
+        return f"it {problem}"
     eps = max(eps, float(np.finfo(wanted.dtype).eps))
     size = np.max(np.abs(wanted), initial=0, where=np.isfinite(wanted))
     size = np.where(size == 0, 1, size)

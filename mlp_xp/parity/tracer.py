@@ -8,6 +8,7 @@ change.
 """
 
 import contextlib
+import functools
 import linecache
 import operator
 import sys
@@ -79,6 +80,7 @@ class Tracer:
         __file__,
         # decorators such as np.errstate
         contextlib.contextmanager.__code__.co_filename,
+        functools.singledispatch.__code__.co_filename,
         str(Path(np.__file__).parent),
     )
     """Files and folders whose code calls operations on behalf of a program."""

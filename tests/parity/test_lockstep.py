@@ -2,6 +2,7 @@
 first, and a traced program takes the same branches as without the trace.
 """
 
+import functools
 import math
 import operator
 import sys
@@ -387,6 +388,9 @@ def test_questions_are_answered_as_for_the_librarys_own_array(library):
             found.append(compat.is_array_api_obj(x))
         own = type(xp.asarray(x))
         found += [isinstance(x, own), issubclass(type(x), own), type(x).__name__]
+        dispatch = functools.singledispatch(lambda x: "other")
+        dispatch.register(own)(lambda x: "own")
+        found.append(dispatch(x))
         found += [type(x) is type(x + 1), str(x.dtype), tuple(x.shape)]
         names = ("sum", "at", "nothing", "__array_namespace__")
         found += [hasattr(x, name) for name in names]
