@@ -360,6 +360,11 @@ class Widened(NamedTuple):
         u, wide_u = self.eps / 2, self.wide_eps / 2
         return (gamma(n, u) + gamma(n, wide_u)) / self.eps
 
+    @property
+    def terms(self) -> int:
+        """The number of terms of each element of a reduction."""
+        return self.args[0].size // max(1, self.value.size)
+
     def on_absolute_values(self) -> np.ndarray:
         """Return the result of the operation on absolute values."""
         positive = [np.abs(x) if isinstance(x, np.ndarray) else x for x in self.args]
@@ -395,7 +400,7 @@ def _sum_of(kind: str) -> Rule:
                 if args[1] < 0:
                     raise Unjudged("no bound is known for negative powers")
             case _:
-                terms = args[0].size // size
+                terms = operation.terms
         return operation.on_absolute_values(), operation.bound(terms + 1), max(1, terms)
 
     return rule

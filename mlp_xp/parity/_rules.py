@@ -69,13 +69,8 @@ def _in_norm(operation: Widened, relative: float, axes: tuple[int, ...]) -> Boun
     return np.broadcast_to(norm, value.shape), relative / operation.eps, value.size
 
 
-def _terms(operation: Widened) -> int:
-    """Return the number of terms of each element of a reduction."""
-    return operation.args[0].size // max(1, operation.value.size)
-
-
 def _of_product(operation: Widened) -> Bound:
-    return _relative(operation, _terms(operation))
+    return _relative(operation, operation.terms)
 
 
 def _of_running_product(operation: Widened) -> Bound:
@@ -84,7 +79,7 @@ def _of_running_product(operation: Widened) -> Bound:
 
 
 def _of_vector_norm(operation: Widened) -> Bound:
-    terms, order = _terms(operation), operation.kwargs.get("ord", 2)
+    terms, order = operation.terms, operation.kwargs.get("ord", 2)
     is_usual = order in (0, 1, 2, math.inf, -math.inf)
     ulps = ULPS["sqrt"] if is_usual else 2 * ULPS["pow"]
     return _relative(operation, terms + 2 * ulps, terms)
@@ -104,7 +99,7 @@ def _of_matrix_norm(operation: Widened) -> Bound:
 def _root_mean_square(operation: Widened) -> tuple[np.ndarray, int]:
     """Return it with the correction of a variance, and the number of terms."""
     x, kwargs = operation.args[0], operation.kwargs
-    terms, correction = _terms(operation), kwargs.get("correction", 0.0)
+    terms, correction = operation.terms, kwargs.get("correction", 0.0)
     share = terms / (terms - correction) if terms > correction else math.inf
     keepdims = kwargs.get("keepdims", False)
     square = np.mean(np.abs(x) ** 2, axis=kwargs.get("axis"), keepdims=keepdims)
