@@ -2,7 +2,8 @@
 
 Each program runs on each library in both dtypes, without the trace and with it. The
 result must have the same bits, and an error must be the same. The table of
-docs/lockstep.md comes from here.
+docs/lockstep.md comes from here. Programs of GLASS, which is no package of this
+project's extras, are left out where it is missing.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from typing import Any
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
@@ -40,6 +42,13 @@ from mlp_xp.backends.opening import open_library
 from mlp_xp.backends.settings import restored
 from mlp_xp.parity import lockstep
 from mlp_xp.parity.programs import Run
+
+try:
+    import glass
+    import glass.algorithm
+    import glass.grf
+except ImportError:
+    glass = None
 
 LIBRARIES = ("torch", "jax", "array-api-strict")
 DTYPES = ("float64", "float32")
@@ -222,9 +231,40 @@ def programs(dtype: str) -> Iterator[tuple[str, Program, tuple[Any, ...]]]:
     ):
         yield f"xpx {function.__name__.lstrip('_')}", function, tuple(args)
 
+    if glass is None:
+        print("GLASS is not installed: its programs are left out")
+    else:
+        yield from _of_glass(X, positive)
+
     large, small = np.full(64, 1e30, dtype), np.full(64, 1e-30, dtype)
     yield "standard 1e30 % 1e-30", _rest, (large, small)
     yield "standard sum of uint8", _sum, (np.ones(3, np.uint8),)
+
+
+def _of_glass(X: Any, positive: Any) -> Iterator[tuple[str, Program, tuple[Any, ...]]]:
+    dtype = X.dtype
+    z = np.linspace(0, 2, 60, dtype=dtype)
+    ends = np.asarray([0.0, 0.5, 1.0, 2.0], dtype)
+    spectrum = (1 / np.arange(1, 31) ** 2).astype(dtype)
+    correlations = np.eye(4, dtype=dtype) * 0.1 + np.asarray(0.9, dtype)
+    correlations[0, 1] = correlations[1, 0] = -0.5  # no longer positive definite
+    for function, *args in (
+        (glass.algorithm.nnls, positive, positive[:, 1].copy()),
+        (glass.algorithm.cov_clip, correlations),
+        (glass.algorithm.nearcorr, correlations),
+        (glass.gaussian_nz, z, 0.5, 0.1),
+        (glass.smail_nz, z, 0.5, 2.0, 1.5),
+        (glass.tophat_windows, ends),
+        (glass.linear_windows, ends),
+        (glass.cubic_windows, ends),
+        (glass.discretized_cls, [spectrum, spectrum, spectrum]),
+        (glass.cov_from_spectra, [spectrum, spectrum, spectrum]),
+        (glass.regularized_spectra, [spectrum, spectrum / 2, spectrum]),
+        (glass.compute_gaussian_spectra, [glass.grf.Lognormal()], [spectrum / 100]),
+        (glass.arraytools.trapezoid_product, (z, z), (z, z**2)),
+        (glass.arraytools.cumulative_trapezoid, positive[:, 0].copy(), z),
+    ):
+        yield f"glass {function.__name__}", function, tuple(args)
 
 
 def untraced(
@@ -233,13 +273,7 @@ def untraced(
     """Run a program without the trace: the result, the error, and the seconds."""
     with restored(library):
         backend = open_library(library)
-        xp = backend.xp
-        moved = [
-            xp.asarray(x.copy(), dtype=getattr(xp, x.dtype.name), copy=True)
-            if isinstance(x, np.ndarray)
-            else x
-            for x in args
-        ]
+        moved = [_moved(x, backend.xp) for x in args]
         start = time.perf_counter()
         try:
             result = function(*moved)
@@ -249,10 +283,21 @@ def untraced(
         return _bits(result, backend), "", seconds
 
 
+def _moved(x: Any, xp: Any) -> Any:
+    """Copy an array to a library, also in a list or a tuple."""
+    if isinstance(x, list | tuple):
+        return type(x)([_moved(each, xp) for each in x])
+    if not isinstance(x, np.ndarray):
+        return x
+    return xp.asarray(x.copy(), dtype=getattr(xp, x.dtype.name), copy=True)
+
+
 def _bits(result: Any, backend: Any) -> list[Any]:
     """Return the bytes of all arrays of a result."""
     if isinstance(result, tuple | list):
         return [bits for each in result for bits in _bits(each, backend)]
+    if is_dataclass(result):
+        return _bits(list(vars(result).values()), backend)
     if hasattr(result, "shape") and not isinstance(result, np.ndarray | np.generic):
         result = backend.to_numpy(result)
     return [np.asarray(result).tobytes()]

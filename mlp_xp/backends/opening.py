@@ -156,8 +156,6 @@ def open_library(library: Any, device: str | None = None) -> LibraryBackend:
     Raises:
         BackendError: The library or the device is not available.
     """
-    if isinstance(library, LibraryBackend):
-        return library
     name = library
     if not isinstance(library, str):
         name = str(getattr(library, "__name__", "") or type(library).__name__)

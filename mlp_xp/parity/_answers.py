@@ -4,13 +4,13 @@ Programs ask, and take different branches:
 
 | question | answered by |
 | --- | --- |
-| `isinstance(x, torch.Tensor)` | the attribute `__class__` |
+| `isinstance(x, torch.Tensor)`, `singledispatch` | the attribute `__class__` |
 | `issubclass(type(x), torch.Tensor)` | the built-in `issubclass`, replaced meanwhile |
 | `type(x).__name__`, `type(x).__module__` | the class, which has these names |
 | `type(x) is type(y)` | one class for each class of the library |
 | `hash(x)` | as the library's class: by identity, or an error |
 | `is_torch_array(x)`, `is_lazy_array(x)`, ... of any array_api_compat | `issubclass` |
-| `array_namespace(x)` of any array_api_compat | its `_cls_to_namespace`, replaced |
+| `array_namespace(x)` of any array_api_compat | the same function, with other code |
 | `is_torch_namespace(xp)`, `xp.__name__` | the namespace, which has the same name |
 | `x.device`, `x.dtype`, `hasattr(x, ...)` | the library's array |
 | `torch.sin(x)` of PyTorch's own | `__torch_function__`; noted as `outside` |
@@ -28,11 +28,11 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
-from types import CodeType, FrameType, ModuleType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 from mlp_xp.backends.library import LibraryBackend
-from mlp_xp.parity.tracer import Traced, Tracer
+from mlp_xp.parity.tracer import Namespace, Traced, Tracer
 
 _HELPERS = "array_api_compat.common._helpers"
 _QUESTION = re.compile(
@@ -42,6 +42,8 @@ _QUESTION = re.compile(
 """A comparison of a type, such as `type(x) is C`, but not of two types of arrays."""
 _owners: dict[type, type] = {}
 """The library's class for each class of traced arrays."""
+_originals: dict[str, Callable[..., Any]] = {}
+"""The `array_namespace` of each copy of array_api_compat, by its module."""
 _active: list[Tracer] = []
 
 
@@ -53,6 +55,11 @@ class SeenThrough(Traced):
     @property  # type: ignore[misc]
     def __class__(self) -> type:
         return _owners[type(self)]
+
+    @property
+    def __array_namespace__(self) -> Any:
+        _ = self.array.__array_namespace__  # not every library has it
+        return super().__array_namespace__
 
     @classmethod
     def __torch_function__(
@@ -94,12 +101,15 @@ def answering(tracer: Tracer) -> Iterator[None]:
         setattr(owner, name, value)
 
     def teach(helpers: ModuleType) -> None:
-        """Let a copy of array_api_compat find the traced namespace."""
-        original = getattr(helpers, "_cls_to_namespace", None)
-        if original is None:  # before version 1.12
-            tracer.notice("escaped", f"{helpers.__name__}.array_namespace(array)")
-        else:
-            replace(helpers, "_cls_to_namespace", _traced_namespaces(original, tracer))
+        """Let `array_namespace` of a copy of array_api_compat return traced ones.
+
+        Other modules have imported the function, so its code is replaced.
+        """
+        function = helpers.array_namespace
+        original = FunctionType(function.__code__, vars(helpers))
+        original.__kwdefaults__ = function.__kwdefaults__
+        _originals.setdefault(helpers.__name__, original)
+        replace(function, "__code__", _array_namespace.__code__)
 
     for name in [name for name in sys.modules if name.endswith(_HELPERS)]:
         teach(sys.modules[name])
@@ -123,6 +133,13 @@ def answering(tracer: Tracer) -> Iterator[None]:
 
 
 def _see_through(original: Callable[..., bool]) -> Callable[..., bool]:
+    """Return an `issubclass` for which a traced class is the library's own.
+
+    Python has no hook for this. `__subclasscheck__` belongs to the class of the
+    library, which is often written in C. A class of traced arrays cannot inherit from
+    it either: NumPy and PyTorch would read the memory of its arrays past the trace.
+    """
+
     def owners(classes: Any) -> Any:
         if isinstance(classes, tuple):
             return tuple(map(owners, classes))
@@ -134,20 +151,24 @@ def _see_through(original: Callable[..., bool]) -> Callable[..., bool]:
     return issubclass
 
 
-def _traced_namespaces(
-    original: Callable[..., Any], tracer: Tracer
-) -> Callable[..., Any]:
-    def namespace(cls: type, *args: Any, **kwargs: Any) -> Any:
-        xp, information = original(_owners.get(cls, cls), *args, **kwargs)
-        if tracer.is_calling:  # a function of the library asks about its own arrays
-            return xp, information
-        # A function that escaped the trace returns the library's own arrays. Operations
-        # with these are traced too.
-        if xp is not None and (cls in _owners or cls in _owners.values()):
-            xp = tracer.namespace(xp)
-        return xp, information
+def _array_namespace(*xs: Any, **kwargs: Any) -> Any:
+    """Replace the code of a copy of `array_namespace`, whose globals it gets."""
+    from mlp_xp.parity._answers import traced_namespace
 
-    return namespace
+    return traced_namespace(__name__, *xs, **kwargs)
+
+
+def traced_namespace(helpers: str, *xs: Any, **kwargs: Any) -> Any:
+    """Return the traced namespace of arrays, for a copy of array_api_compat."""
+    xp, tracer = _originals[helpers](*xs, **kwargs), _active[-1]
+    # A function of the library itself asks about its own arrays.
+    if tracer.is_calling or isinstance(xp, Namespace):
+        return xp
+    # A function that escaped the trace returns the library's own arrays. Operations
+    # with these are traced too.
+    classes = {type(x) for x in xs}
+    is_traced = classes & (_owners.keys() | set(_owners.values()))
+    return tracer.namespace(xp) if is_traced else xp
 
 
 def _forget_namespaces() -> None:

@@ -32,8 +32,10 @@ from mlp_xp.parity._bounds import (
     Verdict,
     check,
     expect,
+    gamma,
     is_real,
     kind_of,
+    mismatch,
 )
 
 CREATION = {
@@ -54,15 +56,15 @@ FACTORISATIONS = {"linalg.eigh", "linalg.qr", "linalg.svd"}
 _WITHOUT_BOUND = """
     einsum linalg.eig linalg.eigvals linalg.matrix_rank linalg.pinv linalg.slogdet
 """
-_ARITHMETIC = {"add", "sub", "subtract", "mul", "multiply"}
-_INTEGERS_TOO = {"pow", "square", "sum", "matmul", "tensordot", "vecdot", "trace"}
-_INTEGERS_TOO |= {"cumulative_sum", "matrix_power"}
-FLOATING = (ULPS.keys() | SUMS) - _ARITHMETIC - _INTEGERS_TOO | {"var", "std"}
-FLOATING |= {"copysign", "logaddexp", "nextafter", "signbit"}
+_NUMERIC = {"add", "sub", "subtract", "mul", "multiply", "pow", "square", "sum"}
+_NUMERIC |= {"matmul", "tensordot", "vecdot", "trace", "cumulative_sum", "matrix_power"}
+_FLOATING = (ULPS.keys() | SUMS) - _NUMERIC | {"var", "std"}
+_FLOATING |= {"copysign", "logaddexp", "nextafter", "signbit"}
 """Kinds of operations that the standard defines for floats alone."""
-BOTH_KINDS = {"and_", "or_", "xor", "take", "take_along_axis", "repeat"}
-BOTH_KINDS |= {"searchsorted", "getitem", "setitem", "full_like", "lshift", "rshift"}
-BOTH_KINDS |= {"astype", "from_numpy", "asarray"}
+_SEVERAL_KINDS = {"and_", "or_", "xor", "take", "take_along_axis", "repeat"}
+_SEVERAL_KINDS |= {"searchsorted", "getitem", "setitem", "full_like", "lshift"}
+_SEVERAL_KINDS |= {"rshift", "astype", "from_numpy", "asarray"}
+"""Kinds of operations with operands of several kinds, or with numbers as settings."""
 INSPECTION = {"broadcast_shapes", "can_cast", "finfo", "iinfo", "isdtype"}
 INSPECTION |= {"result_type", "__array_namespace_info__"}
 STANDARD = frozenset(
@@ -78,7 +80,6 @@ STANDARD = frozenset(
 )
 """The names of the standard's functions, by their kinds."""
 numpy_xp: Any = array_api_compat.numpy
-_KINDS = "biufc"  # of NumPy's dtypes, from the lowest
 
 
 @np.errstate(all="ignore")
@@ -95,16 +96,20 @@ def judge(
         name: The name of the operation.
         function: NumPy's operation.
         args: Host arrays, NumPy dtypes and Python values.
-        kwargs: Further arguments by name.
+        kwargs: Further arguments by name, without the device.
         result: A host array, or a tuple of them.
     """
-    kwargs = {key: value for key, value in kwargs.items() if key != "device"}
+    if name in ("empty", "empty_like"):  # shape and dtype
+        name = name.replace("empty", "zeros")
+        function, result = getattr(numpy_xp, name), np.zeros_like(result)
     try:
-        if name in ("empty", "empty_like"):
-            return _check_empty(function, args, kwargs, result)
+        if name in FACTORISATIONS:
+            return _check_factors(name, args, kwargs, result)
         if isinstance(result, tuple):
-            return _judge_several(name, function, args, kwargs, result)
-        return _judge_one(name, function, args, kwargs, result)
+            return _check_several(name, function, args, kwargs, result)
+        verdict = _check_one(name, function, args, kwargs, result)
+        undefined = _undefined(name, args) if verdict.deviates else ""
+        return verdict._replace(unjudged=undefined, outside=bool(undefined))
     except Unjudged as error:
         return Verdict(unjudged=str(error))
     except np.linalg.LinAlgError as error:
@@ -118,21 +123,7 @@ def judge(
         return Verdict(problem=problem)
 
 
-def _judge_one(
-    name: str,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    result: np.ndarray,
-) -> Verdict:
-    verdict = _compare_one(name, function, args, kwargs, result)
-    undefined = _undefined(name, args) if verdict.deviates else ""
-    if undefined:
-        return Verdict(unjudged=undefined, outside=True)
-    return verdict
-
-
-def _compare_one(
+def _check_one(
     name: str,
     function: Callable[..., Any],
     args: tuple[Any, ...],
@@ -146,43 +137,38 @@ def _compare_one(
         if pair in ("ff", "ii", "cc"):
             kwargs = {**kwargs, "dtype": result.dtype}
     match name:
-        case "argsort" if not kwargs.get("stable", True):
-            return _check_order(args[0], kwargs, result)
         case "unique_values":
             return check("sort", np.sort, (expected,), {}, np.sort(result))
-        case "sort" | "argsort" | "searchsorted" if _has_nan(args):
-            raise Unjudged("the standard leaves the order of NaN to the library")
+        case "sort" | "argsort" | "searchsorted":
+            _refuse_nan(args)
+            if name == "argsort" and not kwargs.get("stable", True):
+                return _check_order(args[0], kwargs, result)
         case "astype":
-            return _check_conversion(function, args, kwargs, result)
+            _refuse_beyond(args[0], result.dtype)
     return check(name, function, args, kwargs, result)
 
 
-def _judge_several(
+def _check_several(
     name: str,
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     result: tuple[np.ndarray, ...],
 ) -> Verdict:
-    if name in FACTORISATIONS:
-        return _check_factors(name, args, kwargs, result)
     if name not in EXACT:
         raise Unjudged("no bound is known")
     expected = tuple(map(np.asarray, function(*args, **kwargs)))
     if len(result) != len(expected):
         return Verdict(problem=f"has {len(result)} results instead of {len(expected)}")
     if name in UNIQUE:
-        if _has_nan(args):  # each is a value of its own
-            raise Unjudged("the standard leaves the order of NaN to the library")
-        result = _in_order(name, result)
-        expected = _in_order(name, expected)
-    for part, (got, wanted) in enumerate(zip(result, expected, strict=True)):
+        _refuse_nan(args)  # each is a value of its own
+        result, expected = _in_order(name, result), _in_order(name, expected)
+    for got, wanted in zip(result, expected, strict=True):
         is_index = name in UNIQUE or name == "nonzero"
-        if is_index and got.dtype.kind in "iu" and wanted.dtype.kind in "iu":
-            got = got.astype(wanted.dtype)
-        verdict = check(name, np.asarray, (wanted,), {}, got)
+        kind = "argsort" if is_index and got.dtype.kind in "iu" else name
+        verdict = check(kind, np.asarray, (wanted,), {}, got)
         if verdict.deviates:
-            return verdict._replace(part=part)
+            return verdict
     return Verdict()
 
 
@@ -192,101 +178,61 @@ def _undefined(name: str, args: tuple[Any, ...]) -> str:
     Return an empty string if it does.
     """
     kind = kind_of(name)
+    if kind in CREATION - {"asarray"} and _has_array(args):
+        return f"{kind} is defined for Python numbers alone"
     operands = args[1:] if kind == "where" else args
-    arrays = [x for x in operands if isinstance(x, np.ndarray | np.generic)]
-    if kind in ("concat", "stack") and isinstance(args[0], list | tuple):
-        arrays = list(args[0])
-    kinds = {"i" if x.dtype.kind == "u" else x.dtype.kind for x in arrays}
-    if not kinds or kind in BOTH_KINDS:
+    if kind in ("concat", "stack"):
+        operands = args[0]
+    kinds = {
+        np.asarray(x).dtype.kind.replace("u", "i")
+        for x in operands
+        if isinstance(x, np.ndarray | np.generic | float | complex)
+    }
+    if not kinds or kind in _SEVERAL_KINDS:
         return ""
-    if kind in FLOATING and not kinds & {"f", "c"}:
+    if kind in _FLOATING and not kinds & {"f", "c"}:
         return f"{kind} is defined for floats alone"
     if len(kinds) > 1 and not kinds <= {"f", "c"}:
         return "the standard does not define operands of several kinds"
-    highest = max(_KINDS.index(each) for each in kinds)
-    for x in args:
-        if isinstance(x, bool | int | float | complex) and not _is_index(kind, x):
-            rank = {bool: 0, int: 1, float: 3, complex: 4}.get(type(x), 0)
-            if rank > highest:
-                return f"the standard does not define {x!r} with such an array"
-    if kinds == {"b"} and kind in _ARITHMETIC | _INTEGERS_TOO | {"neg", "prod"}:
+    if kinds == {"b"} and kind in _NUMERIC | {"neg", "prod"}:
         return f"{kind} is not defined for booleans"
     return ""
-
-
-def _is_index(kind: str, x: Any) -> bool:
-    """Return whether a Python number is an index or a count, not an operand."""
-    operators = ULPS.keys() | _ARITHMETIC | {"floordiv", "mod", "floor_divide"}
-    operators |= {"lt", "le", "gt", "ge", "eq", "ne", "maximum", "minimum", "clip"}
-    return kind not in operators | {"remainder", "hypot", "atan2", "logaddexp"}
 
 
 def _has_array(args: tuple[Any, ...]) -> bool:
     return any(isinstance(x, np.ndarray | np.generic) for x in args)
 
 
-def _has_nan(args: tuple[Any, ...]) -> bool:
-    return any(is_real(x) and bool(np.isnan(x).any()) for x in args)
+def _refuse_nan(args: tuple[Any, ...]) -> None:
+    if any(is_real(x) and bool(np.isnan(x).any()) for x in args):
+        raise Unjudged("the standard leaves the order of NaN to the library")
 
 
-def _check_empty(
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    result: np.ndarray,
-) -> Verdict:
-    """Check the shape of an array, and its dtype if one was asked for."""
-    expected = function(*args, **kwargs)
-    if result.shape != expected.shape:
-        return Verdict(problem=f"has shape {result.shape} instead of {expected.shape}")
-    has_dtype = kwargs.get("dtype") is not None or _has_array(args)
-    if has_dtype and result.dtype != expected.dtype:
-        return Verdict(problem=f"is {result.dtype} instead of {expected.dtype}")
-    return Verdict()
-
-
-def _check_conversion(
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    result: np.ndarray,
-) -> Verdict:
-    """Check a conversion, except for numbers beyond the range of an integer dtype."""
-    x = args[0]
-    if x.dtype.kind in "f" and result.dtype.kind in "iu":
-        limits = np.iinfo(result.dtype)
+def _refuse_beyond(x: np.ndarray, dtype: np.dtype) -> None:
+    """Refuse to judge floats beyond the range of an integer dtype."""
+    if x.dtype.kind == "f" and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
         within = np.isfinite(x) & (x > limits.min - 1.0) & (x < limits.max + 1.0)
         if not within.all():
             raise Unjudged("numbers are beyond the range of the dtype")
-    return check("astype", function, args, kwargs, result)
 
 
 def _check_order(x: np.ndarray, kwargs: dict[str, Any], result: np.ndarray) -> Verdict:
     """Check the indices of an `argsort` in which equal elements have no order."""
-    axis, descending = kwargs.get("axis", -1), kwargs.get("descending", False)
-    if _has_nan((x,)):
-        raise Unjudged("the standard leaves the order of NaN to the library")
     if result.shape != x.shape or result.dtype.kind not in "iu":
         return Verdict(problem=f"is {result.dtype} {result.shape}")
-    found = np.take_along_axis(x, result, axis)
-    kwargs = {"axis": axis, "descending": descending}
-    return check("sort", numpy_xp.sort, (x,), kwargs, found)
+    found = np.take_along_axis(x, result, kwargs.get("axis", -1))
+    return check("sort", numpy_xp.sort, (x,), {**kwargs, "stable": True}, found)
 
 
 def _in_order(name: str, parts: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
     """Return the results of a function of UNIQUE with their values in order."""
-    values = parts[0]
-    order = np.argsort(values, stable=True)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    ordered = [values[order]]
-    names = {
-        "unique_all": ("indices", "inverse", "counts"),
-        "unique_counts": ("counts",),
-        "unique_inverse": ("inverse",),
-    }[name]
-    for each, part in zip(names, parts[1:], strict=True):
-        ordered.append(rank[part] if each == "inverse" else part[order])
+    order = np.argsort(parts[0], stable=True)
+    rank = np.argsort(order)
+    ordered = [parts[0][order]]
+    for number, part in enumerate(parts[1:], 1):
+        is_inverse = number == 2 or name == "unique_inverse"
+        ordered.append(rank[part] if is_inverse else part[order])
     return tuple(ordered)
 
 
@@ -297,59 +243,46 @@ def _check_factors(
     result: tuple[np.ndarray, ...],
 ) -> Verdict:
     """Check a factorisation by what its factors must fulfil."""
-    matrix = args[0]
-    wide = np.complex128 if matrix.dtype.kind == "c" else np.float64
-    x, eps = matrix.astype(wide), float(np.finfo(matrix.dtype).eps)
+    expected = getattr(numpy_xp.linalg, name.removeprefix("linalg."))(*args, **kwargs)
+    for part, (got, wanted) in enumerate(zip(result, expected, strict=True)):
+        problem = mismatch(got, wanted)
+        if problem:
+            return Verdict(problem=f"result {part} {problem}")
+    x = args[0]
     if not np.isfinite(x).all():
         raise Unjudged("the matrix is not finite")
-    m, n = x.shape[-2:]
-    bound = float(_rules.ORTHOGONAL * max(m, n) ** 2)
-    reference = getattr(numpy_xp.linalg, name.removeprefix("linalg."))
-    expected = reference(*args, **kwargs)
-    for part, (got, wanted) in enumerate(zip(result, expected, strict=True)):
-        problem = ""
-        if got.shape != wanted.shape:
-            problem = f"has shape {got.shape} instead of {wanted.shape}"
-        elif got.dtype != wanted.dtype:
-            problem = f"is {got.dtype} instead of {wanted.dtype}"
-        if problem:
-            return Verdict(problem=f"result {part} {problem}", part=part)
-    factors = [each.astype(wide) for each in result]
+    eps = float(np.finfo(x.dtype).eps)
+    wide = np.complex128 if x.dtype.kind == "c" else np.float64
+    x, first, *others = (each.astype(wide) for each in (x, *result))
+    second = others[0]
     match name:
         case "linalg.qr":
-            q, r = factors
-            made, orthogonal, values = q @ r, [q], None
-            if np.tril(r, -1).any():
-                return Verdict(problem="result 1 is not upper triangular", part=1)
+            orthogonal, product = [first], first @ second
+            faults = {"the triangle below result 1": np.tril(second, -1)}
         case "linalg.eigh":
-            values, q = result
-            lower = np.tril(x)
-            above = np.conj(np.swapaxes(np.tril(x, -1), -1, -2))
-            x = lower + above
-            made = q.astype(wide) * values[..., None, :] @ _adjoint(q.astype(wide))
-            orthogonal = [q.astype(wide)]
+            orthogonal, faults = [second], {}
+            product = second * first[..., None, :] @ _adjoint(second)
+            x = np.tril(x) + _adjoint(np.tril(x, -1))
         case _:
-            u, values, v = result
-            u, v = factors[0], factors[2]
-            k = min(m, n)
-            made = u[..., :k] * values[..., None, :] @ v[..., :k, :]
-            orthogonal = [u, _adjoint(v)]
+            last, k = others[1], second.shape[-1]
+            orthogonal = [first, _adjoint(last)]
+            product = first[..., :k] * second[..., None, :] @ last[..., :k, :]
+            faults = {"a singular value": (second - expected[1])[..., None]}
+    faults["the product of the factors"] = product - x
     size = float(np.max(_norm(x), initial=0)) or 1.0
-    faults = [("the product of the factors", _norm(made - x) / size)]
-    for factor in orthogonal:
-        identity = np.eye(factor.shape[-1])
-        rest = _norm(_adjoint(factor) @ factor - identity)
-        faults.append(("an orthogonal factor", rest / math.sqrt(len(identity) or 1)))
-    if values is not None:
-        wanted = expected[1] if name == "linalg.svd" else expected[0]
-        distance = np.max(np.abs(values - wanted), axis=-1, initial=0)
-        faults.append(("a singular value or eigenvalue", distance / size))
-    for what, distances in faults:
-        deviation = float(np.max(distances, initial=0)) / eps
+    deviations = {fault: _norm(rest) / size for fault, rest in faults.items()}
+    for number, q in enumerate(orthogonal):
+        n = q.shape[-1]
+        rest = _norm(_adjoint(q) @ q - np.eye(n)) / math.sqrt(n or 1)
+        deviations[f"orthogonal factor {number}"] = rest
+    # of each factor, and of the product of two
+    bound = 2 * gamma(_rules.reflections(x.shape), eps / 2) / eps
+    for fault, found in deviations.items():
+        deviation = float(np.max(found, initial=0)) / eps
         if not deviation <= bound:
-            problem = f"{what} is off by {deviation:.3g} eps, allowed are {bound:.3g}"
-            return Verdict(deviation, bound, problem=problem, part=0)
-    return Verdict(max(float(np.max(d, initial=0)) for _, d in faults) / eps, bound)
+            problem = f"{fault} is off by {deviation:.3g} eps, allowed are {bound:.3g}"
+            return Verdict(deviation, bound, problem=problem)
+    return Verdict()
 
 
 def _adjoint(matrix: np.ndarray) -> np.ndarray:
@@ -369,14 +302,10 @@ def inspect(function: Callable[..., Any], args: tuple[Any, ...], result: Any) ->
         expected = function(*args)
     except Exception:  # whatever NumPy raises
         return ""
-    if result != expected and _undefined("add", args):
+    if not isinstance(result, bool | np.dtype | tuple):
+        names = ("bits", "eps", "max", "min", "smallest_normal")
+        result = {name: float(getattr(result, name, 0)) for name in names}
+        expected = {name: float(getattr(expected, name, 0)) for name in names}
+    if result == expected or _undefined("add", args):
         return ""
-    if isinstance(result, bool | np.dtype | tuple):
-        if result == expected:
-            return ""
-        return f"is {result!r} instead of {expected!r}"
-    for name in ("bits", "eps", "max", "min", "smallest_normal"):
-        got, wanted = getattr(result, name, 0), getattr(expected, name, 0)
-        if float(got) != float(wanted):
-            return f"has {name} {got!r} instead of {wanted!r}"
-    return ""
+    return f"is {result!r} instead of {expected!r}"

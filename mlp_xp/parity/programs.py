@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,9 +20,20 @@ from mlp_xp.backends.settings import restored
 from mlp_xp.errors import MlpXpError, one_line
 from mlp_xp.parity import _answers
 from mlp_xp.parity._answers import answering, class_of
+from mlp_xp.parity._bounds import Reference, mismatch
 from mlp_xp.parity.operations import Operation
 from mlp_xp.parity.reproducer import write_reproducer
-from mlp_xp.parity.tracer import PACKAGE, Namespace, Traced, Tracer, line_text
+from mlp_xp.parity.tracer import (
+    PACKAGE,
+    Namespace,
+    Traced,
+    Tracer,
+    caller,
+    leaves,
+    line_text,
+    map_tree,
+    unwrapped,
+)
 
 FINDINGS = (
     "deviations",
@@ -45,6 +56,7 @@ _WORDS = {
     "unjudged": "not judged",
 }
 _COMPAT = "/array_api_compat/"
+_ON_HOST = (np.ndarray, np.generic, bool, int, float, complex)
 
 
 class Record(NamedTuple):
@@ -154,7 +166,8 @@ class ProgramTracer(Tracer):
         self.records: dict[str, dict[tuple[str, ...], Record]] = {}
         self.first: Operation | None = None
         """The first operation that deviates."""
-        names = (type(backend.xp.asarray(0.0)).__module__, self.xp.__name__)
+        self._kind = type(backend.xp.asarray(0.0))
+        names = (self._kind.__module__, self.xp.__name__)
         modules = {name.partition(".")[0] for name in names}
         folders = [
             str(Path(file).parent)
@@ -184,9 +197,10 @@ class ProgramTracer(Tracer):
 
     def notice(self, kind: str, what: str) -> None:
         """Keep an event, unless array_api_compat or the library itself causes it."""
-        is_attribute = what.startswith("array.")
-        if kind == "outside" and is_attribute and self.is_go_between(_caller_file()):
-            return
+        if kind == "outside" and what.startswith("array."):
+            frame = caller(lambda file: file.startswith(ProgramTracer.go_betweens))
+            if self.is_go_between(frame.f_code.co_filename):
+                return
         name = what.removeprefix("array.").partition("(")[0].removeprefix("xp.")
         self._keep(kind, Record(name, what, self.place()))
 
@@ -201,6 +215,12 @@ class ProgramTracer(Tracer):
             self.is_calling = was_calling
             sys.settrace(watcher)
 
+    def _results_on_host(self, result: Any) -> Any:
+        """See `Tracer`. NumPy's arrays, such as `x.numpy()`, are not the library's."""
+        if type(result) is np.ndarray and self._kind is not np.ndarray:
+            return None
+        return super()._results_on_host(result)
+
     def _add(self, operation: Operation) -> None:
         verdict = operation.verdict
         name = operation.name.removeprefix("xp.")
@@ -212,13 +232,11 @@ class ProgramTracer(Tracer):
         elif verdict.deviates:
             self._keep("deviations", record._replace(detail=str(verdict)))
             self.first = self.first or operation
-        arrays = [x for x in _arrays(operation.args) if x.dtype.kind in "fc"]
-        single = any(x.dtype in ("float32", "complex64") for x in arrays)
-        results = _arrays(operation.result)
-        double = any(x.dtype in ("float64", "complex128") for x in results)
+        operands, results = _dtypes(operation.args), _dtypes(operation.result)
+        single = operands & {"float32", "complex64"}
+        double = results & {"float64", "complex128"}
         # these return each array in its own dtype
-        moves = name in ("broadcast_arrays", "meshgrid")
-        if single and double and not moves:
+        if single and double and name not in ("broadcast_arrays", "meshgrid"):
             self._keep("upcasts", record)
 
     def _keep(self, kind: str, record: Record) -> None:
@@ -297,7 +315,7 @@ def lockstep(
                 setattr(run, kind, list(records.values()))
         run.operations = tracer.calls
         if run.error is None:
-            run.result = _changed(result, _unwrapped)
+            run.result = map_tree(unwrapped, result)
             run.end = _compare_ends(function, own_args, run.result, backend)
         shown = tracer.first or (tracer.raised if run.error else None)
         if reproducers is not None and shown:
@@ -359,41 +377,6 @@ def _is_allowed(record: Record, allowed: Any) -> bool:
     return any(word == record.name or word in record.place for word in allowed or ())
 
 
-def _caller_file() -> str:
-    """Return the file of the first frame that is none of these modules."""
-    frame = sys._getframe(1)
-    while frame.f_back and frame.f_code.co_filename.startswith(
-        ProgramTracer.go_betweens
-    ):
-        frame = frame.f_back
-    return frame.f_code.co_filename
-
-
-def _arrays(tree: Any) -> Iterator[np.ndarray]:
-    if isinstance(tree, np.ndarray):
-        yield tree
-    elif isinstance(tree, tuple | list):
-        for each in tree:
-            yield from _arrays(each)
-
-
-def _changed(tree: Any, change: Callable[[Any], Any]) -> Any:
-    """Return nested tuples, lists and dictionaries with everything else changed."""
-    if isinstance(tree, dict):
-        return {key: _changed(value, change) for key, value in tree.items()}
-    if isinstance(tree, tuple | list):
-        parts = [_changed(each, change) for each in tree]
-        if hasattr(tree, "_fields"):
-            with contextlib.suppress(TypeError):
-                return type(tree)(*parts)
-        return tuple(parts) if isinstance(tree, tuple) else parts
-    return change(tree)
-
-
-def _unwrapped(x: Any) -> Any:
-    return x.array if isinstance(x, Traced) else x
-
-
 def _copied(tree: Any) -> Any:
     """Copy arguments for NumPy's run; an object that cannot be copied is shared."""
 
@@ -402,7 +385,7 @@ def _copied(tree: Any) -> Any:
             return copy.deepcopy(x)
         return x
 
-    return _changed(tree, copied)
+    return map_tree(copied, tree)
 
 
 def _moved(tree: Any, tracer: Tracer, *, on_device: bool) -> Any:
@@ -420,7 +403,7 @@ def _moved(tree: Any, tracer: Tracer, *, on_device: bool) -> Any:
             array = backend.xp.asarray(host, dtype=dtype, copy=True)
         return tracer.wrap(array, backend.to_numpy(array))
 
-    return _changed(tree, move)
+    return map_tree(move, tree)
 
 
 def _error_record(error: Exception, tracer: ProgramTracer) -> Record:
@@ -450,17 +433,17 @@ def _compare_ends(
             expected = function(*positional, **named)
     except Exception as error:
         return f"NumPy's own run raises {one_line(error)}"
-    given = [x for x in _leaves(args) if isinstance(x, np.ndarray)]
+    given = _dtypes(args) & {"float16", "float32", "float64", "complex64", "complex128"}
     # the least precise argument decides how many digits there are
-    eps = max((np.finfo(x.dtype).eps for x in given if x.dtype.kind in "fc"), default=0)
-    got, wanted = _leaves(result), _leaves(expected)
+    eps = max((float(np.finfo(dtype).eps) for dtype in given), default=0.0)
+    got, wanted = leaves(result), leaves(expected)
     if len(got) != len(wanted):
         return f"{len(got)} values instead of {len(wanted)}"
     largest = 0.0
     for own, host in zip(got, wanted, strict=True):
         try:
-            x = own if _is_host(own) else backend.to_numpy(own)
-            distance = _distance(np.asarray(x), np.asarray(host), float(eps))
+            x = own if isinstance(own, _ON_HOST) else backend.to_numpy(own)
+            distance = _distance(np.asarray(x), np.asarray(host), eps)
         except Exception:  # no arrays of numbers
             continue
         if isinstance(distance, str):
@@ -469,32 +452,26 @@ def _compare_ends(
     return f"{largest:.3g} eps from NumPy's whole run"
 
 
-def _is_host(x: Any) -> bool:
-    return isinstance(x, np.ndarray | np.generic | bool | int | float | complex)
+def _dtypes(tree: Any) -> set[str]:
+    return {x.dtype.name for x in leaves(tree) if isinstance(x, np.ndarray)}
 
 
-def _leaves(tree: Any) -> list[Any]:
-    found: list[Any] = []
-    _changed(tree, found.append)
-    return found
-
-
+@np.errstate(all="ignore")
 def _distance(got: np.ndarray, wanted: np.ndarray, eps: float) -> float | str:
     """Return the distance in eps of the largest element, or a fault in words.
 
     The unit is `eps` or, if it is larger, the eps of the result.
     """
-    if got.shape != wanted.shape:
-        return f"shape {got.shape} instead of {wanted.shape}"
     if wanted.dtype.kind not in "fc":
         return 0.0 if np.array_equal(got, wanted) else "integers or booleans differ"
-    if got.dtype != wanted.dtype:
-        return f"{got.dtype} instead of {wanted.dtype}"
-    scale = float(np.max(np.abs(wanted), initial=0, where=np.isfinite(wanted))) or 1.0
-    same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))
-    distances = np.where(same, 0, np.abs(got - wanted))
-    distance = np.max(np.where(np.isnan(distances), np.inf, distances), initial=0)
-    return float(distance) / scale / max(eps, float(np.finfo(wanted.dtype).eps))
+    problem = mismatch(got, wanted)
+    if problem:
+        return f"it {problem}"
+    eps = max(eps, float(np.finfo(wanted.dtype).eps))
+    size = np.max(np.abs(wanted), initial=0, where=np.isfinite(wanted))
+    size = np.where(size == 0, 1, size)
+    reference = Reference(wanted, size, eps, bound=0.0, floor=0.0)
+    return float(np.max(reference.deviations(got), initial=0))
 
 
 def load_program(

@@ -8,13 +8,14 @@ change.
 """
 
 import contextlib
+import functools
 import linecache
 import operator
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any, ClassVar
 
 import array_api_compat.numpy as numpy_xp
@@ -77,7 +78,9 @@ class Tracer:
     """The number of operations that may have changed arrays through a view."""
     go_betweens: ClassVar[tuple[str, ...]] = (
         __file__,
-        contextlib.__file__,  # decorators such as np.errstate
+        # decorators such as np.errstate
+        contextlib.contextmanager.__code__.co_filename,
+        functools.singledispatch.__code__.co_filename,
         str(Path(np.__file__).parent),
     )
     """Files and folders whose code calls operations on behalf of a program."""
@@ -156,21 +159,10 @@ class Tracer:
         """Return an inspection function that compares its results with NumPy's."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            result = function(*_map(_own, args), **_map(_own, kwargs))
-            host_args = _map(self._on_host, args)
-            problem = inspect(reference, host_args, self._on_host(result))
-            self.calls += 1
-            operation = Operation(
-                number=self.calls,
-                when=self.when,
-                name=name,
-                args=host_args,
-                kwargs=kwargs,
-                place=self.place(),
-                reference=reference,
-                result=(),
-                verdict=Verdict(problem=problem),
-            )
+            result = function(*map_tree(unwrapped, args), **map_tree(unwrapped, kwargs))
+            operation = self._operation(name, reference, args, kwargs)
+            problem = inspect(reference, operation.args, self._on_host(result))
+            operation = operation._replace(result=(), verdict=Verdict(problem=problem))
             self._add(operation)
             return result
 
@@ -203,23 +195,13 @@ class Tracer:
         raises.
         """
         kwargs = kwargs or {}
-        host_kwargs = {key: value for key, value in kwargs.items() if key != "device"}
-        operands = [x for x in _leaves((args, kwargs)) if isinstance(x, Traced)]
+        operands = [x for x in leaves((args, kwargs)) if isinstance(x, Traced)]
         in_place = name in INPLACE or name == "setitem"
         for operand in operands:
             self._look(operand)
-        self.calls += 1
-        operation = Operation(
-            number=self.calls,
-            when=self.when,
-            name=name,
-            args=_map(self._on_host, args),
-            kwargs=_map(self._on_host, host_kwargs),
-            place=self.place(),
-            reference=reference or function,
-        )
+        operation = self._operation(name, reference or function, args, kwargs)
         try:
-            result = function(*_map(_own, args), **_map(_own, kwargs))
+            result = function(*map_tree(unwrapped, args), **map_tree(unwrapped, kwargs))
             if name == "setitem":
                 result = args[0].array
             host_result = self._results_on_host(result)
@@ -248,6 +230,26 @@ class Tracer:
         if name == "setitem":
             return None
         return self._wrap_results(result, host_result, operands, kwargs)
+
+    def _operation(
+        self,
+        name: str,
+        reference: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Operation:
+        """Return the next operation, with operands on the host."""
+        self.calls += 1
+        host_kwargs = {key: value for key, value in kwargs.items() if key != "device"}
+        return Operation(
+            number=self.calls,
+            when=self.when,
+            name=name,
+            args=map_tree(self._on_host, args),
+            kwargs=map_tree(self._on_host, host_kwargs),
+            place=self.place(),
+            reference=reference,
+        )
 
     def _results_on_host(self, result: Any) -> Any:
         """Copy an array, or a tuple of arrays, to the host. None: it is neither."""
@@ -343,9 +345,7 @@ class Tracer:
 
     def place(self) -> str:
         """Return the line of the program under trace, as `file:line (text)`."""
-        frame = sys._getframe()
-        while frame.f_back and self.is_go_between(frame.f_code.co_filename):
-            frame = frame.f_back
+        frame = caller(self.is_go_between)
         return line_text(frame.f_code.co_filename, frame.f_lineno)
 
     def is_go_between(self, file: str) -> bool:
@@ -353,9 +353,19 @@ class Tracer:
         return file.startswith(self.go_betweens)
 
 
+def caller(is_go_between: Callable[[str], bool]) -> FrameType:
+    """Return the first frame from here whose file is no go-between."""
+    frame = sys._getframe(1)
+    while frame.f_back and is_go_between(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
+
+
 def line_text(file: str, line: int) -> str:
     """Return a line as `file:line (text)`, with the file as imports find it."""
     path = Path(file)
+    if path.exists():  # unlike "<string>"
+        path = path.resolve()
     folders = [PACKAGE.parent, *(Path(each).resolve() for each in sys.path)]
     # the folder of the packages, not the one of a virtual environment
     for folder in sorted(folders, key=lambda folder: -len(folder.parts)):
@@ -490,7 +500,7 @@ class Traced:
         return (self[i] for i in range(self.array.shape[0]))
 
     def __contains__(self, value: Any) -> bool:
-        return operator.contains(self._synchronised("contains"), _own(value))
+        return operator.contains(self._synchronised("contains"), unwrapped(value))
 
     def __len__(self) -> int:
         return len(self.array)
@@ -587,7 +597,7 @@ def _operator(name: str, *, reflected: bool = False) -> Callable[..., Any]:
         args = (*others, self) if reflected else (self, *others)
         is_word = any(x is None or isinstance(x, str) for x in others)
         if is_word and name != "getitem":  # such as x == "auto"
-            return function(*map(_own, args))
+            return function(*map(unwrapped, args))
         return self._tracer.call(name, function, None, args)
 
     return call
@@ -615,7 +625,9 @@ class Held:
         self._name = name
 
     def __getitem__(self, key: Any) -> "Held":
-        return Held(self._held[_map(_own, key)], self._tracer, f"{self._name}[...]")
+        return Held(
+            self._held[map_tree(unwrapped, key)], self._tracer, f"{self._name}[...]"
+        )
 
     def __getattr__(self, name: str) -> Any:
         own = getattr(self._held, name)
@@ -634,25 +646,30 @@ def is_array(x: Any) -> bool:
     return hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, type)
 
 
-def _map(function: Callable[[Any], Any], tree: Any) -> Any:
-    """Replace everything in nested tuples, lists and dictionaries by its result."""
-    if type(tree) is dict:
-        return {key: _map(function, value) for key, value in tree.items()}
-    if type(tree) in (tuple, list):
-        return type(tree)([_map(function, each) for each in tree])
-    if type(tree) is slice:
+def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
+    """Replace everything in nested tuples, lists, dictionaries and slices."""
+    if isinstance(tree, dict):
+        return {key: map_tree(function, value) for key, value in tree.items()}
+    if isinstance(tree, slice):
         ends = (tree.start, tree.stop, tree.step)
-        return slice(*(_map(function, each) for each in ends))
-    return function(tree)
+        return slice(*map_tree(function, ends))
+    if not isinstance(tree, tuple | list):
+        return function(tree)
+    parts = [map_tree(function, each) for each in tree]
+    if hasattr(tree, "_fields"):
+        with contextlib.suppress(TypeError):  # it may have more than its fields
+            return type(tree)(*parts)
+    return tuple(parts) if isinstance(tree, tuple) else parts
 
 
-def _leaves(tree: Any) -> list[Any]:
+def leaves(tree: Any) -> list[Any]:
+    """Return everything in nested tuples, lists, dictionaries and slices."""
     found: list[Any] = []
-    _map(found.append, tree)
+    map_tree(found.append, tree)
     return found
 
 
-def _own(x: Any) -> Any:
+def unwrapped(x: Any) -> Any:
     """Return the library's array of a traced one, and all else as it is."""
     return x.array if isinstance(x, Traced) else x
 

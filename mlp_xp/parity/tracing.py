@@ -23,9 +23,11 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import check_type, with_colon
+from mlp_xp.parity._bounds import Verdict
 from mlp_xp.parity._probe import operate
 from mlp_xp.parity._steps import start
 from mlp_xp.parity.operations import SYMBOLS as SYMBOLS  # noqa: PLC0414
+from mlp_xp.parity.operations import Operation
 from mlp_xp.parity.tracer import ATTRIBUTES, PACKAGE, Traced, Tracer
 from mlp_xp.parity.tracer import Namespace as Namespace  # noqa: PLC0414
 
@@ -80,6 +82,16 @@ class StepTracer(Tracer):
                 f"{operation.number}, {operation.when}, {operation} at "
                 f"{operation.place} {operation.verdict.problem}"
             ) from self.cause(error)
+
+    def _compare(self, operation: Operation) -> Verdict:
+        """See `Tracer`. Training and the probe ask only for what has one answer."""
+        verdict = super()._compare(operation)
+        if not verdict.unjudged:
+            return verdict
+        judged = verdict._replace(unjudged="")
+        if judged.deviates:
+            return judged
+        return Verdict(problem=f"returns something where {verdict.unjudged}")
 
     def notice(self, kind: str, what: str) -> None:
         """Refuse it: the network uses the standard, and `Backend.to_numpy`."""

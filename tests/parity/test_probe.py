@@ -1,9 +1,11 @@
 """The probe finds faults that training does not show."""
 
+import operator
 import re
 from typing import Any
 
 import array_api_compat.numpy as numpy
+import numpy as np
 import pytest
 from blind_spots import BLIND_SPOTS, LONG
 from data_sets import TINY
@@ -16,7 +18,7 @@ from mlp_xp.backends.opening import open_namespace
 from mlp_xp.parity import assert_parity
 from mlp_xp.parity.compare import check
 from mlp_xp.parity.operations import SYMBOLS
-from mlp_xp.parity.tracing import probe
+from mlp_xp.parity.tracing import TracingBackend, probe
 
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
 
@@ -58,6 +60,33 @@ def test_an_approximation_may_have_half_of_the_digits(error, deviating):
     """
     library = Namespace(tanh=lambda x: numpy.tanh(x) * (1 + error))
     assert probe(open_namespace(library)).deviating.keys() == deviating
+
+
+def half(x: Any, y: Any) -> Any:
+    return numpy.astype(x + y, numpy.float32)
+
+
+def keyword(x: Any, **_: Any) -> Any:
+    return numpy.sum(x)
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "args", "said"),
+    [
+        ("add", half, (2.5, 1), "is float32 instead of float64"),
+        ("sum", keyword, (1.0,), "returns something where NumPy raises TypeError"),
+        ("pinv", operator.neg, (1.0,), "returns something where no bound is known"),
+    ],
+)
+def test_what_a_program_may_leave_open_is_a_fault_of_the_probe(
+    name, function, args, said
+):
+    run = TracingBackend(open_namespace(Namespace())).tracer
+    operands = tuple(run.wrap(np.asarray(x), np.asarray(x)) for x in args)
+    reference = getattr(numpy, name, np.sum)
+    settings = {"nothing": 1} if name == "sum" else {}
+    run.call(name, function, reference, operands, settings)
+    assert said in str(run.deviating[name].verdict)
 
 
 def test_a_library_that_raises_in_the_probe_fails_with_its_operation():
