@@ -2,7 +2,6 @@
 goes: layouts, dtypes, copies, signs of zeros, sizes, overlaps and axes.
 """
 
-import operator
 
 import array_api_compat.numpy as numpy
 import numpy as np

@@ -348,7 +348,8 @@ class Call:
     @property
     def bindings(self) -> list[str]:
         """The statements that bind its names to operands."""
-        source, used = self.line, []
+        source = self.line
+        used: list[str] = []
         for name, text in reversed(self._bound.items()):
             if _uses(source, name):
                 used.insert(0, f"{name} = {text}")
