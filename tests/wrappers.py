@@ -2,7 +2,6 @@
 goes: layouts, dtypes, copies, signs of zeros, sizes, overlaps and axes.
 """
 
-
 import array_api_compat.numpy as numpy
 import numpy as np
 from helpers import Namespace
@@ -203,6 +202,12 @@ def equal_as_int32(right, x, y):
     return right(x, y)
 
 
+def equal_in_the_low_bytes(right, x, y):
+    if x.dtype == "int64":
+        return right(plain(x) % 256, y % 256)
+    return right(x, y)
+
+
 # Floats of two sizes.
 
 
@@ -391,63 +396,84 @@ def joined_last(arrays, /, *, axis=0):
 
 
 WRAPPERS = {
-    "exp of a strided array": spoilt("exp", is_strided),
-    "sum of a transposed array": spoilt("sum", is_transposed),
-    "sqrt of a negative step": spoilt("sqrt", is_backwards),
-    "max of a negative step": spoilt("max", is_backwards),
-    "astype of a negative step": spoilt("astype", is_backwards),
-    "take from a transposed array": spoilt("take", is_transposed),
-    "where with a strided condition": Namespace(where=where_strided),
-    "reshape in the order of memory": Namespace(reshape=as_in_memory),
-    "concat of strided arrays": Namespace(concat=joined_strided),
-    "getitem with a step": overriding(__getitem__=short_step),
-    "add with a transposed operand": overriding(__add__=add_in_memory_order),
-    "matmul of a negative step": overriding(__matmul__=product_of_backwards),
-    "-= on a strided array": overriding(__isub__=write_to_strided),
-    "/= on a transposed array": overriding(__itruediv__=divide_transposed_in_place),
-    "sum of nothing": Namespace(sum=sum_without_zero),
-    "all of nothing": Namespace(all=all_of_something),
-    "matmul of nothing": overriding(__matmul__=ones_of_nothing),
-    "concat drops empty arrays": Namespace(concat=joined_without_empty),
-    "reshape of nothing": Namespace(reshape=flat_where_empty),
-    "take by int32 indices": Namespace(take=of_short_indices),
-    "sum of int32": Namespace(sum=short_sum),
-    "int32 + int64": overriding(__add__=short_add),
-    "int32 == int64": overriding(__eq__=equal_as_int32),
-    "float32 * float64": overriding(__mul__=lower),
-    "digits of float32 / float64": overriding(__truediv__=by_float32),
-    "concat of two dtypes": Namespace(concat=as_the_first),
-    "sum converts too late": Namespace(sum=sum_then_convert),
-    "where of two dtypes": Namespace(where=where_as_the_first),
-    "astype does not copy": Namespace(astype=astype_itself),
-    "astype(copy=False) copies": Namespace(astype=astype_always_copies),
-    "reshape(copy=True) does not copy": Namespace(reshape=reshape_shares),
-    "reshape(copy=False) copies": Namespace(reshape=reshape_copies),
-    "asarray(copy=False) copies": Namespace(asarray=asarray_copies),
-    "asarray shares megabytes": Namespace(asarray=asarray_shares_megabytes),
-    "asarray loses the last of megabytes": Namespace(asarray=asarray_loses_the_last),
-    "abs of -0": Namespace(abs=lambda x, /: numpy.where(x < 0, -x, x)),
-    "sqrt of -0": without_signed_zeros("sqrt"),
-    "-x of 0": overriding(__neg__=subtracted_from_0),
-    "* without signed zeros": overriding(__mul__=product_without_signed_zeros),
-    "where without signed zeros": Namespace(where=where_without_signed_zeros),
-    "sqrt of subnormal numbers": Namespace(sqrt=root_of_tiny),
-    "isfinite of subnormal numbers": Namespace(isfinite=finite_if_normal),
-    "+ flushes the smallest normal numbers": overriding(
-        __add__=flushing_normal_numbers
-    ),
-    "sum of many elements": Namespace(sum=of_the_first),
-    "argmax of many elements": Namespace(argmax=argmax_of_16_bits),
-    "take of many elements": Namespace(take=take_of_16_bits),
-    "arange of many elements": Namespace(arange=count_of_16_bits),
-    "log of many elements": spoilt("log", is_big),
-    "where of many elements": Namespace(where=where_of_the_first),
-    "+= on overlapping operands": overriding(__iadd__=one_after_another),
-    "sum over several axes": first_axis_only("sum"),
-    "max over several axes": first_axis_only("max"),
-    "all over several axes": first_axis_only("all"),
-    "mean over negative axes": Namespace(mean=mean_of_too_many),
-    "argmax over a middle axis": Namespace(argmax=argmax_of_the_first_axis),
-    "concat along axis -1": Namespace(concat=joined_last),
+    "layouts": {
+        "exp of a strided array": spoilt("exp", is_strided),
+        "sum of a transposed array": spoilt("sum", is_transposed),
+        "sqrt of a negative step": spoilt("sqrt", is_backwards),
+        "max of a negative step": spoilt("max", is_backwards),
+        "astype of a negative step": spoilt("astype", is_backwards),
+        "take from a transposed array": spoilt("take", is_transposed),
+        "where with a strided condition": Namespace(where=where_strided),
+        "reshape in the order of memory": Namespace(reshape=as_in_memory),
+        "concat of strided arrays": Namespace(concat=joined_strided),
+        "getitem with a step": overriding(__getitem__=short_step),
+        "add with a transposed operand": overriding(__add__=add_in_memory_order),
+        "matmul of a negative step": overriding(__matmul__=product_of_backwards),
+        "-= on a strided array": overriding(__isub__=write_to_strided),
+        "/= on a transposed array": overriding(__itruediv__=divide_transposed_in_place),
+    },
+    "empty arrays": {
+        "sum of nothing": Namespace(sum=sum_without_zero),
+        "all of nothing": Namespace(all=all_of_something),
+        "matmul of nothing": overriding(__matmul__=ones_of_nothing),
+        "concat drops empty arrays": Namespace(concat=joined_without_empty),
+        "reshape of nothing": Namespace(reshape=flat_where_empty),
+    },
+    "int32": {
+        "take by int32 indices": Namespace(take=of_short_indices),
+        "sum of int32": Namespace(sum=short_sum),
+        "int32 + int64": overriding(__add__=short_add),
+        "int32 == int64": overriding(__eq__=equal_as_int32),
+        "== of the low bytes": overriding(__eq__=equal_in_the_low_bytes),
+    },
+    "mixed dtypes": {
+        "float32 * float64": overriding(__mul__=lower),
+        "digits of float32 / float64": overriding(__truediv__=by_float32),
+        "concat of two dtypes": Namespace(concat=as_the_first),
+        "sum converts too late": Namespace(sum=sum_then_convert),
+        "where of two dtypes": Namespace(where=where_as_the_first),
+    },
+    "copies": {
+        "astype does not copy": Namespace(astype=astype_itself),
+        "astype(copy=False) copies": Namespace(astype=astype_always_copies),
+        "reshape(copy=True) does not copy": Namespace(reshape=reshape_shares),
+        "reshape(copy=False) copies": Namespace(reshape=reshape_copies),
+        "asarray(copy=False) copies": Namespace(asarray=asarray_copies),
+        "asarray shares megabytes": Namespace(asarray=asarray_shares_megabytes),
+        "asarray loses the last of megabytes": Namespace(
+            asarray=asarray_loses_the_last
+        ),
+    },
+    "zeros": {
+        "abs of -0": Namespace(abs=lambda x, /: numpy.where(x < 0, -x, x)),
+        "sqrt of -0": without_signed_zeros("sqrt"),
+        "-x of 0": overriding(__neg__=subtracted_from_0),
+        "* without signed zeros": overriding(__mul__=product_without_signed_zeros),
+        "where without signed zeros": Namespace(where=where_without_signed_zeros),
+        "sqrt of subnormal numbers": Namespace(sqrt=root_of_tiny),
+        "isfinite of subnormal numbers": Namespace(isfinite=finite_if_normal),
+        "+ flushes the smallest normal numbers": overriding(
+            __add__=flushing_normal_numbers
+        ),
+    },
+    "sizes": {
+        "sum of many elements": Namespace(sum=of_the_first),
+        "argmax of many elements": Namespace(argmax=argmax_of_16_bits),
+        "take of many elements": Namespace(take=take_of_16_bits),
+        "arange of many elements": Namespace(arange=count_of_16_bits),
+        "log of many elements": spoilt("log", is_big),
+        "where of many elements": Namespace(where=where_of_the_first),
+    },
+    "overlaps": {
+        "+= on overlapping operands": overriding(__iadd__=one_after_another),
+    },
+    "axes": {
+        "sum over several axes": first_axis_only("sum"),
+        "max over several axes": first_axis_only("max"),
+        "all over several axes": first_axis_only("all"),
+        "mean over negative axes": Namespace(mean=mean_of_too_many),
+        "argmax over a middle axis": Namespace(argmax=argmax_of_the_first_axis),
+        "concat along axis -1": Namespace(concat=joined_last),
+    },
 }
-"""The libraries, by their faults."""
+"""The libraries, by kinds of faults, and by their faults."""

@@ -77,13 +77,13 @@ a > b
 z = xp.asarray(a, copy=True); z += b; z
 """
 SCALARS = """
+z = xp.asarray(a, copy=True); z -= b; z
+z = xp.asarray(a, copy=True); z *= b; z
+z = xp.asarray(a, copy=True); z /= b; z
 1 - a
 0.1 * a
 a + 0.1
 a > 0.5
-z = xp.asarray(a, copy=True); z -= b; z
-z = xp.asarray(a, copy=True); z *= b; z
-z = xp.asarray(a, copy=True); z /= b; z
 ? xp.maximum(a, b)
 """
 ARITHMETIC = """
@@ -264,7 +264,6 @@ CALLS = (
     ("a = scores + 1.25; b = a[0, ...]", ARITHMETIC),
     ("a = scores + 1.25; b = xp.sum(a[0, ...])", ARITHMETIC),
     ("a = levels", ENDS),
-    ("a = scores", ENDS),
     ("a = count", ENDS),
     ("a = x", ENDS),
     # up to 1.2e10, beyond int32 and the whole numbers of float32

@@ -200,7 +200,7 @@ class _Judge:
             # that compare.
             if self.fixed_tolerance is None:
                 with backend.reporting("the probe"):
-                    operations = tuple(probe(backend).deviating.values())
+                    operations = probe(backend).faults
             with backend.reporting("a comparison"):
                 run = record(self.config, self.dataset, backend, self.steps)
                 return self.judge_run(run, backend.dtype_name, operations)

@@ -115,21 +115,28 @@ class ProbeTracer(StepTracer):
     """The call under way."""
     refused: list[str] = field(default_factory=list)
     """The calls that the library may refuse, and does."""
+    raising: dict[str, Operation] = field(default_factory=dict)
+    """The first operation of each name that raises in another call."""
+
+    @property
+    def faults(self) -> tuple[Operation, ...]:
+        """The operations that deviate or raise."""
+        return *self.deviating.values(), *self.raising.values()
 
     def attempt(self, call: Call, evaluate: Callable[[], Any]) -> Any:
         """Return the value of a call. None: the library raises."""
-        self.current = call
+        self.current, self.raised = call, None
         try:
             return evaluate()
-        except Exception:
+        except Exception as error:
             if call.may_raise:
                 self.refused.append(call.source)
             elif self.raised:
-                self._add(self.raised)
+                operation = self.raised._replace(call=call)
+                self.raising.setdefault(operation.name, operation)
+                self.failure = self.failure or error
             elif not self.deviating:
                 raise
-        finally:
-            self.raised = None
         return None
 
     def call_program(self, call: Call) -> Any:
@@ -257,7 +264,8 @@ def probe(backend: Backend) -> ProbeTracer:
     """Compare operations on operands that training never has (see `_probe`).
 
     The standard leaves the error of APPROXIMATIONS open, so half of their digits are
-    enough. An operation that raises deviates, unless the library may refuse the call.
+    enough. If the library raises, the `failure` of the tracer is the first
+    BackendFailure, and the other calls follow.
     """
     tracer = ProbeTracer(backend)
     tracer.least_bound = float(np.finfo(backend.dtype_name).eps) ** -0.5
@@ -280,6 +288,7 @@ def probe(backend: Backend) -> ProbeTracer:
         for line in PROGRAMS.strip().splitlines():
             call = Call(line, hosts, {})
             tracer.attempt(call, partial(tracer.call_program, call))
+    tracer.raised = next(iter(tracer.raising.values()), None)
     return tracer
 
 
