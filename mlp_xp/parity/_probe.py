@@ -303,7 +303,7 @@ z = xp.asarray(m, copy=True); z += 1; m
 z = xp.asarray(large, copy=True); z += 1; large
 z = xp.astype(m, m.dtype); z += 1; m
 z = xp.astype(large, large.dtype); z += 1; large
-z = xp.astype(m, m.dtype, copy=True); z += 1; m
+? z = xp.astype(m, m.dtype, copy=True); z += 1; m
 ? z = xp.reshape(m, (-1,), copy=True); z += 1; m
 ? z = xp.reshape(large, (4, -1), copy=True); z += 1; large
 ? z = xp.astype(m, m.dtype, copy=False); v = m; v += 1; z == m
