@@ -58,29 +58,16 @@ def itself(x, /, *, dtype=None, copy=None):
 
 
 class Narrow(np.ndarray):
-    """An array that rounds Python's numbers to float32, and compares the low bytes of
-    integers.
-    """
+    """An array that rounds Python's numbers to float32."""
 
     def __rmul__(self, other):
         if isinstance(other, float):
             other = float(np.float32(other))
         return np.ndarray.__rmul__(self, other)
 
-    def __eq__(self, other):
-        if self.dtype.kind == "i":
-            return np.asarray(self) % 256 == other % 256
-        return np.ndarray.__eq__(self, other)
-
-    __hash__ = None
-
 
 def narrow(x, /, *, dtype=None, copy=None):
     return numpy.asarray(x, dtype=dtype, copy=copy).view(Narrow)
-
-
-def narrow_range(stop, /, *, dtype):
-    return numpy.arange(stop, dtype=dtype).view(Narrow)
 
 
 # The faulty function, its replacement, and the words of the report.
@@ -115,7 +102,7 @@ BLIND_SPOTS = {
     "max of infinity": (
         "max",
         finite_max,
-        r"xp.max\(float64 \(5, 4099\), axis=-1.* 0.0 instead of inf",
+        r"xp.max\(float64 \(5, 4099\), axis=0.* 0.0 instead of inf",
     ),
     "max of negative numbers": (
         "max",
@@ -136,11 +123,6 @@ BLIND_SPOTS = {
         "asarray",
         narrow,
         r"0.1 \* float64 \(4099,\) deviates by .*e\+07 eps",
-    ),
-    "large integers": (
-        "arange",
-        narrow_range,
-        r"int64 \(4099,\) == int64 \(4099,\) deviates by 1 eps",
     ),
     "all at the first index": (
         "all",

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -127,7 +128,8 @@ def open_namespace(namespace: Any, dtype: str = "float64", name: str = "") -> Ba
     Args:
         namespace: The namespace or the hook.
         dtype: "float64" or "float32".
-        name: The name in messages. The default is the namespace's own name.
+        name: The name in messages. The default is the namespace's own name, or the
+            variable of a module that holds it.
 
     Raises:
         BackendError: The namespace lacks something, or NumPy arrays do not come back
@@ -135,13 +137,27 @@ def open_namespace(namespace: Any, dtype: str = "float64", name: str = "") -> Ba
         ConfigError: There is no such dtype.
     """
     check_choice("dtype", dtype, DTYPES)
-    if not name:
-        # Other objects are not asked for `__name__`: a proxy would report the wrapped
-        # module's name.
-        is_named = isinstance(namespace, ModuleType | type)
-        name = namespace.__name__ if is_named else type(namespace).__name__
+    name = name or _name_of(namespace)
     key = (name, id(namespace), "", dtype)
     return _once(key, namespace, lambda: open_foreign(name, namespace, dtype))
+
+
+def _name_of(namespace: Any) -> str:
+    """Return a name for messages, if possible one that `import_foreign` takes."""
+    if isinstance(namespace, ModuleType | type):
+        return namespace.__name__
+    for module_name, module in list(sys.modules.items()):
+        if isinstance(module, ModuleType):
+            for name, value in list(vars(module).items()):
+                if value is namespace:
+                    return f"{module_name}:{name}"
+    # The object is not asked for `__name__`: a proxy would report the wrapped module's
+    # name.
+    own = getattr(namespace, "__dict__", {})
+    kind = type(namespace)
+    if isinstance(own.get("xp"), ModuleType):
+        return own["xp"].__name__
+    return str(own.get("__name__", f"{kind.__module__}.{kind.__qualname__}"))
 
 
 def open_library(library: Any, device: str | None = None) -> LibraryBackend:

@@ -237,7 +237,7 @@ class _Results:
         self._failed = [_failure_record(each) for each in self.failures]
         self._mismatches: list[str] = []
         for comparison in self.comparisons:
-            self._mismatches += comparison.mismatches()
+            self._mismatches += [*comparison.deviating, *comparison.mismatches()]
         for failure in self.failures:
             self._mismatches += failure.deviating
 

@@ -1,6 +1,8 @@
 """Parity as an assertion, for the tests of an array library."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,10 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.errors import MlpXpError, with_colon
-from mlp_xp.parity.compare import Failure, check
+from mlp_xp.parity.compare import Comparison, Failure, check
+from mlp_xp.parity.operations import Operation
+from mlp_xp.parity.programs import Record, is_allowed
+from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.tracing import trace
 
 
@@ -22,6 +27,8 @@ def assert_parity(
     steps: int = 200,
     config: TrainConfig | None = None,
     dataset: Dataset | None = None,
+    reproducers: str | Path | None = None,
+    allow: Mapping[str, Any] | None = None,
 ) -> None:
     """Train on an array library and on NumPy, and assert that every step agrees.
 
@@ -35,11 +42,18 @@ def assert_parity(
             batches of one.
         dataset: The data, with arrays on the host; by default the first images of
             MNIST.
+        reproducers: A folder for a script that shows the first deviation with NumPy and
+            the library alone.
+        allow: Deviations that are expected, as for `assert_lockstep`, such as
+            `{"deviations": {"exp": "half of the digits"}}`. A word is the name of an
+            operation, or a part of the call or of the line of code. An allowed
+            operation excuses the steps that deviate because of it.
 
     Raises:
         AssertionError: A step does not agree, or the library fails. The error names the
             operations that deviate in a trace up to this step. Then it names each
             deviating quantity and its first step, or the library's own error.
+        ValueError: `allow` has another kind than `deviations`.
         BackendError: The library lacks something.
         ConfigError: The settings do not fit the data.
 
@@ -57,21 +71,49 @@ def assert_parity(
     config = config or TrainConfig(report_every=100)
     if dataset is None:
         dataset = _first_images()
+    allowed = dict(allow or {})
+    expected = allowed.pop("deviations", ())
+    if allowed:
+        raise ValueError(f"allow: {next(iter(allowed))!r} is not 'deviations'")
+
     _, result = check(config, dataset, [backend], steps)
-    lines: list[str] = []
+    faults, until = _faults_of(result, steps, config.warm_up_steps)
+    traced: list[Operation] = []
+    if until:
+        traced, note = _find_operations(config, dataset, backend, until)
+        if not traced:
+            faults.insert(0, note)
+    operations = [*traced, *result.operations]
+    unexpected = [each for each in operations if not _is_expected(each, expected)]
+    if not unexpected and (traced or not faults):
+        return
+    name = with_colon(backend.name)
+    lines = [f"{name} {operation.report}" for operation in unexpected] + faults
+    if unexpected and reproducers is not None:
+        made = write_reproducer(backend, unexpected[0], Path(reproducers))
+        lines.append(f"reproducer: {made}")
+    raise AssertionError("\n".join(lines))
+
+
+def _faults_of(
+    result: Comparison | Failure, steps: int, warm_up_steps: int
+) -> tuple[list[str], int]:
+    """Return a line for each fault of a run, and the steps up to the first one."""
     if isinstance(result, Failure):
-        lines.append(_find_operations(config, dataset, backend, steps))
-        lines += [*result.deviating, result.reason]
-    elif not result.agrees:
-        firsts = [
-            each.first_step for each in result.quantities.values() if each.first_step
-        ]
-        if firsts:
-            until = max(1, min(firsts) - config.warm_up_steps)
-            lines.append(_find_operations(config, dataset, backend, until))
-        lines += [*result.mismatches(), str(result)]
-    if lines:
-        raise AssertionError("\n".join(lines))
+        return [result.reason], steps
+    faults = list(result.mismatches())
+    firsts = [each.first_step for each in result.quantities.values() if each.first_step]
+    if not firsts:
+        return faults, 0
+    if result.predictions_differ:
+        faults.append(str(result))
+    return faults, max(1, min(firsts) - warm_up_steps)
+
+
+def _is_expected(operation: Operation, allowed: Any) -> bool:
+    name = operation.name.removeprefix("xp.")
+    place = str(operation.call or operation.place)
+    return is_allowed(Record(name, str(operation), place), allowed)
 
 
 def _first_images() -> Dataset:
@@ -84,20 +126,18 @@ def _first_images() -> Dataset:
 
 def _find_operations(
     config: TrainConfig, dataset: Dataset, backend: Backend, steps: int
-) -> str:
-    """Trace a run, and return a line for each operation that deviates or raises."""
+) -> tuple[list[Operation], str]:
+    """Trace a run. Return the operations that deviate or raise, and a note if none."""
     name = with_colon(backend.name)
     try:
         tracer = trace(config, dataset, backend, steps)
     except MlpXpError as error:
         # such as an infinite loss, from right operations
-        return f"{name} the trace ends, and no operation deviates: {error}"
-    lines = [f"{name} {operation.report}" for operation in tracer.deviating.values()]
+        return [], f"{name} the trace ends, and no operation deviates: {error}"
+    operations = list(tracer.deviating.values())
     if tracer.raised:
-        lines.append(str(tracer.failure))
-    if lines:
-        return "\n".join(lines)
-    return (
+        operations.append(tracer.raised)
+    return operations, (
         f"{name} no operation deviates in a trace of the first steps; the fault may be "
         "in compiled code, or depend on earlier calls"
     )

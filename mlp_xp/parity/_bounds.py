@@ -433,10 +433,11 @@ def _number(x: Any) -> float | complex:
 
 
 def _flush(x: Any) -> Any:
-    """Set subnormal numbers to zero."""
+    """Set subnormal numbers to zeros of the same sign."""
     if not is_real(x):
         return x
-    return np.where(np.abs(x) < np.finfo(x.dtype).smallest_normal, 0, x).astype(x.dtype)
+    is_small = np.abs(x) < np.finfo(x.dtype).smallest_normal
+    return np.where(is_small, np.copysign(0, x), x).astype(x.dtype)
 
 
 def is_real(x: Any) -> bool:

@@ -1,164 +1,406 @@
-"""Operations on inputs that training never has.
+"""Calls on operands that training never has, as tables of Python text.
 
-Training has no NaN, no infinities and no ties, does not use the last index, and sums at
-most hundreds of elements. A library may be wrong there, and still agree with NumPy in
-every step. `tracing.probe` calls `operate` on a traced backend, where each result is
-compared with NumPy's. The standard specifies all of these results. There are none of
-the results that it leaves open: the order of signed zeros, `argmax` of NaN, and floats
-beyond the range of an integer dtype.
+Training has no NaN, no infinities and no ties. Its arrays are contiguous, of one dtype,
+and have hundreds of rows. A library may be wrong elsewhere, and still agree with NumPy
+in every step. `tracing.probe` evaluates these calls on the library, and compares each
+operation with NumPy's. The text of a call is its description in reports, and the source
+of its reproducer.
+
+The standard specifies all of these results. There are none of the results that it
+leaves open: the sign of a zero in a sum or a maximum, `argmax` of NaN, floats beyond
+the range of an integer dtype, and integers together with floats. Subnormal numbers may
+count as zero.
 """
 
-import contextlib
-import math
-import operator
-from collections.abc import Callable
+import re
 from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends.failures import BackendFailure
 from mlp_xp.core.backend import Backend
-from mlp_xp.core.functional import Array
 
-# A prime: neither a vector instruction nor a block ends at the last element.
-LENGTH = 4099
-SPECIAL = (
-    math.nan,
-    math.inf,
-    -math.inf,
-    0.0,
-    -0.0,
-    1.0,
-    -1.0,
-    0.5,
-    1e30,
-    -1e30,
-    1e-30,
-    100.0,
-    -100.0,
-)
-ELEMENTWISE = (
-    "abs",
-    "exp",
-    "isfinite",
-    "log",
-    "log1p",
-    "ones_like",
-    "sqrt",
-    "tanh",
-    "zeros_like",
-)
-ARITHMETIC: tuple[Callable[..., Any], ...] = (
-    operator.add,
-    operator.sub,
-    operator.mul,
-    operator.truediv,
-)
-IN_PLACE: tuple[Callable[..., Any], ...] = (
-    operator.iadd,
-    operator.isub,
-    operator.imul,
-    operator.itruediv,
-)
+# 4099 is a prime: neither a vector instruction nor a block ends at the last element.
+# 65537, the prime above 2**16, is the length of a side of `large`.
+OPERANDS = """
+tiny = np.finfo(DTYPE).smallest_normal
+x = np.resize([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, 1e30, -1e30, 1e-30, 100.0, -100.0, tiny, -tiny, tiny / 4, -tiny / 4], 4099).astype(DTYPE)
+y = np.resize(np.repeat(x[:17], 17), 4099)
+rows = (2 * np.sin(np.arange(5 * 4099.0))).reshape(5, 4099).astype(DTYPE)
+rows[0, -1] = 9.0
+wild = rows.copy()
+wild[1, -1] = np.nan
+wild[2, 0] = np.inf
+wild[3, [0, -1]] = -np.inf, np.inf
+wild[4] = 1e15
+levels = (np.arange(40990) % 7 % 3).reshape(4099, 10).astype("uint8")
+scores = levels.astype(DTYPE)
+last = np.array([4098, 0, 4097, 4098])
+count = np.arange(4099)
+m = (np.arange(96) * 37 % 96 / 16 - 2.4).reshape(8, 12).astype(DTYPE)
+n = (np.arange(24) * 7 % 24 / 4 + 0.3).reshape(4, 6).astype(DTYPE)
+flags = np.arange(96).reshape(8, 12) % 5 > 1
+cube = (np.arange(24) * 7 % 24 - 11.5).reshape(2, 3, 4).astype(DTYPE)
+single = (np.arange(24) / 10 + 0.1).reshape(4, 6).astype("float32")
+double = (np.arange(24) / 10 + 0.1).reshape(4, 6)
+short = np.array([3, 0, 2_000_000_000, 1_900_000_000], "int32")
+long = np.array([3, 2**32, -4_000_000_000, 7])
+i = np.array([3, 0, 2, 2])
+j = np.array([3, 0, 2, 2], "int32")
+large = np.sin(np.arange(4 * 65537.0)).astype(DTYPE)
+large[-1] = 9.0
+other = (2 + np.cos(np.arange(4 * 65537.0))).astype(DTYPE)
+true = np.arange(4 * 65537) < 4 * 65537 - 1
+far = np.array([262147, 65536, 0, 131072])
+"""
+"""Statements that make arrays on the host.
 
+DTYPE stands for the name of the dtype under test.
+"""
 
-def operate(backend: Backend) -> None:
-    """Call everything in the lists of `_requirements`.
+FUNCTIONS = """
+xp.abs(a)
+xp.exp(a)
+xp.isfinite(a)
+xp.log(a)
+xp.log1p(a)
+xp.ones_like(a)
+xp.sqrt(a)
+xp.tanh(a)
+xp.zeros_like(a)
+xp.where(t, a, b)
+xp.asarray(a, copy=True)
+-a
+a == b
+a > b
+z = xp.asarray(a, copy=True); z += b; z
+"""
+MORE_OPERATORS = """
+z = xp.asarray(a, copy=True); z -= b; z
+z = xp.asarray(a, copy=True); z *= b; z
+z = xp.asarray(a, copy=True); z /= b; z
+1 - a
+0.1 * a
+a + 0.1
+a > 0.5
+? xp.maximum(a, b)
+"""
+ARITHMETIC = """
+a + b
+a - b
+a * b
+a / b
+"""
+REVERSED = """
+b + a
+b - a
+b * a
+b / a
+b == a
+b > a
+xp.where(t, b, a)
+"""
+MOVES = """
+xp.all(t)
+xp.astype(t, a.dtype)
+xp.astype(t, xp.int64)
+xp.concat([a, b], axis=0)
+xp.stack([a, b])
+xp.reshape(a, (-1,))
+"""
+SUMS = """
+xp.sum(a)
+xp.sum(a, axis=0)
+xp.sum(a, axis=-1, keepdims=True)
+xp.mean(a, axis=0)
+xp.mean(a, axis=-1)
+"""
+HIGHEST = """
+xp.max(a)
+xp.max(a, axis=0)
+xp.max(a, axis=-1, keepdims=True)
+"""
+PRODUCTS = """
+a @ a.T
+a.T @ a[:, :3]
+a[0, ...] @ a.T
+a[0, ...] @ a[0, ...]
+? xp.matmul(a, a.T)
+"""
+ENDS = """
+xp.take(a, last, axis=0)
+xp.concat([a, xp.take(a, last, axis=0)], axis=0)
+a[4098, ...]
+a[4096:4099, ...]
+"""
+MATRIX = """
+xp.argmax(a, axis=0)
+xp.argmax(a, axis=1)
+b @ a.T
+a.T @ b
+xp.take(a, i, axis=0)
+xp.take(a, i, axis=1)
+xp.take(a, i[::2], axis=0)
+xp.astype(a, xp.int64)
+xp.concat([b, a], axis=1)
+xp.reshape(a, (3, -1))
+xp.permute_dims(a, (1, 0))
+a[1, ...]
+a[:, 2]
+a[1:3, ::2]
+a[..., None]
+? xp.all(t, axis=0)
+"""
+IN_PLACE = """
+z = xp.asarray(m, copy=True)[::2, ::2]; z += n; z
+z = xp.asarray(m, copy=True)[::2, ::2]; z -= n; z
+z = xp.asarray(m, copy=True)[::2, ::2]; z *= n; z
+z = xp.asarray(m, copy=True)[::2, ::2]; z /= n; z
+z = xp.asarray(m, copy=True)[:6, :4].T; z += n; z
+z = xp.asarray(m, copy=True)[:6, :4].T; z -= n; z
+z = xp.asarray(m, copy=True)[:6, :4].T; z *= n; z
+z = xp.asarray(m, copy=True)[:6, :4].T; z /= n; z
+? z = xp.asarray(m, copy=True)[::-2, ::-2]; z += n; z
+? z = xp.asarray(m, copy=True)[::-2, ::-2]; z -= n; z
+? z = xp.asarray(m, copy=True)[::-2, ::-2]; z *= n; z
+? z = xp.asarray(m, copy=True)[::-2, ::-2]; z /= n; z
+"""
+EMPTY = """
+xp.concat([a, n], axis=0)
+xp.take(n, i[:0], axis=0)
+xp.permute_dims(a, (1, 0))
+xp.reshape(a, (2, 0, 3))
+a.T @ a
+"""
+AXES = """
+xp.sum(a, axis=(0, 2))
+xp.sum(a, axis=(-1, 0), keepdims=True)
+xp.sum(a, axis=(0, 1, 2))
+xp.sum(a, axis=1)
+xp.max(a, axis=(0, 1))
+xp.max(a, axis=(2, -2), keepdims=True)
+xp.mean(a, axis=(0, 2))
+xp.mean(a, axis=(-2, -1))
+xp.argmax(a, axis=1)
+xp.argmax(a, axis=-2)
+xp.take(a, i[1:3], axis=-1)
+xp.concat([a, a[:, :1, :]], axis=1)
+xp.concat([a, a], axis=-1)
+xp.permute_dims(a, (1, 0, 2))
+xp.permute_dims(a, (0, 2, 1))
+xp.permute_dims(a, (2, 0, 1))
+xp.reshape(xp.permute_dims(a, (2, 0, 1)), (4, -1))
+a[:, 1, :]
+a[..., 0]
+a[:, :-1, -1]
+a[-1, ...]
+a[:, 1:, ::3]
+? xp.all(a > -9.0, axis=(0, 2))
+? xp.all(a > -9.0, axis=-2)
+? xp.stack([a, a], axis=-1)
+"""
+PROMOTION = """
+a + b
+b + a
+a - b
+b - a
+a * b
+b * a
+a == b
+b == a
+a > b
+b > a
+xp.concat([a, b], axis=0)
+xp.concat([b, a], axis=0)
+xp.stack([a, b])
+xp.where(a > b, a, b)
+xp.where(a > b, b, a)
+xp.astype(a, b.dtype)
+z = xp.asarray(b, copy=True); z += a; z
+z = xp.asarray(b, copy=True); z *= a; z
+? xp.sum(a, dtype=b.dtype)
+"""
+FLOATS = """
+a / b
+b / a
+xp.concat([a, b[:0, :]], axis=0)
+? a @ b.T
+"""
+LARGE = """
+xp.sum(b)
+xp.mean(b, axis=0)
+xp.max(a)
+xp.argmax(a, axis=0)
+b @ b
+xp.take(a, far, axis=0)
+a[65535:65539]
+a[262147]
+xp.sum(xp.reshape(b, (4, -1)), axis=-1, keepdims=True)
+xp.argmax(xp.reshape(a, (4, -1)), axis=-1)
+xp.sum(xp.reshape(b, (-1, 4)), axis=0)
+xp.reshape(b, (4, -1)) @ b[:65537]
+"""
 
-    `maximum` and `matmul` are called too if the namespace has them.
-    """
-    xp, dtype, random = backend.xp, backend.dtype, np.random.default_rng(0)
-    # Every pair of special values.
-    x = backend.asarray(np.resize(SPECIAL, LENGTH), dtype)
-    pairs = np.resize(np.repeat(SPECIAL, len(SPECIAL)), LENGTH)
-    y = backend.asarray(pairs, dtype)
+OPERATORS = MORE_OPERATORS + ARITHMETIC
+OF_VIEWS = FUNCTIONS + OPERATORS + REVERSED + MOVES + SUMS + HIGHEST + MATRIX
 
-    host_plain = random.standard_normal((5, LENGTH))
-    host_plain[0, -1] = 9.0
-    host_rows = host_plain.copy()
-    host_rows[1, -1] = math.nan
-    host_rows[2, 0] = math.inf
-    host_rows[3, [0, -1]] = -math.inf, math.inf
-    host_rows[4] = 1e15
-    # Three values in ten columns: every row has ties.
-    levels = backend.asarray(random.integers(0, 3, (LENGTH, 10), np.uint8))
-    last = backend.asarray(np.array([LENGTH - 1, 0, LENGTH - 2, LENGTH - 1]))
-    plain = backend.asarray(host_plain, dtype)
-    rows = backend.asarray(host_rows, dtype)
-    single = backend.asarray(host_rows[:1, :3], dtype)[:, 0]
-    # Not every library has the keyword.
-    place = {} if backend.device is None else {"device": backend.device}
-    count = xp.arange(LENGTH, dtype=xp.int64, **place)
-
-    _operate_elementwise(x, y, single, xp=xp)
-    below = plain - 100
-    for each in (plain, below, rows):
-        _sum_and_multiply(each, xp=xp)
+CALLS = (
+    ("a = x; b = y; t = x > y", FUNCTIONS + OPERATORS + MOVES),
+    ("a = x; b = wild[:1, 0]; t = x > b", "xp.where(t, a, b)\nxp.where(t, b, a)"),
+    ("a = rows", SUMS + HIGHEST + PRODUCTS),
+    ("a = rows - 100", SUMS + HIGHEST + PRODUCTS + "xp.argmax(a, axis=1)"),
+    ("a = wild", SUMS + HIGHEST + PRODUCTS + "xp.argmax(a[2:4, ...], axis=1)"),
     # In row 1, only the last value is False; in row 2, only the first.
-    truth = xp.isfinite(rows)
-    xp.all(truth)
-    for row in range(3):
-        xp.all(truth[row, ...])
-
-    scores = xp.astype(levels, dtype)
-    xp.argmax(scores, axis=1)
-    xp.argmax(scores, axis=0)
-    xp.argmax(below, axis=1)
-    xp.argmax(rows[2:4, ...], axis=1)
-    grid = scores + 1.25
-    # a column, a row, a single number
-    for each in (grid[:, :1], grid[0, ...], xp.sum(grid[0, ...])):
-        for operation in ARITHMETIC:
-            operation(grid, each)
-    for each in (levels, scores, count, x):
-        end = xp.take(each, last, axis=0)
-        _ = each[LENGTH - 1, ...], each[LENGTH - 3 : LENGTH, ...], end[..., None]
-        xp.concat([each, end], axis=0)
+    ("t = xp.isfinite(wild)", "xp.all(t)"),
+    ("t = xp.isfinite(wild)[0, ...]", "xp.all(t)"),
+    ("t = xp.isfinite(wild)[1, ...]", "xp.all(t)"),
+    ("t = xp.isfinite(wild)[2, ...]", "xp.all(t)"),
+    # Three values in ten columns: every row has ties.
+    (
+        "a = scores",
+        "xp.argmax(a, axis=1)\nxp.argmax(a, axis=0)\nxp.reshape(a.T, (-1,))",
+    ),
+    ("a = scores + 1.25; b = a[:, :1]", ARITHMETIC),
+    ("a = scores + 1.25; b = a[0, ...]", ARITHMETIC),
+    ("a = scores + 1.25; b = xp.sum(a[0, ...])", ARITHMETIC),
+    ("a = levels", ENDS),
+    ("a = count", ENDS),
+    ("a = x", ENDS),
     # up to 1.2e10, beyond int32 and the whole numbers of float32
-    large = count * 3_000_000 + 1
-    _ = large + count, large == large + 256, large[:-1] == large[1:]
-    for kind in (xp.int64, dtype):
-        xp.astype(truth, kind)
-        xp.astype(count, kind)
-        xp.astype(scores + 0.75, kind)
+    ("a = count * 3_000_000 + 1", "a + count\na == a + 256\na[:-1] == a[1:]"),
+    ("a = count", "xp.astype(a, scores.dtype)\nxp.arange(4099, dtype=xp.int64)"),
+    ("a = scores + 0.75", "xp.astype(a, xp.int64)"),
+    ("a = cube", AXES),
+    ("a = m[:4, :6]; b = n; t = flags[:4, :6]", OF_VIEWS),
+    ("a = m[::2, ::2]; b = n; t = flags[::2, ::2]", OF_VIEWS),
+    ("a = m[:6, :4].T; b = n; t = flags[:6, :4].T", OF_VIEWS),
+    ("a = ? m[::-2, ::-2]; b = n; t = ? flags[::-2, ::-2]", OF_VIEWS),
+    ("a = m", IN_PLACE),
+    (
+        "a = m[:0, :6]; b = m[:0, 6:]; t = flags[:0, :6]",
+        FUNCTIONS + ARITHMETIC + MOVES + SUMS + EMPTY,
+    ),
+    (
+        "a = m[:4, :0]; t = flags[:4, :0]",
+        SUMS + "a @ a.T\nxp.all(t)\nxp.max(a, axis=0)",
+    ),
+    ("a = ? single; b = ? double", PROMOTION + FLOATS),
+    ("a = ? short; b = long", PROMOTION),
+    ("a = levels[:4, 0]; b = i", "a + b\nb * a\na == b\nxp.concat([a, b], axis=0)"),
+    ("a = m; b = ? j", "xp.take(a, b, axis=0)\nxp.take(a, b, axis=1)"),
+    ("a = x; b = ? j", "xp.take(a, b, axis=0)"),
+    ("a = ? large; b = ? other; t = ? true", FUNCTIONS + ARITHMETIC + MOVES + LARGE),
+    ("a = m", "xp.arange(262148, dtype=xp.int64)"),
+)
+"""Names for operands, and calls with these names.
 
-    cube = xp.reshape(scores[: LENGTH - 1, ...], (2, -1, 10))
-    _ = cube[:, 1, :], cube[..., 0], cube[:, :-1, -1]
-    xp.reshape(scores.T, (-1,))
-    xp.permute_dims(cube, (1, 0, 2))
-    xp.permute_dims(cube, (0, 2, 1))
-    xp.stack([x, y])
-    xp.concat([cube, cube[:, :1, :]], axis=1)
-    xp.concat([cube, cube], axis=2)
-    # Training uses neither, so a library may lack them. A user who tests a library
-    # wants to know about both.
-    for name, args in (("maximum", (x, y)), ("matmul", (rows, rows.T))):
-        with contextlib.suppress(AttributeError, BackendFailure):
-            getattr(xp, name)(*args)
+A library may refuse a line that begins with `?`. It may lack an optional function or
+dtype, negative steps, or arrays of some megabytes.
+"""
+
+PROGRAMS = """
+z = xp.asarray(m, copy=True); z += 1; m
+? z = xp.asarray(large, copy=True); z += 1; large
+z = xp.astype(m, m.dtype); z += 1; m
+? z = xp.astype(large, large.dtype); z += 1; large
+? z = xp.astype(m, m.dtype, copy=True); z += 1; m
+? z = xp.reshape(m, (-1,), copy=True); z += 1; m
+? z = xp.reshape(large, (4, -1), copy=True); z += 1; large
+? z = xp.astype(m, m.dtype, copy=False); v = m; v += 1; z == m
+? z = xp.asarray(m, copy=False); v = m; v += 1; z == m
+? z = xp.reshape(m, (-1,), copy=False); v = m; v += 1; z == xp.reshape(m, (-1,))
+? xp.sum(short) == xp.sum(xp.astype(short, xp.asarray(0).dtype))
+? v = m[1:, :]; v += m[:-1, :]; v
+? v = m[:-1, :]; v -= m[1:, :]; v
+? v = m[1:, :]; v *= m[:-1, :]; v
+? v = m[:-1, :]; v /= m[1:, :]; v
+"""
+"""Calls that are compared as a whole, because of shared memory or a default dtype.
+
+Their values are the same where arrays are immutable, and `v += 1` is another array.
+"""
 
 
-def _operate_elementwise(x: Array, y: Array, single: Array, *, xp: Any) -> None:
-    """Call elementwise functions and operators on vectors, and on one of length 1."""
-    for name in ELEMENTWISE:
-        getattr(xp, name)(x)
-    for operation in IN_PLACE:
-        operation(xp.asarray(x, copy=True), y)
-    for operation in ARITHMETIC:
-        operation(x, y)
-    # 0.1 has another value in float32
-    _ = -x, 1 - x, 0.1 * x, x + 0.1, x == y, x > 0.5
-    xp.where(x > y, x, y)
-    xp.where(x > single, x, single)
-    xp.where(single > x, single, x)
+class Operands(dict[str, np.ndarray]):
+    """The arrays of OPERANDS on the host, by name, for a dtype under test."""
+
+    def __init__(self, dtype: str) -> None:
+        text = OPERANDS.replace("DTYPE", repr(dtype))
+        exec(text, {"np": np}, self)
+        self.lines = text.strip().splitlines()
 
 
-def _sum_and_multiply(rows: Array, *, xp: Any) -> None:
-    """Call reductions and products of a matrix."""
-    xp.sum(rows, axis=-1, keepdims=True)
-    xp.max(rows, axis=-1, keepdims=True)
-    xp.mean(rows, axis=-1)
-    xp.sum(rows, axis=0)
-    xp.max(rows, axis=0)
-    xp.sum(rows)
-    _ = rows @ rows.T, rows.T @ rows[:, :3]
-    _ = rows[0, ...] @ rows.T, rows[0, ...] @ rows[0, ...]
+class Call:
+    """A line of CALLS or PROGRAMS.
+
+    Args:
+        line: The line.
+        hosts: The operands on the host.
+        bound: Other names in the line, as Python text.
+    """
+
+    def __init__(self, line: str, hosts: Operands, bound: dict[str, str]) -> None:
+        self.line = line.removeprefix("? ")
+        self.may_raise = line != self.line
+        self.hosts = hosts
+        self._bound = bound
+
+    @property
+    def bindings(self) -> list[str]:
+        """The statements that bind its names to operands."""
+        source = self.line
+        used: list[str] = []
+        for name, text in reversed(self._bound.items()):
+            if _uses(source, name):
+                used.insert(0, f"{name} = {text}")
+                source = f"{used[0]}; {source}"
+        return used
+
+    @property
+    def source(self) -> str:
+        """Statements with the operands as names."""
+        return "; ".join([*self.bindings, self.line])
+
+    @property
+    def inputs(self) -> dict[str, np.ndarray]:
+        """Its operands on the host."""
+        source = self.source
+        return {name: x for name, x in self.hosts.items() if _uses(source, name)}
+
+    def evaluate(self, names: dict[str, Any]) -> Any:
+        """Return the value of the last statement."""
+        *statements, last = self.line.split("; ")
+        exec("; ".join(statements), {}, names)
+        return eval(last, {}, names)
+
+    def __str__(self) -> str:
+        """Return it with its operands: `xp.sum(a) with a = m[::2, ::2], m = ...`."""
+        lines, inputs = self.hosts.lines, self.inputs
+        operands = [each for each in lines if re.split(r"\W", each)[0] in inputs]
+        used = ", ".join(self.bindings + operands)
+        return f"{self.line} with {used}" if used else self.line
+
+
+class Names(dict[str, Any]):
+    """The names in calls: operands are copied to a library at their first use.
+
+    Args:
+        hosts: The operands on the host.
+        backend: The library.
+    """
+
+    def __init__(self, hosts: "Operands", backend: Backend) -> None:
+        super().__init__(xp=backend.xp)
+        self.hosts = hosts
+        self.backend = backend
+
+    def __missing__(self, name: str) -> Any:
+        host = self.hosts[name]
+        # Nobody needs the name of the dtype bool, and MLX lacks it.
+        is_bool = host.dtype == np.bool
+        dtype = None if is_bool else getattr(self.backend.xp, host.dtype.name)
+        self[name] = self.backend.asarray(host, dtype)
+        return self[name]
+
+
+def _uses(source: str, name: str) -> bool:
+    return re.search(rf"\b{name}\b", source) is not None

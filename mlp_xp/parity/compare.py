@@ -17,6 +17,7 @@ from mlp_xp.core.training import DivergenceError
 from mlp_xp.declared import ConfigError
 from mlp_xp.errors import DatasetError, MlpXpError, check_type, with_colon
 from mlp_xp.parity._trajectory import Trajectory, measure, record, record_notebook
+from mlp_xp.parity.operations import Operation
 from mlp_xp.parity.tolerances import MARGIN, amplification, tolerance
 from mlp_xp.parity.tracing import probe
 
@@ -49,8 +50,8 @@ class Comparison(NamedTuple):
     """The number of reports with a different test accuracy."""
     predictions_differ: int
     """The number of test images with a different final prediction."""
-    deviating: tuple[str, ...] = ()
-    """A line, with the backend, for each operation that deviates in the probe."""
+    operations: tuple[Operation, ...] = ()
+    """The operations that deviate or raise in the probe."""
     amplified: bool = False
     """Whether more than the derived tolerance is allowed, because of rounding."""
 
@@ -70,9 +71,14 @@ class Comparison(NamedTuple):
     @property
     def agrees(self) -> bool:
         """Whether all quantities are within tolerance and no operation deviates."""
-        return not self.deviating and all(
+        return not self.operations and all(
             quantity.first_step is None for quantity in self.quantities.values()
         )
+
+    @property
+    def deviating(self) -> list[str]:
+        """A line, with the backend, for each of `operations`."""
+        return _reports(self.trajectory.backend, self.operations)
 
     def __repr__(self) -> str:
         return (
@@ -102,11 +108,7 @@ class Comparison(NamedTuple):
         return line
 
     def mismatches(self) -> Iterator[str]:
-        """Yield a line, with the backend, for each fault.
-
-        A fault is a deviating operation, or a quantity above its tolerance.
-        """
-        yield from self.deviating
+        """Yield a line, with the backend, for each quantity above its tolerance."""
         backend = with_colon(self.trajectory.backend.name)
         for name, (largest, head_room, first_step) in self.quantities.items():
             if first_step is not None:
@@ -124,8 +126,18 @@ class Failure(NamedTuple):
     backend: Backend
     reason: str
     """In one line, with the backend's name."""
-    deviating: tuple[str, ...] = ()
+    operations: tuple[Operation, ...] = ()
     """As in `Comparison`."""
+
+    @property
+    def deviating(self) -> list[str]:
+        """As in `Comparison`."""
+        return _reports(self.backend, self.operations)
+
+
+def _reports(backend: Backend, operations: tuple[Operation, ...]) -> list[str]:
+    name = with_colon(backend.name)
+    return [f"{name} {operation.report}" for operation in operations]
 
 
 def compare(run: Trajectory, reference: Trajectory, allowed: np.ndarray) -> Comparison:
@@ -188,16 +200,16 @@ class _Judge:
 
     def judge_backend(self, backend: Backend) -> Comparison | Failure:
         """Probe a backend, train on it, and compare."""
-        deviating: tuple[str, ...] = ()
+        operations: tuple[Operation, ...] = ()
         try:
             # The arrays of a foreign namespace may also fail later, in the functions
             # that compare.
             if self.fixed_tolerance is None:
                 with backend.reporting("the probe"):
-                    deviating = _probe(backend)
+                    operations = probe(backend).faults
             with backend.reporting("a comparison"):
                 run = record(self.config, self.dataset, backend, self.steps)
-                return self.judge_run(run, backend.dtype_name, deviating)
+                return self.judge_run(run, backend.dtype_name, operations)
         except ConfigError:
             raise
         except MlpXpError as error:
@@ -205,23 +217,23 @@ class _Judge:
             error.remedy = ""
             reason = str(error)
             if isinstance(error, DivergenceError):
-                if not deviating:
+                if not operations:
                     # raises ConfigError if rounding alone makes training diverge
                     self.amplified(backend.dtype_name)
                 reason += ", where the reference is finite"
             if not isinstance(error, BackendFailure):
                 reason = f"backend {with_colon(backend.name)} {reason}"
-            return Failure(backend, reason, deviating)
+            return Failure(backend, reason, operations)
 
     def judge_run(
-        self, run: Trajectory, dtype: str, deviating: tuple[str, ...] = ()
+        self, run: Trajectory, dtype: str, operations: tuple[Operation, ...] = ()
     ) -> Comparison:
         """Compare a run, with more than the derived tolerance only if it needs more."""
         allowed = self.allowed(dtype)
         result = compare(run, self.reference, allowed)
         # A deviating operation explains more than amplified rounding would.
-        if result.agrees or deviating:
-            return result._replace(deviating=deviating)
+        if result.agrees or operations:
+            return result._replace(operations=operations)
         amplified = self.amplified(dtype)
         is_amplified = bool((amplified > allowed).any())
         result = compare(run, self.reference, amplified)
@@ -295,13 +307,3 @@ def check(
     if with_notebook:
         run = record_notebook(config, dataset, steps)
         yield judge.judge_run(run, "float64")
-
-
-def _probe(backend: Backend) -> tuple[str, ...]:
-    """Return a line for each operation that deviates or raises in the probe."""
-    tracer = probe(backend)
-    operations = list(tracer.deviating.values())
-    if tracer.raised:
-        operations.append(tracer.raised)
-    name = with_colon(backend.name)
-    return tuple(f"{name} {operation.report}" for operation in operations)

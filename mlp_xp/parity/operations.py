@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.parity._bounds import INPLACE, Verdict
+from mlp_xp.parity._probe import Call
 
 BINARY = {
     "add": "+",
@@ -58,6 +59,8 @@ class Operation(NamedTuple):
     result: Any = np.empty(0)
     """A host array, or a tuple of them."""
     verdict: Verdict = Verdict()
+    call: Call | None = None
+    """The call of the probe with the operation: see `_probe`."""
 
     def __str__(self) -> str:
         """Return it with shapes and dtypes, as in `xp.tanh(float64 (1, 64))`."""
@@ -70,10 +73,8 @@ class Operation(NamedTuple):
     @property
     def report(self) -> str:
         """One line: number, time, operation, deviation and place."""
-        return (
-            f"operation {self.number}, {self.when}: {self} {self.verdict}; "
-            f"called at {self.place}"
-        )
+        place = f"in {self.call}" if self.call else f"called at {self.place}"
+        return f"operation {self.number}, {self.when}: {self} {self.verdict}; {place}"
 
 
 def expression(

@@ -365,13 +365,14 @@ def assert_lockstep(
     lines = []
     for kind in FINDINGS:
         for record in run.findings(kind):
-            if not _is_allowed(record, allow.get(kind, ())):
+            if not is_allowed(record, allow.get(kind, ())):
                 lines.append(f"{run.library}: {_WORDS[kind]}: {record}")
     if lines:
         raise AssertionError("\n".join([*lines, "", str(run)])) from run.exception
 
 
-def _is_allowed(record: Record, allowed: Any) -> bool:
+def is_allowed(record: Record, allowed: Any) -> bool:
+    """Return whether a finding is expected: see `allow` of `assert_lockstep`."""
     if allowed is True:
         return True
     return any(word == record.name or word in record.place for word in allowed or ())

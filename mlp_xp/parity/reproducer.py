@@ -30,7 +30,7 @@ def call(xp, {names}):
 *inputs, allowed = np.load(__file__.replace("reproduce.py", "inputs.npz")).values()
 result = ({to_numpy})(call(xp, *(xp.asarray(x.copy(order="K"), dtype=getattr(xp, x.dtype.name)) for x in inputs)))
 expected = np.asarray(call(np, *(x.astype("float64") if x.dtype.kind == "f" else x for x in inputs)))
-close = result.shape == expected.shape and np.allclose(result, 1.0 * expected, 0, allowed, equal_nan=True)
+close = result.shape == expected.shape and np.allclose(result, 1.0 * expected, 0, allowed, equal_nan=True){zeros}
 got, wanted = (x.ravel()[{at}:][:1] for x in (result, expected))
 print(result.dtype, result.shape, *got, "NumPy:", {dtype!r}, expected.shape, *wanted)
 sys.exit(0 if close and result.dtype == {dtype!r} else "DEVIATES")
@@ -71,7 +71,8 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> st
     if operation.name == "materialise":
         return "none, because the hook's function is not one of the namespace"
     has_own_import = bool(getattr(backend, "imports", ""))
-    if not (has_own_import or ":" in backend.name or backend.name in known_hooks()):
+    names = {*known_hooks(), *sys.modules}
+    if not (has_own_import or ":" in backend.name or backend.name in names):
         return "none, because the library has no name by which it is imported"
 
     made = _make(backend, operation, expected)
@@ -98,7 +99,14 @@ def _make(backend: Backend, operation: Operation, expected: np.ndarray) -> _Repr
         inputs[variable] = array
         return variable
 
-    source = expression(name, args, kwargs, word)
+    call = None if name == "from_numpy" or verdict.changed else operation.call
+    if call is None:
+        source = expression(name, args, kwargs, word)
+        body = f"{source}; return x0" if name in INPLACE else f"return {source}"
+    else:
+        inputs = call.inputs
+        *statements, last = call.source.split("; ")
+        body = "; ".join([*statements, f"return {last}"])
     if verdict.changed:
         # the argument must stay as it is
         returned = f"x{verdict.changed - 1}"
@@ -106,7 +114,6 @@ def _make(backend: Backend, operation: Operation, expected: np.ndarray) -> _Repr
         shown = inputs[returned]
         dtype, allowed = shown.dtype, np.asarray(0.0)
     else:
-        body = f"{source}; return x0" if name in INPLACE else f"return {source}"
         shown = result
         # NumPy's dtype where the library's may be wrong: a repaired library passes.
         dtype = expected.dtype if verdict.problem else result.dtype
@@ -116,6 +123,12 @@ def _make(backend: Backend, operation: Operation, expected: np.ndarray) -> _Repr
     at = 0
     if result.shape and not verdict.problem:
         at = int(np.ravel_multi_index(verdict.at, result.shape))
+    # np.allclose takes zeros of both signs for equal
+    zeros = ""
+    if verdict.deviation and verdict.values == (0, 0):
+        zeros = (
+            " and not (np.signbit(result) ^ np.signbit(expected))[expected == 0].any()"
+        )
     imports, to_numpy = _imports(backend)
     script = _SCRIPT.format(
         title=escaped(f"{backend.name} {backend.version}: {operation} {verdict}"),
@@ -125,6 +138,7 @@ def _make(backend: Backend, operation: Operation, expected: np.ndarray) -> _Repr
         to_numpy=to_numpy,
         dtype=dtype.name,
         at=at,
+        zeros=zeros,
     )
     return _Reproducer(script, inputs | {"allowed": allowed}, shown)
 
@@ -169,8 +183,10 @@ def _imports(backend: Backend) -> tuple[str, str]:
     own = getattr(backend, "imports", "")
     if own:
         return own, TO_NUMPY
-    hook = find(backend.name)
     name = backend.name
+    if ":" not in name and name not in known_hooks():
+        name = f"{name}:"
+    hook = find(name)
     if ":" not in name:
         name = known_hooks()[name].value
     module, _, attributes = name.partition(":")

@@ -5,11 +5,15 @@ library compiles. Its operations are compared one by one (see `tracer`).
 """
 
 import contextlib
+import math
+import re
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
+import array_api_compat.numpy as numpy_xp
 import numpy as np
 
 from mlp_xp.backends.failures import BackendFailure
@@ -23,14 +27,22 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import check_type, with_colon
-from mlp_xp.parity._bounds import Verdict
-from mlp_xp.parity._probe import operate
+from mlp_xp.parity._bounds import INPLACE, SUMS, Verdict, expect, kind_of
+from mlp_xp.parity._probe import (
+    CALLS,
+    PROGRAMS,
+    Call,
+    Names,
+    Operands,
+)
 from mlp_xp.parity._steps import start
 from mlp_xp.parity.operations import SYMBOLS as SYMBOLS  # noqa: PLC0414
 from mlp_xp.parity.operations import Operation
 from mlp_xp.parity.tracer import ATTRIBUTES, PACKAGE, Traced, Tracer
 from mlp_xp.parity.tracer import Namespace as Namespace  # noqa: PLC0414
 
+_UNSIGNED = SUMS | {"max", "maximum"}
+"""Operations for which the standard leaves the sign of a zero open."""
 SMALL = TrainConfig(hidden=(3,), warm_up_steps=0, report_every=40)
 _SMALL_RICH = replace(
     SMALL,
@@ -104,6 +116,85 @@ class StepTracer(Tracer):
         raise AttributeError(f"{name}: not every library has it; use a function of xp")
 
 
+@dataclass
+class ProbeTracer(StepTracer):
+    """A tracer of the calls of `_probe`."""
+
+    when: str = "in the probe"
+    current: Call | None = None
+    """The call under way."""
+    refused: list[str] = field(default_factory=list)
+    """The calls that the library may refuse, and does."""
+    raising: dict[str, Operation] = field(default_factory=dict)
+    """The first operation of each name that raises in another call."""
+
+    @property
+    def faults(self) -> tuple[Operation, ...]:
+        """The operations that deviate or raise."""
+        return *self.deviating.values(), *self.raising.values()
+
+    def attempt(self, call: Call, evaluate: Callable[[], Any]) -> Any:
+        """Return the value of a call. None: the library raises."""
+        self.current, self.raised = call, None
+        try:
+            return evaluate()
+        except Exception as error:
+            if call.may_raise:
+                self.refused.append(call.source)
+            elif self.raised:
+                operation = self.raised._replace(call=call)
+                self.raising.setdefault(operation.name, operation)
+                self.failure = self.failure or error
+            elif not self.deviating:
+                raise
+        return None
+
+    def call_program(self, call: Call) -> Any:
+        """Evaluate a call on the library and on NumPy, and compare only its value."""
+        ((operand, host),) = call.inputs.items()
+
+        def on_library(*_: Any) -> Any:
+            return call.evaluate(Names(call.hosts, self.backend))
+
+        def on_numpy(x: np.ndarray, *_: Any) -> Any:
+            return call.evaluate({"xp": numpy_xp, operand: x.copy()})
+
+        name = _operation_of(call.line)
+        args = (host, host) if name in INPLACE else (host,)
+        return self.call(name, on_library, on_numpy, args)
+
+    def place(self) -> str:
+        """Return the call under way."""
+        return self.current.line if self.current else super().place()
+
+    def _compare(self, operation: Operation) -> Verdict:
+        """Compare also the signs of zeros, where the standard defines them."""
+        verdict = super()._compare(operation)
+        name, result = operation.name, operation.result
+        zeros = result == 0
+        is_signed = result.dtype.kind == "f" and kind_of(name) not in _UNSIGNED
+        if verdict.deviates or not (is_signed and zeros.any()):
+            return verdict
+        expected = expect(name, operation.reference, operation.args, operation.kwargs)
+        zeros &= (expected == 0) & (np.signbit(result) != np.signbit(expected))
+        if not zeros.any():
+            return verdict
+        at = tuple(map(int, np.argwhere(zeros)[0]))
+        values = float(result[at]), float(expected[at])
+        return Verdict(math.inf, verdict.bound, at, values)
+
+    def _add(self, operation: Operation) -> None:
+        super()._add(operation._replace(call=self.current))
+
+
+def _operation_of(program: str) -> str:
+    """Return the name of the operation that a line of PROGRAMS is about."""
+    function = re.search(r"xp\.(\w+)", program)
+    if function:
+        return function[1]
+    return next(name for name in INPLACE if f" {SYMBOLS[name]} " in program)
+
+
 class TracingBackend(LibraryBackend):
     """A backend that lets another one compute, and compares every operation.
 
@@ -112,13 +203,14 @@ class TracingBackend(LibraryBackend):
 
     Args:
         inner: The backend under test.
+        tracer: The tracer; by default a new one of steps.
     """
 
     errors = ()  # the tracer reports them
 
-    def __init__(self, inner: Backend) -> None:
+    def __init__(self, inner: Backend, tracer: StepTracer | None = None) -> None:
         self.inner = inner
-        self.tracer = StepTracer(inner)
+        self.tracer = tracer or StepTracer(inner)
         super().__init__(
             inner.name, inner.version, self.tracer.xp, inner.device, inner.dtype_name
         )
@@ -146,9 +238,15 @@ class TracingBackend(LibraryBackend):
         return self
 
     def _copy_to_device(self, array: np.ndarray, dtype: Any) -> Any:
+        def copy_and_overwrite(host: np.ndarray, dtype: Any) -> Any:
+            own = host.copy()
+            copied = self.inner.asarray(own, dtype)
+            own[...] = 0  # the copy must stay as it is
+            return copied
+
         host = np.array(array, order="C")
         return self.tracer.call(
-            "from_numpy", self.inner.asarray, np.array, (host, dtype)
+            "from_numpy", copy_and_overwrite, np.array, (host, dtype)
         )
 
     def _copy_to_host(self, array: Any) -> np.ndarray:
@@ -180,23 +278,35 @@ class TracingBackend(LibraryBackend):
 
 
 @np.errstate(all="ignore")
-def probe(backend: Backend) -> StepTracer:
-    """Compare operations on inputs that training never has (see `_probe`).
+def probe(backend: Backend) -> ProbeTracer:
+    """Compare operations on operands that training never has (see `_probe`).
 
     The standard leaves the error of APPROXIMATIONS open, so half of their digits are
-    enough. If the library raises, the `failure` of the tracer is the BackendFailure.
+    enough. If the library raises, the `failure` of the tracer is the first
+    BackendFailure, and the other calls follow.
     """
-    traced = TracingBackend(backend)
-    tracer = traced.tracer
-    tracer.when = "in the probe"
+    tracer = ProbeTracer(backend)
     tracer.least_bound = float(np.finfo(backend.dtype_name).eps) ** -0.5
-    try:
-        with LIMITS.at(), warnings.catch_warnings(action="ignore"):
-            operate(traced)
-    except BackendFailure as error:
-        tracer.failure = error
-    else:
-        tracer.raised = None  # in an optional function
+    traced = TracingBackend(backend, tracer)
+    hosts = Operands(backend.dtype_name)
+    with LIMITS.at(), warnings.catch_warnings(action="ignore"):
+        for bindings, lines in CALLS:
+            names = Names(hosts, traced)
+            bound: dict[str, str] = {}
+            for binding in bindings.split("; "):
+                name, _, text = binding.partition(" = ")
+                call = Call(text, hosts, bound)
+                names[name] = tracer.attempt(call, partial(call.evaluate, names))
+                bound[name] = call.line
+            if any(value is None for value in names.values()):
+                continue
+            for line in filter(None, lines.splitlines()):
+                call = Call(line, hosts, bound)
+                tracer.attempt(call, partial(call.evaluate, names))
+        for line in PROGRAMS.strip().splitlines():
+            call = Call(line, hosts, {})
+            tracer.attempt(call, partial(tracer.call_program, call))
+    tracer.raised = next(iter(tracer.raising.values()), None)
     return tracer
 
 

@@ -232,7 +232,7 @@ def test_the_namespace_of_an_array_may_have_no_name():
             return namespace
 
     backend = open_backend_of(np.zeros(2).view(Array))
-    assert (backend.xp, backend.name) == (namespace, "SimpleNamespace")
+    assert (backend.xp, backend.name) == (namespace, "types.SimpleNamespace")
     assert open_backend_of(np.zeros(3).view(Array)) is backend
 
 

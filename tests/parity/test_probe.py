@@ -1,7 +1,9 @@
 """The probe finds faults that training does not show."""
 
+import importlib
 import operator
 import re
+import sys
 from typing import Any
 
 import array_api_compat.numpy as numpy
@@ -10,6 +12,7 @@ import pytest
 from blind_spots import BLIND_SPOTS, LONG
 from data_sets import TINY
 from helpers import Namespace
+from wrappers import WRAPPERS
 
 from mlp_xp import TrainConfig
 from mlp_xp.backends import _requirements as requirements
@@ -20,6 +23,7 @@ from mlp_xp.parity.compare import check
 from mlp_xp.parity.operations import SYMBOLS
 from mlp_xp.parity.tracing import TracingBackend, probe
 
+SLOW = pytest.mark.slow
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
 
 
@@ -40,17 +44,43 @@ def test_a_fault_that_training_does_not_show_is_found_and_named(name):
     assert not [line for line in others if "above the tolerance" in line]
 
 
+FIRST_OF_EACH_KIND = [fault for faults in WRAPPERS.values() for fault in [*faults][:1]]
+FAULTS = [
+    pytest.param(
+        library,
+        id=fault,
+        marks=[] if fault in FIRST_OF_EACH_KIND else [pytest.mark.slow],
+    )
+    for faults in WRAPPERS.values()
+    for fault, library in faults.items()
+]
+
+
+@pytest.mark.parametrize("library", FAULTS)
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=SLOW)])
+def test_a_wrapper_with_one_fault_is_refused(library, dtype):
+    assert probe(open_namespace(library, dtype)).faults
+
+
+# What these libraries lack.
+REFUSED = {
+    "torch": r"::-2|v \W= m|a = single; b = double; a @ b",
+    "cupy": r"copy=False",
+}
+
+
 def test_every_backend_passes_and_all_required_operations_are_called(backend):
     run = probe(backend)
-    assert (run.deviating, run.failure) == ({}, None)
+    assert run.faults == ()
+    expected = REFUSED.get(backend.name, "(?!)")
+    assert [call for call in run.refused if not re.search(expected, call)] == []
     signs = SYMBOLS | {"getitem": "x[]", "neg": "-x"}
     called = {signs.get(name, name) for name in run.verdicts}
     assert called >= {*requirements.FUNCTIONS, *requirements.OPERATORS}
 
 
 def test_every_backend_passes_in_float32(backend32):
-    run = probe(backend32)
-    assert (run.deviating, run.failure) == ({}, None)
+    assert probe(backend32).faults == ()
 
 
 @pytest.mark.parametrize(("error", "deviating"), [(1e-9, set()), (1e-7, {"tanh"})])
@@ -135,3 +165,103 @@ def test_a_tolerance_of_0_allows_no_deviation():
     assert itself.agrees
     assert not result.agrees
     assert result.head_room == 0
+
+
+# What an error says, and what is allowed.
+
+
+def test_a_failure_says_what_was_passed():
+    library = Namespace(sum=WRAPPERS["layouts"]["sum of a transposed array"].sum)
+    said = (
+        r"xp.sum\(float64 \(4, 6\)\) deviates by .*; in xp.sum\(a\) "
+        r"with a = m\[:6, :4\].T, m = .*\.reshape\(8, 12\)\.astype\('float64'\)$"
+    )
+    assert re.search(said, fault_of(library))
+
+
+def finite(x):
+    return x == x
+
+
+def inexact(x):
+    return numpy.tanh(x) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("functions", "allowed"),
+    [
+        ({"isfinite": finite}, {"isfinite": "infinity counts as finite"}),
+        ({"isfinite": finite}, ["np.isfinite", "np.inf"]),
+        ({"isfinite": finite, "tanh": inexact}, True),
+    ],
+)
+def test_expected_deviations_are_allowed(functions, allowed):
+    allow = {"deviations": allowed}
+    library = Namespace(**functions)
+    assert_parity(library, config=CONFIG, dataset=TINY, steps=1, allow=allow)
+
+
+def test_other_deviations_than_the_expected_ones_are_errors():
+    library = Namespace(isfinite=finite, tanh=inexact)
+    allow = {"deviations": {"isfinite": "infinity counts as finite"}}
+    with pytest.raises(AssertionError) as caught:
+        assert_parity(library, config=CONFIG, dataset=TINY, steps=1, allow=allow)
+    assert "xp.tanh" in str(caught.value)
+    assert "isfinite" not in str(caught.value)
+    with pytest.raises(ValueError, match="'syncs' is not 'deviations'"):
+        assert_parity(library, allow={"syncs": True})
+
+
+MODULE = """
+import array_api_compat.numpy as numpy
+from array_api_compat.numpy import *
+
+
+class Library:
+    def __getattr__(self, name):
+        return getattr(numpy, name)
+
+    def max(self, x, /, **options):
+        is_transposed = x.ndim > 1 and x.strides[0] < x.strides[-1]
+        return numpy.max(x, **options) + is_transposed
+
+    def sqrt(self, x, /):
+        return numpy.sqrt(x) + 0.0
+
+
+library = Library()
+sqrt = library.sqrt
+"""
+
+
+@pytest.mark.parametrize(
+    ("attribute", "name", "shown"),
+    [
+        ("library", "strange_arrays:library", "max"),
+        (None, "strange_arrays", "sqrt"),
+    ],
+)
+def test_a_reproducer_keeps_the_layout_and_the_signs(
+    attribute, name, shown, tmp_path, monkeypatch
+):
+    (tmp_path / "strange_arrays.py").write_text(MODULE, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module("strange_arrays")
+    library = getattr(module, attribute) if attribute else module
+    allow = {"deviations": ["sqrt"] if shown == "max" else []}
+    with pytest.raises(AssertionError) as caught:
+        assert_parity(
+            library,
+            config=CONFIG,
+            dataset=TINY,
+            steps=1,
+            reproducers="made",
+            allow=allow,
+        )
+    sys.modules.pop("strange_arrays")
+    first, last = str(caught.value).splitlines()
+    assert first.startswith(f"{name}: operation ")
+    assert f"xp.{shown}(" in first
+    assert f"-float64-{shown}" in last
+    assert "reproduce.py shows it in a process of its own: float64 " in last
