@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mlp_xp.data.arrays import from_arrays
     from mlp_xp.data.datasets import load_dataset
     from mlp_xp.errors import MlpXpError, MlpXpWarning
+    from mlp_xp.gradients.check import assert_gradients, check_gradients
     from mlp_xp.runs.run_folder import load_run
     from mlp_xp.runs.settings import RECIPES, Settings
 
@@ -53,6 +54,8 @@ __all__ = [
     "Settings",
     "Signature",
     "TrainConfig",
+    "assert_gradients",
+    "check_gradients",
     "evaluate",
     "export_onnx",
     "export_page",

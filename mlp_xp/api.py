@@ -25,6 +25,8 @@ from mlp_xp.data.datasets import load_dataset as load_dataset  # noqa: PLC0414
 from mlp_xp.errors import DatasetError, MlpXpError, as_path, check_type
 from mlp_xp.errors import MlpXpWarning as MlpXpWarning  # noqa: PLC0414
 from mlp_xp.export.page import write_page
+from mlp_xp.gradients.check import assert_gradients as assert_gradients  # noqa: PLC0414
+from mlp_xp.gradients.check import check_gradients as check_gradients  # noqa: PLC0414
 from mlp_xp.runs.ensembles import Models, open_models, paths_of, without_training_rows
 from mlp_xp.runs.evaluation import data_for
 from mlp_xp.runs.evaluation import evaluate as evaluate  # noqa: PLC0414

@@ -17,6 +17,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.signature import Signature, described
 from mlp_xp.core.training import Report
 from mlp_xp.errors import escaped, more
+from mlp_xp.gradients._report import HEADS, GradientCheck
 from mlp_xp.runs.evaluation import Evaluated
 from mlp_xp.runs.prediction import Predicted
 from mlp_xp.runs.settings import shown, words
@@ -238,6 +239,12 @@ def _of_report(report: Report) -> dict[str, str]:
     return values
 
 
+def _html_of_check(check: GradientCheck) -> str:
+    notes = Lines("\n".join(check.notes()))
+    table = Cells(HEADS, [row.cells() for row in check.rows])
+    return "\n".join([Lines(check.verdict).html(), table.html(), notes.html()])
+
+
 def _in_lines(values: dict[str, str]) -> str:
     width = max(len(name) for name in values)
     return "\n".join(f"{name:{width}}  {value}" for name, value in values.items())
@@ -285,3 +292,4 @@ _register_values(Model, _of_model)
 _register_values(Dataset, _of_dataset)
 _register_values(TrainConfig, _of_config)
 _register_values(Report, _of_report, _in_one_line)
+printing.register(GradientCheck, str, _html_of_check)

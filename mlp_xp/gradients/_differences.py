@@ -1,0 +1,86 @@
+"""Central differences, and how far a right gradient may be from them.
+
+With f the loss along one parameter, and D(h) = (f(h) - f(-h)) / 2h,
+
+    D(h) - f' = h^2 f''' / 6 + O(h^4)     the truncation error
+    at most eps_f / h                     the rounding error
+
+where eps_f bounds the absolute rounding error of f (Nocedal and Wright, Numerical
+Optimization, 2006, section 8.1). A step h = eps^(1/3) makes both about eps^(2/3), for
+the eps of the dtype that the program computes in.
+
+The truncation error is measured with a second step: D(2h) - D(h) is three times as
+large. A kink, as relu has it at 0, breaks the expansion. If f' jumps by J at a distance
+r h from the parameter, then D(h) is off by J (1 - r) / 2, D(2h) - D(h) is J r / 4, and
+S(2h) - 4 S(h) is h J (3 r - 2), where S(h) = f(h) - 2 f(0) + f(-h). For all r in [0, 1],
+
+    (1 - r) / 2  <=  r / 4 + |3 r - 2| / 2
+
+so the sum of |D(2h) - D(h)| and |S(2h) - 4 S(h)| / 2h bounds the error at a kink, too.
+Without a kink, the second term is O(h^3).
+
+eps_f is measured: f is computed again after all parameters are changed by a relative
+eps at random, which rounds every operation anew (as in More and Wild, Estimating
+Computational Noise, 2011). eps_f is eps |f| and eight standard deviations of f.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from mlp_xp.core.functional import Array
+
+Loss = Callable[[Mapping[int, Array]], float]
+"""A loss, by the values of some of the arrays."""
+_REPEATS = 16
+_DEVIATIONS = 8
+
+
+class Difference(NamedTuple):
+    """A derivative by central differences, and the largest error it may have."""
+
+    value: float
+    tolerance: float
+
+
+def rounding_error(
+    loss: Loss, values: Mapping[int, Array], eps: float, random: np.random.Generator
+) -> float:
+    """Return eps_f, the absolute rounding error of a loss."""
+    losses = []
+    for _ in range(_REPEATS):
+        losses.append(loss(moved(values, eps, random)))
+    return eps * abs(losses[0]) + _DEVIATIONS * float(np.std(losses))
+
+
+def moved(
+    values: Mapping[int, Array], size: float, random: np.random.Generator
+) -> dict[int, Array]:
+    """Return values with relative changes of at most `size`."""
+    return {
+        key: value * (1 + size * random.uniform(-1, 1, value.shape))
+        for key, value in values.items()
+    }
+
+
+def difference(
+    loss: Loss,
+    key: int,
+    value: Array,
+    index: tuple[int, ...],
+    eps: float,
+    rounding: float,
+) -> Difference:
+    """Return the derivative of a loss by an entry of the array with this key."""
+    step = eps ** (1 / 3) * max(1.0, abs(value[index]))
+    f = []
+    for times in (-2, -1, 0, 1, 2):
+        at = value.copy()
+        at[index] += times * step
+        f.append(loss({key: at}))
+    near = (f[3] - f[1]) / (2 * step)
+    far = (f[4] - f[0]) / (4 * step)
+    bend = f[4] - 2 * f[2] + f[0] - 4 * (f[3] - 2 * f[2] + f[1])
+    truncation = abs(far - near) + abs(bend) / (2 * step)
+    return Difference(near, truncation + rounding / step)

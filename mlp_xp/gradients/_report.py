@@ -1,0 +1,106 @@
+"""The report of a check: a verdict, a table, and the mistakes."""
+
+import textwrap
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mlp_xp import printing
+from mlp_xp.gradients._mistakes import Finding
+
+_WIDTH = 80
+_INDENT = "  "
+HEADS = ("gradient of", "", "entry", "yours", "difference", "mlp_xp")
+
+
+class Row(NamedTuple):
+    """The comparison of one gradient, at the entry that deviates most."""
+
+    name: str
+    is_right: bool
+    entry: str
+    """The entry, such as `[2, 1]`, or what is wrong with all of them."""
+    yours: float | None
+    difference: float | None
+    """The central difference."""
+    package: float | None
+    """The gradient by this package's layers, or None if it has no such network."""
+    tolerance: float
+    """How far a right gradient may be from the central difference."""
+    compared: int
+    """The number of entries that were compared with central differences."""
+
+    def cells(self) -> list[str]:
+        """Return the row as texts."""
+        texts = [self.name, "right" if self.is_right else "wrong", self.entry]
+        for number in (self.yours, self.difference, self.package):
+            texts.append("" if number is None else f"{number:.4g}")
+        return texts
+
+
+@dataclass(repr=False)
+class GradientCheck:
+    """The report of `check_gradients`. It is true if all gradients are right."""
+
+    rows: list[Row]
+    """A row for each parameter, and for the inputs of a layer."""
+    findings: list[Finding]
+    """The usual mistakes that explain wrong gradients."""
+    network: str
+    """The network in this package's layers, or an empty string."""
+    loss: str
+    """The loss, in words."""
+
+    def __bool__(self) -> bool:
+        return all(row.is_right for row in self.rows)
+
+    @property
+    def verdict(self) -> str:
+        """One line with the wrong and the right gradients."""
+        wrong = [row.name for row in self.rows if not row.is_right]
+        right = [row.name for row in self.rows if row.is_right]
+        parts = []
+        if wrong:
+            parts.append(f"wrong: {', '.join(wrong)}")
+        if right:
+            parts.append(f"right: {', '.join(right)}")
+        return "; ".join(parts)
+
+    def notes(self) -> list[str]:
+        """Return the mistakes, and what was compared."""
+        lines = []
+        explained: set[str] = set()
+        for finding in self.findings:
+            explained.update(finding.names)
+            likely = ", or: ".join(finding.mistakes)
+            lines.append(f"{', '.join(finding.names)}: {likely}")
+        for row in self.rows:
+            if not row.is_right and row.name not in explained:
+                lines.append(f"{row.name}: no usual mistake gives these numbers")
+        entries = sum(row.compared for row in self.rows)
+        largest = max(row.tolerance for row in self.rows)
+        package = "mlp_xp has no such network"
+        if self.network:
+            package = f"mlp_xp's layers: {self.network}"
+        lines.append(
+            f"{entries} central differences of {self.loss}, tolerance at most "
+            f"{largest:.1g}; {package}"
+        )
+        return lines
+
+    def __str__(self) -> str:
+        table = [list(HEADS), *(row.cells() for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = textwrap.wrap(self.verdict, _WIDTH, subsequent_indent=_INDENT)
+        for cells in table:
+            aligned = []
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+                aligned.append(cell.rjust(width) if i > 2 else cell.ljust(width))
+            lines.append((_INDENT + "  ".join(aligned)).rstrip())
+        for note in self.notes():
+            lines += textwrap.wrap(note, _WIDTH, subsequent_indent=_INDENT)
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str | None:
+        return printing.as_html(self)
