@@ -10,9 +10,10 @@ Optimization, 2006, section 8.1). A step h = eps^(1/3) makes both about eps^(2/3
 the eps of the dtype that the program computes in.
 
 The truncation error is measured with a second step: D(2h) - D(h) is three times as
-large. A kink, as relu has it at 0, breaks the expansion. If f' jumps by J at a distance
-r h from the parameter, then D(h) is off by J (1 - r) / 2, D(2h) - D(h) is J r / 4, and
-S(2h) - 4 S(h) is h J (3 r - 2), where S(h) = f(h) - 2 f(0) + f(-h). For all r in [0, 1],
+large. A kink, as relu has it at 0, breaks the expansion. If f' jumps by J at a
+distance r h from the parameter, then D(h) is off by J (1 - r) / 2, D(2h) - D(h) is
+J r / 4, and S(2h) - 4 S(h) is h J (3 r - 2), where S(h) = f(h) - 2 f(0) + f(-h). For
+all r in [0, 1],
 
     (1 - r) / 2  <=  r / 4 + |3 r - 2| / 2
 
@@ -65,22 +66,26 @@ def moved(
 
 
 def difference(
-    loss: Loss,
-    key: int,
-    value: Array,
-    index: tuple[int, ...],
+    loss: Callable[[float], float],
+    value: float,
+    loss_at_value: float,
     eps: float,
     rounding: float,
 ) -> Difference:
-    """Return the derivative of a loss by an entry of the array with this key."""
-    step = eps ** (1 / 3) * max(1.0, abs(value[index]))
-    f = []
-    for times in (-2, -1, 0, 1, 2):
-        at = value.copy()
-        at[index] += times * step
-        f.append(loss({key: at}))
-    near = (f[3] - f[1]) / (2 * step)
-    far = (f[4] - f[0]) / (4 * step)
-    bend = f[4] - 2 * f[2] + f[0] - 4 * (f[3] - 2 * f[2] + f[1])
+    """Return the derivative of a loss by a number, with its largest error.
+
+    Args:
+        loss: The loss as a function of the number.
+        value: The number.
+        loss_at_value: The loss at the number.
+        eps: The eps of the dtype that the loss is computed in.
+        rounding: eps_f.
+    """
+    step = eps ** (1 / 3) * max(1.0, abs(value))
+    lower, upper = loss(value - step), loss(value + step)
+    lowest, highest = loss(value - 2 * step), loss(value + 2 * step)
+    near = (upper - lower) / (2 * step)
+    far = (highest - lowest) / (4 * step)
+    bend = highest + lowest - 4 * (upper + lower) + 6 * loss_at_value
     truncation = abs(far - near) + abs(bend) / (2 * step)
     return Difference(near, truncation + rounding / step)

@@ -153,7 +153,8 @@ class Twin(NamedTuple):
 
 def _plans(parameters: list[Parameter], x: Array) -> Iterator[Plan]:
     """Yield all ways in which the shapes of the parameters form layers."""
-    weights, biases = [], []
+    weights: list[Parameter] = []
+    biases: list[Parameter] = []
     for each in parameters:
         is_bias = each.key[-1:] == ("b",) or "b" in each.key or each.value.ndim == 1
         (biases if is_bias else weights).append(each)
@@ -193,7 +194,7 @@ def find_twin(
     parameters: list[Parameter],
     x: Array,
     targets: Any,
-    points: list[tuple[Mapping[int, Array], float]],
+    points: Sequence[tuple[Mapping[int, Array], float]],
     eps: float,
     *,
     is_layer: bool,
@@ -259,7 +260,7 @@ def _twin(
     error = factor * head.error(logits, t)
     inputs = [a for a, _ in tape]
     z = [affine(layer, a) for layer, a in zip(layers, inputs, strict=True)] or [x]
-    gradients = []
+    gradients: list[Layer] = []
     for _, a, e in backward(layers, tape, error.copy(), activations, xp=np):
         gradients.insert(0, gradient(a, e, xp=np))
     return Twin(plan, layers, names, head, factor, t, inputs, z, gradients)

@@ -66,7 +66,7 @@ def gradient_key(path: Path, known: set[str]) -> Key | None:
 def _named(
     value: Any, path: Path, names: Mapping[int, str]
 ) -> Iterator[tuple[Path, Any]]:
-    """Yield the arrays that a function returned, with names of variables if possible."""
+    """Yield the arrays that a function returned, with the names of its variables."""
     has_name = any(isinstance(each, str) for each in path)
     if id(value) in names and not has_name:
         path = (names[id(value)],)
@@ -89,7 +89,7 @@ def gradients_of(
     """
     changed, after = False, {}
     for parameter in parameters:
-        new = outcome.state.get(parameter.path, parameter.value)
+        new: Array = outcome.state.get(parameter.path, parameter.value)
         after[parameter.name] = new
         changed |= not np.array_equal(new, parameter.value)
     names = {id(each): name for name, each in outcome.variables.items()}
@@ -120,7 +120,7 @@ def gradients_of(
 def _matched(
     outcome: Outcome, returned: list[tuple[Path, Any]], parameters: list[Parameter]
 ) -> dict[str, Array]:
-    """Return gradients by the names of variables, keys and attributes, else by shape."""
+    """Return gradients by the names of variables and attributes, else by shape."""
     known = {word for parameter in parameters for word in parameter.key}
     found: dict[str, Array] = {}
     named = [(gradient_key(path, known), x) for path, x in outcome.state.items()]

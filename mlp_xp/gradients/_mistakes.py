@@ -53,13 +53,13 @@ class _Option(NamedTuple):
 def _scaled(twin: Twin, forms: Iterable[Variant]) -> Iterator[Variant]:
     """Yield arrays, also with a wrong sign and a wrong number of samples."""
     samples = len(twin.targets)
-    numbers = [((), 1.0)]
+    numbers: list[tuple[Words, float]] = [((), 1.0)]
     if twin.factor * samples > 2.5:
         numbers.append((("a mean over the batch that should be a sum",), 1 / samples))
     else:
         numbers.append((("a sum over the batch that should be a mean",), samples))
         numbers.append((("divided by the number of samples twice",), 1 / samples))
-    signs = [((), 1.0), (_SIGN, -1.0)]
+    signs: list[tuple[Words, float]] = [((), 1.0), (_SIGN, -1.0)]
     for (words, array), sign, number in product(forms, signs, numbers):
         yield words + sign[0] + number[0], array * sign[1] * number[1]
 
@@ -203,7 +203,6 @@ def explain(
     findings: list[Finding] = []
     errors = list(_scaled(twin, _last_errors(twin, labels)))
     for layer in reversed(range(len(twin.layers))):
-        names = twin.plan.names(layer)
         weights, bias = twin.plan.gradients(layer, found)
         options = []
         for words, error in errors:
@@ -221,6 +220,7 @@ def explain(
         # Explanations that blame different parameters say nothing.
         if all(each.parts == best.parts for each in alike):
             below = [name for i in range(layer + 1) for name in twin.plan.names(i)]
+            below += found.keys() & {"x"}
             findings += _findings(below, [each.words for each in alike])
             for name, part in zip(twin.plan.names(layer), best.parts, strict=False):
                 findings += _findings([name], part)

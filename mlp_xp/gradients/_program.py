@@ -10,7 +10,6 @@ import dis
 import inspect
 import re
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from operator import setitem
@@ -146,8 +145,9 @@ class _Search:
             function.__code__.co_freevars, function.__closure__ or (), strict=True
         )
         for name, cell in cells:
-            write = partial(setattr, cell, "cell_contents")
-            found.append((name, cell.cell_contents, write))
+            found.append(
+                (name, cell.cell_contents, partial(setattr, cell, "cell_contents"))
+            )
         for _, child, write in found:
             if not isinstance(child, ModuleType):
                 self.places.append((write, child))
@@ -221,7 +221,7 @@ class Program:
                 if code.loss is None and loss is None:
                     first = returned[:1] if isinstance(returned, tuple) else returned
                     loss = _scalar(first)
-            state = _Search().of_code(code)
+            state = _Search().of_code(code) if backward else {}
         finally:
             for write, value in reversed(written):
                 write(value)
@@ -246,7 +246,7 @@ class _Call:
     """The values at hand for the arguments of functions in one run."""
 
     def __init__(self, x: Array, y: Any, rate: float | None) -> None:
-        self.roles = {"input": x}
+        self.roles: dict[str, Any] = {"input": x}
         if y is not None:
             self.roles["target"] = y
         if rate is not None:
@@ -285,7 +285,7 @@ class _Call:
 
     def _best(self, outputs: list[Array]) -> Array:
         """Return the last of the outputs shaped like the targets, but not a z."""
-        shape = np.shape(self.roles.get("target"))
+        shape = np.shape(self.roles.get("target", ()))
         outputs = [x for x in outputs if x.shape == shape] or outputs
         names = {id(each): name.lower() for name, each in self.variables.items()}
         activated = [x for x in outputs if names.get(id(x), "")[:1] != "z"]
@@ -309,7 +309,8 @@ class _Call:
         try:
             return function(*arguments.args, **arguments.kwargs), variables
         except Exception as error:
-            raise _stopped(function, error) from error
+            words = f"{_name(function)} raised {one_line(error)}"
+            raise MlpXpError(words, setting="code") from error
         finally:
             sys.setprofile(previous)
 
@@ -345,21 +346,5 @@ def _name(function: Any) -> str:
 def parameter_names(function: Callable[..., Any]) -> list[str]:
     """Return the arguments of a function without a role of their own."""
     roles = ("input", "target", "rate", "cache", "output")
-    return [
-        name
-        for name in inspect.signature(function).parameters
-        if role_of(name) not in roles
-    ]
-
-
-def _stopped(function: Any, error: Exception) -> MlpXpError:
-    """Return an error with the line at which a function stopped."""
-    code = getattr(function, "__code__", None)
-    file = code.co_filename if code else ""
-    place = ""
-    for frame in traceback.extract_tb(error.__traceback__):
-        if frame.filename == file:
-            place = f", line {frame.lineno}"
-            if frame.line:
-                place += f" ({frame.line})"
-    return MlpXpError(f"{_name(function)}{place}: {one_line(error)}", setting="code")
+    names = inspect.signature(function).parameters
+    return [name for name in names if role_of(name) not in roles]

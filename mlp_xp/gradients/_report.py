@@ -8,7 +8,6 @@ from mlp_xp import printing
 from mlp_xp.gradients._mistakes import Finding
 
 _WIDTH = 80
-_INDENT = "  "
 HEADS = ("gradient of", "", "entry", "yours", "difference", "mlp_xp")
 
 
@@ -19,14 +18,14 @@ class Row(NamedTuple):
     is_right: bool
     entry: str
     """The entry, such as `[2, 1]`, or what is wrong with all of them."""
-    yours: float | None
-    difference: float | None
+    yours: float | None = None
+    difference: float | None = None
     """The central difference."""
-    package: float | None
+    package: float | None = None
     """The gradient by this package's layers, or None if it has no such network."""
-    tolerance: float
+    tolerance: float = 0.0
     """How far a right gradient may be from the central difference."""
-    compared: int
+    compared: int = 0
     """The number of entries that were compared with central differences."""
 
     def cells(self) -> list[str]:
@@ -50,6 +49,9 @@ class GradientCheck:
     loss: str
     """The loss, in words."""
 
+    def __repr__(self) -> str:
+        return self.verdict
+
     def __bool__(self) -> bool:
         return all(row.is_right for row in self.rows)
 
@@ -66,41 +68,30 @@ class GradientCheck:
         return "; ".join(parts)
 
     def notes(self) -> list[str]:
-        """Return the mistakes, and what was compared."""
+        """Return the mistakes, and what was compared with what."""
         lines = []
         explained: set[str] = set()
         for finding in self.findings:
             explained.update(finding.names)
-            likely = ", or: ".join(finding.mistakes)
-            lines.append(f"{', '.join(finding.names)}: {likely}")
+            lines.append(
+                f"{', '.join(finding.names)}: {', or '.join(finding.mistakes)}"
+            )
         for row in self.rows:
             if not row.is_right and row.name not in explained:
                 lines.append(f"{row.name}: no usual mistake gives these numbers")
         entries = sum(row.compared for row in self.rows)
         largest = max(row.tolerance for row in self.rows)
-        package = "mlp_xp has no such network"
-        if self.network:
-            package = f"mlp_xp's layers: {self.network}"
-        lines.append(
-            f"{entries} central differences of {self.loss}, tolerance at most "
-            f"{largest:.1g}; {package}"
-        )
-        return lines
+        lines.append(f"{entries} central differences, tolerance at most {largest:.1g}")
+        lines.append(f"of {self.loss}")
+        lines.append(f"mlp_xp: {self.network or 'has no such network'}")
+        return [
+            line
+            for note in lines
+            for line in textwrap.wrap(note, _WIDTH, subsequent_indent="  ")
+        ]
 
     def __str__(self) -> str:
-        table = [list(HEADS), *(row.cells() for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = textwrap.wrap(self.verdict, _WIDTH, subsequent_indent=_INDENT)
-        for cells in table:
-            aligned = []
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-                aligned.append(cell.rjust(width) if i > 2 else cell.ljust(width))
-            lines.append((_INDENT + "  ".join(aligned)).rstrip())
-        for note in self.notes():
-            lines += textwrap.wrap(note, _WIDTH, subsequent_indent=_INDENT)
-        return "\n".join(lines)
-
-    __repr__ = __str__
+        return printing.as_text(self)
 
     def _repr_html_(self) -> str | None:
         return printing.as_html(self)

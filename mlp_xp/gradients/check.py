@@ -1,8 +1,9 @@
 """`check_gradients` and `assert_gradients`."""
 
 import inspect
-from collections.abc import Callable, Iterable
-from functools import partial
+import math
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,32 +11,24 @@ import numpy as np
 from mlp_xp.core.functional import Array
 from mlp_xp.errors import MlpXpError, some
 from mlp_xp.gradients._differences import (
-    Difference,
-    Loss,
     difference,
     moved,
     rounding_error,
 )
 from mlp_xp.gradients._layers import Twin, find_twin
 from mlp_xp.gradients._matching import Parameter, gradients_of, key_of, shown
-from mlp_xp.gradients._mistakes import explain, input_error
+from mlp_xp.gradients._mistakes import Finding, explain, input_error
 from mlp_xp.gradients._program import Code, Outcome, Program
 from mlp_xp.gradients._report import GradientCheck, Row
 
 _SAMPLED, _LARGEST = 16, 8  # entries of each array that are compared
-_METHODS = {
-    "forward": (
-        *("forward", "predict", "feedforward", "feed_forward", "forward_propagation"),
-        "forward_pass",
-    ),
-    "backward": (
-        *("backward", "backprop", "backpropagation", "backward_propagation"),
-        *("backward_pass", "gradient", "gradients", "train", "train_step", "update"),
-    ),
-    "loss": ("loss", "compute_loss", "loss_function", "cost", "compute_cost"),
-}
+_FORWARD = ("forward", "predict", "feedforward", "feed_forward", "forward_propagation")
+_BACKWARD = (
+    *("backward", "backprop", "backward_propagation", "gradient", "gradients"),
+    *("train", "train_step", "update"),
+)
+_LOSS = ("loss", "compute_loss", "cost", "compute_cost")
 _SEED = [*b"check_gradients"]  # none that the code itself may use
-_MEAN = "the mean cross-entropy of your outputs"
 
 
 def check_gradients(
@@ -106,7 +99,8 @@ def check_gradients(
         ...
     """
     with np.errstate(all="ignore"):
-        return _Check(code, x, y, parameters, loss, learning_rate).report()
+        functions = _as_code(code, parameters, loss)
+        return _Check(functions, x, y, learning_rate).report()
 
 
 def assert_gradients(
@@ -156,14 +150,10 @@ def _as_code(code: Any, parameters: Any, loss: Any) -> Code:
     """Return the functions of a program."""
     if isinstance(code, tuple | list) and len(code) == 2 and all(map(callable, code)):
         return Code(code[0], code[1], loss, parameters)
-    found = {}
-    for kind, names in _METHODS.items():
-        methods = [getattr(code, name, None) for name in names]
-        found[kind] = next(filter(callable, methods), None)
-    if found["backward"] is not None:
-        found["loss"] = loss or found["loss"]
-        return Code(**found, parameters=parameters)
-    if inspect.isfunction(code) or inspect.ismethod(code):
+    forward, backward = _method(code, _FORWARD), _method(code, _BACKWARD)
+    if backward is not None:
+        return Code(forward, backward, loss or _method(code, _LOSS), parameters)
+    if inspect.isroutine(code):
         return Code(None, code, loss, parameters)
     raise MlpXpError(
         f"is a {type(code).__name__} without methods forward and backward",
@@ -172,36 +162,32 @@ def _as_code(code: Any, parameters: Any, loss: Any) -> Code:
     )
 
 
-class _Check:
-    """A check: the program, its first run, and the numbers to compare."""
+def _method(code: Any, names: Iterable[str]) -> Any:
+    methods = (getattr(code, name, None) for name in names)
+    return next(filter(callable, methods), None)
 
-    def __init__(
-        self,
-        code: Any,
-        x: Any,
-        y: Any,
-        parameters: Any,
-        loss: Callable[..., Any] | None,
-        rate: float | None,
-    ) -> None:
-        self.is_layer = y is None
-        x = np.asarray(x, float if self.is_layer else None)
-        self.x, self.y = x, y if y is None else np.asarray(y)
-        functions = _as_code(code, parameters, loss)
-        self.program = Program(functions, x, self.y, rate)
-        self.rate = self.program.rate
+
+class _Check:
+    """A program with its first run, and everything that is compared with it."""
+
+    def __init__(self, code: Code, x: Any, y: Any, rate: float | None) -> None:
+        is_layer = y is None
+        self.x = np.asarray(x, float if is_layer else None)
+        self.targets = None if is_layer else np.asarray(y)
         self.random = np.random.default_rng(_SEED)
-        self.error: Array | None = None
-        if self.is_layer:
+        self.program = Program(code, self.x, self.targets, rate)
+        self.error = None
+        if is_layer:
             shape = np.shape(self.program.run({}, backward=False).output)
-            self.error = self.random.standard_normal(shape)
-        self.first = self._first_run()
-        self.loss, self.loss_words = self._loss()
+            self.targets = self.error = self.random.standard_normal(shape)
+        self.first = _first_run(self.program, self.error)
+        self.needs_backward = False
+        if self.first.loss is not None:
+            self.needs_backward = self.program.run({}, backward=False).loss is None
         self.value = self.loss({})
         if not np.isfinite(self.value):
-            raise MlpXpError(
-                f"the loss is {self.value}", remedy="give smaller parameters or inputs"
-            )
+            remedy = "give smaller parameters or inputs"
+            raise MlpXpError(f"the loss is {self.value}", remedy=remedy)
         if self.loss({}) != self.value:
             raise MlpXpError(
                 "the loss is another one in a second run",
@@ -212,93 +198,42 @@ class _Check:
         self.eps = self._eps()
         self.values = {each.identity: each.value for each in self.parameters}
         self.rounding = rounding_error(self.loss, self.values, self.eps, self.random)
+        # of gradients that are read from an update
+        self.rate: float | None = None
+        self.update_error = 0.0
 
-    def _first_run(self) -> Outcome:
-        """Run the program once. An error says what would run instead."""
-        try:
-            return self.program.run({}, error=self.error)
-        except MlpXpError as error:
-            for words, x, y in self._others():
-                other = Program(self.program.code, x, y, self.rate)
-                try:
-                    other.run({}, error=None if y is not None else self.error)
-                except MlpXpError:
-                    continue
-                error.remedy = f"it runs with {words}"
-                break
-            raise
-
-    def _others(self) -> Iterable[tuple[str, Array, Array]]:
-        """Yield inputs for which a program with an error may run."""
-        y = self.y
-        if y is None:
-            return
-        if y.ndim == 1 and y.dtype.kind in "iu":
-            yield "one-hot labels, np.eye(classes)[y]", self.x, np.eye(y.max() + 1)[y]
-        yield "a single sample, x[:1] and y[:1]", self.x[:1], y[:1]
-
-    def _loss(self) -> tuple[Loss, str]:
-        """Return the loss by values of parameters, and its name."""
-        run = self.program.run
+    def loss(self, values: Mapping[int, Array]) -> float:
+        """Return the loss with other values of some parameters."""
+        run = self.program.run(values, backward=self.needs_backward)
         if self.error is not None:
-            error = self.error
-            return (
-                lambda values: float(
-                    np.sum(run(values, backward=False).output * error)
-                ),
-                "the sum of outputs times a random error",
-            )
-        if self.first.loss is not None:
-            backward = run({}, backward=False).loss is None
-            return (
-                lambda values: float(run(values, backward=backward).loss),
-                "your loss",
-            )
-        return partial(self._cross_entropy), _MEAN
-
-    def _cross_entropy(self, values: Any) -> float:
-        """Return the mean cross-entropy of probabilities."""
-        p = self.program.run(values, backward=False).output
-        axis = None
-        for each in (1, 0):
-            if np.ndim(p) == 2 and np.allclose(np.sum(p, axis=each), 1, atol=1e-5):
-                axis = each
-        if axis is None or self.y is None:
-            raise MlpXpError(
-                "your outputs are no probabilities of classes",
-                remedy="give your own, as in loss=lambda y, y_hat: "
-                "np.mean((y_hat - y) ** 2)",
-                setting="loss",
-            )
-        t = self.y
-        if t.shape != p.shape:
-            t = np.moveaxis(np.eye(p.shape[axis])[t.reshape(-1)], 1, axis)
-        return float(-np.sum(t * np.log(p)) / p.shape[1 - axis])
+            return float(np.sum(run.output * self.error))
+        if run.loss is None:
+            return _mean_cross_entropy(run.output, self.targets)
+        return float(run.loss)
 
     def _eps(self) -> float:
         """Return the eps of the dtype that the program computes in."""
-        numbers = [np.asarray(each) for each in (self.first.output, self.first.loss)]
-        kinds = [each.dtype for each in numbers if each.dtype.kind == "f"]
-        return float(max(np.finfo(each).eps for each in [*kinds, np.dtype(float)]))
+        kinds: list[Any] = [np.dtype(float)]
+        for each in (self.first.output, self.first.loss):
+            kind = np.asarray(each).dtype
+            if kind.kind == "f":
+                kinds.append(kind)
+        return float(max(np.finfo(kind).eps for kind in kinds))
 
     def _parameters(self) -> list[Parameter]:
         """Return the arrays that the loss depends on."""
-        found = []
-        program = self.program
+        found, program = [], self.program
         for identity, path in program.paths.items():
-            value = program.originals[identity]
-            array = program.state[path]
-            is_data = np.shares_memory(array, self.x) or (
-                self.y is not None and np.shares_memory(array, self.y)
-            )
+            value, array = program.originals[identity], program.state[path]
+            is_data = np.shares_memory(array, self.x)
+            is_data |= np.shares_memory(array, self.targets)
             if value.dtype.kind != "f" or value.ndim not in (1, 2) or is_data:
                 continue
-            random = self.random.standard_normal(value.shape)
-            if self.loss({identity: value + 0.01 * random}) != self.value:
-                found.append(
-                    Parameter(shown(path), key_of(path), identity, path, value)
-                )
-        if self.is_layer:
+            other = value + 0.01 * self.random.standard_normal(value.shape)
+            if self.loss({identity: other}) != self.value:
+                name, key = shown(path), key_of(path)
+                found.append(Parameter(name, key, identity, path, value))
+        if self.error is not None:
             found.append(Parameter("x", ("x",), id(self.x), (), self.x))
         if not found:
             raise MlpXpError(
@@ -310,8 +245,12 @@ class _Check:
 
     def report(self) -> GradientCheck:
         """Compare all gradients."""
-        found, updates = gradients_of(self.first, self.parameters, self.rate)
-        if self.is_layer and "x" not in found:
+        found, updates = gradients_of(self.first, self.parameters, self.program.rate)
+        if updates and self.program.rate:
+            self.rate = self.program.rate
+            largest = max(np.max(np.abs(each)) for each in self.values.values())
+            self.update_error = 2 * self.eps * float(largest) / abs(self.rate)
+        if self.error is not None and "x" not in found:
             self.parameters.pop()
         missing = [each.name for each in self.parameters if each.name not in found]
         if missing:
@@ -320,20 +259,22 @@ class _Check:
                 remedy=f"call it d{missing[0].rpartition('.')[2]}",
                 setting="code",
             )
-        rate = self.rate if updates else None
-        twin = self._twin()
-        package = self._package(twin)
+        twin, package = self._twin(), {}
+        if twin:
+            package = {**twin.plan.own(twin.gradients), "x": input_error(twin)}
         rows = []
         for each in self.parameters:
-            array, other = found[each.name], package.get(each.name)
-            rows.append(self._row(each, array, other, rate))
-        findings = []
+            rows.append(self._row(each, found[each.name], package.get(each.name)))
+        findings: list[Finding] = []
         if twin and not all(row.is_right for row in rows):
-            same = partial(self._same, rate)
-            labels = np.asarray(self.y if self.error is None else self.error)
-            findings = explain(twin, found, labels, rate, same)
-        network = str(twin) if twin else ""
-        return GradientCheck(rows, findings, network, self.loss_words)
+            labels = np.asarray(self.targets)
+            findings = explain(twin, found, labels, self.rate, self._same)
+        loss = "your loss"
+        if self.error is not None:
+            loss = "the sum of the outputs times a random error"
+        elif self.first.loss is None:
+            loss = "the mean cross-entropy of your outputs"
+        return GradientCheck(rows, findings, str(twin or ""), loss)
 
     def _twin(self) -> Twin | None:
         """Return the same network in this package's layers, or None."""
@@ -342,96 +283,94 @@ class _Check:
         for _ in range(2):
             values = moved(points[0][0], 0.2, self.random)
             points.append((values, self.loss(values)))
-        targets = self.y if self.error is None else self.error
-        return find_twin(own, self.x, targets, points, self.eps, is_layer=self.is_layer)
+        is_layer = self.error is not None
+        return find_twin(own, self.x, self.targets, points, self.eps, is_layer=is_layer)
 
-    def _package(self, twin: Twin | None) -> dict[str, Array]:
-        """Return the gradients by this package's layers, by name."""
-        if twin is None:
-            return {}
-        return {**twin.plan.own(twin.gradients), "x": input_error(twin)}
-
-    def _row(
-        self,
-        parameter: Parameter,
-        array: Array,
-        package: Array | None,
-        rate: float | None,
-    ) -> Row:
+    def _row(self, parameter: Parameter, array: Array, package: Array | None) -> Row:
         """Compare the gradient of one parameter."""
-        value = parameter.value
+        value, name = parameter.value, parameter.name
         if not _fits(array.shape, value.shape):
-            entry = f"shape {array.shape}, not {value.shape}"
-            return Row(parameter.name, False, entry, None, None, None, 0.0, 0)
+            return Row(name, False, f"shape {array.shape}, not {value.shape}")
         array = array.reshape(value.shape)
         rows = []
         for index in self._entries(array, package):
-            step = self._difference(parameter, index)
-            tolerance = step.tolerance
-            if rate is not None:
-                tolerance += self._update_error(value[index], rate)
-            deviation = abs(array[index] - step.value)
-            is_right = bool(deviation <= tolerance)
-            other = None if package is None else float(package[index])
-            entry = str([int(each) for each in index])
-            rank = deviation / tolerance if np.isfinite(deviation) else np.inf
-            row = Row(
-                parameter.name,
-                is_right,
-                entry,
-                float(array[index]),
-                step.value,
-                other,
-                tolerance,
-                0,
+
+            def loss(number: float, index: tuple[int, ...] = index) -> float:
+                changed = value.copy()
+                changed[index] = number
+                return self.loss({parameter.identity: changed})
+
+            exact, tolerance = difference(
+                loss, value[index], self.value, self.eps, self.rounding
             )
-            rows.append((rank, row))
-        _, worst = max(rows, key=lambda ranked: ranked[0])
+            tolerance += self.update_error
+            deviation = abs(array[index] - exact)
+            is_right = bool(deviation <= tolerance)
+            entry = str([int(each) for each in index])
+            other = None if package is None else package[index]
+            row = Row(name, is_right, entry, array[index], exact, other, tolerance)
+            rows.append((not is_right, deviation / tolerance, row))
+        _, _, worst = max(rows, key=lambda ranked: ranked[:2])
         return worst._replace(compared=len(rows))
 
     def _entries(self, array: Array, package: Array | None) -> list[tuple[Any, ...]]:
         """Return the entries to compare: those likely to be wrong, and others."""
         size = array.size
-        doubt = np.abs(array if package is None else array - package).reshape(-1)
-        doubt = np.where(np.isnan(doubt), np.inf, doubt)
         chosen = set(range(size))
         if size > _SAMPLED + _LARGEST:
+            doubt = np.abs(array if package is None else array - package).reshape(-1)
             chosen = {*np.argsort(-doubt)[:_LARGEST].tolist()}
             chosen |= {*self.random.choice(size, _SAMPLED, replace=False).tolist()}
         return [np.unravel_index(each, array.shape) for each in sorted(chosen)]
 
-    def _difference(self, parameter: Parameter, index: tuple[int, ...]) -> Difference:
-        return difference(
-            self.loss,
-            parameter.identity,
-            parameter.value,
-            index,
-            self.eps,
-            self.rounding,
-        )
-
-    def _update_error(self, value: Any, rate: float) -> float:
-        """Return the rounding error of a gradient that is read from an update."""
-        return 2 * self.eps * float(np.max(np.abs(value), initial=0.0)) / abs(rate)
-
-    def _same(self, rate: float | None, array: Array, variant: Array) -> bool:
+    def _same(self, array: Array, variant: Array) -> bool:
         """Return whether two gradients are equal but for rounding."""
-        if np.shape(array) != np.shape(variant) or not np.all(np.isfinite(variant)):
+        if np.shape(array) != np.shape(variant):
             return False
         step = self.eps ** (1 / 3)
-        largest = float(np.max(np.abs(variant), initial=0.0))
-        tolerance = self.rounding / step + step * step * largest
-        if rate is not None:
-            all_values = np.concatenate([each.ravel() for each in self.values.values()])
-            tolerance += self._update_error(all_values, rate)
+        tolerance = self.rounding / step + self.update_error
+        tolerance += step * step * np.max(np.abs(variant), initial=0.0)
         return bool(np.all(np.abs(array - variant) <= tolerance))
 
 
-def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """Return whether an array of a shape can be subtracted from one in place."""
+def _first_run(program: Program, error: Array | None) -> Outcome:
+    """Run a program once. If it raises an error, say what would run instead."""
     try:
-        return np.broadcast_shapes(shape, wanted) == wanted and np.prod(
-            shape
-        ) == np.prod(wanted)
-    except ValueError:
-        return False
+        return program.run({}, error=error)
+    except MlpXpError as raised:
+        x, y = program.x, program.y
+        others = []
+        if y is not None and y.ndim == 1 and y.dtype.kind in "iu":
+            others.append(
+                ("one-hot labels, np.eye(classes)[y]", x, np.eye(max(y) + 1)[y])
+            )
+        if y is not None:
+            others.append(("a single sample, x[:1] and y[:1]", x[:1], y[:1]))
+        for words, x, y in others:
+            with suppress(MlpXpError):
+                Program(program.code, x, y, program.rate).run({})
+                raised.remedy = f"it runs with {words}"
+                break
+        raise
+
+
+def _mean_cross_entropy(p: Any, y: Any) -> float:
+    """Return the mean cross-entropy of probabilities, in rows or columns."""
+    for axis in (1, 0):
+        if np.ndim(p) == 2 and np.allclose(np.sum(p, axis=axis), 1, atol=1e-5):
+            if y.shape != p.shape:
+                y = np.moveaxis(np.eye(p.shape[axis])[y.reshape(-1)], 1, axis)
+            return float(-np.sum(y * np.log(p)) / p.shape[1 - axis])
+    raise MlpXpError(
+        "your outputs are no probabilities of classes",
+        remedy="give your own, as in loss=lambda y, y_hat: np.mean((y_hat - y) ** 2)",
+        setting="loss",
+    )
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Return whether an array can be subtracted from a parameter, entry by entry."""
+    with suppress(ValueError):
+        same_size = math.prod(shape) == math.prod(wanted)
+        return same_size and np.broadcast_shapes(shape, wanted) == wanted
+    return False

@@ -183,6 +183,12 @@ def _of_predicted(predicted: Predicted) -> Iterator[Block]:
     yield Lines("\n".join(lines))
 
 
+def _of_check(check: GradientCheck) -> Iterator[Block]:
+    yield Lines(check.verdict)
+    yield Cells(HEADS, [row.cells() for row in check.rows])
+    yield Lines("\n".join(check.notes()))
+
+
 # Networks, data, settings and reports: names with values.
 
 
@@ -239,12 +245,6 @@ def _of_report(report: Report) -> dict[str, str]:
     return values
 
 
-def _html_of_check(check: GradientCheck) -> str:
-    notes = Lines("\n".join(check.notes()))
-    table = Cells(HEADS, [row.cells() for row in check.rows])
-    return "\n".join([Lines(check.verdict).html(), table.html(), notes.html()])
-
-
 def _in_lines(values: dict[str, str]) -> str:
     width = max(len(name) for name in values)
     return "\n".join(f"{name:{width}}  {value}" for name, value in values.items())
@@ -292,4 +292,4 @@ _register_values(Model, _of_model)
 _register_values(Dataset, _of_dataset)
 _register_values(TrainConfig, _of_config)
 _register_values(Report, _of_report, _in_one_line)
-printing.register(GradientCheck, str, _html_of_check)
+_register_blocks(GradientCheck, _of_check)

@@ -407,9 +407,11 @@ AFFINE_TANH = Written(
     """,
     "check_gradients((affine_tanh_forward, affine_tanh_backward), x, None, (w, b))",
     (
-        Mistake("(1 - out**2)", "(1 - z**2)", slope("tanh", AT_Z), "w, b"),
-        Mistake(" * (1 - out**2)", "", slope("tanh"), "w, b"),
-        Mistake("(1 - out**2)", "(1 - np.tanh(out)**2)", slope("tanh", AT_A), "w, b"),
+        Mistake("(1 - out**2)", "(1 - z**2)", slope("tanh", AT_Z), "w, b, x"),
+        Mistake(" * (1 - out**2)", "", slope("tanh"), "w, b, x"),
+        Mistake(
+            "(1 - out**2)", "(1 - np.tanh(out)**2)", slope("tanh", AT_A), "w, b, x"
+        ),
         Mistake("np.sum(dz, axis=0)", "dz", NO_SUM, "b"),
         Mistake("np.dot(x.T, dz)", "np.dot(x.T, dz) / len(x)", MEAN, "w"),
         Mistake("np.dot(x.T, dz)", "np.dot(dz.T, x)", TRANSPOSE, "w"),
