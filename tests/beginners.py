@@ -45,6 +45,7 @@ class Written(NamedTuple):
 SUM = "a sum over the batch that should be a mean"
 TWICE = "divided by the number of samples twice"
 MEAN = "a mean over the batch that should be a sum"
+OUTPUTS = "a sum over the outputs that should be a mean"
 SIGN = "the sign is wrong"
 NO_SUM = "the sum over the samples is missing"
 AXIS = "the sum is over the wrong axis"
@@ -177,13 +178,20 @@ CLASS = Written(
             self.db1 = np.sum(delta1, axis=0, keepdims=True)
 
     X = rng.normal(size=(8, 2))
-    y = rng.integers(0, 2, size=(8, 2))
+    y = rng.integers(0, 2, size=(8, 3))
     """,
-    "check_gradients(Network(2, 4, 2), X, y)",
+    "check_gradients(Network(2, 4, 3), X, y)",
     (
         Mistake("2 * (self", "(self", "the factor 2", "W1, b1, W2, b2, W3, b3"),
         Mistake("(self.a3 - y)", "(y - self.a3)", SIGN, "W1, b1, W2, b2, W3, b3"),
-        Mistake("/ y.size", "/ 2", SUM, "W1, b1, W2, b2, W3, b3"),
+        Mistake("/ y.size", "/ y.shape[1]", SUM, "W1, b1, W2, b2, W3, b3"),
+        Mistake("/ y.size", "/ len(y)", OUTPUTS, "W1, b1, W2, b2, W3, b3"),
+        Mistake(
+            "2 * (self.a3 - y) / y.size",
+            "(self.a3 - y)",
+            "p - t, as if",
+            "W1, b1, W2, b2, W3, b3",
+        ),
         Mistake(
             " * sigmoid_derivative(self.a3)",
             "",

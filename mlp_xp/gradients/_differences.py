@@ -9,16 +9,14 @@ where eps_f bounds the absolute rounding error of f (Nocedal and Wright, Numeric
 Optimization, 2006, section 8.1). A step h = eps^(1/3) makes both about eps^(2/3), for
 the eps of the dtype that the program computes in.
 
-The truncation error is measured with a second step: D(2h) - D(h) is three times as
-large. A kink, as relu has it at 0, breaks the expansion. If f' jumps by J at a
-distance r h from the parameter, then D(h) is off by J (1 - r) / 2, D(2h) - D(h) is
-J r / 4, and S(2h) - 4 S(h) is h J (3 r - 2), where S(h) = f(h) - 2 f(0) + f(-h). For
-all r in [0, 1],
+The truncation error is measured. Let S(x) = f(x + h) - 2 f(x) + f(x - h), and
 
-    (1 - r) / 2  <=  r / 4 + |3 r - 2| / 2
+    T = (|S(0) - S(-h)| + |S(h) - S(0)|) / h
 
-so the sum of |D(2h) - D(h)| and |S(2h) - 4 S(h)| / 2h bounds the error at a kink, too.
-Without a kink, the second term is O(h^3).
+Without kinks, T is 2 h^2 f''', twelve times the truncation error. A kink, as relu has
+it at 0, is a jump of f' by J at a distance r h. It puts D(h) off by J (1 - r) / 2. With
+all kinks on one side, one of the two terms of T is the sum of J (1 - r), twice as much.
+With kinks on both sides, T may only be too small if their jumps cancel.
 
 eps_f is measured: f is computed again after all parameters are changed by a relative
 eps at random, which rounds every operation anew (as in More and Wild, Estimating
@@ -84,8 +82,6 @@ def difference(
     step = eps ** (1 / 3) * max(1.0, abs(value))
     lower, upper = loss(value - step), loss(value + step)
     lowest, highest = loss(value - 2 * step), loss(value + 2 * step)
-    near = (upper - lower) / (2 * step)
-    far = (highest - lowest) / (4 * step)
-    bend = highest + lowest - 4 * (upper + lower) + 6 * loss_at_value
-    truncation = abs(far - near) + abs(bend) / (2 * step)
-    return Difference(near, truncation + rounding / step)
+    bends = np.diff([lowest, lower, loss_at_value, upper, highest], n=2)
+    truncation = float(np.sum(np.abs(np.diff(bends)))) / step
+    return Difference((upper - lower) / (2 * step), truncation + rounding / step)

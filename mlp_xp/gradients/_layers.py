@@ -225,10 +225,11 @@ def find_twin(
                     loss / head.loss(z, t)
                     for z, (_, loss) in zip(logits, points, strict=True)
                 ]
+                if is_layer:
+                    factors.append(1.0)
                 if np.ptp(factors) <= eps**0.5 * abs(factors[0]):
-                    return _twin(
-                        plan, networks[0], names, head, float(factors[0]), t, rows
-                    )
+                    factor = float(factors[0])
+                    return _twin(plan, networks[0], names, head, factor, t, rows)
     return None
 
 

@@ -97,6 +97,9 @@ def _last_errors(twin: Twin, labels: Array) -> Iterator[Variant]:
             for words, factor in _FACTORS:
                 factors.append((words, factor))
                 factors.append((words + outputs, factor * t.shape[1]))
+            if abs(twin.factor * len(t) - 1) > 0.01:  # else it is a sum
+                words = ("p - t, as if the loss were half the sum of the squares",)
+                factors.append((words, 1 / twin.factor))
         slopes = _slopes(head.activation, z)
         for (first, slope), (second, factor) in product(
             slopes, factors or _FACTORS[:1]

@@ -95,8 +95,9 @@ class _Search:
         """Return the arrays and numbers of a program. Given parameters come first."""
         given = code.parameters
         names = parameter_names(code.forward or code.backward)
-        if isinstance(given, list | tuple) and len(names) == len(given):
-            given = dict(zip(names, given, strict=True))
+        if isinstance(given, list | tuple):
+            each = given if len(names) == len(given) else [given]
+            given = dict(zip(names, each, strict=False))
         found: dict[Path, Any] = {}
         for root in (given, code.forward, code.backward, code.loss):
             if root is not None:

@@ -81,8 +81,10 @@ class GradientCheck:
                 lines.append(f"{row.name}: no usual mistake gives these numbers")
         entries = sum(row.compared for row in self.rows)
         largest = max(row.tolerance for row in self.rows)
-        lines.append(f"{entries} central differences, tolerance at most {largest:.1g}")
-        lines.append(f"of {self.loss}")
+        lines.append(
+            f"central differences of {self.loss}: {entries} entries, tolerance at most "
+            f"{largest:.1g}"
+        )
         lines.append(f"mlp_xp: {self.network or 'has no such network'}")
         return [
             line

@@ -46,15 +46,15 @@ def check_gradients(
     compared with central differences (f(w + h) - f(w - h)) / 2h of its own loss f, with
     h = eps^(1/3) max(1, |w|) for the eps of its dtype. A right gradient g satisfies
 
-        |g - D(h)| <= |D(2h) - D(h)| + |S(2h) - 4 S(h)| / 2h + eps_f / h
+        |g - D| <= (|S(w) - S(w - h)| + |S(w + h) - S(w)|) / h + eps_f / h
 
-    where D are central differences and S(h) = f(w + h) - 2 f(w) + f(w - h). The first
-    two terms bound the truncation error, also at a kink of relu. The last bounds the
-    rounding error (Nocedal and Wright, Numerical Optimization, 2006, section 8.1).
-    eps_f is eps |f| and eight standard deviations of f with parameters that are changed
-    by a relative eps (after More and Wild, 2011). 24 entries of an array are compared,
-    or all of up to 24: those that deviate most from this package's layers, and others
-    at random.
+    where D is the central difference and S(w) = f(w + h) - 2 f(w) + f(w - h), or equals
+    the gradient of this package's layers. The first term bounds the truncation error,
+    also at a kink of relu. The second bounds the rounding error (Nocedal and Wright,
+    Numerical Optimization, 2006, section 8.1). eps_f is eps |f| and eight standard
+    deviations of f with parameters that are changed by a relative eps (after More and
+    Wild, 2011). 24 entries of an array are compared, or all of up to 24: those that
+    deviate most from this package's layers, and others at random.
 
     A mistake is named only if it leads to the same numbers in this package's layers.
 
@@ -306,6 +306,8 @@ class _Check:
             tolerance += self.update_error
             deviation = abs(array[index] - exact)
             is_right = bool(deviation <= tolerance)
+            if package is not None:
+                is_right |= self._same(array[index], package[index])
             entry = str([int(each) for each in index])
             other = None if package is None else package[index]
             row = Row(name, is_right, entry, array[index], exact, other, tolerance)
