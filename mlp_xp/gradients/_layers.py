@@ -6,6 +6,7 @@ of the parameters. The constant tells a mean from a sum.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from mlp_xp.core.losses import binary_cross_entropy, cross_entropy, softmax
 from mlp_xp.core.network import Layer, affine, backward, forward, gradient
 from mlp_xp.gradients._matching import Parameter
 
+_ALIKE = 1e-4  # log(1 - p) may lose all but four digits
 _MOST_MIXED = 3  # With more hidden layers, all have the same activation.
 
 
@@ -210,6 +212,8 @@ def find_twin(
         is_layer: Whether the loss is the sum of the outputs times `targets`.
     """
     heads = _ERROR_HEADS if is_layer else _HEADS
+    best: Callable[[float], Twin] | None = None
+    smallest, factor = max(_ALIKE, eps**0.5), 1.0
     for plan in _plans(parameters, x):
         rows = plan.rows(x)
         networks = [plan.layers(values) for values, _ in points]
@@ -221,16 +225,24 @@ def find_twin(
             activations = [ACTIVATIONS[name] for name in names]
             logits = [_logits(layers, rows, activations) for layers in networks]
             for head in heads:
-                factors = [
-                    loss / head.loss(z, t)
-                    for z, (_, loss) in zip(logits, points, strict=True)
-                ]
-                if is_layer:
-                    factors.append(1.0)
-                if np.ptp(factors) <= eps**0.5 * abs(factors[0]):
-                    factor = float(factors[0])
-                    return _twin(plan, networks[0], names, head, factor, t, rows)
-    return None
+                factors = [1.0] if is_layer else []
+                for z, (_, loss) in zip(logits, points, strict=True):
+                    factors.append(loss / head.loss(z, t))
+                spread = np.ptp(factors) / abs(factors[-1])
+                if spread <= smallest:
+                    smallest, factor = spread, _exact(factors[-1], t.size)
+                    best = partial(_twin, plan, networks[0], names, head, t, rows)
+                if best and spread <= eps**0.5:
+                    return best(factor)
+    return best(factor) if best else None
+
+
+def _exact(factor: float, numbers: int) -> float:
+    """Return a factor as exactly 1, 2 or 1/2, over numbers of samples and outputs."""
+    whole = round(2 * numbers * factor)
+    if abs(2 * numbers * factor - whole) <= _ALIKE * whole:
+        return whole / (2 * numbers)
+    return factor
 
 
 def _hidden(count: int) -> Iterator[tuple[str, ...]]:
@@ -251,9 +263,9 @@ def _twin(
     layers: list[Layer],
     names: tuple[str, ...],
     head: Head,
-    factor: float,
     t: Array,
     x: Array,
+    factor: float,
 ) -> Twin:
     """Return a network with its gradients, by this package's backpropagation."""
     activations = [ACTIVATIONS[name] for name in names]

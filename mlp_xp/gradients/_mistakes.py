@@ -49,6 +49,13 @@ class _Option(NamedTuple):
     parts: list[list[Words]]
     """For the weights and the bias, all mistakes that explain them."""
 
+    def mistakes(self) -> list[str]:
+        """Return all mistakes, wherever they are."""
+        words = list(self.words)
+        for part in self.parts:
+            words += part[0] if part else ()
+        return sorted(words)
+
 
 def _scaled(twin: Twin, forms: Iterable[Variant]) -> Iterator[Variant]:
     """Yield arrays, also with a wrong sign and a wrong number of samples."""
@@ -220,11 +227,15 @@ def explain(
                 options.append(_option(words, error, parts))
         best = min(options, key=lambda option: option.cost)
         alike = [each for each in options if each.cost == best.cost]
-        # Explanations that blame different parameters say nothing.
-        if all(each.parts == best.parts for each in alike):
+        same_place = [each.words for each in alike if each.parts == best.parts]
+        # Without a bias, a sign may be of the error or of the gradient.
+        if all(
+            each.parts == best.parts or each.mistakes() == best.mistakes()
+            for each in alike
+        ):
             below = [name for i in range(layer + 1) for name in twin.plan.names(i)]
             below += found.keys() & {"x"}
-            findings += _findings(below, [each.words for each in alike])
+            findings += _findings(below, same_place)
             for name, part in zip(twin.plan.names(layer), best.parts, strict=False):
                 findings += _findings([name], part)
         updated = None

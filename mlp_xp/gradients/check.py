@@ -281,7 +281,7 @@ class _Check:
         own = [each for each in self.parameters if each.path]
         points = [({each.identity: each.value for each in own}, self.value)]
         for _ in range(2):
-            values = moved(points[0][0], 0.2, self.random)
+            values = moved(points[0][0], 0.1, self.random)
             points.append((values, self.loss(values)))
         is_layer = self.error is not None
         return find_twin(own, self.x, self.targets, points, self.eps, is_layer=is_layer)
