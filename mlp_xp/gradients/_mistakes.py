@@ -211,6 +211,7 @@ def explain(
         same: Whether two arrays are equal but for rounding.
     """
     findings: list[Finding] = []
+    unexplained: set[str] = set()
     errors = list(_scaled(twin, _last_errors(twin, labels)))
     for layer in reversed(range(len(twin.layers))):
         weights, bias = twin.plan.gradients(layer, found)
@@ -222,9 +223,7 @@ def explain(
                 (_biases(error), bias),
             ):
                 parts.append(_explained(_scaled(twin, forms), array, same))
-            # A mistake above the layer must explain both.
-            if not words or all(parts):
-                options.append(_option(words, error, parts))
+            options.append(_option(words, error, parts))
         best = min(options, key=lambda option: option.cost)
         alike = [each for each in options if each.cost == best.cost]
         same_place = [each.words for each in alike if each.parts == best.parts]
@@ -238,6 +237,8 @@ def explain(
             findings += _findings(below, same_place)
             for name, part in zip(twin.plan.names(layer), best.parts, strict=False):
                 findings += _findings([name], part)
+                if not part:
+                    unexplained.add(name)
         updated = None
         own = twin.layers[layer].weights
         if rate is not None and weights.shape == own.shape:
@@ -245,8 +246,14 @@ def explain(
         errors = list(_errors_below(twin, layer, best.error, updated))
     if "x" in found:
         x = twin.plan.rows(found["x"])
-        findings += _findings(["x"], _explained(errors, x, same))
-    return findings
+        part = _explained(errors, x, same)
+        findings += _findings(["x"], part)
+        if not part:
+            unexplained.add("x")
+    for i, finding in enumerate(findings):
+        names = tuple(name for name in finding.names if name not in unexplained)
+        findings[i] = finding._replace(names=names)
+    return [finding for finding in findings if finding.names]
 
 
 def _findings(names: Sequence[str], alike: list[Words]) -> Iterator[Finding]:

@@ -201,10 +201,80 @@ def test_a_network_without_biases(old, new, said):
     assert all(len(each.names) == len(each.mistakes) == 1 for each in report.findings)
 
 
-def test_a_small_learning_rate_rounds_the_gradient():
-    """(before - after) / 1e-9 has seven digits."""
-    mistake = Mistake("learning_rate = 0.01", "learning_rate = 1e-9", "", "")
-    assert TEXTBOOK.check((mistake,))
+def test_a_mistake_is_not_said_of_numbers_that_it_does_not_explain():
+    report = FUNCTIONS.check(
+        (
+            Mistake("(p - y)", "(p - y) * p * (1 - p)", "", ""),
+            Mistake("a1.T @ dz2", "a1.T @ dz2 + 0.1", "", ""),
+            Mistake("x.T @ dz1", "x.T @ dz1 + 0.1", "", ""),
+        )
+    )
+    (finding,) = report.findings
+    assert finding.names == ("b1", "b2")
+    assert "the derivative of softmax twice" in finding.mistakes[0]
+    assert len([note for note in report.notes() if "no usual mistake" in note]) == 2
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_a_small_learning_rate_rounds_the_gradient(other):
+    """(before - after) / 1e-9 has seven digits, also for an unknown activation."""
+    mistakes = [Mistake("learning_rate = 0.01", "learning_rate = 1e-9", "", "")]
+    if other:
+        mistakes += [
+            Mistake(
+                "return 1 / (1 + np.exp(-x))", "return 2 / (1 + np.exp(-x))", "", ""
+            ),
+            Mistake("return x * (1 - x)", "return x * (1 - x / 2)", "", ""),
+        ]
+    report = TEXTBOOK.check(tuple(mistakes))
+    assert report
+    assert bool(report.network) is not other
+
+
+def test_what_blames_different_parameters_is_not_said():
+    """Of two samples and without a bias: a sum of the gradient, or a factor 2."""
+    text = """
+    def forward(x, W):
+        return x @ W
+
+    def loss(y, y_hat):
+        return np.sum((y_hat - y) ** 2) / len(y)
+
+    def backward(x, y, y_hat):
+        dW = x.T @ (4 * (y_hat - y) / len(y))
+        return dW
+
+    x, y, W = rng.normal(size=(2, 3)), rng.normal(size=(2, 4)), rng.normal(size=(3, 4))
+    """
+    call = "check_gradients((forward, backward), x, y, (W,), loss=loss)"
+    report = FUNCTIONS._replace(text=text, call=call).check()
+    assert report.verdict == "wrong: W"
+    assert not report.findings
+
+
+def test_inputs_in_global_variables_and_outputs_in_any_order_are_recognised():
+    text = """
+    def forward():
+        z = x @ W + b
+        a = 1 / (1 + np.exp(-z))
+        return a, z
+
+    def loss(y_hat):
+        return np.mean((y_hat - y) ** 2) / 2
+
+    def backward():
+        a, z = forward()
+        e = (a - y) / y.size * a * (1 - a)
+        dW, db = x.T @ e, e.sum(axis=0)
+        return dW, db
+
+    x, y = rng.normal(size=(5, 3)), rng.random((5, 2))
+    W, b = rng.normal(size=(3, 2)), np.zeros(2)
+    """
+    call = "check_gradients((forward, backward), x, y, loss=loss)"
+    report = FUNCTIONS._replace(text=text, call=call).check()
+    assert report.verdict == "right: W, b"
+    assert report.network
 
 
 # No false alarms.
