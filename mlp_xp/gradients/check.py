@@ -51,10 +51,10 @@ def check_gradients(
     where D is the central difference and S(w) = f(w + h) - 2 f(w) + f(w - h), or equals
     the gradient of this package's layers. The first term bounds the truncation error,
     also at a kink of relu. The second bounds the rounding error (Nocedal and Wright,
-    Numerical Optimization, 2006, section 8.1). eps_f is eps |f| and eight standard
-    deviations of f with parameters that are changed by a relative eps (after More and
-    Wild, 2011). 24 entries of an array are compared, or all of up to 24: those that
-    deviate most from this package's layers, and others at random.
+    Numerical Optimization, 2006, section 8.1). eps_f is eps |f| and eight times the
+    noise of f, from fifth differences at 16 points (after More and Wild, 2011). 24
+    entries of an array are compared, or all of up to 24: those that deviate most from
+    this package's layers, and others at random.
 
     A mistake is named only if it leads to the same numbers in this package's layers.
 
