@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mlp_xp.data.datasets import load_dataset
     from mlp_xp.data.options import DataOptions
     from mlp_xp.errors import MlpXpError, MlpXpWarning
+    from mlp_xp.gradients.check import assert_gradients, check_gradients
     from mlp_xp.runs.loading import load_run
     from mlp_xp.runs.settings import RECIPES, Settings
 
@@ -58,6 +59,8 @@ __all__ = [
     "Settings",
     "Signature",
     "TrainConfig",
+    "assert_gradients",
+    "check_gradients",
     "evaluate",
     "export_onnx",
     "export_page",

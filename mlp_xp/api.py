@@ -31,6 +31,8 @@ from mlp_xp.errors import (
     quoted,
 )
 from mlp_xp.export.page import write_page
+from mlp_xp.gradients.check import assert_gradients as assert_gradients  # noqa: PLC0414
+from mlp_xp.gradients.check import check_gradients as check_gradients  # noqa: PLC0414
 from mlp_xp.runs.ensembles import Models, open_models, paths_of
 from mlp_xp.runs.evaluation import evaluate as evaluate  # noqa: PLC0414
 from mlp_xp.runs.evaluation import unseen_data

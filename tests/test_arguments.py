@@ -6,6 +6,7 @@ from data_sets import TINY
 from mlp_xp import (
     MlpXpError,
     TrainConfig,
+    check_gradients,
     evaluate,
     export_onnx,
     export_page,
@@ -43,6 +44,10 @@ WRONG = {
         lambda: open_backend(None),
         lambda: [*check(CONFIG, TINY, [5], 1)],
         lambda: trace(CONFIG, TINY, 5, 1),
+    ],
+    "code": [
+        lambda: check_gradients(5, IMAGES),
+        lambda: check_gradients((len,), IMAGES),
     ],
     "models": [
         lambda: evaluate(5),

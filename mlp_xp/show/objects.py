@@ -17,6 +17,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.signature import Signature, described
 from mlp_xp.core.training import Report
 from mlp_xp.errors import escaped, more
+from mlp_xp.gradients._report import HEADS, GradientCheck
 from mlp_xp.runs.evaluation import Evaluated
 from mlp_xp.runs.prediction import Predicted
 from mlp_xp.runs.settings import shown, words
@@ -182,6 +183,12 @@ def _of_predicted(predicted: Predicted) -> Iterator[Block]:
     yield Lines("\n".join(lines))
 
 
+def _of_check(check: GradientCheck) -> Iterator[Block]:
+    yield Lines(check.verdict)
+    yield Cells(HEADS, [row.cells() for row in check.rows])
+    yield Lines("\n".join(check.notes()))
+
+
 # Networks, data, settings and reports: names with values.
 
 
@@ -285,3 +292,4 @@ _register_values(Model, _of_model)
 _register_values(Dataset, _of_dataset)
 _register_values(TrainConfig, _of_config)
 _register_values(Report, _of_report, _in_one_line)
+_register_blocks(GradientCheck, _of_check)

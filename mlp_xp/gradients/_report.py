@@ -1,0 +1,99 @@
+"""The report of a check: a verdict, a table, and the mistakes."""
+
+import textwrap
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mlp_xp import printing
+from mlp_xp.gradients._mistakes import Finding
+
+_WIDTH = 80
+HEADS = ("gradient of", "", "entry", "yours", "difference", "mlp_xp")
+
+
+class Row(NamedTuple):
+    """The comparison of one gradient, at the entry that deviates most."""
+
+    name: str
+    is_right: bool
+    entry: str
+    """The entry, such as `[2, 1]`, or what is wrong with all of them."""
+    yours: float | None = None
+    difference: float | None = None
+    """The central difference."""
+    package: float | None = None
+    """The gradient by this package's layers, or None if it has no such network."""
+    tolerance: float = 0.0
+    """How far a right gradient may be from the central difference."""
+    compared: int = 0
+    """The number of entries that were compared with central differences."""
+
+    def cells(self) -> list[str]:
+        """Return the row as texts."""
+        texts = [self.name, "right" if self.is_right else "wrong", self.entry]
+        for number in (self.yours, self.difference, self.package):
+            texts.append("" if number is None else f"{number:.4g}")
+        return texts
+
+
+@dataclass(repr=False)
+class GradientCheck:
+    """The report of `check_gradients`. It is true if all gradients are right."""
+
+    rows: list[Row]
+    """A row for each parameter, and for the inputs of a layer."""
+    findings: list[Finding]
+    """The usual mistakes that explain wrong gradients."""
+    network: str
+    """The network in this package's layers, or an empty string."""
+    loss: str
+    """The loss, in words."""
+
+    def __repr__(self) -> str:
+        return self.verdict
+
+    def __bool__(self) -> bool:
+        return all(row.is_right for row in self.rows)
+
+    @property
+    def verdict(self) -> str:
+        """One line with the wrong and the right gradients."""
+        wrong = [row.name for row in self.rows if not row.is_right]
+        right = [row.name for row in self.rows if row.is_right]
+        parts = []
+        if wrong:
+            parts.append(f"wrong: {', '.join(wrong)}")
+        if right:
+            parts.append(f"right: {', '.join(right)}")
+        return "; ".join(parts)
+
+    def notes(self) -> list[str]:
+        """Return the mistakes, and what was compared with what."""
+        lines = []
+        explained: set[str] = set()
+        for finding in self.findings:
+            explained.update(finding.names)
+            lines.append(
+                f"{', '.join(finding.names)}: {', or '.join(finding.mistakes)}"
+            )
+        for row in self.rows:
+            if not row.is_right and row.name not in explained:
+                lines.append(f"{row.name}: no usual mistake gives these numbers")
+        entries = sum(row.compared for row in self.rows)
+        largest = max(row.tolerance for row in self.rows)
+        lines.append(
+            f"central differences of {self.loss}: {entries} entries, tolerance at most "
+            f"{largest:.1g}"
+        )
+        lines.append(f"mlp_xp: {self.network or 'has no such network'}")
+        return [
+            line
+            for note in lines
+            for line in textwrap.wrap(note, _WIDTH, subsequent_indent="  ")
+        ]
+
+    def __str__(self) -> str:
+        return printing.as_text(self)
+
+    def _repr_html_(self) -> str | None:
+        return printing.as_html(self)

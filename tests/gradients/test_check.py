@@ -1,0 +1,690 @@
+"""`check_gradients` finds planted mistakes, names the right one, and no other."""
+
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from beginners import (
+    AT_Z,
+    COLUMNS,
+    FUNCTIONS,
+    HIDDEN,
+    NO_SUM,
+    NOTEBOOK,
+    PROGRAMS,
+    SUM,
+    TEXTBOOK,
+    TRANSPOSE,
+    TWO_LAYER_NET,
+    UPDATED,
+    Mistake,
+    slope,
+)
+
+from mlp_xp import MlpXpError, assert_gradients, check_gradients
+from mlp_xp.gradients._differences import difference, rounding_error
+
+QUICK = 2  # mistakes of each program
+PLANTED = [
+    pytest.param(
+        name,
+        mistake,
+        id=f"{name}-{i}",
+        marks=[pytest.mark.slow] if i >= QUICK else [],
+    )
+    for name, program in PROGRAMS.items()
+    for i, mistake in enumerate(program.mistakes)
+]
+
+
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "notebook"])
+def test_a_right_program_is_right(name):
+    report = PROGRAMS[name].check()
+    assert report, str(report)
+    assert report.network
+    assert not report.findings
+    for row in report.rows:
+        assert row.yours == pytest.approx(row.package, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(("name", "mistake"), PLANTED)
+def test_a_planted_mistake_is_named_and_no_other(name, mistake):
+    report = PROGRAMS[name].check((mistake,))
+    (finding,) = report.findings
+    assert not report
+    assert len(finding.mistakes) == 1
+    assert mistake.says in finding.mistakes[0]
+    wrong = [row.name for row in report.rows if not row.is_right]
+    assert {*finding.names} == {*wrong} == {*mistake.names.split(", ")}
+
+
+def test_each_kind_of_mistake_is_planted_in_three_programs():
+    programs: dict[str, set[str]] = {}
+    for name, program in PROGRAMS.items():
+        for mistake in program.mistakes:
+            kind = re.sub("sigmoid|tanh|relu|softmax", "f", mistake.says)
+            programs.setdefault(kind, set()).add(name)
+    kinds = ("missing", AT_Z, SUM, TRANSPOSE, NO_SUM, "sign", "z instead of a")
+    for kind in kinds:
+        found = set().union(*(programs[each] for each in programs if kind in each))
+        assert len(found) >= 3, kind
+    assert len(programs[UPDATED]) == 1  # and in the notebook itself
+
+
+def test_the_notebook_updates_a_layer_before_the_error_passes_through_it():
+    report = NOTEBOOK.check()
+    (finding,) = report.findings
+    assert finding.mistakes == (UPDATED,)
+    assert ", ".join(finding.names) == HIDDEN
+    assert report.verdict == (
+        f"wrong: {HIDDEN}; right: weights_hidden_output, bias_hidden_output"
+    )
+
+
+def test_the_notebook_runs_on_one_sample_only():
+    call = NOTEBOOK.call.replace(":1]", ":5]")
+    with pytest.raises(MlpXpError, match=r"train raised ValueError.*a single sample"):
+        NOTEBOOK._replace(call=call).check()
+
+
+def test_three_mistakes_at_once_are_all_named():
+    report = FUNCTIONS.check(
+        (
+            Mistake("(p - y) / len(x)", "(p - y)", "", ""),
+            Mistake("(1 - a1**2)", "(1 - z1**2)", "", ""),
+            Mistake("dz1.sum(axis=0)", "dz1", "", ""),
+        )
+    )
+    said = [(", ".join(each.names), each.mistakes) for each in report.findings]
+    assert said == [
+        ("W1, b1, W2, b2", (SUM,)),
+        ("W1, b1", (slope("tanh", AT_Z),)),
+        ("b1", (NO_SUM,)),
+    ]
+
+
+@pytest.mark.parametrize("name", ["functions", "columns", "two_layer_net", "class"])
+def test_an_unusual_mistake_is_located_and_not_named(name):
+    """An error in one entry, and a gradient times an odd number."""
+    first, second = {
+        "functions": ("dW1 = x.T @ dz1", "dW1 = x.T @ dz1; dW1[2, 1] += 0.01"),
+        "columns": ("X.T)\n", "X.T); dW1[2, 1] += 0.01\n"),
+        "two_layer_net": (
+            'grads["W1"] = np.dot(x.T, dz)',
+            'grads["W1"] = np.dot(x.T, dz); grads["W1"][2, 1] += 0.01',
+        ),
+        "class": ("self.X.T @ delta1", "self.X.T @ delta1; self.dW1[1, 1] += 0.01"),
+    }[name]
+    report = PROGRAMS[name].check((Mistake(first, second, "", ""),))
+    (wrong,) = [row for row in report.rows if not row.is_right]
+    assert wrong.name.endswith("W1")
+    assert wrong.entry == ("[1, 1]" if name == "class" else "[2, 1]")
+    assert wrong.yours - wrong.difference == pytest.approx(0.01, rel=1e-4)
+    assert not report.findings
+    assert f"{wrong.name}: no usual mistake gives these numbers" in report.notes()
+
+
+def test_two_explanations_of_the_same_numbers_are_both_said():
+    """For two samples, a sum and a factor 2 too much give the same."""
+    text = """
+    def forward(x, W, b):
+        return x @ W + b
+
+    def loss(y, y_hat):
+        return np.sum((y_hat - y) ** 2) / len(y)
+
+    def backward(x, y, y_hat):
+        e = 4 * (y_hat - y) / len(y)
+        dW, db = x.T @ e, e.sum(axis=0)
+        return dW, db
+
+    x, y = rng.normal(size=(2, 3)), rng.normal(size=(2, 4))
+    W, b = rng.normal(size=(3, 4)), np.zeros(4)
+    """
+    call = "check_gradients((forward, backward), x, y, (W, b), loss=loss)"
+    report = FUNCTIONS._replace(text=text, call=call).check()
+    (finding,) = report.findings
+    assert {*finding.mistakes} == {
+        SUM,
+        "a factor 2 too much, of the derivative of a square",
+    }
+
+
+def test_a_named_mistake_stands_beside_an_unknown_one():
+    """The bias is named, though the sign of the error would explain it, too."""
+    report = FUNCTIONS.check(
+        (
+            Mistake("a1.T @ dz2", "a1.T @ dz2 + 0.1", "", ""),
+            Mistake("dz2.sum(axis=0)", "-dz2.sum(axis=0)", "", ""),
+        )
+    )
+    (finding,) = report.findings
+    assert finding == (("b2",), ("the sign is wrong",))
+    assert report.notes()[1] == "W2: no usual mistake gives these numbers"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("(p - y)", "(y - p)", {"W2": "the sign is wrong", "W1": "the sign is wrong"}),
+        ("h.T @ e2", "-h.T @ e2", {"W2": "the sign is wrong"}),
+        (" * (1 - h**2)", "", {"W1": "the derivative of tanh is missing"}),
+        ("h.T @ e2", "e2.T @ h", {"W2": TRANSPOSE}),
+    ],
+)
+def test_a_network_without_biases(old, new, said):
+    text = """
+    W1, W2 = rng.normal(size=(3, 4)), rng.normal(size=(4, 2))
+
+    def forward(x):
+        h = np.tanh(x @ W1)
+        s = np.exp(h @ W2)
+        return h, s / s.sum(axis=1, keepdims=True)
+
+    def backward(x, y):
+        h, p = forward(x)
+        e2 = (p - y) / len(x)
+        dW2 = h.T @ e2
+        e1 = e2 @ W2.T * (1 - h**2)
+        dW1 = x.T @ e1
+        return dW1, dW2
+
+    x, y = rng.normal(size=(5, 3)), np.eye(2)[[0, 1, 1, 0, 1]]
+    """
+    program = FUNCTIONS._replace(
+        text=text, call="check_gradients((forward, backward), x, y)"
+    )
+    assert program.check()
+    report = program.check((Mistake(old, new, "", ""),))
+    assert {each.names[0]: each.mistakes[0] for each in report.findings} == said
+    assert all(len(each.names) == len(each.mistakes) == 1 for each in report.findings)
+
+
+def test_a_mistake_is_not_said_of_numbers_that_it_does_not_explain():
+    report = FUNCTIONS.check(
+        (
+            Mistake("(p - y)", "(p - y) * p * (1 - p)", "", ""),
+            Mistake("a1.T @ dz2", "a1.T @ dz2 + 0.1", "", ""),
+            Mistake("x.T @ dz1", "x.T @ dz1 + 0.1", "", ""),
+        )
+    )
+    (finding,) = report.findings
+    assert finding.names == ("b1", "b2")
+    assert "the derivative of softmax twice" in finding.mistakes[0]
+    assert len([note for note in report.notes() if "no usual mistake" in note]) == 2
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_a_small_learning_rate_rounds_the_gradient(other):
+    """(before - after) / 1e-9 has seven digits, also for an unknown activation."""
+    mistakes = [Mistake("learning_rate = 0.01", "learning_rate = 1e-9", "", "")]
+    if other:
+        mistakes += [
+            Mistake(
+                "return 1 / (1 + np.exp(-x))", "return 2 / (1 + np.exp(-x))", "", ""
+            ),
+            Mistake("return x * (1 - x)", "return x * (1 - x / 2)", "", ""),
+        ]
+    report = TEXTBOOK.check(tuple(mistakes))
+    assert report
+    assert bool(report.network) is not other
+
+
+def test_what_blames_different_parameters_is_not_said():
+    """Of two samples and without a bias: a sum of the gradient, or a factor 2."""
+    text = """
+    def forward(x, W):
+        return x @ W
+
+    def loss(y, y_hat):
+        return np.sum((y_hat - y) ** 2) / len(y)
+
+    def backward(x, y, y_hat):
+        dW = x.T @ (4 * (y_hat - y) / len(y))
+        return dW
+
+    x, y, W = rng.normal(size=(2, 3)), rng.normal(size=(2, 4)), rng.normal(size=(3, 4))
+    """
+    call = "check_gradients((forward, backward), x, y, (W,), loss=loss)"
+    report = FUNCTIONS._replace(text=text, call=call).check()
+    assert report.verdict == "wrong: W"
+    assert not report.findings
+
+
+def test_inputs_in_global_variables_and_outputs_in_any_order_are_recognised():
+    text = """
+    def forward():
+        z = x @ W + b
+        a = 1 / (1 + np.exp(-z))
+        return a, z
+
+    def loss(y_hat):
+        return np.mean((y_hat - y) ** 2) / 2
+
+    def backward():
+        a, z = forward()
+        e = (a - y) / y.size * a * (1 - a)
+        dW, db = x.T @ e, e.sum(axis=0)
+        return dW, db
+
+    x, y = rng.normal(size=(5, 3)), rng.random((5, 2))
+    W, b = rng.normal(size=(3, 2)), np.zeros(2)
+    """
+    call = "check_gradients((forward, backward), x, y, loss=loss)"
+    report = FUNCTIONS._replace(text=text, call=call).check()
+    assert report.verdict == "right: W, b"
+    assert report.network
+
+
+# No false alarms.
+
+FUNCTION = {
+    "sigmoid": (lambda z: 1 / (1 + np.exp(-z)), lambda z, a: a * (1 - a)),
+    "tanh": (np.tanh, lambda z, a: 1 - a * a),
+    "relu": (lambda z: np.maximum(z, 0), lambda z, a: (z > 0).astype(z.dtype)),
+    "leaky": (
+        lambda z: np.where(z > 0, z, 0.1 * z),
+        lambda z, a: np.where(z > 0, 1, 0.1).astype(z.dtype),
+    ),
+    "identity": (lambda z: z, lambda z, a: np.ones_like(z)),
+}
+
+
+class Net:
+    """A right network of any shape, with the samples as rows or columns."""
+
+    def __init__(self, sizes, activations, head, dtype, columns, random, zeros):
+        self.activations, self.head, self.columns = activations, head, columns
+        self.dtype = dtype
+        self.W = [random.normal(size=pair) for pair in pairwise(sizes)]
+        self.b = [random.normal(size=(1, n)) * (not zeros) for n in sizes[1:]]
+        if columns:
+            self.W = [each.T.copy() for each in self.W]
+            self.b = [each.T.copy() for each in self.b]
+
+    def forward(self, x):
+        a = (x.T if self.columns else x).astype(self.dtype)
+        self.inputs, self.z = [], []
+        for i, (w, b) in enumerate(zip(self.W, self.b, strict=True)):
+            if self.columns:
+                w, b = w.T, b.T
+            self.inputs.append(a)
+            z = a @ w.astype(self.dtype) + b.astype(self.dtype)
+            self.z.append(z)
+            a = z
+            if i < len(self.activations):
+                a = FUNCTION[self.activations[i]][0](z)
+        if self.head == "softmax":
+            e = np.exp(a - a.max(axis=1, keepdims=True))
+            a = e / e.sum(axis=1, keepdims=True)
+        elif self.head == "sigmoid":
+            a = 1 / (1 + np.exp(-a))
+        self.out = a
+        return a.T if self.columns else a
+
+    def loss(self, y_hat, y):
+        p, t = (y_hat.T, y.T) if self.columns else (y_hat, y)
+        t = t.astype(p.dtype)
+        if self.head == "softmax":
+            return -np.sum(t * np.log(p)) / len(p)
+        if self.head == "sigmoid":
+            return -np.sum(t * np.log(p) + (1 - t) * np.log(1 - p)) / len(p)
+        return np.sum((p - t) ** 2) / 2
+
+    def backward(self, y):
+        t = (y.T if self.columns else y).astype(self.dtype)
+        e = self.out - t
+        if self.head != "identity":
+            e = e / len(t)
+        self.dW, self.db = [], []
+        for i in reversed(range(len(self.W))):
+            w = self.W[i].T if self.columns else self.W[i]
+            dw, db = self.inputs[i].T @ e, e.sum(axis=0, keepdims=True)
+            self.dW.insert(0, dw.T if self.columns else dw)
+            self.db.insert(0, db.T if self.columns else db)
+            if i:
+                slopes = FUNCTION[self.activations[i - 1]][1]
+                e = (e @ w.astype(self.dtype).T) * slopes(self.z[i - 1], self.inputs[i])
+
+
+def random_case(seed, dtype, columns):
+    random = np.random.default_rng(seed)
+    sizes = random.integers(1, 7, size=random.integers(2, 5))
+    head = random.choice(["softmax", "sigmoid", "identity"])
+    if head == "softmax":
+        sizes[-1] += 1
+    names = random.choice([*FUNCTION], size=len(sizes) - 2)
+    zeros = bool(random.integers(2))
+    net = Net(sizes, names, head, dtype, columns, random, zeros)
+    samples = random.integers(1, 9)
+    x = random.normal(size=(samples, sizes[0])) * 10.0 ** random.integers(-1, 2)
+    x *= random.integers(0, 2, size=x.shape)  # zeros: kinks of relu
+    y = np.eye(sizes[-1])[random.integers(0, sizes[-1], samples)]
+    return (net, x.T, y.T) if columns else (net, x, y)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("columns", [False, True], ids=["rows", "columns"])
+@pytest.mark.parametrize(
+    "seeds",
+    [range(4), pytest.param(range(4, 150), marks=pytest.mark.slow)],
+    ids=["few", "many"],
+)
+def test_no_right_network_is_called_wrong(dtype, columns, seeds):
+    alarms = []
+    for seed in seeds:
+        net, x, y = random_case(seed, dtype, columns)
+        with np.errstate(all="ignore"):
+            p = net.forward(x)
+            if not np.isfinite(net.loss(p, y)):
+                continue
+        # log(1 - p) has lost its digits, which only this package's layers tell
+        lost = net.head == "sigmoid" and np.max(p) > 1 - 1e-11
+        if lost and "leaky" in net.activations:
+            continue
+        report = check_gradients(net, x, y)
+        if not report:
+            alarms.append(f"seed {seed}: {report}")
+    assert not alarms, "\n".join(alarms)
+
+
+def test_a_loss_without_digits_is_left_to_the_package():
+    """At p = 1 - 7e-13, log(1 - p) moves in steps, and the differences are 0."""
+
+    def forward(x, W, b):
+        return 1 / (1 + np.exp(-(x @ W + b)))
+
+    def loss(y, y_hat):
+        return -np.sum(y * np.log(y_hat) + (1 - y) * np.log(1 - y_hat))
+
+    def backward(x, y, y_hat):
+        dW, db = x.T @ (y_hat - y), np.sum(y_hat - y, axis=0)
+        return dW, db
+
+    given = np.array([[28.0]]), np.zeros(1)
+    x, y = np.ones((1, 1)), np.zeros((1, 1))
+    report = check_gradients((forward, backward), x, y, given, loss=loss)
+    assert report, str(report)
+    _, bias = report.rows
+    assert bias.yours == pytest.approx(1)
+    assert abs(bias.yours - bias.difference) > bias.tolerance
+
+
+def test_a_layer_of_softmax_is_none_of_the_package():
+    class Softmax:
+        def forward(self, z):
+            e = np.exp(z - z.max(axis=1, keepdims=True))
+            self.p = e / e.sum(axis=1, keepdims=True)
+            return self.p
+
+        def backward(self, grad):
+            return self.p * (grad - (grad * self.p).sum(axis=1, keepdims=True))
+
+    report = check_gradients(Softmax(), np.random.default_rng(0).normal(size=(3, 4)))
+    assert report
+    assert not report.network
+
+
+def test_a_network_that_the_package_lacks_is_still_judged():
+    random = np.random.default_rng(5)
+    net = Net((3, 4, 2), ["leaky"], "softmax", "float64", False, random, False)
+    x, y = random.normal(size=(5, 3)), np.eye(2)[[0, 1, 1, 0, 1]]
+    report = check_gradients(net, x, y)
+    assert report
+    assert not report.network
+    net.activations = ["relu"]
+    assert check_gradients(net, x, y).network
+
+    class Wrong(Net):
+        def backward(self, y):
+            super().backward(y)
+            self.dW[0] = -self.dW[0]
+
+    net = Wrong((3, 4, 2), ["leaky"], "softmax", "float64", False, random, False)
+    report = check_gradients(net, x, y)
+    assert report.verdict == "wrong: W[0]; right: W[1], b[0], b[1]"
+    assert report.notes()[0] == "W[0]: no usual mistake gives these numbers"
+
+
+@pytest.mark.parametrize("x", [0.0, 0.3, -2.0, 40.0])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_difference_is_within_its_tolerance(x, dtype):
+    eps = float(np.finfo(dtype).eps)
+
+    def loss(value):
+        return float(np.sin(dtype(value)) + dtype(value) * dtype(value))
+
+    random = np.random.default_rng(0)
+    error = rounding_error(
+        lambda values: loss(values[0][0]), {0: np.array([x])}, eps, random
+    )
+    found = difference(loss, x, loss(x), eps, error)
+    assert abs(found.value - (np.cos(x) + 2 * x)) <= found.tolerance
+    assert found.tolerance <= 1000 * eps ** (2 / 3) * max(1, x * x)
+
+
+def test_a_kink_is_within_the_tolerance_wherever_it_is():
+    eps = float(np.finfo(float).eps)
+    step = eps ** (1 / 3)
+    for r in [*np.linspace(-1.2, 1.2, 241), 2 / 3, -2 / 3]:
+        at = 0.5 + r * step
+
+        def loss(x, at=at):
+            return abs(x - at)
+
+        found = difference(loss, 0.5, loss(0.5), eps, 1e-16)
+        for slopes in (1.0, -1.0) if r == 0 else (-np.sign(r),):
+            assert abs(found.value - slopes) <= found.tolerance
+
+
+@pytest.mark.needs("jax")
+@pytest.mark.parametrize("head", ["softmax", "identity"])
+def test_the_numbers_are_those_of_automatic_differentiation(head):
+    import jax
+
+    random = np.random.default_rng(3)
+    net = Net((4, 5, 3), ["tanh"], head, "float64", False, random, False)
+    x, y = random.normal(size=(6, 4)), np.eye(3)[random.integers(0, 3, 6)]
+    report = check_gradients(net, x, y)
+
+    def loss(W, b):
+        z = jax.numpy.tanh(x @ W[0] + b[0]) @ W[1] + b[1]
+        if head == "softmax":
+            return -(y * jax.nn.log_softmax(z)).sum() / len(x)
+        return ((z - y) ** 2).sum() / 2
+
+    with jax.enable_x64(True):
+        exact = dict(zip("Wb", jax.grad(loss, (0, 1))(net.W, net.b), strict=True))
+    assert len(report.rows) == 4
+    for row in report.rows:
+        layer = int(row.name[2])
+        index = tuple(map(int, row.entry.strip("[]").split(",")))
+        right = float(exact[row.name[0]][layer][index])
+        assert abs(row.difference - right) <= row.tolerance
+        assert row.package == pytest.approx(right, rel=1e-12)
+        assert row.yours == pytest.approx(right, rel=1e-12)
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("fault", [1.0, -1.0])
+def test_a_gradient_of_pytorch_is_right_and_its_negative_wrong(fault):
+    import torch
+
+    def forward(x, W1, b1, W2, b2):
+        tensors = [torch.tensor(each) for each in (x, W1, b1, W2, b2)]
+        x, W1, b1, W2, b2 = (each.requires_grad_() for each in tensors)
+        p = torch.softmax(torch.relu(x @ W1 + b1) @ W2 + b2, dim=1)
+        return p.detach().numpy(), (p, W1, b1, W2, b2)
+
+    def backward(y, cache):
+        p, *arrays = cache
+        (-(torch.tensor(y) * p.log()).sum() / len(y)).backward()
+        return [fault * each.grad.numpy() for each in arrays]
+
+    random = np.random.default_rng(1)
+    shapes = ((3, 4), (4,), (4, 2), (2,))
+    given = tuple(random.normal(size=shape) for shape in shapes)
+    x, y = random.normal(size=(5, 3)), np.eye(2)[[0, 1, 1, 0, 1]]
+    report = check_gradients((forward, backward), x, y, given)
+    assert bool(report) is (fault == 1)
+    if fault < 0:
+        assert report.findings[0].mistakes == ("the sign is wrong",)
+
+
+# What is around a check.
+
+
+def test_a_check_changes_nothing():
+    text = NOTEBOOK.text.split("train_images")[0]
+    names = {"np": np}
+    exec(
+        compile(re.sub("^    ", "", text, flags=re.MULTILINE), "book.py", "exec"), names
+    )
+    before = {key: value for key, value in names.items() if key != "__builtins__"}
+    copies = {key: np.copy(x) for key, x in before.items() if hasattr(x, "dtype")}
+    x, y = np.random.default_rng(0).random((1, 64)), np.eye(10)[:1]
+    for rows in (1, 2):
+        xs, ys = np.repeat(x, rows, axis=0), np.repeat(y, rows, axis=0)
+        try:
+            check_gradients((names["forward"], names["train"]), xs, ys)
+        except MlpXpError:
+            assert rows == 2
+        assert all(names[key] is value for key, value in before.items())
+        assert all(np.array_equal(names[key], x) for key, x in copies.items())
+
+
+def test_variables_around_a_function_are_found():
+    """A network whose parameters are local variables of a test."""
+    random = np.random.default_rng(0)
+    weights, bias = random.normal(size=(3, 2)), np.zeros(2)
+
+    def forward(x):
+        return 1 / (1 + np.exp(-(x @ weights + bias)))
+
+    def backward(x, y):
+        delta = forward(x) - y
+        d_weights = x.T @ delta
+        d_bias = delta.sum(axis=0)
+        return {"weights": d_weights, "bias": d_bias}
+
+    def loss(y_hat, y):
+        return -np.sum(y * np.log(y_hat) + (1 - y) * np.log(1 - y_hat))
+
+    x, y = random.normal(size=(4, 3)), random.integers(0, 2, (4, 2))
+    assert check_gradients((forward, backward), x, y, loss=loss)
+    weights *= 2  # the variables of the check were copies
+    assert check_gradients((forward, backward), x, y, loss=loss)
+
+
+def test_an_assertion_has_the_words_of_the_report():
+    arrays = tuple(np.full(shape, 0.3) for shape in ((2, 2), (2,)))
+
+    def forward(x, W, b):
+        return x @ W + b
+
+    def backward(dout, x, W):
+        return -dout @ W.T, x.T @ dout, dout.sum(axis=0)
+
+    x = np.random.default_rng(2).normal(size=(3, 2))
+    report = check_gradients((forward, backward), x, None, arrays)
+    with pytest.raises(AssertionError) as caught:
+        assert_gradients((forward, backward), x, None, arrays)
+    assert str(caught.value) == str(report)
+    assert str(report).startswith("wrong: x; right: W, b\n")
+    assert "\nx: the sign is wrong\n" in str(report)
+    assert repr(report) == "wrong: x; right: W, b"
+
+
+@pytest.mark.parametrize("name", [*PROGRAMS])
+def test_a_report_has_short_lines_and_a_table(name):
+    program = PROGRAMS[name]
+    report = program.check(program.mistakes[:1])
+    first, *lines = str(report).split("\n")
+    assert first == report.verdict
+    assert max(map(len, lines)) <= 80
+    assert "<table>" in report._repr_html_()
+
+
+WEIGHTS = np.array([[0.5, -0.3], [0.2, 0.1]])
+
+
+def softmax(z):
+    e = np.exp(z)
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def predict(x):
+    return softmax(x @ WEIGHTS)
+
+
+def linear(x):
+    return x @ WEIGHTS
+
+
+def noisy(x):
+    return softmax(x @ WEIGHTS + np.random.normal(size=2))
+
+
+def with_more(x, strange, other):
+    return x @ WEIGHTS
+
+
+def failing():
+    raise ZeroDivisionError("division by zero")
+
+
+def no_gradient(x, y):
+    return None
+
+
+ERRORS = [
+    ("code: is a int without methods forward and backward", 5),
+    ("loss: your outputs are no probabilities of classes; give", (linear, no_gradient)),
+    ("code: failing raised ZeroDivisionError", (predict, failing)),
+    ("code: with_more: nothing is known for 'other'; write", (with_more, failing)),
+    (
+        "code: no gradient of 'WEIGHTS' is returned or stored; call",
+        (predict, no_gradient),
+    ),
+    ("code: the loss is another one in a second run", (noisy, no_gradient)),
+    ("parameters: the loss depends on no array", (softmax, no_gradient)),
+]
+
+
+@pytest.mark.parametrize(("words", "code"), ERRORS)
+def test_an_ambiguity_is_one_line_with_a_remedy(words, code):
+    with pytest.raises(MlpXpError, match=words) as caught:
+        check_gradients(code, np.eye(2), np.eye(2))
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_that_should_be_one_hot_are_said():
+    call = FUNCTIONS.call.replace("x, y", "x, y.argmax(axis=1)", 1)
+    with pytest.raises(MlpXpError, match=r"it runs with one-hot labels, np\.eye"):
+        FUNCTIONS._replace(call=call).check()
+
+
+def test_a_learning_rate_of_another_name_is_asked_for():
+    text = TEXTBOOK.text.replace("learning_rate", "speed")
+    program = TEXTBOOK._replace(text=text)
+    with pytest.raises(MlpXpError, match=r"learning_rate: .*changes the parameters"):
+        program.check()
+    call = f"{TEXTBOOK.call[:-1]}, learning_rate=0.01)"
+    assert program._replace(call=call).check()
+
+
+def test_samples_as_columns_and_integer_labels():
+    assert not COLUMNS.check((COLUMNS.mistakes[1],))
+    assert TWO_LAYER_NET.check()
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind", ["float32", "int64"])
+def test_arrays_of_other_dtypes(layers, kind):
+    random = np.random.default_rng(layers)
+    sizes = (3, 2) if layers == 1 else (3, 4, 2)
+    net = Net(sizes, ["tanh"] * (layers - 1), "softmax", "float64", False, random, True)
+    net.W = [each.astype("float32") for each in net.W]
+    x = random.integers(0, 4, size=(5, 3)).astype(kind)
+    assert check_gradients(net, x, np.eye(2)[[0, 1, 1, 0, 1]].astype(kind))
