@@ -14,7 +14,7 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.errors import MlpXpError, with_colon
 from mlp_xp.parity.compare import Comparison, Failure, check
-from mlp_xp.parity.operations import Operation
+from mlp_xp.parity.operations import Operation, first_of_each_name
 from mlp_xp.parity.programs import Record, is_allowed
 from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.tracing import trace
@@ -88,7 +88,8 @@ def assert_parity(
     if not unexpected and (traced or not faults):
         return
     name = with_colon(backend.name)
-    lines = [f"{name} {operation.report}" for operation in unexpected] + faults
+    lines = [f"{name} {each.report}" for each in first_of_each_name(unexpected)]
+    lines += faults
     if unexpected and reproducers is not None:
         made = write_reproducer(backend, unexpected[0], Path(reproducers))
         lines.append(f"reproducer: {made}")

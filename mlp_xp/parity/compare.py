@@ -17,7 +17,7 @@ from mlp_xp.core.training import DivergenceError
 from mlp_xp.declared import ConfigError
 from mlp_xp.errors import DatasetError, MlpXpError, check_type, with_colon
 from mlp_xp.parity._trajectory import Trajectory, measure, record, record_notebook
-from mlp_xp.parity.operations import Operation
+from mlp_xp.parity.operations import Operation, first_of_each_name
 from mlp_xp.parity.tolerances import MARGIN, amplification, tolerance
 from mlp_xp.parity.tracing import probe
 
@@ -77,7 +77,7 @@ class Comparison(NamedTuple):
 
     @property
     def deviating(self) -> list[str]:
-        """A line, with the backend, for each of `operations`."""
+        """A line, with the backend, for the first of `operations` of each name."""
         return _reports(self.trajectory.backend, self.operations)
 
     def __repr__(self) -> str:
@@ -137,7 +137,7 @@ class Failure(NamedTuple):
 
 def _reports(backend: Backend, operations: tuple[Operation, ...]) -> list[str]:
     name = with_colon(backend.name)
-    return [f"{name} {operation.report}" for operation in operations]
+    return [f"{name} {each.report}" for each in first_of_each_name(operations)]
 
 
 def compare(run: Trajectory, reference: Trajectory, allowed: np.ndarray) -> Comparison:
@@ -206,7 +206,7 @@ class _Judge:
             # that compare.
             if self.fixed_tolerance is None:
                 with backend.reporting("the probe"):
-                    operations = probe(backend).faults
+                    operations = tuple(probe(backend).faults)
             with backend.reporting("a comparison"):
                 run = record(self.config, self.dataset, backend, self.steps)
                 return self.judge_run(run, backend.dtype_name, operations)

@@ -77,6 +77,14 @@ class Operation(NamedTuple):
         return f"operation {self.number}, {self.when}: {self} {self.verdict}; {place}"
 
 
+def first_of_each_name(operations: Iterable[Operation]) -> list[Operation]:
+    """Return the first operation of each name."""
+    firsts: dict[str, Operation] = {}
+    for operation in operations:
+        firsts.setdefault(operation.name, operation)
+    return list(firsts.values())
+
+
 def expression(
     name: str,
     args: tuple[Any, ...],

@@ -125,13 +125,8 @@ class ProbeTracer(StepTracer):
     """The call under way."""
     refused: list[str] = field(default_factory=list)
     """The calls that the library may refuse, and does."""
-    raising: dict[str, Operation] = field(default_factory=dict)
-    """The first operation of each name that raises in another call."""
-
-    @property
-    def faults(self) -> tuple[Operation, ...]:
-        """The operations that deviate or raise."""
-        return *self.deviating.values(), *self.raising.values()
+    faults: list[Operation] = field(default_factory=list)
+    """All operations that deviate, or raise in another call."""
 
     def attempt(self, call: Call, evaluate: Callable[[], Any]) -> Any:
         """Return the value of a call. None: the library raises."""
@@ -142,8 +137,7 @@ class ProbeTracer(StepTracer):
             if call.may_raise:
                 self.refused.append(call.source)
             elif self.raised:
-                operation = self.raised._replace(call=call)
-                self.raising.setdefault(operation.name, operation)
+                self.faults.append(self.raised._replace(call=call))
                 self.failure = self.failure or error
             elif not self.deviating:
                 raise
@@ -184,7 +178,10 @@ class ProbeTracer(StepTracer):
         return Verdict(math.inf, verdict.bound, at, values)
 
     def _add(self, operation: Operation) -> None:
-        super()._add(operation._replace(call=self.current))
+        operation = operation._replace(call=self.current)
+        super()._add(operation)
+        if operation.verdict.deviates:
+            self.faults.append(operation)
 
 
 def _operation_of(program: str) -> str:
@@ -241,6 +238,7 @@ class TracingBackend(LibraryBackend):
         def copy_and_overwrite(host: np.ndarray, dtype: Any) -> Any:
             own = host.copy()
             copied = self.inner.asarray(own, dtype)
+            self.inner.to_numpy(copied)  # JAX copies later
             own[...] = 0  # the copy must stay as it is
             return copied
 
@@ -306,7 +304,8 @@ def probe(backend: Backend) -> ProbeTracer:
         for line in PROGRAMS.strip().splitlines():
             call = Call(line, hosts, {})
             tracer.attempt(call, partial(tracer.call_program, call))
-    tracer.raised = next(iter(tracer.raising.values()), None)
+    raised = [x for x in tracer.faults if x.verdict.problem.startswith("raised ")]
+    tracer.raised = raised[0] if raised else None
     return tracer
 
 
