@@ -97,7 +97,7 @@ def test_the_test_set_comes_first_and_held_out_samples_are_explained(table, tmp_
     each = output_of("runs", tmp_path / "s").splitlines()
     assert re.match(r"run +test % +held out % +fold", each[0])
     for line, row in zip(each[1:], summary.rows, strict=True):
-        assert f"  {100 * row.figures['test_accuracy']:.2f}  " in line
+        assert f"  {100 * row.metrics['test_accuracy']:.2f}  " in line
 
 
 @pytest.mark.needs("polars")
