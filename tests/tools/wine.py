@@ -257,7 +257,7 @@ def trains_as_on_linux(wine: Wine) -> bool:
         [sys.executable, "-m", "mlp_xp", "train", "--run-dir", "linux"],
         cwd=wine.space, capture_output=True, encoding="utf-8", check=True,
     )  # fmt: skip
-    row = re.compile(r"^ +\d+ +\d+ .*(?= +\d+$)", re.MULTILINE)
+    row = re.compile(r"^ +\d+ +\d+ .*\S(?= +\d+$)", re.MULTILINE)
     rows = row.findall(wine.mlp_xp("train --run-dir run").stdout)
     return len(rows) == 30 + 1 and rows == row.findall(own.stdout)
 
