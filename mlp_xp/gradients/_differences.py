@@ -31,7 +31,7 @@ import numpy as np
 
 from mlp_xp.core.functional import Array
 
-Loss = Callable[[Mapping[int, Array]], float]
+Loss = Callable[[Mapping[str, Array]], float]
 """A loss, by the values of some of the arrays."""
 _POINTS = 16
 _FACTOR = 8
@@ -45,7 +45,7 @@ class Difference(NamedTuple):
 
 
 def rounding_error(
-    loss: Loss, values: Mapping[int, Array], eps: float, random: np.random.Generator
+    loss: Loss, values: Mapping[str, Array], eps: float, random: np.random.Generator
 ) -> float:
     """Return eps_f, the absolute rounding error of a loss."""
     step, losses = eps ** (1 / 3) / _POINTS, []
@@ -58,8 +58,8 @@ def rounding_error(
 
 
 def moved(
-    values: Mapping[int, Array], size: float, random: np.random.Generator
-) -> dict[int, Array]:
+    values: Mapping[str, Array], size: float, random: np.random.Generator
+) -> dict[str, Array]:
     """Return values with relative changes of at most `size`."""
     return {
         key: value * (1 + size * random.uniform(-1, 1, value.shape))

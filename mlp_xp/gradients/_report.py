@@ -2,7 +2,7 @@
 
 import textwrap
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mlp_xp import printing
 from mlp_xp.gradients._mistakes import Finding
@@ -18,8 +18,8 @@ class Row(NamedTuple):
     is_right: bool
     entry: str
     """The entry, such as `[2, 1]`, or what is wrong with all of them."""
-    yours: float | None = None
-    difference: float | None = None
+    yours: Any = None
+    difference: Any = None
     """The central difference."""
     package: float | None = None
     """The gradient by this package's layers, or None if it has no such network."""
@@ -27,6 +27,11 @@ class Row(NamedTuple):
     """How far a right gradient may be from the central difference."""
     compared: int = 0
     """The number of entries that were compared with central differences."""
+
+    def doubt(self) -> tuple[bool, float]:
+        """Return whether the entry is wrong, and its deviation over its tolerance."""
+        deviation = abs(self.yours - self.difference)
+        return not self.is_right, deviation / self.tolerance
 
     def cells(self) -> list[str]:
         """Return the row as texts."""
@@ -44,6 +49,8 @@ class GradientCheck:
     """A row for each parameter, and for the inputs of a layer."""
     findings: list[Finding]
     """The usual mistakes that explain wrong gradients."""
+    ignored: list[str]
+    """The weights and biases that the loss does not depend on."""
     network: str
     """The network in this package's layers, or an empty string."""
     loss: str
@@ -79,6 +86,11 @@ class GradientCheck:
         for row in self.rows:
             if not row.is_right and row.name not in explained:
                 lines.append(f"{row.name}: no usual mistake gives these numbers")
+        if self.ignored:
+            lines.append(
+                f"not checked: {', '.join(self.ignored)}, because the loss does not "
+                "depend on it"
+            )
         entries = sum(row.compared for row in self.rows)
         largest = max(row.tolerance for row in self.rows)
         lines.append(

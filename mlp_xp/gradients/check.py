@@ -1,7 +1,6 @@
 """`check_gradients` and `assert_gradients`."""
 
 import inspect
-import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -10,15 +9,11 @@ import numpy as np
 
 from mlp_xp.core.functional import Array
 from mlp_xp.errors import MlpXpError, some
-from mlp_xp.gradients._differences import (
-    difference,
-    moved,
-    rounding_error,
-)
-from mlp_xp.gradients._layers import Twin, find_twin
-from mlp_xp.gradients._matching import Parameter, gradients_of, key_of, shown
-from mlp_xp.gradients._mistakes import Finding, explain, input_error
-from mlp_xp.gradients._program import Code, Outcome, Program
+from mlp_xp.gradients._differences import difference, rounding_error
+from mlp_xp.gradients._layers import find_twin, targets_as_rows
+from mlp_xp.gradients._matching import gradient_key, gradients_of, key_of
+from mlp_xp.gradients._mistakes import Finding, explain
+from mlp_xp.gradients._program import Code, Outcome, Program, named, widened
 from mlp_xp.gradients._report import GradientCheck, Row
 
 _SAMPLED, _LARGEST = 16, 8  # entries of each array that are compared
@@ -148,18 +143,19 @@ def assert_gradients(
 
 def _as_code(code: Any, parameters: Any, loss: Any) -> Code:
     """Return the functions of a program."""
-    if isinstance(code, tuple | list) and len(code) == 2 and all(map(callable, code)):
-        return Code(code[0], code[1], loss, parameters)
     forward, backward = _method(code, _FORWARD), _method(code, _BACKWARD)
-    if backward is not None:
-        return Code(forward, backward, loss or _method(code, _LOSS), parameters)
-    if inspect.isroutine(code):
-        return Code(None, code, loss, parameters)
-    raise MlpXpError(
-        f"is a {type(code).__name__} without methods forward and backward",
-        remedy="give two functions, (forward, backward)",
-        setting="code",
-    )
+    if isinstance(code, tuple | list) and len(code) == 2 and all(map(callable, code)):
+        forward, backward = code
+    elif inspect.isroutine(code):
+        backward = code
+    elif backward is None:
+        raise MlpXpError(
+            f"is a {type(code).__name__} without methods forward and backward",
+            remedy="give two functions, (forward, backward)",
+            setting="code",
+        )
+    given = named(parameters, forward or backward)
+    return Code(forward, backward, loss or _method(code, _LOSS), given)
 
 
 def _method(code: Any, names: Iterable[str]) -> Any:
@@ -168,211 +164,188 @@ def _method(code: Any, names: Iterable[str]) -> Any:
 
 
 class _Check:
-    """A program with its first run, and everything that is compared with it."""
+    """A program, its first run, and all that its gradients are compared with."""
 
     def __init__(self, code: Code, x: Any, y: Any, rate: float | None) -> None:
-        is_layer = y is None
-        self.x = np.asarray(x, float if is_layer else None)
-        self.targets = None if is_layer else np.asarray(y)
+        self.is_layer = y is None
+        self.x = np.asarray(x, float if self.is_layer else None)
         self.random = np.random.default_rng(_SEED)
-        self.program = Program(code, self.x, self.targets, rate)
-        self.error = None
-        if is_layer:
+        y = None if self.is_layer else np.asarray(y)
+        self.program = Program(code, self.x, y, rate)
+        self.targets = y
+        if self.is_layer:
             shape = np.shape(self.program.run({}, backward=False).output)
-            self.targets = self.error = self.random.standard_normal(shape)
-        self.first = _first_run(self.program, self.error)
-        self.needs_backward = False
-        if self.first.loss is not None:
-            self.needs_backward = self.program.run({}, backward=False).loss is None
+            self.targets = self.random.standard_normal(shape)
+        self.first = self._first_run()
+        self.eps = _eps(self.first)
+        self.needs_backward = self.program.run({}, backward=False).loss is None
+        self.needs_backward &= self.first.loss is not None
         self.value = self.loss({})
+        self._check_loss()
+        self.parameters: dict[str, Array] = {}
+        self.ignored: list[str] = []
+        self._find_parameters()
+        self.rounding = rounding_error(
+            self.loss, self.parameters, self.eps, self.random
+        )
+        self.update_error = 0.0
+
+    def _first_run(self) -> Outcome:
+        """Run the program once. If it raises an error, say which targets would run."""
+        code, x, y, rate = self.program.code, self.x, self.program.y, self.program.rate
+        try:
+            return self.program.run({}, error=self.targets if self.is_layer else None)
+        except MlpXpError as raised:
+            if y is None:
+                raise
+            others = {"a single sample, x[:1] and y[:1]": (x[:1], y[:1])}
+            if y.ndim == 1 and y.dtype.kind in "iu":
+                others = {
+                    "one-hot labels, np.eye(classes)[y]": (x, np.eye(max(y) + 1)[y])
+                }
+            for words, (inputs, targets) in others.items():
+                with suppress(MlpXpError):
+                    Program(code, inputs, targets, rate).run({})
+                    raised.remedy = f"it runs with {words}"
+            raise
+
+    def loss(self, values: Mapping[str, Array]) -> float:
+        """Return the loss with other values of some parameters."""
+        run = self.program.run(values, backward=self.needs_backward)
+        if self.is_layer:
+            return float(np.sum(run.output * self.targets))
+        if run.loss is None:
+            return _mean_cross_entropy(run.output, self.targets)
+        return float(run.loss)
+
+    def _check_loss(self) -> None:
+        """Raise an error if the loss is not finite, or random."""
         if not np.isfinite(self.value):
             remedy = "give smaller parameters or inputs"
             raise MlpXpError(f"the loss is {self.value}", remedy=remedy)
         if self.loss({}) != self.value:
             raise MlpXpError(
-                "the loss is another one in a second run",
+                "the loss changes from run to run",
                 remedy="switch off dropout, or set the seed in forward",
                 setting="code",
             )
-        self.parameters = self._parameters()
-        self.eps = self._eps()
-        self.values = {each.identity: each.value for each in self.parameters}
-        self.rounding = rounding_error(self.loss, self.values, self.eps, self.random)
-        # of gradients that are read from an update
-        self.rate: float | None = None
-        self.update_error = 0.0
 
-    def loss(self, values: Mapping[int, Array]) -> float:
-        """Return the loss with other values of some parameters."""
-        run = self.program.run(values, backward=self.needs_backward)
-        if self.error is not None:
-            return float(np.sum(run.output * self.error))
-        if run.loss is None:
-            return _mean_cross_entropy(run.output, self.targets)
-        return float(run.loss)
-
-    def _eps(self) -> float:
-        """Return the eps of the dtype that the program computes in."""
-        kinds: list[Any] = [np.dtype(float)]
-        for each in (self.first.output, self.first.loss):
-            kind = np.asarray(each).dtype
-            if kind.kind == "f":
-                kinds.append(kind)
-        return float(max(np.finfo(kind).eps for kind in kinds))
-
-    def _parameters(self) -> list[Parameter]:
-        """Return the arrays that the loss depends on."""
-        found, program = [], self.program
-        for identity, path in program.paths.items():
-            value, array = program.originals[identity], program.state[path]
-            is_data = np.shares_memory(array, self.x)
-            is_data |= np.shares_memory(array, self.targets)
+    def _find_parameters(self) -> None:
+        """Find the arrays that the loss depends on, and those it ignores."""
+        data = self.x, self.targets
+        for name, array in self.program.arrays.items():
+            value = widened(array)
+            is_data = any(np.shares_memory(array, each) for each in data)
             if value.dtype.kind != "f" or value.ndim not in (1, 2) or is_data:
                 continue
             other = value + 0.01 * self.random.standard_normal(value.shape)
-            if self.loss({identity: other}) != self.value:
-                name, key = shown(path), key_of(path)
-                found.append(Parameter(name, key, identity, path, value))
-        if self.error is not None:
-            found.append(Parameter("x", ("x",), id(self.x), (), self.x))
-        if not found:
+            if self.loss({name: other}) != self.value:
+                self.parameters[name] = value
+            elif gradient_key(name, {"w", "b"}) is None and {"w", "b"} & {
+                *key_of(name)
+            }:
+                self.ignored.append(name)
+        if self.is_layer:
+            self.parameters["x"] = self.x
+        if not self.parameters:
             raise MlpXpError(
                 "the loss depends on no array of floats that the code uses",
                 remedy="give the arrays, as in (W1, b1, W2, b2)",
                 setting="parameters",
             )
-        return found
 
     def report(self) -> GradientCheck:
         """Compare all gradients."""
-        found, updates = gradients_of(self.first, self.parameters, self.program.rate)
-        if updates and self.program.rate:
-            self.rate = self.program.rate
-            largest = max(np.max(np.abs(each)) for each in self.values.values())
-            self.update_error = 2 * self.eps * float(largest) / abs(self.rate)
-        if self.error is not None and "x" not in found:
-            self.parameters.pop()
-        missing = [each.name for each in self.parameters if each.name not in found]
+        found, rate = gradients_of(self.first, self.parameters, self.program.rate)
+        if rate is not None:
+            largest = max(np.max(np.abs(each)) for each in self.parameters.values())
+            self.update_error = 2 * self.eps * float(largest) / abs(rate)
+        if self.is_layer and "x" not in found:
+            del self.parameters["x"]
+        missing = [name for name in self.parameters if name not in found]
         if missing:
             raise MlpXpError(
                 f"no gradient of {some(missing)} is returned or stored",
                 remedy=f"call it d{missing[0].rpartition('.')[2]}",
                 setting="code",
             )
-        twin, package = self._twin(), {}
-        if twin:
-            package = {**twin.plan.own(twin.gradients), "x": input_error(twin)}
-        rows = []
-        for each in self.parameters:
-            rows.append(self._row(each, found[each.name], package.get(each.name)))
+        found = {name: found[name] for name in self.parameters}
+        own = {name: x for name, x in self.parameters.items() if name != "x"}
+        twin = find_twin(
+            own, self.x, self.targets, self.loss, self.eps, is_layer=self.is_layer
+        )
+        package = twin.gradients if twin else {}
+        rows = [self._row(name, found[name], package.get(name)) for name in found]
         findings: list[Finding] = []
         if twin and not all(row.is_right for row in rows):
-            labels = np.asarray(self.targets)
-            findings = explain(twin, found, labels, self.rate, self._same)
+            findings = explain(twin, found, rate, self._same)
         loss = "your loss"
-        if self.error is not None:
+        if self.is_layer:
             loss = "the sum of the outputs times a random error"
         elif self.first.loss is None:
             loss = "the mean cross-entropy of your outputs"
-        return GradientCheck(rows, findings, str(twin or ""), loss)
+        return GradientCheck(rows, findings, self.ignored, str(twin or ""), loss)
 
-    def _twin(self) -> Twin | None:
-        """Return the same network in this package's layers, or None."""
-        own = [each for each in self.parameters if each.path]
-        points = [({each.identity: each.value for each in own}, self.value)]
-        for _ in range(2):
-            values = moved(points[0][0], 0.1, self.random)
-            points.append((values, self.loss(values)))
-        is_layer = self.error is not None
-        return find_twin(own, self.x, self.targets, points, self.eps, is_layer=is_layer)
-
-    def _row(self, parameter: Parameter, array: Array, package: Array | None) -> Row:
+    def _row(self, name: str, array: Array, package: Array | None) -> Row:
         """Compare the gradient of one parameter."""
-        value, name = parameter.value, parameter.name
-        if not _fits(array.shape, value.shape):
+        value = self.parameters[name]
+        try:
+            array = np.broadcast_to(array, value.shape)
+        except ValueError:
             return Row(name, False, f"shape {array.shape}, not {value.shape}")
-        array = array.reshape(value.shape)
         rows = []
         for index in self._entries(array, package):
 
             def loss(number: float, index: tuple[int, ...] = index) -> float:
                 changed = value.copy()
                 changed[index] = number
-                return self.loss({parameter.identity: changed})
+                return self.loss({name: changed})
 
             exact, tolerance = difference(
                 loss, value[index], self.value, self.eps, self.rounding
             )
             tolerance += self.update_error
-            deviation = abs(array[index] - exact)
-            is_right = bool(deviation <= tolerance)
-            if package is not None:
-                is_right |= self._same(array[index], package[index])
+            yours, other = array[index], None if package is None else package[index]
+            is_right = bool(abs(yours - exact) <= tolerance)
+            is_right |= other is not None and self._same(yours, other)
             entry = str([int(each) for each in index])
-            other = None if package is None else package[index]
-            row = Row(name, is_right, entry, array[index], exact, other, tolerance)
-            rows.append((not is_right, deviation / tolerance, row))
-        _, _, worst = max(rows, key=lambda ranked: ranked[:2])
+            rows.append(Row(name, is_right, entry, yours, exact, other, tolerance))
+        worst = max(rows, key=Row.doubt)
         return worst._replace(compared=len(rows))
 
     def _entries(self, array: Array, package: Array | None) -> list[tuple[Any, ...]]:
-        """Return the entries to compare: those likely to be wrong, and others."""
-        size = array.size
-        chosen = set(range(size))
-        if size > _SAMPLED + _LARGEST:
-            doubt = np.abs(array if package is None else array - package).reshape(-1)
-            chosen = {*np.argsort(-doubt)[:_LARGEST].tolist()}
-            chosen |= {*self.random.choice(size, _SAMPLED, replace=False).tolist()}
-        return [np.unravel_index(each, array.shape) for each in sorted(chosen)]
+        """Return the entries to compare: the most doubtful, then others at random."""
+        deviation = array if package is None else array - package
+        order = np.argsort(-np.abs(deviation), axis=None)
+        self.random.shuffle(order[_LARGEST:])
+        chosen = order[: _LARGEST + _SAMPLED]
+        return list(zip(*np.unravel_index(chosen, array.shape), strict=True))
 
     def _same(self, array: Array, variant: Array) -> bool:
-        """Return whether two gradients are equal but for rounding."""
-        if np.shape(array) != np.shape(variant):
-            return False
+        """Return whether two gradients are equal up to rounding."""
         step = self.eps ** (1 / 3)
         tolerance = self.rounding / step + self.update_error
         tolerance += step * step * np.max(np.abs(variant), initial=0.0)
-        return bool(np.all(np.abs(array - variant) <= tolerance))
+        same_shape = np.shape(array) == np.shape(variant)
+        return same_shape and np.allclose(array, variant, rtol=0, atol=tolerance)
 
 
-def _first_run(program: Program, error: Array | None) -> Outcome:
-    """Run a program once. If it raises an error, say what would run instead."""
-    try:
-        return program.run({}, error=error)
-    except MlpXpError as raised:
-        x, y = program.x, program.y
-        others = []
-        if y is not None and y.ndim == 1 and y.dtype.kind in "iu":
-            others.append(
-                ("one-hot labels, np.eye(classes)[y]", x, np.eye(max(y) + 1)[y])
-            )
-        if y is not None:
-            others.append(("a single sample, x[:1] and y[:1]", x[:1], y[:1]))
-        for words, x, y in others:
-            with suppress(MlpXpError):
-                Program(program.code, x, y, program.rate).run({})
-                raised.remedy = f"it runs with {words}"
-                break
-        raise
+def _eps(run: Outcome) -> float:
+    """Return the eps of the dtype of a program."""
+    kinds = [np.asarray(each).dtype for each in (run.output, run.loss, 1.0)]
+    return float(max(np.finfo(kind).eps for kind in kinds if kind.kind == "f"))
 
 
-def _mean_cross_entropy(p: Any, y: Any) -> float:
+def _mean_cross_entropy(p: Any, y: Array) -> float:
     """Return the mean cross-entropy of probabilities, in rows or columns."""
-    for axis in (1, 0):
-        if np.ndim(p) == 2 and np.allclose(np.sum(p, axis=axis), 1, atol=1e-5):
-            if y.shape != p.shape:
-                y = np.moveaxis(np.eye(p.shape[axis])[y.reshape(-1)], 1, axis)
-            return float(-np.sum(y * np.log(p)) / p.shape[1 - axis])
+    for columns in (False, True):
+        rows = np.transpose(p) if columns else p
+        if np.ndim(p) == 2 and np.allclose(np.sum(rows, axis=1), 1, atol=1e-5):
+            t = targets_as_rows(y, rows.shape, columns=columns)
+            if t is not None:
+                return float(-np.sum(t * np.log(rows)) / len(rows))
     raise MlpXpError(
-        "your outputs are no probabilities of classes",
+        "your outputs are not probabilities of classes",
         remedy="give your own, as in loss=lambda y, y_hat: np.mean((y_hat - y) ** 2)",
         setting="loss",
     )
-
-
-def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """Return whether an array can be subtracted from a parameter, entry by entry."""
-    with suppress(ValueError):
-        same_size = math.prod(shape) == math.prod(wanted)
-        return same_size and np.broadcast_shapes(shape, wanted) == wanted
-    return False

@@ -457,7 +457,7 @@ def test_a_difference_is_within_its_tolerance(x, dtype):
 
     random = np.random.default_rng(0)
     error = rounding_error(
-        lambda values: loss(values[0][0]), {0: np.array([x])}, eps, random
+        lambda values: loss(values["w"][0]), {"w": np.array([x])}, eps, random
     )
     found = difference(loss, x, loss(x), eps, error)
     assert abs(found.value - (np.cos(x) + 2 * x)) <= found.tolerance
@@ -640,14 +640,17 @@ def no_gradient(x, y):
 
 ERRORS = [
     ("code: is a int without methods forward and backward", 5),
-    ("loss: your outputs are no probabilities of classes; give", (linear, no_gradient)),
+    (
+        "loss: your outputs are not probabilities of classes; give",
+        (linear, no_gradient),
+    ),
     ("code: failing raised ZeroDivisionError", (predict, failing)),
-    ("code: with_more: nothing is known for 'other'; write", (with_more, failing)),
+    ("code: with_more: no value is known for 'other'; wrap it", (with_more, failing)),
     (
         "code: no gradient of 'WEIGHTS' is returned or stored; call",
         (predict, no_gradient),
     ),
-    ("code: the loss is another one in a second run", (noisy, no_gradient)),
+    ("code: the loss changes from run to run", (noisy, no_gradient)),
     ("parameters: the loss depends on no array", (softmax, no_gradient)),
 ]
 
