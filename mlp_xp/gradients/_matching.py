@@ -37,6 +37,13 @@ def gradient_key(name: str, known: set[str]) -> Key | None:
     return tuple(filter(None, words)) if is_gradient else None
 
 
+def is_parameter(name: str) -> bool:
+    """Return whether weights or biases have this name."""
+    known = {"w", "b"}
+    is_gradient = gradient_key(name, known) is not None
+    return not is_gradient and not known.isdisjoint(key_of(name))
+
+
 def gradients_of(
     outcome: Outcome, parameters: Mapping[str, Array], rate: float | None
 ) -> tuple[dict[str, Array], float | None]:
@@ -44,7 +51,11 @@ def gradients_of(
 
     A program that updates its parameters has the gradient (before - after) / rate.
     """
-    names = {id(x): name for name, x in Search().visit(dict(outcome.variables)).items()}
+    for name, value in {**outcome.state, **outcome.variables}.items():
+        if rate is None and role_of(name.rpartition(".")[2]) == "rate":
+            rate = float(value)
+    variables = Search().visit(dict(outcome.variables))
+    names = {id(array): name for name, array in variables.items()}
     returned = {}
     for name, array in Search().visit(outcome.returned).items():
         returned[names.get(id(array), name)] = np.asarray(array)
@@ -52,11 +63,7 @@ def gradients_of(
     if "rate" in map(role_of, outcome.variables):
         # The new parameters may be returned.
         by_key = {key_of(name): array for name, array in returned.items()}
-        for name, array in after.items():
-            after[name] = by_key.get(key_of(name), array)
-    for name, value in {**outcome.state, **outcome.variables}.items():
-        if rate is None and role_of(name.rpartition(".")[2]) == "rate":
-            rate = float(value)
+        after = {name: by_key.get(key_of(name), x) for name, x in after.items()}
     updates = any(not np.array_equal(after[name], parameters[name]) for name in after)
     if updates and rate is not None:
         found = {name: (parameters[name] - after[name]) / rate for name in after}

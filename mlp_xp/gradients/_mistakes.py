@@ -22,7 +22,7 @@ Words = tuple[str, ...]
 Table = dict[str, list[Array]]
 """The right term of a formula, under an empty text, and wrong terms by mistakes."""
 Same = Callable[[Array, Array], bool]
-_UNEXPLAINED = 10  # gradients without an explanation count as many mistakes
+_UNEXPLAINED = ("an unusual mistake",) * 10  # so that usual mistakes are preferred
 _SIGNS: Table = {"": [1], "the sign is wrong": [-1]}
 
 
@@ -44,15 +44,14 @@ class _Reading(NamedTuple):
     parts: list[list[Words]]
     """The mistakes in each gradient: equally good explanations, or none."""
 
-    def cost(self) -> int:
-        """Return the number of mistakes."""
-        costs = [len(part[0]) if part else _UNEXPLAINED for part in self.parts]
-        return len(self.words) + sum(costs)
-
     def mistakes(self) -> list[str]:
         """Return all mistakes, without their places."""
-        first = [part[0] for part in self.parts if part]
+        first = [part[0] if part else _UNEXPLAINED for part in self.parts]
         return sorted(chain(self.words, *first))
+
+    def cost(self) -> int:
+        """Return the number of mistakes."""
+        return len(self.mistakes())
 
 
 def _products(*tables: Table) -> Iterator[tuple[Words, Array]]:
@@ -132,18 +131,16 @@ def _last_errors(twin: Twin) -> list[Table]:
     return [table, *scales]
 
 
-def _errors_below(
-    twin: Twin, i: int, error: Array, updated: Array | None
-) -> list[Table]:
+def _errors_below(twin: Twin, i: int, error: Array, step: Array | None) -> list[Table]:
     """Return the factors of the error below layer i.
 
-    `updated` are the weights of the layer after its own update.
+    `step` is the change of the layer's weights in an update.
     """
     weights = twin.layers[i].weights
     table: Table = {"": [error @ weights.T]}
-    if updated is not None:
+    if step is not None and step.shape == weights.shape:
         words = "the layer above was updated before the error passed through it"
-        table[words] = [error @ updated.T]
+        table[words] = [error @ (weights - step).T]
     if weights.shape[0] == weights.shape[1]:
         table["a transpose of the weights is missing"] = [error @ weights]
     if i == 0:
@@ -196,28 +193,18 @@ def _findings(names: list[str], alike: list[Words]) -> Iterator[Finding]:
             yield Finding(tuple(names), (word,))
 
 
-def _readings(
-    twin: Twin, i: int, found: Mapping[str, Array], errors: list[Table], same: Same
-) -> Iterator[_Reading]:
-    """Yield an explanation of layer i for each error that it may have.
+def _gradients(twin: Twin, name: str, error: Array) -> list[Table]:
+    """Return the factors of a gradient, for an error of its layer.
 
-    The inputs x are layer -1. Their gradient is the error below the first layer.
+    The gradient of the inputs x is the error below the first layer.
     """
-    scales = [_SIGNS, _numbers(twin)]
-    for words, error in _products(*errors):
-        factors: list[list[Table]] = [[{"": [error]}]]
-        if i >= 0:
-            factors = [[_weights(twin, i, error), *scales], [_biases(error), *scales]]
-        parts = []
-        for name, tables in zip(_names(twin, i, found), factors, strict=False):
-            parts.append(_explained(tables, _shaped(twin, name, found[name]), same))
-        yield _Reading(words, error, parts)
-
-
-def _names(twin: Twin, i: int, found: Mapping[str, Array]) -> list[str]:
-    """Return the names of the parameters of layer i."""
-    names = twin.network.plan.names(i) if i >= 0 else ["x"]
-    return [name for name in names if name in found]
+    weights = twin.network.plan.weights
+    if name == "x":
+        return [{"": [error]}]
+    table = _biases(error)
+    if name in weights:
+        table = _weights(twin, weights.index(name), error)
+    return [table, _SIGNS, _numbers(twin)]
 
 
 def _shaped(twin: Twin, name: str, array: Array) -> Array:
@@ -241,13 +228,21 @@ def explain(
         rate: The learning rate, if the program updates its parameters.
         same: Whether two arrays are equal up to rounding.
     """
+    plan = twin.network.plan
+    arrays = {name: _shaped(twin, name, found[name]) for name in found}
     findings: list[Finding] = []
     explained: set[str] = set()
     left = list(found)
     errors = _last_errors(twin)
-    for i in range(len(twin.network.plan.weights) - 1, -2, -1):
-        names = _names(twin, i, found)
-        readings = list(_readings(twin, i, found, errors, same))
+    for i in reversed(range(-1, len(plan.weights))):
+        names = plan.names(i) if i >= 0 else left
+        readings = []
+        for words, error in _products(*errors):
+            parts = []
+            for name in names:
+                tables = _gradients(twin, name, error)
+                parts.append(_explained(tables, arrays[name], same))
+            readings.append(_Reading(words, error, parts))
         best = min(readings, key=_Reading.cost)
         alike = [each for each in readings if each.cost() == best.cost()]
         places = [each.words for each in alike if each.parts == best.parts]
@@ -260,12 +255,8 @@ def explain(
                 explained.update([name] if part else [])
         left = [name for name in left if name not in names]
         if i >= 0:
-            updated = None
-            weights = twin.layers[i].weights
-            if rate is not None:
-                own = twin.network.plan.turned(found[names[0]])
-                updated = weights - rate * own if own.shape == weights.shape else None
-            errors = _errors_below(twin, i, best.error, updated)
+            step = None if rate is None else rate * arrays[names[0]]
+            errors = _errors_below(twin, i, best.error, step)
     named = []
     for each, mistakes in findings:
         kept = tuple(name for name in each if name in explained)

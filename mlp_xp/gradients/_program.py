@@ -31,6 +31,7 @@ _ROLES = {
     "parameters": r"param\w*|theta|weights|model|net(work)?|layers",
     "cache": r"caches?|memory|saved|tape|ctx|context|activations|intermediates?",
 }
+_SEED = [*b"check_gradients"]  # no seed of the user
 
 
 def role_of(name: str) -> str:
@@ -167,19 +168,12 @@ class Program:
             if isinstance(value, np.ndarray):
                 self.arrays[name] = value
 
-    def run(
-        self,
-        values: Mapping[str, Array],
-        *,
-        error: Array | None = None,
-        backward: bool = True,
-    ) -> Outcome:
+    def run(self, values: Mapping[str, Array], *, backward: bool = False) -> Outcome:
         """Run the program on copies, with other values of some arrays.
 
         Args:
             values: The values by their names, also of the inputs x.
-            error: The derivative of the loss by the output, to check a layer.
-            backward: Whether to run `backward`, too.
+            backward: Whether to run `backward` even if `forward` gives the loss.
         """
         memo: dict[int, Any] = {}
         for name, array in self.arrays.items():
@@ -192,27 +186,33 @@ class Program:
                 written.append((write, value))
                 write(copy.deepcopy(value, memo))
             call = _Call(x, widened(self.y), self.rate, code.given)
-            return _run(code, call, error, backward=backward)
+            return _run(code, call, backward=backward)
         finally:
             for write, value in reversed(written):
                 write(value)
 
 
-def _run(code: Code, call: "_Call", error: Array | None, *, backward: bool) -> Outcome:
+def _run(code: Code, call: "_Call", *, backward: bool) -> Outcome:
     """Run the functions of a program in their order."""
     output, loss = None, None
     if code.forward:
         output, loss = call.forward(code.forward)
-    if code.loss:
+    if "target" not in call.roles:
+        error = random_error(output)
+        loss, call.values = np.sum(output * error), [error]
+    elif code.loss:
         loss, _ = call.result(code.loss)
-    if not backward:
+    if loss is not None and not backward:
         return Outcome(output, loss)
-    if error is not None:
-        call.values = [error]
     returned, variables = call.result(code.backward)
     if loss is None:
         loss = _number(returned[:1] if isinstance(returned, tuple) else returned)
     return Outcome(output, loss, returned, variables, _search(code).found)
+
+
+def random_error(output: Array) -> Array:
+    """Return the error of a layer without a loss, the same in each run."""
+    return np.random.default_rng(_SEED).standard_normal(np.shape(output))
 
 
 def widened(array: Any) -> Any:
@@ -277,6 +277,8 @@ class _Call:
         sys.setprofile(watch)
         try:
             return function(**arguments), variables
+        except MlpXpError:
+            raise
         except Exception as error:
             words = f"{_name(function)} raised {one_line(error)}"
             raise MlpXpError(words, setting="code") from error

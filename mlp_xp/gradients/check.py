@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,16 @@ from mlp_xp.core.functional import Array
 from mlp_xp.errors import MlpXpError, some
 from mlp_xp.gradients._differences import difference, rounding_error
 from mlp_xp.gradients._layers import find_twin, targets_as_rows
-from mlp_xp.gradients._matching import gradient_key, gradients_of, key_of
+from mlp_xp.gradients._matching import gradients_of, is_parameter
 from mlp_xp.gradients._mistakes import Finding, explain
-from mlp_xp.gradients._program import Code, Outcome, Program, named, widened
+from mlp_xp.gradients._program import (
+    Code,
+    Outcome,
+    Program,
+    named,
+    random_error,
+    widened,
+)
 from mlp_xp.gradients._report import GradientCheck, Row
 
 _SAMPLED, _LARGEST = 16, 8  # entries of each array that are compared
@@ -23,7 +31,6 @@ _BACKWARD = (
     *("train", "train_step", "update"),
 )
 _LOSS = ("loss", "compute_loss", "cost", "compute_cost")
-_SEED = [*b"check_gradients"]  # none that the code itself may use
 
 
 def check_gradients(
@@ -169,57 +176,17 @@ class _Check:
     def __init__(self, code: Code, x: Any, y: Any, rate: float | None) -> None:
         self.is_layer = y is None
         self.x = np.asarray(x, float if self.is_layer else None)
-        self.random = np.random.default_rng(_SEED)
         y = None if self.is_layer else np.asarray(y)
         self.program = Program(code, self.x, y, rate)
-        self.targets = y
+        self.first = _first_run(self.program)
+        self.targets = random_error(self.first.output) if self.is_layer else y
+        self.loss_name = "your loss"
         if self.is_layer:
-            shape = np.shape(self.program.run({}, backward=False).output)
-            self.targets = self.random.standard_normal(shape)
-        self.first = self._first_run()
-        self.eps = _eps(self.first)
-        self.needs_backward = self.program.run({}, backward=False).loss is None
-        self.needs_backward &= self.first.loss is not None
+            self.loss_name = "the sum of the outputs times a random error"
+        elif self.first.loss is None:
+            self.loss_name = "the mean cross-entropy of your outputs"
+            self.program.code = code._replace(loss=_mean_cross_entropy)
         self.value = self.loss({})
-        self._check_loss()
-        self.parameters: dict[str, Array] = {}
-        self.ignored: list[str] = []
-        self._find_parameters()
-        self.rounding = rounding_error(
-            self.loss, self.parameters, self.eps, self.random
-        )
-        self.update_error = 0.0
-
-    def _first_run(self) -> Outcome:
-        """Run the program once. If it raises an error, say which targets would run."""
-        code, x, y, rate = self.program.code, self.x, self.program.y, self.program.rate
-        try:
-            return self.program.run({}, error=self.targets if self.is_layer else None)
-        except MlpXpError as raised:
-            if y is None:
-                raise
-            others = {"a single sample, x[:1] and y[:1]": (x[:1], y[:1])}
-            if y.ndim == 1 and y.dtype.kind in "iu":
-                others = {
-                    "one-hot labels, np.eye(classes)[y]": (x, np.eye(max(y) + 1)[y])
-                }
-            for words, (inputs, targets) in others.items():
-                with suppress(MlpXpError):
-                    Program(code, inputs, targets, rate).run({})
-                    raised.remedy = f"it runs with {words}"
-            raise
-
-    def loss(self, values: Mapping[str, Array]) -> float:
-        """Return the loss with other values of some parameters."""
-        run = self.program.run(values, backward=self.needs_backward)
-        if self.is_layer:
-            return float(np.sum(run.output * self.targets))
-        if run.loss is None:
-            return _mean_cross_entropy(run.output, self.targets)
-        return float(run.loss)
-
-    def _check_loss(self) -> None:
-        """Raise an error if the loss is not finite, or random."""
         if not np.isfinite(self.value):
             remedy = "give smaller parameters or inputs"
             raise MlpXpError(f"the loss is {self.value}", remedy=remedy)
@@ -229,6 +196,25 @@ class _Check:
                 remedy="switch off dropout, or set the seed in forward",
                 setting="code",
             )
+        self.random = np.random.default_rng(0)
+        self.parameters: dict[str, Array] = {}
+        self.ignored: list[str] = []
+        self._find_parameters()
+        self.eps = _eps(self.first)
+        self.rounding = rounding_error(
+            self.loss, self.parameters, self.eps, self.random
+        )
+        self.update_error = 0.0
+
+    def loss(self, values: Mapping[str, Array]) -> float:
+        """Return the loss with other values of some parameters."""
+        return float(self.program.run(values).loss)
+
+    def _loss_at(self, name: str, index: tuple[Any, ...], number: float) -> float:
+        """Return the loss with another number in one entry of a parameter."""
+        changed = self.parameters[name].copy()
+        changed[index] = number
+        return self.loss({name: changed})
 
     def _find_parameters(self) -> None:
         """Find the arrays that the loss depends on, and those it ignores."""
@@ -241,9 +227,7 @@ class _Check:
             other = value + 0.01 * self.random.standard_normal(value.shape)
             if self.loss({name: other}) != self.value:
                 self.parameters[name] = value
-            elif gradient_key(name, {"w", "b"}) is None and {"w", "b"} & {
-                *key_of(name)
-            }:
+            elif is_parameter(name):
                 self.ignored.append(name)
         if self.is_layer:
             self.parameters["x"] = self.x
@@ -279,12 +263,9 @@ class _Check:
         findings: list[Finding] = []
         if twin and not all(row.is_right for row in rows):
             findings = explain(twin, found, rate, self._same)
-        loss = "your loss"
-        if self.is_layer:
-            loss = "the sum of the outputs times a random error"
-        elif self.first.loss is None:
-            loss = "the mean cross-entropy of your outputs"
-        return GradientCheck(rows, findings, self.ignored, str(twin or ""), loss)
+        return GradientCheck(
+            rows, findings, self.ignored, str(twin or ""), self.loss_name
+        )
 
     def _row(self, name: str, array: Array, package: Array | None) -> Row:
         """Compare the gradient of one parameter."""
@@ -295,12 +276,7 @@ class _Check:
             return Row(name, False, f"shape {array.shape}, not {value.shape}")
         rows = []
         for index in self._entries(array, package):
-
-            def loss(number: float, index: tuple[int, ...] = index) -> float:
-                changed = value.copy()
-                changed[index] = number
-                return self.loss({name: changed})
-
+            loss = partial(self._loss_at, name, index)
             exact, tolerance = difference(
                 loss, value[index], self.value, self.eps, self.rounding
             )
@@ -330,17 +306,35 @@ class _Check:
         return same_shape and np.allclose(array, variant, rtol=0, atol=tolerance)
 
 
+def _first_run(program: Program) -> Outcome:
+    """Run a program once. If it raises an error, say which targets would run."""
+    x, y = program.x, program.y
+    try:
+        return program.run({}, backward=True)
+    except MlpXpError as raised:
+        if y is None:
+            raise
+        words, inputs, targets = "a single sample, x[:1] and y[:1]", x[:1], y[:1]
+        if y.ndim == 1 and y.dtype.kind in "iu":
+            words, inputs = "one-hot labels, np.eye(classes)[y]", x
+            targets = np.eye(max(y) + 1)[y]
+        with suppress(MlpXpError):
+            Program(program.code, inputs, targets, program.rate).run({}, backward=True)
+            raised.remedy = f"it runs with {words}"
+        raise
+
+
 def _eps(run: Outcome) -> float:
     """Return the eps of the dtype of a program."""
     kinds = [np.asarray(each).dtype for each in (run.output, run.loss, 1.0)]
     return float(max(np.finfo(kind).eps for kind in kinds if kind.kind == "f"))
 
 
-def _mean_cross_entropy(p: Any, y: Array) -> float:
+def _mean_cross_entropy(y_hat: Any, y: Array) -> float:
     """Return the mean cross-entropy of probabilities, in rows or columns."""
     for columns in (False, True):
-        rows = np.transpose(p) if columns else p
-        if np.ndim(p) == 2 and np.allclose(np.sum(rows, axis=1), 1, atol=1e-5):
+        rows = np.transpose(y_hat) if columns else y_hat
+        if np.ndim(y_hat) == 2 and np.allclose(np.sum(rows, axis=1), 1, atol=1e-5):
             t = targets_as_rows(y, rows.shape, columns=columns)
             if t is not None:
                 return float(-np.sum(t * np.log(rows)) / len(rows))
