@@ -105,34 +105,36 @@ class Search:
                 for i, child in enumerate(value):
                     self.visit(child, f"{name}[{i}]")
             else:
-                own = (
-                    value if isinstance(value, dict) else getattr(value, "__dict__", {})
-                )
-                for attribute, child in own.items():
-                    self.visit(child, f"{name}.{attribute}".removeprefix("."))
+                self._visit_attributes(value, name)
         return self.found
+
+    def _visit_attributes(self, value: Any, name: str) -> None:
+        """Visit the entries of a dictionary, or the attributes and methods."""
+        own = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+        for attribute, child in own.items():
+            self.visit(child, f"{name}.{attribute}".removeprefix("."))
+        for kind in type(value).__mro__:
+            for method in vars(kind).values():
+                if isinstance(method, FunctionType):
+                    self.visit(method)
 
     def _visit_variables(self, function: FunctionType) -> None:
         """Visit the global variables of a function, and those of its closure."""
-        variables = function.__globals__
-        if str(variables.get("__name__")).partition(".")[0] in ("numpy", "scipy"):
+        known = function.__globals__
+        if str(known.get("__name__")).partition(".")[0] in ("numpy", "scipy"):
             return
-        for name in dict.fromkeys(_globals(function.__code__)):
-            if name in variables:
-                self._visit_variable(
-                    name, variables[name], partial(setitem, variables, name)
-                )
+        variables = {}
+        for name in _globals(function.__code__):
+            if name in known:
+                variables[name] = known[name], partial(setitem, known, name)
         cells = function.__closure__ or ()
         for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
             write = partial(setattr, cell, "cell_contents")
-            self._visit_variable(name, cell.cell_contents, write)
-
-    def _visit_variable(
-        self, name: str, value: Any, write: Callable[[Any], None]
-    ) -> None:
-        if not isinstance(value, ModuleType):
-            self.places.append((write, value))
-            self.visit(value, name)
+            variables[name] = cell.cell_contents, write
+        for name, (value, write) in variables.items():
+            if not isinstance(value, ModuleType):
+                self.places.append((write, value))
+                self.visit(value, name)
 
 
 def _globals(code: CodeType) -> Iterator[str]:
@@ -160,13 +162,10 @@ class Program:
 
     def __init__(self, code: Code, x: Array, y: Any, rate: float | None) -> None:
         self.code, self.x, self.y = code, x, y
-        search = _search(code)
-        self.places = search.places
         self.rate = rate
-        self.arrays: dict[str, Array] = {}
-        for name, value in search.found.items():
-            if isinstance(value, np.ndarray):
-                self.arrays[name] = value
+        search = _search(code)
+        self.places, found = search.places, search.found.items()
+        self.arrays = {name: x for name, x in found if isinstance(x, np.ndarray)}
 
     def run(self, values: Mapping[str, Array], *, backward: bool = False) -> Outcome:
         """Run the program on copies, with other values of some arrays.

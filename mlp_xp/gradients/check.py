@@ -42,7 +42,7 @@ def check_gradients(
     loss: Callable[..., Any] | None = None,
     learning_rate: float | None = None,
 ) -> GradientCheck:
-    """Check somebody's backpropagation, and say which usual mistake it looks like.
+    """Check a backpropagation written in NumPy, and name its usual mistakes.
 
     The code runs on copies, in float64 if it converts nothing itself. Its gradients are
     compared with central differences (f(w + h) - f(w - h)) / 2h of its own loss f, with
@@ -54,32 +54,32 @@ def check_gradients(
     the gradient of this package's layers. The first term bounds the truncation error,
     also at a kink of relu. The second bounds the rounding error (Nocedal and Wright,
     Numerical Optimization, 2006, section 8.1). eps_f is eps |f| and eight times the
-    noise of f, from fifth differences at 16 points (after More and Wild, 2011). 24
-    entries of an array are compared, or all of up to 24: those that deviate most from
-    this package's layers, and others at random.
+    noise of f, from fifth differences at 16 points (after More and Wild, 2011). Of each
+    array, 24 entries are compared. Eight are the largest deviations from this package's
+    layers, and the others are random.
 
-    A mistake is named only if it leads to the same numbers in this package's layers.
+    A mistake is named only if it gives the same numbers in this package's layers.
 
     Args:
-        code: Two functions, `(forward, backward)`, or an object with such methods, or a
-            function that returns the loss and the gradients. Arguments are recognised
-            by their names: `x`, `y`, `W1`, `cache`, `y_hat`, `learning_rate` and
-            similar names. Gradients may be returned, with the names of the parameters
-            or in their order, or stored on the object, or used for an update.
-        x: A batch of inputs, samples as rows or as columns.
-        y: The targets as the code takes them, one-hot or integers. Without targets, the
-            code is a layer: it gets a random error, and the loss is the sum of its
-            outputs times the error.
-        parameters: The parameters, if the functions have them as arguments. By default
+        code: Two functions, `(forward, backward)`, or an object with these methods, or
+            a function returning the loss and the gradients. Arguments are recognised by
+            their names, such as `x`, `y`, `W1`, `cache`, `y_hat` and `learning_rate`.
+            Gradients may be returned, with the names of the parameters or in their
+            order, or stored on the object, or used for an update.
+        x: A batch of inputs, with samples as rows or as columns.
+        y: The targets, in the form the code takes, one-hot or integers. Without
+            targets, the code is a layer. It gets a random error, and the loss is the
+            sum of its outputs times the error.
+        parameters: The parameters, if they are arguments of the functions. By default
             they are found in global variables or on the object.
-        loss: A function of `y_hat` and `y`, if the code computes no loss. By default,
-            the mean cross-entropy if the outputs are probabilities.
+        loss: A function of `y_hat` and `y`, if the code computes no loss. The default
+            is the mean cross-entropy, if the outputs are probabilities.
         learning_rate: The learning rate, if the code updates its parameters with a rate
-            of another name.
+            of an unusual name.
 
     Returns:
         The report, true if all gradients are right. `print` shows the verdict in the
-        first line. `rows` and `findings` have the numbers and the mistakes.
+        first line. `rows` holds the numbers, `findings` the mistakes.
 
     Raises:
         MlpXpError: The code raises an error, or something in it is ambiguous.
@@ -114,7 +114,7 @@ def assert_gradients(
     loss: Callable[..., Any] | None = None,
     learning_rate: float | None = None,
 ) -> None:
-    """Assert that somebody's backpropagation is right.
+    """Raise an AssertionError unless a backpropagation is right.
 
     Args:
         code: The functions or the object, as for `check_gradients`.
@@ -125,7 +125,7 @@ def assert_gradients(
         learning_rate: The learning rate.
 
     Raises:
-        AssertionError: A gradient is wrong. The words are those of the report.
+        AssertionError: A gradient is wrong. The message is the report.
         MlpXpError: As for `check_gradients`.
 
     Examples:
@@ -171,7 +171,7 @@ def _method(code: Any, names: Iterable[str]) -> Any:
 
 
 class _Check:
-    """A program, its first run, and all that its gradients are compared with."""
+    """A program with its first run, and the comparison of its gradients."""
 
     def __init__(self, code: Code, x: Any, y: Any, rate: float | None) -> None:
         self.is_layer = y is None
@@ -281,7 +281,8 @@ class _Check:
                 loss, value[index], self.value, self.eps, self.rounding
             )
             tolerance += self.update_error
-            yours, other = array[index], None if package is None else package[index]
+            yours = array[index]
+            other = None if package is None else package[index]
             is_right = bool(abs(yours - exact) <= tolerance)
             is_right |= other is not None and self._same(yours, other)
             entry = str([int(each) for each in index])

@@ -447,6 +447,28 @@ def test_a_network_that_the_package_lacks_is_still_judged():
     assert report.notes()[0] == "W[0]: no usual mistake gives these numbers"
 
 
+@pytest.mark.parametrize(
+    ("program", "old", "new", "name"),
+    [
+        (FUNCTIONS, "x @ W1 + b1", "x @ W1", "b1"),
+        (TWO_LAYER_NET, ' + self.params["b1"])', ")", "params.b1"),
+        (
+            TEXTBOOK,
+            "weights_input_hidden) + bias_input_hidden",
+            "weights_input_hidden)",
+            "bias_input_hidden",
+        ),
+    ],
+)
+def test_a_bias_that_forward_forgets_is_said(program, old, new, name):
+    assert not program.check().ignored
+    report = program.check((Mistake(old, new, "", ""),))
+    assert report.ignored == [name]
+    note = f"not checked: {name}, because the loss does not depend on it"
+    assert note in " ".join(report.notes())
+    assert name not in [row.name for row in report.rows]
+
+
 @pytest.mark.parametrize("x", [0.0, 0.3, -2.0, 40.0])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_a_difference_is_within_its_tolerance(x, dtype):
