@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,8 @@ from mlp_xp.core.functional import Array
 from mlp_xp.errors import MlpXpError
 from mlp_xp.gradients._program import Outcome, Search, role_of
 
-_MARK = r"dl?|dj|grads?|gradients?|nabla|delta"
+_MARK = r"d|dl|dj|grads?|gradients?|nabla|delta"
+_PREFIX = r"^(d|grad|nabla)"
 _GROUPS = {"params", "parameters", "param", "self"}
 _SAME = {"weights": "w", "weight": "w", "biases": "b", "bias": "b", "inputs": "x"}
 Key = tuple[str, ...]
@@ -21,27 +23,29 @@ def key_of(name: str) -> Key:
     return tuple(_SAME.get(word, word) for word in words if word not in _GROUPS)
 
 
-def gradient_key(name: str, known: set[str]) -> Key | None:
+def gradient_key(name: str, known: set[str]) -> Key:
     """Return the key of the parameter of a gradient: `("w", "1")` for `dW1`.
 
-    The result is None unless the name is the name of a gradient. `known` are the words
-    in the names of the parameters.
+    The result is empty for any other name. `known` are the words in the names of the
+    parameters.
     """
     words, is_gradient = [], False
     for word in key_of(name):
-        rest = re.sub(f"^({_MARK})", "", word)
+        if re.fullmatch(_MARK, word):
+            is_gradient = True
+            continue
+        rest = re.sub(_PREFIX, "", word)
         rest = _SAME.get(rest, rest)
-        if word not in known and (rest in known or re.fullmatch(_MARK, word)):
+        if rest in known and word not in known:
             is_gradient, word = True, rest
         words.append(word)
-    return tuple(filter(None, words)) if is_gradient else None
+    return tuple(words) if is_gradient else ()
 
 
 def is_parameter(name: str) -> bool:
     """Return whether weights or biases have this name."""
     known = {"w", "b"}
-    is_gradient = gradient_key(name, known) is not None
-    return not is_gradient and not known.isdisjoint(key_of(name))
+    return not gradient_key(name, known) and not known.isdisjoint(key_of(name))
 
 
 def gradients_of(
@@ -51,8 +55,9 @@ def gradients_of(
 
     A program that updates its parameters has the gradient (before - after) / rate.
     """
-    for name, value in {**outcome.state, **outcome.variables}.items():
-        if rate is None and role_of(name.rpartition(".")[2]) == "rate":
+    for name, value in {**outcome.variables, **outcome.state}.items():
+        is_rate = role_of(name.rpartition(".")[2]) == "rate"
+        if rate is None and is_rate and isinstance(value, float | int):
             rate = float(value)
     variables = Search().visit(dict(outcome.variables))
     names = {id(array): name for name, array in variables.items()}
@@ -85,13 +90,16 @@ def _matched(
     """Return gradients by their names, else by their shapes, else by their order."""
     names = {key_of(name): name for name in parameters}
     known = {word for key in names for word in key}
+    arrays: dict[Key, Any] = {}
+    for name, array in outcome.state.items():
+        arrays[gradient_key(name, known)] = array
+    for name, array in returned.items():
+        # In a returned dictionary, "W1" is the gradient.
+        arrays[gradient_key(name, known) or key_of(name)] = array
     found: dict[str, Array] = {}
-    for name, array in [*outcome.state.items(), *returned.items()]:
-        key = gradient_key(name, known)
-        if key is None and isinstance(outcome.returned, dict):
-            key = key_of(name)
-        if key in names:
-            found[names[key]] = np.asarray(array)
+    for key, name in names.items():
+        if key in arrays:
+            found[name] = np.asarray(arrays[key])
     used = {id(array) for array in found.values()}
     left = [x for x in returned.values() if id(x) not in used and x.ndim > 0]
     missing = [name for name in parameters if name not in found]

@@ -183,14 +183,14 @@ def _explained(tables: Iterable[Table], array: Array, same: Same) -> list[Words]
     return [words for words in found if len(words) == fewest]
 
 
-def _findings(names: list[str], alike: list[Words]) -> Iterator[Finding]:
+def _findings(names: tuple[str, ...], alike: list[Words]) -> Iterator[Finding]:
     """Yield a finding for each mistake, or one with mistakes to choose from."""
     alike = list(dict.fromkeys(alike))
     if len(alike) > 1:
-        yield Finding(tuple(names), tuple(" and ".join(words) for words in alike))
+        yield Finding(names, tuple(" and ".join(words) for words in alike))
     elif alike:
         for word in alike[0]:
-            yield Finding(tuple(names), (word,))
+            yield Finding(names, (word,))
 
 
 def _gradients(twin: Twin, name: str, error: Array) -> list[Table]:
@@ -230,7 +230,7 @@ def explain(
     """
     plan = twin.network.plan
     arrays = {name: _shaped(twin, name, found[name]) for name in found}
-    findings: list[Finding] = []
+    said: list[tuple[list[str], list[Words]]] = []
     explained: set[str] = set()
     left = list(found)
     errors = _last_errors(twin)
@@ -249,17 +249,17 @@ def explain(
         # Without a bias, a sign may be wrong in the error or in the gradient.
         clear = all(each.mistakes() == best.mistakes() for each in alike)
         if clear or len(places) == len(alike):
-            findings += _findings(left, places)
+            said.append((left, places))
             for name, part in zip(names, best.parts, strict=True):
-                findings += _findings([name], part)
+                said.append(([name], part))
                 explained.update([name] if part else [])
         left = [name for name in left if name not in names]
         if i >= 0:
             step = None if rate is None else rate * arrays[names[0]]
             errors = _errors_below(twin, i, best.error, step)
-    named = []
-    for each, mistakes in findings:
-        kept = tuple(name for name in each if name in explained)
+    findings: list[Finding] = []
+    for blamed, options in said:
+        kept = tuple(name for name in blamed if name in explained)
         if kept:
-            named.append(Finding(kept, mistakes))
-    return named
+            findings += _findings(kept, options)
+    return findings

@@ -11,6 +11,11 @@ _WIDTH = 80
 HEADS = ("gradient of", "", "entry", "yours", "numerical", "mlp_xp")
 
 
+def wrapped(text: str) -> str:
+    """Return a text in lines of at most 80 characters."""
+    return textwrap.fill(text, _WIDTH, subsequent_indent="  ")
+
+
 class Row(NamedTuple):
     """The comparison of one gradient, at the entry with the largest deviation."""
 
@@ -95,11 +100,7 @@ class GradientCheck:
             f"tolerance at most {largest:.1g}"
         )
         lines.append(f"mlp_xp: {self.network or 'has no such network'}")
-        return [
-            line
-            for note in lines
-            for line in textwrap.wrap(note, _WIDTH, subsequent_indent="  ")
-        ]
+        return [wrapped(line) for line in lines]
 
     def __str__(self) -> str:
         return printing.as_text(self)
