@@ -214,7 +214,7 @@ def _shaped(twin: Twin, name: str, array: Array) -> Array:
         return plan.turned(array)
     if name in plan.biases and array.size == twin.gradients[name].size:
         return array.reshape(-1)
-    return plan.rows(array)
+    return plan.rows(np.atleast_2d(array) if name == "x" else array)
 
 
 def explain(

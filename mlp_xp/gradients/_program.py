@@ -299,7 +299,7 @@ class _Call:
         if len(unknown) > len(self.values):
             raise MlpXpError(
                 f"{_name(function)}: no value is known for {unknown[-1]!r}",
-                remedy="wrap it in a function of x and y, lambda x, y: ...",
+                remedy="give parameters, as in (W1, b1), or a function of x and y only",
                 setting="code",
             )
         return arguments | dict(zip(unknown, self.values, strict=False))

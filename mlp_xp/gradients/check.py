@@ -274,6 +274,8 @@ class _Check:
             array = np.broadcast_to(array, value.shape)
         except ValueError:
             return Row(name, False, f"shape {array.shape}, not {value.shape}")
+        if package is not None:
+            package = package.reshape(value.shape)
         rows = []
         for index in self._entries(array, package):
             loss = partial(self._loss_at, name, index)

@@ -424,6 +424,22 @@ def test_a_loss_without_digits_is_left_to_the_package():
     assert abs(bias.yours - bias.difference) > bias.tolerance
 
 
+@pytest.mark.parametrize("factor", [1, -1])
+def test_a_single_sample_may_be_a_vector(factor):
+    class Sigmoid:
+        def forward(self, z):
+            self.a = 1 / (1 + np.exp(-z))
+            return self.a
+
+        def backward(self, grad):
+            return factor * grad * self.a * (1 - self.a)
+
+    report = check_gradients(Sigmoid(), np.array([0.5, -1.0, 2.0]))
+    assert bool(report) is (factor == 1)
+    said = [each.mistakes for each in report.findings]
+    assert said == ([] if factor == 1 else [("the sign is wrong",)])
+
+
 def test_a_layer_of_softmax_is_none_of_the_package():
     class Softmax:
         def forward(self, z):
@@ -680,7 +696,7 @@ ERRORS = [
         (linear, no_gradient),
     ),
     ("code: failing raised ZeroDivisionError", (predict, failing)),
-    ("code: with_more: no value is known for 'other'; wrap it", (with_more, failing)),
+    ("code: with_more: no value is known for 'other'; give", (with_more, failing)),
     (
         "code: no gradient of 'WEIGHTS' is returned or stored; call",
         (predict, no_gradient),
