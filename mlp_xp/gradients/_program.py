@@ -294,6 +294,12 @@ class _Call:
                 arguments[name] = self.named[name]
             elif role in self.roles:
                 arguments[name] = self.roles[role]
+            elif parameter.default is parameter.empty and role == "rate":
+                raise MlpXpError(
+                    f"{_name(function)} needs a value for {name!r}",
+                    remedy="give one, as in learning_rate=0.01",
+                    setting="learning_rate",
+                )
             elif parameter.default is parameter.empty:
                 unknown.append(name)
         if len(unknown) > len(self.values):

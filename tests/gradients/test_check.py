@@ -728,6 +728,15 @@ def test_a_learning_rate_of_another_name_is_asked_for():
     assert program._replace(call=call).check()
 
 
+def test_a_learning_rate_without_a_value_is_asked_for():
+    text = TEXTBOOK.text.replace("def train(x, y)", "def train(x, y, lr)")
+    program = TEXTBOOK._replace(text=text)
+    with pytest.raises(MlpXpError, match=r"learning_rate: train needs .* 'lr'; give"):
+        program.check()
+    call = f"{TEXTBOOK.call[:-1]}, learning_rate=0.01)"
+    assert program._replace(call=call).check()
+
+
 def test_samples_as_columns_and_integer_labels():
     assert not COLUMNS.check((COLUMNS.mistakes[1],))
     assert TWO_LAYER_NET.check()
