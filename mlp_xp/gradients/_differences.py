@@ -1,4 +1,4 @@
-"""Central differences, and how far a right gradient may be from them.
+"""Central differences, and the largest deviation of a right gradient.
 
 With f the loss along one parameter, and D(h) = (f(h) - f(-h)) / 2h,
 
@@ -7,7 +7,7 @@ With f the loss along one parameter, and D(h) = (f(h) - f(-h)) / 2h,
 
 where eps_f bounds the absolute rounding error of f (Nocedal and Wright, Numerical
 Optimization, 2006, section 8.1). A step h = eps^(1/3) makes both about eps^(2/3), for
-the eps of the dtype that the program computes in.
+the eps of the program's dtype.
 
 The truncation error is measured. Let S(x) = f(x + h) - 2 f(x) + f(x - h), and
 
@@ -19,9 +19,9 @@ all kinks on one side, one of the two terms of T is the sum of J (1 - r), twice 
 With kinks on both sides, T may only be too small if their jumps cancel.
 
 eps_f is measured, after More and Wild (Estimating Computational Noise, 2011): f is
-computed at 16 points along a random direction, h / 16 apart. Their fifth differences
-are of order h^5 but for the rounding errors, whose variance they multiply by 252. eps_f
-is eps |f| and eight times the median of the differences, divided by the root of 252.
+computed at 16 points along a random direction, h / 16 apart. The fifth differences of
+the exact values are of order h^5. Rounding adds 252 times its own variance. eps_f is
+eps |f| and eight times the median of the differences, divided by the root of 252.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,21 +31,21 @@ import numpy as np
 
 from mlp_xp.core.functional import Array
 
-Loss = Callable[[Mapping[int, Array]], float]
-"""A loss, by the values of some of the arrays."""
+Loss = Callable[[Mapping[str, Array]], float]
+"""A loss, for values of some of the parameters."""
 _POINTS = 16
 _FACTOR = 8
 
 
 class Difference(NamedTuple):
-    """A derivative by central differences, and the largest error it may have."""
+    """A derivative by central differences, and its largest error."""
 
     value: float
     tolerance: float
 
 
 def rounding_error(
-    loss: Loss, values: Mapping[int, Array], eps: float, random: np.random.Generator
+    loss: Loss, values: Mapping[str, Array], eps: float, random: np.random.Generator
 ) -> float:
     """Return eps_f, the absolute rounding error of a loss."""
     step, losses = eps ** (1 / 3) / _POINTS, []
@@ -58,8 +58,8 @@ def rounding_error(
 
 
 def moved(
-    values: Mapping[int, Array], size: float, random: np.random.Generator
-) -> dict[int, Array]:
+    values: Mapping[str, Array], size: float, random: np.random.Generator
+) -> dict[str, Array]:
     """Return values with relative changes of at most `size`."""
     return {
         key: value * (1 + size * random.uniform(-1, 1, value.shape))
@@ -80,7 +80,7 @@ def difference(
         loss: The loss as a function of the number.
         value: The number.
         loss_at_value: The loss at the number.
-        eps: The eps of the dtype that the loss is computed in.
+        eps: The eps of the dtype of the loss.
         rounding: eps_f.
     """
     step = eps ** (1 / 3) * max(1.0, abs(value))

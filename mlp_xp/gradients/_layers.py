@@ -1,248 +1,188 @@
-"""The same network in this package's layers, if it has such a network.
+"""The network of a program in this package's layers.
 
-The network is found by its numbers. A combination of shapes, activations and loss is
-the program's own if its loss is the program's loss times a constant, for three choices
-of the parameters. The constant tells a mean from a sum.
+The network is found by its numbers. The package's network is the program's if the two
+losses differ by a constant factor only, for three values of the parameters. The factor
+shows whether a loss is a mean or a sum.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.core.functional import ACTIVATIONS, Activation, Array, sigmoid
-from mlp_xp.core.losses import binary_cross_entropy, cross_entropy, softmax
+from mlp_xp.core.functional import ACTIVATIONS, Array
+from mlp_xp.core.losses import (
+    binary_cross_entropy,
+    cross_entropy,
+    half_squared_error,
+    softmax,
+)
 from mlp_xp.core.network import Layer, affine, backward, forward, gradient
-from mlp_xp.gradients._matching import Parameter
+from mlp_xp.gradients._differences import moved
+from mlp_xp.gradients._matching import key_of
 
 _ALIKE = 1e-4  # log(1 - p) may lose all but four digits
-_MOST_MIXED = 3  # With more hidden layers, all have the same activation.
+_MOST_MIXED = 3  # with more hidden layers, all have the same activation
 
 
 class Head(NamedTuple):
-    """What follows the last z: an activation and a loss."""
+    """The activation of the last layer, and the loss."""
 
-    name: str
-    loss: Callable[[Array, Array], Any]
-    """`loss(z, targets)`, the sum over the samples."""
-    error: Callable[[Array, Array], Array]
-    """Its derivative by z."""
     activation: str
-    """The activation, if the derivative has its slope as a factor."""
-    outer: Callable[[Array, Array], Array]
-    """The derivative of the loss by the output of the activation."""
-    is_squared: bool = False
+    loss: str = ""
+    """The loss. Without one, it is the sum of the outputs times a given error."""
+
+    def __str__(self) -> str:
+        return " and ".join(filter(None, self))
+
+    def outputs(self, z: Array) -> Array:
+        """Return the outputs of the network."""
+        if self.activation == "softmax":
+            return softmax(z, xp=np)
+        return ACTIVATIONS[self.activation].function(z, xp=np)[0]
+
+    def total(self, z: Array, t: Array) -> Any:
+        """Return the loss, summed over the samples."""
+        if self == _CLASSES:
+            return np.sum(cross_entropy(z, t, xp=np))
+        if self == _LABELS:
+            return np.sum(binary_cross_entropy(z, t, xp=np))
+        if self.loss:
+            return np.sum(half_squared_error(self.outputs(z), t, xp=np))
+        return np.sum(self.outputs(z) * t)
+
+    def outer(self, z: Array, t: Array) -> Array:
+        """Return the derivative by the outputs, or by z for a cross-entropy."""
+        return self.outputs(z) - t if self.loss else t
+
+    def error(self, z: Array, t: Array) -> Array:
+        """Return the derivative of the loss by z."""
+        if self.loss == "cross-entropy":
+            return self.outer(z, t)
+        return self.outer(z, t) * slope(self.activation, z)
 
 
-def _head(name: str, activation: Activation, *, squared: bool) -> Head:
-    """Return a head with an activation, and a squared error or a given error."""
-
-    def outer(z: Array, t: Array) -> Array:
-        return activation.function(z, xp=np)[0] - t if squared else np.array(t)
-
-    def loss(z: Array, t: Array) -> Any:
-        if squared:
-            return 0.5 * np.sum(outer(z, t) ** 2)
-        return np.sum(activation.function(z, xp=np)[0] * t)
-
-    def error(z: Array, t: Array) -> Array:
-        return activation.chain(outer(z, t), activation.function(z, xp=np)[1], xp=np)
-
-    words = f"{name} and squared error" if squared else name
-    return Head(words, loss, error, name, outer, squared)
+_CLASSES = Head("softmax", "cross-entropy")
+_LABELS = Head("sigmoid", "cross-entropy")
+_SQUARES = [Head(name, "squared error") for name in ACTIVATIONS]
+_OUTPUTS = [Head(name) for name in ACTIVATIONS]
 
 
-def _probable(
-    name: str, losses: Callable[..., Array], link: Callable[[Array], Array]
-) -> Head:
-    def outer(z: Array, t: Array) -> Array:
-        return link(z) - t
-
-    def loss(z: Array, t: Array) -> Any:
-        return np.sum(losses(z, t, xp=np))
-
-    return Head(f"{name} and cross-entropy", loss, outer, "", outer)
-
-
-_ERROR_HEADS = [_head(*each, squared=False) for each in ACTIVATIONS.items()]
-_HEADS = [
-    _probable("softmax", cross_entropy, lambda z: softmax(z, xp=np)),
-    _probable("sigmoid", binary_cross_entropy, lambda z: sigmoid(z, xp=np)[0]),
-    *(_head(*each, squared=True) for each in ACTIVATIONS.items()),
-]
+def slope(name: str, z: Array) -> Array:
+    """Return the derivative of an activation at z."""
+    function, derivative = ACTIVATIONS[name]
+    return derivative(function(z, xp=np)[1], xp=np)
 
 
 class Plan(NamedTuple):
-    """How the arrays of a program become the layers of a network."""
+    """The parameters of a program as the layers of a network."""
 
-    weights: Sequence[Parameter]
-    biases: Sequence[Parameter]
-    flipped: Sequence[bool]
-    """Whether the weights of a layer are (outputs, inputs)."""
+    weights: list[str]
+    biases: list[str]
+    """The names of the biases, or an empty list."""
+    flipped: bool
+    """Whether weights are (outputs, inputs)."""
     columns: bool
     """Whether samples are columns."""
 
-    def layers(self, values: Mapping[int, Array]) -> list[Layer]:
-        """Return the layers, with weights (inputs, outputs)."""
+    def names(self, i: int) -> list[str]:
+        """Return the names of the weights and the bias of a layer."""
+        return [*self.weights[i : i + 1], *self.biases[i : i + 1]]
+
+    def rows(self, array: Array) -> Array:
+        """Return an array with the samples as rows."""
+        return array.T if self.columns else array
+
+    def turned(self, weights: Array) -> Array:
+        """Return weights as (inputs, outputs)."""
+        return weights.T if self.flipped else weights
+
+    def layers(self, values: Mapping[str, Array], inputs: int) -> list[Layer]:
+        """Return the layers of a network. An activation has the identity as weights."""
         layers = []
-        for i, weights in enumerate(self.weights):
-            matrix = values[weights.identity]
-            if self.flipped[i]:
-                matrix = matrix.T
-            bias = np.zeros(matrix.shape[1])
-            if self.biases:
-                bias = values[self.biases[i].identity].reshape(-1)
-            layers.append(Layer(matrix, bias))
-        return layers
+        for name in self.weights:
+            weights = self.turned(values[name])
+            layers.append(Layer(weights, np.zeros(weights.shape[1])))
+        for i, name in enumerate(self.biases):
+            layers[i] = layers[i]._replace(bias=values[name].reshape(-1))
+        return layers or [Layer(np.eye(inputs), np.zeros(inputs))]
 
-    def names(self, layer: int) -> list[str]:
-        """Return the names of a layer's weights and bias, if it has one."""
-        parameters = [self.weights[layer], *self.biases[layer : layer + 1]]
-        return [each.name for each in parameters]
-
-    def gradients(
-        self, layer: int, found: Mapping[str, Array]
-    ) -> tuple[Array, Array | None]:
-        """Return a program's gradients of a layer as this package has them."""
-        weights = found[self.weights[layer].name]
-        if self.flipped[layer]:
-            weights = weights.T
-        if not self.biases:
-            return weights, None
-        bias = found[self.biases[layer].name]
-        if bias.size == self.biases[layer].value.size:
-            return weights, bias.reshape(-1)
-        return weights, self.rows(bias) if bias.ndim == 2 else bias
-
-    def own(self, layers: Sequence[Layer]) -> dict[str, Array]:
-        """Return arrays of layers by the program's names, in its shapes."""
-        arrays: dict[str, Array] = {}
-        for i, (weights, bias) in enumerate(layers):
-            arrays[self.weights[i].name] = weights.T if self.flipped[i] else weights
-            for each in self.biases[i : i + 1]:
-                arrays[each.name] = bias.reshape(each.value.shape)
-        return arrays
-
-    def rows(self, samples: Array) -> Array:
-        """Return samples as rows."""
-        return np.atleast_2d(samples).T if self.columns else np.atleast_2d(samples)
+    def fits(self, values: Mapping[str, Array], inputs: int) -> bool:
+        """Return whether the shapes form a network with this number of inputs."""
+        for weights, bias in self.layers(values, inputs):
+            if weights.shape != (inputs, bias.size):
+                return False
+            inputs = bias.size
+        return True
 
 
-class Twin(NamedTuple):
-    """The program's network in this package's layers."""
+class Network(NamedTuple):
+    """A network of this package, in which a program's parameters fit."""
 
     plan: Plan
-    layers: list[Layer]
     activations: tuple[str, ...]
     """The activations of the hidden layers."""
     head: Head
-    factor: float
-    """The program's loss is this times `head.loss`."""
+    x: Array
+    """The inputs, (B, n_0)."""
     targets: Array
+    """The targets, or the error of a layer, (B, n_L)."""
+
+    def layers(self, values: Mapping[str, Array]) -> list[Layer]:
+        """Return the layers with some values of the parameters."""
+        return self.plan.layers(values, self.x.shape[1])
+
+    def loss(self, values: Mapping[str, Array]) -> Any:
+        """Return the loss, summed over the samples."""
+        activations = [ACTIVATIONS[name] for name in self.activations]
+        z, _ = forward(self.layers(values), self.x, activations, xp=np)
+        return self.head.total(z, self.targets)
+
+
+class Twin(NamedTuple):
+    """The network of a program in this package's layers."""
+
+    network: Network
+    factor: float
+    """The program's loss is the loss of the network times this factor."""
+    layers: list[Layer]
     inputs: list[Array]
     """The inputs of each layer, (B, n_l)."""
     z: list[Array]
     """The outputs of each layer before its activation, (B, n_{l+1})."""
-    gradients: list[Layer]
+    gradients: dict[str, Array]
+    """The gradients by the program's names, also of the inputs x."""
 
     def __str__(self) -> str:
-        sizes = [str(layer.weights.shape[0]) for layer in self.layers]
-        sizes.append(str(self.z[-1].shape[1]))
-        return ", ".join(["-".join(sizes), *self.activations, self.head.name])
+        sizes = [str(each.shape[1]) for each in (self.network.x, *self.z)]
+        _, activations, head, _, _ = self.network
+        return ", ".join(["-".join(sizes), *activations, str(head)])
 
 
-def _plans(parameters: list[Parameter], x: Array) -> Iterator[Plan]:
-    """Yield all ways in which the shapes of the parameters form layers."""
-    weights: list[Parameter] = []
-    biases: list[Parameter] = []
-    for each in parameters:
-        is_bias = each.key[-1:] == ("b",) or "b" in each.key or each.value.ndim == 1
-        (biases if is_bias else weights).append(each)
+def _networks(
+    parameters: Mapping[str, Array], x: Array, targets: Array, heads: list[Head]
+) -> Iterator[Network]:
+    """Yield all networks in which the parameters fit."""
+    biases = []
+    for name, value in parameters.items():
+        if "b" in key_of(name) or value.ndim == 1:
+            biases.append(name)
+    weights = [name for name in parameters if name not in biases]
     if len(biases) not in (0, len(weights)):
         return
-    for columns in (False, True):
-        size = np.atleast_2d(x).shape[0 if columns else 1]
-        for flipped in product((False, True), repeat=len(weights)):
-            plan = Plan(weights, biases, flipped, columns)
-            sizes, fits = size, True
-            for i, each in enumerate(weights):
-                inputs, outputs = each.value.shape
-                if flipped[i]:
-                    inputs, outputs = outputs, inputs
-                fits &= inputs == sizes
-                fits &= not biases or biases[i].value.size == outputs
-                sizes = outputs
-            if fits:
-                yield plan
-
-
-def _targets(y: Any, plan: Plan, shape: tuple[int, int]) -> Array | None:
-    """Return targets as rows (B, outputs), with labels made one-hot."""
-    samples, outputs = shape
-    y = np.asarray(y)
-    if y.size == samples and outputs > 1:
-        labels = y.reshape(-1)
-        if y.dtype.kind in "iub" and labels.min() >= 0 and labels.max() < outputs:
-            return np.eye(outputs)[labels.astype(int)]
-    if y.size != samples * outputs:
-        return None
-    rows = plan.rows(y) if y.ndim == 2 else y.reshape(shape)
-    return rows.astype(np.float64) if rows.shape == shape else None
-
-
-def find_twin(
-    parameters: list[Parameter],
-    x: Array,
-    targets: Any,
-    points: Sequence[tuple[Mapping[int, Array], float]],
-    eps: float,
-    *,
-    is_layer: bool,
-) -> Twin | None:
-    """Return the program's network in this package's layers, or None.
-
-    Args:
-        parameters: The parameters, from the first layer on.
-        x: The inputs.
-        targets: The targets, or the error that a layer is given.
-        points: Values of the parameters, and the program's loss. The first are its own.
-        eps: The eps of the dtype that the program computes in.
-        is_layer: Whether the loss is the sum of the outputs times `targets`.
-    """
-    heads = _ERROR_HEADS if is_layer else _HEADS
-    best: Callable[[float], Twin] | None = None
-    smallest, factor = max(_ALIKE, eps**0.5), 1.0
-    for plan in _plans(parameters, x):
-        rows = plan.rows(x)
-        networks = [plan.layers(values) for values, _ in points]
-        last = networks[0][-1].bias.size if plan.weights else rows.shape[1]
-        t = _targets(targets, plan, (len(rows), last))
-        if t is None:
+    for flipped, columns in product((False, True), repeat=2):
+        plan = Plan(weights, biases, flipped, columns)
+        rows = plan.rows(np.atleast_2d(x))
+        samples, inputs = rows.shape
+        if not plan.fits(parameters, inputs):
             continue
-        for names in _hidden(len(plan.weights) - 1):
-            activations = [ACTIVATIONS[name] for name in names]
-            logits = [_logits(layers, rows, activations) for layers in networks]
-            for head in heads:
-                factors = [1.0] if is_layer else []
-                for z, (_, loss) in zip(logits, points, strict=True):
-                    factors.append(loss / head.loss(z, t))
-                spread = np.ptp(factors) / abs(factors[-1])
-                if spread <= smallest:
-                    smallest, factor = spread, _exact(factors[-1], t.size)
-                    best = partial(_twin, plan, networks[0], names, head, t, rows)
-                if best and spread <= eps**0.5:
-                    return best(factor)
-    return best(factor) if best else None
-
-
-def _exact(factor: float, numbers: int) -> float:
-    """Return a factor as exactly 1, 2 or 1/2, over numbers of samples and outputs."""
-    whole = round(2 * numbers * factor)
-    if abs(2 * numbers * factor - whole) <= _ALIKE * whole:
-        return whole / (2 * numbers)
-    return factor
+        last = plan.layers(parameters, inputs)[-1]
+        t = targets_as_rows(targets, (samples, last.bias.size), columns=columns)
+        if t is not None:
+            for names in _hidden(len(weights) - 1):
+                for head in heads:
+                    yield Network(plan, names, head, rows, t)
 
 
 def _hidden(count: int) -> Iterator[tuple[str, ...]]:
@@ -254,26 +194,82 @@ def _hidden(count: int) -> Iterator[tuple[str, ...]]:
             yield (name,) * count
 
 
-def _logits(layers: list[Layer], x: Array, activations: list[Activation]) -> Array:
-    return forward(layers, x, activations, xp=np)[0] if layers else x
+def targets_as_rows(y: Array, shape: tuple[int, ...], *, columns: bool) -> Array | None:
+    """Return targets in the shape (samples, outputs), with labels made one-hot.
+
+    The result is None if their shape does not fit.
+    """
+    samples, outputs = shape
+    if y.size == samples and outputs > 1 and y.dtype.kind in "iu":
+        labels = y.reshape(-1)
+        known = labels.min() >= 0 and labels.max() < outputs
+        return np.eye(outputs)[labels] if known else None
+    rows = y.T if columns else y
+    if y.ndim == 1 and y.size == samples * outputs:
+        rows = y.reshape(shape)
+    return rows.astype(float) if rows.shape == shape else None
 
 
-def _twin(
-    plan: Plan,
-    layers: list[Layer],
-    names: tuple[str, ...],
-    head: Head,
-    t: Array,
+def find_twin(
+    parameters: dict[str, Array],
     x: Array,
-    factor: float,
-) -> Twin:
+    targets: Array,
+    loss: Callable[[Mapping[str, Array]], float],
+    eps: float,
+    *,
+    is_layer: bool,
+) -> Twin | None:
+    """Return the network of a program in this package's layers, or None.
+
+    Args:
+        parameters: The parameters, from the first layer on.
+        x: The inputs.
+        targets: The targets, or the error of a layer.
+        loss: The loss of the program for values of the parameters.
+        eps: The eps of the dtype of the program.
+        is_layer: Whether the loss is the sum of the outputs times `targets`.
+    """
+    points = [parameters]
+    for seed in range(2):
+        points.append(moved(parameters, 0.1, np.random.default_rng(seed)))
+    losses = [loss(values) for values in points]
+    best, factor, smallest = None, 1.0, max(_ALIKE, eps**0.5)
+    heads = _OUTPUTS if is_layer else [_CLASSES, _LABELS, *_SQUARES]
+    for network in _networks(parameters, x, targets, heads):
+        factors = [1.0] if is_layer else []
+        for value, values in zip(losses, points, strict=True):
+            factors.append(value / network.loss(values))
+        spread = np.ptp(factors) / abs(factors[-1])
+        if spread <= smallest:
+            best, factor, smallest = network, factors[-1], spread
+        if best and spread <= eps**0.5:
+            break
+    return _twin(best, parameters, factor) if best else None
+
+
+def _exact(factor: float, numbers: int) -> float:
+    """Return a factor as exactly 1, 2 or 1/2, over numbers of samples and outputs."""
+    whole = round(2 * numbers * factor)
+    if abs(2 * numbers * factor - whole) <= _ALIKE * whole:
+        return whole / (2 * numbers)
+    return factor
+
+
+def _twin(network: Network, parameters: Mapping[str, Array], factor: float) -> Twin:
     """Return a network with its gradients, by this package's backpropagation."""
+    plan, names, head, x, t = network
     activations = [ACTIVATIONS[name] for name in names]
-    logits, tape = forward(layers, x, activations, xp=np) if layers else (x, [])
-    error = factor * head.error(logits, t)
+    layers, factor = network.layers(parameters), _exact(factor, t.size)
+    logits, tape = forward(layers, x, activations, xp=np)
     inputs = [a for a, _ in tape]
-    z = [affine(layer, a) for layer, a in zip(layers, inputs, strict=True)] or [x]
-    gradients: list[Layer] = []
-    for _, a, e in backward(layers, tape, error.copy(), activations, xp=np):
-        gradients.insert(0, gradient(a, e, xp=np))
-    return Twin(plan, layers, names, head, factor, t, inputs, z, gradients)
+    z = [affine(layer, a) for layer, a in zip(layers, inputs, strict=True)]
+    gradients: dict[str, Array] = {}
+    last = factor * head.error(logits, t)
+    for i, a, e in backward(layers, tape, last, activations, xp=np):
+        weights, bias = gradient(a, e, xp=np)
+        arrays = plan.turned(weights), bias
+        for name, array in zip(plan.names(i), arrays, strict=False):
+            gradients[name] = array.reshape(parameters[name].shape)
+        if i == 0:
+            gradients["x"] = plan.rows(e @ layers[0].weights.T)
+    return Twin(network, factor, layers, inputs, z, gradients)

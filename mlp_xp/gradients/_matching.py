@@ -1,148 +1,112 @@
-"""Which array is the gradient of which parameter, by names and shapes."""
+"""The gradient of each parameter, by names and shapes."""
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from mlp_xp.core.functional import Array
 from mlp_xp.errors import MlpXpError
-from mlp_xp.gradients._program import Outcome, Path, role_of
+from mlp_xp.gradients._program import Outcome, Search, role_of
 
-_MARKS = {"d", "dl", "dj", "grad", "grads", "gradient", "gradients", "nabla", "delta"}
+_MARK = r"d|dl|dj|grads?|gradients?|nabla|delta"
+_PREFIX = r"^(d|grad|nabla)"
 _GROUPS = {"params", "parameters", "param", "self"}
 _SAME = {"weights": "w", "weight": "w", "biases": "b", "bias": "b", "inputs": "x"}
-_PREFIX = r"(?:grad|nabla|d)(\w+)"
 Key = tuple[str, ...]
 
 
-class Parameter(NamedTuple):
-    """A parameter of a program, or the inputs of a layer."""
-
-    name: str
-    key: Key
-    """The words of the name, in the form in which names are compared."""
-    identity: int
-    """The `id` of the program's own array."""
-    path: Path
-    value: Array
-
-
-def shown(path: Path) -> str:
-    """Return a place as Python writes it: `layers[0].W`."""
-    text = ""
-    for each in path:
-        text += f"[{each}]" if isinstance(each, int) else f".{each}"
-    return text.removeprefix(".")
-
-
-def key_of(path: Path) -> Key:
+def key_of(name: str) -> Key:
     """Return the words of a name: `("w", "1")` for `params.W1` and `weights_1`."""
-    words = re.findall(r"[^\W\d_]+|\d+", "_".join(map(str, path)).lower())
+    words = re.findall(r"[^\W\d_]+|\d+", name.lower())
     return tuple(_SAME.get(word, word) for word in words if word not in _GROUPS)
 
 
-def gradient_key(path: Path, known: set[str]) -> Key | None:
-    """Return the key of the parameter of a gradient, such as `dW1`.
+def gradient_key(name: str, known: set[str]) -> Key:
+    """Return the key of the parameter of a gradient: `("w", "1")` for `dW1`.
 
-    The result is None for a name that is not that of a gradient. `known` are the words
-    in names of parameters.
+    The result is empty for any other name. `known` are the words in the names of the
+    parameters.
     """
     words, is_gradient = [], False
-    for word in key_of(path):
-        found = re.fullmatch(_PREFIX, word)
-        rest = _SAME.get(found[1], found[1]) if found else ""
-        if word in _MARKS:
+    for word in key_of(name):
+        if re.fullmatch(_MARK, word):
             is_gradient = True
-        elif rest in known and word not in known:
-            is_gradient = True
-            words.append(rest)
-        else:
-            words.append(word)
-    return tuple(words) if is_gradient else None
+            continue
+        rest = re.sub(_PREFIX, "", word)
+        rest = _SAME.get(rest, rest)
+        if rest in known and word not in known:
+            is_gradient, word = True, rest
+        words.append(word)
+    return tuple(words) if is_gradient else ()
 
 
-def _named(
-    value: Any, path: Path, names: Mapping[int, str]
-) -> Iterator[tuple[Path, Any]]:
-    """Yield the arrays that a function returned, with the names of its variables."""
-    has_name = any(isinstance(each, str) for each in path)
-    if id(value) in names and not has_name:
-        path = (names[id(value)],)
-    if isinstance(value, dict):
-        for name, each in value.items():
-            yield from _named(each, (*path, str(name)), names)
-    elif isinstance(value, tuple | list):
-        for i, each in enumerate(value):
-            yield from _named(each, (*path, i), names)
-    elif isinstance(value, np.ndarray | np.floating | float):
-        yield path, np.asarray(value)
+def is_parameter(name: str) -> bool:
+    """Return whether weights or biases have this name."""
+    known = {"w", "b"}
+    return not gradient_key(name, known) and not known.isdisjoint(key_of(name))
 
 
 def gradients_of(
-    outcome: Outcome, parameters: list[Parameter], rate: float | None
-) -> tuple[dict[str, Array], bool]:
-    """Return the gradient of each parameter by its name, and whether it was updated.
+    outcome: Outcome, parameters: Mapping[str, Array], rate: float | None
+) -> tuple[dict[str, Array], float | None]:
+    """Return the gradient of each parameter, and the rate if it is read from an update.
 
     A program that updates its parameters has the gradient (before - after) / rate.
     """
-    changed, after = False, {}
-    for parameter in parameters:
-        new: Array = outcome.state.get(parameter.path, parameter.value)
-        after[parameter.name] = new
-        changed |= not np.array_equal(new, parameter.value)
-    names = {id(each): name for name, each in outcome.variables.items()}
-    returned = list(_named(outcome.returned, (), names))
-    takes_rate = any(role_of(name) == "rate" for name in outcome.variables)
-    if not changed and takes_rate:
-        # new parameters are returned instead
-        for parameter in parameters:
-            for path, array in returned:
-                if key_of(path) == parameter.key:
-                    after[parameter.name], changed = array, True
-    if changed and rate is not None:
-        found = {}
-        for each in parameters:
-            if each.path:
-                found[each.name] = (each.value - after[each.name]) / rate
-        return found, True
+    for name, value in {**outcome.variables, **outcome.state}.items():
+        is_rate = role_of(name.rpartition(".")[2]) == "rate"
+        if rate is None and is_rate and isinstance(value, float | int):
+            rate = float(value)
+    variables = Search().visit(dict(outcome.variables))
+    names = {id(array): name for name, array in variables.items()}
+    returned = {}
+    for name, array in Search().visit(outcome.returned).items():
+        returned[names.get(id(array), name)] = np.asarray(array)
+    after = {name: outcome.state.get(name, x) for name, x in parameters.items()}
+    if "rate" in map(role_of, outcome.variables):
+        # The new parameters may be returned.
+        by_key = {key_of(name): array for name, array in returned.items()}
+        after = {name: by_key.get(key_of(name), x) for name, x in after.items()}
+    updates = any(not np.array_equal(after[name], parameters[name]) for name in after)
+    if updates and rate is not None:
+        found = {name: (parameters[name] - after[name]) / rate for name in after}
+        found.pop("x", None)
+        return found, rate
     found = _matched(outcome, returned, parameters)
-    if changed and len(found) < len(parameters):
+    if updates and len(found) < len(parameters):
         raise MlpXpError(
             "backward changes the parameters",
             remedy="give the learning rate it uses",
             setting="learning_rate",
         )
-    return found, False
+    return found, None
 
 
 def _matched(
-    outcome: Outcome, returned: list[tuple[Path, Any]], parameters: list[Parameter]
+    outcome: Outcome, returned: Mapping[str, Array], parameters: Mapping[str, Array]
 ) -> dict[str, Array]:
-    """Return gradients by the names of variables and attributes, else by shape."""
-    known = {word for parameter in parameters for word in parameter.key}
+    """Return gradients by their names, else by their shapes, else by their order."""
+    names = {key_of(name): name for name in parameters}
+    known = {word for key in names for word in key}
+    arrays: dict[Key, Any] = {}
+    for name, array in outcome.state.items():
+        arrays[gradient_key(name, known)] = array
+    for name, array in returned.items():
+        # In a returned dictionary, "W1" is the gradient.
+        arrays[gradient_key(name, known) or key_of(name)] = array
     found: dict[str, Array] = {}
-    named = [(gradient_key(path, known), x) for path, x in outcome.state.items()]
-    for path, array in returned:
-        key = gradient_key(path, known)
-        if key is None and isinstance(outcome.returned, dict):
-            key = key_of(path)
-        named.append((key, array))
-    for key, array in named:
-        for parameter in parameters:
-            if parameter.key == key:
-                found[parameter.name] = np.asarray(array)
-    matched = {id(array) for array in found.values()}
-    left = [array for _, array in returned if id(array) not in matched]
-    left = [array for array in left if array.ndim > 0]
-    missing = [each for each in parameters if each.name not in found]
+    for key, name in names.items():
+        if key in arrays:
+            found[name] = np.asarray(arrays[key])
+    used = {id(array) for array in found.values()}
+    left = [x for x in returned.values() if id(x) not in used and x.ndim > 0]
+    missing = [name for name in parameters if name not in found]
     in_order = len(left) == len(missing)
-    for parameter in missing:
-        same = [x for x in left if x.shape == parameter.value.shape]
-        if not same and in_order:
-            same = left[:1]
-        if same:
-            found[parameter.name] = same[0]
-            left = [x for x in left if x is not same[0]]
+    for name in missing:
+        alike = [x for x in left if x.shape == parameters[name].shape]
+        if alike or in_order:
+            found[name] = (alike or left)[0]
+            left = [x for x in left if x is not found[name]]
     return found

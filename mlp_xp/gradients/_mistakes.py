@@ -1,274 +1,265 @@
-"""Usual mistakes in backpropagation, recomputed and compared with somebody's numbers.
+"""Usual mistakes in backpropagation, compared with the gradients of a program.
 
-Each mistake is a wrong term in one of the four formulas of backpropagation (see
-`core/network.py`). The layers are judged from the last to the first. The errors of a
-layer are computed from the error found for the layer above, right or with a mistake. A
-mistake is named only if its numbers are the program's.
+A mistake is a wrong term in one of the four formulas of backpropagation (see
+`core/network.py`). Layers are compared from the last to the first. The error of a layer
+is computed from the error found for the layer above, with its mistakes. A mistake is
+named only if it leads to the program's numbers.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import product
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, product
 from typing import NamedTuple
 
 import numpy as np
 
 from mlp_xp.core.functional import ACTIVATIONS, Array
 from mlp_xp.core.network import gradient
-from mlp_xp.gradients._layers import Twin
+from mlp_xp.gradients._layers import Twin, slope
 
 Words = tuple[str, ...]
-"""Mistakes, () if there is none."""
-Variant = tuple[Words, Array]
-"""Mistakes, and the array that they lead to."""
+"""Mistakes, or () if there is none."""
+Table = dict[str, list[Array]]
+"""The right term of a formula, under an empty text, and wrong terms by mistakes."""
 Same = Callable[[Array, Array], bool]
-_UNEXPLAINED = 10  # mistakes
-_SIGN = ("the sign is wrong",)
-_FACTORS: list[tuple[Words, float]] = [
-    ((), 1.0),
-    (("the factor 2 of the derivative of a square is missing",), 0.5),
-    (("a factor 2 too much, of the derivative of a square",), 2.0),
-]
+_UNEXPLAINED = ("an unusual mistake",) * 10  # so that usual mistakes are preferred
+_SIGNS: Table = {"": [1], "the sign is wrong": [-1]}
 
 
 class Finding(NamedTuple):
-    """A mistake that explains the numbers of some parameters."""
+    """A mistake that explains the gradients of some parameters."""
 
     names: tuple[str, ...]
-    """The parameters with these numbers."""
+    """The parameters."""
     mistakes: tuple[str, ...]
-    """The mistake, or several that give the same numbers."""
+    """The mistake, or several with the same numbers."""
 
 
-class _Option(NamedTuple):
-    """What a layer's gradients would mean if its error were this one."""
+class _Reading(NamedTuple):
+    """An explanation of a layer's gradients."""
 
-    cost: int
-    """The number of mistakes."""
     words: Words
+    """The mistakes in the error of the layer."""
     error: Array
     parts: list[list[Words]]
-    """For the weights and the bias, all mistakes that explain them."""
+    """The mistakes in each gradient: equally good explanations, or none."""
 
     def mistakes(self) -> list[str]:
-        """Return all mistakes, wherever they are."""
-        words = list(self.words)
-        for part in self.parts:
-            words += part[0] if part else ()
-        return sorted(words)
+        """Return all mistakes, without their places."""
+        first = [part[0] if part else _UNEXPLAINED for part in self.parts]
+        return sorted(chain(self.words, *first))
+
+    def cost(self) -> int:
+        """Return the number of mistakes."""
+        return len(self.mistakes())
 
 
-def _scaled(twin: Twin, forms: Iterable[Variant]) -> Iterator[Variant]:
-    """Yield arrays, also with a wrong sign and a wrong number of samples."""
-    samples = len(twin.targets)
-    numbers: list[tuple[Words, float]] = [((), 1.0)]
+def _products(*tables: Table) -> Iterator[tuple[Words, Array]]:
+    """Yield the products of one term from each table, with their mistakes."""
+    for entries in product(*(table.items() for table in tables)):
+        words = tuple(word for word, _ in entries if word)
+        for factors in product(*(terms for _, terms in entries)):
+            yield words, math.prod(factors)
+
+
+def _numbers(twin: Twin) -> Table:
+    """Return factors of a gradient that depend on the number of samples."""
+    samples = len(twin.network.x)
     if twin.factor * samples > 2.5:
-        numbers.append((("a mean over the batch that should be a sum",), 1 / samples))
-    else:
-        numbers.append((("a sum over the batch that should be a mean",), samples))
-        numbers.append((("divided by the number of samples twice",), 1 / samples))
-    signs: list[tuple[Words, float]] = [((), 1.0), (_SIGN, -1.0)]
-    for (words, array), sign, number in product(forms, signs, numbers):
-        yield words + sign[0] + number[0], array * sign[1] * number[1]
+        return {"": [1], "a mean over the batch that should be a sum": [1 / samples]}
+    return {
+        "": [1],
+        "a sum over the batch that should be a mean": [samples],
+        "divided by the number of samples twice": [1 / samples],
+    }
 
 
-def _slopes(name: str, z: Array) -> Iterator[Variant]:
-    """Yield the derivative of an activation at z, first the right one."""
+def _slopes(name: str, z: Array) -> Table:
+    """Return the derivative of an activation at z."""
     function, derivative = ACTIVATIONS[name]
     a, saved = function(z, xp=np)
-    yield (), derivative(saved, xp=np)
+    table: Table = {"": [slope(name, z)]}
     if name == "identity":
-        return
-    yield (f"the derivative of {name} is missing",), np.ones_like(z)
+        return table
+    table[f"the derivative of {name} is missing"] = [np.ones_like(z)]
     if saved is a:
         at_z = derivative(z, xp=np)
-        yield (f"the derivative of {name} is taken at z instead of a",), at_z
-    at_a = derivative(function(a, xp=np)[1], xp=np)
-    yield (f"the derivative of {name} is taken at a instead of z",), at_a
+        table[f"the derivative of {name} is taken at z instead of a"] = [at_z]
+    table[f"the derivative of {name} is taken at a instead of z"] = [slope(name, a)]
     for other in ("sigmoid", "tanh", "relu"):
         if other != name:
-            words = (f"the derivative of {other} instead of {name}",)
-            other_function, other_derivative = ACTIVATIONS[other]
-            yield words, other_derivative(other_function(z, xp=np)[1], xp=np)
-            if other != "relu":  # 1 at most a
-                yield words, other_derivative(a, xp=np)
+            terms = [slope(other, z)]
+            if other != "relu":  # whose derivative at a > 0 is 1
+                terms.append(ACTIVATIONS[other].derivative(a, xp=np))
+            table[f"the derivative of {other} instead of {name}"] = terms
+    return table
 
 
-def _last_errors(twin: Twin, labels: Array) -> Iterator[Variant]:
-    """Yield the error of the last layer, first the right one."""
-    head, t, z = twin.head, twin.targets, twin.z[-1]
+def _last_errors(twin: Twin) -> list[Table]:
+    """Return the factors of the error of the last layer."""
+    head, t, z = twin.network.head, twin.network.targets, twin.z[-1]
+    samples, outputs = t.shape
     outer = twin.factor * head.outer(z, t)
-    if head.activation:
-        factors: list[tuple[Words, float]] = []
-        if head.is_squared:
-            outputs = ("a sum over the outputs that should be a mean",)
-            for words, factor in _FACTORS:
-                factors.append((words, factor))
-                factors.append((words + outputs, factor * t.shape[1]))
-            if abs(twin.factor * len(t) - 1) > 0.01:  # else it is a sum
-                words = ("p - t, as if the loss were half the sum of the squares",)
-                factors.append((words, 1 / twin.factor))
-        slopes = _slopes(head.activation, z)
-        for (first, slope), (second, factor) in product(
-            slopes, factors or _FACTORS[:1]
-        ):
-            yield first + second, outer * slope * factor
-        return
-    yield (), outer
-    p = head.outer(z, t) + t
-    link = head.name.partition(" ")[0]
-    twice = outer * p * (1 - p)
-    yield (f"the derivative of {link} twice, as p - t contains it",), twice
-    yield (f"z - t, without {link}",), twin.factor * (z - t)
-    yield (f"-t / p, without the derivative of {link}",), -twin.factor * t / p
-    if labels.size == len(t) < t.size:
-        column = twin.factor * (p - labels.reshape(-1, 1))
-        yield ("the labels are not one-hot",), column
-        if len(t) == t.shape[1]:
-            row = twin.factor * (p - labels.reshape(1, -1))
-            yield ("the labels are not one-hot",), row
+    scales = [_SIGNS, _numbers(twin)]
+    if head.loss == "squared error":
+        squares: Table = {
+            "": [1],
+            "the factor 2 of the derivative of a square is missing": [0.5],
+            "a factor 2 too much, of the derivative of a square": [2],
+        }
+        if abs(twin.factor * samples - 1) > 0.01:  # else it is a sum over the batch
+            half = "p - t, as if the loss were half the sum of the squares"
+            squares[half] = [1 / twin.factor]
+        means: Table = {
+            "": [1],
+            "a sum over the outputs that should be a mean": [outputs],
+        }
+        scales += [squares, means]
+    if head.loss != "cross-entropy":
+        return [{"": [outer]}, _slopes(head.activation, z), *scales]
+    p = head.outputs(z)
+    link = head.activation
+    table: Table = {
+        "": [outer],
+        f"the derivative of {link} twice, as p - t contains it": [outer * p * (1 - p)],
+        f"z - t, without {link}": [twin.factor * (z - t)],
+        f"-t / p, without the derivative of {link}": [-twin.factor * t / p],
+    }
+    if link == "softmax":
+        labels = t.argmax(axis=1, keepdims=True)
+        table["the labels are not one-hot"] = [twin.factor * (p - labels)]
+    return [table, *scales]
 
 
-def _errors_below(
-    twin: Twin, layer: int, error: Array, updated: Array | None
-) -> Iterator[Variant]:
-    """Yield the error below a layer from the layer's own, first the right one.
+def _errors_below(twin: Twin, i: int, error: Array, step: Array | None) -> list[Table]:
+    """Return the factors of the error below layer i.
 
-    `updated` are the weights of the layer after its own update.
+    `step` is the change of the layer's weights in an update.
     """
-    weights = twin.layers[layer].weights
-    matrices: list[Variant] = [((), weights.T)]
-    if updated is not None:
+    weights = twin.layers[i].weights
+    table: Table = {"": [error @ weights.T]}
+    if step is not None and step.shape == weights.shape:
         words = "the layer above was updated before the error passed through it"
-        matrices.append(((words,), updated.T))
+        table[words] = [error @ (weights - step).T]
     if weights.shape[0] == weights.shape[1]:
-        matrices.append((("a transpose of the weights is missing",), weights))
-    slopes: list[Variant] = [((), np.ones(()))]
-    if layer > 0:
-        slopes = list(_slopes(twin.activations[layer - 1], twin.z[layer - 1]))
-    for (first, matrix), (second, slope) in product(matrices, slopes):
-        below = error @ matrix * slope
-        yield first + second, below
-        yield first + second + _SIGN, -below
+        table["a transpose of the weights is missing"] = [error @ weights]
+    if i == 0:
+        return [table, _SIGNS]
+    return [table, _slopes(twin.network.activations[i - 1], twin.z[i - 1]), _SIGNS]
 
 
-def _weights(twin: Twin, layer: int, error: Array) -> Iterator[Variant]:
-    """Yield the gradient of a layer's weights, first the right one."""
-    a = twin.inputs[layer]
+def _weights(twin: Twin, i: int, error: Array) -> Table:
+    """Return the gradient of the weights of layer i."""
+    a = twin.inputs[i]
     right = gradient(a, error, xp=np).weights
-    yield (), right
-    yield ("a transpose is missing",), right.T
+    transposes = [right.T]
     if a.shape[0] == a.shape[1]:
-        yield ("a transpose is missing",), a @ error
-    if layer > 0:
-        yield ("the input of the layer is z instead of a",), twin.z[layer - 1].T @ error
+        transposes.append(a @ error)
+    table: Table = {"": [right], "a transpose is missing": transposes}
+    if i > 0:
+        wrong = twin.z[i - 1].T @ error
+        table["the input of the layer is z instead of a"] = [wrong]
+    return table
 
 
-def _biases(error: Array) -> Iterator[Variant]:
-    """Yield the gradient of a layer's bias, first the right one."""
-    right = error.sum(axis=0)
-    yield (), right
-    for wrong in (error, error[0], error[-1]):
-        yield ("the sum over the samples is missing",), wrong
-    for wrong in (error.sum(axis=1), error.sum(), np.full_like(right, error.sum())):
-        yield ("the sum is over the wrong axis",), wrong
+def _biases(error: Array) -> Table:
+    """Return the gradient of a layer's bias."""
+    right, everything = error.sum(axis=0), error.sum()
+    wrong = [error.sum(axis=1), everything, np.full_like(right, everything)]
+    return {
+        "": [right],
+        "the sum over the samples is missing": [error, error[0], error[-1]],
+        "the sum is over the wrong axis": wrong,
+    }
 
 
-def _explained(
-    variants: Iterable[Variant], array: Array | None, same: Same
-) -> list[Words]:
+def _explained(tables: Iterable[Table], array: Array, same: Same) -> list[Words]:
     """Return the fewest mistakes that lead to an array, [()] if it is right."""
-    if array is None:
-        return [()]
     found = []
-    for words, variant in variants:
+    for words, variant in _products(*tables):
         if same(array, variant) and words not in found:
             found.append(words)
     fewest = min(map(len, found), default=0)
     return [words for words in found if len(words) == fewest]
 
 
-def _option(words: Words, error: Array, parts: list[list[Words]]) -> _Option:
-    cost = len(words)
-    for part in parts:
-        cost += len(part[0]) if part else _UNEXPLAINED
-    return _Option(cost, words, error, parts)
-
-
-def explain(
-    twin: Twin,
-    found: Mapping[str, Array],
-    labels: Array,
-    rate: float | None,
-    same: Same,
-) -> list[Finding]:
-    """Return the mistakes that explain a program's gradients.
-
-    Args:
-        twin: The network in this package's layers.
-        found: The program's gradients by the names of the parameters.
-        labels: The targets as they were given.
-        rate: The learning rate, if the program updates its parameters.
-        same: Whether two arrays are equal but for rounding.
-    """
-    findings: list[Finding] = []
-    unexplained: set[str] = set()
-    errors = list(_scaled(twin, _last_errors(twin, labels)))
-    for layer in reversed(range(len(twin.layers))):
-        weights, bias = twin.plan.gradients(layer, found)
-        options = []
-        for words, error in errors:
-            parts = []
-            for forms, array in (
-                (_weights(twin, layer, error), weights),
-                (_biases(error), bias),
-            ):
-                parts.append(_explained(_scaled(twin, forms), array, same))
-            options.append(_option(words, error, parts))
-        best = min(options, key=lambda option: option.cost)
-        alike = [each for each in options if each.cost == best.cost]
-        same_place = [each.words for each in alike if each.parts == best.parts]
-        # Without a bias, a sign may be of the error or of the gradient.
-        if all(
-            each.parts == best.parts or each.mistakes() == best.mistakes()
-            for each in alike
-        ):
-            below = [name for i in range(layer + 1) for name in twin.plan.names(i)]
-            below += found.keys() & {"x"}
-            findings += _findings(below, same_place)
-            for name, part in zip(twin.plan.names(layer), best.parts, strict=False):
-                findings += _findings([name], part)
-                if not part:
-                    unexplained.add(name)
-        updated = None
-        own = twin.layers[layer].weights
-        if rate is not None and weights.shape == own.shape:
-            updated = own - rate * weights
-        errors = list(_errors_below(twin, layer, best.error, updated))
-    if "x" in found:
-        x = twin.plan.rows(found["x"])
-        part = _explained(errors, x, same)
-        findings += _findings(["x"], part)
-        if not part:
-            unexplained.add("x")
-    for i, finding in enumerate(findings):
-        names = tuple(name for name in finding.names if name not in unexplained)
-        findings[i] = finding._replace(names=names)
-    return [finding for finding in findings if finding.names]
-
-
-def _findings(names: Sequence[str], alike: list[Words]) -> Iterator[Finding]:
+def _findings(names: tuple[str, ...], alike: list[Words]) -> Iterator[Finding]:
     """Yield a finding for each mistake, or one with mistakes to choose from."""
     alike = list(dict.fromkeys(alike))
     if len(alike) > 1:
-        yield Finding(tuple(names), tuple(" and ".join(words) for words in alike))
+        yield Finding(names, tuple(" and ".join(words) for words in alike))
     elif alike:
         for word in alike[0]:
-            yield Finding(tuple(names), (word,))
+            yield Finding(names, (word,))
 
 
-def input_error(twin: Twin) -> Array:
-    """Return the derivative of the loss by the inputs, in the program's shape."""
-    error = twin.factor * twin.head.error(twin.z[-1], twin.targets)
-    for layer in reversed(range(len(twin.layers))):
-        _, error = next(_errors_below(twin, layer, error, None))
-    return error.T if twin.plan.columns else error
+def _gradients(twin: Twin, name: str, error: Array) -> list[Table]:
+    """Return the factors of a gradient, for an error of its layer.
+
+    The gradient of the inputs x is the error below the first layer.
+    """
+    weights = twin.network.plan.weights
+    if name == "x":
+        return [{"": [error]}]
+    table = _biases(error)
+    if name in weights:
+        table = _weights(twin, weights.index(name), error)
+    return [table, _SIGNS, _numbers(twin)]
+
+
+def _shaped(twin: Twin, name: str, array: Array) -> Array:
+    """Return a gradient of the program in the shape of this package."""
+    plan = twin.network.plan
+    if name in plan.weights:
+        return plan.turned(array)
+    if name in plan.biases and array.size == twin.gradients[name].size:
+        return array.reshape(-1)
+    return plan.rows(np.atleast_2d(array) if name == "x" else array)
+
+
+def explain(
+    twin: Twin, found: Mapping[str, Array], rate: float | None, same: Same
+) -> list[Finding]:
+    """Return the mistakes that explain the gradients of a program.
+
+    Args:
+        twin: The network in this package's layers.
+        found: The program's gradients, by the names of the parameters.
+        rate: The learning rate, if the program updates its parameters.
+        same: Whether two arrays are equal up to rounding.
+    """
+    plan = twin.network.plan
+    arrays = {name: _shaped(twin, name, found[name]) for name in found}
+    said: list[tuple[list[str], list[Words]]] = []
+    explained: set[str] = set()
+    left = list(found)
+    errors = _last_errors(twin)
+    for i in reversed(range(-1, len(plan.weights))):
+        names = plan.names(i) if i >= 0 else left
+        readings = []
+        for words, error in _products(*errors):
+            parts = []
+            for name in names:
+                tables = _gradients(twin, name, error)
+                parts.append(_explained(tables, arrays[name], same))
+            readings.append(_Reading(words, error, parts))
+        best = min(readings, key=_Reading.cost)
+        alike = [each for each in readings if each.cost() == best.cost()]
+        places = [each.words for each in alike if each.parts == best.parts]
+        # Without a bias, a sign may be wrong in the error or in the gradient.
+        clear = all(each.mistakes() == best.mistakes() for each in alike)
+        if clear or len(places) == len(alike):
+            said.append((left, places))
+            for name, part in zip(names, best.parts, strict=True):
+                said.append(([name], part))
+                explained.update([name] if part else [])
+        left = [name for name in left if name not in names]
+        if i >= 0:
+            step = None if rate is None else rate * arrays[names[0]]
+            errors = _errors_below(twin, i, best.error, step)
+    findings: list[Finding] = []
+    for blamed, options in said:
+        kept = tuple(name for name in blamed if name in explained)
+        if kept:
+            findings += _findings(kept, options)
+    return findings

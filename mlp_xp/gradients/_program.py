@@ -1,8 +1,7 @@
-"""Somebody's own forward and backward code, run on copies of everything it changes.
+"""The forward and backward code of a user, run on copies of everything it changes.
 
-A beginner's parameters are global variables, attributes of an object, entries of a
-dictionary, or arguments. `Program` finds the arrays. Each run gets fresh copies, so
-that it may change them, and nothing outside of the run changes.
+The parameters are arguments, global variables, attributes of an object, or entries of a
+dictionary. `Program` finds the arrays and names them as Python does: `layers[0].W`.
 """
 
 import copy
@@ -13,16 +12,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from operator import setitem
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlp_xp.core.functional import Array
 from mlp_xp.errors import MlpXpError, one_line
-
-Path = tuple[str | int, ...]
-"""Where an array is: `("layers", 0, "W")` for `layers[0].W`."""
 
 # The meaning of an argument or of a variable, by its name in small letters.
 _ROLES = {
@@ -35,10 +31,11 @@ _ROLES = {
     "parameters": r"param\w*|theta|weights|model|net(work)?|layers",
     "cache": r"caches?|memory|saved|tape|ctx|context|activations|intermediates?",
 }
+_SEED = [*b"check_gradients"]  # no seed of the user
 
 
 def role_of(name: str) -> str:
-    """Return the role that a name stands for, or an empty string."""
+    """Return the role of a variable, or an empty string."""
     for role, pattern in _ROLES.items():
         if re.fullmatch(pattern, name.lower()):
             return role
@@ -46,27 +43,98 @@ def role_of(name: str) -> str:
 
 
 class Code(NamedTuple):
-    """The functions of a program, and the parameters they take as arguments."""
+    """The functions of a program, and the parameters that are arguments."""
 
     forward: Callable[..., Any] | None
     backward: Callable[..., Any]
     loss: Callable[..., Any] | None
-    parameters: Any = None
+    given: dict[str, Any]
+    """The parameters, by their names."""
+
+
+def named(parameters: Any, function: Callable[..., Any]) -> dict[str, Any]:
+    """Return parameters by the names of a function's arguments."""
+    if parameters is None or isinstance(parameters, dict):
+        return parameters or {}
+    names = []
+    for name in inspect.signature(function).parameters:
+        if role_of(name) in ("", "parameters"):
+            names.append(name)
+    values = parameters if len(names) == len(parameters) else [parameters]
+    return dict(zip(names, values, strict=False))
 
 
 class Outcome(NamedTuple):
-    """What a run of a program made of its copies."""
+    """The results of a run."""
 
     output: Any
-    """What `forward` predicts, or None."""
+    """The predictions of `forward`, or None."""
     loss: Any
     """The loss, or None if the program computes none."""
-    returned: Any
-    """What `backward` returned."""
-    variables: dict[str, Any]
+    returned: Any = None
+    """The result of `backward`."""
+    variables: Mapping[str, Any] = MappingProxyType({})
     """The variables of `backward` at its end."""
-    state: dict[Path, Any]
-    """All arrays and numbers at the end."""
+    state: Mapping[str, Any] = MappingProxyType({})
+    """All arrays and numbers after `backward`, by their names."""
+
+
+class Search:
+    """A search for arrays and numbers in functions, objects and containers."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Any] = {}
+        self.places: list[tuple[Callable[[Any], None], Any]] = []
+        """For each variable outside of a function, how to set it, and its value."""
+        self._seen: dict[int, Any] = {}
+
+    def visit(self, value: Any, name: str = "") -> dict[str, Any]:
+        """Add a value and everything below it. Return all that was found so far."""
+        if isinstance(value, float | int | np.generic):
+            self.found[name] = value
+        elif id(value) not in self._seen and not isinstance(value, ModuleType | type):
+            self._seen[id(value)] = value
+            if isinstance(value, np.ndarray):
+                self.found[name] = value
+            elif isinstance(value, FunctionType):
+                self._visit_variables(value)
+            elif isinstance(value, MethodType):
+                self.visit(value.__self__)
+                self.visit(value.__func__)
+            elif isinstance(value, list | tuple):
+                for i, child in enumerate(value):
+                    self.visit(child, f"{name}[{i}]")
+            else:
+                self._visit_attributes(value, name)
+        return self.found
+
+    def _visit_attributes(self, value: Any, name: str) -> None:
+        """Visit the entries of a dictionary, or the attributes and methods."""
+        own = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+        for attribute, child in own.items():
+            self.visit(child, f"{name}.{attribute}".removeprefix("."))
+        for kind in type(value).__mro__:
+            for method in vars(kind).values():
+                if isinstance(method, FunctionType):
+                    self.visit(method)
+
+    def _visit_variables(self, function: FunctionType) -> None:
+        """Visit the global variables of a function, and those of its closure."""
+        known = function.__globals__
+        if str(known.get("__name__")).partition(".")[0] in ("numpy", "scipy"):
+            return
+        variables = {}
+        for name in _globals(function.__code__):
+            if name in known:
+                variables[name] = known[name], partial(setitem, known, name)
+        cells = function.__closure__ or ()
+        for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
+            write = partial(setattr, cell, "cell_contents")
+            variables[name] = cell.cell_contents, write
+        for name, (value, write) in variables.items():
+            if not isinstance(value, ModuleType):
+                self.places.append((write, value))
+                self.visit(value, name)
 
 
 def _globals(code: CodeType) -> Iterator[str]:
@@ -79,80 +147,11 @@ def _globals(code: CodeType) -> Iterator[str]:
             yield from _globals(constant)
 
 
-Writer = Callable[[Any], None]
-_Children = list[tuple[Path, Any]]
-
-
-class _Search:
-    """A search for arrays in functions, objects and containers."""
-
-    def __init__(self) -> None:
-        self.seen: dict[int, Any] = {}
-        self.places: list[tuple[Writer, Any]] = []
-        """Global variables and variables of closures, with their values."""
-
-    def of_code(self, code: Code) -> dict[Path, Any]:
-        """Return the arrays and numbers of a program. Given parameters come first."""
-        given = code.parameters
-        names = parameter_names(code.forward or code.backward)
-        if isinstance(given, list | tuple):
-            each = given if len(names) == len(given) else [given]
-            given = dict(zip(names, each, strict=False))
-        found: dict[Path, Any] = {}
-        for root in (given, code.forward, code.backward, code.loss):
-            if root is not None:
-                found |= dict(self.arrays(root, ()))
-        return found
-
-    def arrays(self, value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
-        """Yield the arrays and numbers below a value, with their places."""
-        if isinstance(value, float | int):
-            yield path, value
-            return
-        if id(value) in self.seen or isinstance(value, ModuleType | type):
-            return
-        self.seen[id(value)] = value
-        if isinstance(value, np.ndarray):
-            yield path, value
-            return
-        for below, child in self._children(value, path):
-            yield from self.arrays(child, below)
-
-    def _children(self, value: Any, path: Path) -> _Children:
-        if isinstance(value, FunctionType):
-            return self._variables(value)
-        if isinstance(value, MethodType):
-            return [(path, value.__self__), (path, value.__func__)]
-        if isinstance(value, list | tuple):
-            return [((*path, i), child) for i, child in enumerate(value)]
-        own = value if isinstance(value, dict) else getattr(value, "__dict__", {})
-        children = [((*path, str(name)), child) for name, child in own.items()]
-        for each in type(value).__mro__:
-            for method in vars(each).values():
-                if isinstance(method, FunctionType):
-                    children.append((path, method))
-        return children
-
-    def _variables(self, function: FunctionType) -> _Children:
-        """Return the variables that a function finds outside of itself."""
-        names = function.__globals__
-        if str(names.get("__name__")).partition(".")[0] in ("numpy", "scipy"):
-            return []
-        found: list[tuple[str, Any, Writer]] = []
-        for name in dict.fromkeys(_globals(function.__code__)):
-            if name in names:
-                found.append((name, names[name], partial(setitem, names, name)))
-        cells = zip(
-            function.__code__.co_freevars, function.__closure__ or (), strict=True
-        )
-        for name, cell in cells:
-            found.append(
-                (name, cell.cell_contents, partial(setattr, cell, "cell_contents"))
-            )
-        for _, child, write in found:
-            if not isinstance(child, ModuleType):
-                self.places.append((write, child))
-        return [((name,), child) for name, child, _ in found]
+def _search(code: Code) -> Search:
+    search = Search()
+    for root in (code.given, code.forward, code.backward, code.loss):
+        search.visit(root)
+    return search
 
 
 class Program:
@@ -163,79 +162,66 @@ class Program:
 
     def __init__(self, code: Code, x: Array, y: Any, rate: float | None) -> None:
         self.code, self.x, self.y = code, x, y
-        search = _Search()
-        self.state = search.of_code(code)
-        self.rate = rate or self._known_rate()
-        self.places = search.places
-        self.originals: dict[int, Array] = {}
-        self.paths: dict[int, Path] = {}
-        for path, array in self.state.items():
-            if isinstance(array, np.ndarray):
-                self.originals[id(array)] = _widened(array)
-                self.paths[id(array)] = path
+        self.rate = rate
+        search = _search(code)
+        self.places, found = search.places, search.found.items()
+        self.arrays = {name: x for name, x in found if isinstance(x, np.ndarray)}
 
-    def _known_rate(self) -> float | None:
-        """Return the learning rate: a default of an argument, or a variable."""
-        for name, each in inspect.signature(self.code.backward).parameters.items():
-            if role_of(name) == "rate" and isinstance(each.default, float | int):
-                return float(each.default)
-        for path, value in self.state.items():
-            if path and role_of(str(path[-1])) == "rate" and np.ndim(value) == 0:
-                return float(value)
-        return None
-
-    def run(
-        self,
-        values: Mapping[int, Array],
-        *,
-        error: Array | None = None,
-        backward: bool = True,
-    ) -> Outcome:
+    def run(self, values: Mapping[str, Array], *, backward: bool = False) -> Outcome:
         """Run the program on copies, with other values of some arrays.
 
         Args:
-            values: The values, by the `id` of the program's own array.
-            error: The derivative of the loss by the output, to check a layer.
-            backward: Whether to run `backward`, too.
+            values: The values by their names, also of the inputs x.
+            backward: Whether to run `backward` even if `forward` gives the loss.
         """
-        copies = {**self.originals, **values}
-        memo: dict[int, Any] = {key: np.array(each) for key, each in copies.items()}
-        x = np.array(copies.get(id(self.x), _widened(self.x)))
-        call = _Call(x, _widened(self.y), self.rate)
+        memo: dict[int, Any] = {}
+        for name, array in self.arrays.items():
+            memo[id(array)] = widened(values.get(name, array))
+        x = widened(values.get("x", self.x))
         written = []
         try:
             code = copy.deepcopy(self.code, memo)
             for write, value in self.places:
                 written.append((write, value))
                 write(copy.deepcopy(value, memo))
-            call.take_parameters(code)
-            output, loss, returned = None, None, None
-            if code.forward:
-                output, loss = call.forward(code.forward)
-            if code.loss:
-                loss, _ = call.result(code.loss)
-            if error is not None:
-                call.values = [error]
-            variables: dict[str, Any] = {}
-            if backward:
-                returned, variables = call.result(code.backward)
-                if code.loss is None and loss is None:
-                    first = returned[:1] if isinstance(returned, tuple) else returned
-                    loss = _scalar(first)
-            state = _Search().of_code(code) if backward else {}
+            call = _Call(x, widened(self.y), self.rate, code.given)
+            return _run(code, call, backward=backward)
         finally:
             for write, value in reversed(written):
                 write(value)
-        return Outcome(output, loss, returned, variables, state)
 
 
-def _widened(array: Any) -> Any:
+def _run(code: Code, call: "_Call", *, backward: bool) -> Outcome:
+    """Run the functions of a program in their order."""
+    output, loss = None, None
+    if code.forward:
+        output, loss = call.forward(code.forward)
+    if "target" not in call.roles:
+        error = random_error(output)
+        loss, call.values = np.sum(output * error), [error]
+    elif code.loss:
+        loss, _ = call.result(code.loss)
+    if loss is not None and not backward:
+        return Outcome(output, loss)
+    returned, variables = call.result(code.backward)
+    if loss is None:
+        loss = _number(returned[:1] if isinstance(returned, tuple) else returned)
+    return Outcome(output, loss, returned, variables, _search(code).found)
+
+
+def random_error(output: Array) -> Array:
+    """Return the error of a layer without a loss, the same in each run."""
+    return np.random.default_rng(_SEED).standard_normal(np.shape(output))
+
+
+def widened(array: Any) -> Any:
+    """Return a copy, in float64 if it is an array of floats."""
     if isinstance(array, np.ndarray) and array.dtype.kind == "f":
         return array.astype(np.float64)
     return copy.deepcopy(array)
 
 
-def _scalar(value: Any) -> Any:
+def _number(value: Any) -> Any:
     """Return a number, or the first in a tuple, or None."""
     for each in value if isinstance(value, tuple | list) else [value]:
         if isinstance(each, float | np.floating | np.ndarray) and np.ndim(each) == 0:
@@ -244,59 +230,40 @@ def _scalar(value: Any) -> Any:
 
 
 class _Call:
-    """The values at hand for the arguments of functions in one run."""
+    """The values for the arguments of functions in one run."""
 
-    def __init__(self, x: Array, y: Any, rate: float | None) -> None:
-        self.roles: dict[str, Any] = {"input": x}
-        if y is not None:
-            self.roles["target"] = y
-        if rate is not None:
-            self.roles["rate"] = rate
-        self.named: dict[str, Any] = {}
-        """The parameters that were given."""
-        self.variables: dict[str, Any] = {}
-        """The variables of `forward` at its end."""
+    def __init__(
+        self, x: Array, y: Any, rate: float | None, given: dict[str, Any]
+    ) -> None:
+        roles = {"input": x, "target": y, "rate": rate, "parameters": given or None}
+        self.roles = {role: each for role, each in roles.items() if each is not None}
+        self.named = given
+        """The parameters, and the variables of `forward` at its end."""
         self.values: list[Any] = [x]
-        """The values for arguments whose names say nothing."""
-
-    def take_parameters(self, code: Code) -> None:
-        """Name the parameters that were given."""
-        given = code.parameters
-        if given is None:
-            return
-        self.roles["parameters"] = given
-        names = parameter_names(code.forward or code.backward)
-        if isinstance(given, dict):
-            self.named.update(given)
-        elif len(names) == len(given):
-            self.named.update(zip(names, given, strict=True))
+        """The values for arguments with other names, in their order."""
 
     def forward(self, function: Callable[..., Any]) -> tuple[Any, Any]:
         """Return the output and the loss, or None for each, of a forward function."""
-        result, self.variables = self.result(function)
+        result, variables = self.result(function)
+        self.named = {**variables, **self.named}
         self.values = [*result] if isinstance(result, tuple | list) else [result]
-        self.roles["cache"] = result
-        if isinstance(self.values[-1], tuple | list | dict):
-            self.roles["cache"] = self.values[-1]
+        last = self.values[-1]
+        is_cache = isinstance(last, tuple | list | dict)
+        self.roles["cache"] = last if is_cache else result
         each = result.values() if isinstance(result, dict) else self.values
         outputs = [x for x in each if isinstance(x, np.ndarray) and x.ndim > 0]
         if outputs:
-            self.roles["output"] = self._best(outputs)
-        return self.roles.get("output"), _scalar(result)
+            self.roles["output"] = max(reversed(outputs), key=self._likelihood)
+        return self.roles.get("output"), _number(result)
 
-    def _best(self, outputs: list[Array]) -> Array:
-        """Return the last of the outputs shaped like the targets, but not a z."""
-        shape = np.shape(self.roles.get("target", ()))
-        outputs = [x for x in outputs if x.shape == shape] or outputs
-        names = {id(each): name.lower() for name, each in self.variables.items()}
-        activated = [x for x in outputs if names.get(id(x), "")[:1] != "z"]
-        return (activated or outputs)[-1]
+    def _likelihood(self, array: Array) -> tuple[bool, bool]:
+        """Return whether an array has the shape of the targets, and is not named z."""
+        names = {id(each): name.lower() for name, each in self.named.items()}
+        is_z = names.get(id(array), "").startswith("z")
+        return array.shape == np.shape(self.roles.get("target", ())), not is_z
 
     def result(self, function: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
-        """Return what a function returns, and its variables at the end.
-
-        Each argument gets what its name stands for.
-        """
+        """Return the result of a function, and its variables at the end."""
         arguments = self._arguments(function)
         variables: dict[str, Any] = {}
         code = getattr(function, "__code__", None)
@@ -308,44 +275,41 @@ class _Call:
         previous = sys.getprofile()
         sys.setprofile(watch)
         try:
-            return function(*arguments.args, **arguments.kwargs), variables
+            return function(**arguments), variables
+        except MlpXpError:
+            raise
         except Exception as error:
             words = f"{_name(function)} raised {one_line(error)}"
             raise MlpXpError(words, setting="code") from error
         finally:
             sys.setprofile(previous)
 
-    def _arguments(self, function: Callable[..., Any]) -> inspect.BoundArguments:
-        signature = inspect.signature(function)
-        bound, unknown = signature.bind_partial(), []
-        for name, parameter in signature.parameters.items():
+    def _arguments(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """Return the arguments of a function, by their roles and their names."""
+        arguments, unknown = {}, []
+        for name, parameter in inspect.signature(function).parameters.items():
             role = role_of(name)
-            if role in ("input", "target", "rate") and role in self.roles:
-                bound.arguments[name] = self.roles[role]
-            elif name in self.named:
-                bound.arguments[name] = self.named[name]
-            elif name in self.variables:
-                bound.arguments[name] = self.variables[name]
+            is_data = role in ("input", "target") and role in self.roles
+            if name in self.named and not is_data:
+                arguments[name] = self.named[name]
             elif role in self.roles:
-                bound.arguments[name] = self.roles[role]
+                arguments[name] = self.roles[role]
+            elif parameter.default is parameter.empty and role == "rate":
+                raise MlpXpError(
+                    f"{_name(function)} needs a value for {name!r}",
+                    remedy="give one, as in learning_rate=0.01",
+                    setting="learning_rate",
+                )
             elif parameter.default is parameter.empty:
                 unknown.append(name)
         if len(unknown) > len(self.values):
             raise MlpXpError(
-                f"{_name(function)}: nothing is known for {unknown[-1]!r}",
-                remedy="write a function of x and y around it, lambda x, y: ...",
+                f"{_name(function)}: no value is known for {unknown[-1]!r}",
+                remedy="give parameters, as in (W1, b1), or a function of x and y only",
                 setting="code",
             )
-        bound.arguments.update(zip(unknown, self.values, strict=False))
-        return bound
+        return arguments | dict(zip(unknown, self.values, strict=False))
 
 
 def _name(function: Any) -> str:
     return getattr(function, "__name__", type(function).__name__)
-
-
-def parameter_names(function: Callable[..., Any]) -> list[str]:
-    """Return the arguments of a function without a role of their own."""
-    roles = ("input", "target", "rate", "cache", "output")
-    names = inspect.signature(function).parameters
-    return [name for name in names if role_of(name) not in roles]

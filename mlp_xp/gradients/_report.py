@@ -2,31 +2,41 @@
 
 import textwrap
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mlp_xp import printing
 from mlp_xp.gradients._mistakes import Finding
 
 _WIDTH = 80
-HEADS = ("gradient of", "", "entry", "yours", "difference", "mlp_xp")
+HEADS = ("gradient of", "", "entry", "yours", "numerical", "mlp_xp")
+
+
+def wrapped(text: str) -> str:
+    """Return a text in lines of at most 80 characters."""
+    return textwrap.fill(text, _WIDTH, subsequent_indent="  ")
 
 
 class Row(NamedTuple):
-    """The comparison of one gradient, at the entry that deviates most."""
+    """The comparison of one gradient, at the entry with the largest deviation."""
 
     name: str
     is_right: bool
     entry: str
-    """The entry, such as `[2, 1]`, or what is wrong with all of them."""
-    yours: float | None = None
-    difference: float | None = None
+    """The entry, such as `[2, 1]`, or the wrong shape."""
+    yours: Any = None
+    difference: Any = None
     """The central difference."""
     package: float | None = None
-    """The gradient by this package's layers, or None if it has no such network."""
+    """The gradient of this package, or None if it has no such network."""
     tolerance: float = 0.0
-    """How far a right gradient may be from the central difference."""
+    """The largest deviation of a right gradient from the central difference."""
     compared: int = 0
-    """The number of entries that were compared with central differences."""
+    """The number of entries compared with central differences."""
+
+    def doubt(self) -> tuple[bool, float]:
+        """Return whether the entry is wrong, and its deviation over its tolerance."""
+        deviation = abs(self.yours - self.difference)
+        return not self.is_right, deviation / self.tolerance
 
     def cells(self) -> list[str]:
         """Return the row as texts."""
@@ -44,6 +54,8 @@ class GradientCheck:
     """A row for each parameter, and for the inputs of a layer."""
     findings: list[Finding]
     """The usual mistakes that explain wrong gradients."""
+    ignored: list[str]
+    """Weights and biases without an effect on the loss."""
     network: str
     """The network in this package's layers, or an empty string."""
     loss: str
@@ -68,7 +80,7 @@ class GradientCheck:
         return "; ".join(parts)
 
     def notes(self) -> list[str]:
-        """Return the mistakes, and what was compared with what."""
+        """Return the mistakes and the basis of the comparison, one note a line."""
         lines = []
         explained: set[str] = set()
         for finding in self.findings:
@@ -79,18 +91,16 @@ class GradientCheck:
         for row in self.rows:
             if not row.is_right and row.name not in explained:
                 lines.append(f"{row.name}: no usual mistake gives these numbers")
+        for name in self.ignored:
+            lines.append(f"not checked: {name}, because the loss does not depend on it")
         entries = sum(row.compared for row in self.rows)
         largest = max(row.tolerance for row in self.rows)
         lines.append(
-            f"central differences of {self.loss}: {entries} entries, tolerance at most "
-            f"{largest:.1g}"
+            f"numerical: central differences of {self.loss}, {entries} entries, "
+            f"tolerance at most {largest:.1g}"
         )
         lines.append(f"mlp_xp: {self.network or 'has no such network'}")
-        return [
-            line
-            for note in lines
-            for line in textwrap.wrap(note, _WIDTH, subsequent_indent="  ")
-        ]
+        return [wrapped(line) for line in lines]
 
     def __str__(self) -> str:
         return printing.as_text(self)

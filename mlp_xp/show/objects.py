@@ -17,7 +17,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.signature import Signature, described
 from mlp_xp.core.training import Report
 from mlp_xp.errors import escaped, more
-from mlp_xp.gradients._report import HEADS, GradientCheck
+from mlp_xp.gradients._report import HEADS, GradientCheck, wrapped
 from mlp_xp.runs.evaluation import Evaluated
 from mlp_xp.runs.prediction import Predicted
 from mlp_xp.runs.settings import shown, words
@@ -184,7 +184,7 @@ def _of_predicted(predicted: Predicted) -> Iterator[Block]:
 
 
 def _of_check(check: GradientCheck) -> Iterator[Block]:
-    yield Lines(check.verdict)
+    yield Lines(wrapped(check.verdict))
     yield Cells(HEADS, [row.cells() for row in check.rows])
     yield Lines("\n".join(check.notes()))
 

@@ -24,6 +24,7 @@ from beginners import (
 
 from mlp_xp import MlpXpError, assert_gradients, check_gradients
 from mlp_xp.gradients._differences import difference, rounding_error
+from mlp_xp.gradients._matching import gradient_key
 
 QUICK = 2  # mistakes of each program
 PLANTED = [
@@ -277,6 +278,18 @@ def test_inputs_in_global_variables_and_outputs_in_any_order_are_recognised():
     assert report.network
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("dW1", "W1_grad", "grads.W1", "gradients.W1", "delta_W1", "nabla_w1"),
+        *("dL_dW1", "d_weights_1", "grad_W1", "weights_1_gradient"),
+    ],
+)
+def test_a_gradient_is_known_by_its_name(name):
+    assert gradient_key(name, {"w", "1"}) == ("w", "1")
+    assert not gradient_key("W1", {"w", "1"})
+
+
 # No false alarms.
 
 FUNCTION = {
@@ -411,6 +424,22 @@ def test_a_loss_without_digits_is_left_to_the_package():
     assert abs(bias.yours - bias.difference) > bias.tolerance
 
 
+@pytest.mark.parametrize("factor", [1, -1])
+def test_a_single_sample_may_be_a_vector(factor):
+    class Sigmoid:
+        def forward(self, z):
+            self.a = 1 / (1 + np.exp(-z))
+            return self.a
+
+        def backward(self, grad):
+            return factor * grad * self.a * (1 - self.a)
+
+    report = check_gradients(Sigmoid(), np.array([0.5, -1.0, 2.0]))
+    assert bool(report) is (factor == 1)
+    said = [each.mistakes for each in report.findings]
+    assert said == ([] if factor == 1 else [("the sign is wrong",)])
+
+
 def test_a_layer_of_softmax_is_none_of_the_package():
     class Softmax:
         def forward(self, z):
@@ -447,6 +476,28 @@ def test_a_network_that_the_package_lacks_is_still_judged():
     assert report.notes()[0] == "W[0]: no usual mistake gives these numbers"
 
 
+@pytest.mark.parametrize(
+    ("program", "old", "new", "name"),
+    [
+        (FUNCTIONS, "x @ W1 + b1", "x @ W1", "b1"),
+        (TWO_LAYER_NET, ' + self.params["b1"])', ")", "params.b1"),
+        (
+            TEXTBOOK,
+            "weights_input_hidden) + bias_input_hidden",
+            "weights_input_hidden)",
+            "bias_input_hidden",
+        ),
+    ],
+)
+def test_a_bias_that_forward_forgets_is_said(program, old, new, name):
+    assert not program.check().ignored
+    report = program.check((Mistake(old, new, "", ""),))
+    assert report.ignored == [name]
+    note = f"not checked: {name}, because the loss does not depend on it"
+    assert note in " ".join(report.notes())
+    assert name not in [row.name for row in report.rows]
+
+
 @pytest.mark.parametrize("x", [0.0, 0.3, -2.0, 40.0])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_a_difference_is_within_its_tolerance(x, dtype):
@@ -457,7 +508,7 @@ def test_a_difference_is_within_its_tolerance(x, dtype):
 
     random = np.random.default_rng(0)
     error = rounding_error(
-        lambda values: loss(values[0][0]), {0: np.array([x])}, eps, random
+        lambda values: loss(values["w"][0]), {"w": np.array([x])}, eps, random
     )
     found = difference(loss, x, loss(x), eps, error)
     assert abs(found.value - (np.cos(x) + 2 * x)) <= found.tolerance
@@ -600,9 +651,9 @@ def test_an_assertion_has_the_words_of_the_report():
 def test_a_report_has_short_lines_and_a_table(name):
     program = PROGRAMS[name]
     report = program.check(program.mistakes[:1])
-    first, *lines = str(report).split("\n")
-    assert first == report.verdict
-    assert max(map(len, lines)) <= 80
+    text = str(report)
+    assert " ".join(text.split()).startswith(report.verdict)
+    assert max(map(len, text.split("\n"))) <= 80
     assert "<table>" in report._repr_html_()
 
 
@@ -640,14 +691,17 @@ def no_gradient(x, y):
 
 ERRORS = [
     ("code: is a int without methods forward and backward", 5),
-    ("loss: your outputs are no probabilities of classes; give", (linear, no_gradient)),
+    (
+        "loss: your outputs are not probabilities of classes; give",
+        (linear, no_gradient),
+    ),
     ("code: failing raised ZeroDivisionError", (predict, failing)),
-    ("code: with_more: nothing is known for 'other'; write", (with_more, failing)),
+    ("code: with_more: no value is known for 'other'; give", (with_more, failing)),
     (
         "code: no gradient of 'WEIGHTS' is returned or stored; call",
         (predict, no_gradient),
     ),
-    ("code: the loss is another one in a second run", (noisy, no_gradient)),
+    ("code: the loss changes from run to run", (noisy, no_gradient)),
     ("parameters: the loss depends on no array", (softmax, no_gradient)),
 ]
 
@@ -669,6 +723,15 @@ def test_a_learning_rate_of_another_name_is_asked_for():
     text = TEXTBOOK.text.replace("learning_rate", "speed")
     program = TEXTBOOK._replace(text=text)
     with pytest.raises(MlpXpError, match=r"learning_rate: .*changes the parameters"):
+        program.check()
+    call = f"{TEXTBOOK.call[:-1]}, learning_rate=0.01)"
+    assert program._replace(call=call).check()
+
+
+def test_a_learning_rate_without_a_value_is_asked_for():
+    text = TEXTBOOK.text.replace("def train(x, y)", "def train(x, y, lr)")
+    program = TEXTBOOK._replace(text=text)
+    with pytest.raises(MlpXpError, match=r"learning_rate: train needs .* 'lr'; give"):
         program.check()
     call = f"{TEXTBOOK.call[:-1]}, learning_rate=0.01)"
     assert program._replace(call=call).check()
