@@ -199,6 +199,9 @@ class Reference(NamedTuple):
         It is infinite where one of result and reference is not finite and the other
         differs.
         """
+        if self.value.dtype.kind in "iub":
+            difference = result.astype(object) - self.value.astype(object)
+            return np.abs(difference).astype(np.float64)
         same = (result == self.value) | (np.isnan(result) & np.isnan(self.value))
         # A result beyond the largest number of the narrower dtype is inf, but the wider
         # reference is finite.
@@ -302,8 +305,8 @@ def refer(
     if dtype.kind not in "fc":
         if not (has_rule or kind in EXACT or kind in ULPS or kind in SUMS):
             raise Unjudged("no bound is known")
-        value = expected.astype(np.float64)
-        return Reference(value, np.ones_like(value), eps=1.0, bound=0.0, floor=0.0)
+        one = np.ones(expected.shape)
+        return Reference(expected, one, eps=1.0, bound=0.0, floor=0.0)
     is_complex = any(isinstance(x, np.ndarray) and x.dtype.kind == "c" for x in args)
     ulps: float | None = ULPS.get(kind)
     if is_complex:
@@ -428,7 +431,9 @@ def _widen(x: Any, dtype: np.dtype, wide: Any) -> Any:
     return x.astype(wide) if is_real(x) else x
 
 
-def _number(x: Any) -> float | complex:
+def _number(x: Any) -> complex:
+    if x.dtype.kind in "iub":
+        return int(x)
     return complex(x) if np.iscomplexobj(x) else float(x)
 
 

@@ -109,6 +109,15 @@ LARGE = np.array([100, 1], np.float32)
         ("lt", [True, True, False], (X, 2.0), True),
         ("lt", [True, False, False], (X, 2.0), False),
         ("sum", 7, (np.array([1, 2, 3]),), True),
+        # These differ in no digit of float64.
+        ("sum", 2**60 + 1, (np.array([2**60, 0]),), True),
+        ("add", [2**60 + 1], (np.array([2**60]), np.array([0])), True),
+        (
+            "bitwise_or",
+            np.array([2**64 - 1], "u8"),
+            (np.array([2**64 - 2], "u8"), 0),
+            True,
+        ),
         # Infinity and NaN must be right.
         ("sum", nan, (np.ones(3),), True),
         ("sum", inf, (np.ones(3),), True),
