@@ -221,7 +221,11 @@ def _check_order(x: np.ndarray, kwargs: dict[str, Any], result: np.ndarray) -> V
     """Check the indices of an `argsort` in which equal elements have no order."""
     if result.shape != x.shape or result.dtype.kind not in "iu":
         return Verdict(problem=f"is {result.dtype} {result.shape}")
-    found = np.take_along_axis(x, result, kwargs.get("axis", -1))
+    axis = kwargs.get("axis", -1)
+    places = np.argsort(np.argsort(result, axis), axis)
+    if not np.array_equal(places, result):
+        return Verdict(problem="is no permutation of the indices")
+    found = np.take_along_axis(x, result, axis)
     return check("sort", numpy_xp.sort, (x,), {**kwargs, "stable": True}, found)
 
 

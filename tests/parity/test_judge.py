@@ -1,0 +1,42 @@
+"""Verdicts on any operation of the standard, with right and wrong results by hand."""
+
+from math import inf, nan
+from typing import Any
+
+import array_api_compat.numpy as xp
+import numpy as np
+import pytest
+
+from mlp_xp.parity._bounds import Verdict
+from mlp_xp.parity._judge import judge
+
+TIES = np.array([1.0, 1.0, 2.0])
+INFINITE = np.array([complex(inf, 0), 1j])
+PARTLY = np.array([complex(nan, 1), 1j])
+
+
+def verdict_of(name: str, result: Any, *args: Any, **kwargs: Any) -> Verdict:
+    function: Any = xp
+    for part in name.split("."):
+        function = getattr(function, part)
+    return judge(name, function, args, kwargs, result)
+
+
+@pytest.mark.parametrize(
+    ("name", "result", "args", "kwargs", "is_wrong"),
+    [
+        # The indices of a sort are a permutation.
+        ("argsort", [1, 0, 2], (TIES,), {"stable": False}, False),
+        ("argsort", [0, 0, 2], (TIES,), {"stable": False}, True),
+        ("argsort", [0, 2, 1], (TIES,), {"stable": False}, True),
+        # A complex number that is not finite, moved and rounded.
+        ("take", INFINITE, (INFINITE, np.arange(2)), {}, False),
+        ("take", [0, 1j], (INFINITE, np.arange(2)), {}, True),
+        ("take", [complex(nan, 2), 1j], (PARTLY, np.arange(2)), {}, True),
+        ("multiply", [complex(inf, inf), 1j], (INFINITE, 1 + 0j), {}, False),
+        ("multiply", [0, 1j], (INFINITE, 1 + 0j), {}, True),
+    ],
+)
+def test_a_result_is_right_or_wrong(name, result, args, kwargs, is_wrong):
+    verdict = verdict_of(name, np.asarray(result), *args, **kwargs)
+    assert (verdict.deviates, verdict.unjudged) == (is_wrong, "")
