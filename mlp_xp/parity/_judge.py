@@ -190,6 +190,9 @@ def _undefined(name: str, args: tuple[Any, ...]) -> str:
     }
     if not kinds or kind in _SEVERAL_KINDS:
         return ""
+    is_quotient = kind in ("truediv", "divide", "reciprocal")
+    if is_quotient and "c" in kinds and not all(np.isfinite(x).all() for x in args):
+        return "the standard leaves quotients of complex infinities to the library"
     if kind in _FLOATING and not kinds & {"f", "c"}:
         return f"{kind} is defined for floats alone"
     if len(kinds) > 1 and not kinds <= {"f", "c"}:
