@@ -342,12 +342,13 @@ def assert_lockstep(
         device: The device.
         allow: Findings that are expected, by their kind: `deviations`, `error`,
             `transfers`, `syncs`, `upcasts`, `outside` or `escaped`. True allows all of
-            the kind. A list has words, of which one must be the operation's name or a
-            part of its place. A dictionary has a reason for each such word.
+            the kind. A list has words, of which one must be the operation's name or
+            its place, as `file.py` or `file.py:47`. A dictionary has a reason for each
+            such word.
 
     Raises:
         AssertionError: There are other findings. The first line is the verdict.
-        ValueError: `allow` has an unknown kind.
+        ValueError: `allow` has an unknown kind, or a text in place of a list.
         BackendError: The library or the device is not available.
 
     Examples:
@@ -357,10 +358,7 @@ def assert_lockstep(
         >>> assert_lockstep(root, (np.ones(3),), library="numpy", allow=allow)
     """
     __tracebackhide__ = True  # pytest shows the caller's line
-    allow = allow or {}
-    unknown = [kind for kind in allow if kind not in FINDINGS]
-    if unknown:
-        raise ValueError(f"allow: {unknown[0]!r} is none of {', '.join(FINDINGS)}")
+    allow = checked(allow, FINDINGS)
     run = lockstep(function, args, kwargs, library=library, device=device)
     lines = []
     for kind in FINDINGS:
@@ -371,11 +369,27 @@ def assert_lockstep(
         raise AssertionError("\n".join([*lines, "", str(run)])) from run.exception
 
 
+def checked(allow: Mapping[str, Any] | None, kinds: Sequence[str]) -> Mapping[str, Any]:
+    """Return expected findings. Raises ValueError if they are of other kinds."""
+    for kind, words in (allow or {}).items():
+        if kind not in kinds:
+            raise ValueError(f"allow: {kind!r} is none of {', '.join(kinds)}")
+        if isinstance(words, str):
+            raise ValueError(f"allow: {kind!r} needs a list, as in [{words!r}]")
+    return allow or {}
+
+
 def is_allowed(record: Record, allowed: Any) -> bool:
     """Return whether a finding is expected: see `allow` of `assert_lockstep`."""
     if allowed is True:
         return True
-    return any(word == record.name or word in record.place for word in allowed or ())
+    line, _, _ = record.place.partition(" (")
+    file, _, _ = line.rpartition(":")
+    return any(
+        word == record.name or f"/{place}".endswith(f"/{word}")
+        for word in allowed or ()
+        for place in (line, file)
+    )
 
 
 def _copied(tree: Any) -> Any:

@@ -18,7 +18,7 @@ from mlp_xp import commands
 from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.opening import open_library
 from mlp_xp.parity import assert_lockstep, lockstep
-from mlp_xp.parity.programs import FINDINGS, Run
+from mlp_xp.parity.programs import FINDINGS, Record, Run, is_allowed
 from mlp_xp.parity.tracer import Namespace
 
 pytestmark = pytest.mark.needs("torch", "jax", "array_api_strict")
@@ -697,8 +697,31 @@ def test_expected_deviations_are_allowed_by_operation(monkeypatch):
     assert_lockstep(program, inputs()[:1], allow={"deviations": {"exp": reason}})
     with pytest.raises(AssertionError, match=r"^torch \S+: deviates: xp.exp\(float64"):
         assert_lockstep(program, inputs()[:1], allow={"deviations": ["log"]})
+    with pytest.raises(ValueError, match=r"needs a list, as in \['exp'\]"):
+        assert_lockstep(program, inputs()[:1], allow={"deviations": "exp"})
     assert set(FINDINGS) >= {"deviations"}
     assert math.isfinite(lockstep(program, inputs()[:1]).seconds)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["max"], True),
+        (["exp"], False),
+        (["softmax.py"], True),
+        (["softmax.py:47"], True),
+        (["experiments/softmax.py"], True),
+        (["softmax.py:4"], False),
+        (["max.py"], False),
+        (["experiments"], False),
+        ({"exp": "reason", "max": "reason"}, True),
+        (True, True),
+        ([], False),
+    ],
+)
+def test_a_word_of_allow_is_a_name_or_a_place(words, expected):
+    place = "experiments/softmax.py:47 (y = xp.exp(x - xp.max(x)))"
+    assert is_allowed(Record("max", "xp.max(x)", place), words) is expected
 
 
 PROGRAM = """
