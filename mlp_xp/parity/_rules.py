@@ -167,7 +167,7 @@ def _of_outer(operation: Widened) -> Bound:
 
 
 def _of_difference(operation: Widened) -> Bound:
-    if operation.kwargs.get("n", 1) != 1:
+    if operation.args[1:] not in ((), (1,)) or operation.kwargs.get("n", 1) != 1:
         raise Unjudged("no bound is known for repeated differences")
     return _relative(operation, 1)
 

@@ -35,8 +35,22 @@ def verdict_of(name: str, result: Any, *args: Any, **kwargs: Any) -> Verdict:
         ("take", [complex(nan, 2), 1j], (PARTLY, np.arange(2)), {}, True),
         ("multiply", [complex(inf, inf), 1j], (INFINITE, 1 + 0j), {}, False),
         ("multiply", [0, 1j], (INFINITE, 1 + 0j), {}, True),
+        ("diff", [0.0, 1.0], (TIES, 1), {}, False),
+        ("diff", [0.0, 1.1], (TIES, 1), {}, True),
     ],
 )
 def test_a_result_is_right_or_wrong(name, result, args, kwargs, is_wrong):
     verdict = verdict_of(name, np.asarray(result), *args, **kwargs)
     assert (verdict.deviates, verdict.unjudged) == (is_wrong, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "result", "args", "kwargs", "reason"),
+    [
+        ("diff", [1.1], (TIES, 2), {}, "repeated differences"),
+        ("diff", [1.1], (TIES,), {"n": 2}, "repeated differences"),
+    ],
+)
+def test_a_result_is_not_judged(name, result, args, kwargs, reason):
+    verdict = verdict_of(name, np.asarray(result), *args, **kwargs)
+    assert reason in verdict.unjudged
