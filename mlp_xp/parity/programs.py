@@ -393,7 +393,7 @@ def is_allowed(record: Record, allowed: Any) -> bool:
 
 
 def _copied(tree: Any) -> Any:
-    """Copy arguments for NumPy's run; an object that cannot be copied is shared."""
+    """Copy arguments for a run. An object that cannot be copied is shared."""
 
     def copied(x: Any) -> Any:
         with contextlib.suppress(Exception):
@@ -409,7 +409,7 @@ def _moved(tree: Any, tracer: Tracer, *, on_device: bool) -> Any:
 
     def move(x: Any) -> Any:
         if not isinstance(x, np.ndarray) or x.dtype.kind not in "biufc":
-            return x
+            return _copied(x)
         host = np.array(x, order="C")
         if on_device:
             array = backend.asarray(host, getattr(backend.xp, x.dtype.name))

@@ -367,6 +367,14 @@ def test_arguments_stay_as_they_are():
     assert run.result.tolist() == [6, 6, 6]
     assert run.end == "0 eps from NumPy's whole run"
 
+    def fit(x: Any, estimator: SimpleNamespace) -> Any:
+        estimator.seen = x
+        return x
+
+    estimator = SimpleNamespace()
+    lockstep(fit, (x, estimator), library="numpy")
+    assert vars(estimator) == {}
+
 
 @each_library
 def test_questions_are_answered_as_for_the_librarys_own_array(library):
