@@ -222,6 +222,8 @@ def _elimination(operation: Widened) -> float:
     """Return the relative error of Gaussian elimination."""
     matrix = operation.args[0]
     n = matrix.shape[-1]
+    if not np.isfinite(matrix).all():
+        raise Unjudged("the matrix is not finite")
     if n > _LARGEST:
         raise Unjudged(f"matrices above {_LARGEST} rows are not factorised")
     growth = max(_growth(matrix[index]) for index in np.ndindex(matrix.shape[:-2]))

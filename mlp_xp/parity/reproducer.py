@@ -16,7 +16,7 @@ from mlp_xp.backends.hooks import known_hooks
 from mlp_xp.core.backend import Backend
 from mlp_xp.errors import escaped
 from mlp_xp.files import file_errors, write_whole
-from mlp_xp.parity._bounds import INPLACE, expect, refer
+from mlp_xp.parity._bounds import INPLACE, Unjudged, expect, refer
 from mlp_xp.parity.operations import Operation, expression
 from mlp_xp.system import command_line
 
@@ -68,6 +68,8 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> st
         )
     except Exception:  # whatever NumPy raises
         return "none, because NumPy has no result to compare with"
+    if isinstance(expected, tuple):
+        return "none, because it has several results"
     if operation.name == "materialise":
         return "none, because the hook's function is not one of the namespace"
     has_own_import = bool(getattr(backend, "imports", ""))
@@ -75,7 +77,10 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> st
     if not (has_own_import or ":" in backend.name or backend.name in names):
         return "none, because the library has no name by which it is imported"
 
-    made = _make(backend, operation, expected)
+    try:
+        made = _make(backend, operation, expected)
+    except Unjudged as error:
+        return f"none, because {error}"
     name = f"{backend.name}-{backend.dtype_name}-{operation.name}"
     folder /= re.sub(r"\W+", "-", name)
     script = folder / "reproduce.py"
@@ -117,7 +122,7 @@ def _make(backend: Backend, operation: Operation, expected: np.ndarray) -> _Repr
         shown = result
         # NumPy's dtype where the library's may be wrong: a repaired library passes.
         dtype = expected.dtype if verdict.problem else result.dtype
-        allowed = refer(name, operation.reference, args, kwargs).allowed
+        allowed = refer(name, operation.reference, args, kwargs, expected).allowed
         if allowed.size and allowed.max() == allowed.min():
             allowed = allowed.max()
     equal, within = "np.array_equal", ""

@@ -139,7 +139,7 @@ class ProbeTracer(StepTracer):
             elif self.raised:
                 self.faults.append(self.raised._replace(call=call))
                 self.failure = self.failure or error
-            elif not self.deviating:
+            elif not any(fault.call is call for fault in self.faults):
                 raise
         return None
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlp_xp.parity._bounds import Verdict, check, gamma
+from mlp_xp.parity._bounds import Verdict, check, expect, gamma
 
 every_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
@@ -22,7 +22,9 @@ def function_of(name: str) -> Any:
 
 
 def verdict_of(name: str, result: Any, *args: Any, **kwargs: Any) -> Verdict:
-    return check(name, function_of(name), args, kwargs, np.asarray(result))
+    function = function_of(name)
+    expected = expect(name, function, args, kwargs)
+    return check(name, function, args, kwargs, np.asarray(result), expected)
 
 
 def deviates(name: str, result: Any, *args: Any, **kwargs: Any) -> bool:

@@ -7,7 +7,7 @@ import array_api_compat.numpy as xp
 import numpy as np
 import pytest
 
-from mlp_xp.parity._bounds import Verdict
+from mlp_xp.parity._bounds import RULES, Verdict
 from mlp_xp.parity._judge import judge
 
 TIES = np.array([1.0, 1.0, 2.0])
@@ -54,3 +54,23 @@ def test_a_result_is_right_or_wrong(name, result, args, kwargs, is_wrong):
 def test_a_result_is_not_judged(name, result, args, kwargs, reason):
     verdict = verdict_of(name, np.asarray(result), *args, **kwargs)
     assert reason in verdict.unjudged
+
+
+def test_a_bug_of_a_rule_is_no_verdict(monkeypatch):
+    def broken(_: Any) -> Any:
+        raise ValueError("a bug")
+
+    monkeypatch.setitem(RULES, "prod", broken)
+    with pytest.raises(ValueError, match="a bug"):
+        verdict_of("prod", np.asarray(1.0), TIES)
+
+
+def test_numpy_computes_a_right_result_once():
+    calls = []
+
+    def function(x: np.ndarray) -> np.ndarray:
+        calls.append(x)
+        return np.sum(x)
+
+    assert judge("sum", function, (TIES,), {}, np.asarray(4.0)) == Verdict()
+    assert len(calls) == 1
