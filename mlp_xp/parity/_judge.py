@@ -54,8 +54,17 @@ CREATION = {
 UNIQUE = {"unique_all", "unique_counts", "unique_inverse", "unique_values"}
 FACTORISATIONS = {"linalg.eigh", "linalg.qr", "linalg.svd"}
 _WITHOUT_BOUND = """
-    einsum linalg.eig linalg.eigvals linalg.matrix_rank linalg.pinv linalg.slogdet
+    linalg.eig linalg.eigvals linalg.matrix_rank linalg.pinv linalg.slogdet
 """
+_OPERATORS = """
+    T and_ eq floordiv from_numpy ge getitem gt invert le lshift lt mT materialise mod
+    mul ne neg or_ pos rshift setitem sub to_device truediv xor
+"""
+_LINALG = """
+    cholesky cross det diagonal eigvalsh inv matmul matrix_norm matrix_power
+    matrix_transpose outer solve svdvals tensordot trace vecdot vector_norm
+"""
+_IN_BOTH = {"matmul", "matrix_transpose", "tensordot", "vecdot"}
 _NUMERIC = {"add", "sub", "subtract", "mul", "multiply", "pow", "square", "sum"}
 _NUMERIC |= {"matmul", "tensordot", "vecdot", "trace", "cumulative_sum", "matrix_power"}
 _FLOATING = (ULPS.keys() | SUMS) - _NUMERIC | {"var", "std"}
@@ -67,18 +76,12 @@ _SEVERAL_KINDS |= {"rshift", "astype", "from_numpy", "asarray"}
 """Kinds of operations with operands of several kinds, or with numbers as settings."""
 INSPECTION = {"broadcast_shapes", "can_cast", "finfo", "iinfo", "isdtype"}
 INSPECTION |= {"result_type", "__array_namespace_info__"}
-STANDARD = frozenset(
-    EXACT
-    | ULPS.keys()
-    | SUMS
-    | RULES.keys()
-    | CREATION
-    | UNIQUE
-    | INSPECTION
-    | FACTORISATIONS
-    | {*_WITHOUT_BOUND.split()}
-)
-"""The names of the standard's functions, by their kinds."""
+STANDARD = (
+    EXACT | ULPS.keys() | SUMS | RULES.keys() | CREATION | UNIQUE | INSPECTION
+) - {*_OPERATORS.split(), *_LINALG.split()}
+STANDARD |= FACTORISATIONS | _IN_BOTH | {*_WITHOUT_BOUND.split()}
+STANDARD |= {f"linalg.{name}" for name in _LINALG.split()}
+"""The standard's functions, by their full names."""
 numpy_xp: Any = array_api_compat.numpy
 
 
