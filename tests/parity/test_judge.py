@@ -14,6 +14,7 @@ from mlp_xp.parity._judge import STANDARD, judge
 
 pytestmark = pytest.mark.needs("array_api_strict")
 TIES = np.array([1.0, 1.0, 2.0])
+GAP = np.array([[1.0, nan], [1.0, 2.0]])
 INFINITE = np.array([complex(inf, 0), 1j])
 PARTLY = np.array([complex(nan, 1), 1j])
 
@@ -48,6 +49,12 @@ def test_the_standards_functions_are_those_of_its_own_library():
         ("take", [complex(nan, 2), 1j], (PARTLY, np.arange(2)), {}, True),
         ("multiply", [complex(inf, inf), 1j], (INFINITE, 1 + 0j), {}, False),
         ("multiply", [0, 1j], (INFINITE, 1 + 0j), {}, True),
+        # The maximum of a NaN is NaN, and its place is left to the library.
+        ("max", 2.0, (GAP,), {}, True),
+        ("max", [nan, 2.0], (GAP, 1), {}, False),
+        ("max", [2.0, 2.0], (GAP, 1), {}, True),
+        ("argmax", [0, 1], (GAP, 1), {}, False),
+        ("argmax", [1, 0], (GAP, 1), {}, True),
         ("diff", [0.0, 1.0], (TIES, 1), {}, False),
         ("diff", [0.0, 1.1], (TIES, 1), {}, True),
     ],
