@@ -28,7 +28,8 @@ roundoff. A deviation is |result - reference| / (eps * scale):
   matrix product and linear algebra in float64 have a reference in float64, because
   NumPy has no wider ones.
 - An operation without a bound is not judged: `Unjudged` has the reason.
-- A library may treat subnormal numbers as zero, as XLA does on a CPU. Deviations below
+- A library may treat subnormal numbers as zero, as XLA does on a CPU. So a result may
+  be zero where the reference is subnormal. Of sums and linear algebra, deviations below
   the smallest normal number, per term, do not count. A deviation beyond its bound is
   judged again with subnormal inputs set to zero.
 - Shape and dtype must be NumPy's. The standard leaves the integer dtype of `argmax` to
@@ -184,12 +185,17 @@ class Reference(NamedTuple):
     bound: float
     floor: float
     """Deviations below this are due to subnormal numbers."""
+    tiny: float = 0.0
+    """Where the reference is below this, the result may be zero."""
+    period: Any = 0.0
+    """How far another right result is from the value, where there is one."""
 
     @property
     def allowed(self) -> np.ndarray:
         """The allowed absolute deviation of each element, float64."""
         with np.errstate(all="ignore"):
-            return (self.eps * self.bound * self.scale + self.floor).astype(np.float64)
+            small = np.where(np.abs(self.value) < self.tiny, self.tiny, self.floor)
+            return (self.eps * self.bound * self.scale + small).astype(np.float64)
 
     def deviations(self, result: np.ndarray) -> np.ndarray:
         """Return the deviation of each element in eps.
@@ -207,7 +213,10 @@ class Reference(NamedTuple):
         if result.dtype.kind == "c" and self.bound:
             # Arithmetic may be infinite in either part.
             same |= ~(np.isfinite(narrow) | np.isfinite(result))
-        beyond = np.abs(result - self.value) - self.floor
+        same |= (np.abs(self.value) < self.tiny) & (result == 0)
+        distance = np.abs(result - self.value)
+        distance = np.minimum(distance, np.abs(distance - self.period))
+        beyond = distance - self.floor
         in_eps = np.where(beyond <= 0, 0, beyond / (self.eps * self.scale))
         in_eps = np.where(np.isnan(in_eps), np.inf, in_eps)
         return np.where(same, 0, in_eps)
@@ -314,7 +323,7 @@ def refer(
             raise Unjudged("no bound is known for complex numbers")
     eps, tiny = float(np.finfo(dtype).eps), float(np.finfo(dtype).smallest_normal)
     if kind in EXACT and ulps is None:
-        return Reference(expected, np.abs(expected), eps, bound=0.0, floor=tiny)
+        return Reference(expected, np.abs(expected), eps, 0.0, 0.0, tiny)
     if not (has_rule or kind in SUMS or ulps is not None):
         raise Unjudged("no bound is known")
 
@@ -327,22 +336,37 @@ def refer(
     wide_eps = float(np.finfo(wide).eps)
     if function is operator.pow:  # which takes the square root for ** 0.5
         function = np.power
-    wide_args = tuple(_widen(each, expected.real.dtype, wide) for each in args)
+    dtype = expected.real.dtype
+    # The standard makes a Python float a number of the array's dtype first.
+    of_floats = np.dtype(wide) if kind in ("arange", "linspace") else dtype
+    wide_args = tuple(_widen(each, of_floats, wide) for each in args)
     if "dtype" in kwargs:  # the result is wider
         kwargs = {key: value for key, value in kwargs.items() if key != "dtype"}
     try:
         value = np.asarray(function(*wide_args, **kwargs))
     except np.linalg.LinAlgError as error:
         raise Unjudged(f"NumPy's own raises {error}") from error
+    if value.shape != expected.shape:  # a range, of which rounding decides the length
+        value, wide_eps = expected, eps
     if ulps is not None:
         bound = ulps * (1 + wide_eps / eps)
-        return Reference(value, np.abs(value), eps, bound, floor=tiny)
+        # Below the smallest normal number, the spacing of numbers stays the same.
+        scale = np.maximum(np.abs(value), tiny)
+        # The products in a complex number may underflow.
+        floor = tiny if is_complex else 0.0
+        return Reference(value, scale, eps, bound, floor, tiny)
     operation = Widened(function, wide_args, kwargs, value, eps, wide_eps)
     rule = RULES.get(kind, _sum_of(kind))
-    scale, bound, terms = rule(operation)
-    if not math.isfinite(bound):
-        raise Unjudged("it is too ill-conditioned for any digit to be certain")
-    return Reference(value, scale, eps, bound, floor=terms * tiny)
+    found = rule(operation)
+    refuse_uncertain(found.eps * eps)
+    floor = found.terms * tiny
+    return Reference(value, found.scale, eps, found.eps, floor, tiny, found.period)
+
+
+def refuse_uncertain(error: float) -> None:
+    """Refuse to judge where a relative error leaves no digit. Raises Unjudged."""
+    if not error < 1:
+        raise Unjudged("no digit is certain, because of its size or condition")
 
 
 class Widened(NamedTuple):
@@ -376,8 +400,19 @@ class Widened(NamedTuple):
         return np.abs(self.function(*positive, **self.kwargs))
 
 
-Rule = Callable[[Widened], tuple[np.ndarray, float, int]]
-"""Returns the scale of a bound, the bound in eps, and the number of terms."""
+class Bound(NamedTuple):
+    """The bound of an operation by one of the rules."""
+
+    scale: np.ndarray
+    eps: float
+    """The bound in eps of the scale."""
+    terms: float = 1
+    """The number of terms that may underflow."""
+    period: Any = 0.0
+    """How far another right result is from the reference, where there is one."""
+
+
+Rule = Callable[[Widened], Bound]
 RULES: dict[str, Rule] = {}
 """The rules of `_rules`, which fills it in."""
 
@@ -385,7 +420,7 @@ RULES: dict[str, Rule] = {}
 def _sum_of(kind: str) -> Rule:
     """Return the rule for one of SUMS."""
 
-    def rule(operation: Widened) -> tuple[np.ndarray, float, int]:
+    def rule(operation: Widened) -> Bound:
         args, result = operation.args, operation.value
         size = max(1, result.size)
         match kind:
@@ -406,7 +441,8 @@ def _sum_of(kind: str) -> Rule:
                     raise Unjudged("no bound is known for negative powers")
             case _:
                 terms = operation.terms
-        return operation.on_absolute_values(), operation.bound(terms + 1), max(1, terms)
+        scale, bound = operation.on_absolute_values(), operation.bound(terms + 1)
+        return Bound(scale, bound, max(1, terms))
 
     return rule
 
@@ -423,7 +459,6 @@ def gamma(n: float, u: float) -> float:
 
 def _widen(x: Any, dtype: np.dtype, wide: Any) -> Any:
     """Convert floats to a wider dtype."""
-    # The standard makes a Python float a number of the array's dtype first.
     if isinstance(x, float):
         return wide(dtype.type(x))
     if isinstance(x, list | tuple):

@@ -16,7 +16,9 @@ roundings at most:
   is beyond it.
 - **logaddexp**: the errors of exp and log1p, whose results are below 1, and a sum.
 - **floor_divide, remainder**: the quotient has the error of a division. Where this
-  reaches an integer, either neighbour is right. A remainder subtracts a product.
+  reaches an integer, either neighbour is right, and a remainder may be off by its
+  divisor. It rounds a product of abs(x) + abs(y) at most, a difference and a sum below
+  abs(y).
 - **linspace, arange**: a difference, a division, a product and a sum of numbers up to
   the ends.
 - **cross**: 3 eps of the product of the largest elements (OpenCL C, as ULPS).
@@ -46,9 +48,15 @@ import math
 
 import numpy as np
 
-from mlp_xp.parity._bounds import RULES, ULPS, Unjudged, Widened
+from mlp_xp.parity._bounds import (
+    RULES,
+    ULPS,
+    Bound,
+    Unjudged,
+    Widened,
+    refuse_uncertain,
+)
 
-Bound = tuple[np.ndarray, float, int]
 _LARGEST = 500  # the order of a matrix that is factorised here
 
 
@@ -59,14 +67,16 @@ def reflections(shape: tuple[int, ...]) -> int:
 
 
 def _relative(operation: Widened, roundings: float, terms: int = 1) -> Bound:
-    return np.abs(operation.value), operation.bound(roundings), terms
+    return Bound(np.abs(operation.value), operation.bound(roundings), terms)
 
 
 def _in_norm(operation: Widened, relative: float, axes: tuple[int, ...]) -> Bound:
     """Return a bound relative to the 2-norm of the result over some axes."""
     value = operation.value
     norm = np.sqrt(np.sum(np.abs(value) ** 2, axis=axes, keepdims=True))
-    return np.broadcast_to(norm, value.shape), relative / operation.eps, value.size
+    return Bound(
+        np.broadcast_to(norm, value.shape), relative / operation.eps, value.size
+    )
 
 
 def _of_product(operation: Widened) -> Bound:
@@ -93,7 +103,7 @@ def _of_matrix_norm(operation: Widened) -> Bound:
     keepdims = operation.kwargs.get("keepdims", False)
     size = np.linalg.norm(matrix, axis=(-2, -1), keepdims=keepdims)
     values = min(m, n) if order == "nuc" else 1
-    return size, operation.bound(values * reflections(matrix.shape)), m * n
+    return Bound(size, operation.bound(values * reflections(matrix.shape)), m * n)
 
 
 def _root_mean_square(operation: Widened) -> tuple[np.ndarray, int]:
@@ -110,38 +120,40 @@ def _of_variance(operation: Widened) -> Bound:
     size, terms = _root_mean_square(operation)
     bound = operation.bound(terms + 4)
     scale = 2 * np.sqrt(operation.value) * size + bound * operation.eps * size**2
-    return scale, bound, terms
+    return Bound(scale, bound, terms)
 
 
 def _of_deviation(operation: Widened) -> Bound:
     size, terms = _root_mean_square(operation)
-    return size, operation.bound(terms + 4 + 2 * ULPS["sqrt"]), terms
+    return Bound(size, operation.bound(terms + 4 + 2 * ULPS["sqrt"]), terms)
 
 
 def _of_logaddexp(operation: Widened) -> Bound:
     size = np.abs(operation.value) + 1
-    return size, operation.bound(2 * (ULPS["exp"] + ULPS["log1p"])), 1
+    return Bound(size, operation.bound(2 * (ULPS["exp"] + ULPS["log1p"])), 1)
 
 
-def _near_integer(operation: Widened) -> np.ndarray:
-    """Return where the error of a division decides the floor of a quotient."""
+def _quotient_error(operation: Widened) -> tuple[np.ndarray, np.ndarray]:
+    """Return the error of a quotient, and whether it decides the quotient's floor."""
     x, y = operation.args
     quotient = x / y
     error = ULPS["divide"] * operation.eps * np.abs(quotient)
-    return np.floor(quotient - error) != np.floor(quotient + error)
+    return error, np.floor(quotient - error) != np.floor(quotient + error)
 
 
 def _of_floor(operation: Widened) -> Bound:
+    _, is_near = _quotient_error(operation)
     bound = operation.bound(2 * ULPS["divide"])
-    neighbour = np.where(_near_integer(operation), 1 / (bound * operation.eps), 0)
-    return neighbour + np.abs(operation.value), bound, 1
+    return Bound(np.abs(operation.value), bound, period=np.where(is_near, 1, 0))
 
 
 def _of_remainder(operation: Widened) -> Bound:
     x, y = np.abs(operation.args[0]), np.abs(operation.args[1])
-    bound = operation.bound(2)
-    neighbour = np.where(_near_integer(operation), y / (bound * operation.eps), 0)
-    return neighbour + x + y, bound, 1
+    error, is_near = _quotient_error(operation)
+    # Above one, the floor is wrong by more than its neighbours.
+    far = np.where(error >= 1, 2 * ULPS["divide"] * x, 0)
+    period = np.where(is_near, y, 0)
+    return Bound(x + 3 * y + far, operation.bound(1), period=period)
 
 
 def _of_range(operation: Widened) -> Bound:
@@ -149,7 +161,7 @@ def _of_range(operation: Widened) -> Bound:
     ends = [abs(x) for x in operation.args[:2] if not isinstance(x, np.dtype)]
     largest = max(float(np.max(np.abs(operation.value), initial=0)), *ends, 0.0)
     scale = np.full(operation.value.shape, largest)
-    return scale, operation.bound(3 + 2 * ULPS["divide"]), 1
+    return Bound(scale, operation.bound(3 + 2 * ULPS["divide"]), 1)
 
 
 def _of_frequencies(operation: Widened) -> Bound:
@@ -159,7 +171,7 @@ def _of_frequencies(operation: Widened) -> Bound:
 def _of_cross(operation: Widened) -> Bound:
     axis = operation.kwargs.get("axis", -1)
     x, y = (np.max(np.abs(x), axis, keepdims=True) for x in operation.args)
-    return np.broadcast_to(x * y, operation.value.shape), operation.bound(6), 2
+    return Bound(np.broadcast_to(x * y, operation.value.shape), operation.bound(6), 2)
 
 
 def _of_outer(operation: Widened) -> Bound:
@@ -213,8 +225,7 @@ def _of_axes(operation: Widened) -> Bound:
 def _conditioned(operation: Widened, backward: float) -> float:
     """Return the relative error of a result from a backward error of its matrix."""
     error = backward * float(np.max(np.linalg.cond(operation.args[0])))
-    if not error < 1:
-        raise Unjudged("it is too ill-conditioned for any digit to be certain")
+    refuse_uncertain(2 * error)
     return error / (1 - error)
 
 
@@ -257,7 +268,7 @@ def _of_inverse(operation: Widened) -> Bound:
 def _of_determinant(operation: Widened) -> Bound:
     n = operation.args[0].shape[-1]
     bound = float(np.expm1(n * _elimination(operation))) / operation.eps
-    return np.abs(operation.value), bound + operation.bound(n), n
+    return Bound(np.abs(operation.value), bound + operation.bound(n), n)
 
 
 def _of_cholesky(operation: Widened) -> Bound:

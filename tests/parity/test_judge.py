@@ -15,8 +15,21 @@ from mlp_xp.parity._judge import STANDARD, judge
 pytestmark = pytest.mark.needs("array_api_strict")
 TIES = np.array([1.0, 1.0, 2.0])
 GAP = np.array([[1.0, nan], [1.0, 2.0]])
+F2, F4 = np.float16, np.float32
+ONE = np.array([1])
+SKEW = np.array([[2.0, 1.0], [0.0, 2.0]])
+LARGE = np.eye(700, dtype=F4)
+Z = np.zeros_like(LARGE)
 INFINITE = np.array([complex(inf, 0), 1j])
 PARTLY = np.array([complex(nan, 1), 1j])
+
+
+def half(values: list[float]) -> np.ndarray:
+    return np.array(values, F2)
+
+
+def single(values: list[float]) -> np.ndarray:
+    return np.array(values, F4)
 
 
 def verdict_of(name: str, result: Any, *args: Any, **kwargs: Any) -> Verdict:
@@ -55,6 +68,26 @@ def test_the_standards_functions_are_those_of_its_own_library():
         ("max", [2.0, 2.0], (GAP, 1), {}, True),
         ("argmax", [0, 1], (GAP, 1), {}, False),
         ("argmax", [1, 0], (GAP, 1), {}, True),
+        # A quotient is an integer, and a remainder a multiple of the divisor away.
+        ("floor_divide", single([3]), (single([6]), single([2])), {}, False),
+        ("floor_divide", single([2]), (single([6]), single([2])), {}, False),
+        ("floor_divide", single([2.5]), (single([6]), single([2])), {}, True),
+        ("floor_divide", single([4]), (single([7]), single([2])), {}, True),
+        ("remainder", single([2]), (single([6]), single([2])), {}, False),
+        ("remainder", single([1.3]), (single([6]), single([2])), {}, True),
+        ("remainder", single([0]), (single([7]), single([2])), {}, True),
+        ("remainder", single([-2.5]), (single([1e6]), single([3.1])), {}, True),
+        ("floor_divide", single([8e6]), (single([1.6e7]), single([2])), {}, False),
+        # Zero is right for a subnormal number, and nothing else is.
+        ("add", half([1e-5]), (half([6e-5]), half([-5e-5])), {}, False),
+        ("add", half([0]), (half([6e-5]), half([-5e-5])), {}, False),
+        ("add", half([2e-5]), (half([6e-5]), half([-5e-5])), {}, True),
+        ("add", half([2.4e-4]), (half([1e-4]), half([1e-4])), {}, True),
+        ("negative", half([-5e-5]), (half([6e-5]),), {}, True),
+        ("arange", np.arange(0, 0.3, 0.1, F4), (0, 0.3, 0.1), {"dtype": F4}, False),
+        ("arange", single([0, 0.1, 0.20000002]), (0, 0.3, 0.1), {"dtype": F4}, False),
+        ("linalg.eigvalsh", np.array([2.0, 1.0]), (np.diag([1.0, 2.0]),), {}, False),
+        ("linalg.eigvalsh", np.array([2.0, 1.1]), (np.diag([1.0, 2.0]),), {}, True),
         ("diff", [0.0, 1.0], (TIES, 1), {}, False),
         ("diff", [0.0, 1.1], (TIES, 1), {}, True),
     ],
@@ -69,10 +102,21 @@ def test_a_result_is_right_or_wrong(name, result, args, kwargs, is_wrong):
     [
         ("diff", [1.1], (TIES, 2), {}, "repeated differences"),
         ("diff", [1.1], (TIES,), {"n": 2}, "repeated differences"),
+        ("floor_divide", [7], (ONE, ONE - 1), {}, "division by zero"),
+        ("remainder", [7], (ONE, ONE - 1), {}, "division by zero"),
+        ("pow", [7], (ONE, -ONE), {}, "negative power"),
+        ("take", [1.0], (TIES, np.array([3])), {}, "NumPy raises IndexError"),
+        ("add", [2], (ONE, ONE.astype("uint64")), {}, "uint64 with signed"),
+        ("linalg.cholesky", np.eye(2), (SKEW,), {}, "symmetric matrices alone"),
+        ("linalg.qr", (Z, Z), (LARGE,), {}, "no digit is certain"),
+        ("linalg.det", np.float32(2), (LARGE,), {}, "not factorised"),
     ],
 )
 def test_a_result_is_not_judged(name, result, args, kwargs, reason):
-    verdict = verdict_of(name, np.asarray(result), *args, **kwargs)
+    if not isinstance(result, tuple):
+        result = np.asarray(result)
+    verdict = verdict_of(name, result, *args, **kwargs)
+    assert verdict.unjudged
     assert reason in verdict.unjudged
 
 
