@@ -297,7 +297,8 @@ def _check_factors(
             product = first[..., :k] * second[..., None, :] @ last[..., :k, :]
             faults = {"a singular value": (second - expected[1])[..., None]}
     faults["the product of the factors"] = product - x
-    size = float(np.max(_norm(x), initial=0)) or 1.0
+    size = _norm(x)
+    size = np.where(size == 0, 1, size)
     deviations = {fault: _norm(rest) / size for fault, rest in faults.items()}
     for number, q in enumerate(orthogonal):
         n = q.shape[-1]

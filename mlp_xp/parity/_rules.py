@@ -45,6 +45,7 @@ judged. Ranks, pseudo-inverses and eigenvalues of a general matrix have no bound
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -77,6 +78,16 @@ def _in_norm(operation: Widened, relative: float, axes: tuple[int, ...]) -> Boun
     return Bound(
         np.broadcast_to(norm, value.shape), relative / operation.eps, value.size
     )
+
+
+def _of_each_matrix(relative: np.ndarray, bound: Bound) -> Bound:
+    """Return a bound with the relative error of each matrix instead of one."""
+    largest = float(np.max(relative, where=np.isfinite(relative), initial=0))
+    of_vectors = max(0, bound.scale.ndim - relative.ndim)
+    share = (relative / largest).reshape(relative.shape + (1,) * of_vectors)
+    # It is infinite for a matrix that is too ill-conditioned to be judged.
+    scale = np.where(np.isinf(share), math.inf, bound.scale * share)
+    return bound._replace(scale=scale, eps=largest * bound.eps)
 
 
 def _of_product(operation: Widened) -> Bound:
@@ -222,14 +233,18 @@ def _of_axes(operation: Widened) -> Bound:
     return _of_fft(operation, tuple(axes))
 
 
-def _conditioned(operation: Widened, backward: float) -> float:
-    """Return the relative error of a result from a backward error of its matrix."""
-    error = backward * float(np.max(np.linalg.cond(operation.args[0])))
-    refuse_uncertain(2 * error)
-    return error / (1 - error)
+def _conditioned(operation: Widened, backward: Any) -> np.ndarray:
+    """Return the relative error of a result from the backward error of each matrix.
+
+    It is infinite where no digit is certain.
+    """
+    error = backward * np.linalg.cond(operation.args[0])
+    error = np.where(np.isnan(error), math.inf, error)
+    refuse_uncertain(2 * float(np.min(error)))
+    return np.where(error < 1 / 2, error / (1 - error), math.inf)
 
 
-def _elimination(operation: Widened) -> float:
+def _elimination(operation: Widened) -> np.ndarray:
     """Return the relative error of Gaussian elimination."""
     matrix = operation.args[0]
     n = matrix.shape[-1]
@@ -237,7 +252,9 @@ def _elimination(operation: Widened) -> float:
         raise Unjudged("the matrix is not finite")
     if n > _LARGEST:
         raise Unjudged(f"matrices above {_LARGEST} rows are not factorised")
-    growth = max(_growth(matrix[index]) for index in np.ndindex(matrix.shape[:-2]))
+    stack = matrix.shape[:-2]
+    growths = [_growth(matrix[index]) for index in np.ndindex(stack)]
+    growth = np.reshape(growths, stack)
     return _conditioned(operation, growth * operation.bound(3 * n) * operation.eps)
 
 
@@ -258,23 +275,31 @@ def _growth(matrix: np.ndarray) -> float:
 
 def _of_solve(operation: Widened) -> Bound:
     is_vector = operation.args[1].ndim == 1
-    return _in_norm(operation, _elimination(operation), (-1,) if is_vector else (-2,))
+    axes = (-1,) if is_vector else (-2,)
+    return _of_each_matrix(_elimination(operation), _in_norm(operation, 1.0, axes))
 
 
 def _of_inverse(operation: Widened) -> Bound:
-    return _in_norm(operation, _elimination(operation), (-2, -1))
+    bound = _in_norm(operation, 1.0, (-2, -1))
+    return _of_each_matrix(_elimination(operation), bound)
 
 
 def _of_determinant(operation: Widened) -> Bound:
     n = operation.args[0].shape[-1]
-    bound = float(np.expm1(n * _elimination(operation))) / operation.eps
-    return Bound(np.abs(operation.value), bound + operation.bound(n), n)
+    relative = (
+        np.expm1(n * _elimination(operation)) + operation.bound(n) * operation.eps
+    )
+    refuse_uncertain(float(np.min(relative)))
+    relative = np.where(relative < 1, relative, math.inf)
+    bound = Bound(np.abs(operation.value), 1 / operation.eps, n)
+    return _of_each_matrix(relative, bound)
 
 
 def _of_cholesky(operation: Widened) -> Bound:
     n = operation.args[0].shape[-1]
     backward = n * operation.bound(n + 1) * operation.eps
-    return _in_norm(operation, _conditioned(operation, backward), (-2, -1))
+    bound = _in_norm(operation, 1.0, (-2, -1))
+    return _of_each_matrix(_conditioned(operation, backward), bound)
 
 
 def _of_values(operation: Widened) -> Bound:

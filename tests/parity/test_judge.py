@@ -97,6 +97,27 @@ def test_a_result_is_right_or_wrong(name, result, args, kwargs, is_wrong):
     assert (verdict.deviates, verdict.unjudged) == (is_wrong, "")
 
 
+def test_each_matrix_of_a_stack_has_its_own_bound():
+    """A large or a singular one hides no fault of another."""
+    large = np.stack([1e14 * np.eye(2), np.eye(2)])
+    wrong = (np.stack([np.eye(2)] * 2), large * [[[1]], [[1.5]]])
+    assert verdict_of("linalg.qr", wrong, large).deviates
+
+    skewed = np.array([[[1, 1], [1, 1 + 1e-16]], [[2, 1], [1, 2]]]) + 1e-15
+    skewed[0] += np.diag([0, 4e-16])
+    right = np.linalg.inv(skewed)
+    off = right * [[[2]], [[1 + 1e-9]]]
+    verdict = verdict_of("linalg.inv", off, skewed)
+    assert (verdict.deviates, verdict.at[0]) == (True, 1)
+    off = right * [[[1.5]], [[1]]]
+    assert not verdict_of("linalg.inv", off, skewed).deviates
+    vectors = np.ones((2, 2))
+    solved = np.linalg.solve(skewed, vectors[..., None])
+    assert verdict_of(
+        "linalg.solve", solved * 1.001, skewed, vectors[..., None]
+    ).deviates
+
+
 @pytest.mark.parametrize(
     ("name", "result", "args", "kwargs", "reason"),
     [
