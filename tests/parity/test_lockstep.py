@@ -5,6 +5,7 @@ first, and a traced program takes the same branches as without the trace.
 import functools
 import math
 import operator
+import re
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -711,6 +712,27 @@ def test_expected_deviations_are_allowed_by_operation(monkeypatch):
         assert_lockstep(program, inputs()[:1], allow={"deviations": "exp"})
     assert set(FINDINGS) >= {"deviations"}
     assert math.isfinite(lockstep(program, inputs()[:1]).seconds)
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        (lambda x: x[:2, :], "it has shape (2, 5) instead of (12, 5)"),
+        (lambda x: array_namespace(x).astype(x > 0, x.dtype) > 2, "integers or"),
+        (lambda x: (x, x), "2 values instead of 1"),
+    ],
+)
+def test_an_assertion_compares_the_shapes_and_integers_of_the_result(own, words):
+    """Each operation is right, but the program takes another branch."""
+
+    def program(x: Any) -> Any:
+        if is_torch_array(x):
+            return own(x)
+        return x > 0 if words.startswith("integers") else x
+
+    with pytest.raises(AssertionError, match=f": the result: {re.escape(words)}"):
+        assert_lockstep(program, inputs()[:1])
+    assert_lockstep(program, inputs()[:1], allow={"differs": True})
 
 
 @pytest.mark.parametrize(
