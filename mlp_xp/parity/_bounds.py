@@ -328,7 +328,7 @@ def refer(
         raise Unjudged("no bound is known")
 
     is_linear = kind in ("matmul", "tensordot", "vecdot", "matrix_power")
-    in_double = is_linear or name.startswith("linalg.")
+    in_double = is_linear or (name.startswith("linalg.") and kind != "vector_norm")
     wide: Any = np.longdouble
     # NumPy's power of float64 has NaN where the standard has infinity.
     if in_double or (eps > np.finfo(np.float64).eps and kind != "pow"):
@@ -355,7 +355,7 @@ def refer(
         # The products in a complex number may underflow.
         floor = tiny if is_complex else 0.0
         return Reference(value, scale, eps, bound, floor, tiny)
-    operation = Widened(function, wide_args, kwargs, value, eps, wide_eps)
+    operation = Widened(function, wide_args, kwargs, value, eps, wide_eps, tiny)
     rule = RULES.get(kind, _sum_of(kind))
     found = rule(operation)
     refuse_uncertain(found.eps * eps)
@@ -381,6 +381,8 @@ class Widened(NamedTuple):
     """The eps of the library's result."""
     wide_eps: float
     """The eps of the reference."""
+    tiny: float
+    """The smallest normal number of the library's result."""
 
     def bound(self, n: float) -> float:
         """Return the bound, in eps, of n roundings in the result and the reference."""
@@ -388,6 +390,10 @@ class Widened(NamedTuple):
             n = 3 * n
         u, wide_u = self.eps / 2, self.wide_eps / 2
         return (gamma(n, u) + gamma(n, wide_u)) / self.eps
+
+    def below_root(self, terms: int, order: float = 2.0) -> float:
+        """Return as many terms as underflow by the root of a sum of others."""
+        return (terms * self.tiny) ** (1 / order) / self.tiny
 
     @property
     def terms(self) -> int:

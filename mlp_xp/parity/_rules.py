@@ -6,8 +6,9 @@ roundings at most:
 
 - **prod, cumulative_prod**: gamma_n relative to the result (Higham 2002, Lemma 3.1).
 - **vector_norm, matrix_norm**: all terms are positive, so n roundings and a square root
-  relative to the result. An unusual order has two powers instead. Orders 2, -2 and nuc
-  of a matrix as `svdvals`.
+  relative to the result. An order p has n roundings and a power below its root, which
+  divides their error by p, and one power more. A rounded exponent 1 / p changes the
+  norm r by log(r) roundings. Orders 2, -2 and nuc of a matrix as `svdvals`.
 - **var, std**: a variance is the mean of products of two deviations from a mean, or
   from a running mean (Welford). The mean errs by gamma_(n+4) of the root mean square r,
   so a variance v errs by 2 gamma_(n+4) r sqrt(v), and the standard deviation by
@@ -67,7 +68,7 @@ def reflections(shape: tuple[int, ...]) -> int:
     return 2 * (6 * m + 41) * n
 
 
-def _relative(operation: Widened, roundings: float, terms: int = 1) -> Bound:
+def _relative(operation: Widened, roundings: float, terms: float = 1) -> Bound:
     return Bound(np.abs(operation.value), operation.bound(roundings), terms)
 
 
@@ -101,16 +102,24 @@ def _of_running_product(operation: Widened) -> Bound:
 
 def _of_vector_norm(operation: Widened) -> Bound:
     terms, order = operation.terms, operation.kwargs.get("ord", 2)
-    is_usual = order in (0, 1, 2, math.inf, -math.inf)
-    ulps = ULPS["sqrt"] if is_usual else 2 * ULPS["pow"]
-    return _relative(operation, terms + 2 * ulps, terms)
+    if order in (0, 1, math.inf, -math.inf):
+        return _relative(operation, terms, terms)
+    if order == 2:
+        roundings = terms + 2 * ULPS["sqrt"]
+        return _relative(operation, roundings, operation.below_root(terms))
+    logs = np.abs(np.log(operation.value))
+    exponent = float(np.max(logs, where=np.isfinite(logs), initial=0))
+    of_sum = (terms + 2 * ULPS["pow"]) / abs(order)
+    roundings = of_sum + exponent + 2 * ULPS["pow"]
+    return _relative(operation, roundings, operation.below_root(terms, abs(order)))
 
 
 def _of_matrix_norm(operation: Widened) -> Bound:
     order, matrix = operation.kwargs.get("ord", "fro"), operation.args[0]
     m, n = matrix.shape[-2:]
     if order not in (2, -2, "nuc"):
-        return _relative(operation, m * n + 2 * ULPS["sqrt"], m * n)
+        roundings = m * n + 2 * ULPS["sqrt"]
+        return _relative(operation, roundings, operation.below_root(m * n))
     keepdims = operation.kwargs.get("keepdims", False)
     size = np.linalg.norm(matrix, axis=(-2, -1), keepdims=keepdims)
     values = min(m, n) if order == "nuc" else 1
@@ -136,7 +145,8 @@ def _of_variance(operation: Widened) -> Bound:
 
 def _of_deviation(operation: Widened) -> Bound:
     size, terms = _root_mean_square(operation)
-    return Bound(size, operation.bound(terms + 4 + 2 * ULPS["sqrt"]), terms)
+    bound = operation.bound(terms + 4 + 2 * ULPS["sqrt"])
+    return Bound(size, bound, operation.below_root(terms))
 
 
 def _of_logaddexp(operation: Widened) -> Bound:

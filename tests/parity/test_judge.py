@@ -32,6 +32,14 @@ def single(values: list[float]) -> np.ndarray:
     return np.array(values, F4)
 
 
+HUGE = np.array([1e140, 3e140])
+
+
+def of_order(order: float) -> np.ndarray:
+    """A norm with a rounded exponent."""
+    return np.asarray(np.sum(HUGE**order) ** np.nextafter(1 / order, 2))
+
+
 def verdict_of(name: str, result: Any, *args: Any, **kwargs: Any) -> Verdict:
     function: Any = xp
     for part in name.split("."):
@@ -88,6 +96,26 @@ def test_the_standards_functions_are_those_of_its_own_library():
         ("arange", single([0, 0.1, 0.20000002]), (0, 0.3, 0.1), {"dtype": F4}, False),
         ("linalg.eigvalsh", np.array([2.0, 1.0]), (np.diag([1.0, 2.0]),), {}, False),
         ("linalg.eigvalsh", np.array([2.0, 1.1]), (np.diag([1.0, 2.0]),), {}, True),
+        # Below a root, an underflow is larger. An exponent is rounded.
+        ("linalg.vector_norm", np.asarray(F4(0)), (single([1e-20, 1e-20]),), {}, False),
+        ("linalg.vector_norm", np.asarray(F4(0)), (single([1e-18, 1e-18]),), {}, True),
+        (
+            "linalg.matrix_norm",
+            np.asarray(F4(0)),
+            (single([[1e-20, 1e-20]]),),
+            {},
+            False,
+        ),
+        ("std", np.asarray(F4(0)), (single([1e-21, -1e-21]),), {}, False),
+        ("linalg.vector_norm", of_order(1.5), (HUGE,), {"ord": 1.5}, False),
+        (
+            "linalg.vector_norm",
+            of_order(1.5) * (1 + 4e-13),
+            (HUGE,),
+            {"ord": 1.5},
+            True,
+        ),
+        ("linalg.vector_norm", of_order(0.5), (HUGE,), {"ord": 0.5}, False),
         ("diff", [0.0, 1.0], (TIES, 1), {}, False),
         ("diff", [0.0, 1.1], (TIES, 1), {}, True),
     ],
