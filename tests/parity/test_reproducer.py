@@ -141,6 +141,14 @@ def test_a_finding_is_not_lost_where_no_reproducer_can_be_written(data_dir):
     assert error.startswith(native("error: 'file/"))
 
 
+def test_optional_calls_that_a_library_refuses_are_told(data_dir):
+    outcome = traced(data_dir, "strange_library:refusing")
+    assert outcome.code == 0
+    (line,) = [x for x in outcome.out.splitlines() if "that it refuses" in x]
+    count = int(line.partition(": ")[2].partition(":")[0])
+    assert count == line.count("xp.maximum(a, b)`") >= 1
+
+
 @pytest.mark.parametrize("name", ["jax", "torch", "array-api-strict"])
 def test_a_reproducer_runs_on_every_known_library(name, tmp_path):
     """The deviations are made up, so the library must be found not to show them."""
@@ -265,6 +273,7 @@ wrong = Namespace(tanh=lambda x: numpy.tanh(x) + 1e-9)
 rare = Namespace(log1p=lambda x: numpy.log1p(x) + 1e-9)
 raising = Namespace(exp=lost)
 changing = Namespace(exp=doubling)
+refusing = Namespace(maximum=lost)
 sometimes = Namespace(tanh=Sometimes(), argmax=numpy.argmin)
 """
 )
