@@ -37,12 +37,14 @@ roundings at most:
   factorizations).
 - **svdvals, eigvalsh, svd, eigh, qr**: n reflections of length m change a matrix by at
   most (6 m - 3 n + 41) n u of its Frobenius norm (Golub and Van Loan, Matrix
-  Computations, section 5.3, from Lawson and Hanson 1974). There are n from either side.
-  The iterations that follow rotate two rows at a time, for which the -3 n is left out.
+  Computations, section 5.3, from Lawson and Hanson 1974, for least squares by qr).
+  There are n from either side. It is assumed that the iterations that follow, which
+  rotate two rows at a time, err by no more than the -3 n that is left out.
   By Weyl's theorem, no value changes by more than the matrix.
 
-Where kappa times the backward error reaches 1, no digit is certain, and nothing is
-judged. Ranks, pseudo-inverses and eigenvalues of a general matrix have no bound here.
+Where a bound reaches 1, it leaves no digit, and nothing is judged. In a stack of
+matrices those are passed over, if not all are. Ranks, pseudo-inverses and eigenvalues
+of a general matrix have no bound here.
 """
 
 import math
