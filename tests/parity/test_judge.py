@@ -125,6 +125,14 @@ def test_a_result_is_right_or_wrong(name, result, args, kwargs, is_wrong):
     assert (verdict.deviates, verdict.unjudged) == (is_wrong, "")
 
 
+def test_a_complex_factorisation_has_three_roundings_where_a_real_one_has_one():
+    bounds = []
+    for dtype in (np.float64, np.complex128):
+        one = np.eye(3, dtype=dtype)
+        bounds.append(verdict_of("linalg.qr", (one, 2 * one), one).bound)
+    np.testing.assert_allclose(bounds[1], 3 * bounds[0], rtol=1e-6)
+
+
 def test_each_matrix_of_a_stack_has_its_own_bound():
     """A large or a singular one hides no fault of another."""
     large = np.stack([1e14 * np.eye(2), np.eye(2)])
