@@ -32,7 +32,7 @@ from mlp_xp.errors import MlpXpError, one_line, with_colon
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.compare import Comparison, Failure, check
 from mlp_xp.parity.reproducer import write_reproducer
-from mlp_xp.parity.tracing import StepTracer, probe, small_runs, trace
+from mlp_xp.parity.tracing import ProbeTracer, StepTracer, probe, small_runs, trace
 from mlp_xp.runs.settings import RECIPES
 from mlp_xp.show.console import plain_console, print_table, say
 from mlp_xp.system import command_line
@@ -419,6 +419,10 @@ class _TraceReport:
         elif tracer.failure:
             verdict, code = "it fails", getattr(tracer.failure, "exit_code", 0)
         say(self._console, f"{title}; {verdict}")
+        if isinstance(tracer, ProbeTracer) and tracer.refused:
+            calls = ", ".join(f"`{call}`" for call in tracer.refused)
+            count = len(tracer.refused)
+            say(self._console, f"optional calls that it refuses: {count}: {calls}")
         self._tables.append((title, tracer))
         self.code = min(self.code, code, key=_WORST_FIRST.index)
 

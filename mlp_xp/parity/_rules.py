@@ -6,8 +6,9 @@ roundings at most:
 
 - **prod, cumulative_prod**: gamma_n relative to the result (Higham 2002, Lemma 3.1).
 - **vector_norm, matrix_norm**: all terms are positive, so n roundings and a square root
-  relative to the result. An unusual order has two powers instead. Orders 2, -2 and nuc
-  of a matrix as `svdvals`.
+  relative to the result. An order p has n roundings and a power below its root, which
+  divides their error by p, and one power more. A rounded exponent 1 / p changes the
+  norm r by log(r) roundings. Orders 2, -2 and nuc of a matrix as `svdvals`.
 - **var, std**: a variance is the mean of products of two deviations from a mean, or
   from a running mean (Welford). The mean errs by gamma_(n+4) of the root mean square r,
   so a variance v errs by 2 gamma_(n+4) r sqrt(v), and the standard deviation by
@@ -16,7 +17,9 @@ roundings at most:
   is beyond it.
 - **logaddexp**: the errors of exp and log1p, whose results are below 1, and a sum.
 - **floor_divide, remainder**: the quotient has the error of a division. Where this
-  reaches an integer, either neighbour is right. A remainder subtracts a product.
+  reaches an integer, either neighbour is right, and a remainder may be off by its
+  divisor. It rounds a product of abs(x) + abs(y) at most, a difference and a sum below
+  abs(y).
 - **linspace, arange**: a difference, a division, a product and a sum of numbers up to
   the ends.
 - **cross**: 3 eps of the product of the largest elements (OpenCL C, as ULPS).
@@ -34,21 +37,30 @@ roundings at most:
   factorizations).
 - **svdvals, eigvalsh, svd, eigh, qr**: n reflections of length m change a matrix by at
   most (6 m - 3 n + 41) n u of its Frobenius norm (Golub and Van Loan, Matrix
-  Computations, section 5.3, from Lawson and Hanson 1974). There are n from either side.
-  The iterations that follow rotate two rows at a time, for which the -3 n is left out.
+  Computations, section 5.3, from Lawson and Hanson 1974, for least squares by qr).
+  There are n from either side. It is assumed that the iterations that follow, which
+  rotate two rows at a time, err by no more than the -3 n that is left out.
   By Weyl's theorem, no value changes by more than the matrix.
 
-Where kappa times the backward error reaches 1, no digit is certain, and nothing is
-judged. Ranks, pseudo-inverses and eigenvalues of a general matrix have no bound here.
+Where a bound reaches 1, it leaves no digit, and nothing is judged. In a stack of
+matrices those are passed over, if not all are. Ranks, pseudo-inverses and eigenvalues
+of a general matrix have no bound here.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
-from mlp_xp.parity._bounds import RULES, ULPS, Unjudged, Widened
+from mlp_xp.parity._bounds import (
+    RULES,
+    ULPS,
+    Bound,
+    Unjudged,
+    Widened,
+    refuse_uncertain,
+)
 
-Bound = tuple[np.ndarray, float, int]
 _LARGEST = 500  # the order of a matrix that is factorised here
 
 
@@ -58,15 +70,27 @@ def reflections(shape: tuple[int, ...]) -> int:
     return 2 * (6 * m + 41) * n
 
 
-def _relative(operation: Widened, roundings: float, terms: int = 1) -> Bound:
-    return np.abs(operation.value), operation.bound(roundings), terms
+def _relative(operation: Widened, roundings: float, terms: float = 1) -> Bound:
+    return Bound(np.abs(operation.value), operation.bound(roundings), terms)
 
 
 def _in_norm(operation: Widened, relative: float, axes: tuple[int, ...]) -> Bound:
     """Return a bound relative to the 2-norm of the result over some axes."""
     value = operation.value
     norm = np.sqrt(np.sum(np.abs(value) ** 2, axis=axes, keepdims=True))
-    return np.broadcast_to(norm, value.shape), relative / operation.eps, value.size
+    return Bound(
+        np.broadcast_to(norm, value.shape), relative / operation.eps, value.size
+    )
+
+
+def _of_each_matrix(relative: np.ndarray, bound: Bound) -> Bound:
+    """Return a bound with the relative error of each matrix instead of one."""
+    largest = float(np.max(relative, where=np.isfinite(relative), initial=0))
+    of_vectors = max(0, bound.scale.ndim - relative.ndim)
+    share = (relative / largest).reshape(relative.shape + (1,) * of_vectors)
+    # It is infinite for a matrix that is too ill-conditioned to be judged.
+    scale = np.where(np.isinf(share), math.inf, bound.scale * share)
+    return bound._replace(scale=scale, eps=largest * bound.eps)
 
 
 def _of_product(operation: Widened) -> Bound:
@@ -80,20 +104,28 @@ def _of_running_product(operation: Widened) -> Bound:
 
 def _of_vector_norm(operation: Widened) -> Bound:
     terms, order = operation.terms, operation.kwargs.get("ord", 2)
-    is_usual = order in (0, 1, 2, math.inf, -math.inf)
-    ulps = ULPS["sqrt"] if is_usual else 2 * ULPS["pow"]
-    return _relative(operation, terms + 2 * ulps, terms)
+    if order in (0, 1, math.inf, -math.inf):
+        return _relative(operation, terms, terms)
+    if order == 2:
+        roundings = terms + 2 * ULPS["sqrt"]
+        return _relative(operation, roundings, operation.below_root(terms))
+    logs = np.abs(np.log(operation.value))
+    exponent = float(np.max(logs, where=np.isfinite(logs), initial=0))
+    of_sum = (terms + 2 * ULPS["pow"]) / abs(order)
+    roundings = of_sum + exponent + 2 * ULPS["pow"]
+    return _relative(operation, roundings, operation.below_root(terms, abs(order)))
 
 
 def _of_matrix_norm(operation: Widened) -> Bound:
     order, matrix = operation.kwargs.get("ord", "fro"), operation.args[0]
     m, n = matrix.shape[-2:]
     if order not in (2, -2, "nuc"):
-        return _relative(operation, m * n + 2 * ULPS["sqrt"], m * n)
+        roundings = m * n + 2 * ULPS["sqrt"]
+        return _relative(operation, roundings, operation.below_root(m * n))
     keepdims = operation.kwargs.get("keepdims", False)
     size = np.linalg.norm(matrix, axis=(-2, -1), keepdims=keepdims)
     values = min(m, n) if order == "nuc" else 1
-    return size, operation.bound(values * reflections(matrix.shape)), m * n
+    return Bound(size, operation.bound(values * reflections(matrix.shape)), m * n)
 
 
 def _root_mean_square(operation: Widened) -> tuple[np.ndarray, int]:
@@ -110,38 +142,41 @@ def _of_variance(operation: Widened) -> Bound:
     size, terms = _root_mean_square(operation)
     bound = operation.bound(terms + 4)
     scale = 2 * np.sqrt(operation.value) * size + bound * operation.eps * size**2
-    return scale, bound, terms
+    return Bound(scale, bound, terms)
 
 
 def _of_deviation(operation: Widened) -> Bound:
     size, terms = _root_mean_square(operation)
-    return size, operation.bound(terms + 4 + 2 * ULPS["sqrt"]), terms
+    bound = operation.bound(terms + 4 + 2 * ULPS["sqrt"])
+    return Bound(size, bound, operation.below_root(terms))
 
 
 def _of_logaddexp(operation: Widened) -> Bound:
     size = np.abs(operation.value) + 1
-    return size, operation.bound(2 * (ULPS["exp"] + ULPS["log1p"])), 1
+    return Bound(size, operation.bound(2 * (ULPS["exp"] + ULPS["log1p"])), 1)
 
 
-def _near_integer(operation: Widened) -> np.ndarray:
-    """Return where the error of a division decides the floor of a quotient."""
+def _quotient_error(operation: Widened) -> tuple[np.ndarray, np.ndarray]:
+    """Return the error of a quotient, and whether it decides the quotient's floor."""
     x, y = operation.args
     quotient = x / y
     error = ULPS["divide"] * operation.eps * np.abs(quotient)
-    return np.floor(quotient - error) != np.floor(quotient + error)
+    return error, np.floor(quotient - error) != np.floor(quotient + error)
 
 
 def _of_floor(operation: Widened) -> Bound:
+    _, is_near = _quotient_error(operation)
     bound = operation.bound(2 * ULPS["divide"])
-    neighbour = np.where(_near_integer(operation), 1 / (bound * operation.eps), 0)
-    return neighbour + np.abs(operation.value), bound, 1
+    return Bound(np.abs(operation.value), bound, period=np.where(is_near, 1, 0))
 
 
 def _of_remainder(operation: Widened) -> Bound:
     x, y = np.abs(operation.args[0]), np.abs(operation.args[1])
-    bound = operation.bound(2)
-    neighbour = np.where(_near_integer(operation), y / (bound * operation.eps), 0)
-    return neighbour + x + y, bound, 1
+    error, is_near = _quotient_error(operation)
+    # Above one, the floor is wrong by more than its neighbours.
+    far = np.where(error >= 1, 2 * ULPS["divide"] * x, 0)
+    period = np.where(is_near, y, 0)
+    return Bound(x + 3 * y + far, operation.bound(1), period=period)
 
 
 def _of_range(operation: Widened) -> Bound:
@@ -149,7 +184,7 @@ def _of_range(operation: Widened) -> Bound:
     ends = [abs(x) for x in operation.args[:2] if not isinstance(x, np.dtype)]
     largest = max(float(np.max(np.abs(operation.value), initial=0)), *ends, 0.0)
     scale = np.full(operation.value.shape, largest)
-    return scale, operation.bound(3 + 2 * ULPS["divide"]), 1
+    return Bound(scale, operation.bound(3 + 2 * ULPS["divide"]), 1)
 
 
 def _of_frequencies(operation: Widened) -> Bound:
@@ -159,7 +194,7 @@ def _of_frequencies(operation: Widened) -> Bound:
 def _of_cross(operation: Widened) -> Bound:
     axis = operation.kwargs.get("axis", -1)
     x, y = (np.max(np.abs(x), axis, keepdims=True) for x in operation.args)
-    return np.broadcast_to(x * y, operation.value.shape), operation.bound(6), 2
+    return Bound(np.broadcast_to(x * y, operation.value.shape), operation.bound(6), 2)
 
 
 def _of_outer(operation: Widened) -> Bound:
@@ -167,7 +202,7 @@ def _of_outer(operation: Widened) -> Bound:
 
 
 def _of_difference(operation: Widened) -> Bound:
-    if operation.kwargs.get("n", 1) != 1:
+    if operation.args[1:] not in ((), (1,)) or operation.kwargs.get("n", 1) != 1:
         raise Unjudged("no bound is known for repeated differences")
     return _relative(operation, 1)
 
@@ -210,21 +245,28 @@ def _of_axes(operation: Widened) -> Bound:
     return _of_fft(operation, tuple(axes))
 
 
-def _conditioned(operation: Widened, backward: float) -> float:
-    """Return the relative error of a result from a backward error of its matrix."""
-    error = backward * float(np.max(np.linalg.cond(operation.args[0])))
-    if not error < 1:
-        raise Unjudged("it is too ill-conditioned for any digit to be certain")
-    return error / (1 - error)
+def _conditioned(operation: Widened, backward: Any) -> np.ndarray:
+    """Return the relative error of a result from the backward error of each matrix.
+
+    It is infinite where no digit is certain.
+    """
+    error = backward * np.linalg.cond(operation.args[0])
+    error = np.where(np.isnan(error), math.inf, error)
+    refuse_uncertain(2 * float(np.min(error)))
+    return np.where(error < 1 / 2, error / (1 - error), math.inf)
 
 
-def _elimination(operation: Widened) -> float:
+def _elimination(operation: Widened) -> np.ndarray:
     """Return the relative error of Gaussian elimination."""
     matrix = operation.args[0]
     n = matrix.shape[-1]
+    if not np.isfinite(matrix).all():
+        raise Unjudged("the matrix is not finite")
     if n > _LARGEST:
         raise Unjudged(f"matrices above {_LARGEST} rows are not factorised")
-    growth = max(_growth(matrix[index]) for index in np.ndindex(matrix.shape[:-2]))
+    stack = matrix.shape[:-2]
+    growths = [_growth(matrix[index]) for index in np.ndindex(stack)]
+    growth = np.reshape(growths, stack)
     return _conditioned(operation, growth * operation.bound(3 * n) * operation.eps)
 
 
@@ -245,23 +287,31 @@ def _growth(matrix: np.ndarray) -> float:
 
 def _of_solve(operation: Widened) -> Bound:
     is_vector = operation.args[1].ndim == 1
-    return _in_norm(operation, _elimination(operation), (-1,) if is_vector else (-2,))
+    axes = (-1,) if is_vector else (-2,)
+    return _of_each_matrix(_elimination(operation), _in_norm(operation, 1.0, axes))
 
 
 def _of_inverse(operation: Widened) -> Bound:
-    return _in_norm(operation, _elimination(operation), (-2, -1))
+    bound = _in_norm(operation, 1.0, (-2, -1))
+    return _of_each_matrix(_elimination(operation), bound)
 
 
 def _of_determinant(operation: Widened) -> Bound:
     n = operation.args[0].shape[-1]
-    bound = float(np.expm1(n * _elimination(operation))) / operation.eps
-    return np.abs(operation.value), bound + operation.bound(n), n
+    relative = (
+        np.expm1(n * _elimination(operation)) + operation.bound(n) * operation.eps
+    )
+    refuse_uncertain(float(np.min(relative)))
+    relative = np.where(relative < 1, relative, math.inf)
+    bound = Bound(np.abs(operation.value), 1 / operation.eps, n)
+    return _of_each_matrix(relative, bound)
 
 
 def _of_cholesky(operation: Widened) -> Bound:
     n = operation.args[0].shape[-1]
     backward = n * operation.bound(n + 1) * operation.eps
-    return _in_norm(operation, _conditioned(operation, backward), (-2, -1))
+    bound = _in_norm(operation, 1.0, (-2, -1))
+    return _of_each_matrix(_conditioned(operation, backward), bound)
 
 
 def _of_values(operation: Widened) -> Bound:

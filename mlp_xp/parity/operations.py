@@ -106,6 +106,9 @@ def expression(
             if x.step is not None:
                 ends.append(x.step)
             return ":".join("" if end is None else text(end) for end in ends)
+        if isinstance(x, float | complex | np.inexact) and not np.isfinite(x):
+            kind = "complex" if np.iscomplexobj(x) else "float"
+            return f"{kind}({str(x)!r})"
         if isinstance(x, list):
             return f"[{joined(x)}]"
         if isinstance(x, tuple):

@@ -43,6 +43,7 @@ FINDINGS = (
     "upcasts",
     "outside",
     "escaped",
+    "differs",
 )
 """The findings that `assert_lockstep` refuses."""
 _WORDS = {
@@ -54,6 +55,7 @@ _WORDS = {
     "outside": "outside the standard",
     "escaped": "not answered as for the library's own array",
     "unjudged": "not judged",
+    "differs": "the result",
 }
 _COMPAT = "/array_api_compat/"
 _ON_HOST = (np.ndarray, np.generic, bool, int, float, complex)
@@ -102,6 +104,8 @@ class Run:
     escaped: list[Record] = field(default_factory=list)
     """Questions about the type of an array that were not answered as for the library's
     own."""
+    differs: list[Record] = field(default_factory=list)
+    """How shapes, dtypes or integers of the result differ from NumPy's whole run."""
     result: Any = None
     """What the program returned, with the library's own arrays."""
     end: str = ""
@@ -141,7 +145,7 @@ class Run:
             if kind == "deviations" or (kind == "error" and not self.deviations):
                 records = records[1:]  # the first is the verdict
             lines += [f"  {words}: {record}" for record in records]
-        if self.end:
+        if self.end and not self.differs:
             lines.append(f"  the result: {self.end}")
         if self.reproducer:
             lines.append(f"  reproducer: {self.reproducer}")
@@ -316,7 +320,9 @@ def lockstep(
         run.operations = tracer.calls
         if run.error is None:
             run.result = map_tree(unwrapped, result)
-            run.end = _compare_ends(function, own_args, run.result, backend)
+            run.end, is_fault = _compare_ends(function, own_args, run.result, backend)
+            if is_fault:
+                run.differs.append(Record("result", run.end, "the end of the program"))
         shown = tracer.first or (tracer.raised if run.error else None)
         if reproducers is not None and shown:
             run.reproducer = write_reproducer(backend, shown, Path(reproducers))
@@ -341,13 +347,14 @@ def assert_lockstep(
         library: The library, as for `lockstep`.
         device: The device.
         allow: Findings that are expected, by their kind: `deviations`, `error`,
-            `transfers`, `syncs`, `upcasts`, `outside` or `escaped`. True allows all of
-            the kind. A list has words, of which one must be the operation's name or a
-            part of its place. A dictionary has a reason for each such word.
+            `transfers`, `syncs`, `upcasts`, `outside`, `escaped` or `differs`. True
+            allows all of the kind. A list has words, of which one must be the
+            operation's name or its place, as `file.py` or `file.py:47`. A dictionary
+            has a reason for each such word.
 
     Raises:
         AssertionError: There are other findings. The first line is the verdict.
-        ValueError: `allow` has an unknown kind.
+        ValueError: `allow` has an unknown kind, or a text in place of a list.
         BackendError: The library or the device is not available.
 
     Examples:
@@ -357,10 +364,7 @@ def assert_lockstep(
         >>> assert_lockstep(root, (np.ones(3),), library="numpy", allow=allow)
     """
     __tracebackhide__ = True  # pytest shows the caller's line
-    allow = allow or {}
-    unknown = [kind for kind in allow if kind not in FINDINGS]
-    if unknown:
-        raise ValueError(f"allow: {unknown[0]!r} is none of {', '.join(FINDINGS)}")
+    allow = checked(allow, FINDINGS)
     run = lockstep(function, args, kwargs, library=library, device=device)
     lines = []
     for kind in FINDINGS:
@@ -371,15 +375,31 @@ def assert_lockstep(
         raise AssertionError("\n".join([*lines, "", str(run)])) from run.exception
 
 
+def checked(allow: Mapping[str, Any] | None, kinds: Sequence[str]) -> Mapping[str, Any]:
+    """Return expected findings. Raises ValueError if they are of other kinds."""
+    for kind, words in (allow or {}).items():
+        if kind not in kinds:
+            raise ValueError(f"allow: {kind!r} is none of {', '.join(kinds)}")
+        if isinstance(words, str):
+            raise ValueError(f"allow: {kind!r} needs a list, as in [{words!r}]")
+    return allow or {}
+
+
 def is_allowed(record: Record, allowed: Any) -> bool:
     """Return whether a finding is expected: see `allow` of `assert_lockstep`."""
     if allowed is True:
         return True
-    return any(word == record.name or word in record.place for word in allowed or ())
+    line, _, _ = record.place.partition(" (")
+    file, _, _ = line.rpartition(":")
+    return any(
+        word == record.name or f"/{place}".endswith(f"/{word}")
+        for word in allowed or ()
+        for place in (line, file)
+    )
 
 
 def _copied(tree: Any) -> Any:
-    """Copy arguments for NumPy's run; an object that cannot be copied is shared."""
+    """Copy arguments for a run. An object that cannot be copied is shared."""
 
     def copied(x: Any) -> Any:
         with contextlib.suppress(Exception):
@@ -395,7 +415,7 @@ def _moved(tree: Any, tracer: Tracer, *, on_device: bool) -> Any:
 
     def move(x: Any) -> Any:
         if not isinstance(x, np.ndarray) or x.dtype.kind not in "biufc":
-            return x
+            return _copied(x)
         host = np.array(x, order="C")
         if on_device:
             array = backend.asarray(host, getattr(backend.xp, x.dtype.name))
@@ -426,20 +446,20 @@ def _error_record(error: Exception, tracer: ProgramTracer) -> Record:
 
 def _compare_ends(
     function: Callable[..., Any], args: Any, result: Any, backend: LibraryBackend
-) -> str:
-    """Say how far a result lies from NumPy's whole run."""
+) -> tuple[str, bool]:
+    """Say how far a result lies from NumPy's whole run, and whether it is wrong."""
     positional, named = args
     try:
         with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
             expected = function(*positional, **named)
     except Exception as error:
-        return f"NumPy's own run raises {one_line(error)}"
+        return f"NumPy's own run raises {one_line(error)}", False
     given = _dtypes(args) & {"float16", "float32", "float64", "complex64", "complex128"}
     # the least precise argument decides how many digits there are
     eps = max((float(np.finfo(dtype).eps) for dtype in given), default=0.0)
     got, wanted = leaves(result), leaves(expected)
     if len(got) != len(wanted):
-        return f"{len(got)} values instead of {len(wanted)}"
+        return f"{len(got)} values instead of {len(wanted)}", True
     largest = 0.0
     for own, host in zip(got, wanted, strict=True):
         try:
@@ -448,9 +468,9 @@ def _compare_ends(
         except Exception:  # no arrays of numbers
             continue
         if isinstance(distance, str):
-            return distance
+            return distance, True
         largest = max(largest, distance)
-    return f"{largest:.3g} eps from NumPy's whole run"
+    return f"{largest:.3g} eps from NumPy's whole run", False
 
 
 def _dtypes(tree: Any) -> set[str]:

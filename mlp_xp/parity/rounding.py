@@ -18,8 +18,9 @@ relative and uniform:
   `_bounds`;
 - of the elements of both factors of a matrix product, and of the terms of a sum, of n
   terms: within sqrt(n) u. If all terms have the same size, the sum then changes by some
-  sqrt(n) u times sqrt(n) terms. Higham and Mary (2019) expect at most this error: as
-  much if one term is added after another, and less of pairwise summation;
+  sqrt(n) u times sqrt(n) terms, hence by u of the sum of absolute values. This assumes
+  sums in blocks. The probable error of adding one term after another is up to sqrt(n)
+  times as large (Higham and Mary, 2019);
 - all other operations, which select, compare, convert or move, stay exact.
 
 `tolerances.amplification` says how much more than the derived tolerance is then

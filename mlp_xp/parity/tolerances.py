@@ -33,9 +33,11 @@ def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
     probability of a larger error, and 10 makes it negligible. Libraries sum in
     different orders, so one step may cause this deviation between two of them. Where
     training neither amplifies nor damps deviations, independent deviations add up as
-    sqrt(steps). The deviation of a different computation does not shrink with eps: in
-    float64 it is larger by orders of magnitude. Where training amplifies deviations, as
-    with a high learning rate, see `amplification`.
+    sqrt(steps). It is an assumption that sums do not cancel, so that a deviation is as
+    small relative to the sum as to its absolute values. The deviation of a different
+    computation does not shrink with eps: in float64 it is larger by orders of
+    magnitude. Where training amplifies deviations, as with a high learning rate, see
+    `amplification`.
 
     Deformed images need no term of their own. Positions in an image are rounded by some
     eps times its side, and a feature changes by at most 1 from one pixel to the next,

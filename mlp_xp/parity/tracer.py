@@ -416,8 +416,7 @@ class Namespace(ModuleType):
         reference: Any = numpy_xp
         for part in full_name.split("."):
             reference = getattr(reference, part, None)
-        kind = full_name.removeprefix("linalg.")
-        if self._outside or not {kind, full_name} & STANDARD:
+        if self._outside or full_name not in STANDARD:
 
             def call_outside(*args: Any, **kwargs: Any) -> Any:
                 tracer.notice("outside", f"xp.{full_name}")

@@ -5,6 +5,7 @@ first, and a traced program takes the same branches as without the trace.
 import functools
 import math
 import operator
+import re
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from mlp_xp import commands
 from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.opening import open_library
 from mlp_xp.parity import assert_lockstep, lockstep
-from mlp_xp.parity.programs import FINDINGS, Run
+from mlp_xp.parity.programs import FINDINGS, Record, Run, is_allowed
 from mlp_xp.parity.tracer import Namespace
 
 pytestmark = pytest.mark.needs("torch", "jax", "array_api_strict")
@@ -367,6 +368,14 @@ def test_arguments_stay_as_they_are():
     assert run.result.tolist() == [6, 6, 6]
     assert run.end == "0 eps from NumPy's whole run"
 
+    def fit(x: Any, estimator: SimpleNamespace) -> Any:
+        estimator.seen = x
+        return x
+
+    estimator = SimpleNamespace()
+    lockstep(fit, (x, estimator), library="numpy")
+    assert vars(estimator) == {}
+
 
 @each_library
 def test_questions_are_answered_as_for_the_librarys_own_array(library):
@@ -466,12 +475,14 @@ def test_functions_of_the_library_itself_are_outside():
         import torch
 
         xp = array_namespace(x)
-        return torch.sin(x) + xp.relu(x) + x.cumsum(0) + torch.stack([x, x])[0]
+        total = torch.sin(x) + xp.relu(x) + x.cumsum(0) + torch.stack([x, x])[0]
+        return total + xp.sub(x, x) + xp.einsum("ij->ij", x)
 
     run = lockstep(program, inputs()[:1])
     clean(run)
     calls = [each.call for each in run.outside]
-    assert calls == ["torch.sin", "xp.relu", "array.cumsum()", "torch.stack"]
+    calls_of_torch = ["torch.sin", "xp.relu", "array.cumsum()", "torch.stack"]
+    assert calls == [*calls_of_torch, "xp.sub", "xp.einsum"]
     assert run.end == "NumPy's own run raises " + run.end.partition("raises ")[2]
 
 
@@ -556,7 +567,7 @@ def test_what_has_no_bound_is_not_judged():
         return array_namespace(x).linalg.inv(x)
 
     hilbert = 1 / (np.arange(14)[:, None] + np.arange(1, 15))
-    assert "ill-conditioned" in lockstep(ill, (hilbert,)).unjudged[0].detail
+    assert "its bound leaves no digit" in lockstep(ill, (hilbert,)).unjudged[0].detail
 
 
 def test_what_the_standard_leaves_open_is_no_deviation():
@@ -697,8 +708,52 @@ def test_expected_deviations_are_allowed_by_operation(monkeypatch):
     assert_lockstep(program, inputs()[:1], allow={"deviations": {"exp": reason}})
     with pytest.raises(AssertionError, match=r"^torch \S+: deviates: xp.exp\(float64"):
         assert_lockstep(program, inputs()[:1], allow={"deviations": ["log"]})
+    with pytest.raises(ValueError, match=r"needs a list, as in \['exp'\]"):
+        assert_lockstep(program, inputs()[:1], allow={"deviations": "exp"})
     assert set(FINDINGS) >= {"deviations"}
     assert math.isfinite(lockstep(program, inputs()[:1]).seconds)
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        (lambda x: x[:2, :], "it has shape (2, 5) instead of (12, 5)"),
+        (lambda x: array_namespace(x).astype(x > 0, x.dtype) > 2, "integers or"),
+        (lambda x: (x, x), "2 values instead of 1"),
+    ],
+)
+def test_an_assertion_compares_the_shapes_and_integers_of_the_result(own, words):
+    """Each operation is right, but the program takes another branch."""
+
+    def program(x: Any) -> Any:
+        if is_torch_array(x):
+            return own(x)
+        return x > 0 if words.startswith("integers") else x
+
+    with pytest.raises(AssertionError, match=f": the result: {re.escape(words)}"):
+        assert_lockstep(program, inputs()[:1])
+    assert_lockstep(program, inputs()[:1], allow={"differs": True})
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["max"], True),
+        (["exp"], False),
+        (["softmax.py"], True),
+        (["softmax.py:47"], True),
+        (["experiments/softmax.py"], True),
+        (["softmax.py:4"], False),
+        (["max.py"], False),
+        (["experiments"], False),
+        ({"exp": "reason", "max": "reason"}, True),
+        (True, True),
+        ([], False),
+    ],
+)
+def test_a_word_of_allow_is_a_name_or_a_place(words, expected):
+    place = "experiments/softmax.py:47 (y = xp.exp(x - xp.max(x)))"
+    assert is_allowed(Record("max", "xp.max(x)", place), words) is expected
 
 
 PROGRAM = """

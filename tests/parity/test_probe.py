@@ -17,11 +17,13 @@ from wrappers import WRAPPERS
 from mlp_xp import TrainConfig
 from mlp_xp.backends import _requirements as requirements
 from mlp_xp.backends.failures import BackendError
-from mlp_xp.backends.opening import open_namespace
+from mlp_xp.backends.opening import open_backend, open_namespace
 from mlp_xp.parity import assert_parity
+from mlp_xp.parity._bounds import Verdict
+from mlp_xp.parity._probe import Call, Operands
 from mlp_xp.parity.compare import check
-from mlp_xp.parity.operations import SYMBOLS
-from mlp_xp.parity.tracing import TracingBackend, probe
+from mlp_xp.parity.operations import SYMBOLS, Operation
+from mlp_xp.parity.tracing import ProbeTracer, TracingBackend, probe
 
 SLOW = pytest.mark.slow
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
@@ -211,8 +213,33 @@ def test_other_deviations_than_the_expected_ones_are_errors():
     allow = {"deviations": ["a = x,", "tanh"]}  # only the first of two calls
     with pytest.raises(AssertionError, match=r"isfinite.*wild"):
         assert_parity(library, config=CONFIG, dataset=TINY, steps=1, allow=allow)
-    with pytest.raises(ValueError, match="'syncs' is not 'deviations'"):
+    with pytest.raises(ValueError, match="needs a list"):
+        assert_parity(library, allow={"deviations": "tanh"})
+    with pytest.raises(ValueError, match="'syncs' is none of deviations"):
         assert_parity(library, allow={"syncs": True})
+
+
+def test_an_error_is_not_excused_by_an_expected_deviation():
+    def lost(x):
+        raise RuntimeError("device lost")
+
+    library = Namespace(tanh=inexact, log=lost)
+    allow = {"deviations": ["tanh", "log"]}
+    with pytest.raises(AssertionError, match="device lost"):
+        assert_parity(library, config=CONFIG, dataset=TINY, steps=1, allow=allow)
+
+
+def test_a_bug_of_the_probe_is_not_taken_for_an_earlier_deviation():
+    def broken():
+        raise KeyError("a bug")
+
+    backend = open_backend()
+    tracer = ProbeTracer(backend)
+    hosts = Operands("float64")
+    operation = Operation(1, "", "exp", (), {}, "", np.exp)
+    tracer._add(operation._replace(verdict=Verdict(problem="is wrong")))
+    with pytest.raises(KeyError):
+        tracer.attempt(Call("xp.exp(x)", hosts, {}), broken)
 
 
 MODULE = """

@@ -1,16 +1,21 @@
 """The reproducers of `parity --trace`, which it writes and runs."""
 
+import contextlib
+import math
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import array_api_compat.numpy as numpy
 import numpy as np
 import pytest
 from helpers import NAMESPACE, SCRIPTS, Outcome, assert_one_line, call, native
 
+from mlp_xp.backends.failures import BackendFailure
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.parity._bounds import Verdict
+from mlp_xp.parity.operations import expression
 from mlp_xp.parity.reproducer import TO_NUMPY, write_reproducer
 from mlp_xp.parity.tracing import TracingBackend
 
@@ -136,6 +141,14 @@ def test_a_finding_is_not_lost_where_no_reproducer_can_be_written(data_dir):
     assert error.startswith(native("error: 'file/"))
 
 
+def test_optional_calls_that_a_library_refuses_are_told(data_dir):
+    outcome = traced(data_dir, "strange_library:refusing")
+    assert outcome.code == 0
+    (line,) = [x for x in outcome.out.splitlines() if "that it refuses" in x]
+    count = int(line.partition(": ")[2].partition(":")[0])
+    assert count == line.count("xp.maximum(a, b)`") >= 1
+
+
 @pytest.mark.parametrize("name", ["jax", "torch", "array-api-strict"])
 def test_a_reproducer_runs_on_every_known_library(name, tmp_path):
     """The deviations are made up, so the library must be found not to show them."""
@@ -156,6 +169,49 @@ def test_a_reproducer_runs_on_every_known_library(name, tmp_path):
     ):
         made = write_reproducer(backend, operation._replace(verdict=verdict), tmp_path)
         assert f"{NOT_SHOWN}{shown} NumPy: {shown}; " in made
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (-math.inf, "float('-inf')"),
+        (np.float32("nan"), "float('nan')"),
+        (complex(math.nan, 1), "complex('(nan+1j)')"),
+        (0.5, "0.5"),
+    ],
+)
+def test_an_infinite_number_is_python_text(value, text):
+    source = expression("add", (np.ones(2), value), {}, lambda _: "x")
+    assert source == f"x + {text}"
+    np.testing.assert_equal(eval(text), value)
+
+
+def raises(*_: Any) -> Any:
+    raise RuntimeError("device lost")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("pinv", "none, because no bound is known"),
+        ("qr", "none, because it has several results"),
+        ("eigh", "none, because it has several results"),
+        ("slogdet", "none, because it has several results"),
+    ],
+)
+@pytest.mark.parametrize("function", [raises, lambda x: np.ones(2)])
+def test_an_operation_without_a_single_bound_has_no_reproducer(
+    name, said, function, tmp_path
+):
+    backend, operations = open_backend("array-api-strict"), []
+    tracer = TracingBackend(backend).tracer
+    tracer._add = operations.append
+    x = TracingBackend(backend, tracer).asarray(np.eye(2))
+    reference = getattr(numpy.linalg, name)
+    with contextlib.suppress(BackendFailure):
+        tracer.call(f"linalg.{name}", function, reference, (x,))
+    operation = tracer.raised or operations[-1]
+    assert write_reproducer(backend, operation, tmp_path) == said
 
 
 def test_arrays_that_only_dlpack_reads_are_read():
@@ -217,6 +273,7 @@ wrong = Namespace(tanh=lambda x: numpy.tanh(x) + 1e-9)
 rare = Namespace(log1p=lambda x: numpy.log1p(x) + 1e-9)
 raising = Namespace(exp=lost)
 changing = Namespace(exp=doubling)
+refusing = Namespace(maximum=lost)
 sometimes = Namespace(tanh=Sometimes(), argmax=numpy.argmin)
 """
 )

@@ -1,0 +1,197 @@
+"""Verdicts on any operation of the standard, with right and wrong results by hand."""
+
+from math import inf, nan
+from typing import Any
+
+import array_api_compat.numpy as xp
+import array_api_strict as strict
+import numpy as np
+import pytest
+from array_api_strict import _fft, _linalg
+
+from mlp_xp.parity._bounds import RULES, Verdict
+from mlp_xp.parity._judge import STANDARD, judge
+
+pytestmark = pytest.mark.needs("array_api_strict")
+TIES = np.array([1.0, 1.0, 2.0])
+GAP = np.array([[1.0, nan], [1.0, 2.0]])
+F2, F4 = np.float16, np.float32
+ONE = np.array([1])
+SKEW = np.array([[2.0, 1.0], [0.0, 2.0]])
+LARGE = np.eye(700, dtype=F4)
+Z = np.zeros_like(LARGE)
+INFINITE = np.array([complex(inf, 0), 1j])
+PARTLY = np.array([complex(nan, 1), 1j])
+
+
+def half(values: list[float]) -> np.ndarray:
+    return np.array(values, F2)
+
+
+def single(values: list[float]) -> np.ndarray:
+    return np.array(values, F4)
+
+
+HUGE = np.array([1e140, 3e140])
+
+
+def of_order(order: float) -> np.ndarray:
+    """A norm with a rounded exponent."""
+    return np.asarray(np.sum(HUGE**order) ** np.nextafter(1 / order, 2))
+
+
+def verdict_of(name: str, result: Any, *args: Any, **kwargs: Any) -> Verdict:
+    function: Any = xp
+    for part in name.split("."):
+        function = getattr(function, part)
+    return judge(name, function, args, kwargs, result)
+
+
+def test_the_standards_functions_are_those_of_its_own_library():
+    """An alias, such as xp.mod, or a function in another place is outside."""
+    own = {name: getattr(strict, name, None) for name in strict.__all__}
+    names = {name for name, x in own.items() if callable(x) and "flags" not in name}
+    names -= {name for name, x in own.items() if isinstance(x, type)}
+    names |= {f"linalg.{name}" for name in _linalg.__all__}
+    names |= {f"fft.{name}" for name in _fft.__all__}
+    assert names | {"linalg.eig", "linalg.eigvals"} == STANDARD
+
+
+@pytest.mark.parametrize(
+    ("name", "result", "args", "kwargs", "is_wrong"),
+    [
+        # The indices of a sort are a permutation.
+        ("argsort", [1, 0, 2], (TIES,), {"stable": False}, False),
+        ("argsort", [0, 0, 2], (TIES,), {"stable": False}, True),
+        ("argsort", [0, 2, 1], (TIES,), {"stable": False}, True),
+        # A complex number that is not finite, moved and rounded.
+        ("take", INFINITE, (INFINITE, np.arange(2)), {}, False),
+        ("take", [0, 1j], (INFINITE, np.arange(2)), {}, True),
+        ("take", [complex(nan, 2), 1j], (PARTLY, np.arange(2)), {}, True),
+        ("multiply", [complex(inf, inf), 1j], (INFINITE, 1 + 0j), {}, False),
+        ("multiply", [0, 1j], (INFINITE, 1 + 0j), {}, True),
+        # The maximum of a NaN is NaN, and its place is left to the library.
+        ("max", 2.0, (GAP,), {}, True),
+        ("max", [nan, 2.0], (GAP, 1), {}, False),
+        ("max", [2.0, 2.0], (GAP, 1), {}, True),
+        ("argmax", [0, 1], (GAP, 1), {}, False),
+        ("argmax", [1, 0], (GAP, 1), {}, True),
+        # A quotient is an integer, and a remainder a multiple of the divisor away.
+        ("floor_divide", single([3]), (single([6]), single([2])), {}, False),
+        ("floor_divide", single([2]), (single([6]), single([2])), {}, False),
+        ("floor_divide", single([2.5]), (single([6]), single([2])), {}, True),
+        ("floor_divide", single([4]), (single([7]), single([2])), {}, True),
+        ("remainder", single([2]), (single([6]), single([2])), {}, False),
+        ("remainder", single([1.3]), (single([6]), single([2])), {}, True),
+        ("remainder", single([0]), (single([7]), single([2])), {}, True),
+        ("remainder", single([-2.5]), (single([1e6]), single([3.1])), {}, True),
+        ("floor_divide", single([8e6]), (single([1.6e7]), single([2])), {}, False),
+        # Zero is right for a subnormal number, and nothing else is.
+        ("add", half([1e-5]), (half([6e-5]), half([-5e-5])), {}, False),
+        ("add", half([0]), (half([6e-5]), half([-5e-5])), {}, False),
+        ("add", half([2e-5]), (half([6e-5]), half([-5e-5])), {}, True),
+        ("add", half([2.4e-4]), (half([1e-4]), half([1e-4])), {}, True),
+        ("negative", half([-5e-5]), (half([6e-5]),), {}, True),
+        ("arange", np.arange(0, 0.3, 0.1, F4), (0, 0.3, 0.1), {"dtype": F4}, False),
+        ("arange", single([0, 0.1, 0.20000002]), (0, 0.3, 0.1), {"dtype": F4}, False),
+        ("linalg.eigvalsh", np.array([2.0, 1.0]), (np.diag([1.0, 2.0]),), {}, False),
+        ("linalg.eigvalsh", np.array([2.0, 1.1]), (np.diag([1.0, 2.0]),), {}, True),
+        # Below a root, an underflow is larger. An exponent is rounded.
+        ("linalg.vector_norm", np.asarray(F4(0)), (single([1e-20, 1e-20]),), {}, False),
+        ("linalg.vector_norm", np.asarray(F4(0)), (single([1e-18, 1e-18]),), {}, True),
+        (
+            "linalg.matrix_norm",
+            np.asarray(F4(0)),
+            (single([[1e-20, 1e-20]]),),
+            {},
+            False,
+        ),
+        ("std", np.asarray(F4(0)), (single([1e-21, -1e-21]),), {}, False),
+        ("linalg.vector_norm", of_order(1.5), (HUGE,), {"ord": 1.5}, False),
+        (
+            "linalg.vector_norm",
+            of_order(1.5) * (1 + 4e-13),
+            (HUGE,),
+            {"ord": 1.5},
+            True,
+        ),
+        ("linalg.vector_norm", of_order(0.5), (HUGE,), {"ord": 0.5}, False),
+        ("diff", [0.0, 1.0], (TIES, 1), {}, False),
+        ("diff", [0.0, 1.1], (TIES, 1), {}, True),
+    ],
+)
+def test_a_result_is_right_or_wrong(name, result, args, kwargs, is_wrong):
+    verdict = verdict_of(name, np.asarray(result), *args, **kwargs)
+    assert (verdict.deviates, verdict.unjudged) == (is_wrong, "")
+
+
+def test_a_complex_factorisation_has_three_roundings_where_a_real_one_has_one():
+    bounds = []
+    for dtype in (np.float64, np.complex128):
+        one = np.eye(3, dtype=dtype)
+        bounds.append(verdict_of("linalg.qr", (one, 2 * one), one).bound)
+    np.testing.assert_allclose(bounds[1], 3 * bounds[0], rtol=1e-6)
+
+
+def test_each_matrix_of_a_stack_has_its_own_bound():
+    """A large or a singular one hides no fault of another."""
+    large = np.stack([1e14 * np.eye(2), np.eye(2)])
+    wrong = (np.stack([np.eye(2)] * 2), large * [[[1]], [[1.5]]])
+    assert verdict_of("linalg.qr", wrong, large).deviates
+
+    skewed = np.array([[[1, 1], [1, 1 + 1e-16]], [[2, 1], [1, 2]]]) + 1e-15
+    skewed[0] += np.diag([0, 4e-16])
+    right = np.linalg.inv(skewed)
+    off = right * [[[2]], [[1 + 1e-9]]]
+    verdict = verdict_of("linalg.inv", off, skewed)
+    assert (verdict.deviates, verdict.at[0]) == (True, 1)
+    off = right * [[[1.5]], [[1]]]
+    assert not verdict_of("linalg.inv", off, skewed).deviates
+    vectors = np.ones((2, 2))
+    solved = np.linalg.solve(skewed, vectors[..., None])
+    assert verdict_of(
+        "linalg.solve", solved * 1.001, skewed, vectors[..., None]
+    ).deviates
+
+
+@pytest.mark.parametrize(
+    ("name", "result", "args", "kwargs", "reason"),
+    [
+        ("diff", [1.1], (TIES, 2), {}, "repeated differences"),
+        ("diff", [1.1], (TIES,), {"n": 2}, "repeated differences"),
+        ("floor_divide", [7], (ONE, ONE - 1), {}, "division by zero"),
+        ("remainder", [7], (ONE, ONE - 1), {}, "division by zero"),
+        ("pow", [7], (ONE, -ONE), {}, "negative power"),
+        ("take", [1.0], (TIES, np.array([3])), {}, "NumPy raises IndexError"),
+        ("add", [2], (ONE, ONE.astype("uint64")), {}, "uint64 with signed"),
+        ("linalg.cholesky", np.eye(2), (SKEW,), {}, "symmetric matrices alone"),
+        ("linalg.qr", (Z, Z), (LARGE,), {}, "its bound leaves no digit"),
+        ("linalg.det", np.float32(2), (LARGE,), {}, "not factorised"),
+    ],
+)
+def test_a_result_is_not_judged(name, result, args, kwargs, reason):
+    if not isinstance(result, tuple):
+        result = np.asarray(result)
+    verdict = verdict_of(name, result, *args, **kwargs)
+    assert verdict.unjudged
+    assert reason in verdict.unjudged
+
+
+def test_a_bug_of_a_rule_is_no_verdict(monkeypatch):
+    def broken(_: Any) -> Any:
+        raise ValueError("a bug")
+
+    monkeypatch.setitem(RULES, "prod", broken)
+    with pytest.raises(ValueError, match="a bug"):
+        verdict_of("prod", np.asarray(1.0), TIES)
+
+
+def test_numpy_computes_a_right_result_once():
+    calls = []
+
+    def function(x: np.ndarray) -> np.ndarray:
+        calls.append(x)
+        return np.sum(x)
+
+    assert judge("sum", function, (TIES,), {}, np.asarray(4.0)) == Verdict()
+    assert len(calls) == 1
