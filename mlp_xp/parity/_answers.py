@@ -4,7 +4,8 @@ Programs ask, and take different branches:
 
 | question | answered by |
 | --- | --- |
-| `isinstance(x, torch.Tensor)`, `singledispatch` | the attribute `__class__` |
+| `isinstance(x, torch.Tensor)` | the built-in `isinstance`, replaced meanwhile |
+| `x.__class__`, `match`, `singledispatch` | the attribute `__class__` |
 | `issubclass(type(x), torch.Tensor)` | the built-in `issubclass`, replaced meanwhile |
 | `type(x).__name__`, `type(x).__module__` | the class, which has these names |
 | `type(x) is type(y)` | one class for each class of the library |
@@ -21,6 +22,7 @@ of JAX or NumPy that take the library's array from a traced one.
 
 import builtins
 import contextlib
+import dis
 import importlib.abc
 import importlib.machinery
 import linecache
@@ -40,6 +42,8 @@ _QUESTION = re.compile(
     r"|(?:\bis|\bnot|==|!=)\s*type\((\w+)\)"
 )
 """A comparison of a type, such as `type(x) is C`, but not of two types of arrays."""
+_OF_PYTHON = ("LOAD_ATTR", "LOAD_METHOD", "MATCH_CLASS")
+"""The instructions by which Python code, unlike C code, asks for `__class__`."""
 _owners: dict[type, type] = {}
 """The library's class for each class of traced arrays."""
 _originals: dict[str, Callable[..., Any]] = {}
@@ -54,7 +58,14 @@ class SeenThrough(Traced):
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        return _owners[type(self)]
+        """The library's class for Python code, and the true class for C code.
+
+        C code that takes a traced array for the library's own reads its memory.
+        """
+        frame = sys._getframe(1)
+        instruction = frame.f_code.co_code[frame.f_lasti]
+        is_python = dis.opname[instruction] in _OF_PYTHON
+        return _owners[type(self)] if is_python else type(self)
 
     @property
     def __array_namespace__(self) -> Any:
@@ -114,6 +125,7 @@ def answering(tracer: Tracer) -> Iterator[None]:
     for name in [name for name in sys.modules if name.endswith(_HELPERS)]:
         teach(sys.modules[name])
     replace(builtins, "issubclass", _see_through(issubclass))
+    replace(builtins, "isinstance", _see_instance(isinstance))
     finder = _Imports(teach)
     sys.meta_path.insert(0, finder)
     watches = sys.gettrace() is None  # neither a debugger nor a coverage tool
@@ -149,6 +161,17 @@ def _see_through(original: Callable[..., bool]) -> Callable[..., bool]:
         return original(owners(cls), owners(classes))
 
     return issubclass
+
+
+def _see_instance(original: Callable[..., bool]) -> Callable[..., bool]:
+    """Return an `isinstance` for which a traced array is the library's own."""
+
+    def isinstance(x: Any, classes: Any, /) -> bool:
+        if original(x, classes):
+            return True
+        return type(x) in _owners and original(x.array, classes)
+
+    return isinstance
 
 
 def _array_namespace(*xs: Any, **kwargs: Any) -> Any:

@@ -475,6 +475,27 @@ def test_functions_of_the_library_itself_are_outside():
     assert run.end == "NumPy's own run raises " + run.end.partition("raises ")[2]
 
 
+@pytest.mark.parametrize("name", ["asarray", "as_tensor", "tensor"])
+def test_c_code_does_not_take_a_traced_array_for_a_tensor(name):
+    import torch
+
+    def program(x):
+        match x:
+            case torch.Tensor():
+                return getattr(torch, name)(x) * 2
+
+    run = lockstep(program, (np.ones(3),))
+    assert run.error is None
+    assert run.result.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_what_c_code_refuses_is_an_error_of_the_program():
+    import torch
+
+    run = lockstep(torch.vmap(lambda row: row * 2), (np.ones(3),))
+    assert run.error.call.startswith("raised TypeError")
+
+
 def test_jax_functions_escape_with_the_right_result():
     def program(x: Any) -> Any:
         import jax
