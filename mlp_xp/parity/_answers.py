@@ -69,7 +69,8 @@ class SeenThrough(Traced):
 
     @property
     def __array_namespace__(self) -> Any:
-        _ = self.array.__array_namespace__  # not every library has it
+        if not self._tracer.names_another:
+            _ = self.array.__array_namespace__  # not every library has it
         return super().__array_namespace__
 
     @classmethod
@@ -191,7 +192,7 @@ def traced_namespace(helpers: str, *xs: Any, **kwargs: Any) -> Any:
     # with these are traced too.
     classes = {type(x) for x in xs}
     is_traced = classes & (_owners.keys() | set(_owners.values()))
-    return tracer.namespace(xp) if is_traced else xp
+    return tracer.answer(xp) if is_traced else xp
 
 
 def _forget_namespaces() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from mlp_xp.backends.foreign import find
 from mlp_xp.backends.library import LibraryBackend
@@ -166,7 +167,9 @@ class ProgramTracer(Tracer):
         self.records: dict[str, dict[tuple[str, ...], Record]] = {}
         self.first: Operation | None = None
         """The first operation that deviates."""
-        self._kind = type(backend.xp.asarray(0.0))
+        zero = backend.xp.asarray(0.0)
+        self._kind = type(zero)
+        self.names_another = _is_another(backend.xp, zero)  # type: ignore[misc]
         names = (self._kind.__module__, self.xp.__name__)
         modules = {name.partition(".")[0] for name in names}
         folders = [
@@ -190,10 +193,7 @@ class ProgramTracer(Tracer):
         own = getattr(array.array, "__array_namespace__", None)
         if own is None:
             return self.xp
-        found = own(api_version=api_version)
-        # A namespace under test may have another library's arrays.
-        same = found.__name__.partition(".")[0] == self.xp.__name__.partition(".")[0]
-        return self.namespace(found) if same else self.xp
+        return self.answer(own(api_version=api_version))
 
     def notice(self, kind: str, what: str) -> None:
         """Keep an event, unless array_api_compat or the library itself causes it."""
@@ -376,6 +376,20 @@ def is_allowed(record: Record, allowed: Any) -> bool:
     if allowed is True:
         return True
     return any(word == record.name or word in record.place for word in allowed or ())
+
+
+def _is_another(xp: Any, array: Any) -> bool:
+    """Return whether an array names another namespace than its own `xp`.
+
+    A namespace under test may wrap another library, and have its arrays.
+    """
+    try:
+        named = array_namespace(array)
+    except TypeError:
+        return False
+    names = (str(getattr(xp, "__name__", "")), named.__name__)
+    own, other = (name.removeprefix("array_api_compat.") for name in names)
+    return own != other
 
 
 def _copied(tree: Any) -> Any:

@@ -84,6 +84,8 @@ class Tracer:
         str(Path(np.__file__).parent),
     )
     """Files and folders whose code calls operations on behalf of a program."""
+    names_another: ClassVar[bool] = False
+    """Whether the library's arrays name another namespace than the one under test."""
     has_views: ClassVar[bool] = True
     """Whether a change of one array may change others that share its memory."""
 
@@ -106,6 +108,10 @@ class Tracer:
         if id(xp) not in self._namespaces:
             self._namespaces[id(xp)] = Namespace(self, xp)
         return self._namespaces[id(xp)]
+
+    def answer(self, xp: Any) -> "Namespace":
+        """Return the namespace for a program whose arrays name `xp`."""
+        return self.xp if self.names_another else self.namespace(xp)
 
     def wrap(self, array: Array, host: np.ndarray) -> "Traced":
         """Return an array of the library as a traced array."""
@@ -408,7 +414,7 @@ class Namespace(ModuleType):
     def _traced(self, name: str, own: Any) -> Any:
         tracer = self._tracer
         full_name = self._prefix + name
-        if isinstance(own, ModuleType):
+        if isinstance(own, ModuleType) or full_name in EXTENSIONS:
             outside = self._outside or name not in EXTENSIONS
             return Namespace(tracer, own, f"{full_name}.", outside=outside)
         if name in DTYPES or isinstance(own, type) or not callable(own):

@@ -3,6 +3,7 @@ first, and a traced program takes the same branches as without the trace.
 """
 
 import functools
+import importlib
 import math
 import operator
 import sys
@@ -607,6 +608,35 @@ def test_a_namespace_needs_no_function_that_a_network_needs():
     assert (run.deviations, float(run.result)) == ([], 3.0)
     with pytest.raises(BackendError):
         lockstep(abs, (np.ones(3),), library="no_such_library")
+
+
+class Linalg:
+    """An extension that is an object, with a fault."""
+
+    def __init__(self, original):
+        self.det = lambda x: original.det(x) + 1
+
+
+@pytest.mark.parametrize("base", ["array_api_compat.numpy", "array_api_compat.torch"])
+@pytest.mark.parametrize(
+    "namespace", [array_namespace, lambda x: x.__array_namespace__()]
+)
+def test_a_namespace_that_wraps_a_library_is_the_one_under_test(base, namespace):
+    original = importlib.import_module(base)
+    wrapper = ModuleType("my_wrapper")
+    vars(wrapper).update(
+        {name: own for name, own in vars(original).items() if name[:2] != "__"}
+    )
+    wrapper.exp = lambda x: original.exp(x) * 2
+    wrapper.linalg = Linalg(original.linalg)
+    for call in (
+        lambda x: namespace(x).exp(x),
+        lambda x: namespace(x).linalg.det(x),
+    ):
+        run = lockstep(call, (np.eye(2),), library=wrapper)
+        assert "my-wrapper" in run.verdict or "my_wrapper" in run.verdict
+        assert "deviates: " in run.verdict
+        assert not run.transfers
 
 
 def test_a_device_is_chosen_by_its_name():
