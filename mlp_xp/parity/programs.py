@@ -22,7 +22,7 @@ from mlp_xp.errors import MlpXpError, one_line
 from mlp_xp.parity import _answers
 from mlp_xp.parity._answers import answering, class_of
 from mlp_xp.parity._bounds import Reference, mismatch
-from mlp_xp.parity.operations import Operation
+from mlp_xp.parity.operations import SYMBOLS, Operation
 from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.tracer import (
     PACKAGE,
@@ -124,6 +124,8 @@ class Run:
             return f"{start} deviates: {self.deviations[0]}"
         if self.error:
             return f"{start} error: {self.error}"
+        if not self.operations:
+            return f"{start} nothing was compared: the program calls no operation"
         unjudged = sum(each.times for each in self.unjudged)
         but = f", {unjudged} of them not judged" if unjudged else ""
         return f"{start} no operation deviates, of {self.operations}{but}"
@@ -206,6 +208,10 @@ class ProgramTracer(Tracer):
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """See `Tracer.call`. The library itself asks no questions to be answered."""
+        if name in SYMBOLS and self._kind is not np.ndarray:
+            operands: Any = args[2]
+            if any(type(x) is np.ndarray for x in operands):
+                self.notice("outside", f"array {SYMBOLS[name]} numpy.ndarray")
         watcher, was_calling = sys.gettrace(), self.is_calling
         sys.settrace(None)
         self.is_calling = True
@@ -346,7 +352,8 @@ def assert_lockstep(
             part of its place. A dictionary has a reason for each such word.
 
     Raises:
-        AssertionError: There are other findings. The first line is the verdict.
+        AssertionError: There are other findings, or no operations. The first line is
+            the verdict.
         ValueError: `allow` has an unknown kind.
         BackendError: The library or the device is not available.
 
@@ -362,7 +369,7 @@ def assert_lockstep(
     if unknown:
         raise ValueError(f"allow: {unknown[0]!r} is none of {', '.join(FINDINGS)}")
     run = lockstep(function, args, kwargs, library=library, device=device)
-    lines = []
+    lines = [] if run.operations or run.error else [run.verdict]
     for kind in FINDINGS:
         for record in run.findings(kind):
             if not is_allowed(record, allow.get(kind, ())):

@@ -639,6 +639,25 @@ def test_a_namespace_that_wraps_a_library_is_the_one_under_test(base, namespace)
         assert not run.transfers
 
 
+def test_a_program_without_operations_does_not_pass():
+    def program(x):
+        return x
+
+    run = lockstep(program, (np.ones(3),))
+    assert "nothing was compared" in run.verdict
+    with pytest.raises(AssertionError, match="nothing was compared"):
+        assert_lockstep(program, (np.ones(3),))
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_an_array_of_numpy_as_an_operand_is_outside(library):
+    weights = np.asarray([1.0, 2.0])
+    for program in (lambda x: x * weights, lambda x: weights * x):
+        run = lockstep(program, (np.ones(2),), library=library)
+        assert [each.call for each in run.outside] == ["array * numpy.ndarray"]
+    assert not lockstep(program, (np.ones(2),), library="numpy").outside
+
+
 def test_a_device_is_chosen_by_its_name():
     def program(x: Any) -> Any:
         return str(x.device), np.asarray(x)
