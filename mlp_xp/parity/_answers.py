@@ -34,7 +34,7 @@ from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 from mlp_xp.backends.library import LibraryBackend
-from mlp_xp.parity.tracer import Namespace, Traced, Tracer
+from mlp_xp.parity.tracer import Namespace, Traced, Tracer, map_tree, unwrapped
 
 _HELPERS = "array_api_compat.common._helpers"
 _QUESTION = re.compile(
@@ -69,7 +69,7 @@ class SeenThrough(Traced):
 
     @property
     def __array_namespace__(self) -> Any:
-        if not self._tracer.names_another:
+        if not (self._tracer.names_another or is_over(self._tracer)):
             _ = self.array.__array_namespace__  # not every library has it
         return super().__array_namespace__
 
@@ -77,12 +77,30 @@ class SeenThrough(Traced):
     def __torch_function__(
         cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        tracer, name = _active[-1], f"torch.{getattr(function, '__name__', '?')}"
+        tracer = active()
+        if tracer is None:
+            return called_untraced(function, args, kwargs)
+        name = f"torch.{getattr(function, '__name__', '?')}"
         tracer.notice("outside", name)
         return tracer.call(name, function, None, tuple(args), kwargs, outside=True)
 
     def __jax_array__(self) -> Any:
         return escape(self)
+
+
+def active() -> Tracer | None:
+    """Return the tracer of the program that runs now, if any."""
+    return _active[-1] if _active else None
+
+
+def is_over(tracer: Tracer) -> bool:
+    """Return whether the run of a tracer is over. Its arrays may be left."""
+    return all(each is not tracer for each in _active)
+
+
+def called_untraced(function: Any, args: Any, kwargs: Any = None) -> Any:
+    """Call a function of the library with its own arrays."""
+    return function(*map_tree(unwrapped, args), **map_tree(unwrapped, kwargs or {}))
 
 
 def escape(array: Traced) -> Any:
@@ -123,6 +141,7 @@ def answering(tracer: Tracer) -> Iterator[None]:
         _originals.setdefault(helpers.__name__, original)
         replace(function, "__code__", _array_namespace.__code__)
 
+    _forget_namespaces()
     for name in [name for name in sys.modules if name.endswith(_HELPERS)]:
         teach(sys.modules[name])
     replace(builtins, "issubclass", _see_through(issubclass))

@@ -658,6 +658,42 @@ def test_an_array_of_numpy_as_an_operand_is_outside(library):
     assert not lockstep(program, (np.ones(2),), library="numpy").outside
 
 
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_what_is_left_of_a_run_behaves_as_the_librarys_own(library):
+    left = []
+
+    def leave(x):
+        left.append(array_namespace(x).linspace(0.0, 1.0, 3, dtype=x.dtype))
+        return left[0] * x
+
+    def use(x):
+        xp = array_namespace(x)
+        return [x * left[0], left[0] * x, xp.sum(x) + left[0][1]]
+
+    expected = [[0.0, 0.5, 1.0], [0.0, 0.5, 1.0], 3.5]
+    ones = np.ones(3, "float32")
+    own = lockstep(leave, (ones,), library=library).result
+    own = own - own + 1
+    results = use(own)
+    assert [np.asarray(each).tolist() for each in results] == expected
+    assert all(type(each) is type(own) for each in results)
+    array_namespace(left[0])
+    run = lockstep(use, (ones,), library=library)
+    assert run.operations == 5
+    assert [np.asarray(each).tolist() for each in run.result] == expected
+
+
+def test_a_generator_that_is_left_does_not_spoil_the_next_run():
+    def squares(x):
+        xp = array_namespace(x)
+        for i in range(x.shape[0]):
+            yield xp.sum(x[i] ** 2)
+
+    left = lockstep(squares, (np.ones((2, 3)),)).result
+    assert [float(each) for each in left] == [3.0, 3.0]
+    assert lockstep(lambda x: array_namespace(x).exp(x), (np.ones(3),)).error is None
+
+
 def test_a_device_is_chosen_by_its_name():
     def program(x: Any) -> Any:
         return str(x.device), np.asarray(x)
