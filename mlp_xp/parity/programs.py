@@ -466,17 +466,36 @@ def _compare_ends(
     got, wanted = leaves(result), leaves(expected)
     if len(got) != len(wanted):
         return f"{len(got)} values instead of {len(wanted)}"
-    largest = 0.0
+    if _keys(result) != _keys(expected):
+        return "other keys than in NumPy's whole run"
+    largest, skipped = 0.0, 0
     for own, host in zip(got, wanted, strict=True):
         try:
             x = own if isinstance(own, _ON_HOST) else backend.to_numpy(own)
-            distance = _distance(np.asarray(x), np.asarray(host), eps)
+            x, host = np.asarray(x), np.asarray(host)
+            is_number = all(each.dtype.kind in "biufc" for each in (x, host))
+            distance = _distance(x, host, eps) if is_number else None
         except Exception:  # no arrays of numbers
+            distance = None
+        if distance is None:
+            skipped += 1
             continue
         if isinstance(distance, str):
             return distance
         largest = max(largest, distance)
-    return f"{largest:.3g} eps from NumPy's whole run"
+    if skipped == len(got):
+        return "not compared, without numbers"
+    but = f"; {skipped} of {len(got)} values not compared" if skipped else ""
+    return f"{largest:.3g} eps from NumPy's whole run{but}"
+
+
+def _keys(tree: Any) -> Any:
+    """Return the structure of nested tuples, lists and dictionaries."""
+    if isinstance(tree, dict):
+        return {key: _keys(value) for key, value in tree.items()}
+    if isinstance(tree, tuple | list):
+        return [_keys(each) for each in tree]
+    return None
 
 
 def _dtypes(tree: Any) -> set[str]:

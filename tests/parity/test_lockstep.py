@@ -694,6 +694,21 @@ def test_a_generator_that_is_left_does_not_spoil_the_next_run():
     assert lockstep(lambda x: array_namespace(x).exp(x), (np.ones(3),)).error is None
 
 
+@pytest.mark.parametrize(
+    ("leaf", "end"),
+    [
+        (lambda x: x, "0 eps from NumPy's whole run"),
+        (lambda x: [x, None], "0 eps from NumPy's whole run; 1 of 2 values not"),
+        (lambda x: (each for each in x), "not compared, without numbers"),
+        (lambda x: str(type(x)), "not compared, without numbers"),
+        (lambda x: {type(x).__name__: x}, "other keys than in NumPy's whole run"),
+    ],
+)
+def test_the_end_says_what_is_not_compared(leaf, end):
+    run = lockstep(lambda x: leaf(x + 1), (np.ones(3),))
+    assert run.end.startswith(end)
+
+
 def test_a_device_is_chosen_by_its_name():
     def program(x: Any) -> Any:
         return str(x.device), np.asarray(x)
