@@ -172,6 +172,7 @@ class ProgramTracer(Tracer):
         zero = backend.xp.asarray(0.0)
         self._kind = type(zero)
         self.names_another = _is_another(backend.xp, zero)  # type: ignore[misc]
+        self._has_python_scalars = _has_python_scalars(backend.xp)
         names = (self._kind.__module__, self.xp.__name__)
         modules = {name.partition(".")[0] for name in names}
         folders = [
@@ -225,6 +226,18 @@ class ProgramTracer(Tracer):
         finally:
             self.is_calling = was_calling
             sys.settrace(watcher)
+
+    def _operation(
+        self,
+        name: str,
+        reference: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Operation:
+        """See `Tracer`. A float64 of NumPy is a Python float, and may count as one."""
+        if name in SYMBOLS and self._has_python_scalars:
+            args = tuple(float(x) if type(x) is np.float64 else x for x in args)
+        return super()._operation(name, reference, args, kwargs)
 
     def _results_on_host(self, result: Any) -> Any:
         """See `Tracer`. NumPy's arrays, such as `x.numpy()`, are not the library's."""
@@ -388,6 +401,15 @@ def is_allowed(record: Record, allowed: Any) -> bool:
     if allowed is True:
         return True
     return any(word == record.name or word in record.place for word in allowed or ())
+
+
+def _has_python_scalars(xp: Any) -> bool:
+    """Return whether a float64 of NumPy leaves an operand in float32."""
+    try:
+        one = xp.asarray(1.0, dtype=xp.float32)
+        return bool((one * np.float64(1)).dtype == xp.float32)
+    except Exception:  # a library may raise anything
+        return False
 
 
 def _is_another(xp: Any, array: Any) -> bool:

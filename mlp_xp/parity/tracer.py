@@ -423,12 +423,12 @@ class Namespace(ModuleType):
         for part in full_name.split("."):
             reference = getattr(reference, part, None)
         kind = full_name.removeprefix("linalg.")
+
+        def call_outside(*args: Any, **kwargs: Any) -> Any:
+            tracer.notice("outside", f"xp.{full_name}")
+            return tracer.call(full_name, own, None, args, kwargs, outside=True)
+
         if self._outside or not {kind, full_name} & STANDARD:
-
-            def call_outside(*args: Any, **kwargs: Any) -> Any:
-                tracer.notice("outside", f"xp.{full_name}")
-                return tracer.call(full_name, own, None, args, kwargs, outside=True)
-
             return call_outside
         if full_name in INSPECTION:
             return tracer.inspecting(full_name, own, reference)
@@ -436,6 +436,8 @@ class Namespace(ModuleType):
         recorded = f"xp.{full_name}" if full_name in SYMBOLS else full_name
 
         def call(*args: Any, **kwargs: Any) -> Any:
+            if kwargs.get("out") is not None:
+                return call_outside(*args, **kwargs)
             function = reference or _missing(full_name)
             return tracer.call(recorded, own, function, args, kwargs)
 

@@ -709,6 +709,27 @@ def test_the_end_says_what_is_not_compared(leaf, end):
     assert run.end.startswith(end)
 
 
+@pytest.mark.parametrize("library", ["numpy", *LIBRARIES])
+def test_a_float64_of_numpy_counts_as_for_the_library(library):
+    def program(x):
+        return [x * np.float64(2), np.float64(2) * x]
+
+    run = lockstep(program, (np.ones(3, "float32"),), library=library)
+    assert not run.deviations
+
+
+def test_an_output_argument_is_outside():
+    def program(x):
+        xp = array_namespace(x)
+        out = xp.zeros_like(x)
+        xp.add(x, x, out=out)
+        return out
+
+    run = lockstep(program, (np.ones(3),))
+    assert not run.deviations
+    assert [each.call for each in run.outside] == ["xp.add"]
+
+
 def test_a_device_is_chosen_by_its_name():
     def program(x: Any) -> Any:
         return str(x.device), np.asarray(x)
