@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import CodeType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -156,15 +157,16 @@ class ProgramTracer(Tracer):
 
     go_betweens = (
         *Tracer.go_betweens,
-        __file__,
-        _answers.__file__,
+        str(PACKAGE / "parity"),
         str(PACKAGE / "backends"),
     )
 
     backend: LibraryBackend
 
-    def __init__(self, backend: LibraryBackend) -> None:
+    def __init__(self, backend: LibraryBackend, program: Any) -> None:
         super().__init__(backend)
+        self.program: CodeType | None = getattr(program, "__code__", None)
+        """The code of the program, whose file may be one of the library."""
         self.when = "in the program"
         self.records: dict[str, dict[tuple[str, ...], Record]] = {}
         self.first: Operation | None = None
@@ -184,6 +186,8 @@ class ProgramTracer(Tracer):
 
     def is_go_between(self, file: str) -> bool:
         """See `Tracer.is_go_between`."""
+        if self.program and file == self.program.co_filename:
+            return False
         return super().is_go_between(file) or _COMPAT in file
 
     def wrap(self, array: Any, host: np.ndarray) -> Traced:
@@ -320,7 +324,7 @@ def lockstep(
     given = dict(kwargs or {})
     with restored(library):
         backend = open_library(library, device)
-        tracer = ProgramTracer(backend)
+        tracer = ProgramTracer(backend, function)
         run = Run(f"{backend.name} {backend.version}")
         own_args = _copied((tuple(args), given))
         moved = _moved((tuple(args), given), tracer, on_device=device is not None)
@@ -464,7 +468,9 @@ def _error_record(error: Exception, tracer: ProgramTracer) -> Record:
             detail = tracer.raised.verdict.problem
             return Record(name, str(tracer.raised), tracer.raised.place, detail)
         chain = chain.__cause__ or chain.__context__
-    place = ""
+    place, code = "", tracer.program
+    if code:
+        place = line_text(code.co_filename, code.co_firstlineno)
     for frame, line in traceback.walk_tb(error.__traceback__):
         file = frame.f_code.co_filename
         if not tracer.is_go_between(file):
@@ -551,6 +557,8 @@ def load_program(
     or `(function, args, kwargs)`. Raises MlpXpError if there is no such program.
     """
     try:
+        if ":" not in name:
+            raise ValueError("it has no colon")
         function, args, *named = find(name)()
         return function, tuple(args), dict(*named)
     except Exception as error:  # a program may raise anything

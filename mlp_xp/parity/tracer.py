@@ -481,9 +481,16 @@ class Traced:
     def __array_ufunc__(
         self, ufunc: Any, method: str, *args: Any, **kwargs: Any
     ) -> Any:
-        # An operator of NumPy's scalars and arrays comes here.
+        # An operator of NumPy's scalars and arrays comes here, with these first.
         name = _UFUNCS.get(ufunc.__name__)
-        if name and method == "__call__" and len(args) == 2 and not kwargs:
+        is_operator = isinstance(unwrapped(args[0]), (np.generic, np.ndarray))
+        if (
+            name
+            and is_operator
+            and method == "__call__"
+            and len(args) == 2
+            and not kwargs
+        ):
             return self._tracer.call(name, getattr(operator, name), None, args)
         self._tracer.notice("outside", f"numpy.{ufunc.__name__}")
         function = getattr(ufunc, method)

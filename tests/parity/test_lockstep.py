@@ -18,8 +18,9 @@ from helpers import assert_one_line, call_main
 from mlp_xp import commands
 from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.opening import open_library
+from mlp_xp.errors import MlpXpError
 from mlp_xp.parity import assert_lockstep, lockstep
-from mlp_xp.parity.programs import FINDINGS, Run
+from mlp_xp.parity.programs import FINDINGS, Run, load_program
 from mlp_xp.parity.tracer import Namespace
 
 pytestmark = pytest.mark.needs("torch", "jax", "array_api_strict")
@@ -728,6 +729,39 @@ def test_an_output_argument_is_outside():
     run = lockstep(program, (np.ones(3),))
     assert not run.deviations
     assert [each.call for each in run.outside] == ["xp.add"]
+
+
+@pytest.mark.parametrize("library", ["jax", "array-api-strict", "torch"])
+def test_a_ufunc_of_numpy_is_outside(library):
+    run = lockstep(lambda x: np.add(x, x), (np.ones(2),), library=library)
+    assert [each.call for each in run.outside] == ["numpy.add"]
+
+
+def test_a_program_in_the_package_of_its_library_has_its_lines(tmp_path, monkeypatch):
+    folder = tmp_path / "own_library"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from array_api_compat.numpy import *\n")
+    (folder / "own_program.py").write_text("def program(x):\n    return x.missing\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    library = importlib.import_module("own_library")
+    program = importlib.import_module("own_library.own_program").program
+    run = lockstep(program, (np.ones(2),), library=library)
+    assert run.error.place.endswith("own_program.py:2 (return x.missing)")
+
+
+def test_an_error_before_the_first_line_names_the_program():
+    def program():
+        return 0
+
+    run = lockstep(program, (np.ones(2),))
+    assert "(def program():)" in run.error.place
+
+
+def test_what_is_no_namespace_or_no_program_is_refused():
+    with pytest.raises(BackendError, match="it is no array namespace"):
+        lockstep(lambda x: x + 1, (np.ones(2),), library=ModuleType("my_module"))
+    with pytest.raises(MlpXpError, match=r"my_module gives no program: .*no colon"):
+        load_program("my_module")
 
 
 def test_a_device_is_chosen_by_its_name():
