@@ -19,7 +19,7 @@ from mlp_xp.backends.threads import LIMITS, THREADS, starting_on
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
 from mlp_xp.declared import check_choice, checked
-from mlp_xp.errors import check_type, nearest
+from mlp_xp.errors import check_type, nearest, with_colon
 
 _opened: dict[tuple[str, int, str, str], tuple[Backend, Any]] = {}
 
@@ -186,6 +186,10 @@ def open_library(library: Any, device: str | None = None) -> LibraryBackend:
             open_backend(name)  # raises, with the known names
         library = import_foreign(name, device)
     xp = getattr(library, "xp", library)
+    if not hasattr(xp, "asarray"):
+        raise BackendError(
+            f"backend {with_colon(name)} it is no array namespace: it has no asarray"
+        )
     hook = None if xp is library else library
     dtype = "float64" if hasattr(xp, "float64") else "float32"
     return ForeignBackend(name, hook, xp, dtype)

@@ -17,7 +17,8 @@ def lockstep(
 ) -> int:
     """Run any array program on libraries, and repeat each operation on NumPy.
 
-    If an operation deviates, the exit code is 1. If the program fails, it is 3.
+    If an operation deviates, the exit code is 1. If the program fails, or calls no
+    operation, it is 3.
 
     ```
     mlp-xp lockstep my_module:program
@@ -48,6 +49,6 @@ def lockstep(
         say(console, str(run))
         if run.deviations:
             code = 1
-        elif run.error:
+        elif run.error or not run.operations:
             code = code or 3
     return code

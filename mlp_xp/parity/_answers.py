@@ -4,7 +4,8 @@ Programs ask, and take different branches:
 
 | question | answered by |
 | --- | --- |
-| `isinstance(x, torch.Tensor)`, `singledispatch` | the attribute `__class__` |
+| `isinstance(x, torch.Tensor)` | the built-in `isinstance`, replaced meanwhile |
+| `x.__class__`, `match`, `singledispatch` | the attribute `__class__` |
 | `issubclass(type(x), torch.Tensor)` | the built-in `issubclass`, replaced meanwhile |
 | `type(x).__name__`, `type(x).__module__` | the class, which has these names |
 | `type(x) is type(y)` | one class for each class of the library |
@@ -21,6 +22,7 @@ of JAX or NumPy that take the library's array from a traced one.
 
 import builtins
 import contextlib
+import dis
 import importlib.abc
 import importlib.machinery
 import linecache
@@ -32,7 +34,7 @@ from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 from mlp_xp.backends.library import LibraryBackend
-from mlp_xp.parity.tracer import Namespace, Traced, Tracer
+from mlp_xp.parity.tracer import Namespace, Traced, Tracer, map_tree, unwrapped
 
 _HELPERS = "array_api_compat.common._helpers"
 _QUESTION = re.compile(
@@ -40,6 +42,8 @@ _QUESTION = re.compile(
     r"|(?:\bis|\bnot|==|!=)\s*type\((\w+)\)"
 )
 """A comparison of a type, such as `type(x) is C`, but not of two types of arrays."""
+_OF_PYTHON = ("LOAD_ATTR", "LOAD_METHOD", "MATCH_CLASS")
+"""The instructions by which Python code, unlike C code, asks for `__class__`."""
 _owners: dict[type, type] = {}
 """The library's class for each class of traced arrays."""
 _originals: dict[str, Callable[..., Any]] = {}
@@ -54,23 +58,49 @@ class SeenThrough(Traced):
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        return _owners[type(self)]
+        """The library's class for Python code, and the true class for C code.
+
+        C code that takes a traced array for the library's own reads its memory.
+        """
+        frame = sys._getframe(1)
+        instruction = frame.f_code.co_code[frame.f_lasti]
+        is_python = dis.opname[instruction] in _OF_PYTHON
+        return _owners[type(self)] if is_python else type(self)
 
     @property
     def __array_namespace__(self) -> Any:
-        _ = self.array.__array_namespace__  # not every library has it
+        if not (self._tracer.names_another or is_over(self._tracer)):
+            _ = self.array.__array_namespace__  # not every library has it
         return super().__array_namespace__
 
     @classmethod
     def __torch_function__(
         cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        tracer, name = _active[-1], f"torch.{getattr(function, '__name__', '?')}"
+        tracer = active()
+        if tracer is None:
+            return called_untraced(function, args, kwargs)
+        name = f"torch.{getattr(function, '__name__', '?')}"
         tracer.notice("outside", name)
         return tracer.call(name, function, None, tuple(args), kwargs, outside=True)
 
     def __jax_array__(self) -> Any:
         return escape(self)
+
+
+def active() -> Tracer | None:
+    """Return the tracer of the program that runs now, if any."""
+    return _active[-1] if _active else None
+
+
+def is_over(tracer: Tracer) -> bool:
+    """Return whether the run of a tracer is over. Its arrays may be left."""
+    return all(each is not tracer for each in _active)
+
+
+def called_untraced(function: Any, args: Any, kwargs: Any = None) -> Any:
+    """Call a function of the library with its own arrays."""
+    return function(*map_tree(unwrapped, args), **map_tree(unwrapped, kwargs or {}))
 
 
 def escape(array: Traced) -> Any:
@@ -111,9 +141,11 @@ def answering(tracer: Tracer) -> Iterator[None]:
         _originals.setdefault(helpers.__name__, original)
         replace(function, "__code__", _array_namespace.__code__)
 
+    _forget_namespaces()
     for name in [name for name in sys.modules if name.endswith(_HELPERS)]:
         teach(sys.modules[name])
     replace(builtins, "issubclass", _see_through(issubclass))
+    replace(builtins, "isinstance", _see_instance(isinstance))
     finder = _Imports(teach)
     sys.meta_path.insert(0, finder)
     watches = sys.gettrace() is None  # neither a debugger nor a coverage tool
@@ -151,6 +183,17 @@ def _see_through(original: Callable[..., bool]) -> Callable[..., bool]:
     return issubclass
 
 
+def _see_instance(original: Callable[..., bool]) -> Callable[..., bool]:
+    """Return an `isinstance` for which a traced array is the library's own."""
+
+    def isinstance(x: Any, classes: Any, /) -> bool:
+        if original(x, classes):
+            return True
+        return type(x) in _owners and original(x.array, classes)
+
+    return isinstance
+
+
 def _array_namespace(*xs: Any, **kwargs: Any) -> Any:
     """Replace the code of a copy of `array_namespace`, whose globals it gets."""
     from mlp_xp.parity._answers import traced_namespace
@@ -168,7 +211,7 @@ def traced_namespace(helpers: str, *xs: Any, **kwargs: Any) -> Any:
     # with these are traced too.
     classes = {type(x) for x in xs}
     is_traced = classes & (_owners.keys() | set(_owners.values()))
-    return tracer.namespace(xp) if is_traced else xp
+    return tracer.answer(xp) if is_traced else xp
 
 
 def _forget_namespaces() -> None:

@@ -9,9 +9,11 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import CodeType
 from typing import Any, NamedTuple
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from mlp_xp.backends.foreign import find
 from mlp_xp.backends.library import LibraryBackend
@@ -21,7 +23,7 @@ from mlp_xp.errors import MlpXpError, one_line
 from mlp_xp.parity import _answers
 from mlp_xp.parity._answers import answering, class_of
 from mlp_xp.parity._bounds import Reference, mismatch
-from mlp_xp.parity.operations import Operation
+from mlp_xp.parity.operations import SYMBOLS, Operation
 from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.tracer import (
     PACKAGE,
@@ -127,6 +129,8 @@ class Run:
             return f"{start} deviates: {self.deviations[0]}"
         if self.error:
             return f"{start} error: {self.error}"
+        if not self.operations:
+            return f"{start} nothing was compared: the program calls no operation"
         unjudged = sum(each.times for each in self.unjudged)
         but = f", {unjudged} of them not judged" if unjudged else ""
         return f"{start} no operation deviates, of {self.operations}{but}"
@@ -157,20 +161,24 @@ class ProgramTracer(Tracer):
 
     go_betweens = (
         *Tracer.go_betweens,
-        __file__,
-        _answers.__file__,
+        str(PACKAGE / "parity"),
         str(PACKAGE / "backends"),
     )
 
     backend: LibraryBackend
 
-    def __init__(self, backend: LibraryBackend) -> None:
+    def __init__(self, backend: LibraryBackend, program: Any) -> None:
         super().__init__(backend)
+        self.program: CodeType | None = getattr(program, "__code__", None)
+        """The code of the program, whose file may be one of the library."""
         self.when = "in the program"
         self.records: dict[str, dict[tuple[str, ...], Record]] = {}
         self.first: Operation | None = None
         """The first operation that deviates."""
-        self._kind = type(backend.xp.asarray(0.0))
+        zero = backend.xp.asarray(0.0)
+        self._kind = type(zero)
+        self.names_another = _is_another(backend.xp, zero)  # type: ignore[misc]
+        self._has_python_scalars = _has_python_scalars(backend.xp)
         names = (self._kind.__module__, self.xp.__name__)
         modules = {name.partition(".")[0] for name in names}
         folders = [
@@ -182,6 +190,8 @@ class ProgramTracer(Tracer):
 
     def is_go_between(self, file: str) -> bool:
         """See `Tracer.is_go_between`."""
+        if self.program and file == self.program.co_filename:
+            return False
         return super().is_go_between(file) or _COMPAT in file
 
     def wrap(self, array: Any, host: np.ndarray) -> Traced:
@@ -192,12 +202,8 @@ class ProgramTracer(Tracer):
     def namespace_of(self, array: Traced, api_version: str | None) -> Namespace:
         """Return the namespace that the library's array would give."""
         own = getattr(array.array, "__array_namespace__", None)
-        if own is None:
-            return self.xp
-        found = own(api_version=api_version)
-        # A namespace under test may have another library's arrays.
-        same = found.__name__.partition(".")[0] == self.xp.__name__.partition(".")[0]
-        return self.namespace(found) if same else self.xp
+        xp = own(api_version=api_version) if own else self.backend.xp
+        return xp if _answers.is_over(self) else self.answer(xp)
 
     def notice(self, kind: str, what: str) -> None:
         """Keep an event, unless array_api_compat or the library itself causes it."""
@@ -210,6 +216,16 @@ class ProgramTracer(Tracer):
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """See `Tracer.call`. The library itself asks no questions to be answered."""
+        tracer = _answers.active()
+        if tracer is not self:  # an array or a namespace is left from an earlier run
+            if tracer is not None:
+                return tracer.call(name, *args, **kwargs)
+            function, _, *arguments = args
+            return _answers.called_untraced(function, *arguments)
+        if name in SYMBOLS and self._kind is not np.ndarray:
+            operands: Any = args[2]
+            if any(type(x) is np.ndarray for x in operands):
+                self.notice("outside", f"array {SYMBOLS[name]} numpy.ndarray")
         watcher, was_calling = sys.gettrace(), self.is_calling
         sys.settrace(None)
         self.is_calling = True
@@ -218,6 +234,18 @@ class ProgramTracer(Tracer):
         finally:
             self.is_calling = was_calling
             sys.settrace(watcher)
+
+    def _operation(
+        self,
+        name: str,
+        reference: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Operation:
+        """See `Tracer`. A float64 of NumPy is a Python float, and may count as one."""
+        if name in SYMBOLS and self._has_python_scalars:
+            args = tuple(float(x) if type(x) is np.float64 else x for x in args)
+        return super()._operation(name, reference, args, kwargs)
 
     def _results_on_host(self, result: Any) -> Any:
         """See `Tracer`. NumPy's arrays, such as `x.numpy()`, are not the library's."""
@@ -300,7 +328,7 @@ def lockstep(
     given = dict(kwargs or {})
     with restored(library):
         backend = open_library(library, device)
-        tracer = ProgramTracer(backend)
+        tracer = ProgramTracer(backend, function)
         run = Run(f"{backend.name} {backend.version}")
         own_args = _copied((tuple(args), given))
         moved = _moved((tuple(args), given), tracer, on_device=device is not None)
@@ -353,7 +381,8 @@ def assert_lockstep(
             has a reason for each such word.
 
     Raises:
-        AssertionError: There are other findings. The first line is the verdict.
+        AssertionError: There are other findings, or no operations. The first line is
+            the verdict.
         ValueError: `allow` has an unknown kind, or a text in place of a list.
         BackendError: The library or the device is not available.
 
@@ -366,7 +395,7 @@ def assert_lockstep(
     __tracebackhide__ = True  # pytest shows the caller's line
     allow = checked(allow, FINDINGS)
     run = lockstep(function, args, kwargs, library=library, device=device)
-    lines = []
+    lines = [] if run.operations or run.error else [run.verdict]
     for kind in FINDINGS:
         for record in run.findings(kind):
             if not is_allowed(record, allow.get(kind, ())):
@@ -396,6 +425,29 @@ def is_allowed(record: Record, allowed: Any) -> bool:
         for word in allowed or ()
         for place in (line, file)
     )
+
+
+def _has_python_scalars(xp: Any) -> bool:
+    """Return whether a float64 of NumPy leaves an operand in float32."""
+    try:
+        one = xp.asarray(1.0, dtype=xp.float32)
+        return bool((one * np.float64(1)).dtype == xp.float32)
+    except Exception:  # a library may raise anything
+        return False
+
+
+def _is_another(xp: Any, array: Any) -> bool:
+    """Return whether an array names another namespace than its own `xp`.
+
+    A namespace under test may wrap another library, and have its arrays.
+    """
+    try:
+        named = array_namespace(array)
+    except TypeError:
+        return False
+    names = (str(getattr(xp, "__name__", "")), named.__name__)
+    own, other = (name.removeprefix("array_api_compat.") for name in names)
+    return own != other
 
 
 def _copied(tree: Any) -> Any:
@@ -436,7 +488,9 @@ def _error_record(error: Exception, tracer: ProgramTracer) -> Record:
             detail = tracer.raised.verdict.problem
             return Record(name, str(tracer.raised), tracer.raised.place, detail)
         chain = chain.__cause__ or chain.__context__
-    place = ""
+    place, code = "", tracer.program
+    if code:
+        place = line_text(code.co_filename, code.co_firstlineno)
     for frame, line in traceback.walk_tb(error.__traceback__):
         file = frame.f_code.co_filename
         if not tracer.is_go_between(file):
@@ -460,17 +514,36 @@ def _compare_ends(
     got, wanted = leaves(result), leaves(expected)
     if len(got) != len(wanted):
         return f"{len(got)} values instead of {len(wanted)}", True
-    largest = 0.0
+    if _keys(result) != _keys(expected):
+        return "other keys than in NumPy's whole run", True
+    largest, skipped = 0.0, 0
     for own, host in zip(got, wanted, strict=True):
         try:
             x = own if isinstance(own, _ON_HOST) else backend.to_numpy(own)
-            distance = _distance(np.asarray(x), np.asarray(host), eps)
+            x, host = np.asarray(x), np.asarray(host)
+            is_number = all(each.dtype.kind in "biufc" for each in (x, host))
+            distance = _distance(x, host, eps) if is_number else None
         except Exception:  # no arrays of numbers
+            distance = None
+        if distance is None:
+            skipped += 1
             continue
         if isinstance(distance, str):
             return distance, True
         largest = max(largest, distance)
-    return f"{largest:.3g} eps from NumPy's whole run", False
+    if skipped == len(got):
+        return "not compared, without numbers", False
+    but = f"; {skipped} of {len(got)} values not compared" if skipped else ""
+    return f"{largest:.3g} eps from NumPy's whole run{but}", False
+
+
+def _keys(tree: Any) -> Any:
+    """Return the structure of nested tuples, lists and dictionaries."""
+    if isinstance(tree, dict):
+        return {key: _keys(value) for key, value in tree.items()}
+    if isinstance(tree, tuple | list):
+        return [_keys(each) for each in tree]
+    return None
 
 
 def _dtypes(tree: Any) -> set[str]:
@@ -504,6 +577,8 @@ def load_program(
     or `(function, args, kwargs)`. Raises MlpXpError if there is no such program.
     """
     try:
+        if ":" not in name:
+            raise ValueError("it has no colon")
         function, args, *named = find(name)()
         return function, tuple(args), dict(*named)
     except Exception as error:  # a program may raise anything

@@ -84,6 +84,8 @@ class Tracer:
         str(Path(np.__file__).parent),
     )
     """Files and folders whose code calls operations on behalf of a program."""
+    names_another: ClassVar[bool] = False
+    """Whether the library's arrays name another namespace than the one under test."""
     has_views: ClassVar[bool] = True
     """Whether a change of one array may change others that share its memory."""
 
@@ -106,6 +108,10 @@ class Tracer:
         if id(xp) not in self._namespaces:
             self._namespaces[id(xp)] = Namespace(self, xp)
         return self._namespaces[id(xp)]
+
+    def answer(self, xp: Any) -> "Namespace":
+        """Return the namespace for a program whose arrays name `xp`."""
+        return self.xp if self.names_another else self.namespace(xp)
 
     def wrap(self, array: Array, host: np.ndarray) -> "Traced":
         """Return an array of the library as a traced array."""
@@ -408,7 +414,7 @@ class Namespace(ModuleType):
     def _traced(self, name: str, own: Any) -> Any:
         tracer = self._tracer
         full_name = self._prefix + name
-        if isinstance(own, ModuleType):
+        if isinstance(own, ModuleType) or full_name in EXTENSIONS:
             outside = self._outside or name not in EXTENSIONS
             return Namespace(tracer, own, f"{full_name}.", outside=outside)
         if name in DTYPES or isinstance(own, type) or not callable(own):
@@ -416,12 +422,12 @@ class Namespace(ModuleType):
         reference: Any = numpy_xp
         for part in full_name.split("."):
             reference = getattr(reference, part, None)
+
+        def call_outside(*args: Any, **kwargs: Any) -> Any:
+            tracer.notice("outside", f"xp.{full_name}")
+            return tracer.call(full_name, own, None, args, kwargs, outside=True)
+
         if self._outside or full_name not in STANDARD:
-
-            def call_outside(*args: Any, **kwargs: Any) -> Any:
-                tracer.notice("outside", f"xp.{full_name}")
-                return tracer.call(full_name, own, None, args, kwargs, outside=True)
-
             return call_outside
         if full_name in INSPECTION:
             return tracer.inspecting(full_name, own, reference)
@@ -429,6 +435,8 @@ class Namespace(ModuleType):
         recorded = f"xp.{full_name}" if full_name in SYMBOLS else full_name
 
         def call(*args: Any, **kwargs: Any) -> Any:
+            if kwargs.get("out") is not None:
+                return call_outside(*args, **kwargs)
             function = reference or _missing(full_name)
             return tracer.call(recorded, own, function, args, kwargs)
 
@@ -472,9 +480,16 @@ class Traced:
     def __array_ufunc__(
         self, ufunc: Any, method: str, *args: Any, **kwargs: Any
     ) -> Any:
-        # An operator of NumPy's scalars and arrays comes here.
+        # An operator of NumPy's scalars and arrays comes here, with these first.
         name = _UFUNCS.get(ufunc.__name__)
-        if name and method == "__call__" and len(args) == 2 and not kwargs:
+        is_operator = isinstance(unwrapped(args[0]), (np.generic, np.ndarray))
+        if (
+            name
+            and is_operator
+            and method == "__call__"
+            and len(args) == 2
+            and not kwargs
+        ):
             return self._tracer.call(name, getattr(operator, name), None, args)
         self._tracer.notice("outside", f"numpy.{ufunc.__name__}")
         function = getattr(ufunc, method)

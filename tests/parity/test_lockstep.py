@@ -3,6 +3,7 @@ first, and a traced program takes the same branches as without the trace.
 """
 
 import functools
+import importlib
 import math
 import operator
 import re
@@ -18,8 +19,9 @@ from helpers import assert_one_line, call_main
 from mlp_xp import commands
 from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.opening import open_library
+from mlp_xp.errors import MlpXpError
 from mlp_xp.parity import assert_lockstep, lockstep
-from mlp_xp.parity.programs import FINDINGS, Record, Run, is_allowed
+from mlp_xp.parity.programs import FINDINGS, Record, Run, is_allowed, load_program
 from mlp_xp.parity.tracer import Namespace
 
 pytestmark = pytest.mark.needs("torch", "jax", "array_api_strict")
@@ -486,6 +488,27 @@ def test_functions_of_the_library_itself_are_outside():
     assert run.end == "NumPy's own run raises " + run.end.partition("raises ")[2]
 
 
+@pytest.mark.parametrize("name", ["asarray", "as_tensor", "tensor"])
+def test_c_code_does_not_take_a_traced_array_for_a_tensor(name):
+    import torch
+
+    def program(x):
+        match x:
+            case torch.Tensor():
+                return getattr(torch, name)(x) * 2
+
+    run = lockstep(program, (np.ones(3),))
+    assert run.error is None
+    assert run.result.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_what_c_code_refuses_is_an_error_of_the_program():
+    import torch
+
+    run = lockstep(torch.vmap(lambda row: row * 2), (np.ones(3),))
+    assert run.error.call.startswith("raised TypeError")
+
+
 def test_jax_functions_escape_with_the_right_result():
     def program(x: Any) -> Any:
         import jax
@@ -597,6 +620,159 @@ def test_a_namespace_needs_no_function_that_a_network_needs():
     assert (run.deviations, float(run.result)) == ([], 3.0)
     with pytest.raises(BackendError):
         lockstep(abs, (np.ones(3),), library="no_such_library")
+
+
+class Linalg:
+    """An extension that is an object, with a fault."""
+
+    def __init__(self, original):
+        self.det = lambda x: original.det(x) + 1
+
+
+@pytest.mark.parametrize("base", ["array_api_compat.numpy", "array_api_compat.torch"])
+@pytest.mark.parametrize(
+    "namespace", [array_namespace, lambda x: x.__array_namespace__()]
+)
+def test_a_namespace_that_wraps_a_library_is_the_one_under_test(base, namespace):
+    original = importlib.import_module(base)
+    wrapper = ModuleType("my_wrapper")
+    vars(wrapper).update(
+        {name: own for name, own in vars(original).items() if name[:2] != "__"}
+    )
+    wrapper.exp = lambda x: original.exp(x) * 2
+    wrapper.linalg = Linalg(original.linalg)
+    for call in (
+        lambda x: namespace(x).exp(x),
+        lambda x: namespace(x).linalg.det(x),
+    ):
+        run = lockstep(call, (np.eye(2),), library=wrapper)
+        assert "my-wrapper" in run.verdict or "my_wrapper" in run.verdict
+        assert "deviates: " in run.verdict
+        assert not run.transfers
+
+
+def test_a_program_without_operations_does_not_pass():
+    def program(x):
+        return x
+
+    run = lockstep(program, (np.ones(3),))
+    assert "nothing was compared" in run.verdict
+    with pytest.raises(AssertionError, match="nothing was compared"):
+        assert_lockstep(program, (np.ones(3),))
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_an_array_of_numpy_as_an_operand_is_outside(library):
+    weights = np.asarray([1.0, 2.0])
+    for program in (lambda x: x * weights, lambda x: weights * x):
+        run = lockstep(program, (np.ones(2),), library=library)
+        assert [each.call for each in run.outside] == ["array * numpy.ndarray"]
+    assert not lockstep(program, (np.ones(2),), library="numpy").outside
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_what_is_left_of_a_run_behaves_as_the_librarys_own(library):
+    left = []
+
+    def leave(x):
+        left.append(array_namespace(x).linspace(0.0, 1.0, 3, dtype=x.dtype))
+        return left[0] * x
+
+    def use(x):
+        xp = array_namespace(x)
+        return [x * left[0], left[0] * x, xp.sum(x) + left[0][1]]
+
+    expected = [[0.0, 0.5, 1.0], [0.0, 0.5, 1.0], 3.5]
+    ones = np.ones(3, "float32")
+    own = lockstep(leave, (ones,), library=library).result
+    own = own - own + 1
+    results = use(own)
+    assert [np.asarray(each).tolist() for each in results] == expected
+    assert all(type(each) is type(own) for each in results)
+    array_namespace(left[0])
+    run = lockstep(use, (ones,), library=library)
+    assert run.operations == 5
+    assert [np.asarray(each).tolist() for each in run.result] == expected
+
+
+def test_a_generator_that_is_left_does_not_spoil_the_next_run():
+    def squares(x):
+        xp = array_namespace(x)
+        for i in range(x.shape[0]):
+            yield xp.sum(x[i] ** 2)
+
+    left = lockstep(squares, (np.ones((2, 3)),)).result
+    assert [float(each) for each in left] == [3.0, 3.0]
+    assert lockstep(lambda x: array_namespace(x).exp(x), (np.ones(3),)).error is None
+
+
+@pytest.mark.parametrize(
+    ("leaf", "end"),
+    [
+        (lambda x: x, "0 eps from NumPy's whole run"),
+        (lambda x: [x, None], "0 eps from NumPy's whole run; 1 of 2 values not"),
+        (lambda x: (each for each in x), "not compared, without numbers"),
+        (lambda x: str(type(x)), "not compared, without numbers"),
+        (lambda x: {type(x).__name__: x}, "other keys than in NumPy's whole run"),
+    ],
+)
+def test_the_end_says_what_is_not_compared(leaf, end):
+    run = lockstep(lambda x: leaf(x + 1), (np.ones(3),))
+    assert run.end.startswith(end)
+
+
+@pytest.mark.parametrize("library", ["numpy", *LIBRARIES])
+def test_a_float64_of_numpy_counts_as_for_the_library(library):
+    def program(x):
+        return [x * np.float64(2), np.float64(2) * x]
+
+    run = lockstep(program, (np.ones(3, "float32"),), library=library)
+    assert not run.deviations
+
+
+def test_an_output_argument_is_outside():
+    def program(x):
+        xp = array_namespace(x)
+        out = xp.zeros_like(x)
+        xp.add(x, x, out=out)
+        return out
+
+    run = lockstep(program, (np.ones(3),))
+    assert not run.deviations
+    assert [each.call for each in run.outside] == ["xp.add"]
+
+
+@pytest.mark.parametrize("library", ["jax", "array-api-strict", "torch"])
+def test_a_ufunc_of_numpy_is_outside(library):
+    run = lockstep(lambda x: np.add(x, x), (np.ones(2),), library=library)
+    assert [each.call for each in run.outside] == ["numpy.add"]
+
+
+def test_a_program_in_the_package_of_its_library_has_its_lines(tmp_path, monkeypatch):
+    folder = tmp_path / "own_library"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from array_api_compat.numpy import *\n")
+    (folder / "own_program.py").write_text("def program(x):\n    return x.missing\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    library = importlib.import_module("own_library")
+    program = importlib.import_module("own_library.own_program").program
+    run = lockstep(program, (np.ones(2),), library=library)
+    assert run.error.place.endswith("own_program.py:2 (return x.missing)")
+
+
+def test_an_error_before_the_first_line_names_the_program():
+    def program():
+        return 0
+
+    run = lockstep(program, (np.ones(2),))
+    assert "(def program():)" in run.error.place
+
+
+def test_what_is_no_namespace_or_no_program_is_refused():
+    with pytest.raises(BackendError, match="it is no array namespace"):
+        lockstep(lambda x: x + 1, (np.ones(2),), library=ModuleType("my_module"))
+    with pytest.raises(MlpXpError, match=r"my_module gives no program: .*no colon"):
+        load_program("my_module")
 
 
 def test_a_device_is_chosen_by_its_name():
