@@ -6,6 +6,7 @@ import functools
 import importlib
 import math
 import operator
+import pickle
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -762,6 +763,14 @@ def test_what_is_no_namespace_or_no_program_is_refused():
         lockstep(lambda x: x + 1, (np.ones(2),), library=ModuleType("my_module"))
     with pytest.raises(MlpXpError, match=r"my_module gives no program: .*no colon"):
         load_program("my_module")
+
+
+@each_library
+def test_a_pickled_array_is_the_librarys_own(library):
+    run = lockstep(lambda x: pickle.dumps(x + 1), (np.ones(2),), library=library)
+    assert run.error is None
+    assert np.asarray(pickle.loads(run.result)).tolist() == [2.0, 2.0]
+    assert len(run.escaped) == 1
 
 
 def test_a_device_is_chosen_by_its_name():
