@@ -87,6 +87,9 @@ class SeenThrough(Traced):
     def __jax_array__(self) -> Any:
         return escape(self)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return escape(self).__reduce_ex__(protocol)
+
 
 def active() -> Tracer | None:
     """Return the tracer of the program that runs now, if any."""
