@@ -293,6 +293,7 @@ def test_predictions_repeat_columns_as_they_are_written(
         "id": [f"{i:03}" for i in range(90)],
         "note, all": ["NA", 'a "b"', ""] * 30,
         "x1": TABLE[:, 1].tolist(),
+        "class": ["a", "b", "c"] * 30,
     }
     columns = {**kept, **{f"x{i}": TABLE[:, i].tolist() for i in range(4)}}
     words = (
@@ -302,8 +303,9 @@ def test_predictions_repeat_columns_as_they_are_written(
     )
     rows, plain = (
         rows_of(call(*words, "--csv", *more).out)
-        for more in (["--keep", 'id,"note, all",x1'], [])
+        for more in (["--keep", 'id,"note, all",x1,class'], [])
     )
+    kept["class (table)"] = kept.pop("class")
     assert [*rows[0]] == ["row", *kept, "class", *NAMES]
     for name, values in kept.items():
         assert [row.pop(name) for row in rows] == [*map(str, values)]
