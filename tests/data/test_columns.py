@@ -279,6 +279,13 @@ def said(values: Any) -> str:
         (text(f"25/11/{i}" for i in SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"${i:,}" for i in 977 * SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"{i} kg" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"May {i % 28}, {i}" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"3 March {1900 + i}" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"{1900 + i}/01/13" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"{i}.5%" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"\u2212{i}" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"({i})" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"Maya {i}th" for i in SHUFFLED), UNUSED),
         (
             text(["none yet"] * 30 + [f"{i / 8}" for i in SHUFFLED[:70]]),
             f"{OTHERWISE} of which only the frequent values are used",
