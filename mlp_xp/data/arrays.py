@@ -455,8 +455,8 @@ def warn_if_rounded(
         if names:
             columns = [names[i] for i in columns]
         fault = (
-            f"columns {some(columns, SHOWN)}: the values are equal, or differ in "
-            f"digits that {dtype} rounds away"
+            f"columns {some(columns, SHOWN)}: the rows have equal values, or differ "
+            f"in digits that {dtype} rounds away"
         )
         remedy = "leave these columns out"
         if dtype == "float32":

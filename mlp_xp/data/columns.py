@@ -394,7 +394,8 @@ class Columns:
 
 
 COUNTS = "columns that count the rows, as row numbers do, and are used as numbers"
-_UNUSED = "columns that are empty, or text without a frequent value, which are not used"
+_EMPTY = "columns that are empty, and are not used"
+_UNUSED = "columns of text without a frequent value, which are not used"
 _LIKE_NUMBERS = (
     "columns of text that look like numbers or dates, but are not written as 12, 3.5, "
     "2020-01-16 or NA"
@@ -691,7 +692,7 @@ def _fit_text(
     filled = texts.filter(texts != "").alias("text")
     counts = filled.value_counts(name="n")
     if not len(filled):
-        return _Fitted(Column(name, "category"), Seen(rare=None), values, _UNUSED)
+        return _Fitted(Column(name, "category"), Seen(rare=None), values, _EMPTY)
     least = max(2, min(FREQUENT, math.ceil(FREQUENT_SHARE * len(texts))))
     levels: list[str] = []
     other_rows = 1.0

@@ -77,6 +77,15 @@ def read_tables(
     return replace(train, test=test.train)
 
 
+def _check_separator(names: Sequence[str]) -> None:
+    """Raise DatasetError if the only column has other separators in its name."""
+    if len(names) == 1 and re.search(r"[\s|:]", names[0]):
+        raise DatasetError(
+            f"no separator is found in {names[0]!r:.60}",
+            remedy="separate columns with commas, semicolons or tabs",
+        )
+
+
 def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSamples:
     with open_table(path) as found:
         names, _ = columns_of(found)
@@ -84,6 +93,9 @@ def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSampl
         ignored = split_names(how.exclude, names) if how.exclude else []
         weights = [how.sample_weight] if how.sample_weight else []
         text_names = split_names(how.text, names) if how.text else []
+        known_names = known.names if known else ()
+        if isinstance(found, Table) and {*names}.isdisjoint([*labels, *known_names]):
+            _check_separator(names)
         if not (known or labels):
             raise DatasetError(
                 f"needs the name of the column with the labels: {some(names)}",

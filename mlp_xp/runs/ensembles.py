@@ -220,7 +220,7 @@ def _check_same(models: Sequence[Model], tests: Sequence[Samples]) -> None:
             raise RunError(
                 f"has another test set than {quoted(models[0].source)}: it was trained "
                 "on other data, or on another split of the same; give runs with the "
-                "same split, or a single one, such as a fold",
+                "same split, or one; the list of runs has the results of folds",
                 file=model.source,
             )
 

@@ -15,7 +15,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.data.datasets import is_own, load_dataset, load_to_evaluate
 from mlp_xp.data.options import DataOptions
-from mlp_xp.errors import MlpXpError, MlpXpWarning, quoted
+from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, quoted
 from mlp_xp.printing import as_html, as_text
 from mlp_xp.runs.ensembles import (
     Models,
@@ -27,6 +27,7 @@ from mlp_xp.runs.ensembles import (
 )
 from mlp_xp.runs.fingerprints import checksum
 from mlp_xp.runs.metrics import metrics_of
+from mlp_xp.runs.records import RunError
 
 
 class Evaluated(NamedTuple):
@@ -190,7 +191,12 @@ def _own_data(
             known[key] = load_dataset(
                 settings.data, model.backend, cache_dir=cache_dir, **vars(options)
             )
-    run.check_data({"data_crc32": checksum(known[key], model.backend)})
+    try:
+        run.check_data({"data_crc32": checksum(known[key], model.backend)})
+    except RunError as error:
+        now = Argument("data", str(settings.data))
+        error.remedy = ("to evaluate on the data as they are now, give ", now)
+        raise
     return known[key]
 
 

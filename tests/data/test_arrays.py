@@ -51,12 +51,12 @@ def test_digits_that_float32_rounds_away_are_named():
     times, prices = 100 * X + np.array([0, 1.7e9, 0]), 1e9 + 100 * X[:, :1]
     with pytest.warns(
         MlpXpWarning,
-        match="^X: columns 1: the values are equal, or differ in digits that float32",
+        match="^X: columns 1: the rows have equal values, or differ in digits that float32",
     ):
         from_arrays(times, CLASSES, backend=open_backend(dtype="float32"))
     with pytest.warns(
         MlpXpWarning,
-        match="^y: columns '0': the values are equal, or differ in digits that float32",
+        match="^y: columns '0': the rows have equal values, or differ in digits that float32",
     ):
         from_arrays(X, prices, backend=open_backend(dtype="float32"))
     from_arrays(times, prices)  # float64 has them

@@ -171,7 +171,9 @@ def test_a_run_reads_its_data_as_it_did(
         call("evaluate", "run"),
         2,
         native("'run/config.json': the run started with other data"),
+        "; to evaluate on the data as they are now, give --data-dir ",
     )
+    assert call("evaluate", "run", "--data-dir", "t.csv").code == 0
 
 
 @pytest.mark.usefixtures("no_pictures")

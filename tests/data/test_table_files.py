@@ -231,6 +231,12 @@ def refusal(
             "5.1,3.5,1\n4.9,3.0,1\n",
             ": has no column 'kind'; its columns are '5.1', '3.5', '1'",
         ),
+        (
+            "id   kind size\n1  2  3\n",
+            ": no separator is found in 'id   kind size'; separate columns with commas,",
+        ),
+        ("a|kind\n1|2\n", ": no separator is found in 'a|kind'; separate columns"),
+        ("a\n1\n", ": has no column 'kind'; its columns are 'a'"),
         ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),
         ("kind\nx\n", ": has no columns but the labels"),
         (
@@ -451,7 +457,10 @@ def test_rows(tmp_path: Path) -> None:
             b'a,b\n1,2\n"3,4\n5,6\n',
             ", line 3: unexpected end of data; check the quotes",
         ),
-        (b'a,b\n"1"2,3\n', ", line 2: ',' expected after '\"'; check the quotes"),
+        (
+            b'a,b\n"1\\"2",3\n',
+            ", line 2: ',' expected after '\"'; check the quotes from there on: within quotes, \"\" stands for a quote",
+        ),
         (
             "a,b\n1,2\n3,é\n".encode("latin-1"),
             ": is not text in UTF-8; save a table as UTF-8 (in Excel",
