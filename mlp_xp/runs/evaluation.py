@@ -47,6 +47,8 @@ class Evaluated(NamedTuple):
     """
     run_metrics: tuple[dict[str, Any], ...]
     """All metrics of each network."""
+    unsure: int = 0
+    """The number of samples that may be training rows, see `evaluate`."""
 
     def __str__(self) -> str:
         return as_text(self)
@@ -106,7 +108,7 @@ def evaluate(
     found = open_models(models, backend, device)
     known: dict[Any, Dataset] = {}
     datasets = [data_for(model, data, cache_dir, known) for model in found]
-    tests = without_training_rows(found, datasets, same=data is not None)
+    tests, unsure = without_training_rows(found, datasets, same=data is not None)
     labels = found[0].backend.to_numpy(tests[0].labels)
     results, logits, metrics = [], [], []
     for model, test in zip(found, tests, strict=True):
@@ -127,6 +129,7 @@ def evaluate(
         runs=tuple(results),
         metrics=metrics_together,
         run_metrics=tuple(metrics),
+        unsure=unsure,
     )
 
 
@@ -164,7 +167,7 @@ def unseen_data(model: Model, data: Any, cache_dir: str | Path | None) -> Datase
     dataset = data_for(model, data, cache_dir, {})
     if dataset.test is None:
         return dataset
-    (test,) = without_training_rows([model], [dataset])
+    (test,), _ = without_training_rows([model], [dataset])
     return replace(dataset, test=test)
 
 

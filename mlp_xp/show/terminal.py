@@ -223,7 +223,7 @@ def summary(report: Report) -> str:
 
 def described_result(result: Evaluation, signature: Signature) -> str:
     """Describe the result on a test set."""
-    return presentation_of(signature.task).outcome(result, signature.noun)
+    return presentation_of(signature.task).outcome(result, f"test {signature.noun}")
 
 
 def selected(best: Best, last_epoch: int, job: Job) -> str:
