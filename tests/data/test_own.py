@@ -209,6 +209,29 @@ def test_a_run_that_learned_nothing_says_so(
     assert "no better than" not in call(*words, "--epochs", 30, "--data-dir", clear).out
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_a_regression_that_learned_nothing_says_so(tmp_path: Path) -> None:
+    """Its R² is below 0. Few test samples are named as the reason."""
+    random = np.random.default_rng(7)
+    words = "train --label kind --task regression --overwrite --epochs 3 --run-dir"
+    for rows, advice in (
+        (90, "try a lower --learning-rate, more --epochs, or another --seed"),
+        (20, "but 4 test samples say little; give more rows"),
+    ):
+        X, y = random.normal(size=(rows, 4)), random.normal(size=rows)
+        noise = write_samples(tmp_path / "t.csv", X, y)
+        run = tmp_path / "r"
+        out = call(words, run, "--data-dir", noise, "--learning-rate", 0.5).out
+        assert f"\nworse than always naming the mean (R² 0); {advice}" in out
+        if rows == 90:
+            clear = write_samples(tmp_path / "t.csv", X, X[:, 0])
+            slow = ("--learning-rate", 0.05, "--epochs", 30)
+            out = call(
+                words.replace(" --epochs 3", ""), run, "--data-dir", clear, *slow
+            ).out
+            assert "worse than" not in out
+
+
 # Predictions.
 
 
