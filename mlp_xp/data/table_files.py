@@ -266,8 +266,20 @@ def _with_points(
             error.column = table.names[i]
             raise
     commas = mark == ","
-    notes = f"{table.notes}, decimal commas" if commas else table.notes
+    notes = table.notes
+    if commas:
+        notes += ", decimal commas"
+    elif len(of_file) < 2 and any(
+        marks_of[i] and _have_points(table.columns[i]) for i in places
+    ):
+        notes += ", decimal points"
     return replace(table, columns=tuple(columns), notes=notes, decimal_commas=commas)
+
+
+def _have_points(values: Values) -> bool:
+    if isinstance(values, np.ndarray):
+        return False
+    return bool(values.str.contains(".", literal=True).any())
 
 
 def _column_with_points(texts: pl.Series, marks: _Marks, mark: str) -> pl.Series:

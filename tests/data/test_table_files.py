@@ -171,6 +171,23 @@ def test_decimal_marks(
     np.testing.assert_array_equal(np.transpose(found), expected)
 
 
+@pytest.mark.parametrize(
+    ("values", "notes"),
+    [
+        (["59.222", "60.125"], ", decimal points"),
+        (["0.5", "1,234.5"], ", decimal points"),
+        (["59", "60"], ""),
+        (["59,5", "1.234,5"], ", decimal commas"),
+    ],
+)
+def test_the_decimal_mark_is_said(
+    tmp_path: Path, values: list[str], notes: str
+) -> None:
+    """Because 59.222 may be meant as 59 222."""
+    table = read_text(tmp_path, f"a;kind\n{values[0]};x\n{values[1]};y\n").train.inputs
+    assert table.notes == f"separated by ';'{notes}"
+
+
 @pytest.mark.needs("pyarrow")
 def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
     """As the row numbers of pandas and R."""
