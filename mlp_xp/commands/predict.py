@@ -25,7 +25,7 @@ from mlp_xp.runs.prediction import PictureWarning, Predicted
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.show.console import plain_console, print_csv, say
-from mlp_xp.show.objects import answers
+from mlp_xp.show.objects import answers as answers_in_words
 from mlp_xp.show.presentation import presentation_of
 
 _SHADES = " .:-=+*#%@"
@@ -66,7 +66,8 @@ def predict(
         csv: Print a table in CSV, with a line per picture or row, and the probabilities
             of all classes or labels, or the numbers.
         keep: With --csv, repeat these columns of the table before the answers, such as
-            an id. Separate several with commas.
+            an id. Separate several with commas. A column with the name of an answer,
+            such as class, becomes `class (table)`.
     """
     only_one(show=show, json=json, csv=csv)
     runs, files = _split_arguments(run_dir, pictures)
@@ -130,11 +131,17 @@ def _kept_columns(table: Path, keep: str) -> list[list[Any]]:
 def _csv_rows(predicted: Predicted, kept: list[list[Any]]) -> Iterator[tuple[Any, ...]]:
     """Return the header and one line per picture or row."""
     signature = predicted.models[0].signature
-    columns: list[list[Any]] = [[kind_of(predicted), *_names_of(predicted)], *kept]
+    answers = list[list[Any]]()
     if presentation_of(signature.task).has_class_column:
-        columns.append(["class", *predicted.values.tolist()])
+        answers.append(["class", *predicted.values.tolist()])
     for name, outputs in zip(signature.outputs, predicted.outputs.T, strict=True):
-        columns.append([name, *outputs.tolist()])
+        answers.append([name, *outputs.tolist()])
+    numbers = [kind_of(predicted), *_names_of(predicted)]
+    taken = {numbers[0], *(column[0] for column in answers)}
+    columns = [numbers]
+    for name, *values in kept:
+        columns.append([f"{name} (table)" if name in taken else name, *values])
+    columns += answers
     return zip(*columns, strict=True)
 
 
@@ -170,7 +177,7 @@ def _print_text(predicted: Predicted, *, show: bool) -> None:
             f"pictures as the network sees them, {rows} x {columns} pixels, from 0, a "
             "space, to 255, @:",
         )
-    for i, line in enumerate(answers(predicted)):
+    for i, line in enumerate(answers_in_words(predicted)):
         if images is not None:
             say(console, drawing(images[i]))
         say(console, line)

@@ -253,6 +253,5 @@ def read_rows(
                 yield number, row
             number = before + reader.line_num + 1
     except csv.Error as error:
-        raise DatasetError(
-            str(error), remedy="check the quotes from there on", line=number
-        ) from error
+        remedy = 'check the quotes from there on: within quotes, "" stands for a quote'
+        raise DatasetError(str(error), remedy=remedy, line=number) from error

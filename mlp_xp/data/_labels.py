@@ -8,7 +8,8 @@ unless the task says so.
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import date
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,16 @@ import numpy as np
 from mlp_xp.backends.inputs import NUMBERS, check_numbers, error_at, on_host
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, TASKS, Task
-from mlp_xp.data.reading import FLAGS, MISSING, WHOLE, in_order, number_of
+from mlp_xp.data.reading import (
+    FLAGS,
+    MISSING,
+    MOMENT,
+    NUMBER_IN_TEXT,
+    SIGNS,
+    WHOLE,
+    in_order,
+    number_of,
+)
 from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.data.table import Table, as_text
 from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, Words, some
@@ -30,6 +40,7 @@ _FIRST = 2  # many begin with this, or less
 _LEAST_EACH = 5  # rows with each of many classes
 _SPREAD = 2  # the largest number for each of them, at most
 _COUNTS = 5  # so many numbers show whether they are counts
+_UNLIKE = 0.9  # text that differs in this share of the rows is no class
 _THIN = 0.05  # counts have a value in a smaller share of the rows
 AS_CLASSES, AS_NUMBERS = Argument("task", "classes"), Argument("task", "regression")
 
@@ -50,7 +61,7 @@ def labels_of(samples: RawSamples, part: Part, backend: Backend) -> Labels:
 
     Raises DatasetError for a missing label.
     """
-    y = on_host("y", part.labels, backend)
+    y = _on_host(part, backend)
     is_missing = _are_missing(samples, part, y)
     if is_missing.any():
         raise _missing_label(part, y, is_missing)
@@ -70,7 +81,7 @@ def labelled_rows(samples: RawSamples, part: Part, backend: Backend) -> np.ndarr
 
     Raises DatasetError if there is none.
     """
-    y = on_host("y", part.labels, backend)
+    y = _on_host(part, backend)
     is_missing = _are_missing(samples, part, y)
     rows = np.flatnonzero(~is_missing.reshape(len(y), -1).any(axis=1))
     if len(y) and not len(rows):
@@ -78,6 +89,20 @@ def labelled_rows(samples: RawSamples, part: Part, backend: Backend) -> np.ndarr
             "no row has a label", remedy="give another column", setting="y"
         )
     return rows
+
+
+def _on_host(part: Part, backend: Backend) -> Labels:
+    """Return the labels of a part on the host, and dates as text, as in a file."""
+    y = on_host("y", part.labels, backend)
+    if y.dtype.kind == "M":
+        y = y.astype("M8[us]").astype(object)
+    elif y.dtype.kind != "O" or not any(isinstance(each, date) for each in y.flat):
+        return y
+    texts = np.empty(y.shape, object)
+    for place, value in np.ndenumerate(y):
+        is_date = isinstance(value, date) and value == value
+        texts[place] = as_text(value) if is_date else value
+    return texts
 
 
 def _are_missing(samples: RawSamples, part: Part, y: Labels) -> np.ndarray:
@@ -168,6 +193,8 @@ def meaning_of(
     if task is not None:
         found = TASKS[task]
     elif is_text and not (is_written and _most_are_numbers(y)):
+        if samples.class_names is None:
+            _check_classes(y)
         found = CLASSES
     else:
         found = guess_task(numbers_of(y), samples.class_names)
@@ -185,6 +212,67 @@ def meaning_of(
             setting="y",
         )
     return Meaning(found, names)
+
+
+def _check_classes(y: Labels) -> None:
+    """Raise DatasetError for text that is hardly names of classes.
+
+    Most of it looks like numbers or dates, or nearly every row has another text.
+    """
+    texts, rows = np.unique(y, return_counts=True)
+    values = texts.tolist()
+    counts = dict(zip(values, rows.tolist(), strict=True))
+    if len(values) > max(2, min(_FEW, len(y) / 2)):
+        for are_like in (_is_moment, _is_like_number):
+            alike = list(filter(are_like, values))
+            others = [text for text in alike if math.isnan(number_of(text))]
+            if others and 2 * sum(counts[text] for text in alike) > len(y):
+                kind = "dates or times" if are_like is _is_moment else "numbers"
+                fault = f"and most of the labels look like {kind}"
+                raise _error_at_first(y, others, fault, _how_to_write)
+    if len(values) > max(_FEW, _UNLIKE * len(y)):
+        instead = "another column"
+        if np.isfinite(_numbers_in(values)).all():
+            instead = "numbers instead of text"
+        raise DatasetError(
+            f"{len(y)} rows have {len(values)} different texts as labels",
+            remedy=(f"give {instead}, or, for classes, give ", AS_CLASSES),
+            setting="y",
+        )
+
+
+def _is_moment(text: str) -> bool:
+    return bool(re.search(MOMENT, text))
+
+
+def _is_like_number(text: str) -> bool:
+    return bool(re.search(NUMBER_IN_TEXT, re.sub(SIGNS, "0", text)))
+
+
+def _how_to_write(text: str) -> Words:
+    """Return what to do about a label that is no number."""
+    if _is_moment(text):
+        start = "dates cannot be predicted: give another column, or numbers of days"
+    else:
+        number = _number_within(text) if _is_like_number(text) else ""
+        start = "correct it, or leave out the row"
+        if number:
+            start = f"write {number}, without other signs"
+    return start + "; if these are names of classes, give ", AS_CLASSES
+
+
+def _number_within(text: str) -> str:
+    """Return `$1,591.02` as 1591.02, and `(52.89)` as -52.89.
+
+    The text is empty if a comma may be a decimal mark.
+    """
+    digits = "".join(re.findall("[0-9,.]", text)).strip(",.")
+    if re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?", digits):
+        digits = digits.replace(",", "")
+    if math.isnan(number_of(digits)):
+        return ""
+    is_negative = text[0] in "-\u2212(" or text[1:2] in ("-", "\u2212")
+    return f"-{digits}" if is_negative else digits
 
 
 def _classes(
@@ -378,9 +466,7 @@ def numbers_of(y: Labels) -> Labels:
     numbers = _numbers_in(texts)
     words = [values[i] for i in np.flatnonzero(~np.isfinite(numbers))]
     if words:
-        start = "correct it, or leave out the row; if these are names of classes, give "
-        fault = "is not a finite number"
-        raise _error_at_first(y, words, fault, (start, AS_CLASSES))
+        raise _error_at_first(y, words, "is not a finite number", _how_to_write)
     return numbers[places].reshape(y.shape)
 
 
@@ -396,8 +482,9 @@ def _numbers_in(texts: Sequence[str]) -> np.ndarray:
 
 
 def _error_at_first(
-    texts: Labels, wrong: Sequence[str], fault: str, remedy: Words
+    texts: Labels, wrong: Sequence[str], fault: str, remedy: Callable[[str], Words]
 ) -> DatasetError:
-    """Return an error about the first of some wrong texts."""
+    """Return an error about the first of some wrong texts, with its remedy."""
     place = tuple(np.argwhere(np.isin(texts, wrong))[0])
-    return error_at("y", place, f"{texts[place].item()!r:.60} {fault}", remedy)
+    text = texts[place].item()
+    return error_at("y", place, f"{text!r:.60} {fault}", remedy(text))

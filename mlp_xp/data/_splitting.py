@@ -64,11 +64,11 @@ def split(
     counts = _counts_to_test(np.bincount(classes), share, wanted)
     if not counts.any():
         regression = Argument("task", "regression")
-        tail = " if they are quantities, or hold out no test set"
+        rest = " if they are numbers, or, for no test set, give "
         raise DatasetError(
             f"all {rows} labels differ, so no class has two samples, "
             "one to train and one to test on",
-            remedy=("give ", regression, tail),
+            remedy=("give ", regression, rest, Argument("test_fraction", 0)),
             setting="y",
         )
     chosen = np.zeros(rows, np.bool_)

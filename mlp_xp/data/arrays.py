@@ -42,7 +42,14 @@ from mlp_xp.data.frames import table_of, take_labels
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.data.table import Table
-from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, check_type, some
+from mlp_xp.errors import (
+    Argument,
+    DatasetError,
+    MlpXpError,
+    MlpXpWarning,
+    check_type,
+    some,
+)
 
 _PIECE = 4096  # rows to add up together, so that only a part of the rows is copied
 # the largest distance of neighbouring numbers of a dtype, in standard deviations
@@ -171,6 +178,11 @@ def from_arrays(
     except MlpXpError as error:
         renamed = {"test_fraction": "test", "split_seed": "seed"}
         error.setting = renamed.get(error.setting or "", error.setting)
+        if isinstance(error.remedy, tuple):
+            none = Argument("test_fraction", 0)
+            error.remedy = tuple(
+                "test=None" if word == none else word for word in error.remedy
+            )
         raise
 
 
@@ -443,8 +455,8 @@ def warn_if_rounded(
         if names:
             columns = [names[i] for i in columns]
         fault = (
-            f"columns {some(columns, SHOWN)}: the values are equal, or differ in "
-            f"digits that {dtype} rounds away"
+            f"columns {some(columns, SHOWN)}: the rows have equal values, or differ "
+            f"in digits that {dtype} rounds away"
         )
         remedy = "leave these columns out"
         if dtype == "float32":

@@ -20,7 +20,15 @@ import numpy as np
 
 from mlp_xp.core.functional import Array
 from mlp_xp.data.frames import table_of
-from mlp_xp.data.reading import FLAGS, LONGEST_WORD, MISSING, number_of
+from mlp_xp.data.reading import (
+    FLAGS,
+    LONGEST_WORD,
+    MISSING,
+    MOMENT,
+    NUMBER_IN_TEXT,
+    SIGNS,
+    number_of,
+)
 from mlp_xp.data.table import Table, Values, as_text, import_polars
 from mlp_xp.errors import (
     Argument,
@@ -49,9 +57,6 @@ _DAY_FIRST = re.compile(r"^(\d\d)\.(\d\d)\.(\d{4})$")
 _WITH_SLASHES = re.compile(r"^(\d{1,2})/(\d{1,2})/(\d{4})$")
 _LOST = 0.5  # text is said to look like numbers if more of its rows have no feature
 _SHOWN = 3  # columns in a line
-# Numbers with signs around them, and dates and times.
-_NUMBER_IN_TEXT = r"^[$€£¥]?0[^\d-]{0,8}$"
-_MOMENT = r"^(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b|([01]?\d|2[0-4]):[0-5]\d\b)"
 
 
 class Column(NamedTuple):
@@ -389,7 +394,8 @@ class Columns:
 
 
 COUNTS = "columns that count the rows, as row numbers do, and are used as numbers"
-_UNUSED = "columns that are empty, or text without a frequent value, which are not used"
+_EMPTY = "columns that are empty, and are not used"
+_UNUSED = "columns of text without a frequent value, which are not used"
 _LIKE_NUMBERS = (
     "columns of text that look like numbers or dates, but are not written as 12, 3.5, "
     "2020-01-16 or NA"
@@ -686,7 +692,7 @@ def _fit_text(
     filled = texts.filter(texts != "").alias("text")
     counts = filled.value_counts(name="n")
     if not len(filled):
-        return _Fitted(Column(name, "category"), Seen(rare=None), values, _UNUSED)
+        return _Fitted(Column(name, "category"), Seen(rare=None), values, _EMPTY)
     least = max(2, min(FREQUENT, math.ceil(FREQUENT_SHARE * len(texts))))
     levels: list[str] = []
     other_rows = 1.0
@@ -711,8 +717,8 @@ def _look_like_numbers(texts: pl.Series) -> bool:
     These are numbers between other signs, such as $1,200 or 12 kg, times, and dates of
     three numbers. Numbers in a code differ in the signs around them.
     """
-    signs = texts.str.replace_all(r"[+-]?\d[\d,.']*", "0")
-    numbers = signs.filter(signs.str.contains(_NUMBER_IN_TEXT))
+    signs = texts.str.replace_all(SIGNS, "0")
+    numbers = signs.filter(signs.str.contains(NUMBER_IN_TEXT))
     largest = max(numbers.value_counts(name="n")["n"], default=0)
-    moments = int(texts.str.contains(_MOMENT).sum())
+    moments = int(texts.str.contains(MOMENT).sum())
     return 2 * max(largest, moments) >= len(texts)

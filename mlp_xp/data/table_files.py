@@ -77,6 +77,15 @@ def read_tables(
     return replace(train, test=test.train)
 
 
+def _check_separator(names: Sequence[str]) -> None:
+    """Raise DatasetError if the only column has other separators in its name."""
+    if len(names) == 1 and re.search(r"[\s|:]", names[0]):
+        raise DatasetError(
+            f"no separator is found in {names[0]!r:.60}",
+            remedy="separate columns with commas, semicolons or tabs",
+        )
+
+
 def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSamples:
     with open_table(path) as found:
         names, _ = columns_of(found)
@@ -84,6 +93,9 @@ def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSampl
         ignored = split_names(how.exclude, names) if how.exclude else []
         weights = [how.sample_weight] if how.sample_weight else []
         text_names = split_names(how.text, names) if how.text else []
+        known_names = known.names if known else ()
+        if isinstance(found, Table) and {*names}.isdisjoint([*labels, *known_names]):
+            _check_separator(names)
         if not (known or labels):
             raise DatasetError(
                 f"needs the name of the column with the labels: {some(names)}",
@@ -254,8 +266,20 @@ def _with_points(
             error.column = table.names[i]
             raise
     commas = mark == ","
-    notes = f"{table.notes}, decimal commas" if commas else table.notes
+    notes = table.notes
+    if commas:
+        notes += ", decimal commas"
+    elif len(of_file) < 2 and any(
+        marks_of[i] and _have_points(table.columns[i]) for i in places
+    ):
+        notes += ", decimal points"
     return replace(table, columns=tuple(columns), notes=notes, decimal_commas=commas)
+
+
+def _have_points(values: Values) -> bool:
+    if isinstance(values, np.ndarray):
+        return False
+    return bool(values.str.contains(".", literal=True).any())
 
 
 def _column_with_points(texts: pl.Series, marks: _Marks, mark: str) -> pl.Series:

@@ -158,8 +158,10 @@ def check_fit(
 
 def without_training_rows(
     models: Sequence[Model], datasets: Sequence[Dataset], *, same: bool = False
-) -> list[Samples]:
+) -> tuple[list[Samples], int]:
     """Return the test sets without training rows of any of the networks.
+
+    And the number of rows in them that may be training rows.
 
     Gives an MlpXpWarning if rows are left out, or may be training rows.
 
@@ -187,18 +189,18 @@ def without_training_rows(
         raise RunError("every row was in the training set; give other data")
     if unsure:
         text = (
-            f"{unsure} of {count} rows count, but may be training rows: "
-            "the training set has such rows several times"
+            f"{unsure} of {count} rows may be training rows, and are not left out: "
+            "the training set has equal rows several times"
         )
         warnings.warn(text, MlpXpWarning, stacklevel=3)
     if not is_training_row.any():
-        return tests
+        return tests, unsure
     known = f"{is_training_row.sum()} of {count} rows"
     text = f"{known} are left out: the network was trained on them"
     warnings.warn(text, MlpXpWarning, stacklevel=3)
     rows = np.flatnonzero(~is_training_row).astype(np.int64)
     pairs = zip(models, tests, strict=True)
-    return [test.take(rows, model.backend) for model, test in pairs]
+    return [test.take(rows, model.backend) for model, test in pairs], unsure
 
 
 def _test_of(dataset: Dataset) -> Samples:
@@ -220,7 +222,7 @@ def _check_same(models: Sequence[Model], tests: Sequence[Samples]) -> None:
             raise RunError(
                 f"has another test set than {quoted(models[0].source)}: it was trained "
                 "on other data, or on another split of the same; give runs with the "
-                "same split, or a single one, such as a fold",
+                "same split, or one; the list of runs has the results of folds",
                 file=model.source,
             )
 

@@ -15,7 +15,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.data.datasets import is_own, load_dataset, load_to_evaluate
 from mlp_xp.data.options import DataOptions
-from mlp_xp.errors import MlpXpError, MlpXpWarning, quoted
+from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, quoted
 from mlp_xp.printing import as_html, as_text
 from mlp_xp.runs.ensembles import (
     Models,
@@ -27,6 +27,7 @@ from mlp_xp.runs.ensembles import (
 )
 from mlp_xp.runs.fingerprints import checksum
 from mlp_xp.runs.metrics import metrics_of
+from mlp_xp.runs.records import RunError
 
 
 class Evaluated(NamedTuple):
@@ -46,6 +47,8 @@ class Evaluated(NamedTuple):
     """
     run_metrics: tuple[dict[str, Any], ...]
     """All metrics of each network."""
+    unsure: int = 0
+    """The number of samples that may be training rows, see `evaluate`."""
 
     def __str__(self) -> str:
         return as_text(self)
@@ -105,7 +108,7 @@ def evaluate(
     found = open_models(models, backend, device)
     known: dict[Any, Dataset] = {}
     datasets = [data_for(model, data, cache_dir, known) for model in found]
-    tests = without_training_rows(found, datasets, same=data is not None)
+    tests, unsure = without_training_rows(found, datasets, same=data is not None)
     labels = found[0].backend.to_numpy(tests[0].labels)
     results, logits, metrics = [], [], []
     for model, test in zip(found, tests, strict=True):
@@ -126,6 +129,7 @@ def evaluate(
         runs=tuple(results),
         metrics=metrics_together,
         run_metrics=tuple(metrics),
+        unsure=unsure,
     )
 
 
@@ -163,7 +167,7 @@ def unseen_data(model: Model, data: Any, cache_dir: str | Path | None) -> Datase
     dataset = data_for(model, data, cache_dir, {})
     if dataset.test is None:
         return dataset
-    (test,) = without_training_rows([model], [dataset])
+    (test,), _ = without_training_rows([model], [dataset])
     return replace(dataset, test=test)
 
 
@@ -190,7 +194,12 @@ def _own_data(
             known[key] = load_dataset(
                 settings.data, model.backend, cache_dir=cache_dir, **vars(options)
             )
-    run.check_data({"data_crc32": checksum(known[key], model.backend)})
+    try:
+        run.check_data({"data_crc32": checksum(known[key], model.backend)})
+    except RunError as error:
+        now = Argument("data", str(settings.data))
+        error.remedy = ("to evaluate on the data as they are now, give ", now)
+        raise
     return known[key]
 
 

@@ -3,7 +3,7 @@
 import io
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -106,6 +106,16 @@ def text(name: str, longest: int = LONGEST_NAME) -> str:
     if len(name) > longest:
         name = f"{name[: longest // 2]}...{name[-longest // 2 :]}"
     return name.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
+
+
+@drawing()
+def without_letters(names: Iterable[str]) -> list[str]:
+    """Return the names with letters that the font of pictures lacks."""
+    from matplotlib import font_manager
+
+    path = font_manager.findfont(font_manager.FontProperties())
+    letters = font_manager.get_font(path).get_charmap().keys()
+    return [name for name in names if any(ord(each) not in letters for each in name)]
 
 
 def tidy(axes: Any) -> None:

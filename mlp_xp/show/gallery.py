@@ -1,5 +1,6 @@
 """Draw the pictures of a run from its folder."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +17,14 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.signature import STANDARDISED, Signature
 from mlp_xp.core.task import TASKS, Evaluation
-from mlp_xp.errors import quoted
+from mlp_xp.errors import MlpXpWarning, quoted, some
 from mlp_xp.runs import table
 from mlp_xp.runs.metrics import confusion_matrix
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show import plots
+from mlp_xp.show._drawing import without_letters
 from mlp_xp.show.presentation import presentation_of
 
 _SHOWN_DEFORMED = 12  # images
@@ -86,6 +88,10 @@ def draw_run(run: RunFolder, dataset: Dataset, backend: Backend) -> list[Path]:
         PlotError: Matplotlib is missing, or does not work.
         FileError: A picture cannot be written.
     """
+    boxes = without_letters(dataset.signature.outputs)
+    if boxes:
+        text = f"pictures show boxes for letters that their font lacks: {some(boxes)}"
+        warnings.warn(MlpXpWarning(text), stacklevel=2)
     paths = []
     for name, figure in _figures(run, dataset, backend):
         path = run.path / name

@@ -103,7 +103,10 @@ def of_evaluated(found: Evaluated, names: Sequence[str] = ()) -> Iterator[Block]
     if len(found.models) > 1 or names:
         yield _of_members(found, names or [model.source for model in found.models])
         yield Lines("\nthe ensemble:")
-    outcome = presentation_of(signature.task).outcome(found.result, signature.noun)
+    noun = f"test {signature.noun}"
+    if found.unsure:
+        noun = f"{signature.noun}, of which {found.unsure} may be training rows,"
+    outcome = presentation_of(signature.task).outcome(found.result, noun)
     yield Lines(f"{outcome}\n")
     yield _of_parts(metrics, signature)
     probable = [name for name in _OF_PROBABILITIES if name in metrics]

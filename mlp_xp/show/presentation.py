@@ -31,8 +31,8 @@ class Presentation(NamedTuple):
     pictures: tuple[str, ...]
     """The pictures of a test set, by their names in `gallery.PICTURES`."""
     outcome: Callable[[Evaluation, str], str]
-    """`outcome(result, noun)` returns a result on the test set in words. The noun is
-    "images" or "samples".
+    """`outcome(result, noun)` returns a result in words. The noun is "test images",
+    "test samples", or another name of the samples.
     """
     answer: Callable[[Sequence[str], np.ndarray], str]
     """`answer(names, outputs)` returns a prediction in words. The outputs are
@@ -59,7 +59,7 @@ def _by_name(names: Sequence[str], outputs: np.ndarray) -> dict[str, float]:
 def _right_classes(result: Evaluation, noun: str) -> str:
     assert result.accuracy is not None
     count, share = thousands(result.samples), 100 * result.accuracy
-    return f"{share:.2f} % of {count} test {noun} right, loss {result.loss:.4f}"
+    return f"{share:.2f} % of {count} {noun} right, loss {result.loss:.4f}"
 
 
 def _likeliest(names: Sequence[str], outputs: np.ndarray) -> str:
@@ -81,7 +81,7 @@ def _right_labels(result: Evaluation, noun: str) -> str:
     count, share = thousands(result.samples), 100 * result.accuracy
     of_labels = 100 * result.label_accuracy
     return (
-        f"{share:.2f} % of {count} test {noun} right in all labels, "
+        f"{share:.2f} % of {count} {noun} right in all labels, "
         f"{of_labels:.2f} % of the labels, loss {result.loss:.4f}"
     )
 
@@ -106,7 +106,7 @@ def _errors(result: Evaluation, noun: str) -> str:
     if len(result.rmses) == 1:
         errors = f"root mean squared error {quantity(result.rmses[0])}"
     count = thousands(result.samples)
-    return f"R² {fraction(result.score)}, {errors}, on {count} test samples"
+    return f"R² {fraction(result.score)}, {errors}, on {count} {noun}"
 
 
 def _all_numbers(names: Sequence[str], outputs: np.ndarray) -> str:

@@ -25,6 +25,7 @@ from mlp_xp.show.numbers import fraction, quantity, score_text, thousands
 from mlp_xp.show.presentation import presentation_of
 
 _MOST_CLASSES = 10  # in a line
+_FEW_TESTED = 10  # fewer test samples say little
 _UNBALANCED = 0.75  # the share of the most frequent class
 
 
@@ -223,7 +224,7 @@ def summary(report: Report) -> str:
 
 def described_result(result: Evaluation, signature: Signature) -> str:
     """Describe the result on a test set."""
-    return presentation_of(signature.task).outcome(result, signature.noun)
+    return presentation_of(signature.task).outcome(result, f"test {signature.noun}")
 
 
 def selected(best: Best, last_epoch: int, job: Job) -> str:
@@ -276,13 +277,19 @@ def _change(losses: Sequence[float], epoch: int) -> str:
 
 
 def no_better_than_guessing(report: Report, job: Job) -> str:
-    """Return lines if a network is no better than always naming the commonest class.
+    """Return lines if a network is no better than always naming the same answer.
 
-    They are empty if the network is better, and without a test set or single classes.
+    This is the commonest class, or the mean. They are empty if the network is better,
+    and without a test set, or with labels.
     """
     signature, train, test = job.dataset.signature, job.dataset.train, job.dataset.test
     if report.test is None or test is None:
         return ""
+    advice = "try a lower --learning-rate, more --epochs, or another --seed"
+    if len(test) < _FEW_TESTED:
+        advice = f"but {len(test)} test {signature.noun} say little; give more rows"
+    if signature.task.floats and report.test.score < 0:
+        return f"worse than always naming the mean (R² 0); {advice}"
     if not signature.task.exclusive or train.weights is not None:
         return ""
     counts = np.bincount(job.backend.to_numpy(test.labels))
@@ -299,11 +306,7 @@ def no_better_than_guessing(report: Report, job: Job) -> str:
             "evaluate shows recall and ROC AUC of each class, and --class-weight\n"
             "balanced finds more of the rare classes, with a lower accuracy"
         )
-    return (
-        f"{guessing}, the most frequent class "
-        f"({100 * share:.2f} %); try a lower --learning-rate, more --epochs, or "
-        "another --seed"
-    )
+    return f"{guessing}, the most frequent class ({100 * share:.2f} %); {advice}"
 
 
 def progress_bar(console: Console) -> Progress:

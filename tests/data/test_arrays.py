@@ -51,12 +51,12 @@ def test_digits_that_float32_rounds_away_are_named():
     times, prices = 100 * X + np.array([0, 1.7e9, 0]), 1e9 + 100 * X[:, :1]
     with pytest.warns(
         MlpXpWarning,
-        match="^X: columns 1: the values are equal, or differ in digits that float32",
+        match="^X: columns 1: the rows have equal values, or differ in digits that float32",
     ):
         from_arrays(times, CLASSES, backend=open_backend(dtype="float32"))
     with pytest.warns(
         MlpXpWarning,
-        match="^y: columns '0': the values are equal, or differ in digits that float32",
+        match="^y: columns '0': the rows have equal values, or differ in digits that float32",
     ):
         from_arrays(X, prices, backend=open_backend(dtype="float32"))
     from_arrays(times, prices)  # float64 has them
@@ -100,7 +100,8 @@ BAD: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "task": ((X, CLASSES), {"task": "class"}, "task: 'class' is not known (did you mean 'classes'?); choose one of"),
     "one-hot": ((X, ONE_HOT.astype(int)), {}, "y: each row has a single 1, as if the columns were classes; give the"),
     "share": ((X, CLASSES, 1.0), {}, "test: is neither a share above 0 and below 1 nor a test set, (X, y); give one"),
-    "all differ": ((X, [*map(str, range(60))], 0.2), {}, "y: all 60 labels differ, so no class has two samples"),
+    "all differ": ((X, [*map(str, range(60))], 0.2), {"task": "classes"}, 'y: all 60 labels differ, so no class has two samples, one to train and one to test on; give task="regression" if they are numbers, or, for no test set, give test=None'),
+    "text of numbers": ((X, [*map(str, range(60))], 0.2), {}, 'y: 60 rows have 60 different texts as labels; give numbers instead of text, or, for classes, give task="classes"'),
     "test part": ((X, CLASSES, (X,)), {}, "test: is neither a share above 0"),
     "test class": ((X, CLASSES, (X, ["a"] * 59 + ["d"])), {}, "y of the test set: row 59: the label 'd' is none"),
     "test kind": ((X, CLASSES, (X, [1] * 60)), {}, "y of the test set: row 0: the label '1' is none of the 3 cl"),

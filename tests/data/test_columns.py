@@ -242,7 +242,8 @@ def test_what_a_column_is(values: np.ndarray, expected: Column) -> None:
 # What is said of columns. What it is said of comes from tables that people have.
 
 COUNTS = "columns that count the rows, as row numbers do, and are used as numbers"
-UNUSED = "columns that are empty, or text without a frequent value, which are not used"
+EMPTY = "columns that are empty, and are not used"
+UNUSED = "columns of text without a frequent value, which are not used"
 OTHERWISE = (
     "columns of text that look like numbers or dates, but are not written as 12, 3.5, "
     "2020-01-16 or NA, and"
@@ -274,11 +275,18 @@ def said(values: Any) -> str:
         (N * 1000 + SHUFFLED, ""),  # populations
         (np.where(N == 9, np.nan, N), ""),
         (text(f"Rue {i}" for i in N), UNUSED),
-        (text([""] * 100), UNUSED),
+        (text([""] * 100), EMPTY),
         (text(f"R-{i % 90}" for i in SHUFFLED), UNUSED),
         (text(f"25/11/{i}" for i in SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"${i:,}" for i in 977 * SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"{i} kg" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"May {i % 28}, {i}" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"3 March {1900 + i}" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"{1900 + i}/01/13" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"{i}.5%" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"\u2212{i}" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"({i})" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"Maya {i}th" for i in SHUFFLED), UNUSED),
         (
             text(["none yet"] * 30 + [f"{i / 8}" for i in SHUFFLED[:70]]),
             f"{OTHERWISE} of which only the frequent values are used",
@@ -324,7 +332,7 @@ def test_all_columns_are_warned_of_at_once_with_what_to_type(tmp_path: Path) -> 
     load_dataset(path, label="kind", exclude='id,"name, all"')
     with pytest.raises(
         DatasetError,
-        match=r"X: no column can be used; columns that are empty, or text .*: 'name'$",
+        match=r"X: no column can be used; columns of text .*: 'name'$",
     ):
         Columns.fit(Table(("name",), (text(f"x{i}" for i in N),)))
 

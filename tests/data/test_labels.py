@@ -2,9 +2,12 @@
 by its row.
 """
 
+from datetime import date
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 
 from mlp_xp.data._labels import meaning_of, read_labels
@@ -228,3 +231,70 @@ def test_faults(labels: Any, task: str | None, fault: str) -> None:
     with pytest.raises(DatasetError) as caught:
         meaning(labels, task)
     assert str(caught.value).startswith(fault)
+
+
+def wanted_numbers(form: str) -> list[str]:
+    """Twenty texts in a form, of which each differs."""
+    return [form.format(i) for i in range(10, 30)]
+
+
+@pytest.mark.parametrize(
+    ("form", "advice"),
+    [
+        ("${0}.68", "write 10.68, without other signs; if these are names"),
+        ("1,5{0}.25", "write 1510.25, without other signs; if"),
+        ("-${0}", "write -10, without other signs; if"),
+        ("\u2212{0}.5", "write -10.5, without other signs; if"),
+        ("({0})", "write -10, without other signs; if"),
+        ("{0} %", "write 10, without other signs; if"),
+        ("€{0},5", "correct it, or leave out the row; if"),
+        ("20{0}-01-16", "dates cannot be predicted: give another column, or"),
+        ("Jan {0} 2000", "dates cannot be predicted: give another column, or"),
+        ("{0}:15", "dates cannot be predicted: give another column, or"),
+    ],
+)
+@pytest.mark.parametrize("written", [True, False])
+def test_text_that_looks_like_numbers_or_dates_is_no_class(
+    form: str, advice: str, *, written: bool
+) -> None:
+    """It is refused as classes, and as numbers, with what to write. Both may be classes
+    if the task says so.
+    """
+    labels = wanted_numbers(form)
+    for task in (None, "regression"):
+        with pytest.raises(DatasetError) as caught:
+            meaning(labels, task, written=written)
+        assert f"; {advice}" in str(caught.value)
+        assert str(caught.value).endswith('give task="classes"')
+        assert "; ".join(str(caught.value).split("; ")[:1]).startswith(
+            f"y: row 0: {labels[0]!r} "
+        )
+    assert meaning(labels, "classes", written=written)[0] == "classes"
+    few = [labels[0], labels[1], "x", "x", "x"] * 4
+    assert meaning(few, written=written)[0] == "classes"
+
+
+def test_text_that_differs_in_nearly_every_row_is_no_class() -> None:
+    """Unless the task says so, or the classes have names."""
+    labels = [f"name {chr(i)}" for i in range(97, 117)]
+    fault = "y: 20 rows have 20 different texts as labels; give another column, or, for"
+    with pytest.raises(DatasetError, match=fault):
+        meaning(labels)
+    assert meaning(labels, "classes")[0] == "classes"
+    assert meaning(labels, names=tuple(labels))[0] == "classes"
+    assert meaning([*labels[:17], *labels[:3]])[0] == "classes"
+
+
+def test_dates_in_frames_are_no_classes_either() -> None:
+    days = [date(2020, 1, 1 + i) for i in range(20)]
+    X = np.arange(20.0)[:, None]
+    for y in (pl.Series(days), pd.Series(days), pd.to_datetime(pd.Series(days))):
+        with pytest.raises(DatasetError) as caught:
+            from_arrays(X, y)
+        assert "row 0: '2020-01-01' and most of the labels look like dates" in str(
+            caught.value
+        )
+        outputs = from_arrays(X, y, task="classes").signature.outputs
+        assert outputs == tuple(map(str, days))
+    with pytest.raises(DatasetError, match="row 19: None marks a missing"):
+        from_arrays(X, pd.to_datetime(pd.Series([*days[:19], None])))

@@ -171,7 +171,9 @@ def test_a_run_reads_its_data_as_it_did(
         call("evaluate", "run"),
         2,
         native("'run/config.json': the run started with other data"),
+        "; to evaluate on the data as they are now, give --data-dir ",
     )
+    assert call("evaluate", "run", "--data-dir", "t.csv").code == 0
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -205,6 +207,29 @@ def test_a_run_that_learned_nothing_says_so(
     assert ("try a lower --learning-rate" in out) != ("unbalanced" in out)
     clear = write_samples(tmp_path / "u.csv", TABLE + 3 * labels[:, None], labels)
     assert "no better than" not in call(*words, "--epochs", 30, "--data-dir", clear).out
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_regression_that_learned_nothing_says_so(tmp_path: Path) -> None:
+    """Its R² is below 0. Few test samples are named as the reason."""
+    random = np.random.default_rng(7)
+    words = "train --label kind --task regression --overwrite --epochs 3 --run-dir"
+    for rows, advice in (
+        (90, "try a lower --learning-rate, more --epochs, or another --seed"),
+        (20, "but 4 test samples say little; give more rows"),
+    ):
+        X, y = random.normal(size=(rows, 4)), random.normal(size=rows)
+        noise = write_samples(tmp_path / "t.csv", X, y)
+        run = tmp_path / "r"
+        out = call(words, run, "--data-dir", noise, "--learning-rate", 0.5).out
+        assert f"\nworse than always naming the mean (R² 0); {advice}" in out
+        if rows == 90:
+            clear = write_samples(tmp_path / "t.csv", X, X[:, 0])
+            slow = ("--learning-rate", 0.05, "--epochs", 30)
+            out = call(
+                words.replace(" --epochs 3", ""), run, "--data-dir", clear, *slow
+            ).out
+            assert "worse than" not in out
 
 
 # Predictions.
@@ -293,6 +318,7 @@ def test_predictions_repeat_columns_as_they_are_written(
         "id": [f"{i:03}" for i in range(90)],
         "note, all": ["NA", 'a "b"', ""] * 30,
         "x1": TABLE[:, 1].tolist(),
+        "class": ["a", "b", "c"] * 30,
     }
     columns = {**kept, **{f"x{i}": TABLE[:, i].tolist() for i in range(4)}}
     words = (
@@ -302,8 +328,9 @@ def test_predictions_repeat_columns_as_they_are_written(
     )
     rows, plain = (
         rows_of(call(*words, "--csv", *more).out)
-        for more in (["--keep", 'id,"note, all",x1'], [])
+        for more in (["--keep", 'id,"note, all",x1,class'], [])
     )
+    kept["class (table)"] = kept.pop("class")
     assert [*rows[0]] == ["row", *kept, "class", *NAMES]
     for name, values in kept.items():
         assert [row.pop(name) for row in rows] == [*map(str, values)]

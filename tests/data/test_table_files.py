@@ -171,6 +171,23 @@ def test_decimal_marks(
     np.testing.assert_array_equal(np.transpose(found), expected)
 
 
+@pytest.mark.parametrize(
+    ("values", "notes"),
+    [
+        (["59.222", "60.125"], ", decimal points"),
+        (["0.5", "1,234.5"], ", decimal points"),
+        (["59", "60"], ""),
+        (["59,5", "1.234,5"], ", decimal commas"),
+    ],
+)
+def test_the_decimal_mark_is_said(
+    tmp_path: Path, values: list[str], notes: str
+) -> None:
+    """Because 59.222 may be meant as 59 222."""
+    table = read_text(tmp_path, f"a;kind\n{values[0]};x\n{values[1]};y\n").train.inputs
+    assert table.notes == f"separated by ';'{notes}"
+
+
 @pytest.mark.needs("pyarrow")
 def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
     """As the row numbers of pandas and R."""
@@ -231,6 +248,12 @@ def refusal(
             "5.1,3.5,1\n4.9,3.0,1\n",
             ": has no column 'kind'; its columns are '5.1', '3.5', '1'",
         ),
+        (
+            "id   kind size\n1  2  3\n",
+            ": no separator is found in 'id   kind size'; separate columns with commas,",
+        ),
+        ("a|kind\n1|2\n", ": no separator is found in 'a|kind'; separate columns"),
+        ("a\n1\n", ": has no column 'kind'; its columns are 'a'"),
         ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),
         ("kind\nx\n", ": has no columns but the labels"),
         (
@@ -451,7 +474,10 @@ def test_rows(tmp_path: Path) -> None:
             b'a,b\n1,2\n"3,4\n5,6\n',
             ", line 3: unexpected end of data; check the quotes",
         ),
-        (b'a,b\n"1"2,3\n', ", line 2: ',' expected after '\"'; check the quotes"),
+        (
+            b'a,b\n"1\\"2",3\n',
+            ", line 2: ',' expected after '\"'; check the quotes from there on: within quotes, \"\" stands for a quote",
+        ),
         (
             "a,b\n1,2\n3,é\n".encode("latin-1"),
             ": is not text in UTF-8; save a table as UTF-8 (in Excel",

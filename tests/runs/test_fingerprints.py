@@ -126,9 +126,20 @@ def test_new_rows_of_a_table_with_few_different_ones_count(tmp_path):
     old = from_arrays(rows[200:], is_positive[200:], 0.2)
     run = train_run(tmp_path / "run", old)
     new = from_arrays(rows[:200], is_positive[:200])
-    assert evaluated(run, new, "200 of 200 rows .* may be training").samples == 200
+    assert (
+        evaluated(
+            run, new, "200 of 200 rows may be training rows, and are not left"
+        ).samples
+        == 200
+    )
+    with pytest.warns(MlpXpWarning):
+        assert "200 samples, of which 200 may be training rows, right" in str(
+            evaluate(run, new)
+        )
     both = from_arrays(rows, is_positive)
     assert evaluated(run, both, "160 of 400 rows are left out").samples == 240
+    with pytest.warns(MlpXpWarning):
+        assert "% of 240 test samples right, loss" in str(evaluate(run, both))
 
 
 # The 60 rows of a run, for training and testing, and 6 new rows.

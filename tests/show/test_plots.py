@@ -5,6 +5,7 @@ are drawn for every task.
 import io
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sklearn.calibration import calibration_curve
 
 from mlp_xp import (
     TrainConfig,
+    from_arrays,
     load_dataset,
     open_backend,
     plot_curves,
@@ -395,6 +397,22 @@ def test_a_run_on_images_has_its_pictures_with_its_numbers(
     ):
         plot_run(folder)
     assert plot_run(folder, data=TINY) == [folder / name for name in names]
+
+
+def test_names_with_letters_that_the_font_lacks_are_warned_of_once(
+    tmp_path: Path,
+) -> None:
+    X = np.random.RandomState(0).normal(size=(40, 3))
+    for names, boxes in ((("\u732b", "d\u00e9j\u00e0"), 1), (("a", "\u03b2"), 0)):
+        dataset = from_arrays(X, np.array(names)[(X[:, 0] > 0) * 1], 0.3)
+        config = TrainConfig(epochs=1, hidden=(3,))
+        run = tmp_path / names[0]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in train(config, dataset, open_backend(), run_dir=run):
+                pass
+        expected = "pictures show boxes for letters that their font lacks: '\u732b'"
+        assert [str(each.message) for each in caught] == [expected] * boxes
 
 
 def test_a_run_without_a_test_set_is_drawn_again(tmp_path):
