@@ -339,11 +339,15 @@ def test_constant_features_are_named_and_become_exactly_zero(backend32: Backend)
     )
     np.testing.assert_array_equal(rows[:, 1:], 0)
     np.testing.assert_allclose(rows[:, 0].std(), 1, rtol=1e-5)
-    with pytest.warns(MlpXpWarning, match="^X: columns 'age': the rows have equal values"):
+    with pytest.warns(
+        MlpXpWarning, match="^X: columns 'age': the rows have equal values"
+    ):
         assert from_arrays(
             frame(changed(X, (slice(None), 1), 3.5)), CLASSES
         ).signature.columns.names == ("area", "age", "floor")
-    with pytest.warns(MlpXpWarning, match="^y: columns '1': the rows have equal values"):
+    with pytest.warns(
+        MlpXpWarning, match="^y: columns '1': the rows have equal values"
+    ):
         # 60 * 0.03 / 60 is not 0.03
         dataset = from_arrays(X, changed(NUMBERS, (slice(None), 1), 0.03))
     assert dataset.signature.units.deviation[1] == 1
