@@ -27,6 +27,7 @@ from mlp_xp.data._splitting import split
 from mlp_xp.data.columns import Columns
 from mlp_xp.errors import DatasetError, MlpXpWarning
 
+pytestmark = [pytest.mark.needs("polars"), pytest.mark.needs("pyarrow")]
 RANDOM = np.random.default_rng(41)
 CONFIG = TrainConfig(epochs=1, batch_size=16, hidden=(3,), init="he")
 CITIES = ["Bern", "Oslo", "上海"]
