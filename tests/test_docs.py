@@ -213,6 +213,9 @@ def test_code_runs_and_prints_what_it_shows(
     quick = "(epochs=1, batch_size=10, learning_rate=0.1)"
     for language, block, shown in BLOCK.findall(text):
         if language == "python":
+            if "def program():" in block:  # "Save it as `my_module.py`"
+                (tmp_path / "my_module.py").write_text(block, "utf-8")
+                monkeypatch.syspath_prepend(tmp_path)
             code = block.replace("TrainConfig()", f"TrainConfig(**{SHORT})")
             code = code.replace("(epochs=1)", quick)
             exec(compile(code, name, "exec"), {"__name__": "__main__"})
