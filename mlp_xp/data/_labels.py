@@ -223,11 +223,11 @@ def _check_classes(y: Labels) -> None:
     values = texts.tolist()
     counts = dict(zip(values, rows.tolist(), strict=True))
     if len(values) > max(2, min(_FEW, len(y) / 2)):
-        for are_like in (_is_moment, _is_like_number):
-            alike = list(filter(are_like, values))
+        kinds = (("dates or times", _is_moment), ("numbers", _is_like_number))
+        for kind, is_alike in kinds:
+            alike = list(filter(is_alike, values))
             others = [text for text in alike if math.isnan(number_of(text))]
             if others and 2 * sum(counts[text] for text in alike) > len(y):
-                kind = "dates or times" if are_like is _is_moment else "numbers"
                 fault = f"and most of the labels look like {kind}"
                 raise _error_at_first(y, others, fault, _how_to_write)
     if len(values) > max(_FEW, _UNLIKE * len(y)):
