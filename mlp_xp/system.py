@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import multiprocessing
 import os
 import re
 import shlex
@@ -110,6 +109,8 @@ def has_lost(parent: int) -> bool:
     # On Windows, the number of the parent does not change after its end, and another
     # process may get this number.
     if WINDOWS:
+        import multiprocessing
+
         process = multiprocessing.parent_process()
         return process is not None and not process.is_alive()
     return os.getppid() != parent
