@@ -29,10 +29,11 @@ from mlp_xp.commands.options import make_app
 ROOT = Path(__file__).resolve().parent.parent
 PUBLIC = (mlp_xp, parity, estimator)
 # A workflow on GitHub sets these variables. Elsewhere, links lead to the files here.
-REPOSITORY = os.environ.get("GITHUB_REPOSITORY", "")
-if REPOSITORY:
-    REPOSITORY = f"{os.environ['GITHUB_SERVER_URL']}/{REPOSITORY}"
-FILES = f"{REPOSITORY}/blob/HEAD" if REPOSITORY else ROOT.as_uri()
+REPOSITORY = ""
+FILES = ROOT.as_uri()
+if "GITHUB_REPOSITORY" in os.environ:
+    REPOSITORY = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}".format_map(os.environ)
+    FILES = f"{REPOSITORY}/blob/HEAD"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -49,16 +50,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     files.append(File.generated(config, "commands.md", content=commands()))
     files.append(File.generated(config, "functions.md", content=functions()))
     for path in sorted((ROOT / "docs").rglob("*.ipynb")):
-        original = path.name.partition(".")[0]  # whose pictures a translation shows
         text, resources = MarkdownExporter().from_notebook_node(
-            nbformat.read(path, as_version=4), {"unique_key": original}
+            nbformat.read(path, as_version=4), {"unique_key": path.stem}
         )
         folder = path.parent.relative_to(ROOT / "docs")
-        pages = {f"{path.name}.md": text, **resources["outputs"]}
-        for name, content in pages.items():
+        for name, content in {f"{path.name}.md": text, **resources["outputs"]}.items():
             uri = (folder / name).as_posix()
-            if uri not in files.src_uris:
-                files.append(File.generated(config, uri, content=content))
+            files.append(File.generated(config, uri, content=content))
     return files
 
 
