@@ -2,19 +2,23 @@
 
 The pages of commands and of functions are made from their declarations and docstrings,
 those of notebooks from docs/*.ipynb with their stored outputs. Formulas become MathML,
-which browsers draw without a script.
+which browsers draw without a script. The Chinese pages, *.zh.md, have the navigation of
+the English pages, with Chinese titles.
 """
 
 import html
+import os
 import re
-import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.nav import Link, Navigation, Section
 from mkdocs.structure.pages import Page
+from mkdocs.utils.templates import TemplateContext
 from nbconvert import MarkdownExporter
 
 import mlp_xp
@@ -24,14 +28,20 @@ from mlp_xp.commands.options import make_app
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLIC = (mlp_xp, parity, estimator)
-SOURCE = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"][
-    "Repository"
-]
+# A workflow on GitHub sets these variables. Elsewhere, links lead to the files here.
+REPOSITORY = ""
+FILES = ROOT.as_uri()
+if "GITHUB_REPOSITORY" in os.environ:
+    REPOSITORY = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}".format_map(os.environ)
+    FILES = f"{REPOSITORY}/blob/HEAD"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Link to the repository."""
-    config.extra["social"] = [{"icon": "fontawesome/brands/github", "link": SOURCE}]
+    """Link to the repository, if its address is known."""
+    if REPOSITORY:
+        config.extra["social"] = [
+            {"icon": "fontawesome/brands/github", "link": REPOSITORY}
+        ]
     return config
 
 
@@ -39,14 +49,62 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
     files.append(File.generated(config, "commands.md", content=commands()))
     files.append(File.generated(config, "functions.md", content=functions()))
-    for path in sorted((ROOT / "docs").glob("*.ipynb")):
+    for path in sorted((ROOT / "docs").rglob("*.ipynb")):
         text, resources = MarkdownExporter().from_notebook_node(
-            nbformat.read(path, as_version=4)
+            nbformat.read(path, as_version=4), {"unique_key": path.stem}
         )
-        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=text))
-        for name, content in resources["outputs"].items():
-            files.append(File.generated(config, f"notebooks/{name}", content=content))
+        folder = path.parent.relative_to(ROOT / "docs")
+        for name, content in {f"{path.name}.md": text, **resources["outputs"]}.items():
+            uri = (folder / name).as_posix()
+            files.append(File.generated(config, uri, content=content))
     return files
+
+
+def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> Navigation:
+    """Make the navigation of the Chinese pages. Pages without translation are links."""
+    titles, pages = config.extra["chinese_titles"], []
+
+    def translated(item: Section | Page) -> Section | Page | Link:
+        title = titles[item.title]
+        if isinstance(item, Section):
+            section = Section(title, [translated(child) for child in item.children])
+            for child in section.children:
+                child.parent = section
+            return section
+        twin = files.get_file_from_path(item.file.src_uri.replace(".", ".zh.", 1))
+        if twin is None:
+            return Link(f"{title}（英文）", item.url)
+        twin.page.title = title
+        pages.append(twin.page)
+        return twin.page
+
+    chinese = Navigation([translated(item) for item in nav.items], pages)
+    chinese.homepage = pages[0]
+    for page, following in pairwise(pages):
+        page.next_page, following.previous_page = following, page
+    config.extra["chinese_navigation"] = chinese
+    return nav
+
+
+def on_page_context(
+    context: TemplateContext, page: Page, config: MkDocsConfig, nav: Navigation
+) -> TemplateContext:
+    """Choose the navigation and the words of the theme by the language of the page, and
+    link to the page in the other language.
+    """
+    chinese = config.extra["chinese_navigation"]
+    is_chinese = page in chinese.pages
+    config.theme["language"] = "zh" if is_chinese else "en"
+    if is_chinese:
+        context["nav"] = chinese
+    english_url = page.url.replace(".zh.", ".")
+    urls = {each.url.replace(".zh.", "."): each.url for each in chinese.pages}
+    chinese_url = urls.get(english_url, chinese.homepage.url)
+    config.extra["alternate"] = [
+        {"name": "English", "lang": "en", "link": english_url},
+        {"name": "中文", "lang": "zh", "link": chinese_url},
+    ]
+    return context
 
 
 def commands() -> str:
@@ -85,18 +143,16 @@ def on_page_markdown(
     """Let links to notebooks lead to their pages, and links out of docs/ to the
     repository.
     """
-    if page.file.src_uri.startswith("notebooks/"):
-        markdown = re.sub(r"\]\((\w+\.md)", r"](../\1", markdown)
-        markdown = re.sub(r"\]\((\w+)\.ipynb", r"](\1.md", markdown)
-    markdown = re.sub(r"\]\((\w+)\.ipynb", r"](notebooks/\1.md", markdown)
-    return re.sub(r"\]\((?:\.\./)+(?!\w+\.md)", f"]({SOURCE}/blob/main/", markdown)
+    markdown = re.sub(r"(\]\([\w./]+\.ipynb)\)", r"\1.md)", markdown)
+    out_of_docs = "../" * (1 + page.file.src_uri.count("/"))
+    return markdown.replace(f"]({out_of_docs}", f"]({FILES}/")
 
 
 def on_page_content(
     html_text: str, page: Page, config: MkDocsConfig, files: Files
 ) -> str:
     """Make MathML of formulas, with a space after log and tanh, and mark short code,
-    which is not broken.
+    which is not broken. No line ends within a number or before its unit.
     """
 
     def mathml(found: re.Match[str]) -> str:
@@ -113,15 +169,10 @@ def on_page_content(
     html_text = re.sub(
         r"<code>(?=[^<]{1,30}</code>)", '<code class="short">', html_text
     )
-    return re.sub(marked, mathml, html_text, flags=re.DOTALL)
-
-
-def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Mark the Chinese pages as such: browsers choose the shapes of characters by the
-    language.
-    """
-    return (
-        output.replace('<html lang="en"', '<html lang="zh-Hans"', 1)
-        if ".zh." in page.file.src_uri
-        else output
+    html_text = re.sub(marked, mathml, html_text, flags=re.DOTALL)
+    return re.sub(
+        r"(<(pre|code|math)\b.*?</\2>|<[^>]*>)|(?<=\d) (?=\d{3}\b|(?:%|x|m?s|µs|[kMG]B)(?!\w))",
+        lambda found: found[1] or "\N{NO-BREAK SPACE}",
+        html_text,
+        flags=re.DOTALL,
     )

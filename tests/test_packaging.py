@@ -53,7 +53,6 @@ def test_the_files_about_the_package_agree():
     licences = re.findall(r"^ *license: (.*)", citation, re.MULTILINE)
     assert licences == PROJECT["license"].split(" AND ")
     assert f"\nversion: {mlp_xp.__version__}\n" in citation
-    assert f"\nrepository-code: {PROJECT['urls']['Repository']}\n" in citation
     for author in PROJECT["authors"]:
         assert f"  - name: {author['name']}\n" in citation
         assert author["name"] in licence
