@@ -40,12 +40,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     files.append(File.generated(config, "commands.md", content=commands()))
     files.append(File.generated(config, "functions.md", content=functions()))
     for path in sorted((ROOT / "docs").glob("*.ipynb")):
+        original = path.name.partition(".")[0]  # whose pictures a translation shows
         text, resources = MarkdownExporter().from_notebook_node(
-            nbformat.read(path, as_version=4)
+            nbformat.read(path, as_version=4), {"unique_key": original}
         )
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=text))
         for name, content in resources["outputs"].items():
-            files.append(File.generated(config, f"notebooks/{name}", content=content))
+            uri = f"notebooks/{name}"
+            if uri not in files.src_uris:
+                files.append(File.generated(config, uri, content=content))
     return files
 
 
@@ -86,10 +89,10 @@ def on_page_markdown(
     repository.
     """
     if page.file.src_uri.startswith("notebooks/"):
-        markdown = re.sub(r"\]\((\w+\.md)", r"](../\1", markdown)
-        markdown = re.sub(r"\]\((\w+)\.ipynb", r"](\1.md", markdown)
-    markdown = re.sub(r"\]\((\w+)\.ipynb", r"](notebooks/\1.md", markdown)
-    return re.sub(r"\]\((?:\.\./)+(?!\w+\.md)", f"]({SOURCE}/blob/main/", markdown)
+        markdown = re.sub(r"\]\(([\w.]+\.md)", r"](../\1", markdown)
+        markdown = re.sub(r"\]\(([\w.]+)\.ipynb", r"](\1.md", markdown)
+    markdown = re.sub(r"\]\(([\w.]+)\.ipynb", r"](notebooks/\1.md", markdown)
+    return re.sub(r"\]\((?:\.\./)+(?![\w.]+\.md)", f"]({SOURCE}/blob/main/", markdown)
 
 
 def on_page_content(
