@@ -93,8 +93,11 @@ NAMES = [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "data/README.md",
-    *sorted(str(path.relative_to(ROOT)) for path in DOCS.rglob("*.md")),
-    *sorted(str(path.relative_to(ROOT)) for path in DOCS.glob("*.ipynb")),
+    *sorted(
+        str(path.relative_to(ROOT))
+        for path in DOCS.rglob("*")
+        if path.suffix in (".md", ".ipynb") and "-checkpoint" not in path.name
+    ),
 ]
 TRANSLATIONS = [name for name in NAMES if ".zh" in name]
 BLOCK = re.compile(
@@ -130,12 +133,15 @@ def text_of(name: str) -> str:
 @each_page
 def test_links_lead_somewhere(name: str):
     prose = re.sub(r"`[^`\n]*`", "", BLOCK.sub("", text_of(name)))
-    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+    for word, link in re.findall(r"(\w*)\]\(([^)\s]+)\)", prose):
         if link.startswith(("http://", "https://")):
             continue
         page, _, anchor = link.partition("#")
         target = (ROOT / name).parent / page if page else ROOT / name
         assert target.exists(), link
+        if name in TRANSLATIONS and word != "English":
+            translation = target.with_name(f"{target.stem}.zh{target.suffix}")
+            assert not translation.exists(), f"{link} is translated"
         if anchor:
             headings = re.findall(r"^#+ (.*)", target.read_text("utf-8"), re.MULTILINE)
             assert anchor in map(slug, headings), link

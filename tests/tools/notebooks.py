@@ -163,7 +163,7 @@ def main(names: list[str]) -> None:
             done = execute(read(path), Path(folder))
         nbformat.write(done, path)
         print(path)
-        for other in DOCS.glob(f"{path.stem}.zh.ipynb"):
+        for other in path.parent.glob(f"{path.stem}.zh.ipynb"):
             translation = read(other)
             for cell, executed in zip(translation.cells, done.cells, strict=True):
                 cell.update({**executed, "source": cell.source})
