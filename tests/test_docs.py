@@ -93,11 +93,8 @@ NAMES = [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "data/README.md",
-    *sorted(
-        str(path.relative_to(ROOT))
-        for path in DOCS.rglob("*")
-        if path.suffix in (".md", ".ipynb") and "-checkpoint" not in path.name
-    ),
+    *sorted(str(path.relative_to(ROOT)) for path in DOCS.rglob("*.md")),
+    *sorted(str(path.relative_to(ROOT)) for path in DOCS.glob("*.ipynb")),
 ]
 TRANSLATIONS = [name for name in NAMES if ".zh" in name]
 BLOCK = re.compile(
