@@ -4,6 +4,7 @@ Their code runs and gives the shown output. Commands and links in them are right
 """
 
 import base64
+import json
 import re
 import shlex
 from itertools import takewhile
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from nbformat import NotebookNode
-from notebooks import NOTEBOOKS, clean, differences, execute, read, same_text
+from notebooks import DOCS, NOTEBOOKS, clean, differences, execute, read, same_text
 
 from mlp_xp import TrainConfig, load_dataset, open_backend, train
 from mlp_xp.commands.options import make_app
@@ -83,7 +84,7 @@ def test_numbers_that_depend_on_the_machine_are_not_compared() -> None:
     assert same_text(one, other, numbers=False)
 
 
-# The pages: README.md, docs/ and others.
+# The pages: README.md, docs/ and others. Notebooks are pages, too.
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = [
@@ -92,7 +93,8 @@ NAMES = [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "data/README.md",
-    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
+    *sorted(str(path.relative_to(ROOT)) for path in DOCS.rglob("*.md")),
+    *sorted(str(path.relative_to(ROOT)) for path in DOCS.glob("*.ipynb")),
 ]
 TRANSLATIONS = [name for name in NAMES if ".zh" in name]
 BLOCK = re.compile(
@@ -113,18 +115,31 @@ each_page = pytest.mark.parametrize("name", NAMES)
 
 
 def text_of(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
+    """Return the text of a page. Cells of code are blocks, and so is the rest of a cell."""
+    path = ROOT / name
+    if path.suffix == ".md":
+        return path.read_text(encoding="utf-8")
+    blocks = []
+    for cell in read(path).cells:
+        source = cell.pop("source")
+        if cell.cell_type == "code":
+            source = f"```ipython\n{source}\n```"
+        blocks += [source, f"```json\n{json.dumps(cell)}\n```\n"]
+    return "\n\n".join(blocks)
 
 
 @each_page
 def test_links_lead_somewhere(name: str):
     prose = re.sub(r"`[^`\n]*`", "", BLOCK.sub("", text_of(name)))
-    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+    for word, link in re.findall(r"(\w*)\]\(([^)\s]+)\)", prose):
         if link.startswith(("http://", "https://")):
             continue
         page, _, anchor = link.partition("#")
         target = (ROOT / name).parent / page if page else ROOT / name
         assert target.exists(), link
+        if name in TRANSLATIONS and word != "English":
+            translation = target.with_name(f"{target.stem}.zh{target.suffix}")
+            assert not translation.exists(), f"{link} is translated"
         if anchor:
             headings = re.findall(r"^#+ (.*)", target.read_text("utf-8"), re.MULTILINE)
             assert anchor in map(slug, headings), link
@@ -136,7 +151,7 @@ def slug(heading: str) -> str:
     return words.strip().lower().replace(" ", "-")
 
 
-@each_page
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in TRANSLATIONS])
 def test_commands_are_understood(name: str):
     """The command line takes every call of `mlp-xp` or a script in a block."""
     for language, block, _ in BLOCK.findall(text_of(name)):
@@ -189,7 +204,7 @@ def facts(part: str) -> list[str]:
         return re.sub(
             r"(?<=\s)# .*", lambda found: " ".join(re.findall(NUMBER, found[0])), part
         ).splitlines()
-    part = re.sub(r"\\text\{.*?\}|\.zh(-CN)?(?=\.md)", "", part)
+    part = re.sub(r"\\text\{.*?\}|\.zh(-CN)?(?=\.(?:md|ipynb))", "", part)
     return sorted(
         re.findall(rf"`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\(\S*?\)|{NUMBER}", part)
     )

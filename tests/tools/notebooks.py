@@ -1,6 +1,7 @@
 """Execute the notebooks of docs/ and write their new outputs: `make notebooks`.
 
 test_docs.py executes them too, and compares the outputs with the stored outputs.
+Translations are not executed: they show the same outputs.
 """
 
 import copy
@@ -18,7 +19,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-NOTEBOOKS = sorted(DOCS.glob("*.ipynb"))
+NOTEBOOKS = sorted(path for path in DOCS.glob("*.ipynb") if ".zh" not in path.suffixes)
 PATIENCE = 300  # seconds, for a cell that takes a few
 # A cell whose numbers depend on the machine has this tag. Its text is compared without
 # them.
@@ -162,6 +163,12 @@ def main(names: list[str]) -> None:
             done = execute(read(path), Path(folder))
         nbformat.write(done, path)
         print(path)
+        for other in path.parent.glob(f"{path.stem}.zh.ipynb"):
+            translation = read(other)
+            for cell, executed in zip(translation.cells, done.cells, strict=True):
+                cell.update({**executed, "source": cell.source})
+            nbformat.write(translation, other)
+            print(other)
 
 
 if __name__ == "__main__":
