@@ -91,7 +91,7 @@ def draw_bars(record: Record) -> bytes:
             unit += ", logarithmic axis"
         ax.xaxis.set_major_formatter("{x:g}")
         ax.set_xlabel(unit, fontsize=9)
-        ax.set_title(workload["title"], loc="left", fontsize=10, fontweight="bold")
+        ax.set_title(workload["title"], loc="left", fontsize=10.5)
         ax.tick_params(axis="y", length=0, labelsize=9)
         ax.grid(axis="x", alpha=0.3)
         ax.set_axisbelow(True)

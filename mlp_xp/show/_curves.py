@@ -300,15 +300,8 @@ class _Chart:
         below = [value for value in self.first if value < axes.get_ylim()[0]]
         if below:
             figures = sorted({f"{min(below):.3g}", f"{max(below):.3g}"}, key=float)
-            axes.annotate(
-                f"↓ {' to '.join(figures)} at sample 0",
-                (0, 0),
-                xycoords=axes.get_xaxis_transform(),
-                xytext=(4, 4),
-                textcoords="offset points",
-                fontsize=9,
-                color=_GREY,
-            )
+            label = f"sample 0: {' to '.join(figures)}, below the axis"
+            self.styles[axes][label] = _legend_line(linestyle="")
 
     def _leave_out_first(self) -> None:
         """Let the axis of scores begin above sample 0 where it would flatten the rest.

@@ -143,6 +143,7 @@ def _write_counts(
             color="white" if is_dark[row, column] else "black",
             fontsize=fontsize,
             fontweight="bold" if row == column else "normal",
+            fontfamily="sans-serif",  # fonts for other letters may have no bold
         )
         # Measuring all of them would take a fifth of the time.
         label.set_in_layout(False)
@@ -386,6 +387,7 @@ def draw_labels(
     axes.set_title(title, fontsize=10)
     figure.legend(loc=BELOW_AXES, ncols=2, **LEGEND)
     tidy(axes)
+    axes.grid(visible=False, axis="y")
     return figure
 
 

@@ -235,8 +235,8 @@ def test_an_axis_of_accuracies_ends_at_100_and_one_of_r2_does_not_begin_far_belo
         assert 90 < low < 95
         assert 100 <= high < 101
         assert axes.lines[0].get_ydata()[0] == 100 * first
-        notes = [text.get_text() for text in axes.texts]
-        assert notes == ["\u2193 10 at sample 0"] * far
+        note = ["sample 0: 10, below the axis"] * far
+        assert legend_of(axes) == ["test", *note]
     reports = [
         {**each, "r2": at}
         for each, at in zip(records(4, 1.0), (-900, -80, 0.5, 0.9), strict=True)
@@ -482,7 +482,7 @@ def test_names_with_letters_that_the_font_lacks_are_warned_of_once(
 
 
 def test_letters_come_from_an_installed_chinese_font(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A font of that name, in which the letter is a black square."""
     pen = TTGlyphPen(None)
@@ -506,6 +506,9 @@ def test_letters_come_from_an_installed_chinese_font(
     assert _drawing.without_letters(names) == names
     fontManager.addfont(tmp_path / "cat.ttf")
     assert _drawing.without_letters(names) == names[1:]
+    matrix = plots.draw_confusion(np.eye(2, dtype=int), names)
+    assert matrix._repr_png_()
+    assert not caplog.records, "the font has no bold letters"
     with _drawing.drawing():
         figure = plots.new_figure(1, 1)
         figure.text(0, 0, "\u732b", fontsize=36)
