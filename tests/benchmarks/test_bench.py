@@ -216,7 +216,7 @@ def test_a_ratio_is_taken_within_a_round_and_the_first_round_is_left_out() -> No
     ]
     assert "- not run: Numba loop: limit: no numba" in text
     again = report.table(planted(BATCHES, mine, missing), said)
-    assert "- " not in again
+    assert "\n- " not in again
     assert BATCHES.title in again
 
 
