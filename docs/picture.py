@@ -64,6 +64,7 @@ for colour, result in zip(COLOURS, results, strict=False):
 left.set(
     title="The loss of each step: deviation from NumPy",
     xlabel="step (0 is drawn at the lower edge)",
+    ylabel="relative deviation",
 )
 left.set_ylim(1e-17, 1e-10)
 left.legend(frameon=False, fontsize=9, ncols=2, loc="upper left")
