@@ -134,8 +134,10 @@ def contestants(options: argparse.Namespace, workload: Workload) -> list[str]:
     return [name for name in known if not (options.quick and name in SLOW_TO_START)]
 
 
-def measure_one(options: argparse.Namespace, workload: Workload, rounds: int) -> Record:
-    """Measure a workload, and print its table at once."""
+def measure_one(
+    options: argparse.Namespace, workload: Workload, rounds: int, said: set[str]
+) -> Record:
+    """Measure a workload, and print its table at once, without the notes in `said`."""
     if options.steps and workload.kind == STEPS:
         workload = workload._replace(steps=options.steps)
     with Console(stderr=True).status("") as status:
@@ -147,7 +149,7 @@ def measure_one(options: argparse.Namespace, workload: Workload, rounds: int) ->
             data_dir=options.data_dir,
             say=status.update,
         )
-    print(table(record), flush=True)
+    print(table(record, said), flush=True)
     return record
 
 
@@ -170,12 +172,12 @@ def bench() -> int:
         with file_errors(options.output_dir, "create"):
             options.output_dir.mkdir(parents=True, exist_ok=True)
     rounds = min(options.rounds, QUICK_ROUNDS) if options.quick else options.rounds
-    record = circumstances(options.threads, rounds)
+    record, said = circumstances(options.threads, rounds), set[str]()
     print(conditions(record), flush=True)
     if options.curves:
         record["curves"] = {
             series: {
-                str(point): measure_one(options, job, rounds)
+                str(point): measure_one(options, job, rounds, said)
                 for point, job in jobs.items()
             }
             for series, jobs in CURVES.items()
@@ -197,7 +199,7 @@ def bench() -> int:
                 else workload.steps
             )
             record["workloads"].append(
-                measure_one(options, workload._replace(steps=steps), rounds)
+                measure_one(options, workload._replace(steps=steps), rounds, said)
             )
             write(options.output_dir, "bench", record, draw_bars)
     return judge(record["workloads"], options.contestants)

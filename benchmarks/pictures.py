@@ -8,12 +8,16 @@ from benchmarks.measure import Record
 from benchmarks.report import contestant, figure, measured, points, step_seconds
 from benchmarks.whole import contestant_of
 from benchmarks.workloads import STEPS
-from mlp_xp.show.plots import drawing
+from mlp_xp.show.plots import COLOUR_OF, COLOURS, drawing
 
-# Okabe and Ito's colours, distinct for every kind of colour vision.
-OURS, THEIRS, REST, BOUND = "#0072B2", "#E69F00", "#999999", "#009E73"
+OURS, NOTEBOOK, BOUND, REST = (
+    COLOURS[0],
+    COLOUR_OF["notebook"],
+    COLOUR_OF["bound"],
+    "#BBBBBB",
+)
 STYLES: dict[str, dict[str, Any]] = {
-    "notebook": {"color": THEIRS, "marker": "s"},
+    "notebook": {"color": NOTEBOOK, "marker": "s"},
     "mlp_xp-numpy": {"color": OURS, "marker": "o"},
     "mlp_xp-jax": {"color": OURS, "marker": "^", "ls": "--"},
     "pytorch": {"color": REST, "marker": "D"},
@@ -34,8 +38,15 @@ def colour(name: str, title: str) -> str:
     return (
         OURS
         if title.startswith("mlp_xp")
-        else {"notebook": THEIRS, "numba": BOUND}.get(name, REST)
+        else {"notebook": NOTEBOOK, "numba": BOUND}.get(name, REST)
     )
+
+
+def unit_of(kind: str, shortest: float) -> tuple[float, str]:
+    """Return the unit of a panel, as its number in a second and its name."""
+    if kind != STEPS:
+        return 1.0, "seconds"
+    return (1e6, "µs per step") if shortest < 0.01 else (1e3, "ms per step")
 
 
 @drawing()
@@ -50,15 +61,13 @@ def draw_bars(record: Record) -> bytes:
     panels = [workload for workload in record["workloads"] if measured(workload)]
     heights = [len(measured(workload)) for workload in panels]
     picture = Figure(
-        figsize=(8, 0.8 * len(panels) + 0.25 * sum(heights)), layout="constrained"
+        figsize=(8, 1.0 * len(panels) + 0.25 * sum(heights)), layout="constrained"
     )
     axes = picture.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for ax, workload in zip(axes, panels, strict=True):
         results = measured(workload)
-        scale, unit = (
-            (1e6, "µs per step") if workload["kind"] == STEPS else (1.0, "seconds")
-        )
         rounds = [step_seconds(result, workload) for result in results.values()]
+        scale, unit = unit_of(workload["kind"], min(map(median, rounds)))
         times = [median(seconds) * scale for seconds in rounds]
         titles = [contestant(result, workload).title for result in results.values()]
         bars = ax.barh(
@@ -79,10 +88,10 @@ def draw_bars(record: Record) -> bytes:
         else:
             ax.set_xscale("log")
             ax.set_xlim(min(times) / 3, max(times) * 2)
+            unit += ", logarithmic axis"
         ax.xaxis.set_major_formatter("{x:g}")
-        ax.set_title(
-            f"{workload['title']}: {unit}", loc="left", fontsize=10, fontweight="bold"
-        )
+        ax.set_xlabel(unit, fontsize=9)
+        ax.set_title(workload["title"], loc="left", fontsize=10.5)
         ax.tick_params(axis="y", length=0, labelsize=9)
         ax.grid(axis="x", alpha=0.3)
         ax.set_axisbelow(True)
@@ -112,8 +121,9 @@ def draw_curves(record: Record) -> bytes:
                 **STYLES.get(name, {}),
             )
         unit = "µs per sample" if series == "batch size" else "µs per step"
-        ax.set(xscale="log", yscale="log", xlabel=series, xticks=[])
-        ax.set_title(unit, loc="left", fontsize=10, fontweight="bold")
+        ax.set(xscale="log", yscale="log", xlabel=series)
+        ax.set_xticks([])
+        ax.set_ylabel(f"{unit}, logarithmic axis")
         ax.set_xticks([int(x) for x in jobs], [*jobs])
         ax.set_xticks([], minor=True)
         ax.yaxis.set_major_formatter("{x:g}")

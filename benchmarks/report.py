@@ -94,9 +94,11 @@ def agrees(result: Record, workload: Record) -> bool:
     )
 
 
-def table(workload: Record) -> str:
+def table(workload: Record, said: set[str]) -> str:
     """Return a workload's title, its table, and the notes below it: reference losses,
     and who did not run and why.
+
+    A note in `said` is left out. The others are added to it.
     """
     results, steps = measured(workload), workload["kind"] == STEPS
     bases = [
@@ -144,7 +146,9 @@ def table(workload: Record) -> str:
         *(grid(headings, cells) if cells else []),
         "",
     ]
-    return "\n".join([*lines, *(f"- {note}" for note in notes), ""])
+    new = [note for note in notes if note not in said]
+    said.update(new)
+    return "\n".join([*lines, *(f"- {note}" for note in new), ""])
 
 
 def conditions(record: Record) -> str:

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from mlp_xp import TrainConfig, load_dataset, open_backend, predict
 from mlp_xp.parity.compare import Comparison, check
-from mlp_xp.show.plots import COLOURS, new_figure, save, tidy
+from mlp_xp.show.plots import COLOUR_OF, COLOURS, new_figure, save, tidy
 
 STEPS = 1000
 LINES = [
@@ -48,28 +48,30 @@ left.loglog(
     steps,
     reference.allowed[edges[:-1] - 1],
     "--",
-    color="#777777",
+    color=COLOUR_OF["bound"],
     label="tolerance, derived from eps",
 )
 for colour, result in zip(COLOURS, results, strict=False):
+    name = result.trajectory.backend.name
     largest = np.maximum(np.maximum.reduceat(result.deviations, edges[:-1] - 1), 1e-17)
     left.loglog(
         steps,
         largest,
-        color=colour,
+        color=COLOUR_OF.get(name, colour),
         linewidth=1.4,
-        label=result.trajectory.backend.name,
+        label=name,
     )
 left.set(
     title="The loss of each step: deviation from NumPy",
     xlabel="step (0 is drawn at the lower edge)",
+    ylabel="relative deviation",
 )
 left.set_ylim(1e-17, 1e-10)
 left.legend(frameon=False, fontsize=9, ncols=2, loc="upper left")
 middle.imshow(drawn, cmap="gray")
 middle.set(title="A drawn digit ...", xticks=[], yticks=[])
 names, shares = found.models[0].class_names, 100 * found.outputs[0]
-right.barh(names, shares, color=COLOURS[0])
+right.barh(names, shares, color=COLOUR_OF["test"])
 right.invert_yaxis()
 right.set(title=f"... is a {found.values[0]}", xlabel="%", xlim=(0, 100))
 for axes in (left, right):

@@ -173,6 +173,7 @@ def export_page(
     *,
     data: Any = None,
     cache_dir: str | Path | None = None,
+    title: str | None = None,
 ) -> Path:
     """Write a web page with a network, in one HTML file; see `export.page.write_page`.
 
@@ -183,6 +184,8 @@ def export_page(
         device: Device of a library given by its name. By default its own default.
         data: The data, as for `evaluate`. They may have no test set.
         cache_dir: Folder for downloads; see `load_dataset`.
+        title: The title of the page, such as the name of a class. By default the name
+            of the data.
 
     Returns:
         The path.
@@ -194,14 +197,15 @@ def export_page(
         FileError: The file cannot be written.
 
     Examples:
-        >>> export_page("runs/digits", "digits.html").name
+        >>> export_page("runs/digits", "digits.html", title="Class 5b").name
         'digits.html'
     """
     path = as_path(path, "path")
+    check_type(title, str | None, "title", "give a text")
     found, *others = open_models(model, backend, device)
     if others:
         raise MlpXpError("an ensemble has no page; give one of its runs")
-    write_page(path, found, unseen_data(found, data, cache_dir))
+    write_page(path, found, unseen_data(found, data, cache_dir), title)
     return path
 
 

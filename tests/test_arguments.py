@@ -62,6 +62,7 @@ WRONG = {
         lambda: export_onnx("run", None),
         lambda: export_page("run", None),
     ],
+    "title": [lambda: export_page("run", "a.html", title=5)],
     "run_dir": [lambda: plot_run(None), lambda: [*train(CONFIG, TINY, run_dir=5)]],
     "run_dirs": [lambda: plot_curves(5, "a.png"), lambda: plot_curves([5], "a.png")],
     "output": [lambda: plot_curves("run", None)],

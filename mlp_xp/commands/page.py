@@ -15,6 +15,7 @@ def page(
     backend: BackendName = "numpy",
     data_dir: Path | None = None,
     cache_dir: CacheDir = None,
+    title: str | None = None,
 ) -> None:
     """Write a web page with the network of a run.
 
@@ -23,7 +24,7 @@ def page(
     network. See docs/page.md.
 
     ```
-    mlp-xp page runs/digits digit.html
+    mlp-xp page runs/digits digit.html --title "Class 5b"
     ```
 
     Args:
@@ -31,7 +32,10 @@ def page(
         output: The HTML file to write, such as digit.html, which replaces an existing
             file.
         data_dir: The data of the run, if they have moved.
+        title: The title of the page. By default the name of the data.
     """
-    export_page(run_dir, output, backend, data=data_dir, cache_dir=cache_dir)
+    export_page(
+        run_dir, output, backend, data=data_dir, cache_dir=cache_dir, title=title
+    )
     warn_of_unfinished([run_dir])
     print(f"{output}: {output.stat().st_size / 1e6:.2f} MB")

@@ -23,6 +23,7 @@ from mlp_xp.core.task import CLASSES, LABELS, REGRESSION
 from mlp_xp.data.columns import Column, Columns, Seen
 from mlp_xp.errors import MlpXpError, quoted
 from mlp_xp.files import write_whole
+from mlp_xp.runs.ensembles import initial_weights
 
 TEMPLATE, PLACE = Path(__file__).with_name("page.html"), "NETWORK"
 LARGEST = 20_000_000  # bytes of a page
@@ -72,7 +73,9 @@ def _check_size(size: int) -> None:
         raise MlpXpError(fault, remedy="train a network with fewer units")
 
 
-def write_page(path: Path, model: Model, dataset: Dataset) -> None:
+def write_page(
+    path: Path, model: Model, dataset: Dataset, title: str | None = None
+) -> None:
     """Write the page of a model.
 
     Weights are float32. If they have more than FLOAT32_UP_TO bytes, they are float16,
@@ -84,6 +87,7 @@ def write_page(path: Path, model: Model, dataset: Dataset) -> None:
         dataset: The data of the training, on the backend of the model. The fields of a
             table have the ranges of the training set. Pictures to click are from the
             test set, if there is one.
+        title: The title. By default the name of the data.
 
     Raises:
         MlpXpError: There can be no page, as in `check_page`, or the page is larger than
@@ -109,17 +113,27 @@ def write_page(path: Path, model: Model, dataset: Dataset) -> None:
                 f"its {name} is a function of your own, which a page cannot have; use "
                 "predict instead"
             )
+    record = _record(model, dataset, sizes)
+    if title is not None:
+        record["title"] = title
+    page = _filled(record)
+    if len(page) > LARGEST and record.pop("changes", None):
+        page = _filled(record)
+    _check_size(len(page))
+    write_whole(path, page)
+
+
+def _filled(record: dict[str, Any]) -> bytes:
+    """Return the template with a record."""
     text = json.dumps(
-        _record(model, dataset, sizes),
+        record,
         separators=(",", ":"),
         allow_nan=False,
         default=np.ndarray.tolist,
     )
     # A name such as </script> must not end the block, nor <!-- hide its end.
     text = text.replace("<", r"\u003c")
-    page = TEMPLATE.read_text(encoding="utf-8").replace(PLACE, text, 1).encode()
-    _check_size(len(page))
-    write_whole(path, page)
+    return TEMPLATE.read_text(encoding="utf-8").replace(PLACE, text, 1).encode()
 
 
 def _record(model: Model, dataset: Dataset, sizes: Sequence[int]) -> dict[str, Any]:
@@ -164,6 +178,9 @@ def _record(model: Model, dataset: Dataset, sizes: Sequence[int]) -> dict[str, A
         record["shape"] = signature.input_shape
         record["is_ink"] = "pictures" not in signature.form
         record["is_light"] = bool(np.median(edges) > 127)
+        changes = _changes(model)
+        if changes is not None:
+            record["changes"] = _base64(changes)
         if test is not None and outputs is not None:
             images, labels = to_numpy(test.inputs), to_numpy(test.labels)
             record |= _examples(images, labels, outputs)
@@ -201,6 +218,21 @@ def _weights(
         if np.array_equal(decide(found, names, xp=np), decide(outputs, names, xp=np)):
             return half
     return single
+
+
+def _changes(model: Model) -> np.ndarray | None:
+    """Return what training added to the weights of the first layer, float16.
+
+    None if the weights before training are not known.
+    """
+    initial = initial_weights(model)
+    if initial is None:
+        return None
+    weights = model.backend.to_numpy(model.network[0].weights)
+    # In the dtype of the weights, as in `draw_weights`. A page draws infinity as a
+    # large change.
+    with np.errstate(over="ignore"):
+        return (weights - initial.astype(weights.dtype)).astype("<f2")
 
 
 def _in_float16(model: Model) -> Model:

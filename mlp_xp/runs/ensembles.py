@@ -15,6 +15,7 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.core.model import Model
+from mlp_xp.core.network import initial_layers
 from mlp_xp.core.signature import Signature
 from mlp_xp.core.task import Evaluation, in_units
 from mlp_xp.core.training import Report
@@ -134,6 +135,24 @@ def run_of(model: Model) -> RunFolder | None:
         fault = "the run has been trained since this model was read; read it again"
         raise RunError(fault, file=model.source)
     return run
+
+
+def initial_weights(model: Model) -> np.ndarray | None:
+    """Return the weights of the first layer before training, float64, or None.
+
+    They follow from the settings of the run. A model without a run has none, nor has a
+    run that starts from another one.
+    """
+    run = run_of(model)
+    if run is None:
+        return None
+    settings = run.settings()
+    if settings.start_from:
+        return None
+    config = settings.train
+    random = np.random.RandomState(config.seed)
+    sizes = model.network[0].weights.shape
+    return initial_layers(sizes, random, config.init)[0].weights
 
 
 def check_fit(

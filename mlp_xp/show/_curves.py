@@ -11,6 +11,7 @@ import numpy as np
 from mlp_xp.core.task import CLASSES, Task
 from mlp_xp.show._drawing import (
     BELOW_AXES,
+    COLOUR_OF,
     COLOURS,
     LEGEND,
     drawing,
@@ -35,7 +36,6 @@ _RING: dict[str, Any] = {
     "linestyle": "",
 }
 _GREY = "#555555"
-_HELD_OUT = "held out"
 _EQUAL = "wide: equal to another run"
 _KEPT = "kept, by the held-out samples"
 
@@ -57,18 +57,16 @@ class Curves:
     def of(self, name: str) -> dict[int, float]:
         """Return a figure by the samples seen. An accuracy is a percentage.
 
-        A score begins after the first step, because the score of an untrained network
-        would flatten the curve. Of two reports at the same place, the first counts: it
-        is the one at the end of an epoch. A closing report is left out if its figures
-        are from an earlier epoch, which validation kept.
+        Of two reports at the same place, the first counts: it is the one at the end of
+        an epoch. A closing report is left out if its figures are from an earlier epoch,
+        which validation kept.
         """
-        is_loss = name.endswith("loss")
         found: dict[int, float] = {}
         for record in self.records:
             place = record["epoch"] * self.samples + record["sample"]
             value = record.get(name)
             is_current = record.get("kept_epoch") in (None, record["epoch"])
-            if value is not None and is_current and (is_loss or place > 0):
+            if value is not None and is_current:
                 found.setdefault(place, factor_of(name) * value)
         return found
 
@@ -79,8 +77,10 @@ class _Kind(NamedTuple):
     name: str
     """The field of a report."""
     linestyle: str
-    label: str
-    """The name in the legend."""
+    role: str
+    """A key of COLOUR_OF."""
+    more: str = ""
+    """The words after the role in the legend."""
 
     @property
     def is_loss(self) -> bool:
@@ -143,7 +143,7 @@ class _Chart:
     """Axes for losses and scores, and the legends of the curves drawn in them.
 
     Colours stand for groups of runs. If there is a single group, they stand for the
-    kinds of curves. A curve that equals earlier ones is a wider line below them.
+    roles of curves. A curve that equals earlier ones is a wider line below them.
     """
 
     def __init__(
@@ -154,11 +154,11 @@ class _Chart:
         self.standardised = any(run.standardised for run in runs)
         score = self.task.score_name
         kinds = (
-            _Kind("train_loss", "--", "training, mean since the last report"),
+            _Kind("train_loss", "--", "training", ", mean since the last report"),
             _Kind("test_loss", "-", "test"),
-            _Kind("validation_loss", ":", _HELD_OUT),
+            _Kind("validation_loss", ":", "held out"),
             _Kind(score, "-", "test"),
-            _Kind(f"validation_{score}", ":", _HELD_OUT),
+            _Kind(f"validation_{score}", ":", "held out"),
         )
         self.kinds = [kind for kind in kinds if wanted is None or kind.name in wanted]
         scores = [kind.name for kind in kinds if not kind.is_loss]
@@ -168,9 +168,12 @@ class _Chart:
         axes = self.figure.subplots(rows, 1, sharex=True, squeeze=False)
         self.losses, self.scores = axes[0, 0], axes[-1, 0]  # the same without scores
         self.drawn: defaultdict[str, list[dict[int, float]]] = defaultdict(list)
-        # What the legends explain: kinds of curves, and groups.
-        self.styles: dict[str, Line2D] = {}
-        self.groups: list[Line2D] = []
+        # The scores at sample 0, and all others.
+        self.first: list[float] = []
+        self.later: list[float] = []
+        # What the legends explain: the curves of each panel, and groups.
+        self.styles: dict[Any, dict[str, Line2D]] = {each: {} for each in axes.flat}
+        self.groups: list[Line2D | None] = []
 
     def add(self, i: int, runs: Sequence[Curves]) -> None:
         """Draw the curves of the group `i`."""
@@ -178,15 +181,17 @@ class _Chart:
         # differ.
         marker = _MARKERS[(i + i // len(COLOURS)) % len(_MARKERS)]
         look = {"marker": marker, "color": COLOURS[i % len(COLOURS)]}
+        is_drawn = False
         for kind in self.kinds:
             curves = [run.of(kind.name) for run in runs]
             places = sorted(set.intersection(*map(set, curves)))
             if places:
+                is_drawn = True
                 axes = self.losses if kind.is_loss else self.scores
                 self._draw_curve(axes, kind, curves, places, look)
-                if kind.label == _HELD_OUT and len(runs) == 1:
+                if kind.role == "held out" and len(runs) == 1:
                     self._mark_kept(axes, runs[0], curves[0], look["color"])
-        self.groups.append(_legend_line(**look))
+        self.groups.append(_legend_line(**look) if is_drawn else None)
 
     def finish(self, names: Sequence[str]) -> "Figure":
         """Label the axes, explain the curves, and return the figure."""
@@ -198,14 +203,24 @@ class _Chart:
         lowest = self.figure.axes[-1]
         lowest.set(xlabel="training samples seen")
         lowest.xaxis.set_major_formatter(in_thousands)
-        self.losses.legend(list(self.styles.values()), list(self.styles), **LEGEND)
+        for axes, styles in self.styles.items():
+            if styles:
+                axes.legend(list(styles.values()), list(styles), **LEGEND)
         if self.is_single:
             self.losses.set_title(names[0], fontsize=11)
         else:
-            self.figure.legend(self.groups, names, loc=BELOW_AXES, **LEGEND)
+            self._name_groups(names)
             height = self.figure.get_figheight()
             self.figure.set_figheight(height + 0.2 * len(names))
         return self.figure
+
+    def _name_groups(self, names: Sequence[str]) -> None:
+        """Explain the colours of groups below the axes."""
+        lines, labels = [], []
+        for line, name in zip(self.groups, names, strict=True):
+            lines.append(line or _legend_line(linestyle=""))
+            labels.append(name if line else f"{name}: no reports")
+        self.figure.legend(lines, labels, loc=BELOW_AXES, **LEGEND)
 
     def _draw_curve(
         self,
@@ -228,16 +243,20 @@ class _Chart:
             "zorder": 2 - 0.1 * below,
         }
         if below:
-            self.styles[_EQUAL] = _legend_line(color=_GREY, linewidth=3.8)
+            self.styles[axes][_EQUAL] = _legend_line(color=_GREY, linewidth=3.8)
         if self.is_single:
-            labels = [*self.styles, kind.label]
-            look["color"] = COLOURS[labels.index(kind.label)]
+            look["color"] = COLOUR_OF[kind.role]
         spacing = math.ceil(len(places) / _MOST_MARKERS)
         axes.plot(places, means, linestyle=kind.linestyle, markevery=spacing, **look)
         if len(curves) > 1:
             low, high = values.min(axis=0), values.max(axis=0)
             axes.fill_between(places, low, high, color=look["color"], alpha=0.15)
-        self._explain(kind.label, look["color"], linestyle=kind.linestyle)
+        if not kind.is_loss:
+            is_first = np.array(places) == 0
+            self.first += values[:, is_first].flat
+            self.later += values[:, ~is_first].flat
+        label = kind.role + kind.more
+        self._explain(axes, label, look["color"], linestyle=kind.linestyle)
 
     def _mark_kept(
         self, axes: Any, run: Curves, curve: Mapping[int, float], color: str
@@ -247,13 +266,13 @@ class _Chart:
         if epoch is not None:
             place = (epoch + 1) * run.samples
             axes.plot(place, curve[place], color=color, clip_on=False, **_RING)
-            self._explain(_KEPT, color, **_RING)
+            self._explain(axes, _KEPT, color, **_RING)
 
-    def _explain(self, label: str, color: str, **look: Any) -> None:
-        """Put a line into the legend, grey if colours stand for groups."""
+    def _explain(self, axes: Any, label: str, color: str, **look: Any) -> None:
+        """Put a line into a panel's legend, grey if colours stand for groups."""
         if not self.is_single:
             color = _GREY
-        self.styles[label] = _legend_line(color=color, **look)
+        self.styles[axes][label] = _legend_line(color=color, **look)
 
     def _label_losses(self) -> None:
         label = "loss"
@@ -271,12 +290,30 @@ class _Chart:
     def _label_scores(self) -> None:
         presentation, axes = presentation_of(self.task), self.scores
         axes.set(ylabel=presentation.score_axis)
+        self._leave_out_first()
         bottom, top = axes.get_ylim()
         least, most = presentation.score_range
         if most is not None:
             axes.set_ylim(top=min(top, most))
         if least is not None and top > least:
             axes.set_ylim(bottom=max(bottom, least))
+        below = [value for value in self.first if value < axes.get_ylim()[0]]
+        if below:
+            figures = sorted({f"{min(below):.3g}", f"{max(below):.3g}"}, key=float)
+            label = f"sample 0: {' to '.join(figures)}, below the axis"
+            self.styles[axes][label] = _legend_line(linestyle="")
+
+    def _leave_out_first(self) -> None:
+        """Let the axis of scores begin above sample 0 where it would flatten the rest.
+
+        The score of an untrained network is often far below all others.
+        """
+        if not self.later or not self.first:
+            return
+        low, high = min(self.later), max(self.later)
+        near = [value for value in self.first if value > low - (high - low)]
+        self.scores.dataLim.update_from_data_y([*self.later, *near], ignore=True)
+        self.scores.autoscale_view()
 
 
 def _legend_line(**look: Any) -> "Line2D":

@@ -21,6 +21,32 @@ if TYPE_CHECKING:
 # The colours of Okabe and Ito, distinct for every kind of colour vision. Their yellow
 # is left out, because it is too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# The colour of a role in every picture in which colours do not tell runs apart.
+COLOUR_OF = {
+    "test": "#0072B2",
+    "training": "#D55E00",
+    "held out": "#009E73",
+    "notebook": "#E69F00",
+    "bound": "#777777",  # a tolerance, a limit, or what a perfect network would have
+}
+# Fonts with Chinese letters, which Matplotlib's own font lacks: of Windows, macOS and
+# Linux. The file of Noto has the fonts of several languages, of which Matplotlib takes
+# the first.
+_CHINESE = (
+    "Microsoft YaHei",
+    "SimHei",
+    "PingFang SC",
+    "PingFang HK",
+    "Hiragino Sans GB",
+    "Heiti TC",
+    "Arial Unicode MS",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+)
 _DPI = 130
 # Characters in a legend, on an axis, and above an image.
 LONGEST_NAME, LONGEST_CLASS, LONGEST_ABOVE = 100, 24, 10
@@ -32,6 +58,14 @@ class PlotError(MlpXpError):
     """A picture that cannot be drawn. The exit code is 2 if a library is missing."""
 
     exit_code = 1
+
+
+def _chinese_fonts() -> list[str]:
+    """Return the installed fonts of _CHINESE: for others, Matplotlib gives warnings."""
+    from matplotlib.font_manager import fontManager
+
+    installed = fontManager.get_font_names()
+    return [name for name in _CHINESE if name in installed]
 
 
 @contextmanager
@@ -46,7 +80,11 @@ def drawing() -> Iterator[None]:
 
         # Matplotlib computes limits and ticks beyond the data. For the largest losses
         # they overflow.
-        with style.context("default"), np.errstate(over="ignore", invalid="ignore"):
+        fonts = {"font.family": ["sans-serif", *_chinese_fonts()]}
+        with (
+            style.context(["default", fonts]),
+            np.errstate(over="ignore", invalid="ignore"),
+        ):
             yield
     except ModuleNotFoundError as error:
         missing = PlotError(
@@ -110,11 +148,13 @@ def text(name: str, longest: int = LONGEST_NAME) -> str:
 
 @drawing()
 def without_letters(names: Iterable[str]) -> list[str]:
-    """Return the names with letters that the font of pictures lacks."""
-    from matplotlib import font_manager
+    """Return the names with letters that the fonts of pictures lack."""
+    from matplotlib import font_manager, rcParams
 
-    path = font_manager.findfont(font_manager.FontProperties())
-    letters = font_manager.get_font(path).get_charmap().keys()
+    letters = set[int]()
+    for family in rcParams["font.family"]:
+        path = font_manager.findfont(font_manager.FontProperties(family=[family]))
+        letters |= font_manager.get_font(path).get_charmap().keys()
     return [name for name in names if any(ord(each) not in letters for each in name)]
 
 

@@ -14,15 +14,14 @@ from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.core.deform import draw_deformations, make_deform
 from mlp_xp.core.functional import Array
 from mlp_xp.core.model import Model
-from mlp_xp.core.network import initial_layers
 from mlp_xp.core.signature import STANDARDISED, Signature
 from mlp_xp.core.task import TASKS, Evaluation
 from mlp_xp.errors import MlpXpWarning, quoted, some
 from mlp_xp.runs import table
+from mlp_xp.runs.ensembles import initial_weights
 from mlp_xp.runs.metrics import confusion_matrix
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder
-from mlp_xp.runs.settings import Settings
 from mlp_xp.show import plots
 from mlp_xp.show._drawing import without_letters
 from mlp_xp.show.presentation import presentation_of
@@ -104,14 +103,14 @@ def _figures(
     run: RunFolder, dataset: Dataset, backend: Backend
 ) -> Iterator[tuple[str, Any]]:
     """Yield the names and figures of the pictures that fit the data."""
-    model, settings = run.model(backend), run.settings()
+    model, config = run.model(backend), run.settings().train
     yield "curves.png", plots.draw_curves([read_curves(run)])
     if dataset.test is not None:
         yield from _test_figures(model, dataset.test, backend)
     if _is_of_images(model.signature):
-        if settings.train.deform:
-            yield "deformed.png", _deformed(settings.train, model, dataset, backend)
-        yield "weights.png", _weights(settings, model, backend)
+        if config.deform:
+            yield "deformed.png", _deformed(config, model, dataset, backend)
+        yield "weights.png", _weights(model, backend)
 
 
 def _is_of_images(signature: Signature) -> bool:
@@ -154,15 +153,10 @@ def _deformed_copies(
     return np.stack(copies)
 
 
-def _weights(settings: Settings, model: Model, backend: Backend) -> Any:
-    weights = backend.to_numpy(model.network[0].weights)
-    initial = None
-    # A run that starts from another one has no initial weights of its own.
-    if not settings.start_from:
-        config = settings.train
-        random = np.random.RandomState(config.seed)
-        initial = initial_layers(weights.shape, random, config.init)[0].weights
-    return plots.draw_weights(weights, model.signature.input_shape, initial=initial)
+def _weights(model: Model, backend: Backend) -> Any:
+    weights, shape = model.network[0].weights, model.signature.input_shape
+    initial = initial_weights(model)
+    return plots.draw_weights(backend.to_numpy(weights), shape, initial=initial)
 
 
 class Tested(NamedTuple):

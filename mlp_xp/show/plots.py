@@ -17,6 +17,7 @@ from mlp_xp.runs.metrics import reliability
 from mlp_xp.show._curves import Curves, draw_bands, draw_curves, factor_of
 from mlp_xp.show._drawing import (
     BELOW_AXES,
+    COLOUR_OF,
     COLOURS,
     LEGEND,
     LONGEST_ABOVE,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLOURS",
+    "COLOUR_OF",
     "LONGEST_CLASS",
     "Curves",
     "PlotError",
@@ -59,8 +61,14 @@ __all__ = [
     "tidy",
 ]
 
-_GREY = "#777777"
+_BOUND: dict[str, Any] = {
+    "color": COLOUR_OF["bound"],
+    "linestyle": "--",
+    "linewidth": 1,
+}
 _RIGHT = "#cfe3f2"  # a pale blue, for right answers
+# The colours of libraries, in which the notebook's is not.
+_LIBRARIES = [each for each in COLOURS if each != COLOUR_OF["notebook"]]
 _DARKEST = 10  # mistakes in a class of mean size, which have the darkest colour
 # Classes beside a confusion matrix. With more of them, numbers and some of the names
 # are left out.
@@ -135,6 +143,7 @@ def _write_counts(
             color="white" if is_dark[row, column] else "black",
             fontsize=fontsize,
             fontweight="bold" if row == column else "normal",
+            fontfamily="sans-serif",  # fonts for other letters may have no bold
         )
         # Measuring all of them would take a fifth of the time.
         label.set_in_layout(False)
@@ -305,11 +314,10 @@ def draw_predictions(
     figure, grid = panels(outputs, 3, 4)
     for i, axes in enumerate(grid):
         x, y = true[:, i], predicted[:, i]
-        dots = axes.scatter(x, y, color=COLOURS[0], s=14, alpha=0.3, linewidths=0)
-        start = (x[0], x[0])
-        line = axes.axline(
-            start, slope=1, color=COLOURS[1], linewidth=1.2, linestyle="--"
+        dots = axes.scatter(
+            x, y, color=COLOUR_OF["test"], s=14, alpha=0.3, linewidths=0
         )
+        line = axes.axline((x[0], x[0]), slope=1, **_BOUND)
         least, largest = min(x.min(), y.min()), max(x.max(), y.max())
         axes.update_datalim([(least, least), (largest, largest)])
         axes.set(aspect="equal", xlabel="true", ylabel="predicted")
@@ -351,7 +359,14 @@ def draw_labels(
     axes = figure.subplots()
     places = range(len(chosen))
     shares = [100 * accuracies[i] for i in chosen]
-    axes.barh(places, shares, color=COLOURS[4], height=0.7, label="the network")
+    axes.barh(
+        places,
+        shares,
+        color=COLOUR_OF["test"],
+        alpha=0.6,
+        height=0.7,
+        label="the network",
+    )
     axes.plot(
         [100 * commoner[i] for i in chosen],
         places,
@@ -372,6 +387,7 @@ def draw_labels(
     axes.set_title(title, fontsize=10)
     figure.legend(loc=BELOW_AXES, ncols=2, **LEGEND)
     tidy(axes)
+    axes.grid(visible=False, axis="y")
     return figure
 
 
@@ -389,9 +405,9 @@ def draw_probabilities(
     axes = figure.subplots()
     sizes = 15 + 300 * counts / counts.sum()
     dots = axes.scatter(
-        means, shares, s=sizes, color=COLOURS[0], alpha=0.6, linewidths=0
+        means, shares, s=sizes, color=COLOUR_OF["test"], alpha=0.6, linewidths=0
     )
-    line = axes.axline((0, 0), slope=1, color=_GREY, linestyle="--", linewidth=0.8)
+    line = axes.axline((0, 0), slope=1, **_BOUND)
     answers = presentation_of(task).probabilities_of
     axes.set(
         xlabel=f"probability of the {answers}",
@@ -417,21 +433,24 @@ def draw_deviations(
     hidden.
 
     Args:
-        series: The deviations of each backend, (steps,), by its name.
+        series: The deviations of each backend, (steps,), by its name. A comma and a
+            dtype may follow the name.
         tolerance: The largest allowed deviations, (steps,), if there are any.
     """
     figure = new_figure(8, 4.8)
     axes = figure.subplots()
     floor = 1e-17
-    for i, (name, deviations) in enumerate(series.items()):
+    others = iter(_LIBRARIES * len(series))
+    for name, deviations in series.items():
         edges = np.unique(np.geomspace(1, len(deviations) + 1, 400).astype(int))
         steps = edges[:-1]
         largest = np.maximum(np.maximum.reduceat(deviations, steps - 1), floor)
-        color = COLOURS[i % len(COLOURS)]
+        role = name.partition(",")[0]
+        color = COLOUR_OF.get(role) or next(others)
         axes.plot(steps, largest, color=color, linewidth=1.2, label=text(name))
     if tolerance is not None:
         steps = np.arange(1, len(tolerance) + 1)
-        axes.plot(steps, tolerance, color=_GREY, linestyle="--", label="tolerance")
+        axes.plot(steps, tolerance, label="tolerance", **_BOUND)
     axes.set(
         xscale="log",
         yscale="log",

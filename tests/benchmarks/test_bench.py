@@ -12,13 +12,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from data_sets import synthetic, write_idx_folder
 from helpers import NAMESPACE, SCRIPTS, assert_one_line, call_main
 
-from benchmarks import bench, own_recipe, report
+from benchmarks import bench, own_recipe, pictures, report
 from benchmarks.contestants import CONTESTANTS, LAYERWISE, REFERENCES, SIMULTANEOUS
 from benchmarks.whole import make_contestant
 from benchmarks.workloads import CURVES, EPOCH, FIT, QUICK, WORKLOADS, Job, Workload
@@ -201,7 +202,8 @@ def test_a_ratio_is_taken_within_a_round_and_the_first_round_is_left_out() -> No
     mine, theirs = result("mlp_xp-jax", 100, 1, 3, 8), result("notebook", 1, 2, 12, 2)
     assert report.ratios(mine, theirs) == [0.5, 0.25, 4]
     missing = {"contestant": "numba", "unavailable": "no numba"}
-    text = report.table(planted(SINGLE, theirs, mine, missing))
+    said = set[str]()
+    text = report.table(planted(SINGLE, theirs, mine, missing), said)
     (row,) = [line for line in text.splitlines() if line.startswith("| mlp_xp, JAX")]
     assert re.split(r" *\| +", row.rstrip("| "))[1:] == [
         "mlp_xp, JAX",
@@ -213,6 +215,9 @@ def test_a_ratio_is_taken_within_a_round_and_the_first_round_is_left_out() -> No
         "2.0000",
     ]
     assert "- not run: Numba loop: limit: no numba" in text
+    again = report.table(planted(BATCHES, mine, missing), said)
+    assert "\n- " not in again
+    assert BATCHES.title in again
 
 
 @pytest.mark.parametrize(
@@ -257,6 +262,34 @@ def test_each_table_is_written_as_it_ends(
     assert bench.bench() == 0
     assert titles[: len(workloads)] == [*map(title_of, workloads)]
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".png"}
+
+
+def test_each_panel_of_the_bars_has_the_unit_of_its_lengths(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    figures: list[Any] = []
+    monkeypatch.setattr(pictures, "png", figures.append)
+    heavy, whole = SINGLE._replace(steps=1), SINGLE._replace(kind=FIT, steps=1)
+    spread = result("mlp_xp-jax", 9, 3e-4, 3e-4)
+    panels = [
+        planted(SINGLE, result("notebook", 9, 6e-4, 6e-4), spread),
+        planted(heavy, result("notebook", 9, 0.05, 0.05), result("pytorch", 9, 1, 1)),
+        planted(whole, result("scikit-learn", 9, 4, 4)),
+    ]
+    pictures.draw_bars({"workloads": panels})
+    (figure,) = figures
+    found = [
+        (axes.get_xlabel(), [bar.get_width() for bar in axes.patches])
+        for axes in figure.axes
+    ]
+    assert [label for label, _ in found] == [
+        "µs per step",
+        "ms per step, logarithmic axis",
+        "seconds",
+    ]
+    expected = [6e-4 / STEPS * 1e6, 3e-4 / STEPS * 1e6], [50, 1000], [4]
+    for (_, widths), lengths in zip(found, expected, strict=True):
+        assert widths == pytest.approx(lengths)
 
 
 def title_of(workload: Workload) -> str:

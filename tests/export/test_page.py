@@ -3,6 +3,7 @@ its file.
 """
 
 import base64
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -173,7 +174,8 @@ def test_probabilities_are_those_of_the_model(chromium: Any, digits: Path) -> No
             found, load_run(digits).predict_proba(IMAGES), rtol=0, atol=1e-5
         )
         assert (
-            "784-64-10 · 50 890 parameters · 9" in page.locator("#about").inner_text()
+            "784-64-10 · 50\xa0890\xa0parameters · 9"
+            in page.locator("#about").inner_text()
         )
 
 
@@ -412,6 +414,93 @@ def test_pictures_as_they_are(chromium: Any, tmp_path: Path) -> None:
         ) == [255, True]
 
 
+def stored(page: Path) -> dict[str, Any]:
+    """Return the record in a page."""
+    block = page.read_text("utf-8").partition('type="application/json">')[2]
+    return json.loads(block.partition("</script>")[0])
+
+
+def test_a_page_has_what_training_added_to_large_weights(tmp_path: Path) -> None:
+    run, path = tmp_path / "run", tmp_path / "a.html"
+    config = TrainConfig(epochs=1, hidden=(4,), seed=3)
+    *_, report = train(config, TINY, run_dir=run)
+    export_page(run, path, data=TINY)
+    initial = np.random.RandomState(3).standard_normal((36, 4))
+    expected = np.asarray(report.model.network[0].weights) - initial
+    bits = base64.b64decode(stored(path)["changes"])
+    found = np.frombuffer(bits, "<f2").reshape(36, 4)
+    assert 0 < np.abs(expected).max() < 1
+    np.testing.assert_allclose(found, expected, rtol=2**-11, atol=2**-25)
+
+
+def test_a_page_has_no_changes_where_the_first_weights_are_unknown_or_no_room(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    run, later, path = tmp_path / "run", tmp_path / "later", tmp_path / "a.html"
+    config = TrainConfig(epochs=1, hidden=(4,))
+    *_, report = train(config, TINY, run_dir=run)
+    assert [*train(config, TINY, run_dir=later, start_from=run)]
+    for model in (report.model, later):
+        export_page(model, path, data=TINY)
+        assert "changes" not in stored(path)
+    size = export_page(run, path, data=TINY).stat().st_size
+    assert "changes" in stored(path)
+    monkeypatch.setattr(export, "LARGEST", size - 1)
+    export_page(run, path, data=TINY)
+    assert "changes" not in stored(path)
+
+
+@in_browser
+def test_units_are_shown_by_what_training_made_of_the_picture(
+    chromium: Any, digits: Path
+) -> None:
+    """The recipe small begins with the weights of He."""
+    initial = np.random.RandomState(0).standard_normal((784, 64)) * (2 / 784) ** 0.5
+    change = np.asarray(load_run(digits).network[0].weights) - initial
+    with opened(chromium, digits / "page.html") as page:
+        page.locator("#rows button").first.click()
+        page.evaluate("mlp_xp.refresh()")
+        image = np.array(page.evaluate("[...mlp_xp.state().seen]")) / 255
+        words = page.locator("#pairs small").all_inner_texts()
+        pixels = page.evaluate(
+            """[...document.querySelectorAll("#pairs canvas")].slice(0, 2).map((canvas) =>
+            [...canvas.getContext("2d").getImageData(0, 0, 28, 28).data])"""
+        )
+    units = [int(word.removeprefix("unit ")) for word in words[::2]]
+    sums = image @ change
+    rounding = 0.005 + 2**-11 * (image @ np.abs(change))
+    for unit, text in zip(units, words[1::2], strict=True):
+        assert float(text) == pytest.approx(sums[unit], abs=rounding[unit])
+    assert sums[units].min() >= np.sort(sums)[-12] - rounding.max()
+    weights, products = np.reshape(pixels, (2, 784, 4))
+    heavy = np.quantile(np.abs(change), 0.998)
+    own = change[:, units[0]]
+    for shown, values in ((weights, own), (products, own * image)):
+        np.testing.assert_allclose(
+            shown[:, 3], np.minimum(255, 255 * np.abs(values) / (0.6 * heavy)), atol=3
+        )
+        # Transparent colours are rounded.
+        red, _, blue, alpha = shown[np.abs(values) > heavy / 4].T
+        assert alpha.min() > 60
+        is_orange = values[np.abs(values) > heavy / 4] > 0
+        assert ((red > blue + 150) == is_orange).all()
+        assert ((blue > red) == ~is_orange).all()
+
+
+@in_browser
+@pytest.mark.parametrize("width", [390, 820, 1440])
+def test_the_drawing_area_fills_its_box(
+    chromium: Any, digits: Path, width: int
+) -> None:
+    with opened(chromium, digits / "page.html", width) as page:
+        box = page.locator("#draw").bounding_box()
+        square = page.locator("#square").bounding_box()
+    edge = 16 + 1  # padding and border
+    assert square["x"] == pytest.approx(box["x"] + edge, abs=0.1)
+    assert square["width"] == pytest.approx(box["width"] - 2 * edge, abs=0.1)
+    assert square["height"] == pytest.approx(square["width"], abs=0.1)
+
+
 # Tables.
 
 
@@ -449,6 +538,8 @@ def test_tables(chromium: Any, tmp_path: Path, name: str, task: str) -> None:
     assert export_page(model, tmp_path / "a.html", data=dataset).stat().st_size < 60_000
     for width in (360, 1920):
         with opened(chromium, tmp_path / "a.html", width, locale="en-GB") as page:
+            about = page.locator("#about").inner_text()
+            assert ("in all labels" in about) == (task == "labels")
             rows = range(1) if width == 360 else range(1, 5)
             for row in rows:
                 page.click("[type=reset]")
@@ -484,6 +575,7 @@ def test_tables(chromium: Any, tmp_path: Path, name: str, task: str) -> None:
     said = verdict.split("\n")[0]
     if task == "regression":
         # whole, for a range of 172 600
+        said = said.replace("\xa0", "")
         assert float(said) == pytest.approx(expected[0], abs=0.51)
     else:
         assert said in (
@@ -644,6 +736,10 @@ def test_command(small_run: Path, tmp_path: Path) -> None:
     assert "content=\"default-src 'none'; script-src 'unsafe-inline'" in (
         tmp_path / "a.html"
     ).read_text("utf-8")
+    assert stored(tmp_path / "a.html")["title"] == "data"
+    outcome = call("page", small_run, tmp_path / "a.html", "--title", "5b: </script>")
+    assert outcome.code == 0
+    assert stored(tmp_path / "a.html")["title"] == "5b: </script>"
     assert_one_line(call("page", tmp_path, tmp_path / "b.html"), 2, "is not a run")
     assert_one_line(
         call("page", small_run, tmp_path / "no" / "b.html"), 1, "cannot write"

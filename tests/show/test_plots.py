@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import TINY
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib.font_manager import fontManager
 from PIL import Image
 from run_folders import a_report, write_run
 from sklearn.calibration import calibration_curve
@@ -30,7 +33,7 @@ from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Task
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs.names import PICTURES
 from mlp_xp.runs.run_folder import RunFolder
-from mlp_xp.show import plots
+from mlp_xp.show import _drawing, plots
 from mlp_xp.show.gallery import read_curves
 
 
@@ -57,12 +60,10 @@ def test_curves_are_at_the_samples_seen_and_in_the_same_axes() -> None:
         [plots.Curves("one", one, 300), plots.Curves("$two^{", two, 1000)]
     )
     losses, accuracy = figure.axes
-    assert xy(accuracy.lines[0])[0] == [100, 200, 300, 400, 500], (
-        "without that of the untrained network"
-    )
-    assert xy(accuracy.lines[1])[0] == [100, 200, 1000]
+    assert xy(accuracy.lines[0])[0] == [0, 100, 200, 300, 400, 500]
+    assert xy(accuracy.lines[1])[0] == [0, 100, 200, 1000]
     np.testing.assert_allclose(
-        accuracy.lines[0].get_ydata(), [100 * record["accuracy"] for record in one[1:]]
+        accuracy.lines[0].get_ydata(), [100 * record["accuracy"] for record in one]
     )
     np.testing.assert_allclose(
         losses.lines[3].get_ydata(), [record["test_loss"] for record in two]
@@ -139,12 +140,65 @@ def test_curves_with_held_out_samples_show_them() -> None:
     assert xy(losses.lines[2])[1] == [3.0, 3.0]
     test, held_out, ring = accuracy.lines
     assert xy(ring) == ([100], [45.0]), "the network that was kept"
-    assert (
-        losses.get_legend().get_texts()[-1].get_text()
-        == "kept, by the held-out samples"
-    )
+    assert legend_of(accuracy) == ["test", "held out", "kept, by the held-out samples"]
     assert xy(held_out) == ([100, 200], [45.0, 75.0])
-    assert xy(test)[0] == [50, 100, 150, 200]
+    assert xy(test)[0] == [0, 50, 100, 150, 200]
+
+
+def legend_of(axes: Any) -> list[str]:
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+ROLE_OF = {
+    "training, mean since the last report": "training",
+    "test": "test",
+    "held out": "held out",
+    "kept, by the held-out samples": "held out",
+}
+
+
+@pytest.mark.parametrize("parts", [("test",), ("held out",), ("test", "held out"), ()])
+def test_a_role_has_one_colour_and_a_legend_names_what_its_panel_has(parts) -> None:
+    """Whether or not there are other curves."""
+    given = {"test": ("test_loss", "accuracy")}
+    given["held out"] = ("validation_loss", "validation_accuracy")
+    report = {"train_loss": 1.0}
+    for i, part in enumerate(parts):
+        report |= dict.fromkeys(given[part], 0.3 + i / 10)
+    reports = [{"epoch": i, "sample": 300, **report} for i in range(3)]
+    closing = {"kept_epoch": 1} if "held out" in parts else {}
+    run = plots.Curves("a", [*reports, {**reports[2], **closing}], 300)
+    panels = plots.draw_curves([run]).axes
+    assert len(panels) == 1 + bool(parts)
+    for axes, first in zip(panels, (["training"], []), strict=False):
+        explained = {
+            ROLE_OF[text]: line.get_color()
+            for text, line in zip(
+                legend_of(axes), axes.get_legend().get_lines(), strict=True
+            )
+        }
+        assert [*explained] == [*first, *parts]
+        assert explained == {role: plots.COLOUR_OF[role] for role in explained}
+        assert [*dict.fromkeys(line.get_color() for line in axes.lines)] == [
+            *explained.values()
+        ]
+
+
+def test_no_two_roles_have_one_colour() -> None:
+    assert len({*plots.COLOUR_OF.values()}) == len(plots.COLOUR_OF)
+
+
+def test_the_legend_says_which_runs_have_no_curve() -> None:
+    runs = [plots.Curves("a", records(3, 1.0), 300), plots.Curves("b", [], 300)]
+    (legend,) = plots.draw_curves(runs).legends
+    named = dict(zip(map(text_of, legend.get_texts()), legend.get_lines(), strict=True))
+    assert [*named] == ["a", "b: no reports"]
+    styles = [line.get_linestyle() for line in named.values()]
+    assert [style == "None" for style in styles] == [False, True]
+
+
+def text_of(text: Any) -> str:
+    return text.get_text()
 
 
 def test_extreme_losses_no_reports_and_long_names_are_drawn_without_warnings(
@@ -171,15 +225,18 @@ def test_extreme_losses_no_reports_and_long_names_are_drawn_without_warnings(
 def test_an_axis_of_accuracies_ends_at_100_and_one_of_r2_does_not_begin_far_below_0() -> (
     None
 ):
-    reports = [
-        {**each, "accuracy": at}
-        for each, at in zip(records(4, 1.0), (0.1, 0.95, 0.97, 1.0), strict=True)
-    ]
-    low, high = (
-        plots.draw_curves([plots.Curves("one", reports, 300)]).axes[1].get_ylim()
-    )
-    assert 90 < low < 95
-    assert 100 <= high < 101
+    for first, far in ((0.1, True), (0.93, False)):
+        reports = [
+            {**each, "accuracy": at}
+            for each, at in zip(records(4, 1.0), (first, 0.95, 0.97, 1.0), strict=True)
+        ]
+        axes = plots.draw_curves([plots.Curves("one", reports, 300)]).axes[1]
+        low, high = axes.get_ylim()
+        assert 90 < low < 95
+        assert 100 <= high < 101
+        assert axes.lines[0].get_ydata()[0] == 100 * first
+        note = ["sample 0: 10, below the axis"] * far
+        assert legend_of(axes) == ["test", *note]
     reports = [
         {**each, "r2": at}
         for each, at in zip(records(4, 1.0), (-900, -80, 0.5, 0.9), strict=True)
@@ -352,6 +409,14 @@ def test_deviations_hide_no_peak() -> None:
     )
     assert (np.array(exact.get_ydata()) > 0).all()
     assert allowed.get_label() == "tolerance"
+    other = {"notebook, float64": deviations, "torch": deviations}
+    lines = plots.draw_deviations(other, tolerance=np.ones(9)).axes[0].lines
+    assert [line.get_color() for line in lines] == [
+        plots.COLOUR_OF["notebook"],
+        jax.get_color(),
+        plots.COLOUR_OF["bound"],
+    ]
+    assert exact.get_color() != plots.COLOUR_OF["notebook"]
 
 
 def test_a_run_on_images_has_its_pictures_with_its_numbers(
@@ -400,8 +465,9 @@ def test_a_run_on_images_has_its_pictures_with_its_numbers(
 
 
 def test_names_with_letters_that_the_font_lacks_are_warned_of_once(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_drawing, "_CHINESE", ())
     X = np.random.RandomState(0).normal(size=(40, 3))
     for names, boxes in ((("\u732b", "d\u00e9j\u00e0"), 1), (("a", "\u03b2"), 0)):
         dataset = from_arrays(X, np.array(names)[(X[:, 0] > 0) * 1], 0.3)
@@ -413,6 +479,42 @@ def test_names_with_letters_that_the_font_lacks_are_warned_of_once(
                 pass
         expected = "pictures show boxes for letters that their font lacks: '\u732b'"
         assert [str(each.message) for each in caught] == [expected] * boxes
+
+
+def test_letters_come_from_an_installed_chinese_font(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A font of that name, in which the letter is a black square."""
+    pen = TTGlyphPen(None)
+    for i, point in enumerate([(0, 0), (0, 1000), (1000, 1000), (1000, 0)]):
+        pen.lineTo(point) if i else pen.moveTo(point)
+    pen.closePath()
+    font = FontBuilder(1000)
+    font.setupGlyphOrder([".notdef", "cat"])
+    font.setupCharacterMap({ord("\u732b"): "cat"})
+    font.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "cat": pen.glyph()})
+    font.setupHorizontalMetrics({".notdef": (1000, 0), "cat": (1000, 0)})
+    font.setupHorizontalHeader(ascent=1000, descent=0)
+    font.setupNameTable({"familyName": "WenQuanYi Zen Hei", "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save(tmp_path / "cat.ttf")
+
+    names = ["a\u732b", "\u732b\u72d7"]
+    monkeypatch.setattr(_drawing, "_CHINESE", ("WenQuanYi Zen Hei", "no such font"))
+    monkeypatch.setattr(fontManager, "ttflist", [*fontManager.ttflist])
+    assert _drawing.without_letters(names) == names
+    fontManager.addfont(tmp_path / "cat.ttf")
+    assert _drawing.without_letters(names) == names[1:]
+    matrix = plots.draw_confusion(np.eye(2, dtype=int), names)
+    assert matrix._repr_png_()
+    assert not caplog.records, "the font has no bold letters"
+    with _drawing.drawing():
+        figure = plots.new_figure(1, 1)
+        figure.text(0, 0, "\u732b", fontsize=36)
+    pixels = np.asarray(Image.open(io.BytesIO(figure._repr_png_())).convert("L"))
+    share = np.mean(pixels[-65:, :65] < 50)
+    assert share > 0.9, "half of the picture's width is black"
 
 
 def test_a_run_without_a_test_set_is_drawn_again(tmp_path):
