@@ -39,13 +39,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
     files.append(File.generated(config, "commands.md", content=commands()))
     files.append(File.generated(config, "functions.md", content=functions()))
-    for path in sorted((ROOT / "docs").glob("*.ipynb")):
+    docs = ROOT / "docs"
+    for path in sorted(docs.rglob("*.ipynb")):
         text, resources = MarkdownExporter().from_notebook_node(
-            nbformat.read(path, as_version=4)
+            nbformat.read(path, as_version=4),
+            {"output_files_dir": f"{path.stem}_files"},
         )
-        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=text))
+        folder = "notebooks" if path.parent == docs else path.parent.name
+        files.append(File.generated(config, f"{folder}/{path.stem}.md", content=text))
         for name, content in resources["outputs"].items():
-            files.append(File.generated(config, f"notebooks/{name}", content=content))
+            files.append(File.generated(config, f"{folder}/{name}", content=content))
     return files
 
 
@@ -86,10 +89,11 @@ def on_page_markdown(
     repository.
     """
     if page.file.src_uri.startswith("notebooks/"):
-        markdown = re.sub(r"\]\((\w+\.md)", r"](../\1", markdown)
-        markdown = re.sub(r"\]\((\w+)\.ipynb", r"](\1.md", markdown)
-    markdown = re.sub(r"\]\((\w+)\.ipynb", r"](notebooks/\1.md", markdown)
-    return re.sub(r"\]\((?:\.\./)+(?!\w+\.md)", f"]({SOURCE}/blob/main/", markdown)
+        markdown = re.sub(r"\]\(([\w.]+\.md)", r"](../\1", markdown)
+    if "/" in page.file.src_uri:
+        markdown = re.sub(r"\]\(([\w.]+)\.ipynb", r"](\1.md", markdown)
+    markdown = re.sub(r"\]\(([\w.]+)\.ipynb", r"](notebooks/\1.md", markdown)
+    return re.sub(r"\]\((?:\.\./)+(?![\w.]+\.md)", f"]({SOURCE}/blob/main/", markdown)
 
 
 def on_page_content(

@@ -18,7 +18,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-NOTEBOOKS = sorted(DOCS.glob("*.ipynb"))
+NOTEBOOKS = sorted(DOCS.rglob("*.ipynb"))
 PATIENCE = 300  # seconds, for a cell that takes a few
 # A cell whose numbers depend on the machine has this tag. Its text is compared without
 # them.
