@@ -21,23 +21,19 @@ MOST_BYTES = 300_000  # of a notebook's pictures
 
 # The lesson has tests of its own, too: test_lesson.py.
 LESSON = [path for path in NOTEBOOKS if path.parent.name == "lesson"]
-LIBRARIES = [pytest.mark.needs("torch", "jax")]  # whose outputs are stored
+# Its outputs are messages of libraries. test_lesson.py executes it.
+HARDWARE = [path for path in LESSON if path.stem.startswith("other_hardware")]
 
-each_notebook = pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(
-            path,
-            id=path.stem,
-            marks=LIBRARIES if path.stem.startswith("other_hardware") else [],
-        )
-        for path in NOTEBOOKS
-    ],
-)
+
+def each(paths: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("path", paths, ids=[path.stem for path in paths])
+
+
+each_notebook = each(NOTEBOOKS)
 
 
 @pytest.mark.slow
-@each_notebook
+@each([path for path in NOTEBOOKS if path not in HARDWARE])
 def test_a_notebook_gives_its_stored_outputs(path: Path, tmp_path: Path) -> None:
     stored = read(path)
     different = [*differences(stored, execute(stored, tmp_path))]
@@ -210,10 +206,7 @@ def facts(part: str) -> list[str]:
     )
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, id=path.stem) for path in NOTEBOOKS if ".zh" in path.name],
-)
+@each([path for path in NOTEBOOKS if ".zh" in path.name])
 def test_a_translated_notebook_has_the_same_code_and_figures(path: Path) -> None:
     """Cell by cell: the code but its comments and messages, and the facts of the prose."""
     english = read(path.with_name(path.name.replace(".zh", ""))).cells

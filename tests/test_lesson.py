@@ -310,6 +310,17 @@ def test_repaired_programs_are_right(language: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.needs("torch", "jax")
 @each_language
+def test_lockstep_shows_what_is_not_portable(language: str, tmp_path: Path) -> None:
+    text = printed(execute(lesson("other_hardware", language), tmp_path))
+    assert re.search(r"^torch: error: xp\.dot.*example\.py:10 ", text, re.MULTILINE)
+    assert re.search(r"^jax: error: .*example\.py:21 ", text, re.MULTILINE)
+    assert "outside the standard: array.max(); at example.py:5 " in text
+    assert len(re.findall("my_network.py", text)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.needs("torch", "jax")
+@each_language
 def test_the_repaired_network_and_the_readers_own_are_portable(
     language: str, tmp_path: Path
 ) -> None:
