@@ -123,7 +123,7 @@ def as_printed(
     """
     events = [*start(TrainConfig(), dataset, backend, steps)[1]]
     losses = np.concatenate([event.losses for event in events])
-    np.testing.assert_allclose(losses[:10], WARM_UP, rtol=1e-9)
+    np.testing.assert_allclose(losses[:10], WARM_UP, rtol=1e-12)
     reports = [event.report for event in events if event.report]
     assert_printed(
         [
@@ -135,10 +135,10 @@ def as_printed(
 
 
 def assert_printed(reports: list[Figures]) -> None:
-    """Losses to a relative 1e-9, all else exactly: the promise to users."""
+    """Losses to twelve digits, all else exactly: the promise to users."""
     for report, line in zip(reports, REPORTS[: len(reports)], strict=True):
         assert report._replace(loss=0.0) == line._replace(loss=0.0)
-        assert report.loss == pytest.approx(line.loss, rel=1e-9, abs=0.0)
+        assert report.loss == pytest.approx(line.loss, rel=1e-12, abs=0.0)
 
 
 @pytest.fixture(scope="session")
@@ -157,7 +157,7 @@ def retold(mnist_dir) -> np.ndarray:
     losses = notebook.trajectory(
         network, train_set.inputs, train_set.labels, 10001, on_report=report
     )
-    np.testing.assert_allclose(losses[0], WARM_UP, rtol=1e-9)
+    np.testing.assert_allclose(losses[0], WARM_UP, rtol=1e-12)
     assert len(reports) == 2
     assert_printed(reports)
     return np.concatenate(losses)

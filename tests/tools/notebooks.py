@@ -19,7 +19,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-NOTEBOOKS = sorted(path for path in DOCS.glob("*.ipynb") if ".zh" not in path.suffixes)
+NOTEBOOKS = sorted({*DOCS.rglob("*.ipynb")} - {*DOCS.glob("*.zh.ipynb")})
 PATIENCE = 300  # seconds, for a cell that takes a few
 # A cell whose numbers depend on the machine has this tag. Its text is compared without
 # them.

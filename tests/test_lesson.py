@@ -1,0 +1,357 @@
+"""The lesson: empty notebooks say what is missing, filled ones are right, and usual
+wrong answers are named.
+"""
+
+import ast
+import contextlib
+import io
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nbformat
+import numpy as np
+import pytest
+from nbformat import NotebookNode
+from notebooks import execute, read
+
+pytestmark = pytest.mark.repository
+LESSON = Path(__file__).resolve().parent.parent / "docs" / "lesson"
+LANGUAGES = ("", ".zh")
+REPAIRS = {
+    *(f"backward_{letter}" for letter in "abcd"),
+    "step_e",
+    "shuffled_f",
+    "start_g",
+}
+EMPTY, CHECK = "# Your code", "\nif ready("  # cells to fill, and checks
+each_language = pytest.mark.parametrize("language", LANGUAGES, ids=["en", "zh"])
+
+
+def defined(source: str) -> frozenset[str]:
+    """Return the names of the functions that a cell defines."""
+    nodes = ast.parse(re.sub(r"^%%.*\n", "", source)).body
+    return frozenset(node.name for node in nodes if isinstance(node, ast.FunctionDef))
+
+
+def solutions(language: str = "") -> dict[frozenset[str], str]:
+    """Return the cells on the page of solutions, by the functions they define."""
+    text = (LESSON / f"solutions{language}.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return {defined(block): block for block in blocks}
+
+
+def lesson(name: str, language: str = "") -> NotebookNode:
+    return read(LESSON / f"{name}{language}.ipynb")
+
+
+def filled(name: str, language: str) -> NotebookNode:
+    """Return a notebook with the solutions in its cells."""
+    notebook, answers = lesson(name, language), solutions(language)
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and defined(cell.source) in answers:
+            magic = re.match(r"(%%.*\n)?", cell.source)
+            cell.source = magic[0] + answers[defined(cell.source)]
+    return notebook
+
+
+def code_cells(notebook: NotebookNode) -> list[str]:
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def printed(notebook: NotebookNode) -> str:
+    """Return all texts that the cells of an executed notebook show."""
+    texts = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            shown = output.get("data", {}).get("text/html", "")
+            texts.append(output.get("text", shown))
+    return "".join(texts)
+
+
+def run(cell: str, names: dict[str, Any]) -> str:
+    """Run a cell in this process, and return what it prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as out, np.errstate(all="ignore"):
+        exec(compile(cell, "cell", "exec"), names)
+    return out.getvalue()
+
+
+def test_each_cell_to_fill_has_a_solution() -> None:
+    cells = [
+        cell
+        for path in LESSON.glob("*.ipynb")
+        for cell in code_cells(read(path))
+        if defined(cell) in solutions()
+    ]
+    assert len(cells) == 2 * len(solutions()) == 2 * (5 + 7 + 1)
+    assert sum(EMPTY in cell for cell in cells) == 2 * 5
+
+
+# Write it yourself.
+
+
+@each_language
+def test_each_check_says_in_one_line_what_is_missing(language: str) -> None:
+    names: dict[str, Any] = {"display": print}
+    said, missing = [], []
+    for cell in code_cells(lesson("write_it_yourself", language)):
+        text = run(cell.replace("import matplotlib.pyplot as plt", ""), names)
+        if EMPTY in cell:
+            missing.append(re.findall(r"def (\w+)", cell))
+        if CHECK in cell:
+            said.append(text)
+    assert len(missing) == 5
+    assert len(said) == 7  # also those of the picture and of the file
+    for text, functions in zip(said, missing, strict=False):
+        assert text.count("\n") == 1
+        assert text.startswith(functions[0])
+    assert all("still empty" in text for text in said)
+
+
+@pytest.mark.slow
+@each_language
+def test_filled_cells_are_right(language: str, tmp_path: Path) -> None:
+    text = printed(execute(filled("write_it_yourself", language), tmp_path))
+    assert not re.search("wrong|still empty|Error", text)
+    assert text.count("<td>right</td>") == 1 + 3 + 4
+    assert (
+        len(re.findall(r"^.*(?: is |是).*right$", text, re.MULTILINE))
+        == 3 + 1 + 3 + 3 + 4
+    )
+    assert (tmp_path / "current" / "my_network.py").exists()
+
+
+class Wrong(NamedTuple):
+    """A usual wrong answer: a replacement in a solution, and what the check says."""
+
+    step: int
+    old: str
+    new: str
+    says: str
+
+
+WRONG = [
+    Wrong(1, "np.sum(e, axis=1, keepdims=True)", "np.sum(e)", "the whole array"),
+    Wrong(1, "np.sum(e, axis=1", "np.sum(e, axis=0", "sums of the columns"),
+    Wrong(1, "np.sum(e, axis=1, keepdims=True)", "np.sum(e, axis=1)", "ValueError"),
+    Wrong(1, "z - np.max(z, axis=1, keepdims=True)", "z", "exp overflows"),
+    Wrong(1, " / np.sum(e, axis=1, keepdims=True)", "", "without the sum"),
+    Wrong(1, "np.log(p)) / p.shape[0]", "np.log(p))", "a sum over the samples"),
+    Wrong(
+        1,
+        "-np.sum(y * np.log(p)) / p.shape[0]",
+        "-np.mean(y * np.log(p))",
+        "a mean over all",
+    ),
+    Wrong(1, "-np.sum(y", "np.sum(y", "the sign is wrong"),
+    Wrong(1, "y * np.log", "np.log", "y is missing"),
+    Wrong(
+        1,
+        "-np.sum(y * np.log(p)) / p.shape[0]",
+        "-np.sum(y * np.log(p), axis=1)",
+        "it has the shape (4,)",
+    ),
+    Wrong(1, "np.log(p)", "np.log2(p)", "base 2"),
+    Wrong(1, "return (p - y) / p.shape[0]", "p - y", "output_error: still empty"),
+    Wrong(
+        1, "(p - y) / p.shape[0]", "p - y", "a sum over the batch that should be a mean"
+    ),
+    Wrong(1, "(p - y)", "(y - p)", "the sign is wrong"),
+    Wrong(1, "(p - y)", "(p - y) * p * (1 - p)", "the derivative of softmax twice"),
+    Wrong(1, "(p - y)", "-y / p", "without the derivative of softmax"),
+    Wrong(2, " + b", "", "the bias is missing"),
+    Wrong(2, "x.T @ error", "error.T @ x", "a transpose is missing"),
+    Wrong(2, "x.T @ error", "x @ error", "ValueError: matmul"),
+    Wrong(2, "np.sum(error, axis=0)", "error", "the sum over the samples is missing"),
+    Wrong(2, "np.sum(error, axis=0)", "np.sum(error, axis=1)", "wrong"),
+    Wrong(2, "np.sum(error, axis=0)", "np.mean(error, axis=0)", "should be a sum"),
+    Wrong(2, "error @ W.T", "error @ W", "ValueError: matmul"),
+    Wrong(2, "error @ W.T", "-error @ W.T", "the sign is wrong"),
+    Wrong(3, "np.exp(-z)", "np.exp(z)", "exp(z) where exp(-z) belongs"),
+    Wrong(3, "1 / (1 + np.exp(-z))", "np.tanh(z)", "this is tanh"),
+    Wrong(
+        3, "a * (1 - a)\n", "sigmoid(a) * (1 - sigmoid(a))\n", "a is already a sigmoid"
+    ),
+    Wrong(
+        3,
+        "sigmoid(layer(x, W1, b1))",
+        "layer(x, W1, b1)",
+        "the sigmoid between the layers is missing",
+    ),
+    Wrong(3, "softmax(layer(a, W2, b2))", "layer(a, W2, b2)", "the softmax is missing"),
+    Wrong(3, "softmax(layer(a", "sigmoid(layer(a", "a sigmoid in place of the softmax"),
+    Wrong(3, "return a, p", "return p, a", "the order is a, p"),
+    Wrong(3, "da * sigmoid_slope(a)", "da", "the derivative of sigmoid is missing"),
+    Wrong(
+        3,
+        "sigmoid_slope(a))",
+        "sigmoid_slope(layer(x, W1, b1)))",
+        "is taken at z instead of a",
+    ),
+    Wrong(
+        3,
+        "layer_backward(a, W2",
+        "layer_backward(layer(x, W1, b1), W2",
+        "is z instead of a",
+    ),
+    Wrong(4, "parameter - ", "parameter + ", "uphill"),
+    Wrong(4, "learning_rate * gradient", "gradient", "multiply by the learning rate"),
+    Wrong(
+        4,
+        "return cross_entropy(p, y), tuple",
+        "p = forward(x, *changed)[1]\n    return cross_entropy(p, y), tuple",
+        "the loss after the step",
+    ),
+    Wrong(4, "loss, parameters = step", "loss, _ = step", "carry the new parameters"),
+    Wrong(
+        4,
+        "parameter - learning_rate * gradient",
+        "parameter - learning_rate * gradient * (parameter.ndim == 2)",
+        "the biases do not change",
+    ),
+    Wrong(
+        4,
+        "changed.append(parameter - learning_rate * gradient)",
+        "parameter -= learning_rate * gradient\n        changed.append(parameter)",
+        "-= has changed the arrays",
+    ),
+    Wrong(4, "y[i : i + 1]", "y[len(losses)][None]", "y is not"),
+    Wrong(4, "for i in order", "for i in range(len(order))", "not taken in the order"),
+    Wrong(4, "x[i : i + 1], y[i : i + 1]", "x[i], y[i]", "train: "),
+    Wrong(
+        5,
+        "range(0, count, batch_size)",
+        "range(0, count - batch_size + 1, batch_size)",
+        "smaller batch is missing",
+    ),
+    Wrong(5, "random.permutation(count)", "np.arange(count)", "new at each call"),
+    Wrong(
+        5,
+        "random.permutation(count)",
+        "random.integers(0, count, count)",
+        "different samples in an epoch is",
+    ),
+    Wrong(5, "range(epochs)", "range(1)", "only one epoch"),
+]
+
+
+def marked(value: Any, step: int) -> Any:
+    """Return a parameter. Steps 4 and 5 are slow: they train on MNIST."""
+    return pytest.param(value, marks=[pytest.mark.slow] if step > 3 else [])
+
+
+def check_of(step: int, wrong: Wrong | None = None) -> str:
+    """Return what the check of a step says. The steps are filled, one of them wrongly.
+
+    It runs in this process, without the checks of other steps.
+    """
+    names: dict[str, Any] = {"display": print}
+    filled_steps = 0
+    for cell in code_cells(lesson("write_it_yourself")):
+        if EMPTY in cell:
+            filled_steps += 1
+            cell = solutions()[defined(cell)]
+            if wrong and wrong.step == filled_steps:
+                assert cell.count(wrong.old) == 1
+                cell = cell.replace(wrong.old, wrong.new)
+        elif CHECK in cell:
+            if filled_steps == step:
+                return run(cell, names)
+            continue
+        run(cell, names)
+    raise AssertionError(step)
+
+
+@pytest.mark.parametrize("step", [marked(step, step) for step in range(1, 6)])
+def test_a_filled_step_is_right(step: int) -> None:
+    text = check_of(step)
+    assert "right" in text
+    assert "wrong" not in text
+
+
+@pytest.mark.parametrize("wrong", [marked(each, each.step) for each in WRONG])
+def test_a_usual_wrong_answer_is_named(wrong: Wrong) -> None:
+    assert wrong.says in check_of(wrong.step, wrong)
+
+
+# Break and repair.
+
+FOUND = [
+    "W1, b1: the sign is wrong",
+    "W1, b1: the derivative of sigmoid is taken at z instead of a",
+    "W1, b1, W2, b2: a sum over the batch that should be a mean",
+    "W1, b1, W2, b2: the derivative of softmax twice, as p - t contains it",
+    "W1, b1: the layer above was updated before the error passed through it",
+]
+REPAIRED = {"": ["1000 of 1000", "64 of 64"], ".zh": ["有 1000 个", "有 64 个"]}
+
+
+@each_language
+def test_the_numbers_find_each_planted_mistake(language: str) -> None:
+    """`test_docs.py` compares these stored outputs with new ones."""
+    text = printed(lesson("break_and_repair", language))
+    found = re.findall(r"^(?:<pre>)?(W1, b1.*: .*)$", text, re.MULTILINE)
+    assert found == FOUND
+    assert all(words not in text for words in REPAIRED[language])
+
+
+@pytest.mark.slow
+@each_language
+def test_repaired_programs_are_right(language: str, tmp_path: Path) -> None:
+    text = printed(execute(filled("break_and_repair", language), tmp_path))
+    assert "wrong" not in text
+    assert text.count("<td>right</td>") == 4 * 7
+    assert all(words in text for words in REPAIRED[language])
+
+
+# On other hardware.
+
+
+@pytest.mark.slow
+@pytest.mark.needs("torch", "jax")
+@each_language
+def test_lockstep_shows_what_is_not_portable(language: str, tmp_path: Path) -> None:
+    text = printed(execute(lesson("other_hardware", language), tmp_path))
+    assert re.search(r"^torch: error: xp\.dot.*example\.py:10 ", text, re.MULTILINE)
+    assert re.search(r"^jax: error: .*example\.py:21 ", text, re.MULTILINE)
+    assert "outside the standard: array.max(); at example.py:5 " in text
+    assert len(re.findall("my_network.py", text)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.needs("torch", "jax")
+@each_language
+def test_the_repaired_network_and_the_readers_own_are_portable(
+    language: str, tmp_path: Path
+) -> None:
+    """Its code is what the last cell of *Write it yourself* writes."""
+    notebook = filled("other_hardware", language)
+    own = ["import numpy as np"]
+    for functions, code in solutions().items():
+        if not functions & REPAIRS and not code.startswith("import"):
+            own.append(code)
+    source = "\n\n".join(own)
+    write = f"open('my_network.py', 'w', encoding='utf-8').write({source!r})"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(write))
+    text = printed(execute(notebook, tmp_path))
+    assert "Error" not in text
+    assert text.count("no operation deviates") == 4
+    assert not re.search("outside|copy|wait for|float64", text)
+
+
+def test_a_library_that_is_not_installed_is_left_out_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "numpy")
+    first, *cells = code_cells(lesson("other_hardware"))
+    Path("example.py").write_text(first.partition("\n")[2], "utf-8")
+    names: dict[str, Any] = {}
+    said = [run(cell, names) for cell in cells]
+    assert said[1].splitlines()[:2] == [
+        f"{name} is not installed, so it is left out: pip install {name}"
+        for name in ("torch", "jax")
+    ]
+    assert said[1].splitlines()[2].startswith("numpy  2.5")
+    assert said[2] == ""
+    assert len(said[4].splitlines()) == 1
