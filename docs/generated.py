@@ -50,7 +50,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def commands() -> str:
-    """Return the page of all commands, as cyclopts writes it from their declarations."""
+    """Return the page of all commands, which cyclopts makes of their declarations."""
     text: str = make_app(COMMANDS).generate_docs(
         output_format="markdown", recursive=True, heading_level=1
     )
@@ -61,12 +61,14 @@ def commands() -> str:
         text,
         flags=re.DOTALL,
     )
-    return f"# Every command\n\n```console\n$ mlp-xp --version\nmlp-xp {mlp_xp.__version__}\n```\n\n{text}"
+    shown = f"$ mlp-xp --version\nmlp-xp {mlp_xp.__version__}"
+    return f"# Every command\n\n```console\n{shown}\n```\n\n{text}"
 
 
 def functions() -> str:
-    """Return the page of all public names, from which mkdocstrings makes their
-    documentation: functions come first.
+    """Return the page of all public names, functions first.
+
+    mkdocstrings makes their documentation.
     """
     names = []
     for module in PUBLIC:
@@ -74,7 +76,8 @@ def functions() -> str:
         names += [f"{module.__name__}.{name}" for name in own]
     rule = "\n\n".join(mlp_xp.__doc__.split("\n\n")[1:])
     shape = mlp_xp.load_dataset("mnist").train.inputs.shape
-    shown = f'from mlp_xp import load_dataset\n\nprint(load_dataset("mnist").train.inputs.shape)  # {shape}'
+    shown = f'print(load_dataset("mnist").train.inputs.shape)  # {shape}'
+    shown = f"from mlp_xp import load_dataset\n\n{shown}"
     top = f"# Every function\n\n```python\n{shown}\n```\n\n{rule}\n\n"
     return top + "\n".join(f"::: {name}\n" for name in names)
 
@@ -82,9 +85,7 @@ def functions() -> str:
 def on_page_markdown(
     markdown: str, page: Page, config: MkDocsConfig, files: Files
 ) -> str:
-    """Let links to notebooks lead to their pages, and links out of docs/ to the
-    repository.
-    """
+    """Let links to notebooks lead to their pages, and links out of docs/ to GitHub."""
     if page.file.src_uri.startswith("notebooks/"):
         markdown = re.sub(r"\]\((\w+\.md)", r"](../\1", markdown)
         markdown = re.sub(r"\]\((\w+)\.ipynb", r"](\1.md", markdown)
@@ -95,8 +96,9 @@ def on_page_markdown(
 def on_page_content(
     html_text: str, page: Page, config: MkDocsConfig, files: Files
 ) -> str:
-    """Make MathML of formulas, with a space after log and tanh, and mark short code,
-    which is not broken.
+    """Make MathML of formulas, with a space after log and tanh.
+
+    Short code is marked, so that it is not broken.
     """
 
     def mathml(found: re.Match[str]) -> str:
@@ -117,8 +119,9 @@ def on_page_content(
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Mark the Chinese pages as such: browsers choose the shapes of characters by the
-    language.
+    """Mark the Chinese pages as such.
+
+    Browsers choose the shapes of characters by the language.
     """
     return (
         output.replace('<html lang="en"', '<html lang="zh-Hans"', 1)
