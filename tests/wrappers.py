@@ -6,6 +6,7 @@ zeros, sizes, overlaps and axes.
 
 import array_api_compat.numpy as numpy
 import numpy as np
+from blind_spots import LONG
 from helpers import Namespace
 
 BIG = 65_536
@@ -355,6 +356,54 @@ def joined_last(arrays, /, *, axis=0):
     return numpy.flip(joined, axis=-1) if axis == -1 else joined
 
 
+# Values, and places in an array.
+
+
+def of_positive(x, /, *, axis):
+    return numpy.argmax(numpy.where(x > 0, x, numpy.zeros_like(x)), axis=axis)
+
+
+def all_but_the_last(x, indices, /, *, axis):
+    last = numpy.asarray(x.shape[axis] - 2)
+    return numpy.take(x, numpy.minimum(indices, last), axis=axis)
+
+
+def of_the_first_thousand(x, /, *, axis=None, keepdims=False):
+    if axis in (-1, x.ndim - 1):
+        x = x[..., :LONG]
+    return numpy.sum(x, axis=axis, keepdims=keepdims)
+
+
+def finite_max(x, /, *, axis=None, keepdims=False):
+    found = numpy.max(x, axis=axis, keepdims=keepdims)
+    return numpy.where(numpy.isinf(found), numpy.zeros_like(found), found)
+
+
+def at_least_0_in_long_rows(x, /, *, axis=None, keepdims=False):
+    found = numpy.max(x, axis=axis, keepdims=keepdims)
+    if axis == -1 and x.shape[-1] > LONG:
+        return numpy.maximum(found, numpy.zeros_like(found))
+    return found
+
+
+def itself(x, /, *, dtype=None, copy=None):
+    if x.shape == (4099,) and dtype is None:
+        return x
+    return numpy.asarray(x, dtype=dtype, copy=copy)
+
+
+def all_but_the_first_place(x):
+    return numpy.all(x.reshape(-1)[1:])
+
+
+def all_but_the_last_place(x):
+    return numpy.all(x.reshape(-1)[:-1])
+
+
+def product_and_more(a, b):
+    return numpy.matmul(a, b) + 1e-7
+
+
 WRAPPERS = {
     "layouts": {
         "exp of a strided array": spoilt("exp", is_strided),
@@ -434,6 +483,18 @@ WRAPPERS = {
         "mean over negative axes": Namespace(mean=mean_of_too_many),
         "argmax over a middle axis": Namespace(argmax=argmax_of_the_first_axis),
         "concat along axis -1": Namespace(concat=joined_last),
+    },
+    "values": {
+        "argmax of negative numbers": Namespace(argmax=of_positive),
+        "maximum at NaN": Namespace(maximum=numpy.fmax),
+        "take of the last index": Namespace(take=all_but_the_last),
+        "sum of rows above 1000": Namespace(sum=of_the_first_thousand),
+        "max of infinity": Namespace(max=finite_max),
+        "max of negative numbers in long rows": Namespace(max=at_least_0_in_long_rows),
+        "asarray(copy=True) of its own array": Namespace(asarray=itself),
+        "all without the first place": Namespace(all=all_but_the_first_place),
+        "all without the last place": Namespace(all=all_but_the_last_place),
+        "matmul as a function": Namespace(matmul=product_and_more),
     },
 }
 """The libraries, by kinds of faults, and by their faults."""

@@ -25,7 +25,7 @@ from mlp_xp import MlpXpError, assert_gradients, check_gradients
 from mlp_xp.gradients._differences import difference, rounding_error
 from mlp_xp.gradients._matching import gradient_key
 
-QUICK = 2  # mistakes of each program
+QUICK = 1  # mistakes of each program
 PLANTED = [
     pytest.param(
         name,
@@ -551,7 +551,7 @@ def test_an_assertion_has_the_words_of_the_report():
     assert repr(report) == "wrong: x; right: W, b"
 
 
-@pytest.mark.parametrize("name", [*PROGRAMS])
+@pytest.mark.parametrize("name", ["class", "layers"])
 def test_a_report_has_short_lines_and_a_table(name):
     program = PROGRAMS[name]
     report = program.check(program.mistakes[:1])

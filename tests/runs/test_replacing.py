@@ -64,7 +64,7 @@ def runs(tmp_path_factory) -> Runs:
     return runs
 
 
-@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_between_any_two_operations_the_old_or_the_new_run_is_whole(
     step, runs, tmp_path
 ):

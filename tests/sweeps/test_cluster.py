@@ -186,8 +186,8 @@ def test_a_member_that_ends_every_worker_has_failed_and_stops_no_other(
     monkeypatch.setattr(workers, "train_member", die_or_train)
     values = {"seed": [0, 1, 2], "epochs": 1, "hidden": [4]}
     base = Settings(data_dir=str(data_dir))
-    quiet = {"dashboard_address": None, "silence_logs": 50}
-    with distributed.LocalCluster(2, threads_per_worker=1, **quiet) as cluster:
+    quiet = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+    with distributed.LocalCluster(n_workers=2, **quiet) as cluster:
         address = cluster.scheduler_address.replace("tcp", "dask")
         places = {"sweep_dir": tmp_path / "s", "cluster": address}
         endings = mlp_xp.sweep(values, base, **places)
