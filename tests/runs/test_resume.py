@@ -60,7 +60,7 @@ configs = st.builds(
 )
 
 
-@hypothesis_settings(max_examples=8, deadline=None)
+@hypothesis_settings(max_examples=12, deadline=None)
 @given(
     config=configs,
     kills=st.lists(st.integers(20, 990), min_size=2, max_size=5),
