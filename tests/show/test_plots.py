@@ -455,6 +455,7 @@ def test_without_matplotlib_the_message_says_how_to_get_it(monkeypatch) -> None:
         plots.draw_curves([])
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_a_figure_and_pyplot_knows_nothing_of_it() -> None:
     """`display` of IPython takes `_repr_png_`; pyplot need not even be imported."""
     subprocess.run([sys.executable, "-c", DRAW], check=True)
