@@ -401,7 +401,7 @@ def all_but_the_last_place(x):
 
 
 def product_and_more(a, b):
-    return numpy.matmul(a, b) + 1e-7
+    return numpy.matmul(a, b) + 1e-3
 
 
 WRAPPERS = {
