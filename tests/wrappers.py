@@ -400,10 +400,6 @@ def all_but_the_last_place(x):
     return numpy.all(x.reshape(-1)[:-1])
 
 
-def product_and_more(a, b):
-    return numpy.matmul(a, b) + 1e-3
-
-
 WRAPPERS = {
     "layouts": {
         "exp of a strided array": spoilt("exp", is_strided),
@@ -494,7 +490,6 @@ WRAPPERS = {
         "asarray(copy=True) of its own array": Namespace(asarray=itself),
         "all without the first place": Namespace(all=all_but_the_first_place),
         "all without the last place": Namespace(all=all_but_the_last_place),
-        "matmul as a function": Namespace(matmul=product_and_more),
     },
 }
 """The libraries, by kinds of faults, and by their faults."""
