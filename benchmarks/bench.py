@@ -1,5 +1,6 @@
-"""Compare the time of a training step of `mlp_xp` with other libraries: `python
-scripts/bench.py --quick`.
+"""Compare the time of a training step of `mlp_xp` with other libraries.
+
+Example: `python scripts/bench.py --quick`.
 
 Every contestant runs in its own process, with the same number of threads, the same
 initial weights and the same samples in the same order. Each workload's table is printed
@@ -46,8 +47,9 @@ def contestant_name(name: str) -> str:
     """Return a name that a contestant has. Raises ArgumentTypeError."""
     names = [*dict.fromkeys(name for known in ALL.values() for name in known)]
     if name not in names and not is_foreign(name):
+        known_names = ", ".join(names)
         raise argparse.ArgumentTypeError(
-            f"{name!r} is not known; choose from {', '.join(names)}, or module:namespace"
+            f"{name!r} is not known; choose from {known_names}, or module:namespace"
         )
     return name
 

@@ -1,5 +1,6 @@
-"""The contestants that take training steps: `mlp_xp`, and the same network as the users
-of other libraries write it.
+"""The contestants that take training steps.
+
+They are `mlp_xp`, and the same network as the users of other libraries write it.
 
 All contestants start from the same weights and see the same samples in the same order.
 Only `train` is timed.
@@ -47,8 +48,9 @@ def import_or_unavailable(name: str) -> Any:
 
 
 def set_torch_threads(threads: int) -> Any:
-    """Import PyTorch and set its number of threads: its environment variables are not
-    enough in every build.
+    """Import PyTorch and set its number of threads.
+
+    Its environment variables are not enough in every build.
     """
     torch = import_or_unavailable("torch")
     torch.set_num_threads(threads)
@@ -56,8 +58,9 @@ def set_torch_threads(threads: int) -> Any:
 
 
 def initial_network(job: Job) -> tuple[Layers, np.random.RandomState]:
-    """Return the initial layers in the workload's dtype, and the random generator,
-    which then shuffles.
+    """Return the initial layers, and the random generator, which then shuffles.
+
+    The layers have the workload's dtype.
     """
     random = np.random.RandomState(0)
     layers = initial_layers(
@@ -69,8 +72,10 @@ def initial_network(job: Job) -> tuple[Layers, np.random.RandomState]:
 
 
 class Program:
-    """A contestant. `__init__` loads the data and builds the network; raises MlpXpError
-    if it cannot run here.
+    """A contestant.
+
+    `__init__` loads the data and builds the network. It raises MlpXpError if it cannot
+    run here.
     """
 
     job: Job
@@ -78,13 +83,15 @@ class Program:
     """The number of training samples, n."""
 
     def shuffle(self, permutation: np.ndarray) -> None:
-        """Start an epoch; the permutation, int64 (n,), applies to the order of the
-        previous epoch.
+        """Start an epoch.
+
+        The permutation, int64 (n,), applies to the order of the previous epoch.
         """
 
     def train(self, start: int, steps: int) -> Any:
-        """Take `steps` steps, starting at sample `start` of the epoch, and return the
-        losses (steps,).
+        """Take `steps` steps from sample `start` of the epoch.
+
+        Return the losses (steps,).
         """
         raise NotImplementedError
 
@@ -93,8 +100,9 @@ class Program:
         raise NotImplementedError
 
     def loss(self) -> float:
-        """Return the mean cross-entropy on the first test images, in float64, of a
-        network with sigmoids.
+        """Return the mean cross-entropy on the first test images, in float64.
+
+        The network has sigmoids.
         """
         test = load_dataset(self.job.data_dir).test
         assert test is not None
@@ -179,8 +187,9 @@ class MlpXp(Program):
 
 
 class Rows(Program):
-    """What the others share: rows in [0, 1] of the workload's dtype, shuffled by
-    copying, and one call per step.
+    """A contestant with its own rows in [0, 1] of the workload's dtype.
+
+    They are shuffled by copying. There is one call per step.
     """
 
     def __init__(self, job: Job) -> None:
@@ -228,8 +237,9 @@ def layers_of(model: notebook.Notebook) -> Layers:
 
 
 class Notebook(Rows):
-    """The notebook's loop in plain NumPy, from `parity.notebook`, the reference of the
-    tests.
+    """The notebook's loop in plain NumPy: the reference of the tests.
+
+    It is that of `parity.notebook`.
     """
 
     def __init__(self, job: Job) -> None:
@@ -360,8 +370,9 @@ class ScikitLearn(Rows):
 
 
 class Keras(Rows):
-    """Keras 3 on JAX: a model and the jitted training step from Keras' guide to custom
-    training loops in JAX.
+    """Keras 3 on JAX: a model and a jitted training step.
+
+    The step is from Keras' guide to custom training loops in JAX.
 
     `train_on_batch` computes the same and takes ten times as long with batches of one.
     """
@@ -422,8 +433,9 @@ class Keras(Rows):
 
 
 class Numba(Rows):
-    """The limit of the machine: the notebook's step as one compiled loop. Without
-    `fastmath`.
+    """The limit of the machine: the notebook's step as one compiled loop.
+
+    It is compiled without `fastmath`.
     """
 
     def __init__(self, job: Job) -> None:
@@ -464,8 +476,9 @@ def train_single_samples(
     one: Any,
     losses: Any,
 ) -> None:
-    """Take one step per row of x and write the losses into `losses`. The number of
-    inputs is a multiple of 4.
+    """Take one step per row of x and write the losses into `losses`.
+
+    The number of inputs is a multiple of 4.
     """
     inputs, hidden = w0.shape
     outputs = w1.shape[1]
@@ -524,8 +537,9 @@ def train_batches(
     one: Any,
     losses: Any,
 ) -> None:
-    """Take one step per batch, with BLAS for matrix products. x and labels hold
-    `losses.size` batches in order.
+    """Take one step per batch, with BLAS for matrix products.
+
+    x and labels hold `losses.size` batches in order.
     """
     size = labels.size // losses.size
     a, error = np.empty((size, b0.size), x.dtype), np.empty((size, b0.size), x.dtype)
@@ -604,7 +618,8 @@ REFERENCES = {
 
 
 def is_foreign(name: str) -> bool:
-    """Return whether a name is that of an array API namespace: `module:namespace`, or
-    one that a package offers.
+    """Return whether a name is that of an array API namespace.
+
+    It is `module:namespace`, or a name that a package offers.
     """
     return ":" in name or name in known_hooks()

@@ -59,8 +59,9 @@ class WorkerError(MlpXpError):
 
 
 def serve(job: Job, connection: Connection) -> None:
-    """Run a contestant: send its number of samples, the seconds of a round for each
-    True that comes, then the rest.
+    """Run a contestant in this process.
+
+    Send its number of samples, and the seconds of a round for each True that comes.
 
     The rest, after False, is the peak memory and the loss.
     """
@@ -111,8 +112,9 @@ class Worker:
     """A contestant's process, which runs a round on request. Must be closed."""
 
     def __init__(self, job: Job, cache: str) -> None:
-        """Start the process and wait until it is ready. Raises WorkerError with the
-        reason if it is not.
+        """Start the process and wait until it is ready.
+
+        Raises WorkerError with the reason if it is not.
 
         cache: the folder in which `mlp_xp` keeps what JAX compiled; empty for none.
         """
@@ -174,8 +176,9 @@ class Worker:
 
 @contextmanager
 def on_processors(number: int | None) -> Iterator[None]:
-    """Let processes that start in the `with` block use `number` processors, if the
-    system can; None for all.
+    """Let processes that start in the `with` block use `number` processors.
+
+    None stands for all. Some systems cannot limit them.
 
     Not only the variables: XLA starts one thread for each processor that it may use.
     """
@@ -199,8 +202,9 @@ def measure(
     data_dir: Path,
     say: Callable[[str], None] = lambda text: None,
 ) -> Record:
-    """Run contestants on a workload. Return its fields, `reference_loss` by update
-    order, and a list `results`.
+    """Run contestants on a workload.
+
+    Return its fields, `reference_loss` by update order, and a list `results`.
 
     There is one result per contestant. It has round_seconds and start_seconds (the
     first round included, which is not counted), peak_bytes and loss; or `unavailable`
@@ -263,8 +267,8 @@ def check_fits(workload: Workload, samples: int) -> None:
     """Raise MlpXpError if a round is longer than an epoch."""
     if workload.steps * workload.batch_size > samples:
         raise MlpXpError(
-            f"{workload.steps} steps of {workload.batch_size} samples do not fit the {samples} training samples; "
-            "a round is at most one epoch",
+            f"{workload.steps} steps of {workload.batch_size} samples do not fit the "
+            f"{samples} training samples; a round is at most one epoch",
             setting="steps",
         )
 
@@ -288,9 +292,10 @@ def circumstances(threads: int, rounds: int) -> Record:
     for library in LIBRARIES:
         with suppress(PackageNotFoundError):
             versions[library] = version(library)
+    system = f"{platform.system()} {platform.release()}"
     return {
         "date": dt.date.today().isoformat(),
-        "machine": f"{processor()}, {os.cpu_count()} processors, {platform.system()} {platform.release()}",
+        "machine": f"{processor()}, {os.cpu_count()} processors, {system}",
         "versions": versions,
         "threads": threads,
         "rounds": rounds,

@@ -1,5 +1,6 @@
-"""How few errors the network makes on MNIST: `python -m benchmarks.mnist` trains it and
-fills docs/mnist.md.
+"""Count the errors of the network on MNIST.
+
+`python -m benchmarks.mnist` trains it and fills docs/mnist.md.
 
 It trains the networks of `NETWORKS`, one on each core at a time. Their settings were
 chosen by the errors on held-out training images: `--settings` trains what was tried,
@@ -30,8 +31,9 @@ IMAGES = 60_000
 
 
 class Round(NamedTuple):
-    """Settings that were tried, by the name of their folder: what all share, and what
-    each changes.
+    """Settings that were tried, by the name of their folder.
+
+    They are what all share, and what each changes.
     """
 
     shared: dict[str, Any]
@@ -117,8 +119,9 @@ TRIED = {
 
 
 class Network(NamedTuple):
-    """A network to train, and what Cireşan, Meier, Gambardella and Schmidhuber (2010),
-    table 1, say of theirs.
+    """A network to train, and the results of Cireşan et al. for theirs.
+
+    These are in table 1 of Cireşan, Meier, Gambardella and Schmidhuber (2010).
     """
 
     hidden: tuple[int, ...]
@@ -145,6 +148,7 @@ NETWORKS = (  # the recipe first
 
 def trained(folder: Path, **settings: Any) -> list[Path]:
     """Train a network for each combination of values, as far as the folder lacks it.
+
     Return the folders of the runs.
     """
     plan = make_plan(
@@ -168,8 +172,9 @@ HEAD_TRIED = ("settings", "errors of 10 000 held-out images", "loss on them")
 
 
 def tried(folder: Path, group: Round, name: str) -> tuple[str, ...]:
-    """Train with some settings, and return their row: means over the last eight epochs,
-    since single ones vary more.
+    """Train with some settings, and return their row.
+
+    Its figures are means over the last eight epochs, since single ones vary more.
     """
     changes = group.changes[name]
     (folder,) = trained(folder / name, **(SHARED | group.shared | changes))
@@ -189,7 +194,9 @@ def option(name: str, value: Any) -> str:
     name = name.replace("_", "-")
     if value is False:
         return f"--no-{name}"
-    return f"--{name} {','.join(map(str, value[0])) if isinstance(value, tuple) else value}"
+    if isinstance(value, tuple):
+        value = ",".join(map(str, value[0]))
+    return f"--{name} {value}"
 
 
 def percent(values: Sequence[float]) -> str:
@@ -307,7 +314,10 @@ def main() -> None:
     five = errors(one)
     rows = [row(*each) for each in networks.items()]
     each_of_them = ", ".join(f"{error:.2f}" for error in five)
-    note = f"The five runs of the recipe have test errors of {each_of_them} %; their median is {median(five):.2f} %."
+    note = (
+        f"The five runs of the recipe have test errors of {each_of_them} %; their "
+        f"median is {median(five):.2f} %."
+    )
     fill("networks", f"{table(HEAD_NETWORKS, rows)}\n\n{note}")
     together = [
         (

@@ -1,5 +1,6 @@
-"""Read tables to training data, beside pandas and scikit-learn: `python -m
-benchmarks.reading`.
+"""Read tables to training data, beside pandas and scikit-learn.
+
+Run it by `python -m benchmarks.reading`.
 
 A table of 12 columns of decimals, 3 of whole numbers, of which one has gaps, and 5 of
 text is written as CSV and as Parquet. Every reader runs in a process of its own, on one

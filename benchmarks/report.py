@@ -32,23 +32,26 @@ NOISY_MEANS = (
 
 
 def step_seconds(result: Record, workload: Record) -> list[float]:
-    """Return the time of a step in each round but the first, in which a library may
-    compile.
+    """Return the time of a step in each round but the first.
+
+    In the first round, a library may compile.
     """
     return [seconds / int(workload["steps"]) for seconds in result["round_seconds"][1:]]
 
 
 def ratios(result: Record, other: Record) -> list[float]:
-    """Return the ratio of the times of two contestants in each round but the first,
-    which share disturbances.
+    """Return the ratio of the times of two contestants in each round but the first.
+
+    In a round they share disturbances.
     """
     pairs = zip(result["round_seconds"][1:], other["round_seconds"][1:], strict=True)
     return [mine / theirs for mine, theirs in pairs]
 
 
 def figure(values: list[float], significant: int, scale: float = 1.0) -> str:
-    """Format the median of the values of the rounds, times a scale; with a mark if
-    their quartiles are far apart.
+    """Format the median of the values of the rounds, times a scale.
+
+    It has a mark if their quartiles are far apart.
     """
     lower, _, upper = (
         quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
@@ -58,8 +61,9 @@ def figure(values: list[float], significant: int, scale: float = 1.0) -> str:
 
 
 def digits(number: float, significant: int) -> str:
-    """Format a positive number with n significant digits, or its whole integer part; a
-    dash for NaN.
+    """Format a positive number with n significant digits, or its whole integer part.
+
+    NaN is a dash.
     """
     if math.isnan(number):
         return "–"
@@ -81,8 +85,9 @@ def contestant(result: Record, workload: Record) -> Contestant:
 
 
 def agrees(result: Record, workload: Record) -> bool:
-    """Return whether the loss is that of the reference, within rounding: 4 sqrt(eps),
-    as in SciPy.
+    """Return whether the loss is that of the reference, within rounding.
+
+    The tolerance is 4 sqrt(eps), as in SciPy.
     """
     expected = workload["reference_loss"].get(contestant(result, workload).order)
     if expected is None:
@@ -95,10 +100,10 @@ def agrees(result: Record, workload: Record) -> bool:
 
 
 def table(workload: Record, said: set[str]) -> str:
-    """Return a workload's title, its table, and the notes below it: reference losses,
-    and who did not run and why.
+    """Return a workload's title, its table, and the notes below it.
 
-    A note in `said` is left out. The others are added to it.
+    The notes are reference losses, and who did not run and why. A note in `said` is
+    left out. The others are added to it.
     """
     results, steps = measured(workload), workload["kind"] == STEPS
     bases = [
@@ -124,9 +129,8 @@ def table(workload: Record, said: set[str]) -> str:
         cells.append(row)
         if not agrees(result, workload):
             expected = workload["reference_loss"][who.order]
-            notes.append(
-                f"≠ {who.title}: loss {result['loss']:.8g} is not the reference's {expected:.8g}"
-            )
+            loss = f"loss {result['loss']:.8g} is not the reference's {expected:.8g}"
+            notes.append(f"≠ {who.title}: {loss}")
     expected = ", ".join(
         f"{order} {loss:.4f}" for order, loss in workload["reference_loss"].items()
     )
@@ -157,15 +161,18 @@ def conditions(record: Record) -> str:
     libraries = ", ".join(
         f"{name} {version}" for name, version in record["versions"].items()
     )
+    threads = "1 thread" if number == 1 else f"{number} threads"
     return (
-        f"{record['machine']}; {number} thread{'s' if number > 1 else ''} per contestant, "
-        f"median of {record['rounds']} interleaved rounds, {record['date']}. {libraries}.\n"
+        f"{record['machine']}; {threads} per contestant, "
+        f"median of {record['rounds']} interleaved rounds, {record['date']}. "
+        f"{libraries}.\n"
     )
 
 
 def points(jobs: Record, name: str, series: str) -> dict[int, float]:
-    """Return the µs of a contestant at each point of a curve, per sample along the
-    batch size.
+    """Return the µs of a contestant at each point of a curve.
+
+    Along the batch size they are those of a sample.
     """
     found = {}
     for point, job in jobs.items():
@@ -178,8 +185,9 @@ def points(jobs: Record, name: str, series: str) -> dict[int, float]:
 
 
 def curve_table(series: str, jobs: Record) -> str:
-    """Return the table of a curve: a row per contestant, and the ratios to the
-    notebook's loop.
+    """Return the table of a curve: a row per contestant.
+
+    It has the ratios to the notebook's loop.
     """
     names = list(dict.fromkeys(name for job in jobs.values() for name in measured(job)))
     cells = []
@@ -202,12 +210,8 @@ def curve_table(series: str, jobs: Record) -> str:
             figure(ratios(mine, theirs), 3) if mine and theirs else "–"
             for mine, theirs in both
         ]
-        cells.append(
-            [
-                f"{contestant_of(name, STEPS).title} ÷ {contestant_of('notebook', STEPS).title}",
-                *shown,
-            ]
-        )
+        title = contestant_of(name, STEPS).title
+        cells.append([f"{title} ÷ {contestant_of('notebook', STEPS).title}", *shown])
     unit = (
         "µs per sample"
         if series == "batch size"
@@ -217,8 +221,9 @@ def curve_table(series: str, jobs: Record) -> str:
 
 
 def grid(headings: list[str], cells: list[list[str]]) -> list[str]:
-    """Return the lines of a Markdown table, aligned; all columns but the first are
-    right-aligned.
+    """Return the lines of a Markdown table, aligned.
+
+    All columns but the first are right-aligned.
     """
     widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]

@@ -1,5 +1,6 @@
-"""The contestants of whole programs: the notebook's first epoch with its reports, and
-scikit-learn's `fit`.
+"""The contestants of whole programs.
+
+They are the notebook's first epoch with its reports, and scikit-learn's `fit`.
 
 Each round is a new process. `__init__` imports, loads and builds; `train` does all the
 rest, compilation included.
@@ -71,8 +72,9 @@ class MlpXpEpoch(Program):
 
 
 class Fit(Rows):
-    """`MLPClassifier(random_state=0).fit` of scikit-learn, or of `mlp_xp` on a backend,
-    with the same defaults.
+    """`MLPClassifier(random_state=0).fit`, with the same defaults.
+
+    It is that of scikit-learn, or of `mlp_xp` on a backend.
     """
 
     def __init__(self, job: Job, backend: str | None = None) -> None:
@@ -114,8 +116,9 @@ FOREIGN = {STEPS: MlpXp, EPOCH: MlpXpEpoch, FIT: Fit}
 
 
 def contestant_of(name: str, kind: str) -> Contestant:
-    """Return a contestant of a kind of workload; `module:namespace` is `mlp_xp` on any
-    array API namespace.
+    """Return a contestant of a kind of workload.
+
+    `module:namespace` is `mlp_xp` on any array API namespace.
 
     Raises KeyError if there is none.
     """

@@ -8,9 +8,7 @@ STEPS, EPOCH, FIT = "steps", "epoch", "fit"
 
 
 class Workload(NamedTuple):
-    """What every contestant trains: a network, a batch size and the number of steps of
-    a round.
-    """
+    """A network, a batch size and the number of steps of a round to train."""
 
     name: str
     title: str
@@ -28,8 +26,9 @@ class Workload(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A contestant, its workload, its threads and the data folder: the argument of a
-    contestant's process.
+    """The argument of a contestant's process.
+
+    It holds a contestant, its workload, its threads and the data folder.
     """
 
     contestant: str
@@ -129,8 +128,9 @@ QUICK_ROUNDS = 3
 
 
 def curve(batch_size: int, hidden: int, steps: int) -> Workload:
-    """Return a workload with one hidden layer, and a learning rate at which no loss
-    overflows.
+    """Return a workload with one hidden layer.
+
+    At its learning rate no loss overflows.
     """
     title = f"784-{hidden}-10, batches of {batch_size}, float32"
     return Workload(

@@ -89,9 +89,7 @@ def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> Navigation:
 def on_page_context(
     context: TemplateContext, page: Page, config: MkDocsConfig, nav: Navigation
 ) -> TemplateContext:
-    """Choose the navigation and the words of the theme by the language of the page, and
-    link to the page in the other language.
-    """
+    """Choose navigation and words by the language, and link to the other language."""
     chinese = config.extra["chinese_navigation"]
     is_chinese = page in chinese.pages
     config.theme["language"] = "zh" if is_chinese else "en"
@@ -108,7 +106,7 @@ def on_page_context(
 
 
 def commands() -> str:
-    """Return the page of all commands, as cyclopts writes it from their declarations."""
+    """Return the page of all commands, which cyclopts makes of their declarations."""
     text: str = make_app(COMMANDS).generate_docs(
         output_format="markdown", recursive=True, heading_level=1
     )
@@ -119,12 +117,14 @@ def commands() -> str:
         text,
         flags=re.DOTALL,
     )
-    return f"# Every command\n\n```console\n$ mlp-xp --version\nmlp-xp {mlp_xp.__version__}\n```\n\n{text}"
+    shown = f"$ mlp-xp --version\nmlp-xp {mlp_xp.__version__}"
+    return f"# Every command\n\n```console\n{shown}\n```\n\n{text}"
 
 
 def functions() -> str:
-    """Return the page of all public names, from which mkdocstrings makes their
-    documentation: functions come first.
+    """Return the page of all public names, functions first.
+
+    mkdocstrings makes their documentation.
     """
     names = []
     for module in PUBLIC:
@@ -132,7 +132,8 @@ def functions() -> str:
         names += [f"{module.__name__}.{name}" for name in own]
     rule = "\n\n".join(mlp_xp.__doc__.split("\n\n")[1:])
     shape = mlp_xp.load_dataset("mnist").train.inputs.shape
-    shown = f'from mlp_xp import load_dataset\n\nprint(load_dataset("mnist").train.inputs.shape)  # {shape}'
+    shown = f'print(load_dataset("mnist").train.inputs.shape)  # {shape}'
+    shown = f"from mlp_xp import load_dataset\n\n{shown}"
     top = f"# Every function\n\n```python\n{shown}\n```\n\n{rule}\n\n"
     return top + "\n".join(f"::: {name}\n" for name in names)
 
@@ -140,9 +141,7 @@ def functions() -> str:
 def on_page_markdown(
     markdown: str, page: Page, config: MkDocsConfig, files: Files
 ) -> str:
-    """Let links to notebooks lead to their pages, and links out of docs/ to the
-    repository.
-    """
+    """Let links lead to the pages of notebooks, and to files of the repository."""
     markdown = re.sub(r"(\]\([\w./]+\.ipynb)\)", r"\1.md)", markdown)
     out_of_docs = "../" * (1 + page.file.src_uri.count("/"))
     return markdown.replace(f"]({out_of_docs}", f"]({FILES}/")
@@ -151,8 +150,10 @@ def on_page_markdown(
 def on_page_content(
     html_text: str, page: Page, config: MkDocsConfig, files: Files
 ) -> str:
-    """Make MathML of formulas, with a space after log and tanh, and mark short code,
-    which is not broken. No line ends within a number or before its unit.
+    """Make MathML of formulas, with a space after log and tanh.
+
+    Short code is marked, so that it is not broken. No line ends within a number or
+    before its unit.
     """
 
     def mathml(found: re.Match[str]) -> str:
@@ -170,8 +171,10 @@ def on_page_content(
         r"<code>(?=[^<]{1,30}</code>)", '<code class="short">', html_text
     )
     html_text = re.sub(marked, mathml, html_text, flags=re.DOTALL)
+    not_text = r"(<(pre|code|math)\b.*?</\2>|<[^>]*>)"
+    in_number = r"(?<=\d) (?=\d{3}\b|(?:%|x|m?s|µs|[kMG]B)(?!\w))"
     return re.sub(
-        r"(<(pre|code|math)\b.*?</\2>|<[^>]*>)|(?<=\d) (?=\d{3}\b|(?:%|x|m?s|µs|[kMG]B)(?!\w))",
+        f"{not_text}|{in_number}",
         lambda found: found[1] or "\N{NO-BREAK SPACE}",
         html_text,
         flags=re.DOTALL,

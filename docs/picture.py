@@ -1,5 +1,6 @@
-"""Draw docs/seven.png and docs/readme.png, the pictures of the README: `python
-docs/picture.py RUN`.
+"""Draw docs/seven.png and docs/readme.png, the pictures of the README.
+
+Run it by `python docs/picture.py RUN`.
 
 On the left are a parity check of 1000 steps on the libraries that are installed and the
 notebook's own loop. On the right is the drawn digit, and what the network of the run

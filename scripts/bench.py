@@ -1,5 +1,6 @@
-"""Compare the time of a training step with other libraries: `python scripts/bench.py
---quick`.
+"""Compare the time of a training step with other libraries.
+
+Example: `python scripts/bench.py --quick`.
 """
 
 import sys

@@ -1,5 +1,4 @@
-"""Run the parity check on many array libraries, for the table of docs/libraries.md:
-`python scripts/libraries.py`.
+"""Run the parity check on many array libraries, for the table of docs/libraries.md.
 
 Each library of scripts/libraries.toml is installed, together with a wheel of this
 clone, into a virtual environment of its own in a temporary folder. There `mlp-xp
@@ -138,8 +137,9 @@ def write_part(folder: Path) -> None:
 
 
 def install(venv: Path, wheel: Path, requires: list[str]) -> tuple[Outcome | None, str]:
-    """Make an environment with this package and the library. Return pip's reason if it
-    fails, and the versions.
+    """Make an environment with this package and the library.
+
+    Return pip's reason if it fails, and the versions.
     """
     subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
     command = [
@@ -158,7 +158,10 @@ def install(venv: Path, wheel: Path, requires: list[str]) -> tuple[Outcome | Non
     )
     if done.returncode:
         return Outcome("not installed", last_line(done).removeprefix("ERROR: ")), ""
-    code = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]), sep=', ')"
+    code = (
+        "import sys; from importlib.metadata import version; "
+        "print(*map(version, sys.argv[1:]), sep=', ')"
+    )
     names = [re.split(r"[\[<>=!~ ]", each)[0] for each in requires]
     return None, subprocess.check_output(
         [venv / "bin" / "python", "-c", code, *names], text=True
@@ -233,14 +236,18 @@ def check(
             alone = f". Alone, `{call}` [{link}]({link}) printed: `` {shown[1]} ``"
     # Without what changes with the package's source: an operation's number and its
     # place.
-    changing = r"^(deviates|error): (backend )?\S+: |operation \d+, |; called at .*| at mlp_xp/\S+:\d+ .*(?= raised )"
+    changing = (
+        r"^(deviates|error): (backend )?\S+: |operation \d+, |; called at .*|"
+        r" at mlp_xp/\S+:\d+ .*(?= raised )"
+    )
     note = re.sub(changing, "", note).replace("|", "/")
     return Outcome(verdict, f"`` {note} ``{alone}")
 
 
 def speed(library: dict[str, Any], dtype: str, folder: Path) -> tuple[str, str]:
-    """Return the microseconds of a step and the ratio to NumPy's, from interleaved
-    rounds; empty if it did not end.
+    """Return the microseconds of a step and the ratio to NumPy's.
+
+    Both are of interleaved rounds; empty if the program did not end.
     """
     report = folder / "speed"
     shutil.rmtree(report, ignore_errors=True)
@@ -268,8 +275,9 @@ def speed(library: dict[str, Any], dtype: str, folder: Path) -> tuple[str, str]:
 def run(
     library: dict[str, Any], folder: Path, *words: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python in a library's environment and in the folder, with the steps and data
-    of all checks.
+    """Run Python in a library's environment and in the folder.
+
+    It gets the steps and the data of all checks.
     """
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     env |= {
@@ -297,9 +305,7 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def figure(number: float, digits: int) -> str:
-    """Return a number with this number of digits, or more where it has more before the
-    point.
-    """
+    """Return a number with this number of digits, or all digits before the point."""
     return f"{number:.{digits}g}" if number < 10**digits else f"{number:.0f}"
 
 
@@ -337,8 +343,9 @@ def notes(name: str, outcomes: list[Outcome]) -> list[str]:
 
 
 def update(path: Path, name: str, lines: list[str], order: list[str]) -> None:
-    """Replace the row and the causes of a library in a page, where those of all
-    libraries stand in this order.
+    """Replace the row and the causes of a library in a page.
+
+    The rows of all libraries stand in this order.
     """
     before, _, rest = path.read_text("utf-8").partition(BEGIN)
     old, _, after = rest.partition(END)

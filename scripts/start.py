@@ -17,15 +17,16 @@ def imported(module: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != "mlp_xp":
             raise
-        message = f"mlp_xp is not installed for {sys.executable}; install it with: {install_command()}"
-        end(f"error: {message}", 2)
+        message = f"mlp_xp is not installed for {sys.executable}"
+        end(f"error: {message}; install it with: {install_command()}", 2)
     except KeyboardInterrupt:
         end("interrupted", 130)
 
 
 def end(line: str, code: int) -> NoReturn:
-    """Print a line on stderr, unless the caller has closed it, and exit. `print` would
-    take the standard output.
+    """Print a line on stderr, unless the caller has closed it, and exit.
+
+    `print` would take the standard output.
     """
     if sys.stderr is not None:
         print(line, file=sys.stderr)

@@ -1,5 +1,6 @@
-"""Train many networks: `python scripts/sweep.py --seed 0..7 --learning-rate 0.01 0.1
---recipe small`.
+"""Train many networks.
+
+Example: `python scripts/sweep.py --seed 0..7 --learning-rate 0.01 0.1 --recipe small`.
 """
 
 from start import start

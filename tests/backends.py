@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 from functools import cache
+from typing import Any
 
 import cupy_stand_in
 import pytest
@@ -38,6 +39,11 @@ def backend_params() -> list:
             f"MLP_XP_TEST_BACKENDS: {', '.join(sorted(unknown))}: no such backend"
         )
     return [param for param in params if not ONLY or param.id in ONLY]
+
+
+def everywhere(*case: Any) -> Any:
+    """Also run a case on JAX, PyTorch and the stand-in for CuPy in the quick tests."""
+    return pytest.param(*case, marks=pytest.mark.every_backend)
 
 
 @cache

@@ -111,16 +111,11 @@ FUNCTIONS = Written(
             "(p - y)", "(a1 @ W2 + b2 - y)", "z - t, without softmax", "W1, b1, W2, b2"
         ),
         Mistake("a1.T @ dz2", "dz2.T @ a1", TRANSPOSE, "W2"),
-        Mistake("x.T @ dz1", "(x.T @ dz1).T", TRANSPOSE, "W1"),
         Mistake("a1.T @ dz2", "z1.T @ dz2", LAYER_INPUT, "W2"),
-        Mistake("a1.T @ dz2", "-a1.T @ dz2", SIGN, "W2"),
         Mistake("a1.T @ dz2", "a1.T @ dz2 / len(x)", TWICE, "W2"),
         Mistake("x.T @ dz1", "x.T @ dz1 * len(x)", SUM, "W1"),
         Mistake("dz2.sum(axis=0)", "dz2", NO_SUM, "b2"),
-        Mistake("dz1.sum(axis=0)", "dz1[0]", NO_SUM, "b1"),
         Mistake("dz1.sum(axis=0)", "dz1.sum(axis=1)", AXIS, "b1"),
-        Mistake("dz2.sum(axis=0)", "dz2.sum()", AXIS, "b2"),
-        Mistake("dz1.sum(axis=0)", "dz1.mean(axis=0)", TWICE, "b1"),
         Mistake(" * (1 - a1**2)", "", slope("tanh"), "W1, b1"),
         Mistake("(1 - a1**2)", "(1 - z1**2)", slope("tanh", AT_Z), "W1, b1"),
         Mistake("(1 - a1**2)", "(1 - np.tanh(a1)**2)", slope("tanh", AT_A), "W1, b1"),
@@ -205,19 +200,10 @@ CLASS = Written(
             "W1, b1, W2, b2, W3, b3",
         ),
         Mistake(
-            "sigmoid_derivative(self.a2)",
-            "sigmoid_derivative(self.z2)",
-            slope("sigmoid", AT_Z),
-            "W1, b1, W2, b2",
-        ),
-        Mistake(
             "sigmoid_derivative(self.a1)",
             "sigmoid_derivative(self.z1)",
             slope("sigmoid", AT_Z),
             "W1, b1",
-        ),
-        Mistake(
-            " * sigmoid_derivative(self.a2)", "", slope("sigmoid"), "W1, b1, W2, b2"
         ),
         Mistake(" * sigmoid_derivative(self.a1)", "", slope("sigmoid"), "W1, b1"),
         Mistake(
@@ -232,7 +218,6 @@ CLASS = Written(
         Mistake("self.a1.T @ delta2", "self.z1.T @ delta2", LAYER_INPUT, "W2"),
         Mistake("self.X.T @ delta1", "self.X.T @ delta1 / len(y)", TWICE, "W1"),
         Mistake("np.sum(delta2, axis=0, keepdims=True)", "delta2", NO_SUM, "b2"),
-        Mistake("np.sum(delta1, axis=0, keepdims=True)", "delta1[-1]", NO_SUM, "b1"),
         Mistake("np.sum(delta1, axis=0, keepdims=True)", "np.sum(delta1)", AXIS, "b1"),
         Mistake(
             "np.sum(delta1, axis=0, keepdims=True)",
@@ -494,7 +479,6 @@ COLUMNS = Written(
     (
         Mistake("A2 - Y", "Y - A2", SIGN, "W1, b1, W2, b2"),
         Mistake("1 / m * np.dot(dZ2, A1.T)", "np.dot(dZ2, A1.T)", SUM, "W2"),
-        Mistake("1 / m * np.dot(dZ1, X.T)", "np.dot(dZ1, X.T)", SUM, "W1"),
         Mistake(
             "1 / m * np.sum(dZ1, axis=1, keepdims=True)",
             "np.sum(dZ1, axis=1, keepdims=True)",

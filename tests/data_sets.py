@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import Dataset, Samples
@@ -310,6 +311,13 @@ FRAMES = (
     "pyarrow",
 )
 """The kinds of `data_frame`."""
+FEW_FRAMES = [
+    pytest.param(
+        kind, marks=[] if kind in ("pandas object", "polars") else pytest.mark.slow
+    )
+    for kind in FRAMES
+]
+"""These kinds for a costly test: all but two are slow."""
 
 
 def data_frame(kind: str, columns: Mapping[str, Any]) -> Any:

@@ -28,8 +28,8 @@ class Array(np.ndarray):
 class Library:
     """NumPy with one function or operator changed.
 
-    name: the function, or the operator `matmul` or `isub`. change: called with the right
-    function and its arguments. at: the only call that is changed, counted from 1.
+    name: the function, or the operator `matmul` or `isub`. change: called with the
+    right function and its arguments. at: the only call that is changed, counted from 1.
     """
 
     def __init__(

@@ -126,7 +126,7 @@ each_page = pytest.mark.parametrize("name", NAMES)
 
 
 def text_of(name: str) -> str:
-    """Return the text of a page. Cells of code are blocks, and so is the rest of a cell."""
+    """Return the text of a page. In a notebook, each cell of code is a block."""
     path = ROOT / name
     if path.suffix == ".md":
         return path.read_text(encoding="utf-8")
@@ -224,7 +224,7 @@ def facts(part: str) -> list[str]:
 
 @each([path for path in NOTEBOOKS if ".zh" in path.name])
 def test_a_translated_notebook_has_the_same_code_and_figures(path: Path) -> None:
-    """Cell by cell: the code but its comments and messages, and the facts of the prose."""
+    """Comments and messages in the code may differ."""
     english = read(path.with_name(path.name.replace(".zh", ""))).cells
     translated = read(path).cells
     for cell, other in zip(english, translated, strict=True):

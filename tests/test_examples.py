@@ -34,11 +34,18 @@ NEEDED = {
     "mlp_xp.sweep": ("joblib",),
 }
 """The libraries an example needs."""
+SLOW = {"Report", "parity.trace", "plot_run", "sweep", "train"}  # seconds each
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 CASES = [
-    pytest.param(name, found, id=name, marks=[pytest.mark.needs(*NEEDED.get(name, ()))])
+    pytest.param(
+        name,
+        found,
+        id=name,
+        marks=[pytest.mark.needs(*NEEDED.get(name, ()))]
+        + [pytest.mark.slow] * (name.removeprefix("mlp_xp.") in SLOW),
+    )
     for name, found in [*PUBLIC, *OTHERS]
     if name not in PLAIN
 ]
@@ -67,7 +74,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset) -> Path
     """A folder with the run of the examples, `runs/digits`."""
     folder = tmp_path_factory.mktemp("examples")
     run_dir = folder / "runs" / "digits"
-    list(train(TrainConfig(epochs=1), dataset, open_backend(), run_dir=run_dir))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlp_xp.api.draw_run", lambda *_: [])  # `plot_run` draws them
+        list(train(TrainConfig(epochs=1), dataset, open_backend(), run_dir=run_dir))
     return folder
 
 

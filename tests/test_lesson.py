@@ -1,5 +1,6 @@
-"""The lesson: empty notebooks say what is missing, filled ones are right, and usual
-wrong answers are named.
+"""The notebooks of the lesson.
+
+Empty ones name missing functions. Filled ones are right. Usual mistakes are named.
 """
 
 import ast

@@ -125,15 +125,6 @@ def test_numbers_that_are_too_large_are_named_by_their_line_in_the_file(
     assert_one_line(call(command), 2, said)
 
 
-def test_a_text_among_numbers_is_named_by_its_line_in_the_file(tmp_path):
-    labels = ROWS[:, 0].tolist()
-    labels[2] = "1.2 kg"
-    table = write(tmp_path / "t.csv", labels)
-    outcome = call("train --label y", data_dir=table, run_dir=tmp_path / "run")
-    said = "line 4, column 'y': '1.2 kg' is not a finite number"
-    assert_one_line(outcome, 2, said, "give --task classes")
-
-
 # A network is never silently evaluated on its training rows.
 
 NOISE = np.random.RandomState(1).randint(0, 2, 80)
@@ -211,7 +202,8 @@ def test_runs_with_other_splits_have_no_test_set_in_common(noise):
 
 
 def test_a_model_counts_once_however_it_is_given(noise):
-    given = [noise / "r0", load_run(noise / "r0"), str(noise / "r0")]
+    run = noise / "r0"
+    given = [run, load_run(run), str(run), run / "model.safetensors"]
     assert len(evaluate(given).runs) == 1
 
 

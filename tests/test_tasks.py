@@ -1,6 +1,5 @@
 """Regression and several labels, from a table to figures and pictures."""
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -170,25 +169,6 @@ def test_the_evaluation_of_labels_is_plain_numpy(place: Path) -> None:
     best = f"{100 * record['validation_accuracy']:.2f} % of 30 held-out samples right"
     kept = f"kept the network of epoch {record['kept_epoch']}: {best} in all labels"
     assert kept in (place / "three.txt").read_text()
-
-
-@pytest.mark.filterwarnings("ignore:.*outside the training range")
-def test_predictions_of_several_labels(place: Path, tmp_path: Path) -> None:
-    """The columns of a table may be in another order, and more than were asked for."""
-    names, shares = ("sick", "big, or so"), load_run(place / "flags").predict_proba(X)
-    columns = {**dict(reversed(FEATURES.items())), "more": LABELS[:, 0]}
-    path = write_csv(tmp_path / "t.csv", columns)
-
-    found = predict(place / "flags", path)
-
-    assert found.models[0].class_names == names
-    np.testing.assert_array_equal(found.outputs, shares)
-    np.testing.assert_array_equal(found.values, shares > 0.5)
-    lines = call("predict", "--json", place / "flags", path).out.splitlines()
-    for i, (line, row) in enumerate(zip(lines, shares.tolist(), strict=True), 1):
-        each = dict(zip(names, row, strict=True))
-        likely = [name for name, share in each.items() if share > 0.5]
-        assert json.loads(line) == {"row": i, "labels": likely, "probabilities": each}
 
 
 # A run with the network of an earlier run.

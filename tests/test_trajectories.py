@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import reference
+from backends import everywhere
 from data_sets import varied
 from helpers import arrays_of
 from numerics import assert_near, trajectory_tolerance
@@ -80,14 +81,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def everywhere(name: str) -> Any:
-    return pytest.param(name, marks=pytest.mark.every_backend)
-
-
 @pytest.mark.parametrize(
     "name",
     [
-        everywhere("the notebook's"),
+        "the notebook's",
         "sgd, deferred",
         everywhere("momentum"),
         everywhere("adam"),

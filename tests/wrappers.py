@@ -1,33 +1,28 @@
-"""Wrappers of NumPy with one fault each, which breaks the standard where training never
-goes: layouts, dtypes, copies, signs of zeros, sizes, overlaps and axes.
+"""Wrappers of NumPy with one fault each.
+
+Each breaks the standard where training never goes: layouts, dtypes, copies, signs of
+zeros, sizes, overlaps and axes.
 """
 
 import array_api_compat.numpy as numpy
 import numpy as np
+from blind_spots import LONG
 from helpers import Namespace
 
 BIG = 65_536
 
 
 def spoilt(name, strikes):
-    """A library whose function is wrong in the last element where `strikes(x)`."""
+    """A library whose function is wrong for arguments with `strikes(x)`."""
     right = getattr(numpy, name)
 
     def function(x, /, *args, **kwargs):
-        return spoil(right(x, *args, **kwargs), strikes(x, *args, **kwargs))
+        found = right(x, *args, **kwargs)
+        if not strikes(x):
+            return found
+        return ~found if found.dtype.kind == "b" else np.asarray(found + 1, found.dtype)
 
     return Namespace(**{name: function})
-
-
-def spoil(result, strikes=True):
-    if not strikes:
-        return result
-    result = np.array(result)
-    if result.dtype.kind == "b":
-        result[...] = ~result
-    else:
-        result[...] = result + 1
-    return result
 
 
 def overriding(**methods):
@@ -62,12 +57,12 @@ def plain(x):
 # Layouts in memory.
 
 
-def is_strided(x, *args, **kwargs):
+def is_strided(x):
     contiguous = x.flags.c_contiguous or x.flags.f_contiguous
     return x.size > 1 and not contiguous and min(x.strides) > 0
 
 
-def is_transposed(x, *args, **kwargs):
+def is_transposed(x):
     ordered = sorted(x.strides, reverse=True)
     return (
         x.ndim > 1
@@ -77,37 +72,27 @@ def is_transposed(x, *args, **kwargs):
     )
 
 
-def is_backwards(x, *args, **kwargs):
+def is_backwards(x):
     return x.size > 1 and min(x.strides, default=1) < 0
 
 
-def is_empty(x, *args, **kwargs):
+def is_empty(x):
     return x.size == 0
+
+
+def has_strided(arrays):
+    return any(map(is_strided, arrays))
 
 
 def as_in_memory(x, shape, *, copy=None):
     return numpy.reshape(x.ravel(order="K"), shape, copy=copy)
 
 
-def where_strided(condition, x, y, /):
-    chosen = numpy.where(condition, x, y)
-    return spoil(chosen, chosen.ndim and is_strided(condition))
-
-
-def joined_strided(arrays, /, *, axis=0):
-    joined = numpy.concat(arrays, axis=axis)
-    return spoil(joined, any(map(is_strided, arrays)))
-
-
 def short_step(right, x, key):
     """Every second element, but the last one is the element before it."""
     found = right(x, key)
-    steps = (
-        [each.step for each in key if isinstance(each, slice)]
-        if isinstance(key, tuple)
-        else []
-    )
-    if 2 in steps and found.shape[-1] > 1:
+    keys = key if isinstance(key, tuple) else ()
+    if 2 in [getattr(each, "step", 1) for each in keys] and found.shape[-1] > 1:
         found = found.copy()
         found[..., -1] = found[..., -2]
     return found
@@ -146,19 +131,8 @@ def divide_transposed_in_place(right, x, y):
 # Empty arrays.
 
 
-def sum_without_zero(x, /, *, axis=None, dtype=None, keepdims=False):
-    found = numpy.sum(x, axis=axis, dtype=dtype, keepdims=keepdims)
-    return found if x.size else found + np.asarray(1, found.dtype)
-
-
-def all_of_something(x, /, *, axis=None, keepdims=False):
-    found = numpy.all(x, axis=axis, keepdims=keepdims)
-    return found if x.size else ~found
-
-
-def ones_of_nothing(right, x, y):
-    found = right(x, y)
-    return found if x.shape[-1] else found + 1
+def product_of_nothing(right, x, y):
+    return right(x, y) + (x.shape[-1] == 0)
 
 
 def joined_without_empty(arrays, /, *, axis=0):
@@ -188,12 +162,8 @@ def short_sum(x, /, *, axis=None, dtype=None, keepdims=False):
 
 def short_add(right, x, y):
     found = right(x, y)
-    if isinstance(y, np.ndarray) and {x.dtype, y.dtype} == {
-        np.dtype("int32"),
-        np.dtype("int64"),
-    }:
-        return found.astype("int32")
-    return found
+    kinds = {x.dtype.name, getattr(y, "dtype", x.dtype).name}
+    return found.astype("int32") if kinds == {"int32", "int64"} else found
 
 
 def equal_as_int32(right, x, y):
@@ -213,10 +183,8 @@ def equal_in_the_low_bytes(right, x, y):
 
 def lower(right, x, y):
     found = right(x, y)
-    sizes = {x.dtype, getattr(y, "dtype", x.dtype)}
-    return (
-        found.astype("float32") if len(sizes) > 1 and found.dtype.kind == "f" else found
-    )
+    is_mixed = found.dtype.kind == "f" and getattr(y, "dtype", x.dtype) != x.dtype
+    return found.astype("float32") if is_mixed else found
 
 
 def by_float32(right, x, y):
@@ -337,15 +305,8 @@ def count_of_16_bits(*ends, dtype=None):
     return numpy.arange(*ends, dtype=dtype) % BIG
 
 
-def is_big(x, *args, **kwargs):
+def is_big(x):
     return x.size > BIG
-
-
-def where_of_the_first(condition, x, y, /):
-    chosen = numpy.where(condition, x, y)
-    if chosen.size > BIG:
-        chosen.reshape(-1)[-1] = 0
-    return chosen
 
 
 # Overlapping operands.
@@ -395,6 +356,50 @@ def joined_last(arrays, /, *, axis=0):
     return numpy.flip(joined, axis=-1) if axis == -1 else joined
 
 
+# Values, and places in an array.
+
+
+def of_positive(x, /, *, axis):
+    return numpy.argmax(numpy.where(x > 0, x, numpy.zeros_like(x)), axis=axis)
+
+
+def all_but_the_last(x, indices, /, *, axis):
+    last = numpy.asarray(x.shape[axis] - 2)
+    return numpy.take(x, numpy.minimum(indices, last), axis=axis)
+
+
+def of_the_first_thousand(x, /, *, axis=None, keepdims=False):
+    if axis in (-1, x.ndim - 1):
+        x = x[..., :LONG]
+    return numpy.sum(x, axis=axis, keepdims=keepdims)
+
+
+def finite_max(x, /, *, axis=None, keepdims=False):
+    found = numpy.max(x, axis=axis, keepdims=keepdims)
+    return numpy.where(numpy.isinf(found), numpy.zeros_like(found), found)
+
+
+def at_least_0_in_long_rows(x, /, *, axis=None, keepdims=False):
+    found = numpy.max(x, axis=axis, keepdims=keepdims)
+    if axis == -1 and x.shape[-1] > LONG:
+        return numpy.maximum(found, numpy.zeros_like(found))
+    return found
+
+
+def itself(x, /, *, dtype=None, copy=None):
+    if x.shape == (4099,) and dtype is None:
+        return x
+    return numpy.asarray(x, dtype=dtype, copy=copy)
+
+
+def all_but_the_first_place(x):
+    return numpy.all(x.reshape(-1)[1:])
+
+
+def all_but_the_last_place(x):
+    return numpy.all(x.reshape(-1)[:-1])
+
+
 WRAPPERS = {
     "layouts": {
         "exp of a strided array": spoilt("exp", is_strided),
@@ -403,9 +408,9 @@ WRAPPERS = {
         "max of a negative step": spoilt("max", is_backwards),
         "astype of a negative step": spoilt("astype", is_backwards),
         "take from a transposed array": spoilt("take", is_transposed),
-        "where with a strided condition": Namespace(where=where_strided),
+        "where with a strided condition": spoilt("where", is_strided),
         "reshape in the order of memory": Namespace(reshape=as_in_memory),
-        "concat of strided arrays": Namespace(concat=joined_strided),
+        "concat of strided arrays": spoilt("concat", has_strided),
         "getitem with a step": overriding(__getitem__=short_step),
         "add with a transposed operand": overriding(__add__=add_in_memory_order),
         "matmul of a negative step": overriding(__matmul__=product_of_backwards),
@@ -413,9 +418,9 @@ WRAPPERS = {
         "/= on a transposed array": overriding(__itruediv__=divide_transposed_in_place),
     },
     "empty arrays": {
-        "sum of nothing": Namespace(sum=sum_without_zero),
-        "all of nothing": Namespace(all=all_of_something),
-        "matmul of nothing": overriding(__matmul__=ones_of_nothing),
+        "sum of nothing": spoilt("sum", is_empty),
+        "all of nothing": spoilt("all", is_empty),
+        "matmul of nothing": overriding(__matmul__=product_of_nothing),
         "concat drops empty arrays": Namespace(concat=joined_without_empty),
         "reshape of nothing": Namespace(reshape=flat_where_empty),
     },
@@ -462,7 +467,7 @@ WRAPPERS = {
         "take of many elements": Namespace(take=take_of_16_bits),
         "arange of many elements": Namespace(arange=count_of_16_bits),
         "log of many elements": spoilt("log", is_big),
-        "where of many elements": Namespace(where=where_of_the_first),
+        "where of many elements": spoilt("where", is_big),
     },
     "overlaps": {
         "+= on overlapping operands": overriding(__iadd__=one_after_another),
@@ -474,6 +479,17 @@ WRAPPERS = {
         "mean over negative axes": Namespace(mean=mean_of_too_many),
         "argmax over a middle axis": Namespace(argmax=argmax_of_the_first_axis),
         "concat along axis -1": Namespace(concat=joined_last),
+    },
+    "values": {
+        "argmax of negative numbers": Namespace(argmax=of_positive),
+        "maximum at NaN": Namespace(maximum=numpy.fmax),
+        "take of the last index": Namespace(take=all_but_the_last),
+        "sum of rows above 1000": Namespace(sum=of_the_first_thousand),
+        "max of infinity": Namespace(max=finite_max),
+        "max of negative numbers in long rows": Namespace(max=at_least_0_in_long_rows),
+        "asarray(copy=True) of its own array": Namespace(asarray=itself),
+        "all without the first place": Namespace(all=all_but_the_first_place),
+        "all without the last place": Namespace(all=all_but_the_last_place),
     },
 }
 """The libraries, by kinds of faults, and by their faults."""

@@ -101,7 +101,7 @@ def test_the_users_choice_of_a_cache_stays(folder, enabled, cache):
 @pytest.mark.slow
 @pytest.mark.needs("jax")
 def test_runs_share_compiled_code_and_have_the_bits_of_runs_without(cache):
-    """Whether the folder, which runs with as many threads share, is empty or damaged."""
+    """Whether the folder of runs with as many threads is empty or damaged."""
     expected = train()
     assert run_program() == (expected, 0)
     folder = cache / f"jax-{jax_backend._threads().number}"
@@ -120,8 +120,9 @@ def test_runs_share_compiled_code_and_have_the_bits_of_runs_without(cache):
 
 
 def train() -> str:
-    """Train for an epoch on JAX. Return a checksum of all losses and weights, and the
-    accuracy.
+    """Train for an epoch on JAX.
+
+    Return a checksum of all losses and weights, and the accuracy.
     """
     backend = open_backend("jax")
     config = TrainConfig(epochs=1, hidden=(), report_every=200, defer_updates=False)
@@ -148,7 +149,9 @@ PROGRAM = """
 import sys
 import jax
 hits = []
-jax.monitoring.register_event_listener(lambda name, **others: hits.append(name) if name.endswith("cache_hits") else 0)
+def listen(name, **others):
+    hits.extend([name] * name.endswith("cache_hits"))
+jax.monitoring.register_event_listener(listen)
 sys.path[:0] = sys.argv[1:]
 from test_compile_cache import train
 print(train(), len(hits))

@@ -1,6 +1,4 @@
-"""Training that needs more memory than there is, or whose library fails, ends in one
-line.
-"""
+"""Training without enough memory, or on a library that fails, ends in one line."""
 
 import subprocess
 import sys
@@ -70,10 +68,11 @@ from mlp_xp.core.training import trajectory
 from data_sets import on_device, synthetic
 backend = open_backend()
 dataset = on_device(synthetic(300, 100, 28), backend)
-job = Job(TrainConfig(hidden=(4,), epochs=1, batch_size=100, optimizer="adam"), dataset, backend)
-for event in trajectory(job): pass
+common = {"epochs": 1, "batch_size": 100, "optimizer": "adam", "warm_up_steps": 1}
+config = TrainConfig(hidden=(4,), **common)
+for event in trajectory(Job(config, dataset, backend)): pass
 before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
-config = TrainConfig(hidden=(6000,), epochs=1, batch_size=100, optimizer="adam", warm_up_steps=1, learning_rate=1e-6)
+config = TrainConfig(hidden=(6000,), **common, learning_rate=1e-6)
 for event in trajectory(Job(config, dataset, backend)): pass
 print(training_bytes(config, layer_sizes(config, dataset.signature), "float64"))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
@@ -86,8 +85,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
     [("1000000", 401_500, 401_500), ("max", 2**20, sys.maxsize)],
 )
 def test_the_limit_of_a_container_counts(most, low, high, tmp_path, monkeypatch):
-    """Cached files are dropped when their memory is needed, and a group's limit holds
-    for the groups within it.
+    """A group's limit holds for the groups within it.
+
+    Cached files are dropped when their memory is needed.
     """
     lines = Path("/proc/self/cgroup").read_text(encoding="utf-8")
     group = tmp_path / lines.rpartition("0::")[2].strip().lstrip("/")

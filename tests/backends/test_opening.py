@@ -28,8 +28,9 @@ from mlp_xp.declared import ConfigError
 
 
 def test_opening_twice_gives_one_backend(backend):
-    """So that functions compiled for it are not compiled again. A run records the name
-    of its device, and is resumed on it.
+    """So that functions compiled for it are not compiled again.
+
+    A run records the name of its device, and is resumed on it.
     """
     assert open_backend(backend.name, backend.device_name) is backend
     assert open_backend(backend.name, backend.device_name, "float32") is not backend
@@ -82,8 +83,10 @@ def test_a_broken_library_is_not_called_missing(tmp_path, monkeypatch, forget):
 def test_cupy_without_a_driver_or_the_libraries_of_its_kernels_says_so(
     lost, monkeypatch
 ):
-    """CuPy's error for a driver is a RuntimeError. The libraries are looked for only at
-    first use. On a machine with a GPU, the fixture `backend` tests the real CuPy.
+    """CuPy's error for a driver is a RuntimeError.
+
+    The libraries are looked for only at first use. On a machine with a GPU, the fixture
+    `backend` tests the real CuPy.
     """
 
     def fail(*args):
@@ -112,9 +115,7 @@ def test_cupy_without_a_driver_or_the_libraries_of_its_kernels_says_so(
 def test_jax_in_a_fresh_process_says_its_faults_and_keeps_the_users_choices(
     name, variables, words
 ):
-    """It starts when it is first asked for its devices, and reads the environment
-    then.
-    """
+    """JAX reads the environment when it is first asked for its devices."""
     code = [sys.executable, "-W", "error", "-c", OPEN_JAX.replace("NAME", repr(name))]
     run = subprocess.run(
         code, capture_output=True, text=True, check=True, env=os.environ | variables
@@ -148,8 +149,9 @@ def test_a_module_of_the_current_folder_is_found(habits):
     "name", ["array_api_strict:", "habits:without_device", "device_hook:"]
 )
 def test_a_namespace_trains_as_numpy(name, habits, forget):
-    """Also without the device keyword, and with the documented hook for a device. This
-    library refuses to mix devices.
+    """Also without the device keyword, and with the documented hook for a device.
+
+    This library refuses to mix devices.
     """
     config = TrainConfig(epochs=1, hidden=(4,), report_every=100)
 
@@ -332,9 +334,7 @@ class OnAnotherDevice:
 
 
 class OldStrict:
-    """As array-api-strict's arrays up to 2022.12: DLPack of an older version of the
-    standard.
-    """
+    """Arrays as of array-api-strict 2022.12: DLPack of an older standard."""
 
     def __dlpack_device__(self):
         return (1, 0)

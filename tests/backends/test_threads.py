@@ -1,5 +1,6 @@
-"""On how many threads libraries compute, and why, also where several Python threads
-train at once.
+"""On how many threads libraries compute, and why.
+
+Several Python threads may train at once.
 """
 
 import importlib
@@ -189,8 +190,9 @@ def test_a_fault_restores_the_number_and_a_context_within_another_keeps_the_oute
 
 @pytest.fixture(autouse=True)
 def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No choice in the environment, and two threads in every library, whatever this
-    process was started with.
+    """Two threads in every library, and no choice in the environment.
+
+    The process may have been started with others.
     """
     for name in [name for name in os.environ if name.endswith("_NUM_THREADS")]:
         monkeypatch.delenv(name)
@@ -205,8 +207,9 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def own_counts(name: str) -> set[int]:
-    """Return the threads of a library, as this Python thread sees them: PyTorch's own,
-    or those of NumPy's BLAS.
+    """Return the threads of a library, as this Python thread sees them.
+
+    They are PyTorch's own, or those of NumPy's BLAS.
     """
     if name == "torch":
         return {importlib.import_module("torch").get_num_threads()}
@@ -227,7 +230,7 @@ def counts_inside(backend: Backend) -> set[int]:
 
 
 def chosen(backend: Backend) -> tuple[int, str]:
-    """Return the number of threads, on which the backend must compute, and its reason."""
+    """Return the number of threads, which the backend must have, and its reason."""
     number, reason, _ = backend.threads
     assert counts_inside(backend) == {number}
     return number, reason

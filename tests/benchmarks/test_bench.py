@@ -132,6 +132,7 @@ def test_whole_programs_end_with_the_same_loss(
     assert kind == EPOCH or losses[0] < np.log(10)
 
 
+@pytest.mark.slow
 def test_the_table_of_real_processes_and_a_planted_wrong_loss(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -166,6 +167,7 @@ def test_the_table_of_real_processes_and_a_planted_wrong_loss(
     assert (out / "bench.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_recipe_is_compared_with_scikit_learn() -> None:
     """On one split alone, whose epochs and scores are then the medians."""
     dataset = own_recipe.split("linnerud", "regression", 3)
@@ -360,6 +362,7 @@ def test_make_gpu_says_in_one_line_that_there_is_no_gpu(make_gpu, tmp_path) -> N
     assert done.stdout == f"no usable GPU: {lacks}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 def test_make_gpu_runs_all_parts_and_fails_if_one_fails(make_gpu, tmp_path) -> None:
     fails = 'case "$*" in *"--dtype float32"*) exit 1;; esac'

@@ -53,7 +53,7 @@ def test_a_wrong_command_line_is_refused_in_one_line(
     monkeypatch.delattr("mlp_xp.runs.experiment.load_dataset")
     words = [small_run if word == "RUN" else word for word in shlex.split(typed)]
     outcome = call(*words)
-    assert_one_line(outcome, 2, "error: ", *said.split(" ... "))
+    assert_one_line(outcome, 2, "error: ", said)
     assert outcome.err[:-1].isprintable()
     assert not set(outcome.err) & set("│╭╮╰╯─"), "no box around it"
     assert outcome.out == ""

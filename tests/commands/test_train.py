@@ -157,7 +157,7 @@ def test_an_existing_run_stays_if_the_new_one_cannot_begin(
     """See also test_replacing.py."""
     folder = shutil.copytree(finished[0], tmp_path / "run")
     outcome = call("train", "--data-dir", data_dir, *words.split(), run_dir=folder)
-    assert_one_line(outcome, 2, *said.split(" ... "))
+    assert_one_line(outcome, 2, said)
     assert_same_run(folder, finished[0])
 
 

@@ -92,8 +92,8 @@ def test_a_number_out_of_range_is_refused_whatever_its_size(name):
             message = refusal(**one_setting(name, value))
             assert message.startswith(f"{name}: {str(value)[:70]}")
             assert words in message
-            outcome = call("train", f"{option}={value}")
-            assert_one_line(outcome, 2, f"error: {option}: ", words)
+        outcome = call("train", f"{option}={values[0]}")
+        assert_one_line(outcome, 2, f"error: {option}: ", words)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def beyond(name: str) -> dict[str, tuple[Any, ...]]:
 
 
 def refusal(**settings: Any) -> str:
-    """Return the message of a refusal: one short line, with the exit code of bad input."""
+    """Return the message of a refusal: one short line, with exit code 2."""
     with pytest.raises(ConfigError) as caught:
         TrainConfig(**settings)
     assert caught.value.exit_code == 2

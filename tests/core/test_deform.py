@@ -1,6 +1,4 @@
-"""Deformed images against SciPy's interpolation, their random numbers, and training on
-them.
-"""
+"""Deformed images as by SciPy, their random numbers, and training on them."""
 
 from dataclasses import replace
 
@@ -28,9 +26,7 @@ CONFIG = TrainConfig(
     "smoothness", [1.5, pytest.param(0.7, marks=pytest.mark.every_backend)]
 )
 def test_deformed_images_are_those_of_scipy(smoothness, backend, random):
-    """Displacements are smoothed by more than a pixel or by less, and reach over the
-    edges.
-    """
+    """Displacements are smoothed by more or less than a pixel, and reach over edges."""
     config = replace(CONFIG, deform_smoothness=smoothness)
     images = random.integers(0, 256, (5, *SHAPE), np.uint8)
     (noise,), (maps,) = draw_deformations(config, "float64", SHAPE, 1, 5, 7)
@@ -69,8 +65,9 @@ def test_without_any_strength_images_are_the_same_to_the_bit(backend32, random):
     ],
 )
 def test_an_image_turns_clockwise_grows_and_leans(shares, right, below):
-    """The matrix leads from where two pixels are now to where they were: four pixels
-    right of the centre, and four below it.
+    """The matrix leads from where two pixels are now to where they were.
+
+    They are four pixels right of the centre, and four below it.
     """
     config = replace(CONFIG, deform_degrees=90, deform_scaling=0.5, deform_shear=1)
     now = np.transpose([right, below])
@@ -120,8 +117,9 @@ def test_images_turn_by_up_to_the_largest_angle_to_either_side():
 def test_a_run_is_that_of_plain_numpy_on_images_deformed_one_by_one(
     backend, changes, monkeypatch
 ):
-    """In every step of every chunk, warm-up and smaller last batches included, and
-    deferred too.
+    """In every step of every chunk, deferred or not.
+
+    Warm-up and smaller last batches are included.
     """
     config = TrainConfig(
         deform=True, epochs=2, hidden=(4,), init="glorot", report_every=30, **changes
@@ -161,8 +159,9 @@ def test_a_run_is_that_of_plain_numpy_on_images_deformed_one_by_one(
     ],
 )
 def test_only_grey_images_of_bytes_can_be_deformed(shape, dtype, given, random):
-    """A float image would be standardised pixel by pixel. A stroke moved to an empty
-    place would become huge.
+    """A float image would be standardised pixel by pixel.
+
+    A stroke moved to an empty place would become huge.
     """
     X = random.integers(0, 256, (6, *shape)).astype(dtype)
     dataset = from_arrays(X, [0, 1] * 3)
@@ -188,8 +187,9 @@ def deformed(config, images, noise, maps, backend):
 
 
 def deformed_by_scipy(config, images, noise, maps):
-    """Deform images pixel by pixel, instead of by matrices. Beyond an edge, SciPy
-    repeats the edge too.
+    """Deform images pixel by pixel, instead of by matrices.
+
+    Beyond an edge, SciPy repeats the edge too.
     """
     rows, columns = images.shape[1:]
     unit = config.deform_pixels / np.sqrt((2**16 - 1) / 12)
@@ -209,8 +209,9 @@ def deformed_by_scipy(config, images, noise, maps):
 
 
 def bells(place, count, deviation):
-    """Return the values of Gaussians around the points of the grid, at a place. Three
-    points lie before the first pixel.
+    """Return the values of Gaussians around the points of the grid, at a place.
+
+    Three points lie before the first pixel.
     """
     points = max(1, deviation) * (np.arange(count) - 3)
     g = np.exp(-((points - place) ** 2) / (2 * deviation**2))

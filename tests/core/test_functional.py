@@ -1,5 +1,6 @@
-"""Activations, losses and scaled bytes against exact arithmetic, and derivatives
-against central differences.
+"""Activations, losses and scaled bytes against exact arithmetic.
+
+Derivatives are compared with central differences.
 """
 
 import decimal
@@ -198,8 +199,9 @@ def activated(
 def exactly(
     function: Callable[[np.ndarray], np.ndarray], values: np.ndarray
 ) -> np.ndarray:
-    """Return a function of floats, computed with 40 digits. exp(-1e308) is 0, and no
-    error.
+    """Return a function of floats, computed with 40 digits.
+
+    exp(-1e308) is 0, and no error.
     """
     with decimal.localcontext(decimal.Context(prec=40, traps=[])):
         return function(np.vectorize(Decimal, otypes=[object])(values)).astype(float)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from backends import everywhere
 from numerics import assert_close
 
 from mlp_xp.backends.foreign import rebuild
@@ -21,11 +22,11 @@ def test_scan_is_a_loop_by_hand(length, backend, random):
         assert_same(actual, loop_by_hand(carry, xs), backend)
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize(("size", "width"), [(1, 2), (3, 1), (7, 2), (20, 2)])
+@pytest.mark.parametrize(("size", "width"), [(1, 2), everywhere(3, 1), (7, 2), (20, 2)])
 def test_blocks_of_any_size_are_the_same_loop(size, width, backend, random):
-    """Compiled for any number of steps or for one, or not at all. The last block may be
-    shorter, and the only one.
+    """Compiled for any number of steps or for one, or not at all.
+
+    The last block may be shorter, and the only one.
     """
     lengths = []
 
@@ -54,8 +55,9 @@ def test_blocks_of_any_size_are_the_same_loop(size, width, backend, random):
 
 
 def step(carry, row):
-    """Take a step of a linear recurrence without any symmetry: order, carry and rows
-    all show in the result.
+    """Take a step of a linear recurrence without any symmetry.
+
+    Order, carry and rows all show in the result.
     """
     total, (count, matrix) = carry
     x, y = row

@@ -57,8 +57,9 @@ def test_predictions_are_in_float32_too(backend32):
 
 @pytest.mark.every_backend
 def test_logits_can_be_compiled(backend):
-    """Nothing is read from the device. Inside a compiled function there is nothing to
-    read yet.
+    """Nothing is read from the device.
+
+    Inside a compiled function there is nothing to read yet.
     """
     model = model_on(backend)
     compiled = backend.jit(
@@ -70,8 +71,9 @@ def test_logits_can_be_compiled(backend):
 
 @pytest.mark.parametrize("inputs_at_once", [1, 7, 50, 103, 10**6])
 def test_memory_is_bounded_and_parts_are_even(inputs_at_once, monkeypatch):
-    """At most two sizes, each of which is a compilation. Images are seen through the
-    data set's own preparation.
+    """At most two sizes, each of which is a compilation.
+
+    Images are seen through the data set's own preparation.
     """
     set_inputs_at_once(inputs_at_once, monkeypatch)
     sizes, predictions = parts_of_inverted(FIRST, LAST)
@@ -164,8 +166,9 @@ def test_predictions_that_are_not_finite_are_refused(inputs_at_once, monkeypatch
 
 @pytest.mark.parametrize("samples", [7, 1000])
 def test_r2_of_constant_numbers_is_one_if_all_are_hit_and_else_zero(samples):
-    """The mean of 0.1 is not always 0.1, and a share of its rounding error means
-    nothing.
+    """A share of the rounding error of a mean means nothing.
+
+    The mean of 0.1 is not always 0.1.
     """
     z, labels = np.tile([0.1, 0.3], (samples, 1)), np.full((samples, 2), 0.1)
     assert REGRESSION.evaluate(z, labels).r2s == (1, 0)
@@ -245,9 +248,7 @@ def tolerance_on(backend: Backend) -> float:
 def assert_same(
     actual: Any, expected: np.ndarray, backend: Backend, terms: float = 1
 ) -> None:
-    """Compare outputs of a network with those of NumPy, for sums of terms up to this
-    size.
-    """
+    """Compare outputs with those of NumPy, for sums of terms up to this size."""
     rounding = tolerance_on(backend)
     assert_close(actual, expected, backend, rtol=rounding, atol=terms * rounding)
 
@@ -259,8 +260,9 @@ def set_inputs_at_once(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def parts_of_inverted(*layers: Layer) -> tuple[list[int], np.ndarray]:
-    """Return the sizes of the parts in which inverted images are prepared, and the
-    predictions of a network of these layers.
+    """Return the sizes of the parts in which inverted images are prepared.
+
+    Return also the predictions of a network of these layers.
     """
     sizes = []
 

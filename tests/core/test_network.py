@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from backends import everywhere
 from numerics import assert_close
 
 from mlp_xp import open_backend
@@ -27,14 +28,13 @@ from mlp_xp.core.network import (
 from mlp_xp.core.task import TASKS
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("task", "activation", "sizes", "batch_size"),
     [
         ("classes", "sigmoid", (6, 5, 4), 7),
-        ("classes", "tanh", (6, 5, 3, 5, 4), 1),
+        everywhere("classes", "tanh", (6, 5, 3, 5, 4), 1),
         ("classes", "relu", (6, 5, 3, 5, 4), 7),
-        ("classes", "gelu", (6, 5, 3, 4), 7),
+        everywhere("classes", "gelu", (6, 5, 3, 4), 7),
         ("classes", "identity", (6, 4), 1),
         ("labels", "sigmoid", (6, 5, 4), 7),
         ("regression", "sigmoid", (6, 5, 4), 7),
@@ -108,8 +108,9 @@ def make_case(
 def autograd(
     task: str, activation: str, sizes: tuple[int, ...], batch_size: int
 ) -> tuple[Layer, ...]:
-    """Return the gradients by JAX, from the mean loss, whose values other tests
-    compare.
+    """Return the gradients by JAX, from the mean loss.
+
+    Other tests compare the values of the loss.
     """
     xp, activations = (
         open_backend("jax").xp,

@@ -24,8 +24,9 @@ from mlp_xp.core.optimizers import clip_by_norm
 def test_a_short_gradient_is_not_clipped_and_one_that_overflows_is_no_number(
     size, limit, factor, backend32
 ):
-    """A gradient clipped to 0 would learn nothing in silence. This way the run ends as
-    diverged.
+    """A gradient clipped to 0 would learn nothing in silence.
+
+    This way the run ends as diverged.
     """
     given = Layer(np.full((3, 2), size, np.float32), np.ones(2, np.float32))
     layer, limit = Layer(*map(backend32.asarray, given)), np.array(limit, np.float32)

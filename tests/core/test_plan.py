@@ -1,5 +1,6 @@
-"""An epoch is cut whole, in order, into chunks of few lengths and bounded work, which
-end at the reports.
+"""An epoch is cut whole, in order, into chunks that end at the reports.
+
+The chunks have few lengths and bounded work.
 """
 
 from itertools import accumulate
@@ -15,8 +16,9 @@ from mlp_xp.core.plan import CHUNK_WORK, ENOUGH_STEPS, plan_epoch
 
 @st.composite
 def epochs(draw):
-    """Draw samples, a configuration and a number of parameters: small, odd, and too
-    many for any chunk.
+    """Draw samples, a configuration and a number of parameters.
+
+    They are small, odd, or too many for any chunk.
     """
     samples = draw(st.integers(1, 3000))
     few = st.integers(1, min(samples, 9))
@@ -103,8 +105,10 @@ def test_most_steps_are_in_chunks_as_long_as_their_work_allows(batch_size, sizes
 
 
 def multiples(interval: int, steps: list[range]) -> dict[int, int]:
-    """Find the steps with multiples of an interval, by counting: the first multiple, by
-    the number of the step, from 1. An interval of 0 has none.
+    """Find the steps with multiples of an interval, by counting.
+
+    Return the first multiple in a step by the number of the step, from 1. An interval
+    of 0 has none.
     """
     return {
         number: sample

@@ -1,4 +1,4 @@
-"""Deferred blocks against their steps, donated arrays, and an activation of one's own."""
+"""Deferred blocks and their steps, donated arrays, and an activation of one's own."""
 
 from dataclasses import replace
 from typing import Any
@@ -123,8 +123,10 @@ def test_training_defers_updates_where_it_can(batch_size, expected, monkeypatch)
     ("batch_size", "most"), [(1, BLOCK_SAMPLES), (4, 20), (30, 30)]
 )
 def test_inputs_are_prepared_a_block_at_a_time(batch_size, most, backend):
-    """Whatever a chunk's length: 25 samples if deferred, others as the limit of bytes
-    holds, or a larger step alone.
+    """Whatever a chunk's length.
+
+    A block has 25 samples if deferred, others as the limit of bytes holds, or a larger
+    step alone.
     """
     sizes = []
 

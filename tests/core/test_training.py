@@ -1,5 +1,6 @@
-"""A run as its caller sees it: reports and their places, held-out samples, divergence,
-and the limits of a chunk.
+"""A run as its caller sees it.
+
+Reports and their places, held-out samples, divergence, and the limits of a chunk.
 """
 
 import contextlib
@@ -56,8 +57,9 @@ def configuration(**settings: Any) -> TrainConfig:
     ids=["deferred", "not deferred", "with arrays of the optimiser"],
 )
 def test_reports_agree_with_plain_numpy(settings, backend):
-    """The loss of the report's step, the mean loss since the last report, and the loss
-    and the accuracy on the test set of the report's own network.
+    """The losses, and the figures on the test set of the report's own network.
+
+    The losses are that of the report's step, and the mean since the last report.
     """
     config = configuration(**settings)
     size = config.batch_size
@@ -106,8 +108,9 @@ def test_reports_and_checkpoints_are_where_they_were_asked_for(
 
 
 def test_samples_per_second_are_those_of_training_alone(monkeypatch):
-    """One second for each chunk. The time of the caller or of another process does not
-    count.
+    """One second for each chunk.
+
+    The time of the caller or of another process does not count.
     """
     now, run_chunk = [5000.0], Job.run
 
@@ -257,7 +260,7 @@ def test_a_divergence_names_the_first_bad_loss(losses, epoch, chunk, place):
     [
         (
             {"learning_rate": 1e300},
-            "network or optimiser state after 1 samples of epoch 0 is not finite; lower",
+            "network or optimiser state after 1 samples of epoch 0 is not finite; low",
         ),
         (
             {
@@ -272,8 +275,9 @@ def test_a_divergence_names_the_first_bad_loss(losses, epoch, chunk, place):
 def test_an_update_that_breaks_the_network_is_told_though_no_loss_shows_it(
     settings, fault, backend
 ):
-    """A single step: its loss is from before the update, and there is no other. Finite
-    weights may overflow in use.
+    """A single step: its loss is from before the update, and there is no other.
+
+    Finite weights may overflow in use.
     """
     config = configuration(warm_up_steps=0, epochs=1, **settings)
     with pytest.raises(DivergenceError, match=fault):
@@ -282,8 +286,9 @@ def test_an_update_that_breaks_the_network_is_told_though_no_loss_shows_it(
 
 @pytest.mark.parametrize("place", ["network", "slots"])
 def test_a_state_that_is_not_finite_is_told_though_every_loss_is(place, backend):
-    """A saturated unit is 1 whatever its weights, and an infinite second moment of Adam
-    stops its parameter.
+    """A saturated unit is 1 whatever its weights.
+
+    An infinite second moment of Adam stops its parameter.
     """
     state = first_state(configuration(optimizer="adam"), (3, 2), backend)
     check_state(Position(state), backend)
@@ -316,9 +321,7 @@ def test_numbers_that_are_not_finite_are_found_in_any_array(values, expected, ba
 def test_a_run_compiles_one_loop_for_each_size_of_a_batch_which_others_share(
     batch_size, sizes
 ):
-    """Whatever the lengths of its chunks, and its settings that a step does not depend
-    on.
-    """
+    """Whatever the lengths of its chunks, and settings without effect on a step."""
     backend = open_backend("jax")
     config = configuration(batch_size=batch_size, report_every=130)
     other = replace(config, seed=9, learning_rate=0.03, init="he", schedule="cosine")
@@ -367,8 +370,9 @@ def reports_of(events: list[Event]) -> list[Report]:
 
 @cache
 def epochs_held_out() -> tuple[list[Report], list[tuple[float, float]]]:
-    """Return the reports at the end of each epoch of HELD_OUT, and the accuracy of
-    their networks on the held-out samples, and the negative loss.
+    """Return the reports at the end of each epoch of HELD_OUT, and their scores.
+
+    A score is the accuracy on the held-out samples, and the negative loss.
     """
     *reports, _ = filter(lambda each: each.sample == 240, reports_of(run(HELD_OUT)))
     inputs, labels = HOST.train.inputs[240:], HOST.train.labels[240:]

@@ -1,5 +1,6 @@
-"""NumPy's files: what NumPy writes is read, never by a pickle, and damage is one line
-with the path.
+"""NumPy's files: what NumPy writes is read, never by a pickle.
+
+Damage is one line with the path.
 """
 
 import pickle
@@ -168,10 +169,8 @@ class Trap:
 
 def test_nothing_is_unpickled(tmp_path: Path, write: Any) -> None:
     path = write(tmp_path, X=np.array([[Trap()]], object), y=Y[:1])
-    with pytest.raises(
-        DatasetError,
-        match="cannot be read: Object arrays cannot be loaded when allow_pickle=False; ",
-    ):
+    said = "cannot be read: Object arrays cannot be loaded when allow_pickle=False; "
+    with pytest.raises(DatasetError, match=said):
         read_array_files(path)
     (tmp_path / "a.npz").write_bytes(pickle.dumps(Trap()))
     with pytest.raises(DatasetError, match=r"pickled .*; check the path and the file$"):
@@ -179,9 +178,7 @@ def test_nothing_is_unpickled(tmp_path: Path, write: Any) -> None:
 
 
 def test_damaged_archives(tmp_path: Path) -> None:
-    """A byte is changed, or the file cut there: it is read to the same values, or
-    refused in one line.
-    """
+    """A changed or cut file is read to the same values, or refused in one line."""
     np.savez_compressed(tmp_path / "a.npz", X=X, y=Y)
     content = (tmp_path / "a.npz").read_bytes()
     texts = []

@@ -1,12 +1,12 @@
-"""Data sets of your own arrays: what is taken, what is refused, how they are split and
-scaled, and what they train.
+"""Data sets of your own arrays.
+
+What is taken, what is refused, how they are split and scaled, and what they train.
 """
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import polars as pl
 import pytest
 from data_sets import arrays_in
 from numerics import assert_all_equal
@@ -49,15 +49,10 @@ def refusal(*args: Any, **kwargs: Any) -> str:
 
 def test_digits_that_float32_rounds_away_are_named():
     times, prices = 100 * X + np.array([0, 1.7e9, 0]), 1e9 + 100 * X[:, :1]
-    with pytest.warns(
-        MlpXpWarning,
-        match="^X: columns 1: the rows have equal values, or differ in digits that float32",
-    ):
+    said = "the rows have equal values, or differ in digits that float32"
+    with pytest.warns(MlpXpWarning, match=f"^X: columns 1: {said}"):
         from_arrays(times, CLASSES, backend=open_backend(dtype="float32"))
-    with pytest.warns(
-        MlpXpWarning,
-        match="^y: columns '0': the rows have equal values, or differ in digits that float32",
-    ):
+    with pytest.warns(MlpXpWarning, match=f"^y: columns '0': {said}"):
         from_arrays(X, prices, backend=open_backend(dtype="float32"))
     from_arrays(times, prices)  # float64 has them
 
@@ -240,38 +235,6 @@ def test_columns_of_a_test_set_are_found_by_their_names() -> None:
     )
 
 
-def test_numbers_of_data_frames_are_the_numbers_they_are() -> None:
-    """The same bits as those of arrays; true and false are classes, or 1 and 0."""
-    table = frame(X).assign(flag=CLASSES == "a")
-    expected = from_arrays(np.c_[X, table["flag"]], CLASSES, 0.25)
-    for each in (
-        table,
-        table.convert_dtypes(),
-        table.convert_dtypes(dtype_backend="pyarrow"),
-        pl.DataFrame(table),
-    ):
-        found = from_arrays(each, CLASSES, 0.25)
-        assert_all_equal(
-            (*arrays_in(found), *found.signature.preparation.fitted),
-            (*arrays_in(expected), *expected.signature.preparation.fitted),
-        )
-        assert found.signature.feature_names == (*table,)
-        assert from_arrays(each, each["flag"]).signature.outputs == ("False", "True")
-        assert from_arrays(
-            each, pd.Series(["none", "some"] * 30)
-        ).signature.outputs == (
-            "none",
-            "some",
-        )
-        assert from_arrays(
-            each, each[["age"]], feature_names=["area"]
-        ).signature.outputs == ("age",)
-    with pytest.raises(
-        DatasetError, match=r"^y: row 3: None marks a missing label; fill it in, or"
-    ):
-        from_arrays(table, table["flag"].astype("boolean").where(table.index != 3))
-
-
 def test_labels_of_pandas_in_another_order_than_their_rows_are_refused() -> None:
     table = frame(X)
     shuffled = table["age"].sample(frac=1, random_state=0)
@@ -302,8 +265,9 @@ def test_features_of_any_dtype_have_their_values(dtype: str) -> None:
 def test_standardisation_is_fitted_to_the_training_part_alone(
     scale, backend32: Backend
 ):
-    """Also where the squares are no numbers of float32: there the deviation would be 0
-    or infinity.
+    """Also where the squares are no numbers of float32.
+
+    There the deviation would be 0 or infinity.
     """
     x = (
         np.random.default_rng(1).standard_normal((10_000, 4)) * [1, 1e3, 1e-3, 1]
@@ -323,8 +287,9 @@ def test_standardisation_is_fitted_to_the_training_part_alone(
 
 
 def test_constant_features_are_named_and_become_exactly_zero(backend32: Backend):
-    """A rounded mean would give each sample the same difference, as large as the
-    rounding.
+    """A rounded mean would give each sample the same difference.
+
+    It would be as large as the rounding.
     """
     values = [1.7e9, 0.1, 1e17 / 3, -1e30, 0.0]
     x = np.stack([np.arange(200.0), *(np.full(200, value) for value in values)], axis=1)

@@ -90,7 +90,7 @@ def serve(
 
 @pytest.fixture
 def dead() -> Iterator[str]:
-    """The address of a port at which nobody listens, kept from others by being bound."""
+    """The address of a port, bound by this process, at which nobody listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{bound.getsockname()[1]}/data/"
@@ -98,9 +98,7 @@ def dead() -> Iterator[str]:
 
 @pytest.fixture
 def mirrors(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes the given addresses the mirrors of a data set, and the test's own files its
-    files.
-    """
+    """Make the given addresses the mirrors of a data set, of the test's own files."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv(downloads.CACHE_VARIABLE, raising=False)
     monkeypatch.setattr(downloads, "TIMEOUT_SECONDS", 1)
@@ -213,8 +211,9 @@ def test_every_mirror_fails(
     with serve(reply) as (bad, _):
         mirrors(dead, bad)
         text = message(tmp_path)
-    start = f"kmnist: cannot be downloaded: {dead}{IDX_FILES[0]}: ConnectionError; {bad}{IDX_FILES[0]}: {fault}; check"
-    assert text.startswith(start)
+    first = IDX_FILES[0]
+    of_each = f"{dead}{first}: ConnectionError; {bad}{first}: {fault}; check"
+    assert text.startswith(f"kmnist: cannot be downloaded: {of_each}")
     assert DATASETS["kmnist"].home in text
     assert there.read_bytes() == b"another version"
     assert left_behind(tmp_path) == [IDX_FILES[0]]
@@ -267,8 +266,9 @@ def test_progress(
 
 
 def test_emnist(tmp_path: Path, mirrors: Any) -> None:
-    """Images are stored column by column, letters are numbered from 1, and both sets
-    are in one archive.
+    """Both sets are in one archive.
+
+    Images are stored column by column. Letters are numbered from 1.
     """
     # Not square, so that a transposition left out, or one too many, shows in the shape
     # too.

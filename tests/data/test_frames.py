@@ -1,6 +1,4 @@
-"""Data frames of pandas, polars and pyarrow mean what the file with the same values
-means.
-"""
+"""Data frames of all libraries mean what the file with the same values means."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -59,10 +57,8 @@ def test_a_column_means_what_its_values_are(name: str, kind: str) -> None:
     columns = {"a": [1, 2], name: [value, None]}
     frame = MORE[kind](columns) if kind in MORE else data_frame(kind, columns)
     if not expected:
-        with pytest.raises(
-            DatasetError,
-            match=f"^X: columns '{name}' hold bytes, lists, durations or the like; give",
-        ):
+        said = f"^X: columns '{name}' hold bytes, lists, durations or the like; give"
+        with pytest.raises(DatasetError, match=said):
             table_of(frame)
         name, expected = "a", [1, 2]
     found = table_of(frame, "X", [name])

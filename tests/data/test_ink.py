@@ -1,6 +1,4 @@
-"""Own pictures brought to MNIST's form: what must not matter, and what the result must
-be.
-"""
+"""Own pictures in MNIST's form: what must not matter, and what they must be."""
 
 import io
 from pathlib import Path
@@ -29,8 +27,9 @@ def draw(
     margin: float = 0.3,
     dark: bool = True,
 ) -> Image.Image:
-    """A digit, black on white or white on black, with a margin in multiples of the type
-    size.
+    """A digit, black on white or white on black.
+
+    Its margin is in multiples of the type size.
     """
     font = ImageFont.truetype(FONTS / f"{face}.ttf", height)
     left, top, right, bottom = font.getbbox(digit)
@@ -47,8 +46,9 @@ def draw(
 
 
 def photo(image: Image.Image, random: np.random.Generator) -> Image.Image:
-    """A drawing as a camera sees it: grey ink, a lamp from one side, dark corners,
-    noise, specks, JPEG.
+    """A drawing as a camera sees it.
+
+    Grey ink, a lamp from one side, dark corners, noise, specks, JPEG.
     """
     grey = (
         np.asarray(
@@ -76,8 +76,9 @@ def photo(image: Image.Image, random: np.random.Generator) -> Image.Image:
 
 
 def likeness(a: np.ndarray, b: np.ndarray) -> float:
-    """The correlation of two results; a centre of mass half-way between pixels may be
-    moved to either.
+    """The correlation of two results.
+
+    A centre of mass half-way between pixels may be moved to either.
     """
     moved = (np.roll(b, (i, j), axis=(0, 1)) for i in (-1, 0, 1) for j in (-1, 0, 1))
     return max(float(np.corrcoef(a.ravel(), each.ravel())[0, 1]) for each in moved)
@@ -154,9 +155,7 @@ def test_the_dot_on_an_i_is_no_dirt() -> None:
 
 
 def test_pixels_that_touch_at_a_corner_are_one_piece() -> None:
-    """The diagonal is part of the drawing, so that the block at its end is not enlarged
-    to the whole picture.
-    """
+    """The block at the end of a diagonal is not enlarged to the whole picture."""
     image = np.full((100, 100), 255, np.uint8)
     image[10:30, 10:30] = 0
     image[np.arange(30, 80), np.arange(30, 80)] = 0

@@ -1,6 +1,4 @@
-"""What labels mean: a task and names, whether they are numbers or text, and every fault
-by its row.
-"""
+"""What labels mean: a task and names, numbers or text, and faults by their row."""
 
 from datetime import date
 from typing import Any
@@ -68,8 +66,9 @@ def test_written_labels(labels: Any, task: str | None, expected: Any) -> None:
 
 
 def test_text_in_memory_is_never_a_number() -> None:
-    """It has no spaces around it, as in a file, and a warning tells of names that
-    hardly differ.
+    """It has no spaces around it, as in a file.
+
+    A warning tells of names that hardly differ.
     """
     assert from_arrays([[1.0], [2], [4]], ["a ", "a", " b"]).signature.outputs == (
         "a",
@@ -93,8 +92,9 @@ def test_text_in_memory_is_never_a_number() -> None:
 
 
 def test_whole_numbers_count_the_classes_unless_their_names_are_numbers() -> None:
-    """Then numbers are matched by value: in training, where names are given, as for the
-    classes of a network.
+    """Then numbers are matched by value.
+
+    This holds where names are given, and for the classes of a network.
     """
     for kind, names, numbers in (
         (int, ("03", "7"), [1, 0, 0]),
@@ -164,8 +164,9 @@ def test_few_numbers_from_0_or_1_are_classes_and_others_are_quantities(
 
 
 def test_numbers_are_the_same_class_with_a_point_and_without() -> None:
-    """Text in memory keeps its point, and so do classes with names, and text that is no
-    whole number.
+    """Text in memory keeps its point.
+
+    So do classes with names, and text that is no whole number.
     """
     assert meaning(["1.0", "2.0"], written=False)[1] == ("1.0", "2.0")
     assert meaning(["1.0", "1", "0.", "-1"]) == (
@@ -182,9 +183,13 @@ def test_numbers_are_the_same_class_with_a_point_and_without() -> None:
             trained = ("1", "2.5")
         found = meaning_of(samples, labels, "classes", trained)
         assert read_labels(labels, found).tolist() == expected
-    labels, names = np.array(["2.0", "1.0"]), ("1.0", "1.1", "2.0")
-    found = meaning_of(RawSamples(Part(None, labels)), labels, "classes", names)
-    assert read_labels(labels, found).tolist() == [2, 0]
+    for y, names, numbers in (
+        (["2.0", "1.0"], ("1.0", "1.1", "2.0"), [2, 0]),
+        (["1", "1"], ("01", "1", "x"), [1, 1]),  # all labels of a file are numbers
+    ):
+        labels = np.array(y)
+        found = meaning_of(RawSamples(Part(None, labels)), labels, "classes", names)
+        assert read_labels(labels, found).tolist() == numbers
 
 
 def test_several_columns_are_labels_or_quantities() -> None:
@@ -257,8 +262,9 @@ def wanted_numbers(form: str) -> list[str]:
 def test_text_that_looks_like_numbers_or_dates_is_no_class(
     form: str, advice: str, *, written: bool
 ) -> None:
-    """It is refused as classes, and as numbers, with what to write. Both may be classes
-    if the task says so.
+    """It is refused as classes, and as numbers, with what to write.
+
+    Both may be classes if the task says so.
     """
     labels = wanted_numbers(form)
     for task in (None, "regression"):

@@ -1,5 +1,6 @@
-"""Random tables, as people write them, become what an independent encoder makes of
-them, whoever splits their lines.
+"""Random tables, as people write them, against an independent encoder.
+
+Whoever splits their lines.
 """
 
 import random
@@ -22,6 +23,7 @@ from mlp_xp.data.table import Table
 from mlp_xp.data.table_files import open_table
 from mlp_xp.errors import DatasetError
 
+QUICK = 15  # tables of 60
 GAPS = ["", "NA", "nan", "-", "#N/A", "None", "?", " "]
 WORDS = [
     "red",
@@ -136,7 +138,13 @@ def random_table(seed: int) -> tuple[str, list[Column], list[str]]:
 
 
 @pytest.mark.filterwarnings("ignore::mlp_xp.MlpXpWarning")
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize(
+    "seed",
+    [
+        *range(QUICK),
+        *(pytest.param(i, marks=pytest.mark.slow) for i in range(QUICK, 60)),
+    ],
+)
 def test_features_are_those_of_an_independent_encoder(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

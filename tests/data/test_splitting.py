@@ -1,5 +1,6 @@
-"""Which samples are tested on or held out: each class in proportion, from one shuffle,
-the same on every machine.
+"""Which samples are tested on or held out.
+
+Each class in proportion, from one shuffle, the same on every machine.
 """
 
 import warnings
@@ -55,9 +56,7 @@ def test_each_class_is_in_both_parts(
 def test_folds_are_disjoint_and_even(
     classes: list[int], data: st.DataObject, seed: int, stratify: bool
 ) -> None:
-    """As scikit-learn's are: of each class, a fold has what StratifiedKFold gives one
-    of its folds.
-    """
+    """Of each class, a fold has what scikit-learn gives one of its folds."""
     labels, rows = np.array(classes, np.uint8), len(classes)
     count = data.draw(st.integers(2, rows))
     parts = [
@@ -117,8 +116,9 @@ def test_as_many_as_are_wanted_are_held_out_of_many_classes(classes, wanted):
 )
 @pytest.mark.parametrize("wanted", [40, 70, 80, 87, 88, 89])
 def test_a_class_keeps_a_sample_to_train_on(classes, wanted):
-    """If too many are wanted, fewer are taken, and the share of a single sample is not
-    taken elsewhere.
+    """If too many are wanted, fewer are taken.
+
+    The share of a single sample is not taken elsewhere.
     """
     labels, most, single = (
         np.array(classes),

@@ -1,5 +1,7 @@
-"""Tables as people have them, by options: rows without a label, columns of text, and
-what the first lines of a run say. Files and data frames give the same.
+"""Tables as people have them, by options.
+
+Rows without a label, columns of text, and what the first lines of a run say. Files and
+data frames give the same.
 """
 
 import re
@@ -11,7 +13,7 @@ import pytest
 from data_sets import data_frame, write_csv
 from helpers import assert_one_line, call, native
 
-from mlp_xp import evaluate, from_arrays, load_dataset, load_run, predict
+from mlp_xp import evaluate, load_dataset, load_run, predict
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.errors import DatasetError, MlpXpWarning
 
@@ -115,24 +117,6 @@ def test_rows_without_a_label_are_left_out_of_both_tables(tmp_path: Path) -> Non
             write(tmp_path / folder / f"{part}.csv", {"area": area, "y": kinds})
     dataset = load_dataset(tmp_path / "gaps", label="y", drop_unlabelled=True)
     assert_same(dataset, load_dataset(tmp_path / "whole", label="y"))
-
-
-def test_numbers_that_pandas_writes_beside_gaps_are_classes(tmp_path: Path) -> None:
-    """Files and frames have the same names of classes, with a point and without."""
-    sick = [i // 2 % 2 for i in range(ROWS)]
-    frame = data_frame("pandas", {"area": AREA, "sick": with_gaps(sick)})
-    assert frame["sick"].dtype == float
-    frame.to_csv(tmp_path / "t.csv", index=False)
-    frame.to_parquet(tmp_path / "t.parquet")
-    found = frame[frame["sick"].notna()]
-    expected = from_arrays(found[["area"]], found["sick"], 0.2)
-    assert expected.signature.outputs == ("0", "1")
-    for suffix in SUFFIXES:
-        path = tmp_path / f"t.{suffix}"
-        dataset = load_dataset(path, label="sick", drop_unlabelled=True)
-        assert_same(dataset, expected)
-    whole = write(tmp_path / "whole.csv", {"area": AREA, "sick": sick})
-    assert load_dataset(whole, label="sick").signature.outputs == ("0", "1")
 
 
 # Columns of text.

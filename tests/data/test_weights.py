@@ -1,22 +1,22 @@
-"""Weights of training samples from arrays and tables. tests/test_trajectories.py shows
-what they do in a step.
+"""Weights of training samples from arrays and tables.
+
+tests/test_trajectories.py shows what they do in a step.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from data_sets import write_csv
-from helpers import assert_one_line, assert_same_run, call, metrics
+from helpers import assert_one_line, assert_same_run, call, metrics, output_of
 from sklearn.utils.class_weight import compute_sample_weight
 
 from mlp_xp.api import evaluate, train
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.config import TrainConfig
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import MlpXpError
+from mlp_xp.runs.run_folder import RunFolder
 
 X = np.random.default_rng(3).standard_normal((60, 3))
 Y = np.array(list("abbccc") * 10)
@@ -84,59 +84,38 @@ def test_wrong_weights_are_refused(labels, name, value, message):
 def test_a_run_on_a_table_with_weights_is_that_on_arrays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bit for bit, and longer after a resume. The weights are part of the data that a
-    run knows.
+    """Bit for bit, and longer after a resume.
+
+    The weights are part of the data that a run knows.
     """
     monkeypatch.chdir(tmp_path)
     columns = {"x0": X[:, 0], "w": WEIGHTS, "x1": X[:, 1], "kind": Y, "x2": X[:, 2]}
     write_csv(tmp_path / "t.csv", columns)
-    options = "--data-dir t.csv --label kind --sample-weight w --class-weight balanced --epochs"
-    words = "train", *options.split()
-    assert call(*words, 3, "--run-dir", "run")[::2] == (0, "")
-    held = json.loads((tmp_path / "run/config.json").read_text())["settings"]
-    config = TrainConfig(
-        **{
-            name: value
-            for name, value in held.items()
-            if name in TrainConfig.__dataclass_fields__
-        }
-    )
-    dataset = from_arrays(
-        X,
-        Y,
-        0.2,
-        feature_names=["x0", "x1", "x2"],
-        sample_weight=WEIGHTS,
-        class_weight="balanced",
-    )
-    reports = [*train(config, dataset, open_backend())]
-    assert [each["train_loss"] for each in metrics(tmp_path / "run")] == [
-        each.train_loss for each in reports[:-1]
-    ]
+    words = "train --data-dir t.csv --label kind --sample-weight w"
+    words += " --class-weight balanced --epochs"
+    output_of(f"{words} 3 --run-dir run")
+    held = RunFolder("run").settings().train
+    weights = {"sample_weight": WEIGHTS, "class_weight": "balanced"}
+    dataset = from_arrays(X, Y, 0.2, feature_names=["x0", "x1", "x2"], **weights)
+    reports = [*train(held, dataset, open_backend())]
+    losses = [each.train_loss for each in reports[:-1]]
+    assert [each["train_loss"] for each in metrics(tmp_path / "run")] == losses
     assert evaluate("run").result == reports[-1].test
-    assert (
-        call("train", "--resume", "run", "--epochs", 4).code
-        == call(*words, 4, "--run-dir", "longer").code
-        == 0
-    )
+    output_of("train --resume run --epochs 4")
+    output_of(f"{words} 4 --run-dir longer")
     assert_same_run(tmp_path / "run", tmp_path / "longer")
-    write_csv(tmp_path / "t.csv", {**columns, "w": 0 * WEIGHTS})
-    assert_one_line(
-        call(*words, 1),
-        2,
-        "weights: give numbers of at least 0 for all samples, not all of them 0",
-    )
-    write_csv(
-        tmp_path / "t.csv", {**columns, "w": np.where(WEIGHTS == 1, -1, 2 * WEIGHTS)}
-    )
-    assert_one_line(
-        call(*words, 1),
-        2,
-        "'t.csv', line 6, column 'w': the weight -1.0 is out of range; give a finite",
-    )
-    write_csv(tmp_path / "t.csv", {**columns, "w": 2 * WEIGHTS})
-    assert_one_line(
-        call("train", "--resume", "run", "--epochs", 5),
-        2,
-        "values, weights, rows or their order have",
-    )
+    for weights, command, said in (
+        (0 * WEIGHTS, f"{words} 1", "weights: give numbers of at least 0 for all"),
+        (
+            np.where(WEIGHTS == 1, -1, 2 * WEIGHTS),
+            f"{words} 1",
+            "'t.csv', line 6, column 'w': the weight -1.0 is out of range; give a fin",
+        ),
+        (
+            2 * WEIGHTS,
+            "train --resume run --epochs 5",
+            "values, weights, rows or their",
+        ),
+    ):
+        write_csv(tmp_path / "t.csv", {**columns, "w": weights})
+        assert_one_line(call(command), 2, said)

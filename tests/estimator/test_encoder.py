@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from data_sets import FRAMES, MIXED, mixed
+from data_sets import FEW_FRAMES, MIXED, mixed
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -16,7 +16,7 @@ CUT = 100  # rows to train on
 ARRAY = np.array([["a", 1], ["b", np.nan], ["a", 3], ["b", 1]], object)
 
 
-@pytest.mark.parametrize("kind", FRAMES)
+@pytest.mark.parametrize("kind", FEW_FRAMES)
 @pytest.mark.parametrize("name", MIXED)
 def test_features_are_those_of_from_arrays(name: str, kind: str) -> None:
     table = mixed(name)

@@ -1,5 +1,6 @@
-"""The estimators' weights against those of scikit-learn's own MLP, from the same
-initial weights and batches.
+"""The estimators' weights are those of scikit-learn's own MLP.
+
+Both have the same initial weights and batches.
 """
 
 from typing import Any

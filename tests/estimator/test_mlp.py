@@ -1,5 +1,6 @@
-"""The estimators on every backend and in scikit-learn's tools, and what their weights
-alone do not show.
+"""The estimators on every backend and in scikit-learn's tools.
+
+And what their weights alone do not show.
 """
 
 import importlib
@@ -269,8 +270,9 @@ def test_scikit_learns_tools_take_arrays_of_every_library(
 
 @pytest.fixture
 def own_workers() -> Iterator[None]:
-    """New worker processes: those of another library would grow, and joblib stops
-    workers that do.
+    """New worker processes.
+
+    Those of another library would grow, and joblib stops workers that do.
     """
     yield
     get_reusable_executor().shutdown(wait=True)
@@ -280,8 +282,9 @@ def own_workers() -> Iterator[None]:
 def test_a_fit_compiles_its_steps_once_and_the_next_fit_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Also where the last batch is smaller, and with another seed, rate, regularisation
-    and order of the samples.
+    """Also where the last batch is smaller.
+
+    The next has another seed, rate, regularisation and order of the samples.
     """
     import jax
 
@@ -308,8 +311,9 @@ def test_a_fit_compiles_its_steps_once_and_the_next_fit_nothing(
 def test_partial_fit_takes_class_weights_of_classes_that_a_batch_lacks(
     task: str, class_weight: Any
 ) -> None:
-    """The weights belong to all classes, as in scikit-learn's SGDClassifier. Classes
-    without one have weight 1.
+    """The weights belong to all classes, as in scikit-learn's SGDClassifier.
+
+    Classes without one have weight 1.
     """
     X, y = data(task)
     rows, classes = y.reshape(len(y), -1)[:, 0] == 0, np.arange(3)

@@ -1,4 +1,4 @@
-"""scikit-learn's own checks of estimators, among them those with `array_api_dispatch`."""
+"""scikit-learn's own checks of estimators, also with `array_api_dispatch`."""
 
 import pytest
 from backends import has_gpu

@@ -1,5 +1,6 @@
-"""One recipe has equal figures for mixed tables on the command line, in the library and
-by the estimators.
+"""One recipe has equal figures for mixed tables by all ways to train.
+
+They are the command line, the library and the estimators.
 """
 
 import json
@@ -74,8 +75,9 @@ class Case(NamedTuple):
 def test_figures_are_equal(
     tmp_path: Path, name: str, task: str, class_weight: str | None, is_weighted: bool
 ) -> None:
-    """With weights all samples are a batch, because each estimator divides by the sum
-    of a batch's weights.
+    """With weights all samples are a batch.
+
+    Each estimator divides by the sum of a batch's weights.
     """
     case = Case(mixed(name), task)
     if is_weighted:
@@ -126,8 +128,9 @@ def figures_of_the_command_line(case: Case, folder: Path) -> dict[str, Any]:
 
 
 def figures_of_the_estimator(case: Case) -> dict[str, Any]:
-    """Return the figures by scikit-learn, which has one output for two classes, as a
-    label has.
+    """Return the figures by scikit-learn.
+
+    It has one output for two classes, as a label has.
     """
     frame, y = (
         case.table.frame("pandas"),
@@ -157,8 +160,9 @@ def figures_of_the_estimator(case: Case) -> dict[str, Any]:
 
 
 def fitted(estimator: Any, X: Any, y: Any, weights: Any) -> Any:
-    """Fit an estimator from the weights of the recipe's seed, which then gives the same
-    batches too.
+    """Fit an estimator from the weights of the recipe's seed.
+
+    The seed then gives the same batches too.
     """
     estimator.set_params(max_iter=1).fit(X, y)
     random = np.random.RandomState(0)

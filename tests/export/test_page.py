@@ -1,5 +1,6 @@
-"""The page in a real browser: what it computes and shows, and that it needs nothing but
-its file.
+"""The page in a real browser: what it computes and shows.
+
+It needs nothing but its file.
 """
 
 import base64
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from backends import browser
 from data_sets import TINY, data_frame, mixed, synthetic, varied
-from helpers import assert_one_line, call, options, small_settings
+from helpers import assert_one_line, call, options, output_of, small_settings
 from PIL import Image
 
 from mlp_xp import (
@@ -39,17 +40,23 @@ from mlp_xp.show.numbers import percent
 # an event of the mouse waits for the next frame
 UNLIMITED = ("--disable-frame-rate-limit", "--disable-gpu-vsync")
 in_browser = pytest.mark.needs("browser")
+slow = pytest.mark.slow
 DRAWINGS = [
     line.split(": ")
     for line in Path(__file__).with_name("drawings.txt").read_text("utf-8").splitlines()
 ]
-IMAGES = load_dataset("mnist").test.inputs[:200]
+OTHERS = [name for name in [*ACTIVATIONS, "none"] if name != "gelu"]
 NAMES = (
     "</script><script>alert(1)</script>",
     "<!--<script>",
     "Ankle boot with a rather long name",
     *"456789",
 )
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return load_dataset("mnist").test.inputs[:200]
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +75,7 @@ def chromium() -> Iterator[Any]:
 def opened(
     chromium: Any, file: Path, width: int = 1280, **settings: Any
 ) -> Iterator[Any]:
-    """Open a page that must ask for nothing, report nothing on the console, and not
-    scroll sideways.
-    """
+    """Open a page. It must ask for nothing, report nothing, and not scroll sideways."""
     context = chromium.new_context(viewport={"width": width, "height": 900}, **settings)
     said, asked, page = [], [], context.new_page()
     page.on("console", lambda message: said.append(message.text))
@@ -130,7 +135,8 @@ def probabilities(page: Any, images: np.ndarray) -> list[list[float]]:
     """Return what window.mlp_xp.predict says about images."""
     script = """([text, size]) => {
       const all = [...atob(text)].map((letter) => letter.charCodeAt(0)), found = [];
-      for (let i = 0; i < all.length; i += size) found.push(mlp_xp.predict(all.slice(i, i + size)));
+      for (let i = 0; i < all.length; i += size)
+        found.push(mlp_xp.predict(all.slice(i, i + size)));
       return found;
     }"""
     return page.evaluate(
@@ -139,11 +145,13 @@ def probabilities(page: Any, images: np.ndarray) -> list[list[float]]:
 
 
 def check_preparation(page: Any) -> None:
-    """Assert that the network sees what was drawn as `predict` would, within one grey
-    level.
+    """Assert that the network sees a drawing as `predict` would.
+
+    Grey levels may differ by one.
     """
     script = """() => {
-      const text = (bytes) => btoa(Array.from(bytes ?? [], (each) => String.fromCharCode(each)).join(""));
+      const letter = (byte) => String.fromCharCode(byte);
+      const text = (bytes) => btoa(Array.from(bytes ?? [], letter).join(""));
       const { width, height, data } = mlp_xp.state().drawn;
       return [height, width, text(data), text(mlp_xp.state().seen)];
     }"""  # as text, because Playwright takes seconds for lists of numbers
@@ -167,11 +175,13 @@ def check_alike(picture: np.ndarray, found: list[int]) -> None:
 
 
 @in_browser
-def test_probabilities_are_those_of_the_model(chromium: Any, digits: Path) -> None:
+def test_probabilities_are_those_of_the_model(
+    chromium: Any, digits: Path, images: np.ndarray
+) -> None:
     with opened(chromium, digits / "page.html") as page:
-        found = probabilities(page, IMAGES)
+        found = probabilities(page, images)
         np.testing.assert_allclose(
-            found, load_run(digits).predict_proba(IMAGES), rtol=0, atol=1e-5
+            found, load_run(digits).predict_proba(images), rtol=0, atol=1e-5
         )
         assert (
             "784-64-10 · 50\xa0890\xa0parameters · 9"
@@ -180,7 +190,9 @@ def test_probabilities_are_those_of_the_model(chromium: Any, digits: Path) -> No
 
 
 @in_browser
-@pytest.mark.parametrize("activation", [*ACTIVATIONS, "none"])
+@pytest.mark.parametrize(
+    "activation", ["gelu", *(pytest.param(name, marks=slow) for name in OTHERS)]
+)
 def test_every_activation(chromium: Any, tmp_path: Path, activation: str) -> None:
     """none: without a hidden layer."""
     how = (
@@ -217,6 +229,7 @@ def test_drawn_digits_are_recognised_and_prepared_as_by_predict(
     assert right >= 18
 
 
+@slow
 @in_browser
 def test_random_and_extreme_strokes_are_prepared_as_by_predict(
     chromium: Any, digits: Path, random: Any
@@ -225,8 +238,10 @@ def test_random_and_extreme_strokes_are_prepared_as_by_predict(
     # stroke, and half of the square.
     a, b, c, d = [1, 1], [99, 1], [99, 99], [1, 99]
     rows = [[[1, y], [99, y]] for y in range(1, 50, 7)]
-    extreme = [[[[50, 50]]], [[a]], [[c]], [[b, c]], [[a, b, c, d, a]], [[a, b, c, d, a], [a, c], [b, d]],
-               [[[20, 50], [60, 50]], [[90, 90]]], rows]  # fmt: skip
+    edges = [a, b, c, d, a]
+    beside = [[[20, 50], [60, 50]], [[90, 90]]]
+    extreme = [[[[50, 50]]], [[a]], [[c]], [[b, c]], [edges], beside, rows]
+    extreme.append([edges, [a, c], [b, d]])
     chance = [
         [random.uniform(-5, 105, (4, 2)) for _ in range(random.integers(1, 4))]
         for _ in range(6)
@@ -242,15 +257,17 @@ def test_random_and_extreme_strokes_are_prepared_as_by_predict(
             page.click("#clear")
 
 
+@slow
 @in_browser
 def test_photos_are_prepared_as_by_predict(
-    chromium: Any, digits: Path, random: Any
+    chromium: Any, digits: Path, images: np.ndarray, random: Any
 ) -> None:
-    """Noise, grey ink, light ink on dark paper, and dirt. For uneven light, there is
-    predict.
+    """Noise, grey ink, light ink on dark paper, and dirt.
+
+    For uneven light, there is predict.
     """
     pictures = []
-    for image in IMAGES[:6]:
+    for image in images[:6]:
         ink = np.asarray(Image.fromarray(image).resize((70, 70)).convert("F")) / 255
         ink = np.pad(ink, ((30, 20), (5, 15)))
         pictures += [
@@ -265,8 +282,10 @@ def test_photos_are_prepared_as_by_predict(
             np.rint(255 * each.clip(0, 1)).astype(np.uint8) for each in pictures
         ]
         for picture in bytes_of:
-            script = """text => [...(mlp_xp.prepare({ width: 90, height: 120,
-              data: Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)) }) ?? [])]"""
+            script = """text => {
+              const data = Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
+              return [...(mlp_xp.prepare({ width: 90, height: 120, data }) ?? [])];
+            }"""
             found = page.evaluate(script, base64.b64encode(picture.tobytes()).decode())
             if picture is not bytes_of[-1]:
                 check_alike(picture, found)
@@ -275,10 +294,10 @@ def test_photos_are_prepared_as_by_predict(
 
 @in_browser
 def test_a_file_a_test_picture_undo_and_the_keyboard(
-    chromium: Any, digits: Path, tmp_path: Path
+    chromium: Any, digits: Path, images: np.ndarray, tmp_path: Path
 ) -> None:
     picture = tmp_path / "seven.png"
-    Image.fromarray(255 - np.pad(IMAGES[0], 20)).resize((400, 400)).convert("RGB").save(
+    Image.fromarray(255 - np.pad(images[0], 20)).resize((400, 400)).convert("RGB").save(
         picture
     )
     with opened(chromium, digits / "page.html") as page:
@@ -295,7 +314,8 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(
           const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
           const dataTransfer = new DataTransfer();
           dataTransfer.items.add(new File([bytes], "a.png"));
-          document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true }));
+          const drop = new DragEvent("drop", { dataTransfer, bubbles: true });
+          document.body.dispatchEvent(drop);
         }"""
         page.evaluate(dropped, base64.b64encode(picture.read_bytes()).decode())
         page.locator("#bars .best").wait_for()
@@ -355,7 +375,11 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(
 
 @in_browser
 @pytest.mark.parametrize(
-    ("width", "scheme", "language"), [(360, "dark", "zh-CN"), (1920, "light", "en-US")]
+    ("width", "scheme", "language"),
+    [
+        (360, "dark", "zh-CN"),
+        pytest.param(1920, "light", "en-US", marks=slow),
+    ],
 )
 def test_names_of_any_kind_on_any_screen(
     chromium: Any, tmp_path: Path, width: int, scheme: str, language: str
@@ -383,6 +407,7 @@ def test_names_of_any_kind_on_any_screen(
         assert page.evaluate("document.documentElement.lang") == language[:2]
 
 
+@slow
 @in_browser
 def test_pictures_as_they_are(chromium: Any, tmp_path: Path) -> None:
     """Of a folder of pictures: dark on light, wider than high, and resized."""
@@ -463,8 +488,8 @@ def test_units_are_shown_by_what_training_made_of_the_picture(
         image = np.array(page.evaluate("[...mlp_xp.state().seen]")) / 255
         words = page.locator("#pairs small").all_inner_texts()
         pixels = page.evaluate(
-            """[...document.querySelectorAll("#pairs canvas")].slice(0, 2).map((canvas) =>
-            [...canvas.getContext("2d").getImageData(0, 0, 28, 28).data])"""
+            """[...document.querySelectorAll("#pairs canvas")].slice(0, 2).map(
+            (canvas) => [...canvas.getContext("2d").getImageData(0, 0, 28, 28).data])"""
         )
     units = [int(word.removeprefix("unit ")) for word in words[::2]]
     sums = image @ change
@@ -522,7 +547,11 @@ def filled(page: Any, number: int, value: Any) -> None:
 @pytest.mark.filterwarnings("ignore:none of the values of these columns is known")
 @pytest.mark.parametrize(
     ("name", "task"),
-    [("penguins", "classes"), ("ames", "regression"), ("titanic", "labels")],
+    [
+        ("penguins", "classes"),
+        pytest.param("ames", "regression", marks=slow),
+        pytest.param("titanic", "labels", marks=slow),
+    ],
 )
 def test_tables(chromium: Any, tmp_path: Path, name: str, task: str) -> None:
     table = mixed(name)
@@ -613,12 +642,10 @@ def test_sliders_and_plain_columns(chromium: Any, tmp_path: Path, random: Any) -
             "outside the training data"
             in page.locator("#fields label").first.inner_text()
         )
-        assert (
-            page.evaluate(
-                "() => { try { return mlp_xp.predict([NaN, 1]) } catch (error) { return error.name } }"
-            )
-            == "RangeError"
-        )
+        script = """() => {
+          try { return mlp_xp.predict([NaN, 1]); } catch (error) { return error.name; }
+        }"""
+        assert page.evaluate(script) == "RangeError"
 
 
 # What is stored, and what is refused.
@@ -633,9 +660,10 @@ def test_many_weights_are_float16_if_predictions_stay_equal(
     assert size - short.stat().st_size == pytest.approx(50_890 * 2 * 4 / 3, abs=1000)
 
 
+@slow
 @in_browser
 def test_float16_in_the_browser(
-    chromium: Any, digits: Path, tmp_path: Path, monkeypatch: Any
+    chromium: Any, digits: Path, images: np.ndarray, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(export, "FLOAT32_UP_TO", 0)
     export_page(digits, tmp_path / "a.html")
@@ -650,9 +678,9 @@ def test_float16_in_the_browser(
         for layer in model.network
     )
     with opened(chromium, tmp_path / "a.html") as page:
-        found = probabilities(page, IMAGES)
+        found = probabilities(page, images)
     np.testing.assert_allclose(
-        found, replace(model, network=layers).predict_proba(IMAGES), rtol=0, atol=1e-5
+        found, replace(model, network=layers).predict_proba(images), rtol=0, atol=1e-5
     )
 
 
@@ -727,19 +755,14 @@ def test_what_a_page_stores_is_finite(tmp_path: Path) -> None:
 
 
 def test_command(small_run: Path, tmp_path: Path) -> None:
-    outcome = call("page", small_run, tmp_path / "a.html")
-    assert (outcome.code, outcome.err) == (0, "")
-    assert (
-        outcome.out
-        == f"{tmp_path / 'a.html'}: {(tmp_path / 'a.html').stat().st_size / 1e6:.2f} MB\n"
-    )
-    assert "content=\"default-src 'none'; script-src 'unsafe-inline'" in (
-        tmp_path / "a.html"
-    ).read_text("utf-8")
-    assert stored(tmp_path / "a.html")["title"] == "data"
-    outcome = call("page", small_run, tmp_path / "a.html", "--title", "5b: </script>")
-    assert outcome.code == 0
-    assert stored(tmp_path / "a.html")["title"] == "5b: </script>"
+    path = tmp_path / "a.html"
+    out = output_of("page", small_run, path)
+    assert out == f"{path}: {path.stat().st_size / 1e6:.2f} MB\n"
+    policy = "content=\"default-src 'none'; script-src 'unsafe-inline'"
+    assert policy in path.read_text("utf-8")
+    assert stored(path)["title"] == "data"
+    output_of("page", small_run, path, "--title", "5b: </script>")
+    assert stored(path)["title"] == "5b: </script>"
     assert_one_line(call("page", tmp_path, tmp_path / "b.html"), 2, "is not a run")
     assert_one_line(
         call("page", small_run, tmp_path / "no" / "b.html"), 1, "cannot write"

@@ -16,7 +16,6 @@ from beginners import (
     SUM,
     TEXTBOOK,
     TRANSPOSE,
-    TWO_LAYER_NET,
     UPDATED,
     Mistake,
     slope,
@@ -26,7 +25,7 @@ from mlp_xp import MlpXpError, assert_gradients, check_gradients
 from mlp_xp.gradients._differences import difference, rounding_error
 from mlp_xp.gradients._matching import gradient_key
 
-QUICK = 2  # mistakes of each program
+QUICK = 1  # mistakes of each program
 PLANTED = [
     pytest.param(
         name,
@@ -105,30 +104,25 @@ def test_three_mistakes_at_once_are_all_named():
     ]
 
 
-@pytest.mark.parametrize("name", ["functions", "columns", "two_layer_net", "class"])
-def test_an_unusual_mistake_is_located_and_not_named(name):
-    """An error in one entry, and a gradient times an odd number."""
-    first, second = {
-        "functions": ("dW1 = x.T @ dz1", "dW1 = x.T @ dz1; dW1[2, 1] += 0.01"),
-        "columns": ("X.T)\n", "X.T); dW1[2, 1] += 0.01\n"),
-        "two_layer_net": (
-            'grads["W1"] = np.dot(x.T, dz)',
-            'grads["W1"] = np.dot(x.T, dz); grads["W1"][2, 1] += 0.01',
-        ),
-        "class": ("self.X.T @ delta1", "self.X.T @ delta1; self.dW1[1, 1] += 0.01"),
-    }[name]
-    report = PROGRAMS[name].check((Mistake(first, second, "", ""),))
+@pytest.mark.parametrize(
+    ("program", "old", "new"),
+    [
+        (FUNCTIONS, "x.T @ dz1", "x.T @ dz1; dW1[2, 1] += 0.01"),
+        (COLUMNS, "X.T)\n", "X.T); dW1[2, 1] += 0.01\n"),
+    ],
+)
+def test_an_unusual_mistake_is_located_and_not_named(program, old, new):
+    """An error in one entry."""
+    report = program.check((Mistake(old, new, "", ""),))
     (wrong,) = [row for row in report.rows if not row.is_right]
-    assert wrong.name.endswith("W1")
-    assert wrong.entry == ("[1, 1]" if name == "class" else "[2, 1]")
+    assert (wrong.name, wrong.entry) == ("W1", "[2, 1]")
     assert wrong.yours - wrong.difference == pytest.approx(0.01, rel=1e-4)
     assert not report.findings
-    assert f"{wrong.name}: no usual mistake gives these numbers" in report.notes()
+    assert "W1: no usual mistake gives these numbers" in report.notes()
 
 
-def test_two_explanations_of_the_same_numbers_are_both_said():
-    """For two samples, a sum and a factor 2 too much give the same."""
-    text = """
+LINEAR = FUNCTIONS._replace(
+    text="""
     def forward(x, W, b):
         return x @ W + b
 
@@ -142,10 +136,14 @@ def test_two_explanations_of_the_same_numbers_are_both_said():
 
     x, y = rng.normal(size=(2, 3)), rng.normal(size=(2, 4))
     W, b = rng.normal(size=(3, 4)), np.zeros(4)
-    """
-    call = "check_gradients((forward, backward), x, y, (W, b), loss=loss)"
-    report = FUNCTIONS._replace(text=text, call=call).check()
-    (finding,) = report.findings
+    """,
+    call="check_gradients((forward, backward), x, y, (W, b), loss=loss)",
+)
+
+
+def test_two_explanations_of_the_same_numbers_are_both_said():
+    """For two samples, a sum and a factor 2 too much give the same."""
+    (finding,) = LINEAR.check().findings
     assert {*finding.mistakes} == {
         SUM,
         "a factor 2 too much, of the derivative of a square",
@@ -169,9 +167,7 @@ def test_a_named_mistake_stands_beside_an_unknown_one():
     ("old", "new", "said"),
     [
         ("(p - y)", "(y - p)", {"W2": "the sign is wrong", "W1": "the sign is wrong"}),
-        ("h.T @ e2", "-h.T @ e2", {"W2": "the sign is wrong"}),
         (" * (1 - h**2)", "", {"W1": "the derivative of tanh is missing"}),
-        ("h.T @ e2", "e2.T @ h", {"W2": TRANSPOSE}),
     ],
 )
 def test_a_network_without_biases(old, new, said):
@@ -234,21 +230,10 @@ def test_a_small_learning_rate_rounds_the_gradient(other):
 
 def test_what_blames_different_parameters_is_not_said():
     """Of two samples and without a bias: a sum of the gradient, or a factor 2."""
-    text = """
-    def forward(x, W):
-        return x @ W
-
-    def loss(y, y_hat):
-        return np.sum((y_hat - y) ** 2) / len(y)
-
-    def backward(x, y, y_hat):
-        dW = x.T @ (4 * (y_hat - y) / len(y))
-        return dW
-
-    x, y, W = rng.normal(size=(2, 3)), rng.normal(size=(2, 4)), rng.normal(size=(3, 4))
-    """
-    call = "check_gradients((forward, backward), x, y, (W,), loss=loss)"
-    report = FUNCTIONS._replace(text=text, call=call).check()
+    text = LINEAR.text.replace("W, b)", "W)").replace("W + b", "W")
+    text = text.replace("dW, db\n", "dW\n")
+    call = LINEAR.call.replace("(W, b)", "(W,)")
+    report = LINEAR._replace(text=text, call=call).check()
     assert report.verdict == "wrong: W"
     assert not report.findings
 
@@ -440,21 +425,6 @@ def test_a_single_sample_may_be_a_vector(factor):
     assert said == ([] if factor == 1 else [("the sign is wrong",)])
 
 
-def test_a_layer_of_softmax_is_none_of_the_package():
-    class Softmax:
-        def forward(self, z):
-            e = np.exp(z - z.max(axis=1, keepdims=True))
-            self.p = e / e.sum(axis=1, keepdims=True)
-            return self.p
-
-        def backward(self, grad):
-            return self.p * (grad - (grad * self.p).sum(axis=1, keepdims=True))
-
-    report = check_gradients(Softmax(), np.random.default_rng(0).normal(size=(3, 4)))
-    assert report
-    assert not report.network
-
-
 def test_a_network_that_the_package_lacks_is_still_judged():
     random = np.random.default_rng(5)
     net = Net((3, 4, 2), ["leaky"], "softmax", "float64", False, random, False)
@@ -476,26 +446,14 @@ def test_a_network_that_the_package_lacks_is_still_judged():
     assert report.notes()[0] == "W[0]: no usual mistake gives these numbers"
 
 
-@pytest.mark.parametrize(
-    ("program", "old", "new", "name"),
-    [
-        (FUNCTIONS, "x @ W1 + b1", "x @ W1", "b1"),
-        (TWO_LAYER_NET, ' + self.params["b1"])', ")", "params.b1"),
-        (
-            TEXTBOOK,
-            "weights_input_hidden) + bias_input_hidden",
-            "weights_input_hidden)",
-            "bias_input_hidden",
-        ),
-    ],
-)
-def test_a_bias_that_forward_forgets_is_said(program, old, new, name):
-    assert not program.check().ignored
-    report = program.check((Mistake(old, new, "", ""),))
-    assert report.ignored == [name]
-    note = f"not checked: {name}, because the loss does not depend on it"
-    assert note in " ".join(report.notes())
-    assert name not in [row.name for row in report.rows]
+def test_a_bias_that_forward_forgets_is_said():
+    assert not FUNCTIONS.check().ignored
+    report = FUNCTIONS.check((Mistake("x @ W1 + b1", "x @ W1", "", ""),))
+    assert report.ignored == ["b1"]
+    assert "not checked: b1, because the loss does not depend on it" in " ".join(
+        report.notes()
+    )
+    assert "b1" not in [row.name for row in report.rows]
 
 
 @pytest.mark.parametrize("x", [0.0, 0.3, -2.0, 40.0])
@@ -527,60 +485,6 @@ def test_a_kink_is_within_the_tolerance_wherever_it_is():
         found = difference(loss, 0.5, loss(0.5), eps, 1e-16)
         for slopes in (1.0, -1.0) if r == 0 else (-np.sign(r),):
             assert abs(found.value - slopes) <= found.tolerance
-
-
-@pytest.mark.needs("jax")
-@pytest.mark.parametrize("head", ["softmax", "identity"])
-def test_the_numbers_are_those_of_automatic_differentiation(head):
-    import jax
-
-    random = np.random.default_rng(3)
-    net = Net((4, 5, 3), ["tanh"], head, "float64", False, random, False)
-    x, y = random.normal(size=(6, 4)), np.eye(3)[random.integers(0, 3, 6)]
-    report = check_gradients(net, x, y)
-
-    def loss(W, b):
-        z = jax.numpy.tanh(x @ W[0] + b[0]) @ W[1] + b[1]
-        if head == "softmax":
-            return -(y * jax.nn.log_softmax(z)).sum() / len(x)
-        return ((z - y) ** 2).sum() / 2
-
-    with jax.enable_x64(True):
-        exact = dict(zip("Wb", jax.grad(loss, (0, 1))(net.W, net.b), strict=True))
-    assert len(report.rows) == 4
-    for row in report.rows:
-        layer = int(row.name[2])
-        index = tuple(map(int, row.entry.strip("[]").split(",")))
-        right = float(exact[row.name[0]][layer][index])
-        assert abs(row.difference - right) <= row.tolerance
-        assert row.package == pytest.approx(right, rel=1e-12)
-        assert row.yours == pytest.approx(right, rel=1e-12)
-
-
-@pytest.mark.needs("torch")
-@pytest.mark.parametrize("fault", [1.0, -1.0])
-def test_a_gradient_of_pytorch_is_right_and_its_negative_wrong(fault):
-    import torch
-
-    def forward(x, W1, b1, W2, b2):
-        tensors = [torch.tensor(each) for each in (x, W1, b1, W2, b2)]
-        x, W1, b1, W2, b2 = (each.requires_grad_() for each in tensors)
-        p = torch.softmax(torch.relu(x @ W1 + b1) @ W2 + b2, dim=1)
-        return p.detach().numpy(), (p, W1, b1, W2, b2)
-
-    def backward(y, cache):
-        p, *arrays = cache
-        (-(torch.tensor(y) * p.log()).sum() / len(y)).backward()
-        return [fault * each.grad.numpy() for each in arrays]
-
-    random = np.random.default_rng(1)
-    shapes = ((3, 4), (4,), (4, 2), (2,))
-    given = tuple(random.normal(size=shape) for shape in shapes)
-    x, y = random.normal(size=(5, 3)), np.eye(2)[[0, 1, 1, 0, 1]]
-    report = check_gradients((forward, backward), x, y, given)
-    assert bool(report) is (fault == 1)
-    if fault < 0:
-        assert report.findings[0].mistakes == ("the sign is wrong",)
 
 
 # What is around a check.
@@ -647,7 +551,7 @@ def test_an_assertion_has_the_words_of_the_report():
     assert repr(report) == "wrong: x; right: W, b"
 
 
-@pytest.mark.parametrize("name", [*PROGRAMS])
+@pytest.mark.parametrize("name", ["class", "layers"])
 def test_a_report_has_short_lines_and_a_table(name):
     program = PROGRAMS[name]
     report = program.check(program.mistakes[:1])
@@ -719,27 +623,21 @@ def test_labels_that_should_be_one_hot_are_said():
         FUNCTIONS._replace(call=call).check()
 
 
-def test_a_learning_rate_of_another_name_is_asked_for():
-    text = TEXTBOOK.text.replace("learning_rate", "speed")
-    program = TEXTBOOK._replace(text=text)
-    with pytest.raises(MlpXpError, match=r"learning_rate: .*changes the parameters"):
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("learning_rate", "speed", r"learning_rate: .*changes the parameters"),
+        ("def train(x, y)", "def train(x, y, lr)", r"rate: train needs .* 'lr'; give"),
+    ],
+)
+def test_a_learning_rate_of_another_name_or_without_a_value_is_asked_for(
+    old, new, said
+):
+    program = TEXTBOOK._replace(text=TEXTBOOK.text.replace(old, new))
+    with pytest.raises(MlpXpError, match=said):
         program.check()
     call = f"{TEXTBOOK.call[:-1]}, learning_rate=0.01)"
     assert program._replace(call=call).check()
-
-
-def test_a_learning_rate_without_a_value_is_asked_for():
-    text = TEXTBOOK.text.replace("def train(x, y)", "def train(x, y, lr)")
-    program = TEXTBOOK._replace(text=text)
-    with pytest.raises(MlpXpError, match=r"learning_rate: train needs .* 'lr'; give"):
-        program.check()
-    call = f"{TEXTBOOK.call[:-1]}, learning_rate=0.01)"
-    assert program._replace(call=call).check()
-
-
-def test_samples_as_columns_and_integer_labels():
-    assert not COLUMNS.check((COLUMNS.mistakes[1],))
-    assert TWO_LAYER_NET.check()
 
 
 @pytest.mark.parametrize("layers", [1, 2])

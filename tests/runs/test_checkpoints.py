@@ -111,8 +111,9 @@ def folder(tmp_path_factory) -> Path:
 def test_a_checkpoint_with_any_byte_changed_or_cut_off_is_refused(
     folder, tmp_path_factory, data
 ):
-    """Or it is read right, if the change is in a place without meaning, such as a
-    space.
+    """Or it is read right, if the change is in a place without meaning.
+
+    Such a place is a space.
     """
     path = folder / "checkpoint.safetensors"
     content = bytearray(path.read_bytes())
@@ -198,7 +199,7 @@ QP = Columns((Column("q"), Column("p")))
 
 
 def fit(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Check a model of three classes against data with its class names, both changed."""
+    """Check a model of three classes against data with its classes, both changed."""
     signature = Signature((6, 6), ("a", "b", "c"))
     model = varied(Model((), "sigmoid", signature, open_backend(), "runs/one"), **ours)
     other = replace(TINY.signature, **{"outputs": model.class_names, **theirs})

@@ -175,6 +175,9 @@ def test_predict_prints_all_outputs_for_programs(task, tables):
     kind = "outputs" if task == "regression" else "probabilities"
     records = [json.loads(line) for line in lines]
     assert [[*each[kind].values()] for each in records] == predicted.outputs.tolist()
+    if task == "labels":
+        likely = [[*np.array(["y0", "y1"])[row > 0.5]] for row in predicted.outputs]
+        assert [each["labels"] for each in records] == likely
     second = [[*each["runs"][1][kind].values()] for each in records]
     assert second == predicted.runs[1].tolist()
 

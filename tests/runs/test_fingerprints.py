@@ -118,8 +118,9 @@ def evaluated(run: Path, data: Any, warning: str) -> Evaluation:
 
 
 def test_new_rows_of_a_table_with_few_different_ones_count(tmp_path):
-    """They equal rows of the training set by chance. To leave them out would leave the
-    rare ones.
+    """They equal rows of the training set by chance.
+
+    To leave them out would leave the rare ones.
     """
     rows = np.random.RandomState(0).randint(0, 3, (400, 2)).astype(float)
     is_positive = rows[:, 0] > 0
@@ -216,8 +217,10 @@ def run(table, tmp_path) -> Path:
 
 
 def damaged(content: bytes) -> list[bytes]:
-    """Return a file with a bit flipped, a sector of zeros, bytes shifted by one, and
-    cut off, at several places.
+    """Return damaged copies of a file.
+
+    At several places a bit is flipped, a sector is zeros, bytes are shifted by one, or
+    the rest is cut off.
     """
     found = [content[:-9], b"", b"nonsense"]
     for place in range(0, len(content), 97):

@@ -1,5 +1,6 @@
-"""One run at a time writes to a folder. The others are refused before they read or
-write.
+"""One run at a time writes to a folder.
+
+The others are refused before they read or write.
 """
 
 import errno

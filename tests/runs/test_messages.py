@@ -81,7 +81,7 @@ def test_a_refused_command_says_why_in_one_line_and_changes_no_file(
     monkeypatch.chdir(place)
     before = contents(place)
     outcome = call(typed)
-    assert_one_line(outcome, 2, *said.split(" ... "))
+    assert_one_line(outcome, 2, said)
     assert outcome.out == "" or typed.startswith("train")
     assert contents(place) == before
 

@@ -1,6 +1,4 @@
-"""The figures of `evaluate`, mostly by scikit-learn, against small cases counted by
-hand.
-"""
+"""The figures of `evaluate`, mostly by scikit-learn, against cases by hand."""
 
 import json
 import sys
@@ -19,8 +17,9 @@ from mlp_xp.runs.metrics import BINS, confusion_matrix, metrics_of, reliability
 
 
 def test_classes_counted_by_hand() -> None:
-    """Four samples of a and two of b; c is predicted once, d neither there nor
-    predicted.
+    """Four samples of a and two of b.
+
+    c is predicted once, d neither there nor predicted.
     """
     tenths = [[8, 1, 1], [7, 2, 1], [3, 6, 1], [2, 3, 5], [6, 3.5, 0.5], [1, 8, 1]]
     p = np.concatenate([np.array(tenths) / 10, np.full((6, 1), 1e-300)], axis=1)
@@ -138,8 +137,9 @@ def test_without_scikit_learn_there_are_the_figures_of_training(
 def figures(
     task: Task, z: np.ndarray, labels: Any, units: Units | None = None
 ) -> dict[str, Any]:
-    """Return all figures, and the figures of each output by name: a list, with NaN for
-    None.
+    """Return all figures, and the figures of each output by name.
+
+    The latter are lists, with NaN for None.
     """
     names, labels = tuple(f"name {i}" for i in range(z.shape[1])), np.array(labels)
     signature = Signature((1,), names, task, units=units)

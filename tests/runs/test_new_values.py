@@ -1,5 +1,6 @@
-"""What `predict` says of rows that are unlike the training rows, for every form of a
-table. Python's sets of the values are the reference.
+"""Rows unlike the training rows are warned of by `predict`, in all forms of a table.
+
+Python's sets of the values are the reference.
 """
 
 import json
@@ -162,7 +163,7 @@ def test_the_command_says_it_in_a_line_for_each_column(
 def test_an_ensemble_knows_the_rows_of_all_its_networks(
     tmp_path: Path, no_pictures: None
 ) -> None:
-    """As a model in memory does, and one of an array with named columns says nothing."""
+    """As a model in memory does. Trained on arrays, it warns of nothing."""
     parts = [slice(0, 150), slice(150, 300)]
     columns = [{n: v[part] for n, v in TRAINING.items()} for part in parts]
     models = []

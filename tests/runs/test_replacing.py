@@ -1,5 +1,6 @@
-"""--overwrite: whatever happens and whenever, the old run or the new run is whole, and
-the next command finds it.
+"""--overwrite: whatever happens, the old run or the new run is whole.
+
+The next command finds it.
 """
 
 import errno
@@ -43,8 +44,9 @@ NEW = settings_of(OLD, {"hidden": (2,), "checkpoint_every": 150})
 
 
 class Runs(NamedTuple):
-    """An old run with a picture and a file of the user's in its folder, and the new
-    run, undisturbed.
+    """An old run, and the new run, undisturbed.
+
+    The folder of the old run has a picture and a file of the user's.
     """
 
     old: Path
@@ -62,7 +64,7 @@ def runs(tmp_path_factory) -> Runs:
     return runs
 
 
-@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_between_any_two_operations_the_old_or_the_new_run_is_whole(
     step, runs, tmp_path
 ):
@@ -107,8 +109,9 @@ def old_or_new(folder: Path, runs: Runs) -> str:
 
 
 def check_while_it_is_replaced(folder: Path, runs: Runs, again: Iterable[int]) -> None:
-    """Check a run whose replacement was killed. At the operations `again`, the next
-    command is killed as well.
+    """Check a run whose replacement was killed.
+
+    At the operations `again`, the next command is killed as well.
     """
     saved = files(folder).get(CHECKPOINT)
     expected = "old"
@@ -169,8 +172,9 @@ def test_a_run_that_is_being_replaced_is_told_and_resumed_as_it_was(
 def test_a_run_that_stops_before_its_first_checkpoint_leaves_the_old_run(
     full, small_run, data_dir, tmp_path, monkeypatch
 ):
-    """full: names in folders can still be changed. Otherwise nothing can, and the next
-    command brings the run back.
+    """full: names in folders can still be changed.
+
+    Otherwise nothing can, and the next command brings the run back.
     """
     folder = shutil.copytree(small_run, tmp_path / "run")
     kept, sync = folder / ".replaced" / CHECKPOINT, os.fsync

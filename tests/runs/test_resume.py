@@ -67,8 +67,10 @@ configs = st.builds(
     patience=st.integers(0, 1),
 )
 def test_a_run_that_is_killed_anywhere_ends_in_the_same_bits(config, kills, patience):
-    """Between any two operations on files, once after another. It is killed in its
-    first epoch, and while it is extended by more, where epochs may be added.
+    """Between any two operations on files, once after another.
+
+    It is killed in its first epoch, and while it is extended by more, where epochs may
+    be added.
     """
     if config.validation:
         config = replace(config, patience=patience)
@@ -151,8 +153,9 @@ def write_config(folder: Path, record: dict[str, Any]) -> None:
 def test_a_killed_command_resumes_to_the_same_files(
     small_run, data_dir, tmp_path, monkeypatch
 ):
-    """Killed before the first checkpoint, where it starts over, and right after a
-    later one.
+    """Killed before the first checkpoint, and right after a later one.
+
+    Without a checkpoint it starts over.
     """
     folder = tmp_path / "run"
     settings = small_settings(data_dir=data_dir, run_dir=folder)
@@ -192,8 +195,9 @@ def test_a_finished_run_is_trained_longer_to_the_same_bits(small_run, shorter_ru
 
 @pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_run_killed_while_it_is_trained_longer_is_finished_or_goes_on(step, tmp_path):
-    """Up to the first new checkpoint it is the finished run, with its result and its
-    pictures. Later it is the longer run, which goes on to the same bits.
+    """Up to the first new checkpoint it is the finished run, with all its files.
+
+    Later it is the longer run, which goes on to the same bits.
     """
     config = TrainConfig(epochs=2, hidden=(4,), batch_size=50, report_every=100)
     short = Settings(train=replace(config, epochs=1))
@@ -239,7 +243,7 @@ def test_a_command_that_ends_before_the_first_new_checkpoint_leaves_the_finished
 def test_a_longer_run_saves_where_it_is_stopped_in_its_first_new_epoch(
     small_run, shorter_run
 ):
-    """Unlike a run that replaces another one, which may have been started by mistake."""
+    """Unlike a run that replaces another one, perhaps by mistake."""
     run = RunFolder(shorter_run)
     settings = settings_of(run.settings(), {"epochs": 3})
     training = run.training(

@@ -1,5 +1,6 @@
-"""The folder of a run: its name, where it may be written, its reports, and how the
-library goes on with it.
+"""The folder of a run.
+
+Its name, where it may be written, its reports, and how the library goes on with it.
 """
 
 import datetime as dt
@@ -221,8 +222,9 @@ def test_each_figure_of_an_evaluation_is_reported():
 
 
 def test_a_line_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
-    """And at the first line the name of the file, or a checkpoint could outlast the
-    reports that it counts.
+    """And at the first line the name of the file.
+
+    Or a checkpoint could outlast the reports that it counts.
     """
     path, run, synced = tmp_path / "metrics.jsonl", RunFolder(tmp_path), []
 
@@ -360,12 +362,6 @@ def test_networks_of_one_run_before_and_after_more_training_are_two(tmp_path):
     trained(tmp_path, LONGER)
     pooled = predict([before, load_run(tmp_path)], TINY.test.inputs)
     assert len(pooled.models) == 2
-
-
-def test_a_network_given_by_its_file_and_by_its_folder_is_one(tmp_path):
-    trained(tmp_path)
-    model = load_run(tmp_path / "model.safetensors")
-    assert len(predict([tmp_path, model], TINY.test.inputs).models) == 1
 
 
 def test_a_model_file_is_evaluated_like_the_folder_of_its_run(

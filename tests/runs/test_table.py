@@ -22,8 +22,9 @@ pytestmark = pytest.mark.usefixtures("eighty_columns")
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """Six runs: three finished, one interrupted after a report, one without reports,
-    one damaged.
+    """Six runs: three finished, two interrupted, one damaged.
+
+    One was interrupted after a report, one before.
     """
     folder, begun = tmp_path / "runs", [a_report(0, 0, accuracy=0.1)]
     first = {"accuracy": 0.91, "validation_accuracy": 0.92, "seconds": 7.5}

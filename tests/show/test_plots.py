@@ -1,5 +1,6 @@
-"""The pictures show the numbers that they are given, read back from the figures, and
-are drawn for every task.
+"""The pictures show the numbers that they are given, for every task.
+
+The numbers are read back from the figures.
 """
 
 import io
@@ -29,7 +30,7 @@ from mlp_xp import (
     train,
 )
 from mlp_xp.core.network import initial_layers
-from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Task
+from mlp_xp.core.task import CLASSES, LABELS, Task
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs.names import PICTURES
 from mlp_xp.runs.run_folder import RunFolder
@@ -86,35 +87,10 @@ def test_runs_differ_without_colours() -> None:
     assert len({(line.get_marker(), line.get_color()) for line in lines}) == 49
 
 
-def test_equal_curves_are_both_seen() -> None:
-    """The later one is wider and below, and the legend says why; a curve that differs
-    is as thin as the first.
-    """
-    near, other = (
-        [
-            {**each, "train_loss": each["train_loss"] * factor}
-            for each in records(4, 1.0)
-        ]
-        for factor in (1.0001, 1.0005)
-    )
-    runs = {"numpy": records(4, 1.0), "jax": near, "other": other}
-    losses, accuracy = plots.draw_curves(
-        [plots.Curves(name, each, 300) for name, each in runs.items()]
-    ).axes
-    numpy, jax, other = losses.lines[::2]
-    assert jax.get_linewidth() > 2 * numpy.get_linewidth() == 2 * other.get_linewidth()
-    assert jax.get_zorder() < numpy.get_zorder()
-    assert len({line.get_linewidth() for line in accuracy.lines}) == 3, (
-        "where all are equal"
-    )
-    assert "wide: equal to another run" in [
-        text.get_text() for text in losses.get_legend().get_texts()
-    ]
-
-
 def test_curves_with_held_out_samples_show_them() -> None:
-    """Of two reports at the same place the first counts, and the closing one is no
-    point of its own.
+    """Of two reports at the same place the first counts.
+
+    The closing one is no point of its own.
     """
     places = ((0, 0), (0, 50), (0, 100), (1, 0), (1, 50), (1, 100))
     reports = [
@@ -204,8 +180,9 @@ def text_of(text: Any) -> str:
 def test_extreme_losses_no_reports_and_long_names_are_drawn_without_warnings(
     tmp_path: Path,
 ) -> None:
-    """Warnings are errors here. The axis of a logarithm ends beyond its numbers; a name
-    may have no glyphs.
+    """Warnings are errors here.
+
+    The axis of a logarithm ends beyond its numbers; a name may have no glyphs.
     """
     names = ["数字" + "a" * 1000, "b " * 500]
     for loss in (1.7e308, 0.0):
@@ -222,9 +199,7 @@ def test_extreme_losses_no_reports_and_long_names_are_drawn_without_warnings(
     plots.save(mistakes, tmp_path / "a.png")
 
 
-def test_an_axis_of_accuracies_ends_at_100_and_one_of_r2_does_not_begin_far_below_0() -> (
-    None
-):
+def test_an_axis_of_accuracies_ends_at_100() -> None:
     for first, far in ((0.1, True), (0.93, False)):
         reports = [
             {**each, "accuracy": at}
@@ -237,16 +212,6 @@ def test_an_axis_of_accuracies_ends_at_100_and_one_of_r2_does_not_begin_far_belo
         assert axes.lines[0].get_ydata()[0] == 100 * first
         note = ["sample 0: 10, below the axis"] * far
         assert legend_of(axes) == ["test", *note]
-    reports = [
-        {**each, "r2": at}
-        for each, at in zip(records(4, 1.0), (-900, -80, 0.5, 0.9), strict=True)
-    ]
-    low, high = (
-        plots.draw_curves([plots.Curves("one", reports, 300, REGRESSION)])
-        .axes[1]
-        .get_ylim()
-    )
-    assert low == 0 < 0.9 < high
 
 
 def test_confusion_counts_every_pair_and_colours_only_mistakes(tmp_path: Path) -> None:
@@ -302,8 +267,9 @@ def test_confusion_counts_every_pair_and_colours_only_mistakes(tmp_path: Path) -
 def test_confusion_has_different_colours_for_none_right_and_wrong(
     matrix: np.ndarray,
 ) -> None:
-    """In the pixels of the picture: white, pale blue, and orange. A few mistakes of a
-    small table are pale, and many of one kind are dark.
+    """In the pixels of the picture: white, pale blue, and orange.
+
+    A few mistakes of a small table are pale, and many of one kind are dark.
     """
     figure = plots.draw_confusion(matrix, [str(i) for i in range(len(matrix))])
     pixels = np.asarray(Image.open(io.BytesIO(figure._repr_png_())).convert("RGB"))
@@ -603,8 +569,16 @@ def test_without_matplotlib_the_message_says_how_to_get_it(monkeypatch) -> None:
         plots.draw_curves([])
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_a_figure_and_pyplot_knows_nothing_of_it() -> None:
     """`display` of IPython takes `_repr_png_`; pyplot need not even be imported."""
-    code = "import sys; from mlp_xp.show import plots; figure = plots.draw_curves([plots.Curves('one', [], 300)]); "
-    code += "assert figure._repr_png_()[1:4] == b'PNG'; assert 'matplotlib.pyplot' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", DRAW], check=True)
+
+
+DRAW = """
+import sys
+from mlp_xp.show import plots
+figure = plots.draw_curves([plots.Curves("one", [], 300)])
+assert figure._repr_png_()[1:4] == b"PNG"
+assert "matplotlib.pyplot" not in sys.modules
+"""

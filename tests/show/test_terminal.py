@@ -1,6 +1,4 @@
-"""What a person sees: rows under their header, and a bar only where there is a
-terminal.
-"""
+"""What a person sees: rows under their header, and a bar on a terminal alone."""
 
 import io
 import math
@@ -33,9 +31,14 @@ losses = st.floats(0, 1e308)
 
 
 @given(
-    epoch=st.integers(0, 99999), sample=st.integers(0, 9999999), loss=losses, train_loss=losses, test_loss=losses,
-    accuracy=st.floats(0, 1), speed=st.floats(0, 1e9),
-)  # fmt: skip
+    epoch=st.integers(0, 99999),
+    sample=st.integers(0, 9999999),
+    loss=losses,
+    train_loss=losses,
+    test_loss=losses,
+    accuracy=st.floats(0, 1),
+    speed=st.floats(0, 1e9),
+)
 def test_any_report_is_a_row_of_the_headers_width(
     epoch, sample, loss, train_loss, test_loss, accuracy, speed
 ):
@@ -95,10 +98,9 @@ def test_what_is_trained_is_described():
     network, arrays, data, training = describe(
         settings, Job(CONFIG, TINY, open_backend())
     ).splitlines()
-    assert (
-        network
-        == f"network  36-5-4-10, sigmoid, {36 * 5 + 5 + 5 * 4 + 4 + 4 * 10 + 10} parameters, float64"
-    )
+    parameters = 36 * 5 + 5 + 5 * 4 + 4 + 4 * 10 + 10
+    sizes = f"36-5-4-10, sigmoid, {parameters} parameters, float64"
+    assert network == f"network  {sizes}"
     assert arrays.endswith(" on cpu")
     assert data == native(
         "data     /some/folder: 180 training, 20 held-out and 60 test images of 6 x 6"
@@ -115,9 +117,8 @@ def test_what_is_trained_is_described():
         assert part in training
     assert len(training) <= 80
     patient = describe(settings, Job(replace(CONFIG, patience=7), TINY, open_backend()))
-    assert patient.endswith(
-        "\nstopping early, after 7 epochs without a better network on the held-out samples"
-    )
+    said = "after 7 epochs without a better network on the held-out samples"
+    assert patient.endswith(f"\nstopping early, {said}")
     other = describe(
         Settings(), Job(TrainConfig(warm_up_steps=0, deform=True), TINY, open_backend())
     )
@@ -132,8 +133,9 @@ def test_what_is_trained_is_described():
 def test_small_steps_on_a_gpu_are_told_from_which_batch_size_on_a_gpu_is_of_use(
     hidden, batch_size, enough
 ):
-    """5 000 000 / (36 * 64 + 64 + 64 * 10 + 10), rounded up: less than 5 million
-    multiply-adds are a matter of µs.
+    """The size is 5 000 000 / (36 * 64 + 64 + 64 * 10 + 10), rounded up.
+
+    Less than 5 million multiply-adds are a matter of µs.
     """
     job = Job(
         TrainConfig(hidden=(hidden,), batch_size=batch_size), TINY, open_backend()

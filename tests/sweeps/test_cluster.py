@@ -13,42 +13,39 @@ from typing import Any
 
 import pytest
 from helpers import PATIENCE, assert_one_line, call, finish, start, wait_until
-from sweeping import arguments, assert_as_trained, run_of, state_of_files
+from sweeping import (
+    TOO_FAST,
+    arguments,
+    assert_as_trained,
+    run_of,
+    state_of_files,
+    sweep,
+)
 
 from mlp_xp.runs.sweep_folder import SweepFolder
 
 DASK = pytest.mark.needs("distributed")
 ENDLESS = 1_000_000
-WORDS = ["--hidden", "4", "5,3", "--learning-rate", "0.05", "1e200", "--seed", "0..1"]
+WORDS = f"--hidden 4 5,3 --learning-rate 0.05 {TOO_FAST} --seed 0..1"
 GOOD, BAD = ("0000", "0001", "0002", "0003"), ("0004", "0005", "0006", "0007")
 
 
 @pytest.fixture
 def processes(tmp_path) -> Iterator[list[subprocess.Popen]]:
-    """A scheduler and two workers of Dask, which see the sweep's folder, but work in
-    another one.
+    """A scheduler and two workers of Dask, which work in another folder.
+
+    They see the sweep's folder.
     """
     place = tmp_path / "elsewhere"
     place.mkdir()
-    common = [
-        "--host",
-        "127.0.0.1",
-        "--no-dashboard",
-        "--scheduler-file",
-        str(tmp_path / "scheduler.json"),
-    ]
+    common = ["--scheduler-file", str(tmp_path / "scheduler.json")]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": place}
-    kinds = [
-        ["scheduler", "--port", "0"],
-        *2 * [["worker", "--nthreads", "1", "--no-nanny"]],
-    ]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    found = [
-        subprocess.Popen(
-            [sys.executable, "-m", "dask", *kind, *common], env=env, **quiet
-        )
-        for kind in kinds
-    ]
+    found = []
+    for kind in ("scheduler --port 0", *2 * ["worker --nthreads 1 --no-nanny"]):
+        words = f"-m dask {kind} --host 127.0.0.1 --no-dashboard".split()
+        command = [sys.executable, *words, *common]
+        found.append(subprocess.Popen(command, env=env, **quiet))
     yield found
     for process in found:
         process.kill()
@@ -66,8 +63,9 @@ def dask(processes, tmp_path) -> str:
 def killed(
     doomed: list[subprocess.Popen], when: Callable[[], Any], other: subprocess.Popen
 ) -> Iterator[None]:
-    """Kill processes as soon as a condition is true, while this one works and another
-    one runs.
+    """Kill processes as soon as a condition is true.
+
+    Meanwhile this process works, and another one runs.
     """
 
     def kill() -> None:
@@ -87,49 +85,36 @@ def test_a_worker_is_killed_and_the_members_have_the_bits_of_train(
     dask, processes, data_dir, tmp_path
 ):
     folder = tmp_path / "s"
-    words = arguments(data_dir, folder, *WORDS, "--cluster", dask, epochs=5)
+    words = f"{WORDS} --cluster {dask}"
     with killed(
         processes[1:2], lambda: [*folder.glob("members/*/result.json")], processes[0]
     ):
-        outcome = call("sweep", *words)
+        outcome = sweep(data_dir, folder, words, epochs=5)
     assert outcome.code == 1, outcome
     assert {*SweepFolder(folder).failures()} == {*BAD}
     assert_as_trained(folder, tmp_path / "trained", *GOOD)
     before = state_of_files(folder)
-    again = call("sweep", *words)
+    again = sweep(data_dir, folder, words, epochs=5)
     assert again.code == 1, again
     assert state_of_files(folder) == before
 
 
 @pytest.fixture
 def ray(tmp_path_factory) -> Iterator[str]:
-    """The address of a Ray cluster of one node, which sees the sweep's folder, but
-    works in another one.
+    """The address of a Ray cluster of one node, which works in another folder.
+
+    It sees the sweep's folder.
     """
     places = [tmp_path_factory.mktemp(name) for name in ("ray", "elsewhere")]
     with socket.socket() as one, socket.socket() as other:
         one.bind(("127.0.0.1", 0))
         other.bind(("127.0.0.1", 0))
         ports = one.getsockname()[1], other.getsockname()[1]
-    command = [
-        sys.executable,
-        "-c",
-        "from ray.scripts.scripts import main; main()",
-        "start",
-        "--head",
-        "--block",
-    ]
-    command += [
-        "--node-ip-address=127.0.0.1",
-        "--num-cpus=2",
-        "--include-dashboard=false",
-        f"--temp-dir={places[0]}",
-    ]
-    command += [
-        f"--port={ports[0]}",
-        f"--ray-client-server-port={ports[1]}",
-        "--object-store-memory=100000000",
-    ]
+    code = "from ray.scripts.scripts import main; main()"
+    words = "start --head --block --node-ip-address=127.0.0.1 --num-cpus=2"
+    words += " --include-dashboard=false --object-store-memory=100000000"
+    words += f" --port={ports[0]} --ray-client-server-port={ports[1]}"
+    command = [sys.executable, "-c", code, *words.split(), f"--temp-dir={places[0]}"]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     process = subprocess.Popen(
         command,
@@ -160,7 +145,7 @@ def test_ctrl_c_saves_the_members_on_the_cluster_and_they_go_on_here(
     library, request, data_dir, tmp_path
 ):
     folder = tmp_path / "s"
-    words = arguments(data_dir, folder, "--hidden", 4, "--seed", "0..3", epochs=15)
+    words = arguments(data_dir, folder, "--hidden 4 --seed 0..3", epochs=15)
     process = start("sweep", *words, "--cluster", request.getfixturevalue(library))
     wait_until((run_of(folder, "0000") / "checkpoint.safetensors").exists, process)
     process.send_signal(signal.SIGINT)
@@ -178,11 +163,11 @@ def test_without_its_scheduler_the_command_ends_and_trains_nothing_here(
 ):
     folder = tmp_path / "s"
     monkeypatch.setattr("mlp_xp.sweeps._workers.SAVING", 1)
-    words = ["--hidden", 4, "--seed", "0..1", "--epochs", 5, ENDLESS, "--cluster", dask]
+    words = f"--hidden 4 --seed 0..1 --epochs 5 {ENDLESS} --cluster {dask}"
     with killed(
         processes[::-1], (run_of(folder, "0000") / "result.json").exists, processes[0]
     ):
-        outcome = call("sweep", *arguments(data_dir, folder, *words, epochs=None))
+        outcome = sweep(data_dir, folder, words, epochs=None)
     assert_one_line(outcome, 2, "--cluster: ", "run the same command again")
 
 
@@ -199,25 +184,13 @@ def test_a_member_that_ends_every_worker_has_failed_and_stops_no_other(
     from mlp_xp.sweeps import _workers as workers
 
     monkeypatch.setattr(workers, "train_member", die_or_train)
-    cluster = distributed.LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=None,
-        silence_logs=50,
-    )
-    with cluster:
-        endings = mlp_xp.sweep(
-            {
-                "seed": [0, 1, 2],
-                "data_dir": [str(data_dir)],
-                "epochs": [1],
-                "hidden": [4],
-            },
-            Settings(),
-            sweep_dir=tmp_path / "s",
-            cluster=cluster.scheduler_address.replace("tcp", "dask"),
-        )
+    values = {"seed": [0, 1, 2], "epochs": 1, "hidden": [4]}
+    base = Settings(data_dir=str(data_dir))
+    quiet = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+    with distributed.LocalCluster(n_workers=2, **quiet) as cluster:
+        address = cluster.scheduler_address.replace("tcp", "dask")
+        places = {"sweep_dir": tmp_path / "s", "cluster": address}
+        endings = mlp_xp.sweep(values, base, **places)
         states = {ending.name: ending.state for ending in endings}
     assert states == {"0000": "finished", "0001": "failed", "0002": "finished"}
     assert (
@@ -246,10 +219,7 @@ def test_a_cluster_that_does_not_answer_is_refused_before_anything_is_written(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # nobody listens there
         address = f"dask://127.0.0.1:{taken.getsockname()[1]}"
-        outcome = call(
-            "sweep", *arguments(data_dir, tmp_path / "s", "--cluster", address)
-        )
-    assert_one_line(
-        outcome, 2, "--cluster: no Dask scheduler with a worker answers at "
-    )
+        outcome = sweep(data_dir, tmp_path / "s", f"--cluster {address}")
+    said = "--cluster: no Dask scheduler with a worker answers at "
+    assert_one_line(outcome, 2, said)
     assert not (tmp_path / "s").exists()

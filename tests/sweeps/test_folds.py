@@ -1,5 +1,6 @@
-"""Cross-validation: folds are test sets once, members have the bits of `train`; their
-mean, and what is refused.
+"""Cross-validation: folds are test sets once.
+
+Members have the bits of `train`; their mean, and what is refused.
 """
 
 import json
@@ -22,7 +23,7 @@ from mlp_xp.sweeps.summary import summary_of
 
 RANDOM = np.random.default_rng(5)
 X, KINDS = RANDOM.normal(size=(47, 3)), np.array(["a"] * 30 + ["b"] * 12 + ["c"] * 5)
-SHORT = ["--label", "kind", "--epochs", 2, "--hidden", 4]
+SHORT = "train --label kind --epochs 2 --hidden 4"
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +56,9 @@ def test_every_row_is_tested_on_once_and_trained_on_otherwise(table):
 @pytest.mark.needs("polars")
 @pytest.mark.usefixtures("inline", "no_pictures")
 def test_folds_have_the_bits_of_train_and_a_mean_and_go_on(table, tmp_path):
-    words, folder = ["train", "--data-dir", table, *SHORT, "--cv", 3], tmp_path / "s"
-    outcome = call(*words, "--run-dir", folder)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert call(*words, "--fold", 1, "--run-dir", tmp_path / "1").code == 0
+    words, folder = f"{SHORT} --cv 3", tmp_path / "s"
+    out = output_of(words, data_dir=table, run_dir=folder)
+    output_of(f"{words} --fold 1", data_dir=table, run_dir=tmp_path / "1")
     assert_same_run(run_of(folder, "0001"), tmp_path / "1")
     tested = [
         json.loads((run_of(folder, f"000{fold}") / "result.json").read_text())[
@@ -66,20 +66,20 @@ def test_folds_have_the_bits_of_train_and_a_mean_and_go_on(table, tmp_path):
         ]
         for fold in range(3)
     ]
-    said = f"all runs: test % {100 * statistics.fmean(tested):.2f} ± {100 * statistics.stdev(tested):.2f}, test loss"
-    assert said in outcome.out
+    mean, deviation = 100 * statistics.fmean(tested), 100 * statistics.stdev(tested)
+    said = f"all runs: test % {mean:.2f} ± {deviation:.2f}, test loss"
+    assert said in out
     shutil.rmtree(run_of(folder, "0001"))
-    assert said in call(*words, "--run-dir", folder).out
-    assert_one_line(
-        call(*words, "--run-dir", folder, "--cv", 4), 2, "cv was 3, and is now 4"
-    )
+    assert said in call(words, data_dir=table, run_dir=folder).out
+    outcome = call(words, data_dir=table, run_dir=folder, cv=4)
+    assert_one_line(outcome, 2, "cv was 3, and is now 4")
 
 
 @pytest.mark.needs("polars")
 @pytest.mark.usefixtures("inline", "no_pictures")
 def test_the_test_set_comes_first_and_held_out_samples_are_explained(table, tmp_path):
-    words = ["train", "--data-dir", table, *SHORT, "--cv", 3, "--validation", 6]
-    out = call(*words, "--run-dir", tmp_path / "s").out
+    words = f"{SHORT} --cv 3 --validation 6"
+    out = call(words, data_dir=table, run_dir=tmp_path / "s").out
     summary = summary_of(SweepFolder(tmp_path / "s"))
     lines = [line for line in out.splitlines() if "finished  " in line]
     for line, row in zip(lines, summary.rows, strict=True):
@@ -104,7 +104,8 @@ def test_the_test_set_comes_first_and_held_out_samples_are_explained(table, tmp_
 @pytest.mark.usefixtures("inline")
 def test_an_ending_is_printed_with_the_test_set_first(table, tmp_path):
     values = {"cv": 3, "validation": 6}
-    base = settings_of(RECIPES["own"], {"data_dir": str(table), "label": "kind"})
+    changes = {"data_dir": str(table), "label": "kind", "epochs": 2}
+    base = settings_of(RECIPES["own"], changes)
     for ending in mlp_xp.sweep(values, base, sweep_dir=tmp_path / "s"):
         result = ending.result
         tested, held_out = result["accuracy"], result["validation_accuracy"]
@@ -116,58 +117,34 @@ def test_an_ending_is_printed_with_the_test_set_first(table, tmp_path):
 
 
 @pytest.mark.needs("polars")
-@pytest.mark.usefixtures("inline")
-def test_settings_are_compared_over_their_folds_and_seeds(table, tmp_path):
-    base = settings_of(
-        RECIPES["own"], {"data_dir": str(table), "label": "kind", "epochs": 1, "cv": 3}
-    )
-    values = {"learning_rate": [0.01, 0.1], "seed": range(2), "validation": 6}
-    assert len([*mlp_xp.sweep(values, base, sweep_dir=tmp_path / "s")]) == 12
-    summary = summary_of(SweepFolder(tmp_path / "s"))
-    assert summary.ranked
-    assert sorted(
-        (each.settings["learning_rate"], each.finished) for each in summary.groups
-    ) == [(0.01, 6), (0.1, 6)]
-
-
-@pytest.mark.needs("polars")
 @pytest.mark.parametrize(
-    ("words", "parts"),
+    ("words", "said"),
     [
+        ("OWN --cv 48", "--cv ... 47 rows are too few for 48 folds with at least 1"),
         (
-            ["--cv", 48],
-            ["--cv", "47 rows are too few for 48 folds with at least 1 in each"],
+            "--data-dir TABLE --cv 24 --task regression --label x0",
+            "--cv ... 47 rows are too few for 24 folds",
         ),
         (
-            ["--cv", 24, "--task", "regression", "--label", "x0"],
-            ["--cv", "47 rows are too few for 24 folds"],
+            "OWN --fold 1",
+            "--fold: 1 is out of range; it must be below the number of folds, --cv",
         ),
+        ("OWN --cv 3 --fold 3", "--fold: 3 is out of range"),
         (
-            ["--fold", 1],
-            ["--fold", "1 is out of range; it must be below the number of folds, --cv"],
+            "OWN --cv 3 --test-fraction 0.1",
+            "--cv and --test-fraction: give only one",
         ),
-        (["--cv", 3, "--fold", 3], ["--fold", "3 is out of range"]),
-        (
-            ["--cv", 3, "--test-fraction", 0.1],
-            ["--cv and --test-fraction: give only one"],
-        ),
-        (
-            ["--cv", 3, "--data-dir", "parts.npz"],
-            ["--cv", "have a test set of their own"],
-        ),
-        (
-            ["--cv", 3, "--dataset", "mnist"],
-            ["--cv", "'mnist' holds images like MNIST's"],
-        ),
+        ("--cv 3 --data-dir parts.npz", "--cv ... have a test set of their own"),
+        ("--cv 3 --dataset mnist", "--cv ... 'mnist' holds images like MNIST's"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(
-    words, parts, table, tmp_path, monkeypatch
+    words, said, table, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     np.savez("parts.npz", x_train=X, y_train=KINDS, x_test=X[:9] + 1, y_test=KINDS[:9])
-    own = ["--label", "kind"] * ("--label" not in words) + ["--data-dir", table]
+    words = words.replace("OWN", "--data-dir TABLE --label kind")
+    words = [str(table) if word == "TABLE" else word for word in words.split()]
     before = [*tmp_path.iterdir()]
-    own = [] if {"--dataset", "--data-dir"} & {*words} else own
-    assert_one_line(call("train", *own, *SHORT[2:], *words), 2, *parts)
+    assert_one_line(call("train --epochs 2 --hidden 4", *words), 2, said)
     assert [*tmp_path.iterdir()] == before

@@ -1,4 +1,4 @@
-"""The pictures of a sweep show the numbers they are given: read back from the figures."""
+"""The pictures of a sweep show their numbers, read back from the figures."""
 
 from pathlib import Path
 
@@ -21,8 +21,9 @@ RATES, UNITS = (0.01, 0.1, 1.0), ([8], [64, 32])
 def curves(
     losses: list[float], accuracies: list[float], held_out: bool = True
 ) -> Curves:
-    """A run with a report every 100 of 200 samples; that on held-out samples is known
-    at the end of an epoch.
+    """A run with a report every 100 of 200 samples.
+
+    Held-out samples are evaluated at the end of an epoch.
     """
     reports = []
     for i, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True)):
@@ -70,10 +71,8 @@ def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
     )
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
-    assert (
-        losses.get_title()
-        == "the best 2 of 7 combinations; lines: mean over runs, bands: lowest to highest"
-    )
+    what = "lines: mean over runs, bands: lowest to highest"
+    assert losses.get_title() == f"the best 2 of 7 combinations; {what}"
     alone = draw_bands(
         {"x": given["a"][:1]}, score="validation_accuracy", which="all combinations"
     )

@@ -1,27 +1,21 @@
-"""Sweeps: the bits of `train`, failures, what the same command does again, and what is
-refused.
-"""
+"""Sweeps: the bits of `train`, failures, repeated commands, and refusals."""
 
-import contextlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from data_sets import write_samples
-from helpers import assert_one_line, assert_same_run, call
+from helpers import Outcome, assert_one_line, assert_same_run, call
 from sweeping import (
     SMALL,
     TOO_FAST,
-    arguments,
     assert_as_trained,
     run_of,
     state_of_files,
+    sweep,
 )
 
 import mlp_xp
@@ -36,7 +30,8 @@ from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.sweeps import run as running
 from mlp_xp.sweeps.plan import SweepOptions, make_plan
 
-WORDS = ["--hidden", "4", "5,3", "--learning-rate", "0.05", TOO_FAST, "--seed", "0..1"]
+WORDS = f"--hidden 4 5,3 --learning-rate 0.05 {TOO_FAST} --seed 0..1"
+TWO = "--hidden 4 --seed 0..1"
 GOOD, BAD = ("0000", "0001", "0002", "0003"), ("0004", "0005", "0006", "0007")
 """The settings vary in the order of the fields: learning rate, hidden, seed."""
 
@@ -47,7 +42,7 @@ def whole(tmp_path_factory, data_dir):
     folder = tmp_path_factory.mktemp("whole") / "s"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlp_xp.commands.sweep.draw_sweep", lambda *_: [])
-        return folder, call("sweep", *arguments(data_dir, folder, *WORDS))
+        return folder, sweep(data_dir, folder, WORDS)
 
 
 @pytest.mark.needs("joblib")
@@ -91,12 +86,12 @@ def test_failed_members_are_recorded_and_stop_no_other(whole):
 def test_the_same_command_repeats_nothing_but_failures_on_request(whole, data_dir):
     folder, _ = whole
     before = state_of_files(folder)
-    again = call("sweep", *arguments(data_dir, folder, *WORDS))
+    again = sweep(data_dir, folder, WORDS)
     assert again.code == 1, again
     assert "finished  " not in again.out, "no line of a member"
     assert "at once" not in again.out
     assert state_of_files(folder) == before
-    again = call("sweep", *arguments(data_dir, folder, *WORDS, "--retry-failed"))
+    again = sweep(data_dir, folder, f"{WORDS} --retry-failed")
     assert again.code == 1, again
     assert again.out.count("failed  ") == 4, (
         "a line for each member that is trained again"
@@ -109,29 +104,27 @@ def test_the_same_command_repeats_nothing_but_failures_on_request(whole, data_di
 
 @pytest.mark.needs("joblib")
 @pytest.mark.parametrize(
-    ("place", "words", "parts"),
+    ("place", "words", "said"),
     [
-        ("", [*WORDS[:6], "--seed", "0..2"], ["seed was 0,1, and is now 0,1,2"]),
-        ("", [*WORDS, "--random", 3], ["random was none, and is now 3"]),
-        ("members/0000", WORDS, ["is neither empty nor a sweep"]),
-        ("sweep.json", WORDS, ["is not a folder"]),
-        ("", WORDS, [f"is in use by process {os.getpid()}"]),
+        ("", WORDS.replace("0..1", "0..2"), "seed was 0,1, and is now 0,1,2"),
+        ("", f"{WORDS} --random 3", "random was none, and is now 3"),
+        ("members/0000", WORDS, "is neither empty nor a sweep"),
+        ("sweep.json", WORDS, "is not a folder"),
     ],
 )
-def test_a_folder_in_use_or_of_something_else_is_refused(
-    place, words, parts, whole, data_dir
-):
+def test_a_folder_of_something_else_is_refused(place, words, said, whole, data_dir):
     folder, _ = whole
     before = state_of_files(folder)
-    with (
-        SweepFolder(folder).locked()
-        if "in use" in parts[0]
-        else contextlib.nullcontext()
-    ):
-        assert_one_line(
-            call("sweep", *arguments(data_dir, folder / place, *words)), 2, *parts
-        )
+    assert_one_line(sweep(data_dir, folder / place, words), 2, said)
     assert state_of_files(folder) == before
+
+
+@pytest.mark.needs("joblib")
+def test_a_folder_in_use_is_refused(whole, data_dir):
+    folder, _ = whole
+    with SweepFolder(folder).locked():
+        outcome = sweep(data_dir, folder, WORDS)
+    assert_one_line(outcome, 2, f"is in use by process {os.getpid()}")
 
 
 @pytest.mark.needs("joblib")
@@ -157,57 +150,7 @@ def test_the_library_does_the_same(whole, tmp_path):
         mlp_xp.sweep({"seed": [1, 2]}, {"epochs": 1})
 
 
-@pytest.mark.needs("polars")
-@pytest.mark.usefixtures("inline")
-@pytest.mark.parametrize(
-    "backend", ["numpy", pytest.param("jax", marks=pytest.mark.slow)]
-)
-def test_members_train_on_your_own_table_with_the_bits_of_train(tmp_path, backend):
-    rng = np.random.default_rng(0)
-    path = write_samples(
-        tmp_path / "own.csv", rng.normal(size=(80, 3)), rng.choice(["x", "y"], 80)
-    )
-    words = [
-        "--data-dir",
-        path,
-        "--label",
-        "kind",
-        "--recipe",
-        "standard",
-        "--epochs",
-        1,
-    ]
-    words += [
-        "--hidden",
-        4,
-        "--validation",
-        10,
-        "--backend",
-        backend,
-        "--test-fraction",
-        0,
-        0.25,
-    ]
-    outcome = call("sweep", *words, "--run-dir", tmp_path / "s")
-    assert outcome.code == 0, outcome
-    assert_as_trained(tmp_path / "s", tmp_path, "0000", "0001")
-    result = json.loads((run_of(tmp_path / "s", "0001") / "result.json").read_text())
-    figures = rf"{result['train_loss']:.5f} +{100 * result['validation_accuracy']:.2f} % +\d+\.\d"
-    assert re.search(
-        rf"^ +0001  finished +{figures}  test fraction 0.25$", outcome.out, re.MULTILINE
-    )
-    # instead of 128: all samples that are trained on
-    for name, batch_size in (("0000", 70), ("0001", 50)):
-        assert (
-            parse_settings(run_of(tmp_path / "s", name) / "config.json")[
-                0
-            ].train.batch_size
-            == batch_size
-        )
-
-
-# --- data and weights that change
-# -------------------------------------------------------------------------------------
+# Data and weights that change.
 
 TABLE = ["a,y", *(f"{i}.5,{'xyz'[i % 3]}" for i in range(30))]
 
@@ -221,46 +164,31 @@ def write(path: Path, lines: list[str]) -> Path:
 @pytest.mark.usefixtures("inline", "no_pictures")
 def test_a_sweep_does_not_go_on_with_other_data_or_weights(tmp_path):
     """Its results would be of several data sets, and no member would tell."""
-    table, start, folder = (
-        write(tmp_path / "t.csv", TABLE),
-        tmp_path / "start",
-        tmp_path / "s",
-    )
-    words = ["--data-dir", table, "--label", "y", "--epochs", 1, "--hidden", 4]
-    for seed in (0, 1):
-        assert (
-            call(
-                "train", *words, "--seed", seed, "--run-dir", tmp_path / f"{seed}"
-            ).code
-            == 0
-        )
-    shutil.copytree(tmp_path / "0", start)
-    sweep = [
-        "sweep",
-        *words,
-        "--seed",
-        "0..1",
-        "--start-from",
-        start,
-        "--sweep-dir",
-        folder,
-    ]
-    assert call(*sweep).code == 0
+    table, folder = write(tmp_path / "t.csv", TABLE), tmp_path / "s"
+    start, other, away = (tmp_path / name for name in ("start", "other", "away"))
+    common = {"data_dir": table, "label": "y", "epochs": 1, "hidden": 4}
+    for seed, run in enumerate((start, other)):
+        assert call("train", **common, seed=seed, run_dir=run).code == 0
+
+    def again() -> Outcome:
+        command = "sweep --seed 0..1"
+        return call(command, **common, start_from=start, sweep_dir=folder)
+
+    assert again().code == 0
     shutil.rmtree(run_of(folder, "0001"))
     write(table, [*TABLE[:-1], "99.5,x"])
-    assert_one_line(call(*sweep), 2, f"{table!s}", "the checksum of ", "another folder")
+    assert_one_line(again(), 2, f"{table!s}", "the checksum of ", "another folder")
     write(table, TABLE)
-    shutil.rmtree(start)
-    shutil.copytree(tmp_path / "1", start)
-    assert_one_line(
-        call(*sweep), 2, f"the checksum of '{start}' was ", "another folder"
-    )
+    start.rename(away)
+    other.rename(start)
+    said = (f"the checksum of '{start}' was ", "another folder")
+    assert_one_line(again(), 2, *said)
     assert not run_of(folder, "0001").exists()
-    shutil.rmtree(start)
-    shutil.copytree(tmp_path / "0", start)
-    assert call(*sweep).code == 0
+    start.rename(other)
+    away.rename(start)
+    assert again().code == 0
     shutil.rmtree(start)  # which no member needs any more
-    assert call(*sweep).code == 0
+    assert again().code == 0
 
 
 def fails_with(error: Exception) -> Callable[..., None]:
@@ -321,19 +249,17 @@ class UnseenFolder(SweepFolder):
 def test_what_a_worker_lacks_fails_no_member_and_ends_the_command(
     place, effect, code, said, data_dir, tmp_path, monkeypatch
 ):
-    """A full disk, other data, a sweep's folder that it does not see, another version,
-    or too little memory.
-    """
-    words = arguments(data_dir, tmp_path / "s", "--hidden", 4, "--seed", "0..1")
+    """It lacks room on the disk, the data, the folder, the version, or memory."""
+    folder = tmp_path / "s"
     with monkeypatch.context() as patch:
         patch.setattr(place, effect)
         patch.setattr("sweeping.PARENT", None)
-        outcome = call("sweep", *words)
+        outcome = sweep(data_dir, folder, TWO)
     assert_one_line(
         outcome, code, "member 0000: ", said, "then run the same command again"
     )
-    assert SweepFolder(tmp_path / "s").failures() == {}
-    assert call("sweep", *words).code == 0
+    assert SweepFolder(folder).failures() == {}
+    assert sweep(data_dir, folder, TWO).code == 0
 
 
 @pytest.mark.usefixtures("inline")
@@ -344,33 +270,30 @@ def test_a_member_that_needs_more_memory_than_this_machine_has_fails_alone(
         "mlp_xp.runs.experiment.check_memory",
         fails_with(NotEnoughMemoryError("needs 9 GiB")),
     )
-    assert (
-        call(
-            "sweep",
-            *arguments(data_dir, tmp_path / "s", "--hidden", 4, "--seed", "0..1"),
-        ).code
-        == 1
-    )
+    assert sweep(data_dir, tmp_path / "s", TWO).code == 1
     assert {*SweepFolder(tmp_path / "s").failures()} == {"0000", "0001"}
 
 
-# --- damage
-# -----------------------------------------------------------------------------------------------------------
+# Damage.
 
 
 @pytest.mark.parametrize(
-    "file", ["result.json", "config.json", "checkpoint.safetensors"]
+    "file",
+    [
+        pytest.param("result.json", marks=pytest.mark.slow),
+        pytest.param("config.json", marks=pytest.mark.slow),
+        "checkpoint.safetensors",
+    ],
 )
 @pytest.mark.usefixtures("inline")
 def test_a_damaged_member_stops_no_other_and_is_no_success(file, data_dir, tmp_path):
-    words = arguments(data_dir, tmp_path, "--hidden", 4, "--seed", "0..1")
-    assert call("sweep", *words).code == 0
+    assert sweep(data_dir, tmp_path, TWO).code == 0
     damaged, other = run_of(tmp_path, "0000"), run_of(tmp_path, "0001")
     shutil.rmtree(other)
     if file == "checkpoint.safetensors":
         (damaged / "result.json").unlink()
     (damaged / file).write_text("{")
-    outcome = call("sweep", *words)
+    outcome = sweep(data_dir, tmp_path, TWO)
     assert outcome.code == 1, outcome
     assert file in outcome.out + outcome.err
     assert (other / "result.json").exists()
@@ -378,12 +301,11 @@ def test_a_damaged_member_stops_no_other_and_is_no_success(file, data_dir, tmp_p
     if file == "checkpoint.safetensors":
         assert "train again" in SweepFolder(tmp_path).failures()["0000"]["reason"]
     shutil.rmtree(damaged)
-    assert call("sweep", *words, "--retry-failed").code == 0
+    assert sweep(data_dir, tmp_path, f"{TWO} --retry-failed").code == 0
     assert SweepFolder(tmp_path).failures() == {}
 
 
-# --- how many at once
-# -------------------------------------------------------------------------------------------------
+# How many at once.
 
 
 def test_the_memory_limits_how_many_are_trained_at_once(monkeypatch, data_dir):

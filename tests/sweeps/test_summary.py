@@ -1,6 +1,4 @@
-"""The summary of a sweep: its figures against `statistics`, its order against the
-rules.
-"""
+"""The summary of a sweep: figures by `statistics`, and an order by the rules."""
 
 import csv
 import io
@@ -109,7 +107,7 @@ def test_each_combination_and_each_member_has_its_metrics(tmp_path):
         (
             [{"validation": 0}, {"validation": 100}],
             [None, 0.5],
-            "not all combinations hold samples out, and the best on the test set would look better there",
+            "not all combinations hold samples out, and the best on the test set",
         ),
         ([{"seed": 1}, {"seed": 2}], [0.5, 0.5], "only one combination"),
     ],
@@ -155,8 +153,9 @@ def test_a_regression_is_ranked_by_r2_on_held_out_samples(tmp_path):
 
 
 def test_a_setting_with_failed_members_comes_after_those_without(tmp_path):
-    """What remains of it is not a fair sample. An unfinished run does not count,
-    whatever its last report says.
+    """What remains of it is not a fair sample.
+
+    An unfinished run does not count, whatever its last report says.
     """
     failures = {"0002": {"error": "DivergenceError", "reason": "the loss is nan"}}
     folder = a_sweep(tmp_path / "s", without=[2, 0], failures=failures)
@@ -180,8 +179,9 @@ def test_a_setting_with_failed_members_comes_after_those_without(tmp_path):
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path, monkeypatch):
-    """Wherever and whenever the members ran: so a cluster that lost a worker ends in
-    the same summary.csv.
+    """Wherever and whenever the members ran.
+
+    So a cluster that lost a worker ends in the same summary.csv.
     """
     one, other = a_sweep(tmp_path / "one"), a_sweep(tmp_path / "other")
     write_summary(SweepFolder(one))

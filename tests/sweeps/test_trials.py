@@ -1,15 +1,17 @@
-"""Members that Optuna chooses, one for each seed; what a killed sweep has left is all
-that Optuna has to know.
+"""Members that Optuna chooses, one for each seed.
+
+Optuna has to know only what a killed sweep has left.
 """
 
 import os
 import signal
+import sys
 from pathlib import Path
 from subprocess import DEVNULL
 
 import pytest
-from helpers import call, finish, start, wait_until
-from sweeping import arguments, assert_as_trained, run_of
+from helpers import assert_one_line, call, finish, start, wait_until
+from sweeping import arguments, assert_as_trained, run_of, sweep
 
 from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_folder import SweepFolder
@@ -76,16 +78,7 @@ def test_a_sweep_that_goes_on_tells_optuna_what_its_members_have_shown():
 @pytest.mark.usefixtures("no_pictures_elsewhere")
 def test_optuna_chooses_and_goes_on_after_a_kill(data_dir, tmp_path):
     folder, total = tmp_path / "s", 6
-    words = [
-        "--hidden",
-        "2..16",
-        "--learning-rate",
-        "0.0001..1",
-        "--optuna",
-        total // 2,
-        "--seed",
-        "0..1",
-    ]
+    words = "--hidden 2..16 --learning-rate 0.0001..1 --optuna 3 --seed 0..1"
     settings = {
         "epochs": 6,
         "report_every": 20,
@@ -93,7 +86,7 @@ def test_optuna_chooses_and_goes_on_after_a_kill(data_dir, tmp_path):
         "validation": VALIDATION,
         "seed": None,
     }
-    words = arguments(data_dir, folder, *words, **settings)
+    words = arguments(data_dir, folder, words, **settings)
     process = start(
         "sweep", *words, start_new_session=True, stdout=DEVNULL, stderr=DEVNULL
     )
@@ -113,25 +106,20 @@ def test_optuna_chooses_and_goes_on_after_a_kill(data_dir, tmp_path):
 
 @pytest.mark.usefixtures("inline")
 def test_a_failed_trial_is_recorded_and_not_repeated(data_dir, tmp_path):
-    words = ["--hidden", "2..9", "--learning-rate", 1e200, "--optuna", 2]
-    words = arguments(
-        data_dir, tmp_path / "s", *words, validation=VALIDATION, learning_rate=None
-    )
+    words = "--hidden 2..9 --learning-rate 1e200 --optuna 2"
+    changes = {"validation": VALIDATION, "learning_rate": None}
     for _ in range(2):
-        outcome = call("sweep", *words)
+        outcome = sweep(data_dir, tmp_path / "s", words, **changes)
         assert outcome.code == 1, outcome
         assert {*SweepFolder(tmp_path / "s").failures()} == {"0000", "0001"}
     assert "member  state" not in outcome.out, "nothing is trained again"
 
 
 def test_optuna_is_needed_for_its_option_alone(data_dir: Path, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
-    words = ["--hidden", "2..9", "--optuna", 1]
-    outcome = call(
-        "sweep", *arguments(data_dir, tmp_path / "s", *words, validation=VALIDATION)
-    )
-    assert outcome.code == 2
-    assert "optuna is not installed; install it with: " in outcome.err
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    words = "--hidden 2..9 --optuna 1"
+    outcome = sweep(data_dir, tmp_path / "s", words, validation=VALIDATION)
+    assert_one_line(outcome, 2, "optuna is not installed; install it with: ")
     assert not (tmp_path / "s").exists()
 
 
@@ -141,32 +129,9 @@ def test_optuna_may_choose_data_that_were_not_loaded_before_the_first_trial(tmp_
     table.write_text(
         "\n".join(["x,a,b", *(f"{i}.5,{i % 2},{i // 2 % 2}" for i in range(60))])
     )
-    words = [
-        "--label",
-        "a",
-        "b",
-        "--test-fraction",
-        0.1,
-        0.2,
-        "--dtype",
-        "float64",
-        "float32",
-        "--optuna",
-        6,
-    ]
-    words += [
-        "--validation",
-        9,
-        "--epochs",
-        1,
-        "--hidden",
-        4,
-        "--data-dir",
-        table,
-        "--sweep-dir",
-        tmp_path / "s",
-    ]
-    outcome = call("sweep", *words)
+    words = "sweep --label a b --test-fraction 0.1 0.2 --dtype float64 float32"
+    words = f"{words} --optuna 6 --validation 9 --epochs 1 --hidden 4"
+    outcome = call(words, data_dir=table, sweep_dir=tmp_path / "s")
     assert outcome.code == 0, outcome
     index = SweepFolder(tmp_path / "s").read()
     assert {

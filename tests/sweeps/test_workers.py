@@ -1,6 +1,4 @@
-"""The processes of a sweep: kills, signals, and what the same command makes of what is
-left.
-"""
+"""The processes of a sweep: kills, signals, and how the same command goes on."""
 
 import contextlib
 import os
@@ -45,9 +43,7 @@ ENDLESS = 1_000_000
 NOBODY = SimpleNamespace(poll=lambda: None)  # a process that does not end
 
 
-# --- the loop, without processes
-# --------------------------------------------------------------------------------------
-
+# The loop, without processes.
 
 STOP = Path("/nowhere/stop")
 
@@ -59,8 +55,9 @@ def works(names: str, asked: list[str]) -> Iterator[Work]:
 
 
 class Stub:
-    """Workers whose members end at once, unless `outcomes` has other endings, errors or
-    futures of their attempts.
+    """Workers whose members end at once.
+
+    In `outcomes` are other endings, errors or futures of their attempts.
     """
 
     def __init__(self, **outcomes: list) -> None:
@@ -91,8 +88,9 @@ class Stub:
 def test_a_killed_member_goes_on_alone_after_the_others_and_fails_if_it_is_killed_again(
     case, data_dir, tmp_path, monkeypatch
 ):
-    """On a cluster it fails at once. A fault of a worker, such as a full disk, ends the
-    command before it goes on.
+    """On a cluster it fails at once.
+
+    A fault of a worker, such as a full disk, ends the command before it goes on.
     """
     kill, folder, said = BrokenProcessPool("killed"), tmp_path / "s", []
     stub = Stub(**{"0000": [kill], "0002": [kill, kill]})
@@ -223,8 +221,7 @@ def test_who_leaves_waits_for_members_unless_they_were_asked_to_stop_before(
     assert stub.has_ended
 
 
-# --- processes
-# --------------------------------------------------------------------------------------------------------
+# Processes.
 
 
 @pytest.fixture(scope="module")
@@ -247,9 +244,7 @@ def test_a_bug_in_a_member_is_a_traceback_with_its_place():
 @pytest.fixture
 def words(data_dir, tmp_path, no_pictures_elsewhere) -> list:
     """The options of a sweep of some seconds."""
-    return arguments(
-        data_dir, tmp_path / "s", "--hidden", "4", "--seed", "0..3", **LONG
-    )
+    return arguments(data_dir, tmp_path / "s", "--hidden 4 --seed 0..3", **LONG)
 
 
 def progress(folder: Path) -> int:
@@ -257,7 +252,7 @@ def progress(folder: Path) -> int:
 
 
 def finished(folder: Path) -> dict:
-    """Return the files of the members that have ended, which must never change again."""
+    """Return the files of members that have ended. They must never change again."""
     done = [
         run for run in (folder / "members").glob("*") if (run / "result.json").exists()
     ]
@@ -304,8 +299,9 @@ def test_a_sweep_that_is_killed_at_random_ends_in_the_same_bits(
 def test_a_signal_saves_all_members_and_the_command_goes_on(
     number, code, reports, words, tmp_path, trained
 ):
-    """Ctrl-C reaches all processes, also while they start; they must leave it to the
-    command.
+    """Ctrl-C reaches all processes, also while they start.
+
+    They must leave it to the command.
     """
     folder = tmp_path / "s"
     process = start("sweep", *words, start_new_session=True)
@@ -333,8 +329,9 @@ def test_a_signal_saves_all_members_and_the_command_goes_on(
 
 @pytest.mark.slow
 def test_a_killed_process_costs_only_its_own_member(words, tmp_path, trained):
-    """The process of the other member goes on, and trains the next one; the killed one
-    is resumed at the end.
+    """The process of the other member goes on, and trains the next one.
+
+    The killed one is resumed at the end.
     """
     folder = tmp_path / "s"
     process = start("sweep", *words, "--jobs", 2)
@@ -386,18 +383,8 @@ def test_without_the_process_of_the_sweep_its_members_save_and_their_processes_e
     data_dir, tmp_path
 ):
     folder = tmp_path / "s"
-    words = arguments(
-        data_dir,
-        folder,
-        "--hidden",
-        4,
-        "--seed",
-        "0..1",
-        "--jobs",
-        2,
-        seed=None,
-        epochs=ENDLESS,
-    )
+    words = "--hidden 4 --seed 0..1 --jobs 2"
+    words = arguments(data_dir, folder, words, epochs=ENDLESS)
     process = start("sweep", *words, stdout=DEVNULL, stderr=DEVNULL)
     names = ALL[:2]
     wait_until(

@@ -9,7 +9,14 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from helpers import assert_same_run, options, output_of, small_settings
+from helpers import (
+    Outcome,
+    assert_same_run,
+    call,
+    options,
+    output_of,
+    small_settings,
+)
 
 from mlp_xp.runs.records import parse_settings
 from mlp_xp.runs.settings import Settings, settings_of
@@ -35,15 +42,20 @@ def inline(width: int) -> Workers:
     return Workers(train_inline, (), width)
 
 
-def arguments(data_dir: Path, folder: Path, *more: object, **changes: object) -> list:
+def arguments(data_dir: Path, folder: Path, more: str, **changes: object) -> list[str]:
     """Return the options of a sweep on TINY.
 
-    A change with the value None leaves the option out.
+    more: further words. changes: settings of all members; None leaves an option out.
     """
     places = {"data_dir": data_dir, "sweep_dir": folder}
     settings = {**places, **SMALL, **changes}
     given = {name: value for name, value in settings.items() if value is not None}
-    return [*options(given), *more]
+    return [*options(given), *more.split()]
+
+
+def sweep(data_dir: Path, folder: Path, more: str, **changes: object) -> Outcome:
+    """Run the command `sweep` with these options in this process."""
+    return call("sweep", *arguments(data_dir, folder, more, **changes))
 
 
 def run_of(folder: Path, name: str) -> Path:

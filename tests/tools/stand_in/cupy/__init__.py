@@ -1,5 +1,6 @@
-"""A stand-in for CuPy: NumPy behind an array class with CuPy's rules. For tests only;
-it shows nothing about a GPU.
+"""A stand-in for CuPy: NumPy behind an array class with CuPy's rules.
+
+For tests only; it shows nothing about a GPU.
 
 It exists because array-api-strict and JAX's compiler reject only some of what CuPy
 rejects: a device that cannot be hashed, no implicit conversion to NumPy, no operations
@@ -40,8 +41,9 @@ __all__ += ["fft", "linalg", "take"]
 
 
 def take(a, indices, axis=None):
-    """Return elements along an axis; indices out of range wrap around
-    (cupy/_core/_routines_indexing.pyx, `_take`).
+    """Return elements along an axis; indices out of range wrap around.
+
+    Source: cupy/_core/_routines_indexing.pyx, `_take`.
     """
     return on_device(np.take)(a, indices, axis=axis, mode="wrap")
 

@@ -20,15 +20,17 @@ _thread = threading.local()
 
 
 class DeviceSynchronized(RuntimeError):  # noqa: N818
-    """The host read a device value while that is forbidden (cupy/_core/syncdetect.py,
-    `DeviceSynchronized`).
+    """The host read a device value while that is forbidden.
+
+    Source: cupy/_core/syncdetect.py, `DeviceSynchronized`.
     """
 
 
 @contextmanager
 def reading_forbidden() -> Iterator[None]:
-    """Forbid the host to read device values in this thread, as CuPy's
-    `cupyx.allow_synchronize(False)` does.
+    """Forbid the host to read device values in this thread.
+
+    CuPy's `cupyx.allow_synchronize(False)` does the same.
     """
     before = getattr(_thread, "forbidden", False)
     _thread.forbidden = True
@@ -39,8 +41,9 @@ def reading_forbidden() -> Iterator[None]:
 
 
 def host_reads(what: str) -> None:
-    """Raise DeviceSynchronized if reading is forbidden (cupy/_core/syncdetect.py,
-    `_declare_synchronize`).
+    """Raise DeviceSynchronized if reading is forbidden.
+
+    Source: cupy/_core/syncdetect.py, `_declare_synchronize`.
     """
     if getattr(_thread, "forbidden", False):
         raise DeviceSynchronized(
@@ -49,8 +52,9 @@ def host_reads(what: str) -> None:
 
 
 def wrap(result: Any) -> Any:
-    """Convert NumPy arrays and scalars, also in tuples, to device arrays; a scalar
-    becomes a 0-dimensional array.
+    """Convert NumPy arrays and scalars, also in tuples, to device arrays.
+
+    A scalar becomes a 0-dimensional array.
     """
     if isinstance(result, np.ndarray | np.generic):
         array = ndarray.__new__(ndarray)
@@ -60,8 +64,9 @@ def wrap(result: Any) -> Any:
 
 
 def unwrap(argument: Any) -> Any:
-    """Return the host array of a device array, also in lists and tuples, and other
-    arguments unchanged.
+    """Return the host array of a device array, and other arguments unchanged.
+
+    Device arrays may be in lists and tuples.
 
     Raises TypeError for a NumPy array, as CuPy does in elementwise functions
     (cupy/_core/_kernel.pyx, `_preprocess_arg`) and where Cython declares the argument
@@ -79,8 +84,9 @@ def unwrap(argument: Any) -> Any:
 
 
 def on_device(function: Callable[..., Any], reads: bool = False) -> Callable[..., Any]:
-    """Return a function of NumPy for device arrays; a GPU gives no floating-point
-    warnings.
+    """Return a function of NumPy for device arrays.
+
+    A GPU gives no floating-point warnings.
 
     CuPy has NumPy's dtype rules (NEP 50; core_tests/test_nep50_examples.py). reads:
     whether the host must read values.
@@ -105,8 +111,9 @@ def on_device(function: Callable[..., Any], reads: bool = False) -> Callable[...
 def array(
     obj: Any, dtype: Any = None, copy: bool | None = True, order: str = "K"
 ) -> "ndarray":
-    """Return a device array from a device array, or a copy of host data
-    (cupy/_core/core.pyx, `array`).
+    """Return a device array from a device array, or a copy of host data.
+
+    Source: cupy/_core/core.pyx, `array`.
 
     With copy=False, a device array of the same dtype is returned itself. Raises
     ValueError for a dtype that CuPy does not support.
@@ -122,8 +129,9 @@ def array(
 
 
 def asarray(a: Any, dtype: Any = None, order: str | None = None) -> "ndarray":
-    """Like `array`, but do not copy a device array (cupy/_creation/from_data.py,
-    `asarray`).
+    """Like `array`, but do not copy a device array.
+
+    Source: cupy/_creation/from_data.py, `asarray`.
     """
     return array(a, dtype, copy=False, order=order or "K")
 
@@ -162,8 +170,9 @@ def wrapped_index(shape: tuple[int, ...], index: Any) -> tuple[Any, ...]:
 
 
 class ndarray(NDArrayOperatorsMixin):  # noqa: N801
-    """An array on the device (cupy/_core/core.pyx, `_ndarray_base`): a NumPy array with
-    CuPy's rules.
+    """An array on the device: a NumPy array with CuPy's rules.
+
+    Source: cupy/_core/core.pyx, `_ndarray_base`.
 
     Operators are ufuncs, by `__array_ufunc__`. Values reach the host only through
     `get`, `asnumpy`, `item`, `tolist`, and through `bool`, `int` and `float` of one
@@ -199,7 +208,8 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         """Reject implicit conversion (`_ndarray_base.__array__`)."""
         raise TypeError(
-            "Implicit conversion to a NumPy array is not allowed. Please use `.get()` instead."
+            "Implicit conversion to a NumPy array is not allowed. "
+            "Please use `.get()` instead."
         )
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -207,16 +217,18 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
         return 2, 0
 
     def __dlpack__(self, **_: Any) -> Any:
-        """Raise BufferError: CuPy exports device memory, which a library without a GPU
-        cannot import.
+        """Raise BufferError.
+
+        CuPy exports device memory, which a library without a GPU cannot import.
         """
         raise BufferError("Unsupported device in DLTensor.")
 
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any
     ) -> Any:
-        """Call CuPy's ufunc of the same name, which rejects NumPy arrays
-        (`_ndarray_base.__array_ufunc__`).
+        """Call CuPy's ufunc of the same name, which rejects NumPy arrays.
+
+        Source: `_ndarray_base.__array_ufunc__`.
         """
         if method != "__call__" or ufunc.__name__ not in functions:
             return NotImplemented
@@ -241,7 +253,7 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any
     ) -> Any:
-        """Call CuPy's function of the same name (`_ndarray_base.__array_function__`)."""
+        """Call CuPy's function of this name (`_ndarray_base.__array_function__`)."""
         function = functions.get(func.__name__)
         return NotImplemented if function is None else function(*args, **kwargs)
 
@@ -254,8 +266,9 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: Any) -> "ndarray":
-        """Return a view for numbers, slices, None and Ellipsis, 0-dimensional for one
-        element (`_simple_getitem`).
+        """Return a view for numbers, slices, None and Ellipsis.
+
+        It is 0-dimensional for one element. Source: `_simple_getitem`.
         """
         return wrap(self._host[wrapped_index(self._host.shape, index)])
 
@@ -263,8 +276,10 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
         self._host[wrapped_index(self._host.shape, index)] = unwrap(value)
 
     def astype(self, dtype: Any, order: str = "K", copy: bool = True) -> "ndarray":
-        """Return a copy in a dtype; with copy=False the array itself if it has the
-        dtype (`_ndarray_base.astype`).
+        """Return a copy in a dtype.
+
+        With copy=False, an array of this dtype is returned itself. Source:
+        `_ndarray_base.astype`.
         """
         if not copy and np.dtype(dtype) == self._host.dtype:
             return self
@@ -273,7 +288,10 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
 
 
 _ATTRIBUTES = "dtype flags itemsize mT nbytes ndim shape size strides T"
-_METHODS = "all any argmax argmin argsort copy dot max mean min prod ravel reshape squeeze std sum transpose var view"
+_METHODS = (
+    "all any argmax argmin argsort copy dot max mean min prod ravel reshape squeeze "
+    "std sum transpose var view"
+)
 for _name in _ATTRIBUTES.split():
     setattr(
         ndarray,

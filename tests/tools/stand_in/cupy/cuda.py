@@ -1,5 +1,6 @@
-"""A single device, which is the CPU (cupy/cuda/device.pyx,
-cupy_backends/cuda/api/runtime.pyx).
+"""A single device, which is the CPU.
+
+Sources: cupy/cuda/device.pyx, cupy_backends/cuda/api/runtime.pyx.
 """
 
 import sys
@@ -37,8 +38,9 @@ class Device:
     __hash__ = None  # type: ignore[assignment]
 
     def use(self) -> None:
-        """Make this the current device. Raises CUDARuntimeError, a RuntimeError, for
-        any other than device 0.
+        """Make this the current device.
+
+        Raises CUDARuntimeError, a RuntimeError, for any other than device 0.
         """
         if self.id:
             raise runtime.CUDARuntimeError(

@@ -1,5 +1,6 @@
-"""What `array_api_compat.cupy.linalg` imports from cupy.linalg. The package uses none
-of it.
+"""What `array_api_compat.cupy.linalg` imports from cupy.linalg.
+
+The package uses none of it.
 """
 
 from cupy._array import functions
