@@ -26,7 +26,7 @@ from mlp_xp.backends.threads import cpus, threads_chosen
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.job import WARM_UP_EPOCH
 from mlp_xp.core.model import Model
-from mlp_xp.core.training import Event, Position, Report, check_state, trajectory
+from mlp_xp.core.training import Event, Position, Report, check_state
 from mlp_xp.errors import Argument, MlpXpError, first_difference, quoted
 from mlp_xp.files import (
     FileError,
@@ -344,7 +344,7 @@ class RunFolder(LockedFolder):
             else:
                 trained = ()
                 rows_sha256 = self._continue(experiment, position)
-            for event in trajectory(experiment.job, position, trained=trained):
+            for event in experiment.events(position, trained=trained):
                 if event.report is not None and not event.closing:
                     self._append(event.report)
                 may_save = event.position.epoch != WARM_UP_EPOCH
@@ -353,7 +353,7 @@ class RunFolder(LockedFolder):
                     # stopping it brings the old run back.
                     may_save &= not self.is_being_replaced()
                 if event.checkpoint or (may_save and save_now()):
-                    self._save(event.position, experiment, rows_sha256)
+                    self._save(event, experiment, rows_sha256)
                     event = event._replace(checkpoint=True)
                 if event.report is not None and event.closing:
                     self._finish(event.report, event.position)
@@ -389,6 +389,9 @@ class RunFolder(LockedFolder):
         self.check_data(experiment.data_facts())
         self.result()  # refuses a damaged result
         if self.has_checkpoint():
+            if settings.networks > 1:
+                fault = "a run of several networks cannot be resumed yet"
+                raise RunError(fault, file=self.path, remedy="train in another folder")
             return self._checkpoint(settings, experiment.backend)
         self._check_start_over(experiment)
         return None
@@ -488,16 +491,20 @@ class RunFolder(LockedFolder):
         append_line(self.path / METRICS, line.encode())
 
     def _save(
-        self, position: Position, experiment: Experiment, rows_sha256: str | None
+        self, event: Event, experiment: Experiment, rows_sha256: str | None
     ) -> None:
         """Write a checkpoint and the model, with the checksum of its training rows.
 
         The model is the best network on the held-out samples, or else the current
         network. The first checkpoint completes the replacement of an old run.
         """
+        position = event.position
         backend, settings = experiment.backend, experiment.settings
         check_state(position, backend)
-        network = position.best.network if position.best else position.state.network
+        if event.closing and event.report:
+            network = event.report.model.network
+        else:
+            network = position.best.network if position.best else position.state.network
         # The checkpoint first, so a run with a model but no checkpoint has lost it.
         write_position(self.path / CHECKPOINT, position, settings, backend)
         write_model(self.path / MODEL, experiment.job.model(network), rows_sha256)
@@ -505,7 +512,7 @@ class RunFolder(LockedFolder):
 
     def _finish(self, report: Report, position: Position) -> None:
         record = metrics_record(report)
-        if position.best:
+        if position.best and self.settings().networks == 1:
             record["kept_epoch"] = position.best.epoch
         records.write_json(self.path / RESULT, record)
 
