@@ -59,6 +59,7 @@ def train(
     *,
     run_dir: str | Path | None = None,
     start_from: str | Path | None = None,
+    networks: int = 1,
     bar: bool = False,
 ) -> Iterator[Report]:
     """Train, and yield a report every `config.report_every` samples and one at the end.
@@ -81,10 +82,13 @@ def train(
         start_from: Folder of a run whose trained weights to begin with. It must have
             the same hidden layers. Its output layer is not taken if the outputs have
             other names. Until the first checkpoint, a resume needs this run too.
+        networks: Train this many networks, one after the other, and average them. See
+            docs/own_data.md.
         bar: Whether to show a progress bar, in a terminal or a notebook.
 
     Yields:
-        Reports. The last one has the final network.
+        Reports. The last one has the final network. Of several networks, it has the
+        average, and the `network` of the other reports is a number from 1.
 
     Raises:
         DatasetError: The data cannot be trained on.
@@ -107,7 +111,9 @@ def train(
     remedy = "make a Dataset by load_dataset or from_arrays"
     check_type(dataset, Dataset, "dataset", remedy, DatasetError)
     backend = as_backend(backend)
-    experiment = Experiment.from_data(config, dataset, backend, start_from=start_from)
+    experiment = Experiment.from_data(
+        config, dataset, backend, start_from=start_from, networks=networks
+    )
     run = None
     if run_dir is None:
         training = experiment.training()
@@ -118,7 +124,7 @@ def train(
         if bar:
             from mlp_xp.show.terminal import watch
 
-            events = watch(events, running.job)
+            events = watch(events, running.job, networks=networks)
         for event in events:
             if run is not None and event.closing:
                 try:

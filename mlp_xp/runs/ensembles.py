@@ -141,13 +141,13 @@ def initial_weights(model: Model) -> np.ndarray | None:
     """Return the weights of the first layer before training, float64, or None.
 
     They follow from the settings of the run. A model without a run has none, nor has a
-    run that starts from another one.
+    run that starts from another one, or one of several networks.
     """
     run = run_of(model)
     if run is None:
         return None
     settings = run.settings()
-    if settings.start_from:
+    if settings.start_from or settings.networks > 1:
         return None
     config = settings.train
     random = np.random.RandomState(config.seed)

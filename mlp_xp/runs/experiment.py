@@ -21,11 +21,12 @@ from mlp_xp.core.job import Job
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.task import Units
-from mlp_xp.core.training import Event, trajectory
+from mlp_xp.core.training import Event, Position
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.errors import first_difference, quoted
+from mlp_xp.runs.averaging import trajectories
 from mlp_xp.runs.fingerprints import checksum
 from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.records import RunError
@@ -96,6 +97,7 @@ class Experiment:
         backend: Backend,
         *,
         start_from: str | Path | None = None,
+        networks: int = 1,
     ) -> Self:
         """Use a loaded data set and an open backend.
 
@@ -104,6 +106,7 @@ class Experiment:
             dataset: The data set, with arrays on the device of `backend`.
             backend: The array library.
             start_from: The run with the trained weights to begin with.
+            networks: The number of networks to train and average.
 
         Raises:
             DatasetError: The data cannot be trained on.
@@ -119,6 +122,7 @@ class Experiment:
             dtype=backend.dtype_name,
             data_options=dataset.options or DataOptions(),
             start_from=None if start_from is None else str(start_from),
+            networks=networks,
             train=config,
             **{source: dataset.name},
         )
@@ -184,7 +188,14 @@ class Experiment:
         self.check(in_folder=False, needs_source=False)
         trained = self.source_layers()
         experiment = self.on_threads(None)
-        yield experiment, trajectory(experiment.job, trained=trained)
+        yield experiment, experiment.events(trained=trained)
+
+    def events(
+        self, start: Position | None = None, *, trained: Network = ()
+    ) -> Iterator[Event]:
+        """Yield the events of training, as `trajectories` does."""
+        networks = self.settings.networks
+        return trajectories(self.job, networks, start, trained=trained)
 
     def on_threads(self, before: int | None) -> Self:
         """Return the experiment on the threads of `choose_threads`.

@@ -26,7 +26,7 @@ from mlp_xp.backends.threads import cpus, threads_chosen
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.job import WARM_UP_EPOCH
 from mlp_xp.core.model import Model
-from mlp_xp.core.training import Event, Position, Report, check_state, trajectory
+from mlp_xp.core.training import Event, Position, Report, check_state
 from mlp_xp.errors import Argument, MlpXpError, first_difference, quoted
 from mlp_xp.files import (
     FileError,
@@ -43,6 +43,7 @@ from mlp_xp.runs._checkpoints import (
     write_position,
 )
 from mlp_xp.runs._tensors import read_sha256, read_tensors
+from mlp_xp.runs.averaging import average
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.fingerprints import read_fingerprints, row_sums, write_fingerprints
 from mlp_xp.runs.loading import is_being_replaced, load_run, read_config
@@ -344,7 +345,7 @@ class RunFolder(LockedFolder):
             else:
                 trained = ()
                 rows_sha256 = self._continue(experiment, position)
-            for event in trajectory(experiment.job, position, trained=trained):
+            for event in experiment.events(position, trained=trained):
                 if event.report is not None and not event.closing:
                     self._append(event.report)
                 may_save = event.position.epoch != WARM_UP_EPOCH
@@ -353,7 +354,7 @@ class RunFolder(LockedFolder):
                     # stopping it brings the old run back.
                     may_save &= not self.is_being_replaced()
                 if event.checkpoint or (may_save and save_now()):
-                    self._save(event.position, experiment, rows_sha256)
+                    self._save(event, experiment, rows_sha256)
                     event = event._replace(checkpoint=True)
                 if event.report is not None and event.closing:
                     self._finish(event.report, event.position)
@@ -488,16 +489,23 @@ class RunFolder(LockedFolder):
         append_line(self.path / METRICS, line.encode())
 
     def _save(
-        self, position: Position, experiment: Experiment, rows_sha256: str | None
+        self, event: Event, experiment: Experiment, rows_sha256: str | None
     ) -> None:
         """Write a checkpoint and the model, with the checksum of its training rows.
 
         The model is the best network on the held-out samples, or else the current
-        network. The first checkpoint completes the replacement of an old run.
+        network. In a run of several networks, it is the average of the finished ones,
+        if there are any. The first checkpoint completes the replacement of an old run.
         """
+        position = event.position
         backend, settings = experiment.backend, experiment.settings
         check_state(position, backend)
-        network = position.best.network if position.best else position.state.network
+        if event.closing and event.report:
+            network = event.report.model.network
+        elif position.finished:
+            network = average(position.finished, backend)
+        else:
+            network = position.best.network if position.best else position.state.network
         # The checkpoint first, so a run with a model but no checkpoint has lost it.
         write_position(self.path / CHECKPOINT, position, settings, backend)
         write_model(self.path / MODEL, experiment.job.model(network), rows_sha256)
@@ -505,7 +513,7 @@ class RunFolder(LockedFolder):
 
     def _finish(self, report: Report, position: Position) -> None:
         record = metrics_record(report)
-        if position.best:
+        if position.best and not position.finished:
             record["kept_epoch"] = position.best.epoch
         records.write_json(self.path / RESULT, record)
 
@@ -554,6 +562,8 @@ def metrics_record(report: Report) -> dict[str, Any]:
     """Return a report as a record for metrics.jsonl, with all of its REPORTED."""
     parts = {"": report, "test": report.test, "validation": report.validation}
     record: dict[str, Any] = {"epoch": report.epoch, "sample": report.sample}
+    if report.network is not None:
+        record = {"network": report.network, **record}
     for metric in records.REPORTED:
         part = parts[metric.part]
         if part is None:

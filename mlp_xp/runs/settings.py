@@ -52,10 +52,19 @@ class Settings:
     If the classes differ, the output layer is drawn as for a new run. Inputs are
     prepared as the new data require.
     """
+    networks: int = setting(1, least=1, most=100, group="Run")
+    """Train this many networks, one after the other, and average their outputs: the
+    numbers, or the logits of classes and labels. They differ in their seeds. The run
+    then has one network, with this many times the hidden units.
+    """
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.networks > 1 and self.start_from is not None:
+            fault = ("cannot be combined with several ", Argument("networks"))
+            remedy = "leave out one of the two"
+            raise ConfigError(fault, remedy=remedy, setting="start_from")
         if self.data_dir is not None:
             object.__setattr__(self, "dataset", None)
         elif self.dataset is None:
@@ -205,7 +214,7 @@ def of_recipe(recipe: Settings, given: Mapping[str, Any]) -> Settings:
     The caller still has to apply the options, each a value or several values. The
     weight decay becomes 0 if an option changes between AdamW and other optimizers,
     because the number has another meaning there. The patience becomes 0 if no samples
-    are held out.
+    are held out. A run that starts from another run has a single network.
     """
     train = recipe.train
     optimizers = [train.optimizer, *_as_list(given.get("optimizer", []))]
@@ -214,6 +223,8 @@ def of_recipe(recipe: Settings, given: Mapping[str, Any]) -> Settings:
         changes["weight_decay"] = 0
     if 0 in _as_list(given.get("validation", train.validation)):
         changes["patience"] = 0
+    if given.get("start_from") is not None:
+        changes["networks"] = 1
     return settings_of(recipe, changes)
 
 
@@ -270,7 +281,7 @@ def check_unchanged(
     now = flatten(with_absolute_paths(wanted))
     may_change = {name for name, each in SETTINGS.items() if each.may_change}
     may_change.update(declared(DataOptions))
-    if saved.train.schedule == "constant":
+    if saved.train.schedule == "constant" and saved.networks == 1:
         may_change.add("epochs")
     for name, value in now.items():
         if name not in may_change and before[name] != value:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,12 @@ def test_a_setting_that_does_not_fit_an_option_leaves_the_recipe(
     """A decay of 1.5 is far too much where it is not multiplied by the rate."""
     expected = settings_of(RECIPES[recipe], changes)
     assert of_recipe(RECIPES[recipe], given) == expected
+
+
+def test_a_run_that_starts_from_another_has_a_single_network():
+    recipe = replace(RECIPES["own"], networks=5)
+    assert of_recipe(recipe, {"start_from": "runs/a"}) == RECIPES["own"]
+    assert of_recipe(recipe, {"seed": 1}) == recipe
 
 
 def test_a_file_has_settings_alone_or_as_a_run_has_them(tmp_path):

@@ -1,0 +1,112 @@
+"""Several networks, trained one after the other, and averaged as one network.
+
+The mean of the outputs of networks with the same layers is again a network: it has
+their hidden layers side by side, and takes the mean at its last layer. Therefore a run
+of several networks has one `Model`, like any other run.
+"""
+
+from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import replace
+
+import numpy as np
+
+from mlp_xp.core.backend import Backend
+from mlp_xp.core.job import Job
+from mlp_xp.core.network import Layer, Network, initial_layers
+from mlp_xp.core.step import State, initial_state, to_device
+from mlp_xp.core.training import Event, Position, Report, trajectory
+
+# Runs of several networks with seeds close to each other have no network in common.
+_BETWEEN_SEEDS = 2**16
+
+
+def average(networks: Sequence[Network], backend: Backend) -> Network:
+    """Return a network whose outputs are the means of the outputs of several networks.
+
+    All have layers of the same sizes, and arrays on the device of the backend. The
+    average is computed on the host. A library has no part in its bits.
+    """
+    count, last, joined = len(networks), len(networks[0]) - 1, []
+    for depth, layers in enumerate(zip(*networks, strict=True)):
+        blocks = [backend.to_numpy(layer.weights) for layer in layers]
+        bias = np.stack([backend.to_numpy(layer.bias) for layer in layers])
+        weights = np.stack(blocks, axis=1)  # all read the same inputs
+        if depth:
+            # (network, unit, network, unit): none has weights for another's units
+            weights = np.zeros((count, *weights.shape), weights.dtype)
+            for i, block in enumerate(blocks):
+                weights[i, :, i, :] = block
+        if depth == last:
+            weights, bias = weights.sum(axis=-2) / count, bias.sum(axis=0) / count
+        joined.append(Layer(weights.reshape(-1, bias.size), bias.reshape(-1)))
+    return to_device(tuple(joined), backend)
+
+
+def trajectories(
+    job: Job, networks: int, start: Position | None = None, *, trained: Network = ()
+) -> Iterator[Event]:
+    """Train networks one after the other, and yield the events of all of them.
+
+    The networks differ in their seeds. They hold out the same samples, so that these
+    are new to the average. An event with a checkpoint follows the last step of each
+    network. The closing event is about the average.
+
+    Arguments and errors are as for `trajectory`, whose events those of a single network
+    are. Only a single network can begin with trained layers.
+    """
+    if networks == 1:
+        yield from trajectory(job, start, trained=trained)
+        return
+    position = start or _beginning(job, Position(State((), ())))
+    while True:
+        number = len(position.finished)
+        for event in trajectory(_member(job, number), position):
+            if event.closing:
+                break
+            if event.report:
+                report = event.report._replace(network=number + 1)
+                event = event._replace(report=report)
+            yield event
+        position = event.position
+        assert event.report
+        finished = (*position.finished, event.report.model.network)
+        if len(finished) == networks:
+            break
+        yield event._replace(report=None, closing=False)
+        before = position._replace(finished=finished)
+        position = _beginning(_member(job, number + 1), before)
+    yield event._replace(report=_about_average(job, event.report, finished))
+
+
+def _member(job: Job, number: int) -> Job:
+    """Return the job of a network. It holds out the samples of `job`."""
+    member = copy(job)
+    seed = (job.config.seed + _BETWEEN_SEEDS * number) % 2**32
+    member.config = replace(job.config, seed=seed)
+    return member
+
+
+def _beginning(job: Job, before: Position) -> Position:
+    """Return the first position of a network, after the networks before it."""
+    random = np.random.RandomState(job.config.seed)
+    network = initial_layers(job.sizes, random, job.config.init)
+    return Position(
+        initial_state(job.config, network, job.backend),
+        reports=before.reports,
+        seconds=before.seconds,
+        finished=before.finished,
+    )
+
+
+def _about_average(job: Job, report: Report, networks: Sequence[Network]) -> Report:
+    """Return the closing report of the last network, about the average instead."""
+    model = job.model(average(networks, job.backend))
+    report = report._replace(model=model)
+    test, held_out = job.dataset.test, job.held_out
+    if test is not None:
+        report = report._replace(test=model.evaluate(test.inputs, test.labels))
+    if held_out is not None:
+        result = model.evaluate(held_out.inputs, held_out.labels)
+        report = report._replace(validation=result)
+    return report
