@@ -79,7 +79,9 @@ def test_the_outputs_are_the_means_in_float32_too(hidden, backend32):
 
 
 def assert_means(hidden: tuple[int, ...], backend: Backend) -> None:
-    """Each sum has at most M n + 1 terms, n the units below, and a division: as many
+    """Compare the logits of an average with the means of the networks' logits.
+
+    Each sum has at most M n + 1 terms, n the units below, and a division: as many
     roundings of eps, relative to the same sum with absolute values. The roundings of a
     layer add to those of the layers below it (Higham, 2002, section 3.5).
     """
@@ -142,9 +144,7 @@ def test_networks_are_those_of_their_seeds_and_the_end_is_about_their_average(
 
 
 def test_all_networks_hold_out_the_same_rows():
-    """Of one's own data a seed draws them. Drawn by each network, they would be rows
-    that the others were trained on.
-    """
+    """Each network's own rows would be rows that the others were trained on."""
     random = np.random.default_rng(0)
     data = from_arrays(random.normal(size=(60, 3)), random.integers(0, 2, 60))
     config = replace(CONFIG, validation=15)
@@ -192,7 +192,7 @@ def test_a_run_killed_anywhere_and_resumed_ends_in_the_same_bits(whole, tmp_path
 
 
 def test_a_run_stopped_between_networks_or_before_the_average_resumes(whole, tmp_path):
-    """As after a signal: at the last event of a network, or at the first of the next."""
+    """Stop as a signal does, at the last event of a network or the next event."""
     with experiment().training() as (_, events):
         numbers = [len(event.position.finished) for event in events]
     ends = [numbers.index(1), numbers.index(2), len(numbers)]
