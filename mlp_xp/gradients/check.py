@@ -208,7 +208,14 @@ class _Check:
 
     def loss(self, values: Mapping[str, Array]) -> float:
         """Return the loss with other values of some parameters."""
-        return float(self.program.run(values).loss)
+        loss = self.program.run(values).loss
+        if np.size(loss) != 1:
+            raise MlpXpError(
+                f"is an array of {np.size(loss)} numbers",
+                remedy="return one number, such as the mean over the batch",
+                setting="loss",
+            )
+        return float(np.squeeze(loss))
 
     def _loss_at(self, name: str, index: tuple[Any, ...], number: float) -> float:
         """Return the loss with another number in one entry of a parameter."""

@@ -617,6 +617,12 @@ def test_an_ambiguity_is_one_line_with_a_remedy(words, code):
     assert "\n" not in str(caught.value)
 
 
+def test_a_loss_of_each_sample_is_refused():
+    x = np.eye(3)
+    with pytest.raises(MlpXpError, match="loss: is an array of 3 numbers; return one"):
+        check_gradients((softmax, no_gradient), x, x, loss=lambda y_hat, y: y_hat[0])
+
+
 def test_labels_that_should_be_one_hot_are_said():
     call = FUNCTIONS.call.replace("x, y", "x, y.argmax(axis=1)", 1)
     with pytest.raises(MlpXpError, match=r"it runs with one-hot labels, np\.eye"):
