@@ -22,8 +22,10 @@ from mlp_xp.backends.settings import restored
 from mlp_xp.errors import MlpXpError, one_line
 from mlp_xp.parity import _answers
 from mlp_xp.parity._answers import answering, class_of
-from mlp_xp.parity._bounds import Reference, mismatch
-from mlp_xp.parity.operations import SYMBOLS, Operation
+from mlp_xp.parity._bounds import Bound, Reference
+from mlp_xp.parity._judge import mismatch
+from mlp_xp.parity._operators import SYMBOLS
+from mlp_xp.parity.operations import Operation
 from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.tracer import (
     PACKAGE,
@@ -564,7 +566,7 @@ def _distance(got: np.ndarray, wanted: np.ndarray, eps: float) -> float | str:
     eps = max(eps, float(np.finfo(wanted.dtype).eps))
     size = np.max(np.abs(wanted), initial=0, where=np.isfinite(wanted))
     size = np.where(size == 0, 1, size)
-    reference = Reference(wanted, size, eps, bound=0.0, floor=0.0)
+    reference = Reference(wanted, Bound(size, 0.0, 0), eps)
     return float(np.max(reference.deviations(got), initial=0))
 
 

@@ -16,7 +16,9 @@ from mlp_xp.backends.hooks import known_hooks
 from mlp_xp.core.backend import Backend
 from mlp_xp.errors import escaped
 from mlp_xp.files import file_errors, write_whole
-from mlp_xp.parity._bounds import INPLACE, Unjudged, expect, refer
+from mlp_xp.parity._bounds import Unjudged
+from mlp_xp.parity._judge import expect, refer
+from mlp_xp.parity._operators import INPLACE
 from mlp_xp.parity.operations import Operation, expression
 from mlp_xp.system import command_line
 

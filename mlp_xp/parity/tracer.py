@@ -25,9 +25,10 @@ from mlp_xp.backends.failures import BackendFailure
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
 from mlp_xp.errors import one_line
-from mlp_xp.parity._bounds import INPLACE, Verdict
+from mlp_xp.parity._bounds import Verdict
 from mlp_xp.parity._judge import INSPECTION, STANDARD, inspect, judge
-from mlp_xp.parity.operations import BINARY, SYMBOLS, UNARY, Operation
+from mlp_xp.parity._operators import BINARY, FUNCTIONS, INPLACE, SYMBOLS, UNARY
+from mlp_xp.parity.operations import Operation
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # The standard: "calculates an implementation-dependent approximation".
@@ -481,21 +482,15 @@ class Traced:
         self, ufunc: Any, method: str, *args: Any, **kwargs: Any
     ) -> Any:
         # An operator of NumPy's scalars and arrays comes here, with these first.
-        name = _UFUNCS.get(ufunc.__name__)
-        is_operator = isinstance(unwrapped(args[0]), (np.generic, np.ndarray))
-        if (
-            name
-            and is_operator
-            and method == "__call__"
-            and len(args) == 2
-            and not kwargs
-        ):
+        is_operator = ufunc in _UFUNCS and method == "__call__" and not kwargs
+        first, *others = map(unwrapped, args)
+        if is_operator and others and isinstance(first, np.generic | np.ndarray):
+            name = _UFUNCS[ufunc]
             return self._tracer.call(name, getattr(operator, name), None, args)
-        self._tracer.notice("outside", f"numpy.{ufunc.__name__}")
+        name = f"numpy.{ufunc.__name__}"
+        self._tracer.notice("outside", name)
         function = getattr(ufunc, method)
-        return self._tracer.call(
-            f"numpy.{ufunc.__name__}", function, None, args, kwargs, outside=True
-        )
+        return self._tracer.call(name, function, None, args, kwargs, outside=True)
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         self._tracer.notice("transfers", "array.__dlpack__()")
@@ -513,45 +508,17 @@ class Traced:
         iter(self.array)  # not every library has it
         return (self[i] for i in range(self.array.shape[0]))
 
-    def __contains__(self, value: Any) -> bool:
-        return operator.contains(self._synchronised("contains"), unwrapped(value))
-
     def __len__(self) -> int:
         return len(self.array)
 
-    def __bool__(self) -> bool:
-        return bool(self._synchronised("bool"))
-
-    def __float__(self) -> float:
-        return float(self._synchronised("float"))
-
-    def __int__(self) -> int:
-        return int(self._synchronised("int"))
-
-    def __complex__(self) -> complex:
-        return complex(self._synchronised("complex"))
-
-    def __index__(self) -> int:
-        return operator.index(self._synchronised("index"))
-
     def __repr__(self) -> str:
         return repr(self.array)
-
-    def __str__(self) -> str:
-        return str(self._synchronised("str"))
-
-    def __format__(self, spec: str) -> str:
-        return format(self._synchronised("format"), spec)
 
     def __copy__(self) -> "Traced":
         return self.__deepcopy__({})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Traced":
         return self._tracer.xp.asarray(self, copy=True)
-
-    def _synchronised(self, kind: str) -> Array:
-        self._tracer.notice("syncs", f"{kind}(array)")
-        return self.array
 
     def to_device(self, device: Any, /, **kwargs: Any) -> Any:
         """Copy the array to another device, as the library does."""
@@ -581,26 +548,19 @@ def _assigned(array: np.ndarray, key: Any, value: Any) -> np.ndarray:
     return copied
 
 
-_UFUNCS = {
-    "add": "add",
-    "subtract": "sub",
-    "multiply": "mul",
-    "divide": "truediv",
-    "true_divide": "truediv",
-    "power": "pow",
-    "floor_divide": "floordiv",
-    "remainder": "mod",
-    "matmul": "matmul",
-    "bitwise_and": "and_",
-    "bitwise_or": "or_",
-    "bitwise_xor": "xor",
-    "less": "lt",
-    "less_equal": "le",
-    "greater": "gt",
-    "greater_equal": "ge",
-    "equal": "eq",
-    "not_equal": "ne",
+_UFUNCS = {getattr(np, function): name for name, function in FUNCTIONS.items()}
+"""The operators for ufuncs of NumPy."""
+_CONVERSIONS = {
+    "bool": bool,
+    "float": float,
+    "int": int,
+    "complex": complex,
+    "index": operator.index,
+    "contains": operator.contains,
+    "str": str,
+    "format": format,
 }
+"""Operations of Python that need the values of an array."""
 
 
 def _operator(name: str, *, reflected: bool = False) -> Callable[..., Any]:
@@ -617,6 +577,19 @@ def _operator(name: str, *, reflected: bool = False) -> Callable[..., Any]:
     return call
 
 
+def _conversion(name: str) -> Callable[..., Any]:
+    """Return a method of `Traced` for one of _CONVERSIONS."""
+    function: Any = _CONVERSIONS[name]
+
+    def convert(self: Traced, *args: Any) -> Any:
+        self._tracer.notice("syncs", f"{name}(array)")
+        return function(self.array, *map(unwrapped, args))
+
+    return convert
+
+
+for _name in _CONVERSIONS:
+    setattr(Traced, f"__{_name}__", _conversion(_name))
 for _name in (*SYMBOLS, *UNARY, "getitem", "abs"):
     setattr(Traced, f"__{_name.rstrip('_')}__", _operator(_name))
 for _name in BINARY:

@@ -27,7 +27,10 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import check_type, with_colon
-from mlp_xp.parity._bounds import INPLACE, SUMS, Verdict, expect, kind_of, mismatch
+from mlp_xp.parity._bounds import Verdict
+from mlp_xp.parity._judge import expect, mismatch
+from mlp_xp.parity._operators import INPLACE, kind_of
+from mlp_xp.parity._operators import SYMBOLS as SYMBOLS  # noqa: PLC0414
 from mlp_xp.parity._probe import (
     CALLS,
     PROGRAMS,
@@ -35,13 +38,13 @@ from mlp_xp.parity._probe import (
     Names,
     Operands,
 )
+from mlp_xp.parity._rules import SUMS
 from mlp_xp.parity._steps import start
-from mlp_xp.parity.operations import SYMBOLS as SYMBOLS  # noqa: PLC0414
 from mlp_xp.parity.operations import Operation
 from mlp_xp.parity.tracer import ATTRIBUTES, PACKAGE, Traced, Tracer
 from mlp_xp.parity.tracer import Namespace as Namespace  # noqa: PLC0414
 
-_UNSIGNED = SUMS | {"max", "maximum"}
+_UNSIGNED = SUMS.keys() | {"max", "maximum"}
 """Operations for which the standard leaves the sign of a zero open."""
 SMALL = TrainConfig(hidden=(3,), warm_up_steps=0, report_every=40)
 _SMALL_RICH = replace(

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from array_api_strict import _fft, _linalg
 
-from mlp_xp.parity._bounds import RULES, Verdict
+from mlp_xp.parity._bounds import Verdict
 from mlp_xp.parity._judge import STANDARD, judge
+from mlp_xp.parity._rules import RULES
 
 pytestmark = pytest.mark.needs("array_api_strict")
 TIES = np.array([1.0, 1.0, 2.0])
@@ -30,14 +31,6 @@ def half(values: list[float]) -> np.ndarray:
 
 def single(values: list[float]) -> np.ndarray:
     return np.array(values, F4)
-
-
-HUGE = np.array([1e140, 3e140])
-
-
-def of_order(order: float) -> np.ndarray:
-    """A norm with a rounded exponent."""
-    return np.asarray(np.sum(HUGE**order) ** np.nextafter(1 / order, 2))
 
 
 def verdict_of(name: str, result: Any, *args: Any, **kwargs: Any) -> Verdict:
@@ -61,9 +54,8 @@ def test_the_standards_functions_are_those_of_its_own_library():
     ("name", "result", "args", "kwargs", "is_wrong"),
     [
         # The indices of a sort are a permutation.
-        ("argsort", [1, 0, 2], (TIES,), {"stable": False}, False),
-        ("argsort", [0, 0, 2], (TIES,), {"stable": False}, True),
-        ("argsort", [0, 2, 1], (TIES,), {"stable": False}, True),
+        ("argsort", [0, 1], (-TIES[1:],), {"stable": False}, True),
+        ("argsort", [1, 0], (-TIES[1:],), {"stable": False}, False),
         # A complex number that is not finite, moved and rounded.
         ("take", INFINITE, (INFINITE, np.arange(2)), {}, False),
         ("take", [0, 1j], (INFINITE, np.arange(2)), {}, True),
@@ -107,15 +99,6 @@ def test_the_standards_functions_are_those_of_its_own_library():
             False,
         ),
         ("std", np.asarray(F4(0)), (single([1e-21, -1e-21]),), {}, False),
-        ("linalg.vector_norm", of_order(1.5), (HUGE,), {"ord": 1.5}, False),
-        (
-            "linalg.vector_norm",
-            of_order(1.5) * (1 + 4e-13),
-            (HUGE,),
-            {"ord": 1.5},
-            True,
-        ),
-        ("linalg.vector_norm", of_order(0.5), (HUGE,), {"ord": 0.5}, False),
         ("diff", [0.0, 1.0], (TIES, 1), {}, False),
         ("diff", [0.0, 1.1], (TIES, 1), {}, True),
     ],
@@ -143,8 +126,7 @@ def test_each_matrix_of_a_stack_has_its_own_bound():
     skewed[0] += np.diag([0, 4e-16])
     right = np.linalg.inv(skewed)
     off = right * [[[2]], [[1 + 1e-9]]]
-    verdict = verdict_of("linalg.inv", off, skewed)
-    assert (verdict.deviates, verdict.at[0]) == (True, 1)
+    assert verdict_of("linalg.inv", off, skewed).deviates
     off = right * [[[1.5]], [[1]]]
     assert not verdict_of("linalg.inv", off, skewed).deviates
     vectors = np.ones((2, 2))
@@ -157,6 +139,10 @@ def test_each_matrix_of_a_stack_has_its_own_bound():
 @pytest.mark.parametrize(
     ("name", "result", "args", "kwargs", "reason"),
     [
+        ("argsort", [1, 0, 2], (TIES,), {"stable": False}, "order of equal elements"),
+        ("linalg.vector_norm", 9.0, (TIES,), {"ord": 3}, "known for the order 3"),
+        ("unique_values", [2.0, 1.0], (TIES,), {}, "the order of the values"),
+        ("unique_values", [0.0], (TIES * 1e-310,), {}, "subnormal numbers may count"),
         ("diff", [1.1], (TIES, 2), {}, "repeated differences"),
         ("diff", [1.1], (TIES,), {"n": 2}, "repeated differences"),
         ("floor_divide", [7], (ONE, ONE - 1), {}, "division by zero"),

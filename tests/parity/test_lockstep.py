@@ -160,7 +160,7 @@ def test_rounding_stays_within_the_derived_bounds(dtype, seed):
             xp.cumulative_sum(x, axis=1),
             xp.vecdot(x, x),
             xp.logaddexp(x, -x),
-            xp.linalg.vector_norm(x, ord=3, axis=0),
+            xp.linalg.vector_norm(x, axis=0),
             xp.linalg.matrix_norm(x),
             xp.linalg.trace(square),
             xp.linalg.outer(y, y),
@@ -588,7 +588,7 @@ def test_what_has_no_bound_is_not_judged():
     assert (found.name, found.detail) == ("linalg.pinv", "(no bound is known)")
 
     def ill(x: Any) -> Any:
-        return array_namespace(x).linalg.inv(x)
+        return array_namespace(x).linalg.det(x)
 
     hilbert = 1 / (np.arange(14)[:, None] + np.arange(1, 15))
     assert "its bound leaves no digit" in lockstep(ill, (hilbert,)).unjudged[0].detail
