@@ -84,17 +84,14 @@ _NO_FUNCTIONS = {"T", "from_numpy", "getitem", "mT", "materialise", "setitem"}
 _NO_FUNCTIONS |= {"to_device"}
 _IN_BOTH = {"matmul", "matrix_transpose", "tensordot", "vecdot"}
 _OF_LINALG = """
-    cross det diagonal eigvalsh matrix_norm matrix_power outer svdvals trace vector_norm
+    cross det diagonal eig eigvals eigvalsh matrix_norm matrix_power matrix_rank outer
+    pinv slogdet svdvals trace vector_norm
 """
-_WITHOUT_BOUND = "eig eigvals matrix_rank pinv slogdet"
 STANDARD = (
     (EXACT | RULES.keys() | CREATION | UNIQUE | INSPECTION | EQUATIONS.keys())
     - _NO_FUNCTIONS
     - {*_OF_LINALG.split()}
-) | {
-    f"linalg.{name}"
-    for name in (*_OF_LINALG.split(), *_WITHOUT_BOUND.split(), *_IN_BOTH)
-}
+) | {f"linalg.{name}" for name in (*_OF_LINALG.split(), *_IN_BOTH)}
 """The standard's functions, by their full names."""
 numpy_xp: Any = array_api_compat.numpy
 

@@ -20,7 +20,6 @@ One ulp is two roundings at most:
   abs(y).
 - **linspace, arange**: a difference, a division, a product and a sum of numbers up to
   the ends.
-- **cross**: 3 eps of the product of the largest elements (OpenCL C, as ULPS).
 - **fft**: in the 2-norm over the transformed axes. A stage for the prime factor p sums
   p products of complex numbers, twiddle factors among them. This is gamma_(p+4) of a
   sum of p absolute values, so sqrt(p) gamma_(p+4) in the norm (Higham 2002, section
@@ -32,13 +31,9 @@ One ulp is two roundings at most:
   either side. It is assumed that the iterations that follow, which rotate two rows at a
   time, err by no more than the -3 n that is left out. By Weyl's theorem, no value
   changes by more than the matrix.
-- **det**: elimination changes a matrix by a backward error e (see `_equations`), and so
-  each singular value s by at most e. The determinant changes by at most the product of
-  all s + e less the product of all s (Ipsen and Rehman 2008, Perturbation bounds for
-  determinants and characteristic polynomials).
 
-Where a bound reaches 1, it leaves no digit, and nothing is judged. Ranks,
-pseudo-inverses and eigenvalues of a general matrix have no bound here.
+Where a bound reaches 1, it leaves no digit, and nothing is judged. Determinants, ranks,
+pseudo-inverses, powers and eigenvalues of a general matrix have no bound here.
 """
 
 import math
@@ -47,7 +42,7 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.parity._bounds import ULPS, Bound, Unjudged, Widened, refuse_uncertain
+from mlp_xp.parity._bounds import ULPS, Bound, Unjudged, Widened
 
 _LARGEST = 500  # the order of a matrix that is factorised here
 Rule = Callable[[Widened], Bound]
@@ -89,13 +84,6 @@ def _along_axis(operation: Widened) -> int:
 def _of_tensordot(operation: Widened) -> int:
     x, y = operation.args[:2]
     return math.isqrt(x.size * y.size // max(1, operation.value.size))
-
-
-def _of_power(operation: Widened) -> int:
-    matrix, power = operation.args
-    if power < 0:
-        raise Unjudged("no bound is known for negative powers")
-    return matrix.shape[-1] * power
 
 
 def _relative(operation: Widened, roundings: float, terms: float = 1) -> Bound:
@@ -195,30 +183,10 @@ def _of_range(operation: Widened) -> Bound:
     return Bound(scale, operation.roundings(3 + 2 * ULPS["divide"]))
 
 
-def _of_cross(operation: Widened) -> Bound:
-    axis = operation.kwargs.get("axis", -1)
-    x, y = (np.max(np.abs(x), axis, keepdims=True) for x in operation.args)
-    scale = np.broadcast_to(x * y, operation.value.shape)
-    return Bound(scale, operation.roundings(6), terms=2)
-
-
 def _of_difference(operation: Widened) -> Bound:
     if operation.args[1:] not in ((), (1,)) or operation.kwargs.get("n", 1) != 1:
         raise Unjudged("no bound is known for repeated differences")
     return _relative(operation, 1)
-
-
-def _of_determinant(operation: Widened) -> Bound:
-    matrix = operation.args[0]
-    n = matrix.shape[-1]
-    bound = operation.roundings(3 * n)
-    relative = bound * operation.eps
-    changes = relative * elimination(matrix)[..., None]
-    values = np.linalg.svd(matrix, compute_uv=False)
-    size = np.prod(values, axis=-1)
-    scale = (np.prod(values + changes, axis=-1) - size) / relative + size
-    refuse_uncertain(float(np.min(relative * scale / size)))
-    return Bound(scale, bound, n)
 
 
 def elimination(matrix: np.ndarray) -> np.ndarray:
@@ -288,7 +256,6 @@ SUMS: dict[str, Callable[[Widened], Any]] = {
     "cumulative_sum": _along_axis,
     "tensordot": _of_tensordot,
     "trace": lambda operation: min(operation.args[0].shape[-2:]),
-    "matrix_power": _of_power,
 }
 """Sums of products, with the number of their terms."""
 RULES: dict[str, Rule] = {
@@ -307,7 +274,6 @@ RULES: dict[str, Rule] = {
     "matrix_norm": _of_norm("fro", -1),
     "svdvals": _of_values,
     "eigvalsh": _of_values,
-    "det": _of_determinant,
     "var": _of_variance,
     "std": _of_deviation,
     "logaddexp": _of_logaddexp,
@@ -315,7 +281,6 @@ RULES: dict[str, Rule] = {
     "remainder": _of_remainder,
     "linspace": _of_range,
     "arange": _of_range,
-    "cross": _of_cross,
     "diff": _of_difference,
 }
 """The rule for each kind of operation that rounds."""

@@ -22,7 +22,7 @@ from mlp_xp.backends.settings import restored
 from mlp_xp.errors import MlpXpError, one_line
 from mlp_xp.parity import _answers
 from mlp_xp.parity._answers import answering, class_of
-from mlp_xp.parity._bounds import Bound, Reference
+from mlp_xp.parity._bounds import Bound, Reference, Verdict
 from mlp_xp.parity._judge import mismatch
 from mlp_xp.parity._operators import SYMBOLS
 from mlp_xp.parity.operations import Operation
@@ -33,6 +33,7 @@ from mlp_xp.parity.tracer import (
     Traced,
     Tracer,
     caller,
+    is_array,
     leaves,
     line_text,
     map_tree,
@@ -180,7 +181,6 @@ class ProgramTracer(Tracer):
         zero = backend.xp.asarray(0.0)
         self._kind = type(zero)
         self.names_another = _is_another(backend.xp, zero)  # type: ignore[misc]
-        self._has_python_scalars = _has_python_scalars(backend.xp)
         names = (self._kind.__module__, self.xp.__name__)
         modules = {name.partition(".")[0] for name in names}
         folders = [
@@ -224,6 +224,10 @@ class ProgramTracer(Tracer):
                 return tracer.call(name, *args, **kwargs)
             function, _, *arguments = args
             return _answers.called_untraced(function, *arguments)
+        if any(self._is_abstract(x) for x in leaves(args[2:])):
+            self.notice("escaped", name)
+            function, _, *arguments = args
+            return _answers.called_untraced(function, *arguments)
         if name in SYMBOLS and self._kind is not np.ndarray:
             operands: Any = args[2]
             if any(type(x) is np.ndarray for x in operands):
@@ -237,17 +241,18 @@ class ProgramTracer(Tracer):
             self.is_calling = was_calling
             sys.settrace(watcher)
 
-    def _operation(
-        self,
-        name: str,
-        reference: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Operation:
+    def _is_abstract(self, x: Any) -> bool:
+        """Return whether x stands for an array, as where JAX transforms a function."""
+        known = (Traced, np.ndarray, np.generic, self._kind)
+        return is_array(x) and not any(issubclass(type(x), each) for each in known)
+
+    def _compare(self, operation: Operation) -> Verdict:
         """See `Tracer`. A float64 of NumPy is a Python float, and may count as one."""
-        if name in SYMBOLS and self._has_python_scalars:
-            args = tuple(float(x) if type(x) is np.float64 else x for x in args)
-        return super()._operation(name, reference, args, kwargs)
+        verdict = super()._compare(operation)
+        if not verdict.deviates or operation.name not in SYMBOLS:
+            return verdict
+        args = tuple(float(x) if type(x) is np.float64 else x for x in operation.args)
+        return super()._compare(operation._replace(args=args))
 
     def _results_on_host(self, result: Any) -> Any:
         """See `Tracer`. NumPy's arrays, such as `x.numpy()`, are not the library's."""
@@ -328,14 +333,14 @@ def lockstep(
         (3, 2)
     """
     given = dict(kwargs or {})
-    with restored(library):
+    with restored(library), warnings.catch_warnings():
         backend = open_library(library, device)
         tracer = ProgramTracer(backend, function)
         run = Run(f"{backend.name} {backend.version}")
         own_args = _copied((tuple(args), given))
         moved = _moved((tuple(args), given), tracer, on_device=device is not None)
         start = time.perf_counter()
-        with answering(tracer), warnings.catch_warnings():
+        with answering(tracer):
             try:
                 positional, named = moved
                 result = function(*positional, **named)
@@ -343,10 +348,8 @@ def lockstep(
                 run.exception = error
                 run.error = _error_record(error, tracer)
         run.seconds = time.perf_counter() - start
-        for kind in _WORDS:
-            if kind != "error":
-                records = tracer.records.get(kind, {})
-                setattr(run, kind, list(records.values()))
+        for kind, records in tracer.records.items():
+            setattr(run, kind, list(records.values()))
         run.operations = tracer.calls
         if run.error is None:
             run.result = map_tree(unwrapped, result)
@@ -429,15 +432,6 @@ def is_allowed(record: Record, allowed: Any) -> bool:
     )
 
 
-def _has_python_scalars(xp: Any) -> bool:
-    """Return whether a float64 of NumPy leaves an operand in float32."""
-    try:
-        one = xp.asarray(1.0, dtype=xp.float32)
-        return bool((one * np.float64(1)).dtype == xp.float32)
-    except Exception:  # a library may raise anything
-        return False
-
-
 def _is_another(xp: Any, array: Any) -> bool:
     """Return whether an array names another namespace than its own `xp`.
 
@@ -447,9 +441,10 @@ def _is_another(xp: Any, array: Any) -> bool:
         named = array_namespace(array)
     except TypeError:
         return False
-    names = (str(getattr(xp, "__name__", "")), named.__name__)
-    own, other = (name.removeprefix("array_api_compat.") for name in names)
-    return own != other
+    own = str(getattr(xp, "__name__", ""))
+    is_module = xp is sys.modules.get(own)  # a wrapper may have the name of its library
+    name = own.removeprefix("array_api_compat.")
+    return not is_module or name != named.__name__.removeprefix("array_api_compat.")
 
 
 def _copied(tree: Any) -> Any:
@@ -470,12 +465,9 @@ def _moved(tree: Any, tracer: Tracer, *, on_device: bool) -> Any:
     def move(x: Any) -> Any:
         if not isinstance(x, np.ndarray) or x.dtype.kind not in "biufc":
             return _copied(x)
-        host = np.array(x, order="C")
-        if on_device:
-            array = backend.asarray(host, getattr(backend.xp, x.dtype.name))
-        else:
-            dtype = getattr(backend.xp, x.dtype.name)
-            array = backend.xp.asarray(host, dtype=dtype, copy=True)
+        host, dtype = np.array(x, order="C"), getattr(backend.xp, x.dtype.name)
+        place = {"device": backend.device} if on_device else {}
+        array = backend.xp.asarray(host, dtype=dtype, copy=True, **place)
         return tracer.wrap(array, backend.to_numpy(array))
 
     return map_tree(move, tree)
@@ -483,16 +475,15 @@ def _moved(tree: Any, tracer: Tracer, *, on_device: bool) -> Any:
 
 def _error_record(error: Exception, tracer: ProgramTracer) -> Record:
     """Return the operation that raised, or the line of the program that did."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if chain is tracer.error and tracer.raised is not None:
-            name = tracer.raised.name.removeprefix("xp.")
-            detail = tracer.raised.verdict.problem
-            return Record(name, str(tracer.raised), tracer.raised.place, detail)
-        chain = chain.__cause__ or chain.__context__
-    place, code = "", tracer.program
-    if code:
-        place = line_text(code.co_filename, code.co_firstlineno)
+    cause: BaseException | None = error
+    while cause is not None and cause is not tracer.error:
+        cause = cause.__cause__ or cause.__context__
+    raised = tracer.raised
+    if cause is not None and raised is not None:
+        name = raised.name.removeprefix("xp.")
+        return Record(name, str(raised), raised.place, raised.verdict.problem)
+    code = tracer.program
+    place = line_text(code.co_filename, code.co_firstlineno) if code else ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         file = frame.f_code.co_filename
         if not tracer.is_go_between(file):
@@ -513,25 +504,18 @@ def _compare_ends(
     given = _dtypes(args) & {"float16", "float32", "float64", "complex64", "complex128"}
     # the least precise argument decides how many digits there are
     eps = max((float(np.finfo(dtype).eps) for dtype in given), default=0.0)
-    got, wanted = leaves(result), leaves(expected)
-    if len(got) != len(wanted):
-        return f"{len(got)} values instead of {len(wanted)}", True
-    if _keys(result) != _keys(expected):
-        return "other keys than in NumPy's whole run", True
+    got, wanted = _numbers(result, backend), _numbers(expected, backend)
+    if got.keys() != wanted.keys():
+        return f"{len(got)} values or keys other than NumPy's {len(wanted)}", True
     largest, skipped = 0.0, 0
-    for own, host in zip(got, wanted, strict=True):
-        try:
-            x = own if isinstance(own, _ON_HOST) else backend.to_numpy(own)
-            x, host = np.asarray(x), np.asarray(host)
-            is_number = all(each.dtype.kind in "biufc" for each in (x, host))
-            distance = _distance(x, host, eps) if is_number else None
-        except Exception:  # no arrays of numbers
-            distance = None
-        if distance is None:
+    for path, x in got.items():
+        y = wanted[path]
+        if x is None or y is None:
             skipped += 1
             continue
-        if isinstance(distance, str):
-            return distance, True
+        fault, distance = _distance(x, y, eps)
+        if fault:
+            return fault, True
         largest = max(largest, distance)
     if skipped == len(got):
         return "not compared, without numbers", False
@@ -539,13 +523,23 @@ def _compare_ends(
     return f"{largest:.3g} eps from NumPy's whole run{but}", False
 
 
-def _keys(tree: Any) -> Any:
-    """Return the structure of nested tuples, lists and dictionaries."""
-    if isinstance(tree, dict):
-        return {key: _keys(value) for key, value in tree.items()}
+def _numbers(
+    tree: Any, backend: LibraryBackend, path: tuple[Any, ...] = ()
+) -> dict[tuple[Any, ...], np.ndarray | None]:
+    """Return the numbers in a result by their keys, and None for anything else."""
     if isinstance(tree, tuple | list):
-        return [_keys(each) for each in tree]
-    return None
+        tree = dict(enumerate(tree))
+    if isinstance(tree, dict):
+        found: dict[tuple[Any, ...], np.ndarray | None] = {}
+        for key, each in tree.items():
+            found |= _numbers(each, backend, (*path, key))
+        return found
+    try:
+        host = tree if isinstance(tree, _ON_HOST) else backend.to_numpy(tree)
+        array = np.asarray(host)
+    except Exception:  # it is no array
+        return {path: None}
+    return {path: array if array.dtype.kind in "biufc" else None}
 
 
 def _dtypes(tree: Any) -> set[str]:
@@ -553,21 +547,22 @@ def _dtypes(tree: Any) -> set[str]:
 
 
 @np.errstate(all="ignore")
-def _distance(got: np.ndarray, wanted: np.ndarray, eps: float) -> float | str:
-    """Return the distance in eps of the largest element, or a fault in words.
+def _distance(got: np.ndarray, wanted: np.ndarray, eps: float) -> tuple[str, float]:
+    """Return a fault in words, or the distance in eps of the largest element.
 
     The unit is `eps` or, if it is larger, the eps of the result.
     """
     if wanted.dtype.kind not in "fc":
-        return 0.0 if np.array_equal(got, wanted) else "integers or booleans differ"
+        is_equal = np.array_equal(got, wanted)
+        return "" if is_equal else "integers or booleans differ", 0.0
     problem = mismatch(got, wanted)
     if problem:
-        return f"it {problem}"
+        return f"it {problem}", 0.0
     eps = max(eps, float(np.finfo(wanted.dtype).eps))
     size = np.max(np.abs(wanted), initial=0, where=np.isfinite(wanted))
-    size = np.where(size == 0, 1, size)
-    reference = Reference(wanted, Bound(size, 0.0, 0), eps)
-    return float(np.max(reference.deviations(got), initial=0))
+    bound = Bound(np.where(size == 0, 1, size), 0.0, 0)
+    deviations = Reference(wanted, bound, eps).deviations(got)
+    return "", float(np.max(deviations, initial=0))
 
 
 def load_program(

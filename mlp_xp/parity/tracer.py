@@ -160,21 +160,6 @@ class Tracer:
         has_items = hasattr(own, "__getitem__") and not isinstance(own, tuple | str)
         return Held(own, self, called) if has_items else own
 
-    def inspecting(
-        self, name: str, function: Callable[..., Any], reference: Any
-    ) -> Callable[..., Any]:
-        """Return an inspection function that compares its results with NumPy's."""
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            result = function(*map_tree(unwrapped, args), **map_tree(unwrapped, kwargs))
-            operation = self._operation(name, reference, args, kwargs)
-            problem = inspect(reference, operation.args, self._on_host(result))
-            operation = operation._replace(result=(), verdict=Verdict(problem=problem))
-            self._add(operation)
-            return result
-
-        return call
-
     @staticmethod
     def cause(error: BaseException) -> BaseException:
         """Return the error of the library itself.
@@ -214,7 +199,7 @@ class Tracer:
             host_result = self._results_on_host(result)
             if self.has_views and (in_place or outside):
                 self.writes += 1
-            changed = self._refresh(operands, name, result, host_result)
+            changed = self._refresh(operands, in_place)
         except (Exception, SystemExit) as error:  # a library may raise anything
             problem = f"raised {one_line(self.cause(error))}"
             self.raised = operation._replace(verdict=Verdict(problem=problem))
@@ -224,7 +209,12 @@ class Tracer:
         if outside:
             return self._wrap_results(result, host_result, operands, kwargs)
         operation = operation._replace(result=host_result)
-        if host_result is None:
+        if name in INSPECTION:
+            own = self._on_host(result)
+            problem = inspect(operation.reference, operation.args, own)
+            operation = operation._replace(result=())
+            verdict = Verdict(problem=problem)
+        elif host_result is None:
             problem = f"is a {type(result).__name__}, not an array"
             operation = operation._replace(result=np.asarray(result))
             verdict = Verdict(problem=problem)
@@ -308,13 +298,7 @@ class Tracer:
                 return dtype
         return x
 
-    def _refresh(
-        self,
-        operands: list["Traced"],
-        name: str,
-        result: Any,
-        host_result: Any,
-    ) -> int:
+    def _refresh(self, operands: list["Traced"], in_place: bool) -> int:
         """Copy the operands to the host again, and look for changes.
 
         Return the number of the first operand changed by mistake, from 1, or 0.
@@ -325,15 +309,9 @@ class Tracer:
             operand.host = self.backend.to_numpy(operand.array)
             shares_memory = operand.writes != self.writes
             operand.writes = self.writes
-            # An operation in place may return a new object for the changed memory.
-            in_place = shares_memory or (
-                name in INPLACE
-                and (
-                    operand.array is result
-                    or (number == 1 and _equal(host_result, operand.host))
-                )
-            )
-            if not (first_changed or in_place or _equal(before, operand.host)):
+            is_target = in_place and operand.array is operands[0].array
+            may_change = shares_memory or is_target
+            if not (first_changed or may_change or _equal(before, operand.host)):
                 first_changed = number
         return first_changed
 
@@ -374,11 +352,10 @@ def line_text(file: str, line: int) -> str:
     if path.exists():  # unlike "<string>"
         path = path.resolve()
     folders = [PACKAGE.parent, *(Path(each).resolve() for each in sys.path)]
-    # the folder of the packages, not the one of a virtual environment
-    for folder in sorted(folders, key=lambda folder: -len(folder.parts)):
-        if folder in path.parents:
-            path = path.relative_to(folder)
-            break
+    parents = [folder for folder in folders if folder in path.parents]
+    if parents:
+        # the folder of the packages, not the one of a virtual environment
+        path = path.relative_to(max(parents, key=lambda folder: len(folder.parts)))
     return f"{path.as_posix()}:{line} ({linecache.getline(file, line).strip()})"
 
 
@@ -430,8 +407,6 @@ class Namespace(ModuleType):
 
         if self._outside or full_name not in STANDARD:
             return call_outside
-        if full_name in INSPECTION:
-            return tracer.inspecting(full_name, own, reference)
         # The function `matmul` is not the operator of that name.
         recorded = f"xp.{full_name}" if full_name in SYMBOLS else full_name
 
@@ -522,24 +497,26 @@ class Traced:
 
     def to_device(self, device: Any, /, **kwargs: Any) -> Any:
         """Copy the array to another device, as the library does."""
-        if str(device).lower().startswith(("cpu", "tfrt_cpu")):
-            own = str(getattr(self.array, "device", "cpu")).lower()
-            if "cpu" not in own:
-                self._tracer.notice("transfers", f"array.to_device({device})")
+        own = str(getattr(self.array, "device", "cpu")).lower()
+        is_host = str(device).lower().startswith(("cpu", "tfrt_cpu"))
+        if is_host and "cpu" not in own:
+            self._tracer.notice("transfers", f"array.to_device({device})")
 
         def move(array: Array, device: Any, **kwargs: Any) -> Array:
             return array.to_device(device, **kwargs)
 
-        def keep(array: np.ndarray, *args: Any, **kwargs: Any) -> np.ndarray:
-            return array
-
-        return self._tracer.call("to_device", move, keep, (self, device), kwargs)
+        args = (self, device)
+        return self._tracer.call("to_device", move, _itself, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
         if name in ("T", "mT"):
             function = operator.attrgetter(name)
             return self._tracer.call(name, function, None, (self,))
         return self._tracer.attribute(self, name)
+
+
+def _itself(array: np.ndarray, *_: Any, **__: Any) -> np.ndarray:
+    return array
 
 
 def _assigned(array: np.ndarray, key: Any, value: Any) -> np.ndarray:
@@ -643,6 +620,8 @@ def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
     if not isinstance(tree, tuple | list):
         return function(tree)
     parts = [map_tree(function, each) for each in tree]
+    if isinstance(tree, tuple) and all(map(operator.is_, parts, tree)):
+        return tree  # it may be of any class, such as torch.Size
     if hasattr(tree, "_fields"):
         with contextlib.suppress(TypeError):  # it may have more than its fields
             return type(tree)(*parts)
