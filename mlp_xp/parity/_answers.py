@@ -16,8 +16,8 @@ Programs ask, and take different branches:
 | `x.device`, `x.dtype`, `hasattr(x, ...)` | the library's array |
 | `torch.sin(x)` of PyTorch's own | `__torch_function__`; noted as `outside` |
 
-What is not answered is noted as `escaped`: `type(x) is C` and the like, and functions
-of JAX or NumPy that take the library's array from a traced one.
+Other questions are noted as `escaped`: `type(x) is C` and the like, and functions of
+JAX or NumPy with the library's array, taken from a traced one.
 """
 
 import builtins

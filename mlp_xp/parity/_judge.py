@@ -1,10 +1,10 @@
 """Compare any operation of the standard with NumPy's: also several results at once.
 
-What the standard leaves to a library is no deviation:
+No deviation is a result that the standard leaves to the library:
 
 - the default dtypes of functions that create arrays;
 - the order of unique values, of NaN in `sort`, and of equal elements in an `argsort`
-  with `stable=False`;
+  with `stable=False`. Results in another order than NumPy's are not judged;
 - the content of `empty`;
 - the result of operands that the standard does not define, such as integers and floats
   together, or integers in a function of floats;

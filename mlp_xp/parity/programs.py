@@ -76,7 +76,7 @@ class Record(NamedTuple):
     place: str
     """The line of the program, as `file:line (text)`."""
     detail: str = ""
-    """What is wrong, where the kind of the finding does not say it."""
+    """The fault, where the kind of the finding does not say it."""
     times: int = 1
     """How often this happened at this line."""
 
@@ -112,7 +112,7 @@ class Run:
     differs: list[Record] = field(default_factory=list)
     """How shapes, dtypes or integers of the result differ from NumPy's whole run."""
     result: Any = None
-    """What the program returned, with the library's own arrays."""
+    """The value of the program, with the library's own arrays."""
     end: str = ""
     """How far the result lies from NumPy's whole run, in words."""
     operations: int = 0
@@ -160,7 +160,7 @@ class Run:
 
 
 class ProgramTracer(Tracer):
-    """A tracer of any program, which keeps the findings by kind."""
+    """A tracer of any program. It keeps the findings by kind."""
 
     go_betweens = (
         *Tracer.go_betweens,
@@ -177,7 +177,7 @@ class ProgramTracer(Tracer):
         self.when = "in the program"
         self.records: dict[str, dict[tuple[str, ...], Record]] = {}
         self.first: Operation | None = None
-        """The first operation that deviates."""
+        """The first deviating operation."""
         zero = backend.xp.asarray(0.0)
         self._kind = type(zero)
         self.names_another = _is_another(backend.xp, zero)  # type: ignore[misc]
@@ -202,7 +202,7 @@ class ProgramTracer(Tracer):
         return class_of(kind, self.backend)(array, self, host)
 
     def namespace_of(self, array: Traced, api_version: str | None) -> Namespace:
-        """Return the namespace that the library's array would give."""
+        """Return the namespace from an array, as of the library's own array."""
         own = getattr(array.array, "__array_namespace__", None)
         xp = own(api_version=api_version) if own else self.backend.xp
         return xp if _answers.is_over(self) else self.answer(xp)
@@ -219,13 +219,13 @@ class ProgramTracer(Tracer):
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """See `Tracer.call`. The library itself asks no questions to be answered."""
         tracer = _answers.active()
-        if tracer is not self:  # an array or a namespace is left from an earlier run
-            if tracer is not None:
-                return tracer.call(name, *args, **kwargs)
-            function, _, *arguments = args
-            return _answers.called_untraced(function, *arguments)
-        if any(self._is_abstract(x) for x in leaves(args[2:])):
+        # An array or a namespace may be left from an earlier run.
+        if tracer is not self and tracer is not None:
+            return tracer.call(name, *args, **kwargs)
+        is_abstract = any(map(self._is_abstract, leaves(args[2:])))
+        if is_abstract and tracer:
             self.notice("escaped", name)
+        if is_abstract or tracer is None:
             function, _, *arguments = args
             return _answers.called_untraced(function, *arguments)
         if name in SYMBOLS and self._kind is not np.ndarray:
@@ -244,7 +244,7 @@ class ProgramTracer(Tracer):
     def _is_abstract(self, x: Any) -> bool:
         """Return whether x stands for an array, as where JAX transforms a function."""
         known = (Traced, np.ndarray, np.generic, self._kind)
-        return is_array(x) and not any(issubclass(type(x), each) for each in known)
+        return is_array(x) and not issubclass(type(x), known)
 
     def _compare(self, operation: Operation) -> Verdict:
         """See `Tracer`. A float64 of NumPy is a Python float, and may count as one."""
