@@ -32,7 +32,7 @@ from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
 from mlp_xp.backends.library import LibraryBackend
-from mlp_xp.parity.tracer import Namespace, Traced, Tracer, map_tree, unwrapped
+from mlp_xp.parity.tracer import Namespace, Traced, Tracer, called_untraced
 
 _HELPERS = "array_api_compat.common._helpers"
 _QUESTION = re.compile(
@@ -97,11 +97,6 @@ def active() -> Tracer | None:
 def is_over(tracer: Tracer) -> bool:
     """Return whether the run of a tracer is over. Its arrays may be left."""
     return all(each is not tracer for each in _active)
-
-
-def called_untraced(function: Any, args: Any, kwargs: Any = None) -> Any:
-    """Call a function of the library with its own arrays."""
-    return function(*map_tree(unwrapped, args), **map_tree(unwrapped, kwargs or {}))
 
 
 def escape(array: Traced) -> Any:
@@ -222,7 +217,7 @@ def _watcher(tracer: Tracer) -> Callable[..., Any]:
     """Return a trace function that notes comparisons of a traced array's type."""
 
     def watch_line(frame: FrameType, event: str, _: Any) -> Any:
-        name = _questions(frame.f_code.co_filename).get(frame.f_lineno)
+        name = _questions(frame.f_code.co_filename).get(frame.f_lineno, "")
         if event == "line" and type(frame.f_locals.get(name)) in _owners:
             tracer.notice("escaped", "type(array)")
         return watch_line

@@ -32,6 +32,7 @@ from mlp_xp.parity.tracer import (
     Namespace,
     Traced,
     Tracer,
+    called_untraced,
     caller,
     is_array,
     leaves,
@@ -84,6 +85,12 @@ class Record(NamedTuple):
         often = f" ({self.times} times)" if self.times > 1 else ""
         detail = f" {self.detail}" if self.detail else ""
         return f"{self.call}{detail}; at {self.place}{often}"
+
+
+def record_of(operation: Operation) -> Record:
+    """Return an operation as a finding."""
+    name = operation.name.removeprefix("xp.")
+    return Record(name, str(operation), operation.place)
 
 
 @dataclass
@@ -227,7 +234,7 @@ class ProgramTracer(Tracer):
             self.notice("escaped", name)
         if is_abstract or tracer is None:
             function, _, *arguments = args
-            return _answers.called_untraced(function, *arguments)
+            return called_untraced(function, *arguments)
         if name in SYMBOLS and self._kind is not np.ndarray:
             operands: Any = args[2]
             if any(type(x) is np.ndarray for x in operands):
@@ -262,8 +269,7 @@ class ProgramTracer(Tracer):
 
     def _add(self, operation: Operation) -> None:
         verdict = operation.verdict
-        name = operation.name.removeprefix("xp.")
-        record = Record(name, str(operation), operation.place)
+        record = record_of(operation)
         if verdict.outside:
             self._keep("outside", record._replace(detail=f"({verdict.unjudged})"))
         elif verdict.unjudged:
@@ -275,7 +281,7 @@ class ProgramTracer(Tracer):
         single = operands & {"float32", "complex64"}
         double = results & {"float64", "complex128"}
         # these return each array in its own dtype
-        if single and double and name not in ("broadcast_arrays", "meshgrid"):
+        if single and double and record.name not in ("broadcast_arrays", "meshgrid"):
             self._keep("upcasts", record)
 
     def _keep(self, kind: str, record: Record) -> None:
@@ -480,8 +486,7 @@ def _error_record(error: Exception, tracer: ProgramTracer) -> Record:
         cause = cause.__cause__ or cause.__context__
     raised = tracer.raised
     if cause is not None and raised is not None:
-        name = raised.name.removeprefix("xp.")
-        return Record(name, str(raised), raised.place, raised.verdict.problem)
+        return record_of(raised)._replace(detail=raised.verdict.problem)
     code = tracer.program
     place = line_text(code.co_filename, code.co_firstlineno) if code else ""
     for frame, line in traceback.walk_tb(error.__traceback__):

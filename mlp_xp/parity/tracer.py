@@ -193,7 +193,7 @@ class Tracer:
             self._look(operand)
         operation = self._operation(name, reference or function, args, kwargs)
         try:
-            result = function(*map_tree(unwrapped, args), **map_tree(unwrapped, kwargs))
+            result = called_untraced(function, args, kwargs)
             if name == "setitem":
                 result = args[0].array
             host_result = self._results_on_host(result)
@@ -288,8 +288,7 @@ class Tracer:
         """Return NumPy's array or dtype for one of the library, and all else as is."""
         if isinstance(x, Traced):
             return x.host
-        plain = (bool, int, float, complex, str, np.ndarray, np.generic)
-        if x is None or x is Ellipsis or isinstance(x, plain):
+        if isinstance(x, np.ndarray | np.generic):
             return x
         if is_array(x):
             return self.backend.to_numpy(x)
@@ -638,6 +637,13 @@ def leaves(tree: Any) -> list[Any]:
 def unwrapped(x: Any) -> Any:
     """Return the library's array of a traced one, and all else as it is."""
     return x.array if isinstance(x, Traced) else x
+
+
+def called_untraced(
+    function: Callable[..., Any], args: Any, kwargs: dict[str, Any] | None = None
+) -> Any:
+    """Call a function of the library with its own arrays."""
+    return function(*map_tree(unwrapped, args), **map_tree(unwrapped, kwargs or {}))
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:
