@@ -214,14 +214,14 @@ class ProgramTracer(Tracer):
         xp = own(api_version=api_version) if own else self.backend.xp
         return xp if _answers.is_over(self) else self.answer(xp)
 
-    def notice(self, kind: str, what: str) -> None:
+    def notice(self, kind: str, event: str) -> None:
         """Keep an event, unless array_api_compat or the library itself causes it."""
-        if kind == "outside" and what.startswith("array."):
+        if kind == "outside" and event.startswith("array."):
             frame = caller(lambda file: file.startswith(ProgramTracer.go_betweens))
             if self.is_go_between(frame.f_code.co_filename):
                 return
-        name = what.removeprefix("array.").partition("(")[0].removeprefix("xp.")
-        self._keep(kind, Record(name, what, self.place()))
+        name = event.removeprefix("array.").partition("(")[0].removeprefix("xp.")
+        self._keep(kind, Record(name, event, self.place()))
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """See `Tracer.call`. The library itself asks no questions to be answered."""

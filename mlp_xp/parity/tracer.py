@@ -118,12 +118,12 @@ class Tracer:
         """Return an array of the library as a traced array."""
         return Traced(array, self, host)
 
-    def notice(self, kind: str, what: str) -> None:
+    def notice(self, kind: str, event: str) -> None:
         """Take note of an event that is no operation of the standard.
 
         Args:
             kind: `transfers`, `syncs`, `outside` or `escaped`.
-            what: The event as Python text.
+            event: The event as Python text.
         """
 
     def namespace_of(self, array: "Traced", api_version: str | None) -> "Namespace":
@@ -183,14 +183,14 @@ class Tracer:
         """Call a function of the library, and return its result after the comparison.
 
         `reference` is NumPy's function. It is None if the function takes NumPy's arrays
-        too. A function outside the standard is not compared. Raises what the library
-        raises.
+        too. A function outside the standard is not compared. Raises the
+        errors of the library.
         """
         kwargs = kwargs or {}
         operands = [x for x in leaves((args, kwargs)) if isinstance(x, Traced)]
         in_place = name in INPLACE or name == "setitem"
         for operand in operands:
-            self._look(operand)
+            self._look_again(operand)
         operation = self._operation(name, reference or function, args, kwargs)
         try:
             result = called_untraced(function, args, kwargs)
@@ -278,11 +278,11 @@ class Tracer:
                 return operand
         return self.wrap(result, host)
 
-    def _look(self, operand: "Traced") -> None:
+    def _look_again(self, operand: "Traced") -> None:
         """Copy an operand to the host again if another one may share its memory."""
-        if operand.writes != self.writes:
+        if operand.seen_writes != self.writes:
             operand.host = self.backend.to_numpy(operand.array)
-            operand.writes = self.writes
+            operand.seen_writes = self.writes
 
     def _on_host(self, x: Any) -> Any:
         """Return NumPy's array or dtype for one of the library, and all else as is."""
@@ -306,8 +306,8 @@ class Tracer:
         for number, operand in enumerate(operands, 1):
             before = operand.host
             operand.host = self.backend.to_numpy(operand.array)
-            shares_memory = operand.writes != self.writes
-            operand.writes = self.writes
+            shares_memory = operand.seen_writes != self.writes
+            operand.seen_writes = self.writes
             is_target = in_place and operand.array is operands[0].array
             may_change = shares_memory or is_target
             if not (first_changed or may_change or _equal(before, operand.host)):
@@ -433,16 +433,17 @@ class Traced:
     Args:
         array: The array of the library.
         tracer: The tracer.
-        host: A copy of the last known content of the array.
+        host: A copy of the last known content of the array. `seen_writes` are the
+            `writes` of the tracer by then.
     """
 
-    __slots__ = ("__weakref__", "_tracer", "array", "host", "writes")
+    __slots__ = ("__weakref__", "_tracer", "array", "host", "seen_writes")
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, array: Array, tracer: Tracer, host: np.ndarray) -> None:
         self.array = array
         self.host = host
-        self.writes = tracer.writes
+        self.seen_writes = tracer.writes
         self._tracer = tracer
 
     def __array_namespace__(self, api_version: str | None = None) -> Namespace:

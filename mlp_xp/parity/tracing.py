@@ -99,16 +99,16 @@ class StepTracer(Tracer):
             ) from self.cause(error)
 
     def _compare(self, operation: Operation) -> Verdict:
-        """See `Tracer`. Training and the probe ask only for what has one answer."""
+        """See `Tracer`. Training and the probe leave nothing open to the library."""
         verdict = super()._compare(operation)
         judged = verdict._replace(unjudged="")
         if verdict.unjudged and not judged.deviates:
             return Verdict(problem=f"returns something where {verdict.unjudged}")
         return judged
 
-    def notice(self, kind: str, what: str) -> None:
+    def notice(self, kind: str, event: str) -> None:
         """Refuse it: the network uses the standard, and `Backend.to_numpy`."""
-        raise TypeError(f"{what}: arrays leave the library only by Backend.to_numpy")
+        raise TypeError(f"{event}: arrays leave the library only by Backend.to_numpy")
 
     def attribute(self, array: Traced, name: str) -> Any:
         """Return an attribute that every library has."""
