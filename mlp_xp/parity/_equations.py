@@ -1,4 +1,4 @@
-"""Judge solutions and factorisations by the equations that they must fulfil.
+"""Judge solutions and factorisations by the equations they must fulfil.
 
 Their elements may differ between right libraries, by the signs of singular vectors or
 by the condition of the matrix. Their equations hold up to rounding for any condition.
@@ -12,9 +12,9 @@ in the notation of `_bounds`:
 - **qr, svd, eigh**: the product of the factors is A, up to the reflections of
   `svdvals` (see `_rules`) times norm(A), and their columns are orthogonal.
 
-A triangle is empty, and a diagonal positive, without any rounding. Each bound counts
-twice, because two factors err, and the rest itself is computed in float64. A product of
-complex numbers has three roundings.
+Each bound counts twice, because two factors err, and the rest itself is computed in
+float64. A product of complex numbers has three roundings. The upper triangle of a
+factor of `cholesky` is empty, and its diagonal positive, without any rounding.
 """
 
 import math
@@ -45,8 +45,8 @@ def check_equations(
     results: tuple[np.ndarray, ...],
 ) -> Verdict:
     """Check the results of an operation of EQUATIONS. Raises Unjudged."""
-    if not all(np.isfinite(x).all() for x in args):
-        raise Unjudged("the matrix is not finite")
+    if not all(isinstance(x, np.ndarray) and np.isfinite(x).all() for x in args):
+        raise Unjudged("its operands are no finite matrices")
     eps = float(np.finfo(results[0].dtype).eps)
     wide = [x.astype(np.result_type(x.dtype, np.float64)) for x in (*args, *results)]
     factor = 3 if any(map(np.iscomplexobj, wide)) else 1
@@ -91,7 +91,9 @@ def _qr(a: np.ndarray, q: np.ndarray, r: np.ndarray, **_: Any) -> Iterator[Equat
     yield _orthogonal(q, roundings)
 
 
-def _eigh(a: np.ndarray, values: np.ndarray, vectors: np.ndarray) -> Iterator[Equation]:
+def _eigh(
+    a: np.ndarray, values: np.ndarray, vectors: np.ndarray, **_: Any
+) -> Iterator[Equation]:
     roundings = reflections(a.shape)
     product = vectors * values[..., None, :] @ adjoint(vectors)
     yield _product(product - _symmetric(a), _norm(a), roundings)

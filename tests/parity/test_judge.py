@@ -71,6 +71,13 @@ def test_the_standards_functions_are_those_of_its_own_library():
         # A quotient is an integer, and a remainder a multiple of the divisor away.
         ("floor_divide", single([3]), (single([6]), single([2])), {}, False),
         ("floor_divide", single([2]), (single([6]), single([2])), {}, False),
+        (
+            "floor_divide",
+            single([1e6 + 0.5]),
+            (single([2e6 + 1]), single([2])),
+            {},
+            True,
+        ),
         ("floor_divide", single([2.5]), (single([6]), single([2])), {}, True),
         ("floor_divide", single([4]), (single([7]), single([2])), {}, True),
         ("remainder", single([2]), (single([6]), single([2])), {}, False),
@@ -114,6 +121,46 @@ def test_a_complex_factorisation_has_three_roundings_where_a_real_one_has_one():
         one = np.eye(3, dtype=dtype)
         bounds.append(verdict_of("linalg.qr", (one, 2 * one), one).bound)
     np.testing.assert_allclose(bounds[1], 3 * bounds[0], rtol=1e-6)
+
+
+SQUARE = np.array([[4.0, 2.0], [2.0, 3.0]])
+LOWER = np.linalg.cholesky(SQUARE)
+U, VALUES, VH = np.linalg.svd(SQUARE)
+
+
+@pytest.mark.parametrize(
+    ("name", "result", "args", "said"),
+    [
+        ("cholesky", LOWER, (), ""),
+        ("cholesky", LOWER.T, (), "the other triangle"),
+        ("cholesky", -LOWER, (), "the sign of the diagonal"),
+        ("cholesky", LOWER * (1 + 1e-12), (), "the product of the factors"),
+        ("svd", (-U, VALUES, -VH), (), ""),
+        ("svd", (-U, -VALUES, VH), (), "the order of the singular values"),
+        ("svd", (U[:, ::-1], VALUES[::-1], VH[::-1]), (), "the order of the"),
+        ("svd", (U * 2, VALUES / 2, VH), (), "the orthogonality of a factor"),
+        ("eigh", (VALUES, VH.T), (), ""),
+        ("eigh", (VALUES, VH.T[:, ::-1]), (), "the product of the factors"),
+        ("solve", np.linalg.inv(SQUARE), (np.eye(2),), ""),
+        ("solve", np.linalg.inv(SQUARE)[0], (np.eye(2)[0],), ""),
+        ("solve", np.ones(2), (np.ones(2),), "the matrix times the result"),
+        ("inv", np.linalg.inv(SQUARE) * nan, (), "the matrix times the result"),
+    ],
+)
+def test_equations_of_matrices_decide_and_not_their_elements(name, result, args, said):
+    verdict = verdict_of(f"linalg.{name}", result, SQUARE, *args)
+    assert verdict.deviates == bool(said)
+    assert verdict.problem.startswith(said)
+    assert not verdict.unjudged
+
+
+def test_an_ill_conditioned_matrix_is_judged_too():
+    hilbert = 1 / (np.arange(14)[:, None] + np.arange(1, 15))
+    right = np.linalg.solve(hilbert, np.ones(14))
+    assert not verdict_of("linalg.solve", right, hilbert, np.ones(14)).deviates
+    assert not verdict_of("linalg.solve", right, hilbert, np.ones(14)).unjudged
+    wrong = right * (1 + 1e-3)
+    assert verdict_of("linalg.solve", wrong, hilbert, np.ones(14)).deviates
 
 
 def test_each_matrix_of_a_stack_has_its_own_bound():
