@@ -208,7 +208,7 @@ class Widened(NamedTuple):
 
     def below_root(self, terms: int) -> float:
         """Return as many terms as underflow by the root of a sum of others."""
-        return math.sqrt(terms / self.tiny)
+        return math.sqrt(terms) / math.sqrt(self.tiny)
 
     def terms(self) -> int:
         """Return the number of terms of each element of a reduction."""
