@@ -106,6 +106,8 @@ def test_the_standards_functions_are_those_of_its_own_library():
             False,
         ),
         ("std", np.asarray(F4(0)), (single([1e-21, -1e-21]),), {}, False),
+        ("linalg.vector_norm", 5.0 * (1 + 1e-14), (np.array([3.0, 4.0]),), {}, True),
+        ("std", 0.5 * (1 + 1e-13), (np.array([3.0, 4.0]),), {}, True),
         ("diff", [0.0, 1.0], (TIES, 1), {}, False),
         ("diff", [0.0, 1.1], (TIES, 1), {}, True),
     ],
