@@ -172,13 +172,15 @@ def open_library(library: Any, device: str | None = None) -> LibraryBackend:
     Raises:
         BackendError: The library or the device is not available.
     """
-    name = library
+    known = name = library
     if not isinstance(library, str):
         name = str(getattr(library, "__name__", "") or type(library).__name__)
-        known = name.removeprefix("array_api_compat.").partition(".")[0]
-        name = known.replace("_", "-") if isinstance(library, ModuleType) else name
-    if name in BACKENDS:
-        opened = open_backend(name, device)
+        module = name.removeprefix("array_api_compat.").partition(".")[0]
+        # A wrapper may have the name of its library.
+        is_itself = library is sys.modules.get(name)
+        known = module.replace("_", "-") if is_itself else ""
+    if known in BACKENDS:
+        opened = open_backend(known, device)
         assert isinstance(opened, LibraryBackend)
         return opened
     if isinstance(library, str):

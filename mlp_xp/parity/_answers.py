@@ -16,25 +16,23 @@ Programs ask, and take different branches:
 | `x.device`, `x.dtype`, `hasattr(x, ...)` | the library's array |
 | `torch.sin(x)` of PyTorch's own | `__torch_function__`; noted as `outside` |
 
-What is not answered is noted as `escaped`: `type(x) is C` and the like, and functions
-of JAX or NumPy that take the library's array from a traced one.
+Other questions are noted as `escaped`: `type(x) is C` and the like, and functions of
+JAX or NumPy with the library's array, taken from a traced one.
 """
 
 import builtins
 import contextlib
 import dis
-import importlib.abc
-import importlib.machinery
 import linecache
 import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
-from types import CodeType, FrameType, FunctionType, ModuleType
+from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
 from mlp_xp.backends.library import LibraryBackend
-from mlp_xp.parity.tracer import Namespace, Traced, Tracer, map_tree, unwrapped
+from mlp_xp.parity.tracer import Namespace, Traced, Tracer, called_untraced
 
 _HELPERS = "array_api_compat.common._helpers"
 _QUESTION = re.compile(
@@ -101,11 +99,6 @@ def is_over(tracer: Tracer) -> bool:
     return all(each is not tracer for each in _active)
 
 
-def called_untraced(function: Any, args: Any, kwargs: Any = None) -> Any:
-    """Call a function of the library with its own arrays."""
-    return function(*map_tree(unwrapped, args), **map_tree(unwrapped, kwargs or {}))
-
-
 def escape(array: Traced) -> Any:
     """Return the library's array for a function that is called past the tracer."""
     array._tracer.notice("escaped", "function_of_the_library(array)")
@@ -133,24 +126,15 @@ def answering(tracer: Tracer) -> Iterator[None]:
         undo.append((owner, name, getattr(owner, name)))
         setattr(owner, name, value)
 
-    def teach(helpers: ModuleType) -> None:
-        """Let `array_namespace` of a copy of array_api_compat return traced ones.
-
-        Other modules have imported the function, so its code is replaced.
-        """
+    for helpers in _forget_namespaces():
+        # Other modules have imported the function, so its code is replaced.
         function = helpers.array_namespace
         original = FunctionType(function.__code__, vars(helpers))
         original.__kwdefaults__ = function.__kwdefaults__
         _originals.setdefault(helpers.__name__, original)
         replace(function, "__code__", _array_namespace.__code__)
-
-    _forget_namespaces()
-    for name in [name for name in sys.modules if name.endswith(_HELPERS)]:
-        teach(sys.modules[name])
     replace(builtins, "issubclass", _see_through(issubclass))
     replace(builtins, "isinstance", _see_instance(isinstance))
-    finder = _Imports(teach)
-    sys.meta_path.insert(0, finder)
     watches = sys.gettrace() is None  # neither a debugger nor a coverage tool
     if watches:
         sys.settrace(_watcher(tracer))
@@ -161,7 +145,6 @@ def answering(tracer: Tracer) -> Iterator[None]:
         _active.pop()
         if watches:
             sys.settrace(None)
-        sys.meta_path.remove(finder)
         for owner, name, value in reversed(undo):
             setattr(owner, name, value)
         _forget_namespaces()
@@ -217,72 +200,42 @@ def traced_namespace(helpers: str, *xs: Any, **kwargs: Any) -> Any:
     return tracer.answer(xp) if is_traced else xp
 
 
-def _forget_namespaces() -> None:
-    """Let the caches of array_api_compat not keep a tracer alive."""
-    for name, module in list(sys.modules.items()):
-        if name.endswith(_HELPERS):
-            for function in vars(module).values():
-                if hasattr(function, "cache_clear"):
-                    function.cache_clear()
+def _forget_namespaces() -> list[ModuleType]:
+    """Clear the caches of all copies of array_api_compat, and return their modules.
 
-
-class _Imports(importlib.abc.MetaPathFinder):
-    """Finds copies of array_api_compat that a program imports while it runs."""
-
-    def __init__(self, teach: Callable[[ModuleType], None]) -> None:
-        self._teach = teach
-
-    def find_spec(
-        self, name: str, path: Any, target: Any = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """Find the module with the questions, and teach it once it is imported."""
-        if not name.endswith(_HELPERS):
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
-
-            def exec_module(module: ModuleType) -> None:
-                execute(module)
-                self._teach(module)
-
-            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
+    Otherwise they would keep a tracer alive.
+    """
+    copies = [x for name, x in list(sys.modules.items()) if name.endswith(_HELPERS)]
+    for helpers in copies:
+        for function in vars(helpers).values():
+            if hasattr(function, "cache_clear"):
+                function.cache_clear()
+    return copies
 
 
 def _watcher(tracer: Tracer) -> Callable[..., Any]:
     """Return a trace function that notes comparisons of a traced array's type."""
 
     def watch_line(frame: FrameType, event: str, _: Any) -> Any:
-        names = _questions(frame.f_code.co_filename).get(frame.f_lineno, ())
-        values = [frame.f_locals.get(name) for name in names]
-        if event == "line" and any(type(value) in _owners for value in values):
+        name = _questions(frame.f_code.co_filename).get(frame.f_lineno, "")
+        if event == "line" and type(frame.f_locals.get(name)) in _owners:
             tracer.notice("escaped", "type(array)")
         return watch_line
 
     def watch_call(frame: FrameType, event: str, _: Any) -> Any:
-        code = frame.f_code
-        asks = _has_question(code) and not tracer.is_go_between(code.co_filename)
+        file = frame.f_code.co_filename
+        asks = _questions(file) and not tracer.is_go_between(file)
         return watch_line if asks else None
 
     return watch_call
 
 
 @cache
-def _has_question(code: CodeType) -> bool:
-    questions = _questions(code.co_filename)
-    return bool(questions) and any(
-        line in questions for _, _, line in code.co_lines() if line
-    )
-
-
-@cache
-def _questions(file: str) -> dict[int, list[str]]:
-    """Return the names in the comparisons of types in a file, by line."""
+def _questions(file: str) -> dict[int, str]:
+    """Return the name in the comparison of a type in a file, by line."""
     found = {}
-    if not file.startswith("<") and _HELPERS.replace(".", "/") not in file:
-        for number, line in enumerate(linecache.getlines(file), 1):
-            names = [one or other for one, other in _QUESTION.findall(line)]
-            if names:
-                found[number] = names
+    for number, line in enumerate(linecache.getlines(file), 1):
+        question = _QUESTION.search(line)
+        if question:
+            found[number] = question[1] or question[2]
     return found

@@ -13,9 +13,9 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.errors import MlpXpError, with_colon
-from mlp_xp.parity.compare import Comparison, Failure, check
-from mlp_xp.parity.operations import Operation, first_of_each_name
-from mlp_xp.parity.programs import Record, checked, is_allowed
+from mlp_xp.parity.compare import Comparison, Failure, check, reports
+from mlp_xp.parity.operations import Operation
+from mlp_xp.parity.programs import checked, is_allowed, record_of
 from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.tracing import trace
 
@@ -86,9 +86,7 @@ def assert_parity(
     excuses = traced and isinstance(result, Comparison)
     if not unexpected and (excuses or not faults):
         return
-    name = with_colon(backend.name)
-    lines = [f"{name} {each.report}" for each in first_of_each_name(unexpected)]
-    lines += faults
+    lines = [*reports(backend, unexpected), *faults]
     if unexpected and reproducers is not None:
         made = write_reproducer(backend, unexpected[0], Path(reproducers))
         lines.append(f"reproducer: {made}")
@@ -111,8 +109,7 @@ def _faults_of(
 
 
 def _is_expected(operation: Operation, allowed: Any) -> bool:
-    name = operation.name.removeprefix("xp.")
-    if is_allowed(Record(name, str(operation), operation.place), allowed):
+    if is_allowed(record_of(operation), allowed):
         return True
     call = str(operation.call or "")
     return any(word in call for word in allowed or () if not word.isidentifier())

@@ -248,7 +248,9 @@ CALLS = (
     ("a = x; b = wild[:1, 0]; t = x > b", "xp.where(t, a, b)\nxp.where(t, b, a)"),
     ("a = rows", SUMS + HIGHEST + PRODUCTS),
     ("a = rows - 100", SUMS + HIGHEST + PRODUCTS + "xp.argmax(a, axis=1)"),
-    ("a = wild", SUMS + HIGHEST + PRODUCTS + "xp.argmax(a[2:4, ...], axis=1)"),
+    ("a = wild", SUMS + PRODUCTS + "xp.argmax(a[2:4, ...], axis=1)"),
+    # XLA on a CPU has another maximum where there is a NaN (JAX 0.10.2).
+    ("a = wild[2:, ...]", HIGHEST),
     # In row 1, only the last value is False; in row 2, only the first.
     ("t = xp.isfinite(wild)", "xp.all(t)"),
     ("t = xp.isfinite(wild)[0, ...]", "xp.all(t)"),

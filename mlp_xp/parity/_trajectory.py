@@ -99,13 +99,13 @@ def record(
     predictions = backend.to_numpy(backend.xp.argmax(final_logits, axis=1))
     logits.append(backend.to_numpy(final_logits))
     return Trajectory(
-        backend=backend,
-        losses=np.concatenate(losses),
-        weights=[backend.to_numpy(array) for layer in network for array in layer],
-        report_steps=np.array(report_steps, np.int64),
-        logits=np.stack(logits),
-        predictions=predictions,
-        labels=dataset.test.labels,
+        backend,
+        np.concatenate(losses),
+        [backend.to_numpy(array) for layer in network for array in layer],
+        np.array(report_steps, np.int64),
+        np.stack(logits),
+        predictions,
+        dataset.test.labels,
     )
 
 

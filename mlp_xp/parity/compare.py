@@ -78,7 +78,7 @@ class Comparison(NamedTuple):
     @property
     def deviating(self) -> list[str]:
         """A line, with the backend, for the first of `operations` of each name."""
-        return _reports(self.trajectory.backend, self.operations)
+        return reports(self.trajectory.backend, self.operations)
 
     def __repr__(self) -> str:
         return (
@@ -132,10 +132,11 @@ class Failure(NamedTuple):
     @property
     def deviating(self) -> list[str]:
         """As in `Comparison`."""
-        return _reports(self.backend, self.operations)
+        return reports(self.backend, self.operations)
 
 
-def _reports(backend: Backend, operations: tuple[Operation, ...]) -> list[str]:
+def reports(backend: Backend, operations: Sequence[Operation]) -> list[str]:
+    """Return a line for the first operation of each name."""
     name = with_colon(backend.name)
     return [f"{name} {each.report}" for each in first_of_each_name(operations)]
 

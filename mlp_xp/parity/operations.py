@@ -5,32 +5,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.parity._bounds import INPLACE, Verdict
+from mlp_xp.parity._bounds import Verdict
+from mlp_xp.parity._operators import SYMBOLS, UNARY
 from mlp_xp.parity._probe import Call
 
-BINARY = {
-    "add": "+",
-    "sub": "-",
-    "mul": "*",
-    "truediv": "/",
-    "matmul": "@",
-    "pow": "**",
-    "floordiv": "//",
-    "mod": "%",
-    "and_": "&",
-    "or_": "|",
-    "xor": "^",
-    "lshift": "<<",
-    "rshift": ">>",
+FORMATS = {
+    **{name: f"{{}} {symbol} {{}}" for name, symbol in SYMBOLS.items()},
+    **{name: f"{symbol}{{}}" for name, symbol in UNARY.items()},
+    "T": "{}.T",
+    "mT": "{}.mT",
+    "materialise": "materialise({})",
+    "from_numpy": "xp.asarray({}, dtype={}, copy=True)",
 }
-COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
-UNARY = {"neg": "-", "pos": "+", "invert": "~"}
-SYMBOLS = (
-    BINARY
-    | COMPARISONS
-    | {name: f"{BINARY[plain]}=" for name, plain in INPLACE.items()}
-)
-"""The operators with two operands, by their names in the module `operator`."""
+"""The Python source of operations that are no calls of a function or a method."""
 
 
 class Operation(NamedTuple):
@@ -125,17 +112,8 @@ def expression(
         return f"{source} = {text(values[0])}" if values else source
     words = [text(each) for each in args]
     words += [f"{key}={text(value)}" for key, value in kwargs.items()]
-    if name in SYMBOLS:
-        return f"{words[0]} {SYMBOLS[name]} {words[1]}"
-    if name in UNARY:
-        return f"{UNARY[name]}{words[0]}"
-    match name:
-        case "T" | "mT":
-            return f"{words[0]}.{name}"
-        case "materialise":
-            return f"materialise({words[0]})"
-        case "from_numpy":
-            return f"xp.asarray({words[0]}, dtype={words[1]}, copy=True)"
+    if name in FORMATS:
+        return FORMATS[name].format(*words)
     method = name.removeprefix("array.")
     if method != name or name == "to_device":
         return f"{words[0]}.{method}({', '.join(words[1:])})"

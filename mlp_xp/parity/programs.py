@@ -22,15 +22,19 @@ from mlp_xp.backends.settings import restored
 from mlp_xp.errors import MlpXpError, one_line
 from mlp_xp.parity import _answers
 from mlp_xp.parity._answers import answering, class_of
-from mlp_xp.parity._bounds import Reference, mismatch
-from mlp_xp.parity.operations import SYMBOLS, Operation
+from mlp_xp.parity._bounds import Bound, Reference, Verdict
+from mlp_xp.parity._judge import mismatch
+from mlp_xp.parity._operators import SYMBOLS
+from mlp_xp.parity.operations import Operation
 from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.tracer import (
     PACKAGE,
     Namespace,
     Traced,
     Tracer,
+    called_untraced,
     caller,
+    is_array,
     leaves,
     line_text,
     map_tree,
@@ -73,7 +77,7 @@ class Record(NamedTuple):
     place: str
     """The line of the program, as `file:line (text)`."""
     detail: str = ""
-    """What is wrong, where the kind of the finding does not say it."""
+    """The fault, where the kind of the finding does not say it."""
     times: int = 1
     """How often this happened at this line."""
 
@@ -81,6 +85,12 @@ class Record(NamedTuple):
         often = f" ({self.times} times)" if self.times > 1 else ""
         detail = f" {self.detail}" if self.detail else ""
         return f"{self.call}{detail}; at {self.place}{often}"
+
+
+def record_of(operation: Operation) -> Record:
+    """Return an operation as a finding."""
+    name = operation.name.removeprefix("xp.")
+    return Record(name, str(operation), operation.place)
 
 
 @dataclass
@@ -109,7 +119,7 @@ class Run:
     differs: list[Record] = field(default_factory=list)
     """How shapes, dtypes or integers of the result differ from NumPy's whole run."""
     result: Any = None
-    """What the program returned, with the library's own arrays."""
+    """The value of the program, with the library's own arrays."""
     end: str = ""
     """How far the result lies from NumPy's whole run, in words."""
     operations: int = 0
@@ -157,7 +167,7 @@ class Run:
 
 
 class ProgramTracer(Tracer):
-    """A tracer of any program, which keeps the findings by kind."""
+    """A tracer of any program. It keeps the findings by kind."""
 
     go_betweens = (
         *Tracer.go_betweens,
@@ -174,11 +184,10 @@ class ProgramTracer(Tracer):
         self.when = "in the program"
         self.records: dict[str, dict[tuple[str, ...], Record]] = {}
         self.first: Operation | None = None
-        """The first operation that deviates."""
+        """The first deviating operation."""
         zero = backend.xp.asarray(0.0)
         self._kind = type(zero)
         self.names_another = _is_another(backend.xp, zero)  # type: ignore[misc]
-        self._has_python_scalars = _has_python_scalars(backend.xp)
         names = (self._kind.__module__, self.xp.__name__)
         modules = {name.partition(".")[0] for name in names}
         folders = [
@@ -200,28 +209,32 @@ class ProgramTracer(Tracer):
         return class_of(kind, self.backend)(array, self, host)
 
     def namespace_of(self, array: Traced, api_version: str | None) -> Namespace:
-        """Return the namespace that the library's array would give."""
+        """Return the namespace from an array, as of the library's own array."""
         own = getattr(array.array, "__array_namespace__", None)
         xp = own(api_version=api_version) if own else self.backend.xp
         return xp if _answers.is_over(self) else self.answer(xp)
 
-    def notice(self, kind: str, what: str) -> None:
+    def notice(self, kind: str, event: str) -> None:
         """Keep an event, unless array_api_compat or the library itself causes it."""
-        if kind == "outside" and what.startswith("array."):
+        if kind == "outside" and event.startswith("array."):
             frame = caller(lambda file: file.startswith(ProgramTracer.go_betweens))
             if self.is_go_between(frame.f_code.co_filename):
                 return
-        name = what.removeprefix("array.").partition("(")[0].removeprefix("xp.")
-        self._keep(kind, Record(name, what, self.place()))
+        name = event.removeprefix("array.").partition("(")[0].removeprefix("xp.")
+        self._keep(kind, Record(name, event, self.place()))
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """See `Tracer.call`. The library itself asks no questions to be answered."""
         tracer = _answers.active()
-        if tracer is not self:  # an array or a namespace is left from an earlier run
-            if tracer is not None:
-                return tracer.call(name, *args, **kwargs)
+        # An array or a namespace may be left from an earlier run.
+        if tracer is not self and tracer is not None:
+            return tracer.call(name, *args, **kwargs)
+        is_abstract = any(map(self._is_abstract, leaves(args[2:])))
+        if is_abstract and tracer:
+            self.notice("escaped", name)
+        if is_abstract or tracer is None:
             function, _, *arguments = args
-            return _answers.called_untraced(function, *arguments)
+            return called_untraced(function, *arguments)
         if name in SYMBOLS and self._kind is not np.ndarray:
             operands: Any = args[2]
             if any(type(x) is np.ndarray for x in operands):
@@ -235,17 +248,18 @@ class ProgramTracer(Tracer):
             self.is_calling = was_calling
             sys.settrace(watcher)
 
-    def _operation(
-        self,
-        name: str,
-        reference: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Operation:
+    def _is_abstract(self, x: Any) -> bool:
+        """Return whether x stands for an array, as where JAX transforms a function."""
+        known = (Traced, np.ndarray, np.generic, self._kind)
+        return is_array(x) and not issubclass(type(x), known)
+
+    def _compare(self, operation: Operation) -> Verdict:
         """See `Tracer`. A float64 of NumPy is a Python float, and may count as one."""
-        if name in SYMBOLS and self._has_python_scalars:
-            args = tuple(float(x) if type(x) is np.float64 else x for x in args)
-        return super()._operation(name, reference, args, kwargs)
+        verdict = super()._compare(operation)
+        if not verdict.deviates or operation.name not in SYMBOLS:
+            return verdict
+        args = tuple(float(x) if type(x) is np.float64 else x for x in operation.args)
+        return super()._compare(operation._replace(args=args))
 
     def _results_on_host(self, result: Any) -> Any:
         """See `Tracer`. NumPy's arrays, such as `x.numpy()`, are not the library's."""
@@ -255,8 +269,7 @@ class ProgramTracer(Tracer):
 
     def _add(self, operation: Operation) -> None:
         verdict = operation.verdict
-        name = operation.name.removeprefix("xp.")
-        record = Record(name, str(operation), operation.place)
+        record = record_of(operation)
         if verdict.outside:
             self._keep("outside", record._replace(detail=f"({verdict.unjudged})"))
         elif verdict.unjudged:
@@ -268,7 +281,7 @@ class ProgramTracer(Tracer):
         single = operands & {"float32", "complex64"}
         double = results & {"float64", "complex128"}
         # these return each array in its own dtype
-        if single and double and name not in ("broadcast_arrays", "meshgrid"):
+        if single and double and record.name not in ("broadcast_arrays", "meshgrid"):
             self._keep("upcasts", record)
 
     def _keep(self, kind: str, record: Record) -> None:
@@ -326,14 +339,14 @@ def lockstep(
         (3, 2)
     """
     given = dict(kwargs or {})
-    with restored(library):
+    with restored(library), warnings.catch_warnings():
         backend = open_library(library, device)
         tracer = ProgramTracer(backend, function)
         run = Run(f"{backend.name} {backend.version}")
         own_args = _copied((tuple(args), given))
         moved = _moved((tuple(args), given), tracer, on_device=device is not None)
         start = time.perf_counter()
-        with answering(tracer), warnings.catch_warnings():
+        with answering(tracer):
             try:
                 positional, named = moved
                 result = function(*positional, **named)
@@ -341,10 +354,8 @@ def lockstep(
                 run.exception = error
                 run.error = _error_record(error, tracer)
         run.seconds = time.perf_counter() - start
-        for kind in _WORDS:
-            if kind != "error":
-                records = tracer.records.get(kind, {})
-                setattr(run, kind, list(records.values()))
+        for kind, records in tracer.records.items():
+            setattr(run, kind, list(records.values()))
         run.operations = tracer.calls
         if run.error is None:
             run.result = map_tree(unwrapped, result)
@@ -427,15 +438,6 @@ def is_allowed(record: Record, allowed: Any) -> bool:
     )
 
 
-def _has_python_scalars(xp: Any) -> bool:
-    """Return whether a float64 of NumPy leaves an operand in float32."""
-    try:
-        one = xp.asarray(1.0, dtype=xp.float32)
-        return bool((one * np.float64(1)).dtype == xp.float32)
-    except Exception:  # a library may raise anything
-        return False
-
-
 def _is_another(xp: Any, array: Any) -> bool:
     """Return whether an array names another namespace than its own `xp`.
 
@@ -445,9 +447,10 @@ def _is_another(xp: Any, array: Any) -> bool:
         named = array_namespace(array)
     except TypeError:
         return False
-    names = (str(getattr(xp, "__name__", "")), named.__name__)
-    own, other = (name.removeprefix("array_api_compat.") for name in names)
-    return own != other
+    own = str(getattr(xp, "__name__", ""))
+    is_module = xp is sys.modules.get(own)  # a wrapper may have the name of its library
+    name = own.removeprefix("array_api_compat.")
+    return not is_module or name != named.__name__.removeprefix("array_api_compat.")
 
 
 def _copied(tree: Any) -> Any:
@@ -468,12 +471,9 @@ def _moved(tree: Any, tracer: Tracer, *, on_device: bool) -> Any:
     def move(x: Any) -> Any:
         if not isinstance(x, np.ndarray) or x.dtype.kind not in "biufc":
             return _copied(x)
-        host = np.array(x, order="C")
-        if on_device:
-            array = backend.asarray(host, getattr(backend.xp, x.dtype.name))
-        else:
-            dtype = getattr(backend.xp, x.dtype.name)
-            array = backend.xp.asarray(host, dtype=dtype, copy=True)
+        host, dtype = np.array(x, order="C"), getattr(backend.xp, x.dtype.name)
+        place = {"device": backend.device} if on_device else {}
+        array = backend.xp.asarray(host, dtype=dtype, copy=True, **place)
         return tracer.wrap(array, backend.to_numpy(array))
 
     return map_tree(move, tree)
@@ -481,16 +481,14 @@ def _moved(tree: Any, tracer: Tracer, *, on_device: bool) -> Any:
 
 def _error_record(error: Exception, tracer: ProgramTracer) -> Record:
     """Return the operation that raised, or the line of the program that did."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if chain is tracer.error and tracer.raised is not None:
-            name = tracer.raised.name.removeprefix("xp.")
-            detail = tracer.raised.verdict.problem
-            return Record(name, str(tracer.raised), tracer.raised.place, detail)
-        chain = chain.__cause__ or chain.__context__
-    place, code = "", tracer.program
-    if code:
-        place = line_text(code.co_filename, code.co_firstlineno)
+    cause: BaseException | None = error
+    while cause is not None and cause is not tracer.error:
+        cause = cause.__cause__ or cause.__context__
+    raised = tracer.raised
+    if cause is not None and raised is not None:
+        return record_of(raised)._replace(detail=raised.verdict.problem)
+    code = tracer.program
+    place = line_text(code.co_filename, code.co_firstlineno) if code else ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         file = frame.f_code.co_filename
         if not tracer.is_go_between(file):
@@ -511,25 +509,18 @@ def _compare_ends(
     given = _dtypes(args) & {"float16", "float32", "float64", "complex64", "complex128"}
     # the least precise argument decides how many digits there are
     eps = max((float(np.finfo(dtype).eps) for dtype in given), default=0.0)
-    got, wanted = leaves(result), leaves(expected)
-    if len(got) != len(wanted):
-        return f"{len(got)} values instead of {len(wanted)}", True
-    if _keys(result) != _keys(expected):
-        return "other keys than in NumPy's whole run", True
+    got, wanted = _numbers(result, backend), _numbers(expected, backend)
+    if got.keys() != wanted.keys():
+        return f"{len(got)} values or keys other than NumPy's {len(wanted)}", True
     largest, skipped = 0.0, 0
-    for own, host in zip(got, wanted, strict=True):
-        try:
-            x = own if isinstance(own, _ON_HOST) else backend.to_numpy(own)
-            x, host = np.asarray(x), np.asarray(host)
-            is_number = all(each.dtype.kind in "biufc" for each in (x, host))
-            distance = _distance(x, host, eps) if is_number else None
-        except Exception:  # no arrays of numbers
-            distance = None
-        if distance is None:
+    for path, x in got.items():
+        y = wanted[path]
+        if x is None or y is None:
             skipped += 1
             continue
-        if isinstance(distance, str):
-            return distance, True
+        fault, distance = _distance(x, y, eps)
+        if fault:
+            return fault, True
         largest = max(largest, distance)
     if skipped == len(got):
         return "not compared, without numbers", False
@@ -537,13 +528,23 @@ def _compare_ends(
     return f"{largest:.3g} eps from NumPy's whole run{but}", False
 
 
-def _keys(tree: Any) -> Any:
-    """Return the structure of nested tuples, lists and dictionaries."""
-    if isinstance(tree, dict):
-        return {key: _keys(value) for key, value in tree.items()}
+def _numbers(
+    tree: Any, backend: LibraryBackend, path: tuple[Any, ...] = ()
+) -> dict[tuple[Any, ...], np.ndarray | None]:
+    """Return the numbers in a result by their keys, and None for anything else."""
     if isinstance(tree, tuple | list):
-        return [_keys(each) for each in tree]
-    return None
+        tree = dict(enumerate(tree))
+    if isinstance(tree, dict):
+        found: dict[tuple[Any, ...], np.ndarray | None] = {}
+        for key, each in tree.items():
+            found |= _numbers(each, backend, (*path, key))
+        return found
+    try:
+        host = tree if isinstance(tree, _ON_HOST) else backend.to_numpy(tree)
+        array = np.asarray(host)
+    except Exception:  # it is no array
+        return {path: None}
+    return {path: array if array.dtype.kind in "biufc" else None}
 
 
 def _dtypes(tree: Any) -> set[str]:
@@ -551,21 +552,22 @@ def _dtypes(tree: Any) -> set[str]:
 
 
 @np.errstate(all="ignore")
-def _distance(got: np.ndarray, wanted: np.ndarray, eps: float) -> float | str:
-    """Return the distance in eps of the largest element, or a fault in words.
+def _distance(got: np.ndarray, wanted: np.ndarray, eps: float) -> tuple[str, float]:
+    """Return a fault in words, or the distance in eps of the largest element.
 
     The unit is `eps` or, if it is larger, the eps of the result.
     """
     if wanted.dtype.kind not in "fc":
-        return 0.0 if np.array_equal(got, wanted) else "integers or booleans differ"
+        is_equal = np.array_equal(got, wanted)
+        return "" if is_equal else "integers or booleans differ", 0.0
     problem = mismatch(got, wanted)
     if problem:
-        return f"it {problem}"
+        return f"it {problem}", 0.0
     eps = max(eps, float(np.finfo(wanted.dtype).eps))
     size = np.max(np.abs(wanted), initial=0, where=np.isfinite(wanted))
-    size = np.where(size == 0, 1, size)
-    reference = Reference(wanted, size, eps, bound=0.0, floor=0.0)
-    return float(np.max(reference.deviations(got), initial=0))
+    bound = Bound(np.where(size == 0, 1, size), 0.0, 0)
+    deviations = Reference(wanted, bound, eps).deviations(got)
+    return "", float(np.max(deviations, initial=0))
 
 
 def load_program(

@@ -34,16 +34,8 @@ import numpy as np
 from mlp_xp.backends.numpy_backend import NumpyBackend
 from mlp_xp.parity._bounds import ULPS, is_real
 
-_UFUNC_NAMES = {
-    "sub": "subtract",
-    "mul": "multiply",
-    "truediv": "divide",
-    "pow": "power",
-}
-BOUNDS = {
-    getattr(np, _UFUNC_NAMES.get(name, name)): ulps + 1 for name, ulps in ULPS.items()
-}
-"""The largest errors of elementwise operations, in eps."""
+BOUNDS = {getattr(np, name): ulps + 1 for name, ulps in ULPS.items()}
+"""The largest errors of elementwise operations and of NumPy's result, in eps."""
 
 
 class RandomRounding(NumpyBackend):

@@ -25,9 +25,10 @@ from mlp_xp.backends.failures import BackendFailure
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
 from mlp_xp.errors import one_line
-from mlp_xp.parity._bounds import INPLACE, Verdict
+from mlp_xp.parity._bounds import Verdict
 from mlp_xp.parity._judge import INSPECTION, STANDARD, inspect, judge
-from mlp_xp.parity.operations import BINARY, SYMBOLS, UNARY, Operation
+from mlp_xp.parity._operators import BINARY, FUNCTIONS, INPLACE, SYMBOLS, UNARY
+from mlp_xp.parity.operations import Operation
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # The standard: "calculates an implementation-dependent approximation".
@@ -117,12 +118,12 @@ class Tracer:
         """Return an array of the library as a traced array."""
         return Traced(array, self, host)
 
-    def notice(self, kind: str, what: str) -> None:
+    def notice(self, kind: str, event: str) -> None:
         """Take note of an event that is no operation of the standard.
 
         Args:
             kind: `transfers`, `syncs`, `outside` or `escaped`.
-            what: The event as Python text.
+            event: The event as Python text.
         """
 
     def namespace_of(self, array: "Traced", api_version: str | None) -> "Namespace":
@@ -159,21 +160,6 @@ class Tracer:
         has_items = hasattr(own, "__getitem__") and not isinstance(own, tuple | str)
         return Held(own, self, called) if has_items else own
 
-    def inspecting(
-        self, name: str, function: Callable[..., Any], reference: Any
-    ) -> Callable[..., Any]:
-        """Return an inspection function that compares its results with NumPy's."""
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            result = function(*map_tree(unwrapped, args), **map_tree(unwrapped, kwargs))
-            operation = self._operation(name, reference, args, kwargs)
-            problem = inspect(reference, operation.args, self._on_host(result))
-            operation = operation._replace(result=(), verdict=Verdict(problem=problem))
-            self._add(operation)
-            return result
-
-        return call
-
     @staticmethod
     def cause(error: BaseException) -> BaseException:
         """Return the error of the library itself.
@@ -197,23 +183,23 @@ class Tracer:
         """Call a function of the library, and return its result after the comparison.
 
         `reference` is NumPy's function. It is None if the function takes NumPy's arrays
-        too. A function outside the standard is not compared. Raises what the library
-        raises.
+        too. A function outside the standard is not compared. Raises the
+        errors of the library.
         """
         kwargs = kwargs or {}
         operands = [x for x in leaves((args, kwargs)) if isinstance(x, Traced)]
         in_place = name in INPLACE or name == "setitem"
         for operand in operands:
-            self._look(operand)
+            self._look_again(operand)
         operation = self._operation(name, reference or function, args, kwargs)
         try:
-            result = function(*map_tree(unwrapped, args), **map_tree(unwrapped, kwargs))
+            result = called_untraced(function, args, kwargs)
             if name == "setitem":
                 result = args[0].array
             host_result = self._results_on_host(result)
             if self.has_views and (in_place or outside):
                 self.writes += 1
-            changed = self._refresh(operands, name, result, host_result)
+            changed = self._refresh(operands, in_place)
         except (Exception, SystemExit) as error:  # a library may raise anything
             problem = f"raised {one_line(self.cause(error))}"
             self.raised = operation._replace(verdict=Verdict(problem=problem))
@@ -223,7 +209,12 @@ class Tracer:
         if outside:
             return self._wrap_results(result, host_result, operands, kwargs)
         operation = operation._replace(result=host_result)
-        if host_result is None:
+        if name in INSPECTION:
+            own = self._on_host(result)
+            problem = inspect(operation.reference, operation.args, own)
+            operation = operation._replace(result=())
+            verdict = Verdict(problem=problem)
+        elif host_result is None:
             problem = f"is a {type(result).__name__}, not an array"
             operation = operation._replace(result=np.asarray(result))
             verdict = Verdict(problem=problem)
@@ -287,18 +278,17 @@ class Tracer:
                 return operand
         return self.wrap(result, host)
 
-    def _look(self, operand: "Traced") -> None:
+    def _look_again(self, operand: "Traced") -> None:
         """Copy an operand to the host again if another one may share its memory."""
-        if operand.writes != self.writes:
+        if operand.seen_writes != self.writes:
             operand.host = self.backend.to_numpy(operand.array)
-            operand.writes = self.writes
+            operand.seen_writes = self.writes
 
     def _on_host(self, x: Any) -> Any:
         """Return NumPy's array or dtype for one of the library, and all else as is."""
         if isinstance(x, Traced):
             return x.host
-        plain = (bool, int, float, complex, str, np.ndarray, np.generic)
-        if x is None or x is Ellipsis or isinstance(x, plain):
+        if isinstance(x, np.ndarray | np.generic):
             return x
         if is_array(x):
             return self.backend.to_numpy(x)
@@ -307,13 +297,7 @@ class Tracer:
                 return dtype
         return x
 
-    def _refresh(
-        self,
-        operands: list["Traced"],
-        name: str,
-        result: Any,
-        host_result: Any,
-    ) -> int:
+    def _refresh(self, operands: list["Traced"], in_place: bool) -> int:
         """Copy the operands to the host again, and look for changes.
 
         Return the number of the first operand changed by mistake, from 1, or 0.
@@ -322,17 +306,11 @@ class Tracer:
         for number, operand in enumerate(operands, 1):
             before = operand.host
             operand.host = self.backend.to_numpy(operand.array)
-            shares_memory = operand.writes != self.writes
-            operand.writes = self.writes
-            # An operation in place may return a new object for the changed memory.
-            in_place = shares_memory or (
-                name in INPLACE
-                and (
-                    operand.array is result
-                    or (number == 1 and _equal(host_result, operand.host))
-                )
-            )
-            if not (first_changed or in_place or _equal(before, operand.host)):
+            shares_memory = operand.seen_writes != self.writes
+            operand.seen_writes = self.writes
+            is_target = in_place and operand.array is operands[0].array
+            may_change = shares_memory or is_target
+            if not (first_changed or may_change or _equal(before, operand.host)):
                 first_changed = number
         return first_changed
 
@@ -373,11 +351,10 @@ def line_text(file: str, line: int) -> str:
     if path.exists():  # unlike "<string>"
         path = path.resolve()
     folders = [PACKAGE.parent, *(Path(each).resolve() for each in sys.path)]
-    # the folder of the packages, not the one of a virtual environment
-    for folder in sorted(folders, key=lambda folder: -len(folder.parts)):
-        if folder in path.parents:
-            path = path.relative_to(folder)
-            break
+    parents = [folder for folder in folders if folder in path.parents]
+    if parents:
+        # the folder of the packages, not the one of a virtual environment
+        path = path.relative_to(max(parents, key=lambda folder: len(folder.parts)))
     return f"{path.as_posix()}:{line} ({linecache.getline(file, line).strip()})"
 
 
@@ -429,8 +406,6 @@ class Namespace(ModuleType):
 
         if self._outside or full_name not in STANDARD:
             return call_outside
-        if full_name in INSPECTION:
-            return tracer.inspecting(full_name, own, reference)
         # The function `matmul` is not the operator of that name.
         recorded = f"xp.{full_name}" if full_name in SYMBOLS else full_name
 
@@ -458,16 +433,17 @@ class Traced:
     Args:
         array: The array of the library.
         tracer: The tracer.
-        host: A copy of the last known content of the array.
+        host: A copy of the last known content of the array. `seen_writes` are the
+            `writes` of the tracer by then.
     """
 
-    __slots__ = ("__weakref__", "_tracer", "array", "host", "writes")
+    __slots__ = ("__weakref__", "_tracer", "array", "host", "seen_writes")
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, array: Array, tracer: Tracer, host: np.ndarray) -> None:
         self.array = array
         self.host = host
-        self.writes = tracer.writes
+        self.seen_writes = tracer.writes
         self._tracer = tracer
 
     def __array_namespace__(self, api_version: str | None = None) -> Namespace:
@@ -481,21 +457,15 @@ class Traced:
         self, ufunc: Any, method: str, *args: Any, **kwargs: Any
     ) -> Any:
         # An operator of NumPy's scalars and arrays comes here, with these first.
-        name = _UFUNCS.get(ufunc.__name__)
-        is_operator = isinstance(unwrapped(args[0]), (np.generic, np.ndarray))
-        if (
-            name
-            and is_operator
-            and method == "__call__"
-            and len(args) == 2
-            and not kwargs
-        ):
+        is_operator = ufunc in _UFUNCS and method == "__call__" and not kwargs
+        first, *others = map(unwrapped, args)
+        if is_operator and others and isinstance(first, np.generic | np.ndarray):
+            name = _UFUNCS[ufunc]
             return self._tracer.call(name, getattr(operator, name), None, args)
-        self._tracer.notice("outside", f"numpy.{ufunc.__name__}")
+        name = f"numpy.{ufunc.__name__}"
+        self._tracer.notice("outside", name)
         function = getattr(ufunc, method)
-        return self._tracer.call(
-            f"numpy.{ufunc.__name__}", function, None, args, kwargs, outside=True
-        )
+        return self._tracer.call(name, function, None, args, kwargs, outside=True)
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         self._tracer.notice("transfers", "array.__dlpack__()")
@@ -513,35 +483,11 @@ class Traced:
         iter(self.array)  # not every library has it
         return (self[i] for i in range(self.array.shape[0]))
 
-    def __contains__(self, value: Any) -> bool:
-        return operator.contains(self._synchronised("contains"), unwrapped(value))
-
     def __len__(self) -> int:
         return len(self.array)
 
-    def __bool__(self) -> bool:
-        return bool(self._synchronised("bool"))
-
-    def __float__(self) -> float:
-        return float(self._synchronised("float"))
-
-    def __int__(self) -> int:
-        return int(self._synchronised("int"))
-
-    def __complex__(self) -> complex:
-        return complex(self._synchronised("complex"))
-
-    def __index__(self) -> int:
-        return operator.index(self._synchronised("index"))
-
     def __repr__(self) -> str:
         return repr(self.array)
-
-    def __str__(self) -> str:
-        return str(self._synchronised("str"))
-
-    def __format__(self, spec: str) -> str:
-        return format(self._synchronised("format"), spec)
 
     def __copy__(self) -> "Traced":
         return self.__deepcopy__({})
@@ -549,24 +495,18 @@ class Traced:
     def __deepcopy__(self, memo: dict[int, Any]) -> "Traced":
         return self._tracer.xp.asarray(self, copy=True)
 
-    def _synchronised(self, kind: str) -> Array:
-        self._tracer.notice("syncs", f"{kind}(array)")
-        return self.array
-
     def to_device(self, device: Any, /, **kwargs: Any) -> Any:
         """Copy the array to another device, as the library does."""
-        if str(device).lower().startswith(("cpu", "tfrt_cpu")):
-            own = str(getattr(self.array, "device", "cpu")).lower()
-            if "cpu" not in own:
-                self._tracer.notice("transfers", f"array.to_device({device})")
+        own = str(getattr(self.array, "device", "cpu")).lower()
+        is_host = str(device).lower().startswith(("cpu", "tfrt_cpu"))
+        if is_host and "cpu" not in own:
+            self._tracer.notice("transfers", f"array.to_device({device})")
 
         def move(array: Array, device: Any, **kwargs: Any) -> Array:
             return array.to_device(device, **kwargs)
 
-        def keep(array: np.ndarray, *args: Any, **kwargs: Any) -> np.ndarray:
-            return array
-
-        return self._tracer.call("to_device", move, keep, (self, device), kwargs)
+        args = (self, device)
+        return self._tracer.call("to_device", move, _itself, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
         if name in ("T", "mT"):
@@ -575,32 +515,29 @@ class Traced:
         return self._tracer.attribute(self, name)
 
 
+def _itself(array: np.ndarray, *_: Any, **__: Any) -> np.ndarray:
+    return array
+
+
 def _assigned(array: np.ndarray, key: Any, value: Any) -> np.ndarray:
     copied = array.copy()
     copied[key] = value
     return copied
 
 
-_UFUNCS = {
-    "add": "add",
-    "subtract": "sub",
-    "multiply": "mul",
-    "divide": "truediv",
-    "true_divide": "truediv",
-    "power": "pow",
-    "floor_divide": "floordiv",
-    "remainder": "mod",
-    "matmul": "matmul",
-    "bitwise_and": "and_",
-    "bitwise_or": "or_",
-    "bitwise_xor": "xor",
-    "less": "lt",
-    "less_equal": "le",
-    "greater": "gt",
-    "greater_equal": "ge",
-    "equal": "eq",
-    "not_equal": "ne",
+_UFUNCS = {getattr(np, function): name for name, function in FUNCTIONS.items()}
+"""The operators for ufuncs of NumPy."""
+_CONVERSIONS = {
+    "bool": bool,
+    "float": float,
+    "int": int,
+    "complex": complex,
+    "index": operator.index,
+    "contains": operator.contains,
+    "str": str,
+    "format": format,
 }
+"""Operations of Python that need the values of an array."""
 
 
 def _operator(name: str, *, reflected: bool = False) -> Callable[..., Any]:
@@ -617,6 +554,19 @@ def _operator(name: str, *, reflected: bool = False) -> Callable[..., Any]:
     return call
 
 
+def _conversion(name: str) -> Callable[..., Any]:
+    """Return a method of `Traced` for one of _CONVERSIONS."""
+    function: Any = _CONVERSIONS[name]
+
+    def convert(self: Traced, *args: Any) -> Any:
+        self._tracer.notice("syncs", f"{name}(array)")
+        return function(self.array, *map(unwrapped, args))
+
+    return convert
+
+
+for _name in _CONVERSIONS:
+    setattr(Traced, f"__{_name}__", _conversion(_name))
 for _name in (*SYMBOLS, *UNARY, "getitem", "abs"):
     setattr(Traced, f"__{_name.rstrip('_')}__", _operator(_name))
 for _name in BINARY:
@@ -670,6 +620,8 @@ def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
     if not isinstance(tree, tuple | list):
         return function(tree)
     parts = [map_tree(function, each) for each in tree]
+    if isinstance(tree, tuple) and all(map(operator.is_, parts, tree)):
+        return tree  # it may be of any class, such as torch.Size
     if hasattr(tree, "_fields"):
         with contextlib.suppress(TypeError):  # it may have more than its fields
             return type(tree)(*parts)
@@ -686,6 +638,13 @@ def leaves(tree: Any) -> list[Any]:
 def unwrapped(x: Any) -> Any:
     """Return the library's array of a traced one, and all else as it is."""
     return x.array if isinstance(x, Traced) else x
+
+
+def called_untraced(
+    function: Callable[..., Any], args: Any, kwargs: dict[str, Any] | None = None
+) -> Any:
+    """Call a function of the library with its own arrays."""
+    return function(*map_tree(unwrapped, args), **map_tree(unwrapped, kwargs or {}))
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:

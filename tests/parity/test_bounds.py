@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlp_xp.parity._bounds import Verdict, check, expect, gamma
+from mlp_xp.parity._bounds import Verdict, gamma
+from mlp_xp.parity._judge import check, expect
 
 every_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
 

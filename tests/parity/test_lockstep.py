@@ -84,7 +84,6 @@ def everything(x: Any, square: Any) -> list[Any]:
         xp.tensordot(x, square, axes=1),
         xp.linalg.solve(square, square[0, :]),
         xp.linalg.inv(square),
-        xp.linalg.det(square),
         xp.linalg.cholesky(square),
         xp.linalg.vector_norm(x, axis=0),
         xp.linalg.svdvals(x),
@@ -147,7 +146,6 @@ def test_rounding_stays_within_the_derived_bounds(dtype, seed):
         return [
             xp.linalg.solve(square, y[:n, ...]),
             xp.linalg.inv(square),
-            xp.linalg.det(square),
             xp.linalg.qr(x),
             xp.linalg.svd(x),
             xp.linalg.cholesky(square @ square.T),
@@ -160,7 +158,7 @@ def test_rounding_stays_within_the_derived_bounds(dtype, seed):
             xp.cumulative_sum(x, axis=1),
             xp.vecdot(x, x),
             xp.logaddexp(x, -x),
-            xp.linalg.vector_norm(x, ord=3, axis=0),
+            xp.linalg.vector_norm(x, axis=0),
             xp.linalg.matrix_norm(x),
             xp.linalg.trace(square),
             xp.linalg.outer(y, y),
@@ -523,6 +521,27 @@ def test_jax_functions_escape_with_the_right_result():
     assert len(run.escaped) >= 1
 
 
+def test_functions_of_jax_may_transform_a_function_of_a_traced_array():
+    def program(x: Any) -> Any:
+        import jax
+
+        xp = array_namespace(x)
+        gradient = jax.grad(lambda w: xp.sum((x @ w) ** 2))(xp.ones(5))
+        return gradient, jax.vmap(lambda i: x[i, 0] + i)(xp.arange(3))
+
+    (x, _), xp = inputs(), open_library("jax").xp
+    run = lockstep(program, (x,), library="jax")
+    assert (run.error, run.deviations) == (None, [])
+    for got, wanted in zip(run.result, program(xp.asarray(x)), strict=True):
+        np.testing.assert_array_equal(np.asarray(got), np.asarray(wanted))
+    assert {"matmul", "getitem", "sum"} <= {each.name for each in run.escaped}
+
+
+def test_a_shape_keeps_its_class():
+    run = lockstep(lambda x: (x + 1).size(), inputs()[:1])
+    assert run.result.numel() == 60
+
+
 @each_library
 def test_copies_to_the_host_and_waits_are_found(library):
     def program(x: Any) -> Any:
@@ -587,12 +606,6 @@ def test_what_has_no_bound_is_not_judged():
     (found,) = run.unjudged
     assert (found.name, found.detail) == ("linalg.pinv", "(no bound is known)")
 
-    def ill(x: Any) -> Any:
-        return array_namespace(x).linalg.inv(x)
-
-    hilbert = 1 / (np.arange(14)[:, None] + np.arange(1, 15))
-    assert "its bound leaves no digit" in lockstep(ill, (hilbert,)).unjudged[0].detail
-
 
 def test_what_the_standard_leaves_open_is_no_deviation():
     def program(x: Any) -> Any:
@@ -627,7 +640,7 @@ class Linalg:
     """An extension that is an object, with a fault."""
 
     def __init__(self, original):
-        self.det = lambda x: original.det(x) + 1
+        self.inv = lambda x: original.inv(x) + 1
 
 
 @pytest.mark.parametrize("base", ["array_api_compat.numpy", "array_api_compat.torch"])
@@ -644,12 +657,23 @@ def test_a_namespace_that_wraps_a_library_is_the_one_under_test(base, namespace)
     wrapper.linalg = Linalg(original.linalg)
     for call in (
         lambda x: namespace(x).exp(x),
-        lambda x: namespace(x).linalg.det(x),
+        lambda x: namespace(x).linalg.inv(x),
     ):
         run = lockstep(call, (np.eye(2),), library=wrapper)
         assert "my-wrapper" in run.verdict or "my_wrapper" in run.verdict
         assert "deviates: " in run.verdict
         assert not run.transfers
+
+
+@pytest.mark.parametrize("base", ["numpy", "torch"])
+def test_a_wrapper_with_the_name_of_its_library_is_the_one_under_test(base):
+    original = importlib.import_module(f"array_api_compat.{base}")
+    wrapper = ModuleType(base)
+    vars(wrapper).update(vars(original))
+    wrapper.__name__ = base
+    wrapper.exp = scaled(original.exp)
+    run = lockstep(lambda x: array_namespace(x).exp(x), (np.ones(2),), library=wrapper)
+    assert [each.name for each in run.deviations] == ["exp"]
 
 
 def test_a_program_without_operations_does_not_pass():
@@ -714,7 +738,7 @@ def test_a_generator_that_is_left_does_not_spoil_the_next_run():
         (lambda x: [x, None], "0 eps from NumPy's whole run; 1 of 2 values not"),
         (lambda x: (each for each in x), "not compared, without numbers"),
         (lambda x: str(type(x)), "not compared, without numbers"),
-        (lambda x: {type(x).__name__: x}, "other keys than in NumPy's whole run"),
+        (lambda x: {type(x).__name__: x}, "1 values or keys other than NumPy's 1"),
     ],
 )
 def test_the_end_says_what_is_not_compared(leaf, end):
@@ -904,7 +928,7 @@ def test_expected_deviations_are_allowed_by_operation(monkeypatch):
     [
         (lambda x: x[:2, :], "it has shape (2, 5) instead of (12, 5)"),
         (lambda x: array_namespace(x).astype(x > 0, x.dtype) > 2, "integers or"),
-        (lambda x: (x + 1, x), "2 values instead of 1"),
+        (lambda x: (x + 1, x), "2 values or keys other than NumPy's 1"),
     ],
 )
 def test_an_assertion_compares_the_shapes_and_integers_of_the_result(own, words):

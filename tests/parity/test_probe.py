@@ -20,9 +20,10 @@ from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.opening import open_backend, open_namespace
 from mlp_xp.parity import assert_parity
 from mlp_xp.parity._bounds import Verdict
+from mlp_xp.parity._operators import SYMBOLS
 from mlp_xp.parity._probe import Call, Operands
 from mlp_xp.parity.compare import check
-from mlp_xp.parity.operations import SYMBOLS, Operation
+from mlp_xp.parity.operations import Operation
 from mlp_xp.parity.tracing import ProbeTracer, TracingBackend, probe
 
 SLOW = pytest.mark.slow

@@ -193,7 +193,7 @@ def raises(*_: Any) -> Any:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("pinv", "none, because no bound is known"),
+        ("pinv", "none, because its elements have no bounds of their own"),
         ("qr", "none, because it has several results"),
         ("eigh", "none, because it has several results"),
         ("slogdet", "none, because it has several results"),
