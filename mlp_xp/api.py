@@ -88,7 +88,7 @@ def train(
 
     Yields:
         Reports. The last one has the final network. Of several networks, it has the
-        average.
+        average, and the `network` of the other reports is a number from 1.
 
     Raises:
         DatasetError: The data cannot be trained on.
@@ -124,7 +124,7 @@ def train(
         if bar:
             from mlp_xp.show.terminal import watch
 
-            events = watch(events, running.job)
+            events = watch(events, running.job, networks=networks)
         for event in events:
             if run is not None and event.closing:
                 try:

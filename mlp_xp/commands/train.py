@@ -206,16 +206,22 @@ def _train_and_print(
     """Train, print the table of reports as they come, and return the closing event."""
     from mlp_xp.show import terminal
 
-    job = experiment.job
-    has_held_out = bool(job.held_out)
-    watched = terminal.watch(events, job, stop.console)
+    job, networks = experiment.job, experiment.settings.networks
+    has_held_out, number = bool(job.held_out), 0
+    watched = terminal.watch(events, job, stop.console, networks)
     head = f"{terminal.header(job.config, job.dataset.signature.task)}\n"
     line = ""
     try:
         for event in watched:
             report = event.report
+            if networks > 1 and number <= len(event.position.finished):
+                if line:  # of the network before
+                    stop.say(head + line)
+                    head = line = ""
+                number = len(event.position.finished) + 1
+                head += f"network {number} of {networks}\n"
             # with samples held out, the closing report is about the best network
-            if report and not (event.closing and has_held_out):
+            if report and not (event.closing and (has_held_out or networks > 1)):
                 best = event.position.best
                 line = terminal.report_line(
                     report, is_validated=has_held_out, best=best
@@ -270,13 +276,17 @@ def _finish(
     from mlp_xp.show.gallery import draw_run
 
     job, report, best = experiment.job, event.report, event.position.best
+    networks = experiment.settings.networks
     assert report
-    stop.say(f"\n{terminal.summary(report)}")
+    stop.say(f"\n{terminal.summary(report, networks)}")
     if best:
         assert report.validation
-        stop.say(terminal.selected(best, event.position.epoch, job))
-        overfitting = terminal.overfitting(run.reports(), report.validation.samples)
-        if overfitting:
+        result = report.validation
+        if networks > 1:  # the best network is the last one's
+            best = best._replace(score=result.score, loss=result.loss)
+        stop.say(terminal.selected(best, event.position.epoch, job, networks))
+        overfitting = terminal.overfitting(run.reports(), result.samples)
+        if overfitting and networks == 1:
             stop.say(overfitting)
     guessing = terminal.no_better_than_guessing(report, job)
     if guessing:

@@ -63,6 +63,10 @@ class Report(NamedTuple):
     """The result on the held-out samples, at the end of an epoch and in the closing
     report. None in other reports.
     """
+    network: int | None = None
+    """The number of the network, from 1, in a run of several networks. None in the
+    closing report, which is about their average.
+    """
 
     def __str__(self) -> str:
         return as_text(self)
@@ -119,6 +123,8 @@ class Position(NamedTuple):
     tally: Tally = Tally()
     best: Best | None = None
     """None without held-out samples, and until the end of the first epoch."""
+    finished: tuple[Network, ...] = ()
+    """In a run of several networks, the networks that were trained before this one."""
 
     def after(
         self, epoch: int, chunk: Chunk, state: State, losses: np.ndarray, seconds: float

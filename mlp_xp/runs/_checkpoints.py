@@ -82,6 +82,8 @@ def write_position(
     if position.best:
         record["best"] = position.best._asdict()
         tensors |= _tensors_of("best", record["best"].pop("network"), backend)
+    for number, finished in enumerate(position.finished):
+        tensors |= _tensors_of(f"finished.{number}", finished, backend)
     saved = flatten(with_absolute_paths(settings))
     write_tensors(path, tensors, {"settings": saved, "position": record})
 
@@ -96,9 +98,7 @@ def read_position(path: Path, backend: Backend) -> tuple[Position, Settings]:
     check_fields(facts, {"settings": dict, "position": dict}, path)
     record = facts["position"]
     network = to_device(_network_of("network", tensors), backend)
-    slots: list[Network] = []
-    while slot := _network_of(f"kept.{len(slots)}", tensors):
-        slots.append(to_device(slot, backend))
+    slots = _networks_of("kept", tensors, backend)
     layers_slots = tuple(
         tuple(slot[layer] for slot in slots) for layer in range(len(network))
     )
@@ -111,6 +111,7 @@ def read_position(path: Path, backend: Backend) -> tuple[Position, Settings]:
         state=State(network, layers_slots),
         tally=Tally(**record["tally"]),
         best=best,
+        finished=tuple(_networks_of("finished", tensors, backend)),
     )
     return position, unflatten(facts["settings"], path)
 
@@ -124,6 +125,16 @@ def _tensors_of(
         for field, array in layer._asdict().items():
             tensors[f"{prefix}.{i}.{field}"] = backend.to_numpy(array)
     return tensors
+
+
+def _networks_of(
+    prefix: str, tensors: Mapping[str, np.ndarray], backend: Backend
+) -> list[Network]:
+    """Return the networks with the prefixes `prefix.0`, `prefix.1` and so on."""
+    networks: list[Network] = []
+    while network := _network_of(f"{prefix}.{len(networks)}", tensors):
+        networks.append(to_device(network, backend))
+    return networks
 
 
 def _network_of(prefix: str, tensors: Mapping[str, np.ndarray]) -> Network:

@@ -21,51 +21,26 @@ from mlp_xp.core.training import Event, Position, Report, trajectory
 _BETWEEN_SEEDS = 2**16
 
 
-def seeds_of(seed: int, networks: int) -> list[int]:
-    """Return the seeds of networks. The first is the seed of the run."""
-    return [(seed + _BETWEEN_SEEDS * number) % 2**32 for number in range(networks)]
+def average(networks: Sequence[Network], backend: Backend) -> Network:
+    """Return a network whose outputs are the means of the outputs of several networks.
 
-
-def sizes_of_average(sizes: Sequence[int], networks: int) -> tuple[int, ...]:
-    """Return the sizes of the layers of an average, for the sizes of one network."""
-    inputs, *hidden, outputs = sizes
-    return (inputs, *(networks * units for units in hidden), outputs)
-
-
-def average(networks: Sequence[Network]) -> Network:
-    """Return a network on the host whose outputs are the means of others' outputs.
-
-    The networks are on the host too, and have layers of the same sizes. For one
-    network, the result has the same numbers.
+    All have layers of the same sizes, and arrays on the device of the backend. The
+    average is computed on the host. A library has no part in its bits.
     """
-    count = len(networks)
-    *hidden, last = zip(*networks, strict=True)
-    layers = []
-    for depth, parts in enumerate(hidden):
-        blocks = [part.weights for part in parts]
-        # All networks have the same inputs. Later layers have no weights between them.
-        weights = _block_diagonal(blocks) if depth else np.hstack(blocks)
-        layers.append(Layer(weights, np.concatenate([part.bias for part in parts])))
-    shares = [part.weights / count for part in last]
-    weights = np.vstack(shares) if hidden else np.sum(shares, axis=0)
-    bias = np.sum([part.bias / count for part in last], axis=0)
-    return (*layers, Layer(weights, bias))
-
-
-def _block_diagonal(blocks: Sequence[np.ndarray]) -> np.ndarray:
-    count, (rows, columns) = len(blocks), blocks[0].shape
-    joined = np.zeros((count, rows, count, columns), blocks[0].dtype)
-    for i, block in enumerate(blocks):
-        joined[i, :, i, :] = block
-    return joined.reshape(count * rows, count * columns)
-
-
-def average_on_device(networks: Sequence[Network], backend: Backend) -> Network:
-    """Return the average of networks on the device. See `average`."""
-    on_host = []
-    for network in networks:
-        on_host.append(tuple(Layer(*map(backend.to_numpy, each)) for each in network))
-    return to_device(average(on_host), backend)
+    count, last, joined = len(networks), len(networks[0]) - 1, []
+    for depth, layers in enumerate(zip(*networks, strict=True)):
+        blocks = [backend.to_numpy(layer.weights) for layer in layers]
+        bias = np.stack([backend.to_numpy(layer.bias) for layer in layers])
+        weights = np.stack(blocks, axis=1)  # all read the same inputs
+        if depth:
+            # (network, unit, network, unit): none has weights for another's units
+            weights = np.zeros((count, *weights.shape), weights.dtype)
+            for i, block in enumerate(blocks):
+                weights[i, :, i, :] = block
+        if depth == last:
+            weights, bias = weights.sum(axis=-2) / count, bias.sum(axis=0) / count
+        joined.append(Layer(weights.reshape(-1, bias.size), bias.reshape(-1)))
+    return to_device(tuple(joined), backend)
 
 
 def trajectories(
@@ -83,26 +58,31 @@ def trajectories(
     if networks == 1:
         yield from trajectory(job, start, trained=trained)
         return
-    finished: list[Network] = []
-    position = _beginning(job, Position(State((), ())))
-    for number in range(networks):
-        for event in trajectory(_member(job, networks, number), position):
+    position = start or _beginning(job, Position(State((), ())))
+    while True:
+        number = len(position.finished)
+        for event in trajectory(_member(job, number), position):
             if event.closing:
                 break
+            if event.report:
+                report = event.report._replace(network=number + 1)
+                event = event._replace(report=report)
             yield event
+        position = event.position
         assert event.report
-        finished.append(event.report.model.network)
-        if len(finished) < networks:
-            yield event._replace(report=None, closing=False)
-            following = _member(job, networks, number + 1)
-            position = _beginning(following, event.position)
+        finished = (*position.finished, event.report.model.network)
+        if len(finished) == networks:
+            break
+        yield event._replace(report=None, closing=False)
+        before = position._replace(finished=finished)
+        position = _beginning(_member(job, number + 1), before)
     yield event._replace(report=_about_average(job, event.report, finished))
 
 
-def _member(job: Job, networks: int, number: int) -> Job:
+def _member(job: Job, number: int) -> Job:
     """Return the job of a network. It holds out the samples of `job`."""
     member = copy(job)
-    seed = seeds_of(job.config.seed, networks)[number]
+    seed = (job.config.seed + _BETWEEN_SEEDS * number) % 2**32
     member.config = replace(job.config, seed=seed)
     return member
 
@@ -115,17 +95,18 @@ def _beginning(job: Job, before: Position) -> Position:
         initial_state(job.config, network, job.backend),
         reports=before.reports,
         seconds=before.seconds,
+        finished=before.finished,
     )
 
 
 def _about_average(job: Job, report: Report, networks: Sequence[Network]) -> Report:
     """Return the closing report of the last network, about the average instead."""
-    model = job.model(average_on_device(networks, job.backend))
+    model = job.model(average(networks, job.backend))
     report = report._replace(model=model)
-    if job.dataset.test is not None:
-        test = model.evaluate(job.dataset.test.inputs, job.dataset.test.labels)
-        report = report._replace(test=test)
-    if job.held_out is not None:
-        validation = model.evaluate(job.held_out.inputs, job.held_out.labels)
-        report = report._replace(validation=validation)
+    test, held_out = job.dataset.test, job.held_out
+    if test is not None:
+        report = report._replace(test=model.evaluate(test.inputs, test.labels))
+    if held_out is not None:
+        result = model.evaluate(held_out.inputs, held_out.labels)
+        report = report._replace(validation=result)
     return report

@@ -77,6 +77,7 @@ HELD_OUT = tuple(
 TESTED = tuple(name.removeprefix("validation_") for name in HELD_OUT)
 # The fields of a line of metrics.jsonl, and of result.json.
 REPORT_FIELDS = {
+    "network": int | None,
     "epoch": int,
     "sample": int,
     "kept_epoch": int | None,

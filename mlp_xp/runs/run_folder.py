@@ -43,6 +43,7 @@ from mlp_xp.runs._checkpoints import (
     write_position,
 )
 from mlp_xp.runs._tensors import read_sha256, read_tensors
+from mlp_xp.runs.averaging import average
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.fingerprints import read_fingerprints, row_sums, write_fingerprints
 from mlp_xp.runs.loading import is_being_replaced, load_run, read_config
@@ -389,9 +390,6 @@ class RunFolder(LockedFolder):
         self.check_data(experiment.data_facts())
         self.result()  # refuses a damaged result
         if self.has_checkpoint():
-            if settings.networks > 1:
-                fault = "a run of several networks cannot be resumed yet"
-                raise RunError(fault, file=self.path, remedy="train in another folder")
             return self._checkpoint(settings, experiment.backend)
         self._check_start_over(experiment)
         return None
@@ -496,13 +494,16 @@ class RunFolder(LockedFolder):
         """Write a checkpoint and the model, with the checksum of its training rows.
 
         The model is the best network on the held-out samples, or else the current
-        network. The first checkpoint completes the replacement of an old run.
+        network. In a run of several networks, it is the average of the finished ones,
+        if there are any. The first checkpoint completes the replacement of an old run.
         """
         position = event.position
         backend, settings = experiment.backend, experiment.settings
         check_state(position, backend)
         if event.closing and event.report:
             network = event.report.model.network
+        elif position.finished:
+            network = average(position.finished, backend)
         else:
             network = position.best.network if position.best else position.state.network
         # The checkpoint first, so a run with a model but no checkpoint has lost it.
@@ -512,7 +513,7 @@ class RunFolder(LockedFolder):
 
     def _finish(self, report: Report, position: Position) -> None:
         record = metrics_record(report)
-        if position.best and self.settings().networks == 1:
+        if position.best and not position.finished:
             record["kept_epoch"] = position.best.epoch
         records.write_json(self.path / RESULT, record)
 
@@ -561,6 +562,8 @@ def metrics_record(report: Report) -> dict[str, Any]:
     """Return a report as a record for metrics.jsonl, with all of its REPORTED."""
     parts = {"": report, "test": report.test, "validation": report.validation}
     record: dict[str, Any] = {"epoch": report.epoch, "sample": report.sample}
+    if report.network is not None:
+        record = {"network": report.network, **record}
     for metric in records.REPORTED:
         part = parts[metric.part]
         if part is None:

@@ -52,7 +52,7 @@ class Settings:
     If the classes differ, the output layer is drawn as for a new run. Inputs are
     prepared as the new data require.
     """
-    networks: int = setting(1, least=1, most=1000, group="Run")
+    networks: int = setting(1, least=1, most=100, group="Run")
     """Train this many networks, one after the other, and average their outputs: the
     numbers, or the logits of classes and labels. They differ in their seeds. The run
     then has one network, with this many times the hidden units.

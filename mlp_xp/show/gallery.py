@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,13 +35,23 @@ _COPIES = 5  # of each deformed image
 def read_curves(run: RunFolder) -> plots.Curves:
     """Return the reports of a run for `draw_curves`.
 
+    Several networks are drawn one after the other, and then their average, as one epoch
+    more.
+
     Raises:
         RunError: A file is missing or damaged.
     """
     record, closing = run.record(), run.result()
-    reports = list(run.reports())
+    reports = run.reports()
     if closing:
+        if "network" in reports[-1]:
+            closing["epoch"] = 0
         reports.append(closing)
+    shift = 0
+    for before, report in pairwise(reports):
+        if report.get("network") != before.get("network"):
+            shift = before["epoch"] + 1
+        report["epoch"] += shift
     signature = record["signature"]
     return plots.Curves(
         run.path.resolve().name,
@@ -157,8 +168,9 @@ def _deformed_copies(
 def _weights(settings: Settings, model: Model, backend: Backend) -> Any:
     weights = backend.to_numpy(model.network[0].weights)
     initial = None
-    # A run that starts from another one has no initial weights of its own.
-    if not settings.start_from:
+    # A run that starts from another one has no initial weights of its own, and several
+    # networks have several.
+    if not settings.start_from and settings.networks == 1:
         config = settings.train
         random = np.random.RandomState(config.seed)
         initial = initial_layers(weights.shape, random, config.init)[0].weights

@@ -33,6 +33,8 @@ def describe(settings: Settings, job: Job) -> str:
     """Describe the network, backend, data and training of a run in a few lines."""
     config, backend = job.config, job.backend
     sizes = "-".join(map(str, job.sizes))
+    if settings.networks > 1:
+        sizes = f"{settings.networks} x {sizes}"
     parameters = f"{thousands(job.parameters)} parameters"
     device = backend.device_name or "its default device"
     lines = {
@@ -214,11 +216,13 @@ def is_shown(report: Report, job: Job) -> bool:
     return is_round and has_all_metrics
 
 
-def summary(report: Report) -> str:
+def summary(report: Report, networks: int = 1) -> str:
     """Describe the closing report in one line."""
     result = f"training loss {report.train_loss:.4f}; there is no test set"
     if report.test:
         result = described_result(report.test, report.model.signature)
+    if networks > 1:
+        result = f"the average of {networks} networks: {result}"
     return f"trained in {report.seconds:.1f} s; {result}"
 
 
@@ -227,14 +231,19 @@ def described_result(result: Evaluation, signature: Signature) -> str:
     return presentation_of(signature.task).outcome(result, f"test {signature.noun}")
 
 
-def selected(best: Best, last_epoch: int, job: Job) -> str:
-    """Describe in one line which network validation selected."""
+def selected(best: Best, last_epoch: int, job: Job, networks: int = 1) -> str:
+    """Describe in one line which network validation selected.
+
+    For several networks, `best` has the result of their average.
+    """
     signature = job.dataset.signature
     task = signature.task
     count = thousands(len(job.held_out or ()))
     held_out = f"{count} held-out {signature.noun}"
     on = presentation_of(task).of_held_out.format(held_out)
     score = f"{score_text(task.score_name, best.score)} {on}, loss {best.loss:.4f}"
+    if networks > 1:
+        return f"kept the best network of each training; their average: {score}"
     text = f"kept the network of epoch {best.epoch}: {score}"
     if last_epoch < job.config.epochs - 1:
         text += f"; stopped early, after epoch {last_epoch}"
@@ -319,16 +328,23 @@ def progress_bar(console: Console) -> Progress:
 
 
 def watch(
-    events: Iterator[Event], job: Job, console: Console | None = None
+    events: Iterator[Event],
+    job: Job,
+    console: Console | None = None,
+    networks: int = 1,
 ) -> Generator[Event, None, None]:
     """Yield the events, with a progress bar on a terminal or in a notebook."""
     samples, epochs = len(job.rows), job.config.epochs
     with progress_bar(console or plain_console()) as bar:
-        task = bar.add_task("warm-up", total=epochs * samples)
+        task = bar.add_task("warm-up", total=networks * epochs * samples)
         for event in events:
             epoch, sample = event.position.epoch, event.position.sample
+            finished = len(event.position.finished)
             if epoch != WARM_UP_EPOCH:
                 description = f"epoch {epoch}, {epoch + 1} of {epochs}"
-                seen = epoch * samples + sample
+                if networks > 1:
+                    network = f"network {finished + 1} of {networks}"
+                    description = f"{network}, {description}"
+                seen = (finished * epochs + epoch) * samples + sample
                 bar.update(task, completed=seen, description=description)
             yield event

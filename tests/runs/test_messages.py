@@ -19,6 +19,7 @@ REFUSED = [
     # Resume a run.
     ("train --resume run --epochs 2", "--epochs: 2 is too few ... come to epoch 3"),
     ("train --resume run --learning-rate 0.1", "--learning-rate ... (0.05, not 0.1)"),
+    ("train --resume run --networks 2", "--networks: ... (1, not 2)"),
     ("train --resume run --overwrite", "--resume and --overwrite: give only one"),
     ("train --resume run --data-dir fewer", "train samples 200 ... 150"),
     ("train --resume run --data-dir altered", "run started with other data: values"),
@@ -39,6 +40,10 @@ REFUSED = [
     (
         "train --data-dir large --start-from run --hidden 4",
         "'run' does not fit the new run: inputs 36, not 49",
+    ),
+    (
+        "train --data-dir data --start-from run --networks 2",
+        "--start-from: is not possible ... leave it out, or give --networks 1",
     ),
     ("train --data-dir data --start-from none", "--start-from: 'none': is not a run"),
     ("train --data-dir data --start-from bad_model", "--start-from: ... altered"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,13 @@ def test_batches_fit_the_training_set(recipe, samples, batch_size):
 def test_no_other_recipe_has_the_batches_that_grow():
     sizes = [recipe.train.batch_size for recipe in RECIPES.values()]
     assert sizes.count(RECIPES["own"].train.batch_size) == 1
+
+
+def test_a_run_that_starts_from_another_has_a_single_network():
+    recipe = replace(RECIPES["own"], networks=5)
+    alone = replace(recipe, networks=1)
+    assert of_recipe(recipe, {"start_from": "runs/a"}) == alone
+    assert of_recipe(recipe, {"seed": 1}) == recipe
 
 
 def test_a_file_has_settings_alone_or_as_a_run_has_them(tmp_path):

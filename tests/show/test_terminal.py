@@ -18,6 +18,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Best, Report, trajectory
+from mlp_xp.runs.averaging import trajectories
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.numbers import fraction, quantity, thousands
 from mlp_xp.show.terminal import describe, header, overfitting, report_line, watch
@@ -215,3 +216,12 @@ def test_everything_is_passed_on_with_a_bar_on_a_terminal_alone(terminal):
         assert "100%" in said
     else:
         assert said == ""
+
+
+def test_the_bar_of_several_networks_says_which_is_trained():
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=80)
+    for _ in watch(trajectories(JOB, 2), JOB, console, 2):
+        pass
+    assert "network 2 of 2, epoch 1, 2 of 2" in file.getvalue()
+    assert "100%" in file.getvalue()

@@ -1,0 +1,263 @@
+"""Several networks averaged as one: what it computes, and that a run of them resumes.
+
+Refusals of commands are in test_messages.py.
+"""
+
+import warnings
+from dataclasses import replace
+from itertools import islice, pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_sets import TINY, on_device, write_samples
+from helpers import (
+    arrays_of,
+    assert_same_run,
+    killed_at,
+    metrics,
+    output_of,
+    record_run,
+    result,
+)
+from numerics import assert_all_equal
+
+from mlp_xp import TrainConfig, evaluate, from_arrays, load_run, open_backend, train
+from mlp_xp.core.backend import Backend
+from mlp_xp.core.config import ConfigError
+from mlp_xp.core.functional import ACTIVATIONS
+from mlp_xp.core.job import Job
+from mlp_xp.core.network import Layer, Network, forward, initial_layers
+from mlp_xp.errors import MlpXpWarning
+from mlp_xp.runs.averaging import average
+from mlp_xp.runs.experiment import Experiment
+from mlp_xp.runs.loading import read_config
+from mlp_xp.runs.run_folder import RunFolder
+from mlp_xp.runs.settings import Settings, check_unchanged
+from mlp_xp.show.gallery import read_curves
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+CONFIG = TrainConfig(
+    epochs=2,
+    hidden=(4,),
+    batch_size=10,
+    learning_rate=0.05,
+    report_every=90,
+    optimizer="adam",
+    validation=40,
+    warm_up_steps=1,
+    dropout=0.2,
+    seed=2**32 - 1,
+)
+# As documented: 65536 from one to the next. They begin again after the largest.
+SEEDS = [2**32 - 1, 65535, 131071]
+
+
+def on_host(network: Network, backend: Backend) -> list[list[np.ndarray]]:
+    return [[backend.to_numpy(array) for array in layer] for layer in network]
+
+
+def relu_outputs(network: list[list[np.ndarray]], x: np.ndarray) -> np.ndarray:
+    """Return the outputs in float64, by NumPy alone."""
+    for i, (weights, bias) in enumerate(network):
+        x = np.maximum(x, 0) if i else x
+        x = x @ weights.astype(np.float64) + bias.astype(np.float64)
+    return x
+
+
+SHAPES = pytest.mark.parametrize("hidden", [(), (5,), (6, 5), (4, 3, 5)])
+
+
+@SHAPES
+def test_the_outputs_are_the_means_of_the_outputs(hidden, backend):
+    assert_means(hidden, backend)
+
+
+@SHAPES
+def test_the_outputs_are_the_means_in_float32_too(hidden, backend32):
+    assert_means(hidden, backend32)
+
+
+def assert_means(hidden: tuple[int, ...], backend: Backend) -> None:
+    """Each sum has at most M n + 1 terms, n the units below, and a division: as many
+    roundings of eps, relative to the same sum with absolute values. The roundings of a
+    layer add to those of the layers below it (Higham, 2002, section 3.5).
+    """
+    count, sizes, random = 3, (7, *hidden, 2), np.random.RandomState(1)
+    networks = []
+    for _ in range(count):
+        layers = []
+        for weights, bias in initial_layers(sizes, random, "he"):
+            arrays = weights, random.standard_normal(bias.shape)
+            placed = (backend.asarray(array, backend.dtype) for array in arrays)
+            layers.append(Layer(*placed))
+        networks.append(tuple(layers))
+    x = backend.asarray(random.standard_normal((9, 7)), backend.dtype)
+    joined = average(networks, backend)
+    wide = (7, *(count * units for units in hidden), 2)
+    assert [tuple(layer.weights.shape) for layer in joined] == [*pairwise(wide)]
+    logits, _ = forward(joined, x, [ACTIVATIONS["relu"]] * len(hidden), xp=backend.xp)
+    found, x = backend.to_numpy(logits), backend.to_numpy(x)
+    members = [on_host(network, backend) for network in networks]
+    expected = np.mean([relu_outputs(each, x) for each in members], axis=0)
+    sums = []
+    for member in members:
+        absolute = [[abs(array) for array in layer] for layer in member]
+        sums.append(relu_outputs(absolute, abs(x)))
+    roundings = sum(count * units + 2 for units in sizes[:-1])
+    eps = np.finfo(found.dtype).eps
+    assert (abs(found - expected) <= 2 * roundings * eps * np.mean(sums, axis=0)).all()
+
+
+def of_seed(seed: int, backend: Backend) -> list:
+    """Return the reports of a network alone."""
+    return [*train(replace(CONFIG, seed=seed), on_device(TINY, backend), backend)]
+
+
+@pytest.mark.every_backend
+def test_networks_are_those_of_their_seeds_and_the_end_is_about_their_average(
+    backend: Backend, tmp_path
+):
+    dataset, to_numpy = on_device(TINY, backend), backend.to_numpy
+    *reports, last = train(CONFIG, dataset, backend, networks=3)
+    members = []
+    for number, seed in enumerate(SEEDS, 1):
+        *alone, end = of_seed(seed, backend)
+        mine = [report for report in reports if report.network == number]
+        assert [each[:3] for each in mine] == [each[:3] for each in alone]
+        assert [each.validation for each in mine] == [each.validation for each in alone]
+        members.append(end.model)
+    assert len(reports) == sum(report.network in (1, 2, 3) for report in reports)
+    assert last.network is None
+    expected = average([model.network for model in members], backend)
+    found = last.model.network
+    assert_all_equal(arrays_of(found, to_numpy), arrays_of(expected, to_numpy))
+    assert last.test == last.model.evaluate(dataset.test.inputs, dataset.test.labels)
+    held_out = dataset.train.inputs[160:, ...], dataset.train.labels[160:, ...]
+    assert last.validation == last.model.evaluate(*held_out)
+    *_, here = train(CONFIG, TINY, networks=3)
+    on_numpy = arrays_of(here.model.network, np.asarray)
+    for one, other in zip(arrays_of(found, to_numpy), on_numpy, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_all_networks_hold_out_the_same_rows():
+    """Of one's own data a seed draws them. Drawn by each network, they would be rows
+    that the others were trained on.
+    """
+    random = np.random.default_rng(0)
+    data = from_arrays(random.normal(size=(60, 3)), random.integers(0, 2, 60))
+    config = replace(CONFIG, validation=15)
+    held_out = Job(config, data, open_backend()).held_out
+    for report in train(config, data, networks=2):
+        if report.validation:
+            found = report.model.evaluate(held_out.inputs, held_out.labels)
+            assert report.validation == found
+
+
+SETTINGS = Settings(networks=3, train=replace(CONFIG, checkpoint_every=70))
+
+
+def experiment() -> Experiment:
+    return Experiment(SETTINGS, Job(SETTINGS.train, TINY, open_backend()))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A run of three networks."""
+    folder = tmp_path_factory.mktemp("networks") / "run"
+    record_run(folder, SETTINGS, TINY, open_backend())
+    return folder
+
+
+def test_a_run_killed_anywhere_and_resumed_ends_in_the_same_bits(whole, tmp_path):
+    """Again and again: within networks, between them, and at the end."""
+
+    def record(folder: Path) -> None:
+        record_run(folder, SETTINGS, TINY, open_backend())
+
+    with warnings.catch_warnings(action="ignore", category=MlpXpWarning):
+        with killed_at(10**9) as done:  # it is not
+            record(tmp_path / "undisturbed")
+        for kill in range(1, 8):
+            with killed_at(kill * len(done) // 8):
+                record(tmp_path / "once")
+            with killed_at(len(done) // 5):
+                record(tmp_path / "again")
+        for name in ("undisturbed", "once", "again"):
+            for _ in range(2):  # when it is over, the same end is said again
+                record(tmp_path / name)
+                assert_same_run(tmp_path / name, whole)
+            assert not [*(tmp_path / name).glob(".*")]
+
+
+def test_a_run_stopped_between_networks_or_before_the_average_resumes(whole, tmp_path):
+    """As after a signal: at the last event of a network, or at the first of the next."""
+    with experiment().training() as (_, events):
+        numbers = [len(event.position.finished) for event in events]
+    ends = [numbers.index(1), numbers.index(2), len(numbers)]
+    for stop in sorted({*ends, ends[0] + 1, ends[1] + 1, ends[2] - 1}):
+        folder = RunFolder(tmp_path / str(stop))
+        with folder.training(experiment, save_now=lambda: True) as (_, events):
+            for _ in islice(events, stop):
+                pass
+        record_run(folder.path, SETTINGS, TINY, open_backend())
+        assert_same_run(folder.path, whole)
+
+
+def test_an_unfinished_run_has_the_average_of_its_finished_networks(whole, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with folder.training(experiment) as (_, events):
+        for event in events:
+            if len(event.position.finished) == 2 and event.checkpoint:
+                break
+    expected = average(event.position.finished, open_backend())
+    assert_all_equal(sum(load_run(folder.path).network, ()), sum(expected, ()))
+
+
+def test_a_resumed_run_of_several_networks_keeps_its_epochs(whole):
+    settings, _ = read_config(whole)
+    for changed in (
+        replace(settings, networks=4),
+        replace(settings, train=replace(settings.train, epochs=9)),
+    ):
+        with pytest.raises(ConfigError, match="a resumed run keeps its settings"):
+            check_unchanged(settings, changed)
+
+
+def test_curves_show_the_networks_one_after_the_other_and_then_their_average(whole):
+    records, curves = metrics(whole), read_curves(RunFolder(whole))
+    places = {0: 0, 1: 2, 2: 4}  # epochs before
+    expected = {}
+    for record in records:
+        epoch = record["epoch"] + places[record["network"] - 1]
+        expected.setdefault(epoch * 160 + record["sample"], record["test_loss"])
+    expected[7 * 160] = result(whole)["test_loss"]
+    assert curves.of("test_loss") == expected
+
+
+@pytest.mark.needs("polars")
+def test_a_table_by_the_command_line(tmp_path, eighty_columns):
+    random = np.random.default_rng(1)
+    features = random.normal(size=(80, 2))
+    labels = np.where(features.sum(axis=1) > 0, "high", "low")
+    table, run = write_samples(tmp_path / "t.csv", features, labels), tmp_path / "run"
+    command = "train --label kind --networks 2 --epochs 12 --hidden 6"
+    out = output_of(command, data_dir=table, run_dir=run)
+    lines = out.splitlines()
+    assert lines[0].startswith("network  2 x 2-6-2, relu, 32 parameters")
+    titles = [lines.index(f"network {number} of 2") for number in (1, 2)]
+    for title in titles:
+        assert lines[title + 1].split()[:2] == ["0", "58"]
+    record = result(run)
+    share = f"{100 * record['accuracy']:.2f} % of 16 test samples right"
+    assert f"the average of 2 networks: {share}" in out
+    share = f"{100 * record['validation_accuracy']:.2f} % of 6 held-out samples"
+    assert f"their average: {share}" in out
+    found = evaluate(run).result
+    assert (found.accuracy, found.loss) == (record["accuracy"], record["test_loss"])
+    outcome = out.partition("average of 2 networks: ")[2].partition("\n")[0]
+    assert output_of("evaluate", run).startswith(outcome)
+    assert output_of("runs", run).count("\n") == 2, "a head and one run"
+    model = load_run(run)
+    assert [layer.bias.size for layer in model.network] == [12, 2]
