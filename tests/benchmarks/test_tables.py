@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
@@ -77,7 +78,7 @@ def test_the_recipe_takes_part() -> None:
     letters = random.choice(["a", "b", "c"], 300)
     numbers = random.normal(size=300)
     kinds = np.where(numbers > 0, letters, "d")
-    X = tables.pd.DataFrame({"letter": letters, "number": numbers})
+    X = pd.DataFrame({"letter": letters, "number": numbers})
     rows = Rows(X[:200], kinds[:200], X[200:], kinds[200:], "classes")
     assert rows.score(tables.own(rows)) > 0.98
     assert rows.score(tables.linear(rows)) > 0.9
