@@ -179,6 +179,24 @@ def split(name: str, seed: int) -> Rows:
     return Rows(parts[0], train_y, parts[1], test_y, source.task)
 
 
+def generated(count: int) -> Rows:
+    """Return a table of 20 columns of numbers, of which six decide between two classes.
+
+    A tenth of the labels are wrong.
+    """
+    random = np.random.default_rng(0)
+    values = random.normal(size=(count, 20))
+    a, b, c, d, e, f = values.T[:6]
+    is_it = a * b + np.sin(2 * c) + np.abs(d) - e * (f > 0) > 0.6
+    is_it ^= random.random(count) < 0.1
+    labels = np.where(is_it, "yes", "no")
+    X = pd.DataFrame(values).rename(columns="c{}".format)
+    train_X, test_X, train_y, test_y = train_test_split(
+        X, labels, test_size=0.2, random_state=0
+    )
+    return Rows(train_X, train_y, test_X, test_y, CLASSES)
+
+
 # Each model returns what it predicts for the test rows: probabilities of the classes,
 # or numbers.
 
@@ -523,8 +541,20 @@ def main() -> None:
         default=Path("runs/tables.jsonl"),
         help="file with the results, also those of earlier commands",
     )
+    parser.add_argument(
+        "--rows",
+        type=int,
+        help="only compare the models on a generated table with so many rows",
+    )
     parser.add_argument("--fill", action="store_true", help=f"fill {PAGE}")
     options = parser.parse_args()
+    if options.rows:
+        rows = generated(options.rows)
+        for each in available():
+            if each.title in options.models:
+                result = measure(each, rows)
+                print(f"{each.title:22} {result.score:.4f} {result.seconds:9.2f} s")
+        return
     if not find_spec("pytabkit"):
         print("RealMLP-TD is left out, because pytabkit is not installed")
     results = measure_all(
