@@ -146,7 +146,9 @@ def _say_that_it_has_ended(run: "RunFolder", *, page: bool) -> None:
 
     console = plain_console()
     text = f"the run in {run.path} has ended"
-    say(console, f"{text}; with a constant schedule, --epochs N trains it longer")
+    if run.settings().networks == 1:
+        text += "; with a constant schedule, --epochs N trains it longer"
+    say(console, text)
     if page:
         say(console, f"written: {export_page(run.path, run.path / PAGE)}")
 

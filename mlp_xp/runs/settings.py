@@ -62,11 +62,9 @@ class Settings:
     def __post_init__(self) -> None:
         check_settings(self)
         if self.networks > 1 and self.start_from is not None:
-            raise ConfigError(
-                "is not possible with several networks",
-                remedy=("leave it out, or give ", Argument("networks", 1)),
-                setting="start_from",
-            )
+            fault = ("cannot be combined with several ", Argument("networks"))
+            remedy = "leave out one of the two"
+            raise ConfigError(fault, remedy=remedy, setting="start_from")
         if self.data_dir is not None:
             object.__setattr__(self, "dataset", None)
         elif self.dataset is None:

@@ -43,7 +43,7 @@ REFUSED = [
     ),
     (
         "train --data-dir data --start-from run --networks 2",
-        "--start-from: is not possible ... leave it out, or give --networks 1",
+        "--start-from: cannot be combined with several --networks ... one of the two",
     ),
     ("train --data-dir data --start-from none", "--start-from: 'none': is not a run"),
     ("train --data-dir data --start-from bad_model", "--start-from: ... altered"),
