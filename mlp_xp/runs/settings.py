@@ -140,7 +140,7 @@ RECIPES = {
             _MODERN,
             epochs=200,
             batch_size=16,
-            hidden=(128, 64),
+            hidden=(64, 64),
             init="glorot",
             optimizer="adamw",
             learning_rate=0.002,
