@@ -17,10 +17,10 @@ from statistics import mean, median
 from typing import Any, NamedTuple
 
 import numpy as np
-from mlp_xp.runs.sweep_index import FINISHED
 
 from mlp_xp import RECIPES, evaluate, load_dataset, predict
 from mlp_xp.runs.run_folder import RunFolder
+from mlp_xp.runs.sweep_folder import FINISHED
 from mlp_xp.show import plots
 from mlp_xp.sweeps.plan import SweepOptions, make_plan
 from mlp_xp.sweeps.run import run_sweep
@@ -251,18 +251,17 @@ def table(head: Sequence[str], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def fill(name: str, text: str) -> None:
-    """Replace the text between `<!-- NAME -->` and `<!-- end -->` in the page."""
-    page = PAGE.read_text("utf-8")
+def fill(name: str, text: str, page: Path = PAGE) -> None:
+    """Replace the text between `<!-- NAME -->` and `<!-- end -->` in a page."""
     found, count = re.subn(
         rf"(<!-- {name} -->\n).*?(<!-- end -->)",
         rf"\g<1>\n{text}\n\n\g<2>",
-        page,
+        page.read_text("utf-8"),
         flags=re.DOTALL,
     )
     if count != 1:
-        raise SystemExit(f"{PAGE} has {count} places for {name}")
-    PAGE.write_text(found, "utf-8")
+        raise SystemExit(f"{page} has {count} places for {name}")
+    page.write_text(found, "utf-8")
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ import pytest
 from data_sets import synthetic, write_idx_folder
 from helpers import NAMESPACE, SCRIPTS, assert_one_line, call_main
 
-from benchmarks import bench, own_recipe, pictures, report
+from benchmarks import bench, pictures, report
 from benchmarks.contestants import CONTESTANTS, LAYERWISE, REFERENCES, SIMULTANEOUS
 from benchmarks.whole import make_contestant
 from benchmarks.workloads import CURVES, EPOCH, FIT, QUICK, WORKLOADS, Job, Workload
@@ -165,16 +165,6 @@ def test_the_table_of_real_processes_and_a_planted_wrong_loss(
         assert each["peak_bytes"] > 1e6
         assert len(each["round_seconds"]) == 3
     assert (out / "bench.png").read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.mark.slow
-def test_the_recipe_is_compared_with_scikit_learn() -> None:
-    """On one split alone, whose epochs and scores are then the medians."""
-    dataset = own_recipe.split("linnerud", "regression", 3)
-    score, epochs = own_recipe.own(dataset)
-    others = [f"{each:.4f}" for each in own_recipe.others(dataset)]
-    row = own_recipe.compare("linnerud", "regression", range(3, 4)).split()
-    assert row == ["linnerud", "20", f"{score:.4f}", str(epochs), *others]
 
 
 # Tables of planted results.

@@ -116,7 +116,7 @@ def test_the_kept_network_and_an_early_stop_are_told(data_dir, tmp_path):
 def test_of_many_short_epochs_some_have_rows(validation, tmp_path):
     run, features = tmp_path / "run", np.arange(80.0).reshape(40, 2)
     table = write_samples(tmp_path / "t.csv", features, ["a", "b"] * 20)
-    command = "train --label kind --epochs 31 --patience 0"
+    command = "train --label kind --networks 1 --epochs 31 --patience 0"
     out = call(command, data_dir=table, validation=validation, run_dir=run).out
     rows = re.findall(r"^ +(\d+) +\d+ ", out, re.MULTILINE)
     assert rows == [*map(str, [*range(10), 10, 20, 30])] + ["30"] * (not validation)
@@ -132,8 +132,10 @@ def test_a_run_that_overfits_says_so(tmp_path):
     random = np.random.default_rng(0)
     labels, path = random.choice(["a", "b"], 80), tmp_path / "t.csv"
     table = write_samples(path, random.normal(size=(80, 5)), labels)
-    command = "train --label kind --validation 0.25 --patience 0 --weight-decay 0"
-    learning = "--epochs 31 --learning-rate 0.03 --hidden 32"
+    command = "train --label kind --networks 1 --validation 0.25 --patience 0"
+    learning = (
+        "--weight-decay 0 --dropout 0 --epochs 31 --learning-rate 0.03 --hidden 32"
+    )
     out = call(f"{command} {learning}", data_dir=table, run_dir=tmp_path / "run").out
     kept = r"\nkept the network of epoch (\d+): .*\n"
     assert re.search(kept + r"it overfits: after epoch \1 the .*\nfell from .*\n", out)

@@ -21,6 +21,7 @@ from mlp_xp.runs.settings import (
     of_recipe,
     settings_of,
     unflatten,
+    with_fitting_batches,
 )
 
 FILE = Path("here")
@@ -84,20 +85,46 @@ def test_recipes_are_valid_and_the_first_is_the_notebooks():
             {"weight_decay": 0.0, "patience": 0},
         ),
         ("own", {"validation": 0}, {"patience": 0}),
+        ("own", {"hidden": ()}, {"dropout": 0.0}),
+        ("own", {"hidden": (64, ())}, {"dropout": 0.0}),
         ("standard", {"optimizer": "adam"}, {}),
     ],
 )
 def test_a_setting_that_does_not_fit_an_option_leaves_the_recipe(
     recipe, given, changes
 ):
-    """A decay of 1.5 is far too much where it is not multiplied by the rate."""
+    """A decay of 0.1 is far too much where it is not multiplied by the rate."""
     expected = settings_of(RECIPES[recipe], changes)
     assert of_recipe(RECIPES[recipe], given) == expected
 
 
+@pytest.mark.parametrize(
+    ("recipe", "samples", "batch_size"),
+    [
+        ("own", 10, 9),
+        ("own", 70, 16),  # 2 sqrt(63) is 15.9
+        ("own", 1000, 64),  # 2 sqrt(900) is 60
+        ("own", 10**6, 512),
+        ("small", 10, 10),
+        ("small", 10**6, 32),
+        ("notebook", 10**6, 1),
+    ],
+)
+def test_batches_fit_the_training_set(recipe, samples, batch_size):
+    """Only those of `own`, without a tenth that is held out, grow."""
+    fitting = with_fitting_batches(RECIPES[recipe], samples)
+    assert fitting == settings_of(RECIPES[recipe], {"batch_size": batch_size})
+
+
+def test_no_other_recipe_has_the_batches_that_grow():
+    sizes = [recipe.train.batch_size for recipe in RECIPES.values()]
+    assert sizes.count(RECIPES["own"].train.batch_size) == 1
+
+
 def test_a_run_that_starts_from_another_has_a_single_network():
     recipe = replace(RECIPES["own"], networks=5)
-    assert of_recipe(recipe, {"start_from": "runs/a"}) == RECIPES["own"]
+    alone = replace(recipe, networks=1)
+    assert of_recipe(recipe, {"start_from": "runs/a"}) == alone
     assert of_recipe(recipe, {"seed": 1}) == recipe
 
 
