@@ -216,7 +216,8 @@ def facts(part: str) -> list[str]:
             r"(?<=\s)# .*", lambda found: " ".join(re.findall(NUMBER, found[0])), part
         ).splitlines()
     part = re.sub(r"\\text\{.*?\}|\.zh(-CN)?(?=\.(md|ipynb))", "", part)
-    part = re.sub(r"(?<=\.md|.\]\()#[^)\s]*", "#", part)  # an anchor is a translated heading
+    # an anchor is a translated heading
+    part = re.sub(r"(?<=\.md|.\]\()#[^)\s]*", "#", part)
     return sorted(
         re.findall(rf"`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\(\S*?\)|{NUMBER}", part)
     )
