@@ -26,7 +26,7 @@ def row_sums(
         samples: The rows.
         backend: The backend of the rows.
         dtype: The type of the compared numbers, float32 or float64. By default the
-            dtype of the backend.
+            dtype of the backend. Fingerprints are equal only in the same dtype.
 
     Returns:
         The checksums, uint64 (n,).
@@ -73,8 +73,8 @@ def read_fingerprints(path: Path, checksum: str | None) -> np.ndarray:
     return tensors["rows"]
 
 
-def seen(sums: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, int]:
-    """Mark the training rows in a data set, and count the unsure rows.
+def seen(sums: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mark the training rows in a data set, and the unsure rows.
 
     If the data set has all training rows, it is the network's own table, perhaps with
     new rows. A row with n copies in the training set is then marked n times.
@@ -88,16 +88,15 @@ def seen(sums: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, int]:
         trained: The checksums of the training rows.
 
     Returns:
-        The marks, bool (n,), and the number of unsure rows.
+        The marks, and marks of the unsure rows, each bool (n,).
     """
-    left = Counter(trained.tolist())
-    given = Counter(sums.tolist())
-    unsure = 0
-    if not left <= given:
+    left = Counter(trained.tolist())  # how many copies may still be marked
+    repeated = []
+    if not left <= Counter(sums.tolist()):
         repeated = [each for each, count in left.items() if count > 1]
-        for each in repeated:
-            del left[each]
-            unsure += given[each]
+    for each in repeated:
+        del left[each]
+    unsure = np.isin(sums, np.array(repeated, np.uint64))
     marks = np.zeros(len(sums), np.bool_)
     for row, each in enumerate(sums.tolist()):
         left[each] -= 1
@@ -105,12 +104,32 @@ def seen(sums: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, int]:
     return marks, unsure
 
 
-def checksum(dataset: Dataset, backend: Backend) -> str:
-    """Return a checksum of inputs, labels and weights, in hexadecimal."""
+def check_precision(samples: Samples, backend: Backend, dtype: str) -> None:
+    """Raise RunError if rows of a run in this dtype are rounded on the backend."""
+    has_floats = backend.dtype in (samples.inputs.dtype, samples.labels.dtype)
+    if has_floats and (dtype, backend.dtype_name) == ("float64", "float32"):
+        raise RunError(
+            f"rows of a run in {dtype} are not known again in {backend.dtype_name}",
+            remedy=f"give a backend in {dtype}",
+            setting="backend",
+        )
+
+
+@np.errstate(over="ignore")
+def checksum(dataset: Dataset, backend: Backend, dtype: str | None = None) -> str:
+    """Return a checksum of inputs, labels and weights, in hexadecimal.
+
+    `dtype` is the type of floats among the inputs and labels, by default the dtype of
+    the backend.
+    """
     arrays = [dataset.train.inputs, dataset.train.labels]
     if dataset.test is not None:
         arrays += [dataset.test.inputs, dataset.test.labels]
     on_host = [backend.to_numpy(array) for array in arrays]
+    if dtype is not None:
+        on_host = [
+            each.astype(dtype) if each.dtype.kind == "f" else each for each in on_host
+        ]
     if dataset.train.weights is not None:
         on_host.append(dataset.train.weights)
     total = 0

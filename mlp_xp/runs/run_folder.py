@@ -192,14 +192,15 @@ class RunFolder(LockedFolder):
         """Return the checksum of the model, as in `Model.sha256`. Raises RunError."""
         return read_sha256(self.path / MODEL)
 
-    def trained_rows(self) -> np.ndarray:
-        """Return the fingerprints of the model's training rows, uint64 (n,).
+    def trained_rows(self) -> tuple[np.ndarray, str]:
+        """Return the fingerprints of the model's training rows, and their dtype.
 
-        The array is empty for a published data set. Raises RunError if a file is
-        missing or damaged.
+        The fingerprints are uint64 (n,), or none for a published data set. Raises
+        RunError if a file is missing or damaged.
         """
         _, facts = read_tensors(self.path / MODEL)
-        return read_fingerprints(self.path / FINGERPRINTS, facts["rows"])
+        rows = read_fingerprints(self.path / FINGERPRINTS, facts["rows"])
+        return rows, facts["dtype"]
 
     def threads(self, backend: str) -> int | None:
         """Return the number of threads on which the run began.
