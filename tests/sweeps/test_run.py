@@ -30,6 +30,7 @@ from mlp_xp.commands.sweep import _HEADER as HEADER
 from mlp_xp.data.arrays import DatasetError
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
+from mlp_xp.runs.loading import read_config
 from mlp_xp.runs.records import parse_settings
 from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_folder import SweepFolder
@@ -58,7 +59,7 @@ def test_members_have_the_bits_of_train(whole, tmp_path):
     index = SweepFolder(folder).read()
     assert [member.name for member in index.members] == [*GOOD, *BAD]
     for each in index.members[:4]:
-        settings, record = parse_settings(run_of(folder, each.name) / "config.json")
+        settings, record = read_config(run_of(folder, each.name))
         assert settings == settings_of(index.base, each.settings)
         assert record["threads"]["number"] == 1
 
@@ -199,9 +200,9 @@ def test_members_train_on_your_own_table_with_the_bits_of_train(tmp_path, backen
     # instead of 128: all samples that are trained on
     for name, batch_size in (("0000", 70), ("0001", 50)):
         assert (
-            parse_settings(run_of(tmp_path / "s", name) / "config.json")[
-                0
-            ].train.batch_size
+            parse_settings(
+                run_of(tmp_path / "s", name) / "config.json"
+            ).train.batch_size
             == batch_size
         )
 
