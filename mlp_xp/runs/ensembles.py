@@ -26,7 +26,7 @@ from mlp_xp.errors import (
     check_type,
     quoted,
 )
-from mlp_xp.runs.fingerprints import check_precision, checksum, row_sums, seen
+from mlp_xp.runs.fingerprints import check_precision, data_crc32, row_fingerprints, seen
 from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.names import MODEL
 from mlp_xp.runs.records import RunError
@@ -209,7 +209,7 @@ def without_training_rows(
         trained, dtype = run.trained_rows()
         if len(trained):
             check_precision(test, model.backend, dtype)
-            marks, more = seen(row_sums(test, model.backend, dtype), trained)
+            marks, more = seen(row_fingerprints(test, model.backend, dtype), trained)
             is_training_row |= marks
             is_unsure |= more
     if is_training_row.all():
@@ -244,9 +244,9 @@ def _test_of(dataset: Dataset) -> Samples:
 def _check_same(models: Sequence[Model], tests: Sequence[Samples]) -> None:
     """Raise RunError unless all test sets have the same rows."""
     # In float32, because runs in both dtypes may have the same data.
-    first = row_sums(tests[0], models[0].backend, "float32")
+    first = row_fingerprints(tests[0], models[0].backend, "float32")
     for model, test in zip(models[1:], tests[1:], strict=True):
-        if not np.array_equal(row_sums(test, model.backend, "float32"), first):
+        if not np.array_equal(row_fingerprints(test, model.backend, "float32"), first):
             raise RunError(
                 f"has another test set than {quoted(models[0].source)}: it was trained "
                 "on other data, or on another split of the same; give runs with the "
@@ -274,7 +274,7 @@ def _check_same_labels(models: Sequence[Model], tests: Sequence[Samples]) -> Non
 def _is_own(dataset: Dataset, run: RunFolder, backend: Backend) -> bool:
     """Return whether a data set on a backend is the data set of a run."""
     own = run.record().get("data_crc32")
-    return checksum(dataset, backend, run.settings().dtype) == own
+    return data_crc32(dataset, backend, run.settings().dtype) == own
 
 
 def evaluate_pooled(

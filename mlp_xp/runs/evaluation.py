@@ -25,7 +25,7 @@ from mlp_xp.runs.ensembles import (
     run_of,
     without_training_rows,
 )
-from mlp_xp.runs.fingerprints import check_precision, checksum
+from mlp_xp.runs.fingerprints import check_precision, data_crc32
 from mlp_xp.runs.metrics import metrics_of
 from mlp_xp.runs.records import RunError
 
@@ -198,7 +198,7 @@ def _own_data(
             )
     check_precision(known[key].train, model.backend, settings.dtype)
     try:
-        crc = checksum(known[key], model.backend, settings.dtype)
+        crc = data_crc32(known[key], model.backend, settings.dtype)
         run.check_data({"data_crc32": crc})
     except RunError as error:
         now = Argument("data", str(settings.data))

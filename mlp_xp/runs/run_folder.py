@@ -48,7 +48,11 @@ from mlp_xp.runs._checkpoints import (
 from mlp_xp.runs._tensors import read_sha256, read_tensors
 from mlp_xp.runs.averaging import average
 from mlp_xp.runs.experiment import Experiment
-from mlp_xp.runs.fingerprints import read_fingerprints, row_sums, write_fingerprints
+from mlp_xp.runs.fingerprints import (
+    read_fingerprints,
+    row_fingerprints,
+    write_fingerprints,
+)
 from mlp_xp.runs.loading import is_being_replaced, load_run, read_config, read_record
 from mlp_xp.runs.locked_folder import LockedFolder
 from mlp_xp.runs.names import (
@@ -128,7 +132,10 @@ class RunFolder(LockedFolder):
         return self._has(CHECKPOINT)
 
     def has_ended(self) -> bool:
-        """Return whether the run has ended, so that a resume would do nothing."""
+        """Return whether the run has ended, so that a resume would do nothing.
+
+        A run with a result but no checkpoint has lost it, and cannot be resumed.
+        """
         return self._has(RESULT) and self._has(CHECKPOINT)
 
     def is_being_replaced(self) -> bool:
@@ -483,14 +490,14 @@ class RunFolder(LockedFolder):
         return self._write_rows(experiment)
 
     def _write_rows(self, experiment: Experiment) -> str | None:
-        """Write the fingerprints of the training rows, and return their checksum.
+        """Write the fingerprints of the training rows. Return the sum of their file.
 
         The rows of a published data set are not recorded. Returns None for them.
         """
         if not experiment.has_own_data():
             return None
-        sums = row_sums(experiment.dataset.train, experiment.backend)
-        return write_fingerprints(self.path / FINGERPRINTS, sums)
+        rows = row_fingerprints(experiment.dataset.train, experiment.backend)
+        return write_fingerprints(self.path / FINGERPRINTS, rows)
 
     def _append(self, report: Report) -> None:
         """Append a report to metrics.jsonl, and wait until it is on disk.
@@ -504,7 +511,7 @@ class RunFolder(LockedFolder):
     def _save(
         self, event: Event, experiment: Experiment, rows_sha256: str | None
     ) -> None:
-        """Write a checkpoint and the model, with the checksum of its training rows.
+        """Write a checkpoint, and the model with the sum of its file of fingerprints.
 
         The model is the best network on the held-out samples, or else the current
         network. In a run of several networks, it is the average of the finished ones,

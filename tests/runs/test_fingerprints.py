@@ -33,7 +33,7 @@ from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.core.task import Evaluation
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs._tensors import read_tensors
-from mlp_xp.runs.fingerprints import read_fingerprints, row_sums, seen
+from mlp_xp.runs.fingerprints import read_fingerprints, row_fingerprints, seen
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 RANDOM = np.random.RandomState(0)
@@ -44,7 +44,7 @@ NAMES = np.array(["ant", "bee", "cat"])
 
 
 def sums_of(inputs: np.ndarray, labels: Any = Y) -> np.ndarray:
-    return row_sums(Samples(inputs, labels), open_backend())
+    return row_fingerprints(Samples(inputs, labels), open_backend())
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -53,8 +53,8 @@ def test_a_row_has_one_sum_on_each_backend(name, dtype):
     backend = open_for_test(name, dtype)
     labels = backend.asarray(Y.astype(np.uint8))
     samples = Samples(backend.asarray(X, backend.dtype), labels)
-    expected = row_sums(Samples(X, Y), open_backend(), dtype)
-    np.testing.assert_array_equal(row_sums(samples, backend), expected)
+    expected = row_fingerprints(Samples(X, Y), open_backend(), dtype)
+    np.testing.assert_array_equal(row_fingerprints(samples, backend), expected)
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,9 @@ def test_a_replaced_run_has_the_rows_of_the_new_one(table, tmp_path):
         assert call(command, run_dir=run, **where).code == 0
         expected = []
         if seed is not None:
-            expected = row_sums(load_dataset(table, **own).train, open_backend())
+            expected = row_fingerprints(
+                load_dataset(table, **own).train, open_backend()
+            )
         _, facts = read_tensors(run / "model.safetensors")
         found = read_fingerprints(run / "rows.safetensors", facts["rows"])
         np.testing.assert_array_equal(found, expected)
