@@ -135,8 +135,8 @@ class SweepFolder(LockedFolder):
 
     def write_failures(self, failures: dict[str, dict[str, str]]) -> None:
         """Write failures.json, in the order of the members. Raises FileError."""
-        # By number: as text, 10000 would come before 9999.
-        names = sorted(failures, key=int)
+        # As text alone, 10000 would come before 9999.
+        names = sorted(failures, key=lambda name: (len(name), name))
         records.write_json(
             self.path / FAILURES, {name: failures[name] for name in names}
         )

@@ -64,6 +64,12 @@ def test_members_have_the_bits_of_train(whole, tmp_path):
         assert record["threads"]["number"] == 1
 
 
+def test_failures_are_in_the_order_of_the_members(tmp_path):
+    folder, failure = SweepFolder(tmp_path), {"error": "E", "reason": "r"}
+    folder.write_failures(dict.fromkeys(["10000", "9999", "0002"], failure))
+    assert [*folder.failures()] == ["0002", "9999", "10000"]
+
+
 @pytest.mark.needs("joblib")
 def test_failed_members_are_recorded_and_stop_no_other(whole):
     folder, outcome = whole
