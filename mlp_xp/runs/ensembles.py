@@ -258,12 +258,12 @@ def _check_same(models: Sequence[Model], tests: Sequence[Samples]) -> None:
 @np.errstate(over="ignore")  # a number too large for float32 becomes infinite
 def _check_same_labels(models: Sequence[Model], tests: Sequence[Samples]) -> None:
     """Raise RunError unless all networks read the same labels from the data."""
-    first = None
-    for model, test in zip(models, tests, strict=True):
-        labels = model.backend.to_numpy(test.labels).astype(np.float32)
-        if first is None:
-            first = labels
-        if not np.array_equal(labels, first):
+    on_host = [
+        model.backend.to_numpy(test.labels).astype(np.float32)
+        for model, test in zip(models, tests, strict=True)
+    ]
+    for model, labels in zip(models, on_host, strict=True):
+        if not np.array_equal(labels, on_host[0]):
             raise RunError(
                 f"reads other labels in these data than {quoted(models[0].source)}",
                 file=model.source,
