@@ -59,7 +59,7 @@ def exists(process: int) -> bool:
         return process < 2**32 and _exists_on_windows(process)
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # No process has so large a number.
         return False
     except PermissionError:  # It belongs to another user.
         pass

@@ -20,7 +20,7 @@ from mlp_xp import (
 )
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
-from mlp_xp.runs.fingerprints import checksum
+from mlp_xp.runs.fingerprints import data_crc32
 from mlp_xp.runs.records import RunError
 
 pytestmark = pytest.mark.needs("polars")  # most read tables
@@ -45,14 +45,14 @@ def test_one_changed_bit_anywhere_is_another_checksum(backend):
         for name, shape in shapes.items()
     }
     host = varied(synthetic(20, 20, 2), **arrays)
-    expected = checksum(host, open_backend())
-    assert checksum(on_device(host, backend), backend) == expected
+    expected = data_crc32(host, open_backend())
+    assert data_crc32(on_device(host, backend), backend) == expected
     for name in ARRAYS:
         for place in np.linspace(0, array_of(host, name).size - 1, 31).astype(int):
             array = array_of(host, name).copy()
             array.reshape(-1)[place] ^= 1
             changed = on_device(varied(host, **{name: array}), backend)
-            assert checksum(changed, backend) != expected, (name, place)
+            assert data_crc32(changed, backend) != expected, (name, place)
 
 
 # Values without a meaning.

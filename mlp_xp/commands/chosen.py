@@ -31,7 +31,7 @@ def base_settings(
         MlpXpError: The file cannot be read.
     """
     if config:
-        return parse_settings(config)[0]
+        return parse_settings(config)
     return of_recipe(RECIPES[recipe_for(recipe, given)], given)
 
 

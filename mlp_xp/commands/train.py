@@ -258,7 +258,7 @@ def _stop_at(event: "Event", run: "RunFolder", stop: "Stop", hint: str) -> None:
     if event.checkpoint:
         raise stop.error_at(f"{progress}; {hint}")
     if (stop.signal and is_warm_up) or run.is_being_replaced():
-        raise stop.error_at(f"{progress}; {run.give_up()}")
+        raise stop.error_at(f"{progress}; {run.undo_replacement()}")
 
 
 def _finish(

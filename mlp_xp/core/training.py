@@ -222,8 +222,11 @@ def trajectory(
         yield Event(position, losses, report, chunk.checkpoint)
 
     network = position.best.network if position.best else position.state.network
-    position, report = _report(job, position, network, len(job.rows), began)
-    yield Event(position, np.empty(0), report, checkpoint=True, closing=True)
+    ended, report = _report(job, position, network, len(job.rows), began)
+    # The best network stays the best of its own epoch, though another library than the
+    # one that found it may round its loss to less.
+    ended = ended._replace(best=position.best)
+    yield Event(ended, np.empty(0), report, checkpoint=True, closing=True)
 
 
 def _report(

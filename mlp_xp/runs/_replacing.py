@@ -50,6 +50,8 @@ def settle(folder: Path) -> None:
     if not aside.is_dir():
         return
     new_run_has_begun = (folder / CHECKPOINT).exists()
+    # Without a config.json aside, a kill stopped `begin` or the moves back below: the
+    # run files outside belong to the old run, and stay.
     if not new_run_has_begun and (aside / CONFIG).exists():
         clear(folder)
     with file_errors(folder, "replace the run in"):

@@ -34,7 +34,6 @@ def write_tensors(
     from safetensors.numpy import save
 
     record = {"format": FORMAT, **facts}
-    record.pop("sha256", None)  # of the file from which the facts were read
     checksum = checksum_of(tensors, record)
     record["sha256"] = checksum
     # One entry with all facts, because safetensors writes several in a random order.

@@ -26,7 +26,7 @@ from mlp_xp.errors import (
     check_type,
     quoted,
 )
-from mlp_xp.runs.fingerprints import checksum, row_sums, seen
+from mlp_xp.runs.fingerprints import check_precision, data_crc32, row_fingerprints, seen
 from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.names import MODEL
 from mlp_xp.runs.records import RunError
@@ -187,25 +187,34 @@ def without_training_rows(
     Args:
         models: The networks.
         datasets: For each network the data on its backend, with a test set.
-        same: Whether all data sets have the same rows. Their features differ if the
-            columns were fitted to different training sets.
+        same: Whether all data sets are read from the same data. Their features differ
+            if the columns were fitted to different training sets, but the labels may
+            not differ.
 
     Raises:
         RunError: The test sets differ, or no row is left.
     """
     tests = [_test_of(dataset) for dataset in datasets]
-    if not same and any(dataset is not datasets[0] for dataset in datasets):
+    if same:
+        _check_same_labels(models, tests)
+    elif any(dataset is not datasets[0] for dataset in datasets):
         _check_same(models, tests)
-    count, unsure = len(tests[0]), 0
+    count = len(tests[0])
     is_training_row = np.zeros(count, np.bool_)
+    is_unsure = np.zeros(count, np.bool_)
     for model, dataset, test in zip(models, datasets, tests, strict=True):
-        trained = _trained_rows(model, dataset)
+        run = run_of(model)
+        if run is None or _is_own(dataset, run, model.backend):
+            continue
+        trained, dtype = run.trained_rows()
         if len(trained):
-            marks, more = seen(row_sums(test, model.backend), trained)
+            check_precision(test, model.backend, dtype)
+            marks, more = seen(row_fingerprints(test, model.backend, dtype), trained)
             is_training_row |= marks
-            unsure = max(unsure, more)
+            is_unsure |= more
     if is_training_row.all():
         raise RunError("every row was in the training set; give other data")
+    unsure = int((is_unsure & ~is_training_row).sum())
     if unsure:
         text = (
             f"{unsure} of {count} rows may be training rows, and are not left out: "
@@ -235,9 +244,9 @@ def _test_of(dataset: Dataset) -> Samples:
 def _check_same(models: Sequence[Model], tests: Sequence[Samples]) -> None:
     """Raise RunError unless all test sets have the same rows."""
     # In float32, because runs in both dtypes may have the same data.
-    first = row_sums(tests[0], models[0].backend, "float32")
+    first = row_fingerprints(tests[0], models[0].backend, "float32")
     for model, test in zip(models[1:], tests[1:], strict=True):
-        if not np.array_equal(row_sums(test, model.backend, "float32"), first):
+        if not np.array_equal(row_fingerprints(test, model.backend, "float32"), first):
             raise RunError(
                 f"has another test set than {quoted(models[0].source)}: it was trained "
                 "on other data, or on another split of the same; give runs with the "
@@ -246,17 +255,26 @@ def _check_same(models: Sequence[Model], tests: Sequence[Samples]) -> None:
             )
 
 
-def _trained_rows(model: Model, dataset: Dataset) -> np.ndarray:
-    """Return the checksums of a network's training rows.
+@np.errstate(over="ignore")  # a number too large for float32 becomes infinite
+def _check_same_labels(models: Sequence[Model], tests: Sequence[Samples]) -> None:
+    """Raise RunError unless all networks read the same labels from the data."""
+    on_host = [
+        model.backend.to_numpy(test.labels).astype(np.float32)
+        for model, test in zip(models, tests, strict=True)
+    ]
+    for model, labels in zip(models, on_host, strict=True):
+        if not np.array_equal(labels, on_host[0]):
+            raise RunError(
+                f"reads other labels in these data than {quoted(models[0].source)}",
+                file=model.source,
+                remedy="give runs with the same label columns, or one",
+            )
 
-    None are returned for the data set of the network's own run.
-    """
-    run = run_of(model)
-    if run is None:
-        return np.empty(0, np.uint64)
-    if checksum(dataset, model.backend) == run.record().get("data_crc32"):
-        return np.empty(0, np.uint64)
-    return run.trained_rows()
+
+def _is_own(dataset: Dataset, run: RunFolder, backend: Backend) -> bool:
+    """Return whether a data set on a backend is the data set of a run."""
+    own = run.record().get("data_crc32")
+    return data_crc32(dataset, backend, run.settings().dtype) == own
 
 
 def evaluate_pooled(

@@ -25,7 +25,7 @@ from mlp_xp.runs.ensembles import (
     run_of,
     without_training_rows,
 )
-from mlp_xp.runs.fingerprints import checksum
+from mlp_xp.runs.fingerprints import check_precision, data_crc32
 from mlp_xp.runs.metrics import metrics_of
 from mlp_xp.runs.records import RunError
 
@@ -97,7 +97,9 @@ def evaluate(
 
     Raises:
         RunError: The networks do not fit together, hold out different rows of their own
-            data, or have non-finite outputs; or no row is left.
+            data, read different labels in other data, or have non-finite outputs; or no
+            row is left; or the backend is in float32, and the run's data are known in
+            float64.
         DatasetError: The data cannot be read, or do not fit the networks.
         BackendError: The array library or the device is not available.
 
@@ -194,8 +196,10 @@ def _own_data(
             known[key] = load_dataset(
                 settings.data, model.backend, cache_dir=cache_dir, **vars(options)
             )
+    check_precision(known[key].train, model.backend, settings.dtype)
     try:
-        run.check_data({"data_crc32": checksum(known[key], model.backend)})
+        crc = data_crc32(known[key], model.backend, settings.dtype)
+        run.check_data({"data_crc32": crc})
     except RunError as error:
         now = Argument("data", str(settings.data))
         error.remedy = ("to evaluate on the data as they are now, give ", now)

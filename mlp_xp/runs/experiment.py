@@ -27,7 +27,7 @@ from mlp_xp.data.options import DataOptions
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.errors import first_difference, quoted
 from mlp_xp.runs.averaging import trajectories
-from mlp_xp.runs.fingerprints import checksum
+from mlp_xp.runs.fingerprints import data_crc32
 from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings, with_fitting_batches
@@ -150,7 +150,7 @@ class Experiment:
         return {
             "train_samples": len(self.job.rows),
             "signature": self.dataset.signature.record(),
-            "data_crc32": checksum(self.dataset, self.backend),
+            "data_crc32": data_crc32(self.dataset, self.backend),
             "rows_crc32": zlib.crc32(np.asarray(self.job.rows, np.int64).tobytes()),
         }
 

@@ -1,4 +1,4 @@
-"""Fingerprints of data: of each row for training, and of a data set as a whole."""
+"""Fingerprints of rows, to know training rows again, and the CRC of a data set."""
 
 import zlib
 from collections import Counter
@@ -14,10 +14,10 @@ from mlp_xp.runs.records import REMEDY, RunError
 
 
 @np.errstate(over="ignore")  # a number too large for the dtype becomes infinite
-def row_sums(
+def row_fingerprints(
     samples: Samples, backend: Backend, dtype: str | None = None
 ) -> np.ndarray:
-    """Return a checksum of each row with its label, the same on every backend.
+    """Return a fingerprint of each row with its label, the same on every backend.
 
     A label enters as the number of its class, which is the same in all data that fit a
     network.
@@ -26,10 +26,10 @@ def row_sums(
         samples: The rows.
         backend: The backend of the rows.
         dtype: The type of the compared numbers, float32 or float64. By default the
-            dtype of the backend.
+            dtype of the backend. Fingerprints are equal only in the same dtype.
 
     Returns:
-        The checksums, uint64 (n,).
+        The fingerprints, uint64 (n,).
     """
     kind = np.dtype(dtype or backend.dtype_name).newbyteorder("<")
 
@@ -40,41 +40,41 @@ def row_sums(
 
     rows = backend.to_numpy(samples.inputs).reshape(len(samples), -1)
     labels = backend.to_numpy(samples.labels).reshape(len(samples), -1)
-    sums = np.frombuffer(b"".join(map(digest, rows, labels)), "<u8")
-    return sums.astype(np.uint64)  # in this machine's byte order
+    found = np.frombuffer(b"".join(map(digest, rows, labels)), "<u8")
+    return found.astype(np.uint64)  # in this machine's byte order
 
 
-def write_fingerprints(path: Path, sums: np.ndarray) -> str:
-    """Write the checksums of the training rows, and return the checksum of the file.
+def write_fingerprints(path: Path, fingerprints: np.ndarray) -> str:
+    """Write the fingerprints of the training rows. Return the SHA-256 sum of the file.
 
-    The file of the model holds this checksum, so the two files cannot come from
-    different runs. Raises FileError.
+    The file of the model holds this sum, so the two files cannot come from different
+    runs. Raises FileError.
     """
-    return write_tensors(path, {"rows": sums}, {})
+    return write_tensors(path, {"rows": fingerprints}, {})
 
 
-def read_fingerprints(path: Path, checksum: str | None) -> np.ndarray:
-    """Read the checksums of the training rows, uint64 (n,).
+def read_fingerprints(path: Path, sha256: str | None) -> np.ndarray:
+    """Read the fingerprints of the training rows, uint64 (n,).
 
     Args:
         path: The file of `write_fingerprints`.
-        checksum: The checksum in the file of the model. None if the rows were not
+        sha256: The SHA-256 sum in the file of the model. None if the rows were not
             recorded. The result is then empty.
 
     Raises:
         RunError: The file is missing or damaged, or belongs to another model.
     """
-    if checksum is None:
+    if sha256 is None:
         return np.empty(0, np.uint64)
     tensors, facts = read_tensors(path)
-    if facts["sha256"] != checksum:
+    if facts["sha256"] != sha256:
         fault = "does not have the rows that the model was trained on"
         raise RunError(fault, file=path, remedy=REMEDY)
     return tensors["rows"]
 
 
-def seen(sums: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, int]:
-    """Mark the training rows in a data set, and count the unsure rows.
+def seen(given: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mark the training rows in a data set, and the unsure rows.
 
     If the data set has all training rows, it is the network's own table, perhaps with
     new rows. A row with n copies in the training set is then marked n times.
@@ -84,33 +84,52 @@ def seen(sums: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, int]:
     chance. These rows are the unsure ones.
 
     Args:
-        sums: The checksums of the rows of the data set.
-        trained: The checksums of the training rows.
+        given: The fingerprints of the rows of the data set.
+        trained: The fingerprints of the training rows.
 
     Returns:
-        The marks, bool (n,), and the number of unsure rows.
+        The marks, and marks of the unsure rows, each bool (n,).
     """
-    left = Counter(trained.tolist())
-    given = Counter(sums.tolist())
-    unsure = 0
-    if not left <= given:
+    left = Counter(trained.tolist())  # how many copies may still be marked
+    repeated = []
+    if not left <= Counter(given.tolist()):
         repeated = [each for each, count in left.items() if count > 1]
-        for each in repeated:
-            del left[each]
-            unsure += given[each]
-    marks = np.zeros(len(sums), np.bool_)
-    for row, each in enumerate(sums.tolist()):
+    for each in repeated:
+        del left[each]
+    unsure = np.isin(given, np.array(repeated, np.uint64))
+    marks = np.zeros(len(given), np.bool_)
+    for row, each in enumerate(given.tolist()):
         left[each] -= 1
         marks[row] = left[each] >= 0
     return marks, unsure
 
 
-def checksum(dataset: Dataset, backend: Backend) -> str:
-    """Return a checksum of inputs, labels and weights, in hexadecimal."""
+def check_precision(samples: Samples, backend: Backend, dtype: str) -> None:
+    """Raise RunError if rows of a run in this dtype are rounded on the backend."""
+    has_floats = backend.dtype in (samples.inputs.dtype, samples.labels.dtype)
+    if has_floats and (dtype, backend.dtype_name) == ("float64", "float32"):
+        raise RunError(
+            f"rows of a run in {dtype} are not known again in {backend.dtype_name}",
+            remedy=f"give a backend in {dtype}",
+            setting="backend",
+        )
+
+
+@np.errstate(over="ignore")
+def data_crc32(dataset: Dataset, backend: Backend, dtype: str | None = None) -> str:
+    """Return the CRC of inputs, labels and weights, in hexadecimal.
+
+    `dtype` is the type of floats among the inputs and labels, by default the dtype of
+    the backend.
+    """
     arrays = [dataset.train.inputs, dataset.train.labels]
     if dataset.test is not None:
         arrays += [dataset.test.inputs, dataset.test.labels]
     on_host = [backend.to_numpy(array) for array in arrays]
+    if dtype is not None:
+        on_host = [
+            each.astype(dtype) if each.dtype.kind == "f" else each for each in on_host
+        ]
     if dataset.train.weights is not None:
         on_host.append(dataset.train.weights)
     total = 0

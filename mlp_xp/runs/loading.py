@@ -10,7 +10,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.errors import as_path
 from mlp_xp.runs._checkpoints import read_model
 from mlp_xp.runs.names import CHECKPOINT, CONFIG, MODEL, REPLACED
-from mlp_xp.runs.records import RunError, parse_settings
+from mlp_xp.runs.records import RunError, read_json, run_settings
 from mlp_xp.runs.settings import Settings
 
 
@@ -58,11 +58,22 @@ def read_config(folder: Path) -> tuple[Settings, dict[str, Any]]:
             "wait for it, or, if it was interrupted, bring the old run back: resume it"
         )
         raise RunError(fault, file=folder, remedy=remedy)
-    settings, record = parse_settings(path)
-    if "settings" not in record:
+    record = read_record(folder)
+    return run_settings(record, path), record
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return the record in config.json, unchecked.
+
+    Raises:
+        RunError: The file is not JSON, or of another program.
+    """
+    path = folder / CONFIG
+    record = read_json(path)
+    if not {"format", "settings"} <= record.keys():
         fault = "is of another program, not of a run"
         raise RunError(fault, file=path, remedy="choose another folder")
-    return settings, record
+    return record
 
 
 def is_being_replaced(folder: Path) -> bool:

@@ -76,14 +76,14 @@ class LockedFolder:
             text = (self.path / HOLDER).read_text("utf-8")
             number, address, host = text.strip().split(maxsplit=2)
             pid = int(number)
-            is_here = host == platform.node()
-            if sys.platform == "darwin":
-                # The name of a Mac changes with its network. Elsewhere the address says
-                # little: containers on several machines may have the same one.
-                is_here |= address == str(uuid.getnode())
-            if is_here and not exists(pid):
-                return None
-        except (OSError, ValueError, OverflowError):
+        except (OSError, ValueError):
+            return None
+        is_here = host == platform.node()
+        if sys.platform == "darwin":
+            # The name of a Mac changes with its network. Elsewhere the address says
+            # little: containers on several machines may have the same one.
+            is_here |= address == str(uuid.getnode())
+        if is_here and not exists(pid):
             return None
         if is_here and pid == os.getpid():
             return f"process {pid} on {host} (this process)"

@@ -15,7 +15,7 @@ from mlp_xp.runs.settings import SETTINGS, Settings, unflatten
 # Written to config.json, models and checkpoints. Raise it if an older version cannot
 # read the files any more.
 FORMAT = 3
-REMEDY = "restore it from a copy, or train again"
+REMEDY = "restore it from a copy, or train again in another folder"
 _CONFIG_FIELDS = {
     "settings": dict,
     "threads": dict,
@@ -89,14 +89,19 @@ class RunError(MlpXpError):
     """An unusable run folder, model or checkpoint."""
 
 
-def parse_settings(path: Path) -> tuple[Settings, dict[str, Any]]:
-    """Return the settings in a JSON file, and the whole record. Raises MlpXpError.
+def parse_settings(path: Path) -> Settings:
+    """Return the settings in a JSON file. Raises MlpXpError.
 
     The file is the config.json of a run, or has settings only.
     """
     record = read_json(path)
     if "settings" not in record:
-        return unflatten(record, path), record
+        return unflatten(record, path)
+    return run_settings(record, path)
+
+
+def run_settings(record: dict[str, Any], path: Path) -> Settings:
+    """Return the settings in the record of a run's config.json. Raises MlpXpError."""
     check_format(record, path)
     check_fields(record, _CONFIG_FIELDS, path)
     signature = check_fields(record["signature"], _SIGNATURE_FIELDS, path)
@@ -108,7 +113,7 @@ def parse_settings(path: Path) -> tuple[Settings, dict[str, Any]]:
     if missing:
         fault = f"lacks the settings {', '.join(sorted(missing))}"
         raise RunError(fault, file=path, remedy=REMEDY)
-    return unflatten(record["settings"], path), record
+    return unflatten(record["settings"], path)
 
 
 def check_foreign(settings: Settings, given: Mapping[str, Any], file: Path) -> None:

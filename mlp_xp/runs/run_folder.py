@@ -24,9 +24,12 @@ from mlp_xp import __version__
 from mlp_xp.backends.failures import BackendFailure
 from mlp_xp.backends.threads import cpus, threads_chosen
 from mlp_xp.core.backend import Backend
+from mlp_xp.core.dataset import UNNAMED
 from mlp_xp.core.job import WARM_UP_EPOCH
 from mlp_xp.core.model import Model
 from mlp_xp.core.training import Event, Position, Report, check_state
+from mlp_xp.data.options import DataOptions
+from mlp_xp.declared import declared
 from mlp_xp.errors import Argument, MlpXpError, first_difference, quoted
 from mlp_xp.files import (
     FileError,
@@ -45,8 +48,12 @@ from mlp_xp.runs._checkpoints import (
 from mlp_xp.runs._tensors import read_sha256, read_tensors
 from mlp_xp.runs.averaging import average
 from mlp_xp.runs.experiment import Experiment
-from mlp_xp.runs.fingerprints import read_fingerprints, row_sums, write_fingerprints
-from mlp_xp.runs.loading import is_being_replaced, load_run, read_config
+from mlp_xp.runs.fingerprints import (
+    read_fingerprints,
+    row_fingerprints,
+    write_fingerprints,
+)
+from mlp_xp.runs.loading import is_being_replaced, load_run, read_config, read_record
 from mlp_xp.runs.locked_folder import LockedFolder
 from mlp_xp.runs.names import (
     CHECKPOINT,
@@ -125,7 +132,10 @@ class RunFolder(LockedFolder):
         return self._has(CHECKPOINT)
 
     def has_ended(self) -> bool:
-        """Return whether the run has ended, so that a resume would do nothing."""
+        """Return whether the run has ended, so that a resume would do nothing.
+
+        A run with a result but no checkpoint has lost it, and cannot be resumed.
+        """
         return self._has(RESULT) and self._has(CHECKPOINT)
 
     def is_being_replaced(self) -> bool:
@@ -192,14 +202,15 @@ class RunFolder(LockedFolder):
         """Return the checksum of the model, as in `Model.sha256`. Raises RunError."""
         return read_sha256(self.path / MODEL)
 
-    def trained_rows(self) -> np.ndarray:
-        """Return the fingerprints of the model's training rows, uint64 (n,).
+    def trained_rows(self) -> tuple[np.ndarray, str]:
+        """Return the fingerprints of the model's training rows, and their dtype.
 
-        The array is empty for a published data set. Raises RunError if a file is
-        missing or damaged.
+        The fingerprints are uint64 (n,), or none for a published data set. Raises
+        RunError if a file is missing or damaged.
         """
         _, facts = read_tensors(self.path / MODEL)
-        return read_fingerprints(self.path / FINGERPRINTS, facts["rows"])
+        rows = read_fingerprints(self.path / FINGERPRINTS, facts["rows"])
+        return rows, facts["dtype"]
 
     def threads(self, backend: str) -> int | None:
         """Return the number of threads on which the run began.
@@ -235,10 +246,11 @@ class RunFolder(LockedFolder):
         fault = f"the run started with other data: {difference}"
         raise RunError(fault, file=self.path / CONFIG, remedy="give the run's own data")
 
-    def give_up(self) -> str:
-        """Bring back a run that was being replaced, and say which run the folder has.
+    def undo_replacement(self) -> str:
+        """Bring back a run that was being replaced, if any.
 
-        For a training that ends with an error, or before its first checkpoint.
+        Returns a note for the message of a training that ends early. The note says
+        which run the folder has.
         """
         was_replacing = self.is_being_replaced()
         self._settle()
@@ -278,8 +290,8 @@ class RunFolder(LockedFolder):
                 old run is kept until the first checkpoint of the new run.
             wait: Seconds in which another process may give up the folder.
             save_now: Called after every chunk of steps, and returns whether to save a
-                checkpoint there. It is not called in the warm-up, nor while an old run
-                is being replaced.
+                checkpoint there. It is not called in the warm-up, nor while a new run
+                is replacing an old one.
             how_to_resume: Added to an error if the run can be resumed after it.
 
         Yields:
@@ -307,7 +319,8 @@ class RunFolder(LockedFolder):
         """Hold the folder's lock, and complete or undo an interrupted replacement.
 
         Args:
-            existing: REFUSE refuses a folder that already has a run.
+            existing: REFUSE refuses a folder that already has a run. OVERWRITE accepts
+                a run that this version cannot read.
             wait: Seconds in which another process may give up the folder.
 
         Raises:
@@ -317,7 +330,10 @@ class RunFolder(LockedFolder):
         with self.locked(wait):
             _replacing.settle(self.path)
             if self.exists():
-                read_config(self.path)  # refuses the record of another program
+                if existing == OVERWRITE:
+                    read_record(self.path)  # refuses the record of another program
+                else:
+                    read_config(self.path)
                 if existing == REFUSE:
                     raise self._already_there()
             yield
@@ -350,8 +366,9 @@ class RunFolder(LockedFolder):
                     self._append(event.report)
                 may_save = event.position.epoch != WARM_UP_EPOCH
                 if position is None:
-                    # The run may have been started by mistake. Unless it is saved,
-                    # stopping it brings the old run back.
+                    # A new run over an old one may be a mistake. It is not saved early,
+                    # so that stopping it brings the old run back. A longer run is no
+                    # mistake: its checkpoint has all steps of the old run.
                     may_save &= not self.is_being_replaced()
                 if event.checkpoint or (may_save and save_now()):
                     self._save(event, experiment, rows_sha256)
@@ -361,12 +378,12 @@ class RunFolder(LockedFolder):
                 yield event
         except MlpXpError as error:
             has_saved = self.has_checkpoint()
-            error.notes.append(self.give_up())
+            error.notes.append(self.undo_replacement())
             if isinstance(error, FileError | BackendFailure) and has_saved:
                 error.notes.append(how_to_resume)
             raise
         finally:
-            # Also if the events are closed before the first checkpoint.
+            # The caller may close the events before the first checkpoint.
             self._settle()
 
     def _settle(self) -> None:
@@ -427,19 +444,22 @@ class RunFolder(LockedFolder):
     def _continue(self, experiment: Experiment, position: Position) -> str | None:
         """Make the files fit the checkpoint and the number of epochs.
 
+        A finished run that is not trained longer keeps its result and its pictures.
         Returns the result of `_write_rows`.
         """
         record, lines = self.record(), self._kept_lines(position.reports)
         before = record["settings"]
         now = flatten(with_absolute_paths(experiment.settings))
         settings = {**before, "epochs": now["epochs"]}
-        if now["data_dir"]:
-            settings["data_dir"] = now["data_dir"]
-        if not self._has(RESULT):
+        if now["dataset"] != UNNAMED:  # data in memory cannot be found again
+            for name in ("dataset", "data_dir", *declared(DataOptions)):
+                settings[name] = now[name]
+        is_longer = settings["epochs"] > before["epochs"]
+        if not self.has_ended():
             with file_errors(self.path, "remove the old pictures in"):
                 for name in PICTURES:
                     remove(self.path / name)
-        elif settings["epochs"] > before["epochs"]:
+        elif is_longer:
             # The finished run stays whole until the longer run has a checkpoint.
             _replacing.begin(self.path)
         if settings != before:
@@ -470,14 +490,14 @@ class RunFolder(LockedFolder):
         return self._write_rows(experiment)
 
     def _write_rows(self, experiment: Experiment) -> str | None:
-        """Write the fingerprints of the training rows, and return their checksum.
+        """Write the fingerprints of the training rows. Return the sum of their file.
 
         The rows of a published data set are not recorded. Returns None for them.
         """
         if not experiment.has_own_data():
             return None
-        sums = row_sums(experiment.dataset.train, experiment.backend)
-        return write_fingerprints(self.path / FINGERPRINTS, sums)
+        rows = row_fingerprints(experiment.dataset.train, experiment.backend)
+        return write_fingerprints(self.path / FINGERPRINTS, rows)
 
     def _append(self, report: Report) -> None:
         """Append a report to metrics.jsonl, and wait until it is on disk.
@@ -491,7 +511,7 @@ class RunFolder(LockedFolder):
     def _save(
         self, event: Event, experiment: Experiment, rows_sha256: str | None
     ) -> None:
-        """Write a checkpoint and the model, with the checksum of its training rows.
+        """Write a checkpoint, and the model with the sum of its file of fingerprints.
 
         The model is the best network on the held-out samples, or else the current
         network. In a run of several networks, it is the average of the finished ones,

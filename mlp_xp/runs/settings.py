@@ -221,16 +221,17 @@ def with_absolute_paths(settings: Settings) -> Settings:
 def of_recipe(recipe: Settings, given: Mapping[str, Any]) -> Settings:
     """Return a recipe without settings that do not suit the given options.
 
-    The caller still has to apply the options, each a value or several values. The
-    weight decay becomes 0 if an option changes between AdamW and other optimizers,
-    because the number has another meaning there. The patience becomes 0 if no samples
-    are held out, and the dropout if there is no hidden layer. A run that starts from
-    another run has a single network.
+    The result does not contain the options themselves. An option is a value, or several
+    values. The weight decay becomes 0 if an option changes between AdamW and other
+    optimizers, because the number has another meaning there. The patience becomes 0 if
+    no samples are held out, and the dropout if there is no hidden layer. A run that
+    starts from another run has a single network.
     """
     train = recipe.train
-    optimizers = [train.optimizer, *_as_list(given.get("optimizer", []))]
+    optimizers = {train.optimizer, *_as_list(given.get("optimizer", []))}
+    is_mixed = "adamw" in optimizers and len(optimizers) > 1
     changes = {}
-    if 0 < optimizers.count("adamw") < len(optimizers):
+    if is_mixed:
         changes["weight_decay"] = 0
     if 0 in _as_list(given.get("validation", train.validation)):
         changes["patience"] = 0

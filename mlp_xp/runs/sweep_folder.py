@@ -119,6 +119,7 @@ class SweepFolder(LockedFolder):
         with self.locked():
             if self.exists():
                 self.read()  # refuses a damaged sweep.json
+                # Tuples become lists, as in the file.
                 self._check_same(json.loads(json.dumps(record)))
             else:
                 self.write(record)
@@ -134,7 +135,11 @@ class SweepFolder(LockedFolder):
 
     def write_failures(self, failures: dict[str, dict[str, str]]) -> None:
         """Write failures.json, in the order of the members. Raises FileError."""
-        records.write_json(self.path / FAILURES, dict(sorted(failures.items())))
+        # As text alone, 10000 would come before 9999.
+        names = sorted(failures, key=lambda name: (len(name), name))
+        records.write_json(
+            self.path / FAILURES, {name: failures[name] for name in names}
+        )
 
     def new_stop_file(self) -> Path:
         """Return the path of a new file.

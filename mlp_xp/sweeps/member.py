@@ -20,7 +20,7 @@ from mlp_xp.data.datasets import load_dataset
 from mlp_xp.errors import MlpXpError, MlpXpWarning, quoted
 from mlp_xp.files import FileError
 from mlp_xp.runs.experiment import Experiment
-from mlp_xp.runs.fingerprints import checksum
+from mlp_xp.runs.fingerprints import data_crc32
 from mlp_xp.runs.locked_folder import InUseError
 from mlp_xp.runs.records import HELD_OUT, TESTED
 from mlp_xp.runs.settings import Settings, described
@@ -200,4 +200,4 @@ def load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
     backend = open_backend(settings.backend, settings.device, settings.dtype)
     options = vars(settings.data_options)
     dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **options)
-    return dataset, checksum(dataset, backend)
+    return dataset, data_crc32(dataset, backend)

@@ -185,6 +185,19 @@ def test_the_best_network_on_the_held_out_samples_is_kept(monitor):
     assert first_tie < by_accuracy != by_loss < 14, "the case proves less"
 
 
+def test_the_best_network_keeps_its_epoch_in_a_run_resumed_on_another_library():
+    """There its loss may be rounded to less than where it was found."""
+    *_, last, closing = run(HELD_OUT)
+    best = last.position.best
+    found = best._replace(loss=best.loss * (1 + 1e-15))
+    start = last.position._replace(best=found)
+    (event,) = run(HELD_OUT, start=start)
+    assert event.report.validation.loss < found.loss
+    assert best.epoch < event.position.epoch
+    assert event.position.best[1:] == found[1:]
+    assert event.report.validation == closing.report.validation
+
+
 def test_held_out_samples_are_evaluated_at_the_end_of_each_epoch():
     ends, scores = epochs_held_out()
     *others, closing = reports_of(run(HELD_OUT))

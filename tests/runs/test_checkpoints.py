@@ -49,7 +49,9 @@ def metadata_of(path: Path) -> dict[str, str]:
 
 def test_a_file_that_was_read_is_written_again_to_the_same_bytes(path):
     content = path.read_bytes()
-    write_tensors(path, *read_tensors(path))
+    tensors, facts = read_tensors(path)
+    del facts["sha256"]  # which is computed
+    write_tensors(path, tensors, facts)
     assert path.read_bytes() == content
 
 

@@ -140,6 +140,37 @@ def test_runs_on_other_data_are_evaluated_on_data_that_are_named(
     assert call("predict", runs[0], other, picture).code == 0
 
 
+def test_runs_with_other_labels_of_one_table_are_not_evaluated_together(tmp_path):
+    """The rows and the labels of the first run would stand for those of the second."""
+    random = np.random.RandomState(0)
+    a, b = random.randint(0, 2, (2, 60)).tolist()
+    features = {"x": random.randn(60).tolist()}
+    table = write_csv(tmp_path / "t.csv", {**features, "a": a, "b": b})
+    gaps = {**features, "a": [*a[:50], *[""] * 10], "b": ["", *b[1:]]}
+    new = write_csv(tmp_path / "gaps.csv", gaps)
+    runs = [
+        train_run(tmp_path / label, load_dataset(table, label=label, exclude=other))
+        for label, other in ("ab", "ba")
+    ]
+    for data in (table, new):
+        outcome = call("evaluate", *runs, "--data-dir", data)
+        assert outcome.code != 0
+        assert f"{runs[1]}': reads other labels in these data than" in outcome.err
+        assert "Traceback" not in outcome.err
+        assert outcome.out == ""
+
+
+def test_runs_in_both_dtypes_are_evaluated_together_on_other_data(tmp_path):
+    """Their labels differ by rounding only."""
+    random = np.random.RandomState(0)
+    X, y = random.randn(60, 2), random.randn(60)
+    runs = []
+    for dtype in ("float64", "float32"):
+        data = from_arrays(X[:30], y[:30], backend=open_backend(dtype=dtype))
+        runs.append(train_run(tmp_path / dtype, data, dtype))
+    assert evaluate(runs, (X[30:], y[30:])).result.samples == 30
+
+
 def test_no_models_are_refused():
     with pytest.raises(MlpXpError, match="models: "):
         evaluate([])

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import TINY, on_device
+from data_sets import TINY, on_device, write_csv
 from helpers import (
     assert_one_line,
     assert_same_run,
@@ -32,6 +32,7 @@ from hypothesis import strategies as st
 
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.core.backend import Backend
+from mlp_xp.core.dataset import UNNAMED
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.loading import load_run
@@ -274,6 +275,37 @@ def test_a_run_goes_on_with_its_threads_or_those_given(shorter_run):
     assert "\nthreads  3: as when the run began\n" in out
     out = output_of("train --epochs 4 --threads 2 --resume", shorter_run)
     assert "\nthreads  2: as given\n" in out
+
+
+def test_the_options_of_data_that_have_moved_are_recorded_with_them(tmp_path):
+    """Otherwise the run could not be evaluated, and not be resumed again."""
+    random = np.random.RandomState(0)
+    x, y = random.randn(2, 40)
+    columns = {"x": x.tolist(), "y": (x + y > 0).astype(int).tolist()}
+    table = write_csv(tmp_path / "a.csv", columns)
+    renamed = {"x": columns["x"], "z": columns["y"], "name": ["n"] * 40}
+    moved = write_csv(tmp_path / "b.csv", renamed)
+    run = tmp_path / "run"
+    settings = small_settings(epochs=1, batch_size=8, run_dir=run)
+    output_of("train", **settings, data_dir=table, label="y")
+    own = {"data_dir": moved, "label": "z", "exclude": "name"}
+    output_of("train --epochs 2 --resume", run, **own)
+    recorded = config_of(run)["settings"]
+    assert {name: recorded[name] for name in own} == {**own, "data_dir": str(moved)}
+    output_of("evaluate", run)
+    output_of("train --epochs 3 --resume", run)
+
+
+def test_the_name_of_data_is_recorded_but_data_in_memory_have_none(tmp_path):
+    config = TrainConfig(epochs=1, hidden=(4,), batch_size=50)
+    found = []
+    for source in ({"data_dir": "/a"}, {"dataset": "kmnist"}, {"dataset": UNNAMED}):
+        settings = Settings(**source, train=config)
+        record_run(tmp_path, settings, TINY, open_backend())
+        recorded = config_of(tmp_path)["settings"]
+        found.append((recorded["dataset"], recorded["data_dir"]))
+    files = str(Path("/a").resolve())
+    assert found == [(None, files), ("kmnist", None), ("kmnist", None)]
 
 
 def test_data_may_have_moved(small_run, shorter_run, data_dir, tmp_path):

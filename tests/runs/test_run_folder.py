@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import TINY, varied
-from helpers import arrays_of
+from helpers import arrays_of, assert_one_line, call
 from numerics import assert_all_equal
 from run_folders import a_config
 
@@ -39,7 +39,7 @@ from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RunFolder, metrics_record
+from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RESUME, RunFolder, metrics_record
 from mlp_xp.runs.settings import Settings
 from mlp_xp.sweeps.plan import SweepOptions, make_plan
 
@@ -112,6 +112,8 @@ def test_the_default_folder_is_a_new_one(tmp_path, monkeypatch):
 
 
 RUN = {"config.json": json.dumps(a_config({}))}
+UNREADABLE = {"config.json": json.dumps({**a_config({}), "format": 1})}
+FOREIGN = {"config.json": json.dumps({"theme": "dark", "settings": {}})}
 KILLED_EARLY = {".config.json.77.aside": "{", ".lock": ""}
 
 
@@ -123,7 +125,13 @@ def write_files(folder: Path, files: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     ("files", "existing"),
-    [({}, REFUSE), (KILLED_EARLY, REFUSE), (KILLED_EARLY, OVERWRITE), (RUN, OVERWRITE)],
+    [
+        ({}, REFUSE),
+        (KILLED_EARLY, REFUSE),
+        (KILLED_EARLY, OVERWRITE),
+        (RUN, OVERWRITE),
+        (UNREADABLE, OVERWRITE),  # its error says to train again
+    ],
 )
 def test_a_run_may_be_written_into_an_empty_folder_or_over_a_run(
     files, existing, tmp_path
@@ -137,7 +145,10 @@ def test_a_run_may_be_written_into_an_empty_folder_or_over_a_run(
     ("files", "existing"),
     [
         (RUN, REFUSE),
+        (UNREADABLE, RESUME),
         ({"config.json": "{}"}, OVERWRITE),  # of another program
+        (FOREIGN, OVERWRITE),
+        ({"config.json": "{"}, OVERWRITE),
         ({"thesis.tex": "mine"}, REFUSE),
         ({"thesis.tex": "mine"}, OVERWRITE),
     ],
@@ -149,6 +160,14 @@ def test_a_run_is_not_written_over_anything_else(files, existing, tmp_path):
         pass
     assert str(folder) in str(caught.value)
     assert {path.name for path in folder.iterdir()} == files.keys()
+
+
+@pytest.mark.parametrize("content", ['{"theme": "dark"}', FOREIGN["config.json"]])
+def test_the_file_of_another_program_is_named_as_such(content, tmp_path):
+    (tmp_path / "config.json").write_text(content)
+    for command in ("evaluate", "train --resume"):
+        outcome = call(command, tmp_path)
+        assert_one_line(outcome, 2, "config.json': is of another program, not of a run")
 
 
 @pytest.mark.parametrize("path", ["file", "file/run"])

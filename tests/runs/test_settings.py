@@ -131,10 +131,10 @@ def test_a_run_that_starts_from_another_has_a_single_network():
 def test_a_file_has_settings_alone_or_as_a_run_has_them(tmp_path):
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"epochs": 3, "hidden": [5, 4]}))
-    bare, _ = parse_settings(path)
+    bare = parse_settings(path)
     assert bare.train == TrainConfig(epochs=3, hidden=(5, 4))
     path.write_text(json.dumps(a_config(flatten(bare))))
-    assert parse_settings(path)[0] == bare
+    assert parse_settings(path) == bare
 
 
 SORTING = {"task": "sorting", "targets": "unchanged"}

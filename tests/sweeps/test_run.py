@@ -24,7 +24,7 @@ from mlp_xp.commands.sweep import _HEADER as HEADER
 from mlp_xp.data.arrays import DatasetError
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
-from mlp_xp.runs.records import parse_settings
+from mlp_xp.runs.loading import read_config
 from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.sweeps import run as running
@@ -53,9 +53,15 @@ def test_members_have_the_bits_of_train(whole, tmp_path):
     index = SweepFolder(folder).read()
     assert [member.name for member in index.members] == [*GOOD, *BAD]
     for each in index.members[:4]:
-        settings, record = parse_settings(run_of(folder, each.name) / "config.json")
+        settings, record = read_config(run_of(folder, each.name))
         assert settings == settings_of(index.base, each.settings)
         assert record["threads"]["number"] == 1
+
+
+def test_failures_are_in_the_order_of_the_members(tmp_path):
+    folder, failure = SweepFolder(tmp_path), {"error": "E", "reason": "r"}
+    folder.write_failures(dict.fromkeys(["10000", "9999", "0002"], failure))
+    assert [*folder.failures()] == ["0002", "9999", "10000"]
 
 
 @pytest.mark.needs("joblib")

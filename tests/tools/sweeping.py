@@ -80,7 +80,7 @@ def assert_as_trained(folder: Path, place: Path, *names: str) -> None:
 
 def taskless(config: Path) -> Settings:
     """Return settings without the task: `train` records the task of the data."""
-    return settings_of(parse_settings(config)[0], {"task": None})
+    return settings_of(parse_settings(config), {"task": None})
 
 
 def state_of_files(folder: Path) -> dict:
