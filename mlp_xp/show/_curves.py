@@ -63,12 +63,15 @@ class Curves:
         """
         found: dict[int, float] = {}
         for record in self.records:
-            place = record["epoch"] * self.samples + record["sample"]
             value = record.get(name)
             is_current = record.get("kept_epoch") in (None, record["epoch"])
             if value is not None and is_current:
-                found.setdefault(place, factor_of(name) * value)
+                found.setdefault(self.place_of(record), factor_of(name) * value)
         return found
+
+    def place_of(self, record: Mapping[str, Any]) -> int:
+        """Return the number of samples seen at a report."""
+        return int(record["epoch"] * self.samples + record["sample"])
 
 
 class _Kind(NamedTuple):
@@ -190,7 +193,7 @@ class _Chart:
                 axes = self.losses if kind.is_loss else self.scores
                 self._draw_curve(axes, kind, curves, places, look)
                 if kind.role == "held out" and len(runs) == 1:
-                    self._mark_kept(axes, runs[0], curves[0], look["color"])
+                    self._mark_kept(axes, runs[0], kind.name, look["color"])
         self.groups.append(_legend_line(**look) if is_drawn else None)
 
     def finish(self, names: Sequence[str]) -> "Figure":
@@ -258,15 +261,15 @@ class _Chart:
         label = kind.role + kind.more
         self._explain(axes, label, look["color"], linestyle=kind.linestyle)
 
-    def _mark_kept(
-        self, axes: Any, run: Curves, curve: Mapping[int, float], color: str
-    ) -> None:
+    def _mark_kept(self, axes: Any, run: Curves, name: str, color: str) -> None:
         """Draw a ring around the network that validation kept, if the run has ended."""
         epoch = run.records[-1].get("kept_epoch")
-        if epoch is not None:
-            place = (epoch + 1) * run.samples
-            axes.plot(place, curve[place], color=color, clip_on=False, **_RING)
-            self._explain(axes, _KEPT, color, **_RING)
+        for record in run.records[:-1]:
+            if record["epoch"] == epoch and name in record:
+                value = factor_of(name) * record[name]
+                place = run.place_of(record)
+                axes.plot(place, value, color=color, clip_on=False, **_RING)
+                self._explain(axes, _KEPT, color, **_RING)
 
     def _explain(self, axes: Any, label: str, color: str, **look: Any) -> None:
         """Put a line into a panel's legend, grey if colours stand for groups."""
