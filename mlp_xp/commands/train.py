@@ -64,6 +64,7 @@ def train(
         page: Write page.html into the run's folder at the end. See mlp-xp page --help.
     """
     from mlp_xp.commands.chosen import base_settings, recipe_for
+    from mlp_xp.errors import Argument, MlpXpError
     from mlp_xp.runs.experiment import Experiment
     from mlp_xp.runs.records import check_foreign
     from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RunFolder
@@ -92,6 +93,9 @@ def train(
         return _train_folds(settings, run_dir, cache_dir, fit_batches=fit_batches)
     if run_dir:
         run = RunFolder(run_dir)
+    elif overwrite:
+        remedy = ("give ", Argument("run_dir"))
+        raise MlpXpError("is for an existing run", remedy=remedy, setting="overwrite")
     else:
         name = config or recipe_for(recipe, given)
         run = RunFolder.named(settings, name, dt.datetime.now())
@@ -177,24 +181,27 @@ def _train(
 
     A signal or a closed output saves and stops the run.
     """
-    from mlp_xp.commands.process import shell_command
+    from mlp_xp.backends.failures import BackendFailure
     from mlp_xp.commands.stopping import Stop
     from mlp_xp.export.page import check_page
+    from mlp_xp.files import FileError
     from mlp_xp.show import terminal
     from mlp_xp.show.console import plain_console
 
     stop = Stop(plain_console())
-    hint = f"resume with: {shell_command('train', '--resume', run.path)}"
-    training = run.training(
-        make, existing=existing, save_now=lambda: bool(stop), how_to_resume=hint
-    )
+    training = run.training(make, existing=existing, save_now=lambda: bool(stop))
     with training as (experiment, events):
         if page:  # otherwise the page would be refused at the end
             check_page(experiment.dataset.signature, experiment.job.sizes)
         description = terminal.describe(experiment.settings, experiment.job)
         stop.say(f"{description}\nrun      {run.path}\n")
-        with stop.catching_signals():
-            last = _train_and_print(run, experiment, events, stop, hint)
+        try:
+            with stop.catching_signals():
+                last = _train_and_print(run, experiment, events, stop)
+        except (FileError, BackendFailure) as error:
+            if run.has_checkpoint() and not run.has_ended():
+                error.notes.append(_how_to_resume(run))
+            raise
         _finish(run, experiment, last, stop, page=page)
 
 
@@ -203,7 +210,6 @@ def _train_and_print(
     experiment: "Experiment",
     events: "Iterator[Event]",
     stop: "Stop",
-    hint: str,
 ) -> "Event":
     """Train, print the table of reports as they come, and return the closing event."""
     from mlp_xp.show import terminal
@@ -234,7 +240,7 @@ def _train_and_print(
                 stop.say(head + line)
                 head = line = ""
             if stop and not event.closing:
-                _stop_at(event, run, stop, hint)
+                _stop_at(event, run, stop)
     finally:
         # the progress bar is removed, if its terminal is still there
         with stop.printing():
@@ -242,11 +248,18 @@ def _train_and_print(
     return event
 
 
-def _stop_at(event: "Event", run: "RunFolder", stop: "Stop", hint: str) -> None:
+def _how_to_resume(run: "RunFolder") -> str:
+    """Return advice for an open run: before, its folder may get another name."""
+    from mlp_xp.commands.process import shell_command
+
+    return f"resume with: {shell_command('train', '--resume', run.path)}"
+
+
+def _stop_at(event: "Event", run: "RunFolder", stop: "Stop") -> None:
     """Raise MlpXpError if the training can stop after this event.
 
-    The training stops at a checkpoint. There is no checkpoint in the warm-up, nor in a
-    run that is to replace another one. There the training stops after a signal.
+    A training stops at a checkpoint. In the warm-up it stops after a signal, and a run
+    that is to replace another one stops at once: both have no checkpoint yet.
     """
     from mlp_xp.core.job import WARM_UP_EPOCH
 
@@ -256,7 +269,7 @@ def _stop_at(event: "Event", run: "RunFolder", stop: "Stop", hint: str) -> None:
     if is_warm_up:
         progress = "in the warm-up"
     if event.checkpoint:
-        raise stop.error_at(f"{progress}; {hint}")
+        raise stop.error_at(f"{progress}; {_how_to_resume(run)}")
     if (stop.signal and is_warm_up) or run.is_being_replaced():
         raise stop.error_at(f"{progress}; {run.give_up()}")
 

@@ -63,6 +63,19 @@ def test_members_have_the_bits_of_train(whole, tmp_path):
         assert record["threads"]["number"] == 1
 
 
+def test_a_sweep_whose_summary_nobody_reads_is_complete(
+    data_dir, tmp_path, monkeypatch
+):
+    def leave(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("mlp_xp.commands.sweep.show_summary", leave)
+    monkeypatch.setattr("mlp_xp.commands.sweep.draw_sweep", lambda *_: [])
+    outcome = call("sweep", *arguments(data_dir, tmp_path / "s", "--hidden", "4"))
+    said = f"after the end of the sweep; the sweep in '{tmp_path / 's'}' is complete"
+    assert_one_line(outcome, 141, "closed the pipe", said)
+
+
 @pytest.mark.needs("joblib")
 def test_failed_members_are_recorded_and_stop_no_other(whole):
     folder, outcome = whole
