@@ -21,7 +21,7 @@ from mlp_xp.backends import BACKENDS
 from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.commands.options import only_one, with_settings
-from mlp_xp.commands.process import print_line
+from mlp_xp.commands.process import print_errors, print_line
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, Samples
@@ -51,7 +51,9 @@ _TRACE_COLUMNS = ("operation", "calls", "deviation in eps", "/ bound", "deviate"
 _WORST_FIRST = (1, 3, 2, 0)  # exit codes
 
 
-@with_settings(TrainConfig, without=("epochs",))
+@with_settings(
+    TrainConfig, without=("epochs", "checkpoint_every", "monitor", "patience")
+)
 def parity(
     *,
     recipe: Literal["notebook", "standard", "small", "deformed"] = "notebook",
@@ -117,7 +119,8 @@ def parity(
     opened, missed = _open_backends(backends, device, float_type, console)
     compared = opened if trace else _without_reference(opened)
     if missed and not compared and not notebook:
-        raise missed[0]
+        print_errors(missed)
+        return 2
     if not compared and not notebook:
         raise ConfigError(
             "nothing to compare with NumPy in float64",
@@ -152,9 +155,7 @@ def parity(
                 }
                 results.write(report_dir, asked | asdict(config))
         code = results.exit_code
-    for each in missed:
-        print_line("error", str(each))
-    if missed and code == 0:
+    if print_errors(missed) and code == 0:
         return 2
     return code
 
@@ -202,13 +203,14 @@ def _open_backends(
     devices = {}
     for pair in pairs:
         name, _, device = pair.partition("=")
+        fault = ""
+        if not device:
+            fault = f"{pair!r} has no device; give NAME=DEVICE"
+        elif name not in names:
+            fault = f"{name!r} is not one of the compared backends"
+        if fault:
+            raise ConfigError(fault, setting="device")
         devices[name] = device
-    for name, device in devices.items():
-        if name not in names or not device:
-            raise ConfigError(
-                f"{name!r} is not one of the compared backends; give NAME=DEVICE",
-                setting="device",
-            )
     opened: list[Backend] = []
     missed: list[BackendError] = []
     for name in names:
