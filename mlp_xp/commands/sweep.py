@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from mlp_xp.commands._summary import show_summary
 from mlp_xp.commands.chosen import base_settings
 from mlp_xp.commands.options import GROUPS, Recipe, only_one, with_settings
 from mlp_xp.commands.process import print_errors
-from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop
 from mlp_xp.declared import declared
 from mlp_xp.errors import MlpXpError, more, quoted
