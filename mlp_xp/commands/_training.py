@@ -199,8 +199,8 @@ def _how_to_resume(run: RunFolder) -> str:
 def _stop_at(event: Event, run: RunFolder, stop: Stop) -> None:
     """Raise MlpXpError if the training can stop after this event.
 
-    A training stops at a checkpoint. In the warm-up it stops after a signal, and a run
-    that is to replace another one stops at once: both have no checkpoint yet.
+    The training stops at a checkpoint. In the warm-up, which has none, it stops after a
+    signal. A run that is to replace another one stops at once, without a checkpoint.
     """
     epoch, sample = event.position.epoch, event.position.sample
     is_warm_up = epoch == WARM_UP_EPOCH

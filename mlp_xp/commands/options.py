@@ -1,4 +1,6 @@
-"""The command line, as cyclopts reads it: a command is a function with its options.
+"""The command line.
+
+Each command is a function, and cyclopts makes its parameters options.
 
 A command marked `with_settings` also has an option for every setting of a dataclass.
 The command gets only the options that the user typed, as keywords. All other settings

@@ -1,4 +1,4 @@
-"""Draw the pictures of runs and sweeps: `python scripts/plot.py RUN_DIR ...`."""
+"""Draw the pictures of runs and sweeps: `mlp-xp plot RUN_DIR ...`."""
 
 from pathlib import Path
 

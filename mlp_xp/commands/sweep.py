@@ -1,4 +1,4 @@
-"""Train many networks: `python scripts/sweep.py --recipe small --seed 0..7`.
+"""Train many networks: `mlp-xp sweep --recipe small --seed 0..7`.
 
 Every member is a run in a folder of its own, as `train` writes it. Run the same command
 again to continue a sweep.

@@ -146,7 +146,7 @@ class _Chart:
     """Axes for losses and scores, and the legends of the curves drawn in them.
 
     Colours stand for groups of runs. If there is a single group, they stand for the
-    roles of curves. A curve that equals earlier ones is a wider line below them.
+    roles of curves. A curve that equals earlier ones is drawn wider, behind the others.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class _Chart:
         # Neighbours differ in their markers too. Up to 49 pairs of marker and colour
         # differ.
         marker = _MARKERS[(i + i // len(COLOURS)) % len(_MARKERS)]
-        look = {"marker": marker, "color": COLOURS[i % len(COLOURS)]}
+        look: dict[str, Any] = {"marker": marker, "color": COLOURS[i % len(COLOURS)]}
         is_drawn = False
         for kind in self.kinds:
             curves = [run.of(kind.name) for run in runs]
@@ -191,7 +191,7 @@ class _Chart:
             if places:
                 is_drawn = True
                 axes = self.losses if kind.is_loss else self.scores
-                self._draw_curve(axes, kind, curves, places, look)
+                look = self._draw_curve(axes, kind, curves, places, look)
                 if kind.role == "held out" and len(runs) == 1:
                     self._mark_kept(axes, runs[0], kind.name, look["color"])
         self.groups.append(_legend_line(**look) if is_drawn else None)
@@ -232,15 +232,15 @@ class _Chart:
         curves: Sequence[Mapping[int, float]],
         places: Sequence[int],
         look: dict[str, Any],
-    ) -> None:
-        """Draw the mean of curves with a band, and note in `look` how it is drawn."""
+    ) -> dict[str, Any]:
+        """Draw the mean of curves with a band, and return how the mean is drawn."""
         values = np.array([[curve[place] for place in places] for curve in curves])
         means = values.mean(axis=0).tolist()
         mean = dict(zip(places, means, strict=True))
         equal = sum(_is_same(mean, earlier) for earlier in self.drawn[kind.name])
         self.drawn[kind.name].append(mean)
         below = min(_WIDEST, equal)
-        look |= {
+        look = look | {
             "linewidth": 1.3 + 2.5 * below,
             "markersize": 3.5 + 2.5 * below,
             "zorder": 2 - 0.1 * below,
@@ -260,6 +260,7 @@ class _Chart:
             self.later += values[:, ~is_first].flat
         label = kind.role + kind.more
         self._explain(axes, label, look["color"], linestyle=kind.linestyle)
+        return look
 
     def _mark_kept(self, axes: Any, run: Curves, name: str, color: str) -> None:
         """Draw a ring around the network that validation kept, if the run has ended."""
