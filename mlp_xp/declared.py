@@ -139,8 +139,7 @@ def checked(setting: Setting, value: Any) -> Any:
     if isinstance(value, bool | str) and setting.kind not in (bool, str):
         fits = False
     if fits:
-        # For a number too large for a float, and an array without axes.
-        with suppress(OverflowError, TypeError):
+        with suppress(OverflowError):  # a number too large for a float
             if setting.kind is tuple:
                 unit = setting._replace(kind=int)
                 return tuple(checked(unit, each) for each in value)

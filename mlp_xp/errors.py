@@ -149,6 +149,11 @@ def escaped(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
+def escaped_lines(text: str) -> str:
+    """Return a text of several lines with its control characters as escapes."""
+    return "\n".join(map(escaped, text.split("\n")))
+
+
 def not_installed(requirement: str) -> str:
     """Return the end of a message about a missing library.
 

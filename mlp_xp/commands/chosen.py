@@ -1,6 +1,6 @@
 """The settings of a command: a file, a recipe or a run, with the options given."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from mlp_xp.runs.settings import (
     of_recipe,
     settings_of,
 )
+from mlp_xp.runs.sweep_folder import SweepFolder
 
 
 def base_settings(
@@ -60,6 +61,11 @@ def resumed_settings(run: RunFolder, given: Mapping[str, Any]) -> Settings:
         settings = settings_of(settings, {"device": None})
     check_unchanged(saved, settings)
     return settings
+
+
+def are_ensemble(run_dirs: Sequence[Path]) -> bool:
+    """Return whether folders are an ensemble: several runs, or a sweep."""
+    return len(run_dirs) > 1 or SweepFolder(run_dirs[0]).exists()
 
 
 def _first(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Evaluate a network on its test set: `python scripts/evaluate.py RUN_DIR ...`."""
+"""Evaluate a network on its test set: `mlp-xp evaluate RUN_DIR ...`."""
 
 from collections.abc import Sequence
 from json import dumps
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from mlp_xp import api
+from mlp_xp.commands.chosen import are_ensemble
 from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only_one
 from mlp_xp.commands.process import print_line
 from mlp_xp.commands.unfinished import warn_of_unfinished
 from mlp_xp.errors import not_installed
 from mlp_xp.runs.evaluation import Evaluated
 from mlp_xp.runs.run_folder import RunFolder
-from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.runs.table import labels, read_row
 from mlp_xp.show.console import plain_console, print_csv
 from mlp_xp.show.objects import of_evaluated, print_blocks
@@ -46,8 +46,9 @@ def evaluate(
             has an object for each of its runs too.
         csv: Print a table in CSV with all metrics. It has a line for each run, and a
             last line for an ensemble.
-        data_dir: Evaluate on this data, read as the run's own: on its test set, or on
-            every sample if it has none. Rows that the run was trained on are left out.
+        data_dir: Other data to evaluate on, read like the run's data. The network is
+            evaluated on their test set, or on all samples if they have none. Rows that
+            the run was trained on are left out.
     """
     only_one(json=json, csv=csv)
     found = api.evaluate(
@@ -55,7 +56,7 @@ def evaluate(
     )
     folders = [Path(model.source) for model in found.models]
     warn_of_unfinished(folders)
-    is_ensemble = len(run_dirs) > 1 or SweepFolder(run_dirs[0]).exists()
+    is_ensemble = are_ensemble(run_dirs)
     if not {"log_loss", "mae"} & found.metrics.keys():
         missing = (
             f"more metrics need scikit-learn, which {not_installed('scikit-learn')}"

@@ -27,8 +27,8 @@ def lockstep(
 
     Args:
         program: `module:function`, also in the current folder. The function returns a
-            program and its arguments as a tuple, with NumPy arrays, and perhaps keyword
-            arguments as a dictionary.
+            program and a tuple of its arguments, with NumPy arrays. It may also return
+            a dictionary of keyword arguments.
         backends: Names, or `module:namespace` for any other module that implements the
             standard.
         device: The library's own name of a device, by default its default device.

@@ -1,4 +1,6 @@
-"""The command line, as cyclopts reads it: a command is a function with its options.
+"""The command line.
+
+Each command is a function, and cyclopts makes its parameters options.
 
 A command marked `with_settings` also has an option for every setting of a dataclass.
 The command gets only the options that the user typed, as keywords. All other settings
@@ -21,7 +23,7 @@ from mlp_xp import __version__
 from mlp_xp.commands.names import COMMANDS
 from mlp_xp.declared import Setting, declared
 from mlp_xp.errors import MlpXpError
-from mlp_xp.runs.settings import RECIPES, SETTINGS, Settings, flatten
+from mlp_xp.runs.settings import RECIPES, SETTINGS, Settings, flatten, shown
 from mlp_xp.show.console import plain_console
 
 _RANGE = ".."  # between the ends of a range
@@ -135,9 +137,10 @@ def make_app(wanted: Container[str] = COMMANDS) -> App:
         print_error=False,
         result_action="return_value",
     )
-    for name, line in COMMANDS.items():
+    for i, (name, line) in enumerate(COMMANDS.items()):
         text = None if name in wanted else line
-        app.command(f"mlp_xp.commands.{name}:{name}", name=name, help=text)
+        place = f"mlp_xp.commands.{name}:{name}"
+        app.command(place, name=name, help=text, sort_key=i)
     return app
 
 
@@ -150,11 +153,12 @@ def call(app: App, words: Sequence[str]) -> Any:
     Raises:
         MlpXpError: The words are no command line, or the command raises the error.
     """
-    for before, word in pairwise(["an argument", *words]):
+    for before, word in pairwise(["", *words]):
         if not word or (word.startswith("--") and word.endswith("=")):
-            raise MlpXpError(
-                f"{word or before}: is empty; give a value or leave it out"
-            )
+            name = word or before
+            if not name.startswith("--"):
+                name = "an argument"
+            raise MlpXpError(f"{name}: is empty; give a value or leave it out")
     try:
         return app(words, verbose=False)
     except cyclopts.CycloptsError as error:
@@ -262,6 +266,11 @@ def _option(
         hint = Literal["true", "false"]
     if several or setting.kind is tuple:
         hint = tuple[hint, ...]
+    if several and setting.kind is tuple:  # its docstring is about a single network
+        text = (
+            "Units of each hidden layer. 64 256 is two values, of one layer each. "
+            "512,256 64 is two values, of two layers and of one layer."
+        )
     heading = GROUPS[setting.group or group]
     more: dict[str, Any] = {"group": heading, "alias": setting.aliases}
     if setting.is_path:
@@ -284,6 +293,4 @@ def _option(
 def _default_text(default: Any) -> str | None:
     if default is None or default is False or default == ():
         return None
-    if isinstance(default, tuple):
-        return " ".join(map(str, default))
-    return str(default)
+    return shown(default)

@@ -1,14 +1,12 @@
-"""Check that all backends give the same trajectory: `python scripts/parity.py`.
+"""Check that all backends give the same trajectory: `mlp-xp parity`.
 
 It trains one configuration on several array libraries and compares each, step by step,
 with NumPy in float64. With --trace, it reports the first deviating operation instead.
 docs/parity.md lists the exit codes.
 """
 
-import json
 import math
-import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,42 +14,27 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import track
 
-from mlp_xp import __version__
 from mlp_xp.backends import BACKENDS
 from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.commands._parity_results import Results
+from mlp_xp.commands._parity_traces import WORST_FIRST, TraceReport
 from mlp_xp.commands.options import only_one, with_settings
-from mlp_xp.commands.process import print_line
+from mlp_xp.commands.process import print_errors
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, Samples
-from mlp_xp.core.training import DivergenceError
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.declared import ConfigError, check_range
-from mlp_xp.errors import MlpXpError, one_line, with_colon
-from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.compare import Comparison, Failure, check
-from mlp_xp.parity.reproducer import write_reproducer
-from mlp_xp.parity.tracing import ProbeTracer, StepTracer, probe, small_runs, trace
+from mlp_xp.parity.tracing import probe, small_runs, trace
 from mlp_xp.runs.settings import RECIPES
-from mlp_xp.show.console import plain_console, print_table, say
-from mlp_xp.system import command_line
+from mlp_xp.show.console import plain_console, say
 
-QUANTITIES = ("loss", "logits", "weights")
-COLUMNS = ("backend", "verdict", *QUANTITIES, "head-room", "version", "device")
-_FACTS = (
-    "deviating",
-    "head_room",
-    "compared_steps",
-    "accuracies_differ",
-    "predictions_differ",
-    "amplified",
+
+@with_settings(
+    TrainConfig, without=("epochs", "checkpoint_every", "monitor", "patience")
 )
-_TRACE_COLUMNS = ("operation", "calls", "deviation in eps", "/ bound", "deviate")
-_WORST_FIRST = (1, 3, 2, 0)  # exit codes
-
-
-@with_settings(TrainConfig, without=("epochs",))
 def parity(
     *,
     recipe: Literal["notebook", "standard", "small", "deformed"] = "notebook",
@@ -82,9 +65,8 @@ def parity(
             standard. By default all usable ones.
         device: Devices, each as NAME=DEVICE, such as torch=cuda:0.
         steps: Update steps, after the ten steps of the notebook's warm-up.
-        dtype: Floating-point type to compute with, by default that of the recipe. Both
-            are compared with float64; for float32 the tolerance follows from its larger
-            eps.
+        dtype: Floating-point type to compute with, by default the type of the recipe.
+            The reference is in float64. The tolerance follows from the eps of the type.
         tolerance: Relative deviation to allow at every step, instead of the derived
             tolerance.
         data_dir: Your own data instead of MNIST: images of classes, or with --trace any
@@ -106,10 +88,10 @@ def parity(
             f"{tolerance} is out of range; it must be finite and above 0",
             setting="tolerance",
         )
-    traced = {"all_operations": True} if all_operations else {"trace": trace}
-    only_one(**traced, notebook=notebook)
-    only_one(**traced, tolerance=tolerance)
     trace = trace or all_operations
+    flag = "all_operations" if all_operations else "trace"
+    only_one(**{flag: trace}, notebook=notebook)
+    only_one(**{flag: trace}, tolerance=tolerance)
     preset = RECIPES[recipe]
     config, float_type = replace(preset.train, **given), dtype or preset.dtype
 
@@ -117,7 +99,8 @@ def parity(
     opened, missed = _open_backends(backends, device, float_type, console)
     compared = opened if trace else _without_reference(opened)
     if missed and not compared and not notebook:
-        raise missed[0]
+        print_errors(missed)
+        return 2
     if not compared and not notebook:
         raise ConfigError(
             "nothing to compare with NumPy in float64",
@@ -138,7 +121,7 @@ def parity(
         found = check(
             config, dataset, compared, steps, tolerance, with_notebook=notebook
         )
-        results = _Results(_with_bar(found, 1 + len(compared) + notebook, console))
+        results = Results(_with_bar(found, 1 + len(compared) + notebook, console))
         about = f"{steps} steps, {float_type}, batches of {config.batch_size}"
         try:
             results.print(about, console)
@@ -152,9 +135,7 @@ def parity(
                 }
                 results.write(report_dir, asked | asdict(config))
         code = results.exit_code
-    for each in missed:
-        print_line("error", str(each))
-    if missed and code == 0:
+    if print_errors(missed) and code == 0:
         return 2
     return code
 
@@ -202,13 +183,14 @@ def _open_backends(
     devices = {}
     for pair in pairs:
         name, _, device = pair.partition("=")
+        fault = ""
+        if not device:
+            fault = f"{pair!r} has no device; give NAME=DEVICE"
+        elif name not in names:
+            fault = f"{name!r} is not one of the compared backends"
+        if fault:
+            raise ConfigError(fault, setting="device")
         devices[name] = device
-    for name, device in devices.items():
-        if name not in names or not device:
-            raise ConfigError(
-                f"{name!r} is not one of the compared backends; give NAME=DEVICE",
-                setting="device",
-            )
     opened: list[Backend] = []
     missed: list[BackendError] = []
     for name in names:
@@ -223,132 +205,6 @@ def _open_backends(
             else:
                 say(console, f"not run: {error}")
     return opened, missed
-
-
-class _Results:
-    """The results of a check: comparisons, the reference first, and failures."""
-
-    def __init__(self, results: Iterable[Comparison | Failure]) -> None:
-        found = list(results)
-        self.comparisons = [each for each in found if isinstance(each, Comparison)]
-        self.failures = [each for each in found if isinstance(each, Failure)]
-        self._compared = [_comparison_record(each) for each in self.comparisons]
-        self._compared[0]["verdict"] = "reference"
-        self._failed = [_failure_record(each) for each in self.failures]
-        self._mismatches: list[str] = []
-        for comparison in self.comparisons:
-            self._mismatches += [*comparison.deviating, *comparison.mismatches()]
-        for failure in self.failures:
-            self._mismatches += failure.deviating
-
-    @property
-    def exit_code(self) -> int:
-        """1 if a comparison differs, 3 if a backend failed, else 0."""
-        if not all(each.agrees for each in self.comparisons):
-            return 1
-        return 3 if self.failures else 0
-
-    def print(self, about: str, console: Console) -> None:
-        """Print a table, a line for each comparison, and a line for each fault."""
-        say(console, f"{about}: largest relative deviations from NumPy in float64")
-        records = self._compared + self._failed
-        rows = [list(cells(each)) for each in records]
-        print_table(COLUMNS, rows, console, left=2)
-        for comparison in self.comparisons[1:]:
-            say(console, str(comparison))
-        unexplained = {}
-        for each in records:
-            # Where the probe has named an operation, there is nothing to find.
-            if each["verdict"] in ("DIFFERS", "FAILED") and not each["deviating"]:
-                unexplained[each["backend"]] = each
-        unexplained.pop("notebook", None)
-        if unexplained:
-            more = command_line(["--trace", "--backends", *unexplained])
-            say(console, f"to find the first operation that deviates, add: {more}")
-        for mismatch in self._mismatches:
-            print_line("mismatch", mismatch)
-        for failure in self.failures:
-            print_line("error", failure.reason)
-
-    def write(self, folder: Path, arguments: dict[str, Any]) -> None:
-        """Write parity.json and parity.png. Raises FileError."""
-        from mlp_xp.show.plots import draw_deviations, save
-
-        record = {
-            "arguments": arguments,
-            "versions": {"mlp_xp": __version__, "python": platform.python_version()},
-            "backends": self._compared,
-            "failures": self._failed,
-            "mismatches": self._mismatches,
-        }
-        with file_errors(folder, "create"):
-            folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(record, indent=2, default=str)
-        write_whole(folder / "parity.json", f"{text}\n".encode())
-        curves = {}
-        for comparison in self.comparisons[1:]:
-            backend = comparison.trajectory.backend
-            name = f"{backend.name}, {backend.dtype_name}"
-            curves[name] = comparison.deviations
-        largest = max(
-            (each.allowed for each in self.comparisons),
-            key=lambda allowed: float(allowed[-1]),
-        )
-        save(draw_deviations(curves, tolerance=largest), folder / "parity.png")
-
-
-def _comparison_record(comparison: Comparison) -> dict[str, Any]:
-    """Return a comparison as JSON data, without the trajectory."""
-    verdict = "DIFFERS"
-    if comparison.agrees:
-        verdict = "agrees"
-        if comparison.compared_steps < len(comparison.allowed):
-            verdict += f" to step {comparison.compared_steps}"
-    record = _about(comparison.trajectory.backend, verdict)
-    record["accuracy"] = float(comparison.trajectory.accuracies[-1])
-    for name, quantity in comparison.quantities.items():
-        record[name] = _finite(quantity._asdict())
-    facts = {name: getattr(comparison, name) for name in _FACTS}
-    return record | _finite(facts)
-
-
-def _failure_record(failure: Failure) -> dict[str, Any]:
-    """Return a failure as JSON data."""
-    return _about(failure.backend, "FAILED") | {
-        "reason": failure.reason,
-        "deviating": failure.deviating,
-    }
-
-
-def _about(backend: Backend, verdict: str) -> dict[str, Any]:
-    return {
-        "backend": backend.name,
-        "version": backend.version,
-        "device": backend.device_name or "default",
-        "dtype": backend.dtype_name,
-        "verdict": verdict,
-    }
-
-
-def _finite(numbers: dict[str, Any]) -> dict[str, Any]:
-    """Replace infinity, which JSON lacks, by None."""
-    return {
-        name: None if value == math.inf else value for name, value in numbers.items()
-    }
-
-
-def cells(record: dict[str, Any]) -> Iterator[str]:
-    """Yield the cells of a row for COLUMNS."""
-    for name in COLUMNS:
-        value = record.get(name, "")
-        if name in QUANTITIES and value:
-            largest = math.inf if value["largest"] is None else value["largest"]
-            yield f"{largest:.1e}" if largest else "0"
-        elif name == "head-room":
-            head_room = record.get("head_room")
-            yield "" if head_room is None else f"{head_room:.3g} x"
-        else:
-            yield value
 
 
 def _trace_all(
@@ -367,7 +223,7 @@ def _trace_all(
     for backend in backends:
         device = backend.device_name or "its default device"
         about = f"{backend.name} {backend.version} on {device}, {backend.dtype_name}"
-        report = _TraceReport(backend)
+        report = TraceReport(backend)
         report.add(about, trace(config, dataset, backend, steps), folder)
         report.add("probe", probe(backend), folder / "probe")
         if all_operations:
@@ -375,93 +231,4 @@ def _trace_all(
                 report.add(name, tracer, folder / name.replace(" ", "-"))
         report.print_tables()
         codes.append(report.code)
-    return min(codes, key=_WORST_FIRST.index)
-
-
-class _TraceReport:
-    """Prints the traces of a backend."""
-
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
-        self.code = 0
-        """The exit code: 1 if an operation deviates, else 3 (or 2) if a run fails."""
-        self._start = with_colon(backend.name)
-        self._console = plain_console()
-        self._tables: list[tuple[str, StepTracer]] = []
-        self._shown: set[str] = set()
-
-    def add(self, about: str, tracer: StepTracer, folder: Path) -> None:
-        """Print the verdict of a run and its operations, but none twice.
-
-        A reproducer of the first new operation is written to the folder.
-        """
-        self._print_verdict(about, tracer)
-        deviating = tracer.deviating.values()
-        new = [each for each in deviating if each.name not in self._shown]
-        self._print_deviating([each.report for each in new])
-        raised = tracer.raised
-        if raised is None or raised.name not in self._shown:
-            self._print_failure(tracer.failure)
-            if raised:
-                new.append(raised)
-        if new:
-            self._shown |= {each.name for each in new}
-            said = write_reproducer(self.backend, new[0], folder)
-            say(self._console, f"reproducer: {said}")
-
-    def _print_verdict(self, about: str, tracer: StepTracer) -> None:
-        title = f"{about}: {tracer.calls} operations"
-        if tracer.steps:
-            title += f" in {tracer.steps} steps, warm-up included"
-        verdict, code = "no operation deviates", 0
-        if tracer.deviating:
-            verdict, code = f"deviating: {', '.join(tracer.deviating)}", 1
-        elif tracer.failure:
-            verdict, code = "it fails", getattr(tracer.failure, "exit_code", 0)
-        say(self._console, f"{title}; {verdict}")
-        if isinstance(tracer, ProbeTracer) and tracer.refused:
-            calls = ", ".join(f"`{call}`" for call in tracer.refused)
-            count = len(tracer.refused)
-            say(self._console, f"optional calls that it refuses: {count}: {calls}")
-        self._tables.append((title, tracer))
-        self.code = min(self.code, code, key=_WORST_FIRST.index)
-
-    def _print_deviating(self, reports: Sequence[str]) -> None:
-        """Print the first one as the fault, and the others below it."""
-        lines = [f"{self._start} {report}" for report in reports]
-        if lines:
-            print_line("deviates", lines[0])
-        for line in lines[1:]:
-            say(self._console, f"also deviates: {line}")
-
-    def _print_failure(self, failure: BaseException | None) -> None:
-        if failure is None:
-            return
-        if isinstance(failure, DivergenceError):
-            failure.remedy = ""  # useless for a library with wrong results
-        said = f"backend {self._start} {one_line(failure)}"
-        if isinstance(failure, MlpXpError):
-            said = str(failure)
-        print_line("error", said)
-
-    def print_tables(self) -> None:
-        """Print a table of all operations for each run."""
-        for title, tracer in self._tables:
-            say(self._console, f"\n{title}")
-            print_table(_TRACE_COLUMNS, rows_of(tracer), self._console)
-
-
-def rows_of(tracer: StepTracer) -> Iterator[tuple[str, ...]]:
-    """Yield the cells for _TRACE_COLUMNS of each operation, the most frequent first."""
-    operations = sorted(tracer.verdicts.items(), key=lambda item: -len(item[1]))
-    for name, verdicts in operations:
-        largest = max(each.deviation for each in verdicts)
-        used = max(each.deviation / (each.bound or math.inf) for each in verdicts)
-        deviating = sum(each.deviates for each in verdicts)
-        yield (
-            name,
-            str(len(verdicts)),
-            f"{largest:.3g}",
-            f"{used:.2g}" if used else "",
-            str(deviating or ""),
-        )
+    return min(codes, key=WORST_FIRST.index)

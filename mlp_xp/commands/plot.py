@@ -1,4 +1,4 @@
-"""Draw the pictures of runs and sweeps: `python scripts/plot.py RUN_DIR ...`."""
+"""Draw the pictures of runs and sweeps: `mlp-xp plot RUN_DIR ...`."""
 
 from pathlib import Path
 
@@ -36,11 +36,16 @@ def plot(
         data_dir: The data of a single run, if they have moved.
     """
     folder, *others = run_dirs
-    if data_dir and (others or SweepFolder(folder).exists()):
-        raise MlpXpError(
-            "is for a single run, because other pictures need no data; leave it out",
-            setting="data_dir",
-        )
+    if others or SweepFolder(folder).exists():
+        of_single: dict[str, object] = {
+            "backend": backend != "numpy",
+            "data_dir": data_dir,
+            "cache_dir": cache_dir,
+        }
+        for name, value in of_single.items():
+            if value:
+                fault = "is for a single run, because other pictures need no data"
+                raise MlpXpError(fault, remedy="leave it out", setting=name)
     if output and not others:
         raise MlpXpError(
             "is for the curves of several runs; a single one is drawn in its folder",

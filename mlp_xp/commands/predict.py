@@ -1,4 +1,4 @@
-"""Predict from pictures or a table: `python scripts/predict.py RUN a.png ...`.
+"""Predict from pictures or a table: `mlp-xp predict RUN a.png ...`.
 
 Several runs, or a sweep, before the pictures or the table are an ensemble.
 """
@@ -15,6 +15,7 @@ from cyclopts import Parameter
 
 from mlp_xp import api
 from mlp_xp.backends.inputs import find_columns
+from mlp_xp.commands.chosen import are_ensemble
 from mlp_xp.commands.options import BackendName, Device, only_one
 from mlp_xp.commands.process import print_errors
 from mlp_xp.commands.unfinished import warn_of_unfinished
@@ -42,7 +43,7 @@ def predict(
     backend: BackendName = "numpy",
     device: Device = None,
 ) -> int:
-    """Predict by the network of a run, from pictures or from the rows of a table.
+    """Predict with the network of a run, from pictures or from the rows of a table.
 
     Percentages are rounded, but only certainty is 100.0 %. Several runs, or a sweep,
     are an ensemble: its probabilities or numbers are means over the runs. If a picture
@@ -86,8 +87,7 @@ def predict(
         kept = _kept_columns(files[0], keep) if keep else []
         print_csv(_csv_rows(predicted, kept))
     elif json:
-        is_ensemble = len(runs) > 1 or SweepFolder(run_dir).exists()
-        for record in _json_records(predicted, folders if is_ensemble else []):
+        for record in _json_records(predicted, folders if are_ensemble(runs) else []):
             print(dumps(record))
     else:
         _print_text(predicted, show=show)

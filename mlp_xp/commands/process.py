@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -106,28 +107,32 @@ def _fault_of(error: BaseException) -> MlpXpError | None:
             file = "the output"
             if error.filename is not None:
                 file = quoted(os.fspath(error.filename))
-            fault = f"{file}: {error.strerror or error}"
+            text = f"{file}: {error.strerror or error}"
             return error_with_code(
-                f"{fault}; fix the file or folder, or use another one", 1
+                f"{text}; fix the file or folder, or use another one", 1
             )
         case MemoryError():
-            fault = str(error) or "the sizes are too large"
-            return MlpXpError(f"out of memory: {fault}; choose smaller sizes")
+            text = str(error) or "the sizes are too large"
+            return MlpXpError(f"out of memory: {text}; choose smaller sizes")
     return None
 
 
 def _missing(module: str) -> MlpXpError:
     """Return the error for a module that cannot be imported.
 
-    A module that is not optional is missing if this package is used from a clone
-    without an installation. The clone is then to be installed.
+    A module that this package requires is missing if a clone is used without an
+    installation. The clone is then to be installed.
     """
-    packages = _PACKAGES.get(module.partition(".")[0])
-    if packages is None:
-        packages = module
-        clone = Path(__file__).resolve().parents[2]
-        if (clone / "pyproject.toml").exists():
-            packages = command_line(["-e", str(clone)])
+    name = module.partition(".")[0]
+    packages = _PACKAGES.get(name, module)
+    project = Path(__file__).resolve().parents[2] / "pyproject.toml"
+    if project.exists():
+        import tomllib
+
+        facts = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+        required = [re.split("[^a-z-]", each)[0] for each in facts["dependencies"]]
+        if name.replace("_", "-") in required:
+            packages = command_line(["-e", str(project.parent)])
     return MlpXpError(f"{module} {not_installed(packages)}")
 
 
@@ -198,7 +203,7 @@ def silence_output() -> None:
 
 
 def shell_command(name: str, *words: object) -> str:
-    """Return the command line of another command, which works in any folder."""
+    """Return the command line of another command."""
     start = command_line(sys.orig_argv[:1])
     if WINDOWS:
         start = python()

@@ -1,4 +1,7 @@
-"""Stop training after a signal, or when its output fails, where it can be resumed."""
+"""Stop training after a signal or an error of the output.
+
+Training stops at a place from which it can be resumed.
+"""
 
 import contextlib
 import signal

@@ -1,4 +1,4 @@
-"""Train many networks: `python scripts/sweep.py --recipe small --seed 0..7`.
+"""Train many networks: `mlp-xp sweep --recipe small --seed 0..7`.
 
 Every member is a run in a folder of its own, as `train` writes it. Run the same command
 again to continue a sweep.
@@ -12,13 +12,13 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from mlp_xp.commands._summary import show_summary
 from mlp_xp.commands.chosen import base_settings
 from mlp_xp.commands.options import GROUPS, Recipe, only_one, with_settings
 from mlp_xp.commands.process import print_errors
-from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop
 from mlp_xp.declared import declared
-from mlp_xp.errors import MlpXpError, more
+from mlp_xp.errors import MlpXpError, more, quoted
 from mlp_xp.runs.records import HELD_OUT, TESTED, check_foreign
 from mlp_xp.runs.settings import Settings, described, shown, words
 from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED
@@ -49,8 +49,7 @@ def sweep(
     """Train a network for every combination of settings, several at once.
 
     Every setting of `train` takes several values. A range such as 0..31 stands for all
-    whole numbers in it. --hidden 64 256 is two values, of one layer each. --hidden
-    512,256 64 is two values, of two layers and of one layer.
+    whole numbers in it.
 
     Repeat the command to continue with the members that have not ended. If a member
     fails, the others continue, and the exit code is 1.
@@ -79,6 +78,9 @@ def train_members(plan: Plan) -> int:
 
     Returns:
         The exit code: 1 if a member has failed or cannot be read, and else 0.
+
+    Raises:
+        MlpXpError: The training was stopped, or the output cannot be written.
     """
     console = plain_console()
     folder = plan.folder()
@@ -104,6 +106,9 @@ def train_members(plan: Plan) -> int:
     unreadable = print_errors(
         row.reason for row in summary.rows if row.state == UNREADABLE
     )
+    if stop.error:
+        complete = f"the sweep in {quoted(folder.path)} is complete"
+        raise stop.error_at(f"after the end of the sweep; {complete}")
     return 1 if states[FAILED] else unreadable
 
 

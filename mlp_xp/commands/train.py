@@ -1,26 +1,16 @@
-"""Train the network: `python scripts/train.py --backend numpy`.
+"""Train the network: `mlp-xp train --backend numpy`.
 
 Without options it trains as the notebook does and prints the notebook's numbers. Every
 run is written to a folder, and `--resume` resumes it from there.
 """
 
-import datetime as dt
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from mlp_xp.commands.options import GROUPS, CacheDir, Recipe, only_one, with_settings
 from mlp_xp.runs.settings import Settings
-
-# functions import these where they use them, so that `--help` is quick
-if TYPE_CHECKING:
-    from mlp_xp.commands.stopping import Stop
-    from mlp_xp.core.training import Event
-    from mlp_xp.runs.experiment import Experiment
-    from mlp_xp.runs.run_folder import RunFolder
-
 
 _RUN = Parameter(group=GROUPS["Run"])
 
@@ -63,11 +53,7 @@ def train(
             can be ten times slower than one.
         page: Write page.html into the run's folder at the end. See mlp-xp page --help.
     """
-    from mlp_xp.commands.chosen import base_settings, recipe_for
-    from mlp_xp.runs.experiment import Experiment
-    from mlp_xp.runs.records import check_foreign
-    from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RunFolder
-    from mlp_xp.runs.settings import settings_of
+    from mlp_xp.commands import _training  # here, so that `--help` is quick
 
     only_one(resume=resume, config=config, recipe=recipe)
     only_one(resume=resume, run_dir=run_dir)
@@ -77,234 +63,15 @@ def train(
         given["data_dir"] = None
     number = None if threads == "auto" else threads
     if resume:
-        _resume(RunFolder(resume), given, number, cache_dir, page=page)
+        _training.resume(resume, given, number, cache_dir, page=page)
         return 0
-    settings = settings_of(base_settings(recipe, config, given), given)
-    if config:
-        check_foreign(settings, given, config)
-    fit_batches = not (config or "batch_size" in given)
-    data_options = settings.data_options
-    if data_options.cv is not None and data_options.fold is None:
-        only_one(cv=True, test_fraction=given.get("test_fraction"))
-        only_one(cv=True, overwrite=overwrite)
-        only_one(cv=True, threads=number)
-        only_one(cv=True, page=page)
-        return _train_folds(settings, run_dir, cache_dir, fit_batches=fit_batches)
-    if run_dir:
-        run = RunFolder(run_dir)
-    else:
-        name = config or recipe_for(recipe, given)
-        run = RunFolder.named(settings, name, dt.datetime.now())
-
-    def make() -> Experiment:
-        return Experiment.from_settings(
-            settings, threads=number, cache_dir=cache_dir, fit_batches=fit_batches
-        )
-
-    _train(run, make, OVERWRITE if overwrite else REFUSE, page=page)
-    return 0
-
-
-def _resume(
-    run: "RunFolder",
-    given: Mapping[str, Any],
-    threads: int | None,
-    cache_dir: Path | None,
-    *,
-    page: bool,
-) -> None:
-    """Continue a run with its own settings, and with the options that may change."""
-    from mlp_xp.commands.chosen import resumed_settings
-    from mlp_xp.runs.experiment import Experiment
-    from mlp_xp.runs.records import check_foreign
-    from mlp_xp.runs.run_folder import RESUME
-
-    with run.opened():
-        settings = resumed_settings(run, given)
-        check_foreign(settings, given, run.path)
-        has_no_more_epochs = run.settings().train.epochs == settings.train.epochs
-        if run.has_ended() and has_no_more_epochs and "data_dir" not in given:
-            _say_that_it_has_ended(run, page=page)
-            return
-
-        def make() -> Experiment:
-            return Experiment.from_settings(
-                settings,
-                threads=threads,
-                threads_before=run.threads(settings.backend),
-                cache_dir=cache_dir,
-                fit_batches=False,
-            )
-
-        _train(run, make, RESUME, page=page)
-
-
-def _say_that_it_has_ended(run: "RunFolder", *, page: bool) -> None:
-    from mlp_xp.api import export_page
-    from mlp_xp.runs.names import PAGE
-    from mlp_xp.show.console import plain_console, say
-
-    console = plain_console()
-    text = f"the run in {run.path} has ended"
-    if run.settings().networks == 1:
-        text += "; with a constant schedule, --epochs N trains it longer"
-    say(console, text)
-    if page:
-        say(console, f"written: {export_page(run.path, run.path / PAGE)}")
-
-
-def _train_folds(
-    settings: Settings,
-    sweep_dir: Path | None,
-    cache_dir: Path | None,
-    *,
-    fit_batches: bool,
-) -> int:
-    """Train a network for each fold of a cross-validation, as a sweep."""
-    from mlp_xp.commands import sweep
-    from mlp_xp.sweeps.plan import SweepOptions, make_plan
-
-    folder = str(sweep_dir) if sweep_dir else None
-    cache = str(cache_dir) if cache_dir else None
-    options = SweepOptions(folder, cache_dir=cache)
-    return sweep.train_members(make_plan(settings, {}, options, is_recipe=fit_batches))
-
-
-def _train(
-    run: "RunFolder", make: Callable[[], "Experiment"], existing: str, *, page: bool
-) -> None:
-    """Train in the folder of a run, and print the training and its end.
-
-    A signal or a closed output saves and stops the run.
-    """
-    from mlp_xp.commands.process import shell_command
-    from mlp_xp.commands.stopping import Stop
-    from mlp_xp.export.page import check_page
-    from mlp_xp.show import terminal
-    from mlp_xp.show.console import plain_console
-
-    stop = Stop(plain_console())
-    hint = f"resume with: {shell_command('train', '--resume', run.path)}"
-    training = run.training(
-        make, existing=existing, save_now=lambda: bool(stop), how_to_resume=hint
+    return _training.begin(
+        recipe,
+        config,
+        given,
+        run_dir=run_dir,
+        overwrite=overwrite,
+        threads=number,
+        cache_dir=cache_dir,
+        page=page,
     )
-    with training as (experiment, events):
-        if page:  # otherwise the page would be refused at the end
-            check_page(experiment.dataset.signature, experiment.job.sizes)
-        description = terminal.describe(experiment.settings, experiment.job)
-        stop.say(f"{description}\nrun      {run.path}\n")
-        with stop.catching_signals():
-            last = _train_and_print(run, experiment, events, stop, hint)
-        _finish(run, experiment, last, stop, page=page)
-
-
-def _train_and_print(
-    run: "RunFolder",
-    experiment: "Experiment",
-    events: "Iterator[Event]",
-    stop: "Stop",
-    hint: str,
-) -> "Event":
-    """Train, print the table of reports as they come, and return the closing event."""
-    from mlp_xp.show import terminal
-
-    job, networks = experiment.job, experiment.settings.networks
-    has_held_out, number = bool(job.held_out), 0
-    watched = terminal.watch(events, job, stop.console, networks)
-    head = f"{terminal.header(job.config, job.dataset.signature.task)}\n"
-    line = ""
-    try:
-        for event in watched:
-            report = event.report
-            if networks > 1 and number <= len(event.position.finished):
-                if line:  # of the network before
-                    stop.say(head + line)
-                    head = line = ""
-                number = len(event.position.finished) + 1
-                head += f"network {number} of {networks}\n"
-            # with samples held out, the closing report is about the best network
-            if report and not (event.closing and (has_held_out or networks > 1)):
-                best = event.position.best
-                line = terminal.report_line(
-                    report, is_validated=has_held_out, best=best
-                )
-            # The header comes with the first line, below the warnings of the start. The
-            # last line is printed at the end, if it was left out before.
-            if report and line and (event.closing or terminal.is_shown(report, job)):
-                stop.say(head + line)
-                head = line = ""
-            if stop and not event.closing:
-                _stop_at(event, run, stop, hint)
-    finally:
-        # the progress bar is removed, if its terminal is still there
-        with stop.printing():
-            watched.close()
-    return event
-
-
-def _stop_at(event: "Event", run: "RunFolder", stop: "Stop", hint: str) -> None:
-    """Raise MlpXpError if the training can stop after this event.
-
-    The training stops at a checkpoint. There is no checkpoint in the warm-up, nor in a
-    run that is to replace another one. There the training stops after a signal.
-    """
-    from mlp_xp.core.job import WARM_UP_EPOCH
-
-    epoch, sample = event.position.epoch, event.position.sample
-    is_warm_up = epoch == WARM_UP_EPOCH
-    progress = f"in epoch {epoch}, after {sample} samples"
-    if is_warm_up:
-        progress = "in the warm-up"
-    if event.checkpoint:
-        raise stop.error_at(f"{progress}; {hint}")
-    if (stop.signal and is_warm_up) or run.is_being_replaced():
-        raise stop.error_at(f"{progress}; {run.undo_replacement()}")
-
-
-def _finish(
-    run: "RunFolder",
-    experiment: "Experiment",
-    event: "Event",
-    stop: "Stop",
-    *,
-    page: bool,
-) -> None:
-    """Print the summary of a run that has ended, and draw its pictures and its page."""
-    from mlp_xp.commands.process import shell_command
-    from mlp_xp.errors import MlpXpError, quoted
-    from mlp_xp.export.page import write_page
-    from mlp_xp.runs.names import PAGE
-    from mlp_xp.show import terminal
-    from mlp_xp.show.gallery import draw_run
-
-    job, report, best = experiment.job, event.report, event.position.best
-    networks = experiment.settings.networks
-    assert report
-    stop.say(f"\n{terminal.summary(report, networks)}")
-    if best:
-        assert report.validation
-        result = report.validation
-        if networks > 1:  # the best network is the last one's
-            best = best._replace(score=result.score, loss=result.loss)
-        stop.say(terminal.selected(best, event.position.epoch, job, networks))
-        overfitting = terminal.overfitting(run.reports(), result.samples)
-        if overfitting and networks == 1:
-            stop.say(overfitting)
-    guessing = terminal.no_better_than_guessing(report, job)
-    if guessing:
-        stop.say(guessing)
-    try:  # a run without pictures is complete
-        paths = draw_run(run, job.dataset, job.backend)
-        stop.say(f"drawn in {run.path}: {', '.join(path.name for path in paths)}")
-    except MlpXpError as error:
-        stop.say(f"no pictures: {error}; then: {shell_command('plot', run.path)}")
-    if page:
-        path = run.path / PAGE
-        try:
-            write_page(path, run.model(job.backend), job.dataset)
-            stop.say(f"written: {path}")
-        except MlpXpError as error:
-            stop.say(f"no page: {error}; then: {shell_command('page', run.path, path)}")
-    if stop.error:
-        complete = f"the run in {quoted(run.path)} is complete"
-        raise stop.error_at(f"after the end of the training; {complete}")

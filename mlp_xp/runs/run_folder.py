@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from mlp_xp import __version__
-from mlp_xp.backends.failures import BackendFailure
 from mlp_xp.backends.threads import cpus, threads_chosen
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import UNNAMED
@@ -276,7 +275,6 @@ class RunFolder(LockedFolder):
         existing: str = RESUME,
         wait: float = 0.0,
         save_now: Callable[[], bool] = lambda: False,
-        how_to_resume: str = "",
     ) -> Iterator[tuple[Experiment, Iterator[Event]]]:
         """Hold the folder's lock, and train in the folder while events are drawn.
 
@@ -292,7 +290,6 @@ class RunFolder(LockedFolder):
             save_now: Called after every chunk of steps, and returns whether to save a
                 checkpoint there. It is not called in the warm-up, nor while a new run
                 is replacing an old one.
-            how_to_resume: Added to an error if the run can be resumed after it.
 
         Yields:
             The experiment, on its threads, and the events of `trajectory`. Reports and
@@ -311,7 +308,7 @@ class RunFolder(LockedFolder):
             experiment = self._checked(make(), existing)
             if not is_run:
                 held.enter_context(self.opened(existing, wait))
-            events = self._train(experiment, existing, save_now, how_to_resume)
+            events = self._train(experiment, existing, save_now)
             yield experiment, held.enter_context(contextlib.closing(events))
 
     @contextmanager
@@ -350,7 +347,6 @@ class RunFolder(LockedFolder):
         experiment: Experiment,
         existing: str,
         save_now: Callable[[], bool],
-        how_to_resume: str,
     ) -> Generator[Event, None, None]:
         """Begin or resume the run, and yield each event once it is on disk."""
         position = self._position(experiment) if existing == RESUME else None
@@ -377,10 +373,7 @@ class RunFolder(LockedFolder):
                     self._finish(event.report, event.position)
                 yield event
         except MlpXpError as error:
-            has_saved = self.has_checkpoint()
             error.notes.append(self.undo_replacement())
-            if isinstance(error, FileError | BackendFailure) and has_saved:
-                error.notes.append(how_to_resume)
             raise
         finally:
             # The caller may close the events before the first checkpoint.

@@ -63,12 +63,15 @@ class Curves:
         """
         found: dict[int, float] = {}
         for record in self.records:
-            place = record["epoch"] * self.samples + record["sample"]
             value = record.get(name)
             is_current = record.get("kept_epoch") in (None, record["epoch"])
             if value is not None and is_current:
-                found.setdefault(place, factor_of(name) * value)
+                found.setdefault(self.place_of(record), factor_of(name) * value)
         return found
+
+    def place_of(self, record: Mapping[str, Any]) -> int:
+        """Return the number of samples seen at a report."""
+        return int(record["epoch"] * self.samples + record["sample"])
 
 
 class _Kind(NamedTuple):
@@ -143,7 +146,7 @@ class _Chart:
     """Axes for losses and scores, and the legends of the curves drawn in them.
 
     Colours stand for groups of runs. If there is a single group, they stand for the
-    roles of curves. A curve that equals earlier ones is a wider line below them.
+    roles of curves. A curve that equals earlier ones is drawn wider, behind the others.
     """
 
     def __init__(
@@ -180,7 +183,7 @@ class _Chart:
         # Neighbours differ in their markers too. Up to 49 pairs of marker and colour
         # differ.
         marker = _MARKERS[(i + i // len(COLOURS)) % len(_MARKERS)]
-        look = {"marker": marker, "color": COLOURS[i % len(COLOURS)]}
+        look: dict[str, Any] = {"marker": marker, "color": COLOURS[i % len(COLOURS)]}
         is_drawn = False
         for kind in self.kinds:
             curves = [run.of(kind.name) for run in runs]
@@ -188,9 +191,9 @@ class _Chart:
             if places:
                 is_drawn = True
                 axes = self.losses if kind.is_loss else self.scores
-                self._draw_curve(axes, kind, curves, places, look)
+                look = self._draw_curve(axes, kind, curves, places, look)
                 if kind.role == "held out" and len(runs) == 1:
-                    self._mark_kept(axes, runs[0], curves[0], look["color"])
+                    self._mark_kept(axes, runs[0], kind.name, look["color"])
         self.groups.append(_legend_line(**look) if is_drawn else None)
 
     def finish(self, names: Sequence[str]) -> "Figure":
@@ -229,15 +232,15 @@ class _Chart:
         curves: Sequence[Mapping[int, float]],
         places: Sequence[int],
         look: dict[str, Any],
-    ) -> None:
-        """Draw the mean of curves with a band, and note in `look` how it is drawn."""
+    ) -> dict[str, Any]:
+        """Draw the mean of curves with a band, and return how the mean is drawn."""
         values = np.array([[curve[place] for place in places] for curve in curves])
         means = values.mean(axis=0).tolist()
         mean = dict(zip(places, means, strict=True))
         equal = sum(_is_same(mean, earlier) for earlier in self.drawn[kind.name])
         self.drawn[kind.name].append(mean)
         below = min(_WIDEST, equal)
-        look |= {
+        look = look | {
             "linewidth": 1.3 + 2.5 * below,
             "markersize": 3.5 + 2.5 * below,
             "zorder": 2 - 0.1 * below,
@@ -257,16 +260,17 @@ class _Chart:
             self.later += values[:, ~is_first].flat
         label = kind.role + kind.more
         self._explain(axes, label, look["color"], linestyle=kind.linestyle)
+        return look
 
-    def _mark_kept(
-        self, axes: Any, run: Curves, curve: Mapping[int, float], color: str
-    ) -> None:
+    def _mark_kept(self, axes: Any, run: Curves, name: str, color: str) -> None:
         """Draw a ring around the network that validation kept, if the run has ended."""
         epoch = run.records[-1].get("kept_epoch")
-        if epoch is not None:
-            place = (epoch + 1) * run.samples
-            axes.plot(place, curve[place], color=color, clip_on=False, **_RING)
-            self._explain(axes, _KEPT, color, **_RING)
+        for record in run.records[:-1]:
+            if record["epoch"] == epoch and name in record:
+                value = factor_of(name) * record[name]
+                place = run.place_of(record)
+                axes.plot(place, value, color=color, clip_on=False, **_RING)
+                self._explain(axes, _KEPT, color, **_RING)
 
     def _explain(self, axes: Any, label: str, color: str, **look: Any) -> None:
         """Put a line into a panel's legend, grey if colours stand for groups."""

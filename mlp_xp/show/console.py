@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from mlp_xp.errors import escaped
+from mlp_xp.errors import escaped, escaped_lines
 
 _GAP = 2  # between the columns of a table
 # In fewer columns, help is unreadable, and a terminal breaks the lines itself.
@@ -41,8 +41,7 @@ def say(console: Console, text: str) -> None:
     A terminal wraps lines itself, and copies a wrapped path as one word. A name from a
     file may have control characters, which would act on the terminal.
     """
-    lines = [escaped(line) for line in text.split("\n")]
-    console.print("\n".join(lines), soft_wrap=True)
+    console.print(escaped_lines(text), soft_wrap=True)
 
 
 def print_table(
@@ -52,7 +51,7 @@ def print_table(
     *,
     left: int = 1,
 ) -> None:
-    """Print a table, whose first columns, `left` of them, are aligned to the left.
+    """Print a table. `left` is the number of columns aligned to the left.
 
     On a terminal, the words of a head stand below each other. Columns for which the
     terminal is too narrow are left out, and a line below the table names them.
@@ -96,8 +95,8 @@ def _fitting(
     first, *others = widths
     words = [word for row in rows for word in row[0].split()]
     longest_word = max(map(cell_len, words), default=0)
-    least = max(room // 2, room - sum(others), longest_word + _GAP)
-    shown, end = [0], min(first, least)
+    limit = max(room // 2, room - sum(others), longest_word + _GAP)
+    shown, end = [0], min(first, limit)
     for i, width in enumerate(others, 1):
         if end + width - _GAP <= room:
             shown.append(i)

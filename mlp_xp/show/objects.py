@@ -16,7 +16,7 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.model import Model
 from mlp_xp.core.signature import Signature, described
 from mlp_xp.core.training import Report
-from mlp_xp.errors import escaped, more
+from mlp_xp.errors import escaped, escaped_lines, more
 from mlp_xp.gradients._report import HEADS, GradientCheck, wrapped
 from mlp_xp.runs.evaluation import Evaluated
 from mlp_xp.runs.prediction import Predicted
@@ -73,11 +73,6 @@ class Cells(NamedTuple):
 def _html_row(tag: str, cells: Iterable[str]) -> str:
     parts = [f"<{tag}>{html.escape(escaped(cell))}</{tag}>" for cell in cells]
     return f"<tr>{''.join(parts)}</tr>"
-
-
-def escaped_lines(text: str) -> str:
-    """Return a text of several lines with its control characters as escapes."""
-    return "\n".join(map(escaped, text.split("\n")))
 
 
 Block = Lines | Cells
@@ -238,9 +233,11 @@ def _of_config(config: TrainConfig) -> dict[str, str]:
 
 def _of_report(report: Report) -> dict[str, str]:
     score_name = report.model.signature.task.score_name
-    values = {"epoch": str(report.epoch), "sample": str(report.sample)}
-    if report.loss is not None:
-        values["loss"] = f"{report.loss:.5f}"
+    values = {
+        "epoch": str(report.epoch),
+        "sample": str(report.sample),
+        "loss": f"{report.loss:.5f}",
+    }
     for name, result in (("test", report.test), ("held-out", report.validation)):
         if result is not None:
             values[name] = score_text(score_name, result.score)

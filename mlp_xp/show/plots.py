@@ -245,9 +245,9 @@ def draw_weights(
         values = values - initial[:, :units].astype(weights.dtype)
         title = "What training added to the first-layer weights"
         label, more = "change", " more than before"
-    which = "each hidden unit"
+    which = "each unit"
     if units < weights.shape[1]:
-        which = f"the first {units} of {weights.shape[1]} hidden units"
+        which = f"the first {units} of {weights.shape[1]} units"
     images = np.moveaxis(values.reshape(*image_shape, units), 2, 0)
     rows, columns = image_shape
     square = max(1, round((units * rows / columns) ** 0.5))  # about as wide as high

@@ -14,7 +14,7 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
-from mlp_xp.core.signature import Signature, described
+from mlp_xp.core.signature import described
 from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.core.training import Best, Event, Report
 from mlp_xp.data.reading import WHOLE
@@ -117,7 +117,7 @@ def _slow_on_gpu(job: Job) -> str:
         return ""
     enough = thousands(math.ceil(LAUNCH_BOUND / job.parameters))
     return (
-        "a step is a chain of launches: a CPU is faster with batches below "
+        "each step starts many short kernels: a CPU is faster with batches below "
         f"{enough} (estimated)"
     )
 
@@ -192,10 +192,8 @@ def _loss_and_score(result: Evaluation | None) -> tuple[str, str]:
     return _loss(result.loss), fraction(result.score)
 
 
-def _loss(value: float | None) -> str:
+def _loss(value: float) -> str:
     """Format a loss in at most nine characters."""
-    if value is None:
-        return "-"
     if value < 1e3:
         return f"{value:.5f}"
     if value < 1e7:
@@ -220,15 +218,12 @@ def summary(report: Report, networks: int = 1) -> str:
     """Describe the closing report in one line."""
     result = f"training loss {report.train_loss:.4f}; there is no test set"
     if report.test:
-        result = described_result(report.test, report.model.signature)
+        signature = report.model.signature
+        noun = f"test {signature.noun}"
+        result = presentation_of(signature.task).outcome(report.test, noun)
     if networks > 1:
         result = f"the average of {networks} networks: {result}"
     return f"trained in {report.seconds:.1f} s; {result}"
-
-
-def described_result(result: Evaluation, signature: Signature) -> str:
-    """Describe the result on a test set."""
-    return presentation_of(signature.task).outcome(result, f"test {signature.noun}")
 
 
 def selected(best: Best, last_epoch: int, job: Job, networks: int = 1) -> str:
@@ -254,7 +249,7 @@ def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:
     """Return two lines that say that a run overfits, or an empty text if it does not.
 
     Only the last third of the epochs since the lowest held-out loss counts. A run
-    overfits if its held-out loss was there higher than the lowest by more than the
+    overfits if its held-out loss was higher there than the lowest by more than the
     noise, and its training loss much lower.
 
     Args:
@@ -286,10 +281,10 @@ def _change(losses: Sequence[float], epoch: int) -> str:
 
 
 def no_better_than_guessing(report: Report, job: Job) -> str:
-    """Return lines if a network is no better than always naming the same answer.
+    """Return advice for a network no better than always naming the same answer.
 
-    This is the commonest class, or the mean. They are empty if the network is better,
-    and without a test set, or with labels.
+    This is the commonest class, or the mean. Return an empty text if the network is
+    better, without a test set, and for labels.
     """
     signature, train, test = job.dataset.signature, job.dataset.train, job.dataset.test
     if report.test is None or test is None:

@@ -32,6 +32,25 @@ def test_a_command_has_examples_and_understands_them(name):
         assert bound.arguments or len(words) == 1
 
 
+def test_the_commands_stand_in_their_order(capsys):
+    APP(["--help"])
+    said = re.findall(r"^│ (\w+) ", capsys.readouterr().out, re.MULTILINE)
+    assert [word for word in said if word in COMMANDS] == [*COMMANDS]
+
+
+def test_a_sweeps_options_take_what_their_help_shows(capsys):
+    APP(["sweep", "--help"])
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "512 256 for two layers" not in said
+    assert "512,256 64 is two values" in said
+    stratify = said[said.index("--stratify ") :]
+    assert (
+        re.search(r"\[(choices|default): .*?\]", stratify)[0]
+        == "[choices: true, false]"
+    )
+    assert re.search(r"\[default: (\w+)\]", stratify)[1] == "true"
+
+
 def test_the_options_of_a_training_stand_under_headings_in_their_order(capsys):
     APP(["train", "--help"])
     headings = re.findall(

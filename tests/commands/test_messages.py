@@ -27,6 +27,7 @@ REFUSED = [
     ("completion zhs", 'SHELL ... "bash", "zsh", "fish" ... Did you mean "zsh"?'),
     ("plot RUN --output=", "--output=: is empty"),
     ("plot RUN --output ''", "--output: is empty"),
+    ("evaluate ''", "error: an argument: is empty"),
     ("evaluate nowhere", "'nowhere': is not a run"),
     ("evaluate RUN --backend nunpy", "did you mean 'numpy'?"),
     ("evaluate RUN --data-dir nowhere", "--data-dir: 'nowhere': no such folder"),
@@ -41,6 +42,12 @@ REFUSED = [
     ("predict RUN x.png --json --show", "--show and --json: give only one"),
     ("plot RUN --output x.png", "--output: is for the curves of several runs"),
     ("plot RUN RUN --data-dir x", "--data-dir: is for a single run"),
+    ("plot RUN RUN --cache-dir x", "--cache-dir: is for a single run"),
+    ("plot RUN RUN --backend torch", "--backend: is for a single run"),
+    ("train --overwrite", "--overwrite: is for an existing run ... give --run-dir"),
+    ("parity --patience 2", "Unknown option: --patience"),
+    ("parity --monitor loss", "Unknown option: --monitor"),
+    ("parity --checkpoint-every 9", "Unknown option: --checkpoint-every"),
     ("plot RUN RUN --output x.jpg", "'x.jpg' is not the name of a PNG file"),
 ]
 

@@ -88,7 +88,7 @@ def test_help_has_the_docstrings_types_names_and_defaults(monkeypatch):
         "--count INT How often. [default: 3]",
         "--learning-rate --lr",
         "How fast. In two paragraphs. FLOAT [default: 0.5]",
-        "How many. [default: 1 2]",
+        "How many. [default: 1,2]",
         "--nested --no-nested",
     ):
         assert part in said, said

@@ -62,6 +62,16 @@ def test_the_documents_list_every_code():
             2,
             f"error: PIL.Image {not_installed('pillow')}",
         ),
+        (
+            ModuleNotFoundError("no", name="safetensors"),
+            2,
+            "error: safetensors is not installed; ",
+        ),
+        (
+            ModuleNotFoundError("no", name="a_library"),
+            2,
+            f"error: a_library {not_installed('a_library')}",
+        ),
         (MemoryError(), 2, "error: out of memory: "),
     ],
 )
@@ -199,7 +209,7 @@ def test_python_m_is_the_same_as_the_command(tmp_path):
     assert finish(process) == (0, f"mlp-xp {mlp_xp.__version__}\n", "")
 
 
-def test_a_command_that_is_named_works_in_any_folder(monkeypatch):
+def test_a_command_that_is_named_starts_the_same_python(monkeypatch):
     monkeypatch.setattr(sys, "orig_argv", ["/my venv/python", "scripts/train.py"])
     monkeypatch.setattr(sys, "executable", "/my venv/python")
     start = QUOTED.replace("a b", "/my venv/python")

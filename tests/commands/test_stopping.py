@@ -119,6 +119,24 @@ def test_a_run_that_is_interrupted_in_the_warm_up_starts_anew(
     assert_same_run(run, small_run)
 
 
+def test_the_advice_names_the_folder_that_the_run_got(data_dir, tmp_path, monkeypatch):
+    """Another run took the name that was chosen for it."""
+    name = Path("runs", "taken")
+    monkeypatch.chdir(tmp_path)
+    name.mkdir(parents=True)
+    monkeypatch.setattr("mlp_xp.runs.run_folder.default_folder", lambda *_: name)
+
+    def append_and_interrupt(*args, append=RunFolder._append):
+        append(*args)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch, not_ignored():
+        patch.setattr(RunFolder, "_append", append_and_interrupt)
+        outcome = call("train", data_dir=data_dir, **small_settings())
+    assert_one_line(outcome, 130, f" --resume {name}-2\n")
+    assert call("train", resume=f"{name}-2").code == 0
+
+
 def test_a_signal_while_the_data_are_loaded_is_one_line_too(forever, monkeypatch):
     monkeypatch.setattr(
         "mlp_xp.runs.experiment.load_dataset",

@@ -134,6 +134,14 @@ def test_a_backend_that_is_named_must_be_usable(words, data_dir, one_usable):
     assert_one_line(outcome, 2, f"error: {REASON}")
 
 
+def test_each_backend_that_cannot_be_used_is_named(data_dir, one_usable):
+    outcome = call(f"{COMMON} --backends torch no_such_module:xp", data_dir=data_dir)
+    assert (outcome.code, outcome.out) == (2, "")
+    torch, other = outcome.err.splitlines()
+    assert torch == f"error: {REASON}"
+    assert other.startswith("error: backend no_such_module:xp: ")
+
+
 def test_without_a_usable_backend_there_is_nothing_to_compare(
     data_dir, one_usable, monkeypatch
 ):
@@ -162,6 +170,7 @@ REFUSED = [
     ("--backends nunpy", "--backends: 'nunpy' ... did you mean 'numpy'?"),
     ("--backends numpy", "nothing to compare"),
     ("--backends numpy --device jax=cpu", "--device: 'jax' is not one of the compared"),
+    ("--backends numpy --device numpy=", "--device: 'numpy=' has no device"),
     (
         "--backends numpy --trace --tolerance 1",
         "--trace and --tolerance: give only one",

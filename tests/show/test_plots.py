@@ -121,6 +121,30 @@ def test_curves_with_held_out_samples_show_them() -> None:
     assert xy(test)[0] == [0, 50, 100, 150, 200]
 
 
+@pytest.mark.parametrize(
+    ("samples", "last", "place"),
+    [
+        (10_005, (0, 10_000), 10_000),  # a report of its own within the last batch
+        (100, (0,), 0),  # an epoch of a single step
+    ],
+)
+def test_the_ring_is_at_the_report_of_the_kept_epoch(samples, last, place) -> None:
+    """Not always is it at the end of the epoch."""
+    reports = [
+        {"epoch": epoch, "sample": sample, "train_loss": 1.0}
+        for epoch in range(3)
+        for sample in last
+    ]
+    for report in reports:
+        if report["sample"] == last[-1]:
+            report |= {"validation_loss": 1.0 + report["epoch"]}
+    closing = {**reports[-1], "kept_epoch": 1}
+    (losses,) = plots.draw_curves(
+        [plots.Curves("a", [*reports, closing], samples)]
+    ).axes
+    assert xy(losses.lines[-1]) == ([samples + place], [2.0])
+
+
 def legend_of(axes: Any) -> list[str]:
     return [text.get_text() for text in axes.get_legend().get_texts()]
 
@@ -332,9 +356,7 @@ def test_weights_show_each_unit_on_one_scale_about_zero() -> None:
     low, high = image.get_clim()
     assert -low == high == np.quantile(np.abs(weights[:, :100]), 0.998)
     title, colours = figure.axes[0].get_title().split("\n")
-    assert (
-        title == "First-layer weights, an image for the first 100 of 120 hidden units"
-    )
+    assert title == "First-layer weights, an image for the first 100 of 120 units"
     assert colours == "orange: the pixel excites the unit; purple: it inhibits it"
 
 

@@ -146,7 +146,7 @@ def test_small_steps_on_a_gpu_are_told_from_which_batch_size_on_a_gpu_is_of_use(
     said = [
         line
         for line in describe(Settings(), job).splitlines()
-        if "a chain of launches" in line
+        if "many short kernels" in line
     ]
     assert [line.rpartition("batches below ")[2] for line in said] == (
         [f"{enough} (estimated)"] if enough else []

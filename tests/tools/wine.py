@@ -1,6 +1,6 @@
 """Run tests and commands on Windows: `python tests/tools/wine.py FOLDER`.
 
-They run with Windows' own Python below Wine.
+They run with Windows' own Python under Wine.
 
 A missing folder is set up first, from Debian's wine and packages of pip's index: see
 wine.txt. Prints each result. The exit code is 1 if anything failed.

@@ -1,4 +1,4 @@
-"""Let NumPy and SciPy run below Wine.
+"""Let NumPy and SciPy run under Wine.
 
 wine.py copies this file as sitecustomize.py, for the start of Python.
 
