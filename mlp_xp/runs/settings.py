@@ -309,8 +309,11 @@ def check_unchanged(
     for name, value in now.items():
         if name not in may_change and before[name] != value:
             was, is_now = _in_message(before[name]), _in_message(value)
+            fault = f"a resumed run keeps its settings ({was}, not {is_now})"
+            if name == "epochs":
+                fault += ", unless it has one network and a constant schedule"
             raise ConfigError(
-                f"a resumed run keeps its settings ({was}, not {is_now})",
+                fault,
                 remedy=("leave it out, or start a new run with ", Argument("config")),
                 file=file,
                 setting=name,

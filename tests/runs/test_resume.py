@@ -287,7 +287,7 @@ def test_the_options_of_data_that_have_moved_are_recorded_with_them(tmp_path):
     moved = write_csv(tmp_path / "b.csv", renamed)
     run = tmp_path / "run"
     settings = small_settings(epochs=1, batch_size=8, run_dir=run)
-    output_of("train", **settings, data_dir=table, label="y")
+    output_of("train --networks 1", **settings, data_dir=table, label="y")
     own = {"data_dir": moved, "label": "z", "exclude": "name"}
     output_of("train --epochs 2 --resume", run, **own)
     recorded = config_of(run)["settings"]

@@ -72,7 +72,7 @@ def test_a_sweep_whose_summary_nobody_reads_is_complete(
 
     monkeypatch.setattr("mlp_xp.commands.sweep.show_summary", leave)
     monkeypatch.setattr("mlp_xp.commands.sweep.draw_sweep", lambda *_: [])
-    outcome = call("sweep", *arguments(data_dir, tmp_path / "s", "--hidden", "4"))
+    outcome = sweep(data_dir, tmp_path / "s", "--hidden 4")
     said = f"after the end of the sweep; the sweep in '{tmp_path / 's'}' is complete"
     assert_one_line(outcome, 141, "closed the pipe", said)
 
