@@ -54,7 +54,9 @@ _FEW = 20  # in fewer rows, numbers count the rows by chance
 _SPARSE = 2  # the last of numbers that count the rows, for each row at most
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_FIRST = re.compile(r"^(\d\d)\.(\d\d)\.(\d{4})$")
-_YEAR_FIRST = re.compile(r"^(\d{4})/(\d{1,2})/(\d{1,2})$")
+_YEAR_FIRST = re.compile(
+    r"^(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?(?:[ T](\d?)(\d:\d\d.*))?$"
+)
 _WITH_SLASHES = re.compile(r"^(\d{1,2})/(\d{1,2})/(\d{4})$")
 _LOST = 0.5  # text is said to look like numbers if more of its rows have no feature
 _SHOWN = 3  # columns in a line
@@ -508,13 +510,15 @@ def _as_number(text: str) -> float:
 def as_days(text: str) -> float:
     """Return the days since 1970-01-01 to a date, or infinity for other text.
 
-    The date is in ISO 8601, or as 31.12.2024 or 2024/12/31.
+    The date is in ISO 8601, or as 31.12.2024, 2024/12/31 or 2024年12月31日.
     """
     iso = _DAY_FIRST.sub(r"\3-\2-\1", text)
     year_first = _YEAR_FIRST.match(text)
     if year_first:
-        year, month, day = year_first.groups()
+        year, month, day, tens, time = year_first.groups()
         iso = f"{year}-{month:0>2}-{day:0>2}"
+        if time:
+            iso += f"T{tens or 0}{time}"
     try:
         moment = datetime.fromisoformat(iso)
     except ValueError:

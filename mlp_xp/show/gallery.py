@@ -101,7 +101,11 @@ def draw_run(run: RunFolder, dataset: Dataset, backend: Backend) -> list[Path]:
     boxes = without_letters(dataset.signature.outputs)
     if boxes:
         text = f"pictures show boxes for letters that their font lacks: {some(boxes)}"
-        warnings.warn(MlpXpWarning(text), stacklevel=2)
+        remedy = (
+            "install a font such as Noto Sans CJK, and remove Matplotlib's list of "
+            "fonts, fontlist-*.json in matplotlib.get_cachedir()"
+        )
+        warnings.warn(MlpXpWarning(text, remedy=remedy), stacklevel=2)
     paths = []
     for name, figure in _figures(run, dataset, backend):
         path = run.path / name

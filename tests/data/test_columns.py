@@ -147,6 +147,11 @@ def test_a_run_reads_other_tables_by_the_names_of_their_columns(tmp_path: Path) 
             Column("a", "date", 18263.0, day_first=True),
         ),
         (text(["2020/1/2", "2019/12/31", "2020/01/01"]), Column("a", "date", 18262.0)),
+        (
+            text(["2020-1-2", "2019.12.31", "2020年1月1日"]),
+            Column("a", "date", 18262.0),
+        ),
+        (text(["2020/1/1 6:00", "2020-01-01T18:00Z"]), Column("a", "date", 18262.5)),
         # which of the two is the day is not known, or differs
         (
             text(["1/2/2020", "2/1/2020"] * 2),
