@@ -38,6 +38,7 @@ OPTIONAL = [
 ]
 
 
+@pytest.mark.slow
 def test_the_lists_are_the_operations_of_runs_with_all_settings(monkeypatch):
     functions: dict[str, set[str]] = {}
     names: set[str] = set()  # of operators, attributes and dtypes

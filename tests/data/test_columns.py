@@ -337,7 +337,8 @@ def test_a_file_is_read_as_the_training_file(tmp_path: Path) -> None:
 
     path = table("t.csv", {"area": area, "age": ages, "rent": rent})
     run = tmp_path / "run"
-    assert call("train --label rent --epochs 1", data_dir=path, run_dir=run).code == 0
+    words = "train --label rent --epochs 1 --networks 1"
+    assert call(words, data_dir=path, run_dir=run).code == 0
     said = "16 of 20 rows are left out: the network was trained on them"
     with pytest.warns(MlpXpWarning, match=said):
         found = evaluate(run, data=path).result.rmse

@@ -151,7 +151,7 @@ def test_a_run_that_learned_nothing_says_so(
     labels = (np.arange(90) % every == 0).astype(int)
     words, run = "train --label kind --split-seed 3 --overwrite", tmp_path / "r"
     noise = write_samples(tmp_path / "t.csv", random.normal(size=(90, 4)), labels)
-    slow = f"{words} --init glorot --learning-rate {rate} --epochs 20"
+    slow = f"{words} --networks 1 --init glorot --learning-rate {rate} --epochs 20"
     out = call(slow, data_dir=noise, run_dir=run).out
     assert f"\nno better than always {advice}" in out
     assert ("balanced finds more of the rare" in out) == ("unbalanced" in out)

@@ -184,7 +184,7 @@ def test_a_run_says_what_it_took_and_reads_in_the_same_way(tmp_path: Path) -> No
     rain = ["T", *(f"{i % 4}.5" for i in range(1, ROWS))]
     columns = {"area": AREA, "sold": sold, "rain": rain, "kids": with_gaps(kids)}
     path, run = write(tmp_path / "t.csv", columns), tmp_path / "run"
-    options = ("--label", "kids", "--text", "rain", "--epochs", 1)
+    options = ("--label", "kids", "--text", "rain", "--epochs", 1, "--networks", 1)
     words = ("train", "--data-dir", path, *options, "--run-dir", run)
     assert_one_line(
         call(*words),

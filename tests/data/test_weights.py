@@ -92,7 +92,7 @@ def test_a_run_on_a_table_with_weights_is_that_on_arrays(
     columns = {"x0": X[:, 0], "w": WEIGHTS, "x1": X[:, 1], "kind": Y, "x2": X[:, 2]}
     write_csv(tmp_path / "t.csv", columns)
     words = "train --data-dir t.csv --label kind --sample-weight w"
-    words += " --class-weight balanced --epochs"
+    words += " --class-weight balanced --networks 1 --epochs"
     output_of(f"{words} 3 --run-dir run")
     held = RunFolder("run").settings().train
     weights = {"sample_weight": WEIGHTS, "class_weight": "balanced"}
