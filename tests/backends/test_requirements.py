@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from data_sets import TINY
 
 from mlp_xp.backends import _requirements as requirements
