@@ -117,7 +117,7 @@ def test_filled_cells_are_right(language: str, tmp_path: Path) -> None:
     assert text.count("<td>right</td>") == 1 + 3 + 4
     assert (
         len(re.findall(r"^.*(?: is |是).*right$", text, re.MULTILINE))
-        == 3 + 1 + 3 + 3 + 4
+        == 4 + 1 + 3 + 4 + 7
     )
     assert (tmp_path / "current" / "my_network.py").exists()
 
@@ -150,13 +150,17 @@ WRONG = [
         1,
         "-np.sum(y * np.log(p)) / p.shape[0]",
         "-np.sum(y * np.log(p), axis=1)",
-        "it has the shape (4,)",
+        "returned array (4,), not number",
     ),
     Wrong(1, "np.log(p)", "np.log2(p)", "base 2"),
     Wrong(1, "return (p - y) / p.shape[0]", "p - y", "output_error: still empty"),
     Wrong(
         1, "(p - y) / p.shape[0]", "p - y", "a sum over the batch that should be a mean"
     ),
+    Wrong(1, "np.log(p)) / p.shape[0]", "np.log(p)) / 4", "divided by 4"),
+    Wrong(1, "(p - y) / p.shape[0]", "(p - y) / 4", "wrong: z"),
+    Wrong(1, "return e / np.sum(e, axis=1, keepdims=True)", "return [*e]", "not array"),
+    Wrong(1, "return (p - y) / p.shape[0]", "print(p - y)", "print in place of return"),
     Wrong(1, "(p - y)", "(y - p)", "the sign is wrong"),
     Wrong(1, "(p - y)", "(p - y) * p * (1 - p)", "the derivative of softmax twice"),
     Wrong(1, "(p - y)", "-y / p", "without the derivative of softmax"),
@@ -168,6 +172,9 @@ WRONG = [
     Wrong(2, "np.sum(error, axis=0)", "np.mean(error, axis=0)", "should be a sum"),
     Wrong(2, "error @ W.T", "error @ W", "ValueError: matmul"),
     Wrong(2, "error @ W.T", "-error @ W.T", "the sign is wrong"),
+    Wrong(2, "return dW, db, dx", "return db, dW, dx", "returned (array (3,), "),
+    Wrong(2, "return dW, db, dx", "return dict(dW=dW, db=db)", "returned dict, not "),
+    Wrong(2, "return dW, db, dx", "return dW, db", "(array (4, 3), array (3,)), not "),
     Wrong(3, "np.exp(-z)", "np.exp(z)", "exp(z) where exp(-z) belongs"),
     Wrong(3, "1 / (1 + np.exp(-z))", "np.tanh(z)", "this is tanh"),
     Wrong(
@@ -181,7 +188,14 @@ WRONG = [
     ),
     Wrong(3, "softmax(layer(a, W2, b2))", "layer(a, W2, b2)", "the softmax is missing"),
     Wrong(3, "softmax(layer(a", "sigmoid(layer(a", "a sigmoid in place of the softmax"),
-    Wrong(3, "return a, p", "return p, a", "the order is a, p"),
+    Wrong(3, "return a, p", "return p, a", "(array (6, 3), array (6, 5)), not "),
+    Wrong(3, "return a, p", "return p", "returned array (6, 3), not (array (6, 5), "),
+    Wrong(
+        3,
+        "return dW1, db1, dW2, db2",
+        "return dW2, db2, dW1, db1",
+        "returned (array (5, 3), array (3,), array (4, 5), array (5,)), not ",
+    ),
     Wrong(3, "da * sigmoid_slope(a)", "da", "the derivative of sigmoid is missing"),
     Wrong(
         3,
@@ -218,7 +232,11 @@ WRONG = [
     ),
     Wrong(4, "y[i : i + 1]", "y[len(losses)][None]", "y is not"),
     Wrong(4, "for i in order", "for i in range(len(order))", "not taken in the order"),
-    Wrong(4, "x[i : i + 1], y[i : i + 1]", "x[i], y[i]", "train: "),
+    Wrong(4, "x[i : i + 1], y[i : i + 1]", "x[i], y[i]", "train: wrong: "),
+    Wrong(
+        4, "    return losses, ", "        return losses, ", "return is inside the loop"
+    ),
+    Wrong(4, "return losses, parameters", "return parameters, losses", "train: wrong"),
     Wrong(
         5,
         "range(0, count, batch_size)",
@@ -233,6 +251,47 @@ WRONG = [
         "different samples in an epoch is",
     ),
     Wrong(5, "range(epochs)", "range(1)", "only one epoch"),
+    Wrong(
+        5,
+        "[order[i : i + batch_size] for i in range(0, count, batch_size)]",
+        "np.array_split(order, count // batch_size)",
+        "largest batch is 33: wrong, 32 is right: the batches are too few",
+    ),
+    Wrong(
+        5,
+        "[order[i : i + batch_size] for i in range(0, count, batch_size)]",
+        "(order[i : i + batch_size] for i in range(0, count, batch_size))",
+        "returned generator, not [array (4,), ...]",
+    ),
+    Wrong(5, "    return losses, ", "            return losses, ", "inside the loop"),
+    Wrong(5, "return losses, parameters", "return parameters, losses", "not ([number"),
+    Wrong(5, "loss, parameters = step", "loss, _ = step", "carry the new parameters"),
+    Wrong(5, "y[batch]", "y[np.sort(batch)]", "x and y are not in the same order"),
+    Wrong(5, "y[batch]", "y[: len(batch)]", "y is not taken by `batch`"),
+    Wrong(
+        5,
+        """    for _ in range(epochs):
+        for batch in batches(len(x), batch_size, random):""",
+        """    same = batches(len(x), batch_size, random)
+    for _ in range(epochs):
+        for batch in same:""",
+        "each epoch has the same batches",
+    ),
+    Wrong(
+        5,
+        "range(epochs):\n",
+        "range(epochs):\n        parameters = start()\n",
+        "begins with the first parameters",
+    ),
+    Wrong(
+        5,
+        "return losses, parameters",
+        "return losses, start()",
+        "these are the first parameters",
+    ),
+    Wrong(5, "y[batch], learning_rate", "y[batch], 0.01", "the learning rate is 0.01"),
+    Wrong(5, "y[batch], learning_rate", "y[batch], 0.1", "the learning rate is 0.1,"),
+    Wrong(5, "len(x), batch_size", "len(x), 32", "the batch size is 32, whatever"),
 ]
 
 
@@ -284,7 +343,7 @@ FOUND = [
     "W1, b1, W2, b2: the derivative of softmax twice, as p - t contains it",
     "W1, b1: the layer above was updated before the error passed through it",
 ]
-REPAIRED = {"": ["1000 of 1000", "64 of 64"], ".zh": ["有 1000 个", "有 64 个"]}
+REPAIRED = {"": ["1000 of 1000", "64 of 64"], ".zh": ["有 1000 个", "只有 64 种"]}
 
 
 @each_language
