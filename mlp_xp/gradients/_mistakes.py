@@ -164,12 +164,15 @@ def _weights(twin: Twin, i: int, error: Array) -> Table:
 
 def _biases(error: Array) -> Table:
     """Return the gradient of a layer's bias."""
-    right, everything = error.sum(axis=0), error.sum()
-    wrong = [error.sum(axis=1), everything, np.full_like(right, everything)]
+    right = error.sum(axis=0)
     return {
         "": [right],
         "the sum over the samples is missing": [error, error[0], error[-1]],
-        "the sum is over the wrong axis": wrong,
+        "the sum is over the wrong axis": [error.sum(axis=1)],
+        "the sum is over all entries, without axis=0": [
+            error.sum(),
+            np.full_like(right, error.sum()),
+        ],
     }
 
 

@@ -95,7 +95,8 @@ class Search:
         elif id(value) not in self._seen and not isinstance(value, ModuleType | type):
             self._seen[id(value)] = value
             if isinstance(value, np.ndarray):
-                self.found[name] = value
+                # An attribute W1 goes before a global W1 that __init__ copies.
+                self.found.setdefault(name, value)
             elif isinstance(value, FunctionType):
                 self._visit_variables(value)
             elif isinstance(value, MethodType):

@@ -275,6 +275,73 @@ def test_a_gradient_is_known_by_its_name(name):
     assert not gradient_key("W1", {"w", "1"})
 
 
+SQUARE = FUNCTIONS._replace(
+    text="""
+    params = {"W1": rng.normal(size=(4, 4)), "b1": rng.normal(size=4)}
+    params |= {"W2": rng.normal(size=(4, 4)), "b2": rng.normal(size=4)}
+
+    def forward(x, params):
+        a = np.tanh(x @ params["W1"] + params["b1"])
+        e = np.exp(a @ params["W2"] + params["b2"])
+        return a, e / e.sum(axis=1, keepdims=True)
+
+    def backward(x, y, params):
+        a, p = forward(x, params)
+        e2 = (p - y) / len(x)
+        e1 = e2 @ params["W2"].T * (1 - a**2)
+        g = {}
+        g["dW2"] = a.T @ e2
+        g["db2"] = e2.sum(axis=0)
+        g["dW1"] = x.T @ e1
+        g["db1"] = e1.sum(axis=0)
+        return g
+
+    x, y = rng.normal(size=(5, 4)), np.eye(4)[[0, 1, 2, 3, 0]]
+    """,
+    call="check_gradients((forward, backward), x, y, params)",
+)
+"""Layers of equal shapes, with the last layer first in the dictionary."""
+
+
+@pytest.mark.parametrize("name", ["g", "result", "dparams", "grads"])
+@pytest.mark.parametrize("prefix", ["d", ""])
+def test_the_keys_of_a_returned_dictionary_decide(name, prefix):
+    text = SQUARE.text.replace('g["d', f'{name}["{prefix}')
+    text = text.replace("g = {}", f"{name} = {{}}").replace(
+        "return g", f"return {name}"
+    )
+    report = SQUARE._replace(text=text).check()
+    assert report, str(report)
+    exchanged = text.replace('2"] = ', '0"] = ').replace('1"] = ', '2"] = ')
+    exchanged = exchanged.replace('0"] = ', '1"] = ')
+    report = SQUARE._replace(text=exchanged).check()
+    assert report.verdict == "wrong: W1, b1, W2, b2"
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        'loss, {"dW2": dW2, "db2": db2, "dW1": dW1, "db1": db1}',
+        '{"dW2": dW2, "db2": db2, "dW1": dW1, "db1": float(db1[0])}',
+    ],
+)
+def test_keys_decide_beside_a_loss_and_a_number(returned):
+    names = 'dW1, db1, dW2, db2 = g["dW1"], g["db1"], g["dW2"], g["db2"]'
+    lines = f"{names}\n        loss = -np.sum(y * np.log(p)) / len(x)\n"
+    text = SQUARE.text.replace("return g", f"{lines}        return {returned}")
+    report = SQUARE._replace(text=text).check()
+    wrong = [row.name for row in report.rows if not row.is_right]
+    assert wrong == (["b1"] if "float" in returned else [])
+
+
+def test_a_number_for_a_bias_has_a_wrong_shape():
+    report = SQUARE.check((Mistake("e1.sum(axis=0)", "np.sum(e1)", "", ""),))
+    (wrong,) = [row for row in report.rows if not row.is_right]
+    assert (wrong.name, wrong.entry) == ("b1", "shape (), not (4,)")
+    (finding,) = report.findings
+    assert finding == (("b1",), ("the sum is over all entries, without axis=0",))
+
+
 # No false alarms.
 
 FUNCTION = {
@@ -446,14 +513,68 @@ def test_a_network_that_the_package_lacks_is_still_judged():
     assert report.notes()[0] == "W[0]: no usual mistake gives these numbers"
 
 
-def test_a_bias_that_forward_forgets_is_said():
+def test_the_gradient_of_a_bias_that_forward_forgets_is_zero():
     assert not FUNCTIONS.check().ignored
-    report = FUNCTIONS.check((Mistake("x @ W1 + b1", "x @ W1", "", ""),))
+    forgotten = Mistake("x @ W1 + b1", "x @ W1", "", "")
+    report = FUNCTIONS.check((forgotten,))
     assert report.ignored == ["b1"]
-    assert "not checked: b1, because the loss does not depend on it" in " ".join(
-        report.notes()
-    )
-    assert "b1" not in [row.name for row in report.rows]
+    assert report.verdict == "wrong: b1; right: W1, W2, b2"
+    assert "b1: no effect on the loss" in " ".join(report.notes())
+    zero = Mistake("dz1.sum(axis=0)", "0 * b1", "", "")
+    assert FUNCTIONS.check((forgotten, zero))
+
+
+def test_a_parameter_without_a_gradient_and_an_effect_is_not_checked():
+    forgotten = Mistake("x @ W1 + b1", "x @ W1", "", "")
+    missing = Mistake("return dW1, db1, dW2, db2", "return dW1, dW2, db2", "", "")
+    report = FUNCTIONS.check((forgotten, missing))
+    assert report.verdict == "not checked: b1; right: W1, W2, b2"
+    assert not report
+
+
+def test_attributes_go_before_global_variables_that_init_copies():
+    text = """
+    class Layer:
+        def __init__(self):
+            self.W, self.b = W.copy(), b.copy()
+
+        def forward(self, x):
+            self.x = x
+            return x @ self.W + self.b
+
+        def backward(self, dout):
+            self.dW, self.db = self.x.T @ dout, dout.sum(axis=0)
+            return dout @ self.W.T
+
+    W, b = rng.normal(size=(3, 2)), np.zeros(2)
+    layer, x = Layer(), rng.normal(size=(4, 3))
+    """
+    report = FUNCTIONS._replace(text=text, call="check_gradients(layer, x)").check()
+    assert report.verdict == "right: W, b, x"
+
+
+def test_the_velocities_of_an_optimizer_are_no_parameters():
+    class Momentum:
+        def __init__(self):
+            random = np.random.default_rng(0)
+            self.W, self.b = random.normal(size=(3, 2)), np.zeros(2)
+            self.velocity = {"W": np.zeros((3, 2)), "b": np.zeros(2)}
+
+        def forward(self, x):
+            e = np.exp(x @ self.W + self.b)
+            return e / e.sum(axis=1, keepdims=True)
+
+        def backward(self, x, y, lr=0.1):
+            e = (self.forward(x) - y) / len(x)
+            self.velocity["W"] = 0.9 * self.velocity["W"] - lr * x.T @ e
+            self.velocity["b"] = 0.9 * self.velocity["b"] - lr * e.sum(axis=0)
+            self.W = self.W + self.velocity["W"]
+            self.b = self.b + self.velocity["b"]
+
+    x, y = np.random.default_rng(1).normal(size=(4, 3)), np.eye(2)[[0, 1, 0, 1]]
+    report = check_gradients(Momentum(), x, y)
+    assert report.verdict == "right: W, b"
+    assert not report.ignored
 
 
 @pytest.mark.parametrize("x", [0.0, 0.3, -2.0, 40.0])
