@@ -103,7 +103,7 @@ class GradientCheck:
         if self.ignored:
             names = ", ".join(self.ignored)
             lines.append(
-                f"{names}: no effect on the loss, so the right gradient is 0 "
+                f"no effect on the loss: {names}; the right gradient is 0 "
                 "(forgotten in forward, or weights of 0?)"
             )
             network = self.network or "not compared; give random weights"
