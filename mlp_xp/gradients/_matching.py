@@ -1,9 +1,9 @@
 """The gradient of each parameter, by names and shapes."""
 
 import re
-from collections.abc import Collection, Mapping
-from itertools import permutations
-from operator import itemgetter
+from collections.abc import Collection, Iterator, Mapping
+from itertools import chain, permutations
+from operator import eq, itemgetter
 
 import numpy as np
 
@@ -146,12 +146,45 @@ def _unnamed(
     ignored: Collection[str],
 ) -> dict[str, Array]:
     """Return gradients by their order, or by their shapes if there are more or less."""
-    in_order = len(left) == len(missing)
-    found = {}
+    shapes = [x.shape for x in left]
+
+    def expected(order: list[str]) -> list[tuple[int, ...]]:
+        return [parameters[name].shape for name in order]
+
+    def alike(order: list[str]) -> int:
+        return sum(map(eq, expected(order), shapes))
+
     needed = [name for name in missing if name not in ignored]
-    for name in missing if in_order else needed:
-        alike = [x for x in left if x.shape == parameters[name].shape]
-        if alike or in_order or len(left) == len(needed):
-            found[name] = (alike or left)[0]
-            left = [x for x in left if x is not found[name]]
+    all_orders = [*_orders(missing, parameters), *_orders(needed, parameters)]
+    orders = [order for order in all_orders if len(order) == len(left)]
+    if orders:
+        order = max(orders, key=alike)
+        in_order = alike(order) == len(left)
+        if not in_order and sorted(expected(order)) == sorted(shapes):
+            raise MlpXpError(
+                "the shapes of the gradients are not in the order of the parameters",
+                remedy=f"return {', '.join(missing)} in this order, or a dictionary",
+                setting="code",
+            )
+        return dict(zip(order, left, strict=True))
+    found = {}
+    for name in needed:
+        same = [x for x in left if x.shape == parameters[name].shape]
+        if same:
+            found[name] = same[0]
+            left = [x for x in left if x is not same[0]]
     return found
+
+
+def _orders(names: list[str], parameters: Mapping[str, Array]) -> Iterator[list[str]]:
+    """Yield usual orders: of the search, by layers, weights first, or with x first."""
+    own = [name for name in names if name != "x"]
+    biases = [x for x in own if "b" in key_of(x) or parameters[x].ndim == 1]
+    weights = [name for name in own if name not in biases]
+    by_layers = [*chain.from_iterable(zip(weights, biases, strict=False))]
+    for order in (own, by_layers, weights + biases):
+        if len(order) == len(own):
+            yield order
+            if "x" in names:
+                yield ["x", *order]
+                yield [*order, "x"]

@@ -334,6 +334,33 @@ def test_keys_decide_beside_a_loss_and_a_number(returned):
     assert wrong == (["b1"] if "float" in returned else [])
 
 
+@pytest.mark.parametrize("sizes", [(4, 4, 3), (4, 5, 3)])
+@pytest.mark.parametrize(
+    ("order", "is_right"), [("0123", True), ("0213", True), ("2301", False)]
+)
+def test_gradients_without_names_are_in_the_order_of_the_parameters(
+    sizes, order, is_right
+):
+    net = Net(sizes, ["tanh"], "softmax", "float64", False, np.random.default_rng(0), 1)
+    given = (net.W[0], net.b[0], net.W[1], net.b[1])
+
+    def forward(x, W1, b1, W2, b2):
+        net.W, net.b = [W1, W2], [b1, b2]
+        return net.forward(x)
+
+    def backward(y):
+        net.backward(y)
+        all_four = [net.dW[0], net.db[0], net.dW[1], net.db[1]]
+        return [np.copy(all_four[int(i)]) for i in order]
+
+    x, y = np.random.default_rng(1).normal(size=(6, 4)), np.eye(3)[[0, 1, 2, 0, 1, 2]]
+    if is_right:
+        assert check_gradients((forward, backward), x, y, given)
+    else:
+        with pytest.raises(MlpXpError, match="return W1, b1, W2, b2 in this order"):
+            check_gradients((forward, backward), x, y, given)
+
+
 def test_a_number_for_a_bias_has_a_wrong_shape():
     report = SQUARE.check((Mistake("e1.sum(axis=0)", "np.sum(e1)", "", ""),))
     (wrong,) = [row for row in report.rows if not row.is_right]
