@@ -41,8 +41,12 @@ class Row(NamedTuple):
     def cells(self) -> list[str]:
         """Return the row as texts."""
         texts = [self.name, "right" if self.is_right else "wrong", self.entry]
-        for number in (self.yours, self.difference, self.package):
-            texts.append("" if number is None else f"{number:.4g}")
+        numbers = self.yours, self.difference, self.package
+        shown = ["" if number is None else f"{number:.4g}" for number in numbers]
+        if not self.is_right and shown[0] == shown[1] != "":
+            # Such as a gradient rounded to float32.
+            shown = ["" if number is None else f"{number:.10g}" for number in numbers]
+        texts += shown
         return texts
 
 
@@ -106,7 +110,7 @@ class GradientCheck:
                 f"no effect on the loss: {names}; the right gradient is 0 "
                 "(forgotten in forward, or weights of 0?)"
             )
-            network = self.network or "not compared; give random weights"
+            network = self.network or "not compared, as parameters have no effect"
         entries = sum(row.compared for row in self.rows)
         largest = max(row.tolerance for row in self.rows)
         lines.append(

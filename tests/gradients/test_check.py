@@ -361,6 +361,46 @@ def test_gradients_without_names_are_in_the_order_of_the_parameters(
             check_gradients((forward, backward), x, y, given)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "names", "says"),
+    [
+        ("(1 - a1**2)", "(1 - a1)", ("W1", "b1"), "the square is missing in 1 - a**2"),
+        (
+            "(p - y) / len(x)",
+            "(p - y) / y.size",
+            ("W1", "b1", "W2", "b2"),
+            "divided by the number of outputs",
+        ),
+    ],
+)
+def test_other_usual_mistakes_are_named(old, new, names, says):
+    (finding,) = FUNCTIONS.check((Mistake(old, new, "", ""),)).findings
+    assert finding.names == names
+    (said,) = finding.mistakes
+    assert said.startswith(says)
+
+
+def test_a_gradient_rounded_to_float32_has_more_digits():
+    cast = Mistake("dW1 = x.T @ dz1", "dW1 = (x.T @ dz1).astype(np.float32)", "", "")
+    report = FUNCTIONS.check((cast,))
+    first, *others = report.rows
+    assert report.verdict == "wrong: W1; right: b1, W2, b2"
+    _, _, _, yours, numerical, _ = first.cells()
+    assert yours != numerical
+    assert float(yours) == pytest.approx(float(numerical), rel=1e-6)
+    assert all(len(cell) < 12 for row in others for cell in row.cells())
+
+
+def test_arguments_may_have_chinese_names():
+    text = FUNCTIONS.text.replace("forward(x, W", "forward(样本, W")
+    text = text.replace("z1 = x @", "z1 = 样本 @")
+    text = text.replace("def backward(x, y,", "def backward(样本, 标签,")
+    text = text.replace("= forward(x,", "= forward(样本,")
+    text = text.replace("(p - y) / len(x)", "(p - 标签) / len(样本)")
+    text = text.replace("x.T @ dz1", "样本.T @ dz1")
+    assert FUNCTIONS._replace(text=text).check()
+
+
 def test_a_number_for_a_bias_has_a_wrong_shape():
     report = SQUARE.check((Mistake("e1.sum(axis=0)", "np.sum(e1)", "", ""),))
     (wrong,) = [row for row in report.rows if not row.is_right]
@@ -546,6 +586,7 @@ def test_the_gradient_of_a_bias_that_forward_forgets_is_zero():
     report = FUNCTIONS.check((forgotten,))
     assert report.ignored == ["b1"]
     assert report.verdict == "wrong: b1; right: W1, W2, b2"
+    assert report.notes()[-1] == "mlp_xp: not compared, as parameters have no effect"
     assert "no effect on the loss: b1;" in " ".join(report.notes())
     zero = Mistake("dz1.sum(axis=0)", "0 * b1", "", "")
     assert FUNCTIONS.check((forgotten, zero))
@@ -733,6 +774,10 @@ def with_more(x, strange, other):
     return x @ WEIGHTS
 
 
+def unnamed(first, second):
+    return first @ WEIGHTS
+
+
 def failing():
     raise ZeroDivisionError("division by zero")
 
@@ -748,6 +793,10 @@ ERRORS = [
         (linear, no_gradient),
     ),
     ("code: failing raised ZeroDivisionError", (predict, failing)),
+    (
+        "code: unnamed: cannot tell which argument is x or y: 'first', 'second'; c",
+        (predict, unnamed),
+    ),
     ("code: with_more: no value is known for 'other'; give", (with_more, failing)),
     (
         "code: no gradient of 'WEIGHTS' is returned or stored; call",
