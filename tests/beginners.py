@@ -49,6 +49,7 @@ OUTPUTS = "a sum over the outputs that should be a mean"
 SIGN = "the sign is wrong"
 NO_SUM = "the sum over the samples is missing"
 AXIS = "the sum is over the wrong axis"
+NO_AXIS = "the sum is over all entries, without axis=0"
 TRANSPOSE = "a transpose is missing"
 WEIGHTS = "a transpose of the weights is missing"
 UPDATED = "the layer above was updated before the error passed through it"
@@ -218,7 +219,9 @@ CLASS = Written(
         Mistake("self.a1.T @ delta2", "self.z1.T @ delta2", LAYER_INPUT, "W2"),
         Mistake("self.X.T @ delta1", "self.X.T @ delta1 / len(y)", TWICE, "W1"),
         Mistake("np.sum(delta2, axis=0, keepdims=True)", "delta2", NO_SUM, "b2"),
-        Mistake("np.sum(delta1, axis=0, keepdims=True)", "np.sum(delta1)", AXIS, "b1"),
+        Mistake(
+            "np.sum(delta1, axis=0, keepdims=True)", "np.sum(delta1)", NO_AXIS, "b1"
+        ),
         Mistake(
             "np.sum(delta1, axis=0, keepdims=True)",
             "np.mean(delta1, axis=0, keepdims=True)",
@@ -734,7 +737,7 @@ ONE_FUNCTION = Written(
         Mistake("dscores /= len(X)", "", SUM, "W1, b1, W2, b2"),
         Mistake("dhidden[hidden <= 0] = 0", "", slope("relu"), "W1, b1"),
         Mistake("hidden.T.dot(dscores)", "dscores.T.dot(hidden)", TRANSPOSE, "W2"),
-        Mistake("dhidden.sum(axis=0)", "dhidden.sum()", AXIS, "b1"),
+        Mistake("dhidden.sum(axis=0)", "dhidden.sum()", NO_AXIS, "b1"),
         Mistake("dhidden.sum(axis=0)", "dhidden[0]", NO_SUM, "b1"),
     ),
 )

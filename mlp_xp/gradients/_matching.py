@@ -1,8 +1,9 @@
 """The gradient of each parameter, by names and shapes."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from itertools import chain, permutations
+from operator import eq, itemgetter
 
 import numpy as np
 
@@ -48,12 +49,27 @@ def is_parameter(name: str) -> bool:
     return not gradient_key(name, known) and not known.isdisjoint(key_of(name))
 
 
+def extended_names(names: Collection[str]) -> set[str]:
+    """Return names with all words of another and more, such as `velocity.W1`."""
+    keys = {name: key_of(name) for name in names}
+    extended = set()
+    for name, other in permutations(names, 2):
+        words = {*keys[name]} - {*keys[other]}
+        if {*keys[other]} < {*keys[name]} and any(map(str.isalpha, words)):
+            extended.add(name)
+    return extended
+
+
 def gradients_of(
-    outcome: Outcome, parameters: Mapping[str, Array], rate: float | None
+    outcome: Outcome,
+    parameters: Mapping[str, Array],
+    ignored: Collection[str],
+    rate: float | None,
 ) -> tuple[dict[str, Array], float | None]:
     """Return the gradient of each parameter, and the rate if it is read from an update.
 
     A program that updates its parameters has the gradient (before - after) / rate.
+    The loss does not depend on the `ignored` parameters. They may have no gradient.
     """
     for name, value in {**outcome.variables, **outcome.state}.items():
         is_rate = role_of(name.rpartition(".")[2]) == "rate"
@@ -61,21 +77,26 @@ def gradients_of(
             rate = float(value)
     variables = Search().visit(dict(outcome.variables))
     names = {id(array): name for name, array in variables.items()}
-    returned = {}
+    returned, paths = {}, {}
     for name, array in Search().visit(outcome.returned).items():
-        returned[names.get(id(array), name)] = np.asarray(array)
+        returned[name] = np.asarray(array)
+        paths[name] = names.get(id(array), name)
     after = {name: outcome.state.get(name, x) for name, x in parameters.items()}
     if "rate" in map(role_of, outcome.variables):
         # The new parameters may be returned.
-        by_key = {key_of(name): array for name, array in returned.items()}
+        by_key = {key_of(paths[name]): array for name, array in returned.items()}
         after = {name: by_key.get(key_of(name), x) for name, x in after.items()}
     updates = any(not np.array_equal(after[name], parameters[name]) for name in after)
     if updates and rate is not None:
         found = {name: (parameters[name] - after[name]) / rate for name in after}
         found.pop("x", None)
         return found, rate
-    found = _matched(outcome, returned, parameters)
-    if updates and len(found) < len(parameters):
+    found = _named(outcome, returned, paths, parameters)
+    used = {id(array) for array in found.values()}
+    left = [x for x in returned.values() if id(x) not in used and x.ndim > 0]
+    missing = [name for name in parameters if name not in found]
+    found |= _unnamed(left, missing, parameters, ignored)
+    if updates and not found.keys() >= parameters.keys() - {*ignored}:
         raise MlpXpError(
             "backward changes the parameters",
             remedy="give the learning rate it uses",
@@ -84,29 +105,86 @@ def gradients_of(
     return found, None
 
 
-def _matched(
-    outcome: Outcome, returned: Mapping[str, Array], parameters: Mapping[str, Array]
+def _named(
+    outcome: Outcome,
+    returned: Mapping[str, Array],
+    paths: Mapping[str, str],
+    parameters: Mapping[str, Array],
 ) -> dict[str, Array]:
-    """Return gradients by their names, else by their shapes, else by their order."""
+    """Return gradients by their names in the returned object, then by their variables.
+
+    `paths` are the names of the variables of `backward`, such as `g.dW1`.
+    """
     names = {key_of(name): name for name in parameters}
     known = {word for key in names for word in key}
-    arrays: dict[Key, Any] = {}
+    candidates = []
+    for own, array in returned.items():
+        both = [own, paths[own]] if any(map(str.isalpha, own)) else [paths[own]]
+        is_gradient = any(gradient_key(path, known) for path in both)
+        for order, path in enumerate(both):
+            # In a returned dictionary, "W1" is the gradient.
+            key = gradient_key(path, known) or key_of(path)
+            for i in range(len(key)):
+                has_words = any(map(str.isalpha, key[i:]))
+                if key[i:] in names and (has_words or i == 0):
+                    rank = order, not is_gradient, i
+                    candidates.append((rank, names[key[i:]], array))
     for name, array in outcome.state.items():
-        arrays[gradient_key(name, known)] = array
-    for name, array in returned.items():
-        # In a returned dictionary, "W1" is the gradient.
-        arrays[gradient_key(name, known) or key_of(name)] = array
+        key = gradient_key(name, known)
+        if key in names:
+            candidates.append(((2, False, 0), names[key], np.asarray(array)))
     found: dict[str, Array] = {}
-    for key, name in names.items():
-        if key in arrays:
-            found[name] = np.asarray(arrays[key])
-    used = {id(array) for array in found.values()}
-    left = [x for x in returned.values() if id(x) not in used and x.ndim > 0]
-    missing = [name for name in parameters if name not in found]
-    in_order = len(left) == len(missing)
-    for name in missing:
-        alike = [x for x in left if x.shape == parameters[name].shape]
-        if alike or in_order:
-            found[name] = (alike or left)[0]
-            left = [x for x in left if x is not found[name]]
+    for _, name, array in sorted(candidates, key=itemgetter(0)):
+        found.setdefault(name, array)
     return found
+
+
+def _unnamed(
+    left: list[Array],
+    missing: list[str],
+    parameters: Mapping[str, Array],
+    ignored: Collection[str],
+) -> dict[str, Array]:
+    """Return gradients by their order, or by their shapes if there are more or less."""
+    shapes = [x.shape for x in left]
+
+    def expected(order: list[str]) -> list[tuple[int, ...]]:
+        return [parameters[name].shape for name in order]
+
+    def alike(order: list[str]) -> int:
+        return sum(map(eq, expected(order), shapes))
+
+    needed = [name for name in missing if name not in ignored]
+    all_orders = [*_orders(missing, parameters), *_orders(needed, parameters)]
+    orders = [order for order in all_orders if len(order) == len(left)]
+    if orders:
+        order = max(orders, key=alike)
+        in_order = alike(order) == len(left)
+        if not in_order and sorted(expected(order)) == sorted(shapes):
+            raise MlpXpError(
+                "the shapes of the gradients are not in the order of the parameters",
+                remedy=f"return {', '.join(missing)} in this order, or a dictionary",
+                setting="code",
+            )
+        return dict(zip(order, left, strict=True))
+    found = {}
+    for name in needed:
+        same = [x for x in left if x.shape == parameters[name].shape]
+        if same:
+            found[name] = same[0]
+            left = [x for x in left if x is not same[0]]
+    return found
+
+
+def _orders(names: list[str], parameters: Mapping[str, Array]) -> Iterator[list[str]]:
+    """Yield usual orders: of the search, by layers, weights first, or with x first."""
+    own = [name for name in names if name != "x"]
+    biases = [x for x in own if "b" in key_of(x) or parameters[x].ndim == 1]
+    weights = [name for name in own if name not in biases]
+    by_layers = [*chain.from_iterable(zip(weights, biases, strict=False))]
+    for order in (own, by_layers, weights + biases):
+        if len(order) == len(own):
+            yield order
+            if "x" in names:
+                yield ["x", *order]
+                yield [*order, "x"]

@@ -86,6 +86,8 @@ def _slopes(name: str, z: Array) -> Table:
         at_z = derivative(z, xp=np)
         table[f"the derivative of {name} is taken at z instead of a"] = [at_z]
     table[f"the derivative of {name} is taken at a instead of z"] = [slope(name, a)]
+    if name == "tanh":
+        table["the square is missing in 1 - a**2, the derivative of tanh"] = [1 - a]
     for other in ("sigmoid", "tanh", "relu"):
         if other != name:
             terms = [slope(other, z)]
@@ -117,6 +119,7 @@ def _last_errors(twin: Twin) -> list[Table]:
         scales += [squares, means]
     if head.loss != "cross-entropy":
         return [{"": [outer]}, _slopes(head.activation, z), *scales]
+    scales.append({"": [1], "divided by the number of outputs": [1 / outputs]})
     p = head.outputs(z)
     link = head.activation
     table: Table = {
@@ -164,12 +167,15 @@ def _weights(twin: Twin, i: int, error: Array) -> Table:
 
 def _biases(error: Array) -> Table:
     """Return the gradient of a layer's bias."""
-    right, everything = error.sum(axis=0), error.sum()
-    wrong = [error.sum(axis=1), everything, np.full_like(right, everything)]
+    right = error.sum(axis=0)
     return {
         "": [right],
         "the sum over the samples is missing": [error, error[0], error[-1]],
-        "the sum is over the wrong axis": wrong,
+        "the sum is over the wrong axis": [error.sum(axis=1)],
+        "the sum is over all entries, without axis=0": [
+            error.sum(),
+            np.full_like(right, error.sum()),
+        ],
     }
 
 

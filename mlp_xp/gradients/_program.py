@@ -18,14 +18,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.core.functional import Array
-from mlp_xp.errors import MlpXpError, one_line
+from mlp_xp.errors import MlpXpError, one_line, some
 
 # The meaning of an argument or of a variable, by its name in small letters.
 _ROLES = {
-    "input": r"(x|inputs?|features?|images?|data|a_?0|a_?prev)(_?(batch|train|data))?",
+    "input": r"(x|inputs?|features?|images?|data|a_?0|a_?prev)(_?(batch|train|data))?"
+    "|输入|样本",
     "target": r"(y|t|targets?|labels?|truth)(_?(true|batch|train|one_?hot|labels?))?"
-    r"|one_?hot\w*",
-    "rate": r"lr|eta|alpha|(learning_?)?rate|step_?size",
+    r"|one_?hot\w*|标签|目标",
+    "rate": r"lr|eta|alpha|(learning_?)?rate|step_?size|学习率",
     "output": r"[yt]_?(hat|pred\w*)|pred\w*|outputs?|out|probs?|probabilities|p|al"
     r"|scores?",
     "parameters": r"param\w*|theta|weights|model|net(work)?|layers",
@@ -95,7 +96,8 @@ class Search:
         elif id(value) not in self._seen and not isinstance(value, ModuleType | type):
             self._seen[id(value)] = value
             if isinstance(value, np.ndarray):
-                self.found[name] = value
+                # An attribute W1 goes before a global W1 that __init__ copies.
+                self.found.setdefault(name, value)
             elif isinstance(value, FunctionType):
                 self._visit_variables(value)
             elif isinstance(value, MethodType):
@@ -303,6 +305,14 @@ class _Call:
             elif parameter.default is parameter.empty:
                 unknown.append(name)
         if len(unknown) > len(self.values):
+            roles = {role_of(name) for name in [*arguments, *unknown]}
+            if "input" not in roles:
+                raise MlpXpError(
+                    f"{_name(function)}: cannot tell which argument is x or y: "
+                    + some(unknown),
+                    remedy="call them x and y",
+                    setting="code",
+                )
             raise MlpXpError(
                 f"{_name(function)}: no value is known for {unknown[-1]!r}",
                 remedy="give parameters, as in (W1, b1), or a function of x and y only",

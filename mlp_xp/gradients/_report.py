@@ -41,8 +41,12 @@ class Row(NamedTuple):
     def cells(self) -> list[str]:
         """Return the row as texts."""
         texts = [self.name, "right" if self.is_right else "wrong", self.entry]
-        for number in (self.yours, self.difference, self.package):
-            texts.append("" if number is None else f"{number:.4g}")
+        numbers = self.yours, self.difference, self.package
+        shown = ["" if number is None else f"{number:.4g}" for number in numbers]
+        if not self.is_right and shown[0] == shown[1] != "":
+            # Such as a gradient rounded to float32.
+            shown = ["" if number is None else f"{number:.10g}" for number in numbers]
+        texts += shown
         return texts
 
 
@@ -65,16 +69,24 @@ class GradientCheck:
         return self.verdict
 
     def __bool__(self) -> bool:
-        return all(row.is_right for row in self.rows)
+        return all(row.is_right for row in self.rows) and not self.unchecked
+
+    @property
+    def unchecked(self) -> list[str]:
+        """Weights and biases without an effect on the loss, and without a gradient."""
+        compared = {row.name for row in self.rows}
+        return [name for name in self.ignored if name not in compared]
 
     @property
     def verdict(self) -> str:
-        """One line with the wrong and the right gradients."""
+        """One line with the wrong, the unchecked and the right gradients."""
         wrong = [row.name for row in self.rows if not row.is_right]
         right = [row.name for row in self.rows if row.is_right]
         parts = []
         if wrong:
             parts.append(f"wrong: {', '.join(wrong)}")
+        if self.unchecked:
+            parts.append(f"not checked: {', '.join(self.unchecked)}")
         if right:
             parts.append(f"right: {', '.join(right)}")
         return "; ".join(parts)
@@ -89,17 +101,23 @@ class GradientCheck:
                 f"{', '.join(finding.names)}: {', or '.join(finding.mistakes)}"
             )
         for row in self.rows:
-            if not row.is_right and row.name not in explained:
+            if not row.is_right and row.name not in explained.union(self.ignored):
                 lines.append(f"{row.name}: no usual mistake gives these numbers")
-        for name in self.ignored:
-            lines.append(f"not checked: {name}, because the loss does not depend on it")
+        network = self.network or "has no such network"
+        if self.ignored:
+            names = ", ".join(self.ignored)
+            lines.append(
+                f"no effect on the loss: {names}; the right gradient is 0 "
+                "(forgotten in forward, or weights of 0?)"
+            )
+            network = self.network or "not compared, as parameters have no effect"
         entries = sum(row.compared for row in self.rows)
         largest = max(row.tolerance for row in self.rows)
         lines.append(
             f"numerical: central differences of {self.loss}, {entries} entries, "
             f"tolerance at most {largest:.1g}"
         )
-        lines.append(f"mlp_xp: {self.network or 'has no such network'}")
+        lines.append(f"mlp_xp: {network}")
         return [wrapped(line) for line in lines]
 
     def __str__(self) -> str:

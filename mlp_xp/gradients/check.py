@@ -12,7 +12,7 @@ from mlp_xp.core.functional import Array
 from mlp_xp.errors import MlpXpError, some
 from mlp_xp.gradients._differences import difference, rounding_error
 from mlp_xp.gradients._layers import find_twin, targets_as_rows
-from mlp_xp.gradients._matching import gradients_of, is_parameter
+from mlp_xp.gradients._matching import extended_names, gradients_of, is_parameter
 from mlp_xp.gradients._mistakes import Finding, explain
 from mlp_xp.gradients._program import (
     Code,
@@ -78,8 +78,8 @@ def check_gradients(
             of an unusual name.
 
     Returns:
-        The report, true if all gradients are right. `print` shows the verdict in the
-        first line. `rows` holds the numbers, `findings` the mistakes.
+        The report, true if all gradients are checked and right. `print` shows the
+        verdict in the first line. `rows` holds the numbers, `findings` the mistakes.
 
     Raises:
         MlpXpError: The code raises an error, or something in it is ambiguous.
@@ -232,13 +232,18 @@ class _Check:
             if value.dtype.kind != "f" or value.ndim not in (1, 2) or is_data:
                 continue
             other = value + 0.01 * self.random.standard_normal(value.shape)
-            if self.loss({name: other}) != self.value:
-                self.parameters[name] = value
-            elif is_parameter(name):
+            has_effect = self.loss({name: other}) != self.value
+            if not has_effect and is_parameter(name):
                 self.ignored.append(name)
+            if has_effect or is_parameter(name):
+                self.parameters[name] = value
+        # "velocity.W1" belongs to an optimizer, if there is a "W1".
+        for name in extended_names(self.parameters) & {*self.ignored}:
+            self.ignored.remove(name)
+            del self.parameters[name]
         if self.is_layer:
             self.parameters["x"] = self.x
-        if not self.parameters:
+        if len(self.parameters) == len(self.ignored):
             raise MlpXpError(
                 "the loss depends on no array of floats that the code uses",
                 remedy="give the arrays, as in (W1, b1, W2, b2)",
@@ -247,29 +252,35 @@ class _Check:
 
     def report(self) -> GradientCheck:
         """Compare all gradients."""
-        found, rate = gradients_of(self.first, self.parameters, self.program.rate)
+        found, rate = gradients_of(
+            self.first, self.parameters, self.ignored, self.program.rate
+        )
         if rate is not None:
             largest = max(np.max(np.abs(each)) for each in self.parameters.values())
             self.update_error = 2 * self.eps * float(largest) / abs(rate)
         if self.is_layer and "x" not in found:
             del self.parameters["x"]
-        missing = [name for name in self.parameters if name not in found]
+        needed = [name for name in self.parameters if name not in self.ignored]
+        missing = [name for name in needed if name not in found]
         if missing:
             raise MlpXpError(
                 f"no gradient of {some(missing)} is returned or stored",
                 remedy=f"call it d{missing[0].rpartition('.')[2]}",
                 setting="code",
             )
-        found = {name: found[name] for name in self.parameters}
-        own = {name: x for name, x in self.parameters.items() if name != "x"}
+        own = {name: self.parameters[name] for name in needed if name != "x"}
         twin = find_twin(
             own, self.x, self.targets, self.loss, self.eps, is_layer=self.is_layer
         )
         package = twin.gradients if twin else {}
-        rows = [self._row(name, found[name], package.get(name)) for name in found]
+        rows = []
+        for name in self.parameters:
+            if name in found:
+                rows.append(self._row(name, found[name], package.get(name)))
         findings: list[Finding] = []
         if twin and not all(row.is_right for row in rows):
-            findings = explain(twin, found, rate, self._same)
+            gradients = {name: found[name] for name in needed}
+            findings = explain(twin, gradients, rate, self._same)
         return GradientCheck(
             rows, findings, self.ignored, str(twin or ""), self.loss_name
         )
@@ -277,10 +288,9 @@ class _Check:
     def _row(self, name: str, array: Array, package: Array | None) -> Row:
         """Compare the gradient of one parameter."""
         value = self.parameters[name]
-        try:
-            array = np.broadcast_to(array, value.shape)
-        except ValueError:
+        if value.shape not in (array.shape, (1, *array.shape)):
             return Row(name, False, f"shape {array.shape}, not {value.shape}")
+        array = array.reshape(value.shape)
         if package is not None:
             package = package.reshape(value.shape)
         rows = []

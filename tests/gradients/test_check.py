@@ -275,6 +275,140 @@ def test_a_gradient_is_known_by_its_name(name):
     assert not gradient_key("W1", {"w", "1"})
 
 
+SQUARE = FUNCTIONS._replace(
+    text="""
+    params = {"W1": rng.normal(size=(4, 4)), "b1": rng.normal(size=4)}
+    params |= {"W2": rng.normal(size=(4, 4)), "b2": rng.normal(size=4)}
+
+    def forward(x, params):
+        a = np.tanh(x @ params["W1"] + params["b1"])
+        e = np.exp(a @ params["W2"] + params["b2"])
+        return a, e / e.sum(axis=1, keepdims=True)
+
+    def backward(x, y, params):
+        a, p = forward(x, params)
+        e2 = (p - y) / len(x)
+        e1 = e2 @ params["W2"].T * (1 - a**2)
+        g = {}
+        g["dW2"] = a.T @ e2
+        g["db2"] = e2.sum(axis=0)
+        g["dW1"] = x.T @ e1
+        g["db1"] = e1.sum(axis=0)
+        return g
+
+    x, y = rng.normal(size=(5, 4)), np.eye(4)[[0, 1, 2, 3, 0]]
+    """,
+    call="check_gradients((forward, backward), x, y, params)",
+)
+"""Layers of equal shapes, with the last layer first in the dictionary."""
+
+
+@pytest.mark.parametrize("name", ["g", "result", "dparams", "grads"])
+@pytest.mark.parametrize("prefix", ["d", ""])
+def test_the_keys_of_a_returned_dictionary_decide(name, prefix):
+    text = SQUARE.text.replace('g["d', f'{name}["{prefix}')
+    text = text.replace("g = {}", f"{name} = {{}}").replace(
+        "return g", f"return {name}"
+    )
+    report = SQUARE._replace(text=text).check()
+    assert report, str(report)
+    exchanged = text.replace('2"] = ', '0"] = ').replace('1"] = ', '2"] = ')
+    exchanged = exchanged.replace('0"] = ', '1"] = ')
+    report = SQUARE._replace(text=exchanged).check()
+    assert report.verdict == "wrong: W1, b1, W2, b2"
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        'loss, {"dW2": dW2, "db2": db2, "dW1": dW1, "db1": db1}',
+        '{"dW2": dW2, "db2": db2, "dW1": dW1, "db1": float(db1[0])}',
+    ],
+)
+def test_keys_decide_beside_a_loss_and_a_number(returned):
+    names = 'dW1, db1, dW2, db2 = g["dW1"], g["db1"], g["dW2"], g["db2"]'
+    lines = f"{names}\n        loss = -np.sum(y * np.log(p)) / len(x)\n"
+    text = SQUARE.text.replace("return g", f"{lines}        return {returned}")
+    report = SQUARE._replace(text=text).check()
+    wrong = [row.name for row in report.rows if not row.is_right]
+    assert wrong == (["b1"] if "float" in returned else [])
+
+
+@pytest.mark.parametrize("sizes", [(4, 4, 3), (4, 5, 3)])
+@pytest.mark.parametrize(
+    ("order", "is_right"), [("0123", True), ("0213", True), ("2301", False)]
+)
+def test_gradients_without_names_are_in_the_order_of_the_parameters(
+    sizes, order, is_right
+):
+    net = Net(sizes, ["tanh"], "softmax", "float64", False, np.random.default_rng(0), 1)
+    given = (net.W[0], net.b[0], net.W[1], net.b[1])
+
+    def forward(x, W1, b1, W2, b2):
+        net.W, net.b = [W1, W2], [b1, b2]
+        return net.forward(x)
+
+    def backward(y):
+        net.backward(y)
+        all_four = [net.dW[0], net.db[0], net.dW[1], net.db[1]]
+        return [np.copy(all_four[int(i)]) for i in order]
+
+    x, y = np.random.default_rng(1).normal(size=(6, 4)), np.eye(3)[[0, 1, 2, 0, 1, 2]]
+    if is_right:
+        assert check_gradients((forward, backward), x, y, given)
+    else:
+        with pytest.raises(MlpXpError, match="return W1, b1, W2, b2 in this order"):
+            check_gradients((forward, backward), x, y, given)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "names", "says"),
+    [
+        ("(1 - a1**2)", "(1 - a1)", ("W1", "b1"), "the square is missing in 1 - a**2"),
+        (
+            "(p - y) / len(x)",
+            "(p - y) / y.size",
+            ("W1", "b1", "W2", "b2"),
+            "divided by the number of outputs",
+        ),
+    ],
+)
+def test_other_usual_mistakes_are_named(old, new, names, says):
+    (finding,) = FUNCTIONS.check((Mistake(old, new, "", ""),)).findings
+    assert finding.names == names
+    (said,) = finding.mistakes
+    assert said.startswith(says)
+
+
+def test_a_gradient_rounded_to_float32_has_more_digits():
+    cast = Mistake("dW1 = x.T @ dz1", "dW1 = (x.T @ dz1).astype(np.float32)", "", "")
+    report = FUNCTIONS.check((cast,))
+    first, *others = report.rows
+    assert report.verdict == "wrong: W1; right: b1, W2, b2"
+    _, _, _, yours, numerical, _ = first.cells()
+    assert yours != numerical
+    assert float(yours) == pytest.approx(float(numerical), rel=1e-6)
+    assert all(len(cell) < 12 for row in others for cell in row.cells())
+
+
+def test_arguments_may_have_chinese_names():
+    text = FUNCTIONS.text.replace("forward(x, W", "forward(样本, W")
+    text = text.replace("z1 = x @", "z1 = 样本 @")
+    text = text.replace("def backward(x, y,", "def backward(样本, 标签,")
+    text = text.replace("= forward(x,", "= forward(样本,")
+    text = text.replace("(p - y) / len(x)", "(p - 标签) / len(样本)")
+    text = text.replace("x.T @ dz1", "样本.T @ dz1")
+    assert FUNCTIONS._replace(text=text).check()
+
+
+def test_a_number_for_a_bias_has_a_wrong_shape():
+    report = SQUARE.check((Mistake("e1.sum(axis=0)", "np.sum(e1)", "", ""),))
+    (wrong,) = [row for row in report.rows if not row.is_right]
+    assert (wrong.name, wrong.entry) == ("b1", "shape (), not (4,)")
+    (finding,) = report.findings
+    assert finding == (("b1",), ("the sum is over all entries, without axis=0",))
+
+
 # No false alarms.
 
 FUNCTION = {
@@ -446,14 +580,69 @@ def test_a_network_that_the_package_lacks_is_still_judged():
     assert report.notes()[0] == "W[0]: no usual mistake gives these numbers"
 
 
-def test_a_bias_that_forward_forgets_is_said():
+def test_the_gradient_of_a_bias_that_forward_forgets_is_zero():
     assert not FUNCTIONS.check().ignored
-    report = FUNCTIONS.check((Mistake("x @ W1 + b1", "x @ W1", "", ""),))
+    forgotten = Mistake("x @ W1 + b1", "x @ W1", "", "")
+    report = FUNCTIONS.check((forgotten,))
     assert report.ignored == ["b1"]
-    assert "not checked: b1, because the loss does not depend on it" in " ".join(
-        report.notes()
-    )
-    assert "b1" not in [row.name for row in report.rows]
+    assert report.verdict == "wrong: b1; right: W1, W2, b2"
+    assert report.notes()[-1] == "mlp_xp: not compared, as parameters have no effect"
+    assert "no effect on the loss: b1;" in " ".join(report.notes())
+    zero = Mistake("dz1.sum(axis=0)", "0 * b1", "", "")
+    assert FUNCTIONS.check((forgotten, zero))
+
+
+def test_a_parameter_without_a_gradient_and_an_effect_is_not_checked():
+    forgotten = Mistake("x @ W1 + b1", "x @ W1", "", "")
+    missing = Mistake("return dW1, db1, dW2, db2", "return dW1, dW2, db2", "", "")
+    report = FUNCTIONS.check((forgotten, missing))
+    assert report.verdict == "not checked: b1; right: W1, W2, b2"
+    assert not report
+
+
+def test_attributes_go_before_global_variables_that_init_copies():
+    text = """
+    class Layer:
+        def __init__(self):
+            self.W, self.b = W.copy(), b.copy()
+
+        def forward(self, x):
+            self.x = x
+            return x @ self.W + self.b
+
+        def backward(self, dout):
+            self.dW, self.db = self.x.T @ dout, dout.sum(axis=0)
+            return dout @ self.W.T
+
+    W, b = rng.normal(size=(3, 2)), np.zeros(2)
+    layer, x = Layer(), rng.normal(size=(4, 3))
+    """
+    report = FUNCTIONS._replace(text=text, call="check_gradients(layer, x)").check()
+    assert report.verdict == "right: W, b, x"
+
+
+def test_the_velocities_of_an_optimizer_are_no_parameters():
+    class Momentum:
+        def __init__(self):
+            random = np.random.default_rng(0)
+            self.W, self.b = random.normal(size=(3, 2)), np.zeros(2)
+            self.velocity = {"W": np.zeros((3, 2)), "b": np.zeros(2)}
+
+        def forward(self, x):
+            e = np.exp(x @ self.W + self.b)
+            return e / e.sum(axis=1, keepdims=True)
+
+        def backward(self, x, y, lr=0.1):
+            e = (self.forward(x) - y) / len(x)
+            self.velocity["W"] = 0.9 * self.velocity["W"] - lr * x.T @ e
+            self.velocity["b"] = 0.9 * self.velocity["b"] - lr * e.sum(axis=0)
+            self.W = self.W + self.velocity["W"]
+            self.b = self.b + self.velocity["b"]
+
+    x, y = np.random.default_rng(1).normal(size=(4, 3)), np.eye(2)[[0, 1, 0, 1]]
+    report = check_gradients(Momentum(), x, y)
+    assert report.verdict == "right: W, b"
+    assert not report.ignored
 
 
 @pytest.mark.parametrize("x", [0.0, 0.3, -2.0, 40.0])
@@ -585,6 +774,10 @@ def with_more(x, strange, other):
     return x @ WEIGHTS
 
 
+def unnamed(first, second):
+    return first @ WEIGHTS
+
+
 def failing():
     raise ZeroDivisionError("division by zero")
 
@@ -600,6 +793,10 @@ ERRORS = [
         (linear, no_gradient),
     ),
     ("code: failing raised ZeroDivisionError", (predict, failing)),
+    (
+        "code: unnamed: cannot tell which argument is x or y: 'first', 'second'; c",
+        (predict, unnamed),
+    ),
     ("code: with_more: no value is known for 'other'; give", (with_more, failing)),
     (
         "code: no gradient of 'WEIGHTS' is returned or stored; call",
