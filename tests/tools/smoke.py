@@ -79,7 +79,7 @@ WITHOUT_EXTRAS = [
         "pip install scikit-learn",
     ),
     (f"{PARITY} --steps 50", 0, "array_api_compat", "agrees"),
-    ("mlp-xp page a a.html", 0, "a.html: 0.0", "MB"),
+    ("mlp-xp page a a.html", 0, "a.html: 0.1", "MB"),
     ("mlp-xp parity", 2, "nothing to compare", "pip install jax"),
     ("mlp-xp plot a", 2, "pip install matplotlib"),
     ("mlp-xp predict a one.png", 2, "pip install pillow"),
