@@ -251,6 +251,40 @@ def test_a_result_is_not_judged(name, result, args, kwargs, reason):
     assert reason in verdict.unjudged
 
 
+@pytest.mark.filterwarnings("ignore:Degrees of freedom")
+@pytest.mark.parametrize(
+    ("name", "result", "args", "kwargs"),
+    [
+        ("std", nan, (TIES,), {"correction": 5}),
+        ("sum", 0.0, (np.tile([1e308, -1e308], 64),), {}),
+        (
+            "linalg.inv",
+            np.eye(2) * 1e38,
+            (single([1e-39, 1e-39]) * np.eye(2, dtype=F4),),
+            {},
+        ),
+    ],
+)
+def test_what_numpy_does_not_make_finite_is_not_judged(name, result, args, kwargs):
+    result = np.asarray(result, args[0].dtype)
+    verdict = verdict_of(name, result, *args, **kwargs)
+    assert verdict.unjudged == "NumPy's result is not finite"
+
+
+def test_a_result_that_should_be_finite_or_infinite_is_judged():
+    """A division by zero is infinite, and another result finite."""
+    assert verdict_of("divide", np.array([1.0]), np.ones(1), np.zeros(1)).deviates
+    infinite = np.array([inf, 2.0])
+    sums = np.array([[1e308, 1e308], [1.0, 0.0]])
+    assert verdict_of("sum", infinite, sums, axis=1).deviates
+
+
+def test_the_absolute_value_of_a_complex_number_has_4_ulp():
+    x, eps = np.array([3 + 4j]), np.finfo(np.float64).eps
+    assert not verdict_of("abs", np.array([5 * (1 + 3 * eps)]), x).deviates
+    assert verdict_of("abs", np.array([5 * (1 + 6 * eps)]), x).deviates
+
+
 def test_a_bug_of_a_rule_is_no_verdict(monkeypatch):
     def broken(_: Any) -> Any:
         raise ValueError("a bug")
