@@ -42,6 +42,8 @@ _QUESTION = re.compile(
 """A comparison of a type, such as `type(x) is C`, but not of two types of arrays."""
 _OF_PYTHON = ("LOAD_ATTR", "LOAD_METHOD", "MATCH_CLASS")
 """The instructions by which Python code, unlike C code, asks for `__class__`."""
+_SPECIAL = ("__divmod__", "__rdivmod__", "__round__", "__trunc__")
+"""Methods that Python looks up in the class, and not every library has."""
 _owners: dict[type, type] = {}
 """The library's class for each class of traced arrays."""
 _originals: dict[str, Callable[..., Any]] = {}
@@ -108,13 +110,25 @@ def escape(array: Traced) -> Any:
 @cache
 def class_of(own: type, backend: LibraryBackend) -> type[SeenThrough]:
     """Return the class of traced arrays for a class of the library."""
-    names = {"__slots__": (), "__module__": own.__module__}
+    names: dict[str, Any] = {"__slots__": (), "__module__": own.__module__}
     if own.__hash__ is not None:
-        names["__hash__"] = object.__hash__  # type: ignore[assignment]
+        names["__hash__"] = object.__hash__
+    for name in _SPECIAL:
+        if hasattr(own, name):
+            names[name] = _method(name)
     made = type(own.__name__, (SeenThrough,), names)
     _owners[made] = own
     backend.adopt(made, escape)
     return made
+
+
+def _method(name: str) -> Callable[..., Any]:
+    """Return a method of traced arrays for a special one outside the standard."""
+
+    def method(self: Traced, *args: Any) -> Any:
+        return self._tracer.attribute(self, name)(*args)
+
+    return method
 
 
 @contextlib.contextmanager

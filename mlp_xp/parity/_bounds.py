@@ -79,6 +79,10 @@ EXACT = set(_EXACT_NAMES.split())
 """They select, compare, convert or move, and so do not round."""
 
 
+LARGEST_ERROR = 0.02
+"""A larger bound, relative to the largest value, judges nothing."""
+
+
 class Unjudged(Exception):  # noqa: N818
     """An operation has no bound; the message says why."""
 
@@ -128,7 +132,7 @@ class Bound(NamedTuple):
     terms: float = 1
     """The number of terms that may underflow."""
     period: Any = 0.0
-    """How far another right result is from the reference, where there is one."""
+    """Another right result less the reference; 0 where there is none."""
 
 
 class Reference(NamedTuple):
@@ -167,7 +171,8 @@ class Reference(NamedTuple):
             same |= ~(np.isfinite(narrow) | np.isfinite(result))
         same |= (np.abs(self.value) < self.tiny) & (result == 0)
         distance = np.abs(result - self.value)
-        distance = np.minimum(distance, np.abs(distance - self.bound.period))
+        other = np.abs(result - self.value - self.bound.period)
+        distance = np.minimum(distance, other)
         beyond = distance - self.bound.terms * self.tiny
         in_eps = np.where(beyond <= 0, 0, beyond / (self.eps * self.bound.scale))
         in_eps = np.where(np.isnan(in_eps), np.inf, in_eps)
@@ -222,8 +227,17 @@ def gamma(n: float, u: float) -> float:
 
 def refuse_uncertain(error: float) -> None:
     """Refuse to judge where a relative error leaves no digit. Raises Unjudged."""
-    if not error < 1:
+    if not error < LARGEST_ERROR:
         raise Unjudged("its bound leaves no digit, because of its size or condition")
+
+
+def norm(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Return the 2-norm over axes, which stay, without overflow or underflow."""
+    largest = np.max(np.abs(x), axis=axes, keepdims=True, initial=0)
+    _, exponent = np.frexp(largest)
+    scaled = np.ldexp(np.abs(x), -exponent)
+    root = np.sqrt(np.sum(scaled**2, axis=axes, keepdims=True))
+    return np.ldexp(root, exponent)
 
 
 def equal(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -2,19 +2,26 @@
 
 Their elements may differ between right libraries, by the signs of singular vectors or
 by the condition of the matrix. Their equations hold up to rounding for any condition.
-The rest of an equation is the difference of its sides. Its Frobenius norm has a bound,
-in the notation of `_bounds`:
+The rest of an equation is the difference of its sides. It has a bound, in the notation
+of `_bounds`:
 
-- **solve, inv**: A X = B up to gamma_3n times norm(abs(L) abs(U)) norm(X), by Gaussian
-  elimination with partial pivoting (Higham 2002, theorems 9.3 and 9.4). It is assumed
-  that an inverse is the solution for B = I. U is computed, and abs(L) is at most 1.
-- **cholesky**: L L* = A up to gamma_(n+1) norm(L)^2 (theorem 10.3).
-- **qr, svd, eigh**: the product of the factors is A, up to the reflections of
-  `svdvals` (see `_rules`) times norm(A), and their columns are orthogonal.
+- **solve, inv**: each element of abs(A X - B) is up to gamma_3n times that of
+  abs(L) abs(U) abs(X), by Gaussian elimination with partial pivoting (Higham 2002,
+  theorems 9.3 and 9.4). An inverse is the solution for B = I, or that of X A = I from
+  the inverse of U (method B in section 14.3), with abs(X) abs(L) abs(U).
+- **cholesky**: each element of abs(L L* - A) is up to gamma_(n+1) times that of
+  abs(L) abs(L*) (theorem 10.3).
+- **qr**: the product of the factors is A, up to the reflections of `svdvals` (see
+  `_rules`) times the norm of each column (theorem 19.4). The products of two columns of
+  Q are 0 or 1, up to the reflections.
+- **svd, eigh**: the product of the factors is A up to the reflections times the
+  Frobenius norm of A, and their columns are orthogonal.
 
 Each bound counts twice, because two factors err, and the rest itself is computed in
-float64. A product of complex numbers has three roundings. The upper triangle of a
-factor of `cholesky` is empty, and its diagonal positive, without any rounding.
+float64. A product of complex numbers has three roundings. Each rounding may underflow.
+The upper triangle of a factor of `cholesky` is empty, and its diagonal positive,
+without any rounding. A norm of a matrix of n columns is up to sqrt(n) times its
+largest singular value. Where a bound exceeds LARGEST_ERROR, it leaves no digit of this.
 """
 
 import math
@@ -23,8 +30,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.parity._bounds import Unjudged, Verdict, gamma, refuse_uncertain
+from mlp_xp.parity._bounds import Unjudged, Verdict, gamma, norm, refuse_uncertain
 from mlp_xp.parity._rules import elimination, reflections
+
+_MATRIX = (-2, -1)
+_PRODUCT = "the product of the factors"
+_ORTHOGONALITY = "the orthogonality of a factor"
 
 
 class Equation(NamedTuple):
@@ -32,10 +43,14 @@ class Equation(NamedTuple):
 
     about: str
     rest: np.ndarray
-    """One side less the other one."""
+    """One side less the other one, or the norm of this."""
     size: Any
-    """A norm for each matrix, to which the rest is relative."""
+    """To what the rest is relative."""
     roundings: float
+    underflow: Any = 1.0
+    """How much an underflow of one rounding changes the rest."""
+    spread: float = 1.0
+    """How much larger the size may be than the largest singular value."""
 
 
 def check_equations(
@@ -47,13 +62,16 @@ def check_equations(
     """Check the results of an operation of EQUATIONS. Raises Unjudged."""
     if not all(isinstance(x, np.ndarray) and np.isfinite(x).all() for x in args):
         raise Unjudged("its operands are no finite matrices")
-    eps = float(np.finfo(results[0].dtype).eps)
+    limits = np.finfo(results[0].dtype)
+    eps, tiny = float(limits.eps), float(limits.smallest_normal)
     wide = [x.astype(np.result_type(x.dtype, np.float64)) for x in (*args, *results)]
     factor = 3 if any(map(np.iscomplexobj, wide)) else 1
-    for about, rest, size, roundings in EQUATIONS[name](*wide, **kwargs):
+    for equation in EQUATIONS[name](eps, *wide, **kwargs):
+        about, rest, size, roundings, underflow, spread = equation
         bound = 2 * gamma(factor * roundings, eps / 2) / eps
-        refuse_uncertain(bound * eps)
-        relative = _norm(rest) / np.where(size == 0, 1, size)
+        refuse_uncertain(bound * eps * spread)
+        beyond = np.abs(rest) - factor * roundings * tiny * underflow
+        relative = _share(beyond, size)
         deviation = float(np.max(relative, initial=0)) / eps
         if not deviation <= bound:
             problem = f"{about} is off by {deviation:.3g} eps, allowed are {bound:.3g}"
@@ -61,66 +79,116 @@ def check_equations(
     return Verdict()
 
 
-def _solve(a: np.ndarray, b: np.ndarray, x: np.ndarray) -> Iterator[Equation]:
+def _share(rest: np.ndarray, size: Any) -> np.ndarray:
+    return np.where(rest <= 0, 0, rest / size)
+
+
+def _solve(
+    eps: float, a: np.ndarray, b: np.ndarray, x: np.ndarray
+) -> Iterator[Equation]:
     if b.ndim == 1:
         b, x = b[:, None], x[..., None]
-    size = elimination(a) * _norm(x)
-    yield Equation("the matrix times the result", a @ x - b, size, 3 * a.shape[-1])
+    yield _solution(elimination(a, eps), a, b, x)
 
 
-def _inverse(a: np.ndarray, x: np.ndarray) -> Iterator[Equation]:
-    return _solve(a, np.eye(a.shape[-1]), x)
+def _solution(
+    product: np.ndarray, a: np.ndarray, b: np.ndarray, x: np.ndarray
+) -> Equation:
+    """Return the equation of a solution with abs(L) abs(U)."""
+    rest, roundings = a @ x - b, 3 * a.shape[-1]
+    sums = np.sum(product, axis=-1, keepdims=True)
+    underflow = sums + np.sum(np.abs(x), axis=-2, keepdims=True) + 1
+    about = "the matrix times the result"
+    return Equation(about, rest, product @ np.abs(x), roundings, underflow)
+
+
+def _inverse(eps: float, a: np.ndarray, x: np.ndarray) -> Iterator[Equation]:
+    one, product = np.eye(a.shape[-1]), elimination(a, eps)
+    right = _solution(product, a, one, x)
+    left = _solution(*(np.swapaxes(each, -1, -2) for each in (product, a, one, x)))
+    yield _better(right, left)
+
+
+def _better(right: Equation, left: Equation) -> Equation:
+    """Return the equation of each matrix of a stack that holds the better."""
+    worst = [
+        np.max(_share(np.abs(each.rest), each.size), axis=_MATRIX, keepdims=True)
+        for each in (right, left)
+    ]
+    is_left = worst[1] < worst[0]
+    rest = np.where(is_left, left.rest, right.rest)
+    size = np.where(is_left, left.size, right.size)
+    underflow = np.where(is_left, left.underflow, right.underflow)
+    return right._replace(rest=rest, size=size, underflow=underflow)
 
 
 def _cholesky(
-    a: np.ndarray, factor: np.ndarray, *, upper: bool = False
+    _: float, a: np.ndarray, factor: np.ndarray, *, upper: bool = False
 ) -> Iterator[Equation]:
     lower = adjoint(factor) if upper else factor
-    size = _norm(lower)
     negative = np.minimum(np.diagonal(lower, axis1=-2, axis2=-1).real, 0)
-    yield Equation("the other triangle", np.triu(lower, 1), size, 0)
-    yield Equation("the sign of the diagonal", negative[..., None], size, 0)
-    product = lower @ adjoint(lower)
-    yield _product(product - _symmetric(a), size**2, a.shape[-1] + 1)
+    yield Equation("the other triangle", np.triu(lower, 1), 1.0, 0)
+    yield Equation("the sign of the diagonal", negative, 1.0, 0)
+    rest = lower @ adjoint(lower) - _symmetric(a)
+    size = np.abs(lower) @ np.abs(adjoint(lower))
+    underflow = 1 + np.max(np.abs(lower), axis=(-2, -1), keepdims=True, initial=0)
+    yield Equation(_PRODUCT, rest, size, a.shape[-1] + 1, underflow)
 
 
-def _qr(a: np.ndarray, q: np.ndarray, r: np.ndarray, **_: Any) -> Iterator[Equation]:
-    roundings = reflections(a.shape)
-    yield Equation("the triangle below result 1", np.tril(r, -1), _norm(a), roundings)
-    yield _product(q @ r - a, _norm(a), roundings)
-    yield _orthogonal(q, roundings)
+def _qr(
+    _: float, a: np.ndarray, q: np.ndarray, r: np.ndarray, **__: Any
+) -> Iterator[Equation]:
+    roundings, columns = reflections(a.shape), norm(a, (-2,))
+    below = norm(np.tril(r, -1), (-2,))
+    yield Equation("the triangle below result 1", below, columns, roundings)
+    yield Equation(_PRODUCT, norm(q @ r - a, (-2,)), columns, roundings)
+    yield Equation(_ORTHOGONALITY, _gram(q), 1.0, roundings)
 
 
 def _eigh(
-    a: np.ndarray, values: np.ndarray, vectors: np.ndarray, **_: Any
+    _: float, a: np.ndarray, values: np.ndarray, vectors: np.ndarray, **__: Any
 ) -> Iterator[Equation]:
     roundings = reflections(a.shape)
     product = vectors * values[..., None, :] @ adjoint(vectors)
-    yield _product(product - _symmetric(a), _norm(a), roundings)
+    yield _product(product - _symmetric(a), a, roundings)
     yield _orthogonal(vectors, roundings)
 
 
 def _svd(
-    a: np.ndarray, u: np.ndarray, values: np.ndarray, vh: np.ndarray, **_: Any
+    _: float,
+    a: np.ndarray,
+    u: np.ndarray,
+    values: np.ndarray,
+    vh: np.ndarray,
+    **__: Any,
 ) -> Iterator[Equation]:
     roundings, n = reflections(a.shape), values.shape[-1]
     product = u[..., :n] * values[..., None, :] @ vh[..., :n, :]
-    yield _product(product - a, _norm(a), roundings)
+    yield _product(product - a, a, roundings)
     yield _orthogonal(u, roundings)
     yield _orthogonal(adjoint(vh), roundings)
     ordered = np.sort(np.abs(values), axis=-1)[..., ::-1]
-    rest = (values - ordered)[..., None]
-    yield Equation("the order of the singular values", rest, _norm(a), roundings)
+    rest = norm((values - ordered)[..., None], _MATRIX)
+    yield Equation(
+        "the order of the singular values", rest, norm(a, _MATRIX), roundings
+    )
 
 
-def _product(rest: np.ndarray, size: np.ndarray, roundings: float) -> Equation:
-    return Equation("the product of the factors", rest, size, roundings)
+def _product(rest: np.ndarray, a: np.ndarray, roundings: float) -> Equation:
+    spread = math.sqrt(min(a.shape[-2:]))
+    sizes = norm(rest, _MATRIX), norm(a, _MATRIX)
+    return Equation(_PRODUCT, *sizes, roundings, spread=spread)
 
 
 def _orthogonal(q: np.ndarray, roundings: float) -> Equation:
-    n = q.shape[-1]
-    rest = adjoint(q) @ q - np.eye(n)
-    return Equation("the orthogonality of a factor", rest, math.sqrt(n), roundings)
+    size = math.sqrt(q.shape[-1])
+    rest = norm(_gram(q), _MATRIX)
+    return Equation(_ORTHOGONALITY, rest, size, roundings, spread=size)
+
+
+def _gram(q: np.ndarray) -> np.ndarray:
+    """Return the products of all columns, less the identity matrix."""
+    return adjoint(q) @ q - np.eye(q.shape[-1])
 
 
 def adjoint(matrix: np.ndarray) -> np.ndarray:
@@ -131,10 +199,6 @@ def adjoint(matrix: np.ndarray) -> np.ndarray:
 def _symmetric(matrix: np.ndarray) -> np.ndarray:
     """Return the matrix with its lower triangle in the upper one, too."""
     return np.tril(matrix) + adjoint(np.tril(matrix, -1))
-
-
-def _norm(matrix: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(matrix, axis=(-2, -1))
 
 
 EQUATIONS: dict[str, Callable[..., Iterator[Equation]]] = {

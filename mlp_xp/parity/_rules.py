@@ -14,10 +14,10 @@ One ulp is two roundings at most:
   computing the sample variance, table 1). The textbook's one pass has n kappa^2 u and
   is beyond it.
 - **logaddexp**: the errors of exp and log1p, whose results are below 1, and a sum.
-- **floor_divide, remainder**: the quotient has the error of a division. Where this
-  reaches an integer, either neighbour is right, and a remainder may be off by its
-  divisor. It rounds a product of abs(x) + abs(y) at most, a difference and a sum below
-  abs(y).
+- **floor_divide, remainder**: the quotient q has the error e of a division. Where e is
+  below a half, floor(q - e) and floor(q + e) are right, and a remainder may be off by
+  its divisor. Only one is right where q is an integer without rounding. A remainder
+  rounds a product of abs(x) + abs(y) at most, a difference and a sum below abs(y).
 - **linspace, arange**: a difference, a division, a product and a sum of numbers up to
   the ends.
 - **fft**: in the 2-norm over the transformed axes. A stage for the prime factor p sums
@@ -32,17 +32,26 @@ One ulp is two roundings at most:
   time, err by no more than the -3 n that is left out. By Weyl's theorem, no value
   changes by more than the matrix.
 
-Where a bound reaches 1, it leaves no digit, and nothing is judged. Determinants, ranks,
-pseudo-inverses, powers and eigenvalues of a general matrix have no bound here.
+Where a bound exceeds LARGEST_ERROR times the terms or the largest value, it leaves no
+digit, and nothing is judged. Determinants, ranks, pseudo-inverses, powers and
+eigenvalues of a general matrix have no bound here.
 """
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.parity._bounds import ULPS, Bound, Unjudged, Widened
+from mlp_xp.parity._bounds import (
+    ULPS,
+    Bound,
+    Unjudged,
+    Widened,
+    gamma,
+    norm,
+    refuse_uncertain,
+)
 
 _LARGEST = 500  # the order of a matrix that is factorised here
 Rule = Callable[[Widened], Bound]
@@ -61,7 +70,8 @@ def _of_ulps(ulps: float) -> Rule:
 def _of_modulus(operation: Widened) -> Bound:
     if not operation.is_complex:
         return Bound(np.abs(operation.value), 0.0, terms=0)
-    return _relative(operation, 2 * ULPS["hypot"])
+    both = 1 + operation.wide_eps / operation.eps
+    return Bound(np.abs(operation.value), ULPS["hypot"] * both)
 
 
 def _sum_of(terms: Callable[[Widened], int]) -> Rule:
@@ -93,8 +103,8 @@ def _relative(operation: Widened, roundings: float, terms: float = 1) -> Bound:
 def _in_norm(operation: Widened, bound: float, axes: tuple[int, ...]) -> Bound:
     """Return a bound relative to the 2-norm of the result over some axes."""
     value = operation.value
-    norm = np.sqrt(np.sum(np.abs(value) ** 2, axis=axes, keepdims=True))
-    return Bound(np.broadcast_to(norm, value.shape), bound, value.size)
+    scale = np.broadcast_to(norm(value, axes), value.shape)
+    return Bound(scale, bound, value.size)
 
 
 def _of_norm(euclidean: Any, other: int) -> Rule:
@@ -121,7 +131,11 @@ def reflections(shape: tuple[int, ...]) -> int:
 def _of_values(operation: Widened) -> Bound:
     # their 2-norm is the Frobenius norm of the matrix
     n = reflections(operation.args[0].shape)
-    return _in_norm(operation, operation.roundings(n), (-1,))
+    bound = _in_norm(operation, operation.roundings(n), (-1,))
+    largest = np.max(np.abs(operation.value), axis=-1, keepdims=True, initial=0)
+    share = bound.scale / np.where(largest == 0, 1, largest)
+    refuse_uncertain(float(np.max(share, initial=0)) * bound.eps * operation.eps)
+    return bound
 
 
 def _root_mean_square(operation: Widened) -> np.ndarray:
@@ -152,27 +166,44 @@ def _of_logaddexp(operation: Widened) -> Bound:
     return Bound(size, operation.roundings(2 * (ULPS["exp"] + ULPS["log1p"])))
 
 
-def _quotient_error(operation: Widened) -> tuple[np.ndarray, np.ndarray]:
-    """Return the error of a quotient, and whether it decides the quotient's floor."""
+class _Floor(NamedTuple):
+    """The floor of a quotient whose error is that of a division."""
+
+    is_close: np.ndarray
+    """Whether the error is below a half, so that at most two floors are right."""
+    is_exact: np.ndarray
+    """Whether the quotient is also an integer, so that one floor is right."""
+    other: np.ndarray
+    """The other right floor less the first; 0 where there is none."""
+
+
+def _floor_of(operation: Widened) -> _Floor:
     x, y = operation.args
     quotient = x / y
     error = ULPS["divide"] * operation.eps * np.abs(quotient)
-    return error, np.floor(quotient - error) != np.floor(quotient + error)
+    is_close = error < 0.5
+    is_exact = is_close & (np.fmod(x, y) == 0)
+    floor = np.floor_divide(x, y)
+    low, high = np.floor(quotient - error), np.floor(quotient + error)
+    other = np.where(low == floor, high, low) - floor
+    return _Floor(is_close, is_exact, np.where(is_close & ~is_exact, other, 0))
 
 
 def _of_floor(operation: Widened) -> Bound:
-    _, is_near = _quotient_error(operation)
+    floor = _floor_of(operation)
     bound = operation.roundings(2 * ULPS["divide"])
-    return Bound(np.abs(operation.value), bound, period=np.where(is_near, 1, 0))
+    scale = np.where(floor.is_close, 0, np.abs(operation.value))
+    return Bound(scale, bound, period=floor.other)
 
 
 def _of_remainder(operation: Widened) -> Bound:
     x, y = np.abs(operation.args[0]), np.abs(operation.args[1])
-    error, is_near = _quotient_error(operation)
-    # Above one, the floor is wrong by more than its neighbours.
-    far = np.where(error >= 1, 2 * ULPS["divide"] * x, 0)
-    period = np.where(is_near, y, 0)
-    return Bound(x + 3 * y + far, operation.roundings(1), period=period)
+    floor = _floor_of(operation)
+    # Otherwise the floor is wrong by more than its neighbours.
+    far = np.where(floor.is_close, 0, 2 * ULPS["divide"] * x)
+    scale = np.where(floor.is_exact, 0, x + 3 * y + far)
+    period = np.where(floor.other, -floor.other * operation.args[1], 0)
+    return Bound(scale, operation.roundings(1), period=period)
 
 
 def _of_range(operation: Widened) -> Bound:
@@ -189,28 +220,52 @@ def _of_difference(operation: Widened) -> Bound:
     return _relative(operation, 1)
 
 
-def elimination(matrix: np.ndarray) -> np.ndarray:
-    """Return a bound of norm(abs(L) abs(U)) with partial pivoting.
+def elimination(matrix: np.ndarray, eps: float) -> np.ndarray:
+    """Return abs(L) abs(U) with partial pivoting, in the order of the matrix's rows.
 
-    L and U are computed in float64. Raises Unjudged where this takes too long.
+    L and U are computed in float64. Where rounding with this eps may choose other
+    pivots, each element is the largest of its column: the sum of abs(U), because
+    abs(L) is at most 1, or sqrt(2) for complex numbers. Raises Unjudged where this
+    takes too long.
     """
     n = matrix.shape[-1]
     if n > _LARGEST:
         raise Unjudged(f"matrices above {_LARGEST} rows are not factorised")
     if not np.isfinite(matrix).all():
         raise Unjudged("the matrix is not finite")
-    upper = matrix.copy()
-    for k in range(n - 1):
-        rows = upper[..., k:, :]
-        order = np.argsort(-np.abs(rows[..., k : k + 1]), axis=-2)
-        rows[...] = np.take_along_axis(rows, order, axis=-2)
-        pivot = rows[..., :1, k : k + 1]
-        factors = rows[..., 1:, k : k + 1] / np.where(pivot == 0, 1, pivot)
-        rows[..., 1:, :] -= factors * rows[..., :1, :]
-    # No element of L is above 1, so a column of abs(L) abs(U) has no larger element
-    # than the sum of the column of abs(U).
-    columns = np.sum(np.abs(np.triu(upper)), axis=-2)
-    return math.sqrt(n) * np.linalg.norm(columns, axis=-1)
+    # in each row: the rest, the sum of abs(L) abs(U), and the number of the row
+    rest, total = matrix.copy(), np.zeros(matrix.shape)
+    numbers = np.broadcast_to(np.arange(n)[:, None], (*matrix.shape[:-1], 1)).copy()
+    sums = np.zeros((*matrix.shape[:-2], 1, n))
+    is_uncertain = np.zeros((*matrix.shape[:-2], 1, 1), bool)
+    for k in range(n):
+        column = _modulus(rest[..., k:, k : k + 1])
+        order = np.argsort(-column, axis=-2, kind="stable")
+        for array in (rest, total, numbers):
+            array[..., k:, :] = np.take_along_axis(array[..., k:, :], order, axis=-2)
+        column = np.take_along_axis(column, order, axis=-2)
+        # The first column has no rounding. Libraries take the first of equals.
+        error = gamma(2 * n, eps / 2) * (total[..., k:, k : k + 1] + column)
+        least = column[..., :1, :] - error[..., :1, :]
+        rivals = (column + error)[..., 1:, :] >= least
+        rivals &= (k > 0) & (column[..., :1, :] > 0)
+        is_uncertain |= rivals.any(axis=-2, keepdims=True)
+        pivots = rest[..., k : k + 1, :].copy()
+        pivots[..., :k] = 0
+        pivot = pivots[..., k : k + 1]
+        factors = rest[..., k:, k : k + 1] / np.where(pivot == 0, 1, pivot)
+        factors[..., :1, :] = 1
+        rest[..., k + 1 :, :] -= factors[..., 1:, :] * pivots
+        total[..., k:, :] += np.abs(factors) * np.abs(pivots)
+        sums += np.abs(pivots)
+    total = np.take_along_axis(total, np.argsort(numbers, axis=-2), axis=-2)
+    largest_factor = math.sqrt(2) if np.iscomplexobj(matrix) else 1
+    return np.where(is_uncertain, largest_factor * sums, total)
+
+
+def _modulus(x: np.ndarray) -> np.ndarray:
+    """Return the absolute values by which LAPACK chooses a pivot."""
+    return np.abs(x.real) + np.abs(x.imag)
 
 
 def _of_fft(operation: Widened, axes: tuple[int, ...]) -> Bound:

@@ -123,7 +123,7 @@ class Run:
     end: str = ""
     """How far the result lies from NumPy's whole run, in words."""
     operations: int = 0
-    """The number of operations."""
+    """The number of judged operations."""
     seconds: float = 0.0
     """The time of the traced run."""
     exception: Exception | None = None
@@ -140,9 +140,9 @@ class Run:
         if self.error:
             return f"{start} error: {self.error}"
         if not self.operations:
-            return f"{start} nothing was compared: the program calls no operation"
+            return f"{start} nothing was compared: no operation is judged"
         unjudged = sum(each.times for each in self.unjudged)
-        but = f", {unjudged} of them not judged" if unjudged else ""
+        but = f"; {unjudged} not judged" if unjudged else ""
         return f"{start} no operation deviates, of {self.operations}{but}"
 
     def findings(self, kind: str) -> list[Record]:
@@ -183,6 +183,8 @@ class ProgramTracer(Tracer):
         """The code of the program, whose file may be one of the library."""
         self.when = "in the program"
         self.records: dict[str, dict[tuple[str, ...], Record]] = {}
+        self.judged = 0
+        """The number of judged operations."""
         self.first: Operation | None = None
         """The first deviating operation."""
         zero = backend.xp.asarray(0.0)
@@ -269,6 +271,7 @@ class ProgramTracer(Tracer):
 
     def _add(self, operation: Operation) -> None:
         verdict = operation.verdict
+        self.judged += not verdict.unjudged
         record = record_of(operation)
         if verdict.outside:
             self._keep("outside", record._replace(detail=f"({verdict.unjudged})"))
@@ -356,7 +359,7 @@ def lockstep(
         run.seconds = time.perf_counter() - start
         for kind, records in tracer.records.items():
             setattr(run, kind, list(records.values()))
-        run.operations = tracer.calls
+        run.operations = tracer.judged
         if run.error is None:
             run.result = map_tree(unwrapped, result)
             run.end, is_fault = _compare_ends(function, own_args, run.result, backend)
@@ -392,8 +395,8 @@ def assert_lockstep(
             has a reason for each such word.
 
     Raises:
-        AssertionError: There are other findings, or no operations. The first line is
-            the verdict.
+        AssertionError: There are other findings, or no judged operation. The first line
+            is the verdict.
         ValueError: `allow` has an unknown kind, or a text in place of a list.
         BackendError: The library or the device is not available.
 

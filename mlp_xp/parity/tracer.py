@@ -345,6 +345,7 @@ def caller(is_go_between: Callable[[str], bool]) -> FrameType:
     return frame
 
 
+@functools.cache
 def line_text(file: str, line: int) -> str:
     """Return a line as `file:line (text)`, with the file as imports find it."""
     path = Path(file)
@@ -387,6 +388,13 @@ class Namespace(ModuleType):
 
     def __dir__(self) -> list[str]:
         return dir(self._own)
+
+    def __eq__(self, other: object) -> bool:
+        own = other._own if isinstance(other, Namespace) else other
+        return self._own is own
+
+    def __hash__(self) -> int:
+        return object.__hash__(self._own)
 
     def _traced(self, name: str, own: Any) -> Any:
         tracer = self._tracer

@@ -70,7 +70,13 @@ def test_the_standards_functions_are_those_of_its_own_library():
         ("argmax", [1, 0], (GAP, 1), {}, True),
         # A quotient is an integer, and a remainder a multiple of the divisor away.
         ("floor_divide", single([3]), (single([6]), single([2])), {}, False),
-        ("floor_divide", single([2]), (single([6]), single([2])), {}, False),
+        ("floor_divide", single([2]), (single([6]), single([2])), {}, True),
+        ("floor_divide", single([4]), (single([6]), single([2])), {}, True),
+        ("floor_divide", single([60]), (single([6]), single([0.1])), {}, False),
+        ("floor_divide", single([58]), (single([6]), single([0.1])), {}, True),
+        ("remainder", single([0]), (single([6]), single([2])), {}, False),
+        ("remainder", single([-2]), (single([6]), single([2])), {}, True),
+        ("remainder", single([0]), (single([6]), single([0.1])), {}, False),
         (
             "floor_divide",
             single([1e6 + 0.5]),
@@ -80,7 +86,7 @@ def test_the_standards_functions_are_those_of_its_own_library():
         ),
         ("floor_divide", single([2.5]), (single([6]), single([2])), {}, True),
         ("floor_divide", single([4]), (single([7]), single([2])), {}, True),
-        ("remainder", single([2]), (single([6]), single([2])), {}, False),
+        ("remainder", single([2]), (single([6]), single([2])), {}, True),
         ("remainder", single([1.3]), (single([6]), single([2])), {}, True),
         ("remainder", single([0]), (single([7]), single([2])), {}, True),
         ("remainder", single([-2.5]), (single([1e6]), single([3.1])), {}, True),
@@ -165,6 +171,35 @@ def test_an_ill_conditioned_matrix_is_judged_too():
     assert verdict_of("linalg.solve", wrong, hilbert, np.ones(14)).deviates
 
 
+GRADED = np.diag([1e-16, 1.0])
+COLUMNS = np.array([[1e16, 1.0], [2e16, -3.0]])
+Q, R = np.linalg.qr(COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong", "args"),
+    [
+        ("inv", np.diag([1e16, 1.0]), np.diag([1e16, 2.0]), (GRADED,)),
+        ("solve", np.ones(2), np.array([1.0, 2.0]), (GRADED, np.diag(GRADED))),
+        ("solve", COLUMNS / 2, COLUMNS * [0.5, 0], (2 * np.eye(2), COLUMNS)),
+        ("cholesky", GRADED**0.5, GRADED**0.5 * [[2, 0], [0, 1]], (GRADED,)),
+        ("qr", (Q, R), (Q, R * [1, 0]), (COLUMNS,)),
+        # below the square root of the smallest number, and above that of the largest
+        ("qr", (Q, 1e-190 * R), (Q, 2e-190 * R), (1e-190 * COLUMNS,)),
+        ("qr", (Q, 1e190 * R), (Q, 2e190 * R), (1e190 * COLUMNS,)),
+        ("svd", (U, 1e-170 * VALUES, VH), (U, 0 * VALUES, VH), (1e-170 * SQUARE,)),
+        ("svd", (U, 1e200 * VALUES, VH), (U, 0 * VALUES, VH), (1e200 * SQUARE,)),
+        ("eigh", (1e200 * VALUES, VH.T), (VALUES, VH.T), (1e200 * SQUARE,)),
+        ("svdvals", 1e200 * VALUES, 0 * VALUES, (1e200 * SQUARE,)),
+        ("svdvals", 1e-170 * VALUES, 0 * VALUES, (1e-170 * SQUARE,)),
+    ],
+)
+def test_each_element_or_column_of_any_size_counts(name, right, wrong, args):
+    verdict = verdict_of(f"linalg.{name}", right, *args)
+    assert (verdict.deviates, verdict.unjudged) == (False, "")
+    assert verdict_of(f"linalg.{name}", wrong, *args).deviates
+
+
 def test_each_matrix_of_a_stack_has_its_own_bound():
     """A large or a singular one hides no fault of another."""
     large = np.stack([1e14 * np.eye(2), np.eye(2)])
@@ -201,6 +236,9 @@ def test_each_matrix_of_a_stack_has_its_own_bound():
         ("add", [2], (ONE, ONE.astype("uint64")), {}, "uint64 with signed"),
         ("linalg.cholesky", np.eye(2), (SKEW,), {}, "symmetric matrices alone"),
         ("linalg.qr", (Z, Z), (LARGE,), {}, "its bound leaves no digit"),
+        ("linalg.svdvals", Z[0], (LARGE,), {}, "its bound leaves no digit"),
+        ("linalg.eigvalsh", Z[0], (LARGE,), {}, "its bound leaves no digit"),
+        ("linalg.svd", (Z, Z[0], Z), (LARGE,), {}, "its bound leaves no digit"),
         ("linalg.inv", Z, (LARGE,), {}, "not factorised"),
         ("linalg.det", np.float32(2), (LARGE,), {}, "no bound is known"),
     ],
@@ -211,6 +249,40 @@ def test_a_result_is_not_judged(name, result, args, kwargs, reason):
     verdict = verdict_of(name, result, *args, **kwargs)
     assert verdict.unjudged
     assert reason in verdict.unjudged
+
+
+@pytest.mark.filterwarnings("ignore:Degrees of freedom")
+@pytest.mark.parametrize(
+    ("name", "result", "args", "kwargs"),
+    [
+        ("std", nan, (TIES,), {"correction": 5}),
+        ("sum", 0.0, (np.tile([1e308, -1e308], 64),), {}),
+        (
+            "linalg.inv",
+            np.eye(2) * 1e38,
+            (single([1e-39, 1e-39]) * np.eye(2, dtype=F4),),
+            {},
+        ),
+    ],
+)
+def test_what_numpy_does_not_make_finite_is_not_judged(name, result, args, kwargs):
+    result = np.asarray(result, args[0].dtype)
+    verdict = verdict_of(name, result, *args, **kwargs)
+    assert verdict.unjudged == "NumPy's result is not finite"
+
+
+def test_a_result_that_should_be_finite_or_infinite_is_judged():
+    """A division by zero is infinite, and another result finite."""
+    assert verdict_of("divide", np.array([1.0]), np.ones(1), np.zeros(1)).deviates
+    infinite = np.array([inf, 2.0])
+    sums = np.array([[1e308, 1e308], [1.0, 0.0]])
+    assert verdict_of("sum", infinite, sums, axis=1).deviates
+
+
+def test_the_absolute_value_of_a_complex_number_has_4_ulp():
+    x, eps = np.array([3 + 4j]), np.finfo(np.float64).eps
+    assert not verdict_of("abs", np.array([5 * (1 + 3 * eps)]), x).deviates
+    assert verdict_of("abs", np.array([5 * (1 + 6 * eps)]), x).deviates
 
 
 def test_a_bug_of_a_rule_is_no_verdict(monkeypatch):

@@ -686,6 +686,29 @@ def test_a_program_without_operations_does_not_pass():
         assert_lockstep(program, (np.ones(3),))
 
 
+def test_a_function_outside_the_standard_alone_does_not_pass():
+    sin, allow = importlib.import_module("torch").sin, {"outside": True}
+    with pytest.raises(AssertionError, match="nothing was compared"):
+        assert_lockstep(sin, (np.ones(3),), library="torch", allow=allow)
+
+
+@pytest.mark.parametrize("library", ["numpy", "jax"])
+def test_special_methods_are_the_librarys(library):
+    run = lockstep(lambda x: divmod(x, 2.0), (np.asarray([5.0]),), library=library)
+    assert run.error is None
+    np.testing.assert_array_equal(np.asarray(run.result), [[2.0], [1.0]])
+
+
+def test_a_namespace_equals_the_librarys():
+    own = importlib.import_module("array_api_compat.torch")
+
+    def program(x: Any) -> bool:
+        xp = array_namespace(x)
+        return xp == own and {own: True}[xp] and xp != np
+
+    assert lockstep(program, (np.ones(3),), library="torch").result is True
+
+
 @pytest.mark.parametrize("library", ["torch", "jax"])
 def test_an_array_of_numpy_as_an_operand_is_outside(library):
     weights = np.asarray([1.0, 2.0])
