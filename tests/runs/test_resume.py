@@ -277,6 +277,7 @@ def test_a_run_goes_on_with_its_threads_or_those_given(shorter_run):
     assert "\nthreads  2: as given\n" in out
 
 
+@pytest.mark.needs("polars")
 def test_the_options_of_data_that_have_moved_are_recorded_with_them(tmp_path):
     """Otherwise the run could not be evaluated, and not be resumed again."""
     random = np.random.RandomState(0)

@@ -64,6 +64,7 @@ def test_failures_are_in_the_order_of_the_members(tmp_path):
     assert [*folder.failures()] == ["0002", "9999", "10000"]
 
 
+@pytest.mark.needs("joblib")
 def test_a_sweep_whose_summary_nobody_reads_is_complete(
     data_dir, tmp_path, monkeypatch
 ):
