@@ -6,7 +6,7 @@ A table of 12 columns of decimals, 3 of whole numbers, of which one has gaps, an
 text is written as CSV and as Parquet. Every reader runs in a process of its own, on one
 thread, in turns. It ends with standardised numbers and encoded categories of a training
 and a test set. Its figures are the CPU time, user and system, and the largest memory
-of the process, with all imports: the medians of the rounds. For POSIX systems.
+of the process, with all imports: the medians of the rounds. It needs a POSIX system.
 """
 
 import argparse

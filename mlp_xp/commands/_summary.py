@@ -11,6 +11,9 @@ from mlp_xp.show.console import print_table, say
 from mlp_xp.show.numbers import metric_text
 from mlp_xp.sweeps.summary import Group, Summary
 
+_OF_FOLDS = """\
+mean ± standard deviation over the runs, each tested on a fold that it
+has not seen; nothing was chosen by the test results"""
 _HEADS = {"name": "run"} | {name: each.head for name, each in METRIC_COLUMNS.items()}
 
 
@@ -30,10 +33,7 @@ def show_summary(summary: Summary, console: Console) -> None:
     print_table(heads, zip(*columns.values(), strict=True), console)
     note = summary.note
     if _is_cross_validation(summary) and len(summary.groups) == 1:
-        note = (
-            "mean ± standard deviation over the runs, each tested on a fold that it\n"
-        )
-        note += "has not seen; nothing was chosen by the test results"
+        note = _OF_FOLDS
     say(console, f"\n{note}")
     if _is_cross_validation(summary) and columns.keys() & set(HELD_OUT):
         reason = "held-out samples chose the epoch of each network"

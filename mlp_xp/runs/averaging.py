@@ -24,16 +24,17 @@ _BETWEEN_SEEDS = 2**16
 def average(networks: Sequence[Network], backend: Backend) -> Network:
     """Return a network whose outputs are the means of the outputs of several networks.
 
-    All have layers of the same sizes, and arrays on the device of the backend. The
-    average is computed on the host. A library has no part in its bits.
+    All networks have layers of the same sizes, and arrays on the device of the backend.
+    NumPy computes the average on the host, so that it has the same bits for every
+    library.
     """
     count, last, joined = len(networks), len(networks[0]) - 1, []
     for depth, layers in enumerate(zip(*networks, strict=True)):
         blocks = [backend.to_numpy(layer.weights) for layer in layers]
         bias = np.stack([backend.to_numpy(layer.bias) for layer in layers])
-        weights = np.stack(blocks, axis=1)  # all read the same inputs
+        weights = np.stack(blocks, axis=1)  # all networks read the same inputs
         if depth:
-            # (network, unit, network, unit): none has weights for another's units
+            # (network, unit, network, unit): 0 between units of different networks
             weights = np.zeros((count, *weights.shape), weights.dtype)
             for i, block in enumerate(blocks):
                 weights[i, :, i, :] = block
@@ -48,12 +49,13 @@ def trajectories(
 ) -> Iterator[Event]:
     """Train networks one after the other, and yield the events of all of them.
 
-    The networks differ in their seeds. They hold out the same samples, so that these
-    are new to the average. An event with a checkpoint follows the last step of each
-    network. The closing event is about the average.
+    The networks differ in their seeds. They hold out the same samples, because the
+    samples held out from one network alone would not be new to the average. An event
+    with a checkpoint follows the last step of each network. The closing event is about
+    the average.
 
-    Arguments and errors are as for `trajectory`, whose events those of a single network
-    are. Only a single network can begin with trained layers.
+    Arguments and errors are as for `trajectory`. For a single network, the events are
+    those of `trajectory`, too. Several networks cannot begin with trained layers.
     """
     if networks == 1:
         yield from trajectory(job, start, trained=trained)

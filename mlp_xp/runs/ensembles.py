@@ -178,9 +178,7 @@ def check_fit(
 def without_training_rows(
     models: Sequence[Model], datasets: Sequence[Dataset], *, same: bool = False
 ) -> tuple[list[Samples], int]:
-    """Return the test sets without training rows of any of the networks.
-
-    And the number of rows in them that may be training rows.
+    """Leave out the training rows of any of the networks from the test sets.
 
     Gives an MlpXpWarning if rows are left out, or may be training rows.
 
@@ -190,6 +188,10 @@ def without_training_rows(
         same: Whether all data sets are read from the same data. Their features differ
             if the columns were fitted to different training sets, but the labels may
             not differ.
+
+    Returns:
+        The other rows of each test set, and the number of these rows that may be
+        training rows.
 
     Raises:
         RunError: The test sets differ, or no row is left.
