@@ -13,7 +13,10 @@ release gives a DeprecationWarning that names the replacement.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+
+# Type checkers go by this name. To import it from `typing` would take longer than the
+# rest of this module.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from mlp_xp.api import (
@@ -76,7 +79,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # All come from `api`, and are imported when the first is asked for (PEP 562): the
     # version, the help and an error about a missing library need none of the libraries
     # below it.
