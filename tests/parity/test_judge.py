@@ -282,7 +282,11 @@ def test_a_result_that_should_be_finite_or_infinite_is_judged():
 def test_the_absolute_value_of_a_complex_number_has_4_ulp():
     x, eps = np.array([3 + 4j]), np.finfo(np.float64).eps
     assert not verdict_of("abs", np.array([5 * (1 + 3 * eps)]), x).deviates
-    assert verdict_of("abs", np.array([5 * (1 + 6 * eps)]), x).deviates
+    # Where a long double has no more digits, as on Windows, the reference may be as far
+    # off as the result.
+    digits = np.finfo(np.longdouble).eps
+    off = 6 if digits < eps else 10
+    assert verdict_of("abs", np.array([5 * (1 + off * eps)]), x).deviates
 
 
 def test_a_bug_of_a_rule_is_no_verdict(monkeypatch):
