@@ -209,11 +209,13 @@ def test_held_out_samples_are_evaluated_at_the_end_of_each_epoch():
     assert closing.train_loss == ends[-1].train_loss
 
 
-def test_training_stops_when_patience_ends():
+@pytest.mark.parametrize("patience", [1, 2])
+def test_training_stops_when_patience_ends(patience):
     _, scores = epochs_held_out()
     bests = [scores.index(max(scores[: epoch + 1])) for epoch in range(15)]
-    stops = [epoch for epoch, best in enumerate(bests) if epoch - best == 2]
-    *_, last = run(replace(HELD_OUT, monitor="accuracy", epochs=40, patience=2))
+    stops = [epoch for epoch, best in enumerate(bests) if epoch - best == patience]
+    config = replace(HELD_OUT, monitor="accuracy", epochs=40, patience=patience)
+    *_, last = run(config)
     assert (last.closing, last.report.epoch) == (True, stops[0])
 
 
