@@ -108,6 +108,22 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+def test_a_position_is_read_with_the_best_and_the_finished_networks(tmp_path):
+    path, backend = tmp_path / "checkpoint.safetensors", open_backend()
+    config = replace(SETTINGS.train, epochs=3, validation=2)
+    events = list(trajectory(Job(config, TINY, backend)))
+    early, *_, late = [event.report.model.network for event in events if event.report]
+    position = events[-1].position
+    best = position.best._replace(network=early)
+    position = position._replace(best=best, finished=(late, early))
+
+    write_position(path, position, SETTINGS, backend)
+    read, _ = read_position(path, backend)
+
+    np.testing.assert_equal(read.best, position.best)
+    np.testing.assert_equal(read.finished, position.finished)
+
+
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_a_checkpoint_with_any_byte_changed_or_cut_off_is_refused(
