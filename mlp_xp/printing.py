@@ -6,15 +6,9 @@ depends on the presentation.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-
-class _Texts(NamedTuple):
-    plain: Callable[[Any], str]
-    html: Callable[[Any], str]
-
-
-_TEXTS: dict[type, _Texts] = {}
+_TEXTS: dict[type, tuple[Callable[[Any], str], Callable[[Any], str]]] = {}
 
 
 def register(
@@ -27,16 +21,18 @@ def register(
         plain: A function that returns the text for `print`.
         html: A function that returns the HTML for a notebook.
     """
-    _TEXTS[kind] = _Texts(plain, html)
+    _TEXTS[kind] = plain, html
 
 
 def as_text(value: Any) -> str:
     """Return the text for `print`. Without a registered text it is the `repr`."""
-    texts = _TEXTS.get(type(value))
-    return repr(value) if texts is None else texts.plain(value)
+    plain, _ = _TEXTS.get(type(value), (repr, repr))
+    return plain(value)
 
 
 def as_html(value: Any) -> str | None:
     """Return the HTML for a notebook. None lets the notebook show the `repr`."""
-    texts = _TEXTS.get(type(value))
-    return None if texts is None else texts.html(value)
+    if type(value) not in _TEXTS:
+        return None
+    _, html = _TEXTS[type(value)]
+    return html(value)

@@ -4,9 +4,7 @@ import contextlib
 import importlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
-
-Restore = Callable[[], None]
+from typing import Any, NamedTuple
 
 
 @contextlib.contextmanager
@@ -22,51 +20,41 @@ def restored(library: Any) -> Iterator[None]:
     if isinstance(library, str) and ":" not in library:
         with contextlib.suppress(ImportError, ValueError):
             importlib.import_module(library.replace("-", "_"))
-    restores = [
-        keep(sys.modules[name]) for name, keep in _KEPT.items() if name in sys.modules
-    ]
+    before = {
+        name: kept.read(sys.modules[name])
+        for name, kept in _KEPT.items()
+        if name in sys.modules
+    }
     try:
         yield
     finally:
-        for restore in restores:
-            restore()
+        for name, settings in before.items():
+            module, kept = sys.modules[name], _KEPT[name]
+            now = kept.read(module)
+            for setting, value in settings.items():
+                if now[setting] != value:
+                    kept.write(module, setting, value)
 
 
-def _keep_jax(jax: Any) -> Restore:
-    before = dict(jax.config.values)
+class _Kept(NamedTuple):
+    """How the settings of a library are read and written."""
 
-    def restore() -> None:
-        for name, value in before.items():
-            if jax.config.values.get(name, value) != value:
-                jax.config.update(name, value)
-
-    return restore
+    read: Callable[[Any], dict[str, Any]]
+    write: Callable[[Any, str, Any], None]
 
 
-def _keep_torch(torch: Any) -> Restore:
-    names = ("default_dtype", "float32_matmul_precision", "default_device")
-    before = {name: getattr(torch, f"get_{name}")() for name in names}
-
-    def restore() -> None:
-        for name, value in before.items():
-            if getattr(torch, f"get_{name}")() != value:
-                getattr(torch, f"set_{name}")(value)
-
-    return restore
-
-
-def _keep_strict(strict: Any) -> Restore:
-    flags = strict.get_array_api_strict_flags()
-
-    def restore() -> None:
-        if strict.get_array_api_strict_flags() != flags:
-            strict.set_array_api_strict_flags(**flags)
-
-    return restore
-
-
-_KEPT: dict[str, Callable[[Any], Restore]] = {
-    "jax": _keep_jax,
-    "torch": _keep_torch,
-    "array_api_strict": _keep_strict,
+_OF_TORCH = ("default_dtype", "float32_matmul_precision", "default_device")
+_KEPT = {
+    "jax": _Kept(
+        lambda jax: dict(jax.config.values),
+        lambda jax, name, value: jax.config.update(name, value),
+    ),
+    "torch": _Kept(
+        lambda torch: {name: getattr(torch, f"get_{name}")() for name in _OF_TORCH},
+        lambda torch, name, value: getattr(torch, f"set_{name}")(value),
+    ),
+    "array_api_strict": _Kept(
+        lambda strict: strict.get_array_api_strict_flags(),
+        lambda strict, name, value: strict.set_array_api_strict_flags(**{name: value}),
+    ),
 }

@@ -60,12 +60,12 @@ class Results:
         print_table(COLUMNS, rows, console, left=2)
         for comparison in self.comparisons[1:]:
             say(console, str(comparison))
-        unexplained = {}
+        unexplained = []
         for each in records:
+            is_wrong = each["verdict"] in ("DIFFERS", "FAILED")
             # Where the probe has named an operation, there is nothing to find.
-            if each["verdict"] in ("DIFFERS", "FAILED") and not each["deviating"]:
-                unexplained[each["backend"]] = each
-        unexplained.pop("notebook", None)
+            if is_wrong and not each["deviating"] and each["backend"] != "notebook":
+                unexplained.append(each["backend"])
         if unexplained:
             more = command_line(["--trace", "--backends", *unexplained])
             say(console, f"to find the first operation that deviates, add: {more}")

@@ -5,8 +5,7 @@ with NumPy in float64. With --trace, it reports the first deviating operation in
 docs/parity.md lists the exit codes.
 """
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +25,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.declared import ConfigError, check_range
-from mlp_xp.parity.compare import Comparison, Failure, check
+from mlp_xp.parity.compare import check
 from mlp_xp.parity.tracing import probe, small_runs, trace
 from mlp_xp.runs.settings import RECIPES
 from mlp_xp.show.console import plain_console, say
@@ -83,11 +82,8 @@ def parity(
             settings: together they use all that is required.
     """
     check_range("steps", steps)
-    if tolerance is not None and not 0 < tolerance < math.inf:
-        raise ConfigError(
-            f"{tolerance} is out of range; it must be finite and above 0",
-            setting="tolerance",
-        )
+    if tolerance is not None:
+        check_range("tolerance", tolerance, least=1e-300, most=1e300)
     trace = trace or all_operations
     flag = "all_operations" if all_operations else "trace"
     only_one(**{flag: trace}, notebook=notebook)
@@ -97,7 +93,7 @@ def parity(
 
     console = plain_console()
     opened, missed = _open_backends(backends, device, float_type, console)
-    compared = opened if trace else _without_reference(opened)
+    compared = [each for each in opened if trace or not _is_reference(each)]
     if missed and not compared and not notebook:
         print_errors(missed)
         return 2
@@ -121,7 +117,15 @@ def parity(
         found = check(
             config, dataset, compared, steps, tolerance, with_notebook=notebook
         )
-        results = Results(_with_bar(found, 1 + len(compared) + notebook, console))
+        watched = track(
+            found,
+            "comparing",
+            1 + len(compared) + notebook,
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        results = Results(watched)
         about = f"{steps} steps, {float_type}, batches of {config.batch_size}"
         try:
             results.print(about, console)
@@ -140,10 +144,9 @@ def parity(
     return code
 
 
-def _without_reference(backends: Sequence[Backend]) -> list[Backend]:
-    """Leave out NumPy in float64, which is not compared with itself."""
-    reference = ("numpy", "float64")
-    return [each for each in backends if (each.name, each.dtype_name) != reference]
+def _is_reference(backend: Backend) -> bool:
+    """Return whether a backend is NumPy in float64, not compared with itself."""
+    return (backend.name, backend.dtype_name) == ("numpy", "float64")
 
 
 def _load(data_dir: Path | None, test_samples: int | None) -> Dataset:
@@ -155,20 +158,6 @@ def _load(data_dir: Path | None, test_samples: int | None) -> Dataset:
     inputs = dataset.test.inputs[:test_samples]
     labels = dataset.test.labels[:test_samples]
     return replace(dataset, test=Samples(inputs, labels))
-
-
-def _with_bar(
-    found: Iterable[Comparison | Failure], total: int, console: Console
-) -> Iterable[Comparison | Failure]:
-    """Show a progress bar in a terminal while results are found."""
-    return track(
-        found,
-        "comparing",
-        total,
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
 
 
 def _open_backends(
@@ -183,12 +172,8 @@ def _open_backends(
     devices = {}
     for pair in pairs:
         name, _, device = pair.partition("=")
-        fault = ""
-        if not device:
-            fault = f"{pair!r} has no device; give NAME=DEVICE"
-        elif name not in names:
-            fault = f"{name!r} is not one of the compared backends"
-        if fault:
+        if not device or name not in names:
+            fault = f"{pair!r} is not NAME=DEVICE with one of {', '.join(names)}"
             raise ConfigError(fault, setting="device")
         devices[name] = device
     opened: list[Backend] = []

@@ -19,7 +19,6 @@ from mlp_xp.core.functional import Array
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, count_parameters
 from mlp_xp.core.signature import Signature, described
-from mlp_xp.core.task import CLASSES, LABELS, REGRESSION
 from mlp_xp.data.columns import Column, Columns, Seen
 from mlp_xp.errors import MlpXpError, quoted
 from mlp_xp.files import write_whole
@@ -39,9 +38,6 @@ def check_page(signature: Signature, sizes: Sequence[int]) -> None:
     _MOST_FIELDS columns. The weights of layers of these sizes must fit into LARGEST
     bytes.
     """
-    if signature.task not in (CLASSES, LABELS, REGRESSION):
-        task = signature.task.name
-        raise MlpXpError(f"there is no page for the task {task}; use predict instead")
     shape = signature.input_shape
     fields = shape[0]
     if signature.columns:
@@ -103,16 +99,12 @@ def write_page(
     sizes = [first.weights.shape[0]]
     sizes += [layer.bias.shape[0] for layer in model.network]
     check_page(model.signature, sizes)
-    is_own = {
-        "activation": not isinstance(model.activation, str),
-        "preparation": model.signature.preparation.name is None,
-    }
-    for name, own in is_own.items():
-        if own:
-            raise MlpXpError(
-                f"its {name} is a function of your own, which a page cannot have; use "
-                "predict instead"
-            )
+    preparation = model.signature.preparation
+    if not isinstance(model.activation, str) or preparation.name is None:
+        raise MlpXpError(
+            "its activation or its preparation is a function of your own, which a page "
+            "cannot have; use predict instead"
+        )
     record = _record(model, dataset, sizes)
     if title is not None:
         record["title"] = title

@@ -26,6 +26,7 @@ from mlp_xp.errors import (
     check_type,
     quoted,
 )
+from mlp_xp.runs._tensors import read_sha256
 from mlp_xp.runs.fingerprints import check_precision, data_crc32, row_fingerprints, seen
 from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.names import MODEL
@@ -131,7 +132,7 @@ def run_of(model: Model) -> RunFolder | None:
         return None
     if Path(model.source).absolute() == path.parent:
         run = RunFolder(model.source)  # for messages, the name that the user gave
-    if run.model_sha256() != model.sha256:
+    if read_sha256(path) != model.sha256:
         fault = "the run has been trained since this model was read; read it again"
         raise RunError(fault, file=model.source)
     return run
@@ -197,10 +198,8 @@ def without_training_rows(
         RunError: The test sets differ, or no row is left.
     """
     tests = [_test_of(dataset) for dataset in datasets]
-    if same:
-        _check_same_labels(models, tests)
-    elif any(dataset is not datasets[0] for dataset in datasets):
-        _check_same(models, tests)
+    if any(dataset is not datasets[0] for dataset in datasets):
+        _check_same(models, tests, labels_only=same)
     count = len(tests[0])
     is_training_row = np.zeros(count, np.bool_)
     is_unsure = np.zeros(count, np.bool_)
@@ -243,34 +242,31 @@ def _test_of(dataset: Dataset) -> Samples:
     return dataset.test
 
 
-def _check_same(models: Sequence[Model], tests: Sequence[Samples]) -> None:
-    """Raise RunError unless all test sets have the same rows."""
-    # In float32, because runs in both dtypes may have the same data.
-    first = row_fingerprints(tests[0], models[0].backend, "float32")
-    for model, test in zip(models[1:], tests[1:], strict=True):
-        if not np.array_equal(row_fingerprints(test, model.backend, "float32"), first):
-            raise RunError(
-                f"has another test set than {quoted(models[0].source)}: it was trained "
-                "on other data, or on another split of the same; give runs with the "
-                "same split, or one; the list of runs has the results of folds",
-                file=model.source,
-            )
-
-
 @np.errstate(over="ignore")  # a number too large for float32 becomes infinite
-def _check_same_labels(models: Sequence[Model], tests: Sequence[Samples]) -> None:
-    """Raise RunError unless all networks read the same labels from the data."""
-    on_host = [
-        model.backend.to_numpy(test.labels).astype(np.float32)
-        for model, test in zip(models, tests, strict=True)
-    ]
-    for model, labels in zip(models, on_host, strict=True):
-        if not np.array_equal(labels, on_host[0]):
-            raise RunError(
-                f"reads other labels in these data than {quoted(models[0].source)}",
-                file=model.source,
-                remedy="give runs with the same label columns, or one",
-            )
+def _check_same(
+    models: Sequence[Model], tests: Sequence[Samples], *, labels_only: bool
+) -> None:
+    """Raise RunError unless all test sets have the same rows, or the same labels."""
+    first = quoted(models[0].source)
+    fault = (
+        f"has another test set than {first}: it was trained on other data, or on "
+        "another split of the same; give runs with the same split, or one; the list of "
+        "runs has the results of folds"
+    )
+    if labels_only:
+        fault = (
+            f"reads other labels in these data than {first}; give runs with the same "
+            "label columns, or one"
+        )
+    found = []
+    for model, test in zip(models, tests, strict=True):
+        # In float32, because runs in both dtypes may have the same data.
+        if labels_only:
+            found.append(model.backend.to_numpy(test.labels).astype(np.float32))
+        else:
+            found.append(row_fingerprints(test, model.backend, "float32"))
+        if not np.array_equal(found[-1], found[0]):
+            raise RunError(fault, file=model.source)
 
 
 def _is_own(dataset: Dataset, run: RunFolder, backend: Backend) -> bool:

@@ -6,7 +6,6 @@ decides where a run resumes.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import importlib.metadata
 import itertools
@@ -14,7 +13,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ from mlp_xp.runs._checkpoints import (
     write_model,
     write_position,
 )
-from mlp_xp.runs._tensors import read_sha256, read_tensors
+from mlp_xp.runs._tensors import read_tensors
 from mlp_xp.runs.averaging import average
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.fingerprints import (
@@ -197,10 +196,6 @@ class RunFolder(LockedFolder):
         """
         return load_run(self.path, backend)
 
-    def model_sha256(self) -> str:
-        """Return the checksum of the model, as in `Model.sha256`. Raises RunError."""
-        return read_sha256(self.path / MODEL)
-
     def trained_rows(self) -> tuple[np.ndarray, str]:
         """Return the fingerprints of the model's training rows, and their dtype.
 
@@ -309,7 +304,7 @@ class RunFolder(LockedFolder):
             if not is_run:
                 held.enter_context(self.opened(existing, wait))
             events = self._train(experiment, existing, save_now)
-            yield experiment, held.enter_context(contextlib.closing(events))
+            yield experiment, held.enter_context(closing(events))
 
     @contextmanager
     def opened(self, existing: str = RESUME, wait: float = 0.0) -> Iterator[None]:
@@ -332,7 +327,18 @@ class RunFolder(LockedFolder):
                 else:
                     read_config(self.path)
                 if existing == REFUSE:
-                    raise self._already_there()
+                    remedy = (
+                        "resume it with ",
+                        Argument("resume"),
+                        ", choose another folder, or replace it with ",
+                        Argument("overwrite"),
+                    )
+                    raise RunError(
+                        "already contains a run",
+                        file=self.path,
+                        remedy=remedy,
+                        setting="run_dir",
+                    )
             yield
 
     def _checked(self, experiment: Experiment, existing: str) -> Experiment:
@@ -381,7 +387,7 @@ class RunFolder(LockedFolder):
 
     def _settle(self) -> None:
         """Complete or undo a replacement. If this fails, the next command does it."""
-        with contextlib.suppress(FileError):
+        with suppress(FileError):
             _replacing.settle(self.path)
 
     # Resuming a run.
@@ -558,17 +564,6 @@ class RunFolder(LockedFolder):
                     self.path = wanted.with_name(f"{wanted.name}-{number}")
         self._may_be_renamed = False
         return True
-
-    def _already_there(self) -> RunError:
-        remedy = (
-            "resume it with ",
-            Argument("resume"),
-            ", choose another folder, or replace it with ",
-            Argument("overwrite"),
-        )
-        return RunError(
-            "already contains a run", file=self.path, remedy=remedy, setting="run_dir"
-        )
 
 
 def metrics_record(report: Report) -> dict[str, Any]:

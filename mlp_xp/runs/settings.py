@@ -8,7 +8,7 @@ from typing import Any
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.data.options import DataOptions
 from mlp_xp.declared import ConfigError, check_settings, declared, setting
-from mlp_xp.errors import Argument, nearest, quoted
+from mlp_xp.errors import Argument, nearest
 
 
 @dataclass(frozen=True)
@@ -308,8 +308,9 @@ def check_unchanged(
         may_change.add("epochs")
     for name, value in now.items():
         if name not in may_change and before[name] != value:
-            was, is_now = _in_message(before[name]), _in_message(value)
-            fault = f"a resumed run keeps its settings ({was}, not {is_now})"
+            fault = (
+                f"a resumed run keeps its settings ({before[name]!r}, not {value!r})"
+            )
             if name == "epochs":
                 fault += ", unless it has one network and a constant schedule"
             raise ConfigError(
@@ -318,7 +319,3 @@ def check_unchanged(
                 file=file,
                 setting=name,
             )
-
-
-def _in_message(value: Any) -> str:
-    return quoted(value) if isinstance(value, str) else repr(value)

@@ -118,7 +118,6 @@ class SweepFolder(LockedFolder):
         """
         with self.locked():
             if self.exists():
-                self.read()  # refuses a damaged sweep.json
                 # Tuples become lists, as in the file.
                 self._check_same(json.loads(json.dumps(record)))
             else:

@@ -165,13 +165,10 @@ def _date_of(folder: Path) -> dt.datetime | None:
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return flat settings as in JSON, with the name of your own data as dataset."""
-    plain: dict[str, Any] = {}
-    for name, value in settings.items():
-        plain[name] = list(value) if isinstance(value, tuple) else value
-    if plain.get("data_dir"):
-        plain["dataset"] = Path(plain["data_dir"]).name
-    return plain
+    """Return flat settings, with the name of your own data as dataset."""
+    if settings["data_dir"]:
+        return {**settings, "dataset": Path(settings["data_dir"]).name}
+    return settings
 
 
 def sweep_rows(sweep: SweepFolder) -> tuple[list[Row], list[str]]:
@@ -261,7 +258,7 @@ def check_column(name: str, option: str) -> str:
         MlpXpError: The name is unknown, or is a metric of the test set, because no run
             should be chosen by it.
     """
-    column = name.strip().replace("-", "_").lower()
+    column = name.replace("-", "_")
     of_test_set: set[str] = set()
     for metric in METRIC_COLUMNS.values():
         if metric.part == "test":

@@ -3,7 +3,7 @@
 import io
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlp_xp.errors import MlpXpError, not_installed
+from mlp_xp.errors import MlpXpError, MlpXpWarning, not_installed
 from mlp_xp.files import write_whole
 from mlp_xp.show.numbers import quantity
 
@@ -113,26 +113,34 @@ def new_figure(width: float, height: float) -> "Figure":
 
 @drawing()
 def png(figure: "Figure") -> bytes:
-    """Return a figure as the content of a PNG file."""
+    """Return a figure as the content of a PNG file.
+
+    Gives an MlpXpWarning if names have letters that no installed font has.
+    """
     file = io.BytesIO()
-    with warnings.catch_warnings():
-        # A name may have letters that no installed font has, or leave no room for the
-        # axes.
-        warnings.filterwarnings(
-            "ignore", "Glyph|constrained_layout not applied", UserWarning
-        )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", "Glyph", UserWarning)
+        # A long name may leave no room for the axes.
+        warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
         figure.savefig(file, format="png", backend="agg")
+    if any("Glyph" in str(each.message) for each in caught):
+        fault = "pictures show boxes for letters that no installed font has"
+        remedy = (
+            "install a font such as Noto Sans CJK, and remove Matplotlib's list of "
+            "fonts, fontlist-*.json in matplotlib.get_cachedir()"
+        )
+        warnings.warn(MlpXpWarning(fault, remedy=remedy), stacklevel=2)
     return file.getvalue()
 
 
-def save(figure: "Figure", path: str | Path) -> None:
+def save(figure: "Figure", path: Path) -> None:
     """Write a figure to a PNG file, completely or not at all.
 
     Raises:
         PlotError: The picture cannot be drawn.
         FileError: The file cannot be written.
     """
-    write_whole(Path(path), png(figure))
+    write_whole(path, png(figure))
 
 
 def text(name: str, longest: int = LONGEST_NAME) -> str:
@@ -144,18 +152,6 @@ def text(name: str, longest: int = LONGEST_NAME) -> str:
     if len(name) > longest:
         name = f"{name[: longest // 2]}...{name[-longest // 2 :]}"
     return name.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
-
-
-@drawing()
-def without_letters(names: Iterable[str]) -> list[str]:
-    """Return the names with letters that the fonts of pictures lack."""
-    from matplotlib import font_manager, rcParams
-
-    letters = set[int]()
-    for family in rcParams["font.family"]:
-        path = font_manager.findfont(font_manager.FontProperties(family=[family]))
-        letters |= font_manager.get_font(path).get_charmap().keys()
-    return [name for name in names if any(ord(each) not in letters for each in name)]
 
 
 def tidy(axes: Any) -> None:

@@ -1,6 +1,5 @@
 """Draw the pictures of a run from its folder."""
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -13,18 +12,16 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.core.deform import draw_deformations, make_deform
-from mlp_xp.core.functional import Array
 from mlp_xp.core.model import Model
 from mlp_xp.core.signature import STANDARDISED, Signature
 from mlp_xp.core.task import TASKS, Evaluation
-from mlp_xp.errors import MlpXpWarning, quoted, some
+from mlp_xp.errors import quoted
 from mlp_xp.runs import table
 from mlp_xp.runs.ensembles import initial_weights
 from mlp_xp.runs.metrics import confusion_matrix
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.show import plots
-from mlp_xp.show._drawing import without_letters
 from mlp_xp.show.presentation import presentation_of
 
 _SHOWN_DEFORMED = 12  # images
@@ -98,14 +95,6 @@ def draw_run(run: RunFolder, dataset: Dataset, backend: Backend) -> list[Path]:
         PlotError: Matplotlib is missing, or does not work.
         FileError: A picture cannot be written.
     """
-    boxes = without_letters(dataset.signature.outputs)
-    if boxes:
-        text = f"pictures show boxes for letters that their font lacks: {some(boxes)}"
-        remedy = (
-            "install a font such as Noto Sans CJK, and remove Matplotlib's list of "
-            "fonts, fontlist-*.json in matplotlib.get_cachedir()"
-        )
-        warnings.warn(MlpXpWarning(text, remedy=remedy), stacklevel=2)
     paths = []
     for name, figure in _figures(run, dataset, backend):
         path = run.path / name
@@ -141,31 +130,24 @@ def _is_ink(signature: Signature) -> bool:
 def _deformed(
     config: TrainConfig, model: Model, dataset: Dataset, backend: Backend
 ) -> Any:
+    """Draw the first training images above copies that are deformed as in training."""
     images = dataset.train.inputs[:_SHOWN_DEFORMED, ...]
-    copies = _deformed_copies(config, images, backend)
-    ink = _is_ink(model.signature)
-    return plots.draw_deformed(backend.to_numpy(images), copies, ink=ink)
-
-
-def _deformed_copies(
-    config: TrainConfig, images: Array, backend: Backend
-) -> np.ndarray:
-    """Return deformed copies of images, (copies, n, rows, columns), on the host."""
-    n, shape = images.shape[0], tuple(images.shape[1:])
+    n, *shape = images.shape
     drawn = draw_deformations(
         replace(config, batch_size=n),
         backend.dtype_name,
-        shape,
+        tuple(shape),
         _COPIES,
         n,
         first_step=0,
     )
-    deform = backend.jit(make_deform(config, shape, backend))
+    deform = backend.jit(make_deform(config, tuple(shape), backend))
     copies = []
     for arrays in zip(*drawn, strict=True):
         deformed = deform(images, *map(backend.asarray, arrays))
         copies.append(backend.to_numpy(deformed))
-    return np.stack(copies)
+    ink = _is_ink(model.signature)
+    return plots.draw_deformed(backend.to_numpy(images), np.stack(copies), ink=ink)
 
 
 def _weights(model: Model, backend: Backend) -> Any:

@@ -56,10 +56,10 @@ def _by_name(names: Sequence[str], outputs: np.ndarray) -> dict[str, float]:
 # Classes.
 
 
-def _right_classes(result: Evaluation, noun: str) -> str:
+def _right_classes(result: Evaluation, noun: str, more: str = "") -> str:
     assert result.accuracy is not None
     count, share = thousands(result.samples), 100 * result.accuracy
-    return f"{share:.2f} % of {count} {noun} right, loss {result.loss:.4f}"
+    return f"{share:.2f} % of {count} {noun} right{more}, loss {result.loss:.4f}"
 
 
 def _likeliest(names: Sequence[str], outputs: np.ndarray) -> str:
@@ -76,14 +76,9 @@ def _class_record(names: Sequence[str], outputs: np.ndarray) -> dict[str, Any]:
 
 
 def _right_labels(result: Evaluation, noun: str) -> str:
-    assert result.accuracy is not None
     assert result.label_accuracy is not None
-    count, share = thousands(result.samples), 100 * result.accuracy
-    of_labels = 100 * result.label_accuracy
-    return (
-        f"{share:.2f} % of {count} {noun} right in all labels, "
-        f"{of_labels:.2f} % of the labels, loss {result.loss:.4f}"
-    )
+    of_labels = f"{100 * result.label_accuracy:.2f} % of the labels"
+    return _right_classes(result, noun, f" in all labels, {of_labels}")
 
 
 def _all_probabilities(names: Sequence[str], outputs: np.ndarray) -> str:

@@ -349,7 +349,7 @@ def _as_value(name: str, value: Any) -> Any:
 
 def _read(name: str, value: Any, *, sampled: bool) -> Values:
     """Return the different values of a setting, or the span to sample from."""
-    is_several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    is_several = isinstance(value, Sequence) and not isinstance(value, str)
     parts = value if is_several else [value]
     values: list[Any] = []
     for part in parts:

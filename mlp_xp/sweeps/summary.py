@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from mlp_xp.files import write_whole
 from mlp_xp.runs.records import HELD_OUT, METRIC_COLUMNS
@@ -26,7 +26,6 @@ from mlp_xp.runs.table import DATA, Row, as_record, differing, sweep_rows
 from mlp_xp.sweeps.plan import REPEATS
 
 CSV, JSON = "summary.csv", "summary.json"
-T = TypeVar("T")
 # Settings of the outputs, and of the samples to measure them by.
 _PREDICTED = {*DATA, "label", "task"}
 _MEASURED_ON = {"validation", "test_fraction", "split_seed", "stratify", "cv"}
@@ -157,7 +156,7 @@ def _ranked(groups: Sequence[Group], score: str) -> list[Group]:
     return ranked
 
 
-def _untested(metrics: Mapping[str, T]) -> dict[str, T]:
+def _untested(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: each
         for name, each in metrics.items()

@@ -169,8 +169,11 @@ REFUSED = [
     ("--dtype float16", '"float16" for --dtype'),
     ("--backends nunpy", "--backends: 'nunpy' ... did you mean 'numpy'?"),
     ("--backends numpy", "nothing to compare"),
-    ("--backends numpy --device jax=cpu", "--device: 'jax' is not one of the compared"),
-    ("--backends numpy --device numpy=", "--device: 'numpy=' has no device"),
+    (
+        "--backends numpy --device jax=cpu",
+        "--device: 'jax=cpu' is not NAME=DEVICE with one",
+    ),
+    ("--backends numpy --device numpy=", "--device: 'numpy=' is not NAME=DEVICE"),
     (
         "--backends numpy --trace --tolerance 1",
         "--trace and --tolerance: give only one",

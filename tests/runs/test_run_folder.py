@@ -363,15 +363,6 @@ def test_a_run_may_be_replaced_by_a_run_that_starts_from_it(tmp_path):
     assert RunFolder(tmp_path).record()["start_from_sha256"] == before
 
 
-def test_a_record_without_a_setting_is_damaged(tmp_path):
-    trained(tmp_path)
-    record = json.loads((tmp_path / "config.json").read_text())
-    del record["settings"]["optimizer"]
-    (tmp_path / "config.json").write_text(json.dumps(record))
-    with pytest.raises(RunError, match="optimizer"):
-        RunFolder(tmp_path).settings()
-
-
 # Its network.
 
 
