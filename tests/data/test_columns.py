@@ -249,6 +249,14 @@ def test_other_rows() -> None:
         columns.features(days)
 
 
+def test_all_columns_with_wrong_values_are_told() -> None:
+    columns = Columns.fit(Table(("a", "b"), (N / 8, N / 7)))
+    wrong = Table(("a", "b"), (text(["1", "x"]), text(["y", "2"])))
+    said = "row 1, column 'a': 'x' is not a number; .*; there are wrong values in 'b' t"
+    with pytest.raises(DatasetError, match=said):
+        columns.features(wrong)
+
+
 @pytest.mark.filterwarnings("ignore:.*the label", "ignore:.*outside the training")
 @pytest.mark.usefixtures("no_pictures")
 def test_a_file_is_read_as_the_training_file(tmp_path: Path) -> None:

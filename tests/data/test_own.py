@@ -276,6 +276,7 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(
     order, _ = split(np.sort(LABELS), 90, 0.3, 0)
     right = np.mean([found[i]["class"] == truth[i] for i in order])
     assert right == pytest.approx(evaluate(run, data=dataset).result.accuracy)
+    assert call("predict --show", run, folders[0]).code == 0
     # it knows alone how it reads pictures
     model = replace(load_run(run), source="the network", file="")
     one, other = predict(model, str(folders[0])), predict(run, folders[0])
