@@ -79,6 +79,12 @@ def test_an_ensemble_of_regressions_is_the_mean_of_their_numbers(tmp_path, rando
     np.testing.assert_allclose(found.result.rmses, expected, rtol=1e-9)
 
 
+def test_the_runs_have_their_own_results(runs):
+    found = evaluate(runs)
+    assert [run_of(model).path for model in found.models] == runs
+    assert [*found.runs] == [evaluate(run).result for run in runs]
+
+
 def test_a_sweep_is_the_ensemble_of_its_finished_members(runs, tmp_path):
     sweep = write_sweep(tmp_path / "s", [{"seed": i} for i in range(3)], [None] * 3)
     members = [sweep / "members" / "0000", sweep / "members" / "0001"]
