@@ -130,16 +130,14 @@ def write_idx_folder(folder: Path, dataset: Dataset) -> Path:
     return folder
 
 
-def csv_text(
-    images: np.ndarray, labels: np.ndarray, header: bool = True, ending: str = "\n"
-) -> str:
+def csv_text(images: np.ndarray, labels: np.ndarray, header: bool = True) -> str:
     """Return images and labels as CSV: the label first, then the pixels, row by row."""
     rows, columns = images.shape[1:]
     names = [f"{i + 1}x{j + 1}" for i in range(rows) for j in range(columns)]
     lines = [["label", *names]] if header else []
     for image, label in zip(images, labels, strict=True):
         lines.append([label, *image.ravel()])
-    return "".join(",".join(map(str, line)) + ending for line in lines)
+    return "".join(",".join(map(str, line)) + "\n" for line in lines)
 
 
 def write_csv(path: Path, columns: Mapping[str, Iterable[Any]]) -> Path:

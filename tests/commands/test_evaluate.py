@@ -145,8 +145,8 @@ def test_weights_that_are_not_a_function_of_the_seed_are_drawn_as_they_are(
     record = json.loads((copied / CONFIG).read_text())
     record["settings"]["start_from"] = str(folder)
     (copied / CONFIG).write_text(json.dumps(record))
+    dataset = varied(load_dataset("mnist"), test=None)
     for run in (folder, copied):
-        dataset = varied(load_dataset("mnist"), test=None)
         draw_run(RunFolder(run), dataset, open_backend())
     drawn = [each.kwargs["initial"] for each in figures.draw_weights.call_args_list]
     assert [initial is None for initial in drawn] == [False, True]

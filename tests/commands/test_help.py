@@ -32,12 +32,6 @@ def test_a_command_has_examples_and_understands_them(name):
         assert bound.arguments or len(words) == 1
 
 
-def test_the_commands_stand_in_their_order(capsys):
-    APP(["--help"])
-    said = re.findall(r"^│ (\w+) ", capsys.readouterr().out, re.MULTILINE)
-    assert [word for word in said if word in COMMANDS] == [*COMMANDS]
-
-
 def test_a_sweeps_options_take_what_their_help_shows(capsys):
     APP(["sweep", "--help"])
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())

@@ -18,7 +18,6 @@ REFUSED = [
     # Values.
     ("train --epochs", "--epochs requires an argument"),
     ("train --epochs many", '--epochs: ... "many"'),
-    ("train --epochs 2.5", '--epochs: ... "2.5"'),
     (f"train --epochs {'9' * 5000}", '--epochs: ... "999'),
     ("train --lr fast", '--lr: ... "fast"'),
     ("train --threads two", '--threads: ... "two"'),
@@ -29,10 +28,8 @@ REFUSED = [
     ("plot RUN --output ''", "--output: is empty"),
     ("evaluate ''", "error: an argument: is empty"),
     ("evaluate nowhere", "'nowhere': is not a run"),
-    ("evaluate RUN --backend nunpy", "did you mean 'numpy'?"),
     ("evaluate RUN --data-dir nowhere", "--data-dir: 'nowhere': no such folder"),
     ("train --patience 2", "--patience: 2 needs held-out samples ... --validation"),
-    ("train --device cuda:0", "numpy: device 'cuda:0'"),
     ("train --config none.json", "'none.json' ... No such file"),
     # Options with a contradiction.
     ("train --config x --recipe small", "--config and --recipe: give only one"),

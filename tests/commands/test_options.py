@@ -101,9 +101,13 @@ def test_help_has_the_docstrings_types_names_and_defaults(monkeypatch):
 
 
 @pytest.mark.parametrize("words", [[], ["-h"], ["--help"]])
-def test_the_help_lists_the_commands(words):
-    wanted = {*commands.COMMANDS, "--debug", "--no-compile-cache", "--version"}
-    assert wanted <= {*shown(*words).split()}
+def test_the_help_lists_the_commands_in_their_order(words):
+    said = shown(*words)
+    assert {"--debug", "--no-compile-cache", "--version"} <= {*said.split()}
+    listed = re.findall(r"^│ (\w+) ", said, re.MULTILINE)
+    assert [word for word in listed if word in commands.COMMANDS] == [
+        *commands.COMMANDS
+    ]
 
 
 @pytest.mark.parametrize("name", commands.COMMANDS)

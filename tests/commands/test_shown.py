@@ -129,11 +129,7 @@ def test_evaluate_has_no_scores_of_classes_without_samples(tmp_path, odd_run):
     out = output_of("evaluate", odd_run, data_dir=data)
     assert "nan" not in out
     table = [row.split()[-5:] for row in out.split("ROC AUC\n")[1].splitlines()[:10]]
-    counts = [np.sum(test.labels == i) * (i < 2) for i in range(10)]
-    assert [int(row[0]) for row in table] == counts
-    assert all(row[2] == row[4] == "-" for row in table[2:])
-    confusion = out.split("predicted class)\n")[1].splitlines()[1:]
-    assert [row.split("  ")[0] for row in confusion] == NAMES
+    assert all(row[0] == "0" and row[2] == row[4] == "-" for row in table[2:])
 
 
 @odd_names

@@ -104,13 +104,9 @@ def test_ctrl_c_on_a_terminal_ends_with_one_line(forever, tmp_path, monkeypatch)
 def test_a_run_that_is_interrupted_in_the_warm_up_starts_anew(
     small_run, data_dir, tmp_path, monkeypatch
 ):
-    def create_and_interrupt(*args, create=RunFolder._begin):
-        create(*args)
-        signal.raise_signal(signal.SIGINT)
-
     run = tmp_path / "run"
     with monkeypatch.context() as patch, not_ignored():
-        patch.setattr(RunFolder, "_begin", create_and_interrupt)
+        interrupt_after(patch, "_begin")
         outcome = call("train", data_dir=data_dir, run_dir=run, **small_settings())
     said = "interrupted in the warm-up; no checkpoint was saved yet; --resume starts"
     assert_one_line(outcome, 130, said)
@@ -126,12 +122,8 @@ def test_the_advice_names_the_folder_that_the_run_got(data_dir, tmp_path, monkey
     name.mkdir(parents=True)
     monkeypatch.setattr("mlp_xp.runs.run_folder.default_folder", lambda *_: name)
 
-    def append_and_interrupt(*args, append=RunFolder._append):
-        append(*args)
-        signal.raise_signal(signal.SIGINT)
-
     with monkeypatch.context() as patch, not_ignored():
-        patch.setattr(RunFolder, "_append", append_and_interrupt)
+        interrupt_after(patch, "_append")
         outcome = call("train", data_dir=data_dir, **small_settings())
     assert_one_line(outcome, 130, f" --resume {name}-2\n")
     assert call("train", resume=f"{name}-2").code == 0
@@ -240,12 +232,7 @@ def test_only_ctrl_c_a_while_after_another_signal_stops_without_saving():
 
 def test_an_ignored_signal_stays_ignored(data_dir, tmp_path, monkeypatch):
     """A background job of a shell script has SIGINT ignored."""
-
-    def append_and_interrupt(*args, append=RunFolder._append):
-        append(*args)
-        signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(RunFolder, "_append", append_and_interrupt)
+    interrupt_after(monkeypatch, "_append")
     old = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         output_of("train --epochs 1", data_dir=data_dir, run_dir=tmp_path / "run")
@@ -261,6 +248,17 @@ def forever(data_dir, tmp_path) -> list[str]:
     """The words of a training without end, in the folder `run`."""
     places = {"data_dir": data_dir, "run_dir": tmp_path / "run"}
     return options({**places, **small_settings(**FOREVER)})
+
+
+def interrupt_after(patch: pytest.MonkeyPatch, name: str) -> None:
+    """Let a method of RunFolder raise SIGINT after its work."""
+    method = getattr(RunFolder, name)
+
+    def interrupting(*args):
+        method(*args)
+        signal.raise_signal(signal.SIGINT)
+
+    patch.setattr(RunFolder, name, interrupting)
 
 
 def leave_after(process: subprocess.Popen, beginning: str) -> None:

@@ -187,12 +187,6 @@ def test_options_override_the_recipe_and_config_json_has_the_result(data_dir, tm
     assert (expected["optimizer"], expected["dtype"]) == ("momentum", "float32")
 
 
-def test_a_runs_own_configuration_gives_the_same_run_again(finished, tmp_path):
-    config = finished[0] / "config.json"
-    output_of("train", config=config, run_dir=tmp_path / "again")
-    assert_same_run(tmp_path / "again", finished[0])
-
-
 def test_a_configuration_may_hold_a_few_settings_and_options_come_before_it(
     data_dir, tmp_path
 ):
@@ -211,7 +205,7 @@ def test_a_named_data_set_replaces_the_data_of_a_configuration(finished, tmp_pat
     assert_one_line(outcome, 2, "--batch-size: 60001", "60000 training samples")
 
 
-@pytest.mark.needs("joblib")
+@pytest.mark.usefixtures("inline")
 def test_a_batch_that_nobody_chose_is_not_larger_than_the_training_set(
     data_dir, tmp_path
 ):

@@ -96,15 +96,6 @@ def test_a_name_goes_before_a_folder(
         assert load_dataset(path).train.inputs.shape == (30, 6, 6)
 
 
-def test_the_repository_has_mnist() -> None:
-    """Counts and the first ten labels are those at yann.lecun.com/exdb/mnist."""
-    dataset = load_dataset()
-    assert (len(dataset.train.inputs), len(dataset.test.inputs)) == (60000, 10000)
-    assert dataset.hold_out is None
-    assert dataset.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    assert dataset.test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
-
-
 @pytest.mark.parametrize("name", ["mnsit", "gone.csv", "", "x" * 300])
 def test_nothing_to_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

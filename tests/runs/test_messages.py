@@ -19,7 +19,6 @@ REFUSED = [
     # Resume a run.
     ("train --resume run --epochs 2", "--epochs: 2 is too few ... come to epoch 3"),
     ("train --resume run --learning-rate 0.1", "--learning-rate ... (0.05, not 0.1)"),
-    ("train --resume run --networks 2", "--networks: ... (1, not 2)"),
     ("train --resume run --overwrite", "--resume and --overwrite: give only one"),
     ("train --resume run --data-dir fewer", "train samples 200 ... 150"),
     ("train --resume run --data-dir altered", "run started with other data: values"),

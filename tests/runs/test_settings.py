@@ -128,15 +128,6 @@ def test_a_run_that_starts_from_another_has_a_single_network():
     assert of_recipe(recipe, {"seed": 1}) == recipe
 
 
-def test_a_file_has_settings_alone_or_as_a_run_has_them(tmp_path):
-    path = tmp_path / "a.json"
-    path.write_text(json.dumps({"epochs": 3, "hidden": [5, 4]}))
-    bare = parse_settings(path)
-    assert bare.train == TrainConfig(epochs=3, hidden=(5, 4))
-    path.write_text(json.dumps(a_config(flatten(bare))))
-    assert parse_settings(path) == bare
-
-
 SORTING = {"task": "sorting", "targets": "unchanged"}
 
 

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import platform
 import shutil
 from pathlib import Path
 
@@ -81,12 +80,6 @@ def test_a_run_in_use_is_shown_as_that_and_its_lock_is_not_touched(runs):
         assert row.state == "in use"
         assert row.reason.startswith(f"in use by process {os.getpid()} on ")
         assert (runs / "d" / ".lock").exists()
-
-
-def test_a_run_of_a_killed_process_is_interrupted(runs):
-    holder = f"{2**22 + 1} {platform.node()}\n"
-    (runs / "d" / ".holder").write_text(holder)
-    assert by_name(runs)["d"].state == "interrupted"
 
 
 def test_a_run_that_is_being_replaced_is_in_use_or_interrupted(runs):
@@ -242,12 +235,6 @@ def test_the_data_of_members_are_named_by_their_file(tmp_path):
 def test_rows_are_sorted(column, order, runs):
     rows = table.sort_rows([*by_name(runs).values()], column)
     assert "".join(row.name for row in rows) == order
-
-
-def test_results_on_the_test_set_are_not_offered_as_columns(runs):
-    said = call("runs --sort speed", runs).err
-    assert "test_accuracy" not in said
-    assert "test_loss" not in said
 
 
 def test_the_table_shows_settings_that_differ(runs):

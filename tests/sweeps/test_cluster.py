@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from helpers import PATIENCE, assert_one_line, call, finish, start, wait_until
 from sweeping import (
-    TOO_FAST,
+    BAD,
+    GOOD,
+    WORDS,
     arguments,
     assert_as_trained,
     run_of,
@@ -26,8 +28,6 @@ from mlp_xp.runs.sweep_folder import SweepFolder
 
 DASK = pytest.mark.needs("distributed")
 ENDLESS = 1_000_000
-WORDS = f"--hidden 4 5,3 --learning-rate 0.05 {TOO_FAST} --seed 0..1"
-GOOD, BAD = ("0000", "0001", "0002", "0003"), ("0004", "0005", "0006", "0007")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from run_folders import write_sweep
 
 from mlp_xp import plot_run
 from mlp_xp.runs.table import Row
-from mlp_xp.show.plots import COLOURS, Curves, draw_bands
+from mlp_xp.show.plots import Curves, draw_bands
 from mlp_xp.sweeps.pictures import draw_heat_map
 from mlp_xp.sweeps.summary import Group, Spread
 
@@ -65,10 +65,6 @@ def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
             assert (at.min(), at.max()) == (values[:, j].min(), values[:, j].max())
         np.testing.assert_array_equal(accuracy.lines[i].get_xdata(), [200, 400])
         np.testing.assert_allclose(accuracy.lines[i].get_ydata(), [30, 30])
-    assert (accuracy.get_xlabel(), accuracy.get_ylabel()) == (
-        "training samples seen",
-        "accuracy (%)",
-    )
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
     what = "lines: mean over runs, bands: lowest to highest"
@@ -77,7 +73,6 @@ def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
         {"x": given["a"][:1]}, score="validation_accuracy", which="all combinations"
     )
     assert alone.axes[0].get_title() == "all combinations", "not a mean over one run"
-    assert [line.get_color() for line in losses.lines] == [*COLOURS[:2]]
 
 
 def test_a_band_ends_with_the_shortest_run_and_one_point_is_visible() -> None:
@@ -122,11 +117,6 @@ def test_a_heat_map_has_the_mean_of_each_pair() -> None:
     assert np.isnan([image[0, 0], image[1, 2]]).all()
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("learning rate", "hidden")
     assert bar.get_ylabel() == "accuracy (%) on held-out samples"
-    assert (
-        draw_heat_map(given[:1] * 2, "validation_accuracy")
-        ._repr_png_()
-        .startswith(b"\x89PNG")
-    )
 
 
 def a_sweep(folder: Path) -> Path:
@@ -165,12 +155,6 @@ def test_a_sweep_that_cannot_be_drawn_is_one_line(tmp_path) -> None:
     whole = write_sweep(tmp_path / "t", [{"seed": 0}, {"seed": 1}], [{}, {}])
     assert [path.name for path in plot_run(whole)] == ["curves.png"], (
         "no setting varies but the seed"
-    )
-    output = ("--output", tmp_path / "a.png")
-    assert_one_line(
-        call("plot", whole, whole / "members" / "0001", *output),
-        1,
-        f"'{whole}': is not a run",
     )
     (whole / "members" / "0000" / "metrics.jsonl").write_text("{}\n")
     assert_one_line(call("plot", whole), 2, "metrics.jsonl', line 1: is damaged")

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from helpers import Outcome, assert_one_line, assert_same_run, call
 from sweeping import (
+    BAD,
+    GOOD,
     SMALL,
-    TOO_FAST,
+    WORDS,
     assert_as_trained,
     run_of,
     state_of_files,
@@ -30,10 +32,7 @@ from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.sweeps import run as running
 from mlp_xp.sweeps.plan import SweepOptions, make_plan
 
-WORDS = f"--hidden 4 5,3 --learning-rate 0.05 {TOO_FAST} --seed 0..1"
 TWO = "--hidden 4 --seed 0..1"
-GOOD, BAD = ("0000", "0001", "0002", "0003"), ("0004", "0005", "0006", "0007")
-"""The settings vary in the order of the fields: learning rate, hidden, seed."""
 
 
 @pytest.fixture(scope="module")
@@ -275,12 +274,12 @@ def test_what_a_worker_lacks_fails_no_member_and_ends_the_command(
     with monkeypatch.context() as patch:
         patch.setattr(place, effect)
         patch.setattr("sweeping.PARENT", None)
-        outcome = sweep(data_dir, folder, TWO)
+        outcome = sweep(data_dir, folder, TWO, epochs=1)
     assert_one_line(
         outcome, code, "member 0000: ", said, "then run the same command again"
     )
     assert SweepFolder(folder).failures() == {}
-    assert sweep(data_dir, folder, TWO).code == 0
+    assert sweep(data_dir, folder, TWO, epochs=1).code == 0
 
 
 @pytest.mark.usefixtures("inline")

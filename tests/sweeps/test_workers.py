@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from subprocess import DEVNULL
 from types import SimpleNamespace
@@ -34,7 +35,7 @@ from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.sweeps import run as running
 from mlp_xp.sweeps._workers import Workers, this_machine, train_all
 from mlp_xp.sweeps.member import Ending, Work
-from mlp_xp.sweeps.plan import SweepOptions, make_plan
+from mlp_xp.sweeps.plan import Plan, SweepOptions, make_plan
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
 LONG = {"epochs": 8, "report_every": 20, "checkpoint_every": 20}
@@ -84,80 +85,76 @@ class Stub:
         return Workers(self.submit, (BrokenProcessPool,), width, self.shutdown)
 
 
-@pytest.mark.parametrize("case", ["here", "full disk", "cluster"])
+@pytest.fixture
+def plan(data_dir, tmp_path) -> Plan:
+    """A sweep of four members, two at once."""
+    base = settings_of(Settings(data_dir=str(data_dir)), SMALL)
+    options = SweepOptions(sweep_dir=tmp_path / "s", jobs=2)
+    return make_plan(base, {"seed": "0..3"}, options)
+
+
+KILL = BrokenProcessPool("killed")
+TWO_KILLED = {"0000": [KILL], "0002": [KILL, KILL]}
+FAILED = dict.fromkeys(TWO_KILLED, "failed")
+
+
 def test_a_killed_member_goes_on_alone_after_the_others_and_fails_if_it_is_killed_again(
-    case, data_dir, tmp_path, monkeypatch
+    plan, tmp_path, monkeypatch
 ):
-    """On a cluster it fails at once.
-
-    A fault of a worker, such as a full disk, ends the command before it goes on.
-    """
-    kill, folder, said = BrokenProcessPool("killed"), tmp_path / "s", []
-    stub = Stub(**{"0000": [kill], "0002": [kill, kill]})
-    if case == "full disk":
-        stub.outcomes["0003"] = [
-            Ending("0003", "interrupted", error="FileError", reason="the disk is full")
-        ]
-    monkeypatch.setattr(
-        running,
-        "this_machine",
-        lambda width: stub.workers(None if case == "cluster" else width),
-    )
-    plan = make_plan(
-        settings_of(Settings(data_dir=str(data_dir)), SMALL),
-        {"seed": "0..3"},
-        SweepOptions(sweep_dir=folder, jobs=2),
-    )
+    stub, said = Stub(**TWO_KILLED), []
+    monkeypatch.setattr(running, "this_machine", stub.workers)
     endings = running.run_sweep(plan, say=said.append)
-    if case == "full disk":
-        with pytest.raises(
-            MlpXpError,
-            match="member 0003: the disk is full; then run the same command again",
-        ):
-            list(endings)
-        assert stub.begun == [*ALL]
-        assert not SweepFolder(folder).failures()
-        return
-    seen = [(each.name, each.state, len(stub.begun)) for each in endings]
-    if case == "cluster":
-        states = ["failed", "finished", "failed", "finished"]
-        assert seen == [
-            (name, state, 4) for name, state in zip(ALL, states, strict=True)
-        ]
-    else:  # the last two begin one after the other
-        assert seen == [
-            ("0001", "finished", 2),
-            ("0003", "finished", 4),
-            ("0000", "finished", 5),
-            ("0002", "failed", 6),
-        ]
-    assert [
-        line.split()[4]
-        for line in said
-        if "was killed; the member is resumed later, alone" in line
-    ] == ([] if case == "cluster" else ["0000", "0002"])
-    assert {*SweepFolder(folder).failures()} == (
-        {"0000", "0002"} if case == "cluster" else {"0002"}
-    )
-    assert "its process was killed" in SweepFolder(folder).failures()["0002"]["reason"]
-    assert not [*folder.glob(".stop*")]
+    assert [(each.name, each.state, len(stub.begun)) for each in endings] == [
+        ("0001", "finished", 2),
+        ("0003", "finished", 4),
+        # they begin one after the other
+        ("0000", "finished", 5),
+        ("0002", "failed", 6),
+    ]
+    told = [line for line in said if "was killed; the member is resumed later" in line]
+    assert [line.split()[4] for line in told] == ["0000", "0002"]
+    ((name, failure),) = SweepFolder(tmp_path / "s").failures().items()
+    assert name == "0002"
+    assert "its process was killed" in failure["reason"]
+    assert not [*(tmp_path / "s").glob(".stop*")]
 
 
-@pytest.mark.parametrize(("jobs", "states"), [(2, "finished"), (1, "failed")])
+def test_a_killed_member_of_a_cluster_has_failed_at_once(plan, tmp_path, monkeypatch):
+    stub = Stub(**TWO_KILLED)
+    monkeypatch.setattr(running, "this_machine", lambda width: stub.workers(None))
+    endings = {each.name: each.state for each in running.run_sweep(plan)}
+    assert endings == {**dict.fromkeys(ALL, "finished"), **FAILED}
+    assert stub.begun == [*ALL]
+    assert SweepFolder(tmp_path / "s").failures().keys() == FAILED.keys()
+
+
+def test_a_fault_of_a_worker_ends_the_command_before_a_killed_member_goes_on(
+    plan, tmp_path, monkeypatch
+):
+    full = {"error": "FileError", "reason": "the disk is full"}
+    stub = Stub(**TWO_KILLED, **{"0003": [Ending("0003", "interrupted", **full)]})
+    monkeypatch.setattr(running, "this_machine", stub.workers)
+    said = "member 0003: the disk is full; then run the same command again"
+    with pytest.raises(MlpXpError, match=said):
+        list(running.run_sweep(plan))
+    assert stub.begun == [*ALL]
+    assert not SweepFolder(tmp_path / "s").failures()
+
+
+@pytest.mark.parametrize(("jobs", "state"), [(2, "finished"), (1, "failed")])
 def test_a_member_that_found_too_little_memory_beside_others_is_trained_alone(
-    jobs, states, data_dir, tmp_path, monkeypatch
+    jobs, state, plan, monkeypatch
 ):
     """With one job there were no others, so it has failed."""
     short = Ending("0000", "failed", error="MemoryError", reason="out of memory")
     stub = Stub(**{"0000": [short]})
     monkeypatch.setattr(running, "this_machine", stub.workers)
-    plan = make_plan(
-        settings_of(Settings(data_dir=str(data_dir)), SMALL),
-        {"seed": "0..1"},
-        SweepOptions(sweep_dir=tmp_path / "s", jobs=jobs),
-    )
-    endings = {each.name: each.state for each in running.run_sweep(plan)}
-    assert endings == {"0000": states, "0001": "finished"}
+    plan = plan._replace(options=replace(plan.options, jobs=jobs))
+    endings = running.run_sweep(plan)
+    assert {each.name: each.state for each in endings} == {
+        **dict.fromkeys(ALL, "finished"),
+        "0000": state,
+    }
 
 
 def test_a_member_is_asked_for_only_when_there_is_room_and_the_ending_before_was_seen():

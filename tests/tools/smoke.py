@@ -58,10 +58,6 @@ WITHOUT_EXTRAS = [
         "--epochs -e INT",
         "--debug",
     ),
-    ("mlp-xp evaluate --help", 0, "Usage: mlp-xp evaluate ", "--debug", "--version"),
-    ("mlp-xp predict --help", 0, "Usage: mlp-xp predict "),
-    ("mlp-xp plot --help", 0, "Usage: mlp-xp plot "),
-    ("mlp-xp parity --help", 0, "Usage: mlp-xp parity "),
     ("mlp-xp completion bash", 0, "mlp-xp", "learning-rate"),
     ("mlp-xp train --epcohs 3", 2, "Did you mean --epochs?"),
     (

@@ -24,8 +24,10 @@ from mlp_xp.sweeps._workers import Workers
 from mlp_xp.sweeps.member import Ending, Work, train_member
 
 SMALL = {name: value for name, value in small_settings().items() if name != "hidden"}
-# Diverges in the warm-up or at the first report.
-TOO_FAST = "1e200"
+# Eight members: four good ones, and four that diverge in the warm-up or at the first
+# report. The settings vary in the order of the fields: learning rate, hidden, seed.
+WORDS = "--hidden 4 5,3 --learning-rate 0.05 1e200 --seed 0..1"
+GOOD, BAD = ("0000", "0001", "0002", "0003"), ("0004", "0005", "0006", "0007")
 # Written anew by every command.
 ANEW = {"summary.csv", "summary.json", "curves.png", "heatmap.png"}
 PARENT = os.getppid()
