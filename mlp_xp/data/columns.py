@@ -29,7 +29,7 @@ from mlp_xp.data.reading import (
     SIGNS,
     number_of,
 )
-from mlp_xp.data.table import Table, Values, as_text, import_polars
+from mlp_xp.data.table import Table, Values, as_text, import_polars, stripped
 from mlp_xp.errors import (
     Argument,
     DatasetError,
@@ -155,15 +155,11 @@ class Reading(NamedTuple):
 
     @property
     def is_known(self) -> bool:
-        """Whether any value, or gap, is known from the training."""
-        column, found = self.column, self.found
-        if column.kind in _READERS:
-            takes_gaps = column.fill is None or column.flagged
-            return takes_gaps or not np.isnan(found).all()
-        _, other = column.places
-        if not column.levels or (found != other).any():
-            return True
-        return not (self.new_gaps | self.new_values).all()
+        """Whether any category, or number or gap, is known from the training."""
+        is_new = self.new_gaps
+        if self.column.kind not in _READERS:
+            is_new = is_new | self.new_values
+        return not is_new.all()
 
     @property
     def new_gaps(self) -> np.ndarray:
@@ -313,6 +309,7 @@ class Columns:
         """
         columns, remarks = list[Column](), dict[str, list[str]]()
         found, merged, seen = list[Values](), list[_Fitted](), list[Seen]()
+        percents = list[str]()
         for name, values in zip(table.names, table.columns, strict=True):
             if name in table.text_names:
                 fitted = _fit_text(name, values, rows, is_chosen=True)
@@ -324,6 +321,8 @@ class Columns:
                 seen.append(fitted.seen)
             if fitted.column.other:
                 merged.append(fitted)
+            if fitted.are_percents:
+                percents.append(name)
             if fitted.remark:
                 remarks.setdefault(fitted.remark, []).append(name)
         if remarks:
@@ -332,7 +331,10 @@ class Columns:
         kinds = ""
         if list(counts) != ["number"]:
             kinds = ", ".join(f"{kind}: {count}" for kind, count in counts.items())
-        notes = (kinds, table.notes, _merged_in_words(merged))
+        notes = [kinds, table.notes, _merged_in_words(merged)]
+        if percents:
+            shown = ", ".join(percents[:_SHOWN]) + more(percents, _SHOWN)
+            notes.append(f"percentages, read as numbers: {shown}")
         described = "; ".join(filter(None, notes))
         all_columns = cls(tuple(columns), described, table.decimal_commas, tuple(seen))
         return all_columns, replace(table, columns=tuple(found))
@@ -412,13 +414,10 @@ def _report(remarks: dict[str, list[str]], file: object, *, none_left: bool) -> 
     fault = "; ".join(f"{why}: {some(names)}" for why, names in remarks.items())
     if none_left:
         raise DatasetError(f"no column can be used; {fault}", setting="X")
-    useless = [
-        name for why, names in remarks.items() for name in names if why != _LIKE_RARE
-    ]
     warning = MlpXpWarning(fault, file=file, setting=None if file else "X")
-    if useless and file:
-        exclude = Argument("exclude", _listed(useless))
-        warning.remedy = ("to leave columns out, give ", exclude)
+    if file and COUNTS in remarks:
+        exclude = Argument("exclude", _listed(remarks[COUNTS]))
+        warning.remedy = ("to leave out row numbers, give ", exclude)
     # for the caller of from_arrays, or load_dataset
     warnings.warn(warning, stacklevel=5)
 
@@ -474,7 +473,7 @@ def _wrong_values(
 
 def _read(column: Column, values: Values) -> np.ndarray:
     """Return values for `Column.encode`. Infinity stands for a wrong value."""
-    values = _with_iso_dates(values, day_first=column.day_first)
+    values = _normal(values, column.kind, day_first=column.day_first)
     if column.kind in _READERS:
         return _numbers(column.kind, values)
     places, other = column.places
@@ -613,6 +612,8 @@ class _Fitted(NamedTuple):
     """The number of different rare values of a category."""
     other_rows: float = 0.0
     """The share of the rows with these."""
+    are_percents: bool = False
+    """Whether the values are percentages, such as 55 %, which is read as 55."""
 
 
 def _fit(name: str, values: Values, rows: np.ndarray | None) -> _Fitted:
@@ -621,10 +622,8 @@ def _fit(name: str, values: Values, rows: np.ndarray | None) -> _Fitted:
     rows: the training rows; None for all.
     """
     for kind in _READERS:
-        texts, day_first = values, None
-        if kind == "date":
-            day_first = _order_of_dates(values)
-            texts = _with_iso_dates(values, day_first=day_first)
+        day_first = _order_of_dates(values) if kind == "date" else None
+        texts = _normal(values, kind, day_first=day_first)
         read = _numbers(kind, texts)
         numbers = read if rows is None else read[rows]
         gaps, finite = np.isnan(numbers), numbers[np.isfinite(numbers)]
@@ -638,10 +637,15 @@ def _fit(name: str, values: Values, rows: np.ndarray | None) -> _Fitted:
             fill = float(np.median(finite))
             seen = Seen(float(finite.min()), float(finite.max()))
         column = Column(name, kind, fill, flagged=bool(gaps.any()), day_first=day_first)
-        remark = COUNTS if kind == "number" and _count_rows(read) else ""
-        if kind == "number" and not np.isinf(read).any():
-            values = read
-        return _Fitted(column, seen, values, remark)
+        if kind == "date":
+            return _Fitted(column, seen, values)
+        return _Fitted(
+            column,
+            seen,
+            values if np.isinf(read).any() else read,
+            COUNTS if _count_rows(read) else "",
+            are_percents=texts is not values,
+        )
     return _fit_text(name, values, rows)
 
 
@@ -674,10 +678,23 @@ def _order_of_dates(texts: Values) -> bool | None:
     return None if is_day_first == is_month_first else is_day_first
 
 
-def _with_iso_dates(values: Values, *, day_first: bool | None) -> Values:
-    """Return text with dates such as 16/1/2020, or 1/16/2020, as 2020-01-16."""
-    if day_first is None or isinstance(values, np.ndarray):
+def _normal(values: Values, kind: str, *, day_first: bool | None) -> Values:
+    """Return text with percentages as numbers, and dates with slashes as in ISO 8601.
+
+    Percentages are numbers if all values are percentages.
+    """
+    if isinstance(values, np.ndarray):
         return values
+    if kind == "number":
+        is_percent = values.str.ends_with("%")
+        if not is_percent.any() or (_categories(values.filter(~is_percent)) != "").any():
+            return values
+        return stripped(values.str.strip_suffix("%"))
+    return values if day_first is None else _with_iso_dates(values, day_first=day_first)
+
+
+def _with_iso_dates(values: pl.Series, *, day_first: bool) -> pl.Series:
+    """Return text with dates such as 16/1/2020, or 1/16/2020, as 2020-01-16."""
     new = {}
     for text in values.unique():
         found = _WITH_SLASHES.match(text)

@@ -44,7 +44,7 @@ NAMELESS = "$|__index_level_"
 def _number_with(mark: str, between: str) -> str:
     """Return a pattern of numbers with a decimal mark, and a mark between thousands."""
     whole = rf"[1-9]\d{{0,2}}([{between}]\d{{3}})+|\d+"
-    return rf"(?i)^[+-]?(({whole})([{mark}]\d*)?|[{mark}]\d+)(e[+-]?\d+)?$"
+    return rf"(?i)^[+-]?(({whole})([{mark}]\d*)?|[{mark}]\d+)(e[+-]?\d+)?( ?%)?$"
 
 
 # Numbers such as 1.234,5 and 1,234.5, by their decimal mark.
@@ -79,10 +79,10 @@ def read_tables(
 
 def _check_separator(names: Sequence[str]) -> None:
     """Raise DatasetError if the only column has other separators in its name."""
-    if len(names) == 1 and re.search(r"[\s|:]", names[0]):
+    if len(names) == 1 and re.search(r"[\s|:，；、]", names[0]):
         raise DatasetError(
             f"no separator is found in {names[0]!r:.60}",
-            remedy="separate columns with commas, semicolons or tabs",
+            remedy="separate columns with , or ; or tabs",
         )
 
 
@@ -290,7 +290,7 @@ def _column_with_points(texts: pl.Series, marks: _Marks, mark: str) -> pl.Series
     own, are_numbers = min(marks.shown, default=mark), marks.are_numbers
     if not own:
         numbers = texts.filter(are_numbers)
-        between = set(numbers.str.strip_chars("+-0123456789").unique())
+        between = set(numbers.str.strip_chars("+-0123456789 %").unique())
         if len(between) == 1 and between <= _MARKS.keys():
             own = min(between)
     is_clear = marks.allowed[own] if own else ~texts.str.contains("[,.]")

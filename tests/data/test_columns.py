@@ -32,7 +32,6 @@ from mlp_xp.data.columns import Column, Columns
 from mlp_xp.data.table import Table
 from mlp_xp.errors import DatasetError, MlpXpWarning
 from mlp_xp.runs.records import RunError
-from mlp_xp.system import command_line
 
 SWAPPED = str.maketrans(",.", ".,")
 
@@ -78,8 +77,7 @@ def test_a_run_reads_other_tables_by_the_names_of_their_columns(tmp_path: Path) 
     labels = table.columns["Survived"]
     assert f"\nclasses  0 ({labels.count(0)}), 1 ({labels.count(1)})\n" in outcome.out
     assert outcome.err.count("\n") == 1
-    leave_out = command_line(["--exclude", "PassengerId,Name,Ticket"])
-    assert outcome.err.endswith(f"to leave columns out, give {leave_out}\n")
+    assert outcome.err.endswith("to leave out row numbers, give --exclude PassengerId\n")
     with pytest.warns(MlpXpWarning, match="PassengerId"):
         dataset = load_dataset(path, label=table.label)
     assert load_run(run).signature.columns == dataset.signature.columns
@@ -151,6 +149,15 @@ def test_a_run_reads_other_tables_by_the_names_of_their_columns(tmp_path: Path) 
             text(["2020-1-2", "2019.12.31", "2020年1月1日"]),
             Column("a", "date", 18262.0),
         ),
+        (
+            text(["55%", "4.5 %", "NA", "-5%"]),
+            Column("a", "number", 4.5, flagged=True),
+        ),
+        # a share, or a percentage
+        (
+            text(["55%", "0.5"] * 2),
+            Column("a", "category", levels=("0.5", "55%")),
+        ),
         (text(["2020/1/1 6:00", "2020-01-01T18:00Z"]), Column("a", "date", 18262.5)),
         # which of the two is the day is not known, or differs
         (
@@ -214,7 +221,9 @@ def said(values: Any) -> str:
         (text(f"May {i % 28}, {i}" for i in SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"3 March {1900 + i}" for i in SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"{1900 + i}/01/13" for i in SHUFFLED), ""),
-        (text(f"{i}.5%" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"{i}.5%" for i in SHUFFLED), ""),
+        (text(f"{i},5%" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"{i}，500" for i in SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"\u2212{i}" for i in SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"({i})" for i in SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"Maya {i}th" for i in SHUFFLED), UNUSED),
@@ -247,7 +256,8 @@ def test_all_columns_are_warned_of_at_once_with_what_to_type(tmp_path: Path) -> 
     """In a file, which has options. Without any column left, it is an error."""
     columns = {
         "id": N.tolist(),
-        "name, all": [f"x{i}" for i in N],
+        "row, new": (N - 1).tolist(),
+        "name": [f"x{i}" for i in N],
         "size": (N / 8).tolist(),
         "kind": ["a", "b"] * 50,
     }
@@ -256,11 +266,11 @@ def test_all_columns_are_warned_of_at_once_with_what_to_type(tmp_path: Path) -> 
         dataset = load_dataset(path, label="kind")
     (warning,) = warned
     assert str(warning.message) == (
-        f"'{path}': {COUNTS}: 'id'; {UNUSED}: 'name, all'; to leave columns out, give "
-        """exclude='id,"name, all"'"""
+        f"'{path}': {COUNTS}: 'id', 'row, new'; {UNUSED}: 'name'; to leave out row "
+        """numbers, give exclude='id,"row, new"'"""
     )
-    assert dataset.signature.feature_names == ("id", "size")
-    load_dataset(path, label="kind", exclude='id,"name, all"')
+    assert dataset.signature.feature_names == ("id", "row, new", "size")
+    load_dataset(path, label="kind", exclude='id,"row, new",name')
     with pytest.raises(
         DatasetError,
         match=r"X: no column can be used; columns of text .*: 'name'$",

@@ -247,8 +247,9 @@ def refusal(
         ),
         (
             "id   kind size\n1  2  3\n",
-            ": no separator is found in 'id   kind size'; separate columns with comma",
+            ": no separator is found in 'id   kind size'; separate columns with , ",
         ),
+        ("甲，kind\n1，2\n", ": no separator is found in '甲，kind'; separate columns"),
         ("a|kind\n1|2\n", ": no separator is found in 'a|kind'; separate columns"),
         ("a\n1\n", ": has no column 'kind'; its columns are 'a'"),
         ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),

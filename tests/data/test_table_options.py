@@ -119,6 +119,37 @@ def test_rows_without_a_label_are_left_out_of_both_tables(tmp_path: Path) -> Non
     assert_same(dataset, load_dataset(tmp_path / "whole", label="y"))
 
 
+# Percentages.
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_percentages_are_numbers(tmp_path: Path, suffix: str) -> None:
+    """If all values of a column are percentages. The first lines of a run say so."""
+    shares = [f"{i % 7}.5{(' %', '%')[i % 2]}" for i in range(ROWS)]
+    shares[5] = "NA"
+    mixed = [*["5 %", "0.5"] * (ROWS // 2)]
+    columns = {"share": shares, "mixed": mixed, "area": AREA, "y": KIND}
+    dataset = load_dataset(write(tmp_path / f"t.{suffix}", columns), label="y")
+    names = ("share", "share is missing", "mixed=0.5", "mixed=5 %", "area")
+    assert dataset.signature.feature_names == names
+    described = dataset.signature.columns.described
+    assert described == "number: 2, category: 1; percentages, read as numbers: share"
+    numbers = {**columns, "share": [i % 7 + 0.5 for i in range(ROWS)]}
+    numbers["share"][5] = None
+    assert_same(
+        dataset, load_dataset(write(tmp_path / f"u.{suffix}", numbers), label="y")
+    )
+
+
+def test_percentages_may_have_decimal_commas(tmp_path: Path) -> None:
+    rows = [f"{i % 7},5 %;{kind}" for i, kind in enumerate(KIND)]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["share;y", *rows]), encoding="utf-8")
+    dataset = load_dataset(path, label="y", test_fraction=0.0)
+    expected = [[i % 7 + 0.5] for i in range(ROWS)]
+    np.testing.assert_array_equal(dataset.train.inputs, expected)
+
+
 # Columns of text.
 
 
