@@ -333,35 +333,33 @@ def _with_labels(samples: RawSamples, backend: Backend, *, warned: bool) -> RawS
     warned: whether an MlpXpWarning says how many these are. Otherwise the notes of the
     table do. Raises DatasetError if no row is left.
     """
-    parts = list[Part | None]()
-    for part in (samples.train, samples.test):
-        if part is not None and isinstance(part.inputs, Table):
-            with samples.naming(part):
-                part = _labelled(part, labelled_rows(samples, part, backend), warned)
-        parts.append(part)
-    train, test = parts
-    assert train
+    train = _labelled(samples, samples.train, backend, warned)
+    test = samples.test
+    if test is not None:
+        test = _labelled(samples, test, backend, warned)
     return replace(samples, train=train, test=test)
 
 
-def _labelled(part: Part, rows: np.ndarray, warned: bool) -> Part:
-    """Return some rows of a part with a table."""
+def _labelled(samples: RawSamples, part: Part, backend: Backend, warned: bool) -> Part:
+    """Return the rows of a part that have a label, if it has a table."""
     table, count = part.inputs, len(part.labels)
+    if not isinstance(table, Table) or len(table) != count:
+        return part
+    with samples.naming(part):
+        rows = labelled_rows(samples, part, backend)
     left_out = count - len(rows)
-    if not left_out or len(table) != count:
+    if not left_out:
         return part
     if warned:
         fault = f"{left_out} of {count} rows are left out: they have no label"
         # for the caller of evaluate
         warnings.warn(MlpXpWarning(fault, file=part.file), stacklevel=8)
-    notes = f"{left_out} rows without a label left out"
-    if table.notes:
-        notes = f"{table.notes}, {notes}"
+    notes = [table.notes, f"{left_out} rows without a label left out"]
+    table = replace(table.take(rows), notes=", ".join(filter(None, notes)))
     weights = part.weights
     if weights is not None:
         weights = np.asarray(weights)[rows]
     labels = np.asarray(part.labels)[rows]
-    table = replace(table.take(rows), notes=notes)
     return part._replace(inputs=table, labels=labels, weights=weights)
 
 

@@ -6,12 +6,14 @@ other rows.
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -307,37 +309,26 @@ class Columns:
         Numbers take less memory than their text, and are not read twice. The text of
         columns with wrong values stays, for errors.
         """
-        columns, remarks = list[Column](), dict[str, list[str]]()
-        found, merged, seen = list[Values](), list[_Fitted](), list[Seen]()
-        percents = list[str]()
+        all_fitted, remarks = list[_Fitted](), dict[str, list[str]]()
         for name, values in zip(table.names, table.columns, strict=True):
             if name in table.text_names:
                 fitted = _fit_text(name, values, rows, is_chosen=True)
             else:
                 fitted = _fit(name, values, rows)
-            found.append(fitted.values)
-            if fitted.column.feature_names:
-                columns.append(fitted.column)
-                seen.append(fitted.seen)
-            if fitted.column.other:
-                merged.append(fitted)
-            if fitted.are_percents:
-                percents.append(name)
+            all_fitted.append(fitted)
             if fitted.remark:
                 remarks.setdefault(fitted.remark, []).append(name)
+        used = [each for each in all_fitted if each.column.feature_names]
         if remarks:
-            _report(remarks, file, none_left=not columns)
-        counts = Counter(column.kind for column in columns)
-        kinds = ""
-        if list(counts) != ["number"]:
-            kinds = ", ".join(f"{kind}: {count}" for kind, count in counts.items())
-        notes = [kinds, table.notes, _merged_in_words(merged)]
-        if percents:
-            shown = ", ".join(percents[:_SHOWN]) + more(percents, _SHOWN)
-            notes.append(f"percentages, read as numbers: {shown}")
-        described = "; ".join(filter(None, notes))
-        all_columns = cls(tuple(columns), described, table.decimal_commas, tuple(seen))
-        return all_columns, replace(table, columns=tuple(found))
+            _report(remarks, file, none_left=not used)
+        columns = cls(
+            tuple(each.column for each in used),
+            "; ".join(filter(None, _notes_on(used, table.notes))),
+            table.decimal_commas,
+            tuple(each.seen for each in used),
+        )
+        values_read = tuple(each.values for each in all_fitted)
+        return columns, replace(table, columns=values_read)
 
     def features(self, X: Any, *, has_options: bool = False) -> Any:
         """Return the features of a table, float64 (n, features).
@@ -424,25 +415,37 @@ def _report(remarks: dict[str, list[str]], file: object, *, none_left: bool) -> 
 
 def _listed(names: Sequence[str]) -> str:
     """Return names of columns for an option, as in `id,"a,b"`."""
-    quoted_names = []
-    for name in names:
-        doubled = name.replace('"', '""')
-        needs_quotes = len(names) > 1 and set(name) & set(',"')
-        quoted_names.append(f'"{doubled}"' if needs_quotes else name)
-    return ",".join(quoted_names)
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return line.getvalue()
 
 
-def _merged_in_words(merged: Sequence[_Fitted]) -> str:
-    """Describe in which columns rare values are put together, the most rows first."""
-    parts = []
-    for each in sorted(merged, key=lambda each: each.other_rows, reverse=True):
-        values = each.other_values + len(each.column.levels)
-        share = f"{100 * each.other_rows:.2g} % of the rows"
-        parts.append(f"{each.column.name} {each.other_values} of {values} ({share})")
-    if not parts:
+def _notes_on(used: Sequence[_Fitted], of_table: str) -> Iterator[str]:
+    """Yield what a run says of its columns, some of it empty.
+
+    used: the columns with features. of_table: the notes of the table.
+    """
+    kinds = Counter(each.column.kind for each in used)
+    if list(kinds) != ["number"]:
+        yield ", ".join(f"{kind}: {count}" for kind, count in kinds.items())
+    yield of_table
+    merged = []
+    for each in sorted(used, key=lambda each: each.other_rows, reverse=True):
+        if each.column.other:
+            values = each.other_values + len(each.column.levels)
+            counts = f"{each.other_values} of {values}"
+            share = f"{100 * each.other_rows:.2g} % of the rows"
+            merged.append(f"{each.column.name} {counts} ({share})")
+    yield _few("rare values put together", merged)
+    percents = [each.column.name for each in used if each.are_percents]
+    yield _few("percentages, read as numbers", percents)
+
+
+def _few(what: str, texts: Sequence[str]) -> str:
+    """Return `what: a, b, c and 2 more`, or an empty text."""
+    if not texts:
         return ""
-    shown = ", ".join(parts[:_SHOWN]) + more(parts, _SHOWN)
-    return f"rare values put together: {shown}"
+    return f"{what}: {', '.join(texts[:_SHOWN])}{more(texts, _SHOWN)}"
 
 
 def _wrong_values(
@@ -687,7 +690,8 @@ def _normal(values: Values, kind: str, *, day_first: bool | None) -> Values:
         return values
     if kind == "number":
         is_percent = values.str.ends_with("%")
-        if not is_percent.any() or (_categories(values.filter(~is_percent)) != "").any():
+        others = _categories(values.filter(~is_percent))
+        if not is_percent.any() or (others != "").any():
             return values
         return stripped(values.str.strip_suffix("%"))
     return values if day_first is None else _with_iso_dates(values, day_first=day_first)

@@ -77,7 +77,9 @@ def test_a_run_reads_other_tables_by_the_names_of_their_columns(tmp_path: Path) 
     labels = table.columns["Survived"]
     assert f"\nclasses  0 ({labels.count(0)}), 1 ({labels.count(1)})\n" in outcome.out
     assert outcome.err.count("\n") == 1
-    assert outcome.err.endswith("to leave out row numbers, give --exclude PassengerId\n")
+    assert outcome.err.endswith(
+        "to leave out row numbers, give --exclude PassengerId\n"
+    )
     with pytest.warns(MlpXpWarning, match="PassengerId"):
         dataset = load_dataset(path, label=table.label)
     assert load_run(run).signature.columns == dataset.signature.columns

@@ -90,7 +90,7 @@ def test_rows_without_a_label_are_left_out(
     assert message.startswith(f"'{path}', {place}, column 'y': ")
     assert re.search(
         r" marks a missing label, as in 4 of 40 rows; fill it in, or give "
-        r"drop_unlabelled=True to leave these rows out",
+        r"drop_unlabelled=True to leave such rows out",
         message,
     )
     dataset = load_dataset(path, drop_unlabelled=True, **how)
@@ -221,7 +221,7 @@ def test_a_run_says_what_it_took_and_reads_in_the_same_way(tmp_path: Path) -> No
         call(*words),
         2,
         "column 'kids': '' marks a missing label, as in 4 of 40 rows; fill it in, or "
-        "give --drop-unlabelled to leave these rows out",
+        "give --drop-unlabelled to leave such rows out",
     )
     outcome = call(*words, "--drop-unlabelled")
     assert (outcome.code, outcome.err) == (0, "")
