@@ -249,7 +249,7 @@ def read_rows(
                 if len(row) != width:
                     raise DatasetError(
                         f"has {len(row)} columns, the first row has {width}",
-                        remedy="check the separators and quotes from there on",
+                        remedy="check separators, quotes and line breaks from there on",
                         line=number,
                     )
                 yield number, row

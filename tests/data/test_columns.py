@@ -424,6 +424,7 @@ def run(request, tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore:.*column")  # as in tests/runs/test_new_values.py
+@pytest.mark.filterwarnings("ignore:.*equal training rows")
 @pytest.mark.parametrize("kind", FEW_FRAMES)
 def test_evaluate_takes_data_frames(run, kind: str) -> None:
     """Columns may be in another order and among others.
