@@ -404,13 +404,11 @@ def _class_numbers(y: Labels, class_texts: Sequence[str]) -> Labels:
         )
     numbers = {text: number for number, text in enumerate(class_texts)}
     values, places = np.unique(y, return_inverse=True)
-    texts = []
-    for value in values.tolist():
-        text = str(value)
-        texts.append(text if text in numbers else _without_point(text))
-    unknown = [i for i, text in enumerate(texts) if text not in numbers]
-    if unknown:
-        row = int(np.argmax(np.isin(places, unknown)))
+    texts = list(map(str, values.tolist()))
+    found = [numbers.get(text, numbers.get(_without_point(text), -1)) for text in texts]
+    classes = np.array(found, np.int64)[places]
+    if (classes < 0).any():
+        row = int(classes.argmin())
         label = texts[places[row]]
         raise DatasetError(
             f"the label {label!r:.60} is none of the {len(numbers)} classes",
@@ -419,7 +417,7 @@ def _class_numbers(y: Labels, class_texts: Sequence[str]) -> Labels:
             row=row,
         )
     dtype = np.uint8 if len(numbers) <= 256 else np.int32
-    return np.array([numbers[text] for text in texts], dtype)[places]
+    return classes.astype(dtype)
 
 
 def numbers_of(y: Labels) -> Labels:

@@ -184,25 +184,24 @@ class Reading(NamedTuple):
 
         Numbers are compared as float32, because another table may hold them so.
         """
-        column, seen = self.column, self.seen
+        column, seen, found = self.column, self.seen, self.found
+        none = np.zeros(len(found), np.bool_)
         if column.kind in _READERS:
-            is_new = np.zeros(len(self.found), np.bool_)
-            if seen.low is not None and seen.high is not None:
-                with np.errstate(over="ignore"):
-                    numbers = self.found.astype(np.float32)
-                    is_new |= numbers < np.float32(seen.low)
-                    is_new |= numbers > np.float32(seen.high)
-            return is_new
+            if seen.low is None or seen.high is None:
+                return none
+            with np.errstate(over="ignore"):
+                numbers = found.astype(np.float32)
+                is_low = numbers < np.float32(seen.low)
+                return is_low | (numbers > np.float32(seen.high))
         _, other = column.places
-        is_new = self.found == other
+        is_new = found == other
         if seen.rare is None or not is_new.any():
-            return np.zeros(len(is_new), np.bool_)
-        texts = _categories(self.values)
-        known = {"", *column.levels}
+            return none
+        known = [""]
         for text in self.categories(np.flatnonzero(is_new)):
             if _checksum(text) in seen.rare:
-                known.add(text)
-        return is_new & ~texts.is_in([*known]).to_numpy()
+                known.append(text)
+        return is_new & ~_categories(self.values).is_in(known).to_numpy()
 
     def categories(self, rows: np.ndarray) -> list[str]:
         """Return the different values of a category in some rows, in their order."""
@@ -454,13 +453,14 @@ def _wrong_values(
     """Return an error about the first wrong value, and the columns of the others."""
     (column, row, value), *others = wrong
     kind = f"finite {column.kind}" if isinstance(value, float) else column.kind
-    remedy: Words = "correct it, or train without the column"
+    remedy: Words = "correct it, write NA for a gap, or train without the column"
     if has_options and isinstance(value, str):
         names = _listed([each.name for each, *_ in wrong])
         text, exclude = Argument("text", names), Argument("exclude", names)
         it = "them" if others else "it"
         as_text, end = f" to read {it} as text, or ", f" to leave {it} out"
-        remedy = ("correct it, or train with ", text, as_text, exclude, end)
+        start = "correct it, write NA for a gap, or train with "
+        remedy = (start, text, as_text, exclude, end)
     error = DatasetError(
         f"{value!r:.60} is not a {kind}",
         remedy=remedy,
@@ -682,19 +682,20 @@ def _order_of_dates(texts: Values) -> bool | None:
 
 
 def _normal(values: Values, kind: str, *, day_first: bool | None) -> Values:
-    """Return text with percentages as numbers, and dates with slashes as in ISO 8601.
-
-    Percentages are numbers if all values are percentages.
-    """
+    """Return text with percentages, or dates with slashes, as the readers take them."""
     if isinstance(values, np.ndarray):
         return values
     if kind == "number":
-        is_percent = values.str.ends_with("%")
-        others = _categories(values.filter(~is_percent))
-        if not is_percent.any() or (others != "").any():
-            return values
-        return stripped(values.str.strip_suffix("%"))
+        return _without_percents(values)
     return values if day_first is None else _with_iso_dates(values, day_first=day_first)
+
+
+def _without_percents(texts: pl.Series) -> pl.Series:
+    """Return percentages such as 55 % as 55, if all texts are percentages."""
+    is_percent = texts.str.ends_with("%")
+    if not is_percent.any() or (_categories(texts.filter(~is_percent)) != "").any():
+        return texts
+    return stripped(texts.str.strip_suffix("%"))
 
 
 def _with_iso_dates(values: pl.Series, *, day_first: bool) -> pl.Series:

@@ -252,8 +252,8 @@ def _check_same(models: Sequence[Model], tests: Sequence[Samples]) -> None:
             raise RunError(
                 f"has another test set than {quoted(models[0].source)}: it was trained "
                 "on other data, or on another split of the same; give runs with the "
-                "same split, or one; mlp-xp runs lists the results of folds, and "
-                "summary.json of their sweep has the means",
+                "same split, or one; the means of folds are in summary.csv of their "
+                "sweep",
                 file=model.source,
             )
 

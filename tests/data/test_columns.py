@@ -88,7 +88,7 @@ def test_a_run_reads_other_tables_by_the_names_of_their_columns(tmp_path: Path) 
         renamed[f"{name}_"] = renamed.pop(name)
         wrong[name] = ["7", "x?"] * 75
     said = ": has no column 'Age' (did you mean 'Age_'?), 'Fare' (did you mean 'Fare_'?"
-    odd = ", line 3, column 'Age': 'x?' is not a number; correct it, or train without"
+    odd = ", line 3, column 'Age': 'x?' is not a number; correct it, write NA"
     for columns, fault in ((renamed, said), (wrong, odd)):
         path = write(tmp_path / "other.csv", columns)
         for command in (("predict", run), ("evaluate", run, "--data-dir")):

@@ -163,8 +163,8 @@ def test_a_column_may_be_read_as_text(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(DatasetError) as caught:
         load_dataset(path, label="y")
     assert str(caught.value).endswith(
-        "column 'rain': 'T' is not a number; correct it, or train with text=\"rain\" "
-        'to read it as text, or exclude="rain" to leave it out'
+        "column 'rain': 'T' is not a number; correct it, write NA for a gap, or train "
+        'with text="rain" to read it as text, or exclude="rain" to leave it out'
     )
     names = load_dataset(path, label="y", text="rain,code").signature.feature_names
     levels = ["code=0", "code=1", "code=2", "code=3", "code=4"]
