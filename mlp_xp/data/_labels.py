@@ -240,7 +240,7 @@ def _how_to_write(text: str) -> Words:
     """Return what to do about a label that is no number."""
     start = "correct it, or leave out the row"
     if _is_moment(text):
-        start = "dates cannot be predicted: give another column, or numbers of days"
+        start = "dates are not predicted: give another column, or days or seconds"
     elif _is_like_number(text):
         start = "write numbers as 1591.02 or -52.9, without other signs"
     return start + "; if these are names of classes, give ", AS_CLASSES

@@ -462,7 +462,7 @@ def warn_if_rounded(
             fault += f": the rows differ in digits that {dtype} rounds away"
             remedy = "leave these columns out, use float64, or subtract the mean"
         else:
-            fault += ": all rows have the same value"
+            fault += ": all training rows have the same value"
         warning = MlpXpWarning(fault, remedy=remedy, **place)
         # for the caller of from_arrays, load_dataset, or export_onnx
         warnings.warn(warning, stacklevel=5)

@@ -293,7 +293,7 @@ def test_constant_features_are_named_and_become_exactly_zero(backend32: Backend)
     """
     values = [1.7e9, 0.1, 1e17 / 3, -1e30, 0.0]
     x = np.stack([np.arange(200.0), *(np.full(200, value) for value in values)], axis=1)
-    message = "^X: columns 1, 2, 3, 4, 5: all rows have the same value$"
+    message = "^X: columns 1, 2, 3, 4, 5: all training rows have the same value$"
     with pytest.warns(MlpXpWarning, match=message) as warned:
         dataset = from_arrays(x, np.arange(200) % 2, backend=backend32)
     assert [each.filename for each in warned] == [__file__], "of the caller"
@@ -305,13 +305,13 @@ def test_constant_features_are_named_and_become_exactly_zero(backend32: Backend)
     np.testing.assert_array_equal(rows[:, 1:], 0)
     np.testing.assert_allclose(rows[:, 0].std(), 1, rtol=1e-5)
     with pytest.warns(
-        MlpXpWarning, match="^X: columns 'age': all rows have the same value"
+        MlpXpWarning, match="^X: columns 'age': all training rows have the same value"
     ):
         assert from_arrays(
             frame(changed(X, (slice(None), 1), 3.5)), CLASSES
         ).signature.columns.names == ("area", "age", "floor")
     with pytest.warns(
-        MlpXpWarning, match="^y: columns '1': all rows have the same value"
+        MlpXpWarning, match="^y: columns '1': all training rows have the same value"
     ):
         # 60 * 0.03 / 60 is not 0.03
         dataset = from_arrays(X, changed(NUMBERS, (slice(None), 1), 0.03))

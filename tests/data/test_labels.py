@@ -256,9 +256,9 @@ def wanted_numbers(form: str) -> list[str]:
         ("({0})", NUMBERS),
         ("{0} %", NUMBERS),
         ("€{0},5", NUMBERS),
-        ("20{0}-01-16", "dates cannot be predicted: give another column, or"),
-        ("Jan {0} 2000", "dates cannot be predicted: give another column, or"),
-        ("{0}:15", "dates cannot be predicted: give another column, or"),
+        ("20{0}-01-16", "dates are not predicted: give another column, or"),
+        ("Jan {0} 2000", "dates are not predicted: give another column, or"),
+        ("{0}:15", "dates are not predicted: give another column, or"),
     ],
 )
 @pytest.mark.parametrize("written", [True, False])
