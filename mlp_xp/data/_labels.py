@@ -208,13 +208,12 @@ def _check_classes(y: Labels) -> None:
 
     Most of it looks like numbers or dates, or nearly every row has another text.
     """
-    texts, rows = np.unique(y, return_counts=True)
+    texts, counts = np.unique(y, return_counts=True)
     values = texts.tolist()
-    counts = dict(zip(values, rows.tolist(), strict=True))
     if len(values) > max(2, min(_FEW, len(y) / 2)):
-        alike = [text for text in values if _is_moment(text) or _is_like_number(text)]
-        others = [text for text in alike if math.isnan(number_of(text))]
-        if others and 2 * sum(counts[text] for text in alike) > len(y):
+        alike = [_is_moment(text) or _is_like_number(text) for text in values]
+        others = [each for each in texts[alike].tolist() if math.isnan(number_of(each))]
+        if others and 2 * counts[alike].sum() > len(y):
             fault = "and most of the labels look like numbers or dates"
             raise _error_at_first(y, others, fault)
     if len(values) > max(_FEW, _UNLIKE * len(y)):

@@ -420,7 +420,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _notes_on(used: Sequence[_Fitted], of_table: str) -> Iterator[str]:
-    """Yield what a run says of its columns, some of it empty.
+    """Yield remarks on the columns for the first lines of a run, some of them empty.
 
     used: the columns with features. of_table: the notes of the table.
     """

@@ -203,7 +203,7 @@ def split_names(given: str | None, names: Sequence[str]) -> list[str]:
 
 
 class _Marks(NamedTuple):
-    """A column of numbers as text, and what their marks may mean."""
+    """A column of numbers as text, and the meanings of their marks."""
 
     texts: pl.Series
     allowed: dict[str, pl.Series]
