@@ -197,7 +197,7 @@ def test_runs_with_other_splits_have_no_test_set_in_common(noise):
         2,
         "has another test set than",
         "same split",
-        "runs has the results of folds",
+        "the means of folds are in summary.csv",
     )
 
 

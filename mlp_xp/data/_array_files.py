@@ -48,8 +48,7 @@ def read_array_files(
                     remedy=f"correct the names, or remove {there}",
                     file=path,
                 )
-    train, other_train_names = _part(arrays, TRAIN, path)
-    test, other_test_names = _part(arrays, TEST, path)
+    train, test = _take(arrays, TRAIN, path), _take(arrays, TEST, path)
     if train is None:
         raise DatasetError(
             "has no training set",
@@ -57,7 +56,7 @@ def read_array_files(
             "x_test and y_test; or X and y",
             file=path,
         )
-    unused += other_train_names + other_test_names
+    unused += arrays
     if unused:
         text = f"arrays that are not used: {some(unused)}"
         # for the caller of load_dataset
@@ -66,66 +65,62 @@ def read_array_files(
 
 
 def _load_all(path: Path) -> tuple[dict[str, Array], list[str]]:
-    """Return the known arrays in an archive or a folder, and the other names."""
-    if not path.is_dir():
-        return _load(path)
-    arrays: dict[str, Array] = {}
-    unused = []
-    for file in sorted(path.glob("*.[nN][pP][yY]")):
-        if file.stem.lower() not in KNOWN:
+    """Return the known arrays in an archive or a folder, and the other names.
+
+    The names of known arrays are in small letters.
+    """
+    files, is_folder = [path], path.is_dir()
+    if is_folder:
+        files = sorted(path.glob("*.[nN][pP][yY]"))
+    arrays, unused = dict[str, Array](), list[str]()
+    for file in files:
+        if is_folder and file.stem.lower() not in KNOWN:
             unused.append(file.stem)
             continue
-        found, others = _load(file)
-        for name in found:
-            if name in arrays:
-                raise _twice(name, path)
-        arrays |= found
-        unused += others
+        for name, array in _load(file):
+            known = name.lower()
+            if array is None:
+                unused.append(name)
+            elif known in arrays:
+                raise DatasetError(
+                    f"has {known} twice, in small and in capital letters",
+                    remedy="rename one",
+                    file=path,
+                )
+            else:
+                arrays[known] = array
     return arrays, unused
 
 
-def _load(path: Path) -> tuple[dict[str, Array], list[str]]:
-    """Return the known arrays in a file, by their names in small letters.
-
-    The other names are returned as they are.
-    """
+def _load(path: Path) -> list[tuple[str, Array | None]]:
+    """Return the names in a file with their arrays, None for an unknown name."""
     with open_file(path) as stream:
         try:
             found = np.load(stream, allow_pickle=False)
             if isinstance(found, np.ndarray):
                 found = {path.stem: found}
-            known = [name for name in found if name.lower() in KNOWN]
-            arrays = {name.lower(): np.ascontiguousarray(found[name]) for name in known}
+            arrays = list[tuple[str, Array | None]]()
+            for name in found:
+                is_known = name.lower() in KNOWN
+                array = np.ascontiguousarray(found[name]) if is_known else None
+                arrays.append((name, array))
         # of many types, for a file that is damaged, not NumPy's, or holds a pickle
         except Exception as error:
             raise fault(error) from error
-    names = [name.lower() for name in known]
-    for name in names:
-        if names.count(name) > 1:
-            raise _twice(name, path)
-    return arrays, [name for name in found if name not in known]
+    return arrays
 
 
-def _twice(name: str, path: Path) -> DatasetError:
-    return DatasetError(
-        f"has {name} twice, in small and in capital letters",
-        remedy="rename one",
-        file=path,
-    )
-
-
-def _part(
+def _take(
     arrays: dict[str, Array], pairs: Sequence[tuple[str, str]], path: Path
-) -> tuple[Part | None, list[str]]:
-    """Return the first pair of known arrays, and the names of the other pairs."""
-    given = [pair for pair in pairs if pair[0] in arrays]
-    if not given:
-        return None, []
-    (x, y), *others = given
-    labels = arrays[y]
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    return Part(arrays[x], labels, path), [name for pair in others for name in pair]
+) -> Part | None:
+    """Return the first pair of arrays that is there, and remove it from them."""
+    for x, y in pairs:
+        if x in arrays:
+            labels = arrays.pop(y)
+            if labels.ndim == 2 and labels.shape[1] == 1:
+                labels = labels[:, 0]
+            return Part(arrays.pop(x), labels, path)
+    return None
 
 
 FORMAT = Format(

@@ -187,10 +187,14 @@ def _split(content: bytes, layout: _Layout) -> Any:
         has_header=False,
         separator=layout.separator,
         quote_char='"' if b'"' in content else None,
-        schema={str(i): pl.String for i in range(layout.width)},
+        schema=_schema(layout),
         infer_schema=False,
     )
     return fields.slice(1)
+
+
+def _schema(layout: _Layout) -> dict[str, Any]:
+    return {str(i): import_polars().String for i in range(layout.width)}
 
 
 def _irregular_rows(
@@ -202,12 +206,10 @@ def _irregular_rows(
         rows = read_rows(text, layout.separator, line, width)
         while block := list(islice(rows, ROWS)):
             block = [row for row in block if row[0] > layout.header_line]
-            columns = {}
-            for i in range(layout.width):
-                texts = [fields[i] for _, fields in block]
-                columns[str(i)] = pl.Series(texts, dtype=pl.String)
             lines = np.array([number for number, _ in block], np.int64)
-            yield _Rows(pl.DataFrame(columns), lines)
+            fields = [fields for _, fields in block]
+            frame = pl.DataFrame(fields, _schema(layout), orient="row")
+            yield _Rows(frame, lines)
 
 
 def _separator_of(lines: Sequence[str]) -> str:
@@ -247,7 +249,7 @@ def read_rows(
                 if len(row) != width:
                     raise DatasetError(
                         f"has {len(row)} columns, the first row has {width}",
-                        remedy="check the separators and quotes from there on",
+                        remedy="check separators, quotes and line breaks from there on",
                         line=number,
                     )
                 yield number, row

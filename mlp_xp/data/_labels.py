@@ -8,7 +8,7 @@ unless the task says so.
 import math
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -114,14 +114,7 @@ def _are_missing(samples: RawSamples, part: Part, y: Labels) -> np.ndarray:
         return np.isnan(y)
     if y.dtype.kind not in "OU":
         return np.zeros(y.shape, np.bool_)
-    if y.dtype.kind == "U":
-        different, places = np.unique(y, return_inverse=True)
-        return _marked(samples, part, different.tolist())[places].reshape(y.shape)
-    return _marked(samples, part, y.ravel().tolist()).reshape(y.shape)
-
-
-def _marked(samples: RawSamples, part: Part, values: Sequence[Any]) -> np.ndarray:
-    """Return which values mark a missing label, booleans (n,)."""
+    values = y.ravel().tolist()
     texts = {value for value in values if isinstance(value, str)}
     marks = set[str]()
     if samples.form == "columns" and part.file is not None:
@@ -130,30 +123,26 @@ def _marked(samples: RawSamples, part: Part, values: Sequence[Any]) -> np.ndarra
         marks = {text for text in texts if text.strip().lower() in known}
     found = []
     for value in values:
-        found.append(value in marks if isinstance(value, str) else _is_gap(value))
-    return np.array(found, np.bool_)
-
-
-def _is_gap(value: Any) -> bool:
-    """Return whether a value that is no text is None or NaN."""
-    return value is None or (isinstance(value, NUMBERS) and value != value)
+        if isinstance(value, str):
+            found.append(value in marks)
+        else:
+            is_nan = isinstance(value, NUMBERS) and value != value
+            found.append(value is None or is_nan)
+    return np.array(found, np.bool_).reshape(y.shape)
 
 
 def _missing_label(part: Part, y: Labels, is_missing: np.ndarray) -> DatasetError:
     """Return the error for the first missing label."""
     place = tuple(np.argwhere(is_missing)[0])
     count = int(is_missing.reshape(len(y), -1).any(axis=1).sum())
-    value = y[place].item() if isinstance(y[place], np.generic) else y[place]
-    if isinstance(value, str):
-        value = value.strip()
+    value = y.item(*place)
     fault = f"{value!r:.60} marks a missing label"
     if count > 1:
         fault += f", as in {count} of {len(y)} rows"
-    rows = "this row" if count == 1 else "these rows"
-    remedy: Words = f"fill it in, or leave {rows} out"
+    remedy: Words = "fill it in, or leave such rows out"
     if part.file is not None and isinstance(part.inputs, Table):
         option = Argument("drop_unlabelled", True)
-        remedy = ("fill it in, or give ", option, f" to leave {rows} out")
+        remedy = ("fill it in, or give ", option, " to leave such rows out")
     error = error_at("y", place, fault, remedy)
     if isinstance(value, str):
         error.notes.append("if it is a class, give that another name")
@@ -219,17 +208,14 @@ def _check_classes(y: Labels) -> None:
 
     Most of it looks like numbers or dates, or nearly every row has another text.
     """
-    texts, rows = np.unique(y, return_counts=True)
+    texts, counts = np.unique(y, return_counts=True)
     values = texts.tolist()
-    counts = dict(zip(values, rows.tolist(), strict=True))
     if len(values) > max(2, min(_FEW, len(y) / 2)):
-        kinds = (("dates or times", _is_moment), ("numbers", _is_like_number))
-        for kind, is_alike in kinds:
-            alike = list(filter(is_alike, values))
-            others = [text for text in alike if math.isnan(number_of(text))]
-            if others and 2 * sum(counts[text] for text in alike) > len(y):
-                fault = f"and most of the labels look like {kind}"
-                raise _error_at_first(y, others, fault, _how_to_write)
+        alike = [_is_moment(text) or _is_like_number(text) for text in values]
+        others = [each for each in texts[alike].tolist() if math.isnan(number_of(each))]
+        if others and 2 * counts[alike].sum() > len(y):
+            fault = "and most of the labels look like numbers or dates"
+            raise _error_at_first(y, others, fault)
     if len(values) > max(_FEW, _UNLIKE * len(y)):
         instead = "another column"
         if np.isfinite(_numbers_in(values)).all():
@@ -251,28 +237,12 @@ def _is_like_number(text: str) -> bool:
 
 def _how_to_write(text: str) -> Words:
     """Return what to do about a label that is no number."""
+    start = "correct it, or leave out the row"
     if _is_moment(text):
-        start = "dates cannot be predicted: give another column, or numbers of days"
-    else:
-        number = _number_within(text) if _is_like_number(text) else ""
-        start = "correct it, or leave out the row"
-        if number:
-            start = f"write {number}, without other signs"
+        start = "dates are not predicted: give another column, or days or seconds"
+    elif _is_like_number(text):
+        start = "write numbers as 1591.02 or -52.9, without other signs"
     return start + "; if these are names of classes, give ", AS_CLASSES
-
-
-def _number_within(text: str) -> str:
-    """Return `$1,591.02` as 1591.02, and `(52.89)` as -52.89.
-
-    The text is empty if a comma may be a decimal mark.
-    """
-    digits = "".join(re.findall("[0-9,.]", text)).strip(",.")
-    if re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?", digits):
-        digits = digits.replace(",", "")
-    if math.isnan(number_of(digits)):
-        return ""
-    is_negative = text[0] in "-\u2212(" or text[1:2] in ("-", "\u2212")
-    return f"-{digits}" if is_negative else digits
 
 
 def _classes(
@@ -433,13 +403,11 @@ def _class_numbers(y: Labels, class_texts: Sequence[str]) -> Labels:
         )
     numbers = {text: number for number, text in enumerate(class_texts)}
     values, places = np.unique(y, return_inverse=True)
-    texts = []
-    for value in values.tolist():
-        text = str(value)
-        texts.append(text if text in numbers else _without_point(text))
-    unknown = [i for i, text in enumerate(texts) if text not in numbers]
-    if unknown:
-        row = int(np.argmax(np.isin(places, unknown)))
+    texts = list(map(str, values.tolist()))
+    found = [numbers.get(text, numbers.get(_without_point(text), -1)) for text in texts]
+    classes = np.array(found, np.int64)[places]
+    if (classes < 0).any():
+        row = int(classes.argmin())
         label = texts[places[row]]
         raise DatasetError(
             f"the label {label!r:.60} is none of the {len(numbers)} classes",
@@ -448,7 +416,7 @@ def _class_numbers(y: Labels, class_texts: Sequence[str]) -> Labels:
             row=row,
         )
     dtype = np.uint8 if len(numbers) <= 256 else np.int32
-    return np.array([numbers[text] for text in texts], dtype)[places]
+    return classes.astype(dtype)
 
 
 def numbers_of(y: Labels) -> Labels:
@@ -466,7 +434,7 @@ def numbers_of(y: Labels) -> Labels:
     numbers = _numbers_in(texts)
     words = [values[i] for i in np.flatnonzero(~np.isfinite(numbers))]
     if words:
-        raise _error_at_first(y, words, "is not a finite number", _how_to_write)
+        raise _error_at_first(y, words, "is not a finite number")
     return numbers[places].reshape(y.shape)
 
 
@@ -481,10 +449,8 @@ def _numbers_in(texts: Sequence[str]) -> np.ndarray:
     return np.array([number_of(text) for text in texts], np.float64)
 
 
-def _error_at_first(
-    texts: Labels, wrong: Sequence[str], fault: str, remedy: Callable[[str], Words]
-) -> DatasetError:
+def _error_at_first(texts: Labels, wrong: Sequence[str], fault: str) -> DatasetError:
     """Return an error about the first of some wrong texts, with its remedy."""
     place = tuple(np.argwhere(np.isin(texts, wrong))[0])
     text = texts[place].item()
-    return error_at("y", place, f"{text!r:.60} {fault}", remedy(text))
+    return error_at("y", place, f"{text!r:.60} {fault}", _how_to_write(text))

@@ -280,7 +280,7 @@ def to_dataset(
         samples = replace(samples, train=train)
     x = _on_device(samples, train, features, len(y), backend)
     del features
-    feature_names = _feature_names(samples, x)
+    column_names = _column_names(samples, x)
 
     test_x, test_y = None, None
     if test is not None:
@@ -301,7 +301,7 @@ def to_dataset(
     is_image = x.dtype == backend.xp.uint8 and len(x.shape) > 2
     dtype = backend.dtype_name
     if standardize or (standardize is None and not is_image):
-        fitted = _fit(samples, "X", backend.to_numpy(x), feature_names, dtype)
+        fitted = _fit(samples, "X", backend.to_numpy(x), column_names, dtype)
         preparation = Preparation(PREPARATIONS["standardize"], fitted)
     elif standardize is None:
         preparation = BYTES
@@ -333,41 +333,44 @@ def _with_labels(samples: RawSamples, backend: Backend, *, warned: bool) -> RawS
     warned: whether an MlpXpWarning says how many these are. Otherwise the notes of the
     table do. Raises DatasetError if no row is left.
     """
-    parts = list[Part | None]()
-    for part in (samples.train, samples.test):
-        if part is not None and isinstance(part.inputs, Table):
-            with samples.naming(part):
-                part = _labelled(part, labelled_rows(samples, part, backend), warned)
-        parts.append(part)
-    train, test = parts
-    assert train
+    train = _labelled(samples, samples.train, backend, warned)
+    test = samples.test
+    if test is not None:
+        test = _labelled(samples, test, backend, warned)
     return replace(samples, train=train, test=test)
 
 
-def _labelled(part: Part, rows: np.ndarray, warned: bool) -> Part:
-    """Return some rows of a part with a table."""
+def _labelled(samples: RawSamples, part: Part, backend: Backend, warned: bool) -> Part:
+    """Return the rows of a part that have a label, if it has a table."""
     table, count = part.inputs, len(part.labels)
+    if not isinstance(table, Table) or len(table) != count:
+        return part
+    with samples.naming(part):
+        rows = labelled_rows(samples, part, backend)
     left_out = count - len(rows)
-    if not left_out or len(table) != count:
+    if not left_out:
         return part
     if warned:
         fault = f"{left_out} of {count} rows are left out: they have no label"
         # for the caller of evaluate
         warnings.warn(MlpXpWarning(fault, file=part.file), stacklevel=8)
-    notes = f"{left_out} rows without a label left out"
-    if table.notes:
-        notes = f"{table.notes}, {notes}"
+    notes = [table.notes, f"{left_out} rows without a label left out"]
+    table = replace(table.take(rows), notes=", ".join(filter(None, notes)))
     weights = part.weights
     if weights is not None:
         weights = np.asarray(weights)[rows]
     labels = np.asarray(part.labels)[rows]
-    table = replace(table.take(rows), notes=notes)
     return part._replace(inputs=table, labels=labels, weights=weights)
 
 
-def _feature_names(samples: RawSamples, x: Array) -> Sequence[str]:
-    """Return the names of the features, () if they have none. Raises DatasetError."""
-    names = samples.columns.feature_names if samples.columns else ()
+def _column_names(samples: RawSamples, x: Array) -> Sequence[str]:
+    """Return the column of each feature, () if they have no names.
+
+    Raises DatasetError.
+    """
+    names = []
+    for column in samples.columns.columns if samples.columns else ():
+        names += [column.name] * len(column.feature_names)
     count = math.prod(x.shape[1:])
     if names and len(names) != count:
         raise DatasetError(
@@ -444,7 +447,7 @@ def warn_if_rounded(
     names: Sequence[str] | None,
     **place: Any,
 ) -> None:
-    """Warn of columns whose values are equal, or equal after rounding to a dtype.
+    """Warn of columns whose values are equal, or become equal in a dtype.
 
     names: the names of the columns, if they have any. place: where the columns are, as
     arguments of an `MlpXpWarning`.
@@ -453,14 +456,13 @@ def warn_if_rounded(
     if lost.any():
         columns: list[Any] = np.flatnonzero(lost).tolist()
         if names:
-            columns = [names[i] for i in columns]
-        fault = (
-            f"columns {some(columns, SHOWN)}: the rows have equal values, or differ "
-            f"in digits that {dtype} rounds away"
-        )
-        remedy = "leave these columns out"
-        if dtype == "float32":
-            remedy += ", use float64, or subtract the mean"
+            columns = list(dict.fromkeys(names[i] for i in columns))
+        fault, remedy = f"columns {some(columns, SHOWN)}", ""
+        if deviation[lost].any():
+            fault += f": the rows differ in digits that {dtype} rounds away"
+            remedy = "leave these columns out, use float64, or subtract the mean"
+        else:
+            fault += ": all training rows have the same value"
         warning = MlpXpWarning(fault, remedy=remedy, **place)
         # for the caller of from_arrays, load_dataset, or export_onnx
         warnings.warn(warning, stacklevel=5)

@@ -6,12 +6,14 @@ other rows.
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -29,7 +31,7 @@ from mlp_xp.data.reading import (
     SIGNS,
     number_of,
 )
-from mlp_xp.data.table import Table, Values, as_text, import_polars
+from mlp_xp.data.table import Table, Values, as_text, import_polars, stripped
 from mlp_xp.errors import (
     Argument,
     DatasetError,
@@ -155,15 +157,11 @@ class Reading(NamedTuple):
 
     @property
     def is_known(self) -> bool:
-        """Whether any value, or gap, is known from the training."""
-        column, found = self.column, self.found
-        if column.kind in _READERS:
-            takes_gaps = column.fill is None or column.flagged
-            return takes_gaps or not np.isnan(found).all()
-        _, other = column.places
-        if not column.levels or (found != other).any():
-            return True
-        return not (self.new_gaps | self.new_values).all()
+        """Whether any category, or number or gap, is known from the training."""
+        is_new = self.new_gaps
+        if self.column.kind not in _READERS:
+            is_new = is_new | self.new_values
+        return not is_new.all()
 
     @property
     def new_gaps(self) -> np.ndarray:
@@ -186,25 +184,24 @@ class Reading(NamedTuple):
 
         Numbers are compared as float32, because another table may hold them so.
         """
-        column, seen = self.column, self.seen
+        column, seen, found = self.column, self.seen, self.found
+        none = np.zeros(len(found), np.bool_)
         if column.kind in _READERS:
-            is_new = np.zeros(len(self.found), np.bool_)
-            if seen.low is not None and seen.high is not None:
-                with np.errstate(over="ignore"):
-                    numbers = self.found.astype(np.float32)
-                    is_new |= numbers < np.float32(seen.low)
-                    is_new |= numbers > np.float32(seen.high)
-            return is_new
+            if seen.low is None or seen.high is None:
+                return none
+            with np.errstate(over="ignore"):
+                numbers = found.astype(np.float32)
+                is_low = numbers < np.float32(seen.low)
+                return is_low | (numbers > np.float32(seen.high))
         _, other = column.places
-        is_new = self.found == other
+        is_new = found == other
         if seen.rare is None or not is_new.any():
-            return np.zeros(len(is_new), np.bool_)
-        texts = _categories(self.values)
-        known = {"", *column.levels}
+            return none
+        known = [""]
         for text in self.categories(np.flatnonzero(is_new)):
             if _checksum(text) in seen.rare:
-                known.add(text)
-        return is_new & ~texts.is_in([*known]).to_numpy()
+                known.append(text)
+        return is_new & ~_categories(self.values).is_in(known).to_numpy()
 
     def categories(self, rows: np.ndarray) -> list[str]:
         """Return the different values of a category in some rows, in their order."""
@@ -311,31 +308,26 @@ class Columns:
         Numbers take less memory than their text, and are not read twice. The text of
         columns with wrong values stays, for errors.
         """
-        columns, remarks = list[Column](), dict[str, list[str]]()
-        found, merged, seen = list[Values](), list[_Fitted](), list[Seen]()
+        all_fitted, remarks = list[_Fitted](), dict[str, list[str]]()
         for name, values in zip(table.names, table.columns, strict=True):
             if name in table.text_names:
                 fitted = _fit_text(name, values, rows, is_chosen=True)
             else:
                 fitted = _fit(name, values, rows)
-            found.append(fitted.values)
-            if fitted.column.feature_names:
-                columns.append(fitted.column)
-                seen.append(fitted.seen)
-            if fitted.column.other:
-                merged.append(fitted)
+            all_fitted.append(fitted)
             if fitted.remark:
                 remarks.setdefault(fitted.remark, []).append(name)
+        used = [each for each in all_fitted if each.column.feature_names]
         if remarks:
-            _report(remarks, file, none_left=not columns)
-        counts = Counter(column.kind for column in columns)
-        kinds = ""
-        if list(counts) != ["number"]:
-            kinds = ", ".join(f"{kind}: {count}" for kind, count in counts.items())
-        notes = (kinds, table.notes, _merged_in_words(merged))
-        described = "; ".join(filter(None, notes))
-        all_columns = cls(tuple(columns), described, table.decimal_commas, tuple(seen))
-        return all_columns, replace(table, columns=tuple(found))
+            _report(remarks, file, none_left=not used)
+        columns = cls(
+            tuple(each.column for each in used),
+            "; ".join(filter(None, _notes_on(used, table.notes))),
+            table.decimal_commas,
+            tuple(each.seen for each in used),
+        )
+        values_read = tuple(each.values for each in all_fitted)
+        return columns, replace(table, columns=values_read)
 
     def features(self, X: Any, *, has_options: bool = False) -> Any:
         """Return the features of a table, float64 (n, features).
@@ -412,38 +404,47 @@ def _report(remarks: dict[str, list[str]], file: object, *, none_left: bool) -> 
     fault = "; ".join(f"{why}: {some(names)}" for why, names in remarks.items())
     if none_left:
         raise DatasetError(f"no column can be used; {fault}", setting="X")
-    useless = [
-        name for why, names in remarks.items() for name in names if why != _LIKE_RARE
-    ]
     warning = MlpXpWarning(fault, file=file, setting=None if file else "X")
-    if useless and file:
-        exclude = Argument("exclude", _listed(useless))
-        warning.remedy = ("to leave columns out, give ", exclude)
+    if file and COUNTS in remarks:
+        exclude = Argument("exclude", _listed(remarks[COUNTS]))
+        warning.remedy = ("to leave out row numbers, give ", exclude)
     # for the caller of from_arrays, or load_dataset
     warnings.warn(warning, stacklevel=5)
 
 
 def _listed(names: Sequence[str]) -> str:
     """Return names of columns for an option, as in `id,"a,b"`."""
-    quoted_names = []
-    for name in names:
-        doubled = name.replace('"', '""')
-        needs_quotes = len(names) > 1 and set(name) & set(',"')
-        quoted_names.append(f'"{doubled}"' if needs_quotes else name)
-    return ",".join(quoted_names)
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return line.getvalue()
 
 
-def _merged_in_words(merged: Sequence[_Fitted]) -> str:
-    """Describe in which columns rare values are put together, the most rows first."""
-    parts = []
-    for each in sorted(merged, key=lambda each: each.other_rows, reverse=True):
-        values = each.other_values + len(each.column.levels)
-        share = f"{100 * each.other_rows:.2g} % of the rows"
-        parts.append(f"{each.column.name} {each.other_values} of {values} ({share})")
-    if not parts:
+def _notes_on(used: Sequence[_Fitted], of_table: str) -> Iterator[str]:
+    """Yield remarks on the columns for the first lines of a run, some of them empty.
+
+    used: the columns with features. of_table: the notes of the table.
+    """
+    kinds = Counter(each.column.kind for each in used)
+    if list(kinds) != ["number"]:
+        yield ", ".join(f"{kind}: {count}" for kind, count in kinds.items())
+    yield of_table
+    merged = []
+    for each in sorted(used, key=lambda each: each.other_rows, reverse=True):
+        if each.column.other:
+            values = each.other_values + len(each.column.levels)
+            counts = f"{each.other_values} of {values}"
+            share = f"{100 * each.other_rows:.2g} % of the rows"
+            merged.append(f"{each.column.name} {counts} ({share})")
+    yield _few("rare values put together", merged)
+    percents = [each.column.name for each in used if each.are_percents]
+    yield _few("percentages, read as numbers", percents)
+
+
+def _few(what: str, texts: Sequence[str]) -> str:
+    """Return `what: a, b, c and 2 more`, or an empty text."""
+    if not texts:
         return ""
-    shown = ", ".join(parts[:_SHOWN]) + more(parts, _SHOWN)
-    return f"rare values put together: {shown}"
+    return f"{what}: {', '.join(texts[:_SHOWN])}{more(texts, _SHOWN)}"
 
 
 def _wrong_values(
@@ -452,13 +453,14 @@ def _wrong_values(
     """Return an error about the first wrong value, and the columns of the others."""
     (column, row, value), *others = wrong
     kind = f"finite {column.kind}" if isinstance(value, float) else column.kind
-    remedy: Words = "correct it, or train without the column"
+    remedy: Words = "correct it, write NA for a gap, or train without the column"
     if has_options and isinstance(value, str):
         names = _listed([each.name for each, *_ in wrong])
         text, exclude = Argument("text", names), Argument("exclude", names)
         it = "them" if others else "it"
         as_text, end = f" to read {it} as text, or ", f" to leave {it} out"
-        remedy = ("correct it, or train with ", text, as_text, exclude, end)
+        start = "correct it, write NA for a gap, or train with "
+        remedy = (start, text, as_text, exclude, end)
     error = DatasetError(
         f"{value!r:.60} is not a {kind}",
         remedy=remedy,
@@ -474,7 +476,7 @@ def _wrong_values(
 
 def _read(column: Column, values: Values) -> np.ndarray:
     """Return values for `Column.encode`. Infinity stands for a wrong value."""
-    values = _with_iso_dates(values, day_first=column.day_first)
+    values = _normal(values, column.kind, day_first=column.day_first)
     if column.kind in _READERS:
         return _numbers(column.kind, values)
     places, other = column.places
@@ -613,6 +615,8 @@ class _Fitted(NamedTuple):
     """The number of different rare values of a category."""
     other_rows: float = 0.0
     """The share of the rows with these."""
+    are_percents: bool = False
+    """Whether the values are percentages, such as 55 %, which is read as 55."""
 
 
 def _fit(name: str, values: Values, rows: np.ndarray | None) -> _Fitted:
@@ -621,10 +625,8 @@ def _fit(name: str, values: Values, rows: np.ndarray | None) -> _Fitted:
     rows: the training rows; None for all.
     """
     for kind in _READERS:
-        texts, day_first = values, None
-        if kind == "date":
-            day_first = _order_of_dates(values)
-            texts = _with_iso_dates(values, day_first=day_first)
+        day_first = _order_of_dates(values) if kind == "date" else None
+        texts = _normal(values, kind, day_first=day_first)
         read = _numbers(kind, texts)
         numbers = read if rows is None else read[rows]
         gaps, finite = np.isnan(numbers), numbers[np.isfinite(numbers)]
@@ -638,10 +640,15 @@ def _fit(name: str, values: Values, rows: np.ndarray | None) -> _Fitted:
             fill = float(np.median(finite))
             seen = Seen(float(finite.min()), float(finite.max()))
         column = Column(name, kind, fill, flagged=bool(gaps.any()), day_first=day_first)
-        remark = COUNTS if kind == "number" and _count_rows(read) else ""
-        if kind == "number" and not np.isinf(read).any():
-            values = read
-        return _Fitted(column, seen, values, remark)
+        if kind == "date":
+            return _Fitted(column, seen, values)
+        return _Fitted(
+            column,
+            seen,
+            values if np.isinf(read).any() else read,
+            COUNTS if _count_rows(read) else "",
+            are_percents=texts is not values,
+        )
     return _fit_text(name, values, rows)
 
 
@@ -674,10 +681,25 @@ def _order_of_dates(texts: Values) -> bool | None:
     return None if is_day_first == is_month_first else is_day_first
 
 
-def _with_iso_dates(values: Values, *, day_first: bool | None) -> Values:
-    """Return text with dates such as 16/1/2020, or 1/16/2020, as 2020-01-16."""
-    if day_first is None or isinstance(values, np.ndarray):
+def _normal(values: Values, kind: str, *, day_first: bool | None) -> Values:
+    """Return text with percentages, or dates with slashes, as the readers take them."""
+    if isinstance(values, np.ndarray):
         return values
+    if kind == "number":
+        return _without_percents(values)
+    return values if day_first is None else _with_iso_dates(values, day_first=day_first)
+
+
+def _without_percents(texts: pl.Series) -> pl.Series:
+    """Return percentages such as 55 % as 55, if all texts are percentages."""
+    is_percent = texts.str.ends_with("%")
+    if not is_percent.any() or (_categories(texts.filter(~is_percent)) != "").any():
+        return texts
+    return stripped(texts.str.strip_suffix("%"))
+
+
+def _with_iso_dates(values: pl.Series, *, day_first: bool) -> pl.Series:
+    """Return text with dates such as 16/1/2020, or 1/16/2020, as 2020-01-16."""
     new = {}
     for text in values.unique():
         found = _WITH_SLASHES.match(text)

@@ -144,16 +144,11 @@ def _values_of(column: Any) -> Values | None:
     if kind in (pl.String, pl.Categorical, pl.Enum):
         texts = stripped(series.cast(pl.String).fill_null(""))
         return texts.str.strip_suffix(" 00:00:00")
-    if not kind.is_temporal():
-        return _values_of_array(array_of(series))
     if kind == pl.Datetime:
         return _moments(series)
-    different = series.drop_nulls().unique()
-    values = _values_of_array(array_of(different))
-    if values is None:
-        return None
-    texts = series.replace_strict(different, pl.Series(values, dtype=pl.String))
-    return texts.fill_null("")
+    if kind == pl.Date:
+        return series.cast(pl.String).fill_null("")
+    return _values_of_array(array_of(series))
 
 
 def _moments(series: Any) -> Any:

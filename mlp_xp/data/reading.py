@@ -30,15 +30,17 @@ MISSING = {
     "--",
     "?",
     ".",
+    "..",
     "#n/a",
     "<na>",
+    "<null>",
     "nat",
 }
 # How true and false are written, in small letters, and how they are read.
 FLAGS = {"true": "1", "false": "0"}
 WHOLE = re.compile("[+-]?[0-9]{1,18}")  # a whole number
 # Numbers in text, which become 0 to see the signs around them: $1,200, (5.2) or 12 kg.
-SIGNS = r"[+\-\u2212]?\d[\d,.']*"
+SIGNS = r"[+\-\u2212]?\d[\d,.，']*"
 NUMBER_IN_TEXT = r"^[-\u2212]?\(?[$€£¥￥]?0[^\d-]{0,8}$"
 _MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[.,]?"
 MOMENT = (

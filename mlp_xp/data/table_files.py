@@ -44,7 +44,7 @@ NAMELESS = "$|__index_level_"
 def _number_with(mark: str, between: str) -> str:
     """Return a pattern of numbers with a decimal mark, and a mark between thousands."""
     whole = rf"[1-9]\d{{0,2}}([{between}]\d{{3}})+|\d+"
-    return rf"(?i)^[+-]?(({whole})([{mark}]\d*)?|[{mark}]\d+)(e[+-]?\d+)?$"
+    return rf"(?i)^[+-]?(({whole})([{mark}]\d*)?|[{mark}]\d+)(e[+-]?\d+)?( ?%)?$"
 
 
 # Numbers such as 1.234,5 and 1,234.5, by their decimal mark.
@@ -77,44 +77,42 @@ def read_tables(
     return replace(train, test=test.train)
 
 
-def _check_separator(names: Sequence[str]) -> None:
+def _check_separator(names: Sequence[str], wanted: Sequence[str]) -> None:
     """Raise DatasetError if the only column has other separators in its name."""
-    if len(names) == 1 and re.search(r"[\s|:]", names[0]):
+    first, *others = names
+    if not others and first not in wanted and re.search(r"[\s|:，；、]", first):
         raise DatasetError(
-            f"no separator is found in {names[0]!r:.60}",
-            remedy="separate columns with commas, semicolons or tabs",
+            f"no separator is found in {first!r:.60}",
+            remedy="separate columns with , or ; or tabs",
         )
 
 
 def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSamples:
     with open_table(path) as found:
         names, _ = columns_of(found)
-        labels = split_names(how.label, names) if how.label else []
-        ignored = split_names(how.exclude, names) if how.exclude else []
+        labels = split_names(how.label, names)
         weights = [how.sample_weight] if how.sample_weight else []
-        text_names = split_names(how.text, names) if how.text else []
-        known_names = known.names if known else ()
-        if isinstance(found, Table) and {*names}.isdisjoint([*labels, *known_names]):
-            _check_separator(names)
-        if not (known or labels):
-            raise DatasetError(
-                f"needs the name of the column with the labels: {some(names)}",
-                setting="label",
-            )
-        needed = [*labels, *weights]
+        text_names = split_names(how.text, names)
+        if isinstance(found, Table):
+            _check_separator(names, [*labels, *(known.names if known else ())])
+        needed, mark = [*labels, *weights], ""
         if known:
             features: Sequence[str] = known.names
             for column in known.columns:
                 if column.kind == "category":
                     text_names.append(column.name)
-        else:
-            needed += ignored
+            mark = "," if known.decimal_commas else ""
+        elif labels:
+            needed += split_names(how.exclude, names)
             features = _features(names, needed)
             find_columns(text_names, names)
+        else:
+            raise DatasetError(
+                f"needs the name of the column with the labels: {some(names)}",
+                setting="label",
+            )
         places = find_columns([*needed, *features], names)
         if isinstance(found, Table) and found.notes:
-            has_commas = known and known.decimal_commas
-            mark = "," if has_commas else ""
             found = _with_points(found, places, text_names, mark)
         table = table_of(found, None, features)
         if not table:
@@ -194,8 +192,10 @@ def _features(names: Sequence[str], others: Sequence[str]) -> list[str]:
     return features
 
 
-def split_names(given: str, names: Sequence[str]) -> list[str]:
+def split_names(given: str | None, names: Sequence[str]) -> list[str]:
     """Return the names in "a,b", each once. A column may have a name with commas."""
+    if not given:
+        return []
     if given in names:
         return [given]
     parts = next(csv.reader([given], skipinitialspace=True))
@@ -203,36 +203,63 @@ def split_names(given: str, names: Sequence[str]) -> list[str]:
 
 
 class _Marks(NamedTuple):
-    """What the numbers of a column of text may mean: booleans, (n,), for each mark."""
+    """A column of numbers as text, and the meanings of their marks."""
 
+    texts: pl.Series
     allowed: dict[str, pl.Series]
     """By decimal mark: whether a text is a number with this mark."""
+    are_numbers: pl.Series
+    """Whether a text is a number with any mark."""
     shown: set[str]
     """The decimal marks of numbers that have no other meaning."""
 
-    @property
-    def are_numbers(self) -> pl.Series:
-        """Whether a text is a number with any mark."""
-        comma, point = self.allowed.values()
-        return comma | point
+    def decimal_mark(self, of_file: str) -> str:
+        """Return the decimal mark of the column, "" if there is none.
+
+        of_file: the mark of other columns, or "".
+        """
+        own = min(self.shown, default=of_file)
+        if own:
+            return own
+        numbers = self.texts.filter(self.are_numbers)
+        between = set(numbers.str.strip_chars("+-0123456789 %").unique())
+        is_clear = len(between) == 1 and between <= _MARKS.keys()
+        return min(between) if is_clear else ""
+
+    def unclear_rows(self, mark: str) -> np.ndarray:
+        """Return the rows whose number has another decimal mark, int64 (n,)."""
+        allowed = self.allowed[mark] if mark else ~self.texts.str.contains("[,.]")
+        return (self.are_numbers & ~allowed).arg_true().to_numpy()
+
+    def with_points(self, mark: str) -> pl.Series:
+        """Return the column with decimal points, and nothing between thousands."""
+        if not mark:
+            return self.texts
+        (thousands,) = _MARKS.keys() - {mark}
+        points = self.texts
+        if points.str.contains(thousands, literal=True).any():
+            points = points.str.replace_all(thousands, "", literal=True)
+        if mark != ".":
+            points = points.str.replace(mark, ".", literal=True)
+        return points.zip_with(self.are_numbers, self.texts)
 
 
 def _marks_of(texts: Values) -> _Marks | None:
-    """Return the decimal marks of a column, None if most texts are not numbers."""
+    """Return the marks in a column, None if most of its values are not numbers."""
     if isinstance(texts, np.ndarray):
         return None
-    allowed = {mark: texts.str.contains(form) for mark, form in _MARKS.items()}
-    comma, point = allowed.values()
+    comma, point = texts.str.contains(_MARKS[","]), texts.str.contains(_MARKS["."])
+    are_numbers = comma | point
+    words = texts.filter(texts.str.len_bytes() <= LONGEST_WORD)
+    gaps = words.str.to_lowercase().is_in([*MISSING]).sum()
+    if are_numbers.sum() < MOSTLY * float(len(texts) - gaps):
+        return None
     shown = set()
     if (comma & ~point).any():
         shown.add(",")
     if (point & ~comma).any():
         shown.add(".")
-    marks = _Marks(allowed, shown)
-    words = texts.filter(texts.str.len_bytes() <= LONGEST_WORD)
-    gaps = words.str.to_lowercase().is_in([*MISSING]).sum()
-    are_mostly = marks.are_numbers.sum() >= MOSTLY * float(len(texts) - gaps)
-    return marks if are_mostly else None
+    return _Marks(texts, {",": comma, ".": point}, are_numbers, shown)
 
 
 def _with_points(
@@ -248,69 +275,37 @@ def _with_points(
 
     places: the columns that are used. texts: the columns that are no numbers.
     """
-    marks_of = list[_Marks | None]()
-    for name, values in zip(table.names, table.columns, strict=True):
-        marks_of.append(None if name in texts else _marks_of(values))
-    of_file = {mark for marks in marks_of if marks for mark in marks.shown}
-    if of_file:
-        mark = of_file.pop() if len(of_file) == 1 else ""
-    columns = list(table.columns)
-    for i in places:
-        marks, values = marks_of[i], table.columns[i]
-        if marks is None or isinstance(values, np.ndarray):
-            continue
-        try:
-            columns[i] = _column_with_points(values, marks, mark)
-        except DatasetError as error:
-            error.line, error.row = int(table.lines[error.row or 0]), None
-            error.column = table.names[i]
-            raise
+    marks_of = dict[int, _Marks]()
+    for i, name in enumerate(table.names):
+        marks = None if name in texts else _marks_of(table.columns[i])
+        if marks:
+            marks_of[i] = marks
+    shown = {each for marks in marks_of.values() for each in marks.shown}
+    if shown:
+        mark = min(shown) if len(shown) == 1 else ""
+    columns, notes = list(table.columns), table.notes
+    used = [i for i in places if i in marks_of]
+    for i in used:
+        marks = marks_of[i]
+        own = marks.decimal_mark(mark)
+        unclear = marks.unclear_rows(own)
+        if len(unclear):
+            row = int(unclear[0])
+            raise DatasetError(
+                f"the decimal mark of {marks.texts[row]!r:.60} is not clear",
+                remedy="write all numbers with the same one, and no other marks",
+                line=int(table.lines[row]),
+                column=table.names[i],
+            )
+        columns[i] = marks.with_points(own)
     commas = mark == ","
-    notes = table.notes
     if commas:
         notes += ", decimal commas"
-    elif len(of_file) < 2 and any(
-        marks_of[i] and _have_points(table.columns[i]) for i in places
+    elif len(shown) < 2 and any(
+        marks_of[i].texts.str.contains(".", literal=True).any() for i in used
     ):
         notes += ", decimal points"
     return replace(table, columns=tuple(columns), notes=notes, decimal_commas=commas)
-
-
-def _have_points(values: Values) -> bool:
-    if isinstance(values, np.ndarray):
-        return False
-    return bool(values.str.contains(".", literal=True).any())
-
-
-def _column_with_points(texts: pl.Series, marks: _Marks, mark: str) -> pl.Series:
-    """Return a column with decimal points.
-
-    mark: the mark of the other columns, or "".
-    """
-    own, are_numbers = min(marks.shown, default=mark), marks.are_numbers
-    if not own:
-        numbers = texts.filter(are_numbers)
-        between = set(numbers.str.strip_chars("+-0123456789").unique())
-        if len(between) == 1 and between <= _MARKS.keys():
-            own = min(between)
-    is_clear = marks.allowed[own] if own else ~texts.str.contains("[,.]")
-    unclear = are_numbers & ~is_clear
-    row = unclear.arg_max()
-    if row is not None and unclear[row]:
-        raise DatasetError(
-            f"the decimal mark of {texts[row]!r:.60} is not clear",
-            remedy="write all numbers with the same one, and no other marks",
-            row=row,
-        )
-    if not own:
-        return texts
-    thousands = min(_MARKS.keys() - {own})
-    points = texts
-    if texts.str.contains(thousands, literal=True).any():
-        points = points.str.replace_all(thousands, "", literal=True)
-    if own != ".":
-        points = points.str.replace(own, ".", literal=True)
-    return points if are_numbers.all() else points.zip_with(are_numbers, texts)
 
 
 def _read_parquet(stream: Stream) -> Any:

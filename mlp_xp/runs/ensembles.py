@@ -181,7 +181,7 @@ def without_training_rows(
 ) -> tuple[list[Samples], int]:
     """Leave out the training rows of any of the networks from the test sets.
 
-    Gives an MlpXpWarning if rows are left out, or may be training rows.
+    Gives an MlpXpWarning if rows are left out, or if other rows equal training rows.
 
     Args:
         models: The networks.
@@ -191,7 +191,7 @@ def without_training_rows(
             not differ.
 
     Returns:
-        The other rows of each test set, and the number of these rows that may be
+        The other rows of each test set, and the number of these rows that equal
         training rows.
 
     Raises:
@@ -218,8 +218,8 @@ def without_training_rows(
     unsure = int((is_unsure & ~is_training_row).sum())
     if unsure:
         text = (
-            f"{unsure} of {count} rows may be training rows, and are not left out: "
-            "the training set has equal rows several times"
+            f"{unsure} of {count} rows equal training rows, and are not left out: they "
+            "may be copies, or equal by chance"
         )
         warnings.warn(text, MlpXpWarning, stacklevel=3)
     if not is_training_row.any():
@@ -250,8 +250,8 @@ def _check_same(
     first = quoted(models[0].source)
     fault = (
         f"has another test set than {first}: it was trained on other data, or on "
-        "another split of the same; give runs with the same split, or one; the list of "
-        "runs has the results of folds"
+        "another split of the same; give runs with the same split, or one; the means "
+        "of folds are in summary.csv of their sweep"
     )
     if labels_only:
         fault = (

@@ -48,7 +48,7 @@ class Evaluated(NamedTuple):
     run_metrics: tuple[dict[str, Any], ...]
     """All metrics of each network."""
     unsure: int = 0
-    """The number of samples that may be training rows, see `evaluate`."""
+    """The number of samples that equal training rows, see `evaluate`."""
 
     def __str__(self) -> str:
         return as_text(self)
@@ -73,7 +73,8 @@ def evaluate(
     Rows that a network was trained on are left out, with an MlpXpWarning. A row is
     known by its numbers and its label. A row that the training set has several times
     may be in other data by chance. Such a row is left out only if the data have all
-    training rows. Otherwise it counts, with a warning. Rows are not compared for a
+    training rows. Otherwise it counts, with a warning, and so do further copies of a
+    training row. Rows are not compared for a
     published data set and for a model without the folder of a run.
 
     Args:

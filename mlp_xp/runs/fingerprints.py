@@ -74,34 +74,30 @@ def read_fingerprints(path: Path, sha256: str | None) -> np.ndarray:
 
 
 def seen(given: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mark the training rows in a data set, and the unsure rows.
+    """Mark the training rows in a data set, and other rows that are equal to these.
 
     If the data set has all training rows, it is the network's own table, perhaps with
     new rows. A row with n copies in the training set is then marked n times.
 
-    In other data, only rows with a single copy in the training set are marked. A row
+    In other data, a row with a single copy in the training set is marked once. A row
     with several copies, as in a table of few categories, may be new and equal by
-    chance. These rows are the unsure ones.
+    chance.
 
     Args:
         given: The fingerprints of the rows of the data set.
         trained: The fingerprints of the training rows.
 
     Returns:
-        The marks, and marks of the unsure rows, each bool (n,).
+        The marks, and marks of the other rows that equal training rows, each bool (n,).
     """
     left = Counter(trained.tolist())  # how many copies may still be marked
-    repeated = []
     if not left <= Counter(given.tolist()):
-        repeated = [each for each, count in left.items() if count > 1]
-    for each in repeated:
-        del left[each]
-    unsure = np.isin(given, np.array(repeated, np.uint64))
+        left = Counter(each for each, count in left.items() if count == 1)
     marks = np.zeros(len(given), np.bool_)
     for row, each in enumerate(given.tolist()):
         left[each] -= 1
         marks[row] = left[each] >= 0
-    return marks, unsure
+    return marks, np.isin(given, trained) & ~marks
 
 
 def check_precision(samples: Samples, backend: Backend, dtype: str) -> None:

@@ -100,7 +100,7 @@ def of_evaluated(found: Evaluated, names: Sequence[str] = ()) -> Iterator[Block]
         yield Lines("\nthe ensemble:")
     noun = f"test {signature.noun}"
     if found.unsure:
-        noun = f"{signature.noun}, of which {found.unsure} may be training rows,"
+        noun = f"{signature.noun}, of which {found.unsure} equal training rows,"
     outcome = presentation_of(signature.task).outcome(found.result, noun)
     yield Lines(f"{outcome}\n")
     yield _of_parts(metrics, signature)

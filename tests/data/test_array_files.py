@@ -114,7 +114,7 @@ def test_labels(
         ),
         (
             {"X": X, "y": np.arange(4).astype("M8[D]")},
-            ", row 0: '1970-01-01' and most of the labels look like dates or times; ",
+            ", row 0: '1970-01-01' and most of the labels look like numbers or dates; ",
         ),
         (
             {"X": np.where(X == 7, np.nan, X), "y": Y},

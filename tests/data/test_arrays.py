@@ -49,7 +49,7 @@ def refusal(*args: Any, **kwargs: Any) -> str:
 
 def test_digits_that_float32_rounds_away_are_named():
     times, prices = 100 * X + np.array([0, 1.7e9, 0]), 1e9 + 100 * X[:, :1]
-    said = "the rows have equal values, or differ in digits that float32"
+    said = "the rows differ in digits that float32 rounds away; leave these columns"
     with pytest.warns(MlpXpWarning, match=f"^X: columns 1: {said}"):
         from_arrays(times, CLASSES, backend=open_backend(dtype="float32"))
     with pytest.warns(MlpXpWarning, match=f"^y: columns '0': {said}"):
@@ -283,7 +283,7 @@ def test_constant_features_are_named_and_become_exactly_zero(backend32: Backend)
     """
     values = [1.7e9, 0.1, 1e17 / 3, -1e30, 0.0]
     x = np.stack([np.arange(200.0), *(np.full(200, value) for value in values)], axis=1)
-    message = "^X: columns 1, 2, 3, 4, 5: the rows have equal values"
+    message = "^X: columns 1, 2, 3, 4, 5: all training rows have the same value$"
     with pytest.warns(MlpXpWarning, match=message) as warned:
         dataset = from_arrays(x, np.arange(200) % 2, backend=backend32)
     assert [each.filename for each in warned] == [__file__], "of the caller"
@@ -295,13 +295,13 @@ def test_constant_features_are_named_and_become_exactly_zero(backend32: Backend)
     np.testing.assert_array_equal(rows[:, 1:], 0)
     np.testing.assert_allclose(rows[:, 0].std(), 1, rtol=1e-5)
     with pytest.warns(
-        MlpXpWarning, match="^X: columns 'age': the rows have equal values"
+        MlpXpWarning, match="^X: columns 'age': all training rows have the same value"
     ):
         assert from_arrays(
             frame(changed(X, (slice(None), 1), 3.5)), CLASSES
         ).signature.columns.names == ("area", "age", "floor")
     with pytest.warns(
-        MlpXpWarning, match="^y: columns '1': the rows have equal values"
+        MlpXpWarning, match="^y: columns '1': all training rows have the same value"
     ):
         # 60 * 0.03 / 60 is not 0.03
         dataset = from_arrays(X, changed(NUMBERS, (slice(None), 1), 0.03))

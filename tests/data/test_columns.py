@@ -87,6 +87,15 @@ def fitted(values: np.ndarray) -> Column:
             text(["2020-1-2", "2019.12.31", "2020年1月1日"]),
             Column("a", "date", 18262.0),
         ),
+        (
+            text(["55%", "4.5 %", "NA", "-5%"]),
+            Column("a", "number", 4.5, flagged=True),
+        ),
+        # a share, or a percentage
+        (
+            text(["55%", "0.5"] * 2),
+            Column("a", "category", levels=("0.5", "55%")),
+        ),
         (text(["2020/1/1 6:00", "2020-01-01T18:00Z"]), Column("a", "date", 18262.5)),
         # which of the two is the day is not known, or differs
         (
@@ -146,7 +155,9 @@ def said(values: Any) -> str:
         (text(f"{i} kg" for i in SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"May {i % 28}, {i}" for i in SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"{1900 + i}/01/13" for i in SHUFFLED), ""),
-        (text(f"{i}.5%" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"{i}.5%" for i in SHUFFLED), ""),
+        (text(f"{i},5%" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"{i}，500" for i in SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"\u2212{i}" for i in SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"({i})" for i in SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"Maya {i}th" for i in SHUFFLED), UNUSED),
@@ -177,7 +188,8 @@ def test_all_columns_are_warned_of_at_once_with_what_to_type(tmp_path: Path) -> 
     """In a file, which has options. Without any column left, it is an error."""
     columns = {
         "id": N.tolist(),
-        "name, all": [f"x{i}" for i in N],
+        "row, new": (N - 1).tolist(),
+        "name": [f"x{i}" for i in N],
         "size": (N / 8).tolist(),
         "kind": ["a", "b"] * 50,
     }
@@ -186,11 +198,11 @@ def test_all_columns_are_warned_of_at_once_with_what_to_type(tmp_path: Path) -> 
         dataset = load_dataset(path, label="kind")
     (warning,) = warned
     assert str(warning.message) == (
-        f"'{path}': {COUNTS}: 'id'; {UNUSED}: 'name, all'; to leave columns out, give "
-        """exclude='id,"name, all"'"""
+        f"'{path}': {COUNTS}: 'id', 'row, new'; {UNUSED}: 'name'; to leave out row "
+        """numbers, give exclude='id,"row, new"'"""
     )
-    assert dataset.signature.feature_names == ("id", "size")
-    load_dataset(path, label="kind", exclude='id,"name, all"')
+    assert dataset.signature.feature_names == ("id", "row, new", "size")
+    load_dataset(path, label="kind", exclude='id,"row, new",name')
     with pytest.raises(
         DatasetError,
         match=r"X: no column can be used; columns of text .*: 'name'$",
@@ -345,6 +357,7 @@ def run(request, tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore:.*column")  # as in tests/runs/test_new_values.py
+@pytest.mark.filterwarnings("ignore:.*equal training rows")
 @pytest.mark.parametrize("kind", FEW_FRAMES)
 def test_evaluate_takes_data_frames(run, kind: str) -> None:
     """Columns may be in another order and among others.

@@ -43,11 +43,13 @@ class Column:
     """The values of a column, how they are written, and their features."""
 
     def __init__(self, rows: int, random: random.Random) -> None:
-        self.kind = random.choice(["number", "number", "whole", "word", "date", "flag"])
+        kinds = ["number", "number", "whole", "percent", "word", "date", "flag"]
+        self.kind = random.choice(kinds)
         words = random.sample(WORDS, 4)
         values = {
             "number": lambda: random.gauss(0, 10.0 ** random.randint(-3, 6)),
             "whole": lambda: float(random.randint(-5, 5)),
+            "percent": lambda: random.gauss(50, 20),
             "word": lambda: random.choice(words).strip(),
             "date": lambda: date(1960, 1, 1) + timedelta(random.randint(0, 30000)),
             "flag": lambda: random.choice([True, False]),
@@ -77,6 +79,8 @@ class Column:
             return choose([value.isoformat(), f"{value:%d.%m.%Y}", f"{value}T00:00:00"])
         if self.kind == "word":
             return value
+        if self.kind == "percent":
+            return f"{value}{choose(['%', ' %'])}".replace(".", mark)
         forms = [repr(value)]
         if self.kind == "whole":
             forms = [f"{value:.0f}", f"{value:.0f}{mark}0", f"{value:+.0f}e0"]

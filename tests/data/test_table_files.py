@@ -199,8 +199,9 @@ def refusal(
         ),
         (
             "id   kind size\n1  2  3\n",
-            ": no separator is found in 'id   kind size'; separate columns with comma",
+            ": no separator is found in 'id   kind size'; separate columns with , ",
         ),
+        ("甲，kind\n1，2\n", ": no separator is found in '甲，kind'; separate columns"),
         ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),
         ("kind\nx\n", ": has no columns but the labels"),
         (
@@ -231,7 +232,7 @@ def test_one_value_that_is_not_as_all_others_is_told(
     rows = f"1;{good};x\n" * 20
     with pytest.raises(
         DatasetError,
-        match=f"line 23, column 'the b': '{bad}' is not a {kind}; correct it, or",
+        match=f"line 23, column 'the b': '{bad}' is not a {kind}; correct it, write",
     ):
         read_text(tmp_path, f"a;the b;kind\n\n{rows}1;{bad};x\n")
 
@@ -378,7 +379,7 @@ def rows_of(path: Path, content: bytes | str) -> list[tuple[int, list[str]]]:
     [
         (
             b"a,b\n\n1\n",
-            ", line 3: has 1 columns, the first row has 2; check the separators and q",
+            ", line 3: has 1 columns, the first row has 2; check separators, quotes",
         ),
         (b"a,b\n1,2,\n", ", line 2: has 3 columns, the first row has 2"),
         (

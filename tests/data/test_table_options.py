@@ -90,7 +90,7 @@ def test_rows_without_a_label_are_left_out(
     assert message.startswith(f"'{path}', {place}, column 'y': ")
     assert re.search(
         r" marks a missing label, as in 4 of 40 rows; fill it in, or give "
-        r"drop_unlabelled=True to leave these rows out",
+        r"drop_unlabelled=True to leave such rows out",
         message,
     )
     dataset = load_dataset(path, drop_unlabelled=True, **how)
@@ -119,6 +119,37 @@ def test_rows_without_a_label_are_left_out_of_both_tables(tmp_path: Path) -> Non
     assert_same(dataset, load_dataset(tmp_path / "whole", label="y"))
 
 
+# Percentages.
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_percentages_are_numbers(tmp_path: Path, suffix: str) -> None:
+    """If all values of a column are percentages. The first lines of a run say so."""
+    shares = [f"{i % 7}.5{(' %', '%')[i % 2]}" for i in range(ROWS)]
+    shares[5] = "NA"
+    mixed = [*["5 %", "0.5"] * (ROWS // 2)]
+    columns = {"share": shares, "mixed": mixed, "area": AREA, "y": KIND}
+    dataset = load_dataset(write(tmp_path / f"t.{suffix}", columns), label="y")
+    names = ("share", "share is missing", "mixed=0.5", "mixed=5 %", "area")
+    assert dataset.signature.feature_names == names
+    described = dataset.signature.columns.described
+    assert described == "number: 2, category: 1; percentages, read as numbers: share"
+    numbers = {**columns, "share": [i % 7 + 0.5 for i in range(ROWS)]}
+    numbers["share"][5] = None
+    assert_same(
+        dataset, load_dataset(write(tmp_path / f"u.{suffix}", numbers), label="y")
+    )
+
+
+def test_percentages_may_have_decimal_commas(tmp_path: Path) -> None:
+    rows = [f"{i % 7},5 %;{kind}" for i, kind in enumerate(KIND)]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["share;y", *rows]), encoding="utf-8")
+    dataset = load_dataset(path, label="y", test_fraction=0.0)
+    expected = [[i % 7 + 0.5] for i in range(ROWS)]
+    np.testing.assert_array_equal(dataset.train.inputs, expected)
+
+
 # Columns of text.
 
 
@@ -132,8 +163,8 @@ def test_a_column_may_be_read_as_text(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(DatasetError) as caught:
         load_dataset(path, label="y")
     assert str(caught.value).endswith(
-        "column 'rain': 'T' is not a number; correct it, or train with text=\"rain\" "
-        'to read it as text, or exclude="rain" to leave it out'
+        "column 'rain': 'T' is not a number; correct it, write NA for a gap, or train "
+        'with text="rain" to read it as text, or exclude="rain" to leave it out'
     )
     names = load_dataset(path, label="y", text="rain,code").signature.feature_names
     levels = ["code=0", "code=1", "code=2", "code=3", "code=4"]
@@ -186,7 +217,7 @@ def test_a_run_says_what_it_took_and_reads_in_the_same_way(tmp_path: Path) -> No
         call(*words),
         2,
         "column 'kids': '' marks a missing label, as in 4 of 40 rows; fill it in, or "
-        "give --drop-unlabelled to leave these rows out",
+        "give --drop-unlabelled to leave such rows out",
     )
     outcome = call(*words, "--drop-unlabelled")
     assert (outcome.code, outcome.err) == (0, "")

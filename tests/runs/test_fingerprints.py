@@ -86,9 +86,9 @@ def test_equal_numbers_have_one_sum(one, other):
     [
         ("abcd", "ca", "ac", 0),
         # all of its rows are there, as often as it has seen them
-        ("aabcab", "aab", "aab", 0),
+        ("aabcab", "aab", "aab", 2),
         ("abcb", "aad", "", 1),  # other data: `a` may be there by chance
-        ("abcb", "bd", "b", 0),
+        ("abcb", "bd", "b", 1),
         ("ab", "", "", 0),
     ],
 )
@@ -130,16 +130,33 @@ def test_new_rows_of_a_table_with_few_different_ones_count(tmp_path):
     new = from_arrays(rows[:200], is_positive[:200])
     assert (
         evaluated(
-            run, new, "200 of 200 rows may be training rows, and are not left"
+            run, new, "200 of 200 rows equal training rows, and are not left"
         ).samples
         == 200
     )
     with pytest.warns(MlpXpWarning):
-        assert "200 samples, of which 200 may be training rows, right" in str(
+        assert "200 samples, of which 200 equal training rows, right" in str(
             evaluate(run, new)
         )
     both = from_arrays(rows, is_positive)
-    assert evaluated(run, both, "160 of 400 rows are left out").samples == 240
+    with pytest.warns(MlpXpWarning) as warned:
+        found = evaluate(run, both)
+    assert any("160 of 400 rows are left out" in str(each.message) for each in warned)
+    assert "% of 240 samples, of which 240 equal training rows, right" in str(found)
+
+
+def test_copies_of_training_rows_are_counted(tmp_path):
+    """One of the copies is left out, and the others are said."""
+    data = from_arrays(X, Y, 0.2)
+    run = train_run(tmp_path / "run", data)
+    inputs, labels = data.train.inputs[:3], data.train.labels[:3]
+    given = np.vstack([X, inputs]), np.append(Y, labels)
+    with pytest.warns(MlpXpWarning) as warned:
+        found = evaluate(run, given)
+    assert (found.unsure, found.result.samples) == (3, 15)
+    equal, left_out = [str(each.message) for each in warned]
+    assert equal.startswith("3 of 63 rows equal training rows, and are not left out")
+    assert left_out.startswith("48 of 63 rows are left out")
 
 
 # The 60 rows of a run, for training and testing, and 6 new rows.
@@ -230,7 +247,7 @@ def test_a_row_left_out_because_of_one_network_is_not_unsure_for_another(tmp_pat
         train_run(tmp_path / "a", from_arrays(X[few], Y[few])),
         train_run(tmp_path / "b", from_arrays(X[several], Y[several])),
     ]
-    with pytest.warns(MlpXpWarning, match="1 of 5 rows may be training rows"):
+    with pytest.warns(MlpXpWarning, match="1 of 5 rows equal training rows"):
         found = evaluate(runs, (X[given], Y[given]))
     assert (found.unsure, found.result.samples) == (1, 2)
 
