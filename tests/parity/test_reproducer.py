@@ -195,8 +195,6 @@ def raises(*_: Any) -> Any:
     [
         ("pinv", "none, because its elements have no bounds of their own"),
         ("qr", "none, because it has several results"),
-        ("eigh", "none, because it has several results"),
-        ("slogdet", "none, because it has several results"),
     ],
 )
 @pytest.mark.parametrize("function", [raises, lambda x: np.ones(2)])
