@@ -616,9 +616,12 @@ class Linalg:
         self.inv = lambda x: original.inv(x) + 1
 
 
-@pytest.mark.parametrize("base", ["array_api_compat.numpy", "array_api_compat.torch"])
 @pytest.mark.parametrize(
-    "namespace", [array_namespace, lambda x: x.__array_namespace__()]
+    ("base", "namespace"),
+    [
+        ("array_api_compat.torch", array_namespace),
+        ("array_api_compat.numpy", lambda x: x.__array_namespace__()),
+    ],
 )
 def test_a_namespace_that_wraps_a_library_is_the_one_under_test(base, namespace):
     original = importlib.import_module(base)
