@@ -62,6 +62,8 @@ def test_the_standards_functions_are_those_of_its_own_library():
         ("take", [complex(nan, 2), 1j], (PARTLY, np.arange(2)), {}, True),
         ("multiply", [complex(inf, inf), 1j], (INFINITE, 1 + 0j), {}, False),
         ("multiply", [0, 1j], (INFINITE, 1 + 0j), {}, True),
+        # The condition is no operand of another kind.
+        ("where", [1.0, 1.0, 9.0], (TIES > 1, TIES, TIES), {}, True),
         # The maximum of a NaN is NaN, and its place is left to the library.
         ("max", 2.0, (GAP,), {}, True),
         ("max", [nan, 2.0], (GAP, 1), {}, False),

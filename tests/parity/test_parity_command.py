@@ -165,6 +165,7 @@ def test_options_reach_the_computation(data_dir):
 REFUSED = [
     ("--steps 0", "--steps: 0 ... at least 1"),
     ("--tolerance nan", "--tolerance: nan"),
+    ("--backends nunpy", "--backends: 'nunpy' ... did you mean 'numpy'?"),
     ("--backends numpy", "nothing to compare"),
     ("--backends numpy --device jax=cpu", "--device: 'jax' is not one of the compared"),
     ("--backends numpy --device numpy=", "--device: 'numpy=' has no device"),
