@@ -6,10 +6,10 @@ zeros, sizes, overlaps and axes.
 
 import array_api_compat.numpy as numpy
 import numpy as np
-from blind_spots import LONG
 from helpers import Namespace
 
 BIG = 65_536
+LONG = 1000
 
 
 def spoilt(name, strikes):
@@ -359,6 +359,20 @@ def joined_last(arrays, /, *, axis=0):
 # Values, and places in an array.
 
 
+def last_of_equals(x, /, *, axis):
+    return x.shape[axis] - 1 - numpy.argmax(numpy.flip(x, axis=axis), axis=axis)
+
+
+def without_nan(condition, x, y, /):
+    chosen = numpy.where(condition, x, y)
+    return numpy.where(numpy.isnan(chosen), numpy.zeros_like(chosen), chosen)
+
+
+def times_float16(right, x, y):
+    """Python's numbers are rounded to float16."""
+    return right(x, float(np.float16(y)) if isinstance(y, float) else y)
+
+
 def of_positive(x, /, *, axis):
     return numpy.argmax(numpy.where(x > 0, x, numpy.zeros_like(x)), axis=axis)
 
@@ -481,6 +495,10 @@ WRAPPERS = {
         "concat along axis -1": Namespace(concat=joined_last),
     },
     "values": {
+        "argmax with ties": Namespace(argmax=last_of_equals),
+        "where at NaN": Namespace(where=without_nan),
+        "numbers beside an array": overriding(__rmul__=times_float16),
+        "matmul as a function": Namespace(matmul=lambda a, b: 2 * numpy.matmul(a, b)),
         "argmax of negative numbers": Namespace(argmax=of_positive),
         "maximum at NaN": Namespace(maximum=numpy.fmax),
         "take of the last index": Namespace(take=all_but_the_last),

@@ -41,19 +41,6 @@ def test_a_folder_of_a_user_without_a_home_is_none(monkeypatch):
 
 
 @pytest.mark.posix
-def test_a_folder_of_another_user_is_not_used(cache, monkeypatch):
-    monkeypatch.setattr(os, "getuid", lambda: 12345)
-    assert compile_cache("some") is None
-
-
-@pytest.mark.posix
-def test_a_folder_that_others_may_write_is_not_used(cache):
-    (cache / "some").mkdir(parents=True)
-    (cache / "some").chmod(0o770)
-    assert compile_cache("some") is None
-
-
-@pytest.mark.posix
 @pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.parametrize(
     ("mode", "foreign", "usable"),

@@ -14,6 +14,7 @@ import pytest
 from backends import open_for_test
 from data_sets import on_device, synthetic
 from helpers import NAMESPACE, arrays_of
+from numerics import assert_close
 
 from mlp_xp import from_arrays, train
 from mlp_xp.backends import BACKENDS
@@ -192,7 +193,7 @@ def test_a_hook_makes_arrays_that_numpy_cannot_read_usable(habits):
             "array there, and array([ 1.5, -4.5]) back on the host; set",
         ),
         ("habits:boxes", "NumPy cannot read a habits.Boxed; a hook with to_numpy may"),
-        ("habits:sharing", "does not copy: an array of 2 uint8 changes with the NumPy"),
+        ("habits:sharing", "does not copy: an array of 100001 uint8 changes with the"),
     ],
 )
 def test_a_namespace_that_lacks_something_or_changes_values_is_refused(
@@ -359,12 +360,10 @@ def test_pytorchs_own_sigmoid_is_right_to_rounding(dtype):
     assert own._replace(function=plain.function) == plain
     x = np.r_[np.linspace(-30, 30, 601), -800, -200, 200, 800].astype(dtype)
     with np.errstate(over="ignore", under="ignore"):
-        expected = 1 / (1 + np.exp(-x.astype(np.longdouble)))
-    actual = backend.to_numpy(own.function(backend.asarray(x), xp=backend.xp)[0])
-    assert actual.dtype == dtype
+        expected = (1 / (1 + np.exp(-x.astype(np.longdouble)))).astype(dtype)
+    actual, _ = own.function(backend.asarray(x), xp=backend.xp)
     # Relative. The operations of `functional.sigmoid` have it absolute.
-    tolerance = 8 * np.finfo(dtype).eps
-    np.testing.assert_allclose(actual, expected.astype(dtype), rtol=tolerance, atol=0)
+    assert_close(actual, expected, backend, rtol=8 * np.finfo(dtype).eps)
 
 
 @pytest.mark.needs("torch")
@@ -424,7 +423,7 @@ def fails(*args, **kwargs):
 
 
 def shared(x, dtype=None, copy=None):
-    return numpy.asarray(x, dtype=dtype)
+    return numpy.asarray(x, dtype=dtype, copy=None if x.size > 2 else copy)
 
 
 def widened(x, dtype=None, copy=None):

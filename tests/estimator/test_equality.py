@@ -29,9 +29,7 @@ ADAPTIVE = {"learning_rate": "adaptive", "tol": 0.5, "n_iter_no_change": 2}
         ("regression", SGD),
         ("multiclass", PLAIN),
         ("regression", {**SGD, "learning_rate": "invscaling"}),
-        ("multiclass", {**PLAIN, "learning_rate": "invscaling"}),
         ("multilabel", {**SGD, **ADAPTIVE}),
-        ("binary", {**PLAIN, **ADAPTIVE}),
         (
             "binary",
             {

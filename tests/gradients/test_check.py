@@ -1,11 +1,11 @@
 """`check_gradients` finds planted mistakes, names the right one, and no other."""
 
-import re
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from beginners import (
+    ACTIVATION,
     AT_Z,
     COLUMNS,
     FUNCTIONS,
@@ -15,9 +15,9 @@ from beginners import (
     PROGRAMS,
     SUM,
     TEXTBOOK,
-    TRANSPOSE,
     UPDATED,
     Mistake,
+    Written,
     slope,
 )
 
@@ -50,26 +50,13 @@ def test_a_right_program_is_right(name):
 
 @pytest.mark.parametrize(("name", "mistake"), PLANTED)
 def test_a_planted_mistake_is_named_and_no_other(name, mistake):
-    report = PROGRAMS[name].check((mistake,))
+    report = PROGRAMS[name].check(mistake)
     (finding,) = report.findings
     assert not report
     assert len(finding.mistakes) == 1
     assert mistake.says in finding.mistakes[0]
     wrong = [row.name for row in report.rows if not row.is_right]
     assert {*finding.names} == {*wrong} == {*mistake.names.split(", ")}
-
-
-def test_each_kind_of_mistake_is_planted_in_three_programs():
-    programs: dict[str, set[str]] = {}
-    for name, program in PROGRAMS.items():
-        for mistake in program.mistakes:
-            kind = re.sub("sigmoid|tanh|relu|softmax", "f", mistake.says)
-            programs.setdefault(kind, set()).add(name)
-    kinds = ("missing", AT_Z, SUM, TRANSPOSE, NO_SUM, "sign", "z instead of a")
-    for kind in kinds:
-        found = set().union(*(programs[each] for each in programs if kind in each))
-        assert len(found) >= 3, kind
-    assert len(programs[UPDATED]) == 1  # and in the notebook itself
 
 
 def test_the_notebook_updates_a_layer_before_the_error_passes_through_it():
@@ -82,19 +69,11 @@ def test_the_notebook_updates_a_layer_before_the_error_passes_through_it():
     )
 
 
-def test_the_notebook_runs_on_one_sample_only():
-    call = NOTEBOOK.call.replace(":1]", ":5]")
-    with pytest.raises(MlpXpError, match=r"train raised ValueError.*a single sample"):
-        NOTEBOOK._replace(call=call).check()
-
-
 def test_three_mistakes_at_once_are_all_named():
     report = FUNCTIONS.check(
-        (
-            Mistake("(p - y) / len(x)", "(p - y)", "", ""),
-            Mistake("(1 - a1**2)", "(1 - z1**2)", "", ""),
-            Mistake("dz1.sum(axis=0)", "dz1", "", ""),
-        )
+        Mistake("(p - y) / len(x)", "(p - y)"),
+        Mistake("(1 - a1**2)", "(1 - z1**2)"),
+        Mistake("dz1.sum(axis=0)", "dz1"),
     )
     said = [(", ".join(each.names), each.mistakes) for each in report.findings]
     assert said == [
@@ -113,7 +92,7 @@ def test_three_mistakes_at_once_are_all_named():
 )
 def test_an_unusual_mistake_is_located_and_not_named(program, old, new):
     """An error in one entry."""
-    report = program.check((Mistake(old, new, "", ""),))
+    report = program.check(Mistake(old, new))
     (wrong,) = [row for row in report.rows if not row.is_right]
     assert (wrong.name, wrong.entry) == ("W1", "[2, 1]")
     assert wrong.yours - wrong.difference == pytest.approx(0.01, rel=1e-4)
@@ -121,8 +100,8 @@ def test_an_unusual_mistake_is_located_and_not_named(program, old, new):
     assert "W1: no usual mistake gives these numbers" in report.notes()
 
 
-LINEAR = FUNCTIONS._replace(
-    text="""
+LINEAR = Written(
+    """
     def forward(x, W, b):
         return x @ W + b
 
@@ -137,7 +116,7 @@ LINEAR = FUNCTIONS._replace(
     x, y = rng.normal(size=(2, 3)), rng.normal(size=(2, 4))
     W, b = rng.normal(size=(3, 4)), np.zeros(4)
     """,
-    call="check_gradients((forward, backward), x, y, (W, b), loss=loss)",
+    "check_gradients((forward, backward), x, y, (W, b), loss=loss)",
 )
 
 
@@ -153,10 +132,8 @@ def test_two_explanations_of_the_same_numbers_are_both_said():
 def test_a_named_mistake_stands_beside_an_unknown_one():
     """The bias is named, though the sign of the error would explain it, too."""
     report = FUNCTIONS.check(
-        (
-            Mistake("a1.T @ dz2", "a1.T @ dz2 + 0.1", "", ""),
-            Mistake("dz2.sum(axis=0)", "-dz2.sum(axis=0)", "", ""),
-        )
+        Mistake("a1.T @ dz2", "a1.T @ dz2 + 0.1"),
+        Mistake("dz2.sum(axis=0)", "-dz2.sum(axis=0)"),
     )
     (finding,) = report.findings
     assert finding == (("b2",), ("the sign is wrong",))
@@ -189,22 +166,18 @@ def test_a_network_without_biases(old, new, said):
 
     x, y = rng.normal(size=(5, 3)), np.eye(2)[[0, 1, 1, 0, 1]]
     """
-    program = FUNCTIONS._replace(
-        text=text, call="check_gradients((forward, backward), x, y)"
-    )
+    program = Written(text, "check_gradients((forward, backward), x, y)")
     assert program.check()
-    report = program.check((Mistake(old, new, "", ""),))
+    report = program.check(Mistake(old, new))
     assert {each.names[0]: each.mistakes[0] for each in report.findings} == said
     assert all(len(each.names) == len(each.mistakes) == 1 for each in report.findings)
 
 
 def test_a_mistake_is_not_said_of_numbers_that_it_does_not_explain():
     report = FUNCTIONS.check(
-        (
-            Mistake("(p - y)", "(p - y) * p * (1 - p)", "", ""),
-            Mistake("a1.T @ dz2", "a1.T @ dz2 + 0.1", "", ""),
-            Mistake("x.T @ dz1", "x.T @ dz1 + 0.1", "", ""),
-        )
+        Mistake("(p - y)", "(p - y) * p * (1 - p)"),
+        Mistake("a1.T @ dz2", "a1.T @ dz2 + 0.1"),
+        Mistake("x.T @ dz1", "x.T @ dz1 + 0.1"),
     )
     (finding,) = report.findings
     assert finding.names == ("b1", "b2")
@@ -215,15 +188,15 @@ def test_a_mistake_is_not_said_of_numbers_that_it_does_not_explain():
 @pytest.mark.parametrize("other", [False, True])
 def test_a_small_learning_rate_rounds_the_gradient(other):
     """(before - after) / 1e-9 has seven digits, also for an unknown activation."""
-    mistakes = [Mistake("learning_rate = 0.01", "learning_rate = 1e-9", "", "")]
+    mistakes = [Mistake("learning_rate = 0.01", "learning_rate = 1e-9")]
     if other:
         mistakes += [
             Mistake(
                 "return 1 / (1 + np.exp(-x))", "return 2 / (1 + np.exp(-x))", "", ""
             ),
-            Mistake("return x * (1 - x)", "return x * (1 - x / 2)", "", ""),
+            Mistake("return x * (1 - x)", "return x * (1 - x / 2)"),
         ]
-    report = TEXTBOOK.check(tuple(mistakes))
+    report = TEXTBOOK.check(*mistakes)
     assert report
     assert bool(report.network) is not other
 
@@ -258,7 +231,7 @@ def test_inputs_in_global_variables_and_outputs_in_any_order_are_recognised():
     W, b = rng.normal(size=(3, 2)), np.zeros(2)
     """
     call = "check_gradients((forward, backward), x, y, loss=loss)"
-    report = FUNCTIONS._replace(text=text, call=call).check()
+    report = Written(text, call).check()
     assert report.verdict == "right: W, b"
     assert report.network
 
@@ -275,8 +248,8 @@ def test_a_gradient_is_known_by_its_name(name):
     assert not gradient_key("W1", {"w", "1"})
 
 
-SQUARE = FUNCTIONS._replace(
-    text="""
+SQUARE = Written(
+    """
     params = {"W1": rng.normal(size=(4, 4)), "b1": rng.normal(size=4)}
     params |= {"W2": rng.normal(size=(4, 4)), "b2": rng.normal(size=4)}
 
@@ -298,7 +271,7 @@ SQUARE = FUNCTIONS._replace(
 
     x, y = rng.normal(size=(5, 4)), np.eye(4)[[0, 1, 2, 3, 0]]
     """,
-    call="check_gradients((forward, backward), x, y, params)",
+    "check_gradients((forward, backward), x, y, params)",
 )
 """Layers of equal shapes, with the last layer first in the dictionary."""
 
@@ -334,31 +307,42 @@ def test_keys_decide_beside_a_loss_and_a_number(returned):
     assert wrong == (["b1"] if "float" in returned else [])
 
 
-@pytest.mark.parametrize("sizes", [(4, 4, 3), (4, 5, 3)])
+UNNAMED = Written(
+    """
+    def forward(x, W1, b1, W2, b2):
+        a = np.tanh(x @ W1 + b1)
+        e = np.exp(a @ W2 + b2)
+        return a, e / e.sum(axis=1, keepdims=True)
+
+    def backward(x, y, W1, b1, W2, b2):
+        a, p = forward(x, W1, b1, W2, b2)
+        e2 = (p - y) / len(x)
+        e1 = e2 @ W2.T * (1 - a**2)
+        return [[x.T @ e1, e1.sum(axis=0), a.T @ e2, e2.sum(axis=0)][i] for i in ORDER]
+
+    W1, b1 = rng.normal(size=(4, HIDDEN)), rng.normal(size=HIDDEN)
+    W2, b2 = rng.normal(size=(HIDDEN, 3)), rng.normal(size=3)
+    x, y = rng.normal(size=(6, 4)), np.eye(3)[[0, 1, 2, 0, 1, 2]]
+    """,
+    "check_gradients((forward, backward), x, y, (W1, b1, W2, b2))",
+)
+
+
+@pytest.mark.parametrize("hidden", ["4", "5"])
 @pytest.mark.parametrize(
-    ("order", "is_right"), [("0123", True), ("0213", True), ("2301", False)]
+    ("order", "is_right"),
+    [("0, 1, 2, 3", True), ("0, 2, 1, 3", True), ("2, 3, 0, 1", False)],
 )
 def test_gradients_without_names_are_in_the_order_of_the_parameters(
-    sizes, order, is_right
+    hidden, order, is_right
 ):
-    net = Net(sizes, ["tanh"], "softmax", "float64", False, np.random.default_rng(0), 1)
-    given = (net.W[0], net.b[0], net.W[1], net.b[1])
-
-    def forward(x, W1, b1, W2, b2):
-        net.W, net.b = [W1, W2], [b1, b2]
-        return net.forward(x)
-
-    def backward(y):
-        net.backward(y)
-        all_four = [net.dW[0], net.db[0], net.dW[1], net.db[1]]
-        return [np.copy(all_four[int(i)]) for i in order]
-
-    x, y = np.random.default_rng(1).normal(size=(6, 4)), np.eye(3)[[0, 1, 2, 0, 1, 2]]
+    text = UNNAMED.text.replace("HIDDEN", hidden).replace("ORDER", f"({order})")
+    program = UNNAMED._replace(text=text)
     if is_right:
-        assert check_gradients((forward, backward), x, y, given)
+        assert program.check()
     else:
         with pytest.raises(MlpXpError, match="return W1, b1, W2, b2 in this order"):
-            check_gradients((forward, backward), x, y, given)
+            program.check()
 
 
 @pytest.mark.parametrize(
@@ -374,15 +358,15 @@ def test_gradients_without_names_are_in_the_order_of_the_parameters(
     ],
 )
 def test_other_usual_mistakes_are_named(old, new, names, says):
-    (finding,) = FUNCTIONS.check((Mistake(old, new, "", ""),)).findings
+    (finding,) = FUNCTIONS.check(Mistake(old, new)).findings
     assert finding.names == names
     (said,) = finding.mistakes
     assert said.startswith(says)
 
 
 def test_a_gradient_rounded_to_float32_has_more_digits():
-    cast = Mistake("dW1 = x.T @ dz1", "dW1 = (x.T @ dz1).astype(np.float32)", "", "")
-    report = FUNCTIONS.check((cast,))
+    cast = Mistake("dW1 = x.T @ dz1", "dW1 = (x.T @ dz1).astype(np.float32)")
+    report = FUNCTIONS.check(cast)
     first, *others = report.rows
     assert report.verdict == "wrong: W1; right: b1, W2, b2"
     _, _, _, yours, numerical, _ = first.cells()
@@ -402,7 +386,7 @@ def test_arguments_may_have_chinese_names():
 
 
 def test_a_number_for_a_bias_has_a_wrong_shape():
-    report = SQUARE.check((Mistake("e1.sum(axis=0)", "np.sum(e1)", "", ""),))
+    report = SQUARE.check(Mistake("e1.sum(axis=0)", "np.sum(e1)"))
     (wrong,) = [row for row in report.rows if not row.is_right]
     assert (wrong.name, wrong.entry) == ("b1", "shape (), not (4,)")
     (finding,) = report.findings
@@ -423,41 +407,40 @@ FUNCTION = {
 }
 
 
+def softmax(z):
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
 class Net:
     """A right network of any shape, with the samples as rows or columns."""
 
-    def __init__(self, sizes, activations, head, dtype, columns, random, zeros):
-        self.activations, self.head, self.columns = activations, head, columns
-        self.dtype = dtype
-        self.W = [random.normal(size=pair) for pair in pairwise(sizes)]
-        self.b = [random.normal(size=(1, n)) * (not zeros) for n in sizes[1:]]
-        if columns:
-            self.W = [each.T.copy() for each in self.W]
-            self.b = [each.T.copy() for each in self.b]
+    def __init__(self, sizes, activations, head, dtype, columns, random):
+        self.activations, self.head = activations, head
+        self.dtype, self.columns = dtype, columns
+        self.W = [self.rows(random.normal(size=pair)) for pair in pairwise(sizes)]
+        self.b = [self.rows(random.normal(size=(1, n))) for n in sizes[1:]]
+
+    def rows(self, array):
+        """Return the samples as rows, or rows as the network has them."""
+        return array.T.copy() if self.columns else array
 
     def forward(self, x):
-        a = (x.T if self.columns else x).astype(self.dtype)
+        a = self.rows(x).astype(self.dtype)
         self.inputs, self.z = [], []
         for i, (w, b) in enumerate(zip(self.W, self.b, strict=True)):
-            if self.columns:
-                w, b = w.T, b.T
             self.inputs.append(a)
-            z = a @ w.astype(self.dtype) + b.astype(self.dtype)
-            self.z.append(z)
-            a = z
+            w, b = self.rows(w).astype(self.dtype), self.rows(b).astype(self.dtype)
+            a = a @ w + b
+            self.z.append(a)
             if i < len(self.activations):
-                a = FUNCTION[self.activations[i]][0](z)
-        if self.head == "softmax":
-            e = np.exp(a - a.max(axis=1, keepdims=True))
-            a = e / e.sum(axis=1, keepdims=True)
-        elif self.head == "sigmoid":
-            a = 1 / (1 + np.exp(-a))
-        self.out = a
-        return a.T if self.columns else a
+                a = FUNCTION[self.activations[i]][0](a)
+        self.out = softmax(a) if self.head == "softmax" else FUNCTION[self.head][0](a)
+        return self.rows(self.out)
 
     def loss(self, y_hat, y):
-        p, t = (y_hat.T, y.T) if self.columns else (y_hat, y)
-        t = t.astype(p.dtype)
+        p = self.rows(y_hat)
+        t = self.rows(y).astype(p.dtype)
         if self.head == "softmax":
             return -np.sum(t * np.log(p)) / len(p)
         if self.head == "sigmoid":
@@ -465,19 +448,17 @@ class Net:
         return np.sum((p - t) ** 2) / 2
 
     def backward(self, y):
-        t = (y.T if self.columns else y).astype(self.dtype)
-        e = self.out - t
+        e = self.out - self.rows(y).astype(self.dtype)
         if self.head != "identity":
-            e = e / len(t)
+            e = e / len(e)
         self.dW, self.db = [], []
         for i in reversed(range(len(self.W))):
-            w = self.W[i].T if self.columns else self.W[i]
-            dw, db = self.inputs[i].T @ e, e.sum(axis=0, keepdims=True)
-            self.dW.insert(0, dw.T if self.columns else dw)
-            self.db.insert(0, db.T if self.columns else db)
+            self.dW.insert(0, self.rows(self.inputs[i].T @ e))
+            self.db.insert(0, self.rows(e.sum(axis=0, keepdims=True)))
             if i:
+                w = self.rows(self.W[i]).astype(self.dtype)
                 slopes = FUNCTION[self.activations[i - 1]][1]
-                e = (e @ w.astype(self.dtype).T) * slopes(self.z[i - 1], self.inputs[i])
+                e = (e @ w.T) * slopes(self.z[i - 1], self.inputs[i])
 
 
 def random_case(seed, dtype, columns):
@@ -487,13 +468,15 @@ def random_case(seed, dtype, columns):
     if head == "softmax":
         sizes[-1] += 1
     names = random.choice([*FUNCTION], size=len(sizes) - 2)
-    zeros = bool(random.integers(2))
-    net = Net(sizes, names, head, dtype, columns, random, zeros)
+    has_zeros = random.integers(2)
+    net = Net(sizes, names, head, dtype, columns, random)
+    if has_zeros:
+        net.b = [0 * each for each in net.b]
     samples = random.integers(1, 9)
     x = random.normal(size=(samples, sizes[0])) * 10.0 ** random.integers(-1, 2)
     x *= random.integers(0, 2, size=x.shape)  # zeros: kinks of relu
     y = np.eye(sizes[-1])[random.integers(0, sizes[-1], samples)]
-    return (net, x.T, y.T) if columns else (net, x, y)
+    return net, net.rows(x), net.rows(y)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -523,7 +506,7 @@ def test_no_right_network_is_called_wrong(dtype, columns, seeds):
 
 def test_a_loss_without_digits_is_left_to_the_package():
     """At p = 1 - 7e-13, log(1 - p) moves in steps, and the differences are 0."""
-
+    text = """
     def forward(x, W, b):
         return 1 / (1 + np.exp(-(x @ W + b)))
 
@@ -534,68 +517,53 @@ def test_a_loss_without_digits_is_left_to_the_package():
         dW, db = x.T @ (y_hat - y), np.sum(y_hat - y, axis=0)
         return dW, db
 
-    given = np.array([[28.0]]), np.zeros(1)
+    W, b = np.array([[28.0]]), np.zeros(1)
     x, y = np.ones((1, 1)), np.zeros((1, 1))
-    report = check_gradients((forward, backward), x, y, given, loss=loss)
+    """
+    call = "check_gradients((forward, backward), x, y, (W, b), loss=loss)"
+    report = Written(text, call).check()
     assert report, str(report)
     _, bias = report.rows
     assert bias.yours == pytest.approx(1)
     assert abs(bias.yours - bias.difference) > bias.tolerance
 
 
-@pytest.mark.parametrize("factor", [1, -1])
-def test_a_single_sample_may_be_a_vector(factor):
-    class Sigmoid:
-        def forward(self, z):
-            self.a = 1 / (1 + np.exp(-z))
-            return self.a
-
-        def backward(self, grad):
-            return factor * grad * self.a * (1 - self.a)
-
-    report = check_gradients(Sigmoid(), np.array([0.5, -1.0, 2.0]))
-    assert bool(report) is (factor == 1)
-    said = [each.mistakes for each in report.findings]
-    assert said == ([] if factor == 1 else [("the sign is wrong",)])
+def test_a_single_sample_may_be_a_vector():
+    vector = Mistake("size=(5, 3)", "size=3")
+    assert ACTIVATION.check(vector)
+    report = ACTIVATION.check(vector, Mistake("return grad", "return -grad"))
+    assert [each.mistakes for each in report.findings] == [("the sign is wrong",)]
 
 
 def test_a_network_that_the_package_lacks_is_still_judged():
-    random = np.random.default_rng(5)
-    net = Net((3, 4, 2), ["leaky"], "softmax", "float64", False, random, False)
-    x, y = random.normal(size=(5, 3)), np.eye(2)[[0, 1, 1, 0, 1]]
-    report = check_gradients(net, x, y)
+    leaky = (
+        Mistake("np.tanh(z1)", "np.where(z1 > 0, z1, 0.1 * z1)"),
+        Mistake("(1 - a1**2)", "np.where(z1 > 0, 1, 0.1)"),
+    )
+    report = FUNCTIONS.check(*leaky)
     assert report
     assert not report.network
-    net.activations = ["relu"]
-    assert check_gradients(net, x, y).network
-
-    class Wrong(Net):
-        def backward(self, y):
-            super().backward(y)
-            self.dW[0] = -self.dW[0]
-
-    net = Wrong((3, 4, 2), ["leaky"], "softmax", "float64", False, random, False)
-    report = check_gradients(net, x, y)
-    assert report.verdict == "wrong: W[0]; right: W[1], b[0], b[1]"
-    assert report.notes()[0] == "W[0]: no usual mistake gives these numbers"
+    report = FUNCTIONS.check(*leaky, Mistake("x.T @ dz1", "-x.T @ dz1"))
+    assert report.verdict == "wrong: W1; right: b1, W2, b2"
+    assert report.notes()[0] == "W1: no usual mistake gives these numbers"
 
 
 def test_the_gradient_of_a_bias_that_forward_forgets_is_zero():
     assert not FUNCTIONS.check().ignored
-    forgotten = Mistake("x @ W1 + b1", "x @ W1", "", "")
-    report = FUNCTIONS.check((forgotten,))
+    forgotten = Mistake("x @ W1 + b1", "x @ W1")
+    report = FUNCTIONS.check(forgotten)
     assert report.ignored == ["b1"]
     assert report.verdict == "wrong: b1; right: W1, W2, b2"
     assert report.notes()[-1] == "mlp_xp: not compared, as parameters have no effect"
     assert "no effect on the loss: b1;" in " ".join(report.notes())
-    zero = Mistake("dz1.sum(axis=0)", "0 * b1", "", "")
-    assert FUNCTIONS.check((forgotten, zero))
+    zero = Mistake("dz1.sum(axis=0)", "0 * b1")
+    assert FUNCTIONS.check(forgotten, zero)
 
 
 def test_a_parameter_without_a_gradient_and_an_effect_is_not_checked():
-    forgotten = Mistake("x @ W1 + b1", "x @ W1", "", "")
-    missing = Mistake("return dW1, db1, dW2, db2", "return dW1, dW2, db2", "", "")
-    report = FUNCTIONS.check((forgotten, missing))
+    forgotten = Mistake("x @ W1 + b1", "x @ W1")
+    missing = Mistake("return dW1, db1, dW2, db2", "return dW1, dW2, db2")
+    report = FUNCTIONS.check(forgotten, missing)
     assert report.verdict == "not checked: b1; right: W1, W2, b2"
     assert not report
 
@@ -617,15 +585,15 @@ def test_attributes_go_before_global_variables_that_init_copies():
     W, b = rng.normal(size=(3, 2)), np.zeros(2)
     layer, x = Layer(), rng.normal(size=(4, 3))
     """
-    report = FUNCTIONS._replace(text=text, call="check_gradients(layer, x)").check()
+    report = Written(text, "check_gradients(layer, x)").check()
     assert report.verdict == "right: W, b, x"
 
 
 def test_the_velocities_of_an_optimizer_are_no_parameters():
+    text = """
     class Momentum:
         def __init__(self):
-            random = np.random.default_rng(0)
-            self.W, self.b = random.normal(size=(3, 2)), np.zeros(2)
+            self.W, self.b = rng.normal(size=(3, 2)), np.zeros(2)
             self.velocity = {"W": np.zeros((3, 2)), "b": np.zeros(2)}
 
         def forward(self, x):
@@ -639,8 +607,9 @@ def test_the_velocities_of_an_optimizer_are_no_parameters():
             self.W = self.W + self.velocity["W"]
             self.b = self.b + self.velocity["b"]
 
-    x, y = np.random.default_rng(1).normal(size=(4, 3)), np.eye(2)[[0, 1, 0, 1]]
-    report = check_gradients(Momentum(), x, y)
+    x, y = rng.normal(size=(4, 3)), np.eye(2)[[0, 1, 0, 1]]
+    """
+    report = Written(text, "check_gradients(Momentum(), x, y)").check()
     assert report.verdict == "right: W, b"
     assert not report.ignored
 
@@ -680,22 +649,14 @@ def test_a_kink_is_within_the_tolerance_wherever_it_is():
 
 
 def test_a_check_changes_nothing():
-    text = NOTEBOOK.text.split("train_images")[0]
-    names = {"np": np}
-    exec(
-        compile(re.sub("^    ", "", text, flags=re.MULTILINE), "book.py", "exec"), names
-    )
+    names = NOTEBOOK.run()
     before = {key: value for key, value in names.items() if key != "__builtins__"}
     copies = {key: np.copy(x) for key, x in before.items() if hasattr(x, "dtype")}
-    x, y = np.random.default_rng(0).random((1, 64)), np.eye(10)[:1]
-    for rows in (1, 2):
-        xs, ys = np.repeat(x, rows, axis=0), np.repeat(y, rows, axis=0)
-        try:
-            check_gradients((names["forward"], names["train"]), xs, ys)
-        except MlpXpError:
-            assert rows == 2
-        assert all(names[key] is value for key, value in before.items())
-        assert all(np.array_equal(names[key], x) for key, x in copies.items())
+    eval(NOTEBOOK.call, names)
+    with pytest.raises(MlpXpError, match=r"train raised ValueError.*a single sample"):
+        eval(NOTEBOOK.call.replace(":1]", ":2]"), names)
+    assert all(names[key] is value for key, value in before.items())
+    assert all(np.array_equal(names[key], x) for key, x in copies.items())
 
 
 def test_variables_around_a_function_are_found():
@@ -743,7 +704,7 @@ def test_an_assertion_has_the_words_of_the_report():
 @pytest.mark.parametrize("name", ["class", "layers"])
 def test_a_report_has_short_lines_and_a_table(name):
     program = PROGRAMS[name]
-    report = program.check(program.mistakes[:1])
+    report = program.check(program.mistakes[0])
     text = str(report)
     assert " ".join(text.split()).startswith(report.verdict)
     assert max(map(len, text.split("\n"))) <= 80
@@ -751,11 +712,6 @@ def test_a_report_has_short_lines_and_a_table(name):
 
 
 WEIGHTS = np.array([[0.5, -0.3], [0.2, 0.1]])
-
-
-def softmax(z):
-    e = np.exp(z)
-    return e / e.sum(axis=1, keepdims=True)
 
 
 def predict(x):
@@ -787,7 +743,6 @@ def no_gradient(x, y):
 
 
 ERRORS = [
-    ("code: is a int without methods forward and backward", 5),
     (
         "loss: your outputs are not probabilities of classes; give",
         (linear, no_gradient),
@@ -843,12 +798,10 @@ def test_a_learning_rate_of_another_name_or_without_a_value_is_asked_for(
     assert program._replace(call=call).check()
 
 
-@pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("kind", ["float32", "int64"])
-def test_arrays_of_other_dtypes(layers, kind):
-    random = np.random.default_rng(layers)
-    sizes = (3, 2) if layers == 1 else (3, 4, 2)
-    net = Net(sizes, ["tanh"] * (layers - 1), "softmax", "float64", False, random, True)
-    net.W = [each.astype("float32") for each in net.W]
-    x = random.integers(0, 4, size=(5, 3)).astype(kind)
-    assert check_gradients(net, x, np.eye(2)[[0, 1, 1, 0, 1]].astype(kind))
+@pytest.mark.parametrize("dtype", ["'float32'", "int"])
+def test_arrays_of_other_dtypes(dtype):
+    text = f"""{FUNCTIONS.text}
+    x, y = (4 * x).astype({dtype}), y.astype({dtype})
+    W1, W2 = W1.astype("float32"), W2.astype("float32")
+    """
+    assert FUNCTIONS._replace(text=text).check()

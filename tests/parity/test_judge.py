@@ -62,41 +62,14 @@ def test_the_standards_functions_are_those_of_its_own_library():
         ("take", [complex(nan, 2), 1j], (PARTLY, np.arange(2)), {}, True),
         ("multiply", [complex(inf, inf), 1j], (INFINITE, 1 + 0j), {}, False),
         ("multiply", [0, 1j], (INFINITE, 1 + 0j), {}, True),
+        # The condition is no operand of another kind.
+        ("where", [1.0, 1.0, 9.0], (TIES > 1, TIES, TIES), {}, True),
         # The maximum of a NaN is NaN, and its place is left to the library.
         ("max", 2.0, (GAP,), {}, True),
         ("max", [nan, 2.0], (GAP, 1), {}, False),
         ("max", [2.0, 2.0], (GAP, 1), {}, True),
         ("argmax", [0, 1], (GAP, 1), {}, False),
         ("argmax", [1, 0], (GAP, 1), {}, True),
-        # A quotient is an integer, and a remainder a multiple of the divisor away.
-        ("floor_divide", single([3]), (single([6]), single([2])), {}, False),
-        ("floor_divide", single([2]), (single([6]), single([2])), {}, True),
-        ("floor_divide", single([4]), (single([6]), single([2])), {}, True),
-        ("floor_divide", single([60]), (single([6]), single([0.1])), {}, False),
-        ("floor_divide", single([58]), (single([6]), single([0.1])), {}, True),
-        ("remainder", single([0]), (single([6]), single([2])), {}, False),
-        ("remainder", single([-2]), (single([6]), single([2])), {}, True),
-        ("remainder", single([0]), (single([6]), single([0.1])), {}, False),
-        (
-            "floor_divide",
-            single([1e6 + 0.5]),
-            (single([2e6 + 1]), single([2])),
-            {},
-            True,
-        ),
-        ("floor_divide", single([2.5]), (single([6]), single([2])), {}, True),
-        ("floor_divide", single([4]), (single([7]), single([2])), {}, True),
-        ("remainder", single([2]), (single([6]), single([2])), {}, True),
-        ("remainder", single([1.3]), (single([6]), single([2])), {}, True),
-        ("remainder", single([0]), (single([7]), single([2])), {}, True),
-        ("remainder", single([-2.5]), (single([1e6]), single([3.1])), {}, True),
-        ("floor_divide", single([8e6]), (single([1.6e7]), single([2])), {}, False),
-        # Zero is right for a subnormal number, and nothing else is.
-        ("add", half([1e-5]), (half([6e-5]), half([-5e-5])), {}, False),
-        ("add", half([0]), (half([6e-5]), half([-5e-5])), {}, False),
-        ("add", half([2e-5]), (half([6e-5]), half([-5e-5])), {}, True),
-        ("add", half([2.4e-4]), (half([1e-4]), half([1e-4])), {}, True),
-        ("negative", half([-5e-5]), (half([6e-5]),), {}, True),
         ("arange", np.arange(0, 0.3, 0.1, F4), (0, 0.3, 0.1), {"dtype": F4}, False),
         ("arange", single([0, 0.1, 0.20000002]), (0, 0.3, 0.1), {"dtype": F4}, False),
         ("linalg.eigvalsh", np.array([2.0, 1.0]), (np.diag([1.0, 2.0]),), {}, False),
@@ -120,6 +93,49 @@ def test_the_standards_functions_are_those_of_its_own_library():
 )
 def test_a_result_is_right_or_wrong(name, result, args, kwargs, is_wrong):
     verdict = verdict_of(name, np.asarray(result), *args, **kwargs)
+    assert (verdict.deviates, verdict.unjudged) == (is_wrong, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "y", "result", "is_wrong"),
+    [
+        # A quotient is an integer, and a remainder a multiple of the divisor away.
+        ("floor_divide", 6, 2, 3, False),
+        ("floor_divide", 6, 2, 2, True),
+        ("floor_divide", 6, 2, 4, True),
+        ("floor_divide", 6, 0.1, 60, False),
+        ("floor_divide", 6, 0.1, 58, True),
+        ("floor_divide", 2e6 + 1, 2, 1e6 + 0.5, True),
+        ("floor_divide", 6, 2, 2.5, True),
+        ("floor_divide", 7, 2, 4, True),
+        ("floor_divide", 1.6e7, 2, 8e6, False),
+        ("remainder", 6, 2, 0, False),
+        ("remainder", 6, 2, -2, True),
+        ("remainder", 6, 0.1, 0, False),
+        ("remainder", 6, 2, 2, True),
+        ("remainder", 6, 2, 1.3, True),
+        ("remainder", 7, 2, 0, True),
+        ("remainder", 1e6, 3.1, -2.5, True),
+    ],
+)
+def test_a_quotient_of_float32_is_right_or_wrong(name, x, y, result, is_wrong):
+    verdict = verdict_of(name, single([result]), single([x]), single([y]))
+    assert (verdict.deviates, verdict.unjudged) == (is_wrong, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "result", "args", "is_wrong"),
+    [
+        # Zero is right for a subnormal number, and nothing else is.
+        ("add", 1e-5, (6e-5, -5e-5), False),
+        ("add", 0, (6e-5, -5e-5), False),
+        ("add", 2e-5, (6e-5, -5e-5), True),
+        ("add", 2.4e-4, (1e-4, 1e-4), True),
+        ("negative", -5e-5, (6e-5,), True),
+    ],
+)
+def test_a_result_of_float16_is_right_or_wrong(name, result, args, is_wrong):
+    verdict = verdict_of(name, half([result]), *(half([x]) for x in args))
     assert (verdict.deviates, verdict.unjudged) == (is_wrong, "")
 
 

@@ -4,7 +4,6 @@ first, and a traced program takes the same branches as without the trace.
 
 import functools
 import importlib
-import math
 import operator
 import pickle
 import re
@@ -22,7 +21,7 @@ from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.opening import open_library
 from mlp_xp.errors import MlpXpError
 from mlp_xp.parity import assert_lockstep, lockstep
-from mlp_xp.parity.programs import FINDINGS, Record, Run, is_allowed, load_program
+from mlp_xp.parity.programs import Record, Run, is_allowed, load_program
 from mlp_xp.parity.tracer import Namespace
 
 pytestmark = pytest.mark.needs("torch", "jax", "array_api_strict")
@@ -42,65 +41,96 @@ def whole_standard():
     strict.set_array_api_strict_flags(**flags)
 
 
-def inputs(dtype: str = "float64") -> tuple[np.ndarray, np.ndarray]:
+def inputs(
+    dtype: str = "float64", seed: int = 1, rows: int = 12, columns: int = 5
+) -> tuple[np.ndarray, np.ndarray]:
     """A matrix with ties, and a positive definite one."""
-    random = np.random.default_rng(1)
-    x = random.normal(size=(12, 5)).astype(dtype)
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(rows, columns)).astype(dtype)
     x[3] = x[7]
-    return x, (x.T @ x + np.eye(5)).astype(dtype)
+    return x, (x.T @ x + np.eye(columns)).astype(dtype)
+
+
+OPERATIONS = """
+xp.exp(positive)
+xp.log(positive)
+xp.sqrt(positive)
+xp.tanh(positive)
+xp.sin(positive)
+xp.atan(positive)
+xp.log1p(positive)
+xp.sinh(positive)
+xp.sum(x, axis=0)
+xp.mean(x, axis=0)
+xp.max(x, axis=0)
+xp.min(x, axis=0)
+xp.prod(x, axis=0)
+xp.prod(x, axis=1)
+xp.std(x, axis=0)
+xp.std(x, correction=1)
+xp.var(x, axis=0)
+xp.var(x * 1e-3 + 5, axis=0)
+xp.vecdot(x, x)
+xp.cumulative_sum(x, axis=0)
+xp.logaddexp(x, -x)
+xp.hypot(x, x * 1e3) + xp.atan2(x, -x)
+z * 1j + xp.exp(z * 1j)
+xp.argmax(xp.round(x), axis=0)
+xp.argsort(x, axis=0)
+xp.sort(x, axis=0)
+xp.clip(x, -1, 1)
+xp.where(x > 0, x, -x)
+xp.take(x, xp.asarray([0, 11]), axis=0)
+xp.unique_values(xp.round(x))
+xp.floor(x)
+xp.floor_divide(x, positive)
+xp.remainder(x, positive)
+xp.sign(x)
+xp.isfinite(x)
+xp.nonzero(x > 0)[0]
+xp.searchsorted(xp.sort(positive[:, 0]), positive[0, :3])
+xp.concat([x, x], axis=1)
+xp.permute_dims(x, (1, 0))
+xp.astype(x * 10, xp.int32)
+xp.linspace(0.0, 1.0, 7, dtype=x.dtype)
+xp.matmul(x, square)
+xp.tensordot(x, square, axes=1)
+xp.linalg.solve(square, square[0, :])
+xp.linalg.inv(square)
+xp.linalg.cholesky(square)
+xp.linalg.svd(x, full_matrices=False)
+xp.linalg.svd(x)
+xp.linalg.qr(x)
+xp.linalg.eigh(square)
+xp.linalg.svdvals(x)
+xp.linalg.vector_norm(x, axis=0)
+xp.linalg.matrix_norm(x)
+xp.linalg.trace(square)
+xp.linalg.outer(x[0, :], x[0, :])
+xp.fft.fft(xp.astype(x, xp.complex128), axis=0)
+xp.fft.fftn(z)
+xp.fft.rfft(x, axis=0)
+xp.fft.irfft(xp.fft.rfft(x))
+x @ square
+x**2
+-x
+x % positive
+x == positive
+"""
 
 
 def everything(x: Any, square: Any) -> list[Any]:
     """A program of many operations, each once."""
     xp = array_namespace(x, square)
-    positive = xp.abs(x) + 0.5
-    results = [
-        getattr(xp, name)(positive)
-        for name in ("exp", "log", "sqrt", "tanh", "sin", "atan", "log1p", "sinh")
-    ]
-    for name in ("sum", "mean", "max", "min", "prod", "std", "var"):
-        results.append(getattr(xp, name)(x, axis=0))
-    results += [
-        xp.argmax(xp.round(x), axis=0),
-        xp.argsort(x, axis=0),
-        xp.sort(x, axis=0),
-        xp.cumulative_sum(x, axis=0),
-        xp.clip(x, -1, 1),
-        xp.where(x > 0, x, -x),
-        xp.take(x, xp.asarray([0, 11]), axis=0),
-        xp.unique_values(xp.round(x)),
-        xp.floor(x),
-        xp.floor_divide(x, positive),
-        xp.remainder(x, positive),
-        xp.sign(x),
-        xp.isfinite(x),
-        xp.nonzero(x > 0)[0],
-        xp.searchsorted(xp.sort(positive[:, 0]), positive[0, :3]),
-        xp.concat([x, x], axis=1),
-        xp.permute_dims(x, (1, 0)),
-        xp.astype(x * 10, xp.int32),
-        xp.linspace(0.0, 1.0, 7, dtype=x.dtype),
-        xp.matmul(x, square),
-        xp.tensordot(x, square, axes=1),
-        xp.linalg.solve(square, square[0, :]),
-        xp.linalg.inv(square),
-        xp.linalg.cholesky(square),
-        xp.linalg.vector_norm(x, axis=0),
-        xp.linalg.svdvals(x),
-        xp.fft.fft(xp.astype(x, xp.complex128), axis=0),
-        xp.fft.rfft(x, axis=0),
-    ]
-    for parts in (
-        xp.linalg.svd(x, full_matrices=False),
-        xp.linalg.qr(x),
-        xp.linalg.eigh(square),
-    ):
-        results += parts
-    total = x + positive
-    total -= positive
-    total = 2 - total * 3 / positive // 0.5
-    total[0, :] = positive[0, :]
-    return [*results, total, x @ square, x**2, -x, x % positive, x == positive]
+    names = {"xp": xp, "x": x, "z": xp.astype(x, xp.complex64), "square": square}
+    names["positive"] = xp.abs(x) + 0.5
+    lines = OPERATIONS.strip().splitlines()
+    results = [eval(compile(line, __file__, "eval"), names) for line in lines]
+    total = x + 1
+    total -= x
+    total = 2 - total * 3 / names["positive"] // 0.5
+    total[0, :] = x[0, :]
+    return [*results, total]
 
 
 def clean(run: Run) -> None:
@@ -134,43 +164,13 @@ def test_a_healthy_jax_gives_no_alarm():
     assert run.operations == 6
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("seed", "scale"), [(0, 1e-3), (1, 0.05), (2, 1), (3, 20)])
 @each_dtype
-def test_rounding_stays_within_the_derived_bounds(dtype, seed):
-    random = np.random.default_rng(seed)
-    sizes = random.integers(2, 40, 3)
-
-    def program(x: Any, y: Any, square: Any) -> list[Any]:
-        xp = array_namespace(x)
-        n = square.shape[0]
-        return [
-            xp.linalg.solve(square, y[:n, ...]),
-            xp.linalg.inv(square),
-            xp.linalg.qr(x),
-            xp.linalg.svd(x),
-            xp.linalg.cholesky(square @ square.T),
-            xp.fft.fft(xp.astype(y, xp.complex128)),
-            xp.fft.irfft(xp.fft.rfft(y)),
-            xp.fft.fftn(xp.astype(x, xp.complex64)),
-            xp.var(x * 1e-3 + 5, axis=0),
-            xp.std(x, correction=1),
-            xp.prod(x, axis=1),
-            xp.cumulative_sum(x, axis=1),
-            xp.vecdot(x, x),
-            xp.logaddexp(x, -x),
-            xp.linalg.vector_norm(x, axis=0),
-            xp.linalg.matrix_norm(x),
-            xp.linalg.trace(square),
-            xp.linalg.outer(y, y),
-            xp.hypot(x, x * 1e3) + xp.atan2(x, -x),
-            x * 1j + xp.exp(x * 1j),
-        ]
-
-    x = random.normal(size=sizes[:2]) * 10.0 ** random.uniform(-3, 3)
-    y = random.normal(size=int(sizes.max()) + 40)
-    square = random.normal(size=(sizes[2], sizes[2]))
-    args = [each.astype(dtype) for each in (x, y, square)]
-    run = lockstep(program, args, library="torch")
+def test_rounding_stays_within_the_derived_bounds(dtype, seed, scale):
+    rows, columns = np.random.default_rng(seed).integers(12, 40, 2)
+    x, square = inputs(dtype, seed, rows, columns)
+    scale = np.asarray(scale, dtype)
+    run = lockstep(everything, (x * scale, square * scale), library="torch")
     assert [str(each) for each in run.deviations] == []
     assert run.error is None
 
@@ -225,36 +225,18 @@ def double(function):
     return faulty
 
 
+SCALED = """
+    exp tanh sin sum mean std var prod cumulative_sum matmul tensordot clip linspace
+    unique_values linalg.solve linalg.inv linalg.cholesky fft.rfft
+"""
 FUNCTIONS = {
-    "exp": scaled,
-    "tanh": scaled,
-    "sin": scaled,
-    "sum": scaled,
-    "mean": scaled,
-    "std": scaled,
-    "var": scaled,
-    "prod": scaled,
-    "cumulative_sum": scaled,
-    "matmul": scaled,
-    "tensordot": scaled,
-    "argmax": shifted,
-    "argsort": shifted,
-    "sort": shifted,
-    "take": shifted,
+    **dict.fromkeys(SCALED.split(), scaled),
+    **dict.fromkeys(("argmax", "argsort", "sort", "take"), shifted),
+    **dict.fromkeys(("linalg.svd", "linalg.qr", "linalg.eigh"), last_part),
     "isfinite": negated,
     "floor_divide": truncated,
-    "clip": scaled,
-    "linspace": scaled,
-    "unique_values": scaled,
-    "linalg.solve": scaled,
-    "linalg.inv": scaled,
-    "linalg.cholesky": scaled,
     "linalg.svdvals": coarse,
-    "linalg.svd": last_part,
-    "linalg.qr": last_part,
-    "linalg.eigh": last_part,
     "fft.fft": double,
-    "fft.rfft": scaled,
 }
 OPERATORS = {
     "__iadd__": "iadd",
@@ -266,19 +248,19 @@ OPERATORS = {
 }
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
 @each_dtype
-def test_a_faulty_function_comes_first(name, dtype, monkeypatch):
+def test_faulty_functions_are_named_and_no_other(dtype, monkeypatch):
+    """No fault is passed on: NumPy gets the operands of the library."""
     import array_api_compat.torch as xp
 
-    *parents, last = name.split(".")
-    owner = operator.attrgetter(*parents)(xp) if parents else xp
-    monkeypatch.setattr(owner, last, FUNCTIONS[name](getattr(owner, last)))
+    for name, change in FUNCTIONS.items():
+        *parents, last = name.split(".")
+        owner = operator.attrgetter(*parents)(xp) if parents else xp
+        monkeypatch.setattr(owner, last, change(getattr(owner, last)))
     run = lockstep(everything, inputs(dtype))
-    first = run.deviations[0]
-    assert first.name == name
-    assert "test_lockstep.py:" in first.place
-    assert {each.name for each in run.deviations} == {name}
+    assert {each.name for each in run.deviations} == FUNCTIONS.keys()
+    assert run.deviations[0].name == "exp"
+    assert all("test_lockstep.py:" in each.place for each in run.deviations)
 
 
 @pytest.mark.parametrize("method", [*OPERATORS, "__setitem__"])
@@ -307,15 +289,6 @@ def test_a_faulty_operator_comes_first(method, monkeypatch):
     run = lockstep(program, inputs()[:1])
     expected = {**OPERATORS, "__setitem__": "setitem"}[method]
     assert [each.name for each in run.deviations][:1] == [expected]
-
-
-def test_a_function_that_changes_its_argument_is_found(monkeypatch):
-    import array_api_compat.torch as xp
-
-    right = xp.sqrt
-    monkeypatch.setattr(xp, "sqrt", lambda x: right(x.abs_()))
-    run = lockstep(lambda x: array_namespace(x).sqrt(x), inputs()[:1])
-    assert "changes its argument 1" in run.deviations[0].detail
 
 
 # Programs.
@@ -643,9 +616,12 @@ class Linalg:
         self.inv = lambda x: original.inv(x) + 1
 
 
-@pytest.mark.parametrize("base", ["array_api_compat.numpy", "array_api_compat.torch"])
 @pytest.mark.parametrize(
-    "namespace", [array_namespace, lambda x: x.__array_namespace__()]
+    ("base", "namespace"),
+    [
+        ("array_api_compat.torch", array_namespace),
+        ("array_api_compat.numpy", lambda x: x.__array_namespace__()),
+    ],
 )
 def test_a_namespace_that_wraps_a_library_is_the_one_under_test(base, namespace):
     original = importlib.import_module(base)
@@ -674,16 +650,6 @@ def test_a_wrapper_with_the_name_of_its_library_is_the_one_under_test(base):
     wrapper.exp = scaled(original.exp)
     run = lockstep(lambda x: array_namespace(x).exp(x), (np.ones(2),), library=wrapper)
     assert [each.name for each in run.deviations] == ["exp"]
-
-
-def test_a_program_without_operations_does_not_pass():
-    def program(x):
-        return x
-
-    run = lockstep(program, (np.ones(3),))
-    assert "nothing was compared" in run.verdict
-    with pytest.raises(AssertionError, match="nothing was compared"):
-        assert_lockstep(program, (np.ones(3),))
 
 
 def test_a_function_outside_the_standard_alone_does_not_pass():
@@ -761,7 +727,6 @@ def test_a_generator_that_is_left_does_not_spoil_the_next_run():
         (lambda x: [x, None], "0 eps from NumPy's whole run; 1 of 2 values not"),
         (lambda x: (each for each in x), "not compared, without numbers"),
         (lambda x: str(type(x)), "not compared, without numbers"),
-        (lambda x: {type(x).__name__: x}, "1 values or keys other than NumPy's 1"),
     ],
 )
 def test_the_end_says_what_is_not_compared(leaf, end):
@@ -942,8 +907,6 @@ def test_expected_deviations_are_allowed_by_operation(monkeypatch):
         assert_lockstep(program, inputs()[:1], allow={"deviations": ["log"]})
     with pytest.raises(ValueError, match=r"needs a list, as in \['exp'\]"):
         assert_lockstep(program, inputs()[:1], allow={"deviations": "exp"})
-    assert set(FINDINGS) >= {"deviations"}
-    assert math.isfinite(lockstep(program, inputs()[:1]).seconds)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,9 @@ from typing import Any
 import array_api_compat.numpy as numpy
 import numpy as np
 import pytest
-from blind_spots import BLIND_SPOTS, LONG
 from data_sets import TINY
 from helpers import Namespace
-from wrappers import WRAPPERS
+from wrappers import LONG, WRAPPERS
 
 from mlp_xp import TrainConfig
 from mlp_xp.backends import _requirements as requirements
@@ -35,16 +34,6 @@ def fault_of(library: Any, steps: int = 10) -> str:
     with pytest.raises((AssertionError, BackendError)) as caught:
         assert_parity(library, config=CONFIG, dataset=TINY, steps=steps)
     return str(caught.value)
-
-
-@pytest.mark.parametrize("name", BLIND_SPOTS)
-def test_a_fault_that_training_does_not_show_is_found_and_named(name):
-    function, replacement, said = BLIND_SPOTS[name]
-    library = Namespace(**{function: replacement})
-    first, *others = fault_of(library).splitlines()
-    assert re.search(said, first)
-    assert "operation" in first or not others
-    assert not [line for line in others if "above the tolerance" in line]
 
 
 FIRST_OF_EACH_KIND = [fault for faults in WRAPPERS.values() for fault in [*faults][:1]]
@@ -158,7 +147,11 @@ def test_a_library_that_raises_in_the_probe_fails_with_its_operation():
     assert re.search(said, fault_of(Namespace(take=lost), steps=1))
 
 
-def off(x):
+def finite(x):
+    return x == x
+
+
+def inexact(x):
     return numpy.tanh(x) * (1 + 1e-6)
 
 
@@ -169,12 +162,12 @@ def failing(x):
 @pytest.mark.parametrize(
     ("tanh", "said"),
     [
-        (off, "loss above the tolerance, first at step 1"),
+        (inexact, "loss above the tolerance, first at step 1"),
         (failing, "has no attribute 'tanh'"),
     ],
 )
 def test_the_findings_of_the_probe_are_added_to_a_run_that_differs_or_fails(tanh, said):
-    found = fault_of(Namespace(isfinite=lambda x: x == x, tanh=tanh))
+    found = fault_of(Namespace(isfinite=finite, tanh=tanh))
     for each in ("in step 1", "xp.tanh", "in the probe: xp.isfinite", said):
         assert each in found
 
@@ -183,7 +176,7 @@ def test_the_findings_of_the_probe_are_added_to_a_run_that_differs_or_fails(tanh
     ("tolerance", "expected"), [(None, [True, False]), (1e-3, [True, True])]
 )
 def test_a_tolerance_that_is_given_allows_findings_of_the_probe(tolerance, expected):
-    library = open_namespace(Namespace(isfinite=lambda x: x == x))
+    library = open_namespace(Namespace(isfinite=finite))
     results = check(CONFIG, TINY, [library], 1, tolerance)
     assert [result.agrees for result in results] == expected
 
@@ -205,21 +198,14 @@ def test_a_failure_says_what_was_passed():
         r"xp.sum\(float64 \(4, 6\)\) deviates by .*; in xp.sum\(a\) "
         r"with a = m\[:6, :4\].T, m = .*\.reshape\(8, 12\)\.astype\('float64'\)$"
     )
-    assert re.search(said, fault_of(library))
-
-
-def finite(x):
-    return x == x
-
-
-def inexact(x):
-    return numpy.tanh(x) * (1 + 1e-6)
+    found = fault_of(library)
+    assert re.search(said, found)
+    assert "above the tolerance" not in found, "training does not show it"
 
 
 @pytest.mark.parametrize(
     ("functions", "allowed"),
     [
-        ({"isfinite": finite}, {"isfinite": "infinity counts as finite"}),
         ({"isfinite": finite}, ["np.isfinite", "np.inf"]),
         ({"isfinite": finite, "tanh": inexact}, True),
     ],
@@ -240,8 +226,6 @@ def test_other_deviations_than_the_expected_ones_are_errors():
     allow = {"deviations": ["a = x,", "tanh"]}  # only the first of two calls
     with pytest.raises(AssertionError, match=r"isfinite.*wild"):
         assert_parity(library, config=CONFIG, dataset=TINY, steps=1, allow=allow)
-    with pytest.raises(ValueError, match="needs a list"):
-        assert_parity(library, allow={"deviations": "tanh"})
     with pytest.raises(ValueError, match="'syncs' is none of deviations"):
         assert_parity(library, allow={"syncs": True})
 

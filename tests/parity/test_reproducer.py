@@ -65,7 +65,7 @@ def run(script: Path) -> tuple[int, str]:
 
 def test_an_operation_that_raises_has_a_reproducer_too(data_dir):
     outcome = traced(data_dir, "strange_library:raising")
-    place = " xp.exp(float64 (1, 10)) at mlp_xp/core/losses.py:"
+    place = ", in step 1, xp.exp(float64 (1, 10)) at mlp_xp/core/losses.py:"
     begin = "error: backend strange_library:raising: operation "
     assert_one_line(outcome, 3, begin, place, "raised RuntimeError: device lost")
     script = script_of("raising-float64-exp")
@@ -113,12 +113,9 @@ def test_the_reproducer_of_a_hook_uses_its_namespace_and_its_copy(
         sys.modules.pop(module, None)
 
 
-@pytest.mark.parametrize(
-    ("name", "said"), [("Hook", "deviates by "), ("InPlace", "changes its argument 1")]
-)
-def test_a_fault_in_materialise_is_found_and_has_no_reproducer(name, said, data_dir):
-    outcome = traced(data_dir, f"strange_library:{name}")
-    operation = f"materialise(float64 (36, 8)) {said}"
+def test_a_fault_in_materialise_is_found_and_has_no_reproducer(data_dir):
+    outcome = traced(data_dir, "strange_library:Hook")
+    operation = "materialise(float64 (36, 8)) deviates by "
     assert_one_line(outcome, 1, operation, "called at mlp_xp/core/")
     reason = "none, because the hook's function is not one of the namespace"
     assert f"reproducer: {reason}" in outcome.out
@@ -195,8 +192,6 @@ def raises(*_: Any) -> Any:
     [
         ("pinv", "none, because its elements have no bounds of their own"),
         ("qr", "none, because it has several results"),
-        ("eigh", "none, because it has several results"),
-        ("slogdet", "none, because it has several results"),
     ],
 )
 @pytest.mark.parametrize("function", [raises, lambda x: np.ones(2)])
@@ -256,16 +251,6 @@ class Hook:
 
     def materialise(*arrays):
         return [numpy.astype(numpy.astype(x, "float32"), x.dtype) for x in arrays]
-
-
-class InPlace:
-    xp = numpy
-
-    def materialise(*arrays):
-        for x in arrays:
-            if x.ndim == 2:
-                x *= 1.0000001
-        return arrays
 
 
 right = Namespace()
