@@ -12,6 +12,7 @@ from array_api_strict import _fft, _linalg
 from mlp_xp.parity._bounds import Verdict
 from mlp_xp.parity._judge import STANDARD, judge
 from mlp_xp.parity._rules import RULES
+from mlp_xp.parity.operations import Operation
 
 pytestmark = pytest.mark.needs("array_api_strict")
 TIES = np.array([1.0, 1.0, 2.0])
@@ -37,7 +38,7 @@ def verdict_of(name: str, result: Any, *args: Any, **kwargs: Any) -> Verdict:
     function: Any = xp
     for part in name.split("."):
         function = getattr(function, part)
-    return judge(name, function, args, kwargs, result)
+    return judge(Operation(name, function, args, kwargs, result))
 
 
 def test_the_standards_functions_are_those_of_its_own_library():
@@ -301,5 +302,6 @@ def test_numpy_computes_a_right_result_once():
         calls.append(x)
         return np.sum(x)
 
-    assert judge("sum", function, (TIES,), {}, np.asarray(4.0)) == Verdict()
+    operation = Operation("sum", function, (TIES,), {}, np.asarray(4.0))
+    assert judge(operation) == Verdict()
     assert len(calls) == 1
