@@ -115,11 +115,3 @@ def _text(x: Any, word: Callable[[np.ndarray], str]) -> str:
 
 def _joined(values: Iterable[Any], word: Callable[[np.ndarray], str]) -> str:
     return ", ".join(_text(each, word) for each in values)
-
-
-def first_of_each_name(operations: Iterable[Operation]) -> list[Operation]:
-    """Return the first operation of each name."""
-    firsts: dict[str, Operation] = {}
-    for operation in operations:
-        firsts.setdefault(operation.name, operation)
-    return list(firsts.values())

@@ -141,11 +141,7 @@ class Tracer:
 
             def method(*args: Any, **kwargs: Any) -> Any:
                 self.notice(METHOD_KINDS.get(name, "outside"), f"{called}()")
-
-                def function(x: Array, *args: Any, **kwargs: Any) -> Any:
-                    return getattr(x, name)(*args, **kwargs)
-
-                args = (array, *args)
+                function, args = _method_of(name), (array, *args)
                 return self.call(
                     LibraryCall(called, function, args, kwargs, outside=True)
                 )
@@ -463,17 +459,25 @@ class Traced:
         if is_host and "cpu" not in own:
             self._tracer.notice("transfers", f"array.to_device({device})")
 
-        def move(array: Array, device: Any, **kwargs: Any) -> Array:
-            return array.to_device(device, **kwargs)
-
-        args = (self, device)
-        return self._tracer.call(LibraryCall("to_device", move, args, kwargs, _itself))
+        function, args = _method_of("to_device"), (self, device)
+        return self._tracer.call(
+            LibraryCall("to_device", function, args, kwargs, _itself)
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name in ("T", "mT"):
             function = operator.attrgetter(name)
             return self._tracer.call(LibraryCall(name, function, (self,)))
         return self._tracer.attribute(self, name)
+
+
+def _method_of(name: str) -> Callable[..., Any]:
+    """Return a function that calls the method of an array."""
+
+    def call(array: Array, *args: Any, **kwargs: Any) -> Any:
+        return getattr(array, name)(*args, **kwargs)
+
+    return call
 
 
 def _itself(array: np.ndarray, *_: Any, **__: Any) -> np.ndarray:
