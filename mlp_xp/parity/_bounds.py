@@ -34,9 +34,10 @@ roundoff. A deviation is |result - reference| / (eps * scale):
   NumPy has no wider ones.
 - An operation without a bound is not judged: `Unjudged` has the reason.
 - A library may treat subnormal numbers as zero, as XLA does on a CPU. So a result may
-  be zero where the reference is subnormal. Of sums and linear algebra, deviations below
-  the smallest normal number, per term, do not count. A deviation beyond its bound is
-  judged again with subnormal inputs set to zero.
+  be zero where the reference is subnormal. Of sums, linear algebra and functions such as
+  asin, deviations below the smallest normal number, per term, do not count. A deviation
+  beyond its bound is judged again with some or all subnormal inputs set to zero.
+  Functions such as sort may return any of the inputs that are then equal.
 - Shape and dtype must be NumPy's. The standard leaves the integer dtype of `argmax` to
   the library, and its result for a NaN.
 - Integers and booleans have eps = scale = 1. They must be equal, and a deviation is

@@ -15,6 +15,7 @@ No deviation is a result that the standard leaves to the library:
   `_equations`).
 """
 
+import itertools
 import operator
 from typing import Any
 
@@ -57,6 +58,8 @@ _QUOTIENTS = {"floor_divide", "remainder"}
 UNIQUE = {"unique_all", "unique_counts", "unique_inverse", "unique_values"}
 ANY_INTEGER = {"argmax", "argmin", "argsort", "searchsorted", "count_nonzero"}
 """Their integer dtype is left to the library."""
+_OF_OPERANDS = {"clip", "max", "maximum", "min", "minimum", "nextafter", "sort"}
+"""They return operands, and any of those that count as equal."""
 _SEVERAL_KINDS = {
     "asarray",
     "astype",
@@ -98,7 +101,21 @@ STANDARD = (
 
 @np.errstate(all="ignore")
 def judge(operation: Operation) -> Verdict:
-    """Compare the result of an operation with NumPy's."""
+    """Compare the result of an operation with NumPy's.
+
+    If it deviates, it is compared again with subnormal operands as zeros.
+    """
+    verdict = _judge_once(operation)
+    if not verdict.deviates:
+        return verdict
+    flushed = operation._replace(args=tuple(map(_flush, operation.args)))
+    if kind_of(operation.name) in _OF_OPERANDS:
+        flushed = flushed._replace(result=_flush(operation.result))
+    again = _judge_once(flushed)
+    return verdict if again.deviates else again
+
+
+def _judge_once(operation: Operation) -> Verdict:
     if operation.name in ("empty", "empty_like"):  # shape and dtype
         operation = _of_zeros(operation)
     try:
@@ -219,9 +236,12 @@ def check(operation: Operation, expected: np.ndarray) -> Verdict:
         if is_open.any() and not (deviations > bound)[~is_open].any():
             raise Unjudged("NumPy's result is not finite")
     if (deviations > bound).any():
-        flushed = operation._replace(args=tuple(map(_flush, args)))
-        wider = refer(flushed, expect(flushed))
-        deviations = np.minimum(deviations, wider.deviations(result))
+        # An operand may be flushed, and another one not.
+        choices = [(x, _flush(x)) if is_real(x) else (x,) for x in args]
+        for flushed_args in itertools.product(*choices):
+            flushed = operation._replace(args=flushed_args)
+            wider = refer(flushed, expect(flushed))
+            deviations = np.minimum(deviations, wider.deviations(result))
         # The wider reference may differ, as for (-inf) ** 0.5.
         deviations = np.where(same, 0, deviations)
     worst = np.unravel_index(int(np.argmax(deviations)), result.shape)

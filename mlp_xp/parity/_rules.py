@@ -44,6 +44,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.parity._bounds import (
+    OF_COMPLEX,
     ULPS,
     Bound,
     Unjudged,
@@ -57,12 +58,15 @@ _LARGEST = 500  # the order of a matrix that is factorised here
 Rule = Callable[[Widened], Bound]
 
 
-def _of_ulps(ulps: float) -> Rule:
+def _of_ulps(name: str) -> Rule:
+    has_terms = name not in OF_COMPLEX | {"sqrt"}
+
     def rule(operation: Widened) -> Bound:
         # Below the smallest normal number, the spacing of numbers stays the same.
         scale = np.maximum(np.abs(operation.value), operation.tiny)
-        # The products in a complex number may underflow.
-        return Bound(scale, operation.ulps(ulps), terms=int(operation.is_complex))
+        # The products in a complex number may underflow, and the terms of a function.
+        terms = int(operation.is_complex or has_terms)
+        return Bound(scale, operation.ulps(ULPS[name]), terms)
 
     return rule
 
@@ -310,7 +314,7 @@ SUMS: dict[str, Callable[[Widened], Any]] = {
 }
 """Sums of products, with the number of their terms."""
 RULES: dict[str, Rule] = {
-    **{name: _of_ulps(ulps) for name, ulps in ULPS.items()},
+    **{name: _of_ulps(name) for name in ULPS},
     **{name: _sum_of(terms) for name, terms in SUMS.items()},
     **dict.fromkeys(("fft.fft", "fft.ifft", "fft.rfft", "fft.irfft"), _of_one_axis),
     **dict.fromkeys(("fft.hfft", "fft.ihfft"), _of_one_axis),

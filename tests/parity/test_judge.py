@@ -221,6 +221,30 @@ def test_each_matrix_of_a_stack_has_its_own_bound():
     ).deviates
 
 
+S, TINY = 1e-310, 2.2250738585072014e-308
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong", "args"),
+    [
+        ("sort", [S, -S, 1], [S, 1, -S], (np.array([S, 1.0, -S]),)),
+        ("max", -2 * S, -1.0, (np.array([-1.0, -S, -2 * S]),)),
+        ("nextafter", [-S], [S / 1e-300], (np.zeros(1), np.array([-S]))),
+        ("nonzero", (ONE,), (ONE - 1,), (np.array([S, 1.0]),)),
+        ("atan2", [-np.pi / 2], [np.pi / 2], (np.array([-S]), np.array([S]))),
+        ("asin", [0.0], [4 * TINY], (np.array([TINY]),)),
+        ("linalg.inv", np.diag([nan, 1]), None, (np.diag([S * 100, 1]),)),
+        ("linalg.inv", np.diag([1.0, 1]), np.diag([nan, 1]), (np.diag([1.0, 1]),)),
+    ],
+)
+def test_subnormal_numbers_may_count_as_zeros(name, right, wrong, args):
+    """As on JAX 0.10.2, also in one of two operands, and in an order."""
+    for result, deviates in ((right, False), (wrong, True)):
+        if result is not None:
+            result = result if isinstance(result, tuple) else np.asarray(result)
+            assert verdict_of(name, result, *args).deviates is deviates
+
+
 @pytest.mark.parametrize(
     ("name", "result", "args", "kwargs", "reason"),
     [
