@@ -37,10 +37,15 @@ from mlp_xp.parity.tracer import LibraryCall, Namespace, Traced, Tracer
 
 _HELPERS = "array_api_compat.common._helpers"
 _QUESTION = re.compile(
-    r"(?<!\w)type\(([\w.]+)\)\s*(?:is|in|not|==|!=)(?![^\n]*\btype\()"
-    r"|(?:\bis|\bnot|==|!=)\s*type\(([\w.]+)\)"
+    r"(?<!\w)type\(([\w.]+)\)\s*(?:is|in|not|==|!=)"
+    r"(?!\s*(?:not\s)?\s*(?:bool|complex|dict|float|int|list|str|tuple)\b)"
+    r"(?![^\n]*\btype\()"
+    r"|(?<!\))(?<!\) )(?:\bis not|\bis|==|!=)\s*type\(([\w.]+)\)"
 )
-"""A comparison of a type, such as `type(x) is C`, but not of two types of arrays."""
+"""A comparison of a type, such as `type(x) is C`.
+
+Two types of arrays are compared rightly, and a type of Python is none of an array.
+"""
 _OF_PYTHON = ("LOAD_ATTR", "LOAD_METHOD", "MATCH_CLASS")
 """The instructions by which Python code, unlike C code, asks for `__class__`."""
 _SPECIAL = ("__divmod__", "__rdivmod__", "__round__", "__trunc__")
