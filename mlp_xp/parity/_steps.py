@@ -66,7 +66,9 @@ def start(
 def _placed(samples: Samples, backend: Backend) -> Samples:
     """Copy samples on the host to the device."""
 
-    def place(array: np.ndarray) -> Any:
+    def place(array: Any) -> Any:
+        if not isinstance(array, np.ndarray):  # it is on the device already
+            return array
         dtype = backend.dtype if array.dtype.kind == "f" else None
         return backend.asarray(array, dtype)
 
