@@ -26,6 +26,7 @@ from mlp_xp.errors import one_line
 from mlp_xp.parity._bounds import (
     EXACT,
     OF_COMPLEX,
+    SELECTIONS,
     ULPS,
     Bound,
     Reference,
@@ -34,6 +35,7 @@ from mlp_xp.parity._bounds import (
     Widened,
     equal,
     is_real,
+    names,
     refuse_uncertain,
 )
 from mlp_xp.parity._equations import EQUATIONS, adjoint, check_equations
@@ -41,61 +43,37 @@ from mlp_xp.parity._operators import INPLACE, kind_of
 from mlp_xp.parity._rules import RULES, SUMS
 from mlp_xp.parity.operations import Operation
 
-CREATION = {
-    "arange",
-    "asarray",
-    "empty",
-    "eye",
-    "fft.fftfreq",
-    "fft.rfftfreq",
-    "full",
-    "linspace",
-    "ones",
-    "zeros",
-}
+CREATION = names("""
+    arange asarray empty eye fft.fftfreq fft.rfftfreq full linspace ones zeros
+""")
 """Functions with a default dtype."""
 _QUOTIENTS = {"floor_divide", "remainder"}
-UNIQUE = {"unique_all", "unique_counts", "unique_inverse", "unique_values"}
-ANY_INTEGER = {"argmax", "argmin", "argsort", "searchsorted", "count_nonzero"}
+UNIQUE = names("unique_all unique_counts unique_inverse unique_values")
+ANY_INTEGER = names("argmax argmin argsort searchsorted count_nonzero")
 """Their integer dtype is left to the library."""
-_OF_OPERANDS = {"clip", "max", "maximum", "min", "minimum", "nextafter", "sort"}
+_OF_OPERANDS = names("clip max maximum min minimum nextafter sort")
 """They return operands, and any of those that count as equal."""
-_SEVERAL_KINDS = {
-    "asarray",
-    "astype",
-    "bitwise_and",
-    "bitwise_left_shift",
-    "bitwise_or",
-    "bitwise_right_shift",
-    "bitwise_xor",
-    "from_numpy",
-    "full_like",
-    "getitem",
-    "repeat",
-    "searchsorted",
-    "setitem",
-    "take",
-    "take_along_axis",
-}
+_SEVERAL_KINDS = names("""
+    asarray astype bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift
+    bitwise_xor from_numpy full_like getitem repeat searchsorted setitem take
+    take_along_axis
+""")
 """Kinds of operations with operands of several kinds, or with numbers as settings."""
-_NUMERIC = SUMS.keys() - {"mean"} | {"add", "subtract", "multiply", "pow", "square"}
-_FLOATING = (ULPS.keys() | SUMS) - _NUMERIC | {"var", "std"}
-_FLOATING |= {"copysign", "logaddexp", "nextafter", "signbit"}
+_NUMERIC = SUMS.keys() - {"mean"} | names("add subtract multiply pow square")
+_FLOATING = (ULPS.keys() | SUMS) - _NUMERIC
+_FLOATING |= names("var std copysign logaddexp nextafter signbit")
 """Kinds of operations that the standard defines for floats alone."""
-INSPECTION = {"broadcast_shapes", "can_cast", "finfo", "iinfo", "isdtype"}
-INSPECTION |= {"result_type", "__array_namespace_info__"}
-_NO_FUNCTIONS = {"T", "from_numpy", "getitem", "mT", "materialise", "setitem"}
-_NO_FUNCTIONS |= {"to_device"}
-_IN_BOTH = {"matmul", "matrix_transpose", "tensordot", "vecdot"}
-_OF_LINALG = """
+INSPECTION = names("""
+    broadcast_shapes can_cast finfo iinfo isdtype result_type __array_namespace_info__
+""")
+_IN_LINALG = names("""
     cross det diagonal eig eigvals eigvalsh matrix_norm matrix_power matrix_rank outer
     pinv slogdet svdvals trace vector_norm
-"""
-STANDARD = (
-    (EXACT | RULES.keys() | CREATION | UNIQUE | INSPECTION | EQUATIONS.keys())
-    - _NO_FUNCTIONS
-    - {*_OF_LINALG.split()}
-) | {f"linalg.{name}" for name in (*_OF_LINALG.split(), *_IN_BOTH)}
+""")
+_IN_BOTH = names("matmul matrix_transpose tensordot vecdot")
+STANDARD = SELECTIONS | RULES.keys() | CREATION | UNIQUE | INSPECTION
+STANDARD = (STANDARD | EQUATIONS.keys()) - _IN_LINALG
+STANDARD |= {f"linalg.{name}" for name in _IN_LINALG | _IN_BOTH}
 """The standard's functions, by their full names."""
 
 

@@ -25,22 +25,17 @@ from mlp_xp.backends.failures import BackendFailure
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
 from mlp_xp.errors import one_line
-from mlp_xp.parity._bounds import Verdict
+from mlp_xp.parity._bounds import Verdict, names
 from mlp_xp.parity._judge import INSPECTION, STANDARD, inspect, judge
 from mlp_xp.parity._operators import BINARY, FUNCTIONS, INPLACE, SYMBOLS, UNARY
 from mlp_xp.parity.operations import Operation
 
 PACKAGE = Path(__file__).resolve().parent.parent
 ATTRIBUTES = ("shape", "dtype", "device", "ndim", "size")
-DTYPES = (
-    "float64",
-    "float32",
-    "bool",
-    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
-    "float16",
-    "complex64",
-    "complex128",
-)
+DTYPES = names("""
+    bool int8 int16 int32 int64 uint8 uint16 uint32 uint64
+    float16 float32 float64 complex64 complex128
+""")
 EXTENSIONS = ("linalg", "fft")
 METHOD_KINDS = {
     **dict.fromkeys(("tolist", "numpy", "cpu", "get"), "transfers"),
