@@ -112,6 +112,10 @@ def _sum(x: Any) -> Any:
     return array_namespace(x).sum(x)
 
 
+def _asin(x: Any) -> Any:
+    return array_namespace(x).asin(x)
+
+
 def programs(dtype: str) -> Iterator[tuple[str, Program, tuple[Any, ...]]]:
     """Yield the name, the function and the arguments of each program."""
     random = np.random.default_rng(0)
@@ -239,6 +243,7 @@ def programs(dtype: str) -> Iterator[tuple[str, Program, tuple[Any, ...]]]:
     large, small = np.full(64, 1e30, dtype), np.full(64, 1e-30, dtype)
     yield "standard 1e30 % 1e-30", _rest, (large, small)
     yield "standard sum of uint8", _sum, (np.ones(3, np.uint8),)
+    yield "standard asin of 3e-39", _asin, (np.asarray([3e-39], dtype),)
 
 
 def _of_glass(X: Any, positive: Any) -> Iterator[tuple[str, Program, tuple[Any, ...]]]:

@@ -23,23 +23,29 @@ JAX or NumPy with the library's array, taken from a traced one.
 import builtins
 import contextlib
 import dis
+import inspect
 import linecache
 import re
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, reduce
 from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
 from mlp_xp.backends.library import LibraryBackend
-from mlp_xp.parity.tracer import Namespace, Traced, Tracer, called_untraced
+from mlp_xp.parity.tracer import LibraryCall, Namespace, Traced, Tracer
 
 _HELPERS = "array_api_compat.common._helpers"
 _QUESTION = re.compile(
-    r"(?<!\w)type\((\w+)\)\s*(?:is|in|not|==|!=)(?![^\n]*\btype\()"
-    r"|(?:\bis|\bnot|==|!=)\s*type\((\w+)\)"
+    r"(?<!\w)type\(([\w.]+)\)\s*(?:is|in|not|==|!=)"
+    r"(?!\s*(?:not\s)?\s*(?:bool|complex|dict|float|int|list|str|tuple)\b)"
+    r"(?![^\n]*\btype\()"
+    r"|(?<!\))(?<!\) )(?:\bis not|\bis|==|!=)\s*type\(([\w.]+)\)"
 )
-"""A comparison of a type, such as `type(x) is C`, but not of two types of arrays."""
+"""A comparison of a type, such as `type(x) is C`.
+
+Two types of arrays are compared rightly, and a type of Python is none of an array.
+"""
 _OF_PYTHON = ("LOAD_ATTR", "LOAD_METHOD", "MATCH_CLASS")
 """The instructions by which Python code, unlike C code, asks for `__class__`."""
 _SPECIAL = ("__divmod__", "__rdivmod__", "__round__", "__trunc__")
@@ -77,12 +83,13 @@ class SeenThrough(Traced):
     def __torch_function__(
         cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
+        name = f"torch.{getattr(function, '__name__', '?')}"
+        call = LibraryCall(name, function, tuple(args), kwargs or {}, outside=True)
         tracer = active()
         if tracer is None:
-            return called_untraced(function, args, kwargs)
-        name = f"torch.{getattr(function, '__name__', '?')}"
+            return call.untraced()
         tracer.notice("outside", name)
-        return tracer.call(name, function, None, tuple(args), kwargs, outside=True)
+        return tracer.call(call)
 
     def __jax_array__(self) -> Any:
         return escape(self)
@@ -134,34 +141,28 @@ def _method(name: str) -> Callable[..., Any]:
 @contextlib.contextmanager
 def answering(tracer: Tracer) -> Iterator[None]:
     """Let the questions be answered, on behalf of a tracer."""
-    undo: list[tuple[Any, str, Any]] = []
+    with contextlib.ExitStack() as undo:
 
-    def replace(owner: Any, name: str, value: Any) -> None:
-        undo.append((owner, name, getattr(owner, name)))
-        setattr(owner, name, value)
-
-    for helpers in _forget_namespaces():
-        # Other modules have imported the function, so its code is replaced.
-        function = helpers.array_namespace
-        original = FunctionType(function.__code__, vars(helpers))
-        original.__kwdefaults__ = function.__kwdefaults__
-        _originals.setdefault(helpers.__name__, original)
-        replace(function, "__code__", _array_namespace.__code__)
-    replace(builtins, "issubclass", _see_through(issubclass))
-    replace(builtins, "isinstance", _see_instance(isinstance))
-    watches = sys.gettrace() is None  # neither a debugger nor a coverage tool
-    if watches:
-        sys.settrace(_watcher(tracer))
-    _active.append(tracer)
-    try:
-        yield
-    finally:
-        _active.pop()
-        if watches:
-            sys.settrace(None)
-        for owner, name, value in reversed(undo):
+        def replace(owner: Any, name: str, value: Any) -> None:
+            undo.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, value)
-        _forget_namespaces()
+
+        undo.callback(_forget_namespaces)
+        for helpers in _forget_namespaces():
+            # Other modules have imported the function, so its code is replaced.
+            function = helpers.array_namespace
+            original = FunctionType(function.__code__, vars(helpers))
+            original.__kwdefaults__ = function.__kwdefaults__
+            _originals.setdefault(helpers.__name__, original)
+            replace(function, "__code__", _array_namespace.__code__)
+        replace(builtins, "issubclass", _see_through(issubclass))
+        replace(builtins, "isinstance", _see_instance(isinstance))
+        if sys.gettrace() is None:  # neither a debugger nor a coverage tool
+            undo.callback(sys.settrace, None)
+            sys.settrace(_watcher(tracer))
+        _active.append(tracer)
+        undo.callback(_active.pop)
+        yield
 
 
 def _see_through(original: Callable[..., bool]) -> Callable[..., bool]:
@@ -232,7 +233,10 @@ def _watcher(tracer: Tracer) -> Callable[..., Any]:
 
     def watch_line(frame: FrameType, event: str, _: Any) -> Any:
         name = _questions(frame.f_code.co_filename).get(frame.f_lineno, "")
-        if event == "line" and type(frame.f_locals.get(name)) in _owners:
+        first, *attributes = name.split(".")
+        # The attributes are looked up without the code of a property.
+        asked = reduce(_static, attributes, frame.f_locals.get(first))
+        if event == "line" and type(asked) in _owners:
             tracer.notice("escaped", "type(array)")
         return watch_line
 
@@ -242,6 +246,10 @@ def _watcher(tracer: Tracer) -> Callable[..., Any]:
         return watch_line if asks else None
 
     return watch_call
+
+
+def _static(owner: Any, name: str) -> Any:
+    return inspect.getattr_static(owner, name, None)
 
 
 @cache

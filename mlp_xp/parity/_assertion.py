@@ -1,5 +1,6 @@
 """Parity as an assertion, for the tests of an array library."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +49,8 @@ def assert_parity(
             `{"deviations": {"exp": "half of the digits"}}`. A word is the name of an
             operation, its place, as `file.py` or `file.py:47`, or a part of the call
             with brackets or spaces, such as "[::-2". An allowed operation excuses the
-            steps that deviate, but no error.
+            steps that deviate, but no error. A line is printed with all
+            that are allowed.
 
     Raises:
         AssertionError: A step does not agree, or the library fails. The error names the
@@ -83,6 +85,10 @@ def assert_parity(
             faults.insert(0, note)
     operations = [*traced, *result.operations]
     unexpected = [each for each in operations if not _is_expected(each, expected)]
+    excused = Counter(each.name for each in operations if _is_expected(each, expected))
+    if excused:
+        counts = ", ".join(f"{name} ({times})" for name, times in excused.items())
+        print(f"{with_colon(backend.name)} allowed deviations: {counts}")
     excuses = traced and isinstance(result, Comparison)
     if not unexpected and (excuses or not faults):
         return

@@ -34,9 +34,10 @@ roundoff. A deviation is |result - reference| / (eps * scale):
   NumPy has no wider ones.
 - An operation without a bound is not judged: `Unjudged` has the reason.
 - A library may treat subnormal numbers as zero, as XLA does on a CPU. So a result may
-  be zero where the reference is subnormal. Of sums and linear algebra, deviations below
-  the smallest normal number, per term, do not count. A deviation beyond its bound is
-  judged again with subnormal inputs set to zero.
+  be zero where the reference is subnormal. Of sums, linear algebra and functions such as
+  asin, deviations below the smallest normal number, per term, do not count. A deviation
+  beyond its bound is judged again with some or all subnormal inputs set to zero.
+  Functions such as sort may return any of the inputs that are then equal.
 - Shape and dtype must be NumPy's. The standard leaves the integer dtype of `argmax` to
   the library, and its result for a NaN.
 - Integers and booleans have eps = scale = 1. They must be equal, and a deviation is
@@ -62,22 +63,28 @@ _BY_ULPS = {
 ULPS = {name: ulps for ulps, names in _BY_ULPS.items() for name in names.split()}
 OF_COMPLEX = {"add", "subtract", "multiply", "square", "divide", "reciprocal", "exp"}
 """Those of ULPS that have a bound for complex numbers too."""
-_EXACT_NAMES = """
-    T all any argmax argmin argsort asarray astype bitwise_and bitwise_invert
+
+
+def names(text: str) -> set[str]:
+    """Return the words of a text, as in `EXACT`."""
+    return set(text.split())
+
+
+SELECTIONS = names("""
+    all any argmax argmin argsort asarray astype bitwise_and bitwise_invert
     bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor broadcast_arrays
     broadcast_to ceil clip concat conj copysign count_nonzero diagonal empty empty_like
-    equal expand_dims eye fft.fftshift fft.ifftshift flip floor from_dlpack from_numpy
-    full full_like getitem greater greater_equal imag isfinite isin isinf isnan less
-    less_equal logical_and logical_not logical_or logical_xor mT materialise
-    matrix_transpose max maximum meshgrid min minimum moveaxis negative nextafter
-    nonzero not_equal ones ones_like permute_dims positive real repeat reshape roll
-    round searchsorted setitem sign signbit sort squeeze stack take take_along_axis tile
-    to_device tril triu trunc unique_all unique_counts unique_inverse unique_values
-    unstack where zeros zeros_like
-"""
-EXACT = set(_EXACT_NAMES.split())
-"""They select, compare, convert or move, and so do not round."""
-
+    equal expand_dims eye fft.fftshift fft.ifftshift flip floor from_dlpack full
+    full_like greater greater_equal imag isfinite isin isinf isnan less less_equal
+    logical_and logical_not logical_or logical_xor matrix_transpose max maximum meshgrid
+    min minimum moveaxis negative nextafter nonzero not_equal ones ones_like
+    permute_dims positive real repeat reshape roll round searchsorted sign signbit sort
+    squeeze stack take take_along_axis tile tril triu trunc unique_all unique_counts
+    unique_inverse unique_values unstack where zeros zeros_like
+""")
+"""The functions that select, compare, convert or move, and so do not round."""
+EXACT = SELECTIONS | names("T mT from_numpy getitem materialise setitem to_device")
+"""These, and operations that are no functions."""
 
 LARGEST_ERROR = 0.02
 """A larger bound, relative to the largest value, judges nothing."""

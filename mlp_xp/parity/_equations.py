@@ -32,6 +32,7 @@ import numpy as np
 
 from mlp_xp.parity._bounds import Unjudged, Verdict, gamma, norm, refuse_uncertain
 from mlp_xp.parity._rules import elimination, reflections
+from mlp_xp.parity.operations import Operation
 
 _MATRIX = (-2, -1)
 _PRODUCT = "the product of the factors"
@@ -53,20 +54,16 @@ class Equation(NamedTuple):
     """How much larger the size may be than the largest singular value."""
 
 
-def check_equations(
-    name: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    results: tuple[np.ndarray, ...],
-) -> Verdict:
+def check_equations(operation: Operation) -> Verdict:
     """Check the results of an operation of EQUATIONS. Raises Unjudged."""
+    args, results = operation.args, operation.results
     if not all(isinstance(x, np.ndarray) and np.isfinite(x).all() for x in args):
         raise Unjudged("its operands are no finite matrices")
     limits = np.finfo(results[0].dtype)
     eps, tiny = float(limits.eps), float(limits.smallest_normal)
     wide = [x.astype(np.result_type(x.dtype, np.float64)) for x in (*args, *results)]
     factor = 3 if any(map(np.iscomplexobj, wide)) else 1
-    for equation in EQUATIONS[name](eps, *wide, **kwargs):
+    for equation in EQUATIONS[operation.name](eps, *wide, **operation.kwargs):
         about, rest, size, roundings, underflow, spread = equation
         bound = 2 * gamma(factor * roundings, eps / 2) / eps
         refuse_uncertain(bound * eps * spread)

@@ -15,8 +15,8 @@ No deviation is a result that the standard leaves to the library:
   `_equations`).
 """
 
+import itertools
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import array_api_compat.numpy
@@ -26,6 +26,7 @@ from mlp_xp.errors import one_line
 from mlp_xp.parity._bounds import (
     EXACT,
     OF_COMPLEX,
+    SELECTIONS,
     ULPS,
     Bound,
     Reference,
@@ -34,91 +35,69 @@ from mlp_xp.parity._bounds import (
     Widened,
     equal,
     is_real,
+    names,
     refuse_uncertain,
 )
 from mlp_xp.parity._equations import EQUATIONS, adjoint, check_equations
 from mlp_xp.parity._operators import INPLACE, kind_of
 from mlp_xp.parity._rules import RULES, SUMS
+from mlp_xp.parity.operations import Operation
 
-CREATION = {
-    "arange",
-    "asarray",
-    "empty",
-    "eye",
-    "fft.fftfreq",
-    "fft.rfftfreq",
-    "full",
-    "linspace",
-    "ones",
-    "zeros",
-}
+CREATION = names("""
+    arange asarray empty eye fft.fftfreq fft.rfftfreq full linspace ones zeros
+""")
 """Functions with a default dtype."""
 _QUOTIENTS = {"floor_divide", "remainder"}
-UNIQUE = {"unique_all", "unique_counts", "unique_inverse", "unique_values"}
-ANY_INTEGER = {"argmax", "argmin", "argsort", "searchsorted", "count_nonzero"}
+UNIQUE = names("unique_all unique_counts unique_inverse unique_values")
+ANY_INTEGER = names("argmax argmin argsort searchsorted count_nonzero")
 """Their integer dtype is left to the library."""
-_SEVERAL_KINDS = {
-    "asarray",
-    "astype",
-    "bitwise_and",
-    "bitwise_left_shift",
-    "bitwise_or",
-    "bitwise_right_shift",
-    "bitwise_xor",
-    "from_numpy",
-    "full_like",
-    "getitem",
-    "repeat",
-    "searchsorted",
-    "setitem",
-    "take",
-    "take_along_axis",
-}
+_OF_OPERANDS = names("clip max maximum min minimum nextafter sort")
+"""They return operands, and any of those that count as equal."""
+_SEVERAL_KINDS = names("""
+    asarray astype bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift
+    bitwise_xor from_numpy full_like getitem repeat searchsorted setitem take
+    take_along_axis
+""")
 """Kinds of operations with operands of several kinds, or with numbers as settings."""
-_NUMERIC = SUMS.keys() - {"mean"} | {"add", "subtract", "multiply", "pow", "square"}
-_FLOATING = (ULPS.keys() | SUMS) - _NUMERIC | {"var", "std"}
-_FLOATING |= {"copysign", "logaddexp", "nextafter", "signbit"}
+_NUMERIC = SUMS.keys() - {"mean"} | names("add subtract multiply pow square")
+_FLOATING = (ULPS.keys() | SUMS) - _NUMERIC
+_FLOATING |= names("var std copysign logaddexp nextafter signbit")
 """Kinds of operations that the standard defines for floats alone."""
-INSPECTION = {"broadcast_shapes", "can_cast", "finfo", "iinfo", "isdtype"}
-INSPECTION |= {"result_type", "__array_namespace_info__"}
-_NO_FUNCTIONS = {"T", "from_numpy", "getitem", "mT", "materialise", "setitem"}
-_NO_FUNCTIONS |= {"to_device"}
-_IN_BOTH = {"matmul", "matrix_transpose", "tensordot", "vecdot"}
-_OF_LINALG = """
+INSPECTION = names("""
+    broadcast_shapes can_cast finfo iinfo isdtype result_type __array_namespace_info__
+""")
+_IN_LINALG = names("""
     cross det diagonal eig eigvals eigvalsh matrix_norm matrix_power matrix_rank outer
     pinv slogdet svdvals trace vector_norm
-"""
-STANDARD = (
-    (EXACT | RULES.keys() | CREATION | UNIQUE | INSPECTION | EQUATIONS.keys())
-    - _NO_FUNCTIONS
-    - {*_OF_LINALG.split()}
-) | {f"linalg.{name}" for name in (*_OF_LINALG.split(), *_IN_BOTH)}
+""")
+_IN_BOTH = names("matmul matrix_transpose tensordot vecdot")
+STANDARD = SELECTIONS | RULES.keys() | CREATION | UNIQUE | INSPECTION
+STANDARD = (STANDARD | EQUATIONS.keys()) - _IN_LINALG
+STANDARD |= {f"linalg.{name}" for name in _IN_LINALG | _IN_BOTH}
 """The standard's functions, by their full names."""
-numpy_xp: Any = array_api_compat.numpy
 
 
 @np.errstate(all="ignore")
-def judge(
-    name: str,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    result: Any,
-) -> Verdict:
+def judge(operation: Operation) -> Verdict:
     """Compare the result of an operation with NumPy's.
 
-    Args:
-        name: The name of the operation.
-        function: NumPy's operation.
-        args: Host arrays, NumPy dtypes and Python values.
-        kwargs: Further arguments by name, without the device.
-        result: A host array, or a tuple of them.
+    If it deviates, it is compared again with subnormal operands as zeros.
     """
-    if name in ("empty", "empty_like"):  # shape and dtype
-        name = name.replace("empty", "zeros")
-        function, result = getattr(numpy_xp, name), np.zeros_like(result)
+    verdict = _judge_once(operation)
+    if not verdict.deviates:
+        return verdict
+    flushed = operation._replace(args=tuple(map(_flush, operation.args)))
+    if kind_of(operation.name) in _OF_OPERANDS:
+        flushed = flushed._replace(result=_flush(operation.result))
+    again = _judge_once(flushed)
+    return verdict if again.deviates else again
+
+
+def _judge_once(operation: Operation) -> Verdict:
+    if operation.name in ("empty", "empty_like"):  # shape and dtype
+        operation = _of_zeros(operation)
     try:
-        expected = expect(name, function, args, kwargs)
+        expected = expect(operation)
     except (np.linalg.LinAlgError, AttributeError, NotImplementedError) as error:
         return Verdict(unjudged=f"NumPy raises {one_line(error)}")
     # The standard leaves a library's own keywords, and indices beyond an array, open.
@@ -129,43 +108,41 @@ def judge(
         verdict = Verdict(problem=problem)
     else:
         try:
-            verdict = _compare(name, function, args, kwargs, result, expected)
+            verdict = _compare(operation, expected)
         except Unjudged as error:
             return Verdict(unjudged=str(error))
-    undefined = _undefined(name, args) if verdict.deviates else ""
+    undefined = _undefined(operation) if verdict.deviates else ""
     return verdict._replace(unjudged=undefined, outside=bool(undefined))
 
 
+def _of_zeros(operation: Operation) -> Operation:
+    name = operation.name.replace("empty", "zeros")
+    return operation._replace(
+        name=name,
+        reference=getattr(array_api_compat.numpy, name),
+        result=np.zeros_like(operation.result),
+    )
+
+
 @np.errstate(all="ignore")
-def expect(
-    name: str,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
+def expect(operation: Operation) -> Any:
     """Return NumPy's result in the dtype of the inputs, without changing the inputs.
 
     It is an array, or a tuple of them.
     """
     # The list holds the operands: NumPy may overwrite a large one that nobody holds.
-    operands = list(args)
-    if name in INPLACE:
+    operands = list(operation.args)
+    if operation.name in INPLACE:
         operands[0] = operands[0].copy()
-    found = function(*operands, **kwargs)
+    found = operation.reference(*operands, **operation.kwargs)
     if isinstance(found, tuple | list):
         return tuple(map(np.asarray, found))
     return np.asarray(found)
 
 
-def _compare(
-    name: str,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    result: Any,
-    expected: Any,
-) -> Verdict:
-    results, wanted = _parts(result), _parts(expected)
+def _compare(operation: Operation, expected: Any) -> Verdict:
+    name, args, results = operation.name, operation.args, operation.results
+    wanted = operation._replace(result=expected).results
     if len(results) != len(wanted):
         problem = f"has {len(results)} results instead of {len(wanted)}"
         return Verdict(problem=problem)
@@ -176,91 +153,73 @@ def _compare(
                 return Verdict(problem=f"result {part} {problem}")
         if _are_finite(args) and not _are_finite(wanted):
             raise Unjudged("NumPy's result is not finite")
-        return check_equations(name, args, kwargs, results)
+        return check_equations(operation)
     if name in UNIQUE:
         _refuse_unordered(args[0], results[0])
     elif not isinstance(expected, tuple):
-        return _check_one(name, function, args, kwargs, results[0], expected)
+        return _check_one(operation, expected)
     elif name not in EXACT:
         raise Unjudged("no bound is known")
     for part, (got, right) in enumerate(zip(results, wanted, strict=True)):
         is_index = name == "nonzero" or (name in UNIQUE and part > 0)
         kind = "argsort" if is_index else name
-        verdict = check(kind, np.asarray, (right,), {}, got, right)
+        verdict = check(Operation(kind, np.asarray, (right,), {}, got), right)
         if verdict.deviates:
             return verdict
     return Verdict()
 
 
-def _parts(result: Any) -> tuple[np.ndarray, ...]:
-    return result if isinstance(result, tuple) else (result,)
-
-
-def _check_one(
-    name: str,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    result: np.ndarray,
-    expected: np.ndarray,
-) -> Verdict:
+def _check_one(operation: Operation, expected: np.ndarray) -> Verdict:
+    name, args, kwargs = operation.name, operation.args, operation.kwargs
+    dtype = operation.result.dtype
     is_default = name in CREATION and kwargs.get("dtype") is None
     is_default = is_default and not _has_array(args)
-    if is_default and result.dtype.kind == expected.dtype.kind:
-        kwargs = {**kwargs, "dtype": result.dtype}
-        expected = expect(name, function, args, kwargs)
+    if is_default and dtype.kind == expected.dtype.kind:
+        operation = operation._replace(kwargs={**kwargs, "dtype": dtype})
+        expected = expect(operation)
     match name:
         case "linalg.eigvalsh":
-            result = np.sort(result, axis=-1)
+            operation = operation._replace(result=np.sort(operation.result, axis=-1))
         case "sort" | "argsort" | "searchsorted":
             _refuse_nan(args)
             if name == "argsort" and not kwargs.get("stable", True):
                 _refuse_ties(args[0], kwargs.get("axis", -1))
         case "astype":
-            _refuse_beyond(args[0], result.dtype)
-    return check(name, function, args, kwargs, result, expected)
+            _refuse_beyond(args[0], dtype)
+    return check(operation, expected)
 
 
 @np.errstate(all="ignore")
-def check(
-    name: str,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    result: np.ndarray,
-    expected: np.ndarray,
-) -> Verdict:
-    """Compare the result of an operation with `expected` of NumPy's function.
-
-    The result is a host array. The arguments are host arrays, NumPy dtypes and Python
-    values, and are not changed.
-    """
+def check(operation: Operation, expected: np.ndarray) -> Verdict:
+    """Compare the only result of an operation with `expected` of NumPy's function."""
+    name, args, result = operation.name, operation.args, operation.result
     problem = mismatch(result, expected)
     any_integer = name in ANY_INTEGER and result.dtype.kind in "iu"
     if problem and not (any_integer and result.shape == expected.shape):
         return Verdict(problem=problem)
     if name in ("argmax", "argmin") and is_real(args[0]):
-        has_nan = np.isnan(getattr(np, name[3:])(*args, **kwargs))
+        has_nan = np.isnan(getattr(np, name[3:])(*args, **operation.kwargs))
         result = np.where(has_nan, expected, result)
     same = equal(result, expected)
     if same.all():
         return Verdict()
-    if kind_of(name) == "floor_divide" and (result % 1 > 0).any():
-        return Verdict(problem="is no whole number")
 
-    reference = refer(name, function, args, kwargs, expected)
+    kind = kind_of(name)
+    reference = refer(operation, expected)
     deviations = reference.deviations(result)
     bound = reference.bound.eps
-    if kind_of(name) in RULES.keys() - ULPS.keys() - _QUOTIENTS and _are_finite(args):
+    if kind in RULES.keys() - ULPS.keys() - _QUOTIENTS and _are_finite(args):
         # such as a sum that overflows in some orders
         is_open = ~np.isfinite(expected) & (deviations > bound)
         if is_open.any() and not (deviations > bound)[~is_open].any():
             raise Unjudged("NumPy's result is not finite")
     if (deviations > bound).any():
-        flushed_args = tuple(map(_flush, args))
-        flushed_expected = expect(name, function, flushed_args, kwargs)
-        flushed = refer(name, function, flushed_args, kwargs, flushed_expected)
-        deviations = np.minimum(deviations, flushed.deviations(result))
+        # An operand may be flushed, and another one not.
+        choices = [(x, _flush(x)) if is_real(x) else (x,) for x in args]
+        for flushed_args in itertools.product(*choices):
+            flushed = operation._replace(args=flushed_args)
+            wider = refer(flushed, expect(flushed))
+            deviations = np.minimum(deviations, wider.deviations(result))
         # The wider reference may differ, as for (-inf) ** 0.5.
         deviations = np.where(same, 0, deviations)
     worst = np.unravel_index(int(np.argmax(deviations)), result.shape)
@@ -282,17 +241,12 @@ def mismatch(result: np.ndarray, expected: np.ndarray) -> str:
 
 
 @np.errstate(all="ignore")
-def refer(
-    name: str,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    expected: np.ndarray,
-) -> Reference:
-    """Return the reference for an operation, whose arguments are as for `check`.
+def refer(operation: Operation, expected: np.ndarray) -> Reference:
+    """Return the reference for an operation with `expected` of NumPy's function.
 
     Raises Unjudged if it has no bound.
     """
+    name, function, args = operation.name, operation.reference, operation.args
     kind, dtype = kind_of(name), expected.dtype
     rule = RULES.get(kind)
     if rule is None and kind not in EXACT:
@@ -318,7 +272,7 @@ def refer(
     of_floats = np.dtype(wide) if kind in CREATION else expected.real.dtype
     wide_args = tuple(_widen(each, of_floats, wide) for each in args)
     # The result is wider than a given dtype.
-    kwargs = {key: value for key, value in kwargs.items() if key != "dtype"}
+    kwargs = {key: x for key, x in operation.kwargs.items() if key != "dtype"}
     try:
         value = np.asarray(function(*wide_args, **kwargs))
     except np.linalg.LinAlgError as error:
@@ -355,12 +309,12 @@ def _flush(x: Any) -> Any:
     return np.where(is_small, np.copysign(0, x), x).astype(x.dtype)
 
 
-def _undefined(name: str, args: tuple[Any, ...]) -> str:
+def _undefined(operation: Operation) -> str:
     """Say why the standard does not define an operation of these operands.
 
     Return an empty string if it does.
     """
-    kind = kind_of(name)
+    kind, args = kind_of(operation.name), operation.args
     if kind in CREATION - {"asarray"} and _has_array(args):
         return f"{kind} is defined for Python numbers alone"
     operands = args[0] if kind in ("concat", "stack") else args
@@ -432,18 +386,18 @@ def _refuse_beyond(x: np.ndarray, dtype: np.dtype) -> None:
             raise Unjudged("numbers are beyond the range of the dtype")
 
 
-def inspect(function: Callable[..., Any], args: tuple[Any, ...], result: Any) -> str:
+def inspect(operation: Operation) -> str:
     """Compare the result of an inspection function with NumPy's.
 
-    Return the fault, or an empty string. Arguments and result are NumPy's. Objects
-    such as those of `finfo` are not compared.
+    Return the fault, or an empty string. Objects such as those of `finfo` are not
+    compared.
     """
-    if not isinstance(result, bool | np.dtype | tuple):
+    if not isinstance(operation.result, bool | np.dtype | tuple):
         return ""
     try:
-        expected = function(*args)
+        expected = operation.reference(*operation.args)
     except Exception:  # whatever NumPy raises
         return ""
-    if result == expected or _undefined("add", args):
+    if operation.result == expected or _undefined(operation):
         return ""
-    return f"is {result!r} instead of {expected!r}"
+    return f"is {operation.result!r} instead of {expected!r}"

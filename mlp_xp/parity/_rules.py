@@ -44,6 +44,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.parity._bounds import (
+    OF_COMPLEX,
     ULPS,
     Bound,
     Unjudged,
@@ -57,12 +58,15 @@ _LARGEST = 500  # the order of a matrix that is factorised here
 Rule = Callable[[Widened], Bound]
 
 
-def _of_ulps(ulps: float) -> Rule:
+def _of_ulps(name: str) -> Rule:
+    has_terms = name not in OF_COMPLEX | {"sqrt"}
+
     def rule(operation: Widened) -> Bound:
         # Below the smallest normal number, the spacing of numbers stays the same.
         scale = np.maximum(np.abs(operation.value), operation.tiny)
-        # The products in a complex number may underflow.
-        return Bound(scale, operation.ulps(ulps), terms=int(operation.is_complex))
+        # The products in a complex number may underflow, and the terms of a function.
+        terms = int(operation.is_complex or has_terms)
+        return Bound(scale, operation.ulps(ULPS[name]), terms)
 
     return rule
 
@@ -231,34 +235,30 @@ def elimination(matrix: np.ndarray, eps: float) -> np.ndarray:
     n = matrix.shape[-1]
     if n > _LARGEST:
         raise Unjudged(f"matrices above {_LARGEST} rows are not factorised")
-    if not np.isfinite(matrix).all():
-        raise Unjudged("the matrix is not finite")
-    # in each row: the rest, the sum of abs(L) abs(U), and the number of the row
     rest, total = matrix.copy(), np.zeros(matrix.shape)
-    numbers = np.broadcast_to(np.arange(n)[:, None], (*matrix.shape[:-1], 1)).copy()
     sums = np.zeros((*matrix.shape[:-2], 1, n))
+    rows = np.arange(n)[:, None]
+    is_left = np.ones((*matrix.shape[:-1], 1), bool)  # not yet the row of a pivot
     is_uncertain = np.zeros((*matrix.shape[:-2], 1, 1), bool)
     for k in range(n):
-        column = _modulus(rest[..., k:, k : k + 1])
-        order = np.argsort(-column, axis=-2, kind="stable")
-        for array in (rest, total, numbers):
-            array[..., k:, :] = np.take_along_axis(array[..., k:, :], order, axis=-2)
-        column = np.take_along_axis(column, order, axis=-2)
+        column = rest[..., k : k + 1]
+        sizes = np.where(is_left, _modulus(column), -1)
+        row = np.argmax(sizes, axis=-2, keepdims=True)
+        is_pivot = rows == row
+        is_left &= ~is_pivot
         # The first column has no rounding. Libraries take the first of equals.
-        error = gamma(2 * n, eps / 2) * (total[..., k:, k : k + 1] + column)
-        least = column[..., :1, :] - error[..., :1, :]
-        rivals = (column + error)[..., 1:, :] >= least
-        rivals &= (k > 0) & (column[..., :1, :] > 0)
-        is_uncertain |= rivals.any(axis=-2, keepdims=True)
-        pivots = rest[..., k : k + 1, :].copy()
+        error = gamma(2 * n, eps / 2) * (total[..., k : k + 1] + sizes)
+        largest = np.take_along_axis(sizes, row, axis=-2)
+        least = np.take_along_axis(sizes - error, row, axis=-2)
+        rivals = is_left & (sizes + error >= least) & (largest > 0)
+        is_uncertain |= (k > 0) & rivals.any(axis=-2, keepdims=True)
+        pivots = np.take_along_axis(rest, row, axis=-2)
         pivots[..., :k] = 0
         pivot = pivots[..., k : k + 1]
-        factors = rest[..., k:, k : k + 1] / np.where(pivot == 0, 1, pivot)
-        factors[..., :1, :] = 1
-        rest[..., k + 1 :, :] -= factors[..., 1:, :] * pivots
-        total[..., k:, :] += np.abs(factors) * np.abs(pivots)
+        factors = np.where(is_left, column / np.where(pivot == 0, 1, pivot), is_pivot)
+        total += np.abs(factors) * np.abs(pivots)
+        rest -= np.where(is_left, factors, 0) * pivots
         sums += np.abs(pivots)
-    total = np.take_along_axis(total, np.argsort(numbers, axis=-2), axis=-2)
     largest_factor = math.sqrt(2) if np.iscomplexobj(matrix) else 1
     return np.where(is_uncertain, largest_factor * sums, total)
 
@@ -314,7 +314,7 @@ SUMS: dict[str, Callable[[Widened], Any]] = {
 }
 """Sums of products, with the number of their terms."""
 RULES: dict[str, Rule] = {
-    **{name: _of_ulps(ulps) for name, ulps in ULPS.items()},
+    **{name: _of_ulps(name) for name in ULPS},
     **{name: _sum_of(terms) for name, terms in SUMS.items()},
     **dict.fromkeys(("fft.fft", "fft.ifft", "fft.rfft", "fft.irfft"), _of_one_axis),
     **dict.fromkeys(("fft.hfft", "fft.ihfft"), _of_one_axis),

@@ -23,26 +23,6 @@ _TAKEN_BY_NOTEBOOK = (
     "warm_up_steps",
     "report_every",
 )
-# Settings that do not matter in a comparison of steps, or only beside other settings.
-_WITHOUT_EFFECT = (
-    "epochs",
-    "checkpoint_every",
-    "defer_updates",
-    "validation",
-    "monitor",
-    "patience",
-    "decay_bias",
-    "momentum",
-    "nesterov",
-    "beta_1",
-    "beta_2",
-    "epsilon",
-    "deform_pixels",
-    "deform_smoothness",
-    "deform_degrees",
-    "deform_scaling",
-    "deform_shear",
-)
 
 
 class Trajectory(NamedTuple):
@@ -120,7 +100,7 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
     defaults = TrainConfig()
     for name, value in vars(config).items():
         own = getattr(defaults, name)
-        if value != own and name not in (*_TAKEN_BY_NOTEBOOK, *_WITHOUT_EFFECT):
+        if value != own and name not in _TAKEN_BY_NOTEBOOK:
             raise ConfigError(f"the notebook has {own!r}, not {value!r}", setting=name)
     assert dataset.test is not None
     train, test = notebook.prepared(dataset.train), notebook.prepared(dataset.test)

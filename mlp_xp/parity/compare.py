@@ -17,7 +17,7 @@ from mlp_xp.core.training import DivergenceError
 from mlp_xp.declared import ConfigError
 from mlp_xp.errors import DatasetError, MlpXpError, check_type, with_colon
 from mlp_xp.parity._trajectory import Trajectory, measure, record, record_notebook
-from mlp_xp.parity.operations import Operation, first_of_each_name
+from mlp_xp.parity.operations import Operation
 from mlp_xp.parity.tolerances import MARGIN, amplification, tolerance
 from mlp_xp.parity.tracing import probe
 
@@ -137,8 +137,10 @@ class Failure(NamedTuple):
 
 def reports(backend: Backend, operations: Sequence[Operation]) -> list[str]:
     """Return a line for the first operation of each name."""
-    name = with_colon(backend.name)
-    return [f"{name} {each.report}" for each in first_of_each_name(operations)]
+    name, lines = with_colon(backend.name), dict[str, str]()
+    for each in operations:
+        lines.setdefault(each.name, f"{name} {each.report}")
+    return list(lines.values())
 
 
 def compare(run: Trajectory, reference: Trajectory, allowed: np.ndarray) -> Comparison:

@@ -1,4 +1,4 @@
-"""An operation of a traced program, and its Python source."""
+"""An operation of an array library, and its Python source."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -21,15 +21,11 @@ FORMATS = {
 
 
 class Operation(NamedTuple):
-    """An operation of a traced program.
+    """An operation of an array library, which NumPy can repeat.
 
     Arrays are host copies from before the operation, and dtypes are NumPy's.
     """
 
-    number: int
-    """From 1."""
-    when: str
-    """The state of the program in words, such as `in step 3`."""
     name: str
     """The name of a function of the namespace, or of an operator.
 
@@ -37,14 +33,19 @@ class Operation(NamedTuple):
     `setitem`, `to_device`, `from_numpy` and `materialise` are no functions of the
     namespace. `array.sum` is a method outside the standard.
     """
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    place: str
-    """The line of the program with the call, as `file:line (text)`."""
     reference: Callable[..., Any]
     """NumPy's operation."""
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    """Without the device."""
     result: Any = np.empty(0)
     """A host array, or a tuple of them."""
+    number: int = 0
+    """From 1, in the order of the program."""
+    when: str = ""
+    """The state of the program in words, such as `in step 3`."""
+    place: str = ""
+    """The line of the program with the call, as `file:line (text)`."""
     verdict: Verdict = Verdict()
     call: Call | None = None
     """The call of the probe with the operation: see `_probe`."""
@@ -55,7 +56,12 @@ class Operation(NamedTuple):
         def describe(array: np.ndarray) -> str:
             return f"{array.dtype} {array.shape}"
 
-        return expression(self.name, self.args, self.kwargs, describe)
+        return self.source(describe)
+
+    @property
+    def results(self) -> tuple[Any, ...]:
+        """All results, also a single one."""
+        return self.result if isinstance(self.result, tuple) else (self.result,)
 
     @property
     def report(self) -> str:
@@ -63,60 +69,49 @@ class Operation(NamedTuple):
         place = f"in {self.call}" if self.call else f"called at {self.place}"
         return f"operation {self.number}, {self.when}: {self} {self.verdict}; {place}"
 
+    def source(self, word: Callable[[np.ndarray], str]) -> str:
+        """Return it as Python source, such as `x -= y` or `xp.tanh(x)`.
 
-def first_of_each_name(operations: Iterable[Operation]) -> list[Operation]:
-    """Return the first operation of each name."""
-    firsts: dict[str, Operation] = {}
-    for operation in operations:
-        firsts.setdefault(operation.name, operation)
-    return list(firsts.values())
+        `word` returns the name of an array. It is called once for each.
+        """
+        name = self.name
+        if name in ("getitem", "setitem"):
+            array, index, *values = self.args
+            keys = index if isinstance(index, tuple) and index else (index,)
+            source = f"{_text(array, word)}[{_joined(keys, word)}]"
+            return f"{source} = {_text(values[0], word)}" if values else source
+        words = [_text(each, word) for each in self.args]
+        words += [f"{key}={_text(each, word)}" for key, each in self.kwargs.items()]
+        if name in FORMATS:
+            return FORMATS[name].format(*words)
+        method = name.removeprefix("array.")
+        if method != name or name == "to_device":
+            return f"{words[0]}.{method}({', '.join(words[1:])})"
+        if not name.startswith(("numpy.", "torch.")):
+            name = f"xp.{name.removeprefix('xp.')}"
+        return f"{name}({', '.join(words)})"
 
 
-def expression(
-    name: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    word: Callable[[np.ndarray], str],
-) -> str:
-    """Return an operation as Python source, such as `x -= y` or `xp.tanh(x)`.
+def _text(x: Any, word: Callable[[np.ndarray], str]) -> str:
+    """Return an argument as Python source."""
+    if isinstance(x, np.ndarray):
+        return word(x)
+    if isinstance(x, np.dtype):
+        return f"xp.{x.name}"
+    if isinstance(x, slice):
+        ends = [x.start, x.stop]
+        if x.step is not None:
+            ends.append(x.step)
+        return ":".join("" if end is None else _text(end, word) for end in ends)
+    if isinstance(x, float | complex | np.inexact) and not np.isfinite(x):
+        kind = "complex" if np.iscomplexobj(x) else "float"
+        return f"{kind}({str(x)!r})"
+    if isinstance(x, list):
+        return f"[{_joined(x, word)}]"
+    if isinstance(x, tuple):
+        return f"({_joined(x, word)},)" if len(x) == 1 else f"({_joined(x, word)})"
+    return "..." if x is Ellipsis else repr(x)
 
-    `word` returns the name of an array. It is called once for each.
-    """
 
-    def text(x: Any) -> str:
-        if isinstance(x, np.ndarray):
-            return word(x)
-        if isinstance(x, np.dtype):
-            return f"xp.{x.name}"
-        if isinstance(x, slice):
-            ends = [x.start, x.stop]
-            if x.step is not None:
-                ends.append(x.step)
-            return ":".join("" if end is None else text(end) for end in ends)
-        if isinstance(x, float | complex | np.inexact) and not np.isfinite(x):
-            kind = "complex" if np.iscomplexobj(x) else "float"
-            return f"{kind}({str(x)!r})"
-        if isinstance(x, list):
-            return f"[{joined(x)}]"
-        if isinstance(x, tuple):
-            return f"({joined(x)},)" if len(x) == 1 else f"({joined(x)})"
-        return "..." if x is Ellipsis else repr(x)
-
-    def joined(values: Iterable[Any]) -> str:
-        return ", ".join(map(text, values))
-
-    if name in ("getitem", "setitem"):
-        array, index, *values = args
-        keys = index if isinstance(index, tuple) and index else (index,)
-        source = f"{text(array)}[{joined(keys)}]"
-        return f"{source} = {text(values[0])}" if values else source
-    words = [text(each) for each in args]
-    words += [f"{key}={text(value)}" for key, value in kwargs.items()]
-    if name in FORMATS:
-        return FORMATS[name].format(*words)
-    method = name.removeprefix("array.")
-    if method != name or name == "to_device":
-        return f"{words[0]}.{method}({', '.join(words[1:])})"
-    if not name.startswith(("numpy.", "torch.")):
-        name = f"xp.{name.removeprefix('xp.')}"
-    return f"{name}({', '.join(words)})"
+def _joined(values: Iterable[Any], word: Callable[[np.ndarray], str]) -> str:
+    return ", ".join(_text(each, word) for each in values)

@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType
@@ -29,10 +29,10 @@ from mlp_xp.parity.operations import Operation
 from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.tracer import (
     PACKAGE,
+    LibraryCall,
     Namespace,
     Traced,
     Tracer,
-    called_untraced,
     caller,
     is_array,
     leaves,
@@ -205,10 +205,10 @@ class ProgramTracer(Tracer):
             return False
         return super().is_go_between(file) or _COMPAT in file
 
-    def wrap(self, array: Any, host: np.ndarray) -> Traced:
+    def wrap(self, array: Any) -> Traced:
         """Return an array that answers as the library's own."""
         kind: Any = type(array)
-        return class_of(kind, self.backend)(array, self, host)
+        return class_of(kind, self.backend)(array, self)
 
     def namespace_of(self, array: Traced, api_version: str | None) -> Namespace:
         """Return the namespace from an array, as of the library's own array."""
@@ -225,27 +225,25 @@ class ProgramTracer(Tracer):
         name = event.removeprefix("array.").partition("(")[0].removeprefix("xp.")
         self._keep(kind, Record(name, event, self.place()))
 
-    def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+    def call(self, call: LibraryCall) -> Any:
         """See `Tracer.call`. The library itself asks no questions to be answered."""
         tracer = _answers.active()
         # An array or a namespace may be left from an earlier run.
         if tracer is not self and tracer is not None:
-            return tracer.call(name, *args, **kwargs)
-        is_abstract = any(map(self._is_abstract, leaves(args[2:])))
+            return tracer.call(call)
+        is_abstract = any(map(self._is_abstract, leaves((call.args, call.kwargs))))
         if is_abstract and tracer:
-            self.notice("escaped", name)
+            self.notice("escaped", call.name)
         if is_abstract or tracer is None:
-            function, _, *arguments = args
-            return called_untraced(function, *arguments)
-        if name in SYMBOLS and self._kind is not np.ndarray:
-            operands: Any = args[2]
-            if any(type(x) is np.ndarray for x in operands):
-                self.notice("outside", f"array {SYMBOLS[name]} numpy.ndarray")
+            return call.untraced()
+        is_operator = call.name in SYMBOLS and self._kind is not np.ndarray
+        if is_operator and any(type(x) is np.ndarray for x in call.args):
+            self.notice("outside", f"array {SYMBOLS[call.name]} numpy.ndarray")
         watcher, was_calling = sys.gettrace(), self.is_calling
         sys.settrace(None)
         self.is_calling = True
         try:
-            return super().call(name, *args, **kwargs)
+            return super().call(call)
         finally:
             self.is_calling = was_calling
             sys.settrace(watcher)
@@ -263,21 +261,18 @@ class ProgramTracer(Tracer):
         args = tuple(float(x) if type(x) is np.float64 else x for x in operation.args)
         return super()._compare(operation._replace(args=args))
 
-    def _results_on_host(self, result: Any) -> Any:
+    def owns(self, x: Any) -> bool:
         """See `Tracer`. NumPy's arrays, such as `x.numpy()`, are not the library's."""
-        if type(result) is np.ndarray and self._kind is not np.ndarray:
-            return None
-        return super()._results_on_host(result)
+        return is_array(x) and (type(x) is not np.ndarray or self._kind is np.ndarray)
 
     def _add(self, operation: Operation) -> None:
-        verdict = operation.verdict
-        self.judged += not verdict.unjudged
-        record = record_of(operation)
-        if verdict.outside:
-            self._keep("outside", record._replace(detail=f"({verdict.unjudged})"))
-        elif verdict.unjudged:
-            self._keep("unjudged", record._replace(detail=f"({verdict.unjudged})"))
-        elif verdict.deviates:
+        verdict, record = operation.verdict, record_of(operation)
+        if verdict.unjudged:
+            kind = "outside" if verdict.outside else "unjudged"
+            self._keep(kind, record._replace(detail=f"({verdict.unjudged})"))
+        else:
+            self.judged += 1
+        if verdict.deviates:
             self._keep("deviations", record._replace(detail=str(verdict)))
             self.first = self.first or operation
         operands, results = _dtypes(operation.args), _dtypes(operation.result)
@@ -476,8 +471,7 @@ def _moved(tree: Any, tracer: Tracer, *, on_device: bool) -> Any:
             return _copied(x)
         host, dtype = np.array(x, order="C"), getattr(backend.xp, x.dtype.name)
         place = {"device": backend.device} if on_device else {}
-        array = backend.xp.asarray(host, dtype=dtype, copy=True, **place)
-        return tracer.wrap(array, backend.to_numpy(array))
+        return tracer.wrap(backend.xp.asarray(host, dtype=dtype, copy=True, **place))
 
     return map_tree(move, tree)
 
@@ -509,12 +503,13 @@ def _compare_ends(
             expected = function(*positional, **named)
     except Exception as error:
         return f"NumPy's own run raises {one_line(error)}", False
-    given = _dtypes(args) & {"float16", "float32", "float64", "complex64", "complex128"}
-    # the least precise argument decides how many digits there are
-    eps = max((float(np.finfo(dtype).eps) for dtype in given), default=0.0)
-    got, wanted = _numbers(result, backend), _numbers(expected, backend)
+    got, wanted = dict(_numbers(result, backend)), dict(_numbers(expected, backend))
     if got.keys() != wanted.keys():
         return f"{len(got)} values or keys other than NumPy's {len(wanted)}", True
+    # the least precise argument decides how many digits there are
+    given = [x.dtype for x in leaves(args) if isinstance(x, np.ndarray)]
+    floats = [np.finfo(dtype).eps for dtype in given if dtype.kind in "fc"]
+    eps = float(max(floats, default=0.0))
     largest, skipped = 0.0, 0
     for path, x in got.items():
         y = wanted[path]
@@ -533,21 +528,20 @@ def _compare_ends(
 
 def _numbers(
     tree: Any, backend: LibraryBackend, path: tuple[Any, ...] = ()
-) -> dict[tuple[Any, ...], np.ndarray | None]:
-    """Return the numbers in a result by their keys, and None for anything else."""
+) -> Iterator[tuple[tuple[Any, ...], np.ndarray | None]]:
+    """Yield the numbers in a result with their keys, and None for anything else."""
     if isinstance(tree, tuple | list):
         tree = dict(enumerate(tree))
     if isinstance(tree, dict):
-        found: dict[tuple[Any, ...], np.ndarray | None] = {}
         for key, each in tree.items():
-            found |= _numbers(each, backend, (*path, key))
-        return found
+            yield from _numbers(each, backend, (*path, key))
+        return
     try:
         host = tree if isinstance(tree, _ON_HOST) else backend.to_numpy(tree)
         array = np.asarray(host)
     except Exception:  # it is no array
-        return {path: None}
-    return {path: array if array.dtype.kind in "biufc" else None}
+        array = np.asarray(None)
+    yield path, array if array.dtype.kind in "biufc" else None
 
 
 def _dtypes(tree: Any) -> set[str]:

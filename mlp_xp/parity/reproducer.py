@@ -19,7 +19,7 @@ from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity._bounds import Unjudged
 from mlp_xp.parity._judge import expect, refer
 from mlp_xp.parity._operators import INPLACE
-from mlp_xp.parity.operations import Operation, expression
+from mlp_xp.parity.operations import Operation
 from mlp_xp.system import command_line
 
 _SCRIPT = """\
@@ -66,9 +66,7 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> st
     the folder cannot be written.
     """
     try:
-        expected = expect(
-            operation.name, operation.reference, operation.args, operation.kwargs
-        )
+        expected = expect(operation)
     except Exception:  # whatever NumPy raises
         return "none, because NumPy has no result to compare with"
     if isinstance(expected, tuple):
@@ -98,7 +96,6 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> st
 
 def _make(backend: Backend, operation: Operation, expected: np.ndarray) -> _Reproducer:
     """Make the script for an operation. `expected` is NumPy's result."""
-    name, args, kwargs = operation.name, operation.args, operation.kwargs
     verdict, result = operation.verdict, operation.result
     inputs: dict[str, np.ndarray] = {}
 
@@ -107,10 +104,11 @@ def _make(backend: Backend, operation: Operation, expected: np.ndarray) -> _Repr
         inputs[variable] = array
         return variable
 
-    call = None if name == "from_numpy" or verdict.changed else operation.call
-    if call is None:
-        source = expression(name, args, kwargs, word)
-        body = f"{source}; return x0" if name in INPLACE else f"return {source}"
+    call = operation.call
+    if call is None or operation.name == "from_numpy" or verdict.changed:
+        source = operation.source(word)
+        in_place = operation.name in INPLACE
+        body = f"{source}; return x0" if in_place else f"return {source}"
     else:
         inputs = call.inputs
         *statements, last = call.source.split("; ")
@@ -125,7 +123,7 @@ def _make(backend: Backend, operation: Operation, expected: np.ndarray) -> _Repr
         shown = result
         # NumPy's dtype where the library's may be wrong: a repaired library passes.
         dtype = expected.dtype if verdict.problem else result.dtype
-        allowed = refer(name, operation.reference, args, kwargs, expected).allowed
+        allowed = refer(operation, expected).allowed
         if allowed.size and allowed.max() == allowed.min():
             allowed = allowed.max()
     at = 0

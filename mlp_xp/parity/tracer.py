@@ -12,11 +12,11 @@ import functools
 import linecache
 import operator
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, ModuleType
-from typing import Any, ClassVar
+from types import FrameType, MappingProxyType, ModuleType
+from typing import Any, ClassVar, NamedTuple
 
 import array_api_compat.numpy as numpy_xp
 import numpy as np
@@ -25,24 +25,17 @@ from mlp_xp.backends.failures import BackendFailure
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
 from mlp_xp.errors import one_line
-from mlp_xp.parity._bounds import Verdict
+from mlp_xp.parity._bounds import Verdict, names
 from mlp_xp.parity._judge import INSPECTION, STANDARD, inspect, judge
 from mlp_xp.parity._operators import BINARY, FUNCTIONS, INPLACE, SYMBOLS, UNARY
 from mlp_xp.parity.operations import Operation
 
 PACKAGE = Path(__file__).resolve().parent.parent
-# The standard: "calculates an implementation-dependent approximation".
-APPROXIMATIONS = {"exp", "log", "log1p", "tanh"}
 ATTRIBUTES = ("shape", "dtype", "device", "ndim", "size")
-DTYPES = (
-    "float64",
-    "float32",
-    "bool",
-    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
-    "float16",
-    "complex64",
-    "complex128",
-)
+DTYPES = names("""
+    bool int8 int16 int32 int64 uint8 uint16 uint32 uint64
+    float16 float32 float64 complex64 complex128
+""")
 EXTENSIONS = ("linalg", "fft")
 METHOD_KINDS = {
     **dict.fromkeys(("tolist", "numpy", "cpu", "get"), "transfers"),
@@ -59,8 +52,6 @@ class Tracer:
     """The library under test."""
     when: str = ""
     """The state of the program in words, for reports."""
-    least_bound: float = 0.0
-    """The smallest bound of APPROXIMATIONS, in eps."""
     calls: int = 0
     """The number of operations so far."""
     verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
@@ -114,9 +105,9 @@ class Tracer:
         """Return the namespace for a program whose arrays name `xp`."""
         return self.xp if self.names_another else self.namespace(xp)
 
-    def wrap(self, array: Array, host: np.ndarray) -> "Traced":
+    def wrap(self, array: Array) -> "Traced":
         """Return an array of the library as a traced array."""
-        return Traced(array, self, host)
+        return Traced(array, self)
 
     def notice(self, kind: str, event: str) -> None:
         """Take note of an event that is no operation of the standard.
@@ -145,18 +136,16 @@ class Tracer:
 
             def method(*args: Any, **kwargs: Any) -> Any:
                 self.notice(METHOD_KINDS.get(name, "outside"), f"{called}()")
-
-                def function(x: Array, *args: Any, **kwargs: Any) -> Any:
-                    return getattr(x, name)(*args, **kwargs)
-
-                args = (array, *args)
-                return self.call(called, function, None, args, kwargs, outside=True)
+                function, args = _method_of(name), (array, *args)
+                return self.call(
+                    LibraryCall(called, function, args, kwargs, outside=True)
+                )
 
             return method
         self.notice("outside", called)
         if is_array(own):
             function = operator.attrgetter(name)
-            return self.call(called, function, None, (array,), outside=True)
+            return self.call(LibraryCall(called, function, (array,), outside=True))
         has_items = hasattr(own, "__getitem__") and not isinstance(own, tuple | str)
         return Held(own, self, called) if has_items else own
 
@@ -170,119 +159,81 @@ class Tracer:
             return error.__cause__
         return error
 
-    def call(
-        self,
-        name: str,
-        function: Callable[..., Any],
-        reference: Callable[..., Any] | None,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any] | None = None,
-        *,
-        outside: bool = False,
-    ) -> Any:
+    def call(self, call: "LibraryCall") -> Any:
         """Call a function of the library, and return its result after the comparison.
 
-        `reference` is NumPy's function. It is None if the function takes NumPy's arrays
-        too. A function outside the standard is not compared. Raises the
-        errors of the library.
+        Raises the errors of the library.
         """
-        kwargs = kwargs or {}
+        name, args, kwargs = call.name, call.args, call.kwargs
         operands = [x for x in leaves((args, kwargs)) if isinstance(x, Traced)]
         in_place = name in INPLACE or name == "setitem"
         for operand in operands:
-            self._look_again(operand)
-        operation = self._operation(name, reference or function, args, kwargs)
+            if operand.seen_writes != self.writes:  # another may share its memory
+                operand._look()
+        self.calls += 1
+        host_kwargs = {key: value for key, value in kwargs.items() if key != "device"}
+        operation = Operation(
+            name,
+            call.reference or call.function,
+            map_tree(self._on_host, args),
+            map_tree(self._on_host, host_kwargs),
+            number=self.calls,
+            when=self.when,
+            place=self.place(),
+        )
         try:
-            result = called_untraced(function, args, kwargs)
-            if name == "setitem":
-                result = args[0].array
-            host_result = self._results_on_host(result)
-            if self.has_views and (in_place or outside):
+            result = call.untraced()
+            if self.has_views and (in_place or call.outside):
                 self.writes += 1
+            traced = self._traced(result, () if kwargs.get("copy") else operands)
             changed = self._refresh(operands, in_place)
         except (Exception, SystemExit) as error:  # a library may raise anything
             problem = f"raised {one_line(self.cause(error))}"
             self.raised = operation._replace(verdict=Verdict(problem=problem))
             self.error = error
             raise
+        if not call.outside:
+            self._judge(operation, result, traced, changed)
+        return traced
 
-        if outside:
-            return self._wrap_results(result, host_result, operands, kwargs)
-        operation = operation._replace(result=host_result)
-        if name in INSPECTION:
-            own = self._on_host(result)
-            problem = inspect(operation.reference, operation.args, own)
-            operation = operation._replace(result=())
-            verdict = Verdict(problem=problem)
-        elif host_result is None:
+    def _judge(
+        self, operation: Operation, result: Any, traced: Any, changed: int
+    ) -> None:
+        """Compare a result, and look for a changed argument."""
+        hosts = _hosts(traced)
+        if operation.name in INSPECTION:
+            operation = operation._replace(result=self._on_host(result))
+            verdict = Verdict(problem=inspect(operation))
+        elif hosts is None:
             problem = f"is a {type(result).__name__}, not an array"
             operation = operation._replace(result=np.asarray(result))
             verdict = Verdict(problem=problem)
         elif changed:
             problem = f"changes its argument {changed}, unless an earlier operation did"
+            operation = operation._replace(result=hosts)
             verdict = Verdict(problem=problem, changed=changed)
         else:
+            operation = operation._replace(result=hosts)
             verdict = self._compare(operation)
         self._add(operation._replace(verdict=verdict))
-        if name == "setitem":
-            return None
-        return self._wrap_results(result, host_result, operands, kwargs)
 
-    def _operation(
-        self,
-        name: str,
-        reference: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Operation:
-        """Return the next operation, with operands on the host."""
-        self.calls += 1
-        host_kwargs = {key: value for key, value in kwargs.items() if key != "device"}
-        return Operation(
-            number=self.calls,
-            when=self.when,
-            name=name,
-            args=map_tree(self._on_host, args),
-            kwargs=map_tree(self._on_host, host_kwargs),
-            place=self.place(),
-            reference=reference,
-        )
+    def _traced(self, result: Any, operands: Sequence["Traced"]) -> Any:
+        """Return the result of an operation with traced arrays.
 
-    def _results_on_host(self, result: Any) -> Any:
-        """Copy an array, or a tuple of arrays, to the host. None: it is neither."""
-        if is_array(result):
-            return self.backend.to_numpy(result)
-        if isinstance(result, tuple | list) and result and all(map(is_array, result)):
-            return tuple(self.backend.to_numpy(each) for each in result)
-        return None
+        It may be one of the operands, as of an operator in place.
+        """
 
-    def _wrap_results(
-        self, result: Any, host: Any, operands: list["Traced"], kwargs: dict[str, Any]
-    ) -> Any:
-        """Return the result of an operation with traced arrays."""
-        if host is None:
-            return result
-        if isinstance(host, tuple):
-            parts = [
-                self._wrap_results(part, host_part, operands, kwargs)
-                for part, host_part in zip(result, host, strict=True)
-            ]
-            if hasattr(result, "_fields"):
-                return type(result)(*parts)
-            return type(result)(parts)
-        for operand in operands:
-            # An operator in place returns its changed operand. A copy is another array,
-            # whatever the library returns.
-            if operand.array is result and not kwargs.get("copy"):
-                operand.host = host
-                return operand
-        return self.wrap(result, host)
+        def trace(x: Any) -> Any:
+            for operand in operands:
+                if operand.array is x:
+                    return operand
+            return self.wrap(x) if self.owns(x) else x
 
-    def _look_again(self, operand: "Traced") -> None:
-        """Copy an operand to the host again if another one may share its memory."""
-        if operand.seen_writes != self.writes:
-            operand.host = self.backend.to_numpy(operand.array)
-            operand.seen_writes = self.writes
+        return map_tree(trace, result)
+
+    def owns(self, x: Any) -> bool:
+        """Return whether an object of the library is an array."""
+        return is_array(x)
 
     def _on_host(self, x: Any) -> Any:
         """Return NumPy's array or dtype for one of the library, and all else as is."""
@@ -304,23 +255,17 @@ class Tracer:
         """
         first_changed = 0
         for number, operand in enumerate(operands, 1):
-            before = operand.host
-            operand.host = self.backend.to_numpy(operand.array)
-            shares_memory = operand.seen_writes != self.writes
-            operand.seen_writes = self.writes
             is_target = in_place and operand.array is operands[0].array
-            may_change = shares_memory or is_target
+            may_change = is_target or operand.seen_writes != self.writes
+            before = operand.host
+            operand._look()
             if not (first_changed or may_change or _equal(before, operand.host)):
                 first_changed = number
         return first_changed
 
     def _compare(self, operation: Operation) -> Verdict:
         """Compare the result of an operation with NumPy's."""
-        name, args, kwargs = operation.name, operation.args, operation.kwargs
-        verdict = judge(name, operation.reference, args, kwargs, operation.result)
-        if name in APPROXIMATIONS:
-            verdict = verdict._replace(bound=max(verdict.bound, self.least_bound))
-        return verdict
+        return judge(operation)
 
     def _add(self, operation: Operation) -> None:
         self.verdicts.setdefault(operation.name, []).append(operation.verdict)
@@ -404,35 +349,25 @@ class Namespace(ModuleType):
             return Namespace(tracer, own, f"{full_name}.", outside=outside)
         if name in DTYPES or isinstance(own, type) or not callable(own):
             return own
-        reference: Any = numpy_xp
-        for part in full_name.split("."):
-            reference = getattr(reference, part, None)
 
         def call_outside(*args: Any, **kwargs: Any) -> Any:
             tracer.notice("outside", f"xp.{full_name}")
-            return tracer.call(full_name, own, None, args, kwargs, outside=True)
+            return tracer.call(LibraryCall(full_name, own, args, kwargs, outside=True))
 
         if self._outside or full_name not in STANDARD:
             return call_outside
         # The function `matmul` is not the operator of that name.
         recorded = f"xp.{full_name}" if full_name in SYMBOLS else full_name
 
+        def reference(*args: Any, **kwargs: Any) -> Any:
+            return operator.attrgetter(full_name)(numpy_xp)(*args, **kwargs)
+
         def call(*args: Any, **kwargs: Any) -> Any:
             if kwargs.get("out") is not None:
                 return call_outside(*args, **kwargs)
-            function = reference or _missing(full_name)
-            return tracer.call(recorded, own, function, args, kwargs)
+            return tracer.call(LibraryCall(recorded, own, args, kwargs, reference))
 
         return call
-
-
-def _missing(name: str) -> Callable[..., Any]:
-    """Return a reference for a function that NumPy lacks."""
-
-    def raises(*args: Any, **kwargs: Any) -> Any:
-        raise AttributeError(name)
-
-    return raises
 
 
 class Traced:
@@ -441,18 +376,20 @@ class Traced:
     Args:
         array: The array of the library.
         tracer: The tracer.
-        host: A copy of the last known content of the array. `seen_writes` are the
-            `writes` of the tracer by then.
     """
 
     __slots__ = ("__weakref__", "_tracer", "array", "host", "seen_writes")
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, array: Array, tracer: Tracer, host: np.ndarray) -> None:
+    def __init__(self, array: Array, tracer: Tracer) -> None:
         self.array = array
-        self.host = host
-        self.seen_writes = tracer.writes
         self._tracer = tracer
+        self._look()
+
+    def _look(self) -> None:
+        """Copy the content of the array to the host."""
+        self.host = self._tracer.backend.to_numpy(self.array)
+        self.seen_writes = self._tracer.writes
 
     def __array_namespace__(self, api_version: str | None = None) -> Namespace:
         return self._tracer.namespace_of(self, api_version)
@@ -469,11 +406,13 @@ class Traced:
         first, *others = map(unwrapped, args)
         if is_operator and others and isinstance(first, np.generic | np.ndarray):
             name = _UFUNCS[ufunc]
-            return self._tracer.call(name, getattr(operator, name), None, args)
+            return self._tracer.call(LibraryCall(name, getattr(operator, name), args))
         name = f"numpy.{ufunc.__name__}"
         self._tracer.notice("outside", name)
         function = getattr(ufunc, method)
-        return self._tracer.call(name, function, None, args, kwargs, outside=True)
+        return self._tracer.call(
+            LibraryCall(name, function, args, kwargs, outside=True)
+        )
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         self._tracer.notice("transfers", "array.__dlpack__()")
@@ -485,7 +424,12 @@ class Traced:
     __getitem__: Callable[..., Any]
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._tracer.call("setitem", operator.setitem, _assigned, (self, key, value))
+        def assign(array: Array, key: Any, value: Any) -> Array:
+            array[key] = value
+            return array
+
+        args = (self, key, value)
+        self._tracer.call(LibraryCall("setitem", assign, args, reference=_assigned))
 
     def __iter__(self) -> Iterator[Any]:
         iter(self.array)  # not every library has it
@@ -510,17 +454,25 @@ class Traced:
         if is_host and "cpu" not in own:
             self._tracer.notice("transfers", f"array.to_device({device})")
 
-        def move(array: Array, device: Any, **kwargs: Any) -> Array:
-            return array.to_device(device, **kwargs)
-
-        args = (self, device)
-        return self._tracer.call("to_device", move, _itself, args, kwargs)
+        function, args = _method_of("to_device"), (self, device)
+        return self._tracer.call(
+            LibraryCall("to_device", function, args, kwargs, _itself)
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name in ("T", "mT"):
             function = operator.attrgetter(name)
-            return self._tracer.call(name, function, None, (self,))
+            return self._tracer.call(LibraryCall(name, function, (self,)))
         return self._tracer.attribute(self, name)
+
+
+def _method_of(name: str) -> Callable[..., Any]:
+    """Return a function that calls the method of an array."""
+
+    def call(array: Array, *args: Any, **kwargs: Any) -> Any:
+        return getattr(array, name)(*args, **kwargs)
+
+    return call
 
 
 def _itself(array: np.ndarray, *_: Any, **__: Any) -> np.ndarray:
@@ -557,7 +509,7 @@ def _operator(name: str, *, reflected: bool = False) -> Callable[..., Any]:
         is_word = any(x is None or isinstance(x, str) for x in others)
         if is_word and name != "getitem":  # such as x == "auto"
             return function(*map(unwrapped, args))
-        return self._tracer.call(name, function, None, args)
+        return self._tracer.call(LibraryCall(name, function, args))
 
     return call
 
@@ -608,7 +560,9 @@ class Held:
 
         def method(*args: Any, **kwargs: Any) -> Any:
             full_name = f"{self._name}.{name}"
-            return self._tracer.call(full_name, own, None, args, kwargs, outside=True)
+            return self._tracer.call(
+                LibraryCall(full_name, own, args, kwargs, outside=True)
+            )
 
         return method
 
@@ -628,12 +582,13 @@ def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
     if not isinstance(tree, tuple | list):
         return function(tree)
     parts = [map_tree(function, each) for each in tree]
-    if isinstance(tree, tuple) and all(map(operator.is_, parts, tree)):
+    if isinstance(tree, list):
+        return parts
+    if all(map(operator.is_, parts, tree)):
         return tree  # it may be of any class, such as torch.Size
-    if hasattr(tree, "_fields"):
-        with contextlib.suppress(TypeError):  # it may have more than its fields
-            return type(tree)(*parts)
-    return tuple(parts) if isinstance(tree, tuple) else parts
+    with contextlib.suppress(TypeError):  # it may have more than its fields
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    return tuple(parts)
 
 
 def leaves(tree: Any) -> list[Any]:
@@ -643,16 +598,39 @@ def leaves(tree: Any) -> list[Any]:
     return found
 
 
+def _hosts(traced: Any) -> Any:
+    """Return a traced array on the host, or a tuple of them. None: it is neither."""
+    if isinstance(traced, Traced):
+        return traced.host
+    parts = leaves(traced)
+    if parts and all(isinstance(each, Traced) for each in parts):
+        return tuple(each.host for each in parts)
+    return None
+
+
 def unwrapped(x: Any) -> Any:
     """Return the library's array of a traced one, and all else as it is."""
     return x.array if isinstance(x, Traced) else x
 
 
-def called_untraced(
-    function: Callable[..., Any], args: Any, kwargs: dict[str, Any] | None = None
-) -> Any:
-    """Call a function of the library with its own arrays."""
-    return function(*map_tree(unwrapped, args), **map_tree(unwrapped, kwargs or {}))
+class LibraryCall(NamedTuple):
+    """A call of a function of the library, with traced arrays."""
+
+    name: str
+    """The name of the operation: see `Operation`."""
+    function: Callable[..., Any]
+    """The function of the library."""
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = MappingProxyType({})
+    reference: Callable[..., Any] | None = None
+    """NumPy's function. None: the function takes NumPy's arrays too."""
+    outside: bool = False
+    """Whether the function is outside the standard, and so is not compared."""
+
+    def untraced(self) -> Any:
+        """Call the function with the library's own arrays."""
+        args, kwargs = map_tree(unwrapped, (self.args, self.kwargs))
+        return self.function(*args, **kwargs)
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:

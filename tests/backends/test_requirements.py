@@ -10,7 +10,8 @@ from mlp_xp.backends import _requirements as requirements
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.parity import tracing
-from mlp_xp.parity.tracing import SYMBOLS, Namespace, Traced, Tracer
+from mlp_xp.parity._operators import SYMBOLS
+from mlp_xp.parity.tracer import LibraryCall, Namespace, Traced, Tracer
 
 BASE = TrainConfig(epochs=1, hidden=(3,), validation=20, report_every=100)
 CONFIGS = (
@@ -45,14 +46,13 @@ def test_the_lists_are_the_operations_of_runs_with_all_settings(monkeypatch):
     names: set[str] = set()  # of operators, attributes and dtypes
     call = Tracer.call
 
-    def recorded(
-        self: Tracer, name: str, own: Any, reference: Any, args: Any, kwargs: Any = None
-    ) -> Any:
-        if reference is None:
-            names.add(SIGNS.get(name, name))
+    def recorded(self: Tracer, made: LibraryCall) -> Any:
+        if made.reference is None:
+            names.add(SIGNS.get(made.name, made.name))
         else:
-            functions.setdefault(name, set()).update({*(kwargs or ())} - {"device"})
-        return call(self, name, own, reference, args, kwargs)
+            words = functions.setdefault(made.name, set())
+            words.update({*made.kwargs} - {"device"})
+        return call(self, made)
 
     def noted(look: Any) -> Any:
         def look_and_note(self: Any, name: str) -> Any:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mlp_xp.parity._bounds import Verdict, gamma
 from mlp_xp.parity._judge import check, expect
+from mlp_xp.parity.operations import Operation
 
 every_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
@@ -23,9 +24,8 @@ def function_of(name: str) -> Any:
 
 
 def verdict_of(name: str, result: Any, *args: Any, **kwargs: Any) -> Verdict:
-    function = function_of(name)
-    expected = expect(name, function, args, kwargs)
-    return check(name, function, args, kwargs, np.asarray(result), expected)
+    operation = Operation(name, function_of(name), args, kwargs, np.asarray(result))
+    return check(operation, expect(operation))
 
 
 def deviates(name: str, result: Any, *args: Any, **kwargs: Any) -> bool:

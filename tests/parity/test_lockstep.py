@@ -444,6 +444,26 @@ def test_what_is_not_answered_is_escaped():
     assert found.place.endswith("(if type(x) is torch.Tensor:)")
 
 
+def test_a_question_about_an_attribute_is_escaped_too():
+    class Holder:
+        def fit(self, x: Any) -> Any:
+            self.x, self.inner = x + 1, SimpleNamespace(y=x)
+            if type(self.x) is np.ndarray:
+                return x
+            same = np.ndarray is type(self.inner.y)
+            if type(self.x) is not float and type(x) is type(self.x):
+                same = type(x) in (int, str)
+            return x * (1 if same or type(self.inner) is np.ndarray else 2)
+
+    run = lockstep(Holder().fit, inputs()[:1])
+    lines = [each.place.partition("(")[2] for each in run.escaped]
+    assert lines == [
+        "if type(self.x) is np.ndarray:)",
+        "same = np.ndarray is type(self.inner.y))",
+        "same = type(x) in (int, str))",
+    ]
+
+
 def test_functions_of_the_library_itself_are_outside():
     def program(x: Any) -> Any:
         import torch

@@ -23,6 +23,7 @@ from mlp_xp.parity._operators import SYMBOLS
 from mlp_xp.parity._probe import Call, Operands
 from mlp_xp.parity.compare import check
 from mlp_xp.parity.operations import Operation
+from mlp_xp.parity.tracer import LibraryCall
 from mlp_xp.parity.tracing import ProbeTracer, TracingBackend, probe
 
 SLOW = pytest.mark.slow
@@ -103,17 +104,17 @@ def test_what_a_program_may_leave_open_is_a_fault_of_the_probe(
     name, function, args, said
 ):
     run = TracingBackend(open_namespace(Namespace())).tracer
-    operands = tuple(run.wrap(np.asarray(x), np.asarray(x)) for x in args)
+    operands = tuple(run.wrap(np.asarray(x)) for x in args)
     reference = getattr(numpy, name, np.sum)
     settings = {"nothing": 1} if name == "sum" else {}
-    run.call(name, function, reference, operands, settings)
+    run.call(LibraryCall(name, function, operands, settings, reference))
     assert said in str(run.deviating[name].verdict)
 
 
 def test_an_operation_without_a_bound_is_no_fault_of_the_probe():
     run = TracingBackend(open_namespace(Namespace())).tracer
-    operand = run.wrap(np.asarray(1.0), np.asarray(1.0))
-    run.call("pinv", operator.neg, np.sum, (operand,))
+    operand = run.wrap(np.asarray(1.0))
+    run.call(LibraryCall("pinv", operator.neg, (operand,), {}, np.sum))
     assert not run.deviating
 
 
@@ -210,10 +211,15 @@ def test_a_failure_says_what_was_passed():
         ({"isfinite": finite, "tanh": inexact}, True),
     ],
 )
-def test_expected_deviations_are_allowed(functions, allowed):
+def test_expected_deviations_are_allowed_and_named(functions, allowed, capsys):
     allow = {"deviations": allowed}
     library = Namespace(**functions)
     assert_parity(library, config=CONFIG, dataset=TINY, steps=1, allow=allow)
+    (line,) = capsys.readouterr().out.splitlines()
+    _, names = line.split(": allowed deviations: ")
+    assert {each.split()[0] for each in names.split(", ")} == functions.keys()
+    assert_parity(Namespace(), config=CONFIG, dataset=TINY, steps=1, allow=allow)
+    assert capsys.readouterr().out == ""
 
 
 def test_other_deviations_than_the_expected_ones_are_errors():
@@ -247,7 +253,7 @@ def test_a_bug_of_the_probe_is_not_taken_for_an_earlier_deviation():
     backend = open_backend()
     tracer = ProbeTracer(backend)
     hosts = Operands("float64")
-    operation = Operation(1, "", "exp", (), {}, "", np.exp)
+    operation = Operation("exp", np.exp, (), {})
     tracer._add(operation._replace(verdict=Verdict(problem="is wrong")))
     with pytest.raises(KeyError):
         tracer.attempt(Call("xp.exp(x)", hosts, {}), broken)

@@ -15,8 +15,9 @@ from helpers import NAMESPACE, SCRIPTS, Outcome, assert_one_line, call, native
 from mlp_xp.backends.failures import BackendFailure
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.parity._bounds import Verdict
-from mlp_xp.parity.operations import expression
+from mlp_xp.parity.operations import Operation
 from mlp_xp.parity.reproducer import TO_NUMPY, write_reproducer
+from mlp_xp.parity.tracer import LibraryCall
 from mlp_xp.parity.tracing import TracingBackend
 
 # How far long double's eps is below the eps of float64; 1 where it is no wider, as on
@@ -178,7 +179,7 @@ def test_a_reproducer_runs_on_every_known_library(name, tmp_path):
     ],
 )
 def test_an_infinite_number_is_python_text(value, text):
-    source = expression("add", (np.ones(2), value), {}, lambda _: "x")
+    source = Operation("add", np.add, (np.ones(2), value), {}).source(lambda _: "x")
     assert source == f"x + {text}"
     np.testing.assert_equal(eval(text), value)
 
@@ -204,7 +205,7 @@ def test_an_operation_without_a_single_bound_has_no_reproducer(
     x = TracingBackend(backend, tracer).asarray(np.eye(2))
     reference = getattr(numpy.linalg, name)
     with contextlib.suppress(BackendFailure):
-        tracer.call(f"linalg.{name}", function, reference, (x,))
+        tracer.call(LibraryCall(f"linalg.{name}", function, (x,), {}, reference))
     operation = tracer.raised or operations[-1]
     assert write_reproducer(backend, operation, tmp_path) == said
 

@@ -18,7 +18,7 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.training import DivergenceError
 from mlp_xp.parity._trajectory import record
-from mlp_xp.parity.tracer import Tracer
+from mlp_xp.parity.tracer import LibraryCall, Tracer
 from mlp_xp.parity.tracing import TracingBackend, trace, train_and_predict
 
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
@@ -198,5 +198,5 @@ def test_arguments_with_names_are_numbered_after_the_others():
 
     traced = TracingBackend(open_backend())
     x, y = traced.asarray(np.ones(2)), traced.asarray(np.ones(2))
-    traced.tracer.call("add", scribbling_add, add, (x,), {"other": y})
+    traced.tracer.call(LibraryCall("add", scribbling_add, (x,), {"other": y}, add))
     assert traced.tracer.deviating["add"].verdict.changed == 1
