@@ -124,7 +124,7 @@ def draw_curves(record: Record) -> bytes:
         ax.set(xscale="log", yscale="log", xlabel=series)
         ax.set_xticks([])
         ax.set_ylabel(f"{unit}, logarithmic axis")
-        ax.set_xticks([int(x) for x in jobs], [*jobs])
+        ax.set_xticks([int(x) for x in jobs], [*jobs], fontsize=9)
         ax.set_xticks([], minor=True)
         ax.yaxis.set_major_formatter("{x:g}")
         # for axes with few powers of ten; without exponents

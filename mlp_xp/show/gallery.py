@@ -48,9 +48,12 @@ def read_curves(run: RunFolder) -> plots.Curves:
         if report.get("network") != before.get("network"):
             shift = before["epoch"] + 1
         report["epoch"] += shift
+    name = run.path.resolve().name
+    if shift:
+        name += ": one network after the other, then their average"
     signature = record["signature"]
     return plots.Curves(
-        run.path.resolve().name,
+        name,
         reports,
         record["train_samples"],
         TASKS[signature["task"]],

@@ -104,8 +104,9 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
     image = axes.imshow(shares, cmap=orange, norm=norm, aspect="auto")
     right_answers = np.where(np.eye(classes) * matrix > 0, 1.0, np.nan)
     axes.imshow(right_answers, cmap=ListedColormap([_RIGHT]), aspect="auto")
-    label = "mistakes, % of the true class (blue: right)"
-    figure.colorbar(image, ax=axes, label=label, shrink=0.8)
+    if np.isfinite(shares).any():
+        label = "mistakes, % of the true class (blue: right)"
+        figure.colorbar(image, ax=axes, label=label, shrink=0.8)
     if classes <= _MOST_NAMED:
         edges = np.arange(1, classes) - 0.5
         axes.set_xticks(edges, minor=True)

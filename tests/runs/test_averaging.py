@@ -229,6 +229,7 @@ def test_curves_show_the_networks_one_after_the_other_and_then_their_average(who
         expected.setdefault(epoch * 160 + record["sample"], record["test_loss"])
     expected[7 * 160] = result(whole)["test_loss"]
     assert curves.of("test_loss") == expected
+    assert curves.name == "run: one network after the other, then their average"
 
 
 @pytest.mark.needs("polars")

@@ -239,6 +239,9 @@ def test_confusion_counts_every_pair_and_colours_only_mistakes(tmp_path: Path) -
     )
     good = plots.draw_confusion(np.array([[999, 1], [0, 1000]]), "ab")
     assert good.axes[0].images[0].get_clim() == (0, 1), "but a rare one is pale"
+    assert len(plots.draw_confusion(np.eye(2, dtype=int), "ab").axes) == 1, (
+        "without mistakes, no colours are explained"
+    )
     assert [tick.get_text() for tick in axes.get_yticklabels()] == [
         "T-shirt/top",
         "Ankle boot",
