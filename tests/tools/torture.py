@@ -31,9 +31,10 @@ def parse() -> argparse.Namespace:
         prog="torture.py", description=__doc__.splitlines()[0]
     )
     add = parser.add_argument
-    parts, backends = ", ".join(PARTS), ", ".join(BACKENDS)
+    parts = ", ".join(PARTS)
+    installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
     add("parts", nargs="*", metavar="PART", help=f"{parts}; by default all")
-    add("--backends", nargs="+", help=f"{backends}; by default those installed")
+    add("--backends", nargs="+", choices=installed, default=installed)
     add("--minutes", type=float, default=20, help="for all parts together")
     add("--rounds", type=int, default=0, help="at most this many rounds of each part")
     add("--seed", type=int, default=0)
@@ -97,13 +98,10 @@ def main() -> int:
     """Run each part in its own process: a process with threads cannot be forked."""
     options = parse()
     with_shim()
-    backends = options.backends
-    if not backends:
-        backends = [name for name in BACKENDS if importlib.util.find_spec(name)]
     jobs = [
         (part, name)
         for part in options.parts or PARTS
-        for name in backends
+        for name in options.backends
         if part == "kills" or name == "numpy"
     ]
     end, failed = time.monotonic() + 60 * options.minutes, 0
