@@ -1,5 +1,6 @@
 """Run a command as a process: an error is one line, and every end has an exit code."""
 
+import codecs
 import contextlib
 import os
 import re
@@ -43,7 +44,7 @@ def run_command(main: Callable[[], int | None]) -> None:
     If the reader of the output or of the errors has closed the pipe, as `head` does,
     the code is 141 and nothing more is printed. Output that the caller has closed, as
     in `>&-`, is discarded. Characters that the encoding of the output lacks are printed
-    as escapes such as \xe9.
+    as escapes such as \xe9, but R² as R2.
     """
     _prepare_output()
     try:
@@ -71,6 +72,7 @@ def run_command(main: Callable[[], int | None]) -> None:
 
 def _prepare_output() -> None:
     """Let output and errors take every character, even if the caller closed them."""
+    codecs.register_error("escaped", _without_character)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -78,7 +80,17 @@ def _prepare_output() -> None:
             setattr(sys, name, stream)
         # captured output, as in a test, has no such method
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding=encoding_of(stream), errors="backslashreplace")
+            stream.reconfigure(encoding=encoding_of(stream), errors="escaped")
+
+
+def _without_character(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Return the text for characters that an encoding lacks.
+
+    The square of R² is in many messages, and Chinese encodings lack it.
+    """
+    if isinstance(error, UnicodeEncodeError) and error.object[error.start] == "²":
+        return "2", error.start + 1
+    return codecs.backslashreplace_errors(error)
 
 
 def encoding_of(stream: TextIO) -> str:

@@ -459,7 +459,6 @@ def draw_deviations(
         ylabel="relative deviation of the loss",
         title="Deviation from NumPy in float64, step by step (0 is drawn at 1e-17)",
     )
-    axes.set_ylim(bottom=floor / 2)
     axes.legend(**LEGEND)
     tidy(axes)
     return figure

@@ -181,6 +181,8 @@ def test_what_an_encoding_lacks_is_printed_as_an_escape():
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.isascii()
     assert "\\u" in outcome.out or "+-" in outcome.out
+    shown = program("print('R²')", env={"PYTHONIOENCODING": "cp936"})
+    assert finish(shown).out.splitlines() == ["R2"]
 
 
 # Where the package is not installed, or only half.
