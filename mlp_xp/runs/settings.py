@@ -134,10 +134,10 @@ RECIPES = {
     # stronger decay is better for some tables of hundreds of rows, and worse for all of
     # thousands, where it pulls more than the data do. Near these values all are alike:
     # half and twice the rate, the units and the batch, more patience, GELU. Without
-    # dropout, or with the initialisation `he`, networks are worse. If the biases begin at
-    # 0, all weights first learn that a rare class is rare, and rows far from the mean get
-    # the lowest probability of it. In the median table the recipe takes 2.3 times as long
-    # as a single network of 64 units.
+    # dropout, or with the initialisation `he`, networks are worse. If the biases begin
+    # at 0, all weights first learn that a rare class is rare, and rows far from the
+    # mean get the lowest probability of it. In the median table the recipe takes 2.3
+    # times as long as a single network of 64 units.
     "own": Settings(
         networks=3,
         train=replace(
