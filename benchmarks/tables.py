@@ -46,7 +46,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.mnist import fill
 from mlp_xp import RECIPES, from_arrays, open_backend, train
-from mlp_xp.runs.settings import with_fitting_batches
+from mlp_xp.runs.settings import fitted_to
 from mlp_xp.show.plots import COLOURS, new_figure, save, tidy
 
 Frame = Any
@@ -205,7 +205,7 @@ def own(rows: Rows) -> np.ndarray:
     """The recipe `own`."""
     backend = open_backend(dtype=RECIPE.dtype, threads=1)
     dataset = from_arrays(rows.X, rows.y, task=rows.task, backend=backend)
-    settings = with_fitting_batches(RECIPE, len(dataset.train))
+    settings = fitted_to(RECIPE, len(dataset.train))
     *_, last = train(settings.train, dataset, backend, networks=settings.networks)
     if rows.task == REGRESSION:
         return last.model.predict(rows.test_features)
@@ -306,6 +306,15 @@ CONTESTANTS = (
     Contestant("linear", linear, "scikit-learn"),
 )
 TITLES = tuple(each.title for each in CONTESTANTS)
+
+
+def early_sklearn_mlp(rows: Rows) -> np.ndarray:
+    """scikit-learn's network with early stopping, as for many rows."""
+    model = MLPClassifier(random_state=0, early_stopping=True)
+    return _predicted(_prepared(model), rows, rows.X, rows.test_features)
+
+
+EARLY = Contestant("MLP, early stopping", early_sklearn_mlp, "scikit-learn")
 
 
 class Key(NamedTuple):
@@ -545,14 +554,15 @@ def main() -> None:
     parser.add_argument(
         "--rows",
         type=int,
-        help="only compare the models on a generated table with so many rows",
+        help="only compare the models on a generated table with so many rows, and "
+        "scikit-learn's MLP also with early stopping",
     )
     parser.add_argument("--fill", action="store_true", help=f"fill {PAGE}")
     options = parser.parse_args()
     if options.rows:
         rows = generated(options.rows)
-        for each in available():
-            if each.title in options.models:
+        for each in (*available(), EARLY):
+            if each is EARLY or each.title in options.models:
                 result = measure(each, rows)
                 print(f"{each.title:22} {result.score:.4f} {result.seconds:9.2f} s")
         return

@@ -68,6 +68,21 @@ def start(
     return layers, batches
 
 
+def fitted_bias(t: np.ndarray, weights: np.ndarray, task: str) -> np.ndarray:
+    """The outputs that predict the mean target.
+
+    Each class, and each value of a label, is counted half a sample more.
+    """
+    total = weights @ t / weights.mean()
+    if task == "regression":
+        return total / len(t)
+    if task == "labels":
+        p = (total + 0.5) / (len(t) + 1)
+        return np.log(p) - np.log(1 - p)
+    z = np.log((total + 0.5) / (len(t) + 0.5 * len(total)))
+    return z - z.sum() / len(z)
+
+
 def losses_and_predictions(
     z: np.ndarray, t: np.ndarray, task: str
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -139,6 +154,10 @@ def plain_run(
     batch has on average.
     """
     layers, batches = start(config, (x.shape[1], *config.hidden, t.shape[1]), len(x))
+    if config.fit_bias:
+        rows = slice(len(x) - config.validation)
+        counts = np.ones(len(x)) if weights is None else weights
+        layers[-1][1] = fitted_bias(t[rows], counts[rows], task)
     kept = [[np.zeros((2, *array.shape)) for array in layer] for layer in layers]
     losses = []
 

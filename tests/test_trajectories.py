@@ -204,6 +204,7 @@ def random_case(seed: int) -> Case:
         update_order=order,
         activation=choose(*reference.ACTIVATIONS),
         init=choose(*reference.SCALES),
+        fit_bias=choose(True, False),
         optimizer=optimizer,
         schedule=choose(*SCHEDULES),
         weight_decay=choose(0.0, 0.1),

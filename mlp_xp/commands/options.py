@@ -80,8 +80,11 @@ def _own_options() -> str:
     """Return the options that give the settings of the recipe `own`."""
     words = []
     for name, value in flatten(RECIPES["own"]).items():
-        if value != SETTINGS[name].default:
-            words.append(f"{_option_name(name)} {value}")
+        if value == SETTINGS[name].default:
+            continue
+        words.append(_option_name(name))
+        if value is not True:
+            words.append(str(value))
     return " ".join(words)
 
 

@@ -102,6 +102,10 @@ class TrainConfig:
     """Standard deviation of the initial weights. notebook: 1. glorot and he: smaller
     for wider layers.
     """
+    fit_bias: bool = setting(False, compiled_in=False, group="Network")
+    """Begin with biases of the outputs that fit the training set: they predict how
+    frequent each class or label is, or the mean of the numbers. Otherwise they are 0.
+    """
     optimizer: str = setting(
         "sgd", choices=("sgd", "momentum", "adam", "adamw"), group="Optimiser"
     )

@@ -12,7 +12,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, check_dataset
 from mlp_xp.core.deform import check_deformable, draw_deformations
 from mlp_xp.core.model import Model
-from mlp_xp.core.network import Network, count_parameters
+from mlp_xp.core.network import Network, count_parameters, initial_layers
 from mlp_xp.core.plan import Chunk, plan_epoch
 from mlp_xp.core.signature import Signature
 from mlp_xp.core.step import State
@@ -84,6 +84,30 @@ class Job:
         """Return a network of the job as a model."""
         signature = self.dataset.signature
         return Model(network, self.config.activation, signature, self.backend)
+
+    def initial_network(self, random: np.random.RandomState) -> Network:
+        """Return the network before training, float64 on the host."""
+        layers = initial_layers(self.sizes, random, self.config.init)
+        if not self.config.fit_bias:
+            return layers
+        *below, last = layers
+        return (*below, last._replace(bias=self._fitted_bias()))
+
+    def _fitted_bias(self) -> np.ndarray:
+        """Return the z that predicts the mean targets of the rows to train on."""
+        signature = self.dataset.signature
+        task, outputs = signature.task, len(signature.outputs)
+        labels = self.backend.to_numpy(self.dataset.train.labels)[self.rows]
+        weights = np.ones(len(self.rows))
+        if self.weights.shape[1]:
+            weights = self.weights[self.rows, 0]
+        if task.exclusive:
+            sums = np.bincount(labels, weights, outputs)
+        else:
+            sums = weights @ task.encode(
+                labels, outputs, signature.units, dtype=np.float64, xp=np
+            )
+        return task.constant(sums, len(self.rows))
 
     def chunks(
         self, random: np.random.RandomState

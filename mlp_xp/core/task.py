@@ -119,6 +119,10 @@ class Task(NamedTuple):
     float64 (networks, n, outputs) on the host. The predictions of the ensemble are the
     mean of the networks' predictions. All networks must have the same units.
     """
+    constant: Callable[[np.ndarray, int], np.ndarray]
+    """`constant(sums, samples)`: the z, float64 (outputs,), whose predictions are the
+    mean targets, for the sums of the targets over the samples. No probability is 0.
+    """
     score_name: str
     """The field of an `Evaluation` of this task that is its `score`."""
     outputs_name: str
@@ -203,6 +207,11 @@ def _pool_classes(z: np.ndarray) -> np.ndarray:
     return np.logaddexp.reduce(log_softmax(z, xp=np), axis=0) - math.log(len(z))
 
 
+def _constant_class(sums: np.ndarray, samples: int) -> np.ndarray:
+    logs = np.log(sums + 0.5)
+    return logs - logs.mean()
+
+
 CLASSES = Task(
     name="classes",
     loss=cross_entropy,
@@ -211,6 +220,7 @@ CLASSES = Task(
     figures=_class_figures,
     decide=_most_probable,
     pool=_pool_classes,
+    constant=_constant_class,
     score_name="accuracy",
     outputs_name="classes",
     exclusive=True,
@@ -268,6 +278,10 @@ def _pool_labels(z: np.ndarray) -> np.ndarray:
     return np.logaddexp.reduce(log_p, axis=0) - np.logaddexp.reduce(log_not_p, axis=0)
 
 
+def _constant_labels(sums: np.ndarray, samples: int) -> np.ndarray:
+    return np.log((sums + 0.5) / (samples - sums + 0.5))
+
+
 LABELS = Task(
     name="labels",
     loss=binary_cross_entropy,
@@ -276,6 +290,7 @@ LABELS = Task(
     figures=_label_figures,
     decide=_likely,
     pool=_pool_labels,
+    constant=_constant_labels,
     score_name="accuracy",
     outputs_name="labels",
     exclusive=False,
@@ -335,6 +350,10 @@ def _pool_numbers(z: np.ndarray) -> np.ndarray:
     return np.mean(z, axis=0)
 
 
+def _constant_numbers(sums: np.ndarray, samples: int) -> np.ndarray:
+    return sums / samples
+
+
 REGRESSION = Task(
     name="regression",
     loss=half_squared_error,
@@ -343,6 +362,7 @@ REGRESSION = Task(
     figures=_number_figures,
     decide=_numbers,
     pool=_pool_numbers,
+    constant=_constant_numbers,
     score_name="r2",
     outputs_name="outputs",
     exclusive=False,

@@ -10,7 +10,7 @@ import numpy as np
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.model import Model, all_finite, compiled, copy_network
-from mlp_xp.core.network import Network, initial_layers
+from mlp_xp.core.network import Network
 from mlp_xp.core.plan import Chunk
 from mlp_xp.core.step import State, initial_state
 from mlp_xp.core.task import Evaluation
@@ -192,7 +192,7 @@ def trajectory(
     config = job.config
     random = np.random.RandomState(config.seed)
     # Drawn even for a resumed job, because the shuffles continue the stream.
-    drawn = initial_layers(job.sizes, random, config.init)
+    drawn = job.initial_network(random)
     if start is None:
         network = (*trained, *drawn[len(trained) :])
         position = Position(initial_state(config, network, job.backend))

@@ -13,7 +13,7 @@ import numpy as np
 
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.job import Job
-from mlp_xp.core.network import Layer, Network, initial_layers
+from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.step import State, initial_state, to_device
 from mlp_xp.core.training import Event, Position, Report, trajectory
 
@@ -92,9 +92,8 @@ def _member(job: Job, number: int) -> Job:
 def _beginning(job: Job, before: Position) -> Position:
     """Return the first position of a network, after the networks before it."""
     random = np.random.RandomState(job.config.seed)
-    network = initial_layers(job.sizes, random, job.config.init)
     return Position(
-        initial_state(job.config, network, job.backend),
+        initial_state(job.config, job.initial_network(random), job.backend),
         reports=before.reports,
         seconds=before.seconds,
         finished=before.finished,

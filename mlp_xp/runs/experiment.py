@@ -30,7 +30,7 @@ from mlp_xp.runs.averaging import trajectories
 from mlp_xp.runs.fingerprints import data_crc32
 from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.settings import Settings, with_fitting_batches
+from mlp_xp.runs.settings import Settings, fitted_to
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Experiment:
                 settings.data, backend, cache_dir=cache_dir, **options
             )
         if fit_batches:
-            settings = with_fitting_batches(settings, len(dataset.train))
+            settings = fitted_to(settings, len(dataset.train))
         return cls(settings, Job(settings.train, dataset, backend))
 
     @classmethod

@@ -1,5 +1,6 @@
 """The settings of a run, recipes to start from, and settings as one flat record."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -133,8 +134,10 @@ RECIPES = {
     # stronger decay is better for some tables of hundreds of rows, and worse for all of
     # thousands, where it pulls more than the data do. Near these values all are alike:
     # half and twice the rate, the units and the batch, more patience, GELU. Without
-    # dropout, or with the initialisation `he`, networks are worse. In the median table
-    # the recipe takes three times as long as a single network of 64 units.
+    # dropout, or with the initialisation `he`, networks are worse. If the biases begin
+    # at 0, all weights first learn that a rare class is rare, and rows far from the
+    # mean get the lowest probability of it. In the median table the recipe takes 2.3
+    # times as long as a single network of 64 units.
     "own": Settings(
         networks=3,
         train=replace(
@@ -143,6 +146,7 @@ RECIPES = {
             batch_size=16,
             hidden=(64, 64),
             init="glorot",
+            fit_bias=True,
             optimizer="adamw",
             learning_rate=0.002,
             schedule="constant",
@@ -153,8 +157,11 @@ RECIPES = {
         ),
     ),
 }
-_OWN_BATCH = RECIPES["own"].train.batch_size
+_OWN = RECIPES["own"].train
 _LARGEST_BATCH = 512
+# Accuracy gains little from more. A million rows then take less time than the network
+# of scikit-learn with early stopping takes for the same accuracy.
+_ROWS_TO_SEE = 1_500_000
 
 
 def flatten(settings: Any) -> dict[str, Any]:
@@ -247,20 +254,24 @@ def _as_list(values: Any) -> list[Any]:
     return list(values) if isinstance(values, list | tuple) else [values]
 
 
-def with_fitting_batches(settings: Settings, samples: int) -> Settings:
-    """Return settings of a recipe with batches that fit the training set.
+def fitted_to(settings: Settings, samples: int) -> Settings:
+    """Return settings of a recipe that fit the number of training samples.
 
     Batches are not larger than the training set. The batches of `own` have about twice
-    the square root of its rows.
+    the square root of its rows. Its networks see one and a half million rows, or a few
+    more, unless they have another number of epochs than the recipe.
     """
-    left = samples - settings.train.held_out(samples)
-    size = settings.train.batch_size
-    if size == _OWN_BATCH:  # no other recipe has it
+    train = settings.train
+    left = samples - train.held_out(samples)
+    if left <= 0:
+        return settings
+    size, epochs = train.batch_size, train.epochs
+    if size == _OWN.batch_size:  # no other recipe has it
         while size**2 < 4 * left and size < _LARGEST_BATCH:
             size *= 2
-    if left > 0:
-        size = min(size, left)
-    return settings_of(settings, {"batch_size": size})
+        if epochs == _OWN.epochs:
+            epochs = min(epochs, math.ceil(_ROWS_TO_SEE / left))
+    return settings_of(settings, {"batch_size": min(size, left), "epochs": epochs})
 
 
 def words(name: str) -> str:

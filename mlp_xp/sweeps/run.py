@@ -21,7 +21,7 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.records import HELD_OUT, RunError
-from mlp_xp.runs.settings import Settings, settings_of, with_fitting_batches
+from mlp_xp.runs.settings import Settings, fitted_to, settings_of
 from mlp_xp.runs.sweep_folder import (
     FAILED,
     FINISHED,
@@ -143,7 +143,7 @@ def survey(
                 of_data(on_host), plan.options.cache_dir
             )
             if plan.fit_batches:
-                settings = with_fitting_batches(settings, len(dataset.train))
+                settings = fitted_to(settings, len(dataset.train))
             settings.train.check_fits(len(dataset.train))
             start = settings.start_from
             if start and start not in sums and (is_new or Path(start).exists()):

@@ -10,6 +10,7 @@ from numerics import assert_all_equal
 
 from mlp_xp import TrainConfig, from_arrays, open_backend
 from mlp_xp.core.job import Job
+from mlp_xp.core.step import to_device
 from mlp_xp.core.training import trajectory
 from mlp_xp.errors import DatasetError
 
@@ -73,6 +74,27 @@ def test_the_labels_of_held_out_samples_play_no_part_in_training():
     other.rows, other.held_out = job.rows, job.held_out
     assert (other.dataset.train.labels != job.dataset.train.labels).any()
     assert_all_equal(trained(job), trained(other))
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("task", ["classes", "labels", "regression"])
+def test_fitted_biases_predict_the_mean_of_the_rows_to_train_on(task, backend):
+    """Each class, and each value of a label, is counted half a row more."""
+    numbers = np.random.default_rng(4).normal(5, 1, (90, 2))
+    flags = (numbers > [4, 6]).astype(int)
+    labels = {"classes": KINDS, "labels": flags, "regression": numbers}[task]
+    dataset = from_arrays(X, labels, task=task, backend=backend)
+    job = Job(replace(CONFIG, fit_bias=True, hidden=()), dataset, backend)
+    means = {
+        "classes": np.array([40.5, 24.5, 8.5]) / 73.5,
+        "labels": (flags[job.rows].sum(axis=0) + 0.5) / 73,
+        "regression": numbers[job.rows].mean(axis=0),
+    }[task]
+    (layer,) = job.initial_network(np.random.RandomState(0))
+    alone = layer._replace(weights=np.zeros_like(layer.weights))
+    model = job.model(to_device((alone,), backend))
+    predicted = model.predictions(model.read(X[:2]))
+    np.testing.assert_allclose(backend.to_numpy(predicted), [means, means], rtol=1e-12)
 
 
 def test_weights_have_a_mean_of_1_over_the_samples_to_train_on():

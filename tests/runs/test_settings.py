@@ -17,11 +17,11 @@ from mlp_xp.runs.settings import (
     SETTINGS,
     Settings,
     check_unchanged,
+    fitted_to,
     flatten,
     of_recipe,
     settings_of,
     unflatten,
-    with_fitting_batches,
 )
 
 FILE = Path("here")
@@ -99,21 +99,29 @@ def test_a_setting_that_does_not_fit_an_option_leaves_the_recipe(
 
 
 @pytest.mark.parametrize(
-    ("recipe", "samples", "batch_size"),
+    ("recipe", "samples", "changes"),
     [
-        ("own", 10, 9),
-        ("own", 70, 16),  # 2 sqrt(63) is 15.9
-        ("own", 1000, 64),  # 2 sqrt(900) is 60
-        ("own", 10**6, 512),
-        ("small", 10, 10),
-        ("small", 10**6, 32),
-        ("notebook", 10**6, 1),
+        ("own", 10, {"batch_size": 9}),
+        ("own", 70, {"batch_size": 16}),  # 2 sqrt(63) is 15.9
+        ("own", 1000, {"batch_size": 64}),  # 2 sqrt(900) is 60
+        ("own", 8333, {"batch_size": 256}),  # 200 x 7500 rows
+        ("own", 10_000, {"batch_size": 256, "epochs": 167}),  # 166.7 x 9000 rows
+        ("own", 10**6, {"batch_size": 512, "epochs": 2}),
+        ("own", 10**8, {"batch_size": 512, "epochs": 1}),
+        ("small", 10, {"batch_size": 10}),
+        ("small", 10**6, {}),
+        ("notebook", 10**6, {}),
     ],
 )
-def test_batches_fit_the_training_set(recipe, samples, batch_size):
-    """Only those of `own`, without a tenth that is held out, grow."""
-    fitting = with_fitting_batches(RECIPES[recipe], samples)
-    assert fitting == settings_of(RECIPES[recipe], {"batch_size": batch_size})
+def test_settings_fit_the_training_set(recipe, samples, changes):
+    """Only those of `own`, without a tenth that is held out, grow or fall with it."""
+    fitting = fitted_to(RECIPES[recipe], samples)
+    assert fitting == settings_of(RECIPES[recipe], changes)
+
+
+def test_epochs_that_are_given_are_kept():
+    longer = settings_of(RECIPES["own"], {"epochs": 300})
+    assert fitted_to(longer, 10**6).train.epochs == 300
 
 
 def test_no_other_recipe_has_the_batches_that_grow():
