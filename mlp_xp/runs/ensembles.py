@@ -27,7 +27,7 @@ from mlp_xp.errors import (
     quoted,
 )
 from mlp_xp.runs._tensors import read_sha256
-from mlp_xp.runs.fingerprints import check_precision, data_crc32, row_fingerprints, seen
+from mlp_xp.runs.fingerprints import data_crc32, row_fingerprints, seen
 from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.names import MODEL
 from mlp_xp.runs.records import RunError
@@ -207,10 +207,9 @@ def without_training_rows(
         run = run_of(model)
         if run is None or _is_own(dataset, run, model.backend):
             continue
-        trained, dtype = run.trained_rows()
+        trained = run.trained_rows()
         if len(trained):
-            check_precision(test, model.backend, dtype)
-            marks, more = seen(row_fingerprints(test, model.backend, dtype), trained)
+            marks, more = seen(row_fingerprints(test, model.backend), trained)
             is_training_row |= marks
             is_unsure |= more
     if is_training_row.all():
@@ -264,7 +263,7 @@ def _check_same(
         if labels_only:
             found.append(model.backend.to_numpy(test.labels).astype(np.float32))
         else:
-            found.append(row_fingerprints(test, model.backend, "float32"))
+            found.append(row_fingerprints(test, model.backend))
         if not np.array_equal(found[-1], found[0]):
             raise RunError(fault, file=model.source)
 

@@ -13,29 +13,18 @@ from mlp_xp.runs._tensors import read_tensors, write_tensors
 from mlp_xp.runs.records import REMEDY, RunError
 
 
-@np.errstate(over="ignore")  # a number too large for the dtype becomes infinite
-def row_fingerprints(
-    samples: Samples, backend: Backend, dtype: str | None = None
-) -> np.ndarray:
-    """Return a fingerprint of each row with its label, the same on every backend.
+@np.errstate(over="ignore")  # a number too large for float32 becomes infinite
+def row_fingerprints(samples: Samples, backend: Backend) -> np.ndarray:
+    """Return a fingerprint of each row with its label, uint64 (n,).
 
-    A label enters as the number of its class, which is the same in all data that fit a
-    network.
-
-    Args:
-        samples: The rows.
-        backend: The backend of the rows.
-        dtype: The type of the compared numbers, float32 or float64. By default the
-            dtype of the backend. Fingerprints are equal only in the same dtype.
-
-    Returns:
-        The fingerprints, uint64 (n,).
+    Numbers enter in float32. A row then has the same fingerprint on every backend, in
+    both dtypes, and in a file that stores float32. A label enters as the number of its
+    class, which is the same in all data that fit a network.
     """
-    kind = np.dtype(dtype or backend.dtype_name).newbyteorder("<")
 
     def digest(row: np.ndarray, label: np.ndarray) -> bytes:
         # Equal numbers must give equal bytes: adding 0 makes 0 of -0.
-        numbers = np.concatenate([row, label], dtype=kind, casting="unsafe") + 0
+        numbers = np.concatenate([row, label], dtype="<f4", casting="unsafe") + 0
         return blake2b(numbers.tobytes(), digest_size=8).digest()
 
     rows = backend.to_numpy(samples.inputs).reshape(len(samples), -1)

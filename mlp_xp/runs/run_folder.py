@@ -196,15 +196,14 @@ class RunFolder(LockedFolder):
         """
         return load_run(self.path, backend)
 
-    def trained_rows(self) -> tuple[np.ndarray, str]:
-        """Return the fingerprints of the model's training rows, and their dtype.
+    def trained_rows(self) -> np.ndarray:
+        """Return the fingerprints of the model's training rows, uint64 (n,).
 
-        The fingerprints are uint64 (n,), or none for a published data set. Raises
-        RunError if a file is missing or damaged.
+        They are empty for a published data set. Raises RunError if a file is missing or
+        damaged.
         """
         _, facts = read_tensors(self.path / MODEL)
-        rows = read_fingerprints(self.path / FINGERPRINTS, facts["rows"])
-        return rows, facts["dtype"]
+        return read_fingerprints(self.path / FINGERPRINTS, facts["rows"])
 
     def threads(self, backend: str) -> int | None:
         """Return the number of threads on which the run began.
