@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import lru_cache, wraps
+from functools import cache, wraps
 from typing import Any, ClassVar
 
 import numpy as np
@@ -56,8 +56,9 @@ class LibraryBackend(ReadingBackend):
     materialise: Callable[..., Sequence[Array]] | None = None
     """The hook's function to compute lazy arrays."""
     open_backend: ClassVar[Callable[..., Backend]]
+    """`opening.open_backend`. That module imports this module, and sets it here."""
     open_backend_like: ClassVar[Callable[[Any, str], Backend]]
-    """The functions of `opening`, which imports this module and sets them here."""
+    """`opening.open_backend_like`, set in the same way."""
 
     def __init__(
         self,
@@ -233,7 +234,7 @@ class LibraryBackend(ReadingBackend):
         return LIMITS.at(self._limit) if self.threads.adjustable else nullcontext()
 
 
-@lru_cache(maxsize=64)
+@cache
 def _on_threads(
     backend: LibraryBackend, number: int | None, reason: str
 ) -> LibraryBackend:

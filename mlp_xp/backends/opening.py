@@ -172,8 +172,14 @@ def open_library(library: Any, device: str | None = None) -> LibraryBackend:
     Raises:
         BackendError: The library or the device is not available.
     """
-    known = name = library
-    if not isinstance(library, str):
+    if isinstance(library, str):
+        name = library
+        if name not in BACKENDS:
+            if ":" not in name and name not in known_hooks():
+                open_backend(name)  # raises, with the known names
+            library = import_foreign(name, device)
+        known = name
+    else:
         name = str(getattr(library, "__name__", "") or type(library).__name__)
         module = name.removeprefix("array_api_compat.").partition(".")[0]
         # A wrapper may have the name of its library.
@@ -183,15 +189,9 @@ def open_library(library: Any, device: str | None = None) -> LibraryBackend:
         opened = open_backend(known, device)
         assert isinstance(opened, LibraryBackend)
         return opened
-    if isinstance(library, str):
-        if ":" not in name and name not in known_hooks():
-            open_backend(name)  # raises, with the known names
-        library = import_foreign(name, device)
     xp = getattr(library, "xp", library)
     if not hasattr(xp, "asarray"):
-        raise BackendError(
-            f"backend {with_colon(name)} it is no array namespace: it has no asarray"
-        )
+        raise BackendError(f"backend {with_colon(name)} it has no asarray")
     hook = None if xp is library else library
     dtype = "float64" if hasattr(xp, "float64") else "float32"
     return ForeignBackend(name, hook, xp, dtype)

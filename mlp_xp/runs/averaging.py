@@ -32,7 +32,8 @@ def average(networks: Sequence[Network], backend: Backend) -> Network:
     for depth, layers in enumerate(zip(*networks, strict=True)):
         blocks = [backend.to_numpy(layer.weights) for layer in layers]
         bias = np.stack([backend.to_numpy(layer.bias) for layer in layers])
-        weights = np.stack(blocks, axis=1)  # all networks read the same inputs
+        # (input, network, unit): all networks read the same inputs
+        weights = np.stack(blocks, axis=1)
         if depth:
             # (network, unit, network, unit): 0 between units of different networks
             weights = np.zeros((count, *weights.shape), weights.dtype)
@@ -60,25 +61,26 @@ def trajectories(
     if networks == 1:
         yield from trajectory(job, start, trained=trained)
         return
-    position = start or _beginning(job, Position(State((), ())))
-    while True:
-        number = len(position.finished)
+    if start is None:
+        start = _beginning(job, Position(State((), ())))
+    position = start
+    for number in range(len(start.finished), networks):
         for event in trajectory(_member(job, number), position):
-            if event.closing:
-                break
-            if event.report:
-                report = event.report._replace(network=number + 1)
-                event = event._replace(report=report)
-            yield event
-        position = event.position
-        assert event.report
-        finished = (*position.finished, event.report.model.network)
-        if len(finished) == networks:
-            break
-        yield event._replace(report=None, closing=False)
-        before = position._replace(finished=finished)
-        position = _beginning(_member(job, number + 1), before)
-    yield event._replace(report=_about_average(job, event.report, finished))
+            report = event.report
+            if not event.closing:
+                if report:
+                    report = report._replace(network=number + 1)
+                yield event._replace(report=report)
+                continue
+            # The network is finished.
+            assert report
+            finished = (*event.position.finished, report.model.network)
+            if len(finished) == networks:
+                yield event._replace(report=_about_average(job, report, finished))
+            else:
+                yield event._replace(report=None, closing=False)
+                before = event.position._replace(finished=finished)
+                position = _beginning(_member(job, number + 1), before)
 
 
 def _member(job: Job, number: int) -> Job:
@@ -101,7 +103,11 @@ def _beginning(job: Job, before: Position) -> Position:
 
 
 def _about_average(job: Job, report: Report, networks: Sequence[Network]) -> Report:
-    """Return the closing report of the last network, about the average instead."""
+    """Return the closing report of the last network, with results of the average.
+
+    The model and its results on samples are of the average. All other figures, such as
+    `epoch`, `loss` and `train_loss`, stay those of the last network.
+    """
     model = job.model(average(networks, job.backend))
     report = report._replace(model=model)
     test, held_out = job.dataset.test, job.held_out

@@ -71,11 +71,11 @@ def evaluate(
     """Evaluate a network, or several together, on a test set.
 
     Rows that a network was trained on are left out, with an MlpXpWarning. A row is
-    known by its numbers and its label. A row that the training set has several times
-    may be in other data by chance. Such a row is left out only if the data have all
-    training rows. Otherwise it counts, with a warning, and so do further copies of a
-    training row. Rows are not compared for a
-    published data set and for a model without the folder of a run.
+    known by its numbers and its label. If the data have all training rows, each row is
+    left out as often as it was trained on. Otherwise only rows that the training set
+    has once are left out, once each. Any other row equal to a training row counts, and
+    is in `unsure`, with a warning. Rows are not compared for a published data set and
+    for a model without the folder of a run.
 
     Args:
         models: A model, the folder of a run or of a sweep, or a list of these. All need

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -31,6 +31,15 @@ from mlp_xp.runs.fingerprints import data_crc32
 from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings, fitted_to
+
+
+class Source(NamedTuple):
+    """The network to start from, read once. Empty without a run to start from."""
+
+    layers: Network = ()
+    """Its layers on the host, as the new run takes them."""
+    sha256: str | None = None
+    """The checksum of its model."""
 
 
 @dataclass(frozen=True)
@@ -154,17 +163,14 @@ class Experiment:
             "rows_crc32": zlib.crc32(np.asarray(self.job.rows, np.int64).tobytes()),
         }
 
-    def check(self, *, in_folder: bool = True, needs_source: bool = True) -> None:
+    def check(self, *, in_folder: bool = True) -> None:
         """Raise an error unless the job can begin.
 
-        Args:
-            in_folder: Whether the run is written to a folder.
-            needs_source: Whether to check the run to start from.
+        `in_folder` says whether the run is written to a folder.
 
         Raises:
             NotEnoughMemoryError: Training needs more memory than there is.
-            RunError: A folder cannot store the user's own functions, or the run to
-                start from does not fit.
+            RunError: A folder cannot store the user's own functions.
         """
         if in_folder:
             if self.dataset.signature.preparation.name is None:
@@ -179,14 +185,12 @@ class Experiment:
                 )
                 raise RunError(fault, remedy="name one")
         check_memory(self.job.config, self.job.sizes, self.backend)
-        if needs_source:
-            self.source_layers()
 
     @contextmanager
     def training(self) -> Iterator[tuple[Self, Iterator[Event]]]:
         """Train without a folder. See `RunFolder.training`."""
-        self.check(in_folder=False, needs_source=False)
-        trained = self.source_layers()
+        self.check(in_folder=False)
+        trained = self.source().layers
         experiment = self.on_threads(None)
         yield experiment, experiment.events(trained=trained)
 
@@ -206,32 +210,24 @@ class Experiment:
         backend = choose_threads(self.backend, self.job.work, before)
         return replace(self, job=self.job.on(backend))
 
-    def source_sha256(self) -> str | None:
-        """Return the checksum of the model to start from, or None without one.
+    def source(self) -> Source:
+        """Return the network to start from, from a single reading of its model.
 
-        Raises:
-            RunError: The run to start from has no model.
-        """
-        source = self.settings.start_from
-        return None if source is None else load_run(source).sha256
-
-    def source_layers(self) -> Network:
-        """Return the layers of the run to start from, on the host, or () without one.
-
-        The output layer is left out if the task or the names of the outputs differ. If
-        the numbers to predict are standardised differently, the output layer is
-        changed to the new units. The first layer is not changed if the inputs are
-        standardised differently. Features of a table are found by their names.
+        The run to start from may still be training. The output layer is left out if the
+        task or the names of the outputs differ. If the numbers to predict are
+        standardised differently, the output layer is changed to the new units. The
+        first layer is not changed if the inputs are standardised differently. Features
+        of a table are found by their names.
 
         Raises:
             RunError: The run has no model, or its inputs, hidden layers or activation
                 differ from the job.
         """
-        source = self.settings.start_from
-        if source is None:
-            return ()
+        path = self.settings.start_from
+        if path is None:
+            return Source()
         try:
-            model = load_run(source)
+            model = load_run(path)
         except RunError as error:
             error.setting = "start_from"
             raise
@@ -239,21 +235,18 @@ class Experiment:
         difference = self._difference_from(model)
         if difference:
             fault = (
-                f"the network of {quoted(source)} does not fit the new run: "
-                f"{difference}"
+                f"the network of {quoted(path)} does not fit the new run: {difference}"
             )
             raise RunError(fault, setting="start_from")
         layers = model.network[:-1]
         if model.signature.has_outputs_of(signature):
             layers = _with_units(model, signature.units)
-        if not layers:
-            return ()
-        first, *others = layers
         names, wanted = model.signature.feature_names, signature.feature_names
-        if names and wanted:
+        if layers and names and wanted:
+            first, *others = layers
             order = [names.index(name) for name in wanted]
-            first = first._replace(weights=first.weights[order])
-        return (first, *others)
+            layers = (first._replace(weights=first.weights[order]), *others)
+        return Source(layers, model.sha256)
 
     def _difference_from(self, model: Model) -> str:
         """Describe the first difference that prevents a start from a model."""

@@ -1,7 +1,8 @@
 """The folder of a run: its content, and how a run is trained in it.
 
-The module `names` lists the files. Each file is whole at any time, and the checkpoint
-decides where a run resumes.
+The module `names` lists the files. Each file but metrics.jsonl is replaced whole. A
+half line at the end of metrics.jsonl is ignored. The checkpoint decides where a run
+resumes.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from mlp_xp.runs._checkpoints import (
 )
 from mlp_xp.runs._tensors import read_tensors
 from mlp_xp.runs.averaging import average
-from mlp_xp.runs.experiment import Experiment
+from mlp_xp.runs.experiment import Experiment, Source
 from mlp_xp.runs.fingerprints import (
     read_fingerprints,
     row_fingerprints,
@@ -297,12 +298,13 @@ class RunFolder(LockedFolder):
         """
         with ExitStack() as held:
             is_run = self.exists()
+            # The caller may be inside `opened` already: `locked` goes on holding.
             if is_run:
                 held.enter_context(self.opened(existing, wait))
-            experiment = self._checked(make(), existing)
+            experiment, source = self._checked(make(), existing)
             if not is_run:
                 held.enter_context(self.opened(existing, wait))
-            events = self._train(experiment, existing, save_now)
+            events = self._train(experiment, source, existing, save_now)
             yield experiment, held.enter_context(closing(events))
 
     @contextmanager
@@ -340,37 +342,45 @@ class RunFolder(LockedFolder):
                     )
             yield
 
-    def _checked(self, experiment: Experiment, existing: str) -> Experiment:
-        """Check that an experiment can begin or resume, and choose its threads."""
-        resumes = existing == RESUME and self.has_checkpoint()
-        experiment.check(needs_source=not resumes)
-        before = self.threads(experiment.backend.name) if resumes else None
-        return experiment.on_threads(before)
+    def _checked(
+        self, experiment: Experiment, existing: str
+    ) -> tuple[Experiment, Source]:
+        """Check that an experiment can begin or resume, and choose its threads.
+
+        Returns the experiment on its threads, and the network to start from.
+        """
+        experiment.check()
+        source, before = Source(), None
+        if existing == RESUME and self.has_checkpoint():
+            before = self.threads(experiment.backend.name)
+        else:
+            source = experiment.source()
+        return experiment.on_threads(before), source
 
     def _train(
         self,
         experiment: Experiment,
+        source: Source,
         existing: str,
         save_now: Callable[[], bool],
     ) -> Generator[Event, None, None]:
         """Begin or resume the run, and yield each event once it is on disk."""
-        position = self._position(experiment) if existing == RESUME else None
+        resumed_from = None
+        if existing == RESUME:
+            resumed_from = self._position(experiment, source)
         try:
-            if position is None:
-                trained = experiment.source_layers()
-                rows_sha256 = self._begin(experiment, existing)
+            if resumed_from is None:
+                rows_sha256 = self._begin(experiment, source, existing)
             else:
-                trained = ()
-                rows_sha256 = self._continue(experiment, position)
-            for event in experiment.events(position, trained=trained):
+                rows_sha256 = self._continue(experiment, resumed_from)
+            if self.has_ended():
+                # The only event is the closing event, whose files are written already.
+                yield from experiment.events(resumed_from)
+                return
+            for event in experiment.events(resumed_from, trained=source.layers):
                 if event.report is not None and not event.closing:
                     self._append(event.report)
-                may_save = event.position.epoch != WARM_UP_EPOCH
-                if position is None:
-                    # A new run over an old one may be a mistake. It is not saved early,
-                    # so that stopping it brings the old run back. A longer run is no
-                    # mistake: its checkpoint has all steps of the old run.
-                    may_save &= not self.is_being_replaced()
+                may_save = self._may_save_early(event, is_new=resumed_from is None)
                 if event.checkpoint or (may_save and save_now()):
                     self._save(event, experiment, rows_sha256)
                     event = event._replace(checkpoint=True)
@@ -384,6 +394,17 @@ class RunFolder(LockedFolder):
             # The caller may close the events before the first checkpoint.
             self._settle()
 
+    def _may_save_early(self, event: Event, *, is_new: bool) -> bool:
+        """Return whether a checkpoint may be saved before it is due.
+
+        The warm-up has no checkpoints. A new run over an old one may be a mistake. It
+        is not saved early, so that stopping it brings the old run back. A longer run is
+        no mistake: its checkpoint has all steps of the old run.
+        """
+        if event.position.epoch == WARM_UP_EPOCH:
+            return False
+        return not (is_new and self.is_being_replaced())
+
     def _settle(self) -> None:
         """Complete or undo a replacement. If this fails, the next command does it."""
         with suppress(FileError):
@@ -391,8 +412,10 @@ class RunFolder(LockedFolder):
 
     # Resuming a run.
 
-    def _position(self, experiment: Experiment) -> Position | None:
-        """Return the position of the run, or None if it has no checkpoint yet.
+    def _position(self, experiment: Experiment, source: Source) -> Position | None:
+        """Return the position to resume from, or None if the run is to begin.
+
+        A run begins if the folder has none, or if its run has no checkpoint yet.
 
         Raises:
             ConfigError: The run has other settings.
@@ -406,14 +429,14 @@ class RunFolder(LockedFolder):
         self.result()  # refuses a damaged result
         if self.has_checkpoint():
             return self._checkpoint(settings, experiment.backend)
-        self._check_start_over(experiment)
+        self._check_start_over(experiment, source)
         return None
 
-    def _check_start_over(self, experiment: Experiment) -> None:
+    def _check_start_over(self, experiment: Experiment, source: Source) -> None:
         """Raise RunError unless a run without a checkpoint can begin again."""
-        if self.record().get("start_from_sha256") != experiment.source_sha256():
-            source = quoted(experiment.settings.start_from)
-            fault = f"{source} has another network now than when this run began"
+        if self.record().get("start_from_sha256") != source.sha256:
+            path = quoted(experiment.settings.start_from)
+            fault = f"{path} has another network now than when this run began"
             raise RunError(fault, file=self.path, remedy="begin a new run")
         for name in (RESULT, MODEL):
             if self._has(name):
@@ -442,8 +465,10 @@ class RunFolder(LockedFolder):
     def _continue(self, experiment: Experiment, position: Position) -> str | None:
         """Make the files fit the checkpoint and the number of epochs.
 
-        A finished run that is not trained longer keeps its result and its pictures.
-        Returns the result of `_write_rows`.
+        An unfinished run loses its old pictures. A finished run that is trained longer
+        is moved aside, and stays whole until the longer run has a checkpoint. A
+        finished run that is not trained longer keeps its model, its result and its
+        pictures, which the caller may draw again. Returns the result of `_write_rows`.
         """
         record, lines = self.record(), self._kept_lines(position.reports)
         before = record["settings"]
@@ -458,7 +483,6 @@ class RunFolder(LockedFolder):
                 for name in PICTURES:
                     remove(self.path / name)
         elif is_longer:
-            # The finished run stays whole until the longer run has a checkpoint.
             _replacing.begin(self.path)
         if settings != before:
             records.write_json(self.path / CONFIG, {**record, "settings": settings})
@@ -476,10 +500,11 @@ class RunFolder(LockedFolder):
 
     # Writing a run.
 
-    def _begin(self, experiment: Experiment, existing: str) -> str | None:
+    def _begin(
+        self, experiment: Experiment, source: Source, existing: str
+    ) -> str | None:
         """Write the record of a new run, and return the result of `_write_rows`."""
-        # Before the old run is moved, because the new run may start from its weights.
-        record = _new_record(experiment)
+        record = _new_record(experiment, source)
         if existing == OVERWRITE and self.exists():
             _replacing.begin(self.path)
         _replacing.clear(self.path)
@@ -566,7 +591,10 @@ class RunFolder(LockedFolder):
 
 
 def metrics_record(report: Report) -> dict[str, Any]:
-    """Return a report as a record for metrics.jsonl, with all of its REPORTED."""
+    """Return a report as a record for metrics.jsonl.
+
+    The record has the metrics of REPORTED that the report has.
+    """
     parts = {"": report, "test": report.test, "validation": report.validation}
     record: dict[str, Any] = {"epoch": report.epoch, "sample": report.sample}
     if report.network is not None:
@@ -581,7 +609,7 @@ def metrics_record(report: Report) -> dict[str, Any]:
     return record
 
 
-def _new_record(experiment: Experiment) -> dict[str, Any]:
+def _new_record(experiment: Experiment, source: Source) -> dict[str, Any]:
     """Return the content of config.json for a new run."""
     backend = experiment.backend
     versions = {
@@ -604,7 +632,7 @@ def _new_record(experiment: Experiment) -> dict[str, Any]:
         "versions": versions,
         "threads": threads,
         "machine": f"{platform.system()} {platform.machine()}",
-        "start_from_sha256": experiment.source_sha256(),
+        "start_from_sha256": source.sha256,
         **experiment.data_facts(),
     }
 
@@ -614,6 +642,8 @@ def _flat(facts: dict[str, Any]) -> dict[str, Any]:
     flat = {**facts, **facts.get("signature", {})}
     flat.pop("signature", None)
     if flat.get("columns"):
-        # Other files may write the same numbers with other decimal points.
+        # Without `decimal_commas`, because other files may write the same numbers with
+        # other decimal points, and without `seen`, because it describes the rows, which
+        # have checksums.
         flat["columns"] = flat["columns"]["columns"]
     return flat

@@ -84,6 +84,7 @@ class SweepFolder(LockedFolder):
         members = []
         for changes in record["members"]:
             records.check_fields(changes, {}, path)
+            # Through `Settings`, which checks values and makes tuples of lists.
             settings = flatten(unflatten({**record["settings"], **changes}, path))
             members.append({name: settings[name] for name in changes})
         return Index(base, record["sums"], numbered(members))
@@ -141,7 +142,7 @@ class SweepFolder(LockedFolder):
         )
 
     def new_stop_file(self) -> Path:
-        """Return the path of a new file.
+        """Return a path at which no file is yet.
 
         While the file exists, members save and stop. Its name is always new, because a
         machine of a cluster may still see a removed file for a while.

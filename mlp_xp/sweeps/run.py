@@ -36,8 +36,9 @@ from mlp_xp.sweeps.member import Ending, Work, key_of, load, of_data
 from mlp_xp.sweeps.plan import Plan, examples
 from mlp_xp.sweeps.summary import write_summary
 
-# Bytes of the interpreter and the libraries of a process, beside its data and training.
-OF_A_PROCESS = 100 << 20
+# Bytes of a process beside its data and training. An open backend was measured to take
+# 234 MiB with PyTorch, 174 MiB with JAX and 52 MiB with NumPy.
+OF_A_PROCESS = 250 << 20
 _SHORT_OF_MEMORY = (MemoryError.__name__, NotEnoughMemoryError.__name__)
 
 
@@ -125,13 +126,9 @@ def survey(
     sums: dict[str, str] = {}
     largest, on_gpu = 0, False
     load.cache_clear()  # the files may have changed
-
-    def data_of(example: tuple[str, Settings]) -> str:
-        _, settings = example
-        return key_of(settings)
-
     # Members on the same data follow one another: one data set is in memory at a time.
-    for note, settings in sorted(examples(plan), key=data_of):
+    ordered = sorted(examples(plan), key=lambda example: key_of(example[1]))
+    for note, settings in ordered:
         try:
             if not plan.options.cluster:
                 backend = open_backend(

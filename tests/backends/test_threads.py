@@ -87,6 +87,14 @@ def test_an_invalid_number_names_the_setting(number):
         open_backend("numpy", threads=number)
 
 
+def test_opening_twice_with_a_number_gives_one_backend():
+    """Though many others are opened between."""
+    first = open_backend("numpy", threads=1)
+    for number in range(2, 80):
+        open_backend("numpy", threads=number)
+    assert open_backend("numpy", threads=1) is first
+
+
 def test_on_a_gpu_no_number_is_taken():
     backend = changed(open_backend(), threads=ON_GPU, on_gpu=True)
     assert choose_threads(backend, 10**12) is backend

@@ -802,7 +802,7 @@ def test_an_error_before_the_first_line_names_the_program():
 
 
 def test_what_is_no_namespace_or_no_program_is_refused():
-    with pytest.raises(BackendError, match="it is no array namespace"):
+    with pytest.raises(BackendError, match="my_module: it has no asarray"):
         lockstep(lambda x: x + 1, (np.ones(2),), library=ModuleType("my_module"))
     with pytest.raises(MlpXpError, match=r"my_module gives no program: .*no colon"):
         load_program("my_module")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import TINY, varied
-from helpers import arrays_of, assert_one_line, call
+from helpers import arrays_of, assert_one_line, call, files
 from numerics import assert_all_equal
 from run_folders import a_config
 
@@ -31,6 +31,7 @@ from mlp_xp import (
 )
 from mlp_xp.core.config import ConfigError
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.model import Model
 from mlp_xp.core.signature import Preparation, flatten_and_scale
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Report
@@ -286,7 +287,9 @@ def test_a_run_that_has_ended_gives_its_last_report_again(tmp_path):
     reports = trained(tmp_path)
     places = [(report.epoch, report.sample) for report in reports]
     assert places == [(0, 0), (0, 100), (1, 0), (1, 100), (1, 200)]
+    before = files(tmp_path)
     (again,) = trained(tmp_path)
+    assert files(tmp_path) == before
     assert again[:2] == reports[-1][:2]
     expected = arrays_of(reports[-1].model.network, np.asarray)
     assert_all_equal(arrays_of(again.model.network, np.asarray), expected)
@@ -350,6 +353,23 @@ def test_a_resume_without_a_checkpoint_needs_the_network_that_it_began_with(tmp_
     trained(source, LONGER)
     with pytest.raises(RunError, match="has another network now"):
         trained(folder, start_from=source)
+
+
+def test_a_run_records_the_network_that_it_began_with(tmp_path, monkeypatch):
+    """Though the run to start from is trained further meanwhile."""
+    source, read = tmp_path / "source", []
+    trained(source)
+
+    def read_and_train_further(path: str) -> Model:
+        read.append(load_run(path))
+        trained(source, replace(CONFIG, epochs=2 + len(read)))
+        return read[-1]
+
+    name = "mlp_xp.runs.experiment.load_run"
+    monkeypatch.setattr(name, read_and_train_further)
+    trained(tmp_path / "run", start_from=source)
+    recorded = RunFolder(tmp_path / "run").record()["start_from_sha256"]
+    assert [model.sha256 for model in read] == [recorded]
 
 
 def test_a_run_may_be_replaced_by_a_run_that_starts_from_it(tmp_path):
