@@ -169,7 +169,8 @@ def _networks(
         if "b" in key_of(name) or value.ndim == 1:
             biases.append(name)
     weights = [name for name in parameters if name not in biases]
-    if len(biases) not in (0, len(weights)):
+    has_matrices = all(parameters[name].ndim == 2 for name in weights)
+    if not has_matrices or len(biases) not in (0, len(weights)):
         return
     for flipped, columns in product((False, True), repeat=2):
         plan = Plan(weights, biases, flipped, columns)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from itertools import chain, permutations
 from operator import eq, itemgetter
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from mlp_xp.gradients._program import Outcome, Search, role_of
 _MARK = r"d|dl|dj|grads?|gradients?|nabla|delta"
 _PREFIX = r"^(d|grad|nabla)"
 _GROUPS = {"params", "parameters", "param", "self"}
+_UNCLEAR = {"alpha", "rate"}  # also the slope of a leaky relu, or dropout
 _SAME = {"weights": "w", "weight": "w", "biases": "b", "bias": "b", "inputs": "x"}
 Key = tuple[str, ...]
 
@@ -49,6 +51,12 @@ def is_parameter(name: str) -> bool:
     return not gradient_key(name, known) and not known.isdisjoint(key_of(name))
 
 
+def is_only_parameter(name: str) -> bool:
+    """Return whether a name is `W`, `b1` or alike, unlike `weight_decay`."""
+    words = filter(str.isalpha, key_of(name.rpartition(".")[2]))
+    return {*words} in ({"w"}, {"b"})
+
+
 def extended_names(names: Collection[str]) -> set[str]:
     """Return names with all words of another and more, such as `velocity.W1`."""
     keys = {name: key_of(name) for name in names}
@@ -60,8 +68,56 @@ def extended_names(names: Collection[str]) -> set[str]:
     return extended
 
 
+def names_with_gradients(outcome: Outcome, names: Collection[str]) -> set[str]:
+    """Return the names whose gradient is returned or stored, such as `dgamma`."""
+    returned, paths = _returned(outcome)
+    gradients = {*returned, *paths.values(), *outcome.state}
+    with_gradients = set()
+    for name in names:
+        key = key_of(name)
+        if key and any(gradient_key(path, {*key}) == key for path in gradients):
+            with_gradients.add(name)
+    return with_gradients
+
+
+def _returned(outcome: Outcome) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return all that `backward` returns, and the names of its variables for each."""
+    variables = Search().visit(dict(outcome.variables))
+    names = {id(array): name for name, array in variables.items()}
+    returned, paths = {}, {}
+    for name, array in Search().visit(outcome.returned).items():
+        returned[name] = np.asarray(array)
+        paths[name] = names.get(id(array), name)
+    return returned, paths
+
+
+def _rate_of(outcome: Outcome, numbers: Mapping[str, Any]) -> float | None:
+    """Return the learning rate, or None if no number has the name of one.
+
+    The variables of `backward` go before the `numbers` outside of it.
+    """
+    ranked: dict[tuple[bool, int], dict[str, float]] = {}
+    for place, values in enumerate((outcome.variables, numbers)):
+        for name, value in values.items():
+            last = name.rpartition(".")[2]
+            if role_of(last) == "rate" and isinstance(value, float | int):
+                rank = last.lower() in _UNCLEAR, place
+                ranked.setdefault(rank, {})[name] = float(value)
+    if not ranked:
+        return None
+    rates = ranked[min(ranked)]
+    if len({*rates.values()}) > 1:
+        raise MlpXpError(
+            f"the learning rate may be {' or '.join(rates)}",
+            remedy="give it, as in learning_rate=0.01",
+            setting="learning_rate",
+        )
+    return next(iter(rates.values()))
+
+
 def gradients_of(
     outcome: Outcome,
+    numbers: Mapping[str, Any],
     parameters: Mapping[str, Array],
     ignored: Collection[str],
     rate: float | None,
@@ -70,23 +126,17 @@ def gradients_of(
 
     A program that updates its parameters has the gradient (before - after) / rate.
     The loss does not depend on the `ignored` parameters. They may have no gradient.
+    The `numbers` are those of the program before the update.
     """
-    for name, value in {**outcome.variables, **outcome.state}.items():
-        is_rate = role_of(name.rpartition(".")[2]) == "rate"
-        if rate is None and is_rate and isinstance(value, float | int):
-            rate = float(value)
-    variables = Search().visit(dict(outcome.variables))
-    names = {id(array): name for name, array in variables.items()}
-    returned, paths = {}, {}
-    for name, array in Search().visit(outcome.returned).items():
-        returned[name] = np.asarray(array)
-        paths[name] = names.get(id(array), name)
+    returned, paths = _returned(outcome)
     after = {name: outcome.state.get(name, x) for name, x in parameters.items()}
     if "rate" in map(role_of, outcome.variables):
         # The new parameters may be returned.
         by_key = {key_of(paths[name]): array for name, array in returned.items()}
         after = {name: by_key.get(key_of(name), x) for name, x in after.items()}
     updates = any(not np.array_equal(after[name], parameters[name]) for name in after)
+    if updates and rate is None:
+        rate = _rate_of(outcome, numbers)
     if updates and rate is not None:
         found = {name: (parameters[name] - after[name]) / rate for name in after}
         found.pop("x", None)
@@ -121,14 +171,15 @@ def _named(
     for own, array in returned.items():
         both = [own, paths[own]] if any(map(str.isalpha, own)) else [paths[own]]
         is_gradient = any(gradient_key(path, known) for path in both)
-        for order, path in enumerate(both):
+        for from_variable, path in enumerate(both):
             # In a returned dictionary, "W1" is the gradient.
             key = gradient_key(path, known) or key_of(path)
-            for i in range(len(key)):
-                has_words = any(map(str.isalpha, key[i:]))
-                if key[i:] in names and (has_words or i == 0):
-                    rank = order, not is_gradient, i
-                    candidates.append((rank, names[key[i:]], array))
+            for words_left_out in range(len(key)):
+                words = key[words_left_out:]
+                has_letters = any(map(str.isalpha, words))
+                if words in names and (has_letters or words_left_out == 0):
+                    rank = from_variable, not is_gradient, words_left_out
+                    candidates.append((rank, names[words], array))
     for name, array in outcome.state.items():
         key = gradient_key(name, known)
         if key in names:

@@ -166,8 +166,12 @@ class Program:
         self.code, self.x, self.y = code, x, y
         self.rate = rate
         search = _search(code)
-        self.places, found = search.places, search.found.items()
-        self.arrays = {name: x for name, x in found if isinstance(x, np.ndarray)}
+        self.places = search.places
+        self.arrays: dict[str, Array] = {}
+        self.numbers: dict[str, Any] = {}
+        for name, value in search.found.items():
+            kind = self.arrays if isinstance(value, np.ndarray) else self.numbers
+            kind[name] = value
 
     def run(self, values: Mapping[str, Array], *, backward: bool = False) -> Outcome:
         """Run the program on copies, with other values of some arrays.

@@ -59,7 +59,9 @@ class GradientCheck:
     findings: list[Finding]
     """The usual mistakes that explain wrong gradients."""
     ignored: list[str]
-    """Weights and biases without an effect on the loss."""
+    """Parameters without an effect on the loss."""
+    skipped: list[str]
+    """Parameters that are numbers, or arrays of another dtype than floats."""
     network: str
     """The network in this package's layers, or an empty string."""
     loss: str
@@ -73,9 +75,10 @@ class GradientCheck:
 
     @property
     def unchecked(self) -> list[str]:
-        """Weights and biases without an effect on the loss, and without a gradient."""
+        """Parameters without an effect on the loss and a gradient, and the skipped."""
         compared = {row.name for row in self.rows}
-        return [name for name in self.ignored if name not in compared]
+        without_row = [name for name in self.ignored if name not in compared]
+        return without_row + self.skipped
 
     @property
     def verdict(self) -> str:
@@ -111,6 +114,9 @@ class GradientCheck:
                 "(forgotten in forward, or weights of 0?)"
             )
             network = self.network or "not compared, as parameters have no effect"
+        if self.skipped:
+            names = ", ".join(self.skipped)
+            lines.append(f"not an array of floats: {names}; use np.array(..., float)")
         entries = sum(row.compared for row in self.rows)
         largest = max(row.tolerance for row in self.rows)
         lines.append(

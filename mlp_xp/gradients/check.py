@@ -12,7 +12,14 @@ from mlp_xp.core.functional import Array
 from mlp_xp.errors import MlpXpError, some
 from mlp_xp.gradients._differences import difference, rounding_error
 from mlp_xp.gradients._layers import find_twin, targets_as_rows
-from mlp_xp.gradients._matching import extended_names, gradients_of, is_parameter
+from mlp_xp.gradients._matching import (
+    extended_names,
+    gradients_of,
+    is_only_parameter,
+    is_parameter,
+    key_of,
+    names_with_gradients,
+)
 from mlp_xp.gradients._mistakes import Finding, explain
 from mlp_xp.gradients._program import (
     Code,
@@ -20,6 +27,7 @@ from mlp_xp.gradients._program import (
     Program,
     named,
     random_error,
+    role_of,
     widened,
 )
 from mlp_xp.gradients._report import GradientCheck, Row
@@ -56,7 +64,7 @@ def check_gradients(
     Numerical Optimization, 2006, section 8.1). eps_f is eps |f| and eight times the
     noise of f, from fifth differences at 16 points (after More and Wild, 2011). Of each
     array, 24 entries are compared. Eight are the largest deviations from this package's
-    layers, and the others are random.
+    layers, or the largest gradients without such layers. The others are random.
 
     A mistake is named only if it gives the same numbers in this package's layers.
 
@@ -71,7 +79,9 @@ def check_gradients(
             targets, the code is a layer. It gets a random error, and the loss is the
             sum of its outputs times the error.
         parameters: The parameters, if they are arguments of the functions. By default
-            they are found in global variables or on the object.
+            they are found in global variables or on the object. They are arrays of
+            floats of any shape. A number is checked if it is given here as `W` or `b`.
+            Others are not checked, and the report says so.
         loss: A function of `y_hat` and `y`, if the code computes no loss. The default
             is the mean cross-entropy, if the outputs are probabilities.
         learning_rate: The learning rate, if the code updates its parameters with a rate
@@ -161,7 +171,10 @@ def _as_code(code: Any, parameters: Any, loss: Any) -> Code:
             remedy="give two functions, (forward, backward)",
             setting="code",
         )
-    given = named(parameters, forward or backward)
+    given = dict(named(parameters, forward or backward))
+    for name, value in given.items():
+        if isinstance(value, float | int | np.number) and is_only_parameter(name):
+            given[name] = np.array(value, float)
     return Code(forward, backward, loss or _method(code, _LOSS), given)
 
 
@@ -199,6 +212,7 @@ class _Check:
         self.random = np.random.default_rng(0)
         self.parameters: dict[str, Array] = {}
         self.ignored: list[str] = []
+        self.skipped: list[str] = []
         self._find_parameters()
         self.eps = _eps(self.first)
         self.rounding = rounding_error(
@@ -225,20 +239,29 @@ class _Check:
 
     def _find_parameters(self) -> None:
         """Find the arrays that the loss depends on, and those it ignores."""
+        arrays, numbers = self.program.arrays, self.program.numbers
+        with_gradients = names_with_gradients(self.first, [*arrays, *numbers])
         data = self.x, self.targets
-        for name, array in self.program.arrays.items():
-            value = widened(array)
+        for name, array in arrays.items():
             is_data = any(np.shares_memory(array, each) for each in data)
-            if value.dtype.kind != "f" or value.ndim not in (1, 2) or is_data:
+            is_data |= name == "x"  # the input of an earlier run
+            if array.dtype.kind != "f" or is_data:
                 continue
+            value = widened(array)
             other = value + 0.01 * self.random.standard_normal(value.shape)
             has_effect = self.loss({name: other}) != self.value
-            if not has_effect and is_parameter(name):
+            is_known = is_parameter(name)
+            if name in with_gradients and not has_effect and not is_known:
+                is_known = self._is_kept(name, other)
+            if not has_effect and is_known:
                 self.ignored.append(name)
-            if has_effect or is_parameter(name):
+            if has_effect or is_known:
                 self.parameters[name] = value
+        self.skipped = self._skipped(with_gradients)
         # "velocity.W1" belongs to an optimizer, if there is a "W1".
-        for name in extended_names(self.parameters) & {*self.ignored}:
+        extended = extended_names([*self.parameters, *self.skipped])
+        self.skipped = [name for name in self.skipped if name not in extended]
+        for name in extended & {*self.ignored}:
             self.ignored.remove(name)
             del self.parameters[name]
         if self.is_layer:
@@ -250,10 +273,36 @@ class _Check:
                 setting="parameters",
             )
 
+    def _is_kept(self, name: str, other: Array) -> bool:
+        """Return whether a run keeps an array, unlike `self.z1` with its `dz1`."""
+        run = self.program.run({name: other}, backward=True)
+        return not np.array_equal(run.state[name], self.first.state[name])
+
+    def _skipped(self, with_gradients: set[str]) -> list[str]:
+        """Return parameters that are numbers, or arrays of another dtype."""
+        checked = set(map(key_of, self.parameters))
+        skipped = []
+        for name, value in {**self.program.arrays, **self.program.numbers}.items():
+            is_array = isinstance(value, np.ndarray)
+            if is_array and value.dtype.kind == "f":
+                continue
+            # A positive integer b or B may be the size of a batch.
+            may_be_size = isinstance(value, int | np.integer) and value > 0
+            is_known = is_only_parameter(name) and not may_be_size
+            if name in with_gradients and not role_of(name.rpartition(".")[2]):
+                is_known = True
+            if is_known and key_of(name) not in checked:
+                skipped.append(name)
+        return skipped
+
     def report(self) -> GradientCheck:
         """Compare all gradients."""
         found, rate = gradients_of(
-            self.first, self.parameters, self.ignored, self.program.rate
+            self.first,
+            self.program.numbers,
+            self.parameters,
+            self.ignored,
+            self.program.rate,
         )
         if rate is not None:
             largest = max(np.max(np.abs(each)) for each in self.parameters.values())
@@ -282,13 +331,20 @@ class _Check:
             gradients = {name: found[name] for name in needed}
             findings = explain(twin, gradients, rate, self._same)
         return GradientCheck(
-            rows, findings, self.ignored, str(twin or ""), self.loss_name
+            rows,
+            findings,
+            self.ignored,
+            self.skipped,
+            str(twin or ""),
+            self.loss_name,
         )
 
     def _row(self, name: str, array: Array, package: Array | None) -> Row:
         """Compare the gradient of one parameter."""
         value = self.parameters[name]
-        if value.shape not in (array.shape, (1, *array.shape)):
+        accepted = array.shape, (1, *array.shape)  # a bias may be a row
+        is_number = value.size == array.size == 1
+        if value.shape not in accepted and not is_number:
             return Row(name, False, f"shape {array.shape}, not {value.shape}")
         array = array.reshape(value.shape)
         if package is not None:
@@ -311,8 +367,10 @@ class _Check:
 
     def _entries(self, array: Array, package: Array | None) -> list[tuple[Any, ...]]:
         """Return the entries to compare: the most doubtful, then others at random."""
+        if array.ndim == 0:
+            return [()]
         deviation = array if package is None else array - package
-        order = np.argsort(-np.abs(deviation), axis=None)
+        order = np.argsort(-np.nan_to_num(np.abs(deviation), nan=np.inf), axis=None)
         self.random.shuffle(order[_LARGEST:])
         chosen = order[: _LARGEST + _SAMPLED]
         return list(zip(*np.unravel_index(chosen, array.shape), strict=True))

@@ -568,6 +568,129 @@ def test_a_parameter_without_a_gradient_and_an_effect_is_not_checked():
     assert not report
 
 
+REGRESSION = Written(
+    """
+    def forward(x):
+        return 1 / (1 + np.exp(-(x @ w + b)))
+
+    def loss(y_hat, y):
+        return -np.mean(y * np.log(y_hat) + (1 - y) * np.log(1 - y_hat))
+
+    def backward(x, y):
+        e = (forward(x) - y) / len(x)
+        dw = x.T @ e
+        db = np.sum(e)
+        return dw, db
+
+    x, y = rng.normal(size=(6, 4)), rng.integers(0, 2, (6, 1))
+    w, b = rng.normal(size=(4, 1)), 0.5
+    """,
+    "check_gradients((forward, backward), x, y, loss=loss)",
+)
+"""Logistic regression, with a number as its bias."""
+
+
+@pytest.mark.parametrize("number", ["0.5", "0", "np.float64(0.5)"])
+def test_a_number_is_checked_as_an_argument_and_else_said_not_to_be(number):
+    text = REGRESSION.text.replace("0.5", number)
+    report = REGRESSION._replace(text=text).check()
+    assert report.verdict == "not checked: b; right: w"
+    assert not report
+    note = "not an array of floats: b; use np.array(..., float)"
+    assert note in report.notes()
+    text = text.replace("forward(x)", "forward(x, w, b)")
+    text = text.replace("backward(x, y)", "backward(x, y, w, b)")
+    call = REGRESSION.call.replace("x, y", "x, y, (w, b)")
+    program = REGRESSION._replace(text=text, call=call)
+    report = program.check()
+    assert report.verdict == "right: w, b"
+    assert report.network
+    wrong = program.check(Mistake("np.sum(e)", "99.0"))
+    assert wrong.verdict == "wrong: b; right: w"
+
+
+def test_numbers_that_are_no_parameters_need_no_gradient():
+    decay = Mistake("0.5\n", "np.zeros(1)\nweight_decay, B = 0.1, 6\n")
+    used = Mistake("return -np", "return weight_decay * np.sum(w**2) / B - np")
+    gradient = Mistake("x.T @ e", "x.T @ e + 2 * weight_decay / B * w")
+    assert REGRESSION.check(decay, used, gradient).verdict == "right: w, b"
+
+
+def test_integer_weights_are_not_checked():
+    program = SQUARE._replace(text=SQUARE.text.replace('"W1": rng', '"W1": 9 * rng'))
+    integers = Mistake('size=(4, 4)), "b1"', 'size=(4, 4)).astype(int), "b1"')
+    wrong = Mistake("x.T @ e1", "7 * x.T @ e1")
+    report = program.check(integers, wrong)
+    assert report.verdict == "not checked: W1; right: b1, W2, b2"
+    assert not report
+
+
+@pytest.mark.parametrize("factor", ["1", "7"])
+def test_an_array_of_any_shape_is_checked(factor):
+    text = f"""
+    def forward(x):
+        h = np.tanh(x @ W1[0] + x @ W1[1])
+        s = np.exp(h @ W2)
+        return h, s / s.sum(axis=1, keepdims=True)
+
+    def backward(x, y):
+        h, p = forward(x)
+        e = (p - y) / len(x)
+        dW2 = h.T @ e
+        dW1 = {factor} * np.stack(2 * [x.T @ (e @ W2.T * (1 - h**2))])
+        return dW1, dW2
+
+    x, y = rng.normal(size=(5, 3)), np.eye(2)[[0, 1, 1, 0, 1]]
+    W1, W2 = rng.normal(size=(2, 3, 4)), rng.normal(size=(4, 2))
+    """
+    report = Written(text, "check_gradients((forward, backward), x, y)").check()
+    wrong = [row.name for row in report.rows if not row.is_right]
+    assert wrong == ([] if factor == "1" else ["W1"])
+    assert {row.name for row in report.rows} == {"W1", "W2"}
+
+
+@pytest.mark.parametrize("has_run", [False, True])
+def test_a_parameter_of_any_name_with_a_gradient_is_checked(has_run):
+    """The arrays z and dz of an earlier run are no parameters."""
+    text = """
+    class Net:
+        def __init__(self):
+            self.W, self.gamma = rng.normal(size=(3, 2)), np.ones(2)
+
+        def forward(self, x):
+            self.x, self.z = x, x @ self.W
+            s = np.exp(self.z)
+            self.p = s / s.sum(axis=1, keepdims=True)
+            return self.p
+
+        def backward(self, y):
+            self.dz = (self.p - y) / len(y)
+            self.dW = self.x.T @ self.dz
+            self.dgamma = np.sum(self.dz * self.z, axis=0)
+
+    x, y = rng.normal(size=(4, 3)), np.eye(2)[[0, 1, 0, 1]]
+    net = Net()
+    """
+    if has_run:
+        text += "p = net.forward(x + 0)\n    net.backward(y)\n"
+    report = Written(text, "check_gradients(net, x, y)").check()
+    assert report.verdict == "wrong: gamma; right: W"
+    assert report.ignored == ["gamma"]
+
+
+def test_a_gradient_that_is_not_a_number_is_wrong_wherever_it_is():
+    leaky = (
+        Mistake("np.tanh(z1)", "np.where(z1 > 0, z1, 0.1 * z1)"),
+        Mistake("(1 - a1**2)", "np.where(z1 > 0, 1, 0.1)"),
+    )
+    large = Mistake("size=(7, 4)", "size=(7, 40)"), Mistake("(4, 5)", "(40, 5)")
+    for index in range(0, 40, 8):
+        nan = Mistake("x.T @ dz1", f"x.T @ dz1; dW1[{index}, 2] = np.nan")
+        report = FUNCTIONS.check(*leaky, *large, nan)
+        (wrong,) = [row for row in report.rows if not row.is_right]
+        assert (wrong.name, wrong.entry) == ("W1", f"[{index}, 2]")
+
+
 def test_attributes_go_before_global_variables_that_init_copies():
     text = """
     class Layer:
@@ -796,6 +919,44 @@ def test_a_learning_rate_of_another_name_or_without_a_value_is_asked_for(
         program.check()
     call = f"{TEXTBOOK.call[:-1]}, learning_rate=0.01)"
     assert program._replace(call=call).check()
+
+
+@pytest.mark.parametrize(
+    ("number", "after"),
+    [
+        ("alpha = 0.01", "pass"),
+        ("rate = 0.5", "pass"),
+        ("slope = 0.01", "learning_rate *= 0.5"),
+        ("eta = 0.01", "pass"),
+    ],
+)
+def test_the_learning_rate_is_told_from_other_numbers(number, after):
+    """A slope, a share of dropout, and a rate that changes after the update."""
+    text = """
+    learning_rate = 0.1
+    NUMBER
+
+    def forward(x):
+        e = np.exp(x @ W + 0 * NAME)
+        return e / e.sum(axis=1, keepdims=True)
+
+    def train(x, y):
+        global W, learning_rate
+        W = W - learning_rate * x.T @ (forward(x) - y) / len(x)
+        AFTER
+
+    x, y = rng.normal(size=(4, 3)), np.eye(2)[[0, 1, 0, 1]]
+    W = rng.normal(size=(3, 2))
+    """
+    name, _, _ = number.partition(" ")
+    text = text.replace("NUMBER", number).replace("NAME", name)
+    text = text.replace("AFTER", after)
+    program = Written(text, "check_gradients((forward, train), x, y)")
+    if name == "eta":
+        with pytest.raises(MlpXpError, match="may be eta or learning_rate; give"):
+            program.check()
+        program = program._replace(call=f"{program.call[:-1]}, learning_rate=0.1)")
+    assert program.check().verdict == "right: W"
 
 
 @pytest.mark.parametrize("dtype", ["'float32'", "int"])
