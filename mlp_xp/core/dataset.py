@@ -97,6 +97,10 @@ class Dataset:
     Your own data have this function, because they may be sorted. None, as for published
     data and files of the same form, holds out the last samples.
     """
+    published: bool = False
+    """Whether it is a published data set. For other data, a run keeps fingerprints of
+    the training rows.
+    """
 
     def __str__(self) -> str:
         return as_text(self)

@@ -210,7 +210,8 @@ def _check_classes(y: Labels) -> None:
     """
     texts, counts = np.unique(y, return_counts=True)
     values = texts.tolist()
-    if len(values) > max(2, min(_FEW, len(y) / 2)):
+    many = max(2, min(_FEW, len(y) / 2))
+    if len(values) > many:
         alike = [_is_moment(text) or _is_like_number(text) for text in values]
         others = [each for each in texts[alike].tolist() if math.isnan(number_of(each))]
         if others and 2 * counts[alike].sum() > len(y):
@@ -290,14 +291,15 @@ def _texts_of(names: tuple[str, ...], y: Labels) -> tuple[str, ...]:
     are_numbers = [math.isfinite(value) for value in values]
     if not any(are_numbers):
         return tuple(map(str, range(len(names))))
-    if not all(are_numbers):
+    texts = tuple(map(str if y.dtype.kind == "f" else as_text, values))
+    if not all(are_numbers) or len(set(texts)) < len(texts):
         raise DatasetError(
-            "labels may be names of classes or count them, because some of the names "
-            "are numbers",
+            "labels are numbers, but the names of the classes are not all different "
+            "numbers",
             remedy="give the names, as text",
             setting="y",
         )
-    return tuple(map(str if y.dtype.kind == "f" else as_text, values))
+    return texts
 
 
 def guess_task(y: Labels, class_names: Sequence[str] | None = None) -> Task:
@@ -336,10 +338,10 @@ def _task_of_columns(y: Labels) -> Task:
 def are_class_numbers(y: Labels) -> bool:
     """Return whether whole numbers, (n,), are more likely classes than quantities.
 
-    Two different numbers are classes. More are classes if they count from 0 or 1 and
-    leave out few numbers, and if they are few, or many that are about as frequent.
-    Few numbers whose frequencies rise to a peak and fall to a thin tail, as numbers of
-    children do, are quantities.
+    Two different numbers are classes. More are classes if they are from -1 to twice
+    their number and one, and if they are few, or many that begin at 2 or less and are
+    about as frequent. Few numbers whose frequencies rise to a peak and fall to a thin
+    tail, as numbers of children do, are quantities.
     """
     values, rows = np.unique(y, return_counts=True)
     count = len(values)

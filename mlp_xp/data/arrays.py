@@ -94,8 +94,9 @@ def from_arrays(
         backend: Where the arrays are: a backend, or the name of a library. By default
             they are NumPy's, in float64.
         task: "classes", "labels" or "regression", if it is not the one that y looks
-            like. Whole numbers look like classes if they are few and count from 0 or 1,
-            and else like quantities. docs/own_data.md has the details.
+            like. Whole numbers look like classes if few are different, from -1 to twice
+            their number and one, and else like quantities. docs/own_data.md has the
+            details.
         class_names: The names of the classes 0, 1, ... If y has strings, or all names
             are numbers, the values in y in the order of the classes. For labels and
             numbers, a name for each column. By default the distinct values in y,

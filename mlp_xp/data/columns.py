@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from mlp_xp.core.functional import Array
-from mlp_xp.data.frames import table_of
+from mlp_xp.data.frames import columns_of, table_of
 from mlp_xp.data.reading import (
     FLAGS,
     LONGEST_WORD,
@@ -47,8 +47,10 @@ if TYPE_CHECKING:
 
 MOSTLY = 0.9  # text becomes numbers, or dates, if at least this share of it can be read
 _UNLIKE = 0.9  # text is not used if at least this share is distinct
-FREQUENT = 5  # a value of a category in so many rows has a feature
-FREQUENT_SHARE = 0.03  # or in this share of fewer rows, and in two
+# A value of a category has a feature if it is in 5 rows, or in 3 % of the rows of a
+# small table, at least 2.
+FREQUENT = 5
+FREQUENT_SHARE = 0.03
 MOST_LEVELS = 250  # so many values of a category have features
 _MOST_RARE = 10_000  # rare values of a category to be known again
 _PIECE = 1024  # rows to write at once
@@ -69,9 +71,12 @@ class Column(NamedTuple):
 
     name: str
     kind: str = "number"
-    """number, date (days since 1970-01-01, UTC), or category."""
+    """number, percentage (55 for 55 %), date (days since 1970-01-01, UTC), or category.
+    """
     fill: float | None = None
-    """The median, which replaces a gap in numbers or dates. None: gaps are refused."""
+    """The median, which replaces a gap. None for categories, and if nothing was fitted:
+    gaps then stay NaN.
+    """
     flagged: bool = False
     """Whether there is a feature `NAME is missing`, 1 or 0: the training rows had gaps.
     """
@@ -87,10 +92,15 @@ class Column(NamedTuple):
     """
 
     @property
+    def is_category(self) -> bool:
+        """Whether the values are categories, and not numbers of any kind."""
+        return self.kind == "category"
+
+    @property
     def feature_names(self) -> tuple[str, ...]:
         """The name of each feature; none for text with a new value in every row."""
         names = [self.name]
-        if self.kind == "category":
+        if self.is_category:
             names = [f"{self.name}={level}" for level in self.levels]
         if self.other:
             names.append(f"{self.name} is other")
@@ -122,7 +132,7 @@ class Column(NamedTuple):
         An array holds numbers, or booleans for 1 and 0. values: (n,), numbers with NaN
         for a gap. For a category, the place of each value, from `places`.
         """
-        if self.kind not in _READERS:
+        if self.is_category:
             return [values[:, None] == xp.arange(len(self.feature_names))]
         gaps = xp.isnan(values)
         filled = values if self.fill is None else xp.where(gaps, self.fill, values)
@@ -159,7 +169,7 @@ class Reading(NamedTuple):
     def is_known(self) -> bool:
         """Whether any category, or number or gap, is known from the training."""
         is_new = self.new_gaps
-        if self.column.kind not in _READERS:
+        if self.column.is_category:
             is_new = is_new | self.new_values
         return not is_new.all()
 
@@ -167,10 +177,10 @@ class Reading(NamedTuple):
     def new_gaps(self) -> np.ndarray:
         """The rows with a gap, bool (n,), if the training rows had none."""
         column = self.column
-        is_number = column.kind in _READERS
-        if column.flagged or (is_number and column.fill is None):
+        has_no_median = not column.is_category and column.fill is None
+        if column.flagged or has_no_median:
             return np.zeros(len(self.found), np.bool_)
-        if is_number:
+        if not column.is_category:
             return np.isnan(self.found)
         _, other = column.places
         is_gap = self.found == other
@@ -186,7 +196,7 @@ class Reading(NamedTuple):
         """
         column, seen, found = self.column, self.seen, self.found
         none = np.zeros(len(found), np.bool_)
-        if column.kind in _READERS:
+        if not column.is_category:
             if seen.low is None or seen.high is None:
                 return none
             with np.errstate(over="ignore"):
@@ -339,10 +349,10 @@ class Columns:
         DatasetError, about the setting "X", with the names of all columns that are
         missing, or have a wrong value.
         """
-        table = table_of(X, "X", self.names)
-        if table is None:
+        names, _ = columns_of(X)
+        if not names:
             return X
-        features, readings = self.read(table, has_options=has_options)
+        features, readings = self.read(X, has_options=has_options)
         unknown = [each.column.name for each in readings if not each.is_known]
         if unknown:
             fault = (
@@ -435,16 +445,9 @@ def _notes_on(used: Sequence[_Fitted], of_table: str) -> Iterator[str]:
             counts = f"{each.other_values} of {values}"
             share = f"{100 * each.other_rows:.2g} % of the rows"
             merged.append(f"{each.column.name} {counts} ({share})")
-    yield _few("rare values put together", merged)
-    percents = [each.column.name for each in used if each.are_percents]
-    yield _few("percentages, read as numbers", percents)
-
-
-def _few(what: str, texts: Sequence[str]) -> str:
-    """Return `what: a, b, c and 2 more`, or an empty text."""
-    if not texts:
-        return ""
-    return f"{what}: {', '.join(texts[:_SHOWN])}{more(texts, _SHOWN)}"
+    if merged:
+        shown = ", ".join(merged[:_SHOWN])
+        yield f"rare values put together: {shown}{more(merged, _SHOWN)}"
 
 
 def _wrong_values(
@@ -452,7 +455,11 @@ def _wrong_values(
 ) -> DatasetError:
     """Return an error about the first wrong value, and the columns of the others."""
     (column, row, value), *others = wrong
-    kind = f"finite {column.kind}" if isinstance(value, float) else column.kind
+    kind = column.kind
+    if kind == "percentage":
+        kind = "percentage such as 55 %"
+    elif isinstance(value, float):
+        kind = f"finite {kind}"
     remedy: Words = "correct it, write NA for a gap, or train without the column"
     if has_options and isinstance(value, str):
         names = _listed([each.name for each, *_ in wrong])
@@ -476,8 +483,8 @@ def _wrong_values(
 
 def _read(column: Column, values: Values) -> np.ndarray:
     """Return values for `Column.encode`. Infinity stands for a wrong value."""
-    values = _normal(values, column.kind, day_first=column.day_first)
-    if column.kind in _READERS:
+    if not column.is_category:
+        values = _with_iso_dates(values, day_first=column.day_first)
         return _numbers(column.kind, values)
     places, other = column.places
     return _replaced(_categories(values), places, other)
@@ -509,6 +516,11 @@ def _as_number(text: str) -> float:
     return np.inf if np.isnan(number) else number
 
 
+def _as_percentage(text: str) -> float:
+    """Return the number before a percent sign, or infinity for other text."""
+    return _as_number(text.removesuffix("%")) if text.endswith("%") else np.inf
+
+
 def as_days(text: str) -> float:
     """Return the days since 1970-01-01 to a date, or infinity for other text.
 
@@ -530,12 +542,26 @@ def as_days(text: str) -> float:
     return (moment - EPOCH) / timedelta(days=1)
 
 
-_READERS: dict[str, Callable[[str], float]] = {"number": _as_number, "date": as_days}
+# A column is of the first kind that its values fit, or else a category.
+_READERS: dict[str, Callable[[str], float]] = {
+    "number": _as_number,
+    "percentage": _as_percentage,
+    "date": as_days,
+}
 
 
 def _quick_numbers(texts: pl.Series) -> np.ndarray:
     """Return the numbers that polars reads, which are Python's to the last bit."""
     return texts.cast(import_polars().Float64, strict=False).to_numpy().copy()
+
+
+def _quick_percentages(texts: pl.Series) -> np.ndarray:
+    numbers = np.full(len(texts), np.nan)
+    rows = np.flatnonzero(texts.str.ends_with("%"))
+    if len(rows):
+        before_sign = texts.gather(rows).str.strip_suffix("%")
+        numbers[rows] = _quick_numbers(stripped(before_sign))
+    return numbers
 
 
 def _quick_days(texts: pl.Series) -> np.ndarray:
@@ -555,10 +581,15 @@ def _quick_days(texts: pl.Series) -> np.ndarray:
 
 
 # Readers of columns of text. They return NaN for what Python may read.
-_QUICK_READERS = {"number": _quick_numbers, "date": _quick_days}
+_QUICK_READERS = {
+    "number": _quick_numbers,
+    "percentage": _quick_percentages,
+    "date": _quick_days,
+}
 # What Python may read: a quick test, for columns of many different texts.
 _FORMS = {
     "number": r"(?i)^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|^[+-]?inf",
+    "percentage": "%$",
     "date": r"^(\d{4}...|\d\d\.\d\d\.\d{4}$)",
 }
 
@@ -615,8 +646,6 @@ class _Fitted(NamedTuple):
     """The number of different rare values of a category."""
     other_rows: float = 0.0
     """The share of the rows with these."""
-    are_percents: bool = False
-    """Whether the values are percentages, such as 55 %, which is read as 55."""
 
 
 def _fit(name: str, values: Values, rows: np.ndarray | None) -> _Fitted:
@@ -626,8 +655,7 @@ def _fit(name: str, values: Values, rows: np.ndarray | None) -> _Fitted:
     """
     for kind in _READERS:
         day_first = _order_of_dates(values) if kind == "date" else None
-        texts = _normal(values, kind, day_first=day_first)
-        read = _numbers(kind, texts)
+        read = _numbers(kind, _with_iso_dates(values, day_first=day_first))
         numbers = read if rows is None else read[rows]
         gaps, finite = np.isnan(numbers), numbers[np.isfinite(numbers)]
         is_kind = (
@@ -640,14 +668,13 @@ def _fit(name: str, values: Values, rows: np.ndarray | None) -> _Fitted:
             fill = float(np.median(finite))
             seen = Seen(float(finite.min()), float(finite.max()))
         column = Column(name, kind, fill, flagged=bool(gaps.any()), day_first=day_first)
-        if kind == "date":
+        if kind != "number":
             return _Fitted(column, seen, values)
         return _Fitted(
             column,
             seen,
             values if np.isinf(read).any() else read,
             COUNTS if _count_rows(read) else "",
-            are_percents=texts is not values,
         )
     return _fit_text(name, values, rows)
 
@@ -678,28 +705,20 @@ def _order_of_dates(texts: Values) -> bool | None:
         if found:
             is_day_first |= int(found[1]) > 12
             is_month_first |= int(found[2]) > 12
-    return None if is_day_first == is_month_first else is_day_first
+    if is_day_first and is_month_first:
+        return None
+    if is_day_first or is_month_first:
+        return is_day_first
+    return None
 
 
-def _normal(values: Values, kind: str, *, day_first: bool | None) -> Values:
-    """Return text with percentages, or dates with slashes, as the readers take them."""
-    if isinstance(values, np.ndarray):
+def _with_iso_dates(values: Values, *, day_first: bool | None) -> Values:
+    """Return text with dates such as 16/1/2020, or 1/16/2020, as 2020-01-16.
+
+    They stay as they are if day_first is None.
+    """
+    if day_first is None or isinstance(values, np.ndarray):
         return values
-    if kind == "number":
-        return _without_percents(values)
-    return values if day_first is None else _with_iso_dates(values, day_first=day_first)
-
-
-def _without_percents(texts: pl.Series) -> pl.Series:
-    """Return percentages such as 55 % as 55, if all texts are percentages."""
-    is_percent = texts.str.ends_with("%")
-    if not is_percent.any() or (_categories(texts.filter(~is_percent)) != "").any():
-        return texts
-    return stripped(texts.str.strip_suffix("%"))
-
-
-def _with_iso_dates(values: pl.Series, *, day_first: bool) -> pl.Series:
-    """Return text with dates such as 16/1/2020, or 1/16/2020, as 2020-01-16."""
     new = {}
     for text in values.unique():
         found = _WITH_SLASHES.match(text)

@@ -20,6 +20,7 @@ from mlp_xp.data.reading import visible_names
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Format, Part, RawSamples
 from mlp_xp.data.table_files import split_names
+from mlp_xp.declared import declared
 from mlp_xp.errors import DatasetError, as_path, nearest, quoted
 
 # The forms in which data may be stored, one row each. The first one that fits a file or
@@ -30,9 +31,8 @@ FORMATS: tuple[Format, ...] = (
     table_files.FORMAT,
     pictures.FORMAT,
 )
-# The options for data of your own, in any form. Their default is None.
-OWN = "task", "cv", "fold", "class_weight"
-OPTIONS = (*OWN, *(option for form in FORMATS for option in form.options))
+# The options that apply to some forms of your own data only.
+_SPECIAL = {option for form in FORMATS for option in form.options}
 
 _HERE = Path(__file__).resolve().parent
 # Next to this file in an installed package, at the top of the repository in a clone.
@@ -91,7 +91,8 @@ def load_dataset(
         )
     if name_or_folder in DATASETS:
         name = path.name
-        dataset = to_dataset(_read_published(name, cache_dir), backend, options)
+        samples = _read_published(name, cache_dir)
+        dataset = replace(to_dataset(samples, backend, options), published=True)
     else:
         name = str(path.absolute())
         # no name for the samples here, so that their text ends with its last use
@@ -229,14 +230,16 @@ def _format_of(name_or_folder: str | os.PathLike[str], how: DataOptions) -> Form
             setting="dataset" if known else "data",
         )
     names = visible_names(path) if path.is_dir() else [path.name]
+    # the last two forms take every file and every folder
     return next(form for form in FORMATS if form.is_it(path, names, how))
 
 
 def _inapplicable(form: Format, how: DataOptions) -> list[str]:
     """Return the options that are given, but do not apply to data in a form."""
-    applicable = (*OWN, *form.options) if form.is_own else ()
-    return [
-        option
-        for option in OPTIONS
-        if option not in applicable and getattr(how, option) is not None
-    ]
+    given = []
+    for name, each in declared(DataOptions).items():
+        if getattr(how, name) != each.default:
+            given.append(name)
+    if not form.is_own:
+        return given
+    return [name for name in given if name in _SPECIAL - {*form.options}]

@@ -52,7 +52,7 @@ class DataOptions:
     """Predict one class of each sample, several labels that apply or not, or numbers
     (regression). By default text means classes, and numbers with decimals mean
     regression. Several columns of 0 and 1 mean labels. Whole numbers mean classes if
-    they are few and count from 0 or 1, and else regression.
+    few are different, from -1 to twice their number and one, and else regression.
     """
     sample_weight: str | None = setting(None, names_columns=True, group="Data")
     """Column of a table with the weight of each training sample, a number of at least

@@ -99,7 +99,7 @@ def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSampl
         if known:
             features: Sequence[str] = known.names
             for column in known.columns:
-                if column.kind == "category":
+                if column.is_category:
                     text_names.append(column.name)
             mark = "," if known.decimal_commas else ""
         elif labels:

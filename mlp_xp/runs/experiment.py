@@ -147,13 +147,6 @@ class Experiment:
         """The data set of the job."""
         return self.job.dataset
 
-    def has_own_data(self) -> bool:
-        """Return whether the data are the user's own, and not a published data set.
-
-        For own data, a run keeps fingerprints of the training rows.
-        """
-        return self.dataset.hold_out is not None
-
     def data_facts(self) -> dict[str, Any]:
         """Return facts as JSON values. They must be the same when a run is resumed."""
         return {

@@ -189,7 +189,8 @@ def _inputs_of(
         return unchanged, [_order_of(X, known)] if of_tables else []
     read = [columns.read(table) for columns in known]
     readings = [reading for _, of_model in read for reading in of_model]
-    others = samples.other_names or columns_of(X)[0]
+    names = samples.other_names or columns_of(X)[0]
+    others = [name for name in names if name not in wanted]
     faults = [*_label_faults(models, others), *_new_faults(readings)]
     file = samples.train.file
     remarks = [MlpXpWarning(fault, file=file, column=name) for name, fault in faults]
@@ -208,6 +209,8 @@ def _takes_pictures(model: Model) -> bool:
 
 def _other_inputs(model: Model, path: Path, wanted: str) -> MlpXpError:
     """Return the error for inputs of another kind than the network takes."""
+    if not path.exists():
+        return MlpXpError("no such file or folder", file=path)
     signature = model.signature
     takes = described(signature.input_shape)
     if len(signature.input_shape) > 1 and not signature.preparation.takes_bytes:
@@ -243,7 +246,7 @@ def _label_faults(
 
     Args:
         models: The networks.
-        names: The names of the columns.
+        names: The names of the columns that are not features.
     """
     labels = dict[str, None]()
     for model in models:
@@ -286,7 +289,7 @@ def _new_values(same: Sequence[Reading]) -> str:
     if not len(rows):
         return ""
     count, column = _rows(len(rows), len(same[0].found)), same[0].column
-    if column.kind == "category":
+    if column.is_category:
         new = some(same[0].categories(rows), _MOST_NEW)
         return f"{count} a value that training did not have: {new}"
     low = min(each.seen.low for each in same if each.seen.low is not None)

@@ -517,7 +517,7 @@ class RunFolder(LockedFolder):
 
         The rows of a published data set are not recorded. Returns None for them.
         """
-        if not experiment.has_own_data():
+        if experiment.dataset.published:
             return None
         rows = row_fingerprints(experiment.dataset.train, experiment.backend)
         return write_fingerprints(self.path / FINGERPRINTS, rows)

@@ -89,7 +89,7 @@ def fitted(values: np.ndarray) -> Column:
         ),
         (
             text(["55%", "4.5 %", "NA", "-5%"]),
-            Column("a", "number", 4.5, flagged=True),
+            Column("a", "percentage", 4.5, flagged=True),
         ),
         # a share, or a percentage
         (

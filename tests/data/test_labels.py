@@ -101,6 +101,7 @@ def test_whole_numbers_count_the_classes_unless_their_names_are_numbers() -> Non
         (float, ("03", "7"), [1, 0, 0]),
         (int, tuple("abcdefgh"), [7, 3, 3]),
         (int, ("7", "b", "3"), None),
+        (int, ("03", "3", "7"), None),
     ):
         y = np.array([7, 3, 3], kind)
         for trained, given in ((names, None), (None, names)):
@@ -108,7 +109,7 @@ def test_whole_numbers_count_the_classes_unless_their_names_are_numbers() -> Non
             if numbers is None:
                 with pytest.raises(
                     DatasetError,
-                    match="y: labels may be names of classes or count them",
+                    match="y: labels are numbers, but the names of the classes are not",
                 ):
                     meaning_of(samples, y, "classes", trained)
                 continue

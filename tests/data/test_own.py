@@ -295,6 +295,8 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(
         ),
         ("run-grey grey/ant --keep id", "--keep: is for a table and --csv"),
         ("run-table.csv grey/ant", "takes samples of 4 features; use a run that was"),
+        ("run-table.csv tabel", "'tabel': no such file or folder"),
+        ("run-grey gray.csv", "'gray.csv': no such file or folder"),
     ],
 )
 def test_faults_of_predictions(
@@ -421,6 +423,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "--label kind",
             "--label: 'mnist' holds images like MNIST's, to which t",
         ),
+        *(
+            (None, option, f"{option.split()[0]}: 'mnist' holds images like MNIST's, ")
+            for option in ("--test-fraction 0.5", "--split-seed 3")
+        ),
+        (None, "--no-stratify", "--stratify: 'mnist' holds images like MNIST's, to"),
     ],
 )
 def test_faults(

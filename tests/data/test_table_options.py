@@ -15,6 +15,8 @@ from helpers import assert_one_line, call
 
 from mlp_xp import evaluate, load_dataset, load_run, predict
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.data.columns import Columns
+from mlp_xp.data.frames import as_table
 from mlp_xp.errors import DatasetError, MlpXpWarning
 
 pytestmark = [pytest.mark.needs("polars"), pytest.mark.needs("pyarrow")]
@@ -124,7 +126,7 @@ def test_rows_without_a_label_are_left_out_of_both_tables(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_percentages_are_numbers(tmp_path: Path, suffix: str) -> None:
-    """If all values of a column are percentages. The first lines of a run say so."""
+    """If nearly all values of a column are percentages."""
     shares = [f"{i % 7}.5{(' %', '%')[i % 2]}" for i in range(ROWS)]
     shares[5] = "NA"
     mixed = [*["5 %", "0.5"] * (ROWS // 2)]
@@ -133,12 +135,40 @@ def test_percentages_are_numbers(tmp_path: Path, suffix: str) -> None:
     names = ("share", "share is missing", "mixed=0.5", "mixed=5 %", "area")
     assert dataset.signature.feature_names == names
     described = dataset.signature.columns.described
-    assert described == "number: 2, category: 1; percentages, read as numbers: share"
+    assert described == "percentage: 1, category: 1, number: 1"
     numbers = {**columns, "share": [i % 7 + 0.5 for i in range(ROWS)]}
     numbers["share"][5] = None
-    assert_same(
-        dataset, load_dataset(write(tmp_path / f"u.{suffix}", numbers), label="y")
-    )
+    plain = load_dataset(write(tmp_path / f"u.{suffix}", numbers), label="y")
+    np.testing.assert_array_equal(dataset.train.inputs, plain.train.inputs)
+
+
+def test_a_share_and_a_percentage_are_not_the_same() -> None:
+    """A network of one would take the other for a hundred times as much, or as little.
+
+    The kind of a column is in the record of a network.
+    """
+    percentages, shares = [f"{i} %" for i in range(100)], [i / 100 for i in range(100)]
+    known = {}
+    for kind, values in (("percentages", percentages), ("shares", shares)):
+        columns = Columns.fit(as_table(["x"], [np.array(values, object)]))
+        known[kind] = Columns.from_record(columns.record())
+    texts = [*map(str, shares)]
+    for kind, others, said in (
+        ("shares", ["0.25", "NA", "0.5 %"], r"row 2.*'0.5 %' is not a number;"),
+        (
+            "percentages",
+            ["5 %", "0.5"],
+            "row 1.*'0.5' is not a percentage such as 55 %;",
+        ),
+        ("percentages", texts, "row 0.*'0.0' is not a percentage such as 55 %;"),
+        ("percentages", shares, "row 0.*: 0.0 is not a percentage such as 55 %;"),
+    ):
+        table = as_table(["x"], [np.array(others, object)])
+        with pytest.raises(DatasetError, match=said):
+            known[kind].features(table)
+    found = known["percentages"].features(as_table(["x"], [np.array(["0.5%", "7 %"])]))
+    assert found.tolist() == [[0.5], [7]]
+    assert known["percentages"].difference(known["shares"])
 
 
 def test_percentages_may_have_decimal_commas(tmp_path: Path) -> None:

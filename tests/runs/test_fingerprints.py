@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from mlp_xp.core.task import Evaluation
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs._tensors import read_tensors
 from mlp_xp.runs.fingerprints import read_fingerprints, row_fingerprints, seen
+from mlp_xp.runs.records import RunError
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 RANDOM = np.random.RandomState(0)
@@ -144,6 +146,17 @@ def test_new_rows_of_a_table_with_few_different_ones_count(tmp_path):
         found = evaluate(run, both)
     assert any("160 of 400 rows are left out" in str(each.message) for each in warned)
     assert "% of 240 samples, of which 240 equal training rows, right" in str(found)
+
+
+def test_a_data_set_made_by_hand_is_known_again(tmp_path):
+    """Only the rows of published data are not recorded."""
+    data = from_arrays(X, Y)
+    by_hand = Dataset(data.train, None, data.signature)
+    run = train_run(tmp_path / "run", by_hand)
+    with pytest.raises(RunError, match="every row was in the training set"):
+        evaluate(run, (X, Y))
+    run = train_run(tmp_path / "published", replace(by_hand, published=True))
+    assert evaluate(run, (X, Y)).result.samples == 60
 
 
 def test_copies_of_training_rows_are_counted(tmp_path):
@@ -351,18 +364,15 @@ def test_rows_of_another_run_that_appear_while_it_trains_are_refused(
 
 
 def test_a_replaced_run_has_the_rows_of_the_new_one(table, tmp_path):
-    """Or none, for data like MNIST: the old rows would leave out new ones."""
+    """The old rows would leave out new ones. Data like MNIST's have theirs too."""
     run, idx = tmp_path / "run", write_idx_folder(tmp_path / "data", TINY)
     command = "train --epochs 1 --hidden 3 --overwrite"
     for seed in (0, 2, None, 0):
-        own = {"label": "y", "split_seed": seed}
-        where = {"data_dir": idx} if seed is None else {"data_dir": table, **own}
-        assert call(command, run_dir=run, **where).code == 0
-        expected = []
-        if seed is not None:
-            expected = row_fingerprints(
-                load_dataset(table, **own).train, open_backend()
-            )
+        path, own = table, {"label": "y", "split_seed": seed}
+        if seed is None:
+            path, own = idx, {}
+        assert call(command, run_dir=run, data_dir=path, **own).code == 0
+        expected = row_fingerprints(load_dataset(path, **own).train, open_backend())
         _, facts = read_tensors(run / "model.safetensors")
         found = read_fingerprints(run / "rows.safetensors", facts["rows"])
         np.testing.assert_array_equal(found, expected)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from data_sets import FRAMES, data_frame, varied, write_csv
 from helpers import call
@@ -280,3 +281,11 @@ def test_the_label_is_ignored_with_a_word(tmp_path: Path, form: str) -> None:
         found = predict(last.model, given(form, frame, tmp_path))
     assert len(warned) == 1
     np.testing.assert_array_equal(found.outputs, plain.outputs)
+
+
+def test_a_feature_is_not_ignored_because_a_label_is_called_so_too() -> None:
+    """Columns and labels without names are counted from 0."""
+    X = pd.DataFrame(RANDOM.normal(size=(40, 3)))
+    *_, last = train(CONFIG, from_arrays(X, np.asarray(X[1])))
+    assert last.model.signature.outputs == ("0",)
+    assert len(predict(last.model, X).values) == 40
