@@ -117,7 +117,7 @@ def test_filled_cells_are_right(language: str, tmp_path: Path) -> None:
     assert text.count("<td>right</td>") == 1 + 3 + 4
     assert (
         len(re.findall(r"^.*(?: is |是).*right$", text, re.MULTILINE))
-        == 4 + 1 + 3 + 4 + 7
+        == 4 + 1 + 3 + 6 + 7
     )
     assert (tmp_path / "current" / "my_network.py").exists()
 
@@ -159,6 +159,10 @@ WRONG = [
     ),
     Wrong(1, "np.log(p)) / p.shape[0]", "np.log(p)) / 4", "divided by 4"),
     Wrong(1, "(p - y) / p.shape[0]", "(p - y) / 4", "wrong: z"),
+    Wrong(1, "(p - y) / p.shape[0]", "(p - y) / 2", "wrong: z"),
+    Wrong(
+        1, "e = np.exp(z", "z -= 1\n    e = np.exp(z", "the caller's array was changed"
+    ),
     Wrong(1, "return e / np.sum(e, axis=1, keepdims=True)", "return [*e]", "not array"),
     Wrong(1, "return (p - y) / p.shape[0]", "print(p - y)", "print in place of return"),
     Wrong(1, "(p - y)", "(y - p)", "the sign is wrong"),
@@ -180,6 +184,9 @@ WRONG = [
     Wrong(
         3, "a * (1 - a)\n", "sigmoid(a) * (1 - sigmoid(a))\n", "a is already a sigmoid"
     ),
+    Wrong(3, "a * (1 - a)\n", "a * (a - 1)\n", "the sign is wrong"),
+    Wrong(3, "layer(a, W2, b2)", "a @ W2", "the bias b2 is missing"),
+    Wrong(3, "sigmoid(layer(x, W1, b1))", "sigmoid(x @ W1)", "the bias b1 is missing"),
     Wrong(
         3,
         "sigmoid(layer(x, W1, b1))",
@@ -228,15 +235,33 @@ WRONG = [
         4,
         "changed.append(parameter - learning_rate * gradient)",
         "parameter -= learning_rate * gradient\n        changed.append(parameter)",
-        "-= has changed the arrays",
+        "the caller's array was changed, as by -=",
     ),
     Wrong(4, "y[i : i + 1]", "y[len(losses)][None]", "y is not"),
     Wrong(4, "for i in order", "for i in range(len(order))", "not taken in the order"),
     Wrong(4, "x[i : i + 1], y[i : i + 1]", "x[i], y[i]", "train: wrong: "),
     Wrong(
-        4, "    return losses, ", "        return losses, ", "return is inside the loop"
+        4, "    return losses, ", "        return losses, ", "return inside the loop"
     ),
     Wrong(4, "return losses, parameters", "return parameters, losses", "train: wrong"),
+    Wrong(
+        4,
+        "return losses, parameters",
+        "return losses, start()",
+        "these are the first parameters",
+    ),
+    Wrong(
+        4,
+        """    for i in order:
+        loss, parameters = step(parameters, x[i : i + 1], y[i : i + 1], learning_rate)
+""",
+        """    for _ in range(1):
+        loss, parameters = step(parameters, x[order], y[order], learning_rate)
+""",
+        "one step on all samples",
+    ),
+    Wrong(4, "- learning_rate *", "- 0.01 *", "the learning rate is 0.01, whatever"),
+    Wrong(4, "- learning_rate *", "- 0.1 *", "the learning rate is 0.1, whatever"),
     Wrong(
         5,
         "range(0, count, batch_size)",
@@ -248,9 +273,21 @@ WRONG = [
         5,
         "random.permutation(count)",
         "random.integers(0, count, count)",
-        "different samples in an epoch is",
+        "some samples are drawn again",
     ),
     Wrong(5, "range(epochs)", "range(1)", "only one epoch"),
+    Wrong(
+        5,
+        "[order[i : i + batch_size] for i in range(0, count, batch_size)]",
+        "[*order.reshape(-1, batch_size)]",
+        "batches: wrong: ValueError",
+    ),
+    Wrong(
+        5,
+        "            losses.append(loss)",
+        "        losses.append(loss)",
+        "one loss for each step, not each epoch",
+    ),
     Wrong(
         5,
         "[order[i : i + batch_size] for i in range(0, count, batch_size)]",
@@ -331,7 +368,9 @@ def test_a_filled_step_is_right(step: int) -> None:
 
 @pytest.mark.parametrize("wrong", [marked(each, each.step) for each in WRONG])
 def test_a_usual_wrong_answer_is_named(wrong: Wrong) -> None:
-    assert wrong.says in check_of(wrong.step, wrong)
+    text = check_of(wrong.step, wrong)
+    assert wrong.says in text
+    assert "it is no usual mistake" not in text
 
 
 # Break and repair.
