@@ -55,10 +55,9 @@ def check_gradients(
         |g - D| <= (|S(w) - S(w - h)| + |S(w + h) - S(w)|) / h + eps_f / h
 
     where D is the central difference and S(w) = f(w + h) - 2 f(w) + f(w - h), or equals
-    the gradient of this package's layers, if their loss is f up to rounding. The first
-    term bounds the truncation error, also at a kink of relu. The second bounds the
-    rounding error (Nocedal and Wright, Numerical Optimization, 2006, section 8.1).
-    eps_f is eps |f| and eight times the
+    this package's gradient of the same f. The first term bounds the truncation error,
+    also at a kink of relu. The second bounds the rounding error (Nocedal and Wright,
+    Numerical Optimization, 2006, section 8.1). eps_f is eps |f| and eight times the
     noise of f, from fifth differences at 16 points (after More and Wild, 2011). Of each
     array, 24 entries are compared. Eight are the largest deviations from this package's
     layers, and the others are random.
