@@ -320,7 +320,8 @@ class _Check:
             yours = array[index]
             other = None if package is None else package[index]
             is_right = bool(abs(yours - exact) <= tolerance)
-            is_right |= self.is_exact and self._same(yours, other)
+            if other is not None and self.is_exact:
+                is_right |= self._same(yours, other)
             entry = str([int(each) for each in index])
             rows.append(Row(name, is_right, entry, yours, exact, other, tolerance))
         worst = max(rows, key=Row.doubt)
