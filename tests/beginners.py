@@ -65,7 +65,7 @@ def slope(name: str, fault: str = "is missing") -> str:
 
 
 AT_Z = "is taken at z instead of a"
-AT_A = "is taken at a instead of z"
+AT_A = "is applied twice: a is already its output"
 
 # Functions that take and return W1, b1, W2, b2.
 FUNCTIONS = Written(
@@ -123,7 +123,7 @@ FUNCTIONS = Written(
         Mistake("dz1.sum(axis=0)", "dz1.sum(axis=1)", AXIS, "b1"),
         Mistake(" * (1 - a1**2)", "", slope("tanh"), "W1, b1"),
         Mistake("(1 - a1**2)", "(1 - z1**2)", slope("tanh", AT_Z), "W1, b1"),
-        Mistake("(1 - a1**2)", "(1 - np.tanh(a1)**2)", slope("tanh", AT_A), "W1, b1"),
+        Mistake("(1 - a1**2)", "(1 - np.tanh(a1)**2)", f"tanh {AT_A}", "W1, b1"),
         Mistake(
             "(1 - a1**2)",
             "a1 * (1 - a1)",
@@ -207,7 +207,7 @@ CLASS = Written(
         Mistake(
             "sigmoid_derivative(self.a1)",
             "sigmoid_derivative(sigmoid(self.a1))",
-            slope("sigmoid", AT_A),
+            f"sigmoid {AT_A}",
             "W1, b1",
         ),
         Mistake("delta2 @ self.W2.T", "delta2 @ self.W2", WEIGHTS, "W1, b1"),
@@ -394,9 +394,7 @@ AFFINE_TANH = Written(
     (
         Mistake("(1 - out**2)", "(1 - z**2)", slope("tanh", AT_Z), "w, b, x"),
         Mistake(" * (1 - out**2)", "", slope("tanh"), "w, b, x"),
-        Mistake(
-            "(1 - out**2)", "(1 - np.tanh(out)**2)", slope("tanh", AT_A), "w, b, x"
-        ),
+        Mistake("(1 - out**2)", "(1 - np.tanh(out)**2)", f"tanh {AT_A}", "w, b, x"),
         Mistake("np.sum(dz, axis=0)", "dz", NO_SUM, "b"),
     ),
 )

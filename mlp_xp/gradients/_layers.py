@@ -2,10 +2,12 @@
 
 The network is found by its numbers. The package's network is the program's if the two
 losses differ by a constant factor only, for three values of the parameters. The factor
-shows whether a loss is a mean or a sum.
+shows whether a loss is a mean or a sum. If they differ by more than rounding, the
+program's loss has a small term more, such as a penalty on the weights.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -22,7 +24,8 @@ from mlp_xp.core.network import Layer, affine, backward, forward, gradient
 from mlp_xp.gradients._differences import moved
 from mlp_xp.gradients._matching import key_of
 
-_ALIKE = 1e-4  # log(1 - p) may lose all but four digits
+_ALIKE = 1e-4  # the share of a loss that a small term may have
+_GUARDS = [10.0**-digits for digits in range(5, 17)]  # as in log(p + 1e-8)
 _MOST_MIXED = 3  # with more hidden layers, all have the same activation
 
 
@@ -52,6 +55,20 @@ class Head(NamedTuple):
             return np.sum(half_squared_error(self.outputs(z), t, xp=np))
         return np.sum(self.outputs(z) * t)
 
+    def lost(self, z: Array, t: Array) -> float:
+        """Return the change of the loss by 1 - p, which has lost digits near p = 1."""
+        if self != _LABELS:
+            return 0.0
+        return float(np.sum(np.abs(1 - t) / self.outputs(-z)))
+
+    def guarded(self, z: Array, t: Array, guard: Callable[[Array], Array]) -> Any:
+        """Return a cross-entropy of guarded probabilities, summed over the samples."""
+        p = self.outputs(z)
+        logs = t * np.log(guard(p))
+        if self == _LABELS:
+            logs = logs + (1 - t) * np.log(guard(1 - p))
+        return -np.sum(logs)
+
     def outer(self, z: Array, t: Array) -> Array:
         """Return the derivative by the outputs, or by z for a cross-entropy."""
         return self.outputs(z) - t if self.loss else t
@@ -65,8 +82,10 @@ class Head(NamedTuple):
 
 _CLASSES = Head("softmax", "cross-entropy")
 _LABELS = Head("sigmoid", "cross-entropy")
-_SQUARES = [Head(name, "squared error") for name in ACTIVATIONS]
-_OUTPUTS = [Head(name) for name in ACTIVATIONS]
+# Positive outputs of a linear layer are not called relu.
+_LINKS = sorted(ACTIVATIONS, key="identity".__ne__)
+_SQUARES = [Head(name, "squared error") for name in _LINKS]
+_OUTPUTS = [Head(name) for name in _LINKS]
 
 
 def slope(name: str, z: Array) -> Array:
@@ -133,11 +152,15 @@ class Network(NamedTuple):
         """Return the layers with some values of the parameters."""
         return self.plan.layers(values, self.x.shape[1])
 
-    def loss(self, values: Mapping[str, Array]) -> Any:
-        """Return the loss, summed over the samples."""
+    def logits(self, values: Mapping[str, Array]) -> Array:
+        """Return the outputs before the activation of the last layer."""
         activations = [ACTIVATIONS[name] for name in self.activations]
         z, _ = forward(self.layers(values), self.x, activations, xp=np)
-        return self.head.total(z, self.targets)
+        return z
+
+    def loss(self, values: Mapping[str, Array]) -> Any:
+        """Return the loss, summed over the samples."""
+        return self.head.total(self.logits(values), self.targets)
 
 
 class Twin(NamedTuple):
@@ -146,6 +169,8 @@ class Twin(NamedTuple):
     network: Network
     factor: float
     """The program's loss is the loss of the network times this factor."""
+    is_exact: bool
+    """Whether the losses differ by rounding only."""
     layers: list[Layer]
     inputs: list[Array]
     """The inputs of each layer, (B, n_l)."""
@@ -157,7 +182,8 @@ class Twin(NamedTuple):
     def __str__(self) -> str:
         sizes = [str(each.shape[1]) for each in (self.network.x, *self.z)]
         _, activations, head, _, _ = self.network
-        return ", ".join(["-".join(sizes), *activations, str(head)])
+        words = ", ".join(["-".join(sizes), *activations, str(head)])
+        return words if self.is_exact else f"{words}, but for a small term of your loss"
 
 
 def _networks(
@@ -217,6 +243,7 @@ def find_twin(
     targets: Array,
     loss: Callable[[Mapping[str, Array]], float],
     eps: float,
+    rounding: float,
     *,
     is_layer: bool,
 ) -> Twin | None:
@@ -228,24 +255,59 @@ def find_twin(
         targets: The targets, or the error of a layer.
         loss: The loss of the program for values of the parameters.
         eps: The eps of the dtype of the program.
+        rounding: eps_f of the loss.
         is_layer: Whether the loss is the sum of the outputs times `targets`.
     """
     points = [parameters]
     for seed in range(2):
         points.append(moved(parameters, 0.1, np.random.default_rng(seed)))
-    losses = [loss(values) for values in points]
+    losses = np.array([loss(values) for values in points])
     best, factor, smallest = None, 1.0, max(_ALIKE, eps**0.5)
+    noise = 8 * rounding / np.min(np.abs(losses))
     heads = _OUTPUTS if is_layer else [_CLASSES, _LABELS, *_SQUARES]
     for network in _networks(parameters, x, targets, heads):
-        factors = [1.0] if is_layer else []
-        for value, values in zip(losses, points, strict=True):
-            factors.append(value / network.loss(values))
-        spread = np.ptp(factors) / abs(factors[-1])
+        factors = np.divide(losses, [network.loss(values) for values in points])
+        if is_layer:
+            factors = np.append(1.0, factors)
+        spread = _spread(factors)
         if spread <= smallest:
             best, factor, smallest = network, factors[-1], spread
         if best and spread <= eps**0.5:
             break
-    return _twin(best, parameters, factor) if best else None
+    if not best:
+        return None
+    logits = [best.logits(values) for values in points]
+    is_exact = _is_exact(best, logits, losses, smallest, eps, noise)
+    return _twin(best, parameters, factor, is_exact=is_exact)
+
+
+def _spread(factors: Array) -> float:
+    """Return the relative spread of the factors between two losses."""
+    return float(np.ptp(factors) / abs(factors[-1]))
+
+
+def _is_exact(
+    network: Network,
+    logits: list[Array],
+    losses: Array,
+    spread: float,
+    eps: float,
+    noise: float,
+) -> bool:
+    """Return whether two losses differ by rounding, or by a guard of a logarithm."""
+    head, t = network.head, network.targets
+    lost = [head.lost(z, t) / head.total(z, t) for z in logits]
+    noise += 8 * eps * (1 + max(lost))
+    if spread <= noise or head.loss != "cross-entropy":
+        return spread <= noise
+    for guard in _GUARDS:
+        added = partial(np.add, guard)
+        clipped = partial(np.clip, a_min=guard, a_max=1 - guard)
+        for function in (added, clipped):
+            guarded = [head.guarded(z, t, function) for z in logits]
+            if _spread(np.divide(losses, guarded)) <= noise:
+                return True
+    return False
 
 
 def _exact(factor: float, numbers: int) -> float:
@@ -256,7 +318,13 @@ def _exact(factor: float, numbers: int) -> float:
     return factor
 
 
-def _twin(network: Network, parameters: Mapping[str, Array], factor: float) -> Twin:
+def _twin(
+    network: Network,
+    parameters: Mapping[str, Array],
+    factor: float,
+    *,
+    is_exact: bool,
+) -> Twin:
     """Return a network with its gradients, by this package's backpropagation."""
     plan, names, head, x, t = network
     activations = [ACTIVATIONS[name] for name in names]
@@ -273,4 +341,4 @@ def _twin(network: Network, parameters: Mapping[str, Array], factor: float) -> T
             gradients[name] = array.reshape(parameters[name].shape)
         if i == 0:
             gradients["x"] = plan.rows(e @ layers[0].weights.T)
-    return Twin(network, factor, layers, inputs, z, gradients)
+    return Twin(network, factor, is_exact, layers, inputs, z, gradients)

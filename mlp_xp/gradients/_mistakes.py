@@ -85,7 +85,10 @@ def _slopes(name: str, z: Array) -> Table:
     if saved is a:
         at_z = derivative(z, xp=np)
         table[f"the derivative of {name} is taken at z instead of a"] = [at_z]
-    table[f"the derivative of {name} is taken at a instead of z"] = [slope(name, a)]
+        words = f"{name} is applied twice: a is already its output"
+    else:
+        words = f"the derivative of {name} is taken at a instead of z"
+    table[words] = [slope(name, a)]
     if name == "tanh":
         table["the square is missing in 1 - a**2, the derivative of tanh"] = [1 - a]
     for other in ("sigmoid", "tanh", "relu"):

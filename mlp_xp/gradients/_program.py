@@ -51,18 +51,49 @@ class Code(NamedTuple):
     loss: Callable[..., Any] | None
     given: dict[str, Any]
     """The parameters, by their names."""
+    holder: str = ""
+    """The argument that takes all parameters, if its name does not say so."""
 
 
 def named(parameters: Any, function: Callable[..., Any]) -> dict[str, Any]:
     """Return parameters by the names of a function's arguments."""
     if parameters is None or isinstance(parameters, dict):
         return parameters or {}
-    names = []
-    for name in inspect.signature(function).parameters:
-        if role_of(name) in ("", "parameters"):
-            names.append(name)
+    roles = {name: role_of(name) for name in inspect.signature(function).parameters}
+    names = [name for name, role in roles.items() if role in ("", "parameters")]
+    if len(names) != len(parameters) and "parameters" not in roles.values():
+        # Weights may be called alpha or p.
+        data = "input", "target", "cache"
+        others = [name for name, role in roles.items() if role not in data]
+        names = others if len(others) == len(parameters) else names
     values = parameters if len(names) == len(parameters) else [parameters]
     return dict(zip(names, values, strict=False))
+
+
+def holder_of(parameters: Any, function: Callable[..., Any]) -> str:
+    """Return the argument that takes a dictionary of parameters, such as `P`.
+
+    The result is empty if none does, or if the names of the arguments tell.
+    """
+    if not isinstance(parameters, dict):
+        return ""
+    arguments = inspect.signature(function).parameters
+    roles = {name: role_of(name) for name in arguments}
+    if "parameters" in roles.values() or not roles.keys().isdisjoint(parameters):
+        return ""
+    left = []
+    for name, argument in arguments.items():
+        is_needed = argument.default is argument.empty
+        if is_needed and roles[name] not in ("input", "target"):
+            left.append(name)
+    if len(left) > 1:
+        raise MlpXpError(
+            f"{_name(function)}: cannot tell which argument is the dictionary: "
+            + some(left),
+            remedy="call it `parameters`, or give functions lambda x, y: ...",
+            setting="parameters",
+        )
+    return "".join(left)
 
 
 class Outcome(NamedTuple):
@@ -190,7 +221,7 @@ class Program:
             for write, value in self.places:
                 written.append((write, value))
                 write(copy.deepcopy(value, memo))
-            call = _Call(x, widened(self.y), self.rate, code.given)
+            call = _Call(x, widened(self.y), self.rate, code)
             return _run(code, call, backward=backward)
         finally:
             for write, value in reversed(written):
@@ -238,9 +269,8 @@ def _number(value: Any) -> Any:
 class _Call:
     """The values for the arguments of functions in one run."""
 
-    def __init__(
-        self, x: Array, y: Any, rate: float | None, given: dict[str, Any]
-    ) -> None:
+    def __init__(self, x: Array, y: Any, rate: float | None, code: Code) -> None:
+        given, self.holder = code.given, code.holder
         roles = {"input": x, "target": y, "rate": rate, "parameters": given or None}
         self.roles = {role: each for role, each in roles.items() if each is not None}
         self.named = given
@@ -294,9 +324,9 @@ class _Call:
         """Return the arguments of a function, by their roles and their names."""
         arguments, unknown = {}, []
         for name, parameter in inspect.signature(function).parameters.items():
-            role = role_of(name)
+            role = "parameters" if name == self.holder else role_of(name)
             is_data = role in ("input", "target") and role in self.roles
-            if name in self.named and not is_data:
+            if name in self.named and not is_data and name != self.holder:
                 arguments[name] = self.named[name]
             elif role in self.roles:
                 arguments[name] = self.roles[role]

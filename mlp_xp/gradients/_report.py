@@ -104,7 +104,9 @@ class GradientCheck:
                 f"{', '.join(finding.names)}: {', or '.join(finding.mistakes)}"
             )
         for row in self.rows:
-            if not row.is_right and row.name not in explained.union(self.ignored):
+            is_number = row.yours is not None
+            is_explained = row.is_right or row.name in explained.union(self.ignored)
+            if is_number and not is_explained:
                 lines.append(f"{row.name}: no usual mistake gives these numbers")
         network = self.network or "has no such network"
         if self.ignored:

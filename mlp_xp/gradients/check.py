@@ -25,6 +25,7 @@ from mlp_xp.gradients._program import (
     Code,
     Outcome,
     Program,
+    holder_of,
     named,
     random_error,
     role_of,
@@ -39,6 +40,9 @@ _BACKWARD = (
     *("train", "train_step", "update"),
 )
 _LOSS = ("loss", "compute_loss", "cost", "compute_cost")
+_ZERO = "it is 0: never computed, or overwritten"
+_AXIS = "the axis of the samples is left: use sum(axis=0) without keepdims=True"
+_SMALL_TERM = "a small term of your loss is missing, such as a penalty on the weights"
 
 
 def check_gradients(
@@ -59,7 +63,7 @@ def check_gradients(
         |g - D| <= (|S(w) - S(w - h)| + |S(w + h) - S(w)|) / h + eps_f / h
 
     where D is the central difference and S(w) = f(w + h) - 2 f(w) + f(w - h), or equals
-    the gradient of this package's layers. The first term bounds the truncation error,
+    this package's gradient of the same f. The first term bounds the truncation error,
     also at a kink of relu. The second bounds the rounding error (Nocedal and Wright,
     Numerical Optimization, 2006, section 8.1). eps_f is eps |f| and eight times the
     noise of f, from fifth differences at 16 points (after More and Wild, 2011). Of each
@@ -175,7 +179,8 @@ def _as_code(code: Any, parameters: Any, loss: Any) -> Code:
     for name, value in given.items():
         if isinstance(value, float | int | np.number) and is_only_parameter(name):
             given[name] = np.array(value, float)
-    return Code(forward, backward, loss or _method(code, _LOSS), given)
+    holder = holder_of(parameters, forward or backward)
+    return Code(forward, backward, loss or _method(code, _LOSS), given, holder)
 
 
 def _method(code: Any, names: Iterable[str]) -> Any:
@@ -319,8 +324,15 @@ class _Check:
             )
         own = {name: self.parameters[name] for name in needed if name != "x"}
         twin = find_twin(
-            own, self.x, self.targets, self.loss, self.eps, is_layer=self.is_layer
+            own,
+            self.x,
+            self.targets,
+            self.loss,
+            self.eps,
+            self.rounding,
+            is_layer=self.is_layer,
         )
+        self.is_exact = twin is not None and twin.is_exact
         package = twin.gradients if twin else {}
         rows = []
         for name in self.parameters:
@@ -329,7 +341,12 @@ class _Check:
         findings: list[Finding] = []
         if twin and not all(row.is_right for row in rows):
             gradients = {name: found[name] for name in needed}
+            for row in rows:
+                if not row.is_right and not np.any(found[row.name]):
+                    # A sum of errors may also be 0, and is not blamed.
+                    gradients[row.name] = np.full(found[row.name].shape, np.nan)
             findings = explain(twin, gradients, rate, self._same)
+        findings += self._plain_findings(rows, found, package)
         return GradientCheck(
             rows,
             findings,
@@ -359,11 +376,32 @@ class _Check:
             yours = array[index]
             other = None if package is None else package[index]
             is_right = bool(abs(yours - exact) <= tolerance)
-            is_right |= other is not None and self._same(yours, other)
+            if other is not None and self.is_exact:
+                is_right |= self._same(yours, other)
             entry = str([int(each) for each in index])
             rows.append(Row(name, is_right, entry, yours, exact, other, tolerance))
         worst = max(rows, key=Row.doubt)
         return worst._replace(compared=len(rows))
+
+    def _plain_findings(
+        self,
+        rows: list[Row],
+        found: Mapping[str, Array],
+        package: Mapping[str, Array],
+    ) -> list[Finding]:
+        """Return the mistakes that are told by a gradient itself."""
+        said: dict[str, list[str]] = {}
+        for row in rows:
+            array, shape = found[row.name], self.parameters[row.name].shape
+            if row.is_right:
+                continue
+            if not np.any(array):
+                said.setdefault(_ZERO, []).append(row.name)
+            elif array.shape == (1, *shape):
+                said.setdefault(_AXIS, []).append(row.name)
+            elif row.name in package and self._same(array, package[row.name]):
+                said.setdefault(_SMALL_TERM, []).append(row.name)
+        return [Finding(tuple(names), (words,)) for words, names in said.items()]
 
     def _entries(self, array: Array, package: Array | None) -> list[tuple[Any, ...]]:
         """Return the entries to compare: the most doubtful, then others at random."""
@@ -416,8 +454,19 @@ def _mean_cross_entropy(y_hat: Any, y: Array) -> float:
             t = targets_as_rows(y, rows.shape, columns=columns)
             if t is not None:
                 return float(-np.sum(t * np.log(rows)) / len(rows))
+    words, own = "your outputs are not probabilities of classes", "(y_hat - y) ** 2"
+    if np.ndim(y_hat) == 1 and np.isclose(np.sum(y_hat), 1, atol=1e-5):
+        raise MlpXpError(
+            "your outputs have one axis",
+            remedy="give loss=, or a batch such as X[:1]",
+            setting="loss",
+        )
+    is_probability = np.min(y_hat) > 0 and np.max(y_hat) < 1
+    if is_probability and np.size(y_hat) == max(np.shape(y_hat), default=0):
+        words = "your outputs have one column"
+        own = "-y * np.log(y_hat) - (1 - y) * np.log(1 - y_hat)"
     raise MlpXpError(
-        "your outputs are not probabilities of classes",
-        remedy="give your own, as in loss=lambda y, y_hat: np.mean((y_hat - y) ** 2)",
+        words,
+        remedy=f"give your own, as in loss=lambda y, y_hat: np.mean({own})",
         setting="loss",
     )

@@ -375,6 +375,144 @@ def test_a_gradient_rounded_to_float32_has_more_digits():
     assert all(len(cell) < 12 for row in others for cell in row.cells())
 
 
+PENALTY = Written(
+    """
+    def network(x, y, W1, b1, W2, b2):
+        a = np.tanh(x @ W1 + b1)
+        e = np.exp(a @ W2 + b2)
+        p = e / e.sum(axis=1, keepdims=True)
+        loss = -np.sum(y * np.log(p)) / len(x)
+        loss += penalty / 2 * (np.sum(W1**2) + np.sum(W2**2))
+        e2 = (p - y) / len(x)
+        e1 = e2 @ W2.T * (1 - a**2)
+        dW1, db1 = x.T @ e1 + penalty * W1, e1.sum(axis=0)
+        dW2, db2 = a.T @ e2 + penalty * W2, e2.sum(axis=0)
+        return loss, (dW1, db1, dW2, db2)
+
+    penalty = 1e-5
+    W1, b1 = rng.normal(size=(4, 6)) / 2, np.zeros(6)
+    W2, b2 = rng.normal(size=(6, 3)) / 2, np.zeros(3)
+    x = rng.normal(size=(8, 4))
+    y = np.eye(3)[rng.integers(0, 3, 8)]
+    """,
+    "check_gradients(network, x, y, (W1, b1, W2, b2))",
+)
+
+
+@pytest.mark.parametrize("penalty", ["1e-5", "1e-7"])
+def test_a_forgotten_small_penalty_is_wrong(penalty):
+    """The loss is nearly the loss of this package's network, which has no penalty."""
+    small = Mistake("1e-5", penalty)
+    assert PENALTY.check(small).verdict == "right: W1, b1, W2, b2"
+    report = PENALTY.check(
+        small, Mistake(" + penalty * W1", ""), Mistake(" + penalty * W2", "")
+    )
+    assert report.verdict == "wrong: W1, W2; right: b1, b2"
+    (finding,) = report.findings
+    assert finding.names == ("W1", "W2")
+    assert finding.mistakes[0].startswith("a small term of your loss is missing")
+    assert report.network.endswith("cross-entropy, but for a small term of your loss")
+
+
+@pytest.mark.parametrize("guarded", ["p + 1e-8", "np.clip(p, 1e-7, 1 - 1e-7)"])
+def test_a_guarded_logarithm_counts_as_a_logarithm(guarded):
+    """The derivative of log(p + 1e-8) is usually taken as 1 / p."""
+    report = PENALTY.check(
+        Mistake("penalty = 1e-5", "penalty = 0"),
+        Mistake("size=(6, 3)) / 2", "size=(6, 3)) * 20"),
+        Mistake("rng.integers(0, 3, 8)", "np.argmax(np.tanh(x @ W1) @ W2, axis=1)"),
+        Mistake("np.log(p)", f"np.log({guarded})"),
+    )
+    assert report, str(report)
+    assert report.network == "4-6-3, tanh, softmax and cross-entropy"
+    largest = max(
+        abs(row.yours - row.difference) / row.tolerance for row in report.rows
+    )
+    assert largest > 1, "central differences decide already"
+
+
+def test_a_gradient_of_zeros_is_said_to_be_zero():
+    """The sum of all errors of softmax is also 0, and is not blamed."""
+    report = FUNCTIONS.check(
+        Mistake("dz2.sum(axis=0)", "np.zeros_like(b2)"),
+        Mistake("(1 - a1**2)", "(1 - a1**2) * 0"),
+    )
+    (finding,) = report.findings
+    assert finding.names == ("W1", "b1", "b2")
+    assert finding.mistakes == ("it is 0: never computed, or overwritten",)
+
+
+def test_a_wrong_shape_is_explained_or_stands_alone():
+    report = FUNCTIONS.check(
+        Mistake("dz1.sum(axis=0)", "dz1.sum(axis=0, keepdims=True)"),
+        Mistake("dz2.sum(axis=0)", "dz2.sum(axis=0)[:2]"),
+    )
+    assert [row.entry for row in report.rows if not row.is_right] == [
+        "shape (1, 5), not (5,)",
+        "shape (2,), not (3,)",
+    ]
+    (finding,) = report.findings
+    assert finding.names == ("b1",)
+    assert finding.mistakes[0].endswith("use sum(axis=0) without keepdims=True")
+    assert "no usual mistake" not in str(report)
+
+
+def test_positive_outputs_of_a_linear_layer_are_not_called_relu():
+    report = LINEAR.check(
+        Mistake("np.zeros(4)", "9 + np.zeros(4)"), Mistake("e = 4", "e = 2")
+    )
+    assert report
+    assert report.network == "3-4, identity and squared error"
+
+
+@pytest.mark.parametrize("name", ["p", "P", "w", "pars", "q"])
+def test_a_dictionary_is_given_to_the_only_argument_left(name):
+    text = SQUARE.text.replace("x, params)", f"x, {name})")
+    text = text.replace("y, params)", f"y, {name})").replace("params[", f"{name}[")
+    text = text.replace("a, p =", "a, s =").replace("(p - y)", "(s - y)")
+    report = SQUARE._replace(text=text).check()
+    assert report, str(report)
+
+
+def test_weights_may_have_the_name_of_a_learning_rate():
+    text = UNNAMED.text.replace("W1", "alpha").replace("b1", "bias").replace("W2", "lr")
+    text = text.replace("HIDDEN", "5").replace("ORDER", "(0, 1, 2, 3)")
+    call = "check_gradients((forward, backward), x, y, (alpha, bias, lr, b2))"
+    assert Written(text, call).check()
+
+
+BINARY = Written(
+    """
+    def forward(x, W, b):
+        return 1 / (1 + np.exp(-(x @ W + b)))
+
+    def backward(x, y, y_hat):
+        e = (y_hat - y) / len(x)
+        dW, db = x.T @ e, e.sum(axis=0)
+        return dW, db
+
+    W, b = rng.normal(size=(3, 1)), np.zeros(1)
+    x, y = rng.normal(size=(5, 3)), np.array([[0], [1], [1], [0], [1]])
+    """,
+    "check_gradients((forward, backward), x, y, (W, b))",
+)
+
+
+def test_the_loss_that_an_error_advises_makes_a_right_program_right():
+    with pytest.raises(MlpXpError, match="your outputs have one column") as caught:
+        BINARY.check()
+    advice = str(caught.value).partition("as in ")[2]
+    assert BINARY._replace(call=f"{BINARY.call[:-1]}, {advice})").check()
+
+
+def test_a_sample_without_the_axis_of_a_batch_is_said():
+    def forward(x):
+        return softmax((x @ WEIGHTS)[None])[0]
+
+    with pytest.raises(MlpXpError, match=r"one axis; give loss=, or a batch such as"):
+        check_gradients((forward, no_gradient), np.ones(2), np.eye(2)[0])
+
+
 def test_arguments_may_have_chinese_names():
     text = FUNCTIONS.text.replace("forward(x, W", "forward(样本, W")
     text = text.replace("z1 = x @", "z1 = 样本 @")
@@ -857,6 +995,10 @@ def unnamed(first, second):
     return first @ WEIGHTS
 
 
+def two_left(x, q, r):
+    return softmax(x @ q @ r)
+
+
 def failing():
     raise ZeroDivisionError("division by zero")
 
@@ -896,6 +1038,12 @@ def test_a_loss_of_each_sample_is_refused():
     x = np.eye(3)
     with pytest.raises(MlpXpError, match="loss: is an array of 3 numbers; return one"):
         check_gradients((softmax, no_gradient), x, x, loss=lambda y_hat, y: y_hat[0])
+
+
+def test_a_dictionary_for_one_of_two_arguments_is_refused():
+    code = two_left, no_gradient
+    with pytest.raises(MlpXpError, match="is the dictionary: 'q', 'r'; call it `para"):
+        check_gradients(code, np.eye(2), np.eye(2), {"W": WEIGHTS})
 
 
 def test_labels_that_should_be_one_hot_are_said():
