@@ -63,7 +63,15 @@ _SEVERAL_KINDS = names("""
 _NUMERIC = SUMS.keys() - {"mean"} | names("add subtract multiply pow square")
 _FLOATING = (ULPS.keys() | SUMS) - _NUMERIC
 _FLOATING |= names("var std copysign logaddexp nextafter signbit")
+_FLOATING |= names("vector_norm matrix_norm")
+_FLOATING |= {name for name in RULES if name.startswith("fft.")} - CREATION
 """Kinds of operations that the standard defines for floats alone."""
+_LEAST_AXES = {
+    **dict.fromkeys(names("mT matrix_transpose"), 2),
+    **dict.fromkeys(names("argsort sort cumulative_sum cumulative_prod"), 1),
+    **dict.fromkeys((name for name in RULES if name.startswith("fft.")), 1),
+}
+"""The fewest axes for which the standard defines a function."""
 INSPECTION = names("""
     broadcast_shapes can_cast finfo iinfo isdtype result_type __array_namespace_info__
 """)
@@ -321,16 +329,22 @@ def _undefined(operation: Operation) -> str:
     kind, args = kind_of(operation.name), operation.args
     if kind in CREATION - {"asarray"} and _has_array(args):
         return f"{kind} is defined for Python numbers alone"
+    least = _LEAST_AXES.get(kind, 0)
+    if least and np.ndim(args[0]) < least:
+        return f"{kind} is defined for {least} or more axes"
     operands = args[0] if kind in ("concat", "stack") else args
+    if kind == "where":  # the condition is no operand
+        operands = args[1:]
     kinds = {
         np.asarray(x).dtype.kind.replace("u", "i")
         for x in operands
         if isinstance(x, np.ndarray | np.generic | float | complex)
     }
-    if kind == "where":
-        kinds -= {"b"}
     if not kinds or kind in _SEVERAL_KINDS:
         return ""
+    given = operation.kwargs.get("dtype")
+    if "c" in kinds and given is not None and np.dtype(given).kind != "c":
+        return "the standard does not convert complex numbers to real ones"
     is_quotient = kind in ("divide", "reciprocal")
     if is_quotient and "c" in kinds and not all(np.isfinite(x).all() for x in args):
         return "the standard leaves quotients of complex infinities to the library"
@@ -349,7 +363,7 @@ def _undefined(operation: Operation) -> str:
     is_symmetric = kind in ("cholesky", "eigh", "eigvalsh")
     if is_symmetric and not np.array_equal(args[0], adjoint(args[0])):
         return f"{kind} is defined for symmetric matrices alone"
-    if kinds == {"b"} and kind in _NUMERIC | {"negative", "prod"}:
+    if kinds == {"b"} and kind in _NUMERIC | names("conj negative prod"):
         return f"{kind} is not defined for booleans"
     return ""
 

@@ -254,12 +254,19 @@ class ProgramTracer(Tracer):
         return is_array(x) and not issubclass(type(x), known)
 
     def _compare(self, operation: Operation) -> Verdict:
-        """See `Tracer`. A float64 of NumPy is a Python float, and may count as one."""
-        verdict = super()._compare(operation)
-        if not verdict.deviates or operation.name not in SYMBOLS:
+        """See `Tracer`. A scalar of NumPy may count as a Python number.
+
+        The standard defines Python numbers alone as operands.
+        """
+        verdict, args = super()._compare(operation), operation.args
+        if not (verdict.deviates and any(isinstance(x, np.generic) for x in args)):
             return verdict
-        args = tuple(float(x) if type(x) is np.float64 else x for x in operation.args)
-        return super()._compare(operation._replace(args=args))
+        plain = tuple(x.item() if isinstance(x, np.generic) else x for x in args)
+        again = super()._compare(operation._replace(args=plain))
+        if not (again.deviates and verdict.problem):
+            return again
+        reason = "the standard defines Python numbers, not NumPy's, as operands"
+        return verdict._replace(unjudged=reason, outside=True)
 
     def owns(self, x: Any) -> bool:
         """See `Tracer`. NumPy's arrays, such as `x.numpy()`, are not the library's."""

@@ -603,7 +603,7 @@ def _hosts(traced: Any) -> Any:
     if isinstance(traced, Traced):
         return traced.host
     parts = leaves(traced)
-    if parts and all(isinstance(each, Traced) for each in parts):
+    if all(isinstance(each, Traced) for each in parts):
         return tuple(each.host for each in parts)
     return None
 

@@ -763,6 +763,21 @@ def test_a_float64_of_numpy_counts_as_for_the_library(library):
     assert not run.deviations
 
 
+def test_an_integer_of_numpy_counts_as_for_the_library():
+    x = np.arange(3, dtype="int32")
+    run = lockstep(lambda x: [x + np.int64(2), np.uint8(2) * x], (x,))
+    assert not run.deviations
+    assert run.operations == 2
+    run = lockstep(lambda x: x + np.int64(2**40), (x,))
+    assert not run.deviations
+    assert [each.name for each in run.outside] == ["add"]
+
+
+def test_an_array_without_rows_unstacks_to_no_arrays():
+    run = lockstep(lambda x: array_namespace(x).unstack(x[:0, :]), (np.ones((2, 3)),))
+    assert (run.deviations, run.operations) == ([], 2)
+
+
 def test_an_output_argument_is_outside():
     def program(x):
         xp = array_namespace(x)
