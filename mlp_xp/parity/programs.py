@@ -126,7 +126,7 @@ class Run:
     """The number of judged operations."""
     seconds: float = 0.0
     """The time of the traced run."""
-    exception: Exception | None = None
+    exception: BaseException | None = None
     """The exception of `error`."""
     reproducer: str = ""
     """The outcome of the reproducer, if one was asked for."""
@@ -330,6 +330,7 @@ def lockstep(
 
     Raises:
         BackendError: The library or the device is not available.
+        MlpXpError: The library lacks the dtype of an argument.
 
     Examples:
         >>> import array_api_compat
@@ -355,7 +356,7 @@ def lockstep(
             try:
                 positional, named = moved
                 result = function(*positional, **named)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 run.exception = error
                 run.error = _error_record(error, tracer)
         run.seconds = time.perf_counter() - start
@@ -476,14 +477,20 @@ def _moved(tree: Any, tracer: Tracer, *, on_device: bool) -> Any:
     def move(x: Any) -> Any:
         if not isinstance(x, np.ndarray) or x.dtype.kind not in "biufc":
             return _copied(x)
-        host, dtype = np.array(x, order="C"), getattr(backend.xp, x.dtype.name)
+        dtype = getattr(backend.xp, x.dtype.name, None)
+        if dtype is None or not x.dtype.isnative:
+            raise MlpXpError(
+                f"{backend.name} takes no argument of dtype {x.dtype}",
+                remedy="convert it first, such as by x.astype('float64')",
+            )
+        host = np.array(x, order="C")
         place = {"device": backend.device} if on_device else {}
         return tracer.wrap(backend.xp.asarray(host, dtype=dtype, copy=True, **place))
 
     return map_tree(move, tree)
 
 
-def _error_record(error: Exception, tracer: ProgramTracer) -> Record:
+def _error_record(error: BaseException, tracer: ProgramTracer) -> Record:
     """Return the operation that raised, or the line of the program that did."""
     cause: BaseException | None = error
     while cause is not None and cause is not tracer.error:
@@ -508,7 +515,7 @@ def _compare_ends(
     try:
         with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
             expected = function(*positional, **named)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return f"NumPy's own run raises {one_line(error)}", False
     got, wanted = dict(_numbers(result, backend)), dict(_numbers(expected, backend))
     if got.keys() != wanted.keys():

@@ -585,6 +585,11 @@ def test_an_error_of_the_program_is_the_programs():
     assert run.error.name == "ValueError"
     assert run.error.place.endswith('(raise ValueError("too small"))')
 
+    def exits(x: Any) -> Any:
+        raise SystemExit(7)
+
+    assert lockstep(exits, inputs()[:1], library="numpy").error.name == "SystemExit"
+
     def recovers(x: Any) -> Any:
         try:
             return array_namespace(x).reshape(x, (7, 7))
@@ -999,6 +1004,9 @@ def program():
 
 def failing():
     return root, (-np.ones(3), 2)
+
+def swapped():
+    return root, (np.ones(3, ">f8"),)
 """
 
 
@@ -1018,6 +1026,10 @@ def test_the_command_has_a_report_for_each_library(tmp_path, monkeypatch):
     shown = lockstep_command("my_program:failing", "--backends", "torch")
     assert shown.code == 3
     assert "raised TypeError" in shown.out
-    assert_one_line(lockstep_command("my_program:other"), 2, "my_program:other")
+    for name, said in (
+        ("other", "module my_program has no 'other'"),
+        ("swapped", "torch takes no argument of dtype >f8"),
+    ):
+        assert_one_line(lockstep_command(f"my_program:{name}"), 2, said)
     assert_one_line(lockstep_command("no_such_module:program"), 2, "no_such_module")
     del sys.modules["my_program"]
