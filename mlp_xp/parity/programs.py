@@ -63,6 +63,11 @@ _WORDS = {
     "unjudged": "not judged",
     "differs": "the result",
 }
+_FAR = (
+    "  but the result has less than half of NumPy's digits, though each operation is "
+    "right: see whether `y = x; y += 1` makes a new array here, or rounding or a sign "
+    "decides"
+)
 _COMPAT = "/array_api_compat/"
 _ON_HOST = (np.ndarray, np.generic, bool, int, float, complex)
 
@@ -122,6 +127,8 @@ class Run:
     """The value of the program, with the library's own arrays."""
     end: str = ""
     """How far the result lies from NumPy's whole run, in words."""
+    distance: float = 0.0
+    """The distance of `end`, of which 1 is half of the digits."""
     operations: int = 0
     """The number of judged operations."""
     seconds: float = 0.0
@@ -130,6 +137,18 @@ class Run:
     """The exception of `error`."""
     reproducer: str = ""
     """The outcome of the reproducer, if one was asked for."""
+
+    @property
+    def is_far(self) -> bool:
+        """Whether right operations leave less than half of the digits of the result.
+
+        Other findings would explain this. It is none itself, because right programs
+        have such results too: rounding alone, as of `x - x * 3 / 3`, singular vectors
+        of either sign, or the solution for an ill-conditioned matrix.
+        """
+        explained = self.deviations or self.error or self.unjudged or self.outside
+        branched = self.transfers or self.syncs or self.escaped
+        return self.distance > 1 and not (explained or branched)
 
     @property
     def verdict(self) -> str:
@@ -154,6 +173,8 @@ class Run:
 
     def __str__(self) -> str:
         lines = [self.verdict]
+        if self.is_far:
+            lines.append(_FAR)
         for kind, words in _WORDS.items():
             records = self.findings(kind)
             if kind == "deviations" or (kind == "error" and not self.deviations):
@@ -365,7 +386,9 @@ def lockstep(
         run.operations = tracer.judged
         if run.error is None:
             run.result = map_tree(unwrapped, result)
-            run.end, is_fault = _compare_ends(function, own_args, run.result, backend)
+            run.end, is_fault, run.distance = _compare_ends(
+                function, own_args, run.result, backend
+            )
             if is_fault:
                 run.differs.append(Record("result", run.end, "the end of the program"))
         shown = tracer.first or (tracer.raised if run.error else None)
@@ -509,22 +532,25 @@ def _error_record(error: BaseException, tracer: ProgramTracer) -> Record:
 
 def _compare_ends(
     function: Callable[..., Any], args: Any, result: Any, backend: LibraryBackend
-) -> tuple[str, bool]:
-    """Say how far a result lies from NumPy's whole run, and whether it is wrong."""
+) -> tuple[str, bool, float]:
+    """Say how far a result lies from NumPy's whole run, and whether it is wrong.
+
+    Return also the distance, of which 1 is half of the digits.
+    """
     positional, named = args
     try:
         with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
             expected = function(*positional, **named)
     except (Exception, SystemExit) as error:
-        return f"NumPy's own run raises {one_line(error)}", False
+        return f"NumPy's own run raises {one_line(error)}", False, 0.0
     got, wanted = dict(_numbers(result, backend)), dict(_numbers(expected, backend))
     if got.keys() != wanted.keys():
-        return f"{len(got)} values or keys other than NumPy's {len(wanted)}", True
+        return f"{len(got)} values or keys other than NumPy's {len(wanted)}", True, 0.0
     # the least precise argument decides how many digits there are
     given = [x.dtype for x in leaves(args) if isinstance(x, np.ndarray)]
     floats = [np.finfo(dtype).eps for dtype in given if dtype.kind in "fc"]
     eps = float(max(floats, default=0.0))
-    largest, skipped = 0.0, 0
+    largest, share, skipped = 0.0, 0.0, 0
     for path, x in got.items():
         y = wanted[path]
         if x is None or y is None:
@@ -532,12 +558,14 @@ def _compare_ends(
             continue
         fault, distance = _distance(x, y, eps)
         if fault:
-            return fault, True
+            return fault, True, 0.0
         largest = max(largest, distance)
+        if y.dtype.kind in "fc":
+            share = max(share, distance * max(eps, float(np.finfo(y.dtype).eps)) ** 0.5)
     if skipped == len(got):
-        return "not compared, without numbers", False
+        return "not compared, without numbers", False, 0.0
     but = f"; {skipped} of {len(got)} values not compared" if skipped else ""
-    return f"{largest:.3g} eps from NumPy's whole run{but}", False
+    return f"{largest:.3g} eps from NumPy's whole run{but}", False, share
 
 
 def _numbers(

@@ -136,10 +136,13 @@ class Tracer:
 
             def method(*args: Any, **kwargs: Any) -> Any:
                 self.notice(METHOD_KINDS.get(name, "outside"), f"{called}()")
-                function, args = _method_of(name), (array, *args)
-                return self.call(
-                    LibraryCall(called, function, args, kwargs, outside=True)
+                function, all_args = _method_of(name), (array, *args)
+                value = self.call(
+                    LibraryCall(called, function, all_args, kwargs, outside=True)
                 )
+                if name in _VALUES and not (args or kwargs):
+                    self.check_value(array, name, value)
+                return value
 
             return method
         self.notice("outside", called)
@@ -266,6 +269,31 @@ class Tracer:
     def _compare(self, operation: Operation) -> Verdict:
         """Compare the result of an operation with NumPy's."""
         return judge(operation)
+
+    def check_value(self, array: "Traced", name: str, value: Any) -> None:
+        """Compare a Python value of an array, such as `float(x)`, with its host copy's.
+
+        A right value is no operation more.
+        """
+        if array.seen_writes != self.writes:
+            array._look()
+        expected = _VALUES[name](array.host)
+        if np.array_equal(np.asarray(value), np.asarray(expected), equal_nan=True):
+            return
+        problem = f"is {value!r:.80} instead of {expected!r:.80}"
+        self._add(
+            Operation(
+                name,
+                _VALUES[name],
+                (array.host,),
+                {},
+                np.asarray(value),
+                self.calls,
+                self.when,
+                self.place(),
+                Verdict(problem=problem),
+            )
+        )
 
     def _add(self, operation: Operation) -> None:
         self.verdicts.setdefault(operation.name, []).append(operation.verdict)
@@ -436,7 +464,9 @@ class Traced:
         return (self[i] for i in range(self.array.shape[0]))
 
     def __len__(self) -> int:
-        return len(self.array)
+        value = len(self.array)
+        self._tracer.check_value(self, "len", value)
+        return value
 
     def __repr__(self) -> str:
         return repr(self.array)
@@ -500,6 +530,16 @@ _CONVERSIONS = {
 """Operations of Python that need the values of an array."""
 
 
+_OF_ONE_VALUE = ("bool", "float", "int")
+_VALUES: dict[str, Callable[[np.ndarray], Any]] = {
+    **{name: lambda x, f=_CONVERSIONS[name]: f(x.item()) for name in _OF_ONE_VALUE},
+    "item": np.ndarray.item,
+    "tolist": np.ndarray.tolist,
+    "len": len,
+}
+"""Python's values of a host array."""
+
+
 def _operator(name: str, *, reflected: bool = False) -> Callable[..., Any]:
     """Return a method of `Traced` for a function of the module `operator`."""
     function = getattr(operator, name)
@@ -520,7 +560,11 @@ def _conversion(name: str) -> Callable[..., Any]:
 
     def convert(self: Traced, *args: Any) -> Any:
         self._tracer.notice("syncs", f"{name}(array)")
-        return function(self.array, *map(unwrapped, args))
+        value = function(self.array, *map(unwrapped, args))
+        is_real = self.host.dtype.kind != "c"
+        if name in _OF_ONE_VALUE and is_real and self.host.size == 1:
+            self._tracer.check_value(self, name, value)
+        return value
 
     return convert
 

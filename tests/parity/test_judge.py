@@ -57,6 +57,12 @@ def test_the_standards_functions_are_those_of_its_own_library():
         # The indices of a sort are a permutation.
         ("argsort", [0, 1], (-TIES[1:],), {"stable": False}, True),
         ("argsort", [1, 0], (-TIES[1:],), {"stable": False}, False),
+        ("argsort", [1, 0, 2], (TIES,), {"stable": False}, False),
+        ("argsort", [0, 0, 2], (TIES,), {"stable": False}, True),
+        ("argsort", [0, 2, 1], (TIES,), {"stable": False}, True),
+        ("sort", [0.0, 0.0], (GAP[0],), {}, True),
+        ("unique_values", [2.0, 1.0], (TIES,), {}, False),
+        ("unique_values", [14.0, 7.0], (TIES,), {}, True),
         # A complex number that is not finite, moved and rounded.
         ("take", INFINITE, (INFINITE, np.arange(2)), {}, False),
         ("take", [0, 1j], (INFINITE, np.arange(2)), {}, True),
@@ -269,9 +275,14 @@ def test_subnormal_numbers_may_count_as_zeros(name, right, wrong, args):
 @pytest.mark.parametrize(
     ("name", "result", "args", "kwargs", "reason"),
     [
-        ("argsort", [1, 0, 2], (TIES,), {"stable": False}, "order of equal elements"),
         ("linalg.vector_norm", 9.0, (TIES,), {"ord": 3}, "known for the order 3"),
-        ("unique_values", [2.0, 1.0], (TIES,), {}, "the order of the values"),
+        (
+            "sort",
+            [1.0, 2.0, nan],
+            (GAP[[0, 1, 1], [0, 1, 1]] * [1, 1, nan],),
+            {},
+            "of NaN",
+        ),
         ("unique_values", [0.0], (TIES * 1e-310,), {}, "subnormal numbers may count"),
         ("diff", [1.1], (TIES, 2), {}, "repeated differences"),
         ("diff", [1.1], (TIES,), {"n": 2}, "repeated differences"),

@@ -557,6 +557,36 @@ def test_copies_to_the_host_and_waits_are_found(library):
     assert run.transfers[0].place.endswith("(np.asarray(x))")
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "take"),
+    [
+        ("__float__", lambda _: -1.0, float),
+        ("__bool__", lambda _: False, bool),
+        ("__len__", lambda _: 2, len),
+        ("item", lambda _: 3.0, lambda x: x.item()),
+        ("tolist", lambda _: [0.0], lambda x: x.tolist()),
+    ],
+)
+def test_a_wrong_value_of_an_array_deviates(name, wrong, take, monkeypatch):
+    torch = importlib.import_module("torch")
+    assert not lockstep(take, (np.ones(1),), library="torch").deviations
+    monkeypatch.setattr(torch.Tensor, name, wrong)
+    run = lockstep(take, (np.ones(1),), library="torch")
+    assert [each.name for each in run.deviations] == [name.strip("_")]
+
+
+def test_a_rebound_name_is_told_after_the_verdict():
+    def program(x):
+        y = x
+        y += 1
+        return x * 2
+
+    for library in ("jax", "torch"):
+        run = lockstep(program, (np.arange(3.0),), library=library)
+        second = str(run).splitlines()[1]
+        assert ("less than half of NumPy's digits" in second) == (library == "jax")
+
+
 def test_upcasts_are_found():
     def program(x: Any) -> Any:
         xp = array_namespace(x)
