@@ -140,7 +140,7 @@ class Tracer:
                 value = self.call(
                     LibraryCall(called, function, all_args, kwargs, outside=True)
                 )
-                if name in _VALUES and not (args or kwargs):
+                if name in ("item", "tolist") and not (args or kwargs):
                     self.check_value(array, name, value)
                 return value
 
@@ -277,14 +277,15 @@ class Tracer:
         """
         if array.seen_writes != self.writes:
             array._look()
-        expected = _VALUES[name](array.host)
+        reference = functools.partial(_value_of, name)
+        expected = reference(array.host)
         if np.array_equal(np.asarray(value), np.asarray(expected), equal_nan=True):
             return
         problem = f"is {value!r:.80} instead of {expected!r:.80}"
         self._add(
             Operation(
                 name,
-                _VALUES[name],
+                reference,
                 (array.host,),
                 {},
                 np.asarray(value),
@@ -517,7 +518,7 @@ def _assigned(array: np.ndarray, key: Any, value: Any) -> np.ndarray:
 
 _UFUNCS = {getattr(np, function): name for name, function in FUNCTIONS.items()}
 """The operators for ufuncs of NumPy."""
-_CONVERSIONS = {
+_CONVERSIONS: dict[str, Any] = {
     "bool": bool,
     "float": float,
     "int": int,
@@ -528,16 +529,16 @@ _CONVERSIONS = {
     "format": format,
 }
 """Operations of Python that need the values of an array."""
-
-
 _OF_ONE_VALUE = ("bool", "float", "int")
-_VALUES: dict[str, Callable[[np.ndarray], Any]] = {
-    **{name: lambda x, f=_CONVERSIONS[name]: f(x.item()) for name in _OF_ONE_VALUE},
-    "item": np.ndarray.item,
-    "tolist": np.ndarray.tolist,
-    "len": len,
-}
-"""Python's values of a host array."""
+
+
+def _value_of(name: str, host: np.ndarray) -> Any:
+    """Return Python's value of a host array."""
+    if name == "len":
+        return len(host)
+    if name in _OF_ONE_VALUE:
+        return _CONVERSIONS[name](host.item())
+    return getattr(host, name)()
 
 
 def _operator(name: str, *, reflected: bool = False) -> Callable[..., Any]:
@@ -556,7 +557,7 @@ def _operator(name: str, *, reflected: bool = False) -> Callable[..., Any]:
 
 def _conversion(name: str) -> Callable[..., Any]:
     """Return a method of `Traced` for one of _CONVERSIONS."""
-    function: Any = _CONVERSIONS[name]
+    function = _CONVERSIONS[name]
 
     def convert(self: Traced, *args: Any) -> Any:
         self._tracer.notice("syncs", f"{name}(array)")
