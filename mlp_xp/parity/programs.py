@@ -336,7 +336,8 @@ def lockstep(
     JAX, are restored at the end.
 
     Args:
-        function: The program. It gets the namespace from its arrays.
+        function: The program. It gets the namespace from its arrays. It is called
+            twice, the second time on NumPy with copies of its arguments.
         args: Its arguments. NumPy arrays, also in lists, tuples and dictionaries,
             become arrays of the library.
         kwargs: Its keyword arguments, likewise.
