@@ -38,7 +38,14 @@ def find(name: str) -> Any:
         return found
     for attribute in attributes.split("."):
         if not hasattr(found, attribute):
-            importlib.import_module(f"{found.__name__}.{attribute}")
+            submodule = f"{found.__name__}.{attribute}"
+            try:
+                importlib.import_module(submodule)
+            except ModuleNotFoundError as error:
+                if error.name != submodule:  # it lacks a module itself
+                    raise
+                message = f"module {found.__name__} has no {attribute!r}"
+                raise ImportError(message) from error
         found = getattr(found, attribute)
     return found
 

@@ -109,7 +109,12 @@ def _inverse(eps: float, a: np.ndarray, x: np.ndarray) -> Iterator[Equation]:
 def _better(right: Equation, left: Equation) -> Equation:
     """Return the equation of each matrix of a stack that holds the better."""
     worst = [
-        np.max(_share(np.abs(each.rest), each.size), axis=_MATRIX, keepdims=True)
+        np.max(
+            _share(np.abs(each.rest), each.size),
+            axis=_MATRIX,
+            keepdims=True,
+            initial=0,
+        )
         for each in (right, left)
     ]
     is_left = worst[1] < worst[0]

@@ -12,6 +12,8 @@ from mlp_xp.parity._probe import Call
 FORMATS = {
     **{name: f"{{}} {symbol} {{}}" for name, symbol in SYMBOLS.items()},
     **{name: f"{symbol}{{}}" for name, symbol in UNARY.items()},
+    **{name: f"{name}({{}})" for name in ("bool", "float", "int", "len")},
+    **{name: f"{{}}.{name}()" for name in ("item", "tolist")},
     "T": "{}.T",
     "mT": "{}.mT",
     "materialise": "materialise({})",

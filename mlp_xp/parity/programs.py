@@ -63,6 +63,11 @@ _WORDS = {
     "unjudged": "not judged",
     "differs": "the result",
 }
+_FAR = (
+    "  but the result has less than half of NumPy's digits, though each operation is "
+    "right: see whether `y = x; y += 1` makes a new array here, or rounding or a sign "
+    "decides"
+)
 _COMPAT = "/array_api_compat/"
 _ON_HOST = (np.ndarray, np.generic, bool, int, float, complex)
 
@@ -122,14 +127,28 @@ class Run:
     """The value of the program, with the library's own arrays."""
     end: str = ""
     """How far the result lies from NumPy's whole run, in words."""
+    distance: float = 0.0
+    """The distance of `end`, of which 1 is half of the digits."""
     operations: int = 0
     """The number of judged operations."""
     seconds: float = 0.0
     """The time of the traced run."""
-    exception: Exception | None = None
+    exception: BaseException | None = None
     """The exception of `error`."""
     reproducer: str = ""
     """The outcome of the reproducer, if one was asked for."""
+
+    @property
+    def is_far(self) -> bool:
+        """Whether right operations leave less than half of the digits of the result.
+
+        Other findings would explain this. It is none itself, because right programs
+        have such results too: rounding alone, as of `x - x * 3 / 3`, singular vectors
+        of either sign, or the solution for an ill-conditioned matrix.
+        """
+        explained = self.deviations or self.error or self.unjudged or self.outside
+        branched = self.transfers or self.syncs or self.escaped
+        return self.distance > 1 and not (explained or branched)
 
     @property
     def verdict(self) -> str:
@@ -154,6 +173,8 @@ class Run:
 
     def __str__(self) -> str:
         lines = [self.verdict]
+        if self.is_far:
+            lines.append(_FAR)
         for kind, words in _WORDS.items():
             records = self.findings(kind)
             if kind == "deviations" or (kind == "error" and not self.deviations):
@@ -254,12 +275,19 @@ class ProgramTracer(Tracer):
         return is_array(x) and not issubclass(type(x), known)
 
     def _compare(self, operation: Operation) -> Verdict:
-        """See `Tracer`. A float64 of NumPy is a Python float, and may count as one."""
-        verdict = super()._compare(operation)
-        if not verdict.deviates or operation.name not in SYMBOLS:
+        """See `Tracer`. A scalar of NumPy may count as a Python number.
+
+        The standard defines Python numbers alone as operands.
+        """
+        verdict, args = super()._compare(operation), operation.args
+        if not (verdict.deviates and any(isinstance(x, np.generic) for x in args)):
             return verdict
-        args = tuple(float(x) if type(x) is np.float64 else x for x in operation.args)
-        return super()._compare(operation._replace(args=args))
+        plain = tuple(x.item() if isinstance(x, np.generic) else x for x in args)
+        again = super()._compare(operation._replace(args=plain))
+        if not (again.deviates and verdict.problem):
+            return again
+        reason = "the standard defines Python numbers, not NumPy's, as operands"
+        return verdict._replace(unjudged=reason, outside=True)
 
     def owns(self, x: Any) -> bool:
         """See `Tracer`. NumPy's arrays, such as `x.numpy()`, are not the library's."""
@@ -308,7 +336,8 @@ def lockstep(
     JAX, are restored at the end.
 
     Args:
-        function: The program. It gets the namespace from its arrays.
+        function: The program. It gets the namespace from its arrays. It is called
+            twice, the second time on NumPy with copies of its arguments.
         args: Its arguments. NumPy arrays, also in lists, tuples and dictionaries,
             become arrays of the library.
         kwargs: Its keyword arguments, likewise.
@@ -323,6 +352,7 @@ def lockstep(
 
     Raises:
         BackendError: The library or the device is not available.
+        MlpXpError: The library lacks the dtype of an argument.
 
     Examples:
         >>> import array_api_compat
@@ -348,7 +378,7 @@ def lockstep(
             try:
                 positional, named = moved
                 result = function(*positional, **named)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 run.exception = error
                 run.error = _error_record(error, tracer)
         run.seconds = time.perf_counter() - start
@@ -357,7 +387,9 @@ def lockstep(
         run.operations = tracer.judged
         if run.error is None:
             run.result = map_tree(unwrapped, result)
-            run.end, is_fault = _compare_ends(function, own_args, run.result, backend)
+            run.end, is_fault, run.distance = _compare_ends(
+                function, own_args, run.result, backend
+            )
             if is_fault:
                 run.differs.append(Record("result", run.end, "the end of the program"))
         shown = tracer.first or (tracer.raised if run.error else None)
@@ -469,14 +501,20 @@ def _moved(tree: Any, tracer: Tracer, *, on_device: bool) -> Any:
     def move(x: Any) -> Any:
         if not isinstance(x, np.ndarray) or x.dtype.kind not in "biufc":
             return _copied(x)
-        host, dtype = np.array(x, order="C"), getattr(backend.xp, x.dtype.name)
+        dtype = getattr(backend.xp, x.dtype.name, None)
+        if dtype is None or not x.dtype.isnative:
+            raise MlpXpError(
+                f"{backend.name} takes no argument of dtype {x.dtype}",
+                remedy="convert it first, such as by x.astype('float64')",
+            )
+        host = np.array(x, order="C")
         place = {"device": backend.device} if on_device else {}
         return tracer.wrap(backend.xp.asarray(host, dtype=dtype, copy=True, **place))
 
     return map_tree(move, tree)
 
 
-def _error_record(error: Exception, tracer: ProgramTracer) -> Record:
+def _error_record(error: BaseException, tracer: ProgramTracer) -> Record:
     """Return the operation that raised, or the line of the program that did."""
     cause: BaseException | None = error
     while cause is not None and cause is not tracer.error:
@@ -495,22 +533,25 @@ def _error_record(error: Exception, tracer: ProgramTracer) -> Record:
 
 def _compare_ends(
     function: Callable[..., Any], args: Any, result: Any, backend: LibraryBackend
-) -> tuple[str, bool]:
-    """Say how far a result lies from NumPy's whole run, and whether it is wrong."""
+) -> tuple[str, bool, float]:
+    """Say how far a result lies from NumPy's whole run, and whether it is wrong.
+
+    Return also the distance, of which 1 is half of the digits.
+    """
     positional, named = args
     try:
         with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
             expected = function(*positional, **named)
-    except Exception as error:
-        return f"NumPy's own run raises {one_line(error)}", False
+    except (Exception, SystemExit) as error:
+        return f"NumPy's own run raises {one_line(error)}", False, 0.0
     got, wanted = dict(_numbers(result, backend)), dict(_numbers(expected, backend))
     if got.keys() != wanted.keys():
-        return f"{len(got)} values or keys other than NumPy's {len(wanted)}", True
+        return f"{len(got)} values or keys other than NumPy's {len(wanted)}", True, 0.0
     # the least precise argument decides how many digits there are
     given = [x.dtype for x in leaves(args) if isinstance(x, np.ndarray)]
     floats = [np.finfo(dtype).eps for dtype in given if dtype.kind in "fc"]
     eps = float(max(floats, default=0.0))
-    largest, skipped = 0.0, 0
+    largest, share, skipped = 0.0, 0.0, 0
     for path, x in got.items():
         y = wanted[path]
         if x is None or y is None:
@@ -518,12 +559,14 @@ def _compare_ends(
             continue
         fault, distance = _distance(x, y, eps)
         if fault:
-            return fault, True
+            return fault, True, 0.0
         largest = max(largest, distance)
+        if y.dtype.kind in "fc":
+            share = max(share, distance * max(eps, float(np.finfo(y.dtype).eps)) ** 0.5)
     if skipped == len(got):
-        return "not compared, without numbers", False
+        return "not compared, without numbers", False, 0.0
     but = f"; {skipped} of {len(got)} values not compared" if skipped else ""
-    return f"{largest:.3g} eps from NumPy's whole run{but}", False
+    return f"{largest:.3g} eps from NumPy's whole run{but}", False, share
 
 
 def _numbers(

@@ -136,10 +136,13 @@ class Tracer:
 
             def method(*args: Any, **kwargs: Any) -> Any:
                 self.notice(METHOD_KINDS.get(name, "outside"), f"{called}()")
-                function, args = _method_of(name), (array, *args)
-                return self.call(
-                    LibraryCall(called, function, args, kwargs, outside=True)
+                function, all_args = _method_of(name), (array, *args)
+                value = self.call(
+                    LibraryCall(called, function, all_args, kwargs, outside=True)
                 )
+                if name in ("item", "tolist") and not (args or kwargs):
+                    self.check_value(array, name, value)
+                return value
 
             return method
         self.notice("outside", called)
@@ -266,6 +269,32 @@ class Tracer:
     def _compare(self, operation: Operation) -> Verdict:
         """Compare the result of an operation with NumPy's."""
         return judge(operation)
+
+    def check_value(self, array: "Traced", name: str, value: Any) -> None:
+        """Compare a Python value of an array, such as `float(x)`, with its host copy's.
+
+        A right value is no operation more.
+        """
+        if array.seen_writes != self.writes:
+            array._look()
+        reference = functools.partial(_value_of, name)
+        expected = reference(array.host)
+        if np.array_equal(np.asarray(value), np.asarray(expected), equal_nan=True):
+            return
+        problem = f"is {value!r:.80} instead of {expected!r:.80}"
+        self._add(
+            Operation(
+                name,
+                reference,
+                (array.host,),
+                {},
+                np.asarray(value),
+                self.calls,
+                self.when,
+                self.place(),
+                Verdict(problem=problem),
+            )
+        )
 
     def _add(self, operation: Operation) -> None:
         self.verdicts.setdefault(operation.name, []).append(operation.verdict)
@@ -436,7 +465,9 @@ class Traced:
         return (self[i] for i in range(self.array.shape[0]))
 
     def __len__(self) -> int:
-        return len(self.array)
+        value = len(self.array)
+        self._tracer.check_value(self, "len", value)
+        return value
 
     def __repr__(self) -> str:
         return repr(self.array)
@@ -487,7 +518,7 @@ def _assigned(array: np.ndarray, key: Any, value: Any) -> np.ndarray:
 
 _UFUNCS = {getattr(np, function): name for name, function in FUNCTIONS.items()}
 """The operators for ufuncs of NumPy."""
-_CONVERSIONS = {
+_CONVERSIONS: dict[str, Any] = {
     "bool": bool,
     "float": float,
     "int": int,
@@ -498,6 +529,16 @@ _CONVERSIONS = {
     "format": format,
 }
 """Operations of Python that need the values of an array."""
+_OF_ONE_VALUE = ("bool", "float", "int")
+
+
+def _value_of(name: str, host: np.ndarray) -> Any:
+    """Return Python's value of a host array."""
+    if name == "len":
+        return len(host)
+    if name in _OF_ONE_VALUE:
+        return _CONVERSIONS[name](host.item())
+    return getattr(host, name)()
 
 
 def _operator(name: str, *, reflected: bool = False) -> Callable[..., Any]:
@@ -516,11 +557,15 @@ def _operator(name: str, *, reflected: bool = False) -> Callable[..., Any]:
 
 def _conversion(name: str) -> Callable[..., Any]:
     """Return a method of `Traced` for one of _CONVERSIONS."""
-    function: Any = _CONVERSIONS[name]
+    function = _CONVERSIONS[name]
 
     def convert(self: Traced, *args: Any) -> Any:
         self._tracer.notice("syncs", f"{name}(array)")
-        return function(self.array, *map(unwrapped, args))
+        value = function(self.array, *map(unwrapped, args))
+        is_real = self.host.dtype.kind != "c"
+        if name in _OF_ONE_VALUE and is_real and self.host.size == 1:
+            self._tracer.check_value(self, name, value)
+        return value
 
     return convert
 
@@ -603,7 +648,7 @@ def _hosts(traced: Any) -> Any:
     if isinstance(traced, Traced):
         return traced.host
     parts = leaves(traced)
-    if parts and all(isinstance(each, Traced) for each in parts):
+    if all(isinstance(each, Traced) for each in parts):
         return tuple(each.host for each in parts)
     return None
 

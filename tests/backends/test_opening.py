@@ -181,8 +181,8 @@ def test_a_hook_makes_arrays_that_numpy_cannot_read_usable(habits):
     ("name", "words"),
     [
         ("no_such_module:xp", "No module named 'no_such_module'"),
-        ("array_api_compat:nonsense", "No module named 'array_api_compat.nonsense'"),
-        ("array_api_strict:...", "No module named 'array_api_strict.'"),
+        ("array_api_compat:nonsense", "module array_api_compat has no 'nonsense'"),
+        ("array_api_strict:...", "module array_api_strict has no ''"),
         ("raises_on_import:", "imported: SystemExit: 3"),
         ("numpy:pi", "does not implement the array API standard: it lacks abs, all, a"),
         ("habits:only_float32", "it lacks float64"),

@@ -557,6 +557,36 @@ def test_copies_to_the_host_and_waits_are_found(library):
     assert run.transfers[0].place.endswith("(np.asarray(x))")
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "take"),
+    [
+        ("__float__", lambda _: -1.0, float),
+        ("__bool__", lambda _: False, bool),
+        ("__len__", lambda _: 2, len),
+        ("item", lambda _: 3.0, lambda x: x.item()),
+        ("tolist", lambda _: [0.0], lambda x: x.tolist()),
+    ],
+)
+def test_a_wrong_value_of_an_array_deviates(name, wrong, take, monkeypatch):
+    torch = importlib.import_module("torch")
+    assert not lockstep(take, (np.ones(1),), library="torch").deviations
+    monkeypatch.setattr(torch.Tensor, name, wrong)
+    run = lockstep(take, (np.ones(1),), library="torch")
+    assert [each.name for each in run.deviations] == [name.strip("_")]
+
+
+def test_a_rebound_name_is_told_after_the_verdict():
+    def program(x):
+        y = x
+        y += 1
+        return x * 2
+
+    for library in ("jax", "torch"):
+        run = lockstep(program, (np.arange(3.0),), library=library)
+        second = str(run).splitlines()[1]
+        assert ("less than half of NumPy's digits" in second) == (library == "jax")
+
+
 def test_upcasts_are_found():
     def program(x: Any) -> Any:
         xp = array_namespace(x)
@@ -584,6 +614,11 @@ def test_an_error_of_the_program_is_the_programs():
     run = lockstep(refuses, inputs()[:1], library="numpy")
     assert run.error.name == "ValueError"
     assert run.error.place.endswith('(raise ValueError("too small"))')
+
+    def exits(x: Any) -> Any:
+        raise SystemExit(7)
+
+    assert lockstep(exits, inputs()[:1], library="numpy").error.name == "SystemExit"
 
     def recovers(x: Any) -> Any:
         try:
@@ -761,6 +796,21 @@ def test_a_float64_of_numpy_counts_as_for_the_library(library):
 
     run = lockstep(program, (np.ones(3, "float32"),), library=library)
     assert not run.deviations
+
+
+def test_an_integer_of_numpy_counts_as_for_the_library():
+    x = np.arange(3, dtype="int32")
+    run = lockstep(lambda x: [x + np.int64(2), np.uint8(2) * x], (x,))
+    assert not run.deviations
+    assert run.operations == 2
+    run = lockstep(lambda x: x + np.int64(2**40), (x,))
+    assert not run.deviations
+    assert [each.name for each in run.outside] == ["add"]
+
+
+def test_an_array_without_rows_unstacks_to_no_arrays():
+    run = lockstep(lambda x: array_namespace(x).unstack(x[:0, :]), (np.ones((2, 3)),))
+    assert (run.deviations, run.operations) == ([], 2)
 
 
 def test_an_output_argument_is_outside():
@@ -984,6 +1034,9 @@ def program():
 
 def failing():
     return root, (-np.ones(3), 2)
+
+def swapped():
+    return root, (np.ones(3, ">f8"),)
 """
 
 
@@ -1003,6 +1056,10 @@ def test_the_command_has_a_report_for_each_library(tmp_path, monkeypatch):
     shown = lockstep_command("my_program:failing", "--backends", "torch")
     assert shown.code == 3
     assert "raised TypeError" in shown.out
-    assert_one_line(lockstep_command("my_program:other"), 2, "my_program:other")
+    for name, said in (
+        ("other", "module my_program has no 'other'"),
+        ("swapped", "torch takes no argument of dtype >f8"),
+    ):
+        assert_one_line(lockstep_command(f"my_program:{name}"), 2, said)
     assert_one_line(lockstep_command("no_such_module:program"), 2, "no_such_module")
     del sys.modules["my_program"]
