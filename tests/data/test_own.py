@@ -295,7 +295,7 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(
         ),
         ("run-grey grey/ant --keep id", "--keep: is for a table and --csv"),
         ("run-table.csv grey/ant", "takes samples of 4 features; use a run that was"),
-        ("run-table.csv tabel", "'tabel': no such file or folder"),
+        ("run-table.csv no-file", "'no-file': no such file or folder"),
         ("run-grey gray.csv", "'gray.csv': no such file or folder"),
     ],
 )
