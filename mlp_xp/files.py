@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import shutil
 import stat
 import sys
 import time
@@ -130,6 +129,8 @@ def remove(path: Path) -> None:
 
 def remove_tree(folder: Path) -> None:
     """Remove a folder with all of its files. Raises OSError."""
+    import shutil  # here, so that `--help` is quick
+
     for path in folder.rglob("*"):
         _make_writable(path)
     patiently(shutil.rmtree, folder)

@@ -5,7 +5,6 @@ import errno
 import os
 import re
 import shlex
-import shutil
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -47,6 +46,8 @@ def python() -> str:
     `python` if this word starts this Python.
     """
     if WINDOWS:
+        import shutil  # here, so that `--help` is quick
+
         found = shutil.which("python")
         if found and Path(found).resolve() == Path(sys.executable).resolve():
             return "python"

@@ -8,9 +8,9 @@ from mlp_xp.commands.options import make_app
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
     """Print a script with which a shell completes commands, options and paths.
 
-    ```
-    mlp-xp completion bash > ~/.local/share/bash-completion/completions/mlp-xp
-    ```
+    Write the script to the file from which your shell reads completions.
+
+        mlp-xp completion bash > ~/.local/share/bash-completion/completions/mlp-xp
 
     Args:
         shell: bash, zsh or fish.

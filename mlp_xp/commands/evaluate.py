@@ -34,11 +34,9 @@ def evaluate(
     numbers are the means over the runs. Most metrics need scikit-learn. docs/runs.md
     defines them.
 
-    ```
-    mlp-xp evaluate runs/digits
-    mlp-xp evaluate runs/a runs/b --json
-    mlp-xp evaluate runs/prices --data-dir new.csv
-    ```
+        mlp-xp evaluate runs/digits
+        mlp-xp evaluate runs/a runs/b --json
+        mlp-xp evaluate runs/prices --data-dir new.csv
 
     Args:
         run_dirs: The folder of a training run or of a sweep, or several folders.

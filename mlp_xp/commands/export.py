@@ -18,10 +18,8 @@ def export(
     or numbers are means over the runs. docs/export.md shows how to use the file in
     Python, JavaScript and C++. The command needs the extra `onnx`.
 
-    ```
-    mlp-xp export runs/digits digits.onnx
-    mlp-xp export runs/a runs/b both.onnx --dtype float32
-    ```
+        mlp-xp export runs/digits digits.onnx
+        mlp-xp export runs/a runs/b both.onnx --dtype float32
 
     Args:
         run_dir: The folder of a training run or of a sweep.

@@ -20,10 +20,8 @@ def lockstep(
     If an operation deviates, the exit code is 1. If the program fails, or calls no
     operation, it is 3.
 
-    ```
-    mlp-xp lockstep my_module:program
-    mlp-xp lockstep my_module:program --backends torch jax --report-dir report
-    ```
+        mlp-xp lockstep my_module:program
+        mlp-xp lockstep my_module:program --backends torch jax --report-dir report
 
     Args:
         program: `module:function`, also in the current folder. The function returns a

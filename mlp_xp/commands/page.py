@@ -23,9 +23,7 @@ def page(
     draw in it, or move sliders for the columns of a table, and see the answer of the
     network. See docs/page.md.
 
-    ```
-    mlp-xp page runs/digits digit.html --title "Class 5b"
-    ```
+        mlp-xp page runs/digits digit.html --title "Class 5b"
 
     Args:
         run_dir: The folder of a training run.

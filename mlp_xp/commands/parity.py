@@ -52,11 +52,11 @@ def parity(
 ) -> int:
     """Train on several array libraries and compare each, step by step, with NumPy.
 
-    ```
-    mlp-xp parity
-    mlp-xp parity --backends jax torch --steps 2000 --dtype float32
-    mlp-xp parity --backends my_library:xp --trace --report-dir report
-    ```
+    If a library is not in parity, the exit code is 1.
+
+        mlp-xp parity
+        mlp-xp parity --backends jax torch --steps 2000 --dtype float32
+        mlp-xp parity --backends my_library:xp --trace --report-dir report
 
     Args:
         recipe: Set of training settings and dtype to start from.

@@ -24,10 +24,8 @@ def plot(
     The curves of several runs are drawn in one figure. If one of the runs cannot be
     read, the others are drawn, and the exit code is 1.
 
-    ```
-    mlp-xp plot runs/digits
-    mlp-xp plot runs/a runs/b --output compared.png
-    ```
+        mlp-xp plot runs/digits
+        mlp-xp plot runs/a runs/b --output compared.png
 
     Args:
         run_dirs: The folder of a run or a sweep, or the folders of several runs.

@@ -49,11 +49,9 @@ def predict(
     are an ensemble: its probabilities or numbers are means over the runs. If a picture
     cannot be read, the others are classified, and the exit code is 1.
 
-    ```
-    mlp-xp predict runs/digits photo.png --show
-    mlp-xp predict runs/prices new.csv --csv --keep id
-    mlp-xp predict runs/a runs/b folder --json
-    ```
+        mlp-xp predict runs/digits photo.png --show
+        mlp-xp predict runs/prices new.csv --csv --keep id
+        mlp-xp predict runs/a runs/b folder --json
 
     Args:
         run_dir: The folder of a training run or of a sweep. More folders may follow.

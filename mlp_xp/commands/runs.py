@@ -51,11 +51,9 @@ def runs(
     The table has the settings in which the runs differ, their results, times and dates.
     If a run cannot be read, the others are shown, and the exit code is 1.
 
-    ```
-    mlp-xp runs
-    mlp-xp runs sweeps/one --sort validation_accuracy
-    mlp-xp runs --where optimizer=adam "learning_rate<0.1" --summary
-    ```
+        mlp-xp runs
+        mlp-xp runs sweeps/one --sort validation_accuracy
+        mlp-xp runs --where optimizer=adam "learning_rate<0.1" --summary
 
     Args:
         folders: Training runs, sweeps, or folders of them. By default runs.

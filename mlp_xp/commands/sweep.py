@@ -54,11 +54,9 @@ def sweep(
     Repeat the command to continue with the members that have not ended. If a member
     fails, the others continue, and the exit code is 1.
 
-    ```
-    mlp-xp sweep --recipe small --seed 0..7 --validation 5000 --jobs 2
-    mlp-xp sweep --recipe small --learning-rate 0.01 0.1 --hidden 64 256
-    mlp-xp sweep --data-dir a.csv --label y --learning-rate 0.001..0.1 --random 9
-    ```
+        mlp-xp sweep --recipe small --seed 0..7 --validation 5000 --jobs 2
+        mlp-xp sweep --recipe small --learning-rate 0.01 0.1 --hidden 64 256
+        mlp-xp sweep --data-dir a.csv --label y --learning-rate 0.001..0.1 --random 9
 
     Args:
         config: Start from the settings in this file instead of a recipe. The file may

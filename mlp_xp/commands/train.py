@@ -32,11 +32,11 @@ def train(
 ) -> int:
     """Train a network with hand-written backpropagation, on any array library.
 
-    ```
-    mlp-xp train                             # the notebook's network on MNIST
-    mlp-xp train --data-dir prices.csv --label price
-    mlp-xp train --backend jax --recipe deformed --seed 1
-    ```
+    The run is written to a folder of its own, which all other commands read.
+
+        mlp-xp train                             # the notebook's network on MNIST
+        mlp-xp train --data-dir prices.csv --label price
+        mlp-xp train --backend jax --recipe deformed --seed 1
 
     Args:
         config: Start from the settings in this file instead of a recipe. The file may

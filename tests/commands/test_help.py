@@ -15,7 +15,7 @@ APP = make_app(COMMANDS)
 def examples_of(name: str) -> list[list[str]]:
     """Return the words of each command line in the docstring of a command."""
     text = inspect.getdoc(APP[name].default_command) or ""
-    lines = re.findall(r"^mlp-xp (.*)$", text, re.MULTILINE)
+    lines = re.findall(r"^    mlp-xp (.*)$", text, re.MULTILINE)
     return [shlex.split(line, comments=True) for line in lines]
 
 
