@@ -140,6 +140,8 @@ class Bound(NamedTuple):
     """The number of terms that may underflow."""
     period: Any = 0.0
     """Another right result less the reference; 0 where there is none."""
+    axes: tuple[int, ...] = ()
+    """The axes over which the 2-norm of all deviations has the bound, if any."""
 
 
 class Reference(NamedTuple):
@@ -154,7 +156,7 @@ class Reference(NamedTuple):
     @property
     def allowed(self) -> np.ndarray:
         """The allowed absolute deviation of each element, float64."""
-        scale, eps, terms, _ = self.bound
+        scale, eps, terms, *_ = self.bound
         with np.errstate(all="ignore"):
             is_small = np.abs(self.value) < self.tiny
             underflow = np.where(is_small, 1, terms) * self.tiny
@@ -164,7 +166,8 @@ class Reference(NamedTuple):
         """Return the deviation of each element in eps.
 
         It is infinite where one of result and reference is not finite and the other
-        differs.
+        differs. Where the norm of all deviations has the bound, the largest of them is
+        replaced by this norm.
         """
         if self.value.dtype.kind in "iub":
             difference = result.astype(object) - self.value.astype(object)
@@ -180,6 +183,12 @@ class Reference(NamedTuple):
         distance = np.abs(result - self.value)
         other = np.abs(result - self.value - self.bound.period)
         distance = np.minimum(distance, other)
+        if self.bound.axes:
+            distance = np.where(same, 0, distance)
+            is_largest = distance == np.max(
+                distance, axis=self.bound.axes, keepdims=True, initial=0
+            )
+            distance = np.where(is_largest, norm(distance, self.bound.axes), distance)
         beyond = distance - self.bound.terms * self.tiny
         in_eps = np.where(beyond <= 0, 0, beyond / (self.eps * self.bound.scale))
         in_eps = np.where(np.isnan(in_eps), np.inf, in_eps)

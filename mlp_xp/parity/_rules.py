@@ -29,8 +29,8 @@ One ulp is two roundings at most:
   (6 m - 3 n + 41) n u of its Frobenius norm (Golub and Van Loan, Matrix Computations,
   section 5.3, from Lawson and Hanson 1974, for least squares by qr). There are n from
   either side. It is assumed that the iterations that follow, which rotate two rows at a
-  time, err by no more than the -3 n that is left out. By Weyl's theorem, no value
-  changes by more than the matrix.
+  time, err by no more than the -3 n that is left out. In the norm, the values change by
+  no more than the matrix (Hoffman and Wielandt 1953; Mirsky 1960).
 
 Where a bound exceeds LARGEST_ERROR times the terms or the largest value, it leaves no
 digit, and nothing is judged. Determinants, ranks, pseudo-inverses, powers and
@@ -108,7 +108,7 @@ def _in_norm(operation: Widened, bound: float, axes: tuple[int, ...]) -> Bound:
     """Return a bound relative to the 2-norm of the result over some axes."""
     value = operation.value
     scale = np.broadcast_to(norm(value, axes), value.shape)
-    return Bound(scale, bound, value.size)
+    return Bound(scale, bound, value.size, axes=axes)
 
 
 def _of_norm(euclidean: Any, other: int) -> Rule:

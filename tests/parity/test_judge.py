@@ -248,6 +248,16 @@ def test_each_matrix_of_a_stack_has_its_own_bound():
     ).deviates
 
 
+def test_the_errors_of_a_transform_count_together():
+    """An error of each element is small beside the norm of all elements."""
+    x = np.random.default_rng(0).normal(size=1024).astype(F4)
+    right = np.fft.rfft(x)
+    assert not verdict_of("fft.rfft", right.astype("c8"), x).deviates
+    verdict = verdict_of("fft.rfft", (right * (1 + 1e-4)).astype("c8"), x)
+    assert verdict.deviates
+    assert verdict.at == (np.argmax(np.abs(right)),)
+
+
 S, TINY = 1e-310, 2.2250738585072014e-308
 
 
