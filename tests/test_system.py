@@ -6,6 +6,7 @@ tests/tools/wine.py runs the other tests on Windows' own Python.
 import errno
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -44,9 +45,9 @@ def test_a_shell_starts_this_python_by_a_word(windows, monkeypatch, tmp_path):
     path.write_text("")
     monkeypatch.setattr(system, "WINDOWS", windows)
     monkeypatch.setattr(system.sys, "executable", str(path))
-    monkeypatch.setattr(system.shutil, "which", path.with_name)
+    monkeypatch.setattr(shutil, "which", path.with_name)
     assert python() == ("python" if windows else shlex.quote(str(path)))
-    monkeypatch.setattr(system.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     assert python() == (f'"{path}"' if windows else shlex.quote(str(path)))
 
 

@@ -156,11 +156,15 @@ class Reference(NamedTuple):
     @property
     def allowed(self) -> np.ndarray:
         """The allowed absolute deviation of each element, float64."""
-        scale, eps, terms, *_ = self.bound
+        scale, eps, terms, period, axes = self.bound
         with np.errstate(all="ignore"):
             is_small = np.abs(self.value) < self.tiny
-            underflow = np.where(is_small, 1, terms) * self.tiny
-            return (self.eps * eps * scale + underflow).astype(np.float64)
+            underflow = np.where(is_small, max(1, terms), terms) * self.tiny
+            within = self.eps * eps * scale
+            if axes:  # one of n elements deviates by this, if all of them do too much
+                count = math.prod(self.value.shape[axis] for axis in axes)
+                within = within / math.sqrt(count)
+            return (within + underflow + np.abs(period)).astype(np.float64)
 
     def deviations(self, result: np.ndarray) -> np.ndarray:
         """Return the deviation of each element in eps.

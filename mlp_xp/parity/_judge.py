@@ -102,6 +102,7 @@ def judge(operation: Operation) -> Verdict:
         if kind_of(operation.name) in _OF_OPERANDS:
             flushed = flushed._replace(result=_flush(operation.result))
         again = _judge_once(flushed)
+        # Where zeros make a matrix singular, the library may be right.
         return verdict if again.deviates else again
 
 
@@ -421,16 +422,16 @@ def _refuse_beyond(x: np.ndarray, dtype: np.dtype) -> None:
             raise Unjudged("numbers are beyond the range of the dtype")
 
 
-def inspect(operation: Operation) -> str:
-    """Compare the result of an inspection function with NumPy's.
+def inspection_fault(operation: Operation) -> str:
+    """Say how the result of an inspection function differs from NumPy's.
 
-    Return the fault, or an empty string. Objects such as those of `finfo` are not
+    Return an empty string if it does not. Objects such as those of `finfo` are not
     compared.
     """
     if not isinstance(operation.result, bool | np.dtype | tuple):
         return ""
     try:
-        expected = operation.reference(*operation.args)
+        expected = operation.reference(*operation.args, **operation.kwargs)
     except Exception:  # whatever NumPy raises
         return ""
     if operation.result == expected or _undefined(operation):

@@ -212,7 +212,7 @@ def _of_remainder(operation: Widened) -> Bound:
 
 def _of_range(operation: Widened) -> Bound:
     # The ends of `arange(n)` are its last element and 0.
-    ends = [abs(x) for x in operation.args[:2] if not isinstance(x, np.dtype)]
+    ends = [abs(x) for x in operation.args[:2] if x is not None]
     largest = max(float(np.max(np.abs(operation.value), initial=0)), *ends, 0.0)
     scale = np.full(operation.value.shape, largest)
     return Bound(scale, operation.roundings(3 + 2 * ULPS["divide"]))

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import re
 import sys
 import time
 import traceback
@@ -28,7 +29,8 @@ from mlp_xp.parity._operators import SYMBOLS
 from mlp_xp.parity.operations import Operation
 from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.tracer import (
-    PACKAGE,
+    BACKENDS,
+    PARITY,
     LibraryCall,
     Namespace,
     Traced,
@@ -38,6 +40,7 @@ from mlp_xp.parity.tracer import (
     leaves,
     line_text,
     map_tree,
+    sources,
     unwrapped,
 )
 
@@ -68,7 +71,7 @@ _FAR = (
     "right: see whether `y = x; y += 1` makes a new array here, or rounding or a sign "
     "decides"
 )
-_COMPAT = "/array_api_compat/"
+_IN_COMPAT = re.compile(r"[\\/]array_api_compat[\\/]")
 _ON_HOST = (np.ndarray, np.generic, bool, int, float, complex)
 
 
@@ -190,11 +193,7 @@ class Run:
 class ProgramTracer(Tracer):
     """A tracer of any program. It keeps the findings by kind."""
 
-    go_betweens = (
-        *Tracer.go_betweens,
-        str(PACKAGE / "parity"),
-        str(PACKAGE / "backends"),
-    )
+    go_betweens = (*Tracer.go_betweens, PARITY, BACKENDS)
 
     backend: LibraryBackend
 
@@ -206,25 +205,20 @@ class ProgramTracer(Tracer):
         self.records: dict[str, dict[tuple[str, ...], Record]] = {}
         self.judged = 0
         """The number of judged operations."""
-        self.first: Operation | None = None
-        """The first deviating operation."""
         zero = backend.xp.asarray(0.0)
         self._kind = type(zero)
         self.names_another = _is_another(backend.xp, zero)  # type: ignore[misc]
         names = (self._kind.__module__, self.xp.__name__)
         modules = {name.partition(".")[0] for name in names}
-        folders = [
-            str(Path(file).parent)
-            for module in modules
-            if (file := getattr(sys.modules.get(module), "__file__", None))
-        ]
-        self.go_betweens = (*self.go_betweens, *folders)  # type: ignore[misc]
+        for module in modules & sys.modules.keys():
+            own_sources = sources(sys.modules[module])
+            self.go_betweens += own_sources  # type: ignore[misc]
 
     def is_go_between(self, file: str) -> bool:
         """See `Tracer.is_go_between`."""
         if self.program and file == self.program.co_filename:
             return False
-        return super().is_go_between(file) or _COMPAT in file
+        return super().is_go_between(file) or bool(_IN_COMPAT.search(file))
 
     def wrap(self, array: Any) -> Traced:
         """Return an array that answers as the library's own."""
@@ -294,6 +288,7 @@ class ProgramTracer(Tracer):
         return is_array(x) and (type(x) is not np.ndarray or self._kind is np.ndarray)
 
     def _add(self, operation: Operation) -> None:
+        super()._add(operation)
         verdict, record = operation.verdict, record_of(operation)
         if verdict.unjudged:
             kind = "outside" if verdict.outside else "unjudged"
@@ -302,7 +297,6 @@ class ProgramTracer(Tracer):
             self.judged += 1
         if verdict.deviates:
             self._keep("deviations", record._replace(detail=str(verdict)))
-            self.first = self.first or operation
         operands, results = _dtypes(operation.args), _dtypes(operation.result)
         single = operands & {"float32", "complex64"}
         double = results & {"float64", "complex128"}
@@ -374,13 +368,15 @@ def lockstep(
         own_args = _copied((tuple(args), given))
         moved = _moved((tuple(args), given), tracer, on_device=device is not None)
         start = time.perf_counter()
+        raised = None
         with answering(tracer):
             try:
                 positional, named = moved
                 result = function(*positional, **named)
             except (Exception, SystemExit) as error:
                 run.exception = error
-                run.error = _error_record(error, tracer)
+                raised = _operation_behind(error, tracer)
+                run.error = _error_record(error, tracer, raised)
         run.seconds = time.perf_counter() - start
         for kind, records in tracer.records.items():
             setattr(run, kind, list(records.values()))
@@ -392,7 +388,7 @@ def lockstep(
             )
             if is_fault:
                 run.differs.append(Record("result", run.end, "the end of the program"))
-        shown = tracer.first or (tracer.raised if run.error else None)
+        shown = next(iter(tracer.deviating.values()), raised)
         if reproducers is not None and shown:
             run.reproducer = write_reproducer(backend, shown, Path(reproducers))
     return run
@@ -514,13 +510,19 @@ def _moved(tree: Any, tracer: Tracer, *, on_device: bool) -> Any:
     return map_tree(move, tree)
 
 
-def _error_record(error: BaseException, tracer: ProgramTracer) -> Record:
-    """Return the operation that raised, or the line of the program that did."""
+def _operation_behind(error: BaseException, tracer: Tracer) -> Operation | None:
+    """Return the operation whose error ended the program, if it was one."""
     cause: BaseException | None = error
     while cause is not None and cause is not tracer.error:
         cause = cause.__cause__ or cause.__context__
-    raised = tracer.raised
-    if cause is not None and raised is not None:
+    return None if cause is None else tracer.raised
+
+
+def _error_record(
+    error: BaseException, tracer: ProgramTracer, raised: Operation | None
+) -> Record:
+    """Return the operation that raised, or the line of the program that did."""
+    if raised:
         return record_of(raised)._replace(detail=raised.verdict.problem)
     code = tracer.program
     place = line_text(code.co_filename, code.co_firstlineno) if code else ""
@@ -597,12 +599,14 @@ def _distance(got: np.ndarray, wanted: np.ndarray, eps: float) -> tuple[str, flo
 
     The unit is `eps` or, if it is larger, the eps of the result.
     """
+    problem = mismatch(got, wanted)
+    # The default integers of libraries differ.
+    are_integers = {got.dtype.kind, wanted.dtype.kind} <= {"i", "u"}
+    if problem and not (are_integers and got.shape == wanted.shape):
+        return f"it {problem}", 0.0
     if wanted.dtype.kind not in "fc":
         is_equal = np.array_equal(got, wanted)
         return "" if is_equal else "integers or booleans differ", 0.0
-    problem = mismatch(got, wanted)
-    if problem:
-        return f"it {problem}", 0.0
     eps = max(eps, float(np.finfo(wanted.dtype).eps))
     size = np.max(np.abs(wanted), initial=0, where=np.isfinite(wanted))
     bound = Bound(np.where(size == 0, 1, size), 0.0, 0)

@@ -71,6 +71,8 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> st
         return "none, because NumPy has no result to compare with"
     if isinstance(expected, tuple):
         return "none, because it has several results"
+    if "descending" in operation.kwargs:
+        return "none, because NumPy's own function has no such keyword"
     if operation.name == "materialise":
         return "none, because the hook's function is not one of the namespace"
     has_own_import = bool(getattr(backend, "imports", ""))

@@ -8,9 +8,11 @@ change.
 """
 
 import contextlib
+import copy
 import functools
 import linecache
 import operator
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,11 +28,13 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
 from mlp_xp.errors import one_line
 from mlp_xp.parity._bounds import Verdict, names
-from mlp_xp.parity._judge import INSPECTION, STANDARD, inspect, judge
+from mlp_xp.parity._judge import INSPECTION, STANDARD, inspection_fault, judge
 from mlp_xp.parity._operators import BINARY, FUNCTIONS, INPLACE, SYMBOLS, UNARY
 from mlp_xp.parity.operations import Operation
 
 PACKAGE = Path(__file__).resolve().parent.parent
+BACKENDS = f"{PACKAGE / 'backends'}{os.sep}"
+PARITY = f"{PACKAGE / 'parity'}{os.sep}"
 ATTRIBUTES = ("shape", "dtype", "device", "ndim", "size")
 DTYPES = names("""
     bool int8 int16 int32 int64 uint8 uint16 uint32 uint64
@@ -42,6 +46,14 @@ METHOD_KINDS = {
     **dict.fromkeys(("item", "block_until_ready"), "syncs"),
 }
 """The kinds of notices about methods that are not `outside`."""
+
+
+def sources(module: ModuleType) -> tuple[str, ...]:
+    """Return the file of a module, or the folders of a package, with a separator."""
+    if hasattr(module, "__path__"):
+        return tuple(f"{folder}{os.sep}" for folder in module.__path__)
+    file = getattr(module, "__file__", None)
+    return (file,) if file else ()
 
 
 @dataclass(repr=False)
@@ -73,9 +85,9 @@ class Tracer:
         # decorators such as np.errstate
         contextlib.contextmanager.__code__.co_filename,
         functools.singledispatch.__code__.co_filename,
-        str(Path(np.__file__).parent),
+        *sources(np),
     )
-    """Files and folders whose code calls operations on behalf of a program."""
+    """The starts of files whose code calls operations on behalf of a program."""
     names_another: ClassVar[bool] = False
     """Whether the library's arrays name another namespace than the one under test."""
     has_views: ClassVar[bool] = True
@@ -150,7 +162,7 @@ class Tracer:
             function = operator.attrgetter(name)
             return self.call(LibraryCall(called, function, (array,), outside=True))
         has_items = hasattr(own, "__getitem__") and not isinstance(own, tuple | str)
-        return Held(own, self, called) if has_items else own
+        return Held(own, array, called) if has_items else own
 
     @staticmethod
     def cause(error: BaseException) -> BaseException:
@@ -206,13 +218,13 @@ class Tracer:
         hosts = _hosts(traced)
         if operation.name in INSPECTION:
             operation = operation._replace(result=self._on_host(result))
-            verdict = Verdict(problem=inspect(operation))
+            verdict = Verdict(problem=inspection_fault(operation))
         elif hosts is None:
             problem = f"is a {type(result).__name__}, not an array"
             operation = operation._replace(result=np.asarray(result))
             verdict = Verdict(problem=problem)
         elif changed:
-            problem = f"changes its argument {changed}, unless an earlier operation did"
+            problem = f"changes its array {changed}, unless an earlier operation did"
             operation = operation._replace(result=hosts)
             verdict = Verdict(problem=problem, changed=changed)
         else:
@@ -584,29 +596,32 @@ class Held:
 
     Args:
         own: The object.
-        tracer: The tracer.
+        array: The array.
         name: The object as Python text.
     """
 
-    def __init__(self, own: Any, tracer: Tracer, name: str) -> None:
+    def __init__(self, own: Any, array: Traced, name: str) -> None:
         self._held = own
-        self._tracer = tracer
+        self._array = array
         self._name = name
 
     def __getitem__(self, key: Any) -> "Held":
-        return Held(
-            self._held[map_tree(unwrapped, key)], self._tracer, f"{self._name}[...]"
-        )
+        part = self._held[map_tree(unwrapped, key)]
+        return Held(part, self._array, f"{self._name}[...]")
 
     def __getattr__(self, name: str) -> Any:
         own = getattr(self._held, name)
         if not callable(own):
             return own
 
+        def call(_: Array, *args: Any, **kwargs: Any) -> Any:
+            return own(*args, **kwargs)
+
         def method(*args: Any, **kwargs: Any) -> Any:
+            all_args = (self._array, *args)
             full_name = f"{self._name}.{name}"
-            return self._tracer.call(
-                LibraryCall(full_name, own, args, kwargs, outside=True)
+            return self._array._tracer.call(
+                LibraryCall(full_name, call, all_args, kwargs, outside=True)
             )
 
         return method
@@ -620,10 +635,12 @@ def is_array(x: Any) -> bool:
 def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
     """Replace everything in nested tuples, lists, dictionaries and slices."""
     if isinstance(tree, dict):
-        return {key: map_tree(function, value) for key, value in tree.items()}
+        replaced = copy.copy(tree)  # of the same class
+        for key, value in tree.items():
+            replaced[key] = map_tree(function, value)
+        return replaced
     if isinstance(tree, slice):
-        ends = (tree.start, tree.stop, tree.step)
-        return slice(*map_tree(function, ends))
+        return slice(*map_tree(function, _ends(tree)))
     if not isinstance(tree, tuple | list):
         return function(tree)
     parts = [map_tree(function, each) for each in tree]
@@ -632,22 +649,34 @@ def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
     if all(map(operator.is_, parts, tree)):
         return tree  # it may be of any class, such as torch.Size
     with contextlib.suppress(TypeError):  # it may have more than its fields
-        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+        if hasattr(tree, "_make"):  # without the checks of its class
+            return tree._make(parts)
+        return type(tree)(parts)
     return tuple(parts)
 
 
-def leaves(tree: Any) -> list[Any]:
-    """Return everything in nested tuples, lists, dictionaries and slices."""
-    found: list[Any] = []
-    map_tree(found.append, tree)
-    return found
+def leaves(tree: Any) -> Iterator[Any]:
+    """Yield everything in nested tuples, lists, dictionaries and slices."""
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif isinstance(tree, slice):
+        tree = _ends(tree)
+    elif not isinstance(tree, tuple | list):
+        yield tree
+        return
+    for each in tree:
+        yield from leaves(each)
+
+
+def _ends(part: slice) -> tuple[Any, Any, Any]:
+    return part.start, part.stop, part.step
 
 
 def _hosts(traced: Any) -> Any:
     """Return a traced array on the host, or a tuple of them. None: it is neither."""
     if isinstance(traced, Traced):
         return traced.host
-    parts = leaves(traced)
+    parts = [*leaves(traced)]
     if all(isinstance(each, Traced) for each in parts):
         return tuple(each.host for each in parts)
     return None

@@ -40,7 +40,7 @@ from mlp_xp.parity._probe import (
 from mlp_xp.parity._rules import SUMS
 from mlp_xp.parity._steps import start
 from mlp_xp.parity.operations import Operation
-from mlp_xp.parity.tracer import ATTRIBUTES, PACKAGE, LibraryCall, Traced, Tracer
+from mlp_xp.parity.tracer import ATTRIBUTES, BACKENDS, LibraryCall, Traced, Tracer
 
 # The standard: "calculates an implementation-dependent approximation".
 APPROXIMATIONS = {"exp", "log", "log1p", "tanh"}
@@ -71,7 +71,7 @@ class StepTracer(Tracer):
     when: str = "before the first step"
     steps: int = 0
     """The number of steps begun, warm-up included."""
-    go_betweens = (*Tracer.go_betweens, __file__, str(PACKAGE / "backends"))
+    go_betweens = (*Tracer.go_betweens, __file__, BACKENDS)
     has_views = False
 
     @contextlib.contextmanager
@@ -119,7 +119,7 @@ class StepTracer(Tracer):
         raise AttributeError(f"{name}: not every library has it; use a function of xp")
 
 
-@dataclass
+@dataclass(repr=False)
 class ProbeTracer(StepTracer):
     """A tracer of the calls of `_probe`."""
 

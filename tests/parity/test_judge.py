@@ -1,5 +1,6 @@
 """Verdicts on any operation of the standard, with right and wrong results by hand."""
 
+import operator
 from math import inf, nan
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from array_api_strict import _fft, _linalg
 
 from mlp_xp.parity._bounds import Verdict
-from mlp_xp.parity._judge import STANDARD, judge
+from mlp_xp.parity._judge import STANDARD, expect, inspection_fault, judge, refer
 from mlp_xp.parity._rules import RULES
 from mlp_xp.parity.operations import Operation
 
@@ -19,6 +20,7 @@ TIES = np.array([1.0, 1.0, 2.0])
 GAP = np.array([[1.0, nan], [1.0, 2.0]])
 F2, F4 = np.float16, np.float32
 ONE = np.array([1])
+S, TINY = 1e-310, 2.2250738585072014e-308
 SKEW = np.array([[2.0, 1.0], [0.0, 2.0]])
 LARGE = np.eye(700, dtype=F4)
 Z = np.zeros_like(LARGE)
@@ -258,7 +260,35 @@ def test_the_errors_of_a_transform_count_together():
     assert verdict.at == (np.argmax(np.abs(right)),)
 
 
-S, TINY = 1e-310, 2.2250738585072014e-308
+def test_an_inspection_with_a_keyword_is_compared():
+    operation = Operation("isdtype", xp.isdtype, (np.dtype("f8"),), {"kind": "bool"})
+    assert (
+        inspection_fault(operation._replace(result=True)) == "is True instead of False"
+    )
+    assert inspection_fault(operation._replace(result=False)) == ""
+
+
+def test_a_range_without_a_stop_is_judged():
+    right = np.arange(0, 0.1, 0.01)
+    assert not verdict_of("arange", right, 0.1, None, 0.01).deviates
+    assert verdict_of("arange", right * 1.1, 0.1, None, 0.01).deviates
+
+
+@pytest.mark.parametrize(
+    ("name", "result", "args"),
+    [
+        ("floor_divide", [10.0], (np.ones(1), np.array([0.1]))),
+        ("sum", 50 * TINY, (np.full(100, TINY / 1e3),)),
+        ("fft.fft", np.fft.fft(np.ones(4)) * (1 + 4e-15), (np.ones(4, "c16"),)),
+    ],
+)
+def test_a_script_allows_all_that_the_judge_allows(name, result, args):
+    result = np.asarray(result)
+    assert not verdict_of(name, result, *args).deviates
+    operation = Operation(name, operator.attrgetter(name)(xp), args, {}, result)
+    expected = expect(operation)
+    allowed = refer(operation, expected).allowed
+    assert np.allclose(result, expected, 0, allowed)
 
 
 @pytest.mark.parametrize(

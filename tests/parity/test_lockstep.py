@@ -2,14 +2,16 @@
 first, and a traced program takes the same branches as without the trace.
 """
 
+import contextlib
 import functools
 import importlib
 import operator
 import pickle
 import re
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -21,7 +23,13 @@ from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.opening import open_library
 from mlp_xp.errors import MlpXpError
 from mlp_xp.parity import assert_lockstep, lockstep
-from mlp_xp.parity.programs import Record, Run, is_allowed, load_program
+from mlp_xp.parity.programs import (
+    ProgramTracer,
+    Record,
+    Run,
+    is_allowed,
+    load_program,
+)
 from mlp_xp.parity.tracer import Namespace
 
 pytestmark = pytest.mark.needs("torch", "jax", "array_api_strict")
@@ -843,6 +851,81 @@ def test_a_program_in_the_package_of_its_library_has_its_lines(tmp_path, monkeyp
     assert run.error.place.endswith("own_program.py:2 (return x.missing)")
 
 
+def test_a_neighbour_of_a_library_of_one_file_is_part_of_the_program(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "one_file.py").write_text("from array_api_compat.numpy import *\n")
+    (tmp_path / "neighbour.py").write_text("def total(x):\n    return x.sum() + x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "one_file", raising=False)
+    monkeypatch.delitem(sys.modules, "neighbour", raising=False)
+    neighbour = importlib.import_module("neighbour")
+    run = lockstep(lambda x: neighbour.total(x) + 1, (np.ones(3),), library="one_file:")
+    assert [each.place for each in run.outside] == [
+        "neighbour.py:2 (return x.sum() + x)"
+    ]
+
+
+def test_a_package_does_not_hide_one_whose_name_begins_alike():
+    tracer = ProgramTracer(open_library("torch"), None)
+    folder = Path(importlib.import_module("torch").__file__).parent
+    assert tracer.is_go_between(str(folder / "functional.py"))
+    assert not tracer.is_go_between(str(folder.with_name("torchvision") / "ops.py"))
+    assert tracer.is_go_between(r"C:\site-packages\array_api_compat\torch\_aliases.py")
+
+
+def test_a_method_of_an_object_with_an_array_is_shown_with_the_array():
+    def program(x: Any) -> Any:
+        y = x.at[0].get()
+        return y + x.at[0].set(5.0, mode="bad")
+
+    run = lockstep(program, (np.ones(3),), library="jax")
+    assert "at[...].set(5.0, mode='bad')" in run.error.call
+    assert run.error.call.startswith("float64 (3,).")
+
+
+class Checked(NamedTuple):
+    """A pair, and its subclass checks what it gets."""
+
+    x: Any
+    y: Any
+
+
+class Positive(Checked):
+    """Refuses None and anything without numbers."""
+
+    def __new__(cls, x, y):
+        if float(x.sum()) <= 0:
+            raise ValueError("not positive")
+        return super().__new__(cls, x, y)
+
+
+class Attributes(dict):
+    """A dictionary whose keys are attributes."""
+
+    __getattr__ = dict.__getitem__
+
+
+def test_arguments_keep_their_classes():
+    def program(pair: Positive, parts: Attributes) -> Any:
+        return pair.x * pair.y + parts.weights
+
+    ones = np.ones(3)
+    run = lockstep(program, (Positive(ones, ones), Attributes(weights=ones)))
+    clean(run)
+
+
+def test_an_error_of_its_own_after_a_caught_one_has_no_reproducer(tmp_path):
+    def program(x: Any) -> Any:
+        with contextlib.suppress(RuntimeError):
+            x @ x[:2]
+        raise KeyError("its own")
+
+    run = lockstep(program, (np.ones(3),), reproducers=tmp_path)
+    assert run.error.name == "KeyError"
+    assert not run.reproducer
+
+
 def test_an_error_before_the_first_line_names_the_program():
     def program():
         return 0
@@ -984,6 +1067,7 @@ def test_expected_deviations_are_allowed_by_operation(monkeypatch):
     [
         (lambda x: x[:2, :], "it has shape (2, 5) instead of (12, 5)"),
         (lambda x: array_namespace(x).astype(x > 0, x.dtype) > 2, "integers or"),
+        (lambda x: array_namespace(x).astype(x > 0, x.dtype), "it is float64 instead"),
         (lambda x: (x + 1, x), "2 values or keys other than NumPy's 1"),
     ],
 )
@@ -993,7 +1077,7 @@ def test_an_assertion_compares_the_shapes_and_integers_of_the_result(own, words)
     def program(x: Any) -> Any:
         if is_torch_array(x):
             return own(x)
-        return x > 0 if words.startswith("integers") else x
+        return x > 0 if words.startswith(("integers", "it is")) else x
 
     with pytest.raises(AssertionError, match=f": the result: {re.escape(words)}"):
         assert_lockstep(program, inputs()[:1])

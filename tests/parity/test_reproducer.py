@@ -76,7 +76,7 @@ def test_an_operation_that_raises_has_a_reproducer_too(data_dir):
 
 def test_a_changed_argument_is_shown(data_dir):
     outcome = traced(data_dir, "strange_library:changing")
-    said = "xp.exp(float64 (1, 10)) changes its argument 1, unless an earlier operation"
+    said = "xp.exp(float64 (1, 10)) changes its array 1, unless an earlier operation"
     assert_one_line(outcome, 1, said)
     assert f"reproduce.py {SHOWN}float64 (1, 10) " in outcome.out
 
@@ -158,7 +158,7 @@ def test_a_reproducer_runs_on_every_known_library(name, tmp_path):
     x -= x
     copied, highest, lowered = operations
     value = Verdict(9, 1, (0, 0), (1, 2))
-    change = Verdict(problem="changes its argument 1", changed=1)
+    change = Verdict(problem="changes its array 1", changed=1)
     for operation, verdict, shown in (
         (copied, value, "float32 (2, 3) 1.0"),
         (highest, value, "float32 (2, 1) 1.0"),

@@ -115,7 +115,7 @@ FAULTS = {
         "exp",
         scribbling,
         12,
-        "changes its argument 1",
+        "changes its array 1",
         "losses.py",
     ),
     "exp returns a float": (
@@ -183,7 +183,7 @@ def test_an_array_that_another_operation_overwrites_is_found():
     )
     run = trace(config, TINY, Library("tanh", reused).backend(), 5)
     found = next(iter(run.deviating.values()))
-    said = r"changes its argument \d, unless an earlier operation did"
+    said = r"changes its array \d, unless an earlier operation did"
     assert re.fullmatch(said, str(found.verdict))
 
 
