@@ -58,7 +58,9 @@ def load_dataset(
 
     MNIST is read from the package or the repository if it is there. Other published
     data are downloaded once. A test set that is the training set is rejected: its
-    accuracy would mean nothing.
+    accuracy would mean nothing. An MlpXpWarning says how many test rows equal training
+    rows, with their labels, if they are a tenth of the test rows of your own data or
+    more.
 
     Args:
         name_or_folder: A key of DATASETS, such as "mnist" or "fashion-mnist". Or the
