@@ -336,7 +336,7 @@ def test_a_data_set_whose_gaps_are_filled_with_other_numbers_is_refused() -> Non
 def test_evaluate_tells_of_gaps_that_training_did_not_have(
     tmp_path: Path, form: str
 ) -> None:
-    """As `predict` does."""
+    """As `predict` does. The test set of a training has them without a warning."""
     columns = {
         "size": [n / 8 for n in range(40)],
         "city": ["Rome", "Oslo"] * 20,
@@ -347,7 +347,14 @@ def test_evaluate_tells_of_gaps_that_training_did_not_have(
     dataset = load_dataset(path, label="kind")
     assert [*train(CONFIG, dataset, run_dir=tmp_path / "run")]
     new = {name: values[:8] for name, values in columns.items()}
-    new["size"], new["city"] = [*[None] * 3, *range(5)], [None, *["Rome"] * 7]
+    new["size"], new["city"] = (
+        [*[None] * 3, 0.3, 0.4, 0.6, 0.7, 0.8],
+        [None, *["Rome"] * 7],
+    )
+    for part, rows in (("train", columns), ("test", new)):
+        (tmp_path / "both").mkdir(exist_ok=True)
+        write_csv(tmp_path / "both" / f"{part}.csv", rows)
+    load_dataset(tmp_path / "both", label="kind")
     data: Any = pd.DataFrame(new)
     if form == "file":
         data = write_csv(tmp_path / "new.csv", new)
