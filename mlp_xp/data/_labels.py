@@ -8,6 +8,7 @@ unless the task says so.
 import math
 import re
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date
 from typing import Any, NamedTuple
@@ -266,8 +267,10 @@ def _classes(
         )
     if given:
         return names, _texts_of(names, y)
-    if len({name.casefold() for name in names}) < len(names):
-        shown = some(names, SHOWN)
+    counts = Counter(name.casefold() for name in names)
+    alike = [name for name in names if counts[name.casefold()] > 1]
+    if alike:
+        shown = some(alike, SHOWN)
         text = f"classes whose names differ by capital letters alone: {shown}"
         # for the caller of from_arrays, or load_dataset
         warnings.warn(MlpXpWarning(text, file=samples.train.file), stacklevel=5)
@@ -400,7 +403,7 @@ def _class_numbers(y: Labels, class_texts: Sequence[str]) -> Labels:
     if y.ndim != 1:
         raise DatasetError(
             f"the shape is {y.shape}",
-            remedy="give the class of each sample, (n,)",
+            remedy="give a single column of classes, (n,)",
             setting="y",
         )
     numbers = {text: number for number, text in enumerate(class_texts)}
@@ -455,4 +458,10 @@ def _error_at_first(texts: Labels, wrong: Sequence[str], fault: str) -> DatasetE
     """Return an error about the first of some wrong texts, with its remedy."""
     place = tuple(np.argwhere(np.isin(texts, wrong))[0])
     text = texts[place].item()
-    return error_at("y", place, f"{text!r:.60} {fault}", _how_to_write(text))
+    remedy = _how_to_write(text)
+    if texts.ndim == 2:
+        remedy = (
+            "correct it, or leave out the row; write yes and no as 1 and 0, or give a "
+            "single column of classes"
+        )
+    return error_at("y", place, f"{text!r:.60} {fault}", remedy)

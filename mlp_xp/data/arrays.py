@@ -294,7 +294,7 @@ def to_dataset(
     if trained is None and task.exclusive and (y == y[0]).all():
         with samples.naming(train):
             raise DatasetError(
-                f"all {len(y)} rows are of the class {outputs[int(y[0])]!r}",
+                f"all {len(y)} training rows are of the class {outputs[int(y[0])]!r}",
                 remedy="give at least two classes",
                 setting="y",
             )
@@ -532,7 +532,9 @@ def _host_features(samples: RawSamples, part: Part, *, is_new: bool) -> Any:
     with samples.naming(part):
         if samples.columns and isinstance(part.inputs, Table):
             has_options = is_new and part.file is not None
-            return samples.columns.features(part.inputs, has_options=has_options)
+            return samples.columns.features(
+                part.inputs, has_options=has_options, tells_gaps=not is_new
+            )
         return part.inputs
 
 

@@ -88,7 +88,7 @@ class Column(NamedTuple):
     """Whether there is a feature `NAME is other`, for rare and unknown values."""
     day_first: bool | None = None
     """Whether dates such as 5/1/2024 begin with the day, and not with the month. None
-    if these are not read.
+    if the training rows do not tell. Then other rows may.
     """
 
     @property
@@ -339,15 +339,18 @@ class Columns:
         values_read = tuple(each.values for each in all_fitted)
         return columns, replace(table, columns=values_read)
 
-    def features(self, X: Any, *, has_options: bool = False) -> Any:
+    def features(
+        self, X: Any, *, has_options: bool = False, tells_gaps: bool = False
+    ) -> Any:
         """Return the features of a table, float64 (n, features).
 
         X: a `Table`, or a data frame, see `frames.table_of`. Columns are found by their
         names. Others are ignored. An array or a list has features already and is
         returned as it is. has_options: whether the options for files may be given.
-        Gives an MlpXpWarning for columns without a known category or number. Raises
-        DatasetError, about the setting "X", with the names of all columns that are
-        missing, or have a wrong value.
+        Gives an MlpXpWarning for columns without a known category or number, and with
+        tells_gaps for other columns with gaps that the training rows did not have.
+        Raises DatasetError, about the setting "X", with the names of all columns that
+        are missing, or have a wrong value.
         """
         names, _ = columns_of(X)
         if not names:
@@ -361,6 +364,14 @@ class Columns:
             )
             warning = MlpXpWarning(fault, remedy="check how they are written")
             warnings.warn(warning, stacklevel=3)
+        gaps = [each.column.name for each in readings if each.new_gaps.any()]
+        if tells_gaps and gaps:
+            fault = (
+                "rows have no value in columns without gaps in the training: "
+                f"{some(gaps)}"
+            )
+            remedy = "the medians are used, and gaps in text count as new values"
+            warnings.warn(MlpXpWarning(fault, remedy=remedy), stacklevel=3)
         return features
 
     def read(
@@ -450,14 +461,18 @@ def _notes_on(used: Sequence[_Fitted], of_table: str) -> Iterator[str]:
         yield f"rare values put together: {shown}{more(merged, _SHOWN)}"
 
 
+# How values of a kind are written.
+_SUCH_AS = {"percentage": "55 %", "date": "2024-12-31"}
+
+
 def _wrong_values(
     wrong: Sequence[tuple[Column, int, Any]], *, has_options: bool
 ) -> DatasetError:
     """Return an error about the first wrong value, and the columns of the others."""
     (column, row, value), *others = wrong
     kind = column.kind
-    if kind == "percentage":
-        kind = "percentage such as 55 %"
+    if kind in _SUCH_AS:
+        kind += f" such as {_SUCH_AS[kind]}"
     elif isinstance(value, float):
         kind = f"finite {kind}"
     remedy: Words = "correct it, write NA for a gap, or train without the column"
@@ -484,8 +499,10 @@ def _wrong_values(
 def _read(column: Column, values: Values) -> np.ndarray:
     """Return values for `Column.encode`. Infinity stands for a wrong value."""
     if not column.is_category:
-        values = _with_iso_dates(values, day_first=column.day_first)
-        return _numbers(column.kind, values)
+        day_first = column.day_first
+        if column.kind == "date" and day_first is None:
+            day_first = _order_of_dates(values)
+        return _numbers(column.kind, _with_iso_dates(values, day_first=day_first))
     places, other = column.places
     return _replaced(_categories(values), places, other)
 

@@ -143,7 +143,13 @@ def open_table(path: Path) -> Iterator[Any]:
     DatasetError with the name of the file and the line.
     """
     with open_file(path) as stream:
-        is_parquet = stream.peek(4).startswith(b"PAR1")
+        start = stream.peek(4)
+        if start.startswith(b"PK\3\4"):
+            raise DatasetError(
+                "is a workbook of Excel, or another ZIP archive",
+                remedy="save it as CSV UTF-8 or Parquet",
+            )
+        is_parquet = start.startswith(b"PAR1")
         yield _read_parquet(stream) if is_parquet else read_csv(stream)
 
 

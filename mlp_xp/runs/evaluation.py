@@ -77,6 +77,9 @@ def evaluate(
     is in `unsure`, with a warning. Rows are not compared for a published data set and
     for a model without the folder of a run.
 
+    For other data, an MlpXpWarning names the columns of a table with gaps where the
+    training rows had none.
+
     Args:
         models: A model, the folder of a run or of a sweep, or a list of these. All need
             the same task, inputs and outputs. The loss of numbers is standardised like

@@ -138,7 +138,7 @@ def counted(dataset: Dataset, backend: Backend) -> str:
 def taken_as(dataset: Dataset, backend: Backend) -> str:
     """Describe the task of labels that are whole numbers, and may mean another task.
 
-    The text is empty for other labels, and for two different numbers.
+    The text is empty for other labels, and for classes of two different numbers.
     """
     signature = dataset.signature
     task, names = signature.task, signature.outputs
@@ -147,8 +147,11 @@ def taken_as(dataset: Dataset, backend: Backend) -> str:
             return ""
         reason = f"classes, for {len(names)} different whole numbers"
         return f"{reason}; if these are quantities, give --task regression"
+    if not task.floats:
+        reason = "labels, because all values are 0 or 1"
+        return f"{reason}; if these are quantities, give --task regression"
     labels = backend.to_numpy(dataset.train.labels)
-    if not task.floats or len(names) > 1 or (labels % 1).any():
+    if len(names) > 1 or (labels % 1).any():
         return ""
     reason = f"regression, for {len(np.unique(labels))} different whole numbers"
     return f"{reason}; if these are classes, give --task classes"

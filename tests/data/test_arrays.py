@@ -78,7 +78,7 @@ BAD: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "of a table": ((frame(changed(X, (7, 1), np.inf)), CLASSES), {}, "X: row 7, column 'age': inf is not a finite n"),
     "NaN class": ((X, changed(X[:, 0], 4, np.inf)), {"task": "classes"}, "y: row 4: the label inf is not a finite num"),
     "masked": ((masked(X, (3, 1)), CLASSES), {}, "X: row 3, column 1: the value is masked; fill it in, or leave out"),
-    "one class": ((X, ["a"] * 60), {}, "y: all 60 rows are of the class 'a'; give at least two classes"),
+    "one class": ((X, ["a"] * 60), {}, "y: all 60 training rows are of the class 'a'; give at least two classes"),
     "lengths": ((X, CLASSES[1:]), {}, "X: it has 60 rows, but there are 59 labels; give one for each row"),
     "ragged": (([[1, 2], [3]], [0, 1]), {}, "X: cannot be read as an array ("),
     "no labels": ((X, None), {}, "y: cannot be read as an array (it is a single value)"),

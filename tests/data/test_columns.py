@@ -269,6 +269,20 @@ def test_all_columns_with_wrong_values_are_told() -> None:
         columns.features(wrong)
 
 
+def test_dates_with_slashes_are_read_if_they_show_their_order() -> None:
+    """In other rows of a column that was trained on other dates."""
+    days = text(f"2009-10-{10 + i % 20}" for i in range(40))
+    columns = Columns.fit(Table(("day",), (days,)))
+    iso = Table(("day",), (text(["2009-10-16", "2009-10-05", ""]),))
+    for texts in (["10/16/2009", "10/5/2009", ""], ["16/10/2009", "5/10/2009", ""]):
+        other = replace(iso, columns=(text(texts),))
+        np.testing.assert_array_equal(columns.features(other), columns.features(iso))
+    unclear = replace(iso, columns=(text(["10/11/2009", "", "10/5/2009"]),))
+    said = "column 'day': '10/11/2009' is not a date such as 2024-12-31; correct"
+    with pytest.raises(DatasetError, match=said):
+        columns.features(unclear)
+
+
 @pytest.mark.filterwarnings("ignore:.*the label", "ignore:.*outside the training")
 @pytest.mark.usefixtures("no_pictures")
 def test_a_file_is_read_as_the_training_file(tmp_path: Path) -> None:
@@ -316,6 +330,43 @@ def test_a_data_set_whose_gaps_are_filled_with_other_numbers_is_refused() -> Non
     said = r"medians of columns with gaps 2.0, not 12.0; give data"
     with pytest.raises(RunError, match=said):
         evaluate(last.model, from_arrays(frame + 10, y))
+
+
+@pytest.mark.parametrize("form", ["pandas", "file", "pair"])
+def test_evaluate_tells_of_gaps_that_training_did_not_have(
+    tmp_path: Path, form: str
+) -> None:
+    """As `predict` does. The test set of a training has them without a warning."""
+    columns = {
+        "size": [n / 8 for n in range(40)],
+        "city": ["Rome", "Oslo"] * 20,
+        "age": [None, 3.5, 4.5, 5] * 10,
+        "kind": ["a", "b", "b", "a"] * 10,
+    }
+    path = write_csv(tmp_path / "t.csv", columns)
+    dataset = load_dataset(path, label="kind")
+    assert [*train(CONFIG, dataset, run_dir=tmp_path / "run")]
+    new = {name: values[:8] for name, values in columns.items()}
+    new["size"], new["city"] = (
+        [*[None] * 3, 0.3, 0.4, 0.6, 0.7, 0.8],
+        [None, *["Rome"] * 7],
+    )
+    for part, rows in (("train", columns), ("test", new)):
+        (tmp_path / "both").mkdir(exist_ok=True)
+        write_csv(tmp_path / "both" / f"{part}.csv", rows)
+    load_dataset(tmp_path / "both", label="kind")
+    data: Any = pd.DataFrame(new)
+    if form == "file":
+        data = write_csv(tmp_path / "new.csv", new)
+    if form == "pair":
+        data = data, data["kind"]
+    with pytest.warns(MlpXpWarning) as warned:
+        evaluate(tmp_path / "run", data)
+    (said,) = [str(each.message) for each in warned if "no value" in str(each.message)]
+    assert said == (
+        "rows have no value in columns without gaps in the training: 'size', 'city'; "
+        "the medians are used, and gaps in text count as new values"
+    )
 
 
 def test_a_network_of_arrays_takes_tables_of_numbers_alone() -> None:

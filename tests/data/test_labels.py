@@ -76,9 +76,9 @@ def test_text_in_memory_is_never_a_number() -> None:
     )
     with pytest.warns(
         MlpXpWarning,
-        match="^classes whose names differ by capital letters alone: 'No', 'no'",
+        match="^classes whose names differ by capital letters alone: 'No', 'no'$",
     ):
-        from_arrays([[1.0], [2], [4]], ["no", "No", "yes"])
+        from_arrays([[1.0], [2], [4]], ["no", "No", "Maybe"])
     assert meaning(["3.5", "3.50"], written=False) == (
         "classes",
         ("3.5", "3.50"),
@@ -226,6 +226,17 @@ def test_several_columns_are_labels_or_quantities() -> None:
             [["1", "0"], ["red", "0"]],
             None,
             "y: row 1, column 0: 'red' is not a finite number; correct it, or",
+        ),
+        (
+            [["0", "1"], ["1", "yes"]],
+            None,
+            "y: row 1, column 1: 'yes' is not a finite number; correct it, or leave out "
+            "the row; write yes and no as 1 and 0, or give a single column of classes",
+        ),
+        (
+            [["0", "yes"]],
+            "classes",
+            "y: the shape is (1, 2); give a single column of classes, (n,)",
         ),
         (["0", "2"], "labels", "y: row 1: 2 is wrong: labels are 0 or 1; correct it"),
     ],

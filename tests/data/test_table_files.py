@@ -158,7 +158,7 @@ def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
 
 def test_a_warning_about_a_folder_is_of_the_caller(tmp_path: Path) -> None:
     for part, x in (("train", 5), ("test", 6)):
-        text = f"x,,kind\n1,2,a\n3,4,b\n{x},6,a\n"
+        text = f"x,,kind\n1{x},2,a\n3{x},4,b\n{x},6,a\n"
         (tmp_path / f"{part}.csv").write_text(text, encoding="utf-8")
     with pytest.warns(MlpXpWarning, match="column 2 has no name") as warned:
         load_dataset(tmp_path, label="kind")
@@ -205,6 +205,10 @@ def refusal(
         ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),
         ("kind\nx\n", ": has no columns but the labels"),
         (
+            "PK\x03\x04...",
+            ": is a workbook of Excel, or another ZIP archive; save it as CSV UTF-8 or",
+        ),
+        (
             "a;b;kind\n0,5;0.08;x\n8,679;0,5;x\n",
             ", line 2, column 'b': the decimal mark of '0.08' is not clear; write",
         ),
@@ -224,7 +228,10 @@ def test_faulty_text(tmp_path: Path, text: str, fault: str) -> None:
 
 @pytest.mark.parametrize(
     ("good", "bad", "kind"),
-    [("1,5", "1.5,0", "number"), ("2024-01-05", "2024-13-01", "date")],
+    [
+        ("1,5", "1.5,0", "number"),
+        ("2024-01-05", "2024-13-01", "date such as 2024-12-31"),
+    ],
 )
 def test_one_value_that_is_not_as_all_others_is_told(
     tmp_path: Path, good: str, bad: str, kind: str

@@ -275,6 +275,14 @@ def test_a_run_says_what_it_took_and_reads_in_the_same_way(tmp_path: Path) -> No
         predict(run, new).outputs, predict(run, data_frame("pandas", iso)).outputs
     )
 
+    several = {**columns, "kids": [kid % 2 for kid in kids], "sick": [0, 1] * 20}
+    path = write(tmp_path / "several.csv", several)
+    words = ("train", "--data-dir", path, *options[2:], "--run-dir", tmp_path / "run2")
+    assert (
+        "\ntask     labels, because all values are 0 or 1; if these are quantities, "
+        "give --task regression\n"
+    ) in call(*words, "--label", "kids,sick").out
+
     prices = {**columns, "kids": [1000 * i for i in range(ROWS)]}
     path = write(tmp_path / "u.csv", prices)
     outcome = call(
