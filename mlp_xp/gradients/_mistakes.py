@@ -105,6 +105,7 @@ def _last_errors(twin: Twin) -> list[Table]:
     head, t, z = twin.network.head, twin.network.targets, twin.z[-1]
     samples, outputs = t.shape
     outer = twin.factor * head.outer(z, t)
+    means: Table = {"": [1], "a sum over the outputs that should be a mean": [outputs]}
     scales = [_SIGNS, _numbers(twin)]
     if head.loss == "squared error":
         squares: Table = {
@@ -115,14 +116,12 @@ def _last_errors(twin: Twin) -> list[Table]:
         if abs(twin.factor * samples - 1) > 0.01:  # else it is a sum over the batch
             half = "p - t, as if the loss were half the sum of the squares"
             squares[half] = [1 / twin.factor]
-        means: Table = {
-            "": [1],
-            "a sum over the outputs that should be a mean": [outputs],
-        }
         scales += [squares, means]
     if head.loss != "cross-entropy":
         return [{"": [outer]}, _slopes(head.activation, z), *scales]
-    scales.append({"": [1], "divided by the number of outputs": [1 / outputs]})
+    if twin.factor * samples > 0.99:  # the loss is a sum over the outputs
+        means = {"": [1], "divided by the number of outputs": [1 / outputs]}
+    scales.append(means)
     p = head.outputs(z)
     link = head.activation
     table: Table = {

@@ -87,7 +87,7 @@ def check_gradients(
             floats of any shape. A number is checked if it is given here as `W` or `b`.
             Others are not checked, and the report says so.
         loss: A function of `y_hat` and `y`, if the code computes no loss. The default
-            is the mean cross-entropy, if the outputs are probabilities.
+            is the mean cross-entropy, if the outputs are probabilities that sum to 1.
         learning_rate: The learning rate, if the code updates its parameters with a rate
             of an unusual name.
 
@@ -446,7 +446,7 @@ def _eps(run: Outcome) -> float:
     return float(max(np.finfo(kind).eps for kind in kinds if kind.kind == "f"))
 
 
-def _mean_cross_entropy(y_hat: Any, y: Array) -> float:
+def _mean_cross_entropy(y_hat: Any, y: Array, x: Array) -> float:
     """Return the mean cross-entropy of probabilities, in rows or columns."""
     for columns in (False, True):
         rows = np.transpose(y_hat) if columns else y_hat
@@ -454,19 +454,21 @@ def _mean_cross_entropy(y_hat: Any, y: Array) -> float:
             t = targets_as_rows(y, rows.shape, columns=columns)
             if t is not None:
                 return float(-np.sum(t * np.log(rows)) / len(rows))
-    words, own = "your outputs are not probabilities of classes", "(y_hat - y) ** 2"
     if np.ndim(y_hat) == 1 and np.isclose(np.sum(y_hat), 1, atol=1e-5):
         raise MlpXpError(
             "your outputs have one axis",
             remedy="give loss=, or a batch such as X[:1]",
             setting="loss",
         )
-    is_probability = np.min(y_hat) > 0 and np.max(y_hat) < 1
-    if is_probability and np.size(y_hat) == max(np.shape(y_hat), default=0):
-        words = "your outputs have one column"
-        own = "-y * np.log(y_hat) - (1 - y) * np.log(1 - y_hat)"
+    words = "your outputs are not probabilities of classes"
+    own = "np.mean((y_hat - y) ** 2)"
+    if np.min(y_hat) > 0 and np.max(y_hat) < 1 and np.all(np.isin(y, (0, 1))):
+        words = "your outputs are probabilities that do not sum to 1"
+        samples = "len(y)" if len(x) == len(y_hat) else "y.shape[-1]"
+        logs = "y * np.log(y_hat) + (1 - y) * np.log(1 - y_hat)"
+        own = f"-np.sum({logs}) / {samples}, or {own}"
     raise MlpXpError(
         words,
-        remedy=f"give your own, as in loss=lambda y, y_hat: np.mean({own})",
+        remedy=f"give your own, as in loss=lambda y, y_hat: {own}",
         setting="loss",
     )
