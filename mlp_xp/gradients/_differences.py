@@ -48,10 +48,11 @@ def rounding_error(
     loss: Loss, values: Mapping[str, Array], eps: float, random: np.random.Generator
 ) -> float:
     """Return eps_f, the absolute rounding error of a loss."""
-    step, losses = eps ** (1 / 3) / _POINTS, []
-    direction = moved(values, step, random)
+    step = eps ** (1 / 3) / _POINTS
+    neighbours = moved(values, step, random)
+    losses = []
     for i in range(_POINTS):
-        at = {key: x + i * (direction[key] - x) for key, x in values.items()}
+        at = {key: x + i * (neighbours[key] - x) for key, x in values.items()}
         losses.append(loss(at))
     differences = np.abs(np.diff(losses, n=5)) / 252**0.5
     return eps * abs(losses[0]) + _FACTOR * float(np.median(differences))

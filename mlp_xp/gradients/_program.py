@@ -55,11 +55,14 @@ class Code(NamedTuple):
     """The argument that takes all parameters, if its name does not say so."""
 
 
+def _roles(function: Callable[..., Any]) -> dict[str, str]:
+    """Return the role of each argument of a function."""
+    return {name: role_of(name) for name in inspect.signature(function).parameters}
+
+
 def named(parameters: Any, function: Callable[..., Any]) -> dict[str, Any]:
-    """Return parameters by the names of a function's arguments."""
-    if parameters is None or isinstance(parameters, dict):
-        return parameters or {}
-    roles = {name: role_of(name) for name in inspect.signature(function).parameters}
+    """Return a tuple of parameters by the names of a function's arguments."""
+    roles = _roles(function)
     names = [name for name, role in roles.items() if role in ("", "parameters")]
     if len(names) != len(parameters) and "parameters" not in roles.values():
         # Weights may be called alpha or p.
@@ -70,19 +73,16 @@ def named(parameters: Any, function: Callable[..., Any]) -> dict[str, Any]:
     return dict(zip(names, values, strict=False))
 
 
-def holder_of(parameters: Any, function: Callable[..., Any]) -> str:
+def holder_of(parameters: dict[str, Any], function: Callable[..., Any]) -> str:
     """Return the argument that takes a dictionary of parameters, such as `P`.
 
-    The result is empty if none does, or if the names of the arguments tell.
+    The result is empty if the names of the arguments tell, or if no argument is left.
     """
-    if not isinstance(parameters, dict):
-        return ""
-    arguments = inspect.signature(function).parameters
-    roles = {name: role_of(name) for name in arguments}
+    roles = _roles(function)
     if "parameters" in roles.values() or not roles.keys().isdisjoint(parameters):
         return ""
     left = []
-    for name, argument in arguments.items():
+    for name, argument in inspect.signature(function).parameters.items():
         is_needed = argument.default is argument.empty
         if is_needed and roles[name] not in ("input", "target"):
             left.append(name)

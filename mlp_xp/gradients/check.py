@@ -175,11 +175,15 @@ def _as_code(code: Any, parameters: Any, loss: Any) -> Code:
             remedy="give two functions, (forward, backward)",
             setting="code",
         )
-    given = dict(named(parameters, forward or backward))
+    given, holder = {}, ""
+    if isinstance(parameters, dict):
+        given = dict(parameters)
+        holder = holder_of(parameters, forward or backward)
+    elif parameters is not None:
+        given = named(parameters, forward or backward)
     for name, value in given.items():
         if isinstance(value, float | int | np.number) and is_only_parameter(name):
             given[name] = np.array(value, float)
-    holder = holder_of(parameters, forward or backward)
     return Code(forward, backward, loss or _method(code, _LOSS), given, holder)
 
 
@@ -254,14 +258,13 @@ class _Check:
                 continue
             value = widened(array)
             other = value + 0.01 * self.random.standard_normal(value.shape)
-            has_effect = self.loss({name: other}) != self.value
-            is_known = is_parameter(name)
-            if name in with_gradients and not has_effect and not is_known:
-                is_known = self._is_kept(name, other)
-            if not has_effect and is_known:
-                self.ignored.append(name)
-            if has_effect or is_known:
+            if self.loss({name: other}) != self.value:
                 self.parameters[name] = value
+            elif is_parameter(name) or (
+                name in with_gradients and self._is_kept(name, other)
+            ):
+                self.parameters[name] = value
+                self.ignored.append(name)
         self.skipped = self._skipped(with_gradients)
         # "velocity.W1" belongs to an optimizer, if there is a "W1".
         extended = extended_names([*self.parameters, *self.skipped])

@@ -475,6 +475,23 @@ def test_a_dictionary_is_given_to_the_only_argument_left(name):
     assert report, str(report)
 
 
+@pytest.mark.parametrize("name", ["params", "parameters", "W"])
+def test_the_only_weights_may_be_an_argument_of_any_name(name):
+    text = """
+    def forward(x, NAME):
+        e = np.exp(x @ NAME)
+        return e / e.sum(axis=1, keepdims=True)
+
+    def backward(x, y, NAME):
+        return x.T @ (forward(x, NAME) - y) / len(x)
+
+    x, W = rng.normal(size=(5, 3)), rng.normal(size=(3, 2))
+    y = np.eye(2)[[0, 1, 0, 1, 1]]
+    """
+    call = "check_gradients((forward, backward), x, y, (W,))"
+    assert Written(text.replace("NAME", name), call).check().verdict == f"right: {name}"
+
+
 def test_weights_may_have_the_name_of_a_learning_rate():
     text = UNNAMED.text.replace("W1", "alpha").replace("b1", "bias").replace("W2", "lr")
     text = text.replace("HIDDEN", "5").replace("ORDER", "(0, 1, 2, 3)")
