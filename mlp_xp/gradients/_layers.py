@@ -181,8 +181,8 @@ class Twin(NamedTuple):
 
     def __str__(self) -> str:
         sizes = [str(each.shape[1]) for each in (self.network.x, *self.z)]
-        _, activations, head, _, _ = self.network
-        words = ", ".join(["-".join(sizes), *activations, str(head)])
+        network = self.network
+        words = ", ".join(["-".join(sizes), *network.activations, str(network.head)])
         return words if self.is_exact else f"{words}, but for a small term of your loss"
 
 
@@ -249,14 +249,8 @@ def find_twin(
 ) -> Twin | None:
     """Return the network of a program in this package's layers, or None.
 
-    Args:
-        parameters: The parameters, from the first layer on.
-        x: The inputs.
-        targets: The targets, or the error of a layer.
-        loss: The loss of the program for values of the parameters.
-        eps: The eps of the dtype of the program.
-        rounding: eps_f of the loss.
-        is_layer: Whether the loss is the sum of the outputs times `targets`.
+    The parameters are in the order of the layers. `rounding` is eps_f of the loss. The
+    targets of a layer are its error, and its loss is the sum of outputs times errors.
     """
     points = [parameters]
     for seed in range(2):

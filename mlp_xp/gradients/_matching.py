@@ -10,7 +10,7 @@ import numpy as np
 
 from mlp_xp.core.functional import Array
 from mlp_xp.errors import MlpXpError
-from mlp_xp.gradients._program import Outcome, Search, role_of
+from mlp_xp.gradients._program import Outcome, Program, Search, role_of
 
 _GRADIENT = r"d|dl|dj|grads?|gradients?|nabla|delta"  # a word, as in grad_W1
 _PREFIX = r"^(d|grad|nabla)"  # of a word, as in dW1
@@ -131,16 +131,14 @@ def _rate_of(outcome: Outcome, numbers: Mapping[str, Any]) -> float | None:
 
 def gradients_of(
     outcome: Outcome,
-    numbers: Mapping[str, Any],
+    program: Program,
     parameters: Mapping[str, Array],
     ignored: Collection[str],
-    rate: float | None,
 ) -> tuple[dict[str, Array], float | None]:
     """Return the gradient of each parameter, and the rate if it is read from an update.
 
     A program that updates its parameters has the gradient (before - after) / rate.
     The loss does not depend on the `ignored` parameters. They may have no gradient.
-    The `numbers` are those of the program before the update.
     """
     returned = _returned(outcome)
     after = {name: outcome.state.get(name, x) for name, x in parameters.items()}
@@ -149,8 +147,9 @@ def gradients_of(
         by_key = {key_of(each.variable): each.array for each in returned}
         after = {name: by_key.get(key_of(name), x) for name, x in after.items()}
     updates = any(not np.array_equal(after[name], parameters[name]) for name in after)
+    rate = program.rate
     if updates and rate is None:
-        rate = _rate_of(outcome, numbers)
+        rate = _rate_of(outcome, program.numbers)
     if updates and rate is not None:
         found = {name: (parameters[name] - after[name]) / rate for name in after}
         found.pop("x", None)

@@ -243,11 +243,8 @@ def explain(
 ) -> list[Finding]:
     """Return the mistakes that explain the gradients of a program.
 
-    Args:
-        twin: The network in this package's layers.
-        found: The program's gradients, by the names of the parameters.
-        rate: The learning rate, if the program updates its parameters.
-        same: Whether two arrays are equal up to rounding.
+    `rate` is the learning rate, if the program updates its parameters. `same` tells
+    whether two arrays are equal up to rounding.
     """
     plan = twin.network.plan
     left = {name: _shaped(twin, name, array) for name, array in found.items()}
@@ -255,8 +252,9 @@ def explain(
     explained: set[str] = set()
     errors = _last_errors(twin)
     for i in reversed(range(-1, len(plan.weights))):
-        names = plan.names(i) if i >= 0 else list(left)
-        arrays = {name: left[name] for name in names}
+        blamed = list(left)
+        names = plan.names(i) if i >= 0 else blamed
+        arrays = {name: left.pop(name) for name in names}
         alike = _best_readings(twin, errors, arrays, same)
         best = alike[0]
         places = [each.words for each in alike if each.gradients == best.gradients]
@@ -264,17 +262,17 @@ def explain(
         is_clear = all(each.mistakes() == best.mistakes() for each in alike)
         if is_clear or len(places) == len(alike):
             # A mistake in the error is also in the gradients of the layers below.
-            said.append((list(left), places))
+            said.append((blamed, places))
             for name, options in best.gradients.items():
                 said.append(([name], options))
-                explained.update([name] if options else [])
-        left = {name: array for name, array in left.items() if name not in names}
+                if options:
+                    explained.add(name)
         if i >= 0:
             step = None if rate is None else rate * arrays[names[0]]
             errors = _errors_below(twin, i, best.error, step)
     findings: list[Finding] = []
-    for blamed, options in said:
-        kept = tuple(name for name in blamed if name in explained)
+    for names, options in said:
+        kept = tuple(name for name in names if name in explained)
         if kept:
             findings += _findings(kept, options)
     return findings

@@ -256,13 +256,12 @@ class _Check:
             is_data |= name == "x"  # the input of an earlier run
             if array.dtype.kind != "f" or is_data:
                 continue
+            has_gradient = name in with_gradients
             value = widened(array)
             other = value + 0.01 * self.random.standard_normal(value.shape)
             if self.loss({name: other}) != self.value:
                 self.parameters[name] = value
-            elif is_parameter(name) or (
-                name in with_gradients and self._is_kept(name, other)
-            ):
+            elif is_parameter(name) or (has_gradient and self._is_kept(name, other)):
                 self.parameters[name] = value
                 self.ignored.append(name)
         self.skipped = self._skipped(with_gradients)
@@ -306,11 +305,7 @@ class _Check:
     def report(self) -> GradientCheck:
         """Compare all gradients."""
         found, rate = gradients_of(
-            self.first,
-            self.program.numbers,
-            self.parameters,
-            self.ignored,
-            self.program.rate,
+            self.first, self.program, self.parameters, self.ignored
         )
         if rate is not None:
             largest = max(np.max(np.abs(each)) for each in self.parameters.values())
@@ -325,9 +320,9 @@ class _Check:
                 remedy=f"call it d{missing[0].rpartition('.')[2]}",
                 setting="code",
             )
-        own = {name: self.parameters[name] for name in needed if name != "x"}
+        layers = {name: self.parameters[name] for name in needed if name != "x"}
         twin = find_twin(
-            own,
+            layers,
             self.x,
             self.targets,
             self.loss,
@@ -346,17 +341,13 @@ class _Check:
             gradients = {name: found[name] for name in needed}
             for row in rows:
                 if not row.is_right and not np.any(found[row.name]):
-                    # A sum of errors may also be 0, and is not blamed.
+                    # NaN, as a usual mistake may be 0, too. `_ZERO` says enough.
                     gradients[row.name] = np.full(found[row.name].shape, np.nan)
             findings = explain(twin, gradients, rate, self._same)
         findings += self._plain_findings(rows, found, package)
+        network = str(twin or "")
         return GradientCheck(
-            rows,
-            findings,
-            self.ignored,
-            self.skipped,
-            str(twin or ""),
-            self.loss_name,
+            rows, findings, self.ignored, self.skipped, network, self.loss_name
         )
 
     def _row(self, name: str, array: Array, package: Array | None) -> Row:
@@ -412,7 +403,7 @@ class _Check:
             return [()]
         deviation = array if package is None else array - package
         order = np.argsort(-np.nan_to_num(np.abs(deviation), nan=np.inf), axis=None)
-        self.random.shuffle(order[_LARGEST:])
+        self.random.shuffle(order[_LARGEST:])  # in place
         chosen = order[: _LARGEST + _SAMPLED]
         return list(zip(*np.unravel_index(chosen, array.shape), strict=True))
 
