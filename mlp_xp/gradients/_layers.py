@@ -309,11 +309,11 @@ def _guards() -> Iterator[Callable[[Array], Array]]:
         yield partial(np.clip, a_min=small, a_max=1 - small)
 
 
-def _exact(factor: float, numbers: int) -> float:
-    """Return a factor rounded to halves of 1 / numbers, unless it is between them."""
-    whole = round(2 * numbers * factor)
-    if abs(2 * numbers * factor - whole) <= _ALIKE * whole:
-        return whole / (2 * numbers)
+def _exact(factor: float, size: int) -> float:
+    """Return a factor as a multiple of 1 / (2 size), if it is close to one."""
+    whole = round(2 * size * factor)
+    if abs(2 * size * factor - whole) <= _ALIKE * whole:
+        return whole / (2 * size)
     return factor
 
 
@@ -327,7 +327,8 @@ def _twin(
     """Return a network with its gradients, by this package's backpropagation."""
     plan, names, head, x, t = network
     activations = [ACTIVATIONS[name] for name in names]
-    layers, factor = network.layers(parameters), _exact(factor, t.size)
+    layers = network.layers(parameters)
+    factor = _exact(factor, t.size)
     logits, tape = forward(layers, x, activations, xp=np)
     inputs = [a for a, _ in tape]
     z = [affine(layer, a) for layer, a in zip(layers, inputs, strict=True)]
@@ -335,7 +336,7 @@ def _twin(
     last = factor * head.error(logits, t)
     for i, a, e in backward(layers, tape, last, activations, xp=np):
         weights, bias = gradient(a, e, xp=np)
-        arrays = plan.turned(weights), bias
+        arrays = plan.turned(weights), bias  # which the program may not have
         for name, array in zip(plan.names(i), arrays, strict=False):
             gradients[name] = array.reshape(parameters[name].shape)
         if i == 0:

@@ -66,7 +66,7 @@ def is_parameter(name: str) -> bool:
 
 
 def is_only_parameter(name: str) -> bool:
-    """Return whether a name says nothing else: `b1` is one, `weight_decay` is not."""
+    """Return whether a name says only weights or bias: `b1`, not `weight_decay`."""
     words = filter(str.isalpha, key_of(name.rpartition(".")[2]))
     return {*words} in ({"w"}, {"b"})
 

@@ -63,7 +63,7 @@ def _products(*tables: Table) -> Iterator[tuple[Words, Array]]:
 def _numbers(twin: Twin) -> Table:
     """Return factors of a gradient that depend on the number of samples."""
     samples = len(twin.network.x)
-    if twin.factor * samples > 2.5:
+    if twin.factor * samples > 2.5:  # 2 is a mean of squares
         return {"": [1], "a mean over the batch that should be a sum": [1 / samples]}
     return {
         "": [1],
@@ -111,7 +111,8 @@ def _last_errors(twin: Twin) -> list[Table]:
             "the factor 2 of the derivative of a square is missing": [0.5],
             "a factor 2 too much, of the derivative of a square": [2],
         }
-        if abs(twin.factor * samples - 1) > 0.01:  # else it is a sum over the batch
+        # For half a mean of squares, p - t is a sum over the batch.
+        if abs(twin.factor * samples - 1) > 0.01:
             half = "p - t, as if the loss were half the sum of the squares"
             squares[half] = [1 / twin.factor]
         scales += [squares, means]
