@@ -458,7 +458,8 @@ def _mean_cross_entropy(y_hat: Any, y: Array, x: Array) -> float:
     own = "np.mean((y_hat - y) ** 2)"
     if np.min(y_hat) > 0 and np.max(y_hat) < 1 and np.all(np.isin(y, (0, 1))):
         words = "your outputs are probabilities that do not sum to 1"
-        samples = "len(y)" if len(x) == len(y_hat) else "y.shape[-1]"
+        # Samples as rows, or as columns, or a single one.
+        samples = "len(y)" if len(x) == len(y_hat) else "y[0].size"
         logs = "y * np.log(y_hat) + (1 - y) * np.log(1 - y_hat)"
         own = f"-np.sum({logs}) / {samples}, or {own}"
     raise MlpXpError(
