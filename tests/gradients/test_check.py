@@ -483,7 +483,8 @@ def test_the_only_weights_may_be_an_argument_of_any_name(name):
         return e / e.sum(axis=1, keepdims=True)
 
     def backward(x, y, NAME):
-        return x.T @ (forward(x, NAME) - y) / len(x)
+        gradient_of_loss = x.T @ (forward(x, NAME) - y) / len(x)
+        return gradient_of_loss
 
     x, W = rng.normal(size=(5, 3)), rng.normal(size=(3, 2))
     y = np.eye(2)[[0, 1, 0, 1, 1]]
