@@ -146,9 +146,8 @@ def write_csv(path: Path, columns: Mapping[str, Iterable[Any]]) -> Path:
     The file is Parquet if the path ends in .parquet, else CSV.
     """
     if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+        pa = pytest.importorskip("pyarrow")
+        pq = pytest.importorskip("pyarrow.parquet")
         pq.write_table(pa.table(dict(columns)), path)
         return path
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -320,12 +319,10 @@ FEW_FRAMES = [
 
 def data_frame(kind: str, columns: Mapping[str, Any]) -> Any:
     """Return plain columns as a data frame of a kind."""
-    import polars as pl
-    import pyarrow as pa
-
     if kind == "polars":
-        return pl.DataFrame(dict(columns))
-    table = pa.table(dict(columns))
+        return pytest.importorskip("polars").DataFrame(dict(columns))
+    pytest.importorskip("pandas")
+    table = pytest.importorskip("pyarrow").table(dict(columns))
     frame = table.to_pandas(date_as_object=False)
     if kind == "pandas category":
         return frame.astype(

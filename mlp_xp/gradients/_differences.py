@@ -34,7 +34,7 @@ from mlp_xp.core.functional import Array
 Loss = Callable[[Mapping[str, Array]], float]
 """A loss, for values of some of the parameters."""
 _POINTS = 16
-_FACTOR = 8
+_SAFETY = 8
 
 
 class Difference(NamedTuple):
@@ -48,13 +48,14 @@ def rounding_error(
     loss: Loss, values: Mapping[str, Array], eps: float, random: np.random.Generator
 ) -> float:
     """Return eps_f, the absolute rounding error of a loss."""
-    step, losses = eps ** (1 / 3) / _POINTS, []
-    direction = moved(values, step, random)
+    step = eps ** (1 / 3) / _POINTS
+    neighbours = moved(values, step, random)
+    losses = []
     for i in range(_POINTS):
-        at = {key: x + i * (direction[key] - x) for key, x in values.items()}
+        at = {key: x + i * (neighbours[key] - x) for key, x in values.items()}
         losses.append(loss(at))
     differences = np.abs(np.diff(losses, n=5)) / 252**0.5
-    return eps * abs(losses[0]) + _FACTOR * float(np.median(differences))
+    return eps * abs(losses[0]) + _SAFETY * float(np.median(differences))
 
 
 def moved(
@@ -76,12 +77,7 @@ def difference(
 ) -> Difference:
     """Return the derivative of a loss by a number, with its largest error.
 
-    Args:
-        loss: The loss as a function of the number.
-        value: The number.
-        loss_at_value: The loss at the number.
-        eps: The eps of the dtype of the loss.
-        rounding: eps_f.
+    `eps` is the eps of the dtype of the loss, and `rounding` its eps_f.
     """
     step = eps ** (1 / 3) * max(1.0, abs(value))
     lower, upper = loss(value - step), loss(value + step)

@@ -3,7 +3,8 @@
 The network is found by its numbers. The package's network is the program's if the two
 losses differ by a constant factor only, for three values of the parameters. The factor
 shows whether a loss is a mean or a sum. If they differ by more than rounding, the
-program's loss has a small term more, such as a penalty on the weights.
+program's loss has a small term more, such as a penalty on the weights. A guard is no
+such term. It keeps a logarithm finite where a probability is 0, as in log(p + 1e-8).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +26,6 @@ from mlp_xp.gradients._differences import moved
 from mlp_xp.gradients._matching import key_of
 
 _ALIKE = 1e-4  # the share of a loss that a small term may have
-_GUARDS = [10.0**-digits for digits in range(5, 17)]  # as in log(p + 1e-8)
 _MOST_MIXED = 3  # with more hidden layers, all have the same activation
 
 
@@ -56,13 +56,13 @@ class Head(NamedTuple):
         return np.sum(self.outputs(z) * t)
 
     def lost(self, z: Array, t: Array) -> float:
-        """Return the change of the loss by 1 - p, which has lost digits near p = 1."""
+        """Return the sum of 1 / (1 - p). Times eps, it is the error of log(1 - p)."""
         if self != _LABELS:
             return 0.0
         return float(np.sum(np.abs(1 - t) / self.outputs(-z)))
 
     def guarded(self, z: Array, t: Array, guard: Callable[[Array], Array]) -> Any:
-        """Return a cross-entropy of guarded probabilities, summed over the samples."""
+        """Return a cross-entropy with guarded logarithms, summed over the samples."""
         p = self.outputs(z)
         logs = t * np.log(guard(p))
         if self == _LABELS:
@@ -82,8 +82,8 @@ class Head(NamedTuple):
 
 _CLASSES = Head("softmax", "cross-entropy")
 _LABELS = Head("sigmoid", "cross-entropy")
-# Positive outputs of a linear layer are not called relu.
-_LINKS = sorted(ACTIVATIONS, key="identity".__ne__)
+# The identity is the first, so that positive outputs are not called those of a relu.
+_LINKS = sorted(ACTIVATIONS, key=lambda name: name != "identity")
 _SQUARES = [Head(name, "squared error") for name in _LINKS]
 _OUTPUTS = [Head(name) for name in _LINKS]
 
@@ -118,7 +118,7 @@ class Plan(NamedTuple):
         return weights.T if self.flipped else weights
 
     def layers(self, values: Mapping[str, Array], inputs: int) -> list[Layer]:
-        """Return the layers of a network. An activation has the identity as weights."""
+        """Return the layers of a network, or the identity if there are no weights."""
         layers = []
         for name in self.weights:
             weights = self.turned(values[name])
@@ -181,8 +181,8 @@ class Twin(NamedTuple):
 
     def __str__(self) -> str:
         sizes = [str(each.shape[1]) for each in (self.network.x, *self.z)]
-        _, activations, head, _, _ = self.network
-        words = ", ".join(["-".join(sizes), *activations, str(head)])
+        network = self.network
+        words = ", ".join(["-".join(sizes), *network.activations, str(network.head)])
         return words if self.is_exact else f"{words}, but for a small term of your loss"
 
 
@@ -249,34 +249,28 @@ def find_twin(
 ) -> Twin | None:
     """Return the network of a program in this package's layers, or None.
 
-    Args:
-        parameters: The parameters, from the first layer on.
-        x: The inputs.
-        targets: The targets, or the error of a layer.
-        loss: The loss of the program for values of the parameters.
-        eps: The eps of the dtype of the program.
-        rounding: eps_f of the loss.
-        is_layer: Whether the loss is the sum of the outputs times `targets`.
+    The parameters are in the order of the layers. `rounding` is eps_f of the loss. The
+    targets of a layer are its error, and its loss is the sum of outputs times errors.
     """
     points = [parameters]
     for seed in range(2):
         points.append(moved(parameters, 0.1, np.random.default_rng(seed)))
     losses = np.array([loss(values) for values in points])
     best, factor, smallest = None, 1.0, max(_ALIKE, eps**0.5)
-    noise = 8 * rounding / np.min(np.abs(losses))
     heads = _OUTPUTS if is_layer else [_CLASSES, _LABELS, *_SQUARES]
     for network in _networks(parameters, x, targets, heads):
-        factors = np.divide(losses, [network.loss(values) for values in points])
+        factors = losses / [network.loss(values) for values in points]
         if is_layer:
-            factors = np.append(1.0, factors)
+            factors = np.append(1.0, factors)  # the same loss, not a multiple
         spread = _spread(factors)
         if spread <= smallest:
             best, factor, smallest = network, factors[-1], spread
-        if best and spread <= eps**0.5:
+        if spread <= eps**0.5:
             break
     if not best:
         return None
     logits = [best.logits(values) for values in points]
+    noise = 8 * rounding / np.min(np.abs(losses))
     is_exact = _is_exact(best, logits, losses, smallest, eps, noise)
     return _twin(best, parameters, factor, is_exact=is_exact)
 
@@ -296,25 +290,30 @@ def _is_exact(
 ) -> bool:
     """Return whether two losses differ by rounding, or by a guard of a logarithm."""
     head, t = network.head, network.targets
-    lost = [head.lost(z, t) / head.total(z, t) for z in logits]
-    noise += 8 * eps * (1 + max(lost))
+    lost = max(head.lost(z, t) / head.total(z, t) for z in logits)
+    noise += 8 * eps * (1 + lost)
     if spread <= noise or head.loss != "cross-entropy":
         return spread <= noise
-    for guard in _GUARDS:
-        added = partial(np.add, guard)
-        clipped = partial(np.clip, a_min=guard, a_max=1 - guard)
-        for function in (added, clipped):
-            guarded = [head.guarded(z, t, function) for z in logits]
-            if _spread(np.divide(losses, guarded)) <= noise:
-                return True
+    for guard in _guards():
+        guarded = [head.guarded(z, t, guard) for z in logits]
+        if _spread(losses / guarded) <= noise:
+            return True
     return False
 
 
-def _exact(factor: float, numbers: int) -> float:
-    """Return a factor as exactly 1, 2 or 1/2, over numbers of samples and outputs."""
-    whole = round(2 * numbers * factor)
-    if abs(2 * numbers * factor - whole) <= _ALIKE * whole:
-        return whole / (2 * numbers)
+def _guards() -> Iterator[Callable[[Array], Array]]:
+    """Yield functions that move probabilities away from 0, by 1e-5 to 1e-16."""
+    for digits in range(5, 17):
+        small = 10.0**-digits
+        yield partial(np.add, small)
+        yield partial(np.clip, a_min=small, a_max=1 - small)
+
+
+def _exact(factor: float, size: int) -> float:
+    """Return a factor as a multiple of 1 / (2 size), if it is close to one."""
+    whole = round(2 * size * factor)
+    if abs(2 * size * factor - whole) <= _ALIKE * whole:
+        return whole / (2 * size)
     return factor
 
 
@@ -328,7 +327,8 @@ def _twin(
     """Return a network with its gradients, by this package's backpropagation."""
     plan, names, head, x, t = network
     activations = [ACTIVATIONS[name] for name in names]
-    layers, factor = network.layers(parameters), _exact(factor, t.size)
+    layers = network.layers(parameters)
+    factor = _exact(factor, t.size)
     logits, tape = forward(layers, x, activations, xp=np)
     inputs = [a for a, _ in tape]
     z = [affine(layer, a) for layer, a in zip(layers, inputs, strict=True)]
@@ -336,7 +336,7 @@ def _twin(
     last = factor * head.error(logits, t)
     for i, a, e in backward(layers, tape, last, activations, xp=np):
         weights, bias = gradient(a, e, xp=np)
-        arrays = plan.turned(weights), bias
+        arrays = plan.turned(weights), bias  # which the program may not have
         for name, array in zip(plan.names(i), arrays, strict=False):
             gradients[name] = array.reshape(parameters[name].shape)
         if i == 0:

@@ -1,27 +1,37 @@
 """The gradient of each parameter, by names and shapes."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from itertools import chain, permutations
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain, permutations, product
 from operator import eq, itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlp_xp.core.functional import Array
 from mlp_xp.errors import MlpXpError
-from mlp_xp.gradients._program import Outcome, Search, role_of
+from mlp_xp.gradients._program import Outcome, Program, Search, role_of
 
-_MARK = r"d|dl|dj|grads?|gradients?|nabla|delta"
-_PREFIX = r"^(d|grad|nabla)"
+_GRADIENT = r"d|dl|dj|grads?|gradients?|nabla|delta"  # a word, as in grad_W1
+_PREFIX = r"^(d|grad|nabla)"  # of a word, as in dW1
 _GROUPS = {"params", "parameters", "param", "self"}
 _UNCLEAR = {"alpha", "rate"}  # also the slope of a leaky relu, or dropout
 _SAME = {"weights": "w", "weight": "w", "biases": "b", "bias": "b", "inputs": "x"}
+_PARAMETER = {"w", "b"}
 Key = tuple[str, ...]
+"""The words and numbers of a name."""
+
+
+class Returned(NamedTuple):
+    """An array that `backward` returns."""
+
+    name: str  # in the returned object: `W1`, or the place `[0]`
+    variable: str  # in `backward`: `g.dW1`, or the name if there is no variable
+    array: Array
 
 
 def key_of(name: str) -> Key:
-    """Return the words of a name: `("w", "1")` for `params.W1` and `weights_1`."""
+    """Return the key of a name: `("w", "1")` for `params.W1` and `weights_1`."""
     words = re.findall(r"[^\W\d_]+|\d+", name.lower())
     return tuple(_SAME.get(word, word) for word in words if word not in _GROUPS)
 
@@ -34,7 +44,7 @@ def gradient_key(name: str, known: set[str]) -> Key:
     """
     words, is_gradient = [], False
     for word in key_of(name):
-        if re.fullmatch(_MARK, word):
+        if re.fullmatch(_GRADIENT, word):
             is_gradient = True
             continue
         rest = re.sub(_PREFIX, "", word)
@@ -45,33 +55,37 @@ def gradient_key(name: str, known: set[str]) -> Key:
     return tuple(words) if is_gradient else ()
 
 
+def _has_letters(words: Iterable[str]) -> bool:
+    return any(map(str.isalpha, words))
+
+
 def is_parameter(name: str) -> bool:
-    """Return whether weights or biases have this name."""
-    known = {"w", "b"}
-    return not gradient_key(name, known) and not known.isdisjoint(key_of(name))
+    """Return whether a name says weights or bias, as `hidden_weights` does."""
+    words = {*key_of(name)}
+    return not gradient_key(name, _PARAMETER) and not words.isdisjoint(_PARAMETER)
 
 
 def is_only_parameter(name: str) -> bool:
-    """Return whether a name is `W`, `b1` or alike, unlike `weight_decay`."""
+    """Return whether a name says only weights or bias: `b1`, not `weight_decay`."""
     words = filter(str.isalpha, key_of(name.rpartition(".")[2]))
     return {*words} in ({"w"}, {"b"})
 
 
 def extended_names(names: Collection[str]) -> set[str]:
-    """Return names with all words of another and more, such as `velocity.W1`."""
-    keys = {name: key_of(name) for name in names}
+    """Return names such as `velocity.W1`, if the others have `W1`."""
+    keys = {name: {*key_of(name)} for name in names}
     extended = set()
     for name, other in permutations(names, 2):
-        words = {*keys[name]} - {*keys[other]}
-        if {*keys[other]} < {*keys[name]} and any(map(str.isalpha, words)):
+        if keys[other] < keys[name] and _has_letters(keys[name] - keys[other]):
             extended.add(name)
     return extended
 
 
 def names_with_gradients(outcome: Outcome, names: Collection[str]) -> set[str]:
     """Return the names whose gradient is returned or stored, such as `dgamma`."""
-    returned, paths = _returned(outcome)
-    gradients = {*returned, *paths.values(), *outcome.state}
+    gradients = {*outcome.state}
+    for each in _returned(outcome):
+        gradients |= {each.name, each.variable}
     with_gradients = set()
     for name in names:
         key = key_of(name)
@@ -80,70 +94,70 @@ def names_with_gradients(outcome: Outcome, names: Collection[str]) -> set[str]:
     return with_gradients
 
 
-def _returned(outcome: Outcome) -> tuple[dict[str, Array], dict[str, str]]:
-    """Return all that `backward` returns, and the names of its variables for each."""
+def _returned(outcome: Outcome) -> list[Returned]:
+    """Return all arrays and numbers that `backward` returns."""
     variables = Search().visit(dict(outcome.variables))
-    names = {id(array): name for name, array in variables.items()}
-    returned, paths = {}, {}
-    for name, array in Search().visit(outcome.returned).items():
-        returned[name] = np.asarray(array)
-        paths[name] = names.get(id(array), name)
-    return returned, paths
+    names = {id(value): name for name, value in variables.items()}
+    returned = []
+    for name, value in Search().visit(outcome.returned).items():
+        variable = names.get(id(value), name)
+        returned.append(Returned(name, variable, np.asarray(value)))
+    return returned
 
 
 def _rate_of(outcome: Outcome, numbers: Mapping[str, Any]) -> float | None:
     """Return the learning rate, or None if no number has the name of one.
 
-    The variables of `backward` go before the `numbers` outside of it.
+    Clear names go before unclear ones, and then variables of `backward` before the
+    `numbers` outside of it.
     """
-    ranked: dict[tuple[bool, int], dict[str, float]] = {}
-    for place, values in enumerate((outcome.variables, numbers)):
+    for is_unclear, values in product((False, True), (outcome.variables, numbers)):
+        rates = {}
         for name, value in values.items():
-            last = name.rpartition(".")[2]
-            if role_of(last) == "rate" and isinstance(value, float | int):
-                rank = last.lower() in _UNCLEAR, place
-                ranked.setdefault(rank, {})[name] = float(value)
-    if not ranked:
-        return None
-    rates = ranked[min(ranked)]
-    if len({*rates.values()}) > 1:
-        raise MlpXpError(
-            f"the learning rate may be {' or '.join(rates)}",
-            remedy="give it, as in learning_rate=0.01",
-            setting="learning_rate",
-        )
-    return next(iter(rates.values()))
+            last = name.rpartition(".")[2].lower()
+            is_rate = role_of(last) == "rate" and isinstance(value, float | int)
+            if is_rate and (last in _UNCLEAR) == is_unclear:
+                rates[name] = float(value)
+        if len({*rates.values()}) > 1:
+            raise MlpXpError(
+                f"the learning rate may be {' or '.join(rates)}",
+                remedy="give it, as in learning_rate=0.01",
+                setting="learning_rate",
+            )
+        if rates:
+            return next(iter(rates.values()))
+    return None
 
 
 def gradients_of(
     outcome: Outcome,
-    numbers: Mapping[str, Any],
+    program: Program,
     parameters: Mapping[str, Array],
     ignored: Collection[str],
-    rate: float | None,
 ) -> tuple[dict[str, Array], float | None]:
     """Return the gradient of each parameter, and the rate if it is read from an update.
 
     A program that updates its parameters has the gradient (before - after) / rate.
     The loss does not depend on the `ignored` parameters. They may have no gradient.
-    The `numbers` are those of the program before the update.
     """
-    returned, paths = _returned(outcome)
+    returned = _returned(outcome)
     after = {name: outcome.state.get(name, x) for name, x in parameters.items()}
     if "rate" in map(role_of, outcome.variables):
         # The new parameters may be returned.
-        by_key = {key_of(paths[name]): array for name, array in returned.items()}
+        by_key = {key_of(each.variable): each.array for each in returned}
         after = {name: by_key.get(key_of(name), x) for name, x in after.items()}
     updates = any(not np.array_equal(after[name], parameters[name]) for name in after)
+    rate = program.rate
     if updates and rate is None:
-        rate = _rate_of(outcome, numbers)
+        rate = _rate_of(outcome, program.numbers)
     if updates and rate is not None:
         found = {name: (parameters[name] - after[name]) / rate for name in after}
         found.pop("x", None)
         return found, rate
-    found = _named(outcome, returned, paths, parameters)
+    found = _named(outcome, returned, parameters)
     used = {id(array) for array in found.values()}
-    left = [x for x in returned.values() if id(x) not in used and x.ndim > 0]
+    arrays = [each.array for each in returned]
+    left = [x for x in arrays if id(x) not in used and x.ndim > 0]
     missing = [name for name in parameters if name not in found]
     found |= _unnamed(left, missing, parameters, ignored)
     if updates and not found.keys() >= parameters.keys() - {*ignored}:
@@ -156,37 +170,35 @@ def gradients_of(
 
 
 def _named(
-    outcome: Outcome,
-    returned: Mapping[str, Array],
-    paths: Mapping[str, str],
-    parameters: Mapping[str, Array],
+    outcome: Outcome, returned: list[Returned], parameters: Mapping[str, Array]
 ) -> dict[str, Array]:
-    """Return gradients by their names in the returned object, then by their variables.
+    """Return gradients by their names, which end with the name of the parameter.
 
-    `paths` are the names of the variables of `backward`, such as `g.dW1`.
+    Of several names for a parameter, a name in the returned object goes before a
+    variable, then `dW1` before `W1`, and then a short name before a long one. Arrays
+    that are stored, and not returned, come last.
     """
     names = {key_of(name): name for name in parameters}
+    names.pop((), None)  # an argument `params`
     known = {word for key in names for word in key}
-    candidates = []
-    for own, array in returned.items():
-        both = [own, paths[own]] if any(map(str.isalpha, own)) else [paths[own]]
-        is_gradient = any(gradient_key(path, known) for path in both)
-        for from_variable, path in enumerate(both):
-            # In a returned dictionary, "W1" is the gradient.
-            key = gradient_key(path, known) or key_of(path)
-            for words_left_out in range(len(key)):
-                words = key[words_left_out:]
-                has_letters = any(map(str.isalpha, words))
-                if words in names and (has_letters or words_left_out == 0):
-                    rank = from_variable, not is_gradient, words_left_out
-                    candidates.append((rank, names[words], array))
-    for name, array in outcome.state.items():
-        key = gradient_key(name, known)
-        if key in names:
-            candidates.append(((2, False, 0), names[key], np.asarray(array)))
+    ranked = []
+    for own, variable, array in returned:
+        is_gradient = gradient_key(own, known) or gradient_key(variable, known)
+        for is_variable, path in enumerate((own, variable)):
+            words = gradient_key(path, known) or key_of(path)
+            if is_variable or _has_letters(own):
+                rank = is_variable, not is_gradient, len(words)
+                ranked.append((rank, words, array))
+    ranked.sort(key=itemgetter(0))
     found: dict[str, Array] = {}
-    for _, name, array in sorted(candidates, key=itemgetter(0)):
-        found.setdefault(name, array)
+    for key, name in names.items():
+        for _, words, array in ranked:
+            if words == key or (words[-len(key) :] == key and _has_letters(key)):
+                found.setdefault(name, array)
+    for path, array in outcome.state.items():
+        key = gradient_key(path, known)
+        if key in names:
+            found.setdefault(names[key], np.asarray(array))
     return found
 
 
@@ -198,20 +210,14 @@ def _unnamed(
 ) -> dict[str, Array]:
     """Return gradients by their order, or by their shapes if there are more or less."""
     shapes = [x.shape for x in left]
-
-    def expected(order: list[str]) -> list[tuple[int, ...]]:
-        return [parameters[name].shape for name in order]
-
-    def alike(order: list[str]) -> int:
-        return sum(map(eq, expected(order), shapes))
-
     needed = [name for name in missing if name not in ignored]
-    all_orders = [*_orders(missing, parameters), *_orders(needed, parameters)]
-    orders = [order for order in all_orders if len(order) == len(left)]
+    orders = {}
+    for names in chain(_orders(missing, parameters), _orders(needed, parameters)):
+        if len(names) == len(left):
+            orders[names] = [parameters[name].shape for name in names]
     if orders:
-        order = max(orders, key=alike)
-        in_order = alike(order) == len(left)
-        if not in_order and sorted(expected(order)) == sorted(shapes):
+        order = max(orders, key=lambda names: sum(map(eq, orders[names], shapes)))
+        if orders[order] != shapes and sorted(orders[order]) == sorted(shapes):
             raise MlpXpError(
                 "the shapes of the gradients are not in the order of the parameters",
                 remedy=f"return {', '.join(missing)} in this order, or a dictionary",
@@ -227,15 +233,17 @@ def _unnamed(
     return found
 
 
-def _orders(names: list[str], parameters: Mapping[str, Array]) -> Iterator[list[str]]:
-    """Yield usual orders: of the search, by layers, weights first, or with x first."""
+def _orders(
+    names: list[str], parameters: Mapping[str, Array]
+) -> Iterator[tuple[str, ...]]:
+    """Yield the usual orders of gradients. The inputs x are the first or the last."""
     own = [name for name in names if name != "x"]
     biases = [x for x in own if "b" in key_of(x) or parameters[x].ndim == 1]
     weights = [name for name in own if name not in biases]
-    by_layers = [*chain.from_iterable(zip(weights, biases, strict=False))]
-    for order in (own, by_layers, weights + biases):
+    by_layers = chain.from_iterable(zip(weights, biases, strict=False))
+    for order in (tuple(own), tuple(by_layers), (*weights, *biases)):
         if len(order) == len(own):
             yield order
             if "x" in names:
-                yield ["x", *order]
-                yield [*order, "x"]
+                yield ("x", *order)
+                yield (*order, "x")

@@ -8,7 +8,7 @@ named only if it leads to the program's numbers.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain, product
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +20,9 @@ from mlp_xp.gradients._layers import Twin, slope
 Words = tuple[str, ...]
 """Mistakes, or () if there is none."""
 Table = dict[str, list[Array]]
-"""The right term of a formula, under an empty text, and wrong terms by mistakes."""
+"""Terms of a formula by their mistakes. The right term has an empty text."""
 Same = Callable[[Array, Array], bool]
-_UNEXPLAINED = ("an unusual mistake",) * 10  # so that usual mistakes are preferred
+_UNEXPLAINED = ("an unusual mistake",) * 10  # more than there are usual ones
 _SIGNS: Table = {"": [1], "the sign is wrong": [-1]}
 
 
@@ -41,17 +41,15 @@ class _Reading(NamedTuple):
     words: Words
     """The mistakes in the error of the layer."""
     error: Array
-    parts: list[list[Words]]
+    gradients: dict[str, list[Words]]
     """The mistakes in each gradient: equally good explanations, or none."""
 
     def mistakes(self) -> list[str]:
         """Return all mistakes, without their places."""
-        first = [part[0] if part else _UNEXPLAINED for part in self.parts]
-        return sorted(chain(self.words, *first))
-
-    def cost(self) -> int:
-        """Return the number of mistakes."""
-        return len(self.mistakes())
+        words = [*self.words]
+        for options in self.gradients.values():
+            words += options[0] if options else _UNEXPLAINED
+        return sorted(words)
 
 
 def _products(*tables: Table) -> Iterator[tuple[Words, Array]]:
@@ -65,7 +63,7 @@ def _products(*tables: Table) -> Iterator[tuple[Words, Array]]:
 def _numbers(twin: Twin) -> Table:
     """Return factors of a gradient that depend on the number of samples."""
     samples = len(twin.network.x)
-    if twin.factor * samples > 2.5:
+    if twin.factor * samples > 2.5:  # 2 is a mean of squares
         return {"": [1], "a mean over the batch that should be a sum": [1 / samples]}
     return {
         "": [1],
@@ -105,6 +103,7 @@ def _last_errors(twin: Twin) -> list[Table]:
     head, t, z = twin.network.head, twin.network.targets, twin.z[-1]
     samples, outputs = t.shape
     outer = twin.factor * head.outer(z, t)
+    means: Table = {"": [1], "a sum over the outputs that should be a mean": [outputs]}
     scales = [_SIGNS, _numbers(twin)]
     if head.loss == "squared error":
         squares: Table = {
@@ -112,17 +111,16 @@ def _last_errors(twin: Twin) -> list[Table]:
             "the factor 2 of the derivative of a square is missing": [0.5],
             "a factor 2 too much, of the derivative of a square": [2],
         }
-        if abs(twin.factor * samples - 1) > 0.01:  # else it is a sum over the batch
+        # For half a mean of squares, p - t is a sum over the batch.
+        if abs(twin.factor * samples - 1) > 0.01:
             half = "p - t, as if the loss were half the sum of the squares"
             squares[half] = [1 / twin.factor]
-        means: Table = {
-            "": [1],
-            "a sum over the outputs that should be a mean": [outputs],
-        }
         scales += [squares, means]
     if head.loss != "cross-entropy":
         return [{"": [outer]}, _slopes(head.activation, z), *scales]
-    scales.append({"": [1], "divided by the number of outputs": [1 / outputs]})
+    if twin.factor * samples > 0.99:  # the loss is a sum over the outputs
+        means = {"": [1], "divided by the number of outputs": [1 / outputs]}
+    scales.append(means)
     p = head.outputs(z)
     link = head.activation
     table: Table = {
@@ -226,49 +224,56 @@ def _shaped(twin: Twin, name: str, array: Array) -> Array:
     return plan.rows(np.atleast_2d(array) if name == "x" else array)
 
 
+def _best_readings(
+    twin: Twin, errors: list[Table], arrays: Mapping[str, Array], same: Same
+) -> list[_Reading]:
+    """Return the explanations of a layer's gradients with the fewest mistakes."""
+    readings = []
+    for words, error in _products(*errors):
+        gradients = {}
+        for name, array in arrays.items():
+            tables = _gradients(twin, name, error)
+            gradients[name] = _explained(tables, array, same)
+        readings.append(_Reading(words, error, gradients))
+    fewest = min(len(each.mistakes()) for each in readings)
+    return [each for each in readings if len(each.mistakes()) == fewest]
+
+
 def explain(
     twin: Twin, found: Mapping[str, Array], rate: float | None, same: Same
 ) -> list[Finding]:
     """Return the mistakes that explain the gradients of a program.
 
-    Args:
-        twin: The network in this package's layers.
-        found: The program's gradients, by the names of the parameters.
-        rate: The learning rate, if the program updates its parameters.
-        same: Whether two arrays are equal up to rounding.
+    `rate` is the learning rate, if the program updates its parameters. `same` tells
+    whether two arrays are equal up to rounding.
     """
     plan = twin.network.plan
-    arrays = {name: _shaped(twin, name, found[name]) for name in found}
+    left = {name: _shaped(twin, name, array) for name, array in found.items()}
     said: list[tuple[list[str], list[Words]]] = []
     explained: set[str] = set()
-    left = list(found)
     errors = _last_errors(twin)
     for i in reversed(range(-1, len(plan.weights))):
-        names = plan.names(i) if i >= 0 else left
-        readings = []
-        for words, error in _products(*errors):
-            parts = []
-            for name in names:
-                tables = _gradients(twin, name, error)
-                parts.append(_explained(tables, arrays[name], same))
-            readings.append(_Reading(words, error, parts))
-        best = min(readings, key=_Reading.cost)
-        alike = [each for each in readings if each.cost() == best.cost()]
-        places = [each.words for each in alike if each.parts == best.parts]
+        blamed = list(left)
+        names = plan.names(i) if i >= 0 else blamed
+        arrays = {name: left.pop(name) for name in names}
+        alike = _best_readings(twin, errors, arrays, same)
+        best = alike[0]
+        places = [each.words for each in alike if each.gradients == best.gradients]
         # Without a bias, a sign may be wrong in the error or in the gradient.
-        clear = all(each.mistakes() == best.mistakes() for each in alike)
-        if clear or len(places) == len(alike):
-            said.append((left, places))
-            for name, part in zip(names, best.parts, strict=True):
-                said.append(([name], part))
-                explained.update([name] if part else [])
-        left = [name for name in left if name not in names]
+        is_clear = all(each.mistakes() == best.mistakes() for each in alike)
+        if is_clear or len(places) == len(alike):
+            # A mistake in the error is also in the gradients of the layers below.
+            said.append((blamed, places))
+            for name, options in best.gradients.items():
+                said.append(([name], options))
+                if options:
+                    explained.add(name)
         if i >= 0:
             step = None if rate is None else rate * arrays[names[0]]
             errors = _errors_below(twin, i, best.error, step)
     findings: list[Finding] = []
-    for blamed, options in said:
-        kept = tuple(name for name in blamed if name in explained)
+    for names, options in said:
+        kept = tuple(name for name in names if name in explained)
         if kept:
             findings += _findings(kept, options)
     return findings

@@ -55,34 +55,34 @@ class Code(NamedTuple):
     """The argument that takes all parameters, if its name does not say so."""
 
 
+def _roles(function: Callable[..., Any]) -> dict[str, str]:
+    """Return the role of each argument of a function."""
+    return {name: role_of(name) for name in inspect.signature(function).parameters}
+
+
 def named(parameters: Any, function: Callable[..., Any]) -> dict[str, Any]:
-    """Return parameters by the names of a function's arguments."""
-    if parameters is None or isinstance(parameters, dict):
-        return parameters or {}
-    roles = {name: role_of(name) for name in inspect.signature(function).parameters}
+    """Return a tuple of parameters by the names of a function's arguments."""
+    roles = _roles(function)
     names = [name for name, role in roles.items() if role in ("", "parameters")]
-    if len(names) != len(parameters) and "parameters" not in roles.values():
-        # Weights may be called alpha or p.
-        data = "input", "target", "cache"
-        others = [name for name, role in roles.items() if role not in data]
-        names = others if len(others) == len(parameters) else names
+    # Weights may be called alpha or p.
+    data = "input", "target", "cache"
+    others = [name for name, role in roles.items() if role not in data]
+    if len(others) == len(parameters) and "parameters" not in roles.values():
+        names = others
     values = parameters if len(names) == len(parameters) else [parameters]
     return dict(zip(names, values, strict=False))
 
 
-def holder_of(parameters: Any, function: Callable[..., Any]) -> str:
+def holder_of(parameters: dict[str, Any], function: Callable[..., Any]) -> str:
     """Return the argument that takes a dictionary of parameters, such as `P`.
 
-    The result is empty if none does, or if the names of the arguments tell.
+    The result is empty if the names of the arguments tell, or if no argument is left.
     """
-    if not isinstance(parameters, dict):
-        return ""
-    arguments = inspect.signature(function).parameters
-    roles = {name: role_of(name) for name in arguments}
+    roles = _roles(function)
     if "parameters" in roles.values() or not roles.keys().isdisjoint(parameters):
         return ""
     left = []
-    for name, argument in arguments.items():
+    for name, argument in inspect.signature(function).parameters.items():
         is_needed = argument.default is argument.empty
         if is_needed and roles[name] not in ("input", "target"):
             left.append(name)
@@ -118,7 +118,7 @@ class Search:
         self.found: dict[str, Any] = {}
         self.places: list[tuple[Callable[[Any], None], Any]] = []
         """For each variable outside of a function, how to set it, and its value."""
-        self._seen: dict[int, Any] = {}
+        self._seen: dict[int, Any] = {}  # the values by their ids, which stay in use
 
     def visit(self, value: Any, name: str = "") -> dict[str, Any]:
         """Add a value and everything below it. Return all that was found so far."""
@@ -205,12 +205,11 @@ class Program:
             kind[name] = value
 
     def run(self, values: Mapping[str, Array], *, backward: bool = False) -> Outcome:
-        """Run the program on copies, with other values of some arrays.
+        """Run the program on copies, with other values of some arrays, also of x.
 
-        Args:
-            values: The values by their names, also of the inputs x.
-            backward: Whether to run `backward` even if `forward` gives the loss.
+        `backward` is run only to give the loss, unless it is wanted.
         """
+        # The copies have these arrays in place of the originals.
         memo: dict[int, Any] = {}
         for name, array in self.arrays.items():
             memo[id(array)] = widened(values.get(name, array))
@@ -233,7 +232,7 @@ def _run(code: Code, call: "_Call", *, backward: bool) -> Outcome:
     output, loss = None, None
     if code.forward:
         output, loss = call.forward(code.forward)
-    if "target" not in call.roles:
+    if "target" not in call.roles:  # a layer, whose `backward` takes an error
         error = random_error(output)
         loss, call.values = np.sum(output * error), [error]
     elif code.loss:
@@ -242,6 +241,7 @@ def _run(code: Code, call: "_Call", *, backward: bool) -> Outcome:
         return Outcome(output, loss)
     returned, variables = call.result(code.backward)
     if loss is None:
+        # Of several results, only the first may be the loss.
         loss = _number(returned[:1] if isinstance(returned, tuple) else returned)
     return Outcome(output, loss, returned, variables, _search(code).found)
 
@@ -286,8 +286,8 @@ class _Call:
         last = self.values[-1]
         is_cache = isinstance(last, tuple | list | dict)
         self.roles["cache"] = last if is_cache else result
-        each = result.values() if isinstance(result, dict) else self.values
-        outputs = [x for x in each if isinstance(x, np.ndarray) and x.ndim > 0]
+        results = result.values() if isinstance(result, dict) else self.values
+        outputs = [x for x in results if isinstance(x, np.ndarray) and x.ndim > 0]
         if outputs:
             self.roles["output"] = max(reversed(outputs), key=self._likelihood)
         return self.roles.get("output"), _number(result)

@@ -40,14 +40,12 @@ class Row(NamedTuple):
 
     def cells(self) -> list[str]:
         """Return the row as texts."""
-        texts = [self.name, "right" if self.is_right else "wrong", self.entry]
         numbers = self.yours, self.difference, self.package
         shown = ["" if number is None else f"{number:.4g}" for number in numbers]
         if not self.is_right and shown[0] == shown[1] != "":
             # Such as a gradient rounded to float32.
             shown = ["" if number is None else f"{number:.10g}" for number in numbers]
-        texts += shown
-        return texts
+        return [self.name, "right" if self.is_right else "wrong", self.entry, *shown]
 
 
 @dataclass(repr=False)
@@ -97,7 +95,7 @@ class GradientCheck:
     def notes(self) -> list[str]:
         """Return the mistakes and the basis of the comparison, one note a line."""
         lines = []
-        explained: set[str] = set()
+        explained = {*self.ignored}
         for finding in self.findings:
             explained.update(finding.names)
             lines.append(
@@ -105,8 +103,7 @@ class GradientCheck:
             )
         for row in self.rows:
             is_number = row.yours is not None
-            is_explained = row.is_right or row.name in explained.union(self.ignored)
-            if is_number and not is_explained:
+            if is_number and not row.is_right and row.name not in explained:
                 lines.append(f"{row.name}: no usual mistake gives these numbers")
         network = self.network or "has no such network"
         if self.ignored:

@@ -87,7 +87,7 @@ def check_gradients(
             floats of any shape. A number is checked if it is given here as `W` or `b`.
             Others are not checked, and the report says so.
         loss: A function of `y_hat` and `y`, if the code computes no loss. The default
-            is the mean cross-entropy, if the outputs are probabilities.
+            is the mean cross-entropy, if the outputs are probabilities that sum to 1.
         learning_rate: The learning rate, if the code updates its parameters with a rate
             of an unusual name.
 
@@ -175,11 +175,15 @@ def _as_code(code: Any, parameters: Any, loss: Any) -> Code:
             remedy="give two functions, (forward, backward)",
             setting="code",
         )
-    given = dict(named(parameters, forward or backward))
+    given, holder = {}, ""
+    if isinstance(parameters, dict):
+        given = dict(parameters)
+        holder = holder_of(parameters, forward or backward)
+    elif parameters is not None:
+        given = named(parameters, forward or backward)
     for name, value in given.items():
         if isinstance(value, float | int | np.number) and is_only_parameter(name):
             given[name] = np.array(value, float)
-    holder = holder_of(parameters, forward or backward)
     return Code(forward, backward, loss or _method(code, _LOSS), given, holder)
 
 
@@ -252,16 +256,14 @@ class _Check:
             is_data |= name == "x"  # the input of an earlier run
             if array.dtype.kind != "f" or is_data:
                 continue
+            has_gradient = name in with_gradients
             value = widened(array)
             other = value + 0.01 * self.random.standard_normal(value.shape)
-            has_effect = self.loss({name: other}) != self.value
-            is_known = is_parameter(name)
-            if name in with_gradients and not has_effect and not is_known:
-                is_known = self._is_kept(name, other)
-            if not has_effect and is_known:
-                self.ignored.append(name)
-            if has_effect or is_known:
+            if self.loss({name: other}) != self.value:
                 self.parameters[name] = value
+            elif is_parameter(name) or (has_gradient and self._is_kept(name, other)):
+                self.parameters[name] = value
+                self.ignored.append(name)
         self.skipped = self._skipped(with_gradients)
         # "velocity.W1" belongs to an optimizer, if there is a "W1".
         extended = extended_names([*self.parameters, *self.skipped])
@@ -303,11 +305,7 @@ class _Check:
     def report(self) -> GradientCheck:
         """Compare all gradients."""
         found, rate = gradients_of(
-            self.first,
-            self.program.numbers,
-            self.parameters,
-            self.ignored,
-            self.program.rate,
+            self.first, self.program, self.parameters, self.ignored
         )
         if rate is not None:
             largest = max(np.max(np.abs(each)) for each in self.parameters.values())
@@ -322,9 +320,9 @@ class _Check:
                 remedy=f"call it d{missing[0].rpartition('.')[2]}",
                 setting="code",
             )
-        own = {name: self.parameters[name] for name in needed if name != "x"}
+        layers = {name: self.parameters[name] for name in needed if name != "x"}
         twin = find_twin(
-            own,
+            layers,
             self.x,
             self.targets,
             self.loss,
@@ -343,17 +341,13 @@ class _Check:
             gradients = {name: found[name] for name in needed}
             for row in rows:
                 if not row.is_right and not np.any(found[row.name]):
-                    # A sum of errors may also be 0, and is not blamed.
+                    # NaN, as a usual mistake may be 0, too. `_ZERO` says enough.
                     gradients[row.name] = np.full(found[row.name].shape, np.nan)
             findings = explain(twin, gradients, rate, self._same)
         findings += self._plain_findings(rows, found, package)
+        network = str(twin or "")
         return GradientCheck(
-            rows,
-            findings,
-            self.ignored,
-            self.skipped,
-            str(twin or ""),
-            self.loss_name,
+            rows, findings, self.ignored, self.skipped, network, self.loss_name
         )
 
     def _row(self, name: str, array: Array, package: Array | None) -> Row:
@@ -409,7 +403,7 @@ class _Check:
             return [()]
         deviation = array if package is None else array - package
         order = np.argsort(-np.nan_to_num(np.abs(deviation), nan=np.inf), axis=None)
-        self.random.shuffle(order[_LARGEST:])
+        self.random.shuffle(order[_LARGEST:])  # in place
         chosen = order[: _LARGEST + _SAMPLED]
         return list(zip(*np.unravel_index(chosen, array.shape), strict=True))
 
@@ -446,7 +440,7 @@ def _eps(run: Outcome) -> float:
     return float(max(np.finfo(kind).eps for kind in kinds if kind.kind == "f"))
 
 
-def _mean_cross_entropy(y_hat: Any, y: Array) -> float:
+def _mean_cross_entropy(y_hat: Any, y: Array, x: Array) -> float:
     """Return the mean cross-entropy of probabilities, in rows or columns."""
     for columns in (False, True):
         rows = np.transpose(y_hat) if columns else y_hat
@@ -454,19 +448,22 @@ def _mean_cross_entropy(y_hat: Any, y: Array) -> float:
             t = targets_as_rows(y, rows.shape, columns=columns)
             if t is not None:
                 return float(-np.sum(t * np.log(rows)) / len(rows))
-    words, own = "your outputs are not probabilities of classes", "(y_hat - y) ** 2"
     if np.ndim(y_hat) == 1 and np.isclose(np.sum(y_hat), 1, atol=1e-5):
         raise MlpXpError(
             "your outputs have one axis",
             remedy="give loss=, or a batch such as X[:1]",
             setting="loss",
         )
-    is_probability = np.min(y_hat) > 0 and np.max(y_hat) < 1
-    if is_probability and np.size(y_hat) == max(np.shape(y_hat), default=0):
-        words = "your outputs have one column"
-        own = "-y * np.log(y_hat) - (1 - y) * np.log(1 - y_hat)"
+    words = "your outputs are not probabilities of classes"
+    own = "np.mean((y_hat - y) ** 2)"
+    if np.min(y_hat) > 0 and np.max(y_hat) < 1 and np.all(np.isin(y, (0, 1))):
+        words = "your outputs are probabilities that do not sum to 1"
+        # Samples as rows, or as columns, or a single one.
+        samples = "len(y)" if len(x) == len(y_hat) else "y[0].size"
+        logs = "y * np.log(y_hat) + (1 - y) * np.log(1 - y_hat)"
+        own = f"-np.sum({logs}) / {samples}, or {own}"
     raise MlpXpError(
         words,
-        remedy=f"give your own, as in loss=lambda y, y_hat: np.mean({own})",
+        remedy=f"give your own, as in loss=lambda y, y_hat: {own}",
         setting="loss",
     )

@@ -12,6 +12,7 @@ from beginners import (
     HIDDEN,
     NO_SUM,
     NOTEBOOK,
+    OUTPUTS,
     PROGRAMS,
     SUM,
     TEXTBOOK,
@@ -474,6 +475,24 @@ def test_a_dictionary_is_given_to_the_only_argument_left(name):
     assert report, str(report)
 
 
+@pytest.mark.parametrize("name", ["params", "parameters", "W"])
+def test_the_only_weights_may_be_an_argument_of_any_name(name):
+    text = """
+    def forward(x, NAME):
+        e = np.exp(x @ NAME)
+        return e / e.sum(axis=1, keepdims=True)
+
+    def backward(x, y, NAME):
+        gradient_of_loss = x.T @ (forward(x, NAME) - y) / len(x)
+        return gradient_of_loss
+
+    x, W = rng.normal(size=(5, 3)), rng.normal(size=(3, 2))
+    y = np.eye(2)[[0, 1, 0, 1, 1]]
+    """
+    call = "check_gradients((forward, backward), x, y, (W,))"
+    assert Written(text.replace("NAME", name), call).check().verdict == f"right: {name}"
+
+
 def test_weights_may_have_the_name_of_a_learning_rate():
     text = UNNAMED.text.replace("W1", "alpha").replace("b1", "bias").replace("W2", "lr")
     text = text.replace("HIDDEN", "5").replace("ORDER", "(0, 1, 2, 3)")
@@ -481,28 +500,103 @@ def test_weights_may_have_the_name_of_a_learning_rate():
     assert Written(text, call).check()
 
 
-BINARY = Written(
-    """
-    def forward(x, W, b):
-        return 1 / (1 + np.exp(-(x @ W + b)))
+def sigmoids(targets="(rng.random((6, 3)) < 0.5) * 1"):
+    """Return a network with sigmoid outputs and the binary cross-entropy."""
+    text = """
+    def forward(x, W1, b1, W2, b2):
+        a1 = np.tanh(x @ W1 + b1)
+        return a1, 1 / (1 + np.exp(-(a1 @ W2 + b2)))
 
-    def backward(x, y, y_hat):
-        e = (y_hat - y) / len(x)
-        dW, db = x.T @ e, e.sum(axis=0)
+    def backward(x, y, W1, b1, W2, b2):
+        a1, p = forward(x, W1, b1, W2, b2)
+        e2 = (p - y) / len(x)
+        e1 = e2 @ W2.T * (1 - a1**2)
+        return x.T @ e1, e1.sum(axis=0), a1.T @ e2, e2.sum(axis=0)
+
+    x, y = rng.normal(size=(6, 4)), TARGETS
+    W1, b1 = rng.normal(size=(4, 5)), np.zeros(5)
+    W2, b2 = rng.normal(size=(5, len(y.T))), np.zeros(len(y.T))
+    """
+    call = "check_gradients((forward, backward), x, y, (W1, b1, W2, b2))"
+    return Written(text.replace("TARGETS", targets), call)
+
+
+SQUARED = Mistake("(p - y) / len(x)", "2 * (p - y) * p * (1 - p) / y.size")
+SAMPLES_AS_COLUMNS = Written(
+    """
+    def forward(X, W, b):
+        return 1 / (1 + np.exp(-(W @ X + b)))
+
+    def backward(X, Y, A):
+        dZ = (A - Y) / X.shape[1]
+        dW, db = dZ @ X.T, dZ.sum(axis=1, keepdims=True)
         return dW, db
 
-    W, b = rng.normal(size=(3, 1)), np.zeros(1)
-    x, y = rng.normal(size=(5, 3)), np.array([[0], [1], [1], [0], [1]])
+    W, b = rng.normal(size=(2, 3)), np.zeros((2, 1))
+    X, Y = rng.normal(size=(3, 5)), np.array([[0, 1, 1, 0, 1], [0, 1, 0, 1, 1]])
     """,
-    "check_gradients((forward, backward), x, y, (W, b))",
+    "check_gradients((forward, backward), X, Y, (W, b))",
+)
+ONE_SAMPLE = Written(
+    """
+    def forward(x, W):
+        return 1 / (1 + np.exp(-(W @ x)))
+
+    def backward(x, y, p):
+        return np.outer(p - y, x)
+
+    W, x, y = rng.normal(size=(3, 2)), np.array([0.3, 0.4]), np.array([1, 0, 1])
+    """,
+    "check_gradients((forward, backward), x, y, (W,))",
 )
 
 
-def test_the_loss_that_an_error_advises_makes_a_right_program_right():
-    with pytest.raises(MlpXpError, match="your outputs have one column") as caught:
-        BINARY.check()
-    advice = str(caught.value).partition("as in ")[2]
-    assert BINARY._replace(call=f"{BINARY.call[:-1]}, {advice})").check()
+def advice(program, *changes):
+    """Return the losses that an error advises, as texts."""
+    with pytest.raises(MlpXpError, match=r"probabilities") as caught:
+        program.check(*changes)
+    return str(caught.value).partition("as in loss=lambda y, y_hat: ")[2].split(", or ")
+
+
+def with_loss(program, loss):
+    return program._replace(call=f"{program.call[:-1]}, loss=lambda y, y_hat: {loss})")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        sigmoids(),
+        sigmoids("np.eye(3)[[0, 1, 2, 0, 1, 2]]"),
+        sigmoids("np.array([[0, 1, 1, 0, 1, 0]]).T"),
+        SAMPLES_AS_COLUMNS,
+        ONE_SAMPLE,
+    ],
+    ids=["several ones", "one-hot", "one column", "samples as columns", "one sample"],
+)
+def test_an_advised_loss_makes_a_right_program_right(program):
+    cross_entropy, square = advice(program)
+    assert with_loss(program, cross_entropy).check()
+    if SQUARED.old in program.text:
+        assert with_loss(program, square).check(SQUARED)
+
+
+def test_a_cross_entropy_is_advised_only_for_targets_of_0_and_1():
+    program = sigmoids("rng.random((6, 3))")
+    (square,) = advice(program, SQUARED)
+    assert with_loss(program, square).check(SQUARED)
+
+
+@pytest.mark.parametrize(
+    ("program", "loss"),
+    [
+        (sigmoids(), "-np.mean(y * np.log(y_hat) + (1 - y) * np.log(1 - y_hat))"),
+        (FUNCTIONS, "-np.mean(y * np.log(y_hat))"),
+    ],
+    ids=["sigmoid", "softmax"],
+)
+def test_a_sum_over_the_outputs_is_named_for_a_mean_cross_entropy(program, loss):
+    (finding,) = with_loss(program, loss).check().findings
+    assert finding.mistakes == (OUTPUTS,)
 
 
 def test_a_sample_without_the_axis_of_a_batch_is_said():
