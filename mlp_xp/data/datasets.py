@@ -1,11 +1,14 @@
 """Load data sets on a backend's device, by name or from files."""
 
+import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mlp_xp.backends.opening import as_backend
 from mlp_xp.core.backend import Backend
@@ -140,7 +143,10 @@ def _check_test(
 def _warn_of_copies(
     train: Samples, test: Samples, backend: Backend, path: Path
 ) -> None:
-    """Give an MlpXpWarning if many test rows equal training rows, with their labels."""
+    """Give an MlpXpWarning if many test rows equal training rows, with their labels.
+
+    Rows of common values are not counted, because they may be equal by chance.
+    """
 
     def sums_of(samples: Samples) -> Iterator[int]:
         inputs, labels = map(backend.to_numpy, (samples.inputs, samples.labels))
@@ -149,8 +155,13 @@ def _warn_of_copies(
 
     tested = list(sums_of(test))
     trained = set(tested).intersection(sums_of(train))
-    copies = sum(each in trained for each in tested)
-    if copies >= _MANY_COPIES * len(tested):
+    is_copy = np.asarray([each in trained for each in tested])
+    least = _MANY_COPIES * len(tested)
+    if is_copy.sum() < least:
+        return
+    copied = backend.to_numpy(test.inputs)[is_copy]
+    copies = int(_have_rare_values(copied, backend.to_numpy(train.inputs)).sum())
+    if copies >= least:
         fault = (
             f"{copies} of {len(tested)} test rows equal training rows, so test results "
             "may be better than results on new rows"
@@ -158,6 +169,20 @@ def _warn_of_copies(
         remedy = "if they are copies, leave them out of the data"
         # for the caller of load_dataset
         warnings.warn(MlpXpWarning(fault, remedy=remedy, file=path), stacklevel=3)
+
+
+def _have_rare_values(rows: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Return which rows have a value that few other rows have in the same column.
+
+    These are fewer than the square root of their number. All rows are among the others.
+    """
+    is_rare = np.zeros(len(rows), dtype=bool)
+    for column, others in zip(
+        rows.reshape(len(rows), -1).T, among.reshape(len(among), -1).T, strict=True
+    ):
+        values, counts = np.unique(others, return_counts=True)
+        is_rare |= counts[np.searchsorted(values, column)] < math.sqrt(len(among))
+    return is_rare
 
 
 def is_own(name_or_folder: str | os.PathLike[str], how: DataOptions) -> bool:

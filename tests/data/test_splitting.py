@@ -143,6 +143,15 @@ def test_a_class_keeps_a_sample_to_train_on(classes, wanted):
 
 
 @pytest.mark.needs("polars")
+def test_rows_of_common_values_may_be_equal_by_chance(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    columns = {name: random.integers(0, 4, 400) for name in "xyz"}
+    columns["kind"] = random.choice([*"ab"], 400)
+    path = write_csv(tmp_path / "t.csv", columns)
+    load_dataset(path, label="kind")  # without a warning
+
+
+@pytest.mark.needs("polars")
 @pytest.mark.parametrize(
     ("copied", "how", "is_warned"),
     [
