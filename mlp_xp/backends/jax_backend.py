@@ -101,6 +101,7 @@ class JaxBackend(LibraryBackend):
 
     def adopt(self, wrapper: type, unwrap: Callable[[Any], Array]) -> None:
         """See `LibraryBackend.adopt`. Compiled functions get the array that is held."""
+        wrapper.__jax_array__ = unwrap  # type: ignore[attr-defined]
         self._jax.tree_util.register_pytree_node(
             wrapper,
             lambda held: ((unwrap(held),), None),

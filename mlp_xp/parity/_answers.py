@@ -16,8 +16,8 @@ Programs ask, and take different branches:
 | `x.device`, `x.dtype`, `hasattr(x, ...)` | the library's array |
 | `torch.sin(x)` of PyTorch's own | `__torch_function__`; noted as `outside` |
 
-Other questions are noted as `escaped`: `type(x) is C` and the like, and functions of
-JAX or NumPy with the library's array, taken from a traced one.
+Noted as `escaped` are `type(x) is C` and the like, pickling, and functions of JAX
+outside the namespace, which get the library's own array.
 """
 
 import builtins
@@ -44,7 +44,8 @@ _QUESTION = re.compile(
 )
 """A comparison of a type, such as `type(x) is C`.
 
-Two types of arrays are compared rightly, and a type of Python is none of an array.
+Not matched are a comparison of the types of two arrays, which is right, and one with a
+type of Python, which no array has.
 """
 _OF_PYTHON = ("LOAD_ATTR", "LOAD_METHOD", "MATCH_CLASS")
 """The instructions by which Python code, unlike C code, asks for `__class__`."""
@@ -79,21 +80,6 @@ class SeenThrough(Traced):
             _ = self.array.__array_namespace__  # not every library has it
         return super().__array_namespace__
 
-    @classmethod
-    def __torch_function__(
-        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        name = f"torch.{getattr(function, '__name__', '?')}"
-        call = LibraryCall(name, function, tuple(args), kwargs or {}, outside=True)
-        tracer = active()
-        if tracer is None:
-            return call.untraced()
-        tracer.notice("outside", name)
-        return tracer.call(call)
-
-    def __jax_array__(self) -> Any:
-        return escape(self)
-
     def __reduce_ex__(self, protocol: Any) -> Any:
         return escape(self).__reduce_ex__(protocol)
 
@@ -123,10 +109,25 @@ def class_of(own: type, backend: LibraryBackend) -> type[SeenThrough]:
     for name in _SPECIAL:
         if hasattr(own, name):
             names[name] = _method(name)
+    if hasattr(own, "__torch_function__"):
+        names["__torch_function__"] = classmethod(_torch_function)
     made = type(own.__name__, (SeenThrough,), names)
     _owners[made] = own
     backend.adopt(made, escape)
     return made
+
+
+def _torch_function(
+    _: type, function: Any, types: Any, args: Any = (), kwargs: Any = None
+) -> Any:
+    """See PyTorch's `__torch_function__`: one of its functions gets a traced array."""
+    name = f"torch.{getattr(function, '__name__', '?')}"
+    call = LibraryCall(name, function, tuple(args), kwargs or {}, outside=True)
+    tracer = active()
+    if tracer is None:
+        return call.untraced()
+    tracer.notice("outside", name)
+    return tracer.call(call)
 
 
 def _method(name: str) -> Callable[..., Any]:
@@ -140,7 +141,7 @@ def _method(name: str) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def answering(tracer: Tracer) -> Iterator[None]:
-    """Let the questions be answered, on behalf of a tracer."""
+    """Answer the questions on behalf of a tracer, until the end of the block."""
     with contextlib.ExitStack() as undo:
 
         def replace(owner: Any, name: str, value: Any) -> None:

@@ -89,8 +89,8 @@ def assert_parity(
     if excused:
         counts = ", ".join(f"{name} ({times})" for name, times in excused.items())
         print(f"{with_colon(backend.name)} allowed deviations: {counts}")
-    excuses = traced and isinstance(result, Comparison)
-    if not unexpected and (excuses or not faults):
+    is_excused = bool(traced) and isinstance(result, Comparison)
+    if not unexpected and (is_excused or not faults):
         return
     lines = [*reports(backend, unexpected), *faults]
     if unexpected and reproducers is not None:

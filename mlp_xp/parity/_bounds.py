@@ -65,12 +65,12 @@ OF_COMPLEX = {"add", "subtract", "multiply", "square", "divide", "reciprocal", "
 """Those of ULPS that have a bound for complex numbers too."""
 
 
-def names(text: str) -> set[str]:
+def words_of(text: str) -> set[str]:
     """Return the words of a text, as in `EXACT`."""
     return set(text.split())
 
 
-SELECTIONS = names("""
+SELECTIONS = words_of("""
     all any argmax argmin argsort asarray astype bitwise_and bitwise_invert
     bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor broadcast_arrays
     broadcast_to ceil clip concat conj copysign count_nonzero diagonal empty empty_like
@@ -83,7 +83,7 @@ SELECTIONS = names("""
     unique_inverse unique_values unstack where zeros zeros_like
 """)
 """The functions that select, compare, convert or move, and so do not round."""
-EXACT = SELECTIONS | names("T mT from_numpy getitem materialise setitem to_device")
+EXACT = SELECTIONS | words_of("T mT from_numpy getitem materialise setitem to_device")
 """These, and operations that are no functions."""
 
 LARGEST_ERROR = 0.02
@@ -134,11 +134,11 @@ class Bound(NamedTuple):
     """How far a result may be from the reference."""
 
     scale: np.ndarray
-    eps: float
+    factor: float
     """The bound in eps of the scale."""
-    terms: float = 1
+    underflows: float = 1
     """The number of terms that may underflow."""
-    period: Any = 0.0
+    alternative: Any = 0.0
     """Another right result less the reference; 0 where there is none."""
     axes: tuple[int, ...] = ()
     """The axes over which the 2-norm of all deviations has the bound, if any."""
@@ -156,15 +156,16 @@ class Reference(NamedTuple):
     @property
     def allowed(self) -> np.ndarray:
         """The allowed absolute deviation of each element, float64."""
-        scale, eps, terms, period, axes = self.bound
+        scale, factor, underflows, alternative, axes = self.bound
         with np.errstate(all="ignore"):
             is_small = np.abs(self.value) < self.tiny
-            underflow = np.where(is_small, max(1, terms), terms) * self.tiny
-            within = self.eps * eps * scale
+            count = np.where(is_small, max(1, underflows), underflows)
+            underflow = count * self.tiny
+            within = self.eps * factor * scale
             if axes:  # one of n elements deviates by this, if all of them do too much
                 count = math.prod(self.value.shape[axis] for axis in axes)
                 within = within / math.sqrt(count)
-            return (within + underflow + np.abs(period)).astype(np.float64)
+            return (within + underflow + np.abs(alternative)).astype(np.float64)
 
     def deviations(self, result: np.ndarray) -> np.ndarray:
         """Return the deviation of each element in eps.
@@ -180,12 +181,12 @@ class Reference(NamedTuple):
         # reference is finite.
         narrow = self.value.astype(result.dtype)
         same = equal(result, self.value) | (result == narrow)
-        if result.dtype.kind == "c" and self.bound.eps:
+        if result.dtype.kind == "c" and self.bound.factor:
             # Arithmetic may be infinite in either part.
             same |= ~(np.isfinite(narrow) | np.isfinite(result))
         same |= (np.abs(self.value) < self.tiny) & (result == 0)
         distance = np.abs(result - self.value)
-        other = np.abs(result - self.value - self.bound.period)
+        other = np.abs(result - self.value - self.bound.alternative)
         distance = np.minimum(distance, other)
         if self.bound.axes:
             distance = np.where(same, 0, distance)
@@ -193,7 +194,7 @@ class Reference(NamedTuple):
                 distance, axis=self.bound.axes, keepdims=True, initial=0
             )
             distance = np.where(is_largest, norm(distance, self.bound.axes), distance)
-        beyond = distance - self.bound.terms * self.tiny
+        beyond = distance - self.bound.underflows * self.tiny
         in_eps = np.where(beyond <= 0, 0, beyond / (self.eps * self.bound.scale))
         in_eps = np.where(np.isnan(in_eps), np.inf, in_eps)
         return np.where(same, 0, in_eps)
@@ -220,7 +221,11 @@ class Widened(NamedTuple):
         return any(map(np.iscomplexobj, self.args))
 
     def ulps(self, ulps: float) -> float:
-        """Return the bound in eps of so many ulps in the result and the reference."""
+        """Return the bound in eps of so many ulps in the result and the reference.
+
+        A product or quotient of complex numbers has up to three times as many: see
+        gamma_2 and gamma_7 in the docstring of this module.
+        """
         if self.is_complex:
             ulps = 3 * ulps
         return ulps * (1 + self.wide_eps / self.eps)
@@ -232,7 +237,7 @@ class Widened(NamedTuple):
         return (gamma(n, self.eps / 2) + gamma(n, self.wide_eps / 2)) / self.eps
 
     def below_root(self, terms: int) -> float:
-        """Return as many terms as underflow by the root of a sum of others."""
+        """Return the underflow of a root of `terms` squares, in units of tiny."""
         return math.sqrt(terms) / math.sqrt(self.tiny)
 
     def terms(self) -> int:
@@ -258,6 +263,11 @@ def norm(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     scaled = np.ldexp(np.abs(x), -exponent)
     root = np.sqrt(np.sum(scaled**2, axis=axes, keepdims=True))
     return np.ldexp(root, exponent)
+
+
+def adjoint(matrix: np.ndarray) -> np.ndarray:
+    """Return the conjugate transpose."""
+    return np.conj(np.swapaxes(matrix, -1, -2))
 
 
 def equal(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 Their elements may differ between right libraries, by the signs of singular vectors or
 by the condition of the matrix. Their equations hold up to rounding for any condition.
-The rest of an equation is the difference of its sides. It has a bound, in the notation
-of `_bounds`:
+The residual of an equation is the difference of its sides. It has a bound, in the
+notation of `_bounds`:
 
 - **solve, inv**: each element of abs(A X - B) is up to gamma_3n times that of
   abs(L) abs(U) abs(X), by Gaussian elimination with partial pivoting (Higham 2002,
@@ -17,11 +17,13 @@ of `_bounds`:
 - **svd, eigh**: the product of the factors is A up to the reflections times the
   Frobenius norm of A, and their columns are orthogonal.
 
-Each bound counts twice, because two factors err, and the rest itself is computed in
-float64. A product of complex numbers has three roundings. Each rounding may underflow.
-The upper triangle of a factor of `cholesky` is empty, and its diagonal positive,
-without any rounding. A norm of a matrix of n columns is up to sqrt(n) times its
-largest singular value. Where a bound exceeds LARGEST_ERROR, it leaves no digit of this.
+Each bound counts twice, because two factors err, and the residual itself is computed
+in float64. A product of complex numbers has three roundings. Each rounding may
+underflow. The upper triangle of a factor of `cholesky` is empty, and its diagonal
+positive, without any rounding. A norm of a matrix of n columns is up to sqrt(n) times
+its largest singular value. Where a bound exceeds LARGEST_ERROR, it leaves no digit of
+this. A library may read either triangle of a symmetric matrix, or their mean, so the
+difference of the triangles is allowed too.
 """
 
 import math
@@ -30,7 +32,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.parity._bounds import Unjudged, Verdict, gamma, norm, refuse_uncertain
+from mlp_xp.parity._bounds import (
+    Unjudged,
+    Verdict,
+    adjoint,
+    gamma,
+    norm,
+    refuse_uncertain,
+)
 from mlp_xp.parity._rules import elimination, reflections
 from mlp_xp.parity.operations import Operation
 
@@ -43,13 +52,13 @@ class Equation(NamedTuple):
     """An equation of matrices, or of stacks of them."""
 
     about: str
-    rest: np.ndarray
+    residual: np.ndarray
     """One side less the other one, or the norm of this."""
     size: Any
-    """To what the rest is relative."""
+    """The size by which the residual is divided."""
     roundings: float
     underflow: Any = 1.0
-    """How much an underflow of one rounding changes the rest."""
+    """How much an underflow of one rounding changes the residual."""
     spread: float = 1.0
     """How much larger the size may be than the largest singular value."""
 
@@ -64,10 +73,10 @@ def check_equations(operation: Operation) -> Verdict:
     wide = [x.astype(np.result_type(x.dtype, np.float64)) for x in (*args, *results)]
     factor = 3 if any(map(np.iscomplexobj, wide)) else 1
     for equation in EQUATIONS[operation.name](eps, *wide, **operation.kwargs):
-        about, rest, size, roundings, underflow, spread = equation
+        about, residual, size, roundings, underflow, spread = equation
         bound = 2 * gamma(factor * roundings, eps / 2) / eps
         refuse_uncertain(bound * eps * spread)
-        beyond = np.abs(rest) - factor * roundings * tiny * underflow
+        beyond = np.abs(residual) - factor * roundings * tiny * underflow
         relative = _share(beyond, size)
         deviation = float(np.max(relative, initial=0)) / eps
         if not deviation <= bound:
@@ -76,8 +85,8 @@ def check_equations(operation: Operation) -> Verdict:
     return Verdict()
 
 
-def _share(rest: np.ndarray, size: Any) -> np.ndarray:
-    return np.where(rest <= 0, 0, rest / size)
+def _share(residual: np.ndarray, size: Any) -> np.ndarray:
+    return np.where(residual <= 0, 0, residual / size)
 
 
 def _solve(
@@ -92,11 +101,11 @@ def _solution(
     product: np.ndarray, a: np.ndarray, b: np.ndarray, x: np.ndarray
 ) -> Equation:
     """Return the equation of a solution with abs(L) abs(U)."""
-    rest, roundings = a @ x - b, 3 * a.shape[-1]
+    residual, roundings = a @ x - b, 3 * a.shape[-1]
     sums = np.sum(product, axis=-1, keepdims=True)
     underflow = sums + np.sum(np.abs(x), axis=-2, keepdims=True) + 1
     about = "the matrix times the result"
-    return Equation(about, rest, product @ np.abs(x), roundings, underflow)
+    return Equation(about, residual, product @ np.abs(x), roundings, underflow)
 
 
 def _inverse(eps: float, a: np.ndarray, x: np.ndarray) -> Iterator[Equation]:
@@ -110,7 +119,7 @@ def _better(right: Equation, left: Equation) -> Equation:
     """Return the equation of each matrix of a stack that holds the better."""
     worst = [
         np.max(
-            _share(np.abs(each.rest), each.size),
+            _share(np.abs(each.residual), each.size),
             axis=_MATRIX,
             keepdims=True,
             initial=0,
@@ -118,10 +127,10 @@ def _better(right: Equation, left: Equation) -> Equation:
         for each in (right, left)
     ]
     is_left = worst[1] < worst[0]
-    rest = np.where(is_left, left.rest, right.rest)
+    residual = np.where(is_left, left.residual, right.residual)
     size = np.where(is_left, left.size, right.size)
     underflow = np.where(is_left, left.underflow, right.underflow)
-    return right._replace(rest=rest, size=size, underflow=underflow)
+    return right._replace(residual=residual, size=size, underflow=underflow)
 
 
 def _cholesky(
@@ -131,10 +140,11 @@ def _cholesky(
     negative = np.minimum(np.diagonal(lower, axis1=-2, axis2=-1).real, 0)
     yield Equation("the other triangle", np.triu(lower, 1), 1.0, 0)
     yield Equation("the sign of the diagonal", negative, 1.0, 0)
-    rest = lower @ adjoint(lower) - _symmetric(a)
+    residual = np.abs(lower @ adjoint(lower) - _symmetric(a))
+    residual = np.maximum(residual - np.abs(a - adjoint(a)), 0)
     size = np.abs(lower) @ np.abs(adjoint(lower))
     underflow = 1 + np.max(np.abs(lower), axis=(-2, -1), keepdims=True, initial=0)
-    yield Equation(_PRODUCT, rest, size, a.shape[-1] + 1, underflow)
+    yield Equation(_PRODUCT, residual, size, a.shape[-1] + 1, underflow)
 
 
 def _qr(
@@ -152,7 +162,9 @@ def _eigh(
 ) -> Iterator[Equation]:
     roundings = reflections(a.shape)
     product = vectors * values[..., None, :] @ adjoint(vectors)
-    yield _product(product - _symmetric(a), a, roundings)
+    equation = _product(product - _symmetric(a), a, roundings)
+    residual = equation.residual - norm(a - adjoint(a), _MATRIX)
+    yield equation._replace(residual=np.maximum(residual, 0))
     yield _orthogonal(vectors, roundings)
 
 
@@ -170,32 +182,27 @@ def _svd(
     yield _orthogonal(u, roundings)
     yield _orthogonal(adjoint(vh), roundings)
     ordered = np.sort(np.abs(values), axis=-1)[..., ::-1]
-    rest = norm((values - ordered)[..., None], _MATRIX)
+    residual = norm((values - ordered)[..., None], _MATRIX)
     yield Equation(
-        "the order of the singular values", rest, norm(a, _MATRIX), roundings
+        "the order of the singular values", residual, norm(a, _MATRIX), roundings
     )
 
 
-def _product(rest: np.ndarray, a: np.ndarray, roundings: float) -> Equation:
+def _product(residual: np.ndarray, a: np.ndarray, roundings: float) -> Equation:
     spread = math.sqrt(min(a.shape[-2:]))
-    sizes = norm(rest, _MATRIX), norm(a, _MATRIX)
+    sizes = norm(residual, _MATRIX), norm(a, _MATRIX)
     return Equation(_PRODUCT, *sizes, roundings, spread=spread)
 
 
 def _orthogonal(q: np.ndarray, roundings: float) -> Equation:
     size = math.sqrt(q.shape[-1])
-    rest = norm(_gram(q), _MATRIX)
-    return Equation(_ORTHOGONALITY, rest, size, roundings, spread=size)
+    residual = norm(_gram(q), _MATRIX)
+    return Equation(_ORTHOGONALITY, residual, size, roundings, spread=size)
 
 
 def _gram(q: np.ndarray) -> np.ndarray:
     """Return the products of all columns, less the identity matrix."""
     return adjoint(q) @ q - np.eye(q.shape[-1])
-
-
-def adjoint(matrix: np.ndarray) -> np.ndarray:
-    """Return the conjugate transpose."""
-    return np.conj(np.swapaxes(matrix, -1, -2))
 
 
 def _symmetric(matrix: np.ndarray) -> np.ndarray:

@@ -59,7 +59,7 @@ far = np.array([262147, 65536, 0, 131072])
 DTYPE stands for the name of the dtype under test.
 """
 
-FUNCTIONS = """
+FUNCTION_CALLS = """
 xp.abs(a)
 xp.exp(a)
 xp.isfinite(a)
@@ -109,7 +109,7 @@ xp.concat([a, b], axis=0)
 xp.stack([a, b])
 xp.reshape(a, (-1,))
 """
-SUMS = """
+SUM_CALLS = """
 xp.sum(a)
 xp.sum(a, axis=0)
 xp.sum(a, axis=-1, keepdims=True)
@@ -243,14 +243,14 @@ xp.reshape(b, (4, -1)) @ b[:65537]
 """
 
 OPERATORS = MORE_OPERATORS + ARITHMETIC
-OF_VIEWS = FUNCTIONS + OPERATORS + REVERSED + MOVES + SUMS + HIGHEST + MATRIX
+OF_VIEWS = FUNCTION_CALLS + OPERATORS + REVERSED + MOVES + SUM_CALLS + HIGHEST + MATRIX
 
 CALLS = (
-    ("a = x; b = y; t = x > y", FUNCTIONS + OPERATORS + MOVES),
+    ("a = x; b = y; t = x > y", FUNCTION_CALLS + OPERATORS + MOVES),
     ("a = x; b = wild[:1, 0]; t = x > b", "xp.where(t, a, b)\nxp.where(t, b, a)"),
-    ("a = rows", SUMS + HIGHEST + PRODUCTS),
-    ("a = rows - 100", SUMS + HIGHEST + PRODUCTS + "xp.argmax(a, axis=1)"),
-    ("a = wild", SUMS + PRODUCTS + "xp.argmax(a[2:4, ...], axis=1)"),
+    ("a = rows", SUM_CALLS + HIGHEST + PRODUCTS),
+    ("a = rows - 100", SUM_CALLS + HIGHEST + PRODUCTS + "xp.argmax(a, axis=1)"),
+    ("a = wild", SUM_CALLS + PRODUCTS + "xp.argmax(a[2:4, ...], axis=1)"),
     # XLA on a CPU has another maximum where there is a NaN (JAX 0.10.2).
     ("a = wild[2:, ...]", HIGHEST),
     # In row 1, only the last value is False; in row 2, only the first.
@@ -281,18 +281,21 @@ CALLS = (
     ("a = m", IN_PLACE),
     (
         "a = m[:0, :6]; b = m[:0, 6:]; t = flags[:0, :6]",
-        FUNCTIONS + ARITHMETIC + MOVES + SUMS + EMPTY,
+        FUNCTION_CALLS + ARITHMETIC + MOVES + SUM_CALLS + EMPTY,
     ),
     (
         "a = m[:4, :0]; t = flags[:4, :0]",
-        SUMS + "a @ a.T\nxp.all(t)\nxp.max(a, axis=0)",
+        SUM_CALLS + "a @ a.T\nxp.all(t)\nxp.max(a, axis=0)",
     ),
     ("a = ? single; b = ? double", PROMOTION + FLOATS),
     ("a = ? short; b = long", PROMOTION),
     ("a = levels[:4, 0]; b = i", "a + b\nb * a\na == b\nxp.concat([a, b], axis=0)"),
     ("a = m; b = ? j", "xp.take(a, b, axis=0)\nxp.take(a, b, axis=1)"),
     ("a = x; b = ? j", "xp.take(a, b, axis=0)"),
-    ("a = ? large; b = ? other; t = ? true", FUNCTIONS + ARITHMETIC + MOVES + LARGE),
+    (
+        "a = ? large; b = ? other; t = ? true",
+        FUNCTION_CALLS + ARITHMETIC + MOVES + LARGE,
+    ),
     ("a = m", "xp.arange(262148, dtype=xp.int64)"),
 )
 """Names for operands, and calls with these names.

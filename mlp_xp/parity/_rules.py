@@ -49,12 +49,13 @@ from mlp_xp.parity._bounds import (
     Bound,
     Unjudged,
     Widened,
+    adjoint,
     gamma,
     norm,
     refuse_uncertain,
 )
 
-_LARGEST = 500  # the order of a matrix that is factorised here
+_LARGEST_ORDER = 500  # the order of a matrix that is factorised here
 Rule = Callable[[Widened], Bound]
 
 
@@ -73,7 +74,7 @@ def _of_ulps(name: str) -> Rule:
 
 def _of_modulus(operation: Widened) -> Bound:
     if not operation.is_complex:
-        return Bound(np.abs(operation.value), 0.0, terms=0)
+        return Bound(np.abs(operation.value), 0.0, underflows=0)
     both = 1 + operation.wide_eps / operation.eps
     return Bound(np.abs(operation.value), ULPS["hypot"] * both)
 
@@ -132,18 +133,26 @@ def reflections(shape: tuple[int, ...]) -> int:
     return 2 * (6 * m + 41) * n
 
 
-def _of_values(operation: Widened) -> Bound:
+def _of_singular_values(operation: Widened) -> Bound:
     # their 2-norm is the Frobenius norm of the matrix
     n = reflections(operation.args[0].shape)
     bound = _in_norm(operation, operation.roundings(n), (-1,))
     largest = np.max(np.abs(operation.value), axis=-1, keepdims=True, initial=0)
     share = bound.scale / np.where(largest == 0, 1, largest)
-    refuse_uncertain(float(np.max(share, initial=0)) * bound.eps * operation.eps)
+    refuse_uncertain(float(np.max(share, initial=0)) * bound.factor * operation.eps)
     return bound
 
 
+def _of_eigenvalues(operation: Widened) -> Bound:
+    bound, matrix = _of_singular_values(operation), operation.args[0]
+    # A library may read either triangle.
+    asymmetry = norm(matrix - adjoint(matrix), (-2, -1))[..., 0]
+    scale = bound.scale + asymmetry / (bound.factor * operation.eps)
+    return bound._replace(scale=scale)
+
+
 def _root_mean_square(operation: Widened) -> np.ndarray:
-    """Return it with the correction of a variance."""
+    """Return the root mean square of the elements, with a variance's correction."""
     x, kwargs = operation.args[0], operation.kwargs
     terms, correction = operation.terms(), kwargs.get("correction", 0.0)
     share = terms / (terms - correction) if terms > correction else math.inf
@@ -159,7 +168,7 @@ def _of_variance(operation: Widened) -> Bound:
     return Bound(scale, bound, terms)
 
 
-def _of_deviation(operation: Widened) -> Bound:
+def _of_standard_deviation(operation: Widened) -> Bound:
     terms = operation.terms()
     bound = operation.roundings(terms + 4 + 2 * ULPS["sqrt"])
     return Bound(_root_mean_square(operation), bound, operation.below_root(terms))
@@ -197,7 +206,7 @@ def _of_floor(operation: Widened) -> Bound:
     floor = _floor_of(operation)
     bound = operation.roundings(2 * ULPS["divide"])
     scale = np.where(floor.is_close, 0, np.abs(operation.value))
-    return Bound(scale, bound, period=floor.other)
+    return Bound(scale, bound, alternative=floor.other)
 
 
 def _of_remainder(operation: Widened) -> Bound:
@@ -206,8 +215,8 @@ def _of_remainder(operation: Widened) -> Bound:
     # Otherwise the floor is wrong by more than its neighbours.
     far = np.where(floor.is_close, 0, 2 * ULPS["divide"] * x)
     scale = np.where(floor.is_exact, 0, x + 3 * y + far)
-    period = np.where(floor.other, -floor.other * operation.args[1], 0)
-    return Bound(scale, operation.roundings(1), period=period)
+    alternative = np.where(floor.other, -floor.other * operation.args[1], 0)
+    return Bound(scale, operation.roundings(1), alternative=alternative)
 
 
 def _of_range(operation: Widened) -> Bound:
@@ -233,31 +242,33 @@ def elimination(matrix: np.ndarray, eps: float) -> np.ndarray:
     takes too long.
     """
     n = matrix.shape[-1]
-    if n > _LARGEST:
-        raise Unjudged(f"matrices above {_LARGEST} rows are not factorised")
-    rest, total = matrix.copy(), np.zeros(matrix.shape)
+    if n > _LARGEST_ORDER:
+        raise Unjudged(f"matrices above {_LARGEST_ORDER} rows are not factorised")
+    left, total = matrix.copy(), np.zeros(matrix.shape)
     sums = np.zeros((*matrix.shape[:-2], 1, n))
     rows = np.arange(n)[:, None]
-    is_left = np.ones((*matrix.shape[:-1], 1), bool)  # not yet the row of a pivot
+    is_remaining = np.ones((*matrix.shape[:-1], 1), bool)  # not yet the row of a pivot
     is_uncertain = np.zeros((*matrix.shape[:-2], 1, 1), bool)
     for k in range(n):
-        column = rest[..., k : k + 1]
-        sizes = np.where(is_left, _modulus(column), -1)
+        column = left[..., k : k + 1]
+        sizes = np.where(is_remaining, _modulus(column), -1)
         row = np.argmax(sizes, axis=-2, keepdims=True)
         is_pivot = rows == row
-        is_left &= ~is_pivot
+        is_remaining &= ~is_pivot
         # The first column has no rounding. Libraries take the first of equals.
         error = gamma(2 * n, eps / 2) * (total[..., k : k + 1] + sizes)
         largest = np.take_along_axis(sizes, row, axis=-2)
         least = np.take_along_axis(sizes - error, row, axis=-2)
-        rivals = is_left & (sizes + error >= least) & (largest > 0)
+        rivals = is_remaining & (sizes + error >= least) & (largest > 0)
         is_uncertain |= (k > 0) & rivals.any(axis=-2, keepdims=True)
-        pivots = np.take_along_axis(rest, row, axis=-2)
+        pivots = np.take_along_axis(left, row, axis=-2)
         pivots[..., :k] = 0
         pivot = pivots[..., k : k + 1]
-        factors = np.where(is_left, column / np.where(pivot == 0, 1, pivot), is_pivot)
+        factors = np.where(
+            is_remaining, column / np.where(pivot == 0, 1, pivot), is_pivot
+        )
         total += np.abs(factors) * np.abs(pivots)
-        rest -= np.where(is_left, factors, 0) * pivots
+        left -= np.where(is_remaining, factors, 0) * pivots
         sums += np.abs(pivots)
     largest_factor = math.sqrt(2) if np.iscomplexobj(matrix) else 1
     return np.where(is_uncertain, largest_factor * sums, total)
@@ -327,10 +338,10 @@ RULES: dict[str, Rule] = {
     "fft.rfftfreq": lambda operation: _relative(operation, 2 + 2 * ULPS["divide"]),
     "vector_norm": _of_norm(2, 0),
     "matrix_norm": _of_norm("fro", -1),
-    "svdvals": _of_values,
-    "eigvalsh": _of_values,
+    "svdvals": _of_singular_values,
+    "eigvalsh": _of_eigenvalues,
     "var": _of_variance,
-    "std": _of_deviation,
+    "std": _of_standard_deviation,
     "logaddexp": _of_logaddexp,
     "floor_divide": _of_floor,
     "remainder": _of_remainder,

@@ -1,8 +1,8 @@
-"""The notebook's code in plain NumPy, for the tests and the benchmark.
+"""The notebook's code in plain NumPy, for `parity --notebook`.
 
-It is the reference of the tests and the baseline of the benchmark. Every step performs
-the notebook's operations, in the notebook's order, oddities included. So both the
-numbers and the time of a step are the notebook's. Only its global variables are
+It is also the reference of the tests and the baseline of the benchmark. Every step
+performs the notebook's operations, in the notebook's order, oddities included. So both
+the numbers and the time of a step are the notebook's. Only its global variables are
 attributes here. A function stays even if it is one operation, because its call is part
 of the time of a step.
 """

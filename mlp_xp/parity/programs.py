@@ -68,8 +68,8 @@ _WORDS = {
 }
 _FAR = (
     "  but the result has less than half of NumPy's digits, though each operation is "
-    "right: see whether `y = x; y += 1` makes a new array here, or rounding or a sign "
-    "decides"
+    "right: see whether `y = x; y += 1` makes a new array here, or whether rounding, a "
+    "sign, chance or another branch decides"
 )
 _IN_COMPAT = re.compile(r"[\\/]array_api_compat[\\/]")
 _ON_HOST = (np.ndarray, np.generic, bool, int, float, complex)
@@ -237,6 +237,7 @@ class ProgramTracer(Tracer):
             frame = caller(lambda file: file.startswith(ProgramTracer.go_betweens))
             if self.is_go_between(frame.f_code.co_filename):
                 return
+        self.is_shared |= kind == "transfers"
         name = event.removeprefix("array.").partition("(")[0].removeprefix("xp.")
         self._keep(kind, Record(name, event, self.place()))
 
@@ -251,9 +252,10 @@ class ProgramTracer(Tracer):
             self.notice("escaped", call.name)
         if is_abstract or tracer is None:
             return call.untraced()
-        is_operator = call.name in SYMBOLS and self._kind is not np.ndarray
-        if is_operator and any(type(x) is np.ndarray for x in call.args):
-            self.notice("outside", f"array {SYMBOLS[call.name]} numpy.ndarray")
+        if any(type(x) is np.ndarray for x in call.args):
+            self.is_shared = True
+            if call.name in SYMBOLS and self._kind is not np.ndarray:
+                self.notice("outside", f"array {SYMBOLS[call.name]} numpy.ndarray")
         watcher, was_calling = sys.gettrace(), self.is_calling
         sys.settrace(None)
         self.is_calling = True
@@ -365,7 +367,7 @@ def lockstep(
         backend = open_library(library, device)
         tracer = ProgramTracer(backend, function)
         run = Run(f"{backend.name} {backend.version}")
-        own_args = _copied((tuple(args), given))
+        own_function, own_args = _copied((function, (tuple(args), given)))
         moved = _moved((tuple(args), given), tracer, on_device=device is not None)
         start = time.perf_counter()
         raised = None
@@ -384,7 +386,7 @@ def lockstep(
         if run.error is None:
             run.result = map_tree(unwrapped, result)
             run.end, is_fault, run.distance = _compare_ends(
-                function, own_args, run.result, backend
+                own_function, own_args, run.result, backend
             )
             if is_fault:
                 run.differs.append(Record("result", run.end, "the end of the program"))
@@ -495,6 +497,10 @@ def _moved(tree: Any, tracer: Tracer, *, on_device: bool) -> Any:
     backend = tracer.backend
 
     def move(x: Any) -> Any:
+        if isinstance(x, np.ma.MaskedArray):
+            raise MlpXpError(
+                f"{backend.name} takes no masked array", remedy="give a plain array"
+            )
         if not isinstance(x, np.ndarray) or x.dtype.kind not in "biufc":
             return _copied(x)
         dtype = getattr(backend.xp, x.dtype.name, None)
@@ -626,6 +632,8 @@ def load_program(
         if ":" not in name:
             raise ValueError("it has no colon")
         function, args, *named = find(name)()
+        if not isinstance(args, tuple | list):
+            raise TypeError(f"its arguments are a {type(args).__name__}")
         return function, tuple(args), dict(*named)
     except Exception as error:  # a program may raise anything
         raise MlpXpError(

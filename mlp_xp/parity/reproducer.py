@@ -17,7 +17,7 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.errors import escaped
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity._bounds import Unjudged
-from mlp_xp.parity._judge import expect, refer
+from mlp_xp.parity._judge import numpy_result, reference_of
 from mlp_xp.parity._operators import INPLACE
 from mlp_xp.parity.operations import Operation
 from mlp_xp.system import command_line
@@ -66,7 +66,7 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> st
     the folder cannot be written.
     """
     try:
-        expected = expect(operation)
+        expected = numpy_result(operation)
     except Exception:  # whatever NumPy raises
         return "none, because NumPy has no result to compare with"
     if isinstance(expected, tuple):
@@ -125,7 +125,7 @@ def _make(backend: Backend, operation: Operation, expected: np.ndarray) -> _Repr
         shown = result
         # NumPy's dtype where the library's may be wrong: a repaired library passes.
         dtype = expected.dtype if verdict.problem else result.dtype
-        allowed = refer(operation, expected).allowed
+        allowed = reference_of(operation, expected).allowed
         if allowed.size and allowed.max() == allowed.min():
             allowed = allowed.max()
     at = 0

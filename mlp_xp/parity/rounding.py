@@ -14,8 +14,8 @@ No formula of a few terms can tell, but an experiment can: stochastic arithmetic
 deviation of the repeated run is the effect of rounding on this training. The errors are
 relative and uniform:
 
-- of the result of + - * / sqrt exp and so on: within the bound of the operation in
-  `_bounds`;
+- of the result of + - * / sqrt exp and so on: within ULPS of `_bounds`, and one eps
+  more for the result of NumPy;
 - of the elements of both factors of a matrix product, and of the terms of a sum, of n
   terms: within sqrt(n) u. If all terms have the same size, the sum then changes by some
   sqrt(n) u times sqrt(n) terms, hence by u of the sum of absolute values. This assumes

@@ -14,6 +14,7 @@ from mlp_xp.parity._trajectory import Trajectory, measure, record
 from mlp_xp.parity.rounding import RandomRounding
 
 SAFETY = 10
+"""How many times the expected rounding error is allowed."""
 ROUNDING_RUNS = 3
 """Runs with random rounding: as many as stochastic arithmetic usually takes."""
 MARGIN = 10

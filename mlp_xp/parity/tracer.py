@@ -27,7 +27,7 @@ from mlp_xp.backends.failures import BackendFailure
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
 from mlp_xp.errors import one_line
-from mlp_xp.parity._bounds import Verdict, names
+from mlp_xp.parity._bounds import Verdict, words_of
 from mlp_xp.parity._judge import INSPECTION, STANDARD, inspection_fault, judge
 from mlp_xp.parity._operators import BINARY, FUNCTIONS, INPLACE, SYMBOLS, UNARY
 from mlp_xp.parity.operations import Operation
@@ -36,7 +36,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 BACKENDS = f"{PACKAGE / 'backends'}{os.sep}"
 PARITY = f"{PACKAGE / 'parity'}{os.sep}"
 ATTRIBUTES = ("shape", "dtype", "device", "ndim", "size")
-DTYPES = names("""
+DTYPES = words_of("""
     bool int8 int16 int32 int64 uint8 uint16 uint32 uint64
     float16 float32 float64 complex64 complex128
 """)
@@ -80,6 +80,8 @@ class Tracer:
     """Whether the library computes, and not the program."""
     writes: int = 0
     """The number of operations that may have changed arrays through a view."""
+    is_shared: bool = False
+    """Whether NumPy's arrays may share the memory of the library's."""
     go_betweens: ClassVar[tuple[str, ...]] = (
         __file__,
         # decorators such as np.errstate
@@ -183,7 +185,8 @@ class Tracer:
         operands = [x for x in leaves((args, kwargs)) if isinstance(x, Traced)]
         in_place = name in INPLACE or name == "setitem"
         for operand in operands:
-            if operand.seen_writes != self.writes:  # another may share its memory
+            # another array, or one of NumPy, may share its memory
+            if operand.seen_writes != self.writes or self.is_shared:
                 operand._look()
         self.calls += 1
         host_kwargs = {key: value for key, value in kwargs.items() if key != "device"}
@@ -223,6 +226,9 @@ class Tracer:
             problem = f"is a {type(result).__name__}, not an array"
             operation = operation._replace(result=np.asarray(result))
             verdict = Verdict(problem=problem)
+            if operation.name in SYMBOLS and not all(map(_is_plain, operation.args)):
+                reason = "an operand is of another class"  # with operators of its own
+                verdict = Verdict(unjudged=reason, outside=True)
         elif changed:
             problem = f"changes its array {changed}, unless an earlier operation did"
             operation = operation._replace(result=hosts)
@@ -285,7 +291,7 @@ class Tracer:
     def check_value(self, array: "Traced", name: str, value: Any) -> None:
         """Compare a Python value of an array, such as `float(x)`, with its host copy's.
 
-        A right value is no operation more.
+        A right value does not count as another operation.
         """
         if array.seen_writes != self.writes:
             array._look()
@@ -645,7 +651,9 @@ def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
         return function(tree)
     parts = [map_tree(function, each) for each in tree]
     if isinstance(tree, list):
-        return parts
+        tree = copy.copy(tree)
+        tree[:] = parts
+        return tree
     if all(map(operator.is_, parts, tree)):
         return tree  # it may be of any class, such as torch.Size
     with contextlib.suppress(TypeError):  # it may have more than its fields
@@ -680,6 +688,11 @@ def _hosts(traced: Any) -> Any:
     if all(isinstance(each, Traced) for each in parts):
         return tuple(each.host for each in parts)
     return None
+
+
+def _is_plain(x: Any) -> bool:
+    """Return whether a host operand is an array or a number."""
+    return isinstance(x, np.ndarray | np.generic | int | float | complex)
 
 
 def unwrapped(x: Any) -> Any:

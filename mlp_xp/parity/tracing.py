@@ -28,7 +28,7 @@ from mlp_xp.core.functional import Array
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import check_type, with_colon
 from mlp_xp.parity._bounds import Verdict
-from mlp_xp.parity._judge import expect
+from mlp_xp.parity._judge import numpy_result
 from mlp_xp.parity._operators import INPLACE, SYMBOLS, kind_of
 from mlp_xp.parity._probe import (
     CALLS,
@@ -157,6 +157,7 @@ class ProbeTracer(StepTracer):
             return call.evaluate({"xp": numpy_xp, operand: x.copy()})
 
         name = _operation_of(call.line)
+        # an operator in place has two operands
         args = (host, host) if name in INPLACE else (host,)
         return self.call(LibraryCall(name, on_library, args, reference=on_numpy))
 
@@ -177,7 +178,7 @@ class ProbeTracer(StepTracer):
         is_signed = result.dtype.kind == "f" and kind_of(name) not in _UNSIGNED
         if verdict.deviates or not is_signed or result.all():
             return verdict
-        expected = expect(operation)
+        expected = numpy_result(operation)
         zeros = (result == 0) & (expected == 0)
         zeros &= np.signbit(result) != np.signbit(expected)
         if not zeros.any():

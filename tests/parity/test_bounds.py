@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlp_xp.parity._bounds import Verdict, gamma
-from mlp_xp.parity._judge import check, expect
+from mlp_xp.parity._judge import judge_array, numpy_result
 from mlp_xp.parity.operations import Operation
 
 every_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -25,7 +25,7 @@ def function_of(name: str) -> Any:
 
 def verdict_of(name: str, result: Any, *args: Any, **kwargs: Any) -> Verdict:
     operation = Operation(name, function_of(name), args, kwargs, np.asarray(result))
-    return check(operation, expect(operation))
+    return judge_array(operation, numpy_result(operation))
 
 
 def deviates(name: str, result: Any, *args: Any, **kwargs: Any) -> bool:

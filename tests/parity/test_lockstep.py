@@ -906,13 +906,96 @@ class Attributes(dict):
     __getattr__ = dict.__getitem__
 
 
+class Layers(list):
+    """A list with a method."""
+
+    def last(self):
+        return self[-1]
+
+
 def test_arguments_keep_their_classes():
-    def program(pair: Positive, parts: Attributes) -> Any:
-        return pair.x * pair.y + parts.weights
+    def program(pair: Positive, parts: Attributes, layers: Layers) -> Any:
+        return pair.x * pair.y + parts.weights + layers.last()
 
     ones = np.ones(3)
-    run = lockstep(program, (Positive(ones, ones), Attributes(weights=ones)))
-    clean(run)
+    args = (Positive(ones, ones), Attributes(weights=ones), Layers([ones]))
+    clean(lockstep(program, args))
+
+
+class Quantity:
+    """A number with a unit, which has its own operators."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __rmul__(self, other: Any) -> "Quantity":
+        return Quantity(other * self.value)
+
+
+def test_an_operand_of_another_class_is_outside():
+    run = lockstep(lambda x: (x * Quantity(x)).value + 1, (np.ones(3),))
+    assert not run.deviations
+    assert "mul" in {each.name for each in run.outside}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x, xp, b: np.asarray(x).__setitem__(0, 5.0),
+        lambda x, xp, b: b.__setitem__(0, 5.0),
+    ],
+)
+def test_a_change_through_numpys_memory_is_no_fault_of_an_operation(change):
+    def program(x: Any) -> Any:
+        xp = array_namespace(x)
+        b = np.zeros(3)
+        t = xp.asarray(b)
+        before = xp.sum(t) + xp.sum(x)
+        change(x, xp, b)
+        return before + xp.sum(t) + xp.sum(x)
+
+    assert not lockstep(program, (np.ones(3),)).deviations
+
+
+class Centred:
+    """It keeps the mean of the first array."""
+
+    mean: Any = None
+
+    def __call__(self, x: Any) -> Any:
+        return self.apply(x)
+
+    def apply(self, x: Any) -> Any:
+        if self.mean is None:
+            self.mean = array_namespace(x).mean(x)
+        return x - self.mean
+
+
+@pytest.mark.parametrize("program", [Centred(), Centred().apply])
+def test_an_object_that_keeps_arrays_is_copied_for_numpys_run(program):
+    run = lockstep(program, (np.arange(3.0),))
+    assert run.end == "0 eps from NumPy's whole run"
+
+
+def test_a_masked_array_is_refused():
+    with pytest.raises(MlpXpError, match="torch takes no masked array"):
+        lockstep(lambda x: x * 2, (np.ma.array([1.0, 2.0], mask=[0, 1]),))
+
+
+@pytest.mark.parametrize(
+    ("library", "names"),
+    [("torch", {"__torch_function__"}), ("jax", {"__jax_array__"}), ("numpy", set())],
+)
+def test_an_array_has_the_hooks_of_its_library_alone(library, names):
+    hooks = ("__torch_function__", "__jax_array__")
+    run = lockstep(
+        lambda x: [name for name in hooks if hasattr(x, name)],
+        (np.ones(2),),
+        library=library,
+    )
+    assert {*run.result} == names
 
 
 def test_an_error_of_its_own_after_a_caught_one_has_no_reproducer(tmp_path):
