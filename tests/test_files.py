@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -125,12 +126,12 @@ def test_on_windows_a_folder_is_removed_when_its_last_file_is_closed(
     error.winerror = files.NOT_EMPTY
     refusals = [error] * 3
 
-    def rmdir(folder, rmtree=files.shutil.rmtree):
+    def rmdir(folder, rmtree=shutil.rmtree):
         if refusals:
             raise refusals.pop()
         rmtree(folder)
 
-    monkeypatch.setattr(files.shutil, "rmtree", rmdir)
+    monkeypatch.setattr(shutil, "rmtree", rmdir)
     (tmp_path / "folder").mkdir()
     files.remove_tree(tmp_path / "folder")
     assert not [*tmp_path.iterdir()]
