@@ -16,6 +16,7 @@ import numpy as np
 from mlp_xp.backends import BACKENDS, _requirements
 from mlp_xp.backends.failures import BackendError, line_of
 from mlp_xp.backends.hooks import known_hooks
+from mlp_xp.backends.inputs import not_of
 from mlp_xp.backends.library import LibraryBackend
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
@@ -57,13 +58,6 @@ def import_foreign(name: str, device: str | None) -> Any:
         BackendError: The import fails, or a device is given.
     """
     start = f"backend {with_colon(name)}"
-    try:
-        found = find(name)
-    # A foreign module may raise anything while it is imported.
-    except (Exception, SystemExit) as error:
-        raise BackendError(
-            f"{start} no such array namespace can be imported: {line_of(error)}"
-        ) from error
     if device is not None:
         raise BackendError(
             f"{start} a device can be chosen only for {', '.join(BACKENDS)}, "
@@ -71,6 +65,13 @@ def import_foreign(name: str, device: str | None) -> Any:
             remedy="give a hook whose namespace makes arrays there "
             "(see docs/libraries.md)",
         )
+    try:
+        found = find(name)
+    # A foreign module may raise anything while it is imported.
+    except (Exception, SystemExit) as error:
+        raise BackendError(
+            f"{start} no such array namespace can be imported: {line_of(error)}"
+        ) from error
     return found
 
 
@@ -83,6 +84,7 @@ def _version_of(name: str, xp: Any) -> str:
     from importlib.metadata import packages_distributions, version
 
     module = str(getattr(xp, "__name__", "") or name.partition(":")[0])
+    module = module.removeprefix("array_api_compat.")
     packages = packages_distributions().get(module.partition(".")[0])
     if packages:
         return version(packages[0])
@@ -108,6 +110,10 @@ class ForeignBackend(LibraryBackend):
         super().__init__(name, one_line_version, xp, None, dtype)
         self._own_to_numpy = getattr(hook, "to_numpy", None)
         self.materialise = getattr(hook, "materialise", None)
+
+    def like(self, array: Any) -> Backend:
+        """See `Backend.like`. Only a hook may know how to open the library."""
+        return self if not_of(array, self) is None else super().like(array)
 
     def _copy_to_host(self, array: Array) -> np.ndarray:
         if self._own_to_numpy is None:

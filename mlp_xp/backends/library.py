@@ -238,7 +238,7 @@ class LibraryBackend(ReadingBackend):
 def _on_threads(
     backend: LibraryBackend, number: int | None, reason: str
 ) -> LibraryBackend:
-    checked(THREADS, number)
+    number = checked(THREADS, number)
     if not backend.threads.adjustable:
         if backend.threads.number == number:
             return backend

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from mlp_xp.backends.hooks import known_hooks
+
 
 @contextlib.contextmanager
 def restored(library: Any) -> Iterator[None]:
@@ -18,8 +20,12 @@ def restored(library: Any) -> Iterator[None]:
         library: A library to load first, if it is a name.
     """
     if isinstance(library, str) and ":" not in library:
-        with contextlib.suppress(ImportError, ValueError):
-            importlib.import_module(library.replace("-", "_"))
+        with contextlib.suppress(Exception):  # opening it says what is wrong
+            hook = known_hooks().get(library)
+            if hook:  # it may choose settings before the import of its library
+                hook.load()
+            else:
+                importlib.import_module(library.replace("-", "_"))
     before = {
         name: kept.read(sys.modules[name])
         for name, kept in _KEPT.items()

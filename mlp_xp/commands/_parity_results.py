@@ -135,10 +135,12 @@ def _about(backend: Backend, verdict: str) -> dict[str, Any]:
 
 
 def _finite(numbers: dict[str, Any]) -> dict[str, Any]:
-    """Replace infinity, which JSON lacks, by None."""
-    return {
-        name: None if value == math.inf else value for name, value in numbers.items()
-    }
+    """Replace infinity and NaN, which JSON lacks, by None."""
+    finite = dict(numbers)
+    for name, value in numbers.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            finite[name] = None
+    return finite
 
 
 def cells(record: dict[str, Any]) -> Iterator[str]:

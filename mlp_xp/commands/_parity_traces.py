@@ -55,7 +55,7 @@ class TraceReport:
         if tracer.deviating:
             verdict, code = f"deviating: {', '.join(tracer.deviating)}", 1
         elif tracer.failure:
-            verdict, code = "it fails", getattr(tracer.failure, "exit_code", 0)
+            verdict, code = "it fails", getattr(tracer.failure, "exit_code", 3)
         say(self._console, f"{title}; {verdict}")
         if isinstance(tracer, ProbeTracer) and tracer.refused:
             calls = ", ".join(f"`{call}`" for call in tracer.refused)

@@ -19,7 +19,7 @@ from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.names import PAGE
 from mlp_xp.runs.records import check_foreign
 from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RESUME, RunFolder
-from mlp_xp.runs.settings import Settings, settings_of
+from mlp_xp.runs.settings import Settings, fitted_without, settings_of
 from mlp_xp.show import gallery, terminal
 from mlp_xp.show.console import plain_console, say
 
@@ -39,14 +39,14 @@ def begin(
     settings = settings_of(base_settings(recipe, config, given), given)
     if config:
         check_foreign(settings, given, config)
-    fit_batches = not (config or "batch_size" in given)
+    fitted = frozenset[str]() if config else fitted_without(given)
     data_options = settings.data_options
     if data_options.cv is not None and data_options.fold is None:
         only_one(cv=True, test_fraction=given.get("test_fraction"))
         only_one(cv=True, overwrite=overwrite)
         only_one(cv=True, threads=threads)
         only_one(cv=True, page=page)
-        return _train_folds(settings, run_dir, cache_dir, fit_batches=fit_batches)
+        return _train_folds(settings, run_dir, cache_dir, fitted=fitted)
     if run_dir:
         run = RunFolder(run_dir)
     elif overwrite:
@@ -58,7 +58,7 @@ def begin(
 
     def make() -> Experiment:
         return Experiment.from_settings(
-            settings, threads=threads, cache_dir=cache_dir, fit_batches=fit_batches
+            settings, threads=threads, cache_dir=cache_dir, fitted=fitted
         )
 
     _train(run, make, OVERWRITE if overwrite else REFUSE, page=page)
@@ -90,7 +90,6 @@ def resume(
                 threads=threads,
                 threads_before=run.threads(settings.backend),
                 cache_dir=cache_dir,
-                fit_batches=False,
             )
 
         _train(run, make, RESUME, page=page)
@@ -113,7 +112,7 @@ def _train_folds(
     sweep_dir: Path | None,
     cache_dir: Path | None,
     *,
-    fit_batches: bool,
+    fitted: frozenset[str],
 ) -> int:
     """Train a network for each fold of a cross-validation, as a sweep."""
     # Here, because other runs need no sweep, and start sooner.
@@ -123,7 +122,7 @@ def _train_folds(
     folder = str(sweep_dir) if sweep_dir else None
     cache = str(cache_dir) if cache_dir else None
     options = SweepOptions(folder, cache_dir=cache)
-    return train_members(make_plan(settings, {}, options, is_recipe=fit_batches))
+    return train_members(make_plan(settings, {}, options, fitted))
 
 
 def _train(

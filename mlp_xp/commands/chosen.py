@@ -32,7 +32,11 @@ def base_settings(
         MlpXpError: The file cannot be read.
     """
     if config:
-        return parse_settings(config)
+        settings = parse_settings(config)
+        if "dataset" in given:  # instead of the files that the configuration names
+            named = {"data_dir": None, "dataset": _first(given["dataset"])}
+            settings = settings_of(settings, named)
+        return settings
     return of_recipe(RECIPES[recipe_for(recipe, given)], given)
 
 

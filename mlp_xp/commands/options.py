@@ -180,7 +180,8 @@ def call(app: App, words: Sequence[str]) -> Any:
         MlpXpError: The words are no command line, or the command raises the error.
     """
     for before, word in pairwise(["", *words]):
-        if not word or (word.startswith("--") and word.endswith("=")):
+        option, sign, value = word.partition("=")
+        if not word or (option.startswith("--") and sign and not value):
             name = word or before
             if not name.startswith("--"):
                 name = "an argument"

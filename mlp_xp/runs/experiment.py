@@ -63,7 +63,7 @@ class Experiment:
         threads: int | None = None,
         threads_before: int | None = None,
         cache_dir: str | Path | None = None,
-        fit_batches: bool = False,
+        fitted: frozenset[str] = frozenset(),
     ) -> Self:
         """Open the backend and load the data of the settings.
 
@@ -76,8 +76,8 @@ class Experiment:
             threads_before: The number of threads of the run to resume. JAX starts on
                 it.
             cache_dir: Folder for downloads. See `load_dataset`.
-            fit_batches: Whether batches may become as small as a small training set,
-                because nobody has chosen their size.
+            fitted: The settings to fit to the number of training samples: see
+                `fitted_to`.
 
         Raises:
             BackendError: The array library or the device is not available.
@@ -94,8 +94,8 @@ class Experiment:
             dataset = load_dataset(
                 settings.data, backend, cache_dir=cache_dir, **options
             )
-        if fit_batches:
-            settings = fitted_to(settings, len(dataset.train))
+        if fitted:
+            settings = fitted_to(settings, len(dataset.train), fitted)
         return cls(settings, Job(settings.train, dataset, backend))
 
     @classmethod

@@ -115,26 +115,29 @@ class LockedFolder:
             yield
             return
         self._check_purpose()
-        is_new = self._create()
-        lock = self._acquire(wait)
-        self._is_held = True
-        try:
-            self._write_holder()
-            self._remove_temporary_files()
-            yield
-        finally:
-            self._is_held = False
+        with contextlib.ExitStack() as at_end:
+            if self._create():
+                at_end.callback(self._remove_without_index)
+            lock = self._acquire(wait)
+            at_end.callback(lock.release)
+            self._is_held = True
             try:
+                self._write_holder()
+                self._remove_temporary_files()
+                yield
+            finally:
+                self._is_held = False
                 # The files go while the lock is held: filelock does not admit a process
                 # through a removed lock file. On Windows filelock removes it itself.
                 with contextlib.suppress(OSError):
                     remove(self.path / HOLDER)
                     (self.path / LOCK).unlink()
-            finally:
-                lock.release()
-                if is_new and not self.exists():
-                    with contextlib.suppress(OSError):
-                        self.path.rmdir()
+
+    def _remove_without_index(self) -> None:
+        """Remove an empty folder in which nothing was begun."""
+        if not self.exists():
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
 
     def _create(self) -> bool:
         """Create the folder, and return whether it was missing."""

@@ -161,8 +161,9 @@ def _is_table_for(path: Path, model: Model) -> bool:
 
 def _read_table(models: Sequence[Model], path: Path) -> RawSamples:
     """Read the columns that any of the networks needs."""
-    if models[0].signature.form != "columns":
-        raise _other_inputs(models[0], path, "a table")
+    for model in models:
+        if model.signature.form != "columns":
+            raise _other_inputs(model, path, "a table")
     known = [model.signature.columns for model in models]
     by_name = {each.name: each for columns in known for each in columns.columns}
     commas = any(columns.decimal_commas for columns in known)

@@ -250,14 +250,14 @@ class RunFolder(LockedFolder):
         self._settle()
         if self.is_being_replaced():
             aside = quoted(self.path / REPLACED)
-            return f"the old run is in {aside}; --resume brings it back"
+            return f"the old run is in {aside}; resuming brings it back"
         if was_replacing:
             return f"the old run in {quoted(self.path)} is as it was"
         if self.has_checkpoint():
             return "the last checkpoint is kept"
         said = "no checkpoint was saved yet"
         if self.exists():
-            said += "; --resume starts the run from its beginning"
+            said += "; resuming starts the run from its beginning"
         return said
 
     # Training.
@@ -455,8 +455,8 @@ class RunFolder(LockedFolder):
         epochs = settings.train.epochs
         if position.epoch >= epochs:
             fault = (
-                f"{epochs} is too few: the run in {quoted(self.path)} has already come "
-                f"to epoch {position.epoch + 1}"
+                f"{epochs} is too few: the run in {quoted(self.path)} has already "
+                f"begun {position.epoch + 1} epochs"
             )
             remedy = "give at least as many, or start a new run"
             raise RunError(fault, remedy=remedy, setting="epochs")

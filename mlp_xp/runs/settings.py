@@ -1,7 +1,7 @@
 """The settings of a run, recipes to start from, and settings as one flat record."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -254,12 +254,32 @@ def _as_list(values: Any) -> list[Any]:
     return list(values) if isinstance(values, list | tuple) else [values]
 
 
-def fitted_to(settings: Settings, samples: int) -> Settings:
+FITTED = frozenset({"batch_size", "epochs"})
+"""The settings of a recipe that fit the number of training samples."""
+
+
+def fitted_without(given: Iterable[str]) -> frozenset[str]:
+    """Return the settings to fit, where a user has chosen some settings.
+
+    Chosen batches leave the epochs as they are.
+    """
+    chosen = frozenset(given)
+    return frozenset() if "batch_size" in chosen else FITTED - chosen
+
+
+def fitted_to(
+    settings: Settings, samples: int, names: frozenset[str] = FITTED
+) -> Settings:
     """Return settings of a recipe that fit the number of training samples.
 
     Batches are not larger than the training set. The batches of `own` have about twice
     the square root of its rows. Its networks see one and a half million rows, or a few
-    more, unless they have another number of epochs than the recipe.
+    more.
+
+    Args:
+        settings: The settings.
+        samples: The number of training samples, those held out included.
+        names: The settings to change, of FITTED.
     """
     train = settings.train
     left = samples - train.held_out(samples)
@@ -269,9 +289,9 @@ def fitted_to(settings: Settings, samples: int) -> Settings:
     if size == _OWN.batch_size:  # no other recipe has it
         while size**2 < 4 * left and size < _LARGEST_BATCH:
             size *= 2
-        if epochs == _OWN.epochs:
-            epochs = min(epochs, math.ceil(_ROWS_TO_SEE / left))
-    return settings_of(settings, {"batch_size": min(size, left), "epochs": epochs})
+        epochs = min(epochs, math.ceil(_ROWS_TO_SEE / left))
+    fitted = {"batch_size": min(size, left), "epochs": epochs}
+    return settings_of(settings, {name: fitted[name] for name in names})
 
 
 def words(name: str) -> str:

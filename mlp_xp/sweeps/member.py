@@ -43,7 +43,7 @@ class Work(NamedTuple):
     name: str
     """The name of the member."""
     settings: Settings
-    fit_batches: bool
+    fitted: frozenset[str]
     """See `Plan`."""
     sweep_dir: Path
     """The absolute path of the folder of the sweep."""
@@ -169,7 +169,7 @@ def _prepare(work: Work) -> Experiment:
             f"{here} has other data"
         )
     return Experiment.from_settings(
-        settings, backend=backend, dataset=dataset, fit_batches=work.fit_batches
+        settings, backend=backend, dataset=dataset, fitted=work.fitted
     )
 
 

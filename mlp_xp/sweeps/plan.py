@@ -23,10 +23,12 @@ from mlp_xp.errors import Argument, check_type
 from mlp_xp.runs import records
 from mlp_xp.runs.names import default_folder, in_folder_name
 from mlp_xp.runs.settings import (
+    FITTED,
     RECIPES,
     SETTINGS,
     Settings,
     described,
+    fitted_without,
     flatten,
     of_recipe,
     settings_of,
@@ -135,8 +137,8 @@ class Plan(NamedTuple):
     varied: dict[str, Values]
     """The varied settings: their values, or the span to sample from."""
     options: SweepOptions
-    fit_batches: bool
-    """Whether batches shrink to a small training set, if nobody chose their size."""
+    fitted: frozenset[str]
+    """The settings to fit to the number of training samples: see `fitted_to`."""
     members: tuple[Member, ...] = ()
     """All members, unless Optuna chooses each one by the results before it."""
 
@@ -221,7 +223,7 @@ def plan_of(
     if isinstance(base, str):
         check_choice("base", base, RECIPES)
         settings = of_recipe(RECIPES[base], values)
-        return make_plan(settings, values, options, is_recipe=True)
+        return make_plan(settings, values, options, FITTED)
     if isinstance(base, TrainConfig):
         base = Settings(train=base)
     remedy = "give Settings, a TrainConfig, or the name of a recipe"
@@ -233,8 +235,7 @@ def make_plan(
     base: Settings,
     given: Mapping[str, Any],
     options: SweepOptions = _NO_OPTIONS,
-    *,
-    is_recipe: bool = False,
+    fitted: frozenset[str] = frozenset(),
 ) -> Plan:
     """Return the plan of a sweep, with the settings of every member checked.
 
@@ -246,8 +247,8 @@ def make_plan(
             spans. A value of `hidden` is a number, for one layer, or a tuple. `cv`
             without `fold` stands for all its folds.
         options: The options of the sweep.
-        is_recipe: Whether the base is a recipe, whose batches shrink to a small
-            training set, as in `train`.
+        fitted: The settings to fit to the number of training samples, unless they are
+            given: see `fitted_to`.
 
     Raises:
         ConfigError: A setting is wrong, in all members or in the named one.
@@ -257,7 +258,7 @@ def make_plan(
     _check_base(base, given)
     if base.data_options.cv and base.data_options.fold is None:
         varied.setdefault("fold", tuple(range(base.data_options.cv)))
-    plan = Plan(base, varied, options, is_recipe and "batch_size" not in given)
+    plan = Plan(base, varied, options, fitted & fitted_without(given))
     if plan.samples and not plan.sampled:
         fault = (
             "no setting but seed and fold has several values or a range, so there is "

@@ -139,8 +139,8 @@ def survey(
             dataset, sums[key_of(settings)] = load(
                 of_data(on_host), plan.options.cache_dir
             )
-            if plan.fit_batches:
-                settings = fitted_to(settings, len(dataset.train))
+            if plan.fitted:
+                settings = fitted_to(settings, len(dataset.train), plan.fitted)
             settings.train.check_fits(len(dataset.train))
             start = settings.start_from
             if start and start not in sums and (is_new or Path(start).exists()):
@@ -279,7 +279,7 @@ class _Sweep:
             yield Work(
                 name=member.name,
                 settings=settings,
-                fit_batches=self.plan.fit_batches,
+                fitted=self.plan.fitted,
                 sweep_dir=self.folder.path.resolve(),
                 crc32=self.sums.get(key_of(settings)),
                 stop_file=stop_file,

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from backends import open_for_test
 from data_sets import on_device, synthetic
-from helpers import NAMESPACE, arrays_of
+from helpers import NAMESPACE, Namespace, arrays_of
 from numerics import assert_close
 
 from mlp_xp import from_arrays, train
-from mlp_xp.backends import BACKENDS
+from mlp_xp.backends import BACKENDS, settings
 from mlp_xp.backends.failures import BackendError, BackendFailure
-from mlp_xp.backends.foreign import copy_to_host
+from mlp_xp.backends.foreign import _version_of, copy_to_host
 from mlp_xp.backends.opening import open_backend, open_backend_of, open_namespace
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
@@ -262,6 +262,37 @@ def test_a_lazy_library_that_loses_an_array_is_reported():
     words = "materialise returns 2 arrays instead of 3"
     with pytest.raises(BackendFailure, match=words):
         backend.jit(lambda x: (x, x, x))(np.ones(2))
+
+
+def test_a_library_with_a_hook_knows_its_own_arrays():
+    class Own(np.ndarray):
+        """Arrays whose namespace cannot be opened without the hook."""
+
+        def __array_namespace__(self, api_version=None):
+            return SimpleNamespace()
+
+    def asarray(x, **options):
+        return np.asarray(x, **options).view(Own)
+
+    xp = Namespace(asarray=asarray)
+    backend = open_namespace(SimpleNamespace(xp=xp), name="hooked")
+    assert backend.like(backend.asarray(np.ones(2))) is backend
+
+
+def test_the_version_of_a_wrapped_library_is_its_own():
+    xp = SimpleNamespace(__name__="array_api_compat.numpy")
+    assert _version_of("any", xp) == np.__version__
+
+
+def test_a_hook_chooses_settings_before_its_library_is_imported(monkeypatch):
+    class Hook:
+        def load(self):
+            loaded.append("hook")
+
+    loaded: list[str] = []
+    monkeypatch.setattr(settings, "known_hooks", lambda: {"zzz": Hook()})
+    with settings.restored("zzz"):
+        assert loaded == ["hook"]
 
 
 def open_lazy(materialise: Callable) -> Backend:

@@ -26,6 +26,7 @@ REFUSED = [
     ("completion zhs", 'SHELL ... "bash", "zsh", "fish" ... Did you mean "zsh"?'),
     ("plot RUN --output=", "--output=: is empty"),
     ("plot RUN --output ''", "--output: is empty"),
+    ("plot RUN --output=a=", "--output: is for the curves of several runs"),
     ("evaluate ''", "error: an argument: is empty"),
     ("evaluate nowhere", "'nowhere': is not a run"),
     ("evaluate RUN --data-dir nowhere", "--data-dir: 'nowhere': no such folder"),

@@ -108,7 +108,7 @@ def test_a_run_that_is_interrupted_in_the_warm_up_starts_anew(
     with monkeypatch.context() as patch, not_ignored():
         interrupt_after(patch, "_begin")
         outcome = call("train", data_dir=data_dir, run_dir=run, **small_settings())
-    said = "interrupted in the warm-up; no checkpoint was saved yet; --resume starts"
+    said = "interrupted in the warm-up; no checkpoint was saved yet; resuming starts"
     assert_one_line(outcome, 130, said)
     assert "resume with" not in outcome.err
     assert call("train", resume=run).code == 0

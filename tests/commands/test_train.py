@@ -206,6 +206,16 @@ def test_a_named_data_set_replaces_the_data_of_a_configuration(finished, tmp_pat
 
 
 @pytest.mark.usefixtures("inline")
+@pytest.mark.usefixtures("inline")
+def test_a_named_data_set_replaces_the_data_of_a_configuration_in_a_sweep(
+    finished, tmp_path
+):
+    config, sweep = finished[0] / "config.json", tmp_path / "sweep"
+    command = "sweep --dataset mnist --batch-size 60001 60002"
+    outcome = call(command, config=config, sweep_dir=sweep)
+    assert_one_line(outcome, 2, "--batch-size: 60001", "60000 training samples")
+
+
 def test_a_batch_that_nobody_chose_is_not_larger_than_the_training_set(
     data_dir, tmp_path
 ):

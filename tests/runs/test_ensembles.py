@@ -171,6 +171,17 @@ def test_runs_in_both_dtypes_are_evaluated_together_on_other_data(tmp_path):
     assert evaluate(runs, (X[30:], y[30:])).result.samples == 30
 
 
+def test_a_network_of_arrays_in_an_ensemble_predicts_from_no_file_of_a_table(tmp_path):
+    X = np.random.RandomState(0).randn(60, 2)
+    y = np.where(X[:, 0] > 0, "a", "b")
+    table = write_csv(tmp_path / "t.csv", {"x0": X[:, 0], "x1": X[:, 1], "y": y})
+    of_table = train_run(tmp_path / "table", load_dataset(table, label="y"))
+    of_arrays = train_run(tmp_path / "arrays", from_arrays(X, y))
+    for runs in ([of_table, of_arrays], [of_arrays, of_table]):
+        with pytest.raises(MlpXpError, match=f"{of_arrays.name}.*takes"):
+            predict(runs, table)
+
+
 def test_no_models_are_refused():
     with pytest.raises(MlpXpError, match="models: "):
         evaluate([])

@@ -124,6 +124,16 @@ def test_a_lock_is_released_though_the_removal_of_its_files_is_interrupted(
         pass
 
 
+def test_a_folder_that_cannot_be_locked_is_not_left(tmp_path, monkeypatch):
+    def refuse(self, wait):
+        raise FileError("no lock")
+
+    monkeypatch.setattr(RunFolder, "_acquire", refuse)
+    with pytest.raises(FileError), RunFolder(tmp_path / "run").locked():
+        pass
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     "fault",
     [OSError(errno.ENOLCK, ""), OSError(errno.ENOTSUP, ""), NotImplementedError()],

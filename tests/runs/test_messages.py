@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 # answer with the facts.
 REFUSED = [
     # Resume a run.
-    ("train --resume run --epochs 2", "--epochs: 2 is too few ... come to epoch 3"),
+    ("train --resume run --epochs 2", "--epochs: 2 is too few ... begun 3 epochs"),
     ("train --resume run --learning-rate 0.1", "--learning-rate ... (0.05, not 0.1)"),
     ("train --resume run --overwrite", "--resume and --overwrite: give only one"),
     ("train --resume run --data-dir fewer", "train samples 200 ... 150"),

@@ -189,7 +189,7 @@ def test_a_run_that_stops_before_its_first_checkpoint_leaves_the_old_run(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail)
         outcome = call("train --overwrite", **settings)
-    said = "is as it was\n" if full else ".replaced'; --resume brings it back\n"
+    said = "is as it was\n" if full else ".replaced'; resuming brings it back\n"
     assert_one_line(outcome, 1, "No space left", said)
     assert kept.exists() != full
     assert old_or_new(folder, Runs(small_run, folder)) == "old"

@@ -18,6 +18,7 @@ from mlp_xp.runs.settings import (
     Settings,
     check_unchanged,
     fitted_to,
+    fitted_without,
     flatten,
     of_recipe,
     settings_of,
@@ -120,8 +121,12 @@ def test_settings_fit_the_training_set(recipe, samples, changes):
 
 
 def test_epochs_that_are_given_are_kept():
-    longer = settings_of(RECIPES["own"], {"epochs": 300})
-    assert fitted_to(longer, 10**6).train.epochs == 300
+    for epochs in (100, RECIPES["own"].train.epochs, 300):
+        given = {"epochs": epochs}
+        settings = settings_of(RECIPES["own"], given)
+        fitting = fitted_to(settings, 10**6, fitted_without(given))
+        assert (fitting.train.batch_size, fitting.train.epochs) == (512, epochs)
+    assert not fitted_without({"batch_size": 16})
 
 
 def test_no_other_recipe_has_the_batches_that_grow():
