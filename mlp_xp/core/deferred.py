@@ -30,6 +30,7 @@ from mlp_xp.core.network import Layer, Network, affine, backward, forward_from, 
 from mlp_xp.core.optimizers import Rates
 from mlp_xp.core.step import Batch, State, Step
 from mlp_xp.core.task import Task
+from mlp_xp.declared import declared
 
 # Samples per block. On NumPy any number from 10 to 50 takes the same time within 5 %.
 BLOCK_SAMPLES = 25
@@ -37,6 +38,26 @@ BLOCK_SAMPLES = 25
 # operations soon cost more than they save.
 LARGEST_BATCH = 8
 LARGEST_EAGER_BATCH = 2
+
+_KNOWN = frozenset(
+    (
+        "batch_size",
+        "hidden",
+        "update_order",
+        "activation",
+        "optimizer",
+        "decay_bias",
+        "momentum",
+        "nesterov",
+        "beta_1",
+        "beta_2",
+        "deform",
+        "deform_pixels",
+        "deform_smoothness",
+        "defer_updates",
+    )
+)
+"""The settings of a step that a deferred step follows, or that do not concern it."""
 
 _Carry = tuple[Network, Array]
 """The layers above the first, and the errors of the first layer for all samples of the
@@ -47,11 +68,13 @@ block, (K B, n_1). They are 0 for the steps still to come.
 def can_defer(config: TrainConfig, *, compiles: bool = False) -> bool:
     """Return whether updates can be deferred, and the settings allow it.
 
-    They can for plain gradient descent on a few samples.
+    They can for plain gradient descent on a few samples. Every setting of a step that
+    is not in _KNOWN must have its default.
     """
-    is_plain = config.optimizer == "sgd" and not (
-        config.weight_decay or config.clip_norm or config.dropout
-    )
+    is_plain = config.optimizer == "sgd"
+    for name, each in declared(TrainConfig).items():
+        if each.compiled_in and name not in _KNOWN:
+            is_plain = is_plain and getattr(config, name) == each.default
     largest = LARGEST_BATCH if compiles else LARGEST_EAGER_BATCH
     return config.defer_updates and config.batch_size <= largest and is_plain
 

@@ -232,7 +232,8 @@ def _run(code: Code, call: "_Call", *, backward: bool) -> Outcome:
     output, loss = None, None
     if code.forward:
         output, loss = call.forward(code.forward)
-    if "target" not in call.roles:  # a layer, whose `backward` takes an error
+    # the forward pass of a layer, whose `backward` takes an error
+    if "target" not in call.roles and code.forward:
         error = random_error(output)
         loss, call.values = np.sum(output * error), [error]
     elif code.loss:

@@ -133,9 +133,10 @@ class RunFolder(LockedFolder):
     def has_ended(self) -> bool:
         """Return whether the run has ended, so that a resume would do nothing.
 
-        A run with a result but no checkpoint has lost it, and cannot be resumed.
+        A run with a result but no checkpoint has lost it, and cannot be resumed. A
+        resume of a run that has lost its model writes the model again.
         """
-        return self._has(RESULT) and self._has(CHECKPOINT)
+        return all(map(self._has, (RESULT, CHECKPOINT, MODEL)))
 
     def is_being_replaced(self) -> bool:
         """Return whether a new or longer run, without a checkpoint yet, replaces it."""

@@ -103,6 +103,19 @@ class SweepFolder(LockedFolder):
         """Return the folder of a member's run."""
         return RunFolder(self.path / MEMBERS / name)
 
+    def check_member(self, member: Member) -> None:
+        """Raise RunError if the folder of a member has a run with other settings."""
+        run = self.run(member.name)
+        found = flatten(run.settings())
+        for name, wanted in member.settings.items():
+            if found[name] != wanted:
+                fault = (
+                    f"has another run than the sweep: {name} is {shown(found[name])}, "
+                    f"not {shown(wanted)}"
+                )
+                remedy = "move the folder away, and start the sweep again"
+                raise RunError(fault, file=run.path, remedy=remedy)
+
     @contextmanager
     def opened(self, record: dict[str, Any]) -> Iterator[Index]:
         """Hold the folder's lock, and begin a sweep or check the one in the folder.

@@ -184,11 +184,17 @@ def sweep_rows(sweep: SweepFolder) -> tuple[list[Row], list[str]]:
     common = flatten(index.base)
     failures = sweep.failures()
     rows = []
-    for name, settings in index.members:
+    for member in index.members:
+        name, settings = member
         run = sweep.run(name)
         row = Row(name, run.path, {}, NOT_RUN)
         if run.exists():
             row = read_row(run)
+        if row.state == FINISHED:
+            try:
+                sweep.check_member(member)
+            except RunError as error:
+                row = row._replace(state=UNREADABLE, reason=str(error), metrics={})
         if not row.settings:
             row = row._replace(settings=_plain({**common, **settings}))
         if name in failures and row.state not in (FINISHED, IN_USE):

@@ -19,6 +19,7 @@ from mlp_xp.errors import quoted
 from mlp_xp.runs import table
 from mlp_xp.runs.ensembles import initial_weights
 from mlp_xp.runs.metrics import confusion_matrix
+from mlp_xp.runs.names import METRICS
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.show import plots
@@ -40,6 +41,9 @@ def read_curves(run: RunFolder) -> plots.Curves:
     record, closing = run.record(), run.result()
     reports = run.reports()
     if closing:
+        if not reports:
+            fault = "has no reports, though the run has ended"
+            raise RunError(fault, file=run.path / METRICS, remedy="restore the file")
         if "network" in reports[-1]:
             closing["epoch"] = 0
         reports.append(closing)

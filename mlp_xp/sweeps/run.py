@@ -238,6 +238,8 @@ class _Sweep:
         failure = self.failures.get(name)
         try:
             result = self.folder.run(name).result()
+            if result:
+                self.folder.check_member(self.members[name])
         except MlpXpError as error:  # not a success, but it stops no other member
             kind = type(error).__name__
             return Ending(name, FAILED, error=kind, reason=str(error))

@@ -12,6 +12,7 @@ from numerics import assert_all_equal, assert_near, trajectory_tolerance
 import mlp_xp.core.chunk
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.backends.foreign import rebuild
+from mlp_xp.core import deferred
 from mlp_xp.core.chunk import make_chunk
 from mlp_xp.core.deferred import (
     BLOCK_SAMPLES,
@@ -105,6 +106,12 @@ def test_only_plain_descent_on_few_samples_can_be_deferred(
 ):
     """For anything else the algebra of a block does not hold, or does not pay."""
     assert can_defer(TrainConfig(**settings), compiles=compiles) == expected
+
+
+def test_a_setting_that_deferral_does_not_know_prevents_it(monkeypatch):
+    monkeypatch.setattr(deferred, "_KNOWN", deferred._KNOWN - {"momentum"})
+    assert can_defer(TrainConfig())
+    assert not can_defer(TrainConfig(momentum=0.5))
 
 
 @pytest.mark.parametrize(("batch_size", "expected"), [(1, 1), (7, 0)])

@@ -5,6 +5,7 @@ It needs nothing but its file.
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,11 +32,20 @@ from mlp_xp import (
 )
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.model import Model
+from mlp_xp.core.task import TASKS
 from mlp_xp.data._ink import prepare_image
 from mlp_xp.data.pictures import read_image
 from mlp_xp.errors import MlpXpError
 from mlp_xp.export import page as export
 from mlp_xp.show.numbers import percent
+
+PAGE = Path(export.__file__).with_name("page.html")
+
+
+def test_the_page_knows_every_task():
+    for name in TASKS:
+        assert re.search(rf"^  {name}[(:]", PAGE.read_text("utf-8"), re.MULTILINE)
+
 
 # an event of the mouse waits for the next frame
 UNLIMITED = ("--disable-frame-rate-limit", "--disable-gpu-vsync")

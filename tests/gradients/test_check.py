@@ -1208,3 +1208,14 @@ def test_arrays_of_other_dtypes(dtype):
     W1, W2 = W1.astype("float32"), W2.astype("float32")
     """
     assert FUNCTIONS._replace(text=text).check()
+
+
+def test_a_step_that_computes_its_own_loss_needs_no_targets():
+    def step(x, W):
+        return (x @ W).sum(), x.T @ np.ones((3, 2))
+
+    x, W = np.arange(6.0).reshape(3, 2), np.ones((2, 2))
+    assert check_gradients(step, x, parameters=W)
+    assert not check_gradients(
+        lambda x, W: (step(x, W)[0], -x.T @ np.ones((3, 2))), x, parameters=W
+    )

@@ -28,7 +28,8 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs.loading import read_config
 from mlp_xp.runs.settings import Settings, settings_of
-from mlp_xp.runs.sweep_folder import SweepFolder
+from mlp_xp.runs.sweep_folder import FINISHED, SweepFolder
+from mlp_xp.runs.table import UNREADABLE, sweep_rows
 from mlp_xp.sweeps import run as running
 from mlp_xp.sweeps.plan import SweepOptions, make_plan
 
@@ -323,6 +324,22 @@ def test_a_damaged_member_stops_no_other_and_is_no_success(file, data_dir, tmp_p
     shutil.rmtree(damaged)
     assert sweep(data_dir, tmp_path, f"{TWO} --retry-failed").code == 0
     assert SweepFolder(tmp_path).failures() == {}
+
+
+@pytest.mark.usefixtures("inline")
+def test_the_run_of_another_sweep_in_a_members_folder_does_not_count(
+    data_dir, tmp_path
+):
+    assert sweep(data_dir, tmp_path, TWO).code == 0
+    shutil.rmtree(run_of(tmp_path, "0001"))
+    shutil.copytree(run_of(tmp_path, "0000"), run_of(tmp_path, "0001"))
+    said = "has another run than the sweep: seed is 0, not 1; move the folder away"
+    rows, _ = sweep_rows(SweepFolder(tmp_path))
+    assert [row.state for row in rows] == [FINISHED, UNREADABLE]
+    assert said in rows[1].reason
+    outcome = sweep(data_dir, tmp_path, TWO)
+    assert outcome.code == 1
+    assert said in outcome.out + outcome.err
 
 
 # How many at once.
