@@ -36,8 +36,9 @@ class Results:
         found = list(results)
         self.comparisons = [each for each in found if isinstance(each, Comparison)]
         self.failures = [each for each in found if isinstance(each, Failure)]
-        self._compared = [_comparison_record(each) for each in self.comparisons]
-        self._compared[0]["verdict"] = "reference"
+        self.reference, *self.others = self.comparisons
+        reference = {**_comparison_record(self.reference), "verdict": "reference"}
+        self._compared = [reference, *map(_comparison_record, self.others)]
         self._failed = [_failure_record(each) for each in self.failures]
         self._mismatches: list[str] = []
         for comparison in self.comparisons:
@@ -58,7 +59,7 @@ class Results:
         records = self._compared + self._failed
         rows = [list(cells(each)) for each in records]
         print_table(COLUMNS, rows, console, left=2)
-        for comparison in self.comparisons[1:]:
+        for comparison in self.others:
             say(console, str(comparison))
         unexplained = []
         for each in records:
@@ -90,7 +91,7 @@ class Results:
         text = json.dumps(record, indent=2, default=str)
         write_whole(folder / "parity.json", f"{text}\n".encode())
         curves = {}
-        for comparison in self.comparisons[1:]:
+        for comparison in self.others:
             backend = comparison.trajectory.backend
             name = f"{backend.name}, {backend.dtype_name}"
             curves[name] = comparison.deviations

@@ -209,7 +209,7 @@ def _stop_at(event: Event, run: RunFolder, stop: Stop) -> None:
     if event.checkpoint:
         raise stop.error_at(f"{progress}; {_how_to_resume(run)}")
     if (stop.signal and is_warm_up) or run.is_being_replaced():
-        raise stop.error_at(f"{progress}; {run.undo_replacement()}")
+        raise stop.error_at(f"{progress}; {run.end_replacement()}")
 
 
 def _finish(

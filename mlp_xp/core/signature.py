@@ -224,9 +224,12 @@ class Signature:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays of the signature by the names FITTED and UNITS."""
-        fitted = dict(zip(FITTED, self.preparation.fitted, strict=False))
-        units = dict(zip(UNITS, self.units or (), strict=False))
-        return {**fitted, **units}
+        arrays: dict[str, np.ndarray] = {}
+        if self.preparation.fitted:
+            arrays |= dict(zip(FITTED, self.preparation.fitted, strict=True))
+        if self.units:
+            arrays |= dict(zip(UNITS, self.units, strict=True))
+        return arrays
 
     @classmethod
     def from_record(

@@ -323,7 +323,8 @@ def _outputs(model: Model, inputs: Any) -> np.ndarray:
     The network computes on the device of the inputs, or on its own for host inputs.
     """
     backend = model.backend.like(inputs)
-    if backend is not open_backend(dtype=model.backend.dtype_name):
+    is_on_host = backend is open_backend(dtype=model.backend.dtype_name)
+    if not is_on_host:
         model = model.on(backend)
     predictions = model.predictions(model.read(inputs))
     return model.backend.to_numpy(predictions).astype(np.float64)

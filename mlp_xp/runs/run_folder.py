@@ -241,8 +241,8 @@ class RunFolder(LockedFolder):
         fault = f"the run started with other data: {difference}"
         raise RunError(fault, file=self.path / CONFIG, remedy="give the run's own data")
 
-    def undo_replacement(self) -> str:
-        """Bring back a run that was being replaced, if any.
+    def end_replacement(self) -> str:
+        """Undo or complete a replacement of the run, if training ended within it.
 
         Returns a note for the message of a training that ends early. The note says
         which run the folder has.
@@ -298,12 +298,12 @@ class RunFolder(LockedFolder):
             FileError: The folder cannot be written.
         """
         with ExitStack() as held:
-            is_run = self.exists()
             # The caller may be inside `opened` already: `locked` goes on holding.
-            if is_run:
+            if self.exists():
                 held.enter_context(self.opened(existing, wait))
-            experiment, source = self._checked(make(), existing)
-            if not is_run:
+                experiment, source = self._checked(make(), existing)
+            else:
+                experiment, source = self._checked(make(), existing)
                 held.enter_context(self.opened(existing, wait))
             events = self._train(experiment, source, existing, save_now)
             yield experiment, held.enter_context(closing(events))
@@ -389,7 +389,7 @@ class RunFolder(LockedFolder):
                     self._finish(event.report, event.position)
                 yield event
         except MlpXpError as error:
-            error.notes.append(self.undo_replacement())
+            error.notes.append(self.end_replacement())
             raise
         finally:
             # The caller may close the events before the first checkpoint.
