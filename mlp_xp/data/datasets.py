@@ -175,9 +175,8 @@ def _row_sums(samples: Samples, backend: Backend) -> np.ndarray:
             block = np.ascontiguousarray(rows[start : start + _BLOCK], np.float64)
             bits = block.view(np.uint64)
             # the low bits of most floats are 0
-            sums[start : start + _BLOCK] += ((bits ^ (bits >> 32)) * factors).sum(
-                axis=1
-            )
+            mixed = (bits ^ (bits >> 32)) * factors
+            sums[start : start + _BLOCK] += mixed.sum(axis=1)
     return sums
 
 
