@@ -156,8 +156,8 @@ def _warn_of_copies(
     copies = int(_have_rare_values(copied, backend.to_numpy(train.inputs)).sum())
     if copies >= least:
         fault = (
-            f"{copies} of {len(is_copy)} test rows equal training rows, so test results "
-            "may be better than results on new rows"
+            f"{copies} of {len(is_copy)} test rows equal training rows, so test "
+            "results may be better than results on new rows"
         )
         remedy = "if they are copies, leave them out of the data"
         # for the caller of load_dataset
