@@ -7,6 +7,10 @@ text is written as CSV and as Parquet. Every reader runs in a process of its own
 thread, in turns. It ends with standardised numbers and encoded categories of a training
 and a test set. Its figures are the CPU time, user and system, and the largest memory
 of the process, with all imports: the medians of the rounds. It needs a POSIX system.
+
+With --train, the table is that of `benchmarks.tables --rows`, and each process also
+trains a network, by the recipe `own` and by scikit-learn with early stopping. The last
+figure is the share of the test rows that are right.
 """
 
 import argparse
@@ -19,6 +23,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import pandas as pd
 
 OURS = """
 import sys, warnings
@@ -50,6 +55,33 @@ transformer = make_column_transformer(
     (encoder, make_column_selector(dtype_exclude="number")),
 )
 transformer.fit_transform(train), transformer.transform(test)
+"""
+OURS_TRAINED = """
+import sys, warnings
+from mlp_xp import RECIPES, load_dataset, open_backend, train
+from mlp_xp.runs.settings import fitted_to
+warnings.simplefilter("ignore")
+backend = open_backend(threads=1)
+dataset = load_dataset(sys.argv[1], backend, label="kind")
+settings = fitted_to(RECIPES["own"], len(dataset.train))
+*_, last = train(settings.train, dataset, backend, networks=settings.networks)
+print(last.test.accuracy)
+"""
+OTHERS_TRAINED = """
+import sys
+import pandas
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+table = pandas.read_csv(sys.argv[1])
+kind = table.pop("kind")
+train, test, kinds, test_kinds = train_test_split(
+    table, kind, test_size=0.2, stratify=kind, random_state=0
+)
+network = MLPClassifier(random_state=0, early_stopping=True)
+model = make_pipeline(StandardScaler(), network).fit(train, kinds)
+print(model.score(test, test_kinds))
 """
 THREADS = ("OMP_NUM_THREADS", "POLARS_MAX_THREADS")
 
@@ -83,19 +115,33 @@ def write_table(folder: Path, rows: int) -> None:
     table.write_parquet(folder / "t.parquet")
 
 
-def cost_of(command: list[str], root: str) -> tuple[float, float]:
-    """Return the CPU seconds and the largest memory in MB of a process.
+def write_generated(folder: Path, rows: int) -> None:
+    """Write the table of `benchmarks.tables --rows` as `t.csv`."""
+    from benchmarks.tables import generated
+
+    made = generated(rows)
+    table = pd.concat([made.X, made.test_features]).round(6)
+    table["kind"] = np.concatenate([made.y, made.test_labels])
+    table.to_csv(folder / "t.csv", index=False)
+
+
+def cost_of(command: list[str], root: str) -> tuple[float, float, str]:
+    """Return the CPU seconds, the largest memory in MB and the output of a process.
 
     root: the folder from which it imports.
     """
     environment = {**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONPATH": root}
-    process = subprocess.Popen(command, env=environment, cwd=root)
+    process = subprocess.Popen(
+        command, env=environment, cwd=root, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    said = process.stdout.read().strip()
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{command[0]} ended with {process.returncode}")
     unit = 2**20 if sys.platform == "darwin" else 2**10
-    return used.ru_utime + used.ru_stime, used.ru_maxrss / unit
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / unit, said
 
 
 def readers(older: Path | None) -> Iterator[tuple[str, list[str], str, str]]:
@@ -107,6 +153,13 @@ def readers(older: Path | None) -> Iterator[tuple[str, list[str], str, str]]:
             python = str(older / ".venv" / "bin" / "python")
             yield f"mlp_xp in {older.name}", [python, "-c", OURS], str(older), suffix
         yield f"pandas, {suffix}", [sys.executable, "-c", OTHERS], root, suffix
+
+
+def trainers() -> Iterator[tuple[str, list[str], str, str]]:
+    """Yield what `readers` yields, for programs that train too."""
+    root = str(Path(__file__).resolve().parent.parent)
+    yield "recipe own", [sys.executable, "-c", OURS_TRAINED], root, "csv"
+    yield "scikit-learn's MLP", [sys.executable, "-c", OTHERS_TRAINED], root, "csv"
 
 
 def main() -> None:
@@ -121,21 +174,22 @@ def main() -> None:
     parser.add_argument(
         "--older", type=Path, help="another copy of the repository, with its .venv"
     )
+    parser.add_argument("--train", action="store_true", help="train a network too")
     options = parser.parse_args()
     print(f"{'rows':>9}  {'reader':20} {'CPU s':>7} {'MB':>6}")
     for rows in options.rows:
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            write_table(folder, rows)
-            costs: dict[str, list[tuple[float, float]]] = {}
+            (write_generated if options.train else write_table)(Path(name), rows)
+            chosen = list(trainers() if options.train else readers(options.older))
+            costs: dict[str, list[tuple[float, float, str]]] = {}
             for _ in range(options.rounds):
-                for reader, command, root, suffix in readers(options.older):
+                for reader, command, root, suffix in chosen:
                     cost = cost_of([*command, f"{name}/t.{suffix}"], root)
                     costs.setdefault(reader, []).append(cost)
         for reader, each in costs.items():
-            seconds, memory = (median(values) for values in zip(*each, strict=True))
-            line = f"{rows:9}  {reader:20} {seconds:7.2f} {memory:6.0f}"
-            print(line, flush=True)
+            seconds, memory, said = zip(*each, strict=True)
+            line = f"{rows:9}  {reader:20} {median(seconds):7.2f} {median(memory):6.0f}"
+            print(line, *{text[:6] for text in said if text}, flush=True)
 
 
 if __name__ == "__main__":

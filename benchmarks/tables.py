@@ -502,6 +502,30 @@ def compared(
     )
 
 
+def beyond_chance(
+    results: Results, one: str, other: str, tables: Iterable[str], splits: int
+) -> tuple[list[str], list[str]]:
+    """Return the tables on which one model is better than another one, or worse.
+
+    The difference must be significant in a paired t test over the splits, at 5 %.
+    """
+    from scipy.stats import ttest_1samp
+
+    better, worse = [], []
+    for name in tables:
+        pairs = [(Key(name, i, one), Key(name, i, other)) for i in range(splits)]
+        found = [
+            results[a].score - results[b].score
+            for a, b in pairs
+            if a in results and b in results
+        ]
+        if len(found) < 2 or np.ptp(found) == 0:
+            continue
+        if ttest_1samp(found, 0.0).pvalue < 0.05:
+            (better if mean(found) > 0 else worse).append(name)
+    return better, worse
+
+
 def draw(comparison: Comparison, path: Path) -> None:
     """Draw in how many tables a model is how near the best model."""
     figure = new_figure(6.4, 3.8)
@@ -584,6 +608,13 @@ def main() -> None:
         blocks.append(few.table(f"Tables with {SLOW}"))
     print(every.each_table())
     print("\n\n".join(blocks))
+    first, *others = titles
+    for other in others:
+        better, worse = beyond_chance(results, first, other, TABLES, options.splits)
+        print(
+            f"{first} is better than {other} beyond chance on {len(better)} tables, and "
+            f"worse on {len(worse)}: {', '.join(worse)}"
+        )
     draw(every, options.results.with_suffix(".png"))
     if options.fill:
         fill("tables", "\n\n".join(blocks), PAGE)

@@ -114,3 +114,15 @@ def test_the_comparison_is_drawn(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     tables.draw(tables.compared(results, ["a", "b"], [FIRST], 1), path)
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_difference_beyond_chance_is_that_of_a_paired_t_test():
+    """T of 1, 2, 3 is 3.46, whose p with 2 degrees of freedom is 0.07; of 2, 2, 3, 7."""
+    scores = {"a": (0.1, 0.2, 0.3), "b": (0.2, 0.2, 0.3), "c": (-0.2, -0.2, -0.3)}
+    results = {}
+    for name, differences in scores.items():
+        for i, each in enumerate(differences):
+            results[Key(name, i, "one")] = Result(0.5 + each, 1.0)
+            results[Key(name, i, "other")] = Result(0.5, 1.0)
+    found = tables.beyond_chance(results, "one", "other", "abc", 3)
+    assert found == (["b"], ["c"])
