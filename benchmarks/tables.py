@@ -511,7 +511,8 @@ def beyond_chance(
     """
     from scipy.stats import ttest_1samp
 
-    better, worse = [], []
+    better: list[str] = []
+    worse: list[str] = []
     for name in tables:
         pairs = [(Key(name, i, one), Key(name, i, other)) for i in range(splits)]
         found = [
