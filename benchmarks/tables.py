@@ -613,8 +613,8 @@ def main() -> None:
     for other in others:
         better, worse = beyond_chance(results, first, other, TABLES, options.splits)
         print(
-            f"{first} is better than {other} beyond chance on {len(better)} tables, and "
-            f"worse on {len(worse)}: {', '.join(worse)}"
+            f"{first} and {other}: beyond chance better on {len(better)} tables, worse "
+            f"on {len(worse)}: {', '.join(worse)}"
         )
     draw(every, options.results.with_suffix(".png"))
     if options.fill:

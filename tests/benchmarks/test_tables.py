@@ -117,7 +117,7 @@ def test_the_comparison_is_drawn(tmp_path: Path) -> None:
 
 
 def test_a_difference_beyond_chance_is_that_of_a_paired_t_test():
-    """T of 1, 2, 3 is 3.46, whose p with 2 degrees of freedom is 0.07; of 2, 2, 3, 7."""
+    """For 1, 2, 3 p is 0.07, and for 2, 2, 3 it is 0.02."""
     scores = {"a": (0.1, 0.2, 0.3), "b": (0.2, 0.2, 0.3), "c": (-0.2, -0.2, -0.3)}
     results = {}
     for name, differences in scores.items():
