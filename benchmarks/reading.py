@@ -4,13 +4,15 @@ Run it by `python -m benchmarks.reading`.
 
 A table of 12 columns of decimals, 3 of whole numbers, of which one has gaps, and 5 of
 text is written as CSV and as Parquet. Every reader runs in a process of its own, on one
-thread, in turns. It ends with standardised numbers and encoded categories of a training
-and a test set. Its figures are the CPU time, user and system, and the largest memory
-of the process, with all imports: the medians of the rounds. It needs a POSIX system.
+thread, in turns. It ends with encoded categories of a training and a test set, and with
+numbers and their means and deviations. scikit-learn also standardises the numbers here,
+and the network of this package in each step. Its figures are the CPU time, user and
+system, and the largest memory of the process, with all imports: the medians of the
+rounds. It needs a POSIX system.
 
 With --train, the table is that of `benchmarks.tables --rows`, and each process also
 trains a network, by the recipe `own` and by scikit-learn with early stopping. The last
-figure is the share of the test rows that are right.
+figure is the share of the test rows that are right, each of its own test rows.
 """
 
 import argparse
@@ -150,6 +152,7 @@ def readers(older: Path | None) -> Iterator[tuple[str, list[str], str, str]]:
     for suffix in ("csv", "parquet"):
         yield f"mlp_xp, {suffix}", [sys.executable, "-c", OURS], root, suffix
         if older is not None and suffix == "csv":
+            older = older.resolve()
             python = str(older / ".venv" / "bin" / "python")
             yield f"mlp_xp in {older.name}", [python, "-c", OURS], str(older), suffix
         yield f"pandas, {suffix}", [sys.executable, "-c", OTHERS], root, suffix
@@ -189,7 +192,8 @@ def main() -> None:
         for reader, each in costs.items():
             seconds, memory, said = zip(*each, strict=True)
             line = f"{rows:9}  {reader:20} {median(seconds):7.2f} {median(memory):6.0f}"
-            print(line, *{text[:6] for text in said if text}, flush=True)
+            shares = [float(text) for text in said if text]
+            print(line, *(f"{share:.4f}" for share in shares), flush=True)
 
 
 if __name__ == "__main__":

@@ -139,7 +139,8 @@ def _regular_rows(piece: bytes, line: int, layout: _Layout) -> _Rows | None:
     widths = np.diff(np.searchsorted(separators, ends), prepend=0) + 1
     is_row = widths == layout.width
     for i in np.flatnonzero(~is_row):
-        if plain[starts[i] : ends[i]].decode("utf-8").strip():
+        # A line of tabs is no empty line where tabs separate the columns.
+        if widths[i] > 1 or plain[starts[i] : ends[i]].decode("utf-8").strip():
             return None
     if layout.width == 1:
         is_row = starts < ends

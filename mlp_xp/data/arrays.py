@@ -453,20 +453,21 @@ def warn_if_rounded(
     names: the names of the columns, if they have any. place: where the columns are, as
     arguments of an `MlpXpWarning`.
     """
-    lost = np.abs(mean) * np.finfo(dtype).eps >= _COARSE * deviation
-    if lost.any():
+    is_lost = np.abs(mean) * np.finfo(dtype).eps >= _COARSE * deviation
+    rounded = f"the rows differ in digits that {dtype} rounds away"
+    remedy = "leave these columns out, use float64, or subtract the mean"
+    for lost, reason, advice in (
+        (is_lost & (deviation == 0), "all training rows have the same value", ""),
+        (is_lost & (deviation > 0), rounded, remedy),
+    ):
         columns: list[Any] = np.flatnonzero(lost).tolist()
         if names:
             columns = list(dict.fromkeys(names[i] for i in columns))
-        fault, remedy = f"columns {some(columns, SHOWN)}", ""
-        if deviation[lost].any():
-            fault += f": the rows differ in digits that {dtype} rounds away"
-            remedy = "leave these columns out, use float64, or subtract the mean"
-        else:
-            fault += ": all training rows have the same value"
-        warning = MlpXpWarning(fault, remedy=remedy, **place)
-        # for the caller of from_arrays, load_dataset, or export_onnx
-        warnings.warn(warning, stacklevel=5)
+        if columns:
+            fault = f"columns {some(columns, SHOWN)}: {reason}"
+            warning = MlpXpWarning(fault, remedy=advice, **place)
+            # for the caller of from_arrays, load_dataset, or export_onnx
+            warnings.warn(warning, stacklevel=5)
 
 
 def _fit_scaling(

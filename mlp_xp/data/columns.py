@@ -88,7 +88,7 @@ class Column(NamedTuple):
     """Whether there is a feature `NAME is other`, for rare and unknown values."""
     day_first: bool | None = None
     """Whether dates such as 5/1/2024 begin with the day, and not with the month. None
-    if the training rows do not tell. Then other rows may.
+    if the rows of the training's table do not tell. Then other rows may.
     """
 
     @property
@@ -364,8 +364,10 @@ class Columns:
             )
             warning = MlpXpWarning(fault, remedy="check how they are written")
             warnings.warn(warning, stacklevel=3)
-        gaps = [each.column.name for each in readings if each.new_gaps.any()]
-        if tells_gaps and gaps:
+        gaps = []
+        if tells_gaps:
+            gaps = [each.column.name for each in readings if each.new_gaps.any()]
+        if gaps:
             fault = (
                 "rows have no value in columns without gaps in the training: "
                 f"{some(gaps)}"

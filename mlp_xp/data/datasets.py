@@ -172,8 +172,9 @@ def _row_sums(samples: Samples, backend: Backend) -> np.ndarray:
         rows = backend.to_numpy(array).reshape(len(sums), -1)
         factors = random.integers(2**64, size=rows.shape[1], dtype=np.uint64) | 1
         for start in range(0, len(rows), _BLOCK):
-            block = np.ascontiguousarray(rows[start : start + _BLOCK], np.float64)
-            bits = block.view(np.uint64)
+            # Adding 0 makes 0 of -0.
+            block = np.add(rows[start : start + _BLOCK], 0.0, dtype=np.float64)
+            bits = np.ascontiguousarray(block).view(np.uint64)
             # the low bits of most floats are 0
             mixed = (bits ^ (bits >> 32)) * factors
             sums[start : start + _BLOCK] += mixed.sum(axis=1)

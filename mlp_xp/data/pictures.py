@@ -252,7 +252,12 @@ def read_image(
         raise fault(error, path) from error
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image)
-        if image.mode == "F" or values.min() < 0 or values.max() >= 1 << 16:
+        # Pillow reads some pictures of 16 bits as 32 bits. Dark ones cannot be told
+        # from pictures of 8 bits that were stored in 32.
+        is_of_16_bits = (
+            image.mode.startswith("I;16") or 1 << 8 <= values.max() < 1 << 16
+        )
+        if image.mode == "F" or values.min() < 0 or not is_of_16_bits:
             raise DatasetError(
                 "has values of 32 bits, whose white is not known",
                 remedy="save it with 8 or 16 bits",

@@ -61,6 +61,7 @@ def trajectories(
     if networks == 1:
         yield from trajectory(job, start, trained=trained)
         return
+    assert not trained
     if start is None:
         start = _beginning(job, Position(State((), ())))
     position = start

@@ -18,8 +18,9 @@ def row_fingerprints(samples: Samples, backend: Backend) -> np.ndarray:
     """Return a fingerprint of each row with its label, uint64 (n,).
 
     Numbers enter in float32. A row then has the same fingerprint on every backend, in
-    both dtypes, and in a file that stores float32. A label enters as the number of its
-    class, which is the same in all data that fit a network.
+    both dtypes, and in a file that stores float32. Rows that differ only in digits
+    beyond float32, such as the minutes of a date, are therefore equal. A label enters
+    as the number of its class, which is the same in all data that fit a network.
     """
 
     def digest(row: np.ndarray, label: np.ndarray) -> bytes:

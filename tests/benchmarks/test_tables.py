@@ -116,9 +116,9 @@ def test_the_comparison_is_drawn(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_difference_beyond_chance_is_that_of_a_paired_t_test():
-    """For 1, 2, 3 p is 0.07, and for 2, 2, 3 it is 0.02."""
-    scores = {"a": (0.1, 0.2, 0.3), "b": (0.2, 0.2, 0.3), "c": (-0.2, -0.2, -0.3)}
+def test_a_difference_beyond_chance_is_that_of_a_corrected_t_test():
+    """For 2, 2, 3 t is 5.3, and for 2, 3, 4 it is 3.9. The limit is 4.3."""
+    scores = {"a": (0.2, 0.3, 0.4), "b": (0.2, 0.2, 0.3), "c": (-0.2, -0.2, -0.3)}
     results = {}
     for name, differences in scores.items():
         for i, each in enumerate(differences):

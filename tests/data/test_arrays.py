@@ -57,6 +57,17 @@ def test_digits_that_float32_rounds_away_are_named():
     from_arrays(times, prices)  # float64 has them
 
 
+def test_columns_of_one_value_are_named_apart_from_rounded_ones():
+    values = np.stack([np.full(len(X), 3.0), 1e9 + np.arange(len(X)), X[:, 0]], axis=1)
+    with pytest.warns(MlpXpWarning) as caught:
+        from_arrays(values, CLASSES, backend=open_backend(dtype="float32"))
+    told = [str(warning.message).partition(";")[0] for warning in caught]
+    assert told == [
+        "X: columns 0: all training rows have the same value",
+        "X: columns 1: the rows differ in digits that float32 rounds away",
+    ]
+
+
 def changed(array: np.ndarray, index: Any, value: Any) -> np.ndarray:
     array = np.array(array)
     array[index] = value

@@ -212,6 +212,7 @@ def test_faulty_pictures(tmp_path: Path) -> None:
     for values, fault in (
         (np.full((3, 4), 1.5, np.float32), "has values of 32 bits"),
         (np.full((3, 4), 1 << 20, np.int32), "has values of 32 bits"),
+        (np.full((3, 4), 200, np.int32), "has values of 32 bits"),
         (
             GREY.T.copy(),
             "has 3 x 4 pixels, 'a/1.png' has 4 x 3 pixels; resize the pictures to one",
