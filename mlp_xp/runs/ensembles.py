@@ -224,7 +224,7 @@ def without_training_rows(
     if not is_training_row.any():
         return tests, unsure
     known = f"{is_training_row.sum()} of {count} rows"
-    text = f"{known} are left out: the network was trained on them"
+    text = f"{known} are left out: they equal rows that the network was trained on"
     warnings.warn(text, MlpXpWarning, stacklevel=3)
     rows = np.flatnonzero(~is_training_row).astype(np.int64)
     pairs = zip(models, tests, strict=True)

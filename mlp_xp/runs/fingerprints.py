@@ -12,6 +12,9 @@ from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.runs._tensors import read_tensors, write_tensors
 from mlp_xp.runs.records import REMEDY, RunError
 
+_BY_CHANCE = 2
+"""How much more often rows may equal training rows than these equal one another."""
+
 
 @np.errstate(over="ignore")  # a number too large for float32 becomes infinite
 def row_fingerprints(samples: Samples, backend: Backend) -> np.ndarray:
@@ -71,7 +74,8 @@ def seen(given: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
     In other data, a row with a single copy in the training set is marked once. A row
     with several copies, as in a table of few categories, may be new and equal by
-    chance.
+    chance. So may all rows, if they equal training rows hardly more often than training
+    rows equal one another.
 
     Args:
         given: The fingerprints of the rows of the data set.
@@ -81,13 +85,18 @@ def seen(given: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, np.ndarray
         The marks, and marks of the other rows that equal training rows, each bool (n,).
     """
     left = Counter(trained.tolist())  # how many copies may still be marked
-    if not left <= Counter(given.tolist()):
-        left = Counter(each for each, count in left.items() if count == 1)
     marks = np.zeros(len(given), np.bool_)
+    is_equal = np.isin(given, trained)
+    if not left <= Counter(given.tolist()):
+        single = Counter(each for each, count in left.items() if count == 1)
+        by_chance = 1 - len(single) / max(1, len(trained))
+        if is_equal.mean() <= _BY_CHANCE * by_chance:
+            return marks, is_equal
+        left = single
     for row, each in enumerate(given.tolist()):
         left[each] -= 1
         marks[row] = left[each] >= 0
-    return marks, np.isin(given, trained) & ~marks
+    return marks, is_equal & ~marks
 
 
 def check_precision(samples: Samples, backend: Backend, dtype: str) -> None:

@@ -303,7 +303,7 @@ def test_a_file_is_read_as_the_training_file(tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = "train --label rent --epochs 1 --networks 1"
     assert call(words, data_dir=path, run_dir=run).code == 0
-    said = "16 of 20 rows are left out: the network was trained on them"
+    said = "16 of 20 rows are left out: they equal rows that the network was trained on"
     with pytest.warns(MlpXpWarning, match=said):
         found = evaluate(run, data=path).result.rmse
     assert found == pytest.approx(evaluate(run).result.rmse)
@@ -418,7 +418,9 @@ def test_evaluate_takes_data_frames(run, kind: str) -> None:
     table, path, model = run
     frame = table.frame(kind, reversed(table.columns))
     y = table.frame(kind, [table.label])
-    said = "120 of 150 rows are left out: the network was trained on them"
+    said = (
+        "120 of 150 rows are left out: they equal rows that the network was trained on"
+    )
     with pytest.warns(MlpXpWarning, match=said):
         results = [evaluate(model, data).result for data in ((frame, y), frame, path)]
     assert results == results[-1:] * 3

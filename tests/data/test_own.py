@@ -118,7 +118,10 @@ def test_a_run_reads_its_data_as_it_did(
     assert_same_run(tmp_path / "again", tmp_path / "run")
     assert load_run("run").signature.columns.feature_names == ("x0", "x1", "x2", "x3")
     moved = call("evaluate again", data_dir=write_csv(Path("moved.csv"), columns))
-    said = "warning: 68 of 90 rows are left out: the network was trained on them\n"
+    said = (
+        "warning: 68 of 90 rows are left out: they equal rows that the network was "
+        "trained on\n"
+    )
     assert moved == (0, shown, said)
     other = {"id": range(90), **columns, "x0": [n / 8 for n in range(90)]}
     write_csv(Path("t.csv"), other)

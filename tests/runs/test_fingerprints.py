@@ -260,11 +260,24 @@ def test_rows_of_a_table_are_known_again_in_a_file_of_float32(run, table):
     assert evaluated(run, rounded, ALL).samples == 12
 
 
+def test_rows_that_are_equal_by_chance_are_not_left_out():
+    """New rows of few values equal training rows as often as these one another."""
+    random = np.random.default_rng(0)
+    trained, new = (random.integers(0, 300, n).astype(np.uint64) for n in (400, 200))
+    marks, others = seen(new, trained)
+    assert not marks.any()
+    assert others.sum() == np.isin(new, trained).sum()
+    # a part of the training set among new rows
+    apart = np.arange(1000, 1400, dtype=np.uint64)
+    marks, _ = seen(np.concatenate([apart[:50], new + 5000]), apart)
+    assert marks.sum() == 50
+
+
 @pytest.mark.filterwarnings("ignore:.*rows are left out")
 def test_a_row_left_out_because_of_one_network_is_not_unsure_for_another(tmp_path):
     """The second network has seen the row twice, and lacks others of its rows."""
     few, given = [0, 1, 2, 3], [0, 1, 4, 5, 7]
-    several = [0, 0, 4, 4, 5, 6]
+    several = [0, 0, 4, 4, 5, 6, *range(20, 40)]
     runs = [
         train_run(tmp_path / "a", from_arrays(X[few], Y[few])),
         train_run(tmp_path / "b", from_arrays(X[several], Y[several])),
