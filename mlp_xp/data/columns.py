@@ -412,6 +412,7 @@ class Columns:
 
 
 COUNTS = "columns that count the rows, as row numbers do, and are used as numbers"
+CODES = "columns with leading zeros, as codes have, which are used as numbers"
 _EMPTY = "columns that are empty, and are not used"
 _UNUSED = "columns of text without a frequent value, which are not used"
 _LIKE_NUMBERS = (
@@ -431,6 +432,9 @@ def _report(remarks: dict[str, list[str]], file: object, *, none_left: bool) -> 
     if file and COUNTS in remarks:
         exclude = Argument("exclude", _listed(remarks[COUNTS]))
         warning.remedy = ("to leave out row numbers, give ", exclude)
+    elif file and CODES in remarks:
+        text = Argument("text", _listed(remarks[CODES]))
+        warning.remedy = ("to keep codes apart, give ", text)
     # for the caller of from_arrays, or load_dataset
     warnings.warn(warning, stacklevel=5)
 
@@ -689,12 +693,10 @@ def _fit(name: str, values: Values, rows: np.ndarray | None) -> _Fitted:
         column = Column(name, kind, fill, flagged=bool(gaps.any()), day_first=day_first)
         if kind != "number":
             return _Fitted(column, seen, values)
-        return _Fitted(
-            column,
-            seen,
-            values if np.isinf(read).any() else read,
-            COUNTS if _count_rows(read) else "",
-        )
+        remark = COUNTS if _count_rows(read) else ""
+        if not remark and _are_codes(values, finite):
+            remark = CODES
+        return _Fitted(column, seen, values if np.isinf(read).any() else read, remark)
     return _fit_text(name, values, rows)
 
 
@@ -708,6 +710,13 @@ def _count_rows(numbers: np.ndarray) -> bool:
     if numbers[0] < 0 or numbers[-1] > _SPARSE * len(numbers):
         return False
     return bool((numbers % 1 == 0).all() and (np.diff(numbers) >= 1).all())
+
+
+def _are_codes(values: Values, numbers: np.ndarray) -> bool:
+    """Return whether the texts of whole numbers begin with zeros, as in `007`."""
+    if isinstance(values, np.ndarray) or (numbers % 1 != 0).any():
+        return False
+    return bool(values.str.contains(r"^0\d").any())
 
 
 def _order_of_dates(texts: Values) -> bool | None:

@@ -448,3 +448,14 @@ def test_tables_that_do_not_fit_are_refused(run) -> None:
     ):
         with pytest.raises(DatasetError, match=f"data: {fault}"):
             evaluate(each, frame.drop(table.label))
+
+
+def test_codes_with_leading_zeros_are_told(tmp_path: Path) -> None:
+    codes = [f"{number:04d}" for number in range(4)] * 20
+    columns = {"post": codes, "part": [f"0.{c}" for c in codes], "y": [*"aab"] * 26}
+    columns["y"] += ["a", "b"]
+    path = write_csv(tmp_path / "t.csv", columns)
+    said = "columns with leading zeros, .*: 'post'; to keep codes apart, give text="
+    with pytest.warns(MlpXpWarning, match=said):
+        load_dataset(path, label="y")
+    load_dataset(path, label="y", text="post")  # without a warning
