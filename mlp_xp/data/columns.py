@@ -533,6 +533,9 @@ def _replaced(texts: pl.Series, new: dict[str, Any], default: float) -> np.ndarr
     return found.to_numpy()
 
 
+PERCENT_SIGNS = ("%", "％")  # the second is that of Chinese text
+
+
 def _as_number(text: str) -> float:
     """Return the number in a text, or infinity; true is 1, and false 0."""
     number = number_of(FLAGS.get(text.lower(), text))
@@ -541,7 +544,9 @@ def _as_number(text: str) -> float:
 
 def _as_percentage(text: str) -> float:
     """Return the number before a percent sign, or infinity for other text."""
-    return _as_number(text.removesuffix("%")) if text.endswith("%") else np.inf
+    if not text.endswith(PERCENT_SIGNS):
+        return np.inf
+    return _as_number(text[:-1].strip())
 
 
 def as_days(text: str) -> float:
@@ -612,7 +617,7 @@ _QUICK_READERS = {
 # What Python may read: a quick test, for columns of many different texts.
 _FORMS = {
     "number": r"(?i)^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|^[+-]?inf",
-    "percentage": "%$",
+    "percentage": "[%％]$",
     "date": r"^(\d{4}...|\d\d\.\d\d\.\d{4}$)",
 }
 

@@ -40,8 +40,8 @@ MISSING = {
 FLAGS = {"true": "1", "false": "0"}
 WHOLE = re.compile("[+-]?[0-9]{1,18}")  # a whole number
 # Numbers in text, which become 0 to see the signs around them: $1,200, (5.2) or 12 kg.
-SIGNS = r"[+\-\u2212]?\d[\d,.，']*"
-NUMBER_IN_TEXT = r"^[-\u2212]?\(?[$€£¥￥]?0[^\d-]{0,8}$"
+SIGNS = r"[+\-\u2212]?\d([\d,.，']|[ \u00a0\u202f]\d{3})*"
+NUMBER_IN_TEXT = r"^[-\u2212]?\(?[$€£¥￥]?\s?0[^\d-]{0,8}$"
 _MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[.,]?"
 MOMENT = (
     r"(?i)^(\d{1,4}[-/.年]\d{1,2}[-/.月]\d{1,4}(\b|日)|([01]?\d|2[0-4]):[0-5]\d\b"

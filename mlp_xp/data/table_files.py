@@ -113,7 +113,11 @@ def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSampl
             )
         places = find_columns([*needed, *features], names)
         if isinstance(found, Table) and found.notes:
-            found = _with_points(found, places, text_names, mark)
+            no_numbers = list(text_names)
+            if known:  # a column that the network does not use shows no decimal mark
+                used = {*needed, *known.names}
+                no_numbers += [name for name in names if name not in used]
+            found = _with_points(found, places, no_numbers, mark)
         table = table_of(found, None, features)
         if not table:
             raise DatasetError(

@@ -88,7 +88,7 @@ def fitted(values: np.ndarray) -> Column:
             Column("a", "date", 18262.0),
         ),
         (
-            text(["55%", "4.5 %", "NA", "-5%"]),
+            text(["55％", "4.5 %", "NA", "-5%"]),
             Column("a", "percentage", 4.5, flagged=True),
         ),
         # a share, or a percentage
@@ -153,6 +153,8 @@ def said(values: Any) -> str:
         (text(f"25/11/{i}" for i in SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"${i:,}" for i in 977 * SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"{i} kg" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"{i}\u202f500,25" for i in SHUFFLED), f"{OTHERWISE} are not used"),
+        (text(f"€ {i},25" for i in SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"May {i % 28}, {i}" for i in SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"{1900 + i}/01/13" for i in SHUFFLED), ""),
         (text(f"{i}.5%" for i in SHUFFLED), ""),

@@ -90,6 +90,15 @@ def test_several_labels(tmp_path: Path) -> None:
     assert values_of(read_text(tmp_path, text, "a,b", exclude="q,p")) == ["0.5", "2"]
 
 
+def test_a_column_that_a_network_does_not_use_shows_no_decimal_mark(
+    tmp_path: Path,
+) -> None:
+    known = replace(plain(["a"]), decimal_commas=True)
+    text = "a;price;kind\n6,250;12.50;x\n7,125;3.5;y\n"
+    table = read_text(tmp_path, text, known=known).train.inputs
+    assert [*map(number_of, table.columns[0])] == [6.25, 7.125]
+
+
 @pytest.mark.parametrize(
     ("columns", "model", "expected"),
     [
