@@ -206,7 +206,6 @@ def test_a_named_data_set_replaces_the_data_of_a_configuration(finished, tmp_pat
 
 
 @pytest.mark.usefixtures("inline")
-@pytest.mark.usefixtures("inline")
 def test_a_named_data_set_replaces_the_data_of_a_configuration_in_a_sweep(
     finished, tmp_path
 ):
@@ -216,6 +215,7 @@ def test_a_named_data_set_replaces_the_data_of_a_configuration_in_a_sweep(
     assert_one_line(outcome, 2, "--batch-size: 60001", "60000 training samples")
 
 
+@pytest.mark.usefixtures("inline")
 def test_a_batch_that_nobody_chose_is_not_larger_than_the_training_set(
     data_dir, tmp_path
 ):
