@@ -254,7 +254,7 @@ def _as_list(values: Any) -> list[Any]:
     return list(values) if isinstance(values, list | tuple) else [values]
 
 
-FITTED = frozenset({"batch_size", "epochs"})
+FITTED = frozenset({"batch_size", "epochs", "report_every"})
 """The settings of a recipe that fit the number of training samples."""
 
 
@@ -274,7 +274,7 @@ def fitted_to(
 
     Batches are not larger than the training set. The batches of `own` have about twice
     the square root of its rows. Its networks see one and a half million rows, or a few
-    more.
+    more, and are reported at most once an epoch, or after 10 000 rows.
 
     Args:
         settings: The settings.
@@ -285,12 +285,17 @@ def fitted_to(
     left = samples - train.held_out(samples)
     if left <= 0:
         return settings
-    size, epochs = train.batch_size, train.epochs
+    size, epochs, report_every = train.batch_size, train.epochs, train.report_every
     if size == _OWN.batch_size:  # no other recipe has it
         while size**2 < 4 * left and size < _LARGEST_BATCH:
             size *= 2
         epochs = min(epochs, math.ceil(_ROWS_TO_SEE / left))
-    fitted = {"batch_size": min(size, left), "epochs": epochs}
+        report_every = max(report_every, left)  # a report takes all held-out rows
+    fitted = {
+        "batch_size": min(size, left),
+        "epochs": epochs,
+        "report_every": report_every,
+    }
     return settings_of(settings, {name: fitted[name] for name in names})
 
 

@@ -107,8 +107,16 @@ def test_a_setting_that_does_not_fit_an_option_leaves_the_recipe(
         ("own", 1000, {"batch_size": 64}),  # 2 sqrt(900) is 60
         ("own", 8333, {"batch_size": 256}),  # 200 x 7500 rows
         ("own", 10_000, {"batch_size": 256, "epochs": 167}),  # 166.7 x 9000 rows
-        ("own", 10**6, {"batch_size": 512, "epochs": 2}),
-        ("own", 10**8, {"batch_size": 512, "epochs": 1}),
+        (
+            "own",
+            10**6,
+            {"batch_size": 512, "epochs": 2, "report_every": 900_000},
+        ),
+        (
+            "own",
+            10**8,
+            {"batch_size": 512, "epochs": 1, "report_every": 90_000_000},
+        ),
         ("small", 10, {"batch_size": 10}),
         ("small", 10**6, {}),
         ("notebook", 10**6, {}),
