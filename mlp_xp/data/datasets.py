@@ -1,18 +1,14 @@
 """Load data sets on a backend's device, by name or from files."""
 
-import math
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mlp_xp.backends.opening import as_backend
 from mlp_xp.core.backend import Backend
-from mlp_xp.core.dataset import UNNAMED, Dataset, Samples
+from mlp_xp.core.dataset import UNNAMED, Dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.core.model import Model
 from mlp_xp.data import _array_files, _mnist_files, pictures, table_files
@@ -25,7 +21,7 @@ from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Format, Part, RawSamples
 from mlp_xp.data.table_files import split_names
 from mlp_xp.declared import declared
-from mlp_xp.errors import DatasetError, MlpXpWarning, as_path, nearest, quoted
+from mlp_xp.errors import DatasetError, as_path, nearest, quoted
 
 # The forms in which data may be stored, one row each. The first one that fits a file or
 # folder reads it.
@@ -37,12 +33,6 @@ FORMATS: tuple[Format, ...] = (
 )
 # The options that apply to some forms of your own data only.
 _SPECIAL = {option for form in FORMATS for option in form.options}
-
-# So many of the test rows may equal training rows. If a network knows them by heart, an
-# accuracy of 80 % on other rows becomes 82 %.
-_MANY_COPIES = 0.1
-_AGREEING = 0.9  # so many of the rows with equal features have equal labels in copies
-_BLOCK = 4096  # rows at a time, which stay in the processor's cache
 
 _HERE = Path(__file__).resolve().parent
 # Next to this file in an installed package, at the top of the repository in a clone.
@@ -63,9 +53,7 @@ def load_dataset(
 
     MNIST is read from the package or the repository if it is there. Other published
     data are downloaded once. A test set that is the training set is rejected: its
-    accuracy would mean nothing. An MlpXpWarning says how many test rows equal training
-    rows, with their labels, if they are a tenth of the test rows of your own data or
-    more.
+    accuracy would mean nothing.
 
     Args:
         name_or_folder: A key of DATASETS, such as "mnist" or "fashion-mnist". Or the
@@ -113,8 +101,6 @@ def load_dataset(
     if dataset.test is not None:
         _check_test(dataset.train.inputs, dataset.test.inputs, backend, path)
     if form.is_own:
-        if dataset.test is not None and not options.fold:  # once for all folds
-            _warn_of_copies(dataset.train, dataset.test, backend, path)
         return replace(dataset, options=options)
     return replace(dataset, hold_out=None)
 
@@ -140,66 +126,6 @@ def _check_test(
             remedy="give a test set of its own",
             file=path,
         )
-
-
-def _warn_of_copies(
-    train: Samples, test: Samples, backend: Backend, path: Path
-) -> None:
-    """Give an MlpXpWarning if many test rows equal training rows, with their labels.
-
-    Rows may be equal by chance. Rows of common values are therefore not counted, and
-    there is no warning if rows of equal features often have other labels.
-    """
-    tested, trained = _row_sums(test, backend), _row_sums(train, backend)
-    is_alike = np.isin(tested[0], trained[0])
-    least = _MANY_COPIES * len(is_alike)
-    if is_alike.sum() < least:
-        return
-    alike = backend.to_numpy(test.inputs)[is_alike]
-    is_rare = _have_rare_values(alike, backend.to_numpy(train.inputs))
-    is_copy = np.isin(np.add(*tested)[is_alike], np.add(*trained))
-    copies = int((is_copy & is_rare).sum())
-    if copies >= max(least, _AGREEING * is_rare.sum()):
-        fault = (
-            f"{copies} of {len(is_alike)} test rows equal training rows, so test "
-            "results may be better than results on new rows"
-        )
-        remedy = "if they are copies, leave them out of the data"
-        # for the caller of load_dataset
-        warnings.warn(MlpXpWarning(fault, remedy=remedy, file=path), stacklevel=3)
-
-
-def _row_sums(samples: Samples, backend: Backend) -> list[np.ndarray]:
-    """Return checksums of the features and of the label of each row, uint64 (n,)."""
-    found = []
-    random = np.random.default_rng(0)
-    for array in (samples.inputs, samples.labels):
-        rows = backend.to_numpy(array).reshape(len(samples), -1)
-        factors = random.integers(2**64, size=rows.shape[1], dtype=np.uint64) | 1
-        sums = np.zeros(len(rows), np.uint64)
-        for start in range(0, len(rows), _BLOCK):
-            # Adding 0 makes 0 of -0.
-            block = np.add(rows[start : start + _BLOCK], 0.0, dtype=np.float64)
-            bits = np.ascontiguousarray(block).view(np.uint64)
-            # the low bits of most floats are 0
-            mixed = (bits ^ (bits >> 32)) * factors
-            sums[start : start + _BLOCK] = mixed.sum(axis=1)
-        found.append(sums)
-    return found
-
-
-def _have_rare_values(rows: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Return which rows have a value that few other rows have in the same column.
-
-    These are fewer than the square root of their number. All rows are among the others.
-    """
-    is_rare = np.zeros(len(rows), dtype=bool)
-    for column, others in zip(
-        rows.reshape(len(rows), -1).T, among.reshape(len(among), -1).T, strict=True
-    ):
-        values, counts = np.unique(others, return_counts=True)
-        is_rare |= counts[np.searchsorted(values, column)] < math.sqrt(len(among))
-    return is_rare
 
 
 def is_own(name_or_folder: str | os.PathLike[str], how: DataOptions) -> bool:

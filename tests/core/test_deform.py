@@ -171,8 +171,7 @@ def test_only_grey_images_of_bytes_can_be_deformed(shape, dtype, given, random):
 
 
 def test_the_command_line_refuses_a_table_before_a_folder_is_made(tmp_path):
-    rows = "".join(f"{i},2,x\n{i},4,y\n" for i in range(5))
-    (tmp_path / "t.csv").write_text(f"a,b,c\n{rows}", encoding="utf-8")
+    (tmp_path / "t.csv").write_text("a,b,c\n" + "1,2,x\n3,4,y\n" * 5)
     run = tmp_path / "run"
     outcome = call("train --deform --label c", data_dir=tmp_path / "t.csv", run_dir=run)
     words = "--deform: needs images in shades of grey, ", "not float samples of 2 feat"

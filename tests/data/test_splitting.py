@@ -4,20 +4,17 @@ Each class in proportion, from one shuffle, the same on every machine.
 """
 
 import warnings
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import write_csv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from mlp_xp import TrainConfig, from_arrays, load_dataset, open_backend
+from mlp_xp import TrainConfig, from_arrays, open_backend
 from mlp_xp.core.job import Job
 from mlp_xp.data._splitting import hold_out, split, split_fold
-from mlp_xp.errors import DatasetError, MlpXpWarning
+from mlp_xp.errors import DatasetError
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -140,55 +137,3 @@ def test_a_class_keeps_a_sample_to_train_on(classes, wanted):
         ]
         assert 0 <= min(wanted, most) - (90 - len(trained)) <= single
         assert {*trained} == {*classes}
-
-
-@pytest.mark.needs("polars")
-def test_rows_of_common_values_may_be_equal_by_chance(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    columns = {name: random.integers(0, 4, 400) for name in "xyz"}
-    columns["kind"] = random.choice([*"ab"], 400)
-    path = write_csv(tmp_path / "t.csv", columns)
-    load_dataset(path, label="kind")  # without a warning
-
-    # rare values, but rows of equal features with other labels
-    columns = {"age": random.integers(18, 90, 400)}
-    columns["kind"] = random.choice([*"abc"], 400)
-    load_dataset(write_csv(tmp_path / "u.csv", columns), label="kind")
-
-
-@pytest.mark.needs("polars")
-@pytest.mark.parametrize(
-    ("copied", "how", "is_warned"),
-    [
-        (60, {}, True),
-        (60, {"cv": 4, "fold": 0}, True),
-        (60, {"cv": 4, "fold": 1}, False),  # the first fold has said it
-        (60, {"test_fraction": 0}, False),
-        (2, {}, False),
-    ],
-)
-def test_test_rows_that_equal_training_rows_are_counted(
-    tmp_path: Path, copied: int, how: dict[str, Any], *, is_warned: bool
-) -> None:
-    numbers = [*range(100), *range(copied)]
-    labels = [*"ab" * 50, *("ab" * 50)[:copied]]
-    columns = {"x": [1 / (1 + number) for number in numbers], "kind": labels}
-    path = write_csv(tmp_path / "t.csv", columns)
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
-        dataset = load_dataset(path, label="kind", **how)
-    assert bool(warned) == is_warned
-    if dataset.test is None or not is_warned:
-        return
-    parts = [
-        [*zip(part.inputs[:, 0], part.labels, strict=True)]
-        for part in (dataset.train, dataset.test)
-    ]
-    copies = sum(row in parts[0] for row in parts[1])
-    (warning,) = warned
-    assert (warning.category, warning.filename) == (MlpXpWarning, __file__)
-    assert str(warning.message) == (
-        f"'{path}': {copies} of {len(parts[1])} test rows equal training rows, so "
-        "test results may be better than results on new rows; if they are copies, "
-        "leave them out of the data"
-    )

@@ -167,7 +167,7 @@ def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
 
 def test_a_warning_about_a_folder_is_of_the_caller(tmp_path: Path) -> None:
     for part, x in (("train", 5), ("test", 6)):
-        text = f"x,,kind\n1{x},2,a\n3{x},4,b\n{x},6,a\n"
+        text = f"x,,kind\n1,2,a\n3,4,b\n{x},6,a\n"
         (tmp_path / f"{part}.csv").write_text(text, encoding="utf-8")
     with pytest.warns(MlpXpWarning, match="column 2 has no name") as warned:
         load_dataset(tmp_path, label="kind")

@@ -695,7 +695,7 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, monkeypatch: Any) -> Non
 
 def test_refused_before_a_training(data_dir: Path, tmp_path: Path) -> None:
     np.savez(
-        tmp_path / "x.npz", X=np.arange(40 * 201).reshape(40, 201) % 997, y=[0, 1] * 20
+        tmp_path / "x.npz", X=np.arange(40 * 201).reshape(40, 201) % 7, y=[0, 1] * 20
     )
     given = ("--run-dir", tmp_path / "run", "--page", *options(small_settings()))
     outcome = call("train", "--data-dir", tmp_path / "x.npz", "--recipe", "own", *given)
