@@ -84,6 +84,7 @@ def test_an_argument_of_a_wrong_type_is_named_in_one_line(name, call):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_name_of_a_library_stands_for_its_backend(data_dir, tmp_path):
     dataset = load_dataset(data_dir, "array-api-strict")
     assert repr(dataset.train.inputs).startswith("Array(")

@@ -163,8 +163,8 @@ class Reference(NamedTuple):
             underflow = count * self.tiny
             within = self.eps * factor * scale
             if axes:  # one of n elements deviates by this, if all of them do too much
-                count = math.prod(self.value.shape[axis] for axis in axes)
-                within = within / math.sqrt(count)
+                elements = math.prod(self.value.shape[axis] for axis in axes)
+                within = within / math.sqrt(elements)
             return (within + underflow + np.abs(alternative)).astype(np.float64)
 
     def deviations(self, result: np.ndarray) -> np.ndarray:

@@ -81,6 +81,7 @@ def test_no_trace_is_advised_for_an_operation_that_the_probe_has_named(
     assert f"mismatch: lib:{name}: operation " in outcome.err
 
 
+@pytest.mark.slow
 @pytest.mark.needs("matplotlib")
 def test_a_mismatch_is_told_by_quantity_and_comes_before_a_failure(data_dir, tmp_path):
     command = f"{STEPS} lib:right lib:wrong lib:failing"
@@ -223,6 +224,7 @@ def test_a_trace_leaves_out_a_library_that_cannot_be_used(
     assert "on cpu, float32: " in outcome.out
 
 
+@pytest.mark.slow
 def test_a_trace_of_several_libraries_returns_the_worst_code(
     data_dir, monkeypatch, tmp_path
 ):

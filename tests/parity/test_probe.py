@@ -208,7 +208,9 @@ def test_a_failure_says_what_was_passed():
     ("functions", "allowed"),
     [
         ({"isfinite": finite}, ["np.isfinite", "np.inf"]),
-        ({"isfinite": finite, "tanh": inexact}, True),
+        pytest.param(
+            {"isfinite": finite, "tanh": inexact}, True, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_expected_deviations_are_allowed_and_named(functions, allowed, capsys):
@@ -222,6 +224,7 @@ def test_expected_deviations_are_allowed_and_named(functions, allowed, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_other_deviations_than_the_expected_ones_are_errors():
     library = Namespace(isfinite=finite, tanh=inexact)
     allow = {"deviations": {"isfinite": "infinity counts as finite"}}

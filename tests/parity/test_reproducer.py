@@ -90,6 +90,7 @@ def test_a_reproducer_that_does_not_show_the_fault_says_so(data_dir):
     assert "xp.argmax(float64 (60, 10), axis=1) deviates by" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry_point", ["strange_hook", "strange_package:hook"])
 def test_the_reproducer_of_a_hook_uses_its_namespace_and_its_copy(
     entry_point, data_dir, monkeypatch
@@ -122,6 +123,7 @@ def test_a_fault_in_materialise_is_found_and_has_no_reproducer(data_dir):
     assert f"reproducer: {reason}" in outcome.out
 
 
+@pytest.mark.slow
 def test_the_reproducer_of_another_run_is_in_a_folder_of_its_own(data_dir):
     options = {"all_operations": True, "report_dir": "new"}
     outcome = traced(data_dir, "strange_library:rare", **options)
