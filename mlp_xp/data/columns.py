@@ -57,11 +57,11 @@ _PIECE = 1024  # rows to write at once
 _FEW = 20  # in fewer rows, numbers count the rows by chance
 _SPARSE = 2  # the last of numbers that count the rows, for each row at most
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY_FIRST = re.compile(r"^(\d\d)\.(\d\d)\.(\d{4})$")
+_DAY_FIRST = re.compile(r"^(\d{1,2})\.(\d{1,2})\.(\d{4})$")
 _YEAR_FIRST = re.compile(
     r"^(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?(?:[ T](\d?)(\d:\d\d.*))?$"
 )
-_WITH_SLASHES = re.compile(r"^(\d{1,2})/(\d{1,2})/(\d{4})$")
+_YEAR_LAST = re.compile(r"^(\d{1,2})([-/])(\d{1,2})\2(\d{4})$")
 _LOST = 0.5  # text is said to look like numbers if more of its rows have no feature
 _SHOWN = 3  # columns in a line
 
@@ -554,9 +554,13 @@ def as_days(text: str) -> float:
 
     The date is in ISO 8601, or as 31.12.2024, 2024/12/31 or 2024年12月31日.
     """
-    iso = _DAY_FIRST.sub(r"\3-\2-\1", text)
+    iso = text
+    day_first = _DAY_FIRST.match(text)
     year_first = _YEAR_FIRST.match(text)
-    if year_first:
+    if day_first:
+        day, month, year = day_first.groups()
+        iso = f"{year}-{month:0>2}-{day:0>2}"
+    elif year_first:
         year, month, day, tens, time = year_first.groups()
         iso = f"{year}-{month:0>2}-{day:0>2}"
         if time:
@@ -618,7 +622,7 @@ _QUICK_READERS = {
 _FORMS = {
     "number": r"(?i)^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|^[+-]?inf",
     "percentage": "[%％]$",
-    "date": r"^(\d{4}...|\d\d\.\d\d\.\d{4}$)",
+    "date": r"^(\d{4}...|\d\d?\.\d\d?\.\d{4}$)",
 }
 
 
@@ -725,19 +729,19 @@ def _are_codes(values: Values, numbers: np.ndarray) -> bool:
 
 
 def _order_of_dates(texts: Values) -> bool | None:
-    """Return whether the day is first in dates with slashes.
+    """Return whether the day is first in dates such as 16/1/2020 and 16-1-2020.
 
     None without such dates, or if they do not tell.
     """
     if isinstance(texts, np.ndarray):
         return None
-    with_slashes = texts.filter(texts.str.contains("/", literal=True))
+    year_last = texts.filter(texts.str.contains(r"[-/]\d{4}$"))
     is_day_first = is_month_first = False
-    for text in with_slashes.unique():
-        found = _WITH_SLASHES.match(text)
+    for text in year_last.unique():
+        found = _YEAR_LAST.match(text)
         if found:
             is_day_first |= int(found[1]) > 12
-            is_month_first |= int(found[2]) > 12
+            is_month_first |= int(found[3]) > 12
     if is_day_first and is_month_first:
         return None
     if is_day_first or is_month_first:
@@ -754,9 +758,9 @@ def _with_iso_dates(values: Values, *, day_first: bool | None) -> Values:
         return values
     new = {}
     for text in values.unique():
-        found = _WITH_SLASHES.match(text)
+        found = _YEAR_LAST.match(text)
         if found:
-            day, month, year = found.groups()
+            day, _, month, year = found.groups()
             if not day_first:
                 month, day = day, month
             new[text] = f"{year}-{month:0>2}-{day:0>2}"

@@ -84,6 +84,14 @@ def fitted(values: np.ndarray) -> Column:
             Column("a", "date", 18263.0, day_first=True),
         ),
         (
+            text(["02-01-2020", "1/1/2020", "31-12-2019"]),
+            Column("a", "date", 18262.0, day_first=True),
+        ),
+        (
+            text(["2.1.2020", "31.12.2019", "01.1.2020"]),
+            Column("a", "date", 18262.0),
+        ),
+        (
             text(["2020-1-2", "2019.12.31", "2020年1月1日"]),
             Column("a", "date", 18262.0),
         ),
@@ -271,16 +279,17 @@ def test_all_columns_with_wrong_values_are_told() -> None:
         columns.features(wrong)
 
 
-def test_dates_with_slashes_are_read_if_they_show_their_order() -> None:
+@pytest.mark.parametrize("form", ["16/10/2009", "10/16/2009", "16-10-2009"])
+def test_dates_that_end_with_the_year_are_read_if_they_show_their_order(form) -> None:
     """In other rows of a column that was trained on other dates."""
     days = text(f"2009-10-{10 + i % 20}" for i in range(40))
     columns = Columns.fit(Table(("day",), (days,)))
     iso = Table(("day",), (text(["2009-10-16", "2009-10-05", ""]),))
-    for texts in (["10/16/2009", "10/5/2009", ""], ["16/10/2009", "5/10/2009", ""]):
-        other = replace(iso, columns=(text(texts),))
-        np.testing.assert_array_equal(columns.features(other), columns.features(iso))
-    unclear = replace(iso, columns=(text(["10/11/2009", "", "10/5/2009"]),))
-    said = "column 'day': '10/11/2009' is not a date such as 2024-12-31; correct"
+    other = replace(iso, columns=(text([form, form.replace("16", "5"), ""]),))
+    np.testing.assert_array_equal(columns.features(other), columns.features(iso))
+    first, second = form.replace("16", "11"), form.replace("16", "5")
+    unclear = replace(iso, columns=(text([first, "", second]),))
+    said = f"column 'day': '{first}' is not a date such as 2024-12-31; correct"
     with pytest.raises(DatasetError, match=said):
         columns.features(unclear)
 
