@@ -100,7 +100,7 @@ class Format(NamedTuple):
     trained on; None for all.
     """
     options: tuple[str, ...] = ()
-    """The fields of `DataOptions` that only apply to this form."""
+    """The fields of `DataOptions` that apply only to this form."""
     is_own: bool = True
     """Whether these are data of your own, and not images in the form of MNIST."""
 
