@@ -228,7 +228,7 @@ def _finish(
     if best:
         assert report.validation
         result = report.validation
-        if networks > 1:  # the best network is the last one's
+        if networks > 1:  # `best` is only about the last network
             best = best._replace(score=result.score, loss=result.loss)
         stop.say(terminal.selected(best, event.position.epoch, job, networks))
         overfitting = terminal.overfitting(run.reports(), result.samples)

@@ -255,7 +255,7 @@ def with_settings(
         kind: The dataclass that declares the settings.
         several: Whether each option takes several values and ranges. The option then
             gives a tuple of values and of words such as 0..31.
-        group: The heading in the help for settings that have no heading.
+        group: The heading in the help for settings without a heading.
         without: The names of settings without an option.
     """
 

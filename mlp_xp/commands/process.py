@@ -37,14 +37,14 @@ _PACKAGES = {
 def run_command(main: Callable[[], int | None]) -> None:
     r"""Run a command's main function and exit with its return value, or 0 for None.
 
-    An error that a user or the machine caused is printed as one line and has its own
+    An error caused by the user or the machine is printed as one line and has its own
     exit code: see `_fault_of`. Every other exception is a bug and keeps its traceback.
     With --debug, every traceback is printed, before the line.
 
     If the reader of the output or of the errors has closed the pipe, as `head` does,
-    the code is 141 and nothing more is printed. Output that the caller has closed, as
-    in `>&-`, is discarded. Characters missing from the encoding of the output are
-    printed as escapes such as \xe9, except that R² becomes R2.
+    the code is 141 and nothing more is printed. Output closed by the caller, as in
+    `>&-`, is discarded. Characters missing from the encoding of the output are printed
+    as escapes such as \xe9, except that R² becomes R2.
     """
     _prepare_output()
     try:

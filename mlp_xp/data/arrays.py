@@ -90,7 +90,7 @@ def from_arrays(
             several labels at once; floats (n,) or (n, outputs) for regression. Or a
             data frame, or a column of a data frame.
         test: The test set as (X, y). Or the share of the samples, above 0 and below 1,
-            that a shuffle with `seed` selects for it. None for no test set.
+            to select by a shuffle with `seed`. None for no test set.
         backend: Where the arrays are: a backend, or the name of a library. By default
             they are NumPy's, in float64.
         task: "classes", "labels" or "regression". By default, y decides. A few

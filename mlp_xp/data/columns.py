@@ -581,7 +581,7 @@ _READERS: dict[str, Callable[[str], float]] = {
 
 
 def _quick_numbers(texts: pl.Series) -> np.ndarray:
-    """Return the numbers that polars reads, which are Python's to the last bit."""
+    """Return the numbers read by polars. They equal Python's to the last bit."""
     return texts.cast(import_polars().Float64, strict=False).to_numpy().copy()
 
 

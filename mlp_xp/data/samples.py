@@ -31,7 +31,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class RawSamples:
-    """A training set, perhaps a test set, and what is known about both."""
+    """A training set, perhaps a test set, and the facts about both."""
 
     train: Part
     test: Part | None = None

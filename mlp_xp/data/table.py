@@ -1,4 +1,4 @@
-"""Tables, before anything is fitted to them, and polars, which holds their text."""
+"""Tables before anything is fitted to them. polars holds their text."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSampl
         places = find_columns([*needed, *features], names)
         if isinstance(found, Table) and found.notes:
             no_numbers = list(text_names)
-            if known:  # a column that the network does not use shows no decimal mark
+            if known:  # columns unused by the network show no decimal mark
                 used = {*needed, *known.names}
                 no_numbers += [name for name in names if name not in used]
             found = _with_points(found, places, no_numbers, mark)
@@ -225,7 +225,7 @@ class _Marks(NamedTuple):
     are_numbers: pl.Series
     """Whether a text is a number with any mark."""
     shown: set[str]
-    """The decimal marks of numbers that have no other meaning."""
+    """The decimal marks of numbers with a single meaning."""
 
     def decimal_mark(self, of_file: str) -> str:
         """Return the decimal mark of the column, "" if there is none.

@@ -141,7 +141,7 @@ class Bound(NamedTuple):
     alternative: Any = 0.0
     """The difference of another right result from the reference, or 0."""
     axes: tuple[int, ...] = ()
-    """The axes of a bound for the 2-norm of all deviations, if it is one."""
+    """The axes of the norm, if the bound is for the 2-norm of all deviations."""
 
 
 class Reference(NamedTuple):

@@ -13,7 +13,7 @@ The standard leaves these results to the library, so they are not deviations:
   together, or integers in a function of floats;
 - numbers beyond the range of the dtype in `astype`, and indices beyond an array;
 - integers divided by zero, or with a negative power;
-- the order of eigenvalues, and the triangle of a matrix that is read as symmetric;
+- the order of eigenvalues, and the triangle to read of a symmetric matrix;
 - the signs of singular vectors, eigenvectors, and of the factors of `qr` (see
   `_equations`).
 """

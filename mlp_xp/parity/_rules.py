@@ -241,8 +241,8 @@ def elimination(matrix: np.ndarray, eps: float) -> np.ndarray:
     """Return abs(L) abs(U) with partial pivoting, in the order of the matrix's rows.
 
     L and U are computed in float64. Where rounding with this eps may choose other
-    pivots, each element is replaced by the largest possible one of its column. This is
-    the sum of abs(U), because abs(L) is at most 1, or sqrt(2) for complex numbers.
+    pivots, each element is replaced by the largest possible value in its column. This
+    is the sum of abs(U), because abs(L) is at most 1, or sqrt(2) for complex numbers.
     Raises Unjudged for a matrix that is too large.
     """
     n = matrix.shape[-1]

@@ -93,7 +93,7 @@ class Tracer:
     names_another: ClassVar[bool] = False
     """Whether arrays of the library name a namespace other than the one under test."""
     has_views: ClassVar[bool] = True
-    """Whether a change of one array may change others that share its memory."""
+    """Whether a change of an array may change other arrays in the same memory."""
 
     def __post_init__(self) -> None:
         xp = self.backend.xp
@@ -185,7 +185,7 @@ class Tracer:
         operands = [x for x in leaves((args, kwargs)) if isinstance(x, Traced)]
         in_place = name in INPLACE or name == "setitem"
         for operand in operands:
-            # another array, or one of NumPy, may share its memory
+            # another array, or an array of NumPy, may share its memory
             if operand.seen_writes != self.writes or self.is_shared:
                 operand._look()
         self.calls += 1
@@ -352,7 +352,7 @@ def line_text(file: str, line: int) -> str:
 
 
 class Namespace(ModuleType):
-    """A namespace of a library, whose functions go through a tracer.
+    """A namespace of a library. Its functions go through a tracer.
 
     Args:
         tracer: The tracer.
@@ -418,7 +418,7 @@ class Namespace(ModuleType):
 
 
 class Traced:
-    """An array of a library, whose operators go through a tracer.
+    """An array of a library. Its operators go through a tracer.
 
     Args:
         array: The array of the library.

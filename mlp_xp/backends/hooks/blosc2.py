@@ -22,7 +22,7 @@ def to_numpy(x):
 
 
 def materialise(*arrays):
-    """Compute arrays, and make new ones of the values."""
+    """Compute arrays, and make new arrays of the values."""
     return [asarray(to_numpy(x)) for x in arrays]
 
 

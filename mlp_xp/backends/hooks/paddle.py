@@ -7,7 +7,7 @@ from mlp_xp.backends.hooks import adapted
 
 
 def asarray(x, *, dtype=None, copy=None):
-    """Make a tensor from a NumPy array, or copy one."""
+    """Make a tensor from a NumPy array, or copy a tensor."""
     if isinstance(x, np.ndarray):
         return paddle.to_tensor(x, dtype=dtype)
     return x.clone()
