@@ -147,7 +147,7 @@ def _missing_label(part: Part, y: Labels, is_missing: np.ndarray) -> DatasetErro
         remedy = ("fill it in, or give ", option, " to leave such rows out")
     error = error_at("y", place, fault, remedy)
     if isinstance(value, str):
-        error.notes.append("if it is a class, give that another name")
+        error.notes.append("if it is a class, give the class another name")
     return error
 
 
@@ -273,7 +273,7 @@ def _classes(
     alike = [name for name in names if counts[name.casefold()] > 1]
     if alike:
         shown = some(alike, SHOWN)
-        text = f"classes whose names differ by capital letters alone: {shown}"
+        text = f"classes whose names differ only in capital letters: {shown}"
         # for the caller of from_arrays, or load_dataset
         warnings.warn(MlpXpWarning(text, file=samples.train.file), stacklevel=5)
     return names, names

@@ -223,7 +223,7 @@ def check_index(X: Any, y: Any, what: str) -> None:
         name = what.partition(" ")[0]
         choice = f"give {name}.loc[X.index], or {name}.to_numpy()"
         raise DatasetError(
-            "the index has another order than that of X",
+            "the index is in another order than in X",
             remedy=f"{choice} if the rows belong together as they are",
             setting=what,
         )

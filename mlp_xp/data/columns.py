@@ -414,7 +414,7 @@ class Columns:
 
 
 COUNTS = "columns that count the rows, as row numbers do, and are used as numbers"
-CODES = "columns with leading zeros, as codes have, which are used as numbers"
+CODES = "columns with leading zeros, as in codes, which are used as numbers"
 _EMPTY = "columns that are empty, and are not used"
 _UNUSED = "columns of text without a frequent value, which are not used"
 _LIKE_NUMBERS = (
@@ -422,7 +422,7 @@ _LIKE_NUMBERS = (
     "2020-01-16 or NA"
 )
 _LIKE_UNUSED = f"{_LIKE_NUMBERS}, and are not used"
-_LIKE_RARE = f"{_LIKE_NUMBERS}, and of which only the frequent values are used"
+_LIKE_RARE = f"{_LIKE_NUMBERS}, and only their frequent values are used"
 
 
 def _report(remarks: dict[str, list[str]], file: object, *, none_left: bool) -> None:

@@ -200,7 +200,7 @@ def _features(names: Sequence[str], others: Sequence[str]) -> list[str]:
         warnings.warn(MlpXpWarning(fault, remedy=remedy), stacklevel=5)
     if not features:
         raise DatasetError(
-            "has no columns but the labels and those to ignore",
+            "has no columns except the labels and ignored columns",
             remedy="give a table with features",
         )
     return features

@@ -68,7 +68,7 @@ def check_equations(operation: Operation) -> Verdict:
     """Check the results of an operation of EQUATIONS. Raises Unjudged."""
     args, results = operation.args, operation.results
     if not all(isinstance(x, np.ndarray) and np.isfinite(x).all() for x in args):
-        raise Unjudged("its operands are no finite matrices")
+        raise Unjudged("its operands are not finite matrices")
     limits = np.finfo(results[0].dtype)
     eps, tiny = float(limits.eps), float(limits.smallest_normal)
     wide = [x.astype(np.result_type(x.dtype, np.float64)) for x in (*args, *results)]

@@ -358,7 +358,7 @@ def _undefined(operation: Operation) -> str:
     """
     kind, args = kind_of(operation.name), operation.args
     if kind in CREATION - {"asarray"} and _has_array(args):
-        return f"{kind} is defined for Python numbers alone"
+        return f"{kind} is defined only for Python numbers"
     least = _LEAST_AXES.get(kind, 0)
     if least and np.ndim(args[0]) < least:
         return f"{kind} is defined for {least} or more axes"
@@ -379,7 +379,7 @@ def _undefined(operation: Operation) -> str:
     if is_quotient and "c" in kinds and not all(np.isfinite(x).all() for x in args):
         return "the standard leaves quotients of complex infinities to the library"
     if kind in _FLOATING and not kinds & {"f", "c"}:
-        return f"{kind} is defined for floats alone"
+        return f"{kind} is defined only for floats"
     if len(kinds) > 1 and not kinds <= {"f", "c"}:
         return "the standard does not define operands of several kinds"
     if kinds == {"i"}:
@@ -395,7 +395,7 @@ def _undefined(operation: Operation) -> str:
         asymmetry = norm(args[0] - adjoint(args[0]), (-2, -1))
         limit = np.finfo(args[0].dtype).eps ** 0.5 * norm(args[0], (-2, -1))
         if (asymmetry > limit).any():
-            return f"{kind} is defined for symmetric matrices alone"
+            return f"{kind} is defined only for symmetric matrices"
     if kinds == {"b"} and kind in _NUMERIC | words_of("conj negative prod"):
         return f"{kind} is not defined for booleans"
     return ""

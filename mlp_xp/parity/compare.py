@@ -116,7 +116,7 @@ class Comparison(NamedTuple):
                 yield (
                     f"{backend} {name} above the tolerance, first at step "
                     f"{first_step}, warm-up included; largest relative deviation "
-                    f"{largest:.2e}, {times:.3g} times what is allowed"
+                    f"{largest:.2e}, {times:.3g} times the allowed deviation"
                 )
 
 
