@@ -11,6 +11,6 @@ To add a library, add its name to BACKENDS and write a module for it, with a sub
 BACKENDS = ("numpy", "cupy", "jax", "torch", "array-api-strict")
 """The names of the libraries.
 
-The module of `array-api-strict` is `array_api_strict_backend`, and so on.
+For example, the module of `array-api-strict` is `array_api_strict_backend`.
 """
 DTYPES = ("float64", "float32")

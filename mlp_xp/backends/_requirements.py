@@ -37,5 +37,5 @@ ATTRIBUTES = ("T", "dtype", "shape")
 OPERATORS = ("*", "*=", "+", "+=", "-", "-=", "-x", "/", "/=", "==", ">", "@", "x[]")
 """The operators between arrays, or between an array and a Python number.
 
-Those in place may be left undefined.
+Operators in place may be left undefined.
 """

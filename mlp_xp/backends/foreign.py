@@ -43,7 +43,7 @@ def find(name: str) -> Any:
             try:
                 importlib.import_module(submodule)
             except ModuleNotFoundError as error:
-                if error.name != submodule:  # it lacks a module itself
+                if error.name != submodule:  # the submodule lacks a module
                     raise
                 message = f"module {found.__name__} has no {attribute!r}"
                 raise ImportError(message) from error
@@ -52,7 +52,7 @@ def find(name: str) -> Any:
 
 
 def import_foreign(name: str, device: str | None) -> Any:
-    """Import `module:namespace` or the entry point of that name.
+    """Import `module:namespace`, or the entry point of this name.
 
     Raises:
         BackendError: The import fails, or a device is given.
@@ -98,7 +98,7 @@ class ForeignBackend(LibraryBackend):
         name: The name the user gave.
         hook: The hook, or None.
         xp: The namespace.
-        dtype: `float64` or `float32`, which the namespace must have.
+        dtype: `float64` or `float32`. The namespace must have it.
     """
 
     # SystemExit too, because a library ending the process must not look like success.
@@ -118,8 +118,8 @@ class ForeignBackend(LibraryBackend):
     def _copy_to_host(self, array: Array) -> np.ndarray:
         if self._own_to_numpy is None:
             return copy_to_host(array)
-        # A hook may return the array's own memory. An operation in place would change
-        # the result.
+        # A hook may return the array's own memory. An operation in place would then
+        # change the result.
         return np.array(self._own_to_numpy(array))
 
     def _compile(
@@ -260,7 +260,7 @@ def copy_to_host(x: Array) -> np.ndarray:
     for device in (None, "cpu"):  # "cpu" asks for a copy
         try:
             return np.array(np.from_dlpack(x, device=device))
-        # The standard allows some of these, and libraries of older versions of the
+        # The standard allows some of these errors. Libraries of older versions of the
         # standard raise the others.
         except (
             AttributeError,

@@ -14,7 +14,7 @@ from mlp_xp.core.signature import Signature
 from mlp_xp.errors import DatasetError, Words, more, nearest, some
 
 NUMBERS = Real | Decimal | np.bool_
-# No number has this many standard deviations of at most 1 from a mean of at most 1.
+# With a mean and a standard deviation of at most 1, no feature is larger than this.
 _MOST_STANDARDISED = 100
 
 
@@ -77,7 +77,7 @@ def _as_bytes_or_floats(what: str, X: Array, backend: Backend) -> Array:
 
 
 def _as_bytes(X: Array, backend: Backend) -> Array:
-    """Return whole numbers from 0 to 255 as uint8, where they are."""
+    """Return whole numbers from 0 to 255 as uint8, where the array is."""
     dtype = dtype_name(X)
     if dtype == "uint8":
         return X
@@ -180,8 +180,8 @@ def error_at(
     Args:
         what: The name of the array in the error.
         index: The index of the value: a row, and a column or pixel if there are any.
-        fault: What is wrong.
-        remedy: What to do about it.
+        fault: The fault, in words.
+        remedy: The remedy, in words.
     """
     row, *place = map(int, index)
     column = None
@@ -204,8 +204,8 @@ def not_of(array: Any, backend: Backend) -> tuple[str, str] | None:
 
     The array is compared with an array of the backend. A namespace or a device object
     does not show which arrays belong to it: two namespaces may share an array type, and
-    `cuda` means `cuda:0`. In a compiled function, arrays have another type with the
-    same namespace, and their device may be unknown.
+    `cuda` means `cuda:0`. In a compiled function, an array has another type but the
+    same namespace, and its device may be unknown.
 
     Returns:
         Where the array is and where the backend is, in words, or None.

@@ -32,7 +32,7 @@ _Loop = Callable[..., tuple[Carry, Array]]
 """A step or a block. See `Backend.scan` and `Backend.scan_blocks`."""
 
 _count: ContextVar[Array | None] = ContextVar("_count", default=None)
-"""The number of rows to take in the loops JAX is tracing. None: all rows.
+"""The number of rows to take in the loops that JAX traces; None for all rows.
 
 A chunk is compiled once, for the longest chunk, so shorter chunks must stop earlier.
 """
@@ -100,7 +100,7 @@ class JaxBackend(LibraryBackend):
             raise no_device("jax", device, known) from error
 
     def adopt(self, wrapper: type, unwrap: Callable[[Any], Array]) -> None:
-        """See `LibraryBackend.adopt`. Compiled functions get the array that is held."""
+        """See `LibraryBackend.adopt`. Compiled functions get the wrapped array."""
         wrapper.__jax_array__ = unwrap  # type: ignore[attr-defined]
         self._jax.tree_util.register_pytree_node(
             wrapper,
@@ -155,7 +155,7 @@ class JaxBackend(LibraryBackend):
     def _scan_some_blocks(
         self, block: _Loop, carry: Carry, xs: tuple[Array, ...], size: int, count: Array
     ) -> tuple[Carry, Array]:
-        """Take blocks until `count` rows are taken, which is known only at run time."""
+        """Take the blocks of `count` rows, a number known only at run time."""
         lax, jnp = self._jax.lax, self._jax.numpy
         n = xs[0].shape[0]
         missing = -n % size  # rows to make the last block whole
@@ -199,8 +199,8 @@ class JaxBackend(LibraryBackend):
         donate: tuple[int, ...],
         most_steps: int | None,
     ) -> Callable[..., Any]:
-        # On a GPU, the host might have to wait after each step to know whether it was
-        # the last.
+        # On a GPU, the host might have to wait after each step to know whether this was
+        # the last step.
         if most_steps and not self.on_gpu:
             return _filling_up(self._jax, function, donate, most_steps)
         compiled: Callable[..., Any] = self._jax.jit(function, donate_argnums=donate)
@@ -311,8 +311,9 @@ def compile_cache(name: str) -> Path | None:
     """Return a folder for compiled functions, or None if it cannot be used.
 
     The folder has this name, and is in MLP_XP_CACHE or the user's cache folder. Missing
-    folders are made. Whoever can write to the folder, or replace it, can run code in
-    the processes that read it, so only this user and root may.
+    folders are made. Anyone who can write to the folder, or replace it, can run code in
+    the processes that read it. So the folder is used only if nobody but this user and
+    root can.
     """
     try:
         folder = cache_folder() / name

@@ -1,4 +1,4 @@
-"""The backend of a library that computes at once, which other backends extend."""
+"""The backend of a library that computes at once. Other backends extend it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LibraryBackend(ReadingBackend):
         name: The name of the backend.
         version: The version of the library.
         xp: The namespace.
-        device: The library's object for the device. None: the default device.
+        device: The library's object for the device; None for the default device.
         dtype: `float64` or `float32`.
         on_gpu: Whether the device is a GPU.
     """
@@ -56,7 +56,7 @@ class LibraryBackend(ReadingBackend):
     materialise: Callable[..., Sequence[Array]] | None = None
     """The hook's function to compute lazy arrays."""
     open_backend: ClassVar[Callable[..., Backend]]
-    """`opening.open_backend`. That module imports this module, and sets it here."""
+    """`opening.open_backend`. `opening` imports this module, and sets the method."""
     open_backend_like: ClassVar[Callable[[Any, str], Backend]]
     """`opening.open_backend_like`, set in the same way."""
 
@@ -109,7 +109,7 @@ class LibraryBackend(ReadingBackend):
         donate: tuple[int, ...],
         most_steps: int | None,
     ) -> Callable[..., Any]:
-        """Return the function of `jit`, without the threads and the failures."""
+        """Return the function of `jit`, before threads and failures are handled."""
         if most_steps:
             function = self._with_copied_steps(function)
         # The caller sees an overflow in the result, so NumPy need not warn.
@@ -162,7 +162,7 @@ class LibraryBackend(ReadingBackend):
             if math.prod(x.shape):
                 columns.append(self._rows(x))
             else:
-                # All rows are equal if they are empty, as masks without dropout are.
+                # Empty rows are all equal, as in masks without dropout.
                 columns.append([x[0, ...]] * x.shape[0])
         ys = []
         for row in zip(*columns, strict=True):

@@ -34,10 +34,10 @@ def open_backend(
 
     Opening a library again with the same arguments returns the same object.
 
-    Opening JAX switches on 64-bit floats in the whole process. Unless you have set
-    them, it also switches on full precision of products on a GPU, and a compilation
-    cache. The cache is a private folder below MLP_XP_CACHE or the user's cache folder.
-    JAX_COMPILATION_CACHE_DIR chooses another folder, and
+    Opening JAX switches on 64-bit floats in the whole process. It also switches on full
+    precision of products on a GPU, and a compilation cache, unless you have set these
+    yourself. The cache is a private folder below MLP_XP_CACHE or the user's cache
+    folder. JAX_COMPILATION_CACHE_DIR chooses another folder, and
     JAX_ENABLE_COMPILATION_CACHE=false switches the cache off. With an unknown flag in
     XLA_FLAGS, JAX ends the process and names the flag.
 
@@ -110,8 +110,8 @@ def open_backend_of(array: Array, dtype: str = "float64") -> Backend:
         TypeError: The object is not an array of the standard.
         BackendError: The library cannot be opened.
     """
-    # array_api_compat takes any subclass of NumPy's array for NumPy's, so the array is
-    # asked first.
+    # The array is asked first, because array_api_compat takes any subclass of NumPy's
+    # array for NumPy's.
     own = getattr(array, "__array_namespace__", None)
     xp = array_namespace(array) if own is None else own()
     full_name = str(getattr(xp, "__name__", "")).removeprefix("array_api_compat.")
@@ -143,7 +143,7 @@ def open_namespace(namespace: Any, dtype: str = "float64", name: str = "") -> Ba
 
 
 def _name_of(namespace: Any) -> str:
-    """Return a name for messages, if possible one that `import_foreign` takes."""
+    """Return a name for messages, if possible a name for `import_foreign`."""
     if isinstance(namespace, ModuleType | type):
         return namespace.__name__
     for module_name, module in list(sys.modules.items()):
@@ -163,7 +163,7 @@ def _name_of(namespace: Any) -> str:
 def open_library(library: Any, device: str | None = None) -> LibraryBackend:
     """Open an array library for a program that need not be a network.
 
-    Unlike `open_namespace`, it asks for no functions.
+    Unlike `open_namespace`, it requires no functions but `asarray`.
 
     Args:
         library: A name for `open_backend`, an array namespace, or a hook.
@@ -236,7 +236,7 @@ def _once(
 
     Args:
         key: The second part is the id of `found`.
-        found: Kept alive, because another object might get its id.
+        found: An object to keep alive, because another object might get its id.
         make: The function to make the backend.
     """
     if key not in _opened:

@@ -1,4 +1,4 @@
-"""Global settings of array libraries, which a function must leave as it found them."""
+"""Global settings of array libraries, to be restored after a run."""
 
 import contextlib
 import importlib
@@ -20,7 +20,7 @@ def restored(library: Any) -> Iterator[None]:
         library: A library to load first, if it is a name.
     """
     if isinstance(library, str) and ":" not in library:
-        with contextlib.suppress(Exception):  # opening it says what is wrong
+        with contextlib.suppress(Exception):  # opening it reports the fault
             hook = known_hooks().get(library)
             if hook:  # it may choose settings before the import of its library
                 hook.load()

@@ -20,14 +20,14 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.declared import Setting
 from mlp_xp.system import control_groups
 
-# Multiply-adds of a forward pass from which on a run uses all CPUs. If the CPUs have
+# A run uses all CPUs from this many multiply-adds of a forward pass. If the CPUs have
 # other work, threads wait for each other. Short steps are then up to 16 times slower
-# than on one thread, steps of this size 1.2 to 2.4 times; see docs/performance.md.
+# than on one thread, and steps of this size 1.2 to 2.4 times. See docs/performance.md.
 LARGE_STEP = 4 * 10**9
-# Multiply-adds of a forward pass up to which a step takes longer on a GPU than on one
-# CPU core. A step has about 25 launches, which take CuPy 10 µs each (its pull request
-# 3298). Meanwhile a core finishes a step of 5 million: docs/performance.md has 319 µs
-# for 6.5 million. No GPU was measured.
+# Up to this many multiply-adds of a forward pass, a step takes longer on a GPU than on
+# one CPU core. A step has about 25 launches, and each takes CuPy 10 µs (pull request
+# 3298 of CuPy). Meanwhile a core finishes a step of 5 million: docs/performance.md has
+# 319 µs for 6.5 million. No GPU was measured.
 LAUNCH_BOUND = 5 * 10**6
 # There may be more threads than CPUs, but OpenMP ends the process if it cannot start a
 # thread.
@@ -43,7 +43,7 @@ class Threads(NamedTuple):
     number: int | None = None
     """None if it is not chosen yet, unknown, or irrelevant, as on a GPU."""
     reason: str = ""
-    """Where the number comes from."""
+    """The source of the number, in words."""
     adjustable: bool = True
     """Whether the number can be chosen, and changed while the library runs."""
 
@@ -120,7 +120,7 @@ def choose_threads(backend: Backend, work: int, before: int | None = None) -> Ba
 def starting_on(threads: int | None) -> Iterator[None]:
     """Let JAX start on this many threads, if it starts in this context.
 
-    None: JAX decides.
+    For None, JAX decides.
     """
     before = os.environ.get("NPROC")
     if threads is not None and "jax" not in sys.modules:
@@ -139,8 +139,8 @@ class Limits:
 
     BLAS libraries and PyTorch have one number for the whole process, so only one Python
     thread at a time is inside the context `at`. Otherwise a second thread might restore
-    the old number while the first still computes, and the last bits of the first would
-    change.
+    the old number while the first still computes. The last bits of the first thread's
+    results would then change.
     """
 
     def __init__(self) -> None:
@@ -190,9 +190,9 @@ class Limits:
 
 def _set_threads(libraries: Sequence[Any], numbers: Sequence[int]) -> None:
     for library, number in zip(libraries, numbers, strict=True):
-        # Newer versions of threadpoolctl let only one Python thread control the number
-        # of OpenBLAS until it gives up the control, and ignore the other threads. Here
-        # the lock of Limits orders the threads.
+        # In newer versions of threadpoolctl, only one Python thread controls the number
+        # of OpenBLAS until it gives up the control. Other threads are ignored. Here the
+        # lock of Limits orders the threads.
         release = getattr(library, "clear_controlling_thread", lambda force: None)
         release(force=True)
         library.set_num_threads(number)

@@ -75,7 +75,7 @@ class TorchBackend(LibraryBackend):
         most_steps: int | None,
     ) -> Callable[..., Any]:
         eager = super()._compile(function, donate, most_steps)
-        # With data that require gradients, PyTorch would keep a graph that grows with
+        # With data that require gradients, PyTorch would keep a graph, which grows with
         # each step.
         without_grad: Callable[..., Any] = self._torch.no_grad()(eager)
         return without_grad

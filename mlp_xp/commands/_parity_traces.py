@@ -17,7 +17,7 @@ WORST_FIRST = (1, 3, 2, 0)  # exit codes
 
 
 class TraceReport:
-    """Prints the traces of a backend."""
+    """The report of a backend's traces."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
@@ -29,7 +29,7 @@ class TraceReport:
         self._shown: set[str] = set()
 
     def add(self, about: str, tracer: StepTracer, folder: Path) -> None:
-        """Print the verdict of a run and its operations, but none twice.
+        """Print the verdict of a run, and its operations that are new in this report.
 
         A reproducer of the first new operation is written to the folder.
         """
@@ -65,7 +65,7 @@ class TraceReport:
         self.code = min(self.code, code, key=WORST_FIRST.index)
 
     def _print_deviating(self, reports: Sequence[str]) -> None:
-        """Print the first one as the fault, and the others below it."""
+        """Print the first report as the fault, and the other reports below it."""
         lines = [f"{self._start} {report}" for report in reports]
         if lines:
             print_line("deviates", lines[0])

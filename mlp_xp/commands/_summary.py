@@ -25,8 +25,8 @@ def head(column: str) -> str:
 def show_summary(summary: Summary, console: Console) -> None:
     """Print the settings of a summary as a table, then results on the test set.
 
-    The results on the test set are those of the best combination, or of each
-    combination if none is the best.
+    In a ranked summary, only the best combination has results on the test set. Without
+    ranks, every combination has them.
     """
     columns = _summary_columns(summary)
     heads = [head(column) for column in columns]
@@ -54,7 +54,7 @@ def show_summary(summary: Summary, console: Console) -> None:
 
 
 def _summary_columns(summary: Summary) -> dict[str, list[str]]:
-    """Return the columns of a summary's table that have at least one entry."""
+    """Return the columns with at least one entry, by their names."""
     groups = summary.groups
     settings = groups[0].settings
     known = {name for group in groups for name in group.metrics}
@@ -80,14 +80,14 @@ def _summary_columns(summary: Summary) -> dict[str, list[str]]:
 
 
 def _is_cross_validation(summary: Summary) -> bool:
-    """Return whether nothing is chosen among the runs, which are folds."""
+    """Return whether the runs are folds, and none is chosen by its results."""
     return not summary.ranked and "fold" in summary.varied
 
 
 def _spread(metric: str, group: Group) -> str:
     """Return the mean of a metric and its standard deviation, as in `97.37 ± 0.23`.
 
-    Both are over the runs of a combination.
+    Both are computed over the runs of a combination.
     """
     spread = group.metrics.get(metric, ())
     return " ± ".join(metric_text(metric, each) for each in spread if each is not None)

@@ -1,4 +1,4 @@
-"""The work of the command `train`: a run is begun or resumed, and printed."""
+"""The work of the command `train`: begin or resume a run, and print its progress."""
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
@@ -79,7 +79,7 @@ def resume(
         settings = resumed_settings(run, given)
         check_foreign(settings, given, run.path)
         has_no_more_epochs = run.settings().train.epochs == settings.train.epochs
-        # Data that have moved are noted, also by a run that has ended.
+        # Even a run that has ended is opened to note the new place of its data.
         if run.has_ended() and has_no_more_epochs and "data_dir" not in given:
             _say_that_it_has_ended(run, page=page)
             return
@@ -115,7 +115,7 @@ def _train_folds(
     fitted: frozenset[str],
 ) -> int:
     """Train a network for each fold of a cross-validation, as a sweep."""
-    # Here, because other runs need no sweep, and start sooner.
+    # Imported here, so that runs without folds start sooner.
     from mlp_xp.commands.sweep import train_members
     from mlp_xp.sweeps.plan import SweepOptions, make_plan
 
@@ -165,19 +165,19 @@ def _train_and_print(
         for event in watched:
             report = event.report
             if networks > 1 and number <= len(event.position.finished):
-                if line:  # of the network before
+                if line:  # the last line of the previous network
                     stop.say(head + line)
                     head = line = ""
                 number = len(event.position.finished) + 1
                 head += f"network {number} of {networks}\n"
-            # with samples held out, the closing report is about the best network
+            # The closing report may be about the best network or the average network.
             if report and not (event.closing and (has_held_out or networks > 1)):
                 best = event.position.best
                 line = terminal.report_line(
                     report, is_validated=has_held_out, best=best
                 )
-            # The header comes with the first line, below the warnings of the start. The
-            # last line is printed at the end, if it was left out before.
+            # The header comes with the first line, below the warnings at the start. The
+            # last line is printed at the end, unless it was printed before.
             if report and line and (event.closing or terminal.is_shown(report, job)):
                 stop.say(head + line)
                 head = line = ""
@@ -191,15 +191,15 @@ def _train_and_print(
 
 
 def _how_to_resume(run: RunFolder) -> str:
-    """Return advice for an open run: before, its folder may get another name."""
+    """Return how to resume a run, which is open: opening may rename its folder."""
     return f"resume with: {shell_command('train', '--resume', run.path)}"
 
 
 def _stop_at(event: Event, run: RunFolder, stop: Stop) -> None:
     """Raise MlpXpError if the training can stop after this event.
 
-    The training stops at a checkpoint. In the warm-up, which has none, it stops after a
-    signal. A run that is to replace another one stops at once, without a checkpoint.
+    Training stops at a checkpoint. The warm-up has no checkpoint: there, training stops
+    after a signal. A run that is to replace an existing run stops at once.
     """
     epoch, sample = event.position.epoch, event.position.sample
     is_warm_up = epoch == WARM_UP_EPOCH
@@ -228,7 +228,7 @@ def _finish(
     if best:
         assert report.validation
         result = report.validation
-        if networks > 1:  # the best network is the last one's
+        if networks > 1:  # `best` is only about the last network
             best = best._replace(score=result.score, loss=result.loss)
         stop.say(terminal.selected(best, event.position.epoch, job, networks))
         overfitting = terminal.overfitting(run.reports(), result.samples)

@@ -6,7 +6,7 @@ from mlp_xp.commands.options import make_app
 
 
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
-    """Print a script with which a shell completes commands, options and paths.
+    """Print a script that completes commands, options and paths in a shell.
 
     Write the script to the file from which your shell reads completions.
 

@@ -29,10 +29,10 @@ def evaluate(
 ) -> None:
     """Evaluate a run's network on the test set.
 
-    The results are printed in total and for each class, label or output. With several
-    runs, or a sweep, each run is evaluated, and the ensemble: its probabilities or
-    numbers are the means over the runs. Most metrics need scikit-learn. docs/runs.md
-    defines them.
+    The results are printed in total and for each class, label or output. Several runs,
+    or the runs of a sweep, are evaluated one by one and as an ensemble. An ensemble's
+    probabilities or numbers are the means over its runs. Most metrics need
+    scikit-learn. docs/runs.md defines them.
 
         mlp-xp evaluate runs/digits
         mlp-xp evaluate runs/a runs/b --json
@@ -40,13 +40,13 @@ def evaluate(
 
     Args:
         run_dirs: The folder of a training run or of a sweep, or several folders.
-        json: Print a JSON object with all metrics and the confusion matrix. An ensemble
-            has an object for each of its runs too.
+        json: Print a JSON object with all metrics and the confusion matrix. For an
+            ensemble, the object includes the metrics of each run.
         csv: Print a table in CSV with all metrics. It has a line for each run, and a
             last line for an ensemble.
         data_dir: Other data to evaluate on, read like the run's data. The network is
-            evaluated on their test set, or on all samples if they have none. Rows that
-            the run was trained on are left out.
+            evaluated on their test set, or on all samples if there is no test set. Rows
+            used to train the run are left out.
     """
     only_one(json=json, csv=csv)
     found = api.evaluate(
@@ -93,7 +93,7 @@ def _print_csv(found: Evaluated, folders: Sequence[Path], *, is_ensemble: bool) 
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the numbers of a record, and those of its parts as in `recall 7`.
+    """Return the numbers of a record, and the numbers of its parts as `recall 7`.
 
     The parts are classes, labels or outputs. The confusion matrix is left out.
     """

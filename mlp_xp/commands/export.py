@@ -13,20 +13,21 @@ def export(
 ) -> None:
     """Write the network of a run to an ONNX file.
 
-    The file takes the inputs of `predict`, any number of rows. It contains preparation,
-    units and names. Several runs, or a sweep, become one network, whose probabilities
-    or numbers are means over the runs. docs/export.md shows how to use the file in
-    Python, JavaScript and C++. The command needs the extra `onnx`.
+    The network in the file takes the inputs of `predict`, for any number of rows. The
+    file contains the preparation of the inputs, units and names. Several runs, or a
+    sweep, become one network. Its probabilities or numbers are means over the runs.
+    docs/export.md shows how to use the file in Python, JavaScript and C++. The command
+    needs the extra `onnx`.
 
         mlp-xp export runs/digits digits.onnx
         mlp-xp export runs/a runs/b both.onnx --dtype float32
 
     Args:
         run_dir: The folder of a training run or of a sweep.
-        others: More folders, if any, and then the file to write, such as model.onnx,
-            which replaces an existing file.
+        others: More folders, if any, and then the file to write, such as model.onnx. An
+            existing file is replaced.
         dtype: The dtype of the computation, by default the dtype of the run. float32
-            halves the file.
+            halves the size of the file.
     """
     *more, output = (run_dir, *others)
     if not more:

@@ -1,4 +1,4 @@
-"""Run a program on array libraries, and each operation on NumPy too."""
+"""Run a program on array libraries, and repeat each operation on NumPy."""
 
 from pathlib import Path
 
@@ -18,19 +18,19 @@ def lockstep(
     """Run any array program on libraries, and repeat each operation on NumPy.
 
     If an operation deviates, the exit code is 1. If the program fails, or calls no
-    operation, it is 3.
+    operation, the exit code is 3.
 
         mlp-xp lockstep my_module:program
         mlp-xp lockstep my_module:program --backends torch jax --report-dir report
 
     Args:
-        program: `module:function`, also in the current folder. The function returns a
-            program and a tuple of its arguments, with NumPy arrays. It may also return
-            a dictionary of keyword arguments.
+        program: `module:function`. The module may be in the current folder. The
+            function returns a program and a tuple of its arguments, with NumPy arrays.
+            It may also return a dictionary of keyword arguments.
         backends: Names, or `module:namespace` for any other module that implements the
             standard.
         device: The library's own name of a device, by default its default device.
-        report_dir: Write a script that shows the first deviation to this folder.
+        report_dir: Folder for a script that shows the first deviation.
     """
     console = plain_console()
     function, args, kwargs = load_program(program)

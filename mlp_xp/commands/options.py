@@ -1,10 +1,10 @@
 """The command line.
 
-Each command is a function, and cyclopts makes its parameters options.
+Each command is a function. cyclopts turns its parameters into options.
 
 A command marked `with_settings` also has an option for every setting of a dataclass.
-The command gets only the options that the user typed, as keywords. All other settings
-come from a recipe, a file or a run, which only the command knows.
+The command gets only the options given by the user, as keywords. All other settings
+come from a recipe, a file or a run. Only the command knows which of them.
 """
 
 import inspect
@@ -48,7 +48,7 @@ GROUPS = {name: Group(name, sort_key=i) for i, name in enumerate(_HEADINGS)}
 def docstrings(kind: type) -> dict[str, str]:
     """Return the docstring of each setting of a dataclass as one line.
 
-    The settings of dataclasses in its fields are included.
+    Settings of nested dataclasses are included.
     """
     found = {}
     for name, (text, *_) in AttributeDocstrings().get_attr_docs(kind).items():
@@ -95,9 +95,8 @@ Recipe = Annotated[
     Parameter(
         choices=tuple(RECIPES),
         help="Settings to start from. Other options override them. The default is "
-        "notebook, whose values this help shows. The default for your own data is own: "
-        f"{_own_options()}. A recipe's batches become as small as a small training "
-        "set.",
+        "notebook. This help shows its values. The default for your own data is own: "
+        f"{_own_options()}. A recipe's batches are never larger than the training set.",
     ),
 ]
 
@@ -116,8 +115,7 @@ def make_app(wanted: Container[str] = COMMANDS) -> App:
     """Return the command line of all commands.
 
     Args:
-        wanted: The commands to import. The others have only their line in the help,
-            which needs no import.
+        wanted: The commands to import. Other commands have only their line in the help.
     """
     app = App(
         name="mlp-xp",
@@ -154,9 +152,9 @@ def make_app(wanted: Container[str] = COMMANDS) -> App:
 
 
 def _unwrapped(docstring: str) -> str:
-    """Return a docstring with each paragraph on one line, which the terminal wraps.
+    """Return a docstring with each paragraph on one line.
 
-    Indented examples are left as they are.
+    The terminal wraps the lines. Indented examples are left as they are.
     """
     parts = docstring_parser.parse(docstring)
     for parameter in parts.params:
@@ -173,11 +171,11 @@ def _unwrapped(docstring: str) -> str:
 def call(app: App, words: Sequence[str]) -> Any:
     """Run the command that the words name, and return its exit code.
 
-    An empty word is refused. As a path it would mean the current folder, and usually it
-    is a shell's unset variable.
+    An empty word is refused. It usually comes from an unset variable of a shell. As a
+    path, it would mean the current folder.
 
     Raises:
-        MlpXpError: The words are no command line, or the command raises the error.
+        MlpXpError: The words are not a valid command line, or the command raises it.
     """
     for before, word in pairwise(["", *words]):
         option, sign, value = word.partition("=")
@@ -208,7 +206,7 @@ def convert(hint: Any, tokens: Sequence[Token]) -> Any:
 
 
 def _convert_path(hint: Any, tokens: Sequence[Token]) -> str:
-    """Return a path as text, as settings have it."""
+    """Return a path as text, as in settings."""
     return _given_last(tokens)[-1].value
 
 
@@ -217,7 +215,7 @@ def _convert_swept(
 ) -> tuple[Any, ...]:
     """Convert the values of a setting of a sweep.
 
-    A range such as 0..31 stays a word. The word 64,32 is one value, of two layers.
+    A range such as 0..31 stays a word. The word 64,32 is one value: two layers.
     """
     kind = get_args(hint)[0]
     if setting.kind is tuple:
@@ -237,7 +235,7 @@ def _convert_swept(
 
 
 def _given_last(tokens: Sequence[Token]) -> Sequence[Token]:
-    """Return the words after the last place of a repeated option: only these count."""
+    """Return the words of the last use of an option: earlier uses do not count."""
     starts = [i for i, token in enumerate(tokens) if token.index == 0]
     return tokens[starts[-1] :]
 
@@ -257,7 +255,7 @@ def with_settings(
         kind: The dataclass that declares the settings.
         several: Whether each option takes several values and ranges. The option then
             gives a tuple of values and of words such as 0..31.
-        group: The heading in the help of settings without one of their own.
+        group: The heading in the help for settings without a heading.
         without: The names of settings without an option.
     """
 
@@ -306,7 +304,7 @@ def _option(
         more["converter"] = partial(_convert_swept, setting)
     elif setting.kind is bool:
         more["negative"] = _option_name(f"no_{setting.name}")
-    if setting.names_columns:  # of two such options, the first would be lost in silence
+    if setting.names_columns:  # a second use would silently replace the first
         more["allow_repeating"] = False
     annotation = Annotated[hint, Parameter(help=text, **more)]
     return inspect.Parameter(

@@ -19,16 +19,16 @@ def page(
 ) -> None:
     """Write a web page with the network of a run.
 
-    The page is one file, which any browser opens without a server or internet. People
-    draw in it, or move sliders for the columns of a table, and see the answer of the
+    The page is one file. Any browser opens it without a server or internet. People draw
+    in it, or move sliders for the columns of a table, and see the answer of the
     network. See docs/page.md.
 
         mlp-xp page runs/digits digit.html --title "Class 5b"
 
     Args:
         run_dir: The folder of a training run.
-        output: The HTML file to write, such as digit.html, which replaces an existing
-            file.
+        output: The HTML file to write, such as digit.html. An existing file is
+            replaced.
         data_dir: The data of the run, if they have moved.
         title: The title of the page. By default the name of the data.
     """

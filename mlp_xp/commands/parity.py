@@ -69,17 +69,17 @@ def parity(
         tolerance: Relative deviation to allow at every step, instead of the derived
             tolerance.
         data_dir: Your own data instead of MNIST: images of classes, or with --trace any
-            data that can be trained on.
-        test_samples: Evaluate on this many test samples, the first ones, instead of
+            data for training.
+        test_samples: Number of test samples to evaluate on, from the first. By default
             all.
-        notebook: Also compare the notebook's own loop in plain NumPy (one hidden layer;
-            batches must divide the data).
-        report_dir: Write parity.json and parity.png to this folder; with --trace, the
-            reproducers.
+        notebook: Also compare the notebook's own loop in plain NumPy. It needs one
+            hidden layer, and batches that divide the data.
+        report_dir: Write parity.json and parity.png to this folder. With --trace, write
+            the reproducers there.
         trace: Compare every single operation with NumPy, from the same inputs, and
-            report the first one that deviates.
+            report the first deviating operation.
         all_operations: Like --trace, but also trace small runs of other tasks and
-            settings: together they use all that is required.
+            settings. Together they use every operation that a library must have.
     """
     check_range("steps", steps)
     if tolerance is not None:
@@ -129,7 +129,7 @@ def parity(
         about = f"{steps} steps, {float_type}, batches of {config.batch_size}"
         try:
             results.print(about, console)
-        finally:  # also if nobody reads the output any more: the work is done
+        finally:  # the results are complete, even if the output is closed
             if report_dir:
                 asked = {
                     "steps": steps,
@@ -145,7 +145,7 @@ def parity(
 
 
 def _is_reference(backend: Backend) -> bool:
-    """Return whether a backend is NumPy in float64, not compared with itself."""
+    """Return whether a backend is NumPy in float64, the reference of all others."""
     return (backend.name, backend.dtype_name) == ("numpy", "float64")
 
 
@@ -165,8 +165,8 @@ def _open_backends(
 ) -> tuple[list[Backend], list[BackendError]]:
     """Open the chosen backends, or all usable ones.
 
-    The pairs are NAME=DEVICE. If a backend cannot be used, its error is returned if the
-    user chose it by name or by device, and is printed as a remark otherwise.
+    Each pair is NAME=DEVICE. The error of an unusable backend is returned if the user
+    chose the backend by name or by device. Otherwise the error is printed as a remark.
     """
     names = chosen or BACKENDS
     devices = {}

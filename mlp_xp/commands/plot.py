@@ -29,8 +29,8 @@ def plot(
 
     Args:
         run_dirs: The folder of a run or a sweep, or the folders of several runs.
-        output: PNG file for the curves of several runs, which replaces an existing
-            file. By default curves.png in the current folder.
+        output: PNG file for the curves of several runs. An existing file is replaced.
+            By default curves.png in the current folder.
         data_dir: The data of a single run, if they have moved.
     """
     folder, *others = run_dirs

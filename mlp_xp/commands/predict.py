@@ -55,22 +55,22 @@ def predict(
 
     Args:
         run_dir: The folder of a training run or of a sweep. More folders may follow.
-        pictures: Picture files, or folders of pictures, also with a folder for each
-            class; or a table, such as CSV, with the columns of the run's data.
+        pictures: Picture files, or folders of pictures. A folder may have a folder for
+            each class. Or a table, such as CSV, with the columns of the run's data.
         show: Print each picture as the network sees it. Look at this first if the
             network gets a picture wrong.
         json: Print one JSON object per picture or row, with the probabilities of all
-            classes or labels, or the numbers. For an ensemble, the object has the
-            answers of its runs too.
+            classes or labels, or the numbers. For an ensemble, the object includes the
+            answers of each run.
         csv: Print a table in CSV, with a line per picture or row, and the probabilities
             of all classes or labels, or the numbers.
-        keep: With --csv, repeat these columns of the table before the answers, such as
-            an id. Separate several with commas. A column with the name of an answer,
-            such as class, becomes `class (table)`.
+        keep: With --csv, repeat these columns of the table, such as an id, before the
+            answers. Separate several names with commas. A column with the name of an
+            answer, such as class, becomes `class (table)`.
     """
     only_one(show=show, json=json, csv=csv)
     runs, files = _split_arguments(run_dir, pictures)
-    # each picture that cannot be read is an error below the output
+    # unreadable pictures are printed as errors, below the output
     with warnings.catch_warnings(action="ignore", category=PictureWarning):
         predicted = api.predict(runs, files, backend=backend, device=device)
     folders = [Path(model.source) for model in predicted.models]
@@ -150,7 +150,7 @@ def _json_records(
 
     Args:
         predicted: The predictions.
-        members: The runs of an ensemble, whose own answers are added.
+        members: The runs of an ensemble. Their own answers are added.
     """
     signature, kind = predicted.models[0].signature, kind_of(predicted)
     as_record = presentation_of(signature.task).record
@@ -165,7 +165,7 @@ def _json_records(
 
 
 def _print_text(predicted: Predicted, *, show: bool) -> None:
-    """Print one line per picture or row, with `show` below the picture."""
+    """Print one line per picture or row. With `show`, draw the picture above it."""
     console = plain_console()
     images = predicted.pictures.images if show and predicted.pictures else None
     if images is not None:
@@ -194,7 +194,7 @@ def _names_of(predicted: Predicted) -> list[Any]:
 
 
 def drawing(image: np.ndarray) -> str:
-    """Draw an image with characters, two for each pixel, which makes pixels square.
+    """Draw an image with two characters for each pixel, so that pixels are square.
 
     Args:
         image: uint8 (rows, columns) or (rows, columns, 3).

@@ -31,20 +31,20 @@ _PACKAGES = {
     "distributed": "dask[distributed]",
     "ray": "ray[client]",
 }
-"""The modules that only some commands need, with the packages to install for them."""
+"""Modules for only some commands, with the packages to install for them."""
 
 
 def run_command(main: Callable[[], int | None]) -> None:
     r"""Run a command's main function and exit with its return value, or 0 for None.
 
-    An error that a user or the machine caused is printed as one line and has its own
+    An error caused by the user or the machine is printed as one line and has its own
     exit code: see `_fault_of`. Every other exception is a bug and keeps its traceback.
     With --debug, every traceback is printed, before the line.
 
     If the reader of the output or of the errors has closed the pipe, as `head` does,
-    the code is 141 and nothing more is printed. Output that the caller has closed, as
-    in `>&-`, is discarded. Characters that the encoding of the output lacks are printed
-    as escapes such as \xe9, but R² as R2.
+    the code is 141 and nothing more is printed. Output closed by the caller, as in
+    `>&-`, is discarded. Characters missing from the encoding of the output are printed
+    as escapes such as \xe9, except that R² becomes R2.
     """
     _prepare_output()
     try:
@@ -84,9 +84,9 @@ def _prepare_output() -> None:
 
 
 def _without_character(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Return the text for characters that an encoding lacks.
+    """Return a replacement for characters missing from an encoding.
 
-    The square of R² is in many messages, and Chinese encodings lack it.
+    Many messages contain R², and Chinese encodings lack the square.
     """
     if isinstance(error, UnicodeEncodeError) and error.object[error.start] == "²":
         return "2", error.start + 1
@@ -96,9 +96,9 @@ def _without_character(error: UnicodeError) -> tuple[str | bytes, int]:
 def encoding_of(stream: TextIO) -> str:
     """Return the encoding for an output stream: on Windows, UTF-8 for files and pipes.
 
-    Python would take the code page of the system there, which lacks many characters,
-    and in which `--data-dir` reads no table. The encoding of a terminal does not
-    change, nor an encoding that the user has chosen.
+    Python would take the code page of Windows. It lacks many characters, and
+    `--data-dir` reads no table in it. The encoding of a terminal does not change, nor
+    does an encoding chosen by the user.
     """
     chosen = os.environ.get("PYTHONIOENCODING")
     if WINDOWS and not chosen and not stream.isatty():
@@ -132,8 +132,8 @@ def _fault_of(error: BaseException) -> MlpXpError | None:
 def _missing(module: str) -> MlpXpError:
     """Return the error for a module that cannot be imported.
 
-    A module that this package requires is missing if a clone is used without an
-    installation. The clone is then to be installed.
+    A required module is missing if a clone is used without an installation. The remedy
+    is then to install the clone.
     """
     name = module.partition(".")[0]
     packages = _PACKAGES.get(name, module)
@@ -203,7 +203,7 @@ def _show_warning(
 def silence_output() -> None:
     """Discard output that cannot be written.
 
-    Python would flush it again at exit, and report the same error again.
+    Otherwise Python would flush it again at exit, and report the same error again.
     """
     for stream in (sys.stdout, sys.stderr):
         try:

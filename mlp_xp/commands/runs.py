@@ -131,7 +131,7 @@ def _csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
 def _show_runs(rows: Sequence[Row], console: Console) -> None:
     """Print runs as a table, the most important columns first.
 
-    The columns that do not fit are left out.
+    Columns that do not fit are left out.
     """
     metrics = [
         name for name in METRIC_COLUMNS if any(name in row.metrics for row in rows)
@@ -156,7 +156,7 @@ def _show_runs(rows: Sequence[Row], console: Console) -> None:
             "unfinished runs: results of the last report; evaluate uses the checkpoint",
         )
     for row in rows:
-        if row.reason and row.state != UNREADABLE:  # the command prints those as errors
+        if row.reason and row.state != UNREADABLE:  # these are printed as errors
             say(console, f"{row.folder}: {row.reason}")
 
 

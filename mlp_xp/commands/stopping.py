@@ -21,9 +21,10 @@ PATIENCE = 1.0
 
 
 class Stop:
-    """The reason to stop training at the next chunk: true if there is one.
+    """The reason to stop training at the next chunk, if any.
 
-    The reason is the first signal, or else the first error of the output.
+    An instance is true if there is a reason: the first signal, or else the first error
+    of the output.
     """
 
     def __init__(self, console: Console) -> None:
@@ -38,9 +39,9 @@ class Stop:
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Keep the first signal. SIGINT after PATIENCE seconds stops at once, unsaved.
 
-        Other signals do not stop at once, nor does an earlier SIGINT. A terminal that
-        closes may send SIGHUP twice, a batch system sends SIGTERM and SIGHUP, and
-        people press Ctrl-C twice.
+        Other signals, or an earlier SIGINT, do not stop at once. A closing terminal may
+        send SIGHUP twice, a batch system sends SIGTERM and SIGHUP, and people press
+        Ctrl-C twice.
         """
         now = time.monotonic()
         if not self.signal:
@@ -53,7 +54,7 @@ class Stop:
     def printing(self) -> Iterator[None]:
         """Keep the first error of the output, and discard all further output.
 
-        The usual error is a pipe that its reader closed.
+        The usual error is a pipe closed by its reader.
         """
         try:
             yield
@@ -73,7 +74,7 @@ class Stop:
             progress: Where the training stopped, and how to continue.
         """
         if self.signal or self.error is None:
-            # the user asked for it: not an error
+            # the user asked for this end, so it is not an error
             return error_with_code(
                 f"interrupted {progress}", 128 + self.signal, kind=""
             )
@@ -87,9 +88,9 @@ class Stop:
     def catching_signals(self) -> Iterator[None]:
         """Keep signals that would end the program: Ctrl-C, SIGTERM and SIGHUP.
 
-        On Windows, Ctrl-Break is such a signal too. When its window is closed, Windows
-        ends the process before it can save. A signal that is ignored stays ignored:
-        SIGHUP under nohup, and SIGINT in a background job of a shell script.
+        On Windows, Ctrl-Break is kept too. When the window is closed, Windows ends the
+        process before it can save. An ignored signal stays ignored: SIGHUP under nohup,
+        and SIGINT in a background job of a shell script.
         """
         names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
         known = [getattr(signal, name) for name in names if hasattr(signal, name)]

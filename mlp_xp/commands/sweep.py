@@ -32,9 +32,9 @@ from mlp_xp.sweeps.plan import REPEATS, Plan, Span, SweepOptions, make_plan
 from mlp_xp.sweeps.run import run_sweep
 from mlp_xp.sweeps.summary import summary_of
 
-_MOST_VALUES = 12  # of a setting, in a line
+_MOST_VALUES = 12  # of a setting in one line
 _HEADER = "member  state     train loss   held out  seconds  settings"
-# Of a cross-validation of one combination, where nothing is chosen by the results.
+# For the folds of a single combination: nothing is chosen by their results.
 _TEST_HEADER = _HEADER.replace("held out", "    test")
 
 
@@ -73,7 +73,7 @@ def sweep(
 
 
 def train_members(plan: Plan) -> int:
-    """Train the members of a sweep, and print how each one ends and the summary.
+    """Train the members of a sweep, and print the end of each and a summary.
 
     Returns:
         The exit code: 1 if a member has failed or cannot be read, and else 0.
@@ -112,7 +112,7 @@ def train_members(plan: Plan) -> int:
 
 
 def _train_and_print(plan: Plan, stop: Stop) -> Counter[str]:
-    """Train the members, print a line for each, and return how many ended how."""
+    """Train the members, print a line for each, and return the number in each state."""
     states = Counter[str]()
     only_folds = "fold" in plan.varied and plan.varied.keys() <= set(REPEATS)
     header, scores = f"{_HEADER}\n", HELD_OUT
@@ -162,7 +162,7 @@ def _member_line(ending: Ending, scores: Sequence[str]) -> str:
 
     Args:
         ending: The end of the member.
-        scores: The names of results. The first result of the member is shown.
+        scores: The names of results. The first one that the member has is shown.
     """
     loss = score = ""
     if ending.result:

@@ -32,7 +32,8 @@ def train(
 ) -> int:
     """Train a network with hand-written backpropagation, on any array library.
 
-    The run is written to a folder of its own, which all other commands read.
+    The run is written to a folder of its own. Commands such as evaluate, predict and
+    plot read this folder.
 
         mlp-xp train                             # the notebook's network on MNIST
         mlp-xp train --data-dir prices.csv --label price
@@ -45,12 +46,13 @@ def train(
             schedule, --epochs trains a finished run longer.
         run_dir: Folder to write the run to. By default
             runs/DATASET-LABEL-RECIPE-BACKEND-DATE-TIME. With --cv, the folder of a
-            sweep whose members are the folds; the same command continues it.
+            sweep with a member for each fold. Run the same command again to continue
+            it.
         overwrite: Replace an existing run in --run-dir.
-        threads: Number of CPU threads to compute with. auto takes the number of a
-            resumed run, or of a variable such as OMP_NUM_THREADS, and otherwise one, or
-            all CPUs for large steps. While other programs use the CPUs, several threads
-            can be ten times slower than one.
+        threads: Number of CPU threads to compute with. auto takes the number from a
+            resumed run, or from a variable such as OMP_NUM_THREADS. Otherwise auto is
+            one thread, or all CPUs for large steps. While other programs use the CPUs,
+            several threads can be ten times slower than one.
         page: Write page.html into the run's folder at the end. See mlp-xp page --help.
     """
     from mlp_xp.commands import _training  # here, so that `--help` is quick

@@ -23,7 +23,7 @@ def warn_of_unfinished(folders: Iterable[Path]) -> None:
         if row.state not in (INTERRUPTED, IN_USE):
             continue
         reason = row.reason or INTERRUPTED
-        text = f"{quoted(folder)}: {reason}; its network is that of its last checkpoint"
+        text = f"{quoted(folder)}: {reason}; its network is from its last checkpoint"
         if row.state == INTERRUPTED:
             text += f"; resume with: {shell_command('train', '--resume', folder)}"
         print_line("warning", text)

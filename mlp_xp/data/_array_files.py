@@ -104,7 +104,8 @@ def _load(path: Path) -> list[tuple[str, Array | None]]:
                 is_known = name.lower() in KNOWN
                 array = np.ascontiguousarray(found[name]) if is_known else None
                 arrays.append((name, array))
-        # of many types, for a file that is damaged, not NumPy's, or holds a pickle
+        # The error has one of many types if the file is damaged, not NumPy's, or a
+        # pickle.
         except Exception as error:
             raise fault(error) from error
     return arrays
@@ -113,7 +114,7 @@ def _load(path: Path) -> list[tuple[str, Array | None]]:
 def _take(
     arrays: dict[str, Array], pairs: Sequence[tuple[str, str]], path: Path
 ) -> Part | None:
-    """Return the first pair of arrays that is there, and remove it from them."""
+    """Return the first pair found in `arrays`, and remove it from `arrays`."""
     for x, y in pairs:
         if x in arrays:
             labels = arrays.pop(y)

@@ -2,7 +2,7 @@
 
 Type inference would turn the label 01 into 1, so every field is read as text. Where a
 piece has anything unusual, Python's csv module reads the rest of the file, row by row.
-It names the line of a fault, or reads what polars would read otherwise.
+It names the line of a fault, or reads text that polars would read differently.
 """
 
 import csv
@@ -123,8 +123,8 @@ def _all_rows(
 def _regular_rows(piece: bytes, line: int, layout: _Layout) -> _Rows | None:
     """Return the rows of a piece as polars reads them, without the header.
 
-    None if the csv module might read something else. line: the number of the first
-    line. Raises UnicodeDecodeError.
+    Returns None if the csv module might read the piece differently. line: the number of
+    the first line. Raises UnicodeDecodeError.
     """
     plain = _plain(piece, layout.separator)
     if plain is None:
@@ -139,7 +139,7 @@ def _regular_rows(piece: bytes, line: int, layout: _Layout) -> _Rows | None:
     widths = np.diff(np.searchsorted(separators, ends), prepend=0) + 1
     is_row = widths == layout.width
     for i in np.flatnonzero(~is_row):
-        # A line of tabs is no empty line where tabs separate the columns.
+        # A line of tabs is not an empty line where tabs separate the columns.
         if widths[i] > 1 or plain[starts[i] : ends[i]].decode("utf-8").strip():
             return None
     if layout.width == 1:
@@ -149,7 +149,10 @@ def _regular_rows(piece: bytes, line: int, layout: _Layout) -> _Rows | None:
     lines = line + np.searchsorted(newlines, starts)
     body = int(np.searchsorted(lines, layout.header_line, side="right"))
     is_row, lines = is_row[body:], lines[body:]
-    fields = _split(plain[starts[body] :] if body < len(starts) else b"", layout)
+    content = b""
+    if body < len(starts):
+        content = plain[starts[body] :]
+    fields = _split(content, layout)
     if len(fields) != len(is_row):
         return None
     if not is_row.all():
@@ -160,8 +163,8 @@ def _regular_rows(piece: bytes, line: int, layout: _Layout) -> _Rows | None:
 def _plain(piece: bytes, separator: str) -> bytes | None:
     r"""Return a piece with \n at the end of each line.
 
-    None if another \r is in it, or a quote that is neither around a whole field nor
-    doubled in one.
+    Returns None if any other \r is in it, or a quote that is neither around a whole
+    field nor doubled inside a field.
     """
     if b"\r" in piece:
         count = piece.count(b"\r")
@@ -179,7 +182,7 @@ def _plain(piece: bytes, separator: str) -> bytes | None:
 
 
 def _split(content: bytes, layout: _Layout) -> Any:
-    """Return the fields of lines as a DataFrame, with a row for each."""
+    """Return the fields of lines as a DataFrame, with a row for each line."""
     pl = import_polars()
     # polars takes some letters at the start, such as x^, for a compressed file
     start = b"0" + layout.separator.encode() * (layout.width - 1) + b"\n"
@@ -214,7 +217,7 @@ def _irregular_rows(
 
 
 def _separator_of(lines: Sequence[str]) -> str:
-    """Return the separator with the most columns, and as many in each of the lines."""
+    """Return the separator with the most columns, the same number in each line."""
 
     def fit(separator: str) -> tuple[bool, int]:
         reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
@@ -223,7 +226,7 @@ def _separator_of(lines: Sequence[str]) -> str:
         except csv.Error:
             return False, 0
         if len(lines) == _SNIFFED:
-            del widths[-1:]  # the last may go on
+            del widths[-1:]  # the last row may continue
         if not widths:
             return False, 0
         return len(set(widths)) == 1 < widths[0], widths[0]
@@ -236,10 +239,10 @@ def read_rows(
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a CSV file with the number of their first line.
 
-    Empty rows are left out. lines: text, whose fields may be quoted as in RFC 4180.
-    number: the number of the first line. width: the number of columns; 0 for as many as
-    the first row has. Raises DatasetError for other text, and for a row with more or
-    fewer fields.
+    Empty rows are left out. lines: text with fields that may be quoted as in RFC 4180.
+    number: the number of the first line. width: the number of columns; 0 for the number
+    in the first row. Raises DatasetError for text in another form, and for a row with
+    more or fewer fields.
     """
     before = number - 1
     reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)

@@ -9,7 +9,7 @@ from mlp_xp.data.registry import DATASETS
 from mlp_xp.errors import MlpXpError, quoted
 from mlp_xp.system import CACHE_VARIABLE, cache_folder
 
-TIMEOUT_SECONDS = 20.0  # without data, after which the next mirror is tried
+TIMEOUT_SECONDS = 20.0  # without data, before the next mirror is tried
 
 
 class DownloadError(MlpXpError):
@@ -67,7 +67,7 @@ def fetch(
             if error.response is not None:
                 reason = f"HTTP status {error.response.status_code}"
             faults.append(f"{mirror}{file}: {reason}")
-        except ValueError:  # as pooch reports it
+        except ValueError:  # as pooch reports a wrong checksum
             faults.append(f"{mirror}{file}: wrong checksum")
         except OSError as error:
             reason = error.strerror or str(error)

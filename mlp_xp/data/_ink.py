@@ -1,7 +1,7 @@
 """Convert a user's picture of a digit or letter to the form of MNIST's images.
 
 The authors of MNIST scaled black and white scans to fit into 20 x 20 pixels, keeping
-the aspect ratio, which left grey edges, and put the centre of mass of the ink in the
+the aspect ratio. This left grey edges. They put the centre of mass of the ink in the
 middle of 28 x 28 pixels (LeCun, Bottou, Bengio and Haffner, 1998, section III.A). This
 module first separates ink from paper and then does the same. A picture may have any
 size, be dark on light or light on dark, or be a photo under uneven light.
@@ -29,7 +29,7 @@ NOISE = 4.0
 # A piece with less than this share of all ink is dirt; the dot on an i has several
 # times more.
 DIRT = 0.02
-# Fainter ink does not count for a digit's extent: JPEG leaves such traces around it.
+# Fainter ink does not count for a digit's extent, because JPEG leaves faint traces.
 EDGE = 0.02
 
 
@@ -74,9 +74,9 @@ def prepare_image(image: Bytes, *, size: int = SIZE) -> Bytes | None:
 
 
 def _margin(centre: float, length: int, size: int) -> int:
-    """Return how many pixels before the ink move its centre of mass to the middle."""
-    # To six digits first: a centre half-way between two pixels must not depend on the
-    # last bits of a sum.
+    """Return the pixels before the ink that move its centre of mass to the middle."""
+    # Rounded to six digits first: a centre half-way between two pixels must not depend
+    # on the last bits of a sum.
     margin = round(round(size / 2 - centre, 6))
     return min(max(margin, 0), size - length)
 
@@ -106,8 +106,8 @@ def paper(grey: Floats) -> Floats:
 
     The brightness is one value if most of the border has it. Otherwise it is a
     polynomial of degree 2 in both coordinates, to model lamps, shadows and lenses. It
-    is fitted with least absolute deviations (iteratively reweighted least squares),
-    which ink at the border changes little.
+    is fitted with least absolute deviations (iteratively reweighted least squares), so
+    ink at the border changes it little.
     """
     rows, columns = grey.shape
     width = max(1, round(0.05 * min(rows, columns)))

@@ -34,15 +34,15 @@ from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, Words, some
 
 SHOWN = 5  # names in a message
 _WHOLE_AS_FLOAT = re.compile(r"^([+-]?[0-9]{1,18})\.0*$")
-# Which whole numbers are classes. Chosen on 1002 columns of published tables.
-_FEW = 10  # so many different numbers may be classes
-_MANY = 100  # so many, if all are about as frequent
-_FIRST = 2  # many begin with this, or less
-_LEAST_EACH = 5  # rows with each of many classes
-_SPREAD = 2  # the largest number for each of them, at most
-_COUNTS = 5  # so many numbers show whether they are counts
-_UNLIKE = 0.9  # text that differs in this share of the rows is no class
-_THIN = 0.05  # counts have a value in a smaller share of the rows
+# Rules for whole numbers as classes. Chosen on 1002 columns of published tables.
+_FEW = 10  # up to this many different numbers may be classes
+_MANY = 100  # up to this many, if all are about as frequent
+_FIRST = 2  # many classes begin with this number, or less
+_LEAST_EACH = 5  # rows with each of many classes, on average
+_SPREAD = 2  # the largest number is at most this times the number of classes, plus 1
+_COUNTS = 5  # fewer different numbers do not show whether they are counts
+_UNLIKE = 0.9  # text is not classes if more than this share of the rows is distinct
+_THIN = 0.05  # some value of counts is in less than this share of the rows
 AS_CLASSES, AS_NUMBERS = Argument("task", "classes"), Argument("task", "regression")
 
 Labels = np.ndarray[Any, Any]
@@ -119,8 +119,9 @@ def _are_missing(samples: RawSamples, part: Part, y: Labels) -> np.ndarray:
     texts = {value for value in values if isinstance(value, str)}
     marks = set[str]()
     if samples.form == "columns" and part.file is not None:
-        # A minus is a class beside a plus.
-        known = MISSING - {"-"} if "+" in map(str.strip, texts) else MISSING
+        known = MISSING
+        if "+" in map(str.strip, texts):  # beside a plus, a minus is a class
+            known = MISSING - {"-"}
         marks = {text for text in texts if text.strip().lower() in known}
     found = []
     for value in values:
@@ -146,7 +147,7 @@ def _missing_label(part: Part, y: Labels, is_missing: np.ndarray) -> DatasetErro
         remedy = ("fill it in, or give ", option, " to leave such rows out")
     error = error_at("y", place, fault, remedy)
     if isinstance(value, str):
-        error.notes.append("if it is a class, give that another name")
+        error.notes.append("if it is a class, give the class another name")
     return error
 
 
@@ -205,9 +206,10 @@ def meaning_of(
 
 
 def _check_classes(y: Labels) -> None:
-    """Raise DatasetError for text that is hardly names of classes.
+    """Raise DatasetError for text that is unlikely to name classes.
 
-    Most of it looks like numbers or dates, or nearly every row has another text.
+    Either most of the text looks like numbers or dates, or nearly every row has a
+    different text.
     """
     texts, counts = np.unique(y, return_counts=True)
     values = texts.tolist()
@@ -238,7 +240,7 @@ def _is_like_number(text: str) -> bool:
 
 
 def _how_to_write(text: str) -> Words:
-    """Return what to do about a label that is no number."""
+    """Return the remedy for a label that is not a number."""
     start = "correct it, or leave out the row"
     if _is_moment(text):
         start = "dates are not predicted: give another column, or days or seconds"
@@ -250,7 +252,7 @@ def _how_to_write(text: str) -> Words:
 def _classes(
     samples: RawSamples, y: Labels, trained: Sequence[str] | None, *, is_written: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of classes, and the text of the labels of each."""
+    """Return the names of classes, and the text of the labels of each class."""
     given = trained or samples.class_names
     found = [str(value) for value in np.unique(y).tolist()]
     whole = list(map(_without_point, found))
@@ -271,7 +273,7 @@ def _classes(
     alike = [name for name in names if counts[name.casefold()] > 1]
     if alike:
         shown = some(alike, SHOWN)
-        text = f"classes whose names differ by capital letters alone: {shown}"
+        text = f"classes whose names differ only in capital letters: {shown}"
         # for the caller of from_arrays, or load_dataset
         warnings.warn(MlpXpWarning(text, file=samples.train.file), stacklevel=5)
     return names, names
@@ -283,10 +285,10 @@ def _without_point(text: str) -> str:
 
 
 def _texts_of(names: tuple[str, ...], y: Labels) -> tuple[str, ...]:
-    """Return the text of the labels of each class, whose names are given.
+    """Return the text of the labels of each class, for given names of the classes.
 
     Numbers in y are the numbers of the classes, from 0. But if the names are numbers
-    too, they are matched with the names by value.
+    too, the numbers in y are matched with the names by value.
     """
     if y.dtype.kind not in "iuf":
         return names
@@ -310,8 +312,9 @@ def guess_task(y: Labels, class_names: Sequence[str] | None = None) -> Task:
 
     Numbers with decimals are for regression, also if they are in several columns.
     Several columns of 0 and 1 are labels. Whole numbers are classes if
-    `are_class_numbers` says so, or if the classes have names, and else quantities.
-    Raises DatasetError, with the option to give, for classes in one-hot form.
+    `are_class_numbers` says so, or if the classes have names. Otherwise they are
+    quantities. Raises DatasetError, with the option to give, for classes in one-hot
+    form.
     """
     is_float = y.dtype.kind == "f"
     if y.ndim == 2:
@@ -335,16 +338,19 @@ def _task_of_columns(y: Labels) -> Task:
             )
         return LABELS
     is_quantity = y.shape[1] == 1 and not are_class_numbers(y[:, 0])
-    return REGRESSION if y.dtype.kind == "f" or is_quantity else LABELS
+    if y.dtype.kind == "f" or is_quantity:
+        return REGRESSION
+    return LABELS
 
 
 def are_class_numbers(y: Labels) -> bool:
     """Return whether whole numbers, (n,), are more likely classes than quantities.
 
-    Two different numbers are classes. More are classes if they are from -1 to twice
-    their number and one, and if they are few, or many that begin at 2 or less and are
-    about as frequent. Few numbers whose frequencies rise to a peak and fall to a thin
-    tail, as numbers of children do, are quantities.
+    Up to two different numbers are classes. More different numbers can only be classes
+    if the lowest is at least -1, and the highest at most _SPREAD times their count,
+    plus 1. Few numbers are then classes, unless there are at least _COUNTS and their
+    frequencies rise to a peak and fall to a thin tail, as numbers of children do. Many
+    numbers are classes if the lowest is at most _FIRST, and all are about as frequent.
     """
     values, rows = np.unique(y, return_counts=True)
     count = len(values)
@@ -363,7 +369,8 @@ def are_class_numbers(y: Labels) -> bool:
 def _have_a_tail(rows: np.ndarray) -> bool:
     """Return whether frequencies rise to a peak and fall to a thin tail.
 
-    Steps the other way count if they are larger than chance, the root of a frequency.
+    A step in the other direction counts only if it is larger than chance. Chance is the
+    root of a frequency.
     """
     peak = rows.argmax()
     steps = np.diff(rows)
@@ -375,9 +382,9 @@ def _have_a_tail(rows: np.ndarray) -> bool:
 def read_labels(y: Labels, meaning: Meaning) -> Labels:
     """Return labels as in a `Dataset`, on the host.
 
-    These are class numbers (n,), uint8, or int32 for more than 256 classes; labels 0 or
-    1, uint8 (n, outputs); or numbers, float64 (n, outputs). Raises DatasetError, about
-    the setting "y".
+    Classes become numbers (n,), uint8, or int32 for more than 256 classes. Labels 0 or
+    1 become uint8 (n, outputs), and numbers become float64 (n, outputs). Raises
+    DatasetError, about the setting "y".
     """
     if meaning.task.exclusive:
         return _class_numbers(y, meaning.texts)
@@ -425,7 +432,7 @@ def _class_numbers(y: Labels, class_texts: Sequence[str]) -> Labels:
 
 
 def numbers_of(y: Labels) -> Labels:
-    """Return labels as numbers, of which true is 1 and false 0.
+    """Return labels as numbers. True is 1, and false is 0.
 
     Text becomes int64 if all labels are whole numbers, else float64.
     """

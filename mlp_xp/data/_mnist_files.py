@@ -9,7 +9,7 @@ import math
 import struct
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +63,8 @@ def read_idx(path: File, ndim: int) -> Bytes:
     uint32, then the values in row-major order.
 
     ndim: 1 for labels, 3 for images (n, rows, columns). Returns a writable uint8 array
-    of the header's shape. Raises DatasetError if the file cannot be read, has another
-    number of dimensions, or has not as many values as its header says.
+    of the header's shape. Raises DatasetError if the file cannot be read, or if its
+    number of dimensions or of values is wrong.
     """
     with open_file(path) as stream:
         magic, wanted = stream.read(4), bytes([0, 0, 8, ndim])
@@ -80,7 +80,9 @@ def read_idx(path: File, ndim: int) -> Bytes:
         # a read of the whole file would copy it twice
         while piece := stream.read(1 << 20):
             body += piece
-        shape = struct.unpack(f">{ndim}I", sizes) if len(sizes) == 4 * ndim else ()
+        shape: tuple[int, ...] = ()
+        if len(sizes) == 4 * ndim:
+            shape = struct.unpack(f">{ndim}I", sizes)
         if not shape or len(body) != math.prod(shape):
             promised = " x ".join(map(str, shape))
             raise DatasetError(
@@ -109,7 +111,9 @@ def read_csv(path: File) -> tuple[Bytes, Bytes]:
         # pandas numbers columns without names
         numbers = [*map(str, range(len(first_row)))]
         has_names = first_row[0][:1].isalpha() or first_row == numbers
-        rows = text if has_names else itertools.chain([",".join(first_row)], text)
+        rows: Iterable[str] = text
+        if not has_names:
+            rows = itertools.chain([",".join(first_row)], text)
         try:
             values = np.loadtxt(
                 rows, np.uint8, delimiter=",", quotechar='"', comments=None, ndmin=2

@@ -1,7 +1,7 @@
 """Choose the samples to test on, and the samples to hold out for validation.
 
-Your own data may be sorted, so samples are drawn from all of them, and from each class
-in proportion.
+Your own data may be sorted, so samples are drawn from all rows, and from each class in
+proportion.
 """
 
 import numpy as np
@@ -52,10 +52,10 @@ def split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of the samples to test on, and of the others, int64 (n,) each.
 
-    Both are in the order of one shuffle by NumPy's RandomState, which is the same on
-    every machine. classes: whole numbers (rows,), to stratify: each class has its share
-    of the test samples, see `_counts_to_test`. None: the first samples of the shuffle.
-    Raises DatasetError if no class has two samples.
+    Both are in the order of one shuffle by NumPy's RandomState. It is the same on every
+    machine. classes: whole numbers (rows,), to stratify: each class has its share of
+    the test samples, see `_counts_to_test`. If None, the first samples of the shuffle
+    are test samples. Raises DatasetError if no class has two samples.
     """
     order = _shuffled(rows, seed)
     wanted = round(share * rows)
@@ -87,8 +87,8 @@ def _counts_to_test(counts: np.ndarray, share: float, wanted: int) -> np.ndarray
     most = np.maximum(counts - 1, 0)
     quotas = share * counts
     taken = np.clip(np.floor(quotas).astype(np.int64), np.minimum(most, 1), most)
-    # The largest remainders first, as seats are given to parties; equal remainders in
-    # the order of the classes.
+    # The largest remainders first, as seats are given to parties. Equal remainders are
+    # in the order of the classes.
     for label in np.argsort(taken - quotas, kind="stable"):
         if taken.sum() < wanted and taken[label] < most[label]:
             taken[label] += 1
@@ -100,9 +100,10 @@ def split_fold(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of the samples in a fold, and of the others, as `split` does.
 
-    The folds are disjoint. classes: to stratify. The shuffled samples, class by class,
-    are dealt to the folds like cards. So the sizes of two folds differ by at most one,
-    and so do their numbers of samples of each class.
+    The folds are disjoint. The shuffled samples are dealt to the folds like cards. So
+    the sizes of two folds differ by at most one. classes: to stratify. The samples are
+    then dealt class by class, so the numbers of samples of a class in two folds differ
+    by at most one, too.
     """
     order = _shuffled(rows, seed)
     dealt = np.arange(rows)

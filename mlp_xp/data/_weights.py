@@ -38,7 +38,7 @@ def read_weights(values: Any, rows: int, backend: Backend) -> np.ndarray:
 
 
 def balanced_weights(labels: Labels, meaning: Meaning) -> np.ndarray:
-    """Return weights of samples, float64 (n,), with which all classes count the same.
+    """Return weights of samples, float64 (n,), to make all classes count the same.
 
     labels: as in a `Dataset`. The weight of a sample is n / (classes * samples of its
     class), as in scikit-learn's `compute_class_weight`; for several labels, the product

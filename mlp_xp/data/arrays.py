@@ -1,8 +1,8 @@
 """Make data sets of arrays and tables.
 
-Features are read and standardised, labels get a task, and a test set is chosen.
-Everything that would train to nonsense is refused here with its row and column, such as
-NaN, a single class, or different lengths.
+Features are read and standardised, labels get a task, and a test set is chosen. Data
+that would train to nonsense are refused here with the row and column. Examples are NaN,
+a single class, or different lengths.
 """
 
 import math
@@ -79,40 +79,40 @@ def from_arrays(
     becomes the backend's floats. Columns of data frames are found by their names, and
     rows of X and y belong together by their position.
 
-    Gives an MlpXpWarning for columns to standardise whose values are equal, or differ
-    in digits that the backend's dtype rounds away.
+    Gives an MlpXpWarning for columns to standardise if their values are equal, or
+    differ in digits that the backend's dtype rounds away.
 
     Args:
         X: Integers or floats, (n, features) or (n, rows, columns[, channels]). Or a
-            data frame of numbers, text, dates and gaps, which become features as
-            `data.columns.Columns` describes, fitted to all rows but the test set.
+            data frame of numbers, text, dates and gaps. Its columns become features as
+            in `data.columns.Columns`, fitted to all rows but the test set.
         y: Integers or strings (n,) for classes; integers 0 and 1 (n, labels) for
             several labels at once; floats (n,) or (n, outputs) for regression. Or a
-            data frame, or a column of one.
+            data frame, or a column of a data frame.
         test: The test set as (X, y). Or the share of the samples, above 0 and below 1,
-            that a shuffle with `seed` selects for it. None for no test set.
+            to select by a shuffle with `seed`. None for no test set.
         backend: Where the arrays are: a backend, or the name of a library. By default
             they are NumPy's, in float64.
-        task: "classes", "labels" or "regression", if it is not the one that y looks
-            like. Whole numbers look like classes if few are different, from -1 to twice
-            their number and one, and else like quantities. docs/own_data.md has the
-            details.
+        task: "classes", "labels" or "regression". By default, y decides. A few
+            different whole numbers, from -1 to at most twice their count plus 1, are
+            taken for classes, and other whole numbers for quantities. docs/own_data.md
+            has the details.
         class_names: The names of the classes 0, 1, ... If y has strings, or all names
-            are numbers, the values in y in the order of the classes. For labels and
-            numbers, a name for each column. By default the distinct values in y,
-            sorted, or the columns of y.
+            are numbers, the names are the values in y, in the order of the classes. For
+            labels and numbers, a name for each column. By default the distinct values
+            in y, sorted, or the columns of y.
         standardize: Whether to subtract each feature's mean over the training set and
-            divide by its standard deviation. By default all features are, except
-            images of bytes, which are divided by 255.
+            divide by its standard deviation. By default all features are standardised,
+            except images of bytes. These are divided by 255.
         seed: The seed of the shuffle that selects the test set.
         feature_names: Names for the columns of an array X, or the columns of a data
             frame to use.
         scale_targets: For regression, whether to train on standardised numbers too.
             Labels, predictions and errors stay in their own units. Only the loss is in
             units of the standard deviations.
-        stratify: Whether to select this share of each class for the test set. A class
-            with two samples or more is in both parts, and a single sample is trained
-            on.
+        stratify: Whether to select the same share of each class for the test set. A
+            class with two samples or more is in both parts. The only sample of a class
+            is trained on.
         sample_weight: Weights of the rows of X, at least 0, (n,). In training, a
             sample's gradient and loss are multiplied by its weight, divided by the mean
             weight. Results on test and held-out samples, and the standardisation, are
@@ -223,7 +223,7 @@ def check_index(X: Any, y: Any, what: str) -> None:
         name = what.partition(" ")[0]
         choice = f"give {name}.loc[X.index], or {name}.to_numpy()"
         raise DatasetError(
-            "the index has another order than that of X",
+            "the index is in another order than in X",
             remedy=f"{choice} if the rows belong together as they are",
             setting=what,
         )
@@ -331,8 +331,8 @@ def to_dataset(
 def _with_labels(samples: RawSamples, backend: Backend, *, warned: bool) -> RawSamples:
     """Return samples without the rows of tables that have no label.
 
-    warned: whether an MlpXpWarning says how many these are. Otherwise the notes of the
-    table do. Raises DatasetError if no row is left.
+    warned: whether an MlpXpWarning gives the number of these rows. Otherwise the notes
+    of the table give it. Raises DatasetError if no row is left.
     """
     train = _labelled(samples, samples.train, backend, warned)
     test = samples.test
@@ -369,9 +369,10 @@ def _column_names(samples: RawSamples, x: Array) -> Sequence[str]:
 
     Raises DatasetError.
     """
-    names = []
-    for column in samples.columns.columns if samples.columns else ():
-        names += [column.name] * len(column.feature_names)
+    names = list[str]()
+    if samples.columns:
+        for column in samples.columns.columns:
+            names += [column.name] * len(column.feature_names)
     count = math.prod(x.shape[1:])
     if names and len(names) != count:
         raise DatasetError(
@@ -475,9 +476,9 @@ def _fit_scaling(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean and standard deviation of each column, float64 (columns,) each.
 
-    values: numbers on the host, (rows, ...), as columns of shape (rows, -1). The sums
-    are computed in the dtype, "float32" or "float64". exact: in float64 and without
-    rounding, which is slower. The deviation of equal values is 0.
+    values: numbers on the host, (rows, ...), with columns as in (rows, -1). The sums
+    are computed in the dtype, "float32" or "float64". exact: whether to sum in float64
+    and without rounding. This is slower. The deviation of equal values is 0.
     """
     rows = len(values)
     columns = values.reshape(rows, -1)
@@ -492,17 +493,21 @@ def _fit_scaling(
 
     def mean_from(origin: np.ndarray, power: int) -> np.ndarray:
         """Return the mean of (x / unit - origin) ** power."""
-        sums = []
+        sums: list[Any] = []
         for start in range(0, rows, piece):
             x = np.ldexp(
                 columns[start : start + piece].astype(dtype, copy=False), -exponents
             )
             terms = (x - origin.astype(dtype)) ** power
-            sums.append([*map(math.fsum, terms.T)] if exact else terms.sum(axis=0))
+            if exact:
+                sums.append([*map(math.fsum, terms.T)])
+            else:
+                sums.append(terms.sum(axis=0))
         return np.stack(sums).astype(np.float64).sum(axis=0) / rows
 
-    # From the least value. A sum of large numbers that differ little would round away
-    # their differences, and equal numbers would not have themselves as their mean.
+    # Sums with rounding are of distances from the least value. A sum of large numbers
+    # would round away small differences, and the mean of equal numbers might differ
+    # from them.
     origin = np.zeros(len(least)) if exact else np.ldexp(least, -exponents)
     mean = origin + mean_from(origin, 1)
     deviation = np.ldexp(np.sqrt(mean_from(mean, 2)), exponents)
@@ -518,7 +523,7 @@ def _labels(
     """
     labels = read_labels(raw_labels, meaning)
     if meaning.task.floats:
-        # refuses numbers that the dtype does not hold
+        # to refuse numbers beyond the range of the dtype
         read_features("y", labels, backend)
     if isinstance(part.inputs, Table):
         _check_rows(len(part.inputs), len(labels))

@@ -51,18 +51,18 @@ _UNLIKE = 0.9  # text is not used if at least this share is distinct
 # small table, at least 2.
 FREQUENT = 5
 FREQUENT_SHARE = 0.03
-MOST_LEVELS = 250  # so many values of a category have features
-_MOST_RARE = 10_000  # rare values of a category to be known again
+MOST_LEVELS = 250  # at most this many values of a category have features
+_MOST_RARE = 10_000  # rare values of a category to remember
 _PIECE = 1024  # rows to write at once
-_FEW = 20  # in fewer rows, numbers count the rows by chance
-_SPARSE = 2  # the last of numbers that count the rows, for each row at most
+_FEW = 20  # in fewer rows, numbers may count the rows by chance
+_SPARSE = 2  # numbers that count the rows are at most this times the number of rows
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_FIRST = re.compile(r"^(\d{1,2})\.(\d{1,2})\.(\d{4})$")
 _YEAR_FIRST = re.compile(
     r"^(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?(?:[ T](\d?)(\d:\d\d.*))?$"
 )
 _YEAR_LAST = re.compile(r"^(\d{1,2})([-/])(\d{1,2})\2(\d{4})$")
-_LOST = 0.5  # text is said to look like numbers if more of its rows have no feature
+_LOST = 0.5  # text like numbers is reported if more of its rows have no feature
 _SHOWN = 3  # columns in a line
 
 
@@ -74,11 +74,12 @@ class Column(NamedTuple):
     """number, percentage (55 for 55 %), date (days since 1970-01-01, UTC), or category.
     """
     fill: float | None = None
-    """The median, which replaces a gap. None for categories, and if nothing was fitted:
-    gaps then stay NaN.
+    """The median, which replaces a gap. None for categories, and if nothing was fitted.
+    Gaps then stay NaN.
     """
     flagged: bool = False
-    """Whether there is a feature `NAME is missing`, 1 or 0: the training rows had gaps.
+    """Whether there is a feature `NAME is missing`, 1 or 0, because the training rows
+    had gaps.
     """
     levels: tuple[str, ...] = ()
     """The frequent values of a category, in the order of their features `NAME=LEVEL`,
@@ -88,7 +89,7 @@ class Column(NamedTuple):
     """Whether there is a feature `NAME is other`, for rare and unknown values."""
     day_first: bool | None = None
     """Whether dates such as 5/1/2024 begin with the day, and not with the month. None
-    if the rows of the training's table do not tell. Then other rows may.
+    if the table of the training does not show it. Other tables may then show it.
     """
 
     @property
@@ -227,7 +228,7 @@ def _checksum(text: str) -> str:
 class Columns:
     """The columns of a table as features. A `Signature` holds it.
 
-    Two are equal if they make the same features.
+    Two instances are equal if they make the same features.
     """
 
     columns: tuple[Column, ...]
@@ -313,7 +314,7 @@ class Columns:
     def fit_table(
         cls, table: Table, rows: np.ndarray | None = None, file: object = None
     ) -> tuple[Self, Table]:
-        """Return what `fit` returns, and the table with the numbers that it has read.
+        """Return the result of `fit`, and the table with its columns of numbers read.
 
         Numbers take less memory than their text, and are not read twice. The text of
         columns with wrong values stays, for errors.
@@ -345,12 +346,13 @@ class Columns:
         """Return the features of a table, float64 (n, features).
 
         X: a `Table`, or a data frame, see `frames.table_of`. Columns are found by their
-        names. Others are ignored. An array or a list has features already and is
+        names. Other columns are ignored. An array or a list has features already and is
         returned as it is. has_options: whether the options for files may be given.
-        Gives an MlpXpWarning for columns without a known category or number, and with
-        tells_gaps for other columns with gaps that the training rows did not have.
-        Raises DatasetError, about the setting "X", with the names of all columns that
-        are missing, or have a wrong value.
+
+        Gives an MlpXpWarning for columns without a known category or number. With
+        tells_gaps, it gives another warning for columns with gaps that had none in the
+        training rows. Raises DatasetError, about the setting "X", with the names of all
+        columns that are missing, or have a wrong value.
         """
         names, _ = columns_of(X)
         if not names:
@@ -412,7 +414,7 @@ class Columns:
 
 
 COUNTS = "columns that count the rows, as row numbers do, and are used as numbers"
-CODES = "columns with leading zeros, as codes have, which are used as numbers"
+CODES = "columns with leading zeros, as in codes, which are used as numbers"
 _EMPTY = "columns that are empty, and are not used"
 _UNUSED = "columns of text without a frequent value, which are not used"
 _LIKE_NUMBERS = (
@@ -420,7 +422,7 @@ _LIKE_NUMBERS = (
     "2020-01-16 or NA"
 )
 _LIKE_UNUSED = f"{_LIKE_NUMBERS}, and are not used"
-_LIKE_RARE = f"{_LIKE_NUMBERS}, and of which only the frequent values are used"
+_LIKE_RARE = f"{_LIKE_NUMBERS}, and only their frequent values are used"
 
 
 def _report(remarks: dict[str, list[str]], file: object, *, none_left: bool) -> None:
@@ -447,7 +449,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _notes_on(used: Sequence[_Fitted], of_table: str) -> Iterator[str]:
-    """Yield remarks on the columns for the first lines of a run, some of them empty.
+    """Yield remarks on the columns for the first lines of a run. Some may be empty.
 
     used: the columns with features. of_table: the notes of the table.
     """
@@ -514,7 +516,7 @@ def _read(column: Column, values: Values) -> np.ndarray:
 
 
 def _seen_texts(column: Column, texts: pl.Series) -> Seen:
-    """Return what is kept of the training rows of a category."""
+    """Return the facts to keep of the training rows of a category."""
     if not column.levels:
         return Seen(rare=None)
     if not column.other:
@@ -533,7 +535,7 @@ def _replaced(texts: pl.Series, new: dict[str, Any], default: float) -> np.ndarr
     return found.to_numpy()
 
 
-PERCENT_SIGNS = ("%", "％")  # the second is that of Chinese text
+PERCENT_SIGNS = ("%", "％")  # the second is for Chinese text
 
 
 def _as_number(text: str) -> float:
@@ -550,7 +552,7 @@ def _as_percentage(text: str) -> float:
 
 
 def as_days(text: str) -> float:
-    """Return the days since 1970-01-01 to a date, or infinity for other text.
+    """Return the days from 1970-01-01 to a date, or infinity for other text.
 
     The date is in ISO 8601, or as 31.12.2024, 2024/12/31 or 2024年12月31日.
     """
@@ -583,7 +585,7 @@ _READERS: dict[str, Callable[[str], float]] = {
 
 
 def _quick_numbers(texts: pl.Series) -> np.ndarray:
-    """Return the numbers that polars reads, which are Python's to the last bit."""
+    """Return the numbers read by polars. They equal Python's to the last bit."""
     return texts.cast(import_polars().Float64, strict=False).to_numpy().copy()
 
 
@@ -597,9 +599,10 @@ def _quick_percentages(texts: pl.Series) -> np.ndarray:
 
 
 def _quick_days(texts: pl.Series) -> np.ndarray:
-    """Return the days to moments in full, which may differ in every row.
+    """Return the days to complete moments, which may differ in every row.
 
-    Dates have few different values, and Python reads them, and years far from now.
+    Dates have few different values, so Python reads them. It also reads years far from
+    now.
     """
     form = "^(1[89]|20)[0-9]{2}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9]$"
     days = np.full(len(texts), np.nan)
@@ -612,13 +615,13 @@ def _quick_days(texts: pl.Series) -> np.ndarray:
     return days
 
 
-# Readers of columns of text. They return NaN for what Python may read.
+# Readers of columns of text. They return NaN for text that Python may read.
 _QUICK_READERS = {
     "number": _quick_numbers,
     "percentage": _quick_percentages,
     "date": _quick_days,
 }
-# What Python may read: a quick test, for columns of many different texts.
+# The form of text that Python may read: a quick test for columns of many texts.
 _FORMS = {
     "number": r"(?i)^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|^[+-]?inf",
     "percentage": "[%％]$",
@@ -629,7 +632,7 @@ _FORMS = {
 def _numbers(kind: str, values: Values) -> np.ndarray:
     """Return values as numbers or days, float64 (n,).
 
-    A gap is NaN, and anything else infinity.
+    A gap becomes NaN, and any other value infinity.
     """
     if isinstance(values, np.ndarray):
         if kind == "number":
@@ -667,7 +670,7 @@ def _categories(values: Values) -> pl.Series:
 
 
 class _Fitted(NamedTuple):
-    """How a column becomes features, and what is to be said about it."""
+    """How a column becomes features, with a remark on it."""
 
     column: Column
     seen: Seen
@@ -677,7 +680,7 @@ class _Fitted(NamedTuple):
     other_values: int = 0
     """The number of different rare values of a category."""
     other_rows: float = 0.0
-    """The share of the rows with these."""
+    """The share of the rows with these values."""
 
 
 def _fit(name: str, values: Values, rows: np.ndarray | None) -> _Fitted:
@@ -705,14 +708,16 @@ def _fit(name: str, values: Values, rows: np.ndarray | None) -> _Fitted:
         remark = COUNTS if _count_rows(read) else ""
         if not remark and _are_codes(values, finite):
             remark = CODES
-        return _Fitted(column, seen, values if np.isinf(read).any() else read, remark)
+        if not np.isinf(read).any():
+            values = read
+        return _Fitted(column, seen, values, remark)
     return _fit_text(name, values, rows)
 
 
 def _count_rows(numbers: np.ndarray) -> bool:
-    """Return whether numbers count the rows of a table, of which some may be left out.
+    """Return whether numbers count the rows of a table. Some rows may be left out.
 
-    They are whole, rise from row to row, and are no larger than row numbers.
+    These numbers are whole, rise from row to row, and are no larger than row numbers.
     """
     if len(numbers) < _FEW or not np.isfinite(numbers).all():
         return False
@@ -731,7 +736,7 @@ def _are_codes(values: Values, numbers: np.ndarray) -> bool:
 def _order_of_dates(texts: Values) -> bool | None:
     """Return whether the day is first in dates such as 16/1/2020 and 16-1-2020.
 
-    None without such dates, or if they do not tell.
+    Returns None without dates of this form, or if they do not show the order.
     """
     if isinstance(texts, np.ndarray):
         return None
@@ -752,7 +757,7 @@ def _order_of_dates(texts: Values) -> bool | None:
 def _with_iso_dates(values: Values, *, day_first: bool | None) -> Values:
     """Return text with dates such as 16/1/2020, or 1/16/2020, as 2020-01-16.
 
-    They stay as they are if day_first is None.
+    The text stays as it is if day_first is None.
     """
     if day_first is None or isinstance(values, np.ndarray):
         return values
@@ -772,7 +777,7 @@ def _fit_text(
 ) -> _Fitted:
     """Return how a column of categories becomes features.
 
-    rows: as in `_fit`. is_chosen: whether the user said that it is text.
+    rows: as in `_fit`. is_chosen: whether the user chose to read it as text.
     """
     texts = _categories(values)
     if rows is not None:
@@ -803,7 +808,8 @@ def _look_like_numbers(texts: pl.Series) -> bool:
     """Return whether half of some texts are numbers or dates in another form.
 
     These are numbers between other signs, such as $1,200 or 12 kg, times, and dates of
-    three numbers. Numbers in a code differ in the signs around them.
+    three numbers. Numbers must have the same signs around them, unlike numbers in
+    codes.
     """
     signs = texts.str.replace_all(SIGNS, "0")
     numbers = signs.filter(signs.str.contains(NUMBER_IN_TEXT))

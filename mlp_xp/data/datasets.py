@@ -23,8 +23,8 @@ from mlp_xp.data.table_files import split_names
 from mlp_xp.declared import declared
 from mlp_xp.errors import DatasetError, as_path, nearest, quoted
 
-# The forms in which data may be stored, one row each. The first one that fits a file or
-# folder reads it.
+# The forms in which data may be stored, one row each. The first form that fits a file
+# or folder reads it.
 FORMATS: tuple[Format, ...] = (
     _mnist_files.FORMAT,
     _array_files.FORMAT,
@@ -52,13 +52,13 @@ def load_dataset(
     """Load a published data set by its name, or your own from a file or folder.
 
     MNIST is read from the package or the repository if it is there. Other published
-    data are downloaded once. A test set that is the training set is rejected: its
-    accuracy would mean nothing.
+    data are downloaded once. A test set equal to the training set is rejected, because
+    its accuracy would mean nothing.
 
     Args:
         name_or_folder: A key of DATASETS, such as "mnist" or "fashion-mnist". Or the
-            path of your own data in one of the forms that docs/own_data.md describes,
-            or of images in the form of MNIST's files.
+            path of your own data in one of the forms in docs/own_data.md, or of images
+            in the form of MNIST's files.
         backend: Where the arrays are: a backend, or the name of a library. By default
             they are NumPy arrays on the host.
         cache_dir: Folder for downloads; by default MLP_XP_CACHE, or the cache folder of
@@ -95,7 +95,7 @@ def load_dataset(
         dataset = replace(to_dataset(samples, backend, options), published=True)
     else:
         name = str(path.absolute())
-        # no name for the samples here, so that their text ends with its last use
+        # The samples get no name here, so that their text is freed after its last use.
         dataset = to_dataset(form.read(path, options, None), backend, options)
     dataset = replace(dataset, name=name)
     if dataset.test is not None:
@@ -116,7 +116,7 @@ def _read_published(name: str, cache_dir: str | os.PathLike[str] | None) -> RawS
 def _check_test(
     inputs: Array, test_inputs: Array, backend: Backend, path: Path
 ) -> None:
-    """Raise DatasetError if the test set is the training set."""
+    """Raise DatasetError if the test set equals the training set."""
     if inputs.shape != test_inputs.shape:
         return
     if (backend.to_numpy(inputs) == backend.to_numpy(test_inputs)).all():
@@ -139,15 +139,15 @@ def is_own(name_or_folder: str | os.PathLike[str], how: DataOptions) -> bool:
 def load_to_evaluate(data: Any, model: Model, how: DataOptions) -> Dataset:
     """Load your own data to evaluate a trained network on.
 
-    These are their test set, or all samples if there is none. Both parts of the data
-    set are these samples, because there is no split. Some of the network's classes may
-    be missing. Labels are matched with the names of the classes by their text. The
-    columns of a table may be in another order and among others. Its rows without a
-    label are left out, with an MlpXpWarning.
+    The samples are the test set of the data, or all samples if there is no test set.
+    Both parts of the data set are these samples, because there is no split. Some of the
+    network's classes may be missing. Labels are matched with the names of the classes
+    by their text. The columns of a table may be in another order, and other columns may
+    be among them. Rows of a table without a label are left out, with an MlpXpWarning.
 
-    data: a path, or (X, y), as `from_arrays` takes them. Or a data frame with the
-    columns of labels in how.label. how: how to read them. Raises as `load_dataset`
-    does, also for data that do not fit the network.
+    data: a path, or (X, y), as `from_arrays` takes them. Or a data frame with labels in
+    the columns of how.label. how: the options to read the data. Raises as
+    `load_dataset` does, also for data that do not fit the network.
     """
     signature = model.signature
     unused: dict[str, Any] = dict.fromkeys(
@@ -185,7 +185,7 @@ def _read_for(path: Path, model: Model, how: DataOptions) -> RawSamples:
 
 
 def _take_for(data: Any, model: Model, how: DataOptions) -> RawSamples:
-    """Take samples in memory for a network, columns by their names.
+    """Take samples in memory for a network. Columns are found by their names.
 
     Raises DatasetError.
     """
@@ -235,7 +235,7 @@ def _format_of(name_or_folder: str | os.PathLike[str], how: DataOptions) -> Form
 
 
 def _inapplicable(form: Format, how: DataOptions) -> list[str]:
-    """Return the options that are given, but do not apply to data in a form."""
+    """Return the given options that do not apply to data in a form."""
     given = []
     for name, each in declared(DataOptions).items():
         if getattr(how, name) != each.default:

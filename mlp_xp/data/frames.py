@@ -1,7 +1,7 @@
-"""Data frames of pandas, polars and pyarrow, as the tables that files become.
+"""Convert data frames of pandas, polars and pyarrow to tables, as from files.
 
-A column means the same as in a file, whatever the name of its dtype: pandas' nullable
-and Arrow types, categories, Decimals, and objects of Python.
+A column means the same as in a file, whatever its dtype: pandas' nullable and Arrow
+types, categories, Decimals, and objects of Python.
 """
 
 from __future__ import annotations
@@ -27,17 +27,19 @@ def table_of(
     """Return a data frame, or some columns of a `Table`, as a table; else None.
 
     Data frames are a DataFrame of pandas or polars, and pyarrow's Table or RecordBatch.
-    Numbers, true and false become float64. Everything else becomes text as it is in a
-    file, without spaces around it: dates, and also numbers in a column with text.
+    Numbers, true and false become float64. Everything else becomes text as in a file,
+    without spaces around it. This includes dates, and numbers in a column with text.
 
     what: the name of X in errors. wanted: the columns to read, in this order; by
-    default all. Raises DatasetError for columns that are missing or there twice, and
-    for columns of bytes, lists, durations or complex numbers.
+    default all. Raises DatasetError for missing or repeated columns, and for columns of
+    bytes, lists, durations or complex numbers.
     """
     names, columns = columns_of(X)
     if not names:
         return None
-    places = find_columns(names if wanted is None else wanted, names, what)
+    if wanted is None:
+        wanted = names
+    places = find_columns(wanted, names, what)
     names, columns = [names[i] for i in places], [columns[i] for i in places]
     if isinstance(X, Table):
         return replace(X, names=tuple(names), columns=tuple(columns))
@@ -75,7 +77,7 @@ def take_labels(
     Values keep their types, because whole numbers may be classes. Arrays and lists are
     returned as they are.
 
-    y: a data frame, whose single column becomes (n,). Or a Series, or another column of
+    y: a data frame. A single column becomes (n,). Or a Series, or another column of
     these libraries. wanted: the columns of a data frame to take; () for all.
     """
     names, columns = columns_of(y)
@@ -83,7 +85,9 @@ def take_labels(
         if not _is_known(y):
             return y, ()
         name = getattr(y, "name", None)
-        return array_of(y), () if name in (None, "") else (str(name),)
+        if name in (None, ""):
+            return array_of(y), ()
+        return array_of(y), (str(name),)
     places = find_columns(wanted or names, names, what)
     if isinstance(y, Table):
         arrays = [np.array(columns[i].to_list()) for i in places]
@@ -107,19 +111,19 @@ def columns_of(X: Any) -> tuple[list[str], list[Any]]:
 
 
 def _is_known(X: Any) -> bool:
-    """Return whether a library of data frames made this."""
+    """Return whether an object is from a library of data frames."""
     makers = {each.__module__.partition(".")[0] for each in type(X).__mro__}
     return not LIBRARIES.isdisjoint(makers)
 
 
 def array_of(column: Any) -> np.ndarray:
-    """Return a column as a host array, (n,), of objects with None where it has gaps."""
+    """Return a column as a host array, (n,). In arrays of objects, gaps are None."""
     if hasattr(column, "isna"):  # pandas, which has several kinds of gaps
         array = column.to_numpy()
         if array.dtype.kind == "O":
             return column.to_numpy(object, na_value=None)
         return array
-    # pyarrow, which would make other values of gaps
+    # pyarrow, which would convert gaps to other values
     if hasattr(column, "type") and column.null_count:
         return np.array(column.to_pylist(), object)
     return np.asarray(column)

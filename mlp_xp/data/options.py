@@ -22,13 +22,13 @@ class DataOptions:
 
     label: str | None = setting(None, names_columns=True, group="Data")
     """Column with the labels, if --data-dir has tables with a header. Separate several
-    with commas, to predict several numbers or several labels, each 0 or 1.
+    columns with commas, to predict several numbers or several labels, each 0 or 1.
     """
     exclude: str | None = setting(None, names_columns=True, group="Data")
-    """Columns to ignore, such as a row id. Separate several with commas."""
+    """Columns to ignore, such as a row id. Separate several columns with commas."""
     text: str | None = setting(None, names_columns=True, group="Data")
-    """Columns of a table to read as text, whose values are categories, even if most of
-    them are numbers or dates. Separate several with commas.
+    """Columns of a table to read as text. Their values are categories, even if most of
+    them are numbers or dates. Separate several columns with commas.
     """
     drop_unlabelled: bool | None = setting(None, group="Data")
     """Leave out the rows of a table without a label."""
@@ -37,22 +37,23 @@ class DataOptions:
     split_seed: int = setting(0, most=2**32 - 1, group="Data")
     """Random seed to choose the samples to test on, 0 to 2**32 - 1."""
     cv: int | None = setting(None, least=2, group="Data")
-    """Cross-validate: divide all samples into this many folds, and train a network for
-    each, tested on its fold and trained on the other folds.
+    """Cross-validate: divide all samples into this many folds. For each fold, train a
+    network on the other folds, and test it on this fold.
     """
     fold: int | None = setting(None, group="Data")
     """Train only the network of one fold of --cv. Folds count from 0."""
     picture_size: int | None = setting(None, least=1, most=2048, group="Data")
     """Resize the pictures in --data-dir to squares with this many pixels on a side. By
-    default all must have the same size.
+    default all pictures must have the same size.
     """
     task: str | None = setting(
         None, choices=("classes", "labels", "regression"), group="Data"
     )
     """Predict one class of each sample, several labels that apply or not, or numbers
     (regression). By default text means classes, and numbers with decimals mean
-    regression. Several columns of 0 and 1 mean labels. Whole numbers mean classes if
-    few are different, from -1 to twice their number and one, and else regression.
+    regression. Several columns of 0 and 1 mean labels. A few different whole numbers,
+    from -1 to at most twice their count plus 1, mean classes. Other whole numbers mean
+    regression.
     """
     sample_weight: str | None = setting(None, names_columns=True, group="Data")
     """Column of a table with the weight of each training sample, a number of at least
@@ -60,7 +61,7 @@ class DataOptions:
     weights. Results on held-out and test samples are not weighted.
     """
     class_weight: str | None = setting(None, choices=("balanced",), group="Data")
-    """balanced: weigh training samples to make all classes count the same, as in
+    """balanced: weight training samples to make all classes count the same, as in
     scikit-learn. The weights are multiplied by --sample-weight.
     """
     stratify: bool = setting(True, group="Data")

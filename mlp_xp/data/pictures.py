@@ -31,9 +31,9 @@ def read_picture_folder(
 ) -> RawSamples:
     """Read a folder with a subfolder of pictures for each class.
 
-    It may have two folders `train` and `test` instead, each with such subfolders. The
-    classes are the names of the subfolders (of `train`), sorted by number if all are
-    numbers, else by name. Pictures are in the order of their names, each read by
+    It may have two folders `train` and `test` instead, both with a subfolder for each
+    class. The classes are the names of the subfolders (of `train`), sorted by number if
+    all are numbers, else by name. Pictures are in the order of their names, and read by
     `read_image`. An MlpXpWarning names files that Pillow does not read. All pictures
     must have the same size, unless they are resized to squares of how.picture_size.
 
@@ -125,7 +125,7 @@ FORMAT = Format(
 
 
 class Pictures(NamedTuple):
-    """Pictures as a network sees them, and the files that they come from."""
+    """Pictures as a network sees them, and their files."""
 
     paths: tuple[Path, ...]
     images: Bytes
@@ -137,7 +137,7 @@ class Pictures(NamedTuple):
 def read_pictures(
     paths: Sequence[Path], shape: tuple[int, ...], form: str = "arrays"
 ) -> Pictures:
-    """Read picture files, and those in folders, as images for a network.
+    """Read picture files, and all pictures in folders, as images for a network.
 
     The pictures of a folder are in the order of their names, then the pictures of each
     folder inside it. Hidden files and folders are ignored. Files that cannot be read,
@@ -145,10 +145,11 @@ def read_pictures(
     and SciPy for images like MNIST's.
 
     shape: the shape of the images, (rows, columns) or (rows, columns, 3). form: how the
-    network's own images were read, as in `Signature.form`. "pictures": as they are. A
-    picture of another size is a fault, and a picture in colour where the shape is grey.
-    "resized pictures": resized. Any other form: prepared like MNIST's images, see
-    `_ink.prepare_image`. A picture without ink is a fault.
+    network's own images were read, as in `Signature.form`. For "pictures", images are
+    read as they are. A picture of another size is a fault, and so is a picture in
+    colour if the shape is grey. For "resized pictures", images are resized. For any
+    other form, they are prepared like MNIST's images, see `_ink.prepare_image`. A
+    picture without ink is then a fault.
     """
     files, images, faults = list[Path](), list[Bytes](), list[DatasetError]()
     for path in paths:
@@ -187,7 +188,7 @@ def _read_in_form(path: Path, shape: tuple[int, ...], form: str) -> Bytes:
 
 
 def _read_like_mnist(path: Path, side: int) -> Bytes:
-    # white ink with nothing behind it shows on black alone
+    # white ink on a transparent background shows only on black
     for paper in ("white", "black"):
         image = prepare_image(read_image(path, paper=paper), size=side)
         if image is not None:
@@ -244,7 +245,7 @@ def read_image(
 
     try:
         with warnings.catch_warnings():
-            # about oddities in a file that can still be read
+            # warnings of oddities in a file that can still be read
             warnings.simplefilter("ignore")
             with Image.open(path, formats=_formats()) as opened:
                 image = ImageOps.exif_transpose(opened)
@@ -252,8 +253,8 @@ def read_image(
         raise fault(error, path) from error
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image)
-        # Pillow reads some pictures of 16 bits as 32 bits. Dark ones cannot be told
-        # from pictures of 8 bits that were stored in 32.
+        # Pillow reads some pictures of 16 bits as 32 bits. Dark pictures of 16 bits
+        # cannot be told from pictures of 8 bits stored in 32 bits.
         is_of_16_bits = (
             image.mode.startswith("I;16") or 1 << 8 <= values.max() < 1 << 16
         )

@@ -98,7 +98,7 @@ def fault(
 
 
 def visible_names(folder: Path) -> list[str]:
-    """Return the names in a folder, sorted, but no hidden ones. Raises DatasetError."""
+    """Return the sorted names in a folder that are not hidden. Raises DatasetError."""
     try:
         names = [path.name for path in folder.iterdir()]
     except OSError as error:

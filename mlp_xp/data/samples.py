@@ -31,7 +31,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class RawSamples:
-    """A training set, perhaps a test set, and what is known about both."""
+    """A training set, perhaps a test set, and the facts about both."""
 
     train: Part
     test: Part | None = None
@@ -100,7 +100,7 @@ class Format(NamedTuple):
     trained on; None for all.
     """
     options: tuple[str, ...] = ()
-    """The fields of `DataOptions` that only apply to this form."""
+    """The fields of `DataOptions` that apply only to this form."""
     is_own: bool = True
     """Whether these are data of your own, and not images in the form of MNIST."""
 

@@ -1,4 +1,4 @@
-"""Tables, before anything is fitted to them, and polars, which holds their text."""
+"""Tables before anything is fitted to them. polars holds their text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Values: TypeAlias = "np.ndarray | pl.Series"
 """The values of a column, (n,): numbers in NumPy, or text in polars."""
-# What Python strips from text, which is more than polars does.
+# The spaces that Python strips from text. polars strips fewer.
 _SPACES = "".join(re.findall(r"\s", "".join(map(chr, range(0x3001)))))
 
 
@@ -55,12 +55,14 @@ class Table:
                 columns.append(values[rows])
             else:
                 columns.append(values.gather(rows))
-        lines = np.asarray(self.lines)[rows] if len(self.lines) else self.lines
+        lines = self.lines
+        if len(lines):
+            lines = np.asarray(lines)[rows]
         return replace(self, columns=tuple(columns), lines=lines)
 
 
 def import_polars() -> Any:
-    """Return the module polars. Raises MlpXpError where it is not installed."""
+    """Return the module polars. Raises MlpXpError if it is not installed."""
     try:
         import polars as pl
     except ModuleNotFoundError as error:

@@ -54,7 +54,7 @@ _MARKS = {",": _number_with(",", "."), ".": _number_with(".", ",")}
 def read_tables(
     path: Path, how: DataOptions, known: Columns | None = None
 ) -> RawSamples:
-    """Read a table with a header, or a folder with two, for training and for testing.
+    """Read a table with a header, or a folder with tables for training and testing.
 
     The labels in CSV are text, whatever they mean. Other tables are returned as they
     are. how: the columns of labels, of weights, of text, and to ignore. known: the
@@ -94,7 +94,10 @@ def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSampl
         weights = [how.sample_weight] if how.sample_weight else []
         text_names = split_names(how.text, names)
         if isinstance(found, Table):
-            _check_separator(names, [*labels, *(known.names if known else ())])
+            wanted = list(labels)
+            if known:
+                wanted += known.names
+            _check_separator(names, wanted)
         needed, mark = [*labels, *weights], ""
         if known:
             features: Sequence[str] = known.names
@@ -114,7 +117,7 @@ def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSampl
         places = find_columns([*needed, *features], names)
         if isinstance(found, Table) and found.notes:
             no_numbers = list(text_names)
-            if known:  # a column that the network does not use shows no decimal mark
+            if known:  # columns unused by the network show no decimal mark
                 used = {*needed, *known.names}
                 no_numbers += [name for name in names if name not in used]
             found = _with_points(found, places, no_numbers, mark)
@@ -123,8 +126,9 @@ def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSampl
             raise DatasetError(
                 "has a header, but no rows", remedy="give a table with rows"
             )
-        label_values = take_labels("y", found, labels)[0] if labels else None
-        weight_values = None
+        label_values = weight_values = None
+        if labels:
+            label_values, _ = take_labels("y", found, labels)
         if weights:
             texts, _ = take_labels("y", found, weights)
             weight_values = [number_of(str(value)) for value in texts.tolist()]
@@ -182,7 +186,7 @@ def find_table(folder: Path, part: str) -> Path:
 
 
 def _features(names: Sequence[str], others: Sequence[str]) -> list[str]:
-    """Return the columns that are features: with a name, and not among the others."""
+    """Return the columns of features. They have names, and are not among the others."""
     features, nameless = [], []
     for number, name in enumerate(names, 1):
         if re.match(NAMELESS, name):
@@ -196,7 +200,7 @@ def _features(names: Sequence[str], others: Sequence[str]) -> list[str]:
         warnings.warn(MlpXpWarning(fault, remedy=remedy), stacklevel=5)
     if not features:
         raise DatasetError(
-            "has no columns but the labels and those to ignore",
+            "has no columns except the labels and ignored columns",
             remedy="give a table with features",
         )
     return features
@@ -221,7 +225,7 @@ class _Marks(NamedTuple):
     are_numbers: pl.Series
     """Whether a text is a number with any mark."""
     shown: set[str]
-    """The decimal marks of numbers that have no other meaning."""
+    """The decimal marks of numbers with a single meaning."""
 
     def decimal_mark(self, of_file: str) -> str:
         """Return the decimal mark of the column, "" if there is none.
@@ -237,8 +241,11 @@ class _Marks(NamedTuple):
         return min(between) if is_clear else ""
 
     def unclear_rows(self, mark: str) -> np.ndarray:
-        """Return the rows whose number has another decimal mark, int64 (n,)."""
-        allowed = self.allowed[mark] if mark else ~self.texts.str.contains("[,.]")
+        """Return the rows with numbers that have another decimal mark, int64 (n,)."""
+        if mark:
+            allowed = self.allowed[mark]
+        else:
+            allowed = ~self.texts.str.contains("[,.]")
         return (self.are_numbers & ~allowed).arg_true().to_numpy()
 
     def with_points(self, mark: str) -> pl.Series:
@@ -277,13 +284,14 @@ def _with_points(
 ) -> Table:
     """Return a table with decimal points, and nothing between thousands.
 
-    12,5 and 0,382 show their decimal mark, but 1,001 does not. In a column where no
-    number shows it, it is the mark of the other columns, or else the given mark of
-    another file, or "". Without any of these, a mark with three digits after it in all
-    numbers of a column is a decimal mark. Raises DatasetError for other numbers with
-    two meanings.
+    12,5 and 0,382 show their decimal mark, but 1,001 does not. A column without a
+    number that shows its mark takes the mark of the other columns. If they show none,
+    it takes the mark of another file, given as `mark`. Without this, the only mark in
+    the column is its decimal mark, even with three digits after it. Raises DatasetError
+    for a number whose decimal mark is not clear.
 
-    places: the columns that are used. texts: the columns that are no numbers.
+    places: the used columns. texts: the names of columns without numbers. mark: the
+    mark of another file, or "".
     """
     marks_of = dict[int, _Marks]()
     for i, name in enumerate(table.names):

@@ -1,6 +1,6 @@
 """Answer questions about the type of a traced array as for the library's own array.
 
-Programs ask, and take different branches:
+Programs ask these questions, and branch by the answers:
 
 | question | answered by |
 | --- | --- |
@@ -9,15 +9,15 @@ Programs ask, and take different branches:
 | `issubclass(type(x), torch.Tensor)` | the built-in `issubclass`, replaced meanwhile |
 | `type(x).__name__`, `type(x).__module__` | the class, which has these names |
 | `type(x) is type(y)` | one class for each class of the library |
-| `hash(x)` | as the library's class: by identity, or an error |
+| `hash(x)` | the class, as the library's class: by identity, or an error |
 | `is_torch_array(x)`, `is_lazy_array(x)`, ... of any array_api_compat | `issubclass` |
 | `array_namespace(x)` of any array_api_compat | the same function, with other code |
 | `is_torch_namespace(xp)`, `xp.__name__` | the namespace, which has the same name |
 | `x.device`, `x.dtype`, `hasattr(x, ...)` | the library's array |
 | `torch.sin(x)` of PyTorch's own | `__torch_function__`; noted as `outside` |
 
-Noted as `escaped` are `type(x) is C` and the like, pickling, and functions of JAX
-outside the namespace, which get the library's own array.
+Comparisons such as `type(x) is C`, pickling, and functions of JAX outside the namespace
+are noted as `escaped`. These functions get the library's own array.
 """
 
 import builtins
@@ -44,13 +44,13 @@ _QUESTION = re.compile(
 )
 """A comparison of a type, such as `type(x) is C`.
 
-Not matched are a comparison of the types of two arrays, which is right, and one with a
-type of Python, which no array has.
+Two comparisons are not matched, because their answers are right. One compares the types
+of two arrays. The other compares with a type of Python, which no array has.
 """
 _OF_PYTHON = ("LOAD_ATTR", "LOAD_METHOD", "MATCH_CLASS")
-"""The instructions by which Python code, unlike C code, asks for `__class__`."""
+"""The instructions of Python code that asks for `__class__`. C code has none."""
 _SPECIAL = ("__divmod__", "__rdivmod__", "__round__", "__trunc__")
-"""Methods that Python looks up in the class, and not every library has."""
+"""Methods that Python looks up in the class. Not every library has them."""
 _owners: dict[type, type] = {}
 """The library's class for each class of traced arrays."""
 _originals: dict[str, Callable[..., Any]] = {}
@@ -67,7 +67,7 @@ class SeenThrough(Traced):
     def __class__(self) -> type:
         """The library's class for Python code, and the true class for C code.
 
-        C code that takes a traced array for the library's own reads its memory.
+        If C code took a traced array for the library's own, it would read the memory.
         """
         frame = sys._getframe(1)
         instruction = frame.f_code.co_code[frame.f_lasti]
@@ -90,12 +90,12 @@ def active() -> Tracer | None:
 
 
 def is_over(tracer: Tracer) -> bool:
-    """Return whether the run of a tracer is over. Its arrays may be left."""
+    """Return whether the run of a tracer is over. Its arrays may still exist."""
     return all(each is not tracer for each in _active)
 
 
 def escape(array: Traced) -> Any:
-    """Return the library's array for a function that is called past the tracer."""
+    """Return the library's array for a function that is called without the tracer."""
     array._tracer.notice("escaped", "function_of_the_library(array)")
     return array.array
 
@@ -120,7 +120,7 @@ def class_of(own: type, backend: LibraryBackend) -> type[SeenThrough]:
 def _torch_function(
     _: type, function: Any, types: Any, args: Any = (), kwargs: Any = None
 ) -> Any:
-    """See PyTorch's `__torch_function__`: one of its functions gets a traced array."""
+    """Call a function of PyTorch that gets traced arrays: see `__torch_function__`."""
     name = f"torch.{getattr(function, '__name__', '?')}"
     call = LibraryCall(name, function, tuple(args), kwargs or {}, outside=True)
     tracer = active()
@@ -131,7 +131,7 @@ def _torch_function(
 
 
 def _method(name: str) -> Callable[..., Any]:
-    """Return a method of traced arrays for a special one outside the standard."""
+    """Return a method of traced arrays for a special method outside the standard."""
 
     def method(self: Traced, *args: Any) -> Any:
         return self._tracer.attribute(self, name)(*args)
@@ -141,7 +141,7 @@ def _method(name: str) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def answering(tracer: Tracer) -> Iterator[None]:
-    """Answer the questions on behalf of a tracer, until the end of the block."""
+    """Answer questions about types for a tracer, until the end of the block."""
     with contextlib.ExitStack() as undo:
 
         def replace(owner: Any, name: str, value: Any) -> None:
@@ -167,11 +167,12 @@ def answering(tracer: Tracer) -> Iterator[None]:
 
 
 def _see_through(original: Callable[..., bool]) -> Callable[..., bool]:
-    """Return an `issubclass` for which a traced class is the library's own.
+    """Return an `issubclass` that takes a traced class for the library's own.
 
-    Python has no hook for this. `__subclasscheck__` belongs to the class of the
-    library, which is often written in C. A class of traced arrays cannot inherit from
-    it either: NumPy and PyTorch would read the memory of its arrays past the trace.
+    Python has no hook for this. `__subclasscheck__` belongs to the library's class,
+    which is often written in C. A class of traced arrays cannot inherit from the
+    library's class either: NumPy and PyTorch would then read the memory of the arrays
+    without the tracer.
     """
 
     def owners(classes: Any) -> Any:
@@ -186,7 +187,7 @@ def _see_through(original: Callable[..., bool]) -> Callable[..., bool]:
 
 
 def _see_instance(original: Callable[..., bool]) -> Callable[..., bool]:
-    """Return an `isinstance` for which a traced array is the library's own."""
+    """Return an `isinstance` that takes a traced array for the library's own."""
 
     def isinstance(x: Any, classes: Any, /) -> bool:
         if original(x, classes):
@@ -197,7 +198,7 @@ def _see_instance(original: Callable[..., bool]) -> Callable[..., bool]:
 
 
 def _array_namespace(*xs: Any, **kwargs: Any) -> Any:
-    """Replace the code of a copy of `array_namespace`, whose globals it gets."""
+    """Replace the code of a copy of `array_namespace`, and run with its globals."""
     from mlp_xp.parity._answers import traced_namespace
 
     return traced_namespace(__name__, *xs, **kwargs)
@@ -219,7 +220,7 @@ def traced_namespace(helpers: str, *xs: Any, **kwargs: Any) -> Any:
 def _forget_namespaces() -> list[ModuleType]:
     """Clear the caches of all copies of array_api_compat, and return their modules.
 
-    Otherwise they would keep a tracer alive.
+    Otherwise the caches would keep a tracer alive.
     """
     copies = [x for name, x in list(sys.modules.items()) if name.endswith(_HELPERS)]
     for helpers in copies:
@@ -255,7 +256,7 @@ def _static(owner: Any, name: str) -> Any:
 
 @cache
 def _questions(file: str) -> dict[int, str]:
-    """Return the name in the comparison of a type in a file, by line."""
+    """Return, by line of a file, the name whose type is compared there."""
     found = {}
     for number, line in enumerate(linecache.getlines(file), 1):
         question = _QUESTION.search(line)

@@ -35,28 +35,30 @@ def assert_parity(
 
     Args:
         library: An array namespace, a hook (see docs/libraries.md), a name for
-            `open_backend` such as "my_library:xp", or a backend, which has its own
-            dtype.
+            `open_backend` such as "my_library:xp", or a backend. A backend keeps its
+            own dtype.
         dtype: "float64" or "float32".
         steps: The number of steps after the warm-up, at least 1.
         config: The settings of training; by default the notebook's network, with
             batches of one.
         dataset: The data, with arrays on the host; by default the first images of
             MNIST.
-        reproducers: A folder for a script that shows the first deviation with NumPy and
-            the library alone.
-        allow: Deviations that are expected, as for `assert_lockstep`, such as
+        reproducers: A folder for a script that shows the first deviation with only
+            NumPy and the library.
+        allow: Expected deviations, as for `assert_lockstep`, such as
             `{"deviations": {"exp": "half of the digits"}}`. A word is the name of an
-            operation, its place, as `file.py` or `file.py:47`, or a part of the call
-            with brackets or spaces, such as "[::-2". An allowed operation excuses the
-            steps that deviate, but no error. A line is printed with all
-            that are allowed.
+            operation, or its place, as `file.py` or `file.py:47`. It may also be a part
+            of the call with brackets or spaces, such as "[::-2". An allowed operation
+            excuses deviating steps, but no error. All allowed deviations are printed in
+            one line.
 
     Raises:
-        AssertionError: A step does not agree, or the library fails. The error names the
-            operations that deviate in a trace up to this step. Then it names each
-            deviating quantity and its first step, or the library's own error.
-        ValueError: `allow` has another kind than `deviations`.
+        AssertionError: A step or an operation of the probe deviates, or the library
+            fails. The error names the operations that deviate in a trace up to this
+            step, and in the probe. Then it names each deviating quantity and its first
+            step, or the library's own error.
+        ValueError: `allow` has a kind other than `deviations`, or a text in place of a
+            list.
         BackendError: The library lacks something.
         ConfigError: The settings do not fit the data.
 
@@ -102,7 +104,7 @@ def assert_parity(
 def _faults_of(
     result: Comparison | Failure, steps: int, warm_up_steps: int
 ) -> tuple[list[str], int]:
-    """Return a line for each fault of a run, and the steps up to the first one."""
+    """Return a line for each fault of a run, and the steps up to the first fault."""
     if isinstance(result, Failure):
         return [result.reason], steps
     faults = list(result.mismatches())
@@ -132,12 +134,12 @@ def _first_images() -> Dataset:
 def _find_operations(
     config: TrainConfig, dataset: Dataset, backend: Backend, steps: int
 ) -> tuple[list[Operation], str]:
-    """Trace a run. Return the operations that deviate or raise, and a note if none."""
+    """Trace a run. Return operations that deviate or raise, and a note if none do."""
     name = with_colon(backend.name)
     try:
         tracer = trace(config, dataset, backend, steps)
     except MlpXpError as error:
-        # such as an infinite loss, from right operations
+        # such as an infinite loss, although all operations are right
         return [], f"{name} the trace ends, and no operation deviates: {error}"
     operations = list(tracer.deviating.values())
     if tracer.raised:

@@ -17,29 +17,29 @@ roundoff. A deviation is |result - reference| / (eps * scale):
   processors and GPUs agreed on them. Where single and double precision differ, ULPS has
   the larger error. One ulp of a number x is at most eps * x.
 - The standard demands more of / sqrt and reciprocal: correct rounding ("Accuracy"). Not
-  even float64 on a CPU has it: sqrt of PyTorch 2.13.0 errs by 0.55 eps, and a division
-  by a Python number of JAX 0.10.2, which multiplies by the reciprocal, by 0.67. ULPS
-  allow both, because no program needs the difference.
-- A complex number has a bound for its modulus: of a
-  product sqrt(2) gamma_2 and of a quotient sqrt(2) gamma_7 (Higham, Lemma 3.5), of
-  abs the error of hypot, of exp the errors of exp, sin, cos and a product.
-- The reference is computed in the next wider dtype, with eps': float64 for float32,
-  long double for float64. It may err by as many of its own ulps. Where long double is
-  not wider, as on Windows and on Apple's processors, eps' / eps is 1, and the bound is
-  twice as large.
+  even float64 on a CPU has it. The sqrt of PyTorch 2.13.0 errs by 0.55 eps. JAX 0.10.2
+  divides by a Python number by multiplying with the reciprocal, and errs by 0.67 eps.
+  ULPS allow both errors, because no program needs the difference.
+- A complex number has a bound for its modulus. The bound of a product is sqrt(2)
+  gamma_2, and the bound of a quotient is sqrt(2) gamma_7 (Higham, Lemma 3.5). The
+  function abs has the error of hypot. The function exp has the errors of exp, sin, cos
+  and a product.
+- The reference is computed in the next wider dtype: float64 for float32, long double
+  for float64. Its spacing at 1 is eps'. It may err by the same number of its own ulps.
+  Where long double is not wider, as on Windows and on Apple's processors, eps' / eps is
+  1, and the bound is twice as large.
 - gamma_n = n u / (1 - n u) bounds the error of a sum of n rounded terms in any order
-  (Higham, Accuracy and Stability of Numerical Algorithms, 2002, eq. 3.2 and 3.13). One
-  more rounding is the division of a mean. gamma' is the same for the reference. A
-  matrix product and linear algebra in float64 have a reference in float64, because
-  NumPy has no wider ones.
+  (Higham, Accuracy and Stability of Numerical Algorithms, 2002, eq. 3.2 and 3.13). The
+  division of a mean is one more rounding. gamma' is the same for the reference. For
+  sums, matrix products and linear algebra in float64, the reference is in float64 too.
 - An operation without a bound is not judged: `Unjudged` has the reason.
 - A library may treat subnormal numbers as zero, as XLA does on a CPU. So a result may
-  be zero where the reference is subnormal. Of sums, linear algebra and functions such as
-  asin, deviations below the smallest normal number, per term, do not count. A deviation
-  beyond its bound is judged again with some or all subnormal inputs set to zero.
-  Functions such as sort may return any of the inputs that are then equal.
-- Shape and dtype must be NumPy's. The standard leaves the integer dtype of `argmax` to
-  the library, and its result for a NaN.
+  be zero where the reference is subnormal. Sums, linear algebra and functions such as
+  asin may also deviate by the smallest normal number for each of their terms. A
+  deviation beyond its bound is judged again with some or all subnormal inputs set to
+  zero. Functions such as sort may return any of the inputs that are then equal.
+- Shape and dtype must be NumPy's. The standard leaves two things about `argmax` to the
+  library: its integer dtype, and its result for a NaN.
 - Integers and booleans have eps = scale = 1. They must be equal, and a deviation is
   their difference.
 """
@@ -62,7 +62,7 @@ _BY_ULPS = {
 }
 ULPS = {name: ulps for ulps, names in _BY_ULPS.items() for name in names.split()}
 OF_COMPLEX = {"add", "subtract", "multiply", "square", "divide", "reciprocal", "exp"}
-"""Those of ULPS that have a bound for complex numbers too."""
+"""The functions of ULPS with a bound for complex numbers too."""
 
 
 def words_of(text: str) -> set[str]:
@@ -82,12 +82,12 @@ SELECTIONS = words_of("""
     squeeze stack take take_along_axis tile tril triu trunc unique_all unique_counts
     unique_inverse unique_values unstack where zeros zeros_like
 """)
-"""The functions that select, compare, convert or move, and so do not round."""
+"""Functions that do not round: they select, compare, convert or move."""
 EXACT = SELECTIONS | words_of("T mT from_numpy getitem materialise setitem to_device")
-"""These, and operations that are no functions."""
+"""SELECTIONS, and operations that are not functions."""
 
 LARGEST_ERROR = 0.02
-"""A larger bound, relative to the largest value, judges nothing."""
+"""A bound must be smaller, relative to the largest value, to judge a result."""
 
 
 class Unjudged(Exception):  # noqa: N818
@@ -116,7 +116,7 @@ class Verdict(NamedTuple):
 
     @property
     def deviates(self) -> bool:
-        """Whether the operation is judged, and beyond its bound."""
+        """Whether the operation is judged, and deviates beyond its bound."""
         is_beyond = bool(self.problem) or not self.deviation <= self.bound
         return is_beyond and not self.unjudged
 
@@ -139,9 +139,9 @@ class Bound(NamedTuple):
     underflows: float = 1
     """The number of terms that may underflow."""
     alternative: Any = 0.0
-    """Another right result less the reference; 0 where there is none."""
+    """The difference of another right result from the reference, or 0."""
     axes: tuple[int, ...] = ()
-    """The axes over which the 2-norm of all deviations has the bound, if any."""
+    """The axes of the norm, if the bound is for the 2-norm of all deviations."""
 
 
 class Reference(NamedTuple):
@@ -162,7 +162,7 @@ class Reference(NamedTuple):
             count = np.where(is_small, max(1, underflows), underflows)
             underflow = count * self.tiny
             within = self.eps * factor * scale
-            if axes:  # one of n elements deviates by this, if all of them do too much
+            if axes:  # if the norm is too large, one of n elements exceeds this
                 elements = math.prod(self.value.shape[axis] for axis in axes)
                 within = within / math.sqrt(elements)
             return (within + underflow + np.abs(alternative)).astype(np.float64)
@@ -170,9 +170,9 @@ class Reference(NamedTuple):
     def deviations(self, result: np.ndarray) -> np.ndarray:
         """Return the deviation of each element in eps.
 
-        It is infinite where one of result and reference is not finite and the other
-        differs. Where the norm of all deviations has the bound, the largest of them is
-        replaced by this norm.
+        The deviation is infinite where the result and the reference differ and one of
+        them is not finite. If the bound is for the norm, the norm replaces the largest
+        deviation.
         """
         if self.value.dtype.kind in "iub":
             difference = result.astype(object) - self.value.astype(object)
@@ -182,7 +182,7 @@ class Reference(NamedTuple):
         narrow = self.value.astype(result.dtype)
         same = equal(result, self.value) | (result == narrow)
         if result.dtype.kind == "c" and self.bound.factor:
-            # Arithmetic may be infinite in either part.
+            # Complex arithmetic may be infinite in either part.
             same |= ~(np.isfinite(narrow) | np.isfinite(result))
         same |= (np.abs(self.value) < self.tiny) & (result == 0)
         distance = np.abs(result - self.value)
@@ -221,9 +221,9 @@ class Widened(NamedTuple):
         return any(map(np.iscomplexobj, self.args))
 
     def ulps(self, ulps: float) -> float:
-        """Return the bound in eps of so many ulps in the result and the reference.
+        """Return the bound in eps of this many ulps in the result and the reference.
 
-        A product or quotient of complex numbers has up to three times as many: see
+        A product or quotient of complex numbers has up to three times as many ulps: see
         gamma_2 and gamma_7 in the docstring of this module.
         """
         if self.is_complex:
@@ -257,7 +257,7 @@ def refuse_uncertain(error: float) -> None:
 
 
 def norm(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Return the 2-norm over axes, which stay, without overflow or underflow."""
+    """Return the 2-norm over axes, which are kept, without overflow or underflow."""
     largest = np.max(np.abs(x), axis=axes, keepdims=True, initial=0)
     _, exponent = np.frexp(largest)
     scaled = np.ldexp(np.abs(x), -exponent)

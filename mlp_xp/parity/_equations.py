@@ -1,29 +1,30 @@
 """Judge solutions and factorisations by the equations they must fulfil.
 
-Their elements may differ between right libraries, by the signs of singular vectors or
-by the condition of the matrix. Their equations hold up to rounding for any condition.
-The residual of an equation is the difference of its sides. It has a bound, in the
-notation of `_bounds`:
+The elements of two right results may differ, because of the signs of singular vectors
+or the condition of the matrix. The equations hold up to rounding for any condition. The
+residual of an equation is the difference of its sides. It has a bound, in the notation
+of `_bounds`:
 
-- **solve, inv**: each element of abs(A X - B) is up to gamma_3n times that of
-  abs(L) abs(U) abs(X), by Gaussian elimination with partial pivoting (Higham 2002,
-  theorems 9.3 and 9.4). An inverse is the solution for B = I, or that of X A = I from
-  the inverse of U (method B in section 14.3), with abs(X) abs(L) abs(U).
-- **cholesky**: each element of abs(L L* - A) is up to gamma_(n+1) times that of
-  abs(L) abs(L*) (theorem 10.3).
+- **solve, inv**: each element of abs(A X - B) is at most gamma_3n times the same
+  element of abs(L) abs(U) abs(X), by Gaussian elimination with partial pivoting (Higham
+  2002, theorems 9.3 and 9.4). An inverse solves A X = I with this bound. Or it solves
+  X A = I, from the inverse of U (method B in section 14.3). The bound is then
+  gamma_3n abs(X) abs(L) abs(U).
+- **cholesky**: each element of abs(L L* - A) is at most gamma_(n+1) times the same
+  element of abs(L) abs(L*) (theorem 10.3).
 - **qr**: the product of the factors is A, up to the reflections of `svdvals` (see
   `_rules`) times the norm of each column (theorem 19.4). The products of two columns of
   Q are 0 or 1, up to the reflections.
-- **svd, eigh**: the product of the factors is A up to the reflections times the
-  Frobenius norm of A, and their columns are orthogonal.
+- **svd, eigh**: the product of the factors is A, up to the reflections times the
+  Frobenius norm of A. The columns of the factors are orthogonal.
 
-Each bound counts twice, because two factors err, and the residual itself is computed
-in float64. A product of complex numbers has three roundings. Each rounding may
-underflow. The upper triangle of a factor of `cholesky` is empty, and its diagonal
-positive, without any rounding. A norm of a matrix of n columns is up to sqrt(n) times
-its largest singular value. Where a bound exceeds LARGEST_ERROR, it leaves no digit of
-this. A library may read either triangle of a symmetric matrix, or their mean, so the
-difference of the triangles is allowed too.
+Each bound is doubled, because two factors err, and the residual itself is computed in
+float64. A product of complex numbers has three roundings. Each rounding may underflow.
+The factor of `cholesky` has an empty upper triangle and a positive diagonal, without
+any rounding. A norm of a matrix of n columns is up to sqrt(n) times its largest
+singular value. A bound that may exceed LARGEST_ERROR times this value leaves no digit,
+and nothing is judged. A library may read either triangle of a symmetric matrix, or the
+mean of both, so the difference of the triangles is allowed too.
 """
 
 import math
@@ -53,7 +54,7 @@ class Equation(NamedTuple):
 
     about: str
     residual: np.ndarray
-    """One side less the other one, or the norm of this."""
+    """The difference of the two sides, or its norm."""
     size: Any
     """The size by which the residual is divided."""
     roundings: float
@@ -67,7 +68,7 @@ def check_equations(operation: Operation) -> Verdict:
     """Check the results of an operation of EQUATIONS. Raises Unjudged."""
     args, results = operation.args, operation.results
     if not all(isinstance(x, np.ndarray) and np.isfinite(x).all() for x in args):
-        raise Unjudged("its operands are no finite matrices")
+        raise Unjudged("its operands are not finite matrices")
     limits = np.finfo(results[0].dtype)
     eps, tiny = float(limits.eps), float(limits.smallest_normal)
     wide = [x.astype(np.result_type(x.dtype, np.float64)) for x in (*args, *results)]
@@ -100,7 +101,7 @@ def _solve(
 def _solution(
     product: np.ndarray, a: np.ndarray, b: np.ndarray, x: np.ndarray
 ) -> Equation:
-    """Return the equation of a solution with abs(L) abs(U)."""
+    """Return the equation of a solution. `product` is abs(L) abs(U)."""
     residual, roundings = a @ x - b, 3 * a.shape[-1]
     sums = np.sum(product, axis=-1, keepdims=True)
     underflow = sums + np.sum(np.abs(x), axis=-2, keepdims=True) + 1
@@ -116,7 +117,7 @@ def _inverse(eps: float, a: np.ndarray, x: np.ndarray) -> Iterator[Equation]:
 
 
 def _better(right: Equation, left: Equation) -> Equation:
-    """Return the equation of each matrix of a stack that holds the better."""
+    """Choose the equation that holds better, for each matrix of a stack."""
     worst = [
         np.max(
             _share(np.abs(each.residual), each.size),
@@ -206,7 +207,7 @@ def _gram(q: np.ndarray) -> np.ndarray:
 
 
 def _symmetric(matrix: np.ndarray) -> np.ndarray:
-    """Return the matrix with its lower triangle in the upper one, too."""
+    """Return the matrix with its lower triangle mirrored in the upper triangle."""
     return np.tril(matrix) + adjoint(np.tril(matrix, -1))
 
 

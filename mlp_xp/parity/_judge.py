@@ -1,17 +1,19 @@
-"""Compare any operation of the standard with NumPy's: also several results at once.
+"""Compare any operation of the standard with NumPy's, also with several results.
 
-The standard leaves these results to the library, so that they are no deviations:
+The standard leaves these results to the library, so they are not deviations:
 
 - the default dtypes of functions that create arrays;
-- the order of unique values, of NaN in `sort`, and of equal elements in an `argsort`
-  with `stable=False`. Other unique values than `unique_values` are not judged in
-  another order than NumPy's, and with NaN only whether a sort is a permutation;
+- the order of unique values. The results of `unique_all`, `unique_counts` and
+  `unique_inverse` are judged only if the values are in NumPy's order;
+- the order of NaN in `sort` and `argsort`. With NaN, a result need only be a
+  permutation;
+- the order of equal elements in an `argsort` with `stable=False`;
 - the content of `empty`;
 - the result of operands that the standard does not define, such as integers and floats
   together, or integers in a function of floats;
 - numbers beyond the range of the dtype in `astype`, and indices beyond an array;
 - integers divided by zero, or with a negative power;
-- the order of eigenvalues, and the triangle of a matrix that is read as symmetric;
+- the order of eigenvalues, and the triangle to read of a symmetric matrix;
 - the signs of singular vectors, eigenvectors, and of the factors of `qr` (see
   `_equations`).
 """
@@ -54,9 +56,9 @@ CREATION = words_of("""
 _QUOTIENTS = {"floor_divide", "remainder"}
 UNIQUE = words_of("unique_all unique_counts unique_inverse unique_values")
 ANY_INTEGER = words_of("argmax argmin argsort searchsorted count_nonzero")
-"""Their integer dtype is left to the library."""
+"""Functions whose integer dtype is left to the library."""
 _OF_OPERANDS = words_of("clip max maximum min minimum nextafter sort")
-"""They return operands, and any of those that count as equal."""
+"""Functions that return operands. Of equal operands, they may return any."""
 _SEVERAL_KINDS = words_of("""
     asarray astype bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift
     bitwise_xor from_numpy full_like getitem repeat searchsorted setitem take
@@ -69,7 +71,7 @@ _FLOATING |= words_of("var std copysign logaddexp nextafter signbit")
 _FLOATING |= words_of("vector_norm matrix_norm")
 _TRANSFORMS = {name for name in RULES if name.startswith("fft.")} - CREATION
 _FLOATING |= _TRANSFORMS
-"""Kinds of operations that the standard defines for floats alone."""
+"""Kinds of operations that the standard defines only for floats."""
 _LEAST_AXES = {
     **dict.fromkeys(words_of("mT matrix_transpose"), 2),
     **dict.fromkeys(words_of("argsort sort cumulative_sum cumulative_prod"), 1),
@@ -94,9 +96,9 @@ STANDARD |= {f"linalg.{name}" for name in _IN_LINALG | _IN_BOTH}
 def judge(operation: Operation) -> Verdict:
     """Compare the result of an operation with NumPy's.
 
-    If it deviates, it is compared again with subnormal operands as zeros.
+    A deviating result is compared again, with subnormal operands set to zero.
     """
-    # Warnings of NumPy's repetition are none of the program, where they may be errors.
+    # NumPy's warnings must not reach the program, where they may be errors.
     with warnings.catch_warnings(action="ignore"):
         verdict = _judge_once(operation)
         if not verdict.deviates:
@@ -116,8 +118,8 @@ def _judge_once(operation: Operation) -> Verdict:
         expected = numpy_result(operation)
     except Exception as error:  # whatever NumPy raises
         reason = f"NumPy raises {one_line(error)}"
-        # The standard leaves a library's own keywords, indices beyond an array, and
-        # Python numbers beyond the range of a dtype open.
+        # The standard leaves open a library's own keywords, indices beyond an array,
+        # and Python numbers beyond the range of a dtype.
         outside = isinstance(error, TypeError | IndexError | OverflowError)
         is_refused = isinstance(error, ValueError) and not outside
         if not is_refused or isinstance(error, np.linalg.LinAlgError):
@@ -145,9 +147,9 @@ def _of_zeros(operation: Operation) -> Operation:
 def numpy_result(operation: Operation) -> Any:
     """Return NumPy's result in the dtype of the inputs, without changing the inputs.
 
-    It is an array, or a tuple of them.
+    The result is an array, or a tuple of arrays.
     """
-    # The list holds the operands: NumPy may overwrite a large one that nobody holds.
+    # NumPy may overwrite a large operand without a reference. The list holds one.
     operands = list(operation.args)
     if operation.name in INPLACE:
         operands[0] = operands[0].copy()
@@ -209,7 +211,7 @@ def _judge_single(operation: Operation, expected: np.ndarray) -> Verdict:
 
 
 def _judge_sort(operation: Operation, expected: np.ndarray) -> Verdict:
-    """Compare sorted values or indices, which are in any case a permutation."""
+    """Compare sorted values or indices. In any case they must be a permutation."""
     args, kwargs, result = operation.args, operation.kwargs, operation.result
     axis = kwargs.get("axis", -1)
     if result.shape != expected.shape:
@@ -230,7 +232,7 @@ def _judge_sort(operation: Operation, expected: np.ndarray) -> Verdict:
 
 @np.errstate(all="ignore")
 def judge_array(operation: Operation, expected: np.ndarray) -> Verdict:
-    """Compare the only result of an operation with `expected` of NumPy's function."""
+    """Compare the single result of an operation with `expected`, NumPy's result."""
     name, args, result = operation.name, operation.args, operation.result
     problem = mismatch(result, expected)
     any_integer = name in ANY_INTEGER and result.dtype.kind in "iu"
@@ -254,7 +256,7 @@ def judge_array(operation: Operation, expected: np.ndarray) -> Verdict:
         if is_open.any() and not (deviations > bound)[~is_open].any():
             raise Unjudged("NumPy's result is not finite")
     if (deviations > bound).any():
-        # An operand may be flushed, and another one not.
+        # A library may flush one operand and not another.
         choices = [(x, _flush(x)) if is_real(x) else (x,) for x in args]
         for flushed_args in itertools.product(*choices):
             flushed = operation._replace(args=flushed_args)
@@ -282,9 +284,9 @@ def mismatch(result: np.ndarray, expected: np.ndarray) -> str:
 
 @np.errstate(all="ignore")
 def reference_of(operation: Operation, expected: np.ndarray) -> Reference:
-    """Return the reference for an operation with `expected` of NumPy's function.
+    """Return the reference for an operation. `expected` is NumPy's result.
 
-    Raises Unjudged if it has no bound.
+    Raises Unjudged if the operation has no bound.
     """
     name, function, args = operation.name, operation.reference, operation.args
     kind, dtype = kind_of(name), expected.dtype
@@ -306,7 +308,7 @@ def reference_of(operation: Operation, expected: np.ndarray) -> Reference:
     if of_matrices or (eps > np.finfo(np.float64).eps and kind != "pow"):
         wide = np.float64
     wide_eps = float(np.finfo(wide).eps)
-    if function is operator.pow:  # which takes the square root for ** 0.5
+    if function is operator.pow:  # `**` takes the square root for an exponent of 0.5
         function = np.power
     # The standard makes a Python float a number of the array's dtype first.
     of_floats = np.dtype(wide) if kind in CREATION else expected.real.dtype
@@ -317,7 +319,7 @@ def reference_of(operation: Operation, expected: np.ndarray) -> Reference:
         value = np.asarray(function(*wide_args, **kwargs))
     except Exception as error:
         raise Unjudged(f"NumPy raises {one_line(error)}") from error
-    if value.shape != expected.shape:  # a range, of which rounding decides the length
+    if value.shape != expected.shape:  # rounding decides the length of a range
         value, wide_eps = expected, eps
     bound = rule(Widened(function, wide_args, kwargs, value, eps, wide_eps, tiny))
     refuse_uncertain(bound.factor * eps)
@@ -352,11 +354,11 @@ def _flush(x: Any) -> Any:
 def _undefined(operation: Operation) -> str:
     """Say why the standard does not define an operation of these operands.
 
-    Return an empty string if it does.
+    Return an empty string if it defines the operation.
     """
     kind, args = kind_of(operation.name), operation.args
     if kind in CREATION - {"asarray"} and _has_array(args):
-        return f"{kind} is defined for Python numbers alone"
+        return f"{kind} is defined only for Python numbers"
     least = _LEAST_AXES.get(kind, 0)
     if least and np.ndim(args[0]) < least:
         return f"{kind} is defined for {least} or more axes"
@@ -377,7 +379,7 @@ def _undefined(operation: Operation) -> str:
     if is_quotient and "c" in kinds and not all(np.isfinite(x).all() for x in args):
         return "the standard leaves quotients of complex infinities to the library"
     if kind in _FLOATING and not kinds & {"f", "c"}:
-        return f"{kind} is defined for floats alone"
+        return f"{kind} is defined only for floats"
     if len(kinds) > 1 and not kinds <= {"f", "c"}:
         return "the standard does not define operands of several kinds"
     if kinds == {"i"}:
@@ -393,7 +395,7 @@ def _undefined(operation: Operation) -> str:
         asymmetry = norm(args[0] - adjoint(args[0]), (-2, -1))
         limit = np.finfo(args[0].dtype).eps ** 0.5 * norm(args[0], (-2, -1))
         if (asymmetry > limit).any():
-            return f"{kind} is defined for symmetric matrices alone"
+            return f"{kind} is defined only for symmetric matrices"
     if kinds == {"b"} and kind in _NUMERIC | words_of("conj negative prod"):
         return f"{kind} is not defined for booleans"
     return ""
@@ -413,7 +415,7 @@ def _refuse_nan(args: tuple[Any, ...]) -> None:
 
 
 def _refuse_unordered(x: np.ndarray, values: np.ndarray) -> None:
-    """Refuse to judge unique values in another order, or of subnormal numbers."""
+    """Refuse to judge unique values in another order, of NaN or subnormal numbers."""
     _refuse_nan((x,))
     if not np.array_equal(values, np.sort(values)):
         raise Unjudged("the standard leaves the order of the values to the library")
@@ -432,8 +434,8 @@ def _refuse_beyond(x: np.ndarray, dtype: np.dtype) -> None:
 def inspection_fault(operation: Operation) -> str:
     """Say how the result of an inspection function differs from NumPy's.
 
-    Return an empty string if it does not. Objects such as those of `finfo` are not
-    compared.
+    Return an empty string if it does not differ. Objects, such as the result of
+    `finfo`, are not compared.
     """
     if not isinstance(operation.result, bool | np.dtype | tuple):
         return ""

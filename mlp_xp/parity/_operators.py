@@ -37,7 +37,7 @@ def _rows(table: str) -> list[list[str]]:
 BINARY = {name: symbol for name, symbol, _ in _rows(_BINARY)}
 UNARY = {name: symbol for name, symbol, _ in _rows(_UNARY)}
 INPLACE = {f"i{name.rstrip('_')}": name for name in BINARY}
-"""The operators in place, such as `iadd`, with the plain ones."""
+"""The operators in place, such as `iadd`, each with its plain operator."""
 SYMBOLS = {
     **{name: symbol for name, symbol, _ in _rows(_BINARY + _COMPARISONS)},
     **{name: f"{BINARY[plain]}=" for name, plain in INPLACE.items()},
@@ -46,7 +46,7 @@ SYMBOLS = {
 FUNCTIONS = {
     name: function for name, _, function in _rows(_BINARY + _COMPARISONS + _UNARY)
 }
-"""The functions of the standard that do the same as operators."""
+"""The functions of the standard that are equivalent to operators."""
 
 
 def kind_of(name: str) -> str:

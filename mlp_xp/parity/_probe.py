@@ -6,9 +6,9 @@ in every step. `tracing.probe` evaluates these calls on the library, and compare
 operation with NumPy's. The text of a call is its description in reports, and the source
 of its reproducer.
 
-The standard specifies all of these results. There are none of the results that it
-leaves open: the sign of a zero in a sum or a maximum, `argmax` of NaN, floats beyond
-the range of an integer dtype, and integers together with floats. Subnormal numbers may
+The standard specifies the results of these calls. Results that it leaves open are not
+judged: the sign of a zero in a sum or a maximum, `argmax` of NaN, floats beyond the
+range of an integer dtype, and integers together with floats. Subnormal numbers may
 count as zero.
 """
 
@@ -21,7 +21,7 @@ from mlp_xp.core.backend import Backend
 
 # 4099 is a prime: neither a vector instruction nor a block ends at the last element.
 # 65537, the prime above 2**16, is the length of a side of `large`. A float32 sum of
-# `other` may be off by 1.6 %, and its last element is 3.7 %.
+# `other` may be off by 1.6 %, and its last element is 3.7 % of the sum.
 OPERANDS = """
 tiny = np.finfo(DTYPE).smallest_normal
 x = np.resize([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, 1e30, -1e30, 1e-30, 100.0, -100.0, tiny, -tiny, tiny / 4, -tiny / 4], 4099).astype(DTYPE)
@@ -323,7 +323,7 @@ z = xp.astype(m, m.dtype); z += 1; m
 """
 """Calls that are compared as a whole, because of shared memory or a default dtype.
 
-Their values are the same where arrays are immutable, and `v += 1` is another array.
+Their values are the same for immutable arrays, where `v += 1` makes another array.
 """
 
 
@@ -353,7 +353,7 @@ class Call:
 
     @property
     def bindings(self) -> list[str]:
-        """The statements that bind its names to operands."""
+        """The statements that bind the names of the call to operands."""
         source = self.line
         used: list[str] = []
         for name, text in reversed(self._bound.items()):
@@ -364,12 +364,12 @@ class Call:
 
     @property
     def source(self) -> str:
-        """Statements with the operands as names."""
+        """The statements of the call, with the operands as names."""
         return "; ".join([*self.bindings, self.line])
 
     @property
     def inputs(self) -> dict[str, np.ndarray]:
-        """Its operands on the host."""
+        """The operands of the call on the host."""
         source = self.source
         return {name: x for name, x in self.hosts.items() if _uses(source, name)}
 
@@ -380,7 +380,7 @@ class Call:
         return eval(last, {}, names)
 
     def __str__(self) -> str:
-        """Return it with its operands: `xp.sum(a) with a = m[::2, ::2], m = ...`."""
+        """Return the call and operands: `xp.sum(a) with a = m[::2, ::2], m = ...`."""
         lines, inputs = self.hosts.lines, self.inputs
         operands = [each for each in lines if re.split(r"\W", each)[0] in inputs]
         used = ", ".join(self.bindings + operands)
@@ -402,7 +402,7 @@ class Names(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         host = self.hosts[name]
-        # Nobody needs the name of the dtype bool, and MLX lacks it.
+        # The name of the dtype bool is not needed, and MLX lacks it.
         is_bool = host.dtype == np.bool
         dtype = None if is_bool else getattr(self.backend.xp, host.dtype.name)
         self[name] = self.backend.asarray(host, dtype)

@@ -2,35 +2,39 @@
 
 One ulp is two roundings at most:
 
-- **sum, mean, matmul** and the like of n terms: n + 1 roundings of the same operation
-  on absolute values.
+- **sum, mean, matmul** and similar functions of n terms: n + 1 roundings of the same
+  operation on absolute values.
 - **prod, cumulative_prod**: gamma_n relative to the result (Higham 2002, Lemma 3.1).
-- **vector_norm, matrix_norm**: all terms are positive, so n roundings and, for the
-  Euclidean norm, a square root relative to the result. Other orders are not judged.
+- **vector_norm, matrix_norm**: all terms are positive. So the bound is n roundings
+  relative to the result, and for the Euclidean norm a square root more. Of the other
+  orders, only 1, inf, -inf, 0 of vectors and -1 of matrices are judged.
 - **var, std**: a variance is the mean of products of two deviations from a mean, or
   from a running mean (Welford). The mean errs by gamma_(n+4) of the root mean square r,
   so a variance v errs by 2 gamma_(n+4) r sqrt(v), and the standard deviation by
   gamma_(n+4) r. This is n kappa u (Chan, Golub and LeVeque 1983, Algorithms for
-  computing the sample variance, table 1). The textbook's one pass has n kappa^2 u and
-  is beyond it.
+  computing the sample variance, table 1). The textbook's formula with one pass errs by
+  n kappa^2 u, which is beyond this bound.
 - **logaddexp**: the errors of exp and log1p, whose results are below 1, and a sum.
 - **floor_divide, remainder**: the quotient q has the error e of a division. Where e is
-  below a half, floor(q - e) and floor(q + e) are right, and a remainder may be off by
-  its divisor. Only one is right where q is an integer without rounding. A remainder
-  rounds a product of abs(x) + abs(y) at most, a difference and a sum below abs(y).
+  below a half, floor(q - e) and floor(q + e) are both right, and a remainder may be off
+  by its divisor. Where q is an integer without rounding, only one floor is right. A
+  remainder rounds a product of at most abs(x) + abs(y), a difference, and a sum below
+  abs(y).
 - **linspace, arange**: a difference, a division, a product and a sum of numbers up to
   the ends.
-- **fft**: in the 2-norm over the transformed axes. A stage for the prime factor p sums
-  p products of complex numbers, twiddle factors among them. This is gamma_(p+4) of a
-  sum of p absolute values, so sqrt(p) gamma_(p+4) in the norm (Higham 2002, section
-  24.1, has 1 + 4 sqrt(2) roundings for p = 2). A transform by convolutions (Bluestein
-  1970) has three of length below 4 n, in stages of p = 2.
+- **fft**: the bound is for the 2-norm over the transformed axes. A stage for the prime
+  factor p sums p products of complex numbers, twiddle factors among them. It errs by
+  gamma_(p+4) times a sum of p absolute values, hence by sqrt(p) gamma_(p+4) in the norm
+  (Higham 2002, section 24.1, has 1 + 4 sqrt(2) roundings for p = 2). A transform by
+  convolutions (Bluestein 1970) consists of three transforms of length below 4 n, in
+  stages of p = 2.
 - **svdvals, eigvalsh**: n reflections of length m change a matrix by at most
   (6 m - 3 n + 41) n u of its Frobenius norm (Golub and Van Loan, Matrix Computations,
-  section 5.3, from Lawson and Hanson 1974, for least squares by qr). There are n from
-  either side. It is assumed that the iterations that follow, which rotate two rows at a
-  time, err by no more than the -3 n that is left out. In the norm, the values change by
-  no more than the matrix (Hoffman and Wielandt 1953; Mirsky 1960).
+  section 5.3, from Lawson and Hanson 1974, for least squares by qr). A factorisation
+  has n reflections from either side. The iterations after them rotate two rows at a
+  time. They are assumed to err by no more than the term -3 n, which is left out here.
+  In the norm, the values change by no more than the matrix changes (Hoffman and
+  Wielandt 1953; Mirsky 1960).
 
 Where a bound exceeds LARGEST_ERROR times the terms or the largest value, it leaves no
 digit, and nothing is judged. Determinants, ranks, pseudo-inverses, powers and
@@ -65,7 +69,7 @@ def _of_ulps(name: str) -> Rule:
     def rule(operation: Widened) -> Bound:
         # Below the smallest normal number, the spacing of numbers stays the same.
         scale = np.maximum(np.abs(operation.value), operation.tiny)
-        # The products in a complex number may underflow, and the terms of a function.
+        # The products in a complex number and the terms of a function may underflow.
         terms = int(operation.is_complex or has_terms)
         return Bound(scale, operation.ulps(ULPS[name]), terms)
 
@@ -113,7 +117,7 @@ def _in_norm(operation: Widened, bound: float, axes: tuple[int, ...]) -> Bound:
 
 
 def _of_norm(euclidean: Any, other: int) -> Rule:
-    """Return the rule for a norm, whose Euclidean and last exact order are given."""
+    """Return the rule for a norm, given its Euclidean order and another order."""
 
     def rule(operation: Widened) -> Bound:
         order, terms = operation.kwargs.get("ord", euclidean), operation.terms()
@@ -180,14 +184,14 @@ def _of_logaddexp(operation: Widened) -> Bound:
 
 
 class _Floor(NamedTuple):
-    """The floor of a quotient whose error is that of a division."""
+    """The floor of a quotient with the error of a division."""
 
     is_close: np.ndarray
     """Whether the error is below a half, so that at most two floors are right."""
     is_exact: np.ndarray
     """Whether the quotient is also an integer, so that one floor is right."""
     other: np.ndarray
-    """The other right floor less the first; 0 where there is none."""
+    """The difference of the other right floor from the first, or 0."""
 
 
 def _floor_of(operation: Widened) -> _Floor:
@@ -212,7 +216,7 @@ def _of_floor(operation: Widened) -> Bound:
 def _of_remainder(operation: Widened) -> Bound:
     x, y = np.abs(operation.args[0]), np.abs(operation.args[1])
     floor = _floor_of(operation)
-    # Otherwise the floor is wrong by more than its neighbours.
+    # Otherwise the floor may be off by more than one.
     far = np.where(floor.is_close, 0, 2 * ULPS["divide"] * x)
     scale = np.where(floor.is_exact, 0, x + 3 * y + far)
     alternative = np.where(floor.other, -floor.other * operation.args[1], 0)
@@ -237,9 +241,9 @@ def elimination(matrix: np.ndarray, eps: float) -> np.ndarray:
     """Return abs(L) abs(U) with partial pivoting, in the order of the matrix's rows.
 
     L and U are computed in float64. Where rounding with this eps may choose other
-    pivots, each element is the largest of its column: the sum of abs(U), because
-    abs(L) is at most 1, or sqrt(2) for complex numbers. Raises Unjudged where this
-    takes too long.
+    pivots, each element is replaced by the largest possible value in its column. This
+    is the sum of abs(U), because abs(L) is at most 1, or sqrt(2) for complex numbers.
+    Raises Unjudged for a matrix that is too large.
     """
     n = matrix.shape[-1]
     if n > _LARGEST_ORDER:
@@ -255,7 +259,7 @@ def elimination(matrix: np.ndarray, eps: float) -> np.ndarray:
         row = np.argmax(sizes, axis=-2, keepdims=True)
         is_pivot = rows == row
         is_remaining &= ~is_pivot
-        # The first column has no rounding. Libraries take the first of equals.
+        # The first column has no rounding. Of equal pivots, libraries take the first.
         error = gamma(2 * n, eps / 2) * (total[..., k : k + 1] + sizes)
         largest = np.take_along_axis(sizes, row, axis=-2)
         least = np.take_along_axis(sizes - error, row, axis=-2)
@@ -292,7 +296,7 @@ def _of_fft(operation: Widened, axes: tuple[int, ...]) -> Bound:
 
 
 def _of_stages(n: int) -> float:
-    """Return the roundings of a stage for each prime factor."""
+    """Return the roundings of all stages, one for each prime factor."""
     roundings, prime = 0.0, 2
     while n > 1:
         while n % prime == 0:

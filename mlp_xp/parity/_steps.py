@@ -28,7 +28,7 @@ class _FirstSteps(Job):
         left = self.last
         for epoch, chunk, samples in super().chunks(random):
             if left < chunk.steps:
-                # nothing follows a part of a chunk, such as a report
+                # nothing, such as a report, follows a part of a chunk
                 chunk = Chunk(chunk.start, left, chunk.batch_size)
                 samples = samples[:left]
             left -= chunk.steps

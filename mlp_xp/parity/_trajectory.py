@@ -155,17 +155,18 @@ class Deviations(NamedTuple):
     steps: np.ndarray
     """The numbers of the steps, from 1, (n,)."""
     values: np.ndarray
-    """The deviations, float64 (n,). Instead of NaN, they are infinite."""
+    """The deviations, float64 (n,). Infinity stands for NaN."""
 
 
 def measure(run: Trajectory, reference: Trajectory) -> dict[str, Deviations]:
     """Return the deviations of each quantity of a run from the reference.
 
-    The deviation of a loss is relative to the reference's loss, but at least to 1: a
-    loss is -log p of the logits, whose rounding errors do not shrink with it. Logits
-    and weights are relative to the largest element. A prediction changes only if the
-    logits deviate by half the difference between the largest logit and the logit of the
-    predicted class. This is its deviation.
+    The deviation of a loss is relative to the reference's loss, or to 1 if this loss is
+    below 1. A loss is -log p of the logits, and the rounding errors of the logits do
+    not shrink with the loss. The deviations of logits and weights are relative to the
+    largest element. A prediction changes only if the logits deviate by half the
+    difference between the largest logit and the logit of the predicted class. This half
+    is the deviation of the predictions.
     """
     steps = np.arange(1, len(reference.losses) + 1)
     end = steps[-1:]

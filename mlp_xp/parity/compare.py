@@ -30,7 +30,7 @@ class Quantity(NamedTuple):
     head_room: float
     """The smallest ratio of tolerance to deviation.
 
-    Below 1 is a mismatch. Without deviation it is infinite.
+    A ratio below 1 is a mismatch. Without a deviation, the ratio is infinite.
     """
     first_step: int | None
     """The first step with a deviation above the tolerance; None if there is none."""
@@ -77,7 +77,7 @@ class Comparison(NamedTuple):
 
     @property
     def deviating(self) -> list[str]:
-        """A line, with the backend, for the first of `operations` of each name."""
+        """A line, with the backend, for the first operation of each name."""
         return reports(self.trajectory.backend, self.operations)
 
     def __repr__(self) -> str:
@@ -116,7 +116,7 @@ class Comparison(NamedTuple):
                 yield (
                     f"{backend} {name} above the tolerance, first at step "
                     f"{first_step}, warm-up included; largest relative deviation "
-                    f"{largest:.2e}, {times:.3g} times what is allowed"
+                    f"{largest:.2e}, {times:.3g} times the allowed deviation"
                 )
 
 
@@ -144,7 +144,7 @@ def reports(backend: Backend, operations: Sequence[Operation]) -> list[str]:
 
 
 def compare(run: Trajectory, reference: Trajectory, allowed: np.ndarray) -> Comparison:
-    """Compare a run with the reference, where `allowed` is as in `Comparison`."""
+    """Compare a run with the reference. `allowed` is as in `Comparison`."""
     measured = measure(run, reference)
     quantities = {}
     for name, (steps, deviations) in measured.items():
@@ -170,7 +170,7 @@ def compare(run: Trajectory, reference: Trajectory, allowed: np.ndarray) -> Comp
 
 
 class _Judge:
-    """A reference run, by which other runs are judged."""
+    """A reference run, to judge other runs."""
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ class _Judge:
         return tolerance(steps, dtype, max(*sizes[:-1], self.config.batch_size))
 
     def _amplified(self, dtype: str) -> np.ndarray:
-        """Like `allowed`, or more if this training amplifies rounding."""
+        """Return `allowed`, or more if this training amplifies rounding."""
         allowed = self.allowed(dtype)
         if self.fixed_tolerance is not None:
             return allowed
@@ -231,7 +231,7 @@ class _Judge:
     def judge_run(
         self, run: Trajectory, dtype: str, operations: tuple[Operation, ...] = ()
     ) -> Comparison:
-        """Compare a run, with more than the derived tolerance only if it needs more."""
+        """Compare a run. Allow more than the derived tolerance only if necessary."""
         allowed = self.allowed(dtype)
         result = compare(run, self.reference, allowed)
         # A deviating operation explains more than amplified rounding would.
@@ -264,19 +264,19 @@ def check(
 
     Args:
         config: The settings of training.
-        dataset: The data, with arrays on the host: classes, with a test set.
+        dataset: The data, with arrays on the host, with classes and a test set.
         backends: The backends to compare, or the names of libraries.
         steps: The number of steps after the warm-up.
-        fixed_tolerance: The relative deviation to allow, instead of the derived
-            tolerance and without the probe. By default, a backend beyond the derived
-            tolerance is compared again, with the effect of rounding on this training
-            (see `tolerances.amplification`).
+        fixed_tolerance: The relative deviation to allow instead of the derived
+            tolerance. The probe is then left out. By default, a backend beyond the
+            derived tolerance is compared again. The second comparison allows for the
+            effect of rounding on this training (see `tolerances.amplification`).
         with_notebook: Whether to compare the notebook's own loop too, at the end.
 
     Yields:
         The comparison of the reference with itself, and then the result for each
-        backend. This is a `Failure` if the backend fails, or if its loss is not finite
-        where the reference is finite.
+        backend. A result is a `Failure` if the backend fails, or if its loss is not
+        finite where the reference is finite.
 
     Raises:
         DatasetError: The data have no classes or no test set.

@@ -2,9 +2,9 @@
 
 It is also the reference of the tests and the baseline of the benchmark. Every step
 performs the notebook's operations, in the notebook's order, oddities included. So both
-the numbers and the time of a step are the notebook's. Only its global variables are
-attributes here. A function stays even if it is one operation, because its call is part
-of the time of a step.
+the numbers and the time of a step are the notebook's. The only change is that the
+notebook's global variables are attributes here. A function of a single operation stays
+a function, because its call is part of the time of a step.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def softmax(x: Array) -> Array:
 
 
 def cross_entropy_loss(y: Array, y_hat: Array) -> np.floating[Any]:
-    """Return the mean loss of a batch; NaN if any probability underflows to zero."""
+    """Return the mean loss of a batch. It is not finite if a probability is zero."""
     loss: np.floating[Any] = -np.sum(y * np.log(y_hat)) / y.shape[0]
     return loss
 
@@ -99,7 +99,7 @@ class Notebook:
         textbook: bool = False,
     ) -> None:
         """Draw the weights like the notebook."""
-        # The same numbers as np.random.seed and np.random.randn give. The shuffles
+        # These are the numbers of np.random.seed and np.random.randn. The shuffles
         # continue their sequence.
         self.random = np.random.RandomState(seed)
         self.dtype: np.dtype[Any] = np.dtype(dtype)
@@ -127,8 +127,8 @@ class Notebook:
     def train_step(self, x: Array, y: Array) -> np.floating[Any]:
         """Take one step in place, and return the loss before the update.
 
-        The notebook only takes steps on one row. For more rows, the gradient is of the
-        mean loss.
+        The notebook only takes steps on one row. For more rows, the step follows the
+        gradient of the mean loss.
         """
         _, hidden_output, _, output = self.forward(x)
         loss = cross_entropy_loss(y, output)
@@ -191,7 +191,8 @@ def trajectory(
     The warm-up consists of steps on sample 1 only, for any batch size. Epochs follow
     until all steps are done. Each epoch is shuffled first, and its last batch may be
     short. `on_report` is called with the epoch, the index of the batch's first sample,
-    and the loss, after every step whose index is a multiple of `report_every`.
+    and the loss. It is called after a step if this index is a multiple of
+    `report_every`.
     """
     images = images.astype(network.dtype, copy=False)
     labels = labels.astype(network.dtype, copy=False)

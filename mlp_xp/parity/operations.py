@@ -19,7 +19,7 @@ FORMATS = {
     "materialise": "materialise({})",
     "from_numpy": "xp.asarray({}, dtype={}, copy=True)",
 }
-"""The Python source of operations that are no calls of a function or a method."""
+"""The Python source of operations that are not calls of a function or method."""
 
 
 class Operation(NamedTuple):
@@ -31,19 +31,19 @@ class Operation(NamedTuple):
     name: str
     """The name of a function of the namespace, or of an operator.
 
-    `xp.matmul` is the function whose operator is `matmul`. `T`, `mT`, `getitem`,
-    `setitem`, `to_device`, `from_numpy` and `materialise` are no functions of the
+    `xp.matmul` is a function, and `matmul` is the operator. `T`, `mT`, `getitem`,
+    `setitem`, `to_device`, `from_numpy` and `materialise` are not functions of the
     namespace. `array.sum` is a method outside the standard.
     """
     reference: Callable[..., Any]
     """NumPy's operation."""
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    """Without the device."""
+    """The keyword arguments, without the device."""
     result: Any = np.empty(0)
-    """A host array, or a tuple of them."""
+    """A host array, or a tuple of host arrays."""
     number: int = 0
-    """From 1, in the order of the program."""
+    """The number of the operation in the program, from 1."""
     when: str = ""
     """The state of the program in words, such as `in step 3`."""
     place: str = ""
@@ -53,7 +53,7 @@ class Operation(NamedTuple):
     """The call of the probe with the operation: see `_probe`."""
 
     def __str__(self) -> str:
-        """Return it with shapes and dtypes, as in `xp.tanh(float64 (1, 64))`."""
+        """Return the call with shapes and dtypes: `xp.tanh(float64 (1, 64))`."""
 
         def describe(array: np.ndarray) -> str:
             return f"{array.dtype} {array.shape}"
@@ -62,7 +62,7 @@ class Operation(NamedTuple):
 
     @property
     def results(self) -> tuple[Any, ...]:
-        """All results, also a single one."""
+        """All results, in a tuple even for a single result."""
         return self.result if isinstance(self.result, tuple) else (self.result,)
 
     @property
@@ -72,9 +72,9 @@ class Operation(NamedTuple):
         return f"operation {self.number}, {self.when}: {self} {self.verdict}; {place}"
 
     def source(self, word: Callable[[np.ndarray], str]) -> str:
-        """Return it as Python source, such as `x -= y` or `xp.tanh(x)`.
+        """Return the operation as Python source, such as `x -= y` or `xp.tanh(x)`.
 
-        `word` returns the name of an array. It is called once for each.
+        `word` is called once for each array, and returns its name.
         """
         name = self.name
         if name in ("getitem", "setitem"):

@@ -122,8 +122,7 @@ class Run:
     unjudged: list[Record] = field(default_factory=list)
     """Operations without a known bound."""
     escaped: list[Record] = field(default_factory=list)
-    """Questions about the type of an array that were not answered as for the library's
-    own."""
+    """Questions about types that were not answered as for the library's own array."""
     differs: list[Record] = field(default_factory=list)
     """How shapes, dtypes or integers of the result differ from NumPy's whole run."""
     result: Any = None
@@ -131,7 +130,7 @@ class Run:
     end: str = ""
     """How far the result lies from NumPy's whole run, in words."""
     distance: float = 0.0
-    """The distance of `end`, of which 1 is half of the digits."""
+    """The distance in `end`, where 1 means half of the digits."""
     operations: int = 0
     """The number of judged operations."""
     seconds: float = 0.0
@@ -145,9 +144,10 @@ class Run:
     def is_far(self) -> bool:
         """Whether right operations leave less than half of the digits of the result.
 
-        Other findings would explain this. It is none itself, because right programs
-        have such results too: rounding alone, as of `x - x * 3 / 3`, singular vectors
-        of either sign, or the solution for an ill-conditioned matrix.
+        Other findings would explain this. It is not a finding itself, because right
+        programs have such results too. Examples are `x - x * 3 / 3`, which is rounding
+        alone, singular vectors of either sign, and the solution for an ill-conditioned
+        matrix.
         """
         explained = self.deviations or self.error or self.unjudged or self.outside
         branched = self.transfers or self.syncs or self.escaped
@@ -200,7 +200,7 @@ class ProgramTracer(Tracer):
     def __init__(self, backend: LibraryBackend, program: Any) -> None:
         super().__init__(backend)
         self.program: CodeType | None = getattr(program, "__code__", None)
-        """The code of the program, whose file may be one of the library."""
+        """The code of the program. Its file may belong to the library."""
         self.when = "in the program"
         self.records: dict[str, dict[tuple[str, ...], Record]] = {}
         self.judged = 0
@@ -242,7 +242,7 @@ class ProgramTracer(Tracer):
         self._keep(kind, Record(name, event, self.place()))
 
     def call(self, call: LibraryCall) -> Any:
-        """See `Tracer.call`. The library itself asks no questions to be answered."""
+        """See `Tracer.call`. Questions of the library itself are not answered."""
         tracer = _answers.active()
         # An array or a namespace may be left from an earlier run.
         if tracer is not self and tracer is not None:
@@ -266,14 +266,14 @@ class ProgramTracer(Tracer):
             sys.settrace(watcher)
 
     def _is_abstract(self, x: Any) -> bool:
-        """Return whether x stands for an array, as where JAX transforms a function."""
+        """Return whether x stands for an array, as in a function transformed by JAX."""
         known = (Traced, np.ndarray, np.generic, self._kind)
         return is_array(x) and not issubclass(type(x), known)
 
     def _compare(self, operation: Operation) -> Verdict:
         """See `Tracer`. A scalar of NumPy may count as a Python number.
 
-        The standard defines Python numbers alone as operands.
+        Of all numbers, the standard defines only Python's as operands.
         """
         verdict, args = super()._compare(operation), operation.args
         if not (verdict.deviates and any(isinstance(x, np.generic) for x in args)):
@@ -326,8 +326,8 @@ def lockstep(
 ) -> Run:
     """Run a program on an array library, and repeat each operation on NumPy.
 
-    Every function and operator of the standard gets the same operands on NumPy, so that
-    errors do not add up and the first deviation is the cause. Bounds are derived: see
+    NumPy repeats every function and operator of the standard on the same operands. So
+    errors do not add up, and the first deviation is the cause. Bounds are derived: see
     `mlp_xp.parity._bounds`. Global settings of the library, such as 64-bit floats of
     JAX, are restored at the end.
 
@@ -340,8 +340,8 @@ def lockstep(
         library: A name that `--backends` takes, such as "torch" or "my_library:xp", or
             an array namespace.
         device: The library's own name of a device, by default its default device.
-        reproducers: A folder for a script that shows the first deviation with NumPy and
-            the library alone.
+        reproducers: A folder for a script that shows the first deviation with only
+            NumPy and the library.
 
     Returns:
         The findings. `print` shows the verdict in the first line.
@@ -413,11 +413,11 @@ def assert_lockstep(
         kwargs: Its keyword arguments.
         library: The library, as for `lockstep`.
         device: The device.
-        allow: Findings that are expected, by their kind: `deviations`, `error`,
-            `transfers`, `syncs`, `upcasts`, `outside`, `escaped` or `differs`. True
-            allows all of the kind. A list has words, of which one must be the
-            operation's name or its place, as `file.py` or `file.py:47`. A dictionary
-            has a reason for each such word.
+        allow: Expected findings, by their kind: `deviations`, `error`, `transfers`,
+            `syncs`, `upcasts`, `outside`, `escaped` or `differs`. True allows all
+            findings of the kind. A list of words allows the operations that it names.
+            A word is the name of an operation, or its place, as `file.py` or
+            `file.py:47`. A dictionary has a reason for each word.
 
     Raises:
         AssertionError: There are other findings, or no judged operation. The first line
@@ -444,7 +444,7 @@ def assert_lockstep(
 
 
 def checked(allow: Mapping[str, Any] | None, kinds: Sequence[str]) -> Mapping[str, Any]:
-    """Return expected findings. Raises ValueError if they are of other kinds."""
+    """Return expected findings. Raises ValueError for another kind, or for a text."""
     for kind, words in (allow or {}).items():
         if kind not in kinds:
             raise ValueError(f"allow: {kind!r} is none of {', '.join(kinds)}")
@@ -467,9 +467,9 @@ def is_allowed(record: Record, allowed: Any) -> bool:
 
 
 def _is_another(xp: Any, array: Any) -> bool:
-    """Return whether an array names another namespace than its own `xp`.
+    """Return whether an array names a namespace other than `xp`.
 
-    A namespace under test may wrap another library, and have its arrays.
+    A namespace under test may wrap another library, and use the arrays of that library.
     """
     try:
         named = array_namespace(array)
@@ -517,7 +517,7 @@ def _moved(tree: Any, tracer: Tracer, *, on_device: bool) -> Any:
 
 
 def _operation_behind(error: BaseException, tracer: Tracer) -> Operation | None:
-    """Return the operation whose error ended the program, if it was one."""
+    """Return the operation whose error ended the program, if any."""
     cause: BaseException | None = error
     while cause is not None and cause is not tracer.error:
         cause = cause.__cause__ or cause.__context__
@@ -544,7 +544,7 @@ def _compare_ends(
 ) -> tuple[str, bool, float]:
     """Say how far a result lies from NumPy's whole run, and whether it is wrong.
 
-    Return also the distance, of which 1 is half of the digits.
+    Return also the distance, where 1 means half of the digits.
     """
     positional, named = args
     try:

@@ -1,4 +1,4 @@
-"""Write a script that shows a deviation with NumPy and the library alone."""
+"""Write a script that shows a deviation with only NumPy and the library."""
 
 import io
 import os
@@ -50,7 +50,7 @@ class _Reproducer(NamedTuple):
 
     script: str
     inputs: dict[str, np.ndarray]
-    """Its arrays, and the absolute deviation `allowed`."""
+    """The arrays of the script, and the absolute deviation `allowed`."""
     shown: np.ndarray
     """The library's result, for the script to repeat."""
 
@@ -58,9 +58,9 @@ class _Reproducer(NamedTuple):
 def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> str:
     """Write a script for an operation that deviates or raised, run it, and report.
 
-    `reproduce.py` and `inputs.npz` are in a new folder in `folder`. The script uses the
-    device of the backend, or the default device of a foreign namespace. It finds
-    modules of the current folder if it is started there.
+    `reproduce.py` and `inputs.npz` are written to a new folder in `folder`. The script
+    uses the device of the backend, or the default device of a foreign namespace. If it
+    is started in the current folder, it finds the modules there.
 
     Return the outcome in a sentence, or why no script is possible. Raises FileError if
     the folder cannot be written.
@@ -123,7 +123,8 @@ def _make(backend: Backend, operation: Operation, expected: np.ndarray) -> _Repr
         dtype, allowed = shown.dtype, np.asarray(0.0)
     else:
         shown = result
-        # NumPy's dtype where the library's may be wrong: a repaired library passes.
+        # NumPy's dtype where the library's may be wrong, so that a repaired library
+        # passes.
         dtype = expected.dtype if verdict.problem else result.dtype
         allowed = reference_of(operation, expected).allowed
         if allowed.size and allowed.max() == allowed.min():
@@ -185,8 +186,8 @@ def _run(script: Path, problem: str, shown: np.ndarray) -> str:
 def _imports(backend: Backend) -> tuple[str, str]:
     """Return the source of an import and of a function, for a script.
 
-    The import names the namespace of a backend `xp`. The function converts its arrays
-    to NumPy's.
+    The import names the namespace of a backend `xp`. The function converts arrays of
+    this namespace to NumPy's.
     """
     own = getattr(backend, "imports", "")
     if own:

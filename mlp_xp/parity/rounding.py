@@ -1,27 +1,27 @@
 """NumPy with random rounding errors, to measure how much rounding changes a run.
 
-The derived tolerance (see `tolerances.tolerance`) holds where training passes
-deviations on as they are. It need not. A step multiplies a deviation of the weights by
-I - learning_rate * (second derivative of the loss). With a high rate, this factor
-amplifies. ReLU decides by the sign of a number, even of a rounding error. Adam divides
-a gradient by its own size, so where a unit is saturated, rounding alone decides about a
-whole step. Depending on the data, two right libraries may then differ in the first
-digit or in the last.
+The derived tolerance (see `tolerances.tolerance`) holds where training neither
+amplifies nor damps deviations. But training may amplify them. A step multiplies a
+deviation of the weights by I - learning_rate * (second derivative of the loss). With a
+high rate, this factor amplifies. ReLU decides by the sign of a number, even if the
+number is a rounding error. Adam divides a gradient by its own size. Where a unit is
+saturated, rounding alone then decides about a whole step. Depending on the data, two
+right libraries may differ in the first digit or in the last.
 
-No formula of a few terms can tell, but an experiment can: stochastic arithmetic
-(Vignes, 1993, A stochastic arithmetic for reliable scientific computation; Parker,
-1997, Monte Carlo arithmetic) repeats a computation with random rounding errors. The
-deviation of the repeated run is the effect of rounding on this training. The errors are
-relative and uniform:
+No formula of a few terms predicts this, but an experiment measures it. Stochastic
+arithmetic (Vignes, 1993, A stochastic arithmetic for reliable scientific computation;
+Parker, 1997, Monte Carlo arithmetic) repeats a computation with random rounding errors.
+The deviation of the repeated run is the effect of rounding on this training. The errors
+are relative and uniform:
 
-- of the result of + - * / sqrt exp and so on: within ULPS of `_bounds`, and one eps
-  more for the result of NumPy;
-- of the elements of both factors of a matrix product, and of the terms of a sum, of n
-  terms: within sqrt(n) u. If all terms have the same size, the sum then changes by some
-  sqrt(n) u times sqrt(n) terms, hence by u of the sum of absolute values. This assumes
-  sums in blocks. The probable error of adding one term after another is up to sqrt(n)
-  times as large (Higham and Mary, 2019);
-- all other operations, which select, compare, convert or move, stay exact.
+- Results of + - * / sqrt exp and so on err within ULPS of `_bounds`, and by one eps
+  more for the result of NumPy.
+- The elements of both factors of a matrix product, and the terms of a sum, err within
+  sqrt(n) u for n terms. If all terms have the same size, the sum then changes by about
+  sqrt(n) u times sqrt(n) terms. This is u times the sum of absolute values. It assumes
+  sums in blocks: the probable error of adding one term after another is up to sqrt(n)
+  times as large (Higham and Mary, 2019).
+- All other operations, which select, compare, convert or move, stay exact.
 
 `tolerances.amplification` says how much more than the derived tolerance is then
 allowed. Nothing here depends on the library under test, or on its result.
@@ -67,7 +67,7 @@ def _perturbed_arrays(random: np.random.Generator, eps: float) -> type[np.ndarra
     def perturb(x: np.ndarray, bound: float) -> np.ndarray:
         """Change each element by a relative error within `bound` eps."""
         errors = bound * eps * (2 * random.random(x.shape, np.float32) - 1)
-        # Not x * (1 + error): numbers below 1 are denser than numbers above. One sign
+        # Not x * (1 + error): numbers are denser below 1 than above, so that one sign
         # would prevail.
         return np.asarray(x + x * errors, x.dtype)
 

@@ -1,7 +1,7 @@
 """How far rounding may make a run deviate from the reference.
 
-`tolerance` derives it from eps. `amplification` measures it where training amplifies
-rounding errors.
+`tolerance` derives the allowed deviation from eps. `amplification` measures it where
+training amplifies rounding errors.
 """
 
 import numpy as np
@@ -30,19 +30,21 @@ def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
     The rounding error of a dot product of `length` terms, relative to the sum of their
     absolute values, is at most length * eps. It grows with sqrt(length) * eps if the
     errors are independent with mean zero (Higham and Mary, 2019, A new approach to
-    probabilistic rounding error analysis). Their factor lambda, here SAFETY, sets the
-    probability of a larger error, and 10 makes it negligible. Libraries sum in
-    different orders, so one step may cause this deviation between two of them. Where
-    training neither amplifies nor damps deviations, independent deviations add up as
-    sqrt(steps). It is an assumption that sums do not cancel, so that a deviation is as
-    small relative to the sum as to its absolute values. The deviation of a different
-    computation does not shrink with eps: in float64 it is larger by orders of
-    magnitude. Where training amplifies deviations, as with a high learning rate, see
+    probabilistic rounding error analysis). A factor lambda of this analysis, here
+    SAFETY, sets the probability of a larger error. With 10, the probability is
+    negligible. Libraries sum in different orders, so two libraries may deviate by this
+    much in one step. Where training neither amplifies nor damps deviations, independent
+    deviations add up as sqrt(steps).
+
+    This assumes that sums do not cancel: a deviation is then as small relative to the
+    sum as to the sum of absolute values. The deviation of a wrong computation does not
+    shrink with eps. In float64 it is larger than the tolerance by orders of magnitude.
+    Where training amplifies deviations, as with a high learning rate, see
     `amplification`.
 
-    Deformed images need no term of their own. Positions in an image are rounded by some
-    eps times its side, and a feature changes by at most 1 from one pixel to the next,
-    hence by as much. The side of n features is sqrt(n).
+    Deformed images need no term of their own. Positions in an image are rounded by a
+    few eps times its side. From one pixel to the next, a feature changes by at most 1,
+    so it is rounded by as much. The side of an image of n features is sqrt(n).
     """
     eps = float(np.finfo(dtype).eps)
     return SAFETY * eps * np.sqrt(length * np.asarray(steps, dtype=np.float64))
@@ -57,10 +59,10 @@ def amplification(
 ) -> np.ndarray:
     """Return the deviation to allow where training may amplify rounding errors.
 
-    It is the derived tolerance, float64 (steps,), or more where runs of NumPy with
-    random rounding (see `rounding`) deviate more: MARGIN times their largest ratio of
-    deviation to derived tolerance, so far and in any quantity. Raises ConfigError if
-    rounding makes such a run diverge.
+    It is the derived tolerance times a factor of at least 1, float64 (steps,). NumPy
+    trains ROUNDING_RUNS times with random rounding (see `rounding`). The factor is
+    MARGIN times the largest ratio of deviation to derived tolerance in these runs, up
+    to each step and in any quantity. Raises ConfigError if one of the runs diverges.
     """
     steps = len(derived) - config.warm_up_steps
     factors = np.ones(derived.shape)

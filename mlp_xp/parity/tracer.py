@@ -1,10 +1,10 @@
 """Run array code on a library, and repeat each of its operations on NumPy.
 
-A `Tracer` has a `Namespace` in place of the library's, and each array of the library is
-in a `Traced`. Functions of the namespace and operators of arrays both go through
-`Tracer.call`: the library computes, NumPy repeats the operation from copies of the same
-inputs, and the results are compared (see `_bounds`). The code under trace needs no
-change.
+A `Tracer` puts a `Namespace` in place of the library's namespace, and a `Traced` around
+each array of the library. Functions of the namespace and operators of arrays both go
+through `Tracer.call`: the library computes, NumPy repeats the operation from copies of
+the same inputs, and the results are compared (see `_bounds`). The code under trace
+needs no change.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ METHOD_KINDS = {
     **dict.fromkeys(("tolist", "numpy", "cpu", "get"), "transfers"),
     **dict.fromkeys(("item", "block_until_ready"), "syncs"),
 }
-"""The kinds of notices about methods that are not `outside`."""
+"""Methods with a kind of notice other than `outside`."""
 
 
 def sources(module: ModuleType) -> tuple[str, ...]:
@@ -73,11 +73,11 @@ class Tracer:
     raised: Operation | None = None
     """The operation in which the library raised, if any."""
     failure: Exception | None = None
-    """The exception at an early end of the program, set by its caller."""
+    """The exception that ended the program early. The caller of the program sets it."""
     error: BaseException | None = None
     """The exception of `raised`."""
     is_calling: bool = False
-    """Whether the library computes, and not the program."""
+    """Whether code of the library runs now, not of the program."""
     writes: int = 0
     """The number of operations that may have changed arrays through a view."""
     is_shared: bool = False
@@ -89,11 +89,11 @@ class Tracer:
         functools.singledispatch.__code__.co_filename,
         *sources(np),
     )
-    """The starts of files whose code calls operations on behalf of a program."""
+    """The starts of the paths of code that calls operations for a program."""
     names_another: ClassVar[bool] = False
-    """Whether the library's arrays name another namespace than the one under test."""
+    """Whether arrays of the library name a namespace other than the one under test."""
     has_views: ClassVar[bool] = True
-    """Whether a change of one array may change others that share its memory."""
+    """Whether a change of an array may change other arrays in the same memory."""
 
     def __post_init__(self) -> None:
         xp = self.backend.xp
@@ -110,7 +110,7 @@ class Tracer:
         )
 
     def namespace(self, xp: Any) -> "Namespace":
-        """Return the traced namespace for one of the library's."""
+        """Return the traced namespace for a namespace of the library."""
         if id(xp) not in self._namespaces:
             self._namespaces[id(xp)] = Namespace(self, xp)
         return self._namespaces[id(xp)]
@@ -124,7 +124,7 @@ class Tracer:
         return Traced(array, self)
 
     def notice(self, kind: str, event: str) -> None:
-        """Take note of an event that is no operation of the standard.
+        """Take note of an event that is not an operation of the standard.
 
         Args:
             kind: `transfers`, `syncs`, `outside` or `escaped`.
@@ -138,12 +138,12 @@ class Tracer:
     def attribute(self, array: "Traced", name: str) -> Any:
         """Return an attribute of an array as the library has it.
 
-        An attribute outside the standard is noted: a method when it is called.
+        An attribute outside the standard is noted. A method is noted when it is called.
         """
         own = getattr(array.array, name)
         if name in ATTRIBUTES:
             return own
-        if name.startswith("__array_"):  # a way to the memory, past the tracer
+        if name.startswith("__array_"):  # a way to the memory without the tracer
             raise AttributeError(name)
         called = f"array.{name}"
         if callable(own):
@@ -185,7 +185,7 @@ class Tracer:
         operands = [x for x in leaves((args, kwargs)) if isinstance(x, Traced)]
         in_place = name in INPLACE or name == "setitem"
         for operand in operands:
-            # another array, or one of NumPy, may share its memory
+            # another array, or an array of NumPy, may share its memory
             if operand.seen_writes != self.writes or self.is_shared:
                 operand._look()
         self.calls += 1
@@ -241,7 +241,7 @@ class Tracer:
     def _traced(self, result: Any, operands: Sequence["Traced"]) -> Any:
         """Return the result of an operation with traced arrays.
 
-        It may be one of the operands, as of an operator in place.
+        An operator in place returns one of the operands.
         """
 
         def trace(x: Any) -> Any:
@@ -257,7 +257,7 @@ class Tracer:
         return is_array(x)
 
     def _on_host(self, x: Any) -> Any:
-        """Return NumPy's array or dtype for one of the library, and all else as is."""
+        """Convert the library's array or dtype to NumPy's. Return all else as is."""
         if isinstance(x, Traced):
             return x.host
         if isinstance(x, np.ndarray | np.generic):
@@ -289,9 +289,9 @@ class Tracer:
         return judge(operation)
 
     def check_value(self, array: "Traced", name: str, value: Any) -> None:
-        """Compare a Python value of an array, such as `float(x)`, with its host copy's.
+        """Compare a Python value of an array, such as `float(x)`, with the host copy's.
 
-        A right value does not count as another operation.
+        A right value does not count as an operation.
         """
         if array.seen_writes != self.writes:
             array._look()
@@ -325,12 +325,12 @@ class Tracer:
         return line_text(frame.f_code.co_filename, frame.f_lineno)
 
     def is_go_between(self, file: str) -> bool:
-        """Return whether the code of a file is no part of the program."""
+        """Return whether the code of a file is not part of the program."""
         return file.startswith(self.go_betweens)
 
 
 def caller(is_go_between: Callable[[str], bool]) -> FrameType:
-    """Return the first frame from here whose file is no go-between."""
+    """Return the nearest frame whose file is not a go-between."""
     frame = sys._getframe(1)
     while frame.f_back and is_go_between(frame.f_code.co_filename):
         frame = frame.f_back
@@ -346,13 +346,13 @@ def line_text(file: str, line: int) -> str:
     folders = [PACKAGE.parent, *(Path(each).resolve() for each in sys.path)]
     parents = [folder for folder in folders if folder in path.parents]
     if parents:
-        # the folder of the packages, not the one of a virtual environment
+        # the folder of the packages, not of a virtual environment
         path = path.relative_to(max(parents, key=lambda folder: len(folder.parts)))
     return f"{path.as_posix()}:{line} ({linecache.getline(file, line).strip()})"
 
 
 class Namespace(ModuleType):
-    """A namespace of a library, whose functions go through a tracer.
+    """A namespace of a library. Its functions go through a tracer.
 
     Args:
         tracer: The tracer.
@@ -418,7 +418,7 @@ class Namespace(ModuleType):
 
 
 class Traced:
-    """An array of a library, whose operators go through a tracer.
+    """An array of a library. Its operators go through a tracer.
 
     Args:
         array: The array of the library.
@@ -448,7 +448,7 @@ class Traced:
     def __array_ufunc__(
         self, ufunc: Any, method: str, *args: Any, **kwargs: Any
     ) -> Any:
-        # An operator of NumPy's scalars and arrays comes here, with these first.
+        # An operator comes here if its first operand is a scalar or array of NumPy.
         is_operator = ufunc in _UFUNCS and method == "__call__" and not kwargs
         first, *others = map(unwrapped, args)
         if is_operator and others and isinstance(first, np.generic | np.ndarray):
@@ -681,7 +681,7 @@ def _ends(part: slice) -> tuple[Any, Any, Any]:
 
 
 def _hosts(traced: Any) -> Any:
-    """Return a traced array on the host, or a tuple of them. None: it is neither."""
+    """Return traced arrays on the host, one or a tuple; None for anything else."""
     if isinstance(traced, Traced):
         return traced.host
     parts = [*leaves(traced)]
@@ -696,7 +696,7 @@ def _is_plain(x: Any) -> bool:
 
 
 def unwrapped(x: Any) -> Any:
-    """Return the library's array of a traced one, and all else as it is."""
+    """Return the library's array in a traced array, and all else as it is."""
     return x.array if isinstance(x, Traced) else x
 
 
@@ -710,7 +710,7 @@ class LibraryCall(NamedTuple):
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any] = MappingProxyType({})
     reference: Callable[..., Any] | None = None
-    """NumPy's function. None: the function takes NumPy's arrays too."""
+    """NumPy's function; None if `function` takes NumPy's arrays too."""
     outside: bool = False
     """Whether the function is outside the standard, and so is not compared."""
 

@@ -65,7 +65,7 @@ _SMALL_RICH = replace(
 class StepTracer(Tracer):
     """A tracer of training that counts the steps.
 
-    After a step come the preparation of more steps, the losses, and the evaluation.
+    Operations after a step prepare more steps, collect losses or evaluate the network.
     """
 
     when: str = "before the first step"
@@ -109,7 +109,7 @@ class StepTracer(Tracer):
         return verdict
 
     def notice(self, kind: str, event: str) -> None:
-        """Refuse it: the network uses the standard, and `Backend.to_numpy`."""
+        """Refuse the event: the network uses the standard and `Backend.to_numpy`."""
         raise TypeError(f"{event}: arrays leave the library only by Backend.to_numpy")
 
     def attribute(self, array: Traced, name: str) -> Any:
@@ -127,12 +127,12 @@ class ProbeTracer(StepTracer):
     current: Call | None = None
     """The call under way."""
     refused: list[str] = field(default_factory=list)
-    """The calls that the library may refuse, and does."""
+    """The optional calls that the library refuses."""
     faults: list[Operation] = field(default_factory=list)
-    """All operations that deviate, or raise in another call."""
+    """All operations that deviate, or raise in a call that is not optional."""
 
     def attempt(self, call: Call, evaluate: Callable[[], Any]) -> Any:
-        """Return the value of a call. None: the library raises."""
+        """Return the value of a call, or None if the library raises."""
         self.current, self.raised = call, None
         try:
             return evaluate()
@@ -168,7 +168,8 @@ class ProbeTracer(StepTracer):
     def _compare(self, operation: Operation) -> Verdict:
         """Compare also the signs of zeros, where the standard defines them.
 
-        It leaves the error of APPROXIMATIONS open: half of their digits are enough.
+        The standard leaves the error of APPROXIMATIONS open, so half of their digits
+        are enough.
         """
         verdict = super()._compare(operation)
         name, result = operation.name, operation.result
@@ -203,14 +204,14 @@ def _operation_of(program: str) -> str:
 
 
 class TracingBackend(LibraryBackend):
-    """A backend that lets another one compute, and compares every operation.
+    """A backend that lets another backend compute, and compares every operation.
 
-    Functions of a library's own, such as PyTorch's sigmoid, are replaced by operations
-    of the standard. NumPy can repeat these.
+    The library's own functions, such as PyTorch's sigmoid, are replaced by operations
+    of the standard. NumPy can repeat these operations.
 
     Args:
         inner: The backend under test.
-        tracer: The tracer; by default a new one of steps.
+        tracer: The tracer; by default a new StepTracer.
     """
 
     errors = ()  # the tracer reports them

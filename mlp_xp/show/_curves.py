@@ -47,7 +47,7 @@ class Curves:
     name: str
     """The name in the legend."""
     records: Sequence[Mapping[str, Any]]
-    """Reports as in metrics.jsonl, and the closing one."""
+    """The reports as in metrics.jsonl, and the closing report."""
     samples: int
     """Training samples per epoch: a record is drawn at epoch * samples + sample."""
     task: Task = CLASSES
@@ -55,11 +55,11 @@ class Curves:
     """Whether the losses are for standardised numbers."""
 
     def of(self, name: str) -> dict[int, float]:
-        """Return a figure by the samples seen. An accuracy is a percentage.
+        """Return the values of a field by the samples seen, an accuracy in percent.
 
-        Of two reports at the same place, the first counts: it is the one at the end of
-        an epoch. A closing report is left out if its figures are from an earlier epoch,
-        which validation kept.
+        Of two reports at the same place, the first counts. It is the report at the end
+        of an epoch. A closing report is left out if validation kept the network of an
+        earlier epoch.
         """
         found: dict[int, float] = {}
         for record in self.records:
@@ -100,7 +100,7 @@ def draw_curves(runs: Sequence[Curves]) -> "Figure":
     """Draw losses and accuracy (or R²) of runs of the same task in the same axes.
 
     Without a test set and held-out samples, only losses are drawn. A ring marks the
-    network that validation kept.
+    network kept by validation.
     """
     return _draw([(run.name, [run]) for run in runs])
 
@@ -111,14 +111,14 @@ def draw_bands(
 ) -> "Figure":
     """Draw training loss and a score, with a band over the runs of each combination.
 
-    The line is the mean of the runs. The band extends from the lowest to the highest of
-    them. If the runs of a combination have different lengths, its curve ends with the
-    shortest.
+    The line is the mean of the runs. The band extends from the lowest run to the
+    highest. If the runs of a combination have different lengths, its curve ends with
+    the shortest run.
 
     Args:
         curves: The runs of each combination, by its name.
         score: The field of a report, such as "validation_accuracy".
-        which: The combinations in the title.
+        which: The combinations in words, for the title.
     """
     figure = _draw(list(curves.items()), ("train_loss", score))
     title = which
@@ -146,7 +146,7 @@ class _Chart:
     """Axes for losses and scores, and the legends of the curves drawn in them.
 
     Colours stand for groups of runs. If there is a single group, they stand for the
-    roles of curves. A curve that equals earlier ones is drawn wider, behind the others.
+    roles of curves. A curve equal to earlier curves is drawn wider, behind them.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class _Chart:
         # The scores at sample 0, and all others.
         self.first: list[float] = []
         self.later: list[float] = []
-        # What the legends explain: the curves of each panel, and groups.
+        # The entries of the legends: the curves of each panel, and groups.
         self.styles: dict[Any, dict[str, Line2D]] = {each: {} for each in axes.flat}
         self.groups: list[Line2D | None] = []
 
@@ -233,7 +233,7 @@ class _Chart:
         places: Sequence[int],
         look: dict[str, Any],
     ) -> dict[str, Any]:
-        """Draw the mean of curves with a band, and return how the mean is drawn."""
+        """Draw the mean of curves with a band, and return the look of the mean."""
         values = np.array([[curve[place] for place in places] for curve in curves])
         means = values.mean(axis=0).tolist()
         mean = dict(zip(places, means, strict=True))
@@ -263,7 +263,7 @@ class _Chart:
         return look
 
     def _mark_kept(self, axes: Any, run: Curves, name: str, color: str) -> None:
-        """Draw a ring around the network that validation kept, if the run has ended."""
+        """Draw a ring around the network kept by validation, if the run has ended."""
         epoch = run.records[-1].get("kept_epoch")
         for record in run.records[:-1]:
             if record["epoch"] == epoch and name in record:
@@ -308,7 +308,7 @@ class _Chart:
             self.styles[axes][label] = _legend_line(linestyle="")
 
     def _leave_out_first(self) -> None:
-        """Let the axis of scores begin above sample 0 where it would flatten the rest.
+        """Leave scores at sample 0 out of the axis where they would flatten the rest.
 
         The score of an untrained network is often far below all others.
         """
@@ -329,7 +329,7 @@ def _legend_line(**look: Any) -> "Line2D":
 def _is_same(one: Mapping[int, float], other: Mapping[int, float]) -> bool:
     """Return whether one curve would hide the other.
 
-    They are then equal to four digits at the places that both have.
+    The curves are then equal to four digits at all common places.
     """
     both = one.keys() & other.keys()
     return bool(both) and all(

@@ -27,11 +27,11 @@ COLOUR_OF = {
     "training": "#D55E00",
     "held out": "#009E73",
     "notebook": "#E69F00",
-    "bound": "#777777",  # a tolerance, a limit, or what a perfect network would have
+    "bound": "#777777",  # a tolerance, a limit, or the line of a perfect network
 }
-# Fonts with Chinese letters, which Matplotlib's own font lacks: of Windows, macOS and
-# Linux. The file of Noto has the fonts of several languages, of which Matplotlib takes
-# the first.
+# Fonts of Windows, macOS and Linux with Chinese letters, because Matplotlib's own font
+# has none. The file of Noto has fonts of several languages, and Matplotlib takes the
+# first of them.
 _CHINESE = (
     "Microsoft YaHei",
     "SimHei",
@@ -61,7 +61,7 @@ class PlotError(MlpXpError):
 
 
 def _chinese_fonts() -> list[str]:
-    """Return the installed fonts of _CHINESE: for others, Matplotlib gives warnings."""
+    """Return the installed fonts of _CHINESE. Matplotlib warns of missing fonts."""
     from matplotlib.font_manager import fontManager
 
     installed = fontManager.get_font_names()
@@ -73,13 +73,13 @@ def drawing() -> Iterator[None]:
     """Use the style of Matplotlib, not the caller's, in a `with` block or a function.
 
     With settings of the caller, such as `text.usetex`, a picture could look wrong, or
-    need a missing program. Raises PlotError for an error that the machine causes.
+    need a missing program. Raises PlotError for an error caused by the machine.
     """
     try:
         from matplotlib import style
 
-        # Matplotlib computes limits and ticks beyond the data. For the largest losses
-        # they overflow.
+        # Matplotlib computes limits and ticks beyond the data. They overflow for the
+        # largest losses.
         fonts = {"font.family": ["sans-serif", *_chinese_fonts()]}
         with (
             style.context(["default", fonts]),

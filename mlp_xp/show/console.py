@@ -53,8 +53,8 @@ def print_table(
 ) -> None:
     """Print a table. `left` is the number of columns aligned to the left.
 
-    On a terminal, the words of a head stand below each other. Columns for which the
-    terminal is too narrow are left out, and a line below the table names them.
+    On a terminal, the words of a head stand below each other. Columns that do not fit
+    into the terminal are left out, and a line below the table names them.
     """
     names = [escaped(head) for head in heads]
     cells = [[escaped(cell) for cell in row] for row in rows]
@@ -86,7 +86,7 @@ def _fitting(
 ) -> tuple[list[int], int]:
     """Return the columns of a table that fit into a width, and the table's own width.
 
-    If the room is short, the first column takes half of it, or its longest word.
+    If the room is short, the first column takes half of the room, or its longest word.
     """
     widths = []
     for column in zip(titles, *rows, strict=True):

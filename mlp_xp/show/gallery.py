@@ -32,8 +32,8 @@ _COPIES = 5  # of each deformed image
 def read_curves(run: RunFolder) -> plots.Curves:
     """Return the reports of a run for `draw_curves`.
 
-    Several networks are drawn one after the other, and then their average, as one epoch
-    more.
+    The reports of several networks follow one another. The report on their average
+    counts as one more epoch.
 
     Raises:
         RunError: A file is missing or damaged.
@@ -69,7 +69,7 @@ def compared(runs: Sequence[RunFolder]) -> list[plots.Curves]:
     """Return the curves of runs for one picture, named by the settings that differ.
 
     Raises:
-        RunError: The runs have different tasks, so that their losses do not compare.
+        RunError: The runs have different tasks, so their losses cannot be compared.
     """
     curves = [read_curves(run) for run in runs]
     first = curves[0].task
@@ -88,9 +88,9 @@ def compared(runs: Sequence[RunFolder]) -> list[plots.Curves]:
 def draw_run(run: RunFolder, dataset: Dataset, backend: Backend) -> list[Path]:
     """Draw the pictures of a run into its folder, and return their paths.
 
-    All runs have curves.png. With a test set, a run also has the pictures of its task:
-    see PRESENTATIONS. mistakes.png needs images of one channel. Runs on such images
-    also have weights.png, and deformed.png if training deforms the images.
+    All runs have curves.png. Runs with a test set also have the pictures of their task:
+    see PRESENTATIONS. mistakes.png needs images of one channel. Runs on images of one
+    channel also have weights.png, and deformed.png if training deforms the images.
 
     Args:
         run: The run. An error leaves it complete.
@@ -130,7 +130,7 @@ def _is_of_images(signature: Signature) -> bool:
 
 
 def _is_ink(signature: Signature) -> bool:
-    """Return whether images are ink on paper, as in MNIST, and not pictures as such."""
+    """Return whether images are ink on paper, as in MNIST, and not other pictures."""
     return "pictures" not in signature.form
 
 
@@ -235,4 +235,4 @@ PICTURES: dict[str, Callable[[Tested], Any]] = {
     "labels.png": _labels,
     "predictions.png": _predictions,
 }
-"""The pictures of a test set. Each returns a figure, or None if the data have none."""
+"""The pictures of a test set. Each returns a figure, or None for unsuitable data."""

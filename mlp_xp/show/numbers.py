@@ -27,7 +27,7 @@ def fraction(value: float) -> str:
 
 
 def metric_text(name: str, value: float | None) -> str:
-    """Format a result by its name: an accuracy in percent, and nothing for None."""
+    """Format a result by its name, an accuracy in percent. None gives no text."""
     if value is None:
         return ""
     if name.endswith("accuracy"):

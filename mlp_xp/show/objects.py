@@ -1,7 +1,6 @@
-"""The objects of the library as people see them: what `print` and a notebook show.
+"""Show the objects of the library to people, by `print` and in notebooks.
 
-An object is described by lines of text and by tables. The commands print the same
-descriptions.
+Lines of text and tables describe an object. The commands print the same descriptions.
 """
 
 import html
@@ -52,7 +51,7 @@ class Lines(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """A table of texts, in which the first column names the row."""
+    """A table of texts. The first column names the rows."""
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]

@@ -1,9 +1,10 @@
 """Draw the curves, weights, predictions and mistakes of networks with Matplotlib.
 
-Each function returns a figure, which a notebook displays and `save` writes. No function
-uses pyplot or other global state, and the caller's Matplotlib settings have no effect.
-Each raises PlotError for an error that the machine causes: a missing or broken
-Matplotlib, or too little memory. Any other exception is a bug and keeps its traceback.
+Each function returns a figure. A notebook displays it, and `save` writes it. No
+function uses pyplot or other global state, and the caller's Matplotlib settings have no
+effect. Each function raises PlotError for an error caused by the machine: a missing or
+broken Matplotlib, or too little memory. Any other exception is a bug and keeps its
+traceback.
 """
 
 import math
@@ -67,11 +68,11 @@ _BOUND: dict[str, Any] = {
     "linewidth": 1,
 }
 _RIGHT = "#cfe3f2"  # a pale blue, for right answers
-# The colours of libraries, in which the notebook's is not.
+# The colours of libraries: all but the colour of the notebook.
 _LIBRARIES = [each for each in COLOURS if each != COLOUR_OF["notebook"]]
-_DARKEST = 10  # mistakes in a class of mean size, which have the darkest colour
-# Classes beside a confusion matrix. With more of them, numbers and some of the names
-# are left out.
+_DARKEST = 10  # mistakes in a class of mean size have the darkest colour
+# Classes beside a confusion matrix. With more classes, the numbers and some of the
+# names are left out.
 _MOST_NAMED = 60
 
 
@@ -80,7 +81,7 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
     """Draw a confusion matrix, int (n, n). Rows: true class; columns: predicted class.
 
     Cells without samples are white, and right answers are blue. The colour of a mistake
-    is its share of the samples of the true class. The darkest colour stands for the
+    shows its share of the samples of the true class. The darkest colour stands for the
     largest share, but at least for _DARKEST samples of a class of mean size. With many
     classes, the numbers and some of the names are left out.
     """
@@ -133,7 +134,7 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
 def _write_counts(
     axes: Any, matrix: np.ndarray, is_dark: np.ndarray, fontsize: float
 ) -> None:
-    """Write the counts above 0 into the cells, those on the diagonal in bold."""
+    """Write the counts above 0 into the cells, in bold on the diagonal."""
     for row, column in np.argwhere(matrix):
         label = axes.text(
             column,
@@ -146,7 +147,7 @@ def _write_counts(
             fontweight="bold" if row == column else "normal",
             fontfamily="sans-serif",  # fonts for other letters may have no bold
         )
-        # Measuring all of them would take a fifth of the time.
+        # Measuring all counts would take a fifth of the time.
         label.set_in_layout(False)
 
 
@@ -167,8 +168,8 @@ def draw_mistakes(
         labels: The numbers of the classes, (n,).
         probabilities: The predictions, (n, classes).
         class_names: The names of the classes.
-        count: The most images to draw.
-        ink: Whether 0 is white, as in MNIST. In the pictures of a folder it is black.
+        count: The largest number of images to draw.
+        ink: Whether 0 is white, as in MNIST. In the pictures of a folder, 0 is black.
     """
     predictions = np.argmax(probabilities, axis=1)
     confidences = np.max(probabilities, axis=1)
@@ -200,7 +201,7 @@ def draw_deformed(
 
     Args:
         images: The images, (n, rows, columns).
-        copies: Their copies, (copies, n, rows, columns).
+        copies: The copies of the images, (copies, n, rows, columns).
         ink: Whether 0 is white, as in `draw_mistakes`.
     """
     every = np.concatenate([images[None], copies])
@@ -227,15 +228,15 @@ def draw_weights(
 ) -> "Figure":
     """Draw first-layer weights as an image for each unit.
 
-    The few largest weights have the same colour.
+    The largest 0.2 % of the weights have the same colour.
 
     Args:
         weights: The weights, (rows * columns, units).
         image_shape: (rows, columns).
         initial: The weights before training, of the same shape. With them, the change
-            by training is drawn, because initial weights are random, and the
-            notebook's are large.
-        most: The most units to draw, the first ones.
+            by training is drawn: initial weights are random, and the notebook's are
+            large.
+        most: The largest number of units to draw, from the first.
     """
     units = min(weights.shape[1], most)
     values = weights[:, :units]
@@ -269,7 +270,7 @@ def draw_weights(
 
 
 def _shades(images: np.ndarray, ink: bool) -> dict[str, Any]:
-    """Return how `imshow` draws images, with `ink` as in `draw_mistakes`.
+    """Return arguments of `imshow` for images, with `ink` as in `draw_mistakes`.
 
     Bytes have shades from 0 to 255, and floats from the least to the largest.
     """
@@ -281,7 +282,7 @@ def _shades(images: np.ndarray, ink: bool) -> dict[str, Any]:
 
 
 def _sheet(images: np.ndarray, across: int) -> np.ndarray:
-    """Return images, (n, rows, columns), as one, with `across` of them in a row.
+    """Return images, (n, rows, columns), as one image, with `across` in each row.
 
     A line of NaN follows each image, to its right and below it.
     """
@@ -309,7 +310,7 @@ def draw_predictions(
         predicted: The predictions, (n, outputs).
         result: The evaluation of the predictions.
         names: The names of the outputs.
-        most: The most outputs to draw, the first ones.
+        most: The largest number of outputs to draw, from the first.
     """
     outputs = min(len(names), most)
     figure, grid = panels(outputs, 3, 4)
@@ -350,10 +351,10 @@ def draw_labels(
 
     Args:
         accuracies: The accuracies, in [0, 1].
-        commoner: The accuracies of always answering the commoner of 0 and 1, each drawn
-            as a mark on the bar.
+        commoner: The accuracy of each label if the answer is always the more frequent
+            of 0 and 1. It is drawn as a mark on the bar.
         names: The names of the labels.
-        most: The most labels to draw, the least accurate ones.
+        most: The largest number of labels to draw, from the least accurate.
     """
     chosen = sorted(np.argsort(accuracies, kind="stable")[:most].tolist())
     figure = new_figure(7, 1.6 + 0.28 * len(chosen))
@@ -398,8 +399,8 @@ def draw_probabilities(
 ) -> "Figure":
     """Draw the reliability diagram of probabilities. See `reliability`.
 
-    It shows the share of right answers in each bin of probability, which should equal
-    the probability.
+    The diagram shows the share of right answers in each bin of probability. This share
+    should equal the probability.
     """
     error, (counts, means, shares) = reliability(task, probabilities, labels)
     figure = new_figure(5.2, 5.6)
@@ -429,9 +430,9 @@ def draw_deviations(
 ) -> "Figure":
     """Draw how far the loss of each backend is from the reference.
 
-    The axes are logarithmic, and a deviation of 0 is drawn as 1e-17. In long runs each
-    point is the largest deviation in a range of steps, so that no large deviation is
-    hidden.
+    The axes are logarithmic, and a deviation of 0 is drawn as 1e-17. In long runs, a
+    point stands for a range of steps. It is the largest deviation in this range, so
+    that no large deviation is hidden.
 
     Args:
         series: The deviations of each backend, (steps,), by its name. A comma and a

@@ -1,7 +1,7 @@
 """How the results of each task are printed and drawn.
 
-A new task gets a row in PRESENTATIONS. Code that prints or draws does not ask for the
-kind of a task.
+A new task gets a row in PRESENTATIONS. No other code that prints or draws depends on
+the kind of a task.
 """
 
 from collections.abc import Callable, Sequence

@@ -109,7 +109,7 @@ def listed(parts: Sequence[str]) -> str:
 
 
 def _slow_on_gpu(job: Job) -> str:
-    """Return a line that says below which batch size a CPU is faster.
+    """Return a line with the batch size below which a CPU is faster.
 
     The line is empty if the batches are large enough.
     """
@@ -136,7 +136,7 @@ def counted(dataset: Dataset, backend: Backend) -> str:
 
 
 def taken_as(dataset: Dataset, backend: Backend) -> str:
-    """Describe the task of labels that are whole numbers, and may mean another task.
+    """Describe the task chosen for whole numbers, and the option for another task.
 
     The text is empty for other labels, and for classes of two different numbers.
     """
@@ -174,7 +174,7 @@ def report_line(
     Args:
         report: The report.
         is_validated: Whether samples are held out.
-        best: The best network on them so far.
+        best: The best network on the held-out samples so far.
     """
     start = f"{report.epoch:5d} {report.sample:7d}"
     train_loss = _loss(report.train_loss)
@@ -207,8 +207,9 @@ def _loss(value: float) -> str:
 def is_shown(report: Report, job: Job) -> bool:
     """Return whether a report has a row in the table.
 
-    Short epochs have one report, and only the epochs 0 to 9, 10, 20, ..., 100, 200, ...
-    have a row. With held-out samples, this is the report at the end of the epoch.
+    If epochs have a single report, only the epochs 0 to 9, 10, 20, ..., 100, 200, ...
+    have a row. With held-out samples, the row is for the report at the end of the
+    epoch.
     """
     if job.config.report_every < len(job.rows):
         return True
@@ -249,11 +250,11 @@ def selected(best: Best, last_epoch: int, job: Job, networks: int = 1) -> str:
 
 
 def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:
-    """Return two lines that say that a run overfits, or an empty text if it does not.
+    """Return a remark in two lines if a run overfits, and otherwise an empty text.
 
     Only the last third of the epochs since the lowest held-out loss counts. A run
-    overfits if its held-out loss was higher there than the lowest by more than the
-    noise, and its training loss much lower.
+    overfits if two conditions hold there: the held-out loss is above the lowest one by
+    more than the noise, and the training loss has become much lower.
 
     Args:
         reports: The records of metrics.jsonl.
@@ -286,8 +287,8 @@ def _change(losses: Sequence[float], epoch: int) -> str:
 def no_better_than_guessing(report: Report, job: Job) -> str:
     """Return advice for a network no better than always naming the same answer.
 
-    This is the commonest class, or the mean. Return an empty text if the network is
-    better, without a test set, and for labels.
+    This answer is the most frequent class, or the mean. Return an empty text if the
+    network is better, if there is no test set, and for labels or weighted classes.
     """
     signature, train, test = job.dataset.signature, job.dataset.train, job.dataset.test
     if report.test is None or test is None:
@@ -317,9 +318,9 @@ def no_better_than_guessing(report: Report, job: Job) -> str:
 
 
 def progress_bar(console: Console) -> Progress:
-    """Return a progress bar below the other output, which is removed at its end.
+    """Return a progress bar below the other output.
 
-    It is only shown on a terminal or in a notebook.
+    The bar is only shown on a terminal or in a notebook. It is removed at its end.
     """
     is_shown = console.is_terminal or console.is_jupyter
     return Progress(console=console, transient=True, disable=not is_shown)

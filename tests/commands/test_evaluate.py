@@ -165,7 +165,7 @@ def test_a_run_that_has_not_ended_is_named_as_that(tmp_path) -> None:
         # the last checkpoint is after 71, where a chunk ends
         if (report.epoch, report.sample) == (1, 100):
             break
-    where = "its network is that of its last checkpoint"
+    where = "its network is from its last checkpoint"
     in_use = f"warning: '{run}': in use by process {os.getpid()} on "
     stopped = f"warning: '{run}': interrupted; {where}; resume with: "
     commands = [("evaluate", run), ("predict", run, picture)]

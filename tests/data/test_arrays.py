@@ -242,7 +242,7 @@ def test_labels_of_pandas_in_another_order_than_their_rows_are_refused() -> None
     for arguments in ((table, shuffled), (table, table["age"], (table, shuffled))):
         with pytest.raises(
             DatasetError,
-            match=r"y.*: the index has another order than that of X; give y.loc",
+            match=r"y.*: the index is in another order than in X; give y.loc",
         ):
             from_arrays(*arguments)
     from_arrays(table, shuffled.to_numpy())

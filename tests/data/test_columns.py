@@ -173,7 +173,7 @@ def said(values: Any) -> str:
         (text(f"Maya {i}th" for i in SHUFFLED), UNUSED),
         (
             text(["none yet"] * 30 + [f"{i / 8}" for i in SHUFFLED[:70]]),
-            f"{OTHERWISE} of which only the frequent values are used",
+            f"{OTHERWISE} only their frequent values are used",
         ),
         # codes, whose numbers are no quantities
         (text(f"{i}-{i % 7}" for i in SHUFFLED), UNUSED),
@@ -450,7 +450,7 @@ def test_tables_that_do_not_fit_are_refused(run) -> None:
         with pytest.raises(DatasetError, match=f"X: has no column '{first}'"):
             use(model, renamed)
     rows = table.frame("pandas", table.columns)
-    said = "y: the index has another order than that of X"
+    said = "y: the index is in another order than in X"
     with pytest.raises(DatasetError, match=said):
         evaluate(model, (rows, rows[table.label][::-1]))
     for each, fault in (

@@ -76,7 +76,7 @@ def test_text_in_memory_is_never_a_number() -> None:
     )
     with pytest.warns(
         MlpXpWarning,
-        match="^classes whose names differ by capital letters alone: 'No', 'no'$",
+        match="^classes whose names differ only in capital letters: 'No', 'no'$",
     ):
         from_arrays([[1.0], [2], [4]], ["no", "No", "Maybe"])
     assert meaning(["3.5", "3.50"], written=False) == (

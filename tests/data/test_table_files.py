@@ -212,7 +212,7 @@ def refusal(
         ),
         ("甲，kind\n1，2\n", ": no separator is found in '甲，kind'; separate columns"),
         ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),
-        ("kind\nx\n", ": has no columns but the labels"),
+        ("kind\nx\n", ": has no columns except the labels"),
         ("a\tkind\n1\tx\n\t\t\n2\ty\n", ", line 3: has 3 columns, the first row has 2"),
         (
             "PK\x03\x04...",

@@ -1,7 +1,7 @@
-"""Hooks for array libraries that need more than their namespace, a module for each.
+"""Hooks for array libraries that need more than their namespace.
 
-For example, `--backends dask` uses `dask.py`. docs/libraries.md explains hooks. Read a
-short one before you write your own.
+Each hook is a module. For example, `--backends dask` uses `dask.py`. docs/libraries.md
+explains hooks. Read a short hook before you write your own.
 """
 
 from pathlib import Path

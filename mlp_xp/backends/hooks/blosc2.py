@@ -10,7 +10,7 @@ from mlp_xp.backends.hooks import adapted
 
 
 def asarray(x, *, dtype=None, copy=None):
-    """Make an array, in the dtype of `x`, where blosc2 alone would take float64."""
+    """Make an array, by default in the dtype of `x`. blosc2 would take float64."""
     if isinstance(x, blosc2.LazyExpr):
         x = x[...]
     return blosc2.asarray(x, dtype=dtype or x.dtype, copy=copy)
@@ -22,7 +22,7 @@ def to_numpy(x):
 
 
 def materialise(*arrays):
-    """Compute arrays, and make new ones of the values."""
+    """Compute arrays, and make new arrays of the values."""
     return [asarray(to_numpy(x)) for x in arrays]
 
 

@@ -33,7 +33,7 @@ def arange(stop, *, dtype=None):
 
 
 def materialise(*arrays):
-    """Compute arrays, and make new ones of the values."""
+    """Compute arrays, and make new arrays of the values."""
     return [
         asarray(value) for value in cubed.compute(*arrays, _return_in_memory_array=True)
     ]

@@ -1,8 +1,8 @@
 """ndonnx: arrays are nodes of an ONNX graph.
 
 NumPy does not know these arrays, so `to_numpy` takes their values out. Here all inputs
-are known, so ndonnx lets ONNX Runtime compute every node at once. A product of matrices
-has many nodes, because it has to work on empty arrays too.
+are known, so ndonnx lets ONNX Runtime compute every node immediately. A product of
+matrices has many nodes, because it has to work on empty arrays too.
 """
 
 import ndonnx as xp

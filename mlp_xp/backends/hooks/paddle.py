@@ -7,21 +7,21 @@ from mlp_xp.backends.hooks import adapted
 
 
 def asarray(x, *, dtype=None, copy=None):
-    """Make a tensor from a NumPy array, or copy one."""
+    """Make a tensor from a NumPy array, or copy a tensor."""
     if isinstance(x, np.ndarray):
         return paddle.to_tensor(x, dtype=dtype)
     return x.clone()
 
 
 def arange(stop, *, dtype=None):
-    """Count from 0. PaddlePaddle cannot count in bytes, but in int64."""
+    """Count from 0, in int64, because PaddlePaddle cannot count in bytes."""
     if dtype is None:
         return paddle.arange(stop)
     return paddle.arange(stop, dtype="int64").astype(dtype)
 
 
 def take(x, indices, *, axis):
-    """Take rows by number. PaddlePaddle cannot take bytes, but int32."""
+    """Take rows by number. PaddlePaddle takes bytes only as int32."""
     if x.dtype == paddle.uint8:
         rows = paddle.index_select(x.astype("int32"), indices, axis=axis)
         return rows.astype("uint8")
@@ -29,12 +29,12 @@ def take(x, indices, *, axis):
 
 
 def maximum(x, *, axis=None, keepdims=False):
-    """Return the maximum. PaddlePaddle writes `keepdim`."""
+    """Return the maximum. The keyword of PaddlePaddle is `keepdim`."""
     return paddle.max(x, axis=axis, keepdim=keepdims)
 
 
 def total(x, *, axis=None, keepdims=False):
-    """Return the sum. PaddlePaddle writes `keepdim`."""
+    """Return the sum. The keyword of PaddlePaddle is `keepdim`."""
     return paddle.sum(x, axis=axis, keepdim=keepdims)
 
 

@@ -1,4 +1,4 @@
-"""Sparse: it lacks `arange`, and NumPy may not read its arrays without being asked."""
+"""Sparse: it lacks `arange`, and NumPy cannot read its arrays directly."""
 
 import numpy as np
 import sparse
@@ -12,5 +12,5 @@ xp = adapted(
 
 
 def to_numpy(x):
-    """Return all elements of an array, also those that it does not store."""
+    """Return all elements of an array, including elements that are not stored."""
     return np.array(x.todense() if isinstance(x, sparse.SparseArray) else x)
