@@ -109,13 +109,18 @@ def test_a_setting_that_does_not_fit_an_option_leaves_the_recipe(
         ("own", 10_000, {"batch_size": 256, "epochs": 167}),  # 166.7 x 9000 rows
         (
             "own",
+            66_667,  # 60 000 to train on
+            {"batch_size": 512, "epochs": 25, "report_every": 60_000},
+        ),
+        (
+            "own",
             10**6,
-            {"batch_size": 512, "epochs": 2, "report_every": 900_000},
+            {"batch_size": 512, "epochs": 4, "report_every": 900_000, "dropout": 0.0},
         ),
         (
             "own",
             10**8,
-            {"batch_size": 512, "epochs": 1, "report_every": 90_000_000},
+            {"batch_size": 512, "epochs": 1, "report_every": 9 * 10**7, "dropout": 0.0},
         ),
         ("small", 10, {"batch_size": 10}),
         ("small", 10**6, {}),
@@ -135,6 +140,11 @@ def test_epochs_that_are_given_are_kept():
         fitting = fitted_to(settings, 10**6, fitted_without(given))
         assert (fitting.train.batch_size, fitting.train.epochs) == (512, epochs)
     assert not fitted_without({"batch_size": 16})
+
+
+def test_dropout_that_is_given_is_kept():
+    fitting = fitted_to(RECIPES["own"], 10**6, fitted_without({"dropout": 0.1}))
+    assert fitting.train.dropout == 0.1
 
 
 def test_no_other_recipe_has_the_batches_that_grow():
