@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -35,9 +35,18 @@ _RING: dict[str, Any] = {
     "fillstyle": "none",
     "linestyle": "",
 }
+_STAR: dict[str, Any] = {"marker": "*", "markersize": 11, "linestyle": ""}
 _GREY = "#555555"
-_EQUAL = "wide: equal to another run"
+_EQUAL = "wide: equal to another line"
 _KEPT = "kept, by the held-out samples"
+_AVERAGE = "average of the kept networks"
+_MARGIN = 0.05  # of an axis, as in Matplotlib
+_LAST = math.inf
+
+Stage = tuple[int, float]
+"""An epoch and a batch of it, both from 0. The last batch of an epoch is _LAST. Folds
+therefore have the same stages, though not the same number of training samples.
+"""
 
 
 @dataclass(frozen=True)
@@ -47,31 +56,48 @@ class Curves:
     name: str
     """The name in the legend."""
     records: Sequence[Mapping[str, Any]]
-    """The reports as in metrics.jsonl, and the closing report."""
+    """The reports as in metrics.jsonl, and the closing report if it is about the last
+    network after its last batch.
+    """
     samples: int
-    """Training samples per epoch: a record is drawn at epoch * samples + sample."""
+    """Training samples per epoch."""
+    batch_size: int = 1
+    kept_epoch: int | None = None
+    """The epoch whose network validation kept, if the run has ended."""
+    average: Mapping[str, Any] = field(default_factory=dict)
+    """The results of the average of several networks, if the run has ended."""
     task: Task = CLASSES
     standardised: bool = False
     """Whether the losses are for standardised numbers."""
+    weighted: bool = False
+    """Whether the training loss depends on weights of samples."""
 
-    def of(self, name: str) -> dict[int, float]:
-        """Return the values of a field by the samples seen, an accuracy in percent.
+    def networks(self, name: str) -> list[dict[Stage, float]]:
+        """Return the values of a field by their stages, for each network.
 
-        Of two reports at the same place, the first counts. It is the report at the end
-        of an epoch. A closing report is left out if validation kept the network of an
-        earlier epoch.
+        An accuracy is in percent. A report after the first batch of an epoch is left
+        out if the epoch before ended with a report. Its training loss would be the loss
+        of this batch only.
         """
-        found: dict[int, float] = {}
+        curves: defaultdict[int | None, dict[Stage, float]] = defaultdict(dict)
         for record in self.records:
-            value = record.get(name)
-            is_current = record.get("kept_epoch") in (None, record["epoch"])
-            if value is not None and is_current:
-                found.setdefault(self.place_of(record), factor_of(name) * value)
-        return found
+            curve = curves[record.get("network")]
+            epoch, batch = stage = self._stage_of(record)
+            is_close = batch == 0 and (epoch - 1, _LAST) in curve
+            if record.get(name) is not None and not is_close:
+                curve[stage] = factor_of(name) * record[name]
+        return list(curves.values())
 
-    def place_of(self, record: Mapping[str, Any]) -> int:
-        """Return the number of samples seen at a report."""
-        return int(record["epoch"] * self.samples + record["sample"])
+    def _stage_of(self, record: Mapping[str, Any]) -> Stage:
+        batch = record["sample"] // self.batch_size
+        is_last = (batch + 1) * self.batch_size >= self.samples
+        return record["epoch"], _LAST if is_last else batch
+
+    def place_of(self, stage: Stage) -> int:
+        """Return the number of samples that a network has seen at a stage."""
+        epoch, batch = stage
+        done = min((batch + 1) * self.batch_size, self.samples)
+        return int(epoch * self.samples + done)
 
 
 class _Kind(NamedTuple):
@@ -100,9 +126,10 @@ def draw_curves(runs: Sequence[Curves]) -> "Figure":
     """Draw losses and accuracy (or R²) of runs of the same task in the same axes.
 
     Without a test set and held-out samples, only losses are drawn. A ring marks the
-    network kept by validation.
+    network kept by validation, and a star the average of several networks.
     """
-    return _draw([(run.name, [run]) for run in runs])
+    title = text(runs[0].name) if len(runs) == 1 else ""
+    return _draw([(run.name, [run]) for run in runs], title)
 
 
 @drawing()
@@ -113,23 +140,21 @@ def draw_bands(
 
     The line is the mean of the runs. The band extends from the lowest run to the
     highest. If the runs of a combination have different lengths, its curve ends with
-    the shortest run.
+    the shortest run. If they have several networks, their first networks have a line
+    and a band. A star marks the mean of the averages.
 
     Args:
         curves: The runs of each combination, by its name.
         score: The field of a report, such as "validation_accuracy".
         which: The combinations in words, for the title.
     """
-    figure = _draw(list(curves.items()), ("train_loss", score))
-    title = which
-    if any(len(runs) > 1 for runs in curves.values()):
-        title = f"{which}; lines: mean over runs, bands: lowest to highest"
-    figure.axes[0].set_title(title, fontsize=11)
-    return figure
+    return _draw(list(curves.items()), which, ("train_loss", score))
 
 
 def _draw(
-    groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence[str] | None = None
+    groups: Sequence[tuple[str, Sequence[Curves]]],
+    title: str,
+    wanted: Sequence[str] | None = None,
 ) -> "Figure":
     """Draw the mean of the runs in each group, with the name of the group.
 
@@ -137,9 +162,15 @@ def _draw(
     """
     runs = [run for _, members in groups for run in members]
     chart = _Chart(runs, wanted, is_single=len(groups) == 1)
-    for i, (_, members) in enumerate(groups):
-        chart.add(i, members)
-    return chart.finish([text(name) for name, _ in groups])
+    for i, (name, members) in enumerate(groups):
+        chart.add(i, text(name), members)
+    has_networks = any(len(run.networks("train_loss")) > 1 for run in runs)
+    lines = "a line for each network" if has_networks else ""
+    if len(runs) > len(groups):
+        which = " of network 1" if has_networks else ""
+        lines = f"lines: mean over runs{which}, bands: lowest to highest"
+    chart.losses.set_title("; ".join(filter(None, [title, lines])), fontsize=11)
+    return chart.finish()
 
 
 class _Chart:
@@ -154,7 +185,7 @@ class _Chart:
     ) -> None:
         self.is_single = is_single
         self.task = runs[0].task if runs else CLASSES
-        self.standardised = any(run.standardised for run in runs)
+        self.standardised = {run.standardised for run in runs}
         score = self.task.score_name
         kinds = (
             _Kind("train_loss", "--", "training", ", mean since the last report"),
@@ -165,41 +196,53 @@ class _Chart:
         )
         self.kinds = [kind for kind in kinds if wanted is None or kind.name in wanted]
         scores = [kind.name for kind in kinds if not kind.is_loss]
-        self.has_score = any(run.of(name) for run in runs for name in scores)
+        self.has_score = any(any(run.networks(name)) for run in runs for name in scores)
         self.figure = new_figure(8, 6.2 if self.has_score else 3.8)
         rows = 1 + self.has_score
         axes = self.figure.subplots(rows, 1, sharex=True, squeeze=False)
         self.losses, self.scores = axes[0, 0], axes[-1, 0]  # the same without scores
         self.drawn: defaultdict[str, list[dict[int, float]]] = defaultdict(list)
-        # The scores at sample 0, and all others.
-        self.first: list[float] = []
+        # All scores, those after the first batch, and those of the second half.
+        self.found: list[float] = []
         self.later: list[float] = []
+        self.settled: list[float] = []
         # The entries of the legends: the curves of each panel, and groups.
         self.styles: dict[Any, dict[str, Line2D]] = {each: {} for each in axes.flat}
-        self.groups: list[Line2D | None] = []
+        self.lines: list[Line2D] = []
+        self.names: list[str] = []
 
-    def add(self, i: int, runs: Sequence[Curves]) -> None:
+    def add(self, i: int, name: str, runs: Sequence[Curves]) -> None:
         """Draw the curves of the group `i`."""
         # Neighbours differ in their markers too. Up to 49 pairs of marker and colour
         # differ.
         marker = _MARKERS[(i + i // len(COLOURS)) % len(_MARKERS)]
-        look: dict[str, Any] = {"marker": marker, "color": COLOURS[i % len(COLOURS)]}
-        is_drawn = False
+        look = {"marker": marker, "color": COLOURS[i % len(COLOURS)]}
+        line, label = _legend_line(linestyle=""), f"{name}: no reports"
         for kind in self.kinds:
-            curves = [run.of(kind.name) for run in runs]
-            places = sorted(set.intersection(*map(set, curves)))
-            if places:
-                is_drawn = True
-                axes = self.losses if kind.is_loss else self.scores
-                look = self._draw_curve(axes, kind, curves, places, look)
-                if kind.role == "held out" and len(runs) == 1:
-                    self._mark_kept(axes, runs[0], kind.name, look["color"])
-        self.groups.append(_legend_line(**look) if is_drawn else None)
+            axes = self.losses if kind.is_loss else self.scores
+            if self.is_single:
+                look["color"] = COLOUR_OF[kind.role]
+            networks = list(
+                zip(*(run.networks(kind.name) for run in runs), strict=False)
+            )
+            if len(runs) > 1:
+                del networks[1:]  # several bands would hide one another
+            ends = []
+            for curves in networks:
+                stages = sorted(set.intersection(*map(set, curves)))
+                if stages:
+                    self._draw_curve(axes, kind, curves, stages, runs[0], look)
+                    ends.append(runs[0].place_of(stages[-1]))
+            if ends:
+                line, label = _legend_line(**look), name
+                self._mark_average(axes, kind, runs, max(ends), look["color"])
+        self.lines.append(line)
+        self.names.append(label)
 
-    def finish(self, names: Sequence[str]) -> "Figure":
+    def finish(self) -> "Figure":
         """Label the axes, explain the curves, and return the figure."""
         self._label_losses()
-        if self.has_score:
+        if self.settled:
             self._label_scores()
         for axes in self.figure.axes:
             tidy(axes)
@@ -209,68 +252,77 @@ class _Chart:
         for axes, styles in self.styles.items():
             if styles:
                 axes.legend(list(styles.values()), list(styles), **LEGEND)
-        if self.is_single:
-            self.losses.set_title(names[0], fontsize=11)
-        else:
-            self._name_groups(names)
+        if not self.is_single:
+            self.figure.legend(self.lines, self.names, loc=BELOW_AXES, **LEGEND)
             height = self.figure.get_figheight()
-            self.figure.set_figheight(height + 0.2 * len(names))
+            self.figure.set_figheight(height + 0.2 * len(self.names))
         return self.figure
-
-    def _name_groups(self, names: Sequence[str]) -> None:
-        """Explain the colours of groups below the axes."""
-        lines, labels = [], []
-        for line, name in zip(self.groups, names, strict=True):
-            lines.append(line or _legend_line(linestyle=""))
-            labels.append(name if line else f"{name}: no reports")
-        self.figure.legend(lines, labels, loc=BELOW_AXES, **LEGEND)
 
     def _draw_curve(
         self,
         axes: Any,
         kind: _Kind,
-        curves: Sequence[Mapping[int, float]],
-        places: Sequence[int],
-        look: dict[str, Any],
-    ) -> dict[str, Any]:
-        """Draw the mean of curves with a band, and return the look of the mean."""
-        values = np.array([[curve[place] for place in places] for curve in curves])
+        curves: Sequence[Mapping[Stage, float]],
+        stages: Sequence[Stage],
+        run: Curves,
+        look: Mapping[str, str],
+    ) -> None:
+        """Draw the mean of curves with a band, at the places of the first run."""
+        color = look["color"]
+        places = [run.place_of(stage) for stage in stages]
+        values = np.array([[curve[stage] for stage in stages] for curve in curves])
         means = values.mean(axis=0).tolist()
         mean = dict(zip(places, means, strict=True))
         equal = sum(_is_same(mean, earlier) for earlier in self.drawn[kind.name])
         self.drawn[kind.name].append(mean)
         below = min(_WIDEST, equal)
-        look = look | {
-            "linewidth": 1.3 + 2.5 * below,
-            "markersize": 3.5 + 2.5 * below,
-            "zorder": 2 - 0.1 * below,
-        }
         if below:
             self.styles[axes][_EQUAL] = _legend_line(color=_GREY, linewidth=3.8)
-        if self.is_single:
-            look["color"] = COLOUR_OF[kind.role]
-        spacing = math.ceil(len(places) / _MOST_MARKERS)
-        axes.plot(places, means, linestyle=kind.linestyle, markevery=spacing, **look)
+        axes.plot(
+            places,
+            means,
+            linestyle=kind.linestyle,
+            linewidth=1.3 + 2.5 * below,
+            markersize=3.5 + 2.5 * below,
+            markevery=math.ceil(len(places) / _MOST_MARKERS),
+            zorder=2 - 0.1 * below,
+            **look,
+        )
         if len(curves) > 1:
             low, high = values.min(axis=0), values.max(axis=0)
-            axes.fill_between(places, low, high, color=look["color"], alpha=0.15)
+            axes.fill_between(places, low, high, color=color, alpha=0.15)
         if not kind.is_loss:
-            is_first = np.array(places) == 0
-            self.first += values[:, is_first].flat
-            self.later += values[:, ~is_first].flat
-        label = kind.role + kind.more
-        self._explain(axes, label, look["color"], linestyle=kind.linestyle)
-        return look
+            self.found += values.flat
+            self.later += values[:, int(stages[0] == (0, 0)) :].flat
+            self.settled += values[:, len(stages) // 2 :].flat
+        role = kind.role
+        if role == "training" and run.weighted:
+            role += ", weighted"
+        self._explain(axes, role + kind.more, color, linestyle=kind.linestyle)
+        kept = (run.kept_epoch, _LAST)
+        if kind.role == "held out" and len(curves) == 1 and kept in stages:
+            i = stages.index(kept)
+            axes.plot(places[i], means[i], color=color, **_RING)
+            self._explain(axes, _KEPT, color, **_RING)
 
-    def _mark_kept(self, axes: Any, run: Curves, name: str, color: str) -> None:
-        """Draw a ring around the network kept by validation, if the run has ended."""
-        epoch = run.records[-1].get("kept_epoch")
-        for record in run.records[:-1]:
-            if record["epoch"] == epoch and name in record:
-                value = factor_of(name) * record[name]
-                place = run.place_of(record)
-                axes.plot(place, value, color=color, clip_on=False, **_RING)
-                self._explain(axes, _KEPT, color, **_RING)
+    def _mark_average(
+        self,
+        axes: Any,
+        kind: _Kind,
+        runs: Sequence[Curves],
+        place: int,
+        color: str,
+    ) -> None:
+        """Draw a star at the mean of the averages, and a line over their range."""
+        found = [run.average.get(kind.name) for run in runs]
+        values = [factor_of(kind.name) * each for each in found if each is not None]
+        if values:
+            axes.vlines(place, min(values), max(values), color=color)
+            axes.plot(place, np.mean(values), color=color, **_STAR)
+            self._explain(axes, _AVERAGE, _GREY, **_STAR)
+            if not kind.is_loss:
+                self.found += values
+                self.settled += values
 
     def _explain(self, axes: Any, label: str, color: str, **look: Any) -> None:
         """Put a line into a panel's legend, grey if colours stand for groups."""
@@ -280,44 +332,44 @@ class _Chart:
 
     def _label_losses(self) -> None:
         label = "loss"
-        if self.standardised:
-            label += ",\nstandardised targets"
+        if self.standardised == {True}:
+            label = "loss,\nstandardised targets"
+        elif len(self.standardised) > 1:
+            label = "loss, in different units"
         self.losses.set(ylabel=label)
         lines = [line.get_ydata() for line in self.losses.lines]
         positive = [value for values in lines for value in values if value > 0]
         if positive and max(positive) >= 10 * min(positive):
             self.losses.set(yscale="log")
             axis = self.losses.yaxis
-            axis.get_major_locator().set_params(subs=(1, 2, 5))
+            is_short = max(positive) < 1e4 * min(positive)
+            axis.get_major_locator().set_params(subs=(1, 2, 5) if is_short else (1,))
             axis.set(major_formatter="{x:.3g}", minor_formatter="")
 
     def _label_scores(self) -> None:
+        """Label the axis, and choose its range.
+
+        Scores far below the others would flatten them. These are the scores of the
+        untrained network, and R² below 0, unless the scores of the second half are too.
+        """
         presentation, axes = presentation_of(self.task), self.scores
         axes.set(ylabel=presentation.score_axis)
-        self._leave_out_first()
-        bottom, top = axes.get_ylim()
         least, most = presentation.score_range
-        if most is not None:
-            axes.set_ylim(top=min(top, most))
-        if least is not None and top > least:
-            axes.set_ylim(bottom=max(bottom, least))
-        below = [value for value in self.first if value < axes.get_ylim()[0]]
+        settled = [value for value in self.settled if value > 2 * least - most]
+        later = self.later or self.found
+        floor = min([least, *(settled or self.settled)])
+        floor = max(floor, 2 * min(later) - max(later))
+        shown = [value for value in self.found if value >= floor]
+        bottom, top = min(shown), max(shown)
+        if bottom == top:
+            bottom, top = min(bottom, least), most
+        margin = _MARGIN * (top - bottom)
+        axes.set_ylim(bottom - margin, top + margin)
+        below = [value for value in self.found if value < bottom - margin]
         if below:
             figures = sorted({f"{min(below):.3g}", f"{max(below):.3g}"}, key=float)
-            label = f"sample 0: {' to '.join(figures)}, below the axis"
+            label = f"below the axis: {' to '.join(figures)}"
             self.styles[axes][label] = _legend_line(linestyle="")
-
-    def _leave_out_first(self) -> None:
-        """Leave scores at sample 0 out of the axis where they would flatten the rest.
-
-        The score of an untrained network is often far below all others.
-        """
-        if not self.later or not self.first:
-            return
-        low, high = min(self.later), max(self.later)
-        near = [value for value in self.first if value > low - (high - low)]
-        self.scores.dataLim.update_from_data_y([*self.later, *near], ignore=True)
-        self.scores.autoscale_view()
 
 
 def _legend_line(**look: Any) -> "Line2D":

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,36 +31,31 @@ _COPIES = 5  # of each deformed image
 def read_curves(run: RunFolder) -> plots.Curves:
     """Return the reports of a run for `draw_curves`.
 
-    The reports of several networks follow one another. The report on their average
-    counts as one more epoch.
-
     Raises:
         RunError: A file is missing or damaged.
     """
-    record, closing = run.record(), run.result()
-    reports = run.reports()
-    if closing:
-        if not reports:
-            fault = "has no reports, though the run has ended"
-            raise RunError(fault, file=run.path / METRICS, remedy="restore the file")
-        if "network" in reports[-1]:
-            closing["epoch"] = 0
+    record, settings = run.record(), run.settings()
+    reports, closing = run.reports(), run.result() or {}
+    if closing and not reports:
+        fault = "has no reports, though the run has ended"
+        raise RunError(fault, file=run.path / METRICS, remedy="restore the file")
+    average = {}
+    if closing and "network" in reports[-1]:
+        average = closing
+        del average["train_loss"]  # of the last network
+    elif closing and "kept_epoch" not in closing:
         reports.append(closing)
-    shift = 0
-    for before, report in pairwise(reports):
-        if report.get("network") != before.get("network"):
-            shift = before["epoch"] + 1
-        report["epoch"] += shift
-    name = run.path.resolve().name
-    if shift:
-        name += ": one network after the other, then their average"
-    signature = record["signature"]
+    options, signature = settings.data_options, record["signature"]
     return plots.Curves(
-        name,
+        run.path.resolve().name,
         reports,
         record["train_samples"],
-        TASKS[signature["task"]],
-        signature["targets"] == STANDARDISED,
+        settings.train.batch_size,
+        kept_epoch=closing.get("kept_epoch"),
+        average=average,
+        task=TASKS[signature["task"]],
+        standardised=signature["targets"] == STANDARDISED,
+        weighted=bool(options.class_weight or options.sample_weight),
     )
 
 

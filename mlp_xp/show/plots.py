@@ -179,7 +179,7 @@ def draw_mistakes(
     look = _shades(images, ink)
     figure, grid = panels(max(1, len(shown)), 5, 1.8)
     for axes in grid:
-        axes.set(xticks=[], yticks=[])
+        axes.set(xticks=[], yticks=[], frame_on=len(shown) > 0)
     for axes, i in zip(grid, shown, strict=False):
         axes.imshow(images[i], **look)
         truth = text(class_names[labels[i]], LONGEST_ABOVE)

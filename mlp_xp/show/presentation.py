@@ -22,8 +22,8 @@ class Presentation(NamedTuple):
     """The head of the score in the table of reports."""
     score_axis: str
     """The label of the axis of scores in a picture of curves."""
-    score_range: tuple[float | None, float | None]
-    """The lowest and the highest score on this axis; None for no limit."""
+    score_range: tuple[float, float]
+    """The score of a useless and of a perfect network on this axis."""
     of_held_out: str
     """The words after a score. {} stands for the held-out samples."""
     probabilities_of: str
@@ -113,13 +113,11 @@ def _number_record(names: Sequence[str], outputs: np.ndarray) -> dict[str, Any]:
     return {"outputs": _by_name(names, outputs)}
 
 
-_UP_TO_100 = None, 100.5  # with room for a marker above 100 %
-
 PRESENTATIONS = {
     CLASSES.name: Presentation(
         score_head="accuracy",
         score_axis="accuracy (%)",
-        score_range=_UP_TO_100,
+        score_range=(0, 100),
         of_held_out="of {} right",
         probabilities_of="predicted classes",
         pictures=("confusion.png", "mistakes.png", "probabilities.png"),
@@ -131,7 +129,7 @@ PRESENTATIONS = {
     LABELS.name: Presentation(
         score_head="accuracy",
         score_axis="accuracy, all labels right (%)",
-        score_range=_UP_TO_100,
+        score_range=(0, 100),
         of_held_out="of {} right in all labels",
         probabilities_of="labels",
         pictures=("labels.png", "probabilities.png"),
@@ -142,7 +140,7 @@ PRESENTATIONS = {
     REGRESSION.name: Presentation(
         score_head="R²",
         score_axis="R²",
-        score_range=(0.0, None),  # R² far below 0 would flatten the curve
+        score_range=(0, 1),
         of_held_out="on {}",
         probabilities_of="",
         pictures=("predictions.png",),

@@ -48,7 +48,9 @@ def draw_sweep(sweep: SweepFolder) -> list[Path]:
             "no member has finished, so there is nothing to draw", file=sweep.path
         )
     score = summary.test_score
-    if all(summary.score in group.metrics for group in groups):
+    has_held_out = all(summary.score in group.metrics for group in groups)
+    # The result of a cross-validation is on the folds, which are test sets.
+    if summary.ranked or (has_held_out and "fold" not in summary.varied):
         score = summary.score
     figures = {CURVES: _draw_curves(groups, score, ranked=summary.ranked)}
     values = [_values(summary.groups, name) for name in groups[0].settings]

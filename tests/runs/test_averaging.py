@@ -220,16 +220,22 @@ def test_a_resumed_run_of_several_networks_keeps_its_epochs(whole):
             check_unchanged(settings, changed)
 
 
-def test_curves_show_the_networks_one_after_the_other_and_then_their_average(whole):
-    records, curves = metrics(whole), read_curves(RunFolder(whole))
-    places = {0: 0, 1: 2, 2: 4}  # epochs before
-    expected = {}
-    for record in records:
-        epoch = record["epoch"] + places[record["network"] - 1]
-        expected.setdefault(epoch * 160 + record["sample"], record["test_loss"])
-    expected[7 * 160] = result(whole)["test_loss"]
-    assert curves.of("test_loss") == expected
-    assert curves.name == "run: one network after the other, then their average"
+def test_curves_show_each_network_and_their_average(whole):
+    """Each network begins at sample 0, and has a curve of its own."""
+    curves = read_curves(RunFolder(whole))
+    expected = [{}, {}, {}]
+    places = {(0, 0): 10, (0, 90): 100, (0, 160): 160, (1, 90): 260, (1, 160): 320}
+    for record in metrics(whole):
+        place = places.get((record["epoch"], record["sample"]))
+        if place:
+            expected[record["network"] - 1][place] = record["test_loss"]
+    drawn = [
+        {curves.place_of(stage): loss for stage, loss in network.items()}
+        for network in curves.networks("test_loss")
+    ]
+    assert drawn == expected
+    assert curves.average["test_loss"] == result(whole)["test_loss"]
+    assert "train_loss" not in curves.average, "it is that of the last network"
 
 
 @pytest.mark.needs("polars")

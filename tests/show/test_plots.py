@@ -5,6 +5,7 @@ The numbers are read back from the figures.
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from mlp_xp import (
     train,
 )
 from mlp_xp.core.network import initial_layers
-from mlp_xp.core.task import CLASSES, LABELS, Task
+from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Task
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs.names import PICTURES
 from mlp_xp.runs.run_folder import RunFolder
@@ -49,9 +50,9 @@ def records(count: int, start: float, **more: Any) -> list[dict]:
     ]
 
 
-def panels_of(reports: list[dict], samples: int = 300) -> list[Any]:
+def panels_of(reports: list[dict], samples: int = 300, **more: Any) -> list[Any]:
     """Draw the curves of a run, and return their axes."""
-    return plots.draw_curves([plots.Curves("a", reports, samples)]).axes
+    return plots.draw_curves([plots.Curves("a", reports, samples, **more)]).axes
 
 
 def xy(line: Any) -> tuple[list[float], list[float]]:
@@ -61,11 +62,11 @@ def xy(line: Any) -> tuple[list[float], list[float]]:
 def test_curves_are_at_the_samples_seen_and_in_the_same_axes() -> None:
     one, two = records(6, 2.0), records(4, 1.0)
     figure = plots.draw_curves(
-        [plots.Curves("one", one, 300), plots.Curves("$two^{", two, 1000)]
+        [plots.Curves("one", one, 300, 32), plots.Curves("$two^{", two, 1000)]
     )
     losses, accuracy = figure.axes
-    assert xy(accuracy.lines[0])[0] == [0, 100, 200, 300, 400, 500]
-    assert xy(accuracy.lines[1])[0] == [0, 100, 200, 1000]
+    assert xy(accuracy.lines[0])[0] == [32, 128, 224, 332, 428, 524]
+    assert xy(accuracy.lines[1])[0] == [1, 101, 201, 1001]
     np.testing.assert_allclose(
         accuracy.lines[0].get_ydata(), [100 * record["accuracy"] for record in one]
     )
@@ -91,43 +92,39 @@ def test_runs_differ_without_colours() -> None:
 
 
 def test_curves_with_held_out_samples_show_them() -> None:
-    """Of two reports at the same place the first counts.
-
-    The closing one is no point of its own.
-    """
+    """After a report at the end of an epoch, that on the next batch is left out."""
     reports = [
         {"epoch": i // 3, "sample": i % 3 * 50, "train_loss": 1 + i, "accuracy": 0.5}
         for i in range(6)
     ]
     for i in (2, 5):
         reports[i] |= {"validation_loss": 3.0, "validation_accuracy": 0.25 + i / 10}
-    closing = {**reports[2], "epoch": 1, "kept_epoch": 0}
-    losses, accuracy = panels_of([*reports, closing], 100)
-    assert xy(losses.lines[0]) == ([0, 50, 100, 150, 200], [1, 2, 3, 5, 6])
+    losses, accuracy = panels_of(reports, 100, batch_size=25, kept_epoch=0)
+    assert xy(losses.lines[0]) == ([25, 75, 100, 175, 200], [1, 2, 3, 5, 6])
     assert xy(losses.lines[1])[1] == [3.0, 3.0]
     test, held_out, ring = accuracy.lines
     assert xy(ring) == ([100], [45.0]), "the network that was kept"
     assert legend_of(accuracy) == ["test", "held out", "kept, by the held-out samples"]
     assert xy(held_out) == ([100, 200], [45.0, 75.0])
-    assert xy(test)[0] == [0, 50, 100, 150, 200]
+    assert xy(test)[0] == [25, 75, 100, 175, 200]
 
 
 @pytest.mark.parametrize(
-    ("samples", "last", "place"),
+    ("samples", "last", "batch"),
     [
-        (10_005, (0, 10_000), 10_000),  # a report of its own within the last batch
-        (100, (0,), 0),  # an epoch of a single step
+        (10_005, (0, 10_000), 32),  # a report of its own within the last batch
+        (100, (0,), 100),  # an epoch of a single step
     ],
 )
-def test_the_ring_is_at_the_report_of_the_kept_epoch(samples, last, place) -> None:
-    """Not always is it at the end of the epoch."""
+def test_the_ring_is_at_the_end_of_the_kept_epoch(samples, last, batch) -> None:
+    """Its report has the number of another sample of the last batch."""
     reports = []
     for epoch in range(3):
         reports += [{"epoch": epoch, "sample": i, "train_loss": 1.0} for i in last]
         reports[-1]["validation_loss"] = 1.0 + epoch
-    closing = {**reports[-1], "kept_epoch": 1}
-    (losses,) = panels_of([*reports, closing], samples)
-    assert xy(losses.lines[-1]) == ([samples + place], [2.0])
+    (losses,) = panels_of(reports, samples, batch_size=batch, kept_epoch=1)
+    assert xy(losses.lines[-1]) == ([2 * samples], [2.0])
+    assert xy(losses.lines[-2])[0] == [samples, 2 * samples, 3 * samples]
 
 
 def legend_of(axes: Any) -> list[str]:
@@ -151,8 +148,7 @@ def test_a_role_has_one_colour_and_a_legend_names_what_its_panel_has(parts) -> N
     for i, part in enumerate(parts):
         report |= dict.fromkeys(given[part], 0.3 + i / 10)
     reports = [{"epoch": i, "sample": 300, **report} for i in range(3)]
-    closing = {"kept_epoch": 1} if "held out" in parts else {}
-    panels = panels_of([*reports, {**reports[2], **closing}])
+    panels = panels_of(reports, kept_epoch=1 if "held out" in parts else None)
     assert len(panels) == 1 + bool(parts)
     for axes, first in zip(panels, (["training"], []), strict=False):
         explained = {
@@ -173,12 +169,15 @@ def test_no_two_roles_have_one_colour() -> None:
 
 
 def test_the_legend_says_which_runs_have_no_curve() -> None:
-    runs = [plots.Curves("a", records(3, 1.0), 300), plots.Curves("b", [], 300)]
+    given = {"a": records(3, 1.0), "b": [], "equal": records(3, 1.0)}
+    runs = [plots.Curves(name, reports, 300) for name, reports in given.items()]
     (legend,) = plots.draw_curves(runs).legends
     named = dict(zip(map(text_of, legend.get_texts()), legend.get_lines(), strict=True))
-    assert [*named] == ["a", "b: no reports"]
+    assert [*named] == ["a", "b: no reports", "equal"]
+    widths = {line.get_linewidth() for line in named.values()}
+    assert len(widths) == 1, "though the curves of the last run are wide"
     styles = [line.get_linestyle() for line in named.values()]
-    assert [style == "None" for style in styles] == [False, True]
+    assert [style == "None" for style in styles] == [False, True, False]
 
 
 def text_of(text: Any) -> str:
@@ -215,8 +214,93 @@ def test_an_axis_of_accuracies_ends_at_100() -> None:
         assert 90 < low < 95
         assert 100 <= high < 101
         assert axes.lines[0].get_ydata()[0] == 100 * first
-        note = ["sample 0: 10, below the axis"] * far
+        note = ["below the axis: 10"] * far
         assert legend_of(axes) == ["test", *note]
+
+
+def of_numbers(*scores: float, **more: Any) -> plots.Curves:
+    """A run of a regression, with these R² on the test set at the ends of epochs."""
+    reports = [
+        {"epoch": i, "sample": 300, "train_loss": 1 + score, "r2": score}
+        for i, score in enumerate(scores)
+    ]
+    return plots.Curves("a", reports, 300, task=REGRESSION, **more)
+
+
+@pytest.mark.parametrize(
+    ("runs", "least", "most", "hidden"),
+    [
+        ([(0.1, 0.5, 0.9, 1.0)], 0.1, 1, ""),
+        ([(-30, -3.77, 0.2, 0.8)], 0, 0.8, "-30 to -3.77"),
+        ([(-30, -0.5, -0.1, 0.8)], -0.1, 0.8, "-30 to -0.5"),
+        ([(-900, -40, -20, -17)], -20, -17, "-900 to -40"),
+        ([(0.2, 0.9, 0.9, 0.9), (-430, -20, -9, -3.77)], 0, 0.9, "-430 to -3.77"),
+        ([(1.0, 1.0)], 0, 1, ""),
+    ],
+)
+def test_an_axis_of_r2_shows_the_second_half_of_a_run(runs, least, most, hidden):
+    """And 0, but not values far below it, which would flatten the others, nor over 1.
+
+    A legend has the range of the hidden values.
+    """
+    axes = plots.draw_curves([of_numbers(*run) for run in runs]).axes[1]
+    margin = 0.06 * (most - least)
+    low, high = axes.get_ylim()
+    assert least - margin <= low <= least + 0.2
+    assert most < high <= most + margin
+    notes = [f"below the axis: {hidden}"] * bool(hidden)
+    assert legend_of(axes) == ["test", *notes]
+
+
+def test_networks_have_lines_of_their_own_and_their_average_a_star() -> None:
+    """Each network begins with 0 samples. The average has no training loss."""
+    lengths, reports = (3, 2), []
+    for number, length in enumerate(lengths, 1):
+        for epoch in range(length):
+            loss = number + epoch / 10
+            report = {"network": number, "epoch": epoch, "sample": 300}
+            reports.append({**report, "train_loss": loss, "accuracy": loss / 10})
+    losses, accuracy = panels_of(reports, average={"accuracy": 0.75})
+    assert [xy(line) for line in losses.lines] == [
+        ([300, 600, 900], [1, 1.1, 1.2]),
+        ([300, 600], [2, 2.1]),
+    ]
+    first, second, star = accuracy.lines
+    assert (xy(first)[0], xy(second)[0]) == ([300, 600, 900], [300, 600])
+    assert xy(star) == ([900], [75])
+    assert losses.get_title() == "a; a line for each network"
+    assert legend_of(accuracy) == ["test", "average of the kept networks"]
+
+
+def test_losses_of_different_kinds_are_labelled() -> None:
+    runs = [of_numbers(0.5, standardised=True), of_numbers(0.4, weighted=True)]
+    labels = ["loss,\nstandardised targets", "loss", "loss, in different units"]
+    for chosen, label in zip((runs[:1], runs[1:], runs), labels, strict=True):
+        losses = plots.draw_curves(chosen).axes[0]
+        assert losses.get_ylabel() == label
+    assert legend_of(losses) == [
+        "training, mean since the last report",
+        "training, weighted, mean since the last report",
+    ]
+
+
+def test_ticks_of_losses_over_many_decades_do_not_overlap(tmp_path) -> None:
+    for decades in (1, 3, 8):
+        losses = [10.0**-i for i in range(decades + 1)]
+        reports = [
+            {"epoch": i, "sample": 0, "train_loss": loss}
+            for i, loss in enumerate(losses)
+        ]
+        (axes,) = panels_of(reports)
+        plots.save(axes.figure, tmp_path / "a.png")
+        low, high = axes.get_ylim()
+        ticks = [
+            tick.label1.get_window_extent()
+            for tick in axes.yaxis.get_major_ticks()
+            if low <= tick.get_loc() <= high
+        ]
+        assert len(ticks) >= 3
+        assert not any(a.overlaps(b) for a, b in pairwise(ticks))
 
 
 def test_confusion_counts_every_pair_and_colours_only_mistakes(tmp_path: Path) -> None:
@@ -290,6 +374,7 @@ def test_mistakes_are_the_surest_wrong_answers() -> None:
     assert figure.get_suptitle() == "mistakes: 3, here the 2 most confident"
     none = plots.draw_mistakes(images, labels, np.eye(3)[labels], "abc")
     assert none.get_suptitle() == "mistakes: 0"
+    assert not none.axes[0].get_frame_on(), "an empty frame would look like a mistake"
 
 
 def test_weights_show_each_unit_on_one_scale_about_zero() -> None:

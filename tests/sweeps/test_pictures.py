@@ -55,12 +55,12 @@ def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
         values = np.array(
             [[report["train_loss"] for report in run.records] for run in runs]
         )
-        np.testing.assert_array_equal(losses.lines[i].get_xdata(), [100, 200, 300, 400])
+        np.testing.assert_array_equal(losses.lines[i].get_xdata(), [101, 200, 301, 400])
         np.testing.assert_allclose(
             losses.lines[i].get_ydata(), values.mean(axis=0), rtol=1e-14
         )
         corners = losses.collections[i].get_paths()[0].vertices
-        for j, x in enumerate((100, 200, 300, 400)):
+        for j, x in enumerate((101, 200, 301, 400)):
             at = corners[corners[:, 0] == x, 1]
             assert (at.min(), at.max()) == (values[:, j].min(), values[:, j].max())
         np.testing.assert_array_equal(accuracy.lines[i].get_xdata(), [200, 400])
@@ -80,11 +80,34 @@ def test_a_band_ends_with_the_shortest_run_and_one_point_is_visible() -> None:
     losses, accuracy = draw_bands(
         {"x": short}, score="validation_accuracy", which="all runs"
     ).axes
-    np.testing.assert_array_equal(losses.lines[0].get_xydata(), [[100, 2], [200, 3]])
+    np.testing.assert_array_equal(losses.lines[0].get_xydata(), [[101, 2], [200, 3]])
     assert (len(accuracy.lines[0].get_xdata()), accuracy.lines[0].get_marker()) == (
         1,
         "o",
     )
+
+
+def test_folds_are_averaged_at_the_same_stages_network_by_network() -> None:
+    """One fold has a sample more than the other. Only the first networks have lines."""
+
+    def fold(samples: int, score: float) -> Curves:
+        reports = [
+            {"network": network, "epoch": epoch, "sample": sample, "train_loss": 1.0}
+            for network in (1, 2)
+            for epoch in range(2 * network)
+            for sample in (0, samples)
+        ]
+        for report in reports:
+            report["accuracy"] = score / report["network"]
+        return Curves("a", reports, samples, 32, average={"accuracy": score})
+
+    folds = {"all runs": [fold(66, 0.4), fold(67, 0.8)]}
+    losses, accuracy = draw_bands(folds, score="accuracy", which="all runs").axes
+    line, star = accuracy.lines
+    np.testing.assert_allclose(line.get_xydata(), [[32, 60], [66, 60], [132, 60]])
+    np.testing.assert_allclose(star.get_xydata(), [[132, 60]])
+    what = "lines: mean over runs of network 1, bands: lowest to highest"
+    assert losses.get_title() == f"all runs; {what}"
 
 
 def group(rate: float, units: list[int], accuracies: np.ndarray) -> Group:
@@ -140,6 +163,25 @@ def test_plot_draws_the_pictures_of_a_sweep(tmp_path) -> None:
     assert outcome.out.splitlines() == [str(folder / name) for name in drawn]
     for name in drawn:
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("varied", ["fold", "seed"])
+def test_the_curves_of_a_cross_validation_are_on_the_folds(
+    tmp_path, monkeypatch, varied
+) -> None:
+    """They are its result, even if held-out samples choose the epochs."""
+    result = {"accuracy": 0.5, "validation_accuracy": 0.5}
+    members = [{varied: i} for i in range(2)]
+    cv = {"cv": 2} if varied == "fold" else {}
+    folder = write_sweep(tmp_path / "s", members, [result] * 2, common=cv)
+    drawn: list[str] = []
+    monkeypatch.setattr(
+        "mlp_xp.sweeps.pictures.draw_bands",
+        lambda curves, **how: drawn.append(how["score"]) or draw_bands(curves, **how),
+    )
+    plot_run(folder)
+    is_fold = varied == "fold"
+    assert drawn == ["accuracy" if is_fold else "validation_accuracy"]
 
 
 def test_a_heat_map_needs_most_of_its_pairs(tmp_path) -> None:
