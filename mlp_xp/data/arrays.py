@@ -299,18 +299,10 @@ def to_dataset(
                 setting="y",
             )
 
-    is_image = x.dtype == backend.xp.uint8 and len(x.shape) > 2
-    dtype = backend.dtype_name
-    if standardize or (standardize is None and not is_image):
-        fitted = _fit(samples, "X", backend.to_numpy(x), column_names, dtype)
-        preparation = Preparation(PREPARATIONS["standardize"], fitted)
-    elif standardize is None:
-        preparation = BYTES
-    else:
-        preparation = Preparation(PREPARATIONS["unchanged"])
+    preparation = _preparation(samples, x, column_names, backend, standardize)
     units = None
     if task.standardizes and how.scale_targets:
-        units = Units(*_fit(samples, "y", y, outputs, dtype))
+        units = Units(*_fit(samples, "y", y, outputs, backend.dtype_name))
     signature = Signature(
         input_shape=tuple(x.shape[1:]),
         outputs=outputs,
@@ -326,6 +318,27 @@ def to_dataset(
     if test_y is not None:
         test_part = Samples(test_x, backend.asarray(test_y, label_dtype))
     return Dataset(train_part, test_part, signature, hold_out=hold_out)
+
+
+def _preparation(
+    samples: RawSamples,
+    x: Array,
+    column_names: Sequence[str],
+    backend: Backend,
+    standardize: bool | None,
+) -> Preparation:
+    """Return how steps prepare the training samples x.
+
+    standardize: as in `from_arrays`.
+    """
+    is_image = x.dtype == backend.xp.uint8 and len(x.shape) > 2
+    if standardize or (standardize is None and not is_image):
+        features = backend.to_numpy(x)
+        fitted = _fit(samples, "X", features, column_names, backend.dtype_name)
+        return Preparation(PREPARATIONS["standardize"], fitted)
+    if standardize is None:
+        return BYTES
+    return Preparation(PREPARATIONS["unchanged"])
 
 
 def _with_labels(samples: RawSamples, backend: Backend, *, warned: bool) -> RawSamples:
