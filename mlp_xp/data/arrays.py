@@ -291,18 +291,22 @@ def to_dataset(
         take, numbers = backend.xp.take, backend.asarray
         test_x, test_y = take(x, numbers(test_rows), axis=0), y[test_rows]
         x, y = take(x, numbers(train_rows), axis=0), y[train_rows]
-    if trained is None and task.exclusive and (y == y[0]).all():
+    if trained is None and task.exclusive:
         with samples.naming(train):
-            raise DatasetError(
-                f"all {len(y)} training rows are of the class {outputs[int(y[0])]!r}",
-                remedy="give at least two classes",
-                setting="y",
-            )
+            _check_classes(y, outputs)
 
-    preparation = _preparation(samples, x, column_names, backend, standardize)
+    is_image = x.dtype == backend.xp.uint8 and len(x.shape) > 2
+    dtype = backend.dtype_name
+    if standardize or (standardize is None and not is_image):
+        fitted = _fit(samples, "X", backend.to_numpy(x), column_names, dtype)
+        preparation = Preparation(PREPARATIONS["standardize"], fitted)
+    elif standardize is None:
+        preparation = BYTES
+    else:
+        preparation = Preparation(PREPARATIONS["unchanged"])
     units = None
     if task.standardizes and how.scale_targets:
-        units = Units(*_fit(samples, "y", y, outputs, backend.dtype_name))
+        units = Units(*_fit(samples, "y", y, outputs, dtype))
     signature = Signature(
         input_shape=tuple(x.shape[1:]),
         outputs=outputs,
@@ -320,25 +324,14 @@ def to_dataset(
     return Dataset(train_part, test_part, signature, hold_out=hold_out)
 
 
-def _preparation(
-    samples: RawSamples,
-    x: Array,
-    column_names: Sequence[str],
-    backend: Backend,
-    standardize: bool | None,
-) -> Preparation:
-    """Return how steps prepare the training samples x.
-
-    standardize: as in `from_arrays`.
-    """
-    is_image = x.dtype == backend.xp.uint8 and len(x.shape) > 2
-    if standardize or (standardize is None and not is_image):
-        features = backend.to_numpy(x)
-        fitted = _fit(samples, "X", features, column_names, backend.dtype_name)
-        return Preparation(PREPARATIONS["standardize"], fitted)
-    if standardize is None:
-        return BYTES
-    return Preparation(PREPARATIONS["unchanged"])
+def _check_classes(y: np.ndarray, class_names: Sequence[str]) -> None:
+    """Raise DatasetError if all training labels are of one class."""
+    if (y == y[0]).all():
+        raise DatasetError(
+            f"all {len(y)} training rows are of the class {class_names[int(y[0])]!r}",
+            remedy="give at least two classes",
+            setting="y",
+        )
 
 
 def _with_labels(samples: RawSamples, backend: Backend, *, warned: bool) -> RawSamples:

@@ -161,7 +161,7 @@ _OWN = RECIPES["own"].train
 _LARGEST_BATCH = 512
 # Accuracy gains little from more.
 _ROWS_TO_SEE = 1_500_000
-# More different rows need no dropout. Steps without dropout take two thirds of the time,
+# More different rows need no dropout. Steps without dropout take two thirds as long,
 # and the network then sees twice as many rows.
 _MANY_ROWS = 60_000
 
