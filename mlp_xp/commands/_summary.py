@@ -8,7 +8,7 @@ from mlp_xp.runs.records import HELD_OUT, METRIC_COLUMNS
 from mlp_xp.runs.settings import shown, words
 from mlp_xp.runs.sweep_folder import FINISHED
 from mlp_xp.show.console import print_table, say
-from mlp_xp.show.numbers import metric_text
+from mlp_xp.show.numbers import spread_text
 from mlp_xp.sweeps.summary import Group, Summary
 
 _OF_FOLDS = """\
@@ -89,5 +89,5 @@ def _spread(metric: str, group: Group) -> str:
 
     Both are computed over the runs of a combination.
     """
-    spread = group.metrics.get(metric, ())
-    return " ± ".join(metric_text(metric, each) for each in spread if each is not None)
+    spread = group.metrics.get(metric)
+    return spread_text(metric, *spread) if spread else ""

@@ -221,22 +221,18 @@ def _finish(
     page: bool,
 ) -> None:
     """Print the summary of a run that has ended, and draw its pictures and its page."""
-    job, report, best = experiment.job, event.report, event.position.best
+    job, report = experiment.job, event.report
     networks = experiment.settings.networks
     assert report
     stop.say(f"\n{terminal.summary(report, networks)}")
-    if best:
-        assert report.validation
-        result = report.validation
-        if networks > 1:  # `best` is only about the last network
-            best = best._replace(score=result.score, loss=result.loss)
-        stop.say(terminal.selected(best, event.position.epoch, job, networks))
-        overfitting = terminal.overfitting(run.reports(), result.samples)
+    if report.validation:
+        stop.say(terminal.selected(report, job, networks))
+        overfitting = terminal.overfitting(run.reports(), report.validation.samples)
         if overfitting and networks == 1:
             stop.say(overfitting)
-    guessing = terminal.no_better_than_guessing(report, job)
-    if guessing:
-        stop.say(guessing)
+    remark = terminal.remark_on_test(report, job)
+    if remark:
+        stop.say(remark)
     try:  # a run without pictures is complete
         paths = gallery.draw_run(run, job.dataset, job.backend)
         stop.say(f"drawn in {run.path}: {', '.join(path.name for path in paths)}")

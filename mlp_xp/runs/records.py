@@ -39,7 +39,10 @@ class Metric(NamedTuple):
 
     @property
     def column(self) -> str:
-        """The name of its column. It begins with the part."""
+        """The name of its column. It begins with the part, as in `test_accuracy`.
+
+        The part is added to `accuracy`, but `test_loss` begins with it already.
+        """
         if self.name.startswith(self.part):
             return self.name
         return f"{self.part}_{self.name}"
@@ -61,7 +64,7 @@ REPORTED = (
     Metric("label_accuracy", "test", high=True),
     Metric("r2", "test", "test R²", high=True),
     Metric("rmse", "test", "test rmse"),
-    Metric("train_loss", "", "train loss"),
+    Metric("train_loss", "", "last train loss"),
     Metric("test_loss", "test", "test loss"),
     Metric("samples_per_second", high=True),
     Metric("seconds", "", "time (s)"),
