@@ -1,5 +1,6 @@
 """Regression and several labels, from a table to figures and pictures."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from mlp_xp import TrainConfig, evaluate, load_run, open_backend, predict, train
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.task import REGRESSION
 from mlp_xp.data.arrays import from_arrays
+from mlp_xp.export.page import write_page
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.table import read_row
@@ -166,6 +168,10 @@ def test_r2_of_a_single_sample_is_not_defined(monitor, tmp_path, undrawn) -> Non
     found = evaluate(run, one)
     assert [found.metrics[name] for name in ("r2", "samples")] == [None, 1]
     assert str(found).startswith("R² -, root mean squared error ")
+    write_page(tmp_path / "page.html", load_run(run), one)
+    page = (tmp_path / "page.html").read_text("utf-8")
+    record = json.loads(re.search(r'"application/json">(.*?)</script>', page)[1])
+    assert (record["task"], record.get("score")) == ("regression", None)
     run_on(one, run, epochs=5, validation=1, monitor=monitor)  # from its checkpoint
     assert read_row(RunFolder(run)).metrics.keys().isdisjoint({"test_r2"})
 

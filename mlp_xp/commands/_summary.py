@@ -57,14 +57,11 @@ def _summary_columns(summary: Summary) -> dict[str, list[str]]:
     """Return the columns with at least one entry, by their names."""
     groups = summary.groups
     settings = groups[0].settings
-    known = {name for group in groups for name in group.metrics}
-    tests = "test_accuracy", "test_r2"
-    tested: list[str] = [name for name in tests if name in known]
-    held_out = [name for name in HELD_OUT if name in known]
+    scores: tuple[str, ...] = ("test_accuracy", "test_r2")
     if _is_cross_validation(summary):
-        scores = tested + held_out  # the result of a cross-validation comes first
-    else:
-        scores = held_out or tested
+        scores += HELD_OUT  # the result of a cross-validation comes first
+    elif any(name in group.metrics for group in groups for name in HELD_OUT):
+        scores = HELD_OUT
     columns = {}
     if summary.ranked:
         columns["rank"] = [str(group.rank or "-") for group in groups]

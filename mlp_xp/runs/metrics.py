@@ -135,13 +135,16 @@ def _scores(
     predicted: np.ndarray,
     labels: Sequence[int] | None,
     average: str | None,
-    undefined: float,
+    zero_division: float,
 ) -> dict[str, Any]:
-    """Return precision, recall and F1 of each output, or their means."""
+    """Return precision, recall and F1 of each output, or their means.
+
+    `zero_division` stands for 0 / 0, and `labels` are the outputs in a mean.
+    """
     from sklearn import metrics
 
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-        true, predicted, labels=labels, average=average, zero_division=undefined
+        true, predicted, labels=labels, average=average, zero_division=zero_division
     )
     return {"precision": precision, "recall": recall, "f1": f1}
 

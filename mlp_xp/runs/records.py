@@ -71,13 +71,10 @@ REPORTED = (
 )
 # The metrics in the table of runs, by the names of their columns, in its order.
 METRIC_COLUMNS = {metric.column: metric for metric in REPORTED if metric.head}
-HELD_OUT = tuple(
-    name
-    for name, each in METRIC_COLUMNS.items()
-    if each.part == "validation" and each.high
-)
-# The same metrics on the test set, by their names in a result.
-TESTED = tuple(name.removeprefix("validation_") for name in HELD_OUT)
+# The scores of classes or labels, and of numbers, on the held-out samples.
+HELD_OUT = ("validation_accuracy", "validation_r2")
+# The same scores on the test set, by their names in a result.
+TESTED = ("accuracy", "r2")
 # The fields of a line of metrics.jsonl, and of result.json.
 REPORT_FIELDS = {
     "network": int | None,

@@ -50,18 +50,31 @@ def print_table(
     console: Console,
     *,
     left: int = 1,
+    narrow: Sequence[Any] = (),
 ) -> None:
     """Print a table. `left` is the number of columns aligned to the left.
 
     On a terminal, the words of a head stand below each other. Columns that do not fit
-    into the terminal are left out, and a line below the table names them.
+    into the terminal are left out, and a line below the table names them. If `narrow`
+    has heads and rows, they are printed instead, with a hint at --json.
     """
-    names, cells, shown, width = _laid_out(heads, rows, console)
+    names = [escaped(head) for head in heads]
+    cells = [[escaped(cell) for cell in row] for row in rows]
+    room, separator = sys.maxsize, " "
+    if console.is_terminal:
+        room, separator = console.width, "\n"
+    titles = [name.replace(" ", separator) for name in names]
+    shown, width = _fitting(titles, cells, room)
+    if narrow and len(shown) < len(names):
+        heads, rows = narrow
+        print_table(heads, rows, console, left=2)
+        say(console, "no room for all columns: see --json")
+        return
     table = Table(width=width, box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
     for i in shown:
         justify: JustifyMethod = "left" if i < left else "right"
         table.add_column(
-            names[i],
+            titles[i],
             justify=justify,
             vertical="bottom",
             no_wrap=i > 0,
@@ -72,28 +85,7 @@ def print_table(
     console.print(table, soft_wrap=True)
     left_out = [name for i, name in enumerate(names) if i not in shown]
     if left_out:
-        named = ", ".join(left_out).replace("\n", " ")
-        say(console, f"no room for: {named}")
-
-
-def has_room(
-    heads: Iterable[str], rows: Iterable[Sequence[str]], console: Console
-) -> bool:
-    """Return whether `print_table` prints all columns of a table."""
-    names, _, shown, _ = _laid_out(heads, rows, console)
-    return len(shown) == len(names)
-
-
-def _laid_out(
-    heads: Iterable[str], rows: Iterable[Sequence[str]], console: Console
-) -> tuple[list[str], list[list[str]], list[int], int]:
-    """Return heads and cells as they are printed, and the result of `_fitting`."""
-    room, separator = sys.maxsize, " "
-    if console.is_terminal:
-        room, separator = console.width, "\n"
-    titles = [escaped(head).replace(" ", separator) for head in heads]
-    cells = [[escaped(cell) for cell in row] for row in rows]
-    return titles, cells, *_fitting(titles, cells, room)
+        say(console, f"no room for: {', '.join(left_out)}")
 
 
 def _fitting(

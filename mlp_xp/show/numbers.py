@@ -31,10 +31,15 @@ def quantity(value: float, digits: int = 4) -> str:
 
 
 def loss_text(value: float, decimals: int = 4) -> str:
-    """Format a loss with `decimals`, or as a quantity if less than two digits show."""
+    """Format a loss with `decimals`, in at most nine characters up to 1e100.
+
+    It has fewer decimals if it is large, and more if less than two digits would show.
+    """
     if 0 < value < 10 ** (1 - decimals):
         return quantity(value)
-    return f"{value:.{decimals}f}"
+    if value < 1e3:
+        return f"{value:.{decimals}f}"
+    return f"{value:.1f}" if value < 1e7 else f"{value:.3e}"
 
 
 def fraction(value: float) -> str:

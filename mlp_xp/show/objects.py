@@ -7,6 +7,7 @@ import html
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from io import StringIO
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlp_xp import printing
@@ -63,17 +64,14 @@ class Cells(NamedTuple):
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
-    narrow: "tuple[Block, ...]" = ()
-    """Printed instead on a terminal without room for all columns."""
+    narrow: Sequence[Any] = ()
+    """Other heads and rows, for a terminal without room for all columns."""
 
     def print_on(self, console: "Console") -> None:
         """Print the table."""
-        from mlp_xp.show.console import has_room, print_table
+        from mlp_xp.show.console import print_table
 
-        if self.narrow and not has_room(self.heads, self.rows, console):
-            print_blocks(self.narrow, console)
-        else:
-            print_table(self.heads, self.rows, console)
+        print_table(self.heads, self.rows, console, narrow=self.narrow)
 
     def html(self) -> str:
         """Return the table as HTML."""
@@ -134,12 +132,11 @@ def _of_confusions(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Cel
         rows.append([names[i], *(str(count or ".") for count in counts)])
         for j, count in enumerate(counts):
             if count and i != j:
-                mistakes.append((count, f"{names[i]} taken for {names[j]}"))
+                mistakes.append((count, names[i], names[j]))
     mistakes.sort(reverse=True)
-    largest = [[name, str(count)] for count, name in mistakes[:_MOST_CONFUSIONS]]
-    said = "too wide for this terminal: see --json; the most frequent mistakes:"
-    narrow = Lines(said), Cells(["", "samples"], largest)
-    return Cells(["", *names], rows, narrow)
+    largest = [(true, other, str(n)) for n, true, other in mistakes[:_MOST_CONFUSIONS]]
+    heads = "true class", "taken for", "samples"
+    return Cells(["", *names], rows, narrow=(heads, largest))
 
 
 def _of_members(found: Evaluated, names: Sequence[str]) -> Cells:
@@ -196,13 +193,10 @@ def answers(predicted: Predicted) -> Iterator[str]:
 
 
 def _of_predicted(predicted: Predicted) -> Iterator[Block]:
-    lines: list[str] = []
-    for line in answers(predicted):
-        if len(lines) == _MOST_ROWS:
-            kind = "rows" if predicted.pictures is None else "pictures"
-            lines.append(f"... {thousands(len(predicted.outputs))} {kind} in all")
-            break
-        lines.append(line)
+    lines = list(islice(answers(predicted), _MOST_ROWS))
+    if len(predicted.outputs) > _MOST_ROWS:
+        kind = "rows" if predicted.pictures is None else "pictures"
+        lines.append(f"... {thousands(len(predicted.outputs))} {kind} in all")
     if predicted.pictures is not None:
         lines += [f"not read: {fault}" for fault in predicted.pictures.faults]
     yield Lines("\n".join(lines))

@@ -14,7 +14,7 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
-from mlp_xp.core.signature import described
+from mlp_xp.core.signature import Signature, described
 from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.core.training import Best, Event, Report
 from mlp_xp.data.reading import WHOLE
@@ -83,11 +83,20 @@ def _describe_data(settings: Settings, job: Job) -> dict[str, str]:
     lines = {"data": f"{settings.data}: {text}"}
     if signature.columns:
         lines["columns"] = signature.columns.described
-    if dataset.hold_out and settings.data_options.task is None:
-        lines["task"] = taken_as(dataset, job.backend)
-    if dataset.hold_out and signature.task.exclusive:
-        lines["classes"] = counted(dataset, job.backend)
+    if not dataset.hold_out:
+        return lines
+    labels = _all_labels(dataset, job.backend)
+    if settings.data_options.task is None:
+        lines["task"] = taken_as(signature, labels)
+    if signature.task.exclusive:
+        lines["classes"] = counted(signature, labels)
     return lines
+
+
+def _all_labels(dataset: Dataset, backend: Backend) -> np.ndarray:
+    """Return the labels of the training set and the test set, on the host."""
+    parts = (dataset.train, dataset.test)
+    return np.concatenate([backend.to_numpy(part.labels) for part in parts if part])
 
 
 def _describe_training(settings: Settings, job: Job) -> dict[str, str]:
@@ -134,30 +143,21 @@ def _slow_on_gpu(job: Job) -> str:
     )
 
 
-def counted(dataset: Dataset, backend: Backend) -> str:
-    """Return the classes of a data set with their numbers of samples in both parts."""
-    counts = np.bincount(_all_labels(dataset, backend)).tolist()
+def counted(signature: Signature, labels: np.ndarray) -> str:
+    """Return the classes with the numbers of their labels."""
+    counts = np.bincount(labels).tolist()
     named = [
         f"{name} ({count})"
-        for name, count in zip(dataset.signature.outputs, counts, strict=False)
+        for name, count in zip(signature.outputs, counts, strict=False)
     ]
     return ", ".join(named[:_MOST_CLASSES]) + more(named, _MOST_CLASSES)
 
 
-def _all_labels(dataset: Dataset, backend: Backend) -> np.ndarray:
-    """Return the labels of the training set and the test set, on the host."""
-    parts = [dataset.train]
-    if dataset.test is not None:
-        parts.append(dataset.test)
-    return np.concatenate([backend.to_numpy(part.labels) for part in parts])
-
-
-def taken_as(dataset: Dataset, backend: Backend) -> str:
+def taken_as(signature: Signature, labels: np.ndarray) -> str:
     """Describe the task chosen for whole numbers, and the option for another task.
 
     The text is empty for other labels, and for classes of two different numbers.
     """
-    signature, labels = dataset.signature, _all_labels(dataset, backend)
     task, names = signature.task, signature.outputs
     if task.exclusive:
         if len(names) <= 2 or not all(map(WHOLE.fullmatch, names)):
@@ -193,7 +193,7 @@ def report_line(
         best: The best network on the held-out samples so far.
     """
     start = f"{report.epoch:5d} {report.sample:7d}"
-    train_loss = _loss(report.train_loss)
+    train_loss = loss_text(report.train_loss, 5)
     test_loss, score = _loss_and_score(report.test)
     if is_validated:
         held_out_loss, held_out_score = _loss_and_score(report.validation)
@@ -202,22 +202,14 @@ def report_line(
         return f"{start} {train_loss:>10} {test_loss:>10} {score:>9} {held_out}"
     losses = f"{train_loss:>10} {test_loss:>10}"
     speed = f"{report.samples_per_second:10.0f}"
-    return f"{start} {_loss(report.loss):>10} {score:>9} {losses} {speed}"
+    loss = loss_text(report.loss, 5)
+    return f"{start} {loss:>10} {score:>9} {losses} {speed}"
 
 
 def _loss_and_score(result: Evaluation | None) -> tuple[str, str]:
     if result is None:
         return "-", "-"
-    return _loss(result.loss), fraction(result.score)
-
-
-def _loss(value: float) -> str:
-    """Format a loss in at most nine characters."""
-    if value < 1e3:
-        return loss_text(value, 5)
-    if value < 1e7:
-        return f"{value:.1f}"
-    return f"{value:.3e}"
+    return loss_text(result.loss, 5), fraction(result.score)
 
 
 def is_shown(report: Report, job: Job) -> bool:
@@ -270,7 +262,8 @@ def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:
 
     Only the last third of the epochs since the lowest held-out loss counts. A run
     overfits if two conditions hold there: the held-out loss is above the lowest one by
-    more than the noise, and the training loss has become much lower.
+    more than the noise, and the training loss has become much lower. The training loss
+    of an epoch is the one of its last report.
 
     Args:
         reports: The records of metrics.jsonl.
@@ -317,20 +310,19 @@ def remark_on_test(report: Report, job: Job) -> str:
         return ""
     counts = np.bincount(job.backend.to_numpy(test.labels))
     commonest = escaped(signature.outputs[counts.argmax()])
-    if counts.max() == len(test):
-        every = f"all test {signature.noun} are {commonest}"
-        return f"{every}: the result says nothing about other classes"
     return _no_better_than_always(commonest, counts / len(test), report.test)
 
 
 def _no_better_than_always(
     commonest: str, shares: np.ndarray, result: Evaluation
 ) -> str:
-    """Return advice if always naming the most frequent class is as good as a network.
+    """Return a remark if always naming one class is as good as a network.
 
     `shares` has the share of each class in the test set.
     """
     highest = shares.max()
+    if highest == 1:
+        return f"the test set has only {commonest}, and says nothing of other classes"
     if result.score > highest:
         return ""
     guessing, share = f"no better than always naming {commonest}", percent(highest, 2)

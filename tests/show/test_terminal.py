@@ -262,7 +262,7 @@ def test_a_test_set_that_says_little_is_remarked():
 
     names = (*"0123456", "sev\nen", *"89")
     labels = np.full(60, 7)
-    said = "all test images are sev\\nen: the result says nothing about other classes"
+    said = "the test set has only sev\\nen, and says nothing of other classes"
     assert remark_on(perfect, test_labels=labels, outputs=names) == said
     assert remark_on(perfect) == ""
     labels = np.where(is_seven, 7, 1)
