@@ -111,7 +111,7 @@ def of_evaluated(found: Evaluated, names: Sequence[str] = ()) -> Iterator[Block]
     noun = f"test {signature.noun}"
     outcome = presentation_of(signature.task).outcome(found.result, noun)
     if found.unsure:
-        outcome += f"; {found.unsure} of them equal training rows"
+        outcome += f"; {found.unsure} equal to training rows"
     yield Lines(f"{outcome}\n")
     yield _of_parts(metrics, signature)
     probable = [name for name in _OF_PROBABILITIES if name in metrics]

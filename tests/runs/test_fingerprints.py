@@ -141,13 +141,13 @@ def test_new_rows_of_a_table_with_few_different_ones_count(tmp_path):
     with pytest.warns(MlpXpWarning):
         text = str(evaluate(run, new))
     assert re.match(
-        r".* of 200 test .* right, loss \S+; 200 of them equal training rows\n", text
+        r".* of 200 test .* right, loss \S+; 200 equal to training rows\n", text
     )
     both = from_arrays(rows, is_positive)
     with pytest.warns(MlpXpWarning) as warned:
         found = evaluate(run, both)
     assert any("160 of 400 rows are left out" in str(each.message) for each in warned)
-    assert "; 240 of them equal training rows\n" in str(found)
+    assert "; 240 equal to training rows\n" in str(found)
 
 
 def test_a_data_set_made_by_hand_is_known_again(tmp_path):
