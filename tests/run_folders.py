@@ -34,6 +34,7 @@ def a_config(settings: dict[str, Any], **facts: Any) -> dict[str, Any]:
     All other settings have their defaults.
     """
     task = TASKS[settings.get("task") or "classes"]
+    outputs = ("y",) if task.floats else tuple("0123456789")
     return {
         "format": 3,
         "settings": {**flatten(Settings()), **settings},
@@ -42,7 +43,7 @@ def a_config(settings: dict[str, Any], **facts: Any) -> dict[str, Any]:
         "threads": {"number": 1},
         "machine": "Linux x86_64",
         "train_samples": 1000,
-        "signature": Signature((28, 28), tuple("0123456789"), task).record(),
+        "signature": Signature((28, 28), outputs, task).record(),
         "data_crc32": "12345678",
         **facts,
     }

@@ -1,5 +1,6 @@
 """Regression and several labels, from a table to figures and pictures."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,10 @@ from mlp_xp import TrainConfig, evaluate, load_run, open_backend, predict, train
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.task import REGRESSION
 from mlp_xp.data.arrays import from_arrays
+from mlp_xp.export.page import write_page
 from mlp_xp.runs.records import RunError
+from mlp_xp.runs.run_folder import RunFolder
+from mlp_xp.runs.table import read_row
 from mlp_xp.show import plots
 from mlp_xp.show.numbers import quantity
 
@@ -99,7 +103,7 @@ def test_the_evaluation_of_numbers_is_plain_numpy(place: Path) -> None:
         assert re.split(r" {2,}", rows[i]) == [name, f"{r2[i]:.4f}", *figures]
 
 
-@pytest.mark.filterwarnings("ignore:.*the label, ", "ignore:.*outside the")
+@pytest.mark.filterwarnings("ignore:.*labels among ", "ignore:.*outside the")
 def test_the_predictions_of_numbers_are_named(place: Path) -> None:
     table, model = place / "two.csv", load_run(place / "two")
     assert model.class_names == ("price", "rooms")
@@ -147,6 +151,29 @@ def test_a_run_is_not_evaluated_on_the_rows_of_its_training(
 ) -> None:
     monkeypatch.chdir(place)
     assert_one_line(call(f"evaluate neither {options}"), 2, said)
+
+
+@pytest.mark.parametrize("monitor", ["loss", "accuracy"])
+def test_r2_of_a_single_sample_is_not_defined(monitor, tmp_path, undrawn) -> None:
+    """The loss chooses the kept network, and files have null."""
+    one = from_arrays(X, PRICES[:, 0], (X[:1], PRICES[:1, 0]))
+    run = tmp_path / "run"
+    run_on(one, run, epochs=4, validation=1, monitor=monitor)
+    record, reports = result(run), metrics(run)
+    figures = ("r2", "validation_r2", "kept_epoch")
+    losses = [x["validation_loss"] for x in reports if "validation_r2" in x]
+    best = losses.index(min(losses))
+    assert [record[name] for name in figures] == [None, None, best]
+    assert {each["r2"] for each in reports} == {None}
+    found = evaluate(run, one)
+    assert [found.metrics[name] for name in ("r2", "samples")] == [None, 1]
+    assert str(found).startswith("R² -, root mean squared error ")
+    write_page(tmp_path / "page.html", load_run(run), one)
+    page = (tmp_path / "page.html").read_text("utf-8")
+    record = json.loads(re.search(r'"application/json">(.*?)</script>', page)[1])
+    assert (record["task"], record.get("score")) == ("regression", None)
+    run_on(one, run, epochs=5, validation=1, monitor=monitor)  # from its checkpoint
+    assert read_row(RunFolder(run)).metrics.keys().isdisjoint({"test_r2"})
 
 
 # Labels.
@@ -260,7 +287,8 @@ def test_predictions_are_drawn_against_true_numbers() -> None:
         assert diagonal.get_slope() == 1
         assert len({*diagonal.get_xy1()}) == 1
         error = np.sqrt(np.mean((true - predicted)[:, i] ** 2))
-        figures = f"R² {result.r2s[i]:.4f}, root mean squared error {error:.4g}"
+        r2 = min(result.r2s[i], 0.9999)  # only exactly 1 is shown as 1
+        figures = f"R² {r2:.4f}, root mean squared error {error:.4g}"
         assert axes.get_title() == f"\\{names[i]}\n{figures}"
         assert axes.get_xlim() == axes.get_ylim()
     texts = [text.get_text() for text in figure.legends[0].get_texts()]

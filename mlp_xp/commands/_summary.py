@@ -8,7 +8,7 @@ from mlp_xp.runs.records import HELD_OUT, METRIC_COLUMNS
 from mlp_xp.runs.settings import shown, words
 from mlp_xp.runs.sweep_folder import FINISHED
 from mlp_xp.show.console import print_table, say
-from mlp_xp.show.numbers import metric_text
+from mlp_xp.show.numbers import spread_text
 from mlp_xp.sweeps.summary import Group, Summary
 
 _OF_FOLDS = """\
@@ -57,14 +57,11 @@ def _summary_columns(summary: Summary) -> dict[str, list[str]]:
     """Return the columns with at least one entry, by their names."""
     groups = summary.groups
     settings = groups[0].settings
-    known = {name for group in groups for name in group.metrics}
-    tests = "test_accuracy", "test_r2"
-    tested: list[str] = [name for name in tests if name in known]
-    held_out = [name for name in HELD_OUT if name in known]
+    scores: tuple[str, ...] = ("test_accuracy", "test_r2")
     if _is_cross_validation(summary):
-        scores = tested + held_out  # the result of a cross-validation comes first
-    else:
-        scores = held_out or tested
+        scores += HELD_OUT  # the result of a cross-validation comes first
+    elif any(name in group.metrics for group in groups for name in HELD_OUT):
+        scores = HELD_OUT
     columns = {}
     if summary.ranked:
         columns["rank"] = [str(group.rank or "-") for group in groups]
@@ -89,5 +86,5 @@ def _spread(metric: str, group: Group) -> str:
 
     Both are computed over the runs of a combination.
     """
-    spread = group.metrics.get(metric, ())
-    return " ± ".join(metric_text(metric, each) for each in spread if each is not None)
+    spread = group.metrics.get(metric)
+    return spread_text(metric, *spread) if spread else ""

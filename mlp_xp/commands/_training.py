@@ -10,7 +10,7 @@ from mlp_xp.commands.chosen import base_settings, recipe_for, resumed_settings
 from mlp_xp.commands.options import only_one
 from mlp_xp.commands.process import shell_command
 from mlp_xp.commands.stopping import Stop
-from mlp_xp.core.job import WARM_UP_EPOCH
+from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.training import Event
 from mlp_xp.errors import Argument, MlpXpError, quoted
 from mlp_xp.export.page import check_page, write_page
@@ -157,30 +157,9 @@ def _train_and_print(
 ) -> Event:
     """Train, print the table of reports as they come, and return the closing event."""
     job, networks = experiment.job, experiment.settings.networks
-    has_held_out, number = bool(job.held_out), 0
     watched = terminal.watch(events, job, stop.console, networks)
-    head = f"{terminal.header(job.config, job.dataset.signature.task)}\n"
-    line = ""
     try:
-        for event in watched:
-            report = event.report
-            if networks > 1 and number <= len(event.position.finished):
-                if line:  # the last line of the previous network
-                    stop.say(head + line)
-                    head = line = ""
-                number = len(event.position.finished) + 1
-                head += f"network {number} of {networks}\n"
-            # The closing report may be about the best network or the average network.
-            if report and not (event.closing and (has_held_out or networks > 1)):
-                best = event.position.best
-                line = terminal.report_line(
-                    report, is_validated=has_held_out, best=best
-                )
-            # The header comes with the first line, below the warnings at the start. The
-            # last line is printed at the end, unless it was printed before.
-            if report and line and (event.closing or terminal.is_shown(report, job)):
-                stop.say(head + line)
-                head = line = ""
+        for event in _with_rows(watched, job, networks, stop.say):
             if stop and not event.closing:
                 _stop_at(event, run, stop)
     finally:
@@ -188,6 +167,36 @@ def _train_and_print(
         with stop.printing():
             watched.close()
     return event
+
+
+def _with_rows(
+    events: Iterator[Event], job: Job, networks: int, say: Callable[[str], None]
+) -> Iterator[Event]:
+    """Yield the events, and print the rows of their reports before.
+
+    The heads come with the first row, below the warnings at the start. Not every report
+    has a row, but the last one of each network has: it waits until the network ends.
+    """
+    heads = f"{terminal.header(job.config, job.dataset.signature.task)}\n"
+    waiting, number, has_held_out = "", 0, bool(job.held_out)
+    for event in events:
+        report, finished = event.report, len(event.position.finished)
+        is_next = networks > 1 and number <= finished
+        if is_next and waiting:
+            say(heads + waiting)
+            heads = waiting = ""
+        if is_next:
+            number = finished + 1
+            heads += f"network {number} of {networks}\n"
+        # The closing report may be about the best network or the average network.
+        if report and not (event.closing and (has_held_out or networks > 1)):
+            best = event.position.best
+            waiting = terminal.report_line(report, is_validated=has_held_out, best=best)
+        is_shown = report and (event.closing or terminal.is_shown(report, job))
+        if is_shown and waiting:
+            say(heads + waiting)
+            heads = waiting = ""
+        yield event
 
 
 def _how_to_resume(run: RunFolder) -> str:
@@ -221,22 +230,18 @@ def _finish(
     page: bool,
 ) -> None:
     """Print the summary of a run that has ended, and draw its pictures and its page."""
-    job, report, best = experiment.job, event.report, event.position.best
+    job, report = experiment.job, event.report
     networks = experiment.settings.networks
     assert report
     stop.say(f"\n{terminal.summary(report, networks)}")
-    if best:
-        assert report.validation
-        result = report.validation
-        if networks > 1:  # `best` is only about the last network
-            best = best._replace(score=result.score, loss=result.loss)
-        stop.say(terminal.selected(best, event.position.epoch, job, networks))
-        overfitting = terminal.overfitting(run.reports(), result.samples)
+    if report.validation:
+        stop.say(terminal.selected(report, job, networks))
+        overfitting = terminal.overfitting(run.reports(), report.validation.samples)
         if overfitting and networks == 1:
             stop.say(overfitting)
-    guessing = terminal.no_better_than_guessing(report, job)
-    if guessing:
-        stop.say(guessing)
+    remark = terminal.remark_on_test(report, job)
+    if remark:
+        stop.say(remark)
     try:  # a run without pictures is complete
         paths = gallery.draw_run(run, job.dataset, job.backend)
         stop.say(f"drawn in {run.path}: {', '.join(path.name for path in paths)}")

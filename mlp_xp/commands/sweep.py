@@ -25,7 +25,7 @@ from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED
 from mlp_xp.runs.table import UNREADABLE
 from mlp_xp.show import terminal
 from mlp_xp.show.console import plain_console
-from mlp_xp.show.numbers import score_text, thousands
+from mlp_xp.show.numbers import loss_text, score_text, thousands
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.plan import REPEATS, Plan, Span, SweepOptions, make_plan
@@ -166,7 +166,7 @@ def _member_line(ending: Ending, scores: Sequence[str]) -> str:
     """
     loss = score = ""
     if ending.result:
-        loss = f"{ending.result['train_loss']:.5f}"
+        loss = loss_text(ending.result["train_loss"], 5)
         for name in scores:
             value = ending.result.get(name)
             if value is not None:

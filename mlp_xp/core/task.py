@@ -56,8 +56,8 @@ class Evaluation(NamedTuple):
     r2: float | None = None
     """Regression: the coefficient of determination, at most 1. For one output with
     targets t and predictions p, it is R² = 1 - sum (t - p)² / sum (t - mean t)². If all
-    t are equal, R² is 1 for exact predictions, else 0. This is the mean over the
-    outputs.
+    t are equal, R² is 1 for exact predictions, else 0. For a single sample, it is NaN.
+    This is the mean over the outputs.
     """
     rmse: float | None = None
     """Regression: the root of the mean squared error, mean over the outputs, in the
@@ -327,7 +327,8 @@ def _number_figures(
     shifted = targets - targets[:1]
     centred = shifted - np.mean(shifted, axis=0)
     total = np.sum(centred * centred, axis=0)
-    r2s = np.where(total > 0, 1 - residual / total, residual == 0)
+    of_equal = residual == 0 if len(z) > 1 else math.nan
+    r2s = np.where(total > 0, 1 - residual / total, of_equal)
     rmses = np.sqrt(residual / len(z))
     if units:
         rmses *= units.deviation.astype(np.float64)

@@ -67,6 +67,10 @@ class Report(NamedTuple):
     """The number of the network, from 1, in a run of several networks. None in the
     closing report, which is about their average.
     """
+    kept_epoch: int | None = None
+    """The epoch of the model, in a closing report about the best network. None in other
+    reports.
+    """
 
     def __str__(self) -> str:
         return as_text(self)
@@ -226,6 +230,8 @@ def trajectory(
     # The best network stays the best of its own epoch, though another library than the
     # one that found it may round its loss to less.
     ended = ended._replace(best=position.best)
+    if position.best:
+        report = report._replace(kept_epoch=position.best.epoch)
     yield Event(ended, np.empty(0), report, checkpoint=True, closing=True)
 
 
@@ -243,7 +249,9 @@ def _report(
     is_end_of_epoch = position.sample == len(job.rows)
     if job.held_out and is_end_of_epoch:
         validation = model.evaluate(job.held_out.inputs, job.held_out.labels)
-        this = Best(model.network, validation.score, position.epoch, validation.loss)
+        # R² of a single sample is not defined: then all networks have the same score.
+        score = 0.0 if math.isnan(validation.score) else validation.score
+        this = Best(model.network, score, position.epoch, validation.loss)
         monitor = job.config.monitor
         if best is None or this.rank(monitor) > best.rank(monitor):
             best = this

@@ -7,6 +7,7 @@ numbers from a block of JSON.
 import base64
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -159,7 +160,8 @@ def _record(model: Model, dataset: Dataset, sizes: Sequence[int]) -> dict[str, A
     }
     if test is not None:
         result = model.evaluate(test.inputs, test.labels)
-        record |= {"score": result.score, "samples": result.samples}
+        if not math.isnan(result.score):  # R² of a single sample
+            record |= {"score": result.score, "samples": result.samples}
     if task.floats:
         truth = to_numpy(dataset.train.labels)
         record["ranges"] = np.stack([truth.min(axis=0), truth.max(axis=0)], axis=1)

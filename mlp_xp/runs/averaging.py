@@ -110,7 +110,7 @@ def _about_average(job: Job, report: Report, networks: Sequence[Network]) -> Rep
     `epoch`, `loss` and `train_loss`, stay those of the last network.
     """
     model = job.model(average(networks, job.backend))
-    report = report._replace(model=model)
+    report = report._replace(model=model, kept_epoch=None)
     test, held_out = job.dataset.test, job.held_out
     if test is not None:
         report = report._replace(test=model.evaluate(test.inputs, test.labels))

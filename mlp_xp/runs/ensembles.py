@@ -24,6 +24,7 @@ from mlp_xp.errors import (
     MlpXpWarning,
     as_path,
     check_type,
+    first_difference,
     quoted,
 )
 from mlp_xp.runs._tensors import read_sha256
@@ -264,8 +265,15 @@ def _check_same(
             found.append(model.backend.to_numpy(test.labels).astype(np.float32))
         else:
             found.append(row_fingerprints(test, model.backend))
-        if not np.array_equal(found[-1], found[0]):
-            raise RunError(fault, file=model.source)
+        if np.array_equal(found[-1], found[0]):
+            continue
+        both = model.signature.columns, models[0].signature.columns
+        if not labels_only and all(both):
+            difference = first_difference([("columns", *(each.names for each in both))])
+            if difference:
+                remedy = "give data to evaluate both on"
+                fault = f"reads other columns than {first}: {difference}; {remedy}"
+        raise RunError(fault, file=model.source)
 
 
 def _is_own(dataset: Dataset, run: RunFolder, backend: Backend) -> bool:

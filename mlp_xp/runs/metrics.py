@@ -55,7 +55,7 @@ def metrics_of(
     record = {}
     for name, value in totals.items():
         if isinstance(value, int | float):
-            record[name] = _finite_or_none(value)
+            record[name] = finite_or_none(value)
     record[task.outputs_name] = _rows(model.signature.outputs, columns)
     if task.exclusive:
         matrix = confusion_matrix(labels, np.argmax(z, axis=1), z.shape[1])
@@ -68,11 +68,12 @@ def _rows(outputs: Sequence[str], columns: dict[str, Any]) -> list[dict[str, Any
     rows: list[dict[str, Any]] = [{"name": name} for name in outputs]
     for name, values in columns.items():
         for row, value in zip(rows, np.asarray(values).tolist(), strict=True):
-            row[name] = _finite_or_none(value)
+            row[name] = finite_or_none(value)
     return rows
 
 
-def _finite_or_none(value: Any) -> Any:
+def finite_or_none(value: Any) -> Any:
+    """Return a value as JSON has it. An undefined figure, NaN, is None there."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -134,13 +135,16 @@ def _scores(
     predicted: np.ndarray,
     labels: Sequence[int] | None,
     average: str | None,
-    undefined: float,
+    zero_division: float,
 ) -> dict[str, Any]:
-    """Return precision, recall and F1 of each output, or their means."""
+    """Return precision, recall and F1 of each output, or their means.
+
+    `zero_division` stands for 0 / 0, and `labels` are the outputs in a mean.
+    """
     from sklearn import metrics
 
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-        true, predicted, labels=labels, average=average, zero_division=undefined
+        true, predicted, labels=labels, average=average, zero_division=zero_division
     )
     return {"precision": precision, "recall": recall, "f1": f1}
 

@@ -260,8 +260,8 @@ def _label_faults(
                 labels |= dict.fromkeys(split_names(label, names))
     there = [label for label in labels if label in names]
     if there:
-        fault = f"the label, {some(there)}, is among the columns, and is ignored"
-        yield None, f"{fault}; evaluate compares it with the predictions"
+        fault = f"labels among the columns are ignored: {some(there)}"
+        yield None, f"{fault}; evaluate compares them with the predictions"
 
 
 def _new_faults(readings: Sequence[Reading]) -> Iterator[tuple[str | None, str]]:

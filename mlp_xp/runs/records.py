@@ -39,7 +39,10 @@ class Metric(NamedTuple):
 
     @property
     def column(self) -> str:
-        """The name of its column. It begins with the part."""
+        """The name of its column. It begins with the part, as in `test_accuracy`.
+
+        The part is added to `accuracy`, but `test_loss` begins with it already.
+        """
         if self.name.startswith(self.part):
             return self.name
         return f"{self.part}_{self.name}"
@@ -61,20 +64,17 @@ REPORTED = (
     Metric("label_accuracy", "test", high=True),
     Metric("r2", "test", "test R²", high=True),
     Metric("rmse", "test", "test rmse"),
-    Metric("train_loss", "", "train loss"),
+    Metric("train_loss", "", "last train loss"),
     Metric("test_loss", "test", "test loss"),
     Metric("samples_per_second", high=True),
     Metric("seconds", "", "time (s)"),
 )
 # The metrics in the table of runs, by the names of their columns, in its order.
 METRIC_COLUMNS = {metric.column: metric for metric in REPORTED if metric.head}
-HELD_OUT = tuple(
-    name
-    for name, each in METRIC_COLUMNS.items()
-    if each.part == "validation" and each.high
-)
-# The same metrics on the test set, by their names in a result.
-TESTED = tuple(name.removeprefix("validation_") for name in HELD_OUT)
+# The scores of classes or labels, and of numbers, on the held-out samples.
+HELD_OUT = ("validation_accuracy", "validation_r2")
+# The same scores on the test set, by their names in a result.
+TESTED = ("accuracy", "r2")
 # The fields of a line of metrics.jsonl, and of result.json.
 REPORT_FIELDS = {
     "network": int | None,

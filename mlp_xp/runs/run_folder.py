@@ -54,6 +54,7 @@ from mlp_xp.runs.fingerprints import (
 )
 from mlp_xp.runs.loading import is_being_replaced, load_run, read_config, read_record
 from mlp_xp.runs.locked_folder import LockedFolder
+from mlp_xp.runs.metrics import finite_or_none
 from mlp_xp.runs.names import (
     CHECKPOINT,
     CONFIG,
@@ -386,7 +387,7 @@ class RunFolder(LockedFolder):
                     self._save(event, experiment, rows_sha256)
                     event = event._replace(checkpoint=True)
                 if event.report is not None and event.closing:
-                    self._finish(event.report, event.position)
+                    records.write_json(self.path / RESULT, metrics_record(event.report))
                 yield event
         except MlpXpError as error:
             error.notes.append(self.end_replacement())
@@ -555,12 +556,6 @@ class RunFolder(LockedFolder):
         write_model(self.path / MODEL, experiment.job.model(network), rows_sha256)
         _replacing.settle(self.path)
 
-    def _finish(self, report: Report, position: Position) -> None:
-        record = metrics_record(report)
-        if position.best and not position.finished:
-            record["kept_epoch"] = position.best.epoch
-        records.write_json(self.path / RESULT, record)
-
     # Files.
 
     def _has(self, name: str) -> bool:
@@ -594,7 +589,8 @@ class RunFolder(LockedFolder):
 def metrics_record(report: Report) -> dict[str, Any]:
     """Return a report as a record for metrics.jsonl.
 
-    The record has the metrics of REPORTED that the report has.
+    The record has the metrics of REPORTED that the report has. An undefined metric is
+    None.
     """
     parts = {"": report, "test": report.test, "validation": report.validation}
     record: dict[str, Any] = {"epoch": report.epoch, "sample": report.sample}
@@ -606,7 +602,9 @@ def metrics_record(report: Report) -> dict[str, Any]:
             continue
         value = getattr(part, metric.name.removeprefix(f"{metric.part}_"))
         if value is not None:
-            record[metric.name] = value
+            record[metric.name] = finite_or_none(value)
+    if report.kept_epoch is not None:
+        record["kept_epoch"] = report.kept_epoch
     return record
 
 

@@ -58,7 +58,8 @@ class Row(NamedTuple):
     """
     metrics: Mapping[str, float] = {}
     """The results and the duration of the training, by the names in METRIC_COLUMNS. An
-    unfinished run has the results of its last report.
+    unfinished run has the results of its last report, of those with results on held-out
+    samples if there are any. Several outputs have different units, and no common error.
     """
     date: dt.datetime | None = None
     """The time when the last record was written."""
@@ -136,6 +137,7 @@ def read_row(run: RunFolder) -> Row:
         row = row._replace(settings=_plain(flatten(run.settings())))
         result = run.result()
         reports = [result] if result else run.reports()
+        outputs = run.record()["signature"]["outputs"]
     except MlpXpError as error:
         if user:  # which replaces the run
             return row
@@ -143,16 +145,27 @@ def read_row(run: RunFolder) -> Row:
             error.file = None  # the row has the folder
             return row._replace(reason=str(error))
         return row._replace(state=UNREADABLE, reason=str(error))
-    last = reports[-1] if reports else {}
-    metrics = {}
-    for column, metric in METRIC_COLUMNS.items():
-        if last.get(metric.name) is not None:
-            metrics[column] = last[metric.name]
-    row = row._replace(metrics=metrics, date=_date_of(folder))
+    row = row._replace(metrics=_metrics_of(reports, outputs), date=_date_of(folder))
     if result:
         # Even if somebody seems to hold the folder: perhaps a killed process elsewhere.
         return row._replace(state=FINISHED, reason="")
     return row
+
+
+def _metrics_of(
+    reports: Sequence[dict[str, Any]], outputs: Sequence[str]
+) -> dict[str, float]:
+    """Return the metrics of a row from the reports of a run with these outputs."""
+    # A report soon after the end of an epoch has the training loss of few samples.
+    at_ends = [each for each in reports if each.get("validation_loss") is not None]
+    last = (at_ends or reports or [{}])[-1]
+    metrics = {}
+    for column, metric in METRIC_COLUMNS.items():
+        if last.get(metric.name) is not None:
+            metrics[column] = last[metric.name]
+    if len(outputs) > 1:
+        metrics.pop("test_rmse", None)
+    return metrics
 
 
 def _date_of(folder: Path) -> dt.datetime | None:
@@ -165,7 +178,12 @@ def _date_of(folder: Path) -> dt.datetime | None:
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return flat settings, with the name of your own data as dataset."""
+    """Return flat settings, with the name of your own data as dataset.
+
+    The test set of a cross-validation is a fold, not a fraction.
+    """
+    if settings["cv"]:
+        settings = {**settings, "test_fraction": None}
     if settings["data_dir"]:
         return {**settings, "dataset": Path(settings["data_dir"]).name}
     return settings

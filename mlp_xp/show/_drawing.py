@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlp_xp.errors import MlpXpError, MlpXpWarning, not_installed
+from mlp_xp.errors import MlpXpError, MlpXpWarning, escaped, not_installed
 from mlp_xp.files import write_whole
 from mlp_xp.show.numbers import quantity
 
@@ -146,12 +146,13 @@ def save(figure: "Figure", path: Path) -> None:
 def text(name: str, longest: int = LONGEST_NAME) -> str:
     """Return a name as Matplotlib draws it: shortened, and without mathematics.
 
-    The name of a folder may have bytes that are not UTF-8. Matplotlib refuses them, so
-    they are escaped.
+    Control characters, which would be boxes, are escaped. So are bytes that are not
+    UTF-8 in the name of a folder, which Matplotlib refuses.
     """
+    name = escaped(name)
     if len(name) > longest:
         name = f"{name[: longest // 2]}...{name[-longest // 2 :]}"
-    return name.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
+    return name.replace("$", r"\$")
 
 
 def tidy(axes: Any) -> None:

@@ -50,11 +50,13 @@ def print_table(
     console: Console,
     *,
     left: int = 1,
+    narrow: Sequence[Any] = (),
 ) -> None:
     """Print a table. `left` is the number of columns aligned to the left.
 
     On a terminal, the words of a head stand below each other. Columns that do not fit
-    into the terminal are left out, and a line below the table names them.
+    into the terminal are left out, and a line below the table names them. If `narrow`
+    has heads and rows, they are printed instead, with a hint at --json.
     """
     names = [escaped(head) for head in heads]
     cells = [[escaped(cell) for cell in row] for row in rows]
@@ -63,6 +65,11 @@ def print_table(
         room, separator = console.width, "\n"
     titles = [name.replace(" ", separator) for name in names]
     shown, width = _fitting(titles, cells, room)
+    if narrow and len(shown) < len(names):
+        heads, rows = narrow
+        print_table(heads, rows, console, left=2)
+        say(console, "no room for all columns: see --json")
+        return
     table = Table(width=width, box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
     for i in shown:
         justify: JustifyMethod = "left" if i < left else "right"

@@ -7,6 +7,7 @@ import html
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from io import StringIO
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlp_xp import printing
@@ -20,7 +21,14 @@ from mlp_xp.gradients._report import HEADS, GradientCheck, wrapped
 from mlp_xp.runs.evaluation import Evaluated
 from mlp_xp.runs.prediction import Predicted
 from mlp_xp.runs.settings import shown, words
-from mlp_xp.show.numbers import metric_text, quantity, score_text, thousands
+from mlp_xp.show.numbers import (
+    fraction,
+    loss_text,
+    metric_text,
+    quantity,
+    score_text,
+    thousands,
+)
 from mlp_xp.show.presentation import presentation_of
 
 # rich is imported where something is printed, so that `import mlp_xp` is quick
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 _HEADS = {"r2": "R²", "rmse": "RMSE", "mae": "MAE", "f1": "F1", "roc_auc": "ROC AUC"}
 _OF_PROBABILITIES = ("log_loss", "calibration_error")
 _IN_UNITS = ("rmse", "mae", "median_absolute_error")  # in the units of the labels
+_MOST_CONFUSIONS = 10
 _MOST_ROWS = 20  # of predictions
 _MOST_NAMES = 10  # of classes in a line
 
@@ -55,12 +64,14 @@ class Cells(NamedTuple):
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
+    narrow: Sequence[Any] = ()
+    """Other heads and rows, for a terminal without room for all columns."""
 
     def print_on(self, console: "Console") -> None:
         """Print the table."""
         from mlp_xp.show.console import print_table
 
-        print_table(self.heads, self.rows, console)
+        print_table(self.heads, self.rows, console, narrow=self.narrow)
 
     def html(self) -> str:
         """Return the table as HTML."""
@@ -98,23 +109,34 @@ def of_evaluated(found: Evaluated, names: Sequence[str] = ()) -> Iterator[Block]
         yield _of_members(found, names or [model.source for model in found.models])
         yield Lines("\nthe ensemble:")
     noun = f"test {signature.noun}"
-    if found.unsure:
-        noun = f"{signature.noun}, of which {found.unsure} equal training rows,"
     outcome = presentation_of(signature.task).outcome(found.result, noun)
+    if found.unsure:
+        outcome += f"; {found.unsure} equal to training rows"
     yield Lines(f"{outcome}\n")
     yield _of_parts(metrics, signature)
     probable = [name for name in _OF_PROBABILITIES if name in metrics]
     if probable:
-        texts = [f"{words(name)} {metrics[name]:.4f}" for name in probable]
+        texts = [f"{words(name)} {loss_text(metrics[name])}" for name in probable]
         yield Lines(f"\n{', '.join(texts)}")
     matrix = metrics.get("confusion_matrix")
     if matrix:
         title = "confusion matrix (rows: true class; columns: predicted class)"
         yield Lines(f"\n{title}")
-        rows = []
-        for name, counts in zip(signature.outputs, matrix, strict=True):
-            rows.append([name, *(str(count or ".") for count in counts)])
-        yield Cells(["", *signature.outputs], rows)
+        yield _of_confusions(signature.outputs, matrix)
+
+
+def _of_confusions(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Cells:
+    """Return a confusion matrix, or for a narrow terminal its largest mistakes."""
+    rows, mistakes = [], []
+    for i, counts in enumerate(matrix):
+        rows.append([names[i], *(str(count or ".") for count in counts)])
+        for j, count in enumerate(counts):
+            if count and i != j:
+                mistakes.append((count, names[i], names[j]))
+    mistakes.sort(reverse=True)
+    largest = [(true, other, str(n)) for n, true, other in mistakes[:_MOST_CONFUSIONS]]
+    heads = "true class", "taken for", "samples"
+    return Cells(["", *names], rows, narrow=(heads, largest))
 
 
 def _of_members(found: Evaluated, names: Sequence[str]) -> Cells:
@@ -125,12 +147,15 @@ def _of_members(found: Evaluated, names: Sequence[str]) -> Cells:
     all_names = [*names, f"ensemble of {len(found.models)}"]
     rows = []
     for name, result in zip(all_names, [*found.runs, found.result], strict=True):
-        rows.append([name, metric_text(kind, result.score), f"{result.loss:.4f}"])
+        rows.append([name, metric_text(kind, result.score), loss_text(result.loss)])
     return Cells(["run", head, "loss"], rows)
 
 
 def _of_parts(metrics: dict[str, Any], signature: Signature) -> Cells:
-    """Return a table of metrics for each class, label or output, and of their means."""
+    """Return a table of metrics for each class, label or output, and of their means.
+
+    The samples of a row are those with its class or label.
+    """
     outputs_name = signature.task.outputs_name
     parts = metrics[outputs_name]
     columns = list(parts[0])
@@ -153,7 +178,7 @@ def _cell(name: str, value: Any) -> str:
         return "-"
     if not isinstance(value, float):
         return str(value)
-    return quantity(value) if name in _IN_UNITS else f"{value:.4f}"
+    return quantity(value) if name in _IN_UNITS else fraction(value)
 
 
 def answers(predicted: Predicted) -> Iterator[str]:
@@ -164,17 +189,14 @@ def answers(predicted: Predicted) -> Iterator[str]:
         name = f"row {i + 1}"
         if predicted.pictures is not None:
             name = str(predicted.pictures.paths[i])
-        yield f"{name}: {answer(signature.outputs, outputs)}"
+        yield escaped(f"{name}: {answer(signature.outputs, outputs)}")
 
 
 def _of_predicted(predicted: Predicted) -> Iterator[Block]:
-    lines: list[str] = []
-    for line in answers(predicted):
-        if len(lines) == _MOST_ROWS:
-            kind = "rows" if predicted.pictures is None else "pictures"
-            lines.append(f"... {thousands(len(predicted.outputs))} {kind} in all")
-            break
-        lines.append(line)
+    lines = list(islice(answers(predicted), _MOST_ROWS))
+    if len(predicted.outputs) > _MOST_ROWS:
+        kind = "rows" if predicted.pictures is None else "pictures"
+        lines.append(f"... {thousands(len(predicted.outputs))} {kind} in all")
     if predicted.pictures is not None:
         lines += [f"not read: {fault}" for fault in predicted.pictures.faults]
     yield Lines("\n".join(lines))
@@ -232,21 +254,24 @@ def _of_config(config: TrainConfig) -> dict[str, str]:
 
 def _of_report(report: Report) -> dict[str, str]:
     score_name = report.model.signature.task.score_name
-    values = {
-        "epoch": str(report.epoch),
-        "sample": str(report.sample),
-        "loss": f"{report.loss:.5f}",
+    values: dict[str, Any] = {
+        "network": report.network,
+        "epoch": report.epoch,
+        "sample": report.sample,
+        "loss": loss_text(report.loss, 5),
+        "kept epoch": report.kept_epoch,
     }
     for name, result in (("test", report.test), ("held-out", report.validation)):
         if result is not None:
             values[name] = score_text(score_name, result.score)
-            values[f"{name} loss"] = f"{result.loss:.5f}"
-    return values
+            values[f"{name} loss"] = loss_text(result.loss, 5)
+    return {name: str(value) for name, value in values.items() if value is not None}
 
 
 def _in_lines(values: dict[str, str]) -> str:
     width = max(len(name) for name in values)
-    return "\n".join(f"{name:{width}}  {value}" for name, value in values.items())
+    lines = [f"{name:{width}}  {escaped(value)}" for name, value in values.items()]
+    return "\n".join(lines)
 
 
 def _in_one_line(values: dict[str, str]) -> str:

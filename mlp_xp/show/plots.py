@@ -32,7 +32,14 @@ from mlp_xp.show._drawing import (
     text,
     tidy,
 )
-from mlp_xp.show.numbers import fraction, percent, quantity, thousands
+from mlp_xp.show.numbers import (
+    fraction,
+    loss_text,
+    number_of,
+    percent,
+    quantity,
+    thousands,
+)
 from mlp_xp.show.presentation import presentation_of
 
 if TYPE_CHECKING:
@@ -125,7 +132,7 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
     axes.set_xticks(named, names, rotation=rotation, fontsize=font)
     axes.set_yticks(named, names, fontsize=font)
     right, total = np.trace(matrix), matrix.sum()
-    share = f"{100 * right / total:.2f} %"
+    share = percent(right / total, 2)
     title = f"{thousands(right)} of {thousands(total)} right ({share})"
     axes.set(xlabel="predicted class", ylabel="true class", title=title)
     return figure
@@ -331,7 +338,7 @@ def draw_predictions(
         axes.xaxis.set_major_formatter(in_thousands)
         axes.yaxis.set_major_formatter(in_thousands)
         tidy(axes)
-    samples = f"{thousands(len(true))} test samples"
+    samples = number_of(len(true), "test samples")
     if outputs < len(names):
         samples += f", the first {outputs} of {len(names)} outputs"
     labels = [samples, "predicted = true"]
@@ -383,7 +390,7 @@ def draw_labels(
         ylim=(len(chosen) - 0.5, -0.5),
         xlabel="test samples with the label right (%)",
     )
-    title = f"mean over all labels {100 * float(np.mean(accuracies)):.2f} %"
+    title = f"mean over all labels {percent(float(np.mean(accuracies)), 2)}"
     if len(chosen) < len(names):
         title = f"the least accurate {len(chosen)} of {len(names)} labels; {title}"
     axes.set_title(title, fontsize=10)
@@ -416,7 +423,7 @@ def draw_probabilities(
         ylabel="share of them that is true",
         xlim=(-0.05, 1.05),
         ylim=(-0.05, 1.05),
-        title=f"Are the probabilities right? calibration error {error:.4f}",
+        title=f"Are the probabilities right? calibration error {loss_text(error)}",
     )
     names = f"{answers}; larger: more of them", "as often true as the probability says"
     figure.legend([dots, line], names, loc=BELOW_AXES, **LEGEND)

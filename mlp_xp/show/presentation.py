@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Evaluation, Task
-from mlp_xp.show.numbers import fraction, percent, quantity, thousands
+from mlp_xp.show.numbers import (
+    fraction,
+    loss_text,
+    number_of,
+    percent,
+    quantity,
+)
 
 _LIKELIEST = 3  # classes in a printed prediction
 
@@ -58,8 +64,8 @@ def _by_name(names: Sequence[str], outputs: np.ndarray) -> dict[str, float]:
 
 def _right_classes(result: Evaluation, noun: str, more: str = "") -> str:
     assert result.accuracy is not None
-    count, share = thousands(result.samples), 100 * result.accuracy
-    return f"{share:.2f} % of {count} {noun} right{more}, loss {result.loss:.4f}"
+    share, of = percent(result.accuracy, 2), number_of(result.samples, noun)
+    return f"{share} of {of} right{more}, loss {loss_text(result.loss)}"
 
 
 def _likeliest(names: Sequence[str], outputs: np.ndarray) -> str:
@@ -77,7 +83,7 @@ def _class_record(names: Sequence[str], outputs: np.ndarray) -> dict[str, Any]:
 
 def _right_labels(result: Evaluation, noun: str) -> str:
     assert result.label_accuracy is not None
-    of_labels = f"{100 * result.label_accuracy:.2f} % of the labels"
+    of_labels = f"{percent(result.label_accuracy, 2)} of the labels"
     return _right_classes(result, noun, f" in all labels, {of_labels}")
 
 
@@ -100,8 +106,8 @@ def _errors(result: Evaluation, noun: str) -> str:
     errors = f"mean of {len(result.rmses)} outputs"
     if len(result.rmses) == 1:
         errors = f"root mean squared error {quantity(result.rmses[0])}"
-    count = thousands(result.samples)
-    return f"R² {fraction(result.score)}, {errors}, on {count} {noun}"
+    on = number_of(result.samples, noun)
+    return f"R² {fraction(result.score)}, {errors}, on {on}"
 
 
 def _all_numbers(names: Sequence[str], outputs: np.ndarray) -> str:

@@ -14,28 +14,38 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
-from mlp_xp.core.signature import described
+from mlp_xp.core.signature import Signature, described
 from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.core.training import Best, Event, Report
 from mlp_xp.data.reading import WHOLE
-from mlp_xp.errors import more
+from mlp_xp.errors import escaped, more
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.console import plain_console
-from mlp_xp.show.numbers import fraction, quantity, score_text, thousands
+from mlp_xp.show.numbers import (
+    fraction,
+    loss_text,
+    number_of,
+    percent,
+    quantity,
+    score_text,
+    thousands,
+)
 from mlp_xp.show.presentation import presentation_of
 
 _MOST_CLASSES = 10  # in a line
 _FEW_TESTED = 10  # fewer test samples say little
 _UNBALANCED = 0.75  # the share of the most frequent class
+_TO_TRY = "try a lower --learning-rate, more --epochs, or another --seed"
 
 
 def describe(settings: Settings, job: Job) -> str:
     """Describe the network, backend, data and training of a run in a few lines."""
     config, backend = job.config, job.backend
     sizes = "-".join(map(str, job.sizes))
+    parameters = f"{thousands(job.parameters)} parameters"
     if settings.networks > 1:
         sizes = f"{settings.networks} x {sizes}"
-    parameters = f"{thousands(job.parameters)} parameters"
+        parameters += " each"
     device = backend.device_name or "its default device"
     lines = {
         "network": f"{sizes}, {config.activation}, {parameters}, {settings.dtype}",
@@ -48,7 +58,9 @@ def describe(settings: Settings, job: Job) -> str:
         lines["threads"] = reason if number is None else f"{number}: {reason}"
     lines |= _describe_data(settings, job)
     lines |= _describe_training(settings, job)
-    return "\n".join(f"{name:8} {text}" for name, text in lines.items() if text)
+    return "\n".join(
+        f"{name:8} {escaped(text)}" for name, text in lines.items() if text
+    )
 
 
 def _describe_data(settings: Settings, job: Job) -> dict[str, str]:
@@ -71,11 +83,20 @@ def _describe_data(settings: Settings, job: Job) -> dict[str, str]:
     lines = {"data": f"{settings.data}: {text}"}
     if signature.columns:
         lines["columns"] = signature.columns.described
-    if dataset.hold_out and settings.data_options.task is None:
-        lines["task"] = taken_as(dataset, job.backend)
-    if dataset.hold_out and signature.task.exclusive:
-        lines["classes"] = counted(dataset, job.backend)
+    if not dataset.hold_out:
+        return lines
+    labels = _all_labels(dataset, job.backend)
+    if settings.data_options.task is None:
+        lines["task"] = taken_as(signature, labels)
+    if signature.task.exclusive:
+        lines["classes"] = counted(signature, labels)
     return lines
+
+
+def _all_labels(dataset: Dataset, backend: Backend) -> np.ndarray:
+    """Return the labels of the training set and the test set, on the host."""
+    parts = (dataset.train, dataset.test)
+    return np.concatenate([backend.to_numpy(part.labels) for part in parts if part])
 
 
 def _describe_training(settings: Settings, job: Job) -> dict[str, str]:
@@ -122,25 +143,21 @@ def _slow_on_gpu(job: Job) -> str:
     )
 
 
-def counted(dataset: Dataset, backend: Backend) -> str:
-    """Return the classes of a data set with their numbers of samples in both parts."""
-    labels = [backend.to_numpy(dataset.train.labels)]
-    if dataset.test is not None:
-        labels.append(backend.to_numpy(dataset.test.labels))
-    counts = np.bincount(np.concatenate(labels)).tolist()
+def counted(signature: Signature, labels: np.ndarray) -> str:
+    """Return the classes with the numbers of their labels."""
+    counts = np.bincount(labels).tolist()
     named = [
         f"{name} ({count})"
-        for name, count in zip(dataset.signature.outputs, counts, strict=False)
+        for name, count in zip(signature.outputs, counts, strict=False)
     ]
     return ", ".join(named[:_MOST_CLASSES]) + more(named, _MOST_CLASSES)
 
 
-def taken_as(dataset: Dataset, backend: Backend) -> str:
+def taken_as(signature: Signature, labels: np.ndarray) -> str:
     """Describe the task chosen for whole numbers, and the option for another task.
 
     The text is empty for other labels, and for classes of two different numbers.
     """
-    signature = dataset.signature
     task, names = signature.task, signature.outputs
     if task.exclusive:
         if len(names) <= 2 or not all(map(WHOLE.fullmatch, names)):
@@ -150,7 +167,6 @@ def taken_as(dataset: Dataset, backend: Backend) -> str:
     if not task.floats:
         reason = "labels, because all values are 0 or 1"
         return f"{reason}; if these are quantities, give --task regression"
-    labels = backend.to_numpy(dataset.train.labels)
     if len(names) > 1 or (labels % 1).any():
         return ""
     reason = f"regression, for {len(np.unique(labels))} different whole numbers"
@@ -177,7 +193,7 @@ def report_line(
         best: The best network on the held-out samples so far.
     """
     start = f"{report.epoch:5d} {report.sample:7d}"
-    train_loss = _loss(report.train_loss)
+    train_loss = loss_text(report.train_loss, 5)
     test_loss, score = _loss_and_score(report.test)
     if is_validated:
         held_out_loss, held_out_score = _loss_and_score(report.validation)
@@ -186,22 +202,14 @@ def report_line(
         return f"{start} {train_loss:>10} {test_loss:>10} {score:>9} {held_out}"
     losses = f"{train_loss:>10} {test_loss:>10}"
     speed = f"{report.samples_per_second:10.0f}"
-    return f"{start} {_loss(report.loss):>10} {score:>9} {losses} {speed}"
+    loss = loss_text(report.loss, 5)
+    return f"{start} {loss:>10} {score:>9} {losses} {speed}"
 
 
 def _loss_and_score(result: Evaluation | None) -> tuple[str, str]:
     if result is None:
         return "-", "-"
-    return _loss(result.loss), fraction(result.score)
-
-
-def _loss(value: float) -> str:
-    """Format a loss in at most nine characters."""
-    if value < 1e3:
-        return f"{value:.5f}"
-    if value < 1e7:
-        return f"{value:.1f}"
-    return f"{value:.3e}"
+    return loss_text(result.loss, 5), fraction(result.score)
 
 
 def is_shown(report: Report, job: Job) -> bool:
@@ -220,32 +228,32 @@ def is_shown(report: Report, job: Job) -> bool:
 
 def summary(report: Report, networks: int = 1) -> str:
     """Describe the closing report in one line."""
-    result = f"training loss {report.train_loss:.4f}; there is no test set"
+    result = "there is no test set"
     if report.test:
         signature = report.model.signature
         noun = f"test {signature.noun}"
         result = presentation_of(signature.task).outcome(report.test, noun)
-    if networks > 1:
-        result = f"the average of {networks} networks: {result}"
+        if networks > 1:
+            result = f"the average of {networks} networks: {result}"
+    elif networks == 1 and report.validation is None:
+        # Otherwise this loss is of another network than the kept one or the average.
+        result = f"training loss {loss_text(report.train_loss)}; {result}"
     return f"trained in {report.seconds:.1f} s; {result}"
 
 
-def selected(best: Best, last_epoch: int, job: Job, networks: int = 1) -> str:
-    """Describe in one line which network validation selected.
-
-    For several networks, `best` has the result of their average.
-    """
-    signature = job.dataset.signature
-    task = signature.task
-    count = thousands(len(job.held_out or ()))
-    held_out = f"{count} held-out {signature.noun}"
-    on = presentation_of(task).of_held_out.format(held_out)
-    score = f"{score_text(task.score_name, best.score)} {on}, loss {best.loss:.4f}"
+def selected(report: Report, job: Job, networks: int = 1) -> str:
+    """Describe in one line which network validation selected, for a closing report."""
+    signature, result = job.dataset.signature, report.validation
+    assert result
+    held_out = number_of(result.samples, f"held-out {signature.noun}")
+    on = presentation_of(signature.task).of_held_out.format(held_out)
+    score = score_text(signature.task.score_name, result.score)
+    said = f"{score} {on}, loss {loss_text(result.loss)}"
     if networks > 1:
-        return f"kept the best network of each training; their average: {score}"
-    text = f"kept the network of epoch {best.epoch}: {score}"
-    if last_epoch < job.config.epochs - 1:
-        text += f"; stopped early, after epoch {last_epoch}"
+        return f"kept the best network of each training; their average: {said}"
+    text = f"kept the network of epoch {report.kept_epoch}: {said}"
+    if report.epoch < job.config.epochs - 1:
+        text += f"; stopped early, after epoch {report.epoch}"
     return text
 
 
@@ -254,7 +262,8 @@ def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:
 
     Only the last third of the epochs since the lowest held-out loss counts. A run
     overfits if two conditions hold there: the held-out loss is above the lowest one by
-    more than the noise, and the training loss has become much lower.
+    more than the noise, and the training loss has become much lower. The training loss
+    of an epoch is the one of its last report.
 
     Args:
         reports: The records of metrics.jsonl.
@@ -272,49 +281,60 @@ def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:
         return ""
     if fmean(train[-third:]) > 0.7 * train[best]:
         return ""
-    rose, fell = _change(held_out, best), _change(train, best)
+    epoch = epochs[best]["epoch"]
+    rose = f"rose from {quantity(held_out[best])} to {quantity(held_out[-1])}"
+    fell = f"fell from {quantity(train[best])} to {quantity(train[-1])}"
     return (
-        f"it overfits: after epoch {best} the held-out loss rose {rose}, while the "
-        f"training loss\nfell {fell}; try fewer units (--hidden), a higher "
+        f"it overfits: after epoch {epoch} the held-out loss {rose}, while the "
+        f"training loss\n{fell}; try fewer units (--hidden), a higher "
         "--weight-decay, or --dropout"
     )
 
 
-def _change(losses: Sequence[float], epoch: int) -> str:
-    return f"from {quantity(losses[epoch])} to {quantity(losses[-1])}"
+def remark_on_test(report: Report, job: Job) -> str:
+    """Return a remark on a result that says little, or is no better than guessing.
 
-
-def no_better_than_guessing(report: Report, job: Job) -> str:
-    """Return advice for a network no better than always naming the same answer.
-
-    This answer is the most frequent class, or the mean. Return an empty text if the
-    network is better, if there is no test set, and for labels or weighted classes.
+    Guessing always gives the same answer: the most frequent class, or the mean. The
+    remark is empty for a better network, and if there is no test set. For labels and
+    weighted classes, only the number of test samples counts.
     """
     signature, train, test = job.dataset.signature, job.dataset.train, job.dataset.test
     if report.test is None or test is None:
         return ""
-    advice = "try a lower --learning-rate, more --epochs, or another --seed"
     if len(test) < _FEW_TESTED:
-        advice = f"but {len(test)} test {signature.noun} say little; give more rows"
+        count = number_of(len(test), f"test {signature.noun}")
+        return f"with only {count}, the result says little; give more of them"
     if signature.task.floats and report.test.score < 0:
-        return f"worse than always naming the mean (R² 0); {advice}"
+        return f"worse than always naming the mean (R² 0); {_TO_TRY}"
     if not signature.task.exclusive or train.weights is not None:
         return ""
     counts = np.bincount(job.backend.to_numpy(test.labels))
-    shares = counts[counts > 0] / counts.sum()
-    share = shares.max()
-    if report.test.score > share:
+    commonest = escaped(signature.outputs[counts.argmax()])
+    return _no_better_than_always(commonest, counts / len(test), report.test)
+
+
+def _no_better_than_always(
+    commonest: str, shares: np.ndarray, result: Evaluation
+) -> str:
+    """Return a remark if always naming one class is as good as a network.
+
+    `shares` has the share of each class in the test set.
+    """
+    highest = shares.max()
+    if highest == 1:
+        return f"the test set has only {commonest}, and says nothing of other classes"
+    if result.score > highest:
         return ""
-    commonest = signature.outputs[counts.argmax()]
-    guessing = f"no better than always naming {commonest}"
-    loss_of_shares = -np.sum(shares * np.log(shares))
-    if share >= _UNBALANCED and report.test.loss < 2 * loss_of_shares:
+    guessing, share = f"no better than always naming {commonest}", percent(highest, 2)
+    occurring = shares[shares > 0]
+    entropy = -np.sum(occurring * np.log(occurring))  # the loss of these shares
+    if highest >= _UNBALANCED and result.loss < 2 * entropy:
         return (
-            f"{guessing} ({100 * share:.2f} %): the classes are unbalanced;\n"
+            f"{guessing} ({share}): the classes are unbalanced;\n"
             "evaluate shows recall and ROC AUC of each class, and --class-weight\n"
             "balanced finds more of the rare classes, with a lower accuracy"
         )
-    return f"{guessing}, the most frequent class ({100 * share:.2f} %); {advice}"
+    return f"{guessing}, the most frequent class ({share}); {_TO_TRY}"
 
 
 def progress_bar(console: Console) -> Progress:

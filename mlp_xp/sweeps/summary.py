@@ -175,8 +175,8 @@ def _why_not_ranked(groups: Sequence[Group], names: Sequence[str], score: str) -
         return "results on different data do not compare"
     if any(score not in group.metrics for group in finished):
         return (
-            "not all combinations hold samples out, and the best on the test set would "
-            "look better there than on new data; use --validation"
+            "ranks need held-out samples in all combinations, because the best on the "
+            "test set would look better there than on new data; use --validation"
         )
     if _MEASURED_ON.intersection(names):
         return "results on different held-out samples do not compare"

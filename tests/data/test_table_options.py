@@ -289,6 +289,6 @@ def test_a_run_says_what_it_took_and_reads_in_the_same_way(tmp_path: Path) -> No
         "train", "--data-dir", path, *options, "--run-dir", tmp_path / "run3"
     )
     assert (
-        "\ntask     regression, for 32 different whole numbers; if these are classes, "
+        "\ntask     regression, for 40 different whole numbers; if these are classes, "
         "give --task classes\n"
     ) in outcome.out

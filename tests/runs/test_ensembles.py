@@ -85,6 +85,18 @@ def test_the_runs_have_their_own_results(runs):
     assert [*found.runs] == [evaluate(run).result for run in runs]
 
 
+def test_runs_on_other_columns_are_named_as_that_and_given_data(tmp_path, monkeypatch):
+    """Their test sets have other features, whether or not they have the same rows."""
+    monkeypatch.chdir(tmp_path)
+    write_csv(Path("t.csv"), {"a": range(60), "b": [*range(30)] * 2, "y": [0, 1] * 30})
+    train = "train --data-dir t.csv --label y --networks 1 --epochs 1 --run-dir"
+    assert call(f"{train} both").code == 0
+    assert call(f"{train} one --exclude b").code == 0
+    said = "'one': reads other columns than 'both': columns a, not a, b; give data"
+    assert_one_line(call("evaluate both one"), 2, said)
+    assert call("evaluate both one --data-dir t.csv").code == 0
+
+
 def test_a_sweep_is_the_ensemble_of_its_finished_members(runs, tmp_path):
     sweep = write_sweep(tmp_path / "s", [{"seed": i} for i in range(3)], [None] * 3)
     members = [sweep / "members" / "0000", sweep / "members" / "0001"]
@@ -208,7 +220,7 @@ def test_evaluate_prints_all_figures_for_programs(task, tables):
     assert [float(row["loss"]) for row in rows] == losses
 
 
-@pytest.mark.filterwarnings("ignore:.*the label, ", "ignore:.*outside the")
+@pytest.mark.filterwarnings("ignore:.*labels among ", "ignore:.*outside the")
 @every_task
 def test_predict_prints_all_outputs_for_programs(task, tables):
     runs, table = tables[task]

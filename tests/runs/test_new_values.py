@@ -149,8 +149,8 @@ def test_the_command_says_it_in_a_line_for_each_column(
     sizes, days = trained["size"], trained["day"]
     place = f"warning: '{path}', column"
     assert outcome.err.splitlines() == [
-        f"warning: '{path}': the label, 'kind', is among the columns, and is ignored; "
-        "evaluate compares it with the predictions",
+        f"warning: '{path}': labels among the columns are ignored: 'kind'; evaluate "
+        "compares them with the predictions",
         f"{place} 'size': 1 of 9 rows has a value outside the training range, "
         f"{min(sizes):.6g} to {max(sizes):.6g}, such as 1e+09",
         f"{place} 'age': 2 of 9 rows have no value, unlike the training rows; the "
@@ -276,7 +276,7 @@ def test_the_label_is_ignored_with_a_word(tmp_path: Path, form: str) -> None:
     )
     plain = predict(last.model, columns[["a"]])
     with pytest.warns(
-        MlpXpWarning, match="the label, 'y', is among the columns, and is ignored; ev"
+        MlpXpWarning, match="labels among the columns are ignored: 'y'; evaluate"
     ) as warned:
         found = predict(last.model, given(form, frame, tmp_path))
     assert len(warned) == 1

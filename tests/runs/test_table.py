@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -72,6 +73,37 @@ def test_a_row_has_the_state_of_its_run(runs):
     assert rows["d"].metrics["test_accuracy"] == 0.4
     assert rows["e"].metrics == {}
     assert "result.json': is damaged: its field 'sample' is missing" in rows["f"].reason
+
+
+def test_an_unfinished_run_has_the_results_of_its_last_report_on_held_out_samples(
+    tmp_path,
+):
+    """Soon after an epoch, a training loss is of few samples."""
+    end = a_report(0, 1000, validation_loss=0.5, accuracy=0.8, train_loss=0.7)
+    begun = a_report(1, 0, accuracy=0.3, train_loss=9.0)
+    write_run(tmp_path / "r", {}, [a_report(0, 0), end, begun])
+    metrics = by_name(tmp_path / "r")["r"].metrics
+    found = [metrics[name] for name in ("validation_loss", "test_accuracy")]
+    assert (*found, metrics["train_loss"]) == (0.5, 0.8, 0.7)
+    out = output_of("runs", tmp_path / "r")
+    assert re.search(" held-out loss +last train loss +test loss ", out)
+
+
+def test_errors_of_several_outputs_have_no_mean(tmp_path):
+    """Their units differ. The folders have ten outputs, but for regression one."""
+    for name, task in (("one", "regression"), ("ten", "labels")):
+        write_run(tmp_path / name, {"task": task}, [], {"r2": 0.5, "rmse": 2.5})
+    rows = by_name(tmp_path)
+    errors = {name: row.metrics.get("test_rmse") for name, row in rows.items()}
+    assert errors == {"one": 2.5, "ten": None}
+
+
+def test_a_fold_is_no_fraction(tmp_path):
+    write_run(tmp_path / "a", {"cv": 3, "fold": 0, "data_dir": "/a.csv"}, [], {})
+    write_run(tmp_path / "b", {"data_dir": "/a.csv"}, [], {})
+    rows = by_name(tmp_path)
+    fractions = {name: row.settings["test_fraction"] for name, row in rows.items()}
+    assert fractions == {"a": None, "b": 0.2}
 
 
 def test_a_run_in_use_is_shown_as_that_and_its_lock_is_not_touched(runs):

@@ -1,5 +1,7 @@
 """`print` and a notebook show objects as the command line does."""
 
+import io
+import re
 import subprocess
 import sys
 
@@ -8,8 +10,13 @@ import pytest
 from data_sets import TINY, varied
 from helpers import call
 
-from mlp_xp import TrainConfig, evaluate, load_run, predict, train
+from mlp_xp import TrainConfig, evaluate, load_run, open_backend, predict, train
+from mlp_xp.core.job import Job
 from mlp_xp.core.task import Evaluation
+from mlp_xp.runs.settings import Settings
+from mlp_xp.show.console import plain_console
+from mlp_xp.show.objects import of_evaluated, print_blocks
+from mlp_xp.show.terminal import describe
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 CONFIG = TrainConfig(epochs=1, hidden=(4,), report_every=100)
@@ -53,6 +60,16 @@ def test_a_report_prints_in_one_line():
     first, *_ = train(CONFIG, TINY)
     assert str(first).startswith("epoch 0, sample 0, loss ")
     assert ", test loss " in str(first)
+    assert str(first._replace(network=2)).startswith("network 2, epoch 0, sample 0, ")
+
+
+def test_a_closing_report_says_which_network_its_results_are_of():
+    *reports, last = train(TrainConfig(epochs=2, hidden=(4,), validation=20), TINY)
+    ends = [each for each in reports if each.validation]
+    losses = [each.validation.loss for each in ends]
+    assert last.kept_epoch == losses.index(min(losses))
+    assert f", kept epoch {last.kept_epoch}, test " in str(last)
+    assert all("kept" not in str(each) for each in reports)
 
 
 @pytest.mark.parametrize(
@@ -74,12 +91,56 @@ def test_a_notebook_shows_a_table_or_text(kind, run_dir):
     assert len(str(objects[kind])) < 3000
 
 
+ODD = ("<b>", "\x1b[1m", "two\nlines", *TINY.signature.outputs[3:])
+
+
 def test_names_from_files_are_text_in_a_notebook():
     """A class may be called <b>, and a name may have control characters."""
-    outputs = ("<b>", "\x1b[1m", *TINY.signature.outputs[2:])
-    html = varied(TINY, outputs=outputs)._repr_html_()
+    html = varied(TINY, outputs=ODD)._repr_html_()
     assert "&lt;b&gt;" in html
     assert "\x1b" not in html
+
+
+def test_control_characters_of_names_are_printed_as_escapes(run_dir):
+    model = varied(load_run(run_dir), outputs=ODD)
+    said = r"classes +<b>, \\x1b\[1m, two\\nlines, 3, "
+    for each in (varied(TINY, outputs=ODD), model):
+        assert re.search(said, str(each))
+        assert "\x1b" not in str(each)
+    inputs = TINY.test.inputs[:9]
+    assert str(predict(model, inputs)).count("\n") == 8
+    settings = Settings(data_dir="/some/folder")
+    job = Job(CONFIG, varied(TINY, outputs=ODD, hold_out=holding_out), open_backend())
+    classes = describe(settings, job).partition("\nclasses ")[2].partition("\n")[0]
+    assert classes.count("(") == 10
+
+
+def holding_out(labels, count, seed):
+    return np.arange(count)
+
+
+def test_a_matrix_without_room_is_shown_by_its_largest_mistakes(run_dir):
+    found = evaluate(load_run(run_dir), TINY)
+    names = tuple(f"class {name}" for name in TINY.signature.outputs)
+    found = found._replace(models=(varied(found.models[0], outputs=names),))
+    matrix = np.array(found.metrics["confusion_matrix"])
+    wide, narrow = (printed(found, width) for width in (100, 70))
+    assert "columns: predicted class)\n" in wide
+    assert "taken for" not in re.sub(r"\s+", " ", wide)
+    assert narrow.endswith("\nno room for all columns: see --json\n")
+    said = narrow.rpartition("samples\n")[2]
+    shown = re.findall(r"class (\d) +class (\d) +(\d+)", said)
+    np.fill_diagonal(matrix, 0)
+    counts = [int(count) for *_, count in shown]
+    assert counts == [matrix[int(i), int(j)] for i, j, _ in shown]
+    assert counts == sorted(matrix[matrix > 0], reverse=True)[:10]
+
+
+def printed(found, width):
+    file = io.StringIO()
+    console = plain_console(file=file, force_terminal=True, width=width)
+    print_blocks(of_evaluated(found), console)
+    return re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
 
 
 def test_the_core_prints_without_the_rest_of_the_package():

@@ -335,6 +335,8 @@ def test_confusion_counts_every_pair_and_colours_only_mistakes(tmp_path: Path) -
         "true class",
         "150 of 163 right (92.02 %)",
     )
+    nearly = plots.draw_confusion(np.array([[29_998, 1], [0, 1]]), "ab").axes[0]
+    assert nearly.get_title() == "29 999 of 30 000 right (99.99 %)"
     long = plots.draw_confusion(
         matrix, [f"a class with a long name, {i}" for i in range(3)]
     )
@@ -479,6 +481,10 @@ def test_a_run_on_images_has_its_pictures_with_its_numbers(tmp_path, figures) ->
 
 
 BOXES = "pictures show boxes for letters that no installed font has; install"
+
+
+def test_names_are_drawn_with_escapes_for_control_characters() -> None:
+    assert _drawing.text("a\tb\n$x$\udcff") == r"a\tb\n\$x\$\udcff"
 
 
 def test_letters_that_no_font_has_are_warned_of_once(

@@ -4,9 +4,11 @@ import io
 import math
 import re
 from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import pytest
-from data_sets import TINY
+from data_sets import TINY, varied
 from helpers import changed, native
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,8 +21,25 @@ from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Best, Report, trajectory
 from mlp_xp.runs.averaging import trajectories
 from mlp_xp.runs.settings import Settings
-from mlp_xp.show.numbers import fraction, quantity, thousands
-from mlp_xp.show.terminal import describe, header, overfitting, report_line, watch
+from mlp_xp.show.numbers import (
+    fraction,
+    loss_text,
+    metric_text,
+    number_of,
+    percent,
+    quantity,
+    spread_text,
+    thousands,
+)
+from mlp_xp.show.terminal import (
+    describe,
+    header,
+    overfitting,
+    remark_on_test,
+    report_line,
+    summary,
+    watch,
+)
 
 HEADER = header(TrainConfig())
 CONFIG = TrainConfig(
@@ -150,8 +169,8 @@ def test_small_steps_on_a_gpu_are_told_from_which_batch_size_on_a_gpu_is_of_use(
 )
 def test_a_run_that_overfits_is_told_what_to_try(train, held_out, samples, said):
     reports = [
-        {"train_loss": a, "validation_loss": b}
-        for a, b in zip(train, held_out, strict=True)
+        {"epoch": i, "train_loss": a, "validation_loss": b}
+        for i, (a, b) in enumerate(zip(train, held_out, strict=True))
     ]
     text = overfitting([{"train_loss": 5.0}, *reports], samples)
     first = "it overfits: after epoch 1 the held-out loss rose from 0.6 to 1.1, while"
@@ -164,19 +183,99 @@ def test_a_run_that_overfits_is_told_what_to_try(train, held_out, samples, said)
     ("show", "value", "said"),
     [
         (thousands, 1234567, "1 234 567"),
-        (quantity, 32543.21, "32 540"),
+        (quantity, 32543.21, "32 543"),  # no digit before the point is lost
+        (quantity, -2684441.06, "-2 684 441"),
+        (quantity, 9999.7, "10 000"),
         (quantity, 999.96, "1 000"),
         (quantity, 0.012344, "0.01234"),
         (quantity, 2.5, "2.5"),
         (quantity, 1.2e-7, "1.2e-07"),
         (quantity, 1.5e200, "1.5e+200"),
+        (quantity, 5e-324, "4.941e-324"),
+        (percent, 29999 / 30000, "99.9 %"),
+        (percent, 1.0, "100.0 %"),
+        (partial(percent, decimals=2), 29999 / 30000, "99.99 %"),
+        (partial(metric_text, "accuracy"), 29999 / 30000, "99.99"),
+        (partial(metric_text, "accuracy"), 1.0, "100.00"),
+        (partial(metric_text, "r2"), math.nan, "-"),
+        (loss_text, 0.0123456, "0.0123"),
+        (loss_text, 0.0, "0.0000"),
+        (loss_text, 2.4166e-5, "2.417e-05"),
+        (partial(loss_text, decimals=5), 0.0003113, "0.00031"),
+        (partial(loss_text, decimals=5), 0.00004, "4e-05"),
         (fraction, 0.98765, "0.9877"),
+        (fraction, 0.99998, "0.9999"),
+        (fraction, 1.0, "1.0000"),
         (fraction, -3.5, "-3.5000"),
         (fraction, -9.123e180, "-9.12e+180"),
     ],
 )
 def test_a_number_is_shown_for_people(show, value, said):
     assert show(value) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "spread", "said"),
+    [
+        ("test_accuracy", (0.9737, 0.0023), "97.37 ± 0.23"),
+        ("test_r2", (0.5, 0.12345), "0.5000 ± 0.1235"),
+        ("train_loss", (0.0634, 0.001508), "0.0634 ± 0.0015"),
+        ("test_rmse", (32543.21, 210.4), "32 543 ± 210"),
+        ("test_rmse", (257.12, None), "257.1"),
+    ],
+)
+def test_a_mean_and_its_deviation_have_the_same_decimals(name, spread, said):
+    assert spread_text(name, *spread) == said
+
+
+def test_one_is_singular():
+    assert number_of(1, "test images") == "1 test image"
+    assert number_of(1234, "test images") == "1 234 test images"
+
+
+# The end of a training.
+
+ENDED = Report(59, 216, 0.5, 1.25, 0.0589, 9000.0, None)
+KEPT = Evaluation(0.0308, 0.75, samples=40)
+
+
+@pytest.mark.parametrize(
+    ("report", "networks", "said"),
+    [
+        (ENDED, 1, "training loss 0.0589; there is no test set"),
+        # the loss is of the last network at its end, not of the kept one or the average
+        (ENDED, 3, "there is no test set"),
+        (ENDED._replace(validation=KEPT), 1, "there is no test set"),
+    ],
+)
+def test_a_training_loss_is_only_told_of_the_network_it_is_of(report, networks, said):
+    assert summary(report, networks) == f"trained in 1.2 s; {said}"
+
+
+def test_a_test_set_that_says_little_is_remarked():
+    test = TINY.test
+    is_seven = test.labels == 7
+    parts = {"test_inputs": test.inputs[:1], "test_labels": test.labels[:1]}
+    perfect = Evaluation(0.01, 1.0)
+    said = "with only 1 test image, the result says little; give more of them"
+    assert remark_on(perfect, **parts) == said
+
+    names = (*"0123456", "sev\nen", *"89")
+    labels = np.full(60, 7)
+    said = "the test set has only sev\\nen, and says nothing of other classes"
+    assert remark_on(perfect, test_labels=labels, outputs=names) == said
+    assert remark_on(perfect) == ""
+    labels = np.where(is_seven, 7, 1)
+    assert remark_on(Evaluation(9.0, 0.1), test_labels=labels, outputs=names) == (
+        f"no better than always naming 1, the most frequent class "
+        f"({100 - 100 * is_seven.mean():.2f} %); try a lower --learning-rate, more "
+        "--epochs, or another --seed"
+    )
+
+
+def remark_on(result: Evaluation, **changes):
+    job = Job(CONFIG, varied(TINY, **changes), open_backend())
+    return remark_on_test(ENDED._replace(test=result), job)
 
 
 @pytest.mark.parametrize("terminal", [False, True])
