@@ -42,7 +42,7 @@ from mlp_xp.estimator._devices import (
     to_host,
     transfer,
 )
-from mlp_xp.estimator._epochs import ACTIVATIONS, Training
+from mlp_xp.estimator._epochs import ACTIVATIONS, Best, Training
 from mlp_xp.export.onnx import write_onnx
 
 ADDED = ("dtype", "device", "backend")
@@ -128,15 +128,15 @@ class _MLP(BaseEstimator):
             if not incremental or not hasattr(self, "_optimizer"):
                 self._slots: list[Array] = []
             features = transfer(X, backend, backend.dtype)
-            state, loss = self._train(features, y, weights, backend, incremental)
-            self._check_finite(state, loss, backend)
+            trained = self._train(features, y, weights, backend, incremental)
+            state, loss_is_finite = trained
+            self._check_finite(state, loss_is_finite, backend)
             home = choose_backend(X)
             self.coefs_ = [transfer(layer.weights, home) for layer in state.network]
             self.intercepts_ = [transfer(layer.bias, home) for layer in state.network]
-            self._slots = []
-            for slots in state.slots:
-                for slot in slots:
-                    self._slots += slot
+            self._slots = [
+                array for slots in state.slots for slot in slots for array in slot
+            ]
         return self
 
     # scikit-learn adds up all numbers, to see whether they are finite.
@@ -178,7 +178,9 @@ class _MLP(BaseEstimator):
                 "parameters back, or train a new network with fit and warm_start=False"
             )
 
-    def _check_finite(self, state: State, loss: float, backend: Backend) -> None:
+    def _check_finite(
+        self, state: State, loss_is_finite: bool, backend: Backend
+    ) -> None:
         layers = list(state.network)
         # With infinite slots, Adam changes no weight, so the weights do not show them.
         # With early stopping, the slots are from a later epoch than the network.
@@ -187,7 +189,7 @@ class _MLP(BaseEstimator):
                 layers += slots
         # On the host, where nothing has to be compiled.
         arrays = [backend.to_numpy(array) for layer in layers for array in layer]
-        if not np.isfinite(loss) or not all(np.isfinite(x).all() for x in arrays):
+        if not (loss_is_finite and all(np.isfinite(x).all() for x in arrays)):
             raise ValueError(
                 "training diverged: the loss, the weights or the optimizer's state are "
                 "not finite; scale the features and targets, or lower "
@@ -209,11 +211,11 @@ class _MLP(BaseEstimator):
         weights: np.ndarray | None,
         backend: Backend,
         incremental: bool,
-    ) -> tuple[State, float]:
+    ) -> tuple[State, bool]:
         """Train on the backend, in scikit-learn's loop.
 
-        Return the network with the optimiser's slots, and the loss of the epoch that
-        the network is from.
+        Return the network with the optimiser's slots, and whether the loss of the epoch
+        that the network is from is finite.
         """
         task = TASKS[self.out_activation_]
         labels = np.argmax(y, axis=1) if task.exclusive else y
@@ -234,7 +236,7 @@ class _MLP(BaseEstimator):
         )
         if self.early_stopping and np.isfinite(self.best_validation_score_):
             # The network of an earlier fit is the result unless an epoch is better.
-            training.best = training.best._replace(loss=0.0)
+            training.best = Best(training.state.network, is_finite=True)
         # The loop takes all samples as one batch, and updates no arrays.
         self.batch_size = count
         no_arrays: list[Array] = []
@@ -242,15 +244,15 @@ class _MLP(BaseEstimator):
         self._best_coefs = self._best_intercepts = no_arrays
         samples = np.arange(len(y))
         self._fit_stochastic(samples, y, weights, [None], [], [], [], [], incremental)
-        if not self.n_iter_:
-            # scikit-learn turns Ctrl-C into a warning, but no epoch has ended yet.
+        if not self.n_iter_ or (self.early_stopping and training.best is None):
+            # scikit-learn turns Ctrl-C into a warning, but there is no result yet.
             raise KeyboardInterrupt
         self.batch_size = given
         del self._training, self._best_coefs, self._best_intercepts
-        if self.early_stopping:
-            best, loss = training.best
-            return training.state._replace(network=best), loss
-        return training.state, self.loss_
+        if training.best is None:
+            return training.state, math.isfinite(self.loss_)
+        network, is_finite = training.best
+        return training.state._replace(network=network), is_finite
 
     def _backprop(
         self, samples: np.ndarray, *_: Any
@@ -267,8 +269,10 @@ class _MLP(BaseEstimator):
     ) -> None:
         before = self.best_validation_score_
         super()._update_no_improvement_count(early_stopping, *held_out)
-        if early_stopping and self.best_validation_score_ > before:
-            self._training.keep_best(self.loss_)
+        training = self._training
+        is_better = training.best is None or self.best_validation_score_ > before
+        if early_stopping and is_better:
+            training.keep_best(self.loss_, self.validation_scores_[-1])
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> np.ndarray:
         """Return the outputs, (n, outputs) on the host.
