@@ -148,8 +148,6 @@ class _MLP(BaseEstimator):
 
         The targets are numbers, or 0 and 1 for classes.
         """
-        if issparse(X):
-            raise TypeError("sparse X is not supported; give X.toarray()")
         checked, y = super()._validate_input(stand_in(X), y, incremental, reset)
         return X if is_foreign(X) else checked, y
 
@@ -546,6 +544,8 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
             return weights
         targets = y[:, 0] if self.n_outputs_ == 1 else y
         labels = self._label_binarizer.inverse_transform(targets)
+        if issparse(labels):
+            labels = labels.toarray()
         added = labels[:0]
         if self.class_weight != "balanced":
             # A batch of partial_fit may lack classes that have a weight.

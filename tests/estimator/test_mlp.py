@@ -169,6 +169,33 @@ def test_wrong_use_is_refused(words: str, use: Callable[[Any, Any], Any]) -> Non
         use(*data("binary"))
 
 
+@pytest.mark.needs("torch")
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state")
+@pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr"])
+def test_sparse_tensors_are_refused(layout: str) -> None:
+    import torch
+
+    X, y = data("binary")
+    sparse = getattr(torch.tensor(X), layout)()
+    with pytest.raises(TypeError, match="sparse X is not supported"):
+        classifier().fit(sparse, y)
+    with pytest.raises(TypeError, match="sparse X is not supported"):
+        classifier().fit(X, y).predict(sparse)
+
+
+@pytest.mark.needs("torch")
+def test_tensors_of_short_floats_are_taken() -> None:
+    import torch
+
+    X, y = data("binary")
+    short = torch.tensor(X).to(torch.bfloat16)
+    estimator = classifier().fit(short, y)
+    expected = classifier().fit(short.double(), y)
+    assert_equal(estimator, expected, 0)
+    found = estimator.predict_proba(short)
+    np.testing.assert_array_equal(found, expected.predict_proba(short.double()))
+
+
 def test_too_few_epochs_are_warned_of() -> None:
     with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(2\) reached"):
         MLPClassifier(max_iter=2).fit(*data("binary"))
