@@ -375,6 +375,9 @@ class _MLP(BaseEstimator):
         Args:
             path: The file.
             dtype: "float64" or "float32". The default is the dtype of the network.
+
+        Raises:
+            ValueError: The training data had only one class.
         """
         check_is_fitted(self)
         backend = choose_backend(self.coefs_[0], "numpy", dtype=self.dtype)
@@ -383,7 +386,11 @@ class _MLP(BaseEstimator):
         outputs = [
             str(name) for name in getattr(self, "classes_", range(self.n_outputs_))
         ]
-        if len(outputs) > self.n_outputs_:
+        if task is LABELS and self.n_outputs_ == 1:  # two classes with one output
+            if len(outputs) == 1:
+                raise ValueError(
+                    "the training data had only one class, and a file has two or more"
+                )
             # With another output, 0, softmax is the logistic function.
             *hidden, last = network
             pair = (np.concatenate([np.zeros_like(x), x], axis=-1) for x in last)

@@ -555,6 +555,17 @@ def test_the_estimators(kind, tmp_path, random) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_an_estimator_of_one_class_is_refused(tmp_path, random) -> None:
+    from mlp_xp.estimator import MLPClassifier
+
+    estimator = MLPClassifier((2,), max_iter=1)
+    estimator.fit(random.standard_normal((20, 2)), ["a"] * 20)
+    with pytest.raises(ValueError, match="the training data had only one class"):
+        estimator.to_onnx(tmp_path / "m.onnx")
+    assert not [*tmp_path.iterdir()]
+
+
 @needs_onnx
 @pytest.mark.repository
 def test_the_program_of_the_documentation(tmp_path, monkeypatch, capsys) -> None:
