@@ -462,7 +462,7 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
         >>> MLPClassifier((5,), tol=0.1, random_state=0).fit(X, y).predict(X[:3]).shape
         (3,)
 
-    There are four differences from scikit-learn:
+    There are five differences from scikit-learn:
 
     - Losses and `predict_log_proba` are exact. scikit-learn takes logarithms of rounded
       probabilities. For losses it also clips them, so that no output of a sample has a
@@ -473,6 +473,8 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
       the best network is kept in the arrays that are trained.
     - A loss that is not finite is an error. scikit-learn returns the network if the
       weights are finite.
+    - Without `dtype`, each call computes in the dtype of its own X. A network trained
+      on float64 gives float32 predictions, computed in float32, for float32 X.
     - After an error, the estimator is unchanged. With warm_start and in partial_fit, it
       is a ValueError to change the network or early_stopping.
     """
