@@ -89,7 +89,7 @@ class Preparation(NamedTuple):
 
         Pictures of bytes are then far outside the range of the training data.
         """
-        return bool(self.fitted) and max(array.max() for array in self.fitted) <= 1
+        return bool(max(map(np.max, self.fitted), default=math.inf) <= 1)
 
 
 BYTES = Preparation(flatten_and_scale)

@@ -85,10 +85,11 @@ def stand_in(X: Any) -> Any:
         ValueError: There are masked values, or numbers of a foreign array that are not
             finite.
     """
+    foreign = is_foreign(X)
     # Sparse arrays of other libraries than SciPy name their layout.
-    if issparse(X) or "sparse" in str(getattr(X, "layout", "")):
+    if issparse(X) or (foreign and "sparse" in str(getattr(X, "layout", ""))):
         raise TypeError("sparse X is not supported; give a dense array")
-    if not is_foreign(X):
+    if not foreign:
         return to_host(X)
     xp = array_namespace(X)
     if xp.isdtype(X.dtype, "real floating") and not all_finite([X], open_backend_of(X)):

@@ -276,9 +276,7 @@ def _fields(columns: Columns, inputs: np.ndarray) -> list[dict[str, Any]]:
     fields = []
     for column, its_seen, values in zip(columns.columns, seen, features, strict=True):
         first = values[:, 0]
-        known = first
-        if column.flagged:
-            known = first[values[:, -1] == 0]
+        known = first[values[:, -1] == 0] if column.flagged else first
         low, high = its_seen.low, its_seen.high
         if low is None or high is None:
             low, high = float(first.min()), float(first.max())

@@ -186,9 +186,9 @@ def _inputs_of(
     wanted = dict.fromkeys(name for columns in known for name in columns.names)
     table = table_of(X, "X", [*wanted])
     if table is None:
-        of_tables = any(model.signature.form == "columns" for model in models)
+        forms = {model.signature.form for model in models}
         orders = {columns.feature_names for columns in known}
-        if of_tables or len(orders) > 1:
+        if "columns" in forms or len(orders) > 1:
             return unchanged, [_order_of(X, known)]
         return unchanged, []
     if len(known) < len(models):
