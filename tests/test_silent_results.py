@@ -84,9 +84,10 @@ def test_bytes_are_refused_by_a_model_of_floats_up_to_one(backend):
     config = TrainConfig(epochs=1, hidden=(2,), warm_up_steps=0)
     given = backend.asarray(images)
     *_, report = train(config, from_arrays(images / 255, CLASSES))
-    said = "X: its bytes go up to 255, but the network was trained on floats of about 0"
-    with pytest.raises(DatasetError, match=said):
-        report.model.predict(given)
+    said = "X: its whole numbers go up to 255, but the network was trained on floats of"
+    for bytes_ in (given, images.astype(int), images.tolist()):
+        with pytest.raises(DatasetError, match=said):
+            report.model.predict(bytes_)
     *_, report = train(config, from_arrays(images.astype(float), CLASSES))
     expected = report.model.predict_proba(images.astype(float))
     found = backend.to_numpy(report.model.predict_proba(given))

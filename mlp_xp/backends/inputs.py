@@ -253,8 +253,8 @@ class ReadingBackend(Backend):
             )
         if signature.preparation.takes_bytes:
             X = _as_bytes(X, self)
-        elif dtype_name(X) == "uint8":
-            self._check_scaled(X, signature)
+        elif signature.preparation.takes_small_numbers:
+            self._check_scaled(X)
         try:
             return read_features("X", X, self)
         except DatasetError as error:
@@ -263,17 +263,17 @@ class ReadingBackend(Backend):
                 error.column = names[error.column]
             raise
 
-    def _check_scaled(self, X: Any, signature: Signature) -> None:
-        """Raise DatasetError for bytes if the network was trained on floats up to 1."""
-        fitted = signature.preparation.fitted
-        if not fitted or max(array.max() for array in fitted) > 1:
+    def _check_scaled(self, X: Any) -> None:
+        """Raise DatasetError for bytes, for a network of small numbers."""
+        if not dtype_name(X).startswith(("int", "uint")):
             return
         largest = on_host("X", X, self).max(initial=0)
         if largest > _MOST_STANDARDISED:
             raise DatasetError(
-                f"its bytes go up to {largest}, but the network was trained on floats "
-                "of about 0 to 1",
-                remedy="scale them as in the training, such as X / 255",
+                f"its whole numbers go up to {largest}, but the network was trained on "
+                "floats of about 0 to 1",
+                remedy="scale them as in the training, such as X / 255; floats are "
+                "taken as they are",
                 setting="X",
             )
 

@@ -61,6 +61,8 @@ class TorchBackend(LibraryBackend):
         return y, y
 
     def _copy_to_host(self, array: Array) -> np.ndarray:
+        if array.dtype == self._torch.bfloat16:
+            array = array.float()  # NumPy has no bfloat16
         # Complex tensors may be conjugated only when they are read.
         return np.array(array.numpy(force=True))
 

@@ -83,6 +83,14 @@ class Preparation(NamedTuple):
         """Whether inputs are images of bytes, to become features in [0, 1]."""
         return self.function is flatten_and_scale
 
+    @property
+    def takes_small_numbers(self) -> bool:
+        """Whether the means and deviations of the training features are at most 1.
+
+        Pictures of bytes are then far outside the range of the training data.
+        """
+        return bool(max(map(np.max, self.fitted), default=math.inf) <= 1)
+
 
 BYTES = Preparation(flatten_and_scale)
 

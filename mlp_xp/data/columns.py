@@ -417,6 +417,7 @@ COUNTS = "columns that count the rows, as row numbers do, and are used as number
 CODES = "columns with leading zeros, as in codes, which are used as numbers"
 _EMPTY = "columns that are empty, and are not used"
 _UNUSED = "columns of text without a frequent value, which are not used"
+_ONLY_GAPS = "columns of text without a frequent value, of which only the gaps are used"
 _LIKE_NUMBERS = (
     "columns of text that look like numbers or dates, but are not written as 12, 3.5, "
     "2020-01-16 or NA"
@@ -797,7 +798,9 @@ def _fit_text(
     has_gaps = len(filled) < len(texts)
     other = 0 < len(levels) < len(counts)
     column = Column(name, "category", None, has_gaps, tuple(levels), other)
-    remark = "" if levels else _UNUSED
+    remark = ""
+    if not levels:
+        remark = _ONLY_GAPS if has_gaps else _UNUSED
     if not is_chosen and other_rows > _LOST and _look_like_numbers(filled):
         remark = _LIKE_RARE if levels else _LIKE_UNUSED
     seen = _seen_texts(column, texts)

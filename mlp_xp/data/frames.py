@@ -177,8 +177,12 @@ def _values_of_array(array: np.ndarray) -> Values | None:
     elif kind not in "OU":
         return None
     values = array.tolist()
-    if any(issubclass(each, _REFUSED) for each in set(map(type, values))):
+    kinds = set(map(type, values))
+    if any(issubclass(each, _REFUSED) for each in kinds):
         return None
+    for each in kinds:
+        if each.__name__ == "NAType":  # pandas' NA, which cannot be compared
+            values = [None if type(value) is each else value for value in values]
     values = [None if value != value else value for value in values]  # NaN
     kinds = set(map(type, values)) - {type(None)}
     if kinds and all(issubclass(each, NUMBERS) for each in kinds):

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
+from scipy.sparse import issparse
 
 from mlp_xp.backends.opening import open_backend, open_backend_of
 from mlp_xp.core.backend import Backend
@@ -80,10 +81,15 @@ def stand_in(X: Any) -> Any:
     For a foreign array, these are zeros of the same shape, which take no memory.
 
     Raises:
+        TypeError: X is sparse.
         ValueError: There are masked values, or numbers of a foreign array that are not
             finite.
     """
-    if not is_foreign(X):
+    foreign = is_foreign(X)
+    # Sparse arrays of other libraries than SciPy name their layout.
+    if issparse(X) or (foreign and "sparse" in str(getattr(X, "layout", ""))):
+        raise TypeError("sparse X is not supported; give a dense array")
+    if not foreign:
         return to_host(X)
     xp = array_namespace(X)
     if xp.isdtype(X.dtype, "real floating") and not all_finite([X], open_backend_of(X)):

@@ -13,6 +13,8 @@ from sklearn.utils.validation import (
 from mlp_xp.data.columns import Columns
 from mlp_xp.data.frames import as_table, table_of
 from mlp_xp.data.table import Table
+from mlp_xp.errors import some
+from mlp_xp.estimator._devices import to_host
 
 
 class TableEncoder(TransformerMixin, BaseEstimator):
@@ -32,7 +34,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         feature_names_in_: The names of the columns, if X is a data frame.
 
     Raises:
-        ValueError: X has other columns than the training data.
+        ValueError: X has other columns than the training data, or masked values.
         DatasetError: A value is neither a number, text nor a date.
 
     Examples:
@@ -94,11 +96,20 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         """Return X as a table, after scikit-learn's checks of its columns."""
         table = table_of(X)
         if table is None:
+            X = to_host(X)
+            if isinstance(X, list | tuple):
+                # NumPy would write numbers beside text in its own way, such as 1.0.
+                X = np.array(X, object)
             X = validate_data(
                 self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan"
             )
-            columns = list(X.T)
-            return as_table([f"x{i}" for i in range(len(columns))], columns)
+            names = [f"x{i}" for i in range(X.shape[1])]
+            if not reset and not {*self.columns_.names}.issubset(names):
+                raise ValueError(
+                    "an array has no names of columns; give a data frame with the "
+                    f"columns {some(self.columns_.names)}"
+                )
+            return as_table(names, list(X.T))
         validate_data(self, X, reset=reset, skip_check_array=True)
         return table
 

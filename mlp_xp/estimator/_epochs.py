@@ -123,11 +123,12 @@ def make_chunk(
     The function is `chunk(state, X, labels, samples, weights, penalties, rates) ->
     state, losses`, compiled where the library compiles:
 
-    - state: The network and the slots of the optimiser. They are donated.
+    - state: The network and the slots of the optimiser. Steps may change them in place.
     - X, labels: The data.
     - samples: The numbers of the samples, int64 (k, B).
     - weights: The weights of the samples, (k, B).
-    - penalties: The factor of half the sum of squared weights in each loss, (k,).
+    - penalties: The factor of half the sum of squared weights in each loss, (k,). They
+      are donated.
     - rates: The rates of each step, (k,) each.
     - losses: The loss of each step before its update, (k,).
     """
@@ -151,7 +152,7 @@ def make_chunk(
         )
         targets = xp.reshape(targets, (steps, batch_size, outputs))
 
-        def take(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
+        def one_step(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
             samples, targets, weights, *numbers = row
             # The loss has the squares before the update.
             flat = [xp.reshape(layer.weights, (-1,)) for layer in state.network]
@@ -162,28 +163,30 @@ def make_chunk(
             result = [xp.reshape(logits, (-1,)), xp.reshape(squares, (1,))]
             return state, xp.concat(result)
 
-        columns = (samples, targets, weights[..., None], *rates)
-        state, results = backend.scan(take, state, columns)
+        rows = (samples, targets, weights[..., None], *rates)
+        state, results = backend.scan(one_step, state, rows)
         logits = xp.reshape(results[:, :-1], (steps, batch_size, outputs))
         losses = xp.mean(task.loss(logits, targets, xp=xp) * weights, axis=-1)
         return state, losses + 0.5 * penalties * results[:, -1]
 
-    return backend.jit(chunk, donate=(0,))
+    # If the state were donated, Ctrl-C might lose it before the new state is assigned.
+    # Without any donated array, the function would be compiled quickly, not well.
+    return backend.jit(chunk, donate=(5,))
 
 
 class Best(NamedTuple):
     """The best network on the held-out samples so far."""
 
     network: Network
-    loss: float
-    """The loss of its epoch. NaN before the first epoch."""
+    is_finite: bool
+    """Whether the loss of its epoch, and its score, are finite numbers."""
 
 
 class Training:
     """A network in training on the device.
 
     Args:
-        network: The network, which is copied.
+        network: The network, which is not changed.
         X: Features, (n, features).
         labels: Labels as the task encodes them, (n, ...).
         weights: The weights of the samples on the host, (n,), or None.
@@ -193,7 +196,7 @@ class Training:
 
     Attributes:
         state: The network and the optimiser's slots now.
-        best: The best network so far, with early stopping.
+        best: The best network so far, with early stopping. None before the first one.
         optimizer: scikit-learn's optimiser; None until `begin`.
     """
 
@@ -214,13 +217,9 @@ class Training:
         self.task = task
         self.batch_size = batch_size
         self.backend = backend
-        self.state = State(self._copied(network), ())
-        self.best = Best(self._copied(network), np.nan)
+        self.state = State(network, ())
+        self.best: Best | None = None
         self.optimizer: Any = None
-
-    def _copied(self, network: Network) -> Network:
-        """Return a copy of layers, which no step changes in place."""
-        return compiled(copy_network, self.backend)(network)
 
     def begin(
         self, activation: str, optimizer: Any, alpha: float, kept: Sequence[Array]
@@ -247,12 +246,16 @@ class Training:
                 for layer in network
                 for array in list(layer) * count
             ]
-        there = (transfer(array, self.backend, self.backend.dtype) for array in kept)
+        moved = (transfer(array, self.backend, self.backend.dtype) for array in kept)
         slots = []
         for _ in network:
-            pairs = tuple(Layer(next(there), next(there)) for _ in range(count))
+            pairs = tuple(Layer(next(moved), next(moved)) for _ in range(count))
             slots.append(self._copied(pairs))
-        self.state = State(network, tuple(slots))
+        self.state = State(self._copied(network), tuple(slots))
+
+    def _copied(self, network: Network) -> Network:
+        """Return a copy of layers, which no step changes in place."""
+        return compiled(copy_network, self.backend)(network)
 
     # alpha divided by tiny weights may overflow, which the loss shows.
     @np.errstate(over="ignore")
@@ -288,7 +291,7 @@ class Training:
         if self.task.floats:
             outputs = self.state.network[-1].bias.shape[0]
 
-        def there(numbers: np.ndarray) -> Array:
+        def moved(numbers: np.ndarray) -> Array:
             return backend.asarray(numbers, backend.dtype)
 
         self.state, losses = self._chunk(
@@ -296,15 +299,16 @@ class Training:
             self.X,
             self.labels,
             backend.asarray(samples),
-            there(weights * (size / sums[:, None])),
-            there(outputs * decay),
-            Rates(*map(there, make_rates(self.optimizer, size, decay))),
+            moved(weights * (size / sums[:, None])),
+            moved(outputs * decay),
+            Rates(*map(moved, make_rates(self.optimizer, size, decay))),
         )
         sizes = np.full(len(samples), float(size))
         sizes[-1] -= filling
         total = float(sizes @ backend.to_numpy(losses).astype(np.float64))
         return total / (outputs * len(order))
 
-    def keep_best(self, loss: float) -> None:
-        """Keep the network, whose epoch had this loss, as the best so far."""
-        self.best = Best(self._copied(self.state.network), loss)
+    def keep_best(self, loss: float, score: float) -> None:
+        """Keep the network as the best so far, with its epoch's loss and its score."""
+        is_finite = bool(np.isfinite(loss) and np.isfinite(score))
+        self.best = Best(self._copied(self.state.network), is_finite)

@@ -42,7 +42,7 @@ from mlp_xp.estimator._devices import (
     to_host,
     transfer,
 )
-from mlp_xp.estimator._epochs import ACTIVATIONS, Training
+from mlp_xp.estimator._epochs import ACTIVATIONS, Best, Training
 from mlp_xp.export.onnx import write_onnx
 
 ADDED = ("dtype", "device", "backend")
@@ -128,15 +128,15 @@ class _MLP(BaseEstimator):
             if not incremental or not hasattr(self, "_optimizer"):
                 self._slots: list[Array] = []
             features = transfer(X, backend, backend.dtype)
-            state, loss = self._train(features, y, weights, backend, incremental)
-            self._check_finite(state, loss, backend)
+            trained = self._train(features, y, weights, backend, incremental)
+            state, loss_is_finite = trained
+            self._check_finite(state, loss_is_finite, backend)
             home = choose_backend(X)
             self.coefs_ = [transfer(layer.weights, home) for layer in state.network]
             self.intercepts_ = [transfer(layer.bias, home) for layer in state.network]
-            self._slots = []
-            for slots in state.slots:
-                for slot in slots:
-                    self._slots += slot
+            self._slots = [
+                array for slots in state.slots for slot in slots for array in slot
+            ]
         return self
 
     # scikit-learn adds up all numbers, to see whether they are finite.
@@ -148,8 +148,6 @@ class _MLP(BaseEstimator):
 
         The targets are numbers, or 0 and 1 for classes.
         """
-        if issparse(X):
-            raise TypeError("sparse X is not supported; give X.toarray()")
         checked, y = super()._validate_input(stand_in(X), y, incremental, reset)
         return X if is_foreign(X) else checked, y
 
@@ -178,7 +176,9 @@ class _MLP(BaseEstimator):
                 "parameters back, or train a new network with fit and warm_start=False"
             )
 
-    def _check_finite(self, state: State, loss: float, backend: Backend) -> None:
+    def _check_finite(
+        self, state: State, loss_is_finite: bool, backend: Backend
+    ) -> None:
         layers = list(state.network)
         # With infinite slots, Adam changes no weight, so the weights do not show them.
         # With early stopping, the slots are from a later epoch than the network.
@@ -187,7 +187,7 @@ class _MLP(BaseEstimator):
                 layers += slots
         # On the host, where nothing has to be compiled.
         arrays = [backend.to_numpy(array) for layer in layers for array in layer]
-        if not np.isfinite(loss) or not all(np.isfinite(x).all() for x in arrays):
+        if not (loss_is_finite and all(np.isfinite(x).all() for x in arrays)):
             raise ValueError(
                 "training diverged: the loss, the weights or the optimizer's state are "
                 "not finite; scale the features and targets, or lower "
@@ -209,11 +209,11 @@ class _MLP(BaseEstimator):
         weights: np.ndarray | None,
         backend: Backend,
         incremental: bool,
-    ) -> tuple[State, float]:
+    ) -> tuple[State, bool]:
         """Train on the backend, in scikit-learn's loop.
 
-        Return the network with the optimiser's slots, and the loss of the epoch that
-        the network is from.
+        Return the network with the optimiser's slots, and whether the loss of the epoch
+        that the network is from is finite.
         """
         task = TASKS[self.out_activation_]
         labels = np.argmax(y, axis=1) if task.exclusive else y
@@ -234,7 +234,7 @@ class _MLP(BaseEstimator):
         )
         if self.early_stopping and np.isfinite(self.best_validation_score_):
             # The network of an earlier fit is the result unless an epoch is better.
-            training.best = training.best._replace(loss=0.0)
+            training.best = Best(training.state.network, is_finite=True)
         # The loop takes all samples as one batch, and updates no arrays.
         self.batch_size = count
         no_arrays: list[Array] = []
@@ -242,15 +242,15 @@ class _MLP(BaseEstimator):
         self._best_coefs = self._best_intercepts = no_arrays
         samples = np.arange(len(y))
         self._fit_stochastic(samples, y, weights, [None], [], [], [], [], incremental)
-        if not self.n_iter_:
-            # scikit-learn turns Ctrl-C into a warning, but no epoch has ended yet.
+        if not self.n_iter_ or (self.early_stopping and training.best is None):
+            # scikit-learn turns Ctrl-C into a warning, but there is no result yet.
             raise KeyboardInterrupt
         self.batch_size = given
         del self._training, self._best_coefs, self._best_intercepts
-        if self.early_stopping:
-            best, loss = training.best
-            return training.state._replace(network=best), loss
-        return training.state, self.loss_
+        if training.best is None:
+            return training.state, math.isfinite(self.loss_)
+        network, is_finite = training.best
+        return training.state._replace(network=network), is_finite
 
     def _backprop(
         self, samples: np.ndarray, *_: Any
@@ -267,8 +267,10 @@ class _MLP(BaseEstimator):
     ) -> None:
         before = self.best_validation_score_
         super()._update_no_improvement_count(early_stopping, *held_out)
-        if early_stopping and self.best_validation_score_ > before:
-            self._training.keep_best(self.loss_)
+        training = self._training
+        is_better = training.best is None or self.best_validation_score_ > before
+        if early_stopping and is_better:
+            training.keep_best(self.loss_, self.validation_scores_[-1])
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> np.ndarray:
         """Return the outputs, (n, outputs) on the host.
@@ -373,6 +375,9 @@ class _MLP(BaseEstimator):
         Args:
             path: The file.
             dtype: "float64" or "float32". The default is the dtype of the network.
+
+        Raises:
+            ValueError: The training data had only one class.
         """
         check_is_fitted(self)
         backend = choose_backend(self.coefs_[0], "numpy", dtype=self.dtype)
@@ -381,7 +386,11 @@ class _MLP(BaseEstimator):
         outputs = [
             str(name) for name in getattr(self, "classes_", range(self.n_outputs_))
         ]
-        if len(outputs) > self.n_outputs_:
+        if task is LABELS and self.n_outputs_ == 1:  # two classes with one output
+            if len(outputs) == 1:
+                raise ValueError(
+                    "the training data had only one class, and a file has two or more"
+                )
             # With another output, 0, softmax is the logistic function.
             *hidden, last = network
             pair = (np.concatenate([np.zeros_like(x), x], axis=-1) for x in last)
@@ -453,7 +462,7 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
         >>> MLPClassifier((5,), tol=0.1, random_state=0).fit(X, y).predict(X[:3]).shape
         (3,)
 
-    There are four differences from scikit-learn:
+    There are five differences from scikit-learn:
 
     - Losses and `predict_log_proba` are exact. scikit-learn takes logarithms of rounded
       probabilities. For losses it also clips them, so that no output of a sample has a
@@ -464,6 +473,8 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
       the best network is kept in the arrays that are trained.
     - A loss that is not finite is an error. scikit-learn returns the network if the
       weights are finite.
+    - Without `dtype`, each call computes in the dtype of its own X. A network trained
+      on float64 gives float32 predictions, computed in float32, for float32 X.
     - After an error, the estimator is unchanged. With warm_start and in partial_fit, it
       is a ValueError to change the network or early_stopping.
     """
@@ -542,6 +553,8 @@ class MLPClassifier(_MLP, neural_network.MLPClassifier):
             return weights
         targets = y[:, 0] if self.n_outputs_ == 1 else y
         labels = self._label_binarizer.inverse_transform(targets)
+        if issparse(labels):
+            labels = labels.toarray()
         added = labels[:0]
         if self.class_weight != "balanced":
             # A batch of partial_fit may lack classes that have a weight.

@@ -159,16 +159,22 @@ def _inputs(
             inputs[name] = xp.argument(shape=(ROWS,), dtype=column_dtype)
         return inputs, inputs
     shape = (len(kinds),) if kinds else models[0].signature.input_shape
-    if any(model.signature.preparation.takes_bytes for model in models):
+    preparations = [model.signature.preparation for model in models]
+    if any(each.takes_bytes for each in preparations):
+        if any(each.takes_small_numbers for each in preparations):
+            raise MlpXpError(
+                "some networks were trained on bytes, others on floats of about 0 to 1",
+                remedy="export them one by one",
+            )
         dtype = xp.uint8
     matrix = xp.argument(shape=(ROWS, *shape), dtype=dtype)
     return {_MATRIX: matrix}, {name: matrix[:, i] for i, name in enumerate(kinds)}
 
 
 def _kinds(models: Sequence[Model]) -> dict[str, str]:
-    """Return the kinds of the columns to read by name.
+    """Return the kinds of the columns to read by name, or {} to read by position.
 
-    There are none if all models take the same features as they are.
+    Features without names, or with the same names for all models, are read by position.
 
     Raises:
         MlpXpError: Models read a column in different ways.

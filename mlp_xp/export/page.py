@@ -278,11 +278,14 @@ def _fields(columns: Columns, inputs: np.ndarray) -> list[dict[str, Any]]:
     fields = []
     for column, its_seen, values in zip(columns.columns, seen, features, strict=True):
         first = values[:, 0]
+        known = first[values[:, -1] == 0] if column.flagged else first
         low, high = its_seen.low, its_seen.high
         if low is None or high is None:
             low, high = float(first.min()), float(first.max())
         if column.kind == "category":
-            start = float(np.argmax(np.mean(values, axis=0)))
+            # The last choice in the page sets no feature.
+            counts = values.sum(axis=0)
+            start = float(np.argmax([*counts, len(values) - counts.sum()]))
         else:
             start = float(np.median(first))
         fields.append(
@@ -290,7 +293,7 @@ def _fields(columns: Columns, inputs: np.ndarray) -> list[dict[str, Any]]:
                 **column._asdict(),
                 "low": low,
                 "high": high,
-                "is_whole": bool(np.all(first % 1 == 0)),
+                "is_whole": bool(np.all(known % 1 == 0)),
                 "start": start,
             }
         )

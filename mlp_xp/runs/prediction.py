@@ -99,8 +99,8 @@ def predict(
         The predictions.
 
     Raises:
-        DatasetError: A table does not fit, or an array has the features of some of the
-            networks alone.
+        DatasetError: A table does not fit, or an array has the features of only some of
+            the networks. Or only some of the networks know the columns of a table.
         MlpXpError: The networks do not fit together, take other inputs, or have
             non-finite outputs.
         BackendError: The array library or the device is not available.
@@ -180,14 +180,21 @@ def _inputs_of(
     """
     X = samples.train.inputs
     unchanged = [X] * len(models)
-    known = [model.signature.columns for model in models]
-    if not all(known):
+    known = list(filter(None, (model.signature.columns for model in models)))
+    if not known:
         return unchanged, []
     wanted = dict.fromkeys(name for columns in known for name in columns.names)
     table = table_of(X, "X", [*wanted])
     if table is None:
-        of_tables = any(model.signature.form == "columns" for model in models)
-        return unchanged, [_order_of(X, known)] if of_tables else []
+        forms = {model.signature.form for model in models}
+        orders = {columns.feature_names for columns in known}
+        if "columns" in forms or len(orders) > 1:
+            return unchanged, [_order_of(X, known)]
+        return unchanged, []
+    if len(known) < len(models):
+        fault = "some of the networks have features without names"
+        remedy = "give an array, or only networks whose features have names"
+        raise DatasetError(fault, remedy=remedy, setting="X")
     read = [columns.read(table) for columns in known]
     readings = [reading for _, of_model in read for reading in of_model]
     names = samples.other_names or columns_of(X)[0]

@@ -128,6 +128,7 @@ def test_what_a_column_is(values: np.ndarray, expected: Column) -> None:
 COUNTS = "columns that count the rows, as row numbers do, and are used as numbers"
 EMPTY = "columns that are empty, and are not used"
 UNUSED = "columns of text without a frequent value, which are not used"
+ONLY_GAPS = "columns of text without a frequent value, of which only the gaps are used"
 OTHERWISE = (
     "columns of text that look like numbers or dates, but are not written as 12, 3.5, "
     "2020-01-16 or NA, and"
@@ -171,6 +172,7 @@ def said(values: Any) -> str:
         (text(f"\u2212{i}" for i in SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"({i})" for i in SHUFFLED), f"{OTHERWISE} are not used"),
         (text(f"Maya {i}th" for i in SHUFFLED), UNUSED),
+        (text(f"Maya {i}th" if i % 9 else "" for i in SHUFFLED), ONLY_GAPS),
         (
             text(["none yet"] * 30 + [f"{i / 8}" for i in SHUFFLED[:70]]),
             f"{OTHERWISE} only their frequent values are used",

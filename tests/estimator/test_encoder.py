@@ -1,8 +1,10 @@
 """TableEncoder: mixed tables in scikit-learn's pipelines."""
 
 import pickle
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from data_sets import FEW_FRAMES, MIXED, mixed
 from sklearn.pipeline import make_pipeline
@@ -59,6 +61,37 @@ def test_an_array_may_have_text_and_gaps() -> None:
     assert names.tolist() == ["x0=a", "x0=b", "x1", "x1 is missing"]
     names = encoder.get_feature_names_out(["k", "n"])
     assert names.tolist() == ["k=a", "k=b", "n", "n is missing"]
+
+
+@pytest.mark.parametrize("gap", [np.nan, pd.NA])
+def test_a_list_means_what_an_array_of_objects_means(gap: Any) -> None:
+    rows = [["a", 1.0, 2.5], ["b", "x", gap]] * 5
+    array = np.array(rows, object)
+    encoder, of_array = TableEncoder().fit(rows), TableEncoder().fit(array)
+    names = ["x0=a", "x0=b", "x1=1", "x1=x", "x2", "x2 is missing"]
+    assert [*encoder.get_feature_names_out()] == names
+    assert [*of_array.get_feature_names_out()] == names
+    np.testing.assert_array_equal(encoder.transform(rows), of_array.transform(array))
+    np.testing.assert_array_equal(encoder.transform(rows[1:2]), [[0, 1, 0, 1, 2.5, 1]])
+
+
+def test_masked_values_are_refused() -> None:
+    X = np.ma.masked_greater(np.arange(20.0).reshape(10, 2) % 7, 5)
+    encoder = TableEncoder().fit(X.data)
+    for use in (encoder.transform, TableEncoder().fit):
+        with pytest.raises(ValueError, match="has masked values"):
+            use(X)
+
+
+def test_an_array_in_place_of_a_data_frame_has_no_names() -> None:
+    frame = pd.DataFrame({"a": ["x", "y"] * 5, "b": [0.5, 2, 1, 4, 3] * 2})
+    encoder = TableEncoder().fit(frame)
+    words = "an array has no names of columns; give a data frame with the columns 'a'"
+    with (
+        pytest.warns(match="does not have valid feature names"),
+        pytest.raises(ValueError, match=words),
+    ):
+        encoder.transform(frame.to_numpy())
 
 
 def test_an_array_of_another_kind_is_refused() -> None:

@@ -6,6 +6,7 @@ And what their weights alone do not show.
 import importlib
 import pickle
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from mlp_xp.backends.failures import BackendError
 from mlp_xp.core.backend import Backend
-from mlp_xp.estimator import MLPClassifier, MLPRegressor
+from mlp_xp.estimator import MLPClassifier, MLPRegressor, _epochs
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -168,6 +169,33 @@ def test_wrong_use_is_refused(words: str, use: Callable[[Any, Any], Any]) -> Non
         use(*data("binary"))
 
 
+@pytest.mark.needs("torch")
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state")
+@pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr"])
+def test_sparse_tensors_are_refused(layout: str) -> None:
+    import torch
+
+    X, y = data("binary")
+    sparse = getattr(torch.tensor(X), layout)()
+    with pytest.raises(TypeError, match="sparse X is not supported"):
+        classifier().fit(sparse, y)
+    with pytest.raises(TypeError, match="sparse X is not supported"):
+        classifier().fit(X, y).predict(sparse)
+
+
+@pytest.mark.needs("torch")
+def test_tensors_of_short_floats_are_taken() -> None:
+    import torch
+
+    X, y = data("binary")
+    short = torch.tensor(X).to(torch.bfloat16)
+    estimator = classifier().fit(short, y)
+    expected = classifier().fit(short.double(), y)
+    assert_equal(estimator, expected, 0)
+    found = estimator.predict_proba(short)
+    np.testing.assert_array_equal(found, expected.predict_proba(short.double()))
+
+
 def test_too_few_epochs_are_warned_of() -> None:
     with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(2\) reached"):
         MLPClassifier(max_iter=2).fit(*data("binary"))
@@ -310,6 +338,73 @@ def test_partial_fit_takes_class_weights_of_classes_that_a_batch_lacks(
         weighted.partial_fit(X[chosen], y[chosen], classes=classes)
         expected.partial_fit(X[chosen], y[chosen], weights[chosen], classes=classes)
     assert_equal(weighted, expected)
+
+
+def test_sparse_labels_may_have_class_weights() -> None:
+    X, y = data("multilabel")
+    settings = {"class_weight": [{1: 5}, {0: 2}, {1: 3}]}
+    expected = classifier(**settings).fit(X, y)
+    assert_equal(classifier(**settings).fit(X, csr_array(y)), expected, 0)
+
+
+# Ctrl-C.
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_ctrl_c_keeps_the_finished_epochs(
+    early_stopping: bool, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here it comes when the third epoch has been computed, but not assigned."""
+    X, y = data("multiclass")
+    there = backend.asarray(X)
+    settings = {"early_stopping": early_stopping, "n_iter_no_change": 9}
+    expected = classifier(**settings, max_iter=2).fit(there, y)
+    make_chunk = _epochs.make_chunk
+
+    def interrupted(*args: Any) -> Callable[..., Any]:
+        chunk, calls = make_chunk(*args), count(1)
+
+        def call(*arrays: Any) -> Any:
+            result = chunk(*arrays)
+            if next(calls) == 3:
+                raise KeyboardInterrupt
+            return result
+
+        return call
+
+    monkeypatch.setattr(_epochs, "make_chunk", interrupted)
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        found = classifier(**settings, max_iter=9).fit(there, y)
+    assert found.loss_curve_ == expected.loss_curve_
+    answers = pickle.loads(pickle.dumps(found)).predict_proba(X)
+    if early_stopping or backend.compiles:
+        # Other libraries have updated the weights in place.
+        np.testing.assert_array_equal(answers, expected.predict_proba(X))
+
+
+@pytest.mark.parametrize("place", ["_backprop", "_score"])
+def test_ctrl_c_before_a_result_stays_ctrl_c(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`_score` computes the first score on the held-out samples."""
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    X, y = data("binary")
+    estimator = classifier(early_stopping=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(MLPClassifier, place, interrupted)
+        with pytest.warns(match="interrupted"), pytest.raises(KeyboardInterrupt):
+            estimator.fit(X, y)
+    assert not hasattr(estimator, "coefs_")
+    estimator.set_params(warm_start=True).fit(X, y)
+    expected = estimator.predict_proba(X)
+    monkeypatch.setattr(MLPClassifier, "_score", interrupted)
+    with pytest.warns(match="interrupted"):
+        estimator.fit(X, y)
+    np.testing.assert_array_equal(estimator.predict_proba(X), expected)
 
 
 # A failed fit leaves the earlier model, or none.

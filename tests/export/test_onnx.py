@@ -483,6 +483,22 @@ def test_models_that_are_no_graph_together_are_refused(tmp_path) -> None:
 
 
 @needs_onnx
+def test_networks_of_bytes_and_of_floats_up_to_one_are_refused(tmp_path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 3, 4), np.uint8)
+    models = []
+    for X in (images, images / 255):
+        models.append(model_for(from_arrays(X, np.arange(40) % 3)))
+    said = "trained on bytes, others on floats of about 0 to 1; export them one by one"
+    for together in (models, models[::-1]):
+        with pytest.raises(MlpXpError, match=said):
+            mlp_xp.export_onnx(together, tmp_path / "m.onnx")
+    models[1] = model_for(from_arrays(images.astype(float), np.arange(40) % 3))
+    mlp_xp.export_onnx(models, tmp_path / "m.onnx")
+    found = run(tmp_path / "m.onnx", images)["probabilities"]
+    assert near(models, found, images)
+
+
+@needs_onnx
 def test_the_command(small_run, tmp_path) -> None:
     path = tmp_path / "digits.onnx"
     outcome = call("export", small_run, path, "--dtype", "float32")
@@ -553,6 +569,17 @@ def test_the_estimators(kind, tmp_path, random) -> None:
     assert json.loads(facts["feature_names"]) == (
         ["a", "b", "c", "d"] if kind == "two" else []
     )
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_an_estimator_of_one_class_is_refused(tmp_path, random) -> None:
+    from mlp_xp.estimator import MLPClassifier
+
+    estimator = MLPClassifier((2,), max_iter=1)
+    estimator.fit(random.standard_normal((20, 2)), ["a"] * 20)
+    with pytest.raises(ValueError, match="the training data had only one class"):
+        estimator.to_onnx(tmp_path / "m.onnx")
+    assert not [*tmp_path.iterdir()]
 
 
 @needs_onnx

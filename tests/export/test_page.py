@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from backends import browser
 from data_sets import TINY, data_frame, mixed, synthetic, varied
 from helpers import assert_one_line, call, options, output_of, small_settings
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from mlp_xp import (
     Activation,
@@ -35,7 +37,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.task import TASKS
 from mlp_xp.data._ink import prepare_image
 from mlp_xp.data.pictures import read_image
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.export import page as export
 from mlp_xp.show.numbers import percent
 
@@ -424,7 +426,9 @@ def test_pictures_as_they_are(chromium: Any, tmp_path: Path) -> None:
     model = trained(wide, hidden=(8,))
     export_page(model, tmp_path / "a.html", data=wide)
     picture = Image.fromarray(images[1][0]).resize((40, 900))
-    picture.save(tmp_path / "a.png")
+    gamma = PngInfo()  # which predict does not apply
+    gamma.add(b"gAMA", (100_000).to_bytes(4, "big"))
+    picture.save(tmp_path / "a.png", pnginfo=gamma)
     with opened(chromium, tmp_path / "a.html", 360) as page:
         page.set_input_files("#file", tmp_path / "a.png")
         page.locator("#bars .best").wait_for()
@@ -590,6 +594,52 @@ def test_tables(chromium: Any, tmp_path: Path, name: str, task: str) -> None:
             if task == "classes"
             else ["none of them", "0", "1", "0, 1"]
         )
+
+
+def table_with_gaps() -> tuple[Model, Any]:
+    """Return a model of a table, and its data: a remark, a day and a kind.
+
+    The median day is half a day. The kinds have no rare values.
+    """
+    days = np.array(["2020-01-01", "2020-01-02"] * 20, "M8[s]")
+    frame = pd.DataFrame(
+        {
+            "remark": [f"text {i}" if i % 4 else None for i in range(41)],
+            "day": [pd.NaT, *days],
+            "kind": ["a", *["b", "b", "a", "b"] * 10],
+        }
+    )
+    with pytest.warns(MlpXpWarning, match="of which only the gaps are used: 'remark'"):
+        dataset = from_arrays(frame, np.arange(41) % 3)
+    return trained(dataset, hidden=(4,), learning_rate=0.1), dataset
+
+
+def test_fields_start_with_what_most_rows_have(tmp_path: Path) -> None:
+    model, dataset = table_with_gaps()
+    export_page(model, tmp_path / "a.html", data=dataset)
+    remark, day, kind = stored(tmp_path / "a.html")["fields"]
+    # the last choice, after a gap
+    assert [remark["levels"], remark["start"]] == [[], 1]
+    assert [kind["levels"], kind["start"]] == [["a", "b"], 1]
+    assert day["is_whole"], "although the median is half a day"
+
+
+@in_browser
+@pytest.mark.filterwarnings("ignore:none of the values of these columns is known")
+def test_any_text_and_new_categories(chromium: Any, tmp_path: Path) -> None:
+    model, dataset = table_with_gaps()
+    export_page(model, tmp_path / "a.html", data=dataset)
+    day = pd.Timestamp("2020-01-02")
+    with opened(chromium, tmp_path / "a.html", 360, locale="en-GB") as page:
+        for remark, kind in (("", "b"), ("text", "a"), (None, "c"), ("text", "b")):
+            filled(page, 0, "(another one)" if remark else None)
+            filled(page, 1, "2020-01-02")
+            filled(page, 2, "(another one)" if kind == "c" else kind)
+            frame = pd.DataFrame({"remark": [remark], "day": [day], "kind": [kind]})
+            expected = model.predict_proba(frame)[0]
+            np.testing.assert_allclose(answer_of(page), expected, rtol=1e-5, atol=1e-5)
+            label = page.locator("#fields label").last.inner_text()
+            assert ("outside the training data" in label) == (kind == "c")
 
 
 @in_browser

@@ -259,12 +259,29 @@ def test_an_array_for_a_table_is_taken_in_the_order_of_its_columns() -> None:
     with pytest.raises(DatasetError, match="the networks have different features"):
         predict([one.model, other.model], frame.to_numpy())
     predict([one.model, other.model], frame)
+    arrays = varied(one.model, form="arrays", columns=None)
+    with pytest.raises(DatasetError, match="of the networks have features without nam"):
+        predict([one.model, arrays], frame)
     with pytest.raises(
         DatasetError, match=r"the shape is \(36, 1\), .* with the columns 'a', 'b'$"
     ):
         predict(one.model, frame[["a"]].to_numpy())
-    arrays = varied(one.model, form="arrays", columns=None)
-    predict(arrays, frame.to_numpy())
+    predict([arrays, varied(other.model, form="arrays", columns=None)], X)
+
+
+def test_named_features_of_arrays_may_not_be_in_different_orders() -> None:
+    X, y = RANDOM.normal(size=(30, 2)), LABELS[:30]
+    models = []
+    for names in (["p", "q"], ["q", "p"], ["p", "q"], None):
+        *_, last = train(CONFIG, from_arrays(X, y, feature_names=names))
+        models.append(last.model)
+    one, other, same, plain = models
+    for together in ([one, other], [one, plain, other]):
+        with pytest.raises(DatasetError, match="the networks have different"):
+            predict(together, X)
+    for together in ([one, same], [one, plain]):
+        predict(together, X)
+    predict([one, other], pd.DataFrame(X, columns=["p", "q"]))
 
 
 @pytest.mark.parametrize("form", [".csv", ".parquet", "pandas", "polars"])
