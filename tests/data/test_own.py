@@ -356,7 +356,8 @@ def test_all_samples_of_other_data_are_used(runs: Path, tmp_path: Path) -> None:
         features, names = TABLE[:count] + 0.5, NAMES[LABELS[:count]]
         path = write_samples(tmp_path / "other.csv", features, names)
         right = np.mean(model.predict(features) == names)
-        assert shown(path) == f"{100 * right:.2f} % of {count} test samples right"
+        samples = "sample" if count == 1 else "samples"
+        assert shown(path) == f"{100 * right:.2f} % of {count} test {samples} right"
     write_samples(tmp_path / "parts" / "train.csv", TABLE + 1, NAMES[LABELS])
     write_samples(tmp_path / "parts" / "test.csv", TABLE[:7] + 2, NAMES[LABELS[:7]])
     right = np.mean(model.predict(TABLE[:7] + 2) == NAMES[LABELS[:7]])
